@@ -1,0 +1,3 @@
+"""syncd: an offline-first sync server over PostgreSQL."""
+
+__version__ = "0.1.0"
