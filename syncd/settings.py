@@ -1,0 +1,280 @@
+"""Every setting of syncd in one typed table, with its default and the reason for it.
+
+A setting is a field of `Settings`; its environment variable is `SYNCD_` and the field's name in capitals, and
+`syncd serve` has an option of the same name. Only `app.py` and `cli/` read this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "SYNCD_"
+
+Memberships = Literal["table", "token", "service"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the text names the variable and what is allowed."""
+
+
+def _about(reason: str, kind: str = "", **limits: Any) -> Meta:
+    return Meta(description=reason, extra={"kind": kind}, **limits)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator decides. Instants and durations are seconds, sizes bytes, unless the name says otherwise."""
+
+    host: Annotated[str, _about("The address to listen on; this machine alone until you decide otherwise.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, _about("The port to listen on; 0 takes a free one and prints it.", ge=0, le=65535)] = 3050
+    data_dir: Annotated[
+        Path,
+        _about("Where the database that syncd starts itself keeps its files, and the secret when none is given."),
+    ] = Path("syncd-data")
+    workers: Annotated[
+        int, _about("Server processes behind the one address; about one for each processor.", ge=1, le=256)
+    ] = 1
+    database_url: Annotated[
+        str | None,
+        _about(
+            "A PostgreSQL 15 to 18 as the runtime role, direct or through a pooler; without it syncd starts its own.",
+            "secret",
+        ),
+    ] = None
+    migrate_url: Annotated[
+        str | None,
+        _about(
+            "The same database as its owner, to apply migrations at start; without it `syncd migrate` is a step of yours.",
+            "secret",
+        ),
+    ] = None
+    jwt_secret: Annotated[
+        str | None,
+        _about("The HS256 secret of the tokens, at least 32 bytes; without any key syncd makes one.", "secret"),
+    ] = None
+    jwt_public_key: Annotated[
+        str | None,
+        _about("A public key (EdDSA, ES256, RS256) as PEM text or the path of a PEM file.", "pem"),
+    ] = None
+    jwks_url: Annotated[
+        str | None, _about("Where the identity provider publishes its keys, so that they can be rotated.")
+    ] = None
+    jwt_issuer: Annotated[str | None, _about("The `iss` that a token must have, when set.")] = None
+    jwt_audience: Annotated[
+        str | None, _about("The `aud` that a token must have, when set: tokens for another service are refused.")
+    ] = None
+    memberships: Annotated[
+        Memberships,
+        _about("Who says who is in a space: syncd's own table, the token's claim, or a service of yours."),
+    ] = "table"
+    memberships_url: Annotated[
+        str | None, _about("With `service`: answers `GET {url}?userId=…` with `[{\"id\",\"role\"}]`.")
+    ] = None
+    max_body: Annotated[
+        int, _about("The largest request, also after decompression; a batch of 1,000 rows is 0.3 MB.", "bytes", ge=1024)
+    ] = 10 * 1024 * 1024
+    max_changes: Annotated[
+        int, _about("Changes in one push: it is one transaction, and holds its feeds that long.", ge=1)
+    ] = 1000
+    max_change: Annotated[int, _about("The largest single change; what is larger belongs in a file store.", "bytes", ge=64)] = (
+        1024 * 1024
+    )
+    max_depth: Annotated[
+        int, _about("How deep JSON may nest; a parser's stack is not a client's to spend.", ge=2, le=500)
+    ] = 64
+    max_clock_skew: Annotated[
+        float,
+        _about("How far a device's clock may be ahead before its stamps are lowered to the server's time.", "seconds", ge=0),
+    ] = 60.0
+    max_schema_version: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        _about("The newest `schemaVersion` that is accepted; newer changes are refused, not garbled."),
+    ] = None
+    pool_size: Annotated[
+        int, _about("Database connections of each worker; more than twice the database's processors gain nothing.", ge=1)
+    ] = 8
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        _about("The web origins whose pages may call this server; `*` allows all. Programs send no origin.", "list"),
+    ] = ()
+    log_level: Annotated[LogLevel, _about("The least that is logged.")] = "info"
+    log_format: Annotated[LogFormat, _about("`text` for people, `json` for a log collector.")] = "text"
+    shutdown_timeout: Annotated[
+        float, _about("How long a stop waits for what is in flight; below the 30 s of most orchestrators.", "seconds", ge=0)
+    ] = 20.0
+    lock_timeout_ms: Annotated[
+        int, _about("How long a statement waits for a lock before the client is told to retry.", ge=1)
+    ] = 5000
+    statement_timeout_ms: Annotated[
+        int, _about("How long a statement may take: a bound to what one request costs everyone.", ge=1)
+    ] = 30000
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], **overrides: Any) -> Settings:
+        """Defaults, then `environ`, then `overrides` (None and the empty string count as not given).
+
+        Raises:
+            SettingsError: a value is of the wrong type or out of its range; the text says which and what is allowed.
+        """
+        given = {s.name: environ[s.variable] for s in table() if environ.get(s.variable, "").strip()}
+        given |= {name: value for name, value in overrides.items() if value is not None}
+        values = {s.name: s.read(given.pop(s.name)) for s in table() if s.name in given}
+        if given:
+            raise SettingsError(f"there is no setting called {', '.join(sorted(given))}")
+        return _checked(cls(**values))
+
+    def environment(self) -> dict[str, str]:
+        """The variables from which `load` makes this very object again: how a supervisor tells its workers."""
+        changed = ((s, getattr(self, s.name)) for s in table())
+        return {s.variable: s.write(value) for s, value in changed if value != s.default}
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the table."""
+
+    name: str
+    type: Any
+    kind: str
+    default: Any
+    reason: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that are allowed, or nothing where it is not a choice."""
+        return tuple(str(v) for v in self.type.values) if isinstance(self.type, msgspec.inspect.LiteralType) else ()
+
+    def read(self, value: Any) -> Any:
+        """The value from text (or from Python, when it is of the type already)."""
+        try:
+            return msgspec.convert(_READ.get(self.kind, _plain)(value), _annotation(self.name), strict=False, dec_hook=_path)
+        except (ValueError, msgspec.ValidationError) as error:
+            shown = "…" if self.kind == "secret" else repr(value)
+            raise SettingsError(f"{self.variable}={shown} cannot be used: {error}. {self.reason}") from None
+
+    def write(self, value: Any) -> str:
+        """The value as text that `read` understands."""
+        return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def table() -> tuple[Setting, ...]:
+    """All settings, in the order of the documentation."""
+    return _TABLE
+
+
+def markdown() -> str:
+    """The table as it stands in docs/settings.md."""
+    return "\n".join(_markdown_rows()) + "\n"
+
+
+def _markdown_rows() -> Iterator[str]:
+    yield "| variable | option | default | what and why |"
+    yield "|---|---|---|---|"
+    for s in table():
+        option = "" if s.kind == "secret" and s.name == "jwt_secret" else f"`--{s.name.replace('_', '-')}`"
+        choices = f" One of {', '.join(f'`{c}`' for c in s.choices)}." if s.choices else ""
+        yield f"| `{s.variable}` | {option} | {_shown(s)} | {s.reason}{choices} |"
+
+
+def _shown(setting: Setting) -> str:
+    if setting.default is None or setting.default == ():
+        return ""
+    if setting.kind == "bytes":
+        return f"{setting.default // 1024} KiB" if setting.default % 1048576 else f"{setting.default // 1048576} MiB"
+    return f"`{setting.default:g}` s" if setting.kind == "seconds" else f"`{setting.default}`"
+
+
+_SIZES = {"": 1, "b": 1, "k": 1024, "kb": 1000, "kib": 1024, "m": 1 << 20, "mb": 10**6, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
+_SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_seconds(text: str | float) -> float:
+    """`90`, `90s`, `1.5m`, `1h`, `30d` in seconds."""
+    return _quantity(text, _SPANS, "a duration such as 90s, 15m or 1h")
+
+
+def parse_bytes(text: str | int) -> int:
+    """`1048576`, `1024k`, `1MiB` in bytes."""
+    return int(_quantity(text, _SIZES, "a size such as 512KiB or 10MiB"))
+
+
+def _quantity(text: str | float, units: Mapping[str, float], wanted: str) -> float:
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", str(text))
+    if match is None or match[2].lower() not in units:
+        raise ValueError(f"expected {wanted}")
+    return float(match[1]) * units[match[2].lower()]
+
+
+def _list(value: Any) -> Any:
+    return tuple(filter(None, re.split(r"[,\s]+", value))) if isinstance(value, str) else value
+
+
+def _pem(value: Any) -> Any:
+    """PEM text as it is; anything else is a path, so that a mistyped one is an error at start, not at the first token."""
+    text = str(value)
+    if "-----BEGIN" in text:
+        return text.replace("\\n", "\n")
+    try:
+        return Path(text).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"neither PEM text nor a file that can be read ({error.strerror})") from None
+
+
+def _plain(value: Any) -> Any:
+    return value
+
+
+def _path(kind: type, value: Any) -> Any:
+    return Path(value).expanduser()
+
+
+_READ = {"list": _list, "bytes": parse_bytes, "seconds": parse_seconds, "pem": _pem}
+
+
+def _annotation(name: str) -> Any:
+    return _ANNOTATIONS[name]
+
+
+def _settings_table() -> tuple[Setting, ...]:
+    described = msgspec.inspect.type_info(Settings)
+    assert isinstance(described, msgspec.inspect.StructType)
+    return tuple(_row(field) for field in described.fields)
+
+
+def _row(field: msgspec.inspect.Field) -> Setting:
+    annotation = _ANNOTATIONS[field.name]
+    meta = next(a for a in get_args(annotation) if isinstance(a, Meta))
+    kind = str((meta.extra or {}).get("kind", ""))
+    inner = field.type.type if isinstance(field.type, msgspec.inspect.Metadata) else field.type
+    return Setting(field.name, inner, kind, field.default, str(meta.description))
+
+
+def _checked(settings: Settings) -> Settings:
+    if settings.memberships == "service" and not settings.memberships_url:
+        raise SettingsError("SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service")
+    if settings.migrate_url and not settings.database_url:
+        raise SettingsError("SYNCD_MIGRATE_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
+    return settings
+
+
+def _hints() -> dict[str, Any]:
+    from typing import get_type_hints
+
+    return get_type_hints(Settings, include_extras=True)
+
+
+_ANNOTATIONS = _hints()
+_TABLE = _settings_table()

