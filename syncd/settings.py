@@ -32,13 +32,17 @@ def _about(reason: str, kind: str = "", **limits: Any) -> Meta:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator decides. Instants and durations are seconds, sizes bytes, unless the name says otherwise."""
 
-    host: Annotated[str, _about("The address to listen on; this machine alone until you decide otherwise.")] = (
-        "127.0.0.1"
-    )
-    port: Annotated[int, _about("The port to listen on; 0 takes a free one and prints it.", ge=0, le=65535)] = 3050
+    host: Annotated[
+        str, _about("The address to listen on; this machine alone until you decide otherwise.")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, _about("The port to listen on; 0 takes a free one and prints it.", ge=0, le=65535)
+    ] = 3050
     data_dir: Annotated[
         Path,
-        _about("Where the database that syncd starts itself keeps its files, and the secret when none is given."),
+        _about(
+            "Where the database that syncd starts itself keeps its files, and the secret when none is given."
+        ),
     ] = Path("syncd-data")
     workers: Annotated[
         int, _about("Server processes behind the one address; about one for each processor.", ge=1, le=256)
@@ -59,7 +63,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     jwt_secret: Annotated[
         str | None,
-        _about("The HS256 secret of the tokens, at least 32 bytes; without any key syncd makes one.", "secret"),
+        _about(
+            "The HS256 secret of the tokens, at least 32 bytes; without any key syncd makes one.", "secret"
+        ),
     ] = None
     jwt_public_key: Annotated[
         str | None,
@@ -70,46 +76,68 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     jwt_issuer: Annotated[str | None, _about("The `iss` that a token must have, when set.")] = None
     jwt_audience: Annotated[
-        str | None, _about("The `aud` that a token must have, when set: tokens for another service are refused.")
+        str | None,
+        _about("The `aud` that a token must have, when set: tokens for another service are refused."),
     ] = None
     memberships: Annotated[
         Memberships,
         _about("Who says who is in a space: syncd's own table, the token's claim, or a service of yours."),
     ] = "table"
     memberships_url: Annotated[
-        str | None, _about("With `service`: answers `GET {url}?userId=…` with `[{\"id\",\"role\"}]`.")
+        str | None, _about('With `service`: answers `GET {url}?userId=…` with `[{"id","role"}]`.')
     ] = None
     max_body: Annotated[
-        int, _about("The largest request, also after decompression; a batch of 1,000 rows is 0.3 MB.", "bytes", ge=1024)
+        int,
+        _about(
+            "The largest request, also after decompression; a batch of 1,000 rows is 0.3 MB.",
+            "bytes",
+            ge=1024,
+        ),
     ] = 10 * 1024 * 1024
     max_changes: Annotated[
         int, _about("Changes in one push: it is one transaction, and holds its feeds that long.", ge=1)
     ] = 1000
-    max_change: Annotated[int, _about("The largest single change; what is larger belongs in a file store.", "bytes", ge=64)] = (
-        1024 * 1024
-    )
+    max_change: Annotated[
+        int, _about("The largest single change; what is larger belongs in a file store.", "bytes", ge=64)
+    ] = 1024 * 1024
     max_depth: Annotated[
         int, _about("How deep JSON may nest; a parser's stack is not a client's to spend.", ge=2, le=500)
     ] = 64
     max_clock_skew: Annotated[
         float,
-        _about("How far a device's clock may be ahead before its stamps are lowered to the server's time.", "seconds", ge=0),
+        _about(
+            "How far a device's clock may be ahead before its stamps are lowered to the server's time.",
+            "seconds",
+            ge=0,
+        ),
     ] = 60.0
     max_schema_version: Annotated[
         Annotated[int, Meta(ge=0)] | None,
         _about("The newest `schemaVersion` that is accepted; newer changes are refused, not garbled."),
     ] = None
     pool_size: Annotated[
-        int, _about("Database connections of each worker; more than twice the database's processors gain nothing.", ge=1)
+        int,
+        _about(
+            "Database connections of each worker; more than twice the database's processors gain nothing.",
+            ge=1,
+        ),
     ] = 8
     allowed_origins: Annotated[
         tuple[str, ...],
-        _about("The web origins whose pages may call this server; `*` allows all. Programs send no origin.", "list"),
+        _about(
+            "The web origins whose pages may call this server; `*` allows all. Programs send no origin.",
+            "list",
+        ),
     ] = ()
     log_level: Annotated[LogLevel, _about("The least that is logged.")] = "info"
     log_format: Annotated[LogFormat, _about("`text` for people, `json` for a log collector.")] = "text"
     shutdown_timeout: Annotated[
-        float, _about("How long a stop waits for what is in flight; below the 30 s of most orchestrators.", "seconds", ge=0)
+        float,
+        _about(
+            "How long a stop waits for what is in flight; below the 30 s of most orchestrators.",
+            "seconds",
+            ge=0,
+        ),
     ] = 20.0
     lock_timeout_ms: Annotated[
         int, _about("How long a statement waits for a lock before the client is told to retry.", ge=1)
@@ -155,12 +183,18 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def choices(self) -> tuple[str, ...]:
         """The words that are allowed, or nothing where it is not a choice."""
-        return tuple(str(v) for v in self.type.values) if isinstance(self.type, msgspec.inspect.LiteralType) else ()
+        return (
+            tuple(str(v) for v in self.type.values)
+            if isinstance(self.type, msgspec.inspect.LiteralType)
+            else ()
+        )
 
     def read(self, value: Any) -> Any:
         """The value from text (or from Python, when it is of the type already)."""
         try:
-            return msgspec.convert(_READ.get(self.kind, _plain)(value), _annotation(self.name), strict=False, dec_hook=_path)
+            return msgspec.convert(
+                _READ.get(self.kind, _plain)(value), _annotation(self.name), strict=False, dec_hook=_path
+            )
         except (ValueError, msgspec.ValidationError) as error:
             shown = "…" if self.kind == "secret" else repr(value)
             raise SettingsError(f"{self.variable}={shown} cannot be used: {error}. {self.reason}") from None
@@ -193,11 +227,26 @@ def _shown(setting: Setting) -> str:
     if setting.default is None or setting.default == ():
         return ""
     if setting.kind == "bytes":
-        return f"{setting.default // 1024} KiB" if setting.default % 1048576 else f"{setting.default // 1048576} MiB"
+        return (
+            f"{setting.default // 1024} KiB"
+            if setting.default % 1048576
+            else f"{setting.default // 1048576} MiB"
+        )
     return f"`{setting.default:g}` s" if setting.kind == "seconds" else f"`{setting.default}`"
 
 
-_SIZES = {"": 1, "b": 1, "k": 1024, "kb": 1000, "kib": 1024, "m": 1 << 20, "mb": 10**6, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
+_SIZES = {
+    "": 1,
+    "b": 1,
+    "k": 1024,
+    "kb": 1000,
+    "kib": 1024,
+    "m": 1 << 20,
+    "mb": 10**6,
+    "mib": 1 << 20,
+    "g": 1 << 30,
+    "gib": 1 << 30,
+}
 _SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -264,7 +313,9 @@ def _row(field: msgspec.inspect.Field) -> Setting:
 
 def _checked(settings: Settings) -> Settings:
     if settings.memberships == "service" and not settings.memberships_url:
-        raise SettingsError("SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service")
+        raise SettingsError(
+            "SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service"
+        )
     if settings.migrate_url and not settings.database_url:
         raise SettingsError("SYNCD_MIGRATE_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
     return settings

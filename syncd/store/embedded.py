@@ -60,7 +60,13 @@ TUNED = {
 }
 
 # Not for an operator to change: the promises rest on them.
-FIXED = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "listen_addresses": "", "port": str(PORT)}
+FIXED = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "listen_addresses": "",
+    "port": str(PORT),
+}
 
 # One statement a line, as single-user mode reads them. In the cluster before it gets its name, so that there is
 # no such thing as a cluster without them.
@@ -83,7 +89,9 @@ class EmbeddedPostgres:
     serves. Both are known before `start()`.
     """
 
-    def __init__(self, data_dir: Path, *, settings: Mapping[str, str] | None = None, bindir: Path | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, settings: Mapping[str, str] | None = None, bindir: Path | None = None
+    ) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.pgdata = self.data_dir / "pgdata"
         self.log = self.data_dir / "postgres.log"
@@ -118,7 +126,9 @@ class EmbeddedPostgres:
             EmbeddedError: another server uses the directory, no binaries, or the database does not come up.
         """
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("start the embedded database from the main thread: it dies with the thread that forked it")
+            raise RuntimeError(
+                "start the embedded database from the main thread: it dies with the thread that forked it"
+            )
         if self._process is not None:
             return
         self._make_folders()
@@ -164,7 +174,9 @@ class EmbeddedPostgres:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _found(self) -> Binaries:
@@ -218,14 +230,27 @@ class EmbeddedPostgres:
         fresh = self.data_dir / "pgdata.new"
         shutil.rmtree(fresh, ignore_errors=True)
         self._account.own_folder(fresh)
-        common = ["--pgdata", str(fresh), "--username", OWNER, "--auth", "trust", "--encoding=UTF8", "--data-checksums"]
+        common = [
+            "--pgdata",
+            str(fresh),
+            "--username",
+            OWNER,
+            "--auth",
+            "trust",
+            "--encoding=UTF8",
+            "--data-checksums",
+        ]
         if self._found().major >= 17:
             locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         else:
             locale = ["--locale=C.UTF-8"]
         self._run("initdb", *common, *locale)
-        (fresh / "pg_hba.conf").write_text("# The socket's folder is 0700: who can open it is trusted.\nlocal all all trust\n")
-        (fresh / "postgresql.conf").write_text("include_if_exists 'syncd.conf'\n# Your own settings below; they win.\n")
+        (fresh / "pg_hba.conf").write_text(
+            "# The socket's folder is 0700: who can open it is trusted.\nlocal all all trust\n"
+        )
+        (fresh / "postgresql.conf").write_text(
+            "include_if_exists 'syncd.conf'\n# Your own settings below; they win.\n"
+        )
         self._run("postgres", "--single", "-D", str(fresh), "postgres", script=BOOTSTRAP)
         fresh.rename(self.pgdata)
         _sync_folder(self.data_dir)
@@ -233,7 +258,13 @@ class EmbeddedPostgres:
     def _run(self, program: str, *arguments: str, script: str = "") -> None:
         command = [str(self._found().bindir / program), *arguments]
         done = subprocess.run(
-            command, input=script.encode(), capture_output=True, cwd="/", env=_environment(), check=False, **self._account.popen()
+            command,
+            input=script.encode(),
+            capture_output=True,
+            cwd="/",
+            env=_environment(),
+            check=False,
+            **self._account.popen(),
         )
         output = (done.stdout + done.stderr).decode(errors="replace")
         # Single-user mode goes on after an error and exits with 0.
@@ -242,13 +273,26 @@ class EmbeddedPostgres:
 
     def _write_configuration(self) -> None:
         values = {**TUNED, **self._settings}
-        if not self._found().lz4:
+        if not self._has_lz4():
             values = {name: value for name, value in values.items() if value != "lz4"}
-        lines = "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in values.items())
+        lines = "".join(
+            f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in values.items()
+        )
         new = self.pgdata / "syncd.conf.new"
-        new.write_text(f"# Written by syncd at each start; your own settings belong in postgresql.conf.\n{lines}")
+        new.write_text(
+            f"# Written by syncd at each start; your own settings belong in postgresql.conf.\n{lines}"
+        )
         self._account.own_file(new)
         new.rename(self.pgdata / "syncd.conf")
+
+    def _has_lz4(self) -> bool:
+        """Whether this build knows it: the server itself says, without starting."""
+        probe = [str(self._found().bindir / "postgres"), "-D", str(self.pgdata), "-C", "wal_compression"]
+        asked = [*probe, "-c", "wal_compression=lz4"]
+        done = subprocess.run(
+            asked, capture_output=True, cwd="/", env=_environment(), check=False, **self._account.popen()
+        )
+        return done.returncode == 0
 
     def _launch(self) -> None:
         """Start the postmaster; after a crash the last one's backends may need a moment to notice and go."""
@@ -259,7 +303,9 @@ class EmbeddedPostgres:
                 return
             if time.monotonic() > deadline or "still in use" not in self._last_words():
                 self._process = None
-                raise EmbeddedError(f"the database does not start; the end of {self.log}:\n{self._last_words()}")
+                raise EmbeddedError(
+                    f"the database does not start; the end of {self.log}:\n{self._last_words()}"
+                )
             time.sleep(0.05)
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -23,14 +23,15 @@ CACHE = Path("/var/cache/syncd")
 
 
 class Binaries(msgspec.Struct, frozen=True):
-    """A folder of PostgreSQL programs, with what they can do."""
+    """A folder of PostgreSQL programs and their major version."""
 
     bindir: Path
     major: int
-    lz4: bool
 
 
-def find_binaries(account: Account, *, major: int | None = None, bindir: Path | None = None) -> Binaries | None:
+def find_binaries(
+    account: Account, *, major: int | None = None, bindir: Path | None = None
+) -> Binaries | None:
     """The first usable ones, of version `major` where given; copied to a cache where `account` cannot reach them."""
     for folder in [bindir] if bindir else _candidates():
         version = _version(folder)
@@ -38,7 +39,7 @@ def find_binaries(account: Account, *, major: int | None = None, bindir: Path | 
             continue
         reachable = folder if account.can_run(folder / "postgres") else _copied(folder)
         if reachable is not None:
-            return Binaries(reachable, version, _has_lz4(folder))
+            return Binaries(reachable, version)
     return None
 
 
@@ -56,17 +57,13 @@ def _candidates() -> Iterator[Path]:
 
 def _version(bindir: Path) -> int | None:
     try:
-        done = subprocess.run([bindir / "postgres", "--version"], capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run(
+            [bindir / "postgres", "--version"], capture_output=True, text=True, check=True, timeout=30
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     match = re.search(r"\) (\d+)", done.stdout)
     return int(match[1]) if match and (bindir / "initdb").exists() else None
-
-
-def _has_lz4(bindir: Path) -> bool:
-    # Not pg_config: Debian ships it with the development files only.
-    listed = subprocess.run([bindir / "postgres", "--describe-config"], capture_output=True, text=True, check=False)
-    return "lz4" in next((line for line in listed.stdout.splitlines() if line.startswith("wal_compression\t")), "")
 
 
 def _copied(bindir: Path) -> Path | None:

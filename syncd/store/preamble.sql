@@ -1,0 +1,58 @@
+-- Why: the roles, the schema and the list of what was applied have to be there before the first migration.
+-- Safe to run again. Runs as a superuser, as a role with CREATEROLE, or as the plain owner of the database once an
+-- administrator has made the role syncd_runtime.
+DO $preamble$
+DECLARE
+    may_create_roles boolean := (SELECT rolsuper OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user);
+    owner name := current_user;
+    holder name;
+BEGIN
+    IF may_create_roles THEN
+        IF pg_catalog.to_regrole('syncd_owner') IS NULL THEN
+            CREATE ROLE syncd_owner NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+        END IF;
+        IF pg_catalog.to_regrole('syncd_runtime') IS NULL THEN
+            CREATE ROLE syncd_runtime NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+        END IF;
+        -- Since PostgreSQL 16 a creator is an administrator of the role, and no member, until it says so.
+        IF NOT pg_catalog.pg_has_role(current_user, 'syncd_owner', 'USAGE') THEN
+            EXECUTE pg_catalog.format('GRANT syncd_owner TO %I', current_user);
+        END IF;
+        owner := 'syncd_owner';
+    ELSIF pg_catalog.to_regrole('syncd_runtime') IS NULL THEN
+        RAISE EXCEPTION 'the role syncd_runtime does not exist, and % may not create it', current_user
+            USING HINT = 'have an administrator run: CREATE ROLE syncd_runtime NOLOGIN;';
+    ELSIF pg_catalog.to_regrole('syncd_owner') IS NOT NULL
+          AND pg_catalog.pg_has_role(current_user, pg_catalog.to_regrole('syncd_owner'), 'USAGE') THEN
+        owner := 'syncd_owner';
+    END IF;
+
+    SELECT nspowner::pg_catalog.regrole::name INTO holder FROM pg_catalog.pg_namespace WHERE nspname = 'syncd';
+    IF holder IS NULL THEN
+        IF NOT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') THEN
+            RAISE EXCEPTION '% may not create a schema in the database %', current_user, pg_catalog.current_database()
+                USING HINT = pg_catalog.format('have an administrator run: GRANT CREATE ON DATABASE %I TO %I;',
+                                               pg_catalog.current_database(), current_user);
+        END IF;
+        EXECUTE pg_catalog.format('CREATE SCHEMA syncd AUTHORIZATION %I', owner);
+    ELSIF holder <> owner THEN
+        RAISE EXCEPTION 'the schema syncd belongs to %, and this is %', holder, current_user
+            USING HINT = pg_catalog.format('connect as %s, or have an administrator run: GRANT %I TO %I;',
+                                           holder, holder, current_user);
+    END IF;
+    IF owner <> current_user AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE WITH GRANT OPTION') THEN
+        EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO %I', pg_catalog.current_database(), owner);
+    END IF;
+    -- From here to the end of the transaction everything that is made belongs to the owner.
+    PERFORM pg_catalog.set_config('role', owner::text, true);
+END
+$preamble$;
+
+CREATE TABLE IF NOT EXISTS syncd.sync_migrations (
+    number     integer PRIMARY KEY,
+    name       text NOT NULL,
+    sha256     text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+GRANT USAGE ON SCHEMA syncd TO syncd_runtime;
+GRANT SELECT ON syncd.sync_migrations TO syncd_runtime;
