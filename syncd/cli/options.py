@@ -1,0 +1,52 @@
+"""Options made from the table of settings, so that there is one name, one default and one reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from syncd.settings import Setting, Settings, SettingsError, table
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# What everybody on the machine can read in the list of processes is no place for a secret.
+NOT_AN_OPTION = {"jwt_secret"}
+
+
+def settings_options(*names: str) -> Callable[[Command], Command]:
+    """An option for each setting named, or for every one."""
+
+    def add(command: Command) -> Command:
+        for setting in reversed(table()):
+            if setting.name not in NOT_AN_OPTION and (not names or setting.name in names):
+                command = _option(setting)(command)
+        return command
+
+    return add
+
+
+def _option(setting: Setting) -> Callable[[Command], Command]:
+    default = f"  [{setting.write(setting.default)}]" if setting.default not in (None, ()) else ""
+    return click.option(
+        f"--{setting.name.replace('_', '-')}",
+        setting.name,
+        default=None,
+        metavar="|".join(setting.choices) or setting.metavar,
+        help=f"{setting.reason}{default}",
+    )
+
+
+def load_settings(**options: Any) -> Settings:
+    """The settings from the environment and the options; a bad value ends the program with its sentence."""
+    try:
+        return Settings.load(os.environ, **options)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def progress(text: str) -> None:
+    """One line for people; standard output is for what a program reads."""
+    click.echo(text, err=True)
