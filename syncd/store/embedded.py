@@ -211,7 +211,7 @@ class EmbeddedPostgres:
 
     def _make_folders(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Root hands over a folder that holds nothing but syncd's, never somebody's home that was named by mistake.
+        # Root hands over what holds nothing but syncd's, never a home that was named by mistake.
         if self._account.drops and {path.name for path in self.data_dir.iterdir()} <= OURS:
             os.chown(self.data_dir, self._account.uid, self._account.gid)
         if not self._account.can_enter(self.data_dir):

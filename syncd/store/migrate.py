@@ -1,7 +1,8 @@
 """The schema's migrations: numbered .sql files, forward only, each in a transaction of its own.
 
-Several runners at once are safe: each takes a transaction's advisory lock for each file, so this works through
-a pooler as well. It is taken by trying: waiting would hold a snapshot, for which CREATE INDEX CONCURRENTLY waits.
+Several runners at once are safe: each takes a transaction's advisory lock for each file, so this works
+through a pooler as well. It is taken by trying: waiting would hold a snapshot, and CREATE INDEX CONCURRENTLY waits
+for those.
 """
 
 from __future__ import annotations
@@ -241,7 +242,8 @@ def emit(target: Path, *, directory: Path | None = None) -> list[Path]:
 def _emitted(migration: Migration) -> str:
     values = f"{migration.number}, '{migration.name}', '{migration.sha256}'"
     return (
-        "-- Written by syncd migrate --emit. For once: it records itself, which fails the second time.\nBEGIN;\n"
+        "-- Written by syncd migrate --emit. Runs once: the second time its record is in the way.\n"
+        "BEGIN;\n"
         f"{PROLOGUE.format(lock_timeout=LOCK_TIMEOUT_MS)}"
         f"INSERT INTO syncd.sync_migrations (number, name, sha256) VALUES ({values});\n\n"
         f"{migration.sql.rstrip()}\n\nCOMMIT;\n"

@@ -1,0 +1,56 @@
+"""What all tests share: one database and one server a session, both real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from syncd.store.embedded import EmbeddedPostgres
+from syncd.store.migrate import migrate
+from tests.harness import Server
+
+
+@pytest.fixture(scope="session")
+def workspace() -> Iterator[Path]:
+    """A folder that the database's user can enter: pytest's own is closed to all but root when root runs the tests."""
+    folder = Path(tempfile.mkdtemp(prefix="syncd-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def folder(workspace: Path) -> Iterator[Path]:
+    """A folder like `workspace` for one test."""
+    path = Path(tempfile.mkdtemp(dir=workspace))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def database(workspace: Path) -> Iterator[EmbeddedPostgres]:
+    """A migrated database of the session's own."""
+    with EmbeddedPostgres(workspace / "database") as postgres:
+        asyncio.run(migrate(postgres.owner_dsn, say=lambda text: None))
+        yield postgres
+
+
+@pytest.fixture(scope="session")
+def server(workspace: Path) -> Iterator[Server]:
+    """A running `syncd serve` with one worker and a database of its own."""
+    with Server(workspace / "server") as running:
+        yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_the_caller() -> None:
+    """What the developer's shell has set is not what is tested."""
+    for name in [name for name in os.environ if name.startswith("SYNCD_") or name in ("PGHOST", "PGPORT")]:
+        del os.environ[name]

@@ -1,0 +1,160 @@
+"""A real `syncd serve` as a subprocess, for tests, examples and measurements."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jwt
+
+from syncd.store.embedded import EmbeddedPostgres
+
+READY = re.compile(r"syncd is ready at (http://\S+:(\d+))")
+
+
+class Server:
+    """Starts on a free port and waits for the ready line; stops, or is killed, and starts again on the same port.
+
+    `settings` are settings by name (`{"max_changes": 10}`), `env` further environment variables. With
+    `database_url` in the settings there is no embedded database, and `owner_dsn` and `runtime_dsn` are not to be used.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        workers: int = 1,
+        settings: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        start: bool = True,
+    ) -> None:
+        self.data_dir = Path(data_dir)
+        self.workers = workers
+        self.settings = dict(settings or {})
+        self.env = dict(env or {})
+        self.port = 0
+        self.url = ""
+        self.log = self.data_dir.with_name(f"{self.data_dir.name}.log")
+        self.process: subprocess.Popen[str] | None = None
+        self._database = EmbeddedPostgres(self.data_dir)
+        if start:
+            self.start()
+
+    @property
+    def runtime_dsn(self) -> str:
+        """The database as the role that serves."""
+        return self._database.runtime_dsn
+
+    @property
+    def owner_dsn(self) -> str:
+        """The database as its superuser."""
+        return self._database.owner_dsn
+
+    def dsn(self, role: str, database: str = "syncd") -> str:
+        """The embedded database as any role."""
+        return self._database.dsn(role, database)
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Start it and wait until it is ready; what it said is in the error when it does not come up."""
+        self.launch()
+        self.wait_until_ready(timeout)
+
+    def launch(self) -> None:
+        """Start the process without waiting for it."""
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [*self.command(), "serve"],
+                env=self.environment(),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def command(self) -> list[str]:
+        """How `syncd` is called."""
+        return [sys.executable, "-m", "syncd"]
+
+    def environment(self) -> dict[str, str]:
+        """The environment of the process: this one's, and the settings."""
+        own = {"data_dir": self.data_dir, "port": self.port, "workers": self.workers, **self.settings}
+        values = {f"SYNCD_{name.upper()}": str(value) for name, value in own.items()}
+        return {**os.environ, **values, **self.env}
+
+    def wait_until_ready(self, timeout: float = 60.0) -> None:
+        """Read its output up to the ready line."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if select.select([self.process.stdout], [], [], 0.2)[0]:
+                line = self.process.stdout.readline()
+                if match := READY.search(line):
+                    self.url, self.port = match[1], int(match[2])
+                    return
+                if not line and self.process.wait(10) is not None:
+                    break
+        self.kill()
+        raise RuntimeError(f"syncd serve did not become ready:\n{self.output()[-4000:]}")
+
+    def output(self) -> str:
+        """All that it wrote to standard error, over all its starts."""
+        return self.log.read_text()
+
+    def token(self, user: str, spaces: Sequence[Mapping[str, str]] | None = None, ttl: float = 3600.0) -> str:
+        """A token that this server accepts."""
+        configured = self.settings.get("jwt_secret") or self.env.get("SYNCD_JWT_SECRET")
+        secret = configured or (self.data_dir / "jwt_secret").read_text().strip()
+        claims: dict[str, Any] = {"sub": user, "iat": int(time.time()), "exp": int(time.time() + ttl)}
+        if spaces is not None:
+            claims["spaces"] = [dict(space) for space in spaces]
+        return jwt.encode(claims, str(secret), algorithm="HS256")
+
+    def stop(self, timeout: float = 40.0) -> int:
+        """SIGTERM, and its exit code."""
+        if self.process is None:
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout)
+        finally:
+            self._forget()
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor; the kernel does the rest."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self._forget()
+
+    def restart(self) -> None:
+        """Stop it and start it on the same port with the same data."""
+        self.stop()
+        self.start()
+
+    def _forget(self) -> None:
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+            self.process = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
