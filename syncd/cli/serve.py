@@ -1,0 +1,137 @@
+"""`syncd serve`: a database, the schema, a key, an address; then the supervisor and its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from syncd.cli.options import load_settings, progress, settings_options
+from syncd.cli.secret import has_key, secret_file, with_secret
+from syncd.settings import Settings
+from syncd.store.embedded import EmbeddedPostgres
+from syncd.store.launch import EmbeddedError
+
+PATIENCE_SECONDS = 30.0
+
+
+@click.command("serve")
+@settings_options()
+def serve_command(**options: Any) -> None:
+    """Serve until SIGTERM or Ctrl-C, which finish what is in flight.
+
+    Without --database-url it starts a PostgreSQL of its own in the data directory, makes the schema, and stops it
+    again at the end. It prints one line when it is ready.
+    """
+    sys.exit(serve(load_settings(**options)))
+
+
+def serve(settings: Settings) -> int:
+    """Run the server; the exit code of the program."""
+    from syncd.cli.supervisor import Signals, Supervisor
+
+    with Signals() as signals:
+        try:
+            with _bound(settings) as listener, _database(settings) as (ready, database):
+                return Supervisor(ready, listener, signals, database=database, say=progress).run()
+        except KeyboardInterrupt:
+            # Asked to stop while it was starting.
+            return 0
+        except EmbeddedError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@contextlib.contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    """The address, taken before anything is started: a taken port is the commonest mistake."""
+    try:
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(found[0], found[1])
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(found[4])
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another --host or --port."
+        ) from None
+    with listener:
+        yield listener
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[tuple[Settings, EmbeddedPostgres | None]]:
+    """A database with the schema, and the settings that the workers get."""
+    if settings.database_url is not None:
+        yield _prepared(settings, settings.migrate_url), None
+        return
+    database = EmbeddedPostgres(settings.data_dir)
+    started = time.monotonic()
+    progress(f"{'starting' if database.pgdata.exists() else 'creating'} the database in {database.data_dir}")
+    with database:
+        progress(f"the database is up ({time.monotonic() - started:.1f} s)")
+        own = msgspec.structs.replace(settings, database_url=database.runtime_dsn)
+        yield _prepared(own, database.owner_dsn), database
+
+
+def _prepared(settings: Settings, owner: str | None) -> Settings:
+    from syncd.cli.migrate import refusals
+    from syncd.store.migrate import MigrationError
+
+    try:
+        asyncio.run(_prepare(settings, owner))
+    except MigrationError as error:
+        raise click.ClickException(str(error)) from None
+    except refusals() as error:
+        raise click.ClickException(
+            f"the database cannot be used: {error}. `syncd doctor` says more."
+        ) from None
+    if not has_key(settings) and not secret_file(settings).exists():
+        progress(f"made a secret for tokens: {secret_file(settings)}")
+    return with_secret(settings)
+
+
+async def _prepare(settings: Settings, owner: str | None) -> None:
+    """Migrate as the owner, then see as the runtime role that everything is as it must be."""
+    from syncd.store import doctor
+    from syncd.store.migrate import migrate
+
+    assert settings.database_url is not None
+    conn = await _connected(settings.database_url if owner is None else owner)
+    await conn.close()
+    if owner is not None:
+        await migrate(owner, say=progress)
+    conn = await _connected(settings.database_url)
+    try:
+        async with conn.transaction(readonly=True):
+            findings = [*await doctor.check_role(conn), await doctor.check_migrations(conn)]
+    finally:
+        await conn.close()
+    problems = [f"{f.detail}. Mend it with: {f.remedy}" for f in findings if f.status == "FAIL"]
+    if problems:
+        raise click.ClickException("syncd does not serve like this. " + "\n".join(problems))
+
+
+async def _connected(url: str) -> Any:
+    """A connection; a database that is still coming up is waited for."""
+    import asyncpg
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    told = False
+    while True:
+        try:
+            return await asyncpg.connect(url, statement_cache_size=0, timeout=10)
+        except (ConnectionError, TimeoutError, asyncpg.CannotConnectNowError) as error:
+            if time.monotonic() > deadline:
+                raise
+            if not told:
+                progress(f"waiting for the database: {error}")
+                told = True
+            await asyncio.sleep(0.2)

@@ -1,0 +1,252 @@
+"""One process that owns the address and the database, and the worker processes that serve.
+
+It runs no event loop and answers no request, so it can be trusted to look after the others: a worker that dies is
+started again, a database that dies too, and when this process is killed the kernel takes both along.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Self
+
+from syncd.settings import PREFIX, Settings
+from syncd.store.embedded import EmbeddedPostgres
+from syncd.store.launch import EmbeddedError, die_with_parent
+
+# A worker that lived this long was well; the next failure starts again with the shortest pause.
+WELL_AFTER_SECONDS = 10.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+
+class Signals:
+    """SIGTERM and SIGINT, and a wake-up when a child ends.
+
+    Until `quietly()` a request to stop interrupts what is going on (the start); after it, it is only remembered.
+    """
+
+    def __init__(self) -> None:
+        self.stops = 0
+        self._quiet = False
+        self._wakes, self._woken = socket.socketpair()
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        for end in (self._wakes, self._woken):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
+        for sign, handler in (
+            (signal.SIGTERM, self._stop),
+            (signal.SIGINT, self._stop),
+            (signal.SIGCHLD, self._child),
+        ):
+            signal.signal(sign, handler)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.set_wakeup_fd(-1)
+        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(sign, signal.SIG_DFL)
+        self._wakes.close()
+        self._woken.close()
+
+    def quietly(self) -> None:
+        """From now on remember a request to stop instead of interrupting."""
+        self._quiet = True
+
+    def wait(self, timeout: float, *others: int) -> None:
+        """Sleep until a signal, a child's end, something to read on `others`, or `timeout` seconds."""
+        ready, _, _ = select.select([self._wakes.fileno(), *others], [], [], timeout)
+        if self._wakes.fileno() in ready:
+            self._wakes.recv(4096)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stops += 1
+        if not self._quiet:
+            raise KeyboardInterrupt
+
+    def _child(self, number: int, frame: FrameType | None) -> None:
+        """Only to wake up."""
+
+
+class Worker:
+    """One slot: a process that serves, and the next one when it dies."""
+
+    def __init__(self, listener: socket.socket, settings: Settings) -> None:
+        self._listener = listener
+        self._settings = settings
+        self._pause = SHORTEST_PAUSE
+        self._started = 0.0
+        self.start_at = 0.0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.reports = -1
+        self.ready = False
+
+    def start(self) -> None:
+        """Fork and execute it. It writes one byte to a pipe when it serves."""
+        self.reports, report = os.pipe()
+        fds = (self._listener.fileno(), report)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "syncd.cli.worker", *map(str, fds)],
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                env=_worker_environment(self._settings),
+                # Ctrl-C reaches the supervisor alone, which stops things in order.
+                start_new_session=True,
+                # SIGKILL: its database goes at the same moment, and the address must be free for the next start.
+                preexec_fn=die_with_parent(signal.SIGKILL),
+            )
+        finally:
+            os.close(report)
+        self._started = time.monotonic()
+
+    def listen(self) -> bool:
+        """Whether it serves by now."""
+        if not self.ready and self.reports >= 0 and select.select([self.reports], [], [], 0)[0]:
+            self.ready = os.read(self.reports, 1) == b"1"
+            os.close(self.reports)
+            self.reports = -1
+        return self.ready
+
+    def ended(self) -> int | None:
+        """Its exit status, once, when it has ended; a new start is then due at `start_at`."""
+        if self.process is None or self.process.poll() is None:
+            return None
+        status = self.process.returncode
+        self._forget()
+        lived = time.monotonic() - self._started
+        self._pause = SHORTEST_PAUSE if lived > WELL_AFTER_SECONDS else min(self._pause * 2, LONGEST_PAUSE)
+        self.start_at = time.monotonic() + self._pause
+        return status
+
+    def signal(self, sign: signal.Signals) -> None:
+        """Send it a signal, if it is there."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(sign)
+
+    def _forget(self) -> None:
+        self.process = None
+        self.ready = False
+        if self.reports >= 0:
+            os.close(self.reports)
+            self.reports = -1
+
+
+class Supervisor:
+    """Keeps `settings.workers` workers and the embedded database, if there is one, alive until told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        signals: Signals,
+        *,
+        database: EmbeddedPostgres | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._signals = signals
+        self._database = database
+        self._say = say
+        self._workers = [Worker(listener, settings) for _ in range(settings.workers)]
+        self._announced = False
+        self._database_at = 0.0
+
+    def run(self) -> int:
+        """Serve until a signal; the exit code. Everything that was started is stopped on the way out."""
+        self._listener.listen(2048)
+        self._signals.quietly()
+        try:
+            for worker in self._workers:
+                worker.start()
+            while not self._signals.stops:
+                self._look_after_database()
+                if not self._look_after_workers():
+                    return 1
+                self._announce()
+                self._signals.wait(self._until_due(), *(w.reports for w in self._workers if w.reports >= 0))
+            return 0
+        finally:
+            self._stop_workers()
+
+    def _look_after_database(self) -> None:
+        if self._database is None or self._database.poll() is None or time.monotonic() < self._database_at:
+            return
+        self._say(f"the database ended with status {self._database.poll()}; starting it again")
+        try:
+            self._database.ensure()
+            self._say("the database is back")
+        except EmbeddedError as error:
+            self._say(str(error))
+            self._database_at = time.monotonic() + LONGEST_PAUSE
+
+    def _look_after_workers(self) -> bool:
+        """False when one cannot even start the first time: then it is the configuration, and trying on helps nobody."""
+        for worker in self._workers:
+            status = worker.ended()
+            if status is not None and not self._announced:
+                self._say(f"a worker did not start (status {status})")
+                return False
+            if status is not None:
+                self._say(f"a worker ended with status {status}; starting another")
+            if worker.process is None and time.monotonic() >= worker.start_at:
+                worker.start()
+        return True
+
+    def _announce(self) -> None:
+        # Not `all(generator)`: each has to be asked, so that its pipe is read and closed.
+        if all([worker.listen() for worker in self._workers]) and not self._announced and self._healthy():
+            self._announced = True
+            host, port = self._listener.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"syncd is ready at http://{shown}:{port}", flush=True)
+
+    def _healthy(self) -> bool:
+        host, port = self._listener.getsockname()[:2]
+        connection = http.client.HTTPConnection(
+            {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=5
+        )
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _until_due(self) -> float:
+        due = [worker.start_at for worker in self._workers if worker.process is None]
+        waiting = 0.05 if not self._announced else 1.0
+        return max(0.01, min([waiting, *(at - time.monotonic() for at in due)]))
+
+    def _stop_workers(self) -> None:
+        """SIGTERM, time for what is in flight, SIGKILL; a second request to stop skips the waiting."""
+        self._listener.close()
+        asked = self._signals.stops
+        deadline = time.monotonic() + self._settings.shutdown_timeout + 5
+        for worker in self._workers:
+            worker.signal(signal.SIGTERM)
+        while any(worker.process and worker.process.poll() is None for worker in self._workers):
+            if time.monotonic() > deadline or self._signals.stops > max(asked, 1):
+                for worker in self._workers:
+                    worker.signal(signal.SIGKILL)
+            self._signals.wait(0.2)
+        for worker in self._workers:
+            worker.ended()
+
+
+def _worker_environment(settings: Settings) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**inherited, **settings.environment()}

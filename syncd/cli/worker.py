@@ -1,0 +1,80 @@
+"""A worker process: the application on the supervisor's socket. Started by the supervisor, not by people."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+
+from syncd.settings import Settings
+
+
+class WorkerServer(uvicorn.Server):
+    """Uvicorn that says when it serves."""
+
+    def __init__(self, config: uvicorn.Config, report: int) -> None:
+        super().__init__(config)
+        self._report = report
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell the supervisor."""
+        await super().startup(sockets)
+        # What is there now stays: no collection needs to look at it again.
+        gc.collect()
+        gc.freeze()
+        os.write(self._report, b"1")
+        os.close(self._report)
+
+
+def main(listener: int, report: int) -> None:
+    """Serve on the inherited descriptor `listener` until SIGTERM, and write one byte to `report` when ready."""
+    # Uvicorn raises the signal again when it is done; by then it has no more to say.
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda number, frame: None)
+    settings = Settings.load(os.environ)
+    _log(settings)
+    from syncd.app import build
+
+    server = WorkerServer(configuration(settings, build(settings)), report)
+    server.run(sockets=[socket.socket(fileno=listener)])
+
+
+def configuration(settings: Settings, app: Any) -> uvicorn.Config:
+    """How Uvicorn is set up, and why."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        # The application bounds messages itself and answers with a reason; this is the last wall.
+        ws_max_size=settings.max_body + 1024,
+        ws_per_message_deflate=False,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        # Longer than the 60 s of common load balancers, so that it is they who close an idle connection.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
+        backlog=2048,
+    )
+
+
+def _log(settings: Settings) -> None:
+    """To standard error. The application may set up its own; this is for what happens before and outside of it."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

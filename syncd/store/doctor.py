@@ -1,0 +1,197 @@
+"""Checks of a database, as the role that serves. Used whole by `syncd doctor`, in part by `syncd serve` at its start.
+
+Each takes a connection inside a transaction: through a transaction pooler one statement alone may be torn apart.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from syncd.store import migrate
+from syncd.store.findings import Finding, fail, ok, warn
+from syncd.store.postgres_binaries import NEWEST, OLDEST
+
+QUERIES = Path(__file__).parent / "checks"
+MIGRATE = "syncd migrate --database-url postgresql://OWNER@HOST/DATABASE"
+MAKE_ROLE = "CREATE ROLE syncd_app LOGIN PASSWORD '…' IN ROLE syncd_runtime;"
+
+
+async def check_server(conn: Any, *, max_clock_skew: float = 60.0, pool: int = 0) -> list[Finding]:
+    """Version, encoding, durability, clock, pooler. `pool` is the number of connections that the server will open."""
+    before = time.time()
+    row = await conn.fetchrow(_query("server"))
+    here = (before + time.time()) / 2
+    return [
+        _version(row["version"] // 10000, row["version_text"]),
+        _encoding(row["encoding"]),
+        _durability(row),
+        _clock(row["clock"] - here, max_clock_skew),
+        _pooler(row["backend"] == conn.get_server_pid()),
+        *([_connections(row["max_connections"], pool)] if pool else []),
+        *([fail("standby", "this is a standby: nothing can be written", "point SYNCD_DATABASE_URL at the primary")]
+          if row["standby"] else []),
+    ]  # fmt: skip
+
+
+async def check_migrations(conn: Any, *, directory: Path | None = None) -> Finding:
+    """Whether the schema is the one that this program was written for."""
+    try:
+        missing = await migrate.pending(conn, directory=directory)
+    except migrate.MigrationError as error:
+        return fail("migrations", error.cause, error.remedy)
+    if missing:
+        return fail("migrations", f"the database lacks {', '.join(missing)}", MIGRATE)
+    return ok("migrations", "the schema is current")
+
+
+async def check_role(conn: Any) -> list[Finding]:
+    """Whether row security binds the role, and whether the log is append-only to it."""
+    row = await conn.fetchrow(_query("role"))
+    name = row["name"]
+    problems = list(_role_problems(name, row))
+    return problems or [
+        ok("runtime role", f"{name} owns nothing, is bound by row security and can only append to the log")
+    ]
+
+
+async def check_row_security(conn: Any, *, directory: Path | None = None) -> Finding:
+    """Whether every table and policy of the schema is as the migrations made it."""
+    found = {row["name"]: row for row in await conn.fetch(_query("row_security"))}
+    wanted = _wanted_policies(directory)
+    problems = [
+        text for name, policies in wanted.items() for text in _table_problems(name, found.get(name), policies)
+    ]
+    if problems:
+        return fail("row security", "; ".join(problems), "find out who changed it, then restore it: psql as the owner, "
+                    "ALTER TABLE syncd.… ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;")  # fmt: skip
+    count = sum(len(policies) for policies in wanted.values())
+    return ok("row security", f"enabled and forced on {len(wanted)} tables, with {count} policies")
+
+
+def _query(name: str) -> str:
+    return (QUERIES / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _version(major: int, text: str) -> Finding:
+    if major < OLDEST:
+        return fail("version", f"PostgreSQL {text} is too old", f"upgrade to PostgreSQL {OLDEST} to {NEWEST}")
+    if major > NEWEST:
+        return warn(
+            "version",
+            f"PostgreSQL {text} is newer than what this syncd was tested with ({OLDEST} to {NEWEST})",
+        )
+    return ok("version", f"PostgreSQL {text}")
+
+
+def _encoding(encoding: str) -> Finding:
+    if encoding != "UTF8":
+        return fail("encoding", f"the database is {encoding}: not every text can be kept",
+                    "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0;")  # fmt: skip
+    return ok("encoding", "UTF8")
+
+
+def _durability(row: Any) -> Finding:
+    unsafe = [name for name in ("fsync", "full_page_writes") if row[name] == "off"]
+    if unsafe:
+        return warn("durability", f"{' and '.join(unsafe)} off: a power cut can lose acknowledged changes or the database",
+                    "ALTER SYSTEM RESET fsync; ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf();")  # fmt: skip
+    if row["synchronous_commit"] == "off":
+        return warn("durability", "synchronous_commit is off: a crash can lose changes that were acknowledged",
+                    "ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf();")  # fmt: skip
+    return ok("durability", "a commit is on disk when it is acknowledged")
+
+
+def _clock(difference: float, most: float) -> Finding:
+    if abs(difference) > min(most, 60.0):
+        return fail("clock", f"the database's clock is {difference:+.1f} s off this machine's",
+                    "timedatectl set-ntp true (on both machines)")  # fmt: skip
+    if abs(difference) > 1.0:
+        return warn("clock", f"the database's clock is {difference:+.1f} s off this machine's",
+                    "timedatectl set-ntp true (on both machines)")  # fmt: skip
+    return ok("clock", f"within {max(abs(difference), 0.001):.3f} s of this machine's")
+
+
+def _pooler(direct: bool) -> Finding:
+    if direct:
+        return ok("pooler", "a direct connection")
+    return warn("pooler", "a pooler is in between: LISTEN/NOTIFY, by which live sockets hear of changes at once, needs a "
+                "direct connection, so they hear by polling")  # fmt: skip
+
+
+def _connections(most: int, pool: int) -> Finding:
+    if pool > most - 10:
+        return warn("connections", f"the workers open up to {pool} connections and max_connections is {most}",
+                    "lower --workers or --pool-size, or ALTER SYSTEM SET max_connections = …;")  # fmt: skip
+    return ok("connections", f"up to {pool} of {most}")
+
+
+def _role_problems(name: str, row: Any) -> Iterator[Finding]:
+    check = "runtime role"
+    if row["superuser"]:
+        yield fail(
+            check,
+            f"{name} is a superuser: row security does not bind it",
+            f"{MAKE_ROLE} and connect as syncd_app",
+        )
+        return
+    if row["bypasses"]:
+        yield fail(
+            check, f"{name} has BYPASSRLS: row security does not bind it", f"ALTER ROLE {name} NOBYPASSRLS;"
+        )
+    if row["can_become"]:
+        others = ", ".join(row["can_become"])
+        yield fail(
+            check,
+            f"{name} can become {others}, whom row security does not bind",
+            f"REVOKE {others} FROM {name};",
+        )
+    if row["owns"]:
+        yield fail(check, f"{name} owns, or can act as the owner of, {', '.join(row['owns'])}",
+                   f"keep that role for `syncd migrate`, and serve as another: {MAKE_ROLE}")  # fmt: skip
+    elif row["may_rewrite"]:
+        yield fail(check, f"{name} can change or delete what is in the log",
+                   f"REVOKE UPDATE, DELETE, TRUNCATE ON syncd.sync_changes FROM {name}, syncd_runtime, PUBLIC;")  # fmt: skip
+    if row["may_create"] and not row["owns"]:
+        yield fail(check, f"{name} can create objects in the schema syncd",
+                   f"REVOKE CREATE ON SCHEMA syncd FROM {name}, syncd_runtime, PUBLIC;")  # fmt: skip
+    if not row["may_enter"] or row["may_append"] is False:
+        yield fail(check, f"{name} may not use the schema syncd", f"GRANT syncd_runtime TO {name};")
+
+
+def _wanted_policies(directory: Path | None) -> dict[str, set[str]]:
+    """Table -> names of its policies, as the migrations leave them."""
+    wanted: dict[str, set[str]] = {}
+    for migration in migrate.read_migrations(directory):
+        for match in _SECURITY.finditer(re.sub(r"--.*", "", migration.sql)):
+            if match["table"]:
+                wanted.setdefault(match["table"].lower(), set())
+            elif match["verb"].upper() == "CREATE":
+                wanted.setdefault(match["on"].lower(), set()).add(match["policy"].lower())
+            else:
+                wanted.get(match["on"].lower(), set()).discard(match["policy"].lower())
+    return wanted
+
+
+_SECURITY = re.compile(
+    r"ALTER\s+TABLE\s+(?:syncd\.)?(?P<table>\w+)\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY"
+    r"|(?P<verb>CREATE|DROP)\s+POLICY\s+(?:IF\s+EXISTS\s+)?(?P<policy>\w+)\s+ON\s+(?:syncd\.)?(?P<on>\w+)",
+    re.IGNORECASE,
+)
+
+
+def _table_problems(name: str, row: Any, policies: set[str]) -> Iterator[str]:
+    if row is None:
+        yield f"the table {name} is missing"
+        return
+    if not row["enabled"]:
+        yield f"row security is off on {name}"
+    elif not row["forced"]:
+        yield f"row security is not forced on {name}"
+    if lacking := policies - set(row["policies"]):
+        yield f"{name} lacks the policy {', '.join(sorted(lacking))}"
+    if foreign := set(row["policies"]) - policies:
+        yield f"{name} has a policy that is not syncd's: {', '.join(sorted(foreign))}"
