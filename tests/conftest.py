@@ -18,7 +18,7 @@ from tests.harness import Server
 
 @pytest.fixture(scope="session")
 def workspace() -> Iterator[Path]:
-    """A folder that the database's user can enter: pytest's own is closed to all but root when root runs the tests."""
+    """A folder that the database's user can enter; pytest's own is closed to it when root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="syncd-test-"))
     folder.chmod(0o755)
     yield folder

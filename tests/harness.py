@@ -23,10 +23,10 @@ READY = re.compile(r"syncd is ready at (http://\S+:(\d+))")
 
 
 class Server:
-    """Starts on a free port and waits for the ready line; stops, or is killed, and starts again on the same port.
+    """Starts on a free port and waits for the ready line; is stopped or killed, and starts on the same port.
 
     `settings` are settings by name (`{"max_changes": 10}`), `env` further environment variables. With
-    `database_url` in the settings there is no embedded database, and `owner_dsn` and `runtime_dsn` are not to be used.
+    `database_url` in the settings there is no embedded database, and its DSNs are of no use.
     """
 
     def __init__(

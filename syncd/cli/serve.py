@@ -27,8 +27,8 @@ PATIENCE_SECONDS = 30.0
 def serve_command(**options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C, which finish what is in flight.
 
-    Without --database-url it starts a PostgreSQL of its own in the data directory, makes the schema, and stops it
-    again at the end. It prints one line when it is ready.
+    Without --database-url it starts a PostgreSQL of its own in the data directory, makes the schema, and stops
+    it again at the end. It prints one line when it is ready.
     """
     sys.exit(serve(load_settings(**options)))
 
@@ -60,7 +60,8 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         listener.bind(found[4])
     except OSError as error:
         raise click.ClickException(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another --host or --port."
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+            "Choose another --host or --port."
         ) from None
     with listener:
         yield listener

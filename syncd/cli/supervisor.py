@@ -1,7 +1,7 @@
 """One process that owns the address and the database, and the worker processes that serve.
 
-It runs no event loop and answers no request, so it can be trusted to look after the others: a worker that dies is
-started again, a database that dies too, and when this process is killed the kernel takes both along.
+It runs no event loop and answers no request, so it can be trusted to look after the others: a worker that dies
+is started again, a database that dies too, and when this process is killed the kernel takes both along.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 class Signals:
     """SIGTERM and SIGINT, and a wake-up when a child ends.
 
-    Until `quietly()` a request to stop interrupts what is going on (the start); after it, it is only remembered.
+    Until `quietly()` a request to stop interrupts what is going on (the start); then it is only remembered.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Worker:
                 env=_worker_environment(self._settings),
                 # Ctrl-C reaches the supervisor alone, which stops things in order.
                 start_new_session=True,
-                # SIGKILL: its database goes at the same moment, and the address must be free for the next start.
+                # SIGKILL: its database goes at that moment too, and the next start needs the address.
                 preexec_fn=die_with_parent(signal.SIGKILL),
             )
         finally:
@@ -144,7 +144,7 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps `settings.workers` workers and the embedded database, if there is one, alive until told to stop."""
+    """Keeps the workers, and the embedded database if there is one, alive until told to stop."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class Supervisor:
             self._database_at = time.monotonic() + LONGEST_PAUSE
 
     def _look_after_workers(self) -> bool:
-        """False when one cannot even start the first time: then it is the configuration, and trying on helps nobody."""
+        """False when one cannot start the first time: then it is the configuration, and trying on is no use."""
         for worker in self._workers:
             status = worker.ended()
             if status is not None and not self._announced:
@@ -206,8 +206,8 @@ class Supervisor:
         return True
 
     def _announce(self) -> None:
-        # Not `all(generator)`: each has to be asked, so that its pipe is read and closed.
-        if all([worker.listen() for worker in self._workers]) and not self._announced and self._healthy():
+        listening = [worker.listen() for worker in self._workers]
+        if all(listening) and not self._announced and self._healthy():
             self._announced = True
             host, port = self._listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host

@@ -34,7 +34,7 @@ class WorkerServer(uvicorn.Server):
 
 
 def main(listener: int, report: int) -> None:
-    """Serve on the inherited descriptor `listener` until SIGTERM, and write one byte to `report` when ready."""
+    """Serve on the inherited descriptor `listener` until SIGTERM; write a byte to `report` when ready."""
     # Uvicorn raises the signal again when it is done; by then it has no more to say.
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda number, frame: None)
@@ -69,7 +69,7 @@ def configuration(settings: Settings, app: Any) -> uvicorn.Config:
 
 
 def _log(settings: Settings) -> None:
-    """To standard error. The application may set up its own; this is for what happens before and outside of it."""
+    """To standard error. The application may set up its own; this is for what happens before that."""
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -1,6 +1,6 @@
-"""Checks of a database, as the role that serves. Used whole by `syncd doctor`, in part by `syncd serve` at its start.
+"""Checks of a database, as the role that serves: all for `syncd doctor`, some at the start of `syncd serve`.
 
-Each takes a connection inside a transaction: through a transaction pooler one statement alone may be torn apart.
+Each takes a connection inside a transaction: through a pooler, only that is sure to be one connection.
 """
 
 from __future__ import annotations
@@ -17,11 +17,17 @@ from syncd.store.postgres_binaries import NEWEST, OLDEST
 
 QUERIES = Path(__file__).parent / "checks"
 MIGRATE = "syncd migrate --database-url postgresql://OWNER@HOST/DATABASE"
+STANDBY = fail(
+    "standby", "this is a standby: nothing can be written", "point SYNCD_DATABASE_URL at the primary"
+)
+RESTORE = "as the owner: ALTER TABLE syncd.… ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+SAFE = "ALTER SYSTEM RESET fsync; ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf();"
+SET_CLOCK = "timedatectl set-ntp true (on both machines)"
 MAKE_ROLE = "CREATE ROLE syncd_app LOGIN PASSWORD '…' IN ROLE syncd_runtime;"
 
 
 async def check_server(conn: Any, *, max_clock_skew: float = 60.0, pool: int = 0) -> list[Finding]:
-    """Version, encoding, durability, clock, pooler. `pool` is the number of connections that the server will open."""
+    """Version, encoding, durability, clock, pooler; `pool` is how many connections the server will open."""
     before = time.time()
     row = await conn.fetchrow(_query("server"))
     here = (before + time.time()) / 2
@@ -32,9 +38,8 @@ async def check_server(conn: Any, *, max_clock_skew: float = 60.0, pool: int = 0
         _clock(row["clock"] - here, max_clock_skew),
         _pooler(row["backend"] == conn.get_server_pid()),
         *([_connections(row["max_connections"], pool)] if pool else []),
-        *([fail("standby", "this is a standby: nothing can be written", "point SYNCD_DATABASE_URL at the primary")]
-          if row["standby"] else []),
-    ]  # fmt: skip
+        *([STANDBY] if row["standby"] else []),
+    ]
 
 
 async def check_migrations(conn: Any, *, directory: Path | None = None) -> Finding:
@@ -66,8 +71,7 @@ async def check_row_security(conn: Any, *, directory: Path | None = None) -> Fin
         text for name, policies in wanted.items() for text in _table_problems(name, found.get(name), policies)
     ]
     if problems:
-        return fail("row security", "; ".join(problems), "find out who changed it, then restore it: psql as the owner, "
-                    "ALTER TABLE syncd.… ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;")  # fmt: skip
+        return fail("row security", "; ".join(problems), RESTORE)
     count = sum(len(policies) for policies in wanted.values())
     return ok("row security", f"enabled and forced on {len(wanted)} tables, with {count} policies")
 
@@ -89,43 +93,54 @@ def _version(major: int, text: str) -> Finding:
 
 def _encoding(encoding: str) -> Finding:
     if encoding != "UTF8":
-        return fail("encoding", f"the database is {encoding}: not every text can be kept",
-                    "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0;")  # fmt: skip
+        return fail(
+            "encoding",
+            f"the database is {encoding}: not every text can be kept",
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0;",
+        )
     return ok("encoding", "UTF8")
 
 
 def _durability(row: Any) -> Finding:
     unsafe = [name for name in ("fsync", "full_page_writes") if row[name] == "off"]
     if unsafe:
-        return warn("durability", f"{' and '.join(unsafe)} off: a power cut can lose acknowledged changes or the database",
-                    "ALTER SYSTEM RESET fsync; ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf();")  # fmt: skip
+        return warn(
+            "durability", f"{' and '.join(unsafe)} off: a power cut can lose what was acknowledged", SAFE
+        )
     if row["synchronous_commit"] == "off":
-        return warn("durability", "synchronous_commit is off: a crash can lose changes that were acknowledged",
-                    "ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf();")  # fmt: skip
+        return warn(
+            "durability",
+            "synchronous_commit is off: a crash can lose what was acknowledged",
+            "ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf();",
+        )
     return ok("durability", "a commit is on disk when it is acknowledged")
 
 
 def _clock(difference: float, most: float) -> Finding:
     if abs(difference) > min(most, 60.0):
-        return fail("clock", f"the database's clock is {difference:+.1f} s off this machine's",
-                    "timedatectl set-ntp true (on both machines)")  # fmt: skip
+        return fail("clock", f"the database's clock is {difference:+.1f} s off this machine's", SET_CLOCK)
     if abs(difference) > 1.0:
-        return warn("clock", f"the database's clock is {difference:+.1f} s off this machine's",
-                    "timedatectl set-ntp true (on both machines)")  # fmt: skip
+        return warn("clock", f"the database's clock is {difference:+.1f} s off this machine's", SET_CLOCK)
     return ok("clock", f"within {max(abs(difference), 0.001):.3f} s of this machine's")
 
 
 def _pooler(direct: bool) -> Finding:
     if direct:
         return ok("pooler", "a direct connection")
-    return warn("pooler", "a pooler is in between: LISTEN/NOTIFY, by which live sockets hear of changes at once, needs a "
-                "direct connection, so they hear by polling")  # fmt: skip
+    return warn(
+        "pooler",
+        "a pooler is in between: LISTEN/NOTIFY, by which live sockets hear of changes at once, "
+        "needs a direct connection, so they hear by polling",
+    )
 
 
 def _connections(most: int, pool: int) -> Finding:
     if pool > most - 10:
-        return warn("connections", f"the workers open up to {pool} connections and max_connections is {most}",
-                    "lower --workers or --pool-size, or ALTER SYSTEM SET max_connections = …;")  # fmt: skip
+        return warn(
+            "connections",
+            f"the workers open up to {pool} connections and max_connections is {most}",
+            "lower --workers or --pool-size, or ALTER SYSTEM SET max_connections = …;",
+        )
     return ok("connections", f"up to {pool} of {most}")
 
 
@@ -150,14 +165,23 @@ def _role_problems(name: str, row: Any) -> Iterator[Finding]:
             f"REVOKE {others} FROM {name};",
         )
     if row["owns"]:
-        yield fail(check, f"{name} owns, or can act as the owner of, {', '.join(row['owns'])}",
-                   f"keep that role for `syncd migrate`, and serve as another: {MAKE_ROLE}")  # fmt: skip
+        yield fail(
+            check,
+            f"{name} owns, or can act as the owner of, {', '.join(row['owns'])}",
+            f"keep that role for `syncd migrate`, and serve as another: {MAKE_ROLE}",
+        )
     elif row["may_rewrite"]:
-        yield fail(check, f"{name} can change or delete what is in the log",
-                   f"REVOKE UPDATE, DELETE, TRUNCATE ON syncd.sync_changes FROM {name}, syncd_runtime, PUBLIC;")  # fmt: skip
+        yield fail(
+            check,
+            f"{name} can change or delete what is in the log",
+            f"REVOKE UPDATE, DELETE, TRUNCATE ON syncd.sync_changes FROM {name}, syncd_runtime;",
+        )
     if row["may_create"] and not row["owns"]:
-        yield fail(check, f"{name} can create objects in the schema syncd",
-                   f"REVOKE CREATE ON SCHEMA syncd FROM {name}, syncd_runtime, PUBLIC;")  # fmt: skip
+        yield fail(
+            check,
+            f"{name} can create objects in the schema syncd",
+            f"REVOKE CREATE ON SCHEMA syncd FROM {name}, syncd_runtime, PUBLIC;",
+        )
     if not row["may_enter"] or row["may_append"] is False:
         yield fail(check, f"{name} may not use the schema syncd", f"GRANT syncd_runtime TO {name};")
 

@@ -1,8 +1,8 @@
 """The schema's migrations: numbered .sql files, forward only, each in a transaction of its own.
 
 Several runners at once are safe: each takes a transaction's advisory lock for each file, so this works
-through a pooler as well. It is taken by trying: waiting would hold a snapshot, and CREATE INDEX CONCURRENTLY waits
-for those.
+through a pooler as well. It is taken by trying: waiting would hold a snapshot, which an index built concurrently
+waits for.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ async def pending(conn: Connection, *, directory: Path | None = None) -> list[st
         SchemaTooNew: the database is of a newer syncd.
         ChangedMigration: a file was changed after it had been applied.
     """
-    return [m.label for m in compare(read_migrations(directory), await _applied(conn))]
+    async with conn.transaction():
+        return [m.label for m in compare(read_migrations(directory), await _applied(conn))]
 
 
 async def migrate(
@@ -151,8 +152,9 @@ async def migrate(
     # No statement cache: a transaction pooler may be in between.
     conn = await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
     try:
-        if not compare(files, await _applied(conn)):
-            return []
+        async with conn.transaction():
+            if not compare(files, await _applied(conn)):
+                return []
         await _locked(conn, partial(_prepare, conn))
         applied = []
         for migration in files:
