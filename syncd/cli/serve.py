@@ -20,6 +20,8 @@ from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.launch import EmbeddedError
 
 PATIENCE_SECONDS = 30.0
+# For migrations, the notification listeners, psql and pg_dump.
+SPARE_CONNECTIONS = 60
 
 
 @click.command("serve")
@@ -27,8 +29,8 @@ PATIENCE_SECONDS = 30.0
 def serve_command(**options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C, which finish what is in flight.
 
-    Without --database-url it starts a PostgreSQL of its own in the data directory, makes the schema, and stops
-    it again at the end. It prints one line when it is ready.
+    Without --database-url it starts a PostgreSQL of its own in the data directory, makes the schema, and
+    stops it again at the end. It prints one line when it is ready.
     """
     sys.exit(serve(load_settings(**options)))
 
@@ -73,7 +75,8 @@ def _database(settings: Settings) -> Iterator[tuple[Settings, EmbeddedPostgres |
     if settings.database_url is not None:
         yield _prepared(settings, settings.migrate_url), None
         return
-    database = EmbeddedPostgres(settings.data_dir)
+    wanted = settings.workers * settings.pool_size + SPARE_CONNECTIONS
+    database = EmbeddedPostgres(settings.data_dir, settings={"max_connections": str(max(120, wanted))})
     started = time.monotonic()
     progress(f"{'starting' if database.pgdata.exists() else 'creating'} the database in {database.data_dir}")
     with database:

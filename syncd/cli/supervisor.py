@@ -1,7 +1,7 @@
 """One process that owns the address and the database, and the worker processes that serve.
 
-It runs no event loop and answers no request, so it can be trusted to look after the others: a worker that dies
-is started again, a database that dies too, and when this process is killed the kernel takes both along.
+It runs no event loop and answers no request, so it can be trusted to look after the others: a worker that
+dies is started again, a database that dies too, and when this process is killed the kernel takes both along.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Supervisor:
             self._database_at = time.monotonic() + LONGEST_PAUSE
 
     def _look_after_workers(self) -> bool:
-        """False when one cannot start the first time: then it is the configuration, and trying on is no use."""
+        """False when one cannot start the first time: that is the configuration, and trying on is no use."""
         for worker in self._workers:
             status = worker.ended()
             if status is not None and not self._announced:

@@ -1,8 +1,8 @@
 """The schema's migrations: numbered .sql files, forward only, each in a transaction of its own.
 
 Several runners at once are safe: each takes a transaction's advisory lock for each file, so this works
-through a pooler as well. It is taken by trying: waiting would hold a snapshot, which an index built concurrently
-waits for.
+through a pooler as well. It is taken by trying: waiting would hold a snapshot, and an index that is built
+concurrently waits for those.
 """
 
 from __future__ import annotations

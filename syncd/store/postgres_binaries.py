@@ -37,7 +37,7 @@ def find_binaries(
         version = _version(folder)
         if version is None or not OLDEST <= version <= NEWEST or (major is not None and version != major):
             continue
-        reachable = folder if account.can_run(folder / "postgres") else _copied(folder)
+        reachable = folder if account.can_run(folder / "initdb") else _copied(folder)
         if reachable is not None:
             return Binaries(reachable, version)
     return None
@@ -70,17 +70,21 @@ def _copied(bindir: Path) -> Path | None:
     """A copy that everyone can read: what is below a closed home cannot be reached after dropping root."""
     if os.geteuid() != 0:
         return None
-    source = bindir.parent
+    package = bindir.parent.parent
     made = (bindir / "postgres").stat()
-    key = hashlib.sha256(f"{source}:{made.st_size}:{made.st_mtime_ns}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{bindir}:{made.st_size}:{made.st_mtime_ns}".encode()).hexdigest()[:16]
     target = CACHE / f"postgresql-{key}"
     if not target.exists():
         CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh = CACHE / f"{target.name}.{os.getpid()}"
-        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("include", "*.a", "pgxs"))
+        # The programs find their libraries by the path from here to there, so the wheel's layout is kept.
+        for part in (bindir.parent, package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                there = fresh / part.relative_to(package.parent)
+                shutil.copytree(part, there, ignore=shutil.ignore_patterns("include", "*.a", "pgxs"))
         try:
             fresh.rename(target)
         except OSError:
             # Another start was quicker.
             shutil.rmtree(fresh)
-    return target / "bin"
+    return target / bindir.relative_to(package.parent)
