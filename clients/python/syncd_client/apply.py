@@ -1,0 +1,109 @@
+"""Applies a whole answer of the server inside one transaction: changes, results, memberships, cursor."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from . import outbox
+from .change import Change, dump, read_change, space_key
+from .clock import observe
+from .outbox import Packed
+from .records import Key, Row, load, save, settle, sweep
+from .reply import Conflict, Page, Result
+from .store import get_meta, set_meta
+
+
+def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wall: int) -> list[str]:
+    """Everything an answer says, in the order received. Returns the changeIds that were refused."""
+    client, round_ = get_meta(db, "client"), get_meta(db, "round", 0)
+    confirmed = [
+        _confirmed(result, sent, client)
+        for result, sent in zip(page.results, pushed, strict=True)
+        if result.status != "rejected"
+    ]
+    rows = load(db, [_key(change) for change in (*page.changes, *confirmed)], round_)
+    for change in (*page.changes, *confirmed):
+        rows[_key(change)].confirm(change.registers, round_)
+    own = [change for change in page.changes if change.client == client and change.change_id]
+    _forget(db, (*own, *confirmed))
+    refusals = {r.change_id: (r.code, r.detail) for r in page.results if r.status == "rejected"}
+    rejected = outbox.reject(db, refusals)
+    settle(db, rows)
+    save(db, rows)
+    _observe(db, rows.values(), wall)
+    _keep_conflicts(db, page.conflicts)
+    _follow_spaces(db, page)
+    set_meta(db, "cursor", page.cursor)
+    db.execute("DELETE FROM meta WHERE key = 'trouble'")
+    return rejected
+
+
+def _key(change: Change) -> Key:
+    return change.table, change.space, change.record
+
+
+def _confirmed(result: Result, sent: Packed, client: str) -> Change:
+    """The own change as the server holds it: a stamp that it lowered is adopted."""
+    change = read_change(json.loads(sent.body), client)
+    for field, at in result.at.items():
+        held = change.registers.get(field)
+        if held is not None and held.at != at:
+            change.registers[field] = held._replace(at=at, sent=held.at)
+    return change
+
+
+def _forget(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
+    """What the server has, by its answer or because it sent it back, need not be sent any more."""
+    db.executemany(
+        "DELETE FROM outbox WHERE state = 'pending' AND change_id = ?",
+        [(change.change_id,) for change in changes],
+    )
+
+
+def _observe(db: sqlite3.Connection, rows: Iterable[Row], wall: int) -> None:
+    """Moves the clock past what was received, so that a later write here is later everywhere."""
+    clock = before = get_meta(db, "clock", 0)
+    for row in rows:
+        for register in row.base.values():
+            clock = observe(clock, register.at, wall)
+    if clock != before:
+        set_meta(db, "clock", clock)
+
+
+def _keep_conflicts(db: sqlite3.Connection, conflicts: Sequence[Conflict]) -> None:
+    db.executemany(
+        "INSERT INTO conflicts (tbl, space, id, body) VALUES (?, ?, ?, ?)",
+        [(c.table, c.space or "", c.id, dump(asdict(c))) for c in conflicts],
+    )
+
+
+def _follow_spaces(db: sqlite3.Connection, page: Page) -> None:
+    db.executemany("INSERT OR IGNORE INTO spaces VALUES (?)", [(space,) for space in page.joined])
+    for space in page.left:
+        if space_key(space):
+            purge(db, space)
+
+
+def purge(db: sqlite3.Connection, space: str) -> None:
+    """Deletes the copy of a space that was left. What was not sent yet is kept aside."""
+    outbox.set_aside(db, space)
+    db.execute("DELETE FROM records WHERE space = ?", (space,))
+    db.execute("DELETE FROM conflicts WHERE space = ?", (space,))
+    db.execute("DELETE FROM spaces WHERE id = ?", (space,))
+
+
+def begin_restart(db: sqlite3.Connection) -> None:
+    """The server does not know the cursor: everything is asked for again. The outbox stays as it is."""
+    set_meta(db, "cursor", "")
+    set_meta(db, "restarting", 1)
+    set_meta(db, "round", get_meta(db, "round", 0) + 1)
+    db.execute("DELETE FROM spaces")
+
+
+def finish_restart(db: sqlite3.Connection) -> None:
+    """Everything has come again: what did not come is gone from the server, and goes here too."""
+    sweep(db, get_meta(db, "round", 0))
+    set_meta(db, "restarting", 0)

@@ -1,0 +1,196 @@
+"""The same replica for asyncio: every method of Replica, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from . import transport
+from .batch import Batch
+from .merge import Registers
+from .outbox import Queued
+from .query import Where
+from .records import Record
+from .replica import Replica
+from .reply import Conflict
+from .status import Status
+from .sync import Report, Scope
+
+
+class AsyncReplica:
+    """A Replica whose methods are coroutines. The file is touched in threads, so the loop never waits.
+
+    Takes what Replica takes, but `http` is an httpx.AsyncClient, and `token` and `on_conflict` may be
+    async callables. Use it as `async with AsyncReplica(…) as replica:`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        app: str,
+        http: httpx.AsyncClient | None = None,
+        on_conflict: Callable[[Conflict], object] | Callable[[Conflict], Awaitable[object]] | None = None,
+        **options: Any,
+    ) -> None:
+        self.local = Replica(path, app=app, **options)
+        self.app, self.client_id = self.local.app, self.local.client_id
+        self._http, self._own_http, self._on_conflict = http, http is None, on_conflict
+
+    async def put(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
+        """See Replica.put."""
+        return await asyncio.to_thread(self.local.put, table, id, fields, space=space)
+
+    async def patch(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
+        """See Replica.patch."""
+        return await asyncio.to_thread(self.local.patch, table, id, fields, space=space)
+
+    async def delete(self, table: str, id: str, *, space: str | None = None) -> str:
+        """See Replica.delete."""
+        return await asyncio.to_thread(self.local.delete, table, id, space=space)
+
+    async def undelete(self, table: str, id: str, *, space: str | None = None) -> str:
+        """See Replica.undelete."""
+        return await asyncio.to_thread(self.local.undelete, table, id, space=space)
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[Batch]:
+        """See Replica.batch; the batch's own methods are not awaited."""
+        batch = self.local.new_batch()
+        yield batch
+        batch.change_ids = await asyncio.to_thread(self.local.commit, batch)
+
+    async def get(
+        self, table: str, id: str, *, space: str | None = None, deleted: bool = False
+    ) -> Record | None:
+        """See Replica.get."""
+        return await asyncio.to_thread(self.local.get, table, id, space=space, deleted=deleted)
+
+    async def query(
+        self,
+        table: str,
+        where: Where = (),
+        *,
+        order: str | Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+        space: str | None = None,
+        deleted: bool = False,
+    ) -> list[Record]:
+        """See Replica.query."""
+        return await asyncio.to_thread(
+            self.local.query,
+            table,
+            where,
+            order=order,
+            limit=limit,
+            offset=offset,
+            space=space,
+            deleted=deleted,
+        )
+
+    async def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
+        """See Replica.registers."""
+        return await asyncio.to_thread(self.local.registers, table, id, space=space)
+
+    async def all_registers(self) -> dict[tuple[str | None, str, str], Registers]:
+        """See Replica.all_registers."""
+        return await asyncio.to_thread(self.local.all_registers)
+
+    async def spaces(self) -> list[str]:
+        """See Replica.spaces."""
+        return await asyncio.to_thread(self.local.spaces)
+
+    async def pending(self) -> list[Queued]:
+        """See Replica.pending."""
+        return await asyncio.to_thread(self.local.pending)
+
+    async def rejected(self) -> list[Queued]:
+        """See Replica.rejected."""
+        return await asyncio.to_thread(self.local.rejected)
+
+    async def kept_aside(self) -> list[Queued]:
+        """See Replica.kept_aside."""
+        return await asyncio.to_thread(self.local.kept_aside)
+
+    async def fix(self, change_id: str, fields: Mapping[str, Any]) -> str:
+        """See Replica.fix."""
+        return await asyncio.to_thread(self.local.fix, change_id, fields)
+
+    async def requeue(self, change_id: str) -> str:
+        """See Replica.requeue."""
+        return await asyncio.to_thread(self.local.requeue, change_id)
+
+    async def move(self, change_id: str, space: str | None) -> str:
+        """See Replica.move."""
+        return await asyncio.to_thread(self.local.move, change_id, space)
+
+    async def drop(self, change_id: str, *, alone: bool = False) -> None:
+        """See Replica.drop."""
+        await asyncio.to_thread(self.local.drop, change_id, alone=alone)
+
+    async def conflicts(self) -> list[Conflict]:
+        """See Replica.conflicts."""
+        return await asyncio.to_thread(self.local.conflicts)
+
+    async def clear_conflicts(self) -> None:
+        """See Replica.clear_conflicts."""
+        await asyncio.to_thread(self.local.clear_conflicts)
+
+    async def why(self, table: str, id: str, *, space: str | None = None) -> Status:
+        """See Replica.why."""
+        return await asyncio.to_thread(self.local.why, table, id, space=space)
+
+    def new_id(self) -> str:
+        """See Replica.new_id; not a coroutine."""
+        return self.local.new_id()
+
+    async def sync(self, *, patience: float = 30.0) -> Report:
+        """See Replica.sync."""
+        return await self._run("both", patience)
+
+    async def push(self, *, patience: float = 30.0) -> Report:
+        """See Replica.push."""
+        return await self._run("push", patience)
+
+    async def pull(self, *, patience: float = 30.0) -> Report:
+        """See Replica.pull."""
+        return await self._run("pull", patience)
+
+    async def _run(self, scope: Scope, patience: float) -> Report:
+        url, token = self.local.address()
+        await transport.take_async(self.local.lease, patience)
+        with self.local.lease:
+            session = await asyncio.to_thread(self.local.session, scope)
+            if self._http is None:
+                self._http = httpx.AsyncClient(timeout=transport.TIMEOUT)
+
+            async def fresh() -> str:
+                return await transport.ask_async(token, self.local.check_user)
+
+            await transport.perform_async(session, self._http, url, self.client_id, fresh, self._notify)
+            return session.report
+
+    async def _notify(self, conflict: Conflict) -> None:
+        if self._on_conflict is not None:
+            answer = self._on_conflict(conflict)
+            if inspect.isawaitable(answer):
+                await answer
+
+    async def close(self) -> None:
+        """Closes the connections and the file."""
+        if self._http is not None and self._own_http:
+            await self._http.aclose()
+        await asyncio.to_thread(self.local.close)
+
+    async def __aenter__(self) -> AsyncReplica:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()

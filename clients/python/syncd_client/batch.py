@@ -1,0 +1,47 @@
+"""Writes that the application asked for, checked at once and collected until they are committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .change import check_fields, check_id, space_key
+from .merge import TOMBSTONE
+from .outbox import Write
+
+
+class Batch:
+    """Several writes that are seen all together or not at all: here, on the server and on other devices.
+
+    Comes from `replica.batch()` and is committed at the end of the `with` block; an exception inside it
+    leaves no trace. Reads inside the block do not see its writes yet. `change_ids` is filled by the commit.
+    """
+
+    def __init__(self, extra: Mapping[str, Any]) -> None:
+        self._extra = extra
+        self.writes: list[Write] = []
+        self.change_ids: list[str] = []
+
+    def put(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> None:
+        """Writes a record: creates it, or brings it back if deleted. Fields not named stay."""
+        values = check_fields(fields, space_key(space))
+        self._add("insert", table, id, space, {**values, TOMBSTONE: None})
+
+    def patch(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> None:
+        """Writes some fields of a record. A deleted record stays deleted."""
+        self._add("update", table, id, space, check_fields(fields, space_key(space)))
+
+    def delete(self, table: str, id: str, *, space: str | None = None) -> None:
+        """Deletes a record. Its fields are kept, so that `undelete` brings them back."""
+        self._add("delete", table, id, space, {})
+
+    def undelete(self, table: str, id: str, *, space: str | None = None) -> None:
+        """Brings a deleted record back as it was."""
+        self._add("update", table, id, space, {TOMBSTONE: None})
+
+    def _add(self, op: Any, table: str, record: str, space: str | None, values: Mapping[str, Any]) -> None:
+        check_id("the table", table)
+        check_id("the record id", record)
+        if space is not None:
+            check_id("the space", space)
+        self.writes.append(Write(op, table, space_key(space), record, values, self._extra))

@@ -1,0 +1,192 @@
+"""A change as it travels: read from the wire, written to it, and checked before it is queued."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .clock import EPOCH, format_instant, parse_instant
+from .errors import BadReply, InvalidWrite
+from .merge import TOMBSTONE, Register, Registers
+
+PERSONAL = ""  # how a replica names the personal space; the wire leaves it out or says _personal:<user>
+MAX_DEPTH = 64
+MAX_ID = 255
+_PERSONAL_PREFIX = "_personal:"
+_LARGEST = int(1.7976931348623157e308)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write to one record. `space` is "" for the personal space; `op` is insert, update or delete."""
+
+    change_id: str | None
+    space: str
+    table: str
+    record: str
+    op: str
+    client: str
+    registers: Registers
+
+
+def space_key(space: str | None) -> str:
+    """How a space is named inside the replica: the personal one is always ""."""
+    return PERSONAL if space is None or space.startswith(_PERSONAL_PREFIX) else space
+
+
+def dump(value: Any) -> str:
+    """JSON text, compact, never NaN."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def new_id(wall: int) -> str:
+    """A UUIDv7 of the wall clock in microseconds: ids that are made later sort later."""
+    number = (wall // 1000 & 0xFFFF_FFFF_FFFF) << 80 | 7 << 76 | 2 << 62
+    noise = int.from_bytes(os.urandom(10), "big")
+    number |= (noise >> 62 & 0xFFF) << 64 | noise & 0x3FFF_FFFF_FFFF_FFFF
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def read_change(wire: Mapping[str, Any], client: str | None = None) -> Change:
+    """Reads a change of the server (or of the outbox, whose writer is `client`). Raises BadReply."""
+    try:
+        writer = wire.get("clientId") or client or ""
+        fields, op = wire.get("fields"), wire["op"]
+        registers: Registers = {}
+        if fields:
+            for name, register in fields.items():
+                registers[name] = _read_register(register, writer)
+        elif op == "insert":
+            registers = _read_data(wire["data"], writer)
+        if op == "delete" and TOMBSTONE not in registers:
+            at = parse_instant(wire["deletedAt"])
+            registers[TOMBSTONE] = Register(format_instant(at), at, writer)
+        return Change(
+            wire.get("changeId"),
+            space_key(wire.get("spaceId")),
+            wire["table"],
+            wire["id"],
+            op,
+            writer,
+            registers,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadReply(f"a change cannot be read: {error!r}") from error
+
+
+def _read_register(wire: Mapping[str, Any], writer: str) -> Register:
+    at = wire.get("at") or wire["updatedAt"]
+    sent = wire.get("sent")
+    return Register(
+        wire["value"], parse_instant(at), wire.get("clientId", writer), parse_instant(sent) if sent else None
+    )
+
+
+def _read_data(data: Mapping[str, Any], writer: str) -> Registers:
+    """An insert of the first generation: every register at updatedAt, else createdAt, else the epoch."""
+    for name in ("updatedAt", "createdAt"):
+        if isinstance(data.get(name), str):
+            at = parse_instant(data[name])
+            break
+    else:
+        at = EPOCH
+    return {name: Register(value, at, writer) for name, value in data.items()}
+
+
+def write_change(
+    *,
+    change_id: str,
+    space: str,
+    table: str,
+    record: str,
+    op: str,
+    values: Mapping[str, Any],
+    at: int | Mapping[str, int],
+    extra: Mapping[str, Any],
+) -> str:
+    """The bytes that are sent, and sent again, for one change. `at` is one stamp, or one a field."""
+    stamps = {name: at if isinstance(at, int) else at[name] for name in values}
+    wire: dict[str, Any] = {"changeId": change_id, "table": table, "id": record, "op": op}
+    if space != PERSONAL:
+        wire["spaceId"] = space
+    if op == "delete":
+        wire["deletedAt"] = format_instant(stamps[TOMBSTONE])
+        values = {name: value for name, value in values.items() if name != TOMBSTONE}
+    if values:
+        wire["fields"] = {
+            name: {"value": value, "at": format_instant(stamps[name])} for name, value in values.items()
+        }
+    return dump(wire | dict(extra))
+
+
+def check_id(name: str, text: object) -> str:
+    """An id or a field name: 1 to 255 characters, no control characters. Raises InvalidWrite."""
+    if not isinstance(text, str):
+        raise InvalidWrite(f"{name} must be text, not {type(text).__name__}.", field=name)
+    if not 1 <= len(text) <= MAX_ID:
+        raise InvalidWrite(f"{name} must have 1 to {MAX_ID} characters, not {len(text)}.", field=name)
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs"):
+            raise InvalidWrite(f"{name} has a control character or a lone surrogate.", field=name)
+    return text
+
+
+def check_fields(fields: Mapping[str, Any], space: str) -> dict[str, Any]:
+    """The registers of a put or patch, if the server would take them. Raises InvalidWrite with the field."""
+    if not fields:
+        raise InvalidWrite("a change needs at least one field.")
+    for name, value in fields.items():
+        check_id(f"the field name {name!r}", name)
+        if name == TOMBSTONE:
+            raise InvalidWrite("deletedAt is the tombstone: use delete() and undelete().", field=name)
+        if name == "spaceId" and space == PERSONAL:
+            raise InvalidWrite("spaceId would name the change's space: pass space= instead.", field=name)
+        _check_value(value, name, name, 1)
+    return dict(fields)
+
+
+def _check_value(value: Any, path: str, field: str, depth: int) -> None:
+    match value:
+        case None | bool():
+            return
+        case str():
+            _check_text(value, path, field)
+        case int() | float():
+            if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > _LARGEST:
+                raise InvalidWrite(f"{path} is a number that JSON or a double cannot hold.", field=field)
+        case list() | dict():
+            if depth > MAX_DEPTH:
+                raise InvalidWrite(f"{path} is nested deeper than {MAX_DEPTH} levels.", field=field)
+            _check_members(value, path, field, depth)
+        case _:
+            raise InvalidWrite(f"{path} is a {type(value).__name__}, which is not JSON.", field=field)
+
+
+def _check_members(value: list[Any] | dict[Any, Any], path: str, field: str, depth: int) -> None:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_value(item, f"{path}[{index}]", field, depth + 1)
+        return
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise InvalidWrite(f"{path} has the key {key!r}; keys of JSON are text.", field=field)
+        _check_text(key, path, field)
+        _check_value(item, f"{path}.{key}", field, depth + 1)
+
+
+def _check_text(text: str, path: str, field: str) -> None:
+    if "\0" in text:
+        raise InvalidWrite(f"{path} has a \\u0000, which PostgreSQL cannot hold.", field=field)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidWrite(
+                f"{path} has a lone surrogate, which UTF-8 cannot hold.", field=field
+            ) from None

@@ -1,0 +1,61 @@
+"""Instants in microseconds since 1970, and the hybrid logical clock. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+
+EPOCH = 0
+LATEST = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+MAX_AHEAD = 60_000_000  # a stamp further ahead of the wall clock than this (60 s) is not adopted
+
+_ZERO = datetime(1970, 1, 1)
+_FIRST_DAY = date(1970, 1, 1).toordinal()
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+)
+
+
+@lru_cache(maxsize=8192)
+def parse_instant(text: str) -> int:
+    """An RFC 3339 instant in microseconds; any offset, further digits cut off, never before 1970.
+
+    Raises ValueError when `text` is not one (an instant without an offset is not).
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not an RFC 3339 instant: {text!r}")
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
+    if (
+        int(hour) > 23
+        or int(minute) > 59
+        or int(second) > 60
+        or int(hours or 0) > 23
+        or int(minutes or 0) > 59
+    ):
+        raise ValueError(f"not an RFC 3339 instant: {text!r}")
+    days = date(int(year), int(month), int(day)).toordinal() - _FIRST_DAY
+    offset = (int(hours or 0) * 60 + int(minutes or 0)) * (-60 if sign == "-" else 60)
+    seconds = days * 86_400 + int(hour) * 3_600 + int(minute) * 60 + int(second) - offset
+    micros = seconds * 1_000_000 + int((fraction or "0")[:6].ljust(6, "0"))
+    return min(max(micros, EPOCH), LATEST)
+
+
+def format_instant(micros: int) -> str:
+    """The 27 characters that the wire carries: UTC with microseconds."""
+    return (_ZERO + timedelta(microseconds=micros)).isoformat(timespec="microseconds") + "Z"
+
+
+def tick(last: int, wall: int) -> int:
+    """The stamp of a new write: milliseconds of wall time with a counter in the three digits below.
+
+    `last` is the greatest stamp so far and `wall` the wall clock, both in microseconds. The answer is
+    greater than `last`, whatever the wall clock does.
+    """
+    return min(max(wall - wall % 1000, last + 1), LATEST)
+
+
+def observe(last: int, seen: int, wall: int) -> int:
+    """The clock after receiving the stamp `seen`: moved past it, unless it is absurdly far ahead."""
+    return seen if last < seen <= wall + MAX_AHEAD else last

@@ -1,0 +1,280 @@
+"""The durable queue of what the server does not have yet: written, packed into pushes, refused, mended."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from .change import Change, dump, new_id, space_key, write_change
+from .clock import LATEST, format_instant, observe, tick
+from .errors import BatchTooLarge, NoSuchChange
+from .merge import TOMBSTONE, Register, Registers
+from .records import Key, load, read_own, save, settle
+from .store import get_meta, set_meta
+
+State = Literal["pending", "rejected", "aside"]
+
+_INSERT = """INSERT INTO outbox (change_id, batch, tbl, space, id, state, body)
+VALUES (?, ?, ?, ?, ?, 'pending', ?)"""
+_NEXT = """SELECT change_id, batch, body FROM outbox WHERE state = 'pending' AND position <= ?
+ORDER BY position LIMIT ?"""
+_BATCH = (
+    """SELECT change_id, batch, body FROM outbox WHERE state = 'pending' AND batch = ? ORDER BY position"""
+)
+_REJECT = """UPDATE outbox SET state = 'rejected', code = ?, detail = ?
+WHERE state = 'pending' AND change_id = ? RETURNING change_id, batch"""
+_REJECT_REST = """UPDATE outbox SET state = 'rejected', code = 'batch_rejected', detail = ?
+WHERE state = 'pending' AND batch = ? AND change_id NOT IN (SELECT value FROM json_each(?))
+RETURNING change_id"""
+_ASIDE = """UPDATE outbox SET state = 'aside', code = coalesce(code, 'space_left'),
+detail = coalesce(detail, 'The space was left before this was sent.') WHERE space = ?"""
+_STOP_BATCH = """UPDATE outbox SET state = 'rejected', code = 'batch_rejected',
+detail = 'Goes together with a change to a space that was left.' WHERE state = 'pending' AND batch = ?"""
+_COLUMNS = "SELECT change_id, batch, tbl, space, id, state, body, code, detail FROM outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What the application asked for, checked, not yet stamped. A delete has no values of its own."""
+
+    op: Literal["insert", "update", "delete"]
+    table: str
+    space: str
+    record: str
+    values: Mapping[str, Any]
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A change in the outbox, as the application sees it.
+
+    `state`: "pending" waits to be sent, "rejected" was refused for the reason in `code` and `detail`,
+    "aside" belonged to a space that was left. `change` is the wire form, a dictionary.
+    """
+
+    change_id: str
+    batch: str
+    table: str
+    space: str | None
+    id: str
+    state: State
+    change: dict[str, Any]
+    code: str | None
+    detail: str | None
+
+
+class Packed(NamedTuple):
+    """A change on its way in a push."""
+
+    change_id: str
+    batch: str
+    body: str
+
+
+def enqueue(db: sqlite3.Connection, writes: Sequence[Write], wall: int, limits: tuple[int, int]) -> list[str]:
+    """Stamps the writes, shows them in the records and queues them as one batch. Returns their changeIds.
+
+    `limits`: most changes and most bytes of a batch. Runs inside the caller's transaction.
+    """
+    keys = [(write.table, write.space, write.record) for write in writes]
+    rows = load(db, keys, get_meta(db, "round", 0))
+    clock, client = get_meta(db, "clock", 0), get_meta(db, "client")
+    queued: list[tuple[str, Key, str]] = []
+    for key, write in zip(keys, writes, strict=True):
+        clock = tick(clock, wall)
+        at = max(clock, _past(rows[key].view, write))
+        clock = observe(clock, at, wall)
+        values = {TOMBSTONE: format_instant(at), **write.values} if write.op == "delete" else write.values
+        rows[key].write({name: Register(value, at, client) for name, value in values.items()})
+        change_id = new_id(wall)
+        queued.append((change_id, key, _body(change_id, write, values, at)))
+    _check_size([body for _, _, body in queued], limits)
+    _insert(db, queued)
+    save(db, rows)
+    set_meta(db, "clock", clock)
+    return [change_id for change_id, _, _ in queued]
+
+
+def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int) -> str:
+    return write_change(
+        change_id=change_id,
+        space=write.space,
+        table=write.table,
+        record=write.record,
+        op=write.op,
+        values=values,
+        at=at,
+        extra=write.extra,
+    )
+
+
+def _past(view: Registers, write: Write) -> int:
+    """A write is later than what it overwrites, also where this device's clock is far behind."""
+    names = [*write.values, TOMBSTONE] if write.op == "delete" else write.values
+    return min(max((view[name].at + 1 for name in names if name in view), default=0), LATEST)
+
+
+def _check_size(bodies: Sequence[str], limits: tuple[int, int]) -> None:
+    changes, size = limits
+    if len(bodies) == 1:
+        return
+    if len(bodies) > changes:
+        raise BatchTooLarge(f"the batch has {len(bodies)} changes; one push takes {changes}.")
+    total = sum(len(body.encode()) for body in bodies)
+    if total > size:
+        raise BatchTooLarge(f"the batch has {total} bytes; one push takes {size}.")
+
+
+def _insert(db: sqlite3.Connection, queued: Sequence[tuple[str, Key, str]]) -> None:
+    batch = queued[0][0]
+    db.executemany(_INSERT, [(change_id, batch, *key, body) for change_id, key, body in queued])
+
+
+def pack(db: sqlite3.Connection, last: int, most: int, size: int) -> list[Packed]:
+    """The next push: whole batches from the front of the queue, up to `last`, in the order written.
+
+    As many as fit into `most` changes and `size` bytes; at least one batch, whatever its size.
+    """
+    rows = db.execute(_NEXT, (last, most + 1)).fetchall()
+    if not rows:
+        return []
+    end = _cut(rows, most, size)
+    if end == 0:
+        rows = db.execute(_BATCH, (rows[0][1],)).fetchall()
+        end = len(rows)
+    return [Packed(*row) for row in rows[:end]]
+
+
+def _cut(rows: Sequence[tuple[str, str, str]], most: int, size: int) -> int:
+    """Where the push ends: the last border between two batches before it is full."""
+    total, border = 0, 0
+    for index, (_, batch, body) in enumerate(rows):
+        if index > 0 and rows[index - 1][1] != batch:
+            border = index
+        total += len(body.encode()) + 1
+        if index >= most or total > size:
+            return border
+    return len(rows)
+
+
+def reject(db: sqlite3.Connection, refusals: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Sets changes aside as refused, {changeId: (code, detail)}, each with the rest of its batch.
+
+    Returns the changeIds that were set aside.
+    """
+    told: list[str] = []
+    for change_id, (code, detail) in refusals.items():
+        for _, batch in db.execute(_REJECT, (code, detail, change_id)).fetchall():
+            why = f"Goes together with {change_id}, which was refused: {code}."
+            rest = db.execute(_REJECT_REST, (why, batch, dump(list(refusals)))).fetchall()
+            told += [change_id, *(row[0] for row in rest)]
+    return told
+
+
+def set_aside(db: sqlite3.Connection, space: str) -> None:
+    """Keeps the unsent writes of a space that was left, and stops batches they were part of."""
+    batches = db.execute(
+        "SELECT DISTINCT batch FROM outbox WHERE space = ? AND state = 'pending'", (space,)
+    ).fetchall()
+    db.execute(_ASIDE, (space,))
+    db.executemany(_STOP_BATCH, batches)
+
+
+def listed(db: sqlite3.Connection, state: State | None = None) -> list[Queued]:
+    """The queue in the order written, or the part of it in one state."""
+    rows = db.execute(f"{_COLUMNS} WHERE ? IS NULL OR state = ? ORDER BY position", (state, state))
+    return [_queued(row) for row in rows]
+
+
+def of_record(db: sqlite3.Connection, key: Key) -> list[Queued]:
+    """What of one record is in the queue."""
+    rows = db.execute(f"{_COLUMNS} WHERE tbl = ? AND space = ? AND id = ? ORDER BY position", key)
+    return [_queued(row) for row in rows]
+
+
+def _queued(row: Sequence[Any]) -> Queued:
+    change_id, batch, table, space, record, state, body, code, detail = row
+    return Queued(change_id, batch, table, space or None, record, state, json.loads(body), code, detail)
+
+
+def stopped(db: sqlite3.Connection, change_id: str, alone: bool = False) -> list[Queued]:
+    """A refused or set-aside change with the rest of its batch. Raises NoSuchChange."""
+    rows = db.execute(f"{_COLUMNS} WHERE change_id = ? AND state <> 'pending'", (change_id,)).fetchall()
+    if not rows:
+        raise NoSuchChange(f"no refused change has the id {change_id!r}.")
+    if not alone:
+        rows = db.execute(f"{_COLUMNS} WHERE batch = ? ORDER BY position", (rows[0][1],)).fetchall()
+    return [_queued(row) for row in rows]
+
+
+def drop(db: sqlite3.Connection, changes: Iterable[Queued]) -> None:
+    """Forgets changes for good: their records fall back to what the server confirmed."""
+    changes = list(changes)
+    db.executemany("DELETE FROM outbox WHERE change_id = ?", [(change.change_id,) for change in changes])
+    _resettle(db, [(change.table, change.space or "", change.id) for change in changes])
+
+
+def requeue(
+    db: sqlite3.Connection,
+    changes: Sequence[Queued],
+    wall: int,
+    edits: Mapping[str, Mapping[str, Any]],
+    space: str | None,
+) -> list[str]:
+    """Queues stopped changes again, as one batch under new changeIds, at the end of the queue.
+
+    `edits`: {changeId: {field: value}}, written over the change's own fields with new stamps.
+    `space`: where they go instead, or None for where they went. Returns the new changeIds.
+    """
+    clock = get_meta(db, "clock", 0)
+    queued: list[tuple[str, Key, str]] = []
+    for change in changes:
+        old = read_own(db, dump(change.change))
+        target = old.space if space is None else space_key(space)
+        clock = tick(clock, wall)
+        stamps = {name: register.at for name, register in old.registers.items()}
+        edited = edits.get(change.change_id, {})
+        values = {name: register.value for name, register in old.registers.items()} | dict(edited)
+        stamps |= dict.fromkeys(edited, clock)
+        change_id = new_id(wall)
+        body = _rewrite(change, old, change_id, target, values, stamps)
+        queued.append((change_id, (old.table, target, old.record), body))
+    db.executemany("DELETE FROM outbox WHERE change_id = ?", [(change.change_id,) for change in changes])
+    _insert(db, queued)
+    set_meta(db, "clock", clock)
+    _resettle(db, [(c.table, c.space or "", c.id) for c in changes] + [key for _, key, _ in queued])
+    return [change_id for change_id, _, _ in queued]
+
+
+def _rewrite(
+    change: Queued,
+    old: Change,
+    change_id: str,
+    space: str,
+    values: Mapping[str, Any],
+    stamps: Mapping[str, int],
+) -> str:
+    kept = {"schemaVersion", "actor", "origin"}
+    return write_change(
+        change_id=change_id,
+        space=space,
+        table=old.table,
+        record=old.record,
+        op=old.op,
+        values=values,
+        at=stamps,
+        extra={name: value for name, value in change.change.items() if name in kept},
+    )
+
+
+def _resettle(db: sqlite3.Connection, keys: Sequence[Key]) -> None:
+    """Shows again what the queue says, after it was changed by hand."""
+    rows = load(db, keys, get_meta(db, "round", 0))
+    for row in rows.values():
+        row.write({})
+    settle(db, rows)
+    save(db, rows)

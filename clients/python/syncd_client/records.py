@@ -1,0 +1,169 @@
+"""Records in the file: loaded many at a time, merged in memory, saved many at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .change import Change, dump, read_change
+from .merge import TOMBSTONE, Register, Registers, is_deleted, merge, overlay
+
+Key = tuple[str, str, str]  # (table, space, record)
+
+_LOAD = """SELECT r.tbl, r.space, r.id, r.round, r.doc, r.stamps, r.base
+FROM json_each(?) k CROSS JOIN records r
+ON r.tbl = k.value ->> 0 AND r.space = k.value ->> 1 AND r.id = k.value ->> 2"""
+_LOAD_ONE = (
+    """SELECT tbl, space, id, round, doc, stamps, base FROM records WHERE tbl = ? AND space = ? AND id = ?"""
+)
+_UNSENT = """SELECT o.tbl, o.space, o.id, o.body FROM json_each(?) k CROSS JOIN outbox o
+ON o.tbl = k.value ->> 0 AND o.space = k.value ->> 1 AND o.id = k.value ->> 2
+WHERE o.state <> 'aside' ORDER BY o.position"""
+_SAVE = """INSERT INTO records (tbl, space, id, deleted, round, doc, stamps, base)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (tbl, space, id) DO UPDATE SET deleted = excluded.deleted, round = excluded.round,
+doc = excluded.doc, stamps = excluded.stamps, base = excluded.base"""
+_DELETE = "DELETE FROM records WHERE tbl = ? AND space = ? AND id = ?"
+
+
+class Row:
+    """A record in memory: what the server confirmed (`base`), and what the application sees (`view`).
+
+    They are one and the same dictionary while nothing unsent lies on top (`layered` is false).
+    """
+
+    __slots__ = ("base", "dirty", "layered", "round", "view")
+
+    def __init__(self, view: Registers, base: Registers | None, round_: int) -> None:
+        self.view = view
+        self.layered = base is not None
+        self.base = view if base is None else base
+        self.round = round_
+        self.dirty = False
+
+    def write(self, registers: Mapping[str, Register]) -> None:
+        """An own write that waits in the outbox."""
+        if not self.layered:
+            self.view = dict(self.base)
+            self.layered = True
+        merge(self.view, registers)
+        self.dirty = True
+
+    def confirm(self, registers: Mapping[str, Register], round_: int) -> None:
+        """Registers that the server has. The first ones of a new round replace what was known before."""
+        if self.round != round_:
+            self.round = round_
+            self.dirty = True
+            if self.layered:
+                self.base = {}
+            else:
+                self.base = self.view = {}
+        if merge(self.base, registers):
+            self.dirty = True
+
+
+def load(db: sqlite3.Connection, keys: Iterable[Key], round_: int) -> dict[Key, Row]:
+    """The rows of all `keys`, in one statement; an empty row where the file has none."""
+    rows = {key: Row({}, None, round_) for key in keys}
+    if len(rows) == 1:
+        found = db.execute(_LOAD_ONE, next(iter(rows)))
+    else:
+        found = db.execute(_LOAD, (dump(list(rows)),))
+    for table, space, record, confirmed, doc, stamps, base in found:
+        rows[table, space, record] = Row(join(doc, stamps), _read_base(base), confirmed)
+    return rows
+
+
+def settle(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> None:
+    """Lays what is still unsent on top of what is confirmed, after either has changed."""
+    layered = {key: row for key, row in rows.items() if row.layered}
+    if not layered:
+        return
+    unsent: dict[Key, list[Registers]] = {}
+    for table, space, record, body in db.execute(_UNSENT, (dump(list(layered)),)):
+        unsent.setdefault((table, space, record), []).append(read_own(db, body).registers)
+    for key, row in layered.items():
+        pending = unsent.get(key)
+        row.layered = pending is not None
+        row.view = row.base if pending is None else overlay(row.base, pending)
+        row.dirty = True
+
+
+def save(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> None:
+    """Writes the rows that changed; one without a register is no record."""
+    dirty = {key: row for key, row in rows.items() if row.dirty}
+    db.executemany(_SAVE, (_encode(key, row) for key, row in dirty.items() if row.view))
+    db.executemany(_DELETE, [key for key, row in dirty.items() if not row.view])
+
+
+def _encode(key: Key, row: Row) -> tuple[Any, ...]:
+    doc = dump({name: register.value for name, register in row.view.items()})
+    stamps = dump({name: _trim(register)[1:] for name, register in row.view.items()})
+    base = dump({name: _trim(register) for name, register in row.base.items()}) if row.layered else None
+    return (*key, int(is_deleted(row.view)), row.round, doc, stamps, base)
+
+
+def _trim(register: Register) -> tuple[Any, ...]:
+    return register[:3] if register.sent is None else register
+
+
+def _read_base(base: str | None) -> Registers | None:
+    return (
+        None if base is None else {name: Register(*register) for name, register in json.loads(base).items()}
+    )
+
+
+def join(doc: str, stamps: str) -> Registers:
+    """The registers of a row from its two columns."""
+    values = json.loads(doc)
+    return {name: Register(values[name], *stamp) for name, stamp in json.loads(stamps).items()}
+
+
+def read_own(db: sqlite3.Connection, body: str) -> Change:
+    """A change of the outbox, whose writer is this device."""
+    client = db.execute("SELECT value FROM meta WHERE key = 'client'").fetchone()[0]
+    return read_change(json.loads(body), client)
+
+
+def sweep(db: sqlite3.Connection, round_: int) -> int:
+    """After a restart from an empty cursor: what the server did not send again, it does not have.
+
+    Unsent writes stay, on top of nothing. Returns how many records lost their confirmed registers.
+    """
+    stale = db.execute("SELECT tbl, space, id FROM records WHERE round <> ?", (round_,)).fetchall()
+    rows = load(db, stale, round_)
+    for row in rows.values():
+        row.confirm({}, round_)
+    settle(db, rows)
+    save(db, rows)
+    return len(stale)
+
+
+class Record(Mapping[str, Any]):
+    """A record as the application sees it: a read-only mapping of its fields.
+
+    `space` is None in the personal space; `deleted_at` is RFC 3339 text, or None for a live record.
+    """
+
+    __slots__ = ("_fields", "deleted_at", "id", "space", "table")
+
+    def __init__(self, table: str, space: str, record: str, fields: dict[str, Any]) -> None:
+        self.deleted_at = fields.pop(TOMBSTONE, None)
+        self._fields = fields
+        self.table = table
+        self.id = record
+        self.space = space or None
+
+    def __getitem__(self, field: str) -> Any:
+        return self._fields[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"Record({self.table!r}, {self.id!r}, space={self.space!r}, {self._fields!r})"

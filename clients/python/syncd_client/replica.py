@@ -1,0 +1,364 @@
+"""The application's face: a database in one SQLite file that syncs when it can."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from . import outbox, transport
+from .batch import Batch
+from .change import PERSONAL, check_fields, check_id, new_id, space_key
+from .errors import NotConnected
+from .lease import Lease
+from .merge import TOMBSTONE, Registers
+from .outbox import Queued
+from .query import Where, compile_query
+from .records import Record, join
+from .reply import Conflict
+from .retry import RetryPolicy
+from .status import Status, explain
+from .store import Durability, Store, claim_meta, get_meta
+from .sync import Device, Limits, Report, Scope, Session
+
+EVERY_SPACE: Final = "*\0every space"
+
+
+def read_wall_clock() -> int:
+    """Microseconds since 1970 by the wall clock."""
+    return time.time_ns() // 1000
+
+
+class Replica:
+    """One device's copy of an app's data, in the SQLite file `path`.
+
+    Every write is durable, visible and queued when the method returns; `sync()` exchanges it with the
+    server. A replica may be shared by threads, and a file by processes. Without `url` it works offline.
+
+    `app`: the app's name on the server. `token`: a JWT, or a callable that returns one and is asked again
+    after a 401. `client_id`: this device's id, made up and kept in the file by default. `schema_version`,
+    `actor`, `origin`: sent with every change. `durability`: "full" survives a power cut, "normal" the
+    process's death only. `on_conflict` is called for each register that lost on the server. `http`: an
+    httpx.Client of your own. `wall`: microseconds since 1970.
+
+    Raises WrongReplica when the file is another app's, device's or user's.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        app: str,
+        url: str | None = None,
+        token: transport.Token | None = None,
+        client_id: str | None = None,
+        schema_version: int | None = None,
+        actor: Any = None,
+        origin: str | None = None,
+        durability: Durability = "full",
+        limits: Limits | None = None,
+        retry: RetryPolicy | None = None,
+        on_conflict: transport.Notify | None = None,
+        http: httpx.Client | None = None,
+        wall: Callable[[], int] = read_wall_clock,
+    ) -> None:
+        self.app = check_id("the app", app)
+        self._url, self._token, self._http, self._own_http = url, token, http, http is None
+        self._schema_version = schema_version
+        self._limits, self._retry = limits or Limits(), retry or RetryPolicy()
+        self._on_conflict, self._wall = on_conflict or (lambda conflict: None), wall
+        given = {"schemaVersion": schema_version, "actor": actor, "origin": origin}
+        self._extra = {name: value for name, value in given.items() if value is not None}
+        if client_id is not None:
+            check_id("the client id", client_id)
+        self._store, self._lease = Store(path, durability), Lease(path)
+        try:
+            self.client_id = self._claim(client_id)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _claim(self, client_id: str | None) -> str:
+        with self._store.write() as db:
+            claim_meta(db, "app", self.app, "the app")
+            held = get_meta(db, "client")
+            client = client_id or held or new_id(self._wall())
+            claim_meta(db, "client", client, "the client")
+        return str(client)
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def put(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
+        """Writes a record: creates it, or brings it back if deleted. Fields not named stay.
+
+        `space` None is the personal space. Returns the changeId. Raises InvalidWrite, naming the field.
+        """
+        with self.batch() as batch:
+            batch.put(table, id, fields, space=space)
+        return batch.change_ids[0]
+
+    def patch(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
+        """Writes some fields of a record. A deleted record stays deleted. Returns the changeId."""
+        with self.batch() as batch:
+            batch.patch(table, id, fields, space=space)
+        return batch.change_ids[0]
+
+    def delete(self, table: str, id: str, *, space: str | None = None) -> str:
+        """Deletes a record; `undelete` brings it back as it was. Returns the changeId."""
+        with self.batch() as batch:
+            batch.delete(table, id, space=space)
+        return batch.change_ids[0]
+
+    def undelete(self, table: str, id: str, *, space: str | None = None) -> str:
+        """Brings a deleted record back. Returns the changeId."""
+        with self.batch() as batch:
+            batch.undelete(table, id, space=space)
+        return batch.change_ids[0]
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Several writes as one: `with replica.batch() as b: b.put(…); b.delete(…)`.
+
+        They are one transaction here and one push, never split, all or nothing on the server.
+        Raises BatchTooLarge at the end of the block when they do not fit one push.
+        """
+        batch = self.new_batch()
+        yield batch
+        batch.change_ids = self.commit(batch)
+
+    def new_batch(self) -> Batch:
+        """An empty batch, to be committed by hand."""
+        return Batch(self._extra)
+
+    def commit(self, batch: Batch) -> list[str]:
+        """Writes and queues what a batch collected. `batch()` calls it; returns the changeIds."""
+        if not batch.writes:
+            return []
+        limits = (self._limits.push_changes, self._limits.batch_bytes)
+        with self._store.write() as db:
+            return outbox.enqueue(db, batch.writes, self._wall(), limits)
+
+    def new_id(self) -> str:
+        """A fresh record id (UUIDv7): unique everywhere, and kind to the server's indexes."""
+        return new_id(self._wall())
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def get(self, table: str, id: str, *, space: str | None = None, deleted: bool = False) -> Record | None:
+        """The record as this device sees it, own unsent writes included; None if there is none.
+
+        A deleted one is returned only with `deleted=True`.
+        """
+        with self._store.read() as db:
+            row = db.execute(
+                "SELECT doc FROM records WHERE tbl = ? AND space = ? AND id = ? AND deleted <= ?",
+                (table, space_key(space), id, deleted),
+            ).fetchone()
+        return None if row is None else Record(table, space_key(space), id, json.loads(row[0]))
+
+    def query(
+        self,
+        table: str,
+        where: Where = (),
+        *,
+        order: str | Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+        space: str | None = None,
+        deleted: bool = False,
+    ) -> list[Record]:
+        """The records of a table that fulfil every condition.
+
+        `where`: `{"done": False, "priority": (">=", 2)}` or `[("priority", ">=", 2), ("priority", "<", 5)]`,
+        with =, !=, <, <=, >, >=, in. A missing field equals None; only numbers and text have an order, each
+        among themselves (text by code point). `order`: field names, "-" in front for descending; null sorts
+        first, then numbers, then text; ids break ties. `space`: None for the personal one, or EVERY_SPACE.
+        """
+        asked = None if space == EVERY_SPACE else space_key(space)
+        query = compile_query(table, asked, where, order, limit, offset, deleted)
+        with self._store.read() as db:
+            rows = db.execute(query.sql, query.params)
+            if query.residue is None:
+                return [Record(tbl, held, id, json.loads(doc)) for tbl, held, id, doc in rows]
+            found: list[Record] = []
+            end = None if query.limit is None else query.offset + query.limit
+            for tbl, held, id, doc in rows:
+                if end is not None and len(found) >= end:
+                    break
+                fields = json.loads(doc)
+                if query.residue(fields):
+                    found.append(Record(tbl, held, id, fields))
+        return found[query.offset : end]
+
+    def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
+        """Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown."""
+        with self._store.read() as db:
+            row = db.execute(
+                "SELECT doc, stamps FROM records WHERE tbl = ? AND space = ? AND id = ?",
+                (table, space_key(space), id),
+            ).fetchone()
+        return {} if row is None else join(*row)
+
+    def all_registers(self) -> dict[tuple[str | None, str, str], Registers]:
+        """The whole replica, {(space, table, id): registers}: to compare two of them, or to export one."""
+        with self._store.read() as db:
+            rows = db.execute("SELECT space, tbl, id, doc, stamps FROM records ORDER BY space, tbl, id")
+            return {(space or None, tbl, id): join(doc, stamps) for space, tbl, id, doc, stamps in rows}
+
+    def spaces(self) -> list[str]:
+        """The shared spaces that the server said this user is in, as of the last sync."""
+        with self._store.read() as db:
+            ids = [row[0] for row in db.execute("SELECT id FROM spaces ORDER BY id")]
+        return [space for space in ids if space_key(space) != PERSONAL]
+
+    # -- the outbox --------------------------------------------------------------------------------
+
+    def pending(self) -> list[Queued]:
+        """What waits to be sent, in the order written."""
+        with self._store.read() as db:
+            return outbox.listed(db, "pending")
+
+    def rejected(self) -> list[Queued]:
+        """What the server refused, with its reason; still visible in the records until fixed or dropped."""
+        with self._store.read() as db:
+            return outbox.listed(db, "rejected")
+
+    def kept_aside(self) -> list[Queued]:
+        """Unsent writes to spaces that were left. Each one's `change` is plain JSON, ready to export."""
+        with self._store.read() as db:
+            return outbox.listed(db, "aside")
+
+    def fix(self, change_id: str, fields: Mapping[str, Any]) -> str:
+        """Edits a refused change and queues it again under a new changeId, which is returned.
+
+        The rest of its batch goes with it. Raises NoSuchChange, InvalidWrite.
+        """
+        return self._requeue(change_id, fields, None)
+
+    def requeue(self, change_id: str) -> str:
+        """Queues a refused or set-aside change again as it is, with the rest of its batch."""
+        return self._requeue(change_id, {}, None)
+
+    def move(self, change_id: str, space: str | None) -> str:
+        """Queues a refused or set-aside change again, for another space (None: the personal one)."""
+        return self._requeue(change_id, {}, space_key(space), alone=True)
+
+    def _requeue(
+        self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False
+    ) -> str:
+        with self._store.write() as db:
+            changes = outbox.stopped(db, change_id, alone)
+            place = [change.change_id for change in changes].index(change_id)
+            target = changes[place].space if space is None else space
+            edits = {change_id: check_fields(fields, space_key(target))} if fields else {}
+            return outbox.requeue(db, changes, self._wall(), edits, space)[place]
+
+    def drop(self, change_id: str, *, alone: bool = False) -> None:
+        """Gives a refused or set-aside change up: its record falls back to what the server has.
+
+        The rest of its batch is dropped too, unless `alone`. Raises NoSuchChange.
+        """
+        with self._store.write() as db:
+            outbox.drop(db, outbox.stopped(db, change_id, alone))
+
+    def conflicts(self) -> list[Conflict]:
+        """Registers of this device that lost on the server, oldest first, until `clear_conflicts`."""
+        with self._store.read() as db:
+            return [
+                Conflict(**json.loads(row[0]))
+                for row in db.execute("SELECT body FROM conflicts ORDER BY number")
+            ]
+
+    def clear_conflicts(self) -> None:
+        """Forgets the conflicts that were shown."""
+        with self._store.write() as db:
+            db.execute("DELETE FROM conflicts")
+
+    def why(self, table: str, id: str, *, space: str | None = None) -> Status:
+        """Why a record is not synced, or that it is."""
+        with self._store.read() as db:
+            return explain(db, (table, space_key(space), id))
+
+    # -- syncing -----------------------------------------------------------------------------------
+
+    def sync(self, *, patience: float = 30.0) -> Report:
+        """Sends what is pending and fetches what is new, with retries, and says what happened.
+
+        Waits up to `patience` seconds for another sync of the file. Raises Offline, ServerBusy, NotAllowed,
+        Refused, BadReply, SyncBusy, NotConnected; nothing is lost by any of them, and the next sync goes on.
+        """
+        return self._run("both", patience)
+
+    def push(self, *, patience: float = 30.0) -> Report:
+        """Only sends (each answer still brings some of what is new). Raises what `sync` raises."""
+        return self._run("push", patience)
+
+    def pull(self, *, patience: float = 30.0) -> Report:
+        """Only fetches. Raises what `sync` raises."""
+        return self._run("pull", patience)
+
+    def _run(self, scope: Scope, patience: float) -> Report:
+        url, token = self.address()
+        transport.take(self._lease, patience)
+        with self._lease:
+            session = self.session(scope)
+            if self._http is None:
+                self._http = httpx.Client(timeout=transport.TIMEOUT)
+            transport.perform(
+                session,
+                self._http,
+                url,
+                self.client_id,
+                lambda: transport.ask(token, self.check_user),
+                self._on_conflict,
+            )
+            return session.report
+
+    def session(self, scope: Scope = "both") -> Session:
+        """A sync to be performed by the caller, who holds the lease. For other transports than httpx."""
+        device = Device(transport.app_path(self.app), self.client_id, self._schema_version)
+        return Session(self._store, device, self._limits, self._retry, self._wall, scope)
+
+    def address(self) -> tuple[str, transport.Token]:
+        """The server's URL and the token. Raises NotConnected."""
+        if self._url is None or self._token is None:
+            raise NotConnected("the replica has no server.")
+        return self._url.rstrip("/"), self._token
+
+    def check_user(self, token: str) -> None:
+        """Keeps the file one user's. Raises WrongReplica."""
+        user = transport.subject(token)
+        if user is not None:
+            with self._store.write() as db:
+                claim_meta(db, "user", user, "the user")
+
+    @property
+    def lease(self) -> Lease:
+        """The right to sync this file."""
+        return self._lease
+
+    @property
+    def cursor(self) -> str:
+        """How far this replica has read, in the server's terms; "" before the first sync."""
+        with self._store.read() as db:
+            return str(get_meta(db, "cursor", ""))
+
+    def close(self) -> None:
+        """Closes the file. Everything written is in it."""
+        if self._http is not None and self._own_http:
+            self._http.close()
+        self._store.close()
+
+    def __enter__(self) -> Replica:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+__all__ = ["EVERY_SPACE", "TOMBSTONE", "Replica", "read_wall_clock"]

@@ -1,0 +1,149 @@
+"""What the server answered, read and checked whole before anything of it is applied. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .change import Change, read_change, space_key
+from .clock import parse_instant
+from .errors import BadReply
+from .outbox import Packed
+
+_CHANGE = re.compile(r"/changes/(\d+)(?:/|$)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The server's word on one change. `at`: lowered stamps in microseconds, by field."""
+
+    change_id: str
+    status: str
+    at: Mapping[str, int]
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A register of this device that lost against what the server had. Timestamps are RFC 3339 text."""
+
+    table: str
+    space: str | None
+    id: str
+    field: str
+    client_value: Any
+    client_timestamp: str
+    server_value: Any
+    server_timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The answer to a push or a pull: changes to apply, the cursor after them, memberships, results."""
+
+    changes: Sequence[Change]
+    cursor: str
+    more: bool
+    joined: Sequence[str]
+    left: Sequence[str]
+    results: Sequence[Result] = ()
+    conflicts: Sequence[Conflict] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refusal. `blamed`: {index in the push: (code, detail)} where the pointers name changes."""
+
+    status: int
+    code: str
+    detail: str
+    errors: Sequence[Any] = ()
+    blamed: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+
+
+def read_page(body: bytes, pushed: Sequence[Packed]) -> Page:
+    """Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply."""
+    try:
+        wire = json.loads(body)
+        spaces = wire.get("spaces") or {}
+        results = [_read_result(result, sent) for result, sent in _pairs(wire, pushed)]
+        return Page(
+            changes=[read_change(change) for change in wire.get("serverChanges") or ()],
+            cursor=_text(wire["syncedUntil"]),
+            more=bool(wire.get("hasMore")),
+            joined=[_text(space) for space in spaces.get("joined") or ()],
+            left=[_text(space) for space in spaces.get("left") or ()],
+            results=results,
+            conflicts=[_read_conflict(conflict, pushed) for conflict in wire.get("conflicts") or ()],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadReply(f"the answer cannot be read: {error!r}") from error
+
+
+def _pairs(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> list[tuple[Mapping[str, Any], Packed]]:
+    results = wire.get("results") or ()
+    if len(results) != len(pushed):
+        raise BadReply(f"{len(pushed)} changes were pushed, {len(results)} answered.")
+    return list(zip(results, pushed, strict=True))
+
+
+def _read_result(wire: Mapping[str, Any], sent: Packed) -> Result:
+    if wire.get("changeId", sent.change_id) != sent.change_id:
+        raise BadReply(f"the answer to {sent.change_id} names {wire['changeId']}.")
+    if wire["status"] not in ("applied", "superseded", "duplicate", "rejected"):
+        raise BadReply(f"a change cannot be {wire['status']!r}.")
+    at = {name: parse_instant(instant) for name, instant in (wire.get("at") or {}).items()}
+    return Result(
+        sent.change_id, wire["status"], at, wire.get("code") or "rejected", wire.get("detail") or ""
+    )
+
+
+def _read_conflict(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> Conflict:
+    space = wire["spaceId"] if "spaceId" in wire else _space_of(wire, pushed)
+    return Conflict(
+        table=wire["table"],
+        space=space_key(space) or None,
+        id=wire["id"],
+        field=wire["field"],
+        client_value=wire.get("clientValue"),
+        client_timestamp=wire.get("clientTimestamp") or "",
+        server_value=wire.get("serverValue"),
+        server_timestamp=wire.get("serverTimestamp") or "",
+    )
+
+
+def _space_of(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> str | None:
+    """A conflict need not name its space: it is that of a pushed change to the record."""
+    for sent in pushed:
+        change = json.loads(sent.body)
+        if change["table"] == wire["table"] and change["id"] == wire["id"]:
+            space: str | None = change.get("spaceId")
+            return space
+    return None
+
+
+def read_problem(status: int, body: bytes) -> Problem:
+    """Reads a refusal; one that is not of the server's making has the code `http_<status>`."""
+    try:
+        wire = json.loads(body)
+        errors = [error for error in wire.get("errors") or () if isinstance(error, dict)]
+        code, detail = str(wire["code"]), str(wire.get("detail") or wire.get("title") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Problem(status, f"http_{status}", "The answer is not syncd's.")
+    blamed: dict[int, tuple[str, str]] = {}
+    for error in errors:
+        match = _CHANGE.match(str(error.get("pointer", "")))
+        if match:
+            said = f"{error.get('detail') or detail} ({error['pointer']})"
+            blamed.setdefault(int(match[1]), (str(error.get("code") or code), said))
+    return Problem(status, code, detail, errors, blamed)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {value!r}")
+    return value

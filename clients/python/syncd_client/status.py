@@ -1,0 +1,76 @@
+"""Why a record is not synced, in one word and one sentence."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Literal
+
+from . import outbox
+from .records import Key, load
+from .store import get_meta
+
+State = Literal[
+    "synced",
+    "waiting",
+    "offline",
+    "busy",
+    "rejected",
+    "no_permission",
+    "set_aside",
+    "clock_lowered",
+    "unknown",
+]
+_NO_PERMISSION = ("space_not_found", "not_a_writer", "forbidden", "unauthorized")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The answer of `why`. `code` is the server's where it gave one; `pending` counts unsent changes."""
+
+    state: State
+    detail: str
+    code: str | None = None
+    pending: int = 0
+
+
+def explain(db: sqlite3.Connection, key: Key) -> Status:
+    """Where a record stands between this device and the server."""
+    queued = outbox.of_record(db, key)
+    pending = sum(change.state == "pending" for change in queued)
+    for change in queued:
+        if change.state == "rejected":
+            state: State = "no_permission" if change.code in _NO_PERMISSION else "rejected"
+            return Status(
+                state, f"The server refused {change.change_id}: {change.detail}", change.code, pending
+            )
+    if pending:
+        return _explain_waiting(db, pending)
+    if any(change.state == "aside" for change in queued):
+        return Status("set_aside", "The space was left before this was sent.", "space_left")
+    row = load(db, [key], 0)[key]
+    if not row.view:
+        return Status("unknown", "There is no such record here.")
+    client = get_meta(db, "client")
+    if any(register.sent is not None and register.client == client for register in row.view.values()):
+        return Status(
+            "clock_lowered", "Synced; this device's clock was ahead, and the server lowered a stamp."
+        )
+    return Status("synced", "The server has everything that this device wrote.")
+
+
+def _explain_waiting(db: sqlite3.Connection, pending: int) -> Status:
+    trouble = json.loads(get_meta(db, "trouble", "{}"))
+    code, detail = trouble.get("code"), trouble.get("detail", "")
+    match trouble.get("kind"):
+        case "offline":
+            return Status("offline", f"The server could not be reached: {detail}", code, pending)
+        case "busy":
+            return Status("busy", f"The server is busy: {detail}", code, pending)
+        case "forbidden":
+            return Status("no_permission", f"The server refuses this device: {detail}", code, pending)
+        case "refused":
+            return Status("rejected", f"The server refused the last sync: {detail}", code, pending)
+        case _:
+            return Status("waiting", "It is sent at the next sync.", None, pending)

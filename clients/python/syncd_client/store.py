@@ -1,0 +1,143 @@
+"""The SQLite file: its schema, its one connection, its transactions, and the few values kept in `meta`."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import WrongReplica
+
+FORMAT = 1
+Durability = Literal["full", "normal"]
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+-- What the application sees. doc: {field: value}, stamps: {field: [at, client, sent?]}, base: the server's
+-- registers {field: [value, at, client, sent?]} where unsent writes lie on top of them, else null.
+-- round: the restart from an empty cursor in which the server confirmed the record last.
+CREATE TABLE records (tbl TEXT NOT NULL, space TEXT NOT NULL, id TEXT NOT NULL, deleted INTEGER NOT NULL,
+    round INTEGER NOT NULL, doc TEXT NOT NULL, stamps TEXT NOT NULL, base TEXT, PRIMARY KEY (tbl, space, id));
+-- What the server does not have yet. state: pending, rejected, or aside (its space was left). `batch` is
+-- shared by changes that go together or not at all. body: the bytes that are sent, and sent again.
+CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, change_id TEXT NOT NULL UNIQUE,
+    batch TEXT NOT NULL, tbl TEXT NOT NULL, space TEXT NOT NULL, id TEXT NOT NULL,
+    state TEXT NOT NULL, body TEXT NOT NULL, code TEXT, detail TEXT);
+CREATE INDEX outbox_record ON outbox (tbl, space, id);
+CREATE INDEX outbox_state ON outbox (state, position);
+CREATE INDEX outbox_batch ON outbox (batch);
+CREATE TABLE conflicts (number INTEGER PRIMARY KEY AUTOINCREMENT, tbl TEXT NOT NULL, space TEXT NOT NULL,
+    id TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE spaces (id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+class Store:
+    """One connection, shared by the threads of a process under a lock; other processes have their own.
+
+    `durability`: "full" flushes every write to the disk, so it survives a power cut; "normal" survives
+    the death of the process only, and is many times faster for single writes.
+    """
+
+    def __init__(self, path: str | Path, durability: Durability = "full", timeout: float = 30.0) -> None:
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(
+            str(path), timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+            self._use_wal(timeout)
+            with self.write() as db:
+                self._create(db)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _use_wal(self, timeout: float) -> None:
+        """Turning the file into WAL mode needs it alone, and SQLite does not wait for that by itself."""
+        until = time.monotonic() + timeout
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+
+    @staticmethod
+    def _create(db: sqlite3.Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > FORMAT:
+            raise WrongReplica(
+                f"the file has format {version}, this package reads {FORMAT}.", remedy="Upgrade it."
+            )
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                if statement.strip():
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, alone among threads and processes. It commits at the end or leaves no trace."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the file."""
+        with self._lock:
+            if self._db.in_transaction:
+                yield self._db
+                return
+            self._db.execute("BEGIN")
+            try:
+                yield self._db
+            finally:
+                self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Closes the connection. Every write that returned is in the file already."""
+        with self._lock:
+            self._db.close()
+
+
+def get_meta(db: sqlite3.Connection, key: str, default: Any = None) -> Any:
+    """A value of `meta`: clock, cursor, client, app, user, round, restarting, trouble."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return default if row is None else row[0]
+
+
+def set_meta(db: sqlite3.Connection, key: str, value: Any) -> None:
+    """Keeps a value of `meta`."""
+    db.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
+    )
+
+
+def claim_meta(db: sqlite3.Connection, key: str, value: str, what: str) -> None:
+    """Keeps a value that never changes in a file. Raises WrongReplica when it was another."""
+    held = get_meta(db, key)
+    if held is None:
+        set_meta(db, key, value)
+    elif held != value:
+        raise WrongReplica(f"the file belongs to {what} {held!r}, not {value!r}.")

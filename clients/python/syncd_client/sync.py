@@ -1,0 +1,239 @@
+"""One sync, decided step by step and performed elsewhere: what to send next, and what an answer changes.
+
+`Session.next()` answers with a step; the shell that performs it (with threads or with asyncio) tells the
+session how it went and asks again, until the step is `Done`. Nothing here does network I/O.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from . import apply, outbox
+from .change import dump
+from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, SyncdError
+from .outbox import Packed
+from .reply import Conflict, Page, Problem, read_page, read_problem
+from .retry import RetryPolicy, parse_retry_after
+from .store import Store, get_meta, set_meta
+
+Scope = Literal["both", "push", "pull"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB."""
+
+    push_changes: int = 1000
+    push_bytes: int = 1024 * 1024
+    batch_bytes: int = 8 * 1024 * 1024
+    pull_limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Perform this request and hand the answer to `receive`, or the failure to `failed`."""
+
+    method: str
+    path: str
+    params: Mapping[str, str]
+    body: bytes | None
+    pushed: tuple[Packed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Sleep so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Ask for a new token: the one used was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The sync is over."""
+
+
+Step = Send | Wait | Renew | Done
+
+
+@dataclass(slots=True)
+class Report:
+    """What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids."""
+
+    pushed: int = 0
+    superseded: int = 0
+    duplicates: int = 0
+    pulled: int = 0
+    requests: int = 0
+    restarted: bool = False
+    rejected: list[str] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What every request of a replica says about itself."""
+
+    app_path: str
+    client: str
+    schema_version: int | None
+
+
+class Session:
+    """The state of one sync of one file, from taking its lock to releasing it."""
+
+    def __init__(
+        self,
+        store: Store,
+        device: Device,
+        limits: Limits,
+        policy: RetryPolicy,
+        wall: Callable[[], int],
+        scope: Scope,
+    ) -> None:
+        self._store, self._device, self._policy, self._wall = store, device, policy, wall
+        self._limits, self._scope = limits, scope
+        self._pause: float | None = None
+        self._attempt = 0
+        self._renew, self._renewed, self._caught_up = False, False, scope == "push"
+        self.report = Report()
+        with store.read() as db:
+            self._restarting = bool(get_meta(db, "restarting", 0))
+            self._last = db.execute("SELECT coalesce(max(position), 0) FROM outbox").fetchone()[0]
+
+    def next(self) -> Step:
+        """What to do now. Writes that are queued after the sync began are left to the next one."""
+        if self._pause is not None:
+            pause, self._pause = self._pause, None
+            return Wait(pause)
+        if self._renew:
+            self._renew = False
+            return Renew()
+        with self._store.read() as db:
+            cursor = get_meta(db, "cursor", "")
+            if self._restarting:
+                return self._pull(cursor)
+            if self._scope != "pull":
+                packed = outbox.pack(db, self._last, self._limits.push_changes, self._limits.push_bytes)
+                if packed:
+                    return self._push(cursor, packed)
+        return Done() if self._caught_up else self._pull(cursor)
+
+    def _pull(self, cursor: str) -> Send:
+        params = {"since": cursor, "limit": str(self._limits.pull_limit)}
+        return Send("GET", f"{self._device.app_path}/pull", params, None, ())
+
+    def _push(self, cursor: str, packed: list[Packed]) -> Send:
+        head: dict[str, Any] = {"clientId": self._device.client, "since": cursor}
+        if self._device.schema_version is not None:
+            head["schemaVersion"] = self._device.schema_version
+        if len({change.batch for change in packed}) < len(packed):
+            head["atomic"] = True
+        body = f'{dump(head)[:-1]},"changes":[{",".join(change.body for change in packed)}]}}'
+        return Send("POST", self._device.app_path, {}, body.encode(), tuple(packed))
+
+    def receive(self, sent: Send, status: int, headers: Mapping[str, str], body: bytes) -> list[Conflict]:
+        """Applies an answer, in one transaction with its cursor. Returns the conflicts it reported.
+
+        Raises SyncdError where there is no point in going on; nothing is lost then.
+        """
+        self.report.requests += 1
+        if status == 200:
+            return self._receive_page(sent, body)
+        problem = read_problem(status, body)
+        if status in (408, 425, 429) or status >= 500:
+            self._retry(ServerBusy(f"{problem.detail} ({status} {problem.code})", code=problem.code), headers)
+        elif status == 401 and not self._renewed:
+            self._renew = self._renewed = True
+        elif status in (401, 403):
+            self._give_up("forbidden", NotAllowed(problem.detail or f"{status}", code=problem.code))
+        elif problem.code in ("cursor_lost", "bad_cursor") and not self.report.restarted:
+            self._restart()
+        else:
+            self._refused(sent, problem)
+        return []
+
+    def failed(self, cause: Exception) -> None:
+        """The request did not get a whole answer. Raises Offline when the retries have run out."""
+        self._retry(Offline(f"no answer: {cause!r}."), {})
+
+    def _receive_page(self, sent: Send, body: bytes) -> list[Conflict]:
+        try:
+            page = read_page(body, sent.pushed)
+        except BadReply as error:
+            if isinstance(error.__cause__, json.JSONDecodeError | UnicodeDecodeError):
+                self._retry(error, {})
+                return []
+            self._give_up("refused", error)
+        with self._store.write() as db:
+            done = apply.apply_page(db, page, sent.pushed, self._wall())
+            if self._restarting and not page.more:
+                apply.finish_restart(db)
+        self._restarting = self._restarting and page.more
+        self._attempt, self._renewed = 0, False
+        self._caught_up = self._scope == "push" or not page.more
+        self._count(page, done)
+        return list(page.conflicts)
+
+    def _count(self, page: Page, rejected: list[str]) -> None:
+        statuses = [result.status for result in page.results]
+        self.report.pushed += sum(status != "rejected" for status in statuses)
+        self.report.superseded += statuses.count("superseded")
+        self.report.duplicates += statuses.count("duplicate")
+        self.report.pulled += len(page.changes)
+        self.report.rejected += rejected
+        self.report.conflicts += page.conflicts
+        self.report.joined += page.joined
+        self.report.left += page.left
+
+    def _retry(self, error: SyncdError, headers: Mapping[str, str]) -> None:
+        self._attempt += 1
+        wanted = parse_retry_after(headers.get("retry-after"), time.time())
+        self._pause = self._policy.delay(self._attempt, wanted, random.random())
+        if self._pause is None:
+            if isinstance(error, ServerBusy):
+                error.retry_after = wanted
+            self._give_up("busy" if isinstance(error, ServerBusy) else "offline", error)
+
+    def _restart(self) -> None:
+        with self._store.write() as db:
+            apply.begin_restart(db)
+        self._restarting = self.report.restarted = True
+
+    def _refused(self, sent: Send, problem: Problem) -> None:
+        """A push that is refused whole: the changes at fault are set aside, the rest is sent again."""
+        batches = {change.batch for change in sent.pushed}
+        blamed = {
+            sent.pushed[index].change_id: reason
+            for index, reason in problem.blamed.items()
+            if index < len(sent.pushed)
+        }
+        if problem.status in (400, 413, 422) and blamed:
+            self._reject(blamed)
+        elif problem.status in (413, 422) and len(batches) > 1:
+            self._limits = replace(self._limits, push_changes=max(1, len(sent.pushed) // 2))
+        elif problem.status in (413, 422) and batches:
+            self._reject({change.change_id: (problem.code, problem.detail) for change in sent.pushed})
+        else:
+            error = Refused(problem.detail, code=problem.code, status=problem.status, errors=problem.errors)
+            self._give_up("refused", error)
+
+    def _reject(self, refusals: Mapping[str, tuple[str, str]]) -> None:
+        with self._store.write() as db:
+            self.report.rejected += outbox.reject(db, refusals)
+
+    def _give_up(self, kind: str, error: SyncdError) -> None:
+        with self._store.write() as db:
+            set_meta(db, "trouble", dump({"kind": kind, "code": error.code, "detail": error.detail}))
+        raise error
