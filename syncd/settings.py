@@ -202,7 +202,8 @@ class Setting(msgspec.Struct, frozen=True):
             )
         except (ValueError, msgspec.ValidationError) as error:
             shown = "…" if self.kind == "secret" else repr(value)
-            raise SettingsError(f"{self.variable}={shown} cannot be used: {error}. {self.reason}") from None
+            wanted = f"expected one of {', '.join(self.choices)}" if self.choices else str(error)
+            raise SettingsError(f"{self.variable}={shown} cannot be used: {wanted}. {self.reason}") from None
 
     def write(self, value: Any) -> str:
         """The value as text that `read` understands."""
@@ -342,3 +343,6 @@ def _checked(settings: Settings) -> Settings:
 
 _ANNOTATIONS = get_type_hints(Settings, include_extras=True)
 _TABLE = _settings_table()
+
+if __name__ == "__main__":
+    print(markdown(), end="")

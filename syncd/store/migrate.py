@@ -8,6 +8,7 @@ concurrently waits for those.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -39,7 +40,11 @@ SET LOCAL idle_in_transaction_session_timeout = 0;
 """
 RECORD = "INSERT INTO syncd.sync_migrations (number, name, sha256) VALUES ($1, $2, $3)"
 APPLIED = "SELECT number, name, sha256 FROM syncd.sync_migrations ORDER BY number"
-HAS_LIST = "SELECT pg_catalog.to_regclass('syncd.sync_migrations') IS NOT NULL"
+# Not to_regclass: it is refused to who may not enter the schema, and they are to be told what to do.
+HAS_LIST = """\
+SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = 'syncd' AND c.relname = 'sync_migrations')
+"""
 
 
 class MigrationError(Exception):
@@ -129,8 +134,14 @@ async def pending(conn: Connection, *, directory: Path | None = None) -> list[st
         SchemaTooNew: the database is of a newer syncd.
         ChangedMigration: a file was changed after it had been applied.
     """
-    async with conn.transaction():
-        return [m.label for m in compare(read_migrations(directory), await _applied(conn))]
+    try:
+        async with conn.transaction():
+            return [m.label for m in compare(read_migrations(directory), await _applied(conn))]
+    except asyncpg.InsufficientPrivilegeError:
+        role = await conn.fetchval("SELECT quote_ident(current_user)")
+        raise MigrationError(
+            f"{role} may not use the schema syncd", f"GRANT syncd_runtime TO {role};"
+        ) from None
 
 
 async def migrate(
@@ -152,9 +163,11 @@ async def migrate(
     # No statement cache: a transaction pooler may be in between.
     conn = await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
     try:
-        async with conn.transaction():
-            if not compare(files, await _applied(conn)):
-                return []
+        # Who may not even look is told by the preamble what to do.
+        with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+            async with conn.transaction():
+                if not compare(files, await _applied(conn)):
+                    return []
         await _locked(conn, partial(_prepare, conn))
         applied = []
         for migration in files:
