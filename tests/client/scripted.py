@@ -25,9 +25,7 @@ def applied(body: dict[str, Any], *changes: dict[str, Any], **other: Any) -> dic
     return page(*changes, **({"results": results, "conflicts": []} | other))
 
 
-def wire(
-    record: str, client: str = "other", op: str = "update", space: str = "_personal:u", **fields: Any
-) -> Any:
+def wire(record: str, client: str = "other", op: str = "update", space: str = "_personal:u", **fields: Any) -> Any:
     """A change of the server: each field is (value, at)."""
     registers = {name: {"value": value, "at": at} for name, (value, at) in fields.items()}
     return {
