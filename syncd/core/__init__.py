@@ -1,0 +1,1 @@
+"""Pure: instants, changes and errors. No I/O, no clock, no randomness."""

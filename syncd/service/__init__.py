@@ -1,0 +1,1 @@
+"""Performs: push, pull, spaces. Knows the store and the protocol, not HTTP."""

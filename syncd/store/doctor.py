@@ -182,7 +182,7 @@ def _role_problems(name: str, row: Any) -> Iterator[Finding]:
             f"{name} can create objects in the schema syncd",
             f"REVOKE CREATE ON SCHEMA syncd FROM {name}, syncd_runtime, PUBLIC;",
         )
-    if not row["may_enter"] or row["may_append"] is False:
+    if row["may_enter"] is not None and not (row["may_enter"] and row["may_append"]):
         yield fail(check, f"{name} may not use the schema syncd", f"GRANT syncd_runtime TO {name};")
 
 

@@ -6,15 +6,16 @@ SELECT r.rolname::text AS name,
              WHERE (m.rolsuper OR m.rolbypassrls) AND m.oid <> r.oid
                AND pg_catalog.pg_has_role(r.oid, m.oid, 'MEMBER')) AS can_become,
        ARRAY(SELECT c.relname::text FROM pg_catalog.pg_class c
-             WHERE c.relnamespace = pg_catalog.to_regnamespace('syncd') AND c.relkind IN ('r', 'p')
-               AND pg_catalog.pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owns,
-       pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('syncd'), 'USAGE') AS may_enter,
-       pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('syncd'), 'CREATE') AS may_create,
-       CASE WHEN pg_catalog.to_regclass('syncd.sync_changes') IS NOT NULL THEN
-           pg_catalog.has_table_privilege('syncd.sync_changes', 'SELECT')
-           AND pg_catalog.has_table_privilege('syncd.sync_changes', 'INSERT') END AS may_append,
-       CASE WHEN pg_catalog.to_regclass('syncd.sync_changes') IS NOT NULL THEN
-           pg_catalog.has_table_privilege('syncd.sync_changes', 'UPDATE, DELETE, TRUNCATE')
-           OR pg_catalog.has_any_column_privilege('syncd.sync_changes', 'UPDATE') END AS may_rewrite
+             WHERE c.relnamespace = schema.oid AND c.relkind IN ('r', 'p')
+               AND pg_catalog.pg_has_role(r.oid, c.relowner, 'MEMBER') ORDER BY 1) AS owns,
+       pg_catalog.has_schema_privilege(schema.oid, 'USAGE') AS may_enter,
+       pg_catalog.has_schema_privilege(schema.oid, 'CREATE') AS may_create,
+       pg_catalog.has_table_privilege(log.oid, 'SELECT')
+           AND pg_catalog.has_table_privilege(log.oid, 'INSERT') AS may_append,
+       pg_catalog.has_table_privilege(log.oid, 'UPDATE, DELETE, TRUNCATE')
+           OR pg_catalog.has_any_column_privilege(log.oid, 'UPDATE') AS may_rewrite
 FROM pg_catalog.pg_roles r
+-- By the catalogs: a name is resolved only for who may enter the schema.
+LEFT JOIN pg_catalog.pg_namespace schema ON schema.nspname = 'syncd'
+LEFT JOIN pg_catalog.pg_class log ON log.relnamespace = schema.oid AND log.relname = 'sync_changes'
 WHERE r.rolname = current_user

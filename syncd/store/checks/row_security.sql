@@ -4,5 +4,5 @@ SELECT c.relname::text AS name,
        c.relforcerowsecurity AS forced,
        ARRAY(SELECT p.polname::text FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid) AS policies
 FROM pg_catalog.pg_class c
-WHERE c.relnamespace = pg_catalog.to_regnamespace('syncd') AND c.relkind IN ('r', 'p')
+WHERE c.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'syncd') AND c.relkind IN ('r', 'p')
 ORDER BY c.relname

@@ -1,0 +1,302 @@
+-- Reading: one call answers a pull. It compares heads first, so that a pull of nothing new touches
+-- no log; the bytes that go to the client are made here, once, and Python adds the envelope.
+
+-- What a pull answers. `body`: the changes as JSON text, comma-separated. `spaces`, `seqs`, `bases`:
+-- the position in every feed, for the next cursor; a base of -1 means reading the log, any other
+-- that the state is being read, begun when the head stood there. `trouble`: null or 'lost'.
+CREATE TYPE syncd.sync_page AS (
+    body    bytea,
+    spaces  integer[],
+    seqs    bigint[],
+    bases   bigint[],
+    joined  text[],
+    gone    text[],
+    more    boolean,
+    news    boolean,
+    now_us  bigint,
+    boot_us bigint,
+    trouble text
+);
+
+CREATE FUNCTION syncd.sync_micros(p_at timestamptz) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (extract(epoch FROM p_at) * 1000000)::bigint;
+
+-- A whole record as plain values, the form that clients of the first generation read.
+CREATE FUNCTION syncd.sync_plain(p_registers jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT coalesce(jsonb_object_agg(e.key, e.value -> 'value'), '{}')::text FROM jsonb_each(p_registers) e);
+
+-- The log of one feed after p_after, up to p_upto, as JSON text.
+CREATE FUNCTION syncd.sync_log_text(p_space integer, p_app integer, p_after bigint, p_upto bigint,
+                                    p_tables integer[], p_legacy boolean, p_space_quoted text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(concat(
+            '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
+            CASE c.op WHEN 1 THEN ',"op":"insert"' WHEN 2 THEN ',"op":"update"'
+                 ELSE concat(',"op":"delete","deletedAt":"', c.fields -> 'deletedAt' ->> 'at', '"') END,
+            ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
+            CASE WHEN c.change_id > U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
+            CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
+            CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
+            CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END,
+            CASE WHEN p_legacy AND c.op = 1 THEN concat(',"data":', syncd.sync_plain(c.fields::jsonb)) END,
+            ',"fields":', c.fields, '}'), ',' ORDER BY c.seq)
+        FROM syncd.sync_changes c
+        JOIN syncd.sync_names t ON t.name_no = c.table_no
+        JOIN syncd.sync_names d ON d.name_no = c.client_no
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto
+          AND c.fields IS NOT NULL AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
+END $$;
+
+-- The current records of one feed last touched after p_after, up to p_upto, as JSON text. Tombstones
+-- matter only where the record may have been sent before it was deleted: touched after p_base.
+CREATE FUNCTION syncd.sync_state_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_base bigint,
+                                      p_tables integer[], p_legacy boolean, p_space_quoted text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(concat(
+            '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id),
+            CASE WHEN r.deleted THEN concat(',"op":"delete","deletedAt":"', r.registers -> 'deletedAt' ->> 'at', '"')
+                 ELSE ',"op":"insert"' END,
+            ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
+            CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
+            CASE WHEN p_legacy AND NOT r.deleted THEN concat(',"data":', syncd.sync_plain(r.registers)) END,
+            ',"fields":', r.registers, '}'), ',' ORDER BY r.seq)
+        FROM syncd.sync_records r
+        JOIN syncd.sync_names t ON t.name_no = r.table_no
+        JOIN syncd.sync_names d ON d.name_no = r.client_no
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto
+          AND (NOT r.deleted OR r.seq > p_base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables)));
+END $$;
+
+-- Where a page of the log ends: after p_limit rows or p_bytes bytes, and always between two pushes.
+CREATE FUNCTION syncd.sync_log_cut(p_space integer, p_app integer, p_after bigint, p_head bigint,
+                                   p_limit integer, p_bytes bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_cut   bigint := p_head;
+    v_large bigint;
+BEGIN
+    IF p_head - p_after > p_limit THEN
+        SELECT c.push_end INTO v_cut FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq >= p_after + p_limit ORDER BY c.seq LIMIT 1;
+        v_cut := least(coalesce(v_cut, p_head), p_head);
+    END IF;
+    SELECT sum(s.size) INTO v_large FROM (
+        SELECT CASE WHEN pg_column_size(c.fields) > 1900 THEN octet_length(c.fields::text)
+                    ELSE pg_column_size(c.fields) END AS size
+        FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut) s;
+    IF v_large > p_bytes THEN
+        SELECT least(s.push_end, v_cut) INTO v_cut FROM (
+            SELECT c.seq, c.push_end, sum(octet_length(c.fields::text)) OVER (ORDER BY c.seq) AS total
+            FROM syncd.sync_changes c
+            WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut) s
+        WHERE s.total >= p_bytes ORDER BY s.seq LIMIT 1;
+    END IF;
+    RETURN v_cut;
+END $$;
+
+-- The same for the state, whose rows lie at the seq that touched them last.
+CREATE FUNCTION syncd.sync_state_cut(p_space integer, p_app integer, p_after bigint, p_head bigint,
+                                     p_limit integer, p_bytes bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_last  bigint;
+    v_large bigint;
+BEGIN
+    SELECT r.seq INTO v_last FROM syncd.sync_records r
+    WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_head
+    ORDER BY r.seq OFFSET p_limit - 1 LIMIT 1;
+    SELECT sum(s.size) INTO v_large FROM (
+        SELECT CASE WHEN pg_column_size(r.registers) > 1900 THEN octet_length(r.registers::text)
+                    ELSE pg_column_size(r.registers) END AS size
+        FROM syncd.sync_records r
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after
+          AND r.seq <= coalesce(v_last, p_head)) s;
+    IF v_large > p_bytes THEN
+        SELECT s.seq INTO v_last FROM (
+            SELECT r.seq, sum(octet_length(r.registers::text)) OVER (ORDER BY r.seq) AS total
+            FROM syncd.sync_records r
+            WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after
+              AND r.seq <= coalesce(v_last, p_head)) s
+        WHERE s.total >= p_bytes ORDER BY s.seq LIMIT 1;
+    END IF;
+    IF v_last IS NULL THEN
+        RETURN p_head;
+    END IF;
+    RETURN least(p_head, coalesce((SELECT c.push_end FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = v_last), v_last));
+END $$;
+
+-- The last seq that was certainly committed before p_at, by bisection: created_at never falls within a feed.
+CREATE FUNCTION syncd.sync_seq_before(p_space integer, p_app integer, p_head bigint, p_at timestamptz) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_low  bigint := 0;
+    v_high bigint := p_head;
+    v_mid  bigint;
+    v_at   timestamptz;
+BEGIN
+    WHILE v_low < v_high LOOP
+        v_mid := (v_low + v_high + 1) / 2;
+        SELECT c.created_at INTO v_at FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq >= v_mid ORDER BY c.seq LIMIT 1;
+        IF v_at < p_at THEN v_low := v_mid; ELSE v_high := v_mid - 1; END IF;
+    END LOOP;
+    RETURN v_low;
+END $$;
+
+-- The ids of those of p_spaces that the acting user is no longer a member of. The numbers come out
+-- of a signed cursor, so the user has known them. A number without a space: null.
+CREATE FUNCTION syncd.sync_gone(p_spaces integer[]) RETURNS TABLE (space_no integer, space_id text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT n.no, s.space_id FROM unnest(p_spaces) AS n (no) LEFT JOIN syncd.sync_spaces s ON s.space_no = n.no
+    WHERE NOT EXISTS (SELECT FROM syncd.sync_memberships m
+                      WHERE m.user_no = syncd.sync_user() AND m.space_no = n.no)
+$$;
+
+-- One pull by the acting user (sync_act_as came first, in this transaction). STABLE, so that heads, state
+-- and log are of one snapshot: a record touched after the head was read would else be in neither.
+-- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing.
+-- p_how: {"limit", "bytes", "tables"?, "legacy"?, "history"?, "peek"?}; peek: say whether there is news, read none.
+-- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it.
+CREATE FUNCTION syncd.sync_pull_acting(p_user integer, p_app text, p_since jsonb, p_how jsonb,
+                                       p_own_spaces integer[] DEFAULT '{}', p_own_bases bigint[] DEFAULT '{}')
+RETURNS syncd.sync_page
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v         syncd.sync_page;
+    v_app     integer;
+    v_boot    timestamptz := pg_postmaster_start_time();
+    v_since   timestamptz;
+    v_at      timestamptz;
+    v_tables  integer[];
+    v_left    integer := (p_how ->> 'limit')::integer;
+    v_bytes   bigint := (p_how ->> 'bytes')::bigint;
+    v_legacy  boolean := p_how ? 'legacy';
+    v_matched integer;
+    v_members integer;
+    v_active  integer[];
+    v_pieces  text[] := '{}';
+    v_piece   text;
+    v_cut     bigint;
+    v_end     bigint;
+    v_own     integer;
+    v_new     integer[];
+    f         record;
+BEGIN
+    v.now_us := syncd.sync_micros(clock_timestamp());
+    v.boot_us := syncd.sync_micros(v_boot);
+    v.joined := '{}'; v.gone := '{}'; v.more := false; v.news := false; v.body := '';
+    SELECT n.name_no INTO v_app FROM syncd.sync_names n WHERE n.name = p_app;
+    v_app := coalesce(v_app, 0);
+    v.spaces := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_since -> 's', '[]')) e);
+    v.seqs := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'q', '[]')) e);
+    v.bases := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'b', '[]')) e);
+    v_since := to_timestamp((p_since ->> 'boot')::bigint / 1000000.0);
+    v_at := to_timestamp((p_since ->> 'at')::bigint / 1000000.0);
+
+    -- Heads first: which of the cursor's feeds have news, and which positions no log of ours has seen.
+    SELECT count(m.space_no),
+           array_agg(c.k::integer ORDER BY c.k) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base >= 0)),
+           CASE WHEN bool_or(m.space_no IS NOT NULL AND (coalesce(h.head, 0) < c.seq
+                OR h.boots[cardinality(h.boots)] > v_since AND EXISTS (
+                    SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_since AND b.base < c.seq)))
+                THEN 'lost' END
+    INTO v_matched, v_active, v.trouble
+    FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS c (space_no, seq, base, k)
+    LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
+    LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app;
+    SELECT count(*) INTO v_members FROM syncd.sync_memberships m WHERE m.user_no = p_user;
+    v.news := v_active IS NOT NULL OR v_matched < cardinality(v.spaces) OR v_members > v_matched;
+    IF v.trouble IS NOT NULL OR NOT v.news OR p_how ? 'peek' THEN
+        RETURN v;
+    END IF;
+
+    IF v_matched < cardinality(v.spaces) THEN
+        SELECT array_agg(g.space_id), array_agg(g.space_no), CASE WHEN bool_or(g.space_id IS NULL) THEN 'lost' END
+        INTO v.gone, v_new, v.trouble FROM syncd.sync_gone(v.spaces) g;
+        IF v.trouble IS NOT NULL THEN
+            RETURN v;
+        END IF;
+        SELECT array_agg(c.space_no), array_agg(c.seq), array_agg(c.base) INTO v.spaces, v.seqs, v.bases
+        FROM unnest(v.spaces, v.seqs, v.bases) AS c (space_no, seq, base) WHERE NOT c.space_no = ANY (v_new);
+        v.spaces := coalesce(v.spaces, '{}'); v.seqs := coalesce(v.seqs, '{}'); v.bases := coalesce(v.bases, '{}');
+    END IF;
+    IF v_members > v_matched THEN  -- joined: whole, or after a plain instant what came since
+        FOR f IN SELECT s.space_no, s.space_id, m.joined_at, h.head FROM syncd.sync_memberships m
+                 JOIN syncd.sync_spaces s ON s.space_no = m.space_no
+                 LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app
+                 WHERE m.user_no = p_user AND NOT m.space_no = ANY (v.spaces) ORDER BY m.space_no LOOP
+            v_cut := 0;
+            IF v_at > f.joined_at + interval '1 minute' AND f.head > 0 THEN
+                v_cut := syncd.sync_seq_before(f.space_no, v_app, f.head, v_at - interval '1 minute');
+            ELSE
+                v.joined := v.joined || f.space_id;
+            END IF;
+            v.spaces := v.spaces || f.space_no;
+            v.seqs := v.seqs || v_cut;
+            v.bases := v.bases || CASE WHEN v_cut > 0 OR p_how ? 'history' OR coalesce(f.head, 0) = 0 THEN -1 ELSE f.head END;
+        END LOOP;
+    END IF;
+    IF p_how ? 'tables' THEN
+        v_tables := ARRAY(SELECT n.name_no FROM jsonb_array_elements_text(p_how -> 'tables') e
+                          JOIN syncd.sync_names n ON n.name = e);
+        v_left := v_left * 10;
+    END IF;
+
+    FOR f IN SELECT c.k, c.space_no, c.seq, c.base, h.head, s.quoted
+             FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS c (space_no, seq, base, k)
+             JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = v_app
+             JOIN syncd.sync_spaces s ON s.space_no = c.space_no
+             WHERE h.head > c.seq OR c.base >= 0 ORDER BY c.k LOOP
+        v_own := array_position(p_own_spaces, f.space_no);
+        IF v_left <= 0 OR v_bytes <= 0 THEN
+            v.more := true;
+            EXIT;
+        ELSIF f.base >= 0 THEN
+            v_end := f.head;
+            v_cut := syncd.sync_state_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
+            v_piece := syncd.sync_state_text(f.space_no, v_app, f.seq, v_cut, f.base, v_tables, v_legacy, f.quoted);
+        ELSE
+            v_end := CASE WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
+            v_cut := syncd.sync_log_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
+            v_piece := syncd.sync_log_text(f.space_no, v_app, f.seq, v_cut, v_tables, v_legacy, f.quoted);
+        END IF;
+        IF v_piece IS NOT NULL THEN
+            v_pieces := v_pieces || v_piece;
+            v_bytes := v_bytes - octet_length(v_piece);
+        END IF;
+        v_left := v_left - least(v_cut - f.seq, v_left)::integer;
+        IF v_cut < v_end THEN
+            v.seqs[f.k] := v_cut;
+            v.more := true;
+            EXIT;
+        END IF;
+        v.seqs[f.k] := f.head;
+        v.bases[f.k] := -1;
+    END LOOP;
+    v.body := convert_to(array_to_string(v_pieces, ','), 'UTF8');
+    RETURN v;
+END $$;
+
+-- Pulls, each under its own user, in one call. p_pulls: [{"user", "app", "since", "how", "list"?, "asOf"?}].
+CREATE FUNCTION syncd.sync_pull(p_pulls jsonb) RETURNS SETOF syncd.sync_page
+LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    p      jsonb;
+    v_user integer;
+BEGIN
+    FOR p IN SELECT e FROM jsonb_array_elements(p_pulls) e LOOP
+        v_user := syncd.sync_act_as(p ->> 'user', p ? 'list');
+        IF p ? 'list' THEN
+            PERFORM syncd.sync_adopt(p -> 'list', to_timestamp((p ->> 'asOf')::bigint / 1000000.0));
+        END IF;
+        RETURN NEXT syncd.sync_pull_acting(v_user, p ->> 'app', p -> 'since', p -> 'how');
+    END LOOP;
+END $$;

@@ -1,0 +1,67 @@
+"""The composition root: the only file that names concrete classes and puts them together."""
+
+from __future__ import annotations
+
+import structlog
+
+from syncd import __version__
+from syncd.core.errors import SyncdError
+from syncd.edge.callers import Callers
+from syncd.edge.http import Backend, HttpApplication
+from syncd.edge.spaces import SpacesEndpoint
+from syncd.edge.sync import Service, SyncEndpoint
+from syncd.edge.tokens import MembershipService, Tokens
+from syncd.protocol.preparation import Limits
+from syncd.service.spaces import SpaceService
+from syncd.settings import Settings
+from syncd.store.log import Log, cursor_key
+from syncd.store.migrate import pending
+from syncd.store.pool import Pool
+
+log = structlog.get_logger("syncd")
+
+
+def build(settings: Settings) -> HttpApplication:
+    """The application for these settings. `database_url` and a key for tokens must be given."""
+    if settings.database_url is None:
+        raise ValueError("database_url is needed")
+    pool = Pool(
+        settings.database_url,
+        size=settings.pool_size,
+        lock_ms=settings.lock_timeout_ms,
+        statement_ms=settings.statement_timeout_ms,
+    )
+    tokens = Tokens(
+        secret=settings.jwt_secret,
+        public_key=settings.jwt_public_key,
+        jwks_url=settings.jwks_url,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
+    service = MembershipService(settings.memberships_url) if settings.memberships_url else None
+    callers = Callers(tokens, claims=settings.memberships == "token", service=service)
+    limits = Limits(settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version)
+
+    async def open_() -> tuple[Service, SpaceService]:
+        await pool.open()
+        return Service(Log(pool), await cursor_key(pool)), SpaceService(pool, callers.managed_elsewhere)
+
+    async def ready() -> list[str]:
+        try:
+            async with pool.connection() as connection:
+                waiting = await pending(connection)
+        except SyncdError as why:
+            return [why.code]
+        return [f"migrations to apply: {', '.join(waiting)}; run `syncd migrate`"] if waiting else []
+
+    async def close() -> None:
+        await callers.close()
+        await pool.close()
+
+    return HttpApplication(
+        SyncEndpoint(callers, limits, settings.max_clock_skew),
+        SpacesEndpoint(callers),
+        Backend(open_, ready, close),
+        max_body=settings.max_body,
+        version=__version__,
+    )

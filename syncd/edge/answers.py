@@ -1,0 +1,59 @@
+"""Answers: bytes with a status, compressed as the client accepts it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+JSON = b"application/json"
+COMPRESS_FROM = 1024
+# Compressing this much takes a few milliseconds, in which nobody else would be served.
+IN_A_THREAD_FROM = 256 * 1024
+
+
+class Answer(NamedTuple):
+    body: bytes
+    status: int = 200
+    media_type: bytes = JSON
+    headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012  never changed, only copied
+
+
+def accepted_coding(accept_encoding: bytes) -> bytes | None:
+    """zstd when the client takes it, else gzip, else nothing; a coding with q=0 is refused by it."""
+    if not accept_encoding:
+        return None
+    offers = {}
+    for part in accept_encoding.lower().split(b","):
+        name, _, quality = part.partition(b";")
+        offers[name.strip()] = quality.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
+    return next((coding for coding in (b"zstd", b"gzip") if offers.get(coding)), None)
+
+
+def _compress(body: bytes, coding: bytes) -> bytes:
+    return zstd.compress(body, 3) if coding == b"zstd" else gzip.compress(body, 6, mtime=0)
+
+
+async def answer(send: Send, what: Answer, accept_encoding: bytes = b"") -> None:
+    """Sends an answer whole."""
+    body, headers = what.body, [(b"content-type", what.media_type), *what.headers]
+    if len(body) >= COMPRESS_FROM:
+        headers.append((b"vary", b"accept-encoding"))
+        if coding := accepted_coding(accept_encoding):
+            large = len(body) >= IN_A_THREAD_FROM
+            body = await asyncio.to_thread(_compress, body, coding) if large else _compress(body, coding)
+            headers.append((b"content-encoding", coding))
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": what.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,122 @@
+"""The HTTP application: an address to its endpoint, an error to its problem. Plain ASGI: what is on the
+path of every push and pull is a few dictionary look-ups."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+
+from syncd.core.errors import Malformed, MethodNotAllowed, NotFound, SyncdError
+from syncd.edge.answers import Answer, Receive, Scope, Send, answer
+from syncd.edge.openapi import document
+from syncd.edge.problems import problem, status_of
+from syncd.edge.requests import Disconnected, Request
+from syncd.edge.spaces import SpacesEndpoint
+from syncd.edge.sync import Service, SyncEndpoint
+from syncd.service.spaces import SpaceService
+
+log = structlog.get_logger("syncd.http")
+
+
+class Backend:
+    """What the endpoints work with, once it is there. `open` raises SyncdError until it can be."""
+
+    def __init__(
+        self,
+        open_: Callable[[], Awaitable[tuple[Service, SpaceService]]],
+        ready: Callable[[], Awaitable[list[str]]],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._open, self.ready, self.close = open_, ready, close
+        self._opened: tuple[Service, SpaceService] | None = None
+
+    async def opened(self) -> tuple[Service, SpaceService]:
+        if self._opened is None:
+            self._opened = await self._open()
+        return self._opened
+
+
+class HttpApplication:
+    """The ASGI application. `version` is what /health tells."""
+
+    def __init__(
+        self, sync: SyncEndpoint, spaces: SpacesEndpoint, backend: Backend, *, max_body: int, version: str
+    ) -> None:
+        self._sync, self._spaces, self._backend = sync, spaces, backend
+        self._max_body, self._version = max_body, version
+        self._openapi = msgspec.json.encode(document(version))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 4404, "reason": "not found"})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._backend.opened()
+        except SyncdError as why:
+            # Serving anyway: /readyz says what is missing, and the first request that can will connect.
+            log.warning("not ready", code=why.code)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._backend.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, self._max_body)
+        accept = request.headers.get(b"accept-encoding", b"")
+        try:
+            result = await self._answer(request)
+        except Disconnected:
+            return
+        except SyncdError as why:
+            if status_of(why) >= 500:
+                log.warning("refused", code=why.code, method=request.method)
+            result = problem(why)
+        except Exception as why:
+            # What was sent may be in the error's text, so only its kind and place are logged.
+            place = why.__traceback__
+            while place is not None and place.tb_next is not None:
+                place = place.tb_next
+            where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
+            log.error("failed", error=type(why).__name__, where=where)
+            result = problem(SyncdError())
+        await answer(send, result, accept)
+
+    async def _answer(self, request: Request) -> Answer:
+        parts = request.parts()
+        match parts[0]:
+            case "sync" if len(parts) > 1:
+                return await self._sync.handle(request, parts, (await self._backend.opened())[0])
+            case "spaces":
+                return await self._spaces.handle(request, parts, (await self._backend.opened())[1])
+        if len(parts) == 1:
+            return await self._about(request, parts[0])
+        raise NotFound
+
+    async def _about(self, request: Request, name: str) -> Answer:
+        pages = {"health", "healthz", "readyz", "openapi.json"}
+        if name not in pages:
+            raise NotFound
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("GET")
+        if name == "openapi.json":
+            return Answer(self._openapi)
+        if name != "readyz":
+            return Answer(msgspec.json.encode({"status": "ok", "version": self._version, "time": time.time()}))
+        wrong = await self._backend.ready()
+        if wrong:
+            body = msgspec.json.encode({"status": "not ready", "reasons": wrong})
+            return Answer(body, 503, headers=[(b"retry-after", b"2")])
+        return Answer(b'{"status":"ready"}')
+
+
+__all__ = ["Backend", "HttpApplication", "Malformed"]

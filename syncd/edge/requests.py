@@ -1,0 +1,125 @@
+"""A request: its headers, its query, its body within limits."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import zlib
+from typing import NoReturn
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from syncd.core.errors import Fault, Malformed, TooLarge, UnsupportedMedia
+from syncd.core.ids import fault_in_id
+from syncd.edge.answers import Receive, Scope
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+BODY_TIMEOUT = 60.0
+
+
+class Disconnected(Exception):
+    """The client went away before its body was whole. There is nobody to answer."""
+
+
+class Request:
+    """One HTTP request. `max_body` is bytes, after decompression too."""
+
+    def __init__(self, scope: Scope, receive: Receive, max_body: int) -> None:
+        self.method: str = scope["method"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._scope, self._receive, self._max_body = scope, receive, max_body
+
+    def parts(self) -> list[str]:
+        """The segments of the path, each decoded by itself: an id may hold an encoded slash."""
+        raw: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
+        try:
+            return [unquote_to_bytes(part).decode() for part in raw.split(b"?")[0].split(b"/")[1:]]
+        except UnicodeDecodeError:
+            raise Malformed("The address is not UTF-8.") from None
+
+    def query(self) -> dict[str, list[str]]:
+        """The query's values by name."""
+        try:
+            pairs = parse_qsl(self._scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
+        except ValueError:
+            raise Malformed("The query is not URL-encoded UTF-8.") from None
+        found: dict[str, list[str]] = {}
+        for name, value in pairs:
+            found.setdefault(name, []).append(value)
+        return found
+
+    def header(self, name: bytes) -> str:
+        """A header as text, empty where it is missing."""
+        try:
+            return self.headers.get(name, b"").decode()
+        except UnicodeDecodeError:
+            raise Malformed(f"The header {name.decode()} is not UTF-8.") from None
+
+    async def body(self) -> bytes:
+        """The whole body, decompressed. Raises TooLarge, UnsupportedMedia, Malformed, Disconnected."""
+        media = self.headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+        if media != b"application/json" and not media.endswith(b"+json"):
+            raise UnsupportedMedia("The body must be application/json.")
+        coding = self.headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding not in (b"identity", b"gzip", b"zstd", b""):
+            raise UnsupportedMedia("The body's encoding must be gzip, zstd or none.")
+        length = self.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._max_body:
+            self._too_large()
+        try:
+            raw = await asyncio.wait_for(self._read(), BODY_TIMEOUT)
+        except TimeoutError:
+            raise Malformed(f"The body did not arrive within {BODY_TIMEOUT:.0f} s.") from None
+        return raw if coding in (b"identity", b"") else self._unpack(raw, coding)
+
+    async def _read(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            whole: bytes = message.get("body", b"")
+            if len(whole) > self._max_body:
+                self._too_large()
+            return whole
+        parts, size = [], 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_body:
+                self._too_large()
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await self._receive()
+
+    def _unpack(self, raw: bytes, coding: bytes) -> bytes:
+        """Never unpacks more than the limit, however much there is in it."""
+        limit = self._max_body + 1
+        try:
+            if coding == b"gzip":
+                unpacker = zlib.decompressobj(wbits=31)
+                body = unpacker.decompress(raw, limit)
+                done = unpacker.eof and not unpacker.unused_data
+            else:
+                frames = zstd.ZstdDecompressor()
+                body = frames.decompress(raw, limit)
+                done = frames.eof and not frames.unused_data
+        except (zlib.error, zstd.ZstdError):
+            raise Malformed(f"The body is not {coding.decode()}.", code="bad_encoding") from None
+        if len(body) > self._max_body:
+            self._too_large()
+        if not done:
+            raise Malformed(f"The {coding.decode()} body is cut short or followed by more.", code="bad_encoding")
+        return body
+
+    def _too_large(self) -> NoReturn:
+        raise TooLarge(f"The body is larger than {self._max_body} bytes; send it in parts.")
+
+
+def checked_id(name: str, text: str) -> str:
+    """An id out of an address or header. Raises Malformed with the parameter's name."""
+    if wrong := fault_in_id(text):
+        raise Malformed(f"{name} {wrong}.", faults=(Fault(f"/{name}", wrong),))
+    return text

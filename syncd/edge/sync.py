@@ -1,0 +1,90 @@
+"""`POST /sync/{app}` and `GET /sync/{app}/pull`."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
+from syncd.edge.answers import Answer
+from syncd.edge.callers import Callers
+from syncd.edge.requests import Request, checked_id
+from syncd.protocol.messages import PushBody, decode
+from syncd.protocol.preparation import Limits
+from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, Question, pull
+from syncd.service.push import push
+from syncd.store.log import Log
+
+MAX_TABLES = 100
+
+
+class Service(NamedTuple):
+    """What an answer needs: the log and the key of its cursors."""
+
+    log: Log
+    key: bytes
+
+
+class SyncEndpoint:
+    """The two calls that clients live by. `ready` gives the service, or raises while it is starting."""
+
+    def __init__(self, callers: Callers, limits: Limits, skew: float) -> None:
+        self._callers, self._limits, self._skew = callers, limits, int(skew * 1_000_000)
+
+    async def handle(self, request: Request, parts: list[str], service: Service) -> Answer:
+        """Answers an address below /sync."""
+        app = checked_id("app", parts[1])
+        if len(parts) == 2:
+            if request.method != "POST":
+                raise MethodNotAllowed("POST")
+            return await self._push(request, app, service)
+        if len(parts) == 3 and parts[2] == "pull":
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed("GET")
+            return await self._pull(request, app, service)
+        raise NotFound
+
+    async def _push(self, request: Request, app: str, service: Service) -> Answer:
+        caller = await self._callers.caller(request)
+        body = await request.body()
+        message = decode(body, PushBody)
+        client = request.header(b"x-client-id") or message.clientId
+        if client is None:
+            fault = Fault("/clientId", "name the device here or in the header X-Client-Id")
+            raise Malformed("The push does not say which device it is from.", faults=(fault,))
+        checked_id("clientId", client)
+        question = Question(app, message.since or "", plain=_plain(request))
+        now = time.time_ns() // 1000
+        answer = await push(
+            service.log, service.key, caller, client, question, body, message, self._limits, now=now, skew=self._skew
+        )
+        return Answer(answer.body())
+
+    async def _pull(self, request: Request, app: str, service: Service) -> Answer:
+        caller = await self._callers.caller(request)
+        query = request.query()
+        tables = tuple(sorted({t for text in query.get("collection", []) for t in text.split(",") if t}))
+        for table in tables:
+            checked_id("collection", table)
+        if len(tables) > MAX_TABLES:
+            raise Malformed(f"At most {MAX_TABLES} collections.", faults=(Fault("/collection", "too many"),))
+        question = Question(
+            app,
+            query.get("since", [""])[-1],
+            tables,
+            _limit(query.get("limit", [str(DEFAULT_LIMIT)])[-1]),
+            query.get("history", ["0"])[-1] in ("1", "true"),
+            _plain(request),
+        )
+        delta = await pull(service.log, service.key, caller, question)
+        return Answer(b"{%s}" % delta.members())
+
+
+def _plain(request: Request) -> bool:
+    return request.headers.get(b"x-sync-protocol", b"").strip() != b"1"
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT and len(text) < 9):
+        raise Malformed("limit must be 1 to 10,000.", faults=(Fault("/limit", "must be 1 to 10,000"),))
+    return int(text)

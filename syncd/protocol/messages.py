@@ -1,0 +1,102 @@
+"""Requests as typed messages, and what is wrong with one that is not. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from syncd.core.errors import Fault, Malformed
+
+T = TypeVar("T")
+
+
+class IncomingRegister(msgspec.Struct, gc=False):
+    """A field of a change: any JSON value, and when its device wrote it (`updatedAt` is the legacy name)."""
+
+    value: Raw
+    at: str | None = None
+    updatedAt: str | None = None
+
+
+class IncomingChange(msgspec.Struct):
+    """A change as any generation of clients sends it."""
+
+    table: str
+    id: str
+    op: Literal["insert", "update", "delete"]
+    changeId: str | None = None
+    fields: dict[str, IncomingRegister] | None = None
+    data: dict[str, Raw] | None = None
+    deletedAt: str | None = None
+    spaceId: str | None = None
+    schemaVersion: int | None = None
+    actor: Raw | UnsetType = UNSET
+    origin: str | None = None
+
+
+class PushBody(msgspec.Struct):
+    """`POST /sync/{app}`. `pull: false` asks for no delta."""
+
+    changes: list[IncomingChange] = []
+    clientId: str | None = None
+    since: str | None = None
+    schemaVersion: int | None = None
+    atomic: bool = False
+    pull: bool = True
+
+
+class SpaceBody(msgspec.Struct):
+    """`POST /spaces`."""
+
+    name: str
+    id: str | None = None
+
+
+class MemberBody(msgspec.Struct):
+    """`PUT /spaces/{id}/members/{userId}`."""
+
+    role: Literal["owner", "writer", "reader"]
+
+
+class RawChanges(msgspec.Struct):
+    changes: list[Raw]
+
+
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody)
+}
+_RAW_CHANGES = msgspec.json.Decoder(RawChanges)
+_PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """The message in `body`. Raises Malformed with the place that is at fault."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        raise Malformed(f"The body is not UTF-8: byte {wrong.start}.", code="malformed_json") from None
+    try:
+        message: T = _DECODERS[kind].decode(body)
+    except msgspec.ValidationError as wrong:
+        raise _malformed(str(wrong)) from None
+    except msgspec.DecodeError as wrong:
+        raise Malformed(f"The body is not JSON: {wrong}.", code="malformed_json") from None
+    except RecursionError:
+        raise Malformed("The body is nested too deeply.", code="invalid_value") from None
+    return message
+
+
+def raw_changes(body: bytes) -> list[bytes]:
+    """The JSON text of every change of a push that `decode` has accepted."""
+    return [bytes(raw) for raw in _RAW_CHANGES.decode(body).changes]
+
+
+def _malformed(message: str) -> Malformed:
+    found = _PATH.fullmatch(message)
+    detail, path = (found[1], found[2] or "$") if found else (message, "$")
+    pointer = "".join(f"/{part}" for part in re.findall(r"[^.\[\]$`]+", path.replace("[...]", "")))
+    code = "invalid_change" if pointer.startswith("/changes/") else "invalid_request"
+    return Malformed(f"{detail}.", code=code, faults=(Fault(pointer, detail),))

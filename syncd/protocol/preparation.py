@@ -1,0 +1,297 @@
+"""From the changes a device sent to what the log is given: one canonical form for every generation. Pure.
+
+A prepared change holds its registers twice: `f` as the log keeps and sends them ({value, at}), `g` as the
+merged record keeps them ({value, at, clientId}). Its members are short because they are parsed once a change.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from syncd.core.clock import EPOCH_TEXT, LAST, format_instant, parse_instant
+from syncd.core.errors import Fault, Malformed
+from syncd.core.ids import fault_in_id
+from syncd.core.values import InvalidValue, check_value
+from syncd.protocol.messages import IncomingChange, IncomingRegister
+
+OPS = {"insert": 1, "update": 2, "delete": 3}
+
+
+class LogRegister(msgspec.Struct, gc=False, omit_defaults=True):
+    value: Raw
+    at: str
+    sent: str | UnsetType | None = UNSET
+
+
+class StateRegister(msgspec.Struct, gc=False, omit_defaults=True):
+    value: Raw
+    at: str
+    clientId: str
+    sent: str | UnsetType | None = UNSET
+
+
+class Prepared(msgspec.Struct, gc=False, omit_defaults=True):
+    """One change for the log. i: place in the push, from 1; s, t: places in the push's spaces and tables, from 1;
+    r: record; o: op; c: change id; e: event id; lo, hi: least and greatest stamp in microseconds;
+    v: schema version; a: actor as JSON text; n: origin."""
+
+    i: int
+    r: str
+    o: int
+    f: dict[str, LogRegister]
+    g: dict[str, StateRegister]
+    lo: int
+    hi: int
+    s: int = 0
+    t: int = 0
+    c: str | None = None
+    e: str = ""
+    v: int | None = None
+    a: str | None = None
+    n: str | None = None
+
+
+class Limits(NamedTuple):
+    """What a push may hold; sizes in bytes."""
+
+    max_changes: int = 1000
+    max_change: int = 1 << 20
+    max_depth: int = 64
+    max_schema_version: int | None = None
+
+
+class Stamp(NamedTuple):
+    text: str
+    micros: int
+
+
+class Stamps:
+    """Instants of one push, parsed once each: a change's fields mostly share theirs."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Stamp] = {}
+
+    def of(self, text: str) -> Stamp:
+        stamp = self._known.get(text)
+        if stamp is None:
+            micros = parse_instant(text)
+            stamp = self._known[text] = Stamp(format_instant(micros), micros)
+        return stamp
+
+
+def _invalid(pointer: str, detail: str, code: str = "invalid_change") -> Malformed:
+    return Malformed(f"{detail} ({pointer})", code=code, faults=(Fault(pointer, detail),))
+
+
+def _checked(pointer: str, text: str) -> str:
+    if wrong := fault_in_id(text):
+        raise _invalid(pointer, wrong)
+    return text
+
+
+def _instant(stamps: Stamps, text: str, pointer: str) -> Stamp:
+    try:
+        return stamps.of(text)
+    except ValueError as wrong:
+        raise _invalid(pointer, str(wrong)) from None
+
+
+def _text(raw: Raw | None) -> str | None:
+    """The string in a JSON text, or None where it holds something else."""
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        return None
+
+
+def space_of(change: IncomingChange, personal: str) -> str:
+    """Its `spaceId`, else the legacy `data.spaceId`, `fields.spaceId.value`, else the personal space."""
+    if change.spaceId is not None:
+        return change.spaceId
+    legacy = _text((change.data or {}).get("spaceId"))
+    if legacy is None and change.fields and "spaceId" in change.fields:
+        legacy = _text(change.fields["spaceId"].value)
+    return personal if legacy is None else legacy
+
+
+class _Registers:
+    """The registers of one change, as they are gathered."""
+
+    def __init__(self, client: str, pointer: str, max_depth: int) -> None:
+        self.client, self.pointer, self.max_depth = client, pointer, max_depth
+        self.log: dict[str, LogRegister] = {}
+        self.state: dict[str, StateRegister] = {}
+        self.low, self.high = LAST, 0
+
+    def write(self, field: str, value: Raw, stamp: Stamp, pointer: str, sent: str | UnsetType | None = UNSET) -> None:
+        if wrong := fault_in_id(field):
+            raise _invalid(pointer, f"a field name {wrong}")
+        try:
+            check_value(bytes(value), self.max_depth)
+        except InvalidValue as wrong:
+            raise _invalid(pointer, str(wrong), "invalid_value") from None
+        self.log[field] = LogRegister(value, stamp.text, sent)
+        self.state[field] = StateRegister(value, stamp.text, self.client, sent)
+        self.low, self.high = min(self.low, stamp.micros), max(self.high, stamp.micros)
+
+    def write_fields(self, fields: dict[str, IncomingRegister], stamps: Stamps) -> None:
+        for name, register in fields.items():
+            pointer = f"{self.pointer}/fields/{name.replace('~', '~0').replace('/', '~1')}"
+            at = register.at if register.at is not None else register.updatedAt
+            if at is None:
+                raise _invalid(pointer, "a field needs its instant, `at`")
+            self.write(name, register.value, _instant(stamps, at, f"{pointer}/at"), pointer)
+
+    def write_data(self, data: dict[str, Raw], stamps: Stamps) -> bool:
+        """An insert's whole record, all at one stamp. Says whether the device gave one."""
+        stamp, timed = Stamp(EPOCH_TEXT, 0), False
+        for name in ("updatedAt", "createdAt"):
+            text = _text(data.get(name))
+            if text is not None:
+                try:
+                    stamp, timed = stamps.of(text), True
+                    break
+                except ValueError:
+                    continue  # a text field of that name that is no instant is only data
+        for name, value in data.items():
+            self.write(name, value, stamp, f"{self.pointer}/data/{name}")
+        return timed
+
+    def write_deletion(self, deleted_at: str | None, stamps: Stamps) -> None:
+        if "deletedAt" in self.log:
+            return
+        pointer = f"{self.pointer}/deletedAt"
+        if deleted_at is None:
+            stamp = Stamp(format_instant(LAST), LAST)  # ahead of any clock, so the database's will settle it
+            self.write("deletedAt", Raw(b'"%s"' % stamp.text.encode()), stamp, pointer, sent=None)
+        else:
+            stamp = _instant(stamps, deleted_at, pointer)
+            self.write("deletedAt", Raw(b'"%s"' % stamp.text.encode()), stamp, pointer)
+
+
+def prepare(change: IncomingChange, i: int, client: str, stamps: Stamps, limits: Limits) -> Prepared:
+    """One change in canonical form; `i` counts from 1. Raises Malformed with a pointer to what is wrong."""
+    pointer = f"/changes/{i - 1}"
+    _checked(f"{pointer}/table", change.table)
+    _checked(f"{pointer}/id", change.id)
+    if change.changeId is not None:
+        _checked(f"{pointer}/changeId", change.changeId)
+    registers = _Registers(client, pointer, limits.max_depth)
+    timed = bool(change.fields)
+    if change.data and change.op == "insert":
+        timed = registers.write_data(change.data, stamps) or timed
+    if change.fields:
+        registers.write_fields(change.fields, stamps)
+    if change.op == "delete":
+        registers.write_deletion(change.deletedAt, stamps)
+        timed = timed or change.deletedAt is not None
+    if not registers.log:
+        raise _invalid(pointer, "a change needs at least one field", "empty_change")
+    actor = _actor(change.actor, pointer, limits.max_depth)
+    change_id = change.changeId
+    if change_id is None and timed:
+        change_id = _content_id(change, registers.log)
+    return Prepared(
+        i=i, r=change.id, o=OPS[change.op], f=registers.log, g=registers.state, lo=registers.low, hi=registers.high,
+        c=change_id, v=_version(change.schemaVersion, pointer), a=actor, n=_origin(change.origin, pointer),
+    )  # fmt: skip
+
+
+def _actor(actor: Raw | UnsetType, pointer: str, max_depth: int) -> str | None:
+    if isinstance(actor, UnsetType):
+        return None
+    try:
+        check_value(bytes(actor), max_depth)
+    except InvalidValue as wrong:
+        raise _invalid(f"{pointer}/actor", str(wrong), "invalid_value") from None
+    return bytes(actor).decode()
+
+
+def _origin(origin: str | None, pointer: str) -> str | None:
+    if origin is not None and (wrong := fault_in_id(origin)):
+        raise _invalid(f"{pointer}/origin", wrong)
+    return origin
+
+
+def _version(version: int | None, pointer: str) -> int | None:
+    if version is not None and not -(1 << 31) <= version < 1 << 31:
+        raise _invalid(f"{pointer}/schemaVersion", "must be a 32-bit integer")
+    return version
+
+
+def _content_id(change: IncomingChange, registers: dict[str, LogRegister]) -> str:
+    """What identifies a change whose device gave it no id but its own times. No client can send such an id."""
+    content = [change.table, change.id, change.op, change.spaceId]
+    values = {name: [msgspec.json.decode(r.value), r.at] for name, r in registers.items()}
+    text = msgspec.json.encode([content, values], order="deterministic")
+    return "\x01" + base64.urlsafe_b64encode(hashlib.sha256(text).digest()[:24]).decode()
+
+
+class Batch(NamedTuple):
+    """A push as the log takes it: distinct spaces and tables (sorted), the space of each change, the waves."""
+
+    spaces: list[str]
+    tables: list[str]
+    space_of: list[int]
+    waves: list[list[Prepared]]
+
+
+def batch(prepared: Sequence[tuple[Prepared, str, str]], event_id: Callable[[int], str]) -> Batch:
+    """Arranges (change, space, table) into waves in which no record occurs twice, places counted anew from 1."""
+    spaces = sorted({space for _, space, _ in prepared}, key=str.encode)
+    tables = sorted({table for _, _, table in prepared}, key=str.encode)
+    space_no = {space: n for n, space in enumerate(spaces, 1)}
+    table_no = {table: n for n, table in enumerate(tables, 1)}
+    met: dict[tuple[int, int, str], int] = {}
+    waves: list[list[Prepared]] = []
+    of: list[int] = []
+    for i, (change, space, table) in enumerate(prepared, 1):
+        change.i, change.s, change.t, change.e = i, space_no[space], table_no[table], event_id(i)
+        key = (change.s, change.t, change.r)
+        wave = met[key] = met.get(key, -1) + 1
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append(change)
+        of.append(change.s)
+    return Batch(spaces, tables, of, waves)
+
+
+def lower(prepared: Sequence[Prepared], client: str, limit: int, start: int) -> list[dict[str, str]]:
+    """Lowers every stamp beyond `limit` to `start` and on, keeping their order. Microseconds.
+
+    Returns, for each change, the adjusted instants by field. What the device had sent stays with the register.
+    """
+    # Stamps are compared as the text they have; one the device left out comes after all it gave.
+    late = sorted({(r.sent is None, r.at) for p in prepared if p.hi > limit for r in p.f.values()})
+    given: dict[tuple[bool, str], Stamp] = {}
+    for key in late:
+        if key[0] or parse_instant(key[1]) > limit:
+            micros = start + len(given)
+            given[key] = Stamp(format_instant(micros), micros)
+    adjusted: list[dict[str, str]] = []
+    for change in prepared:
+        times: dict[str, str] = {}
+        for name, register in change.f.items():
+            stamp = given.get((register.sent is None, register.at))
+            if stamp is None:
+                continue
+            sent = register.at if register.sent is UNSET else register.sent
+            value = register.value
+            if change.o == OPS["delete"] and name == "deletedAt":
+                value = Raw(b'"%s"' % stamp.text.encode())
+            change.f[name] = LogRegister(value, stamp.text, sent)
+            change.g[name] = StateRegister(value, stamp.text, client, sent)
+            times[name] = stamp.text
+        if times:
+            all_times = [parse_instant(r.at) for r in change.f.values()]
+            change.lo, change.hi = min(all_times), max(all_times)
+        adjusted.append(times)
+    return adjusted

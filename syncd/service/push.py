@@ -1,0 +1,265 @@
+"""Push: what a device wrote, into the log, once."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, NamedTuple
+
+import msgspec
+
+from syncd.core.errors import Busy, Fault, Malformed, Refused, TooLarge
+from syncd.core.ids import fault_in_id
+from syncd.core.values import InvalidValue, check_text
+from syncd.protocol import preparation
+from syncd.protocol.messages import IncomingChange, PushBody, raw_changes
+from syncd.protocol.preparation import Limits, Prepared, Stamps
+from syncd.service.caller import Caller
+from syncd.service.pull import Delta, Question, Reading
+from syncd.store.log import Log, PushCall, Receipt
+from syncd.store.pool import Refusal
+
+LARGEST_RECORD = 16 * 1024 * 1024
+ROUNDS = 4
+
+DETAILS = {
+    "space_not_found": "There is no such space, or you are not a member of it.",
+    "not_a_writer": "You may read this space, not write in it.",
+    "change_too_large": "This change is larger than the server takes.",
+    "record_too_large": "With this change the record would be larger than the server keeps.",
+    "schema_too_new": "This change has a newer schema version than the server takes.",
+    "change_id_reused": "This changeId was used for another change of this device.",
+}
+MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """What became of one change."""
+
+    status: str
+    changeId: str | None = None
+    eventId: str | None = None
+    seq: int | None = None
+    at: dict[str, str] | None = None
+    code: str | None = None
+    detail: str | None = None
+
+
+class Answer(NamedTuple):
+    """A push's answer: one result a change, the registers that lost, and what the device missed."""
+
+    results: list[Result]
+    conflicts: list[dict[str, Any]]
+    delta: Delta | None
+    since: str
+
+    def body(self) -> bytes:
+        """The answer as JSON text."""
+        missed = (
+            self.delta.members()
+            if self.delta
+            else (
+                b'"serverChanges":[],"syncedUntil":%s,"hasMore":false,"spaces":{"joined":[],"left":[]}'
+                % msgspec.json.encode(self.since)
+            )
+        )
+        return b'{%s,"results":%s,"conflicts":%s}' % (
+            missed, msgspec.json.encode(self.results), msgspec.json.encode(self.conflicts),
+        )  # fmt: skip
+
+
+class Event:
+    """Event ids of one push: UUIDv7, ascending, so that neighbours in the log are neighbours in an index."""
+
+    def __init__(self, micros: int) -> None:
+        self._first = (micros // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | 2 << 62 | secrets.randbits(61)
+        self._first |= (secrets.randbits(12)) << 64
+
+    def __call__(self, i: int) -> str:
+        text = f"{self._first + i:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Push:
+    """One push on its way through the log. Decides what to send and what to answer; `perform` sends."""
+
+    def __init__(self, caller: Caller, client: str, reading: Reading, message: PushBody, limits: Limits) -> None:
+        self.caller, self.client, self.reading, self.message = caller, client, reading, message
+        self.results: list[Result | None] = [None] * len(message.changes)
+        self.adjusted: dict[int, dict[str, str]] = {}
+        self.repeats: dict[int, int] = {}
+        self.left: list[int] = []
+        self.changes: list[tuple[Prepared, str, str]] = []
+        self.conflicts: list[dict[str, Any]] = []
+        self._prepare(limits)
+
+    def _prepare(self, limits: Limits) -> None:
+        stamps, first = Stamps(), dict[str, int]()
+        for i, change in enumerate(self.message.changes):
+            prepared = preparation.prepare(change, i + 1, self.client, stamps, limits)
+            space = preparation.space_of(change, self.caller.personal)
+            if wrong := fault_in_id(space):
+                raise Malformed(
+                    f"spaceId {wrong}.", code="invalid_change", faults=(Fault(f"/changes/{i}/spaceId", wrong),)
+                )
+            if prepared.v is None and self.message.schemaVersion is not None:
+                prepared.v = self.message.schemaVersion
+            self.changes.append((prepared, space, change.table))
+            if self.results[i] is not None:
+                continue
+            if limits.max_schema_version is not None and (prepared.v or 0) > limits.max_schema_version:
+                self.reject(i, "schema_too_new")
+            elif prepared.c is not None and prepared.c in first:
+                self._repeat(i, first[prepared.c])
+            else:
+                if prepared.c is not None:
+                    first[prepared.c] = i
+                self.left.append(i)
+
+    def _repeat(self, i: int, earlier: int) -> None:
+        """The same change id twice in one push: the same change once, or one that must not be."""
+        if _content(self.changes[i]) == _content(self.changes[earlier]):
+            self.repeats[i] = earlier
+        else:
+            self.reject(i, "change_id_reused")
+
+    def reject(self, i: int, code: str) -> None:
+        self.results[i] = Result("rejected", self.message.changes[i].changeId, code=code, detail=DETAILS[code])
+
+    def rejected(self) -> list[int]:
+        return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]
+
+    def call(self, event: Event, skew: int) -> PushCall:
+        """What is left of the push, for the log."""
+        batch = preparation.batch([self.changes[i] for i in self.left], event)
+        chosen = [self.changes[i][0] for i in self.left]
+        head: dict[str, Any] = {
+            **self.caller.head(), "client": self.client, "app": self.reading.question.app, "n": len(chosen),
+            "spaces": batch.spaces, "tables": batch.tables, "ids": [p.c for p in chosen],
+            "hi": max((p.hi for p in chosen), default=0), "skew": skew, "largest": LARGEST_RECORD,
+        }  # fmt: skip
+        if len(batch.spaces) > 1:
+            head["sp"] = batch.space_of
+        if self.caller.personal in batch.spaces:
+            head["personal"] = True
+        if self.message.atomic:
+            head["atomic"] = True
+        if self.message.pull:
+            head["since"], head["how"] = self.reading.since(), self.reading.question.how()
+        return PushCall(msgspec.json.encode(head), [msgspec.json.encode(wave).decode() for wave in batch.waves])
+
+    def lower(self, said: dict[str, Any], skew: int) -> None:
+        """Brings stamps ahead of the database's clock down to it, above all that this device wrote there before."""
+        now = int(said["now"])
+        own = int(said["own"])
+        start = max(now, own + 1 if own <= now + skew else now)
+        chosen = [self.changes[i][0] for i in self.left]
+        for i, times in zip(self.left, preparation.lower(chosen, self.client, now + skew, start), strict=True):
+            if times:
+                self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
+
+    def settle(self, receipt: Receipt) -> None:
+        """Takes the log's answer into the results."""
+        events = receipt.detail.get("events", {})
+        for n, i in enumerate(self.left):
+            mark, seq = receipt.marks[n], receipt.seqs[n]
+            if mark in MARKS:
+                self.reject(i, MARKS[mark])
+                continue
+            event = events.get(str(n + 1)) if mark == "d" else self.changes[i][0].e
+            status = {"a": "applied", "s": "superseded", "d": "duplicate"}[mark]
+            at = self.adjusted.get(i) if mark != "d" else None
+            self.results[i] = Result(status, self.message.changes[i].changeId, event, seq, at)
+        for n, fields in receipt.detail.get("conflicts", []):
+            change = self.message.changes[self.left[n - 1]]
+            self.conflicts += ({"table": change.table, "id": change.id, **field} for field in fields or [])
+
+    def answer(self, delta: Delta | None) -> Answer:
+        results: list[Result] = []
+        for i, result in enumerate(self.results):
+            if i in self.repeats:
+                first = results[self.repeats[i]]
+                same = first.status in ("applied", "superseded", "duplicate")
+                result = msgspec.structs.replace(first, status="duplicate" if same else first.status)
+            assert result is not None
+            results.append(result)
+        return Answer(results, self.conflicts, delta, self.reading.question.since)
+
+
+def _content(change: tuple[Prepared, str, str]) -> tuple[Any, ...]:
+    prepared, space, table = change
+    registers = {name: (msgspec.json.decode(r.value), r.at) for name, r in prepared.f.items()}
+    return space, table, prepared.r, prepared.o, msgspec.json.encode(registers, order="deterministic")
+
+
+async def push(
+    log: Log, key: bytes, caller: Caller, client: str, question: Question, body: bytes, message: PushBody,
+    limits: Limits, *, now: int, skew: int,
+) -> Answer:  # fmt: skip
+    """Answers a push. `now` and `skew` are microseconds. Raises Malformed, TooLarge, Refused, Busy and the like."""
+    if len(message.changes) > limits.max_changes:
+        raise TooLarge(
+            f"A push holds at most {limits.max_changes} changes; send them in parts.", code="too_many_changes"
+        )
+    _check_escapes(body)
+    work = Push(caller, client, Reading(question, caller, key), message, limits)
+    if len(body) > limits.max_change:
+        for i, raw in enumerate(raw_changes(body)):
+            if len(raw) > limits.max_change and i in work.left:
+                work.left.remove(i)
+                work.reject(i, "change_too_large")
+    return await perform(work, log, Event(now), skew, now)
+
+
+def _check_escapes(body: bytes) -> None:
+    try:
+        check_text(body)
+    except InvalidValue:
+        for i, raw in enumerate(raw_changes(body)):
+            try:
+                check_text(raw)
+            except InvalidValue as wrong:
+                fault = Fault(f"/changes/{i}", str(wrong))
+                raise Malformed(f"{wrong} (/changes/{i})", code="invalid_value", faults=(fault,)) from None
+        raise Malformed("The body holds text that cannot be stored.", code="invalid_value") from None
+
+
+async def perform(work: Push, log: Log, event: Event, skew: int, now: int) -> Answer:
+    """Appends what is left of a push, settling in a few rounds what the log refuses."""
+    for turn in range(ROUNDS):
+        if work.message.atomic and work.rejected():
+            raise _atomic(work)
+        # A clock that is ahead, by ours too, will be refused once: not at the cost of a whole group.
+        ahead = any(work.changes[i][0].hi > now + skew for i in work.left)
+        try:
+            receipt = await log.push(work.call(event, skew), alone=ahead or turn > 0)
+        except Refusal as why:
+            _settle(work, why, skew)
+            continue
+        work.settle(receipt)
+        delta = work.reading.delta(receipt.page) if receipt.page is not None else None
+        return work.answer(delta)
+    raise Busy
+
+
+def _settle(work: Push, why: Refusal, skew: int) -> None:
+    if why.state == "SY001":
+        large = {work.left[n - 1] for n in msgspec.json.decode(why.said, type=list[int])}
+        work.left = [i for i in work.left if i not in large]
+        for i in large:
+            work.reject(i, "record_too_large")
+    elif why.state == "SY002":
+        work.lower(msgspec.json.decode(why.said), skew)
+    elif why.state == "SY003":
+        for n, mark in enumerate(why.said):
+            if mark in MARKS:
+                work.reject(work.left[n], MARKS[mark])
+    else:
+        raise why
+
+
+def _atomic(work: Push) -> Refused:
+    faults = tuple(Fault(f"/changes/{i}", str((work.results[i] or Result("")).code)) for i in work.rejected())
+    return Refused("At least one change may not be written, so none was.", faults=faults)
+
+
+__all__ = ["Answer", "IncomingChange", "push"]

@@ -1,0 +1,92 @@
+"""Spaces and members, each call as its user, in one transaction."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from syncd.core.clock import format_instant
+from syncd.core.errors import Conflict, Fault, Forbidden, Malformed, NotFound, SyncdError
+from syncd.core.ids import fault_in_id
+from syncd.service.caller import Caller
+from syncd.store.pool import Pool, Refusal
+from syncd.store.spaces import MemberRow, SpaceRow, Spaces
+
+RESERVED = "_personal:"
+
+
+def _refused(why: Refusal) -> SyncdError:
+    errors: dict[str, SyncdError] = {
+        "space_not_found": NotFound("There is no such space.", code="space_not_found"),
+        "member_not_found": NotFound("There is no such member."),
+        "forbidden": Forbidden(),
+        "conflict": Conflict("A space with this id exists already."),
+        "last_owner": Conflict("The last owner of a space can neither leave nor become less.", code="last_owner"),
+    }
+    return errors.get(why.message, SyncdError())
+
+
+def _space(row: SpaceRow) -> dict[str, str]:
+    return {"id": row.id, "name": row.name, "role": row.role, "createdAt": format_instant(row.created)}
+
+
+def _member(row: MemberRow) -> dict[str, str]:
+    return {"userId": row.user, "role": row.role, "joinedAt": format_instant(row.joined)}
+
+
+class SpaceService:
+    """What the space endpoints do. `managed_elsewhere`: memberships come from outside and cannot be changed here."""
+
+    def __init__(self, pool: Pool, managed_elsewhere: bool) -> None:
+        self._spaces, self._managed_elsewhere = Spaces(pool), managed_elsewhere
+
+    async def _do(self, caller: Caller, name: str, *arguments: Any, add: bool = False) -> list[Any]:
+        external = caller.external
+        adopt = (msgspec.json.encode(external.spaces).decode(), external.as_of) if external else None
+        try:
+            return await self._spaces.call(caller.user, adopt, name, *arguments, add=add)
+        except Refusal as why:
+            raise _refused(why) from None
+
+    def _changeable(self) -> None:
+        if self._managed_elsewhere:
+            raise Conflict("Memberships come from outside; change them there.", code="managed_elsewhere")
+
+    async def create(self, caller: Caller, space: str | None, name: str) -> dict[str, str]:
+        self._changeable()
+        space = f"sp_{secrets.token_hex(12)}" if space is None else space
+        if wrong := fault_in_id(space):
+            raise Malformed(f"id {wrong}.", faults=(Fault("/id", wrong),))
+        if space.startswith(RESERVED):
+            raise Malformed(f"An id that starts with {RESERVED} is reserved.", faults=(Fault("/id", "reserved"),))
+        if wrong := fault_in_id(name):
+            raise Malformed(f"name {wrong}.", faults=(Fault("/name", wrong),))
+        return _space(SpaceRow(*(await self._do(caller, "space_create", space, name, add=True))[0]))
+
+    async def spaces(self, caller: Caller) -> list[dict[str, str]]:
+        return [_space(SpaceRow(*row)) for row in await self._do(caller, "space_list", None)]
+
+    async def get(self, caller: Caller, space: str) -> dict[str, str]:
+        rows = await self._do(caller, "space_list", space)
+        if not rows:
+            raise NotFound("There is no such space.", code="space_not_found")
+        return _space(SpaceRow(*rows[0]))
+
+    async def delete(self, caller: Caller, space: str) -> None:
+        self._changeable()
+        if space.startswith(RESERVED):
+            raise Forbidden("A personal space stays.")
+        await self._do(caller, "space_delete", space)
+
+    async def members(self, caller: Caller, space: str) -> list[dict[str, str]]:
+        return [_member(MemberRow(*row)) for row in await self._do(caller, "member_list", space)]
+
+    async def put_member(self, caller: Caller, space: str, user: str, role: str) -> dict[str, str]:
+        self._changeable()
+        return _member(MemberRow(*(await self._do(caller, "member_put", space, user, role))[0]))
+
+    async def remove_member(self, caller: Caller, space: str, user: str) -> None:
+        self._changeable()
+        await self._do(caller, "member_remove", space, user)

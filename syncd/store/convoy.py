@@ -1,0 +1,87 @@
+"""Small calls travel together: those that come while one is under way wait, and are performed as one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from syncd.core.errors import DatabaseUnavailable, SyncdError
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+
+class Convoy(Generic[C, R]):
+    """Performs calls in groups of at most `size`, at most `lanes` groups at a time, in the order they came.
+
+    `together` answers a whole group or fails as a whole; then each of its calls is performed by `alone`,
+    so that a failure reaches only the call that caused it.
+    """
+
+    def __init__(
+        self,
+        together: Callable[[list[C]], Awaitable[list[R]]],
+        alone: Callable[[C], Awaitable[R]],
+        lanes: int,
+        size: int,
+    ) -> None:
+        self._together, self._alone, self._size = together, alone, size
+        self._free = lanes
+        self._waiting: deque[tuple[C, asyncio.Future[R]]] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def join(self, call: C) -> R:
+        """The answer to `call`. A caller that goes away does not take its group with it."""
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((call, answer))
+        if self._free:
+            self._free -= 1
+            task = asyncio.create_task(self._drive())
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        return await answer
+
+    async def _drive(self) -> None:
+        try:
+            while self._waiting:
+                group = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
+                await self._perform(group)
+        finally:
+            self._free += 1
+
+    async def _perform(self, group: list[tuple[C, asyncio.Future[R]]]) -> None:
+        try:
+            answers = await self._together([call for call, _ in group])
+        except SyncdError as why:
+            # After a lost connection nobody knows whether it was committed: the device decides, by its change ids.
+            if len(group) == 1 or isinstance(why, DatabaseUnavailable):
+                for _, answer in group:
+                    _fail(answer, why)
+            else:
+                await asyncio.gather(*(self._perform_alone(call, answer) for call, answer in group))
+            return
+        except BaseException as why:
+            for _, answer in group:
+                _fail(answer, why)
+            if not isinstance(why, Exception):
+                raise
+            return
+        for (_, answer), result in zip(group, answers, strict=True):
+            if not answer.done():
+                answer.set_result(result)
+
+    async def _perform_alone(self, call: C, answer: asyncio.Future[R]) -> None:
+        try:
+            result = await self._alone(call)
+        except Exception as why:
+            _fail(answer, why)
+        else:
+            if not answer.done():
+                answer.set_result(result)
+
+
+def _fail(answer: asyncio.Future[R], why: BaseException) -> None:
+    if not answer.done():
+        answer.set_exception(why)

@@ -1,0 +1,107 @@
+"""The log: pushes appended and merged, feeds read from a position. One call to the database each.
+
+A small call waits for the one in flight and then shares a transaction with those that waited too: its
+flush is shared, and a hot feed does not serialise devices by it. Each runs under its own user; where one
+of them fails, all are run again alone, so nobody pays for another's fault but with a little time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from syncd.store.convoy import Convoy
+from syncd.store.pool import Pool
+
+LANES = 2
+GROUP = 48
+SMALL = 16 * 1024
+GROUP_LOCK_WAIT = "250ms"
+
+
+class Page(NamedTuple):
+    """What a read found. Positions are (space, seq, base) in three lists; instants are microseconds."""
+
+    body: bytes
+    spaces: list[int]
+    seqs: list[int]
+    bases: list[int]
+    joined: list[str]
+    gone: list[str]
+    more: bool
+    news: bool
+    now: int
+    boot: int
+    trouble: str | None
+
+
+class Receipt(NamedTuple):
+    """What became of a push: per change its seq (0: none) and a letter (see 0004_push.sql)."""
+
+    seqs: list[int]
+    marks: str
+    detail: dict[str, Any]
+    page: Page | None
+
+
+class PushCall(NamedTuple):
+    """A push for the log: the head as JSON text, the waves as JSON texts."""
+
+    head: bytes
+    waves: list[str]
+
+    @property
+    def small(self) -> bool:
+        return len(self.waves) == 1 and len(self.head) + len(self.waves[0]) <= SMALL
+
+
+def _page(row: Any) -> Page | None:
+    return None if row is None else Page(*row)
+
+
+class Log:
+    """Pushes and pulls. Small ones travel together."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
+        self._peeks: Convoy[bytes, Page] = Convoy(self._pull_group, self._pull_alone, LANES, GROUP)
+
+    async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
+        """Appends a push. Raises Refusal (SY001 to SY003), Busy, DatabaseUnavailable."""
+        if alone or not call.small:
+            return await self._push_alone(call)
+        return await self._pushes.join(call)
+
+    async def pull(self, call: bytes) -> Page:
+        """Reads a page. `call` is one member of sync_pull's parameter as JSON text."""
+        return await self._pull_alone(call)
+
+    async def peek(self, call: bytes) -> Page:
+        """Like `pull`, for a call that says "peek": whether there is news, in company of others."""
+        return await self._peeks.join(call)
+
+    async def _push_alone(self, call: PushCall) -> Receipt:
+        return (await self._append([call], None))[0]
+
+    async def _push_group(self, calls: list[PushCall]) -> list[Receipt]:
+        return await self._append(calls, GROUP_LOCK_WAIT if len(calls) > 1 else None)
+
+    async def _append(self, calls: list[PushCall], patience: str | None) -> list[Receipt]:
+        heads = f"[{','.join(call.head.decode() for call in calls)}]"
+        waves = [text for call in calls for text in call.waves]
+        rows = await self._pool.fetch("push", heads, [len(call.waves) for call in calls], waves, patience)
+        return [Receipt(row[0], row[1], msgspec.json.decode(row[2]) if row[2] else {}, _page(row[3])) for row in rows]
+
+    async def _pull_alone(self, call: bytes) -> Page:
+        return (await self._pull_group([call]))[0]
+
+    async def _pull_group(self, calls: list[bytes]) -> list[Page]:
+        rows = await self._pool.fetch("pull", f"[{','.join(call.decode() for call in calls)}]")
+        return [Page(*row) for row in rows]
+
+
+async def cursor_key(pool: Pool) -> bytes:
+    """The key that signs this server's cursors."""
+    return bytes((await pool.fetch("server"))[0][0])

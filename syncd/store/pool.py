@@ -1,0 +1,163 @@
+"""Connections to PostgreSQL as the runtime role, and what a failure of one means.
+
+Behind a pooler in transaction mode (PgBouncer) statements are not kept prepared and every call is a
+transaction of its own, so that both halves of it reach the same server process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+import structlog
+
+from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
+from syncd.store.statements import statement
+
+T = TypeVar("T")
+Row = Any  # asyncpg.Record, by position and by name
+log = structlog.get_logger("syncd.store")
+
+TRIES = 6
+# Another transaction was in the way; nothing was written, and trying again is likely to succeed.
+AGAIN = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.UniqueViolationError,
+)
+# The database is at work on something else for longer than we let a device wait.
+BUSY = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.DiskFullError,
+)
+GONE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """Every setting of ours ends with its transaction, so there is nothing to reset between two uses."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class Pool:
+    """A pool of connections; `open` before use. All waits are bounded by `timeout` seconds."""
+
+    def __init__(
+        self, dsn: str, *, size: int = 8, timeout: float = 30.0, lock_ms: int = 5000, statement_ms: int = 30000
+    ) -> None:
+        self._dsn, self._size, self._timeout = dsn, size, timeout
+        self._limits = {"lock_timeout": str(lock_ms), "statement_timeout": str(statement_ms)}
+        self._pool: Any = None
+        self._opening = asyncio.Lock()
+        self.pooled = False
+
+    async def open(self) -> None:
+        """Connects, and finds out whether a pooler stands between. Raises DatabaseUnavailable."""
+        async with self._opening:
+            if self._pool is not None:
+                return
+            try:
+                self.pooled = await self._behind_pooler()
+                self._pool = await asyncpg.create_pool(
+                    self._dsn,
+                    min_size=0 if self.pooled else min(2, self._size),
+                    max_size=self._size,
+                    connection_class=_Connection,
+                    statement_cache_size=0 if self.pooled else 100,
+                    server_settings=None if self.pooled else {**self._limits, "application_name": "syncd"},
+                    timeout=self._timeout,
+                    command_timeout=self._timeout,
+                )
+            except (*GONE, asyncpg.PostgresError) as why:
+                log.warning("database unavailable", error=type(why).__name__)
+                raise DatabaseUnavailable from None
+
+    async def _behind_pooler(self) -> bool:
+        """A pooler hands out a process id of its own making, not that of the server process behind it."""
+        connection = await asyncpg.connect(self._dsn, timeout=self._timeout, statement_cache_size=0)
+        try:
+            async with connection.transaction():
+                return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
+        finally:
+            await connection.close()
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except TimeoutError:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """One connection for one call. Errors come out as the server's own."""
+        if self._pool is None:
+            await self.open()
+        async with self._pool.acquire(timeout=self._timeout) as connection:
+            if self.pooled:
+                async with connection.transaction():
+                    for name, value in self._limits.items():
+                        await connection.execute("SELECT set_config($1, $2, true)", name, value)
+                    yield connection
+            else:
+                yield connection
+
+    async def fetch(self, name: str, *arguments: Any) -> list[Row]:
+        """Runs a statement by name as a transaction of its own; tries again after a clash with another."""
+        return await self.attempt(lambda connection: connection.fetch(statement(name), *arguments))
+
+    async def attempt(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Runs `work(connection)`; a clash with another transaction is tried again, with jitter."""
+        for turn in range(TRIES):
+            try:
+                async with self.connection() as connection:
+                    return await work(connection)
+            except AGAIN as why:
+                if turn == TRIES - 1:
+                    raise Busy from None
+                log.info("clash", error=type(why).__name__, turn=turn)
+                await asyncio.sleep(random.uniform(0, 0.02 * 2**turn))
+            except BUSY as why:
+                log.warning("busy", error=type(why).__name__)
+                raise Busy from None
+            except GONE as why:
+                log.warning("database unavailable", error=type(why).__name__)
+                raise DatabaseUnavailable from None
+            except asyncpg.PostgresError as why:
+                raise refusal(why) from None
+        raise AssertionError("unreachable")
+
+
+class Refusal(SyncdError):
+    """The schema refused on purpose: `state` is its SQLSTATE (SY001 …), `message` and `detail` what it said."""
+
+    def __init__(self, state: str, message: str, detail: str) -> None:
+        super().__init__()
+        self.state, self.message, self.said = state, message, detail
+
+
+def refusal(why: asyncpg.PostgresError) -> SyncdError:
+    """The error that a database error becomes. Its text stays here: it may hold what a user wrote."""
+    state = str(why.sqlstate or "")
+    if state.startswith("SY"):
+        return Refusal(state, str(why.args[0]) if why.args else "", str(getattr(why, "detail", "") or ""))
+    log.error("database error", error=type(why).__name__, sqlstate=state)
+    return SyncdError()

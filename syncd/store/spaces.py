@@ -1,0 +1,40 @@
+"""Spaces and memberships in the database: every call is one transaction as one user."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from syncd.store.pool import Pool
+from syncd.store.statements import statement
+
+
+class SpaceRow(NamedTuple):
+    id: str
+    name: str
+    role: str
+    created: int
+
+
+class MemberRow(NamedTuple):
+    user: str
+    role: str
+    joined: int
+
+
+class Spaces:
+    """Runs a statement as a user. Raises Refusal (SY010) with the refusal's code as message."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def call(self, user: str, adopt: tuple[str, int] | None, name: str, *arguments: Any, add: bool) -> list[Any]:
+        """`adopt`: a membership list as JSON text and its age; `add`: the user may be new."""
+
+        async def work(connection: Any) -> list[Any]:
+            async with connection.transaction():
+                await connection.execute(statement("act_as"), user, add or adopt is not None)
+                if adopt is not None:
+                    await connection.execute(statement("adopt"), *adopt)
+                return list(await connection.fetch(statement(name), *arguments))
+
+        return await self._pool.attempt(work)
