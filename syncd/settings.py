@@ -32,17 +32,13 @@ def _about(reason: str, kind: str = "", **limits: Any) -> Meta:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator decides. Durations are seconds, sizes bytes, unless the name says otherwise."""
 
-    host: Annotated[
-        str, _about("The address to listen on; this machine alone until you decide otherwise.")
-    ] = "127.0.0.1"
-    port: Annotated[
-        int, _about("The port to listen on; 0 takes a free one and prints it.", ge=0, le=65535)
-    ] = 3050
+    host: Annotated[str, _about("The address to listen on; this machine alone until you decide otherwise.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, _about("The port to listen on; 0 takes a free one and prints it.", ge=0, le=65535)] = 3050
     data_dir: Annotated[
         Path,
-        _about(
-            "Where the database that syncd starts itself keeps its files, and the secret when none is given."
-        ),
+        _about("Where the database that syncd starts itself keeps its files, and the secret when none is given."),
     ] = Path("syncd-data")
     workers: Annotated[
         int, _about("Server processes behind the one address; about one for each processor.", ge=1, le=256)
@@ -63,9 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     jwt_secret: Annotated[
         str | None,
-        _about(
-            "The HS256 secret of the tokens, at least 32 bytes; without any key syncd makes one.", "secret"
-        ),
+        _about("The HS256 secret of the tokens, at least 32 bytes; without any key syncd makes one.", "secret"),
     ] = None
     jwt_public_key: Annotated[
         str | None,
@@ -183,11 +177,7 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def choices(self) -> tuple[str, ...]:
         """The words that are allowed, or nothing where it is not a choice."""
-        return (
-            tuple(str(v) for v in self.type.values)
-            if isinstance(self.type, msgspec.inspect.LiteralType)
-            else ()
-        )
+        return tuple(str(v) for v in self.type.values) if isinstance(self.type, msgspec.inspect.LiteralType) else ()
 
     @property
     def metavar(self) -> str:
@@ -233,11 +223,7 @@ def _shown(setting: Setting) -> str:
     if setting.default is None or setting.default == ():
         return ""
     if setting.kind == "bytes":
-        return (
-            f"{setting.default // 1024} KiB"
-            if setting.default % 1048576
-            else f"{setting.default // 1048576} MiB"
-        )
+        return f"{setting.default // 1024} KiB" if setting.default % 1048576 else f"{setting.default // 1048576} MiB"
     return f"`{setting.default:g}` s" if setting.kind == "seconds" else f"`{setting.default}`"
 
 
@@ -333,9 +319,7 @@ def _row(field: msgspec.inspect.Field) -> Setting:
 
 def _checked(settings: Settings) -> Settings:
     if settings.memberships == "service" and not settings.memberships_url:
-        raise SettingsError(
-            "SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service"
-        )
+        raise SettingsError("SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service")
     if settings.migrate_url and not settings.database_url:
         raise SettingsError("SYNCD_MIGRATE_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
     return settings

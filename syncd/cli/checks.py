@@ -81,9 +81,7 @@ def check_keys(settings: Settings) -> list[Finding]:
         return [warn("secret", "none yet: `syncd serve` makes one in the data directory", NEW_SECRET)]
     if len(secret.encode()) < SHORTEST_SECRET:
         length = len(secret.encode())
-        return [
-            fail("secret", f"{length} bytes can be guessed; HS256 asks for {SHORTEST_SECRET}", NEW_SECRET)
-        ]
+        return [fail("secret", f"{length} bytes can be guessed; HS256 asks for {SHORTEST_SECRET}", NEW_SECRET)]
     return [*_secret_mode(settings), ok("secret", f"{len(secret.encode())} bytes")]
 
 
@@ -91,9 +89,7 @@ def _secret_mode(settings: Settings) -> list[Finding]:
     path = secret_file(settings)
     if settings.jwt_secret or not stat.S_IMODE(path.stat().st_mode) & 0o077:
         return []
-    return [
-        fail("secret", f"others can read {path}", f"chmod 600 {path}, and change it if somebody may have")
-    ]
+    return [fail("secret", f"others can read {path}", f"chmod 600 {path}, and change it if somebody may have")]
 
 
 def _public_key(pem: str) -> Finding:

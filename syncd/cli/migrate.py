@@ -13,9 +13,7 @@ from syncd.settings import Settings
 
 @click.command("migrate")
 @click.option("--database-url", metavar="URL", help="The database, as its owner or as a superuser.")
-@click.option(
-    "--emit", metavar="DIR", type=click.Path(path_type=Path), help="Write .sql files there, apply nothing."
-)
+@click.option("--emit", metavar="DIR", type=click.Path(path_type=Path), help="Write .sql files there, apply nothing.")
 def migrate_command(database_url: str | None, emit: Path | None) -> None:
     """Apply what the database lacks, or write the schema as .sql files for your own tooling.
 

@@ -54,16 +54,13 @@ def serve(settings: Settings) -> int:
 def _bound(settings: Settings) -> Iterator[socket.socket]:
     """The address, taken before anything is started: a taken port is the commonest mistake."""
     try:
-        found = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(found[0], found[1])
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(found[4])
     except OSError as error:
         raise click.ClickException(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
-            "Choose another --host or --port."
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another --host or --port."
         ) from None
     with listener:
         yield listener
@@ -94,9 +91,7 @@ def _prepared(settings: Settings, owner: str | None) -> Settings:
     except MigrationError as error:
         raise click.ClickException(str(error)) from None
     except refusals() as error:
-        raise click.ClickException(
-            f"the database cannot be used: {error}. `syncd doctor` says more."
-        ) from None
+        raise click.ClickException(f"the database cannot be used: {error}. `syncd doctor` says more.") from None
     if not has_key(settings) and not secret_file(settings).exists():
         progress(f"made a secret for tokens: {secret_file(settings)}")
     return with_secret(settings)
@@ -132,7 +127,7 @@ async def _connected(url: str) -> Any:
     while True:
         try:
             return await asyncpg.connect(url, statement_cache_size=0, timeout=10)
-        except (ConnectionError, TimeoutError, asyncpg.CannotConnectNowError) as error:
+        except (OSError, asyncpg.CannotConnectNowError) as error:
             if time.monotonic() > deadline:
                 raise
             if not told:

@@ -215,9 +215,7 @@ class Supervisor:
 
     def _healthy(self) -> bool:
         host, port = self._listener.getsockname()[:2]
-        connection = http.client.HTTPConnection(
-            {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=5
-        )
+        connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=5)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200

@@ -17,9 +17,7 @@ ROLES = ("owner", "writer", "reader")
 @click.command("token")
 @click.argument("user")
 @click.option("--ttl", default="1h", show_default=True, help="How long it is valid: 90s, 15m, 1h, 30d.")
-@click.option(
-    "--space", "spaces", multiple=True, metavar="ID:ROLE", help="A space of the token's claim; repeatable."
-)
+@click.option("--space", "spaces", multiple=True, metavar="ID:ROLE", help="A space of the token's claim; repeatable.")
 @settings_options("data_dir", "jwt_issuer", "jwt_audience")
 def token_command(user: str, ttl: str, spaces: tuple[str, ...], **options: Any) -> None:
     """Print a token for USER, for a server that uses the data directory's or SYNCD_JWT_SECRET's secret.
@@ -64,7 +62,5 @@ def _space(text: str) -> dict[str, str]:
     # From the right: an id may hold colons, a role never does.
     identity, colon, role = text.rpartition(":")
     if not colon or not identity or role not in ROLES:
-        raise click.BadParameter(
-            f"{text!r} is not ID:ROLE with a role of {', '.join(ROLES)}", param_hint="--space"
-        )
+        raise click.BadParameter(f"{text!r} is not ID:ROLE with a role of {', '.join(ROLES)}", param_hint="--space")
     return {"id": identity, "role": role}

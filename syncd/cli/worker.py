@@ -70,9 +70,7 @@ def configuration(settings: Settings, app: Any) -> uvicorn.Config:
 
 def _log(settings: Settings) -> None:
     """To standard error. The application may set up its own; this is for what happens before that."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
 
 

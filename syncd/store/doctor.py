@@ -17,9 +17,7 @@ from syncd.store.postgres_binaries import NEWEST, OLDEST
 
 QUERIES = Path(__file__).parent / "checks"
 MIGRATE = "syncd migrate --database-url postgresql://OWNER@HOST/DATABASE"
-STANDBY = fail(
-    "standby", "this is a standby: nothing can be written", "point SYNCD_DATABASE_URL at the primary"
-)
+STANDBY = fail("standby", "this is a standby: nothing can be written", "point SYNCD_DATABASE_URL at the primary")
 RESTORE = "as the owner: ALTER TABLE syncd.… ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
 SAFE = "ALTER SYSTEM RESET fsync; ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf();"
 SET_CLOCK = "timedatectl set-ntp true (on both machines)"
@@ -67,9 +65,7 @@ async def check_row_security(conn: Any, *, directory: Path | None = None) -> Fin
     """Whether every table and policy of the schema is as the migrations made it."""
     found = {row["name"]: row for row in await conn.fetch(_query("row_security"))}
     wanted = _wanted_policies(directory)
-    problems = [
-        text for name, policies in wanted.items() for text in _table_problems(name, found.get(name), policies)
-    ]
+    problems = [text for name, policies in wanted.items() for text in _table_problems(name, found.get(name), policies)]
     if problems:
         return fail("row security", "; ".join(problems), RESTORE)
     count = sum(len(policies) for policies in wanted.values())
@@ -104,9 +100,7 @@ def _encoding(encoding: str) -> Finding:
 def _durability(row: Any) -> Finding:
     unsafe = [name for name in ("fsync", "full_page_writes") if row[name] == "off"]
     if unsafe:
-        return warn(
-            "durability", f"{' and '.join(unsafe)} off: a power cut can lose what was acknowledged", SAFE
-        )
+        return warn("durability", f"{' and '.join(unsafe)} off: a power cut can lose what was acknowledged", SAFE)
     if row["synchronous_commit"] == "off":
         return warn(
             "durability",
@@ -154,9 +148,7 @@ def _role_problems(name: str, row: Any) -> Iterator[Finding]:
         )
         return
     if row["bypasses"]:
-        yield fail(
-            check, f"{name} has BYPASSRLS: row security does not bind it", f"ALTER ROLE {name} NOBYPASSRLS;"
-        )
+        yield fail(check, f"{name} has BYPASSRLS: row security does not bind it", f"ALTER ROLE {name} NOBYPASSRLS;")
     if row["can_become"]:
         others = ", ".join(row["can_become"])
         yield fail(

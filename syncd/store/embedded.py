@@ -265,9 +265,7 @@ class EmbeddedPostgres:
         (fresh / "pg_hba.conf").write_text(
             "# The socket's folder is 0700: who can open it is trusted.\nlocal all all trust\n"
         )
-        (fresh / "postgresql.conf").write_text(
-            "include_if_exists 'syncd.conf'\n# Your own settings below; they win.\n"
-        )
+        (fresh / "postgresql.conf").write_text("include_if_exists 'syncd.conf'\n# Your own settings below; they win.\n")
         self._run("postgres", "--single", "-D", str(fresh), "postgres", script=BOOTSTRAP)
         fresh.rename(self.pgdata)
         _sync_folder(self.data_dir)
@@ -292,13 +290,9 @@ class EmbeddedPostgres:
         values = {**TUNED, **self._settings}
         if not self._has_lz4():
             values = {name: value for name, value in values.items() if value != "lz4"}
-        lines = "".join(
-            f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in values.items()
-        )
+        lines = "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in values.items())
         new = self.pgdata / "syncd.conf.new"
-        new.write_text(
-            f"# Written by syncd at each start; your own settings belong in postgresql.conf.\n{lines}"
-        )
+        new.write_text(f"# Written by syncd at each start; your own settings belong in postgresql.conf.\n{lines}")
         self._account.own_file(new)
         new.rename(self.pgdata / "syncd.conf")
 
@@ -319,9 +313,7 @@ class EmbeddedPostgres:
             if self._wait_until_ready():
                 return
             if time.monotonic() > deadline or "still in use" not in self._last_words():
-                raise EmbeddedError(
-                    f"the database does not start; the end of {self.log}:\n{self._last_words()}"
-                )
+                raise EmbeddedError(f"the database does not start; the end of {self.log}:\n{self._last_words()}")
             time.sleep(0.05)
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -89,9 +89,7 @@ class Account(msgspec.Struct, frozen=True):
 
     def _succeeds(self, command: list[str]) -> bool:
         try:
-            done = subprocess.run(
-                command, capture_output=True, cwd="/", check=False, timeout=30, **self.popen()
-            )
+            done = subprocess.run(command, capture_output=True, cwd="/", check=False, timeout=30, **self.popen())
         except (OSError, subprocess.SubprocessError):
             return False
         return done.returncode == 0
@@ -114,9 +112,7 @@ def account_for(folder: Path) -> Account:
         except KeyError:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid, True)
-    raise AccountError(
-        "PostgreSQL refuses to run as root and there is no user postgres: useradd --system postgres"
-    )
+    raise AccountError("PostgreSQL refuses to run as root and there is no user postgres: useradd --system postgres")
 
 
 def _named(uid: int, *, drops: bool) -> Account:

@@ -139,9 +139,7 @@ async def pending(conn: Connection, *, directory: Path | None = None) -> list[st
             return [m.label for m in compare(read_migrations(directory), await _applied(conn))]
     except asyncpg.InsufficientPrivilegeError:
         role = await conn.fetchval("SELECT quote_ident(current_user)")
-        raise MigrationError(
-            f"{role} may not use the schema syncd", f"GRANT syncd_runtime TO {role};"
-        ) from None
+        raise MigrationError(f"{role} may not use the schema syncd", f"GRANT syncd_runtime TO {role};") from None
 
 
 async def migrate(
@@ -216,9 +214,7 @@ async def _prepare(conn: Connection) -> None:
         raise MigrationError(str(error.args[0]), f"{remedy[0].upper()}{remedy[1:]}") from error
 
 
-async def _apply(
-    conn: Connection, migration: Migration, files: Sequence[Migration], lock_timeout_ms: int
-) -> bool:
+async def _apply(conn: Connection, migration: Migration, files: Sequence[Migration], lock_timeout_ms: int) -> bool:
     if migration not in compare(files, await _applied(conn)):
         return False
     await conn.execute(PROLOGUE.format(lock_timeout=lock_timeout_ms))

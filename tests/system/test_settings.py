@@ -10,7 +10,11 @@ import pytest
 from syncd.settings import Settings, SettingsError, markdown, parse_bytes, parse_seconds, table
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
-PEM = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n"
+PEM = """\
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+"""
 
 
 def test_every_setting_is_documented_as_it_is() -> None:

@@ -1,0 +1,60 @@
+# One command shows it working (demo), one tests everything (test), one checks style and types (check).
+# Each builds .venv by itself and installs what it needs; a second time that takes no time.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+PYTHON3 ?= python3
+DEVICES ?= 12
+REPO ?= .
+MINUTES ?= 10
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak fmt clean system-packages
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(STAMP)  ## a repository's history replayed by devices that were offline (DEVICES=12 REPO=path)
+	@DEVICES=$(DEVICES) REPO=$(REPO) $(PYTHON) -m examples.demo
+
+test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
+	@$(PYTHON) -m pytest -q $(ARGS)
+
+check: $(STAMP)  ## style, types and the direction of imports
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(STAMP)  ## measurements, as ratios within one run, with plots
+	@$(PYTHON) -m bench
+
+soak: $(STAMP) system-packages  ## the kill loops for as long as you like (MINUTES=10)
+	@SOAK_MINUTES=$(MINUTES) $(PYTHON) -m pytest -q -x --timeout 0 -m soak $(ARGS)
+
+fmt: $(STAMP)  ## put everything into the house's style
+	$(VENV)/bin/ruff check --fix-only .
+	$(VENV)/bin/ruff format .
+
+clean:  ## remove what was built, but no data
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv when it is there, because it is quicker; pip from the standard library otherwise.
+$(STAMP): pyproject.toml clients/python/pyproject.toml
+	@command -v $(PYTHON3) >/dev/null || { echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON3) is older than 3.11: make PYTHON3=python3.12"; exit 1; }
+	@echo "building $(VENV)"
+	@test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV) 2>/dev/null || sh .ci/packages python3-venv
+	@test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV)
+	@if command -v uv >/dev/null; then \
+	    uv pip install --quiet --python $(PYTHON) -e '.[dev]' -e clients/python; \
+	else \
+	    $(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e clients/python; \
+	fi
+	@touch $@
+
+# The tests run against a second PostgreSQL and through PgBouncer. None of them is skipped for want of it.
+system-packages:
+	@sh .ci/packages postgresql-15 pgbouncer git

@@ -1,0 +1,426 @@
+"""The command line as its users meet it: subprocesses, their output, and their exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import jwt
+import pytest
+
+from syncd import __version__
+from syncd.cli import COMMANDS
+from syncd.store.embedded import EmbeddedPostgres
+from tests.harness import Server
+
+SECRET = "a secret of more than thirty-two bytes"
+
+
+def syncd(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `syncd` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "syncd", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_version() -> None:
+    done = syncd("--version")
+    assert (done.returncode, done.stdout) == (0, f"syncd {__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_explains_itself(command: str) -> None:
+    done = syncd(*command.split(), "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 5
+    assert done.stderr == ""
+
+
+def test_help_and_tokens_do_not_import_what_they_do_not_need() -> None:
+    script = (
+        "import sys; from syncd.cli import main; main(['--help'], standalone_mode=False)\n"
+        "heavy = {'asyncpg', 'uvicorn', 'starlette', 'httpx', 'rich', 'cryptography', 'asyncio'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
+
+
+class TestToken:
+    def test_it_says_who_and_until_when(self) -> None:
+        done = syncd("token", "ann", "--ttl", "15m", env={"SYNCD_JWT_SECRET": SECRET})
+        claims = jwt.decode(done.stdout.strip(), SECRET, algorithms=["HS256"])
+        assert claims["sub"] == "ann"
+        assert claims["exp"] - claims["iat"] == 900
+        assert abs(claims["iat"] - time.time()) < 30
+        assert "spaces" not in claims
+
+    def test_it_carries_spaces_issuer_and_audience(self) -> None:
+        env = {"SYNCD_JWT_SECRET": SECRET, "SYNCD_JWT_ISSUER": "me", "SYNCD_JWT_AUDIENCE": "syncd"}
+        done = syncd("token", "ann", "--space", "a:b:owner", "--space", "c:reader", env=env)
+        claims = jwt.decode(done.stdout.strip(), SECRET, algorithms=["HS256"], issuer="me", audience="syncd")
+        assert claims["spaces"] == [{"id": "a:b", "role": "owner"}, {"id": "c", "role": "reader"}]
+
+    def test_it_takes_the_data_directorys_secret(self, folder: Path) -> None:
+        (folder / "jwt_secret").write_text(SECRET + "\n")
+        done = syncd("token", "ann", "--data-dir", folder)
+        assert jwt.decode(done.stdout.strip(), SECRET, algorithms=["HS256"])["sub"] == "ann"
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["ann", "--data-dir", "/nowhere"], "set SYNCD_JWT_SECRET, or start `syncd serve --data-dir /nowhere`"),
+            (["ann", "--ttl", "soon"], "a duration such as 90s"),
+            (["ann", "--space", "s1"], "'s1' is not ID:ROLE"),
+            (["ann", "--space", "s1:king"], "owner, writer, reader"),
+            ([], "Missing argument 'USER'"),
+        ],
+    )
+    def test_a_mistake_is_explained(self, arguments: list[str], said: str) -> None:
+        done = syncd("token", *arguments)
+        assert done.returncode != 0
+        assert said in done.stderr
+        assert done.stdout == ""
+
+
+class TestMigrate:
+    def test_it_applies_once_and_says_so(self, folder: Path) -> None:
+        with EmbeddedPostgres(folder / "data") as database:
+            first = syncd("migrate", "--database-url", database.owner_dsn)
+            second = syncd("migrate", env={"SYNCD_MIGRATE_URL": database.owner_dsn, "SYNCD_DATABASE_URL": "x"})
+        assert first.returncode == 0
+        assert "applied 0001_" in first.stdout
+        assert (second.returncode, second.stdout) == (0, "nothing to do: the schema is current\n")
+
+    def test_it_emits_files_without_a_database(self, folder: Path) -> None:
+        done = syncd("migrate", "--emit", folder / "sql")
+        assert done.returncode == 0
+        assert done.stdout.split() == [str(path) for path in sorted((folder / "sql").iterdir())]
+
+    def test_without_a_database_it_asks_for_one(self) -> None:
+        done = syncd("migrate")
+        assert done.returncode == 1
+        assert "--database-url" in done.stderr
+
+    def test_an_unreachable_database_is_one_sentence(self) -> None:
+        done = syncd("migrate", "--database-url", "postgresql://me@127.0.0.1:1/nothing")
+        assert done.returncode == 1
+        assert "cannot be reached" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+class TestServeRefuses:
+    async def test_a_superuser(self, database: EmbeddedPostgres) -> None:
+        done = syncd("serve", "--port", "0", env={"SYNCD_DATABASE_URL": database.owner_dsn})
+        assert done.returncode == 1
+        assert "postgres is a superuser" in done.stderr
+        assert "CREATE ROLE syncd_app LOGIN" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("arrange", "said"),
+        [
+            ("ALTER ROLE {role} BYPASSRLS", "ALTER ROLE {role} NOBYPASSRLS;"),
+            ("GRANT syncd_owner TO {role}", "{role} owns, or can act as the owner of, sync_"),
+            ("GRANT pg_write_all_data TO {role}", "can change or delete what is in the log"),
+            ("GRANT UPDATE (fields) ON syncd.sync_changes TO {role}", "can change or delete what is in the log"),
+            ("GRANT CREATE ON SCHEMA syncd TO {role}", "REVOKE CREATE ON SCHEMA syncd"),
+            ("REVOKE syncd_runtime FROM {role}", "GRANT syncd_runtime TO {role};"),
+        ],
+    )
+    async def test_a_role_that_row_security_does_not_bind(
+        self, database: EmbeddedPostgres, arrange: str, said: str
+    ) -> None:
+        role = f"app_{os.urandom(3).hex()}"
+        conn = await asyncpg.connect(database.owner_dsn)
+        await conn.execute(f"CREATE ROLE {role} LOGIN IN ROLE syncd_runtime")
+        try:
+            await conn.execute(arrange.format(role=role))
+            done = syncd("serve", "--port", "0", env={"SYNCD_DATABASE_URL": database.dsn(role)})
+            assert done.returncode == 1
+            assert said.format(role=role) in done.stderr
+        finally:
+            await conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+            await conn.close()
+
+    async def test_a_database_without_the_schema_or_with_a_newer_one(self, database: EmbeddedPostgres) -> None:
+        conn = await asyncpg.connect(database.owner_dsn)
+        name = f"newer_{os.urandom(3).hex()}"
+        await conn.execute(f"CREATE DATABASE {name}")
+        env = {"SYNCD_DATABASE_URL": database.dsn("syncd_runtime", name)}
+        try:
+            done = syncd("serve", "--port", "0", env=env)
+            assert done.returncode == 1
+            assert "syncd migrate --database-url" in done.stderr
+            assert syncd("migrate", "--database-url", database.dsn("postgres", name)).returncode == 0
+            other = await asyncpg.connect(database.dsn("postgres", name))
+            await other.execute("INSERT INTO syncd.sync_migrations VALUES (9999, 'future', 'x')")
+            await other.close()
+            done = syncd("serve", "--port", "0", env=env)
+            assert done.returncode == 1
+            assert "9999_future, which this syncd does not know" in done.stderr
+        finally:
+            await conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            await conn.close()
+
+    def test_a_taken_port(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            done = syncd("serve", "--port", str(taken.getsockname()[1]), "--data-dir", folder / "data")
+        assert done.returncode == 1
+        assert "Choose another --host or --port" in done.stderr
+        assert not (folder / "data").exists()
+
+    def test_a_bad_setting(self) -> None:
+        done = syncd("serve", "--workers", "many")
+        assert done.returncode == 1
+        assert "SYNCD_WORKERS='many' cannot be used" in done.stderr
+
+
+class TestServe:
+    def test_a_second_one_is_refused_at_once(self, server: Server) -> None:
+        started = time.monotonic()
+        done = syncd("serve", "--port", "0", "--data-dir", server.data_dir)
+        assert done.returncode == 1
+        assert f"{server.data_dir} is in use by another syncd" in done.stderr
+        assert time.monotonic() - started < 5
+
+    def test_its_secret_is_private_and_its_tokens_are_valid(self, server: Server) -> None:
+        assert (server.data_dir / "jwt_secret").stat().st_mode & 0o777 == 0o600
+        token = syncd("token", "ann", "--data-dir", server.data_dir).stdout.strip()
+        answer = httpx.get(f"{server.url}/spaces", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 200
+        assert httpx.get(f"{server.url}/spaces").status_code == 401
+
+    def test_it_does_not_name_its_software(self, server: Server) -> None:
+        assert "server" not in httpx.get(f"{server.url}/healthz").headers
+
+    async def test_sigterm_finishes_what_is_in_flight(self, folder: Path) -> None:
+        with Server(folder / "data") as server:
+            conn = await asyncpg.connect(server.owner_dsn)
+            transaction = conn.transaction()
+            await transaction.start()
+            await conn.execute("LOCK TABLE syncd.sync_changes IN SHARE MODE")
+            answers: list[httpx.Response] = []
+            pusher = threading.Thread(target=lambda: answers.append(push(server, "ann", "in flight")))
+            pusher.start()
+            await somebody_waits(conn)
+            assert server.process is not None
+            server.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.5)
+            assert server.process.poll() is None
+            await transaction.commit()
+            pusher.join()
+            await conn.close()
+            assert [answer.status_code for answer in answers] == [200]
+            assert answers[0].json()["results"][0]["status"] == "applied"
+            assert server.stop() == 0
+
+    def test_sigint_stops_it_too_and_during_the_start_as_well(self, folder: Path) -> None:
+        server = Server(folder / "data", start=False)
+        for moment in (0.3, 0.6, 1.0):
+            server.launch()
+            assert server.process is not None
+            time.sleep(moment)
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(20) in (0, -signal.SIGINT)
+            server.stop()
+        server.start()
+        assert server.process is not None
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(20) == 0
+        server.stop()
+
+    async def test_it_serves_a_database_of_yours_and_migrates_it_as_the_owner(self, folder: Path) -> None:
+        with EmbeddedPostgres(folder / "yours") as database:
+            settings = {"database_url": database.runtime_dsn, "migrate_url": database.owner_dsn}
+            with Server(folder / "data", settings=settings) as server:
+                assert push(server, "ann", "hello").status_code == 200
+                assert not (folder / "data" / "pgdata").exists()
+                assert server.stop() == 0
+
+    async def test_it_waits_for_a_database_that_is_still_starting(self, folder: Path) -> None:
+        with EmbeddedPostgres(folder / "yours") as database:
+            syncd("migrate", "--database-url", database.owner_dsn)
+            database.stop()
+            server = Server(folder / "data", settings={"database_url": database.runtime_dsn}, start=False)
+            server.launch()
+            await asyncio.sleep(1)
+            database.start()
+            server.wait_until_ready()
+            assert "waiting for the database" in server.output()
+            server.stop()
+
+
+async def somebody_waits(conn: Any) -> None:
+    """Return when a statement waits for a lock."""
+    for _ in range(1000):
+        if await conn.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing ever waited")
+
+
+def push(server: Server, user: str, title: str) -> httpx.Response:
+    """One insert into the user's personal space."""
+    return httpx.post(
+        f"{server.url}/sync/todo",
+        headers={"Authorization": f"Bearer {server.token(user)}", "X-Client-Id": f"{user}-1"},
+        json={
+            "clientId": f"{user}-1",
+            "changes": [{"changeId": os.urandom(8).hex(), "table": "t", "id": "1", "op": "insert",
+                         "fields": {"title": {"value": title, "at": "2026-01-01T00:00:00Z"}}}],
+        },
+        timeout=30,
+    )  # fmt: skip
+
+
+def doctor(*arguments: str | Path, env: Mapping[str, str] | None = None) -> tuple[int, dict[str, dict[str, str]]]:
+    """The exit code, and the worst finding of each check."""
+    done = syncd("doctor", "--json", *arguments, env=env)
+    found: dict[str, dict[str, str]] = {}
+    for finding in json.loads(done.stdout):
+        if finding["check"] not in found or finding["status"] == "FAIL":
+            found[finding["check"]] = finding
+    return done.returncode, found
+
+
+class TestDoctor:
+    def test_a_running_server_is_well(self, server: Server) -> None:
+        code, found = doctor("--data-dir", server.data_dir)
+        assert [finding for finding in found.values() if finding["status"] != "ok"] == []
+        assert code == 0
+        assert {"migrations", "runtime role", "row security", "durability", "clock", "secret", "socket"} <= set(found)
+
+    def test_people_get_lines_and_what_mends_them(self, server: Server) -> None:
+        done = syncd("doctor", "--data-dir", server.data_dir, env={"SYNCD_JWT_SECRET": "short", "SYNCD_PROT": "1"})
+        assert done.returncode == 1
+        assert "FAIL  secret: 5 bytes can be guessed" in done.stdout
+        assert "mend it: export SYNCD_JWT_SECRET=" in done.stdout
+        assert "mend it: perhaps SYNCD_PORT" in done.stdout
+
+    def test_before_the_first_start(self, folder: Path) -> None:
+        code, found = doctor("--data-dir", folder / "new")
+        assert code == 0
+        assert "will be made" in found["data directory"]["detail"]
+        assert not (folder / "new").exists()
+
+    def test_a_stopped_server(self, folder: Path) -> None:
+        with EmbeddedPostgres(folder / "data"):
+            pass
+        code, found = doctor("--data-dir", folder / "data")
+        assert (code, found["database"]["status"]) == (0, "warn")
+
+    def test_a_database_that_is_not_there(self) -> None:
+        url = "postgresql://me:hidden@127.0.0.1:1/nothing"
+        code, found = doctor(env={"SYNCD_DATABASE_URL": url})
+        assert (code, found["database"]["status"]) == (1, "FAIL")
+        assert "hidden" not in str(found)
+
+    @pytest.mark.parametrize(
+        ("break_it", "restore", "said"),
+        [
+            ("ALTER TABLE syncd.sync_changes NO FORCE ROW LEVEL SECURITY",
+             "ALTER TABLE syncd.sync_changes FORCE ROW LEVEL SECURITY", "not forced on sync_changes"),
+            ("ALTER TABLE syncd.sync_records DISABLE ROW LEVEL SECURITY",
+             "ALTER TABLE syncd.sync_records ENABLE ROW LEVEL SECURITY", "off on sync_records"),
+            ("ALTER POLICY members_read ON syncd.sync_records RENAME TO members_peek",
+             "ALTER POLICY members_peek ON syncd.sync_records RENAME TO members_read", "lacks the policy members_read"),
+            ("CREATE POLICY everybody ON syncd.sync_changes USING (true)",
+             "DROP POLICY everybody ON syncd.sync_changes", "not syncd's: everybody"),
+        ],
+    )  # fmt: skip
+    async def test_tampered_row_security(
+        self, database: EmbeddedPostgres, break_it: str, restore: str, said: str
+    ) -> None:
+        conn = await asyncpg.connect(database.owner_dsn)
+        await conn.execute(break_it)
+        try:
+            code, found = doctor(env={"SYNCD_DATABASE_URL": database.runtime_dsn})
+        finally:
+            await conn.execute(restore)
+            await conn.close()
+        assert code == 1
+        assert said in found["row security"]["detail"]
+        assert "FORCE ROW LEVEL SECURITY" in found["row security"]["remedy"]
+
+    async def test_a_database_that_forgets(self, folder: Path) -> None:
+        with EmbeddedPostgres(folder / "data") as database:
+            conn = await asyncpg.connect(database.owner_dsn)
+            await conn.execute("ALTER ROLE syncd_runtime SET synchronous_commit = off")
+            await conn.close()
+            code, found = doctor(env={"SYNCD_DATABASE_URL": database.runtime_dsn})
+        assert found["durability"]["status"] == "warn"
+        assert "synchronous_commit is off" in found["durability"]["detail"]
+        assert found["migrations"]["status"] == "FAIL"
+        assert code == 1
+
+    async def test_an_encoding_that_cannot_hold_every_text(self, database: EmbeddedPostgres) -> None:
+        conn = await asyncpg.connect(database.dsn("postgres", "postgres"))
+        name = f"latin_{os.urandom(3).hex()}"
+        await conn.execute(
+            f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+        )
+        try:
+            _, found = doctor(env={"SYNCD_DATABASE_URL": database.dsn("postgres", name)})
+        finally:
+            await conn.execute(f"DROP DATABASE {name}")
+            await conn.close()
+        assert found["encoding"]["status"] == "FAIL"
+        assert found["runtime role"]["status"] == "FAIL"
+
+    def test_the_services_that_it_asks(self, folder: Path) -> None:
+        answers = {"/keys": b'{"keys": []}', "/bad": b"[]", "/spaces?userId=syncd-doctor": b"[]"}
+
+        class Service(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = answers.get(self.path)
+                self.send_response(500 if body is None else 200)
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *arguments: Any) -> None:
+                """Quietly."""
+
+        with HTTPServer(("127.0.0.1", 0), Service) as service:
+            threading.Thread(target=service.serve_forever, daemon=True).start()
+            url = f"http://127.0.0.1:{service.server_port}"
+            env = {"SYNCD_MEMBERSHIPS": "service", "SYNCD_DATA_DIR": str(folder / "new")}
+            good = {"SYNCD_JWKS_URL": f"{url}/keys", "SYNCD_MEMBERSHIPS_URL": f"{url}/spaces"}
+            bad = {"SYNCD_JWKS_URL": f"{url}/bad", "SYNCD_MEMBERSHIPS_URL": f"{url}/broken"}
+            code, found = doctor(env=env | good)
+            assert (code, found["JWKS"]["status"], found["memberships"]["status"]) == (0, "ok", "ok")
+            code, found = doctor(env=env | bad)
+            assert (code, found["JWKS"]["status"], found["memberships"]["status"]) == (1, "FAIL", "FAIL")
+            service.shutdown()
+
+    def test_folders_and_files_that_others_can_get_at(self, folder: Path) -> None:
+        (folder / "jwt_secret").write_text("x" * 40)
+        (folder / "jwt_secret").chmod(0o644)
+        folder.chmod(0o777)
+        code, found = doctor("--data-dir", folder)
+        assert (code, found["data directory"]["status"], found["secret"]["status"]) == (1, "warn", "FAIL")
+
+    def test_a_path_too_long_for_a_socket(self, folder: Path) -> None:
+        path = folder / ("long" * 30)
+        with EmbeddedPostgres(path) as database:
+            pass
+        _, found = doctor("--data-dir", path)
+        assert (found["socket"]["status"], str(database.socket_dir) in found["socket"]["detail"]) == ("warn", True)
+        shutil.rmtree(database.socket_dir)
