@@ -9,7 +9,8 @@ from dataclasses import asdict
 
 from . import outbox
 from .change import Change, dump, read_change, space_key
-from .clock import observe
+from .clock import format_instant, observe
+from .merge import TOMBSTONE
 from .outbox import Packed
 from .records import Key, Row, load, save, settle, sweep
 from .reply import Conflict, Page, Result
@@ -51,7 +52,10 @@ def _confirmed(result: Result, sent: Packed, client: str) -> Change:
     for field, at in result.at.items():
         held = change.registers.get(field)
         if held is not None and held.at != at:
-            change.registers[field] = held._replace(at=at, sent=held.at)
+            lowered = held._replace(at=at, sent=held.at)
+            if change.op == "delete" and field == TOMBSTONE:
+                lowered = lowered._replace(value=format_instant(at))
+            change.registers[field] = lowered
     return change
 
 

@@ -66,9 +66,7 @@ class AsyncReplica:
         yield batch
         batch.change_ids = await asyncio.to_thread(self.local.commit, batch)
 
-    async def get(
-        self, table: str, id: str, *, space: str | None = None, deleted: bool = False
-    ) -> Record | None:
+    async def get(self, table: str, id: str, *, space: str | None = None, deleted: bool = False) -> Record | None:
         """See Replica.get."""
         return await asyncio.to_thread(self.local.get, table, id, space=space, deleted=deleted)
 

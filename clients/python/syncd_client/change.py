@@ -7,6 +7,7 @@ import math
 import os
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +60,10 @@ def read_change(wire: Mapping[str, Any], client: str | None = None) -> Change:
         writer = wire.get("clientId") or client or ""
         fields, op = wire.get("fields"), wire["op"]
         registers: Registers = {}
-        if fields:
-            for name, register in fields.items():
-                registers[name] = _read_register(register, writer)
-        elif op == "insert":
+        if op == "insert" and wire.get("data"):
             registers = _read_data(wire["data"], writer)
+        for name, register in (fields or {}).items():
+            registers[name] = _read_register(register, writer)
         if op == "delete" and TOMBSTONE not in registers:
             at = parse_instant(wire["deletedAt"])
             registers[TOMBSTONE] = Register(format_instant(at), at, writer)
@@ -90,12 +90,10 @@ def _read_register(wire: Mapping[str, Any], writer: str) -> Register:
 
 def _read_data(data: Mapping[str, Any], writer: str) -> Registers:
     """An insert of the first generation: every register at updatedAt, else createdAt, else the epoch."""
-    for name in ("updatedAt", "createdAt"):
-        if isinstance(data.get(name), str):
-            at = parse_instant(data[name])
-            break
-    else:
-        at = EPOCH
+    at = EPOCH
+    for name in ("createdAt", "updatedAt"):
+        with suppress(ValueError, TypeError):
+            at = parse_instant(data[name]) if name in data else at
     return {name: Register(value, at, writer) for name, value in data.items()}
 
 
@@ -119,9 +117,7 @@ def write_change(
         wire["deletedAt"] = format_instant(stamps[TOMBSTONE])
         values = {name: value for name, value in values.items() if name != TOMBSTONE}
     if values:
-        wire["fields"] = {
-            name: {"value": value, "at": format_instant(stamps[name])} for name, value in values.items()
-        }
+        wire["fields"] = {name: {"value": value, "at": format_instant(stamps[name])} for name, value in values.items()}
     return dump(wire | dict(extra))
 
 
@@ -131,9 +127,8 @@ def check_id(name: str, text: object) -> str:
         raise InvalidWrite(f"{name} must be text, not {type(text).__name__}.", field=name)
     if not 1 <= len(text) <= MAX_ID:
         raise InvalidWrite(f"{name} must have 1 to {MAX_ID} characters, not {len(text)}.", field=name)
-    for character in text:
-        if unicodedata.category(character) in ("Cc", "Cs"):
-            raise InvalidWrite(f"{name} has a control character or a lone surrogate.", field=name)
+    if not text.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+        raise InvalidWrite(f"{name} has a control character or a lone surrogate.", field=name)
     return text
 
 
@@ -187,6 +182,4 @@ def _check_text(text: str, path: str, field: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InvalidWrite(
-                f"{path} has a lone surrogate, which UTF-8 cannot hold.", field=field
-            ) from None
+            raise InvalidWrite(f"{path} has a lone surrogate, which UTF-8 cannot hold.", field=field) from None

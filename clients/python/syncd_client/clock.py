@@ -19,26 +19,23 @@ _RFC3339 = re.compile(
 
 @lru_cache(maxsize=8192)
 def parse_instant(text: str) -> int:
-    """An RFC 3339 instant in microseconds; any offset, further digits cut off, never before 1970.
+    """An RFC 3339 instant in microseconds since 1970; any offset, never before the epoch.
 
+    A leap second is the last microsecond before it.
     Raises ValueError when `text` is not one (an instant without an offset is not).
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"not an RFC 3339 instant: {text!r}")
     year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
-    if (
-        int(hour) > 23
-        or int(minute) > 59
-        or int(second) > 60
-        or int(hours or 0) > 23
-        or int(minutes or 0) > 59
-    ):
+    if second == "60":
+        second, fraction = "59", "999999"
+    if hour > "23" or minute > "59" or second > "59" or (hours or "0") > "23" or (minutes or "0") > "59":
         raise ValueError(f"not an RFC 3339 instant: {text!r}")
     days = date(int(year), int(month), int(day)).toordinal() - _FIRST_DAY
     offset = (int(hours or 0) * 60 + int(minutes or 0)) * (-60 if sign == "-" else 60)
     seconds = days * 86_400 + int(hour) * 3_600 + int(minute) * 60 + int(second) - offset
-    micros = seconds * 1_000_000 + int((fraction or "0")[:6].ljust(6, "0"))
+    micros = seconds * 1_000_000 + int((fraction or "")[:6].ljust(6, "0"))
     return min(max(micros, EPOCH), LATEST)
 
 

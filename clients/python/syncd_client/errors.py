@@ -33,9 +33,7 @@ class BatchTooLarge(SyncdError, ValueError):
     """A batch is pushed whole, so it must fit one push. Nothing of it was written."""
 
     code = "batch_too_large"
-    remedy = (
-        "Split it into smaller batches, or raise max_push_changes / max_batch_bytes with the server's limits."
-    )
+    remedy = "Split it into smaller batches, or raise max_push_changes / max_batch_bytes with the server's limits."
 
 
 class InvalidQuery(SyncdError, ValueError):

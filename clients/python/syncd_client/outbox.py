@@ -21,9 +21,7 @@ _INSERT = """INSERT INTO outbox (change_id, batch, tbl, space, id, state, body)
 VALUES (?, ?, ?, ?, ?, 'pending', ?)"""
 _NEXT = """SELECT change_id, batch, body FROM outbox WHERE state = 'pending' AND position <= ?
 ORDER BY position LIMIT ?"""
-_BATCH = (
-    """SELECT change_id, batch, body FROM outbox WHERE state = 'pending' AND batch = ? ORDER BY position"""
-)
+_BATCH = """SELECT change_id, batch, body FROM outbox WHERE state = 'pending' AND batch = ? ORDER BY position"""
 _REJECT = """UPDATE outbox SET state = 'rejected', code = ?, detail = ?
 WHERE state = 'pending' AND change_id = ? RETURNING change_id, batch"""
 _REJECT_REST = """UPDATE outbox SET state = 'rejected', code = 'batch_rejected', detail = ?
@@ -177,9 +175,7 @@ def reject(db: sqlite3.Connection, refusals: Mapping[str, tuple[str, str]]) -> l
 
 def set_aside(db: sqlite3.Connection, space: str) -> None:
     """Keeps the unsent writes of a space that was left, and stops batches they were part of."""
-    batches = db.execute(
-        "SELECT DISTINCT batch FROM outbox WHERE space = ? AND state = 'pending'", (space,)
-    ).fetchall()
+    batches = db.execute("SELECT DISTINCT batch FROM outbox WHERE space = ? AND state = 'pending'", (space,)).fetchall()
     db.execute(_ASIDE, (space,))
     db.executemany(_STOP_BATCH, batches)
 

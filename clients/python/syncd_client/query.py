@@ -121,9 +121,7 @@ def read_conditions(where: Where) -> list[Condition]:
     conditions = []
     for triple in triples:
         if len(triple) != 3 or triple[1] not in _OPERATORS:
-            raise InvalidQuery(
-                f"{triple!r} is not (field, operator, value) with one of {', '.join(_OPERATORS)}."
-            )
+            raise InvalidQuery(f"{triple!r} is not (field, operator, value) with one of {', '.join(_OPERATORS)}.")
         condition = Condition(check_id("a field name", triple[0]), triple[1], triple[2])
         if condition.operator in _COMPARE and _kind(condition.operand) not in ("number", "str"):
             raise InvalidQuery(f"{condition.operand!r} has no order: compare with a number or with text.")

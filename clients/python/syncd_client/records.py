@@ -15,9 +15,7 @@ Key = tuple[str, str, str]  # (table, space, record)
 _LOAD = """SELECT r.tbl, r.space, r.id, r.round, r.doc, r.stamps, r.base
 FROM json_each(?) k CROSS JOIN records r
 ON r.tbl = k.value ->> 0 AND r.space = k.value ->> 1 AND r.id = k.value ->> 2"""
-_LOAD_ONE = (
-    """SELECT tbl, space, id, round, doc, stamps, base FROM records WHERE tbl = ? AND space = ? AND id = ?"""
-)
+_LOAD_ONE = """SELECT tbl, space, id, round, doc, stamps, base FROM records WHERE tbl = ? AND space = ? AND id = ?"""
 _UNSENT = """SELECT o.tbl, o.space, o.id, o.body FROM json_each(?) k CROSS JOIN outbox o
 ON o.tbl = k.value ->> 0 AND o.space = k.value ->> 1 AND o.id = k.value ->> 2
 WHERE o.state <> 'aside' ORDER BY o.position"""
@@ -67,10 +65,8 @@ class Row:
 def load(db: sqlite3.Connection, keys: Iterable[Key], round_: int) -> dict[Key, Row]:
     """The rows of all `keys`, in one statement; an empty row where the file has none."""
     rows = {key: Row({}, None, round_) for key in keys}
-    if len(rows) == 1:
-        found = db.execute(_LOAD_ONE, next(iter(rows)))
-    else:
-        found = db.execute(_LOAD, (dump(list(rows)),))
+    statement, params = (_LOAD_ONE, next(iter(rows))) if len(rows) == 1 else (_LOAD, (dump(list(rows)),))
+    found = db.execute(statement, params)
     for table, space, record, confirmed, doc, stamps, base in found:
         rows[table, space, record] = Row(join(doc, stamps), _read_base(base), confirmed)
     return rows
@@ -110,9 +106,7 @@ def _trim(register: Register) -> tuple[Any, ...]:
 
 
 def _read_base(base: str | None) -> Registers | None:
-    return (
-        None if base is None else {name: Register(*register) for name, register in json.loads(base).items()}
-    )
+    return None if base is None else {name: Register(*register) for name, register in json.loads(base).items()}
 
 
 def join(doc: str, stamps: str) -> Registers:

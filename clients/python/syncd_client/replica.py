@@ -248,9 +248,7 @@ class Replica:
         """Queues a refused or set-aside change again, for another space (None: the personal one)."""
         return self._requeue(change_id, {}, space_key(space), alone=True)
 
-    def _requeue(
-        self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False
-    ) -> str:
+    def _requeue(self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False) -> str:
         with self._store.write() as db:
             changes = outbox.stopped(db, change_id, alone)
             place = [change.change_id for change in changes].index(change_id)
@@ -269,10 +267,7 @@ class Replica:
     def conflicts(self) -> list[Conflict]:
         """Registers of this device that lost on the server, oldest first, until `clear_conflicts`."""
         with self._store.read() as db:
-            return [
-                Conflict(**json.loads(row[0]))
-                for row in db.execute("SELECT body FROM conflicts ORDER BY number")
-            ]
+            return [Conflict(**json.loads(row[0])) for row in db.execute("SELECT body FROM conflicts ORDER BY number")]
 
     def clear_conflicts(self) -> None:
         """Forgets the conflicts that were shown."""

@@ -97,9 +97,7 @@ def _read_result(wire: Mapping[str, Any], sent: Packed) -> Result:
     if wire["status"] not in ("applied", "superseded", "duplicate", "rejected"):
         raise BadReply(f"a change cannot be {wire['status']!r}.")
     at = {name: parse_instant(instant) for name, instant in (wire.get("at") or {}).items()}
-    return Result(
-        sent.change_id, wire["status"], at, wire.get("code") or "rejected", wire.get("detail") or ""
-    )
+    return Result(sent.change_id, wire["status"], at, wire.get("code") or "rejected", wire.get("detail") or "")
 
 
 def _read_conflict(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> Conflict:

@@ -42,9 +42,7 @@ def explain(db: sqlite3.Connection, key: Key) -> Status:
     for change in queued:
         if change.state == "rejected":
             state: State = "no_permission" if change.code in _NO_PERMISSION else "rejected"
-            return Status(
-                state, f"The server refused {change.change_id}: {change.detail}", change.code, pending
-            )
+            return Status(state, f"The server refused {change.change_id}: {change.detail}", change.code, pending)
     if pending:
         return _explain_waiting(db, pending)
     if any(change.state == "aside" for change in queued):
@@ -54,9 +52,7 @@ def explain(db: sqlite3.Connection, key: Key) -> Status:
         return Status("unknown", "There is no such record here.")
     client = get_meta(db, "client")
     if any(register.sent is not None and register.client == client for register in row.view.values()):
-        return Status(
-            "clock_lowered", "Synced; this device's clock was ahead, and the server lowered a stamp."
-        )
+        return Status("clock_lowered", "Synced; this device's clock was ahead, and the server lowered a stamp.")
     return Status("synced", "The server has everything that this device wrote.")
 
 

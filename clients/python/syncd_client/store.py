@@ -73,9 +73,7 @@ class Store:
     def _create(db: sqlite3.Connection) -> None:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
-            raise WrongReplica(
-                f"the file has format {version}, this package reads {FORMAT}.", remedy="Upgrade it."
-            )
+            raise WrongReplica(f"the file has format {version}, this package reads {FORMAT}.", remedy="Upgrade it.")
         if version == 0:
             for statement in _SCHEMA.split(";"):
                 if statement.strip():
@@ -129,9 +127,7 @@ def get_meta(db: sqlite3.Connection, key: str, default: Any = None) -> Any:
 
 def set_meta(db: sqlite3.Connection, key: str, value: Any) -> None:
     """Keeps a value of `meta`."""
-    db.execute(
-        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
-    )
+    db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
 
 
 def claim_meta(db: sqlite3.Connection, key: str, value: str, what: str) -> None:

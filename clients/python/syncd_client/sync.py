@@ -215,9 +215,7 @@ class Session:
         """A push that is refused whole: the changes at fault are set aside, the rest is sent again."""
         batches = {change.batch for change in sent.pushed}
         blamed = {
-            sent.pushed[index].change_id: reason
-            for index, reason in problem.blamed.items()
-            if index < len(sent.pushed)
+            sent.pushed[index].change_id: reason for index, reason in problem.blamed.items() if index < len(sent.pushed)
         }
         if problem.status in (400, 413, 422) and blamed:
             self._reject(blamed)

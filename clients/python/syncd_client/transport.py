@@ -54,9 +54,7 @@ def ask(token: Token, checked: Callable[[str], None]) -> str:
     if not isinstance(answer, str):
         if inspect.iscoroutine(answer):
             answer.close()
-        raise TypeError(
-            "token= must be text, or a callable that returns text; use AsyncReplica for async ones"
-        )
+        raise TypeError("token= must be text, or a callable that returns text; use AsyncReplica for async ones")
     checked(answer)
     return answer
 
@@ -143,8 +141,6 @@ async def perform_async(
                 except httpx.RequestError as error:
                     await asyncio.to_thread(session.failed, error)
                     continue
-                received = asyncio.to_thread(
-                    session.receive, step, reply.status_code, reply.headers, reply.content
-                )
+                received = asyncio.to_thread(session.receive, step, reply.status_code, reply.headers, reply.content)
                 for conflict in await received:
                     await notify(conflict)

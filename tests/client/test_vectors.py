@@ -1,0 +1,75 @@
+"""The vectors that every implementation reads: tests/vectors/clock.json and merge.json."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from syncd_client.change import read_change
+from syncd_client.clock import format_instant, observe, parse_instant, tick
+from syncd_client.merge import Register, Registers, is_deleted, merge, wins
+
+FOLDER = Path(__file__).parent.parent / "vectors"
+CLOCK = json.loads((FOLDER / "clock.json").read_text())
+MERGE = json.loads((FOLDER / "merge.json").read_text())
+
+
+def named(vectors: list[Any]) -> Any:
+    return pytest.mark.parametrize("vector", vectors, ids=[str(v.get("name", v.get("text"))) for v in vectors])
+
+
+@named(CLOCK["parse"])
+def test_an_instant_is_read_and_written(vector: Any) -> None:
+    assert parse_instant(vector["text"]) == vector["micros"]
+    assert format_instant(vector["micros"]) == vector["canonical"]
+
+
+@pytest.mark.parametrize("text", CLOCK["invalid"])
+def test_what_is_no_instant_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_instant(text)
+
+
+@named(CLOCK["tick"])
+def test_the_clock_ticks(vector: Any) -> None:
+    assert tick(vector["last"], vector["wall"]) == vector["expect"]
+
+
+@named(CLOCK["observe"])
+def test_the_clock_moves_past_what_it_receives(vector: Any) -> None:
+    assert observe(vector["last"], vector["seen"], vector["wall"]) == vector["expect"]
+
+
+@pytest.mark.parametrize("pair", CLOCK["order"])
+def test_stamps_have_an_order(pair: Any) -> None:
+    smaller, greater = (Register(None, *pair[name]) for name in ("smaller", "greater"))
+    assert wins(greater, smaller)
+    assert not wins(smaller, greater)
+
+
+def merged(changes: Any) -> Registers:
+    held: Registers = {}
+    for change in changes:
+        merge(held, read_change(change).registers)
+    return held
+
+
+def plain(registers: Registers) -> dict[str, Any]:
+    return {name: {"value": r.value, "at": format_instant(r.at), "clientId": r.client} for name, r in registers.items()}
+
+
+@named(MERGE)
+def test_changes_merge(vector: Any) -> None:
+    orders = itertools.permutations(vector["changes"]) if vector["anyOrder"] else [vector["changes"]]
+    for order in orders:
+        held = merged(order)
+        assert plain(held) == vector["expect"]["registers"]
+        assert is_deleted(held) == vector["expect"]["deleted"]
+
+
+def test_there_are_enough_vectors() -> None:
+    assert len(MERGE) >= 25
+    assert len({vector["name"] for vector in MERGE}) == len(MERGE)
