@@ -1,2 +1,2 @@
 -- Adds a member or changes a role.
-SELECT (syncd.sync_member_put($1, $2, $3)).*
+SELECT * FROM syncd.sync_member_put($1, $2, $3)

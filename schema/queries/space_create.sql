@@ -1,2 +1,2 @@
 -- A new space, owned by its maker.
-SELECT (syncd.sync_space_create($1, $2)).*
+SELECT * FROM syncd.sync_space_create($1, $2)
