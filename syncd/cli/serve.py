@@ -13,6 +13,7 @@ from typing import Any
 import click
 import msgspec
 
+from syncd.cli.checks import check_keys
 from syncd.cli.options import load_settings, progress, settings_options
 from syncd.cli.secret import has_key, secret_file, with_secret
 from syncd.settings import Settings
@@ -92,6 +93,9 @@ def _prepared(settings: Settings, owner: str | None) -> Settings:
         raise click.ClickException(str(error)) from None
     except refusals() as error:
         raise click.ClickException(f"the database cannot be used: {error}. `syncd doctor` says more.") from None
+    unusable = [f for f in check_keys(settings) if f.status == "FAIL" and settings.jwt_public_key]
+    if unusable:
+        raise click.ClickException(f"SYNCD_JWT_PUBLIC_KEY: {unusable[0].detail}. See: {unusable[0].remedy}")
     if not has_key(settings) and not secret_file(settings).exists():
         progress(f"made a secret for tokens: {secret_file(settings)}")
     return with_secret(settings)

@@ -35,9 +35,9 @@ class WorkerServer(uvicorn.Server):
 
 def main(listener: int, report: int) -> None:
     """Serve on the inherited descriptor `listener` until SIGTERM; write a byte to `report` when ready."""
-    # Uvicorn raises the signal again when it is done; by then it has no more to say.
+    # For the time before Uvicorn takes over, and after: it raises the signal again when it is done.
     for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda number, frame: None)
+        signal.signal(sign, lambda number, frame: sys.exit(0))
     settings = Settings.load(os.environ)
     _log(settings)
     from syncd.app import build

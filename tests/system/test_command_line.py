@@ -192,6 +192,12 @@ class TestServeRefuses:
         assert done.returncode == 1
         assert "SYNCD_WORKERS='many' cannot be used" in done.stderr
 
+    def test_a_key_that_is_none(self, folder: Path) -> None:
+        key = "-----BEGIN PUBLIC KEY-----\nnonsense\n-----END PUBLIC KEY-----\n"
+        done = syncd("serve", "--port", "0", "--data-dir", folder / "data", env={"SYNCD_JWT_PUBLIC_KEY": key})
+        assert done.returncode == 1
+        assert "SYNCD_JWT_PUBLIC_KEY: not a public key in PEM" in done.stderr
+
 
 class TestServe:
     def test_a_second_one_is_refused_at_once(self, server: Server) -> None:

@@ -1,0 +1,246 @@
+"""Several workers behind one address: whoever is killed, the others serve, and nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.harness import Server
+
+
+@pytest.fixture
+def pair(folder: Path) -> Iterator[Server]:
+    """A server with two workers."""
+    with Server(folder / "data", workers=2) as running:
+        yield running
+
+
+def family(server: Server) -> list[psutil.Process]:
+    """Everything that a server started."""
+    assert server.process is not None
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    """Its worker processes."""
+    return [process for process in family(server) if "syncd.cli.worker" in process.cmdline()]
+
+
+def postmaster(server: Server) -> psutil.Process:
+    """Its database."""
+    assert server.process is not None
+    children = psutil.Process(server.process.pid).children()
+    return next(process for process in children if process.name() == "postgres")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Poll until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Writer(threading.Thread):
+    """Pushes one record after the other, again when there was no answer; a ledger of what was acknowledged."""
+
+    def __init__(self, server: Server, user: str) -> None:
+        super().__init__()
+        self.server = server
+        self.user = user
+        self.acknowledged: list[str] = []
+        self.statuses: set[int] = set()
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        """Until told to stop."""
+        headers = {"Authorization": f"Bearer {self.server.token(self.user)}"}
+        number = 0
+        with httpx.Client(base_url=self.server.url, headers=headers, timeout=10) as client:
+            while not self.stopping.is_set():
+                if self._pushed(client, f"r{number}"):
+                    self.acknowledged.append(f"r{number}")
+                    number += 1
+                else:
+                    time.sleep(0.05)
+
+    def _pushed(self, client: httpx.Client, record: str) -> bool:
+        field = {"value": record, "at": "2026-01-01T00:00:00Z"}
+        change = {"changeId": record, "table": "t", "id": record, "op": "insert", "fields": {"name": field}}
+        try:
+            answer = client.post("/sync/kill", json={"clientId": f"{self.user}-1", "changes": [change], "pull": False})
+        except httpx.HTTPError:
+            return False
+        self.statuses.add(answer.status_code)
+        return answer.status_code == 200 and answer.json()["results"][0]["status"] in ("applied", "duplicate")
+
+
+def stored(server: Server, user: str) -> list[str]:
+    """The records that the server has of a user."""
+    headers = {"Authorization": f"Bearer {server.token(user)}"}
+    found: list[str] = []
+    since = ""
+    while True:
+        page = httpx.get(f"{server.url}/sync/kill/pull", params={"since": since}, headers=headers, timeout=30).json()
+        found += [change["id"] for change in page["serverChanges"]]
+        since = page["syncedUntil"]
+        if not page["hasMore"]:
+            return found
+
+
+@pytest.fixture
+def writers(pair: Server) -> Iterator[list[Writer]]:
+    """Four users who write all the time."""
+    running = [Writer(pair, f"user-{n}") for n in range(4)]
+    for writer in running:
+        writer.start()
+    wait_for(lambda: all(len(writer.acknowledged) > 5 for writer in running))
+    yield running
+    settle(running)
+
+
+def settle(writers: list[Writer]) -> None:
+    """Stop them."""
+    for writer in writers:
+        writer.stopping.set()
+    for writer in writers:
+        writer.join(30)
+
+
+def check(server: Server, writers: list[Writer]) -> None:
+    """Everybody could write again, and every acknowledged record is there once."""
+    before = [len(writer.acknowledged) for writer in writers]
+    wait_for(lambda: all(len(w.acknowledged) > b + 5 for w, b in zip(writers, before, strict=True)))
+    settle(writers)
+    for writer in writers:
+        found = stored(server, writer.user)
+        assert len(found) == len(set(found))
+        assert set(writer.acknowledged) <= set(found)
+        # A push that got no answer may have been committed: at most the one that was under way.
+        assert len(found) <= len(writer.acknowledged) + 1
+        assert writer.statuses <= {200, 503}, f"{writer.statuses}\n{server.output()[-3000:]}"
+
+
+def test_both_workers_serve_one_address(pair: Server) -> None:
+    assert len(workers(pair)) == 2
+    listening = [c for p in workers(pair) for c in p.net_connections("inet") if c.status == "LISTEN"]
+    assert {connection.laddr.port for connection in listening} == {pair.port}
+
+
+def test_a_killed_worker_is_replaced(pair: Server, writers: list[Writer]) -> None:
+    for _ in range(3):
+        victim = workers(pair)[0]
+        victim.kill()
+        wait_for(lambda: not victim.is_running() and len(workers(pair)) == 2)  # noqa: B023
+    check(pair, writers)
+    assert "starting another" in pair.output()
+
+
+def test_all_workers_killed_are_replaced(pair: Server, writers: list[Writer]) -> None:
+    for victim in workers(pair):
+        victim.kill()
+    check(pair, writers)
+
+
+def test_a_killed_database_comes_back_and_the_workers_reconnect(pair: Server, writers: list[Writer]) -> None:
+    same = {worker.pid for worker in workers(pair)}
+    for _ in range(3):
+        postmaster(pair).kill()
+        before = sum(len(writer.acknowledged) for writer in writers)
+        wait_for(lambda: sum(len(writer.acknowledged) for writer in writers) > before + 20)  # noqa: B023
+    check(pair, writers)
+    assert {worker.pid for worker in workers(pair)} == same
+    assert pair.output().count("the database is back") == 3
+
+
+def test_a_killed_backend_is_reconnected(pair: Server, writers: list[Writer]) -> None:
+    def serves_a_worker(process: psutil.Process) -> bool:
+        return "syncd_runtime" in " ".join(process.cmdline())
+
+    next(backend for backend in postmaster(pair).children() if serves_a_worker(backend)).kill()
+    check(pair, writers)
+
+
+def test_a_killed_supervisor_leaves_nothing_and_loses_nothing(pair: Server, writers: list[Writer]) -> None:
+    for _ in range(3):
+        left = family(pair)
+        assert len(left) > 5
+        pair.kill()
+        wait_for(lambda: not any(process.is_running() for process in left), 5)  # noqa: B023
+        pair.start()
+    check(pair, writers)
+
+
+def test_a_stop_leaves_nothing_and_is_clean(pair: Server, writers: list[Writer]) -> None:
+    left = family(pair)
+    assert pair.stop() == 0
+    assert [process for process in left if process.is_running()] == []
+    assert "database system is shut down" in (pair.data_dir / "postgres.log").read_text()
+    pair.start()
+    check(pair, writers)
+
+
+def test_a_stop_is_not_held_up_by_idle_connections(pair: Server) -> None:
+    with httpx.Client(base_url=pair.url) as client, socket.create_connection(("127.0.0.1", pair.port)):
+        assert client.get("/healthz").status_code == 200
+        started = time.monotonic()
+        assert pair.stop() == 0
+        assert time.monotonic() - started < 5
+
+
+def test_a_second_signal_ends_the_waiting(folder: Path) -> None:
+    with Server(folder / "data", settings={"shutdown_timeout": 60}) as server:
+        # A request whose body never comes is in flight for ever.
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            token = server.token("ann")
+            head = f"POST /sync/a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 9\r\n\r\n{{"
+            connection.sendall(head.encode())
+            time.sleep(0.3)
+            assert server.process is not None
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert server.process.poll() is None
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(5) == 0
+        server.stop()
+
+
+def test_a_worker_that_cannot_start_ends_the_program_with_its_reason(folder: Path) -> None:
+    (folder / "httptools.py").write_text("raise ImportError('a broken installation')")
+    with pytest.raises(RuntimeError, match=r"(?s)a broken installation.*a worker did not start"):
+        Server(folder / "data", env={"PYTHONPATH": str(folder)})
+    assert not [p for p in psutil.process_iter() if str(folder) in " ".join(_command(p))]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_a_stop_while_a_worker_starts_is_quick(pair: Server) -> None:
+    for pause in (0.0, 0.1, 0.3, 0.6):
+        workers(pair)[0].kill()
+        time.sleep(0.15 + pause)
+        started = time.monotonic()
+        assert pair.stop() == 0
+        assert time.monotonic() - started < 5
+        pair.start()
+
+
+def test_the_workers_do_not_hold_the_databases_lock(pair: Server) -> None:
+    # Else a worker that outlives its supervisor by a moment would keep the next server out.
+    lock = os.stat(pair.data_dir / "lock")
+    for worker in workers(pair):
+        held = [os.stat(f"/proc/{worker.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{worker.pid}/fd")]
+        assert (lock.st_dev, lock.st_ino) not in {(found.st_dev, found.st_ino) for found in held}
