@@ -19,6 +19,7 @@ PERSONAL = ""  # how a replica names the personal space; the wire leaves it out 
 MAX_DEPTH = 64
 MAX_ID = 255
 _PERSONAL_PREFIX = "_personal:"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _LARGEST = int(1.7976931348623157e308)
 
 
@@ -42,7 +43,7 @@ def space_key(space: str | None) -> str:
 
 def dump(value: Any) -> str:
     """JSON text, compact, never NaN."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def new_id(wall: int) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from .change import Change, dump, new_id, space_key, write_change
+from .change import Change, dump, new_id, read_change, space_key, write_change
 from .clock import LATEST, format_instant, observe, tick
 from .errors import BatchTooLarge, NoSuchChange
 from .merge import TOMBSTONE, Register, Registers
-from .records import Key, load, read_own, save, settle
+from .records import Key, load, save, settle
 from .store import get_meta, set_meta
 
 State = Literal["pending", "rejected", "aside"]
@@ -229,7 +229,7 @@ def requeue(
     clock = get_meta(db, "clock", 0)
     queued: list[tuple[str, Key, str]] = []
     for change in changes:
-        old = read_own(db, dump(change.change))
+        old = read_change(change.change, get_meta(db, "client"))
         target = old.space if space is None else space_key(space)
         clock = tick(clock, wall)
         stamps = {name: register.at for name, register in old.registers.items()}

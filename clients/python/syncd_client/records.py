@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .change import Change, dump, read_change
+from .change import dump, read_change
 from .merge import TOMBSTONE, Register, Registers, is_deleted, merge, overlay
+from .store import get_meta
 
 Key = tuple[str, str, str]  # (table, space, record)
 
@@ -78,8 +79,10 @@ def settle(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> None:
     if not layered:
         return
     unsent: dict[Key, list[Registers]] = {}
+    client = get_meta(db, "client")
     for table, space, record, body in db.execute(_UNSENT, (dump(list(layered)),)):
-        unsent.setdefault((table, space, record), []).append(read_own(db, body).registers)
+        own = read_change(json.loads(body), client)
+        unsent.setdefault((table, space, record), []).append(own.registers)
     for key, row in layered.items():
         pending = unsent.get(key)
         row.layered = pending is not None
@@ -113,12 +116,6 @@ def join(doc: str, stamps: str) -> Registers:
     """The registers of a row from its two columns."""
     values = json.loads(doc)
     return {name: Register(values[name], *stamp) for name, stamp in json.loads(stamps).items()}
-
-
-def read_own(db: sqlite3.Connection, body: str) -> Change:
-    """A change of the outbox, whose writer is this device."""
-    client = db.execute("SELECT value FROM meta WHERE key = 'client'").fetchone()[0]
-    return read_change(json.loads(body), client)
 
 
 def sweep(db: sqlite3.Connection, round_: int) -> int:

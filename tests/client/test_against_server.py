@@ -1,0 +1,409 @@
+"""The Python client and the real server: what one device writes, the others have."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import pytest
+from syncd_client import AsyncReplica, Limits, Replica
+from syncd_client.merge import is_deleted
+
+
+class Server(Protocol):
+    """What these tests need of the `server` fixture."""
+
+    url: str
+
+    def token(self, user: str, spaces: Any = None) -> str: ...
+
+
+Device = Callable[..., Replica]
+UNIQUE = iter(range(1_000_000))
+
+
+@pytest.fixture
+def user() -> str:
+    return f"client-user-{next(UNIQUE)}-{random.getrandbits(40):x}"
+
+
+@pytest.fixture
+def device(server: Server, tmp_path: Path, user: str) -> Iterator[Device]:
+    """Opens devices of one user, or of another."""
+    opened: list[Replica] = []
+
+    def open_device(name: str, of: str = user, **options: Any) -> Replica:
+        token = server.token(of)
+        replica = Replica(
+            tmp_path / f"{name}.db",
+            **({"app": "app", "url": server.url, "token": token, "durability": "normal"} | options),
+        )
+        opened.append(replica)
+        return replica
+
+    yield open_device
+    for replica in opened:
+        replica.close()
+
+
+@pytest.fixture
+def space(server: Server, user: str) -> str:
+    """A shared space that the user owns."""
+    return create_space(server, user)
+
+
+def create_space(server: Server, owner: str) -> str:
+    headers = {"Authorization": f"Bearer {server.token(owner)}"}
+    name = f"space-{random.getrandbits(60):x}"
+    httpx.post(f"{server.url}/spaces", json={"id": name, "name": name}, headers=headers).raise_for_status()
+    return name
+
+
+def set_role(server: Server, owner: str, space: str, member: str, role: str | None) -> None:
+    headers = {"Authorization": f"Bearer {server.token(owner)}"}
+    url = f"{server.url}/spaces/{space}/members/{member}"
+    if role is None:
+        httpx.delete(url, headers=headers).raise_for_status()
+    else:
+        httpx.put(url, json={"role": role}, headers=headers).raise_for_status()
+
+
+Shown = dict[Any, dict[str, Any]]
+
+
+def live(replica: Replica) -> Shown:
+    """The records that are not deleted, with values and stamps: what every device must agree on.
+
+    A device that came after a delete never hears of the record, so tombstones are not compared. Where the
+    server lowered a stamp, it notes what was sent beside the register: that is no part of it.
+    """
+    return {
+        key: {name: register[:3] for name, register in registers.items()}
+        for key, registers in replica.all_registers().items()
+        if not is_deleted(registers)
+    }
+
+
+def check_same(*replicas: Replica) -> None:
+    """Fails with the difference unless all hold the same live records."""
+    first = live(replicas[0])
+    for other in replicas[1:]:
+        assert live(other) == first
+
+
+def test_two_devices_that_were_offline_agree_afterwards(device: Device) -> None:
+    phone, laptop = device("phone"), device("laptop")
+    phone.put("tasks", "t1", {"title": "milk", "done": False})
+    phone.sync()
+    laptop.sync()
+    assert laptop.get("tasks", "t1") == {"title": "milk", "done": False}
+    phone.patch("tasks", "t1", {"title": "oat milk"})
+    laptop.patch("tasks", "t1", {"done": True})
+    laptop.patch("tasks", "t1", {"title": "soy milk"})
+    laptop.sync()
+    report = phone.sync()
+    laptop.sync()
+    assert phone.get("tasks", "t1") == laptop.get("tasks", "t1") == {"title": "soy milk", "done": True}
+    assert report.superseded == 1
+    assert [(c.field, c.client_value, c.server_value) for c in phone.conflicts()] == [("title", "oat milk", "soy milk")]
+    check_same(phone, laptop)
+
+
+def test_a_new_device_gets_everything_page_by_page(device: Device) -> None:
+    first = device("first", limits=Limits(push_changes=100))
+    for _ in range(12):
+        with first.batch() as batch:
+            for n in range(100):
+                batch.put(
+                    "tasks", first.new_id(), {"n": n, "text": "ünïcödé 😀", "big": 2**60 + 1, "deep": [{"a": [None]}]}
+                )
+    first.delete("tasks", first.query("tasks", limit=1)[0].id)
+    first.sync()
+    second = device("second", limits=Limits(pull_limit=100))
+    report = second.sync()
+    assert report.requests > 10
+    assert len(second.query("tasks")) == 1199
+    check_same(first, second)
+
+
+def test_a_device_that_lost_its_store_and_kept_its_id_gets_its_own_data_back(device: Device) -> None:
+    old = device("old", client_id="the-device")
+    old.put("tasks", "t", {"n": 1})
+    old.sync()
+    new = device("new", client_id="the-device")
+    new.sync()
+    assert new.get("tasks", "t") == {"n": 1}
+
+
+def test_a_deleted_record_comes_back_by_put_and_by_undelete_everywhere(device: Device) -> None:
+    one, two = device("one"), device("two")
+    for act in (lambda r: r.put("t", "r", {"n": 2}), lambda r: r.undelete("t", "r")):
+        one.put("t", "r", {"n": 1})
+        one.delete("t", "r")
+        one.sync()
+        two.sync()
+        assert two.get("t", "r") is None
+        act(two)
+        two.sync()
+        one.sync()
+        assert one.get("t", "r") is not None
+        check_same(one, two)
+
+
+@pytest.mark.parametrize("act", ["undelete", "put"])
+def test_a_record_that_comes_back_is_whole_on_a_device_that_came_while_it_was_deleted(device: Device, act: str) -> None:
+    one, two = device("one"), device("two")
+    one.put("t", "r", {"title": "x", "n": 1})
+    one.delete("t", "r")
+    one.sync()
+    two.sync()
+    assert two.get("t", "r") is None
+    if act == "undelete":
+        one.undelete("t", "r")
+    else:
+        one.put("t", "r", {"n": 1})
+    one.sync()
+    two.sync()
+    assert two.get("t", "r") == {"title": "x", "n": 1}
+    check_same(one, two)
+
+
+def test_a_retry_after_a_lost_reply_has_one_effect(device: Device, server: Server, user: str) -> None:
+    lost = [True]
+
+    def lose_once(request: httpx.Request) -> httpx.Response:
+        reply = plain.handle_request(request)
+        reply.read()
+        if request.method == "POST" and lost and lost.pop():
+            raise httpx.ReadError("the reply was lost")
+        return reply
+
+    with httpx.HTTPTransport() as plain, httpx.Client(transport=httpx.MockTransport(lose_once)) as http:
+        one = device("one", http=http)
+        one.put("t", "a", {"n": 1})
+        one.put("t", "b", {"n": 2})
+        report = one.sync()
+    assert (report.duplicates, one.pending()) == (2, [])
+    two = device("two")
+    assert two.sync().pulled == 2
+    check_same(one, two)
+
+
+def test_a_wrong_clock_neither_wins_for_ever_nor_loses_its_writes(device: Device) -> None:
+    year_9999 = 253_370_764_800_000_000
+    wrong, right = device("wrong", wall=lambda: year_9999), device("right")
+    wrong.put("t", "r", {"n": "wrong"})
+    wrong.delete("t", "gone")
+    wrong.sync()
+    assert wrong.why("t", "r").state == "clock_lowered"
+    right.sync()
+    assert right.get("t", "r") == {"n": "wrong"}
+    right.patch("t", "r", {"n": "right"})
+    right.sync()
+    wrong.sync()
+    assert wrong.get("t", "r") == {"n": "right"}
+    wrong.patch("t", "r", {"n": "wrong again"})
+    wrong.sync()
+    right.sync()
+    assert right.get("t", "r") == {"n": "wrong again"}
+    right.delete("t", "r")
+    right.sync()
+    wrong.sync()
+    assert wrong.get("t", "r") is None
+    check_same(wrong, right)
+
+
+def test_a_lowered_write_whose_reply_was_lost_still_converges(device: Device) -> None:
+    lost = [True]
+
+    def lose_once(request: httpx.Request) -> httpx.Response:
+        reply = plain.handle_request(request)
+        reply.read()
+        if request.method == "POST" and lost and lost.pop():
+            raise httpx.ReadError("the reply was lost")
+        return reply
+
+    with httpx.HTTPTransport() as plain, httpx.Client(transport=httpx.MockTransport(lose_once)) as http:
+        wrong = device("wrong", http=http, wall=lambda: 3_000_000_000_000_000)
+        wrong.put("t", "r", {"n": "wrong"})
+        wrong.sync()
+        right = device("right")
+        right.sync()
+        check_same(wrong, right)
+        right.patch("t", "r", {"n": "right"})
+        right.sync()
+        wrong.sync()
+    assert wrong.get("t", "r") == {"n": "right"}
+    check_same(wrong, right)
+
+
+def test_a_clock_that_is_an_hour_behind_can_edit(device: Device) -> None:
+    import time
+
+    slow, right = device("slow", wall=lambda: time.time_ns() // 1000 - 3_600_000_000), device("right")
+    right.put("t", "r", {"n": 1})
+    right.sync()
+    slow.sync()
+    slow.patch("t", "r", {"n": 2})
+    assert slow.sync().superseded == 0
+    right.sync()
+    assert right.get("t", "r") == {"n": 2}
+
+
+def test_a_shared_space_is_joined_read_written_and_left(device: Device, server: Server, user: str, space: str) -> None:
+    guest = f"guest-of-{user}"
+    mine, theirs = device("mine"), device("theirs", of=guest)
+    mine.put("t", "r", {"n": 1}, space=space)
+    mine.sync()
+    refused = theirs.put("t", "theirs", {"n": 1}, space=space)
+    assert theirs.sync().rejected == [refused]
+    assert theirs.why("t", "theirs", space=space).state == "no_permission"
+    set_role(server, user, space, guest, "reader")
+    theirs.sync()
+    assert space in theirs.spaces()
+    assert theirs.get("t", "r", space=space) == {"n": 1}
+    theirs.requeue(refused)
+    assert len(theirs.sync().rejected) == 1
+    assert theirs.rejected()[0].code == "not_a_writer"
+    set_role(server, user, space, guest, "writer")
+    theirs.requeue(theirs.rejected()[0].change_id)
+    assert theirs.sync().pushed == 1
+    mine.sync()
+    assert mine.get("t", "theirs", space=space) == {"n": 1}
+    theirs.patch("t", "r", {"n": 2}, space=space)
+    set_role(server, user, space, guest, None)
+    theirs.pull()
+    assert theirs.get("t", "r", space=space) is None
+    assert space not in theirs.spaces()
+    (aside,) = theirs.kept_aside()
+    theirs.move(aside.change_id, None)
+    theirs.sync()
+    assert theirs.get("t", "r") == {"n": 2}
+    assert theirs.why("t", "r").state == "synced"
+    mine.sync()
+    assert mine.get("t", "r", space=space) == {"n": 1}
+
+
+def test_an_atomic_batch_with_one_refused_change_is_refused_whole(device: Device, server: Server, user: str) -> None:
+    foreign = create_space(server, f"stranger-{user}")
+    one, two = device("one"), device("two")
+    before = one.put("t", "before", {"n": 1})
+    with one.batch() as batch:
+        batch.put("t", "a", {"n": 1})
+        batch.put("t", "b", {"n": 1}, space=foreign)
+    after = one.put("t", "after", {"n": 1})
+    report = one.sync()
+    assert sorted(report.rejected) == sorted(batch.change_ids)
+    assert before not in report.rejected
+    assert after not in report.rejected
+    two.sync()
+    assert sorted(record.id for record in two.query("t")) == ["after", "before"]
+    one.drop(batch.change_ids[0])
+    check_same(one, two)
+
+
+def test_a_poisoned_change_at_the_head_does_not_wedge_the_device(device: Device) -> None:
+    one = device("one")
+    huge = one.put("t", "huge", {"text": "x" * 1_100_000})
+    ids = [one.put("t", f"r{n}", {"n": n}) for n in range(20)]
+    report = one.sync()
+    assert report.rejected == [huge]
+    assert report.pushed == len(ids)
+    assert one.rejected()[0].code == "change_too_large"
+    one.fix(huge, {"text": "short"})
+    assert one.sync().pushed == 1
+    two = device("two")
+    two.sync()
+    assert two.get("t", "huge") == {"text": "short"}
+
+
+def test_a_cursor_of_nobody_begins_again(device: Device) -> None:
+    one = device("one")
+    one.put("t", "r", {"n": 1})
+    one.sync()
+    one.put("t", "s", {"n": 2})
+    with one._store.write() as db:
+        db.execute("UPDATE meta SET value = 'nonsense' WHERE key = 'cursor'")
+    report = one.sync()
+    assert (report.restarted, report.pushed) == (True, 1)
+    assert sorted(record.id for record in one.query("t")) == ["r", "s"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_devices_that_edit_at_random_converge(device: Device, user: str, space: str, seed: int) -> None:
+    rng = random.Random(f"{seed}-{user}")
+    walls = [0, 0, 1_800_000_000, -1_800_000_000, 10**13]
+    import time
+
+    devices = [
+        device(
+            f"d{n}", wall=lambda skew=skew: time.time_ns() // 1000 + skew, limits=Limits(push_changes=7, pull_limit=5)
+        )
+        for n, skew in enumerate(walls)
+    ]
+    for where in (None, space):
+        devices[0].put("t", "seed", {"x": 0}, space=where)
+    for replica in devices:  # from here on all of them follow the log
+        replica.sync()
+    for _ in range(120):
+        replica = rng.choice(devices)
+        record, where = rng.choice("abcd"), rng.choice([None, space])
+        match rng.randrange(7):
+            case 0 | 1:
+                replica.patch("t", record, {rng.choice("xy"): rng.random()}, space=where)
+            case 2:
+                replica.put("t", record, {"x": rng.random()}, space=where)
+            case 3:
+                replica.delete("t", record, space=where)
+            case 4:
+                with replica.batch() as batch:
+                    for name in rng.sample("abcd", 3):
+                        batch.patch("t", name, {"x": rng.random()}, space=where)
+            case _:
+                replica.sync()
+    for _ in range(2):
+        for replica in devices:
+            replica.sync()
+    assert all(replica.pending() == replica.rejected() == [] for replica in devices)
+    check_same(*devices)
+    fresh = device("fresh")
+    fresh.sync()
+    assert fresh.query("t") == devices[0].query("t")
+    assert fresh.query("t", space=space) == devices[0].query("t", space=space)
+
+
+def test_devices_sync_at_the_same_time(device: Device) -> None:
+    devices = [device(f"d{n}") for n in range(4)]
+    failures: list[BaseException] = []
+
+    def work(replica: Replica) -> None:
+        try:
+            for n in range(15):
+                replica.patch("t", f"r{n % 4}", {"by": replica.client_id, "n": n})
+                replica.sync()
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(replica,)) for replica in devices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    for replica in devices:
+        replica.sync()
+    check_same(*devices)
+
+
+async def test_the_async_replica_syncs_too(server: Server, tmp_path: Path, user: str) -> None:
+    token = server.token(user)
+    async with AsyncReplica(tmp_path / "a.db", app="app", url=server.url, token=token, durability="normal") as one:
+        await one.put("t", "r", {"n": 1})
+        assert (await one.sync()).pushed == 1
+        async with AsyncReplica(tmp_path / "b.db", app="app", url=server.url, token=token, durability="normal") as two:
+            await two.sync()
+            assert await two.get("t", "r") == {"n": 1}
