@@ -94,10 +94,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
     v_no integer;
 BEGIN
-    IF p_add THEN
+    -- Not by sync_name: a function's plans belong to one role, and would be made anew at every change of it.
+    SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_user;
+    IF v_no IS NULL AND p_add THEN
         v_no := syncd.sync_name(p_user);
-    ELSE
-        SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_user;
     END IF;
     v_no := coalesce(v_no, 0);
     PERFORM set_config('syncd.user_no', v_no::text, true);

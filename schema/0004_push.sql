@@ -282,6 +282,108 @@ BEGIN
     RETURN v;
 END $$;
 
+-- A push of one change where all is plain: names, feed and membership known, a clock that is right, nothing
+-- repeated. It does what sync_push_one does with scalars instead of sets, at a third of the cost. For anything
+-- else it answers null, with nothing written, and sync_push_one decides.
+CREATE FUNCTION syncd.sync_push_plain(p_head jsonb, p_body json) RETURNS syncd.sync_receipt
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v           syncd.sync_receipt;
+    v_user      integer := syncd.sync_act_as(p_head ->> 'user');
+    v_client_id text := p_head ->> 'client';
+    v_app_id    text := p_head ->> 'app';
+    v_table_id  text := p_head -> 'tables' ->> 0;
+    v_boot      timestamptz := pg_postmaster_start_time();
+    v_client    integer;
+    v_app       integer;
+    v_table     integer;
+    v_space     integer;
+    v_role      text;
+    v_base      bigint;
+    v_at        timestamptz;
+    v_registers jsonb;
+    v_fields    json;
+    v_lost      json;
+    v_conflicts jsonb;
+    x           record;
+    v_held      jsonb;
+    v_held_id   text;
+    v_prev      bigint;
+    v_latest    bigint;
+    m           record;
+BEGIN
+    SELECT max(n.name_no) FILTER (WHERE n.name = v_client_id), max(n.name_no) FILTER (WHERE n.name = v_app_id),
+           max(n.name_no) FILTER (WHERE n.name = v_table_id)
+    INTO v_client, v_app, v_table FROM syncd.sync_names n WHERE n.name IN (v_client_id, v_app_id, v_table_id);
+    SELECT s.space_no, a.role INTO v_space, v_role
+    FROM syncd.sync_spaces s JOIN syncd.sync_memberships a ON a.space_no = s.space_no
+    WHERE s.space_id = p_head -> 'spaces' ->> 0 AND a.user_no = v_user FOR SHARE OF a;
+    SELECT * INTO x FROM json_to_record(p_body -> 0) AS y (r text, o smallint, c text, e uuid, f json, g jsonb,
+                                                           lo bigint, hi bigint, v integer, a text, n text);
+    IF v_client IS NULL OR v_app IS NULL OR v_table IS NULL OR v_role IS NULL OR v_role = 'reader'
+       OR x.hi > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint THEN
+        RETURN NULL;
+    END IF;
+    UPDATE syncd.sync_feeds q SET head = q.head + 1, written_at = greatest(clock_timestamp(), q.written_at)
+    WHERE q.space_no = v_space AND q.app_no = v_app AND q.boots[cardinality(q.boots)] = v_boot
+    RETURNING q.head - 1, q.written_at INTO v_base, v_at;
+    IF v_base IS NULL THEN
+        RETURN NULL;
+    END IF;
+
+    SELECT q.registers, q.seq, q.latest, q.record_id INTO v_held, v_prev, v_latest, v_held_id FROM syncd.sync_records q
+    WHERE q.space_no = v_space AND q.app_no = v_app AND q.table_no = v_table AND q.record_id >= x.r
+    ORDER BY q.record_id LIMIT 1;  -- one probe of the primary key, as in sync_wave
+    v.marks := 'a';
+    IF v_held_id IS DISTINCT FROM x.r THEN
+        v_prev := NULL;
+        v_latest := NULL;
+        v_registers := x.g;
+        v_fields := x.f;
+    ELSIF x.lo > v_latest THEN
+        v_registers := v_held || x.g;
+        v_fields := x.f;
+    ELSE
+        m := syncd.sync_merge(v_held, x.g);
+        v_registers := m.merged;
+        v_fields := m.won;
+        v_lost := m.lost;
+        v_conflicts := m.conflicts;
+        IF v_fields IS NULL THEN
+            v.marks := 's';
+        END IF;
+    END IF;
+    IF pg_column_size(v_registers) > (p_head ->> 'largest')::integer THEN
+        RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = '[1]';
+    END IF;
+
+    INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
+                                    client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
+    VALUES (v_base + 1, v_base + 1, v_prev, v_at, x.e, v_space, v_app, v_table, v_user,
+            v_client, x.v, x.o, x.r, x.c, x.n, x.a::json, v_fields, v_lost)
+    ON CONFLICT (user_no, client_no, change_id) WHERE change_id IS NOT NULL DO NOTHING;
+    IF NOT FOUND THEN  -- pushed before
+        UPDATE syncd.sync_feeds q SET head = v_base WHERE q.space_no = v_space AND q.app_no = v_app;
+        RETURN NULL;
+    END IF;
+    INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
+                                         deleted, record_id, registers)
+    VALUES (v_base + 1, greatest(v_latest, x.hi), x.e, v_space, v_app, v_table, v_client, x.v,
+            v_registers ? 'deletedAt' AND v_registers -> 'deletedAt' -> 'value' <> 'null', x.r, v_registers)
+    ON CONFLICT (space_no, app_no, table_no, record_id) DO UPDATE
+    SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
+        schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers;
+
+    v.seqs := ARRAY[v_base + 1];
+    IF v_conflicts IS NOT NULL THEN
+        v.detail := jsonb_build_object('conflicts', jsonb_build_array(jsonb_build_array(1, v_conflicts)));
+    END IF;
+    IF p_head ? 'since' THEN
+        v.page := syncd.sync_pull_acting(v_user, v_app_id, p_head -> 'since', p_head -> 'how', ARRAY[v_space], ARRAY[v_base]);
+    END IF;
+    RETURN v;
+END $$;
+
 -- Pushes, each under its own user, in one transaction. p_waves: how many of p_bodies belong to each.
 -- p_patience: how long to wait for a lock, for a group whose members can also be pushed alone.
 CREATE FUNCTION syncd.sync_push(p_heads jsonb, p_waves integer[], p_bodies json[], p_patience text DEFAULT NULL) RETURNS SETOF syncd.sync_receipt
@@ -290,12 +392,20 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off 
 AS $$
 DECLARE
     v_from integer := 1;
+    v      syncd.sync_receipt;
 BEGIN
     IF p_patience IS NOT NULL THEN
         PERFORM set_config('lock_timeout', p_patience, true);
     END IF;
     FOR k IN 1 .. cardinality(p_waves) LOOP
-        RETURN NEXT syncd.sync_push_one(p_heads -> (k - 1), p_bodies[v_from : v_from + p_waves[k] - 1]);
+        v := NULL;
+        IF p_heads -> (k - 1) ->> 'n' = '1' AND NOT p_heads -> (k - 1) ? 'list' THEN
+            v := syncd.sync_push_plain(p_heads -> (k - 1), p_bodies[v_from]);
+        END IF;
+        IF v.marks IS NULL THEN
+            v := syncd.sync_push_one(p_heads -> (k - 1), p_bodies[v_from : v_from + p_waves[k] - 1]);
+        END IF;
+        RETURN NEXT v;
         v_from := v_from + p_waves[k];
     END LOOP;
 END $$;
