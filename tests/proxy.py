@@ -1,0 +1,169 @@
+"""A TCP proxy that fails as it is told: between a client and the server, or the server and its database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+CHUNK = 65536
+
+
+@dataclass
+class Faults:
+    """What goes wrong from now on. "up" is towards the target, "down" back from it; numbers are bytes and seconds.
+
+    `lose_reply_after`: that many bytes of the answers come through, then the connection is cut.
+    `truncate_after`: that many bytes of the request come through, then the connection is cut.
+    `duplicate`: a new connection is made twice, and the target gets everything on both.
+    """
+
+    refuse: bool = False
+    blackhole: set[str] = field(default_factory=set)
+    delay: float = 0.0
+    bytes_per_second: float = 0.0
+    lose_reply_after: int | None = None
+    truncate_after: int | None = None
+    duplicate: bool = False
+
+
+class Link:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, client: asyncio.StreamWriter) -> None:
+        self.proxy, self.client = proxy, client
+        self.targets: list[asyncio.StreamWriter] = []
+        self.passed = {"up": 0, "down": 0}
+
+    async def run(self, reader: asyncio.StreamReader) -> None:
+        """Carries bytes both ways until one side ends or a fault ends it."""
+        faults = self.proxy.faults
+        ends = [await self.proxy.dial() for _ in range(2 if faults.duplicate else 1)]
+        self.targets = [writer for _, writer in ends]
+        ways = [asyncio.create_task(self.carry(reader, self.targets, "up"))]
+        ways.append(asyncio.create_task(self.carry(ends[0][0], [self.client], "down")))
+        spare = [asyncio.create_task(self.swallow(source)) for source, _ in ends[1:]]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        if spare:
+            # The second copy of what was sent must have its chance, though nobody hears the answer.
+            await asyncio.wait(spare, timeout=0.5)
+        for task in (*ways, *spare):
+            task.cancel()
+        await asyncio.gather(*ways, *spare, return_exceptions=True)
+
+    async def carry(self, source: asyncio.StreamReader, sinks: list[asyncio.StreamWriter], way: str) -> None:
+        """One direction. Ends when the source does, or when a fault cuts it."""
+        with contextlib.suppress(OSError):
+            while data := await source.read(CHUNK):
+                if not await self.forward(data, sinks, way):
+                    return
+
+    async def forward(self, data: bytes, sinks: list[asyncio.StreamWriter], way: str) -> bool:
+        """Passes a piece on as the faults allow; false when the connection is over."""
+        faults = self.proxy.faults
+        if faults.delay:
+            await asyncio.sleep(faults.delay)
+        if way in faults.blackhole:
+            return True
+        limit = faults.truncate_after if way == "up" else faults.lose_reply_after
+        piece = data if limit is None else data[: max(0, limit - self.passed[way])]
+        step = len(piece) if not faults.bytes_per_second else 1
+        for at in range(0, len(piece), step or 1):
+            for sink in sinks:
+                sink.write(piece[at : at + step])
+                await sink.drain()
+            if faults.bytes_per_second:
+                await asyncio.sleep(1 / faults.bytes_per_second)
+        self.passed[way] += len(piece)
+        return len(piece) == len(data)
+
+    async def swallow(self, source: asyncio.StreamReader) -> None:
+        """Reads what nobody is to hear."""
+        with contextlib.suppress(OSError):
+            while await source.read(CHUNK):
+                pass
+
+    def close(self, *, hard: bool = False) -> None:
+        """Ends it on both sides; hard is a reset instead of an end."""
+        for writer in (self.client, *self.targets):
+            if hard:
+                handle: socket.socket = writer.get_extra_info("socket")
+                with contextlib.suppress(OSError):
+                    handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+
+class Proxy:
+    """Listens on a free port of the loopback, or on a socket at `listen`, in front of a port or a socket."""
+
+    def __init__(self, target: int | Path, *, listen: Path | None = None) -> None:
+        self.target, self.listen = target, listen
+        self.faults = Faults()
+        self.port = 0
+        self.links: set[Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Where HTTP clients connect."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the target."""
+        if isinstance(self.target, int):
+            return await asyncio.open_connection("127.0.0.1", self.target)
+        return await asyncio.open_unix_connection(str(self.target))
+
+    def heal(self) -> None:
+        """Nothing goes wrong any more, on connections that still exist too."""
+        self.faults = Faults()
+
+    def cut(self) -> None:
+        """Ends every connection."""
+        for link in list(self.links):
+            link.close()
+
+    def reset(self) -> None:
+        """Resets every connection."""
+        for link in list(self.links):
+            link.close(hard=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        link = Link(self, writer)
+        self.links.add(link)
+        try:
+            if not self.faults.refuse:
+                with contextlib.suppress(OSError):
+                    await link.run(reader)
+        finally:
+            link.close()
+            self.links.discard(link)
+            self._tasks.discard(task)
+
+    async def __aenter__(self) -> Self:
+        if self.listen is not None:
+            self._server = await asyncio.start_unix_server(self._accept, str(self.listen))
+        else:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.reset()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
