@@ -459,3 +459,46 @@ def test_schema_version_actor_and_origin_are_sent(open_replica: Open, script: Sc
         {"model": "m"},
         "agent",
     )
+
+
+def answer_duplicate(more: bool, *changes: Any) -> Callable[[Any], Any]:
+    def answer(body: Any) -> Any:
+        reply = applied(body, *changes, more=more)
+        for result in reply["results"]:
+            result["status"] = "duplicate"
+        return reply
+
+    return answer
+
+
+def test_what_the_server_had_already_is_taken_from_its_delta(open_replica: Open, script: Script) -> None:
+    """The reply was lost that told of the lowered stamps; a repeated change is answered without them."""
+    replica = open_replica(wall=lambda: 3_000_000_000_000_000)
+    ids = [replica.patch("t", "r", {"n": n}) for n in (1, 2)]
+    sent = [change.change["fields"]["n"]["at"] for change in replica.pending()]
+    lowered = [wire("r", client=replica.client_id, n=(n, f"2026-01-01T00:00:0{n}Z")) for n in (1, 2)]
+    for change, change_id, at in zip(lowered, ids, sent, strict=True):
+        change["changeId"] = change_id
+        change["fields"]["n"]["sent"] = at
+    seen: list[Any] = []
+
+    def last_page(body: Any) -> Any:
+        seen.append((replica.get("t", "r"), replica.pending()))
+        return page(*lowered, cursor="c2")
+
+    script.answers = [answer_duplicate(True), last_page]
+    report = replica.sync()
+    assert report.duplicates == 2
+    assert seen == [({"n": 2}, [])], "until the delta has come, the own writes stay in sight"
+    assert replica.registers("t", "r")["n"].at == 1_767_225_602_000_000
+    script.answers = [page(wire("r", n=(3, "2026-01-01T00:00:03Z")))]
+    replica.pull()
+    assert replica.get("t", "r") == {"n": 3}
+
+
+def test_a_repeated_change_that_had_lost_does_not_win_here(replica: Replica, script: Script) -> None:
+    replica.patch("t", "r", {"n": "mine"})
+    script.answers = [answer_duplicate(False, wire("r", n=("theirs", EARLY)))]
+    replica.sync()
+    assert replica.get("t", "r") == {"n": "theirs"}
+    assert replica.pending() == []

@@ -23,13 +23,16 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wal
     confirmed = [
         _confirmed(result, sent, client)
         for result, sent in zip(page.results, pushed, strict=True)
-        if result.status != "rejected"
+        if result.status in ("applied", "superseded")
     ]
-    rows = load(db, [_key(change) for change in (*page.changes, *confirmed)], round_)
-    for change in (*page.changes, *confirmed):
-        rows[_key(change)].confirm(change.registers, round_)
+    repeated = [result.change_id for result in page.results if result.status == "duplicate"]
+    answered = outbox.acknowledge(db, repeated, page.more)
+    keys = [_key(change) for change in (*page.changes, *confirmed)]
+    rows = load(db, [*keys, *answered], round_)
+    for key, change in zip(keys, (*page.changes, *confirmed), strict=True):
+        rows[key].confirm(change.registers, round_)
     own = [change for change in page.changes if change.client == client and change.change_id]
-    _forget(db, (*own, *confirmed))
+    outbox.forget(db, [change.change_id for change in (*own, *confirmed)])
     refusals = {r.change_id: (r.code, r.detail) for r in page.results if r.status == "rejected"}
     rejected = outbox.reject(db, refusals)
     settle(db, rows)
@@ -57,14 +60,6 @@ def _confirmed(result: Result, sent: Packed, client: str) -> Change:
                 lowered = lowered._replace(value=format_instant(at))
             change.registers[field] = lowered
     return change
-
-
-def _forget(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
-    """What the server has, by its answer or because it sent it back, need not be sent any more."""
-    db.executemany(
-        "DELETE FROM outbox WHERE state = 'pending' AND change_id = ?",
-        [(change.change_id,) for change in changes],
-    )
 
 
 def _observe(db: sqlite3.Connection, rows: Iterable[Row], wall: int) -> None:

@@ -15,7 +15,7 @@ from .merge import TOMBSTONE, Register, Registers
 from .records import Key, load, save, settle
 from .store import get_meta, set_meta
 
-State = Literal["pending", "rejected", "aside"]
+State = Literal["pending", "acked", "rejected", "aside"]
 
 _INSERT = """INSERT INTO outbox (change_id, batch, tbl, space, id, state, body)
 VALUES (?, ?, ?, ?, ?, 'pending', ?)"""
@@ -27,8 +27,11 @@ WHERE state = 'pending' AND change_id = ? RETURNING change_id, batch"""
 _REJECT_REST = """UPDATE outbox SET state = 'rejected', code = 'batch_rejected', detail = ?
 WHERE state = 'pending' AND batch = ? AND change_id NOT IN (SELECT value FROM json_each(?))
 RETURNING change_id"""
+_FORGET = "DELETE FROM outbox WHERE state = 'pending' AND change_id = ?"
+_ACK = "UPDATE outbox SET state = 'acked' WHERE state = 'pending' AND change_id = ?"
 _ASIDE = """UPDATE outbox SET state = 'aside', code = coalesce(code, 'space_left'),
-detail = coalesce(detail, 'The space was left before this was sent.') WHERE space = ?"""
+detail = coalesce(detail, 'The space was left before this was sent.')
+WHERE space = ? AND state <> 'acked'"""
 _STOP_BATCH = """UPDATE outbox SET state = 'rejected', code = 'batch_rejected',
 detail = 'Goes together with a change to a space that was left.' WHERE state = 'pending' AND batch = ?"""
 _COLUMNS = "SELECT change_id, batch, tbl, space, id, state, body, code, detail FROM outbox"
@@ -171,6 +174,23 @@ def reject(db: sqlite3.Connection, refusals: Mapping[str, tuple[str, str]]) -> l
             rest = db.execute(_REJECT_REST, (why, batch, dump(list(refusals)))).fetchall()
             told += [change_id, *(row[0] for row in rest)]
     return told
+
+
+def forget(db: sqlite3.Connection, change_ids: Iterable[str | None]) -> None:
+    """What the server has, by its answer or because it sent it back, need not be sent any more."""
+    db.executemany(_FORGET, [(change_id,) for change_id in change_ids])
+
+
+def acknowledge(db: sqlite3.Connection, change_ids: Sequence[str], more: bool) -> list[Key]:
+    """Takes note that the server had these changes from an earlier push, whose answer was lost.
+
+    How it holds them (it may have lowered their stamps) is in the delta and nowhere else. While there is
+    `more` of that to come they stay on top of their records. Returns the records to show anew.
+    """
+    db.executemany(_ACK, [(change_id,) for change_id in change_ids])
+    if more:
+        return []
+    return db.execute("DELETE FROM outbox WHERE state = 'acked' RETURNING tbl, space, id").fetchall()
 
 
 def set_aside(db: sqlite3.Connection, space: str) -> None:

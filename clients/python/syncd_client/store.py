@@ -22,7 +22,8 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 -- round: the restart from an empty cursor in which the server confirmed the record last.
 CREATE TABLE records (tbl TEXT NOT NULL, space TEXT NOT NULL, id TEXT NOT NULL, deleted INTEGER NOT NULL,
     round INTEGER NOT NULL, doc TEXT NOT NULL, stamps TEXT NOT NULL, base TEXT, PRIMARY KEY (tbl, space, id));
--- What the server does not have yet. state: pending, rejected, or aside (its space was left). `batch` is
+-- What the server does not have yet. state: pending, acked (the server has it, but
+-- not all of its news are here), rejected, or aside (its space was left). `batch` is
 -- shared by changes that go together or not at all. body: the bytes that are sent, and sent again.
 CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, change_id TEXT NOT NULL UNIQUE,
     batch TEXT NOT NULL, tbl TEXT NOT NULL, space TEXT NOT NULL, id TEXT NOT NULL,
