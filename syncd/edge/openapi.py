@@ -1,10 +1,247 @@
-"""The OpenAPI document."""
+"""The OpenAPI document: what the server accepts and answers, true enough to be tested against it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+Schema = dict[str, Any]
+
+_ID: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]+$",
+}
+_INSTANT: Schema = {
+    "type": "string",
+    "description": "RFC 3339, any offset; compared as an instant in microseconds.",
+    "examples": ["2026-01-01T10:05:00.123Z"],
+}
+_ROLE: Schema = {"enum": ["owner", "writer", "reader"]}
+
+
+def _object(required: list[str], **properties: Schema) -> Schema:
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def _array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _nullable(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _change() -> Schema:
+    return _object(
+        ["table", "id", "op"],
+        changeId=_nullable(_ID),
+        table=_ID,
+        id=_ID,
+        op={"enum": ["insert", "update", "delete"]},
+        fields=_nullable({"type": "object", "additionalProperties": _ref("Register")}),
+        data=_nullable({"type": "object", "description": "An insert's whole record, legacy form."}),
+        deletedAt=_nullable(_INSTANT),
+        spaceId=_nullable(_ID),
+        schemaVersion=_nullable({"type": "integer", "minimum": -(1 << 31), "maximum": (1 << 31) - 1}),
+        actor={"description": "Any JSON, given back as it came."},
+        origin=_nullable(_ID),
+    )
+
+
+def _register() -> Schema:
+    return _object(
+        ["value"],
+        value={"description": "Any JSON."},
+        at=_INSTANT,
+        updatedAt={**_INSTANT, "deprecated": True},
+        clientId={**_ID, "description": "The writer of this register, where it can differ from the change's."},
+        sent=_nullable({**_INSTANT, "description": "What the device had sent before the server lowered it."}),
+    )
+
+
+def _delta() -> Schema:
+    spaces = _object(["joined", "left"], joined=_array(_ID), left=_array(_ID))
+    return _object(
+        ["serverChanges", "syncedUntil", "hasMore", "spaces"],
+        serverChanges=_array(_ref("ServerChange")),
+        syncedUntil={"type": "string", "description": "The cursor to send as `since` next."},
+        hasMore={"type": "boolean"},
+        spaces=spaces,
+    )
+
+
+def _result() -> Schema:
+    return _object(
+        ["status"],
+        status={"enum": ["applied", "superseded", "duplicate", "rejected"]},
+        changeId=_ID,
+        eventId={"type": "string", "format": "uuid"},
+        seq={"type": "integer"},
+        at={"type": "object", "additionalProperties": _INSTANT},
+        code={"type": "string"},
+        detail={"type": "string"},
+    )
+
+
+def _conflict() -> Schema:
+    return _object(
+        ["table", "id", "field", "clientTimestamp", "serverTimestamp"],
+        table=_ID, id=_ID, field=_ID, clientValue={}, clientTimestamp=_INSTANT, serverValue={}, serverTimestamp=_INSTANT,
+    )  # fmt: skip
+
+
+def _schemas() -> dict[str, Schema]:
+    server_change = _object(
+        ["eventId", "seq", "table", "id", "op", "spaceId", "clientId", "fields"],
+        **_change()["properties"],
+        eventId={"type": "string", "format": "uuid"},
+        seq={"type": "integer"},
+        clientId=_ID,
+    )
+    push = _object(
+        [],
+        changes=_array(_ref("Change")),
+        clientId=_nullable(_ID),
+        since=_nullable({"type": "string"}),
+        schemaVersion=_nullable({"type": "integer", "minimum": -(1 << 31), "maximum": (1 << 31) - 1}),
+        atomic={"type": "boolean", "default": False},
+        pull={"type": "boolean", "default": True},
+    )
+    answer = {
+        "allOf": [
+            _ref("Delta"),
+            _object(["results", "conflicts"], results=_array(_ref("Result")), conflicts=_array(_ref("Conflict"))),
+        ]
+    }
+    fault = _object(["pointer", "detail"], pointer={"type": "string"}, detail={"type": "string"})
+    return {
+        "Register": _register(),
+        "Change": _change(),
+        "ServerChange": server_change,
+        "Push": push,
+        "Delta": _delta(),
+        "Result": _result(),
+        "Conflict": _conflict(),
+        "PushAnswer": answer,
+        "Problem": _object(
+            ["type", "title", "status", "code", "detail"],
+            type={"type": "string"}, title={"type": "string"}, status={"type": "integer"},
+            code={"type": "string"}, detail={"type": "string"}, errors=_array(fault),
+        ),
+        "NewSpace": _object(["name"], id=_nullable(_ID), name=_ID),
+        "Space": _object(["id", "name", "role", "createdAt"], id=_ID, name=_ID, role=_ROLE, createdAt=_INSTANT),
+        "Member": _object(["userId", "role", "joinedAt"], userId=_ID, role=_ROLE, joinedAt=_INSTANT),
+        "NewRole": _object(["role"], role=_ROLE),
+    }  # fmt: skip
+
+
+def _answers(status: int, schema: Schema | None, *problems: int) -> dict[str, Any]:
+    """Answers of an operation: its own, and the problems it can have besides those that all can."""
+    good: dict[str, Any] = {"description": "Done."}
+    if schema is not None:
+        good["content"] = {"application/json": {"schema": schema}}
+    found = {str(status): good}
+    for code in sorted({400, 401, 503, *problems}):
+        found[str(code)] = {"$ref": "#/components/responses/Problem"}
+    return found
+
+
+def _operation(name: str, summary: str, answers: dict[str, Any], body: str | None = None) -> dict[str, Any]:
+    operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": answers}
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(body)}}}
+    return operation
+
+
+def _in_path(name: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": _ID}
+
+
+def _query(name: str, schema: Schema, about: str) -> Schema:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": about}
+
+
+def _sync_paths() -> dict[str, Any]:
+    client = {"name": "X-Client-Id", "in": "header", "required": False, "schema": {**_ID, "pattern": "^[!-~]+$"}}
+    protocol = {"name": "X-Sync-Protocol", "in": "header", "required": False, "schema": {"enum": ["1"]}}
+    push = _operation(
+        "push", "Write changes, get what was missed", _answers(200, _ref("PushAnswer"), 410, 413, 415, 422), "Push"
+    )
+    pull = _operation("pull", "Get what was missed since a cursor", _answers(200, _ref("Delta"), 410))
+    pull["parameters"] = [
+        _query("since", {"type": "string"}, "A cursor, empty, or an RFC 3339 instant (legacy)."),
+        {**_query("collection", _array(_ID), "Only these tables."), "style": "form", "explode": True},
+        _query(
+            "limit", {"type": "integer", "minimum": 1, "maximum": 10000, "default": 1000}, "Rows to read, a target."
+        ),
+        _query("history", {"enum": ["0", "1"]}, "1: the log itself, also for a feed never seen."),
+    ]
+    return {
+        "/sync/{app}": {"parameters": [_in_path("app"), client, protocol], "post": push},
+        "/sync/{app}/pull": {"parameters": [_in_path("app"), protocol], "get": pull},
+    }
+
+
+def _space_paths() -> dict[str, Any]:
+    spaces = _object(["spaces"], spaces=_array(_ref("Space")))
+    members = _object(["members"], members=_array(_ref("Member")))
+    create = _operation("createSpace", "Make a space", _answers(201, _ref("Space"), 409, 413, 415), "NewSpace")
+    put = _operation(
+        "putMember", "Add a member or change a role", _answers(200, _ref("Member"), 403, 404, 409, 413, 415), "NewRole"
+    )
+    return {
+        "/spaces": {
+            "get": _operation("listSpaces", "The caller's spaces", _answers(200, spaces)),
+            "post": create,
+        },
+        "/spaces/{space}": {
+            "parameters": [_in_path("space")],
+            "get": _operation("getSpace", "One space", _answers(200, _ref("Space"), 404)),
+            "delete": _operation("deleteSpace", "End a space", _answers(204, None, 403, 404, 409)),
+        },
+        "/spaces/{space}/members": {
+            "parameters": [_in_path("space")],
+            "get": _operation("listMembers", "The members of a space", _answers(200, members, 404)),
+        },
+        "/spaces/{space}/members/{userId}": {
+            "parameters": [_in_path("space"), _in_path("userId")],
+            "put": put,
+            "delete": _operation("removeMember", "Remove a member, or leave", _answers(204, None, 403, 404, 409)),
+        },
+    }  # fmt: skip
+
+
+def _service_paths() -> dict[str, Any]:
+    status = _object(["status"], status={"type": "string"})
+    paths: dict[str, Any] = {}
+    for path, summary in (("/health", "The server's word"), ("/healthz", "Alive"), ("/readyz", "Able to serve")):
+        responses: dict[str, Any] = {
+            str(code): {"description": summary, "content": {"application/json": {"schema": status}}}
+            for code in ((200, 503) if path == "/readyz" else (200,))
+        }
+        paths[path] = {"get": {"operationId": path[1:], "summary": summary, "security": [], "responses": responses}}
+    return paths
+
 
 def document(version: str) -> dict[str, Any]:
     """OpenAPI 3.1."""
-    return {"openapi": "3.1.0", "info": {"title": "syncd", "version": version}, "paths": {}}
+    problem = {
+        "description": "What is wrong, by a stable code.",
+        "content": {"application/problem+json": {"schema": _ref("Problem")}},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "syncd", "version": version, "description": "Offline-first sync over PostgreSQL."},
+        "paths": {**_sync_paths(), **_space_paths(), **_service_paths()},
+        "security": [{"token": []}],
+        "components": {
+            "schemas": _schemas(),
+            "responses": {"Problem": problem},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
