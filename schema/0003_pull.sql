@@ -35,10 +35,12 @@ BEGIN
     RETURN (
         SELECT string_agg(concat(
             '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
-            CASE c.op WHEN 1 THEN ',"op":"insert"' WHEN 2 THEN ',"op":"update"'
+            -- a delete whose tombstone lost, or says null, was an edit of its other fields
+            CASE WHEN c.op = 1 THEN ',"op":"insert"'
+                 WHEN c.op = 2 OR c.fields #>> '{deletedAt,value}' IS NULL THEN ',"op":"update"'
                  ELSE concat(',"op":"delete","deletedAt":"', c.fields -> 'deletedAt' ->> 'at', '"') END,
             ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
-            CASE WHEN c.change_id > U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
+            CASE WHEN c.change_id >= U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
             CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
             CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
             CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END,
@@ -241,7 +243,9 @@ BEGIN
             END IF;
             v.spaces := v.spaces || f.space_no;
             v.seqs := v.seqs || v_cut;
-            v.bases := v.bases || CASE WHEN v_cut > 0 OR p_how ? 'history' OR coalesce(f.head, 0) = 0 THEN -1 ELSE f.head END;
+            -- who names an instant has synced before, and may hold records that were deleted since: base 0 sends all tombstones
+            v.bases := v.bases || CASE WHEN v_cut > 0 OR p_how ? 'history' OR coalesce(f.head, 0) = 0 THEN -1
+                                       WHEN v_at IS NOT NULL THEN 0 ELSE f.head END;
         END LOOP;
     END IF;
     IF p_how ? 'tables' THEN

@@ -6,14 +6,16 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.migrate import migrate
 from tests.harness import Server
+from tests.wire import Device
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +49,23 @@ def server(workspace: Path) -> Iterator[Server]:
     """A running `syncd serve` with one worker and a database of its own."""
     with Server(workspace / "server") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def http(server: Server) -> Iterator[httpx.Client]:
+    """Connections to `server`."""
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def device(server: Server, http: httpx.Client) -> Callable[..., Device]:
+    """Makes devices of `server`: `device(user, client="c1", app="app", legacy=False)`."""
+
+    def make(user: str, client: str = "c1", **more: object) -> Device:
+        return Device(http, server, user, client, **more)  # type: ignore[arg-type]
+
+    return make
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _NESTED = b"{["
+_NUMBER = re.compile(r"-?\d+(?:\.(\d*))?(?:[eE]([+-]?)0*(\d+))?", re.ASCII)
+DIGITS = 16383  # what a numeric of PostgreSQL keeps after the point
 
 
 class InvalidValue(ValueError):
@@ -48,6 +50,16 @@ def _check_number(text: str) -> None:
     value = float(text)
     if math.isinf(value) or (value == 0.0 and any(c in "123456789" for c in re.split("[eE]", text)[0])):
         raise InvalidValue("a number beyond the range of a double cannot be stored")
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        raise InvalidValue("not a number")
+    fraction, sign, exponent = found.groups()
+    places = len(fraction or "")
+    if exponent is not None:
+        power = int(exponent) if len(exponent) < 6 else DIGITS + 1
+        places = DIGITS + 1 if power > DIGITS else places + (power if sign == "-" else -power)
+    if places > DIGITS:
+        raise InvalidValue(f"a number with more than {DIGITS:,} digits after the point cannot be stored")
 
 
 def _number(text: str) -> int:

@@ -91,13 +91,17 @@ def encode(cursor: Cursor, key: bytes, user: str, app: str) -> str:
     payload = b"".join(map(_varint, numbers))
     head = format_instant(cursor.instant)
     signed = payload + _sign(key, user, app, head, payload)
-    return f"{head}.{base64.urlsafe_b64encode(signed).rstrip(b'=').decode()}"
+    return f"{head}.{_text(signed)}"
+
+
+def _text(signed: bytes) -> str:
+    return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
 
 
 def decode(text: str, key: bytes, user: str, app: str, tables: tuple[str, ...]) -> Cursor | int | None:
     """The cursor in `text`: None for nothing seen, an int (us) for a plain instant. Raises BadCursor.
 
-    A cursor that was made for other tables means nothing seen too: what it skipped must still come.
+    A cursor that was made for other tables means the instant 0: what it skipped must still come, deletions too.
     """
     if not text:
         return None
@@ -114,19 +118,21 @@ def decode(text: str, key: bytes, user: str, app: str, tables: tuple[str, ...]) 
         instant = parse_instant(head)
     except (ValueError, binascii.Error):
         raise BadCursor from None
+    if _text(signed) != rest:  # another spelling of the same bytes
+        raise BadCursor
     payload, signature = signed[:-SIGNATURE], signed[-SIGNATURE:]
     if not hmac.compare_digest(_sign(key, user, app, head, payload), signature):
         raise BadCursor
     return _parse(instant, payload, tables)
 
 
-def _parse(instant: int, payload: bytes, tables: tuple[str, ...]) -> Cursor | None:
+def _parse(instant: int, payload: bytes, tables: tuple[str, ...]) -> Cursor | int:
     numbers = _varints(payload)
     version, boot, narrowing = next(numbers), next(numbers), next(numbers)
     if version != VERSION:
         raise BadCursor
     if narrowing != _filter(tables):
-        return None
+        return 0
     positions: list[Position] = []
     space = 0
     for gap in numbers:

@@ -62,7 +62,7 @@ class MemberBody(msgspec.Struct):
 
 
 class RawChanges(msgspec.Struct):
-    changes: list[Raw]
+    changes: list[Raw] = []
 
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {

@@ -177,8 +177,10 @@ class _Registers:
             self.write("deletedAt", Raw(b'"%s"' % stamp.text.encode()), stamp, pointer)
 
 
-def prepare(change: IncomingChange, i: int, client: str, stamps: Stamps, limits: Limits) -> Prepared:
-    """One change in canonical form; `i` counts from 1. Raises Malformed with a pointer to what is wrong."""
+def prepare(
+    change: IncomingChange, i: int, client: str, stamps: Stamps, limits: Limits, feed: tuple[str, str] = ("", "")
+) -> Prepared:
+    """One change in canonical form; `i` counts from 1, `feed` is (app, space). Raises Malformed with a pointer."""
     pointer = f"/changes/{i - 1}"
     _checked(f"{pointer}/table", change.table)
     _checked(f"{pointer}/id", change.id)
@@ -198,10 +200,10 @@ def prepare(change: IncomingChange, i: int, client: str, stamps: Stamps, limits:
     actor = _actor(change.actor, pointer, limits.max_depth)
     change_id = change.changeId
     if change_id is None and timed:
-        change_id = _content_id(change, registers.log)
+        change_id = _content_id(change, registers.log, feed)
     return Prepared(
         i=i, r=change.id, o=OPS[change.op], f=registers.log, g=registers.state, lo=registers.low, hi=registers.high,
-        c=change_id, v=_version(change.schemaVersion, pointer), a=actor, n=_origin(change.origin, pointer),
+        c=change_id, v=version(change.schemaVersion, pointer), a=actor, n=change.origin,
     )  # fmt: skip
 
 
@@ -215,21 +217,17 @@ def _actor(actor: Raw | UnsetType, pointer: str, max_depth: int) -> str | None:
     return bytes(actor).decode()
 
 
-def _origin(origin: str | None, pointer: str) -> str | None:
-    if origin is not None and (wrong := fault_in_id(origin)):
-        raise _invalid(f"{pointer}/origin", wrong)
-    return origin
+def version(given: int | None, pointer: str) -> int | None:
+    """A schema version that the log can hold. `pointer`: where it stands. Raises Malformed."""
+    if given is not None and not -(1 << 31) <= given < 1 << 31:
+        code = "invalid_change" if pointer else "invalid_request"
+        raise _invalid(f"{pointer}/schemaVersion", "must be a 32-bit integer", code)
+    return given
 
 
-def _version(version: int | None, pointer: str) -> int | None:
-    if version is not None and not -(1 << 31) <= version < 1 << 31:
-        raise _invalid(f"{pointer}/schemaVersion", "must be a 32-bit integer")
-    return version
-
-
-def _content_id(change: IncomingChange, registers: dict[str, LogRegister]) -> str:
+def _content_id(change: IncomingChange, registers: dict[str, LogRegister], feed: tuple[str, str]) -> str:
     """What identifies a change whose device gave it no id but its own times. No client can send such an id."""
-    content = [change.table, change.id, change.op, change.spaceId]
+    content = [*feed, change.table, change.id, change.op]
     values = {name: [msgspec.json.decode(r.value), r.at] for name, r in registers.items()}
     text = msgspec.json.encode([content, values], order="deterministic")
     return "\x01" + base64.urlsafe_b64encode(hashlib.sha256(text).digest()[:24]).decode()
@@ -272,6 +270,9 @@ def lower(prepared: Sequence[Prepared], client: str, limit: int, start: int) -> 
     # Stamps are compared as the text they have; one the device left out comes after all it gave.
     late = sorted({(r.sent is None, r.at) for p in prepared if p.hi > limit for r in p.f.values()})
     given: dict[tuple[bool, str], Stamp] = {}
+    # A stamp of this push that is ahead by less than the limit stays, and what came after it must stay after it.
+    kept = (parse_instant(r.at) for p in prepared for r in p.f.values() if r.sent is not None)
+    start = max(start, max((micros for micros in kept if micros <= limit), default=0) + 1)
     for key in late:
         if key[0] or parse_instant(key[1]) > limit:
             micros = start + len(given)

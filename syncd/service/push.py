@@ -94,10 +94,12 @@ class Push:
 
     def _prepare(self, limits: Limits) -> None:
         stamps, first = Stamps(), dict[str, int]()
+        preparation.version(self.message.schemaVersion, "")
         for i, change in enumerate(self.message.changes):
-            prepared = preparation.prepare(change, i + 1, self.client, stamps, limits)
             space = preparation.space_of(change, self.caller.personal)
-            if wrong := fault_in_id(space):
+            feed = (self.reading.question.app, space)
+            prepared = preparation.prepare(change, i + 1, self.client, stamps, limits, feed)
+            if space != self.caller.personal and (wrong := fault_in_id(space)):
                 raise Malformed(
                     f"spaceId {wrong}.", code="invalid_change", faults=(Fault(f"/changes/{i}/spaceId", wrong),)
                 )
