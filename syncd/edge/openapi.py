@@ -91,7 +91,8 @@ def _result() -> Schema:
 def _conflict() -> Schema:
     return _object(
         ["table", "id", "field", "clientTimestamp", "serverTimestamp"],
-        table=_ID, id=_ID, field=_ID, clientValue={}, clientTimestamp=_INSTANT, serverValue={}, serverTimestamp=_INSTANT,
+        table=_ID, id=_ID, field=_ID, clientValue={}, clientTimestamp=_INSTANT,
+        serverValue={}, serverTimestamp=_INSTANT,
     )  # fmt: skip
 
 
