@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from .change import Change, dump, new_id, read_change, space_key, write_change
+from .change import Change, new_id, read_change, space_key, write_change
 from .clock import LATEST, format_instant, observe, tick
 from .errors import BatchTooLarge, NoSuchChange
 from .merge import TOMBSTONE, Register, Registers
@@ -23,10 +23,9 @@ _NEXT = """SELECT change_id, batch, body FROM outbox WHERE state = 'pending' AND
 ORDER BY position LIMIT ?"""
 _BATCH = """SELECT change_id, batch, body FROM outbox WHERE state = 'pending' AND batch = ? ORDER BY position"""
 _REJECT = """UPDATE outbox SET state = 'rejected', code = ?, detail = ?
-WHERE state = 'pending' AND change_id = ? RETURNING change_id, batch"""
-_REJECT_REST = """UPDATE outbox SET state = 'rejected', code = 'batch_rejected', detail = ?
-WHERE state = 'pending' AND batch = ? AND change_id NOT IN (SELECT value FROM json_each(?))
-RETURNING change_id"""
+WHERE state = 'pending' AND change_id = ?"""
+_REST = """SELECT change_id FROM outbox WHERE state = 'pending'
+AND batch = (SELECT batch FROM outbox WHERE change_id = ?)"""
 _FORGET = "DELETE FROM outbox WHERE state = 'pending' AND change_id = ?"
 _ACK = "UPDATE outbox SET state = 'acked' WHERE state = 'pending' AND change_id = ?"
 _ASIDE = """UPDATE outbox SET state = 'aside', code = coalesce(code, 'space_left'),
@@ -169,10 +168,13 @@ def reject(db: sqlite3.Connection, refusals: Mapping[str, tuple[str, str]]) -> l
     """
     told: list[str] = []
     for change_id, (code, detail) in refusals.items():
-        for _, batch in db.execute(_REJECT, (code, detail, change_id)).fetchall():
-            why = f"Goes together with {change_id}, which was refused: {code}."
-            rest = db.execute(_REJECT_REST, (why, batch, dump(list(refusals)))).fetchall()
-            told += [change_id, *(row[0] for row in rest)]
+        if db.execute(_REJECT, (code, detail, change_id)).rowcount:
+            told.append(change_id)
+    for change_id, (code, _) in refusals.items():
+        why = f"Goes together with {change_id}, which was refused: {code}."
+        rest = [row[0] for row in db.execute(_REST, (change_id,)).fetchall()]
+        db.executemany(_REJECT, [("batch_rejected", why, other) for other in rest])
+        told += rest
     return told
 
 
@@ -190,7 +192,10 @@ def acknowledge(db: sqlite3.Connection, change_ids: Sequence[str], more: bool) -
     db.executemany(_ACK, [(change_id,) for change_id in change_ids])
     if more:
         return []
-    return db.execute("DELETE FROM outbox WHERE state = 'acked' RETURNING tbl, space, id").fetchall()
+    keys = db.execute("SELECT tbl, space, id FROM outbox WHERE state = 'acked'").fetchall()
+    if keys:
+        db.execute("DELETE FROM outbox WHERE state = 'acked'")
+    return keys
 
 
 def set_aside(db: sqlite3.Connection, space: str) -> None:

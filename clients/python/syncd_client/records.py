@@ -14,11 +14,12 @@ from .store import get_meta
 Key = tuple[str, str, str]  # (table, space, record)
 
 _LOAD = """SELECT r.tbl, r.space, r.id, r.round, r.doc, r.stamps, r.base
-FROM json_each(?) k CROSS JOIN records r
-ON r.tbl = k.value ->> 0 AND r.space = k.value ->> 1 AND r.id = k.value ->> 2"""
+FROM json_each(?) k CROSS JOIN records r ON r.tbl = json_extract(k.value, '$[0]')
+AND r.space = json_extract(k.value, '$[1]') AND r.id = json_extract(k.value, '$[2]')"""
 _LOAD_ONE = """SELECT tbl, space, id, round, doc, stamps, base FROM records WHERE tbl = ? AND space = ? AND id = ?"""
-_UNSENT = """SELECT o.tbl, o.space, o.id, o.body FROM json_each(?) k CROSS JOIN outbox o
-ON o.tbl = k.value ->> 0 AND o.space = k.value ->> 1 AND o.id = k.value ->> 2
+_UNSENT = """SELECT o.tbl, o.space, o.id, o.body
+FROM json_each(?) k CROSS JOIN outbox o ON o.tbl = json_extract(k.value, '$[0]')
+AND o.space = json_extract(k.value, '$[1]') AND o.id = json_extract(k.value, '$[2]')
 WHERE o.state <> 'aside' ORDER BY o.position"""
 _SAVE = """INSERT INTO records (tbl, space, id, deleted, round, doc, stamps, base)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
