@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -25,60 +24,14 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from syncd.store.cluster import DATABASE, FIXED, OWNER, PORT, RUNTIME, create_cluster, environment, write_configuration
 from syncd.store.launch import Account, EmbeddedError, account_for, die_with_parent
 from syncd.store.postgres_binaries import Binaries, find_binaries
 
-DATABASE = "syncd"
-OWNER = "postgres"
-RUNTIME = "syncd_runtime"
-PORT = 5432
 LONGEST_SOCKET_FOLDER = 107 - len(f"/.s.PGSQL.{PORT}")
-
-# What makes a small server quick and keeps it durable. Written at each start, read before the cluster's own
-# postgresql.conf, so what an operator writes there or with ALTER SYSTEM wins.
-TUNED = {
-    "max_connections": "120",
-    "shared_buffers": "256MB",
-    "effective_cache_size": "1GB",
-    "work_mem": "16MB",
-    "maintenance_work_mem": "128MB",
-    "wal_buffers": "16MB",
-    "min_wal_size": "256MB",
-    "max_wal_size": "4GB",
-    "checkpoint_timeout": "15min",
-    "checkpoint_completion_target": "0.9",
-    "random_page_cost": "1.1",
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
-    "default_toast_compression": "lz4",
-    "wal_compression": "lz4",
-    "autovacuum_vacuum_insert_scale_factor": "0.05",
-    "idle_in_transaction_session_timeout": "60s",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_line_prefix": "%m [%p] ",
-}
 
 # What may lie in a data directory before there is a cluster.
 OURS = {"jwt_secret", "lock", "run", "pgdata.new", "postgres.log"}
-
-# Not for an operator to change: the promises rest on them.
-FIXED = {
-    "fsync": "on",
-    "synchronous_commit": "on",
-    "full_page_writes": "on",
-    "listen_addresses": "",
-    "port": str(PORT),
-}
-
-# One statement a line, as single-user mode reads them. In the cluster before it gets its name, so that
-# there is no such thing as a cluster without them.
-BOOTSTRAP = f"""\
-CREATE ROLE syncd_owner NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE
-CREATE ROLE {RUNTIME} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION
-CREATE DATABASE {DATABASE} OWNER syncd_owner
-REVOKE CONNECT ON DATABASE postgres FROM PUBLIC
-"""
 
 
 class EmbeddedPostgres:
@@ -131,11 +84,11 @@ class EmbeddedPostgres:
         if self._process is not None:
             return
         self._make_folders()
-        self._take_lock()
+        self._lock = self._take_lock()
         try:
             if not self.pgdata.exists():
-                self._initialise()
-            self._write_configuration()
+                create_cluster(self.pgdata, self._found(), self._account, lock=self._lock)
+            write_configuration(self.pgdata, self._found(), self._account, self._settings)
             # Nobody else can be running here, whatever process has got the number in the file by now.
             self._forget_pid_file()
             self._launch()
@@ -222,7 +175,7 @@ class EmbeddedPostgres:
             )
         self._account.own_folder(self.socket_dir)
 
-    def _take_lock(self) -> None:
+    def _take_lock(self) -> int:
         """The lock, or a clear refusal. The database of a supervisor that died is given time to go."""
         lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + 15
@@ -241,69 +194,7 @@ class EmbeddedPostgres:
                 time.sleep(0.02)
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
-        self._lock = lock
-
-    def _initialise(self) -> None:
-        fresh = self.data_dir / "pgdata.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        self._account.own_folder(fresh)
-        common = [
-            "--pgdata",
-            str(fresh),
-            "--username",
-            OWNER,
-            "--auth",
-            "trust",
-            "--encoding=UTF8",
-            "--data-checksums",
-        ]
-        if self._found().major >= 17:
-            locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        else:
-            locale = ["--locale=C.UTF-8"]
-        self._run("initdb", *common, *locale)
-        (fresh / "pg_hba.conf").write_text(
-            "# The socket's folder is 0700: who can open it is trusted.\nlocal all all trust\n"
-        )
-        (fresh / "postgresql.conf").write_text("include_if_exists 'syncd.conf'\n# Your own settings below; they win.\n")
-        self._run("postgres", "--single", "-D", str(fresh), "postgres", script=BOOTSTRAP)
-        fresh.rename(self.pgdata)
-        _sync_folder(self.data_dir)
-
-    def _run(self, program: str, *arguments: str, script: str = "") -> None:
-        command = [str(self._found().bindir / program), *arguments]
-        done = subprocess.run(
-            command,
-            input=script.encode(),
-            capture_output=True,
-            cwd="/",
-            env=_environment(),
-            check=False,
-            **self._account.popen(),
-        )
-        output = (done.stdout + done.stderr).decode(errors="replace")
-        # Single-user mode goes on after an error and exits with 0.
-        if done.returncode or "ERROR:" in output or "FATAL:" in output:
-            raise EmbeddedError(f"{program} failed:\n{output.strip()}")
-
-    def _write_configuration(self) -> None:
-        values = {**TUNED, **self._settings}
-        if not self._has_lz4():
-            values = {name: value for name, value in values.items() if value != "lz4"}
-        lines = "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in values.items())
-        new = self.pgdata / "syncd.conf.new"
-        new.write_text(f"# Written by syncd at each start; your own settings belong in postgresql.conf.\n{lines}")
-        self._account.own_file(new)
-        new.rename(self.pgdata / "syncd.conf")
-
-    def _has_lz4(self) -> bool:
-        """Whether this build knows it: the server itself says, without starting."""
-        probe = [str(self._found().bindir / "postgres"), "-D", str(self.pgdata), "-C", "wal_compression"]
-        asked = [*probe, "-c", "wal_compression=lz4"]
-        done = subprocess.run(
-            asked, capture_output=True, cwd="/", env=_environment(), check=False, **self._account.popen()
-        )
-        return done.returncode == 0
+        return lock
 
     def _launch(self) -> None:
         """Start the postmaster; after a crash the last one's backends may need a moment to notice and go."""
@@ -322,14 +213,14 @@ class EmbeddedPostgres:
         options = [part for name, value in fixed.items() for part in ("-c", f"{name}={value}")]
         if self.log.exists() and self.log.stat().st_size > 10_000_000:
             self.log.replace(self.log.with_suffix(".log.1"))
-        with self.log.open("ab") as log:
+        with open(self.log, "ab", opener=_private) as log:
             return subprocess.Popen(
                 [str(self._found().bindir / "postgres"), "-D", str(self.pgdata), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=_environment(),
+                env=environment(),
                 pass_fds=(self._lock,),
                 # A session of its own: Ctrl-C reaches the supervisor alone, which stops things in order.
                 start_new_session=True,
@@ -362,9 +253,9 @@ class EmbeddedPostgres:
         (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _environment() -> dict[str, str]:
-    # Nothing of the caller's PG… variables and locale gets in.
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+def _private(path: str, flags: int) -> int:
+    # A log of statements that failed may hold what users wrote.
+    return os.open(path, flags, 0o600)
 
 
 def _alive(pid: str) -> bool:
@@ -383,11 +274,3 @@ def _socket_folder(data_dir: Path, account: Account) -> Path:
     if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER and not set(str(folder)) & set(",\"'\\"):
         return folder
     return account.runtime_folder(data_dir)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -163,6 +164,17 @@ async def test_an_initialisation_that_was_cut_short_starts_over(folder: Path) ->
     (folder / "data" / "pgdata.new" / "PG_VERSION").write_text("18")
     with EmbeddedPostgres(folder / "data") as database:
         assert await written(database) == 1
+
+
+async def test_a_first_start_that_is_killed_at_any_moment_is_followed_by_one_that_works(folder: Path) -> None:
+    for number, seconds in enumerate((0.2, 0.4, 0.6, 0.8, 1.0, 1.2)):
+        command = [sys.executable, "-c", SUPERVISE, str(folder / str(number))]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as victim:  # noqa: ASYNC220
+            await asyncio.sleep(seconds)
+            victim.kill()
+        with EmbeddedPostgres(folder / str(number)) as database:
+            assert await written(database) == 1
+    assert processes_in(folder) == []
 
 
 async def test_a_path_with_spaces_quotes_and_letters_of_any_script(folder: Path) -> None:
