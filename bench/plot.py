@@ -1,0 +1,109 @@
+"""The figures as one picture: a bar for each ratio with its target, and what a push costs as the log grows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+from bench.figures import Measure, Results
+
+MET, MISSED, PLAIN = "#2a7f62", "#c0392b", "#8a94a6"
+LABELS = {
+    "push_100": "push, batches of 100\nvs SQL function from asyncpg",
+    "push_1000": "push, batches of 1,000\nvs SQL function from asyncpg",
+    "single": "single changes, 64 connections\nvs pgbench INSERT (log-like)",
+    "single_hot": "single changes, one feed\nvs pgbench INSERT (log-like)",
+    "single_bare": "single changes, 64 connections\nvs pgbench INSERT (bare table)",
+    "pull_state": "fresh pull, state\nvs same pages from asyncpg",
+    "pull_state_copy": "fresh pull, state\nvs COPY as JSON",
+    "pull_log": "fresh pull, log\nvs same pages from asyncpg",
+    "pull_log_copy": "fresh pull, log\nvs COPY as JSON",
+    "idle": "pull of nothing, server CPU\nvs bare uvicorn",
+    "idle_database": "pull of nothing, PostgreSQL CPU\nvs bare uvicorn",
+    "growth": "push of 100, large log\nvs 10,000 rows (time)",
+    "growth_buffers": "push of 100, large log\nvs 10,000 rows (buffers)",
+    "growth_spread": "the same, edits all over\n(time)",
+    "growth_spread_buffers": "the same, edits all over\n(buffers)",
+    "pull_state_memory": "server memory, fresh pull (state)\nvs allowed",
+    "pull_log_memory": "server memory, fresh pull (log)\nvs allowed",
+}
+
+
+def draw(results: Results, path: Path) -> Path:
+    """Draws what there is."""
+    floors = [results.measures[n] for n in LABELS if n in results.measures and not results.measures[n].ceiling]
+    floors = [one for one in floors if one.name != "idle_database"]
+    ceilings = [results.measures[n] for n in LABELS if n in results.measures and results.measures[n] not in floors]
+    figure, axes = plt.subplots(2, 2, figsize=(15, 11))
+    _bars(axes[0][0], floors, "Rate: ratio, more is better (bar must reach its line)")
+    _bars(axes[0][1], ceilings, "Cost: ratio, less is better (bar must stay below its line)")
+    _growth(axes[1][0], results.curves.get("growth", []))
+    _sizes(axes[1][1], results.curves.get("size", []))
+    machine = results.machine
+    figure.suptitle(
+        f"syncd against what it stands on: ratios within one run{' (quick)' if results.quick else ''}\n"
+        f"{results.made}, {machine.get('processors')} processors, PostgreSQL {machine.get('postgresql')}, "
+        f"Python {machine.get('python')}",
+        fontsize=13,
+    )
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def _bars(axes: Any, measures: Sequence[Measure], title: str) -> None:
+    axes.set_title(title, fontsize=11)
+    if not measures:
+        return
+    places = range(len(measures))
+    colours = [PLAIN if one.target is None else MET if one.ok else MISSED for one in measures]
+    axes.barh(places, [one.ratio for one in measures], color=colours, height=0.62)
+    for place, one in zip(places, measures, strict=True):
+        axes.text(one.ratio, place, f" {one.ratio:.2f}", va="center", fontsize=9)
+        if one.target is not None:
+            axes.plot([one.target] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
+    axes.set_yticks(places, [LABELS[one.name] for one in measures], fontsize=8.5)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(max(one.ratio, one.target or 0) for one in measures) * 1.15)
+    axes.set_xlabel("ratio (black line: target; grey: for information)")
+
+
+def _growth(axes: Any, curve: Sequence[dict[str, float]]) -> None:
+    axes.set_title("A push of 100 changes as the log grows (database time, median)", fontsize=11)
+    if not curve:
+        return
+    rows = [point["rows"] for point in curve]
+    for late, word, colour in (("", "recent records", MET), ("_spread", "records from all over", "#d08c2e")):
+        axes.plot(rows, [p[f"millis{late}"] for p in curve], "o-", color=colour, label=f"edits of {word}")
+        axes.plot(rows, [p[f"small_millis{late}"] for p in curve], "x--", color=colour, alpha=0.6,
+                  label="the same into 10,000 rows, in turn with it")  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_ylim(0, None)
+    axes.set_xlabel("rows in the log (one feed)")
+    axes.set_ylabel("milliseconds a push")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8.5)
+
+
+def _sizes(axes: Any, curve: Sequence[dict[str, float]]) -> None:
+    axes.set_title("A push at the largest log, by its size (database, median)", fontsize=11)
+    if not curve:
+        return
+    sizes = [point["changes"] for point in curve]
+    axes.loglog(sizes, [p["millis"] for p in curve], "o-", color=MET, label="milliseconds")
+    axes.loglog(sizes, [p["buffers"] for p in curve], "s-", color=PLAIN, label="buffers touched")
+    for point in curve:
+        axes.annotate(f"{point['millis']:.2g} ms", (point["changes"], point["millis"]), fontsize=9,
+                      xytext=(0, -15), textcoords="offset points", ha="center")  # fmt: skip
+    axes.set_xlabel("changes in the push")
+    axes.set_ylabel("milliseconds, buffers")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=9)

@@ -1,0 +1,140 @@
+"""What the devices of the measurements write, as requests over HTTP and as calls of the database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from syncd.core.clock import format_instant
+from syncd.protocol.messages import PushBody, decode
+from syncd.protocol.preparation import Limits
+from syncd.service.caller import Caller
+from syncd.service.pull import Question, Reading
+from syncd.service.push import Event, Push
+from syncd.store.log import Log
+from syncd.store.pool import Pool
+from syncd.store.statements import statement
+
+APP = "bench"
+TABLE = "tasks"
+SKEW = 60_000_000
+WORDS = ("milk", "report", "garden", "invoice", "ladder", "window", "letter", "engine", "harbour", "lesson")
+
+
+class Call(NamedTuple):
+    """One call of the database: the statement and its arguments."""
+
+    sql: str
+    arguments: tuple[Any, ...]
+
+
+class _Recorded(Exception):
+    """Thrown where the call would have gone to the database."""
+
+
+class _Recorder(Pool):
+    """Stands where the pool is, and keeps what the server's own code would have sent."""
+
+    def __init__(self) -> None:
+        super().__init__("postgresql://nowhere")
+
+    async def fetch(self, name: str, *arguments: Any) -> list[Any]:
+        self.call = Call(statement(name), arguments)
+        raise _Recorded
+
+
+class Device:
+    """A device of one user, which writes to one space: new records, and every `edits`-th time an edit of two fields.
+
+    Edits are of records of earlier pushes, or `held` from the start, as of a device that pushes as it goes.
+    With 0 it only makes records. Ids and stamps ascend in time, as those of the clients do.
+    """
+
+    def __init__(self, user: str, space: str, *, edits: int = 4, held: Sequence[str] = ()) -> None:
+        self.user, self.space, self.client, self.edits = user, space, f"{user}-phone", edits
+        self._random = random.Random(user)
+        self._held = list(held)
+        self._at = time.time_ns() // 1000 - 1_000_000
+        self._made = self._written = 0
+
+    def _id(self, kind: int) -> str:
+        """An id like a UUIDv7: 48 bits of milliseconds, a counter, and the device's own bits."""
+        self._made += 1
+        tail = f"{self._random.getrandbits(48):012x}"
+        millis = f"{self._at // 1000:012x}"
+        return f"{millis[:8]}-{millis[8:]}-7{self._made >> 14 & 0xFFF:03x}-{kind}{self._made >> 4 & 0xFFF:03x}-{tail}"
+
+    def _change(self, at: str, held: int) -> dict[str, Any]:
+        rnd = self._random
+        head = {"changeId": self._id(8), "table": TABLE, "spaceId": self.space}
+        self._written += 1
+        if self.edits and held and self._written % self.edits == 0:
+            edit = {"done": {"value": True, "at": at}, "position": {"value": rnd.random(), "at": at}}
+            return {**head, "id": self._held[rnd.randrange(held)], "op": "update", "fields": edit}
+        title = " ".join(rnd.choices(WORDS, k=5))
+        values = {"title": title, "done": False, "position": rnd.random(), "assignee": f"user-{rnd.randrange(50)}"}
+        self._held.append(self._id(9))
+        fields = {name: {"value": value, "at": at} for name, value in values.items()}
+        return {**head, "id": self._held[-1], "op": "insert", "fields": fields}
+
+    def push(self, size: int) -> bytes:
+        """The body of a push of `size` changes that asks for no delta."""
+        held, changes, met = len(self._held), list[dict[str, Any]](), set[str]()
+        while len(changes) < size:
+            self._at += 7
+            change = self._change(format_instant(self._at), held)
+            if change["id"] not in met:
+                met.add(change["id"])
+                changes.append(change)
+        return json.dumps({"clientId": self.client, "pull": False, "changes": changes}).encode()
+
+    def request(self, token: str, body: bytes) -> bytes:
+        """The push as the bytes of an HTTP request."""
+        head = (
+            f"POST /sync/{APP} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
+            f"X-Client-Id: {self.client}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    def calls(self, bodies: Sequence[bytes]) -> list[Call]:
+        """The same pushes as calls of the database, prepared by the server's own code."""
+        return asyncio.run(self.prepared(bodies))
+
+    async def prepared(self, bodies: Sequence[bytes]) -> list[Call]:
+        """`calls`, from within an event loop."""
+        recorder, caller = _Recorder(), Caller(self.user)
+        log, calls = Log(recorder), list[Call]()
+        for body in bodies:
+            work = Push(caller, self.client, Reading(Question(APP), caller, b""), decode(body, PushBody), Limits())
+            try:
+                await log.push(work.call(Event(self._at), SKEW), alone=True)
+            except _Recorded:
+                calls.append(recorder.call)
+        return calls
+
+
+def pull_request(token: str, since: str, *, limit: int = 10_000, history: bool = False) -> bytes:
+    """A pull as the bytes of an HTTP request, as a client of today sends it: registers alone, not compressed."""
+    query = f"since={since}&limit={limit}{'&history=1' if history else ''}"
+    return (
+        f"GET /sync/{APP}/pull?{query} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
+        "X-Sync-Protocol: 1\r\n\r\n"
+    ).encode()
+
+
+async def pull_call(user: str, key: bytes, since: str, *, limit: int, history: bool) -> tuple[Reading, Call]:
+    """The same pull as a call of the database, and the reading that makes the next cursor of its page."""
+    question = Question(APP, since, limit=limit, history=history, plain=False)
+    reading, recorder = Reading(question, Caller(user), key), _Recorder()
+    call = {"user": user, "app": APP, "since": reading.since(), "how": question.how()}
+    try:
+        await Log(recorder).pull(msgspec.json.encode(call))
+    except _Recorded:
+        return reading, recorder.call
+    raise AssertionError("the log did not ask the database")
