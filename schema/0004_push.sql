@@ -289,22 +289,15 @@ CREATE FUNCTION syncd.sync_push_plain(p_head jsonb, p_body json) RETURNS syncd.s
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v           syncd.sync_receipt;
-    v_user      integer := syncd.sync_act_as(p_head ->> 'user');
-    v_client_id text := p_head ->> 'client';
-    v_app_id    text := p_head ->> 'app';
-    v_table_id  text := p_head -> 'tables' ->> 0;
     v_boot      timestamptz := pg_postmaster_start_time();
-    v_client    integer;
-    v_app       integer;
-    v_table     integer;
-    v_space     integer;
-    v_role      text;
     v_base      bigint;
     v_at        timestamptz;
     v_registers jsonb;
     v_fields    json;
     v_lost      json;
     v_conflicts jsonb;
+    v_deleted   boolean;
+    k           record;
     x           record;
     v_held      jsonb;
     v_held_id   text;
@@ -312,27 +305,23 @@ DECLARE
     v_latest    bigint;
     m           record;
 BEGIN
-    SELECT max(n.name_no) FILTER (WHERE n.name = v_client_id), max(n.name_no) FILTER (WHERE n.name = v_app_id),
-           max(n.name_no) FILTER (WHERE n.name = v_table_id)
-    INTO v_client, v_app, v_table FROM syncd.sync_names n WHERE n.name IN (v_client_id, v_app_id, v_table_id);
-    SELECT s.space_no, a.role INTO v_space, v_role
-    FROM syncd.sync_spaces s JOIN syncd.sync_memberships a ON a.space_no = s.space_no
-    WHERE s.space_id = p_head -> 'spaces' ->> 0 AND a.user_no = v_user FOR SHARE OF a;
+    SELECT * INTO k FROM syncd.sync_enter(p_head ->> 'user', p_head ->> 'client', p_head ->> 'app',
+                                          p_head -> 'tables' ->> 0, p_head -> 'spaces' ->> 0);
     SELECT * INTO x FROM json_to_record(p_body -> 0) AS y (r text, o smallint, c text, e uuid, f json, g jsonb,
                                                            lo bigint, hi bigint, v integer, a text, n text);
-    IF v_client IS NULL OR v_app IS NULL OR v_table IS NULL OR v_role IS NULL OR v_role = 'reader'
+    IF k.client_no IS NULL OR k.app_no IS NULL OR k.table_no IS NULL OR k.role IS NULL OR k.role = 'reader'
        OR x.hi > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint THEN
         RETURN NULL;
     END IF;
     UPDATE syncd.sync_feeds q SET head = q.head + 1, written_at = greatest(clock_timestamp(), q.written_at)
-    WHERE q.space_no = v_space AND q.app_no = v_app AND q.boots[cardinality(q.boots)] = v_boot
+    WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.boots[cardinality(q.boots)] = v_boot
     RETURNING q.head - 1, q.written_at INTO v_base, v_at;
     IF v_base IS NULL THEN
         RETURN NULL;
     END IF;
 
     SELECT q.registers, q.seq, q.latest, q.record_id INTO v_held, v_prev, v_latest, v_held_id FROM syncd.sync_records q
-    WHERE q.space_no = v_space AND q.app_no = v_app AND q.table_no = v_table AND q.record_id >= x.r
+    WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.table_no = k.table_no AND q.record_id >= x.r
     ORDER BY q.record_id LIMIT 1;  -- one probe of the primary key, as in sync_wave
     v.marks := 'a';
     IF v_held_id IS DISTINCT FROM x.r THEN
@@ -359,27 +348,33 @@ BEGIN
 
     INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                     client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
-    VALUES (v_base + 1, v_base + 1, v_prev, v_at, x.e, v_space, v_app, v_table, v_user,
-            v_client, x.v, x.o, x.r, x.c, x.n, x.a::json, v_fields, v_lost)
+    VALUES (v_base + 1, v_base + 1, v_prev, v_at, x.e, k.space_no, k.app_no, k.table_no, k.user_no,
+            k.client_no, x.v, x.o, x.r, x.c, x.n, x.a::json, v_fields, v_lost)
     ON CONFLICT (user_no, client_no, change_id) WHERE change_id IS NOT NULL DO NOTHING;
     IF NOT FOUND THEN  -- pushed before
-        UPDATE syncd.sync_feeds q SET head = v_base WHERE q.space_no = v_space AND q.app_no = v_app;
+        UPDATE syncd.sync_feeds q SET head = v_base WHERE q.space_no = k.space_no AND q.app_no = k.app_no;
         RETURN NULL;
     END IF;
-    INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
-                                         deleted, record_id, registers)
-    VALUES (v_base + 1, greatest(v_latest, x.hi), x.e, v_space, v_app, v_table, v_client, x.v,
-            v_registers ? 'deletedAt' AND v_registers -> 'deletedAt' -> 'value' <> 'null', x.r, v_registers)
-    ON CONFLICT (space_no, app_no, table_no, record_id) DO UPDATE
-    SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
-        schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers;
+    -- Under the feed's lock nobody else can have made the record: an insert of its own is checked by one policy, not three.
+    v_deleted := v_registers ? 'deletedAt' AND v_registers -> 'deletedAt' -> 'value' <> 'null';
+    IF v_prev IS NULL THEN
+        INSERT INTO syncd.sync_records (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
+                                        deleted, record_id, registers)
+        VALUES (v_base + 1, x.hi, x.e, k.space_no, k.app_no, k.table_no, k.client_no, x.v, v_deleted, x.r, v_registers);
+    ELSE
+        UPDATE syncd.sync_records q
+        SET seq = v_base + 1, latest = greatest(v_latest, x.hi), event_id = x.e, client_no = k.client_no,
+            schema_version = x.v, deleted = v_deleted, registers = v_registers
+        WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.table_no = k.table_no AND q.record_id = x.r
+          AND q.seq = v_prev;  -- so that the other index finds one row as well
+    END IF;
 
     v.seqs := ARRAY[v_base + 1];
     IF v_conflicts IS NOT NULL THEN
         v.detail := jsonb_build_object('conflicts', jsonb_build_array(jsonb_build_array(1, v_conflicts)));
     END IF;
     IF p_head ? 'since' THEN
-        v.page := syncd.sync_pull_acting(v_user, v_app_id, p_head -> 'since', p_head -> 'how', ARRAY[v_space], ARRAY[v_base]);
+        v.page := syncd.sync_pull_acting(k.user_no, p_head ->> 'app', p_head -> 'since', p_head -> 'how', ARRAY[k.space_no], ARRAY[v_base]);
     END IF;
     RETURN v;
 END $$;
