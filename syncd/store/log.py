@@ -3,21 +3,28 @@
 A small call waits for the one in flight and then shares a transaction with those that waited too: its
 flush is shared, and a hot feed does not serialise devices by it. Each runs under its own user; where one
 of them fails, all are run again alone, so nobody pays for another's fault but with a little time.
+
+A feed may be locked for long by somebody else. At first nobody waits longer than a moment for it; who has to
+wait longer does so apart, on a share of the connections, so that the others keep theirs.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.core.errors import Busy
 from syncd.store.convoy import Convoy
-from syncd.store.pool import Pool
+from syncd.store.pool import Locked, Pool
 
 LANES = 2
 GROUP = 48
 SMALL = 16 * 1024
-GROUP_LOCK_WAIT = "250ms"
+SHORT_LOCK_WAIT = "250ms"
+# For those of a group that got no lock: one after the other they may all be stuck.
+SHORTEST_LOCK_WAIT = "50ms"
 
 
 class Page(NamedTuple):
@@ -66,13 +73,17 @@ class Log:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
+        self._waiting = asyncio.Semaphore(max(1, pool.size // 2))
         self._peeks: Convoy[bytes, Page] = Convoy(self._pull_group, self._pull_alone, LANES, GROUP)
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
         """Appends a push. Raises Refusal (SY001 to SY003), Busy, DatabaseUnavailable."""
-        if alone or not call.small:
-            return await self._push_alone(call)
-        return await self._pushes.join(call)
+        try:
+            if alone or not call.small:
+                return (await self._append([call], SHORT_LOCK_WAIT))[0]
+            return await self._pushes.join(call)
+        except Locked:
+            return await self._push_patiently(call)
 
     async def pull(self, call: bytes) -> Page:
         """Reads a page. `call` is one member of sync_pull's parameter as JSON text."""
@@ -83,10 +94,20 @@ class Log:
         return await self._peeks.join(call)
 
     async def _push_alone(self, call: PushCall) -> Receipt:
-        return (await self._append([call], None))[0]
+        return (await self._append([call], SHORTEST_LOCK_WAIT))[0]
 
     async def _push_group(self, calls: list[PushCall]) -> list[Receipt]:
-        return await self._append(calls, GROUP_LOCK_WAIT if len(calls) > 1 else None)
+        return await self._append(calls, SHORT_LOCK_WAIT)
+
+    async def _push_patiently(self, call: PushCall) -> Receipt:
+        try:
+            await asyncio.wait_for(self._waiting.acquire(), self._pool.lock_seconds)
+        except TimeoutError:
+            raise Busy from None
+        try:
+            return (await self._append([call], None))[0]
+        finally:
+            self._waiting.release()
 
     async def _append(self, calls: list[PushCall], patience: str | None) -> list[Receipt]:
         heads = f"[{','.join(call.head.decode() for call in calls)}]"

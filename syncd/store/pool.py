@@ -49,6 +49,10 @@ GONE = (
 )
 
 
+class Locked(Busy):
+    """A lock was not to be had in the time that was given for it."""
+
+
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
     """Every setting of ours ends with its transaction, so there is nothing to reset between two uses."""
 
@@ -57,12 +61,15 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 
 class Pool:
-    """A pool of connections; `open` before use. All waits are bounded by `timeout` seconds."""
+    """A pool of connections; `open` before use. Waiting for a connection ends after `timeout` seconds."""
 
     def __init__(
-        self, dsn: str, *, size: int = 8, timeout: float = 30.0, lock_ms: int = 5000, statement_ms: int = 30000
+        self, dsn: str, *, size: int = 8, timeout: float = 10.0, lock_ms: int = 5000, statement_ms: int = 30000
     ) -> None:
-        self._dsn, self._size, self._timeout = dsn, size, timeout
+        self._dsn, self.size, self._timeout = dsn, size, timeout
+        self.lock_seconds = lock_ms / 1000
+        # A little more than the database gives itself: it should be the one to say no.
+        self._patience = statement_ms / 1000 + 2
         self._limits = {"lock_timeout": str(lock_ms), "statement_timeout": str(statement_ms)}
         self._pool: Any = None
         self._opening = asyncio.Lock()
@@ -77,13 +84,13 @@ class Pool:
                 self.pooled = await self._behind_pooler()
                 self._pool = await asyncpg.create_pool(
                     self._dsn,
-                    min_size=0 if self.pooled else min(2, self._size),
-                    max_size=self._size,
+                    min_size=0 if self.pooled else min(2, self.size),
+                    max_size=self.size,
                     connection_class=_Connection,
                     statement_cache_size=0 if self.pooled else 100,
                     server_settings=None if self.pooled else {**self._limits, "application_name": "syncd"},
                     timeout=self._timeout,
-                    command_timeout=self._timeout,
+                    command_timeout=self._patience,
                 )
             except (*GONE, asyncpg.PostgresError) as why:
                 log.warning("database unavailable", error=type(why).__name__)
@@ -111,7 +118,7 @@ class Pool:
         """One connection for one call. Errors come out as the server's own."""
         if self._pool is None:
             await self.open()
-        async with self._pool.acquire(timeout=self._timeout) as connection:
+        async with self._acquired() as connection:
             if self.pooled:
                 async with connection.transaction():
                     for name, value in self._limits.items():
@@ -119,6 +126,21 @@ class Pool:
                     yield connection
             else:
                 yield connection
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Any]:
+        pool = self._pool
+        try:
+            connection = await pool.acquire(timeout=self._timeout)
+        except TimeoutError:
+            # All in use is a crowd; a connection that cannot be made is a database that is away.
+            if pool.get_size() >= self.size:
+                raise Busy from None
+            raise
+        try:
+            yield connection
+        finally:
+            await pool.release(connection)
 
     async def fetch(self, name: str, *arguments: Any) -> list[Row]:
         """Runs a statement by name as a transaction of its own; tries again after a clash with another."""
@@ -137,7 +159,7 @@ class Pool:
                 await asyncio.sleep(random.uniform(0, 0.02 * 2**turn))
             except BUSY as why:
                 log.warning("busy", error=type(why).__name__)
-                raise Busy from None
+                raise (Locked if isinstance(why, asyncpg.LockNotAvailableError) else Busy) from None
             except GONE as why:
                 log.warning("database unavailable", error=type(why).__name__)
                 raise DatabaseUnavailable from None

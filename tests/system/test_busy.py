@@ -1,0 +1,198 @@
+"""What is overloaded, locked or gone is answered with 503 and when to try again, and harms nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.device import Device, statuses
+from tests.harness import Server
+from tests.proxy import Proxy
+
+UNIQUE = itertools.count()
+LOCK_FEED = """
+SELECT f.head FROM syncd.sync_feeds f JOIN syncd.sync_spaces s USING (space_no) WHERE s.space_id = $1 FOR UPDATE OF f
+"""
+
+SLOW = """
+CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$
+"""
+SLOWLY = "CREATE TRIGGER slow BEFORE INSERT ON syncd.sync_changes FOR EACH ROW EXECUTE FUNCTION public.slow()"
+
+
+@pytest.fixture(scope="module")
+def busy(workspace: Path) -> Any:
+    """A server that waits for a lock for at most 2 s, with four connections to its database."""
+    settings = {"lock_timeout_ms": 2000, "statement_timeout_ms": 4000, "pool_size": 4}
+    with Server(workspace / "busy", settings=settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def owner(busy: Server) -> AsyncIterator[asyncpg.Connection]:
+    """A session of the database's owner, who holds what others want."""
+    connection = await asyncpg.connect(busy.owner_dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def device(busy: Server) -> AsyncIterator[Device]:
+    """A device of a user of its own."""
+    async with Device(busy, f"user-{next(UNIQUE)}") as one:
+        yield one
+
+
+@asynccontextmanager
+async def held(owner: asyncpg.Connection, space: str) -> AsyncIterator[None]:
+    """Holds the lock of a space's feed."""
+    transaction = owner.transaction()
+    await transaction.start()
+    assert await owner.fetchval(LOCK_FEED, space) is not None
+    yield
+    await transaction.rollback()
+
+
+def is_busy(response: httpx.Response, code: str = "busy") -> bool:
+    """Whether it is the problem that asks to try again, with when."""
+    assert response.status_code == 503, f"{response.status_code} {response.text}"
+    assert response.headers["content-type"] == "application/problem+json"
+    assert int(response.headers["retry-after"]) >= 1
+    return bool(response.json()["code"] == code)
+
+
+async def quick(device: Device, name: str) -> float:
+    """How long a push of one change took."""
+    began = time.monotonic()
+    assert statuses(await device.push([device.change(name, name, 1)])) == ["applied"]
+    return time.monotonic() - began
+
+
+async def test_a_locked_feed_is_busy_within_the_lock_timeout_and_nothing_was_written(
+    device: Device, owner: asyncpg.Connection
+) -> None:
+    await device.push([device.change("first", "r", 1)])
+    change = device.change("second", "r", 2)
+    async with held(owner, f"_personal:{device.user}"):
+        began = time.monotonic()
+        assert is_busy(await device.send([change]))
+        assert 1.5 < time.monotonic() - began < 6.0
+        assert len((await device.drain(history=1))[0]) == 1
+    assert statuses(await device.push([change])) == ["applied"]
+
+
+@pytest.mark.parametrize("stuck", [2, 12])
+async def test_pushes_of_others_in_the_same_moment_do_not_wait_for_a_locked_feed(
+    busy: Server, device: Device, owner: asyncpg.Connection, stuck: int
+) -> None:
+    await device.push([device.change("first", "r", 1)])
+    others = [Device(busy, f"other-{stuck}-{n}") for n in range(8)]
+    for other in others:
+        await other.push([other.change("warm", "r", 1)])
+    async with held(owner, f"_personal:{device.user}"):
+        waiting = [asyncio.create_task(device.send([device.change(f"s{n}", "r", n)])) for n in range(stuck)]
+        took = await asyncio.gather(*(quick(other, "meanwhile") for other in others))
+        took += await asyncio.gather(*(quick(other, "later") for other in others))
+        assert max(took) < 2.0, took
+        assert not any(task.done() and task.result().status_code == 200 for task in waiting)
+        assert all(is_busy(response) for response in await asyncio.gather(*waiting))
+    for other in others:
+        await other.close()
+
+
+async def test_a_push_that_gets_its_lock_in_time_succeeds(device: Device, owner: asyncpg.Connection) -> None:
+    await device.push([device.change("first", "r", 1)])
+    async with held(owner, f"_personal:{device.user}"):
+        waiting = asyncio.create_task(device.push([device.change("second", "r", 2)]))
+        await asyncio.sleep(0.7)
+        assert not waiting.done()
+    assert statuses(await waiting) == ["applied"]
+
+
+async def test_reading_does_not_wait_for_a_locked_feed(device: Device, owner: asyncpg.Connection) -> None:
+    await device.push([device.change("first", "r", 1)])
+    async with held(owner, f"_personal:{device.user}"):
+        began = time.monotonic()
+        assert len((await device.pull())["serverChanges"]) == 1
+        assert time.monotonic() - began < 2.0
+
+
+async def test_a_long_write_transaction_elsewhere_stalls_neither_readers_nor_what_comes_after(
+    busy: Server, owner: asyncpg.Connection
+) -> None:
+    async with Device(busy, f"user-{next(UNIQUE)}") as slow, Device(busy, f"user-{next(UNIQUE)}") as other:
+        await slow.push([slow.change("first", "r", 1)])
+        await other.push([other.change("first", "r", 1)])
+        _, cursor = await other.drain(history=1)
+        transaction = owner.transaction()
+        await transaction.start()
+        # A transaction id that stays open: what orders by the oldest one running would wait for it.
+        await owner.execute("UPDATE syncd.sync_feeds SET written_at = written_at WHERE head = -1")
+        await owner.fetchval("SELECT pg_current_xact_id()")
+        async with asyncio.timeout(10):
+            for n in range(20):
+                await other.push([other.change(f"c{n}", f"r{n}", n)])
+            changes, cursor = await other.drain(cursor)
+        assert [change["seq"] for change in changes] == list(range(2, 22))
+        await transaction.rollback()
+
+
+async def test_all_connections_taken_is_busy_and_passes(busy: Server, owner: asyncpg.Connection) -> None:
+    devices = [Device(busy, f"crowd-{n}") for n in range(8)]
+    for device in devices:
+        await device.push([device.change("first", "r", 1)])
+    transaction = owner.transaction()
+    await transaction.start()
+    await owner.execute("LOCK TABLE syncd.sync_feeds IN ACCESS EXCLUSIVE MODE")
+    began = time.monotonic()
+    responses = await asyncio.gather(
+        *(device.send([device.change("second", "r", "y" * 20000)]) for device in devices),
+        *(device.ask() for device in devices),
+    )
+    assert time.monotonic() - began < 20
+    assert all(is_busy(response) for response in responses)
+    await transaction.rollback()
+    for device in devices:
+        assert statuses(await device.push([device.change("third", "s", 1)])) == ["applied"]
+        assert len((await device.drain(history=1))[0]) == 2
+        await device.close()
+
+
+async def test_a_statement_that_takes_too_long_is_busy(busy: Server, device: Device, owner: asyncpg.Connection) -> None:
+    await device.push([device.change("first", "r", 1)])
+    await owner.execute(SLOW)
+    await owner.execute(SLOWLY)
+    try:
+        began = time.monotonic()
+        assert is_busy(await device.send([device.change("second", "r", 2)]))
+        assert 3 < time.monotonic() - began < 12
+    finally:
+        await owner.execute("DROP TRIGGER slow ON syncd.sync_changes")
+        await owner.execute("DROP FUNCTION public.slow()")
+    assert statuses(await device.push([device.change("second", "r", 2)])) == ["applied"]
+    assert len((await device.drain(history=1))[0]) == 2
+
+
+async def test_uploads_of_one_byte_a_second_hold_up_nobody(busy: Server, device: Device) -> None:
+    async with Proxy(busy.port) as proxy:
+        proxy.faults.bytes_per_second = 1
+        slow = [Device(busy, f"slow-{n}", url=proxy.url) for n in range(30)]
+        uploads = [asyncio.create_task(one.send([one.change("c", "r", 1)])) for one in slow]
+        await asyncio.sleep(0.5)
+        took = [await quick(device, f"c{n}") for n in range(10)]
+        assert max(took) < 2.0
+        assert not any(upload.done() for upload in uploads)
+        for upload in uploads:
+            upload.cancel()
+        await asyncio.gather(*uploads, return_exceptions=True)
+        for one in slow:
+            await one.close()
