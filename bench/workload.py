@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Sequence
@@ -92,7 +91,7 @@ class Device:
             if change["id"] not in met:
                 met.add(change["id"])
                 changes.append(change)
-        return json.dumps({"clientId": self.client, "pull": False, "changes": changes}).encode()
+        return msgspec.json.encode({"clientId": self.client, "pull": False, "changes": changes})
 
     def request(self, token: str, body: bytes) -> bytes:
         """The push as the bytes of an HTTP request."""
