@@ -29,12 +29,20 @@ BEGIN
           FROM jsonb_each(p_new) n) r;
 END $$;
 
+-- What the log keeps of a change to a record that was deleted: the whole record. A device that was new
+-- while the record was a tombstone has none of it, and would else take the change's few registers for all.
+-- The registers of others carry their `clientId`, the change's own do not.
+CREATE FUNCTION syncd.sync_whole(p_registers jsonb, p_fields json) RETURNS json
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (p_registers || p_fields::jsonb)::json;
+
 -- A change's content as its device sent it: values, and instants before the server lowered any.
 CREATE FUNCTION syncd.sync_content(p_fields jsonb, p_op integer) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (SELECT jsonb_object_agg(f.key, jsonb_build_array(
             CASE WHEN p_op = 3 AND f.key = 'deletedAt' THEN NULL ELSE f.value -> 'value' END,
-            CASE WHEN f.value ? 'sent' THEN f.value -> 'sent' ELSE f.value -> 'at' END)) FROM jsonb_each(p_fields) f);
+            CASE WHEN f.value ? 'sent' THEN f.value -> 'sent' ELSE f.value -> 'at' END))
+        FROM jsonb_each(p_fields) f WHERE NOT f.value ? 'clientId');
 
 -- The changes of a push that its device had pushed before: place in the push, first seq and event
 -- id, and whether the content is still the same.
@@ -46,10 +54,10 @@ BEGIN
     RETURN QUERY
     SELECT x.i, d.seq, d.event_id,
            d.app_no = p_app AND d.space_no = p_spaces[x.s] AND d.table_no = p_tables[x.t] AND d.record_id = x.r
-           AND d.op = x.o AND syncd.sync_content(d.fields, d.op) = syncd.sync_content(x.g, x.o)
+           AND d.op = x.o AND syncd.sync_content(d.fields, d.op) = syncd.sync_content(x.f, x.o)
     FROM syncd.sync_receipts(p_client, p_ids) d
     JOIN (SELECT y.* FROM unnest(p_bodies) AS b (body)
-          CROSS JOIN LATERAL json_to_recordset(b.body) AS y (i integer, s integer, t integer, r text, o integer, c text, g jsonb)
+          CROSS JOIN LATERAL json_to_recordset(b.body) AS y (i integer, s integer, t integer, r text, o integer, c text, f jsonb)
          ) x ON x.c = d.change_id;
 END $$;
 
@@ -66,19 +74,20 @@ BEGIN
                                              g jsonb, lo bigint, hi bigint, v integer, a text, n text)
         WHERE p_seqs[x.i] > 0
     ), met AS MATERIALIZED (
-        SELECT x.*, h.registers AS held, h.seq AS prev_seq, h.latest, h.latest IS NULL OR x.lo > h.latest AS newer
+        SELECT x.*, h.registers AS held, h.seq AS prev_seq, h.latest, h.deleted AS was_deleted,
+               h.latest IS NULL OR x.lo > h.latest AS newer
         FROM incoming x
         LEFT JOIN LATERAL (
             -- The first record at or after this id, if it is this one: only the primary key has that order, so
             -- it is one probe a change also while a young table has no statistics to choose an index by.
             SELECT * FROM (
-                SELECT q.registers, q.seq, q.latest, q.record_id FROM syncd.sync_records q
+                SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id FROM syncd.sync_records q
                 WHERE q.space_no = x.space_no AND q.app_no = p_app AND q.table_no = x.table_no AND q.record_id >= x.r
                 ORDER BY q.record_id LIMIT 1) first
             WHERE first.record_id = x.r
         ) h ON true
     ), merged AS MATERIALIZED (
-        SELECT y.i, y.space_no, y.table_no, y.seq, y.r, y.o, y.c, y.e, y.v, y.a, y.n, y.prev_seq, y.s,
+        SELECT y.i, y.space_no, y.table_no, y.seq, y.r, y.o, y.c, y.e, y.v, y.a, y.n, y.prev_seq, y.s, y.was_deleted,
                greatest(y.latest, y.hi) AS latest,
                CASE WHEN y.held IS NULL THEN y.g WHEN y.newer THEN y.held || y.g ELSE z.merged END AS registers,
                CASE WHEN y.newer THEN y.f ELSE z.won::json END AS fields,
@@ -91,7 +100,8 @@ BEGIN
         INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                         client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
         SELECT w.seq, p_ends[w.s], w.prev_seq, p_at, w.e, w.space_no, p_app, w.table_no, p_user,
-               p_client, w.v, w.o, w.r, w.c, w.n, w.a::json, w.fields, w.lost::json
+               p_client, w.v, w.o, w.r, w.c, w.n, w.a::json,
+               CASE WHEN w.was_deleted THEN syncd.sync_whole(w.registers, w.fields) ELSE w.fields END, w.lost::json
         FROM merged w
     ), stored AS (
         INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
@@ -320,13 +330,14 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    SELECT q.registers, q.seq, q.latest, q.record_id INTO v_held, v_prev, v_latest, v_held_id FROM syncd.sync_records q
+    SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id INTO v_held, v_prev, v_latest, v_deleted, v_held_id FROM syncd.sync_records q
     WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.table_no = k.table_no AND q.record_id >= x.r
     ORDER BY q.record_id LIMIT 1;  -- one probe of the primary key, as in sync_wave
     v.marks := 'a';
     IF v_held_id IS DISTINCT FROM x.r THEN
         v_prev := NULL;
         v_latest := NULL;
+        v_deleted := NULL;
         v_registers := x.g;
         v_fields := x.f;
     ELSIF x.lo > v_latest THEN
@@ -344,6 +355,10 @@ BEGIN
     END IF;
     IF pg_column_size(v_registers) > (p_head ->> 'largest')::integer THEN
         RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = '[1]';
+    END IF;
+
+    IF v_deleted THEN
+        v_fields := syncd.sync_whole(v_registers, v_fields);
     END IF;
 
     INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
