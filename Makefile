@@ -31,7 +31,7 @@ bench: $(STAMP)  ## measurements, as ratios within one run, with plots
 	@$(PYTHON) -m bench
 
 soak: $(STAMP) system-packages  ## the kill loops for as long as you like (MINUTES=10)
-	@SOAK_MINUTES=$(MINUTES) $(PYTHON) -m pytest -q -x --timeout 0 -m soak $(ARGS)
+	@SYNCD_SOAK=1 SOAK_MINUTES=$(MINUTES) $(PYTHON) -m pytest -q -x --timeout 0 -m soak $(ARGS)
 
 fmt: $(STAMP)  ## put everything into the house's style
 	$(VENV)/bin/ruff check --fix-only .

@@ -10,12 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.migrate import migrate
 from tests.harness import Server
 from tests.wire import Device
+
+# The same examples every time, so that a red test stays red; a soak looks for new ones and prints how to repeat them.
+SOAK = bool(os.environ.get("SYNCD_SOAK"))
+hypothesis.settings.register_profile("syncd", derandomize=not SOAK, print_blob=True, deadline=None)
+hypothesis.settings.load_profile("syncd")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,43 @@
+"""Ids: 1 to 255 characters, none of them a control character."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncd.core.ids import MAX_ID, fault_in_id
+
+harmless = st.characters(exclude_categories=["Cc", "Cs"])
+
+
+@given(st.text(harmless, min_size=1, max_size=MAX_ID))
+def test_any_text_without_control_characters_is_an_id(text: str) -> None:
+    assert fault_in_id(text) is None
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_a_control_character_or_half_a_surrogate_is_refused(text: str) -> None:
+    bad = any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+    assert (fault_in_id(text) is not None) == bad
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x01", "\t", "\n", "\x1f", "\x7f", "\x80", "\x9f", "\ud800"])
+def test_it_is_refused_at_every_place(character: str) -> None:
+    for text in (character, f"{character}a", f"a{character}", f"a{character}b"):
+        assert fault_in_id(text) == "must not contain control characters"
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b", "a/b", "_personal:x", "é", "\U0001f600", "\u2028", " ", "%2F", "'; --", "\u200b"]
+)
+def test_what_only_looks_odd_is_an_id(text: str) -> None:
+    assert fault_in_id(text) is None
+
+
+def test_length_is_counted_in_characters() -> None:
+    assert fault_in_id("") == "must not be empty"
+    assert fault_in_id("\U0001f600" * 255) is None
+    assert fault_in_id("a" * 256) == "must not be longer than 255 characters"

@@ -1,0 +1,134 @@
+"""What PostgreSQL could not give back unchanged is refused, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncd.core.values import InvalidValue, check_text, check_value
+
+DEPTH = 64
+texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**300), 10**300)
+    | texts
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+documents = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
+)
+
+
+@given(documents, st.booleans())
+def test_every_json_value_of_doubles_and_text_passes(value: Any, ascii_only: bool) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii_only).encode()
+    check_text(raw)
+    check_value(raw, DEPTH)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1e309", "1" * 310, "1e-999", "-1e-400", "0." + "0" * 400 + "1"])
+@pytest.mark.parametrize("around", ["%s", "[%s]", '{"a":[1,%s]}'])
+def test_a_number_beyond_a_double_is_refused_at_any_place(number: str, around: str) -> None:
+    with pytest.raises(InvalidValue, match="range of a double"):
+        check_value((around % number).encode(), DEPTH)
+
+
+@pytest.mark.parametrize(
+    "number", ["0e-99999", "1." + "0" * 16384, "0.1" + "3" * 16400, "0e99999", "0e9999999999", "0.0e-16383"]
+)
+@pytest.mark.parametrize("around", ["%s", "[%s]"])
+def test_a_number_with_more_digits_than_the_database_keeps_is_refused(number: str, around: str) -> None:
+    with pytest.raises(InvalidValue, match="digits after the point"):
+        check_value((around % number).encode(), DEPTH)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["0", "-0", "-0.0", "0.0", "0e5", "0e-5", "0E+0000000", "1E+2", "1e0000000000002", "5e-324",
+     "2.2250738585072014e-308", "1.7976931348623157e308", "9007199254740993", "-9223372036854775809",
+     "18446744073709551616", "9" * 308, "0." + "1" * 16000],
+)  # fmt: skip
+def test_a_number_within_a_double_passes_whatever_its_spelling(number: str) -> None:
+    check_value(number.encode(), DEPTH)
+    check_value(f"[{number}]".encode(), DEPTH)
+
+
+@pytest.mark.parametrize(
+    "text", [r"\u0000", r"a\u0000b", r"\\\u0000", r"\\\\\u0000", r"\"\u0000", r"\n\u0000", r"\u0041\u0000"]
+)
+def test_an_escaped_nul_is_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match="u0000"):
+        check_text(f'"{text}"'.encode())
+
+
+@pytest.mark.parametrize(
+    "text", [r"\\u0000", r"\\\\u0000", r"\\\\\\u0000 \\u0000", r"\u0001", r"u0000", r"\\ud800", r"\"\\udc00"]
+)
+def test_a_backslash_that_is_escaped_starts_no_escape(text: str) -> None:
+    raw = f'"{text}"'.encode()
+    json.loads(raw)
+    check_text(raw)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [r"\ud800", r"\udc00", r"\ud800a", r"a\udfff", r"\ud800\ud800", r"\ud800\ud800\udc00", r"\udc00\ud800",
+     r"\ud83d\n\ude00", r"\ud83d\\ude00", r"\ud83d \ude00", r"\uD83D\u0041", r"\ud83d\ude00\ude00", r"\uDBFF"],
+)  # fmt: skip
+def test_half_a_surrogate_pair_is_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match="lone surrogate"):
+        check_text(f'{{"a":"{text}"}}'.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\ud83d\ude00",
+        r"\uD83D\uDE00\uD83D\uDE00",
+        r"\\\ud83d\ude00",
+        r"\ud800\udc00",
+        r"\udbff\udfff",
+        r"\ue000\ud7ff",
+    ],
+)
+def test_whole_surrogate_pairs_pass(text: str) -> None:
+    check_text(f'"{text}"'.encode())
+
+
+@given(
+    st.lists(
+        st.sampled_from(["\\\\", "\\u0000", "\\ud83d", "\\ude00", "\\u0041", "\\n", '\\"', "a", "u0000"]), max_size=8
+    )
+)
+def test_the_check_of_text_agrees_with_the_decoder(parts: list[str]) -> None:
+    raw = '"' + "".join(parts) + '"'
+    text = json.loads(raw)
+    bad = "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text)
+    try:
+        check_text(raw.encode())
+    except InvalidValue:
+        assert bad
+    else:
+        assert not bad
+
+
+@pytest.mark.parametrize(("depth", "passes"), [(1, True), (64, True), (65, False), (5000, False), (200_000, False)])
+@pytest.mark.parametrize(("start", "end"), [("[", "]"), ('{"a":', "}")])
+def test_nesting_ends_at_the_limit(depth: int, passes: bool, start: str, end: str) -> None:
+    raw = (start * depth + "1" + end * depth).encode()
+    if passes:
+        check_value(raw, DEPTH)
+    else:
+        with pytest.raises(InvalidValue, match="deeper than 64"):
+            check_value(raw, DEPTH)
+
+
+def test_brackets_in_text_and_beside_each_other_are_not_depth() -> None:
+    check_value(json.dumps(["[" * 200, "{" * 200]).encode(), DEPTH)
+    check_value(json.dumps([[] for _ in range(200)]).encode(), DEPTH)

@@ -1,0 +1,124 @@
+"""The cursor: a position in every feed, only this server's own, only for the user and app it was made for."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncd.core.clock import LAST, format_instant, parse_instant
+from syncd.protocol.cursor import BadCursor, Cursor, Position, decode, encode
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "cursor.json").read_text())
+KEY = bytes.fromhex(VECTORS["key"])
+NOW = parse_instant("2026-01-01T10:05:00.123456Z")
+
+seqs = st.integers(0, 2**53)
+positions = st.dictionaries(st.integers(1, 2**31 - 1), st.tuples(seqs, st.just(-1) | seqs), max_size=20)
+tables = st.lists(st.text(min_size=1, max_size=5), unique=True, max_size=3).map(lambda names: tuple(sorted(names)))
+cursors = st.builds(
+    lambda instant, boot, names, places: Cursor(
+        instant, boot, names, tuple(Position(space, *place) for space, place in sorted(places.items()))
+    ),
+    st.integers(0, LAST), st.integers(0, LAST), tables, positions,
+)  # fmt: skip
+
+
+@given(cursors, st.text(max_size=8), st.text(max_size=8))
+def test_a_cursor_comes_back_as_it_was(cursor: Cursor, user: str, app: str) -> None:
+    text = encode(cursor, KEY, user, app)
+    assert decode(text, KEY, user, app, cursor.tables) == cursor
+    assert set(text) <= set(string.ascii_letters + string.digits + "-_.:")
+    assert text[:27] == format_instant(cursor.instant)
+
+
+@given(cursors, st.text(max_size=8), st.text(max_size=8))
+def test_it_is_of_no_use_to_another_user_or_app(cursor: Cursor, user: str, app: str) -> None:
+    text = encode(cursor, KEY, user, app)
+    for other in ((f"{user}x", app), (user, f"{app}x"), (f"{user}{app}", ""), ("", f"{user}{app}")):
+        if other != (user, app):
+            with pytest.raises(BadCursor):
+                decode(text, KEY, *other, cursor.tables)
+    with pytest.raises(BadCursor):
+        decode(text, KEY[:-1], user, app, cursor.tables)
+
+
+@given(cursors, tables)
+def test_another_set_of_tables_begins_again_with_the_state_and_its_deletions(cursor: Cursor, names: Any) -> None:
+    found = decode(encode(cursor, KEY, "alice", "notes"), KEY, "alice", "notes", names)
+    assert found == (cursor if names == cursor.tables else 0)
+
+
+def test_the_order_in_which_tables_are_named_is_no_matter() -> None:
+    text = encode(Cursor(NOW, 1, ("a", "b"), ()), KEY, "alice", "notes")
+    assert isinstance(decode(text, KEY, "alice", "notes", ("b", "a")), Cursor)
+
+
+@pytest.mark.parametrize("text", [v["text"] for v in VECTORS["cursors"]], ids=[v["name"] for v in VECTORS["cursors"]])
+def test_every_mutated_character_is_refused(text: str) -> None:
+    for place in range(len(text)):
+        for character in [*string.printable, "\x00", "é", ""]:
+            mutated = text[:place] + character + text[place + 1 :]
+            if mutated != text:
+                with pytest.raises(BadCursor):
+                    decode(mutated, KEY, "alice", "notes", ())
+
+
+@given(
+    st.text(max_size=60) | st.text(string.ascii_letters + "-_", max_size=60).map(lambda t: f"{format_instant(NOW)}.{t}")
+)
+def test_any_other_text_is_refused_or_a_plain_instant(text: str) -> None:
+    try:
+        found = decode(text, KEY, "alice", "notes", ())
+    except BadCursor:
+        return
+    assert found == (parse_instant(text) if text else None)
+
+
+def test_1000_feeds_fit_into_8_kib() -> None:
+    chance = random.Random(7)
+    spaces = sorted(chance.sample(range(1, 60_000), 1000))
+    log = [Position(space, int(chance.paretovariate(0.6) * 400) % 8_000_000) for space in spaces]
+    state = [Position(space, 0, position.seq) for space, position in zip(spaces, log, strict=True)]
+    for places in (log, state, [Position(space, 1_000_000 + space) for space in spaces]):
+        text = encode(Cursor(NOW, NOW, ("tasks",), tuple(places)), KEY, "alice", "notes")
+        assert len(text) <= 8 * 1024
+        assert decode(text, KEY, "alice", "notes", ("tasks",)).positions == tuple(places)  # type: ignore[union-attr]
+
+
+@given(st.integers(0, LAST), st.integers(0, LAST), positions)
+def test_cursors_have_the_order_of_their_instants_as_text(a: int, b: int, places: Any) -> None:
+    first, second = (encode(Cursor(at, 1, (), (Position(1, at),)), KEY, "alice", "notes") for at in (a, b))
+    assert (first < second) == (a < b) or a == b
+    assert (first < format_instant(b)) == (a < b)  # also beside the plain instants of the first generation
+    assert first > ""
+
+
+@pytest.mark.parametrize("vector", VECTORS["cursors"], ids=lambda v: v["name"])
+def test_the_vectors_of_cursors(vector: Any) -> None:
+    places = tuple(Position(p["space"], p["seq"], p.get("base", -1)) for p in vector["positions"])
+    instants = parse_instant(vector["instant"]), parse_instant(vector["boot"])
+    cursor = Cursor(*instants, tuple(vector["tables"]), places)
+    assert encode(cursor, KEY, vector["user"], vector["app"]) == vector["text"]
+    assert decode(vector["text"], KEY, vector["user"], vector["app"], tuple(vector["tables"])) == cursor
+
+
+@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda v: v["name"])
+def test_the_vectors_of_what_is_no_cursor(vector: Any) -> None:
+    with pytest.raises(BadCursor):
+        decode(vector["text"], KEY, vector["user"], vector["app"], ())
+
+
+@pytest.mark.parametrize("vector", VECTORS["plain"], ids=lambda v: v["name"])
+def test_the_vectors_of_what_else_a_device_may_send(vector: Any) -> None:
+    assert decode(vector["text"], KEY, "alice", "notes", ()) == vector["micros"]
+
+
+def test_the_vectors_of_order_are_in_the_order_of_text() -> None:
+    assert VECTORS["order"] == sorted(VECTORS["order"])
