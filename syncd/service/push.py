@@ -147,7 +147,8 @@ class Push:
             head["atomic"] = True
         if self.message.pull:
             head["since"], head["how"] = self.reading.since(), self.reading.question.how()
-        return PushCall(msgspec.json.encode(head), [msgspec.json.encode(wave).decode() for wave in batch.waves])
+        feed = (batch.spaces[0], self.reading.question.app) if len(batch.spaces) == 1 else None
+        return PushCall(msgspec.json.encode(head), [msgspec.json.encode(wave).decode() for wave in batch.waves], feed)
 
     def lower(self, said: dict[str, Any], skew: int) -> None:
         """Brings stamps ahead of the database's clock down to it, above all that this device wrote there before."""

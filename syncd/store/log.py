@@ -53,14 +53,15 @@ class Receipt(NamedTuple):
 
 
 class PushCall(NamedTuple):
-    """A push for the log: the head as JSON text, the waves as JSON texts."""
+    """A push for the log: the head as JSON text, the waves as JSON texts, and its (space, app) where that is one."""
 
     head: bytes
     waves: list[str]
+    feed: tuple[str, str] | None = None
 
     @property
     def small(self) -> bool:
-        return len(self.waves) == 1 and len(self.head) + len(self.waves[0]) <= SMALL
+        return self.feed is not None and len(self.waves) == 1 and len(self.head) + len(self.waves[0]) <= SMALL
 
 
 def _page(row: Any) -> Page | None:
@@ -97,11 +98,15 @@ class Log:
         return (await self._append([call], SHORTEST_LOCK_WAIT))[0]
 
     async def _push_group(self, calls: list[PushCall]) -> list[Receipt]:
-        return await self._append(calls, SHORT_LOCK_WAIT)
+        # Every group locks its feeds in one order, so that two groups never wait for each other in a ring.
+        order = sorted(range(len(calls)), key=lambda i: calls[i].feed or ("", ""))
+        receipts = await self._append([calls[i] for i in order], SHORT_LOCK_WAIT)
+        return [receipt for _, receipt in sorted(zip(order, receipts, strict=True), key=lambda pair: pair[0])]
 
     async def _push_patiently(self, call: PushCall) -> Receipt:
         try:
-            await asyncio.wait_for(self._waiting.acquire(), self._pool.lock_seconds)
+            async with asyncio.timeout(self._pool.lock_seconds):
+                await self._waiting.acquire()
         except TimeoutError:
             raise Busy from None
         try:
