@@ -11,9 +11,12 @@ import socket
 import sys
 from typing import Any
 
+import structlog
 import uvicorn
 
 from syncd.settings import Settings
+
+_TEXT = structlog.dev.ConsoleRenderer(colors=False)
 
 
 class WorkerServer(uvicorn.Server):
@@ -72,6 +75,13 @@ def _log(settings: Settings) -> None:
     """To standard error. The application may set up its own; this is for what happens before that."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
+    # Standard output is for the ready line; a reader who has gone after it must not hold up the worker.
+    renderer = structlog.processors.JSONRenderer() if settings.log_format == "json" else _TEXT
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso"), renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLogger().level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 if __name__ == "__main__":
