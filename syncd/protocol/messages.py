@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Literal, TypeVar
 
@@ -69,6 +70,7 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody)
 }
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
+_HALF = re.compile("[\ud800-\udfff]")
 _PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
 
 
@@ -83,7 +85,8 @@ def decode(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as wrong:
         raise _malformed(str(wrong)) from None
     except msgspec.DecodeError as wrong:
-        raise Malformed(f"The body is not JSON: {wrong}.", code="malformed_json") from None
+        refused = _lone_surrogate(body) if b"\\u" in body else None
+        raise refused or Malformed(f"The body is not JSON: {wrong}.", code="malformed_json") from None
     except RecursionError:
         raise Malformed("The body is nested too deeply.", code="invalid_value") from None
     return message
@@ -92,6 +95,19 @@ def decode(body: bytes, kind: type[T]) -> T:
 def raw_changes(body: bytes) -> list[bytes]:
     """The JSON text of every change of a push that `decode` has accepted."""
     return [bytes(raw) for raw in _RAW_CHANGES.decode(body).changes]
+
+
+def _lone_surrogate(body: bytes) -> Malformed | None:
+    """Where the half of a surrogate pair is. Our parser stops there without a place; Python's reads on."""
+    wrong, pointer = "a lone surrogate is not text", ""
+    try:
+        changes = json.loads(body)["changes"]
+        pointer = next(
+            f"/changes/{i}" for i, change in enumerate(changes) if _HALF.search(json.dumps(change, ensure_ascii=False))
+        )
+    except (ValueError, RecursionError, TypeError, KeyError, StopIteration):
+        return None
+    return Malformed(f"{wrong} ({pointer})", code="invalid_value", faults=(Fault(pointer, wrong),))
 
 
 def _malformed(message: str) -> Malformed:
