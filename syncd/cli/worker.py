@@ -74,6 +74,8 @@ def configuration(settings: Settings, app: Any) -> uvicorn.Config:
 def _log(settings: Settings) -> None:
     """To standard error. The application may set up its own; this is for what happens before that."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # That the database is away is said by the supervisor and by each refusal; not with a traceback a second as well.
+    logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
     # Standard output is for the ready line; a reader who has gone after it must not hold up the worker.
     renderer = structlog.processors.JSONRenderer() if settings.log_format == "json" else _TEXT

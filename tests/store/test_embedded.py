@@ -167,7 +167,7 @@ async def test_an_initialisation_that_was_cut_short_starts_over(folder: Path) ->
 
 
 async def test_a_first_start_that_is_killed_at_any_moment_is_followed_by_one_that_works(folder: Path) -> None:
-    for number, seconds in enumerate((0.2, 0.4, 0.6, 0.8, 1.0, 1.2)):
+    for number, seconds in enumerate((0.3, 0.6, 0.9, 1.2)):
         command = [sys.executable, "-c", SUPERVISE, str(folder / str(number))]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as victim:  # noqa: ASYNC220
             await asyncio.sleep(seconds)

@@ -59,6 +59,7 @@ class Writer(threading.Thread):
         self.user = user
         self.acknowledged: list[str] = []
         self.statuses: set[int] = set()
+        self.failures: list[str] = []
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -81,6 +82,8 @@ class Writer(threading.Thread):
         except httpx.HTTPError:
             return False
         self.statuses.add(answer.status_code)
+        if answer.status_code not in (200, 503):
+            self.failures.append(f"{answer.status_code} {answer.text}\n{self.server.output()[-5000:]}")
         return answer.status_code == 200 and answer.json()["results"][0]["status"] in ("applied", "duplicate")
 
 
@@ -127,7 +130,7 @@ def check(server: Server, writers: list[Writer]) -> None:
         assert set(writer.acknowledged) <= set(found)
         # A push that got no answer may have been committed: at most the one that was under way.
         assert len(found) <= len(writer.acknowledged) + 1
-        assert writer.statuses <= {200, 503}, f"{writer.statuses}\n{server.output()[-3000:]}"
+        assert writer.statuses <= {200, 503}, "\n".join(writer.failures)
 
 
 def test_both_workers_serve_one_address(pair: Server) -> None:
