@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from . import apply, outbox
-from .change import dump
+from .change import dump, space_key
 from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, SyncdError
 from .outbox import Packed
 from .reply import Conflict, Page, Problem, read_page, read_problem
@@ -194,7 +194,7 @@ class Session:
         self.report.pulled += len(page.changes)
         self.report.rejected += rejected
         self.report.conflicts += page.conflicts
-        self.report.joined += page.joined
+        self.report.joined += [space for space in page.joined if space_key(space)]
         self.report.left += page.left
 
     def _retry(self, error: SyncdError, headers: Mapping[str, str]) -> None:
