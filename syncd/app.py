@@ -15,7 +15,7 @@ from syncd.protocol.preparation import Limits
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
 from syncd.store.log import Log, cursor_key
-from syncd.store.migrate import pending
+from syncd.store.migrate import MigrationError, pending
 from syncd.store.pool import Pool
 
 log = structlog.get_logger("syncd")
@@ -48,10 +48,11 @@ def build(settings: Settings) -> HttpApplication:
 
     async def ready() -> list[str]:
         try:
-            async with pool.connection() as connection:
-                waiting = await pending(connection)
+            waiting = await pool.attempt(pending)
         except SyncdError as why:
             return [why.code]
+        except MigrationError as why:
+            return [str(why)]
         return [f"migrations to apply: {', '.join(waiting)}; run `syncd migrate`"] if waiting else []
 
     async def close() -> None:
