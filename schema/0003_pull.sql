@@ -54,9 +54,11 @@ BEGIN
 END $$;
 
 -- The current records of one feed last touched after p_after, up to p_upto, as JSON text. Tombstones
--- matter only where the record may have been sent before it was deleted: touched after p_base.
+-- matter only where the record may have been sent before it was deleted: touched after p_base. p_written: only the
+-- records that the changes with these seqs are of.
 CREATE FUNCTION syncd.sync_state_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_base bigint,
-                                      p_tables integer[], p_legacy boolean, p_space_quoted text) RETURNS text
+                                      p_tables integer[], p_legacy boolean, p_space_quoted text,
+                                      p_written bigint[] DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
@@ -72,7 +74,10 @@ BEGIN
         JOIN syncd.sync_names t ON t.name_no = r.table_no
         JOIN syncd.sync_names d ON d.name_no = r.client_no
         WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto
-          AND (NOT r.deleted OR r.seq > p_base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables)));
+          AND (NOT r.deleted OR r.seq > p_base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
+          AND (p_written IS NULL OR EXISTS (
+              SELECT FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = ANY (p_written)
+                AND c.table_no = r.table_no AND c.record_id = r.record_id)));
 END $$;
 
 -- Where a page of the log ends: after p_limit rows or p_bytes bytes, and always between two pushes.
@@ -166,9 +171,11 @@ $$;
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing.
 -- p_how: {"limit", "bytes", "tables"?, "legacy"?, "history"?, "peek"?}; peek: say whether there is news, read none.
--- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it.
+-- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
+-- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now.
 CREATE FUNCTION syncd.sync_pull_acting(p_user integer, p_app text, p_since jsonb, p_how jsonb,
-                                       p_own_spaces integer[] DEFAULT '{}', p_own_bases bigint[] DEFAULT '{}')
+                                       p_own_spaces integer[] DEFAULT '{}', p_own_bases bigint[] DEFAULT '{}',
+                                       p_woken bigint[] DEFAULT '{}')
 RETURNS syncd.sync_page
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -245,7 +252,8 @@ BEGIN
             v.seqs := v.seqs || v_cut;
             -- who names an instant has synced before, and may hold records that were deleted since: base 0 sends all tombstones
             v.bases := v.bases || CASE WHEN v_cut > 0 OR p_how ? 'history' OR coalesce(f.head, 0) = 0 THEN -1
-                                       WHEN v_at IS NOT NULL THEN 0 ELSE f.head END;
+                                       WHEN v_at IS NOT NULL THEN 0
+                                       ELSE coalesce(p_own_bases[array_position(p_own_spaces, f.space_no)], f.head) END;
         END LOOP;
     END IF;
     IF p_how ? 'tables' THEN
@@ -271,6 +279,10 @@ BEGIN
             v_end := CASE WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
             v_cut := syncd.sync_log_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
             v_piece := syncd.sync_log_text(f.space_no, v_app, f.seq, v_cut, v_tables, v_legacy, f.quoted);
+            IF v_own IS NOT NULL AND p_woken <> '{}' THEN
+                v_piece := nullif(concat_ws(',', v_piece, syncd.sync_state_text(
+                    f.space_no, v_app, v_end, f.head, 0, v_tables, v_legacy, f.quoted, p_woken)), '');
+            END IF;
         END IF;
         IF v_piece IS NOT NULL THEN
             v_pieces := v_pieces || v_piece;

@@ -64,7 +64,7 @@ END $$;
 -- Merges and appends the changes of one wave: no record twice. Returns the conflicts, by place in the push.
 CREATE FUNCTION syncd.sync_wave(p_user integer, p_client integer, p_app integer, p_spaces integer[], p_tables integer[],
                                 p_ends bigint[], p_seqs bigint[], p_at timestamptz, p_largest integer, p_body json)
-RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean)
+RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, woken boolean)
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     RETURN QUERY
@@ -113,8 +113,8 @@ BEGIN
         SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
             schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers
     )
-    SELECT w.i, w.fields IS NULL, w.conflicts, pg_column_size(w.registers) > p_largest
-    FROM merged w WHERE w.lost IS NOT NULL OR pg_column_size(w.registers) > p_largest;
+    SELECT w.i, w.fields IS NULL, w.conflicts, pg_column_size(w.registers) > p_largest, coalesce(w.was_deleted, false)
+    FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR pg_column_size(w.registers) > p_largest;
 END $$;
 
 -- How far a device's own stamps on the records of this push have come, in microseconds: a lowered
@@ -156,6 +156,7 @@ DECLARE
     v_bases   bigint[] := '{}';
     v_ends    bigint[] := '{}';
     v_marks   text[];
+    v_woken   bigint[] := '{}';
     v_boot    timestamptz := pg_postmaster_start_time();
     v_now     timestamptz;
     v_at      timestamptz;
@@ -275,6 +276,9 @@ BEGIN
                 IF d.all_lost THEN
                     v_marks[d.i] := 's';
                 END IF;
+                IF d.woken THEN
+                    v_woken := v_woken || v.seqs[d.i];
+                END IF;
                 v_clashes := v_clashes || jsonb_build_array(jsonb_build_array(d.i, d.conflicts));
             END LOOP;
         END LOOP;
@@ -287,7 +291,7 @@ BEGIN
         v.detail := jsonb_build_object('events', v_events, 'conflicts', v_clashes);
     END IF;
     IF p_head ? 'since' THEN
-        v.page := syncd.sync_pull_acting(v_user, p_head ->> 'app', p_head -> 'since', p_head -> 'how', v_spaces, v_bases);
+        v.page := syncd.sync_pull_acting(v_user, p_head ->> 'app', p_head -> 'since', p_head -> 'how', v_spaces, v_bases, v_woken);
     END IF;
     RETURN v;
 END $$;
@@ -307,6 +311,7 @@ DECLARE
     v_lost      json;
     v_conflicts jsonb;
     v_deleted   boolean;
+    v_woken     bigint[] := '{}';
     k           record;
     x           record;
     v_held      jsonb;
@@ -358,6 +363,7 @@ BEGIN
     END IF;
 
     IF v_deleted THEN
+        v_woken := ARRAY[v_base + 1];
         v_fields := syncd.sync_whole(v_registers, v_fields);
     END IF;
 
@@ -389,7 +395,7 @@ BEGIN
         v.detail := jsonb_build_object('conflicts', jsonb_build_array(jsonb_build_array(1, v_conflicts)));
     END IF;
     IF p_head ? 'since' THEN
-        v.page := syncd.sync_pull_acting(k.user_no, p_head ->> 'app', p_head -> 'since', p_head -> 'how', ARRAY[k.space_no], ARRAY[v_base]);
+        v.page := syncd.sync_pull_acting(k.user_no, p_head ->> 'app', p_head -> 'since', p_head -> 'how', ARRAY[k.space_no], ARRAY[v_base], v_woken);
     END IF;
     RETURN v;
 END $$;
