@@ -1,4 +1,4 @@
-"""A write to a deleted record reaches devices that were never sent the record, because they began after its deletion."""
+"""A write to a deleted record reaches devices that were never sent it, because they began after its deletion."""
 
 from __future__ import annotations
 
