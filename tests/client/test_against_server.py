@@ -191,7 +191,6 @@ def test_a_record_that_comes_back_is_whole_on_a_device_that_came_while_it_was_de
     check_same(one, two)
 
 
-@pytest.mark.xfail(strict=True, reason="the server leaves the own change out of the delta, and with it the old fields")
 def test_a_device_that_brings_back_what_it_never_saw_gets_the_whole_of_it(device: Device) -> None:
     one, two = device("one"), device("two")
     one.put("t", "r", {"title": "x", "n": 1})
