@@ -1,0 +1,175 @@
+"""Who gets in: a token of this server's key, not expired, for this audience. Everything else is 401."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.harness import Server
+from tests.wire import Device, edit, unique
+
+PROTECTED = [
+    ("POST", "/sync/app"),
+    ("GET", "/sync/app/pull"),
+    ("GET", "/spaces"),
+    ("POST", "/spaces"),
+    ("GET", "/spaces/x"),
+    ("DELETE", "/spaces/x"),
+    ("GET", "/spaces/x/members"),
+    ("PUT", "/spaces/x/members/y"),
+    ("DELETE", "/spaces/x/members/y"),
+]
+NOW = int(time.time())
+GOOD = {"sub": "alice", "exp": NOW + 3600, "aud": "syncd", "iss": "https://id.example"}
+KEY = Ed25519PrivateKey.generate()
+PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def refused(http: httpx.Client, authorization: str | None) -> None:
+    for method, path in PROTECTED:
+        headers = {} if authorization is None else {"authorization": authorization}
+        answer = http.request(method, path, headers=headers, json={} if method in ("POST", "PUT") else None)
+        assert answer.status_code == 401, (method, path, answer.text)
+        assert answer.json()["code"] == "unauthorized"
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.fixture(scope="module")
+def secret(server: Server) -> str:
+    return (server.data_dir / "jwt_secret").read_text().strip()
+
+
+def test_without_a_token_nobody_gets_in(http: httpx.Client) -> None:
+    refused(http, None)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer  x", "Basic YTpi", "Bearer x", "Bearer a.b.c", "Bearer ..", "Bearer " + "x" * 20_000],
+)
+def test_what_is_no_token_is_refused(http: httpx.Client, header: str) -> None:
+    refused(http, header)
+
+
+def test_a_token_in_the_query_or_without_its_scheme_is_refused(http: httpx.Client, server: Server) -> None:
+    token = server.token("alice")
+    for query in ("token", "access_token", "authorization", "jwt"):
+        assert http.get("/sync/app/pull", params={query: token}).status_code == 401
+    refused(http, token)
+    assert http.get("/spaces", headers={"authorization": f"Bearer {token}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub": "alice", "exp": NOW - 60},
+        {"sub": "alice"},
+        {"sub": "alice", "exp": "soon"},
+        {"sub": "alice", "exp": None},
+        {"sub": "alice", "exp": -1},
+        {"exp": NOW + 3600},
+        {"sub": "", "exp": NOW + 3600},
+        {"sub": 7, "exp": NOW + 3600},
+        {"sub": None, "exp": NOW + 3600},
+        {"sub": "a\nb", "exp": NOW + 3600},
+        {"sub": "x" * 256, "exp": NOW + 3600},
+        {"sub": "alice", "exp": NOW + 3600, "nbf": NOW + 600},
+        {"sub": "alice", "exp": NOW + 3600, "aud": "another service"},
+        {"sub": "alice", "exp": 1e400},
+    ],
+    ids=str,
+)
+def test_claims_that_cannot_be_believed_are_refused(http: httpx.Client, secret: str, claims: dict[str, Any]) -> None:
+    payload = jwt.api_jws.encode(json.dumps(claims).encode(), secret, algorithm="HS256")
+    refused(http, f"Bearer {payload}")
+
+
+def test_another_secret_another_algorithm_and_none_are_refused(http: httpx.Client, secret: str) -> None:
+    good = {"sub": "alice", "exp": NOW + 3600}
+    for key, algorithm in (("x" * 32, "HS256"), (secret * 2, "HS512"), (secret * 2, "HS384"), ("", "none")):
+        refused(http, f"Bearer {jwt.encode(good, key or None, algorithm=algorithm)}")
+    head, body, mark = jwt.encode(good, secret, algorithm="HS256").split(".")
+    none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').rstrip(b"=").decode()
+    bob = base64.urlsafe_b64encode(json.dumps({**good, "sub": "bob"}).encode()).rstrip(b"=").decode()
+    for token in (
+        f"{none}.{body}.",
+        f"{none}.{body}.{mark}",
+        f"{head}.{bob}.{mark}",
+        f"{head}.{body}.",
+        f"{head}.{body}.AAAA",
+    ):
+        refused(http, f"Bearer {token}")
+
+
+def test_an_expired_token_is_refused_although_it_was_good_before(http: httpx.Client, server: Server) -> None:
+    token = server.token("alice", ttl=-4)  # within the leeway of five seconds
+    headers = {"authorization": f"Bearer {token}"}
+    assert http.get("/spaces", headers=headers).status_code == 200
+    deadline = time.monotonic() + 8
+    while http.get("/spaces", headers=headers).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    refused(http, f"Bearer {token}")
+
+
+def test_a_user_of_any_name_has_a_personal_space(device: Callable[..., Device]) -> None:
+    for user in (unique("x") + "y" * 230, unique("é,/ %"), unique("_personal:")):
+        writer = device(user)
+        writer.write(edit("r", x=1))
+        assert writer.pull()["serverChanges"][0]["spaceId"] == f"_personal:{user}"
+        writer.write({**edit("q", x=1), "spaceId": f"_personal:{user}"})
+
+
+@pytest.fixture(scope="module")
+def keyed(workspace: Path, server: Server) -> Iterator[httpx.Client]:
+    """A server that knows a public key, an issuer and an audience."""
+    pem = workspace / "public.pem"
+    pem.write_bytes(PEM)
+    settings = {
+        "database_url": server.runtime_dsn,
+        "jwt_public_key": pem,
+        "jwt_audience": "syncd",
+        "jwt_issuer": GOOD["iss"],
+    }
+    with Server(workspace / "keyed", settings=settings) as running, httpx.Client(base_url=running.url) as client:
+        yield client
+
+
+def test_its_own_tokens_get_in(keyed: httpx.Client) -> None:
+    token = jwt.encode(GOOD, KEY, algorithm="EdDSA")
+    assert keyed.get("/spaces", headers={"authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_the_public_key_is_no_secret(keyed: httpx.Client) -> None:
+    def part(value: Any) -> bytes:
+        return base64.urlsafe_b64encode(value if isinstance(value, bytes) else json.dumps(value).encode()).rstrip(b"=")
+
+    hmac = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
+    for key in (PEM, PEM.strip(), PEM.decode().replace("\n", "\\n").encode()):
+        signed = part({"alg": "HS256", "typ": "JWT"}) + b"." + part(GOOD)
+        refused(keyed, f"Bearer {(signed + b'.' + part(hmac.sign(signed, key))).decode()}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"aud": "another"}, {"aud": None}, {"iss": "https://evil.example"}, {"iss": None}, {"exp": NOW - 60}],
+    ids=str,
+)
+def test_a_foreign_audience_or_issuer_is_refused(keyed: httpx.Client, change: dict[str, Any]) -> None:
+    claims = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
+    refused(keyed, f"Bearer {jwt.encode(claims, KEY, algorithm='EdDSA')}")
+
+
+def test_another_key_is_refused(keyed: httpx.Client, server: Server) -> None:
+    refused(keyed, f"Bearer {jwt.encode(GOOD, Ed25519PrivateKey.generate(), algorithm='EdDSA')}")
+    refused(keyed, f"Bearer {server.token('alice')}")
