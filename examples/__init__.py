@@ -1,0 +1,1 @@
+"""Small things that run: `make demo`, `python examples/todo.py`."""
