@@ -110,7 +110,7 @@ class Device:
         recorder, caller = _Recorder(), Caller(self.user)
         log, calls = Log(recorder), list[Call]()
         for body in bodies:
-            work = Push(caller, self.client, Reading(Question(APP), caller, b""), decode(body, PushBody), Limits())
+            work = Push(caller, self.client, Reading(Question(APP), caller.user, b""), decode(body, PushBody), Limits())
             try:
                 await log.push(work.call(Event(self._at), SKEW), alone=True)
             except _Recorded:
@@ -130,10 +130,9 @@ def pull_request(token: str, since: str, *, limit: int = 10_000, history: bool =
 async def pull_call(user: str, key: bytes, since: str, *, limit: int, history: bool) -> tuple[Reading, Call]:
     """The same pull as a call of the database, and the reading that makes the next cursor of its page."""
     question = Question(APP, since, limit=limit, history=history, plain=False)
-    reading, recorder = Reading(question, Caller(user), key), _Recorder()
-    call = {"user": user, "app": APP, "since": reading.since(), "how": question.how()}
+    reading, recorder = Reading(question, user, key), _Recorder()
     try:
-        await Log(recorder).pull(msgspec.json.encode(call))
+        await Log(recorder).pull(reading.call(Caller(user)))
     except _Recorded:
         return reading, recorder.call
     raise AssertionError("the log did not ask the database")

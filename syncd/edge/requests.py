@@ -30,26 +30,23 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive, max_body: int) -> None:
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.query_string: bytes = scope["query_string"]
         self._scope, self._receive, self._max_body = scope, receive, max_body
 
     def parts(self) -> list[str]:
         """The segments of the path, each decoded by itself: an id may hold an encoded slash."""
         raw: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
         try:
-            return [unquote_to_bytes(part).decode() for part in raw.split(b"?")[0].split(b"/")[1:]]
+            return [
+                unquote_to_bytes(part).decode() if b"%" in part else part.decode()
+                for part in raw.split(b"?")[0].split(b"/")[1:]
+            ]
         except UnicodeDecodeError:
             raise Malformed("The address is not UTF-8.") from None
 
     def query(self) -> dict[str, list[str]]:
         """The query's values by name."""
-        try:
-            pairs = parse_qsl(self._scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
-        except ValueError:
-            raise Malformed("The query is not URL-encoded UTF-8.") from None
-        found: dict[str, list[str]] = {}
-        for name, value in pairs:
-            found.setdefault(name, []).append(value)
-        return found
+        return query_values(self.query_string)
 
     def header(self, name: bytes) -> str:
         """A header as text, empty where it is missing."""
@@ -70,7 +67,8 @@ class Request:
         if length.isdigit() and int(length) > self._max_body:
             self._too_large()
         try:
-            raw = await asyncio.wait_for(self._read(), BODY_TIMEOUT)
+            async with asyncio.timeout(BODY_TIMEOUT):
+                raw = await self._read()
         except TimeoutError:
             raise Malformed(f"The body did not arrive within {BODY_TIMEOUT:.0f} s.") from None
         return raw if coding in (b"identity", b"") else self._unpack(raw, coding)
@@ -116,6 +114,18 @@ class Request:
 
     def _too_large(self) -> NoReturn:
         raise TooLarge(f"The body is larger than {self._max_body} bytes; send it in parts.")
+
+
+def query_values(query_string: bytes) -> dict[str, list[str]]:
+    """A query's values by name. Raises Malformed."""
+    try:
+        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise Malformed("The query is not URL-encoded UTF-8.") from None
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def checked_id(name: str, text: str) -> str:

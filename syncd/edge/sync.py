@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
-from syncd.edge.requests import Request, checked_id
+from syncd.edge.requests import Request, checked_id, query_values
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.preparation import Limits
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, Question, pull
@@ -16,6 +17,7 @@ from syncd.service.push import push
 from syncd.store.log import Log
 
 MAX_TABLES = 100
+REMEMBERED, MAX_REMEMBERED = 4096, 512
 
 
 class Service(NamedTuple):
@@ -62,22 +64,29 @@ class SyncEndpoint:
 
     async def _pull(self, request: Request, app: str, service: Service) -> Answer:
         caller = await self._callers.caller(request)
-        query = request.query()
-        tables = tuple(sorted({t for text in query.get("collection", []) for t in text.split(",") if t}))
-        for table in tables:
-            checked_id("collection", table)
-        if len(tables) > MAX_TABLES:
-            raise Malformed(f"At most {MAX_TABLES} collections.", faults=(Fault("/collection", "too many"),))
-        question = Question(
-            app,
-            query.get("since", [""])[-1],
-            tables,
-            _limit(query.get("limit", [str(DEFAULT_LIMIT)])[-1]),
-            query.get("history", ["0"])[-1] in ("1", "true"),
-            _plain(request),
-        )
+        short = len(request.query_string) <= MAX_REMEMBERED
+        question = (_question if short else _question.__wrapped__)(app, request.query_string, _plain(request))
         delta = await pull(service.log, service.key, caller, question)
         return Answer(b"{%s}" % delta.members())
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _question(app: str, query_string: bytes, plain: bool) -> Question:
+    """What a pull asks for; a device that has missed nothing asks in the same words again."""
+    query = query_values(query_string)
+    tables = tuple(sorted({t for text in query.get("collection", []) for t in text.split(",") if t}))
+    for table in tables:
+        checked_id("collection", table)
+    if len(tables) > MAX_TABLES:
+        raise Malformed(f"At most {MAX_TABLES} collections.", faults=(Fault("/collection", "too many"),))
+    return Question(
+        app,
+        query.get("since", [""])[-1],
+        tables,
+        _limit(query.get("limit", [str(DEFAULT_LIMIT)])[-1]),
+        query.get("history", ["0"])[-1] in ("1", "true"),
+        plain,
+    )
 
 
 def _plain(request: Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,11 +11,14 @@ from syncd.core.errors import CursorLost
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
 from syncd.service.caller import Caller
-from syncd.store.log import Log, Page
+from syncd.store.log import Glance, Log, Page
 
 PAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
+# A device that has missed nothing asks the same again and again; cursors of up to some 40 feeds are remembered.
+STAYED = b'{"joined":[],"left":[]}'
+REMEMBERED, MAX_REMEMBERED = 4096, 400
 
 
 class Question(NamedTuple):
@@ -49,7 +53,9 @@ class Delta(NamedTuple):
 
     def members(self) -> bytes:
         """The members of an answer that pull and push share, as JSON text."""
-        spaces = msgspec.json.encode({"joined": self.joined, "left": self.left})
+        spaces = STAYED
+        if self.joined or self.left:
+            spaces = msgspec.json.encode({"joined": self.joined, "left": self.left})
         return b'"serverChanges":[%s],"syncedUntil":"%s","hasMore":%s,"spaces":%s' % (
             self.changes,
             self.synced_until.encode(),
@@ -61,9 +67,9 @@ class Delta(NamedTuple):
 class Reading:
     """One device's place: its cursor taken apart, and put together again when a page came."""
 
-    def __init__(self, question: Question, caller: Caller, key: bytes) -> None:
-        self.question, self._user, self._key = question, caller.user, key
-        self._at = cursors.decode(question.since, key, caller.user, question.app, question.tables)
+    def __init__(self, question: Question, user: str, key: bytes) -> None:
+        self.question, self._user, self._key = question, user, key
+        self._at = cursors.decode(question.since, key, user, question.app, question.tables)
 
     @property
     def fresh(self) -> bool:
@@ -78,6 +84,12 @@ class Reading:
         spaces, seqs, bases = zip(*self._at.positions, strict=True) if self._at.positions else ((), (), ())
         return {"s": spaces, "q": seqs, "b": bases, "boot": self._at.boot}
 
+    def call(self, caller: Caller, *, peek: bool = False) -> bytes:
+        """One member of sync_pull's parameter, as JSON text."""
+        how = {**self.question.how(), "peek": True} if peek else self.question.how()
+        call = {**caller.head(), "app": self.question.app, "since": self.since(), "how": how}
+        return msgspec.json.encode(call)
+
     def delta(self, page: Page) -> Delta:
         """What the device gets of a page. Raises CursorLost."""
         if page.trouble:
@@ -88,6 +100,15 @@ class Reading:
         text = cursors.encode(cursor, self._key, self._user, self.question.app)
         return Delta(page.body, text, page.more, page.joined, page.gone)
 
+    def nothing(self, glance: Glance) -> Delta:
+        """What the device gets when there is no news: its own cursor, made anew after a restart of the database."""
+        if glance.trouble:
+            raise CursorLost
+        if not isinstance(self._at, Cursor) or self._at.boot == glance.boot:
+            return Delta(b"", self.question.since, False, [], [])
+        cursor = self._at._replace(instant=max(glance.now, self._at.instant), boot=glance.boot)
+        return Delta(b"", cursors.encode(cursor, self._key, self._user, self.question.app), False, [], [])
+
 
 async def pull(log: Log, key: bytes, caller: Caller, question: Question) -> Delta:
     """Answers a pull. Raises BadCursor, CursorLost, Busy, DatabaseUnavailable.
@@ -95,10 +116,17 @@ async def pull(log: Log, key: bytes, caller: Caller, question: Question) -> Delt
     A device with a cursor mostly has missed nothing: that is found out in company of others, and only a
     device with news gets a call of its own.
     """
-    reading = Reading(question, caller, key)
-    call = {**caller.head(), "app": question.app, "since": reading.since(), "how": question.how()}
+    plain = caller.external is None and len(question.since) <= MAX_REMEMBERED
+    reading, call = (_peek if plain else _peek.__wrapped__)(question, caller, key)
     if not reading.fresh:
-        page = await log.peek(msgspec.json.encode({**call, "how": {**question.how(), "peek": True}}))
-        if page.trouble or not page.news:
-            return reading.delta(page)
-    return reading.delta(await log.pull(msgspec.json.encode(call)))
+        glance = await log.peek(call)
+        if glance.trouble or not glance.news:
+            return reading.nothing(glance)
+    return reading.delta(await log.pull(reading.call(caller)))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _peek(question: Question, caller: Caller, key: bytes) -> tuple[Reading, bytes]:
+    """A reading and the call that asks whether there is news for it: the same for the same question."""
+    reading = Reading(question, caller.user, key)
+    return reading, reading.call(caller, peek=True)

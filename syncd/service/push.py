@@ -204,7 +204,7 @@ async def push(
             f"A push holds at most {limits.max_changes} changes; send them in parts.", code="too_many_changes"
         )
     _check_escapes(body)
-    work = Push(caller, client, Reading(question, caller, key), message, limits)
+    work = Push(caller, client, Reading(question, caller.user, key), message, limits)
     if len(body) > limits.max_change:
         for i, raw in enumerate(raw_changes(body)):
             if len(raw) > limits.max_change and i in work.left:

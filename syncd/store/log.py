@@ -43,6 +43,15 @@ class Page(NamedTuple):
     trouble: str | None
 
 
+class Glance(NamedTuple):
+    """Whether there is something to read; `now` and `boot` (the database's start) are microseconds."""
+
+    news: bool
+    now: int
+    boot: int
+    trouble: str | None
+
+
 class Receipt(NamedTuple):
     """What became of a push: per change its seq (0: none) and a letter (see 0004_push.sql)."""
 
@@ -75,7 +84,7 @@ class Log:
         self._pool = pool
         self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
         self._waiting = asyncio.Semaphore(max(1, pool.size // 2))
-        self._peeks: Convoy[bytes, Page] = Convoy(self._pull_group, self._pull_alone, LANES, GROUP)
+        self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, GROUP)
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
         """Appends a push. Raises Refusal (SY001 to SY003), Busy, DatabaseUnavailable."""
@@ -90,8 +99,8 @@ class Log:
         """Reads a page. `call` is one member of sync_pull's parameter as JSON text."""
         return await self._pull_alone(call)
 
-    async def peek(self, call: bytes) -> Page:
-        """Like `pull`, for a call that says "peek": whether there is news, in company of others."""
+    async def peek(self, call: bytes) -> Glance:
+        """Whether there is news, in company of others. `call` is as for `pull`, and says "peek"."""
         return await self._peeks.join(call)
 
     async def _push_alone(self, call: PushCall) -> Receipt:
@@ -121,11 +130,14 @@ class Log:
         return [Receipt(row[0], row[1], msgspec.json.decode(row[2]) if row[2] else {}, _page(row[3])) for row in rows]
 
     async def _pull_alone(self, call: bytes) -> Page:
-        return (await self._pull_group([call]))[0]
+        return Page(*(await self._pool.fetch("pull", f"[{call.decode()}]"))[0])
 
-    async def _pull_group(self, calls: list[bytes]) -> list[Page]:
-        rows = await self._pool.fetch("pull", f"[{','.join(call.decode() for call in calls)}]")
-        return [Page(*row) for row in rows]
+    async def _peek_alone(self, call: bytes) -> Glance:
+        return (await self._peek_group([call]))[0]
+
+    async def _peek_group(self, calls: list[bytes]) -> list[Glance]:
+        rows = await self._pool.fetch("peek", f"[{b','.join(calls).decode()}]")
+        return [Glance(*row) for row in rows]
 
 
 async def cursor_key(pool: Pool) -> bytes:
