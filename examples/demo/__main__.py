@@ -54,7 +54,7 @@ def run(repository: Path, wanted: int) -> int:
     with Screen() as screen:
         screen.stage(f"reading the history of {repository.resolve().name}")
         parts = choose(read_history(repository), wanted, screen)
-        screen.stage("starting a server with a PostgreSQL of its own")
+        screen.stage("starting a server and its PostgreSQL")
         with Server() as server, httpx.Client(timeout=60.0) as http:
             users = list(dict.fromkeys(part.user for part in parts))
             open_space(server.url, users[0], users, server.token, http)
@@ -116,7 +116,7 @@ def replay(devices: Sequence[Device], screen: Screen) -> float:
 
 
 def _describe(wave: Wave, number: int) -> str:
-    return f"wave {wave.number} of {number}: {wave.commits} commits offline, then {sum(wave.online)} devices online"
+    return f"wave {wave.number} of {number}: {wave.commits} commits offline, {sum(wave.online)} devices come online"
 
 
 def report(screen: Screen, devices: Sequence[Device], seconds: float) -> None:

@@ -17,7 +17,7 @@ from examples.demo.devices import Device
 from examples.demo.proof import Holding
 
 MOST_ROWS = 16
-LONGEST_USER = 16
+LONGEST_USER = 18
 
 
 class Screen:
@@ -28,7 +28,7 @@ class Screen:
         if not self._console.is_terminal:
             self._console.width = 100
         self._started = time.monotonic()
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
         self._bar = Progress(*columns, console=self._console, transient=True)
         self._task = self._bar.add_task("starting", total=None)
 
@@ -40,7 +40,8 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def stage(self, text: str) -> None:
         """What is going on now."""
@@ -72,7 +73,7 @@ class Screen:
     def proof(self, devices: Sequence[Device], holdings: Sequence[Holding], server: Sequence[Holding]) -> None:
         """Who holds what, by digest; of many devices that agree, a few."""
         table = Table(title="the proof", box=box.SIMPLE, title_justify="left")
-        for name in ("who", "user", "records", "deleted", "sha256 of the records"):
+        for name in ("who", "user", "records", "deleted", "sha256"):
             table.add_column(name, justify="right" if name in ("records", "deleted") else "left", no_wrap=True)
         hidden = 0
         for device, holding in zip(devices, holdings, strict=True):
