@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 
 from syncd import __version__
@@ -18,11 +20,29 @@ from syncd.store.log import Log, cursor_key
 from syncd.store.migrate import MigrationError, pending
 from syncd.store.pool import Pool
 
+Application = Any  # an ASGI application
+
 log = structlog.get_logger("syncd")
 
 
-def build(settings: Settings) -> HttpApplication:
-    """The application for these settings. `database_url` and a key for tokens must be given."""
+def build(settings: Settings) -> Application:
+    """The ASGI application for these settings. `database_url` and a key for tokens must be given."""
+    application = _http(settings)
+    if not settings.allowed_origins:
+        return application
+    from starlette.middleware.cors import CORSMiddleware
+
+    return CORSMiddleware(
+        application,
+        allow_origins=settings.allowed_origins,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Content-Encoding", "X-Client-Id", "X-Sync-Protocol"],
+        expose_headers=["Retry-After"],
+        max_age=600,
+    )
+
+
+def _http(settings: Settings) -> HttpApplication:
     if settings.database_url is None:
         raise ValueError("database_url is needed")
     pool = Pool(

@@ -165,6 +165,13 @@ class _Registers:
             self.write(name, value, stamp, f"{self.pointer}/data/{name}")
         return timed
 
+    def write_birth(self) -> None:
+        """What an insert says besides its fields: the record is there. So it brings back what was deleted before it,
+        whichever of the two arrives first."""
+        if "deletedAt" not in self.log:
+            stamp = Stamp(format_instant(self.high), self.high)
+            self.write("deletedAt", Raw(b"null"), stamp, self.pointer)
+
     def write_deletion(self, deleted_at: str | None, stamps: Stamps) -> None:
         if "deletedAt" in self.log:
             return
@@ -197,6 +204,8 @@ def prepare(
         timed = timed or change.deletedAt is not None
     if not registers.log:
         raise _invalid(pointer, "a change needs at least one field", "empty_change")
+    if change.op == "insert":
+        registers.write_birth()
     actor = _actor(change.actor, pointer, limits.max_depth)
     change_id = change.changeId
     if change_id is None and timed:

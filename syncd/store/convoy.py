@@ -7,10 +7,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from syncd.core.errors import DatabaseUnavailable, SyncdError
+from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
 
 C = TypeVar("C")
 R = TypeVar("R")
+
+# At some thousands a second these would wait for a second; whoever comes then is better told so.
+MOST_WAITING = 8192
 
 
 class Convoy(Generic[C, R]):
@@ -33,7 +36,9 @@ class Convoy(Generic[C, R]):
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def join(self, call: C) -> R:
-        """The answer to `call`. A caller that goes away does not take its group with it."""
+        """The answer to `call`. A caller that goes away leaves its group alone. Raises Busy when too many wait."""
+        if len(self._waiting) >= MOST_WAITING:
+            raise Busy
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, answer))
         if self._free:

@@ -48,7 +48,7 @@ def test_low_and_high_are_the_least_and_greatest_stamp() -> None:
 
 def test_log_and_state_hold_the_same_registers_and_the_state_their_writer() -> None:
     change = prepared(op="insert", data={"a": 1, "b": [2]}, fields=fields(c=NOW))
-    assert set(change.f) == set(change.g) == {"a", "b", "c"}
+    assert set(change.f) == set(change.g) == {"a", "b", "c", "deletedAt"}
     for name, register in change.g.items():
         assert (register.value, register.at, register.clientId) == (change.f[name].value, change.f[name].at, "phone")
 
@@ -135,3 +135,10 @@ def test_a_delete_without_an_instant_comes_after_all_that_the_push_dates() -> No
     assert tombstone.at > edit.f["a"].at
     assert tombstone.sent is None
     assert msgspec.json.decode(tombstone.value) == tombstone.at
+
+
+def test_an_insert_says_that_the_record_is_there_at_its_greatest_stamp() -> None:
+    change = prepared(op="insert", data={"a": 1, "createdAt": "2020-01-01T00:00:00Z"}, fields=fields(c=NOW))
+    assert bytes(change.f["deletedAt"].value) == b"null"
+    assert change.f["deletedAt"].at == max(register.at for register in change.f.values())
+    assert "deletedAt" not in prepared(op="update", fields=fields(c=NOW)).f
