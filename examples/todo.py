@@ -1,4 +1,4 @@
-"""Two devices, both offline, one conflict: `python examples/todo.py` (SYNCD_URL and SYNCD_TOKEN name another server)."""
+"""Two devices, offline, one conflict: `python examples/todo.py` (SYNCD_URL and SYNCD_TOKEN name another server)."""
 
 import os
 import sys
