@@ -1,0 +1,152 @@
+"""G9: a wrong clock can neither win for ever nor lose its owner's writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.wire import Device, Json, ahead, at, edit, unique, values
+
+Make = Callable[..., Device]
+FAR = "9999-12-31T23:59:59.99999"
+
+
+def register(device: Device, record: str = "r", field: str = "x") -> Any:
+    return next(c for c in device.drain()[0] if c["id"] == record)["fields"][field]
+
+
+def seconds_from_now(instant: str) -> float:
+    return (datetime.fromisoformat(instant) - datetime.now(UTC)).total_seconds()
+
+
+def test_a_clock_in_the_year_9999_does_not_win_for_ever(device: Make) -> None:
+    user = unique("clock")
+    wrong, right = device(user, "zzz"), device(user, "aaa")
+    result = wrong.push(edit("r", f"{FAR}9Z", x="from the future"))["results"][0]
+    assert result["status"] == "applied"
+    assert abs(seconds_from_now(result["at"]["x"])) < 30
+    assert register(right)["at"] == result["at"]["x"]
+    assert right.push(edit("r", ahead(0.5), x="now"))["results"][0]["status"] == "applied"
+    assert register(wrong)["value"] == "now"
+
+
+def test_its_owner_loses_no_write_and_the_order_is_kept(device: Make) -> None:
+    writer = device(unique("clock"))
+    for turn in range(4):
+        writer.push(*(edit("r", f"{FAR}{turn * 2 + i}Z", x=turn * 2 + i) for i in range(2)))
+        assert register(writer)["value"] == turn * 2 + 1
+    results = writer.push(edit("r", f"{FAR}9Z", x="late"), edit("r", f"{FAR}8Z", x="early"))["results"]
+    assert [r["status"] for r in results] == ["applied", "superseded"]
+    assert register(writer)["value"] == "late"
+
+
+def test_the_order_is_kept_between_what_is_lowered_and_what_is_not(device: Make) -> None:
+    writer = device(unique("clock"))
+    results = writer.push(edit("r", ahead(50), x="kept"), edit("r", ahead(80), x="lowered"))["results"]
+    assert [("at" in r, r["status"]) for r in results] == [(False, "applied"), (True, "applied")]
+    assert register(writer)["value"] == "lowered"
+    writer.push(edit("r", ahead(81), x="lowered again"))
+    assert register(writer)["value"] == "lowered again"
+
+
+def test_a_minute_ahead_is_believed_and_more_is_lowered(device: Make) -> None:
+    writer = device(unique("clock"))
+    believed = ahead(45)
+    assert "at" not in writer.push(edit("r", believed, x=1))["results"][0]
+    assert register(writer)["at"] == believed
+    for wrong in (ahead(75), ahead(3600), ahead(86400 * 400)):
+        result = writer.push(edit("r", wrong, x=2, y=3))["results"][0]
+        assert set(result["at"]) == {"x", "y"}
+        assert register(writer) == {"value": 2, "at": result["at"]["x"], "sent": wrong, "clientId": "c1"}
+
+
+def test_an_hour_behind_only_loses_to_what_was_later(device: Make) -> None:
+    user = unique("clock")
+    slow, right = device(user, "slow"), device(user, "right")
+    right.write(edit("r", ahead(0), x="right", y="right"))
+    result = slow.push(edit("r", ahead(-3600), x="slow", z="slow"))
+    assert result["results"][0]["status"] == "applied"
+    assert [c["field"] for c in result["conflicts"]] == ["x"]
+    assert values(right.drain()[0]) == {"r": {"x": "right", "y": "right", "z": "slow"}}
+
+
+def test_a_lowered_change_is_recognised_when_it_is_sent_again(device: Make) -> None:
+    writer = device(unique("clock"))
+    changes = [
+        edit("r", f"{FAR}1Z", x=1),
+        edit("s", f"{FAR}1Z", x=1, change_id=None),
+        edit("t", at(1), x=1),
+        {"table": "t", "id": "u", "op": "delete", "changeId": "d"},
+    ]
+    first = writer.push(*changes)["results"]
+    assert [r["status"] for r in first] == ["applied"] * 4
+    before = writer.drain(history=1)[0]
+    again = writer.push(*changes)["results"]
+    assert [(r["status"], r["seq"]) for r in again] == [("duplicate", r["seq"]) for r in first]
+    mixed = writer.push(edit("v", f"{FAR}1Z", x=1), *changes)["results"]
+    assert [r["status"] for r in mixed] == ["applied"] + ["duplicate"] * 4
+    assert writer.drain(history=1)[0][:-1] == before
+
+
+def test_a_change_of_the_future_in_a_refused_space_holds_nobody_up(device: Make) -> None:
+    writer = device(unique("clock"))
+    results = writer.push({**edit("r", f"{FAR}1Z", x=1), "spaceId": "nobody-s"}, edit("r", at(1), x=1))["results"]
+    assert [r["status"] for r in results] == ["rejected", "applied"]
+    assert writer.push({**edit("r", f"{FAR}1Z", x=1), "spaceId": "nobody-s"})["results"][0]["code"] == "space_not_found"
+
+
+def test_a_delete_without_an_instant_is_at_the_time_of_receipt(device: Make) -> None:
+    writer = device(unique("clock"))
+    writer.write(edit("r", at(1), x=1), edit("s", ahead(40), deletedAt=None))
+    for record in ("r", "s"):
+        result = writer.push({"table": "t", "id": record, "op": "delete", "changeId": f"d{record}"})["results"][0]
+        assert result["status"] == "applied"
+        assert abs(seconds_from_now(result["at"]["deletedAt"])) < 60
+    assert writer.drain()[0] == []
+    deletes = [c for c in writer.drain(history=1)[0] if c["op"] == "delete"]
+    assert [c["deletedAt"] for c in deletes] == [c["fields"]["deletedAt"]["value"] for c in deletes]
+    assert writer.push({"table": "t", "id": "r", "op": "delete"})["results"][0]["status"] == "applied"
+
+
+def test_a_delete_whose_tombstone_lost_reads_as_an_edit(device: Make) -> None:
+    user = unique("clock")
+    one, two = device(user, "c1"), device(user, "c2")
+    one.write(edit("r", at(10), deletedAt=None))
+    late: Json = {
+        "table": "t",
+        "id": "r",
+        "op": "delete",
+        "changeId": "d",
+        "deletedAt": at(5),
+        "fields": {"by": {"value": "c2", "at": at(6)}},
+    }
+    result = two.push(late)
+    assert result["results"][0]["status"] == "applied"
+    assert [c["field"] for c in result["conflicts"]] == ["deletedAt"]
+    last = one.drain(history=1)[0][-1]
+    assert (last["op"], set(last["fields"]), "deletedAt" in last) == ("update", {"by"}, False)
+
+
+def test_what_lost_on_arrival_is_not_sent_to_anybody(device: Make) -> None:
+    user = unique("clock")
+    one, two = device(user, "c1"), device(user, "c2")
+    one.write(edit("r", at(10), x="new"))
+    _, cursor = one.drain()
+    answer = two.push(edit("r", at(5), x="old"))
+    assert answer["results"][0]["status"] == "superseded"
+    assert answer["conflicts"] == [
+        {
+            "table": "t",
+            "id": "r",
+            "field": "x",
+            "clientValue": "old",
+            "clientTimestamp": at(5),
+            "serverValue": "new",
+            "serverTimestamp": at(10),
+        }
+    ]
+    assert one.drain(cursor)[0] == []
+    assert [c["seq"] for c in one.drain(history=1)[0]] == [1]
+    one.write(edit("r", at(11), x="newest"))
+    assert [c["seq"] for c in one.drain(cursor)[0]] == [3]
