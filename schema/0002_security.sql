@@ -24,32 +24,32 @@ CREATE POLICY acting_adds ON syncd.sync_names FOR INSERT TO PUBLIC
 
 -- Memberships: everyone their own; the UPDATE policy exists for FOR SHARE and lets no update pass.
 CREATE POLICY own_rows ON syncd.sync_memberships FOR SELECT TO PUBLIC
-    USING (user_no = (SELECT syncd.sync_user()));
+    USING (user_no = syncd.sync_user());
 CREATE POLICY own_locks ON syncd.sync_memberships FOR UPDATE TO PUBLIC
-    USING (user_no = (SELECT syncd.sync_user())) WITH CHECK (false);
+    USING (user_no = syncd.sync_user()) WITH CHECK (false);
 
 CREATE POLICY members_read ON syncd.sync_spaces FOR SELECT TO PUBLIC
-    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = (SELECT syncd.sync_user())));
+    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user()));
 
 CREATE POLICY members_read ON syncd.sync_feeds FOR SELECT TO PUBLIC
-    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = (SELECT syncd.sync_user())));
+    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user()));
 CREATE POLICY writers_add ON syncd.sync_feeds FOR INSERT TO PUBLIC
-    WITH CHECK (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = (SELECT syncd.sync_user()) AND m.role <> 'reader'));
+    WITH CHECK (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user() AND m.role <> 'reader'));
 CREATE POLICY writers_move ON syncd.sync_feeds FOR UPDATE TO PUBLIC
-    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = (SELECT syncd.sync_user()) AND m.role <> 'reader'));
+    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user() AND m.role <> 'reader'));
 
 CREATE POLICY members_read ON syncd.sync_changes FOR SELECT TO PUBLIC
-    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = (SELECT syncd.sync_user())));
+    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user()));
 CREATE POLICY writers_append ON syncd.sync_changes FOR INSERT TO PUBLIC
-    WITH CHECK (user_no = (SELECT syncd.sync_user())
-                AND space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = (SELECT syncd.sync_user()) AND m.role <> 'reader'));
+    WITH CHECK (user_no = syncd.sync_user()
+                AND space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user() AND m.role <> 'reader'));
 
 CREATE POLICY members_read ON syncd.sync_records FOR SELECT TO PUBLIC
-    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = (SELECT syncd.sync_user())));
+    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user()));
 CREATE POLICY writers_add ON syncd.sync_records FOR INSERT TO PUBLIC
-    WITH CHECK (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = (SELECT syncd.sync_user()) AND m.role <> 'reader'));
+    WITH CHECK (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user() AND m.role <> 'reader'));
 CREATE POLICY writers_merge ON syncd.sync_records FOR UPDATE TO PUBLIC
-    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = (SELECT syncd.sync_user()) AND m.role <> 'reader'));
+    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user() AND m.role <> 'reader'));
 
 -- The owner is bound by FORCE too. Its definer functions keep names, spaces and memberships, so
 -- there it has a policy of its own; of the log it sees what the acting user wrote, nothing else:
@@ -59,7 +59,7 @@ CREATE POLICY owner_keeps ON syncd.sync_spaces TO CURRENT_USER USING (true) WITH
 CREATE POLICY owner_keeps ON syncd.sync_memberships TO CURRENT_USER USING (true) WITH CHECK (true);
 CREATE POLICY owner_keeps ON syncd.sync_adoptions TO CURRENT_USER USING (true) WITH CHECK (true);
 CREATE POLICY own_receipts ON syncd.sync_changes FOR SELECT TO CURRENT_USER
-    USING (user_no = (SELECT syncd.sync_user()));
+    USING (user_no = syncd.sync_user());
 
 GRANT USAGE ON SCHEMA syncd TO syncd_runtime;
 GRANT SELECT ON syncd.sync_server TO syncd_runtime;
@@ -160,7 +160,7 @@ BEGIN
     -- one probe an id, whatever the planner believes of the table: = ANY can become a filter
     FROM unnest(p_change_ids) AS i (change_id) CROSS JOIN LATERAL (
         SELECT * FROM syncd.sync_changes h
-        WHERE h.user_no = (SELECT syncd.sync_user()) AND h.client_no = p_client_no AND h.change_id = i.change_id
+        WHERE h.user_no = syncd.sync_user() AND h.client_no = p_client_no AND h.change_id = i.change_id
         OFFSET 0) c;
 END $$;
 
