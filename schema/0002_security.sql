@@ -33,10 +33,6 @@ CREATE POLICY members_read ON syncd.sync_spaces FOR SELECT TO PUBLIC
 
 CREATE POLICY members_read ON syncd.sync_feeds FOR SELECT TO PUBLIC
     USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user()));
-CREATE POLICY writers_add ON syncd.sync_feeds FOR INSERT TO PUBLIC
-    WITH CHECK (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user() AND m.role <> 'reader'));
-CREATE POLICY writers_move ON syncd.sync_feeds FOR UPDATE TO PUBLIC
-    USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user() AND m.role <> 'reader'));
 
 CREATE POLICY members_read ON syncd.sync_changes FOR SELECT TO PUBLIC
     USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user()));
@@ -51,12 +47,13 @@ CREATE POLICY writers_add ON syncd.sync_records FOR INSERT TO PUBLIC
 CREATE POLICY writers_merge ON syncd.sync_records FOR UPDATE TO PUBLIC
     USING (space_no IN (SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = syncd.sync_user() AND m.role <> 'reader'));
 
--- The owner is bound by FORCE too. Its definer functions keep names, spaces and memberships, so
+-- The owner is bound by FORCE too. Its definer functions keep names, spaces, memberships and heads, so
 -- there it has a policy of its own; of the log it sees what the acting user wrote, nothing else:
 -- a device's idempotency key must be found also where the device may no longer read.
 CREATE POLICY owner_keeps ON syncd.sync_names TO CURRENT_USER USING (true) WITH CHECK (true);
 CREATE POLICY owner_keeps ON syncd.sync_spaces TO CURRENT_USER USING (true) WITH CHECK (true);
 CREATE POLICY owner_keeps ON syncd.sync_memberships TO CURRENT_USER USING (true) WITH CHECK (true);
+CREATE POLICY owner_keeps ON syncd.sync_feeds TO CURRENT_USER USING (true) WITH CHECK (true);
 CREATE POLICY owner_keeps ON syncd.sync_adoptions TO CURRENT_USER USING (true) WITH CHECK (true);
 CREATE POLICY own_receipts ON syncd.sync_changes FOR SELECT TO CURRENT_USER
     USING (user_no = syncd.sync_user());
@@ -66,7 +63,7 @@ GRANT SELECT ON syncd.sync_server TO syncd_runtime;
 GRANT SELECT, INSERT ON syncd.sync_names TO syncd_runtime;
 GRANT SELECT ON syncd.sync_spaces TO syncd_runtime;
 GRANT SELECT, UPDATE (joined_at) ON syncd.sync_memberships TO syncd_runtime;
-GRANT SELECT, INSERT, UPDATE ON syncd.sync_feeds TO syncd_runtime;
+GRANT SELECT ON syncd.sync_feeds TO syncd_runtime;
 GRANT SELECT, INSERT ON syncd.sync_changes TO syncd_runtime;
 GRANT SELECT, INSERT, UPDATE ON syncd.sync_records TO syncd_runtime;
 
@@ -105,12 +102,38 @@ BEGIN
     RETURN v_no;
 END $$;
 
--- What a push of one plain change needs to know, in one call: acts as the user, finds the numbers of names,
--- and holds the user's membership in the space until the end of the transaction. A part that is not there is null.
+-- Takes p_count seqs of a feed for the acting user, who must be a writer in its space, and holds the feed until the end
+-- of the transaction; a negative count gives back what was taken. base: the head before; written_at: never falls.
+CREATE FUNCTION syncd.sync_advance(p_space integer, p_app integer, p_count integer, OUT base bigint, OUT written_at timestamptz)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_boot timestamptz := pg_postmaster_start_time();
+BEGIN
+    IF NOT EXISTS (SELECT FROM syncd.sync_memberships m
+                   WHERE m.user_no = syncd.sync_user() AND m.space_no = p_space AND m.role <> 'reader') THEN
+        RAISE EXCEPTION 'not a writer' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    INSERT INTO syncd.sync_feeds AS h (space_no, app_no, head, written_at, boots, bases)
+    VALUES (p_space, p_app, p_count, clock_timestamp(), ARRAY[v_boot], ARRAY[0])
+    ON CONFLICT (space_no, app_no) DO UPDATE SET
+        head = h.head + p_count, written_at = greatest(clock_timestamp(), h.written_at),
+        boots = CASE WHEN h.boots[cardinality(h.boots)] = v_boot THEN h.boots
+                     ELSE (h.boots || v_boot)[greatest(1, cardinality(h.boots) - 14):] END,
+        bases = CASE WHEN h.boots[cardinality(h.boots)] = v_boot THEN h.bases
+                     ELSE (h.bases || h.head)[greatest(1, cardinality(h.bases) - 14):] END
+    RETURNING h.head - p_count, h.written_at INTO base, written_at;
+END $$;
+
+-- The start of a push of one plain change, in one call: acts as the user, finds the numbers of names, holds the
+-- membership and, where the user is a writer and the feed was written since the database started, takes a seq.
+-- A part that is not there is null; base is null when no seq was taken.
 CREATE FUNCTION syncd.sync_enter(p_user text, p_client text, p_app text, p_table text, p_space text,
                                  OUT user_no integer, OUT client_no integer, OUT app_no integer, OUT table_no integer,
-                                 OUT space_no integer, OUT role text)
+                                 OUT space_no integer, OUT base bigint, OUT written_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$
+DECLARE
+    v_role text;
+    v_boot timestamptz := pg_catalog.pg_postmaster_start_time();
 BEGIN
     SELECT pg_catalog.max(n.name_no) FILTER (WHERE n.name OPERATOR(pg_catalog.=) p_user),
            pg_catalog.max(n.name_no) FILTER (WHERE n.name OPERATOR(pg_catalog.=) p_client),
@@ -119,11 +142,18 @@ BEGIN
     INTO user_no, client_no, app_no, table_no
     FROM syncd.sync_names n WHERE n.name OPERATOR(pg_catalog.=) ANY (ARRAY[p_user, p_client, p_app, p_table]);
     PERFORM pg_catalog.set_config('syncd.user_no', coalesce(user_no, 0)::pg_catalog.text, true);
-    SELECT m.space_no, m.role INTO space_no, role
+    SELECT m.space_no, m.role INTO space_no, v_role
     FROM syncd.sync_memberships m
     WHERE m.user_no OPERATOR(pg_catalog.=) sync_enter.user_no AND m.space_no OPERATOR(pg_catalog.=) (
         SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id OPERATOR(pg_catalog.=) p_space)
     FOR SHARE OF m;
+    IF v_role OPERATOR(pg_catalog.<>) 'reader' AND client_no IS NOT NULL AND table_no IS NOT NULL THEN
+        UPDATE syncd.sync_feeds h
+        SET head = h.head OPERATOR(pg_catalog.+) 1, written_at = greatest(pg_catalog.clock_timestamp(), h.written_at)
+        WHERE h.space_no OPERATOR(pg_catalog.=) sync_enter.space_no AND h.app_no OPERATOR(pg_catalog.=) sync_enter.app_no
+          AND h.boots[pg_catalog.cardinality(h.boots)] OPERATOR(pg_catalog.=) v_boot
+        RETURNING h.head OPERATOR(pg_catalog.-) 1, h.written_at INTO base, written_at;
+    END IF;
 END $$;
 
 -- The acting user's personal space, made on first use.

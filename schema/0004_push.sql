@@ -155,10 +155,9 @@ DECLARE
     v_whys    text[] := '{}';
     v_bases   bigint[] := '{}';
     v_ends    bigint[] := '{}';
+    v_taken   bigint[];
     v_marks   text[];
     v_woken   bigint[] := '{}';
-    v_boot    timestamptz := pg_postmaster_start_time();
-    v_now     timestamptz;
     v_at      timestamptz;
     v_count   integer;
     v_no      integer;
@@ -197,17 +196,7 @@ BEGIN
             IF v_many THEN
                 v_count := cardinality(array_positions(v_of, k));
             END IF;
-            v_now := clock_timestamp();
-            UPDATE syncd.sync_feeds h SET head = h.head + v_count, written_at = greatest(clock_timestamp(), h.written_at),
-                boots = CASE WHEN h.boots[cardinality(h.boots)] = v_boot THEN h.boots ELSE (h.boots || v_boot)[greatest(1, cardinality(h.boots) - 14):] END,
-                bases = CASE WHEN h.boots[cardinality(h.boots)] = v_boot THEN h.bases ELSE (h.bases || h.head)[greatest(1, cardinality(h.bases) - 14):] END
-            WHERE h.space_no = v_no AND h.app_no = v_app RETURNING h.head - v_count, h.written_at INTO v_base, v_at;
-            IF NOT FOUND THEN
-                INSERT INTO syncd.sync_feeds AS h (space_no, app_no, head, written_at, boots, bases)
-                VALUES (v_no, v_app, v_count, v_now, ARRAY[v_boot], ARRAY[0])
-                ON CONFLICT (space_no, app_no) DO UPDATE SET head = h.head + v_count, written_at = greatest(clock_timestamp(), h.written_at)
-                RETURNING h.head - v_count, h.written_at INTO v_base, v_at;
-            END IF;
+            SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(v_no, v_app, v_count) a;
         END IF;
         v_spaces := v_spaces || v_no;
         v_bases := v_bases || v_base;
@@ -231,6 +220,7 @@ BEGIN
     IF v_many OR v_repeats > 0 OR v_whys[1] <> 'a' THEN
         v_marks := coalesce(v_marks, array_fill(NULL::text, ARRAY[v_n]));
         v.seqs := coalesce(v.seqs, array_fill(0::bigint, ARRAY[v_n]));
+        v_taken := v_ends;
         v_ends := v_bases;
         FOR k IN 1 .. v_n LOOP
             v_no := CASE WHEN v_many THEN v_of[k] ELSE 1 END;
@@ -245,7 +235,9 @@ BEGIN
         END LOOP;
         IF v_repeats > 0 THEN
             FOR k IN 1 .. cardinality(v_spaces) LOOP
-                UPDATE syncd.sync_feeds h SET head = v_ends[k] WHERE h.space_no = v_spaces[k] AND h.app_no = v_app AND h.head <> v_ends[k];
+                IF v_ends[k] < v_taken[k] THEN
+                    PERFORM syncd.sync_advance(v_spaces[k], v_app, (v_ends[k] - v_taken[k])::integer);
+                END IF;
             END LOOP;
         END IF;
         IF p_head ? 'atomic' AND array_to_string(v_marks, '') ~ '[unr]' THEN
@@ -303,9 +295,6 @@ CREATE FUNCTION syncd.sync_push_plain(p_head jsonb, p_body json) RETURNS syncd.s
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v           syncd.sync_receipt;
-    v_boot      timestamptz := pg_postmaster_start_time();
-    v_base      bigint;
-    v_at        timestamptz;
     v_registers jsonb;
     v_fields    json;
     v_lost      json;
@@ -324,14 +313,10 @@ BEGIN
                                           p_head -> 'tables' ->> 0, p_head -> 'spaces' ->> 0);
     SELECT * INTO x FROM json_to_record(p_body -> 0) AS y (r text, o smallint, c text, e uuid, f json, g jsonb,
                                                            lo bigint, hi bigint, v integer, a text, n text);
-    IF k.client_no IS NULL OR k.app_no IS NULL OR k.table_no IS NULL OR k.role IS NULL OR k.role = 'reader'
-       OR x.hi > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint THEN
+    IF k.base IS NULL THEN
         RETURN NULL;
-    END IF;
-    UPDATE syncd.sync_feeds q SET head = q.head + 1, written_at = greatest(clock_timestamp(), q.written_at)
-    WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.boots[cardinality(q.boots)] = v_boot
-    RETURNING q.head - 1, q.written_at INTO v_base, v_at;
-    IF v_base IS NULL THEN
+    ELSIF x.hi > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint THEN
+        PERFORM syncd.sync_advance(k.space_no, k.app_no, -1);
         RETURN NULL;
     END IF;
 
@@ -363,17 +348,17 @@ BEGIN
     END IF;
 
     IF v_deleted THEN
-        v_woken := ARRAY[v_base + 1];
+        v_woken := ARRAY[k.base + 1];
         v_fields := syncd.sync_whole(v_registers, v_fields);
     END IF;
 
     INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                     client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
-    VALUES (v_base + 1, v_base + 1, v_prev, v_at, x.e, k.space_no, k.app_no, k.table_no, k.user_no,
+    VALUES (k.base + 1, k.base + 1, v_prev, k.written_at, x.e, k.space_no, k.app_no, k.table_no, k.user_no,
             k.client_no, x.v, x.o, x.r, x.c, x.n, x.a::json, v_fields, v_lost)
     ON CONFLICT (user_no, client_no, change_id) WHERE change_id IS NOT NULL DO NOTHING;
     IF NOT FOUND THEN  -- pushed before
-        UPDATE syncd.sync_feeds q SET head = v_base WHERE q.space_no = k.space_no AND q.app_no = k.app_no;
+        PERFORM syncd.sync_advance(k.space_no, k.app_no, -1);
         RETURN NULL;
     END IF;
     -- Under the feed's lock nobody else can have made the record: an insert of its own is checked by one policy, not three.
@@ -381,21 +366,21 @@ BEGIN
     IF v_prev IS NULL THEN
         INSERT INTO syncd.sync_records (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
                                         deleted, record_id, registers)
-        VALUES (v_base + 1, x.hi, x.e, k.space_no, k.app_no, k.table_no, k.client_no, x.v, v_deleted, x.r, v_registers);
+        VALUES (k.base + 1, x.hi, x.e, k.space_no, k.app_no, k.table_no, k.client_no, x.v, v_deleted, x.r, v_registers);
     ELSE
         UPDATE syncd.sync_records q
-        SET seq = v_base + 1, latest = greatest(v_latest, x.hi), event_id = x.e, client_no = k.client_no,
+        SET seq = k.base + 1, latest = greatest(v_latest, x.hi), event_id = x.e, client_no = k.client_no,
             schema_version = x.v, deleted = v_deleted, registers = v_registers
         WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.table_no = k.table_no AND q.record_id = x.r
           AND q.seq = v_prev;  -- so that the other index finds one row as well
     END IF;
 
-    v.seqs := ARRAY[v_base + 1];
+    v.seqs := ARRAY[k.base + 1];
     IF v_conflicts IS NOT NULL THEN
         v.detail := jsonb_build_object('conflicts', jsonb_build_array(jsonb_build_array(1, v_conflicts)));
     END IF;
     IF p_head ? 'since' THEN
-        v.page := syncd.sync_pull_acting(k.user_no, p_head ->> 'app', p_head -> 'since', p_head -> 'how', ARRAY[k.space_no], ARRAY[v_base], v_woken);
+        v.page := syncd.sync_pull_acting(k.user_no, p_head ->> 'app', p_head -> 'since', p_head -> 'how', ARRAY[k.space_no], ARRAY[k.base], v_woken);
     END IF;
     RETURN v;
 END $$;
