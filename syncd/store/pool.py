@@ -46,6 +46,7 @@ GONE = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,  # the connection ended in the middle of an answer
 )
 
 
