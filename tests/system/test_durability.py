@@ -1,0 +1,150 @@
+"""G1, G2: what was acknowledged is there after any kill, and no push is ever there by half.
+
+Writers and readers go on while processes are killed, frozen and restarted under them; see tests/ledger.py for what
+is compared afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.harness import Server
+from tests.ledger import Load, check
+
+
+def children(server: Server) -> list[psutil.Process]:
+    """The processes that the supervisor started."""
+    assert server.process is not None
+    return psutil.Process(server.process.pid).children()
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    return [process for process in children(server) if process.name() != "postgres"]
+
+
+def postmaster(server: Server) -> psutil.Process:
+    return next(process for process in children(server) if process.name() == "postgres")
+
+
+def backends(server: Server) -> list[psutil.Process]:
+    """The database processes that work for the server."""
+    return [process for process in postmaster(server).children() if "syncd_runtime" in " ".join(process.cmdline())]
+
+
+async def kill_a_worker(server: Server) -> None:
+    random.choice(workers(server)).kill()
+
+
+async def kill_all_workers(server: Server) -> None:
+    for process in workers(server):
+        process.kill()
+
+
+async def kill_a_backend(server: Server) -> None:
+    random.choice(backends(server)).kill()
+
+
+async def kill_the_postmaster(server: Server) -> None:
+    postmaster(server).kill()
+
+
+async def kill_everything_of_the_database(server: Server) -> None:
+    master = postmaster(server)
+    for process in [master, *master.children()]:
+        process.kill()
+
+
+async def kill_the_supervisor(server: Server) -> None:
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.start)
+
+
+async def freeze(process: psutil.Process, seconds: float) -> None:
+    process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    process.send_signal(signal.SIGCONT)
+
+
+async def freeze_a_worker(server: Server) -> None:
+    await freeze(random.choice(workers(server)), 2)
+
+
+async def freeze_the_postmaster(server: Server) -> None:
+    await freeze(postmaster(server), 2)
+
+
+async def freeze_a_backend(server: Server) -> None:
+    await freeze(random.choice(backends(server)), 1)
+
+
+FAULTS: list[Callable[[Server], object]] = [
+    kill_a_worker,
+    kill_all_workers,
+    kill_a_backend,
+    kill_the_postmaster,
+    kill_everything_of_the_database,
+    kill_the_supervisor,
+    freeze_a_worker,
+    freeze_the_postmaster,
+    freeze_a_backend,
+]
+
+
+@pytest.fixture
+async def load(folder: Path) -> AsyncIterator[Load]:
+    """A server with two workers, under load."""
+    seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+    print(f"seed {seed}")
+    random.seed(seed)
+    with Server(folder / "data", workers=2) as server:
+        running = Load(server, seed)
+        await running.start()
+        await running.progress()
+        yield running
+        await running.close()
+
+
+async def inject(load: Load, fault: Callable[[Server], object]) -> None:
+    """One fault at a moment of its own, and then writing goes on."""
+    await asyncio.sleep(random.random() * 0.2)
+    try:
+        await fault(load.server)  # type: ignore[misc]
+    except (IndexError, StopIteration, RuntimeError, psutil.NoSuchProcess):
+        # What was to be hit is being started again.
+        await asyncio.sleep(0.2)
+    await load.progress()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+async def test_nothing_acknowledged_is_lost_and_nothing_is_split_by(
+    load: Load, fault: Callable[[Server], object]
+) -> None:
+    for _ in range(2):
+        await inject(load, fault)
+    await load.stop()
+    await check(load)
+
+
+async def test_a_random_series_of_faults(load: Load) -> None:
+    for fault in random.sample(FAULTS, 6):
+        await inject(load, fault)
+    await load.stop()
+    await check(load)
+
+
+@pytest.mark.soak
+async def test_faults_for_as_long_as_you_like(load: Load) -> None:
+    deadline = time.monotonic() + 60 * float(os.environ.get("SOAK_MINUTES", "1"))
+    while time.monotonic() < deadline:
+        await inject(load, random.choice(FAULTS))
+    await load.stop()
+    await check(load)
