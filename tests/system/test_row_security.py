@@ -1,0 +1,376 @@
+"""G10, twice: every operation by every kind of caller, over HTTP and by direct SQL as the role that serves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
+
+import asyncpg
+import pytest
+
+from tests.harness import Server
+from tests.wire import Device, edit, unique
+
+Make = Callable[..., Device]
+ROLES = ["owner", "writer", "reader", "former", "stranger", "nobody"]
+# Tables with row security, of which a transaction without a user sees nothing.
+TABLES = ["sync_names", "sync_spaces", "sync_memberships", "sync_feeds", "sync_changes", "sync_records"]
+
+
+class House(NamedTuple):
+    """A space with a canary in it, its callers by role, and a second space to be confused with."""
+
+    space: str
+    canary: str
+    callers: dict[str, Device]
+    other: str
+
+
+@pytest.fixture
+def house(device: Make) -> House:
+    """`former` was a member; `stranger` has a space of their own; `nobody` was never heard of."""
+    space, canary = unique("house"), unique("canary")
+    callers = {role: device(unique(role), role) for role in ROLES}
+    owner = callers["owner"]
+    owner.create(space)
+    for role in ("writer", "reader", "former"):
+        owner.member(space, callers[role].user, "writer" if role == "former" else role)
+    owner.write({**edit("r", secret=canary), "spaceId": space})
+    assert canary in callers["former"].ask().text
+    owner.remove(space, callers["former"].user)
+    other = callers["stranger"].create(unique("other"))
+    callers["stranger"].write({**edit("r", secret="other"), "spaceId": other})
+    return House(space, canary, callers, other)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_reads_a_space(house: House, role: str) -> None:
+    reader, inside = house.callers[role], role in ("owner", "writer", "reader")
+    for answer in (
+        reader.ask(),
+        reader.ask(history=1),
+        reader.ask(collection="t"),
+        reader.ask("1970-01-01T00:00:00Z"),
+        reader.send(pull=True),
+        reader.send(edit("mine", x=1), pull=True),
+    ):
+        assert answer.status_code == 200
+        assert (house.canary in answer.text) == inside
+        assert (house.space in answer.text) == inside
+    listed = {space["id"]: space["role"] for space in reader.request("GET", "/spaces").json()["spaces"]}
+    assert listed.get(house.space) == (role if inside else None)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_writes_in_a_space(house: House, role: str) -> None:
+    writer = house.callers[role]
+    ways = [{"spaceId": house.space}, {"data": {"spaceId": house.space}}]
+    changes = [{**edit(f"w{i}", by=role), **way} for i, way in enumerate(ways)]
+    changes.append(edit("w2", spaceId=house.space))
+    results = writer.push(*changes)["results"]
+    expected = {"owner": None, "writer": None, "reader": "not_a_writer"}.get(role, "space_not_found")
+    assert [r.get("code") for r in results] == [expected] * 3
+    atomic = writer.send(edit("mine", x=1), {**edit("w3", by=role), "spaceId": house.space}, atomic=True)
+    assert atomic.status_code == (200 if expected is None else 422)
+    log = [c for c in house.callers["owner"].drain(history=1)[0] if c["spaceId"] == house.space]
+    assert len(log) == (5 if expected is None else 1)
+    assert [c["seq"] for c in log] == list(range(1, len(log) + 1))
+    if expected is not None:
+        assert "mine" not in writer.ask(history=1).text
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_manages_a_space(house: House, role: str) -> None:
+    caller, space, member = house.callers[role], f"/spaces/{house.space}", house.callers["writer"].user
+    refusal = (403, "forbidden") if role in ("writer", "reader") else (404, "space_not_found")
+    reads = caller.request("GET", space), caller.request("GET", f"{space}/members")
+    inside = role in ("owner", "writer", "reader")
+    assert [a.status_code for a in reads] == [200 if inside else 404] * 2
+    changing: list[tuple[str, str, Any, int]] = [
+        ("PUT", f"{space}/members/{caller.user}-friend", {"role": "reader"}, 200),
+        ("PUT", f"{space}/members/{house.callers['reader'].user}", {"role": "owner"}, 200),
+        ("DELETE", f"{space}/members/{caller.user}-friend", None, 204),
+        ("DELETE", space, None, 204),
+    ]
+    if role != "writer":
+        changing.insert(2, ("DELETE", f"{space}/members/{member}", None, 204))
+    for method, path, body, status in changing:
+        answer = caller.request(method, path, **({} if body is None else {"json": body}))
+        if role == "owner":
+            assert answer.status_code == status, answer.text
+        else:
+            assert (answer.status_code, answer.json()["code"]) == refusal, (method, path)
+    if role != "owner":
+        members = {
+            m["userId"]: m["role"] for m in house.callers["owner"].request("GET", f"{space}/members").json()["members"]
+        }
+        assert members == {house.callers[r].user: r for r in ("owner", "writer", "reader")}
+
+
+@pytest.mark.parametrize("role", ["former", "stranger", "nobody"])
+def test_a_space_that_is_not_mine_is_answered_as_one_that_is_not_there(house: House, role: str) -> None:
+    caller = house.callers[role]
+    for method, below, body in (
+        ("GET", "", None),
+        ("DELETE", "", None),
+        ("GET", "/members", None),
+        ("PUT", "/members/x", {"role": "reader"}),
+        ("DELETE", "/members/x", None),
+    ):
+        answers = [
+            caller.request(method, f"/spaces/{space}{below}", **({"json": body} if body else {}))
+            for space in (house.space, "not-there")
+        ]
+        assert answers[0].status_code == answers[1].status_code == 404
+        assert answers[0].json() == answers[1].json()
+    there, not_there = (
+        caller.push({**edit("r", x=1), "spaceId": space})["results"][0] for space in (house.space, "not-there")
+    )
+    assert {k: v for k, v in there.items() if k != "changeId"} == {
+        k: v for k, v in not_there.items() if k != "changeId"
+    }
+
+
+def test_a_role_counts_from_the_very_next_request(house: House) -> None:
+    owner, former = house.callers["owner"], house.callers["former"]
+    for turn in range(3):
+        for role, code in (("reader", "not_a_writer"), ("writer", None), ("owner", None)):
+            owner.member(house.space, former.user, role)
+            assert house.canary in former.ask().text
+            assert former.push({**edit(f"{turn}{role}", x=1), "spaceId": house.space})["results"][0].get("code") == code
+        owner.remove(house.space, former.user)
+        assert house.canary not in former.ask().text
+        assert former.push({**edit("x", x=1), "spaceId": house.space})["results"][0]["code"] == "space_not_found"
+
+
+def test_anyone_may_leave_but_the_last_owner(house: House) -> None:
+    for role in ("writer", "reader"):
+        house.callers[role].remove(house.space, house.callers[role].user)
+    owner = house.callers["owner"]
+    for method, body in (("DELETE", None), ("PUT", {"role": "writer"})):
+        answer = owner.request(
+            method, f"/spaces/{house.space}/members/{owner.user}", **({"json": body} if body else {})
+        )
+        assert (answer.status_code, answer.json()["code"]) == (409, "last_owner")
+    owner.member(house.space, house.callers["writer"].user, "owner")
+    owner.remove(house.space, owner.user)
+    assert owner.request("GET", f"/spaces/{house.space}").status_code == 404
+
+
+def test_a_comma_or_a_bracket_in_an_id_opens_no_other_space(device: Make, house: House) -> None:
+    thief = device(unique("thief"))
+    for name in (
+        f"x,{house.space}",
+        f"{{{house.space}}}",
+        f"{house.space},",
+        f"'{house.space}'",
+        f"{house.space}%",
+        f"{house.space} ",
+    ):
+        thief.create(f"{name}")
+        thief.write({**edit("r", x=1), "spaceId": name})
+    thief.create(unique("%"))
+    assert house.canary not in thief.ask().text
+    assert thief.push({**edit("r", x=1), "spaceId": house.space})["results"][0]["code"] == "space_not_found"
+
+
+def test_a_personal_space_is_its_user_s_alone(device: Make) -> None:
+    alice, bob = device(unique("alice")), device(unique("bob"))
+    hers, his = f"_personal:{alice.user}", f"_personal:{bob.user}"
+    for _ in range(2):  # before it exists, and after
+        assert bob.push({**edit("r", x=1), "spaceId": hers})["results"][0]["code"] == "space_not_found"
+        assert bob.request("POST", "/spaces", json={"id": hers, "name": "x"}).status_code == 400
+        assert bob.request("GET", f"/spaces/{hers}").status_code == 404
+        assert bob.request("PUT", f"/spaces/{hers}/members/{bob.user}", json={"role": "owner"}).status_code == 404
+        assert bob.request("DELETE", f"/spaces/{hers}").status_code in (403, 404)
+        alice.push(edit("mine", x="hers"))
+    assert "hers" not in bob.ask().text
+    assert alice.request("PUT", f"/spaces/{hers}/members/{bob.user}", json={"role": "reader"}).status_code == 403
+    assert alice.request("DELETE", f"/spaces/{hers}/members/{alice.user}").status_code == 403
+    assert bob.push(edit("r", spaceId=his), edit("s", spaceId=hers))["results"][1]["code"] == "space_not_found"
+
+
+def test_nobody_writes_in_another_s_name(device: Make, house: House) -> None:
+    writer, owner = house.callers["writer"], house.callers["owner"]
+    forged = {
+        **edit("forged", x=1, change_id="k"),
+        "spaceId": house.space,
+        "userId": owner.user,
+        "clientId": owner.client,
+        "eventId": "e",
+        "seq": 1,
+    }
+    writer.push(forged, clientId=owner.client)
+    stored = next(c for c in owner.drain(history=1)[0] if c["id"] == "forged")
+    assert stored["clientId"] == writer.client
+    assert stored["seq"] == 2
+    assert owner.push({**edit("own", x=1, change_id="k"), "spaceId": house.space})["results"][0]["status"] == "applied"
+
+
+@pytest.fixture
+async def runtime(server: Server) -> AsyncIterator[asyncpg.Connection]:
+    """The server's database as the role that serves."""
+    connection = await asyncpg.connect(server.runtime_dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def owner_role(server: Server) -> AsyncIterator[asyncpg.Connection]:
+    """The same database as the role that owns the tables; the superuser it is reached by would see everything."""
+    connection = await asyncpg.connect(server.owner_dsn)
+    await connection.execute("SET ROLE syncd_owner")
+    yield connection
+    await connection.close()
+
+
+async def count(connection: asyncpg.Connection, table: str) -> int:
+    return int(await connection.fetchval(f"SELECT count(*) FROM syncd.{table}"))
+
+
+async def execute_as(connection: asyncpg.Connection, caller: Device, statement: str) -> None:
+    async with connection.transaction():
+        await connection.execute("SELECT syncd.sync_act_as($1)", caller.user)
+        await connection.execute(statement)
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_without_a_user_there_are_no_rows(runtime: asyncpg.Connection, house: House, table: str) -> None:
+    assert await count(runtime, table) == 0
+    async with runtime.transaction():
+        await runtime.execute("SELECT syncd.sync_act_as($1)", house.callers["owner"].user)
+        assert await count(runtime, table) > 0
+    for context in ("", "0", "-1", "2147483647"):
+        async with runtime.transaction():
+            await runtime.execute("SELECT set_config('syncd.user_no', $1, true)", context)
+            if table != "sync_names":
+                assert await count(runtime, table) == 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_user_s_context_shows_that_user_s_rows(runtime: asyncpg.Connection, house: House, role: str) -> None:
+    inside = role in ("owner", "writer", "reader")
+    async with runtime.transaction():
+        await runtime.execute("SELECT syncd.sync_act_as($1)", house.callers[role].user)
+        spaces = {row[0] for row in await runtime.fetch("SELECT space_id FROM syncd.sync_spaces")}
+        assert (house.space in spaces) == inside
+        assert (house.other in spaces) == (role == "stranger")
+        for table in ("sync_changes", "sync_records"):
+            found = {
+                row[0]
+                for row in await runtime.fetch(
+                    f"SELECT fields #>> '{{secret,value}}' FROM (SELECT "
+                    f"{'fields::jsonb' if table == 'sync_changes' else 'registers'} AS fields FROM syncd.{table}) x"
+                )
+            }
+            assert (house.canary in found) == inside
+        numbers = "SELECT count(*) FROM syncd.{0} WHERE space_no NOT IN (SELECT space_no FROM syncd.sync_memberships)"
+        for table in ("sync_feeds", "sync_changes", "sync_records", "sync_spaces"):
+            assert await runtime.fetchval(numbers.format(table)) == 0
+        users = await runtime.fetch("SELECT DISTINCT user_no FROM syncd.sync_memberships")
+        assert len(users) == (0 if role in ("former", "nobody") else 1)
+
+
+async def test_the_context_ends_with_its_transaction(runtime: asyncpg.Connection, house: House) -> None:
+    async with runtime.transaction():
+        await runtime.execute("SELECT syncd.sync_act_as($1)", house.callers["owner"].user)
+        assert await count(runtime, "sync_changes") > 0
+    assert await count(runtime, "sync_changes") == 0
+    await runtime.execute("SELECT syncd.sync_act_as($1)", house.callers["owner"].user)
+    assert await count(runtime, "sync_changes") == 0
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await execute_as(runtime, house.callers["owner"], "SELECT 1/0")
+    assert await count(runtime, "sync_changes") == 0
+
+
+INSERT = """
+INSERT INTO syncd.sync_changes (seq, push_end, created_at, event_id, space_no, app_no, table_no, user_no, client_no,
+                                op, record_id, fields)
+SELECT 1000 + $3, 1000 + $3, now(), gen_random_uuid(), c.space_no, c.app_no, c.table_no, $2, c.client_no, 2, 'x', '{}'
+FROM (SELECT 1) one LEFT JOIN LATERAL (SELECT $1::int AS space_no, 1 AS app_no, 1 AS table_no, 1 AS client_no) c ON true
+"""
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_the_log_takes_rows_of_the_acting_user_in_writable_spaces_only(
+    server: Server, runtime: asyncpg.Connection, house: House, role: str
+) -> None:
+    superuser = await asyncpg.connect(server.owner_dsn)
+    space = await superuser.fetchval("SELECT space_no FROM syncd.sync_spaces WHERE space_id = $1", house.space)
+    await superuser.close()
+    for turn, as_whom in enumerate(("itself", "another")):
+        transaction = runtime.transaction()
+        await transaction.start()
+        me = await runtime.fetchval("SELECT syncd.sync_act_as($1)", house.callers[role].user)
+        allowed = role in ("owner", "writer") and as_whom == "itself"
+        try:
+            await runtime.execute(INSERT, space, me if as_whom == "itself" else me + 1, turn)
+        except asyncpg.InsufficientPrivilegeError:
+            assert not allowed
+        else:
+            assert allowed
+        await transaction.rollback()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE syncd.sync_changes SET record_id = 'x'",
+        "DELETE FROM syncd.sync_changes",
+        "TRUNCATE syncd.sync_changes",
+        "DELETE FROM syncd.sync_records",
+        "DELETE FROM syncd.sync_feeds",
+        "DELETE FROM syncd.sync_spaces",
+        "DELETE FROM syncd.sync_memberships",
+        "INSERT INTO syncd.sync_memberships (user_no, space_no, role) SELECT 1, 1, 'owner'",
+        "INSERT INTO syncd.sync_spaces (space_id, quoted, name) VALUES ('x', 'x', 'x')",
+        "UPDATE syncd.sync_memberships SET role = 'owner'",
+        "UPDATE syncd.sync_memberships SET joined_at = now()",
+        "UPDATE syncd.sync_spaces SET name = 'x'",
+        "UPDATE syncd.sync_names SET name = 'x'",
+        "SELECT * FROM syncd.sync_adoptions",
+        "UPDATE syncd.sync_server SET cursor_key = ''",
+        "ALTER TABLE syncd.sync_changes DISABLE ROW LEVEL SECURITY",
+        "DROP TABLE syncd.sync_changes",
+        "CREATE TABLE syncd.mine (x int)",
+        "CREATE TABLE public.mine (x int)",
+        "SET ROLE syncd_owner",
+        "COPY syncd.sync_changes TO PROGRAM 'cat'",
+        "SELECT syncd.sync_keep_owner(1, 1)",
+        "SET session_replication_role = replica",
+    ],
+)
+async def test_the_runtime_role_may_not(runtime: asyncpg.Connection, house: House, statement: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await execute_as(runtime, house.callers["owner"], statement)
+
+
+async def test_the_owner_of_the_tables_can_rewrite_no_log_either(owner_role: asyncpg.Connection, house: House) -> None:
+    for user in ("", house.callers["owner"].user):
+        async with owner_role.transaction():
+            if user:
+                await owner_role.execute("SELECT syncd.sync_act_as($1)", user)
+            assert await owner_role.execute("UPDATE syncd.sync_changes SET record_id = 'x'") == "UPDATE 0"
+            for table in ("sync_changes", "sync_records"):
+                assert await owner_role.execute(f"DELETE FROM syncd.{table}") == "DELETE 0"
+                if not user:
+                    assert await count(owner_role, table) == 0
+    assert house.canary in house.callers["owner"].ask(history=1).text
+
+
+async def test_row_security_is_forced_on_every_table_of_a_space(server: Server, runtime: asyncpg.Connection) -> None:
+    rows = await runtime.fetch(
+        "SELECT relname, relrowsecurity AND relforcerowsecurity FROM pg_class"
+        " WHERE relnamespace = 'syncd'::regnamespace AND relkind IN ('r', 'p')"
+    )
+    assert {row[0] for row in rows if row[1]} >= {*TABLES, "sync_adoptions"}
+    assert {row[0] for row in rows if not row[1]} <= {"sync_server", "sync_migrations"}
+    me = await runtime.fetchrow(
+        "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication"
+        " FROM pg_roles WHERE rolname = current_user"
+    )
+    assert not any(me)
+    owned = "SELECT count(*) FROM pg_{0} WHERE {1}owner = current_user::regrole"
+    for catalog, column in (("class", "rel"), ("proc", "pro"), ("namespace", "nsp"), ("type", "typ")):
+        assert await runtime.fetchval(owned.format(catalog, column)) == 0
+    assert await runtime.fetchval("SELECT count(*) FROM pg_auth_members WHERE member = current_user::regrole") == 0
