@@ -36,4 +36,4 @@ def parse_instant(text: str) -> int:
 def format_instant(micros: int) -> str:
     """The canonical 27 characters of an instant, so that text order is time order: 2026-01-01T10:05:00.123456Z."""
     moment = EPOCH + timedelta(microseconds=micros)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return f"{moment.isoformat(timespec='microseconds')[:26]}Z"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import Any, NamedTuple
 
 import msgspec
@@ -71,8 +71,9 @@ class Event:
     """Event ids of one push: UUIDv7, ascending, so that neighbours in the log are neighbours in an index."""
 
     def __init__(self, micros: int) -> None:
-        self._first = (micros // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | 2 << 62 | secrets.randbits(61)
-        self._first |= (secrets.randbits(12)) << 64
+        random = int.from_bytes(os.urandom(10))
+        self._first = (micros // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | (random >> 68) << 64 | 2 << 62
+        self._first |= random & (1 << 61) - 1  # a bit is left so that counting on never runs into the variant
 
     def __call__(self, i: int) -> str:
         text = f"{self._first + i:032x}"
