@@ -72,7 +72,7 @@ class Reader:
 
     def __init__(self, server: Server, limit: int) -> None:
         self.device = Device(server, "reader", f"pages-of-{limit}", timeout=10)
-        self.limit = limit
+        self.limit, self.output = limit, server.output
         self.stream: list[Change] = []
         self.stopping = asyncio.Event()
 
@@ -88,7 +88,7 @@ class Reader:
                 continue
             if response.status_code != 200:
                 # Above all never 410: what a reader has seen is never lost by a crash.
-                assert response.status_code == 503, response.text
+                assert response.status_code == 503, f"{response.text}\n{self.output()[-3000:]}"
                 await asyncio.sleep(0.05)
                 continue
             page = response.json()
@@ -120,7 +120,9 @@ class Load:
         wanted = len(self.ledger.acknowledged) + pushes * RECORDS
         async with asyncio.timeout(seconds):
             while len(self.ledger.acknowledged) < wanted:
-                assert not any(task.done() for task in self._tasks), self._tasks
+                for task in self._tasks:
+                    if task.done():
+                        task.result()
                 await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
