@@ -58,7 +58,8 @@ def _http(settings: Settings) -> HttpApplication:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    service = MembershipService(settings.memberships_url) if settings.memberships_url else None
+    asked = settings.memberships == "service" and settings.memberships_url
+    service = MembershipService(asked) if asked else None
     callers = Callers(tokens, claims=settings.memberships == "token", service=service)
     limits = Limits(settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,7 +24,9 @@ MAX_REMEMBERED = 10_000
 MAX_TOKEN = 16 * 1024
 LEEWAY = 5
 JWKS_PAUSE = 10.0
+JWKS_RETRY = 2.0
 JWKS_FRESH = 600.0
+SERVICE_TIMEOUT = 5.0
 ROLES = ("owner", "writer", "reader")
 
 
@@ -48,36 +51,40 @@ class PublicKeys:
     def __init__(self, url: str) -> None:
         self._url = url
         self._keys: dict[str | None, Any] = {}
-        self._fetched = -JWKS_FRESH
+        self._tried = self._fetched = -math.inf
         self._lock = asyncio.Lock()
 
     async def key(self, kid: str | None) -> Any:
         """The key for an id. Raises Unauthorized for one the provider does not have, KeysUnavailable."""
-        age = time.monotonic() - self._fetched
-        if age > JWKS_FRESH or (kid not in self._keys and age > JWKS_PAUSE):
+        if self._due(kid):
             async with self._lock:
-                if time.monotonic() - self._fetched >= age:
+                if self._due(kid):
                     await self._fetch()
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         if kid not in self._keys:
-            raise Unauthorized
+            # While the provider is away nobody knows whether it has such a key.
+            raise Unauthorized if self._fetched == self._tried else KeysUnavailable
         return self._keys[kid]
+
+    def _due(self, kid: str | None) -> bool:
+        now = time.monotonic()
+        if self._fetched != self._tried:
+            return now - self._tried > JWKS_RETRY
+        return now - self._fetched > (JWKS_FRESH if kid in self._keys else JWKS_PAUSE)
 
     async def _fetch(self) -> None:
         try:
-            async with httpx.AsyncClient(timeout=5.0) as client:
+            async with asyncio.timeout(SERVICE_TIMEOUT), httpx.AsyncClient(timeout=SERVICE_TIMEOUT) as client:
                 answer = await client.get(self._url)
                 answer.raise_for_status()
                 keys = jwt.PyJWKSet.from_dict(answer.json()).keys
-        except (httpx.HTTPError, ValueError, jwt.PyJWTError) as why:
+        except (httpx.HTTPError, TimeoutError, RecursionError, ValueError, TypeError, jwt.PyJWTError) as why:
             log.warning("keys unavailable", error=type(why).__name__)
-            self._fetched = time.monotonic() - JWKS_FRESH + JWKS_PAUSE / 2 if self._keys else -JWKS_FRESH
-            if not self._keys:
-                raise KeysUnavailable from None
+            self._tried = time.monotonic()
             return
         self._keys = {key.key_id: key for key in keys if key.algorithm_name in ASYMMETRIC}
-        self._fetched = time.monotonic()
+        self._tried = self._fetched = time.monotonic()
 
 
 class Tokens:
@@ -173,15 +180,17 @@ class MembershipService:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._client = httpx.AsyncClient(timeout=5.0)
+        self._client = httpx.AsyncClient(timeout=SERVICE_TIMEOUT)
 
     async def spaces(self, user: str) -> list[dict[str, str]]:
         """The user's spaces. Raises MembershipsUnavailable for anything that is not a list of them."""
         try:
-            answer = await self._client.get(self._url, params={"userId": user})
+            # For the whole answer: httpx's own limit is for each piece of it.
+            async with asyncio.timeout(SERVICE_TIMEOUT):
+                answer = await self._client.get(self._url, params={"userId": user})
             answer.raise_for_status()
             given = answer.json()
-        except (httpx.HTTPError, ValueError) as why:
+        except (httpx.HTTPError, TimeoutError, RecursionError, ValueError) as why:
             log.warning("memberships unavailable", error=type(why).__name__)
             raise MembershipsUnavailable from None
         spaces = spaces_in(given.get("spaces") if isinstance(given, dict) else given)
