@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, check_output
 
@@ -29,6 +30,7 @@ def play(folder: Path, url: str, token: str) -> None:
         laptop.sync()
         show("2. Both were online for a moment.", phone, laptop)
         phone.patch("todos", "milk", {"when": "tomorrow", "done": True})
+        time.sleep(0.01)
         laptop.patch("todos", "milk", {"when": "tonight", "title": "Buy oat milk"})
         show("3. Offline again, both edit it. `when` is written by both, last by the laptop.", phone, laptop)
         laptop.sync()
