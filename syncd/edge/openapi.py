@@ -49,7 +49,7 @@ def _change() -> Schema:
         spaceId=_nullable(_ID),
         schemaVersion=_nullable({"type": "integer", "minimum": -(1 << 31), "maximum": (1 << 31) - 1}),
         actor={"description": "Any JSON, given back as it came."},
-        origin=_nullable(_ID),
+        origin=_nullable({"type": "string"}),
     )
 
 
