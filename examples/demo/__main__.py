@@ -15,7 +15,7 @@ import httpx
 
 from examples.demo import proof
 from examples.demo.devices import Device, Part, cast
-from examples.demo.history import Commit, NoHistory, read_history
+from examples.demo.history import MOST_EDITS, Commit, NoHistory, read_history
 from examples.demo.play import Play, Wave, open_space, plan
 from examples.demo.screen import Screen
 from examples.server import Server, ServerError
@@ -82,6 +82,8 @@ def choose(commits: Sequence[Commit], wanted: int, screen: Screen) -> list[Part]
         f"{len(chosen)} commits by {len({c.author for c in chosen})} authors, {sum(len(c.edits) for c in chosen)} "
         f"edits of files{_left_out(len(commits) - len(chosen))}"
     )
+    if large := sum(len(commit.edits) == MOST_EDITS for commit in chosen):
+        screen.say(f"{large} commits are larger than a demo: {MOST_EDITS:,} edits of each are played")
     return cast(chosen, wanted)
 
 

@@ -8,9 +8,10 @@ import subprocess
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-MOST_COMMITS = 2000
+MOST_COMMITS, MOST_EDITS = 2000, 5000  # edits of one commit; what is more is left out
 LONGEST_ID, LONGEST_AUTHOR = 255, 200
 _STATUS = {"A": "added", "M": "modified", "D": "deleted", "R": "renamed", "C": "copied", "T": "modified"}
 _FORMAT = "%x01%H%x00%aN%x00%at%x00%s%x00"
@@ -78,7 +79,7 @@ def parse(log: str) -> Iterator[Commit]:
         if len(parts) < 4:  # a \x01 in a name or subject: not ours
             continue
         digest, author, at, subject = parts[:4]
-        edits = tuple(_edits([part.lstrip("\n") for part in parts[4:]]))
+        edits = tuple(islice(_edits([part.lstrip("\n") for part in parts[4:]]), MOST_EDITS))
         yield Commit(digest, _user_id(author), max(int(at or 0), 0) * 1_000_000, subject, edits)
 
 
