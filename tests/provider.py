@@ -51,7 +51,7 @@ class Provider:
         self._tasks.add(task)
         try:
             await self._answer((await reader.readuntil(b"\r\n\r\n")).decode(), writer)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()

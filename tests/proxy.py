@@ -142,7 +142,7 @@ class Proxy:
         self.links.add(link)
         try:
             if not self.faults.refuse:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, asyncio.CancelledError):
                     await link.run(reader)
         finally:
             link.close()

@@ -100,3 +100,9 @@ class MembershipsUnavailable(SyncdError):
     code = "memberships_unavailable"
     detail = "The membership service cannot be reached, so nothing can be allowed. Try again."
     retry_after = 5
+
+
+class KeysUnavailable(SyncdError):
+    code = "keys_unavailable"
+    detail = "The identity provider's keys cannot be fetched, so no token can be checked. Try again."
+    retry_after = 5

@@ -13,6 +13,7 @@ from syncd.core.errors import (
     CursorLost,
     DatabaseUnavailable,
     Forbidden,
+    KeysUnavailable,
     Malformed,
     MembershipsUnavailable,
     MethodNotAllowed,
@@ -39,6 +40,7 @@ STATUS: dict[type[SyncdError], int] = {
     Busy: 503,
     DatabaseUnavailable: 503,
     MembershipsUnavailable: 503,
+    KeysUnavailable: 503,
     SyncdError: 500,
 }
 

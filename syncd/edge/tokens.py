@@ -13,7 +13,7 @@ import httpx
 import jwt
 import structlog
 
-from syncd.core.errors import MembershipsUnavailable, SyncdError, Unauthorized
+from syncd.core.errors import KeysUnavailable, MembershipsUnavailable, Unauthorized
 from syncd.core.ids import fault_in_id
 
 log = structlog.get_logger("syncd.tokens")
@@ -27,13 +27,9 @@ JWKS_PAUSE = 10.0
 JWKS_RETRY = 2.0
 JWKS_FRESH = 600.0
 SERVICE_TIMEOUT = 5.0
+# What PyJWT makes of JSON that is no key set.
+NO_KEYS = (jwt.PyJWTError, AttributeError, KeyError, TypeError)
 ROLES = ("owner", "writer", "reader")
-
-
-class KeysUnavailable(SyncdError):
-    code = "keys_unavailable"
-    detail = "The identity provider's keys cannot be fetched. Try again."
-    retry_after = 5
 
 
 class Identity(NamedTuple):
@@ -79,7 +75,7 @@ class PublicKeys:
                 answer = await client.get(self._url)
                 answer.raise_for_status()
                 keys = jwt.PyJWKSet.from_dict(answer.json()).keys
-        except (httpx.HTTPError, TimeoutError, RecursionError, ValueError, TypeError, jwt.PyJWTError) as why:
+        except (httpx.HTTPError, TimeoutError, RecursionError, ValueError, *NO_KEYS) as why:
             log.warning("keys unavailable", error=type(why).__name__)
             self._tried = time.monotonic()
             return
