@@ -20,6 +20,7 @@ from bench.workload import TABLE, Device
 from syncd.store.migrate import migrate
 
 SMALL = 10_000
+YOUNG = 50_000
 STEPS = (10_000, 100_000, 500_000, 2_000_000)
 SIZES = (1, 10, 100, 1000)
 BATCH = 100
@@ -51,15 +52,18 @@ class Feed:
         await maker.close()
         await migrate(server.dsn("postgres", self._name), say=lambda text: None)
         self._owner = await asyncpg.connect(server.dsn("postgres", self._name))
-        await self._reconnect()
+        await self.reconnect()
         assert self._writer is not None
         async with self._writer.transaction():
             await self._writer.execute("SELECT syncd.sync_act_as($1, true)", self._first.user)
             await self._writer.execute("SELECT syncd.sync_space_create($1, $1)", self._first.space)
         await self.push(self._first, 1)
 
-    async def fill(self, rows: int) -> None:
-        """Appends to the log up to `rows` rows, with the records and the head that go with them."""
+    async def fill(self, rows: int, *, unseen: bool = False) -> None:
+        """Appends to the log up to `rows` rows, with the records and the head that go with them.
+
+        `unseen`: without the statistics and the new connection, as where a server's first minute is a busy one.
+        """
         names = (self._first.space, TABLE, self._first.user, self._first.client)
         at = await self._owner.fetchrow(sql("growth_names"), *names)
         space, app, table, user, client, head = at
@@ -73,10 +77,16 @@ class Feed:
             await self._owner.execute(sql("growth_changes"), *arguments)
             await self._owner.execute(sql("growth_records"), space, app, head, rows, json.dumps(registers), stamp)
             await self._owner.execute(sql("growth_head"), space, app, rows)
-        await self._owner.execute("VACUUM (ANALYZE)")
-        await self._owner.execute("CHECKPOINT")
         self._rows = rows
-        await self._reconnect()
+        if not unseen:
+            await self._owner.execute("VACUUM (ANALYZE)")
+            await self._owner.execute("CHECKPOINT")
+            await self.reconnect()
+
+    async def leave_alone(self) -> None:
+        """No statistics until somebody asks for them."""
+        for table in ("sync_changes", "sync_records", "sync_feeds"):
+            await self._owner.execute(f"ALTER TABLE syncd.{table} SET (autovacuum_enabled = off)")
 
     def device(self, name: str, *, spread: bool = False) -> Device:
         """Another device of the user. It holds the records of the last 10,000 rows, or all of them."""
@@ -86,19 +96,21 @@ class Feed:
         device.client = name
         return device
 
-    async def push(self, device: Device, size: int) -> Cost:
-        """Pushes, and says what it cost."""
-        assert self._writer is not None
+    async def push(self, device: Device, size: int, *, by: asyncpg.Connection | None = None) -> Cost:
+        """Pushes, over the feed's own connection or another, and says what it cost."""
+        writer = by or self._writer
+        assert writer is not None
         call = (await device.prepared([device.push(size)]))[0]
-        plan = json.loads(await self._writer.fetchval(EXPLAIN + call.sql, *call.arguments))[0]
+        plan = json.loads(await writer.fetchval(EXPLAIN + call.sql, *call.arguments))[0]
         top = plan["Plan"]
         return Cost(plan["Execution Time"], top["Shared Hit Blocks"] + top["Shared Read Blocks"])
 
-    async def _reconnect(self) -> None:
-        """A connection whose plans are made of what the tables hold now."""
-        if self._writer is not None:
+    async def reconnect(self, *, keep: bool = False) -> asyncpg.Connection:
+        """A connection whose plans are made of what the tables hold now; the one before is closed, or kept."""
+        if self._writer is not None and not keep:
             await self._writer.close()
         self._writer = await asyncpg.connect(self._stage.server.dsn("syncd_runtime", self._name))
+        return self._writer
 
     async def close(self) -> None:
         await self._owner.close()
@@ -120,7 +132,7 @@ def run(stage: Stage) -> tuple[list[Measure], dict[str, Any]]:
 
 async def _run(stage: Stage) -> tuple[list[Measure], dict[str, Any]]:
     small, large = Feed(stage, "small"), Feed(stage, "large")
-    steps = (10_000, 50_000, 200_000) if stage.quick else STEPS
+    steps = (10_000, 100_000) if stage.quick else STEPS
     curve: list[dict[str, float]] = []
     found: list[Measure] = []
     with stage.progress(f"log growing to {steps[-1]:,} rows", len(steps) + 1) as step:
@@ -133,9 +145,32 @@ async def _run(stage: Stage) -> tuple[list[Measure], dict[str, Any]]:
             curve.append(point)
             step(f"{rows:,} rows: {point['millis']:.2f} ms a push of {BATCH}")
         sizes = await _sizes(large, 5 if stage.quick else 11)
+        found.append(await _unseen(stage, small))
     for feed in (small, large):
         await feed.close()
     return found, {"growth": curve, "size": sizes}
+
+
+async def _unseen(stage: Stage, small: Feed) -> Measure:
+    """Connections that planned while the tables were young, in a database that was never analysed: the dearest."""
+    young = Feed(stage, "young")
+    await young.create()
+    await young.leave_alone()
+    first, planned = young.device("first"), list[asyncpg.Connection]()
+    for _ in range(8):
+        planned.append(await young.reconnect(keep=True))
+        await young.push(first, BATCH)
+    await young.fill(YOUNG, unseen=True)
+    dearest = max([(await young.push(first, BATCH, by=one)).buffers for one in planned])
+    usual = (await _in_turn(young, small, "unseen", False, 5))[1]
+    for one in planned[:-1]:
+        await one.close()
+    await young.close()
+    return measure(
+        "growth_unseen", f"push of {BATCH} into {YOUNG:,} rows, planned when they were few and never analysed",
+        [dearest], [statistics.median(c.buffers for c in usual)], unit="buffers",
+        against=f"into {SMALL:,} analysed", target=TARGET, ceiling=True,
+    )  # fmt: skip
 
 
 async def _compared(small: Feed, large: Feed, rows: int, rounds: int) -> tuple[list[Measure], dict[str, float]]:

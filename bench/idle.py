@@ -26,7 +26,7 @@ def run(stage: Stage) -> list[Measure]:
     stage.load(direct_load.calls, stage.server.runtime_dsn, [d.calls([d.push(100)]) for d in devices])
     cursors = [_cursor(stage, device) for device in devices]
     requests = [pull_request(stage.token(d), since, limit=1000) for d, since in zip(devices, cursors, strict=True)]
-    each, rounds = (100, 3) if stage.quick else (400, 5)
+    each, rounds = (200, 3) if stage.quick else (400, 5)
     lanes = [[request] * each for request in requests]
     ours, database, theirs, rates = [], [], [], []
     with _bare(_size(stage, requests[0])) as (port, bare), stage.progress("pulls of nothing new", rounds) as step:

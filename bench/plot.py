@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 from bench.figures import Measure, Results
 
 MET, MISSED, PLAIN = "#2a7f62", "#c0392b", "#8a94a6"
+LONGEST = 4.0  # a bar that is off the scale would hide the others
 LABELS = {
     "push_100": "push, batches of 100\nvs SQL function from asyncpg",
     "push_1000": "push, batches of 1,000\nvs SQL function from asyncpg",
@@ -31,6 +32,7 @@ LABELS = {
     "growth_buffers": "push of 100, large log\nvs 10,000 rows (buffers)",
     "growth_spread": "the same, edits all over\n(time)",
     "growth_spread_buffers": "the same, edits all over\n(buffers)",
+    "growth_unseen": "push of 100, plans of young tables\nvs 10,000 rows (buffers)",
     "pull_state_memory": "server memory, fresh pull (state)\nvs allowed",
     "pull_log_memory": "server memory, fresh pull (log)\nvs allowed",
 }
@@ -65,14 +67,15 @@ def _bars(axes: Any, measures: Sequence[Measure], title: str) -> None:
         return
     places = range(len(measures))
     colours = [PLAIN if one.target is None else MET if one.ok else MISSED for one in measures]
-    axes.barh(places, [one.ratio for one in measures], color=colours, height=0.62)
+    axes.barh(places, [min(one.ratio, LONGEST) for one in measures], color=colours, height=0.62)
     for place, one in zip(places, measures, strict=True):
-        axes.text(one.ratio, place, f" {one.ratio:.2f}", va="center", fontsize=9)
+        end = min(max(one.ratio, one.target or 0), LONGEST)
+        axes.text(end, place, f" {one.ratio:.2f}", va="center", fontsize=9)
         if one.target is not None:
             axes.plot([one.target] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
     axes.set_yticks(places, [LABELS[one.name] for one in measures], fontsize=8.5)
     axes.invert_yaxis()
-    axes.set_xlim(0, max(max(one.ratio, one.target or 0) for one in measures) * 1.15)
+    axes.set_xlim(0, min(LONGEST, max(max(one.ratio, one.target or 0) for one in measures)) * 1.15)
     axes.set_xlabel("ratio (black line: target; grey: for information)")
 
 

@@ -22,7 +22,7 @@ def run(stage: Stage) -> list[Measure]:
     """One measure a batch size."""
     found = []
     for size, pushes in PUSHES.items():
-        found.append(_batches(stage, size, pushes if not stage.quick else max(2, pushes // 3)))
+        found.append(_batches(stage, size, pushes if not stage.quick else max(2, pushes // 4)))
         show(found[-1])
     return found
 

@@ -25,7 +25,7 @@ def run(stage: Stage) -> list[Measure]:
     """Every device in a space of its own, then all in one space: one hot feed."""
     asyncio.run(_make_tables(stage.server.owner_dsn))
     fields = json.dumps(json.loads(Device("sample", "sample").push(1))["changes"][0]["fields"], separators=(",", ":"))
-    pushes, seconds, rounds = (60, 1, 3) if stage.quick else (150, 2, 5)
+    pushes, seconds, rounds = (40, 1, 3) if stage.quick else (150, 2, 5)
     apart = stage.devices("single", CONNECTIONS)
     together = stage.devices("crowd", CONNECTIONS, shared=True)
     own, hot, like_log, bare, waits = [], [], [], [], []
