@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,16 +24,11 @@ LOCK_FEED = """
 SELECT f.head FROM syncd.sync_feeds f JOIN syncd.sync_spaces s USING (space_no) WHERE s.space_id = $1 FOR UPDATE OF f
 """
 
-SLOW = """
-CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$
-"""
-SLOWLY = "CREATE TRIGGER slow BEFORE INSERT ON syncd.sync_changes FOR EACH ROW EXECUTE FUNCTION public.slow()"
-
 
 @pytest.fixture(scope="module")
 def busy(workspace: Path) -> Any:
     """A server that waits for a lock for at most 2 s, with four connections to its database."""
-    settings = {"lock_timeout_ms": 2000, "statement_timeout_ms": 4000, "pool_size": 4}
+    settings = {"lock_timeout_ms": 2000, "statement_timeout_ms": 4000, "pool_size": 4, "log_format": "json"}
     with Server(workspace / "busy", settings=settings) as running:
         yield running
 
@@ -167,19 +163,66 @@ async def test_all_connections_taken_is_busy_and_passes(busy: Server, owner: asy
         await device.close()
 
 
-async def test_a_statement_that_takes_too_long_is_busy(busy: Server, device: Device, owner: asyncpg.Connection) -> None:
-    await device.push([device.change("first", "r", 1)])
-    await owner.execute(SLOW)
-    await owner.execute(SLOWLY)
+@asynccontextmanager
+async def on_insert(owner: asyncpg.Connection, what: str) -> AsyncIterator[None]:
+    """Makes every insert into the log do something else first."""
+    await owner.execute(
+        f"CREATE FUNCTION public.fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {what}; RETURN NEW; END $$"
+    )
+    await owner.execute(
+        "CREATE TRIGGER fault BEFORE INSERT ON syncd.sync_changes FOR EACH ROW EXECUTE FUNCTION public.fault()"
+    )
     try:
-        began = time.monotonic()
-        assert is_busy(await device.send([device.change("second", "r", 2)]))
-        assert 3 < time.monotonic() - began < 12
+        yield
     finally:
-        await owner.execute("DROP TRIGGER slow ON syncd.sync_changes")
-        await owner.execute("DROP FUNCTION public.slow()")
-    assert statuses(await device.push([device.change("second", "r", 2)])) == ["applied"]
-    assert len((await device.drain(history=1))[0]) == 2
+        await owner.execute("DROP TRIGGER fault ON syncd.sync_changes")
+        await owner.execute("DROP FUNCTION public.fault()")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "PERFORM pg_sleep(60)",
+        # What PostgreSQL says when the disk is full, when memory is, and when its own sessions are in the way.
+        "RAISE EXCEPTION 'x' USING ERRCODE = 'disk_full'",
+        "RAISE EXCEPTION 'x' USING ERRCODE = 'out_of_memory'",
+        "RAISE EXCEPTION 'x' USING ERRCODE = 'deadlock_detected'",
+        "RAISE EXCEPTION 'x' USING ERRCODE = 'serialization_failure'",
+    ],
+)
+async def test_a_database_that_cannot_just_now_is_busy_and_nothing_was_written(
+    device: Device, owner: asyncpg.Connection, what: str
+) -> None:
+    await device.push([device.change("first", "r", 1)])
+    changes = [device.change(f"second-{n}", f"r{n}", 2) for n in range(3)]
+    async with on_insert(owner, what):
+        began = time.monotonic()
+        assert is_busy(await device.send(changes))
+        assert is_busy(await device.send(changes[:1]))
+        assert time.monotonic() - began < 20
+        assert len((await device.drain(history=1))[0]) == 1
+    assert statuses(await device.push(changes)) == ["applied"] * 3
+
+
+async def test_an_error_of_the_database_is_neither_shown_nor_acknowledged(
+    device: Device, owner: asyncpg.Connection
+) -> None:
+    await device.push([device.change("first", "r", 1)])
+    async with on_insert(owner, "RAISE EXCEPTION 'a secret of the database'"):
+        response = await device.send([device.change("second", "r", 2)])
+        assert response.status_code == 500
+        assert "secret" not in response.text
+        assert "sync_" not in response.text
+    assert len((await device.drain(history=1))[0]) == 1
+
+
+async def test_what_was_busy_is_in_the_log_as_json(busy: Server, device: Device, owner: asyncpg.Connection) -> None:
+    await device.push([device.change("first", "r", 1)])
+    async with on_insert(owner, "RAISE EXCEPTION 'x' USING ERRCODE = 'disk_full'"):
+        assert is_busy(await device.send([device.change("second", "r", 2)]))
+    lines = [json.loads(line) for line in busy.output().splitlines() if line.startswith("{")]
+    expected = {"event": "busy", "error": "DiskFullError", "level": "warning"}
+    assert any(expected.items() <= line.items() for line in lines)
 
 
 async def test_uploads_of_one_byte_a_second_hold_up_nobody(busy: Server, device: Device) -> None:
