@@ -215,6 +215,7 @@ def one_stamp_one_value(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
+@pytest.mark.timeout(900)
 @settings(max_examples=60)
 @given(st.lists(edits, min_size=1, max_size=14), st.randoms(use_true_random=False))
 def test_any_order_duplication_and_split_give_the_same_records(
@@ -232,6 +233,7 @@ def test_any_order_duplication_and_split_give_the_same_records(
         assert_all_agree(device, records, user, space, expected)
 
 
+@pytest.mark.timeout(900)
 @settings(max_examples=40)
 @given(st.lists(edits, min_size=2, max_size=10))
 def test_where_one_stamp_was_written_twice_the_greater_seq_wins_everywhere(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -210,6 +211,7 @@ class World(RuleBasedStateMachine):
             assert shown == sorted(set(shown))
 
 
+@pytest.mark.timeout(900)  # a red run takes minutes to find the shortest way to its fault
 def test_devices_agree_with_the_model_whatever_happens(device: Callable[..., Device]) -> None:
     World.device = staticmethod(device)
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
