@@ -87,6 +87,7 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_cut   bigint := p_head;
     v_large bigint;
+    v_full  bigint;
 BEGIN
     IF p_head - p_after > p_limit THEN
         SELECT c.push_end INTO v_cut FROM syncd.sync_changes c
@@ -99,11 +100,12 @@ BEGIN
         FROM syncd.sync_changes c
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut) s;
     IF v_large > p_bytes THEN
-        SELECT least(s.push_end, v_cut) INTO v_cut FROM (
+        SELECT s.push_end INTO v_full FROM (
             SELECT c.seq, c.push_end, sum(octet_length(c.fields::text)) OVER (ORDER BY c.seq) AS total
             FROM syncd.sync_changes c
             WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut) s
         WHERE s.total >= p_bytes ORDER BY s.seq LIMIT 1;
+        v_cut := least(coalesce(v_full, v_cut), v_cut);  -- as text it may be smaller than as stored, and fit
     END IF;
     RETURN v_cut;
 END $$;
@@ -116,6 +118,7 @@ DECLARE
     v_last  bigint;
     v_upto  bigint;
     v_large bigint;
+    v_full  bigint;
 BEGIN
     SELECT r.seq INTO v_last FROM syncd.sync_records r
     WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_head
@@ -127,11 +130,12 @@ BEGIN
         FROM syncd.sync_records r
         WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= v_upto) s;
     IF v_large > p_bytes THEN
-        SELECT s.seq INTO v_last FROM (
+        SELECT s.seq INTO v_full FROM (
             SELECT r.seq, sum(octet_length(r.registers::text)) OVER (ORDER BY r.seq) AS total
             FROM syncd.sync_records r
             WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= v_upto) s
         WHERE s.total >= p_bytes ORDER BY s.seq LIMIT 1;
+        v_last := coalesce(v_full, v_last);  -- as text it may be smaller than as stored, and fit
     END IF;
     IF v_last IS NULL THEN
         RETURN p_head;
@@ -303,7 +307,7 @@ END $$;
 
 -- Pulls, each under its own user, in one call. p_pulls: [{"user", "app", "since", "how", "list"?, "asOf"?}].
 CREATE FUNCTION syncd.sync_pull(p_pulls jsonb) RETURNS SETOF syncd.sync_page
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     p      jsonb;
     v_user integer;

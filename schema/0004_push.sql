@@ -389,7 +389,7 @@ END $$;
 -- p_patience: how long to wait for a lock, for a group whose members can also be pushed alone.
 CREATE FUNCTION syncd.sync_push(p_heads jsonb, p_waves integer[], p_bodies json[], p_patience text DEFAULT NULL) RETURNS SETOF syncd.sync_receipt
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 DECLARE
     v_from integer := 1;

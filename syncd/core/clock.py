@@ -33,6 +33,24 @@ def parse_instant(text: str) -> int:
     return min(max((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds, 0), LAST)
 
 
+_OURS = re.compile(r"(?:19[7-9]|[2-9]\d\d)\d-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:[0-5]\d\.\d{3}(?:\d{3})?Z", re.ASCII)
+
+
+def canonical_instant(text: str) -> tuple[str, int]:
+    """An instant's canonical text and its microseconds: the same as parsing and formatting it, and quicker for what
+    clients mostly send, which is canonical already or has milliseconds. Raises ValueError."""
+    if _OURS.fullmatch(text):
+        try:
+            since = datetime.fromisoformat(text) - EPOCH
+        except ValueError:
+            pass  # the other way says what is wrong with it
+        else:
+            micros = (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
+            return text if len(text) == 27 else f"{text[:-1]}000Z", micros
+    micros = parse_instant(text)
+    return format_instant(micros), micros
+
+
 def format_instant(micros: int) -> str:
     """The canonical 27 characters of an instant, so that text order is time order: 2026-01-01T10:05:00.123456Z."""
     moment = EPOCH + timedelta(microseconds=micros)

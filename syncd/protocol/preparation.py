@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from syncd.core.clock import EPOCH_TEXT, LAST, format_instant, parse_instant
+from syncd.core.clock import EPOCH_TEXT, LAST, canonical_instant, format_instant, parse_instant
 from syncd.core.errors import Fault, Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_value
@@ -80,8 +80,7 @@ class Stamps:
     def of(self, text: str) -> Stamp:
         stamp = self._known.get(text)
         if stamp is None:
-            micros = parse_instant(text)
-            stamp = self._known[text] = Stamp(format_instant(micros), micros)
+            stamp = self._known[text] = Stamp(*canonical_instant(text))
         return stamp
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.core.clock import EPOCH, EPOCH_TEXT, LAST, format_instant, parse_instant
+from syncd.core.clock import EPOCH, EPOCH_TEXT, LAST, canonical_instant, format_instant, parse_instant
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "clock.json").read_text())
 instants = st.integers(0, LAST)
@@ -103,3 +103,14 @@ def test_one_wrong_character_never_reaches_the_database(moment: datetime, place:
     except ValueError:
         return
     assert 0 <= micros <= LAST
+
+
+@given(st.text(max_size=30) | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.(\d{3}|\d{6})Z", fullmatch=True))
+def test_the_quick_way_to_the_canonical_form_is_the_same_as_the_long_one(text: str) -> None:
+    try:
+        micros = parse_instant(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="instant"):
+            canonical_instant(text)
+    else:
+        assert canonical_instant(text) == (format_instant(micros), micros)
