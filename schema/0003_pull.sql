@@ -60,13 +60,15 @@ CREATE FUNCTION syncd.sync_state_text(p_space integer, p_app integer, p_after bi
                                       p_tables integer[], p_legacy boolean, p_space_quoted text,
                                       p_written bigint[] DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_space  text := concat(',"spaceId":', p_space_quoted, ',"clientId":');
+    v_insert text := concat(',"op":"insert"', v_space);
 BEGIN
     RETURN (
         SELECT string_agg(concat(
             '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id),
-            CASE WHEN r.deleted THEN concat(',"op":"delete","deletedAt":"', r.registers -> 'deletedAt' ->> 'at', '"')
-                 ELSE ',"op":"insert"' END,
-            ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
+            CASE WHEN r.deleted THEN concat(',"op":"delete","deletedAt":"', r.registers -> 'deletedAt' ->> 'at', '"', v_space)
+                 ELSE v_insert END, d.quoted,
             CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
             CASE WHEN p_legacy AND NOT r.deleted THEN concat(',"data":', syncd.sync_plain(r.registers)) END,
             ',"fields":', r.registers, '}'), ',' ORDER BY r.seq)
@@ -195,6 +197,7 @@ DECLARE
     v_matched integer;
     v_members integer;
     v_active  integer[];
+    v_first   text;
     v_pieces  text[] := '{}';
     v_piece   text;
     v_cut     bigint;
@@ -289,7 +292,11 @@ BEGIN
             END IF;
         END IF;
         IF v_piece IS NOT NULL THEN
-            v_pieces := v_pieces || v_piece;
+            IF v_first IS NULL THEN  -- mostly the only one, and every copy of megabytes counts
+                v_first := v_piece;
+            ELSE
+                v_pieces := v_pieces || v_piece;
+            END IF;
             v_bytes := v_bytes - octet_length(v_piece);
         END IF;
         v_left := v_left - least(v_cut - f.seq, v_left)::integer;
@@ -301,7 +308,7 @@ BEGIN
         v.seqs[f.k] := f.head;
         v.bases[f.k] := -1;
     END LOOP;
-    v.body := convert_to(array_to_string(v_pieces, ','), 'UTF8');
+    v.body := convert_to(CASE v_pieces WHEN '{}' THEN coalesce(v_first, '') ELSE concat(v_first, ',', array_to_string(v_pieces, ',')) END, 'UTF8');
     RETURN v;
 END $$;
 

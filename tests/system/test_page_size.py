@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from tests.wire import Device, edit
 
-RECORDS, LIMIT = 12_000, 10_000
+RECORDS, LIMIT = 6_000, 5_000
 
 
 def test_a_page_ends_at_its_limit_when_its_text_just_fits_the_bytes(device: Callable[..., Device]) -> None:
     writer = device("page-size")
     fields = {f"f{n}": n % 2 == 0 for n in range(4)}  # true and false are larger in jsonb, beside their keys
-    fields["text"] = "x" * 26  # 10,000 of these take 4.4 MB as stored and 4.1 as text, about the 4 MiB of a page
+    fields["text"] = "x" * 26  # 5,000 of these take 2.2 MB as stored and 2.05 as text, about the 2 MiB of a page
     for start in range(0, RECORDS, 1000):
         writer.push(*(edit(f"r{start + n}", **fields) for n in range(1000)), pull=False)
     seen = []
