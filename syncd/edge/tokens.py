@@ -128,9 +128,9 @@ class Tokens:
                 leeway=LEEWAY,
                 options={"require": ["exp", "sub"], "verify_iat": True},
             )
+            return _identity(claims)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
             raise Unauthorized from None
-        return _identity(claims)
 
     async def _key_for(self, header: Mapping[str, Any]) -> tuple[Any, list[str]]:
         """The key and the algorithms it may be used with: a public key never serves as an HMAC secret."""
