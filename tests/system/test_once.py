@@ -177,7 +177,9 @@ async def test_a_client_that_goes_away_at_any_moment_of_a_push_has_written_all_o
         body = await device.push(changes)
         assert statuses(body) in (["applied"] * 30, ["duplicate"] * 30)
         outcomes.add(statuses(body)[0])
-    assert {"applied", "duplicate"} <= outcomes, outcomes
+    # It happened that the answer was lost and the push was not.
+    assert "duplicate" in outcomes, outcomes
+    assert outcomes & {error.__name__ for error in LOST}, outcomes
     assert [change["seq"] for change in await log_of(device)] == list(range(1, 40 * 30 + 1))
 
 

@@ -42,6 +42,28 @@ async def started(folder: Path, **settings: Any) -> AsyncIterator[Server]:
         await asyncio.to_thread(server.stop)
 
 
+@pytest.fixture(scope="module")
+async def claims(workspace: Path) -> AsyncIterator[Server]:
+    folder = workspace / "claims"
+    folder.mkdir(mode=0o755)
+    async with started(folder, memberships="token") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def members() -> AsyncIterator[Provider]:
+    async with Provider([]) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+async def asking(workspace: Path, members: Provider) -> AsyncIterator[Server]:
+    folder = workspace / "asking"
+    folder.mkdir(mode=0o755)
+    async with started(folder, memberships="service", memberships_url=members.url) as server:
+        yield server
+
+
 class TestTheTable:
     async def test_no_push_that_starts_after_a_removal_is_taken_and_none_is_half(self, server: Server) -> None:
         for _ in range(6):
@@ -126,13 +148,6 @@ class TestTheTable:
 
 
 class TestTheToken:
-    @pytest.fixture(scope="class")
-    async def claims(self, workspace: Path) -> AsyncIterator[Server]:
-        folder = workspace / "claims"
-        folder.mkdir(mode=0o755)
-        async with started(folder, memberships="token") as server:
-            yield server
-
     def token(self, user: str, age: int, *spaces: str) -> str:
         """A token that is that many seconds old."""
         now = int(time.time())
@@ -182,18 +197,6 @@ async def unavailable(device: Device, code: str = "memberships_unavailable") -> 
 
 
 class TestTheService:
-    @pytest.fixture(scope="class")
-    async def members(self) -> AsyncIterator[Provider]:
-        async with Provider([]) as provider:
-            yield provider
-
-    @pytest.fixture(scope="class")
-    async def asking(self, workspace: Path, members: Provider) -> AsyncIterator[Server]:
-        folder = workspace / "asking"
-        folder.mkdir(mode=0o755)
-        async with started(folder, memberships="service", memberships_url=members.url) as server:
-            yield server
-
     @pytest.fixture
     async def device(self, asking: Server, members: Provider) -> AsyncIterator[Device]:
         """A member of one space, who has written there."""
