@@ -90,8 +90,8 @@ def _result() -> Schema:
 
 def _conflict() -> Schema:
     return _object(
-        ["table", "id", "field", "clientTimestamp", "serverTimestamp"],
-        table=_ID, id=_ID, field=_ID, clientValue={}, clientTimestamp=_INSTANT,
+        ["spaceId", "table", "id", "field", "clientTimestamp", "serverTimestamp"],
+        spaceId=_ID, table=_ID, id=_ID, field=_ID, clientValue={}, clientTimestamp=_INSTANT,
         serverValue={}, serverTimestamp=_INSTANT,
     )  # fmt: skip
 

@@ -174,8 +174,8 @@ class Push:
             at = self.adjusted.get(i) if mark != "d" else None
             self.results[i] = Result(status, self.message.changes[i].changeId, event, seq, at)
         for n, fields in receipt.detail.get("conflicts", []):
-            change = self.message.changes[self.left[n - 1]]
-            self.conflicts += ({"table": change.table, "id": change.id, **field} for field in fields or [])
+            change, space, table = self.changes[self.left[n - 1]]
+            self.conflicts += ({"spaceId": space, "table": table, "id": change.r, **field} for field in fields or [])
 
     def answer(self, delta: Delta | None) -> Answer:
         results: list[Result] = []

@@ -137,6 +137,7 @@ def test_what_lost_on_arrival_is_not_sent_to_anybody(device: Make) -> None:
     assert answer["results"][0]["status"] == "superseded"
     assert answer["conflicts"] == [
         {
+            "spaceId": f"_personal:{user}",
             "table": "t",
             "id": "r",
             "field": "x",
