@@ -96,7 +96,8 @@ class Reader:
             since = page["syncedUntil"]
             if last and not page["hasMore"]:
                 return
-            await asyncio.sleep(0.01)
+            if not page["hasMore"]:
+                await asyncio.sleep(0.01)
 
 
 class Load:
@@ -134,8 +135,12 @@ class Load:
         await asyncio.sleep(0.3)
         for other in self.readers:
             other.stopping.set()
-        async with asyncio.timeout(60):
-            await asyncio.gather(*self._tasks)
+        # A reader of small pages may be far behind; it must get on, however long it takes.
+        while unfinished := [task for task in self._tasks if not task.done()]:
+            read = sum(len(reader.stream) for reader in self.readers)
+            await asyncio.wait(unfinished, timeout=20)
+            assert sum(len(reader.stream) for reader in self.readers) > read or all(t.done() for t in unfinished)
+        await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
         """Ends what is left of it."""
