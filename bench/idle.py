@@ -16,7 +16,7 @@ from bench.figures import Measure, measure, show
 from bench.stage import Stage, backends_cpu, cpu
 from bench.workload import APP, Device, pull_request
 
-CONNECTIONS = 32
+CONNECTIONS = 64
 TARGET = 2.0
 
 

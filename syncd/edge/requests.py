@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import zlib
+from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -18,6 +19,8 @@ else:
     from backports import zstd
 
 BODY_TIMEOUT = 60.0
+# Devices ask at the same few addresses again and again.
+REMEMBERED, MAX_REMEMBERED = 1024, 256
 
 
 class Disconnected(Exception):
@@ -33,16 +36,10 @@ class Request:
         self.query_string: bytes = scope["query_string"]
         self._scope, self._receive, self._max_body = scope, receive, max_body
 
-    def parts(self) -> list[str]:
+    def parts(self) -> tuple[str, ...]:
         """The segments of the path, each decoded by itself: an id may hold an encoded slash."""
         raw: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
-        try:
-            return [
-                unquote_to_bytes(part).decode() if b"%" in part else part.decode()
-                for part in raw.split(b"?")[0].split(b"/")[1:]
-            ]
-        except UnicodeDecodeError:
-            raise Malformed("The address is not UTF-8.") from None
+        return _parts(raw) if len(raw) <= MAX_REMEMBERED else _parts.__wrapped__(raw)
 
     def query(self) -> dict[str, list[str]]:
         """The query's values by name."""
@@ -114,6 +111,17 @@ class Request:
 
     def _too_large(self) -> NoReturn:
         raise TooLarge(f"The body is larger than {self._max_body} bytes; send it in parts.")
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _parts(raw: bytes) -> tuple[str, ...]:
+    try:
+        return tuple(
+            unquote_to_bytes(part).decode() if b"%" in part else part.decode()
+            for part in raw.split(b"?")[0].split(b"/")[1:]
+        )
+    except UnicodeDecodeError:
+        raise Malformed("The address is not UTF-8.") from None
 
 
 def query_values(query_string: bytes) -> dict[str, list[str]]:

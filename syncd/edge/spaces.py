@@ -24,7 +24,7 @@ class SpacesEndpoint:
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
 
-    async def handle(self, request: Request, parts: list[str], spaces: SpaceService) -> Answer:
+    async def handle(self, request: Request, parts: tuple[str, ...], spaces: SpaceService) -> Answer:
         """Answers an address below /spaces."""
         names = ("space", "members", "userId")
         for name, part in zip(names, parts[1:], strict=False):

@@ -33,7 +33,7 @@ class SyncEndpoint:
     def __init__(self, callers: Callers, limits: Limits, skew: float) -> None:
         self._callers, self._limits, self._skew = callers, limits, int(skew * 1_000_000)
 
-    async def handle(self, request: Request, parts: list[str], service: Service) -> Answer:
+    async def handle(self, request: Request, parts: tuple[str, ...], service: Service) -> Answer:
         """Answers an address below /sync."""
         app = checked_id("app", parts[1])
         if len(parts) == 2:

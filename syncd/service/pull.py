@@ -71,6 +71,7 @@ class Reading:
     def __init__(self, question: Question, user: str, key: bytes) -> None:
         self.question, self._user, self._key = question, user, key
         self._at = cursors.decode(question.since, key, user, question.app, question.tables)
+        self._unchanged = Delta(b"", question.since, False, [], [])
 
     @property
     def fresh(self) -> bool:
@@ -106,7 +107,7 @@ class Reading:
         if glance.trouble:
             raise CursorLost
         if not isinstance(self._at, Cursor) or self._at.boot == glance.boot:
-            return Delta(b"", self.question.since, False, [], [])
+            return self._unchanged
         cursor = self._at._replace(instant=max(glance.now, self._at.instant), boot=glance.boot)
         return Delta(b"", cursors.encode(cursor, self._key, self._user, self.question.app), False, [], [])
 

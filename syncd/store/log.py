@@ -20,7 +20,9 @@ from syncd.store.convoy import Convoy
 from syncd.store.pool import Locked, Pool
 
 LANES = 2
-GROUP = 48
+# Smaller groups of pushes keep both lanes, the flush and Python at work side by side; peeks only share a round trip.
+GROUP = 16
+PEEKS = 48
 SMALL = 16 * 1024
 SHORT_LOCK_WAIT = "250ms"
 # For those of a group that got no lock: one after the other they may all be stuck.
@@ -84,7 +86,7 @@ class Log:
         self._pool = pool
         self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
         self._waiting = asyncio.Semaphore(max(1, pool.size // 2))
-        self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, GROUP)
+        self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
         """Appends a push. Raises Refusal (SY001 to SY003), Busy, DatabaseUnavailable."""
