@@ -7,8 +7,8 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Coroutine, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -19,6 +19,9 @@ from syncd.cli.secret import has_key, secret_file, with_secret
 from syncd.settings import Settings
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.launch import EmbeddedError
+
+if TYPE_CHECKING:
+    from syncd.cli.supervisor import Signals
 
 PATIENCE_SECONDS = 30.0
 # For migrations, the notification listeners, psql and pg_dump.
@@ -36,16 +39,19 @@ def serve_command(**options: Any) -> None:
     sys.exit(serve(load_settings(**options)))
 
 
+class StoppedError(Exception):
+    """It was asked to stop while it was starting."""
+
+
 def serve(settings: Settings) -> int:
     """Run the server; the exit code of the program."""
     from syncd.cli.supervisor import Signals, Supervisor
 
     with Signals() as signals:
         try:
-            with _bound(settings) as listener, _database(settings) as (ready, database):
+            with _bound(settings) as listener, _database(settings, signals) as (ready, database):
                 return Supervisor(ready, listener, signals, database=database, say=progress).run()
-        except KeyboardInterrupt:
-            # Asked to stop while it was starting.
+        except StoppedError:
             return 0
         except EmbeddedError as error:
             raise click.ClickException(str(error)) from None
@@ -68,10 +74,10 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _database(settings: Settings) -> Iterator[tuple[Settings, EmbeddedPostgres | None]]:
+def _database(settings: Settings, signals: Signals) -> Iterator[tuple[Settings, EmbeddedPostgres | None]]:
     """A database with the schema, and the settings that the workers get."""
     if settings.database_url is not None:
-        yield _prepared(settings, settings.migrate_url), None
+        yield _prepared(settings, settings.migrate_url, signals), None
         return
     wanted = settings.workers * settings.pool_size + SPARE_CONNECTIONS
     database = EmbeddedPostgres(settings.data_dir, settings={"max_connections": str(max(120, wanted))})
@@ -80,15 +86,15 @@ def _database(settings: Settings) -> Iterator[tuple[Settings, EmbeddedPostgres |
     with database:
         progress(f"the database is up ({time.monotonic() - started:.1f} s)")
         own = msgspec.structs.replace(settings, database_url=database.runtime_dsn)
-        yield _prepared(own, database.owner_dsn), database
+        yield _prepared(own, database.owner_dsn, signals), database
 
 
-def _prepared(settings: Settings, owner: str | None) -> Settings:
+def _prepared(settings: Settings, owner: str | None, signals: Signals) -> Settings:
     from syncd.cli.migrate import refusals
     from syncd.store.migrate import MigrationError
 
     try:
-        asyncio.run(_prepare(settings, owner))
+        asyncio.run(_unless_stopped(_prepare(settings, owner), signals))
     except MigrationError as error:
         raise click.ClickException(str(error)) from None
     except refusals() as error:
@@ -99,6 +105,18 @@ def _prepared(settings: Settings, owner: str | None) -> Settings:
     if not has_key(settings) and not secret_file(settings).exists():
         progress(f"made a secret for tokens: {secret_file(settings)}")
     return with_secret(settings)
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, None], signals: Signals) -> None:
+    """Do it, but for no longer than until a signal to stop: a database that is waited for may never come."""
+    task = asyncio.create_task(work)
+    while not task.done() and not signals.stops:
+        await asyncio.wait([task], timeout=0.05)
+    if signals.stops:
+        task.cancel()
+        await asyncio.wait([task])
+        raise StoppedError
+    task.result()
 
 
 async def _prepare(settings: Settings, owner: str | None) -> None:

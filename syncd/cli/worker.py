@@ -38,9 +38,10 @@ class WorkerServer(uvicorn.Server):
 
 def main(listener: int, report: int) -> None:
     """Serve on the inherited descriptor `listener` until SIGTERM; write a byte to `report` when ready."""
-    # For the time before Uvicorn takes over, and after: it raises the signal again when it is done.
+    # For the time before Uvicorn takes over, and after: it raises the signal again when it is done. Nothing is in
+    # flight then, and an exception raised here would be lost wherever one is swallowed, in a destructor or a callback.
     for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda number, frame: sys.exit(0))
+        signal.signal(sign, lambda number, frame: os._exit(0))
     settings = Settings.load(os.environ)
     _log(settings)
     from syncd.app import build
