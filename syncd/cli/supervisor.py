@@ -20,14 +20,11 @@ from typing import Self
 
 from syncd.settings import PREFIX, Settings
 from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.launch import EmbeddedError, die_with_parent
+from syncd.store.launch import ALLOCATION, EmbeddedError, die_with_parent
 
 # A worker that lived this long was well; the next failure starts again with the shortest pause.
 WELL_AFTER_SECONDS = 10.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-# glibc gives each buffer of a page's size back to the kernel and faults it in again for the next page, which is a
-# third of the time of a large pull. Kept for reuse instead: 32 MB at most. Other C libraries ignore it.
-ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(16 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
 
 
 class Signals:

@@ -67,7 +67,7 @@ class SyncEndpoint:
         short = len(request.query_string) <= MAX_REMEMBERED
         question = (_question if short else _question.__wrapped__)(app, request.query_string, _plain(request))
         delta = await pull(service.log, service.key, caller, question)
-        return Answer(b"{%s}" % delta.members())
+        return Answer(delta.body())
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -54,17 +54,9 @@ class Answer(NamedTuple):
 
     def body(self) -> bytes:
         """The answer as JSON text."""
-        missed = (
-            self.delta.members()
-            if self.delta
-            else (
-                b'"serverChanges":[],"syncedUntil":%s,"hasMore":false,"spaces":{"joined":[],"left":[]}'
-                % msgspec.json.encode(self.since)
-            )
-        )
-        return b'{%s,"results":%s,"conflicts":%s}' % (
-            missed, msgspec.json.encode(self.results), msgspec.json.encode(self.conflicts),
-        )  # fmt: skip
+        results, conflicts = msgspec.json.encode(self.results), msgspec.json.encode(self.conflicts)
+        delta = self.delta or Delta(b"", self.since, False, [], [])
+        return delta.body(b'"results":%s,"conflicts":%s,' % (results, conflicts))
 
 
 class Event:

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from syncd.store.launch import Account, EmbeddedError, die_with_parent
+from syncd.store.launch import ALLOCATION, Account, EmbeddedError, die_with_parent
 from syncd.store.postgres_binaries import Binaries
 
 DATABASE = "syncd"
@@ -101,7 +101,7 @@ def write_configuration(pgdata: Path, binaries: Binaries, account: Account, sett
 
 def environment() -> dict[str, str]:
     """For PostgreSQL's programs: nothing of the caller's PG… variables and locale gets in."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", **ALLOCATION}
 
 
 def _run(command: list[str], account: Account, lock: int, script: str = "") -> None:
