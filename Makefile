@@ -55,6 +55,6 @@ $(STAMP): pyproject.toml clients/python/pyproject.toml
 	fi
 	@touch $@
 
-# The tests run against a second PostgreSQL and through PgBouncer. None of them is skipped for want of it.
+# The tests run against a second PostgreSQL, through PgBouncer and with NATS. None of them is skipped for want of it.
 system-packages:
-	@sh .ci/packages postgresql-15 pgbouncer git
+	@sh .ci/packages postgresql-15 pgbouncer nats-server git

@@ -116,6 +116,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=1,
         ),
     ] = 8
+    bus: Annotated[
+        str,
+        _about(
+            "What carries hints between workers: `postgres`, or `nats://…` or `tls://…` to spare the database.",
+            "secret",
+            pattern=r"^(postgres|(nats|tls)://\S+)$",
+        ),
+    ] = "postgres"
+    listen_url: Annotated[
+        str | None,
+        _about(
+            "The same database without the pooler, for `LISTEN`, when `SYNCD_DATABASE_URL` leads through one.",
+            "secret",
+        ),
+    ] = None
+    max_connections_per_user: Annotated[
+        int, _about("Live connections of one user to one worker; 0 for no bound. A flood must not reach others.", ge=0)
+    ] = 100
+    max_connections_per_address: Annotated[
+        int,
+        _about("Live connections of one address to one worker; 0 behind a proxy, where all have its address.", ge=0),
+    ] = 4000
+    max_frames_per_second: Annotated[
+        float,
+        _about("Frames a second that a user's sockets may send on average, four seconds' worth at once.", ge=1),
+    ] = 200.0
     allowed_origins: Annotated[
         tuple[str, ...],
         _about(
@@ -322,6 +348,8 @@ def _checked(settings: Settings) -> Settings:
         raise SettingsError("SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service")
     if settings.migrate_url and not settings.database_url:
         raise SettingsError("SYNCD_MIGRATE_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
+    if settings.listen_url and not settings.database_url:
+        raise SettingsError("SYNCD_LISTEN_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
     return settings
 
 

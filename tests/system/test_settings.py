@@ -53,6 +53,12 @@ def test_an_option_wins_over_the_variable_and_an_empty_one_is_not_set() -> None:
             ("https://a.example", "https://b.example"),
         ),
         ("memberships", "token", "token"),
+        ("bus", "postgres", "postgres"),
+        (
+            "bus",
+            "nats://ada:word@one.example:4222,tls://two.example",
+            "nats://ada:word@one.example:4222,tls://two.example",
+        ),
         ("jwt_public_key", PEM, PEM),
         ("jwt_public_key", PEM.replace("\n", "\\n"), PEM),
     ],
@@ -80,6 +86,8 @@ def test_a_key_may_be_a_file(tmp_path: Path) -> None:
         ("jwt_public_key", "/no/such/file.pem", "neither PEM text nor a file"),
         ("memberships", "service", "needs SYNCD_MEMBERSHIPS_URL"),
         ("migrate_url", "postgresql://owner@/db", "set SYNCD_DATABASE_URL as well"),
+        ("listen_url", "postgresql://runtime@/db", "set SYNCD_DATABASE_URL as well"),
+        ("bus", "redis://ada:word@example", "SYNCD_BUS=… cannot be used"),
         ("max_schema_version", "new", "SYNCD_MAX_SCHEMA_VERSION"),
     ],
 )

@@ -1,0 +1,198 @@
+"""The bus over PostgreSQL: however its connection dies, that is noticed, and repaired within what G13 promises."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import uvloop
+from structlog.testing import capture_logs
+
+from syncd.store.bus import Hint
+from syncd.store.embedded import PORT, EmbeddedPostgres
+from syncd.store.notify_bus import NotifyBus
+from tests.pooler import Pooler
+from tests.proxy import Proxy
+from tests.store.listening import PROMISED, Listener, feed, until
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(scope="module")
+def mortal(workspace: Path) -> Iterator[EmbeddedPostgres]:
+    """A database of this file's own: to kill a server process is to restart the whole of it."""
+    with EmbeddedPostgres(workspace / "mortal") as postgres:
+        yield postgres
+
+
+@pytest.fixture
+async def way(database: EmbeddedPostgres, folder: Path) -> AsyncIterator[Proxy]:
+    """A proxy between the bus and the database."""
+    socket = f".s.PGSQL.{PORT}"
+    async with Proxy(database.socket_dir / socket, listen=folder / socket) as proxy:
+        yield proxy
+
+
+def through(way: Proxy) -> str:
+    """The database behind the proxy."""
+    assert way.listen is not None
+    return f"postgresql://syncd_runtime@/syncd?host={way.listen.parent}&port={PORT}"
+
+
+@pytest.fixture
+def pooler(database: EmbeddedPostgres, folder: Path) -> Iterator[Pooler]:
+    with Pooler(database, folder / "pooler") as running:
+        yield running
+
+
+async def server_processes(dsn: str) -> list[int]:
+    """The process ids of the servers that buses are connected to, oldest first."""
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'syncd bus' ORDER BY backend_start"
+    )
+    await connection.close()
+    return [row["pid"] for row in rows]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_server_process_that_is_killed_is_replaced_within_the_promise(
+    mortal: EmbeddedPostgres, run: Run, sign: signal.Signals
+) -> None:
+    async def scenario() -> None:
+        async with Listener(NotifyBus(mortal.runtime_dsn)) as one, Listener(NotifyBus(mortal.runtime_dsn)) as two:
+            os.kill((await server_processes(mortal.owner_dsn))[0], sign)
+            print(f"{sign.name}: down and up in {await one.goes_down_and_up(PROMISED):.2f} s")
+            await two.is_up()
+            one.tell(feed("after", 1))
+            await two.hears(feed("after", 1))
+            assert one.bus.reconnects == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_server_process_that_is_frozen_is_given_up_within_the_promise(mortal: EmbeddedPostgres, run: Run) -> None:
+    async def scenario() -> None:
+        async with Listener(NotifyBus(mortal.runtime_dsn)) as one, Listener(NotifyBus(mortal.runtime_dsn)) as two:
+            frozen = (await server_processes(mortal.owner_dsn))[0]
+            os.kill(frozen, signal.SIGSTOP)
+            try:
+                # In the middle of a statement: it never returns, and what it carried is sent again.
+                one.tell(feed("lost", 1))
+                print(f"SIGSTOP: down and up in {await one.goes_down_and_up(PROMISED):.2f} s")
+                await two.hears(feed("lost", 1))
+                two.tell(feed("after", 1))
+                await one.hears(feed("after", 1))
+                assert (one.bus.reconnects, two.bus.reconnects) == (1, 0)
+            finally:
+                os.kill(frozen, signal.SIGCONT)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("directions", [("up",), ("down",), ("up", "down")], ids="-".join)
+async def test_a_way_that_swallows_everything_is_noticed_within_the_promise(
+    way: Proxy, directions: tuple[str, ...]
+) -> None:
+    async with Listener(NotifyBus(through(way))) as one:
+        way.faults.blackhole = set(directions)
+        began = time.monotonic()
+        await until(lambda: one.bus.state == "down", PROMISED)
+        print(f"blackhole {directions}: down after {time.monotonic() - began:.2f} s")
+        # Long enough for a try that meets nothing but silence.
+        await asyncio.sleep(0.5)
+        assert one.bus.state == "down"
+        way.heal()
+        await one.is_up()
+        one.tell(feed("after", 1))
+        await one.hears(feed("after", 1))
+
+
+async def test_a_connection_that_is_cut_or_reset_is_made_again_at_once(way: Proxy) -> None:
+    async with Listener(NotifyBus(through(way))) as one:
+        for turn, end in enumerate((way.cut, way.reset)):
+            end()
+            assert await one.goes_down_and_up(PROMISED) < 2
+            assert one.bus.reconnects == turn + 1
+
+
+async def test_a_database_that_is_away_is_logged_once_and_tried_again_and_again(way: Proxy) -> None:
+    with capture_logs() as logged:
+        async with Listener(NotifyBus(through(way))) as one:
+            way.faults.refuse = True
+            way.cut()
+            await until(lambda: one.bus.state == "down")
+            await asyncio.sleep(2)
+            way.heal()
+            await one.is_up()
+    assert [entry["log_level"] for entry in logged] == ["info", "warning", "info"]
+
+
+async def test_closing_does_not_wait_for_a_server_that_is_frozen(mortal: EmbeddedPostgres) -> None:
+    before = asyncio.all_tasks()
+    async with Listener(NotifyBus(mortal.runtime_dsn)) as one:
+        frozen = (await server_processes(mortal.owner_dsn))[0]
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            one.tell(Hint("m"))
+            await asyncio.sleep(0.05)
+            began = time.monotonic()
+            await one.bus.close()
+            assert time.monotonic() - began < 1.5
+            assert asyncio.all_tasks() == before
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+
+
+async def test_closing_while_a_connection_is_being_made_leaves_nothing(way: Proxy) -> None:
+    way.faults.blackhole = {"down"}
+    before, bus = asyncio.all_tasks(), NotifyBus(through(way))
+    await bus.open(lambda hint: None)
+    assert bus.state == "down"
+    await bus.close()
+    await until(lambda: asyncio.all_tasks() == before and not way.links)
+
+
+async def test_a_worker_that_was_busy_for_seconds_does_not_take_its_connection_for_dead(
+    database: EmbeddedPostgres,
+) -> None:
+    async with Listener(NotifyBus(database.runtime_dsn)) as one:
+        for _ in range(2):
+            # The whole event loop stands still, as it does when a worker is starved of processors.
+            time.sleep(2.5)  # noqa: ASYNC251
+            one.tell(feed("late", 1))
+            await asyncio.sleep(0.6)
+        assert (one.bus.state, one.bus.reconnects, feed("late", 1) in one.hints) == ("up", 0, True)
+
+
+async def test_through_a_pooler_it_is_unavailable_and_says_once_what_to_set(
+    pooler: Pooler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syncd.store.line.RECHECK", 0.01)
+    with capture_logs() as logged:
+        async with Listener(NotifyBus(pooler.dsn("syncd_runtime")), wait=False) as one:
+            await until(lambda: one.bus.state == "unavailable")
+            one.tell(feed("nobody", 1))
+            await asyncio.sleep(0.5)
+            assert one.bus.state == "unavailable"
+    assert [entry["log_level"] for entry in logged] == ["error"]
+    assert "SYNCD_LISTEN_URL" in logged[0]["event"]
+    assert "NATS" in logged[0]["event"]
+
+
+async def test_with_a_direct_url_beside_the_pooler_it_works(pooler: Pooler, database: EmbeddedPostgres) -> None:
+    connection = await asyncpg.connect(pooler.dsn("syncd_runtime"), statement_cache_size=0)
+    async with Listener(NotifyBus(database.runtime_dsn)) as one:
+        one.tell(feed("direct", 1))
+        await one.hears(feed("direct", 1))
+        assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
