@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 import structlog
 
 from syncd import __version__
 from syncd.core.errors import SyncdError
 from syncd.edge.callers import Callers
+from syncd.edge.conversation import Talk
+from syncd.edge.gate import Gate
 from syncd.edge.http import Backend, HttpApplication
 from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.sync import Service, SyncEndpoint
 from syncd.edge.tokens import MembershipService, Tokens
+from syncd.edge.websocket import Sockets
 from syncd.protocol.preparation import Limits
+from syncd.service.hub import Hub
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
+from syncd.store.bus import Bus
+from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
 from syncd.store.migrate import MigrationError, pending
+from syncd.store.notify_bus import NotifyBus
 from syncd.store.pool import Pool
 
 Application = Any  # an ASGI application
@@ -25,9 +34,27 @@ Application = Any  # an ASGI application
 log = structlog.get_logger("syncd")
 
 
-def build(settings: Settings) -> Application:
-    """The ASGI application for these settings. `database_url` and a key for tokens must be given."""
-    application = _http(settings)
+class Assembly(NamedTuple):
+    """A server: its ASGI application, the protocol for its WebSockets, and how its live connections are ended."""
+
+    application: Application
+    sockets: Sockets
+    drain: Callable[[], Awaitable[None]]
+
+
+def build(settings: Settings) -> Assembly:
+    """The server for these settings. `database_url` and a key for tokens must be given."""
+    http, backend = _http(settings)
+    sockets = Sockets(backend.talk, settings.max_body + 1024)
+
+    async def drain() -> None:
+        http.streams.drain()
+        await sockets.drain(settings.shutdown_timeout)
+
+    return Assembly(_for_pages(http, settings), sockets, drain)
+
+
+def _for_pages(application: HttpApplication, settings: Settings) -> Application:
     if not settings.allowed_origins:
         return application
     from starlette.middleware.cors import CORSMiddleware
@@ -36,13 +63,20 @@ def build(settings: Settings) -> Application:
         application,
         allow_origins=settings.allowed_origins,
         allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Content-Encoding", "X-Client-Id", "X-Sync-Protocol"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Content-Encoding",
+            "Last-Event-ID",
+            "X-Client-Id",
+            "X-Sync-Protocol",
+        ],
         expose_headers=["Retry-After"],
         max_age=600,
     )
 
 
-def _http(settings: Settings) -> HttpApplication:
+def _http(settings: Settings) -> tuple[HttpApplication, Backend]:
     if settings.database_url is None:
         raise ValueError("database_url is needed")
     pool = Pool(
@@ -63,9 +97,26 @@ def _http(settings: Settings) -> HttpApplication:
     callers = Callers(tokens, claims=settings.memberships == "token", service=service)
     limits = Limits(settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version)
 
-    async def open_() -> tuple[Service, SpaceService]:
+    gate = Gate(
+        per_user=settings.max_connections_per_user,
+        per_address=settings.max_connections_per_address,
+        frames=settings.max_frames_per_second,
+        origins=settings.allowed_origins,
+    )
+    hubs: list[Hub] = []
+
+    async def open_() -> tuple[Service, SpaceService, Talk]:
         await pool.open()
-        return Service(Log(pool), await cursor_key(pool)), SpaceService(pool, callers.managed_elsewhere)
+        log_, key = Log(pool), await cursor_key(pool)
+        hub = Hub(log_, Live(pool), _bus(settings, key), key, callers.ask if callers.asks else None)
+        await hub.open()
+        hubs.append(hub)
+        spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members)
+        return (
+            Service(log_, key, hub.wrote),
+            spaces,
+            Talk(hub, callers, gate, limits, int(settings.max_clock_skew * 1e6)),
+        )
 
     async def ready() -> list[str]:
         try:
@@ -77,13 +128,21 @@ def _http(settings: Settings) -> HttpApplication:
         return [f"migrations to apply: {', '.join(waiting)}; run `syncd migrate`"] if waiting else []
 
     async def close() -> None:
+        for hub in hubs:
+            await hub.close()
         await callers.close()
         await pool.close()
 
-    return HttpApplication(
-        SyncEndpoint(callers, limits, settings.max_clock_skew),
-        SpacesEndpoint(callers),
-        Backend(open_, ready, close),
-        max_body=settings.max_body,
-        version=__version__,
-    )
+    backend = Backend(open_, ready, close)
+    sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
+    return HttpApplication(sync, spaces_, backend, max_body=settings.max_body, version=__version__), backend
+
+
+def _bus(settings: Settings, key: bytes) -> Bus:
+    """How this process hears from the others. The tag keeps two deployments on one NATS apart."""
+    if settings.bus != "postgres":
+        from syncd.store.nats_bus import NatsBus
+
+        return NatsBus(settings.bus, tag=hashlib.blake2b(key, digest_size=8).hexdigest())
+    assert settings.database_url is not None
+    return NotifyBus(settings.listen_url or settings.database_url)

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -20,11 +21,20 @@ _TEXT = structlog.dev.ConsoleRenderer(colors=False)
 
 
 class WorkerServer(uvicorn.Server):
-    """Uvicorn that says when it serves."""
+    """Uvicorn that says when it serves, and ends live connections in stages before it stops."""
 
-    def __init__(self, config: uvicorn.Config, report: int) -> None:
+    def __init__(self, config: uvicorn.Config, report: int, drain: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
-        self._report = report
+        self._report, self._drain = report, drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Live connections first: Uvicorn would close all of them at once, and cut what they are at."""
+        for server in self.servers:
+            server.close()
+        try:
+            await self._drain()
+        finally:
+            await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell the supervisor."""
@@ -46,22 +56,18 @@ def main(listener: int, report: int) -> None:
     _log(settings)
     from syncd.app import build
 
-    server = WorkerServer(configuration(settings, build(settings)), report)
+    built = build(settings)
+    server = WorkerServer(configuration(settings, built.application, built.sockets), report, built.drain)
     server.run(sockets=[socket.socket(fileno=listener)])
 
 
-def configuration(settings: Settings, app: Any) -> uvicorn.Config:
-    """How Uvicorn is set up, and why."""
+def configuration(settings: Settings, app: Any, sockets: Any = "none") -> uvicorn.Config:
+    """How Uvicorn is set up, and why. `sockets` makes the protocol of a WebSocket."""
     return uvicorn.Config(
         app,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
-        # The application bounds messages itself and answers with a reason; this is the last wall.
-        ws_max_size=settings.max_body + 1024,
-        ws_per_message_deflate=False,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
+        ws=sockets,
         access_log=False,
         log_config=None,
         server_header=False,

@@ -90,6 +90,19 @@ class Busy(SyncdError):
     retry_after = 1
 
 
+class TooMany(SyncdError):
+    """More than is allowed to one user or address, so that others notice nothing."""
+
+    code = "too_many_requests"
+    detail = "Too many requests; wait a moment."
+    retry_after = 5
+
+
+class UpgradeRequired(SyncdError):
+    code = "upgrade_required"
+    detail = "This address is a WebSocket."
+
+
 class DatabaseUnavailable(SyncdError):
     code = "database_unavailable"
     detail = "The database cannot be reached. What you sent may or may not have been written; send it again."

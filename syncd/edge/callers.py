@@ -21,16 +21,31 @@ class Callers:
         return self._claims or self._service is not None
 
     async def caller(self, request: Request) -> Caller:
-        """Raises Unauthorized, MembershipsUnavailable."""
-        identity = await self._tokens.identity(request.headers.get(b"authorization", b""))
+        """Who sends a request. Raises Unauthorized, KeysUnavailable, MembershipsUnavailable."""
+        return (await self.named(request.headers.get(b"authorization", b"")))[0]
+
+    async def named(self, authorization: bytes) -> tuple[Caller, float]:
+        """Who an `Authorization` header names, and until when (seconds since 1970). Raises what `caller` raises."""
+        identity = await self._tokens.identity(authorization)
         if self._service is not None:
-            asked = int(time.time() * 1_000_000)
-            return Caller(identity.user, External(await self._service.spaces(identity.user), asked))
+            return Caller(identity.user, await self.ask(identity.user)), identity.expires
         if not self._claims:
-            return Caller(identity.user)
+            return Caller(identity.user), identity.expires
         if identity.spaces is None:
             raise Unauthorized("The token needs a claim `spaces`: [{id, role}].")
-        return Caller(identity.user, External(identity.spaces, int(identity.issued * 1_000_000)))
+        external = External(identity.spaces, int(identity.issued * 1_000_000))
+        return Caller(identity.user, external), identity.expires
+
+    @property
+    def asks(self) -> bool:
+        """Whether memberships come from a service, which has to be asked again for as long as a user is connected."""
+        return self._service is not None
+
+    async def ask(self, user: str) -> External:
+        """What the membership service says now. Raises MembershipsUnavailable."""
+        assert self._service is not None
+        asked = int(time.time() * 1_000_000)
+        return External(await self._service.spaces(user), asked)
 
     async def close(self) -> None:
         if self._service is not None:

@@ -3,18 +3,21 @@ path of every push and pull is a few dictionary look-ups."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
 
-from syncd.core.errors import Malformed, MethodNotAllowed, NotFound, SyncdError
+from syncd.core.errors import DatabaseUnavailable, MethodNotAllowed, NotFound, SyncdError, UpgradeRequired
 from syncd.edge.answers import Answer, Receive, Scope, Send, answer
+from syncd.edge.conversation import Talk
 from syncd.edge.openapi import document
 from syncd.edge.problems import problem, status_of
-from syncd.edge.requests import Disconnected, Request
+from syncd.edge.requests import Disconnected, Request, checked_id
 from syncd.edge.spaces import SpacesEndpoint
+from syncd.edge.stream import Streams
 from syncd.edge.sync import Service, SyncEndpoint
 from syncd.service.spaces import SpaceService
 
@@ -26,17 +29,26 @@ class Backend:
 
     def __init__(
         self,
-        open_: Callable[[], Awaitable[tuple[Service, SpaceService]]],
+        open_: Callable[[], Awaitable[tuple[Service, SpaceService, Talk]]],
         ready: Callable[[], Awaitable[list[str]]],
         close: Callable[[], Awaitable[None]],
     ) -> None:
         self._open, self.ready, self.close = open_, ready, close
-        self._opened: tuple[Service, SpaceService] | None = None
+        self._opened: tuple[Service, SpaceService, Talk] | None = None
+        self._opening = asyncio.Lock()
 
-    async def opened(self) -> tuple[Service, SpaceService]:
+    async def opened(self) -> tuple[Service, SpaceService, Talk]:
         if self._opened is None:
-            self._opened = await self._open()
+            async with self._opening:
+                if self._opened is None:
+                    self._opened = await self._open()
         return self._opened
+
+    def talk(self) -> Talk:
+        """What live connections work with. Raises DatabaseUnavailable until it is there."""
+        if self._opened is None:
+            raise DatabaseUnavailable
+        return self._opened[2]
 
 
 class HttpApplication:
@@ -48,15 +60,13 @@ class HttpApplication:
         self._sync, self._spaces, self._backend = sync, spaces, backend
         self._max_body, self._version = max_body, version
         self._openapi = msgspec.json.encode(document(version))
+        self.streams = Streams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 4404, "reason": "not found"})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -74,7 +84,11 @@ class HttpApplication:
         request = Request(scope, receive, self._max_body)
         accept = request.headers.get(b"accept-encoding", b"")
         try:
-            result = await self._answer(request)
+            parts = request.parts()
+            if len(parts) == 3 and parts[0] == "sync" and parts[2] == "stream":
+                await self._stream(request, parts[1], scope, receive, send)
+                return
+            result = await self._answer(request, parts)
         except Disconnected:
             return
         except SyncdError as why:
@@ -91,13 +105,20 @@ class HttpApplication:
             result = problem(SyncdError())
         await answer(send, result, accept)
 
-    async def _answer(self, request: Request) -> Answer:
-        parts = request.parts()
+    async def _stream(self, request: Request, app: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if request.method != "GET":
+            raise MethodNotAllowed("GET")
+        talk = (await self._backend.opened())[2]
+        await self.streams.serve(request, checked_id("app", app), talk, scope, receive, send)
+
+    async def _answer(self, request: Request, parts: tuple[str, ...]) -> Answer:
         match parts[0]:
             case "sync" if len(parts) > 1:
                 return await self._sync.handle(request, parts, (await self._backend.opened())[0])
             case "spaces":
                 return await self._spaces.handle(request, parts, (await self._backend.opened())[1])
+        if parts[0] == "ws" and len(parts) <= 2:
+            raise UpgradeRequired
         if len(parts) == 1:
             return await self._about(request, parts[0])
         raise NotFound
@@ -117,6 +138,3 @@ class HttpApplication:
             body = msgspec.json.encode({"status": "not ready", "reasons": wrong})
             return Answer(body, 503, headers=[(b"retry-after", b"2")])
         return Answer(b'{"status":"ready"}')
-
-
-__all__ = ["Backend", "HttpApplication", "Malformed"]

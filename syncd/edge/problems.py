@@ -21,8 +21,10 @@ from syncd.core.errors import (
     Refused,
     SyncdError,
     TooLarge,
+    TooMany,
     Unauthorized,
     UnsupportedMedia,
+    UpgradeRequired,
 )
 from syncd.edge.answers import Answer
 
@@ -37,12 +39,30 @@ STATUS: dict[type[SyncdError], int] = {
     TooLarge: 413,
     UnsupportedMedia: 415,
     Refused: 422,
+    UpgradeRequired: 426,
+    TooMany: 429,
     Busy: 503,
     DatabaseUnavailable: 503,
     MembershipsUnavailable: 503,
     KeysUnavailable: 503,
     SyncdError: 500,
 }
+
+
+# Close codes of a WebSocket; what is not here passes by itself: try again later.
+CLOSE: dict[type[SyncdError], int] = {
+    Malformed: 4400,
+    Unauthorized: 4401,
+    Forbidden: 4403,
+    TooLarge: 1009,
+    TooMany: 4429,
+    SyncdError: 1013,
+}
+
+
+def close_code(error: SyncdError) -> tuple[int, str]:
+    """The close code and reason of an error that ends a connection."""
+    return next(CLOSE[kind] for kind in type(error).__mro__ if kind in CLOSE), error.detail
 
 
 def status_of(error: SyncdError) -> int:
@@ -65,6 +85,8 @@ def problem(error: SyncdError) -> Answer:
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
+    if isinstance(error, UpgradeRequired):
+        headers.append((b"upgrade", b"websocket"))
     if isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodNotAllowed):

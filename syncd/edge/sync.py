@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,10 +22,11 @@ REMEMBERED, MAX_REMEMBERED = 4096, 512
 
 
 class Service(NamedTuple):
-    """What an answer needs: the log and the key of its cursors."""
+    """What an answer needs: the log, the key of its cursors, and whom to tell (space, app, seq) of a push."""
 
     log: Log
     key: bytes
+    wrote: Callable[[str, str, int], None]
 
 
 class SyncEndpoint:
@@ -60,6 +62,8 @@ class SyncEndpoint:
         answer = await push(
             service.log, service.key, caller, client, question, body, message, self._limits, now=now, skew=self._skew
         )
+        for space, seq in answer.written.items():
+            service.wrote(space, app, seq)
         return Answer(answer.body())
 
     async def _pull(self, request: Request, app: str, service: Service) -> Answer:

@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from syncd.core.clock import format_instant, parse_instant
@@ -92,6 +93,48 @@ def encode(cursor: Cursor, key: bytes, user: str, app: str) -> str:
     head = format_instant(cursor.instant)
     signed = payload + _sign(key, user, app, head, payload)
     return f"{head}.{_text(signed)}"
+
+
+class Bookmark:
+    """A cursor that moves with a live subscription: what stays the same in it is made once. `text` is its text."""
+
+    def __init__(self, cursor: Cursor, key: bytes, user: str, app: str) -> None:
+        mac = hashlib.blake2b(key=key, digest_size=SIGNATURE)
+        for part in (user.encode(), app.encode()):
+            mac.update(len(part).to_bytes(4) + part)
+        self._mac = mac
+        self._prefix = b"".join(map(_varint, (VERSION, cursor.boot, _filter(cursor.tables))))
+        self.boot, self._instant = cursor.boot, cursor.instant
+        self.seqs: dict[int, int] = {}
+        self._parts: dict[int, list[bytes]] = {}
+        last = 0
+        for space, seq, _ in sorted(cursor.positions):
+            self.seqs[space] = seq
+            self._parts[space] = [_varint(space - last), _varint(seq << 1)]
+            last = space
+
+    def move(self, space: int, seq: int, instant: int) -> bytes:
+        """The cursor's text after a feed was read up to `seq`; `instant` in microseconds never goes back."""
+        self.seqs[space] = seq
+        self._parts[space][1] = _varint(seq << 1)
+        self._instant = max(instant, self._instant)
+        return self.text()
+
+    def text(self) -> bytes:
+        """The cursor as text."""
+        payload = b"".join([self._prefix, *(part for pair in self._parts.values() for part in pair)])
+        head = _instant_text(self._instant)
+        mac = self._mac.copy()
+        mac.update(b"%b%b%b%b" % (_HEAD_LENGTH, head, len(payload).to_bytes(4), payload))
+        return head + b"." + base64.urlsafe_b64encode(payload + mac.digest()).rstrip(b"=")
+
+
+_HEAD_LENGTH = INSTANT.to_bytes(4)
+
+
+@lru_cache(maxsize=64)
+def _instant_text(micros: int) -> bytes:
+    return format_instant(micros).encode()
 
 
 def _text(signed: bytes) -> str:

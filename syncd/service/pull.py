@@ -23,7 +23,7 @@ REMEMBERED, MAX_REMEMBERED = 4096, 400
 
 
 class Question(NamedTuple):
-    """What a device asks for. `plain`: it reads inserts as plain records too (first generation)."""
+    """What a device asks for. `plain`: it reads inserts as plain records too (first generation); `bytes` a page."""
 
     app: str
     since: str = ""
@@ -31,9 +31,10 @@ class Question(NamedTuple):
     limit: int = DEFAULT_LIMIT
     history: bool = False
     plain: bool = True
+    bytes: int = PAGE_BYTES
 
     def how(self) -> dict[str, Any]:
-        how: dict[str, Any] = {"limit": self.limit, "bytes": PAGE_BYTES}
+        how: dict[str, Any] = {"limit": self.limit, "bytes": self.bytes}
         if self.tables:
             how["tables"] = self.tables
         if self.plain:

@@ -45,12 +45,14 @@ class Result(msgspec.Struct, omit_defaults=True):
 
 
 class Answer(NamedTuple):
-    """A push's answer: one result a change, the registers that lost, and what the device missed."""
+    """A push's answer: one result a change, the registers that lost, what the device missed, and how far it brought
+    each space's feed."""
 
     results: list[Result]
     conflicts: list[dict[str, Any]]
     delta: Delta | None
     since: str
+    written: dict[str, int]
 
     def body(self) -> bytes:
         """The answer as JSON text."""
@@ -178,7 +180,14 @@ class Push:
                 result = msgspec.structs.replace(first, status="duplicate" if same else first.status)
             assert result is not None
             results.append(result)
-        return Answer(results, self.conflicts, delta, self.reading.question.since)
+        return Answer(results, self.conflicts, delta, self.reading.question.since, self._written(results))
+
+    def _written(self, results: list[Result]) -> dict[str, int]:
+        heads: dict[str, int] = {}
+        for (_, space, _), result in zip(self.changes, results, strict=True):
+            if result.status in ("applied", "superseded") and result.seq:
+                heads[space] = max(heads.get(space, 0), result.seq)
+        return heads
 
 
 def _content(change: tuple[Prepared, str, str]) -> tuple[Any, ...]:
@@ -189,9 +198,12 @@ def _content(change: tuple[Prepared, str, str]) -> tuple[Any, ...]:
 
 async def push(
     log: Log, key: bytes, caller: Caller, client: str, question: Question, body: bytes, message: PushBody,
-    limits: Limits, *, now: int, skew: int,
+    limits: Limits, *, now: int, skew: int, event: Event | None = None,
 ) -> Answer:  # fmt: skip
-    """Answers a push. `now` and `skew` are microseconds. Raises Malformed, TooLarge, Refused, Busy and the like."""
+    """Answers a push. `now` and `skew` are microseconds; `event` gives the changes their event ids.
+
+    Raises Malformed, TooLarge, Refused, Busy and the like.
+    """
     if len(message.changes) > limits.max_changes:
         raise TooLarge(
             f"A push holds at most {limits.max_changes} changes; send them in parts.", code="too_many_changes"
@@ -203,7 +215,7 @@ async def push(
             if len(raw) > limits.max_change and i in work.left:
                 work.left.remove(i)
                 work.reject(i, "change_too_large")
-    return await perform(work, log, Event(now), skew, now)
+    return await perform(work, log, event or Event(now), skew, now)
 
 
 def _check_escapes(body: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from syncd.store.pool import Pool, Refusal
 from syncd.store.spaces import MemberRow, SpaceRow, Spaces
 
 RESERVED = "_personal:"
+# The statements after which somebody is in a space who was not, or is no longer.
+CHANGES = ("space_create", "space_delete", "member_put", "member_remove")
 
 
 def _refused(why: Refusal) -> SyncdError:
@@ -37,18 +40,22 @@ def _member(row: MemberRow) -> dict[str, str]:
 
 
 class SpaceService:
-    """What the space endpoints do. `managed_elsewhere`: memberships come from outside and cannot be changed here."""
+    """What the space endpoints do. `managed_elsewhere`: memberships come from outside and cannot be changed here;
+    `changed` is called when some have been."""
 
-    def __init__(self, pool: Pool, managed_elsewhere: bool) -> None:
-        self._spaces, self._managed_elsewhere = Spaces(pool), managed_elsewhere
+    def __init__(self, pool: Pool, managed_elsewhere: bool, changed: Callable[[], None]) -> None:
+        self._spaces, self._managed_elsewhere, self._changed = Spaces(pool), managed_elsewhere, changed
 
     async def _do(self, caller: Caller, name: str, *arguments: Any, add: bool = False) -> list[Any]:
         external = caller.external
         adopt = (msgspec.json.encode(external.spaces).decode(), external.as_of) if external else None
         try:
-            return await self._spaces.call(caller.user, adopt, name, *arguments, add=add)
+            rows = await self._spaces.call(caller.user, adopt, name, *arguments, add=add)
         except Refusal as why:
             raise _refused(why) from None
+        if name in CHANGES:
+            self._changed()
+        return rows
 
     def _changeable(self) -> None:
         if self._managed_elsewhere:

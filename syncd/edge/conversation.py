@@ -1,0 +1,315 @@
+"""What one WebSocket says and is told: frames in, one after the other; frames out, as its feeds bring them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import NamedTuple, Protocol
+
+import msgspec
+import structlog
+
+from syncd.core.clock import format_instant
+from syncd.core.errors import Fault, Malformed, SyncdError, TooMany, Unauthorized
+from syncd.core.ids import fault_in_id
+from syncd.edge.callers import Callers
+from syncd.edge.gate import Allowance, Gate
+from syncd.edge.problems import close_code
+from syncd.protocol import live
+from syncd.protocol.messages import PushBody
+from syncd.protocol.preparation import Limits
+from syncd.service.batch import Batch
+from syncd.service.caller import Caller
+from syncd.service.hub import Hub
+from syncd.service.member import Member
+from syncd.service.pull import Delta, Question
+from syncd.service.push import Answer, Event, push
+from syncd.service.subscription import Subscription
+
+log = structlog.get_logger("syncd.live")
+
+MAX_SUBSCRIPTIONS = 64
+# Frames that wait while an earlier one is worked on; beyond it nothing more is read from the connection.
+MOST_WAITING, MOST_WAITING_BYTES = 64, 1024 * 1024
+
+
+class Wire(Protocol):
+    """The connection itself."""
+
+    @property
+    def room(self) -> bool: ...
+    async def drained(self) -> None: ...
+    def send(self, *parts: bytes) -> None: ...
+    def close(self, code: int, reason: str) -> None: ...
+    def pause(self, paused: bool) -> None: ...
+
+
+class Talk(NamedTuple):
+    """What every conversation works with. `skew` is microseconds."""
+
+    hub: Hub
+    callers: Callers
+    gate: Gate
+    limits: Limits
+    skew: int
+
+
+class Conversation:
+    """One socket's. `app`: the only one it is for, None for every app."""
+
+    __slots__ = (
+        "_allowance",
+        "_task",
+        "_waiting",
+        "_waiting_bytes",
+        "_wire",
+        "app",
+        "ended",
+        "expires",
+        "member",
+        "talk",
+    )
+
+    def __init__(self, talk: Talk, wire: Wire, app: str | None) -> None:
+        self.talk, self._wire, self.app = talk, wire, app
+        self.member: Member | None = None
+        self.expires = 0.0
+        self.ended = False
+        self._allowance: Allowance | None = None
+        self._waiting: deque[bytes] | None = None
+        self._waiting_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    # -- frames in ---------------------------------------------------------------------------------------
+
+    def receive(self, text: bytes) -> None:
+        """A frame came. They are worked on in order, one at a time."""
+        if self.ended:
+            return
+        if self._allowance is not None and not self._allowance.take():
+            self.end(*close_code(TooMany("Too many frames in a short time.")))
+            return
+        if text == b'{"type":"ping"}' and self.member is not None:
+            self._wire.send(live.PONG)
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(text)
+        self._waiting_bytes += len(text)
+        if self._task is None:
+            self._task = self.talk.hub.spawn(self._work())
+        elif len(self._waiting) > MOST_WAITING or self._waiting_bytes > MOST_WAITING_BYTES:
+            self._wire.pause(True)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            text = self._waiting.popleft()
+            self._waiting_bytes -= len(text)
+            if not self._waiting:
+                self._wire.pause(False)
+            await self._one(text)
+        self._waiting = None
+        self._task = None
+
+    async def _one(self, text: bytes) -> None:
+        try:
+            await self._obey(live.incoming(text), text)
+        except SyncdError as why:
+            self._refuse(why, text)
+        except Exception as why:
+            # What was sent may be in the error's text, so only its kind and place are logged.
+            place = why.__traceback__
+            while place is not None and place.tb_next is not None:
+                place = place.tb_next
+            where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
+            log.error("failed", error=type(why).__name__, where=where)
+            self._refuse(SyncdError(), text)
+
+    def _refuse(self, why: SyncdError, text: bytes) -> None:
+        """What is no message ends the connection; what cannot be done is told, and the rest goes on."""
+        unusable = isinstance(why, Unauthorized) or why.code in ("malformed_json", "invalid_message")
+        if self.member is None or unusable:
+            self.end(*close_code(why))
+            return
+        errors = [fault._asdict() for fault in why.faults] or None
+        self._wire.send(
+            live.error(why.code, why.detail, requestId=live.request_id(text), errors=errors, retryAfter=why.retry_after)
+        )
+
+    async def _obey(self, message: live.Incoming, text: bytes) -> None:
+        if isinstance(message, live.Auth):
+            await self._auth(message)
+            return
+        member = self.member
+        if member is None:
+            raise Unauthorized("The first frame must be `auth`.")
+        match message:
+            case live.Subscribe():
+                self._subscribe(member, message)
+            case live.Unsubscribe():
+                self.talk.hub.unsubscribe(member, self._app(message.appId))
+            case live.Push():
+                await self._push(member, message, text)
+            case live.Presence():
+                await self._present(member, message)
+            case live.Ping():
+                self._wire.send(live.PONG)
+
+    async def _auth(self, message: live.Auth) -> None:
+        caller, expires = await self.talk.callers.named(b"Bearer " + message.token.encode("utf-8", "surrogateescape"))
+        member = self.member
+        if member is None:
+            member = await self._enter(message, caller)
+        elif caller.user != member.caller.user:
+            self.end(4403, "a connection stays its user's")
+            return
+        else:
+            member.caller = caller
+            await self.talk.hub.renew(member)
+        self.expires = expires
+        self._wire.send(live.auth_ok(caller.user, format_instant(time.time_ns() // 1000)))
+        self._present_at_last(member)
+
+    async def _enter(self, message: live.Auth, caller: Caller) -> Member:
+        if message.clientId is not None and (wrong := fault_in_id(message.clientId)):
+            raise Malformed(f"clientId {wrong}.", code="invalid_message")
+        self._allowance = self.talk.gate.admit(caller.user)
+        member = Member(self, caller, message.clientId or "", self.app)
+        member.fields_alone = message.protocol >= 1
+        try:
+            await self.talk.hub.enter(member)
+        except BaseException:
+            self._dismiss(caller.user)
+            raise
+        return member
+
+    def _present_at_last(self, member: Member) -> None:
+        """The hub knows it; so do we, unless it was lost meanwhile."""
+        self.member = member
+        if self.ended:
+            self._leave()
+
+    def _app(self, given: str | None) -> str:
+        app = given if given is not None else self.app
+        if app is None:
+            raise Malformed("appId is needed: this connection is for every app.", faults=(Fault("/appId", "missing"),))
+        if wrong := fault_in_id(app):
+            raise Malformed(f"appId {wrong}.", faults=(Fault("/appId", wrong),))
+        if self.app is not None and app != self.app:
+            raise Malformed(
+                "This connection is for another app; use /ws for every app.", faults=(Fault("/appId", "another app"),)
+            )
+        return app
+
+    def _subscribe(self, member: Member, message: live.Subscribe) -> None:
+        app = self._app(message.appId)
+        if len(member.subscriptions) >= MAX_SUBSCRIPTIONS and app not in member.subscriptions:
+            raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
+        tables = live.tables_in(message.collections)
+        question = Question(app, message.since or "", tables, plain=not member.fields_alone)
+        try:
+            subscription = Subscription(self.talk.hub, member, question)
+        except SyncdError as why:
+            self._wire.send(live.error(why.code, why.detail, appId=app))
+            return
+        self.talk.hub.subscribe(member, subscription)
+
+    async def _push(self, member: Member, message: live.Push, text: bytes) -> None:
+        app = self._app(message.appId)
+        if not member.client:
+            raise Malformed("The `auth` frame did not name the device: `clientId`.")
+        talk, now = self.talk, time.time_ns() // 1000
+        event = Event(now)
+        # Known before the database knows: others may be told of the push before we are.
+        member.wrote([event(i).encode() for i in range(1, len(message.changes) + 1)])
+        body = PushBody(message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=False)
+        answer = await push(
+            talk.hub.log, talk.hub.key, member.caller, member.client, Question(app), text, body, talk.limits,
+            now=now, skew=talk.skew, event=event,
+        )  # fmt: skip
+        self._wire.send(self._result(member, app, message, answer))
+        for space, seq in answer.written.items():
+            talk.hub.wrote(space, app, seq)
+
+    def _result(self, member: Member, app: str, message: live.Push, answer: Answer) -> bytes:
+        """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
+        said = {"type": "push-result", "requestId": message.requestId, "appId": app,
+                "results": answer.results, "conflicts": answer.conflicts}  # fmt: skip
+        subscription = member.subscriptions.get(app)
+        if subscription is not None:
+            said["syncedUntil"], said["hasMore"] = subscription.cursor.decode(), not subscription.live
+        return msgspec.json.encode(said)
+
+    async def _present(self, member: Member, message: live.Presence) -> None:
+        if not member.client:
+            raise Malformed("The `auth` frame did not name the device: `clientId`.")
+        await self.talk.hub.presence.say(member, message.spaceId, bytes(message.state))
+
+    # -- frames out, as the hub wants them ------------------------------------------------------------------
+
+    @property
+    def room(self) -> bool:
+        return self._wire.room
+
+    async def drained(self) -> None:
+        await self._wire.drained()
+
+    def frame(self, frame: bytes) -> None:
+        if self.member is not None:
+            self._wire.send(frame)
+
+    def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
+        member, question = subscription.member, subscription.question
+        if after == batch.after and member.own is None:
+            name = ("frame", question.plain, question.tables)
+            head = batch.form(name, lambda: _head(question, batch, after, ()))
+        else:
+            head = _head(question, batch, after, member.own or ())
+            if member.own is not None:
+                member.met(change.text[12:48] for change in batch.changes(False))
+        if head or not question.tables:
+            self._wire.send(head or live.changes_head(question.app), live.changes_tail(cursor, False))
+            self.talk.hub.counts.deliveries += 1
+
+    def page(self, subscription: Subscription, delta: Delta) -> None:
+        tail = live.changes_tail(delta.synced_until.encode(), delta.more, delta.joined, delta.left)
+        self._wire.send(live.changes_head(subscription.question.app) + delta.changes, tail)
+
+    def end(self, code: int, reason: str) -> None:
+        if not self.ended:
+            self.ended = True
+            self.talk.hub.counts.closed += 1
+            self._wire.close(code, reason)
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    async def finish(self) -> None:
+        """Lets what is being worked on be answered."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def gone(self) -> None:
+        """The connection is lost or closed. A push on its way is let through; nobody hears of it."""
+        self.ended = True
+        if self._waiting is not None:
+            self._waiting.clear()
+            self._waiting_bytes = 0
+        if self.member is not None:
+            self._leave()
+
+    def _leave(self) -> None:
+        member, self.member = self.member, None
+        if member is not None:
+            self.talk.hub.leave(member)
+            self._dismiss(member.caller.user)
+
+    def _dismiss(self, user: str) -> None:
+        self._allowance = None
+        self.talk.gate.dismiss(user)
+
+
+def _head(question: Question, batch: Batch, after: int, own: dict[bytes, None] | tuple[()]) -> bytes:
+    """The start of a frame with what a listener takes of a batch; empty where that is nothing."""
+    chosen = batch.selection(question.plain, question.tables, after=after if after > batch.after else None, own=own)
+    return live.changes_head(question.app) + b",".join([change.text for change in chosen]) if chosen else b""

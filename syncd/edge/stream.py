@@ -1,0 +1,210 @@
+"""`GET /sync/{app}/stream`: what a socket's subscription brings, as server-sent events, one table each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from syncd.core.errors import SyncdError
+from syncd.edge.answers import Receive, Scope, Send
+from syncd.edge.conversation import Talk
+from syncd.edge.gate import token_in_query
+from syncd.edge.requests import Request, query_values
+from syncd.protocol import live
+from syncd.service.batch import Batch
+from syncd.service.member import Member
+from syncd.service.pull import Delta, Question
+from syncd.service.subscription import Subscription
+
+HEARTBEAT_EVERY = 15.0
+LOOK_EVERY = 0.5
+# What waits in this process for one stream; the rest waits in the log.
+ROOM = 128 * 1024
+NEWLINES = bytes.maketrans(b"\n\r", b"  ")
+
+
+class _Placed(msgspec.Struct):
+    table: str
+
+
+class Stream:
+    """One stream. It is an outlet of the hub's: events go into a short queue, and out as the client takes them."""
+
+    def __init__(self) -> None:
+        self._events: deque[bytes] = deque()
+        self._size = 0
+        self._news = asyncio.Event()
+        self._taken = asyncio.Event()
+        self.ended: str | None = None
+        self._cursor = b""
+
+    @property
+    def room(self) -> bool:
+        return self._size < ROOM
+
+    async def drained(self) -> None:
+        while not self.room:
+            if self.ended is not None:
+                raise ConnectionResetError
+            self._taken.clear()
+            await self._taken.wait()
+
+    def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
+        question = subscription.question
+        chosen = batch.selection(question.plain, question.tables, after=after if after > batch.after else None)
+        self._send(_grouped((change.table, change.text) for change in chosen), cursor, False)
+
+    def page(self, subscription: Subscription, delta: Delta) -> None:
+        raw = msgspec.json.decode(b"[%s]" % delta.changes, type=list[msgspec.Raw])
+        pairs = ((msgspec.json.decode(one, type=_Placed).table, bytes(one)) for one in raw)
+        if delta.joined or delta.left:
+            said = msgspec.json.encode({"joined": delta.joined, "left": delta.left})
+            self._put(b"event: spaces\ndata: %s\n\n" % said)
+        self._send(_grouped(pairs), delta.synced_until.encode(), delta.more)
+        if not delta.changes:
+            self.beat(delta.synced_until.encode())
+
+    def _send(self, groups: dict[str, list[bytes]], cursor: bytes, more: bool) -> None:
+        """Until the last of them the cursor is the old one: who is cut off in between gets all of them again."""
+        for n, (table, texts) in enumerate(groups.items(), 1):
+            last = n == len(groups)
+            data = b'{"table":%s,"changes":[%s],"syncedUntil":"%s","hasMore":%s}' % (
+                msgspec.json.encode(table), b",".join(texts).translate(NEWLINES), cursor if last else self._cursor,
+                b"false" if last and not more else b"true",
+            )  # fmt: skip
+            self._put(b"event: changes\nid: %s\ndata: %s\n\n" % (cursor if last else self._cursor, data))
+        self._cursor = cursor
+
+    def beat(self, cursor: bytes | None = None) -> None:
+        """A heartbeat; with a cursor it also says how far the stream has come."""
+        name = b"id: %s\n" % cursor if cursor else b""
+        self._put(b"event: heartbeat\n%sdata: {}\n\n" % name)
+
+    def frame(self, frame: bytes) -> None:
+        """Errors are events too; what else is for sockets is not sent."""
+        if frame.startswith(b'{"type":"error"'):
+            self._put(b"event: error\ndata: %s\n\n" % frame)
+
+    def end(self, code: int, reason: str) -> None:
+        self.ended = reason
+        self._news.set()
+        self._taken.set()
+
+    def _put(self, event: bytes) -> None:
+        self._events.append(event)
+        self._size += len(event)
+        self._news.set()
+
+    async def next(self, seconds: float) -> bytes:
+        """What has come, after waiting for it for so long at most."""
+        if not self._events:
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), seconds)
+        found = b"".join(self._events)
+        self._events.clear()
+        return found
+
+    def taken(self) -> None:
+        """What `next` gave is on its way."""
+        self._size = sum(map(len, self._events))
+        self._taken.set()
+
+
+def _grouped(pairs: Iterable[tuple[str, bytes]]) -> dict[str, list[bytes]]:
+    groups: dict[str, list[bytes]] = {}
+    for table, text in pairs:
+        groups.setdefault(table, []).append(text)
+    return groups
+
+
+class Streams:
+    """The endpoint."""
+
+    def __init__(self) -> None:
+        self.open: set[Stream] = set()
+
+    async def serve(self, request: Request, app: str, talk: Talk, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one stream until the client, its token or the server ends. Raises SyncdError before it begins."""
+        if refused := token_in_query(request.query_string.decode("ascii", "replace")):
+            raise refused
+        caller, expires = await talk.callers.named(request.headers.get(b"authorization", b""))
+        address = str((scope.get("client") or ("",))[0])
+        talk.gate.arrive(address)
+        try:
+            talk.gate.admit(caller.user)
+            try:
+                await self._serve(request, app, talk, Member(Stream(), caller, "", app), expires, receive, send)
+            finally:
+                talk.gate.dismiss(caller.user)
+        finally:
+            talk.gate.depart(address)
+
+    async def _serve(
+        self, request: Request, app: str, talk: Talk, member: Member, expires: float, receive: Receive, send: Send
+    ) -> None:
+        stream = member.outlet
+        assert isinstance(stream, Stream)
+        question = _question(request, app)
+        subscription = Subscription(talk.hub, member, question)
+        await talk.hub.enter(member)
+        self.open.add(stream)
+        talk.hub.counts.streams += 1
+        try:
+            talk.hub.subscribe(member, subscription)
+            await _pump(stream, expires, receive, send)
+        finally:
+            stream.end(0, "over")
+            self.open.discard(stream)
+            talk.hub.counts.streams -= 1
+            talk.hub.leave(member)
+
+    def drain(self) -> None:
+        """Ends all of them; their clients come back with the last id."""
+        for stream in list(self.open):
+            stream.end(1012, "restarting")
+
+
+async def _pump(stream: Stream, expires: float, receive: Receive, send: Send) -> None:
+    headers: list[Any] = [
+        (b"content-type", b"text/event-stream"),
+        (b"cache-control", b"no-store"),
+        (b"x-accel-buffering", b"no"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    hung_up = asyncio.create_task(_hung_up(receive))
+    try:
+        beat = time.monotonic()
+        while stream.ended is None and not hung_up.done() and time.time() < expires:
+            body = await stream.next(LOOK_EVERY)
+            if body:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                stream.taken()
+                beat = time.monotonic()
+            elif time.monotonic() - beat > HEARTBEAT_EVERY:
+                stream.beat()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        hung_up.cancel()
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _question(request: Request, app: str) -> Question:
+    query = query_values(request.query_string)
+    since = request.header(b"last-event-id") or query.get("since", [""])[-1]
+    tables = live.tables_in(",".join(query.get("collections", []) + query.get("collection", [])))
+    plain = request.headers.get(b"x-sync-protocol", b"").strip() != b"1"
+    return Question(app, since, tables, plain=plain)
+
+
+__all__ = ["Stream", "Streams", "SyncdError"]

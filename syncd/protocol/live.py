@@ -1,0 +1,137 @@
+"""Live messages, from bytes and to bytes. Pure.
+
+What everyone gets is encoded once: a frame of changes is `changes_head`, the changes, and a tail with the
+listener's own cursor, so that a thousand listeners cost a thousand tails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from syncd.core.errors import Fault, Malformed
+from syncd.core.ids import fault_in_id
+from syncd.protocol.messages import IncomingChange
+
+MAX_TABLES = 100
+MAX_STATE = 4096
+SEPARATOR = b"\x1e"
+
+
+class Auth(msgspec.Struct, tag="auth"):
+    """`protocol` 1: inserts come with `fields` alone, as with the header X-Sync-Protocol: 1."""
+
+    token: str
+    clientId: str | None = None
+    protocol: int = 0
+
+
+class Subscribe(msgspec.Struct, tag="subscribe"):
+    appId: str | None = None
+    since: str | None = None
+    collections: list[str] | str | None = None
+    limit: int | None = None
+
+
+class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
+    appId: str | None = None
+
+
+class Push(msgspec.Struct, tag="push"):
+    changes: list[IncomingChange]
+    requestId: str | int | None = None
+    appId: str | None = None
+    schemaVersion: int | None = None
+    atomic: bool = False
+
+
+class Presence(msgspec.Struct, tag="presence"):
+    """`state` null: no longer here, or only listening."""
+
+    spaceId: str
+    state: Raw = Raw(b"null")
+
+
+class Ping(msgspec.Struct, tag="ping"):
+    pass
+
+
+Incoming = Auth | Subscribe | Unsubscribe | Push | Presence | Ping
+_DECODER = msgspec.json.Decoder(Incoming)
+_REQUEST = msgspec.json.Decoder(dict[str, Any])
+
+
+def incoming(text: bytes) -> Incoming:
+    """The message in a frame. Raises Malformed with the place that is at fault."""
+    try:
+        text.decode()
+        message: Incoming = _DECODER.decode(text)
+    except UnicodeDecodeError as wrong:
+        raise Malformed(f"The frame is not UTF-8: byte {wrong.start}.", code="malformed_json") from None
+    except msgspec.ValidationError as wrong:
+        raise Malformed(f"{wrong}.", code="invalid_message", faults=(Fault("", str(wrong)),)) from None
+    except msgspec.DecodeError as wrong:
+        raise Malformed(f"The frame is not JSON: {wrong}.", code="malformed_json") from None
+    except RecursionError:
+        raise Malformed("The frame is nested too deeply.", code="invalid_value") from None
+    return message
+
+
+def request_id(text: bytes) -> str | int | None:
+    """The `requestId` of a message that is at fault elsewhere, so that its sender knows which it was."""
+    try:
+        found = _REQUEST.decode(text).get("requestId")
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return found if isinstance(found, str | int) else None
+
+
+def tables_in(given: list[str] | str | None) -> tuple[str, ...]:
+    """`collections` as a list or comma-separated, sorted, each once. Raises Malformed."""
+    names = given.split(",") if isinstance(given, str) else given or ()
+    tables = tuple(sorted({name for name in names if name}))
+    for table in tables:
+        if wrong := fault_in_id(table):
+            raise Malformed(f"collections {wrong}.", faults=(Fault("/collections", wrong),))
+    if len(tables) > MAX_TABLES:
+        raise Malformed(f"At most {MAX_TABLES} collections.", faults=(Fault("/collections", "too many"),))
+    return tables
+
+
+def auth_ok(user: str, server_time: str) -> bytes:
+    return msgspec.json.encode({"type": "auth-ok", "userId": user, "serverTime": server_time})
+
+
+def error(code: str, detail: str, **named: Any) -> bytes:
+    """An error frame; `named`: requestId, appId and the like, left out where None."""
+    more = {name: value for name, value in named.items() if value is not None}
+    return msgspec.json.encode({"type": "error", "code": code, "detail": detail, **more})
+
+
+def changes_head(app: str) -> bytes:
+    """The start of every frame of changes of an app; the changes follow, comma-separated."""
+    return b'{"type":"changes","appId":%s,"changes":[' % msgspec.json.encode(app)
+
+
+def changes_tail(cursor: bytes, more: bool, joined: Sequence[str] = (), left: Sequence[str] = ()) -> bytes:
+    """The end of a frame of changes."""
+    spaces = b'{"joined":[],"left":[]}'
+    if joined or left:
+        spaces = msgspec.json.encode({"joined": joined, "left": left})
+    return b'],"hasMore":%s,"spaces":%s,"syncedUntil":"%s"}' % (b"true" if more else b"false", spaces, cursor)
+
+
+def sync_available(app: str, tables: Iterable[str]) -> bytes:
+    return msgspec.json.encode({"type": "sync-available", "appId": app, "tables": sorted(set(tables))})
+
+
+def presence(space: str, user: str, client: str, state: bytes) -> bytes:
+    """`state` is JSON text."""
+    said = {"type": "presence", "spaceId": space, "userId": user, "clientId": client, "state": Raw(state)}
+    return msgspec.json.encode(said)
+
+
+PONG = b'{"type":"pong"}'

@@ -1,0 +1,24 @@
+"""What the live half counts, for /metrics."""
+
+from __future__ import annotations
+
+# Upper bounds in seconds of the lag from a hint to the last listener's buffer.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Counts:
+    """Plain numbers; `lags[i]` counts lags of at most BUCKETS[i], the last one all that are longer."""
+
+    def __init__(self) -> None:
+        self.connections = self.subscriptions = self.streams = 0
+        self.batches = self.deliveries = self.delivered_bytes = 0
+        self.catch_ups = self.dropped_back = self.failed_looks = 0
+        self.refused = self.closed = 0
+        self.lags = [0] * (len(BUCKETS) + 1)
+        self.lag_sum = 0.0
+
+    def lag(self, seconds: float) -> None:
+        """A batch reached its listeners so long after the hint."""
+        self.lag_sum += seconds
+        place = next((i for i, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))
+        self.lags[place] += 1

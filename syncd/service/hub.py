@@ -1,0 +1,412 @@
+"""The hub: who is connected to this process, what they listen to, and what makes them hear.
+
+It holds nothing that a restart loses. A hint (from this process, or from another one by the bus) says where there is
+more to read; two slow looks at the database, at who came and went and at the heads of feeds, find what no hint told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from syncd.core.errors import Busy, DatabaseUnavailable, MembershipsUnavailable, SyncdError
+from syncd.protocol.cursor import Cursor
+from syncd.protocol.live import sync_available
+from syncd.service.caller import External
+from syncd.service.counts import Counts
+from syncd.service.member import Member
+from syncd.service.presence import Presence
+from syncd.service.rooms import Feed, Room
+from syncd.service.subscription import Subscription, refusal
+from syncd.store.bus import Bus, Hint, key
+from syncd.store.live import Greeting, Live
+from syncd.store.log import Log
+
+log = structlog.get_logger("syncd.live")
+
+MEMBERS_EVERY = 0.5
+HEADS_EVERY, HEADS_EVERY_ALONE = 2.0, 0.5
+HEADS_AT_ONCE = 2000
+ASKED_EVERY = 1.0
+ASKED_AT_ONCE = 32
+# A membership service that is away for longer than its own time-out and a retry: nobody knows who may still read.
+UNKNOWN_FOR = 8.0
+CATCHING_UP = 6
+TRY_AGAIN_LATER = 1013
+
+Ask = Callable[[str], Awaitable[External]]
+
+
+class Hub:
+    """The live half of a server process. `ask`: where memberships come from a service, who is in which space now."""
+
+    def __init__(self, log_: Log, live: Live, bus: Bus, cursor_key: bytes, ask: Ask | None = None) -> None:
+        self.log, self.live, self.bus, self.key = log_, live, bus, cursor_key
+        self.counts = Counts()
+        self.catching_up = asyncio.Semaphore(CATCHING_UP)
+        self.boot = 0
+        self.rooms: dict[int, Room] = {}
+        self.users: dict[int, dict[Member, None]] = {}
+        self._by_key: dict[str, Room] = {}
+        self._ask = ask
+        self._asked: dict[int, float] = {}
+        self._greetings = 0
+        self._horizon: str | None = None
+        self._seen: set[int] = set()
+        self._look = asyncio.Event()
+        self._unsure: list[Feed] = []
+        self.presence = Presence(self)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Starts listening and looking."""
+        await self._look_at_members()
+        await self.bus.open(self.hear)
+        self.spawn(self._forever(self._members_round))
+        self.spawn(self._forever(self._heads_round))
+        self.spawn(self._forever(self.presence.round))
+        if self._ask is not None:
+            self.spawn(self._forever(self._ask_round))
+
+    async def close(self) -> None:
+        """Ends what runs. The connections are their owner's to close."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.bus.close()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs something of the hub's; a failure is logged, and ends nothing else."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (why := task.exception()) is not None:
+            log.error("failed", error=type(why).__name__, task=task.get_coro().__qualname__)  # type: ignore[union-attr]
+
+    # -- connections -----------------------------------------------------------------------------------
+
+    async def enter(self, member: Member) -> None:
+        """A connection whose user is known. Raises Busy, DatabaseUnavailable."""
+        self._greetings += 1
+        number = self._greetings
+        greeting = await self._greeting(member)
+        member.user_no = greeting.user_no
+        self.users.setdefault(member.user_no, {})[member] = None
+        self.counts.connections += 1
+        self._place(member, greeting, number)
+        await self._discover([self.rooms[space] for space in member.spaces], member)
+
+    async def renew(self, member: Member) -> None:
+        """The same user with a new token: memberships may have come with it."""
+        if member.caller.external is not None:
+            await self._greet([member])
+
+    def leave(self, member: Member) -> None:
+        """The connection is gone."""
+        self.presence.leave(member)
+        for subscription in list(member.subscriptions.values()):
+            subscription.end()
+        self.counts.subscriptions -= len(member.subscriptions)
+        member.subscriptions.clear()
+        for space in list(member.spaces):
+            self._leave_room(member, space)
+        others = self.users.get(member.user_no, {})
+        if member in others:
+            del others[member]
+            self.counts.connections -= 1
+        if not others:
+            self.users.pop(member.user_no, None)
+            self._asked.pop(member.user_no, None)
+
+    def subscribe(self, member: Member, subscription: Subscription) -> None:
+        """Begins to keep a device current; an earlier subscription to the same app ends."""
+        self.unsubscribe(member, subscription.question.app)
+        if not member.subscriptions:
+            for space in member.spaces:
+                self._unpoke(member, self.rooms[space])
+        member.subscriptions[subscription.question.app] = subscription
+        self.counts.subscriptions += 1
+        subscription.fall_behind()
+
+    def unsubscribe(self, member: Member, app: str) -> None:
+        """Ends a subscription, if there is one."""
+        subscription = member.subscriptions.pop(app, None)
+        if subscription is not None:
+            self.counts.subscriptions -= 1
+            subscription.end()
+            if member.poked:
+                for space in member.spaces:
+                    self.rooms[space].poked[member] = None
+
+    def trouble(self, subscription: Subscription, why: SyncdError) -> None:
+        """It cannot catch up just now, and tries again."""
+        subscription.member.outlet.frame(refusal(subscription, why))
+
+    def refuse(self, subscription: Subscription, why: SyncdError) -> None:
+        """It cannot be: the device has to subscribe anew."""
+        member = subscription.member
+        if member.subscriptions.get(subscription.question.app) is subscription:
+            self.unsubscribe(member, subscription.question.app)
+            member.outlet.frame(refusal(subscription, why))
+
+    # -- rooms -----------------------------------------------------------------------------------------
+
+    async def know(self, member: Member, spaces: Sequence[int]) -> None:
+        """Makes sure that the spaces of a cursor are among those that the member is known to be in."""
+        if any(space not in member.spaces for space in spaces):
+            await self._greet([member])
+
+    async def _greeting(self, member: Member) -> Greeting:
+        external = member.caller.external
+        spaces, as_of = (external.spaces, external.as_of) if external else (None, 0)
+        return await self.live.greet(member.caller.user, spaces, as_of)
+
+    async def _greet(self, members: Sequence[Member]) -> None:
+        """Looks again which spaces one user's connections are in."""
+        if not members:
+            return
+        self._greetings += 1
+        number = self._greetings
+        greeting = await self._greeting(members[0])
+        for member in members:
+            if member in self.users.get(member.user_no, {}):
+                self._place(member, greeting, number)
+
+    def _place(self, member: Member, greeting: Greeting, number: int) -> None:
+        """Puts a connection into the rooms of its spaces. An answer that is older than one already used is not."""
+        if number < member.greeting:
+            return
+        member.greeting = number
+        now = dict(zip(greeting.spaces, greeting.ids, strict=True))
+        before = set(member.spaces)
+        for space in before - now.keys():
+            self._leave_room(member, space)
+        for space, roster in zip(greeting.spaces, greeting.rosters, strict=True):
+            room = self.rooms.get(space)
+            if room is None:
+                room = self.rooms[space] = Room(space, now[space], roster)
+                self._by_key[room.key] = room
+            if space not in before:
+                room.members[member] = None
+                member.spaces[space] = now[space]
+                room.roster = min(room.roster, roster)
+                if member.poked:
+                    room.poked[member] = None
+        if before and before != now.keys():
+            self._moved(member, before ^ now.keys())
+
+    def _moved(self, member: Member, spaces: set[int]) -> None:
+        """Spaces came or went: the next page tells, and brings what is new whole."""
+        for subscription in member.subscriptions.values():
+            subscription.fall_behind()
+        if member.poked and member.outlet.room:
+            rooms = [self.rooms[space] for space in spaces if space in self.rooms]
+            apps = {member.app} if member.app else {feed.app for room in rooms for feed in room.feeds.values()}
+            for app in apps:
+                member.outlet.frame(sync_available(app, ()))
+
+    def _leave_room(self, member: Member, space: int) -> None:
+        room = self.rooms[space]
+        for subscription in member.subscriptions.values():
+            self.leave_feed(subscription, space)
+        self.presence.leave_room(member, room)
+        room.members.pop(member, None)
+        del member.spaces[space]
+        self._unpoke(member, room)
+        if not room.members:
+            del self.rooms[space]
+            del self._by_key[room.key]
+
+    def _unpoke(self, member: Member, room: Room) -> None:
+        if room.poked.pop(member, room) is None and not room.poked:
+            for name in [name for name, feed in room.feeds.items() if not feed.heard]:
+                del room.feeds[name]
+
+    async def check(self, room: Room) -> None:
+        """Sends away who is no member of a space any more. Raises Busy, DatabaseUnavailable."""
+        asked = {member.user_no for member in room.members}
+        roster, users = await self.live.members(room.space, sorted(asked))
+        gone = [m for m in room.members if m.user_no in asked and m.user_no not in users]
+        came = any(member.user_no not in asked for member in room.members)
+        room.roster = min(room.roster, roster) if came else roster
+        for member in gone:
+            self._leave_room(member, room.space)
+            self._moved(member, {room.space})
+
+    # -- feeds -----------------------------------------------------------------------------------------
+
+    def join_feeds(self, subscription: Subscription, found: Cursor) -> bool:
+        """Takes a place in every feed of a cursor; False where one of them has gone on already."""
+        app = key(subscription.question.app)
+        for position in found.positions:
+            room = self.rooms.get(position.space)
+            if room is None or subscription.member not in room.members:
+                return False
+            feed = room.feeds.get(app)
+            if feed is not None and feed.heard and feed.head > position.seq:
+                return False
+        if found.boot != self.boot:
+            self._look.set()
+            return False
+        for position in found.positions:
+            room = self.rooms[position.space]
+            feed = room.feeds.get(app)
+            if feed is None:
+                feed = room.feeds[app] = Feed(self, room, subscription.question.app, position.seq)
+            feed.seats[subscription] = None
+            self.look_soon(feed)
+        return True
+
+    def leave_feed(self, subscription: Subscription, space: int) -> None:
+        """Gives a place up."""
+        room = self.rooms.get(space)
+        name = key(subscription.question.app)
+        feed = room.feeds.get(name) if room else None
+        if room and feed and feed.seats.pop(subscription, feed) is None and not feed.heard:
+            del room.feeds[name]
+
+    def look_soon(self, feed: Feed) -> None:
+        """A feed that was joined may have gone on between the reading and now, and its hint have found nobody."""
+        self._unsure.append(feed)
+        if len(self._unsure) == 1:
+            self.spawn(self._look_now())
+
+    async def _look_now(self) -> None:
+        await asyncio.sleep(0)
+        feeds, self._unsure = self._unsure, []
+        await self._look_at_heads(list(dict.fromkeys(feeds)))
+
+    async def _discover(self, rooms: list[Room], member: Member) -> None:
+        """Feeds of rooms that somebody wants to be poked for."""
+        wanted = {room.space: room for room in rooms if room.poked}
+        if not wanted:
+            return
+        for space, app, head in await self.live.feeds(member.user_no, sorted(wanted)):
+            room = self.rooms.get(space)
+            if room is not None and key(app) not in room.feeds:
+                room.feeds[key(app)] = Feed(self, room, app, head)
+
+    async def _discover_new(self, room: Room, member: Member) -> None:
+        """An app was written to for the first time: all of it is news."""
+        for space, app, head in await self.live.feeds(member.user_no, [room.space]):
+            if space == room.space and key(app) not in room.feeds:
+                room.feeds[key(app)] = feed = Feed(self, room, app, 0)
+                feed.hint(head)
+
+    # -- hints and looks ---------------------------------------------------------------------------------
+
+    def wrote(self, space: str, app: str, seq: int) -> None:
+        """A push of this process has been committed."""
+        hint = Hint("f", key(space), key(app), seq)
+        self.hear(hint)
+        self.bus.tell(hint)
+
+    def changed_members(self) -> None:
+        """Memberships were changed by this process."""
+        hint = Hint("m", "", "", 0)
+        self.hear(hint)
+        self.bus.tell(hint)
+
+    def hear(self, hint: Hint) -> None:
+        """What this or another process says has happened."""
+        if hint.kind == "m":
+            self._look.set()
+            return
+        room = self._by_key.get(hint.space)
+        if room is None:
+            return
+        if hint.kind == "p":
+            self.presence.heard(room)
+            return
+        feed = room.feeds.get(hint.app)
+        if feed is not None:
+            feed.hint(hint.seq)
+        elif room.poked:
+            self.spawn(self._quietly(self._discover_new(room, next(iter(room.poked)))))
+
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        """What fails with the database is done again by the next look."""
+        try:
+            await work
+        except (Busy, DatabaseUnavailable):
+            self.counts.failed_looks += 1
+
+    async def _forever(self, round_: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await round_()
+            except (Busy, DatabaseUnavailable, MembershipsUnavailable):
+                self.counts.failed_looks += 1
+                await asyncio.sleep(MEMBERS_EVERY)
+
+    async def _members_round(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._look.wait(), MEMBERS_EVERY)
+        self._look.clear()
+        await self._look_at_members()
+
+    async def _look_at_members(self) -> None:
+        """Who came, went or changed role; and whether the database is the one it was."""
+        comings = await self.live.comings(self._horizon)
+        news = {user for event, user in comings.changed.items() if event not in self._seen}
+        self._horizon, self._seen = comings.horizon, set(comings.changed)
+        if comings.boot != self.boot:
+            self.boot = comings.boot
+            self._start_over()
+        for user in news:
+            await self._greet(list(self.users.get(user, ())))
+
+    def _start_over(self) -> None:
+        """The database was started anew, perhaps from a backup: every cursor is looked at again."""
+        for room in self.rooms.values():
+            feeds, room.feeds = list(room.feeds.values()), {}
+            for seat in [seat for feed in feeds for seat in feed.seats]:
+                seat.fall_behind()
+            if room.poked:
+                self.spawn(self._quietly(self._discover([room], next(iter(room.poked)))))
+
+    async def _heads_round(self) -> None:
+        await asyncio.sleep(HEADS_EVERY if self.bus.state == "up" else HEADS_EVERY_ALONE)
+        feeds = [feed for room in self.rooms.values() for feed in room.feeds.values()]
+        for start in range(0, len(feeds), HEADS_AT_ONCE):
+            await self._look_at_heads(feeds[start : start + HEADS_AT_ONCE])
+
+    async def _look_at_heads(self, feeds: list[Feed]) -> None:
+        heads = await self.live.heads([(feed.room.space, feed.app) for feed in feeds])
+        for feed, head in zip(feeds, heads, strict=True):
+            feed.hint(head)
+
+    async def _ask_round(self) -> None:
+        """Asks the membership service for every connected user: nobody reads on for longer than a second."""
+        started = asyncio.get_running_loop().time()
+        gate = asyncio.Semaphore(ASKED_AT_ONCE)
+        await asyncio.gather(*(self._ask_for(user, gate) for user in list(self.users)))
+        await asyncio.sleep(max(0.05, ASKED_EVERY - (asyncio.get_running_loop().time() - started)))
+
+    async def _ask_for(self, user: int, gate: asyncio.Semaphore) -> None:
+        members = list(self.users.get(user, ()))
+        if self._ask is None or not members:
+            return
+        now = asyncio.get_running_loop().time()
+        try:
+            async with gate:
+                external = await self._ask(members[0].caller.user)
+        except MembershipsUnavailable:
+            if now - self._asked.setdefault(user, now) > UNKNOWN_FOR:
+                for member in members:
+                    member.outlet.end(TRY_AGAIN_LATER, "memberships unavailable")
+            return
+        self._asked[user] = now
+        before = members[0].caller.external
+        for member in members:
+            member.caller = member.caller._replace(external=external)
+        if before is None or before.spaces != external.spaces:
+            await self._greet(members)

@@ -1,0 +1,125 @@
+"""One device's place in one app, kept current: it catches up by pulls, then takes what its feeds bring.
+
+What keeps it without a gap is one comparison: a batch is taken only where it begins at the place's own seq.
+Whoever is elsewhere, or reads too slowly to be sent more, catches up from its cursor, and then joins again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from syncd.core.errors import Busy, CursorLost, DatabaseUnavailable, SyncdError
+from syncd.protocol import cursor as cursors
+from syncd.protocol.cursor import Bookmark, Cursor
+from syncd.protocol.live import error
+from syncd.service.member import Member
+from syncd.service.pull import Question, pull
+
+if TYPE_CHECKING:
+    from syncd.service.batch import Batch
+    from syncd.service.hub import Hub
+    from syncd.service.rooms import Feed
+
+# What waits in a connection's buffer at most, besides one push that is larger itself.
+PAGE_BYTES = 256 * 1024
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+
+
+class Subscription:
+    """`live`: it takes batches; else a task of it is catching up."""
+
+    __slots__ = ("_again", "_hub", "_task", "bookmark", "cursor", "live", "member", "question", "told")
+
+    def __init__(self, hub: Hub, member: Member, question: Question) -> None:
+        self._hub, self.member, self.question = hub, member, question
+        # The signature is checked here: a bad cursor is told at once.
+        cursors.decode(question.since, hub.key, member.caller.user, question.app, question.tables)
+        self.cursor = question.since.encode()
+        self.bookmark: Bookmark | None = None
+        self.live = self._again = self.told = False
+        self._task: asyncio.Task[None] | None = None
+
+    def take(self, feed: Feed, batch: Batch) -> None:
+        """A feed's reading, which all its listeners share."""
+        place = self.bookmark
+        if not self.live or place is None:
+            return
+        seq = place.seqs.get(feed.room.space, -1)
+        if seq >= batch.upto:
+            return
+        if seq < batch.after or batch.boot != place.boot or not self.member.outlet.room:
+            self.fall_behind()
+            return
+        self.cursor = place.move(feed.room.space, batch.upto, batch.now)
+        self.member.outlet.changes(self, batch, seq, self.cursor)
+
+    def fall_behind(self) -> None:
+        """From now on by pulls, until it has caught up."""
+        if self.live:
+            self.live = False
+            self._hub.counts.dropped_back += 1
+        if self._task is None:
+            self._task = self._hub.spawn(self._catch_up())
+        else:
+            self._again = True
+
+    def end(self) -> None:
+        """It is over: nothing more is sent."""
+        self.live = False
+        if self._task is not None:
+            self._task.cancel()
+        for space in self.bookmark.seqs if self.bookmark else ():
+            self._hub.leave_feed(self, space)
+
+    async def _catch_up(self) -> None:
+        pause = SHORTEST_PAUSE
+        try:
+            while not self.live:
+                try:
+                    await self._round()
+                    pause = SHORTEST_PAUSE
+                except (Busy, DatabaseUnavailable) as why:
+                    self._hub.trouble(self, why)
+                    await asyncio.sleep(pause * random.uniform(0.5, 1))
+                    pause = min(2 * pause, LONGEST_PAUSE)
+        except ConnectionResetError:
+            return
+        except SyncdError as why:
+            self._hub.refuse(self, why)
+        finally:
+            self._task = None
+
+    async def _round(self) -> None:
+        """One page, and when it was the last one, the feeds are joined."""
+        self._again = False
+        await self.member.outlet.drained()
+        async with self._hub.catching_up:
+            self._hub.counts.catch_ups += 1
+            question = self.question._replace(since=self.cursor.decode(), bytes=PAGE_BYTES)
+            delta = await pull(self._hub.log, self._hub.key, self.member.caller, question)
+            found = cursors.decode(
+                delta.synced_until, self._hub.key, self.member.caller.user, question.app, question.tables
+            )
+            if not isinstance(found, Cursor):
+                raise CursorLost
+            self.cursor = delta.synced_until.encode()
+            if delta.changes or delta.joined or delta.left or delta.more or not self.told:
+                self.told = True
+                self.member.outlet.page(self, delta)
+        # What came while it was read is found by the next round: joining and looking are one step here.
+        if not delta.more and not self._again:
+            await self._hub.know(self.member, [position.space for position in found.positions])
+            if not self._again:
+                self._join(found)
+
+    def _join(self, found: Cursor) -> None:
+        if self._hub.join_feeds(self, found):
+            self.bookmark = Bookmark(found, self._hub.key, self.member.caller.user, self.question.app)
+            self.live = True
+
+
+def refusal(subscription: Subscription, why: SyncdError) -> bytes:
+    """The frame that tells a device that its subscription cannot be, or not now."""
+    return error(why.code, why.detail, appId=subscription.question.app)

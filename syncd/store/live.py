@@ -1,0 +1,147 @@
+"""What live connections ask of the database: who a user is, what came into a feed, who came and went.
+
+Small calls of one kind travel together, as in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from syncd.store.convoy import Convoy
+from syncd.store.pool import Pool
+from syncd.store.statements import statement
+
+LANES, GROUP = 2, 32
+
+
+class Greeting(NamedTuple):
+    """A user in numbers. `spaces`, `ids` and `rosters` go together: space number, space id, number of its roster."""
+
+    user_no: int
+    spaces: list[int]
+    ids: list[str]
+    rosters: list[int]
+
+
+class Reading(NamedTuple):
+    """One feed from `after` (a seq) on, read as the member `user`; `legacy`: inserts as plain records too."""
+
+    user: int
+    space: int
+    app: str
+    after: int
+    limit: int
+    bytes: int
+    legacy: bool
+
+    def call(self) -> dict[str, Any]:
+        call = {**self._asdict(), "legacy": True}
+        if not self.legacy:
+            del call["legacy"]
+        return call
+
+
+class News(NamedTuple):
+    """What a reading brought; see sync_news in 0006_live.sql. `roster` is None when the reader is no member."""
+
+    head: int | None
+    upto: int | None
+    roster: int | None
+    now: int
+    boot: int
+    seqs: list[int] | None
+    ends: list[int] | None
+    tables: list[str] | None
+    body: bytes | None
+    legacy: bytes | None
+
+
+class Comings(NamedTuple):
+    """Membership changes: event number to the user's; `horizon` is where the next look begins, `boot` microseconds.
+    While an old transaction runs the same events come again."""
+
+    horizon: str
+    changed: dict[int, int]
+    boot: int
+
+
+class Here(NamedTuple):
+    """Who is in a space: a user's device and what it says, as JSON text."""
+
+    user: str
+    client: str
+    state: str
+
+
+class Live:
+    """The calls. They raise Busy and DatabaseUnavailable."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._readings: Convoy[Reading, News] = Convoy(self._read_group, self._read_alone, LANES, GROUP)
+        self._greetings: Convoy[tuple[str, str | None, int], Greeting] = Convoy(
+            self._greet_group, self._greet_alone, LANES, GROUP
+        )
+
+    async def greet(self, user: str, spaces: list[dict[str, str]] | None, as_of: int) -> Greeting:
+        """Who a user is; adopts a membership list from outside (None: the table decides) made at `as_of` (us)."""
+        given = None if spaces is None else msgspec.json.encode(spaces).decode()
+        return await self._greetings.join((user, given, as_of))
+
+    async def _greet_alone(self, call: tuple[str, str | None, int]) -> Greeting:
+        return Greeting(*(await self._pool.fetch("greet", *call))[0])
+
+    async def _greet_group(self, calls: list[tuple[str, str | None, int]]) -> list[Greeting]:
+        """One transaction for many, so that a storm of new connections costs one flush for all of them."""
+
+        async def work(connection: Any) -> list[Greeting]:
+            found: dict[int, Greeting] = {}
+            async with connection.transaction():
+                # In one order everywhere: new users are rows that others may be adding too.
+                for i in sorted(range(len(calls)), key=lambda i: calls[i][0]):
+                    found[i] = Greeting(*(await connection.fetch(statement("greet"), *calls[i]))[0])
+            return [found[i] for i in range(len(calls))]
+
+        return await self._pool.attempt(work)
+
+    async def read(self, reading: Reading) -> News:
+        """What came into a feed, and the number of the space's roster in the same snapshot."""
+        return await self._readings.join(reading)
+
+    async def _read_alone(self, reading: Reading) -> News:
+        return (await self._read_group([reading]))[0]
+
+    async def _read_group(self, readings: list[Reading]) -> list[News]:
+        calls = msgspec.json.encode([reading.call() for reading in readings]).decode()
+        return [News(*row) for row in await self._pool.fetch("live", calls)]
+
+    async def members(self, space: int, users: Sequence[int]) -> tuple[int, set[int]]:
+        """The number of a space's roster, and which of `users` are on it."""
+        rows = await self._pool.fetch("still_members", space, list(users))
+        return (rows[0][0], set(rows[0][1])) if rows else (0, set())
+
+    async def comings(self, horizon: str | None) -> Comings:
+        """Who came, went or changed role since `horizon` (None: from now on)."""
+        row = (await self._pool.fetch("membership_news", horizon))[0]
+        return Comings(row[0], dict(zip(row[1] or (), row[2] or (), strict=True)), row[3])
+
+    async def heads(self, feeds: Sequence[tuple[int, str]]) -> list[int]:
+        """How far feeds (space number, app) stand."""
+        spaces, apps = [space for space, _ in feeds], [app for _, app in feeds]
+        return list((await self._pool.fetch("heads", spaces, apps))[0][0])
+
+    async def feeds(self, user: int, spaces: Sequence[int]) -> list[tuple[int, str, int]]:
+        """The feeds in some of a user's spaces: space number, app, head."""
+        return [tuple(row) for row in await self._pool.fetch("feeds_in", user, list(spaces))]
+
+    async def say(self, items: list[dict[str, Any]]) -> list[bool]:
+        """Puts presence: [{"user", "space" (numbers), "client", "state"}]; whether each user is a member there."""
+        return list((await self._pool.fetch("presence_put", msgspec.json.encode(items).decode()))[0][0])
+
+    async def here(self, user: int, space: int, seconds: float) -> list[Here] | None:
+        """Who is in a space, as a member sees it; None when `user` is no member (any more)."""
+        rows = await self._pool.fetch("presence_in", user, space, seconds)
+        return [Here(*row[1:]) for row in rows if row[1] is not None] if rows else None
