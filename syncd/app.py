@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from syncd.edge.callers import Callers
 from syncd.edge.conversation import Talk
 from syncd.edge.gate import Gate
 from syncd.edge.http import Backend, HttpApplication
+from syncd.edge.metrics import Board, numbers
 from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.sync import Service, SyncEndpoint
 from syncd.edge.tokens import MembershipService, Tokens
@@ -42,9 +44,9 @@ class Assembly(NamedTuple):
     drain: Callable[[], Awaitable[None]]
 
 
-def build(settings: Settings) -> Assembly:
-    """The server for these settings. `database_url` and a key for tokens must be given."""
-    http, backend = _http(settings)
+def build(settings: Settings, board: Board | None = None) -> Assembly:
+    """The server for these settings. `database_url` and a key for tokens must be given; `board` is for its numbers."""
+    http, backend = _http(settings, board or Board(None, 0))
     sockets = Sockets(backend.talk, settings.max_body + 1024)
 
     async def drain() -> None:
@@ -76,7 +78,7 @@ def _for_pages(application: HttpApplication, settings: Settings) -> Application:
     )
 
 
-def _http(settings: Settings) -> tuple[HttpApplication, Backend]:
+def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
     if settings.database_url is None:
         raise ValueError("database_url is needed")
     pool = Pool(
@@ -110,13 +112,11 @@ def _http(settings: Settings) -> tuple[HttpApplication, Backend]:
         log_, key = Log(pool), await cursor_key(pool)
         hub = Hub(log_, Live(pool), _bus(settings, key), key, callers.ask if callers.asks else None)
         await hub.open()
+        hub.spawn(_publish(board, hub))
         hubs.append(hub)
         spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members)
-        return (
-            Service(log_, key, hub.wrote),
-            spaces,
-            Talk(hub, callers, gate, limits, int(settings.max_clock_skew * 1e6)),
-        )
+        talk = Talk(hub, callers, gate, limits, int(settings.max_clock_skew * 1_000_000))
+        return Service(log_, key, hub.wrote, hub.counts), spaces, talk
 
     async def ready() -> list[str]:
         try:
@@ -135,7 +135,15 @@ def _http(settings: Settings) -> tuple[HttpApplication, Backend]:
 
     backend = Backend(open_, ready, close)
     sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
-    return HttpApplication(sync, spaces_, backend, max_body=settings.max_body, version=__version__), backend
+    http = HttpApplication(sync, spaces_, backend, board, max_body=settings.max_body, version=__version__)
+    return http, backend
+
+
+async def _publish(board: Board, hub: Hub) -> None:
+    """Puts this worker's numbers where the others find them."""
+    while True:
+        board.put(numbers(hub.counts, hub.bus))
+        await asyncio.sleep(1)
 
 
 def _bus(settings: Settings, key: bytes) -> Bus:

@@ -75,9 +75,10 @@ class Signals:
 class Worker:
     """One slot: a process that serves, and the next one when it dies."""
 
-    def __init__(self, listener: socket.socket, settings: Settings) -> None:
+    def __init__(self, listener: socket.socket, settings: Settings, board: int, place: int) -> None:
         self._listener = listener
         self._settings = settings
+        self._board, self._place = board, place
         self._pause = SHORTEST_PAUSE
         self._started = 0.0
         self.start_at = 0.0
@@ -88,10 +89,10 @@ class Worker:
     def start(self) -> None:
         """Fork and execute it. It writes one byte to a pipe when it serves."""
         self.reports, report = os.pipe()
-        fds = (self._listener.fileno(), report)
+        fds = (self._listener.fileno(), report, self._board)
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "syncd.cli.worker", *map(str, fds)],
+                [sys.executable, "-m", "syncd.cli.worker", *map(str, (*fds, self._place))],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 env=_worker_environment(self._settings),
@@ -153,7 +154,9 @@ class Supervisor:
         self._signals = signals
         self._database = database
         self._say = say
-        self._workers = [Worker(listener, settings) for _ in range(settings.workers)]
+        # For what the workers count, so that each can tell the numbers of all.
+        board = os.memfd_create("syncd-numbers")
+        self._workers = [Worker(listener, settings, board, place) for place in range(settings.workers)]
         self._announced = False
         self._database_at = 0.0
 

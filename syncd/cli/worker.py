@@ -46,8 +46,11 @@ class WorkerServer(uvicorn.Server):
         os.close(self._report)
 
 
-def main(listener: int, report: int) -> None:
-    """Serve on the inherited descriptor `listener` until SIGTERM; write a byte to `report` when ready."""
+def main(listener: int, report: int, board: int, place: int) -> None:
+    """Serve on the inherited descriptor `listener` until SIGTERM; write a byte to `report` when ready.
+
+    `board` is a file for the numbers of all workers, `place` this one's.
+    """
     # For the time before Uvicorn takes over, and after: it raises the signal again when it is done. Nothing is in
     # flight then, and an exception raised here would be lost wherever one is swallowed, in a destructor or a callback.
     for sign in (signal.SIGTERM, signal.SIGINT):
@@ -55,8 +58,9 @@ def main(listener: int, report: int) -> None:
     settings = Settings.load(os.environ)
     _log(settings)
     from syncd.app import build
+    from syncd.edge.metrics import Board
 
-    built = build(settings)
+    built = build(settings, Board(board, place))
     server = WorkerServer(configuration(settings, built.application, built.sockets), report, built.drain)
     server.run(sockets=[socket.socket(fileno=listener)])
 
@@ -94,4 +98,4 @@ def _log(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:5]))

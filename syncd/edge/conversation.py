@@ -229,6 +229,7 @@ class Conversation:
             now=now, skew=talk.skew, event=event,
         )  # fmt: skip
         self._wire.send(self._result(member, app, message, answer))
+        talk.hub.counts.pushed(answer)
         for space, seq in answer.written.items():
             talk.hub.wrote(space, app, seq)
 

@@ -13,6 +13,7 @@ import structlog
 from syncd.core.errors import DatabaseUnavailable, MethodNotAllowed, NotFound, SyncdError, UpgradeRequired
 from syncd.edge.answers import Answer, Receive, Scope, Send, answer
 from syncd.edge.conversation import Talk
+from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
 from syncd.edge.problems import problem, status_of
 from syncd.edge.requests import Disconnected, Request, checked_id
@@ -55,10 +56,10 @@ class HttpApplication:
     """The ASGI application. `version` is what /health tells."""
 
     def __init__(
-        self, sync: SyncEndpoint, spaces: SpacesEndpoint, backend: Backend, *, max_body: int, version: str
+        self, sync: SyncEndpoint, spaces: SpacesEndpoint, backend: Backend, board: Board, *, max_body: int, version: str
     ) -> None:
         self._sync, self._spaces, self._backend = sync, spaces, backend
-        self._max_body, self._version = max_body, version
+        self._max_body, self._version, self._board = max_body, version, board
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
 
@@ -124,13 +125,17 @@ class HttpApplication:
         raise NotFound
 
     async def _about(self, request: Request, name: str) -> Answer:
-        pages = {"health", "healthz", "readyz", "openapi.json"}
+        pages = {"health", "healthz", "readyz", "openapi.json", "metrics"}
         if name not in pages:
             raise NotFound
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET")
         if name == "openapi.json":
             return Answer(self._openapi)
+        if name == "metrics":
+            hub = (await self._backend.opened())[2].hub
+            text = render(self._board, lambda: numbers(hub.counts, hub.bus))
+            return Answer(text, media_type=b"text/plain; version=1.0.0; charset=utf-8")
         if name != "readyz":
             return Answer(msgspec.json.encode({"status": "ok", "version": self._version, "time": time.time()}))
         wrong = await self._backend.ready()

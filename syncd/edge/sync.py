@@ -13,6 +13,7 @@ from syncd.edge.callers import Callers
 from syncd.edge.requests import Request, checked_id, query_values
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.preparation import Limits
+from syncd.service.counts import Counts
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, Question, pull
 from syncd.service.push import push
 from syncd.store.log import Log
@@ -27,6 +28,7 @@ class Service(NamedTuple):
     log: Log
     key: bytes
     wrote: Callable[[str, str, int], None]
+    counts: Counts
 
 
 class SyncEndpoint:
@@ -64,6 +66,7 @@ class SyncEndpoint:
         )
         for space, seq in answer.written.items():
             service.wrote(space, app, seq)
+        service.counts.pushed(answer)
         return Answer(answer.body())
 
     async def _pull(self, request: Request, app: str, service: Service) -> Answer:
@@ -71,6 +74,7 @@ class SyncEndpoint:
         short = len(request.query_string) <= MAX_REMEMBERED
         question = (_question if short else _question.__wrapped__)(app, request.query_string, _plain(request))
         delta = await pull(service.log, service.key, caller, question)
+        service.counts.pulls += 1
         return Answer(delta.body())
 
 

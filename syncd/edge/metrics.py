@@ -1,0 +1,128 @@
+"""`/metrics` for Prometheus: what every worker counts, whichever of them is asked.
+
+Each worker puts its numbers on its own page of a board, a file in memory that the supervisor made; the one that is
+asked reads all pages.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from syncd.service.counts import BUCKETS, Counts
+
+PAGE = 16 * 1024
+MAX_WORKERS = 256
+BUS = ("told", "heard", "sent", "dropped", "ignored", "reconnects")
+
+GAUGES = {
+    "connections": "Live connections, sockets and streams.",
+    "streams": "Streams of server-sent events among them.",
+    "subscriptions": "Apps that live connections are kept current in.",
+}
+COUNTERS = {
+    "batches": "Readings of a feed, each for all of its listeners.",
+    "deliveries": "Frames of changes sent to sockets that were caught up.",
+    "catch_ups": "Pages read for one device that was behind.",
+    "dropped_back": "Times that a device that was current fell behind: too slow, or its feed was read anew.",
+    "closed": "Connections that the server ended with a close code.",
+    "failed_looks": "Looks at members and heads that failed with the database.",
+    "pushes": "Pushes answered with 200, over HTTP and sockets.",
+    "changes": "Changes that these pushes appended.",
+    "pulls": "Pulls answered with 200.",
+}
+
+
+class Numbers(msgspec.Struct):
+    """One worker's page."""
+
+    counts: dict[str, int] = {}
+    lags: list[int] = []
+    lag_sum: float = 0.0
+    bus: dict[str, int] = {}
+    bus_up: int = 0
+
+
+class Board:
+    """Pages in a file descriptor. Without one (`fd` None) there is only this worker's own."""
+
+    def __init__(self, fd: int | None, worker: int) -> None:
+        self._fd, self.worker = fd, worker
+
+    def put(self, numbers: Numbers) -> None:
+        """Puts this worker's numbers on its page."""
+        text = msgspec.json.encode(numbers)
+        if self._fd is not None and len(text) <= PAGE - 8:
+            os.pwrite(self._fd, zlib.crc32(text).to_bytes(4) + len(text).to_bytes(4) + text, self.worker * PAGE)
+
+    def pages(self) -> Iterator[tuple[int, Numbers]]:
+        """Every worker's numbers by the worker's place, without those of places that never had one."""
+        size = os.fstat(self._fd).st_size if self._fd is not None else 0
+        for worker in range(-(-size // PAGE)):
+            for _ in range(3):  # one that is being written at this moment is read again
+                page = os.pread(self._fd, PAGE, worker * PAGE) if self._fd is not None else b""
+                text = page[8 : 8 + int.from_bytes(page[4:8])]
+                if text and zlib.crc32(text) == int.from_bytes(page[:4]):
+                    yield worker, msgspec.json.decode(text, type=Numbers)
+                    break
+
+
+def numbers(counts: Counts, bus: Any) -> Numbers:
+    """A worker's numbers now."""
+    values = {name: getattr(counts, name) for name in (*GAUGES, *COUNTERS)}
+    told = {name: getattr(bus, name) for name in BUS}
+    return Numbers(values, list(counts.lags), counts.lag_sum, told, int(bus.state == "up"))
+
+
+def render(board: Board, own: Callable[[], Numbers]) -> bytes:
+    """The page in Prometheus' text format. `own`: this worker's numbers, newer than those on the board."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(dict(board.pages()) | {board.worker: own()}))
+    return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, pages: dict[int, Numbers]) -> None:
+        self._pages = sorted(pages.items())
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        for names, family in ((GAUGES, GaugeMetricFamily), (COUNTERS, CounterMetricFamily)):
+            for name, what in names.items():
+                metric = family(f"syncd_{name}", what, labels=["worker"])
+                for worker, page in self._pages:
+                    metric.add_metric([str(worker)], page.counts.get(name, 0))
+                yield metric
+        yield from self._bus()
+        yield self._lag()
+
+    def _bus(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        up = GaugeMetricFamily("syncd_bus_up", "Whether hints come from other processes at once.", labels=["worker"])
+        hints = CounterMetricFamily("syncd_bus_hints", "Hints by what became of them.", labels=["worker", "what"])
+        for worker, page in self._pages:
+            up.add_metric([str(worker)], page.bus_up)
+            for what, value in page.bus.items():
+                hints.add_metric([str(worker), what], value)
+        yield from (up, hints)
+
+    def _lag(self) -> Any:
+        from prometheus_client.core import HistogramMetricFamily
+
+        what = "Seconds from a hint to the last caught-up listener's frame."
+        metric = HistogramMetricFamily("syncd_fanout_lag_seconds", what, labels=["worker"])
+        for worker, page in self._pages:
+            total, buckets = 0, list[tuple[str, float]]()
+            for bound, count in zip((*map(str, BUCKETS), "+Inf"), page.lags, strict=False):
+                total += count
+                buckets.append((bound, total))
+            metric.add_metric([str(worker)], buckets, page.lag_sum)
+        return metric
