@@ -50,8 +50,12 @@ class Bus(Protocol):
     heard: int  # hints that arrived
     sent: int  # payloads that carried hints, after coalescing
     ignored: int  # what arrived and was no hint
-    dropped: int  # hints for which there was no room
     reconnects: int  # times that a lost connection was made again
+
+    @property
+    def dropped(self) -> int:
+        """Hints for which there was no room."""
+        ...
 
     @property
     def state(self) -> State:
