@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from syncd.edge.wire import HttpWire
 from syncd.settings import Settings
 
 _TEXT = structlog.dev.ConsoleRenderer(colors=False)
@@ -70,7 +71,7 @@ def configuration(settings: Settings, app: Any, sockets: Any = "none") -> uvicor
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HttpWire,
         ws=sockets,
         access_log=False,
         log_config=None,

@@ -185,7 +185,23 @@ def _sync_paths() -> dict[str, Any]:
     return {
         "/sync/{app}": {"parameters": [_in_path("app"), client, protocol], "post": push},
         "/sync/{app}/pull": {"parameters": [_in_path("app"), protocol], "get": pull},
+        "/sync/{app}/stream": {"parameters": [_in_path("app"), protocol], "get": _stream()},
     }
+
+
+def _stream() -> dict[str, Any]:
+    answers = _answers(200, None, 403, 429)
+    answers["200"] = {
+        "description": "Server-sent events: changes, spaces, heartbeat, error. The token's end is the stream's.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    stream = _operation("stream", "Get what was missed since a cursor, and then what comes", answers)
+    stream["parameters"] = [
+        _query("since", {"type": "string"}, "A cursor, empty, or an RFC 3339 instant (legacy)."),
+        {**_query("collections", _array(_ID), "Only these tables."), "style": "form", "explode": True},
+        {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"}},
+    ]
+    return stream
 
 
 def _space_paths() -> dict[str, Any]:
@@ -226,6 +242,11 @@ def _service_paths() -> dict[str, Any]:
             for code in ((200, 503) if path == "/readyz" else (200,))
         }
         paths[path] = {"get": {"operationId": path[1:], "summary": summary, "security": [], "responses": responses}}
+    text = {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    metrics = {"operationId": "metrics", "summary": "Every worker's numbers", "security": []}
+    paths["/metrics"] = {
+        "get": {**metrics, "responses": {"200": text, "503": {"$ref": "#/components/responses/Problem"}}}
+    }
     return paths
 
 

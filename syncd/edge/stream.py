@@ -16,6 +16,7 @@ from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.conversation import Talk
 from syncd.edge.gate import token_in_query
 from syncd.edge.requests import Request, query_values
+from syncd.edge.wire import TRANSPORT, bound
 from syncd.protocol import live
 from syncd.service.batch import Batch
 from syncd.service.member import Member
@@ -24,6 +25,8 @@ from syncd.service.subscription import Subscription
 
 HEARTBEAT_EVERY = 15.0
 LOOK_EVERY = 0.5
+# How long a client may take nothing at all of what waits for it.
+STALLED_AFTER = 60.0
 # What waits in this process for one stream; the rest waits in the log.
 ROOM = 128 * 1024
 NEWLINES = bytes.maketrans(b"\n\r", b"  ")
@@ -140,15 +143,16 @@ class Streams:
         try:
             talk.gate.admit(caller.user)
             try:
-                await self._serve(request, app, talk, Member(Stream(), caller, "", app), expires, receive, send)
+                await self._serve(request, app, talk, Member(Stream(), caller, "", app), expires, scope, receive, send)
             finally:
                 talk.gate.dismiss(caller.user)
         finally:
             talk.gate.depart(address)
 
     async def _serve(
-        self, request: Request, app: str, talk: Talk, member: Member, expires: float, receive: Receive, send: Send
-    ) -> None:
+        self, request: Request, app: str, talk: Talk, member: Member, expires: float, scope: Scope, receive: Receive,
+        send: Send,
+    ) -> None:  # fmt: skip
         stream = member.outlet
         assert isinstance(stream, Stream)
         question = _question(request, app)
@@ -158,7 +162,7 @@ class Streams:
         talk.hub.counts.streams += 1
         try:
             talk.hub.subscribe(member, subscription)
-            await _pump(stream, expires, receive, send)
+            await _pump(stream, expires, receive, send, scope.get(TRANSPORT))
         finally:
             stream.end(0, "over")
             self.open.discard(stream)
@@ -171,7 +175,9 @@ class Streams:
             stream.end(1012, "restarting")
 
 
-async def _pump(stream: Stream, expires: float, receive: Receive, send: Send) -> None:
+async def _pump(stream: Stream, expires: float, receive: Receive, send: Send, transport: Any) -> None:
+    if transport is not None:
+        bound(transport)
     headers: list[Any] = [
         (b"content-type", b"text/event-stream"),
         (b"cache-control", b"no-store"),
@@ -184,7 +190,13 @@ async def _pump(stream: Stream, expires: float, receive: Receive, send: Send) ->
         while stream.ended is None and not hung_up.done() and time.time() < expires:
             body = await stream.next(LOOK_EVERY)
             if body:
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                try:
+                    async with asyncio.timeout(STALLED_AFTER):
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+                except TimeoutError:
+                    if transport is not None:
+                        transport.abort()
+                    return
                 stream.taken()
                 beat = time.monotonic()
             elif time.monotonic() - beat > HEARTBEAT_EVERY:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +26,7 @@ from syncd.core.ids import fault_in_id
 from syncd.edge.conversation import Conversation, Talk
 from syncd.edge.gate import token_in_query
 from syncd.edge.problems import problem
+from syncd.edge.wire import bound
 
 AUTH_WITHIN = 10.0
 PING_EVERY, PONG_WITHIN = 20.0, 20.0
@@ -35,8 +35,6 @@ STALLED_AFTER = 60.0
 CLOSE_WITHIN = 5.0
 SWEEP_EVERY = 0.5
 HIGH_WATER, LOW_WATER = 128 * 1024, 32 * 1024
-# What the kernel holds for a slow reader; left to itself it takes 4 MB.
-SEND_BUFFER = 64 * 1024
 JOIN_BELOW = 16 * 1024
 # Every connection would be two lines of a log.
 QUIET = logging.getLogger("syncd.websocket")
@@ -129,8 +127,7 @@ class Socket(asyncio.Protocol):
         self._transport = transport
         self._connections.add(self)
         self._sockets.open.add(self)
-        if (raw := transport.get_extra_info("socket")) is not None and raw.family != socket.AF_UNIX:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        bound(transport)
         transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
 
     def data_received(self, data: bytes) -> None:
