@@ -221,13 +221,20 @@ class Conversation:
             raise Malformed("The `auth` frame did not name the device: `clientId`.")
         talk, now = self.talk, time.time_ns() // 1000
         event = Event(now)
-        # Known before the database knows: others may be told of the push before we are.
-        member.wrote([event(i).encode() for i in range(1, len(message.changes) + 1)])
+        events = [event(i).encode() for i in range(1, len(message.changes) + 1)]
         body = PushBody(message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=False)
-        answer = await push(
-            talk.hub.log, talk.hub.key, member.caller, member.client, Question(app), text, body, talk.limits,
-            now=now, skew=talk.skew, event=event,
-        )  # fmt: skip
+        # Known before the database knows: the hub may hear of the push before we do.
+        member.wrote(events)
+        try:
+            answer = await push(
+                talk.hub.log, talk.hub.key, member.caller, member.client, Question(app), text, body, talk.limits,
+                now=now, skew=talk.skew, event=event,
+            )  # fmt: skip
+        except SyncdError:
+            member.met(events)
+            raise
+        taken = {result.eventId for result in answer.results if result.status == "applied"}
+        member.met(event for event in events if event.decode() not in taken)
         self._wire.send(self._result(member, app, message, answer))
         talk.hub.counts.pushed(answer)
         for space, seq in answer.written.items():

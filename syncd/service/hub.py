@@ -102,6 +102,13 @@ class Hub:
         self.users.setdefault(member.user_no, {})[member] = None
         self.counts.connections += 1
         self._place(member, greeting, number)
+        try:
+            await self._find_feeds(member)
+        except BaseException:
+            self.leave(member)
+            raise
+
+    async def _find_feeds(self, member: Member) -> None:
         await self._discover([self.rooms[space] for space in member.spaces], member)
 
     async def renew(self, member: Member) -> None:
@@ -309,6 +316,10 @@ class Hub:
         self.hear(hint)
         self.bus.tell(hint)
 
+    def look(self) -> None:
+        """Looks at members, and whether the database is the one it was, without waiting for the next time."""
+        self._look.set()
+
     def changed_members(self) -> None:
         """Memberships were changed by this process."""
         hint = Hint("m", "", "", 0)
@@ -346,6 +357,11 @@ class Hub:
             except (Busy, DatabaseUnavailable, MembershipsUnavailable):
                 self.counts.failed_looks += 1
                 await asyncio.sleep(MEMBERS_EVERY)
+            except Exception as why:
+                # A bug of ours must not make the process deaf.
+                log.error("a look failed", error=type(why).__name__, look=round_.__name__)
+                self.counts.failed_looks += 1
+                await asyncio.sleep(MEMBERS_EVERY)
 
     async def _members_round(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -357,12 +373,12 @@ class Hub:
         """Who came, went or changed role; and whether the database is the one it was."""
         comings = await self.live.comings(self._horizon)
         news = {user for event, user in comings.changed.items() if event not in self._seen}
-        self._horizon, self._seen = comings.horizon, set(comings.changed)
         if comings.boot != self.boot:
             self.boot = comings.boot
             self._start_over()
-        for user in news:
-            await self._greet(list(self.users.get(user, ())))
+        await asyncio.gather(*(self._greet(list(self.users[user])) for user in news if user in self.users))
+        # Not before: what fails is looked at again from where it was.
+        self._horizon, self._seen = comings.horizon, set(comings.changed)
 
     def _start_over(self) -> None:
         """The database was started anew, perhaps from a backup: every cursor is looked at again."""

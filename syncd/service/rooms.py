@@ -96,6 +96,7 @@ class Feed:
         if news.upto is None or news.upto <= self.head or news.boot != self._hub.boot:
             # The hint was wrong, or the database is another one than before.
             self.hinted = self.head
+            self._hub.look()
             return
         await self._deliver(news, legacy)
 
