@@ -99,12 +99,25 @@ def _prepared(settings: Settings, owner: str | None, signals: Signals) -> Settin
         raise click.ClickException(str(error)) from None
     except refusals() as error:
         raise click.ClickException(f"the database cannot be used: {error}. `syncd doctor` says more.") from None
+    _check_bus(settings)
     unusable = [f for f in check_keys(settings) if f.status == "FAIL" and settings.jwt_public_key]
     if unusable:
         raise click.ClickException(f"SYNCD_JWT_PUBLIC_KEY: {unusable[0].detail}. See: {unusable[0].remedy}")
     if not has_key(settings) and not secret_file(settings).exists():
         progress(f"made a secret for tokens: {secret_file(settings)}")
     return with_secret(settings)
+
+
+def _check_bus(settings: Settings) -> None:
+    """Workers would each say it, and not start."""
+    if settings.bus != "postgres":
+        from syncd.store.bus import BusError
+        from syncd.store.nats_bus import NatsBus
+
+        try:
+            NatsBus(settings.bus, "check")
+        except BusError as error:
+            raise click.ClickException(str(error)) from None
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, None], signals: Signals) -> None:
