@@ -20,12 +20,14 @@ from .errors import (
     SyncdError,
     WrongReplica,
 )
+from .events import Answered, Changes, Event, LiveState, Presence, RecordKey
+from .live_handle import AsyncLive, Live
 from .merge import Register
 from .outbox import Queued
 from .records import Record
 from .replica import EVERY_SPACE, Replica
 from .reply import Conflict
-from .retry import RetryPolicy
+from .retry import LivePolicy, RetryPolicy
 from .status import Status
 from .sync import Limits, Report
 
@@ -33,20 +35,29 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EVERY_SPACE",
+    "Answered",
+    "AsyncLive",
     "AsyncReplica",
     "BadReply",
     "Batch",
     "BatchTooLarge",
+    "Changes",
     "Conflict",
+    "Event",
     "InvalidQuery",
     "InvalidWrite",
     "Limits",
+    "Live",
+    "LivePolicy",
+    "LiveState",
     "NoSuchChange",
     "NotAllowed",
     "NotConnected",
     "Offline",
+    "Presence",
     "Queued",
     "Record",
+    "RecordKey",
     "Refused",
     "Register",
     "Replica",

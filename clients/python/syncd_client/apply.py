@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from . import outbox
 from .change import Change, dump, read_change, space_key
@@ -17,13 +17,26 @@ from .reply import Conflict, Page, Result
 from .store import get_meta, set_meta
 
 
-def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wall: int) -> list[str]:
-    """Everything an answer says, in the order received. Returns the changeIds that were refused."""
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an answer changed here. `rejected`: changeIds. `changed`: the records that read differently now.
+
+    `everything`: too much to be listed.
+    """
+
+    rejected: Sequence[str] = ()
+    changed: Sequence[Key] = ()
+    everything: bool = False
+
+
+def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wall: int) -> Applied:
+    """Everything an answer says, in the order received; the last page of a restart ends it."""
     client, round_ = get_meta(db, "client"), get_meta(db, "round", 0)
+    unanswered = outbox.unanswered(db, pushed) if pushed else set()
     confirmed = [
         _confirmed(result, sent, client)
         for result, sent in zip(page.results, pushed, strict=True)
-        if result.status in ("applied", "superseded")
+        if result.status in ("applied", "superseded") and result.change_id in unanswered
     ]
     repeated = [result.change_id for result in page.results if result.status == "duplicate"]
     answered = outbox.acknowledge(db, repeated, page.more)
@@ -31,18 +44,33 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wal
     rows = load(db, [*keys, *answered], round_)
     for key, change in zip(keys, (*page.changes, *confirmed), strict=True):
         rows[key].confirm(change.registers, round_)
-    own = [change for change in page.changes if change.client == client and change.change_id]
-    outbox.forget(db, [change.change_id for change in (*own, *confirmed)])
+    own = [change.change_id for change in page.changes if change.client == client and change.change_id]
+    had = [result.change_id for result in page.results if result.status in ("applied", "superseded")]
+    outbox.forget(db, [*own, *had])
     refusals = {r.change_id: (r.code, r.detail) for r in page.results if r.status == "rejected"}
     rejected = outbox.reject(db, refusals)
     settle(db, rows)
-    save(db, rows)
+    changed = save(db, rows)
     _observe(db, rows.values(), wall)
     _keep_conflicts(db, page.conflicts)
-    _follow_spaces(db, page)
-    set_meta(db, "cursor", page.cursor)
+    changed += _follow_spaces(db, page)
+    if page.cursor is not None:
+        set_meta(db, "cursor", page.cursor)
+    restarted = not page.more and bool(get_meta(db, "restarting", 0))
+    if restarted:
+        finish_restart(db)
+    clear_trouble(db)
+    return Applied(rejected, changed, restarted)
+
+
+def clear_trouble(db: sqlite3.Connection) -> None:
+    """The server was reached: nothing but the next sync stands between a write and the server."""
     db.execute("DELETE FROM meta WHERE key = 'trouble'")
-    return rejected
+
+
+def note_trouble(db: sqlite3.Connection, kind: str, code: str, detail: str) -> None:
+    """Why nothing is synced now, for `status.explain`. `kind`: offline, busy, forbidden, refused."""
+    set_meta(db, "trouble", dump({"kind": kind, "code": code, "detail": detail}))
 
 
 def _key(change: Change) -> Key:
@@ -79,19 +107,19 @@ def _keep_conflicts(db: sqlite3.Connection, conflicts: Sequence[Conflict]) -> No
     )
 
 
-def _follow_spaces(db: sqlite3.Connection, page: Page) -> None:
+def _follow_spaces(db: sqlite3.Connection, page: Page) -> list[Key]:
     db.executemany("INSERT OR IGNORE INTO spaces VALUES (?)", [(space,) for space in page.joined])
-    for space in page.left:
-        if space_key(space):
-            purge(db, space)
+    return [key for space in page.left if space_key(space) for key in purge(db, space)]
 
 
-def purge(db: sqlite3.Connection, space: str) -> None:
-    """Deletes the copy of a space that was left. What was not sent yet is kept aside."""
+def purge(db: sqlite3.Connection, space: str) -> list[Key]:
+    """Deletes the copy of a space that was left, whose records it returns. What was not sent yet is kept aside."""
     outbox.set_aside(db, space)
+    gone: list[Key] = db.execute("SELECT tbl, space, id FROM records WHERE space = ?", (space,)).fetchall()
     db.execute("DELETE FROM records WHERE space = ?", (space,))
     db.execute("DELETE FROM conflicts WHERE space = ?", (space,))
     db.execute("DELETE FROM spaces WHERE id = ?", (space,))
+    return gone
 
 
 def begin_restart(db: sqlite3.Connection) -> None:

@@ -13,12 +13,16 @@ import httpx
 
 from . import transport
 from .batch import Batch
+from .events import Changes, Event, LiveState
+from .live_endpoint import LiveOptions, for_loop
+from .live_handle import AsyncLive, choose_handlers
 from .merge import Registers
 from .outbox import Queued
 from .query import Where
 from .records import Record
 from .replica import Replica
 from .reply import Conflict
+from .retry import LivePolicy
 from .status import Status
 from .sync import Report, Scope
 
@@ -163,17 +167,42 @@ class AsyncReplica:
 
     async def _run(self, scope: Scope, patience: float) -> Report:
         url, token = self.local.address()
-        await transport.take_async(self.local.lease, patience)
-        with self.local.lease:
+        async with transport.taken_async(self.local.lease, patience):
             session = await asyncio.to_thread(self.local.session, scope)
-            if self._http is None:
-                self._http = httpx.AsyncClient(timeout=transport.TIMEOUT)
 
             async def fresh() -> str:
                 return await transport.ask_async(token, self.local.check_user)
 
-            await transport.perform_async(session, self._http, url, self.client_id, fresh, self._notify)
+            await transport.perform_async(session, self._client(), url, self.client_id, fresh, self._notify)
             return session.report
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            self._http = httpx.AsyncClient(timeout=transport.TIMEOUT)
+        return self._http
+
+    def live(
+        self,
+        *,
+        on_change: Callable[[Changes], object] | None = None,
+        on_state: Callable[[LiveState], object] | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        policy: LivePolicy | None = None,
+        socket: Mapping[str, Any] | None = None,
+    ) -> AsyncLive:
+        """See Replica.live. Begins with `async with replica.live() as live:`; callbacks may be async.
+
+        `live.events()` and `live.changes()` are async iterators of what happens.
+        """
+        options = LiveOptions(policy or LivePolicy(), socket or {})
+        handlers = choose_handlers(on_change, on_state, on_event, self._notify)
+
+        return AsyncLive(
+            lambda hub: for_loop(self.local, self._client(), options, hub),
+            self.local.lease,
+            self.local.bulletin,
+            handlers,
+        )
 
     async def _notify(self, conflict: Conflict) -> None:
         if self._on_conflict is not None:
@@ -182,7 +211,9 @@ class AsyncReplica:
                 await answer
 
     async def close(self) -> None:
-        """Closes the connections and the file."""
+        """Ends a live sync, and closes the connections and the file."""
+        if isinstance(self.local.bulletin.listener, AsyncLive):
+            await self.local.bulletin.listener.close()
         if self._http is not None and self._own_http:
             await self._http.aclose()
         await asyncio.to_thread(self.local.close)

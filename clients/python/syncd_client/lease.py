@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+from typing import Protocol
 
 if sys.platform == "win32":
     import msvcrt
@@ -20,6 +21,19 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+GiveBack = Callable[[], None]
+
+
+class Lender(Protocol):
+    """A live sync that holds the lock, and steps aside for a sync of the same replica."""
+
+    def borrow(self, patience: float) -> GiveBack | None:
+        """Waits up to `patience` seconds; None when it could not be had, or the live sync is over."""
+
+    async def borrow_async(self, patience: float) -> GiveBack | None:
+        """The same, in the live sync's own loop."""
+
+
 class Lease:
     """A lock file beside the replica (`<path>-sync`), or a plain lock for a replica in memory."""
 
@@ -27,6 +41,7 @@ class Lease:
         self._path = None if str(path) == ":memory:" else f"{path}-sync"
         self._within = threading.Lock()
         self._descriptor: int | None = None
+        self.lender: Lender | None = None
 
     def take(self) -> bool:
         """Takes the lock if nobody holds it. Never waits."""
@@ -50,11 +65,3 @@ class Lease:
             os.close(self._descriptor)
             self._descriptor = None
         self._within.release()
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from .change import Change, new_id, read_change, space_key, write_change
+from .change import Change, check_fields, dump, new_id, read_change, space_key, write_change
 from .clock import LATEST, format_instant, observe, tick
 from .errors import BatchTooLarge, NoSuchChange
 from .merge import TOMBSTONE, Register, Registers
@@ -26,7 +26,9 @@ _REJECT = """UPDATE outbox SET state = 'rejected', code = ?, detail = ?
 WHERE state = 'pending' AND change_id = ?"""
 _REST = """SELECT change_id FROM outbox WHERE state = 'pending'
 AND batch = (SELECT batch FROM outbox WHERE change_id = ?)"""
-_FORGET = "DELETE FROM outbox WHERE state = 'pending' AND change_id = ?"
+_FORGET = "DELETE FROM outbox WHERE state IN ('pending', 'aside') AND change_id = ?"
+_UNANSWERED = """SELECT change_id FROM outbox WHERE state = 'pending'
+AND change_id IN (SELECT value FROM json_each(?))"""
 _ACK = "UPDATE outbox SET state = 'acked' WHERE state = 'pending' AND change_id = ?"
 _ASIDE = """UPDATE outbox SET state = 'aside', code = coalesce(code, 'space_left'),
 detail = coalesce(detail, 'The space was left before this was sent.')
@@ -178,6 +180,17 @@ def reject(db: sqlite3.Connection, refusals: Mapping[str, tuple[str, str]]) -> l
     return told
 
 
+def unanswered(db: sqlite3.Connection, pushed: Sequence[Packed]) -> set[str]:
+    """Those of a push that still wait for its answer: others came back already, or their space was left since."""
+    ids = dump([change.change_id for change in pushed])
+    return {row[0] for row in db.execute(_UNANSWERED, (ids,))}
+
+
+def waiting(db: sqlite3.Connection) -> bool:
+    """Whether anything is on its way to the server, or its server's form not here yet."""
+    return db.execute("SELECT 1 FROM outbox WHERE state IN ('pending', 'acked') LIMIT 1").fetchone() is not None
+
+
 def forget(db: sqlite3.Connection, change_ids: Iterable[str | None]) -> None:
     """What the server has, by its answer or because it sent it back, need not be sent any more."""
     db.executemany(_FORGET, [(change_id,) for change_id in change_ids])
@@ -236,7 +249,28 @@ def drop(db: sqlite3.Connection, changes: Iterable[Queued]) -> None:
     """Forgets changes for good: their records fall back to what the server confirmed."""
     changes = list(changes)
     db.executemany("DELETE FROM outbox WHERE change_id = ?", [(change.change_id,) for change in changes])
-    _resettle(db, [(change.table, change.space or "", change.id) for change in changes])
+    _resettle(db, keys_of(changes))
+
+
+def requeue_stopped(
+    db: sqlite3.Connection, change_id: str, wall: int, fields: Mapping[str, Any], space: str | None, alone: bool
+) -> tuple[str, list[Key]]:
+    """Queues a stopped change again, with the rest of its batch unless `alone`; see `requeue`.
+
+    Returns its new changeId and the records to show anew. Raises NoSuchChange, InvalidWrite.
+    """
+    changes = stopped(db, change_id, alone)
+    place = [change.change_id for change in changes].index(change_id)
+    target = space_key(changes[place].space) if space is None else space
+    edits = {change_id: check_fields(fields, target)} if fields else {}
+    fresh = requeue(db, changes, wall, edits, space)[place]
+    moved = [] if space is None else [(c.table, space, c.id) for c in changes]
+    return fresh, keys_of(changes) + moved
+
+
+def keys_of(changes: Iterable[Queued]) -> list[Key]:
+    """The records that changes in the queue are about."""
+    return [(change.table, change.space or "", change.id) for change in changes]
 
 
 def requeue(
@@ -267,7 +301,7 @@ def requeue(
     db.executemany("DELETE FROM outbox WHERE change_id = ?", [(change.change_id,) for change in changes])
     _insert(db, queued)
     set_meta(db, "clock", clock)
-    _resettle(db, [(c.table, c.space or "", c.id) for c in changes] + [key for _, key, _ in queued])
+    _resettle(db, keys_of(changes) + [key for _, key, _ in queued])
     return [change_id for change_id, _, _ in queued]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import operator
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .change import check_id
 from .errors import InvalidQuery
+from .records import Record
 
 Where = Mapping[str, Any] | Sequence[tuple[str, str, Any]]
 
@@ -110,6 +113,22 @@ def compile_query(
     if rest:
         return Query(sql, tuple(params), lambda fields: all(c.holds(fields) for c in rest), limit, offset)
     return Query(f"{sql} LIMIT ? OFFSET ?", (*params, -1 if limit is None else limit, offset), None, None, 0)
+
+
+def find(db: sqlite3.Connection, query: Query) -> list[Record]:
+    """The records that a compiled query asks for."""
+    rows = db.execute(query.sql, query.params)
+    if query.residue is None:
+        return [Record(tbl, held, id, json.loads(doc)) for tbl, held, id, doc in rows]
+    found: list[Record] = []
+    end = None if query.limit is None else query.offset + query.limit
+    for tbl, held, id, doc in rows:
+        if end is not None and len(found) >= end:
+            break
+        fields = json.loads(doc)
+        if query.residue(fields):
+            found.append(Record(tbl, held, id, fields))
+    return found[query.offset : end]
 
 
 def read_conditions(where: Where) -> list[Condition]:

@@ -26,6 +26,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (tbl, space, id) DO UPDATE SET deleted = excluded.deleted, round = excluded.round,
 doc = excluded.doc, stamps = excluded.stamps, base = excluded.base"""
 _DELETE = "DELETE FROM records WHERE tbl = ? AND space = ? AND id = ?"
+_DOC = 5  # the place of `doc` in what _SAVE takes
 
 
 class Row:
@@ -34,10 +35,11 @@ class Row:
     They are one and the same dictionary while nothing unsent lies on top (`layered` is false).
     """
 
-    __slots__ = ("base", "dirty", "layered", "round", "view")
+    __slots__ = ("base", "dirty", "doc", "layered", "round", "view")
 
-    def __init__(self, view: Registers, base: Registers | None, round_: int) -> None:
+    def __init__(self, view: Registers, base: Registers | None, round_: int, doc: str | None = None) -> None:
         self.view = view
+        self.doc = doc
         self.layered = base is not None
         self.base = view if base is None else base
         self.round = round_
@@ -70,7 +72,7 @@ def load(db: sqlite3.Connection, keys: Iterable[Key], round_: int) -> dict[Key, 
     statement, params = (_LOAD_ONE, next(iter(rows))) if len(rows) == 1 else (_LOAD, (dump(list(rows)),))
     found = db.execute(statement, params)
     for table, space, record, confirmed, doc, stamps, base in found:
-        rows[table, space, record] = Row(join(doc, stamps), _read_base(base), confirmed)
+        rows[table, space, record] = Row(join(doc, stamps), _read_base(base), confirmed, doc)
     return rows
 
 
@@ -91,11 +93,13 @@ def settle(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> None:
         row.dirty = True
 
 
-def save(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> None:
-    """Writes the rows that changed; one without a register is no record."""
+def save(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> list[Key]:
+    """Writes the rows that changed; one without a register is no record. Returns those that read differently now."""
     dirty = {key: row for key, row in rows.items() if row.dirty}
-    db.executemany(_SAVE, (_encode(key, row) for key, row in dirty.items() if row.view))
-    db.executemany(_DELETE, [key for key, row in dirty.items() if not row.view])
+    kept = {key: _encode(key, row) for key, row in dirty.items() if row.view}
+    db.executemany(_SAVE, kept.values())
+    db.executemany(_DELETE, [key for key in dirty if key not in kept])
+    return [key for key, row in dirty.items() if row.doc != (kept[key][_DOC] if key in kept else None)]
 
 
 def _encode(key: Key, row: Row) -> tuple[Any, ...]:

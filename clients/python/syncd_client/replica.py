@@ -13,15 +13,18 @@ import httpx
 
 from . import outbox, transport
 from .batch import Batch
-from .change import PERSONAL, check_fields, check_id, new_id, space_key
+from .change import PERSONAL, check_id, new_id, space_key
 from .errors import NotConnected
+from .events import Bulletin, Changes, Event, LiveState
 from .lease import Lease
+from .live_endpoint import LiveOptions, for_thread
+from .live_handle import Live, choose_handlers
 from .merge import TOMBSTONE, Registers
 from .outbox import Queued
-from .query import Where, compile_query
+from .query import Where, compile_query, find
 from .records import Record, join
 from .reply import Conflict
-from .retry import RetryPolicy
+from .retry import LivePolicy, RetryPolicy
 from .status import Status, explain
 from .store import Durability, Store, claim_meta, get_meta
 from .sync import Device, Limits, Report, Scope, Session
@@ -69,14 +72,15 @@ class Replica:
     ) -> None:
         self.app = check_id("the app", app)
         self._url, self._token, self._http, self._own_http = url, token, http, http is None
-        self._schema_version = schema_version
-        self._limits, self._retry = limits or Limits(), retry or RetryPolicy()
-        self._on_conflict, self._wall = on_conflict or (lambda conflict: None), wall
+        self.schema_version = schema_version
+        self.limits, self._retry = limits or Limits(), retry or RetryPolicy()
+        self._on_conflict, self.wall = on_conflict or (lambda conflict: None), wall
         given = {"schemaVersion": schema_version, "actor": actor, "origin": origin}
         self._extra = {name: value for name, value in given.items() if value is not None}
         if client_id is not None:
             check_id("the client id", client_id)
         self._store, self._lease = Store(path, durability), Lease(path)
+        self.bulletin = Bulletin()
         try:
             self.client_id = self._claim(client_id)
         except BaseException:
@@ -87,7 +91,7 @@ class Replica:
         with self._store.write() as db:
             claim_meta(db, "app", self.app, "the app")
             held = get_meta(db, "client")
-            client = client_id or held or new_id(self._wall())
+            client = client_id or held or new_id(self.wall())
             claim_meta(db, "client", client, "the client")
         return str(client)
 
@@ -139,13 +143,15 @@ class Replica:
         """Writes and queues what a batch collected. `batch()` calls it; returns the changeIds."""
         if not batch.writes:
             return []
-        limits = (self._limits.push_changes, self._limits.batch_bytes)
+        limits = (self.limits.push_changes, self.limits.batch_bytes)
         with self._store.write() as db:
-            return outbox.enqueue(db, batch.writes, self._wall(), limits)
+            change_ids = outbox.enqueue(db, batch.writes, self.wall(), limits)
+        self.bulletin.wrote([(write.table, write.space, write.record) for write in batch.writes])
+        return change_ids
 
     def new_id(self) -> str:
         """A fresh record id (UUIDv7): unique everywhere, and kind to the server's indexes."""
-        return new_id(self._wall())
+        return new_id(self.wall())
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -182,18 +188,7 @@ class Replica:
         asked = None if space == EVERY_SPACE else space_key(space)
         query = compile_query(table, asked, where, order, limit, offset, deleted)
         with self._store.read() as db:
-            rows = db.execute(query.sql, query.params)
-            if query.residue is None:
-                return [Record(tbl, held, id, json.loads(doc)) for tbl, held, id, doc in rows]
-            found: list[Record] = []
-            end = None if query.limit is None else query.offset + query.limit
-            for tbl, held, id, doc in rows:
-                if end is not None and len(found) >= end:
-                    break
-                fields = json.loads(doc)
-                if query.residue(fields):
-                    found.append(Record(tbl, held, id, fields))
-        return found[query.offset : end]
+            return find(db, query)
 
     def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
         """Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown."""
@@ -250,11 +245,9 @@ class Replica:
 
     def _requeue(self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False) -> str:
         with self._store.write() as db:
-            changes = outbox.stopped(db, change_id, alone)
-            place = [change.change_id for change in changes].index(change_id)
-            target = changes[place].space if space is None else space
-            edits = {change_id: check_fields(fields, space_key(target))} if fields else {}
-            return outbox.requeue(db, changes, self._wall(), edits, space)[place]
+            fresh, keys = outbox.requeue_stopped(db, change_id, self.wall(), fields, space, alone)
+        self.bulletin.wrote(keys)
+        return fresh
 
     def drop(self, change_id: str, *, alone: bool = False) -> None:
         """Gives a refused or set-aside change up: its record falls back to what the server has.
@@ -262,7 +255,9 @@ class Replica:
         The rest of its batch is dropped too, unless `alone`. Raises NoSuchChange.
         """
         with self._store.write() as db:
-            outbox.drop(db, outbox.stopped(db, change_id, alone))
+            changes = outbox.stopped(db, change_id, alone)
+            outbox.drop(db, changes)
+        self.bulletin.wrote(outbox.keys_of(changes))
 
     def conflicts(self) -> list[Conflict]:
         """Registers of this device that lost on the server, oldest first, until `clear_conflicts`."""
@@ -286,6 +281,7 @@ class Replica:
 
         Waits up to `patience` seconds for another sync of the file. Raises Offline, ServerBusy, NotAllowed,
         Refused, BadReply, SyncBusy, NotConnected; nothing is lost by any of them, and the next sync goes on.
+        A live sync of this replica steps aside for it.
         """
         return self._run("both", patience)
 
@@ -299,8 +295,7 @@ class Replica:
 
     def _run(self, scope: Scope, patience: float) -> Report:
         url, token = self.address()
-        transport.take(self._lease, patience)
-        with self._lease:
+        with transport.taken(self._lease, patience):
             session = self.session(scope)
             if self._http is None:
                 self._http = httpx.Client(timeout=transport.TIMEOUT)
@@ -314,10 +309,37 @@ class Replica:
             )
             return session.report
 
-    def session(self, scope: Scope = "both") -> Session:
+    def session(self, scope: Scope = "both", retry: RetryPolicy | None = None) -> Session:
         """A sync to be performed by the caller, who holds the lease. For other transports than httpx."""
-        device = Device(transport.app_path(self.app), self.client_id, self._schema_version)
-        return Session(self._store, device, self._limits, self._retry, self._wall, scope)
+        device = Device(transport.app_path(self.app), self.client_id, self.schema_version)
+        return Session(self._store, device, self.limits, retry or self._retry, self.wall, scope, self.bulletin.tell)
+
+    # -- live --------------------------------------------------------------------------------------
+
+    def live(
+        self,
+        *,
+        on_change: Callable[[Changes], object] | None = None,
+        on_state: Callable[[LiveState], object] | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        policy: LivePolicy | None = None,
+        socket: Mapping[str, Any] | None = None,
+    ) -> Live:
+        """Keeps the replica current from now on, in the background, until the answer is closed.
+
+        What others write is here at once, and what is written here is sent at once; see `LiveState` for
+        where it stands. `on_change` is told which records read differently, `on_state` where it stands,
+        `on_event` both and more (`Answered`, `Conflict`, `Presence`); they are called one after the
+        other in a thread of their own. `socket`: passed on to `websockets.connect` (`ssl`, `proxy`, …).
+
+        One process a file is live, the others follow. Raises NotConnected, and SyncBusy when this replica
+        is live already.
+        """
+        self.address()
+        options = LiveOptions(policy or LivePolicy(), socket or {})
+        http = None if self._own_http else self._http
+        handlers = choose_handlers(on_change, on_state, on_event, self._on_conflict)
+        return Live(lambda hub: for_thread(self, http, options, hub), self._lease, self.bulletin, handlers)
 
     def address(self) -> tuple[str, transport.Token]:
         """The server's URL and the token. Raises NotConnected."""
@@ -329,8 +351,20 @@ class Replica:
         """Keeps the file one user's. Raises WrongReplica."""
         user = transport.subject(token)
         if user is not None:
-            with self._store.write() as db:
-                claim_meta(db, "user", user, "the user")
+            self.claim_user(user)
+
+    def claim_user(self, user: str) -> None:
+        """Makes the file this user's. Raises WrongReplica when it is another's."""
+        with self._store.read() as db:
+            if get_meta(db, "user") == user:
+                return
+        with self._store.write() as db:
+            claim_meta(db, "user", user, "the user")
+
+    @property
+    def store(self) -> Store:
+        """The file."""
+        return self._store
 
     @property
     def lease(self) -> Lease:
@@ -344,7 +378,9 @@ class Replica:
             return str(get_meta(db, "cursor", ""))
 
     def close(self) -> None:
-        """Closes the file. Everything written is in it."""
+        """Ends a live sync and closes the file. Everything written is in it."""
+        if isinstance(self.bulletin.listener, Live):
+            self.bulletin.listener.close()
         if self._http is not None and self._own_http:
             self._http.close()
         self._store.close()

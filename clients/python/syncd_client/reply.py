@@ -46,7 +46,7 @@ class Page:
     """The answer to a push or a pull: changes to apply, the cursor after them, memberships, results."""
 
     changes: Sequence[Change]
-    cursor: str
+    cursor: str | None  # None: it stays where it was
     more: bool
     joined: Sequence[str]
     left: Sequence[str]
@@ -69,12 +69,22 @@ def read_page(body: bytes, pushed: Sequence[Packed]) -> Page:
     """Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply."""
     try:
         wire = json.loads(body)
+        return build_page(
+            wire, wire.get("serverChanges"), _text(wire["syncedUntil"]), bool(wire.get("hasMore")), pushed
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadReply(f"the answer cannot be read: {error!r}") from error
+
+
+def build_page(wire: Mapping[str, Any], changes: Any, cursor: str | None, more: bool, pushed: Sequence[Packed]) -> Page:
+    """A page of an answer or a frame; `changes` are the wire's. Raises BadReply."""
+    try:
         spaces = wire.get("spaces") or {}
         results = [_read_result(result, sent) for result, sent in _pairs(wire, pushed)]
         return Page(
-            changes=[read_change(change) for change in wire.get("serverChanges") or ()],
-            cursor=_text(wire["syncedUntil"]),
-            more=bool(wire.get("hasMore")),
+            changes=[read_change(change) for change in changes or ()],
+            cursor=cursor,
+            more=more,
             joined=[_text(space) for space in spaces.get("joined") or ()],
             left=[_text(space) for space in spaces.get("left") or ()],
             results=results,

@@ -44,3 +44,35 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return max(seconds, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LivePolicy:
+    """The times of a live sync, in seconds. Each interval is varied at random, so that devices spread out.
+
+    `first`, `longest`: backoff between connections, with full jitter. `restart_spread`: over how long
+    devices come back when the server says that it restarts. `steady`: a connection that lasted so long
+    ends the backoff. `ping_interval`, `ping_timeout`: a connection that is silent for both is dead.
+    `push_interval`: from a push's answer to the next push, which takes all that was written meanwhile: a
+    server bounds the frames a second of one user. `answer_timeout`: so long it waits for a push's answer
+    while nothing else comes either. `blocked_after`: after so many sockets in a row that could not be
+    opened it polls over HTTP every `poll_interval`, and tries a socket every `socket_interval`.
+    `refused_interval`: between tries after a refusal. `watch_interval`: how often the file is looked at
+    for writes by other processes. `renew_before`: how long before its end a token is replaced.
+    """
+
+    first: float = 0.5
+    longest: float = 30.0
+    restart_spread: float = 5.0
+    steady: float = 10.0
+    open_timeout: float = 10.0
+    ping_interval: float = 15.0
+    ping_timeout: float = 10.0
+    push_interval: float = 0.02
+    answer_timeout: float = 30.0
+    blocked_after: int = 3
+    poll_interval: float = 5.0
+    socket_interval: float = 60.0
+    refused_interval: float = 60.0
+    watch_interval: float = 0.5
+    renew_before: float = 30.0

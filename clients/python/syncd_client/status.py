@@ -69,4 +69,4 @@ def _explain_waiting(db: sqlite3.Connection, pending: int) -> Status:
         case "refused":
             return Status("rejected", f"The server refused the last sync: {detail}", code, pending)
         case _:
-            return Status("waiting", "It is sent at the next sync.", None, pending)
+            return Status("waiting", "It is sent at the next sync; a live one sends it at once.", None, pending)

@@ -114,6 +114,11 @@ class Store:
             finally:
                 self._db.execute("COMMIT")
 
+    def version(self) -> int:
+        """A number that changes when another connection, of this process or of another, has written to the file."""
+        with self._lock:
+            return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
     def close(self) -> None:
         """Closes the connection. Every write that returned is in the file already."""
         with self._lock:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from . import apply, outbox
+from .apply import Applied
 from .change import dump, space_key
 from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, SyncdError
 from .outbox import Packed
 from .reply import Conflict, Page, Problem, read_page, read_problem
 from .retry import RetryPolicy, parse_retry_after
-from .store import Store, get_meta, set_meta
+from .store import Store, get_meta
 
 Scope = Literal["both", "push", "pull"]
 
@@ -80,6 +81,18 @@ class Report:
     joined: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
+    def count(self, page: Page, done: Applied) -> None:
+        """Adds an answer that was applied."""
+        statuses = [result.status for result in page.results]
+        self.pushed += sum(status != "rejected" for status in statuses)
+        self.superseded += statuses.count("superseded")
+        self.duplicates += statuses.count("duplicate")
+        self.pulled += len(page.changes)
+        self.rejected += done.rejected
+        self.conflicts += page.conflicts
+        self.joined += [space for space in page.joined if space_key(space)]
+        self.left += page.left
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -101,9 +114,10 @@ class Session:
         policy: RetryPolicy,
         wall: Callable[[], int],
         scope: Scope,
+        tell: Callable[[Page | None, Applied], None] = lambda page, done: None,
     ) -> None:
         self._store, self._device, self._policy, self._wall = store, device, policy, wall
-        self._limits, self._scope = limits, scope
+        self._limits, self._scope, self._tell = limits, scope, tell
         self._pause: float | None = None
         self._attempt = 0
         self._renew, self._renewed, self._caught_up = False, False, scope == "push"
@@ -178,24 +192,12 @@ class Session:
             self._give_up("refused", error)
         with self._store.write() as db:
             done = apply.apply_page(db, page, sent.pushed, self._wall())
-            if self._restarting and not page.more:
-                apply.finish_restart(db)
         self._restarting = self._restarting and page.more
         self._attempt, self._renewed = 0, False
         self._caught_up = self._scope == "push" or not page.more
-        self._count(page, done)
+        self.report.count(page, done)
+        self._tell(page, done)
         return list(page.conflicts)
-
-    def _count(self, page: Page, rejected: list[str]) -> None:
-        statuses = [result.status for result in page.results]
-        self.report.pushed += sum(status != "rejected" for status in statuses)
-        self.report.superseded += statuses.count("superseded")
-        self.report.duplicates += statuses.count("duplicate")
-        self.report.pulled += len(page.changes)
-        self.report.rejected += rejected
-        self.report.conflicts += page.conflicts
-        self.report.joined += [space for space in page.joined if space_key(space)]
-        self.report.left += page.left
 
     def _retry(self, error: SyncdError, headers: Mapping[str, str]) -> None:
         self._attempt += 1
@@ -229,9 +231,11 @@ class Session:
 
     def _reject(self, refusals: Mapping[str, tuple[str, str]]) -> None:
         with self._store.write() as db:
-            self.report.rejected += outbox.reject(db, refusals)
+            rejected = outbox.reject(db, refusals)
+        self.report.rejected += rejected
+        self._tell(None, Applied(rejected))
 
     def _give_up(self, kind: str, error: SyncdError) -> None:
         with self._store.write() as db:
-            set_meta(db, "trouble", dump({"kind": kind, "code": error.code, "detail": error.detail}))
+            apply.note_trouble(db, kind, error.code, error.detail)
         raise error

@@ -7,13 +7,15 @@ import base64
 import inspect
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from .errors import SyncBusy
-from .lease import Lease
+from .lease import GiveBack, Lease
 from .reply import Conflict
 from .sync import Done, Renew, Send, Session, Wait
 
@@ -28,24 +30,31 @@ def app_path(app: str) -> str:
     return f"/sync/{quote(app, safe='')}"
 
 
-def subject(token: str) -> str | None:
-    """The user that a JWT speaks for, unverified: only to keep two users out of one file."""
+def claim(token: str, name: str) -> Any:
+    """A claim of a JWT, unverified; None where there is none, or no JWT."""
     try:
         part = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-        user = claims["sub"]
+        return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))[name]
     except (IndexError, ValueError, KeyError, TypeError):
         return None
+
+
+def subject(token: str) -> str | None:
+    """The user that a JWT speaks for, unverified: only to keep two users out of one file."""
+    user = claim(token, "sub")
     return user if isinstance(user, str) else None
 
 
 def _headers(client: str, token: str, body: bytes | None) -> dict[str, str]:
-    headers = {"Authorization": f"Bearer {token}", "X-Sync-Protocol": "1", "Accept": "application/json"}
-    if client.isascii():
-        headers["X-Client-Id"] = client
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", **device_headers(client)}
     if body is not None:
         headers["Content-Type"] = "application/json"
     return headers
+
+
+def device_headers(client: str) -> dict[str, str]:
+    """What every request and every socket says about this device."""
+    return {"X-Sync-Protocol": "1"} | ({"X-Client-Id": client} if client.isascii() else {})
 
 
 def ask(token: Token, checked: Callable[[str], None]) -> str:
@@ -68,22 +77,47 @@ async def ask_async(token: Token, checked: Callable[[str], None]) -> str:
     return answer
 
 
-def take(lease: Lease, patience: float) -> None:
-    """Waits up to `patience` seconds for the right to sync. Raises SyncBusy."""
+@contextmanager
+def taken(lease: Lease, patience: float) -> Iterator[None]:
+    """The right to sync, waited for up to `patience` seconds; a live sync of this replica lends it. Raises SyncBusy."""
     until = time.monotonic() + patience
-    while not lease.take():
-        if time.monotonic() >= until:
-            raise SyncBusy("another sync of this file is under way.")
-        time.sleep(_POLL)
+    give_back: GiveBack | None = None
+    while give_back is None:
+        if lease.lender is not None:
+            give_back = lease.lender.borrow(max(0.0, until - time.monotonic()))
+        elif lease.take():
+            give_back = lease.release
+        if give_back is None:
+            _check_patience(until)
+            time.sleep(_POLL)
+    try:
+        yield
+    finally:
+        give_back()
 
 
-async def take_async(lease: Lease, patience: float) -> None:
+@asynccontextmanager
+async def taken_async(lease: Lease, patience: float) -> AsyncIterator[None]:
     """The same, without stopping the loop."""
     until = time.monotonic() + patience
-    while not lease.take():
-        if time.monotonic() >= until:
-            raise SyncBusy("another sync of this file is under way.")
-        await asyncio.sleep(_POLL)
+    give_back: GiveBack | None = None
+    while give_back is None:
+        if lease.lender is not None:
+            give_back = await lease.lender.borrow_async(max(0.0, until - time.monotonic()))
+        elif lease.take():
+            give_back = lease.release
+        if give_back is None:
+            _check_patience(until)
+            await asyncio.sleep(_POLL)
+    try:
+        yield
+    finally:
+        give_back()
+
+
+def _check_patience(until: float) -> None:
+    if time.monotonic() >= until:
+        raise SyncBusy("another sync of this file is under way.")
 
 
 def perform(

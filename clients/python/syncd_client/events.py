@@ -1,0 +1,208 @@
+"""What a live sync tells the application, and the mailboxes that carry it without growing for ever."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+from .apply import Applied
+from .errors import SyncBusy
+from .records import Key
+from .reply import Conflict, Page
+
+LiveName = Literal["connecting", "live", "polling", "following", "offline", "busy", "refused", "closed"]
+Source = Literal["server", "device", "file"]
+
+
+class RecordKey(NamedTuple):
+    """The name of a record, as the replica's methods take it; `space` is None for the personal one."""
+
+    space: str | None
+    table: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Records that may read differently now.
+
+    `source`: "server" for what others wrote, "device" for this replica's own writes, "file" for writes of
+    another process or replica on the same file. `everything`: too many to be listed, or listed nowhere:
+    query again whatever is on the screen.
+    """
+
+    records: tuple[RecordKey, ...]
+    source: Source
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The server's word on own changes: how many it has now, and the changeIds that it refused."""
+
+    accepted: int
+    rejected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What another device says of itself in a space: any JSON, or None when it is not there any more."""
+
+    space: str | None
+    user: str
+    client: str
+    state: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """Where a live sync stands. `code` and `detail` say why where it is not "live".
+
+    connecting: on the way, or catching up. live: what happens is here at once. polling: sockets are
+    blocked, so it asks over HTTP. following: another process keeps this file current. offline, busy: it
+    tries again by itself. refused: token, permission or protocol; it tries again now and then. closed: over.
+    """
+
+    name: LiveName
+    code: str | None = None
+    detail: str = ""
+
+
+Event = Changes | Answered | Conflict | Presence | LiveState
+
+
+def name_records(keys: Iterable[Key]) -> tuple[RecordKey, ...]:
+    """The application's names of records."""
+    return tuple(dict.fromkeys(RecordKey(space or None, table, record) for table, space, record in keys))
+
+
+def describe(page: Page | None, done: Applied) -> Iterator[Event]:
+    """What an answer of the server, applied, means to the application."""
+    if done.changed or done.everything:
+        yield Changes(name_records(done.changed), "server", done.everything)
+    accepted = sum(result.status != "rejected" for result in page.results) if page is not None else 0
+    if accepted or done.rejected:
+        yield Answered(accepted, tuple(done.rejected))
+
+
+class Listener(Protocol):
+    """Hears of what happens to a replica, from any thread."""
+
+    def wrote(self, event: Event) -> None:
+        """Takes note of it; never waits."""
+
+
+class Bulletin:
+    """Where a replica says what happens to it, for its live sync if it has one."""
+
+    def __init__(self) -> None:
+        self.listener: Listener | None = None
+
+    def attach(self, listener: Listener | None) -> None:
+        """Who hears of it from now on; None: nobody. Raises SyncBusy when somebody does already."""
+        if listener is not None and self.listener is not None:
+            raise SyncBusy("this replica is live already.")
+        self.listener = listener
+
+    def wrote(self, keys: Iterable[Key]) -> None:
+        """The application wrote these records."""
+        if self.listener is not None:
+            self.listener.wrote(Changes(name_records(keys), "device"))
+
+    def tell(self, page: Page | None, done: Applied) -> None:
+        """An answer of the server was applied."""
+        if self.listener is not None:
+            for event in describe(page, done):
+                self.listener.wrote(event)
+
+
+class Mailbox:
+    """Events on their way to one reader, from any thread. `wake` is called after each change.
+
+    More than `limit` records and other events are not kept: they become one `Changes` with `everything`
+    set and the latest state. What others said of their presence, and conflicts, are dropped then
+    (`replica.conflicts()` keeps those).
+    """
+
+    __slots__ = ("__weakref__", "_events", "_kinds", "_limit", "_lock", "_wake", "_weight", "closed")
+
+    def __init__(self, wake: Callable[[], None], kinds: tuple[type, ...], limit: int = 1000) -> None:
+        self._wake, self._kinds, self._limit = wake, kinds, limit
+        self._lock = threading.Lock()
+        self._events: deque[Event] = deque()
+        self._weight = 0
+        self.closed = False
+
+    def put(self, event: Event) -> None:
+        """Adds an event if the reader wants its kind. Never waits."""
+        if not isinstance(event, self._kinds):
+            return
+        with self._lock:
+            self._events.append(event)
+            self._weight += _weigh(event)
+            if self._weight > self._limit and len(self._events) > 1:
+                self._shrink()
+        self._wake()
+
+    def _shrink(self) -> None:
+        states = [event for event in self._events if isinstance(event, LiveState)]
+        kept: list[Event] = [*states[-1:]]
+        if Changes in self._kinds:
+            kept.insert(0, Changes((), "server", everything=True))
+        self._events = deque(kept)
+        self._weight = sum(map(_weigh, kept))
+
+    def take(self) -> list[Event]:
+        """Everything that waits."""
+        with self._lock:
+            events, self._weight = list(self._events), 0
+            self._events.clear()
+        return events
+
+    def close(self) -> None:
+        """No more will come."""
+        self.closed = True
+        self._wake()
+
+
+def _weigh(event: Event) -> int:
+    return max(1, len(event.records)) if isinstance(event, Changes) else 1
+
+
+class Hub:
+    """Carries events to every mailbox that somebody still holds."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._boxes: weakref.WeakSet[Mailbox] = weakref.WeakSet()
+        self._closed = False
+
+    def open(self, wake: Callable[[], None], kinds: tuple[type, ...]) -> Mailbox:
+        """A new mailbox, for as long as the caller keeps it."""
+        box = Mailbox(wake, kinds)
+        with self._lock:
+            self._boxes.add(box)
+            closed = self._closed
+        if closed:
+            box.close()
+        return box
+
+    def publish(self, event: Event) -> None:
+        """Hands an event to every reader, from any thread."""
+        for box in self._held():
+            box.put(event)
+
+    def close(self) -> None:
+        """The last event was published."""
+        with self._lock:
+            self._closed = True
+        for box in self._held():
+            box.close()
+
+    def _held(self) -> list[Mailbox]:
+        with self._lock:
+            return list(self._boxes)

@@ -1,0 +1,137 @@
+"""Why a connection ended, and what to do then. Pure: time and chance are arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from .errors import NotAllowed, Offline, ServerBusy, SyncdError
+from .retry import LivePolicy
+
+RETRYABLE = frozenset(
+    {
+        "busy",
+        "starting",
+        "too_many_requests",
+        "database_unavailable",
+        "memberships_unavailable",
+        "keys_unavailable",
+        "internal",
+    }
+)
+_NOT_ALLOWED = frozenset({"unauthorized", "forbidden"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a connection is over, or why there was none.
+
+    `opened`: the server had accepted the token. `renew`: it does not accept it. `restarting`: it said that
+    it goes away, so every device comes back at once. `suspect`: the push that was under way may be why.
+    """
+
+    state: Literal["offline", "busy", "refused"]
+    code: str
+    detail: str
+    opened: bool = False
+    renew: bool = False
+    restarting: bool = False
+    suspect: bool = False
+    retry_after: float | None = None
+
+    @property
+    def trouble(self) -> str:
+        """How the outbox calls it; see `status.explain`."""
+        return "forbidden" if self.state == "refused" and self.code in _NOT_ALLOWED else self.state
+
+
+_OFFLINE = Ending("offline", "connection_lost", "The connection was lost.")
+_CLOSED = {
+    1000: Ending("offline", "closing", "The server closed the connection.", restarting=True),
+    1001: Ending("offline", "closing", "The server is going away.", restarting=True),
+    1009: Ending("refused", "body_too_large", "The push is larger than the server takes.", suspect=True),
+    1011: Ending("busy", "internal", "The server had to give the connection up."),
+    1012: Ending("offline", "restarting", "The server is restarting.", restarting=True),
+    1013: Ending("busy", "busy", "The server asks to try again later."),
+    4400: Ending("refused", "malformed", "The server could not read a frame.", suspect=True),
+    4401: Ending("refused", "unauthorized", "The server does not accept the token.", renew=True),
+    4403: Ending("refused", "forbidden", "The server does not allow this.", renew=True),
+    4408: Ending("offline", "auth_timeout", "The token did not reach the server in time."),
+    4429: Ending("busy", "too_many_requests", "The server asks to try again later."),
+}
+
+
+def closed(code: int | None, reason: str, opened: bool) -> Ending:
+    """A socket that was closed with `code` by the server; None where it just ended."""
+    ending = _OFFLINE if code is None else _CLOSED.get(code, replace(_OFFLINE, code=f"closed_{code}"))
+    return replace(ending, opened=opened, detail=reason or ending.detail)
+
+
+def not_upgraded(status: int, retry_after: float | None) -> Ending:
+    """A handshake that was answered with an HTTP status instead of a socket."""
+    if status == 429 or status >= 500:
+        return Ending("busy", f"http_{status}", f"No socket: the answer was {status}.", retry_after=retry_after)
+    return Ending("offline", f"http_{status}", f"No socket: the answer was {status}.")
+
+
+def failed(error: SyncdError) -> Ending:
+    """What a sync over HTTP, or the replica itself, raised."""
+    match error:
+        case Offline():
+            return Ending("offline", error.code, error.detail)
+        case ServerBusy():
+            return Ending("busy", error.code, error.detail, retry_after=error.retry_after)
+        case NotAllowed():
+            return Ending("refused", error.code if error.code in _NOT_ALLOWED else "unauthorized", error.detail)
+        case _:
+            return Ending("refused", error.code, error.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What comes next: a pause in seconds, or polling. `silent`: the application need not hear of it.
+
+    `mend`: one sync over HTTP before the pause, which finds out what is wrong with the push.
+    """
+
+    pause: float
+    poll: bool = False
+    silent: bool = False
+    mend: bool = False
+
+
+class Reconnect:
+    """Decides when to connect again, over the life of a live sync. `renewable`: the token comes from a callable."""
+
+    def __init__(self, policy: LivePolicy, renewable: bool) -> None:
+        self._policy, self._renewable = policy, renewable
+        self._attempt = self._blocked = 0
+        self._renewed = False
+
+    def after(self, ending: Ending, lasted: float, chance: float) -> Plan:
+        """The plan after a connection that lasted so many seconds; `chance` is uniform in [0, 1)."""
+        if ending.opened and lasted >= self._policy.steady:
+            self._attempt, self._renewed = 0, False
+        if ending.renew:
+            return self._refused_token(chance)
+        self._blocked = 0 if ending.opened else self._blocked + 1
+        poll = self._blocked >= self._policy.blocked_after
+        if ending.state == "refused" and not ending.suspect:
+            return Plan(self._slowly(chance), poll)
+        self._attempt += 1
+        return Plan(self._backoff(ending, chance), poll, mend=ending.suspect)
+
+    def _refused_token(self, chance: float) -> Plan:
+        if self._renewable and not self._renewed:
+            self._renewed = True
+            return Plan(0.0, silent=True)
+        return Plan(self._slowly(chance))
+
+    def _slowly(self, chance: float) -> float:
+        return self._policy.refused_interval * (0.5 + chance / 2)
+
+    def _backoff(self, ending: Ending, chance: float) -> float:
+        longest = min(self._policy.longest, self._policy.first * 2.0 ** min(self._attempt - 1, 30))
+        if ending.restarting:
+            longest = max(longest, self._policy.restart_spread)
+        return (ending.retry_after or 0.0) + chance * longest

@@ -1,0 +1,342 @@
+"""One live connection, performed: the socket, the file, and the tasks between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Never
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from . import apply, outbox, transport
+from .errors import SyncdError
+from .events import Presence
+from .live_endpoint import Endpoint
+from .live_reconnect import Ending, closed, failed, not_upgraded
+from .live_session import (
+    Authenticated,
+    Complaint,
+    Delivered,
+    LiveSession,
+    Meaning,
+    PushAnswered,
+    PushRefused,
+    SubscribeRefused,
+    Want,
+    read_frame,
+)
+from .outbox import Packed
+from .reply import Page
+from .retry import parse_retry_after
+from .store import get_meta
+from .tasks import in_thread, until_one_fails
+from .turn import Turn
+
+log = logging.getLogger("syncd_client")
+_LAST = 2**62
+_RENEW_PAUSE = 1.0  # seconds between two questions for a token at least
+
+
+class ConnectionOver(Exception):
+    """The connection is of no use any more, for the reason given."""
+
+    def __init__(self, ending: Ending) -> None:
+        self.ending = ending
+        super().__init__(ending.detail)
+
+
+class Connection:
+    """From the handshake to the end of one socket. `on_live` is told each time that it has caught up."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        turn: Turn,
+        said: dict[str | None, Any],
+        on_open: Callable[[], Awaitable[None]],
+        on_live: Callable[[], None],
+        on_trouble: Callable[[Ending], Awaitable[None]],
+    ) -> None:
+        self._end, self._turn, self._said = endpoint, turn, said
+        self._on_open, self._on_live, self._on_trouble = on_open, on_live, on_trouble
+        self._wake, self._answered = asyncio.Event(), asyncio.Event()
+        self._unsaid = dict(said)
+        self._peers: set[Presence] = set()
+        self._heard = 0.0
+        self._last = 0
+        self._attempt = 0
+        self._lost = False
+        self._held: Ending | None = None
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._socket: ClientConnection
+        self._session: LiveSession
+        self.opened_at: float | None = None
+
+    def nudge(self) -> None:
+        """Something was written, or there is something else to look at. From the loop only."""
+        self._wake.set()
+
+    def say(self, space: str | None, state: Any) -> None:
+        """Announces this device's presence. From the loop only."""
+        self._unsaid[space] = state
+        self._wake.set()
+
+    async def run(self) -> Ending:
+        """Connects and stays until the connection is over. Says why it is."""
+        try:
+            token = await self._end.fresh()
+        except SyncdError as error:
+            return failed(error)
+        try:
+            return await self._open(token)
+        finally:
+            for timer in self._timers:
+                timer.cancel()
+            for peer in self._peers:
+                self._end.hub.publish(Presence(peer.space, peer.user, peer.client, None))
+
+    async def _open(self, token: str) -> Ending:
+        opening = connect(self._end.address, **self._options())
+        try:
+            async with opening as self._socket:
+                await self._talk(token)
+        except ConnectionOver as over:
+            return over.ending
+        except ConnectionClosed as error:
+            return self._explain(error)
+        except InvalidStatus as error:
+            headers = error.response.headers
+            wanted = parse_retry_after(headers.get("Retry-After"), time.time())
+            return not_upgraded(error.response.status_code, wanted)
+        except (OSError, TimeoutError, EOFError, WebSocketException) as error:
+            return Ending("offline", "offline", f"No connection: {error!r}.", opened=self.opened_at is not None)
+
+    def _options(self) -> dict[str, Any]:
+        policy = self._end.policy
+        return {
+            "additional_headers": transport.device_headers(self._end.client),
+            "open_timeout": policy.open_timeout,
+            "ping_interval": policy.ping_interval,
+            "ping_timeout": policy.ping_timeout,
+            "close_timeout": 1.0,
+            "max_size": None,
+            **self._end.socket,
+        }
+
+    def _explain(self, error: ConnectionClosed) -> Ending:
+        opened = self.opened_at is not None
+        if error.rcvd is not None:
+            return closed(error.rcvd.code, error.rcvd.reason, opened)
+        reason = error.sent.reason if error.sent is not None else ""
+        return closed(None, f"The connection was lost: {reason}." if reason else "", opened)
+
+    async def _talk(self, token: str) -> Never:
+        """Introduces itself; then reads, writes and renews the token until one of them fails."""
+        restarting, self._last = await in_thread(self._recall)
+        self._session = LiveSession(self._end.app, self._end.client, self._end.schema_version, restarting)
+        await self._socket.send(self._session.auth(token))
+        async with asyncio.timeout(self._end.policy.open_timeout):
+            while self._session.user is None:
+                accepted = await self._receive()
+        await until_one_fails(self._read(), self._write(), self._renew(token, accepted))
+        raise AssertionError("a connection ends by an exception")
+
+    def _recall(self) -> tuple[bool, int]:
+        with self._end.store.read() as db:
+            last = db.execute("SELECT coalesce(max(position), 0) FROM outbox").fetchone()[0]
+            return bool(get_meta(db, "restarting", 0)), last
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def _read(self) -> Never:
+        while True:
+            await self._receive()
+
+    async def _receive(self) -> Meaning:
+        """Takes one frame: what it says is in the file, in one transaction, before the session learns of it."""
+        text = await self._socket.recv()
+        self._heard = asyncio.get_running_loop().time()
+        async with self._turn.applying:
+            meaning = await in_thread(self._take, text)
+            self._session.learn(meaning)
+        await self._follow(meaning)
+        self._wake.set()
+        return meaning
+
+    def _take(self, text: str | bytes) -> Meaning:
+        meaning = read_frame(text, self._end.app, self._session.awaiting, self._session.trust_cursor)
+        match meaning:
+            case Delivered():
+                self._apply(meaning.page, ())
+            case PushAnswered():
+                self._apply(meaning.page, meaning.pushed)
+                for conflict in meaning.page.conflicts:
+                    self._end.hub.publish(conflict)
+            case Authenticated():
+                self._end.claim_user(meaning.user)
+            case SubscribeRefused(lost=True):
+                with self._end.store.write() as db:
+                    apply.begin_restart(db)
+        return meaning
+
+    def _apply(self, page: Page, pushed: tuple[Packed, ...]) -> None:
+        with self._end.store.write() as db:
+            done = apply.apply_page(db, page, pushed, self._end.wall())
+            if self._session.push_held and self._held is not None:
+                apply.note_trouble(db, self._held.trouble, self._held.code, self._held.detail)
+        self._end.tell(page, done)
+
+    async def _follow(self, meaning: Meaning) -> None:
+        """What a frame means for the connection itself."""
+        match meaning:
+            case Authenticated() if self.opened_at is None:
+                self.opened_at = self._heard
+                await self._on_open()
+            case Delivered():
+                self._tell_if_live()
+            case PushAnswered():
+                self._attempt = 0
+                self._answered.set()
+                self._tell_if_live()
+            case PushRefused():
+                self._answered.set()
+                if meaning.again:
+                    await self._hold(meaning)
+            case SubscribeRefused(again=True):
+                await self._hold(meaning)
+            case SubscribeRefused(lost=True) if not self._lost:
+                self._lost = True
+            case SubscribeRefused() | Complaint() if not self._session.caught_up:
+                self._complain(meaning.code, meaning.detail)
+            case Complaint():
+                log.warning("the server did not take a frame: %s %s", meaning.code, meaning.detail)
+            case Presence() if meaning.client != self._end.client:
+                self._meet(meaning)
+
+    def _tell_if_live(self) -> None:
+        if self._session.caught_up and not self._session.push_held:
+            self._on_live()
+
+    def _complain(self, code: str, detail: str) -> Never:
+        """An error that a fresh connection may do without, and that would only come again on this one."""
+        renew = code in ("unauthorized", "forbidden")
+        raise ConnectionOver(Ending("refused", code, detail, opened=self.opened_at is not None, renew=renew))
+
+    async def _hold(self, refused: PushRefused | SubscribeRefused) -> None:
+        """The server is busy: the same again after a pause, on this connection."""
+        self._attempt += 1
+        policy = self._end.policy
+        pause = min(policy.longest, policy.first * 2.0 ** min(self._attempt, 30)) * (0.5 + random.random() / 2)
+        pause = max(pause, refused.retry_after)
+        self._timers = {timer for timer in self._timers if not timer.cancelled()}
+        self._timers.add(asyncio.get_running_loop().call_later(pause, self._resume))
+        self._held = Ending("busy", refused.code, refused.detail, opened=True)
+        await self._on_trouble(self._held)
+
+    def _resume(self) -> None:
+        self._session.resume()
+        self._wake.set()
+
+    def _meet(self, peer: Presence) -> None:
+        place = Presence(peer.space, peer.user, peer.client, None)
+        if peer.state is None:
+            self._peers.discard(place)
+        else:
+            self._peers.add(place)
+        self._end.hub.publish(peer)
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    async def _write(self) -> Never:
+        while True:
+            self._wake.clear()
+            if self._session.caught_up:
+                await self._say_all()
+            packed = await in_thread(self._pack)
+            match self._session.next(bool(packed)):
+                case Want.PUSH:
+                    await self._push()
+                case Want.SUBSCRIBE:
+                    async with self._turn.pushing:
+                        await self._subscribe()
+                case Want.MEND:
+                    await self._mend()
+                case Want.WAIT:
+                    await self._wake.wait()
+
+    def _pack(self) -> list[Packed]:
+        """The next push. What is written while the backlog is sent waits until the subscription is made."""
+        last = _LAST if self._session.subscribed else self._last
+        limits = self._end.limits
+        with self._end.store.read() as db:
+            return outbox.pack(db, last, limits.push_changes, limits.push_bytes)
+
+    async def _push(self) -> None:
+        async with self._turn.pushing:
+            packed = await in_thread(self._pack)  # again: another may have had the turn
+            if packed:
+                self._answered.clear()
+                await self._socket.send(self._session.push(packed))
+                await self._await_answer()
+                await asyncio.sleep(self._end.policy.push_interval)
+
+    async def _await_answer(self) -> None:
+        """Waits for the answer as long as anything is heard from the server."""
+        timeout = self._end.policy.answer_timeout
+        self._heard = now = asyncio.get_running_loop().time()
+        while not self._answered.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout - (now - self._heard)):
+                    await self._answered.wait()
+            now = asyncio.get_running_loop().time()
+            if not self._answered.is_set() and now - self._heard >= timeout:
+                detail = f"A push had no answer for {timeout:g} s."
+                raise ConnectionOver(Ending("offline", "no_answer", detail, opened=True))
+
+    async def _subscribe(self) -> None:
+        cursor = await in_thread(self._cursor)
+        await self._socket.send(self._session.subscribe(cursor))
+
+    def _cursor(self) -> str:
+        with self._end.store.read() as db:
+            return str(get_meta(db, "cursor", ""))
+
+    async def _mend(self) -> None:
+        """What was refused whole goes over HTTP: its answer names the culprit, which is set aside."""
+        try:
+            async with self._turn.alone():
+                report = await self._end.exchange("push")
+        except SyncdError as error:
+            raise ConnectionOver(failed(error)) from error
+        self._session.mended()
+        if report.restarted:
+            raise ConnectionOver(Ending("offline", "restarted", "The replica began again over HTTP.", opened=True))
+
+    async def _say_all(self) -> None:
+        while self._unsaid:
+            space, state = self._unsaid.popitem()
+            await self._socket.send(self._session.presence(space, state))
+            await asyncio.sleep(self._end.policy.push_interval)
+
+    # -- the token ---------------------------------------------------------------------------------
+
+    async def _renew(self, token: str, accepted: Meaning) -> None:
+        """Replaces the token in place before it ends, by the server's clock where that is known."""
+        known = accepted.server_time if isinstance(accepted, Authenticated) else None
+        ahead = (time.time() if known is None else known / 1e6) - time.monotonic()
+        while self._end.renewable and isinstance(expiry := transport.claim(token, "exp"), int | float):
+            left = max(0.0, expiry - time.monotonic() - ahead)
+            await asyncio.sleep(max(_RENEW_PAUSE, left - min(self._end.policy.renew_before, left / 2)))
+            try:
+                fresh = await self._end.fresh()
+            except SyncdError:
+                log.warning("the token could not be renewed yet", exc_info=True)
+                continue
+            if fresh != token:
+                token = fresh
+                await self._socket.send(self._session.auth(token))

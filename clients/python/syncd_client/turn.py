@@ -1,0 +1,87 @@
+"""One exchange with the server at a time: a live sync steps aside for a sync over HTTP of the same replica."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager
+
+from .lease import GiveBack
+
+_LOOP_PATIENCE = 5.0  # seconds for a loop that is stopping to answer
+
+
+class Turn:
+    """Two locks of a live sync: `pushing`, from sending a push to its answer, and `applying`, around a frame.
+
+    Whoever holds both has the file and the server to itself; they are taken in that order. It is the
+    lender of a lease that a live sync holds. `returned` is called in the loop when it was lent.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, returned: Callable[[], None]) -> None:
+        self.pushing, self.applying = asyncio.Lock(), asyncio.Lock()
+        self._loop, self._returned = loop, returned
+        self._over = False
+
+    def borrow(self, patience: float) -> GiveBack | None:
+        """See Lender; for threads other than the loop's."""
+        lent = self.borrow_async(patience)
+        try:
+            future = asyncio.run_coroutine_threadsafe(lent, self._loop)
+        except RuntimeError:  # the loop is gone
+            lent.close()
+            return None
+        with contextlib.suppress(TimeoutError, CancelledError):
+            return future.result(patience + _LOOP_PATIENCE)
+        return None
+
+    async def borrow_async(self, patience: float) -> GiveBack | None:
+        """See Lender."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._acquire()
+        except TimeoutError:
+            return None
+        if self._over:
+            self._release()
+            return None
+        return self._give_back
+
+    def _give_back(self) -> None:
+        def settle() -> None:
+            self._release()
+            self._returned()
+
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and the locks with it
+            self._loop.call_soon_threadsafe(settle)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Both locks, for the live sync's own syncs over HTTP."""
+        await self._acquire()
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def end(self, patience: float) -> None:
+        """Lends no more, and waits up to `patience` seconds for what is lent."""
+        self._over = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._acquire()
+                self._release()
+
+    async def _acquire(self) -> None:
+        await self.pushing.acquire()
+        try:
+            await self.applying.acquire()
+        except BaseException:
+            self.pushing.release()
+            raise
+
+    def _release(self) -> None:
+        self.applying.release()
+        self.pushing.release()
