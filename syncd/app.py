@@ -13,6 +13,7 @@ from syncd import __version__
 from syncd.core.errors import SyncdError
 from syncd.edge.callers import Callers
 from syncd.edge.conversation import Talk
+from syncd.edge.demo import Demo
 from syncd.edge.gate import Gate
 from syncd.edge.http import Backend, HttpApplication
 from syncd.edge.metrics import Board, numbers
@@ -47,6 +48,8 @@ class Assembly(NamedTuple):
 def build(settings: Settings, board: Board | None = None) -> Assembly:
     """The server for these settings. `database_url` and a key for tokens must be given; `board` is for its numbers."""
     http, backend = _http(settings, board or Board(None, 0))
+    if settings.demo:
+        http.demo = _demo(settings)
     sockets = Sockets(backend.talk, settings.max_body + 1024)
 
     async def drain() -> None:
@@ -137,6 +140,13 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
     sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
     http = HttpApplication(sync, spaces_, backend, board, max_body=settings.max_body, version=__version__)
     return http, backend
+
+
+def _demo(settings: Settings) -> Demo:
+    if not settings.jwt_secret:
+        raise ValueError("the demo makes tokens, which needs a secret")
+    claims = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience}
+    return Demo(settings.jwt_secret, {name: value for name, value in claims.items() if value})
 
 
 async def _publish(board: Board, hub: Hub) -> None:

@@ -149,6 +149,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "list",
         ),
     ] = ()
+    demo: Annotated[
+        bool,
+        _about("Serve the demonstration board at /demo, with tokens for whoever gives a name: for trying it out."),
+    ] = False
     log_level: Annotated[LogLevel, _about("The least that is logged.")] = "info"
     log_format: Annotated[LogFormat, _about("`text` for people, `json` for a log collector.")] = "text"
     shutdown_timeout: Annotated[
@@ -223,6 +227,8 @@ class Setting(msgspec.Struct, frozen=True):
 
     def write(self, value: Any) -> str:
         """The value as text that `read` understands."""
+        if isinstance(value, bool):
+            return str(value).lower()
         return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
@@ -314,6 +320,7 @@ _METAVARS = {
     "list": "A,B,…",
     "pem": "PEM|FILE",
     "IntType": "N",
+    "BoolType": "true|false",
     "UnionType": "TEXT",
     "CustomType": "DIR",
 }
@@ -348,6 +355,10 @@ def _checked(settings: Settings) -> Settings:
         raise SettingsError("SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service")
     if settings.migrate_url and not settings.database_url:
         raise SettingsError("SYNCD_MIGRATE_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
+    if settings.demo and (settings.memberships != "table" or settings.jwt_public_key or settings.jwks_url):
+        raise SettingsError(
+            "SYNCD_DEMO makes its own tokens and members: no public keys, no outside memberships with it"
+        )
     if settings.listen_url and not settings.database_url:
         raise SettingsError("SYNCD_LISTEN_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
     return settings

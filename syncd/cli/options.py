@@ -29,6 +29,10 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
 
 
 def _option(setting: Setting) -> Callable[[Command], Command]:
+    if setting.default is False:
+        # A switch: named, it is on; the environment can still be overruled with --no-….
+        name = setting.name.replace("_", "-")
+        return click.option(f"--{name}/--no-{name}", setting.name, default=None, help=setting.reason)
     default = f"  [{setting.write(setting.default)}]" if setting.default not in (None, ()) else ""
     return click.option(
         f"--{setting.name.replace('_', '-')}",

@@ -207,6 +207,8 @@ class Supervisor:
             host, port = self._listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             print(f"syncd is ready at http://{shown}:{port}", flush=True)
+            if self._settings.demo:
+                self._say(f"the demo is at http://{shown}:{port}/demo/, and lets anybody in")
 
     def _healthy(self) -> bool:
         host, port = self._listener.getsockname()[:2]

@@ -13,6 +13,7 @@ import structlog
 from syncd.core.errors import DatabaseUnavailable, MethodNotAllowed, NotFound, SyncdError, UpgradeRequired
 from syncd.edge.answers import Answer, Receive, Scope, Send, answer
 from syncd.edge.conversation import Talk
+from syncd.edge.demo import Demo
 from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
 from syncd.edge.problems import problem, status_of
@@ -62,6 +63,7 @@ class HttpApplication:
         self._max_body, self._version, self._board = max_body, version, board
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
+        self.demo: Demo | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -118,6 +120,8 @@ class HttpApplication:
                 return await self._sync.handle(request, parts, (await self._backend.opened())[0])
             case "spaces":
                 return await self._spaces.handle(request, parts, (await self._backend.opened())[1])
+        if parts[0] == "demo" and self.demo is not None:
+            return await self.demo.handle(request, parts, (await self._backend.opened())[1])
         if parts[0] == "ws" and len(parts) <= 2:
             raise UpgradeRequired
         if len(parts) == 1:

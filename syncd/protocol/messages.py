@@ -56,6 +56,12 @@ class SpaceBody(msgspec.Struct):
     id: str | None = None
 
 
+class DemoBody(msgspec.Struct):
+    """`POST /demo/token`."""
+
+    name: str
+
+
 class MemberBody(msgspec.Struct):
     """`PUT /spaces/{id}/members/{userId}`."""
 
@@ -67,7 +73,7 @@ class RawChanges(msgspec.Struct):
 
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody)
+    kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody, DemoBody)
 }
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
 _HALF = re.compile("[\ud800-\udfff]")
