@@ -230,6 +230,7 @@ RESTART = Ending("offline", "restarting", "", opened=True, restarting=True)
 TOKEN = Ending("refused", "unauthorized", "", renew=True)
 TOKEN_ENDED = Ending("refused", "unauthorized", "", opened=True, renew=True)
 SUSPECT = Ending("refused", "malformed", "", opened=True, suspect=True)
+UNANSWERED = Ending("offline", "silent", "", opened=True, unanswered=True)
 OVERLOADED = Ending("busy", "http_503", "", retry_after=30.0)
 
 
@@ -252,6 +253,11 @@ OVERLOADED = Ending("busy", "http_503", "", retry_after=30.0)
         (True, [(TOKEN, 0), (TOKEN_ENDED, 11)], Plan(0.0, silent=True)),
         (True, [(TOKEN_ENDED, 1)] * 2, Plan(60.0)),
         (True, [(SUSPECT, 0)], Plan(1.0, mend=True)),
+        (True, [(UNANSWERED, 0)] * 2, Plan(2.0)),
+        (True, [(UNANSWERED, 0)] * 3, Plan(4.0, mend=True)),
+        (True, [(UNANSWERED, 0)] * 2 + [(LOST_LINE, 0), (UNANSWERED, 0)], Plan(8.0)),
+        (True, [(UNANSWERED, 0)] * 2 + [(NO_LINE, 0), (UNANSWERED, 0)], Plan(8.0, mend=True)),
+        (True, [(UNANSWERED, 0)] * 4, Plan(8.0)),
         (True, [(Ending("refused", "bad_reply", "", opened=True), 0)], Plan(60.0)),
     ],
 )

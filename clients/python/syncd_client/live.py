@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sqlite3
 from contextlib import suppress
 from typing import Any
 
@@ -97,8 +98,7 @@ class LiveSync:
         except SyncdError as error:
             ending = failed(error)
         except Exception as error:
-            log.exception("a live connection failed")
-            ending = Ending("refused", "internal", f"This client failed: {error!r}.")
+            ending = self._failed(error)
         finally:
             self._connection = None
         if _cancelled():
@@ -125,7 +125,15 @@ class LiveSync:
                 await self._end.exchange(scope)
         except SyncdError as error:
             return failed(error)
+        except Exception as error:
+            return self._failed(error)
         return None
+
+    @staticmethod
+    def _failed(error: Exception) -> Ending:
+        """What should not happen, or a file that cannot be written to: it is logged and tried again later."""
+        log.error("a live sync failed", exc_info=error)
+        return Ending("refused", "internal", f"This client failed: {error!r}.")
 
     @staticmethod
     def _vary(seconds: float) -> float:
@@ -156,7 +164,8 @@ class LiveSync:
         self._show(ending.state, ending.code, ending.detail)
         if self._noted != ending:
             self._noted = ending
-            await in_thread(self._note_trouble, ending)
+            with suppress(sqlite3.Error):  # it is told at least
+                await in_thread(self._note_trouble, ending)
 
     def _note_trouble(self, ending: Ending) -> None:
         with self._end.store.write() as db:
@@ -179,7 +188,11 @@ class LiveSync:
         seen = await in_thread(self._end.store.version)
         while True:
             await asyncio.sleep(self._end.policy.watch_interval)
-            version = await in_thread(self._end.store.version)
+            try:
+                version = await in_thread(self._end.store.version)
+            except sqlite3.Error:
+                log.warning("the file cannot be looked at", exc_info=True)
+                continue
             if version != seen:
                 seen = version
                 self._end.hub.publish(Changes((), "file", everything=True))

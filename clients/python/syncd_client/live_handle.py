@@ -221,7 +221,9 @@ class Live:
     @property
     def state(self) -> LiveState:
         """Where it stands now."""
-        return LiveState("connecting") if self._sync is None else self._sync.state
+        if self._sync is None:
+            return LiveState("connecting" if self._thread.is_alive() else "closed")
+        return self._sync.state
 
     def presence(self, space: str | None, state: Any) -> None:
         """See AsyncLive.presence."""

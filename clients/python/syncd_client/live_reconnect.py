@@ -28,6 +28,7 @@ class Ending:
 
     `opened`: the server had accepted the token. `renew`: it does not accept it. `restarting`: it said that
     it goes away, so every device comes back at once. `suspect`: the push that was under way may be why.
+    `unanswered`: a push was under way.
     """
 
     state: Literal["offline", "busy", "refused"]
@@ -37,6 +38,7 @@ class Ending:
     renew: bool = False
     restarting: bool = False
     suspect: bool = False
+    unanswered: bool = False
     retry_after: float | None = None
 
     @property
@@ -105,7 +107,7 @@ class Reconnect:
 
     def __init__(self, policy: LivePolicy, renewable: bool) -> None:
         self._policy, self._renewable = policy, renewable
-        self._attempt = self._blocked = 0
+        self._attempt = self._blocked = self._unanswered = 0
         self._renewed = False
 
     def after(self, ending: Ending, lasted: float, chance: float) -> Plan:
@@ -115,11 +117,19 @@ class Reconnect:
         if ending.renew:
             return self._refused_token(chance)
         self._blocked = 0 if ending.opened else self._blocked + 1
+        self._unanswered = self._unanswered + 1 if ending.unanswered else self._unanswered * (not ending.opened)
         poll = self._blocked >= self._policy.blocked_after
         if ending.state == "refused" and not ending.suspect:
             return Plan(self._slowly(chance), poll)
         self._attempt += 1
-        return Plan(self._backoff(ending, chance), poll, mend=ending.suspect)
+        return Plan(self._backoff(ending, chance), poll, mend=ending.suspect or self._too_often_unanswered())
+
+    def _too_often_unanswered(self) -> bool:
+        """Whether sockets break under the push, which is too much for a slow line: HTTP takes longer over it."""
+        if self._unanswered < self._policy.blocked_after:
+            return False
+        self._unanswered = 0
+        return True
 
     def _refused_token(self, chance: float) -> Plan:
         if self._renewable and not self._renewed:

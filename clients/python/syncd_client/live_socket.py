@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Never
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -39,7 +40,19 @@ from .turn import Turn
 
 log = logging.getLogger("syncd_client")
 _LAST = 2**62
+_PUSH_BYTES = 256 * 1024  # on a slow line the connection must not seem dead while a push goes out
 _RENEW_PAUSE = 1.0  # seconds between two questions for a token at least
+
+
+class Line(ClientConnection):
+    """A connection that knows when it last heard a byte: a long frame on a slow line is a sign of life."""
+
+    heard = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self.heard = self.loop.time()
+        super().data_received(data)
 
 
 class ConnectionOver(Exception):
@@ -68,12 +81,13 @@ class Connection:
         self._unsaid = dict(said)
         self._peers: set[Presence] = set()
         self._heard = 0.0
+        self._listening_since: float | None = None
         self._last = 0
         self._attempt = 0
         self._lost = False
         self._held: Ending | None = None
         self._timers: set[asyncio.TimerHandle] = set()
-        self._socket: ClientConnection
+        self._socket: Line
         self._session: LiveSession
         self.opened_at: float | None = None
 
@@ -93,7 +107,8 @@ class Connection:
         except SyncdError as error:
             return failed(error)
         try:
-            return await self._open(token)
+            ending = await self._open(token)
+            return replace(ending, unanswered=self.opened_at is not None and self._session.awaiting is not None)
         finally:
             for timer in self._timers:
                 timer.cancel()
@@ -101,9 +116,12 @@ class Connection:
                 self._end.hub.publish(Presence(peer.space, peer.user, peer.client, None))
 
     async def _open(self, token: str) -> Ending:
+        """One socket from its handshake to its end."""
         opening = connect(self._end.address, **self._options())
         try:
-            async with opening as self._socket:
+            async with opening as socket:
+                assert isinstance(socket, Line)
+                self._socket = socket
                 await self._talk(token)
         except ConnectionOver as over:
             return over.ending
@@ -121,8 +139,8 @@ class Connection:
         return {
             "additional_headers": transport.device_headers(self._end.client),
             "open_timeout": policy.open_timeout,
-            "ping_interval": policy.ping_interval,
-            "ping_timeout": policy.ping_timeout,
+            "ping_interval": None,  # see _listen_for_life
+            "create_connection": Line,
             "close_timeout": 1.0,
             "max_size": None,
             **self._end.socket,
@@ -143,7 +161,7 @@ class Connection:
         async with asyncio.timeout(self._end.policy.open_timeout):
             while self._session.user is None:
                 accepted = await self._receive()
-        await until_one_fails(self._read(), self._write(), self._renew(token, accepted))
+        await until_one_fails(self._read(), self._write(), self._renew(token, accepted), self._listen_for_life())
         raise AssertionError("a connection ends by an exception")
 
     def _recall(self) -> tuple[bool, int]:
@@ -159,7 +177,9 @@ class Connection:
 
     async def _receive(self) -> Meaning:
         """Takes one frame: what it says is in the file, in one transaction, before the session learns of it."""
+        self._listening_since = asyncio.get_running_loop().time()
         text = await self._socket.recv()
+        self._listening_since = None
         self._heard = asyncio.get_running_loop().time()
         async with self._turn.applying:
             meaning = await in_thread(self._take, text)
@@ -274,7 +294,7 @@ class Connection:
         last = _LAST if self._session.subscribed else self._last
         limits = self._end.limits
         with self._end.store.read() as db:
-            return outbox.pack(db, last, limits.push_changes, limits.push_bytes)
+            return outbox.pack(db, last, limits.push_changes, min(limits.push_bytes, _PUSH_BYTES))
 
     async def _push(self) -> None:
         async with self._turn.pushing:
@@ -322,6 +342,30 @@ class Connection:
             space, state = self._unsaid.popitem()
             await self._socket.send(self._session.presence(space, state))
             await asyncio.sleep(self._end.policy.push_interval)
+
+    # -- the line ----------------------------------------------------------------------------------
+
+    async def _listen_for_life(self) -> Never:
+        """Pings a silent server, and ends the connection when that is not answered by as much as a byte."""
+        policy, loop = self._end.policy, asyncio.get_running_loop()
+        while True:
+            quiet = loop.time() - self._last_sign()
+            if quiet < policy.ping_interval:
+                await asyncio.sleep(max(policy.ping_interval - quiet, policy.ping_interval / 10))
+                continue
+            asked = loop.time()
+            async with asyncio.timeout(policy.ping_timeout):
+                await self._socket.ping()
+            await asyncio.sleep(policy.ping_timeout)
+            if self._last_sign() < asked:
+                detail = "The connection was silent and is taken for dead."
+                raise ConnectionOver(Ending("offline", "silent", detail, opened=True))
+
+    def _last_sign(self) -> float:
+        """When the server last showed life, by the loop's clock: now, while a frame is applied and nothing is read."""
+        if self._listening_since is None:
+            return asyncio.get_running_loop().time()
+        return max(self._listening_since, self._socket.heard)
 
     # -- the token ---------------------------------------------------------------------------------
 
