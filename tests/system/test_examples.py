@@ -40,13 +40,16 @@ def repository(folder: Path) -> Path:
             _git(path, "rm", "-q", "own 0\nü.txt")
             _git(path, "mv", "own 1\nü.txt", "moved.txt")
         _git(path, "add", "-A")
-        _git(path, "commit", "-qm", f'[bold]"commit" {number}', author=("x/y", "日本 語", "bot[bot]")[number % 3])
+        _git(path, "commit", "-qm", f'[bold]"commit" {number}', author=("x/y", "日本 語", "bot[bot]")[number % 3], at=number)
     return path
 
 
-def _git(path: Path, *arguments: str, author: str = "a") -> None:
+def _git(path: Path, *arguments: str, author: str = "a", at: int = 0) -> None:
+    """Every commit in a second of its own: git keeps no more, and of two in one the device decides, not the order."""
     configured = ["-c", f"user.name={author}", "-c", "user.email=e@example.org"]
-    subprocess.run(["git", *configured, "-C", str(path), *arguments], check=True, capture_output=True)
+    dates = {f"GIT_{who}_DATE": f"{1_780_000_000 + at} +0000" for who in ("AUTHOR", "COMMITTER")}
+    command = ["git", *configured, "-C", str(path), *arguments]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **dates})
 
 
 def _environment(temporary: Path, **more: str) -> dict[str, str]:
