@@ -40,7 +40,8 @@ def repository(folder: Path) -> Path:
             _git(path, "rm", "-q", "own 0\nü.txt")
             _git(path, "mv", "own 1\nü.txt", "moved.txt")
         _git(path, "add", "-A")
-        _git(path, "commit", "-qm", f'[bold]"commit" {number}', author=("x/y", "日本 語", "bot[bot]")[number % 3], at=number)
+        author = ("x/y", "日本 語", "bot[bot]")[number % 3]
+        _git(path, "commit", "-qm", f'[bold]"commit" {number}', author=author, at=number)
     return path
 
 
