@@ -8,15 +8,19 @@ PYTHON3 ?= python3
 DEVICES ?= 12
 REPO ?= .
 MINUTES ?= 10
+SECONDS ?= 15
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak fmt clean system-packages
+.PHONY: help demo demo-live test check bench soak fmt clean system-packages
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(STAMP)  ## a repository's history replayed by devices that were offline (DEVICES=12 REPO=path)
 	@DEVICES=$(DEVICES) REPO=$(REPO) $(PYTHON) -m examples.demo
+
+demo-live: $(STAMP)  ## devices that type into the same records, live (DEVICES=2 SECONDS=15)
+	@DEVICES=$(if $(filter file default,$(origin DEVICES)),2,$(DEVICES)) SECONDS=$(SECONDS) $(PYTHON) -m examples.live
 
 test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
 	@$(PYTHON) -m pytest -q $(ARGS)

@@ -130,3 +130,32 @@ def test_the_todo_example_ends_with_both_devices_alike(temporary: Path) -> None:
     assert done.stdout.endswith("  phone  [x] Buy oat milk (tonight)\n  laptop [x] Buy oat milk (tonight)\n")
     assert done.stdout.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
     assert list(temporary.iterdir()) == []
+
+
+def test_the_live_demo_is_live_and_ends_with_the_proof(temporary: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "examples.live"],
+        cwd=ROOT,
+        env=_environment(temporary, DEVICES="3", SECONDS="2"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "All 3 devices and the server hold the same" in said.stdout
+    assert "99 % within" in said.stdout
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("DEVICES", "1"), ("DEVICES", "x"), ("SECONDS", "0")])
+def test_the_live_demo_says_what_it_takes(temporary: Path, name: str, value: str) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "examples.live"],
+        cwd=ROOT,
+        env=_environment(temporary, **{name: value}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert said.returncode == 2
+    assert "DEVICES is 2 to 6" in said.stderr
