@@ -23,7 +23,12 @@ demo-live: $(STAMP)  ## devices that type into the same records, live (DEVICES=2
 	@DEVICES=$(if $(filter file default,$(origin DEVICES)),2,$(DEVICES)) SECONDS=$(SECONDS) $(PYTHON) -m examples.live
 
 test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
+ifdef ARGS
 	@$(PYTHON) -m pytest -q $(ARGS)
+else
+	@$(PYTHON) -m pytest -q -n 2 --dist loadfile -m 'not soak and not alone'
+	@$(PYTHON) -m pytest -q -m 'alone and not soak'
+endif
 
 check: $(STAMP)  ## style, types and the direction of imports
 	$(VENV)/bin/ruff check .

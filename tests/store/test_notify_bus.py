@@ -22,6 +22,8 @@ from tests.pooler import Pooler
 from tests.proxy import Proxy
 from tests.store.listening import PROMISED, Listener, feed, until
 
+pytestmark = pytest.mark.alone
+
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 

@@ -19,6 +19,8 @@ from tests.device import Device, statuses
 from tests.harness import Server
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.alone
+
 UNIQUE = itertools.count()
 LOCK_FEED = """
 SELECT f.head FROM syncd.sync_feeds f JOIN syncd.sync_spaces s USING (space_no) WHERE s.space_id = $1 FOR UPDATE OF f

@@ -16,6 +16,8 @@ from tests.device import Device, statuses
 from tests.harness import Server
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.alone
+
 UNIQUE = itertools.count()
 
 

@@ -20,6 +20,8 @@ import pytest
 from tests.harness import Server
 from tests.ledger import Load, check
 
+pytestmark = pytest.mark.alone
+
 
 def children(server: Server) -> list[psutil.Process]:
     """The processes that the supervisor started."""

@@ -15,6 +15,8 @@ from tests.device import Change, Device, statuses
 from tests.harness import Server
 from tests.ledger import Load, check
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 async def pair(folder: Path) -> AsyncIterator[Server]:

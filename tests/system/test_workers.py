@@ -16,6 +16,8 @@ import pytest
 
 from tests.harness import Server
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def pair(folder: Path) -> Iterator[Server]:
