@@ -53,6 +53,7 @@ class LiveScript:
         self.refuse_with: int | None = None
         self.mute = False
         self.cursor = "c1"
+        self.time = "2026-01-01T00:00:00.000000Z"
         self.on: dict[str, Callable[[Frame, ServerConnection], Any]] = {}
         self._server: Server | None = None
         self.port = 0
@@ -108,7 +109,7 @@ class LiveScript:
             return said if isinstance(said, list) else [said] if said else []
         match frame["type"]:
             case "auth":
-                return [{"type": "auth-ok", "userId": "u", "serverTime": "2026-01-01T00:00:00.000000Z"}]
+                return [{"type": "auth-ok", "userId": "u", "serverTime": self.time}]
             case "subscribe":
                 return [changes(cursor=self.cursor)]
             case "push":

@@ -133,6 +133,32 @@ async def test_what_waits_is_pushed_before_the_subscription_and_what_is_written_
     assert (await replica.why("t", "d")).state == "synced"
 
 
+async def test_who_never_stops_writing_still_gets_the_news(replica: AsyncReplica, live_script: LiveScript) -> None:
+    def answer(frame: Frame, socket: Any) -> Frame:
+        replica.local.put("t", "more", {"n": len(live_script.heard)})
+        return result(frame)
+
+    await replica.put("t", "a", {"n": 1})
+    live_script.once("push", *[answer] * 5)
+    async with replica.live(policy=QUICK) as live:
+        assert await live.wait_until_synced(20)
+    assert [frame["type"] for frame in live_script.heard[:4]] == ["auth", "push", "subscribe", "push"]
+
+
+async def test_trouble_of_an_earlier_sync_is_over_when_the_token_is_accepted(
+    replica: AsyncReplica, live_script: LiveScript, script: Script
+) -> None:
+    await replica.put("t", "a", {"n": 1})
+    script.answers = [httpx.ConnectError("no")]
+    with pytest.raises(Offline):
+        await replica.sync()
+    assert (await replica.why("t", "a")).state == "offline"
+    live_script.on["push"] = lambda frame, socket: None
+    async with replica.live(policy=QUICK):
+        await until(lambda: live_script.frames("push"))
+        assert (await replica.why("t", "a")).state == "waiting"
+
+
 async def test_a_push_without_an_answer_is_sent_again_after_reconnecting(
     replica: AsyncReplica, live_script: LiveScript
 ) -> None:
@@ -432,7 +458,8 @@ async def test_a_refused_token_is_asked_for_once_then_slowly(open_async: Open, l
 
 
 async def test_a_token_is_renewed_in_place_before_it_ends(open_async: Open, live_script: LiveScript) -> None:
-    base = 1_767_225_600.0  # what the scripted server takes for now, far from this machine's clock
+    base = 4_070_908_800.0  # what the scripted server takes for now, far from this machine's clock
+    live_script.time = LATE
     tokens = iter([jwt("u", base + 2.5), jwt("u", base + 3600)])
     replica = open_async(token=lambda: next(tokens))
     async with replica.live(policy=QUICK) as live:

@@ -17,6 +17,7 @@ from .live_endpoint import Endpoint
 from .live_reconnect import Ending, Reconnect, failed
 from .live_socket import Connection
 from .outbox import waiting
+from .store import get_meta
 from .sync import Scope
 from .tasks import in_thread
 from .turn import Turn
@@ -150,9 +151,8 @@ class LiveSync:
 
     async def _opened(self) -> None:
         """The server accepted the token: whatever kept the writes back is over."""
-        if self._noted is not None:
-            await in_thread(self._clear_trouble)
-            self._noted = None
+        await in_thread(self._clear_trouble)
+        self._noted = None
         self._show("connecting", detail="Catching up.")
 
     def _caught_up(self) -> None:
@@ -172,6 +172,9 @@ class LiveSync:
             apply.note_trouble(db, ending.trouble, ending.code, ending.detail)
 
     def _clear_trouble(self) -> None:
+        with self._end.store.read() as db:
+            if get_meta(db, "trouble") is None:
+                return
         with self._end.store.write() as db:
             apply.clear_trouble(db)
 
