@@ -57,6 +57,7 @@ class LiveScript:
         self.on: dict[str, Callable[[Frame, ServerConnection], Any]] = {}
         self._server: Server | None = None
         self.port = 0
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -137,5 +138,3 @@ class LiveScript:
             self._tasks.append(task)
 
         return handle
-
-    _tasks: list[asyncio.Task[None]] = []  # noqa: RUF012
