@@ -13,6 +13,7 @@ import structlog
 from syncd.core.clock import format_instant
 from syncd.core.errors import Fault, Malformed, SyncdError, TooMany, Unauthorized
 from syncd.core.ids import fault_in_id
+from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.callers import Callers
 from syncd.edge.gate import Allowance, Gate
 from syncd.edge.problems import close_code
@@ -90,7 +91,7 @@ class Conversation:
         if self._allowance is not None and not self._allowance.take():
             self.end(*close_code(TooMany("Too many frames in a short time.")))
             return
-        if text == b'{"type":"ping"}' and self.member is not None:
+        if text == b'{"type":"ping"}' and self.member is not None and self._wire.room:
             self._wire.send(live.PONG)
             return
         if self._waiting is None:
@@ -108,6 +109,12 @@ class Conversation:
             self._waiting_bytes -= len(text)
             if not self._waiting:
                 self._wire.pause(False)
+            if not self._wire.room:
+                # An answer to each frame of a device that reads none would be an answer too many.
+                try:
+                    await self._wire.drained()
+                except ConnectionResetError:
+                    break
             await self._one(text)
         self._waiting = None
         self._task = None
@@ -252,7 +259,15 @@ class Conversation:
     async def _present(self, member: Member, message: live.Presence) -> None:
         if not member.client:
             raise Malformed("The `auth` frame did not name the device: `clientId`.")
-        await self.talk.hub.presence.say(member, message.spaceId, bytes(message.state))
+        state = bytes(message.state)
+        if len(state) > live.MAX_STATE:
+            raise Malformed(f"A presence state has at most {live.MAX_STATE} bytes.", code="state_too_large")
+        try:
+            check_text(state)
+            check_value(state, self.talk.limits.max_depth)
+        except InvalidValue as wrong:
+            raise Malformed(f"{wrong}.", code="invalid_value", faults=(Fault("/state", str(wrong)),)) from None
+        await self.talk.hub.presence.say(member, message.spaceId, state)
 
     # -- frames out, as the hub wants them ------------------------------------------------------------------
 
@@ -294,7 +309,7 @@ class Conversation:
 
     async def finish(self) -> None:
         """Lets what is being worked on be answered."""
-        if self._task is not None:
+        if self._task is not None and self._wire.room:
             await asyncio.wait([self._task])
 
     def gone(self) -> None:

@@ -43,7 +43,11 @@ class Gate:
         """Raises Forbidden for a page that is not of an allowed origin. Programs send no origin."""
         if origin is None or "*" in self._origins or origin in self._origins:
             return
-        if urlsplit(origin).netloc.lower() != host.lower():
+        try:
+            own = urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:
+            own = False
+        if not own:
             raise Forbidden(
                 "Pages of this origin may not connect; the operator allows origins by SYNCD_ALLOWED_ORIGINS."
             )

@@ -19,6 +19,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from syncd.core.errors import DatabaseUnavailable, Malformed, NotFound, SyncdError
@@ -114,7 +115,7 @@ class Socket(asyncio.Protocol):
         self._conversation: Conversation | None = None
         self._transport: Any = None
         self._address: str | None = None
-        self._frames: list[bytes] | None = None
+        self._frames: bytearray | None = None
         self._drained: asyncio.Future[None] | None = None
         self._opened = self._heard = time.monotonic()
         self._pinged = self._stalled = self._close_by = 0.0
@@ -139,10 +140,21 @@ class Socket(asyncio.Protocol):
                 self._handshake(event)
             elif isinstance(event, Frame):
                 self._frame(event)
+        if self._stalled and self._protocol.state is State.OPEN:
+            self._protocol.data_to_send()  # pongs for somebody who does not read
         self._flush()
         if self._protocol.close_expected():
-            self._close_by = self._close_by or time.monotonic() + CLOSE_WITHIN
+            self._closing()
+
+    def _closing(self) -> None:
+        """A close frame was sent. What the device is still sending is read and dropped until it has seen that frame:
+        a connection closed before would be reset, and the frame be lost with it."""
+        self._close_by = self._close_by or time.monotonic() + CLOSE_WITHIN
+        if self._conversation is None or self._protocol.close_rcvd is not None:
             self._transport.close()
+        elif self._protocol.eof_sent and not self._transport.is_closing():
+            self._conversation.ended = True
+            self._transport.write_eof()
 
     def eof_received(self) -> None:
         self._protocol.receive_eof()
@@ -195,8 +207,13 @@ class Socket(asyncio.Protocol):
         if refused := token_in_query(query):
             raise refused
         talk = self._sockets.talk()
-        talk.gate.check_origin(request.headers.get("Origin"), request.headers.get("Host", ""))
+        origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")
+        if len(origins) > 1 or len(hosts) > 1:
+            raise Malformed("One Origin and one Host at most.")
+        talk.gate.check_origin("".join(origins) if origins else None, "".join(hosts))
         response = self._protocol.accept(request)
+        if response.status_code == 500:
+            raise Malformed("The handshake's headers cannot be read.")
         if response.status_code == 101:
             peer = self._transport.get_extra_info("peername")
             address = str(peer[0]) if peer else ""
@@ -214,11 +231,11 @@ class Socket(asyncio.Protocol):
         if frame.opcode is Opcode.TEXT and frame.fin:
             conversation.receive(bytes(frame.data))
         elif frame.opcode is Opcode.TEXT:
-            self._frames = [bytes(frame.data)]
+            self._frames = bytearray(frame.data)
         elif frame.opcode is Opcode.CONT and self._frames is not None:
-            self._frames.append(bytes(frame.data))
+            self._frames += frame.data
             if frame.fin:
-                whole, self._frames = b"".join(self._frames), None
+                whole, self._frames = bytes(self._frames), None
                 conversation.receive(whole)
         elif frame.opcode is Opcode.BINARY:
             conversation.end(4400, "text frames only")
@@ -292,7 +309,12 @@ class Socket(asyncio.Protocol):
                 self.close(4408, "no auth in time")
         elif wall > conversation.expires > 0:
             conversation.end(4401, "the token has expired")
-        elif (self._stalled and self._stands_still(now)) or (self._pinged and now - self._pinged > PONG_WITHIN):
+        elif self._stalled:
+            # Its pong would come after all that waits for it.
+            self._heard, self._pinged = now, 0.0
+            if self._stands_still(now):
+                self._transport.abort()
+        elif self._pinged and now - self._pinged > PONG_WITHIN:
             self._transport.abort()
         elif not self._pinged and now - self._heard > PING_EVERY:
             self._pinged = now

@@ -6,6 +6,7 @@ listener's own cursor, so that a thousand listeners cost a thousand tails.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from msgspec import Raw
 
 from syncd.core.errors import Fault, Malformed
 from syncd.core.ids import fault_in_id
-from syncd.protocol.messages import IncomingChange
+from syncd.protocol.messages import IncomingChange, lone_surrogate, malformed
 
 MAX_TABLES = 100
 MAX_STATE = 4096
@@ -61,30 +62,45 @@ class Ping(msgspec.Struct, tag="ping"):
 
 Incoming = Auth | Subscribe | Unsubscribe | Push | Presence | Ping
 _DECODER = msgspec.json.Decoder(Incoming)
-_REQUEST = msgspec.json.Decoder(dict[str, Any])
 
 
 def incoming(text: bytes) -> Incoming:
-    """The message in a frame. Raises Malformed with the place that is at fault."""
+    """The message in a frame. Raises Malformed with the place that is at fault; its code says whether it is only a
+    change of a push that is (`invalid_change`, `invalid_value`), of which the socket's other pushes know nothing."""
     try:
         text.decode()
         message: Incoming = _DECODER.decode(text)
     except UnicodeDecodeError as wrong:
         raise Malformed(f"The frame is not UTF-8: byte {wrong.start}.", code="malformed_json") from None
     except msgspec.ValidationError as wrong:
-        raise Malformed(f"{wrong}.", code="invalid_message", faults=(Fault("", str(wrong)),)) from None
+        refused = malformed(str(wrong))
+        if refused.code == "invalid_change":
+            raise refused from None
+        raise Malformed(refused.detail, code="invalid_message", faults=refused.faults) from None
     except msgspec.DecodeError as wrong:
-        raise Malformed(f"The frame is not JSON: {wrong}.", code="malformed_json") from None
+        raise _half(text) or Malformed(f"The frame is not JSON: {wrong}.", code="malformed_json") from None
     except RecursionError:
         raise Malformed("The frame is nested too deeply.", code="invalid_value") from None
     return message
 
 
+def _half(text: bytes) -> Malformed | None:
+    """Half a surrogate pair, which is JSON but no text: only what a user wrote with it cannot be."""
+    try:
+        if b"\\u" not in text or json.loads(text)["type"] not in ("push", "presence"):
+            return None
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+    return lone_surrogate(text) or Malformed("A lone surrogate is not text.", code="invalid_value")
+
+
 def request_id(text: bytes) -> str | int | None:
     """The `requestId` of a message that is at fault elsewhere, so that its sender knows which it was."""
     try:
-        found = _REQUEST.decode(text).get("requestId")
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        # Not our own decoder: it reads no frame with half a surrogate in it.
+        found = json.loads(text)["requestId"]
+        msgspec.json.encode(found)
+    except (ValueError, RecursionError, TypeError, KeyError, OverflowError):
         return None
     return found if isinstance(found, str | int) else None
 

@@ -89,9 +89,9 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         message: T = _DECODERS[kind].decode(body)
     except msgspec.ValidationError as wrong:
-        raise _malformed(str(wrong)) from None
+        raise malformed(str(wrong)) from None
     except msgspec.DecodeError as wrong:
-        refused = _lone_surrogate(body) if b"\\u" in body else None
+        refused = lone_surrogate(body) if b"\\u" in body else None
         raise refused or Malformed(f"The body is not JSON: {wrong}.", code="malformed_json") from None
     except RecursionError:
         raise Malformed("The body is nested too deeply.", code="invalid_value") from None
@@ -103,7 +103,7 @@ def raw_changes(body: bytes) -> list[bytes]:
     return [bytes(raw) for raw in _RAW_CHANGES.decode(body).changes]
 
 
-def _lone_surrogate(body: bytes) -> Malformed | None:
+def lone_surrogate(body: bytes) -> Malformed | None:
     """Where the half of a surrogate pair is. Our parser stops there without a place; Python's reads on."""
     wrong, pointer = "a lone surrogate is not text", ""
     try:
@@ -116,7 +116,8 @@ def _lone_surrogate(body: bytes) -> Malformed | None:
     return Malformed(f"{wrong} ({pointer})", code="invalid_value", faults=(Fault(pointer, wrong),))
 
 
-def _malformed(message: str) -> Malformed:
+def malformed(message: str) -> Malformed:
+    """A validation error of the decoder's, with its place as a pointer."""
     found = _PATH.fullmatch(message)
     detail, path = (found[1], found[2] or "$") if found else (message, "$")
     pointer = "".join(f"/{part}" for part in re.findall(r"[^.\[\]$`]+", path.replace("[...]", "")))

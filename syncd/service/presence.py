@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from syncd.core.errors import Busy, DatabaseUnavailable, Malformed, NotFound
-from syncd.protocol.live import MAX_STATE, presence
+from syncd.core.errors import Busy, DatabaseUnavailable, NotFound
+from syncd.protocol.live import presence
 from syncd.store.bus import Hint
 
 if TYPE_CHECKING:
@@ -41,15 +41,11 @@ class Presence:
         self._repeated = self._looked = time.monotonic()
 
     async def say(self, member: Member, space_id: str, state: bytes) -> None:
-        """A device says something (any JSON text, "null": no longer here) and listens from now on.
-
-        Raises NotFound, Malformed.
-        """
+        """A device says something (any JSON text that the database can hold, "null": no longer here) and listens from
+        now on. Raises NotFound."""
         space = next((number for number, known in member.spaces.items() if known == space_id), None)
         if space is None:
             raise NotFound("There is no such space, or you are not a member of it.", code="space_not_found")
-        if len(state) > MAX_STATE:
-            raise Malformed(f"A presence state has at most {MAX_STATE} bytes.", code="state_too_large")
         room = self._hub.rooms[space]
         text = msgspec.json.format(state, indent=-1).decode()
         self._put(member, space, text)
@@ -66,18 +62,23 @@ class Presence:
                 self._tell_one(member, room, user, client, known)
             self.heard(room)
 
+    def _take_back(self, member: Member, space: int) -> None:
+        """A connection says no more there; another one of the same device may, where that has come back already."""
+        same = (m for m in self._hub.users.get(member.user_no, ()) if m is not member and m.client == member.client)
+        left = (text for m in same if (text := self._said.get(m, {}).get(space)) is not None)
+        self._put(member, space, next(left, NOBODY))
+
     def leave_room(self, member: Member, room: Room) -> None:
         """A connection is no longer in a space."""
         if room.watchers is not None and room.watchers.pop(member, member) is None and not room.watchers:
             room.watchers = room.here = None
         if (said := self._said.get(member)) is not None and said.pop(room.space, None) is not None:
-            self._put(member, room.space, NOBODY)
+            self._take_back(member, room.space)
 
     def leave(self, member: Member) -> None:
         """A connection is gone, and so is what it said."""
-        for space in list(self._said.get(member, ())):
-            self._put(member, space, NOBODY)
-        self._said.pop(member, None)
+        for space in self._said.pop(member, ()):
+            self._take_back(member, space)
 
     def heard(self, room: Room) -> None:
         """Something changed in a space."""
@@ -154,6 +155,11 @@ class Presence:
                 self._tell(room, *name, state)
         for name in before.keys() - now.keys():
             self._tell(room, *name, NOBODY)
+        for member in room.watchers or ():
+            said = self._said.get(member, {}).get(room.space)
+            if said is not None and (member.caller.user, member.client) not in now:
+                # An older connection of the device ended, on another process, and took this with it.
+                self._put(member, room.space, said)
 
     def _tell(self, room: Room, user: str, client: str, state: str) -> None:
         for member in list(room.watchers or ()):
