@@ -1,36 +1,44 @@
-"""`python -m bench [push|single|pull|idle|growth|all] [--quick]`"""
+"""`python -m bench [push|single|pull|idle|growth|fanout|all] [--quick]`"""
 
 from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from bench import growth, idle, plot, pull, push, single
+from bench import fanout, growth, idle, plot, pull, push, single
 from bench.figures import Measure, save
 from bench.stage import Stage, console
 
-MEASURES = {"push": push.run, "single": single.run, "pull": pull.run, "idle": idle.run, "growth": growth.run}
+MEASURES: dict[str, Callable[[Stage], list[Measure]]] = {
+    "push": push.run, "single": single.run, "pull": pull.run, "idle": idle.run,
+}  # fmt: skip
+CURVES: dict[str, Callable[[Stage], tuple[list[Measure], dict[str, Any]]]] = {
+    "growth": growth.run, "fanout": fanout.run,
+}  # fmt: skip
+NAMES = [*MEASURES, *CURVES]
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice([*MEASURES, "all"]))
+@click.argument("names", nargs=-1, type=click.Choice([*NAMES, "all"]))
 @click.option("--quick", is_flag=True, help="Fewer and smaller rounds: under a minute, and noisier.")
 def main(names: tuple[str, ...], quick: bool) -> None:
     """Measures as ratios within one run, each against what syncd stands on, and draws them."""
-    chosen = list(MEASURES) if not names or "all" in names else list(dict.fromkeys(names))
+    chosen = NAMES if not names or "all" in names else list(dict.fromkeys(names))
     started, found, curves = time.monotonic(), list[Measure](), dict[str, Any]()
     with Stage(quick) as stage:
         version = subprocess.run([stage.bindir / "postgres", "--version"], capture_output=True, text=True, check=True)
         for name in chosen:
             console.rule(name, align="left", style="dim")
-            if name == "growth":
-                measures, curves = growth.run(stage)
-                found += measures
+            if name in MEASURES:
+                found += MEASURES[name](stage)
             else:
-                found += MEASURES[name](stage)  # type: ignore[arg-type]
+                measures, drawn = CURVES[name](stage)
+                found += measures
+                curves |= drawn
     path, results = save(found, curves, quick=quick, postgres=version.stdout.split()[2])
     picture = plot.draw(results, path.with_suffix(".png"))
     missed = [one for one in found if not one.ok]

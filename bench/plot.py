@@ -1,4 +1,5 @@
-"""The figures as one picture: a bar for each ratio with its target, and what a push costs as the log grows."""
+"""The figures as one picture: a bar for each ratio with its target, and what a push costs as the log grows,
+and what a message to many costs, and how soon it comes."""
 
 from __future__ import annotations
 
@@ -33,6 +34,11 @@ LABELS = {
     "growth_spread": "the same, edits all over\n(time)",
     "growth_spread_buffers": "the same, edits all over\n(buffers)",
     "growth_unseen": "push of 100, plans of young tables\nvs 10,000 rows (buffers)",
+    "fanout": "one feed, 1,000 listeners\nvs websockets' broadcast",
+    "fanout_cpu": "the same by server CPU\nvs websockets' broadcast",
+    "fanout_sweep": "CPU a delivered message, 2,000 listeners\nvs 10",
+    "fanout_latency": "sent to received, 99 %, 100 listeners\nvs 50 ms",
+    "fanout_memory": "2,000 idle sockets\nvs 40 MB",
     "pull_state_memory": "server memory, fresh pull (state)\nvs allowed",
     "pull_log_memory": "server memory, fresh pull (log)\nvs allowed",
 }
@@ -43,11 +49,13 @@ def draw(results: Results, path: Path) -> Path:
     floors = [results.measures[n] for n in LABELS if n in results.measures and not results.measures[n].ceiling]
     floors = [one for one in floors if one.name != "idle_database"]
     ceilings = [results.measures[n] for n in LABELS if n in results.measures and results.measures[n] not in floors]
-    figure, axes = plt.subplots(2, 2, figsize=(15, 11))
+    figure, axes = plt.subplots(3, 2, figsize=(15, 17))
     _bars(axes[0][0], floors, "Rate: ratio, more is better (bar must reach its line)")
     _bars(axes[0][1], ceilings, "Cost: ratio, less is better (bar must stay below its line)")
     _growth(axes[1][0], results.curves.get("growth", []))
     _sizes(axes[1][1], results.curves.get("size", []))
+    _fanout(axes[2][0], results.curves.get("fanout", []))
+    _latency(axes[2][1], results.curves.get("fanout_latency", []), results.measures.get("fanout_latency"))
     machine = results.machine
     figure.suptitle(
         f"syncd against what it stands on: ratios within one run{' (quick)' if results.quick else ''}\n"
@@ -109,4 +117,35 @@ def _sizes(axes: Any, curve: Sequence[dict[str, float]]) -> None:
     axes.set_xlabel("changes in the push")
     axes.set_ylabel("milliseconds, buffers")
     axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=9)
+
+
+def _fanout(axes: Any, curve: Sequence[dict[str, float]]) -> None:
+    axes.set_title("A change to everybody who listens, one at a time (median)", fontsize=11)
+    if not curve:
+        return
+    listeners = [point["listeners"] for point in curve]
+    axes.loglog(listeners, [p["micros"] for p in curve], "o-", color=MET, label="µs of server CPU a delivered message")
+    axes.loglog(listeners, [p["millis"] for p in curve], "s--", color=PLAIN, label="ms until the last one has it")
+    for point in curve:
+        axes.annotate(f"{point['micros']:.3g} µs", (point["listeners"], point["micros"]), fontsize=9,
+                      xytext=(0, 7), textcoords="offset points", ha="center")  # fmt: skip
+    axes.set_xlabel("listeners of one feed")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=9)
+
+
+def _latency(axes: Any, bars: Sequence[dict[str, float]], found: Measure | None) -> None:
+    axes.set_title("From sending a change to its receipt by 100 listeners, 100 changes/s", fontsize=11)
+    if not bars or found is None:
+        return
+    starts, ends = [max(bar["from"], 0.4) for bar in bars], [min(bar["to"], 400.0) for bar in bars]
+    widths = [end - start for start, end in zip(starts, ends, strict=True)]
+    axes.bar(starts, [100 * bar["share"] for bar in bars], width=widths, align="edge", color=MET, edgecolor="white")
+    axes.axvline(found.ours, color=PLAIN, linestyle="--", label=f"99 % within {found.ours:.1f} ms")
+    axes.axvline(found.theirs, color="black", linewidth=2, label=f"target: {found.theirs:.0f} ms")
+    axes.set_xscale("log")
+    axes.set_xlabel("milliseconds")
+    axes.set_ylabel("% of receipts")
+    axes.grid(alpha=0.3)
     axes.legend(fontsize=9)
