@@ -38,15 +38,13 @@ class Stream:
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        lines: list[str] = []
+        rest = b""
         with contextlib.suppress(httpx.HTTPError):
-            async for line in self.response.aiter_lines():
-                if line:
-                    lines.append(line)
-                elif lines:
-                    self.events.append(parsed(lines))
-                    lines = []
-                    self._news.set()
+            async for data in self.response.aiter_bytes():
+                # By hand: a line of these ends with a line feed, not with all that Python takes for an end.
+                *events, rest = (rest + data).split(b"\n\n")
+                self.events += [parsed(event.decode().split("\n")) for event in events]
+                self._news.set()
             self.ended = True
         self._news.set()
 

@@ -45,7 +45,8 @@ class Stream:
         self._news = asyncio.Event()
         self._taken = asyncio.Event()
         self.ended: str | None = None
-        self._cursor = b""
+        # Where the client stands that has all that was sent.
+        self.cursor = b""
 
     @property
     def room(self) -> bool:
@@ -78,11 +79,11 @@ class Stream:
         for n, (table, texts) in enumerate(groups.items(), 1):
             last = n == len(groups)
             data = b'{"table":%s,"changes":[%s],"syncedUntil":"%s","hasMore":%s}' % (
-                msgspec.json.encode(table), b",".join(texts).translate(NEWLINES), cursor if last else self._cursor,
+                msgspec.json.encode(table), b",".join(texts).translate(NEWLINES), cursor if last else self.cursor,
                 b"false" if last and not more else b"true",
             )  # fmt: skip
-            self._put(b"event: changes\nid: %s\ndata: %s\n\n" % (cursor if last else self._cursor, data))
-        self._cursor = cursor
+            self._put(b"event: changes\nid: %s\ndata: %s\n\n" % (cursor if last else self.cursor, data))
+        self.cursor = cursor
 
     def beat(self, cursor: bytes | None = None) -> None:
         """A heartbeat; with a cursor it also says how far the stream has come."""
@@ -157,6 +158,7 @@ class Streams:
         assert isinstance(stream, Stream)
         question = _question(request, app)
         subscription = Subscription(talk.hub, member, question)
+        stream.cursor = subscription.cursor
         await talk.hub.enter(member)
         self.open.add(stream)
         talk.hub.counts.streams += 1
