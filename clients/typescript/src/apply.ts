@@ -1,0 +1,141 @@
+/** Applies a whole answer of the server inside one transaction: changes, results, memberships, cursor. */
+
+import { type Change, type Key, readChange, spaceKey } from "./change.js";
+import { EPOCH, observe } from "./clock.js";
+import { parse } from "./json.js";
+import { TOMBSTONE } from "./merge.js";
+import type { Packed } from "./outbox.js";
+import * as outbox from "./outbox.js";
+import { type LoadedRecords, load, pick, save, settle, sweep } from "./records.js";
+import type { Conflict, Page, Result } from "./reply.js";
+import { getMeta, keyOf, setMeta, type Transaction } from "./store.js";
+
+/** What an answer changed here. `rejected`: changeIds. `everything`: too much to be listed. */
+export interface Applied {
+  readonly rejected: readonly string[];
+  readonly changed: readonly Key[];
+  readonly everything: boolean;
+}
+
+/** Everything an answer says, in the order received; the last page of a restart ends it. */
+export async function applyPage(
+  tx: Transaction,
+  page: Page,
+  pushed: readonly Packed[],
+  wall: number,
+): Promise<Applied> {
+  const client = (await getMeta(tx, "client")) ?? "";
+  const confirmed = await confirm(tx, page.results, pushed, client);
+  const changes = [...page.changes, ...confirmed];
+  const repeated = page.results
+    .filter(({ status }) => status === "duplicate")
+    .map(({ changeId }) => changeId);
+  const answered = await outbox.acknowledge(tx, repeated, page.more);
+  const records = await load(tx, [...changes.map(({ key }) => key), ...answered]);
+  const round = (await getMeta(tx, "round")) ?? 0;
+  for (const change of changes) pick(records, change.key).confirm(change.registers, round);
+  await outbox.forget(tx, heldByServer(page, client));
+  const rejected = await outbox.reject(tx, refusals(page.results));
+  await settle(tx, records);
+  const changed = save(tx, records);
+  await moveClock(tx, records, wall);
+  await keepConflicts(tx, page.conflicts);
+  changed.push(...(await followSpaces(tx, page)));
+  if (page.cursor !== null) setMeta(tx, "cursor", page.cursor);
+  const restarted = !page.more && (await getMeta(tx, "restarting")) === true;
+  if (restarted) await finishRestart(tx, round);
+  setMeta(tx, "trouble", null);
+  return { rejected, changed, everything: restarted };
+}
+
+/** The own changes as the server holds them, those that were not answered for already. */
+async function confirm(
+  tx: Transaction,
+  results: readonly Result[],
+  pushed: readonly Packed[],
+  client: string,
+): Promise<Change[]> {
+  if (pushed.length === 0) return [];
+  const waiting = await outbox.unanswered(tx, pushed);
+  const confirmed: Change[] = [];
+  for (const [place, sent] of pushed.entries()) {
+    const result = results[place];
+    const taken = result?.status === "applied" || result?.status === "superseded";
+    if (taken && waiting.has(sent.changeId)) confirmed.push(adopt(result, sent, client));
+  }
+  return confirmed;
+}
+
+/** The own change with the stamps that the server lowered. */
+function adopt(result: Result, sent: Packed, client: string): Change {
+  const change = readChange(parse(sent.body), client);
+  for (const [field, at] of result.at) {
+    const held = change.registers.get(field);
+    if (held === undefined || held.at === at) continue;
+    const value = change.op === "delete" && field === TOMBSTONE ? at : held.value;
+    change.registers.set(field, { value, at, client: held.client, sent: held.at });
+  }
+  return change;
+}
+
+function heldByServer(page: Page, client: string): string[] {
+  const own = page.changes.filter((change) => change.client === client).map(({ changeId }) => changeId ?? "");
+  const taken = page.results.filter(({ status }) => status === "applied" || status === "superseded");
+  return [...own, ...taken.map(({ changeId }) => changeId)];
+}
+
+function refusals(results: readonly Result[]): Map<string, outbox.Refusal> {
+  const refused = results.filter(({ status }) => status === "rejected");
+  return new Map(refused.map(({ changeId, code, detail }) => [changeId, { code, detail }]));
+}
+
+/** Moves the clock past what was received, so that a later write here is later everywhere. */
+async function moveClock(tx: Transaction, records: LoadedRecords, wall: number): Promise<void> {
+  const before = (await getMeta(tx, "clock")) ?? EPOCH;
+  let clock = before;
+  for (const { base } of records.values()) {
+    for (const { at } of base.values()) clock = observe(clock, at, wall);
+  }
+  if (clock !== before) setMeta(tx, "clock", clock);
+}
+
+async function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): Promise<void> {
+  if (conflicts.length === 0) return;
+  let number = (await getMeta(tx, "number")) ?? 0;
+  for (const conflict of conflicts) {
+    number += 1;
+    tx.put("conflicts", { number, space: conflict.space ?? "", conflict });
+  }
+  setMeta(tx, "number", number);
+}
+
+async function followSpaces(tx: Transaction, page: Page): Promise<Key[]> {
+  for (const id of page.joined) tx.put("spaces", { id });
+  const gone: Key[] = [];
+  for (const space of page.left) if (spaceKey(space) !== "") gone.push(...(await purge(tx, space)));
+  return gone;
+}
+
+/** Deletes the copy of a space that was left, and returns its records. What was not sent yet is kept aside. */
+async function purge(tx: Transaction, space: string): Promise<Key[]> {
+  await outbox.setAside(tx, space);
+  const gone = (await tx.all("records", [space])).map(keyOf);
+  for (const key of gone) tx.delete("records", key);
+  for (const { number } of await tx.all("conflicts", [space], "space")) tx.delete("conflicts", [number]);
+  tx.delete("spaces", [space]);
+  return gone;
+}
+
+/** The server does not know the cursor: everything is asked for again. The outbox stays as it is. */
+export async function beginRestart(tx: Transaction): Promise<void> {
+  setMeta(tx, "cursor", "");
+  setMeta(tx, "restarting", true);
+  setMeta(tx, "round", ((await getMeta(tx, "round")) ?? 0) + 1);
+  for (const { id } of await tx.all("spaces")) tx.delete("spaces", [id]);
+}
+
+/** Everything has come again: what did not come is gone from the server, and goes here too. */
+async function finishRestart(tx: Transaction, round: number): Promise<void> {
+  await sweep(tx, round);
+  setMeta(tx, "restarting", false);
+}

@@ -1,0 +1,222 @@
+/** A change as it travels: read from the wire, written to it, and checked before it is queued. Pure. */
+
+import { EPOCH, type Instant, latest, parseInstant } from "./clock.js";
+import { BadReply, InvalidWrite } from "./errors.js";
+import { dump, type Json, type JsonObject, normal } from "./json.js";
+import { type Register, type Registers, TOMBSTONE } from "./merge.js";
+
+/** How a replica names the personal space; the wire leaves it out or says `_personal:<user>`. */
+export const PERSONAL = "";
+export const MAX_DEPTH = 64;
+const MAX_ID = 255;
+const PERSONAL_PREFIX = "_personal:";
+const CONTROL = /\p{Cc}|\p{Cs}/u;
+
+export type Op = "insert" | "update" | "delete";
+
+/** (space, table, id). `space` is "" for the personal one. */
+export type Key = readonly [space: string, table: string, id: string];
+
+/** One write to one record. */
+export interface Change {
+  readonly changeId: string | null;
+  readonly key: Key;
+  readonly op: Op;
+  readonly client: string;
+  readonly registers: Registers;
+}
+
+/** How a space is named inside the replica: the personal one is always "". */
+export function spaceKey(space: string | null | undefined): string {
+  return space === null || space === undefined || space.startsWith(PERSONAL_PREFIX) ? PERSONAL : space;
+}
+
+/** A text that names a record, for maps. */
+export function keyText(key: Key): string {
+  return JSON.stringify(key);
+}
+
+/** A UUIDv7 of the wall clock in milliseconds: ids that are made later sort later. */
+export function newId(wall: number, noise = crypto.getRandomValues(new Uint8Array(10))): string {
+  const time = Math.floor(wall).toString(16).padStart(12, "0");
+  const rest = Array.from(noise, (byte, index) =>
+    index === 0 ? (byte & 15) | 112 : index === 2 ? (byte & 63) | 128 : byte,
+  );
+  const text = time + rest.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return text.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** Raises BadReply where `value` is not an object, a text. */
+export function objectOf(value: Json | undefined): JsonObject {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new BadReply("expected an object.");
+  return value as JsonObject;
+}
+
+export function textOf(value: Json | undefined): string {
+  if (typeof value !== "string") throw new BadReply(`expected text, got ${typeof value}.`);
+  return value;
+}
+
+export function listOf(value: Json | undefined): readonly Json[] {
+  if (value === null || value === undefined) return [];
+  if (!Array.isArray(value)) throw new BadReply("expected a list.");
+  return value as readonly Json[];
+}
+
+/** Reads a change of the server (or of the outbox, whose writer is `client`). Raises BadReply. */
+export function readChange(wire: Json, client = ""): Change {
+  const change = objectOf(wire);
+  const writer = typeof change.clientId === "string" && change.clientId !== "" ? change.clientId : client;
+  const op = textOf(change.op);
+  if (op !== "insert" && op !== "update" && op !== "delete") throw new BadReply(`unknown op ${op}.`);
+  const registers: Registers =
+    op === "insert" && change.data ? readData(objectOf(change.data), writer) : new Map();
+  for (const [field, register] of Object.entries(objectOf(change.fields ?? {}))) {
+    registers.set(field, readRegister(objectOf(register), writer));
+  }
+  if (op === "delete" && !registers.has(TOMBSTONE)) {
+    const at = readInstant(change.deletedAt);
+    registers.set(TOMBSTONE, { value: at, at, client: writer });
+  }
+  const changeId = typeof change.changeId === "string" ? change.changeId : null;
+  const space = change.spaceId === undefined || change.spaceId === null ? null : textOf(change.spaceId);
+  return {
+    changeId,
+    key: [spaceKey(space), textOf(change.table), textOf(change.id)],
+    op,
+    client: writer,
+    registers,
+  };
+}
+
+function readRegister(wire: JsonObject, writer: string): Register {
+  if (wire.value === undefined) throw new BadReply("a register has no value.");
+  const client = typeof wire.clientId === "string" ? wire.clientId : writer;
+  const register = { value: wire.value, at: readInstant(wire.at ?? wire.updatedAt), client };
+  return wire.sent ? { ...register, sent: readInstant(wire.sent) } : register;
+}
+
+/** Raises BadReply. */
+export function readInstant(value: Json | undefined): Instant {
+  try {
+    return parseInstant(textOf(value));
+  } catch (error) {
+    throw new BadReply(String(error));
+  }
+}
+
+/** An insert of the first generation: every register at updatedAt, else createdAt, else the epoch. */
+function readData(data: JsonObject, writer: string): Registers {
+  const at = instantOr(data.updatedAt, instantOr(data.createdAt, EPOCH));
+  return new Map(Object.entries(data).map(([field, value]) => [field, { value, at, client: writer }]));
+}
+
+function instantOr(value: Json | undefined, otherwise: Instant): Instant {
+  try {
+    return typeof value === "string" ? parseInstant(value) : otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+/** What a change says, before it has its wire form. */
+export interface Draft {
+  readonly changeId: string;
+  readonly key: Key;
+  readonly op: Op;
+  readonly registers: Registers;
+  readonly extra: JsonObject;
+}
+
+/** The text that is sent, and sent again, for one change. */
+export function writeChange({ changeId, key: [space, table, id], op, registers, extra }: Draft): string {
+  const fields = new Map(registers);
+  if (op === "delete") fields.delete(TOMBSTONE);
+  const written = Array.from(fields, ([field, { value, at }]) => [field, { value, at }] as const);
+  return dump({
+    changeId,
+    table,
+    id,
+    op,
+    ...(space === PERSONAL ? {} : { spaceId: space }),
+    ...(op === "delete" ? { deletedAt: registers.get(TOMBSTONE)?.at ?? greatest(registers) } : {}),
+    ...(written.length > 0 ? { fields: Object.fromEntries(written) } : {}),
+    ...extra,
+  });
+}
+
+function greatest(registers: Registers): Instant {
+  return Array.from(registers.values(), ({ at }) => at).reduce(latest, EPOCH);
+}
+
+/** An id or a field name: 1 to 255 characters, no control characters. Raises InvalidWrite. */
+export function checkId(name: string, text: unknown): string {
+  if (typeof text !== "string") throw new InvalidWrite(`${name} must be text, not ${typeof text}.`, name);
+  const length = Array.from(text).length;
+  if (length < 1 || length > MAX_ID)
+    throw new InvalidWrite(`${name} must have 1 to ${MAX_ID} characters.`, name);
+  if (CONTROL.test(text))
+    throw new InvalidWrite(`${name} has a control character or a lone surrogate.`, name);
+  return text;
+}
+
+/** The values of a put or patch, copied, if the server would take them. Raises InvalidWrite with the field. */
+export function checkFields(fields: object, space: string): Map<string, Json> {
+  const entries = Object.entries(fields);
+  if (entries.length === 0) throw new InvalidWrite("a change needs at least one field.");
+  return new Map(entries.map(([field, value]) => [checkField(field, space), copy(value, field, field, 1)]));
+}
+
+function checkField(field: string, space: string): string {
+  checkId("a field name", field);
+  if (field === TOMBSTONE)
+    throw new InvalidWrite("deletedAt is the tombstone: use delete() and undelete().", field);
+  if (field === "spaceId" && space === PERSONAL) {
+    throw new InvalidWrite("spaceId would name the change's space: pass { space } instead.", field);
+  }
+  return field;
+}
+
+/** A copy of its own, so that nobody changes it later. Raises InvalidWrite where it is no JSON that can be kept. */
+function copy(value: unknown, path: string, field: string, depth: number): Json {
+  switch (typeof value) {
+    case "boolean":
+      return value;
+    case "string":
+      return checkText(value, path, field);
+    case "number":
+      if (Number.isFinite(value)) return value;
+      throw new InvalidWrite(`${path} is ${value}, which JSON cannot hold.`, field);
+    case "bigint":
+      if (Number.isFinite(Number(value))) return normal(value);
+      throw new InvalidWrite(`${path} is a number that a double cannot hold.`, field);
+    case "object":
+      return value === null ? null : copyMembers(value, path, field, depth);
+    default:
+      throw new InvalidWrite(`${path} is ${typeof value}, which is not JSON.`, field);
+  }
+}
+
+function copyMembers(value: object, path: string, field: string, depth: number): Json {
+  if (depth > MAX_DEPTH) throw new InvalidWrite(`${path} is nested deeper than ${MAX_DEPTH} levels.`, field);
+  if (Array.isArray(value)) {
+    return Array.from(value, (item, index) => copy(item, `${path}[${index}]`, field, depth + 1));
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+    throw new InvalidWrite(`${path} is a ${value.constructor?.name}, which is not JSON.`, field);
+  }
+  const members = Object.entries(value).map(
+    ([key, part]) => [checkText(key, path, field), copy(part, `${path}.${key}`, field, depth + 1)] as const,
+  );
+  return Object.fromEntries(members);
+}
+
+function checkText(text: string, path: string, field: string): string {
+  if (text.includes("\0"))
+    throw new InvalidWrite(`${path} has a \\u0000, which PostgreSQL cannot hold.`, field);
+  if (/\p{Cs}/u.test(text))
+    throw new InvalidWrite(`${path} has a lone surrogate, which UTF-8 cannot hold.`, field);
+  return text;
+}

@@ -1,0 +1,88 @@
+/**
+ * Instants, and the hybrid logical clock. Pure: the time is an argument.
+ *
+ * An instant is its canonical text of 27 characters, UTC with microseconds: microseconds since 1970 do not fit
+ * into a JavaScript number, and canonical texts compare like the instants they name.
+ */
+
+/** `2026-01-01T10:05:00.123456Z` */
+export type Instant = string;
+
+export const EPOCH: Instant = "1970-01-01T00:00:00.000000Z";
+export const LATEST: Instant = "9999-12-31T23:59:59.999999Z";
+/** A stamp further ahead of the wall clock than this (milliseconds) is not adopted. */
+export const MAX_AHEAD = 60_000;
+
+const RFC3339 =
+  /^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))$/;
+const LAST_MILLISECOND = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+
+/**
+ * An RFC 3339 instant of any offset, never before the epoch. A leap second is the last microsecond before it.
+ * Raises RangeError when `text` is not one (an instant without an offset is not).
+ */
+export function parseInstant(text: string): Instant {
+  const match = RFC3339.exec(text);
+  if (match === null) throw new RangeError(`not an RFC 3339 instant: ${JSON.stringify(text)}`);
+  const [year, month, day, hour, minute, second] = match.slice(1, 7).map(Number) as Six;
+  const leap = second === 60;
+  checkRanges(text, [year, month, day, hour, minute, leap ? 59 : second], match);
+  const offset =
+    (Number(match[9] ?? 0) * 60 + Number(match[10] ?? 0)) * (match[8] === "-" ? -60_000 : 60_000);
+  const micros = leap ? "999999" : (match[7] ?? "").slice(0, 6).padEnd(6, "0");
+  const millis = utc(year, month, day) + ((hour * 60 + minute) * 60 + (leap ? 59 : second)) * 1000 - offset;
+  return formatInstant(millis + Number(micros.slice(0, 3)), Number(micros.slice(3)));
+}
+
+type Six = [number, number, number, number, number, number];
+
+/** `Date.UTC` takes the years 0 to 99 for those of the last century. */
+function utc(year: number, month: number, day: number): number {
+  return new Date(0).setUTCFullYear(year, month - 1, day);
+}
+
+function checkRanges(
+  text: string,
+  [year, month, day, hour, minute, second]: Six,
+  match: RegExpExecArray,
+): void {
+  const date = new Date(utc(year, month, day));
+  const exists = year > 0 && date.getUTCMonth() === month - 1 && date.getUTCDate() === day;
+  const offset = Number(match[9] ?? 0) <= 23 && Number(match[10] ?? 0) <= 59;
+  if (!exists || !offset || hour > 23 || minute > 59 || second > 59) {
+    throw new RangeError(`not an RFC 3339 instant: ${JSON.stringify(text)}`);
+  }
+}
+
+/** The instant of milliseconds since 1970 and the three digits below, kept within EPOCH and LATEST. */
+export function formatInstant(millis: number, below = 0): Instant {
+  if (millis < 0) return EPOCH;
+  if (millis > LAST_MILLISECOND) return LATEST;
+  return `${new Date(Math.floor(millis)).toISOString().slice(0, 23)}${String(below).padStart(3, "0")}Z`;
+}
+
+/** The instant one microsecond later. */
+export function after(instant: Instant): Instant {
+  const below = Number(instant.slice(23, 26));
+  if (below < 999) return `${instant.slice(0, 23)}${String(below + 1).padStart(3, "0")}Z`;
+  return formatInstant(Date.parse(`${instant.slice(0, 23)}Z`) + 1);
+}
+
+export function latest(one: Instant, other: Instant): Instant {
+  return one > other ? one : other;
+}
+
+/**
+ * The stamp of a new write: milliseconds of wall time with a counter in the three digits below. It is greater
+ * than `last`, the greatest stamp so far, whatever the wall clock (milliseconds) does.
+ */
+export function tick(last: Instant, wall: number): Instant {
+  return latest(formatInstant(wall), after(last));
+}
+
+/** The clock after receiving the stamp `seen`: moved past it, unless it is absurdly far ahead of `wall`. */
+export function observe(last: Instant, seen: Instant, wall: number): Instant {
+  if (seen <= last) return last;
+  const bound = formatInstant(wall + MAX_AHEAD);
+  return seen <= bound ? seen : last;
+}

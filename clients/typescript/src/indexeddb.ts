@@ -1,0 +1,199 @@
+/** The store in IndexedDB: durable, and shared by the tabs of an origin. */
+
+import { StoreFailed, SyncdError, WrongReplica } from "./errors.js";
+import {
+  INDEXES,
+  type Index,
+  KEYS,
+  type Name,
+  type Part,
+  type Rows,
+  type Store,
+  type Transaction,
+  type Work,
+} from "./store.js";
+
+const FORMAT = 1;
+const NAMES = Object.keys(KEYS) as Name[];
+
+/** "full" asks for a flush to the disk at each write; "normal" survives the death of the browser only. */
+export type Durability = "full" | "normal";
+
+export interface IndexedDbOptions {
+  readonly factory: IDBFactory;
+  readonly durability: Durability;
+  /** Runs after each opening, in a transaction of its own: what the browser evicted is a new store then. */
+  readonly prepare: (tx: Transaction) => Promise<void>;
+}
+
+export class IndexedDbStore implements Store {
+  readonly durable = true;
+  readonly #name: string;
+  readonly #options: IndexedDbOptions;
+  #opening: Promise<IDBDatabase> | null = null;
+  #closed = false;
+
+  private constructor(name: string, options: IndexedDbOptions) {
+    this.#name = name;
+    this.#options = options;
+  }
+
+  /** Raises WrongReplica, StoreFailed, and what `prepare` raises. */
+  static async open(name: string, options: IndexedDbOptions): Promise<IndexedDbStore> {
+    const store = new IndexedDbStore(name, options);
+    await store.#database();
+    return store;
+  }
+
+  read<T>(work: Work<T>): Promise<T> {
+    return this.#run("readonly", work);
+  }
+
+  write<T>(work: Work<T>): Promise<T> {
+    return this.#run("readwrite", work);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#opening?.then((database) => database.close()).catch(() => undefined);
+    this.#opening = null;
+  }
+
+  async #run<T>(mode: IDBTransactionMode, work: Work<T>): Promise<T> {
+    return this.#perform(await this.#begin(mode), work);
+  }
+
+  /** A connection that is on its way out (evicted, or in the way of an upgrade) is replaced once. */
+  async #begin(mode: IDBTransactionMode): Promise<IDBTransaction> {
+    const database = await this.#database();
+    try {
+      return this.#start(database, mode);
+    } catch {
+      this.#opening = null;
+      return this.#start(await this.#database(), mode);
+    }
+  }
+
+  #start(database: IDBDatabase, mode: IDBTransactionMode): IDBTransaction {
+    const durability = this.#options.durability === "full" ? "strict" : "relaxed";
+    return database.transaction(NAMES, mode, { durability });
+  }
+
+  async #perform<T>(transaction: IDBTransaction, work: Work<T>): Promise<T> {
+    const finished = finish(transaction);
+    finished.catch(() => undefined); // told below, or the work's own failure is
+    try {
+      const answer = await work(new IndexedDbTransaction(transaction));
+      await finished;
+      return answer;
+    } catch (error) {
+      const cause = transaction.error;
+      abort(transaction);
+      await finished.catch(() => undefined);
+      throw cause === null ? error : new StoreFailed(cause);
+    }
+  }
+
+  #database(): Promise<IDBDatabase> {
+    if (this.#closed) throw new StoreFailed("it is closed");
+    this.#opening ??= this.#open().catch((error: unknown) => {
+      this.#opening = null;
+      throw error instanceof SyncdError ? error : new StoreFailed(error);
+    });
+    return this.#opening;
+  }
+
+  async #open(): Promise<IDBDatabase> {
+    const database = await this.#connect();
+    const forget = (): void => {
+      this.#opening = null;
+    };
+    database.onclose = forget;
+    database.onversionchange = () => {
+      forget();
+      database.close();
+    };
+    await this.#perform(this.#start(database, "readwrite"), this.#options.prepare);
+    return database;
+  }
+
+  #connect(): Promise<IDBDatabase> {
+    return new Promise((resolve, reject) => {
+      const request = this.#options.factory.open(this.#name, FORMAT);
+      request.onupgradeneeded = () => create(request.result);
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error?.name === "VersionError" ? newer() : request.error);
+    });
+  }
+}
+
+function newer(): WrongReplica {
+  return new WrongReplica(
+    `the store was written by a newer version than ${FORMAT}.`,
+    "Reload the page, or upgrade.",
+  );
+}
+
+function create(database: IDBDatabase): void {
+  for (const name of NAMES) {
+    const store = database.createObjectStore(name, { keyPath: [...KEYS[name]] });
+    const indexes: Record<string, readonly string[]> =
+      name in INDEXES ? INDEXES[name as keyof typeof INDEXES] : {};
+    for (const [index, members] of Object.entries(indexes)) store.createIndex(index, [...members]);
+  }
+}
+
+function finish(transaction: IDBTransaction): Promise<void> {
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error ?? new DOMException("aborted", "AbortError"));
+  });
+}
+
+function abort(transaction: IDBTransaction): void {
+  try {
+    transaction.abort();
+  } catch {
+    // it is over already
+  }
+}
+
+class IndexedDbTransaction implements Transaction {
+  readonly #transaction: IDBTransaction;
+
+  constructor(transaction: IDBTransaction) {
+    this.#transaction = transaction;
+  }
+
+  get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined> {
+    return answered(this.#transaction.objectStore(name).get([...key]) as IDBRequest<Rows[N] | undefined>);
+  }
+
+  all<N extends Name>(
+    name: N,
+    prefix: readonly Part[] = [],
+    index?: Index,
+    limit?: number,
+  ): Promise<Rows[N][]> {
+    const store = this.#transaction.objectStore(name);
+    const source = index === undefined ? store : store.index(index);
+    // A list is greater than every text and number, so this is the end of what begins with the prefix.
+    const range = IDBKeyRange.bound([...prefix], [...prefix, []]);
+    return answered(source.getAll(range, limit) as IDBRequest<Rows[N][]>);
+  }
+
+  put<N extends Name>(name: N, row: Rows[N]): void {
+    this.#transaction.objectStore(name).put(row);
+  }
+
+  delete(name: Name, key: readonly Part[]): void {
+    this.#transaction.objectStore(name).delete([...key]);
+  }
+}
+
+function answered<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}

@@ -1,0 +1,118 @@
+/** JSON whose integers keep all their digits: those that a double would round are big integers. Pure. */
+
+/** Any JSON value. A `bigint` is an integer that `number` would round; it travels as a plain number. */
+export type Json =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | readonly Json[]
+  | { readonly [key: string]: Json };
+export type JsonObject = { readonly [key: string]: Json };
+
+/** Only a run of 16 digits can be an integer beyond 2^53: without one the engine's own parser will do. */
+const LONG = /(?:^|[[:,\s])-?\d{16,}/;
+const TOKEN =
+  /\s*(?:([{}[\],:])|("[^"\\]*(?:\\.[^"\\]*)*")|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null))/y;
+
+/** Parses JSON text. Raises SyntaxError. */
+export function parse(text: string): Json {
+  const plain = JSON.parse(text) as Json;
+  return LONG.test(text) ? new Exact(text).value() : plain;
+}
+
+/** Reads text that is known to be JSON, token by token. */
+class Exact {
+  readonly #text: string;
+  #place = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  value(): Json {
+    return this.#build(this.#next());
+  }
+
+  #next(): string {
+    TOKEN.lastIndex = this.#place;
+    const match = TOKEN.exec(this.#text);
+    if (match === null) throw new SyntaxError("not JSON");
+    this.#place = TOKEN.lastIndex;
+    return match[0].trimStart();
+  }
+
+  #build(token: string): Json {
+    if (token === "[") return this.#list();
+    if (token === "{") return this.#object();
+    return /^-?\d+$/.test(token) ? readInteger(token) : (JSON.parse(token) as Json);
+  }
+
+  #list(): Json[] {
+    const items: Json[] = [];
+    for (let token = this.#next(); token !== "]"; token = this.#next()) {
+      items.push(this.#build(token === "," ? this.#next() : token));
+    }
+    return items;
+  }
+
+  /** By entries, because a member may be called `__proto__`. */
+  #object(): JsonObject {
+    const members: [string, Json][] = [];
+    for (let token = this.#next(); token !== "}"; token = this.#next()) {
+      const key = JSON.parse(token === "," ? this.#next() : token) as string;
+      this.#next();
+      members.push([key, this.value()]);
+    }
+    return Object.fromEntries(members);
+  }
+}
+
+function readInteger(digits: string): number | bigint {
+  const rounded = Number(digits);
+  return Number.isSafeInteger(rounded) ? rounded : normal(BigInt(digits));
+}
+
+/** A big integer as a number where that loses nothing, so that equal numbers are of one type. */
+export function normal(value: bigint): number | bigint {
+  const rounded = Number(value);
+  return Number.isFinite(rounded) && BigInt(rounded) === value ? rounded : value;
+}
+
+/** JSON text, compact. */
+export function dump(value: Json): string {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return dumpExactly(value); // a big integer is in it
+  }
+}
+
+function dumpExactly(value: Json): string {
+  if (typeof value === "bigint") return value.toString();
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(dumpExactly).join(",")}]`;
+  const members = Object.entries(value).map(([key, part]) => `${JSON.stringify(key)}:${dumpExactly(part)}`);
+  return `{${members.join(",")}}`;
+}
+
+/** Equality of JSON: true is not 1, and the order of members does not matter. */
+export function same(one: Json | undefined, other: Json | undefined): boolean {
+  if (one === other) return true;
+  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) {
+    return one === undefined ? other === null : one === null && other === undefined;
+  }
+  if (Array.isArray(one) || Array.isArray(other)) return sameLists(one, other);
+  const [a, b] = [one as JsonObject, other as JsonObject];
+  const keys = Object.keys(a);
+  return (
+    keys.length === Object.keys(b).length &&
+    keys.every((key) => Object.hasOwn(b, key) && same(a[key], b[key]))
+  );
+}
+
+function sameLists(one: Json, other: Json): boolean {
+  if (!Array.isArray(one) || !Array.isArray(other) || one.length !== other.length) return false;
+  return one.every((item, index) => same(item, other[index] as Json));
+}

@@ -1,0 +1,100 @@
+/** What the application does about refused and set-aside changes: fix, requeue, move, drop. */
+
+import { checkFields, type Key, newId, readChange, writeChange } from "./change.js";
+import { EPOCH, tick } from "./clock.js";
+import { NoSuchChange } from "./errors.js";
+import { type Json, type JsonObject, parse } from "./json.js";
+import type { Registers } from "./merge.js";
+import { find, insert, type Prepared } from "./outbox.js";
+import { load, save, settle } from "./records.js";
+import { getMeta, keyOf, type OutboxRow, setMeta, type Transaction } from "./store.js";
+
+const KEPT = ["schemaVersion", "actor", "origin"];
+
+/** How a stopped change goes again. `space`: where to, or null for where it went; `alone`: without its batch. */
+export interface Mending {
+  readonly fields?: object;
+  readonly space?: string | null;
+  readonly alone?: boolean;
+}
+
+/** A refused or set-aside change with the rest of its batch. Raises NoSuchChange. */
+async function stopped(tx: Transaction, changeId: string, alone: boolean): Promise<OutboxRow[]> {
+  const row = await find(tx, changeId);
+  if (row === undefined || row.state === "pending") throw new NoSuchChange(changeId);
+  return alone ? [row] : tx.all("outbox", [row.batch], "batch");
+}
+
+/** Forgets changes for good: their records fall back to what the server confirmed. Returns the records. */
+export async function drop(tx: Transaction, changeId: string, alone: boolean): Promise<Key[]> {
+  const rows = await stopped(tx, changeId, alone);
+  for (const row of rows) tx.delete("outbox", [row.position]);
+  const keys = rows.map(keyOf);
+  await resettle(tx, keys);
+  return keys;
+}
+
+/**
+ * Queues a stopped change again, at the end of the queue and under a new changeId, with the rest of its batch.
+ * Edited fields get new stamps. Returns the new changeId and the records to show anew. Raises NoSuchChange,
+ * InvalidWrite.
+ */
+export async function requeue(
+  tx: Transaction,
+  changeId: string,
+  wall: number,
+  { fields, space = null, alone = false }: Mending,
+): Promise<{ changeId: string; keys: Key[] }> {
+  const rows = await stopped(tx, changeId, alone);
+  const target = space ?? rows.find((row) => row.changeId === changeId)?.space ?? "";
+  const edits = fields === undefined ? new Map<string, Json>() : checkFields(fields, target);
+  const client = (await getMeta(tx, "client")) ?? "";
+  let clock = (await getMeta(tx, "clock")) ?? EPOCH;
+  const queued: Prepared[] = [];
+  for (const row of rows) {
+    clock = tick(clock, wall);
+    const fresh = newId(wall);
+    const change = rewrite(
+      row,
+      client,
+      fresh,
+      space,
+      row.changeId === changeId ? stamp(edits, clock, client) : null,
+    );
+    queued.push({ ...change, changeId: fresh, batch: queued[0]?.batch ?? fresh });
+    tx.delete("outbox", [row.position]);
+  }
+  await insert(tx, queued);
+  setMeta(tx, "clock", clock);
+  const keys = [...rows.map(keyOf), ...queued.map(({ key }) => key)];
+  await resettle(tx, keys);
+  const place = rows.findIndex((row) => row.changeId === changeId);
+  return { changeId: queued[place]?.changeId ?? "", keys };
+}
+
+function stamp(values: ReadonlyMap<string, Json>, at: string, client: string): Registers {
+  return new Map(Array.from(values, ([field, value]) => [field, { value, at, client }]));
+}
+
+function rewrite(
+  row: OutboxRow,
+  client: string,
+  changeId: string,
+  space: string | null,
+  edits: Registers | null,
+): { key: Key; body: string } {
+  const wire = parse(row.body) as JsonObject;
+  const old = readChange(wire, client);
+  const key: Key = [space ?? row.space, row.table, row.id];
+  const registers = new Map([...old.registers, ...(edits ?? [])]);
+  const extra = Object.fromEntries(Object.entries(wire).filter(([name]) => KEPT.includes(name)));
+  return { key, body: writeChange({ changeId, key, op: old.op, registers, extra }) };
+}
+
+/** Shows again what the queue says, after it was changed by hand. */
+async function resettle(tx: Transaction, keys: readonly Key[]): Promise<void> {
+  const records = await load(tx, keys);
+  for (const record of records.values()) record.write(new Map());
+  await settle(tx, records);
+  save(tx, records);
+}

@@ -1,0 +1,275 @@
+/** The durable queue of what the server does not have yet: written, packed into pushes, refused, given up. */
+
+import { type Key, keyText, newId, type Op, writeChange } from "./change.js";
+import { after, EPOCH, type Instant, LATEST, latest, observe, tick } from "./clock.js";
+import { BatchTooLarge } from "./errors.js";
+import { type Json, type JsonObject, parse } from "./json.js";
+import { type Registers, TOMBSTONE } from "./merge.js";
+import { load, pick, save } from "./records.js";
+import { type ChangeState, getMeta, keyOf, type OutboxRow, setMeta, type Transaction } from "./store.js";
+
+/** What the application asked for, checked, not yet stamped. A delete has no values of its own. */
+export interface Write {
+  readonly op: Op;
+  readonly key: Key;
+  readonly values: ReadonlyMap<string, Json>;
+  readonly extra: JsonObject;
+}
+
+/**
+ * A change in the outbox, as the application sees it. `state`: "pending" waits to be sent, "rejected" was refused
+ * for the reason in `code` and `detail`, "aside" belonged to a space that was left. `change` is the wire form.
+ */
+export interface Queued {
+  readonly changeId: string;
+  readonly batch: string;
+  readonly space: string | null;
+  readonly table: string;
+  readonly id: string;
+  readonly state: ChangeState;
+  readonly change: JsonObject;
+  readonly code: string | null;
+  readonly detail: string | null;
+}
+
+/** A change on its way in a push. */
+export type Packed = Pick<OutboxRow, "changeId" | "batch" | "body" | "size">;
+
+/** How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB. */
+export interface Limits {
+  readonly pushChanges: number;
+  readonly pushBytes: number;
+  readonly batchBytes: number;
+  readonly pullLimit: number;
+}
+
+export const LIMITS: Limits = { pushChanges: 1000, pushBytes: 1 << 20, batchBytes: 8 << 20, pullLimit: 1000 };
+
+/** A change that is ready to be queued. */
+export interface Prepared {
+  readonly changeId: string;
+  readonly key: Key;
+  readonly body: string;
+  readonly batch: string;
+}
+
+/**
+ * Stamps the writes, shows them in the records and queues them, as one batch unless `apart`. Returns their
+ * changeIds. Raises BatchTooLarge.
+ */
+export async function enqueue(
+  tx: Transaction,
+  writes: readonly Write[],
+  wall: number,
+  limits: Limits,
+  apart = false,
+): Promise<string[]> {
+  const records = await load(
+    tx,
+    writes.map((write) => write.key),
+  );
+  const client = (await getMeta(tx, "client")) ?? "";
+  let clock = (await getMeta(tx, "clock")) ?? EPOCH;
+  const queued: Prepared[] = [];
+  for (const { op, key, values, extra } of writes) {
+    const record = pick(records, key);
+    clock = tick(clock, wall);
+    const at = latest(clock, past(record.view, op, values));
+    clock = observe(clock, at, wall);
+    const written = op === "delete" ? new Map([[TOMBSTONE, at as Json], ...values]) : values;
+    const registers: Registers = new Map(
+      Array.from(written, ([field, value]) => [field, { value, at, client }]),
+    );
+    record.write(registers);
+    const changeId = newId(wall);
+    const batch = apart ? changeId : (queued[0]?.batch ?? changeId);
+    queued.push({ changeId, key, batch, body: writeChange({ changeId, key, op, registers, extra }) });
+  }
+  if (!apart) checkSize(queued, limits);
+  await insert(tx, queued);
+  save(tx, records);
+  setMeta(tx, "clock", clock);
+  return queued.map(({ changeId }) => changeId);
+}
+
+/** A write is later than what it overwrites, also where this device's clock is far behind. */
+function past(view: Registers, op: Op, values: ReadonlyMap<string, Json>): Instant {
+  const names = op === "delete" ? [...values.keys(), TOMBSTONE] : [...values.keys()];
+  const greatest = names.map((name) => view.get(name)?.at ?? "").reduce(latest, "");
+  return greatest === "" || greatest === LATEST ? greatest : after(greatest);
+}
+
+function checkSize(queued: readonly Prepared[], limits: Limits): void {
+  if (queued.length <= 1) return;
+  if (queued.length > limits.pushChanges) {
+    throw new BatchTooLarge(`the batch has ${queued.length} changes; one push takes ${limits.pushChanges}.`);
+  }
+  const size = queued.reduce((sum, { body }) => sum + bytesOf(body), 0);
+  if (size > limits.batchBytes) {
+    throw new BatchTooLarge(`the batch has ${size} bytes; one push takes ${limits.batchBytes}.`);
+  }
+}
+
+const ENCODER = new TextEncoder();
+
+function bytesOf(text: string): number {
+  return ENCODER.encode(text).length;
+}
+
+/** Queues changes at the end. */
+export async function insert(tx: Transaction, queued: readonly Prepared[]): Promise<void> {
+  let position = (await getMeta(tx, "position")) ?? 0;
+  for (const { changeId, key, batch, body } of queued) {
+    const [space, table, id] = key;
+    position += 1;
+    const size = bytesOf(body);
+    tx.put("outbox", {
+      position,
+      changeId,
+      batch,
+      space,
+      table,
+      id,
+      state: "pending",
+      body,
+      size,
+      code: null,
+      detail: null,
+    });
+  }
+  setMeta(tx, "position", position);
+}
+
+/**
+ * The next push: whole batches from the front of the queue, up to the position `last`, in the order written. As
+ * many as fit into `changes` and `bytes`; at least one batch, whatever its size.
+ */
+export async function pack(tx: Transaction, last: number, changes: number, bytes: number): Promise<Packed[]> {
+  const found = await tx.all("outbox", ["pending"], "state", changes + 1);
+  const rows = found.filter((row) => row.position <= last);
+  const [first] = rows;
+  if (first === undefined) return [];
+  const end = cut(rows, changes, bytes);
+  if (end > 0) return rows.slice(0, end);
+  const batch = await tx.all("outbox", [first.batch], "batch");
+  return batch.filter((row) => row.state === "pending");
+}
+
+/** Where the push ends: the last border between two batches before it is full. */
+function cut(rows: readonly OutboxRow[], changes: number, bytes: number): number {
+  let [size, border] = [0, 0];
+  for (const [place, row] of rows.entries()) {
+    if (place > 0 && rows[place - 1]?.batch !== row.batch) border = place;
+    size += row.size + 1;
+    if (place >= changes || size > bytes) return border;
+  }
+  return rows.length;
+}
+
+export interface Refusal {
+  readonly code: string;
+  readonly detail: string;
+}
+
+/**
+ * Sets changes aside as refused, by changeId, each with the rest of its batch. Returns the changeIds that were
+ * set aside.
+ */
+export async function reject(tx: Transaction, refusals: ReadonlyMap<string, Refusal>): Promise<string[]> {
+  const told: string[] = [];
+  const batches = new Map<string, string>();
+  for (const [changeId, refusal] of refusals) {
+    const row = await find(tx, changeId);
+    if (row?.state !== "pending") continue;
+    tx.put("outbox", { ...row, state: "rejected", ...refusal });
+    told.push(changeId);
+    batches.set(row.batch, `Goes together with ${changeId}, which was refused: ${refusal.code}.`);
+  }
+  for (const [batch, detail] of batches) told.push(...(await stopBatch(tx, batch, detail)));
+  return told;
+}
+
+/** Sets aside as refused what of a batch still waits. */
+export async function stopBatch(tx: Transaction, batch: string, detail: string): Promise<string[]> {
+  const rest = (await tx.all("outbox", [batch], "batch")).filter((row) => row.state === "pending");
+  for (const row of rest) tx.put("outbox", { ...row, state: "rejected", code: "batch_rejected", detail });
+  return rest.map((row) => row.changeId);
+}
+
+export async function find(tx: Transaction, changeId: string): Promise<OutboxRow | undefined> {
+  const [row] = await tx.all("outbox", [changeId], "change");
+  return row;
+}
+
+/** Those of a push that still wait for its answer: others came back already, or their space was left since. */
+export async function unanswered(tx: Transaction, pushed: readonly Packed[]): Promise<Set<string>> {
+  const rows = await Promise.all(pushed.map(({ changeId }) => find(tx, changeId)));
+  return new Set(rows.filter((row) => row?.state === "pending").map((row) => row?.changeId ?? ""));
+}
+
+/** Whether anything is on its way to the server, or its server's form not here yet. */
+export async function waiting(tx: Transaction): Promise<boolean> {
+  const rows = await Promise.all([
+    tx.all("outbox", ["pending"], "state", 1),
+    tx.all("outbox", ["acked"], "state", 1),
+  ]);
+  return rows.flat().length > 0;
+}
+
+/** What the server has, by its answer or because it sent it back, need not be sent any more. */
+export async function forget(tx: Transaction, changeIds: readonly string[]): Promise<void> {
+  const rows = await Promise.all(changeIds.map((changeId) => find(tx, changeId)));
+  for (const row of rows) {
+    if (row?.state === "pending" || row?.state === "aside") tx.delete("outbox", [row.position]);
+  }
+}
+
+/**
+ * Takes note that the server had these changes from an earlier push, whose answer was lost. How it holds them (it
+ * may have lowered their stamps) is in the delta and nowhere else. While there is `more` of that to come they stay
+ * on top of their records. Returns the records to show anew.
+ */
+export async function acknowledge(
+  tx: Transaction,
+  changeIds: readonly string[],
+  more: boolean,
+): Promise<Key[]> {
+  for (const changeId of changeIds) {
+    const row = await find(tx, changeId);
+    if (row?.state === "pending") tx.put("outbox", { ...row, state: "acked" });
+  }
+  if (more) return [];
+  const rows = await tx.all("outbox", ["acked"], "state");
+  for (const row of rows) tx.delete("outbox", [row.position]);
+  return rows.map(keyOf);
+}
+
+/** Keeps the unsent writes of a space that was left, and stops batches they were part of. */
+export async function setAside(tx: Transaction, space: string): Promise<void> {
+  const rows = await tx.all("outbox", [space], "record");
+  for (const row of rows) {
+    if (row.state === "acked") continue;
+    const code = row.code ?? "space_left";
+    const detail = row.detail ?? "The space was left before this was sent.";
+    tx.put("outbox", { ...row, state: "aside", code, detail });
+  }
+  const batches = new Set(rows.filter((row) => row.state === "pending").map((row) => row.batch));
+  for (const batch of batches)
+    await stopBatch(tx, batch, "Goes together with a change to a space that was left.");
+}
+
+/** The part of the queue in one state, in the order written. */
+export async function listed(tx: Transaction, state: ChangeState): Promise<Queued[]> {
+  return (await tx.all("outbox", [state], "state")).map(queuedOf);
+}
+
+export function queuedOf(row: OutboxRow): Queued {
+  const { changeId, batch, space, table, id, state, body, code, detail } = row;
+  const change = parse(body) as JsonObject;
+  return { changeId, batch, space: space || null, table, id, state, change, code, detail };
+}
+
+/** The records of changes, each once. */
+export function distinct(keys: Iterable<Key>): Key[] {
+  return Array.from(new Map(Array.from(keys, (key) => [keyText(key), key])).values());
+}

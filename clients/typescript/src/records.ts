@@ -1,0 +1,147 @@
+/** Records of the store: loaded many at a time, merged in memory, saved many at a time. */
+
+import { type Key, keyText, readChange } from "./change.js";
+import { type Json, parse, same } from "./json.js";
+import { isDeleted, merge, overlay, type Registers, TOMBSTONE } from "./merge.js";
+import { getMeta, keyOf, type RecordRow, type Transaction } from "./store.js";
+
+/**
+ * A record in memory: what the server confirmed (`base`), and what the application sees (`view`). They are one
+ * and the same map while nothing unsent lies on top (`layered` is false).
+ */
+export class Loaded {
+  readonly key: Key;
+  readonly #before: Registers | null;
+  view: Registers;
+  base: Registers;
+  layered: boolean;
+  round: number;
+  dirty = false;
+
+  constructor(key: Key, row: RecordRow | undefined, round: number) {
+    this.key = key;
+    this.#before = row?.view ?? null;
+    this.view = new Map(row?.view);
+    this.layered = row !== undefined && row.base !== null;
+    this.base = row?.base ? new Map(row.base) : this.view;
+    this.round = row?.round ?? round;
+  }
+
+  /** An own write that waits in the outbox. */
+  write(registers: Registers): void {
+    if (!this.layered) {
+      this.view = new Map(this.base);
+      this.layered = true;
+    }
+    merge(this.view, registers);
+    this.dirty = true;
+  }
+
+  /** Registers that the server has. The first ones of a new round replace what was known before. */
+  confirm(registers: Registers, round: number): void {
+    if (this.round !== round) {
+      this.round = round;
+      this.dirty = true;
+      this.base = new Map();
+      if (!this.layered) this.view = this.base;
+    }
+    if (merge(this.base, registers)) this.dirty = true;
+  }
+
+  /** What is still unsent, laid on top of what is confirmed. */
+  settle(pending: readonly Registers[]): void {
+    this.layered = pending.length > 0;
+    this.view = this.layered ? overlay(this.base, pending) : this.base;
+    this.dirty = true;
+  }
+
+  /** Whether the application reads something else than before. */
+  get differs(): boolean {
+    const before = this.#before ?? new Map();
+    if (before.size !== this.view.size) return true;
+    for (const [field, { value }] of this.view) {
+      const old = before.get(field);
+      if (old === undefined || !same(old.value, value)) return true;
+    }
+    return false;
+  }
+
+  get row(): RecordRow {
+    const [space, table, id] = this.key;
+    const base = this.layered ? this.base : null;
+    return { space, table, id, deleted: isDeleted(this.view), round: this.round, view: this.view, base };
+  }
+}
+
+export type LoadedRecords = Map<string, Loaded>;
+
+/** The records of all `keys`, by `keyText`; an empty one where the store has none. */
+export async function load(tx: Transaction, keys: Iterable<Key>): Promise<LoadedRecords> {
+  const wanted = new Map(Array.from(keys, (key) => [keyText(key), key]));
+  const round = (await getMeta(tx, "round")) ?? 0;
+  const rows = await Promise.all(Array.from(wanted.values(), (key) => tx.get("records", key)));
+  return new Map(Array.from(wanted, ([text, key], place) => [text, new Loaded(key, rows[place], round)]));
+}
+
+/** The one record of those that were loaded. */
+export function pick(records: LoadedRecords, key: Key): Loaded {
+  const found = records.get(keyText(key));
+  if (found === undefined) throw new Error(`${keyText(key)} was not loaded`);
+  return found;
+}
+
+/** Lays what is still unsent on top of what is confirmed, after either has changed. */
+export async function settle(tx: Transaction, records: LoadedRecords): Promise<void> {
+  const layered = Array.from(records.values()).filter((record) => record.layered);
+  if (layered.length === 0) return;
+  const client = (await getMeta(tx, "client")) ?? "";
+  const queued = await Promise.all(layered.map((record) => tx.all("outbox", record.key, "record")));
+  for (const [place, record] of layered.entries()) {
+    const unsent = (queued[place] ?? []).filter((row) => row.state !== "aside");
+    record.settle(unsent.map((row) => readChange(parse(row.body), client).registers));
+  }
+}
+
+/** Writes the records that changed; one without a register is none. Returns those that read differently now. */
+export function save(tx: Transaction, records: LoadedRecords): Key[] {
+  const changed: Key[] = [];
+  for (const record of records.values()) {
+    if (!record.dirty) continue;
+    if (record.view.size > 0) tx.put("records", record.row);
+    else tx.delete("records", record.key);
+    if (record.differs) changed.push(record.key);
+  }
+  return changed;
+}
+
+/**
+ * After a restart from an empty cursor: what the server did not send again, it does not have. Unsent writes stay,
+ * on top of nothing.
+ */
+export async function sweep(tx: Transaction, round: number): Promise<void> {
+  const stale = (await tx.all("records")).filter((row) => row.round !== round);
+  const records = await load(tx, stale.map(keyOf));
+  for (const record of records.values()) record.confirm(new Map(), round);
+  await settle(tx, records);
+  save(tx, records);
+}
+
+/** A record as the application sees it. `space` is null in the personal space. */
+export interface Row<F extends object = { readonly [field: string]: Json }> {
+  readonly space: string | null;
+  readonly table: string;
+  readonly id: string;
+  /** An instant, or null for a live record. */
+  readonly deletedAt: string | null;
+  /** Each of them may be missing: another device may have written only some. */
+  readonly fields: Readonly<Partial<F>>;
+}
+
+export function present<F extends object>(row: RecordRow): Row<F> {
+  const { space, table, id, view } = row;
+  const fields: [string, Json][] = [];
+  for (const [field, { value }] of view) if (field !== TOMBSTONE) fields.push([field, value]);
+  const tombstone = view.get(TOMBSTONE)?.value;
+  const deletedAt = tombstone === null || tombstone === undefined ? null : String(tombstone);
+  return { space: space || null, table, id, deletedAt, fields: Object.fromEntries(fields) as Partial<F> };
+}

@@ -1,0 +1,151 @@
+/** What the server answered, read and checked whole before anything of it is applied. Pure. */
+
+import { type Change, listOf, objectOf, readChange, readInstant, spaceKey, textOf } from "./change.js";
+import type { Instant } from "./clock.js";
+import { BadReply } from "./errors.js";
+import { type Json, type JsonObject, parse } from "./json.js";
+import type { Packed, Refusal } from "./outbox.js";
+
+const STATUSES = ["applied", "superseded", "duplicate", "rejected"] as const;
+
+/** The server's word on one change. `at`: lowered stamps by field. */
+export interface Result {
+  readonly changeId: string;
+  readonly status: (typeof STATUSES)[number];
+  readonly at: ReadonlyMap<string, Instant>;
+  readonly code: string;
+  readonly detail: string;
+}
+
+/** A register of this device that lost against what the server had. */
+export interface Conflict {
+  readonly space: string | null;
+  readonly table: string;
+  readonly id: string;
+  readonly field: string;
+  readonly clientValue: Json;
+  readonly clientTimestamp: string;
+  readonly serverValue: Json;
+  readonly serverTimestamp: string;
+}
+
+/** Changes to apply, the cursor after them (null: it stays where it was), memberships, results. */
+export interface Page {
+  readonly changes: readonly Change[];
+  readonly cursor: string | null;
+  readonly more: boolean;
+  readonly joined: readonly string[];
+  readonly left: readonly string[];
+  readonly results: readonly Result[];
+  readonly conflicts: readonly Conflict[];
+}
+
+/** A refusal. `blamed`: by index in the push, where the pointers name changes. */
+export interface Problem extends Refusal {
+  readonly status: number;
+  readonly blamed: ReadonlyMap<number, Refusal>;
+}
+
+/** Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply. */
+export function readPage(body: string, pushed: readonly Packed[]): Page {
+  const wire = objectOf(parseReply(body));
+  return buildPage(wire, wire.serverChanges, textOf(wire.syncedUntil), wire.hasMore === true, pushed);
+}
+
+/** Parses what should be JSON. Raises BadReply. */
+export function parseReply(body: string): Json {
+  try {
+    return parse(body);
+  } catch (error) {
+    throw new BadReply(`the answer cannot be read: ${String(error)}.`, true);
+  }
+}
+
+/** A page of an answer or a frame; `changes` are the wire's. Raises BadReply. */
+export function buildPage(
+  wire: JsonObject,
+  changes: Json | undefined,
+  cursor: string | null,
+  more: boolean,
+  pushed: readonly Packed[],
+): Page {
+  const spaces = objectOf(wire.spaces ?? {});
+  const results = listOf(wire.results);
+  if (results.length !== pushed.length) {
+    throw new BadReply(`${pushed.length} changes were pushed, ${results.length} answered.`);
+  }
+  return {
+    changes: listOf(changes).map((change) => readChange(change)),
+    cursor,
+    more,
+    joined: listOf(spaces.joined).map(textOf),
+    left: listOf(spaces.left).map(textOf),
+    results: pushed.map((sent, place) => readResult(objectOf(results[place]), sent)),
+    conflicts: listOf(wire.conflicts).map((conflict) => readConflict(objectOf(conflict), pushed)),
+  };
+}
+
+function readResult(wire: JsonObject, { changeId }: Packed): Result {
+  if ((wire.changeId ?? changeId) !== changeId)
+    throw new BadReply(`the answer to ${changeId} names another.`);
+  const status = STATUSES.find((name) => name === wire.status);
+  if (status === undefined) throw new BadReply(`a change cannot be ${String(wire.status)}.`);
+  const at = Object.entries(objectOf(wire.at ?? {})).map(
+    ([field, instant]) => [field, readInstant(instant)] as const,
+  );
+  return {
+    changeId,
+    status,
+    at: new Map(at),
+    code: saidOr(wire.code, "rejected"),
+    detail: saidOr(wire.detail, ""),
+  };
+}
+
+function saidOr(value: Json | undefined, otherwise: string): string {
+  return typeof value === "string" && value !== "" ? value : otherwise;
+}
+
+function readConflict(wire: JsonObject, pushed: readonly Packed[]): Conflict {
+  const [table, id] = [textOf(wire.table), textOf(wire.id)];
+  const space = wire.spaceId ?? spaceOf(table, id, pushed);
+  return {
+    space: spaceKey(space === null ? null : textOf(space)) || null,
+    table,
+    id,
+    field: textOf(wire.field),
+    clientValue: wire.clientValue ?? null,
+    clientTimestamp: saidOr(wire.clientTimestamp, ""),
+    serverValue: wire.serverValue ?? null,
+    serverTimestamp: saidOr(wire.serverTimestamp, ""),
+  };
+}
+
+/** A conflict need not name its space: it is that of a pushed change to the record. */
+function spaceOf(table: string, id: string, pushed: readonly Packed[]): Json {
+  const changes = pushed.map(({ body }) => objectOf(parse(body)));
+  return changes.find((change) => change.table === table && change.id === id)?.spaceId ?? null;
+}
+
+/** Reads a refusal; one that is not of the server's making has the code `http_<status>`. */
+export function readProblem(status: number, body: string): Problem {
+  try {
+    const wire = objectOf(parse(body));
+    const [code, detail] = [textOf(wire.code), saidOr(wire.detail, saidOr(wire.title, ""))];
+    return { status, code, detail, blamed: readBlamed(listOf(wire.errors), { code, detail }) };
+  } catch {
+    return { status, code: `http_${status}`, detail: "The answer is not syncd's.", blamed: new Map() };
+  }
+}
+
+function readBlamed(errors: readonly Json[], whole: Refusal): Map<number, Refusal> {
+  const blamed = new Map<number, Refusal>();
+  for (const error of errors.map(objectOf)) {
+    const pointer = saidOr(error.pointer, "");
+    const match = /^\/changes\/(\d+)(?:\/|$)/.exec(pointer);
+    if (match === null || blamed.has(Number(match[1]))) continue;
+    const detail = `${saidOr(error.detail, whole.detail)} (${pointer})`;
+    blamed.set(Number(match[1]), { code: saidOr(error.code, whole.code), detail });
+  }
+  return blamed;
+}

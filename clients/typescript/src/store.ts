@@ -1,0 +1,133 @@
+/** What a replica keeps, and what it asks of the place where it is kept. */
+
+import type { Key } from "./change.js";
+import type { Instant } from "./clock.js";
+import type { Registers } from "./merge.js";
+import type { Conflict } from "./reply.js";
+
+/**
+ * What the application sees of a record (`view`), and the server's registers (`base`) where unsent writes lie on
+ * top of them, else null. `round`: the restart from an empty cursor in which the server confirmed it last.
+ */
+export interface RecordRow {
+  readonly space: string;
+  readonly table: string;
+  readonly id: string;
+  readonly deleted: boolean;
+  readonly round: number;
+  readonly view: Registers;
+  readonly base: Registers | null;
+}
+
+/** acked: the server has it, but not all of its news are here. aside: its space was left. */
+export type ChangeState = "pending" | "acked" | "rejected" | "aside";
+
+/**
+ * What the server does not have yet. `batch` is shared by changes that go together or not at all. `body`: the
+ * text that is sent, and sent again; `size`: its bytes.
+ */
+export interface OutboxRow {
+  readonly position: number;
+  readonly changeId: string;
+  readonly batch: string;
+  readonly space: string;
+  readonly table: string;
+  readonly id: string;
+  readonly state: ChangeState;
+  readonly body: string;
+  readonly size: number;
+  readonly code: string | null;
+  readonly detail: string | null;
+}
+
+/** Why nothing is synced now. */
+export interface Trouble {
+  readonly kind: "offline" | "busy" | "forbidden" | "refused";
+  readonly code: string;
+  readonly detail: string;
+}
+
+/** The few values that are not rows. `position` and `number`: the last ones given out. */
+export interface Meta {
+  app: string;
+  client: string;
+  user: string;
+  clock: Instant;
+  cursor: string;
+  round: number;
+  restarting: boolean;
+  trouble: Trouble | null;
+  schema: number;
+  position: number;
+  number: number;
+}
+
+export interface Rows {
+  meta: { readonly name: string; readonly value: Meta[keyof Meta] };
+  records: RecordRow;
+  outbox: OutboxRow;
+  conflicts: { readonly number: number; readonly space: string; readonly conflict: Conflict };
+  spaces: { readonly id: string };
+}
+
+export type Name = keyof Rows;
+export type Part = string | number;
+
+/** The members that make a row's key, and those of the indexes. Every store of rows is read in their order. */
+export const KEYS: Record<Name, readonly string[]> = {
+  meta: ["name"],
+  records: ["space", "table", "id"],
+  outbox: ["position"],
+  conflicts: ["number"],
+  spaces: ["id"],
+};
+
+export const INDEXES = {
+  records: { table: ["table"] },
+  outbox: {
+    change: ["changeId"],
+    state: ["state", "position"],
+    record: ["space", "table", "id", "position"],
+    batch: ["batch", "position"],
+  },
+  conflicts: { space: ["space"] },
+} as const satisfies Partial<Record<Name, Record<string, readonly string[]>>>;
+
+export type Index = "table" | "change" | "state" | "record" | "batch" | "space";
+
+/** One transaction. Nothing but its own methods may be awaited in it: a browser would commit it meanwhile. */
+export interface Transaction {
+  get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined>;
+  /** The rows whose key, or whose entry in `index`, begins with `prefix`, in order. */
+  all<N extends Name>(name: N, prefix?: readonly Part[], index?: Index, limit?: number): Promise<Rows[N][]>;
+  put<N extends Name>(name: N, row: Rows[N]): void;
+  delete(name: Name, key: readonly Part[]): void;
+}
+
+export type Work<T> = (tx: Transaction) => Promise<T>;
+
+/**
+ * A place for rows. `write` transactions come one after the other, among tabs too; each commits as a whole when
+ * its work is done, or leaves no trace when the work throws.
+ */
+export interface Store {
+  /** Whether it is still there after the page is gone. */
+  readonly durable: boolean;
+  read<T>(work: Work<T>): Promise<T>;
+  write<T>(work: Work<T>): Promise<T>;
+  close(): void;
+}
+
+export async function getMeta<K extends keyof Meta>(tx: Transaction, name: K): Promise<Meta[K] | undefined> {
+  const row = await tx.get("meta", [name]);
+  return row?.value as Meta[K] | undefined;
+}
+
+export function setMeta<K extends keyof Meta>(tx: Transaction, name: K, value: Meta[K]): void {
+  tx.put("meta", { name, value });
+}
+
+/** The name of a row's record. */
+export function keyOf(row: { readonly space: string; readonly table: string; readonly id: string }): Key {
+  return [row.space, row.table, row.id];
+}
