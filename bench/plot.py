@@ -17,6 +17,7 @@ from bench.figures import Measure, Results
 
 MET, MISSED, PLAIN = "#2a7f62", "#c0392b", "#8a94a6"
 LONGEST = 4.0  # a bar that is off the scale would hide the others
+TICKS = (1, 2, 5, 10, 20, 50)
 LABELS = {
     "push_100": "push, batches of 100\nvs SQL function from asyncpg",
     "push_1000": "push, batches of 1,000\nvs SQL function from asyncpg",
@@ -130,13 +131,14 @@ def _fanout(axes: Any, curve: Sequence[dict[str, float]]) -> None:
     for point in curve:
         axes.annotate(f"{point['micros']:.3g} µs", (point["listeners"], point["micros"]), fontsize=9,
                       xytext=(0, 7), textcoords="offset points", ha="center")  # fmt: skip
+    axes.margins(0.1, 0.12)
     axes.set_xlabel("listeners of one feed")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=9)
 
 
 def _latency(axes: Any, bars: Sequence[dict[str, float]], found: Measure | None) -> None:
-    axes.set_title("From sending a change to its receipt by 100 listeners, 100 changes/s", fontsize=11)
+    axes.set_title("Sent to received, 100 listeners, 100 changes/s", fontsize=11)
     if not bars or found is None:
         return
     starts, ends = [max(bar["from"], 0.4) for bar in bars], [min(bar["to"], 400.0) for bar in bars]
@@ -145,6 +147,9 @@ def _latency(axes: Any, bars: Sequence[dict[str, float]], found: Measure | None)
     axes.axvline(found.ours, color=PLAIN, linestyle="--", label=f"99 % within {found.ours:.1f} ms")
     axes.axvline(found.theirs, color="black", linewidth=2, label=f"target: {found.theirs:.0f} ms")
     axes.set_xscale("log")
+    axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    axes.minorticks_off()
+    axes.set_xlim(min(starts), max(80.0, *ends))
     axes.set_xlabel("milliseconds")
     axes.set_ylabel("% of receipts")
     axes.grid(alpha=0.3)
