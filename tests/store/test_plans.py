@@ -159,7 +159,7 @@ class Costs(NamedTuple):
 
 
 async def costs(watched: Watched, device: Device, name: str) -> Costs:
-    """The least of some turns after the first: what a session reads once (of each connection, and after each ANALYZE) is not meant."""
+    """The least of some turns after the first: what a session reads once, and after each ANALYZE, is not meant."""
     found = list[Costs]()
     for turn in range(5):
         pages = []
