@@ -140,9 +140,7 @@ class Conversation:
             self.end(*close_code(why))
             return
         errors = [fault._asdict() for fault in why.faults] or None
-        self._wire.send(
-            live.error(why.code, why.detail, requestId=live.request_id(text), errors=errors, retryAfter=why.retry_after)
-        )
+        self._wire.send(live.error(why.code, why.detail, errors=errors, retryAfter=why.retry_after, **live.names(text)))
 
     async def _obey(self, message: live.Incoming, text: bytes) -> None:
         if isinstance(message, live.Auth):

@@ -94,15 +94,21 @@ def _half(text: bytes) -> Malformed | None:
     return lone_surrogate(text) or Malformed("A lone surrogate is not text.", code="invalid_value")
 
 
-def request_id(text: bytes) -> str | int | None:
-    """The `requestId` of a message that is at fault elsewhere, so that its sender knows which it was."""
+# What says which message it was, in the error that answers it.
+_NAMED_BY = {"push": "requestId", "subscribe": "appId", "presence": "spaceId"}
+
+
+def names(text: bytes) -> dict[str, Any]:
+    """What names a message that is at fault elsewhere, so that its sender knows which it was."""
     try:
         # Not our own decoder: it reads no frame with half a surrogate in it.
-        found = json.loads(text)["requestId"]
-        msgspec.json.encode(found)
+        found = json.loads(text)
+        name = _NAMED_BY[found["type"]]
+        value = found[name]
+        msgspec.json.encode(value)
     except (ValueError, RecursionError, TypeError, KeyError, OverflowError):
-        return None
-    return found if isinstance(found, str | int) else None
+        return {}
+    return {name: value} if isinstance(value, str | int) else {}
 
 
 def tables_in(given: list[str] | str | None) -> tuple[str, ...]:
