@@ -60,7 +60,8 @@ class Socket:
             assert self.code is None, f"closed with {self.code} {self.reason}; what came: {self.frames[-6:]}"
             self._news.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), min(left, 0.2))
+                async with asyncio.timeout(min(left, 0.2)):
+                    await self._news.wait()
         return found
 
     def all(self, kind: str, **members: Any) -> list[Json]:
@@ -157,7 +158,9 @@ async def refusal(server: Server, path: str = "/ws", **more: Any) -> httpx.Respo
         socket = await opened(server, path, **more)
     except InvalidStatus as refused:
         answer = refused.response
-        return httpx.Response(answer.status_code, headers=list(answer.headers.raw_items()), content=bytes(answer.body or b""))
+        return httpx.Response(
+            answer.status_code, headers=list(answer.headers.raw_items()), content=bytes(answer.body or b"")
+        )
     await socket.close()
     raise AssertionError("it was accepted")
 

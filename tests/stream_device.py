@@ -55,7 +55,8 @@ class Stream:
             assert time.monotonic() < deadline, f"it never came; what did: {self.events[-6:]}"
             self._news.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), 0.2)
+                async with asyncio.timeout(0.2):
+                    await self._news.wait()
         return found
 
     def all(self, name: str) -> list[SentEvent]:
