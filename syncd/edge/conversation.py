@@ -224,7 +224,11 @@ class Conversation:
         app = self._app(message.appId)
         if not member.client:
             raise Malformed("The `auth` frame did not name the device: `clientId`.")
-        talk, now = self.talk, time.time_ns() // 1000
+        talk, caller = self.talk, member.caller
+        if talk.callers.asks:
+            # As for every request: what the service said a moment ago is not what it says.
+            caller = caller._replace(external=await talk.callers.ask(caller.user))
+        now = time.time_ns() // 1000
         event = Event(now)
         events = [event(i).encode() for i in range(1, len(message.changes) + 1)]
         body = PushBody(message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=False)
@@ -232,7 +236,7 @@ class Conversation:
         member.wrote(events)
         try:
             answer = await push(
-                talk.hub.log, talk.hub.key, member.caller, member.client, Question(app), text, body, talk.limits,
+                talk.hub.log, talk.hub.key, caller, member.client, Question(app), text, body, talk.limits,
                 now=now, skew=talk.skew, event=event,
             )  # fmt: skip
         except SyncdError:

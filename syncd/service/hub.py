@@ -34,7 +34,7 @@ HEADS_AT_ONCE = 2000
 ASKED_EVERY = 1.0
 ASKED_AT_ONCE = 32
 # A membership service that is away for longer than its own time-out and a retry: nobody knows who may still read.
-UNKNOWN_FOR = 8.0
+UNKNOWN_FOR, SHORTEST_ASK = 8.0, 1.0
 CATCHING_UP = 6
 TRY_AGAIN_LATER = 1013
 
@@ -54,6 +54,7 @@ class Hub:
         self._by_key: dict[str, Room] = {}
         self._ask = ask
         self._asked: dict[int, float] = {}
+        self._untold: set[int] = set()
         self._greetings = 0
         self._horizon: str | None = None
         self._seen: set[int] = set()
@@ -132,6 +133,7 @@ class Hub:
         if not others:
             self.users.pop(member.user_no, None)
             self._asked.pop(member.user_no, None)
+            self._untold.discard(member.user_no)
 
     def subscribe(self, member: Member, subscription: Subscription) -> None:
         """Begins to keep a device current; an earlier subscription to the same app ends."""
@@ -411,12 +413,14 @@ class Hub:
         members = list(self.users.get(user, ()))
         if self._ask is None or not members:
             return
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        end = self._asked.setdefault(user, now) + UNKNOWN_FOR
         try:
-            async with gate:
+            async with gate, asyncio.timeout_at(max(end, loop.time() + SHORTEST_ASK)):
                 external = await self._ask(members[0].caller.user)
-        except MembershipsUnavailable:
-            if now - self._asked.setdefault(user, now) > UNKNOWN_FOR:
+        except (MembershipsUnavailable, TimeoutError):
+            if loop.time() >= end:
                 for member in members:
                     member.outlet.end(TRY_AGAIN_LATER, "memberships unavailable")
             return
@@ -425,4 +429,8 @@ class Hub:
         for member in members:
             member.caller = member.caller._replace(external=external)
         if before is None or before.spaces != external.spaces:
+            self._untold.add(user)
+        if user in self._untold:
+            # The database is told until it has heard.
             await self._greet(members)
+            self._untold.discard(user)

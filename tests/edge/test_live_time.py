@@ -10,6 +10,7 @@ import httpx
 from tests.device import Device
 from tests.harness import Server
 from tests.socket_device import opened, socket_of
+from tests.stream_device import stream_of
 from tests.wire import edit, unique
 
 
@@ -17,6 +18,25 @@ async def wrote(server: Server, user: str, record: str) -> None:
     """A change by another device of the user."""
     async with Device(server, user, "elsewhere") as device:
         await device.push([edit(record, x=1)])
+
+
+async def says_nothing(server: Server) -> None:
+    began = time.monotonic()
+    async with await opened(server) as socket:
+        assert await socket.ends() == 4408
+        assert 9 < time.monotonic() - began < 20
+
+
+async def hears_nothing(server: Server) -> None:
+    async with stream_of(server, unique("ann")) as stream:
+        began = time.monotonic()
+        await stream.next("heartbeat", 2, within=40)
+        assert 12 < time.monotonic() - began < 30
+        assert stream.all("heartbeat")[1].data == {}
+
+
+async def test_silence_of_a_device_is_ended_after_10_s_and_that_of_a_stream_broken_after_15_s(server: Server) -> None:
+    await asyncio.gather(says_nothing(server), hears_nothing(server))
 
 
 async def test_ping_is_answered(server: Server) -> None:
