@@ -287,14 +287,16 @@ class Conversation:
     def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
         member, question = subscription.member, subscription.question
         if after == batch.after and member.own is None:
-            name = ("frame", question.plain, question.tables)
-            head = batch.form(name, lambda: _head(question, batch, after, ()))
+            name = (question.plain, question.tables)
+            head = batch.made.get(name)
+            if head is None:
+                head = batch.made[name] = _head(question, batch, after, ())
         else:
             head = _head(question, batch, after, member.own or ())
             if member.own is not None:
                 member.met(change.text[12:48] for change in batch.changes(False))
         if head or not question.tables:
-            self._wire.send(head or live.changes_head(question.app), live.changes_tail(cursor, False))
+            self._wire.send(head or live.changes_head(question.app), live.TAIL, cursor, live.END)
             self.talk.hub.counts.deliveries += 1
 
     def page(self, subscription: Subscription, delta: Delta) -> None:

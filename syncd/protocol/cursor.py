@@ -103,38 +103,48 @@ class Bookmark:
         for part in (user.encode(), app.encode()):
             mac.update(len(part).to_bytes(4) + part)
         self._mac = mac
-        self._prefix = b"".join(map(_varint, (VERSION, cursor.boot, _filter(cursor.tables))))
         self.boot, self._instant = cursor.boot, cursor.instant
         self.seqs: dict[int, int] = {}
-        self._parts: dict[int, list[bytes]] = {}
+        # The payload's varints one by one, and where in it a space's seq is.
+        self._parts = list(map(_varint, (VERSION, cursor.boot, _filter(cursor.tables))))
+        self._places: dict[int, int] = {}
         last = 0
         for space, seq, _ in sorted(cursor.positions):
             self.seqs[space] = seq
-            self._parts[space] = [_varint(space - last), _varint(seq << 1)]
+            self._places[space] = len(self._parts) + 1
+            self._parts += (_varint(space - last), _varint(seq << 1))
             last = space
 
     def move(self, space: int, seq: int, instant: int) -> bytes:
         """The cursor's text after a feed was read up to `seq`; `instant` in microseconds never goes back."""
         self.seqs[space] = seq
-        self._parts[space][1] = _varint(seq << 1)
-        self._instant = max(instant, self._instant)
+        self._parts[self._places[space]] = _seq_varint(seq)
+        if instant > self._instant:
+            self._instant = instant
         return self.text()
 
     def text(self) -> bytes:
         """The cursor as text."""
-        payload = b"".join([self._prefix, *(part for pair in self._parts.values() for part in pair)])
-        head = _instant_text(self._instant)
+        payload = b"".join(self._parts)
+        head, signed = _heads(self._instant)
         mac = self._mac.copy()
-        mac.update(b"%b%b%b%b" % (_HEAD_LENGTH, head, len(payload).to_bytes(4), payload))
-        return head + b"." + base64.urlsafe_b64encode(payload + mac.digest()).rstrip(b"=")
+        mac.update(signed + len(payload).to_bytes(4) + payload)
+        return head + binascii.b2a_base64(payload + mac.digest(), newline=False).translate(_URL_SAFE, b"=")
 
 
-_HEAD_LENGTH = INSTANT.to_bytes(4)
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 @lru_cache(maxsize=64)
-def _instant_text(micros: int) -> bytes:
-    return format_instant(micros).encode()
+def _heads(micros: int) -> tuple[bytes, bytes]:
+    """A cursor's beginning, and the same as it is signed: many cursors are made at one instant."""
+    text = format_instant(micros).encode()
+    return text + b".", INSTANT.to_bytes(4) + text
+
+
+@lru_cache(maxsize=1024)
+def _seq_varint(seq: int) -> bytes:
+    return _varint(seq << 1)
 
 
 def _text(signed: bytes) -> str:

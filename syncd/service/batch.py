@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from typing import NamedTuple, TypeVar
+from collections.abc import Container
+from typing import NamedTuple
 
 from syncd.protocol.live import SEPARATOR, sync_available
 from syncd.store.live import News
 
-F = TypeVar("F")
 # Where a change's own text has its event id: {"eventId":"…36 characters…
 EVENT_ID = slice(12, 48)
 CLIENT_ID = b'"clientId":'
@@ -36,7 +35,9 @@ class Batch:
         self.now, self.boot = news.now, news.boot
         self._news = news
         self._changes: dict[bool, list[Change]] = {}
-        self._made: dict[object, object] = {}
+        # What listeners of one kind get, made by the first of them: the frame's start by (plain, tables).
+        self.made: dict[tuple[bool, tuple[str, ...]], bytes] = {}
+        self._poke: bytes | None = None
 
     def changes(self, legacy: bool) -> list[Change]:
         """The changes one by one; `legacy`: with inserts as plain records too."""
@@ -59,16 +60,11 @@ class Batch:
             and not (own and change.echoes(own))
         ]
 
-    def form(self, name: object, make: Callable[[], F]) -> F:
-        """What `make` makes, made once for each name."""
-        found = self._made.get(name)
-        if found is None:
-            found = self._made[name] = make()
-        return found  # type: ignore[return-value]
-
     def poke(self) -> bytes:
         """The frame for who did not subscribe."""
-        return self.form("poke", lambda: sync_available(self.app, self._news.tables or ()))
+        if self._poke is None:
+            self._poke = sync_available(self.app, self._news.tables or ())
+        return self._poke
 
     def own_only(self, own: Container[bytes]) -> bool:
         """Whether one device wrote all of it."""

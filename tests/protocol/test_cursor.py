@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.core.clock import LAST, format_instant, parse_instant
-from syncd.protocol.cursor import BadCursor, Cursor, Position, decode, encode
+from syncd.protocol.cursor import BadCursor, Bookmark, Cursor, Position, decode, encode
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "cursor.json").read_text())
 KEY = bytes.fromhex(VECTORS["key"])
@@ -122,3 +122,22 @@ def test_the_vectors_of_what_else_a_device_may_send(vector: Any) -> None:
 
 def test_the_vectors_of_order_are_in_the_order_of_text() -> None:
     assert VECTORS["order"] == sorted(VECTORS["order"])
+
+
+@given(
+    st.dictionaries(st.integers(1, 1 << 31), st.integers(0, 1 << 50), max_size=8),
+    st.lists(st.tuples(st.integers(0, 7), st.integers(0, 1 << 50), st.integers(0, 1 << 50)), max_size=5),
+)
+def test_a_bookmark_that_moves_says_what_a_cursor_made_anew_would(
+    seqs: dict[int, int], moves: list[tuple[int, int, int]]
+) -> None:
+    cursor = Cursor(1_700_000_000_000_000, 7, ("a", "b"), tuple(Position(s, q) for s, q in sorted(seqs.items())))
+    bookmark = Bookmark(cursor, b"k" * 32, "änn", "app")
+    for place, seq, instant in moves if seqs else []:
+        space = sorted(seqs)[place % len(seqs)]
+        seqs[space] = seq
+        cursor = cursor._replace(
+            instant=max(instant, cursor.instant), positions=tuple(Position(s, q) for s, q in sorted(seqs.items()))
+        )
+        assert bookmark.move(space, seq, instant).decode() == encode(cursor, b"k" * 32, "änn", "app")
+    assert bookmark.text().decode() == encode(cursor, b"k" * 32, "änn", "app")
