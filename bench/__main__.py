@@ -24,7 +24,7 @@ NAMES = [*MEASURES, *CURVES]
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([*NAMES, "all"]))
-@click.option("--quick", is_flag=True, help="Fewer and smaller rounds: under a minute, and noisier.")
+@click.option("--quick", is_flag=True, help="Fewer and smaller rounds: quicker, and noisier.")
 def main(names: tuple[str, ...], quick: bool) -> None:
     """Measures as ratios within one run, each against what syncd stands on, and draws them."""
     chosen = NAMES if not names or "all" in names else list(dict.fromkeys(names))
