@@ -108,7 +108,10 @@ export class IndexedDbStore implements Store {
     const forget = (): void => {
       this.#opening = null;
     };
-    database.onclose = forget;
+    database.onclose = () => {
+      forget(); // the browser took it away: what was evicted is noticed at once, not at the next write
+      if (!this.#closed) this.#database().catch(() => undefined);
+    };
     database.onversionchange = () => {
       forget();
       database.close();
@@ -175,11 +178,16 @@ class IndexedDbTransaction implements Transaction {
     index?: Index,
     limit?: number,
   ): Promise<Rows[N][]> {
+    return answered(this.#source(name, index).getAll(startingWith(prefix), limit) as IDBRequest<Rows[N][]>);
+  }
+
+  count(name: Name, prefix: readonly Part[], index: Index): Promise<number> {
+    return answered(this.#source(name, index).count(startingWith(prefix)));
+  }
+
+  #source(name: Name, index: Index | undefined): IDBObjectStore | IDBIndex {
     const store = this.#transaction.objectStore(name);
-    const source = index === undefined ? store : store.index(index);
-    // A list is greater than every text and number, so this is the end of what begins with the prefix.
-    const range = IDBKeyRange.bound([...prefix], [...prefix, []]);
-    return answered(source.getAll(range, limit) as IDBRequest<Rows[N][]>);
+    return index === undefined ? store : store.index(index);
   }
 
   put<N extends Name>(name: N, row: Rows[N]): void {
@@ -189,6 +197,11 @@ class IndexedDbTransaction implements Transaction {
   delete(name: Name, key: readonly Part[]): void {
     this.#transaction.objectStore(name).delete([...key]);
   }
+}
+
+/** A list is greater than every text and number, so it ends what begins with the prefix. */
+function startingWith(prefix: readonly Part[]): IDBKeyRange {
+  return IDBKeyRange.bound([...prefix], [...prefix, []]);
 }
 
 function answered<T>(request: IDBRequest<T>): Promise<T> {

@@ -84,6 +84,10 @@ class MemoryTransaction implements Transaction {
     return found.slice(0, limit).map(([, row]) => row as Rows[N]);
   }
 
+  async count(name: Name, prefix: readonly Part[], index: Index): Promise<number> {
+    return (await this.all(name, prefix, index)).length;
+  }
+
   put<N extends Name>(name: N, row: Rows[N]): void {
     const table = this.#table(name);
     const key = JSON.stringify(pick(row, KEYS[name]));

@@ -100,6 +100,7 @@ export interface Transaction {
   get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined>;
   /** The rows whose key, or whose entry in `index`, begins with `prefix`, in order. */
   all<N extends Name>(name: N, prefix?: readonly Part[], index?: Index, limit?: number): Promise<Rows[N][]>;
+  count(name: Name, prefix: readonly Part[], index: Index): Promise<number>;
   put<N extends Name>(name: N, row: Rows[N]): void;
   delete(name: Name, key: readonly Part[]): void;
 }

@@ -1,0 +1,61 @@
+/** Writes that the application asked for, checked at once and collected until they are committed. */
+
+import { checkFields, checkId, type Key, type Op, spaceKey } from "./change.js";
+import type { Json, JsonObject } from "./json.js";
+import { TOMBSTONE } from "./merge.js";
+import type { Write } from "./outbox.js";
+
+/** The tables of an app and their fields; without a schema of your own, any table with any fields. */
+export type AnyTables = { readonly [table: string]: { readonly [field: string]: Json } };
+export type TableOf<S extends object> = keyof S & string;
+export type FieldsOf<S extends object, T extends TableOf<S>> = S[T] extends object ? S[T] : never;
+
+/** Where a record is: null, the default, is the user's personal space. */
+export interface Place {
+  readonly space?: string | null;
+}
+
+/**
+ * Several writes that are seen all together or not at all: here, on the server and on other devices. Reads made
+ * meanwhile do not see them yet.
+ */
+export class Batch<S extends object = AnyTables> {
+  readonly writes: Write[] = [];
+  readonly #extra: JsonObject;
+
+  constructor(extra: JsonObject) {
+    this.#extra = extra;
+  }
+
+  /** Writes a record: creates it, or brings it back if deleted. Fields not named stay. Raises InvalidWrite. */
+  put<T extends TableOf<S>>(table: T, id: string, fields: Partial<FieldsOf<S, T>>, place: Place = {}): void {
+    const values = checkFields(fields, spaceKey(place.space)).set(TOMBSTONE, null);
+    this.#add("insert", table, id, place, values);
+  }
+
+  /** Writes some fields of a record. A deleted record stays deleted. Raises InvalidWrite. */
+  patch<T extends TableOf<S>>(
+    table: T,
+    id: string,
+    fields: Partial<FieldsOf<S, T>>,
+    place: Place = {},
+  ): void {
+    this.#add("update", table, id, place, checkFields(fields, spaceKey(place.space)));
+  }
+
+  /** Deletes a record. Its fields are kept, so that `undelete` brings them back. */
+  delete(table: TableOf<S>, id: string, place: Place = {}): void {
+    this.#add("delete", table, id, place, new Map());
+  }
+
+  /** Brings a deleted record back as it was. */
+  undelete(table: TableOf<S>, id: string, place: Place = {}): void {
+    this.#add("update", table, id, place, new Map([[TOMBSTONE, null]]));
+  }
+
+  #add(op: Op, table: string, id: string, { space }: Place, values: Map<string, Json>): void {
+    if (space !== null && space !== undefined) checkId("the space", space);
+    const key: Key = [spaceKey(space), checkId("the table", table), checkId("the record id", id)];
+    this.writes.push({ op, key, values, extra: this.#extra });
+  }
+}

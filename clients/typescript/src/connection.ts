@@ -1,0 +1,366 @@
+/** One live connection, performed: the socket, the store, and what goes between them. */
+
+import { applyPage, beginRestart } from "./apply.js";
+import type { Endpoint, Socket } from "./endpoint.js";
+import { BadReply, SyncdError } from "./errors.js";
+import type { Presence } from "./events.js";
+import type { Json } from "./json.js";
+import { LiveSession, type Meaning, readFrame } from "./live-session.js";
+import { type Packed, pack } from "./outbox.js";
+import { closed, type Ending, endingOf, troubleOf } from "./reconnect.js";
+import type { Page } from "./reply.js";
+import { getMeta, type Transaction } from "./store.js";
+import { noteTrouble } from "./sync.js";
+import { claim, sleep } from "./transport.js";
+import { Bell, type Turn } from "./turn.js";
+
+const RENEW_PAUSE = 1000;
+
+type Of<K extends Meaning["kind"]> = Extract<Meaning, { readonly kind: K }>;
+
+/** Who hears of it: the token was accepted; it has caught up; it is in trouble but not over. */
+export interface Told {
+  opened(): Promise<void>;
+  live(): void;
+  trouble(ending: Ending): Promise<void>;
+}
+
+/** From the handshake to the end of one socket. */
+export class Connection {
+  readonly #end: Endpoint;
+  readonly #turn: Turn;
+  readonly #told: Told;
+  readonly #over = new AbortController();
+  readonly #bell = new Bell();
+  readonly #probe = new Bell();
+  readonly #answered = new Bell();
+  readonly #unsaid: Map<string | null, Json>;
+  readonly #peers = new Map<string, Presence>();
+  #ending: Ending | null = null;
+  #frames: Promise<void> = Promise.resolve();
+  #socket: Socket | null = null;
+  #session: LiveSession;
+  #token = "";
+  #heard = 0;
+  /** What is queued later waits until the subscription is made. */
+  #last = 0;
+  #attempt = 0;
+  #lost = false;
+  #held: Ending | null = null;
+  openedAt: number | null = null;
+
+  constructor(endpoint: Endpoint, turn: Turn, said: ReadonlyMap<string | null, Json>, told: Told) {
+    this.#end = endpoint;
+    this.#turn = turn;
+    this.#told = told;
+    this.#unsaid = new Map(said);
+    this.#session = new LiveSession(endpoint.app, endpoint.client(), endpoint.schemaVersion, false);
+  }
+
+  /** Something was written, or there is something else to look at. */
+  nudge(): void {
+    this.#bell.ring();
+  }
+
+  /** The network may have changed: is anybody there? */
+  probe(): void {
+    this.#probe.ring();
+  }
+
+  /** Announces this device's presence. */
+  say(space: string | null, state: Json): void {
+    this.#unsaid.set(space, state);
+    this.#bell.ring();
+  }
+
+  /** Ends it, for this reason unless there was one already. */
+  stop(ending: Ending): void {
+    this.#ending ??= { ...ending, opened: ending.opened ?? this.openedAt !== null };
+    this.#over.abort();
+  }
+
+  /** Connects and stays until the connection is over. Says why it is. */
+  async run(): Promise<Ending> {
+    const signal = this.#over.signal;
+    try {
+      const token = await Promise.race([this.#end.fresh(), new Bell().wait(signal)]);
+      await this.#recall();
+      if (typeof token === "string" && !signal.aborted) this.#open(token);
+      await new Bell().wait(signal);
+    } catch (error) {
+      this.stop(endingOf(error));
+    }
+    this.#socket?.close();
+    await this.#frames; // no write outlives the right to write
+    for (const peer of this.#peers.values()) this.#end.publish({ ...peer, state: null });
+    return this.#ending ?? closed(1006, "", false);
+  }
+
+  async #recall(): Promise<void> {
+    const { app, schemaVersion, store } = this.#end;
+    await store.read(async (tx) => {
+      this.#last = (await getMeta(tx, "position")) ?? 0;
+      const restarting = (await getMeta(tx, "restarting")) ?? false;
+      this.#session = new LiveSession(app, this.#end.client(), schemaVersion, restarting);
+    });
+  }
+
+  #open(token: string): void {
+    this.#token = token;
+    const { socket: Constructor, address, policy } = this.#end;
+    if (Constructor === null) throw new SyncdError("no_socket", "There are no sockets here.");
+    const socket = new Constructor(address);
+    this.#socket = socket;
+    socket.addEventListener("open", () => this.#send(this.#session.auth(this.#token)));
+    socket.addEventListener("message", ({ data }) => this.#enqueue(data));
+    socket.addEventListener("close", ({ code = 1006, reason = "" }) => {
+      // What came before the end still counts; a push that was answered needs no repetition.
+      this.#frames = this.#frames.then(() => this.stop(closed(code, reason, this.openedAt !== null)));
+    });
+    socket.addEventListener("error", () => undefined); // the close that follows says more
+    this.#spawn(this.#watchOpening(policy.openTimeout));
+  }
+
+  /** A part of the connection: when it fails, the connection is over. */
+  #spawn(part: Promise<void>): void {
+    part.catch((error: unknown) => this.stop(endingOf(error)));
+  }
+
+  async #watchOpening(timeout: number): Promise<void> {
+    await sleep(timeout, this.#over.signal);
+    const detail = "The server did not answer in time.";
+    if (this.openedAt === null) this.stop({ state: "offline", code: "open_timeout", detail });
+  }
+
+  #send(text: string): void {
+    if (!this.#over.signal.aborted) this.#socket?.send(text);
+  }
+
+  // -- reading ---------------------------------------------------------------------------------------
+
+  #enqueue(data: unknown): void {
+    this.#heard = performance.now();
+    this.#frames = this.#frames.then(async () => {
+      if (this.#over.signal.aborted) return;
+      try {
+        await this.#receive(String(data));
+      } catch (error) {
+        this.stop(endingOf(error));
+      }
+    });
+  }
+
+  /** Takes one frame: what it says is in the store, in one transaction, before the session learns of it. */
+  async #receive(text: string): Promise<void> {
+    const meaning = await this.#turn.applying.run(async () => {
+      const meant = readFrame(text, this.#end.app, this.#session.awaiting, this.#session.trustCursor);
+      await this.#take(meant);
+      this.#session.learn(meant);
+      return meant;
+    });
+    await this.#follow(meaning);
+    this.#bell.ring();
+  }
+
+  async #take(meaning: Meaning): Promise<void> {
+    switch (meaning.kind) {
+      case "delivered":
+        return this.#apply(meaning.page, []);
+      case "answered":
+        return this.#apply(meaning.page, meaning.pushed);
+      case "authenticated":
+        return this.#end.checkUser(meaning.user);
+      case "unsubscribed":
+        return meaning.lost ? this.#end.store.write(beginRestart) : undefined;
+      default:
+    }
+  }
+
+  async #apply(page: Page, pushed: readonly Packed[]): Promise<void> {
+    const done = await this.#end.store.write(async (tx) => {
+      const applied = await applyPage(tx, page, pushed, this.#end.wall());
+      if (this.#session.pushHeld && this.#held !== null) await noteTrouble(tx, troubleOf(this.#held));
+      return applied;
+    });
+    this.#end.tell(page, done);
+  }
+
+  /** What a frame means for the connection itself. */
+  async #follow(meaning: Meaning): Promise<void> {
+    switch (meaning.kind) {
+      case "authenticated":
+        return this.#begin(meaning);
+      case "answered":
+        this.#attempt = 0;
+        this.#answered.ring();
+        return this.#tellIfLive();
+      case "delivered":
+        return this.#tellIfLive();
+      case "refused":
+        this.#answered.ring();
+        return meaning.again ? this.#hold(meaning) : undefined;
+      case "unsubscribed":
+        return this.#unsubscribed(meaning);
+      case "complaint":
+        if (!this.#session.caughtUp) this.#complain(meaning.code, meaning.detail);
+        return;
+      case "presence":
+        if (meaning.client !== this.#end.client()) this.#meet(meaning);
+        return;
+      default:
+    }
+  }
+
+  async #begin(accepted: Of<"authenticated">): Promise<void> {
+    if (this.openedAt !== null) return; // a new token
+    this.openedAt = performance.now();
+    await this.#told.opened();
+    for (const part of [this.#write(), this.#renew(accepted), this.#listen()]) this.#spawn(part);
+  }
+
+  #tellIfLive(): void {
+    if (this.#session.current) this.#told.live();
+  }
+
+  async #unsubscribed(meaning: Of<"unsubscribed">): Promise<void> {
+    if (meaning.again) return this.#hold(meaning);
+    if (!meaning.lost || this.#lost) this.#complain(meaning.code, meaning.detail);
+    this.#lost = true;
+  }
+
+  /** An error that a fresh connection may do without, and that would only come again on this one. */
+  #complain(code: string, detail: string): void {
+    const renew = code === "unauthorized" || code === "forbidden";
+    this.stop({ state: "refused", code, detail, renew });
+  }
+
+  /** The server is busy: the same again after a pause, on this connection. */
+  async #hold({ code, detail, retryAfter }: Of<"refused"> | Of<"unsubscribed">): Promise<void> {
+    this.#attempt += 1;
+    const { first, longest } = this.#end.policy;
+    const pause = Math.min(longest, first * 2 ** Math.min(this.#attempt, 30)) * (0.5 + Math.random() / 2);
+    this.#spawn(this.#resume(Math.max(pause, retryAfter)));
+    this.#held = { state: "busy", code, detail, opened: true };
+    await this.#told.trouble(this.#held);
+  }
+
+  async #resume(pause: number): Promise<void> {
+    await sleep(pause, this.#over.signal);
+    this.#session.resume();
+    this.#bell.ring();
+  }
+
+  #meet(peer: Presence): void {
+    const place = JSON.stringify([peer.space, peer.user, peer.client]);
+    if (peer.state === null) this.#peers.delete(place);
+    else this.#peers.set(place, peer);
+    this.#end.publish(peer);
+  }
+
+  // -- writing ---------------------------------------------------------------------------------------
+
+  async #write(): Promise<void> {
+    const { signal } = this.#over;
+    while (!signal.aborted) {
+      if (this.#session.caughtUp) await this.#sayAll();
+      const packed = await this.#pack();
+      const want = this.#session.next(packed.length > 0);
+      if (want === "push") await this.#turn.pushing.run(() => this.#push());
+      else if (want === "subscribe") await this.#turn.pushing.run(() => this.#subscribe());
+      else if (want === "mend") await this.#mend();
+      else await this.#bell.wait(signal);
+    }
+  }
+
+  #pack(): Promise<Packed[]> {
+    const last = this.#session.subscribed ? Infinity : this.#last;
+    const { pushChanges, pushBytes } = this.#end.limits;
+    return this.#end.store.read((tx) => pack(tx, last, pushChanges, pushBytes));
+  }
+
+  async #push(): Promise<void> {
+    const packed = await this.#pack(); // again: another may have had the turn
+    if (packed.length === 0 || this.#over.signal.aborted) return;
+    this.#send(this.#session.push(packed));
+    await this.#awaitAnswer();
+    await sleep(this.#end.policy.pushInterval, this.#over.signal);
+  }
+
+  /** Waits for the answer as long as anything is heard from the server. */
+  async #awaitAnswer(): Promise<void> {
+    const { signal } = this.#over;
+    const timeout = this.#end.policy.answerTimeout;
+    this.#heard = performance.now();
+    while (this.#session.awaiting !== null && !signal.aborted) {
+      const left = timeout - (performance.now() - this.#heard);
+      const detail = `A push had no answer for ${timeout} ms.`;
+      if (left <= 0) this.stop({ state: "offline", code: "no_answer", detail });
+      else await this.#answered.wait(signal, left);
+    }
+  }
+
+  async #subscribe(): Promise<void> {
+    const cursor = await this.#end.store.read((tx: Transaction) => getMeta(tx, "cursor"));
+    this.#send(this.#session.subscribe(cursor ?? ""));
+  }
+
+  /** What was refused whole goes over HTTP: its answer names the culprit, which is set aside. */
+  async #mend(): Promise<void> {
+    const report = await this.#turn.alone(() => this.#end.exchange("push", this.#over.signal));
+    this.#session.mended();
+    const detail = "The replica began again over HTTP.";
+    if (report.restarted) this.stop({ state: "offline", code: "restarted", detail });
+  }
+
+  async #sayAll(): Promise<void> {
+    for (const [space, state] of this.#unsaid) {
+      this.#unsaid.delete(space);
+      this.#send(this.#session.presence(space, state));
+      await sleep(this.#end.policy.pushInterval, this.#over.signal);
+    }
+  }
+
+  // -- staying ---------------------------------------------------------------------------------------
+
+  /** Browsers cannot send pings of the protocol below, so a silent server is asked with a frame. */
+  async #listen(): Promise<void> {
+    const { signal } = this.#over;
+    const { pingInterval, pingTimeout } = this.#end.policy;
+    while (!signal.aborted) {
+      await this.#probe.wait(signal, pingInterval * (0.75 + Math.random() / 2));
+      this.#bell.ring(); // what another tab wrote is looked for too, should its message be lost
+      const asked = performance.now();
+      this.#send('{"type":"ping"}');
+      await sleep(pingTimeout, signal);
+      const detail = `Nothing was heard for ${pingTimeout} ms.`;
+      if (this.#heard < asked) this.stop({ state: "offline", code: "silent", detail });
+    }
+  }
+
+  /** Replaces the token in place before it ends, by the server's clock where that is known. */
+  async #renew({ serverTime }: Of<"authenticated">): Promise<void> {
+    const { signal } = this.#over;
+    const ahead = (serverTime === null ? Date.now() : Date.parse(serverTime)) - performance.now();
+    for (;;) {
+      const expiry = claim(this.#token, "exp");
+      if (!this.#end.renewable || typeof expiry !== "number") return;
+      const left = Math.max(0, expiry * 1000 - performance.now() - ahead);
+      const pause = Math.max(RENEW_PAUSE, left - Math.min(this.#end.policy.renewBefore, left / 2));
+      await sleep(Math.min(pause, 2 ** 31 - 1), signal);
+      if (signal.aborted) return;
+      await this.#renewNow();
+    }
+  }
+
+  async #renewNow(): Promise<void> {
+    try {
+      const fresh = await this.#end.fresh();
+      if (fresh === this.#token) return;
+      this.#token = fresh;
+      this.#send(this.#session.auth(fresh));
+    } catch (error) {
+      if (!(error instanceof SyncdError) || error instanceof BadReply) throw error;
+      // not yet: the old token is good for a while
+    }
+  }
+}

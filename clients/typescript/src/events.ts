@@ -1,0 +1,134 @@
+/** What happens to a replica, and how those who want to know are told. */
+
+import type { Applied } from "./apply.js";
+import type { Key } from "./change.js";
+import { keyText } from "./change.js";
+import type { Json } from "./json.js";
+import type { Conflict, Page } from "./reply.js";
+
+/** The name of a record; `space` is null for the personal one. */
+export interface RecordKey {
+  readonly space: string | null;
+  readonly table: string;
+  readonly id: string;
+}
+
+/**
+ * Records that may read differently now. `source`: "server" for what others wrote, "device" for this replica's own
+ * writes, "tab" for writes of another tab. `everything`: too many to be listed: read again whatever is shown.
+ */
+export interface Changes {
+  readonly kind: "changes";
+  readonly records: readonly RecordKey[];
+  readonly source: "server" | "device" | "tab";
+  readonly everything: boolean;
+}
+
+/** The server's word on own changes: how many it has now, and the changeIds that it refused. */
+export interface Answered {
+  readonly kind: "answered";
+  readonly accepted: number;
+  readonly rejected: readonly string[];
+}
+
+/** A register that lost on the server. */
+export interface Conflicted {
+  readonly kind: "conflict";
+  readonly conflict: Conflict;
+}
+
+/** What another device says of itself in a space: any JSON, or null when it is not there any more. */
+export interface Presence {
+  readonly kind: "presence";
+  readonly space: string | null;
+  readonly user: string;
+  readonly client: string;
+  readonly state: Json;
+}
+
+export type LiveName =
+  | "connecting"
+  | "live"
+  | "polling"
+  | "following"
+  | "offline"
+  | "busy"
+  | "refused"
+  | "closed";
+
+/**
+ * Where a live sync stands. `code` and `detail` say why where it is not "live".
+ *
+ * connecting: on the way, or catching up. live: what happens is here at once. polling: sockets are blocked, so it
+ * asks over HTTP. offline, busy: it tries again by itself. refused: token, permission or protocol; it tries again
+ * now and then. closed: not live. With `following` another tab has the connection, and this is how that one stands;
+ * the name "following" says that it has not told yet.
+ */
+export interface LiveState {
+  readonly kind: "state";
+  readonly name: LiveName;
+  readonly code: string | null;
+  readonly detail: string;
+  readonly following: boolean;
+}
+
+export type Event = Changes | Answered | Conflicted | Presence | LiveState;
+export type Listener = (event: Event) => void;
+
+/** More records than this are not listed in an event. */
+const MOST = 1000;
+
+export function changesOf(keys: readonly Key[], source: Changes["source"], everything = false): Changes {
+  const distinct = new Map(keys.map((key) => [keyText(key), key]));
+  const all = everything || distinct.size > MOST;
+  const records = Array.from(all ? [] : distinct.values(), ([space, table, id]) => ({
+    space: space || null,
+    table,
+    id,
+  }));
+  return { kind: "changes", records, source, everything: all };
+}
+
+export function liveState(
+  name: LiveName,
+  code: string | null = null,
+  detail = "",
+  following = false,
+): LiveState {
+  return { kind: "state", name, code, detail, following };
+}
+
+/** What an answer of the server, applied, means to the application. */
+export function describe(page: Page | null, done: Applied): Event[] {
+  const events: Event[] = [];
+  if (done.changed.length > 0 || done.everything)
+    events.push(changesOf(done.changed, "server", done.everything));
+  const accepted = page?.results.filter(({ status }) => status !== "rejected").length ?? 0;
+  if (accepted > 0 || done.rejected.length > 0) {
+    events.push({ kind: "answered", accepted, rejected: done.rejected });
+  }
+  for (const conflict of page?.conflicts ?? []) events.push({ kind: "conflict", conflict });
+  return events;
+}
+
+/** Tells everybody who listens. A listener that raises is reported, and the others are told all the same. */
+export class Hub {
+  readonly #listeners = new Set<Listener>();
+
+  /** Returns how to stop it. */
+  on(listener: Listener): () => void {
+    const own: Listener = (event) => listener(event);
+    this.#listeners.add(own);
+    return () => this.#listeners.delete(own);
+  }
+
+  publish(event: Event): void {
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(event);
+      } catch (error) {
+        console.error("syncd: a listener failed", error);
+      }
+    }
+  }
+}

@@ -1,0 +1,310 @@
+/** A live sync from beginning to end: the lead among the tabs, one connection after another, polling where none is. */
+
+import { Connection } from "./connection.js";
+import type { Endpoint } from "./endpoint.js";
+import { type Event, type Hub, type LiveState, liveState, type Presence } from "./events.js";
+import type { Json } from "./json.js";
+import { waiting } from "./outbox.js";
+import { Peers } from "./peers.js";
+import { type Ending, endingOf, Reconnect, troubleOf } from "./reconnect.js";
+import type { Report, Scope } from "./sync.js";
+import { noteTrouble } from "./sync.js";
+import type { Message, Tabs } from "./tabs.js";
+import { Bell, Turn } from "./turn.js";
+
+const FRESH: Ending = { state: "offline", code: "store_lost", detail: "The browser evicted the store." };
+
+/** Keeps a replica current until it is closed. Comes from `replica.live()`. */
+export class Live {
+  readonly #end: Endpoint;
+  readonly #tabs: Tabs;
+  readonly #hub: Hub;
+  readonly #turn = new Turn();
+  readonly #closing = new AbortController();
+  readonly #kick = new Bell();
+  readonly #said = new Map<string | null, Json>();
+  readonly #peers = new Peers();
+  readonly #reconnect: Reconnect;
+  readonly #done: Promise<void>;
+  #connection: Connection | null = null;
+  #noted: Ending | null = null;
+  #state = liveState("connecting");
+  #leading = false;
+
+  constructor(endpoint: Endpoint, tabs: Tabs, hub: Hub) {
+    this.#end = endpoint;
+    this.#tabs = tabs;
+    this.#hub = hub;
+    this.#reconnect = new Reconnect(endpoint.policy, endpoint.renewable);
+    this.#done = this.#run();
+  }
+
+  // -- for the application ---------------------------------------------------------------------------
+
+  /** Where it stands now. */
+  get state(): LiveState {
+    return this.#state;
+  }
+
+  /** Whether this tab has the connection. */
+  get leading(): boolean {
+    return this.#leading;
+  }
+
+  /** The other devices in a space now, and what they say of themselves: the same list until that changes. */
+  peers(space: string | null = null): readonly Presence[] {
+    return this.#peers.of(space);
+  }
+
+  /** Calls `listener` whenever somebody's presence changes. Returns how to stop it. */
+  onPeers(listener: () => void): () => void {
+    return this.#hub.on((event) => event.kind === "presence" && listener());
+  }
+
+  /**
+   * Tells the members of a space what this device is doing (any JSON up to 4 KiB), now and after each reconnection;
+   * null: it is gone.
+   */
+  presence(space: string | null, state: Json): void {
+    this.#said.set(space, state);
+    this.#connection?.say(space, state);
+    if (!this.#leading) this.#tabs.post({ kind: "say", space, state });
+  }
+
+  /** Tries to connect at once, say because the network is back. */
+  readonly retryNow = (): void => {
+    this.#kick.ring();
+    this.#connection?.probe();
+  };
+
+  /**
+   * Waits until the server has everything written here, and this replica is current. False when it did not come to
+   * that in `patience` milliseconds, or it was closed.
+   */
+  async waitUntilSynced(patience = Infinity): Promise<boolean> {
+    const until = performance.now() + patience;
+    const look = new Bell();
+    const stop = this.#hub.on(() => look.ring());
+    try {
+      for (;;) {
+        if (await this.#synced()) return true;
+        const left = until - performance.now();
+        if (left <= 0 || this.#closing.signal.aborted) return false;
+        await look.wait(this.#closing.signal, Math.min(left, 250));
+      }
+    } finally {
+      stop();
+    }
+  }
+
+  async #synced(): Promise<boolean> {
+    if (this.#state.name !== "live" && this.#state.name !== "polling") return false;
+    return !(await this.#end.store.read(waiting));
+  }
+
+  /** Ends it. Another tab, if there is one, takes over. */
+  close(): Promise<void> {
+    if (!this.#leading)
+      for (const space of this.#said.keys()) this.#tabs.post({ kind: "say", space, state: null });
+    this.#closing.abort();
+    this.#connection?.stop({ state: "offline", code: "closed", detail: "The live sync was closed." });
+    return this.#done;
+  }
+
+  // -- for the replica -------------------------------------------------------------------------------
+
+  /** A sync over HTTP, in turn with the live one. Only where this tab leads. */
+  exchange(scope: Scope): Promise<Report> {
+    const exchange = (): Promise<Report> => this.#end.exchange(scope, this.#closing.signal);
+    return this.#turn.alone(exchange).finally(this.retryNow);
+  }
+
+  /** The store began anew under another client id. */
+  restart(): void {
+    this.#connection?.stop(FRESH);
+  }
+
+  // -- leading ---------------------------------------------------------------------------------------
+
+  async #run(): Promise<void> {
+    const stops = [
+      this.#tabs.on((message) => this.#hear(message)),
+      this.#hub.on((event) => this.#note(event)),
+      this.#watch(),
+    ];
+    let reason: LiveState = liveState("closed");
+    try {
+      while (!this.#closing.signal.aborted) await this.#takeLead();
+    } catch (error) {
+      console.error("syncd: a live sync ended by itself", error);
+      reason = liveState("closed", "internal", String(error));
+    }
+    for (const stop of stops) stop();
+    this.#closing.abort();
+    this.#show(reason);
+  }
+
+  async #takeLead(): Promise<void> {
+    let release = await this.#tabs.tryLead();
+    if (release === null) {
+      this.#follow(liveState("following", null, "Another tab has the connection.", true));
+      this.#tabs.post({ kind: "hello" });
+      release = await this.#tabs.lead(this.#closing.signal);
+    }
+    if (release === null) return;
+    try {
+      this.#leading = true;
+      for (const peer of this.#peers.all) this.#hub.publish({ ...peer, state: null });
+      this.#show(liveState("connecting"));
+      while (!this.#closing.signal.aborted) await this.#connectOnce();
+    } finally {
+      this.#leading = false;
+      await this.#turn.alone(() => Promise.resolve());
+      release();
+    }
+  }
+
+  /** One connection, and what comes after it: a pause, or polling. */
+  async #connectOnce(): Promise<void> {
+    let [ending, lasted] = await this.#connect();
+    if (this.#closing.signal.aborted) return;
+    const plan = this.#reconnect.after(ending, lasted, Math.random());
+    if (plan.mend) {
+      ending = (await this.#exchange("push")) ?? ending;
+    } else if (plan.poll) {
+      const failure = await this.#poll();
+      if (failure === null) return;
+      ending = failure;
+    }
+    if (!plan.silent) await this.#report(ending);
+    await this.#kick.wait(this.#closing.signal, Math.max(plan.pause, ending.retryAfter ?? 0));
+  }
+
+  async #connect(): Promise<[Ending, number]> {
+    const told = {
+      opened: () => this.#opened(),
+      live: () => this.#caughtUp(),
+      trouble: (e: Ending) => this.#report(e),
+    };
+    const connection = new Connection(this.#end, this.#turn, this.#said, told);
+    this.#connection = connection;
+    const ending = await connection.run();
+    this.#connection = null;
+    const { openedAt } = connection;
+    return [ending, openedAt === null ? 0 : performance.now() - openedAt];
+  }
+
+  /** Syncs over HTTP until it is time to try a socket again (null), or until that does not work either. */
+  async #poll(): Promise<Ending | null> {
+    const { signal } = this.#closing;
+    const until = performance.now() + vary(this.#end.policy.socketInterval);
+    for (;;) {
+      const failure = await this.#exchange("both");
+      if (failure !== null) return failure;
+      this.#noted = null;
+      this.#show(liveState("polling", "no_socket", "Sockets are blocked on the way to the server."));
+      if (performance.now() >= until || signal.aborted) return null;
+      await this.#kick.wait(signal, vary(this.#end.policy.pollInterval));
+    }
+  }
+
+  async #exchange(scope: Scope): Promise<Ending | null> {
+    try {
+      await this.#turn.alone(() => this.#end.exchange(scope, this.#closing.signal));
+      return null;
+    } catch (error) {
+      return endingOf(error);
+    }
+  }
+
+  // -- what happens ----------------------------------------------------------------------------------
+
+  /** The server accepted the token: whatever kept the writes back is over. */
+  async #opened(): Promise<void> {
+    if (this.#noted !== null) await this.#end.store.write((tx) => noteTrouble(tx, null));
+    this.#noted = null;
+    this.#show(liveState("connecting", null, "Catching up."));
+  }
+
+  #caughtUp(): void {
+    this.#noted = null;
+    this.#show(liveState("live"));
+  }
+
+  /** Tells the application, and `why`, what is wrong. */
+  async #report(ending: Ending): Promise<void> {
+    this.#show(liveState(ending.state, ending.code, ending.detail));
+    if (same(this.#noted, ending)) return;
+    this.#noted = ending;
+    await this.#end.store.write((tx) => noteTrouble(tx, troubleOf(ending)));
+  }
+
+  /** This tab's own state, which the others are told. */
+  #show(state: LiveState): void {
+    if (same(state, this.#state)) return;
+    this.#state = state;
+    this.#end.publish(state);
+  }
+
+  /** The state of the tab that leads, seen from here. */
+  #follow(state: LiveState): void {
+    if (same(state, this.#state)) return;
+    this.#state = state;
+    this.#hub.publish(state);
+  }
+
+  #note(event: Event): void {
+    if (event.kind === "changes" && event.source !== "server") this.#hurry();
+    this.#peers.note(event);
+  }
+
+  /** Something was written: it goes at once. */
+  #hurry(): void {
+    this.#connection?.nudge();
+    if (this.#leading && this.#state.name === "polling") this.#kick.ring();
+  }
+
+  #hear(message: Message): void {
+    if (this.#leading) {
+      if (message.kind === "hello") this.#introduce();
+      else if (message.kind === "say") this.presence(message.space, message.state);
+    } else if (message.kind === "event" && message.event.kind === "state") {
+      this.#obey(message.event);
+    }
+  }
+
+  /** Tells a new tab where things stand. */
+  #introduce(): void {
+    for (const event of [this.#state, ...this.#peers.all]) this.#tabs.post({ kind: "event", event });
+  }
+
+  #obey(state: LiveState): void {
+    if (state.following || state.name === "closed") return;
+    this.#follow({ ...state, following: true });
+    if (state.name !== "connecting") return;
+    for (const [space, said] of this.#said) this.#tabs.post({ kind: "say", space, state: said });
+  }
+
+  /** A network that comes back, or a page that is looked at again, is a reason to hurry. */
+  #watch(): () => void {
+    const visible = (): void => {
+      if (document.visibilityState === "visible") this.retryNow();
+    };
+    const page = typeof document === "undefined" ? null : document;
+    page?.addEventListener("visibilitychange", visible);
+    globalThis.addEventListener?.("online", this.retryNow);
+    return () => {
+      page?.removeEventListener("visibilitychange", visible);
+      globalThis.removeEventListener?.("online", this.retryNow);
+    };
+  }
+}
+
+function same(one: object | null, other: object | null): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+/** So that devices spread out. */
+function vary(pause: number): number {
+  return pause * (0.75 + Math.random() / 2);
+}

@@ -1,0 +1,471 @@
+/** The application's face: a local database that syncs when it can. */
+
+import type { Applied } from "./apply.js";
+import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
+import { checkId, type Key, newId, PERSONAL, spaceKey } from "./change.js";
+import type { Endpoint, SocketConstructor } from "./endpoint.js";
+import { SyncBusy, WrongReplica } from "./errors.js";
+import { changesOf, describe, type Event, Hub, type Listener, liveState } from "./events.js";
+import { Exchange } from "./exchange.js";
+import type { Durability } from "./indexeddb.js";
+import type { Json, JsonObject } from "./json.js";
+import { Live } from "./live.js";
+import * as mending from "./mending.js";
+import type { Registers } from "./merge.js";
+import { Query, RecordView, StatusView } from "./observed.js";
+import { claim, claimMeta, type MakeStore, openStore } from "./opening.js";
+import { enqueue, LIMITS, type Limits, listed, type Queued } from "./outbox.js";
+import { compile, type QueryOptions, type Where } from "./query.js";
+import type { Conflict, Page } from "./reply.js";
+import { LIVE, type LivePolicy, RETRY, type RetryPolicy } from "./retry.js";
+import { explain, type Status } from "./status.js";
+import { type ChangeState, getMeta, type Store, setMeta, type Work } from "./store.js";
+import type { Device, Report, Scope } from "./sync.js";
+import { type Locks, Tabs } from "./tabs.js";
+import type { Server, Token } from "./transport.js";
+
+/** How a replica is opened; see Replica.open. */
+export interface ReplicaOptions<S extends object = AnyTables> {
+  /** The app's name on the server. */
+  readonly app: string;
+  /** The server; a relative one is of the page's origin. Without it the replica works offline. */
+  readonly url?: string;
+  readonly token?: Token;
+  /** This device's id; made up and kept in the store by default. */
+  readonly clientId?: string;
+  /** The version of the application's own schema, sent with every change. */
+  readonly schemaVersion?: number;
+  /**
+   * Runs once when the store was last used with a smaller `schemaVersion`, before `open` returns. What it puts into
+   * `batch` is written in one transaction with the new version.
+   */
+  readonly onMigrate?: (from: number, batch: Batch<S>, replica: Replica<S>) => void | Promise<void>;
+  /** Kept with every change and sent back with it. */
+  readonly actor?: Json;
+  readonly origin?: string;
+  /** "full", the default, asks for a flush to the disk at each write; "normal" survives the browser's death only. */
+  readonly durability?: Durability;
+  /** Raises StoreFailed instead of keeping everything in memory where the browser offers no IndexedDB. */
+  readonly requireDurable?: boolean;
+  readonly limits?: Partial<Limits>;
+  readonly retry?: Partial<RetryPolicy>;
+  readonly onConflict?: (conflict: Conflict) => void;
+  /** For other environments than browsers, and for tests. `null` for `indexedDB` keeps everything in memory. */
+  readonly indexedDB?: IDBFactory | null;
+  readonly store?: MakeStore;
+  readonly fetch?: typeof fetch;
+  readonly webSocket?: SocketConstructor | null;
+  readonly locks?: Locks;
+  /** Milliseconds since 1970. */
+  readonly wall?: () => number;
+}
+
+export interface LiveOptions {
+  readonly policy?: Partial<LivePolicy>;
+}
+
+/**
+ * One device's copy of an app's data, in the browser's store `name`. Every write is durable, visible and queued when
+ * its promise is fulfilled; `sync()` exchanges it with the server, `live()` does so all the time. The tabs of an
+ * origin share a store and are one device.
+ */
+export class Replica<S extends object = AnyTables> {
+  readonly name: string;
+  readonly app: string;
+  readonly #options: ReplicaOptions<S>;
+  readonly #hub = new Hub();
+  readonly #closing = new AbortController();
+  readonly #wall: () => number;
+  readonly #extra: JsonObject;
+  readonly #limits: Limits;
+  #client = "";
+  #live: Live | null = null;
+  #store!: Store;
+  #tabs!: Tabs;
+  #exchange!: Exchange;
+
+  private constructor(name: string, options: ReplicaOptions<S>) {
+    const { schemaVersion, actor, origin } = options;
+    this.name = name;
+    this.app = checkId("the app", options.app);
+    this.#options = options;
+    this.#wall = options.wall ?? Date.now;
+    this.#limits = { ...LIMITS, ...options.limits };
+    const given = Object.entries({ schemaVersion, actor, origin }).filter(([, value]) => value !== undefined);
+    this.#extra = Object.fromEntries(given) as JsonObject;
+  }
+
+  /** Opens, or creates, a replica. Raises WrongReplica when the store is another app's or device's; StoreFailed. */
+  static async open<S extends object = AnyTables>(
+    name: string,
+    options: ReplicaOptions<S>,
+  ): Promise<Replica<S>> {
+    const replica = new Replica<S>(name, options);
+    await replica.#open();
+    return replica;
+  }
+
+  async #open(): Promise<void> {
+    const { clientId, locks, onConflict } = this.#options;
+    if (clientId !== undefined) checkId("the client id", clientId);
+    this.#store = await openStore(this.name, this.#options, async (tx) => {
+      this.#became(await claim(tx, this.app, clientId, this.#wall()));
+    });
+    this.#tabs = new Tabs(`syncd:${this.name}`, this.#store.durable, locks);
+    this.#tabs.on((message) => {
+      if (message.kind === "event" && message.event.kind !== "state") this.#hub.publish(message.event);
+    });
+    if (onConflict) this.on((event) => event.kind === "conflict" && onConflict(event.conflict));
+    this.#exchange = new Exchange({
+      store: this.#store,
+      tabs: this.#tabs,
+      server: serverOf(this.#options),
+      device: () => this.#device(),
+      checkUser: (user) => this.#checkUser(user),
+      live: () => this.#live,
+      closing: this.#closing.signal,
+    });
+    await this.#migrate();
+  }
+
+  /** A store that was evicted while it was open has begun anew: from zero, as another device. */
+  #became(client: string): void {
+    const before = this.#client;
+    this.#client = client;
+    if (before === "" || before === client) return;
+    this.#live?.restart();
+    this.#hub.publish(changesOf([], "device", true));
+  }
+
+  async #migrate(): Promise<void> {
+    const { schemaVersion, onMigrate } = this.#options;
+    if (schemaVersion === undefined) return;
+    const from = await this.#store.read((tx) => getMeta(tx, "schema"));
+    if (from !== undefined && from > schemaVersion) {
+      throw new WrongReplica(
+        `the store has the schema ${from}, this app ${schemaVersion}.`,
+        "Reload the page, or upgrade.",
+      );
+    }
+    if (from === schemaVersion) return;
+    const batch = new Batch<S>({ ...this.#extra, origin: "migration" });
+    if (from !== undefined) await onMigrate?.(from, batch, this);
+    await this.#store.write(async (tx) => {
+      if ((await getMeta(tx, "schema")) !== from) return; // another tab was quicker
+      await enqueue(tx, batch.writes, this.#wall(), this.#limits, true);
+      setMeta(tx, "schema", schemaVersion);
+    });
+  }
+
+  /** This device's id on the server. */
+  get clientId(): string {
+    return this.#client;
+  }
+
+  /** Whether the data is still there after the page is gone; not so in some private modes. */
+  get durable(): boolean {
+    return this.#store.durable;
+  }
+
+  /** Asks the browser not to evict this origin's stores when space runs short. Whether it will not. */
+  async persist(): Promise<boolean> {
+    return this.durable && ((await globalThis.navigator?.storage?.persist?.()) ?? false);
+  }
+
+  // -- writing ---------------------------------------------------------------------------------------
+
+  /** Writes a record: creates it, or brings it back if deleted. Fields not named stay. Returns the changeId. */
+  put<T extends TableOf<S>>(
+    table: T,
+    id: string,
+    fields: Partial<FieldsOf<S, T>>,
+    place?: Place,
+  ): Promise<string> {
+    return this.#one((batch) => batch.put(table, id, fields, place));
+  }
+
+  /** Writes some fields of a record. A deleted record stays deleted. Returns the changeId. */
+  patch<T extends TableOf<S>>(
+    table: T,
+    id: string,
+    fields: Partial<FieldsOf<S, T>>,
+    place?: Place,
+  ): Promise<string> {
+    return this.#one((batch) => batch.patch(table, id, fields, place));
+  }
+
+  /** Deletes a record; `undelete` brings it back as it was. Returns the changeId. */
+  delete(table: TableOf<S>, id: string, place?: Place): Promise<string> {
+    return this.#one((batch) => batch.delete(table, id, place));
+  }
+
+  /** Brings a deleted record back. Returns the changeId. */
+  undelete(table: TableOf<S>, id: string, place?: Place): Promise<string> {
+    return this.#one((batch) => batch.undelete(table, id, place));
+  }
+
+  async #one(write: (batch: Batch<S>) => void): Promise<string> {
+    const [changeId = ""] = await this.batch(write);
+    return changeId;
+  }
+
+  /**
+   * Several writes as one: one transaction here and one push, never split, all or nothing on the server. Returns the
+   * changeIds. Raises BatchTooLarge, and what `write` raises; nothing is written then.
+   */
+  async batch(write: (batch: Batch<S>) => void | Promise<void>): Promise<string[]> {
+    const batch = new Batch<S>(this.#extra);
+    await write(batch);
+    if (batch.writes.length === 0) return [];
+    const changeIds = await this.#store.write((tx) => enqueue(tx, batch.writes, this.#wall(), this.#limits));
+    this.#wrote(batch.writes.map(({ key }) => key));
+    return changeIds;
+  }
+
+  /** A fresh record id (UUIDv7): unique everywhere, and kind to the server's indexes. */
+  newId(): string {
+    return newId(this.#wall());
+  }
+
+  // -- reading ---------------------------------------------------------------------------------------
+
+  /**
+   * The record as this device sees it, own unsent writes included; null if there is none. A deleted one is returned
+   * only with `deleted`. Await it, or subscribe to it.
+   */
+  get<T extends TableOf<S>>(
+    table: T,
+    id: string,
+    options: Place & { readonly deleted?: boolean } = {},
+  ): RecordView<FieldsOf<S, T>> {
+    return new RecordView(this.#source, this.#key(table, id, options), options.deleted ?? false);
+  }
+
+  /** The records of a table that fulfil every condition. Await it, or subscribe to it. Raises InvalidQuery. */
+  query<T extends TableOf<S>>(
+    table: T,
+    where: Where<FieldsOf<S, T>> = [],
+    options: QueryOptions = {},
+  ): Query<FieldsOf<S, T>> {
+    return new Query(this.#source, compile(table, where, options));
+  }
+
+  /** Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown. */
+  async registers(table: TableOf<S>, id: string, place: Place = {}): Promise<Registers> {
+    const row = await this.#store.read((tx) => tx.get("records", this.#key(table, id, place)));
+    return row?.view ?? new Map();
+  }
+
+  /** The shared spaces that the server said this user is in, as of the last sync. */
+  async spaces(): Promise<string[]> {
+    const rows = await this.#store.read((tx) => tx.all("spaces"));
+    return rows.map(({ id }) => id).filter((id) => spaceKey(id) !== PERSONAL);
+  }
+
+  /** Where the replica stands as a whole. Await it, or subscribe to it. */
+  status(): StatusView {
+    return new StatusView(this.#source, () => this.#live?.state ?? liveState("closed"));
+  }
+
+  /** Everything that happens from now on. Returns how to stop it. */
+  on(listener: Listener): () => void {
+    return this.#hub.on(listener);
+  }
+
+  get #source(): { read<T>(work: Work<T>): Promise<T>; on(listener: Listener): () => void } {
+    return { read: (work) => this.#store.read(work), on: (listener) => this.on(listener) };
+  }
+
+  #key(table: string, id: string, { space }: Place): Key {
+    return [spaceKey(space), table, id];
+  }
+
+  // -- the outbox ------------------------------------------------------------------------------------
+
+  /** What waits to be sent, in the order written. */
+  pending(): Promise<Queued[]> {
+    return this.#listed("pending");
+  }
+
+  /** What the server refused, with its reason; still visible in the records until fixed or dropped. */
+  rejected(): Promise<Queued[]> {
+    return this.#listed("rejected");
+  }
+
+  /** Unsent writes to spaces that were left. Each one's `change` is plain JSON, ready to export. */
+  keptAside(): Promise<Queued[]> {
+    return this.#listed("aside");
+  }
+
+  #listed(state: ChangeState): Promise<Queued[]> {
+    return this.#store.read((tx) => listed(tx, state));
+  }
+
+  /**
+   * Edits a refused change and queues it again under a new changeId, which is returned. The rest of its batch goes
+   * with it. Raises NoSuchChange, InvalidWrite.
+   */
+  fix(changeId: string, fields: object): Promise<string> {
+    return this.#requeue(changeId, { fields });
+  }
+
+  /** Queues a refused or set-aside change again as it is, with the rest of its batch. */
+  requeue(changeId: string): Promise<string> {
+    return this.#requeue(changeId, {});
+  }
+
+  /** Queues a refused or set-aside change again, alone, for another space (null: the personal one). */
+  move(changeId: string, space: string | null): Promise<string> {
+    return this.#requeue(changeId, { space: spaceKey(space), alone: true });
+  }
+
+  async #requeue(changeId: string, mended: mending.Mending): Promise<string> {
+    const fresh = await this.#store.write((tx) => mending.requeue(tx, changeId, this.#wall(), mended));
+    this.#wrote(fresh.keys);
+    return fresh.changeId;
+  }
+
+  /**
+   * Gives a refused or set-aside change up: its record falls back to what the server has. The rest of its batch is
+   * dropped too, unless `alone`. Raises NoSuchChange.
+   */
+  async drop(changeId: string, { alone = false } = {}): Promise<void> {
+    this.#wrote(await this.#store.write((tx) => mending.drop(tx, changeId, alone)));
+  }
+
+  /** Registers of this device that lost on the server, oldest first, until `clearConflicts`. */
+  async conflicts(): Promise<Conflict[]> {
+    const rows = await this.#store.read((tx) => tx.all("conflicts"));
+    return rows.map(({ conflict }) => conflict);
+  }
+
+  /** Forgets the conflicts that were shown. */
+  async clearConflicts(): Promise<void> {
+    await this.#store.write(async (tx) => {
+      for (const { number } of await tx.all("conflicts")) tx.delete("conflicts", [number]);
+    });
+  }
+
+  /** Why a record is not synced, or that it is. */
+  why(table: TableOf<S>, id: string, place: Place = {}): Promise<Status> {
+    return this.#store.read((tx) => explain(tx, this.#key(table, id, place)));
+  }
+
+  // -- syncing ---------------------------------------------------------------------------------------
+
+  /**
+   * Sends what is pending and fetches what is new, with retries, and says what happened. Raises Offline, ServerBusy,
+   * NotAllowed, Refused, BadReply, NotConnected, and SyncBusy when another tab is at it for longer than `patience`
+   * milliseconds; nothing is lost by any of them, and the next sync goes on.
+   */
+  sync(options: { patience?: number } = {}): Promise<Report> {
+    return this.#sync("both", options);
+  }
+
+  /** Only sends (each answer still brings some of what is new). Raises what `sync` raises. */
+  push(options: { patience?: number } = {}): Promise<Report> {
+    return this.#sync("push", options);
+  }
+
+  /** Only fetches. Raises what `sync` raises. */
+  pull(options: { patience?: number } = {}): Promise<Report> {
+    return this.#sync("pull", options);
+  }
+
+  async #sync(scope: Scope, { patience = 30_000 }: { patience?: number }): Promise<Report> {
+    return this.#exchange.sync(scope, { ...RETRY, ...this.#options.retry }, patience);
+  }
+
+  /**
+   * Keeps the replica current from now on, until the answer or the replica is closed. One tab has the connection, the
+   * others follow. Raises NotConnected, and SyncBusy when this replica is live already.
+   */
+  live(options: LiveOptions = {}): Live {
+    if (this.#live !== null && this.#live.state.name !== "closed")
+      throw new SyncBusy("this replica is live already.");
+    this.#live = new Live(this.#endpoint({ ...LIVE, ...options.policy }), this.#tabs, this.#hub);
+    return this.#live;
+  }
+
+  #endpoint(policy: LivePolicy): Endpoint {
+    const { url, token } = this.#exchange.server;
+    const { webSocket = browserSocket() } = this.#options;
+    return {
+      app: this.app,
+      address: `${url.replace(/^http/, "ws")}/ws/${encodeURIComponent(this.app)}`,
+      schemaVersion: this.#options.schemaVersion ?? null,
+      limits: this.#limits,
+      policy,
+      renewable: typeof token === "function",
+      store: this.#store,
+      socket: webSocket,
+      client: () => this.#client,
+      wall: this.#wall,
+      fresh: () => this.#exchange.fresh(),
+      checkUser: (user) => this.#checkUser(user),
+      exchange: (scope, signal) => this.#exchange.perform(scope, { ...RETRY, attempts: 1 }, signal),
+      tell: (page, done) => this.#tell(page, done),
+      publish: (event) => this.#publish(event),
+    };
+  }
+
+  #device(): Device {
+    return {
+      app: this.app,
+      client: this.#client,
+      schemaVersion: this.#options.schemaVersion ?? null,
+      limits: this.#limits,
+      wall: this.#wall,
+      tell: (page, done) => this.#tell(page, done),
+    };
+  }
+
+  /** Keeps the store one user's. Raises WrongReplica. */
+  async #checkUser(user: string): Promise<void> {
+    if ((await this.#store.read((tx) => getMeta(tx, "user"))) === user) return;
+    await this.#store.write((tx) => claimMeta(tx, "user", user));
+  }
+
+  #tell(page: Page | null, done: Applied): void {
+    for (const event of describe(page, done)) this.#publish(event);
+  }
+
+  /** The application wrote these records. */
+  #wrote(keys: readonly Key[]): void {
+    const event = changesOf(keys, "device");
+    this.#hub.publish(event);
+    this.#tabs.post({ kind: "event", event: { ...event, source: "tab" } });
+  }
+
+  #publish(event: Event): void {
+    this.#hub.publish(event);
+    this.#tabs.post({ kind: "event", event });
+  }
+
+  /** Ends a live sync and closes the store. Everything written is in it. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#live?.close();
+    this.#tabs.close();
+    this.#store.close();
+  }
+}
+
+function serverOf({
+  url,
+  token,
+  fetch: given,
+}: {
+  url?: string;
+  token?: Token;
+  fetch?: typeof fetch;
+}): Server | null {
+  if (url === undefined || token === undefined) return null;
+  const base = /^https?:/.test(url) ? url : new URL(url, globalThis.location?.href).href;
+  // A browser's own fetch wants to be called as a function of the window.
+  return { url: base.replace(/\/+$/, ""), token, fetch: given ?? ((...request) => fetch(...request)) };
+}
+
+function browserSocket(): SocketConstructor | null {
+  return (globalThis as { WebSocket?: SocketConstructor }).WebSocket ?? null;
+}

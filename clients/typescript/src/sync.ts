@@ -1,0 +1,264 @@
+/**
+ * One sync, decided step by step and performed elsewhere: what to send next, and what an answer changes.
+ *
+ * `Session.next()` answers with a step; the shell that performs it tells the session how it went and asks again,
+ * until the step is "done". Nothing here does network I/O.
+ */
+
+import { type Applied, applyPage, beginRestart } from "./apply.js";
+import { spaceKey } from "./change.js";
+import { BadReply, NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "./errors.js";
+import { dump } from "./json.js";
+import { type Limits, type Packed, pack, type Refusal, reject } from "./outbox.js";
+import { type Conflict, type Page, type Problem, readPage, readProblem } from "./reply.js";
+import { delay, parseRetryAfter, type RetryPolicy } from "./retry.js";
+import { getMeta, type Store, setMeta, type Transaction, type Trouble } from "./store.js";
+
+export type Scope = "both" | "push" | "pull";
+
+/** Perform this request and hand the answer to `receive`, or the failure to `failed`. */
+export interface Send {
+  readonly kind: "send";
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly body: string | null;
+  readonly pushed: readonly Packed[];
+}
+
+/** Send it; sleep so many milliseconds; ask for a new token; stop. */
+export type Step =
+  | Send
+  | { readonly kind: "wait"; readonly pause: number }
+  | { readonly kind: "renew" }
+  | { readonly kind: "done" };
+
+/** What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids. */
+export interface Report {
+  pushed: number;
+  superseded: number;
+  duplicates: number;
+  pulled: number;
+  requests: number;
+  restarted: boolean;
+  rejected: string[];
+  conflicts: Conflict[];
+  joined: string[];
+  left: string[];
+}
+
+/** What a session knows of its replica. `tell` announces what an answer changed. */
+export interface Device {
+  readonly app: string;
+  readonly client: string;
+  readonly schemaVersion: number | null;
+  readonly limits: Limits;
+  readonly wall: () => number;
+  readonly tell: (page: Page | null, done: Applied) => void;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly retryAfter: string | null;
+  readonly body: string;
+}
+
+/** The head of a push, on either transport. A batch of several changes makes it all or nothing. */
+export function pushHead(
+  schemaVersion: number | null,
+  packed: readonly Packed[],
+): { [name: string]: number | boolean } {
+  const batches = new Set(packed.map(({ batch }) => batch));
+  return {
+    ...(schemaVersion === null ? {} : { schemaVersion }),
+    ...(batches.size < packed.length ? { atomic: true } : {}),
+  };
+}
+
+/** A JSON object whose `changes` are the very texts of the outbox. */
+export function withChanges(head: string, packed: readonly Packed[]): string {
+  return `${head.slice(0, -1)},"changes":[${packed.map(({ body }) => body).join(",")}]}`;
+}
+
+export async function noteTrouble(tx: Transaction, trouble: Trouble | null): Promise<void> {
+  setMeta(tx, "trouble", trouble);
+}
+
+/** The state of one sync of one store. */
+export class Session {
+  readonly report: Report = {
+    pushed: 0,
+    superseded: 0,
+    duplicates: 0,
+    pulled: 0,
+    requests: 0,
+    restarted: false,
+    rejected: [],
+    conflicts: [],
+    joined: [],
+    left: [],
+  };
+  readonly #store: Store;
+  readonly #device: Device;
+  readonly #policy: RetryPolicy;
+  readonly #scope: Scope;
+  #pushChanges: number;
+  #pause: number | null = null;
+  #attempt = 0;
+  #renew = false;
+  #renewed = false;
+  #caughtUp: boolean;
+  /** Writes that are queued after the sync began are left to the next one. */
+  #last: number | null = null;
+
+  constructor(store: Store, device: Device, policy: RetryPolicy, scope: Scope) {
+    this.#store = store;
+    this.#device = device;
+    this.#policy = policy;
+    this.#scope = scope;
+    this.#pushChanges = device.limits.pushChanges;
+    this.#caughtUp = scope === "push";
+  }
+
+  /** What to do now. */
+  async next(): Promise<Step> {
+    if (this.#pause !== null) {
+      const pause = this.#pause;
+      this.#pause = null;
+      return { kind: "wait", pause };
+    }
+    if (this.#renew) {
+      this.#renew = false;
+      return { kind: "renew" };
+    }
+    const { cursor, packed, restarting } = await this.#store.read((tx) => this.#look(tx));
+    if (packed.length > 0) return this.#push(cursor, packed);
+    return this.#caughtUp && !restarting ? { kind: "done" } : this.#pull(cursor);
+  }
+
+  async #look(tx: Transaction): Promise<{ cursor: string; packed: Packed[]; restarting: boolean }> {
+    const cursor = (await getMeta(tx, "cursor")) ?? "";
+    const restarting = (await getMeta(tx, "restarting")) ?? false;
+    this.#last ??= (await getMeta(tx, "position")) ?? 0;
+    if (restarting || this.#scope === "pull") return { cursor, packed: [], restarting };
+    const packed = await pack(tx, this.#last, this.#pushChanges, this.#device.limits.pushBytes);
+    return { cursor, packed, restarting };
+  }
+
+  get #path(): string {
+    return `/sync/${encodeURIComponent(this.#device.app)}`;
+  }
+
+  #pull(since: string): Send {
+    const params = new URLSearchParams({ since, limit: String(this.#device.limits.pullLimit) });
+    return { kind: "send", method: "GET", path: `${this.#path}/pull?${params}`, body: null, pushed: [] };
+  }
+
+  #push(since: string, packed: readonly Packed[]): Send {
+    const { client, schemaVersion } = this.#device;
+    const head = dump({ clientId: client, since, ...pushHead(schemaVersion, packed) });
+    return {
+      kind: "send",
+      method: "POST",
+      path: this.#path,
+      body: withChanges(head, packed),
+      pushed: packed,
+    };
+  }
+
+  /**
+   * Applies an answer, in one transaction with its cursor. Raises SyncdError where there is no point in going on;
+   * nothing is lost then.
+   */
+  async receive(sent: Send, { status, retryAfter, body }: Answer): Promise<void> {
+    this.report.requests += 1;
+    if (status === 200) return this.#receivePage(sent, body);
+    const problem = readProblem(status, body);
+    if ([408, 425, 429].includes(status) || status >= 500) {
+      const busy = new ServerBusy(`${problem.detail} (${status} ${problem.code})`, problem.code);
+      busy.retryAfter = parseRetryAfter(retryAfter, Date.now());
+      await this.#retry(busy, busy.retryAfter);
+    } else if (status === 401 && !this.#renewed) {
+      this.#renew = this.#renewed = true;
+    } else if (status === 401 || status === 403) {
+      await this.#giveUp("forbidden", new NotAllowed(problem.detail || String(status), problem.code));
+    } else if (["cursor_lost", "bad_cursor"].includes(problem.code) && !this.report.restarted) {
+      this.report.restarted = true;
+      await this.#store.write(beginRestart);
+    } else {
+      await this.#refused(sent, problem);
+    }
+  }
+
+  /** The request did not get a whole answer. Raises Offline when the retries have run out. */
+  failed(cause: unknown): Promise<void> {
+    return this.#retry(new Offline(`no answer: ${String(cause)}.`), null);
+  }
+
+  async #receivePage(sent: Send, body: string): Promise<void> {
+    let page: Page;
+    try {
+      page = readPage(body, sent.pushed);
+    } catch (error) {
+      if (!(error instanceof BadReply)) throw error;
+      if (error.garbled) return this.#retry(error, null);
+      return this.#giveUp("refused", error);
+    }
+    const done = await this.#store.write((tx) => applyPage(tx, page, sent.pushed, this.#device.wall()));
+    this.#attempt = 0;
+    this.#renewed = false;
+    this.#caughtUp = this.#scope === "push" || !page.more;
+    this.#count(page, done);
+    this.#device.tell(page, done);
+  }
+
+  #count(page: Page, done: Applied): void {
+    const { report } = this;
+    const statuses = page.results.map(({ status }) => status);
+    report.pushed += statuses.filter((status) => status !== "rejected").length;
+    report.superseded += statuses.filter((status) => status === "superseded").length;
+    report.duplicates += statuses.filter((status) => status === "duplicate").length;
+    report.pulled += page.changes.length;
+    report.rejected.push(...done.rejected);
+    report.conflicts.push(...page.conflicts);
+    report.joined.push(...page.joined.filter((space) => spaceKey(space) !== ""));
+    report.left.push(...page.left);
+  }
+
+  async #retry(error: SyncdError, wanted: number | null): Promise<void> {
+    this.#attempt += 1;
+    this.#pause = delay(this.#policy, this.#attempt, wanted, Math.random());
+    if (this.#pause === null) await this.#giveUp(error instanceof ServerBusy ? "busy" : "offline", error);
+  }
+
+  /** A push that is refused whole: the changes at fault are set aside, the rest is sent again. */
+  async #refused(sent: Send, problem: Problem): Promise<void> {
+    const { status, code, detail } = problem;
+    const batches = new Set(sent.pushed.map(({ batch }) => batch));
+    const blamed = new Map<string, Refusal>();
+    for (const [place, refusal] of problem.blamed) {
+      const change = sent.pushed[place];
+      if (change !== undefined) blamed.set(change.changeId, refusal);
+    }
+    if ([400, 413, 422].includes(status) && blamed.size > 0) {
+      await this.#reject(blamed);
+    } else if ([413, 422].includes(status) && batches.size > 1) {
+      this.#pushChanges = Math.max(1, Math.floor(sent.pushed.length / 2));
+    } else if ([413, 422].includes(status) && batches.size > 0) {
+      await this.#reject(new Map(sent.pushed.map(({ changeId }) => [changeId, { code, detail }])));
+    } else {
+      await this.#giveUp("refused", new Refused(detail, code, status));
+    }
+  }
+
+  async #reject(refusals: ReadonlyMap<string, Refusal>): Promise<void> {
+    const rejected = await this.#store.write((tx) => reject(tx, refusals));
+    this.report.rejected.push(...rejected);
+    this.#device.tell(null, { rejected, changed: [], everything: false });
+  }
+
+  async #giveUp(kind: Trouble["kind"], error: SyncdError): Promise<never> {
+    const trouble = { kind, code: error.code, detail: error.detail };
+    await this.#store.write((tx) => noteTrouble(tx, trouble));
+    throw error;
+  }
+}

@@ -1,0 +1,118 @@
+/** Performs the steps of a session over HTTP, and gets the tokens that it takes. */
+
+import { NotAllowed, Offline, SyncdError } from "./errors.js";
+import type { Answer, Report, Send, Session } from "./sync.js";
+
+/** A JWT, or a function that returns one and is asked again when it was refused or is about to end. */
+export type Token = string | (() => string | Promise<string>);
+
+export interface Server {
+  readonly url: string;
+  readonly token: Token;
+  readonly fetch: typeof fetch;
+}
+
+const TIMEOUT = 30_000;
+
+/** A claim of a JWT, unverified; undefined where there is none, or no JWT. */
+export function claim(token: string, name: string): unknown {
+  try {
+    const part = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
+    const bytes = Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0));
+    return (JSON.parse(new TextDecoder().decode(bytes)) as { [name: string]: unknown })[name];
+  } catch {
+    return undefined;
+  }
+}
+
+/** The token now. A provider that fails is a reason to try later, like a network that does. Raises SyncdError. */
+export async function freshToken(token: Token, checkUser: (user: string) => Promise<void>): Promise<string> {
+  const answer = await ask(token);
+  if (typeof answer !== "string") throw new NotAllowed("the token function did not return text.", "no_token");
+  const user = claim(answer, "sub");
+  if (typeof user === "string") await checkUser(user);
+  return answer;
+}
+
+async function ask(token: Token): Promise<string> {
+  try {
+    return typeof token === "string" ? token : await token();
+  } catch (error) {
+    if (error instanceof SyncdError) throw error;
+    throw new Offline(`the token function failed: ${String(error)}.`, "no_token");
+  }
+}
+
+export function sleep(pause: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, pause);
+    signal?.addEventListener("abort", end);
+  });
+}
+
+/** Runs a session to its end. Raises what it raises, and Offline when `signal` ends it. */
+export async function perform(
+  session: Session,
+  server: Server,
+  client: string,
+  fresh: () => Promise<string>,
+  signal: AbortSignal,
+): Promise<Report> {
+  let token = await fresh();
+  for (let step = await session.next(); step.kind !== "done"; step = await session.next()) {
+    if (signal.aborted) throw new Offline("the replica was closed.", "closed");
+    if (step.kind === "wait") await sleep(step.pause, signal);
+    else if (step.kind === "renew") token = await fresh();
+    else await exchange(session, server, step, headers(client, token, step), signal);
+  }
+  return session.report;
+}
+
+async function exchange(
+  session: Session,
+  server: Server,
+  step: Send,
+  headers: Record<string, string>,
+  signal: AbortSignal,
+): Promise<void> {
+  const ending = new AbortController();
+  const end = (): void => ending.abort();
+  const timer = setTimeout(end, TIMEOUT);
+  signal.addEventListener("abort", end);
+  let answer: Answer;
+  try {
+    const request = {
+      method: step.method,
+      body: step.body,
+      headers,
+      signal: ending.signal,
+      cache: "no-store",
+    } as const;
+    const response = await server.fetch(server.url + step.path, request);
+    const retryAfter = response.headers.get("retry-after");
+    answer = { status: response.status, retryAfter, body: await response.text() };
+  } catch (error) {
+    return session.failed(error);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", end);
+  }
+  return session.receive(step, answer);
+}
+
+function headers(client: string, token: string, { body }: Send): Record<string, string> {
+  const ascii = /^[\x20-\x7e]*$/.test(client); // the push's body names it too
+  return {
+    Authorization: `Bearer ${token}`,
+    Accept: "application/json",
+    "X-Sync-Protocol": "1",
+    ...(ascii ? { "X-Client-Id": client } : {}),
+    ...(body === null ? {} : { "Content-Type": "application/json" }),
+  };
+}

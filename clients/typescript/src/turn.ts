@@ -1,0 +1,54 @@
+/** Who may do what when: one exchange with the server at a time, and pauses that end early. */
+
+/** Runs works one after the other. */
+export class Mutex {
+  #last: Promise<unknown> = Promise.resolve();
+
+  run<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => undefined);
+    return done;
+  }
+}
+
+/**
+ * The two locks of a live sync: `pushing`, from sending a push to its answer, and `applying`, around a frame. Whoever
+ * holds both has the store and the server to itself; they are taken in that order.
+ */
+export class Turn {
+  readonly pushing = new Mutex();
+  readonly applying = new Mutex();
+
+  alone<T>(work: () => Promise<T>): Promise<T> {
+    return this.pushing.run(() => this.applying.run(work));
+  }
+}
+
+/** Wakes the one who waits for it; rung before, it does not let him wait. */
+export class Bell {
+  #rung = false;
+  #wake: (() => void) | null = null;
+
+  ring(): void {
+    this.#rung = true;
+    this.#wake?.();
+  }
+
+  /** Until it is rung, `pause` milliseconds are over, or `signal` ends it. */
+  wait(signal: AbortSignal, pause = Infinity): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", end);
+        this.#rung = false;
+        this.#wake = null;
+        resolve();
+      };
+      // Timers count in 32 bits.
+      const timer = pause < 2 ** 31 ? setTimeout(end, pause) : undefined;
+      if (this.#rung || signal.aborted) return end();
+      this.#wake = end;
+      signal.addEventListener("abort", end);
+    });
+  }
+}

@@ -1,0 +1,83 @@
+/** A real `syncd serve` as a subprocess. SYNCD_PYTHON names the interpreter that has the package `syncd`. */
+
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const PYTHON = process.env.SYNCD_PYTHON ?? "python3";
+const READY = /syncd is ready at (http:\/\/\S+:(\d+))/;
+
+export class RealServer {
+  readonly #folder: string;
+  #process: ChildProcess | null = null;
+  #port = 0;
+  url = "";
+
+  private constructor() {
+    // Not only for its owner: when root runs the tests, the database runs as another user.
+    this.#folder = mkdtempSync(join(tmpdir(), "syncd-ts-"));
+    chmodSync(this.#folder, 0o755);
+  }
+
+  static async start(): Promise<RealServer> {
+    const server = new RealServer();
+    await server.start();
+    return server;
+  }
+
+  /** Starts it, on the same port and with the same data each time. */
+  async start(): Promise<void> {
+    const options = ["serve", "--data-dir", join(this.#folder, "data"), "--port", String(this.#port)];
+    const child = spawn(PYTHON, ["-m", "syncd", ...options], { stdio: ["ignore", "pipe", "pipe"] });
+    this.#process = child;
+    let said = "";
+    await new Promise<void>((resolve, reject) => {
+      child.stderr.on("data", (data: Buffer) => {
+        said += String(data);
+      });
+      child.stdout.on("data", (data: Buffer) => {
+        said += String(data);
+        const match = READY.exec(said);
+        if (match === null) return;
+        this.url = match[1] ?? "";
+        this.#port = Number(match[2]);
+        resolve();
+      });
+      child.on("error", reject);
+      child.on("exit", () => reject(new Error(`syncd serve did not become ready:\n${said}`)));
+    });
+  }
+
+  async token(user: string, ...options: string[]): Promise<string> {
+    const command = ["-m", "syncd", "token", user, "--data-dir", join(this.#folder, "data"), ...options];
+    const { stdout } = await promisify(execFile)(PYTHON, command);
+    return stdout.trim();
+  }
+
+  /** An HTTP request as a user. */
+  async request(token: string, method: string, path: string, body?: object): Promise<unknown> {
+    const response = await fetch(this.url + path, {
+      method,
+      headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
+      body: body === undefined ? null : JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
+    return response.status === 204 ? null : response.json();
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#process;
+    this.#process = null;
+    if (child === null || child.exitCode !== null) return;
+    const over = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGTERM");
+    await over;
+  }
+
+  async remove(): Promise<void> {
+    await this.stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
