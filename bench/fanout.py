@@ -77,7 +77,8 @@ def run(stage: Stage) -> tuple[list[Measure], dict[str, Any]]:
         latency, curves["fanout_latency"] = _latency(hall, crowd)
         found.append(latency)
         hall.gather(crowd, AUDIENCE - NEAR, NEAR)
-        found += _throughput(hall, crowd)
+        found += _one_writer(hall, crowd)
+        found += _many_writers(hall, crowd)
         swept, curves["fanout"] = _sweep(hall, crowd)
         found += swept
     for one in found:
@@ -154,39 +155,54 @@ def _part(ordered: Sequence[float], part: float) -> float:
 # -- how many ----------------------------------------------------------------------------------------------------
 
 
-def _throughput(hall: Hall, crowd: Crowd) -> list[Measure]:
-    """Eight pushes in flight, against as many broadcasts of a payload of our frames' size."""
-    rounds, pushes = hall.stage.rounds(5), 400 if hall.stage.quick else 1600
+def _one_writer(hall: Hall, crowd: Crowd) -> list[Measure]:
+    """Pushes one after the other: a frame each, so that what is compared is frames of the same size."""
+    ours, theirs, weight = _rounds(hall, crowd, 1, 100 if hall.stage.quick else 300)
+    what, against = f"one feed, {AUDIENCE:,} listeners, one writer", "websockets' broadcast"
+    middle = sorted(ours, key=lambda one: _rate(*one))[len(ours) // 2][0]
+    note = f"frames of {_payload(middle):,} bytes with {middle.changes / middle.frames:.2f} changes each"
+    return [
+        measure("fanout", what, [_rate(*one) for one in ours], [_rate(*one) for one in theirs], unit="frames/s",
+                against=against, target=THROUGHPUT, note=note),
+        measure("fanout_cpu", f"{what}, by server CPU", [t.frames / used for t, used in ours],
+                [t.frames / used for t, used in theirs], unit="frames/s of CPU", against=against, target=None,
+                note=f"the library's idle sockets weigh {weight:.0f} kB each"),
+    ]  # fmt: skip
+
+
+def _many_writers(hall: Hall, crowd: Crowd) -> list[Measure]:
+    """Eight pushes in flight: several changes share a frame, so changes are what arrives."""
+    ours, theirs, _ = _rounds(hall, crowd, LANES, 400 if hall.stage.quick else 1600)
+    middle = sorted(ours, key=lambda one: _rate(*one))[len(ours) // 2][0]
+    note = f"frames of {_payload(middle):,} bytes with {middle.changes / middle.frames:.1f} changes each"
+    return [
+        measure("fanout_shared", f"one feed, {AUDIENCE:,} listeners, {LANES} writers",
+                [t.changes / t.seconds for t, _ in ours], [_rate(*one) for one in theirs], unit="changes/s",
+                against="websockets' broadcast, messages as large as these frames", target=None, note=note),
+    ]  # fmt: skip
+
+
+Run = tuple[Tally, float]
+
+
+def _rounds(hall: Hall, crowd: Crowd, lanes: int, pushes: int) -> tuple[list[Run], list[Run], float]:
+    """Bursts of pushes, in turn with as many broadcasts of a payload of our frames' size; and what the library's idle
+    sockets weigh, in kB each."""
+    rounds = hall.stage.rounds(5)
     ours, theirs = list[tuple[Tally, float]](), list[tuple[Tally, float]]()
     worker = hall.stage.worker
     with _broadcaster() as (port, library), Crowd() as others:
         before = library.memory_info().rss
         others.call("open", port, "/listen", [[]] * AUDIENCE, 0)
         weight = (library.memory_info().rss - before) / AUDIENCE / 1e3
-        crowd.call("burst", hall.port, hall.pushes(LANES * WARM))
-        with hall.stage.progress(f"one feed, {AUDIENCE:,} listeners", rounds) as step:
+        crowd.call("burst", hall.port, hall.pushes(lanes * WARM, lanes))
+        with hall.stage.progress(f"one feed, {AUDIENCE:,} listeners, {lanes} writers", rounds) as step:
             for _ in range(rounds):
-                ours.append(_timed(worker, crowd, "burst", hall.port, hall.pushes(pushes)))
+                ours.append(_timed(worker, crowd, "burst", hall.port, hall.pushes(pushes, lanes)))
                 payload = b"x" * _payload(ours[-1][0])
-                theirs.append(_timed(library, others, "broadcasts", port, payload, pushes // LANES, LANES))
+                theirs.append(_timed(library, others, "broadcasts", port, payload, pushes // lanes, LANES))
                 step(f"{_rate(*ours[-1]):,.0f} frames/s, broadcast {_rate(*theirs[-1]):,.0f}")
-    return _rates(ours, theirs, weight)
-
-
-def _rates(ours: list[tuple[Tally, float]], theirs: list[tuple[Tally, float]], weight: float) -> list[Measure]:
-    what, against = f"one feed, {AUDIENCE:,} listeners, {LANES} pushes in flight", "websockets' broadcast"
-    middle = sorted(ours, key=lambda one: _rate(*one))[len(ours) // 2][0]
-    note = (
-        f"frames of {_payload(middle):,} bytes with {middle.changes / middle.frames:.1f} changes each: "
-        f"{middle.changes / middle.seconds:,.0f} changes delivered/s"
-    )
-    return [
-        measure("fanout", what, [_rate(*one) for one in ours], [_rate(*one) for one in theirs], unit="frames/s",
-                against=against, target=THROUGHPUT, note=note),
-        measure("fanout_cpu", f"{what}, by server CPU", [t.frames / used for t, used in ours],
-                [t.frames / used for t, used in theirs], unit="frames/s of CPU", against=against, target=THROUGHPUT,
-                note=f"the library's idle sockets weigh {weight:.0f} kB each"),
-    ]  # fmt: skip
+    return ours, theirs, weight
 
 
 def _rate(tally: Tally, _used: float) -> float:
