@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
 from typing import Any
 
 import structlog
@@ -168,10 +168,12 @@ class Hub:
 
     # -- rooms -----------------------------------------------------------------------------------------
 
-    async def know(self, member: Member, spaces: Sequence[int]) -> None:
-        """Makes sure that the spaces of a cursor are among those that the member is known to be in."""
-        if any(space not in member.spaces for space in spaces):
+    async def know(self, member: Member, spaces: Set[int]) -> bool:
+        """Whether the spaces of a page are those that the member is in now. Where they were not those that it was known
+        to be in, that is looked at again: who left and came back in between must not miss the coming back."""
+        if spaces != member.spaces.keys():
             await self._greet([member])
+        return spaces == member.spaces.keys()
 
     async def _greeting(self, member: Member) -> Greeting:
         external = member.caller.external
@@ -366,8 +368,10 @@ class Hub:
                 await asyncio.sleep(MEMBERS_EVERY)
 
     async def _members_round(self) -> None:
+        # Not wait_for(): that one loses a cancellation which comes together with what it waits for.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._look.wait(), MEMBERS_EVERY)
+            async with asyncio.timeout(MEMBERS_EVERY):
+                await self._look.wait()
         self._look.clear()
         await self._look_at_members()
 

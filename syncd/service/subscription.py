@@ -110,8 +110,8 @@ class Subscription:
                 self.member.outlet.page(self, delta)
         # What came while it was read is found by the next round: joining and looking are one step here.
         if not delta.more and not self._again:
-            await self._hub.know(self.member, [position.space for position in found.positions])
-            if not self._again:
+            known = await self._hub.know(self.member, {position.space for position in found.positions})
+            if known and not self._again:
                 self._join(found)
 
     def _join(self, found: Cursor) -> None:
