@@ -75,6 +75,13 @@ BEGIN
     JOIN syncd.sync_names n ON n.name_no = h.app_no WHERE h.space_no = ANY (p_spaces);
 END $$;
 
+-- The apps that were written to in p_spaces, and how far each has come: for whole rooms, whoever is in them.
+CREATE FUNCTION syncd.sync_feeds_of(p_spaces integer[]) RETURNS TABLE (space_no integer, app text, head bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT h.space_no, n.name, h.head FROM syncd.sync_feeds h
+    JOIN syncd.sync_names n ON n.name_no = h.app_no WHERE h.space_no = ANY (p_spaces)
+$$;
+
 -- The start of a live connection: the user's number, new or known, and the spaces that the user is a member of. The
 -- personal space is made now: a first write would else reach the user's other devices with the next look at members.
 CREATE FUNCTION syncd.sync_greet(p_user text, p_list jsonb, p_as_of bigint, OUT user_no integer, OUT spaces integer[],

@@ -15,10 +15,10 @@ import structlog
 
 from syncd.core.errors import Busy, DatabaseUnavailable, MembershipsUnavailable, SyncdError
 from syncd.protocol.cursor import Cursor
-from syncd.protocol.live import sync_available
 from syncd.service.caller import External
 from syncd.service.counts import Counts
 from syncd.service.member import Member
+from syncd.service.pokes import Pokes
 from syncd.service.presence import Presence
 from syncd.service.rooms import Feed, Room
 from syncd.service.subscription import Subscription, refusal
@@ -56,11 +56,13 @@ class Hub:
         self._asked: dict[int, float] = {}
         self._untold: set[int] = set()
         self._greetings = 0
+        # Who is being greeted, by number of the greeting: users who came or went meanwhile.
+        self._entering: dict[int, set[int]] = {}
         self._horizon: str | None = None
         self._seen: set[int] = set()
         self._look = asyncio.Event()
         self._unsure: list[Feed] = []
-        self.presence = Presence(self)
+        self.presence, self.pokes = Presence(self), Pokes(self)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -97,20 +99,26 @@ class Hub:
     async def enter(self, member: Member) -> None:
         """A connection whose user is known. Raises Busy, DatabaseUnavailable."""
         self._greetings += 1
-        number = self._greetings
-        greeting = await self._greeting(member)
+        number, missed = self._greetings, set[int]()
+        self._entering[number] = missed
+        try:
+            greeting = await self._greeting(member)
+        finally:
+            del self._entering[number]
         member.user_no = greeting.user_no
         self.users.setdefault(member.user_no, {})[member] = None
         self.counts.connections += 1
         self._place(member, greeting, number)
         try:
+            if member.user_no in missed:
+                await self._greet([member])
             await self._find_feeds(member)
         except BaseException:
             self.leave(member)
             raise
 
     async def _find_feeds(self, member: Member) -> None:
-        await self._discover([self.rooms[space] for space in member.spaces], member)
+        await self.pokes.discover([self.rooms[space] for space in member.spaces], member)
 
     async def renew(self, member: Member) -> None:
         """The same user with a new token: memberships may have come with it."""
@@ -154,6 +162,7 @@ class Hub:
             if member.poked:
                 for space in member.spaces:
                     self.rooms[space].poked[member] = None
+                self.spawn(self._quietly(self._find_feeds(member)))
 
     def trouble(self, subscription: Subscription, why: SyncdError) -> None:
         """It cannot catch up just now, and tries again."""
@@ -218,11 +227,10 @@ class Hub:
         """Spaces came or went: the next page tells, and brings what is new whole."""
         for subscription in member.subscriptions.values():
             subscription.fall_behind()
-        if member.poked and member.outlet.room:
+        if member.poked:
             rooms = [self.rooms[space] for space in spaces if space in self.rooms]
             apps = {member.app} if member.app else {feed.app for room in rooms for feed in room.feeds.values()}
-            for app in apps:
-                member.outlet.frame(sync_available(app, ()))
+            self.pokes.tell([member], apps)
 
     def _leave_room(self, member: Member, space: int) -> None:
         room = self.rooms[space]
@@ -243,10 +251,12 @@ class Hub:
 
     async def check(self, room: Room) -> None:
         """Sends away who is no member of a space any more. Raises Busy, DatabaseUnavailable."""
-        asked = {member.user_no for member in room.members}
+        asked, began = {member.user_no for member in room.members}, self._greetings
         roster, users = await self.live.members(room.space, sorted(asked))
-        gone = [m for m in room.members if m.user_no in asked and m.user_no not in users]
-        came = any(member.user_no not in asked for member in room.members)
+        # Who was greeted meanwhile may have come back since this was read.
+        known = [m for m in room.members if m.user_no in asked and m.greeting <= began]
+        gone = [m for m in known if m.user_no not in users]
+        came = len(known) < len(room.members)
         room.roster = min(room.roster, roster) if came else roster
         for member in gone:
             self._leave_room(member, room.space)
@@ -270,7 +280,7 @@ class Hub:
         for position in found.positions:
             room = self.rooms[position.space]
             feed = room.feeds.get(app)
-            if feed is None:
+            if feed is None or not feed.heard:
                 feed = room.feeds[app] = Feed(self, room, subscription.question.app, position.seq)
             feed.seats[subscription] = None
             self.look_soon(feed)
@@ -293,24 +303,7 @@ class Hub:
     async def _look_now(self) -> None:
         await asyncio.sleep(0)
         feeds, self._unsure = self._unsure, []
-        await self._look_at_heads(list(dict.fromkeys(feeds)))
-
-    async def _discover(self, rooms: list[Room], member: Member) -> None:
-        """Feeds of rooms that somebody wants to be poked for."""
-        wanted = {room.space: room for room in rooms if room.poked}
-        if not wanted:
-            return
-        for space, app, head in await self.live.feeds(member.user_no, sorted(wanted)):
-            room = self.rooms.get(space)
-            if room is not None and key(app) not in room.feeds:
-                room.feeds[key(app)] = Feed(self, room, app, head)
-
-    async def _discover_new(self, room: Room, member: Member) -> None:
-        """An app was written to for the first time: all of it is news."""
-        for space, app, head in await self.live.feeds(member.user_no, [room.space]):
-            if space == room.space and key(app) not in room.feeds:
-                room.feeds[key(app)] = feed = Feed(self, room, app, 0)
-                feed.hint(head)
+        await self._quietly(self._look_at_heads(list(dict.fromkeys(feeds))))
 
     # -- hints and looks ---------------------------------------------------------------------------------
 
@@ -345,7 +338,7 @@ class Hub:
         if feed is not None:
             feed.hint(hint.seq)
         elif room.poked:
-            self.spawn(self._quietly(self._discover_new(room, next(iter(room.poked)))))
+            self.spawn(self._quietly(self.pokes.discover_new(room, next(iter(room.poked)))))
 
     async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
         """What fails with the database is done again by the next look."""
@@ -382,6 +375,10 @@ class Hub:
         if comings.boot != self.boot:
             self.boot = comings.boot
             self._start_over()
+            # Who subscribes finds out by pulling.
+            news.update(user for user, members in self.users.items() if any(member.poked for member in members))
+        for missed in self._entering.values():
+            missed |= news
         await asyncio.gather(*(self._greet(list(self.users[user])) for user in news if user in self.users))
         # Not before: what fails is looked at again from where it was.
         self._horizon, self._seen = comings.horizon, set(comings.changed)
@@ -389,17 +386,19 @@ class Hub:
     def _start_over(self) -> None:
         """The database was started anew, perhaps from a backup: every cursor is looked at again."""
         for room in self.rooms.values():
+            room.roster = -1
             feeds, room.feeds = list(room.feeds.values()), {}
             for seat in [seat for feed in feeds for seat in feed.seats]:
                 seat.fall_behind()
             if room.poked:
-                self.spawn(self._quietly(self._discover([room], next(iter(room.poked)))))
+                self.spawn(self._quietly(self.pokes.discover([room], next(iter(room.poked)))))
 
     async def _heads_round(self) -> None:
         await asyncio.sleep(HEADS_EVERY if self.bus.state == "up" else HEADS_EVERY_ALONE)
         feeds = [feed for room in self.rooms.values() for feed in room.feeds.values()]
         for start in range(0, len(feeds), HEADS_AT_ONCE):
             await self._look_at_heads(feeds[start : start + HEADS_AT_ONCE])
+        await self.pokes.look()
 
     async def _look_at_heads(self, feeds: list[Feed]) -> None:
         heads = await self.live.heads([(feed.room.space, feed.app) for feed in feeds])

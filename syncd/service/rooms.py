@@ -60,10 +60,11 @@ class Feed:
 
     def hint(self, seq: int) -> None:
         """The feed is said to have reached `seq`."""
-        if seq <= self.hinted:
+        if seq <= self.head:
             return
-        self.hinted = seq
-        if not self._reading:
+        self.hinted = max(seq, self.hinted)
+        # Heard of before is not read yet: a reading may have failed, or nobody have listened then.
+        if not self._reading and self.heard:
             self._reading = True
             self._hinted_at = time.monotonic()
             self._hub.spawn(self._read())

@@ -70,7 +70,7 @@ class Subscription:
         self.live = False
         if self._task is not None:
             self._task.cancel()
-        for space in self.bookmark.seqs if self.bookmark else ():
+        for space in self.member.spaces:
             self._hub.leave_feed(self, space)
 
     async def _catch_up(self) -> None:

@@ -137,6 +137,10 @@ class Live:
         """The feeds in some of a user's spaces: space number, app, head."""
         return [tuple(row) for row in await self._pool.fetch("feeds_in", user, list(spaces))]
 
+    async def feeds_of(self, spaces: Sequence[int]) -> list[tuple[int, str, int]]:
+        """The feeds in some spaces, whoever is in them: space number, app, head."""
+        return [tuple(row) for row in await self._pool.fetch("feeds_of", list(spaces))]
+
     async def say(self, items: list[dict[str, Any]]) -> list[bool]:
         """Puts presence: [{"user", "space" (numbers), "client", "state"}]; whether each user is a member there."""
         return list((await self._pool.fetch("presence_put", msgspec.json.encode(items).decode()))[0][0])
