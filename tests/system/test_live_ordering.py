@@ -294,8 +294,9 @@ def test_everybody_ends_with_the_state_of_a_fresh_pull(run: dict[str, Any]) -> N
 
 def test_they_listened_while_the_writers_wrote(run: dict[str, Any]) -> None:
     for listener in run["there"]:
-        assert len([page for page in listener.pages if page[0]]) > 5, listener.name
-        assert (len(listener.connections) > 2) == listener.restless, listener.name
+        assert len([page for page in listener.pages if page[0]]) > 3, listener.name
+        assert listener.restless or len(listener.connections) == 1, listener.name
+    assert sum(len(listener.connections) for listener in run["there"] if listener.restless) > 5
 
 
 # -- G6 ------------------------------------------------------------------------------------------------------------
@@ -321,7 +322,7 @@ async def test_what_one_worker_took_is_heard_on_the_other(pair: Server) -> None:
                     await listener.brings(record, within=10)
         assert [c["seq"] for c in sockets[1].changes()] == list(range(1, 31))
         # Without a word from worker to worker each turn would wait for a look, every two seconds.
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 12
 
 
 async def stream_on(server: Server, place: int, user: str, stack: AsyncExitStack) -> Stream:
@@ -344,3 +345,39 @@ async def test_a_result_is_in_the_next_pull_and_the_next_subscription_everywhere
             async with await opened(pair) as fresh:
                 await fresh.auth(user, f"fresh-{n}")
                 assert f"r{n}" in {c["id"] for page in await fresh.subscribe() for c in page["changes"]}
+
+
+async def keep_writing(device: Device, done: asyncio.Event) -> None:
+    turn = 0
+    while not done.is_set():
+        turn += 1
+        await device.push([device.change(f"c{turn}", f"{device.client}-{turn}", turn)])
+
+
+async def subscribe_and_look(socket: Socket) -> None:
+    """What comes from the start of a subscription on has no hole, where the state ends least of all."""
+    for _ in range(30):
+        await socket.fence()
+        begin = len(socket.frames)
+        await socket.send({"type": "subscribe", "appId": "notes", "since": ""})
+        await socket.until(lambda: len(socket.frames) > begin + 2)  # noqa: B023
+        seqs = [c["seq"] for frame in socket.frames[begin:] for c in frame.get("changes", ())]
+        assert seqs == list(range(1, len(seqs) + 1))
+        await socket.send({"type": "unsubscribe", "appId": "notes"})
+
+
+async def test_who_subscribes_again_and_again_while_others_write_misses_nothing(pair: Server) -> None:
+    user, done = unique("ann"), asyncio.Event()
+    async with AsyncExitStack() as stack:
+        writers = [await stack.enter_async_context(Device(pair, user, f"w{n}")) for n in range(4)]
+        await writers[0].push([writers[0].change(f"p{n}", f"p{n}", "x" * 200) for n in range(500)])
+        steady = [await stack.enter_async_context(socket_on(pair, place, user, f"s{place}")) for place in (0, 1)]
+        sockets = [await stack.enter_async_context(socket_on(pair, n % 2, user, f"c{n}")) for n in range(4)]
+        for socket in steady:
+            await socket.subscribe()
+        writing = [asyncio.create_task(keep_writing(device, done)) for device in writers]
+        try:
+            await asyncio.gather(*(subscribe_and_look(socket) for socket in sockets))
+        finally:
+            done.set()
+            await asyncio.gather(*writing)
