@@ -1,14 +1,14 @@
 /** Applies a whole answer of the server inside one transaction: changes, results, memberships, cursor. */
 
 import { type Change, type Key, readChange, spaceKey } from "./change.js";
-import { EPOCH, observe } from "./clock.js";
+import { observe } from "./clock.js";
 import { parse } from "./json.js";
 import { TOMBSTONE } from "./merge.js";
 import type { Packed } from "./outbox.js";
 import * as outbox from "./outbox.js";
 import { type LoadedRecords, load, pick, save, settle, sweep } from "./records.js";
 import type { Conflict, Page, Result } from "./reply.js";
-import { getMeta, keyOf, setMeta, type Transaction } from "./store.js";
+import { keyOf, type Transaction } from "./store.js";
 
 /** What an answer changed here. `rejected`: changeIds. `everything`: too much to be listed. */
 export interface Applied {
@@ -24,7 +24,7 @@ export async function applyPage(
   pushed: readonly Packed[],
   wall: number,
 ): Promise<Applied> {
-  const client = (await getMeta(tx, "client")) ?? "";
+  const { client, round } = tx.meta;
   const confirmed = await confirm(tx, page.results, pushed, client);
   const changes = [...page.changes, ...confirmed];
   const repeated = page.results
@@ -32,19 +32,18 @@ export async function applyPage(
     .map(({ changeId }) => changeId);
   const answered = await outbox.acknowledge(tx, repeated, page.more);
   const records = await load(tx, [...changes.map(({ key }) => key), ...answered]);
-  const round = (await getMeta(tx, "round")) ?? 0;
   for (const change of changes) pick(records, change.key).confirm(change.registers, round);
   await outbox.forget(tx, heldByServer(page, client));
   const rejected = await outbox.reject(tx, refusals(page.results));
   await settle(tx, records);
   const changed = save(tx, records);
-  await moveClock(tx, records, wall);
-  await keepConflicts(tx, page.conflicts);
+  moveClock(tx, records, wall);
+  keepConflicts(tx, page.conflicts);
   changed.push(...(await followSpaces(tx, page)));
-  if (page.cursor !== null) setMeta(tx, "cursor", page.cursor);
-  const restarted = !page.more && (await getMeta(tx, "restarting")) === true;
-  if (restarted) await finishRestart(tx, round);
-  setMeta(tx, "trouble", null);
+  tx.meta.cursor = page.cursor ?? tx.meta.cursor;
+  const restarted = !page.more && tx.meta.restarting;
+  if (restarted) await finishRestart(tx);
+  tx.meta.trouble = null;
   return { rejected, changed, everything: restarted };
 }
 
@@ -90,23 +89,17 @@ function refusals(results: readonly Result[]): Map<string, outbox.Refusal> {
 }
 
 /** Moves the clock past what was received, so that a later write here is later everywhere. */
-async function moveClock(tx: Transaction, records: LoadedRecords, wall: number): Promise<void> {
-  const before = (await getMeta(tx, "clock")) ?? EPOCH;
-  let clock = before;
+function moveClock(tx: Transaction, records: LoadedRecords, wall: number): void {
   for (const { base } of records.values()) {
-    for (const { at } of base.values()) clock = observe(clock, at, wall);
+    for (const { at } of base.values()) tx.meta.clock = observe(tx.meta.clock, at, wall);
   }
-  if (clock !== before) setMeta(tx, "clock", clock);
 }
 
-async function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): Promise<void> {
-  if (conflicts.length === 0) return;
-  let number = (await getMeta(tx, "number")) ?? 0;
+function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): void {
   for (const conflict of conflicts) {
-    number += 1;
-    tx.put("conflicts", { number, space: conflict.space ?? "", conflict });
+    tx.meta.number += 1;
+    tx.put("conflicts", { number: tx.meta.number, space: conflict.space ?? "", conflict });
   }
-  setMeta(tx, "number", number);
 }
 
 async function followSpaces(tx: Transaction, page: Page): Promise<Key[]> {
@@ -128,14 +121,14 @@ async function purge(tx: Transaction, space: string): Promise<Key[]> {
 
 /** The server does not know the cursor: everything is asked for again. The outbox stays as it is. */
 export async function beginRestart(tx: Transaction): Promise<void> {
-  setMeta(tx, "cursor", "");
-  setMeta(tx, "restarting", true);
-  setMeta(tx, "round", ((await getMeta(tx, "round")) ?? 0) + 1);
+  tx.meta.cursor = "";
+  tx.meta.restarting = true;
+  tx.meta.round += 1;
   for (const { id } of await tx.all("spaces")) tx.delete("spaces", [id]);
 }
 
 /** Everything has come again: what did not come is gone from the server, and goes here too. */
-async function finishRestart(tx: Transaction, round: number): Promise<void> {
-  await sweep(tx, round);
-  setMeta(tx, "restarting", false);
+async function finishRestart(tx: Transaction): Promise<void> {
+  await sweep(tx);
+  tx.meta.restarting = false;
 }

@@ -37,7 +37,8 @@ export function keyText(key: Key): string {
 }
 
 /** A UUIDv7 of the wall clock in milliseconds: ids that are made later sort later. */
-export function newId(wall: number, noise = crypto.getRandomValues(new Uint8Array(10))): string {
+export function newId(wall: number): string {
+  const noise = crypto.getRandomValues(new Uint8Array(10));
   const time = Math.floor(wall).toString(16).padStart(12, "0");
   const rest = Array.from(noise, (byte, index) =>
     index === 0 ? (byte & 15) | 112 : index === 2 ? (byte & 63) | 128 : byte,
@@ -49,18 +50,18 @@ export function newId(wall: number, noise = crypto.getRandomValues(new Uint8Arra
 /** Raises BadReply where `value` is not an object, a text. */
 export function objectOf(value: Json | undefined): JsonObject {
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new BadReply("expected an object.");
+    throw new BadReply("an object is missing.");
   return value as JsonObject;
 }
 
 export function textOf(value: Json | undefined): string {
-  if (typeof value !== "string") throw new BadReply(`expected text, got ${typeof value}.`);
+  if (typeof value !== "string") throw new BadReply("a text is missing.");
   return value;
 }
 
 export function listOf(value: Json | undefined): readonly Json[] {
   if (value === null || value === undefined) return [];
-  if (!Array.isArray(value)) throw new BadReply("expected a list.");
+  if (!Array.isArray(value)) throw new BadReply("a list is missing.");
   return value as readonly Json[];
 }
 
@@ -214,9 +215,7 @@ function copyMembers(value: object, path: string, field: string, depth: number):
 }
 
 function checkText(text: string, path: string, field: string): string {
-  if (text.includes("\0"))
-    throw new InvalidWrite(`${path} has a \\u0000, which PostgreSQL cannot hold.`, field);
-  if (/\p{Cs}/u.test(text))
-    throw new InvalidWrite(`${path} has a lone surrogate, which UTF-8 cannot hold.`, field);
+  if (text.includes("\0")) throw new InvalidWrite(`${path} has a \\u0000.`, field);
+  if (/\p{Cs}/u.test(text)) throw new InvalidWrite(`${path} has a lone surrogate.`, field);
   return text;
 }

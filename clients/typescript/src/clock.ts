@@ -14,44 +14,25 @@ export const LATEST: Instant = "9999-12-31T23:59:59.999999Z";
 export const MAX_AHEAD = 60_000;
 
 const RFC3339 =
-  /^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))$/;
-const LAST_MILLISECOND = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+  /^((?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:)([0-9]{2})(?:\.([0-9]+))?(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$/;
+const LAST_MILLISECOND = Date.parse("9999-12-31T23:59:59.999Z");
 
 /**
  * An RFC 3339 instant of any offset, never before the epoch. A leap second is the last microsecond before it.
  * Raises RangeError when `text` is not one (an instant without an offset is not).
  */
 export function parseInstant(text: string): Instant {
-  const match = RFC3339.exec(text);
-  if (match === null) throw new RangeError(`not an RFC 3339 instant: ${JSON.stringify(text)}`);
-  const [year, month, day, hour, minute, second] = match.slice(1, 7).map(Number) as Six;
-  const leap = second === 60;
-  checkRanges(text, [year, month, day, hour, minute, leap ? 59 : second], match);
-  const offset =
-    (Number(match[9] ?? 0) * 60 + Number(match[10] ?? 0)) * (match[8] === "-" ? -60_000 : 60_000);
-  const micros = leap ? "999999" : (match[7] ?? "").slice(0, 6).padEnd(6, "0");
-  const millis = utc(year, month, day) + ((hour * 60 + minute) * 60 + (leap ? 59 : second)) * 1000 - offset;
-  return formatInstant(millis + Number(micros.slice(0, 3)), Number(micros.slice(3)));
-}
-
-type Six = [number, number, number, number, number, number];
-
-/** `Date.UTC` takes the years 0 to 99 for those of the last century. */
-function utc(year: number, month: number, day: number): number {
-  return new Date(0).setUTCFullYear(year, month - 1, day);
-}
-
-function checkRanges(
-  text: string,
-  [year, month, day, hour, minute, second]: Six,
-  match: RegExpExecArray,
-): void {
-  const date = new Date(utc(year, month, day));
-  const exists = year > 0 && date.getUTCMonth() === month - 1 && date.getUTCDate() === day;
-  const offset = Number(match[9] ?? 0) <= 23 && Number(match[10] ?? 0) <= 59;
-  if (!exists || !offset || hour > 23 || minute > 59 || second > 59) {
+  const [, day, time, second, fraction = "", sign, hours, minutes] = RFC3339.exec(text) ?? [];
+  const leap = second === "60";
+  const plain = `${day}T${time}${leap ? "59" : second}`;
+  const seconds = Date.parse(`${plain}Z`);
+  // `Date` takes the 30th of February for the 2nd of March, and 24:00 for tomorrow: then the text is another.
+  if (Number.isNaN(seconds) || !new Date(seconds).toISOString().startsWith(plain)) {
     throw new RangeError(`not an RFC 3339 instant: ${JSON.stringify(text)}`);
   }
+  const micros = leap ? "999999" : fraction.slice(0, 6).padEnd(6, "0");
+  const offset = (Number(hours ?? 0) * 60 + Number(minutes ?? 0)) * (sign === "-" ? -60_000 : 60_000);
+  return formatInstant(seconds - offset + Number(micros.slice(0, 3)), Number(micros.slice(3)));
 }
 
 /** The instant of milliseconds since 1970 and the three digits below, kept within EPOCH and LATEST. */

@@ -2,17 +2,16 @@
 
 import { applyPage, beginRestart } from "./apply.js";
 import type { Endpoint, Socket } from "./endpoint.js";
-import { BadReply, SyncdError } from "./errors.js";
+import { SyncdError } from "./errors.js";
 import type { Presence } from "./events.js";
 import type { Json } from "./json.js";
 import { LiveSession, type Meaning, readFrame } from "./live-session.js";
 import { type Packed, pack } from "./outbox.js";
+import { Peers } from "./peers.js";
 import { closed, type Ending, endingOf, troubleOf } from "./reconnect.js";
 import type { Page } from "./reply.js";
-import { getMeta, type Transaction } from "./store.js";
-import { noteTrouble } from "./sync.js";
-import { claim, sleep } from "./transport.js";
-import { Bell, type Turn } from "./turn.js";
+import { claim } from "./transport.js";
+import { Bell, sleep, type Turn } from "./turn.js";
 
 const RENEW_PAUSE = 1000;
 
@@ -35,7 +34,7 @@ export class Connection {
   readonly #probe = new Bell();
   readonly #answered = new Bell();
   readonly #unsaid: Map<string | null, Json>;
-  readonly #peers = new Map<string, Presence>();
+  readonly #peers = new Peers();
   #ending: Ending | null = null;
   #frames: Promise<void> = Promise.resolve();
   #socket: Socket | null = null;
@@ -92,16 +91,14 @@ export class Connection {
     }
     this.#socket?.close();
     await this.#frames; // no write outlives the right to write
-    for (const peer of this.#peers.values()) this.#end.publish({ ...peer, state: null });
+    for (const peer of this.#peers.all) this.#end.publish({ ...peer, state: null });
     return this.#ending ?? closed(1006, "", false);
   }
 
   async #recall(): Promise<void> {
-    const { app, schemaVersion, store } = this.#end;
-    await store.read(async (tx) => {
-      this.#last = (await getMeta(tx, "position")) ?? 0;
-      const restarting = (await getMeta(tx, "restarting")) ?? false;
-      this.#session = new LiveSession(app, this.#end.client(), schemaVersion, restarting);
+    await this.#end.store.read(async ({ meta }) => {
+      this.#last = meta.position;
+      this.#session.restarting = meta.restarting;
     });
   }
 
@@ -118,7 +115,7 @@ export class Connection {
       this.#frames = this.#frames.then(() => this.stop(closed(code, reason, this.openedAt !== null)));
     });
     socket.addEventListener("error", () => undefined); // the close that follows says more
-    this.#spawn(this.#watchOpening(policy.openTimeout));
+    this.#spawn(this.#expectOpening(policy.openTimeout));
   }
 
   /** A part of the connection: when it fails, the connection is over. */
@@ -126,10 +123,14 @@ export class Connection {
     part.catch((error: unknown) => this.stop(endingOf(error)));
   }
 
-  async #watchOpening(timeout: number): Promise<void> {
+  async #expectOpening(timeout: number): Promise<void> {
     await sleep(timeout, this.#over.signal);
-    const detail = "The server did not answer in time.";
-    if (this.openedAt === null) this.stop({ state: "offline", code: "open_timeout", detail });
+    if (this.openedAt === null) this.#giveUp("open_timeout", timeout);
+  }
+
+  /** Nobody is there. */
+  #giveUp(code: string, timeout: number): void {
+    this.stop({ state: "offline", code, detail: `Nothing came for ${timeout} ms.` });
   }
 
   #send(text: string): void {
@@ -179,7 +180,7 @@ export class Connection {
   async #apply(page: Page, pushed: readonly Packed[]): Promise<void> {
     const done = await this.#end.store.write(async (tx) => {
       const applied = await applyPage(tx, page, pushed, this.#end.wall());
-      if (this.#session.pushHeld && this.#held !== null) await noteTrouble(tx, troubleOf(this.#held));
+      if (this.#session.pushHeld && this.#held !== null) tx.meta.trouble = troubleOf(this.#held);
       return applied;
     });
     this.#end.tell(page, done);
@@ -251,9 +252,7 @@ export class Connection {
   }
 
   #meet(peer: Presence): void {
-    const place = JSON.stringify([peer.space, peer.user, peer.client]);
-    if (peer.state === null) this.#peers.delete(place);
-    else this.#peers.set(place, peer);
+    this.#peers.note(peer);
     this.#end.publish(peer);
   }
 
@@ -293,15 +292,14 @@ export class Connection {
     this.#heard = performance.now();
     while (this.#session.awaiting !== null && !signal.aborted) {
       const left = timeout - (performance.now() - this.#heard);
-      const detail = `A push had no answer for ${timeout} ms.`;
-      if (left <= 0) this.stop({ state: "offline", code: "no_answer", detail });
+      if (left <= 0) this.#giveUp("no_answer", timeout);
       else await this.#answered.wait(signal, left);
     }
   }
 
   async #subscribe(): Promise<void> {
-    const cursor = await this.#end.store.read((tx: Transaction) => getMeta(tx, "cursor"));
-    this.#send(this.#session.subscribe(cursor ?? ""));
+    const cursor = await this.#end.store.read(async (tx) => tx.meta.cursor);
+    this.#send(this.#session.subscribe(cursor));
   }
 
   /** What was refused whole goes over HTTP: its answer names the culprit, which is set aside. */
@@ -332,8 +330,7 @@ export class Connection {
       const asked = performance.now();
       this.#send('{"type":"ping"}');
       await sleep(pingTimeout, signal);
-      const detail = `Nothing was heard for ${pingTimeout} ms.`;
-      if (this.#heard < asked) this.stop({ state: "offline", code: "silent", detail });
+      if (this.#heard < asked) this.#giveUp("silent", pingTimeout);
     }
   }
 
@@ -347,20 +344,10 @@ export class Connection {
       const left = Math.max(0, expiry * 1000 - performance.now() - ahead);
       const pause = Math.max(RENEW_PAUSE, left - Math.min(this.#end.policy.renewBefore, left / 2));
       await sleep(Math.min(pause, 2 ** 31 - 1), signal);
-      if (signal.aborted) return;
-      await this.#renewNow();
-    }
-  }
-
-  async #renewNow(): Promise<void> {
-    try {
-      const fresh = await this.#end.fresh();
-      if (fresh === this.#token) return;
+      const fresh = await this.#end.fresh().catch(() => this.#token); // not yet: the old one is good for a while
+      if (fresh !== this.#token) this.#send(this.#session.auth(fresh));
       this.#token = fresh;
-      this.#send(this.#session.auth(fresh));
-    } catch (error) {
-      if (!(error instanceof SyncdError) || error instanceof BadReply) throw error;
-      // not yet: the old token is good for a while
+      if (signal.aborted) return;
     }
   }
 }

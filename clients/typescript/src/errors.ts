@@ -1,13 +1,15 @@
-/** What can go wrong, as one tree: every error says its code, its cause and the remedy. */
+/**
+ * What can go wrong, as one tree. Tell them apart by class or by `code`: a minifier changes the names of classes.
+ */
 
 /** The root. `code` is stable and meant for programs; `message` is meant for people. */
 export class SyncdError extends Error {
+  override readonly name: string = "SyncdError";
   readonly code: string;
   readonly detail: string;
 
-  constructor(code: string, detail: string, remedy = "") {
-    super(`${detail} ${remedy}`.trim());
-    this.name = new.target.name;
+  constructor(code: string, detail: string) {
+    super(detail);
     this.code = code;
     this.detail = detail;
   }
@@ -26,7 +28,7 @@ export class InvalidWrite extends SyncdError {
 /** A batch is pushed whole, so it must fit one push. Nothing of it was written. */
 export class BatchTooLarge extends SyncdError {
   constructor(detail: string) {
-    super("batch_too_large", detail, "Split it into smaller batches, or raise limits with the server's.");
+    super("batch_too_large", detail);
   }
 }
 
@@ -46,8 +48,8 @@ export class NoSuchChange extends SyncdError {
 
 /** The store belongs to another app, client id or user, or was written by a newer version. */
 export class WrongReplica extends SyncdError {
-  constructor(detail: string, remedy = "Open another name: one store is one device of one user in one app.") {
-    super("wrong_replica", detail, remedy);
+  constructor(detail: string) {
+    super("wrong_replica", detail);
   }
 }
 
@@ -63,25 +65,21 @@ export class StoreFailed extends SyncdError {
 /** The replica was opened without `url`, so it can be used but not synced. */
 export class NotConnected extends SyncdError {
   constructor() {
-    super("not_connected", "the replica has no server.", "Open it with url and token.");
+    super("not_connected", "Open the replica with url and token.");
   }
 }
 
 /** Another tab or replica is syncing this store, and did not answer; or this one is live already. */
 export class SyncBusy extends SyncdError {
   constructor(detail: string) {
-    super(
-      "sync_busy",
-      detail,
-      "It sends everybody's writes, so there is nothing to do but to try again later.",
-    );
+    super("sync_busy", detail);
   }
 }
 
 /** The server could not be reached, or its answer did not arrive whole. Nothing is lost. */
 export class Offline extends SyncdError {
   constructor(detail: string, code = "offline") {
-    super(code, detail, "The writes wait in the outbox; sync again later.");
+    super(code, detail);
   }
 }
 
@@ -90,14 +88,14 @@ export class ServerBusy extends SyncdError {
   retryAfter: number | null = null;
 
   constructor(detail: string, code = "busy") {
-    super(code, detail, "The writes wait in the outbox; sync again later.");
+    super(code, detail);
   }
 }
 
 /** 401 or 403 for the whole request, after the token was asked for again. */
 export class NotAllowed extends SyncdError {
   constructor(detail: string, code = "unauthorized") {
-    super(code, detail, "Sign in again, or pass a token function that returns a fresh token.");
+    super(code, detail);
   }
 }
 
@@ -115,8 +113,8 @@ export class Refused extends SyncdError {
 export class BadReply extends SyncdError {
   readonly garbled: boolean;
 
-  constructor(detail: string, garbled = false) {
-    super("bad_reply", detail, "Check that url is a syncd server and not a page in front of it.");
+  constructor(detail: string, code = "bad_reply", garbled = false) {
+    super(code, detail);
     this.garbled = garbled;
   }
 }

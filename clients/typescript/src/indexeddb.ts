@@ -2,19 +2,18 @@
 
 import { StoreFailed, SyncdError, WrongReplica } from "./errors.js";
 import {
-  INDEXES,
   type Index,
-  KEYS,
+  LAYOUT,
   type Name,
   type Part,
+  type RowStore,
   type Rows,
-  type Store,
-  type Transaction,
-  type Work,
+  type RowTransaction,
+  type RowWork,
 } from "./store.js";
 
 const FORMAT = 1;
-const NAMES = Object.keys(KEYS) as Name[];
+const NAMES = Object.keys(LAYOUT.keys) as Name[];
 
 /** "full" asks for a flush to the disk at each write; "normal" survives the death of the browser only. */
 export type Durability = "full" | "normal";
@@ -23,10 +22,10 @@ export interface IndexedDbOptions {
   readonly factory: IDBFactory;
   readonly durability: Durability;
   /** Runs after each opening, in a transaction of its own: what the browser evicted is a new store then. */
-  readonly prepare: (tx: Transaction) => Promise<void>;
+  readonly prepare: (rows: RowTransaction) => Promise<void>;
 }
 
-export class IndexedDbStore implements Store {
+export class IndexedDbStore implements RowStore {
   readonly durable = true;
   readonly #name: string;
   readonly #options: IndexedDbOptions;
@@ -45,11 +44,11 @@ export class IndexedDbStore implements Store {
     return store;
   }
 
-  read<T>(work: Work<T>): Promise<T> {
+  read<T>(work: RowWork<T>): Promise<T> {
     return this.#run("readonly", work);
   }
 
-  write<T>(work: Work<T>): Promise<T> {
+  write<T>(work: RowWork<T>): Promise<T> {
     return this.#run("readwrite", work);
   }
 
@@ -59,7 +58,7 @@ export class IndexedDbStore implements Store {
     this.#opening = null;
   }
 
-  async #run<T>(mode: IDBTransactionMode, work: Work<T>): Promise<T> {
+  async #run<T>(mode: IDBTransactionMode, work: RowWork<T>): Promise<T> {
     return this.#perform(await this.#begin(mode), work);
   }
 
@@ -79,7 +78,7 @@ export class IndexedDbStore implements Store {
     return database.transaction(NAMES, mode, { durability });
   }
 
-  async #perform<T>(transaction: IDBTransaction, work: Work<T>): Promise<T> {
+  async #perform<T>(transaction: IDBTransaction, work: RowWork<T>): Promise<T> {
     const finished = finish(transaction);
     finished.catch(() => undefined); // told below, or the work's own failure is
     try {
@@ -131,25 +130,21 @@ export class IndexedDbStore implements Store {
 }
 
 function newer(): WrongReplica {
-  return new WrongReplica(
-    `the store was written by a newer version than ${FORMAT}.`,
-    "Reload the page, or upgrade.",
-  );
+  return new WrongReplica("a newer version has written the store: reload the page.");
 }
 
 function create(database: IDBDatabase): void {
   for (const name of NAMES) {
-    const store = database.createObjectStore(name, { keyPath: [...KEYS[name]] });
-    const indexes: Record<string, readonly string[]> =
-      name in INDEXES ? INDEXES[name as keyof typeof INDEXES] : {};
-    for (const [index, members] of Object.entries(indexes)) store.createIndex(index, [...members]);
+    const store = database.createObjectStore(name, { keyPath: [...LAYOUT.keys[name]] });
+    for (const [index, members] of Object.entries(LAYOUT.indexes[name] ?? {}))
+      store.createIndex(index, [...members]);
   }
 }
 
 function finish(transaction: IDBTransaction): Promise<void> {
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve();
-    transaction.onabort = () => reject(transaction.error ?? new DOMException("aborted", "AbortError"));
+    transaction.onabort = () => reject(transaction.error);
   });
 }
 
@@ -161,7 +156,7 @@ function abort(transaction: IDBTransaction): void {
   }
 }
 
-class IndexedDbTransaction implements Transaction {
+class IndexedDbTransaction implements RowTransaction {
   readonly #transaction: IDBTransaction;
 
   constructor(transaction: IDBTransaction) {

@@ -147,7 +147,7 @@ export class Live {
   async #takeLead(): Promise<void> {
     let release = await this.#tabs.tryLead();
     if (release === null) {
-      this.#follow(liveState("following", null, "Another tab has the connection.", true));
+      this.#show(liveState("following", null, "Another tab has the connection.", true));
       this.#tabs.post({ kind: "hello" });
       release = await this.#tabs.lead(this.#closing.signal);
     }
@@ -221,7 +221,7 @@ export class Live {
 
   /** The server accepted the token: whatever kept the writes back is over. */
   async #opened(): Promise<void> {
-    if (this.#noted !== null) await this.#end.store.write((tx) => noteTrouble(tx, null));
+    if (this.#noted !== null) await noteTrouble(this.#end.store, null);
     this.#noted = null;
     this.#show(liveState("connecting", null, "Catching up."));
   }
@@ -236,21 +236,15 @@ export class Live {
     this.#show(liveState(ending.state, ending.code, ending.detail));
     if (same(this.#noted, ending)) return;
     this.#noted = ending;
-    await this.#end.store.write((tx) => noteTrouble(tx, troubleOf(ending)));
+    await noteTrouble(this.#end.store, troubleOf(ending));
   }
 
-  /** This tab's own state, which the others are told. */
+  /** This tab's own state, which the others are told, or that of the tab that leads, seen from here. */
   #show(state: LiveState): void {
     if (same(state, this.#state)) return;
     this.#state = state;
-    this.#end.publish(state);
-  }
-
-  /** The state of the tab that leads, seen from here. */
-  #follow(state: LiveState): void {
-    if (same(state, this.#state)) return;
-    this.#state = state;
-    this.#hub.publish(state);
+    if (state.following) this.#hub.publish(state);
+    else this.#end.publish(state);
   }
 
   #note(event: Event): void {
@@ -280,7 +274,7 @@ export class Live {
 
   #obey(state: LiveState): void {
     if (state.following || state.name === "closed") return;
-    this.#follow({ ...state, following: true });
+    this.#show({ ...state, following: true });
     if (state.name !== "connecting") return;
     for (const [space, said] of this.#said) this.#tabs.post({ kind: "say", space, state: said });
   }

@@ -1,43 +1,38 @@
 /** A store that lasts as long as the page: where a browser offers no other, and for tests. */
 
-import { StoreFailed } from "./errors.js";
-import {
-  INDEXES,
-  type Index,
-  KEYS,
-  type Name,
-  type Part,
-  type Rows,
-  type Store,
-  type Transaction,
-  type Work,
-} from "./store.js";
+import type { Index, Layout, Name, Part, RowStore, Rows, RowTransaction, RowWork } from "./store.js";
 
 type AnyRow = Rows[Name];
 type Undo = () => void;
 
-export class MemoryStore implements Store {
+export class MemoryStore implements RowStore {
   readonly durable = false;
   readonly #tables = new Map<Name, Map<string, AnyRow>>();
+  readonly #layout: Layout;
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  read<T>(work: Work<T>): Promise<T> {
+  /** The layout is given, so that this file stands alone and is loaded only where it is needed. */
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  read<T>(work: RowWork<T>): Promise<T> {
     return this.write(work);
   }
 
   /** One after the other, reads too: nobody sees half a write. */
-  write<T>(work: Work<T>): Promise<T> {
+  write<T>(work: RowWork<T>): Promise<T> {
     const done = this.#last.then(() => this.#run(work));
     this.#last = done.catch(() => undefined);
     return done;
   }
 
-  async #run<T>(work: Work<T>): Promise<T> {
-    if (this.#closed) throw new StoreFailed("it is closed");
+  async #run<T>(work: RowWork<T>): Promise<T> {
+    if (this.#closed) throw new Error("the store is closed");
     const undo: Undo[] = [];
     try {
-      return await work(new MemoryTransaction((name) => this.#table(name), undo));
+      return await work(new MemoryTransaction(this.#layout, (name) => this.#table(name), undo));
     } catch (error) {
       for (const step of undo.reverse()) step();
       throw error;
@@ -55,11 +50,13 @@ export class MemoryStore implements Store {
   }
 }
 
-class MemoryTransaction implements Transaction {
+class MemoryTransaction implements RowTransaction {
+  readonly #layout: Layout;
   readonly #table: (name: Name) => Map<string, AnyRow>;
   readonly #undo: Undo[];
 
-  constructor(table: (name: Name) => Map<string, AnyRow>, undo: Undo[]) {
+  constructor(layout: Layout, table: (name: Name) => Map<string, AnyRow>, undo: Undo[]) {
+    this.#layout = layout;
     this.#table = table;
     this.#undo = undo;
   }
@@ -74,7 +71,7 @@ class MemoryTransaction implements Transaction {
     index?: Index,
     limit = Infinity,
   ): Promise<Rows[N][]> {
-    const members = membersOf(name, index);
+    const members = (index && this.#layout.indexes[name]?.[index]) ?? this.#layout.keys[name];
     const found: [readonly Part[], AnyRow][] = [];
     for (const row of this.#table(name).values()) {
       const key = pick(row, members);
@@ -90,7 +87,7 @@ class MemoryTransaction implements Transaction {
 
   put<N extends Name>(name: N, row: Rows[N]): void {
     const table = this.#table(name);
-    const key = JSON.stringify(pick(row, KEYS[name]));
+    const key = JSON.stringify(pick(row, this.#layout.keys[name]));
     this.#remember(table, key);
     table.set(key, row);
   }
@@ -105,12 +102,6 @@ class MemoryTransaction implements Transaction {
     const before = table.get(key);
     this.#undo.push(() => (before === undefined ? table.delete(key) : table.set(key, before)));
   }
-}
-
-function membersOf(name: Name, index: Index | undefined): readonly string[] {
-  if (index === undefined) return KEYS[name];
-  const indexes: Partial<Record<Name, Partial<Record<Index, readonly string[]>>>> = INDEXES;
-  return indexes[name]?.[index] ?? KEYS[name];
 }
 
 function pick(row: AnyRow, members: readonly string[]): Part[] {

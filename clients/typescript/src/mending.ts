@@ -1,13 +1,13 @@
 /** What the application does about refused and set-aside changes: fix, requeue, move, drop. */
 
 import { checkFields, type Key, newId, readChange, writeChange } from "./change.js";
-import { EPOCH, tick } from "./clock.js";
+import { tick } from "./clock.js";
 import { NoSuchChange } from "./errors.js";
 import { type Json, type JsonObject, parse } from "./json.js";
 import type { Registers } from "./merge.js";
 import { find, insert, type Prepared } from "./outbox.js";
 import { load, save, settle } from "./records.js";
-import { getMeta, keyOf, type OutboxRow, setMeta, type Transaction } from "./store.js";
+import { keyOf, type OutboxRow, type Transaction } from "./store.js";
 
 const KEPT = ["schemaVersion", "actor", "origin"];
 
@@ -48,24 +48,22 @@ export async function requeue(
   const rows = await stopped(tx, changeId, alone);
   const target = space ?? rows.find((row) => row.changeId === changeId)?.space ?? "";
   const edits = fields === undefined ? new Map<string, Json>() : checkFields(fields, target);
-  const client = (await getMeta(tx, "client")) ?? "";
-  let clock = (await getMeta(tx, "clock")) ?? EPOCH;
+  const { meta } = tx;
   const queued: Prepared[] = [];
   for (const row of rows) {
-    clock = tick(clock, wall);
+    meta.clock = tick(meta.clock, wall);
     const fresh = newId(wall);
     const change = rewrite(
       row,
-      client,
+      meta.client,
       fresh,
       space,
-      row.changeId === changeId ? stamp(edits, clock, client) : null,
+      row.changeId === changeId ? stamp(edits, meta.clock, meta.client) : null,
     );
     queued.push({ ...change, changeId: fresh, batch: queued[0]?.batch ?? fresh });
     tx.delete("outbox", [row.position]);
   }
-  await insert(tx, queued);
-  setMeta(tx, "clock", clock);
+  insert(tx, queued);
   const keys = [...rows.map(keyOf), ...queued.map(({ key }) => key)];
   await resettle(tx, keys);
   const place = rows.findIndex((row) => row.changeId === changeId);

@@ -47,7 +47,6 @@ export abstract class Observed<T> implements PromiseLike<T> {
   /** The first subscriber has come. */
   protected begin(): void {}
 
-  // biome-ignore lint/suspicious/noThenProperty: a query is to be awaited.
   then<A = T, B = never>(
     fulfilled?: ((answer: T) => A | PromiseLike<A>) | null,
     rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
@@ -84,7 +83,7 @@ export abstract class Observed<T> implements PromiseLike<T> {
     this.#stale = true;
     if (this.#reading) return;
     this.#reading = true;
-    this.#read().catch((error: unknown) => console.error("syncd: a subscribed read failed", error));
+    this.#read().catch((error: unknown) => console.error("syncd: a read failed", error));
   }
 
   /** One read at a time; what changes meanwhile is one more read. */
@@ -107,7 +106,7 @@ export abstract class Observed<T> implements PromiseLike<T> {
     try {
       listener(this.#current);
     } catch (error) {
-      console.error("syncd: a subscriber failed", error);
+      console.error("syncd: a listener failed", error);
     }
   }
 }

@@ -4,13 +4,12 @@ import { newId } from "./change.js";
 import { StoreFailed, WrongReplica } from "./errors.js";
 import type { Durability } from "./indexeddb.js";
 import { IndexedDbStore } from "./indexeddb.js";
-import { MemoryStore } from "./memory.js";
-import { getMeta, type Meta, type Store, setMeta, type Transaction } from "./store.js";
+import { LAYOUT, type Meta, type RowStore, type RowWork, Store, within } from "./store.js";
 
-export type Prepare = (tx: Transaction) => Promise<void>;
+export type Prepare = RowWork<void>;
 
 /** Makes a store of another kind. It runs `prepare` in a transaction each time that it opens what it keeps. */
-export type MakeStore = (name: string, prepare: Prepare) => Promise<Store>;
+export type MakeStore = (name: string, prepare: Prepare) => Promise<RowStore>;
 
 export interface StoreOptions {
   readonly store?: MakeStore | undefined;
@@ -19,8 +18,20 @@ export interface StoreOptions {
   readonly requireDurable?: boolean | undefined;
 }
 
-/** IndexedDB where there is one, else memory (in some private modes), unless `requireDurable`. Raises StoreFailed. */
-export async function openStore(name: string, options: StoreOptions, prepare: Prepare): Promise<Store> {
+/**
+ * IndexedDB where there is one, else memory (in some private modes), unless `requireDurable`. `claimed` runs each time
+ * that it is opened, also again after the browser evicted it. Raises StoreFailed, and what `claimed` raises.
+ */
+export async function openStore(
+  name: string,
+  options: StoreOptions,
+  claimed: (meta: Meta) => void,
+): Promise<Store> {
+  const prepare: Prepare = (rows) => within(rows, async (tx) => claimed(tx.meta));
+  return new Store(await openRows(name, options, prepare));
+}
+
+async function openRows(name: string, options: StoreOptions, prepare: Prepare): Promise<RowStore> {
   if (options.store !== undefined) return options.store(name, prepare);
   const factory = options.indexedDB === undefined ? globalThis.indexedDB : options.indexedDB;
   try {
@@ -32,36 +43,27 @@ export async function openStore(name: string, options: StoreOptions, prepare: Pr
     });
   } catch (error) {
     if (!(error instanceof StoreFailed) || options.requireDurable) throw error;
-    const store = new MemoryStore();
+    const { MemoryStore } = await import("./memory.js"); // so rarely needed that no page should load it
+    const store = new MemoryStore(LAYOUT);
     await store.write(prepare);
     return store;
   }
 }
 
 /** Keeps a value that never changes in a store. Raises WrongReplica when it was another. */
-export async function claimMeta(
-  tx: Transaction,
-  name: "app" | "client" | "user",
-  value: string,
-): Promise<void> {
-  const held: Meta[typeof name] | undefined = await getMeta(tx, name);
-  if (held === undefined) setMeta(tx, name, value);
-  else if (held !== value) {
+export function claimMeta(meta: Meta, name: "app" | "client" | "user", value: string): void {
+  const held = meta[name];
+  if (held !== "" && held !== value) {
     throw new WrongReplica(
       `the store belongs to the ${name} ${JSON.stringify(held)}, not ${JSON.stringify(value)}.`,
     );
   }
+  meta[name] = value;
 }
 
 /** Makes a store this app's and this device's. Returns the device's client id, made up where there was none. */
-export async function claim(
-  tx: Transaction,
-  app: string,
-  clientId: string | undefined,
-  wall: number,
-): Promise<string> {
-  await claimMeta(tx, "app", app);
-  const client = clientId ?? (await getMeta(tx, "client")) ?? newId(wall);
-  await claimMeta(tx, "client", client);
-  return client;
+export function claim(meta: Meta, app: string, clientId: string | undefined, wall: number): string {
+  claimMeta(meta, "app", app);
+  claimMeta(meta, "client", clientId ?? (meta.client || newId(wall)));
+  return meta.client;
 }

@@ -1,6 +1,6 @@
 /** The order of texts and of JSON values, the same as the server's and the Python client's. Pure. */
 
-import type { Json } from "./json.js";
+import { dump, type Json } from "./json.js";
 
 /**
  * Compares texts by their UTF-8 bytes, which is by code point. JavaScript's own `<` compares UTF-16 units and
@@ -35,27 +35,21 @@ export function kindOf(value: Json | undefined): Kind {
 
 /** Sorts null first, then numbers (false and true among them as 0 and 1), then texts, then the rest. */
 export function compareValues(one: Json | undefined, other: Json | undefined): number {
-  const groups = group(one) - group(other);
-  if (groups !== 0) return groups;
-  if (group(one) === 1) return compareNumbers(one as number, other as number);
-  if (group(one) === 0) return 0;
+  const group = groupOf(one);
+  if (group !== groupOf(other)) return group - groupOf(other);
+  if (group === 1) return compareNumbers(one as number, other as number);
   return compareText(asText(one), asText(other));
 }
 
-function group(value: Json | undefined): number {
-  const kind = kindOf(value);
-  if (kind === "null") return 0;
-  if (kind === "number" || kind === "boolean") return 1;
-  return kind === "text" ? 2 : 3;
+function groupOf(value: Json | undefined): number {
+  return { null: 0, boolean: 1, number: 1, text: 2, list: 3, object: 3 }[kindOf(value)];
 }
 
 /** JavaScript compares numbers with big integers by value. */
 function compareNumbers(one: number, other: number): number {
-  if (one < other) return -1;
-  return one > other ? 1 : 0;
+  return one < other ? -1 : Number(one > other);
 }
 
 function asText(value: Json | undefined): string {
-  if (typeof value === "string") return value;
-  return JSON.stringify(value, (_key, part) => (typeof part === "bigint" ? part.toString() : part)) ?? "";
+  return typeof value === "string" ? value : dump(value ?? null);
 }

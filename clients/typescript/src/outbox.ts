@@ -1,12 +1,12 @@
 /** The durable queue of what the server does not have yet: written, packed into pushes, refused, given up. */
 
 import { type Key, keyText, newId, type Op, writeChange } from "./change.js";
-import { after, EPOCH, type Instant, LATEST, latest, observe, tick } from "./clock.js";
+import { after, type Instant, LATEST, latest, observe, tick } from "./clock.js";
 import { BatchTooLarge } from "./errors.js";
 import { type Json, type JsonObject, parse } from "./json.js";
 import { type Registers, TOMBSTONE } from "./merge.js";
 import { load, pick, save } from "./records.js";
-import { type ChangeState, getMeta, keyOf, type OutboxRow, setMeta, type Transaction } from "./store.js";
+import { type ChangeState, keyOf, type OutboxRow, type Transaction } from "./store.js";
 
 /** What the application asked for, checked, not yet stamped. A delete has no values of its own. */
 export interface Write {
@@ -68,17 +68,16 @@ export async function enqueue(
     tx,
     writes.map((write) => write.key),
   );
-  const client = (await getMeta(tx, "client")) ?? "";
-  let clock = (await getMeta(tx, "clock")) ?? EPOCH;
+  const { meta } = tx;
   const queued: Prepared[] = [];
   for (const { op, key, values, extra } of writes) {
     const record = pick(records, key);
-    clock = tick(clock, wall);
-    const at = latest(clock, past(record.view, op, values));
-    clock = observe(clock, at, wall);
+    meta.clock = tick(meta.clock, wall);
+    const at = latest(meta.clock, past(record.view, op, values));
+    meta.clock = observe(meta.clock, at, wall);
     const written = op === "delete" ? new Map([[TOMBSTONE, at as Json], ...values]) : values;
     const registers: Registers = new Map(
-      Array.from(written, ([field, value]) => [field, { value, at, client }]),
+      Array.from(written, ([field, value]) => [field, { value, at, client: meta.client }]),
     );
     record.write(registers);
     const changeId = newId(wall);
@@ -86,9 +85,8 @@ export async function enqueue(
     queued.push({ changeId, key, batch, body: writeChange({ changeId, key, op, registers, extra }) });
   }
   if (!apart) checkSize(queued, limits);
-  await insert(tx, queued);
+  insert(tx, queued);
   save(tx, records);
-  setMeta(tx, "clock", clock);
   return queued.map(({ changeId }) => changeId);
 }
 
@@ -117,11 +115,11 @@ function bytesOf(text: string): number {
 }
 
 /** Queues changes at the end. */
-export async function insert(tx: Transaction, queued: readonly Prepared[]): Promise<void> {
-  let position = (await getMeta(tx, "position")) ?? 0;
+export function insert(tx: Transaction, queued: readonly Prepared[]): void {
   for (const { changeId, key, batch, body } of queued) {
     const [space, table, id] = key;
-    position += 1;
+    tx.meta.position += 1;
+    const { position } = tx.meta;
     const size = bytesOf(body);
     tx.put("outbox", {
       position,
@@ -137,7 +135,6 @@ export async function insert(tx: Transaction, queued: readonly Prepared[]): Prom
       detail: null,
     });
   }
-  setMeta(tx, "position", position);
 }
 
 /**

@@ -133,14 +133,14 @@ function comparison(order: readonly string[]): <F extends object>(one: Row<F>, o
   });
   return (one, other) => {
     for (const { field, sign } of terms) {
-      const decided = compareValues(valueOf(one, field), valueOf(other, field));
+      const decided = compareValues(fieldOf(one, field), fieldOf(other, field));
       if (decided !== 0) return sign * decided;
     }
     return compareText(one.id, other.id) || compareText(one.space ?? "", other.space ?? "");
   };
 }
 
-function valueOf<F extends object>(row: Row<F>, field: string): Json {
+function fieldOf<F extends object>(row: Row<F>, field: string): Json {
   if (field === TOMBSTONE) return row.deletedAt;
   return (row.fields as { readonly [field: string]: Json | undefined })[field] ?? null;
 }

@@ -29,7 +29,6 @@ export function useQuery<S extends object = AnyTables, T extends TableOf<S> = Ta
   options: QueryOptions = {},
 ): readonly Row<FieldsOf<S, T>>[] | undefined {
   const asked = dump([where, options] as unknown as Json);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `asked` stands for `where` and `options`.
   const query = useMemo(() => replica?.query(table, where, options) ?? null, [replica, table, asked]);
   return useObserved(query);
 }

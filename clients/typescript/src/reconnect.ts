@@ -38,35 +38,29 @@ export function troubleOf({ state, code, detail }: Ending): Trouble {
   return { kind: state === "refused" && NOT_ALLOWED.includes(code) ? "forbidden" : state, code, detail };
 }
 
-const LOST: Ending = { state: "offline", code: "connection_lost", detail: "The connection was lost." };
-const CLOSED: { readonly [code: number]: Ending } = {
-  1000: { state: "offline", code: "closing", detail: "The server closed the connection.", restarting: true },
-  1001: { state: "offline", code: "closing", detail: "The server is going away.", restarting: true },
-  1009: {
-    state: "refused",
-    code: "body_too_large",
-    detail: "The push is larger than the server takes.",
-    suspect: true,
-  },
-  1011: { state: "busy", code: "internal", detail: "The server had to give the connection up." },
-  1012: { state: "offline", code: "restarting", detail: "The server is restarting.", restarting: true },
-  1013: { state: "busy", code: "busy", detail: "The server asks to try again later." },
-  4400: { state: "refused", code: "malformed", detail: "The server could not read a frame.", suspect: true },
-  4401: {
-    state: "refused",
-    code: "unauthorized",
-    detail: "The server does not accept the token.",
-    renew: true,
-  },
-  4403: { state: "refused", code: "forbidden", detail: "The server does not allow this.", renew: true },
-  4408: { state: "offline", code: "auth_timeout", detail: "The token did not reach the server in time." },
-  4429: { state: "busy", code: "too_many_requests", detail: "The server asks to try again later." },
-};
+const RESTARTING = { restarting: true };
+const CLOSED: { readonly [code: number]: readonly [Ending["state"], code: string, more?: Partial<Ending>] } =
+  {
+    1000: ["offline", "closing", RESTARTING],
+    1001: ["offline", "closing", RESTARTING],
+    1005: ["offline", "connection_lost"],
+    1006: ["offline", "connection_lost"], // a browser's word for one that just ended, or never was
+    1009: ["refused", "body_too_large", { suspect: true }],
+    1011: ["busy", "internal"],
+    1012: ["offline", "restarting", RESTARTING],
+    1013: ["busy", "busy"],
+    4400: ["refused", "malformed", { suspect: true }],
+    4401: ["refused", "unauthorized", { renew: true }],
+    4403: ["refused", "forbidden", { renew: true }],
+    4408: ["offline", "auth_timeout"],
+    4429: ["busy", "too_many_requests"],
+  };
 
-/** A socket that was closed with `code`; 1005 and 1006 are a browser's words for one that just ended. */
+/** A socket that was closed with `code`, for the reason that the server gave. */
 export function closed(code: number, reason: string, opened: boolean): Ending {
-  const known = CLOSED[code] ?? (code === 1005 || code === 1006 ? LOST : { ...LOST, code: `closed_${code}` });
-  return { ...known, opened, detail: reason || known.detail };
+  const [state, name, more] = CLOSED[code] ?? ["offline", `closed_${code}`];
+  const detail = reason || `The connection was closed: ${name} (${code}).`;
+  return { state, code: name, detail, opened, ...more };
 }
 
 /** What a sync over HTTP, or the replica itself, raised. */

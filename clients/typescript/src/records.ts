@@ -3,7 +3,7 @@
 import { type Key, keyText, readChange } from "./change.js";
 import { type Json, parse, same } from "./json.js";
 import { isDeleted, merge, overlay, type Registers, TOMBSTONE } from "./merge.js";
-import { getMeta, keyOf, type RecordRow, type Transaction } from "./store.js";
+import { keyOf, type RecordRow, type Transaction } from "./store.js";
 
 /**
  * A record in memory: what the server confirmed (`base`), and what the application sees (`view`). They are one
@@ -78,9 +78,10 @@ export type LoadedRecords = Map<string, Loaded>;
 /** The records of all `keys`, by `keyText`; an empty one where the store has none. */
 export async function load(tx: Transaction, keys: Iterable<Key>): Promise<LoadedRecords> {
   const wanted = new Map(Array.from(keys, (key) => [keyText(key), key]));
-  const round = (await getMeta(tx, "round")) ?? 0;
   const rows = await Promise.all(Array.from(wanted.values(), (key) => tx.get("records", key)));
-  return new Map(Array.from(wanted, ([text, key], place) => [text, new Loaded(key, rows[place], round)]));
+  return new Map(
+    Array.from(wanted, ([text, key], place) => [text, new Loaded(key, rows[place], tx.meta.round)]),
+  );
 }
 
 /** The one record of those that were loaded. */
@@ -94,11 +95,10 @@ export function pick(records: LoadedRecords, key: Key): Loaded {
 export async function settle(tx: Transaction, records: LoadedRecords): Promise<void> {
   const layered = Array.from(records.values()).filter((record) => record.layered);
   if (layered.length === 0) return;
-  const client = (await getMeta(tx, "client")) ?? "";
   const queued = await Promise.all(layered.map((record) => tx.all("outbox", record.key, "record")));
   for (const [place, record] of layered.entries()) {
     const unsent = (queued[place] ?? []).filter((row) => row.state !== "aside");
-    record.settle(unsent.map((row) => readChange(parse(row.body), client).registers));
+    record.settle(unsent.map((row) => readChange(parse(row.body), tx.meta.client).registers));
   }
 }
 
@@ -118,7 +118,8 @@ export function save(tx: Transaction, records: LoadedRecords): Key[] {
  * After a restart from an empty cursor: what the server did not send again, it does not have. Unsent writes stay,
  * on top of nothing.
  */
-export async function sweep(tx: Transaction, round: number): Promise<void> {
+export async function sweep(tx: Transaction): Promise<void> {
+  const { round } = tx.meta;
   const stale = (await tx.all("records")).filter((row) => row.round !== round);
   const records = await load(tx, stale.map(keyOf));
   for (const record of records.values()) record.confirm(new Map(), round);

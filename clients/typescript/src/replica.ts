@@ -3,66 +3,25 @@
 import type { Applied } from "./apply.js";
 import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
 import { checkId, type Key, newId, PERSONAL, spaceKey } from "./change.js";
-import type { Endpoint, SocketConstructor } from "./endpoint.js";
+import type { Endpoint } from "./endpoint.js";
 import { SyncBusy, WrongReplica } from "./errors.js";
 import { changesOf, describe, type Event, Hub, type Listener, liveState } from "./events.js";
 import { Exchange } from "./exchange.js";
-import type { Durability } from "./indexeddb.js";
-import type { Json, JsonObject } from "./json.js";
+import type { JsonObject } from "./json.js";
 import { Live } from "./live.js";
 import * as mending from "./mending.js";
 import type { Registers } from "./merge.js";
 import { Query, RecordView, StatusView } from "./observed.js";
-import { claim, claimMeta, type MakeStore, openStore } from "./opening.js";
+import { claim, claimMeta, openStore } from "./opening.js";
+import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf } from "./options.js";
 import { enqueue, LIMITS, type Limits, listed, type Queued } from "./outbox.js";
 import { compile, type QueryOptions, type Where } from "./query.js";
 import type { Conflict, Page } from "./reply.js";
-import { LIVE, type LivePolicy, RETRY, type RetryPolicy } from "./retry.js";
+import { LIVE, type LivePolicy, RETRY } from "./retry.js";
 import { explain, type Status } from "./status.js";
-import { type ChangeState, getMeta, type Store, setMeta, type Work } from "./store.js";
+import type { ChangeState, Store, Work } from "./store.js";
 import type { Device, Report, Scope } from "./sync.js";
-import { type Locks, Tabs } from "./tabs.js";
-import type { Server, Token } from "./transport.js";
-
-/** How a replica is opened; see Replica.open. */
-export interface ReplicaOptions<S extends object = AnyTables> {
-  /** The app's name on the server. */
-  readonly app: string;
-  /** The server; a relative one is of the page's origin. Without it the replica works offline. */
-  readonly url?: string;
-  readonly token?: Token;
-  /** This device's id; made up and kept in the store by default. */
-  readonly clientId?: string;
-  /** The version of the application's own schema, sent with every change. */
-  readonly schemaVersion?: number;
-  /**
-   * Runs once when the store was last used with a smaller `schemaVersion`, before `open` returns. What it puts into
-   * `batch` is written in one transaction with the new version.
-   */
-  readonly onMigrate?: (from: number, batch: Batch<S>, replica: Replica<S>) => void | Promise<void>;
-  /** Kept with every change and sent back with it. */
-  readonly actor?: Json;
-  readonly origin?: string;
-  /** "full", the default, asks for a flush to the disk at each write; "normal" survives the browser's death only. */
-  readonly durability?: Durability;
-  /** Raises StoreFailed instead of keeping everything in memory where the browser offers no IndexedDB. */
-  readonly requireDurable?: boolean;
-  readonly limits?: Partial<Limits>;
-  readonly retry?: Partial<RetryPolicy>;
-  readonly onConflict?: (conflict: Conflict) => void;
-  /** For other environments than browsers, and for tests. `null` for `indexedDB` keeps everything in memory. */
-  readonly indexedDB?: IDBFactory | null;
-  readonly store?: MakeStore;
-  readonly fetch?: typeof fetch;
-  readonly webSocket?: SocketConstructor | null;
-  readonly locks?: Locks;
-  /** Milliseconds since 1970. */
-  readonly wall?: () => number;
-}
-
-export interface LiveOptions {
-  readonly policy?: Partial<LivePolicy>;
-}
+import { Tabs } from "./tabs.js";
 
 /**
  * One device's copy of an app's data, in the browser's store `name`. Every write is durable, visible and queued when
@@ -108,8 +67,8 @@ export class Replica<S extends object = AnyTables> {
   async #open(): Promise<void> {
     const { clientId, locks, onConflict } = this.#options;
     if (clientId !== undefined) checkId("the client id", clientId);
-    this.#store = await openStore(this.name, this.#options, async (tx) => {
-      this.#became(await claim(tx, this.app, clientId, this.#wall()));
+    this.#store = await openStore(this.name, this.#options, (meta) => {
+      this.#became(claim(meta, this.app, clientId, this.#wall()));
     });
     this.#tabs = new Tabs(`syncd:${this.name}`, this.#store.durable, locks);
     this.#tabs.on((message) => {
@@ -120,7 +79,7 @@ export class Replica<S extends object = AnyTables> {
       store: this.#store,
       tabs: this.#tabs,
       server: serverOf(this.#options),
-      device: () => this.#device(),
+      device: this.#device(),
       checkUser: (user) => this.#checkUser(user),
       live: () => this.#live,
       closing: this.#closing.signal,
@@ -140,20 +99,17 @@ export class Replica<S extends object = AnyTables> {
   async #migrate(): Promise<void> {
     const { schemaVersion, onMigrate } = this.#options;
     if (schemaVersion === undefined) return;
-    const from = await this.#store.read((tx) => getMeta(tx, "schema"));
-    if (from !== undefined && from > schemaVersion) {
-      throw new WrongReplica(
-        `the store has the schema ${from}, this app ${schemaVersion}.`,
-        "Reload the page, or upgrade.",
-      );
+    const from = await this.#store.read(async (tx) => tx.meta.schema);
+    if (from !== null && from > schemaVersion) {
+      throw new WrongReplica(`the store has the schema ${from}, this app ${schemaVersion}: reload the page.`);
     }
     if (from === schemaVersion) return;
     const batch = new Batch<S>({ ...this.#extra, origin: "migration" });
-    if (from !== undefined) await onMigrate?.(from, batch, this);
+    if (from !== null) await onMigrate?.(from, batch, this);
     await this.#store.write(async (tx) => {
-      if ((await getMeta(tx, "schema")) !== from) return; // another tab was quicker
+      if (tx.meta.schema !== from) return; // another tab was quicker
       await enqueue(tx, batch.writes, this.#wall(), this.#limits, true);
-      setMeta(tx, "schema", schemaVersion);
+      tx.meta.schema = schemaVersion;
     });
   }
 
@@ -390,29 +346,24 @@ export class Replica<S extends object = AnyTables> {
   #endpoint(policy: LivePolicy): Endpoint {
     const { url, token } = this.#exchange.server;
     const { webSocket = browserSocket() } = this.#options;
-    return {
-      app: this.app,
+    return Object.assign(this.#device(), {
       address: `${url.replace(/^http/, "ws")}/ws/${encodeURIComponent(this.app)}`,
-      schemaVersion: this.#options.schemaVersion ?? null,
-      limits: this.#limits,
       policy,
       renewable: typeof token === "function",
       store: this.#store,
       socket: webSocket,
-      client: () => this.#client,
-      wall: this.#wall,
       fresh: () => this.#exchange.fresh(),
-      checkUser: (user) => this.#checkUser(user),
-      exchange: (scope, signal) => this.#exchange.perform(scope, { ...RETRY, attempts: 1 }, signal),
-      tell: (page, done) => this.#tell(page, done),
-      publish: (event) => this.#publish(event),
-    };
+      checkUser: (user: string) => this.#checkUser(user),
+      exchange: (scope: Scope, signal: AbortSignal) =>
+        this.#exchange.perform(scope, { ...RETRY, attempts: 1 }, signal),
+      publish: (event: Event) => this.#publish(event),
+    });
   }
 
   #device(): Device {
     return {
       app: this.app,
-      client: this.#client,
+      client: () => this.#client,
       schemaVersion: this.#options.schemaVersion ?? null,
       limits: this.#limits,
       wall: this.#wall,
@@ -422,8 +373,7 @@ export class Replica<S extends object = AnyTables> {
 
   /** Keeps the store one user's. Raises WrongReplica. */
   async #checkUser(user: string): Promise<void> {
-    if ((await this.#store.read((tx) => getMeta(tx, "user"))) === user) return;
-    await this.#store.write((tx) => claimMeta(tx, "user", user));
+    await this.#store.write(async (tx) => claimMeta(tx.meta, "user", user));
   }
 
   #tell(page: Page | null, done: Applied): void {
@@ -449,23 +399,4 @@ export class Replica<S extends object = AnyTables> {
     this.#tabs.close();
     this.#store.close();
   }
-}
-
-function serverOf({
-  url,
-  token,
-  fetch: given,
-}: {
-  url?: string;
-  token?: Token;
-  fetch?: typeof fetch;
-}): Server | null {
-  if (url === undefined || token === undefined) return null;
-  const base = /^https?:/.test(url) ? url : new URL(url, globalThis.location?.href).href;
-  // A browser's own fetch wants to be called as a function of the window.
-  return { url: base.replace(/\/+$/, ""), token, fetch: given ?? ((...request) => fetch(...request)) };
-}
-
-function browserSocket(): SocketConstructor | null {
-  return (globalThis as { WebSocket?: SocketConstructor }).WebSocket ?? null;
 }

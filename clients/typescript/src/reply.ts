@@ -57,7 +57,7 @@ export function parseReply(body: string): Json {
   try {
     return parse(body);
   } catch (error) {
-    throw new BadReply(`the answer cannot be read: ${String(error)}.`, true);
+    throw new BadReply(`the answer cannot be read: ${String(error)}.`, "bad_reply", true);
   }
 }
 
@@ -108,17 +108,8 @@ function saidOr(value: Json | undefined, otherwise: string): string {
 
 function readConflict(wire: JsonObject, pushed: readonly Packed[]): Conflict {
   const [table, id] = [textOf(wire.table), textOf(wire.id)];
-  const space = wire.spaceId ?? spaceOf(table, id, pushed);
-  return {
-    space: spaceKey(space === null ? null : textOf(space)) || null,
-    table,
-    id,
-    field: textOf(wire.field),
-    clientValue: wire.clientValue ?? null,
-    clientTimestamp: saidOr(wire.clientTimestamp, ""),
-    serverValue: wire.serverValue ?? null,
-    serverTimestamp: saidOr(wire.serverTimestamp, ""),
-  };
+  const { spaceId = spaceOf(table, id, pushed), ...said } = wire;
+  return { ...(said as unknown as Conflict), space: spaceKey(spaceId as string | null) || null };
 }
 
 /** A conflict need not name its space: it is that of a pushed change to the record. */

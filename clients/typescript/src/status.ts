@@ -1,7 +1,7 @@
 /** Why a record is not synced, in one word and one sentence. */
 
 import type { Key } from "./change.js";
-import { getMeta, type Transaction, type Trouble } from "./store.js";
+import type { Transaction, Trouble } from "./store.js";
 
 export type StatusName =
   | "synced"
@@ -37,7 +37,7 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
     const state = NO_PERMISSION.includes(refused.code ?? "") ? "no_permission" : "rejected";
     return status(state, `The server refused ${refused.changeId}: ${refused.detail}`, refused.code, pending);
   }
-  if (pending > 0) return explainWaiting((await getMeta(tx, "trouble")) ?? null, pending);
+  if (pending > 0) return explainWaiting(tx.meta.trouble, pending);
   if (queued.some(({ state }) => state === "aside")) {
     return status("set_aside", "The space was left before this was sent.", "space_left");
   }
@@ -47,29 +47,26 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
 async function explainSent(tx: Transaction, key: Key): Promise<Status> {
   const row = await tx.get("records", key);
   if (row === undefined) return status("unknown", "There is no such record here.");
-  const client = await getMeta(tx, "client");
   const lowered = Array.from(row.view.values()).some(
-    (register) => register.sent && register.client === client,
+    (register) => register.sent && register.client === tx.meta.client,
   );
   if (lowered) {
-    return status("clock_lowered", "Synced; this device's clock was ahead, and the server lowered a stamp.");
+    return status("clock_lowered", "Synced; this device's clock was ahead.");
   }
   return status("synced", "The server has everything that this device wrote.");
 }
 
+const WAITING: { readonly [kind in Trouble["kind"]]: readonly [StatusName, string] } = {
+  offline: ["offline", "The server is out of reach"],
+  busy: ["busy", "The server is busy"],
+  forbidden: ["no_permission", "The server refuses this device"],
+  refused: ["rejected", "The server refused the last sync"],
+};
+
 function explainWaiting(trouble: Trouble | null, pending: number): Status {
-  const detail = trouble?.detail ?? "";
-  const code = trouble?.code ?? null;
-  switch (trouble?.kind) {
-    case "offline":
-      return status("offline", `The server could not be reached: ${detail}`, code, pending);
-    case "busy":
-      return status("busy", `The server is busy: ${detail}`, code, pending);
-    case "forbidden":
-      return status("no_permission", `The server refuses this device: ${detail}`, code, pending);
-    case "refused":
-      return status("rejected", `The server refused the last sync: ${detail}`, code, pending);
-    default:
-      return status("waiting", "It is sent at the next sync; a live one sends it at once.", null, pending);
+  if (trouble === null) {
+    return status("waiting", "It is sent at the next sync; a live one sends it at once.", null, pending);
   }
+  const [state, sentence] = WAITING[trouble.kind];
+  return status(state, `${sentence}: ${trouble.detail}`, trouble.code, pending);
 }

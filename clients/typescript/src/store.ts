@@ -1,7 +1,7 @@
 /** What a replica keeps, and what it asks of the place where it is kept. */
 
 import type { Key } from "./change.js";
-import type { Instant } from "./clock.js";
+import { EPOCH, type Instant } from "./clock.js";
 import type { Registers } from "./merge.js";
 import type { Conflict } from "./reply.js";
 
@@ -47,7 +47,10 @@ export interface Trouble {
   readonly detail: string;
 }
 
-/** The few values that are not rows. `position` and `number`: the last ones given out. */
+/**
+ * The few values that are not rows. A replica is new while `client` is "". `round`: how often it began again from an
+ * empty cursor; `schema`: the application's; `position` and `number`: the last ones given out.
+ */
 export interface Meta {
   app: string;
   client: string;
@@ -57,13 +60,27 @@ export interface Meta {
   round: number;
   restarting: boolean;
   trouble: Trouble | null;
-  schema: number;
+  schema: number | null;
   position: number;
   number: number;
 }
 
+const FRESH: Meta = {
+  app: "",
+  client: "",
+  user: "",
+  clock: EPOCH,
+  cursor: "",
+  round: 0,
+  restarting: false,
+  trouble: null,
+  schema: null,
+  position: 0,
+  number: 0,
+};
+
 export interface Rows {
-  meta: { readonly name: string; readonly value: Meta[keyof Meta] };
+  meta: { readonly name: string; readonly meta: Meta };
   records: RecordRow;
   outbox: OutboxRow;
   conflicts: { readonly number: number; readonly space: string; readonly conflict: Conflict };
@@ -74,29 +91,35 @@ export type Name = keyof Rows;
 export type Part = string | number;
 
 /** The members that make a row's key, and those of the indexes. Every store of rows is read in their order. */
-export const KEYS: Record<Name, readonly string[]> = {
-  meta: ["name"],
-  records: ["space", "table", "id"],
-  outbox: ["position"],
-  conflicts: ["number"],
-  spaces: ["id"],
-};
+export interface Layout {
+  readonly keys: { readonly [name in Name]: readonly string[] };
+  readonly indexes: { readonly [name in Name]?: { readonly [index in Index]?: readonly string[] } };
+}
 
-export const INDEXES = {
-  records: { table: ["table"] },
-  outbox: {
-    change: ["changeId"],
-    state: ["state", "position"],
-    record: ["space", "table", "id", "position"],
-    batch: ["batch", "position"],
+export const LAYOUT: Layout = {
+  keys: {
+    meta: ["name"],
+    records: ["space", "table", "id"],
+    outbox: ["position"],
+    conflicts: ["number"],
+    spaces: ["id"],
   },
-  conflicts: { space: ["space"] },
-} as const satisfies Partial<Record<Name, Record<string, readonly string[]>>>;
+  indexes: {
+    records: { table: ["table"] },
+    outbox: {
+      change: ["changeId"],
+      state: ["state", "position"],
+      record: ["space", "table", "id", "position"],
+      batch: ["batch", "position"],
+    },
+    conflicts: { space: ["space"] },
+  },
+};
 
 export type Index = "table" | "change" | "state" | "record" | "batch" | "space";
 
 /** One transaction. Nothing but its own methods may be awaited in it: a browser would commit it meanwhile. */
-export interface Transaction {
+export interface RowTransaction {
   get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined>;
   /** The rows whose key, or whose entry in `index`, begins with `prefix`, in order. */
   all<N extends Name>(name: N, prefix?: readonly Part[], index?: Index, limit?: number): Promise<Rows[N][]>;
@@ -105,27 +128,59 @@ export interface Transaction {
   delete(name: Name, key: readonly Part[]): void;
 }
 
-export type Work<T> = (tx: Transaction) => Promise<T>;
+export type RowWork<T> = (rows: RowTransaction) => Promise<T>;
 
 /**
- * A place for rows. `write` transactions come one after the other, among tabs too; each commits as a whole when
- * its work is done, or leaves no trace when the work throws.
+ * A place for rows: what a store of another kind has to be. `write` transactions come one after the other, among tabs
+ * too; each commits as a whole when its work is done, or leaves no trace when the work throws. `durable`: whether it
+ * is still there after the page is gone.
  */
-export interface Store {
-  /** Whether it is still there after the page is gone. */
+export interface RowStore {
   readonly durable: boolean;
-  read<T>(work: Work<T>): Promise<T>;
-  write<T>(work: Work<T>): Promise<T>;
+  read<T>(work: RowWork<T>): Promise<T>;
+  write<T>(work: RowWork<T>): Promise<T>;
   close(): void;
 }
 
-export async function getMeta<K extends keyof Meta>(tx: Transaction, name: K): Promise<Meta[K] | undefined> {
-  const row = await tx.get("meta", [name]);
-  return row?.value as Meta[K] | undefined;
+/** A transaction with the few values, which are kept when they were changed. */
+export interface Transaction extends RowTransaction {
+  readonly meta: Meta;
 }
 
-export function setMeta<K extends keyof Meta>(tx: Transaction, name: K, value: Meta[K]): void {
-  tx.put("meta", { name, value });
+export type Work<T> = (tx: Transaction) => Promise<T>;
+
+/** The rows of a replica. */
+export class Store {
+  readonly #rows: RowStore;
+
+  constructor(rows: RowStore) {
+    this.#rows = rows;
+  }
+
+  get durable(): boolean {
+    return this.#rows.durable;
+  }
+
+  read<T>(work: Work<T>): Promise<T> {
+    return this.#rows.read((rows) => within(rows, work));
+  }
+
+  write<T>(work: Work<T>): Promise<T> {
+    return this.#rows.write((rows) => within(rows, work));
+  }
+
+  close(): void {
+    this.#rows.close();
+  }
+}
+
+/** Does a work in a transaction that has begun. */
+export async function within<T>(rows: RowTransaction, work: Work<T>): Promise<T> {
+  const meta = { ...FRESH, ...(await rows.get("meta", ["meta"]))?.meta };
+  const before = JSON.stringify(meta);
+  const answer = await work(Object.assign(rows, { meta }));
+  if (JSON.stringify(meta) !== before) rows.put("meta", { name: "meta", meta });
+  return answer;
 }
 
 /** The name of a row's record. */

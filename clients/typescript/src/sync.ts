@@ -12,7 +12,7 @@ import { dump } from "./json.js";
 import { type Limits, type Packed, pack, type Refusal, reject } from "./outbox.js";
 import { type Conflict, type Page, type Problem, readPage, readProblem } from "./reply.js";
 import { delay, parseRetryAfter, type RetryPolicy } from "./retry.js";
-import { getMeta, type Store, setMeta, type Transaction, type Trouble } from "./store.js";
+import type { Store, Transaction, Trouble } from "./store.js";
 
 export type Scope = "both" | "push" | "pull";
 
@@ -46,10 +46,10 @@ export interface Report {
   left: string[];
 }
 
-/** What a session knows of its replica. `tell` announces what an answer changed. */
+/** What a sync knows of its replica. `client` may change, with the store. `tell` announces what an answer changed. */
 export interface Device {
   readonly app: string;
-  readonly client: string;
+  client(): string;
   readonly schemaVersion: number | null;
   readonly limits: Limits;
   readonly wall: () => number;
@@ -79,8 +79,11 @@ export function withChanges(head: string, packed: readonly Packed[]): string {
   return `${head.slice(0, -1)},"changes":[${packed.map(({ body }) => body).join(",")}]}`;
 }
 
-export async function noteTrouble(tx: Transaction, trouble: Trouble | null): Promise<void> {
-  setMeta(tx, "trouble", trouble);
+/** Keeps for `why` what stands between the writes and the server; null: nothing does. */
+export function noteTrouble(store: Store, trouble: Trouble | null): Promise<void> {
+  return store.write(async (tx) => {
+    tx.meta.trouble = trouble;
+  });
 }
 
 /** The state of one sync of one store. */
@@ -102,9 +105,9 @@ export class Session {
   readonly #policy: RetryPolicy;
   readonly #scope: Scope;
   #pushChanges: number;
-  #pause: number | null = null;
+  /** What comes before anything else. */
+  readonly #steps: Step[] = [];
   #attempt = 0;
-  #renew = false;
   #renewed = false;
   #caughtUp: boolean;
   /** Writes that are queued after the sync began are left to the next one. */
@@ -121,24 +124,16 @@ export class Session {
 
   /** What to do now. */
   async next(): Promise<Step> {
-    if (this.#pause !== null) {
-      const pause = this.#pause;
-      this.#pause = null;
-      return { kind: "wait", pause };
-    }
-    if (this.#renew) {
-      this.#renew = false;
-      return { kind: "renew" };
-    }
+    const first = this.#steps.shift();
+    if (first !== undefined) return first;
     const { cursor, packed, restarting } = await this.#store.read((tx) => this.#look(tx));
     if (packed.length > 0) return this.#push(cursor, packed);
     return this.#caughtUp && !restarting ? { kind: "done" } : this.#pull(cursor);
   }
 
   async #look(tx: Transaction): Promise<{ cursor: string; packed: Packed[]; restarting: boolean }> {
-    const cursor = (await getMeta(tx, "cursor")) ?? "";
-    const restarting = (await getMeta(tx, "restarting")) ?? false;
-    this.#last ??= (await getMeta(tx, "position")) ?? 0;
+    const { cursor, restarting, position } = tx.meta;
+    this.#last ??= position;
     if (restarting || this.#scope === "pull") return { cursor, packed: [], restarting };
     const packed = await pack(tx, this.#last, this.#pushChanges, this.#device.limits.pushBytes);
     return { cursor, packed, restarting };
@@ -155,7 +150,7 @@ export class Session {
 
   #push(since: string, packed: readonly Packed[]): Send {
     const { client, schemaVersion } = this.#device;
-    const head = dump({ clientId: client, since, ...pushHead(schemaVersion, packed) });
+    const head = dump({ clientId: client(), since, ...pushHead(schemaVersion, packed) });
     return {
       kind: "send",
       method: "POST",
@@ -178,7 +173,8 @@ export class Session {
       busy.retryAfter = parseRetryAfter(retryAfter, Date.now());
       await this.#retry(busy, busy.retryAfter);
     } else if (status === 401 && !this.#renewed) {
-      this.#renew = this.#renewed = true;
+      this.#renewed = true;
+      this.#steps.push({ kind: "renew" });
     } else if (status === 401 || status === 403) {
       await this.#giveUp("forbidden", new NotAllowed(problem.detail || String(status), problem.code));
     } else if (["cursor_lost", "bad_cursor"].includes(problem.code) && !this.report.restarted) {
@@ -213,10 +209,11 @@ export class Session {
 
   #count(page: Page, done: Applied): void {
     const { report } = this;
-    const statuses = page.results.map(({ status }) => status);
-    report.pushed += statuses.filter((status) => status !== "rejected").length;
-    report.superseded += statuses.filter((status) => status === "superseded").length;
-    report.duplicates += statuses.filter((status) => status === "duplicate").length;
+    for (const { status } of page.results) {
+      report.pushed += Number(status !== "rejected");
+      report.superseded += Number(status === "superseded");
+      report.duplicates += Number(status === "duplicate");
+    }
     report.pulled += page.changes.length;
     report.rejected.push(...done.rejected);
     report.conflicts.push(...page.conflicts);
@@ -226,8 +223,9 @@ export class Session {
 
   async #retry(error: SyncdError, wanted: number | null): Promise<void> {
     this.#attempt += 1;
-    this.#pause = delay(this.#policy, this.#attempt, wanted, Math.random());
-    if (this.#pause === null) await this.#giveUp(error instanceof ServerBusy ? "busy" : "offline", error);
+    const pause = delay(this.#policy, this.#attempt, wanted, Math.random());
+    if (pause === null) await this.#giveUp(error instanceof ServerBusy ? "busy" : "offline", error);
+    else this.#steps.push({ kind: "wait", pause });
   }
 
   /** A push that is refused whole: the changes at fault are set aside, the rest is sent again. */
@@ -258,7 +256,7 @@ export class Session {
 
   async #giveUp(kind: Trouble["kind"], error: SyncdError): Promise<never> {
     const trouble = { kind, code: error.code, detail: error.detail };
-    await this.#store.write((tx) => noteTrouble(tx, trouble));
+    await noteTrouble(this.#store, trouble);
     throw error;
   }
 }

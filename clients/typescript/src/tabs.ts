@@ -1,12 +1,12 @@
 /**
  * The tabs of one store: one of them leads (it has the connection, or is syncing), and all tell each other what
- * they wrote. Web Locks decide who leads, and give the place to the next when a tab is closed; where there are
- * none (Node, old browsers), a replica has only those of its own process to share with.
+ * they wrote. Web Locks decide who leads, and give the place to the next when a tab is closed. Where there are none
+ * (Node, some private modes) a replica simply leads: two that do send twice what has an effect once.
  */
 
 import type { Event } from "./events.js";
 import type { Json } from "./json.js";
-import type { Report, Scope } from "./sync.js";
+import { Mutex } from "./turn.js";
 
 export type Release = () => void;
 
@@ -19,18 +19,11 @@ export interface Locks {
   ): Promise<unknown>;
 }
 
-/** How a sync that was done for another tab ended. */
-export type Outcome =
-  | { readonly report: Report }
-  | { readonly error: { readonly name: string; readonly code: string; readonly detail: string } };
-
 /** What tabs tell each other. `hello`: where do you stand? */
 export type Message =
   | { readonly kind: "event"; readonly event: Event }
   | { readonly kind: "hello" }
-  | { readonly kind: "say"; readonly space: string | null; readonly state: Json }
-  | { readonly kind: "sync"; readonly request: string; readonly scope: Scope }
-  | { readonly kind: "synced"; readonly request: string; readonly outcome: Outcome };
+  | { readonly kind: "say"; readonly space: string | null; readonly state: Json };
 
 export class Tabs {
   readonly #name: string;
@@ -41,7 +34,7 @@ export class Tabs {
   /** `shared`: whether other tabs can have the same store at all. */
   constructor(name: string, shared: boolean, locks: Locks | undefined) {
     this.#name = shared ? name : `${name} ${Math.random()}`;
-    this.#locks = locks ?? (shared ? webLocks() : undefined) ?? PROCESS_LOCKS;
+    this.#locks = locks ?? (shared ? webLocks() : undefined) ?? new OwnLock();
     this.#channel = shared && typeof BroadcastChannel === "function" ? new BroadcastChannel(name) : null;
     if (this.#channel === null) return;
     this.#channel.onmessage = ({ data }: { data: unknown }) => this.#hear(data as Message);
@@ -59,13 +52,9 @@ export class Tabs {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Tells the other tabs. What no tab hears any more is not missed. */
+  /** Tells the other tabs, unless it is closed. What no tab hears any more is not missed. */
   post(message: Message): void {
-    try {
-      this.#channel?.postMessage(message);
-    } catch (error) {
-      if (this.#listeners.size > 0) console.error("syncd: the other tabs could not be told", error);
-    }
+    if (this.#listeners.size > 0) this.#channel?.postMessage(message);
   }
 
   /** Waits for the lead; null when `signal` ended the waiting. */
@@ -99,43 +88,22 @@ function webLocks(): Locks | undefined {
   return (globalThis as { navigator?: { locks?: Locks } }).navigator?.locks;
 }
 
-/** Locks among the replicas of one process, first come, first served. */
-class ProcessLocks implements Locks {
-  readonly #queues = new Map<string, (() => void)[]>();
+/** Where there are none, a replica leads alone: its own syncs come one after the other. */
+class OwnLock implements Locks {
+  readonly #mutex = new Mutex();
+  #held = 0;
 
   async request(
-    name: string,
+    _name: string,
     { signal, ifAvailable }: { signal?: AbortSignal; ifAvailable?: boolean },
     held: (lock: unknown) => Promise<void>,
   ): Promise<void> {
-    const queue = this.#queues.get(name);
-    if (queue === undefined) this.#queues.set(name, []);
-    else if (ifAvailable) return held(null);
-    else await this.#wait(queue, signal);
+    if (ifAvailable && this.#held > 0) return held(null);
+    this.#held += 1;
     try {
-      await held(name);
+      await this.#mutex.run(() => held(signal?.aborted ? null : this));
     } finally {
-      const next = this.#queues.get(name)?.shift();
-      if (next === undefined) this.#queues.delete(name);
-      else next();
+      this.#held -= 1;
     }
   }
-
-  #wait(queue: (() => void)[], signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        queue.splice(queue.indexOf(enter), 1);
-        reject(new Error("aborted"));
-      };
-      const enter = (): void => {
-        signal?.removeEventListener("abort", leave);
-        resolve();
-      };
-      if (signal?.aborted) return reject(new Error("aborted"));
-      signal?.addEventListener("abort", leave);
-      queue.push(enter);
-    });
-  }
 }
-
-const PROCESS_LOCKS = new ProcessLocks();

@@ -2,6 +2,7 @@
 
 import { NotAllowed, Offline, SyncdError } from "./errors.js";
 import type { Answer, Report, Send, Session } from "./sync.js";
+import { sleep } from "./turn.js";
 
 /** A JWT, or a function that returns one and is asked again when it was refused or is about to end. */
 export type Token = string | (() => string | Promise<string>);
@@ -17,7 +18,7 @@ const TIMEOUT = 30_000;
 /** A claim of a JWT, unverified; undefined where there is none, or no JWT. */
 export function claim(token: string, name: string): unknown {
   try {
-    const part = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
+    const part = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
     const bytes = Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0));
     return (JSON.parse(new TextDecoder().decode(bytes)) as { [name: string]: unknown })[name];
   } catch {
@@ -41,19 +42,6 @@ async function ask(token: Token): Promise<string> {
     if (error instanceof SyncdError) throw error;
     throw new Offline(`the token function failed: ${String(error)}.`, "no_token");
   }
-}
-
-export function sleep(pause: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) return resolve();
-    const end = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, pause);
-    signal?.addEventListener("abort", end);
-  });
 }
 
 /** Runs a session to its end. Raises what it raises, and Offline when `signal` ends it. */

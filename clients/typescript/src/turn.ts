@@ -52,3 +52,8 @@ export class Bell {
     });
   }
 }
+
+/** Sleeps so many milliseconds, or until `signal` ends it. */
+export function sleep(pause: number, signal: AbortSignal): Promise<void> {
+  return new Bell().wait(signal, pause);
+}

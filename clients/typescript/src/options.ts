@@ -1,0 +1,74 @@
+/** What an application says when it opens a replica, and what follows from it. */
+
+import type { AnyTables, Batch } from "./batch.js";
+import type { SocketConstructor } from "./endpoint.js";
+import type { Durability } from "./indexeddb.js";
+import type { Json } from "./json.js";
+import type { MakeStore } from "./opening.js";
+import type { Limits } from "./outbox.js";
+import type { Replica } from "./replica.js";
+import type { Conflict } from "./reply.js";
+import type { LivePolicy, RetryPolicy } from "./retry.js";
+import type { Locks } from "./tabs.js";
+import type { Server, Token } from "./transport.js";
+
+/** How a replica is opened; see Replica.open. */
+export interface ReplicaOptions<S extends object = AnyTables> {
+  /** The app's name on the server. */
+  readonly app: string;
+  /** The server; a relative one is of the page's origin. Without it the replica works offline. */
+  readonly url?: string;
+  readonly token?: Token;
+  /** This device's id; made up and kept in the store by default. */
+  readonly clientId?: string;
+  /** The version of the application's own schema, sent with every change. */
+  readonly schemaVersion?: number;
+  /**
+   * Runs once when the store was last used with a smaller `schemaVersion`, before `open` returns. What it puts into
+   * `batch` is written in one transaction with the new version.
+   */
+  readonly onMigrate?: (from: number, batch: Batch<S>, replica: Replica<S>) => void | Promise<void>;
+  /** Kept with every change and sent back with it. */
+  readonly actor?: Json;
+  readonly origin?: string;
+  /** "full", the default, asks for a flush to the disk at each write; "normal" survives the browser's death only. */
+  readonly durability?: Durability;
+  /** Raises StoreFailed instead of keeping everything in memory where the browser offers no IndexedDB. */
+  readonly requireDurable?: boolean;
+  readonly limits?: Partial<Limits>;
+  readonly retry?: Partial<RetryPolicy>;
+  readonly onConflict?: (conflict: Conflict) => void;
+  /** For other environments than browsers, and for tests. `null` for `indexedDB` keeps everything in memory. */
+  readonly indexedDB?: IDBFactory | null;
+  readonly store?: MakeStore;
+  readonly fetch?: typeof fetch;
+  readonly webSocket?: SocketConstructor | null;
+  readonly locks?: Locks;
+  /** Milliseconds since 1970. */
+  readonly wall?: () => number;
+}
+
+export interface LiveOptions {
+  readonly policy?: Partial<LivePolicy>;
+}
+
+/** The server, if there is one. */
+export function serverOf({
+  url,
+  token,
+  fetch: given,
+}: {
+  url?: string;
+  token?: Token;
+  fetch?: typeof fetch;
+}): Server | null {
+  if (url === undefined || token === undefined) return null;
+  const base = /^https?:/.test(url) ? url : new URL(url, globalThis.location?.href).href;
+  // A browser's own fetch wants to be called as a function of the window.
+  return { url: base.replace(/\/+$/, ""), token, fetch: given ?? ((...request) => fetch(...request)) };
+}
+
+/** The environment's own WebSocket. */
+export function browserSocket(): SocketConstructor | null {
+  return (globalThis as { WebSocket?: SocketConstructor }).WebSocket ?? null;
+}
