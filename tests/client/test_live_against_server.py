@@ -309,6 +309,8 @@ async def test_a_lowered_clock_is_adopted_live(device: Open) -> None:
 LEADER = """
 import os, sys, time
 from syncd_client import LivePolicy, Replica
+
+pytestmark = pytest.mark.alone
 path, url, token = sys.argv[1:]
 replica = Replica(path, app="app", url=url, token=token, durability="normal")
 live = replica.live()

@@ -18,6 +18,8 @@ from tests.device import Device, statuses
 from tests.harness import Server
 from tests.provider import Provider
 
+pytestmark = pytest.mark.alone
+
 UNIQUE = itertools.count()
 SECRET = "a secret of more than thirty-two bytes"
 
