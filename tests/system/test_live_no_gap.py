@@ -1,0 +1,151 @@
+"""Between reading and listening there is no gap: others commit at every point of the way, and at every two of them.
+
+Real database, log and hub, in this process; see tests/interleaved.py for what is enumerated and what is judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from syncd.store.embedded import EmbeddedPostgres
+from syncd.store.log import cursor_key
+from syncd.store.pool import Pool
+from tests.interleaved import Listener, Point, Scene, World, until
+
+UNIQUE = itertools.count()
+TOGETHER = 6
+PAIRS = 60
+STARTS = ["nothing", "the head", "some missed", "another listens"]
+WHAT = ["push", "push unheard", "hint before push", "join", "leave", "leave and come back"]
+
+
+@pytest.fixture(scope="module")
+async def world(database: EmbeddedPostgres) -> AsyncIterator[World]:
+    """The database by two ways: the hub's, and that of those who write in between."""
+    ours, theirs = Pool(database.runtime_dsn, size=8), Pool(database.runtime_dsn, size=8)
+    await ours.open()
+    await theirs.open()
+    yield World(ours, theirs, await cursor_key(ours))
+    await ours.close()
+    await theirs.close()
+
+
+@pytest.fixture(autouse=True)
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("MEMBERS_EVERY", 0.03), ("HEADS_EVERY", 0.05), ("HEADS_EVERY_ALONE", 0.05)):
+        monkeypatch.setattr(f"syncd.service.hub.{name}", seconds)
+
+
+async def played(world: World, plan: dict[Point, str], start: str) -> Scene:
+    """One scene, from one of STARTS, to its end."""
+    scene = Scene(world, next(UNIQUE), plan)
+    await scene.prepare()
+    if start == "pokes":
+        return await poked(scene)
+    since = "" if start == "nothing" else await world.cursor(scene.user)
+    if start == "some missed":
+        await scene.write(scene.space, None)
+    await scene.hub.open()
+    try:
+        others = [await before(scene)] if start == "another listens" else []
+        for listener in (await scene.play(since), *others):
+            await until(lambda: scene.has_it_all(listener), listener, scene)  # noqa: B023
+            assert (listener.faults, listener.errors) == ([], []), (plan, start)
+    finally:
+        await scene.hub.close()
+    return scene
+
+
+async def poked(scene: Scene) -> Scene:
+    """One of a device that does not subscribe."""
+    await scene.hub.open()
+    try:
+        await scene.poked()
+    finally:
+        await scene.hub.close()
+    return scene
+
+
+async def before(scene: Scene) -> Listener:
+    """A listener that is there already; the points of its own way are none."""
+    plan, scene.plan = scene.plan, {}
+    other = await scene.listener()
+    await scene.listen(other, "")
+    await until(lambda: scene.has_it_all(other), other, scene)
+    scene.plan = plan
+    scene.seen.clear()
+    scene.trace.clear()
+    return other
+
+
+async def points(world: World, start: str) -> list[Point]:
+    """Where something can happen, as a few scenes in which little happens show it."""
+    plans: list[dict[Point, str]] = [
+        {},
+        {("after pull", 1): "push"},
+        {("after pull", 1): "join"},
+        {("after peek", 1): "leave"},
+    ]
+    found: dict[Point, None] = {}
+    for plan in plans:
+        found |= dict.fromkeys((await played(world, plan, start)).trace)
+    # The slow looks go on for ever.
+    return [point for point in found if point[1] <= 2]
+
+
+async def play_all(world: World, plans: list[dict[Point, str]], start: str, least: float = 1 / 3) -> None:
+    """All of them, some at a time; the first that fails is told with its plan."""
+    gate = asyncio.Semaphore(TOGETHER)
+    reached = 0
+
+    async def one(plan: dict[Point, str]) -> None:
+        nonlocal reached
+        async with gate:
+            try:
+                scene = await played(world, plan, start)
+            except AssertionError as why:
+                raise AssertionError(f"plan {plan}: {why}") from None
+            reached += plan.keys() <= set(scene.trace)
+
+    await asyncio.gather(*(one(plan) for plan in plans))
+    print(f"{start}: {len(plans)} interleavings, {reached} of them reached")
+    assert reached > len(plans) * least
+
+
+@pytest.mark.parametrize("start", STARTS)
+async def test_whatever_happens_at_any_point_of_subscribing_arrives_once_and_in_order(world: World, start: str) -> None:
+    places = await points(world, start)
+    assert {"greet", "pull", "heads", "read", "comings"} <= {name.split()[1] for name, _ in places}
+    await play_all(world, [{place: what} for place in places for what in WHAT], start)
+
+
+@pytest.mark.parametrize("start", STARTS)
+async def test_whatever_happens_at_any_two_points_arrives_once_and_in_order(world: World, start: str) -> None:
+    seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+    print(f"seed {seed}")
+    places = await points(world, start)
+    assert len(places) > 10
+    twos = [*itertools.product(WHAT, WHAT), ("push, hint later", "the hint")]
+    plans = [{a: x, b: y} for a, b in itertools.combinations(places, 2) for x, y in twos]
+    await play_all(world, random.Random(seed).sample(plans, PAIRS), start)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("start", STARTS)
+async def test_all_pairs_of_points(world: World, start: str) -> None:
+    places = await points(world, start)
+    plans = [{a: x, b: y} for a, b in itertools.combinations(places, 2) for x, y in itertools.product(WHAT, WHAT)]
+    await play_all(world, plans, start)
+
+
+async def test_who_is_only_poked_is_poked_whatever_happens_at_any_point(world: World) -> None:
+    places = [(f"{when} {name}", n) for name in ("greet", "feeds", "comings", "heads", "read", "members")
+              for when in ("before", "after") for n in (1, 2)]  # fmt: skip
+    what = ["push unheard", "hint before push", "join", "leave and come back"]
+    await play_all(world, [{place: step} for place in places for step in what], "pokes", 0.1)
