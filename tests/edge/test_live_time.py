@@ -6,12 +6,15 @@ import asyncio
 import time
 
 import httpx
+import pytest
 
 from tests.device import Device
 from tests.harness import Server
 from tests.socket_device import opened, socket_of
 from tests.stream_device import stream_of
 from tests.wire import edit, unique
+
+pytestmark = pytest.mark.alone
 
 
 async def wrote(server: Server, user: str, record: str) -> None:

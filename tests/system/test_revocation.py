@@ -91,7 +91,9 @@ class TestTheTable:
                             return
 
                 pushing = [asyncio.create_task(keep_pushing(d, size)) for d, size in ((member, 1), (other, 150))]
-                await asyncio.sleep(0.15)
+                async with asyncio.timeout(30):
+                    while (False, "applied") not in seen:
+                        await asyncio.sleep(0.05)
                 assert (await owner.http.delete(f"/spaces/{space}/members/{member.user}")).status_code == 204
                 removed.set()
                 at_removal = len((await owner.drain(history=1))[0])
