@@ -1,0 +1,292 @@
+/** A sync as an exchange with a server that is a script: what is asked, and what each answer changes. */
+
+import { describe, expect, it } from "vitest";
+import { BadReply, NotAllowed, NotConnected, Offline, Refused, type Replica, ServerBusy, WrongReplica } from "../src/index.js";
+import { open } from "./devices.js";
+import { page, problem, results, Script, wire } from "./script.js";
+
+const AT = "2026-01-01T10:00:00.000000Z";
+const QUICK = { attempts: 3, first: 1, longest: 2, patience: 500 };
+
+async function scripted(options: object = {}): Promise<{ replica: Replica; script: Script }> {
+  const script = new Script();
+  const server = { url: "http://server/", token: "t", retry: QUICK, fetch: script.fetch };
+  return { replica: await open({ ...server, ...options }), script };
+}
+
+async function fieldsOf(replica: Replica, id = "a"): Promise<object | undefined> {
+  return (await replica.get("t", id))?.fields;
+}
+
+describe("a sync", () => {
+  it("sends what is pending, then fetches the rest", async () => {
+    const { replica, script } = await scripted();
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push((body) => results(body, "applied", { hasMore: true, syncedUntil: "c1" }));
+    script.answers.push(page([wire("b", { n: [2, AT] })], { syncedUntil: "c2" }));
+    const report = await replica.sync();
+    expect(report).toMatchObject({ pushed: 1, pulled: 1, requests: 2 });
+    const [push, pull] = script.asked;
+    expect([push?.method, push?.url.pathname, pull?.url.pathname]).toEqual(["POST", "/sync/app", "/sync/app/pull"]);
+    expect(push?.headers.get("authorization")).toBe("Bearer t");
+    expect(push?.headers.get("x-client-id")).toBe(replica.clientId);
+    expect(push?.headers.get("x-sync-protocol")).toBe("1");
+    expect(pull?.url.searchParams.get("since")).toBe("c1");
+    expect(await fieldsOf(replica, "b")).toEqual({ n: 2 });
+    expect((await replica.why("t", "a")).state).toBe("synced");
+    await replica.sync();
+    expect(script.pulls.at(-1)?.searchParams.get("since")).toBe("c2");
+  });
+
+  it("never splits a batch, and marks it as one", async () => {
+    const { replica, script } = await scripted({ limits: { pushChanges: 3 } });
+    await replica.put("t", "a", { n: 1 });
+    await replica.batch((batch) => {
+      for (const id of ["x", "y", "z"]) batch.put("t", id, { n: 1 });
+    });
+    await replica.sync();
+    expect(script.pushes.map(({ changes }) => changes.length)).toEqual([1, 3]);
+    expect(script.pushes.map(({ atomic }) => atomic)).toEqual([undefined, true]);
+  });
+
+  it("sends the same bytes again when the answer was lost, and has one effect", async () => {
+    const { replica, script } = await scripted();
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push(new TypeError("network"), (body) => results(body, "duplicate", { hasMore: true }));
+    script.answers.push((): never => {
+      throw new TypeError("network");
+    });
+    const own = (at: string): object => ({ clientId: replica.clientId, changeId: script.pushes[0]?.changes[0]?.changeId, at });
+    script.answers.push(() => page([wire("a", { n: [1, AT] }, own(AT) as Record<string, string>)]));
+    await replica.sync();
+    expect(script.pushes[0]?.changes).toEqual(script.pushes[1]?.changes);
+    expect(await replica.pending()).toEqual([]);
+    expect(await fieldsOf(replica)).toEqual({ n: 1 });
+    expect((await replica.why("t", "a")).state).toBe("synced");
+  });
+
+  it("adopts a stamp that the server lowered", async () => {
+    const { replica, script } = await scripted({ wall: () => Date.parse("2030-01-01T00:00:00Z") });
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push((body) => {
+      const [change] = body?.changes ?? [];
+      const at = { n: AT, deletedAt: AT };
+      return page([], { results: [{ changeId: change?.changeId ?? "", status: "applied", at }], conflicts: [] });
+    });
+    await replica.sync();
+    expect((await replica.registers("t", "a")).get("n")).toMatchObject({ at: AT, sent: "2030-01-01T00:00:00.000000Z" });
+    expect((await replica.why("t", "a")).state).toBe("clock_lowered");
+  });
+
+  it("lets the greater stamp win, and its own unsent write a tie", async () => {
+    const { replica, script } = await scripted({ wall: () => Date.parse(AT), clientId: "me" });
+    await replica.put("t", "a", { n: "mine", m: "mine" });
+    const later = "2026-01-01T10:00:00.000001Z";
+    script.answers.push(page([wire("a", { n: ["theirs", later], m: ["tie", AT] }, { clientId: "me" })]));
+    await replica.pull();
+    expect(await fieldsOf(replica)).toEqual({ n: "theirs", m: "mine" });
+  });
+
+  it("reports conflicts and keeps them", async () => {
+    const told: unknown[] = [];
+    const { replica, script } = await scripted({ onConflict: (conflict: unknown) => told.push(conflict) });
+    await replica.put("t", "a", { n: 1 }, { space: "s" });
+    const lost = { table: "t", id: "a", field: "n", clientValue: 1, clientTimestamp: AT, serverValue: 2, serverTimestamp: AT };
+    script.answers.push((body) => results(body, "superseded", { conflicts: [lost] }));
+    const { conflicts, superseded } = await replica.sync();
+    expect(superseded).toBe(1);
+    expect(conflicts).toEqual([{ ...lost, space: "s" }]);
+    expect(await replica.conflicts()).toEqual(conflicts);
+    expect(told).toEqual(conflicts);
+    await replica.clearConflicts();
+    expect(await replica.conflicts()).toEqual([]);
+  });
+});
+
+describe("failures", () => {
+  it("are retried, and end with an error that says which", async () => {
+    const { replica, script } = await scripted();
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push(new TypeError("x"), new TypeError("x"), new TypeError("x"));
+    await expect(replica.sync()).rejects.toThrow(Offline);
+    expect((await replica.why("t", "a")).state).toBe("offline");
+    script.answers.push(...[1, 2, 3].map(() => problem(503, "busy")));
+    await expect(replica.sync()).rejects.toThrow(ServerBusy);
+    expect(await replica.why("t", "a")).toMatchObject({ state: "busy", code: "busy", pending: 1 });
+    script.answers.push(problem(429, "too_many_requests", [], { "retry-after": "7" }));
+    await expect(replica.sync()).rejects.toMatchObject({ retryAfter: 7000 });
+    script.answers.push(new Response("<html>"), new Response("<html>"), new Response("<html>"));
+    await expect(replica.sync()).rejects.toThrow(BadReply);
+    script.answers.push(page([{ nonsense: true }]));
+    await expect(replica.pull()).rejects.toThrow(BadReply);
+    script.answers.push(problem(404, "not_found"));
+    await expect(replica.sync()).rejects.toThrow(Refused);
+    await replica.sync();
+    expect((await replica.why("t", "a")).state).toBe("synced");
+  });
+
+  it("of the token: a fresh one is asked for once", async () => {
+    let tokens = 0;
+    const { replica, script } = await scripted({ token: () => `t${++tokens}` });
+    script.answers.push(problem(401, "unauthorized"));
+    await replica.sync();
+    expect(script.asked.map(({ headers }) => headers.get("authorization"))).toEqual(["Bearer t1", "Bearer t2"]);
+    script.answers.push(problem(401, "unauthorized"), problem(401, "unauthorized"));
+    await expect(replica.sync()).rejects.toThrow(NotAllowed);
+    const failing = await scripted({ token: () => Promise.reject(new Error("no session")) });
+    await expect(failing.replica.sync()).rejects.toMatchObject({ code: "no_token" });
+    await expect((await open()).sync()).rejects.toThrow(NotConnected);
+  });
+
+  it("another user's token does not get in", async () => {
+    const token = (user: string): string => `h.${btoa(JSON.stringify({ sub: user }))}.s`;
+    let user = "ann";
+    const { replica } = await scripted({ token: () => token(user) });
+    await replica.sync();
+    user = "bo";
+    await expect(replica.sync()).rejects.toThrow(WrongReplica);
+  });
+
+  it.each(["cursor_lost", "bad_cursor"])("%s: everything comes again, what did not come is gone, unsent writes stay", async (code) => {
+    const { replica, script } = await scripted();
+    script.answers.push(page([wire("kept", { n: [1, AT] }), wire("gone", { n: [1, AT] })]));
+    await replica.sync();
+    await replica.patch("t", "gone", { mine: true });
+    script.answers.push(problem(410, code), page([], { hasMore: true }), page([wire("kept", { n: [0, "2025-01-01T00:00:00Z"] })]));
+    const report = await replica.pull();
+    expect(report.restarted).toBe(true);
+    expect(script.pulls[2]?.searchParams.get("since")).toBe("");
+    expect(await fieldsOf(replica, "kept")).toEqual({ n: 0 });
+    expect(await fieldsOf(replica, "gone")).toEqual({ mine: true });
+    expect(await replica.pending()).toHaveLength(1);
+  });
+});
+
+describe("what the server refuses", () => {
+  async function refused(): Promise<{ replica: Replica; script: Script; changeId: string }> {
+    const { replica, script } = await scripted();
+    script.answers.push(page([wire("a", { n: [0, AT] })]));
+    await replica.sync();
+    const changeId = await replica.patch("t", "a", { n: 1 });
+    await replica.put("t", "b", { n: 1 });
+    script.answers.push((body) => {
+      const each = body?.changes.map((change) =>
+        change.id === "a"
+          ? { changeId: change.changeId, status: "rejected", code: "not_a_writer", detail: "You only read." }
+          : { changeId: change.changeId, status: "applied" },
+      );
+      return page([], { results: each ?? [], conflicts: [] });
+    });
+    const report = await replica.sync();
+    expect(report.rejected).toEqual([changeId]);
+    return { replica, script, changeId };
+  }
+
+  it("is set aside alone, with its reason, and can be fixed", async () => {
+    const { replica, script, changeId } = await refused();
+    expect(await replica.rejected()).toMatchObject([{ changeId, code: "not_a_writer", detail: "You only read." }]);
+    expect(await replica.why("t", "a")).toMatchObject({ state: "no_permission", code: "not_a_writer" });
+    expect((await replica.why("t", "b")).state).toBe("synced");
+    const fresh = await replica.fix(changeId, { n: 2 });
+    expect(fresh).not.toBe(changeId);
+    expect(await fieldsOf(replica)).toEqual({ n: 2 });
+    await replica.sync();
+    expect(script.pushes.at(-1)?.changes).toMatchObject([{ changeId: fresh, op: "update", fields: { n: { value: 2 } } }]);
+    expect(await replica.rejected()).toEqual([]);
+  });
+
+  it("can be dropped, and the record falls back", async () => {
+    const { replica, changeId } = await refused();
+    expect(await fieldsOf(replica)).toEqual({ n: 1 });
+    await replica.drop(changeId);
+    expect(await fieldsOf(replica)).toEqual({ n: 0 });
+    await expect(replica.drop(changeId)).rejects.toMatchObject({ code: "no_such_change" });
+  });
+
+  it("can be sent again, or moved", async () => {
+    const { replica, script, changeId } = await refused();
+    const again = await replica.requeue(changeId);
+    expect((await replica.pending()).map((change) => change.changeId)).toEqual([again]);
+    script.answers.push((body) => results(body, "rejected"));
+    await replica.sync();
+    const moved = await replica.move(again, "s2");
+    expect(await replica.pending()).toMatchObject([{ changeId: moved, space: "s2" }]);
+    expect(await fieldsOf(replica)).toEqual({ n: 0 });
+    expect((await replica.get("t", "a", { space: "s2" }))?.fields).toEqual({ n: 1 });
+  });
+
+  it("as a whole is found by its pointer, at every place of a long queue", async () => {
+    const { replica, script } = await scripted();
+    const changeIds: string[] = [];
+    for (let n = 0; n < 5; n++) changeIds.push(await replica.put("t", `r${n}`, { n }));
+    for (const place of [3, 0]) script.answers.push(problem(400, "invalid_value", [`/changes/${place}/fields/n`]));
+    const report = await replica.sync();
+    expect(report.rejected).toEqual([changeIds[3], changeIds[0]]);
+    expect(report.pushed).toBe(3);
+    expect(await replica.why("t", "r3")).toMatchObject({ state: "rejected", code: "invalid_value" });
+  });
+
+  it("as too large is halved until the culprit is alone", async () => {
+    const { replica, script } = await scripted();
+    const changeIds: string[] = [];
+    for (let n = 0; n < 4; n++) changeIds.push(await replica.put("t", `r${n}`, { n }));
+    const answer = (body: { changes: readonly { id?: unknown }[] } | null): Response | object =>
+      body?.changes.some(({ id }) => id === "r2") ? problem(413, "body_too_large") : results(body as never);
+    for (let n = 0; n < 6; n++) script.answers.push(answer as never);
+    const report = await replica.sync();
+    expect(report.rejected).toEqual([changeIds[2]]);
+    expect(report.pushed).toBe(3);
+  });
+
+  it("takes the rest of its batch with it", async () => {
+    const { replica, script } = await scripted();
+    const changeIds = await replica.batch((batch) => {
+      batch.put("t", "a", { n: 1 });
+      batch.put("t", "b", { n: 1 });
+    });
+    script.answers.push(problem(422, "atomic_rejected", ["/changes/1"]));
+    await replica.sync();
+    expect((await replica.rejected()).map(({ changeId, code }) => [changeId, code])).toEqual([
+      [changeIds[0], "batch_rejected"],
+      [changeIds[1], "atomic_rejected"],
+    ]);
+    await replica.drop(changeIds[0] ?? "");
+    expect(await replica.rejected()).toEqual([]);
+    expect(await replica.query("t")).toEqual([]);
+  });
+});
+
+describe("spaces", () => {
+  it("are purged when they are left, and what was not sent is kept aside", async () => {
+    const { replica, script } = await scripted();
+    script.answers.push(page([wire("a", { n: [1, AT] }, { spaceId: "s" })], { spaces: { joined: ["s"], left: [] } }));
+    const report = await replica.sync();
+    expect(report.joined).toEqual(["s"]);
+    expect(await replica.spaces()).toEqual(["s"]);
+    const changeId = await replica.patch("t", "a", { n: 2 }, { space: "s" });
+    const seen: object[] = [];
+    replica.on((event) => seen.push(event));
+    script.answers.push(page([], { spaces: { joined: [], left: ["s"] } }));
+    await replica.pull();
+    expect(await replica.get("t", "a", { space: "s" })).toBeNull();
+    expect(await replica.spaces()).toEqual([]);
+    expect(await replica.keptAside()).toMatchObject([{ changeId, code: "space_left", space: "s" }]);
+    expect((await replica.why("t", "a", { space: "s" })).state).toBe("set_aside");
+    expect(seen).toContainEqual(expect.objectContaining({ records: [{ space: "s", table: "t", id: "a" }], source: "server" }));
+    await replica.move(changeId, null);
+    await replica.sync();
+    expect(script.pushes.at(-1)?.changes[0]).not.toHaveProperty("spaceId");
+    expect(await fieldsOf(replica)).toEqual({ n: 2 });
+  });
+});
+
+describe("a replica without IndexedDB", () => {
+  it("syncs like any other", async () => {
+    const { replica, script } = await scripted({ indexedDB: null });
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push((body) => results(body), page([wire("b", { n: [9007199254740991, AT] })]));
+    await Promise.all([replica.sync(), replica.sync()]);
+    expect(await replica.query("t")).toHaveLength(2);
+    expect(await replica.pending()).toEqual([]);
+  });
+});
