@@ -1,0 +1,236 @@
+/** A live sync with a server that is a script: frames, refusals, closed and dead connections, polling. */
+
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { Event, Live, Replica } from "../src/index.js";
+import { open, QUICK, until } from "./devices.js";
+import { page, problem, Script, wire } from "./script.js";
+import { answered, changes, SocketScript } from "./socket-script.js";
+
+const AT = "2026-01-01T10:00:00.000000Z";
+let server: SocketScript;
+let http: Script;
+beforeEach(async () => {
+  server = new SocketScript();
+  http = new Script();
+  await server.start();
+});
+afterEach(() => server.stop());
+
+async function live(options: object = {}, policy: object = {}): Promise<{ replica: Replica; live: Live }> {
+  const replica = await open({ url: server.url, token: "t", fetch: http.fetch, ...options });
+  return { replica, live: replica.live({ policy: { ...QUICK, ...policy } }) };
+}
+
+async function named(sync: Live, name: string): Promise<void> {
+  await until(`it is ${name}, not ${sync.state.name} ${sync.state.code}`, () => sync.state.name === name);
+}
+
+describe("a connection", () => {
+  it("introduces itself, subscribes from the cursor, and applies what comes with its cursor", async () => {
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    expect(server.heard.slice(0, 2)).toEqual([
+      { type: "auth", token: "t", clientId: replica.clientId, protocol: 1 },
+      { type: "subscribe", appId: "app", since: "" },
+    ]);
+    server.say(changes([wire("a", { n: [1, AT] })], { syncedUntil: "c7" }));
+    await until("applied", async () => (await replica.get("t", "a"))?.fields.n === 1);
+    server.sockets[0]?.terminate();
+    await until("back", () => server.frames("subscribe").length === 2);
+    expect(server.frames("subscribe")[1]?.since).toBe("c7");
+  });
+
+  it("sends what was written before, and what is written now, at once", async () => {
+    const replica = await open({ url: server.url, token: "t", fetch: http.fetch });
+    await replica.put("t", "before", { n: 1 });
+    const sync = replica.live({ policy: QUICK });
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+    expect(server.heard.map(({ type }) => type).slice(0, 3)).toEqual(["auth", "push", "subscribe"]);
+    await replica.put("t", "now", { n: 1 });
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+    expect(server.frames("push")).toHaveLength(2);
+    expect(http.asked).toEqual([]);
+  });
+
+  it("asks again for what the server had already, for its stamps", async () => {
+    server.on.push = [(frame) => answered(frame, "duplicate")];
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    await replica.put("t", "a", { n: 1 });
+    await until("subscribed again", () => server.frames("subscribe").length === 2);
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+  });
+
+  it("waits where the server is busy, and says so", async () => {
+    server.on.push = [({ requestId }) => ({ type: "error", requestId: requestId ?? null, code: "busy", detail: "Later.", retryAfter: 0.2 })];
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    await replica.put("t", "a", { n: 1 });
+    await named(sync, "busy");
+    expect(await replica.why("t", "a")).toMatchObject({ state: "busy", code: "busy" });
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+    expect(server.sockets).toHaveLength(1);
+  });
+
+  it("has a push that is refused whole mended over HTTP, whose answer names the culprit", async () => {
+    server.on.push = [({ requestId }) => ({ type: "error", requestId: requestId ?? null, code: "invalid_value", detail: "No." })];
+    http.answers.push(problem(400, "invalid_value", ["/changes/0/fields/n"]));
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    const changeId = await replica.put("t", "a", { n: 1 });
+    await until("set aside", async () => (await replica.rejected())[0]?.changeId === changeId);
+    await replica.put("t", "b", { n: 1 });
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+  });
+
+  it("begins again when the cursor is lost", async () => {
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    server.say(changes([wire("gone", { n: [1, AT] }), wire("kept", { n: [1, AT] })], { syncedUntil: "c9" }));
+    await until("two", async () => (await replica.query("t")).length === 2);
+    server.on.subscribe = [
+      () => ({ type: "error", appId: "app", code: "cursor_lost", detail: "Restored." }),
+      () => changes([wire("kept", { n: [1, AT] })]),
+    ];
+    server.sockets[0]?.terminate();
+    await until("one", async () => (await replica.query("t")).length === 1);
+    expect(server.frames("subscribe").map(({ since }) => since)).toEqual(["", "c9", ""]);
+    await named(sync, "live");
+  });
+
+  it("that is dead is noticed, and replaced", async () => {
+    const { live: sync } = await live({}, { pingInterval: 50, pingTimeout: 80 });
+    await named(sync, "live");
+    server.mute = true;
+    await named(sync, "offline");
+    expect(sync.state.code).toBe("silent");
+    server.mute = false;
+    await named(sync, "live");
+    expect(server.frames("ping").length).toBeGreaterThan(0);
+  });
+
+  it("that a listening server never accepts is given up", async () => {
+    server.mute = true;
+    const { replica, live: sync } = await live({}, { openTimeout: 60 });
+    await replica.put("t", "a", { n: 1 });
+    await named(sync, "offline");
+    expect(await replica.why("t", "a")).toMatchObject({ state: "offline", code: "open_timeout", pending: 1 });
+  });
+
+  it("whose push is not answered is replaced, and the push repeated as it was", async () => {
+    server.on.push = [() => null];
+    const { replica, live: sync } = await live({}, { answerTimeout: 100 });
+    await named(sync, "live");
+    await replica.put("t", "a", { n: 1 });
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+    const [one, other] = server.frames("push");
+    expect(one?.changes).toEqual(other?.changes);
+  });
+
+  it.each([
+    [4401, "refused", "unauthorized"],
+    [4429, "busy", "too_many_requests"],
+    [1012, "offline", "restarting"],
+  ])("closed with %i is %s, and comes back", async (code, name, because) => {
+    const { replica, live: sync } = await live({}, { refusedInterval: 300, first: 300 });
+    await named(sync, "live");
+    const states: Event[] = [];
+    replica.on((event) => event.kind === "state" && states.push(event));
+    server.sockets[0]?.close(code);
+    await until("told", () => states.some((event) => event.kind === "state" && event.name === name && event.code === because));
+    await named(sync, "live");
+  });
+});
+
+describe("the token", () => {
+  function jwt(seconds: number): string {
+    return `h.${btoa(JSON.stringify({ sub: "u", exp: Date.now() / 1000 + seconds, n: Math.random() }))}.s`;
+  }
+
+  it("is renewed in place before it ends", async () => {
+    const { live: sync } = await live({ token: () => jwt(2) });
+    await named(sync, "live");
+    await until("renewed", () => server.frames("auth").length >= 2);
+    expect(server.sockets).toHaveLength(1);
+    expect(sync.state.name).toBe("live");
+  });
+
+  it("that is refused is asked for again at once, and silently", async () => {
+    server.on.auth = [
+      (_frame, socket) => {
+        socket.close(4401);
+        return null;
+      },
+    ];
+    const { replica, live: sync } = await live({ token: () => jwt(100) });
+    const names: string[] = [];
+    replica.on((event) => event.kind === "state" && names.push(event.name));
+    await named(sync, "live");
+    expect(names).not.toContain("refused");
+  });
+});
+
+describe("without sockets", () => {
+  it("it polls, sends what is written at once, and tries a socket now and then", async () => {
+    const { replica, live: sync } = await live({ webSocket: null });
+    await named(sync, "polling");
+    await replica.put("t", "a", { n: 1 });
+    http.answers.push((body) => (body === null ? page() : page([], { results: body.changes.map(({ changeId }) => ({ changeId, status: "applied" })) })));
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+    const pulls = http.pulls.length;
+    await until("it asks again", () => http.pulls.length > pulls);
+  });
+
+  it("it is offline while nothing answers, and retryNow ends a pause", async () => {
+    http.answers.push(...Array.from({ length: 50 }, () => new TypeError("no network")));
+    const { live: sync } = await live({ webSocket: null }, { first: 60_000, longest: 60_000 });
+    await named(sync, "offline");
+    http.answers.length = 0;
+    await until("polling", () => {
+      sync.retryNow();
+      return sync.state.name === "polling";
+    });
+  });
+});
+
+describe("the application", () => {
+  it("may sync by hand meanwhile", async () => {
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    expect(await replica.sync()).toMatchObject({ requests: 1 });
+    expect(() => replica.live()).toThrow("live already");
+    await sync.close();
+    expect(sync.state.name).toBe("closed");
+    expect(await sync.waitUntilSynced()).toBe(false);
+    const again = replica.live({ policy: QUICK });
+    await named(again, "live");
+  });
+
+  it("hears of others' presence, and says its own after each reconnection", async () => {
+    const { live: sync } = await live();
+    sync.presence("s", { at: "a" });
+    await until("said", () => server.frames("presence").length === 1);
+    expect(server.frames("presence")[0]).toEqual({ type: "presence", spaceId: "s", state: { at: "a" } });
+    server.say({ type: "presence", spaceId: "s", userId: "bo", clientId: "b1", state: { at: "b" } });
+    await until("seen", () => sync.peers("s").length === 1);
+    expect(sync.peers("s")).toBe(sync.peers("s"));
+    server.sockets[0]?.terminate();
+    await until("gone", () => sync.peers("s").length === 0);
+    await until("said again", () => server.frames("presence").length === 2);
+  });
+
+  it("has listeners that fail without harm", async () => {
+    const { replica, live: sync } = await live();
+    const { error } = console;
+    const reported: unknown[] = [];
+    console.error = (...words: unknown[]) => reported.push(words);
+    replica.on(() => {
+      throw new Error("a bug of the application");
+    });
+    await replica.put("t", "a", { n: 1 });
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+    await replica.close();
+    console.error = error;
+    expect(reported.length).toBeGreaterThan(0);
+  });
+});
