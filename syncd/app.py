@@ -26,6 +26,7 @@ from syncd.service.hub import Hub
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
 from syncd.store.bus import Bus
+from syncd.store.history import History
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
 from syncd.store.migrate import MigrationError, pending
@@ -119,7 +120,7 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
         hubs.append(hub)
         spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members)
         talk = Talk(hub, callers, gate, limits, int(settings.max_clock_skew * 1_000_000))
-        return Service(log_, key, hub.wrote, hub.counts), spaces, talk
+        return Service(log_, key, hub.wrote, hub.counts, History(pool)), spaces, talk
 
     async def ready() -> list[str]:
         try:

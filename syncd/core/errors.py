@@ -70,6 +70,12 @@ class CursorLost(SyncdError):
     )
 
 
+class Gone(SyncdError):
+    """It was there once; nothing brings it back."""
+
+    code = "history_gone"
+
+
 class TooLarge(SyncdError):
     code = "body_too_large"
 

@@ -75,6 +75,45 @@ def _delta() -> Schema:
     )
 
 
+def _past_schemas() -> dict[str, Schema]:
+    """What looks into the past answer."""
+    fields: Schema = {"type": "object", "additionalProperties": _ref("Register")}
+    uuid, number, flag = {"type": "string", "format": "uuid"}, {"type": "integer"}, {"type": "boolean"}
+    complete = {**flag, "description": "false: the log no longer reaches back far enough to say it all."}
+    record = _object(
+        ["table", "id", "seq", "eventId", "clientId", "deleted", "complete", "fields"],
+        table=_ID, id=_ID, seq=number, eventId=uuid, clientId=_ID, schemaVersion=number, deleted=flag,
+        complete=complete, fields=fields,
+    )  # fmt: skip
+    past = _object(
+        ["seq", "eventId", "op", "userId", "clientId", "createdAt", "status", "fields", "superseded"],
+        seq=number, eventId=uuid, op={"enum": ["insert", "update", "delete"]}, userId=_ID, clientId=_ID, changeId=_ID,
+        createdAt=_INSTANT, schemaVersion=number, actor={"description": "As it came."}, origin={"type": "string"},
+        status={"enum": ["applied", "superseded"]}, fields=fields, superseded=fields,
+    )  # fmt: skip
+    restore = _object(
+        [],
+        seq=_nullable({**number, "minimum": 0, "maximum": (1 << 63) - 1, "description": "To what was after it."}),
+        instant=_nullable({**_INSTANT, "description": "To what was then; for spaces, instead of seq."}),
+        changeId=_nullable({**_ID, "description": "With it a repeated request has one effect."}),
+        clientId=_nullable(_ID),
+        actor={"description": "Any JSON, given back as it came."},
+        origin=_nullable({"type": "string", "description": "`restore` where none is given."}),
+    )
+    return {
+        "Record": record,
+        "PastChange": past,
+        "Restore": restore,
+        "History": _object(
+            ["changes", "hasMore", "complete"], changes=_array(_ref("PastChange")), hasMore=flag, complete=complete
+        ),
+        "PastSpace": _object(
+            ["records", "seq", "hasMore", "complete"], records=_array(_ref("Record")), seq=number, hasMore=flag,
+            next={"type": "string", "description": "To send as `after` for the next page."}, complete=complete,
+        ),
+    }  # fmt: skip
+
+
 def _result() -> Schema:
     return _object(
         ["status"],
@@ -85,6 +124,8 @@ def _result() -> Schema:
         at={"type": "object", "additionalProperties": _INSTANT},
         code={"type": "string"},
         detail={"type": "string"},
+        table={**_ID, "description": "Of a restore."},
+        id={**_ID, "description": "Of a restore."},
     )
 
 
@@ -138,6 +179,7 @@ def _schemas() -> dict[str, Schema]:
         "Space": _object(["id", "name", "role", "createdAt"], id=_ID, name=_ID, role=_ROLE, createdAt=_INSTANT),
         "Member": _object(["userId", "role", "joinedAt"], userId=_ID, role=_ROLE, joinedAt=_INSTANT),
         "NewRole": _object(["role"], role=_ROLE),
+        **_past_schemas(),
     }  # fmt: skip
 
 
@@ -204,6 +246,35 @@ def _stream() -> dict[str, Any]:
     return stream
 
 
+def _past_paths() -> dict[str, Any]:
+    client = {"name": "X-Client-Id", "in": "header", "required": False, "schema": {**_ID, "pattern": "^[!-~]+$"}}
+    seq: Schema = {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1}
+    after = _query("seq", seq, "As it was after this seq.")
+    limit = _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "A target.")
+    space = _query("spaceId", _ID, "The personal space without it.")
+    record = _operation("getRecord", "A record as it is or was", _answers(200, _ref("Record"), 404, 410))
+    record["parameters"] = [after, _query("at", _INSTANT, "As it was at this instant.")]
+    changes = _operation("getHistory", "A record's changes, newest first", _answers(200, _ref("History"), 404))
+    changes["parameters"] = [limit, _query("before", {**seq, "minimum": 1}, "Only changes with a lesser seq.")]
+    listing = _operation("getSpaceAt", "A space as it is or was", _answers(200, _ref("PastSpace"), 404))
+    listing["parameters"] = [
+        after, _query("instant", _INSTANT, "As it was then."), limit,
+        _query("after", {"type": "string"}, "`next` of the page before; it says the moment too."),
+    ]  # fmt: skip
+    restored = _answers(200, _ref("PushAnswer"), 403, 404, 410, 413, 415, 422)
+    restore_record = _operation("restoreRecord", "Write a record as it was", restored, "Restore")
+    restore_space = _operation("restoreSpace", "Write a space as it was, in one batch", restored, "Restore")
+    named = [_in_path("app"), _in_path("table"), _in_path("id"), space]
+    of_space = [_in_path("app"), _in_path("space")]
+    return {
+        "/sync/{app}/records/{table}/{id}": {"parameters": named, "get": record},
+        "/sync/{app}/records/{table}/{id}/history": {"parameters": named, "get": changes},
+        "/sync/{app}/records/{table}/{id}/restore": {"parameters": [*named, client], "post": restore_record},
+        "/sync/{app}/spaces/{space}/at": {"parameters": of_space, "get": listing},
+        "/sync/{app}/spaces/{space}/restore": {"parameters": [*of_space, client], "post": restore_space},
+    }
+
+
 def _space_paths() -> dict[str, Any]:
     spaces = _object(["spaces"], spaces=_array(_ref("Space")))
     members = _object(["members"], members=_array(_ref("Member")))
@@ -259,7 +330,7 @@ def document(version: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "syncd", "version": version, "description": "Offline-first sync over PostgreSQL."},
-        "paths": {**_sync_paths(), **_space_paths(), **_service_paths()},
+        "paths": {**_sync_paths(), **_past_paths(), **_space_paths(), **_service_paths()},
         "security": [{"token": []}],
         "components": {
             "schemas": _schemas(),

@@ -1,4 +1,4 @@
-"""`POST /sync/{app}` and `GET /sync/{app}/pull`."""
+"""`POST /sync/{app}` and `GET /sync/{app}/pull`; what lies below /sync/{app}."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import NamedTuple
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
+from syncd.edge.history import HistoryEndpoint
 from syncd.edge.requests import Request, checked_id, query_values
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.preparation import Limits
 from syncd.service.counts import Counts
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, Question, pull
 from syncd.service.push import push
+from syncd.store.history import History
 from syncd.store.log import Log
 
 MAX_TABLES = 100
@@ -23,12 +25,13 @@ REMEMBERED, MAX_REMEMBERED = 4096, 512
 
 
 class Service(NamedTuple):
-    """What an answer needs: the log, the key of its cursors, and whom to tell (space, app, seq) of a push."""
+    """What an answer needs: the log, the key of its cursors, whom to tell (space, app, seq) of a push, and the past."""
 
     log: Log
     key: bytes
     wrote: Callable[[str, str, int], None]
     counts: Counts
+    history: History
 
 
 class SyncEndpoint:
@@ -36,6 +39,7 @@ class SyncEndpoint:
 
     def __init__(self, callers: Callers, limits: Limits, skew: float) -> None:
         self._callers, self._limits, self._skew = callers, limits, int(skew * 1_000_000)
+        self._history = HistoryEndpoint(callers, limits)
 
     async def handle(self, request: Request, parts: tuple[str, ...], service: Service) -> Answer:
         """Answers an address below /sync."""
@@ -48,6 +52,8 @@ class SyncEndpoint:
             if request.method not in ("GET", "HEAD"):
                 raise MethodNotAllowed("GET")
             return await self._pull(request, app, service)
+        if parts[2] in ("records", "spaces"):
+            return await self._history.handle(request, app, parts[2:], service)
         raise NotFound
 
     async def _push(self, request: Request, app: str, service: Service) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -68,12 +68,23 @@ class MemberBody(msgspec.Struct):
     role: Literal["owner", "writer", "reader"]
 
 
+class RestoreBody(msgspec.Struct):
+    """`POST …/restore`: to after a seq, or (a space only) to an instant. `changeId` is the idempotency key."""
+
+    seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
+    instant: str | None = None
+    changeId: str | None = None
+    clientId: str | None = None
+    actor: Raw | UnsetType = UNSET
+    origin: str | None = None
+
+
 class RawChanges(msgspec.Struct):
     changes: list[Raw] = []
 
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody, DemoBody)
+    kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody, DemoBody, RestoreBody)
 }
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
 _HALF = re.compile("[\ud800-\udfff]")

@@ -28,6 +28,11 @@ PATHS = {
     "/sync/{app}",
     "/sync/{app}/pull",
     "/sync/{app}/stream",
+    "/sync/{app}/records/{table}/{id}",
+    "/sync/{app}/records/{table}/{id}/history",
+    "/sync/{app}/records/{table}/{id}/restore",
+    "/sync/{app}/spaces/{space}/at",
+    "/sync/{app}/spaces/{space}/restore",
     "/spaces",
     "/spaces/{space}",
     "/spaces/{space}/members",
@@ -112,7 +117,42 @@ def test_a_real_exchange_is_as_the_document_says(device: Callable[..., Device]) 
         ("/sync/{app}/pull", "GET", writer.ask(cursor)),
         ("/sync/{app}/pull", "GET", writer.ask("x")),
         ("/spaces", "GET", writer.request("GET", "/spaces")),
+        *past(writer),
     ]
-    assert [answer.status_code for _, _, answer in answers] == [200, 422, 400, 200, 200, 200, 400, 200]
+    assert [answer.status_code for _, _, answer in answers] == [
+        200,
+        422,
+        400,
+        200,
+        200,
+        200,
+        400,
+        200,
+        *[200] * 7,
+        404,
+        422,
+    ]
     for path, method, answer in answers:
         SCHEMA[path][method].validate_response(answer)
+
+
+def past(writer: Device) -> list[tuple[str, str, httpx.Response]]:
+    """Looks into the past, and back."""
+    record, space = "/sync/{app}/records/{table}/{id}", "/sync/{app}/spaces/{space}"
+    mine = f"/sync/app/spaces/_personal:{writer.user}"
+    back = {"seq": 2, "changeId": "back", "actor": [1], "origin": None}
+    return [
+        (record, "GET", writer.request("GET", "/sync/app/records/t/gone")),
+        (f"{record}/history", "GET", writer.request("GET", "/sync/app/records/t/r/history")),
+        (f"{record}/history", "GET", writer.request("GET", "/sync/app/records/t/gone/history")),
+        (f"{space}/at", "GET", writer.request("GET", f"{mine}/at", params={"limit": 1})),
+        (f"{record}/restore", "POST", writer.request("POST", "/sync/app/records/t/gone/restore", json=back)),
+        (f"{record}/restore", "POST", writer.request("POST", "/sync/app/records/t/gone/restore", json=back)),
+        (
+            f"{space}/restore",
+            "POST",
+            writer.request("POST", f"{mine}/restore", json={"instant": "2026-01-01T00:00:00Z"}),
+        ),
+        (record, "GET", writer.request("GET", "/sync/app/records/t/nothing")),
+        (f"{space}/restore", "POST", writer.request("POST", f"{mine}/restore", json=back)),
+    ]

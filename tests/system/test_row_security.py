@@ -107,6 +107,40 @@ def test_who_manages_a_space(house: House, role: str) -> None:
         assert members == {house.callers[r].user: r for r in ("owner", "writer", "reader")}
 
 
+PAST = [
+    ("GET", "/sync/app/records/t/r?seq=1&spaceId="),
+    ("GET", "/sync/app/records/t/r?spaceId="),
+    ("GET", "/sync/app/records/t/r/history?spaceId="),
+    ("GET", "/sync/app/spaces/{}/at"),
+    ("POST", "/sync/app/records/t/r/restore?spaceId="),
+    ("POST", "/sync/app/spaces/{}/restore"),
+]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_sees_the_past_and_goes_back_to_it(house: House, role: str) -> None:
+    caller, owner = house.callers[role], house.callers["owner"]
+    before = owner.drain(history=1)[0]
+    for method, path in PAST:
+        answer, not_there = (
+            caller.request(
+                method,
+                path.format(space) if "{}" in path else path + space,
+                **({"json": {"seq": 1}} if method == "POST" else {}),
+            )
+            for space in (house.space, "not-there")
+        )
+        assert (not_there.status_code, not_there.json()["code"]) == (404, "space_not_found")
+        if role in ("former", "stranger", "nobody"):
+            assert (answer.status_code, answer.json()) == (404, not_there.json())
+        elif role == "reader" and method == "POST":
+            assert (answer.status_code, answer.json()["code"]) == (403, "not_a_writer")
+        else:
+            assert answer.status_code == 200
+            assert (house.canary in answer.text) == (method == "GET")
+    assert len(owner.drain(history=1)[0]) == len(before) + (role in ("owner", "writer"))
+
+
 @pytest.mark.parametrize("role", ["former", "stranger", "nobody"])
 def test_a_space_that_is_not_mine_is_answered_as_one_that_is_not_there(house: House, role: str) -> None:
     caller = house.callers[role]
@@ -329,6 +363,10 @@ async def test_the_log_takes_rows_of_the_acting_user_in_writable_spaces_only(
         "UPDATE syncd.sync_spaces SET name = 'x'",
         "UPDATE syncd.sync_names SET name = 'x'",
         "SELECT * FROM syncd.sync_adoptions",
+        "UPDATE syncd.sync_restores SET target = 'x'",
+        "DELETE FROM syncd.sync_restores",
+        "INSERT INTO syncd.sync_restores SELECT -1, 1, 'x', s.space_no, 1, 1, 'x', '', 1, 1 FROM syncd.sync_spaces s",
+        "INSERT INTO syncd.sync_restores SELECT syncd.sync_user(), 1, 'x', 2147483647, 1, 1, 'x', '', 1, 1",
         "UPDATE syncd.sync_server SET cursor_key = ''",
         "ALTER TABLE syncd.sync_changes DISABLE ROW LEVEL SECURITY",
         "DROP TABLE syncd.sync_changes",
@@ -363,7 +401,7 @@ async def test_row_security_is_forced_on_every_table_of_a_space(server: Server, 
         "SELECT relname, relrowsecurity AND relforcerowsecurity FROM pg_class"
         " WHERE relnamespace = 'syncd'::regnamespace AND relkind IN ('r', 'p')"
     )
-    assert {row[0] for row in rows if row[1]} >= {*TABLES, "sync_adoptions"}
+    assert {row[0] for row in rows if row[1]} >= {*TABLES, "sync_adoptions", "sync_restores"}
     assert {row[0] for row in rows if not row[1]} <= {"sync_server", "sync_migrations"}
     me = await runtime.fetchrow(
         "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication"

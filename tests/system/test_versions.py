@@ -12,7 +12,7 @@ import pytest
 
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.migrate import migrate
-from tests.device import Device, statuses
+from tests.device import Device, answer, statuses
 from tests.harness import Server
 from tests.pooler import Pooler
 
@@ -66,6 +66,25 @@ async def test_pushes_merges_retries_and_pulls(served: Server) -> None:
         assert [change["op"] for change in (await ann.drain(cursor))[0]] == ["delete", "update"]
         assert (await ann.pull((await ann.drain(cursor))[1]))["serverChanges"] == []
         assert [change["seq"] for change in (await ann.drain(history=1, limit=11))[0]] == [*range(1, 61), 62, 63]
+
+
+async def test_history_and_restores(served: Server) -> None:
+    n = next(UNIQUE)
+    async with Device(served, f"ann-{n}") as ann, Device(served, f"bob-{n}") as bob:
+        space = await ann.create_space(f"past-{n}")
+        for value in range(3):
+            await ann.push([ann.change(f"c{record}{value}", record, value, space=space) for record in "rs"])
+        path, query = "/sync/notes/records/items/r", {"spaceId": space}
+        found = answer(await ann.http.get(f"{path}/history", params={**query, "limit": 2}))
+        assert [change["seq"] for change in found["changes"]] == [5, 3]
+        then = answer(await ann.http.get(path, params={**query, "at": found["changes"][1]["createdAt"]}))
+        assert then["fields"]["value"]["value"] == 1
+        answer(await ann.http.post(f"{path}/restore", params=query, json={"seq": 1}))
+        back = answer(await ann.http.post(f"/sync/notes/spaces/{space}/restore", json={"seq": 4, "changeId": "back"}))
+        assert statuses(back) == ["applied"] * 2
+        listed = answer(await ann.http.get(f"/sync/notes/spaces/{space}/at"))["records"]
+        assert [record["fields"]["value"]["value"] for record in listed] == [1, 1]
+        assert (await bob.http.get(path, params=query)).status_code == 404
 
 
 async def test_spaces_and_members(served: Server) -> None:

@@ -1,0 +1,162 @@
+"""History: a record's changes, a record or a space as it was, and restoring either."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from syncd.core.errors import Fault, Forbidden, Gone, Malformed, NotFound, Refused, SyncdError
+from syncd.protocol.bookmark import Bookmark
+from syncd.service.caller import Caller
+from syncd.service.push import DETAILS, LARGEST_RECORD, Answer, Event, Result
+from syncd.store.history import History, PastPage
+from syncd.store.pool import Refusal
+
+MAX_LIMIT, DEFAULT_LIMIT = 1000, 100
+PAGE_BYTES = 2 * 1024 * 1024
+# A push is never split, so every device takes a restore in one page: it is bounded as those are.
+MOST_CHANGES, MOST_BYTES = 10_000, 10 * 1024 * 1024
+ORIGIN = "restore"
+
+
+class Place(NamedTuple):
+    """A record, or with neither table nor id all of an app in a space."""
+
+    app: str
+    space: str
+    table: str | None = None
+    id: str | None = None
+
+    def call(self, caller: Caller) -> dict[str, Any]:
+        named = {"app": self.app, "space": self.space, "table": self.table, "id": self.id}
+        return {**caller.head(), **{name: value for name, value in named.items() if value is not None}}
+
+
+class Moment(NamedTuple):
+    """After a seq, or at an instant (microseconds); neither: now."""
+
+    seq: int | None = None
+    at: int | None = None
+
+    def call(self) -> dict[str, int]:
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+    def text(self) -> str:
+        return "".join(f"{name}={value}" for name, value in self.call().items())
+
+
+class Wish(NamedTuple):
+    """A restore: by which device, to when, and what its changes are to carry. `actor` is JSON text."""
+
+    client: str
+    moment: Moment
+    change_id: str | None = None
+    actor: str | None = None
+    origin: str | None = None
+
+    def call(self, event: Event) -> dict[str, Any]:
+        first = event(0).replace("-", "")
+        more = {"changeId": self.change_id, "actor": self.actor}
+        return {
+            **self.moment.call(), **{name: value for name, value in more.items() if value is not None},
+            "client": self.client, "origin": self.origin or ORIGIN, "target": self.moment.text(),
+            "event": [first[:16], int(first[16:], 16) - (1 << 64)],
+            "most": MOST_CHANGES, "bytes": MOST_BYTES, "largest": LARGEST_RECORD,
+        }  # fmt: skip
+
+
+class Undone(Result, kw_only=True, omit_defaults=True):
+    """What became of one record of a restore."""
+
+    table: str
+    id: str
+
+
+def _refused(why: Refusal) -> SyncdError:
+    match why.message:
+        case "space_not_found":
+            return NotFound("There is no such space.", code=why.message)
+        case "record_not_found":
+            return NotFound("There is no such record, or there was none then.", code=why.message)
+        case "not_a_writer":
+            return Forbidden(DETAILS["not_a_writer"], code=why.message)
+        case "history_gone":
+            return Gone("The log no longer reaches back to then.", code=why.message)
+        case "seq_ahead":
+            detail = f"must not be beyond the last seq, which is {why.said}"
+            return Malformed(f"seq {detail}.", faults=(Fault("/seq", detail),))
+        case "change_id_reused":
+            return Refused("This changeId was used for another change or restore of this device.", code=why.message)
+        case "record_too_large":
+            return Refused("Restored, a record would be larger than the server keeps.", code=why.message)
+        case "restore_too_large":
+            return _too_large(msgspec.json.decode(why.said))
+    return SyncdError()
+
+
+def _too_large(said: dict[str, int]) -> Refused:
+    if "bytes" in said:
+        found = f"would write {said['bytes']:,} bytes to {said['records']:,} records; it may write {MOST_BYTES:,}"
+    else:
+        found = f"would concern {said['records']:,} records, which changed since; it may concern {MOST_CHANGES:,}"
+    return Refused(f"This restore {found}. Nothing was written.", code="restore_too_large")
+
+
+async def record(history: History, caller: Caller, place: Place, moment: Moment) -> bytes:
+    """A record as it is or was, as JSON text. Raises NotFound, Gone, Malformed."""
+    return (await _look(history, {**place.call(caller), "what": "record", **moment.call()})).body.encode()
+
+
+async def changes(history: History, caller: Caller, place: Place, limit: int, before: int | None) -> bytes:
+    """A record's changes before a seq (None: the newest), newest first, as JSON text. Raises NotFound."""
+    call = {**place.call(caller), "what": "history", "limit": limit, "bytes": PAGE_BYTES}
+    page = await _look(history, call if before is None else {**call, "before": before})
+    return b'{"changes":[%b],"hasMore":%b,"complete":%b}' % (page.body.encode(), _json(page.more), _json(page.complete))
+
+
+async def space(
+    history: History, caller: Caller, place: Place, moment: Moment, limit: int, after: Bookmark | None
+) -> bytes:
+    """A page of a space as it was, as JSON text; the whole listing is of the first page's moment. Raises NotFound."""
+    call = {**place.call(caller), "what": "space", "limit": limit, "bytes": PAGE_BYTES, **moment.call()}
+    if after is not None:
+        call |= {"seq": after.seq, "table": after.table, "id": after.id}
+    page = await _look(history, call)
+    more = b""
+    if page.more and page.seq is not None and page.last_table is not None and page.last_id is not None:
+        more = b',"next":%b' % msgspec.json.encode(Bookmark(page.seq, page.last_table, page.last_id).text())
+    facts = (page.body.encode(), page.seq or 0, _json(page.more), more, _json(page.complete))
+    return b'{"records":[%b],"seq":%d,"hasMore":%b%b,"complete":%b}' % facts
+
+
+async def restore(history: History, caller: Caller, place: Place, wish: Wish, now: int) -> Answer:
+    """Goes back, as one push of the caller's. `now` (microseconds) goes into the event ids.
+
+    Raises NotFound, Forbidden, Refused, Gone, Malformed.
+    """
+    call = {**place.call(caller), **wish.call(Event(now))}
+    if place.space == caller.personal:
+        call["personal"] = True
+    try:
+        done = await history.restore(msgspec.json.encode(call))
+    except Refusal as why:
+        raise _refused(why) from None
+    status = "duplicate" if done.repeated else "applied"
+    results: list[Result] = [
+        Undone(status, None if n else wish.change_id, event, seq, table=table, id=id_)
+        for n, (seq, event, table, id_) in enumerate(zip(done.seqs, done.events, done.tables, done.ids, strict=True))
+    ]
+    written = {place.space: done.seqs[-1]} if done.seqs and not done.repeated else {}
+    return Answer(results, [], None, "", written)
+
+
+async def _look(history: History, call: dict[str, Any]) -> PastPage:
+    try:
+        return await history.look(msgspec.json.encode(call))
+    except Refusal as why:
+        raise _refused(why) from None
+
+
+def _json(value: bool | None) -> bytes:
+    return b"true" if value else b"false"

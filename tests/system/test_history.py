@@ -1,0 +1,423 @@
+"""History: a record's changes, a record or a space as it was, and restoring either."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import statistics
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.harness import Server
+from tests.past import address, ask, back, get, history, listing, restore, restored
+from tests.wire import Device, ahead, at, edit, unique, values
+
+Make = Callable[..., Device]
+
+
+@pytest.fixture
+def owner(device: Make) -> Device:
+    return device(unique("owner"))
+
+
+@pytest.fixture
+def space(owner: Device) -> str:
+    return owner.create(unique("space"))
+
+
+def test_a_record_is_shown_with_every_register_and_stamp(owner: Device, space: str) -> None:
+    owner.write(
+        {**edit("r", 1, x=1, y={"a": [1]}), "spaceId": space, "schemaVersion": 3},
+        {**edit("r", 2, x=2), "spaceId": space},
+    )
+    found = get(owner, address(space))
+    assert found == {
+        "table": "t", "id": "r", "seq": 2, "eventId": found["eventId"], "clientId": "c1",
+        "deleted": False, "complete": True,
+        "fields": {
+            "x": {"value": 2, "at": at(2), "clientId": "c1"}, "y": {"value": {"a": [1]}, "at": at(1), "clientId": "c1"},
+        },
+    }  # fmt: skip
+    earlier = get(owner, address(space), seq=1)
+    assert (earlier["seq"], earlier["schemaVersion"], earlier["fields"]["x"]["value"]) == (1, 3, 1)
+
+
+def test_a_deleted_record_is_shown_and_marked(owner: Device, space: str) -> None:
+    owner.write({**edit("r", 1, x=1), "spaceId": space})
+    owner.write({"table": "t", "id": "r", "op": "delete", "deletedAt": at(2), "spaceId": space})
+    found = get(owner, address(space))
+    assert found["deleted"]
+    assert found["fields"]["x"]["value"] == 1
+    assert found["fields"]["deletedAt"]["value"] == at(2)
+    assert not get(owner, address(space), seq=1)["deleted"]
+    assert listing(owner, space)[0] == []
+    assert len(listing(owner, space, seq=1)[0]) == 1
+
+
+def test_without_a_space_it_is_the_personal_one(device: Make) -> None:
+    user = device(unique("user"))
+    for what in ("", "/history"):
+        answer = ask(user, f"/sync/app/records/t/r{what}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "record_not_found")
+    assert listing(user, f"_personal:{user.user}") == ([], 0)
+    assert restored(user, back(f"_personal:{user.user}"), seq=0) == []
+    user.write(edit("r", 1, x=1))
+    assert get(user, "/sync/app/records/t/r")["fields"]["x"]["value"] == 1
+    assert get(user, address(f"_personal:{user.user}"))["seq"] == 1
+    assert restored(user, "/sync/app/records/t/r/restore", seq=0)[0]["status"] == "applied"
+    assert get(user, "/sync/app/records/t/r")["deleted"]
+    stranger = device(unique("stranger"))
+    for owner in (user.user, unique("nobody")):
+        answer = ask(stranger, address(f"_personal:{owner}"))
+        assert (answer.status_code, answer.json()["code"]) == (404, "space_not_found")
+
+
+def test_a_change_is_shown_with_who_when_and_why(device: Make, owner: Device, space: str) -> None:
+    other = device(unique("writer"), "phone")
+    owner.member(space, other.user)
+    owner.write({**edit("r", 5, x=1, change_id="first"), "spaceId": space, "op": "insert"})
+    change = {**edit("r", 7, y=[None], change_id="second"), "spaceId": space, "schemaVersion": 2}
+    other.write({**change, "actor": {"agent": "a", "of": [1]}, "origin": "agent"})
+    newest, oldest = history(owner, space)
+    assert newest == {
+        "seq": 2, "eventId": newest["eventId"], "op": "update", "userId": other.user, "clientId": "phone",
+        "changeId": "second", "createdAt": newest["createdAt"], "schemaVersion": 2,
+        "actor": {"agent": "a", "of": [1]}, "origin": "agent",
+        "status": "applied", "fields": {"y": {"value": [None], "at": at(7)}}, "superseded": {},
+    }  # fmt: skip
+    assert newest["createdAt"] >= oldest["createdAt"]
+    assert oldest["op"] == "insert"
+    assert set(oldest["fields"]) == {"x", "deletedAt"}
+    assert {"actor", "origin", "schemaVersion"} & set(oldest) == set()
+
+
+def test_what_lost_is_marked(owner: Device, space: str) -> None:
+    owner.write({**edit("r", 5, x=1), "spaceId": space})
+    owner.push({**edit("r", 3, x=0, y=1), "spaceId": space}, {**edit("r", 2, x=-1), "spaceId": space})
+    whole, part, first = history(owner, space)
+    assert (whole["status"], whole["fields"], whole["superseded"]) == (
+        "superseded",
+        {},
+        {"x": {"value": -1, "at": at(2)}},
+    )
+    assert (part["status"], set(part["fields"]), set(part["superseded"])) == ("applied", {"y"}, {"x"})
+    assert (first["status"], set(first["fields"]), first["superseded"]) == ("applied", {"x"}, {})
+
+
+def test_a_change_to_a_deleted_record_shows_what_it_wrote_itself(owner: Device, space: str) -> None:
+    owner.write({**edit("r", 1, x=1, y='"clientId"'), "spaceId": space})
+    owner.write({"table": "t", "id": "r", "op": "delete", "deletedAt": at(2), "spaceId": space})
+    owner.write({**edit("r", 3, x=3), "spaceId": space})
+    newest, _, oldest = history(owner, space)
+    assert set(newest["fields"]) == {"x"}
+    assert set(oldest["fields"]) == {"x", "y"}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 1000])
+def test_pages_of_a_history_follow_each_other(owner: Device, space: str, limit: int) -> None:
+    for n in range(1, 12):
+        owner.write(*({**edit(record, n, x=n), "spaceId": space} for record in ("other", "r")))
+    found = history(owner, space, limit=limit)
+    assert [change["fields"]["x"]["value"] for change in found] == list(range(11, 0, -1))
+    between = get(owner, address(space, what="/history"), before=found[3]["seq"] - 1, limit=2)
+    assert [change["seq"] for change in between["changes"]] == [change["seq"] for change in found[4:6]]
+    assert get(owner, address(space, what="/history"), before=10**15)["changes"] == found
+    assert get(owner, address(space, what="/history"), before=1) == {"changes": [], "hasMore": False, "complete": True}
+
+
+def test_all_pages_of_a_space_are_of_one_moment(owner: Device, space: str) -> None:
+    owner.write(*({**edit(f"r{n}", 1, x=n), "spaceId": space} for n in range(4)))
+    path = f"/sync/app/spaces/{space}/at"
+    page = get(owner, path, instant=ahead(3600), limit=2)
+    owner.write(*({**edit(f"r{n}", 2, x=-n), "spaceId": space} for n in range(6)))
+    found = page["records"] + get(owner, path, after=page["next"])["records"]
+    assert [(record["id"], record["fields"]["x"]["value"]) for record in found] == [(f"r{n}", n) for n in range(4)]
+
+
+def test_a_page_of_large_changes_ends_early(owner: Device, space: str) -> None:
+    for n in range(8):
+        owner.write({**edit("r", n, x="x" * 700_000), "spaceId": space})
+    first = get(owner, address(space, what="/history"), limit=1000)
+    assert 2 <= len(first["changes"]) <= 5
+    assert first["hasMore"]
+    assert len(history(owner, space)) == 8
+    owner.write(*({**edit(f"r{n}", 1, x="x" * 500_000), "spaceId": space} for n in range(9)))
+    page = get(owner, f"/sync/app/spaces/{space}/at", limit=1000)
+    assert 2 <= len(page["records"]) <= 6
+    assert page["hasMore"]
+    assert len(listing(owner, space)[0]) == 10
+
+
+@pytest.mark.parametrize(
+    "id_", ["a/b", "a%2Fb", "..", "é\U0001f600", "a?b#c&d=e", " ", "_x:y", "x" * 255, '"', "'; --"]
+)
+def test_any_id_can_be_asked_for(owner: Device, id_: str) -> None:
+    space = owner.create(unique("") + id_[:200])
+    owner.write({**edit(id_, 1, x=1), "table": f"{id_[:200]}t", "spaceId": space})
+    path = address(space, id_, f"{id_[:200]}t").replace("/..?", "/%2E%2E?")
+    assert get(owner, path)["id"] == id_
+    assert len(get(owner, path.replace("?", "/history?"))["changes"]) == 1
+    assert restored(owner, path.replace("?", "/restore?"), seq=1)[0]["id"] == id_
+    assert [record["id"] for record in listing(owner, space)[0]] == [id_]
+
+
+def test_a_restored_record_is_as_it_was_then(owner: Device, space: str) -> None:
+    owner.write({**edit("r", 1, x=1, y=1), "spaceId": space})
+    owner.write({**edit("r", 2, x=2, z=2), "spaceId": space})
+    before = history(owner, space)
+    (result,) = restored(owner, address(space, what="/restore"), seq=1, changeId="k", actor={"by": "me"})
+    assert result == {
+        "status": "applied",
+        "changeId": "k",
+        "eventId": result["eventId"],
+        "seq": 3,
+        "table": "t",
+        "id": "r",
+    }
+    found = get(owner, address(space))
+    assert {name: r["value"] for name, r in found["fields"].items()} == {"x": 1, "y": 1, "z": None, "deletedAt": None}
+    newest, *rest = history(owner, space)
+    assert rest == before
+    assert set(newest["fields"]) == {"x", "z", "deletedAt"}
+    assert (newest["changeId"], newest["origin"], newest["actor"], newest["op"]) == (
+        "k",
+        "restore",
+        {"by": "me"},
+        "update",
+    )
+    assert values(owner.drain(history=1)[0]) == values(owner.drain()[0])
+
+
+def test_a_restored_record_is_deleted_or_not_as_it_was_then(owner: Device, space: str) -> None:
+    owner.write({**edit("r", 1, x=1), "spaceId": space})
+    owner.write({"table": "t", "id": "r", "op": "delete", "deletedAt": at(2), "spaceId": space})
+    for seq, deleted in ((1, False), (2, True), (1, False), (0, True), (3, False)):
+        restored(owner, address(space, what="/restore"), seq=seq)
+        found = get(owner, address(space))
+        assert (found["deleted"], found["fields"]["x"]["value"]) == (deleted, 1)
+    ops = [change["op"] for change in history(owner, space)]
+    assert ops == ["insert", "delete", "insert", "delete", "insert", "delete", "update"]
+    fresh = owner.drain()[0]
+    assert values(fresh) == values(owner.drain(history=1)[0]) == {"r": {"x": 1, "deletedAt": None}}
+
+
+def test_a_restore_beats_every_stamp_that_the_record_has_and_what_comes_late(
+    device: Make, owner: Device, space: str
+) -> None:
+    owner.write({**edit("r", 1, x=1), "spaceId": space})
+    owner.write({**edit("r", ahead(50), x=2), "spaceId": space})
+    restored(owner, address(space, what="/restore"), seq=1)
+    assert get(owner, address(space))["fields"]["x"]["value"] == 1
+    late = device(owner.user, "late")
+    late.push({"table": "t", "id": "r", "op": "delete", "deletedAt": ahead(-1), "spaceId": space})
+    late.push({**edit("r", ahead(-1), x=3), "spaceId": space})
+    found = get(owner, address(space))
+    assert (found["deleted"], found["fields"]["x"]["value"]) == (False, 1)
+    owner.write({**edit("r", ahead(55), x=4), "spaceId": space})
+    assert get(owner, address(space))["fields"]["x"]["value"] == 4
+
+
+def test_a_restore_leaves_alone_what_had_not_changed(device: Make, owner: Device, space: str) -> None:
+    owner.write({**edit("r", 1, x=1, y=1), "spaceId": space})
+    owner.write({**edit("r", 2, x=2), "spaceId": space})
+    restored(owner, address(space, what="/restore"), seq=1)
+    device(owner.user, "offline").write({**edit("r", 3, y=3), "spaceId": space})
+    assert get(owner, address(space))["fields"]["y"]["value"] == 3
+
+
+@pytest.mark.parametrize("what", ["record", "space"])
+def test_a_restore_that_is_asked_for_again_is_done_once(device: Make, owner: Device, space: str, what: str) -> None:
+    owner.write(*({**edit(record, 1, x=1), "spaceId": space} for record in "rs"))
+    owner.write(*({**edit(record, 2, x=2), "spaceId": space} for record in "rs"))
+    path = address(space, what="/restore") if what == "record" else back(space)
+    first = restored(owner, path, seq=2, changeId="k")
+    owner.write({**edit("r", ahead(1), x=3), "spaceId": space})
+    again = restored(owner, path, seq=2, changeId="k")
+    assert again == [{**result, "status": "duplicate"} for result in first]
+    assert get(owner, address(space))["fields"]["x"]["value"] == 3
+    for other, body in (
+        (path, {"seq": 1}),
+        (address(space, "s", what="/restore"), {"seq": 2}),
+        (back(unique("s")), {"seq": 2}),
+    ):
+        if "/spaces/" in other and other != path:
+            owner.create(other.split("/")[4])
+        answer = restore(owner, other, changeId="k", **body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "change_id_reused")
+    assert (
+        owner.push({**edit("q", 1, x=1, change_id="k"), "spaceId": space})["results"][0]["code"] == "change_id_reused"
+    )
+    owner.write({**edit("q", 1, x=1, change_id="used"), "spaceId": space})
+    assert restore(owner, path, seq=2, changeId="used").json()["code"] == "change_id_reused"
+    other_device = device(owner.user, "c2")
+    assert restored(other_device, path, seq=2, changeId="k")[0]["status"] == "applied"
+
+
+def test_a_restore_that_changed_nothing_changes_nothing_later(owner: Device, space: str) -> None:
+    owner.write({**edit("r", 1, x=1), "spaceId": space})
+    assert restored(owner, back(space), seq=1, changeId="k") == []
+    owner.write({**edit("r", 2, x=2), "spaceId": space})
+    assert restored(owner, back(space), seq=1, changeId="k") == []
+    assert get(owner, address(space))["fields"]["x"]["value"] == 2
+
+
+def test_five_restores_at_once_with_one_change_id_have_one_effect(owner: Device, space: str) -> None:
+    owner.write({**edit("r", 1, x=1), "spaceId": space}, {**edit("s", 1, x=1), "spaceId": space})
+    owner.write({**edit("r", 2, x=2), "spaceId": space})
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda _: restored(owner, back(space), seq=2, changeId="k"), range(5)))
+    assert sorted(answer[0]["status"] for answer in answers) == ["applied", *["duplicate"] * 4]
+    assert {answer[0]["eventId"] for answer in answers} == {answers[0][0]["eventId"]}
+    assert len(history(owner, space)) == 3
+
+
+def test_a_space_goes_back_as_one_batch_and_forth_again(device: Make, owner: Device, space: str) -> None:
+    reader = device(unique("reader"))
+    owner.member(space, reader.user, "reader")
+    owner.write(*({**edit(f"r{n}", 1, x=n), "spaceId": space} for n in range(20)))
+    _, cursor = reader.drain()
+    good = max(change["createdAt"] for change in history(owner, space, "r19"))
+    owner.write(
+        *({"table": "t", "id": f"r{n}", "op": "delete", "deletedAt": at(2), "spaceId": space} for n in range(10)),
+        *({**edit(f"r{n}", 2, x=-n, extra=1), "spaceId": space} for n in range(10, 15)),
+        {**edit("late", 2, x=1), "spaceId": space},
+    )
+    spoilt = values(owner.drain()[0])
+    head = listing(owner, space)[1]
+    results = restored(owner, back(space), instant=good)
+    assert [result["seq"] for result in results] == list(range(head + 1, head + 17))
+    assert {result["id"] for result in results} == {*(f"r{n}" for n in range(15)), "late"}
+    whole = {f"r{n}": n for n in range(20)}
+    assert {name: record["x"] for name, record in values(owner.drain()[0]).items()} == whole
+    pages = [page for page in reader.pages(cursor, limit=1) if page["serverChanges"]]
+    assert [change["id"] for change in pages[-1]["serverChanges"]] == [result["id"] for result in results]
+    restored(owner, back(space), seq=head)
+    nothing = {"deletedAt": None}
+    assert {n: r | nothing for n, r in values(owner.drain()[0]).items()} == {n: r | nothing for n, r in spoilt.items()}
+
+
+def test_a_space_with_more_changes_than_a_restore_takes_is_refused_with_their_number(owner: Device, space: str) -> None:
+    for start in range(0, 10_001, 1000):
+        ids = range(start, min(start + 1000, 10_001))
+        owner.write(*({**edit(f"r{n}", 1, x=n), "spaceId": space} for n in ids))
+    answer = restore(owner, back(space), seq=0)
+    assert (answer.status_code, answer.json()["code"]) == (422, "restore_too_large")
+    assert "10,001 records" in answer.json()["detail"]
+    assert get(owner, f"/sync/app/spaces/{space}/at", limit=1)["seq"] == 10_001
+    assert len(restored(owner, back(space), seq=1)) == 10_000
+    assert [record["id"] for record in listing(owner, space)[0]] == ["r0"]
+    assert len(restored(owner, back(space), seq=10_001)) == 10_000
+    assert len(listing(owner, space)[0]) == 10_001
+
+
+def test_a_restore_of_too_many_bytes_is_refused_with_their_number(owner: Device, space: str) -> None:
+    for n in range(11):
+        owner.write({**edit(f"r{n}", 1, x="x" * 1_000_000), "spaceId": space})
+    owner.write(*({**edit(f"r{n}", 2, x=0), "spaceId": space} for n in range(11)))
+    answer = restore(owner, back(space), seq=11)
+    assert (answer.status_code, answer.json()["code"]) == (422, "restore_too_large")
+    assert "11 records" in answer.json()["detail"]
+    assert "11,00" in answer.json()["detail"]
+    assert listing(owner, space)[1] == 22
+
+
+def test_who_listens_hears_of_a_restore_at_once(owner: Device, space: str) -> None:
+    owner.write({**edit("r", 1, x=1), "spaceId": space}, {**edit("r", 2, x=2), "spaceId": space})
+    _, cursor = owner.drain()
+    waits = []
+    with owner.http.stream("GET", "/sync/app/stream", params={"since": cursor}, headers=owner.headers) as stream:
+        lines = stream.iter_lines()
+        assert "event: heartbeat" in lines  # reads up to it: the connection is there
+        for turn in range(7):
+            restored(owner, address(space, what="/restore"), seq=1 + turn % 2, changeId=f"heard{turn}")
+            begin = time.monotonic()
+            assert any(f'"changeId":"heard{turn}"' in line for line in lines)
+            waits.append(time.monotonic() - begin)
+    # Without a hint it would be found too, but by a look every two seconds.
+    assert statistics.median(waits) < 0.5, waits
+
+
+PUSH = "SELECT marks FROM syncd.sync_push($1::jsonb, '{1}', ARRAY[$2::json])"
+
+
+async def test_a_restore_waits_for_a_write_under_way_and_undoes_it_too(
+    server: Server, owner: Device, space: str
+) -> None:
+    owner.write({**edit("r", 1, x=1), "spaceId": space}, {**edit("s", 1, x=1), "spaceId": space})
+    runtime = await asyncpg.connect(server.runtime_dsn)
+    head = {
+        "user": owner.user,
+        "client": "other",
+        "app": "app",
+        "n": 1,
+        "spaces": [space],
+        "tables": ["t"],
+        "ids": [None],
+    }
+    register = {"value": 2, "at": ahead(0)}
+    change = {"i": 1, "s": 1, "t": 1, "r": "s", "o": 2, "e": str(uuid.uuid4()), "lo": 1 << 50, "hi": 1 << 50}
+    change |= {"f": {"x": register}, "g": {"x": {**register, "clientId": "other"}}}
+    try:
+        async with runtime.transaction():
+            call = json.dumps([{**head, "hi": 1, "skew": 0, "largest": 1 << 20}])
+            assert await runtime.fetchval(PUSH, call, json.dumps([change])) == "a"
+            waiting = asyncio.create_task(asyncio.to_thread(restored, owner, back(space), seq=2))
+            await asyncio.sleep(0.5)
+            assert not waiting.done()
+        assert [result["id"] for result in await waiting] == ["s"]
+    finally:
+        await runtime.close()
+    assert get(owner, address(space, "s"))["fields"]["x"]["value"] == 1
+
+
+@pytest.fixture
+async def superuser(server: Server) -> Any:
+    connection = await asyncpg.connect(server.owner_dsn)
+    yield connection
+    await connection.close()
+
+
+FORGET = """
+DELETE FROM syncd.sync_changes c USING syncd.sync_spaces s
+WHERE s.space_no = c.space_no AND s.space_id = $1 AND c.seq = ANY ($2::bigint[])
+"""
+
+
+async def test_a_history_that_begins_later_says_so(owner: Device, space: str, superuser: asyncpg.Connection) -> None:
+    for n in range(1, 7):
+        owner.write({**edit("r", n, **{f"x{n}": n}), "spaceId": space}, {**edit("s", n, x=n), "spaceId": space})
+    await superuser.execute(FORGET, space, list(range(1, 7)))
+    path, changes = address(space), address(space, what="/history")
+    page = get(owner, changes)
+    assert ([c["seq"] for c in page["changes"]], page["hasMore"], page["complete"]) == ([11, 9, 7], False, False)
+    page = get(owner, changes, limit=2)
+    assert (page["hasMore"], page["complete"]) == (True, True)
+    assert get(owner, changes, before=7) == {"changes": [], "hasMore": False, "complete": False}
+    assert get(owner, path)["complete"]
+    then = get(owner, path, seq=9)
+    assert (then["complete"], set(then["fields"])) == (False, {"x4", "x5"})
+    whole = get(owner, address(space, "s"), seq=10)
+    assert (whole["complete"], whole["fields"]["x"]["value"]) == (True, 5)
+    refused = [ask(owner, path, seq=3), ask(owner, path, at=at(1))]
+    refused += [restore(owner, address(space, what="/restore"), seq=9), restore(owner, back(space), seq=9)]
+    refused.append(restore(owner, back(space), instant=at(1)))
+    assert [(answer.status_code, answer.json()["code"]) for answer in refused] == [(410, "history_gone")] * 5
+    assert not get(owner, f"/sync/app/spaces/{space}/at", seq=9)["complete"]
+    assert get(owner, f"/sync/app/spaces/{space}/at")["complete"]
+    assert restored(owner, address(space, "s", what="/restore"), seq=10)[0]["status"] == "applied"
+
+
+async def test_the_past_of_a_quiet_feed_whose_log_is_gone_is_its_state(
+    owner: Device, space: str, superuser: asyncpg.Connection
+) -> None:
+    owner.write({**edit("r", 1, x=1), "spaceId": space})
+    await superuser.execute(FORGET, space, [1])
+    assert get(owner, address(space), at=ahead(1))["complete"]
+    assert get(owner, address(space, what="/history")) == {"changes": [], "hasMore": False, "complete": False}
+    assert restored(owner, back(space), instant=ahead(1)) == []
