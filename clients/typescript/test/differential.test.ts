@@ -26,7 +26,16 @@ function choose<T>(items: readonly T[]): T {
 
 const CLIENTS = ["a", "ab", "B", "\u00e9", "\ue000", "\uffff", "\u{10000}", "\u{1f600}", "a\u{10000}"];
 const FIELDS = ["x", "y", "deletedAt", "__proto__", "constructor"];
-const DAYS = ["2026-01-01", "2024-02-29", "2026-02-29", "1969-12-31", "9999-12-31", "0001-01-01", "0000-01-01", "2026-13-01"];
+const DAYS = [
+  "2026-01-01",
+  "2024-02-29",
+  "2026-02-29",
+  "1969-12-31",
+  "9999-12-31",
+  "0001-01-01",
+  "0000-01-01",
+  "2026-13-01",
+];
 const TIMES = ["10:00:00", "23:59:60", "24:00:00", "00:00:00", "10:60:00", "23:59:59"];
 const ZONES = ["Z", "z", "+02:00", "-05:30", "+14:00", "-23:59", "+24:00", "", "+0100"];
 
@@ -83,17 +92,25 @@ async function ask(what: string, ...args: Json[]): Promise<Json> {
 function plain(registers: Registers): JsonObject {
   const each = Array.from(registers, ([name, held]) => {
     const { value: kept, at: stamp, client, sent } = held;
-    return [name, { value: kept, at: stamp, clientId: client, ...(sent === undefined ? {} : { sent }) }] as const;
+    return [
+      name,
+      { value: kept, at: stamp, clientId: client, ...(sent === undefined ? {} : { sent }) },
+    ] as const;
   });
   return Object.fromEntries(each);
 }
 
 it(`merges like the Python client (SEED=${SEED})`, async () => {
   for (let round = 0; round < ROUNDS; round++) {
-    const [changes, pending] = [1 + random(8), random(3)].map((count) => Array.from({ length: count }, change));
+    const [changes, pending] = [1 + random(8), random(3)].map((count) =>
+      Array.from({ length: count }, change),
+    );
     const held: Registers = new Map();
     for (const wire of changes ?? []) merge(held, readChange(wire).registers);
-    const view = overlay(held, (pending ?? []).map((wire) => readChange(wire).registers));
+    const view = overlay(
+      held,
+      (pending ?? []).map((wire) => readChange(wire).registers),
+    );
     const mine = { registers: plain(held), deleted: isDeleted(held), view: plain(view) };
     const theirs = await ask("merge", changes ?? [], pending ?? []);
     expect(canonical(mine), `SEED=${SEED} round ${round}`).toEqual(canonical(theirs));

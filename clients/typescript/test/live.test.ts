@@ -62,7 +62,15 @@ describe("a connection", () => {
   });
 
   it("waits where the server is busy, and says so", async () => {
-    server.on.push = [({ requestId }) => ({ type: "error", requestId: requestId ?? null, code: "busy", detail: "Later.", retryAfter: 0.2 })];
+    server.on.push = [
+      ({ requestId }) => ({
+        type: "error",
+        requestId: requestId ?? null,
+        code: "busy",
+        detail: "Later.",
+        retryAfter: 0.2,
+      }),
+    ];
     const { replica, live: sync } = await live();
     await named(sync, "live");
     await replica.put("t", "a", { n: 1 });
@@ -73,7 +81,14 @@ describe("a connection", () => {
   });
 
   it("has a push that is refused whole mended over HTTP, whose answer names the culprit", async () => {
-    server.on.push = [({ requestId }) => ({ type: "error", requestId: requestId ?? null, code: "invalid_value", detail: "No." })];
+    server.on.push = [
+      ({ requestId }) => ({
+        type: "error",
+        requestId: requestId ?? null,
+        code: "invalid_value",
+        detail: "No.",
+      }),
+    ];
     http.answers.push(problem(400, "invalid_value", ["/changes/0/fields/n"]));
     const { replica, live: sync } = await live();
     await named(sync, "live");
@@ -137,7 +152,9 @@ describe("a connection", () => {
     const states: Event[] = [];
     replica.on((event) => event.kind === "state" && states.push(event));
     server.sockets[0]?.close(code);
-    await until("told", () => states.some((event) => event.kind === "state" && event.name === name && event.code === because));
+    await until("told", () =>
+      states.some((event) => event.kind === "state" && event.name === name && event.code === because),
+    );
     await named(sync, "live");
   });
 });
@@ -175,7 +192,11 @@ describe("without sockets", () => {
     const { replica, live: sync } = await live({ webSocket: null });
     await named(sync, "polling");
     await replica.put("t", "a", { n: 1 });
-    http.answers.push((body) => (body === null ? page() : page([], { results: body.changes.map(({ changeId }) => ({ changeId, status: "applied" })) })));
+    http.answers.push((body) =>
+      body === null
+        ? page()
+        : page([], { results: body.changes.map(({ changeId }) => ({ changeId, status: "applied" })) }),
+    );
     expect(await sync.waitUntilSynced(10_000)).toBe(true);
     const pulls = http.pulls.length;
     await until("it asks again", () => http.pulls.length > pulls);

@@ -2,7 +2,15 @@
 
 import { IDBFactory } from "fake-indexeddb";
 import { describe, expect, it } from "vitest";
-import { BatchTooLarge, EVERY_SPACE, InvalidQuery, InvalidWrite, type Json, Replica, WrongReplica } from "../src/index.js";
+import {
+  BatchTooLarge,
+  EVERY_SPACE,
+  InvalidQuery,
+  InvalidWrite,
+  type Json,
+  type Replica,
+  WrongReplica,
+} from "../src/index.js";
 import { open, until } from "./devices.js";
 
 const NOON = Date.parse("2026-01-01T12:00:00Z");
@@ -46,7 +54,9 @@ describe("writing", () => {
   it("stamps what one millisecond holds in order", async () => {
     const replica = await open({ wall: () => NOON });
     for (const n of [1, 2, 3]) await replica.patch("t", "a", { n });
-    const stamps = (await replica.pending()).map(({ change }) => (change.fields as { n: { at: string } }).n.at);
+    const stamps = (await replica.pending()).map(
+      ({ change }) => (change.fields as { n: { at: string } }).n.at,
+    );
     expect(stamps.map((at) => at.slice(-4))).toEqual(["000Z", "001Z", "002Z"]);
   });
 
@@ -99,20 +109,36 @@ describe("writing", () => {
 
   it("keeps values as they are, and its own copy of them", async () => {
     const replica = await open();
-    const value = { list: [1, null, { deep: "\u{1f600}\u2028" }], big: 9007199254740993n, same: 5n, tiny: 5e-324 };
+    const value = {
+      list: [1, null, { deep: "\u{1f600}\u2028" }],
+      big: 9007199254740993n,
+      same: 5n,
+      tiny: 5e-324,
+    };
     await replica.put("t", "a", { value, ["__proto__"]: 1 });
     value.list.push(2);
     const fields = (await replica.get("t", "a"))?.fields;
     expect(fields?.value).toEqual({ ...value, list: [1, null, { deep: "\u{1f600}\u2028" }], same: 5 });
     expect(Object.keys(fields ?? {})).toEqual(["value", "__proto__"]);
-    expect((await replica.pending())[0]?.change.fields).toMatchObject({ value: { value: { big: 9007199254740993n } } });
+    expect((await replica.pending())[0]?.change.fields).toMatchObject({
+      value: { value: { big: 9007199254740993n } },
+    });
   });
 });
 
 describe("queries", () => {
   async function filled(): Promise<Replica> {
     const replica = await open();
-    const rows: { [id: string]: Json } = { a: 1, b: 2.5, c: "x", d: null, e: true, f: "\u{1f600}", g: "\uffff", h: [1] };
+    const rows: { [id: string]: Json } = {
+      a: 1,
+      b: 2.5,
+      c: "x",
+      d: null,
+      e: true,
+      f: "\u{1f600}",
+      g: "\uffff",
+      h: [1],
+    };
     for (const [id, v] of Object.entries(rows)) await replica.put("t", id, { v, n: id.charCodeAt(0) });
     await replica.put("t", "shared", { v: 1 }, { space: "s" });
     await replica.put("t", "gone", { v: 1 });
@@ -122,7 +148,8 @@ describe("queries", () => {
 
   it("finds by conditions", async () => {
     const replica = await filled();
-    const found = async (where: object): Promise<string> => (await replica.query("t", where)).map(({ id }) => id).join("");
+    const found = async (where: object): Promise<string> =>
+      (await replica.query("t", where)).map(({ id }) => id).join("");
     expect(await found({ v: 1 })).toBe("a");
     expect(await found({ v: true })).toBe("e");
     expect(await found({ v: null })).toBe("d");
@@ -140,7 +167,8 @@ describe("queries", () => {
 
   it("orders null, numbers, texts by code point, and pages", async () => {
     const replica = await filled();
-    const ids = async (options: object): Promise<string[]> => (await replica.query("t", [], options)).map(({ id }) => id);
+    const ids = async (options: object): Promise<string[]> =>
+      (await replica.query("t", [], options)).map(({ id }) => id);
     expect((await ids({ order: "v" })).join("")).toBe("daebcgfh");
     expect((await ids({ order: "-v" })).join("")).toBe("hfgcbaed");
     expect((await ids({ order: ["-n"], limit: 2, offset: 1 })).join("")).toBe("gf");
@@ -166,7 +194,14 @@ describe("queries", () => {
     await until("the third answer", () => answers.length === 3);
     expect(answers[2]?.map(({ id }) => id)).toEqual(["a", "c"]);
     await replica.delete("t", "a");
-    await until("the fourth answer", () => answers.at(-1)?.map(({ id }) => id).join("") === "cb");
+    await until(
+      "the fourth answer",
+      () =>
+        answers
+          .at(-1)
+          ?.map(({ id }) => id)
+          .join("") === "cb",
+    );
     stop();
     await replica.delete("t", "c");
     await new Promise((resolve) => setTimeout(resolve, 30));
@@ -198,7 +233,10 @@ describe("the store", () => {
     expect(after.clientId).toBe(clientId);
     await after.patch("t", "a", { n: 2 });
     const stamps = (await after.pending()).map(({ change }) => (change.fields as { n: { at: string } }).n.at);
-    expect(stamps).toEqual(["2026-01-01T12:00:00.000000Z", "2026-01-01T12:00:00.001000Z".replace("1000", "0001")]);
+    expect(stamps).toEqual([
+      "2026-01-01T12:00:00.000000Z",
+      "2026-01-01T12:00:00.001000Z".replace("1000", "0001"),
+    ]);
   });
 
   it("belongs to one app and one device", async () => {
@@ -212,9 +250,13 @@ describe("the store", () => {
     const replica = await open({ indexedDB: null });
     expect(replica.durable).toBe(false);
     await replica.put("t", "a", { n: 1 });
-    await expect(replica.batch((b) => b.put("t", "b", { n: () => 1 } as object))).rejects.toThrow(InvalidWrite);
+    await expect(replica.batch((b) => b.put("t", "b", { n: () => 1 } as object))).rejects.toThrow(
+      InvalidWrite,
+    );
     expect(await replica.query("t")).toHaveLength(1);
-    await expect(open({ indexedDB: null, requireDurable: true })).rejects.toMatchObject({ code: "store_failed" });
+    await expect(open({ indexedDB: null, requireDurable: true })).rejects.toMatchObject({
+      code: "store_failed",
+    });
   });
 
   it("that the browser evicted starts from zero, as another device", async () => {
@@ -257,9 +299,14 @@ describe("a migration of the application's schema", () => {
       name: "app",
       indexedDB,
       schemaVersion: 2,
-      onMigrate: async (from: number, batch: Parameters<Parameters<Replica["batch"]>[0]>[0], replica: Replica) => {
+      onMigrate: async (
+        from: number,
+        batch: Parameters<Parameters<Replica["batch"]>[0]>[0],
+        replica: Replica,
+      ) => {
         ran.push(from);
-        for (const { id, fields } of await replica.query("t")) batch.patch("t", id, { done: fields.done === "yes" });
+        for (const { id, fields } of await replica.query("t"))
+          batch.patch("t", id, { done: fields.done === "yes" });
       },
     };
     const second = await open(options);

@@ -30,7 +30,11 @@ export function results(body: PushBody | null, status = "applied", other: JsonOb
 }
 
 /** A change of the server: each field is [value, at]. */
-export function wire(id: string, fields: { [field: string]: [Json, string] }, other: JsonObject = {}): JsonObject {
+export function wire(
+  id: string,
+  fields: { [field: string]: [Json, string] },
+  other: JsonObject = {},
+): JsonObject {
   const registers = Object.entries(fields).map(([name, [value, at]]) => [name, { value, at }]);
   return {
     changeId: `other-${id}`,

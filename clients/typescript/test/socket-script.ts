@@ -9,7 +9,15 @@ type Handler = (frame: Frame, socket: WebSocket) => JsonObject | null;
 
 /** A frame of changes. */
 export function changes(wires: readonly Json[], other: JsonObject = {}): JsonObject {
-  return { type: "changes", appId: "app", changes: wires, syncedUntil: "c1", hasMore: false, spaces: {}, ...other };
+  return {
+    type: "changes",
+    appId: "app",
+    changes: wires,
+    syncedUntil: "c1",
+    hasMore: false,
+    spaces: {},
+    ...other,
+  };
 }
 
 /** The answer to a push that did the same to everything. */

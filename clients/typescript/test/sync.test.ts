@@ -1,7 +1,16 @@
 /** A sync as an exchange with a server that is a script: what is asked, and what each answer changes. */
 
 import { describe, expect, it } from "vitest";
-import { BadReply, NotAllowed, NotConnected, Offline, Refused, type Replica, ServerBusy, WrongReplica } from "../src/index.js";
+import {
+  BadReply,
+  NotAllowed,
+  NotConnected,
+  Offline,
+  Refused,
+  type Replica,
+  ServerBusy,
+  WrongReplica,
+} from "../src/index.js";
 import { open } from "./devices.js";
 import { page, problem, results, Script, wire } from "./script.js";
 
@@ -27,7 +36,11 @@ describe("a sync", () => {
     const report = await replica.sync();
     expect(report).toMatchObject({ pushed: 1, pulled: 1, requests: 2 });
     const [push, pull] = script.asked;
-    expect([push?.method, push?.url.pathname, pull?.url.pathname]).toEqual(["POST", "/sync/app", "/sync/app/pull"]);
+    expect([push?.method, push?.url.pathname, pull?.url.pathname]).toEqual([
+      "POST",
+      "/sync/app",
+      "/sync/app/pull",
+    ]);
     expect(push?.headers.get("authorization")).toBe("Bearer t");
     expect(push?.headers.get("x-client-id")).toBe(replica.clientId);
     expect(push?.headers.get("x-sync-protocol")).toBe("1");
@@ -56,7 +69,11 @@ describe("a sync", () => {
     script.answers.push((): never => {
       throw new TypeError("network");
     });
-    const own = (at: string): object => ({ clientId: replica.clientId, changeId: script.pushes[0]?.changes[0]?.changeId, at });
+    const own = (at: string): object => ({
+      clientId: replica.clientId,
+      changeId: script.pushes[0]?.changes[0]?.changeId,
+      at,
+    });
     script.answers.push(() => page([wire("a", { n: [1, AT] }, own(AT) as Record<string, string>)]));
     await replica.sync();
     expect(script.pushes[0]?.changes).toEqual(script.pushes[1]?.changes);
@@ -71,10 +88,16 @@ describe("a sync", () => {
     script.answers.push((body) => {
       const [change] = body?.changes ?? [];
       const at = { n: AT, deletedAt: AT };
-      return page([], { results: [{ changeId: change?.changeId ?? "", status: "applied", at }], conflicts: [] });
+      return page([], {
+        results: [{ changeId: change?.changeId ?? "", status: "applied", at }],
+        conflicts: [],
+      });
     });
     await replica.sync();
-    expect((await replica.registers("t", "a")).get("n")).toMatchObject({ at: AT, sent: "2030-01-01T00:00:00.000000Z" });
+    expect((await replica.registers("t", "a")).get("n")).toMatchObject({
+      at: AT,
+      sent: "2030-01-01T00:00:00.000000Z",
+    });
     expect((await replica.why("t", "a")).state).toBe("clock_lowered");
   });
 
@@ -91,7 +114,15 @@ describe("a sync", () => {
     const told: unknown[] = [];
     const { replica, script } = await scripted({ onConflict: (conflict: unknown) => told.push(conflict) });
     await replica.put("t", "a", { n: 1 }, { space: "s" });
-    const lost = { table: "t", id: "a", field: "n", clientValue: 1, clientTimestamp: AT, serverValue: 2, serverTimestamp: AT };
+    const lost = {
+      table: "t",
+      id: "a",
+      field: "n",
+      clientValue: 1,
+      clientTimestamp: AT,
+      serverValue: 2,
+      serverTimestamp: AT,
+    };
     script.answers.push((body) => results(body, "superseded", { conflicts: [lost] }));
     const { conflicts, superseded } = await replica.sync();
     expect(superseded).toBe(1);
@@ -130,7 +161,10 @@ describe("failures", () => {
     const { replica, script } = await scripted({ token: () => `t${++tokens}` });
     script.answers.push(problem(401, "unauthorized"));
     await replica.sync();
-    expect(script.asked.map(({ headers }) => headers.get("authorization"))).toEqual(["Bearer t1", "Bearer t2"]);
+    expect(script.asked.map(({ headers }) => headers.get("authorization"))).toEqual([
+      "Bearer t1",
+      "Bearer t2",
+    ]);
     script.answers.push(problem(401, "unauthorized"), problem(401, "unauthorized"));
     await expect(replica.sync()).rejects.toThrow(NotAllowed);
     const failing = await scripted({ token: () => Promise.reject(new Error("no session")) });
@@ -147,19 +181,26 @@ describe("failures", () => {
     await expect(replica.sync()).rejects.toThrow(WrongReplica);
   });
 
-  it.each(["cursor_lost", "bad_cursor"])("%s: everything comes again, what did not come is gone, unsent writes stay", async (code) => {
-    const { replica, script } = await scripted();
-    script.answers.push(page([wire("kept", { n: [1, AT] }), wire("gone", { n: [1, AT] })]));
-    await replica.sync();
-    await replica.patch("t", "gone", { mine: true });
-    script.answers.push(problem(410, code), page([], { hasMore: true }), page([wire("kept", { n: [0, "2025-01-01T00:00:00Z"] })]));
-    const report = await replica.pull();
-    expect(report.restarted).toBe(true);
-    expect(script.pulls[2]?.searchParams.get("since")).toBe("");
-    expect(await fieldsOf(replica, "kept")).toEqual({ n: 0 });
-    expect(await fieldsOf(replica, "gone")).toEqual({ mine: true });
-    expect(await replica.pending()).toHaveLength(1);
-  });
+  it.each(["cursor_lost", "bad_cursor"])(
+    "%s: everything comes again, what did not come is gone, unsent writes stay",
+    async (code) => {
+      const { replica, script } = await scripted();
+      script.answers.push(page([wire("kept", { n: [1, AT] }), wire("gone", { n: [1, AT] })]));
+      await replica.sync();
+      await replica.patch("t", "gone", { mine: true });
+      script.answers.push(
+        problem(410, code),
+        page([], { hasMore: true }),
+        page([wire("kept", { n: [0, "2025-01-01T00:00:00Z"] })]),
+      );
+      const report = await replica.pull();
+      expect(report.restarted).toBe(true);
+      expect(script.pulls[2]?.searchParams.get("since")).toBe("");
+      expect(await fieldsOf(replica, "kept")).toEqual({ n: 0 });
+      expect(await fieldsOf(replica, "gone")).toEqual({ mine: true });
+      expect(await replica.pending()).toHaveLength(1);
+    },
+  );
 });
 
 describe("what the server refuses", () => {
@@ -184,14 +225,18 @@ describe("what the server refuses", () => {
 
   it("is set aside alone, with its reason, and can be fixed", async () => {
     const { replica, script, changeId } = await refused();
-    expect(await replica.rejected()).toMatchObject([{ changeId, code: "not_a_writer", detail: "You only read." }]);
+    expect(await replica.rejected()).toMatchObject([
+      { changeId, code: "not_a_writer", detail: "You only read." },
+    ]);
     expect(await replica.why("t", "a")).toMatchObject({ state: "no_permission", code: "not_a_writer" });
     expect((await replica.why("t", "b")).state).toBe("synced");
     const fresh = await replica.fix(changeId, { n: 2 });
     expect(fresh).not.toBe(changeId);
     expect(await fieldsOf(replica)).toEqual({ n: 2 });
     await replica.sync();
-    expect(script.pushes.at(-1)?.changes).toMatchObject([{ changeId: fresh, op: "update", fields: { n: { value: 2 } } }]);
+    expect(script.pushes.at(-1)?.changes).toMatchObject([
+      { changeId: fresh, op: "update", fields: { n: { value: 2 } } },
+    ]);
     expect(await replica.rejected()).toEqual([]);
   });
 
@@ -219,7 +264,8 @@ describe("what the server refuses", () => {
     const { replica, script } = await scripted();
     const changeIds: string[] = [];
     for (let n = 0; n < 5; n++) changeIds.push(await replica.put("t", `r${n}`, { n }));
-    for (const place of [3, 0]) script.answers.push(problem(400, "invalid_value", [`/changes/${place}/fields/n`]));
+    for (const place of [3, 0])
+      script.answers.push(problem(400, "invalid_value", [`/changes/${place}/fields/n`]));
     const report = await replica.sync();
     expect(report.rejected).toEqual([changeIds[3], changeIds[0]]);
     expect(report.pushed).toBe(3);
@@ -259,7 +305,9 @@ describe("what the server refuses", () => {
 describe("spaces", () => {
   it("are purged when they are left, and what was not sent is kept aside", async () => {
     const { replica, script } = await scripted();
-    script.answers.push(page([wire("a", { n: [1, AT] }, { spaceId: "s" })], { spaces: { joined: ["s"], left: [] } }));
+    script.answers.push(
+      page([wire("a", { n: [1, AT] }, { spaceId: "s" })], { spaces: { joined: ["s"], left: [] } }),
+    );
     const report = await replica.sync();
     expect(report.joined).toEqual(["s"]);
     expect(await replica.spaces()).toEqual(["s"]);
@@ -272,7 +320,9 @@ describe("spaces", () => {
     expect(await replica.spaces()).toEqual([]);
     expect(await replica.keptAside()).toMatchObject([{ changeId, code: "space_left", space: "s" }]);
     expect((await replica.why("t", "a", { space: "s" })).state).toBe("set_aside");
-    expect(seen).toContainEqual(expect.objectContaining({ records: [{ space: "s", table: "t", id: "a" }], source: "server" }));
+    expect(seen).toContainEqual(
+      expect.objectContaining({ records: [{ space: "s", table: "t", id: "a" }], source: "server" }),
+    );
     await replica.move(changeId, null);
     await replica.sync();
     expect(script.pushes.at(-1)?.changes[0]).not.toHaveProperty("spaceId");
