@@ -92,7 +92,7 @@ class Stream:
 
 def parsed(lines: list[str]) -> SentEvent:
     """An event from its lines."""
-    fields = dict(line.split(": ", 1) if ": " in line else (line.rstrip(":"), "") for line in lines)
+    fields = {name: value.removeprefix(" ") for name, _, value in (line.partition(":") for line in lines)}
     assert fields.keys() <= {"event", "id", "data"}, lines
     return SentEvent(fields["event"], fields.get("id"), json.loads(fields["data"]))
 

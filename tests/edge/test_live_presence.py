@@ -73,7 +73,8 @@ async def test_changes_are_heard_and_the_end_is(pair: Server, space: Shared, pla
     async with socket_on(pair, here, space.ann) as ann:
         await announce(ann, space.id, None)
         async with socket_on(pair, there, space.bob) as bob, socket_on(pair, here, space.bob, "c2") as other:
-            for state in (1, [], {"a": None}, False, "x" * 3000):
+            states: list[Any] = [1, [], {"a": None}, False, "x" * 3000]
+            for state in states:
                 await announce(bob, space.id, state)
                 await hears(ann, space.bob, state)
             await announce(other, space.id, "second device")

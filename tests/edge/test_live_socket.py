@@ -101,7 +101,7 @@ async def test_a_token_of_another_key_ends_it(server: Server) -> None:
         assert await socket.ends() == 4401
 
 
-BROKEN = {
+BROKEN: dict[str, str | bytes] = {
     "no text at all": "",
     "not JSON": "{",
     "more than JSON": '{"type":"ping"}x',

@@ -70,7 +70,8 @@ async def test_it_begins_where_it_is_told_to(server: Server, how: str) -> None:
         cursor = (await stream.next("changes")).id
     await wrote(server, user, at("t", "two"))
     headers = {} if how == "since" else {"Last-Event-ID": str(cursor)}
-    query = {"header": {}, "since": {"since": cursor}, "both": {"since": ""}}[how]
+    queries: dict[str, dict[str, Any]] = {"header": {}, "since": {"since": cursor}, "both": {"since": ""}}
+    query = queries[how]
     async with stream_of(server, user, headers=headers, **query) as again:
         await again.brings("two")
         assert ids(again) == ["two"]

@@ -80,16 +80,16 @@ class OnSocket(Listener):
             place = 0
             while len(self.marks) < 2:
                 await socket.until(lambda: len(socket.frames) > place, 120)  # noqa: B023
-                for frame in socket.frames[place:]:
-                    assert frame["type"] in ("auth-ok", "sync-available", "changes"), frame
-                    if frame["type"] == "changes":
-                        self.got((frame["changes"], frame["syncedUntil"], frame["hasMore"]))
+                for came in socket.frames[place:]:
+                    assert came["type"] in ("auth-ok", "sync-available", "changes"), came
+                    if came["type"] == "changes":
+                        self.got((came["changes"], came["syncedUntil"], came["hasMore"]))
                 place = len(socket.frames)
 
 
 class OnStream(Listener):
     async def connect(self) -> None:
-        query = {"collections": ",".join(self.tables)} if self.tables else {}
+        query: dict[str, Any] = {"collections": ",".join(self.tables)} if self.tables else {}
         headers = {"Last-Event-ID": self.cursor} if self.cursor else {}
         async with stream_of(self.server, "follower", headers=headers, **query) as stream:
             place = 0
@@ -147,13 +147,12 @@ def pushing(socket: Socket) -> Push:
 
 def listeners(server: Server, seed: int) -> list[Listener]:
     """All that are there from the beginning."""
-    restless = {"restless": seed}
     return [
         *(OnSocket(f"socket-{n}", server) for n in range(3)),
         *(OnStream(f"stream-{n}", server) for n in range(2)),
         OnSocket("narrow-socket", server, tables=("a", "mark")),
         OnStream("narrow-stream", server, tables=("b", "c", "mark")),
-        OnSocket("restless-socket", server, **restless),
+        OnSocket("restless-socket", server, restless=seed),
         OnStream("restless-stream", server, restless=seed + 1),
         OnSocket("restless-narrow", server, tables=("c", "mark"), restless=seed + 2),
     ]
@@ -319,7 +318,8 @@ async def test_what_one_worker_took_is_heard_on_the_other(pair: Server) -> None:
             await device.push([device.change(f"c{n}", f"http-{n}", n)])
             for place, pusher in enumerate(pushers):
                 await pusher.push(device.change(f"c{n}", f"{place}-{n}", n))
-            for listener in (*sockets, stream):
+            heard: list[Socket | Stream] = [*sockets, stream]
+            for listener in heard:
                 for record in (f"http-{n}", f"0-{n}", f"1-{n}"):
                     await listener.brings(record, within=10)
         assert [c["seq"] for c in sockets[1].changes()] == list(range(1, 31))

@@ -202,14 +202,15 @@ class TestTheTable:
             socket_on(pair, 1, bob, "legacy", path="/ws/notes") as legacy,
         ):
             space = await ann.create_space(unique("space"), **{bob: "writer"})
+            await legacy.next("sync-available", tables=[])
             await narrow.subscribe(collections=["items"])
             await put(ann, space, "before")
             await narrow.brings("before")
-            await legacy.until(lambda: legacy.all("sync-available", tables=["items"]))
+            await legacy.next("sync-available", tables=["items"])
             await ann.http.delete(f"/spaces/{space}/members/{bob}")
             await put(ann, space, "canary-1", "canary-2")
             await narrow.until(lambda: [f for f in narrow.all("changes") if space in f["spaces"]["left"]], SOON)
-            await legacy.until(lambda: legacy.all("sync-available", tables=[]), SOON)
+            await legacy.next("sync-available", SOON, tables=[])
             await put(ann, space, "canary-3")
             await narrow.fence()
             await legacy.fence()
