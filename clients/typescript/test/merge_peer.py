@@ -32,7 +32,10 @@ def instant(text):
 
 
 def clock(last, seen, wall):
-    return [format_instant(tick(parse_instant(last), wall)), format_instant(observe(parse_instant(last), parse_instant(seen), wall))]
+    return [
+        format_instant(tick(parse_instant(last), wall)),
+        format_instant(observe(parse_instant(last), parse_instant(seen), wall)),
+    ]
 
 
 for line in sys.stdin:
