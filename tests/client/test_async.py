@@ -86,6 +86,7 @@ def test_every_method_of_the_one_is_there_in_the_other() -> None:
         "commit",
         "new_batch",
         "session",
+        "http",
         "address",
         "check_user",
         "claim_user",

@@ -70,6 +70,10 @@ class AsyncReplica:
         yield batch
         batch.change_ids = await asyncio.to_thread(self.local.commit, batch)
 
+    async def undo(self) -> list[str]:
+        """See Replica.undo."""
+        return await asyncio.to_thread(self.local.undo)
+
     async def get(self, table: str, id: str, *, space: str | None = None, deleted: bool = False) -> Record | None:
         """See Replica.get."""
         return await asyncio.to_thread(self.local.get, table, id, space=space, deleted=deleted)

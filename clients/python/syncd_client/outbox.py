@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .change import Change, check_fields, dump, new_id, read_change, space_key, write_change
 from .clock import LATEST, format_instant, observe, tick
@@ -14,6 +14,9 @@ from .errors import BatchTooLarge, NoSuchChange
 from .merge import TOMBSTONE, Register, Registers
 from .records import Key, load, save, settle
 from .store import get_meta, set_meta
+
+if TYPE_CHECKING:
+    from .undo import Image
 
 State = Literal["pending", "acked", "rejected", "aside"]
 
@@ -77,10 +80,13 @@ class Packed(NamedTuple):
     body: str
 
 
-def enqueue(db: sqlite3.Connection, writes: Sequence[Write], wall: int, limits: tuple[int, int]) -> list[str]:
+def enqueue(
+    db: sqlite3.Connection, writes: Sequence[Write], wall: int, limits: tuple[int, int], image: Image
+) -> list[str]:
     """Stamps the writes, shows them in the records and queues them as one batch. Returns their changeIds.
 
-    `limits`: most changes and most bytes of a batch. Runs inside the caller's transaction.
+    `limits`: most changes and most bytes of a batch. `image` takes note of what they replace. Runs inside the
+    caller's transaction.
     """
     keys = [(write.table, write.space, write.record) for write in writes]
     rows = load(db, keys, get_meta(db, "round", 0))
@@ -91,6 +97,7 @@ def enqueue(db: sqlite3.Connection, writes: Sequence[Write], wall: int, limits: 
         at = max(clock, _past(rows[key].view, write))
         clock = observe(clock, at, wall)
         values = {TOMBSTONE: format_instant(at), **write.values} if write.op == "delete" else write.values
+        image.note(key, rows[key].view, values, at)
         rows[key].write({name: Register(value, at, client) for name, value in values.items()})
         change_id = new_id(wall)
         queued.append((change_id, key, _body(change_id, write, values, at)))

@@ -28,6 +28,7 @@ from .retry import LivePolicy, RetryPolicy
 from .status import Status, explain
 from .store import Durability, Store, claim_meta, get_meta
 from .sync import Device, Limits, Report, Scope, Session
+from .undo import Image
 
 EVERY_SPACE: Final = "*\0every space"
 
@@ -73,14 +74,14 @@ class Replica:
         self.app = check_id("the app", app)
         self._url, self._token, self._http, self._own_http = url, token, http, http is None
         self.schema_version = schema_version
-        self.limits, self._retry = limits or Limits(), retry or RetryPolicy()
+        self.limits, self.retry = limits or Limits(), retry or RetryPolicy()
         self._on_conflict, self.wall = on_conflict or (lambda conflict: None), wall
         given = {"schemaVersion": schema_version, "actor": actor, "origin": origin}
         self._extra = {name: value for name, value in given.items() if value is not None}
         if client_id is not None:
             check_id("the client id", client_id)
         self._store, self._lease = Store(path, durability), Lease(path)
-        self.bulletin = Bulletin()
+        self.bulletin, self._image = Bulletin(), Image()
         try:
             self.client_id = self._claim(client_id)
         except BaseException:
@@ -144,10 +145,23 @@ class Replica:
         if not batch.writes:
             return []
         limits = (self.limits.push_changes, self.limits.batch_bytes)
+        image = Image()
         with self._store.write() as db:
-            change_ids = outbox.enqueue(db, batch.writes, self.wall(), limits)
+            change_ids = outbox.enqueue(db, batch.writes, self.wall(), limits, image)
+        self._image = image
         self.bulletin.wrote([(write.table, write.space, write.record) for write in batch.writes])
         return change_ids
+
+    def undo(self) -> list[str]:
+        """Takes back the last write or batch since the replica was opened, as a new batch: twice is a redo.
+
+        Works offline. What somebody else has written since stays. Returns the changeIds; none where nothing of
+        it stands any more, or nothing was written.
+        """
+        batch = self.new_batch()
+        now = {key: self.registers(key[0], key[2], space=key[1] or None) for key in self._image.held}
+        batch.writes = self._image.way_back(now, self.client_id, self._extra)
+        return self.commit(batch)
 
     def new_id(self) -> str:
         """A fresh record id (UUIDv7): unique everywhere, and kind to the server's indexes."""
@@ -297,11 +311,9 @@ class Replica:
         url, token = self.address()
         with transport.taken(self._lease, patience):
             session = self.session(scope)
-            if self._http is None:
-                self._http = httpx.Client(timeout=transport.TIMEOUT)
             transport.perform(
                 session,
-                self._http,
+                self.http(),
                 url,
                 self.client_id,
                 lambda: transport.ask(token, self.check_user),
@@ -309,10 +321,16 @@ class Replica:
             )
             return session.report
 
+    def http(self) -> httpx.Client:
+        """The connections to the server."""
+        if self._http is None:
+            self._http = httpx.Client(timeout=transport.TIMEOUT)
+        return self._http
+
     def session(self, scope: Scope = "both", retry: RetryPolicy | None = None) -> Session:
         """A sync to be performed by the caller, who holds the lease. For other transports than httpx."""
         device = Device(transport.app_path(self.app), self.client_id, self.schema_version)
-        return Session(self._store, device, self.limits, retry or self._retry, self.wall, scope, self.bulletin.tell)
+        return Session(self._store, device, self.limits, retry or self.retry, self.wall, scope, self.bulletin.tell)
 
     # -- live --------------------------------------------------------------------------------------
 

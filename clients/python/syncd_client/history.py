@@ -1,0 +1,244 @@
+"""What was, asked of the server: a record's changes, a record or a space at a moment, and the way back to it.
+
+Functions on a Replica; they need the server. (`replica.undo()` does not.)
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from . import transport
+from .change import PERSONAL, dump, new_id, space_key
+from .clock import parse_instant
+from .errors import BadReply, NotAllowed, NotConnected, Offline, Refused, ServerBusy
+from .merge import Register, Registers, is_deleted
+from .replica import Replica
+from .reply import read_problem
+from .retry import parse_retry_after
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A record as it was. `complete` is false where the server's log no longer says all of it."""
+
+    table: str
+    space: str | None
+    id: str
+    seq: int
+    registers: Registers
+    complete: bool
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it was deleted then."""
+        return is_deleted(self.registers)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its plain values, the tombstone `deletedAt` included where it has one."""
+        return {name: register.value for name, register in self.registers.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class PastChange:
+    """A change of a record: `fields` took effect, `superseded` lost on arrival. `created_at` is RFC 3339 text."""
+
+    seq: int
+    event_id: str
+    op: str
+    user: str
+    client: str
+    change_id: str | None
+    created_at: str
+    schema_version: int | None
+    actor: Any
+    origin: str | None
+    fields: Registers
+    superseded: Registers
+
+
+def record_at(
+    replica: Replica, table: str, id: str, *, space: str | None = None, seq: int | None = None, at: str | None = None
+) -> Version | None:
+    """A record after the change `seq` of its space, at the instant `at` (RFC 3339), or now; None if there was none.
+
+    Deleted ones too. Raises Refused (`space_not_found`, `history_gone`), Offline, ServerBusy, NotAllowed, BadReply.
+    """
+    params = {**_in_space(space), **_given(seq=seq, at=at)}
+    try:
+        return _read(partial(_version, _ask(replica, "GET", _record(replica, table, id), params), space))
+    except Refused as why:
+        if why.code == "record_not_found":
+            return None
+        raise
+
+
+def changes(
+    replica: Replica, table: str, id: str, *, space: str | None = None, page: int = 100
+) -> Iterator[PastChange]:
+    """A record's changes, newest first, fetched `page` at a time as they are taken. Raises what `record_at` raises."""
+    params = {**_in_space(space), "limit": str(page)}
+    while True:
+        found = _ask(replica, "GET", f"{_record(replica, table, id)}/history", params)
+        read = _read(partial(_changes, found))
+        yield from read
+        if not found.get("hasMore"):
+            return
+        params["before"] = str(read[-1].seq)
+
+
+def space_at(
+    replica: Replica, *, space: str | None = None, seq: int | None = None, at: str | None = None, page: int = 1000
+) -> Iterator[Version]:
+    """The records that lived in a space at a moment, fetched `page` at a time. Raises what `record_at` raises."""
+    params = {**_given(seq=seq, instant=at), "limit": str(page)}
+    while True:
+        found = _ask(replica, "GET", f"{_whole(replica, space)}/at", params)
+        yield from _read(partial(_versions, found, space))
+        if not found.get("hasMore"):
+            return
+        params = {"limit": str(page), "after": found["next"]}
+
+
+def restore(replica: Replica, table: str, id: str, seq: int, *, space: str | None = None) -> int:
+    """Takes a record back to what it was after the change `seq`, as a new change, and fetches it.
+
+    What is unsent is sent first: it is part of what is taken back. Returns the new change's seq, to whose
+    predecessor it can be restored in turn. Raises what `record_at` and `sync` raise.
+    """
+    found = _restore(replica, f"{_record(replica, table, id)}/restore", _in_space(space), {"seq": seq})
+    return max(seq for _, _, seq in found)
+
+
+def restore_space(
+    replica: Replica, *, space: str | None = None, seq: int | None = None, at: str | None = None
+) -> list[tuple[str, str, int]]:
+    """Takes a whole space back to a moment, as one batch, and fetches it. Returns (table, id, seq) of what changed.
+
+    To undo it, restore to the first seq less one. Raises what `restore` raises; Refused `restore_too_large` says how
+    many records it would concern.
+    """
+    goal = {"seq": seq} if at is None else {"instant": at}
+    return _restore(replica, f"{_whole(replica, space)}/restore", {}, goal)
+
+
+def _restore(
+    replica: Replica, path: str, params: dict[str, str], goal: Mapping[str, Any]
+) -> list[tuple[str, str, int]]:
+    replica.push()
+    body = {**goal, "clientId": replica.client_id, "changeId": new_id(replica.wall())}
+    found = _ask(replica, "POST", path, params, dump(body).encode())
+    replica.pull()
+    return _read(lambda: [(result["table"], result["id"], result["seq"]) for result in found["results"]])
+
+
+def _record(replica: Replica, table: str, id: str) -> str:
+    return f"{transport.app_path(replica.app)}/records/{quote(table, safe='')}/{quote(id, safe='')}"
+
+
+def _whole(replica: Replica, space: str | None) -> str:
+    name = space_key(space)
+    if name == PERSONAL:
+        user = transport.subject(transport.ask(replica.address()[1], replica.check_user))
+        if user is None:
+            raise NotConnected("the token does not say whose personal space it is.", remedy="Pass space=.")
+        name = f"_personal:{user}"
+    return f"{transport.app_path(replica.app)}/spaces/{quote(name, safe='')}"
+
+
+def _in_space(space: str | None) -> dict[str, str]:
+    return {} if space_key(space) == PERSONAL else {"spaceId": space_key(space)}
+
+
+def _given(**params: object) -> dict[str, str]:
+    return {name: str(value) for name, value in params.items() if value is not None}
+
+
+def _ask(replica: Replica, method: str, path: str, params: dict[str, str], body: bytes | None = None) -> Any:
+    """One request, repeated while the failure passes by itself; a restore carries a changeId, so it is done once."""
+    url, token = replica.address()
+    attempt, renewed = 0, False
+    while True:
+        attempt += 1
+        fresh = transport.ask(token, replica.check_user)
+        headers = {"Authorization": f"Bearer {fresh}", "Content-Type": "application/json"}
+        headers |= transport.device_headers(replica.client_id)
+        try:
+            reply = replica.http().request(method, url + path, params=params or None, content=body, headers=headers)
+        except httpx.RequestError as cause:
+            failure: Offline | ServerBusy = Offline(f"no answer: {cause!r}.")
+        else:
+            if reply.status_code == 200:
+                return _read(reply.json)
+            if reply.status_code == 401 and not renewed:
+                renewed = True
+                continue
+            failure = _failure(reply)
+        wanted = failure.retry_after if isinstance(failure, ServerBusy) else None
+        pause = replica.retry.delay(attempt, wanted, random.random())
+        if pause is None:
+            raise failure
+        time.sleep(pause)
+
+
+def _failure(reply: httpx.Response) -> ServerBusy:
+    """What passes by itself. Raises NotAllowed and Refused, which do not."""
+    problem = read_problem(reply.status_code, reply.content)
+    if problem.status in (401, 403):
+        raise NotAllowed(problem.detail, code=problem.code)
+    if problem.status not in (408, 425, 429) and problem.status < 500:
+        raise Refused(problem.detail, code=problem.code, status=problem.status, errors=problem.errors)
+    wanted = parse_retry_after(reply.headers.get("retry-after"), time.time())
+    return ServerBusy(f"{problem.detail} ({problem.status} {problem.code})", code=problem.code, retry_after=wanted)
+
+
+def _read(make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadReply(f"the answer cannot be read: {error!r}") from error
+
+
+def _version(wire: Any, space: str | None) -> Version:
+    registers = _registers(wire["fields"], wire["clientId"])
+    return Version(wire["table"], space_key(space) or None, wire["id"], wire["seq"], registers, wire["complete"])
+
+
+def _versions(wire: Any, space: str | None) -> list[Version]:
+    return [_version(record, space) for record in wire["records"]]
+
+
+def _changes(wire: Any) -> list[PastChange]:
+    return [_change(change) for change in wire["changes"]]
+
+
+def _change(wire: Any) -> PastChange:
+    client = wire["clientId"]
+    return PastChange(
+        wire["seq"], wire["eventId"], wire["op"], wire["userId"], client, wire.get("changeId"), wire["createdAt"],
+        wire.get("schemaVersion"), wire.get("actor"), wire.get("origin"),
+        _registers(wire["fields"], client), _registers(wire["superseded"], client),
+    )  # fmt: skip
+
+
+def _registers(fields: Mapping[str, Any], client: str) -> Registers:
+    found: Registers = {}
+    for name, wire in fields.items():
+        sent = wire.get("sent")
+        found[name] = Register(
+            wire["value"],
+            parse_instant(wire["at"]),
+            wire.get("clientId", client),
+            parse_instant(sent) if sent else None,
+        )
+    return found
