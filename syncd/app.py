@@ -51,7 +51,7 @@ def build(settings: Settings, board: Board | None = None) -> Assembly:
     http, backend = _http(settings, board or Board(None, 0))
     if settings.demo:
         http.demo = _demo(settings)
-    sockets = Sockets(backend.talk, settings.max_body + 1024)
+    sockets = Sockets(backend.talk, settings.max_body + 1024, settings.ping_interval)
 
     async def drain() -> None:
         http.streams.drain()

@@ -142,6 +142,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         _about("Frames a second that a user's sockets may send on average, four seconds' worth at once.", ge=1),
     ] = 200.0
+    ping_interval: Annotated[
+        float,
+        _about(
+            "A socket that is silent for so long is asked if it is there; it is ended after as long again, or three times as "
+            "long in which it took nothing of what waits for it.",
+            "seconds",
+            ge=0.5,
+        ),
+    ] = 20.0
     allowed_origins: Annotated[
         tuple[str, ...],
         _about(

@@ -30,9 +30,8 @@ from syncd.edge.problems import problem
 from syncd.edge.wire import bound
 
 AUTH_WITHIN = 10.0
-PING_EVERY, PONG_WITHIN = 20.0, 20.0
-# How long a device may take nothing at all of what waits for it.
-STALLED_AFTER = 60.0
+# How long a device may take nothing at all of what waits for it, in intervals between pings.
+STALLED_AFTER = 3
 CLOSE_WITHIN = 5.0
 SWEEP_EVERY = 0.5
 HIGH_WATER, LOW_WATER = 128 * 1024, 32 * 1024
@@ -46,8 +45,8 @@ STAGES, STAGE_SECONDS = 10, 0.05
 class Sockets:
     """All WebSockets of a process. Uvicorn calls it to make a protocol for a connection that wants to be one."""
 
-    def __init__(self, talk: Callable[[], Talk], max_frame: int) -> None:
-        self._talk, self._max_frame = talk, max_frame
+    def __init__(self, talk: Callable[[], Talk], max_frame: int, ping_interval: float = 20.0) -> None:
+        self._talk, self._max_frame, self.ping_interval = talk, max_frame, ping_interval
         self.open: set[Socket] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self.draining = False
@@ -314,20 +313,20 @@ class Socket(asyncio.Protocol):
             self._heard, self._pinged = now, 0.0
             if self._stands_still(now):
                 self._transport.abort()
-        elif self._pinged and now - self._pinged > PONG_WITHIN:
+        elif self._pinged and now - self._pinged > self._sockets.ping_interval:
             self._transport.abort()
-        elif not self._pinged and now - self._heard > PING_EVERY:
+        elif not self._pinged and now - self._heard > self._sockets.ping_interval:
             self._pinged = now
             self._protocol.send_ping(b"")
             self._flush()
 
     def _stands_still(self, now: float) -> bool:
-        """Whether the device has taken nothing for a minute; a slow one may take as long as it likes."""
+        """Whether the device has taken nothing for long; a slow one may take as long as it likes."""
         left = self._transport.get_write_buffer_size()
         if left < self._left:
             self._stalled = now
         self._left = left
-        return now - self._stalled > STALLED_AFTER
+        return now - self._stalled > STALLED_AFTER * self._sockets.ping_interval
 
     def _flush(self) -> None:
         data = b"".join(self._protocol.data_to_send())
