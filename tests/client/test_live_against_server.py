@@ -20,6 +20,8 @@ from tests.client.test_against_server import check_same, create_space, set_role
 from tests.harness import Server
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.alone
+
 QUICK = LivePolicy(
     first=0.05,
     longest=0.5,
@@ -309,8 +311,6 @@ async def test_a_lowered_clock_is_adopted_live(device: Open) -> None:
 LEADER = """
 import os, sys, time
 from syncd_client import LivePolicy, Replica
-
-pytestmark = pytest.mark.alone
 path, url, token = sys.argv[1:]
 replica = Replica(path, app="app", url=url, token=token, durability="normal")
 live = replica.live()
