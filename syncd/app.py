@@ -11,6 +11,7 @@ import structlog
 
 from syncd import __version__
 from syncd.core.errors import SyncdError
+from syncd.edge.backup import BackupEndpoint
 from syncd.edge.callers import Callers
 from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
@@ -23,8 +24,10 @@ from syncd.edge.tokens import MembershipService, Tokens
 from syncd.edge.websocket import Sockets
 from syncd.protocol.preparation import Limits
 from syncd.service.hub import Hub
+from syncd.service.restoring import Restorer
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
+from syncd.store.backup import Backups
 from syncd.store.bus import Bus
 from syncd.store.history import History
 from syncd.store.live import Live
@@ -32,6 +35,7 @@ from syncd.store.log import Log, cursor_key
 from syncd.store.migrate import MigrationError, pending
 from syncd.store.notify_bus import NotifyBus
 from syncd.store.pool import Pool
+from syncd.store.spaces import Spaces
 
 Application = Any  # an ASGI application
 
@@ -140,6 +144,11 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
     backend = Backend(open_, ready, close)
     sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
     http = HttpApplication(sync, spaces_, backend, board, max_body=settings.max_body, version=__version__)
+    backups = Backups(pool)
+    restorer, at_once = Restorer(backups, Spaces(pool), limits), max(1, settings.pool_size // 4)
+    http.backup = BackupEndpoint(
+        callers, backups, restorer, skew=settings.max_clock_skew, most=settings.max_import, at_once=at_once
+    )
     return http, backend
 
 

@@ -88,6 +88,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=1024,
         ),
     ] = 10 * 1024 * 1024
+    max_import: Annotated[
+        int,
+        _about(
+            "The largest export that is taken back over HTTP, also when unpacked; it goes through a temporary file.",
+            "bytes",
+            ge=1024,
+        ),
+    ] = 2 * 1024 * 1024 * 1024
     max_changes: Annotated[
         int, _about("Changes in one push: it is one transaction, and holds its feeds that long.", ge=1)
     ] = 1000

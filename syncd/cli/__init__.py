@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 
 import click
 
@@ -13,6 +14,8 @@ COMMANDS = {
     "token": "Print a token for a user.",
     "migrate": "Apply the schema to a database, or write it as files.",
     "doctor": "Check database, roles, row security and configuration, and say how to mend them.",
+    "export": "Write a user's changes, a space or everything to a file.",
+    "import": "Write an export back.",
 }
 
 
@@ -27,7 +30,7 @@ class LazyGroup(click.Group):
         """The command, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"syncd.cli.{cmd_name}")
+        module = importlib.import_module(f"syncd.cli.{cmd_name}{'_' * keyword.iskeyword(cmd_name)}")
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command

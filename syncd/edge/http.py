@@ -12,6 +12,7 @@ import structlog
 
 from syncd.core.errors import DatabaseUnavailable, MethodNotAllowed, NotFound, SyncdError, UpgradeRequired
 from syncd.edge.answers import Answer, Receive, Scope, Send, answer
+from syncd.edge.backup import BackupEndpoint
 from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
 from syncd.edge.metrics import Board, numbers, render
@@ -64,6 +65,7 @@ class HttpApplication:
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
         self.demo: Demo | None = None
+        self.backup: BackupEndpoint | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -90,6 +92,9 @@ class HttpApplication:
             parts = request.parts()
             if len(parts) == 3 and parts[0] == "sync" and parts[2] == "stream":
                 await self._stream(request, parts[1], scope, receive, send)
+                return
+            if parts[0] == "backup" and self.backup is not None:
+                await self.backup.serve(request, parts, (await self._backend.opened())[0], scope, receive, send)
                 return
             result = await self._answer(request, parts)
         except Disconnected:

@@ -180,6 +180,7 @@ def _schemas() -> dict[str, Schema]:
         "Member": _object(["userId", "role", "joinedAt"], userId=_ID, role=_ROLE, joinedAt=_INSTANT),
         "NewRole": _object(["role"], role=_ROLE),
         **_past_schemas(),
+        "ImportReport": _import_report(),
     }  # fmt: skip
 
 
@@ -275,6 +276,26 @@ def _past_paths() -> dict[str, Any]:
     }
 
 
+def _backup_paths() -> dict[str, Any]:
+    text, archive = {"schema": {"type": "string"}}, {"schema": {"type": "string", "format": "binary"}}
+    media = {"application/x-ndjson": text, "application/zip": archive}
+    export = _operation("exportAll", "All that the caller wrote and may read", _answers(200, None, 429))
+    export["responses"]["200"] = {"description": "Changes, a line each, and a manifest.", "content": media}
+    back = _operation("importAll", "Write an export back", _answers(200, _ref("ImportReport"), 413, 415, 429))
+    back["requestBody"] = {"required": True, "content": media}
+    return {"/backup/export": {"get": export}, "/backup/import": {"post": back}}
+
+
+def _import_report() -> Schema:
+    refusal = _object(
+        ["line", "code", "detail"],
+        line={"type": "integer"}, eventId={"type": "string"}, code={"type": "string"}, detail={"type": "string"},
+    )  # fmt: skip
+    counts = {name: {"type": "integer"} for name in ("events", "imported", "duplicates", "refused")}
+    spaces = {"type": "object", "additionalProperties": _array({"type": "string"})}
+    return _object([*counts, "refusals", "spaces"], **counts, refusals=_array(refusal), spaces=spaces)
+
+
 def _space_paths() -> dict[str, Any]:
     spaces = _object(["spaces"], spaces=_array(_ref("Space")))
     members = _object(["members"], members=_array(_ref("Member")))
@@ -330,7 +351,7 @@ def document(version: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "syncd", "version": version, "description": "Offline-first sync over PostgreSQL."},
-        "paths": {**_sync_paths(), **_past_paths(), **_space_paths(), **_service_paths()},
+        "paths": {**_sync_paths(), **_past_paths(), **_space_paths(), **_backup_paths(), **_service_paths()},
         "security": [{"token": []}],
         "components": {
             "schemas": _schemas(),

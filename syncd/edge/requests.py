@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 import zlib
+from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -19,6 +21,8 @@ else:
     from backports import zstd
 
 BODY_TIMEOUT = 60.0
+# Bytes a second, on the whole, of a body that is as long as it likes.
+SLOWEST_BODY = 50_000
 # Devices ask at the same few addresses again and again.
 REMEMBERED, MAX_REMEMBERED = 1024, 256
 
@@ -69,6 +73,28 @@ class Request:
         except TimeoutError:
             raise Malformed(f"The body did not arrive within {BODY_TIMEOUT:.0f} s.") from None
         return raw if coding in (b"identity", b"") else self._unpack(raw, coding)
+
+    async def parts_of_body(self, most: int) -> AsyncIterator[bytes]:
+        """The body as it comes, of at most `most` bytes. Raises TooLarge, UnsupportedMedia, Malformed, Disconnected."""
+        if self.headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
+            raise UnsupportedMedia("A body of this kind must not be encoded.")
+        length = self.headers.get(b"content-length", b"")
+        size, started, more = 0, time.monotonic(), True
+        while more:
+            if size > most or (length.isdigit() and int(length) > most):
+                raise TooLarge(f"The body is larger than {most} bytes.")
+            # Who sends a little now and then would hold their place for ever.
+            left = BODY_TIMEOUT + size / SLOWEST_BODY - (time.monotonic() - started)
+            try:
+                async with asyncio.timeout(max(0, left)):
+                    message = await self._receive()
+            except TimeoutError:
+                raise Malformed("The body came too slowly.") from None
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            size += len(message.get("body", b""))
+            yield message.get("body", b"")
+            more = bool(message.get("more_body"))
 
     async def _read(self) -> bytes:
         message = await self._receive()

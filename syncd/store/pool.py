@@ -129,6 +129,14 @@ class Pool:
                 yield connection
 
     @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[Any]:
+        """One connection without a transaction, for who begins one that is long."""
+        if self._pool is None:
+            await self.open()
+        async with self._acquired() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
         pool = self._pool
         try:

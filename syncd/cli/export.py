@@ -1,0 +1,95 @@
+"""`syncd export`: a user, a space or everything into a file."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from syncd.cli.operator_database import BOUND, as_runtime, operator_database
+from syncd.cli.options import load_settings, progress, settings_options
+
+
+@click.command("export")
+@click.argument("user", required=False)
+@click.option("--space", metavar="ID", help="A whole space: every author's changes in it, and its members.")
+@click.option("--all", "everything", is_flag=True, help="Every space, member and change, and the key of the cursors.")
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="The file; else standard output.")
+@click.option("--format", "form", type=click.Choice(["ndjson", "zip"]), help="[by the file's name, else ndjson]")
+@click.option("--database-url", metavar="URL", help="The database; more than one user needs a superuser.")
+@settings_options("data_dir")
+def export_command(
+    user: str | None, space: str | None, everything: bool, output: Path | None, form: Literal["ndjson", "zip"] | None,
+    database_url: str | None, **options: Any,
+) -> None:  # fmt: skip
+    """Write what USER wrote, a space, or everything, as one consistent export.
+
+    Interrupted, it goes on when it is called again with the same FILE. The database is --database-url, else
+    SYNCD_MIGRATE_URL or SYNCD_DATABASE_URL, else that of the data directory, whether it is being served or not.
+    """
+    if [user is not None, space is not None, everything].count(True) != 1:
+        raise click.UsageError("name a USER, a --space or --all: one of them.")
+    from syncd.cli.migrate import refusals
+    from syncd.core.errors import SyncdError
+
+    form = form or ("zip" if output is not None and output.suffix == ".zip" else "ndjson")
+    with operator_database(load_settings(**options), database_url, whole=user is None) as url:
+        try:
+            asyncio.run(_export(url, user, space, output, form))
+        except SyncdError as why:
+            raise click.ClickException(why.detail) from None
+        except refusals() as why:
+            raise click.ClickException(f"the export was cut short: {why}") from None
+
+
+async def _export(
+    url: str, user: str | None, space: str | None, output: Path | None, form: Literal["ndjson", "zip"]
+) -> None:
+    import asyncpg
+
+    from syncd.service.export import Scope
+    from syncd.store.backup import snapshot_of, standing
+
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        found = await standing(connection)
+        if user is None and not found.whole:
+            raise click.ClickException(BOUND)
+        if user is not None and found.whole:
+            await connection.close()
+            connection = await asyncpg.connect(as_runtime(url), timeout=10)
+        key = found.key if user is None and space is None else None
+        scope = Scope("user" if user is not None else "space" if space is not None else "all", user, space, key)
+        async with snapshot_of(connection, user) as snapshot:
+            if output is None:
+                await _to_stdout(snapshot, scope, form)
+            else:
+                await _to_file(snapshot, scope, output, form, found.key)
+    finally:
+        await connection.close()
+
+
+async def _to_stdout(snapshot: Any, scope: Any, form: Literal["ndjson", "zip"]) -> None:
+    from syncd.service.export import export
+
+    data: AsyncIterator[bytes] = export(snapshot, scope, form)
+    async for part in data:
+        sys.stdout.buffer.write(part)
+    sys.stdout.buffer.flush()
+
+
+async def _to_file(snapshot: Any, scope: Any, output: Path, form: Literal["ndjson", "zip"], server: bytes) -> None:
+    from syncd.cli.progress_bar import bar
+    from syncd.service.export_file import ExportFile
+
+    target = ExportFile(output, scope, server)
+    plan = await target.begin(snapshot)
+    if target.resumed:
+        progress(f"going on with the export of {plan.made}")
+    with bar("exporting", plan.total) as step:
+        tally = await target.write(snapshot, form, step)
+    progress(f"{tally.events:,} changes in {len(plan.spaces):,} spaces: {output}")

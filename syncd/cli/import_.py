@@ -1,0 +1,112 @@
+"""`syncd import`: an export back into a server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from syncd.cli.operator_database import BOUND, as_runtime, operator_database
+from syncd.cli.options import load_settings, progress, settings_options
+from syncd.settings import Settings
+
+# What is in a log was taken by the limits of its time.
+DEEPEST = 500
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--as-is", is_flag=True, help="Write every author's changes, and spaces with their members, as they are.")
+@click.option("--database-url", metavar="URL", help="The database; --as-is needs a superuser.")
+@settings_options("data_dir", "max_clock_skew")
+def import_command(file: Path, as_is: bool, database_url: str | None, **options: Any) -> None:
+    """Verify an export, then write what of it is not there yet.
+
+    Without --as-is it is written as its user would write it, and nobody else's changes are. It may be interrupted and
+    run again. The exit code is 1 when something was refused. The database is found as for `syncd export`; one in the
+    data directory is made if there is none.
+    """
+    from syncd.cli.migrate import refusals
+    from syncd.core.errors import SyncdError
+
+    settings = load_settings(**options)
+    with file.open("rb") as opened, operator_database(settings, database_url, whole=as_is, create=True) as url:
+        try:
+            refused = asyncio.run(_import(settings, url, opened, as_is))
+        except SyncdError as why:
+            raise click.ClickException(why.detail) from None
+        except refusals() as why:
+            raise click.ClickException(f"the import was cut short: {why}. Run it again to go on.") from None
+    sys.exit(1 if refused else 0)
+
+
+async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) -> int:
+    """Writes it; how many changes were refused."""
+    from syncd.cli.progress_bar import bar
+    from syncd.protocol.preparation import Limits
+    from syncd.service.caller import Caller
+    from syncd.service.restoring import Restorer
+    from syncd.service.source import Source
+    from syncd.store.backup import Backups
+    from syncd.store.pool import Pool
+    from syncd.store.spaces import Spaces
+
+    form = "zip" if file.read(2) == b"PK" else "ndjson"
+    progress("verifying")
+    source = Source(file, form, sys.maxsize)  # type: ignore[arg-type]
+    manifest = source.verify()
+    if not as_is and manifest.userId is None:
+        raise click.ClickException("this is an export of several users: --as-is writes it in their names.")
+    whole = await _standing(url)
+    if as_is and not whole:
+        raise click.ClickException(BOUND)
+    pool = Pool(as_runtime(url) if whole and not as_is else url, size=1)
+    limits = Limits(max_depth=DEEPEST, max_schema_version=settings.max_schema_version)
+    restorer = Restorer(Backups(pool), Spaces(pool), limits)
+    try:
+        with bar("importing", manifest.eventCount) as step:
+            if as_is:
+                report, made, numbered = await restorer.as_is(source, step)
+            else:
+                latest = time.time_ns() // 1000 + int(settings.max_clock_skew * 1_000_000)
+                report = await restorer.as_user(source, Caller(str(manifest.userId)), latest, step=step)
+    finally:
+        await pool.close()
+    if as_is:
+        progress(f"{made:,} spaces put back{_cursors(manifest.cursorKey is not None, numbered)}")
+    for refusal in report.refusals:
+        progress(f"line {refusal['line']}: {refusal['code']}: {refusal['detail']}")
+    progress(f"{report.imported:,} changes imported, {report.duplicates:,} there already, {report.refused:,} refused")
+    return report.refused
+
+
+def _cursors(wanted: bool, numbered: bool) -> str:
+    if not wanted:
+        return ""
+    if numbered:
+        return "; devices go on from their cursors (restart a `syncd serve` that is running)"
+    return (
+        "; devices will start again from an empty cursor: the server held other data, or its database was started "
+        "before the export was made"
+    )
+
+
+async def _standing(url: str) -> bool:
+    import asyncpg
+
+    from syncd.store import migrate
+    from syncd.store.backup import standing
+
+    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    try:
+        if waiting := await migrate.pending(connection):
+            raise click.ClickException(f"the database lacks {', '.join(waiting)}: run `syncd migrate` first.")
+        return (await standing(connection)).whole
+    except migrate.MigrationError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        await connection.close()

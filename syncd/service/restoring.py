@@ -1,0 +1,197 @@
+"""Import: what a verified source holds is written in batches, each whole pushes in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from syncd.core.clock import LAST
+from syncd.core.errors import Malformed
+from syncd.protocol.backup import ImportBatch, Member, Reader, Restored, Space, arrange, decode_spaces
+from syncd.protocol.preparation import Limits
+from syncd.service.caller import Caller
+from syncd.service.push import LARGEST_RECORD
+from syncd.service.source import Source
+from syncd.store.backup import Backups
+from syncd.store.pool import Refusal
+from syncd.store.spaces import Spaces
+
+BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20
+# A push is written whole, so it is held whole.
+MOST_CHANGES, MOST_BYTES = 100_000, 128 << 20
+LISTED = 100
+MARKS = {
+    "u": ("change_id_reused", "its changeId was used for another change of this device"),
+    "n": ("space_not_found", "there is no such space, or you are not a member of it"),
+    "r": ("not_a_writer", "you may read this space, not write in it"),
+}
+Wrote = Callable[[str, str, int], None]
+Step = Callable[[int], None]
+
+
+class Report(msgspec.Struct):
+    """What an import did. `refusals`: the first of them, by line; `written`: how far each (space, app) has come."""
+
+    events: int
+    imported: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    refusals: list[dict[str, Any]] = []
+    spaces: dict[str, list[str]] = {}
+
+    def refuse(self, number: int, code: str, detail: str, event: str | None = None) -> None:
+        self.refused += 1
+        if len(self.refusals) < LISTED:
+            known = {} if event is None else {"eventId": event}
+            self.refusals.append({"line": number, **known, "code": code, "detail": detail})
+
+
+class Appending(Protocol):
+    """Who writes a batch: a letter for each change, and how far each feed has come."""
+
+    async def __call__(self, batch: ImportBatch) -> tuple[str, list[int]]: ...
+
+
+class Batches:
+    """A source's changes in batches that end between pushes; what cannot be imported goes to the report."""
+
+    def __init__(self, source: Source, reader: Reader, report: Report) -> None:
+        self._lines, self._reader, self._report = source.lines(), reader, report
+        self._next: Restored | None = None
+
+    def next(self) -> list[Restored]:
+        """The next batch, empty at the end. Reads and checks: for a thread."""
+        batch = [] if self._next is None else [self._next]
+        self._next, size = None, 0
+        for text in self._lines:
+            try:
+                change = self._reader.read(text)
+            except Malformed as why:
+                self._report.refuse(self._reader.number, why.code, why.detail)
+                continue
+            if (len(batch) >= BATCH_CHANGES or size > BATCH_BYTES) and batch[-1].push != change.push:
+                self._next = change
+                return batch
+            batch.append(change)
+            size += len(text)
+            if len(batch) > MOST_CHANGES or size > MOST_BYTES:
+                raise Malformed("A push in it is larger than a server takes.", code="invalid_export")
+        return batch
+
+
+async def restore(
+    batches: Batches, append: Appending, report: Report, wrote: Wrote = lambda *_: None,
+    step: Step = lambda _: None,
+) -> None:  # fmt: skip
+    """Writes all batches. `wrote` hears how far each (space, app) has come, `step` of each batch's changes.
+
+    Raises what `append` raises; what was written stays, and the same import again goes on from there.
+    """
+    while batch := await asyncio.to_thread(batches.next):
+        total = len(batch)
+        marks, heads, arranged = await _append(batch, append, report)
+        for change, mark in zip(batch, marks, strict=True):
+            if mark == "a":
+                report.imported += 1
+            elif mark == "d":
+                report.duplicates += 1
+            else:
+                report.refuse(change.number, *MARKS[mark], change.line.eventId)
+        for feed, head in zip(arranged.head["feeds"], heads, strict=True):
+            if head:
+                wrote(feed["s"], arranged.head["names"][feed["a"] - 1], head)
+        step(total)
+
+
+class _Appended(NamedTuple):
+    marks: str
+    heads: list[int]
+    batch: ImportBatch
+
+
+async def _append(batch: list[Restored], append: Appending, report: Report) -> _Appended:
+    """Writes a batch; a change that would make its record too large is left out, and the others written."""
+    while True:
+        arranged = arrange(batch)
+        try:
+            return _Appended(*await append(arranged), arranged)
+        except Refusal as why:
+            if why.state != "SY001":
+                raise
+            for place in sorted(msgspec.json.decode(why.said, type=list[int]), reverse=True):
+                gone = batch.pop(place - 1)
+                report.refuse(gone.number, "record_too_large", "the record would be too large", gone.line.eventId)
+        if not batch:
+            return _Appended("", [0] * len(arranged.head["feeds"]), arranged)
+
+
+def as_arguments(batch: ImportBatch) -> list[Any]:
+    """A batch as the arguments of sync_import that follow its head."""
+    return [*batch[1:-1], [wave.decode() for wave in batch.waves]]
+
+
+class Restorer:
+    """Imports over a server's connections."""
+
+    def __init__(self, backups: Backups, spaces: Spaces, limits: Limits) -> None:
+        self._backups, self._spaces, self._limits = backups, spaces, limits
+
+    async def as_user(
+        self, source: Source, caller: Caller, latest: int, *, managed_elsewhere: bool = False,
+        wrote: Wrote = lambda *_: None, step: Step = lambda _: None,
+    ) -> Report:  # fmt: skip
+        """Writes the caller's own changes, as the caller; stamps beyond `latest` (microseconds) are refused."""
+        report = Report(source.manifest.eventCount)
+        spaces = decode_spaces(source.manifest)
+        if not managed_elsewhere:
+            await self._put_back(caller, spaces, report)
+
+        async def append(batch: ImportBatch) -> tuple[str, list[int]]:
+            head = {**caller.head(), **batch.head, "largest": LARGEST_RECORD}
+            if any(feed["s"] == caller.personal for feed in batch.head["feeds"]):
+                head["personal"] = True
+            return await self._backups.append(head, as_arguments(batch))
+
+        reader = Reader(self._limits, caller.user, latest)
+        await restore(Batches(source, reader, report), append, report, wrote, step)
+        return report
+
+    async def _put_back(self, caller: Caller, spaces: list[Space], report: Report) -> None:
+        """The caller's own spaces, where they are missing; those of others are for them to put back."""
+        external = caller.external
+        adopt = (msgspec.json.encode(external.spaces).decode(), external.as_of) if external else None
+        report.spaces = {"created": [], "missing": []}
+        for space in spaces:
+            said = msgspec.json.encode(space).decode()
+            outcome = (await self._spaces.call(caller.user, adopt, "space_restore", said, add=True))[0][0]
+            if outcome != "there":
+                report.spaces["created" if outcome == "created" else "missing"].append(space.id)
+
+    async def as_is(self, source: Source, step: Step = lambda _: None) -> tuple[Report, int, bool]:
+        """Writes everything in everybody's name, for an operator. How many spaces there were to be put back, and
+        whether the cursors of the devices are still good."""
+        manifest = source.manifest
+        report = Report(manifest.eventCount)
+        spaces = decode_spaces(manifest)
+        if manifest.userId is not None:
+            owner = Member(manifest.userId, "owner", manifest.createdAt)
+            spaces.append(Space(Caller(manifest.userId).personal, "Personal", manifest.createdAt, [owner]))
+        try:
+            key = None if manifest.cursorKey is None else base64.b64decode(manifest.cursorKey, validate=True)
+        except binascii.Error:
+            raise Malformed("The manifest's cursorKey is not one.", code="invalid_export") from None
+        made, numbered = await self._backups.put_back(msgspec.json.encode(spaces).decode(), key, manifest.createdAt)
+
+        async def append(batch: ImportBatch) -> tuple[str, list[int]]:
+            return await self._backups.append({**batch.head, "largest": LARGEST_RECORD}, as_arguments(batch))
+
+        reader = Reader(self._limits, None, LAST)
+        await restore(Batches(source, reader, report), append, report, step=step)
+        if numbered:
+            await self._backups.settle()
+        return report, made, numbered

@@ -1,0 +1,137 @@
+"""Backup in the database: one snapshot read page by page, and batches of changes written back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+import structlog
+
+from syncd.core.errors import Busy, DatabaseUnavailable
+from syncd.store.pool import BUSY, GONE, Pool, refusal
+from syncd.store.statements import statement
+
+log = structlog.get_logger("syncd.store")
+
+# Rows looked at, and bytes made, for one page: some milliseconds of the database, and what a worker holds at a time.
+PAGE_ROWS, PAGE_BYTES = 2500, 1 << 20
+SPACES_AT_A_TIME = 20
+
+
+class Feed(NamedTuple):
+    """An app in a space, by their numbers; `head`: its last seq; `app`, `space_id`: their names as JSON text."""
+
+    space: int
+    app_no: int
+    head: int
+    app: str
+    space_id: str
+
+
+class Page(NamedTuple):
+    """`body` has `events` lines, separated by U+001E, without one at its end; `upto`: the seq to go on from."""
+
+    upto: int
+    events: int
+    body: bytes | None
+
+
+class Snapshot:
+    """One consistent view of the database. `user`: the number of whose changes are read, None for everybody's."""
+
+    def __init__(self, connection: Any, user: int | None, made: datetime) -> None:
+        self._connection, self._user, self.made = connection, user, made
+
+    async def feeds(self, space: str | None = None) -> list[Feed]:
+        """The feeds there are, in the order of an export."""
+        return [Feed(*row) for row in await self._connection.fetch(statement("export_feeds"), space)]
+
+    async def page(self, feed: Feed, after: int) -> Page:
+        """The lines that come after a seq."""
+        arguments = (feed.space, feed.app_no, after, feed.head, self._user, PAGE_ROWS, PAGE_BYTES)
+        return Page(*await self._connection.fetchrow(statement("export_page"), *arguments))
+
+    async def spaces(self) -> AsyncIterator[str]:
+        """The acting user's spaces with their members, each as JSON text."""
+        async for row in self._connection.cursor(statement("export_spaces"), prefetch=SPACES_AT_A_TIME):
+            yield row[0]
+
+    async def spaces_whole(self, space: str | None) -> AsyncIterator[str]:
+        """All spaces (with their numbers) or the one named, each as JSON text; for an operator."""
+        query, numbered = statement("export_spaces_whole"), space is None
+        async for row in self._connection.cursor(query, space, numbered, prefetch=SPACES_AT_A_TIME):
+            yield row[0]
+
+
+@asynccontextmanager
+async def snapshot_of(connection: Any, user: str | None) -> AsyncIterator[Snapshot]:
+    """What one user sees, until the block ends; None: all that there is, for an operator."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        if user is None:
+            yield Snapshot(connection, None, (await connection.fetchrow(statement("export_operator")))[0])
+        else:
+            number, made = await connection.fetchrow(statement("export_user"), user)
+            yield Snapshot(connection, number, made)
+
+
+class Standing(NamedTuple):
+    """Who an operator is: the key that signs the server's cursors, and whether row security does not bind the role."""
+
+    key: bytes
+    whole: bool
+
+
+async def standing(connection: Any) -> Standing:
+    """What a connection may."""
+    row = await connection.fetchrow(statement("export_operator"))
+    return Standing(bytes(row[1]), bool(row[2]))
+
+
+class Backups:
+    """Backup over the server's own connections. A snapshot keeps one for as long as its reader takes."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def adopt(self, user: str, adopt: tuple[str, int]) -> None:
+        """Takes over a membership list (JSON text and its age): a snapshot is read-only."""
+
+        async def work(connection: Any) -> None:
+            async with connection.transaction():
+                await connection.execute(statement("act_as"), user, True)
+                await connection.execute(statement("adopt"), *adopt)
+
+        await self._pool.attempt(work)
+
+    @asynccontextmanager
+    async def snapshot(self, user: str) -> AsyncIterator[Snapshot]:
+        """What a user sees. Raises Busy, DatabaseUnavailable."""
+        try:
+            async with self._pool.exclusive() as connection, snapshot_of(connection, user) as snapshot:
+                yield snapshot
+        except BUSY as why:
+            log.warning("busy", error=type(why).__name__)
+            raise Busy from None
+        except GONE as why:
+            log.warning("database unavailable", error=type(why).__name__)
+            raise DatabaseUnavailable from None
+        except asyncpg.PostgresError as why:
+            raise refusal(why) from None
+
+    async def put_back(self, spaces: str, key: bytes | None, made: str) -> tuple[int, bool]:
+        """An operator's: makes the spaces (JSON text) that are missing; how many, and whether cursors stay good."""
+        made_, numbered = (await self._pool.fetch("import_spaces", spaces, key, made))[0]
+        return made_, numbered
+
+    async def settle(self) -> None:
+        """An operator's: the end of an import after which cursors stay good."""
+        await self._pool.fetch("import_settle")
+
+    async def append(self, head: dict[str, Any], lists: Sequence[Any]) -> tuple[str, list[int]]:
+        """Writes a batch: a letter for each change, and how far each feed has come (0: as before). Raises Refusal."""
+        row = (await self._pool.fetch("import", msgspec.json.encode(head).decode(), *lists))[0]
+        return row[0], row[1]
