@@ -255,7 +255,7 @@ class Socket(asyncio.Protocol):
         if self._transport.is_closing():
             raise ConnectionResetError
 
-    def send(self, *parts: bytes) -> None:
+    def send(self, *parts: bytes | bytearray) -> None:
         """Sends one text frame made of parts."""
         if self._transport.is_closing() or self._close_by:
             return

@@ -21,6 +21,7 @@ from syncd.service.member import Member
 from syncd.service.pokes import Pokes
 from syncd.service.presence import Presence
 from syncd.service.rooms import Feed, Room
+from syncd.service.shared import Shared
 from syncd.service.subscription import Subscription, refusal
 from syncd.store.bus import Bus, Hint, key
 from syncd.store.live import Greeting, Live
@@ -62,7 +63,7 @@ class Hub:
         self._seen: set[int] = set()
         self._look = asyncio.Event()
         self._unsure: list[Feed] = []
-        self.presence, self.pokes = Presence(self), Pokes(self)
+        self.presence, self.pokes, self.shared = Presence(self), Pokes(self), Shared()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
