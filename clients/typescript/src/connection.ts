@@ -2,7 +2,6 @@
 
 import { applyPage, beginRestart } from "./apply.js";
 import type { Endpoint, Socket } from "./endpoint.js";
-import { SyncdError } from "./errors.js";
 import type { Presence } from "./events.js";
 import type { Json } from "./json.js";
 import { LiveSession, type Meaning, readFrame } from "./live-session.js";
@@ -105,8 +104,11 @@ export class Connection {
   #open(token: string): void {
     this.#token = token;
     const { socket: Constructor, address, policy } = this.#end;
-    if (Constructor === null) throw new SyncdError("no_socket", "There are no sockets here.");
-    const socket = new Constructor(address);
+    const socket = Constructor && new Constructor(address);
+    if (socket === null) {
+      this.stop({ state: "offline", code: "no_socket", detail: "No sockets here.", blocked: true });
+      return;
+    }
     this.#socket = socket;
     socket.addEventListener("open", () => this.#send(this.#session.auth(this.#token)));
     socket.addEventListener("message", ({ data }) => this.#enqueue(data));

@@ -18,7 +18,7 @@ export const RETRYABLE: ReadonlySet<string> = new Set([
 /**
  * Why a connection is over, or why there was none. `opened`: the server had accepted the token. `renew`: it does
  * not accept it. `restarting`: it said that it goes away, so every device comes back at once. `suspect`: the push
- * that was under way may be why.
+ * that was under way may be why. `blocked`: there are no sockets at all.
  */
 export interface Ending {
   readonly state: "offline" | "busy" | "refused";
@@ -28,6 +28,7 @@ export interface Ending {
   readonly renew?: boolean;
   readonly restarting?: boolean;
   readonly suspect?: boolean;
+  readonly blocked?: boolean;
   readonly retryAfter?: number;
 }
 
@@ -111,7 +112,7 @@ export class Reconnect {
     const plan: Plan = { pause: this.#slowly(chance), poll: false, silent: false, mend: false };
     if (ending.renew) return this.#refusedToken(plan);
     this.#blocked = ending.opened ? 0 : this.#blocked + 1;
-    const poll = this.#blocked >= this.#policy.blockedAfter;
+    const poll = ending.blocked || this.#blocked >= this.#policy.blockedAfter;
     if (ending.state === "refused" && !ending.suspect) return { ...plan, poll };
     this.#attempt += 1;
     return { ...plan, pause: this.#backoff(ending, chance), poll, mend: ending.suspect ?? false };

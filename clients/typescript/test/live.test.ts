@@ -189,7 +189,10 @@ describe("the token", () => {
 
 describe("without sockets", () => {
   it("it polls, sends what is written at once, and tries a socket now and then", async () => {
-    const { replica, live: sync } = await live({ webSocket: null });
+    const { replica, live: sync } = await live(
+      { webSocket: null },
+      { first: 60_000, refusedInterval: 60_000 },
+    );
     await named(sync, "polling");
     await replica.put("t", "a", { n: 1 });
     http.answers.push((body) =>

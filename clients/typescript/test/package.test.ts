@@ -1,0 +1,120 @@
+/** The package as others get it: packed, installed into a project outside, type-checked there, its README executed. */
+
+import { execFile } from "node:child_process";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { RealServer } from "./server.js";
+
+const HERE = fileURLToPath(new URL("..", import.meta.url));
+const TSC = join(HERE, "node_modules/typescript/bin/tsc");
+const README = readFileSync(join(HERE, "README.md"), "utf8");
+const outside = mkdtempSync(join(tmpdir(), "syncd-outside-"));
+
+function run(command: string, args: string[], cwd = outside, env: NodeJS.ProcessEnv = {}): Promise<string> {
+  return promisify(execFile)(command, args, { cwd, env: { ...process.env, ...env } }).then(
+    ({ stdout }) => stdout,
+    (error: { stdout: string; stderr: string }) => {
+      throw new Error(`${command} ${args.join(" ")}\n${error.stdout}\n${error.stderr}`);
+    },
+  );
+}
+
+function blocks(language: string): string {
+  return Array.from(
+    README.matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, "gs")),
+    ([, code]) => code,
+  ).join("\n");
+}
+
+const CONFIG = {
+  strict: true,
+  exactOptionalPropertyTypes: true,
+  skipLibCheck: false,
+  target: "ES2022",
+  lib: ["ES2022", "DOM"],
+  jsx: "react-jsx",
+  types: ["node"],
+};
+
+beforeAll(async () => {
+  await run("npm", ["pack", "--ignore-scripts", "--pack-destination", outside], HERE);
+  const tarball = readdirSync(outside).find((name) => name.endsWith(".tgz")) ?? "";
+  writeFileSync(join(outside, "package.json"), '{ "name": "outside", "private": true, "type": "module" }');
+  await run("npm", ["install", "--offline", "--no-audit", "--no-fund", `./${tarball}`]);
+  mkdirSync(join(outside, "node_modules/@types"));
+  for (const name of ["react", "fake-indexeddb", "csstype", "undici-types", "@types/react", "@types/node"]) {
+    symlinkSync(join(HERE, "node_modules", name), join(outside, "node_modules", name));
+  }
+  writeFileSync(join(outside, "types.tsx"), readFileSync(join(HERE, "test/outside/types.tsx.txt")));
+  writeFileSync(join(outside, "readme.ts"), blocks("ts"));
+  writeFileSync(
+    join(outside, "component.tsx"),
+    `import type { Tables } from "./types.js";\n${blocks("tsx")}\nexport { Tasks };`,
+  );
+});
+afterAll(() => rmSync(outside, { recursive: true, force: true }));
+
+describe("the package", () => {
+  it("has what it should, and nothing else", async () => {
+    const installed = join(outside, "node_modules/@syncd/client");
+    expect(readdirSync(installed).sort()).toEqual(["README.md", "dist", "package.json", "src"]);
+    const { dependencies } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8")) as {
+      dependencies?: object;
+    };
+    expect(dependencies).toBeUndefined();
+  });
+
+  it.each([
+    ["NodeNext", "NodeNext"],
+    ["ESNext", "Bundler"],
+  ])(
+    "type-checks from outside, declarations too (module %s, resolution %s)",
+    async (module, moduleResolution) => {
+      const compilerOptions = { ...CONFIG, module, moduleResolution, noEmit: true };
+      const files = ["types.tsx", "readme.ts", "component.tsx"];
+      writeFileSync(join(outside, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
+      await run(process.execPath, [TSC, "-p", "."]);
+    },
+  );
+});
+
+describe("the README", () => {
+  it("says what happens", async () => {
+    const server = await RealServer.start();
+    try {
+      const options = Object.entries({ ...CONFIG, module: "NodeNext", skipLibCheck: true });
+      const compilerOptions = Object.fromEntries([...options, ["outDir", "out"]]);
+      writeFileSync(
+        join(outside, "tsconfig.json"),
+        JSON.stringify({ compilerOptions, files: ["readme.ts"] }),
+      );
+      await run(process.execPath, [TSC, "-p", "."]);
+      const token = await server.token("readme");
+      const said = await run(process.execPath, ["out/readme.js"], outside, {
+        SYNCD_URL: server.url,
+        SYNCD_TOKEN: token,
+      });
+      const lines = said.split("\n");
+      const promised = Array.from(
+        blocks("ts").matchAll(/console\.log\(.*\).*; \/\/ (.*)/g),
+        ([, line]) => line,
+      );
+      expect(promised.length).toBeGreaterThan(5);
+      for (const line of promised) expect(lines).toContain(line);
+    } finally {
+      await server.remove();
+    }
+  });
+});
