@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import asyncpg
+
 from tests.device import Device
 from tests.harness import Server
 from tests.socket_device import Socket, connections_of, only, socket_on, workers_of
@@ -66,3 +68,14 @@ async def on_the_first(server: Server, user: str, token: str = "") -> AsyncItera
         with only(server, 0):
             await device.pull()
         yield device
+
+
+async def unheard(server: Server, space: str, user: str) -> None:
+    """Removes a member as no worker does, so that none is told: whoever delivers has to notice by itself."""
+    connection = await asyncpg.connect(server.owner_dsn)
+    await connection.execute(
+        "DELETE FROM syncd.sync_memberships m USING syncd.sync_spaces s, syncd.sync_names n"
+        " WHERE s.space_no = m.space_no AND n.name_no = m.user_no AND s.space_id = $1 AND n.name = $2",
+        space, user,
+    )  # fmt: skip
+    await connection.close()

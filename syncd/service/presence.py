@@ -148,7 +148,11 @@ class Presence:
             await self._hub.check(room)
             self.heard(room)
             return
-        now = {(one.user, one.client): one.state for one in found}
+        roster, there = found
+        while room.roster < roster and room.watchers:
+            # Somebody came or went: who is no member any more is not to hear what was said since.
+            await self._hub.check(room)
+        now = {(one.user, one.client): one.state for one in there}
         before, room.here = room.here or {}, now
         for name, state in now.items():
             if before.get(name) != state:

@@ -145,7 +145,7 @@ class Live:
         """Puts presence: [{"user", "space" (numbers), "client", "state"}]; whether each user is a member there."""
         return list((await self._pool.fetch("presence_put", msgspec.json.encode(items).decode()))[0][0])
 
-    async def here(self, user: int, space: int, seconds: float) -> list[Here] | None:
-        """Who is in a space, as a member sees it; None when `user` is no member (any more)."""
+    async def here(self, user: int, space: int, seconds: float) -> tuple[int, list[Here]] | None:
+        """The number of a space's roster, and who is there, as a member sees it; None when `user` is none (now)."""
         rows = await self._pool.fetch("presence_in", user, space, seconds)
-        return [Here(*row[1:]) for row in rows if row[1] is not None] if rows else None
+        return (rows[0][0], [Here(*row[1:]) for row in rows if row[1] is not None]) if rows else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.device import Device
 from tests.harness import Server
+from tests.listening import unheard
 from tests.socket_device import Socket, socket_on
 from tests.wire import unique
 
@@ -49,6 +51,17 @@ async def announce(socket: Socket, space: str, state: Any) -> None:
 async def hears(socket: Socket, user: str, state: Any, client: str = "c1") -> dict[str, Any]:
     """Waits until a socket is told this of a user."""
     return await socket.next("presence", userId=user, clientId=client, state=state)
+
+
+async def is_refused(socket: Socket, space: str) -> None:
+    """What it says there is, once its worker has noticed."""
+    for _ in range(200):
+        await announce(socket, space, "still")
+        await socket.fence()
+        if socket.all("error"):
+            break
+        await asyncio.sleep(0.05)
+    assert socket.all("error", code="space_not_found")
 
 
 @pytest.mark.parametrize("places", PLACES, ids=["one worker", "two workers"])
@@ -95,15 +108,29 @@ async def test_who_is_removed_is_gone_and_hears_no_more(pair: Server, space: Sha
         await announce(bob, space.id, "me too")
         await hears(ann, space.bob, "me too")
         await hears(bob, space.ann, "here")
-        await space.owner.http.delete(f"/spaces/{space.id}/members/{space.bob}")
+        # So that no worker is told of it, and has to notice by itself.
+        await unheard(pair, space.id, space.bob)
         await announce(ann, space.id, "canary")
         await hears(ann, space.bob, None)
-        said = await bob.ask({"type": "presence", "spaceId": space.id, "state": "still"}, "error")
-        assert said["code"] == "space_not_found"
         await announce(ann, space.id, "another canary")
-        await bob.fence()
+        await is_refused(bob, space.id)
         assert not [f for f in bob.all("presence") if "canary" in str(f["state"])]
         assert ann.all("presence", state="still") == []
+
+
+@pytest.mark.parametrize("turn", range(3))
+async def test_nothing_said_after_a_removal_is_heard(pair: Server, space: Shared, turn: int) -> None:
+    async with socket_on(pair, 0, space.ann) as ann, socket_on(pair, 0, space.bob) as bob:
+        await announce(ann, space.id, "here")
+        await announce(bob, space.id, None)
+        await hears(bob, space.ann, "here")
+        async with socket_on(pair, 0, space.cid) as cid:
+            await announce(cid, space.id, None)
+            await unheard(pair, space.id, space.bob)
+            await announce(ann, space.id, "canary")
+            await hears(cid, space.ann, "canary")
+            await bob.fence()
+            assert bob.all("presence", state="canary") == []
 
 
 async def test_a_stranger_neither_says_nor_hears(pair: Server, space: Shared) -> None:

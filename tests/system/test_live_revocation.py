@@ -13,13 +13,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import jwt
 import pytest
 
 from tests.device import Device
 from tests.harness import Server
-from tests.listening import SOON, Listening, listening, on_the_first
+from tests.listening import SOON, Listening, listening, on_the_first, unheard
 from tests.provider import Provider
 from tests.socket_device import Socket, socket_on
 from tests.wire import unique
@@ -79,17 +78,6 @@ async def asking(workspace: Path, members: Provider) -> AsyncIterator[Server]:
     settings = {"memberships": "service", "memberships_url": members.url}
     async with started(workspace / "live-asking", **settings) as server:
         yield server
-
-
-async def unheard(server: Server, space: str, user: str) -> None:
-    """Removes a member as no worker does, so that none is told: whoever delivers has to notice by itself."""
-    connection = await asyncpg.connect(server.owner_dsn)
-    await connection.execute(
-        "DELETE FROM syncd.sync_memberships m USING syncd.sync_spaces s, syncd.sync_names n"
-        " WHERE s.space_no = m.space_no AND n.name_no = m.user_no AND s.space_id = $1 AND n.name = $2",
-        space, user,
-    )  # fmt: skip
-    await connection.close()
 
 
 class TestTheTable:
