@@ -75,16 +75,13 @@ class Sockets:
         waiting = list(self.open)
         random.shuffle(waiting)
         size = max(1, len(waiting) // STAGES)
-        async with contextlib.AsyncExitStack():
-            for start in range(0, len(waiting), size):
-                await asyncio.wait_for(_restart(waiting[start : start + size]), seconds)
-                await asyncio.sleep(STAGE_SECONDS if len(waiting) > size else 0)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-
-
-async def _restart(sockets: list[Socket]) -> None:
-    await asyncio.gather(*(one.restart() for one in sockets))
+        restarts: list[asyncio.Task[None]] = []
+        for start in range(0, len(waiting), size):
+            restarts += [asyncio.create_task(one.restart()) for one in waiting[start : start + size]]
+            await asyncio.sleep(STAGE_SECONDS if len(waiting) > size else 0)
+        if restarts:
+            await asyncio.wait(restarts, timeout=seconds)
+        # The sweeper goes on: it ends those who take nothing, their close frame neither.
 
 
 class Socket(asyncio.Protocol):

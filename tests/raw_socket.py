@@ -1,0 +1,100 @@
+"""A WebSocket that reads only when it is asked to: no library reads ahead for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any, Self
+
+from tests.harness import Server
+
+HANDSHAKE = (
+    b"GET /ws/notes HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+CLOSE, PING = 8, 9
+
+
+class RawSocket:
+    """What it was sent stays in the kernel and the server until `hear`, `frame` or `sip` take it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.code = 0
+        self._ahead = bytearray()
+
+    @classmethod
+    async def opened(cls, port: int, *, receive: int = 0) -> Self:
+        """A connection whose handshake is done; `receive`: what the kernel keeps for it."""
+        connection = socket.socket()
+        connection.setblocking(False)
+        if receive:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(connection, ("127.0.0.1", port))
+        await loop.sock_sendall(connection, HANDSHAKE)
+        self = cls(connection)
+        while b"\r\n\r\n" not in self._ahead:
+            self._ahead += await self._some(1024)
+        head, _, rest = bytes(self._ahead).partition(b"\r\n\r\n")
+        assert b" 101 " in head, head
+        self._ahead = bytearray(rest)
+        return self
+
+    async def auth(self, server: Server, user: str, since: str | None = "") -> None:
+        """Says who it is, and begins to listen, where it is to; what is answered is not read."""
+        token = server.token(user)
+        await self.say({"type": "auth", "token": token, "clientId": "raw", "protocol": 1})
+        assert (await self.hear())["type"] == "auth-ok"
+        if since is not None:
+            await self.say({"type": "subscribe", "appId": "notes", "since": since})
+
+    async def say(self, message: dict[str, Any]) -> None:
+        text = json.dumps(message).encode()
+        length = bytes((0x80 | len(text),)) if len(text) < 126 else b"\xfe" + len(text).to_bytes(2)
+        await asyncio.get_running_loop().sock_sendall(self.connection, b"\x81" + length + bytes(4) + text)
+
+    async def hear(self) -> dict[str, Any]:
+        """The next text frame. Raises EOFError after the last one; `code` is then that of the close frame."""
+        while True:
+            opcode, text = await self.frame()
+            if opcode == CLOSE:
+                self.code = int.from_bytes(text[:2])
+                raise EOFError
+            if opcode != PING:
+                found: dict[str, Any] = json.loads(text)
+                return found
+
+    async def frame(self) -> tuple[int, bytes]:
+        """The next frame: opcode and payload. Raises EOFError."""
+        first, second = await self._take(2)
+        size = second & 127
+        if size > 125:
+            size = int.from_bytes(await self._take(2 if size == 126 else 8))
+        return first & 15, await self._take(size)
+
+    async def sip(self, size: int) -> int:
+        """Takes at most that many bytes from the kernel; how many there were. Raises EOFError."""
+        data = await self._some(size)
+        self._ahead += data
+        return len(data)
+
+    async def _take(self, size: int) -> bytes:
+        while len(self._ahead) < size:
+            self._ahead += await self._some(1 << 20)
+        taken = bytes(self._ahead[:size])
+        del self._ahead[:size]
+        return taken
+
+    async def _some(self, size: int) -> bytes:
+        data = await asyncio.get_running_loop().sock_recv(self.connection, size)
+        if not data:
+            raise EOFError
+        return data
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __del__(self) -> None:
+        self.close()
