@@ -25,20 +25,26 @@ class RawSocket:
         self._ahead = bytearray()
 
     @classmethod
-    async def opened(cls, port: int, *, receive: int = 0) -> Self:
-        """A connection whose handshake is done; `receive`: what the kernel keeps for it."""
+    async def stream(cls, server: Server, user: str, *, receive: int = 65536) -> Self:
+        """A user's server-sent events, of which the head was read; then it is `sip` and `text`."""
+        lines = ["GET /sync/notes/stream HTTP/1.1", "Host: localhost", f"Authorization: Bearer {server.token(user)}"]
+        return await cls.opened(server.port, receive=receive, head="\r\n".join([*lines, "", ""]).encode())
+
+    @classmethod
+    async def opened(cls, port: int, *, receive: int = 0, head: bytes = HANDSHAKE) -> Self:
+        """A connection that was accepted; `receive`: what the kernel keeps for it."""
         connection = socket.socket()
         connection.setblocking(False)
         if receive:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(connection, ("127.0.0.1", port))
-        await loop.sock_sendall(connection, HANDSHAKE)
+        await loop.sock_sendall(connection, head)
         self = cls(connection)
         while b"\r\n\r\n" not in self._ahead:
             self._ahead += await self._some(1024)
-        head, _, rest = bytes(self._ahead).partition(b"\r\n\r\n")
-        assert b" 101 " in head, head
+        said, _, rest = bytes(self._ahead).partition(b"\r\n\r\n")
+        assert b" 101 " in said or b" 200 " in said, said
         self._ahead = bytearray(rest)
         return self
 
@@ -73,6 +79,11 @@ class RawSocket:
         if size > 125:
             size = int.from_bytes(await self._take(2 if size == 126 else 8))
         return first & 15, await self._take(size)
+
+    @property
+    def text(self) -> bytes:
+        """What was taken and not looked at."""
+        return bytes(self._ahead)
 
     async def sip(self, size: int) -> int:
         """Takes at most that many bytes from the kernel; how many there were. Raises EOFError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.conversation import Talk
 from syncd.edge.gate import token_in_query
 from syncd.edge.requests import Request, query_values
-from syncd.edge.wire import TRANSPORT, bound
+from syncd.edge.wire import TRANSPORT, bound, unsent
 from syncd.protocol import live
 from syncd.service.batch import Batch
 from syncd.service.member import Member
@@ -27,6 +28,8 @@ HEARTBEAT_EVERY = 15.0
 LOOK_EVERY = 0.5
 # How long a client may take nothing at all of what waits for it.
 STALLED_AFTER = 60.0
+# The same while the server is stopping.
+CLOSE_WITHIN = 5.0
 # What waits in this process for one stream; the rest waits in the log.
 ROOM = 128 * 1024
 NEWLINES = bytes.maketrans(b"\n\r", b"  ")
@@ -192,20 +195,34 @@ async def _pump(stream: Stream, expires: float, receive: Receive, send: Send, tr
         while stream.ended is None and not hung_up.done() and time.time() < expires:
             body = await stream.next(LOOK_EVERY)
             if body:
-                try:
-                    async with asyncio.timeout(STALLED_AFTER):
-                        await send({"type": "http.response.body", "body": body, "more_body": True})
-                except TimeoutError:
-                    if transport is not None:
-                        transport.abort()
+                if not await _sent(stream, body, send, transport):
                     return
                 stream.taken()
                 beat = time.monotonic()
             elif time.monotonic() - beat > HEARTBEAT_EVERY:
                 stream.beat()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await _sent(stream, b"", send, transport, more=False)
     finally:
         hung_up.cancel()
+
+
+async def _sent(stream: Stream, body: bytes, send: Send, transport: Any, *, more: bool = True) -> bool:
+    """Sends it, however slowly the client takes it; False when it took nothing for too long."""
+    sending = asyncio.ensure_future(send({"type": "http.response.body", "body": body, "more_body": more}))
+    left, since = math.inf, time.monotonic()
+    try:
+        while not (await asyncio.wait({sending}, timeout=LOOK_EVERY))[0]:
+            before, left = left, unsent(transport) if transport is not None else math.inf
+            if left < before:
+                since = time.monotonic()
+            if time.monotonic() - since > (STALLED_AFTER if stream.ended is None else CLOSE_WITHIN):
+                if transport is not None:
+                    transport.abort()
+                return False
+        sending.result()
+    finally:
+        sending.cancel()
+    return True
 
 
 async def _hung_up(receive: Receive) -> None:

@@ -27,7 +27,7 @@ from syncd.core.ids import fault_in_id
 from syncd.edge.conversation import Conversation, Talk
 from syncd.edge.gate import token_in_query
 from syncd.edge.problems import problem
-from syncd.edge.wire import bound
+from syncd.edge.wire import bound, unsent
 
 AUTH_WITHIN = 10.0
 # How long a device may take nothing at all of what waits for it, in intervals between pings.
@@ -319,7 +319,7 @@ class Socket(asyncio.Protocol):
 
     def _stands_still(self, now: float) -> bool:
         """Whether the device has taken nothing for long; a slow one may take as long as it likes."""
-        left = self._transport.get_write_buffer_size()
+        left = unsent(self._transport)
         if left < self._left:
             self._stalled = now
         self._left = left

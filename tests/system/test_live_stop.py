@@ -76,6 +76,8 @@ async def test_who_does_not_read_does_not_hold_up_a_stop(folder: Path) -> None:
         async with Device(server, user) as device:
             for turn in range(20):
                 await device.push([edit(f"r{turn}-{n}", text="x" * 50_000) for n in range(2)])
+        streams = [await RawSocket.stream(server, user, receive=4096) for _ in range(3)]
+        await asyncio.sleep(1)
         began = time.monotonic()
         assert await asyncio.to_thread(server.stop) == 0
         took = time.monotonic() - began
@@ -83,6 +85,8 @@ async def test_who_does_not_read_does_not_hold_up_a_stop(folder: Path) -> None:
         assert took < PROMPT
         for socket in deaf:
             socket.close()
+        for stream in streams:
+            stream.close()
 
 
 async def test_a_push_that_does_not_end_holds_up_a_stop_for_as_long_as_was_set_and_no_longer(folder: Path) -> None:
