@@ -112,20 +112,25 @@ export function describe(page: Page | null, done: Applied): Event[] {
 }
 
 /** Tells everybody who listens. A listener that raises is reported, and the others are told all the same. */
-export class Hub {
-  readonly #listeners = new Set<Listener>();
+export class Hub<T = Event> {
+  readonly #listeners = new Set<(said: T) => void>();
+
+  /** How many listen. */
+  get size(): number {
+    return this.#listeners.size;
+  }
 
   /** Returns how to stop it. */
-  on(listener: Listener): () => void {
-    const own: Listener = (event) => listener(event);
+  on(listener: (said: T) => void): () => void {
+    const own = (said: T): void => listener(said);
     this.#listeners.add(own);
     return () => this.#listeners.delete(own);
   }
 
-  publish(event: Event): void {
+  publish(said: T): void {
     for (const listener of [...this.#listeners]) {
       try {
-        listener(event);
+        listener(said);
       } catch (error) {
         console.error("syncd: a listener failed", error);
       }

@@ -144,7 +144,7 @@ function create(database: IDBDatabase): void {
 function finish(transaction: IDBTransaction): Promise<void> {
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve();
-    transaction.onabort = () => reject(transaction.error);
+    transaction.onabort = () => reject(transaction.error ?? new StoreFailed("aborted"));
   });
 }
 

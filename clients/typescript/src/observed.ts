@@ -1,7 +1,7 @@
 /** Reads that go on: rows, a record or a status, read again whenever they may have changed. */
 
 import { type Key, keyText } from "./change.js";
-import type { Event, Listener, LiveState, RecordKey } from "./events.js";
+import { type Event, Hub, type Listener, type LiveState, type RecordKey } from "./events.js";
 import { waiting } from "./outbox.js";
 import type { Asked } from "./query.js";
 import { present, type Row } from "./records.js";
@@ -20,10 +20,11 @@ export interface Source {
  */
 export abstract class Observed<T> implements PromiseLike<T> {
   protected readonly source: Source;
-  readonly #listeners = new Set<(answer: T) => void>();
+  readonly #hub = new Hub<T>();
   #stop: (() => void) | null = null;
   #stale = false;
   #reading = false;
+  #told = false;
   #current: T | undefined;
 
   constructor(source: Source) {
@@ -56,17 +57,19 @@ export abstract class Observed<T> implements PromiseLike<T> {
 
   /** Calls `listener` with the answer, soon, and with each later one. Returns how to stop it. */
   readonly subscribe = (listener: (answer: T) => void): (() => void) => {
-    const own = (answer: T): void => listener(answer);
-    this.#listeners.add(own);
+    const stop = this.#hub.on(listener);
+    let heard = listener;
     if (this.#stop === null) this.#start();
-    else if (this.#current !== undefined) queueMicrotask(() => this.#tell(own));
+    else queueMicrotask(() => this.#current !== undefined && heard(this.#current));
     return () => {
-      this.#listeners.delete(own);
-      if (this.#listeners.size === 0) this.#end();
+      heard = () => undefined;
+      stop();
+      if (this.#hub.size === 0) this.#end();
     };
   };
 
   #start(): void {
+    this.#told = false;
     this.begin();
     this.#stop = this.source.on((event) => {
       if (this.concerns(event)) this.#refresh();
@@ -92,21 +95,13 @@ export abstract class Observed<T> implements PromiseLike<T> {
       while (this.#stale && this.#stop !== null) {
         this.#stale = false;
         const answer = await this.next(this.#current);
-        if (answer === this.#current || this.#stop === null) continue;
+        if (this.#stop === null || (answer === this.#current && this.#told)) continue;
+        this.#told = true;
         this.#current = answer;
-        for (const listener of [...this.#listeners]) this.#tell(listener);
+        this.#hub.publish(answer);
       }
     } finally {
       this.#reading = false;
-    }
-  }
-
-  #tell(listener: (answer: T) => void): void {
-    if (!this.#listeners.has(listener) || this.#current === undefined) return;
-    try {
-      listener(this.#current);
-    } catch (error) {
-      console.error("syncd: a listener failed", error);
     }
   }
 }

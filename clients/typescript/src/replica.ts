@@ -11,7 +11,7 @@ import type { JsonObject } from "./json.js";
 import { Live } from "./live.js";
 import * as mending from "./mending.js";
 import type { Registers } from "./merge.js";
-import { Query, RecordView, StatusView } from "./observed.js";
+import { Query, RecordView, type Source, StatusView } from "./observed.js";
 import { claim, claimMeta, openStore } from "./opening.js";
 import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf } from "./options.js";
 import { enqueue, LIMITS, type Limits, listed, type Queued } from "./outbox.js";
@@ -19,7 +19,7 @@ import { compile, type QueryOptions, type Where } from "./query.js";
 import type { Conflict, Page } from "./reply.js";
 import { LIVE, type LivePolicy, RETRY } from "./retry.js";
 import { explain, type Status } from "./status.js";
-import type { ChangeState, Store, Work } from "./store.js";
+import type { ChangeState, Store } from "./store.js";
 import type { Device, Report, Scope } from "./sync.js";
 import { Tabs } from "./tabs.js";
 
@@ -123,7 +123,7 @@ export class Replica<S extends object = AnyTables> {
     return this.#store.durable;
   }
 
-  /** Asks the browser not to evict this origin's stores when space runs short. Whether it will not. */
+  /** Asks the browser not to evict this origin's stores. Whether it will not. */
   async persist(): Promise<boolean> {
     return this.durable && ((await globalThis.navigator?.storage?.persist?.()) ?? false);
   }
@@ -208,8 +208,8 @@ export class Replica<S extends object = AnyTables> {
 
   /** Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown. */
   async registers(table: TableOf<S>, id: string, place: Place = {}): Promise<Registers> {
-    const row = await this.#store.read((tx) => tx.get("records", this.#key(table, id, place)));
-    return row?.view ?? new Map();
+    const key = this.#key(table, id, place);
+    return (await this.#store.read((tx) => tx.get("records", key)))?.view ?? new Map();
   }
 
   /** The shared spaces that the server said this user is in, as of the last sync. */
@@ -228,7 +228,7 @@ export class Replica<S extends object = AnyTables> {
     return this.#hub.on(listener);
   }
 
-  get #source(): { read<T>(work: Work<T>): Promise<T>; on(listener: Listener): () => void } {
+  get #source(): Source {
     return { read: (work) => this.#store.read(work), on: (listener) => this.on(listener) };
   }
 
@@ -291,8 +291,7 @@ export class Replica<S extends object = AnyTables> {
 
   /** Registers of this device that lost on the server, oldest first, until `clearConflicts`. */
   async conflicts(): Promise<Conflict[]> {
-    const rows = await this.#store.read((tx) => tx.all("conflicts"));
-    return rows.map(({ conflict }) => conflict);
+    return (await this.#store.read((tx) => tx.all("conflicts"))).map(({ conflict }) => conflict);
   }
 
   /** Forgets the conflicts that were shown. */
@@ -337,7 +336,7 @@ export class Replica<S extends object = AnyTables> {
    * others follow. Raises NotConnected, and SyncBusy when this replica is live already.
    */
   live(options: LiveOptions = {}): Live {
-    if (this.#live !== null && this.#live.state.name !== "closed")
+    if ((this.#live?.state.name ?? "closed") !== "closed")
       throw new SyncBusy("this replica is live already.");
     this.#live = new Live(this.#endpoint({ ...LIVE, ...options.policy }), this.#tabs, this.#hub);
     return this.#live;

@@ -4,7 +4,7 @@
  * (Node, some private modes) a replica simply leads: two that do send twice what has an effect once.
  */
 
-import type { Event } from "./events.js";
+import { type Event, Hub } from "./events.js";
 import type { Json } from "./json.js";
 import { Mutex } from "./turn.js";
 
@@ -28,8 +28,8 @@ export type Message =
 export class Tabs {
   readonly #name: string;
   readonly #locks: Locks;
-  readonly #channel: BroadcastChannel | null;
-  readonly #listeners = new Set<(message: Message) => void>();
+  readonly #hub = new Hub<Message>();
+  #channel: BroadcastChannel | null;
 
   /** `shared`: whether other tabs can have the same store at all. */
   constructor(name: string, shared: boolean, locks: Locks | undefined) {
@@ -37,24 +37,19 @@ export class Tabs {
     this.#locks = locks ?? (shared ? webLocks() : undefined) ?? new OwnLock();
     this.#channel = shared && typeof BroadcastChannel === "function" ? new BroadcastChannel(name) : null;
     if (this.#channel === null) return;
-    this.#channel.onmessage = ({ data }: { data: unknown }) => this.#hear(data as Message);
+    this.#channel.onmessage = ({ data }: { data: unknown }) => this.#hub.publish(data as Message);
     // A channel alone does not keep a Node process from ending.
     (this.#channel as unknown as { unref?: () => void }).unref?.();
   }
 
-  #hear(message: Message): void {
-    for (const listener of [...this.#listeners]) listener(message);
-  }
-
   /** What other tabs say, from now on. Returns how to stop it. */
   on(listener: (message: Message) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#hub.on(listener);
   }
 
   /** Tells the other tabs, unless it is closed. What no tab hears any more is not missed. */
   post(message: Message): void {
-    if (this.#listeners.size > 0) this.#channel?.postMessage(message);
+    this.#channel?.postMessage(message);
   }
 
   /** Waits for the lead; null when `signal` ended the waiting. */
@@ -73,13 +68,13 @@ export class Tabs {
         if (lock === null) return Promise.resolve(resolve(null));
         return new Promise((release) => resolve(() => release()));
       };
-      this.#locks.request(`syncd:${this.#name}`, options, hold).catch(() => resolve(null));
+      this.#locks.request(this.#name, options, hold).catch(() => resolve(null));
     });
   }
 
   close(): void {
-    this.#listeners.clear();
     this.#channel?.close();
+    this.#channel = null;
   }
 }
 

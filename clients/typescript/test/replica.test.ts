@@ -206,6 +206,12 @@ describe("queries", () => {
     await replica.delete("t", "c");
     await new Promise((resolve) => setTimeout(resolve, 30));
     expect(answers).toHaveLength(4);
+    const again: number[] = [];
+    query.subscribe((rows) => again.push(rows.length));
+    await until("a new subscriber is told", () => again.length === 1);
+    query.subscribe((rows) => again.push(rows.length));
+    await until("a second one too, with the same answer", () => again.length === 2);
+    expect(again).toEqual([1, 1]);
   });
 
   it("of one record and of the status too", async () => {

@@ -22,7 +22,7 @@ afterEach(() => server.stop());
 function browser(): { tab: () => Promise<Replica>; locks: ProcessLocks; lock: string } {
   const [indexedDB, locks, http, name] = [new IDBFactory(), new ProcessLocks(), new Script(), `tabs-${tabs}`];
   const options = { name, indexedDB, locks, url: server.url, token: "t", fetch: http.fetch };
-  return { tab: () => open(options), locks, lock: `syncd:syncd:${name}` };
+  return { tab: () => open(options), locks, lock: `syncd:${name}` };
 }
 
 async function named(live: Live, name: string, following: boolean): Promise<void> {
