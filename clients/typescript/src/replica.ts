@@ -257,10 +257,7 @@ export class Replica<S extends object = AnyTables> {
     return this.#store.read((tx) => listed(tx, state));
   }
 
-  /**
-   * Edits a refused change and queues it again under a new changeId, which is returned. The rest of its batch goes
-   * with it. Raises NoSuchChange, InvalidWrite.
-   */
+  /** Edits a refused change and queues it, and its batch, again. Returns its new changeId. Raises NoSuchChange. */
   fix(changeId: string, fields: object): Promise<string> {
     return this.#requeue(changeId, { fields });
   }
