@@ -150,7 +150,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_frozen(mortal: Embedde
             began = time.monotonic()
             await one.bus.close()
             assert time.monotonic() - began < 1.5
-            assert asyncio.all_tasks() == before
+            assert asyncio.all_tasks() <= before
         finally:
             os.kill(frozen, signal.SIGCONT)
 
@@ -161,7 +161,7 @@ async def test_closing_while_a_connection_is_being_made_leaves_nothing(way: Prox
     await bus.open(lambda hint: None)
     assert bus.state == "down"
     await bus.close()
-    await until(lambda: asyncio.all_tasks() == before and not way.links)
+    await until(lambda: asyncio.all_tasks() <= before and not way.links)
 
 
 async def test_a_worker_that_was_busy_for_seconds_does_not_take_its_connection_for_dead(
