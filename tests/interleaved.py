@@ -316,6 +316,17 @@ async def _pushed(scene: Scene) -> None:
     await scene.write(scene.space, True)
 
 
+async def _pushed_and_read(scene: Scene) -> None:
+    """The others who listen have it before anything else goes on."""
+    await scene.write(scene.space, True)
+    for _ in range(20):
+        rooms = [room for room in scene.hub.rooms.values() if room.id == scene.space]
+        feeds = [feed for room in rooms for feed in room.feeds.values()]
+        if all(feed.head >= scene.heads[scene.space] for feed in feeds):
+            return
+        await asyncio.sleep(0.005)
+
+
 async def _pushed_unheard(scene: Scene) -> None:
     await scene.write(scene.space, False)
 
@@ -362,6 +373,7 @@ async def _leaves_and_comes_back(scene: Scene) -> None:
 
 STEPS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "push": _pushed,
+    "push, and all have it": _pushed_and_read,
     "push unheard": _pushed_unheard,
     "push, hint later": _pushed_late_hint,
     "the hint": _late_hint,

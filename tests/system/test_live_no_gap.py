@@ -22,7 +22,7 @@ UNIQUE = itertools.count()
 TOGETHER = 6
 PAIRS = 60
 STARTS = ["nothing", "the head", "some missed", "another listens"]
-WHAT = ["push", "push unheard", "hint before push", "join", "leave", "leave and come back"]
+WHAT = ["push", "push, and all have it", "push unheard", "hint before push", "join", "leave", "leave and come back"]
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,15 @@ async def test_whatever_happens_at_any_point_of_subscribing_arrives_once_and_in_
     places = await points(world, start)
     assert {"greet", "pull", "heads", "read", "comings"} <= {name.split()[1] for name, _ in places}
     await play_all(world, [{place: what} for place in places for what in WHAT], start)
+
+
+@pytest.mark.parametrize("start", STARTS)
+async def test_a_hint_that_finds_nobody_yet_does_not_wait_for_the_slow_look(
+    world: World, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = await points(world, start)
+    monkeypatch.setattr("syncd.service.hub.HEADS_EVERY", 3600.0)
+    await play_all(world, [{place: what} for place in places for what in WHAT[:2]], start)
 
 
 @pytest.mark.parametrize("start", STARTS)
