@@ -66,7 +66,8 @@ def test_changes_merge(vector: Any) -> None:
     orders = itertools.permutations(vector["changes"]) if vector["anyOrder"] else [vector["changes"]]
     for order in orders:
         held = merged(order)
-        assert plain(held) == vector["expect"]["registers"]
+        # As text, since Python takes 0 for false.
+        assert json.dumps(plain(held), sort_keys=True) == json.dumps(vector["expect"]["registers"], sort_keys=True)
         assert is_deleted(held) == vector["expect"]["deleted"]
 
 

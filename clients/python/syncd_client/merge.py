@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -43,10 +44,15 @@ def merge(held: Registers, incoming: Mapping[str, Register]) -> bool:
     changed = False
     for field, register in incoming.items():
         standing = held.get(field)
-        if standing is None or (standing != register and wins(register, standing)):
+        if standing is None or (not _same(register, standing) and wins(register, standing)):
             held[field] = register
             changed = True
     return changed
+
+
+def _same(one: Register, other: Register) -> bool:
+    """Equality of JSON: to Python false is 0, and true is 1."""
+    return one == other and json.dumps(one.value, sort_keys=True) == json.dumps(other.value, sort_keys=True)
 
 
 def overlay(base: Mapping[str, Register], pending: Iterable[Mapping[str, Register]]) -> Registers:
