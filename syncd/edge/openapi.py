@@ -223,6 +223,7 @@ def _sync_paths() -> dict[str, Any]:
         _query(
             "limit", {"type": "integer", "minimum": 1, "maximum": 10000, "default": 1000}, "Rows to read, a target."
         ),
+        {**_query("first", _array(_ID), "A new device wants these tables first."), "style": "form", "explode": True},
         _query("history", {"enum": ["0", "1"]}, "1: the log itself, also for a feed never seen."),
     ]
     return {

@@ -20,7 +20,7 @@ from syncd.service.push import push
 from syncd.store.history import History
 from syncd.store.log import Log
 
-MAX_TABLES = 100
+MAX_TABLES, MAX_FIRSTS = 100, 8
 REMEMBERED, MAX_REMEMBERED = 4096, 512
 
 
@@ -88,19 +88,24 @@ class SyncEndpoint:
 def _question(app: str, query_string: bytes, plain: bool) -> Question:
     """What a pull asks for; a device that has missed nothing asks in the same words again."""
     query = query_values(query_string)
-    tables = tuple(sorted({t for text in query.get("collection", []) for t in text.split(",") if t}))
-    for table in tables:
-        checked_id("collection", table)
-    if len(tables) > MAX_TABLES:
-        raise Malformed(f"At most {MAX_TABLES} collections.", faults=(Fault("/collection", "too many"),))
     return Question(
         app,
         query.get("since", [""])[-1],
-        tables,
+        _tables("collection", query, MAX_TABLES),
         _limit(query.get("limit", [str(DEFAULT_LIMIT)])[-1]),
         query.get("history", ["0"])[-1] in ("1", "true"),
         plain,
+        firsts=_tables("first", query, MAX_FIRSTS),
     )
+
+
+def _tables(name: str, query: dict[str, list[str]], most: int) -> tuple[str, ...]:
+    tables = tuple(sorted({t for text in query.get(name, []) for t in text.split(",") if t}))
+    for table in tables:
+        checked_id(name, table)
+    if len(tables) > most:
+        raise Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
+    return tables
 
 
 def _plain(request: Request) -> bool:

@@ -4,7 +4,9 @@ Text: 27 characters of RFC 3339 instant, a dot, base64url of the payload and its
 makes cursors of one client comparable as text; the signature binds payload, instant, user and app to this
 server's key, so a cursor that comes back is one that was given to this very user.
 Payload, all varints: version, database start (us), filter (number from the tables' names), then for every
-space: gap to the previous space number, seq * 2 (+ 1 and a base while the state is being read).
+space: gap to the previous space number, seq * 2 (+ 1 and a base while the state is being read). Version 2 is for
+cursors of which a feed is being swept: before the spaces come the tables that are swept first (how many, and of each its
+length and characters), and a base is written as twice its value, or -1 minus that, twice, plus 1 where it is negative.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from typing import NamedTuple
 from syncd.core.clock import format_instant, parse_instant
 from syncd.core.errors import Malformed
 
-VERSION = 1
+VERSION, SWEEPING = 1, 2
 SIGNATURE = 9
 INSTANT = 27
 MAX_LENGTH = 64 * 1024
 
 
 class Position(NamedTuple):
-    """How far a feed was read; `base` is -1 in the log, else the head when reading the state began."""
+    """How far a feed was read; `base` is -1 in the log, else says how the state is being read (sync_pull_acting)."""
 
     space: int
     seq: int
@@ -35,12 +37,21 @@ class Position(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """`instant`: when it was made, microseconds; `boot`: when its database was started; `tables`: the narrowing."""
+    """`instant`: when it was made, microseconds; `boot`: when its database was started; `tables`: the narrowing.
+
+    `firsts`: the tables that a sweep began with; they count until no feed is being swept any more.
+    """
 
     instant: int
     boot: int
     tables: tuple[str, ...]
     positions: tuple[Position, ...]
+    firsts: tuple[str, ...] = ()
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether some feed's state is being read from its newest record down."""
+        return any(base < -1 for _, _, base in self.positions)
 
 
 class BadCursor(Malformed):
@@ -84,10 +95,16 @@ def _sign(key: bytes, user: str, app: str, head: str, payload: bytes) -> bytes:
 
 def encode(cursor: Cursor, key: bytes, user: str, app: str) -> str:
     """The cursor as text: about 28 + 1.34 * (7 to 8) * spaces characters."""
-    numbers = [VERSION, cursor.boot, _filter(cursor.tables)]
+    sweeping = cursor.sweeping
+    numbers = [SWEEPING if sweeping else VERSION, cursor.boot, _filter(cursor.tables)]
+    if sweeping:
+        numbers.append(len(cursor.firsts))
+        for name in cursor.firsts:
+            numbers += (len(name), *map(ord, name))
     last = 0
     for space, seq, base in sorted(cursor.positions):
-        numbers += (space - last, seq << 1) if base < 0 else (space - last, seq << 1 | 1, base)
+        written = base if not sweeping else base << 1 if base >= 0 else -1 - base << 1 | 1
+        numbers += (space - last, seq << 1) if base == -1 else (space - last, seq << 1 | 1, written)
         last = space
     payload = b"".join(map(_varint, numbers))
     head = format_instant(cursor.instant)
@@ -182,14 +199,21 @@ def decode(text: str, key: bytes, user: str, app: str, tables: tuple[str, ...]) 
 def _parse(instant: int, payload: bytes, tables: tuple[str, ...]) -> Cursor | int:
     numbers = _varints(payload)
     version, boot, narrowing = next(numbers), next(numbers), next(numbers)
-    if version != VERSION:
+    if version not in (VERSION, SWEEPING):
         raise BadCursor
+    sweeping = version == SWEEPING
     if narrowing != _filter(tables):
         return 0
+    firsts: tuple[str, ...] = ()
+    if sweeping:
+        firsts = tuple("".join(chr(next(numbers)) for _ in range(next(numbers))) for _ in range(next(numbers)))
     positions: list[Position] = []
     space = 0
     for gap in numbers:
         space += gap
         seq = next(numbers)
-        positions.append(Position(space, seq >> 1, next(numbers) if seq & 1 else -1))
-    return Cursor(instant, boot, tables, tuple(positions))
+        base = next(numbers) if seq & 1 else -1
+        if sweeping and base >= 0:
+            base = -1 - (base >> 1) if base & 1 else base >> 1
+        positions.append(Position(space, seq >> 1, base))
+    return Cursor(instant, boot, tables, tuple(positions), firsts)

@@ -23,7 +23,10 @@ REMEMBERED, MAX_REMEMBERED = 4096, 400
 
 
 class Question(NamedTuple):
-    """What a device asks for. `plain`: it reads inserts as plain records too (first generation); `bytes` a page."""
+    """What a device asks for. `plain`: it reads inserts as plain records too (first generation); `bytes` a page.
+
+    `firsts`: the tables that a new device wants before the others.
+    """
 
     app: str
     since: str = ""
@@ -32,6 +35,7 @@ class Question(NamedTuple):
     history: bool = False
     plain: bool = True
     bytes: int = PAGE_BYTES
+    firsts: tuple[str, ...] = ()
 
     def how(self) -> dict[str, Any]:
         how: dict[str, Any] = {"limit": self.limit, "bytes": self.bytes}
@@ -73,6 +77,11 @@ class Reading:
         self._unchanged = Delta(b"", question.since, False, [], [])
 
     @property
+    def firsts(self) -> tuple[str, ...]:
+        """The tables that come first: those that a sweep began with, until it is over."""
+        return self._at.firsts if isinstance(self._at, Cursor) and self._at.sweeping else self.question.firsts
+
+    @property
     def fresh(self) -> bool:
         return not isinstance(self._at, Cursor)
 
@@ -87,9 +96,13 @@ class Reading:
 
     def call(self, caller: Caller, *, peek: bool = False) -> bytes:
         """One member of sync_pull's parameter, as JSON text."""
-        how = {**self.question.how(), "peek": True} if peek else self.question.how()
+        how = {**self.how(), "peek": True} if peek else self.how()
         call = {**caller.head(), "app": self.question.app, "since": self.since(), "how": how}
         return msgspec.json.encode(call)
+
+    def how(self) -> dict[str, Any]:
+        """What is asked for, as sync_pull takes it."""
+        return {**self.question.how(), "first": self.firsts} if self.firsts else self.question.how()
 
     def delta(self, page: Page) -> Delta:
         """What the device gets of a page. Raises CursorLost."""
@@ -97,7 +110,7 @@ class Reading:
             raise CursorLost
         positions = tuple(map(Position, page.spaces, page.seqs, page.bases))
         earlier = self._at if isinstance(self._at, int) else self._at.instant if self._at else 0
-        cursor = Cursor(max(page.now, earlier), page.boot, self.question.tables, positions)
+        cursor = Cursor(max(page.now, earlier), page.boot, self.question.tables, positions, self.firsts)
         text = cursors.encode(cursor, self._key, self._user, self.question.app)
         return Delta(page.body, text, page.more, page.joined, page.gone)
 

@@ -28,6 +28,7 @@ DETAILS = {
     "record_too_large": "With this change the record would be larger than the server keeps.",
     "schema_too_new": "This change has a newer schema version than the server takes.",
     "change_id_reused": "This changeId was used for another change of this device.",
+    "record_forgotten": "This record may have been deleted so long ago that the server forgot it. Write it again if it is wanted.",
 }
 MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
 
@@ -141,9 +142,16 @@ class Push:
         if self.message.atomic:
             head["atomic"] = True
         if self.message.pull:
-            head["since"], head["how"] = self.reading.since(), self.reading.question.how()
+            head["since"], head["how"] = self.reading.since(), self.reading.how()
         feed = (batch.spaces[0], self.reading.question.app) if len(batch.spaces) == 1 else None
         return PushCall(msgspec.json.encode(head), [msgspec.json.encode(wave).decode() for wave in batch.waves], feed)
+
+    def forgotten(self, places: list[int]) -> None:
+        """Rejects what would bring back a record whose tombstone the server does not have any more."""
+        chosen = [self.left[n - 1] for n in places]
+        self.left = [i for i in self.left if i not in set(chosen)]
+        for i in chosen:
+            self.reject(i, "record_forgotten")
 
     def lower(self, said: dict[str, Any], skew: int) -> None:
         """Brings stamps ahead of the database's clock down to it, above all that this device wrote there before."""
@@ -241,7 +249,10 @@ async def perform(work: Push, log: Log, event: Event, skew: int, now: int) -> An
         try:
             receipt = await log.push(work.call(event, skew), alone=ahead or turn > 0)
         except Refusal as why:
-            _settle(work, why, skew)
+            if why.state == "SY004":
+                work.forgotten(await log.unremembered(work.call(event, skew)))
+            else:
+                _settle(work, why, skew)
             continue
         work.settle(receipt)
         delta = work.reading.delta(receipt.page) if receipt.page is not None else None

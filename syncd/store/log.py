@@ -89,13 +89,17 @@ class Log:
         self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
-        """Appends a push. Raises Refusal (SY001 to SY003), Busy, DatabaseUnavailable."""
+        """Appends a push. Raises Refusal (SY001 to SY004), Busy, DatabaseUnavailable."""
         try:
             if alone or not call.small:
                 return (await self._append([call], SHORT_LOCK_WAIT))[0]
             return await self._pushes.join(call)
         except Locked:
             return await self._push_patiently(call)
+
+    async def unremembered(self, call: PushCall) -> list[int]:
+        """The places of the changes for which a push was refused with SY004."""
+        return list((await self._pool.fetch("unremembered", call.head.decode(), call.waves))[0][0] or [])
 
     async def pull(self, call: bytes) -> Page:
         """Reads a page. `call` is one member of sync_pull's parameter as JSON text."""

@@ -1,0 +1,240 @@
+-- A new device gets what was touched last first, and one that fell behind a horizon gets the state.
+
+-- How far down a page of a sweep reaches: after p_limit rows or p_bytes bytes, and always between two pushes.
+CREATE FUNCTION syncd.sync_sweep_cut(p_space integer, p_app integer, p_upto bigint, p_limit integer, p_bytes bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_last  bigint;
+    v_from  bigint;
+    v_large bigint;
+    v_full  bigint;
+BEGIN
+    SELECT r.seq INTO v_last FROM syncd.sync_records r
+    WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq <= p_upto
+    ORDER BY r.seq DESC OFFSET p_limit - 1 LIMIT 1;
+    v_from := coalesce(v_last, 0);
+    SELECT sum(s.size) INTO v_large FROM (
+        SELECT CASE WHEN pg_column_size(r.registers) > 1900 THEN octet_length(r.registers::text)
+                    ELSE pg_column_size(r.registers) END AS size
+        FROM syncd.sync_records r
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= v_from AND r.seq <= p_upto) s;
+    IF v_large > p_bytes THEN
+        SELECT s.seq INTO v_full FROM (
+            SELECT r.seq, sum(octet_length(r.registers::text)) OVER (ORDER BY r.seq DESC) AS total
+            FROM syncd.sync_records r
+            WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= v_from AND r.seq <= p_upto) s
+        WHERE s.total >= p_bytes ORDER BY s.seq DESC LIMIT 1;
+        v_last := coalesce(v_full, v_last);
+    END IF;
+    IF v_last IS NULL THEN
+        RETURN 0;
+    END IF;
+    RETURN coalesce((SELECT c.seq FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq < v_last AND c.push_end < v_last ORDER BY c.seq DESC LIMIT 1), 0);
+END $$;
+
+-- The living records of one feed last touched after p_after, up to p_upto, newest first, as JSON text. p_firsts: of these
+-- tables, with p_named, or of all others, without; null: of all.
+CREATE FUNCTION syncd.sync_sweep_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[], p_firsts integer[],
+                                      p_named boolean, p_legacy boolean, p_space_quoted text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_insert text := concat(',"op":"insert","spaceId":', p_space_quoted, ',"clientId":');
+BEGIN
+    RETURN (
+        SELECT string_agg(concat(
+            '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id), v_insert, d.quoted,
+            CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
+            CASE WHEN p_legacy THEN concat(',"data":', syncd.sync_plain(r.registers)) END,
+            ',"fields":', r.registers, '}'), ',' ORDER BY r.seq DESC)
+        FROM syncd.sync_records r
+        JOIN syncd.sync_names t ON t.name_no = r.table_no
+        JOIN syncd.sync_names d ON d.name_no = r.client_no
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto AND NOT r.deleted
+          AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
+          AND (p_firsts IS NULL OR (r.table_no = ANY (p_firsts)) = p_named));
+END $$;
+
+-- One pull by the acting user (sync_act_as came first, in this transaction). STABLE, so that heads, state
+-- and log are of one snapshot: a record touched after the head was read would else be in neither.
+-- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing.
+-- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?}; peek: say whether there is news, read none.
+-- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
+-- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now.
+-- A feed's reading goes through phases, of which `base` tells. A new device sweeps the state from the head, H, down:
+-- -2 - 2H the tables of "first", -3 - 2H the others, `seq` being how far down. What was touched meanwhile lies above H: it
+-- comes as state too, in ascending order (`base` 0 or more: tombstones after it matter), and then the log (-1).
+CREATE OR REPLACE FUNCTION syncd.sync_pull_acting(p_user integer, p_app text, p_since jsonb, p_how jsonb,
+                                       p_own_spaces integer[] DEFAULT '{}', p_own_bases bigint[] DEFAULT '{}',
+                                       p_woken bigint[] DEFAULT '{}')
+RETURNS syncd.sync_page
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v         syncd.sync_page;
+    v_app     integer;
+    v_boot    timestamptz := pg_postmaster_start_time();
+    v_since   timestamptz;
+    v_at      timestamptz;
+    v_tables  integer[];
+    v_firsts  integer[];
+    v_start   bigint;
+    v_left    integer := (p_how ->> 'limit')::integer;
+    v_bytes   bigint := (p_how ->> 'bytes')::bigint;
+    v_legacy  boolean := p_how ? 'legacy';
+    v_matched integer;
+    v_members integer;
+    v_active  integer[];
+    v_first   text;
+    v_pieces  text[] := '{}';
+    v_piece   text;
+    v_cut     bigint;
+    v_end     bigint;
+    v_own     integer;
+    v_new     integer[];
+    f         record;
+BEGIN
+    v.now_us := syncd.sync_micros(clock_timestamp());
+    v.boot_us := syncd.sync_micros(v_boot);
+    v.joined := '{}'; v.gone := '{}'; v.more := false; v.news := false; v.body := '';
+    SELECT n.name_no INTO v_app FROM syncd.sync_names n WHERE n.name = p_app;
+    v_app := coalesce(v_app, 0);
+    v.spaces := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_since -> 's', '[]')) e);
+    v.seqs := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'q', '[]')) e);
+    v.bases := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'b', '[]')) e);
+    v_since := to_timestamp((p_since ->> 'boot')::bigint / 1000000.0);
+    v_at := to_timestamp((p_since ->> 'at')::bigint / 1000000.0);
+
+    -- Heads first: which of the cursor's feeds have news, and which positions no log of ours has seen, or whose device
+    -- could not be told any more that a record it may have was deleted.
+    SELECT count(m.space_no),
+           array_agg(c.k::integer ORDER BY c.k) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base <> -1)),
+           CASE WHEN bool_or(m.space_no IS NOT NULL AND (coalesce(h.head, 0) < c.upto
+                OR h.boots[cardinality(h.boots)] > v_since AND EXISTS (
+                    SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_since AND b.base < c.upto)
+                OR h.forgotten > c.knows AND c.seq > 0))
+                THEN 'lost' END
+    INTO v_matched, v_active, v.trouble
+    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 2 ELSE u.seq END AS upto,
+                 CASE WHEN u.base < -1 THEN (-2 - u.base) / 2 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
+          FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS u (space_no, seq, base, k)) c
+    LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
+    LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app;
+    SELECT count(*) INTO v_members FROM syncd.sync_memberships m WHERE m.user_no = p_user;
+    v.news := v_active IS NOT NULL OR v_matched < cardinality(v.spaces) OR v_members > v_matched;
+    IF v.trouble IS NOT NULL OR NOT v.news OR p_how ? 'peek' THEN
+        RETURN v;
+    END IF;
+
+    IF v_matched < cardinality(v.spaces) THEN
+        SELECT array_agg(g.space_id), array_agg(g.space_no), CASE WHEN bool_or(g.space_id IS NULL) THEN 'lost' END
+        INTO v.gone, v_new, v.trouble FROM syncd.sync_gone(v.spaces) g;
+        IF v.trouble IS NOT NULL THEN
+            RETURN v;
+        END IF;
+        SELECT array_agg(c.space_no), array_agg(c.seq), array_agg(c.base) INTO v.spaces, v.seqs, v.bases
+        FROM unnest(v.spaces, v.seqs, v.bases) AS c (space_no, seq, base) WHERE NOT c.space_no = ANY (v_new);
+        v.spaces := coalesce(v.spaces, '{}'); v.seqs := coalesce(v.seqs, '{}'); v.bases := coalesce(v.bases, '{}');
+    END IF;
+    IF v_members > v_matched THEN  -- joined: whole, or after a plain instant what came since
+        FOR f IN SELECT s.space_no, s.space_id, m.joined_at, h.head, h.forgotten FROM syncd.sync_memberships m
+                 JOIN syncd.sync_spaces s ON s.space_no = m.space_no
+                 LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app
+                 WHERE m.user_no = p_user AND NOT m.space_no = ANY (v.spaces) ORDER BY m.space_no LOOP
+            v_cut := 0;
+            IF v_at > f.joined_at + interval '1 minute' AND f.head > 0 THEN
+                v_cut := syncd.sync_seq_before(f.space_no, v_app, f.head, v_at - interval '1 minute');
+            ELSE
+                v.joined := v.joined || f.space_id;
+            END IF;
+            IF v_at IS NOT NULL AND f.forgotten > v_cut THEN
+                v.trouble := 'lost';
+                RETURN v;
+            END IF;
+            v_start := coalesce(p_own_bases[array_position(p_own_spaces, f.space_no)], f.head, 0);
+            v.spaces := v.spaces || f.space_no;
+            -- who names an instant has synced before, and may hold records that were deleted since: base 0 sends all tombstones
+            v.bases := v.bases || CASE WHEN v_cut > 0 OR p_how ? 'history' OR coalesce(f.head, 0) = 0 THEN -1
+                                       WHEN v_at IS NOT NULL OR v_start = 0 THEN 0
+                                       WHEN p_how ? 'first' THEN -2 - 2 * v_start ELSE -3 - 2 * v_start END;
+            v.seqs := v.seqs || CASE WHEN v.bases[cardinality(v.bases)] < -1 THEN v_start ELSE v_cut END;
+        END LOOP;
+    END IF;
+    IF p_how ? 'tables' THEN
+        v_tables := ARRAY(SELECT n.name_no FROM jsonb_array_elements_text(p_how -> 'tables') e
+                          JOIN syncd.sync_names n ON n.name = e);
+        v_left := v_left * 10;
+    END IF;
+    IF p_how ? 'first' THEN
+        v_firsts := ARRAY(SELECT n.name_no FROM jsonb_array_elements_text(p_how -> 'first') e
+                          JOIN syncd.sync_names n ON n.name = e);
+    END IF;
+
+    <<feeds>>
+    FOR f IN SELECT c.k, c.space_no, c.seq, c.base, h.head, h.horizon, s.quoted
+             FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS c (space_no, seq, base, k)
+             JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = v_app
+             JOIN syncd.sync_spaces s ON s.space_no = c.space_no
+             WHERE h.head > c.seq OR c.base <> -1 ORDER BY c.k LOOP
+        v_own := array_position(p_own_spaces, f.space_no);
+        IF f.base = -1 AND f.seq < f.horizon AND NOT p_how ? 'history' THEN
+            f.base := f.seq;  -- fell behind: what is not in the log any more comes as state
+        END IF;
+        LOOP  -- the phases of one feed
+            IF v_left <= 0 OR v_bytes <= 0 THEN
+                v.seqs[f.k] := f.seq;
+                v.bases[f.k] := f.base;
+                v.more := true;
+                EXIT feeds;
+            ELSIF f.base < -1 THEN
+                v_end := 0;
+                v_cut := syncd.sync_sweep_cut(f.space_no, v_app, f.seq, v_left, v_bytes);
+                v_piece := syncd.sync_sweep_text(f.space_no, v_app, v_cut, f.seq, v_tables, v_firsts, f.base % 2 = 0, v_legacy, f.quoted);
+            ELSIF f.base >= 0 THEN
+                v_end := f.head;
+                v_cut := syncd.sync_state_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
+                v_piece := syncd.sync_state_text(f.space_no, v_app, f.seq, v_cut, f.base, v_tables, v_legacy, f.quoted);
+            ELSE
+                v_end := CASE WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
+                v_cut := syncd.sync_log_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
+                v_piece := syncd.sync_log_text(f.space_no, v_app, f.seq, v_cut, v_tables, v_legacy, f.quoted);
+                IF v_own IS NOT NULL AND p_woken <> '{}' THEN
+                    v_piece := nullif(concat_ws(',', v_piece, syncd.sync_state_text(
+                        f.space_no, v_app, v_end, f.head, 0, v_tables, v_legacy, f.quoted, p_woken)), '');
+                END IF;
+            END IF;
+            IF v_piece IS NOT NULL THEN
+                IF v_first IS NULL THEN  -- mostly the only one, and every copy of megabytes counts
+                    v_first := v_piece;
+                ELSE
+                    v_pieces := v_pieces || v_piece;
+                END IF;
+                v_bytes := v_bytes - octet_length(v_piece);
+            END IF;
+            v_left := v_left - least(abs(v_cut - f.seq), v_left)::integer;
+            IF v_cut <> v_end THEN
+                v.seqs[f.k] := v_cut;
+                v.bases[f.k] := f.base;
+                v.more := true;
+                EXIT feeds;
+            END IF;
+            v_start := (-2 - f.base) / 2;
+            IF f.base < -1 AND f.base % 2 = 0 THEN  -- the first tables are there: now the others
+                f.seq := v_start;
+                f.base := f.base - 1;
+            ELSIF f.base < -1 AND v_start < f.head THEN  -- and now what was touched meanwhile
+                f.seq := v_start;
+                f.base := v_start;
+            ELSE
+                v.seqs[f.k] := f.head;
+                v.bases[f.k] := -1;
+                EXIT;
+            END IF;
+        END LOOP;
+    END LOOP;
+    v.body := convert_to(CASE v_pieces WHEN '{}' THEN coalesce(v_first, '') ELSE concat(v_first, ',', array_to_string(v_pieces, ',')) END, 'UTF8');
+    RETURN v;
+END $$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA syncd FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION syncd.sync_sweep_cut(integer, integer, bigint, integer, bigint),
+    syncd.sync_sweep_text(integer, integer, bigint, bigint, integer[], integer[], boolean, boolean, text) TO syncd_runtime;

@@ -1,0 +1,117 @@
+"""Compaction in the database: one small transaction at a time, each of which first says that its holder is there.
+
+The connection is an operator's: row security does not bind it, and the role that serves has none of this.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from syncd.store.statements import statement
+
+LEASE = "compaction"
+# A part takes some tenths of a second. Who is not heard of for so long is gone, frozen or cut off.
+STALE = timedelta(seconds=30)
+# The database ends a transaction of a holder that was frozen in it, so that nobody waits for what it has locked.
+SESSION = (
+    "SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = '10s'; SET application_name = 'syncd compact';"
+)
+
+
+class LeaseLost(Exception):
+    """Somebody else compacts by now: this holder was not heard of for too long."""
+
+
+class Stretch(NamedTuple):
+    """What is to be done of a feed: from after seq `done` to seq `upto`."""
+
+    space: int
+    app: int
+    done: int
+    upto: int
+
+
+class Part(NamedTuple):
+    """What one transaction did. `upto`: how far; `changes` left the log; `tombstones` became husks, or went.
+
+    `looked`: changes that were gone through; `lines`: the changes that left, separated by U+001E, where they were asked for.
+    """
+
+    upto: int
+    looked: int
+    changes: int
+    tombstones: int
+    lines: str | None
+
+
+class Compactor:
+    """One holder of the lease, with a connection of its own."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._holder: UUID = uuid4()
+
+    async def take(self) -> bool:
+        """Takes the lease, if nobody else is at work."""
+        await self._connection.execute(SESSION)
+        return bool(await self._connection.fetchval(statement("lease_take"), LEASE, self._holder, STALE))
+
+    async def give_back(self) -> None:
+        """The end of the work."""
+        await self._connection.execute(statement("lease_done"), LEASE, self._holder)
+
+    async def foldable(self, space: str | None, before: datetime) -> list[Stretch]:
+        """What was written before an instant and is not folded yet, feed by feed."""
+        return [Stretch(*row) for row in await self._connection.fetch(statement("foldable"), space, before)]
+
+    async def forgettable(self, space: str | None, before: datetime) -> list[Stretch]:
+        """Where tombstones from before an instant were not looked for yet, feed by feed."""
+        return [Stretch(*row) for row in await self._connection.fetch(statement("forgettable"), space, before)]
+
+    async def raise_horizon(self, feed: Stretch) -> None:
+        """From now on who is behind the end of the stretch gets the state. Raises LeaseLost."""
+        await self._in_turn("raise_horizon", feed.space, feed.app, feed.upto)
+
+    async def fold(self, feed: Stretch, rows: int, archive: Any) -> Part:
+        """The next part of a stretch. `archive` is given the lines before they are committed. Raises LeaseLost."""
+        row = await self._in_turn("fold", feed.space, feed.app, feed.upto, rows, archive is not None, archive=archive)
+        return Part(row[0], row[1], row[2], row[3], row[4])
+
+    async def forget(self, feed: Stretch, tombstones: int, archive: Any) -> Part:
+        """The next tombstones of a stretch. Raises LeaseLost."""
+        values = (feed.space, feed.app, feed.upto, tombstones, archive is not None)
+        row = await self._in_turn("forget", *values, archive=archive)
+        return Part(row[0], 0, row[2], row[1], row[3])
+
+    async def sizes(self) -> tuple[int, int]:
+        """Bytes of the log and of the state."""
+        row = await self._connection.fetchrow(statement("log_size"))
+        return row[0], row[1]
+
+    async def vacuum(self) -> None:
+        """Makes what was freed usable again now. It holds up nobody."""
+        for table in ("sync_changes", "sync_records", "sync_feeds"):
+            await self._connection.execute(f"VACUUM (ANALYZE, INDEX_CLEANUP ON) syncd.{table}")
+
+    async def _in_turn(self, name: str, *values: Any, archive: Any = None) -> Any:
+        try:
+            async with self._connection.transaction():
+                await self._connection.execute(statement("lease_beat"), LEASE, self._holder)
+                row = await self._connection.fetchrow(statement(name), *values)
+                if archive is not None and row[-1]:
+                    archive(row[-1])
+                return row
+        except asyncpg.PostgresError as why:
+            if why.sqlstate in ("SY020", "25P03"):
+                raise LeaseLost from None
+            raise
+
+
+async def last_done(connection: Any) -> datetime | None:
+    """When a compaction was last finished, by anybody."""
+    row = await connection.fetchrow(statement("lease_state"), LEASE)
+    return None if row is None else row[0]
