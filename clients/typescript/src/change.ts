@@ -38,13 +38,11 @@ export function keyText(key: Key): string {
 
 /** A UUIDv7 of the wall clock in milliseconds: ids that are made later sort later. */
 export function newId(wall: number): string {
-  const noise = crypto.getRandomValues(new Uint8Array(10));
-  const time = Math.floor(wall).toString(16).padStart(12, "0");
-  const rest = Array.from(noise, (byte, index) =>
-    index === 0 ? (byte & 15) | 112 : index === 2 ? (byte & 63) | 128 : byte,
-  );
-  const text = time + rest.map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return text.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");
+  const [first = 0, ...rest] = crypto.getRandomValues(new Uint8Array(10));
+  const time = hex(Math.floor(wall), 12);
+  const noise = hex(8 + (first & 3), 1) + rest.map((byte) => hex(byte, 2)).join("");
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${noise.slice(16)}-${noise.slice(0, 4)}-${noise.slice(4, 16)}`;
 }
 
 /** Raises BadReply where `value` is not an object, a text. */
@@ -73,9 +71,7 @@ export function readChange(wire: Json, client = ""): Change {
   if (op !== "insert" && op !== "update" && op !== "delete") throw new BadReply(`unknown op ${op}.`);
   const registers: Registers =
     op === "insert" && change.data ? readData(objectOf(change.data), writer) : new Map();
-  for (const [field, register] of Object.entries(objectOf(change.fields ?? {}))) {
-    registers.set(field, readRegister(objectOf(register), writer));
-  }
+  for (const [field, register] of readRegisters(change.fields, writer)) registers.set(field, register);
   if (op === "delete" && !registers.has(TOMBSTONE)) {
     const at = readInstant(change.deletedAt);
     registers.set(TOMBSTONE, { value: at, at, client: writer });
@@ -89,6 +85,12 @@ export function readChange(wire: Json, client = ""): Change {
     client: writer,
     registers,
   };
+}
+
+/** The registers of the wire's `fields`, written by `writer` where they name nobody else. Raises BadReply. */
+export function readRegisters(fields: Json | undefined, writer: string): Registers {
+  const wire = Object.entries(objectOf(fields ?? {}));
+  return new Map(wire.map(([field, register]) => [field, readRegister(objectOf(register), writer)]));
 }
 
 function readRegister(wire: JsonObject, writer: string): Register {

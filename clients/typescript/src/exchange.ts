@@ -8,50 +8,52 @@ import { type Device, type Report, type Scope, Session } from "./sync.js";
 import type { Tabs } from "./tabs.js";
 import { freshToken, perform, type Server } from "./transport.js";
 
+/** What a replica brings to its syncs. */
 export interface Party {
   readonly store: Store;
   readonly tabs: Tabs;
   readonly server: Server | null;
   readonly device: Device;
+  readonly retry: RetryPolicy;
   readonly checkUser: (user: string) => Promise<void>;
   readonly live: () => Live | null;
   readonly closing: AbortSignal;
 }
 
 export class Exchange {
-  readonly #party: Party;
+  readonly party: Party;
 
   constructor(party: Party) {
-    this.#party = party;
+    this.party = party;
   }
 
   /** Raises NotConnected. */
   get server(): Server {
-    if (this.#party.server === null) throw new NotConnected();
-    return this.#party.server;
+    if (this.party.server === null) throw new NotConnected();
+    return this.party.server;
   }
 
   fresh(): Promise<string> {
-    return freshToken(this.server.token, this.#party.checkUser);
+    return freshToken(this.server.token, this.party.checkUser);
   }
 
   /** One sync, by the caller, who has the lead and the turn. */
-  perform(scope: Scope, policy: RetryPolicy, signal: AbortSignal): Promise<Report> {
-    const { store, device } = this.#party;
+  perform(scope: Scope, signal: AbortSignal, policy: RetryPolicy = this.party.retry): Promise<Report> {
+    const { store, device } = this.party;
     const session = new Session(store, device, policy, scope);
     return perform(session, this.server, device.client(), () => this.fresh(), signal);
   }
 
   /** One sync, alone among the tabs. Raises SyncBusy when another one was at it for `patience` milliseconds. */
-  async sync(scope: Scope, policy: RetryPolicy, patience: number): Promise<Report> {
-    const { tabs, closing } = this.#party;
-    const live = this.#party.live();
+  async sync(scope: Scope, patience: number): Promise<Report> {
+    const { tabs, closing } = this.party;
+    const live = this.party.live();
     if (live?.leading) return live.exchange(scope);
     const waiting = new AbortController();
     const timer = setTimeout(() => waiting.abort(), patience);
     const release = await tabs.lead(waiting.signal);
     clearTimeout(timer);
     if (release === null) throw new SyncBusy("another tab is at it.");
-    return this.perform(scope, policy, closing).finally(release);
+    return this.perform(scope, closing).finally(release);
   }
 }

@@ -53,9 +53,17 @@ export interface Prepared {
   readonly batch: string;
 }
 
+/** A write that was queued: these registers, over those of `before` (empty: there was no such record). */
+export interface Written {
+  readonly changeId: string;
+  readonly key: Key;
+  readonly registers: Registers;
+  readonly before: Registers;
+}
+
 /**
- * Stamps the writes, shows them in the records and queues them, as one batch unless `apart`. Returns their
- * changeIds. Raises BatchTooLarge.
+ * Stamps the writes, shows them in the records and queues them, as one batch unless `apart`. Returns them.
+ * Raises BatchTooLarge.
  */
 export async function enqueue(
   tx: Transaction,
@@ -63,13 +71,13 @@ export async function enqueue(
   wall: number,
   limits: Limits,
   apart = false,
-): Promise<string[]> {
+): Promise<Written[]> {
   const records = await load(
     tx,
     writes.map((write) => write.key),
   );
   const { meta } = tx;
-  const queued: Prepared[] = [];
+  const queued: (Prepared & Written)[] = [];
   for (const { op, key, values, extra } of writes) {
     const record = pick(records, key);
     meta.clock = tick(meta.clock, wall);
@@ -82,12 +90,13 @@ export async function enqueue(
     record.write(registers);
     const changeId = newId(wall);
     const batch = apart ? changeId : (queued[0]?.batch ?? changeId);
-    queued.push({ changeId, key, batch, body: writeChange({ changeId, key, op, registers, extra }) });
+    const body = writeChange({ changeId, key, op, registers, extra });
+    queued.push({ changeId, key, batch, body, registers, before: record.before });
   }
   if (!apart) checkSize(queued, limits);
   insert(tx, queued);
   save(tx, records);
-  return queued.map(({ changeId }) => changeId);
+  return queued;
 }
 
 /** A write is later than what it overwrites, also where this device's clock is far behind. */

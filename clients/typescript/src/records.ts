@@ -11,7 +11,8 @@ import { keyOf, type RecordRow, type Transaction } from "./store.js";
  */
 export class Loaded {
   readonly key: Key;
-  readonly #before: Registers | null;
+  /** What the application read when it was loaded; empty where there was nothing. */
+  readonly before: Registers;
   view: Registers;
   base: Registers;
   layered: boolean;
@@ -20,8 +21,8 @@ export class Loaded {
 
   constructor(key: Key, row: RecordRow | undefined, round: number) {
     this.key = key;
-    this.#before = row?.view ?? null;
-    this.view = new Map(row?.view);
+    this.before = row?.view ?? new Map();
+    this.view = new Map(this.before);
     this.layered = row !== undefined && row.base !== null;
     this.base = row?.base ? new Map(row.base) : this.view;
     this.round = row?.round ?? round;
@@ -57,10 +58,9 @@ export class Loaded {
 
   /** Whether the application reads something else than before. */
   get differs(): boolean {
-    const before = this.#before ?? new Map();
-    if (before.size !== this.view.size) return true;
+    if (this.before.size !== this.view.size) return true;
     for (const [field, { value }] of this.view) {
-      const old = before.get(field);
+      const old = this.before.get(field);
       if (old === undefined || !same(old.value, value)) return true;
     }
     return false;
@@ -138,7 +138,7 @@ export interface Row<F extends object = { readonly [field: string]: Json }> {
   readonly fields: Readonly<Partial<F>>;
 }
 
-export function present<F extends object>(row: RecordRow): Row<F> {
+export function present<F extends object>(row: Pick<RecordRow, "space" | "table" | "id" | "view">): Row<F> {
   const { space, table, id, view } = row;
   const fields: [string, Json][] = [];
   for (const [field, { value }] of view) if (field !== TOMBSTONE) fields.push([field, value]);

@@ -14,12 +14,12 @@ import type { Registers } from "./merge.js";
 import { Query, RecordView, type Source, StatusView } from "./observed.js";
 import { claim, claimMeta, openStore } from "./opening.js";
 import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf } from "./options.js";
-import { enqueue, LIMITS, type Limits, listed, type Queued } from "./outbox.js";
+import { enqueue, LIMITS, type Limits, listed, type Queued, type Write, type Written } from "./outbox.js";
 import { compile, type QueryOptions, type Where } from "./query.js";
 import type { Conflict, Page } from "./reply.js";
 import { LIVE, type LivePolicy, RETRY } from "./retry.js";
 import { explain, type Status } from "./status.js";
-import type { ChangeState, Store } from "./store.js";
+import type { ChangeState, Store, Transaction } from "./store.js";
 import type { Device, Report, Scope } from "./sync.js";
 import { Tabs } from "./tabs.js";
 
@@ -35,13 +35,16 @@ export class Replica<S extends object = AnyTables> {
   readonly #hub = new Hub();
   readonly #closing = new AbortController();
   readonly #wall: () => number;
-  readonly #extra: JsonObject;
   readonly #limits: Limits;
   #client = "";
   #live: Live | null = null;
   #store!: Store;
   #tabs!: Tabs;
-  #exchange!: Exchange;
+  // Private to TypeScript only: the modules beside the core (history, undo) reach these as replica["exchange"].
+  private exchange!: Exchange;
+  private readonly extra: JsonObject;
+  /** The last write or batch since the replica was opened. */
+  protected written: readonly Written[] = [];
 
   private constructor(name: string, options: ReplicaOptions<S>) {
     const { schemaVersion, actor, origin } = options;
@@ -51,7 +54,7 @@ export class Replica<S extends object = AnyTables> {
     this.#wall = options.wall ?? Date.now;
     this.#limits = { ...LIMITS, ...options.limits };
     const given = Object.entries({ schemaVersion, actor, origin }).filter(([, value]) => value !== undefined);
-    this.#extra = Object.fromEntries(given) as JsonObject;
+    this.extra = Object.fromEntries(given) as JsonObject;
   }
 
   /** Opens, or creates, a replica. Raises WrongReplica when the store is another app's or device's; StoreFailed. */
@@ -75,11 +78,12 @@ export class Replica<S extends object = AnyTables> {
       if (message.kind === "event" && message.event.kind !== "state") this.#hub.publish(message.event);
     });
     if (onConflict) this.on((event) => event.kind === "conflict" && onConflict(event.conflict));
-    this.#exchange = new Exchange({
+    this.exchange = new Exchange({
       store: this.#store,
       tabs: this.#tabs,
       server: serverOf(this.#options),
       device: this.#device(),
+      retry: { ...RETRY, ...this.#options.retry },
       checkUser: (user) => this.#checkUser(user),
       live: () => this.#live,
       closing: this.#closing.signal,
@@ -104,7 +108,7 @@ export class Replica<S extends object = AnyTables> {
       throw new WrongReplica(`the store has the schema ${from}, this app ${schemaVersion}: reload the page.`);
     }
     if (from === schemaVersion) return;
-    const batch = new Batch<S>({ ...this.#extra, origin: "migration" });
+    const batch = new Batch<S>({ ...this.extra, origin: "migration" });
     if (from !== null) await onMigrate?.(from, batch, this);
     await this.#store.write(async (tx) => {
       if (tx.meta.schema !== from) return; // another tab was quicker
@@ -170,12 +174,21 @@ export class Replica<S extends object = AnyTables> {
    * changeIds. Raises BatchTooLarge, and what `write` raises; nothing is written then.
    */
   async batch(write: (batch: Batch<S>) => void | Promise<void>): Promise<string[]> {
-    const batch = new Batch<S>(this.#extra);
+    const batch = new Batch<S>(this.extra);
     await write(batch);
     if (batch.writes.length === 0) return [];
-    const changeIds = await this.#store.write((tx) => enqueue(tx, batch.writes, this.#wall(), this.#limits));
-    this.#wrote(batch.writes.map(({ key }) => key));
-    return changeIds;
+    return this.commit(async () => batch.writes);
+  }
+
+  /** Writes and queues, as one batch, what is planned in the same transaction. Returns the changeIds. */
+  private async commit(plan: (tx: Transaction) => Promise<readonly Write[]>): Promise<string[]> {
+    const written = await this.#store.write(async (tx) =>
+      enqueue(tx, await plan(tx), this.#wall(), this.#limits),
+    );
+    if (written.length === 0) return [];
+    this.written = written;
+    this.#wrote(written.map(({ key }) => key));
+    return written.map(({ changeId }) => changeId);
   }
 
   /** A fresh record id (UUIDv7): unique everywhere, and kind to the server's indexes. */
@@ -325,7 +338,7 @@ export class Replica<S extends object = AnyTables> {
   }
 
   async #sync(scope: Scope, { patience = 30_000 }: { patience?: number }): Promise<Report> {
-    return this.#exchange.sync(scope, { ...RETRY, ...this.#options.retry }, patience);
+    return this.exchange.sync(scope, patience);
   }
 
   /**
@@ -340,7 +353,7 @@ export class Replica<S extends object = AnyTables> {
   }
 
   #endpoint(policy: LivePolicy): Endpoint {
-    const { url, token } = this.#exchange.server;
+    const { url, token } = this.exchange.server;
     const { webSocket = browserSocket() } = this.#options;
     return Object.assign(this.#device(), {
       address: `${url.replace(/^http/, "ws")}/ws/${encodeURIComponent(this.app)}`,
@@ -348,10 +361,10 @@ export class Replica<S extends object = AnyTables> {
       renewable: typeof token === "function",
       store: this.#store,
       socket: webSocket,
-      fresh: () => this.#exchange.fresh(),
+      fresh: () => this.exchange.fresh(),
       checkUser: (user: string) => this.#checkUser(user),
       exchange: (scope: Scope, signal: AbortSignal) =>
-        this.#exchange.perform(scope, { ...RETRY, attempts: 1 }, signal),
+        this.exchange.perform(scope, signal, { ...RETRY, attempts: 1 }),
       publish: (event: Event) => this.#publish(event),
     });
   }

@@ -81,7 +81,7 @@ export function buildPage(
     joined: listOf(spaces.joined).map(textOf),
     left: listOf(spaces.left).map(textOf),
     results: pushed.map((sent, place) => readResult(objectOf(results[place]), sent)),
-    conflicts: listOf(wire.conflicts).map((conflict) => readConflict(objectOf(conflict), pushed)),
+    conflicts: listOf(wire.conflicts).map((conflict) => readConflict(objectOf(conflict))),
   };
 }
 
@@ -106,16 +106,10 @@ function saidOr(value: Json | undefined, otherwise: string): string {
   return typeof value === "string" && value !== "" ? value : otherwise;
 }
 
-function readConflict(wire: JsonObject, pushed: readonly Packed[]): Conflict {
-  const [table, id] = [textOf(wire.table), textOf(wire.id)];
-  const { spaceId = spaceOf(table, id, pushed), ...said } = wire;
-  return { ...(said as unknown as Conflict), space: spaceKey(spaceId as string | null) || null };
-}
-
-/** A conflict need not name its space: it is that of a pushed change to the record. */
-function spaceOf(table: string, id: string, pushed: readonly Packed[]): Json {
-  const changes = pushed.map(({ body }) => objectOf(parse(body)));
-  return changes.find((change) => change.table === table && change.id === id)?.spaceId ?? null;
+function readConflict({ spaceId, ...said }: JsonObject): Conflict {
+  textOf(said.table);
+  textOf(said.id);
+  return { ...(said as unknown as Conflict), space: spaceKey(saidOr(spaceId, "")) || null };
 }
 
 /** Reads a refusal; one that is not of the server's making has the code `http_<status>`. */

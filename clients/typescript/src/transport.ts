@@ -13,6 +13,8 @@ export interface Server {
   readonly fetch: typeof fetch;
 }
 
+export type Request = Pick<Send, "method" | "path" | "body">;
+
 const TIMEOUT = 30_000;
 
 /** A claim of a JWT, unverified; undefined where there is none, or no JWT. */
@@ -57,44 +59,40 @@ export async function perform(
     if (signal.aborted) throw new Offline("the replica was closed.", "closed");
     if (step.kind === "wait") await sleep(step.pause, signal);
     else if (step.kind === "renew") token = await fresh();
-    else await exchange(session, server, step, headers(client, token, step), signal);
+    else {
+      await request(server, step, headers(client, token, step), signal).then(
+        (answer) => session.receive(step, answer),
+        (cause) => session.failed(cause),
+      );
+    }
   }
   return session.report;
 }
 
-async function exchange(
-  session: Session,
-  server: Server,
-  step: Send,
+/** One request and its whole answer. Raises what `fetch` raises, also when `signal` or 30 seconds end it. */
+export async function request(
+  { url, fetch }: Server,
+  { method, path, body }: Request,
   headers: Record<string, string>,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<Answer> {
   const ending = new AbortController();
   const end = (): void => ending.abort();
   const timer = setTimeout(end, TIMEOUT);
   signal.addEventListener("abort", end);
-  let answer: Answer;
   try {
-    const request = {
-      method: step.method,
-      body: step.body,
-      headers,
-      signal: ending.signal,
-      cache: "no-store",
-    } as const;
-    const response = await server.fetch(server.url + step.path, request);
+    const options = { method, body, headers, signal: ending.signal, cache: "no-store" } as const;
+    const response = await fetch(url + path, options);
     const retryAfter = response.headers.get("retry-after");
-    answer = { status: response.status, retryAfter, body: await response.text() };
-  } catch (error) {
-    return session.failed(error);
+    return { status: response.status, retryAfter, body: await response.text() };
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", end);
   }
-  return session.receive(step, answer);
 }
 
-function headers(client: string, token: string, { body }: Send): Record<string, string> {
+/** What a device says of itself with each request. */
+export function headers(client: string, token: string, { body }: Request): Record<string, string> {
   const ascii = /^[\x20-\x7e]*$/.test(client); // the push's body names it too
   return {
     Authorization: `Bearer ${token}`,

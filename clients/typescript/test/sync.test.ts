@@ -123,7 +123,7 @@ describe("a sync", () => {
       serverValue: 2,
       serverTimestamp: AT,
     };
-    script.answers.push((body) => results(body, "superseded", { conflicts: [lost] }));
+    script.answers.push((body) => results(body, "superseded", { conflicts: [{ ...lost, spaceId: "s" }] }));
     const { conflicts, superseded } = await replica.sync();
     expect(superseded).toBe(1);
     expect(conflicts).toEqual([{ ...lost, space: "s" }]);
