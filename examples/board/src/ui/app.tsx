@@ -1,0 +1,64 @@
+/** The page: sign-in, or the board of who signed in. */
+
+import { type ReactNode, useEffect, useState } from "react";
+import { Actions } from "../actions.js";
+import { Activity } from "../activity.js";
+import { type Identity, remembered, signOut } from "../identity.js";
+import { Notices } from "../notices.js";
+import { Session } from "../session.js";
+import { BoardPage } from "./board-page.js";
+import { type Desk, DeskContext } from "./context.js";
+import { SignIn } from "./sign-in.js";
+import { UpdateOffer } from "./update-offer.js";
+
+export function App(): ReactNode {
+  const [identity, setIdentity] = useState(remembered);
+  return (
+    <>
+      <UpdateOffer />
+      {identity === null ? <SignIn onSignedIn={setIdentity} /> : <SignedIn identity={identity} />}
+    </>
+  );
+}
+
+function SignedIn({ identity }: { identity: Identity }): ReactNode {
+  const [desk, setDesk] = useState<Desk | null>(null);
+  const [fault, setFault] = useState("");
+  useEffect(() => {
+    openDesk(identity).then(setDesk, (error: unknown) => setFault(String(error)));
+  }, [identity]);
+  if (fault !== "") return <Broken fault={fault} />;
+  if (desk === null) return null;
+  return (
+    <DeskContext value={desk}>
+      <BoardPage onSignOut={() => leave(desk)} />
+    </DeskContext>
+  );
+}
+
+async function openDesk(identity: Identity): Promise<Desk> {
+  const session = await Session.open(identity);
+  const notices = new Notices();
+  const actions = new Actions(session.replica, session.space, identity.name, notices);
+  return { session, notices, actions, activity: new Activity(session.replica) };
+}
+
+async function leave({ session }: Desk): Promise<void> {
+  await session.replica.close();
+  signOut();
+  location.reload();
+}
+
+function Broken({ fault }: { fault: string }): ReactNode {
+  return (
+    <main className="welcome">
+      <div role="alert" className="panel">
+        <h1>The board cannot be opened</h1>
+        <p>{fault}</p>
+        <button type="button" className="primary" onClick={() => location.reload()}>
+          Try again
+        </button>
+      </div>
+    </main>
+  );
+}

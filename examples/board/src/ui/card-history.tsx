@@ -1,0 +1,114 @@
+/** A card's history by field: who wrote what, when, on which device, and what lost. */
+
+import { type ReactNode, useEffect, useId, useState } from "react";
+import { type FieldWrite, historyOf } from "../history.js";
+import { nameOf } from "../identity.js";
+import type { Board } from "../board.js";
+import type { Card } from "../tables.js";
+import { Avatar } from "./avatar.js";
+import { useDesk, usePast, useStanding } from "./context.js";
+import { Moment } from "./moment.js";
+
+type Found = { readonly fields: Map<string, FieldWrite[]> } | { readonly fault: string };
+
+const NAMES: { readonly [field: string]: string } = {
+  title: "Title",
+  description: "Description",
+  labels: "Labels",
+  due: "Due",
+  list: "List",
+  rank: "Position",
+  deletedAt: "Deleted",
+};
+
+export function CardHistory({ card, board }: { card: Card; board: Board }): ReactNode {
+  const [open, setOpen] = useState(false);
+  const id = useId();
+  return (
+    <section className="history">
+      <button type="button" aria-expanded={open} aria-controls={id} onClick={() => setOpen(!open)}>
+        History
+      </button>
+      {open && (
+        <section id={id} aria-label="History">
+          <Fields card={card} board={board} />
+        </section>
+      )}
+    </section>
+  );
+}
+
+function Fields({ card, board }: { card: Card; board: Board }): ReactNode {
+  const { session } = useDesk();
+  const { offline } = useStanding();
+  const { accepted } = usePast();
+  const [found, setFound] = useState<Found | null>(null);
+  useEffect(() => {
+    if (offline) return;
+    let over = false;
+    historyOf(session, card.id).then(
+      (fields) => !over && setFound({ fields }),
+      () => !over && setFound({ fault: "The server keeps the history, and it cannot be reached." }),
+    );
+    return () => {
+      over = true;
+    };
+    // Again whenever the card reads differently here, or the server has taken something.
+  }, [session, card, offline, accepted]);
+  if (offline) return <p>You are offline. The server keeps the history: come back to see it.</p>;
+  if (found === null) return <p>Asking the server…</p>;
+  if ("fault" in found) return <p>{found.fault}</p>;
+  if (found.fields.size === 0) return <p>The server has nothing of this card yet.</p>;
+  const names = [...new Set([...Object.keys(NAMES), ...found.fields.keys()])];
+  return names.map((field) => {
+    const writes = found.fields.get(field) ?? [];
+    return (
+      writes.length > 0 && (
+        <Writes key={field} name={NAMES[field] ?? field} writes={writes} card={card} board={board} />
+      )
+    );
+  });
+}
+
+interface WritesProps {
+  readonly name: string;
+  readonly writes: readonly FieldWrite[];
+  readonly card: Card;
+  readonly board: Board;
+}
+
+function Writes({ name, writes, board }: WritesProps): ReactNode {
+  const { session } = useDesk();
+  const id = useId();
+  return (
+    <div className="past">
+      <h4 id={id}>{name}</h4>
+      <ol aria-labelledby={id}>
+        {writes.map(({ seq, value, user, device, at, lost }) => (
+          <li key={`${seq}-${lost}`} data-lost={lost}>
+            <Avatar name={nameOf(user)} />
+            <span className="value">{name === "List" ? listName(board, value) : spoken(value)}</span>
+            <span className="who">
+              {nameOf(user)}, <Moment at={at} />,{" "}
+              <span title={device}>
+                {device === session.replica.clientId ? "this device" : `device ${device.slice(-4)}`}
+              </span>
+              {lost && <b className="lost">superseded</b>}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </div>
+  );
+}
+
+function listName(board: Board, value: unknown): string {
+  const all = [...board.lists, ...board.deletedLists];
+  return all.find(({ id }) => id === value)?.title ?? spoken(value);
+}
+
+function spoken(value: unknown): string {
+  if (value === null || value === "" || (Array.isArray(value) && value.length === 0)) return "nothing";
+  if (Array.isArray(value)) return value.join(", ");
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
