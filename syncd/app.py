@@ -29,6 +29,7 @@ from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
 from syncd.store.backup import Backups
 from syncd.store.bus import Bus
+from syncd.store.digest import Digests
 from syncd.store.history import History
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
@@ -124,7 +125,7 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
         hubs.append(hub)
         spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members)
         talk = Talk(hub, callers, gate, limits, int(settings.max_clock_skew * 1_000_000))
-        return Service(log_, key, hub.wrote, hub.counts, History(pool)), spaces, talk
+        return Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool)), spaces, talk
 
     async def ready() -> list[str]:
         try:

@@ -72,6 +72,7 @@ def _delta() -> Schema:
         syncedUntil={"type": "string", "description": "The cursor to send as `since` next."},
         hasMore={"type": "boolean"},
         spaces=spaces,
+        digest=_ref("Digests"),
     )
 
 
@@ -180,6 +181,7 @@ def _schemas() -> dict[str, Schema]:
         "Member": _object(["userId", "role", "joinedAt"], userId=_ID, role=_ROLE, joinedAt=_INSTANT),
         "NewRole": _object(["role"], role=_ROLE),
         **_past_schemas(),
+        **_digest_schemas(),
         "ImportReport": _import_report(),
     }  # fmt: skip
 
@@ -225,6 +227,7 @@ def _sync_paths() -> dict[str, Any]:
         ),
         {**_query("first", _array(_ID), "A new device wants these tables first."), "style": "form", "explode": True},
         _query("history", {"enum": ["0", "1"]}, "1: the log itself, also for a feed never seen."),
+        _query("digest", {"enum": ["0", "1"]}, "1: with `digest`, when hasMore is false."),
     ]
     return {
         "/sync/{app}": {"parameters": [_in_path("app"), client, protocol], "post": push},
@@ -274,6 +277,39 @@ def _past_paths() -> dict[str, Any]:
         "/sync/{app}/records/{table}/{id}/restore": {"parameters": [*named, client], "post": restore_record},
         "/sync/{app}/spaces/{space}/at": {"parameters": of_space, "get": listing},
         "/sync/{app}/spaces/{space}/restore": {"parameters": [*of_space, client], "post": restore_space},
+    }
+
+
+def _digest_paths() -> dict[str, Any]:
+    digests = _operation("getDigests", "What a replica is compared with", _answers(200, _ref("Digests"), 404, 410))
+    digests["parameters"] = [
+        _query("since", {"type": "string"}, "Where the replica stands; without it the end of the log."),
+        {**_query("collection", _array(_ID), "Only these tables."), "style": "form", "explode": True},
+        _query("spaceId", _ID, "Only this space, with its buckets."),
+    ]
+    answers = _answers(200, _ref("Differences"), 404, 409, 410, 413, 415)
+    compare = _operation("compareBucket", "What of a replica's bucket is otherwise", answers, "Bucket")
+    return {"/sync/{app}/digest": {"parameters": [_in_path("app")], "get": digests, "post": compare}}
+
+
+def _digest_schemas() -> dict[str, Schema]:
+    text: Schema = {"type": "string"}
+    number: Schema = {"type": "integer", "minimum": 0}
+    bucket: Schema = {**number, "maximum": 255}
+    digest: Schema = {**text, "pattern": "^[0-9a-f]{16}$"}
+    sums: Schema = {**_array({"type": ["integer", "string"]}), "description": "Bucket, records, digest."}
+    held: Schema = {**_array(text), "description": "Table, id, digest.", "minItems": 3, "maxItems": 3}
+    facts: dict[str, Schema] = {"spaceId": text, "seq": number, "records": number, "digest": digest}
+    space, spaces = _object([*facts], **facts, buckets=_array(sums)), _array(text)
+    body: dict[str, Schema] = {"since": text, "bucket": bucket, "records": _array(held)}
+    found: dict[str, Schema] = {
+        "spaceId": text, "seq": number, "changes": _array(_ref("ServerChange")),
+        "gone": _array(_array(text)), "hasMore": {"type": "boolean"},
+    }  # fmt: skip
+    return {
+        "Digests": _object(["spaces", "behind", "unready"], spaces=_array(space), behind=spaces, unready=spaces),
+        "Bucket": _object([*body], **body, spaceId=_nullable(_ID), collections=_nullable(_array(_ID))),
+        "Differences": _object([*found], **found),
     }
 
 
@@ -352,7 +388,14 @@ def document(version: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "syncd", "version": version, "description": "Offline-first sync over PostgreSQL."},
-        "paths": {**_sync_paths(), **_past_paths(), **_space_paths(), **_backup_paths(), **_service_paths()},
+        "paths": {
+            **_sync_paths(),
+            **_past_paths(),
+            **_digest_paths(),
+            **_space_paths(),
+            **_backup_paths(),
+            **_service_paths(),
+        },
         "security": [{"token": []}],
         "components": {
             "schemas": _schemas(),

@@ -25,6 +25,7 @@ BODY_TIMEOUT = 60.0
 SLOWEST_BODY = 50_000
 # Devices ask at the same few addresses again and again.
 REMEMBERED, MAX_REMEMBERED = 1024, 256
+MAX_TABLES = 100
 
 
 class Disconnected(Exception):
@@ -167,3 +168,13 @@ def checked_id(name: str, text: str) -> str:
     if wrong := fault_in_id(text):
         raise Malformed(f"{name} {wrong}.", faults=(Fault(f"/{name}", wrong),))
     return text
+
+
+def checked_tables(name: str, texts: list[str], most: int) -> tuple[str, ...]:
+    """The tables that a query's `name` gives, each text one or several with commas between. Raises Malformed."""
+    tables = tuple(sorted({table for text in texts for table in text.split(",") if table}))
+    for table in tables:
+        checked_id(name, table)
+    if len(tables) > most:
+        raise Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
+    return tables

@@ -10,28 +10,32 @@ from typing import NamedTuple
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
+from syncd.edge.digest import DigestEndpoint
 from syncd.edge.history import HistoryEndpoint
-from syncd.edge.requests import Request, checked_id, query_values
+from syncd.edge.requests import MAX_TABLES, Request, checked_id, checked_tables, query_values
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.preparation import Limits
 from syncd.service.counts import Counts
+from syncd.service.digest import Inquiry, digests
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, Question, pull
 from syncd.service.push import push
+from syncd.store.digest import Digests
 from syncd.store.history import History
 from syncd.store.log import Log
 
-MAX_TABLES, MAX_FIRSTS = 100, 8
+MAX_FIRSTS = 8
 REMEMBERED, MAX_REMEMBERED = 4096, 512
 
 
 class Service(NamedTuple):
-    """What an answer needs: the log, the key of its cursors, whom to tell (space, app, seq) of a push, and the past."""
+    """What an answer needs. `key` signs cursors; `wrote` is told (space, app, seq) of a push."""
 
     log: Log
     key: bytes
     wrote: Callable[[str, str, int], None]
     counts: Counts
     history: History
+    digests: Digests
 
 
 class SyncEndpoint:
@@ -39,7 +43,7 @@ class SyncEndpoint:
 
     def __init__(self, callers: Callers, limits: Limits, skew: float) -> None:
         self._callers, self._limits, self._skew = callers, limits, int(skew * 1_000_000)
-        self._history = HistoryEndpoint(callers, limits)
+        self._history, self._digest = HistoryEndpoint(callers, limits), DigestEndpoint(callers)
 
     async def handle(self, request: Request, parts: tuple[str, ...], service: Service) -> Answer:
         """Answers an address below /sync."""
@@ -52,6 +56,8 @@ class SyncEndpoint:
             if request.method not in ("GET", "HEAD"):
                 raise MethodNotAllowed("GET")
             return await self._pull(request, app, service)
+        if len(parts) == 3 and parts[2] == "digest":
+            return await self._digest.handle(request, app, service)
         if parts[2] in ("records", "spaces"):
             return await self._history.handle(request, app, parts[2:], service)
         raise NotFound
@@ -81,7 +87,10 @@ class SyncEndpoint:
         question = (_question if short else _question.__wrapped__)(app, request.query_string, _plain(request))
         delta = await pull(service.log, service.key, caller, question)
         service.counts.pulls += 1
-        return Answer(delta.body())
+        if delta.more or b"digest=1" not in request.query_string.split(b"&"):
+            return Answer(delta.body())
+        inquiry = Inquiry(app, delta.synced_until, question.tables)
+        return Answer(delta.body(b'"digest":%b,' % await digests(service.digests, service.key, caller, inquiry)))
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -91,21 +100,12 @@ def _question(app: str, query_string: bytes, plain: bool) -> Question:
     return Question(
         app,
         query.get("since", [""])[-1],
-        _tables("collection", query, MAX_TABLES),
+        checked_tables("collection", query.get("collection", []), MAX_TABLES),
         _limit(query.get("limit", [str(DEFAULT_LIMIT)])[-1]),
         query.get("history", ["0"])[-1] in ("1", "true"),
         plain,
-        firsts=_tables("first", query, MAX_FIRSTS),
+        firsts=checked_tables("first", query.get("first", []), MAX_FIRSTS),
     )
-
-
-def _tables(name: str, query: dict[str, list[str]], most: int) -> tuple[str, ...]:
-    tables = tuple(sorted({t for text in query.get(name, []) for t in text.split(",") if t}))
-    for table in tables:
-        checked_id(name, table)
-    if len(tables) > most:
-        raise Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
-    return tables
 
 
 def _plain(request: Request) -> bool:

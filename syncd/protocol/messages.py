@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.errors import Fault, Malformed
+from syncd.protocol.digest import CompareBody
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class RawChanges(msgspec.Struct):
 
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody, DemoBody, RestoreBody)
+    kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody, DemoBody, RestoreBody, CompareBody)
 }
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
 _HALF = re.compile("[\ud800-\udfff]")

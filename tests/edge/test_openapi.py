@@ -28,6 +28,7 @@ PATHS = {
     "/sync/{app}",
     "/sync/{app}/pull",
     "/sync/{app}/stream",
+    "/sync/{app}/digest",
     "/sync/{app}/records/{table}/{id}",
     "/sync/{app}/records/{table}/{id}/history",
     "/sync/{app}/records/{table}/{id}/restore",

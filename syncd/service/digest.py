@@ -1,0 +1,107 @@
+"""Digests: what a device compares its replica with, and what of it is otherwise here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import msgspec
+
+from syncd.core.errors import Busy, Conflict, CursorLost, NotFound, SyncdError
+from syncd.protocol import cursor as cursors
+from syncd.protocol.cursor import Cursor
+from syncd.service.caller import Caller
+from syncd.store.digest import DigestPage, Digests
+from syncd.store.pool import Refusal
+
+# A fold of so many records takes some 30 ms. What is left over is reckoned with at every reading, so it is bounded too.
+CHUNK = LAG = 1000
+# How long one request folds. A feed of 100,000 records is folded in a few of them, once.
+SECONDS = 1.0
+# Between two folds: others have their turn, and who is folded for by somebody else looks again.
+PAUSE = 0.005
+MAX_DIFFERENCES, PAGE_BYTES = 1000, 2 * 1024 * 1024
+
+
+class Inquiry(NamedTuple):
+    """What is asked about: the feeds of an app, or one of them. `since` None: wherever the device stands."""
+
+    app: str
+    since: str | None = None
+    tables: tuple[str, ...] = ()
+    space: str | None = None
+
+    def call(self, caller: Caller, key: bytes) -> dict[str, Any]:
+        """As sync_digest takes it. Raises BadCursor."""
+        call: dict[str, Any] = {**caller.head(), "app": self.app, "lag": LAG, "chunk": CHUNK}
+        if self.since is not None:
+            call["since"] = self._position(caller, key)
+        if self.tables:
+            call["tables"] = self.tables
+        return call if self.space is None else {**call, "space": self.space}
+
+    def _position(self, caller: Caller, key: bytes) -> dict[str, Any]:
+        at = cursors.decode(self.since or "", key, caller.user, self.app, self.tables)
+        if not isinstance(at, Cursor):
+            return {}
+        spaces, seqs, bases = zip(*at.positions, strict=True) if at.positions else ((), (), ())
+        return {"s": spaces, "q": seqs, "b": bases, "boot": at.boot}
+
+
+class Held(NamedTuple):
+    """What a device has in a bucket: all its live records there, as (table, id, digest)."""
+
+    bucket: int
+    records: list[tuple[str, str, str]]
+
+    def call(self) -> dict[str, Any]:
+        return {"bucket": self.bucket, "records": self.records, "limit": MAX_DIFFERENCES, "bytes": PAGE_BYTES}
+
+
+def _refused(why: Refusal) -> SyncdError:
+    match why.message:
+        case "space_not_found":
+            return NotFound("There is no such space.", code=why.message)
+        case "digest_behind":
+            return Conflict("The cursor is not at the end of the log. Pull, and compare again.", code=why.message)
+        case "busy":
+            return Busy("This space is still being digested.")
+    return SyncdError()
+
+
+async def digests(store: Digests, key: bytes, caller: Caller, inquiry: Inquiry) -> bytes:
+    """The digests of feeds as JSON text. Raises BadCursor, CursorLost, NotFound, Busy, DatabaseUnavailable."""
+    call = inquiry.call(caller, key)
+    page = await _ask(store, call)
+    lists = msgspec.json.encode(page.behind or []), msgspec.json.encode(page.unready or [])
+    return b'{"spaces":[%b],"behind":%b,"unready":%b}' % ((page.body or "").encode(), *lists)
+
+
+async def differences(store: Digests, key: bytes, caller: Caller, inquiry: Inquiry, held: Held) -> bytes:
+    """What a device has not as it is here, as JSON text. Raises what `digests` does; Conflict where it is behind."""
+    page = await _ask(store, {**inquiry.call(caller, key), **held.call()})
+    more = b"true" if page.more else b"false"
+    facts = (msgspec.json.encode(inquiry.space), page.seq or 0, (page.body or "").encode(), (page.gone or "").encode())
+    return b'{"spaceId":%b,"seq":%d,"changes":[%b],"gone":%b,"hasMore":%b}' % (*facts, more)
+
+
+async def _ask(store: Digests, call: dict[str, Any]) -> DigestPage:
+    wanted = msgspec.json.encode({name: value for name, value in call.items() if name != "records"})
+    await _fold(store, wanted)
+    try:
+        page = await store.ask(msgspec.json.encode(call))
+    except Refusal as why:
+        raise _refused(why) from None
+    if page.trouble:
+        raise CursorLost
+    return page
+
+
+async def _fold(store: Digests, call: bytes) -> None:
+    """Folds for as long as one request may take."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + SECONDS
+    more = await store.fold(call)
+    while more and loop.time() < until:
+        await asyncio.sleep(PAUSE)
+        more = await store.fold(call)
