@@ -22,8 +22,8 @@ const SAMPLES: Readonly<Record<string, readonly Sample[]>> = {
   ],
   Doing: [
     {
-      title: "Look at a card's history",
-      description: "Each field, who wrote it, when and on which device.",
+      title: "See who wrote what",
+      description: "Open a card's history: each field, who wrote it, when and on which device.",
       labels: ["later"],
     },
     { title: "Find the bug", labels: ["bug", "urgent"] },

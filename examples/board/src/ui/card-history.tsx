@@ -1,9 +1,9 @@
 /** A card's history by field: who wrote what, when, on which device, and what lost. */
 
 import { type ReactNode, useEffect, useId, useState } from "react";
+import type { Board } from "../board.js";
 import { type FieldWrite, historyOf } from "../history.js";
 import { nameOf } from "../identity.js";
-import type { Board } from "../board.js";
 import type { Card } from "../tables.js";
 import { Avatar } from "./avatar.js";
 import { useDesk, usePast, useStanding } from "./context.js";
@@ -63,9 +63,7 @@ function Fields({ card, board }: { card: Card; board: Board }): ReactNode {
   return names.map((field) => {
     const writes = found.fields.get(field) ?? [];
     return (
-      writes.length > 0 && (
-        <Writes key={field} name={NAMES[field] ?? field} writes={writes} card={card} board={board} />
-      )
+      writes.length > 0 && <Writes key={field} name={NAMES[field] ?? field} writes={writes} board={board} />
     );
   });
 }
@@ -73,19 +71,19 @@ function Fields({ card, board }: { card: Card; board: Board }): ReactNode {
 interface WritesProps {
   readonly name: string;
   readonly writes: readonly FieldWrite[];
-  readonly card: Card;
   readonly board: Board;
 }
 
 function Writes({ name, writes, board }: WritesProps): ReactNode {
   const { session } = useDesk();
   const id = useId();
+  const stands = writes.find(({ lost }) => !lost);
   return (
     <div className="past">
       <h4 id={id}>{name}</h4>
       <ol aria-labelledby={id}>
         {writes.map(({ seq, value, user, device, at, lost }) => (
-          <li key={`${seq}-${lost}`} data-lost={lost}>
+          <li key={`${seq}-${lost}`} data-lost={lost} data-stands={seq === stands?.seq}>
             <Avatar name={nameOf(user)} />
             <span className="value">{name === "List" ? listName(board, value) : spoken(value)}</span>
             <span className="who">

@@ -2,10 +2,10 @@
 
 import { Accessibility } from "@dnd-kit/dom";
 import {
+  DragDropProvider,
   type DragEndEvent,
   type DragMoveEvent,
   type DragOverEvent,
-  DragDropProvider,
   DragOverlay,
   PointerSensor,
 } from "@dnd-kit/react";

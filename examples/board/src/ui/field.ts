@@ -15,26 +15,27 @@ export interface TextField {
 export function useTextField(stored: string, write: (text: string) => void): TextField {
   const [typed, setTyped] = useState<string | null>(null);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  const latest = useRef<string | null>(null);
-  latest.current = typed;
-  const commit = useEffectEvent((leaving: boolean) => {
+  // What is on its way to the store is not written a second time.
+  const written = useRef<string | null>(null);
+  const commit = useEffectEvent(() => {
     clearTimeout(timer.current);
-    const text = latest.current;
-    if (text !== null && text !== stored) write(text);
-    // Until it comes back from the store, what was typed is shown.
-    if (leaving) latest.current = null;
+    if (typed === null || typed === (written.current ?? stored)) return;
+    written.current = typed;
+    write(typed);
   });
   useEffect(() => {
-    if (typed !== null && typed === stored) setTyped(null);
-  }, [typed, stored]);
-  useEffect(() => () => commit(true), []);
+    written.current = null;
+    // What was typed is shown until it comes back from the store.
+    setTyped((text) => (text === stored ? null : text));
+  }, [stored]);
+  useEffect(() => () => commit(), []);
   return {
     value: typed ?? stored,
     onChange: ({ target }) => {
       setTyped(target.value);
       clearTimeout(timer.current);
-      timer.current = setTimeout(() => commit(false), PAUSE);
+      timer.current = setTimeout(() => commit(), PAUSE);
     },
-    onBlur: () => commit(false),
+    onBlur: () => commit(),
   };
 }

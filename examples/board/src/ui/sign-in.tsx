@@ -2,6 +2,7 @@
 
 import { type FormEvent, type ReactNode, useId, useState } from "react";
 import { type Identity, signIn } from "../identity.js";
+import { focus } from "./focus.js";
 
 export function SignIn({ onSignedIn }: { onSignedIn: (identity: Identity) => void }): ReactNode {
   const [fault, setFault] = useState("");
@@ -28,7 +29,7 @@ export function SignIn({ onSignedIn }: { onSignedIn: (identity: Identity) => voi
           name="name"
           autoComplete="nickname"
           maxLength={40}
-          autoFocus
+          ref={focus}
           aria-invalid={fault !== ""}
           aria-describedby={fault ? `${name}-fault` : undefined}
         />

@@ -48,8 +48,7 @@ export function Timeline({ offline }: { offline: boolean }): ReactNode {
       ))}
       {seen.map((mark, place) => (
         <rect
-          // biome-ignore lint/suspicious/noArrayIndexKey: marks have no name of their own
-          key={place}
+          key={`${mark.at}-${mark.kind}-${place}`}
           data-kind={mark.kind}
           x={across(mark.at) - 1.5}
           width={3}

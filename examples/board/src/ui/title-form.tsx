@@ -1,6 +1,7 @@
 /** A button that becomes a field for a title, and stays one for the next. */
 
 import { type ReactNode, useRef, useState } from "react";
+import { focus } from "./focus.js";
 import { Icon } from "./icons.js";
 
 export interface TitleFormProps {
@@ -30,7 +31,7 @@ export function TitleForm({ button, label, onTitle }: TitleFormProps): ReactNode
       aria-label={label}
       placeholder={label}
       maxLength={500}
-      autoFocus
+      ref={focus}
       onBlur={(event) => {
         take(event.currentTarget);
         setOpen(false);

@@ -1,7 +1,7 @@
 /** A newer page waits: it is offered, so that nobody's half-written words are taken away. */
 
-import type { ReactNode } from "react";
 import { useRegisterSW } from "virtual:pwa-register/react";
+import type { ReactNode } from "react";
 
 /** How often a page that stays open asks for a newer one, in milliseconds. */
 const ASKED_EVERY = 60 * 60 * 1000;
