@@ -11,9 +11,9 @@ CREATE TABLE syncd.sync_digests (
     PRIMARY KEY (space_no, app_no)
 );
 
--- The living records folded in, each with the digest it had then.
+-- The records folded in, each with the digest it had then; null for one that was deleted since.
 CREATE TABLE syncd.sync_digest_records (
-    digest    bigint NOT NULL,
+    digest    bigint,
     space_no  integer NOT NULL,
     app_no    integer NOT NULL,
     table_no  integer NOT NULL,
@@ -84,28 +84,24 @@ BEGIN
         RETURN NULL;
     END IF;
     WITH touched AS MATERIALIZED (
-        SELECT q.seq, q.table_no, q.record_id, q.deleted, syncd.sync_digest_bucket(t.name, q.record_id) AS bucket,
+        SELECT q.seq, q.table_no, q.record_id, syncd.sync_digest_bucket(t.name, q.record_id) AS bucket,
                CASE WHEN NOT q.deleted THEN syncd.sync_digest_of(t.name, q.record_id, q.registers) END AS digest
         FROM (SELECT r.* FROM syncd.sync_records r
               WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > v_folded ORDER BY r.seq LIMIT p_limit) q
-        JOIN syncd.sync_names t ON t.name_no = q.table_no
-    ), held AS MATERIALIZED (
-        SELECT d.table_no, d.bucket, d.digest FROM touched t
-        CROSS JOIN LATERAL (SELECT e.* FROM syncd.sync_digest_records e
+        CROSS JOIN LATERAL (SELECT n.name FROM syncd.sync_names n WHERE n.name_no = q.table_no OFFSET 0) t
+    ), met AS MATERIALIZED (
+        SELECT t.*, d.digest AS held FROM touched t
+        LEFT JOIN LATERAL (SELECT e.digest FROM syncd.sync_digest_records e
             WHERE e.space_no = p_space AND e.app_no = p_app AND e.bucket = t.bucket AND e.table_no = t.table_no
-              AND e.record_id = t.record_id OFFSET 0) d
-    ), gone AS (
-        DELETE FROM syncd.sync_digest_records d USING touched t
-        WHERE t.deleted AND d.space_no = p_space AND d.app_no = p_app AND d.bucket = t.bucket AND d.table_no = t.table_no
-          AND d.record_id = t.record_id
+              AND e.record_id = t.record_id OFFSET 0) d ON true
     ), kept AS (
         INSERT INTO syncd.sync_digest_records AS d (digest, space_no, app_no, table_no, bucket, record_id)
-        SELECT t.digest, p_space, p_app, t.table_no, t.bucket, t.record_id FROM touched t WHERE NOT t.deleted
+        SELECT m.digest, p_space, p_app, m.table_no, m.bucket, m.record_id FROM met m WHERE m.digest IS NOT NULL OR m.held IS NOT NULL
         ON CONFLICT (space_no, app_no, bucket, table_no, record_id) DO UPDATE SET digest = EXCLUDED.digest
     ), news AS (
         SELECT x.table_no, x.bucket, sum(x.n)::integer AS n, bit_xor(x.digest) AS digest FROM (
-            SELECT h.table_no, h.bucket, -1 AS n, h.digest FROM held h
-            UNION ALL SELECT t.table_no, t.bucket, 1, t.digest FROM touched t WHERE NOT t.deleted) x
+            SELECT m.table_no, m.bucket, -1 AS n, m.held AS digest FROM met m WHERE m.held IS NOT NULL
+            UNION ALL SELECT m.table_no, m.bucket, 1, m.digest FROM met m WHERE m.digest IS NOT NULL) x
         GROUP BY x.table_no, x.bucket
     ), counted AS (
         INSERT INTO syncd.sync_digest_buckets AS b (space_no, app_no, table_no, bucket, records, digest)
@@ -119,26 +115,25 @@ BEGIN
     RETURN v_count;
 END $$;
 
--- Records that are removed, not deleted: a tombstone that nobody needs any more. It may have been folded in alive.
+-- A record that is removed, not deleted: a tombstone that nobody needs any more. It may have been folded in alive.
 CREATE FUNCTION syncd.sync_digest_forget() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_bucket smallint := (SELECT syncd.sync_digest_bucket(t.name, OLD.record_id) FROM syncd.sync_names t WHERE t.name_no = OLD.table_no);
+    v_digest bigint;
 BEGIN
-    PERFORM FROM syncd.sync_digests d
-    WHERE (d.space_no, d.app_no) IN (SELECT r.space_no, r.app_no FROM removed r) ORDER BY d.space_no, d.app_no FOR UPDATE;
-    WITH gone AS (
-        DELETE FROM syncd.sync_digest_records d USING removed r, syncd.sync_names t
-        WHERE t.name_no = r.table_no AND d.space_no = r.space_no AND d.app_no = r.app_no AND d.table_no = r.table_no
-          AND d.record_id = r.record_id AND d.bucket = syncd.sync_digest_bucket(t.name, r.record_id)
-        RETURNING d.*
-    ), less AS (
-        SELECT g.space_no, g.app_no, g.table_no, g.bucket, count(*) AS n, bit_xor(g.digest) AS digest FROM gone g GROUP BY 1, 2, 3, 4
-    )
-    UPDATE syncd.sync_digest_buckets b SET records = b.records - l.n, digest = b.digest # l.digest FROM less l
-    WHERE b.space_no = l.space_no AND b.app_no = l.app_no AND b.table_no = l.table_no AND b.bucket = l.bucket;
+    PERFORM FROM syncd.sync_digests d WHERE d.space_no = OLD.space_no AND d.app_no = OLD.app_no FOR UPDATE;
+    DELETE FROM syncd.sync_digest_records d
+    WHERE d.space_no = OLD.space_no AND d.app_no = OLD.app_no AND d.bucket = v_bucket AND d.table_no = OLD.table_no
+      AND d.record_id = OLD.record_id
+    RETURNING d.digest INTO v_digest;
+    IF v_digest IS NOT NULL THEN
+        UPDATE syncd.sync_digest_buckets b SET records = b.records - 1, digest = b.digest # v_digest
+        WHERE b.space_no = OLD.space_no AND b.app_no = OLD.app_no AND b.table_no = OLD.table_no AND b.bucket = v_bucket;
+    END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER digest_forgets AFTER DELETE ON syncd.sync_records
-    REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION syncd.sync_digest_forget();
+CREATE TRIGGER digest_forgets AFTER DELETE ON syncd.sync_records FOR EACH ROW EXECUTE FUNCTION syncd.sync_digest_forget();
 
 -- How many records are not folded in yet, counted up to p_most.
 CREATE FUNCTION syncd.sync_digest_lag(p_space integer, p_app integer, p_most integer) RETURNS bigint
@@ -160,7 +155,8 @@ BEGIN
     RETURN QUERY
     SELECT r.table_no, r.record_id, syncd.sync_digest_bucket(t.name, r.record_id),
            CASE WHEN NOT r.deleted THEN syncd.sync_digest_of(t.name, r.record_id, r.registers) END
-    FROM syncd.sync_records r JOIN syncd.sync_names t ON t.name_no = r.table_no
+    FROM syncd.sync_records r
+    CROSS JOIN LATERAL (SELECT n.name FROM syncd.sync_names n WHERE n.name_no = r.table_no OFFSET 0) t
     WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > v_folded AND (p_tables IS NULL OR r.table_no = ANY (p_tables));
 END $$;
 
@@ -179,7 +175,7 @@ BEGIN
         UNION ALL
         SELECT d.bucket, -1, d.digest FROM touched t CROSS JOIN LATERAL (SELECT e.bucket, e.digest FROM syncd.sync_digest_records e
             WHERE e.space_no = p_space AND e.app_no = p_app AND e.bucket = t.bucket AND e.table_no = t.table_no
-              AND e.record_id = t.record_id OFFSET 0) d
+              AND e.record_id = t.record_id AND e.digest IS NOT NULL OFFSET 0) d
         UNION ALL
         SELECT t.bucket, 1, t.digest FROM touched t WHERE t.digest IS NOT NULL) x
     GROUP BY x.bucket HAVING sum(x.n) <> 0 OR bit_xor(x.digest) <> 0;
@@ -195,7 +191,7 @@ BEGIN
         SELECT * FROM syncd.sync_digest_touched(p_space, p_app, p_tables) t WHERE t.bucket = p_bucket
     )
     SELECT d.table_no, d.record_id, d.digest FROM syncd.sync_digest_records d
-    WHERE d.space_no = p_space AND d.app_no = p_app AND d.bucket = p_bucket AND (p_tables IS NULL OR d.table_no = ANY (p_tables))
+    WHERE d.space_no = p_space AND d.app_no = p_app AND d.bucket = p_bucket AND d.digest IS NOT NULL AND (p_tables IS NULL OR d.table_no = ANY (p_tables))
       AND NOT EXISTS (SELECT FROM touched t WHERE t.table_no = d.table_no AND t.record_id = d.record_id)
     UNION ALL
     SELECT t.table_no, t.record_id, t.digest FROM touched t WHERE t.digest IS NOT NULL;
@@ -294,17 +290,18 @@ BEGIN
         WITH ours AS MATERIALIZED (
             SELECT t.name AS tbl, b.record_id AS id, syncd.sync_digest_text(b.digest) AS digest
             FROM syncd.sync_digest_bucket_now(f.space_no, v_app, syncd.sync_digest_tables(p_call), (p_call ->> 'bucket')::integer) b
-            JOIN syncd.sync_names t ON t.name_no = b.table_no
+            CROSS JOIN LATERAL (SELECT n.name FROM syncd.sync_names n WHERE n.name_no = b.table_no OFFSET 0) t
         ), theirs AS MATERIALIZED (
             SELECT DISTINCT ON (1, 2) e ->> 0 AS tbl, e ->> 1 AS id, e ->> 2 AS digest FROM jsonb_array_elements(p_call -> 'records') e
-        ), named AS (
+        ), named AS MATERIALIZED (  -- coalesce counts as leaky: row security would keep it off the index
             SELECT coalesce(o.tbl, t.tbl) AS tbl, coalesce(o.id, t.id) AS id
             FROM ours o FULL JOIN theirs t ON t.tbl = o.tbl AND t.id = o.id WHERE o.digest IS DISTINCT FROM t.digest
         )
         SELECT n.tbl, n.id, r.seq FROM named n
-        LEFT JOIN syncd.sync_names t ON t.name = n.tbl
-        LEFT JOIN LATERAL (SELECT q.seq FROM syncd.sync_records q WHERE q.space_no = f.space_no AND q.app_no = v_app
-            AND q.table_no = t.name_no AND q.record_id = n.id OFFSET 0) r ON true
+        LEFT JOIN LATERAL (SELECT a.name_no FROM syncd.sync_names a WHERE a.name = n.tbl OFFSET 0) t ON true
+        LEFT JOIN LATERAL (SELECT q.seq, q.record_id FROM syncd.sync_records q  -- one probe of the primary key, as in sync_wave
+            WHERE q.space_no = f.space_no AND q.app_no = v_app AND q.table_no = t.name_no AND q.record_id >= n.id
+            ORDER BY q.record_id LIMIT 1) r ON r.record_id = n.id
         ORDER BY r.seq NULLS FIRST, n.tbl, n.id LIMIT v_left + 1
     LOOP
         IF v_left = 0 OR v_bytes <= 0 THEN
