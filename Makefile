@@ -9,9 +9,11 @@ DEVICES ?= 12
 REPO ?= .
 MINUTES ?= 10
 SECONDS ?= 15
+PORT ?= 3050
+BOARD := examples/board
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live test check bench soak fmt clean system-packages
+.PHONY: help demo demo-live demo-board board wheel test check bench soak fmt clean system-packages
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +23,9 @@ demo: $(STAMP)  ## a repository's history replayed by devices that were offline 
 
 demo-live: $(STAMP)  ## devices that type into the same records, live (DEVICES=2 SECONDS=15)
 	@DEVICES=$(if $(filter file default,$(origin DEVICES)),2,$(DEVICES)) SECONDS=$(SECONDS) $(PYTHON) -m examples.live
+
+demo-board: $(STAMP) board  ## a shared board in the browser, to try with the network off (PORT=3050)
+	@$(VENV)/bin/syncd serve --demo --port $(PORT)
 
 test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
 ifdef ARGS
@@ -42,12 +47,15 @@ bench: $(STAMP)  ## measurements, as ratios within one run, with plots
 soak: $(STAMP) system-packages  ## the kill loops for as long as you like (MINUTES=10)
 	@SYNCD_SOAK=1 SOAK_MINUTES=$(MINUTES) $(PYTHON) -m pytest -q -x --timeout 0 -m soak $(ARGS)
 
+wheel: $(STAMP) board  ## dist/*.whl, with the board
+	@$(PYTHON) -m hatchling build -t wheel
+
 fmt: $(STAMP)  ## put everything into the house's style
 	$(VENV)/bin/ruff check --fix-only .
 	$(VENV)/bin/ruff format .
 
 clean:  ## remove what was built, but no data
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build $(BOARD)/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv when it is there, because it is quicker; pip from the standard library otherwise.
@@ -63,6 +71,17 @@ $(STAMP): pyproject.toml clients/python/pyproject.toml
 	    $(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e clients/python; \
 	fi
 	@touch $@
+
+# The board's page, which the server serves as files: Node is needed to build it, and never to serve it.
+board: $(BOARD)/dist/index.html
+
+$(BOARD)/node_modules/.installed: $(BOARD)/package-lock.json
+	@command -v npm >/dev/null || { echo "Node 20.19 or newer is needed, with npm"; exit 1; }
+	@cd $(BOARD) && npm ci --no-audit --no-fund
+	@sha256sum <$< | cut -d' ' -f1 | tr -d '\n' >$@
+
+$(BOARD)/dist/index.html: $(BOARD)/node_modules/.installed $(wildcard $(BOARD)/*.ts $(BOARD)/*.html $(BOARD)/public/* $(BOARD)/src/* $(BOARD)/src/ui/* clients/typescript/src/*.ts)
+	@cd $(BOARD) && npm run build
 
 # The tests run against a second PostgreSQL, through PgBouncer and with NATS. None of them is skipped for want of it.
 system-packages:

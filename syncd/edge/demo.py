@@ -24,6 +24,16 @@ FOLDERS = (HERE / "board", HERE.parent / "examples" / "board" / "dist")
 HOST = "demo:host"
 SPACE, SPACE_NAME = "demo-board", "The demo board"
 VALID_SECONDS = 12 * 3600
+# The page needs nothing from anywhere else, and nobody may frame it. Its styles are in files or set by script.
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SAFE = [
+    (b"content-security-policy", POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
 TYPES = {".js": "text/javascript", ".webmanifest": "application/manifest+json", ".woff2": "font/woff2"}
 
 
@@ -63,11 +73,11 @@ class Demo:
     def _file(self, names: tuple[str, ...]) -> Answer:
         path = "/".join(names) or "index.html"
         if self._folder is None or any(name in ("..", ".") or "\\" in name or "\0" in name for name in names):
-            raise NotFound("The demo's files were not built: make demo-board.") if self._folder is None else NotFound
+            raise NotFound("The demo's files were not built: make board.") if self._folder is None else NotFound
         file = (self._folder / path).resolve()
         if not file.is_relative_to(self._folder.resolve()) or not file.is_file():
             raise NotFound
         media = TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         # Vite puts a hash of the content into the names of what lies in assets; the rest is asked for again.
         kept = b"public, max-age=31536000, immutable" if names[0] == "assets" else b"no-cache"
-        return Answer(file.read_bytes(), media_type=media.encode(), headers=[(b"cache-control", kept)])
+        return Answer(file.read_bytes(), media_type=media.encode(), headers=[(b"cache-control", kept), *SAFE])
