@@ -24,7 +24,7 @@ const { projectKey } = biome.openProject(ROOT);
 biome.applyConfiguration(projectKey, configuration);
 
 const folders = ["src", "test", "scripts"].flatMap((folder) =>
-  readdirSync(`${ROOT}${folder}`).map((name) => `${folder}/${name}`),
+  readdirSync(`${ROOT}${folder}`, { recursive: true }).map((name) => `${folder}/${name}`),
 );
 const files = [
   ...folders,

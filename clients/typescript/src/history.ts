@@ -10,7 +10,7 @@ import { dump, type Json, type JsonObject } from "./json.js";
 import type { Registers } from "./merge.js";
 import { present, type Row } from "./records.js";
 import type { Replica } from "./replica.js";
-import { ask, type Question } from "./request.js";
+import { type Asker, ask, type Question } from "./request.js";
 import { claim } from "./transport.js";
 
 export { undo } from "./undo.js";
@@ -65,7 +65,10 @@ export async function recordAt<S extends object, T extends TableOf<S>>(
 ): Promise<Version<FieldsOf<S, T>> | null> {
   const params = { ...inSpace(space), ...given({ seq, at }) };
   try {
-    return readVersion(await ask(replica, { method: "GET", path: recordPath(table, id), params }), space);
+    return readVersion(
+      await ask(askerOf(replica), { method: "GET", path: recordPath(table, id), params }),
+      space,
+    );
   } catch (error) {
     if (error instanceof Refused && error.code === "record_not_found") return null;
     throw error;
@@ -82,7 +85,7 @@ export async function* changes<S extends object>(
   const path = `${recordPath(table, id)}/history`;
   for (let before: number | undefined; ; ) {
     const params = { ...inSpace(space), ...given({ limit: page, before }) };
-    const found = await ask(replica, { method: "GET", path, params });
+    const found = await ask(askerOf(replica), { method: "GET", path, params });
     const read = listOf(found.changes).map((change) => readPast(objectOf(change)));
     yield* read;
     if (found.hasMore !== true) return;
@@ -98,7 +101,7 @@ export async function* spaceAt<S extends object>(
   const path = `${await spacePath(replica, space)}/at`;
   let params = given({ seq, instant: at, limit: page });
   for (;;) {
-    const found = await ask(replica, { method: "GET", path, params });
+    const found = await ask(askerOf(replica), { method: "GET", path, params });
     yield* listOf(found.records).map((record) => readVersion<AnyFields>(objectOf(record), space));
     if (found.hasMore !== true) return;
     params = given({ limit: page, after: textOf(found.next) });
@@ -143,12 +146,19 @@ async function restored<S extends object>(
   await replica.push();
   // The id makes it one restore, however often it has to be asked for.
   const body = dump({ ...goal, clientId: replica.clientId, changeId: newId(Date.now()) });
-  const found = await ask(replica, { method: "POST", path, params, body });
+  const found = await ask(askerOf(replica), { method: "POST", path, params, body });
   await replica.pull();
   return listOf(found.results).map((result) => {
     const { table, id, seq } = objectOf(result);
     return { table: textOf(table), id: textOf(id), seq: wholeOf(seq) };
   });
+}
+
+/** Raises NotConnected. */
+function askerOf<S extends object>(replica: Replica<S>): Asker {
+  const [{ app, clientId: client }, exchange] = [replica, replica["exchange"]];
+  const { retry, closing } = exchange.party;
+  return { app, client, server: exchange.server, retry, closing, fresh: () => exchange.fresh() };
 }
 
 function recordPath(table: string, id: string): string {

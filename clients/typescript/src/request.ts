@@ -1,14 +1,23 @@
-/** One question to the server by a replica, repeated while the failure passes by itself. */
+/** One question to the server, repeated while the failure passes by itself. */
 
 import { objectOf } from "./change.js";
 import { NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "./errors.js";
 import type { JsonObject } from "./json.js";
-import type { Replica } from "./replica.js";
-import { parseReply, readProblem } from "./reply.js";
-import { delay, parseRetryAfter } from "./retry.js";
+import { type Problem, parseReply, readProblem } from "./reply.js";
+import { delay, parseRetryAfter, type RetryPolicy } from "./retry.js";
 import type { Answer } from "./sync.js";
-import { headers, request } from "./transport.js";
+import { headers, request, type Server } from "./transport.js";
 import { sleep } from "./turn.js";
+
+/** Who asks: a device of a user, in an app. `fresh` gets the token and raises SyncdError. */
+export interface Asker {
+  readonly app: string;
+  readonly client: string;
+  readonly server: Server;
+  readonly retry: RetryPolicy;
+  readonly closing: AbortSignal;
+  fresh(): Promise<string>;
+}
 
 /** `path` is below the app's. What is POSTed must be safe to repeat: say, it carries a changeId. */
 export interface Question {
@@ -18,16 +27,26 @@ export interface Question {
   readonly body?: string;
 }
 
-/** The answer, an object. Raises Offline, ServerBusy, NotAllowed, Refused, NotConnected, BadReply. */
-export async function ask<S extends object>(replica: Replica<S>, question: Question): Promise<JsonObject> {
-  const { server, party } = replica["exchange"];
+/** A refusal that says which changes of the request are at fault. */
+export class Blamed extends Refused {
+  readonly blamed: Problem["blamed"];
+
+  constructor({ detail, code, status, blamed }: Problem) {
+    super(detail, code, status);
+    this.blamed = blamed;
+  }
+}
+
+/** The answer, an object. Raises Offline, ServerBusy, NotAllowed, Refused (always a Blamed), BadReply. */
+export async function ask(asker: Asker, question: Question): Promise<JsonObject> {
+  const { app, client, server, retry, closing } = asker;
   const { method, params, body = null } = question;
-  const path = `/sync/${encodeURIComponent(replica.app)}${question.path}?${new URLSearchParams(params)}`;
+  const path = `/sync/${encodeURIComponent(app)}${question.path}?${new URLSearchParams(params)}`;
   let renewed = false;
   for (let attempt = 1; ; attempt++) {
     const sent = { method, path, body };
-    const said = headers(replica.clientId, await replica["exchange"].fresh(), sent);
-    const answer = await request(server, sent, said, party.closing).catch(unanswered);
+    const said = headers(client, await asker.fresh(), sent);
+    const answer = await request(server, sent, said, closing).catch(unanswered);
     if (!(answer instanceof Offline) && answer.status === 200) return objectOf(parseReply(answer.body));
     if (!(answer instanceof Offline) && answer.status === 401 && !renewed) {
       renewed = true;
@@ -35,9 +54,9 @@ export async function ask<S extends object>(replica: Replica<S>, question: Quest
     }
     const failure = answer instanceof Offline ? answer : passing(answer);
     const wanted = failure instanceof ServerBusy ? failure.retryAfter : null;
-    const pause = delay(party.retry, attempt, wanted, Math.random());
-    if (pause === null || party.closing.aborted) throw failure;
-    await sleep(pause, party.closing);
+    const pause = delay(retry, attempt, wanted, Math.random());
+    if (pause === null || closing.aborted) throw failure;
+    await sleep(pause, closing);
   }
 }
 
@@ -47,9 +66,10 @@ function unanswered(cause: unknown): Offline {
 
 /** A failure that passes by itself. Raises NotAllowed and Refused, which do not. */
 function passing({ status, body, retryAfter }: Answer): SyncdError {
-  const { code, detail } = readProblem(status, body);
+  const problem = readProblem(status, body);
+  const { code, detail } = problem;
   if (status === 401 || status === 403) throw new NotAllowed(detail, code);
-  if (![408, 425, 429].includes(status) && status < 500) throw new Refused(detail, code, status);
+  if (![408, 425, 429].includes(status) && status < 500) throw new Blamed(problem);
   const busy = new ServerBusy(`${detail} (${status} ${code})`, code);
   busy.retryAfter = parseRetryAfter(retryAfter, Date.now());
   return busy;

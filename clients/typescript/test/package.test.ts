@@ -19,7 +19,6 @@ import { RealServer } from "./server.js";
 
 const HERE = fileURLToPath(new URL("..", import.meta.url));
 const TSC = join(HERE, "node_modules/typescript/bin/tsc");
-const README = readFileSync(join(HERE, "README.md"), "utf8");
 const outside = mkdtempSync(join(tmpdir(), "syncd-outside-"));
 
 function run(command: string, args: string[], cwd = outside, env: NodeJS.ProcessEnv = {}): Promise<string> {
@@ -31,9 +30,10 @@ function run(command: string, args: string[], cwd = outside, env: NodeJS.Process
   );
 }
 
-function blocks(language: string): string {
+function blocks(language: string, file = "README.md"): string {
+  const text = readFileSync(join(HERE, file), "utf8");
   return Array.from(
-    README.matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, "gs")),
+    text.matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, "gs")),
     ([, code]) => code,
   ).join("\n");
 }
@@ -54,11 +54,13 @@ beforeAll(async () => {
   writeFileSync(join(outside, "package.json"), '{ "name": "outside", "private": true, "type": "module" }');
   await run("npm", ["install", "--offline", "--no-audit", "--no-fund", `./${tarball}`]);
   mkdirSync(join(outside, "node_modules/@types"));
-  for (const name of ["react", "fake-indexeddb", "csstype", "undici-types", "@types/react", "@types/node"]) {
+  const types = ["csstype", "undici-types", "@types/react", "@types/node"];
+  for (const name of ["react", "rxdb", "rxjs", "fake-indexeddb", ...types]) {
     symlinkSync(join(HERE, "node_modules", name), join(outside, "node_modules", name));
   }
   writeFileSync(join(outside, "types.tsx"), readFileSync(join(HERE, "test/outside/types.tsx.txt")));
   writeFileSync(join(outside, "readme.ts"), blocks("ts"));
+  writeFileSync(join(outside, "rxdb.ts"), blocks("ts", "RXDB.md"));
   writeFileSync(
     join(outside, "component.tsx"),
     `import type { Tables } from "./types.js";\n${blocks("tsx")}\nexport { Tasks };`,
@@ -69,7 +71,7 @@ afterAll(() => rmSync(outside, { recursive: true, force: true }));
 describe("the package", () => {
   it("has what it should, and nothing else", async () => {
     const installed = join(outside, "node_modules/@syncd/client");
-    expect(readdirSync(installed).sort()).toEqual(["README.md", "dist", "package.json", "src"]);
+    expect(readdirSync(installed).sort()).toEqual(["README.md", "RXDB.md", "dist", "package.json", "src"]);
     const { dependencies } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8")) as {
       dependencies?: object;
     };
@@ -90,29 +92,24 @@ describe("the package", () => {
   );
 });
 
-describe("the README", () => {
-  it("says what happens", async () => {
+describe("what is written", () => {
+  it.each([
+    ["README.md", "readme", 6],
+    ["RXDB.md", "rxdb", 2],
+  ])("in %s says what happens", async (file, name, least) => {
     const server = await RealServer.start();
     try {
-      const options = Object.entries({ ...CONFIG, module: "NodeNext", skipLibCheck: true });
-      const compilerOptions = Object.fromEntries([...options, ["outDir", "out"]]);
-      writeFileSync(
-        join(outside, "tsconfig.json"),
-        JSON.stringify({ compilerOptions, files: ["readme.ts"] }),
-      );
+      const compilerOptions = { ...CONFIG, module: "NodeNext", skipLibCheck: true, outDir: "out" };
+      const config = { compilerOptions, files: [`${name}.ts`] };
+      writeFileSync(join(outside, "tsconfig.json"), JSON.stringify(config));
       await run(process.execPath, [TSC, "-p", "."]);
       const token = await server.token("readme");
-      const said = await run(process.execPath, ["out/readme.js"], outside, {
-        SYNCD_URL: server.url,
-        SYNCD_TOKEN: token,
-      });
-      const lines = said.split("\n");
-      const promised = Array.from(
-        blocks("ts").matchAll(/console\.log\(.*\).*; \/\/ (.*)/g),
-        ([, line]) => line,
-      );
-      expect(promised.length).toBeGreaterThan(5);
-      for (const line of promised) expect(lines).toContain(line);
+      const environment = { SYNCD_URL: server.url, SYNCD_TOKEN: token };
+      const lines = (await run(process.execPath, [`out/${name}.js`], outside, environment)).split("\n");
+      const promised = blocks("ts", file).matchAll(/console\.log\(.*\).*; \/\/ (.*)/g);
+      const expected = Array.from(promised, ([, line]) => line);
+      expect(expected.length).toBeGreaterThanOrEqual(least);
+      for (const line of expected) expect(lines).toContain(line);
     } finally {
       await server.remove();
     }

@@ -1,0 +1,19 @@
+/** One table of one space, as pull and push see it: the server's side, and what is kept here of it. */
+
+import type { Asker } from "../request.js";
+import type { Shape } from "./documents.js";
+import type { Shadow } from "./shadow.js";
+
+export interface Feed {
+  readonly table: string;
+  /** "" is the personal space. */
+  readonly space: string;
+  readonly shape: Shape;
+  readonly shadow: Shadow;
+  readonly schemaVersion: number | null;
+  asker(): Promise<Asker>;
+  /** When RxDB wrote each of these documents last, in milliseconds. */
+  written(ids: readonly string[]): Promise<ReadonlyMap<string, number>>;
+  /** Reads and writes what is kept of the server, while nobody else does. */
+  alone<T>(work: () => Promise<T>): Promise<T>;
+}

@@ -1,0 +1,104 @@
+/** A socket that tells when there is something to pull. It carries no data: what it misses is pulled all the same. */
+
+import { Observable } from "rxjs";
+import { objectOf } from "../change.js";
+import type { Socket, SocketConstructor } from "../endpoint.js";
+import { dump, parse } from "../json.js";
+import { delay, LIVE, type LivePolicy } from "../retry.js";
+import type { Server } from "../transport.js";
+import { sleep } from "../turn.js";
+
+export interface Line {
+  readonly app: string;
+  readonly server: Server;
+  readonly socket: SocketConstructor | null;
+  readonly policy: LivePolicy;
+  client(): Promise<string>;
+  fresh(): Promise<string>;
+}
+
+/** The tables that have news; empty where any may have. */
+export type Hint = readonly string[];
+
+/** Emits while it is subscribed to, and at each connection and each failed one: so it polls where sockets are blocked. */
+export function hints$(line: Line): Observable<Hint> {
+  return new Observable((subscriber) => {
+    const ending = new AbortController();
+    void listen(line, (hint) => subscriber.next(hint), ending.signal);
+    return () => ending.abort();
+  });
+}
+
+async function listen(line: Line, tell: (hint: Hint) => void, signal: AbortSignal): Promise<void> {
+  const { first, longest } = line.policy;
+  for (let attempt = 1; !signal.aborted; attempt++) {
+    const accepted = await connection(line, tell, signal).catch(() => false); // the pulls tell what is wrong
+    if (signal.aborted) return;
+    tell([]);
+    if (accepted) attempt = 1;
+    const policy = { attempts: Infinity, first, longest, patience: longest };
+    await sleep(delay(policy, Math.min(attempt, 30), first, Math.random()) ?? longest, signal);
+  }
+}
+
+/** One socket, until it ends. Whether the server accepted it. */
+async function connection(line: Line, tell: (hint: Hint) => void, signal: AbortSignal): Promise<boolean> {
+  const { app, server, socket: Constructor, policy } = line;
+  if (Constructor === null) return false;
+  const auth = { type: "auth", token: await line.fresh(), clientId: await line.client(), protocol: 1 };
+  if (signal.aborted) return false;
+  const socket = new Constructor(`${server.url.replace(/^http/, "ws")}/ws/${encodeURIComponent(app)}`);
+  const watch = new Watch(socket, policy);
+  const end = (): void => socket.close();
+  signal.addEventListener("abort", end);
+  let accepted = false;
+  await new Promise<void>((resolve) => {
+    socket.addEventListener("open", () => socket.send(dump(auth)));
+    socket.addEventListener("close", () => resolve());
+    socket.addEventListener("error", () => resolve());
+    socket.addEventListener("message", ({ data }) => {
+      watch.heard();
+      const hint = readHint(String(data), app);
+      if (hint === null) return;
+      accepted = true;
+      tell(hint);
+    });
+  });
+  signal.removeEventListener("abort", end);
+  watch.end();
+  return accepted;
+}
+
+/** What a frame says there is to pull: anything, when the connection was accepted; null for nothing. */
+function readHint(text: string, app: string): Hint | null {
+  const { type, appId, tables } = objectOf(parse(text));
+  if (type === "auth-ok") return [];
+  if (type !== "sync-available" || appId !== app) return null;
+  return Array.isArray(tables) ? tables.map(String) : [];
+}
+
+/** Closes a socket on which nothing is heard, not even the answer to a ping. */
+class Watch {
+  readonly #timer: ReturnType<typeof setInterval>;
+  #heard = true;
+
+  constructor(socket: Socket, { pingInterval }: LivePolicy = LIVE) {
+    this.#timer = setInterval(() => {
+      if (!this.#heard) return socket.close();
+      this.#heard = false;
+      try {
+        socket.send('{"type":"ping"}');
+      } catch {
+        socket.close(); // it was not open yet
+      }
+    }, pingInterval);
+  }
+
+  heard(): void {
+    this.#heard = true;
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
+  }
+}

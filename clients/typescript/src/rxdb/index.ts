@@ -1,0 +1,196 @@
+/**
+ * @syncd/client/rxdb: a collection of RxDB, replicated with a table of a syncd server. RxDB stores, queries and
+ * observes; this pulls, pushes and merges field by field.
+ */
+
+import type { RxCollection } from "rxdb";
+import { type RxReplicationState, replicateRxCollection } from "rxdb/plugins/replication";
+import { filter, from, map, merge, type Observable, Subject, share, switchMap } from "rxjs";
+import { checkId, spaceKey } from "../change.js";
+import type { SocketConstructor } from "../endpoint.js";
+import { NoSuchChange, NotConnected } from "../errors.js";
+import { browserSocket, serverOf } from "../options.js";
+import type { Asker } from "../request.js";
+import { LIVE, type LivePolicy, RETRY, type RetryPolicy } from "../retry.js";
+import { freshToken, type Server, type Token } from "../transport.js";
+import { Mutex } from "../turn.js";
+import { type Row, shapeOf } from "./documents.js";
+import type { Feed } from "./feed.js";
+import { type Hint, hints$ } from "./hints.js";
+import { type Checkpoint, pull } from "./pull.js";
+import { again, push } from "./push.js";
+import { type Rejected, Shadow } from "./shadow.js";
+
+export type { Checkpoint } from "./pull.js";
+export type { Rejected } from "./shadow.js";
+
+export interface ServerOptions {
+  /** The app's name on the server. */
+  readonly app: string;
+  /** The server; a relative one is of the page's origin. */
+  readonly url: string;
+  readonly token: Token;
+  readonly fetch?: typeof fetch;
+  /** Without one (null, or a Node without it) it polls. */
+  readonly webSocket?: SocketConstructor | null;
+  readonly retry?: Partial<RetryPolicy>;
+  readonly policy?: Partial<LivePolicy>;
+}
+
+export interface ReplicateOptions<D> {
+  readonly collection: RxCollection<D>;
+  /** The table on the server; the collection's name by default. */
+  readonly table?: string;
+  /** The space on the server; null, the default, is the user's personal one. */
+  readonly space?: string | null;
+  readonly replicationIdentifier?: string;
+  /** The version of the application's own schema, sent with every push. */
+  readonly schemaVersion?: number;
+  readonly live?: boolean;
+  readonly retryTime?: number;
+  readonly waitForLeadership?: boolean;
+  readonly autoStart?: boolean;
+  readonly batchSize?: number;
+}
+
+/** An app on a server, for one user. Its collections share a socket. */
+export class SyncdServer {
+  readonly app: string;
+  readonly #server: Server;
+  readonly #socket: SocketConstructor | null;
+  readonly #retry: RetryPolicy;
+  readonly #policy: LivePolicy;
+  readonly #lines = new Map<string, Observable<Hint>>();
+
+  /** Raises NotConnected, InvalidWrite. */
+  constructor(options: ServerOptions) {
+    const server = serverOf(options);
+    if (server === null) throw new NotConnected();
+    this.app = checkId("the app", options.app);
+    this.#server = server;
+    this.#socket = options.webSocket === undefined ? browserSocket() : options.webSocket;
+    // RxDB repeats what fails, after its own `retryTime`.
+    this.#retry = { ...RETRY, attempts: 3, ...options.retry };
+    this.#policy = { ...LIVE, ...options.policy };
+  }
+
+  /** Keeps a collection and a table the same from now on, or until they are, with `live: false`. */
+  replicate<D>(options: ReplicateOptions<D>): SyncdReplication<D> {
+    const { collection, table = collection.name, space = null, schemaVersion = null } = options;
+    const name = JSON.stringify([this.#server.url, this.app, table, spaceKey(space)]);
+    const { replicationIdentifier = `syncd ${name}` } = options;
+    const shadow = new Shadow(collection.database, replicationIdentifier);
+    const [turn, closing] = [new Mutex(), new AbortController()];
+    const feed: Feed = {
+      table: checkId("the table", table),
+      space: spaceKey(space),
+      shape: shapeOf(collection.schema.primaryPath as string, collection.schema.jsonSchema),
+      shadow,
+      schemaVersion,
+      asker: async () => this.#asker(await shadow.client(), closing.signal),
+      written: (ids) => writtenOf(collection as unknown as RxCollection, ids),
+      alone: (work) => turn.run(work),
+    };
+    return new SyncdReplication(feed, this.#hints(feed), { ...options, replicationIdentifier }, closing);
+  }
+
+  #asker(client: string, closing: AbortSignal): Asker {
+    const [server, retry] = [this.#server, this.#retry];
+    return { app: this.app, client, server, retry, closing, fresh: () => this.#fresh() };
+  }
+
+  #fresh(): Promise<string> {
+    return freshToken(this.#server.token, async () => undefined);
+  }
+
+  /** What there is to pull for a feed; feeds of one device share the socket. */
+  #hints(feed: Feed): Observable<Hint> {
+    const shared = from(feed.shadow.client()).pipe(
+      map((client) => {
+        const known = this.#lines.get(client) ?? hints$(this.#line(client)).pipe(share());
+        this.#lines.set(client, known);
+        return known;
+      }),
+      switchMap((line) => line),
+    );
+    return shared.pipe(filter((tables) => tables.length === 0 || tables.includes(feed.table)));
+  }
+
+  #line(client: string) {
+    const [server, socket, policy] = [this.#server, this.#socket, this.#policy];
+    return { app: this.app, server, socket, policy, client: async () => client, fresh: () => this.#fresh() };
+  }
+}
+
+/** A collection on its way to and from the server. */
+export class SyncdReplication<D> {
+  /** RxDB's own: `awaitInSync()`, `error$`, `active$`, `cancel()` and the rest. */
+  readonly state: RxReplicationState<D, Checkpoint>;
+  readonly #feed: Feed;
+  readonly #written = new Subject<Hint>();
+
+  constructor(
+    feed: Feed,
+    hints: Observable<Hint>,
+    {
+      collection,
+      batchSize = 100,
+      table,
+      space,
+      schemaVersion,
+      ...others
+    }: ReplicateOptions<D> & { readonly replicationIdentifier: string },
+    closing: AbortController,
+  ) {
+    this.#feed = feed;
+    const { hashFunction } = collection.database;
+    this.state = replicateRxCollection<D, Checkpoint>({
+      ...others,
+      collection,
+      pull: {
+        batchSize,
+        stream$: merge(hints, this.#written).pipe(map(() => "RESYNC" as const)),
+        handler: async (checkpoint, size) => (await pull(feed, checkpoint, size)) as never,
+      },
+      push: {
+        batchSize,
+        handler: async (rows) => {
+          const differing = await push(feed, rows as unknown as Row[], async (text) => hashFunction(text));
+          this.#written.next([]); // what was pushed is pulled too: that is how its place in the feed is passed
+          return differing as never;
+        },
+      },
+    });
+    this.state.canceled$.pipe(filter(Boolean)).subscribe(() => closing.abort());
+  }
+
+  /** Edits that the server refused, oldest first. Their documents are as the server has them. */
+  rejected(): Promise<Rejected[]> {
+    return this.#feed.shadow.rejected();
+  }
+
+  /** The same, now and at each change. */
+  get rejected$(): Observable<Rejected[]> {
+    return from(this.#feed.shadow.rejected$()).pipe(switchMap((rejected) => rejected));
+  }
+
+  /** Sends a refused edit again, say because you are a writer now. Raises SyncdError, and NoSuchChange. */
+  async retry(changeId: string): Promise<void> {
+    const rejected = (await this.rejected()).find((one) => one.changeId === changeId);
+    if (rejected === undefined) throw new NoSuchChange(changeId);
+    await again(this.#feed, rejected);
+    await this.drop(changeId);
+    this.#written.next([]);
+  }
+
+  /** Forgets a refused edit. */
+  drop(changeId: string): Promise<void> {
+    return this.#feed.shadow.forget(changeId);
+  }
+}
+
+async function writtenOf(collection: RxCollection, ids: readonly string[]): Promise<Map<string, number>> {
+  const found = await collection.storageInstance.findDocumentsById([...ids], true);
+  const primary = collection.schema.primaryPath as string;
+  return new Map(found.map((row) => [String((row as Record<string, unknown>)[primary]), row._meta.lwt]));
+}

@@ -1,0 +1,109 @@
+/** The pull handler: what the server tells since a cursor, as documents that are whole. */
+
+import { type Change, listOf, readChange, spaceKey, textOf } from "../change.js";
+import { formatInstant } from "../clock.js";
+import { Refused } from "../errors.js";
+import type { JsonObject } from "../json.js";
+import { merge } from "../merge.js";
+import { ask } from "../request.js";
+import { type Document, documentOf } from "./documents.js";
+import type { Feed } from "./feed.js";
+import { goneShade, type Shade } from "./shadow.js";
+
+/**
+ * Where a replication stands. `cursor` is the server's. `round` names the start from "" that it goes back to, and
+ * `starting` says that not everything of it has come yet.
+ */
+export interface Checkpoint {
+  readonly cursor: string;
+  readonly round: number;
+  readonly starting: boolean;
+}
+
+export interface Pulled {
+  readonly documents: Document[];
+  readonly checkpoint: Checkpoint;
+}
+
+interface Page {
+  readonly changes: readonly Change[];
+  readonly cursor: string;
+  readonly more: boolean;
+  readonly left: boolean;
+}
+
+/**
+ * At least `size` documents, or all that there are. RxDB takes fewer for the end, and an empty page of the server is
+ * no end. A cursor that the server does not know begins again from "": what does not come again is gone.
+ */
+export async function pull(feed: Feed, from: Checkpoint | undefined, size: number): Promise<Pulled> {
+  const documents = new Map<string, Document>();
+  let at = from ?? begin();
+  for (;;) {
+    const page = await fetchPage(feed, at.cursor, size).catch((error: unknown) => lost(error, at));
+    if (page === null) {
+      at = begin(at.round);
+      continue;
+    }
+    const ended = at.starting && !page.more;
+    const round = at.round;
+    for (const document of await feed.alone(() => take(feed, page, round, ended))) {
+      documents.set(String(document[feed.shape.primary]), document);
+    }
+    at = { cursor: page.cursor, round, starting: at.starting && page.more };
+    if (!page.more || documents.size >= size) return { documents: [...documents.values()], checkpoint: at };
+  }
+}
+
+function begin(last = 0): Checkpoint {
+  return { cursor: "", round: Math.max(Date.now(), last + 1), starting: true };
+}
+
+/** Null where the cursor is not known to the server any more. Raises anything else. */
+function lost(error: unknown, { cursor }: Checkpoint): null {
+  const codes = ["cursor_lost", "bad_cursor"];
+  if (error instanceof Refused && codes.includes(error.code) && cursor !== "") return null;
+  throw error;
+}
+
+async function fetchPage(feed: Feed, since: string, limit: number): Promise<Page> {
+  const params = { since, collection: feed.table, limit: String(limit) };
+  const wire = await ask(await feed.asker(), { method: "GET", path: "/pull", params });
+  const changes = listOf(wire.serverChanges).map((change) => readChange(change));
+  const left = listOf((wire.spaces as JsonObject | undefined)?.left).map(textOf);
+  return {
+    changes: changes.filter(({ key: [space, table] }) => space === feed.space && table === feed.table),
+    cursor: textOf(wire.syncedUntil),
+    more: wire.hasMore === true,
+    left: feed.space !== "" && left.some((space) => spaceKey(space) === feed.space),
+  };
+}
+
+/** Takes note of a page, and returns the documents that it makes. `ended`: with it everything has come again. */
+async function take(feed: Feed, page: Page, round: number, ended: boolean): Promise<Document[]> {
+  const shades = await feed.shadow.of(page.changes.map(({ key: [, , id] }) => id));
+  const fresh = new Map<string, Shade>();
+  for (const { key, registers } of page.changes) {
+    const [, , id] = key;
+    const known = fresh.get(id) ?? shades.get(id);
+    // The first registers of a new round replace what was known before.
+    const held = known?.round === round ? new Map(known.registers) : new Map();
+    merge(held, registers);
+    fresh.set(id, { id, round, pushed: known?.pushed ?? 0, registers: held });
+  }
+  await feed.shadow.keep(fresh.values());
+  if (page.left || ended) {
+    const over = await gone(feed, round, page.left);
+    await feed.shadow.keep(over);
+    for (const shade of over) fresh.set(shade.id, shade);
+  }
+  return Array.from(fresh.values(), ({ id, registers }) => documentOf(id, registers, feed.shape));
+}
+
+/** Everything, after the space was left; after a new start, what neither came again nor was pushed meanwhile. */
+async function gone(feed: Feed, round: number, left: boolean): Promise<Shade[]> {
+  const now = formatInstant(Date.now());
+  const known = [...(await feed.shadow.all()).values()];
+  const over = known.filter((shade) => left || Math.max(shade.round, shade.pushed) < round);
+  return over.map(({ id }) => goneShade(id, round, now));
+}

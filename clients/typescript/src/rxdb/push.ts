@@ -1,0 +1,229 @@
+/** The push handler: edited documents as changes of their fields, and the server's word on each. */
+
+import { type Key, listOf, newId, objectOf, readInstant, textOf, writeChange } from "../change.js";
+import { InvalidWrite, SyncdError } from "../errors.js";
+import { dump, type Json, type JsonObject, parse } from "../json.js";
+import { isDeleted, merge, type Registers } from "../merge.js";
+import { ask, Blamed } from "../request.js";
+import { type Document, documentOf, type Edit, editOf, type Row, sameDocument } from "./documents.js";
+import type { Feed } from "./feed.js";
+import type { Rejected } from "./shadow.js";
+
+/** A row on its way. `held`: the server's registers, as far as they were known before. */
+interface Sent {
+  readonly id: string;
+  readonly row: Row;
+  readonly edit: Edit;
+  readonly changeId: string;
+  readonly text: string;
+}
+
+/** The server's word on a change: what it lost to, and which stamps were lowered; or why it was refused. */
+interface Word {
+  readonly refused: { readonly code: string; readonly detail: string } | null;
+  readonly lowered: ReadonlyMap<string, string>;
+  readonly lost: Registers;
+}
+
+/**
+ * Sends what was edited, and returns the documents that the server has otherwise, for RxDB to take over: merged with
+ * what others wrote, or without an edit that was refused, which is kept with its reason. Repeating it has no further
+ * effect. Raises what `ask` raises; nothing is lost then, and RxDB calls again.
+ */
+export async function push(feed: Feed, rows: readonly Row[], hash: Hash): Promise<Document[]> {
+  const rejected: Rejected[] = [];
+  const sent = await prepare(feed, rows, hash, rejected);
+  const words = await send(feed, sent);
+  return feed.alone(() => settle(feed, rows, sent, words, rejected));
+}
+
+export type Hash = (text: string) => Promise<string>;
+
+async function prepare(feed: Feed, rows: readonly Row[], hash: Hash, rejected: Rejected[]): Promise<Sent[]> {
+  const ids = rows.map((row) => idOf(feed, row));
+  const { client } = await feed.asker();
+  const [shades, written] = [await feed.shadow.of(ids), await feed.written(ids)];
+  const sent: Sent[] = [];
+  for (const [place, row] of rows.entries()) {
+    const id = ids[place] ?? "";
+    const held = shades.get(id)?.registers ?? new Map();
+    try {
+      const edit = editOf(row, held, written.get(id) ?? Date.now(), feed.shape, {
+        client,
+        space: feed.space,
+      });
+      if (edit !== null) sent.push(await pack(feed, id, row, edit, hash));
+    } catch (error) {
+      if (!(error instanceof InvalidWrite)) throw error;
+      const { code, detail } = error;
+      const fields = row.newDocumentState as unknown as JsonObject;
+      rejected.push(refusal(newId(Date.now()), id, row, { op: "update", fields }, { code, detail }));
+    }
+  }
+  return sent;
+}
+
+function idOf({ shape }: Feed, { newDocumentState }: Row): string {
+  return String(newDocumentState[shape.primary]);
+}
+
+/** The id of a change is made of what it says, so that the same edit is the same change, after a crash too. */
+async function pack({ table, space }: Feed, id: string, row: Row, edit: Edit, hash: Hash): Promise<Sent> {
+  const key: Key = [space, table, id];
+  const nameless = writeChange({ changeId: "", key, ...edit, extra: {} });
+  const changeId = (await hash(nameless)).slice(0, 64);
+  return { id, row, edit, changeId, text: writeChange({ changeId, key, ...edit, extra: {} }) };
+}
+
+/** Sends the changes, in parts if need be. A change at fault is refused alone. */
+async function send(feed: Feed, sent: readonly Sent[]): Promise<Map<string, Word>> {
+  const words = new Map<string, Word>();
+  let rest = [...sent];
+  let most = rest.length;
+  while (rest.length > 0) {
+    const part = rest.slice(0, most);
+    try {
+      for (const [changeId, word] of await sendPart(feed, part)) words.set(changeId, word);
+    } catch (error) {
+      const refused = refusedBy(error, part);
+      if (
+        refused.size === 0 &&
+        part.length > 1 &&
+        error instanceof Blamed &&
+        [413, 422].includes(error.status)
+      ) {
+        most = Math.ceil(part.length / 2);
+        continue;
+      }
+      if (refused.size === 0) throw error;
+      for (const [changeId, word] of refused) words.set(changeId, word);
+    }
+    rest = rest.filter(({ changeId }) => !words.has(changeId));
+  }
+  return words;
+}
+
+/** The changes that a whole refusal is about. */
+function refusedBy(error: unknown, part: readonly Sent[]): Map<string, Word> {
+  const refused = new Map<string, Word>();
+  if (!(error instanceof Blamed) || ![400, 413, 422].includes(error.status)) return refused;
+  const alone = part.length === 1 && error.status !== 400 ? [[0, error] as const] : [];
+  for (const [place, { code, detail }] of [...alone, ...error.blamed]) {
+    const change = part[place];
+    if (change !== undefined) {
+      refused.set(change.changeId, { refused: { code, detail }, lowered: new Map(), lost: new Map() });
+    }
+  }
+  return refused;
+}
+
+async function sendPart(feed: Feed, part: readonly Sent[]): Promise<Map<string, Word>> {
+  const asker = await feed.asker();
+  const { schemaVersion } = feed;
+  const head = dump({
+    clientId: asker.client,
+    pull: false,
+    ...(schemaVersion === null ? {} : { schemaVersion }),
+  });
+  const body = `${head.slice(0, -1)},"changes":[${part.map(({ text }) => text).join(",")}]}`;
+  const answer = await ask(asker, { method: "POST", path: "", params: {}, body });
+  const results = listOf(answer.results).map((result) => objectOf(result));
+  const conflicts = listOf(answer.conflicts).map((conflict) => objectOf(conflict));
+  return new Map(
+    part.map(({ id, changeId }, place) => {
+      const lost = conflicts.filter((conflict) => conflict.id === id);
+      return [changeId, readWord(results[place] ?? {}, lost)];
+    }),
+  );
+}
+
+function readWord(result: JsonObject, conflicts: readonly JsonObject[]): Word {
+  const { status, code = "rejected", detail = "" } = result;
+  const lowered = Object.entries(objectOf(result.at ?? {})).map(
+    ([field, at]) => [field, readInstant(at)] as const,
+  );
+  // Who wrote the winner comes with the next pull, which a nameless client lets win.
+  const lost = conflicts.map(({ field, serverValue = null, serverTimestamp }) => {
+    return [textOf(field), { value: serverValue, at: readInstant(serverTimestamp), client: "" }] as const;
+  });
+  const refused = status === "rejected" ? { code: String(code), detail: String(detail) } : null;
+  return { refused, lowered: new Map(lowered), lost: new Map(lost) };
+}
+
+/** Takes note of what the server has now, and of what it refused. */
+async function settle(
+  feed: Feed,
+  rows: readonly Row[],
+  sent: readonly Sent[],
+  words: ReadonlyMap<string, Word>,
+  rejected: Rejected[],
+): Promise<Document[]> {
+  const shades = await feed.shadow.of(rows.map((row) => idOf(feed, row)));
+  for (const { id, row, edit, changeId, text } of sent) {
+    const word = words.get(changeId);
+    if (word === undefined) continue;
+    if (word.refused !== null) {
+      rejected.push(refusal(changeId, id, row, parse(text) as JsonObject, word.refused));
+      continue;
+    }
+    const shade = shades.get(id);
+    const held = new Map(shade?.registers);
+    merge(held, accepted(edit, word));
+    merge(held, word.lost);
+    shades.set(id, { id, round: shade?.round ?? 0, pushed: Date.now(), registers: held });
+  }
+  await feed.shadow.keep(shades.values());
+  await feed.shadow.reject(rejected);
+  return different(feed, rows, (id) => shades.get(id)?.registers);
+}
+
+/** An edit's registers as the server took them. */
+function accepted({ registers }: Edit, { lowered, lost }: Word): Registers {
+  const taken = Array.from(registers).filter(([field]) => !lost.has(field));
+  return new Map(
+    taken.map(([field, register]) => {
+      const at = lowered.get(field) ?? register.at;
+      return [field, at === register.at ? register : { ...register, at, sent: register.at }];
+    }),
+  );
+}
+
+/** The server's documents where they differ from the device's. What the server does not have is deleted. */
+function different(
+  feed: Feed,
+  rows: readonly Row[],
+  held: (id: string) => Registers | undefined,
+): Document[] {
+  const documents: Document[] = [];
+  for (const row of rows) {
+    const id = idOf(feed, row);
+    const registers = held(id);
+    const known = registers ?? new Map();
+    const document = {
+      ...documentOf(id, known, feed.shape),
+      _deleted: registers === undefined || isDeleted(known),
+    };
+    if (!sameDocument(document, row.newDocumentState, feed.shape)) documents.push(document);
+  }
+  return documents;
+}
+
+function refusal(
+  changeId: string,
+  id: string,
+  { newDocumentState: document }: Row,
+  change: { readonly [name: string]: Json },
+  { code, detail }: { readonly code: string; readonly detail: string },
+): Rejected {
+  return { changeId, id, op: change.op as Rejected["op"], code, detail, change, document };
+}
+
+/** Sends a refused edit once more, under an id of its own. Raises what `ask` raises, and a refusal as SyncdError. */
+export async function again(feed: Feed, { id, change, document }: Rejected): Promise<void> {
+  const changeId = newId(Date.now());
+  const text = dump({ ...change, changeId });
+  const row = { newDocumentState: document };
+  const words = await send(feed, [{ id, row, edit: { op: "update", registers: new Map() }, changeId, text }]);
+  const refused = words.get(changeId)?.refused ?? null;
+  if (refused !== null) throw new SyncdError(refused.code, refused.detail);
+}

@@ -1,0 +1,188 @@
+/**
+ * What the adapter keeps beside the documents, in a collection of its own in the same database: what the server has
+ * of each record, register by register, the edits that it refused, and the id of this device.
+ */
+
+import type { RxCollection, RxDatabase } from "rxdb";
+import { map, type Observable } from "rxjs";
+import { newId, type Op } from "../change.js";
+import { EPOCH, type Instant } from "../clock.js";
+import type { Json, JsonObject } from "../json.js";
+import { type Register, type Registers, TOMBSTONE } from "../merge.js";
+import type { Document } from "./documents.js";
+
+/** The name of the collection, which a database has once for all that is replicated. */
+const NAME = "syncd";
+
+type Kind = "device" | "record" | "rejected";
+
+interface Kept {
+  readonly key: string;
+  readonly feed: string;
+  readonly kind: Kind;
+  readonly body: JsonObject;
+}
+
+const SCHEMA = {
+  version: 0,
+  primaryKey: "key",
+  type: "object",
+  properties: {
+    key: { type: "string", maxLength: 1000 },
+    feed: { type: "string", maxLength: 700 },
+    kind: { type: "string", maxLength: 10 },
+    body: { type: "object", additionalProperties: true },
+  },
+  required: ["key", "feed", "kind", "body"],
+  indexes: [["feed", "kind"]],
+} as const;
+
+/**
+ * What the server has of a record, as far as it is known here. `round`: the start from "" in which it came, named by
+ * when that began; `pushed`: when it was last pushed from here (0: never). Milliseconds since 1970.
+ */
+export interface Shade {
+  readonly id: string;
+  readonly round: number;
+  readonly pushed: number;
+  readonly registers: Registers;
+}
+
+/** An edit that the server refused, for `code` and `detail`. `document` is the whole document as it was edited. */
+export interface Rejected {
+  readonly changeId: string;
+  readonly id: string;
+  readonly op: Op;
+  readonly code: string;
+  readonly detail: string;
+  readonly change: JsonObject;
+  readonly document: Document;
+}
+
+const opening = new WeakMap<RxDatabase, Promise<RxCollection<Kept>>>();
+
+function open(database: RxDatabase): Promise<RxCollection<Kept>> {
+  const known = opening.get(database);
+  if (known !== undefined) return known;
+  const opened = database
+    .addCollections({ [NAME]: { schema: SCHEMA } })
+    .then((made) => made[NAME] as RxCollection<Kept>);
+  opening.set(database, opened);
+  return opened;
+}
+
+/** The part of the collection that belongs to one replication, `feed`. */
+export class Shadow {
+  readonly #database: RxDatabase;
+  readonly #feed: string;
+
+  constructor(database: RxDatabase, feed: string) {
+    this.#database = database;
+    this.#feed = feed;
+  }
+
+  /** This device's id: one for each database. */
+  async client(): Promise<string> {
+    const kept = await open(this.#database);
+    const body = { client: newId(Date.now()) };
+    const found = await kept.findOne("device").exec();
+    const row = found ?? (await kept.insertIfNotExists({ key: "device", feed: "", kind: "device", body }));
+    return String(row.body.client);
+  }
+
+  /** What is known of these records; nothing of those that are not known. */
+  async of(ids: Iterable<string>): Promise<Map<string, Shade>> {
+    const kept = await open(this.#database);
+    const found = await kept.findByIds(Array.from(ids, (id) => this.#key("record", id))).exec();
+    return byId(found.values());
+  }
+
+  /** Everything that is known of any record. */
+  async all(): Promise<Map<string, Shade>> {
+    return byId(await this.#find("record").then((query) => query.exec()));
+  }
+
+  async keep(shades: Iterable<Shade>): Promise<void> {
+    await this.#upsert(
+      "record",
+      Array.from(shades, (shade) => [shade.id, writeShade(shade)]),
+    );
+  }
+
+  async reject(rejected: readonly Rejected[]): Promise<void> {
+    const bodies = rejected.map((one) => [one.changeId, one as unknown as JsonObject] as const);
+    await this.#upsert("rejected", bodies);
+  }
+
+  async forget(changeId: string): Promise<void> {
+    const kept = await open(this.#database);
+    await kept.bulkRemove([this.#key("rejected", changeId)]);
+  }
+
+  /** What was refused, oldest first. */
+  async rejected(): Promise<Rejected[]> {
+    return this.#find("rejected").then(async (query) => readRejected(await query.exec()));
+  }
+
+  /** The same, now and whenever it has changed. */
+  async rejected$(): Promise<Observable<Rejected[]>> {
+    return (await this.#find("rejected")).$.pipe(map(readRejected));
+  }
+
+  async #find(kind: Kind) {
+    const kept = await open(this.#database);
+    return kept.find({ selector: { feed: this.#feed, kind } });
+  }
+
+  async #upsert(kind: Kind, bodies: readonly (readonly [id: string, body: JsonObject])[]): Promise<void> {
+    if (bodies.length === 0) return;
+    const kept = await open(this.#database);
+    const rows = bodies.map(([id, body]) => ({ key: this.#key(kind, id), feed: this.#feed, kind, body }));
+    const { error } = await kept.bulkUpsert(rows);
+    if (error.length > 0)
+      throw new Error(`the database refused ${error.length} of the adapter's own documents`);
+  }
+
+  #key(kind: Kind, id: string): string {
+    return JSON.stringify([kind, this.#feed, id]);
+  }
+}
+
+/** What is known of a record that is gone: nothing but that, with the weakest stamp, so that it may come back. */
+export function goneShade(id: string, round: number, now: Instant): Shade {
+  return { id, round, pushed: 0, registers: new Map([[TOMBSTONE, { value: now, at: EPOCH, client: "" }]]) };
+}
+
+function readRejected(found: readonly { readonly body: JsonObject }[]): Rejected[] {
+  const rejected = found.map(({ body }) => body as unknown as Rejected);
+  return rejected.sort((one, other) => (one.changeId < other.changeId ? -1 : 1));
+}
+
+function byId(found: Iterable<{ readonly body: JsonObject }>): Map<string, Shade> {
+  const shades = Array.from(found, ({ body }) => readShade(body));
+  return new Map(shades.map((shade) => [shade.id, shade]));
+}
+
+/** A register is kept as [field, value, at, client, sent]: a document's own members could not be called `_deleted`. */
+function writeShade({ id, round, pushed, registers }: Shade): JsonObject {
+  const rows = Array.from(registers, ([field, { value, at, client, sent }]) => [
+    field,
+    value,
+    at,
+    client,
+    sent ?? null,
+  ]);
+  return { id, round, pushed, registers: rows };
+}
+
+type KeptRegister = readonly [field: string, value: Json, at: Instant, client: string, sent: Instant | null];
+
+function readShade(body: JsonObject): Shade {
+  const rows = body.registers as unknown as readonly KeptRegister[];
+  const registers = rows.map(([field, value, at, client, sent]): [string, Register] => [
+    field,
+    sent === null ? { value, at, client } : { value, at, client, sent },
+  ]);
+  const [round, pushed] = [Number(body.round), Number(body.pushed)];
+  return { id: String(body.id), round, pushed, registers: new Map(registers) };
+}

@@ -1,0 +1,457 @@
+/** RxDB itself, replicated through a real server. */
+
+import { randomUUID } from "node:crypto";
+import { IDBFactory, IDBKeyRange } from "fake-indexeddb";
+import { createRxDatabase, type RxCollection, type RxDatabase, type RxStorage } from "rxdb";
+import { getRxStorageDexie } from "rxdb/plugins/storage-dexie";
+import { getRxStorageMemory } from "rxdb/plugins/storage-memory";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import WebSocket from "ws";
+import type { SocketConstructor } from "../src/index.js";
+import { type ReplicateOptions, type SyncdReplication, SyncdServer } from "../src/rxdb/index.js";
+import { open, QUICK, until } from "./devices.js";
+import { RealServer } from "./server.js";
+
+interface Task {
+  id: string;
+  title?: string;
+  done?: boolean;
+  note?: string | null;
+  tags?: string[];
+}
+
+const SCHEMA = {
+  version: 0,
+  primaryKey: "id",
+  type: "object",
+  properties: {
+    id: { type: "string", maxLength: 100 },
+    title: { type: "string" },
+    done: { type: "boolean" },
+    note: { type: ["string", "null"] },
+    tags: { type: "array", items: { type: "string" } },
+  },
+  required: ["id"],
+} as const;
+
+let server: RealServer;
+beforeAll(async () => {
+  server = await RealServer.start();
+});
+afterAll(() => server.remove());
+
+const databases: RxDatabase[] = [];
+afterEach(async () => {
+  await Promise.all(databases.splice(0).map((database) => database.close()));
+});
+
+interface Device {
+  readonly tasks: RxCollection<Task>;
+  readonly replication: SyncdReplication<Task>;
+  readonly errors: Error[];
+}
+
+interface DeviceOptions extends Partial<ReplicateOptions<Task>> {
+  readonly fetch?: typeof fetch;
+  readonly webSocket?: null;
+  readonly tasks?: RxCollection<Task>;
+}
+
+async function collection(
+  name: string = `db-${randomUUID()}`,
+  storage: RxStorage<unknown, unknown> = getRxStorageMemory(),
+): Promise<RxCollection<Task>> {
+  const database = await createRxDatabase({ name, storage });
+  databases.push(database);
+  const { tasks } = await database.addCollections({ tasks: { schema: SCHEMA } });
+  return tasks as unknown as RxCollection<Task>;
+}
+
+async function device(token: string, options: DeviceOptions = {}): Promise<Device> {
+  const { fetch: given, webSocket = WebSocket as unknown as SocketConstructor, tasks, ...others } = options;
+  const rxServer = new SyncdServer({
+    app: "app",
+    url: server.url,
+    token,
+    webSocket,
+    retry: { attempts: 1 },
+    policy: QUICK,
+    ...(given ? { fetch: given } : {}),
+  });
+  const used = tasks ?? (await collection());
+  const replication = rxServer.replicate<Task>({ collection: used, retryTime: 100, ...others });
+  const errors: Error[] = [];
+  replication.state.error$.subscribe((error) => errors.push(error));
+  return { tasks: used, replication, errors };
+}
+
+function user(...options: string[]): Promise<string> {
+  return server.token(`rx-${randomUUID()}`, ...options);
+}
+
+async function seen({ tasks }: Device, id = "milk"): Promise<object | null> {
+  return (await tasks.findOne(id).exec())?.toJSON() ?? null;
+}
+
+async function settled(...devices: Device[]): Promise<void> {
+  for (const { replication } of [...devices, ...devices]) {
+    replication.state.reSync();
+    await replication.state.awaitInSync();
+  }
+}
+
+interface Line {
+  cut: boolean;
+  /** Where the requests went that got through. */
+  readonly asked: string[];
+  readonly fetch: typeof fetch;
+}
+
+/** A line to the server that can be cut. */
+function line(): Line {
+  const asked: string[] = [];
+  const own: Line = {
+    cut: false,
+    asked,
+    fetch: async (address, options) => {
+      if (own.cut) throw new TypeError("cut");
+      asked.push(`${options?.method} ${new URL(String(address)).pathname}`);
+      return fetch(address, options);
+    },
+  };
+  return own;
+}
+
+/** What one of our own replicas has, to see what is really on the server. */
+async function onServer(token: string, space: string | null = null): Promise<{ [id: string]: object }> {
+  const replica = await open({ url: server.url, token });
+  await replica.sync();
+  const rows = await replica.query("tasks", [], { space });
+  return Object.fromEntries(rows.map(({ id, fields }) => [id, fields]));
+}
+
+/** Two devices that have the same task, and a line for each. */
+async function pair(): Promise<{ token: string; one: Device; two: Device; lines: [Line, Line] }> {
+  const token = await user();
+  const lines: [Line, Line] = [line(), line()];
+  const [one, two] = [
+    await device(token, { fetch: lines[0].fetch }),
+    await device(token, { fetch: lines[1].fetch }),
+  ];
+  await one.tasks.insert({ id: "milk", title: "Buy milk", done: false });
+  await settled(one, two);
+  expect(await seen(two)).toEqual({ id: "milk", title: "Buy milk", done: false });
+  return { token, one, two, lines };
+}
+
+describe("two databases of RxDB", () => {
+  it("have what either wrote, live", async () => {
+    const token = await user();
+    const [one, two] = [await device(token), await device(token)];
+    await one.tasks.insert({ id: "milk", title: "Buy milk", done: false, tags: ["shop"] });
+    await until("it is there", () => seen(two));
+    expect(await seen(two)).toEqual({ id: "milk", title: "Buy milk", done: false, tags: ["shop"] });
+    await two.tasks.findOne("milk").patch({ done: true });
+    await until("it is done", async () => ((await seen(one)) as Task).done);
+    expect(await seen(one)).toEqual({ id: "milk", title: "Buy milk", done: true, tags: ["shop"] });
+    expect([...one.errors, ...two.errors]).toEqual([]);
+  });
+
+  it("poll where there are no sockets", async () => {
+    const token = await user();
+    const [one, two] = [await device(token, { webSocket: null }), await device(token, { webSocket: null })];
+    await one.tasks.insert({ id: "milk", title: "Buy milk" });
+    await until("it is there", () => seen(two));
+    expect(await seen(two)).toEqual({ id: "milk", title: "Buy milk" });
+  });
+
+  it("write only the fields that were edited", async () => {
+    const { token, one } = await pair();
+    await one.tasks.findOne("milk").patch({ done: true });
+    await settled(one);
+    const found = (await server.request(token, "GET", "/sync/app/records/tasks/milk/history")) as {
+      changes: { op: string; fields: object }[];
+    };
+    expect(found.changes.map(({ op, fields }) => [op, Object.keys(fields).sort()])).toEqual([
+      ["update", ["done"]],
+      ["insert", ["deletedAt", "done", "title"]],
+    ]);
+  });
+
+  it("merge what was edited offline, field by field, the later edit of one field winning", async () => {
+    const { token, one, two, lines } = await pair();
+    for (const own of lines) own.cut = true;
+    await one.tasks.findOne("milk").patch({ title: "Buy oat milk", note: "from one" });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await two.tasks.findOne("milk").patch({ done: true, note: "from two" });
+    for (const own of lines.reverse()) {
+      own.cut = false; // the later edit comes first: the earlier one must lose all the same
+      await settled(own === lines[0] ? two : one);
+    }
+    await settled(one, two);
+    const expected = { title: "Buy oat milk", done: true, note: "from two" };
+    expect(await seen(one)).toEqual({ id: "milk", ...expected });
+    expect(await seen(two)).toEqual({ id: "milk", ...expected });
+    expect(await onServer(token)).toEqual({ milk: expected });
+  });
+
+  it("keep an edit that was not sent yet while others edit the same document", async () => {
+    const { one, two, lines } = await pair();
+    const pushing = line();
+    lines[0].cut = true;
+    await one.tasks.findOne("milk").patch({ title: "Buy oat milk" });
+    await two.tasks.findOne("milk").patch({ done: true });
+    await settled(two);
+    lines[0].cut = pushing.cut;
+    await settled(one, two);
+    expect(await seen(one)).toEqual({ id: "milk", title: "Buy oat milk", done: true });
+    expect(await seen(two)).toEqual(await seen(one));
+  });
+
+  it("delete, and bring back", async () => {
+    const { token, one, two } = await pair();
+    await one.tasks.findOne("milk").remove();
+    await until("it is gone", async () => (await seen(two)) === null);
+    expect(await onServer(token)).toEqual({});
+    await two.tasks.insert({ id: "milk", title: "Buy milk again" });
+    await until("it is back", () => seen(one));
+    await settled(one, two);
+    expect(await seen(one)).toMatchObject({ title: "Buy milk again" });
+    expect(await seen(two)).toEqual(await seen(one));
+    expect(Object.keys(await onServer(token))).toEqual(["milk"]);
+  });
+
+  it("do not bring back what somebody else deleted by editing it", async () => {
+    const { one, two, lines } = await pair();
+    lines[0].cut = true;
+    await one.tasks.findOne("milk").patch({ title: "Buy oat milk" });
+    await two.tasks.findOne("milk").remove();
+    await settled(two);
+    lines[0].cut = false;
+    await settled(one, two);
+    expect([await seen(one), await seen(two)]).toEqual([null, null]);
+  });
+
+  it("take a field away, and keep a null where the schema allows one", async () => {
+    const { one, two } = await pair();
+    await one.tasks.findOne("milk").modify((task) => {
+      delete task.title;
+      task.note = null;
+      return task;
+    });
+    await settled(one, two);
+    expect(await seen(two)).toEqual({ id: "milk", done: false, note: null });
+    expect(await seen(one)).toEqual({ id: "milk", done: false, note: null });
+  });
+
+  it("hold more documents than a page", async () => {
+    const token = await user();
+    const one = await device(token);
+    await one.tasks.bulkInsert(Array.from({ length: 257 }, (_, n) => ({ id: `t${n}`, title: String(n) })));
+    await settled(one);
+    const two = await device(token, { batchSize: 50 });
+    await settled(two);
+    expect(await two.tasks.count().exec()).toBe(257);
+    expect(await seen(two, "t256")).toEqual({ id: "t256", title: "256" });
+  });
+
+  it("and our own client have the same", async () => {
+    const { token, one } = await pair();
+    const replica = await open({ url: server.url, token });
+    await replica.sync();
+    await replica.patch("tasks", "milk", { title: "From a replica" });
+    await replica.sync();
+    await until("it is there", async () => ((await seen(one)) as Task).title === "From a replica");
+  });
+});
+
+describe("a device with a wrong clock", () => {
+  it("does not lose what it edits knowingly", async () => {
+    const token = await user();
+    const replica = await open({ url: server.url, token, wall: () => Date.now() + 50_000 });
+    await replica.put("tasks", "milk", { title: "From the future" });
+    await replica.sync();
+    const one = await device(token);
+    await settled(one);
+    await one.tasks.findOne("milk").patch({ title: "Mine" });
+    await settled(one);
+    expect(await seen(one)).toMatchObject({ title: "Mine" });
+    expect(await onServer(token)).toEqual({ milk: { title: "Mine" } });
+  });
+});
+
+describe("a device that comes back", () => {
+  it("sends what it wrote, after a restart too, and goes on from its checkpoint", async () => {
+    const token = await user();
+    const storage = getRxStorageDexie({ indexedDB: new IDBFactory(), IDBKeyRange });
+    const own = line();
+    const before = await device(token, { tasks: await collection("kept", storage), fetch: own.fetch });
+    await before.tasks.insert({ id: "milk", title: "Buy milk" });
+    await settled(before);
+    own.cut = true;
+    await before.tasks.findOne("milk").patch({ title: "Buy oat milk" });
+    await before.tasks.database.close();
+    const sinces: string[] = [];
+    const noting: typeof fetch = async (address, options) => {
+      const url = new URL(String(address));
+      if (url.pathname.endsWith("/pull")) sinces.push(url.searchParams.get("since") ?? "");
+      return fetch(address, options);
+    };
+    const after = await device(token, { tasks: await collection("kept", storage), fetch: noting });
+    await settled(after);
+    expect(await onServer(token)).toEqual({ milk: { title: "Buy oat milk" } });
+    expect(sinces.length).toBeGreaterThan(0);
+    expect(sinces).not.toContain("");
+  });
+
+  it("has its change once where the answer was lost", async () => {
+    const token = await user();
+    let lost = 0;
+    const losing: typeof fetch = async (address, options) => {
+      const answer = await fetch(address, options);
+      if (options?.method !== "POST" || lost > 0) return answer;
+      lost += 1;
+      await answer.text();
+      throw new TypeError("lost");
+    };
+    const one = await device(token, { fetch: losing });
+    await one.tasks.insert({ id: "milk", title: "Buy milk" });
+    await settled(one);
+    expect(lost).toBe(1);
+    const found = (await server.request(token, "GET", "/sync/app/records/tasks/milk/history")) as {
+      changes: object[];
+    };
+    expect(found.changes).toHaveLength(1);
+  });
+
+  it("begins again where the server does not know its cursor", async () => {
+    const token = await user();
+    const other = await RealServer.start();
+    try {
+      const othersToken = await other.token("somebody");
+      let moved = false;
+      const moving: typeof fetch = (address, options) => {
+        if (!moved) return fetch(address, options);
+        const headers = { ...(options?.headers as object), Authorization: `Bearer ${othersToken}` };
+        return fetch(String(address).replace(server.url, other.url), { ...options, headers });
+      };
+      const one = await device(token, { fetch: moving, webSocket: null });
+      await one.tasks.bulkInsert(["kept", "gone"].map((id) => ({ id, title: "here" })));
+      await settled(one);
+      const change = { table: "tasks", id: "kept", op: "insert", data: { title: "there" } };
+      await other.request(othersToken, "POST", "/sync/app", { clientId: "c", changes: [change] });
+      moved = true;
+      await one.tasks.insert({ id: "new", title: "unsent" });
+      await settled(one);
+      expect((await one.tasks.find().exec()).map(({ id, title }) => [id, title]).sort()).toEqual([
+        ["kept", "there"],
+        ["new", "unsent"],
+      ]);
+    } finally {
+      await other.remove();
+    }
+  });
+});
+
+describe("a space", () => {
+  interface Shared {
+    readonly space: string;
+    readonly owner: string;
+    readonly member: string;
+    readonly role: (role: string) => Promise<unknown>;
+    readonly remove: () => Promise<unknown>;
+  }
+
+  async function shared(role: string): Promise<Shared> {
+    const [space, name] = [`s-${randomUUID()}`, `member-${randomUUID()}`];
+    const owner = await user();
+    await server.request(owner, "POST", "/spaces", { id: space, name: "S" });
+    const path = `/spaces/${space}/members/${name}`;
+    const setRole = (role: string): Promise<unknown> => server.request(owner, "PUT", path, { role });
+    await setRole(role);
+    const remove = (): Promise<unknown> => server.request(owner, "DELETE", path);
+    return { space, owner, member: await server.token(name), role: setRole, remove };
+  }
+
+  it("is replicated by itself", async () => {
+    const { space, owner, member } = await shared("writer");
+    const [one, two] = [await device(owner, { space }), await device(member, { space })];
+    const personal = await device(member);
+    await one.tasks.insert({ id: "milk", title: "Ours" });
+    await personal.tasks.insert({ id: "milk", title: "Mine" });
+    await until("it is there", () => seen(two));
+    await settled(two, personal);
+    expect(await seen(two)).toMatchObject({ title: "Ours" });
+    expect(await seen(personal)).toMatchObject({ title: "Mine" });
+    expect(await onServer(owner, space)).toEqual({ milk: { title: "Ours" } });
+  });
+
+  it("keeps a reader's edits apart, with the reason, until they are sent again or dropped", async () => {
+    const { space, owner, member, role } = await shared("reader");
+    const own = line();
+    const [one, two] = [await device(owner, { space }), await device(member, { space, fetch: own.fetch })];
+    await one.tasks.insert({ id: "milk", title: "Buy milk" });
+    await settled(one, two);
+    await two.tasks.findOne("milk").patch({ title: "Not mine to say" });
+    await two.tasks.insert({ id: "new", title: "Nor this" });
+    await until("both are refused", async () => (await two.replication.rejected()).length === 2);
+    await settled(two);
+    const rejected = await two.replication.rejected();
+    expect(rejected.map(({ id, code, document }) => [id, code, document.title]).sort()).toEqual([
+      ["milk", "not_a_writer", "Not mine to say"],
+      ["new", "not_a_writer", "Nor this"],
+    ]);
+    expect(await seen(two)).toEqual({ id: "milk", title: "Buy milk" });
+    expect(await seen(two, "new")).toBeNull();
+    const pushes = own.asked.filter((asked) => asked.startsWith("POST")).length;
+    await settled(two);
+    expect(own.asked.filter((asked) => asked.startsWith("POST"))).toHaveLength(pushes);
+
+    const told: number[] = [];
+    const stop = two.replication.rejected$.subscribe((all) => told.push(all.length));
+    const [milk, other] = ["milk", "new"].map((id) => rejected.find((one) => one.id === id)?.changeId ?? "");
+    await expect(two.replication.retry(milk as string)).rejects.toMatchObject({ code: "not_a_writer" });
+    await role("writer");
+    await two.replication.retry(milk as string);
+    await until("it is taken", async () => ((await seen(one)) as Task).title === "Not mine to say");
+    await two.replication.drop(other as string);
+    await settled(two);
+    expect(await seen(two)).toEqual({ id: "milk", title: "Not mine to say" });
+    expect(await two.replication.rejected()).toEqual([]);
+    await until("it was told", () => told.at(-1) === 0);
+    expect(told[0]).toBe(2);
+    stop.unsubscribe();
+  });
+
+  it("that was left is gone", async () => {
+    const { space, owner, member, remove } = await shared("writer");
+    const [one, two] = [await device(owner, { space }), await device(member, { space })];
+    await one.tasks.insert({ id: "milk", title: "Ours" });
+    await until("it is there", () => seen(two));
+    await remove();
+    await until("it is gone", async () => (await seen(two)) === null);
+    await settled(one);
+    expect(await seen(one)).toMatchObject({ title: "Ours" });
+  });
+});
+
+describe("one bad edit", () => {
+  it("does not hold up the others", async () => {
+    const token = await user();
+    const own = line();
+    own.cut = true;
+    const one = await device(token, { fetch: own.fetch });
+    await one.tasks.insert({ id: "bad", title: "no \u0000 text" });
+    await one.tasks.insert({ id: "huge", title: "x".repeat(1_100_000) });
+    await one.tasks.insert({ id: "good", title: "fine" });
+    own.cut = false;
+    await settled(one);
+    expect(await onServer(token)).toEqual({ good: { title: "fine" } });
+    const rejected = await one.replication.rejected();
+    expect(rejected.map(({ id, code }) => [id, code]).sort()).toEqual([
+      ["bad", "invalid_write"],
+      ["huge", "change_too_large"],
+    ]);
+    expect((await one.tasks.find().exec()).map(({ id }) => id)).toEqual(["good"]);
+  });
+});
