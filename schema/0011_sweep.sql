@@ -62,8 +62,9 @@ END $$;
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now.
 -- A feed's reading goes through phases, of which `base` tells. A new device sweeps the state from the head, H, down:
--- -2 - 2H the tables of "first", -3 - 2H the others, `seq` being how far down. What was touched meanwhile lies above H: it
+-- -2 - 3H the tables of "first", -3 - 3H the others, `seq` being how far down. What was touched meanwhile lies above H: it
 -- comes as state too, in ascending order (`base` 0 or more: tombstones after it matter), and then the log (-1).
+-- Who asks for the history gets the log from its start: -4 - 3H up to the head then, as no tombstone matters that is gone.
 CREATE OR REPLACE FUNCTION syncd.sync_pull_acting(p_user integer, p_app text, p_since jsonb, p_how jsonb,
                                        p_own_spaces integer[] DEFAULT '{}', p_own_bases bigint[] DEFAULT '{}',
                                        p_woken bigint[] DEFAULT '{}')
@@ -91,6 +92,7 @@ DECLARE
     v_end     bigint;
     v_own     integer;
     v_new     integer[];
+    v_phase   integer;
     f         record;
 BEGIN
     v.now_us := syncd.sync_micros(clock_timestamp());
@@ -114,8 +116,8 @@ BEGIN
                 OR h.forgotten > c.knows AND c.seq > 0))
                 THEN 'lost' END
     INTO v_matched, v_active, v.trouble
-    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 2 ELSE u.seq END AS upto,
-                 CASE WHEN u.base < -1 THEN (-2 - u.base) / 2 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
+    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 ELSE u.seq END AS upto,
+                 CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
           FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS u (space_no, seq, base, k)) c
     LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
     LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app;
@@ -153,10 +155,11 @@ BEGIN
             v_start := coalesce(p_own_bases[array_position(p_own_spaces, f.space_no)], f.head, 0);
             v.spaces := v.spaces || f.space_no;
             -- who names an instant has synced before, and may hold records that were deleted since: base 0 sends all tombstones
-            v.bases := v.bases || CASE WHEN v_cut > 0 OR p_how ? 'history' OR coalesce(f.head, 0) = 0 THEN -1
+            v.bases := v.bases || CASE WHEN v_cut > 0 OR coalesce(f.head, 0) = 0 THEN -1
+                                       WHEN p_how ? 'history' THEN CASE WHEN f.forgotten > 0 THEN -4 - 3 * v_start ELSE -1 END
                                        WHEN v_at IS NOT NULL OR v_start = 0 THEN 0
-                                       WHEN p_how ? 'first' THEN -2 - 2 * v_start ELSE -3 - 2 * v_start END;
-            v.seqs := v.seqs || CASE WHEN v.bases[cardinality(v.bases)] < -1 THEN v_start ELSE v_cut END;
+                                       WHEN p_how ? 'first' THEN -2 - 3 * v_start ELSE -3 - 3 * v_start END;
+            v.seqs := v.seqs || CASE WHEN v.bases[cardinality(v.bases)] < -1 AND NOT p_how ? 'history' THEN v_start ELSE v_cut END;
         END LOOP;
     END IF;
     IF p_how ? 'tables' THEN
@@ -180,24 +183,26 @@ BEGIN
             f.base := f.seq;  -- fell behind: what is not in the log any more comes as state
         END IF;
         LOOP  -- the phases of one feed
+            v_phase := CASE WHEN f.base < -1 THEN (-2 - f.base) % 3 END;
+            v_start := (-2 - f.base) / 3;
             IF v_left <= 0 OR v_bytes <= 0 THEN
                 v.seqs[f.k] := f.seq;
                 v.bases[f.k] := f.base;
                 v.more := true;
                 EXIT feeds;
-            ELSIF f.base < -1 THEN
+            ELSIF v_phase < 2 THEN
                 v_end := 0;
                 v_cut := syncd.sync_sweep_cut(f.space_no, v_app, f.seq, v_left, v_bytes);
-                v_piece := syncd.sync_sweep_text(f.space_no, v_app, v_cut, f.seq, v_tables, v_firsts, f.base % 2 = 0, v_legacy, f.quoted);
+                v_piece := syncd.sync_sweep_text(f.space_no, v_app, v_cut, f.seq, v_tables, v_firsts, v_phase = 0, v_legacy, f.quoted);
             ELSIF f.base >= 0 THEN
                 v_end := f.head;
                 v_cut := syncd.sync_state_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
                 v_piece := syncd.sync_state_text(f.space_no, v_app, f.seq, v_cut, f.base, v_tables, v_legacy, f.quoted);
             ELSE
-                v_end := CASE WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
+                v_end := CASE WHEN v_phase = 2 THEN v_start WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
                 v_cut := syncd.sync_log_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
                 v_piece := syncd.sync_log_text(f.space_no, v_app, f.seq, v_cut, v_tables, v_legacy, f.quoted);
-                IF v_own IS NOT NULL AND p_woken <> '{}' THEN
+                IF v_own IS NOT NULL AND v_phase IS NULL AND p_woken <> '{}' THEN
                     v_piece := nullif(concat_ws(',', v_piece, syncd.sync_state_text(
                         f.space_no, v_app, v_end, f.head, 0, v_tables, v_legacy, f.quoted, p_woken)), '');
                 END IF;
@@ -217,13 +222,12 @@ BEGIN
                 v.more := true;
                 EXIT feeds;
             END IF;
-            v_start := (-2 - f.base) / 2;
-            IF f.base < -1 AND f.base % 2 = 0 THEN  -- the first tables are there: now the others
+            IF v_phase = 0 THEN  -- the first tables are there: now the others
                 f.seq := v_start;
                 f.base := f.base - 1;
-            ELSIF f.base < -1 AND v_start < f.head THEN  -- and now what was touched meanwhile
+            ELSIF v_phase IS NOT NULL AND v_start < f.head THEN  -- and now what was touched meanwhile
                 f.seq := v_start;
-                f.base := v_start;
+                f.base := CASE v_phase WHEN 1 THEN v_start ELSE -1 END;
             ELSE
                 v.seqs[f.k] := f.head;
                 v.bases[f.k] := -1;

@@ -1,7 +1,7 @@
 -- Looks into the past of a log that was folded: exact from the horizon on, and before it never wrong without saying so.
 
 -- A change holds the registers that won, so the newest change that has a register has its value: also where the log is
--- folded, if the look is at the horizon or after. Before it a chain must have all its links below p_seq.
+-- folded, if the look is no earlier than the record's last change below the horizon.
 CREATE OR REPLACE FUNCTION syncd.sync_version_at(p_record syncd.sync_records, p_seq bigint) RETURNS syncd.sync_version
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -27,18 +27,17 @@ BEGIN
     SELECT k.registers, n.seq, n.event_id, n.client_no, n.schema_version,
            coalesce((SELECT w.prev_seq IS NULL FROM walk w ORDER BY w.seq LIMIT 1), false)
                OR k.registers ?& ARRAY(SELECT jsonb_object_keys(p_record.registers)),
-           (SELECT bool_or(w.prev_seq <= 0 AND -w.prev_seq < p_seq) FROM walk w)
+           -- what is missing lies below p_seq, and the record was changed between p_seq and the horizon
+           (SELECT bool_or(w.prev_seq <= 0 AND -w.prev_seq < p_seq) AND p_seq < max(w.seq) FILTER (WHERE w.seq <= (
+                SELECT h.horizon FROM syncd.sync_feeds h WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no))
+            FROM walk w HAVING bool_or(w.prev_seq <= 0))
     INTO v.registers, v.seq, v.event_id, v.client_no, v.schema_version, v.complete, v_lost
     FROM (SELECT jsonb_object_agg(r.key, r.value) AS registers FROM (
               SELECT DISTINCT ON (f.key) f.key, CASE WHEN f.value ? 'clientId' THEN f.value ELSE f.value || jsonb_build_object(
                   'clientId', (SELECT d.name FROM syncd.sync_names d WHERE d.name_no = p.client_no)) END AS value
               FROM past p CROSS JOIN LATERAL jsonb_each(p.fields::jsonb) f ORDER BY f.key, p.seq DESC) r) k
     LEFT JOIN LATERAL (SELECT * FROM past p ORDER BY p.seq DESC LIMIT 1) n ON true;
-    IF v_lost THEN
-        v.complete := EXISTS (SELECT FROM syncd.sync_feeds h WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no
-                              AND h.horizon <= p_seq);
-    END IF;
-    v.complete := coalesce(v.complete, false);
+    v.complete := coalesce(NOT v_lost, v.complete, false);
     RETURN v;
 END $$;
 

@@ -159,6 +159,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=0.5,
         ),
     ] = 20.0
+    compact_every: Annotated[
+        float,
+        _about(
+            "How often what is too old is folded out of the log, by one server of all; 0 leaves it to `syncd compact`.",
+            "seconds",
+            ge=0,
+        ),
+    ] = 86400.0
+    compact_history: Annotated[
+        float,
+        _about(
+            "How long what was overwritten stays in the log, for history, restores and devices that were away.",
+            "seconds",
+            ge=0,
+        ),
+    ] = 365 * 86400.0
+    compact_tombstones: Annotated[
+        float,
+        _about(
+            "How long it is remembered that a record was deleted; a device that was away for longer starts again, and "
+            "what it wrote to unknown records before is refused. 0: for ever.",
+            "seconds",
+            ge=0,
+        ),
+    ] = 0.0
     allowed_origins: Annotated[
         tuple[str, ...],
         _about(

@@ -25,6 +25,8 @@ from syncd.store.launch import ALLOCATION, EmbeddedError, die_with_parent
 # A worker that lived this long was well; the next failure starts again with the shortest pause.
 WELL_AFTER_SECONDS = 10.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+# The exit status of a compactor that row security binds: it is no use to try again.
+NOT_ALLOWED = 3
 
 
 class Signals:
@@ -137,6 +139,48 @@ class Worker:
             self.reports = -1
 
 
+class Upkeep:
+    """The process that compacts now and then, when one of all servers is due; it decides that itself, and ends.
+
+    `url`: the database as an operator, None where the settings name none.
+    """
+
+    # Not while everybody comes back after a start; and then often enough to go on with what was stopped.
+    FIRST, LATER = 300.0, 3600.0
+
+    def __init__(self, settings: Settings, url: str | None) -> None:
+        self._settings, self._url = settings, url
+        self._process: subprocess.Popen[bytes] | None = None
+        wanted = url is not None and settings.compact_every > 0
+        self.due = time.monotonic() + min(self.FIRST, settings.compact_every) if wanted else float("inf")
+
+    def look_after(self) -> None:
+        """Starts it when it is due; forgets it when it has ended."""
+        if self._process is not None and (status := self._process.poll()) is not None:
+            self._process = None
+            if status == NOT_ALLOWED:
+                self.due = float("inf")
+        if self._process is None and time.monotonic() >= self.due:
+            self.due = time.monotonic() + min(self.LATER, self._settings.compact_every)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "syncd.cli.compactor"],
+                stdin=subprocess.DEVNULL,
+                env={**_worker_environment(self._settings), f"{PREFIX}MIGRATE_URL": str(self._url)},
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGKILL),
+            )
+
+    def stop(self) -> None:
+        """It ends after the part it is at: before the database does, and within a moment."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
 class Supervisor:
     """Keeps the workers, and the embedded database if there is one, alive until told to stop."""
 
@@ -149,6 +193,7 @@ class Supervisor:
         database: EmbeddedPostgres | None,
         say: Callable[[str], None],
     ) -> None:
+        self._upkeep = Upkeep(settings, database.owner_dsn if database is not None else settings.migrate_url)
         self._settings = settings
         self._listener = listener
         self._signals = signals
@@ -171,9 +216,11 @@ class Supervisor:
                 if not self._look_after_workers():
                     return 1
                 self._announce()
+                self._upkeep.look_after()
                 self._signals.wait(self._until_due(), *(w.reports for w in self._workers if w.reports >= 0))
             return 0
         finally:
+            self._upkeep.stop()
             self._stop_workers()
 
     def _look_after_database(self) -> None:
@@ -222,7 +269,7 @@ class Supervisor:
             connection.close()
 
     def _until_due(self) -> float:
-        due = [worker.start_at for worker in self._workers if worker.process is None]
+        due = [self._upkeep.due, *(worker.start_at for worker in self._workers if worker.process is None)]
         waiting = 0.05 if not self._announced else 1.0
         return max(0.01, min([waiting, *(at - time.monotonic() for at in due)]))
 

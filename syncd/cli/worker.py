@@ -57,7 +57,7 @@ def main(listener: int, report: int, board: int, place: int) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda number, frame: os._exit(0))
     settings = Settings.load(os.environ)
-    _log(settings)
+    start_logging(settings)
     from syncd.app import build
     from syncd.edge.metrics import Board
 
@@ -83,7 +83,7 @@ def configuration(settings: Settings, app: Any, sockets: Any = "none") -> uvicor
     )
 
 
-def _log(settings: Settings) -> None:
+def start_logging(settings: Settings) -> None:
     """To standard error. The application may set up its own; this is for what happens before that."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # That the database is away is said by the supervisor and by each refusal; not with a traceback a second as well.

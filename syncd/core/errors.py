@@ -65,8 +65,8 @@ class Conflict(SyncdError):
 class CursorLost(SyncdError):
     code = "cursor_lost"
     detail = (
-        "The cursor is ahead of this server's log: the database was restored from a backup. "
-        'Start again from "" and keep what was not pushed yet.'
+        "The log cannot go on from this cursor: the database was restored from a backup, or the device was away for "
+        'longer than deletions are remembered. Start again from "" and keep what was not pushed yet.'
     )
 
 

@@ -5,8 +5,8 @@ makes cursors of one client comparable as text; the signature binds payload, ins
 server's key, so a cursor that comes back is one that was given to this very user.
 Payload, all varints: version, database start (us), filter (number from the tables' names), then for every
 space: gap to the previous space number, seq * 2 (+ 1 and a base while the state is being read). Version 2 is for
-cursors of which a feed is being swept: before the spaces come the tables that are swept first (how many, and of each its
-length and characters), and a base is written as twice its value, or -1 minus that, twice, plus 1 where it is negative.
+cursors of which a feed is being swept: before the spaces come the tables that are swept first (how many, and of each
+its length and characters), and a base is twice its value, or where it is negative 1 more than twice -1 minus it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compaction: folds what was overwritten long ago out of the log, and lets the oldest tombstones go.
 
-It goes on where it was stopped, in parts that each take a moment, and rests between them so that who pushes and pulls has
-most of the database.
+It goes on where it was stopped, in parts that each take a moment, and rests between them so that who pushes and pulls
+has most of the database.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from syncd.store.compaction import Compactor, Part, Stretch
 
-# Changes a part, and tombstones where the feed is locked meanwhile: what takes about a tenth, and a hundredth, of a second.
+# Changes a part, and tombstones where the feed is locked meanwhile: about a tenth, and a hundredth, of a second.
 FOLDED_AT_ONCE, FORGOTTEN_AT_ONCE = 2000, 200
 
 
@@ -47,15 +47,15 @@ class Report:
 
 
 class Compaction:
-    """One run. `rest`: how long to pause after each part, as a share of what it took; `step`: told of seqs gone through."""
+    """One run. `rest`: how long to pause after each part, as a share of what it took."""
 
     def __init__(
         self, compactor: Compactor, policy: Policy, now: datetime, *, archive: Archive | None = None, rest: float = 1.0,
-        step: Callable[[int], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._compactor, self._policy, self._now = compactor, policy, now
         self._archive = archive.write if archive is not None else None
-        self._rest, self._step = rest, step
+        self._rest = rest
+        self._step: Callable[[int], None] = lambda _: None
         self._over = False
         self.report = Report()
 
@@ -67,8 +67,9 @@ class Compaction:
         """What there is to fold."""
         return await self._compactor.foldable(self._policy.space, self._now - self._policy.history)
 
-    async def run(self, plan: list[Stretch]) -> Report:
-        """Does it. Raises LeaseLost."""
+    async def run(self, plan: list[Stretch], step: Callable[[int], None] | None = None) -> Report:
+        """Does it. `step` is told how many seqs more were gone through. Raises LeaseLost."""
+        self._step = step or self._step
         for feed in plan:
             await self._compactor.raise_horizon(feed)
             await self._through(feed, self._fold)

@@ -28,7 +28,7 @@ DETAILS = {
     "record_too_large": "With this change the record would be larger than the server keeps.",
     "schema_too_new": "This change has a newer schema version than the server takes.",
     "change_id_reused": "This changeId was used for another change of this device.",
-    "record_forgotten": "This record may have been deleted so long ago that the server forgot it. Write it again if it is wanted.",
+    "record_forgotten": "It may have been deleted so long ago that it is forgotten. Write it anew if it is wanted.",
 }
 MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
 

@@ -38,7 +38,7 @@ class Stretch(NamedTuple):
 class Part(NamedTuple):
     """What one transaction did. `upto`: how far; `changes` left the log; `tombstones` became husks, or went.
 
-    `looked`: changes that were gone through; `lines`: the changes that left, separated by U+001E, where they were asked for.
+    `looked`: changes that were gone through; `lines`: the changes that left, separated by U+001E, where asked for.
     """
 
     upto: int

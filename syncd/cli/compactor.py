@@ -1,0 +1,72 @@
+"""`python -m syncd.cli.compactor`: what `syncd serve` starts now and then. Compacts if no server has for long."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from syncd.cli.supervisor import NOT_ALLOWED
+from syncd.settings import Settings
+
+log = structlog.get_logger("syncd.compactor")
+
+
+def main() -> int:
+    """The exit status."""
+    from syncd.cli.migrate import refusals
+    from syncd.cli.worker import start_logging
+
+    # Everybody who waits for an answer comes first.
+    os.nice(10)
+    settings = Settings.load(os.environ)
+    start_logging(settings)
+    try:
+        return asyncio.run(_compact(settings))
+    except refusals() as why:
+        log.warning("compaction stopped", error=type(why).__name__)
+        return 1
+
+
+async def _compact(settings: Settings) -> int:
+    import asyncpg
+
+    from syncd.service.compact import Compaction, Policy
+    from syncd.store.backup import standing
+    from syncd.store.compaction import Compactor, LeaseLost, last_done
+
+    connection = await asyncpg.connect(settings.migrate_url, statement_cache_size=0, timeout=10)
+    try:
+        if not (await standing(connection)).whole:
+            log.warning("compaction needs a role that row security does not bind: run `syncd compact` as a superuser")
+            return NOT_ALLOWED
+        now = datetime.now(UTC)
+        done = await last_done(connection)
+        compactor = Compactor(connection)
+        recently = done is not None and done > now - timedelta(seconds=settings.compact_every)
+        if recently or not await compactor.take():
+            return 0
+        tombstones = timedelta(seconds=settings.compact_tombstones) if settings.compact_tombstones else None
+        work = Compaction(compactor, Policy(timedelta(seconds=settings.compact_history), tombstones), now, rest=3.0)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
+        try:
+            report = await work.run(await work.plan())
+        except LeaseLost:
+            log.info("compaction goes on elsewhere")
+            return 0
+        if not report.stopped:
+            await compactor.give_back()
+        if report.looked or report.forgotten:
+            log.info("compacted", feeds=report.feeds, looked=report.looked, dropped=report.dropped,
+                     emptied=report.emptied, forgotten=report.forgotten, stopped=report.stopped)  # fmt: skip
+        return 0
+    finally:
+        await connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
