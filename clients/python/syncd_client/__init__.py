@@ -5,6 +5,7 @@
 
 from .async_replica import AsyncReplica
 from .batch import Batch
+from .digest import Verified
 from .errors import (
     BadReply,
     BatchTooLarge,
@@ -67,5 +68,6 @@ __all__ = [
     "Status",
     "SyncBusy",
     "SyncdError",
+    "Verified",
     "WrongReplica",
 ]

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from . import outbox
 from .change import Change, dump, read_change, space_key
@@ -16,17 +17,21 @@ from .records import Key, Row, load, save, settle, sweep
 from .reply import Conflict, Page, Result
 from .store import get_meta, set_meta
 
+if TYPE_CHECKING:
+    from .digest import Verified
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What an answer changed here. `rejected`: changeIds. `changed`: the records that read differently now.
 
-    `everything`: too much to be listed.
+    `everything`: too much to be listed. `verified`: nothing was to be applied, the replica was compared.
     """
 
     rejected: Sequence[str] = ()
     changed: Sequence[Key] = ()
     everything: bool = False
+    verified: Verified | None = None
 
 
 def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wall: int) -> Applied:
@@ -51,7 +56,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wal
     rejected = outbox.reject(db, refusals)
     settle(db, rows)
     changed = save(db, rows)
-    _observe(db, rows.values(), wall)
+    observe_stamps(db, rows.values(), wall)
     _keep_conflicts(db, page.conflicts)
     changed += _follow_spaces(db, page)
     if page.cursor is not None:
@@ -90,7 +95,7 @@ def _confirmed(result: Result, sent: Packed, client: str) -> Change:
     return change
 
 
-def _observe(db: sqlite3.Connection, rows: Iterable[Row], wall: int) -> None:
+def observe_stamps(db: sqlite3.Connection, rows: Iterable[Row], wall: int) -> None:
     """Moves the clock past what was received, so that a later write here is later everywhere."""
     clock = before = get_meta(db, "clock", 0)
     for row in rows:

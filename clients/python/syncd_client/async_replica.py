@@ -13,6 +13,7 @@ import httpx
 
 from . import transport
 from .batch import Batch
+from .digest import Verified
 from .events import Changes, Event, LiveState
 from .live_endpoint import LiveOptions, for_loop
 from .live_handle import AsyncLive, choose_handlers
@@ -168,6 +169,10 @@ class AsyncReplica:
     async def pull(self, *, patience: float = 30.0) -> Report:
         """See Replica.pull."""
         return await self._run("pull", patience)
+
+    async def verify(self, *, patience: float = 30.0) -> Verified:
+        """See Replica.verify."""
+        return (await self._run("verify", patience)).verified or Verified()
 
     async def _run(self, scope: Scope, patience: float) -> Report:
         url, token = self.local.address()

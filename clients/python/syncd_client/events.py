@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from .apply import Applied
+from .digest import Verified
 from .errors import SyncBusy
 from .records import Key
 from .reply import Conflict, Page
@@ -72,7 +73,7 @@ class LiveState:
     detail: str = ""
 
 
-Event = Changes | Answered | Conflict | Presence | LiveState
+Event = Changes | Answered | Conflict | Presence | LiveState | Verified
 
 
 def name_records(keys: Iterable[Key]) -> tuple[RecordKey, ...]:
@@ -87,6 +88,8 @@ def describe(page: Page | None, done: Applied) -> Iterator[Event]:
     accepted = sum(result.status != "rejected" for result in page.results) if page is not None else 0
     if accepted or done.rejected:
         yield Answered(accepted, tuple(done.rejected))
+    if done.verified is not None:
+        yield done.verified
 
 
 class Listener(Protocol):

@@ -49,7 +49,7 @@ class LiveSync:
     async def run(self) -> None:
         """Syncs until it is cancelled."""
         reason = LiveState("closed")
-        watch = self._loop.create_task(self._watch())
+        watch = [self._loop.create_task(self._watch()), self._loop.create_task(self._verify())]
         try:
             while not self._lease.take():
                 self._show("following", detail="Another process keeps this file current.")
@@ -60,8 +60,9 @@ class LiveSync:
             log.exception("a live sync ended by itself")
             reason = LiveState("closed", "internal", repr(error))
         finally:
-            watch.cancel()
-            await asyncio.wait([watch])
+            for task in watch:
+                task.cancel()
+            await asyncio.wait(watch)
             self.state = reason
             self._end.hub.publish(reason)
 
@@ -200,6 +201,14 @@ class LiveSync:
                 seen = version
                 self._end.hub.publish(Changes((), "file", everything=True))
                 self._hurry()
+
+    async def _verify(self) -> None:
+        """Compares the replica with the server now and then; while polling every sync sees to it."""
+        while True:
+            await asyncio.sleep(self._vary(self._end.policy.verify_interval))
+            with suppress(sqlite3.Error):
+                if self.state.name == "live" and await in_thread(self._end.verification_due):
+                    await self._exchange("pull")
 
     def wrote(self, event: Event) -> None:
         """Takes note of what the replica tells; own writes are sent at once. From any thread."""

@@ -12,6 +12,7 @@ import httpx
 
 from . import transport
 from .apply import Applied
+from .digest import due
 from .errors import Offline, SyncdError
 from .events import Hub
 from .reply import Page
@@ -31,8 +32,8 @@ class Endpoint:
     """A replica, seen by its live sync.
 
     `fresh` asks for the token and raises SyncdError. `exchange` performs one sync over HTTP, for which the
-    caller has the turn. `tell` announces what an answer changed. `socket` is passed on to
-    `websockets.connect` (`ssl`, `proxy`, …).
+    caller has the turn; it verifies the replica where `verification_due` says so. `tell` announces what an
+    answer changed. `socket` is passed on to `websockets.connect` (`ssl`, `proxy`, …).
     """
 
     app: str
@@ -48,6 +49,7 @@ class Endpoint:
     claim_user: Callable[[str], None]
     fresh: Callable[[], Awaitable[str]]
     exchange: Callable[[Scope], Awaitable[Report]]
+    verification_due: Callable[[], bool]
     tell: Callable[[Page | None, Applied], None]
     socket: Mapping[str, Any]
 
@@ -117,6 +119,7 @@ def _build(
         claim_user=replica.claim_user,
         fresh=fresh,
         exchange=exchange,
+        verification_due=lambda: due(replica.store, replica.verify_every, replica.wall()),
         tell=replica.bulletin.tell,
         socket=options.socket,
     )

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from .digest import Verified
 from .errors import SyncBusy
 from .events import Answered, Bulletin, Changes, Event, Hub, LiveState, Presence
 from .lease import Lease
@@ -22,7 +23,7 @@ from .reply import Conflict
 log = logging.getLogger("syncd_client")
 EventT = TypeVar("EventT", bound=Event)
 Handlers = Sequence[tuple[tuple[type, ...], Callable[[Any], object]]]
-ALL = (Changes, Answered, Conflict, Presence, LiveState)
+ALL = (Changes, Answered, Conflict, Presence, LiveState, Verified)
 _POLL = 0.02
 
 
@@ -119,7 +120,7 @@ class AsyncLive:
         return LiveState("connecting") if self._sync is None else self._sync.state
 
     def events(self) -> Events[Event]:
-        """Everything that happens from now on: Changes, Answered, Conflict, Presence, LiveState."""
+        """Everything that happens from now on: Changes, Answered, Conflict, Presence, LiveState, Verified."""
         return Events(self._hub, ALL)
 
     def changes(self) -> Events[Changes]:

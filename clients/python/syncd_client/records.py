@@ -102,6 +102,11 @@ def save(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> list[Key]:
     return [key for key, row in dirty.items() if row.doc != (kept[key][_DOC] if key in kept else None)]
 
 
+def forget(db: sqlite3.Connection, keys: Iterable[Key]) -> None:
+    """Removes rows, readable or not. What is unsent of them stays in the outbox."""
+    db.executemany(_DELETE, keys)
+
+
 def _encode(key: Key, row: Row) -> tuple[Any, ...]:
     doc = dump({name: register.value for name, register in row.view.items()})
     stamps = dump({name: _trim(register)[1:] for name, register in row.view.items()})

@@ -59,6 +59,7 @@ class LivePolicy:
     opened it polls over HTTP every `poll_interval`, and tries a socket every `socket_interval`.
     `refused_interval`: between tries after a refusal. `watch_interval`: how often the file is looked at
     for writes by other processes. `renew_before`: how long before its end a token is replaced.
+    `verify_interval`: how often it is asked whether it is time to verify the replica.
     """
 
     first: float = 0.5
@@ -76,3 +77,4 @@ class LivePolicy:
     refused_interval: float = 60.0
     watch_interval: float = 0.5
     renew_before: float = 30.0
+    verify_interval: float = 300.0

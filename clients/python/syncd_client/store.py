@@ -126,7 +126,7 @@ class Store:
 
 
 def get_meta(db: sqlite3.Connection, key: str, default: Any = None) -> Any:
-    """A value of `meta`: clock, cursor, client, app, user, round, restarting, trouble."""
+    """A value of `meta`: clock, cursor, client, app, user, round, restarting, trouble, verified."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return default if row is None else row[0]
 

@@ -13,16 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from . import apply, outbox
+from . import apply, digest, outbox
 from .apply import Applied
 from .change import dump, space_key
+from .digest import Need, Verification, Verified
 from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, SyncdError
 from .outbox import Packed
 from .reply import Conflict, Page, Problem, read_page, read_problem
 from .retry import RetryPolicy, parse_retry_after
 from .store import Store, get_meta
 
-Scope = Literal["both", "push", "pull"]
+Scope = Literal["both", "push", "pull", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,10 @@ Step = Send | Wait | Renew | Done
 
 @dataclass(slots=True)
 class Report:
-    """What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids."""
+    """What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids.
+
+    `verified`: what a comparison with the server found, where it was time for one.
+    """
 
     pushed: int = 0
     superseded: int = 0
@@ -80,6 +84,7 @@ class Report:
     conflicts: list[Conflict] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    verified: Verified | None = None
 
     def count(self, page: Page, done: Applied) -> None:
         """Adds an answer that was applied."""
@@ -115,12 +120,15 @@ class Session:
         wall: Callable[[], int],
         scope: Scope,
         tell: Callable[[Page | None, Applied], None] = lambda page, done: None,
+        verify_every: float | None = None,
     ) -> None:
         self._store, self._device, self._policy, self._wall = store, device, policy, wall
         self._limits, self._scope, self._tell = limits, scope, tell
         self._pause: float | None = None
         self._attempt = 0
         self._renew, self._renewed, self._caught_up = False, False, scope == "push"
+        self._asked, self._every = scope == "verify", verify_every
+        self._verification = self._verify() if self._asked else None
         self.report = Report()
         with store.read() as db:
             self._restarting = bool(get_meta(db, "restarting", 0))
@@ -138,11 +146,69 @@ class Session:
             cursor = get_meta(db, "cursor", "")
             if self._restarting:
                 return self._pull(cursor)
-            if self._scope != "pull":
+            if self._scope in ("both", "push"):
                 packed = outbox.pack(db, self._last, self._limits.push_changes, self._limits.push_bytes)
                 if packed:
                     return self._push(cursor, packed)
-        return Done() if self._caught_up else self._pull(cursor)
+        return self._at_rest(cursor) if self._caught_up else self._pull(cursor)
+
+    def _at_rest(self, cursor: str) -> Step:
+        """Everything is exchanged: perhaps it is time to see whether it is right."""
+        idle = self._scope != "push" and not (self.report.pulled or self.report.pushed or self.report.verified)
+        if self._verification is None and idle and digest.due(self._store, self._every, self._wall()):
+            self._verification = self._verify()
+        match self._verification.next(cursor) if self._verification else None:
+            case Need("wait", seconds):
+                return Wait(seconds)
+            case Need("restart"):
+                self._restart()
+                return self._pull("")
+            case Need():
+                self._caught_up = False
+                return self._pull(cursor)
+            case None:
+                self._verified()
+                return Done()
+            case question:
+                return Send(question.method, self._digest_path, question.params, question.body, ())
+
+    @property
+    def _digest_path(self) -> str:
+        return f"{self._device.app_path}/digest"
+
+    def _verify(self) -> Verification:
+        return Verification(self._store, self._wall, lambda done: self._tell(None, done), patient=self._asked)
+
+    def _verified(self, *, failed: bool = False) -> None:
+        """Takes note of a verification that is over; one that has not seen everything is made again soon."""
+        if self._verification is None:
+            return
+        found, self._verification = self._verification.result, None
+        early = max(0.0, (self._every or 0.0) - digest.AGAIN) if failed or found.skipped else 0.0
+        digest.note(self._store, self._wall() - int(early * 1_000_000))
+        if not failed:
+            self.report.verified = found
+            self._tell(None, Applied(verified=found))
+
+    def _receive_digest(self, status: int, body: bytes) -> bool:
+        """Whether an answer was taken: one that nobody waits for may fail without harm."""
+        if self._verification is None:
+            return True
+        if status == 200:
+            try:
+                self._verification.receive(body)
+            except BadReply as error:
+                if self._asked:
+                    self._give_up("refused", error)
+                self._verified(failed=True)
+            self._attempt, self._renewed = 0, False
+        elif status == 409:
+            self._verification.moved()
+        elif self._asked:
+            return False
+        else:
+            self._verified(failed=True)
+        return True
 
     def _pull(self, cursor: str) -> Send:
         params = {"since": cursor, "limit": str(self._limits.pull_limit)}
@@ -163,6 +229,8 @@ class Session:
         Raises SyncdError where there is no point in going on; nothing is lost then.
         """
         self.report.requests += 1
+        if sent.path == self._digest_path and self._receive_digest(status, body):
+            return []
         if status == 200:
             return self._receive_page(sent, body)
         problem = read_problem(status, body)
@@ -180,6 +248,9 @@ class Session:
 
     def failed(self, cause: Exception) -> None:
         """The request did not get a whole answer. Raises Offline when the retries have run out."""
+        if self._verification is not None and not self._asked:
+            self._verified(failed=True)
+            return
         self._retry(Offline(f"no answer: {cause!r}."), {})
 
     def _receive_page(self, sent: Send, body: bytes) -> list[Conflict]:
@@ -212,6 +283,7 @@ class Session:
         with self._store.write() as db:
             apply.begin_restart(db)
         self._restarting = self.report.restarted = True
+        self._caught_up = False
 
     def _refused(self, sent: Send, problem: Problem) -> None:
         """A push that is refused whole: the changes at fault are set aside, the rest is sent again."""

@@ -1,0 +1,341 @@
+"""Does this replica hold what the server holds? Compared by digests, and mended where it does not.
+
+A digest is of stamps: a stamp names its write. See "Digest" in docs/protocol-notes.md.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from . import apply
+from .apply import Applied
+from .change import dump, read_change, space_key
+from .clock import format_instant
+from .errors import BadReply
+from .merge import TOMBSTONE
+from .records import Key, forget, load, save, settle
+from .store import Store, get_meta, set_meta
+
+EVERY = 6 * 3600.0  # seconds
+AGAIN = 600.0  # when to try again, in seconds, after one that did not come to its end
+MANY = 64  # of the 256 buckets: from then on it is cheaper to begin anew
+_PULLS, _WAITS = 3, 60
+_CHUNK = 2000
+_UNREADABLE = 0
+_SCAN = """SELECT tbl, space, id, deleted, stamps, base FROM records WHERE (tbl, space, id) > (?, ?, ?)
+ORDER BY tbl, space, id LIMIT ?"""
+
+Stamps = Iterable[tuple[str, int, str]]
+
+
+@dataclass(slots=True)
+class Verified:
+    """What a verification found.
+
+    `spaces` and `records` were compared, `differences` of the records were otherwise than on the server and
+    `repaired` of them are no more. `skipped`: spaces (None: the personal one) that were written to all the
+    time, or that the server was not ready to compare. `restarted`: so much was different that everything was
+    fetched anew.
+    """
+
+    spaces: int = 0
+    records: int = 0
+    differences: int = 0
+    repaired: int = 0
+    skipped: list[str | None] = field(default_factory=list)
+    restarted: bool = False
+
+
+class Question(NamedTuple):
+    """A request to the digest's address: about all spaces, one (by the server's name), or a bucket of that."""
+
+    method: str
+    params: dict[str, str]
+    body: bytes | None = None
+    space: str | None = None
+    bucket: int | None = None
+
+
+class Need(NamedTuple):
+    """What has to be done before the next question: pull, begin anew, or wait so many seconds."""
+
+    what: str
+    seconds: float = 0.0
+
+
+class Sum:
+    """The digest of a set of records, with their number."""
+
+    __slots__ = ("digest", "records")
+
+    def __init__(self, records: int = 0, digest: int = 0) -> None:
+        self.records, self.digest = records, digest
+
+    def add(self, digest: int) -> None:
+        self.records += 1
+        self.digest ^= digest
+
+    def is_(self, records: int, digest: str) -> bool:
+        """Whether it is what the server says."""
+        return self.records == records and f"{self.digest:016x}" == digest
+
+
+Sums = dict[int, Sum]  # by bucket
+
+
+class Entry(NamedTuple):
+    """A live record that the server has confirmed; `digest` is 0 where the file cannot be read."""
+
+    table: str
+    space: str
+    id: str
+    bucket: int
+    digest: int
+
+
+def bucket_of(table: str, record: str) -> int:
+    """In which of the 256 parts of its space a record is compared."""
+    return sha256(f"{table}\n{record}".encode()).digest()[0]
+
+
+def digest_of(table: str, record: str, stamps: Stamps) -> int:
+    """A record's digest, from (field, at in microseconds, client) of its registers, in any order."""
+    lines = [table, record]
+    for name, at, client in sorted(stamps):  # by code points, which is the order of the UTF-8 bytes
+        lines += (name, _instant(at), client)
+    return int.from_bytes(sha256("\n".join(lines).encode()).digest()[:8], "big")
+
+
+@lru_cache(maxsize=1024)
+def _instant(at: int) -> str:
+    return format_instant(at)
+
+
+def entries(store: Store, spaces: Container[str]) -> Iterator[Entry]:
+    """The live records of `spaces` as the server confirmed them, without own unsent writes.
+
+    The application may write meanwhile, as that changes nothing of it; whoever syncs must not.
+    """
+    after: Key = ("", "", "")
+    while True:
+        with store.read() as db:
+            rows = db.execute(_SCAN, (*after, _CHUNK)).fetchall()
+        for row in rows:
+            if row[1] in spaces and (entry := _entry(*row)) is not None:
+                yield entry
+        if len(rows) < _CHUNK:
+            return
+        after = rows[-1][:3]
+
+
+def _entry(table: str, space: str, record: str, deleted: int, stamps: str, base: str | None) -> Entry | None:
+    try:
+        if base is None:
+            held = [(name, stamp[0], stamp[1]) for name, stamp in json.loads(stamps).items()]
+        else:
+            registers = json.loads(base)
+            held = [(name, register[1], register[2]) for name, register in registers.items()]
+            deleted = not registers or registers.get(TOMBSTONE, [None])[0] is not None
+        digest = _UNREADABLE if deleted else digest_of(table, record, held)
+    except (ValueError, TypeError, IndexError, AttributeError, OverflowError):
+        digest, deleted = _UNREADABLE, 0
+    return None if deleted else Entry(table, space, record, bucket_of(table, record), digest)
+
+
+def due(store: Store, every: float | None, wall: int) -> bool:
+    """Whether it is time to verify; `every` is seconds, None for never, `wall` microseconds.
+
+    The first time is as long after it was asked for the first time.
+    """
+    if every is None:
+        return False
+    with store.read() as db:
+        last = get_meta(db, "verified")
+    if last is None:
+        note(store, wall)
+        return False
+    return bool(wall - last >= every * 1_000_000)
+
+
+def note(store: Store, wall: int) -> None:
+    """Takes note of a verification."""
+    with store.write() as db:
+        set_meta(db, "verified", wall)
+
+
+class Verification:
+    """One verification, decided step by step and performed elsewhere, by whoever holds the lease.
+
+    `next(cursor)` says what to ask or to do next, None at the end; answers go to `receive`, or to `moved`
+    where the server says that the cursor is not at the end of the log any more. `patient`: waits for a server
+    that is not ready. `result` is what was found.
+    """
+
+    def __init__(
+        self, store: Store, wall: Callable[[], int], tell: Callable[[Applied], None], *, patient: bool
+    ) -> None:
+        self._store, self._wall, self._tell = store, wall, tell
+        self._pulls, self._waits = _PULLS, _WAITS if patient else 0
+        self._since: str | None = None
+        self._left: set[str] | None = None  # the spaces, by the server's names, not compared yet; None: all
+        self._told: dict[str, int] = {}  # how many records the server has of those that are being compared
+        self._held: dict[tuple[str, int], dict[tuple[str, str], int]] = {}  # {(space, bucket): {(table, id): digest}}
+        self._questions: list[Question] = []
+        self._need: Need | None = None
+        self._mended: set[Key] = set()
+        self.result = Verified()
+
+    def next(self, cursor: str) -> Question | Need | None:
+        """What comes next, for a replica that stands at `cursor`."""
+        if self._need is not None:
+            need, self._need = self._need, None
+            return need
+        if self._questions and self._since != cursor:
+            self._questions = []
+        if not self._questions:
+            if self._left == set():
+                return None
+            self._since, self._held = cursor, {}
+            self._questions = [Question("GET", {"since": cursor})]
+        return self._questions[-1]
+
+    def receive(self, body: bytes) -> None:
+        """The answer to the question that came last. Raises BadReply."""
+        question = self._questions.pop()
+        try:
+            wire = json.loads(body)
+            if question.bucket is not None:
+                self._mend(question, wire)
+            elif question.space is not None:
+                self._receive_buckets(question.space, wire)
+            else:
+                self._receive_spaces(wire)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadReply(f"the answer cannot be read: {error!r}") from error
+
+    def moved(self) -> None:
+        """Somebody wrote: what is not compared yet is, after a pull."""
+        self._questions = []
+        self._try_later(pull=True)
+
+    def _receive_spaces(self, wire: Any) -> None:
+        told = {space["spaceId"]: space for space in wire["spaces"]}
+        named = {*told, *wire["behind"], *wire["unready"]}
+        self._left = left = named if self._left is None else self._left & named
+        self._told = {name: space["records"] for name, space in told.items() if name in left}
+        sums = self._sums(self._told)
+        for name in self._told:
+            if _whole(sums.get(space_key(name), {})).is_(told[name]["records"], told[name]["digest"]):
+                self._compared(name)
+            else:
+                self._questions.append(Question("GET", {"since": self._since or "", "spaceId": name}, space=name))
+        if left and not self._questions:
+            self._try_later(pull=bool(left & {*wire["behind"]}))
+
+    def _receive_buckets(self, name: str, wire: Any) -> None:
+        if not wire["spaces"]:
+            self._questions = []
+            self._try_later(pull=bool(wire["behind"]))
+            return
+        theirs = {bucket: (records, digest) for bucket, records, digest in wire["spaces"][0]["buckets"]}
+        ours = self._sums([name]).get(space_key(name), {})
+        buckets = [
+            bucket for bucket in {*ours, *theirs} if not ours.get(bucket, Sum()).is_(*theirs.get(bucket, (0, "0" * 16)))
+        ]
+        if len(buckets) >= MANY and not self.result.restarted:
+            self._begin_anew(len(buckets))
+            return
+        self._collect(name, buckets)
+        self._questions += [self._comparison(name, bucket) for bucket in buckets]
+        if not buckets:
+            self._compared(name)
+
+    def _begin_anew(self, differences: int) -> None:
+        self.result = Verified(0, 0, differences, differences, restarted=True)
+        self._left, self._questions, self._need = None, [], Need("restart")
+
+    def _collect(self, name: str, buckets: Iterable[int]) -> None:
+        self._held |= {(name, bucket): {} for bucket in buckets}
+        for entry in entries(self._store, {space_key(name)}):
+            held = self._held.get((name, entry.bucket))
+            if held is not None:
+                held[entry.table, entry.id] = entry.digest
+
+    def _comparison(self, name: str, bucket: int) -> Question:
+        records = [(*key, f"{digest:016x}") for key, digest in self._held[name, bucket].items()]
+        body = {"since": self._since, "spaceId": name, "bucket": bucket, "records": records}
+        return Question("POST", {}, dump(body).encode(), name, bucket)
+
+    def _mend(self, question: Question, wire: Any) -> None:
+        """Puts what the server has in the place of what was confirmed, under own unsent writes."""
+        name, bucket = question.space or "", question.bucket or 0
+        changes = {(c.table, c.space, c.record): c for c in map(read_change, wire["changes"])}
+        gone: list[Key] = [(table, space_key(name), record) for table, record in wire["gone"]]
+        with self._store.write() as db:
+            if get_meta(db, "cursor", "") != self._since:
+                self.moved()
+                return
+            changed = _replace(db, changes, gone, self._wall())
+        fresh = {*changed} - self._mended
+        self._mended |= fresh
+        self.result.differences += len(fresh)
+        self.result.repaired += len(fresh)
+        self._tell(Applied(changed=changed))
+        if wire["hasMore"] and fresh:
+            self._collect(name, [bucket])
+            self._questions.append(self._comparison(name, bucket))
+        if all(question.space != name for question in self._questions):
+            self._compared(name)
+
+    def _sums(self, names: Iterable[str]) -> dict[str, Sums]:
+        sums: dict[str, Sums] = {}
+        for entry in entries(self._store, {space_key(name) for name in names}):
+            sums.setdefault(entry.space, {}).setdefault(entry.bucket, Sum()).add(entry.digest)
+        return sums
+
+    def _compared(self, name: str) -> None:
+        self.result.spaces += 1
+        self.result.records += self._told[name]
+        if self._left is not None:
+            self._left.discard(name)
+
+    def _try_later(self, *, pull: bool) -> None:
+        """Goes on with what is left, if there is still patience for it."""
+        if pull and self._pulls:
+            self._pulls -= 1
+            self._need = Need("pull")
+        elif not pull and self._waits:
+            self._waits -= 1
+            self._need = Need("wait", 1.0)
+        else:
+            self.result.skipped = sorted((space_key(name) or None for name in self._left or ()), key=str)
+            self._left = set()
+
+
+def _whole(sums: Sums) -> Sum:
+    whole = Sum()
+    for one in sums.values():
+        whole.records += one.records
+        whole.digest ^= one.digest
+    return whole
+
+
+def _replace(db: sqlite3.Connection, changes: dict[Key, Any], gone: list[Key], wall: int) -> list[Key]:
+    """Forgets what was confirmed of these records, and takes the changes for it. Returns the records to show anew."""
+    keys, round_ = [*changes, *gone], get_meta(db, "round", 0)
+    forget(db, keys)
+    rows = load(db, keys, round_)
+    for key, row in rows.items():
+        row.write({})  # what is unsent is laid on top again, if there is any
+        if key in changes:
+            row.confirm(changes[key].registers, round_)
+    settle(db, rows)
+    save(db, rows)
+    apply.observe_stamps(db, rows.values(), wall)
+    return keys
