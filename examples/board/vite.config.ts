@@ -12,6 +12,7 @@ export default defineConfig({
     // The client's own source, so that nothing has to be built before. It finds a React of its own otherwise.
     alias: [
       { find: /^@syncd\/client$/, replacement: client("index.ts") },
+      { find: /^@syncd\/client\/history$/, replacement: client("history.ts") },
       { find: /^@syncd\/client\/react$/, replacement: client("react.ts") },
     ],
     dedupe: ["react", "react-dom"],

@@ -24,10 +24,12 @@ FOLDERS = (HERE / "board", HERE.parent / "examples" / "board" / "dist")
 HOST = "demo:host"
 SPACE, SPACE_NAME = "demo-board", "The demo board"
 VALID_SECONDS = 12 * 3600
-# The page needs nothing from anywhere else, and nobody may frame it. Its styles are in files or set by script.
+# The page needs nothing from anywhere else, and nobody may frame it. Style attributes are what drag and drop copies
+# with an element.
 POLICY = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    b"worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    b"default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; "
+    b"connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'"
 )
 SAFE = [
     (b"content-security-policy", POLICY),

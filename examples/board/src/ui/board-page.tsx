@@ -10,7 +10,7 @@ import { DeletedDialog } from "./deleted-dialog.js";
 import { Header } from "./header.js";
 import { NoticeLine } from "./notice-line.js";
 import { useOthers, viewersOf } from "./people.js";
-import { useBoard, useComments } from "./rows.js";
+import { useBoard, useComments, useUnsent } from "./rows.js";
 import { SyncDetails } from "./sync-details.js";
 import { SyncStrip } from "./sync-strip.js";
 
@@ -20,6 +20,7 @@ export function BoardPage({ onSignOut }: { onSignOut: () => void }): ReactNode {
   const { session } = useDesk();
   const board = useBoard();
   const comments = useComments();
+  const unsent = useUnsent();
   const others = useOthers();
   const viewers = useMemo(() => viewersOf(others), [others]);
   const [sought, setSought] = useState("");
@@ -29,6 +30,7 @@ export function BoardPage({ onSignOut }: { onSignOut: () => void }): ReactNode {
   const card = useMemo(() => (board && looking ? findCard(board, looking) : null), [board, looking]);
   useEffect(() => session.look(looking), [session, looking]);
   const close = useCallback(() => setOpen(null), []);
+  const { removed } = useStanding();
   if (board === null) return <p className="loading">Reading what is here…</p>;
   return (
     <div className="page">
@@ -43,7 +45,16 @@ export function BoardPage({ onSignOut }: { onSignOut: () => void }): ReactNode {
       <Removed />
       <FirstSync count={[...board.cards.values()].reduce((sum, { length }) => sum + length, 0)} />
       <main aria-label="Board">
-        <Columns board={board} comments={comments} viewers={viewers} sought={show} onOpen={setLooking} />
+        {!removed && (
+          <Columns
+            board={board}
+            comments={comments}
+            viewers={viewers}
+            unsent={unsent}
+            sought={show}
+            onOpen={setLooking}
+          />
+        )}
       </main>
       {open === "details" && <SyncDetails board={board} onClose={close} />}
       {open === "deleted" && <DeletedDialog board={board} onClose={close} />}

@@ -9,20 +9,39 @@ export interface CardFaceProps {
   readonly card: Card;
   readonly comments: number;
   readonly viewers: readonly string[];
+  readonly unsent?: boolean;
   readonly titleId?: string;
   readonly badgesId?: string;
 }
 
-export function CardFace({ card, comments, viewers, titleId, badgesId }: CardFaceProps): ReactNode {
+export function CardFace({
+  card,
+  comments,
+  viewers,
+  unsent = false,
+  titleId,
+  badgesId,
+}: CardFaceProps): ReactNode {
   const { title, labels, description, due } = card;
   const bare =
-    labels.length === 0 && description === "" && due === null && comments === 0 && viewers.length === 0;
+    !unsent &&
+    labels.length === 0 &&
+    description === "" &&
+    due === null &&
+    comments === 0 &&
+    viewers.length === 0;
   return (
     <>
       <span className="card-title" id={titleId}>
         {title}
       </span>
       <span className="badges" id={badgesId} hidden={bare}>
+        {unsent && (
+          <span className="badge unsent">
+            <Icon name="pending" size={14} />
+            <span className="unseen">Not sent yet</span>
+          </span>
+        )}
         {labels.map((label) => (
           <span key={label} className="label" data-label={label}>
             {label}

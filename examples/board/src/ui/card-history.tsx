@@ -1,10 +1,11 @@
 /** A card's history by field: who wrote what, when, on which device, and what lost. */
 
+import { useStatus } from "@syncd/client/react";
 import { type ReactNode, useEffect, useId, useState } from "react";
 import type { Board } from "../board.js";
 import { type FieldWrite, historyOf } from "../history.js";
 import { nameOf } from "../identity.js";
-import type { Card } from "../tables.js";
+import type { Card, Tables } from "../tables.js";
 import { Avatar } from "./avatar.js";
 import { useDesk, usePast, useStanding } from "./context.js";
 import { Moment } from "./moment.js";
@@ -38,23 +39,11 @@ export function CardHistory({ card, board }: { card: Card; board: Board }): Reac
   );
 }
 
+const AWAY = "The server keeps the history, and it cannot be reached.";
+
 function Fields({ card, board }: { card: Card; board: Board }): ReactNode {
-  const { session } = useDesk();
   const { offline } = useStanding();
-  const { accepted } = usePast();
-  const [found, setFound] = useState<Found | null>(null);
-  useEffect(() => {
-    if (offline) return;
-    let over = false;
-    historyOf(session, card.id).then(
-      (fields) => !over && setFound({ fields }),
-      () => !over && setFound({ fault: "The server keeps the history, and it cannot be reached." }),
-    );
-    return () => {
-      over = true;
-    };
-    // Again whenever the card reads differently here, or the server has taken something.
-  }, [session, card, offline, accepted]);
+  const found = useHistory(card);
   if (offline) return <p>You are offline. The server keeps the history: come back to see it.</p>;
   if (found === null) return <p>Asking the server…</p>;
   if ("fault" in found) return <p>{found.fault}</p>;
@@ -66,6 +55,31 @@ function Fields({ card, board }: { card: Card; board: Board }): ReactNode {
       writes.length > 0 && <Writes key={field} name={NAMES[field] ?? field} writes={writes} board={board} />
     );
   });
+}
+
+/** Asked for again whenever the card reads differently here, or the server has taken something; null at first. */
+function useHistory(card: Card): Found | null {
+  const { session } = useDesk();
+  const { accepted } = usePast();
+  const state = useStatus<Tables>(session.replica)?.live.name;
+  const reachable = state === "live" || state === "polling";
+  const [found, setFound] = useState<Found | null>(null);
+  // `card` and `accepted` say that there may be more
+  useEffect(() => {
+    if (!reachable) return;
+    let over = false;
+    const show = (answer: Found): void => {
+      if (!over) setFound(answer);
+    };
+    historyOf(session, card.id).then(
+      (fields) => show({ fields }),
+      () => show({ fault: AWAY }),
+    );
+    return () => {
+      over = true;
+    };
+  }, [session, card, reachable, accepted]);
+  return state === undefined || reachable ? found : { fault: AWAY };
 }
 
 interface WritesProps {

@@ -18,13 +18,14 @@ export interface CardItemProps {
   readonly all: ReadonlyMap<string, readonly Card[]>;
   readonly comments: number;
   readonly viewers: readonly string[] | undefined;
+  readonly unsent: boolean;
   readonly onOpen: (card: string) => void;
 }
 
 const NOBODY: readonly string[] = [];
 
 export const CardItem = memo(function CardItem(props: CardItemProps): ReactNode {
-  const { card, next, comments, viewers = NOBODY, onOpen } = props;
+  const { card, next, comments, viewers = NOBODY, unsent, onOpen } = props;
   const { actions } = useDesk();
   const id = useId();
   const data: Target = { list: card.list, card: card.id, next };
@@ -54,6 +55,7 @@ export const CardItem = memo(function CardItem(props: CardItemProps): ReactNode 
         card={card}
         comments={comments}
         viewers={viewers}
+        unsent={unsent}
         titleId={`${id}-title`}
         badgesId={`${id}-badges`}
       />

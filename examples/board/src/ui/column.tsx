@@ -19,6 +19,7 @@ export interface ColumnProps {
   readonly all: ReadonlyMap<string, readonly Card[]>;
   readonly comments: ReadonlyMap<string, readonly Comment[]>;
   readonly viewers: ReadonlyMap<string, readonly string[]>;
+  readonly unsent: ReadonlySet<string>;
   readonly landing: Landing | null;
   readonly dragged: string | null;
   readonly sought: string;
@@ -113,6 +114,7 @@ function Cards({
   all,
   comments,
   viewers,
+  unsent,
   landing,
   dragged,
   onOpen,
@@ -168,6 +170,7 @@ function Cards({
                 all={all}
                 comments={comments.get(card.id)?.length ?? 0}
                 viewers={viewers.get(card.id)}
+                unsent={unsent.has(card.id)}
                 onOpen={onOpen}
               />
             </li>

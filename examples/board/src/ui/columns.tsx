@@ -25,11 +25,12 @@ export interface ColumnsProps {
   readonly board: Board;
   readonly comments: ReadonlyMap<string, readonly Comment[]>;
   readonly viewers: ReadonlyMap<string, readonly string[]>;
+  readonly unsent: ReadonlySet<string>;
   readonly sought: string;
   readonly onOpen: (card: string) => void;
 }
 
-export function Columns({ board, comments, viewers, sought, onOpen }: ColumnsProps): ReactNode {
+export function Columns({ board, comments, viewers, unsent, sought, onOpen }: ColumnsProps): ReactNode {
   const { actions } = useDesk();
   const [landing, setLanding] = useState<Landing | null>(null);
   const [dragged, setDragged] = useState<Card | null>(null);
@@ -67,6 +68,7 @@ export function Columns({ board, comments, viewers, sought, onOpen }: ColumnsPro
             all={board.cards}
             comments={comments}
             viewers={viewers}
+            unsent={unsent}
             landing={landing?.list === list.id ? landing : null}
             dragged={dragged?.id ?? null}
             sought={sought}

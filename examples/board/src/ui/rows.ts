@@ -1,7 +1,7 @@
 /** The board of the rows that the replica reads, kept from one answer to the next. */
 
 import { useQuery } from "@syncd/client/react";
-import { useMemo, useRef } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { arrange, type Board, byCard, EMPTY } from "../board.js";
 import type { Comment, Tables } from "../tables.js";
 import { useDesk } from "./context.js";
@@ -31,4 +31,36 @@ export function useComments(): ReadonlyMap<string, readonly Comment[]> {
     previous.current = byCard(previous.current, rows ?? []);
     return previous.current;
   }, [rows]);
+}
+
+/** With more changes than this in the outbox, cards are not told apart. */
+const MOST_TOLD = 1000;
+/** Milliseconds: a batch, or a few keys, are one look into the outbox. */
+const PAUSE = 60;
+
+/** The records that the server does not have as they are here. */
+export function useUnsent(): ReadonlySet<string> {
+  const { replica } = useDesk().session;
+  const [unsent, setUnsent] = useState<ReadonlySet<string>>(new Set());
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const read = async (): Promise<void> => {
+      timer = undefined;
+      const { pending } = await replica.status();
+      const queued = pending > 0 && pending <= MOST_TOLD ? await replica.pending() : [];
+      setUnsent((held) =>
+        held.size === 0 && queued.length === 0 ? held : new Set(queued.map(({ id }) => id)),
+      );
+    };
+    const soon = (): void => {
+      timer ??= setTimeout(() => void read().catch(() => undefined), PAUSE);
+    };
+    soon();
+    const stop = replica.on(({ kind }) => (kind === "changes" || kind === "answered") && soon());
+    return () => {
+      stop();
+      clearTimeout(timer);
+    };
+  }, [replica]);
+  return unsent;
 }

@@ -84,15 +84,12 @@ function Figure({ name, text, count, onClick }: FigureProps): ReactNode {
       className="figure"
       data-kind={name}
       data-some={count > 0}
-      aria-label={`${text}: ${count}`}
       title={text}
       onClick={onClick}
     >
       <Icon name={name} size={16} />
       <span data-testid={name}>{count}</span>
-      <span className="word" aria-hidden="true">
-        {text}
-      </span>
+      <span className="word">{text}</span>
     </button>
   );
 }
