@@ -239,21 +239,25 @@ BEGIN
 END $$;
 CREATE TRIGGER sync_guard BEFORE INSERT ON syncd.sync_changes FOR EACH ROW WHEN (NEW.prev_seq IS NULL) EXECUTE FUNCTION syncd.sync_guard();
 
--- Which changes of a push that raised SY004 are at fault, by their places: all of an unknown record up to its first good insert.
--- p_head, p_bodies: as sync_push_one got them.
+-- Which changes of a push or an import that raised SY004 are at fault, by their places: all of an unknown record up to its
+-- first good insert. p_head, p_bodies: as sync_push_one or sync_import got them, whose members are named alike but for feeds.
 CREATE FUNCTION syncd.sync_unremembered_in(p_head jsonb, p_bodies json[]) RETURNS integer[]
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
-    v_user integer := syncd.sync_act_as(p_head ->> 'user');
+    v_tables jsonb := coalesce(p_head -> 'tables', p_head -> 'names');
 BEGIN
+    IF p_head ? 'user' THEN
+        PERFORM syncd.sync_act_as(p_head ->> 'user');
+    END IF;
     RETURN ARRAY(
         SELECT y.i FROM (
-            SELECT x.i, bool_and(syncd.sync_unremembered(h.forgotten_us, x.o, x.f)) OVER (PARTITION BY x.s, x.t, x.r ORDER BY x.i) AS bad
+            SELECT x.i, bool_and(syncd.sync_unremembered(h.forgotten_us, x.o, x.f))
+                            OVER (PARTITION BY p.space_no, a.name_no, x.t, x.r ORDER BY x.i) AS bad
             FROM unnest(p_bodies) AS b (body)
-            CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, s integer, t integer, r text, o integer, f json)
-            JOIN syncd.sync_spaces p ON p.space_id = p_head -> 'spaces' ->> (x.s - 1)
-            JOIN syncd.sync_names a ON a.name = p_head ->> 'app'
-            LEFT JOIN syncd.sync_names t ON t.name = p_head -> 'tables' ->> (x.t - 1)
+            CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, s integer, k integer, t integer, r text, o integer, f json)
+            JOIN syncd.sync_spaces p ON p.space_id = coalesce(p_head -> 'spaces' ->> (x.s - 1), p_head -> 'feeds' -> (x.k - 1) ->> 's')
+            JOIN syncd.sync_names a ON a.name = coalesce(p_head ->> 'app', v_tables ->> ((p_head -> 'feeds' -> (x.k - 1) ->> 'a')::integer - 1))
+            LEFT JOIN syncd.sync_names t ON t.name = v_tables ->> (x.t - 1)
             JOIN syncd.sync_feeds h ON h.space_no = p.space_no AND h.app_no = a.name_no AND h.forgotten > 0
             WHERE NOT EXISTS (SELECT FROM syncd.sync_records q
                 WHERE q.space_no = p.space_no AND q.app_no = a.name_no AND q.table_no = t.name_no AND q.record_id = x.r)) y

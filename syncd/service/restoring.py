@@ -114,18 +114,26 @@ class _Appended(NamedTuple):
     batch: ImportBatch
 
 
+# Why the log refuses single changes of a batch, by what it raises.
+REASONS = {
+    "SY001": ("record_too_large", "the record would be too large"),
+    "SY004": ("record_forgotten", "the record may have been deleted so long ago that it is forgotten"),
+}
+
+
 async def _append(batch: list[Restored], append: Appending, report: Report) -> _Appended:
-    """Writes a batch; a change that would make its record too large is left out, and the others written."""
+    """Writes a batch; a change that the log refuses is left out, and the others written."""
     while True:
         arranged = arrange(batch)
         try:
             return _Appended(*await append(arranged), arranged)
         except Refusal as why:
-            if why.state != "SY001":
+            places = msgspec.json.decode(why.said, type=list[int]) if why.state in REASONS else []
+            if not places:
                 raise
-            for place in sorted(msgspec.json.decode(why.said, type=list[int]), reverse=True):
+            for place in sorted(places, reverse=True):
                 gone = batch.pop(place - 1)
-                report.refuse(gone.number, "record_too_large", "the record would be too large", gone.line.eventId)
+                report.refuse(gone.number, *REASONS[why.state], gone.line.eventId)
         if not batch:
             return _Appended("", [0] * len(arranged.head["feeds"]), arranged)
 
@@ -155,11 +163,20 @@ class Restorer:
             head = {**caller.head(), **batch.head, "largest": LARGEST_RECORD}
             if any(feed["s"] == caller.personal for feed in batch.head["feeds"]):
                 head["personal"] = True
-            return await self._backups.append(head, as_arguments(batch))
+            return await self._append(head, batch)
 
         reader = Reader(self._limits, caller.user, latest)
         await restore(Batches(source, reader, report), append, report, wrote, step)
         return report
+
+    async def _append(self, head: dict[str, Any], batch: ImportBatch) -> tuple[str, list[int]]:
+        arguments = as_arguments(batch)
+        try:
+            return await self._backups.append(head, arguments)
+        except Refusal as why:
+            if why.state == "SY004":
+                why.said = msgspec.json.encode(await self._backups.unremembered(head, arguments[-1])).decode()
+            raise
 
     async def _put_back(self, caller: Caller, spaces: list[Space], report: Report) -> None:
         """The caller's own spaces, where they are missing; those of others are for them to put back."""
@@ -188,7 +205,7 @@ class Restorer:
         made, numbered = await self._backups.put_back(msgspec.json.encode(spaces).decode(), key, manifest.createdAt)
 
         async def append(batch: ImportBatch) -> tuple[str, list[int]]:
-            return await self._backups.append({**batch.head, "largest": LARGEST_RECORD}, as_arguments(batch))
+            return await self._append({**batch.head, "largest": LARGEST_RECORD}, batch)
 
         reader = Reader(self._limits, None, LAST)
         await restore(Batches(source, reader, report), append, report, step=step)

@@ -131,6 +131,10 @@ class Backups:
         """An operator's: the end of an import after which cursors stay good."""
         await self._pool.fetch("import_settle")
 
+    async def unremembered(self, head: dict[str, Any], waves: Sequence[str]) -> list[int]:
+        """The places of the changes for which a batch was refused with SY004."""
+        return list((await self._pool.fetch("unremembered", msgspec.json.encode(head).decode(), waves))[0][0] or [])
+
     async def append(self, head: dict[str, Any], lists: Sequence[Any]) -> tuple[str, list[int]]:
         """Writes a batch: a letter for each change, and how far each feed has come (0: as before). Raises Refusal."""
         row = (await self._pool.fetch("import", msgspec.json.encode(head).decode(), *lists))[0]

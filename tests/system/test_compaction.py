@@ -188,6 +188,7 @@ def test_what_was_forgotten_does_not_come_back(alone: Server, make: Make) -> Non
     """G8 where an operator lets tombstones go: who may not know of them starts again, and old writes are refused."""
     ada, bob, eve = make("ada"), make("ada", "c2"), make("ada", "c3")
     ada.write(edit("kept", 1, x=1), edit("gone", 1, x=1))
+    backup = ada.request("GET", "/backup/export", headers={"accept": "application/x-ndjson"}).content
     cursor, middle = bob.drain()[1], eve.pull(limit=1)["syncedUntil"]
     ada.write({"table": "t", "id": "gone", "op": "delete", "deletedAt": at(10), "changeId": unique("k")})
     knows = ada.pull()["syncedUntil"]
@@ -217,6 +218,10 @@ def test_what_was_forgotten_does_not_come_back(alone: Server, make: Make) -> Non
         "kept": {"x": 5}, "never": {"x": 7, "deletedAt": None}}  # fmt: skip
     refused = bob.send(edit("kept", 40, x=1), edit("gone", 40, x=1), atomic=True)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/changes/1")
+    restored = ada.request("POST", "/backup/import", content=backup, headers={"content-type": "application/x-ndjson"})
+    told = restored.json()
+    assert (told["duplicates"], [r["code"] for r in told["refusals"]]) == (1, ["record_forgotten"])
+    assert set(values(ada.drain()[0])) == {"kept", "never"}
     bob.write({**insert, "changeId": unique("k"), "fields": {"x": {"value": 8, "at": at(50)}}})
     assert values(ada.drain(knows)[0])["gone"]["x"] == 8
 
