@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from syncd_client import Replica, Verified
+from syncd_client import AsyncReplica, Changes, LivePolicy, Replica, Verified
 from syncd_client.clock import parse_instant
-from syncd_client.digest import Sum, bucket_of, digest_of
+from syncd_client.digest import bucket_of, digest_of
+from syncd_client.store import get_meta
 
 from tests.harness import Server
 from tests.wire import unique
@@ -68,6 +73,21 @@ def phone(open_replica: Open) -> Replica:
     return phone
 
 
+def phone_user(replica: Replica) -> str:
+    """Whose it is."""
+    with replica.store.read() as db:
+        return str(get_meta(db, "user"))
+
+
+def make_space(server: Server, owner: str, member: str, role: str = "writer") -> str:
+    """A new space with another member."""
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.token(owner)}"}) as http:
+        space = unique("space")
+        assert http.post("/spaces", json={"id": space, "name": space}).status_code == 201
+        assert http.put(f"/spaces/{space}/members/{member}", json={"role": role}).status_code == 200
+    return space
+
+
 Damage = Callable[..., None]
 
 
@@ -92,6 +112,7 @@ def test_what_is_whole_is_left_alone(phone: Replica, open_replica: Open) -> None
     assert laptop.all_registers().keys() <= phone.all_registers().keys()
 
 
+REST = "deleted, round, doc, stamps, base FROM records"
 KINDS_OF_DAMAGE = {
     "a record is lost": ("DELETE FROM records WHERE id = 't1'", 1),
     "a stamp is older": (
@@ -99,7 +120,7 @@ KINDS_OF_DAMAGE = {
         1,
     ),
     "a stamp is newer": (
-        """UPDATE records SET doc = '{"title":"x","deletedAt":null}', stamps = '{"title":[9000000000000000,"x"]}' WHERE id = 't1'""",
+        """UPDATE records SET doc = '{"title":"x"}', stamps = '{"title":[9000000000000000,"x"]}' WHERE id = 't1'""",
         1,
     ),
     "a field is lost": (
@@ -107,7 +128,7 @@ KINDS_OF_DAMAGE = {
         1,
     ),
     "a record is there that nobody wrote": (
-        """INSERT INTO records SELECT tbl, space, 'ghost', deleted, round, doc, stamps, base FROM records WHERE id = 't1'""",
+        f"INSERT INTO records SELECT tbl, space, 'ghost', {REST} WHERE id = 't1'",
         1,
     ),
     "a record of an unknown table": ("UPDATE records SET tbl = 'nowhere' WHERE id = 't1'", 2),
@@ -134,3 +155,151 @@ def test_damage_is_found_and_mended(phone: Replica, damage: Damage, statement: s
     }
     assert phone.verify() == Verified(spaces=1, records=18)
     assert phone.get("tasks", "t4") is None
+
+
+def test_what_is_unsent_stays_on_top_of_what_is_mended(phone: Replica, damage: Damage) -> None:
+    phone.patch("tasks", "t1", {"title": "mine"})
+    phone.put("tasks", "new", {"title": "new"})
+    phone.delete("tasks", "t2")
+    phone.put("tasks", "t4", {"title": "back"})
+    pending = [change.change_id for change in phone.pending()]
+    damage("""UPDATE records SET base = '{"title":["x",5,"y"]}' WHERE id IN ('t1', 't2')""")
+    damage("DELETE FROM records WHERE id IN ('t7', 't8')")
+    found = phone.verify()
+    assert (found.differences, found.repaired) == (4, 4)
+    assert [change.change_id for change in phone.pending()] == pending
+    assert dict(phone.get("tasks", "t1") or {}) == {"title": "mine", "done": False}
+    assert phone.get("tasks", "t2") is None
+    assert phone.get("tasks", "new") is not None
+    assert dict(phone.get("tasks", "t8") or {}) == {"title": "8", "done": False}
+    phone.sync()
+    assert phone.verify() == Verified(spaces=1, records=19)
+
+
+def test_a_write_that_was_refused_is_none_of_the_server_s(phone: Replica, open_replica: Open, server: Server) -> None:
+    space = make_space(server, unique("boss"), phone_user(phone), "reader")
+    phone.put("tasks", "mine", {"title": "no"}, space=space)
+    phone.sync()
+    assert len(phone.rejected()) == 1
+    assert phone.verify() == Verified(spaces=2, records=18)
+    assert phone.get("tasks", "mine", space=space) is not None
+
+
+def test_spaces_are_compared_each_by_itself(phone: Replica, open_replica: Open, server: Server, damage: Damage) -> None:
+    boss = unique("boss")
+    spaces = [make_space(server, boss, phone_user(phone)) for _ in range(3)]
+    for space in spaces:
+        for n in range(5):
+            phone.put("tasks", f"t{n}", {"title": space}, space=space)
+    phone.sync()
+    whole = phone.all_registers()
+    damage("DELETE FROM records WHERE space = ? AND id = 't1'", spaces[1])
+    assert phone.verify() == Verified(spaces=4, records=33, differences=1, repaired=1)
+    assert phone.all_registers() == whole
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.token(boss)}"}) as http:
+        assert http.delete(f"/spaces/{spaces[0]}/members/{phone_user(phone)}").status_code == 204
+    assert phone.verify() == Verified(spaces=3, records=28)
+    assert phone.spaces() == sorted(spaces[1:])
+
+
+def test_many_differences_mean_a_new_beginning(phone: Replica, damage: Damage) -> None:
+    for part in range(3):
+        with phone.batch() as batch:
+            for n in range(200):
+                batch.put("many", f"m{part}-{n}", {"n": n})
+    phone.sync()
+    whole = phone.all_registers()
+    phone.patch("many", "m0-1", {"n": "mine"})
+    damage("DELETE FROM records WHERE tbl = 'many' AND id <> 'm0-1'")
+    damage(f"INSERT INTO records SELECT 'ghosts', space, id, {REST} WHERE tbl = 'tasks'")
+    found = phone.verify()
+    assert found.restarted
+    assert (found.spaces, found.records, found.skipped) == (1, 618, [])
+    assert found.differences >= 64
+    assert phone.get("many", "m0-1") == {"n": "mine"}
+    assert len(phone.pending()) == 1
+    phone.sync()
+    assert phone.query("ghosts") == []
+    dead = [(None, "tasks", "t4"), (None, "tasks", "t6")]
+    assert {key for key in whole if key not in dead} == phone.all_registers().keys()
+    assert phone.verify() == Verified(spaces=1, records=618)
+
+
+def test_a_sync_that_finds_nothing_verifies_when_it_is_time(open_replica: Open, damage: Damage) -> None:
+    now = [time.time_ns() // 1000]
+    phone = open_replica("phone", wall=lambda: now[0], verify_every=3600)
+    phone.put("tasks", "t1", {"title": "1"})
+    assert phone.sync().verified is None
+    damage("DELETE FROM records")
+    assert phone.sync().verified is None
+    now[0] += 3_600_000_000
+    phone.put("tasks", "t2", {"title": "2"})
+    assert phone.sync().verified is None
+    assert phone.sync().verified == Verified(spaces=1, records=2, differences=1, repaired=1)
+    assert phone.get("tasks", "t1") is not None
+    assert phone.sync().verified is None
+    now[0] += 3_600_000_000
+    assert phone.push().verified is None
+    assert phone.pull().verified == Verified(spaces=1, records=2)
+
+
+def test_it_can_be_left_out(open_replica: Open) -> None:
+    now = [time.time_ns() // 1000]
+    phone = open_replica("phone", wall=lambda: now[0], verify_every=None)
+    phone.sync()
+    now[0] += 3600_000_000 * 1000
+    assert phone.sync().verified is None
+    assert phone.verify() == Verified()
+
+
+def test_a_live_sync_does_it_too_and_tells(phone: Replica, damage: Damage) -> None:
+    events: list[Any] = []
+    policy = LivePolicy(verify_interval=0.05)
+    phone.verify_every = 0.0
+    with phone.live(on_event=events.append, policy=policy) as live:
+        assert live.wait_until_synced(20)
+        damage("DELETE FROM records WHERE id = 't1'")
+        until = time.monotonic() + 20
+        while not any(isinstance(event, Verified) and event.repaired for event in list(events)):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    assert phone.get("tasks", "t1") is not None
+    repaired = [event for event in events if isinstance(event, Changes) and event.source == "server"]
+    assert [record.id for event in repaired for record in event.records] == ["t1"]
+
+
+async def test_the_replica_of_asyncio_does_the_same(phone: Replica, server: Server, user: str, tmp_path: Path) -> None:
+    async with AsyncReplica(tmp_path / "other.db", app="app", url=server.url, token=server.token(user)) as other:
+        assert await other.verify() == Verified(spaces=1, records=18)
+
+
+def test_while_others_write_nothing_is_mistaken_for_damage(phone: Replica, open_replica: Open, server: Server) -> None:
+    boss = unique("boss")
+    space = make_space(server, boss, phone_user(phone))
+    laptop = open_replica("laptop", of=boss)
+    over = threading.Event()
+
+    def write() -> None:
+        chance, n = random.Random(5), 0
+        while not over.is_set():
+            n += 1
+            record = f"r{chance.randrange(20)}"
+            if chance.random() < 0.3:
+                laptop.delete("tasks", record, space=space)
+            else:
+                laptop.put("tasks", record, {"n": n}, space=space)
+            laptop.push()
+            time.sleep(chance.random() * 0.02)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = [phone.verify() for _ in range(25)]
+    finally:
+        over.set()
+        writer.join()
+    assert sum(one.differences for one in found) == 0
+    assert 25 < sum(one.spaces for one in found) <= 50
+    laptop.sync()
+    assert phone.verify().spaces == 2
+    assert laptop.verify().differences == 0
