@@ -1,5 +1,6 @@
 /** A card in its list: opened by a click or Enter, moved by dragging it or by Alt and an arrow. */
 
+import { pointerIntersection } from "@dnd-kit/collision";
 import { useDraggable, useDroppable } from "@dnd-kit/react";
 import { type KeyboardEvent, memo, type ReactNode, useCallback, useId } from "react";
 import type { Actions } from "../actions.js";
@@ -30,7 +31,12 @@ export const CardItem = memo(function CardItem(props: CardItemProps): ReactNode 
   const id = useId();
   const data: Target = { list: card.list, card: card.id, next };
   const drag = useDraggable({ id: card.id, data: { card } });
-  const drop = useDroppable({ id: `card:${card.id}`, data, collisionPriority: 2 });
+  const drop = useDroppable({
+    id: `card:${card.id}`,
+    data,
+    collisionPriority: 2,
+    collisionDetector: pointerIntersection,
+  });
   const ref = useCallback(
     (element: Element | null) => {
       drag.ref(element);

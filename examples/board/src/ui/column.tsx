@@ -1,5 +1,6 @@
 /** One list: its heading and menu, its cards (only those in view are in the page), and a place for a new one. */
 
+import { pointerIntersection } from "@dnd-kit/collision";
 import { useDroppable } from "@dnd-kit/react";
 import { defaultRangeExtractor, useVirtualizer } from "@tanstack/react-virtual";
 import { memo, type ReactNode, useId, useLayoutEffect, useRef, useState } from "react";
@@ -33,20 +34,27 @@ export const Column = memo(function Column(props: ColumnProps): ReactNode {
   const whole = all.get(list.id) ?? [];
   const data: Target = { list: list.id, card: null, next: null };
   // Cards lie on their list and come first.
-  const { ref } = useDroppable({ id: `list:${list.id}`, data, collisionPriority: 0 });
+  const { ref } = useDroppable({
+    id: `list:${list.id}`,
+    data,
+    collisionPriority: 0,
+    collisionDetector: pointerIntersection,
+  });
   return (
     <section className="column" aria-labelledby={heading} data-list={list.id} ref={ref}>
-      <ColumnHead
-        {...props}
-        heading={heading}
-        count={sought ? `${cards.length} of ${whole.length}` : `${whole.length}`}
-      />
-      <Cards {...props} />
-      <TitleForm
-        button="Add a card"
-        label="Title of the new card"
-        onTitle={(title) => actions.addCard(list, whole, title)}
-      />
+      <div className="pile">
+        <ColumnHead
+          {...props}
+          heading={heading}
+          count={sought ? `${cards.length} of ${whole.length}` : `${whole.length}`}
+        />
+        <Cards {...props} />
+        <TitleForm
+          button="Add a card"
+          label="Title of the new card"
+          onTitle={(title) => actions.addCard(list, whole, title)}
+        />
+      </div>
     </section>
   );
 });

@@ -75,12 +75,14 @@ export function Columns({ board, comments, viewers, unsent, sought, onOpen }: Co
             onOpen={onOpen}
           />
         ))}
-        <div className="column adds">
-          <TitleForm
-            button="Add a list"
-            label="Title of the new list"
-            onTitle={(title) => actions.addList(board.lists, title)}
-          />
+        <div className="column">
+          <div className="pile adds">
+            <TitleForm
+              button="Add a list"
+              label="Title of the new list"
+              onTitle={(title) => actions.addList(board.lists, title)}
+            />
+          </div>
         </div>
       </div>
       <DragOverlay dropAnimation={null}>
