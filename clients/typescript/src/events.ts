@@ -72,7 +72,23 @@ export interface LiveState {
   readonly following: boolean;
 }
 
-export type Event = Changes | Answered | Conflicted | Presence | LiveState;
+/**
+ * What a comparison with the server found: so many `spaces` with so many `records` were compared, `differences` of the
+ * records were otherwise than on the server, and `repaired` of them are no more. `skipped`: spaces (null: the personal
+ * one) that were written to all the time, or that the server was not ready to compare. `restarted`: so much was
+ * different that everything was fetched anew.
+ */
+export interface Verified {
+  readonly kind: "verified";
+  readonly spaces: number;
+  readonly records: number;
+  readonly differences: number;
+  readonly repaired: number;
+  readonly skipped: readonly (string | null)[];
+  readonly restarted: boolean;
+}
+
+export type Event = Changes | Answered | Conflicted | Presence | LiveState | Verified;
 export type Listener = (event: Event) => void;
 
 /** More records than this are not listed in an event. */

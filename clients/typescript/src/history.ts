@@ -10,7 +10,7 @@ import { dump, type Json, type JsonObject } from "./json.js";
 import type { Registers } from "./merge.js";
 import { present, type Row } from "./records.js";
 import type { Replica } from "./replica.js";
-import { type Asker, ask, type Question } from "./request.js";
+import { ask, askerOf, type Question } from "./request.js";
 import { claim } from "./transport.js";
 
 export { undo } from "./undo.js";
@@ -152,13 +152,6 @@ async function restored<S extends object>(
     const { table, id, seq } = objectOf(result);
     return { table: textOf(table), id: textOf(id), seq: wholeOf(seq) };
   });
-}
-
-/** Raises NotConnected. */
-function askerOf<S extends object>(replica: Replica<S>): Asker {
-  const [{ app, clientId: client }, exchange] = [replica, replica["exchange"]];
-  const { retry, closing } = exchange.party;
-  return { app, client, server: exchange.server, retry, closing, fresh: () => exchange.fresh() };
 }
 
 function recordPath(table: string, id: string): string {

@@ -18,6 +18,7 @@ export type {
   LiveState,
   Presence,
   RecordKey,
+  Verified,
 } from "./events.js";
 export type { Durability } from "./indexeddb.js";
 export type { Json, JsonObject } from "./json.js";

@@ -365,7 +365,7 @@ export class Replica<S extends object = AnyTables> {
       checkUser: (user: string) => this.#checkUser(user),
       exchange: (scope: Scope, signal: AbortSignal) =>
         this.exchange.perform(scope, signal, { ...RETRY, attempts: 1 }),
-      publish: (event: Event) => this.#publish(event),
+      publish: (event: Event) => this.publish(event),
     });
   }
 
@@ -386,7 +386,7 @@ export class Replica<S extends object = AnyTables> {
   }
 
   #tell(page: Page | null, done: Applied): void {
-    for (const event of describe(page, done)) this.#publish(event);
+    for (const event of describe(page, done)) this.publish(event);
   }
 
   /** The application wrote these records. */
@@ -396,7 +396,7 @@ export class Replica<S extends object = AnyTables> {
     this.#tabs.post({ kind: "event", event: { ...event, source: "tab" } });
   }
 
-  #publish(event: Event): void {
+  private publish(event: Event): void {
     this.#hub.publish(event);
     this.#tabs.post({ kind: "event", event });
   }

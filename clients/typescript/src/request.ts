@@ -3,6 +3,7 @@
 import { objectOf } from "./change.js";
 import { NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "./errors.js";
 import type { JsonObject } from "./json.js";
+import type { Replica } from "./replica.js";
 import { type Problem, parseReply, readProblem } from "./reply.js";
 import { delay, parseRetryAfter, type RetryPolicy } from "./retry.js";
 import type { Answer } from "./sync.js";
@@ -17,6 +18,13 @@ export interface Asker {
   readonly retry: RetryPolicy;
   readonly closing: AbortSignal;
   fresh(): Promise<string>;
+}
+
+/** A replica that asks. Raises NotConnected. */
+export function askerOf<S extends object>(replica: Replica<S>): Asker {
+  const [{ app, clientId: client }, exchange] = [replica, replica["exchange"]];
+  const { retry, closing } = exchange.party;
+  return { app, client, server: exchange.server, retry, closing, fresh: () => exchange.fresh() };
 }
 
 /** `path` is below the app's. What is POSTed must be safe to repeat: say, it carries a changeId. */

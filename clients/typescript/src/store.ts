@@ -52,6 +52,8 @@ export interface Trouble {
  * empty cursor; `schema`: the application's; `position` and `number`: the last ones given out.
  */
 export interface Meta {
+  /** When the replica was last compared with the server, in milliseconds since 1970. */
+  verified?: number;
   app: string;
   client: string;
   user: string;
