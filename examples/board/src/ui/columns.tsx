@@ -9,7 +9,7 @@ import {
   DragOverlay,
   PointerSensor,
 } from "@dnd-kit/react";
-import { type ReactNode, useCallback, useMemo, useState } from "react";
+import { memo, type ReactNode, useCallback, useMemo, useState } from "react";
 import { type Board, search } from "../board.js";
 import type { Card, Comment, List } from "../tables.js";
 import { CardFace } from "./card-face.js";
@@ -30,7 +30,8 @@ export interface ColumnsProps {
   readonly onOpen: (card: string) => void;
 }
 
-export function Columns({ board, comments, viewers, unsent, sought, onOpen }: ColumnsProps): ReactNode {
+export const Columns = memo(function Columns(props: ColumnsProps): ReactNode {
+  const { board, comments, viewers, unsent, sought, onOpen } = props;
   const { actions } = useDesk();
   const [landing, setLanding] = useState<Landing | null>(null);
   const [dragged, setDragged] = useState<Card | null>(null);
@@ -94,7 +95,7 @@ export function Columns({ board, comments, viewers, unsent, sought, onOpen }: Co
       </DragOverlay>
     </DragDropProvider>
   );
-}
+});
 
 type Move = (card: Card, list: List, cards: readonly Card[], index: number) => Promise<void>;
 

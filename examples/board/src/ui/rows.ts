@@ -1,17 +1,20 @@
 /** The board of the rows that the replica reads, kept from one answer to the next. */
 
 import { useQuery } from "@syncd/client/react";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { arrange, type Board, byCard, EMPTY } from "../board.js";
 import type { Comment, Tables } from "../tables.js";
 import { useDesk } from "./context.js";
 
-/** null until the store was read. */
+/**
+ * null until the store was read. Deferred, so that drawing thousands of cards is no part of the task that read them,
+ * and gives way to what the user does meanwhile.
+ */
 export function useBoard(): Board | null {
   const { session } = useDesk();
   const options = { space: session.space, deleted: true, order: "rank" };
-  const lists = useQuery<Tables, "lists">(session.replica, "lists", [], options);
-  const cards = useQuery<Tables, "cards">(session.replica, "cards", [], options);
+  const lists = useDeferredValue(useQuery<Tables, "lists">(session.replica, "lists", [], options));
+  const cards = useDeferredValue(useQuery<Tables, "cards">(session.replica, "cards", [], options));
   const previous = useRef(EMPTY);
   return useMemo(() => {
     if (lists === undefined || cards === undefined) return null;
