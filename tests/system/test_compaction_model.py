@@ -177,9 +177,6 @@ def test_devices_that_sleep_through_compactions_agree_with_those_that_do_not(
     run_state_machine_as_test(
         kind,
         settings=settings(
-            max_examples=int(os.environ.get("EX", "0")) or 60,
-            stateful_step_count=60 if SOAK else 30,
-            suppress_health_check=checks,
-            phases=[__import__("hypothesis").Phase.generate],
+            max_examples=2000 if SOAK else 60, stateful_step_count=60 if SOAK else 30, suppress_health_check=checks
         ),
     )
