@@ -1,0 +1,1 @@
+"""What a person would see: real pages in a real Chromium, against a real server."""

@@ -1,0 +1,92 @@
+"""One Chromium, one server and one page's host for all tests in a browser; a context of its own for each visitor."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Playwright, async_playwright
+
+from tests import node
+from tests.browser import chromium
+from tests.browser.site import Site
+from tests.browser.visitor import Tab, Visitor
+from tests.harness import Server
+from tests.proxy import Proxy
+
+HERE = Path(__file__).parent
+SCREENSHOTS = HERE / "screenshots"
+
+Visit = Callable[..., Awaitable[Visitor]]
+OpenTab = Callable[..., Awaitable[Tab]]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def playwright() -> AsyncIterator[Playwright]:
+    async with async_playwright() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module")
+async def browser(playwright: Playwright) -> AsyncIterator[Browser]:
+    running = await playwright.chromium.launch(**chromium.options(playwright))
+    yield running
+    await running.close()
+
+
+@pytest_asyncio.fixture
+async def visitor(browser: Browser, open_server: Server) -> AsyncIterator[Visit]:
+    """Makes visitors of the server: `await visitor()`. All are gone in the end."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(server: Server = open_server, **more: Any) -> Visitor:
+            network = await stack.enter_async_context(Proxy(server.port))
+            context = await browser.new_context(**more)
+            stack.push_async_callback(context.close)
+            return Visitor(context, network)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test page's folder: the client's own source, bundled as an application would."""
+    esbuild = node.packages(HERE) / ".bin" / "esbuild"
+    folder = tmp_path_factory.mktemp("page")
+    node.run(
+        HERE, esbuild, "page/page.js", "page/worker.js", "--bundle", "--format=esm", "--target=es2022",
+        f"--alias:@syncd/client={node.CLIENT / 'src' / 'index.ts'}", f"--outdir={folder}",
+    )  # fmt: skip
+    for name in ("index.html", "sandboxed.html"):
+        (folder / name).write_bytes((HERE / "page" / "index.html").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(built: Path) -> Iterator[Site]:
+    with Site(built) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def open_server(workspace: Path) -> Iterator[Server]:
+    """A server that pages of any origin may call."""
+    with Server(workspace / "browser", settings={"allowed_origins": "*"}) as running:
+        yield running
+
+
+@pytest.fixture
+def tab(site: Site, open_server: Server) -> OpenTab:
+    """Opens the test page: `await tab(visitor)`."""
+
+    async def open_tab(visitor: Visitor, path: str = "/") -> Tab:
+        opened = Tab(await visitor.context.new_page(), visitor.url, open_server.token)
+        await opened.page.goto(site.url + path)
+        await opened.eventually("window.ready")
+        return opened
+
+    return open_tab
