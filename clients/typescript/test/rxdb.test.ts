@@ -7,7 +7,7 @@ import { getRxStorageDexie } from "rxdb/plugins/storage-dexie";
 import { getRxStorageMemory } from "rxdb/plugins/storage-memory";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import WebSocket from "ws";
-import type { SocketConstructor } from "../src/index.js";
+import type { Replica, SocketConstructor } from "../src/index.js";
 import { type ReplicateOptions, type SyncdReplication, SyncdServer } from "../src/rxdb/index.js";
 import { open, QUICK, until } from "./devices.js";
 import { RealServer } from "./server.js";
@@ -197,12 +197,11 @@ describe("two databases of RxDB", () => {
 
   it("keep an edit that was not sent yet while others edit the same document", async () => {
     const { one, two, lines } = await pair();
-    const pushing = line();
     lines[0].cut = true;
     await one.tasks.findOne("milk").patch({ title: "Buy oat milk" });
     await two.tasks.findOne("milk").patch({ done: true });
     await settled(two);
-    lines[0].cut = pushing.cut;
+    lines[0].cut = false;
     await settled(one, two);
     expect(await seen(one)).toEqual({ id: "milk", title: "Buy oat milk", done: true });
     expect(await seen(two)).toEqual(await seen(one));
@@ -349,6 +348,74 @@ describe("a device that comes back", () => {
       ]);
     } finally {
       await other.remove();
+    }
+  });
+});
+
+/** Numbers that are the same each time. */
+function dice(seed: number): (limit: number) => number {
+  let state = seed * 7919;
+  return (limit) => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state % limit;
+  };
+}
+
+/** Some edit of a task, as the dice fall. */
+async function edit({ tasks }: Device, id: string, step: number, what: number): Promise<void> {
+  const found = await tasks.findOne(id).exec();
+  if (found === null) await tasks.insert({ id, title: `new ${step}`, done: false });
+  else if (what === 0) await found.incrementalRemove();
+  else if (what < 3) await found.incrementalPatch({ title: `t${step}` });
+  else if (what < 5)
+    await found.incrementalPatch({ done: step % 2 === 0, note: step % 3 === 0 ? null : `n${step}` });
+  else await found.incrementalPatch({ tags: [`g${step}`] });
+}
+
+async function all({ tasks }: Device): Promise<object> {
+  const found = await tasks.find().exec();
+  return Object.fromEntries(found.map((task) => [task.id, { ...task.toJSON(), id: undefined }]));
+}
+
+/** Sixty edits of five tasks, by two databases whose lines are cut now and then, and by a replica of our own. */
+async function play(
+  devices: readonly Device[],
+  lines: readonly Line[],
+  replica: Replica,
+  seed: number,
+): Promise<void> {
+  const random = dice(seed);
+  for (let step = 0; step < 60; step++) {
+    const [id, place] = [`t${random(5)}`, random(3)];
+    const [own, rx] = [lines[place], devices[place]];
+    if (own === undefined || rx === undefined) {
+      await (random(5) === 0 ? replica.delete("tasks", id) : replica.put("tasks", id, { title: `r${step}` }));
+      if (random(2) === 0) await replica.sync();
+      continue;
+    }
+    if (random(4) === 0) own.cut = !own.cut;
+    await edit(rx, id, step, random(6));
+    if (random(3) === 0) await new Promise((resolve) => setTimeout(resolve, random(80)));
+  }
+}
+
+describe("many devices", () => {
+  it.each([1, 2, 3])("hold the same after any edits, on and off line (seed %d)", async (seed) => {
+    const token = await user();
+    const lines = [line(), line()];
+    const devices = await Promise.all(lines.map((own) => device(token, { fetch: own.fetch })));
+    const replica = await open({ url: server.url, token });
+    await play(devices, lines, replica, seed);
+    for (const own of lines) own.cut = false;
+    for (let turn = 0; turn < 2; turn++) {
+      await replica.sync();
+      await settled(...devices);
+    }
+    const expected = await onServer(token);
+    expect(Object.keys(expected).length).toBeGreaterThan(1);
+    for (const rx of devices) {
+      expect(await all(rx)).toEqual(expected);
+      expect(await rx.replication.rejected()).toEqual([]);
     }
   });
 });
