@@ -40,6 +40,11 @@ LABELS = {
     "fanout_sweep": "CPU a delivered message, 2,000 listeners\nvs 10",
     "fanout_latency": "sent to received, 99 %, 100 listeners\nvs 50 ms",
     "fanout_memory": "2,000 idle sockets\nvs 40 MB",
+    "export": "export\nvs COPY of the same rows",
+    "export_memory": "server memory, export\nvs allowed",
+    "bootstrap": "first sync beside 2,000,000 changes\nvs 100,000",
+    "bootstrap_folded": "the same after compaction\nvs 100,000",
+    "compaction_push": "pushes during compaction, 99 %\nvs before",
     "pull_state_memory": "server memory, fresh pull (state)\nvs allowed",
     "pull_log_memory": "server memory, fresh pull (log)\nvs allowed",
 }
@@ -50,13 +55,15 @@ def draw(results: Results, path: Path) -> Path:
     floors = [results.measures[n] for n in LABELS if n in results.measures and not results.measures[n].ceiling]
     floors = [one for one in floors if one.name != "idle_database"]
     ceilings = [results.measures[n] for n in LABELS if n in results.measures and results.measures[n] not in floors]
-    figure, axes = plt.subplots(3, 2, figsize=(15, 17))
+    figure, axes = plt.subplots(4, 2, figsize=(15, 22))
     _bars(axes[0][0], floors, "Rate: ratio, more is better (bar must reach its line)")
     _bars(axes[0][1], ceilings, "Cost: ratio, less is better (bar must stay below its line)")
     _growth(axes[1][0], results.curves.get("growth", []))
     _sizes(axes[1][1], results.curves.get("size", []))
     _fanout(axes[2][0], results.curves.get("fanout", []))
     _latency(axes[2][1], results.curves.get("fanout_latency", []), results.measures.get("fanout_latency"))
+    _folded(axes[3][0], results.curves.get("compaction", []), "changes", 1, "changes in the log")
+    _folded(axes[3][1], results.curves.get("compaction", []), "seconds", 1, "seconds of a new device's first sync")
     machine = results.machine
     figure.suptitle(
         f"syncd against what it stands on: ratios within one run{' (quick)' if results.quick else ''}\n"
@@ -119,6 +126,17 @@ def _sizes(axes: Any, curve: Sequence[dict[str, float]]) -> None:
     axes.set_ylabel("milliseconds, buffers")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=9)
+
+
+def _folded(axes: Any, points: Sequence[dict[str, float]], part: str, scale: float, what: str) -> None:
+    axes.set_title(f"Before and after compaction: {what}", fontsize=11)
+    if not points:
+        return
+    values = [point[part] / scale for point in points]
+    axes.bar(("before", "after"), values, color=(PLAIN, MET), width=0.5)
+    for place, value in enumerate(values):
+        axes.text(place, value, f"{value:,.3g}" if value < 100 else f"{value:,.0f}", ha="center", va="bottom")
+    axes.set_ylabel(what)
 
 
 def _fanout(axes: Any, curve: Sequence[dict[str, float]]) -> None:
