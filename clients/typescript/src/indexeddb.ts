@@ -13,6 +13,9 @@ import {
 } from "./store.js";
 
 const FORMAT = 1;
+/** Openings of a store, and the milliseconds between them: more each time. */
+const ATTEMPTS = 8;
+const PAUSE = 20;
 const NAMES = Object.keys(LAYOUT.keys) as Name[];
 
 /** "full" asks for a flush to the disk at each write; "normal" survives the death of the browser only. */
@@ -119,14 +122,25 @@ export class IndexedDbStore implements RowStore {
     return database;
   }
 
-  #connect(): Promise<IDBDatabase> {
-    return new Promise((resolve, reject) => {
-      const request = this.#options.factory.open(this.#name, FORMAT);
-      request.onupgradeneeded = () => create(request.result);
-      request.onsuccess = () => resolve(request.result);
-      request.onerror = () => reject(request.error?.name === "VersionError" ? newer() : request.error);
-    });
+  /** While the browser is still taking the store away it aborts whoever opens it: they come again a little later. */
+  async #connect(attempt = 1): Promise<IDBDatabase> {
+    try {
+      return await connect(this.#options.factory, this.#name);
+    } catch (error) {
+      if ((error as Error | null)?.name !== "AbortError" || attempt === ATTEMPTS || this.#closed) throw error;
+      await new Promise((over) => setTimeout(over, PAUSE * attempt));
+      return this.#connect(attempt + 1);
+    }
   }
+}
+
+function connect(factory: IDBFactory, name: string): Promise<IDBDatabase> {
+  return new Promise((resolve, reject) => {
+    const request = factory.open(name, FORMAT);
+    request.onupgradeneeded = () => create(request.result);
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error?.name === "VersionError" ? newer() : request.error);
+  });
 }
 
 function newer(): WrongReplica {

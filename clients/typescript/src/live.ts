@@ -122,6 +122,7 @@ export class Live {
   /** The store began anew under another client id. */
   restart(): void {
     this.#connection?.stop(FRESH);
+    this.#kick.ring(); // where the old store's end was what it waits after
   }
 
   // -- leading ---------------------------------------------------------------------------------------
