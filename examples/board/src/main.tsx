@@ -1,5 +1,10 @@
 import { createRoot } from "react-dom/client";
-import "./styles.css";
+import "./styles/base.css";
+import "./styles/page.css";
+import "./styles/strip.css";
+import "./styles/lists.css";
+import "./styles/dialogs.css";
+import "./styles/adapted.css";
 import { App } from "./ui/app.js";
 
 const root = document.getElementById("root");

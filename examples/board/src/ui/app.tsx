@@ -1,5 +1,6 @@
 /** The page: sign-in, or the board of who signed in. */
 
+import { SyncdError } from "@syncd/client";
 import { type ReactNode, useEffect, useState } from "react";
 import { Actions } from "../actions.js";
 import { Activity } from "../activity.js";
@@ -39,6 +40,10 @@ function SignedIn({ identity }: { identity: Identity }): ReactNode {
 async function openDesk(identity: Identity): Promise<Desk> {
   const session = await Session.open(identity);
   const notices = new Notices();
+  // A write that failed, say because the disk is full: nobody waits for it, and everybody should know.
+  window.addEventListener("unhandledrejection", ({ reason }) => {
+    if (reason instanceof SyncdError) notices.say(reason.message);
+  });
   const actions = new Actions(session.replica, session.space, identity.name, notices);
   return { session, notices, actions, activity: new Activity(session.replica) };
 }

@@ -3,7 +3,7 @@
 import type { ReactNode } from "react";
 import type { Card } from "../tables.js";
 import { Avatar } from "./avatar.js";
-import { Icon } from "./icons.js";
+import { Icon, type IconName } from "./icons.js";
 
 export interface CardFaceProps {
   readonly card: Card;
@@ -14,68 +14,49 @@ export interface CardFaceProps {
   readonly badgesId?: string;
 }
 
-export function CardFace({
-  card,
-  comments,
-  viewers,
-  unsent = false,
-  titleId,
-  badgesId,
-}: CardFaceProps): ReactNode {
-  const { title, labels, description, due } = card;
-  const bare =
-    !unsent &&
-    labels.length === 0 &&
-    description === "" &&
-    due === null &&
-    comments === 0 &&
-    viewers.length === 0;
+export function CardFace(props: CardFaceProps): ReactNode {
+  const { card, comments, viewers, unsent = false, titleId, badgesId } = props;
+  const { labels, description, due } = card;
+  const some = unsent || labels.length + description.length + comments + viewers.length > 0 || due !== null;
   return (
     <>
       <span className="card-title" id={titleId}>
-        {title}
+        {card.title}
       </span>
-      <span className="badges" id={badgesId} hidden={bare}>
-        {unsent && (
-          <span className="badge unsent">
-            <Icon name="pending" size={14} />
-            <span className="unseen">Not sent yet</span>
-          </span>
-        )}
+      <span className="badges" id={badgesId} hidden={!some}>
+        {unsent && <Badge icon="pending" said="Not sent yet" />}
         {labels.map((label) => (
           <span key={label} className="label" data-label={label}>
             {label}
           </span>
         ))}
-        {due !== null && (
-          <span className="badge">
-            <Icon name="due" size={14} />
-            <span className="unseen">Due </span>
-            {due}
-          </span>
-        )}
-        {description !== "" && (
-          <span className="badge">
-            <Icon name="description" size={14} />
-            <span className="unseen">Has a description</span>
-          </span>
-        )}
-        {comments > 0 && (
-          <span className="badge">
-            <Icon name="comment" size={14} />
-            {comments}
-            <span className="unseen">{comments === 1 ? " comment" : " comments"}</span>
-          </span>
-        )}
-        {viewers.length > 0 && (
-          <span className="viewers">
-            <span className="unseen">{viewers.join(", ")} looking</span>
-            {viewers.map((name) => (
-              <Avatar key={name} name={name} />
-            ))}
-          </span>
-        )}
+        {due !== null && <Badge icon="due" said="Due" text={due} />}
+        {description !== "" && <Badge icon="description" said="Has a description" />}
+        {comments > 0 && <Badge icon="comment" said="Comments:" text={String(comments)} />}
+        {viewers.length > 0 && <Viewers names={viewers} />}
       </span>
     </>
+  );
+}
+
+/** A picture, what it says, and what it shows besides. */
+function Badge({ icon, said, text }: { icon: IconName; said: string; text?: string }): ReactNode {
+  return (
+    <span className="badge" data-kind={icon}>
+      <Icon name={icon} size={14} />
+      <span className="unseen">{said} </span>
+      {text}
+    </span>
+  );
+}
+
+function Viewers({ names }: { names: readonly string[] }): ReactNode {
+  return (
+    <span className="viewers">
+      <span className="unseen">{names.join(", ")} looking</span>
+      {names.map((name) => (
+        <Avatar key={name} name={name} />
+      ))}
+    </span>
   );
 }

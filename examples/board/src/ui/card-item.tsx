@@ -6,6 +6,7 @@ import { type KeyboardEvent, memo, type ReactNode, useCallback, useId } from "re
 import type { Actions } from "../actions.js";
 import type { Card, List } from "../tables.js";
 import { CardFace } from "./card-face.js";
+import { SHOW_CARD } from "./card-rows.js";
 import { useDesk } from "./context.js";
 import type { Target } from "./drag.js";
 
@@ -85,10 +86,16 @@ function press(event: KeyboardEvent<HTMLButtonElement>, props: CardItemProps, ac
   void actions.moveCard(card, list, cards, index).then(() => holdFocus(card.id));
 }
 
+/** Frames for which a card that moved is looked for, and after which its list is asked to scroll to it. */
+const FRAMES = 20;
+const PATIENCE = 8;
+
 /** The list draws the card anew a little later; the focus it had is lost with the old one. */
-function holdFocus(card: string, tries = 20): void {
+function holdFocus(card: string, frame = 0): void {
   if (document.activeElement === document.body) {
-    document.querySelector<HTMLElement>(`[data-card="${CSS.escape(card)}"]`)?.focus();
+    const found = document.querySelector<HTMLElement>(`[data-card="${CSS.escape(card)}"]`);
+    if (found !== null) found.focus();
+    else if (frame === PATIENCE) window.dispatchEvent(new CustomEvent(SHOW_CARD, { detail: card }));
   }
-  if (tries > 0) requestAnimationFrame(() => holdFocus(card, tries - 1));
+  if (frame < FRAMES) requestAnimationFrame(() => holdFocus(card, frame + 1));
 }

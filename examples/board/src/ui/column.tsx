@@ -1,11 +1,10 @@
-/** One list: its heading and menu, its cards (only those in view are in the page), and a place for a new one. */
+/** One list: its heading and menu, its cards, and a place for a new one. */
 
 import { pointerIntersection } from "@dnd-kit/collision";
 import { useDroppable } from "@dnd-kit/react";
-import { defaultRangeExtractor, useVirtualizer } from "@tanstack/react-virtual";
-import { memo, type ReactNode, useId, useLayoutEffect, useRef, useState } from "react";
+import { memo, type ReactNode, useId, useState } from "react";
 import type { Card, Comment, List } from "../tables.js";
-import { CardItem } from "./card-item.js";
+import { Cards } from "./cards.js";
 import { useDesk } from "./context.js";
 import type { Landing, Target } from "./drag.js";
 import { Icon } from "./icons.js";
@@ -68,10 +67,6 @@ function ColumnHead({
 }: ColumnProps & { heading: string; count: string }): ReactNode {
   const { actions } = useDesk();
   const [renaming, setRenaming] = useState(false);
-  const rename = (title: string): void => {
-    setRenaming(false);
-    if (title.trim() !== "") void actions.renameList(list, title.trim());
-  };
   const items = [
     { text: "Rename", act: () => setRenaming(true) },
     { text: "Move left", act: () => void actions.moveList(list, lists, place - 1), disabled: place === 0 },
@@ -87,19 +82,7 @@ function ColumnHead({
       <h2 id={heading} className={renaming ? "unseen" : undefined} onDoubleClick={() => setRenaming(true)}>
         {list.title}
       </h2>
-      {renaming && (
-        <input
-          aria-label="Title of the list"
-          defaultValue={list.title}
-          maxLength={200}
-          ref={(input) => input?.select()}
-          onBlur={(event) => rename(event.target.value)}
-          onKeyDown={(event) => {
-            if (event.key === "Enter") event.currentTarget.blur();
-            if (event.key === "Escape") setRenaming(false);
-          }}
-        />
-      )}
+      {renaming && <RenameField list={list} onEnd={() => setRenaming(false)} />}
       <span className="count" title="Cards">
         {count}
       </span>
@@ -110,81 +93,23 @@ function ColumnHead({
   );
 }
 
-/** Pixels; each card is measured once it is in the page. */
-const USUAL_HEIGHT = 64;
-const GAP = 8;
-
-function Cards({
-  list,
-  lists,
-  place,
-  cards,
-  all,
-  comments,
-  viewers,
-  unsent,
-  landing,
-  dragged,
-  onOpen,
-}: ColumnProps): ReactNode {
-  const scroller = useRef<HTMLDivElement>(null);
-  const held = dragged === null ? -1 : cards.findIndex(({ id }) => id === dragged);
-  const rows = useVirtualizer({
-    count: cards.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => USUAL_HEIGHT,
-    getItemKey: (index) => cards[index]?.id ?? index,
-    gap: GAP,
-    overscan: 6,
-    // What is dragged stays in the page, or the browser would let go of it.
-    rangeExtractor: (range) => {
-      const seen = defaultRangeExtractor(range);
-      return held < 0 || seen.includes(held) ? seen : [...seen, held].sort((one, other) => one - other);
-    },
-  });
-  const count = useRef(cards.length);
-  useLayoutEffect(() => {
-    // A card that was added at the end is scrolled to.
-    if (
-      cards.length === count.current + 1 &&
-      scroller.current?.parentElement?.contains(document.activeElement)
-    ) {
-      rows.scrollToIndex(cards.length - 1);
-    }
-    count.current = cards.length;
-  }, [cards.length, rows]);
+function RenameField({ list, onEnd }: { list: List; onEnd: () => void }): ReactNode {
+  const { actions } = useDesk();
+  const take = (typed: string): void => {
+    onEnd();
+    if (typed.trim() !== "") void actions.renameList(list, typed.trim());
+  };
   return (
-    <div className="scroller" ref={scroller} tabIndex={-1}>
-      <ul style={{ height: rows.getTotalSize() }} data-landing={landing !== null && landing.before === null}>
-        {rows.getVirtualItems().map(({ index, key, start }) => {
-          const card = cards[index];
-          if (card === undefined) return null;
-          return (
-            <li
-              key={key}
-              ref={rows.measureElement}
-              data-index={index}
-              data-landing={landing?.before === card.id}
-              style={{ transform: `translateY(${start}px)` }}
-              aria-setsize={cards.length}
-              aria-posinset={index + 1}
-            >
-              <CardItem
-                card={card}
-                next={cards[index + 1]?.id ?? null}
-                list={list}
-                lists={lists}
-                place={place}
-                all={all}
-                comments={comments.get(card.id)?.length ?? 0}
-                viewers={viewers.get(card.id)}
-                unsent={unsent.has(card.id)}
-                onOpen={onOpen}
-              />
-            </li>
-          );
-        })}
-      </ul>
-    </div>
+    <input
+      aria-label="Title of the list"
+      defaultValue={list.title}
+      maxLength={200}
+      ref={(input) => input?.select()}
+      onBlur={(event) => take(event.target.value)}
+      onKeyDown={(event) => {
+        if (event.key === "Enter") event.currentTarget.blur();
+        if (event.key === "Escape") onEnd();
+      }}
+    />
   );
 }

@@ -1,6 +1,14 @@
 /** A button with a menu, by the pattern of the WAI: arrows move, Escape closes, and the focus comes back. */
 
-import { type KeyboardEvent, type ReactNode, useEffect, useId, useRef, useState } from "react";
+import {
+  type KeyboardEvent,
+  type ReactNode,
+  useEffect,
+  useEffectEvent,
+  useId,
+  useRef,
+  useState,
+} from "react";
 
 export interface MenuItem {
   readonly text: string;
@@ -8,29 +16,16 @@ export interface MenuItem {
   readonly disabled?: boolean;
 }
 
-export function Menu({
-  label,
-  items,
-  children,
-}: {
-  label: string;
-  items: readonly MenuItem[];
-  children: ReactNode;
-}): ReactNode {
+export interface MenuProps {
+  readonly label: string;
+  readonly items: readonly MenuItem[];
+  readonly children: ReactNode;
+}
+
+export function Menu({ label, items, children }: MenuProps): ReactNode {
   const [open, setOpen] = useState(false);
-  const menu = useRef<HTMLDivElement>(null);
   const button = useRef<HTMLButtonElement>(null);
   const id = useId();
-  useEffect(() => {
-    if (!open) return;
-    menu.current?.querySelector<HTMLElement>("[role=menuitem]:not(:disabled)")?.focus();
-    const outside = (event: Event): void => {
-      if (!(event.target instanceof Node) || !menu.current?.parentElement?.contains(event.target))
-        setOpen(false);
-    };
-    document.addEventListener("pointerdown", outside);
-    return () => document.removeEventListener("pointerdown", outside);
-  }, [open]);
   const close = (): void => {
     setOpen(false);
     button.current?.focus();
@@ -49,25 +44,47 @@ export function Menu({
       >
         {children}
       </button>
-      {open && (
-        <div role="menu" id={id} aria-label={label} ref={menu} onKeyDown={(event) => walk(event, close)}>
-          {items.map(({ text, act, disabled }) => (
-            <button
-              key={text}
-              type="button"
-              role="menuitem"
-              tabIndex={-1}
-              disabled={disabled}
-              onClick={() => {
-                close();
-                act();
-              }}
-            >
-              {text}
-            </button>
-          ))}
-        </div>
-      )}
+      {open && <Items {...{ id, label, items }} onClose={close} onLeave={() => setOpen(false)} />}
+    </div>
+  );
+}
+
+interface ItemsProps {
+  readonly id: string;
+  readonly label: string;
+  readonly items: readonly MenuItem[];
+  readonly onClose: () => void;
+  readonly onLeave: () => void;
+}
+
+function Items({ id, label, items, onClose, onLeave }: ItemsProps): ReactNode {
+  const menu = useRef<HTMLDivElement>(null);
+  const leave = useEffectEvent(onLeave);
+  useEffect(() => {
+    menu.current?.querySelector<HTMLElement>("[role=menuitem]:not(:disabled)")?.focus();
+    const press = (event: Event): void => {
+      if (!(event.target instanceof Node) || !menu.current?.parentElement?.contains(event.target)) leave();
+    };
+    document.addEventListener("pointerdown", press);
+    return () => document.removeEventListener("pointerdown", press);
+  }, []);
+  return (
+    <div role="menu" id={id} aria-label={label} ref={menu} onKeyDown={(event) => walk(event, onClose)}>
+      {items.map(({ text, act, disabled }) => (
+        <button
+          key={text}
+          type="button"
+          role="menuitem"
+          tabIndex={-1}
+          disabled={disabled}
+          onClick={() => {
+            onClose();
+            act();
+          }}
+        >
+          {text}
+        </button>
+      ))}
     </div>
   );
 }
