@@ -14,12 +14,12 @@ from syncd.service.caller import Caller
 from syncd.store.digest import DigestPage, Digests
 from syncd.store.pool import Refusal
 
-# A fold of so many records takes some 30 ms. What is left over is reckoned with at every reading, so it is bounded too.
-CHUNK = LAG = 1000
+# A fold of so many records takes some 15 ms. What is left over is reckoned with at every reading, so it is bounded too.
+CHUNK = LAG = 500
 # How long one request folds. A feed of 100,000 records is folded in a few of them, once.
 SECONDS = 1.0
 # Between two folds: others have their turn, and who is folded for by somebody else looks again.
-PAUSE = 0.005
+PAUSE = 0.002
 MAX_DIFFERENCES, PAGE_BYTES = 1000, 2 * 1024 * 1024
 
 

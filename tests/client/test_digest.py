@@ -15,7 +15,7 @@ import httpx
 import pytest
 from syncd_client import AsyncReplica, Changes, LivePolicy, Replica, Verified
 from syncd_client.clock import parse_instant
-from syncd_client.digest import bucket_of, digest_of
+from syncd_client.digest import Sum, bucket_of, digest_of
 from syncd_client.store import get_meta
 
 from tests.harness import Server
@@ -33,6 +33,28 @@ def digest_of_wire(table: str, record: str, registers: dict[str, Any]) -> str:
 def test_a_record_has_the_digest_and_the_bucket_of_the_vectors(record: dict[str, Any]) -> None:
     found = digest_of_wire(record["table"], record["id"], record["registers"])
     assert (found, bucket_of(record["table"], record["id"])) == (record["digest"], record["bucket"])
+
+
+def generated(count: int) -> list[dict[str, Any]]:
+    """The records of the vectors that are too many to be written down."""
+    stamps = [f"2026-01-01T00:00:{k % 60:02}.{k:06}Z" for k in range(count)]
+    registers = [{"n": {"value": k, "at": at, "clientId": "phone"}} for k, at in enumerate(stamps)]
+    return [{"table": "tasks", "id": f"t{k}", "registers": one} for k, one in enumerate(registers)]
+
+
+@pytest.mark.parametrize("members", VECTORS["sets"], ids=lambda members: members["name"][:40])
+def test_a_set_has_the_digest_and_the_buckets_of_the_vectors(members: dict[str, Any]) -> None:
+    records = members.get("members") if "members" in members else generated(members["generated"])
+    whole, buckets = Sum(), dict[int, Sum]()
+    for record in records or []:
+        if record["registers"].get("deletedAt", {"value": None})["value"] is None:
+            digest = int(digest_of_wire(record["table"], record["id"], record["registers"]), 16)
+            whole.add(digest)
+            buckets.setdefault(bucket_of(record["table"], record["id"]), Sum()).add(digest)
+    found = [[bucket, one.records, f"{one.digest:016x}"] for bucket, one in sorted(buckets.items())]
+    assert whole.is_(members["records"], members["digest"])
+    assert found == members["buckets"] if "buckets" in members else found[0] == members["firstBucket"]
+    assert len(found) == members.get("bucketCount", len(found))
 
 
 Open = Callable[..., Replica]
@@ -223,6 +245,31 @@ def test_many_differences_mean_a_new_beginning(phone: Replica, damage: Damage) -
     dead = [(None, "tasks", "t4"), (None, "tasks", "t6")]
     assert {key for key in whole if key not in dead} == phone.all_registers().keys()
     assert phone.verify() == Verified(spaces=1, records=618)
+
+
+def test_a_changed_value_is_seen_when_everything_is_fetched(phone: Replica, damage: Damage) -> None:
+    phone.patch("tasks", "t2", {"done": "mine"})
+    damage("""UPDATE records SET doc = '{"title":"forged","done":false}' WHERE id = 't1'""")
+    assert phone.verify().differences == 0
+    assert (phone.get("tasks", "t1") or {})["title"] == "forged"
+    assert phone.verify(everything=True) == Verified(spaces=1, records=18, restarted=True)
+    assert dict(phone.get("tasks", "t1") or {}) == {"title": "1", "done": False}
+    assert (phone.get("tasks", "t2") or {})["done"] == "mine"
+    assert len(phone.pending()) == 1
+
+
+def test_a_row_that_cannot_be_read_stops_no_sync(phone: Replica, open_replica: Open, damage: Damage) -> None:
+    phone.patch("tasks", "t1", {"title": "mine"})
+    damage("UPDATE records SET stamps = '{', base = '[' WHERE id IN ('t1', 't2')")
+    laptop = open_replica("laptop")
+    laptop.sync()
+    laptop.patch("tasks", "t1", {"done": True})
+    laptop.patch("tasks", "t2", {"done": True})
+    laptop.sync()
+    phone.sync()
+    assert phone.verify().repaired == 2
+    assert dict(phone.get("tasks", "t1") or {}) == {"title": "mine", "done": True}
+    assert dict(phone.get("tasks", "t2") or {}) == {"title": "2", "done": True}
 
 
 def test_a_sync_that_finds_nothing_verifies_when_it_is_time(open_replica: Open, damage: Damage) -> None:

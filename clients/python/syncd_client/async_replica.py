@@ -170,9 +170,9 @@ class AsyncReplica:
         """See Replica.pull."""
         return await self._run("pull", patience)
 
-    async def verify(self, *, patience: float = 30.0) -> Verified:
+    async def verify(self, *, everything: bool = False, patience: float = 30.0) -> Verified:
         """See Replica.verify."""
-        return (await self._run("verify", patience)).verified or Verified()
+        return (await self._run("renew" if everything else "verify", patience)).verified or Verified()
 
     async def _run(self, scope: Scope, patience: float) -> Report:
         url, token = self.local.address()

@@ -72,8 +72,16 @@ def load(db: sqlite3.Connection, keys: Iterable[Key], round_: int) -> dict[Key, 
     statement, params = (_LOAD_ONE, next(iter(rows))) if len(rows) == 1 else (_LOAD, (dump(list(rows)),))
     found = db.execute(statement, params)
     for table, space, record, confirmed, doc, stamps, base in found:
-        rows[table, space, record] = Row(join(doc, stamps), _read_base(base), confirmed, doc)
+        rows[table, space, record] = _read_row(confirmed, doc, stamps, base)
     return rows
+
+
+def _read_row(confirmed: int, doc: str, stamps: str, base: str | None) -> Row:
+    """A row of the file; one that is damaged has nothing confirmed, and is mended by the next verification."""
+    try:
+        return Row(join(doc, stamps), _read_base(base), confirmed, doc)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Row({}, {}, confirmed, doc)
 
 
 def settle(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> None:

@@ -311,14 +311,14 @@ class Replica:
         """Only fetches. Raises what `sync` raises."""
         return self._run("pull", patience)
 
-    def verify(self, *, patience: float = 30.0) -> Verified:
+    def verify(self, *, everything: bool = False, patience: float = 30.0) -> Verified:
         """Fetches what is new, compares this replica with the server, and repairs what differs.
 
         It compares the stamps of what the server has confirmed, and costs some hundred bytes where all is well.
-        Unsent writes stay. What it cannot see: a value that was changed in the file beside its stamp.
-        Raises what `sync` raises; Refused `not_found` when the server is too old for it.
+        Unsent writes stay. It cannot see a value that was changed in the file beside its stamp: `everything`
+        first fetches all records anew. Raises what `sync` raises; Refused `not_found` when the server is too old.
         """
-        return self._run("verify", patience).verified or Verified()
+        return self._run("renew" if everything else "verify", patience).verified or Verified()
 
     def _run(self, scope: Scope, patience: float) -> Report:
         url, token = self.address()

@@ -23,7 +23,7 @@ from .reply import Conflict, Page, Problem, read_page, read_problem
 from .retry import RetryPolicy, parse_retry_after
 from .store import Store, get_meta
 
-Scope = Literal["both", "push", "pull", "verify"]
+Scope = Literal["both", "push", "pull", "verify", "renew"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,12 @@ class Session:
         self._pause: float | None = None
         self._attempt = 0
         self._renew, self._renewed, self._caught_up = False, False, scope == "push"
-        self._asked, self._every = scope == "verify", verify_every
+        self._asked, self._every = scope in ("verify", "renew"), verify_every
         self._verification = self._verify() if self._asked else None
         self.report = Report()
+        if scope == "renew" and self._verification is not None:
+            self._restart()
+            self._verification.result.restarted = True
         with store.read() as db:
             self._restarting = bool(get_meta(db, "restarting", 0))
             self._last = db.execute("SELECT coalesce(max(position), 0) FROM outbox").fetchone()[0]
