@@ -59,8 +59,7 @@ async function confirm(
   const confirmed: Change[] = [];
   for (const [place, sent] of pushed.entries()) {
     const result = results[place];
-    const taken = result?.status === "applied" || result?.status === "superseded";
-    if (taken && waiting.has(sent.changeId)) confirmed.push(adopt(result, sent, client));
+    if (result && taken(result) && waiting.has(sent.changeId)) confirmed.push(adopt(result, sent, client));
   }
   return confirmed;
 }
@@ -79,8 +78,11 @@ function adopt(result: Result, sent: Packed, client: string): Change {
 
 function heldByServer(page: Page, client: string): string[] {
   const own = page.changes.filter((change) => change.client === client).map(({ changeId }) => changeId ?? "");
-  const taken = page.results.filter(({ status }) => status === "applied" || status === "superseded");
-  return [...own, ...taken.map(({ changeId }) => changeId)];
+  return [...own, ...page.results.filter(taken).map(({ changeId }) => changeId)];
+}
+
+function taken({ status }: Result): boolean {
+  return status === "applied" || status === "superseded";
 }
 
 function refusals(results: readonly Result[]): Map<string, outbox.Refusal> {

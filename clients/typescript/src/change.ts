@@ -57,6 +57,11 @@ export function textOf(value: Json | undefined): string {
   return value;
 }
 
+/** A text that says something, else `otherwise`. */
+export function textOr(value: Json | undefined, otherwise: string): string {
+  return typeof value === "string" && value !== "" ? value : otherwise;
+}
+
 export function listOf(value: Json | undefined): readonly Json[] {
   if (value === null || value === undefined) return [];
   if (!Array.isArray(value)) throw new BadReply("a list is missing.");
@@ -66,7 +71,7 @@ export function listOf(value: Json | undefined): readonly Json[] {
 /** Reads a change of the server (or of the outbox, whose writer is `client`). Raises BadReply. */
 export function readChange(wire: Json, client = ""): Change {
   const change = objectOf(wire);
-  const writer = typeof change.clientId === "string" && change.clientId !== "" ? change.clientId : client;
+  const writer = textOr(change.clientId, client);
   const op = textOf(change.op);
   if (op !== "insert" && op !== "update" && op !== "delete") throw new BadReply(`unknown op ${op}.`);
   const registers: Registers =
@@ -95,7 +100,7 @@ export function readRegisters(fields: Json | undefined, writer: string): Registe
 
 function readRegister(wire: JsonObject, writer: string): Register {
   if (wire.value === undefined) throw new BadReply("a register has no value.");
-  const client = typeof wire.clientId === "string" ? wire.clientId : writer;
+  const client = textOr(wire.clientId, writer);
   const register = { value: wire.value, at: readInstant(wire.at ?? wire.updatedAt), client };
   return wire.sent ? { ...register, sent: readInstant(wire.sent) } : register;
 }
@@ -112,12 +117,17 @@ export function readInstant(value: Json | undefined): Instant {
 /** An insert of the first generation: every register at updatedAt, else createdAt, else the epoch. */
 function readData(data: JsonObject, writer: string): Registers {
   const at = instantOr(data.updatedAt, instantOr(data.createdAt, EPOCH));
-  return new Map(Object.entries(data).map(([field, value]) => [field, { value, at, client: writer }]));
+  return stamped(Object.entries(data), at, writer);
+}
+
+/** Values as registers with one stamp. */
+export function stamped(values: Iterable<readonly [string, Json]>, at: Instant, client: string): Registers {
+  return new Map(Array.from(values, ([field, value]) => [field, { value, at, client }]));
 }
 
 function instantOr(value: Json | undefined, otherwise: Instant): Instant {
   try {
-    return typeof value === "string" ? parseInstant(value) : otherwise;
+    return readInstant(value);
   } catch {
     return otherwise;
   }

@@ -45,7 +45,7 @@ export class Exchange {
   }
 
   /** One sync, alone among the tabs. Raises SyncBusy when another one was at it for `patience` milliseconds. */
-  async sync(scope: Scope, patience: number): Promise<Report> {
+  async sync(scope: Scope, patience = 30_000): Promise<Report> {
     const { tabs, closing } = this.party;
     const live = this.party.live();
     if (live?.leading) return live.exchange(scope);

@@ -33,7 +33,7 @@ export function normal(value: bigint): number | bigint {
   return Number.isFinite(rounded) && BigInt(rounded) === value ? rounded : value;
 }
 
-/** JSON text, compact. */
+/** JSON text, compact. Members that are undefined are left out. */
 export function dump(value: Json): string {
   try {
     return JSON.stringify(value);
@@ -46,7 +46,8 @@ function dumpExactly(value: Json): string {
   if (typeof value === "bigint") return value.toString();
   if (value === null || typeof value !== "object") return JSON.stringify(value);
   if (Array.isArray(value)) return `[${value.map(dumpExactly).join(",")}]`;
-  const members = Object.entries(value).map(([key, part]) => `${JSON.stringify(key)}:${dumpExactly(part)}`);
+  const given = Object.entries(value).filter(([, part]) => part !== undefined);
+  const members = given.map(([key, part]) => `${JSON.stringify(key)}:${dumpExactly(part)}`);
   return `{${members.join(",")}}`;
 }
 

@@ -5,7 +5,7 @@
  * it what it wants next.
  */
 
-import { objectOf, readInstant, spaceKey, textOf } from "./change.js";
+import { objectOf, readInstant, spaceKey, textOf, textOr } from "./change.js";
 import type { Instant } from "./clock.js";
 import type { Presence } from "./events.js";
 import { dump, type Json, type JsonObject } from "./json.js";
@@ -83,7 +83,7 @@ function readAnswer(wire: JsonObject, { pushed }: Awaited, trustCursor: boolean)
 
 function readPresence(wire: JsonObject): Presence {
   const space = spaceKey(textOf(wire.spaceId)) || null;
-  const client = typeof wire.clientId === "string" ? wire.clientId : "";
+  const client = textOr(wire.clientId, "");
   return { kind: "presence", space, user: textOf(wire.userId), client, state: wire.state ?? null };
 }
 

@@ -1,6 +1,6 @@
 /** What the application does about refused and set-aside changes: fix, requeue, move, drop. */
 
-import { checkFields, type Key, newId, readChange, writeChange } from "./change.js";
+import { checkFields, type Key, newId, readChange, stamped, writeChange } from "./change.js";
 import { tick } from "./clock.js";
 import { NoSuchChange } from "./errors.js";
 import { type Json, type JsonObject, parse } from "./json.js";
@@ -58,7 +58,7 @@ export async function requeue(
       meta.client,
       fresh,
       space,
-      row.changeId === changeId ? stamp(edits, meta.clock, meta.client) : null,
+      row.changeId === changeId ? stamped(edits, meta.clock, meta.client) : null,
     );
     queued.push({ ...change, changeId: fresh, batch: queued[0]?.batch ?? fresh });
     tx.delete("outbox", [row.position]);
@@ -68,10 +68,6 @@ export async function requeue(
   await resettle(tx, keys);
   const place = rows.findIndex((row) => row.changeId === changeId);
   return { changeId: queued[place]?.changeId ?? "", keys };
-}
-
-function stamp(values: ReadonlyMap<string, Json>, at: string, client: string): Registers {
-  return new Map(Array.from(values, ([field, value]) => [field, { value, at, client }]));
 }
 
 function rewrite(

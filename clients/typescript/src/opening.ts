@@ -1,10 +1,13 @@
 /** Opens a replica's store: whose it is, what it falls back to, and the migration of the application's own schema. */
 
+import type { Batch } from "./batch.js";
 import { newId } from "./change.js";
 import { StoreFailed, WrongReplica } from "./errors.js";
 import type { Durability } from "./indexeddb.js";
 import { IndexedDbStore } from "./indexeddb.js";
-import { LAYOUT, type Meta, type RowStore, type RowWork, Store, within } from "./store.js";
+import type { ReplicaOptions } from "./options.js";
+import type { Replica } from "./replica.js";
+import { LAYOUT, type Meta, type RowStore, type RowWork, Store, type Work, within } from "./store.js";
 
 export type Prepare = RowWork<void>;
 
@@ -66,4 +69,29 @@ export function claim(meta: Meta, app: string, clientId: string | undefined, wal
   claimMeta(meta, "app", app);
   claimMeta(meta, "client", clientId ?? (meta.client || newId(wall)));
   return meta.client;
+}
+
+/**
+ * Lets the application bring what it wrote with an older schema up to this one: what it puts into `batch` is written by
+ * `queue`, in one transaction with the new version. Raises WrongReplica when the store has a newer one.
+ */
+export async function migrate<S extends object>(
+  store: Store,
+  replica: Replica<S>,
+  { schemaVersion, onMigrate }: ReplicaOptions<S>,
+  batch: Batch<S>,
+  queue: Work<unknown>,
+): Promise<void> {
+  if (schemaVersion === undefined) return;
+  const from = await store.read(async (tx) => tx.meta.schema);
+  if (from !== null && from > schemaVersion) {
+    throw new WrongReplica(`the store has the schema ${from}, this app ${schemaVersion}: reload the page.`);
+  }
+  if (from === schemaVersion) return;
+  if (from !== null) await onMigrate?.(from, batch, replica);
+  await store.write(async (tx) => {
+    if (tx.meta.schema !== from) return; // another tab was quicker
+    await queue(tx);
+    tx.meta.schema = schemaVersion;
+  });
 }

@@ -1,6 +1,6 @@
 /** The durable queue of what the server does not have yet: written, packed into pushes, refused, given up. */
 
-import { type Key, keyText, newId, type Op, writeChange } from "./change.js";
+import { type Key, keyText, newId, type Op, stamped, writeChange } from "./change.js";
 import { after, type Instant, LATEST, latest, observe, tick } from "./clock.js";
 import { BatchTooLarge } from "./errors.js";
 import { type Json, type JsonObject, parse } from "./json.js";
@@ -84,9 +84,7 @@ export async function enqueue(
     const at = latest(meta.clock, past(record.view, op, values));
     meta.clock = observe(meta.clock, at, wall);
     const written = op === "delete" ? new Map([[TOMBSTONE, at as Json], ...values]) : values;
-    const registers: Registers = new Map(
-      Array.from(written, ([field, value]) => [field, { value, at, client: meta.client }]),
-    );
+    const registers = stamped(written, at, meta.client);
     record.write(registers);
     const changeId = newId(wall);
     const batch = apart ? changeId : (queued[0]?.batch ?? changeId);

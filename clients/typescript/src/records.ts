@@ -84,11 +84,9 @@ export async function load(tx: Transaction, keys: Iterable<Key>): Promise<Loaded
   );
 }
 
-/** The one record of those that were loaded. */
+/** One record of those that were loaded; the caller knows that it was. */
 export function pick(records: LoadedRecords, key: Key): Loaded {
-  const found = records.get(keyText(key));
-  if (found === undefined) throw new Error(`${keyText(key)} was not loaded`);
-  return found;
+  return records.get(keyText(key)) as Loaded;
 }
 
 /** Lays what is still unsent on top of what is confirmed, after either has changed. */

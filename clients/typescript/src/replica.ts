@@ -4,7 +4,7 @@ import type { Applied } from "./apply.js";
 import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
 import { checkId, type Key, newId, PERSONAL, spaceKey } from "./change.js";
 import type { Endpoint } from "./endpoint.js";
-import { SyncBusy, WrongReplica } from "./errors.js";
+import { SyncBusy } from "./errors.js";
 import { changesOf, describe, type Event, Hub, type Listener, liveState } from "./events.js";
 import { Exchange } from "./exchange.js";
 import type { JsonObject } from "./json.js";
@@ -12,7 +12,7 @@ import { Live } from "./live.js";
 import * as mending from "./mending.js";
 import type { Registers } from "./merge.js";
 import { Query, RecordView, type Source, StatusView } from "./observed.js";
-import { claim, claimMeta, openStore } from "./opening.js";
+import { claim, claimMeta, migrate, openStore } from "./opening.js";
 import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf } from "./options.js";
 import { enqueue, LIMITS, type Limits, listed, type Queued, type Write, type Written } from "./outbox.js";
 import { compile, type QueryOptions, type Where } from "./query.js";
@@ -53,8 +53,7 @@ export class Replica<S extends object = AnyTables> {
     this.#options = options;
     this.#wall = options.wall ?? Date.now;
     this.#limits = { ...LIMITS, ...options.limits };
-    const given = Object.entries({ schemaVersion, actor, origin }).filter(([, value]) => value !== undefined);
-    this.extra = Object.fromEntries(given) as JsonObject;
+    this.extra = { schemaVersion, actor, origin } as JsonObject; // JSON leaves out what was not given
   }
 
   /** Opens, or creates, a replica. Raises WrongReplica when the store is another app's or device's; StoreFailed. */
@@ -88,7 +87,10 @@ export class Replica<S extends object = AnyTables> {
       live: () => this.#live,
       closing: this.#closing.signal,
     });
-    await this.#migrate();
+    const batch = new Batch<S>({ ...this.extra, origin: "migration" });
+    await migrate(this.#store, this, this.#options, batch, (tx) =>
+      enqueue(tx, batch.writes, this.#wall(), this.#limits, true),
+    );
   }
 
   /** A store that was evicted while it was open has begun anew: from zero, as another device. */
@@ -98,23 +100,6 @@ export class Replica<S extends object = AnyTables> {
     if (before === "" || before === client) return;
     this.#live?.restart();
     this.#hub.publish(changesOf([], "device", true));
-  }
-
-  async #migrate(): Promise<void> {
-    const { schemaVersion, onMigrate } = this.#options;
-    if (schemaVersion === undefined) return;
-    const from = await this.#store.read(async (tx) => tx.meta.schema);
-    if (from !== null && from > schemaVersion) {
-      throw new WrongReplica(`the store has the schema ${from}, this app ${schemaVersion}: reload the page.`);
-    }
-    if (from === schemaVersion) return;
-    const batch = new Batch<S>({ ...this.extra, origin: "migration" });
-    if (from !== null) await onMigrate?.(from, batch, this);
-    await this.#store.write(async (tx) => {
-      if (tx.meta.schema !== from) return; // another tab was quicker
-      await enqueue(tx, batch.writes, this.#wall(), this.#limits, true);
-      tx.meta.schema = schemaVersion;
-    });
   }
 
   /** This device's id on the server. */
@@ -323,22 +308,18 @@ export class Replica<S extends object = AnyTables> {
    * NotAllowed, Refused, BadReply, NotConnected, and SyncBusy when another tab is at it for longer than `patience`
    * milliseconds; nothing is lost by any of them, and the next sync goes on.
    */
-  sync(options: { patience?: number } = {}): Promise<Report> {
-    return this.#sync("both", options);
+  sync({ patience }: { patience?: number } = {}): Promise<Report> {
+    return this.exchange.sync("both", patience);
   }
 
   /** Only sends (each answer still brings some of what is new). Raises what `sync` raises. */
-  push(options: { patience?: number } = {}): Promise<Report> {
-    return this.#sync("push", options);
+  push({ patience }: { patience?: number } = {}): Promise<Report> {
+    return this.exchange.sync("push", patience);
   }
 
   /** Only fetches. Raises what `sync` raises. */
-  pull(options: { patience?: number } = {}): Promise<Report> {
-    return this.#sync("pull", options);
-  }
-
-  async #sync(scope: Scope, { patience = 30_000 }: { patience?: number }): Promise<Report> {
-    return this.exchange.sync(scope, patience);
+  pull({ patience }: { patience?: number } = {}): Promise<Report> {
+    return this.exchange.sync("pull", patience);
   }
 
   /**

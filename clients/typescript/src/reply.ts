@@ -1,6 +1,15 @@
 /** What the server answered, read and checked whole before anything of it is applied. Pure. */
 
-import { type Change, listOf, objectOf, readChange, readInstant, spaceKey, textOf } from "./change.js";
+import {
+  type Change,
+  listOf,
+  objectOf,
+  readChange,
+  readInstant,
+  spaceKey,
+  textOf,
+  textOr,
+} from "./change.js";
 import type { Instant } from "./clock.js";
 import { BadReply } from "./errors.js";
 import { type Json, type JsonObject, parse } from "./json.js";
@@ -97,26 +106,22 @@ function readResult(wire: JsonObject, { changeId }: Packed): Result {
     changeId,
     status,
     at: new Map(at),
-    code: saidOr(wire.code, "rejected"),
-    detail: saidOr(wire.detail, ""),
+    code: textOr(wire.code, "rejected"),
+    detail: textOr(wire.detail, ""),
   };
-}
-
-function saidOr(value: Json | undefined, otherwise: string): string {
-  return typeof value === "string" && value !== "" ? value : otherwise;
 }
 
 function readConflict({ spaceId, ...said }: JsonObject): Conflict {
   textOf(said.table);
   textOf(said.id);
-  return { ...(said as unknown as Conflict), space: spaceKey(saidOr(spaceId, "")) || null };
+  return { ...(said as unknown as Conflict), space: spaceKey(textOr(spaceId, "")) || null };
 }
 
 /** Reads a refusal; one that is not of the server's making has the code `http_<status>`. */
 export function readProblem(status: number, body: string): Problem {
   try {
     const wire = objectOf(parse(body));
-    const [code, detail] = [textOf(wire.code), saidOr(wire.detail, saidOr(wire.title, ""))];
+    const [code, detail] = [textOf(wire.code), textOr(wire.detail, textOr(wire.title, ""))];
     return { status, code, detail, blamed: readBlamed(listOf(wire.errors), { code, detail }) };
   } catch {
     return { status, code: `http_${status}`, detail: "The answer is not syncd's.", blamed: new Map() };
@@ -126,11 +131,11 @@ export function readProblem(status: number, body: string): Problem {
 function readBlamed(errors: readonly Json[], whole: Refusal): Map<number, Refusal> {
   const blamed = new Map<number, Refusal>();
   for (const error of errors.map(objectOf)) {
-    const pointer = saidOr(error.pointer, "");
+    const pointer = textOr(error.pointer, "");
     const match = /^\/changes\/(\d+)(?:\/|$)/.exec(pointer);
     if (match === null || blamed.has(Number(match[1]))) continue;
-    const detail = `${saidOr(error.detail, whole.detail)} (${pointer})`;
-    blamed.set(Number(match[1]), { code: saidOr(error.code, whole.code), detail });
+    const detail = `${textOr(error.detail, whole.detail)} (${pointer})`;
+    blamed.set(Number(match[1]), { code: textOr(error.code, whole.code), detail });
   }
   return blamed;
 }
