@@ -14,7 +14,7 @@ from tests.harness import Server
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A server with the demo, and nothing built."""
+    """A server with the demo, whether its page was built or not."""
     folder = Path(tmp_path_factory.mktemp("demo"))
     for parent in (folder, *list(folder.parents)[:3]):
         parent.chmod(0o755)
