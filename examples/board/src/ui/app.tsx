@@ -32,7 +32,7 @@ function SignedIn({ identity }: { identity: Identity }): ReactNode {
   if (desk === null) return null;
   return (
     <DeskContext value={desk}>
-      <BoardPage onSignOut={() => leave(desk)} />
+      <BoardPage onSignOut={leave} />
     </DeskContext>
   );
 }
@@ -48,8 +48,8 @@ async function openDesk(identity: Identity): Promise<Desk> {
   return { session, notices, actions, activity: new Activity(session.replica) };
 }
 
-async function leave({ session }: Desk): Promise<void> {
-  await session.replica.close();
+/** The page goes, and the connection with it. Closing it here would tell the others that this user's other tabs left too. */
+function leave(): void {
   signOut();
   location.reload();
 }
