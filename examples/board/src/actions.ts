@@ -58,9 +58,10 @@ export class Actions {
     await this.#replica.patch("cards", card.id, fields, this.#place);
   }
 
-  /** Puts a card at `index` of `list`, counted without the card; `cards` are that list's. */
-  async moveCard(card: Card, list: List, cards: readonly Card[], index: number): Promise<void> {
+  /** Puts a card at `goal` of `list`, counted without the card, or at its end; `cards` are that list's. */
+  async moveCard(card: Card, list: List, cards: readonly Card[], goal: number): Promise<void> {
     const others = cards.filter(({ id }) => id !== card.id);
+    const index = Math.min(goal, others.length);
     const moved = place(ranksOf(others), index);
     await this.#put("cards", card.id, card.list === list.id ? {} : { list: list.id }, others, moved);
     this.#notices.say(`${card.title} is ${index + 1} of ${others.length + 1} in ${list.title}`, () =>
