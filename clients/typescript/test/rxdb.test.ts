@@ -502,6 +502,54 @@ describe("a space", () => {
   });
 });
 
+describe("a database", () => {
+  it("is one user's: nothing of it goes to another", async () => {
+    const tasks = await collection();
+    const mine = await device(await user(), { tasks });
+    await tasks.insert({ id: "milk", title: "Mine" });
+    await settled(mine);
+    await mine.replication.state.cancel();
+    await tasks.findOne("milk").patch({ title: "Still mine" });
+    const token = await user();
+    const theirs = await device(token, { tasks });
+    await until("it is refused", () => theirs.errors.length > 0);
+    expect(JSON.stringify((theirs.errors[0] as Error & { parameters: object }).parameters)).toContain(
+      "wrong_replica",
+    );
+    await theirs.replication.state.cancel();
+    expect(await onServer(token)).toEqual({});
+    expect(await seen(theirs)).toEqual({ id: "milk", title: "Still mine" });
+  });
+
+  it("has several collections on one socket, and comes back when the server was away", async () => {
+    const database = await createRxDatabase({ name: `db-${randomUUID()}`, storage: getRxStorageMemory() });
+    databases.push(database);
+    const made = await database.addCollections({ tasks: { schema: SCHEMA }, lists: { schema: SCHEMA } });
+    let sockets = 0;
+    const counting = class extends WebSocket {
+      constructor(address: string) {
+        super(address);
+        sockets += 1;
+      }
+    };
+    const token = await user();
+    const shared = { app: "app", url: server.url, token, policy: QUICK, retry: { attempts: 1 } };
+    const one = new SyncdServer({ ...shared, webSocket: counting as unknown as SocketConstructor });
+    for (const tasks of Object.values(made)) {
+      await one.replicate({ collection: tasks, retryTime: 100 }).state.awaitInSync();
+    }
+    const replica = await open({ url: server.url, token, retry: { attempts: 3 } });
+    await replica.put("lists", "home", { title: "Home" });
+    await replica.sync();
+    await until("it is there", () => made.lists.findOne("home").exec());
+    expect(sockets).toBe(1);
+    await server.stop();
+    await made.tasks.insert({ id: "milk", title: "Written while it was away" });
+    await server.start();
+    await until("it has arrived", async () => "milk" in (await onServer(token)));
+  });
+});
+
 describe("one bad edit", () => {
   it("does not hold up the others", async () => {
     const token = await user();

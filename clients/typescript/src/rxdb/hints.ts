@@ -4,37 +4,36 @@ import { Observable } from "rxjs";
 import { objectOf } from "../change.js";
 import type { Socket, SocketConstructor } from "../endpoint.js";
 import { dump, parse } from "../json.js";
+import type { Asker } from "../request.js";
 import { delay, LIVE, type LivePolicy } from "../retry.js";
-import type { Server } from "../transport.js";
 import { sleep } from "../turn.js";
-
-export interface Line {
-  readonly app: string;
-  readonly server: Server;
-  readonly socket: SocketConstructor | null;
-  readonly policy: LivePolicy;
-  client(): Promise<string>;
-  fresh(): Promise<string>;
-}
 
 /** The tables that have news; empty where any may have. */
 export type Hint = readonly string[];
 
 /** Emits while it is subscribed to, and at each connection and each failed one: so it polls where sockets are blocked. */
-export function hints$(line: Line): Observable<Hint> {
+export function hints$(asker: Asker, socket: SocketConstructor | null, policy: LivePolicy): Observable<Hint> {
   return new Observable((subscriber) => {
     const ending = new AbortController();
-    void listen(line, (hint) => subscriber.next(hint), ending.signal);
+    const line = { asker, socket, policy, tell: (hint: Hint) => subscriber.next(hint) };
+    void listen(line, ending.signal);
     return () => ending.abort();
   });
 }
 
-async function listen(line: Line, tell: (hint: Hint) => void, signal: AbortSignal): Promise<void> {
+interface Line {
+  readonly asker: Asker;
+  readonly socket: SocketConstructor | null;
+  readonly policy: LivePolicy;
+  readonly tell: (hint: Hint) => void;
+}
+
+async function listen(line: Line, signal: AbortSignal): Promise<void> {
   const { first, longest } = line.policy;
   for (let attempt = 1; !signal.aborted; attempt++) {
-    const accepted = await connection(line, tell, signal).catch(() => false); // the pulls tell what is wrong
+    const accepted = await connection(line, signal).catch(() => false); // the pulls tell what is wrong
     if (signal.aborted) return;
-    tell([]);
+    line.tell([]);
     if (accepted) attempt = 1;
     const policy = { attempts: Infinity, first, longest, patience: longest };
     await sleep(delay(policy, Math.min(attempt, 30), first, Math.random()) ?? longest, signal);
@@ -42,10 +41,13 @@ async function listen(line: Line, tell: (hint: Hint) => void, signal: AbortSigna
 }
 
 /** One socket, until it ends. Whether the server accepted it. */
-async function connection(line: Line, tell: (hint: Hint) => void, signal: AbortSignal): Promise<boolean> {
-  const { app, server, socket: Constructor, policy } = line;
+async function connection(
+  { asker, socket: Constructor, policy, tell }: Line,
+  signal: AbortSignal,
+): Promise<boolean> {
   if (Constructor === null) return false;
-  const auth = { type: "auth", token: await line.fresh(), clientId: await line.client(), protocol: 1 };
+  const { app, server, client } = asker;
+  const auth = { type: "auth", token: await asker.fresh(), clientId: client, protocol: 1 };
   if (signal.aborted) return false;
   const socket = new Constructor(`${server.url.replace(/^http/, "ws")}/ws/${encodeURIComponent(app)}`);
   const watch = new Watch(socket, policy);

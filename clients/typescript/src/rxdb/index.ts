@@ -87,38 +87,29 @@ export class SyncdServer {
       shape: shapeOf(collection.schema.primaryPath as string, collection.schema.jsonSchema),
       shadow,
       schemaVersion,
-      asker: async () => this.#asker(await shadow.client(), closing.signal),
+      asker: () => this.#asker(shadow, closing.signal),
       written: (ids) => writtenOf(collection as unknown as RxCollection, ids),
       alone: (work) => turn.run(work),
     };
     return new SyncdReplication(feed, this.#hints(feed), { ...options, replicationIdentifier }, closing);
   }
 
-  #asker(client: string, closing: AbortSignal): Asker {
-    const [server, retry] = [this.#server, this.#retry];
-    return { app: this.app, client, server, retry, closing, fresh: () => this.#fresh() };
-  }
-
-  #fresh(): Promise<string> {
-    return freshToken(this.#server.token, async () => undefined);
+  async #asker(shadow: Shadow, closing: AbortSignal): Promise<Asker> {
+    const [client, server, retry] = [await shadow.client(), this.#server, this.#retry];
+    const fresh = (): Promise<string> => freshToken(server.token, (user) => shadow.checkUser(user));
+    return { app: this.app, client, server, retry, closing, fresh };
   }
 
   /** What there is to pull for a feed; feeds of one device share the socket. */
   #hints(feed: Feed): Observable<Hint> {
-    const shared = from(feed.shadow.client()).pipe(
-      map((client) => {
-        const known = this.#lines.get(client) ?? hints$(this.#line(client)).pipe(share());
-        this.#lines.set(client, known);
-        return known;
-      }),
-      switchMap((line) => line),
-    );
+    const shared = from(feed.asker()).pipe(switchMap((asker) => this.#line(asker)));
     return shared.pipe(filter((tables) => tables.length === 0 || tables.includes(feed.table)));
   }
 
-  #line(client: string) {
-    const [server, socket, policy] = [this.#server, this.#socket, this.#policy];
-    return { app: this.app, server, socket, policy, client: async () => client, fresh: () => this.#fresh() };
+  #line(asker: Asker): Observable<Hint> {
+    const known = this.#lines.get(asker.client) ?? hints$(asker, this.#socket, this.#policy).pipe(share());
+    this.#lines.set(asker.client, known);
+    return known;
   }
 }
 

@@ -7,7 +7,8 @@ import type { RxCollection, RxDatabase } from "rxdb";
 import { map, type Observable } from "rxjs";
 import { newId, type Op } from "../change.js";
 import { EPOCH, type Instant } from "../clock.js";
-import type { Json, JsonObject } from "../json.js";
+import { WrongReplica } from "../errors.js";
+import { dump, type Json, type JsonObject } from "../json.js";
 import { type Register, type Registers, TOMBSTONE } from "../merge.js";
 import type { Document } from "./documents.js";
 
@@ -20,7 +21,8 @@ interface Kept {
   readonly key: string;
   readonly feed: string;
   readonly kind: Kind;
-  readonly body: JsonObject;
+  /** JSON; RxDB's types could not make an end of saying so. */
+  readonly body: object;
 }
 
 const SCHEMA = {
@@ -75,6 +77,7 @@ function open(database: RxDatabase): Promise<RxCollection<Kept>> {
 export class Shadow {
   readonly #database: RxDatabase;
   readonly #feed: string;
+  #user: string | null = null;
 
   constructor(database: RxDatabase, feed: string) {
     this.#database = database;
@@ -83,11 +86,27 @@ export class Shadow {
 
   /** This device's id: one for each database. */
   async client(): Promise<string> {
+    return String(((await this.#device()).body as JsonObject).client);
+  }
+
+  /** Keeps the database one user's. Raises WrongReplica. */
+  async checkUser(user: string): Promise<void> {
+    if (this.#user === user) return;
+    const device = await this.#device();
+    const body = device.toJSON().body as JsonObject;
+    const { user: held = user } = body;
+    if (held !== user) {
+      throw new WrongReplica(`the database belongs to the user ${dump(held)}, not ${dump(user)}.`);
+    }
+    if (body.user === undefined) await device.incrementalPatch({ body: { ...body, user } });
+    this.#user = user;
+  }
+
+  async #device() {
     const kept = await open(this.#database);
-    const body = { client: newId(Date.now()) };
     const found = await kept.findOne("device").exec();
-    const row = found ?? (await kept.insertIfNotExists({ key: "device", feed: "", kind: "device", body }));
-    return String(row.body.client);
+    const body = { client: newId(Date.now()) };
+    return found ?? kept.insertIfNotExists({ key: "device", feed: "", kind: "device", body });
   }
 
   /** What is known of these records; nothing of those that are not known. */
@@ -153,13 +172,13 @@ export function goneShade(id: string, round: number, now: Instant): Shade {
   return { id, round, pushed: 0, registers: new Map([[TOMBSTONE, { value: now, at: EPOCH, client: "" }]]) };
 }
 
-function readRejected(found: readonly { readonly body: JsonObject }[]): Rejected[] {
+function readRejected(found: readonly { readonly body: object }[]): Rejected[] {
   const rejected = found.map(({ body }) => body as unknown as Rejected);
   return rejected.sort((one, other) => (one.changeId < other.changeId ? -1 : 1));
 }
 
-function byId(found: Iterable<{ readonly body: JsonObject }>): Map<string, Shade> {
-  const shades = Array.from(found, ({ body }) => readShade(body));
+function byId(found: Iterable<{ readonly body: object }>): Map<string, Shade> {
+  const shades = Array.from(found, ({ body }) => readShade(body as JsonObject));
   return new Map(shades.map((shade) => [shade.id, shade]));
 }
 
