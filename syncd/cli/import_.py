@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from syncd.cli.elsewhere_options import elsewhere_options, elsewhere_request
 from syncd.cli.operator_database import BOUND, as_runtime, operator_database
 from syncd.cli.options import load_settings, progress, settings_options
 from syncd.settings import Settings
@@ -19,29 +20,48 @@ DEEPEST = 500
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("source")
 @click.option("--as-is", is_flag=True, help="Write every author's changes, and spaces with their members, as they are.")
-@click.option("--database-url", metavar="URL", help="The database; --as-is needs a superuser.")
+@click.option("--database-url", metavar="URL", help="The server's database; --as-is and --from need a superuser.")
+@elsewhere_options
 @settings_options("data_dir", "max_clock_skew")
-def import_command(file: Path, as_is: bool, database_url: str | None, **options: Any) -> None:
-    """Verify an export, then write what of it is not there yet.
+def import_command(source: str, as_is: bool, database_url: str | None, **options: Any) -> None:
+    """Verify an export (the file SOURCE), then write what of it is not there yet.
 
     Without --as-is it is written as its user would write it, and nobody else's changes are. It may be interrupted and
     run again. The exit code is 1 when something was refused. The database is found as for `syncd export`; one in the
     data directory is made if there is none.
+
+    With --from, SOURCE is a file of another kind, or the database URL of a first-generation log (mana). Everything is
+    checked, written, and compared with the source. Rows that cannot be imported are named and left out. Run again, it
+    writes nothing twice. The exit code is 1 when something is not on the server as it is in the source.
     """
+    request = elsewhere_request(source, options)
+    settings = load_settings(**options)
+    if request is not None:
+        from syncd.cli.elsewhere import bring
+
+        if as_is:
+            raise click.UsageError("--as-is is for exports: what comes from elsewhere is written in everybody's name.")
+        sys.exit(bring(settings, request, database_url))
+    file = Path(source)
+    if not file.is_file():
+        raise click.UsageError(f"there is no file {source}.")
+    sys.exit(1 if _restore(settings, file, as_is, database_url) else 0)
+
+
+def _restore(settings: Settings, file: Path, as_is: bool, database_url: str | None) -> int:
+    """Writes an export back; how many changes were refused."""
     from syncd.cli.migrate import refusals
     from syncd.core.errors import SyncdError
 
-    settings = load_settings(**options)
     with file.open("rb") as opened, operator_database(settings, database_url, whole=as_is, create=True) as url:
         try:
-            refused = asyncio.run(_import(settings, url, opened, as_is))
+            return asyncio.run(_import(settings, url, opened, as_is))
         except SyncdError as why:
             raise click.ClickException(why.detail) from None
         except refusals() as why:
             raise click.ClickException(f"the import was cut short: {why}. Run it again to go on.") from None
-    sys.exit(1 if refused else 0)
 
 
 async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) -> int:

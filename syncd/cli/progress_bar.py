@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar; call the result with how much more is done. Where nobody looks (no terminal) only its end is written."""
+def bar(what: str, total: int | None, of: str = "changes") -> Iterator[Callable[[int], None]]:
+    """A bar of `total` (None: not known); call the result with how much more is done.
+
+    Where nobody looks (no terminal) only its end is written."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -19,7 +21,7 @@ def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("changes"),
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(of),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(what, total=total)

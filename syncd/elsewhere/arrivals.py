@@ -1,0 +1,142 @@
+"""Rows that were read become changes as the log takes them, in the canonical form that a push has. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from syncd.core.clock import parse_instant
+from syncd.core.errors import Malformed
+from syncd.core.ids import fault_in_id
+from syncd.elsewhere.found import Found, Origin, Unreadable
+from syncd.elsewhere.found import Row as FoundRow
+from syncd.protocol.backup import Line, Restored, Row
+from syncd.protocol.preparation import Limits, Prepared, Stamps, lower, prepare
+
+# Event ids are made in it, from what a change is: never from where it was read.
+NAMESPACE = uuid.UUID("6d1f0f4e-6b0a-5a0e-9c58-1f3bb7a5c0de")
+fault = lru_cache(4096)(fault_in_id)
+
+
+class Arrival(NamedTuple):
+    """A change that can be written. `where` names its row to people."""
+
+    where: str
+    line: Line
+    row: Row
+
+    @property
+    def feed(self) -> tuple[str, str]:
+        """Its space and app."""
+        return self.line.spaceId, self.line.appId
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What no change has twice: author, device, and the id by its content."""
+        return self.line.userId, self.line.clientId, self.row.c
+
+
+class Refused(NamedTuple):
+    """A row that cannot be written, and why."""
+
+    where: str
+    table: str
+    code: str
+    detail: str
+
+
+class Counts(msgspec.Struct):
+    """By table: rows read and refused; changes made of them, stamps lowered; then what came of them."""
+
+    rows: Counter[str] = msgspec.field(default_factory=Counter)
+    refused: Counter[str] = msgspec.field(default_factory=Counter)
+    changes: Counter[str] = msgspec.field(default_factory=Counter)
+    lowered: Counter[str] = msgspec.field(default_factory=Counter)
+    imported: Counter[str] = msgspec.field(default_factory=Counter)
+    there: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+class Arrivals:
+    """Reads rows. `latest`: stamps beyond it (microseconds) are of a clock that was ahead, and are lowered to when
+    their row was created."""
+
+    def __init__(self, origin: Origin, limits: Limits, latest: int) -> None:
+        self._origin, self._limits, self._latest = origin, limits, latest
+        self._stamps = Stamps()
+
+    def read(self, rows: Sequence[FoundRow], counts: Counts, refuse: list[Refused]) -> list[Arrival]:
+        """The changes of some rows, in order; what is none goes to `refuse`."""
+        self._stamps = Stamps()
+        arrivals: list[Arrival] = []
+        for row in rows:
+            counts.rows[row.table] += 1
+            try:
+                made = [self._arrival(row.where, found) for found in self._origin.changes(row)]
+            except (Unreadable, Malformed) as why:
+                counts.refused[row.table] += 1
+                refuse.append(Refused(row.where, row.table, why.code, why.detail.replace(" (/changes/0)", "")))
+                continue
+            for arrival in made:
+                counts.changes[row.table] += 1
+                counts.lowered[row.table] += any(isinstance(r.sent, str) for r in arrival.row.f.values())
+            arrivals += made
+        return arrivals
+
+    def _arrival(self, where: str, found: Found) -> Arrival:
+        space = found.space or f"_personal:{found.user}"
+        for name, text in (("app", found.app), ("user", found.user), ("client", found.client)):
+            if wrong := fault(text):
+                raise Unreadable("invalid_id", f"the {name} {wrong}")
+        if space.startswith("_personal:"):
+            if space != f"_personal:{found.user}":
+                raise Unreadable("space_not_found", "the personal space of another user")
+        elif wrong := fault(space):
+            raise Unreadable("invalid_id", f"the space {wrong}")
+        change = found.change
+        made = prepare(change, 1, found.client, self._stamps, self._limits, (found.app, space))
+        self._bound(made)
+        if made.hi > self._latest:
+            lower([made], found.client, self._latest, min(parse_instant(found.created_at), self._latest))
+        identity = str(made.c)
+        event = uuid.uuid5(NAMESPACE, f"{found.user}\0{found.client}\0{identity}")
+        line = Line(found.app, found.user, found.created_at, str(event), 1, change.table, change.id, change.op, space,
+                    found.client, {})  # fmt: skip
+        row = Row(
+            made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=made.a, n=made.n
+        )
+        return Arrival(where, line, row)
+
+    def _bound(self, made: Prepared) -> None:
+        size = sum(len(bytes(register.value)) + len(name) for name, register in made.f.items())
+        if size > self._limits.max_change:
+            raise Unreadable("change_too_large", f"larger than {self._limits.max_change:,} bytes")
+        newest = self._limits.max_schema_version
+        if newest is not None and (made.v or 0) > newest:
+            raise Unreadable("schema_too_new", "a newer schema version than this server takes")
+
+
+def placed(batch: Sequence[Arrival], heads: dict[tuple[str, str], int]) -> list[Restored]:
+    """A batch with places in the log: after each feed's head, in order."""
+    ends = dict(heads)
+    found = []
+    for number, arrival in enumerate(batch, 1):
+        feed = arrival.feed
+        arrival.line.seq = ends[feed] = ends.get(feed, 0) + 1
+        found.append(Restored(number, arrival.line, arrival.row, heads.get(feed, 0)))
+    return found
+
+
+def once(batch: Sequence[Arrival], again: Counter[str]) -> Iterator[Arrival]:
+    """A batch without those that are in it twice; these are counted by table."""
+    met = set()
+    for arrival in batch:
+        if arrival.identity in met:
+            again[arrival.line.table] += 1
+            continue
+        met.add(arrival.identity)
+        yield arrival

@@ -1,0 +1,154 @@
+"""The first generation's log, `sync_changes` in a PostgreSQL of its own, read through one cursor in one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from syncd.core.values import InvalidValue, check_text
+from syncd.elsewhere.found import Found, Row, Unreadable, instant
+from syncd.protocol.messages import IncomingChange, IncomingRegister
+from syncd.store.statements import statement
+
+AT_A_TIME = 2000
+# What the log calls a device that its row does not name.
+UNNAMED = "first-generation"
+NEEDED = ("id", "app_id", "table_name", "record_id", "user_id", "space_id", "op", "data", "created_at")
+
+
+class LogRow(msgspec.Struct, gc=False):
+    """A row as row_to_json writes it. `field_meta` or `field_timestamps`: {field: instant or {at, clientId}}."""
+
+    id: str | int
+    app_id: str
+    table_name: str
+    record_id: str
+    user_id: str
+    op: str
+    created_at: str | int | float
+    data: dict[str, Raw] | None = None
+    space_id: str | None = None
+    field_meta: dict[str, Raw] | None = None
+    field_timestamps: dict[str, Raw] | None = None
+    client_id: str | None = None
+    schema_version: int | None = None
+    actor: Raw | UnsetType | None = UNSET
+    origin: str | None = None
+
+
+class FieldMeta(msgspec.Struct, gc=False):
+    at: str | int | float | None = None
+    updatedAt: str | int | float | None = None
+    timestamp: str | int | float | None = None
+    clientId: str | None = None
+
+
+_ROW = msgspec.json.Decoder(LogRow)
+_META = msgspec.json.Decoder(str | int | float | FieldMeta)
+_TEXT = msgspec.json.Decoder(str)
+
+
+class Extent(NamedTuple):
+    """How much there is. `authors`: (space, user, first write) of shared spaces; `newest`: the last created_at."""
+
+    total: int
+    newest: str | None
+    authors: list[tuple[str, str, str]]
+
+
+class Mana:
+    """One snapshot of the log, from `since` (RFC 3339; the rows' own created_at) on; None: all of it."""
+
+    def __init__(self, connection: Any, table: str, since: str | None) -> None:
+        self._connection, self._table, self._since = connection, table, since
+        self.name = "the first-generation log"
+
+    @classmethod
+    async def begin(cls, connection: Any, table: str, since: str | None) -> Mana:
+        """Finds the table (`sync_changes`, `public.sync_changes`). Raises Unreadable for what is not such a log."""
+        quoted = await connection.fetchval("SELECT to_regclass($1)::text", table)
+        if quoted is None:
+            raise Unreadable("no_table", f"there is no table {table} in it: name it with --table SCHEMA.TABLE")
+        rows = await connection.fetch(statement("elsewhere_columns"), quoted)
+        there = {row[0] for row in rows}
+        if missing := [name for name in NEEDED if name not in there]:
+            raise Unreadable("no_table", f"{quoted} lacks {', '.join(missing)}: it is no first-generation log")
+        return cls(connection, quoted, since)
+
+    async def extent(self) -> Extent:
+        """Counts, and who wrote in which shared space."""
+        total, newest = (await self._connection.fetch(self._query("elsewhere_extent"), self._since))[0]
+        authors = await self._connection.fetch(self._query("elsewhere_authors"))
+        return Extent(total, newest, [tuple(row) for row in authors])
+
+    async def rows(self) -> AsyncIterator[list[Row]]:
+        """By created_at, then id: the order in which a reader of the old log saw them."""
+        cursor = await self._connection.cursor(self._query("elsewhere_rows"), self._since)
+        while rows := await cursor.fetch(AT_A_TIME):
+            yield [Row(f"row {row[0]}", row[1], row[2]) for row in rows]
+
+    def changes(self, row: Row) -> list[Found]:
+        """The change of a row, and one more for each other device that its field_meta names."""
+        text = row.content
+        try:
+            raw = text.encode()
+            check_text(raw)
+            found = _ROW.decode(raw)
+        except InvalidValue as why:
+            raise Unreadable("invalid_value", str(why)) from None
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as why:
+            raise Unreadable("invalid_row", f"no change of the first generation: {why}") from None
+        return _changes(found)
+
+    def _query(self, name: str) -> str:
+        return statement(name).replace("elsewhere.sync_changes", self._table)
+
+
+def _changes(row: LogRow) -> list[Found]:
+    created = instant(row.created_at, "created_at")
+    own = row.client_id or UNNAMED
+    writers: dict[str, dict[str, IncomingRegister]] = {own: {}}
+    data, times = row.data or {}, row.field_meta or row.field_timestamps or {}
+    deleted = created
+    for name, meta in times.items():
+        if name == "deletedAt" and row.op == "delete":
+            deleted = _stamp(meta, name, created)[0]
+    for name, value in data.items():
+        time = times.get(name)
+        if row.op == "delete" and (time is None or name == "deletedAt"):
+            continue  # a copy of the record as it was; only what has a time of its own was written
+        at, client = (created, None) if time is None else _stamp(time, name, created)
+        writers.setdefault(client or own, {})[name] = IncomingRegister(value, at)
+    found = []
+    for client, fields in writers.items():
+        if fields or (row.op == "delete" and client == own) or len(writers) == 1:
+            op = row.op if client == own else "update"
+            found.append(_found(row, created, client, op, fields, deleted))
+    return found
+
+
+def _stamp(meta: Raw, name: str, created: str) -> tuple[str, str | None]:
+    """When a field was written, and by which device if that is said."""
+    try:
+        read = _META.decode(meta)
+    except msgspec.MsgspecError:
+        raise Unreadable("invalid_instant", f"the time of {name} is neither an instant nor {{at, clientId}}") from None
+    if not isinstance(read, FieldMeta):
+        return instant(read, f"the time of {name}"), None
+    at = next((at for at in (read.at, read.updatedAt, read.timestamp) if at is not None), None)
+    return created if at is None else instant(at, f"the time of {name}"), read.clientId
+
+
+def _found(row: LogRow, created: str, client: str, op: str, fields: dict[str, IncomingRegister], deleted: str) -> Found:
+    if op not in ("insert", "update", "delete"):
+        raise Unreadable("invalid_row", "op is not insert, update or delete")
+    actor = UNSET if row.actor is None else row.actor
+    change = IncomingChange(
+        row.table_name, row.record_id, op,  # type: ignore[arg-type]
+        fields=fields, deletedAt=deleted if op == "delete" else None,
+        schemaVersion=row.schema_version, actor=actor, origin=row.origin,
+    )  # fmt: skip
+    return Found(row.app_id, row.user_id, row.space_id, client, created, change)

@@ -1,0 +1,161 @@
+"""Writes what arrives, batch by batch, each one transaction; and remembers what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from syncd.elsewhere.arrivals import Arrival, Arrivals, Counts, Refused, once, placed
+from syncd.elsewhere.found import Origin
+from syncd.protocol.backup import Member, Restored, Space, arrange
+from syncd.service.push import LARGEST_RECORD
+from syncd.service.restoring import MARKS, REASONS, as_arguments
+from syncd.store.backup import Backups
+from syncd.store.elsewhere import Feeds
+from syncd.store.pool import Refusal
+
+Step = Callable[[int], None]
+# What waits to be written while a batch is: enough that neither reader nor database is idle.
+WAITING = 2
+# A batch also ends by the bytes that its values have.
+BATCH_BYTES = 8 << 20
+Tell = Callable[[Refused], None]
+
+
+class Passage(NamedTuple):
+    """What is needed to bring an origin's rows in."""
+
+    origin: Origin
+    arrivals: Arrivals
+    counts: Counts
+    tell: Tell
+
+
+class Portion(NamedTuple):
+    """Rows that were read together: how many, and the changes that they are."""
+
+    rows: int
+    arrivals: list[Arrival]
+
+
+async def portions(passage: Passage) -> AsyncIterator[Portion]:
+    """Reads an origin to its end, and looks at each row: the dry run of an import."""
+    async for rows in passage.origin.rows():
+        refused: list[Refused] = []
+        arrivals = await asyncio.to_thread(passage.arrivals.read, rows, passage.counts, refused)
+        for one in refused:
+            passage.tell(one)
+        yield Portion(len(rows), arrivals)
+
+
+class Writer:
+    """Writes portions for an operator, in everybody's name. Shared spaces must be there. `refused`: the
+    events that the log did not take."""
+
+    def __init__(self, backups: Backups, feeds: Feeds, passage: Passage) -> None:
+        self._backups, self._feeds, self._passage = backups, feeds, passage
+        self._heads: dict[tuple[str, str], int] = {}
+        self._personal: set[str] = set()
+        self.refused: set[str] = set()
+
+    async def write(self, step: Step, wrote: Callable[[str], None] = lambda _: None) -> None:
+        """All of the origin. `step` hears how many rows each portion had, `wrote` the last created_at of each.
+
+        Raises what the database's refusals are; what was written stays, and the same again goes on from there.
+        """
+        queue: asyncio.Queue[Portion | None] = asyncio.Queue(WAITING)
+
+        async def read() -> None:
+            async for portion in portions(self._passage):
+                await queue.put(portion)
+            await queue.put(None)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(read())
+                while (portion := await queue.get()) is not None:
+                    for batch in _parts(portion.arrivals):
+                        await self._batch(batch)
+                    step(portion.rows)
+                    if portion.arrivals:
+                        wrote(portion.arrivals[-1].line.createdAt)
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+
+    async def _batch(self, arrivals: list[Arrival]) -> None:
+        counts = self._passage.counts
+        batch = list(once(arrivals, counts.there))
+        await self._ready(batch)
+        restored = placed(batch, self._heads)
+        while restored:
+            arranged = arrange(restored)
+            try:
+                marks, heads = await self._backups.append(
+                    {**arranged.head, "largest": LARGEST_RECORD}, as_arguments(arranged)
+                )
+            except Refusal as why:
+                await self._leave_out(why, restored, batch)
+                continue
+            for feed, head in zip(arranged.head["feeds"], heads, strict=True):
+                if head:
+                    self._heads[feed["s"], arranged.head["names"][feed["a"] - 1]] = head
+            for change, mark in zip(restored, marks, strict=True):
+                # Its id is its content: one that is taken is taken by the same.
+                if mark == "a":
+                    counts.imported[change.line.table] += 1
+                elif mark in "du":
+                    counts.there[change.line.table] += 1
+                else:
+                    self._refuse(batch[change.number - 1], *MARKS[mark])
+            return
+
+    async def _leave_out(self, why: Refusal, restored: list[Restored], batch: list[Arrival]) -> None:
+        """Takes the changes that the log refuses out of a batch. Raises the refusal where it is not of changes."""
+        places: list[int] = []
+        if why.state == "SY001":
+            places = msgspec.json.decode(why.said, type=list[int])
+        elif why.state == "SY004":
+            arranged = arrange(restored)
+            places = await self._backups.unremembered(arranged.head, as_arguments(arranged)[-1])
+        if not places:
+            raise why
+        for place in sorted(places, reverse=True):
+            self._refuse(batch[restored.pop(place - 1).number - 1], *REASONS[why.state])
+
+    def _refuse(self, arrival: Arrival, code: str, detail: str) -> None:
+        self._passage.counts.refused[arrival.line.table] += 1
+        self.refused.add(arrival.line.eventId)
+        self._passage.tell(Refused(arrival.where, arrival.line.table, code, detail))
+
+    async def _ready(self, batch: Iterable[Arrival]) -> None:
+        """Makes personal spaces, and finds out where feeds stand that are new here."""
+        new = {arrival.feed: arrival.line for arrival in batch if arrival.feed not in self._heads}
+        if not new:
+            return
+        users = {line.userId: line.createdAt for line in new.values() if line.spaceId.startswith("_personal:")}
+        made = [
+            Space(f"_personal:{user}", "Personal", since, [Member(user, "owner", since)])
+            for user, since in users.items()
+            if user not in self._personal
+        ]
+        if made:
+            await self._backups.put_back(msgspec.json.encode(made).decode(), None, made[0].createdAt)
+            self._personal.update(users)
+        found = await self._feeds.heads(list(new))
+        self._heads |= {feed: found.get(feed, 0) for feed in new}
+
+
+def _parts(arrivals: list[Arrival]) -> list[list[Arrival]]:
+    """A portion in batches of a bounded size."""
+    parts: list[list[Arrival]] = []
+    size = BATCH_BYTES
+    for arrival in arrivals:
+        if size >= BATCH_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(arrival)
+        size += sum(len(bytes(register.value)) for register in arrival.row.f.values()) + 100
+    return parts

@@ -1,0 +1,40 @@
+"""What an import from elsewhere asks the database, for an operator: where feeds stand, and what records hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from syncd.store.pool import Pool
+
+
+class Held(NamedTuple):
+    """A record as the server has it: registers as JSON text (None: no such record) and its last seq; `change`: the
+    seq of the change that was asked for, None if the log does not have it."""
+
+    registers: str | None
+    seq: int | None
+    change: int | None
+
+
+# space, app, table, record, author, device, change id
+Asked = tuple[str, str, str, str, str, str, str]
+
+
+class Feeds:
+    """Reads over a connection that row security does not bind."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def heads(self, feeds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """The last seq of each (space, app) that there is."""
+        spaces, apps = [feed[0] for feed in feeds], [feed[1] for feed in feeds]
+        rows = await self._pool.fetch("elsewhere_heads", spaces, apps)
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    async def held(self, asked: Sequence[Asked]) -> dict[int, Held]:
+        """What there is of each, by place from 0; nothing for what has a name that the server does not know."""
+        columns = [list(column) for column in zip(*asked, strict=True)] if asked else [[]] * 7
+        rows = await self._pool.fetch("elsewhere_records", *columns)
+        return {row[0] - 1: Held(row[1], row[2], row[3]) for row in rows}
