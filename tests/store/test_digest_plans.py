@@ -99,3 +99,14 @@ def test_digests_cost_no_more_when_there_is_more(looked: dict[str, list[Statemen
     calls = {stage: [one.pages for one in looked[stage] if "FROM syncd.sync_digest(" in one.query] for stage in STAGES}
     young, *grown = (sum(calls[stage][:2]) for stage in STAGES)
     assert max(grown) <= young + 3 * 256, (young, grown)  # a row of the sums is one visit to a page
+
+
+async def test_a_push_does_nothing_for_it(watched: Watched) -> None:
+    async with Device(watched.server, "ann", "writer") as ann:
+        await ann.push([ann.change("names", "known", 1, space="shared")])
+        watched.statements()
+        await ann.push([ann.change("one", "known", 2, space="shared")])
+        await ann.push(ann.change(f"many-{n}", f"many-{n}", n, space="shared") for n in range(10))
+        performed = watched.statements()
+    assert any("FROM syncd.sync_push(" in one.query for one in performed)
+    assert [one.query for one in performed if "digest" in one.query] == []
