@@ -157,6 +157,20 @@ describe("two databases of RxDB", () => {
     expect([...one.errors, ...two.errors]).toEqual([]);
   });
 
+  it("replicate once, where they are told to", async () => {
+    const token = await user();
+    const one = await device(token, { live: false });
+    await one.tasks.insert({ id: "milk", title: "Buy milk" });
+    await until("it is over", () => one.replication.state.isStopped());
+    const two = await device(token, { live: false });
+    await until("it is over", () => two.replication.state.isStopped());
+    const [first, second] = [await seen(one), await seen(two)];
+    expect([first, second]).toEqual([
+      { id: "milk", title: "Buy milk" },
+      { id: "milk", title: "Buy milk" },
+    ]);
+  });
+
   it("poll where there are no sockets", async () => {
     const token = await user();
     const [one, two] = [await device(token, { webSocket: null }), await device(token, { webSocket: null })];
@@ -490,15 +504,36 @@ describe("a space", () => {
     stop.unsubscribe();
   });
 
-  it("that was left is gone", async () => {
-    const { space, owner, member, remove } = await shared("writer");
+  it("that is joined later comes whole", async () => {
+    const { space, owner, member, role, remove } = await shared("writer");
+    await remove();
     const [one, two] = [await device(owner, { space }), await device(member, { space })];
     await one.tasks.insert({ id: "milk", title: "Ours" });
+    await settled(one, two);
+    expect(await seen(two)).toBeNull();
+    await role("reader");
     await until("it is there", () => seen(two));
+    expect(await seen(two)).toEqual({ id: "milk", title: "Ours" });
+  });
+
+  it("that was left is gone, and what was not sent is kept apart", async () => {
+    const { space, owner, member, remove } = await shared("writer");
+    const own = line();
+    const [one, two] = [await device(owner, { space }), await device(member, { space, fetch: own.fetch })];
+    await one.tasks.bulkInsert(["milk", "eggs"].map((id) => ({ id, title: "Ours" })));
+    await until("they are there", async () => (await two.tasks.count().exec()) === 2);
+    own.cut = true;
+    await two.tasks.findOne("milk").patch({ title: "Unsent" });
     await remove();
-    await until("it is gone", async () => (await seen(two)) === null);
+    own.cut = false;
+    await until("they are gone", async () => (await two.tasks.count().exec()) === 0);
+    const rejected = await two.replication.rejected();
+    expect(rejected.map(({ id, code, document }) => [id, code, document.title])).toEqual([
+      ["milk", "space_not_found", "Unsent"],
+    ]);
     await settled(one);
     expect(await seen(one)).toMatchObject({ title: "Ours" });
+    expect(await one.tasks.count().exec()).toBe(2);
   });
 });
 
