@@ -241,6 +241,8 @@ DECLARE
     v_app    integer := coalesce((SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_call ->> 'app'), 0);
     v_tables integer[] := syncd.sync_digest_tables(p_call);
     v_pieces text[] := '{}';
+    v_lag    bigint := (p_call ->> 'lag')::bigint;
+    v_waits  bigint;
     f        record;
     d        record;
 BEGIN
@@ -249,9 +251,13 @@ BEGIN
     FOR f IN SELECT * FROM syncd.sync_digest_feeds(p_user, v_app, p_call ->> 'space', p_call -> 'since') LOOP
         IF NOT f.there THEN
             v.behind := v.behind || f.space_id;
-        ELSIF syncd.sync_digest_lag(f.space_no, v_app, (p_call ->> 'lag')::integer + 1) > (p_call ->> 'lag')::integer THEN
+            CONTINUE;
+        END IF;
+        v_waits := syncd.sync_digest_lag(f.space_no, v_app, v_lag::integer + 1);
+        IF v_waits > v_lag THEN
             v.unready := v.unready || f.space_id;
         ELSE
+            v_lag := v_lag - v_waits;
             SELECT coalesce(sum(b.records), 0) AS records, coalesce(bit_xor(b.digest), 0) AS digest,
                    string_agg(concat('[', b.bucket, ',', b.records, ',"', syncd.sync_digest_text(b.digest), '"]'), ',' ORDER BY b.bucket) AS buckets
             INTO d FROM syncd.sync_digest_now(f.space_no, v_app, v_tables) b;
@@ -332,7 +338,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- A question about digests: {"user", "app", "since"?: as for a pull, "space"?: id, "tables"?, "lag": records that may be waiting,
+-- A question about digests: {"user", "app", "since"?: as for a pull, "space"?: id, "tables"?, "lag": records that may be waiting in all,
 -- "bucket"?, "records"?, "limit"?, "bytes"?, "list"?, "asOf"?}. With "bucket" it is compared, else told.
 CREATE FUNCTION syncd.sync_digest(p_call jsonb) RETURNS syncd.sync_digest_page
 LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
