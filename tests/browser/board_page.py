@@ -43,7 +43,8 @@ class BoardPage:
         return self.page.get_by_role("region", name=title, exact=True)
 
     def card(self, title: str) -> Locator:
-        return self.page.get_by_role("button", name=title, exact=True)
+        """Its button in a list: named by its title, and then by its badges."""
+        return self.page.locator("main").get_by_role("button", name=re.compile(f"^{re.escape(title)}( |$)"))
 
     @property
     def connection(self) -> Locator:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Playwright, async_playwright
@@ -17,12 +18,18 @@ from tests.browser.site import Site
 from tests.browser.visitor import Tab, Visitor
 from tests.harness import Server
 from tests.proxy import Proxy
+from tests.wire import unique
 
 HERE = Path(__file__).parent
 SCREENSHOTS = HERE / "screenshots"
 
 Visit = Callable[..., Awaitable[Visitor]]
 OpenTab = Callable[..., Awaitable[Tab]]
+MakeVisitor = Callable[..., Awaitable[Visitor]]
+Cards = Callable[[], dict[str, Any]]
+
+# A large window: of a long list only what is in view is in the page.
+WINDOW = {"width": 1280, "height": 1400}
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -75,7 +82,7 @@ def site(built: Path) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def open_server(workspace: Path) -> Iterator[Server]:
     """A server that pages of any origin may call."""
-    with Server(workspace / "browser", settings={"allowed_origins": "*"}) as running:
+    with Server(workspace / unique("browser"), settings={"allowed_origins": "*"}) as running:
         yield running
 
 
@@ -90,3 +97,31 @@ def tab(site: Site, open_server: Server) -> OpenTab:
         return opened
 
     return open_tab
+
+
+@pytest.fixture(scope="module")
+def demo(workspace: Path) -> Iterator[Server]:
+    """A server with the demo."""
+    node.board()
+    with Server(workspace / unique("board"), settings={"demo": True}) as running:
+        yield running
+
+
+@pytest.fixture
+def guest(visitor: Visit, demo: Server) -> MakeVisitor:
+    """Makes visitors of the board, each a browser of its own."""
+    return lambda **more: visitor(demo, **{"viewport": WINDOW, **more})
+
+
+@pytest.fixture
+def cards(demo: Server) -> Cards:
+    """The cards as the server has them: fields by title."""
+
+    def read() -> dict[str, Any]:
+        headers = {"authorization": f"Bearer {demo.token('demo:host')}", "x-sync-protocol": "1"}
+        answer = httpx.get(f"{demo.url}/sync/board/pull?limit=10000&collection=cards", headers=headers)
+        found = [change["fields"] for change in answer.json()["serverChanges"]]
+        rows = [{name: register["value"] for name, register in fields.items()} for fields in found]
+        return {row["title"]: row for row in rows}
+
+    return read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +12,13 @@ import httpx
 import pytest
 from playwright.async_api import Playwright, expect
 
-from tests import node
 from tests.browser import chromium
 from tests.browser.board_page import BoardPage
-from tests.browser.conftest import Visit
+from tests.browser.conftest import WINDOW, Cards, MakeVisitor
 from tests.browser.visitor import Visitor
 from tests.harness import Server
 from tests.proxy import Proxy
 from tests.wire import unique
-
-WINDOW = {"width": 1280, "height": 1400}
-
-Records = Callable[[], dict[str, Any]]
-MakeVisitor = Callable[[], Any]
-
-
-@pytest.fixture(scope="module")
-def demo(workspace: Path) -> Iterator[Server]:
-    """A server with the demo."""
-    node.board()
-    with Server(workspace / "board", settings={"demo": True}) as running:
-        yield running
-
-
-@pytest.fixture
-def guest(visitor: Visit, demo: Server) -> MakeVisitor:
-    """Makes visitors of the board, each a browser of its own."""
-    return lambda: visitor(demo, viewport=WINDOW)
-
-
-@pytest.fixture
-def cards(demo: Server) -> Records:
-    """The cards as the server has them: fields by title."""
-
-    def read() -> dict[str, Any]:
-        headers = {"authorization": f"Bearer {demo.token('demo:host')}", "x-sync-protocol": "1"}
-        answer = httpx.get(f"{demo.url}/sync/board/pull?limit=10000&collection=cards", headers=headers)
-        found = [change["fields"] for change in answer.json()["serverChanges"]]
-        rows = [{name: register["value"] for name, register in fields.items()} for fields in found]
-        return {row["title"]: row for row in rows}
-
-    return read
 
 
 def remove(demo: Server, user: str) -> None:
@@ -71,7 +37,7 @@ async def eventually(is_so: Callable[[], bool], patience: float = 10.0) -> None:
 
 @pytest.mark.parametrize("how", ["network", "switch"])
 async def test_two_windows_one_offline_edit_the_same_card_and_show_the_same(
-    guest: MakeVisitor, cards: Records, how: str
+    guest: MakeVisitor, cards: Cards, how: str
 ) -> None:
     title, ann_browser = unique("Card"), await guest()
     ann, bob = await BoardPage.open(ann_browser, "Ann"), await BoardPage.open(await guest(), "Bob")
@@ -94,7 +60,7 @@ async def test_two_windows_one_offline_edit_the_same_card_and_show_the_same(
     assert (cards()[title]["description"], cards()[title]["labels"]) == ("Bob's, later", ["bug"])
 
 
-async def test_the_board_is_reloaded_offline_with_all_that_was_written(guest: MakeVisitor, cards: Records) -> None:
+async def test_the_board_is_reloaded_offline_with_all_that_was_written(guest: MakeVisitor, cards: Cards) -> None:
     title, visitor = unique("Card"), await guest()
     board = await BoardPage.open(visitor, "Cleo")
     await board.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
@@ -109,7 +75,7 @@ async def test_the_board_is_reloaded_offline_with_all_that_was_written(guest: Ma
     assert cards()[title]["description"] == "after the reload"
 
 
-async def test_the_board_opens_while_the_server_is_down(guest: MakeVisitor, demo: Server, cards: Records) -> None:
+async def test_the_board_opens_while_the_server_is_down(guest: MakeVisitor, demo: Server, cards: Cards) -> None:
     title, visitor = unique("Card"), await guest()
     first = await BoardPage.open(visitor, "Dora")
     await first.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
@@ -127,7 +93,7 @@ async def test_the_board_opens_while_the_server_is_down(guest: MakeVisitor, demo
 
 
 async def test_a_browser_that_was_closed_with_edits_pending_sends_them_when_it_opens_again(
-    playwright: Playwright, demo: Server, cards: Records, folder: Path
+    playwright: Playwright, demo: Server, cards: Cards, folder: Path
 ) -> None:
     title, profile = unique("Card"), folder / "profile"
     launch = {**chromium.options(playwright), "viewport": WINDOW}
@@ -188,7 +154,7 @@ async def test_who_is_removed_while_looking_loses_the_board_and_may_join_again(
     await board.is_synced()
 
 
-async def test_a_card_is_made_moved_and_edited_with_the_keyboard_alone(guest: MakeVisitor, cards: Records) -> None:
+async def test_a_card_is_made_moved_and_edited_with_the_keyboard_alone(guest: MakeVisitor, cards: Cards) -> None:
     title, visitor = unique("Card"), await guest()
     board = await BoardPage.open(visitor)
     keyboard = board.page.keyboard
@@ -204,7 +170,7 @@ async def test_a_card_is_made_moved_and_edited_with_the_keyboard_alone(guest: Ma
     await keyboard.press("Escape")
     await reach(board, board.card(title), backwards=True)
     await keyboard.press("Alt+ArrowRight")
-    await expect(board.list("Doing").get_by_role("button", name=title, exact=True)).to_be_focused()
+    await expect(board.list("Doing").locator(board.card(title))).to_be_focused()
     await expect(board.page.get_by_test_id("announcer")).to_contain_text("Doing")
     await keyboard.press("Alt+ArrowUp")
     await expect(board.card(title)).to_be_focused()

@@ -1,0 +1,66 @@
+"""Ten thousand cards: they load, and the page answers meanwhile."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.board_page import BoardPage
+from tests.browser.conftest import MakeVisitor
+from tests.harness import Server
+from tests.wire import at
+
+CARDS, BATCH, LONGEST_MS = 10_000, 1000, 200
+WATCH = """
+window.longTasks = [];
+new PerformanceObserver((list) => {
+  longTasks.push(...list.getEntries().map(({ startTime, duration }) => [Math.round(startTime), Math.round(duration)]));
+}).observe({ type: "longtask", buffered: true });
+"""
+
+pytestmark = pytest.mark.alone
+
+
+def fill(server: Server) -> None:
+    """A member writes the cards, into the lists that the first visitor made."""
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        token = http.post("/demo/token", json={"name": "Filler"}).json()["token"]
+        headers = {"authorization": f"Bearer {token}", "x-client-id": "filler"}
+        for start in range(0, CARDS, BATCH):
+            changes = [card(n) for n in range(start, start + BATCH)]
+            http.post("/sync/board", json={"changes": changes, "pull": False}, headers=headers).raise_for_status()
+
+
+def card(number: int) -> dict[str, Any]:
+    """The change that makes it."""
+    values = {"list": "sample-list-1", "title": f"Card {number:05}", "rank": f"b{number:05}V", "labels": ["idea"]}
+    fields = {name: {"value": value, "at": at(number)} for name, value in values.items()}
+    place = {"table": "cards", "id": f"many-{number:05}", "spaceId": "demo-board"}
+    return {**place, "changeId": f"many-{number}", "op": "insert", "fields": fields}
+
+
+async def test_ten_thousand_cards_load_and_no_task_is_longer_than_200_ms(guest: MakeVisitor, demo: Server) -> None:
+    first = await BoardPage.open(await guest(), "Jo")
+    await first.is_synced()
+    await first.page.close()
+    fill(demo)
+
+    visitor = await guest()
+    await visitor.context.add_init_script(WATCH)
+    board = await BoardPage.open(visitor)
+    await board.sign_in("Kim")
+    await expect(board.list("Doing")).to_contain_text(re.compile("10,?00[0-9]"), timeout=60_000)
+    await board.is_synced()
+    loading = await board.page.evaluate("longTasks.splice(0)")
+
+    await board.page.get_by_role("searchbox", name="Search cards").fill("Card 09876")
+    await expect(board.card("Card 09876")).to_be_visible()
+    await board.edit_card("Card 09876", description="found among ten thousand")
+    await board.is_synced()
+    using = await board.page.evaluate("longTasks.splice(0)")
+    longest = max((duration for _, duration in [*loading, *using]), default=0)
+    assert longest < LONGEST_MS, f"loading: {loading}, using: {using} (start, ms)"
