@@ -10,24 +10,21 @@ export interface CardFaceProps {
   readonly comments: number;
   readonly viewers: readonly string[];
   readonly unsent?: boolean;
-  readonly titleId?: string;
-  readonly badgesId?: string;
 }
 
 export function CardFace(props: CardFaceProps): ReactNode {
-  const { card, comments, viewers, unsent = false, titleId, badgesId } = props;
+  const { card, comments, viewers, unsent = false } = props;
   const { labels, description, due } = card;
   const some = unsent || labels.length + description.length + comments + viewers.length > 0 || due !== null;
   return (
     <>
-      <span className="card-title" id={titleId}>
-        {card.title}
-      </span>
-      <span className="badges" id={badgesId} hidden={!some}>
+      <span className="card-title">{card.title}</span>
+      {/* The spaces are for who hears it: one word each, not one long one. */}{" "}
+      <span className="badges" hidden={!some}>
         {unsent && <Badge icon="pending" said="Not sent yet" />}
         {labels.map((label) => (
           <span key={label} className="label" data-label={label}>
-            {label}
+            {`${label} `}
           </span>
         ))}
         {due !== null && <Badge icon="due" said="Due" text={due} />}

@@ -2,7 +2,7 @@
 
 import { pointerIntersection } from "@dnd-kit/collision";
 import { useDraggable, useDroppable } from "@dnd-kit/react";
-import { type KeyboardEvent, memo, type ReactNode, useCallback, useId } from "react";
+import { type KeyboardEvent, memo, type ReactNode, useCallback } from "react";
 import type { Actions } from "../actions.js";
 import type { Card, List } from "../tables.js";
 import { CardFace } from "./card-face.js";
@@ -29,7 +29,6 @@ const NOBODY: readonly string[] = [];
 export const CardItem = memo(function CardItem(props: CardItemProps): ReactNode {
   const { card, next, comments, viewers = NOBODY, unsent, onOpen } = props;
   const { actions } = useDesk();
-  const id = useId();
   const data: Target = { list: card.list, card: card.id, next };
   const drag = useDraggable({ id: card.id, data: { card } });
   const drop = useDroppable({
@@ -52,20 +51,11 @@ export const CardItem = memo(function CardItem(props: CardItemProps): ReactNode 
       ref={ref}
       data-card={card.id}
       data-dragged={drag.isDragSource}
-      aria-labelledby={`${id}-title`}
-      aria-describedby={`${id}-badges`}
       aria-keyshortcuts="Alt+ArrowUp Alt+ArrowDown Alt+ArrowLeft Alt+ArrowRight"
       onClick={() => onOpen(card.id)}
       onKeyDown={(event) => press(event, props, actions)}
     >
-      <CardFace
-        card={card}
-        comments={comments}
-        viewers={viewers}
-        unsent={unsent}
-        titleId={`${id}-title`}
-        badgesId={`${id}-badges`}
-      />
+      <CardFace card={card} comments={comments} viewers={viewers} unsent={unsent} />
     </button>
   );
 });
