@@ -83,6 +83,8 @@ $(BOARD)/node_modules/.installed: $(BOARD)/package-lock.json
 $(BOARD)/dist/index.html: $(BOARD)/node_modules/.installed $(wildcard $(BOARD)/*.ts $(BOARD)/*.html $(BOARD)/public/* $(BOARD)/src/* $(BOARD)/src/ui/* clients/typescript/src/*.ts)
 	@cd $(BOARD) && npm run build
 
-# The tests run against a second PostgreSQL, through PgBouncer and with NATS. None of them is skipped for want of it.
-system-packages:
+# The tests run against a second PostgreSQL, through PgBouncer, with NATS and in a Chromium. None of them is skipped for
+# want of it.
+system-packages: $(STAMP)
 	@sh .ci/packages postgresql-15 pgbouncer nats-server git
+	@sh .ci/chromium $(PYTHON)

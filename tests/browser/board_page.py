@@ -42,9 +42,10 @@ class BoardPage:
     def list(self, title: str) -> Locator:
         return self.page.get_by_role("region", name=title, exact=True)
 
-    def card(self, title: str) -> Locator:
-        """Its button in a list: named by its title, and then by its badges."""
-        return self.page.locator("main").get_by_role("button", name=re.compile(f"^{re.escape(title)}( |$)"))
+    def card(self, title: str, where: str | None = None) -> Locator:
+        """Its button, in any list or in that one: named by its title, and then by its badges."""
+        place = self.page.get_by_role("main") if where is None else self.list(where)
+        return place.get_by_role("button", name=re.compile(f"^{re.escape(title)}( |$)"))
 
     @property
     def connection(self) -> Locator:

@@ -170,7 +170,7 @@ async def test_a_card_is_made_moved_and_edited_with_the_keyboard_alone(guest: Ma
     await keyboard.press("Escape")
     await reach(board, board.card(title), backwards=True)
     await keyboard.press("Alt+ArrowRight")
-    await expect(board.list("Doing").locator(board.card(title))).to_be_focused()
+    await expect(board.card(title, "Doing")).to_be_focused()
     await expect(board.page.get_by_test_id("announcer")).to_contain_text("Doing")
     await keyboard.press("Alt+ArrowUp")
     await expect(board.card(title)).to_be_focused()

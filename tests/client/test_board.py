@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -15,41 +11,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import node
 from tests.harness import Server
-
-REPOSITORY = Path(__file__).parents[2]
-FOLDER = REPOSITORY / "examples" / "board"
-STAMP = FOLDER / "node_modules" / ".installed"
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def run(folder: Path, *command: str) -> None:
-    """Runs it; its whole output is the failure."""
-    environment = {**os.environ, "CI": "1", "NO_COLOR": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.fail(f"{' '.join(command)} failed:\n{done.stdout[-8000:]}\n{done.stderr[-4000:]}", pytrace=False)
-
-
 @pytest.fixture(scope="module")
-def npm() -> str:
-    """npm, with the packages of the lock file installed; a second time that takes no time."""
-    found = shutil.which("npm")
-    if found is None or shutil.which("node") is None:
-        pytest.fail("node and npm are needed: sh .ci/packages nodejs npm", pytrace=False)
-    lock = hashlib.sha256((FOLDER / "package-lock.json").read_bytes()).hexdigest()
-    if not STAMP.is_file() or STAMP.read_text() != lock:
-        run(FOLDER, found, "ci", "--no-audit", "--no-fund")
-        STAMP.write_text(lock)
-    return found
-
-
-@pytest.fixture(scope="module")
-def built(npm: str) -> Path:
-    """The folder of the built page."""
-    run(FOLDER, npm, "run", "build")
-    return FOLDER / "dist"
+def built() -> Path:
+    """The folder of the built page. The tests in a browser may be using it now, so it is built once for both."""
+    return node.board()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +35,9 @@ def open_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(built: Path, open_folder: Path) -> Path:
     """The wheel, unpacked: what `pip install` would put into site-packages."""
-    run(REPOSITORY, sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(open_folder / "wheels"))
+    node.run(
+        node.REPOSITORY, sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(open_folder / "wheels")
+    )
     [file] = (open_folder / "wheels").glob("*.whl")
     unpacked = open_folder / "site"
     zipfile.ZipFile(file).extractall(unpacked)
@@ -85,9 +58,10 @@ def precached(page: httpx.Client) -> list[str]:
     return [f"/demo/{url}" for url in re.findall(r'url:"([^"]+)"', page.get("/demo/sw.js").text)]
 
 
-def test_the_board_type_checks_has_the_house_s_style_and_passes_its_own_tests(npm: str) -> None:
-    run(FOLDER, npm, "run", "check")
-    run(FOLDER, npm, "test")
+def test_the_board_type_checks_has_the_house_s_style_and_passes_its_own_tests() -> None:
+    node.packages(node.BOARD)
+    node.run(node.BOARD, "npm", "run", "check")
+    node.run(node.BOARD, "npm", "test")
 
 
 def test_a_wheel_has_the_board_and_its_server_is_the_one_that_serves_it(wheel: Path, built: Path) -> None:
