@@ -9,14 +9,21 @@ import { type Document, documentOf, type Edit, editOf, type Row, sameDocument } 
 import type { Feed } from "./feed.js";
 import type { Rejected } from "./shadow.js";
 
-/** A row on its way. `held`: the server's registers, as far as they were known before. */
-interface Sent {
+/** A change on its way: `text` is its JSON, `id` its record's. */
+interface Packed {
   readonly id: string;
-  readonly row: Row;
-  readonly edit: Edit;
   readonly changeId: string;
   readonly text: string;
 }
+
+/** The change that a row of RxDB became. */
+interface Sent extends Packed {
+  readonly row: Row;
+  readonly edit: Edit;
+}
+
+/** Makes a short text of a long one, always the same. */
+export type Hash = (text: string) => Promise<string>;
 
 /** The server's word on a change: what it lost to, and which stamps were lowered; or why it was refused. */
 interface Word {
@@ -36,8 +43,6 @@ export async function push(feed: Feed, rows: readonly Row[], hash: Hash): Promis
   const words = await send(feed, sent);
   return feed.alone(() => settle(feed, rows, sent, words, rejected));
 }
-
-export type Hash = (text: string) => Promise<string>;
 
 async function prepare(feed: Feed, rows: readonly Row[], hash: Hash, rejected: Rejected[]): Promise<Sent[]> {
   const ids = rows.map((row) => idOf(feed, row));
@@ -76,9 +81,9 @@ async function pack({ table, space }: Feed, id: string, row: Row, edit: Edit, ha
 }
 
 /** Sends the changes, in parts if need be. A change at fault is refused alone. */
-async function send(feed: Feed, sent: readonly Sent[]): Promise<Map<string, Word>> {
+async function send(feed: Feed, changes: readonly Packed[]): Promise<Map<string, Word>> {
   const words = new Map<string, Word>();
-  let rest = [...sent];
+  let rest = [...changes];
   let most = rest.length;
   while (rest.length > 0) {
     const part = rest.slice(0, most);
@@ -104,7 +109,7 @@ async function send(feed: Feed, sent: readonly Sent[]): Promise<Map<string, Word
 }
 
 /** The changes that a whole refusal is about. */
-function refusedBy(error: unknown, part: readonly Sent[]): Map<string, Word> {
+function refusedBy(error: unknown, part: readonly Packed[]): Map<string, Word> {
   const refused = new Map<string, Word>();
   if (!(error instanceof Blamed) || ![400, 413, 422].includes(error.status)) return refused;
   const alone = part.length === 1 && error.status !== 400 ? [[0, error] as const] : [];
@@ -117,7 +122,7 @@ function refusedBy(error: unknown, part: readonly Sent[]): Map<string, Word> {
   return refused;
 }
 
-async function sendPart(feed: Feed, part: readonly Sent[]): Promise<Map<string, Word>> {
+async function sendPart(feed: Feed, part: readonly Packed[]): Promise<Map<string, Word>> {
   const asker = await feed.asker();
   const { schemaVersion } = feed;
   const head = dump({
@@ -219,11 +224,9 @@ function refusal(
 }
 
 /** Sends a refused edit once more, under an id of its own. Raises what `ask` raises, and a refusal as SyncdError. */
-export async function again(feed: Feed, { id, change, document }: Rejected): Promise<void> {
+export async function again(feed: Feed, { id, change }: Rejected): Promise<void> {
   const changeId = newId(Date.now());
-  const text = dump({ ...change, changeId });
-  const row = { newDocumentState: document };
-  const words = await send(feed, [{ id, row, edit: { op: "update", registers: new Map() }, changeId, text }]);
+  const words = await send(feed, [{ id, changeId, text: dump({ ...change, changeId }) }]);
   const refused = words.get(changeId)?.refused ?? null;
   if (refused !== null) throw new SyncdError(refused.code, refused.detail);
 }
