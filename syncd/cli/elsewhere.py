@@ -36,7 +36,7 @@ from syncd.store.pool import Pool
 
 # What was committed late has a created_at from before others that were read: increments begin this much earlier.
 OVERLAP = 3_600_000_000
-SHOWN = 100
+SHOWN = 20
 
 
 class Request(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -61,7 +62,7 @@ def instant(value: object, what: str) -> str:
     milliseconds (or seconds) since 1970. Raises Unreadable."""
     try:
         if isinstance(value, str):
-            return canonical_instant(value)[0] if value[-1:] in "zZ" else _text_instant(value)
+            return _text_instant(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             micros = round(value * (1000 if abs(value) >= FEWEST_MILLIS else 1_000_000))
             return format_instant(min(max(micros, 0), LAST))
@@ -70,6 +71,7 @@ def instant(value: object, what: str) -> str:
     raise Unreadable("invalid_instant", f"{what} is no instant: RFC 3339, or milliseconds since 1970")
 
 
+@lru_cache(4096)  # the fields of a row mostly share theirs
 def _text_instant(text: str) -> str:
     try:
         return canonical_instant(text)[0]

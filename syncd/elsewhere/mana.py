@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -35,7 +36,7 @@ class LogRow(msgspec.Struct, gc=False):
     field_timestamps: dict[str, Raw] | None = None
     client_id: str | None = None
     schema_version: int | None = None
-    actor: Raw | UnsetType | None = UNSET
+    actor: Raw | UnsetType = UNSET
     origin: str | None = None
 
 
@@ -115,12 +116,12 @@ def _changes(row: LogRow) -> list[Found]:
     deleted = created
     for name, meta in times.items():
         if name == "deletedAt" and row.op == "delete":
-            deleted = _stamp(meta, name, created)[0]
+            deleted = _stamp(bytes(meta), name, created)[0]
     for name, value in data.items():
         time = times.get(name)
         if row.op == "delete" and (time is None or name == "deletedAt"):
             continue  # a copy of the record as it was; only what has a time of its own was written
-        at, client = (created, None) if time is None else _stamp(time, name, created)
+        at, client = (created, None) if time is None else _stamp(bytes(time), name, created)
         writers.setdefault(client or own, {})[name] = IncomingRegister(value, at)
     found = []
     for client, fields in writers.items():
@@ -130,22 +131,30 @@ def _changes(row: LogRow) -> list[Found]:
     return found
 
 
-def _stamp(meta: Raw, name: str, created: str) -> tuple[str, str | None]:
+def _stamp(meta: bytes, name: str, created: str) -> tuple[str, str | None]:
     """When a field was written, and by which device if that is said."""
     try:
-        read = _META.decode(meta)
-    except msgspec.MsgspecError:
+        at, client = _meta(meta)
+    except (msgspec.MsgspecError, Unreadable):
         raise Unreadable("invalid_instant", f"the time of {name} is neither an instant nor {{at, clientId}}") from None
+    return at or created, client
+
+
+@lru_cache(1024)  # the fields of a row mostly share theirs
+def _meta(text: bytes) -> tuple[str | None, str | None]:
+    """The instant and the device of a field's time, None for what it does not say."""
+    read = _META.decode(text)
     if not isinstance(read, FieldMeta):
-        return instant(read, f"the time of {name}"), None
+        return instant(read, ""), None
     at = next((at for at in (read.at, read.updatedAt, read.timestamp) if at is not None), None)
-    return created if at is None else instant(at, f"the time of {name}"), read.clientId
+    return None if at is None else instant(at, ""), read.clientId
 
 
 def _found(row: LogRow, created: str, client: str, op: str, fields: dict[str, IncomingRegister], deleted: str) -> Found:
     if op not in ("insert", "update", "delete"):
         raise Unreadable("invalid_row", "op is not insert, update or delete")
-    actor = UNSET if row.actor is None else row.actor
+    unsaid = isinstance(row.actor, UnsetType) or bytes(row.actor) == b"null"  # a column that is null
+    actor = UNSET if unsaid else row.actor
     change = IncomingChange(
         row.table_name, row.record_id, op,  # type: ignore[arg-type]
         fields=fields, deletedAt=deleted if op == "delete" else None,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from syncd.core.errors import Busy
 from syncd.elsewhere.arrivals import Arrival, Arrivals, Counts, Refused, once, placed
 from syncd.elsewhere.found import Origin
 from syncd.protocol.backup import Member, Restored, Space, arrange
@@ -22,6 +23,9 @@ Step = Callable[[int], None]
 WAITING = 2
 # A batch also ends by the bytes that its values have.
 BATCH_BYTES = 8 << 20
+TRIES = 3
+# Where sync_import's arguments have the change ids that it is to look for.
+IDS = 5
 Tell = Callable[[Refused], None]
 
 
@@ -86,28 +90,40 @@ class Writer:
             raise several.exceptions[0] from None
 
     async def _batch(self, arrivals: list[Arrival]) -> None:
-        counts = self._passage.counts
-        batch = list(once(arrivals, counts.there))
-        await self._ready(batch)
+        batch = list(once(arrivals, self._passage.counts.there))
+        for turn in range(TRIES):
+            batch = await self._without_known(batch)
+            await self._ready(batch)
+            try:
+                return await self._append(batch)
+            except Busy:
+                # Its device may just have pushed one of them itself: then it is known by now.
+                if turn == TRIES - 1:
+                    raise
+
+    async def _without_known(self, batch: list[Arrival]) -> list[Arrival]:
+        """Asked beforehand and for all devices at once: the log asks for each of them, which is slower by far."""
+        known = await self._feeds.known([arrival.identity for arrival in batch])
+        for place in known:
+            self._passage.counts.there[batch[place].line.table] += 1
+        return [arrival for place, arrival in enumerate(batch) if place not in known] if known else batch
+
+    async def _append(self, batch: list[Arrival]) -> None:
         restored = placed(batch, self._heads)
         while restored:
             arranged = arrange(restored)
+            arguments = as_arguments(arranged)
+            arguments[IDS] = [None] * len(restored)
             try:
-                marks, heads = await self._backups.append(
-                    {**arranged.head, "largest": LARGEST_RECORD}, as_arguments(arranged)
-                )
+                marks, heads = await self._backups.append({**arranged.head, "largest": LARGEST_RECORD}, arguments)
             except Refusal as why:
                 await self._leave_out(why, restored, batch)
                 continue
             for feed, head in zip(arranged.head["feeds"], heads, strict=True):
-                if head:
-                    self._heads[feed["s"], arranged.head["names"][feed["a"] - 1]] = head
+                self._heads[feed["s"], arranged.head["names"][feed["a"] - 1]] = head
             for change, mark in zip(restored, marks, strict=True):
-                # Its id is its content: one that is taken is taken by the same.
                 if mark == "a":
-                    counts.imported[change.line.table] += 1
-                elif mark in "du":
-                    counts.there[change.line.table] += 1
+                    self._passage.counts.imported[change.line.table] += 1
                 else:
                     self._refuse(batch[change.number - 1], *MARKS[mark])
             return

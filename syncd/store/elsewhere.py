@@ -33,6 +33,11 @@ class Feeds:
         rows = await self._pool.fetch("elsewhere_heads", spaces, apps)
         return {(row[0], row[1]): row[2] for row in rows}
 
+    async def known(self, identities: Sequence[tuple[str, str, str]]) -> set[int]:
+        """Which of (author, device, change id) the log has, by place from 0."""
+        columns = [list(column) for column in zip(*identities, strict=True)] if identities else [[]] * 3
+        return {row[0] - 1 for row in await self._pool.fetch("elsewhere_known", *columns)}
+
     async def held(self, asked: Sequence[Asked]) -> dict[int, Held]:
         """What there is of each, by place from 0; nothing for what has a name that the server does not know."""
         columns = [list(column) for column in zip(*asked, strict=True)] if asked else [[]] * 7
