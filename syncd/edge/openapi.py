@@ -388,14 +388,7 @@ def document(version: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "syncd", "version": version, "description": "Offline-first sync over PostgreSQL."},
-        "paths": {
-            **_sync_paths(),
-            **_past_paths(),
-            **_digest_paths(),
-            **_space_paths(),
-            **_backup_paths(),
-            **_service_paths(),
-        },
+        "paths": _sync_paths() | _past_paths() | _digest_paths() | _space_paths() | _backup_paths() | _service_paths(),
         "security": [{"token": []}],
         "components": {
             "schemas": _schemas(),
