@@ -111,11 +111,12 @@ RETURN (SELECT jsonb_object_agg(r.key, CASE WHEN r.key = 'deletedAt' THEN r.valu
 
 -- Folds a feed from where it was folded up to p_upto, some p_rows changes of it: each record that was changed there keeps
 -- the changes whose registers were current at the end, and its newest. A chain that lost a link says so: its `prev_seq`
--- becomes minus that of the next change which is left, 0 where there is none. `emptied`: tombstones that became husks.
+-- becomes minus that of the next change which is left, or names one that is gone. `emptied`: tombstones that became husks.
 -- `lines`: with p_archive, the changes that go, separated by U+001E.
 CREATE FUNCTION syncd.sync_fold(p_space integer, p_app integer, p_upto bigint, p_rows integer, p_archive boolean,
                                 OUT upto bigint, OUT looked bigint, OUT dropped bigint, OUT emptied bigint, OUT lines text)
 LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     v_from bigint;
@@ -129,28 +130,29 @@ BEGIN
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > v_from AND c.seq <= sync_fold.upto
         GROUP BY c.table_no, c.record_id
     ), walk AS (
-        SELECT t.seq AS top, c.seq, c.prev_seq, '{}'::text[] AS seen, false AS buried, syncd.sync_own_fields(c.fields) AS own,
+        SELECT c.ctid AS place, t.seq AS top, c.seq, c.prev_seq, '{}'::text[] AS seen, false AS buried, syncd.sync_own_fields(c.fields) AS own,
                c.fields #>> '{deletedAt,value}' IS NOT NULL AS deletes
         FROM tops t CROSS JOIN LATERAL (
-            SELECT * FROM syncd.sync_changes h WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = t.seq OFFSET 0) c
+            SELECT h.ctid, h.* FROM syncd.sync_changes h WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = t.seq OFFSET 0) c
         UNION ALL
-        SELECT w.top, c.seq, c.prev_seq, w.seen || w.own, w.buried OR w.deletes AND NOT 'deletedAt' = ANY (w.seen),
+        SELECT c.ctid, w.top, c.seq, c.prev_seq, w.seen || w.own, w.buried OR w.deletes AND NOT 'deletedAt' = ANY (w.seen),
                syncd.sync_own_fields(c.fields), c.fields #>> '{deletedAt,value}' IS NOT NULL
         FROM walk w CROSS JOIN LATERAL (
-            SELECT * FROM syncd.sync_changes h WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = abs(w.prev_seq) OFFSET 0) c
+            SELECT h.ctid, h.* FROM syncd.sync_changes h
+            WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = abs(w.prev_seq) OFFSET 0) c
     ), judged AS MATERIALIZED (
-        SELECT w.top, w.seq, w.prev_seq, w.seq = w.top OR NOT w.buried AND NOT w.own <@ w.seen AS stays FROM walk w
+        SELECT w.place, w.top, w.seq, w.prev_seq, w.seq = w.top OR NOT w.buried AND NOT w.own <@ w.seen AS stays FROM walk w
     ), mended AS (
-        UPDATE syncd.sync_changes c SET prev_seq = -coalesce(k.older, 0)
-        FROM (SELECT j.seq, j.prev_seq, lead(j.seq) OVER (PARTITION BY j.top ORDER BY j.seq DESC) AS older FROM judged j WHERE j.stays) k
-        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = k.seq AND abs(k.prev_seq) <> coalesce(k.older, 0)
+        UPDATE syncd.sync_changes c SET prev_seq = -k.older
+        FROM (SELECT j.place, j.prev_seq, lead(j.seq) OVER (PARTITION BY j.top ORDER BY j.seq DESC) AS older FROM judged j WHERE j.stays) k
+        WHERE c.ctid = k.place AND abs(k.prev_seq) <> k.older
     ), gone AS (
-        DELETE FROM syncd.sync_changes c USING judged j
-        WHERE NOT j.stays AND c.space_no = p_space AND c.app_no = p_app AND c.seq = j.seq
+        -- by their places, which nobody else changes: however young the table's statistics are, nothing is scanned
+        DELETE FROM syncd.sync_changes c WHERE c.ctid = ANY (ARRAY(SELECT j.place FROM judged j WHERE NOT j.stays))
         RETURNING c.*
     )
     SELECT (SELECT coalesce(sum(t.n), 0) FROM tops t), count(*),
-           CASE WHEN p_archive THEN string_agg(syncd.sync_archive_line(g::syncd.sync_changes), U&'\001E' ORDER BY g.seq) END
+           string_agg(syncd.sync_archive_line(g::syncd.sync_changes), U&'\001E' ORDER BY g.seq) FILTER (WHERE p_archive)
     INTO looked, dropped, lines FROM gone g;
     UPDATE syncd.sync_records r SET registers = syncd.sync_husk(r.registers)
     WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > v_from AND r.seq <= sync_fold.upto AND r.deleted;
@@ -179,6 +181,7 @@ END $$;
 CREATE FUNCTION syncd.sync_forget(p_space integer, p_app integer, p_upto bigint, p_limit integer, p_archive boolean,
                                   OUT searched bigint, OUT forgotten bigint, OUT dropped bigint, OUT lines text)
 LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     v_from bigint;
@@ -205,15 +208,17 @@ BEGIN
     WHERE h.space_no = p_space AND h.app_no = p_app;
     DELETE FROM syncd.sync_records r WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq = ANY (v_seqs);
     WITH RECURSIVE walk AS (
-        SELECT c.seq, c.prev_seq FROM unnest(v_seqs) AS v (seq)
-        JOIN syncd.sync_changes c ON c.space_no = p_space AND c.app_no = p_app AND c.seq = v.seq
+        SELECT c.place, c.prev_seq FROM unnest(v_seqs) AS v (seq) CROSS JOIN LATERAL (
+            SELECT h.ctid AS place, h.prev_seq FROM syncd.sync_changes h
+            WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = v.seq OFFSET 0) c
         UNION ALL
-        SELECT c.seq, c.prev_seq FROM walk w CROSS JOIN LATERAL (
-            SELECT * FROM syncd.sync_changes h WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = abs(w.prev_seq) OFFSET 0) c
+        SELECT c.place, c.prev_seq FROM walk w CROSS JOIN LATERAL (
+            SELECT h.ctid AS place, h.prev_seq FROM syncd.sync_changes h
+            WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = abs(w.prev_seq) OFFSET 0) c
     ), gone AS (
-        DELETE FROM syncd.sync_changes c USING walk w WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = w.seq RETURNING c.*
+        DELETE FROM syncd.sync_changes c WHERE c.ctid = ANY (ARRAY(SELECT w.place FROM walk w)) RETURNING c.*
     )
-    SELECT count(*), CASE WHEN p_archive THEN string_agg(syncd.sync_archive_line(g::syncd.sync_changes), U&'\001E' ORDER BY g.seq) END
+    SELECT count(*), string_agg(syncd.sync_archive_line(g::syncd.sync_changes), U&'\001E' ORDER BY g.seq) FILTER (WHERE p_archive)
     INTO dropped, lines FROM gone g;
 END $$;
 

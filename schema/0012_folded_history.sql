@@ -28,9 +28,10 @@ BEGIN
            coalesce((SELECT w.prev_seq IS NULL FROM walk w ORDER BY w.seq LIMIT 1), false)
                OR k.registers ?& ARRAY(SELECT jsonb_object_keys(p_record.registers)),
            -- what is missing lies below p_seq, and the record was changed between p_seq and the horizon
-           (SELECT bool_or(w.prev_seq <= 0 AND -w.prev_seq < p_seq) AND p_seq < max(w.seq) FILTER (WHERE w.seq <= (
-                SELECT h.horizon FROM syncd.sync_feeds h WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no))
-            FROM walk w HAVING bool_or(w.prev_seq <= 0))
+           (SELECT (bool_or(-w.prev_seq BETWEEN 1 AND p_seq - 1) OR (array_agg(w.prev_seq ORDER BY w.seq))[1] IS NOT NULL)
+                   AND p_seq < max(w.seq) FILTER (WHERE w.seq <= (SELECT h.horizon FROM syncd.sync_feeds h
+                                                                  WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no))
+            FROM walk w HAVING bool_or(w.prev_seq < 0) OR (array_agg(w.prev_seq ORDER BY w.seq))[1] IS NOT NULL)
     INTO v.registers, v.seq, v.event_id, v.client_no, v.schema_version, v.complete, v_lost
     FROM (SELECT jsonb_object_agg(r.key, r.value) AS registers FROM (
               SELECT DISTINCT ON (f.key) f.key, CASE WHEN f.value ? 'clientId' THEN f.value ELSE f.value || jsonb_build_object(
@@ -83,7 +84,7 @@ BEGIN
             ',"status":"', CASE WHEN w.fields IS NULL THEN 'superseded' ELSE 'applied' END,
             '","fields":', syncd.sync_written(w.fields), ',"superseded":', coalesce(w.lost::text, '{}'), '}'),
             ',' ORDER BY w.seq DESC) FILTER (WHERE w.seq < v_before),
-        (array_agg(abs(w.prev_seq) ORDER BY w.seq))[1], bool_or(w.prev_seq <= 0) OR count(*) = 0
+        (array_agg(abs(w.prev_seq) ORDER BY w.seq))[1], bool_or(w.prev_seq < 0) OR count(*) = 0
     INTO v.body, v_older, v_gap FROM walk w;
     v.more := EXISTS (SELECT FROM syncd.sync_changes c
                       WHERE c.space_no = p_record.space_no AND c.app_no = p_record.app_no AND c.seq = v_older);
