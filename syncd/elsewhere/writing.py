@@ -95,7 +95,8 @@ class Writer:
             batch = await self._without_known(batch)
             await self._ready(batch)
             try:
-                return await self._append(batch)
+                await self._append(batch)
+                return
             except Busy:
                 # Its device may just have pushed one of them itself: then it is known by now.
                 if turn == TRIES - 1:
