@@ -1,4 +1,4 @@
-"""`python -m bench [push|single|pull|idle|export|growth|fanout|compaction|all] [--quick]`"""
+"""`python -m bench [push|single|pull|idle|export|browser|growth|fanout|compaction|all] [--quick]`"""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from bench import compaction, export, fanout, growth, idle, plot, pull, push, single
+from bench import browser, compaction, export, fanout, growth, idle, plot, pull, push, single
 from bench.figures import Measure, save
 from bench.stage import Stage, console
 
 MEASURES: dict[str, Callable[[Stage], list[Measure]]] = {
     "push": push.run, "single": single.run, "pull": pull.run, "idle": idle.run,
-    "export": export.run,
+    "export": export.run, "browser": browser.run,
 }  # fmt: skip
 CURVES: dict[str, Callable[[Stage], tuple[list[Measure], dict[str, Any]]]] = {
     "growth": growth.run, "fanout": fanout.run, "compaction": compaction.run,

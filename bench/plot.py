@@ -35,6 +35,8 @@ LABELS = {
     "growth_spread": "the same, edits all over\n(time)",
     "growth_spread_buffers": "the same, edits all over\n(buffers)",
     "growth_unseen": "push of 100, plans of young tables\nvs 10,000 rows (buffers)",
+    "browser_pouchdb": "first sync in Chromium\nvs PouchDB",
+    "browser_rxdb": "first sync in Chromium\nvs RxDB",
     "fanout": "one feed, 1,000 listeners\nvs websockets' broadcast",
     "fanout_cpu": "the same by server CPU\nvs websockets' broadcast",
     "fanout_sweep": "CPU a delivered message, 2,000 listeners\nvs 10",
