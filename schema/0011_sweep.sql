@@ -192,7 +192,7 @@ BEGIN
                 EXIT feeds;
             ELSIF v_phase < 2 THEN
                 v_end := 0;
-                v_cut := syncd.sync_sweep_cut(f.space_no, v_app, f.seq, v_left, v_bytes);
+                v_cut := syncd.sync_sweep_cut(f.space_no, v_app, f.seq, CASE v_phase WHEN 0 THEN v_left * 10 ELSE v_left END, v_bytes);
                 v_piece := syncd.sync_sweep_text(f.space_no, v_app, v_cut, f.seq, v_tables, v_firsts, v_phase = 0, v_legacy, f.quoted);
             ELSIF f.base >= 0 THEN
                 v_end := f.head;
@@ -215,7 +215,7 @@ BEGIN
                 END IF;
                 v_bytes := v_bytes - octet_length(v_piece);
             END IF;
-            v_left := v_left - least(abs(v_cut - f.seq), v_left)::integer;
+            v_left := v_left - least(abs(v_cut - f.seq) / CASE v_phase WHEN 0 THEN 10 ELSE 1 END, v_left)::integer;
             IF v_cut <> v_end THEN
                 v.seqs[f.k] := v_cut;
                 v.bases[f.k] := f.base;

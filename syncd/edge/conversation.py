@@ -212,7 +212,8 @@ class Conversation:
         if len(member.subscriptions) >= MAX_SUBSCRIPTIONS and app not in member.subscriptions:
             raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
         tables = live.tables_in(message.collections)
-        question = Question(app, message.since or "", tables, plain=not member.fields_alone)
+        firsts = live.tables_in(message.first, "first", live.MAX_FIRSTS)
+        question = Question(app, message.since or "", tables, plain=not member.fields_alone, firsts=firsts)
         try:
             subscription = Subscription(self.talk.hub, member, question)
         except SyncdError as why:

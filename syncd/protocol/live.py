@@ -17,7 +17,7 @@ from syncd.core.errors import Fault, Malformed
 from syncd.core.ids import fault_in_id
 from syncd.protocol.messages import IncomingChange, lone_surrogate, malformed
 
-MAX_TABLES = 100
+MAX_TABLES, MAX_FIRSTS = 100, 8
 MAX_STATE = 4096
 SEPARATOR = b"\x1e"
 
@@ -34,6 +34,7 @@ class Subscribe(msgspec.Struct, tag="subscribe"):
     appId: str | None = None
     since: str | None = None
     collections: list[str] | str | None = None
+    first: list[str] | str | None = None
     limit: int | None = None
 
 
@@ -111,15 +112,15 @@ def names(text: bytes) -> dict[str, Any]:
     return {name: value} if isinstance(value, str | int) else {}
 
 
-def tables_in(given: list[str] | str | None) -> tuple[str, ...]:
-    """`collections` as a list or comma-separated, sorted, each once. Raises Malformed."""
+def tables_in(given: list[str] | str | None, name: str = "collections", most: int = MAX_TABLES) -> tuple[str, ...]:
+    """Tables as a list or comma-separated, sorted, each once; `name`: of the member that has them. Raises Malformed."""
     names = given.split(",") if isinstance(given, str) else given or ()
     tables = tuple(sorted({name for name in names if name}))
     for table in tables:
         if wrong := fault_in_id(table):
-            raise Malformed(f"collections {wrong}.", faults=(Fault("/collections", wrong),))
-    if len(tables) > MAX_TABLES:
-        raise Malformed(f"At most {MAX_TABLES} collections.", faults=(Fault("/collections", "too many"),))
+            raise Malformed(f"{name} {wrong}.", faults=(Fault(f"/{name}", wrong),))
+    if len(tables) > most:
+        raise Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
     return tables
 
 

@@ -180,10 +180,11 @@ class LiveSession:
         """The first frame, or a new token. `protocol` 1: inserts come as `fields` alone."""
         return dump({"type": "auth", "token": token, "clientId": self._client, "protocol": 1})
 
-    def subscribe(self, cursor: str) -> str:
-        """Asks for everything after the cursor, and for what happens from then on."""
+    def subscribe(self, cursor: str, first: Sequence[str] = ()) -> str:
+        """Asks for everything after the cursor, and for what happens from then on; new spaces begin with `first`."""
         self.subscribed, self.caught_up = True, False
-        return dump({"type": "subscribe", "appId": self._app, "since": cursor})
+        wanted = {"first": list(first)} if first else {}
+        return dump({"type": "subscribe", "appId": self._app, "since": cursor, **wanted})
 
     def push(self, packed: Sequence[Packed]) -> str:
         """Sends changes; from now on their answer is awaited."""

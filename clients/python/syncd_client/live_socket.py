@@ -320,7 +320,7 @@ class Connection:
 
     async def _subscribe(self) -> None:
         cursor = await in_thread(self._cursor)
-        await self._socket.send(self._session.subscribe(cursor))
+        await self._socket.send(self._session.subscribe(cursor, self._end.limits.first))
 
     def _cursor(self) -> str:
         with self._end.store.read() as db:

@@ -28,12 +28,16 @@ Scope = Literal["both", "push", "pull", "verify", "renew"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB."""
+    """How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB.
+
+    `first`: tables, at most 8, that a new replica gets before the others.
+    """
 
     push_changes: int = 1000
     push_bytes: int = 1024 * 1024
     batch_bytes: int = 8 * 1024 * 1024
     pull_limit: int = 1000
+    first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,8 @@ class Session:
 
     def _pull(self, cursor: str) -> Send:
         params = {"since": cursor, "limit": str(self._limits.pull_limit)}
+        if self._limits.first:
+            params["first"] = ",".join(self._limits.first)
         return Send("GET", f"{self._device.app_path}/pull", params, None, ())
 
     def _push(self, cursor: str, packed: list[Packed]) -> Send:

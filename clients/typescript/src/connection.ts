@@ -301,7 +301,7 @@ export class Connection {
 
   async #subscribe(): Promise<void> {
     const cursor = await this.#end.store.read(async (tx) => tx.meta.cursor);
-    this.#send(this.#session.subscribe(cursor));
+    this.#send(this.#session.subscribe(cursor, this.#end.limits.first));
   }
 
   /** What was refused whole goes over HTTP: its answer names the culprit, which is set aside. */

@@ -161,10 +161,10 @@ export class LiveSession {
   }
 
   /** Asks for everything after the cursor, and for what happens from then on. */
-  subscribe(since: string): string {
+  subscribe(since: string, first = ""): string {
     this.subscribed = true;
     this.caughtUp = false;
-    return dump({ type: "subscribe", appId: this.#app, since });
+    return dump({ type: "subscribe", appId: this.#app, since, first });
   }
 
   /** Sends changes; from now on their answer is awaited. */

@@ -41,6 +41,8 @@ export interface Limits {
   readonly pushBytes: number;
   readonly batchBytes: number;
   readonly pullLimit: number;
+  /** Tables that a new replica gets before the others, comma-separated, at most 8. */
+  readonly first?: string;
 }
 
 export const LIMITS: Limits = { pushChanges: 1000, pushBytes: 1 << 20, batchBytes: 8 << 20, pullLimit: 1000 };

@@ -144,7 +144,8 @@ export class Session {
   }
 
   #pull(since: string): Send {
-    const params = new URLSearchParams({ since, limit: String(this.#device.limits.pullLimit) });
+    const { pullLimit, first = "" } = this.#device.limits;
+    const params = new URLSearchParams({ since, first, limit: `${pullLimit}` });
     return { kind: "send", method: "GET", path: `${this.#path}/pull?${params}`, body: null, pushed: [] };
   }
 
