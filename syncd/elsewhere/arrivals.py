@@ -10,10 +10,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from syncd.core.clock import parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id
+from syncd.core.values import InvalidValue, check_value
 from syncd.elsewhere.found import Found, Origin, Unreadable
 from syncd.elsewhere.found import Row as FoundRow
 from syncd.protocol.backup import Line, Restored, Row
@@ -22,6 +24,16 @@ from syncd.protocol.preparation import Limits, Prepared, Stamps, lower, prepare
 # Event ids are made in it, from what a change is: never from where it was read.
 NAMESPACE = uuid.UUID("6d1f0f4e-6b0a-5a0e-9c58-1f3bb7a5c0de")
 fault = lru_cache(4096)(fault_in_id)
+
+
+@lru_cache(1024)
+def checked_actor(raw: bytes, max_depth: int) -> str:
+    """An actor as the log keeps it. Raises Unreadable."""
+    try:
+        check_value(raw, max_depth)
+    except InvalidValue as why:
+        raise Unreadable("invalid_value", f"the actor: {why}") from None
+    return raw.decode()
 
 
 class Arrival(NamedTuple):
@@ -97,6 +109,10 @@ class Arrivals:
         elif wrong := fault(space):
             raise Unreadable("invalid_id", f"the space {wrong}")
         change = found.change
+        actor = None
+        if not isinstance(change.actor, UnsetType):
+            # Few are different, so they are checked here, once each.
+            actor, change.actor = checked_actor(bytes(change.actor), self._limits.max_depth), UNSET
         made = prepare(change, 1, found.client, self._stamps, self._limits, (found.app, space))
         self._bound(made)
         if made.hi > self._latest:

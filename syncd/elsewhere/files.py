@@ -6,7 +6,6 @@ import asyncio
 import csv
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from syncd.core.values import InvalidValue, check_text
 from syncd.elsewhere.found import Found, Row, Unreadable
 from syncd.elsewhere.tables import Columns, found
 
-AT_A_TIME = 1000
+MOST_ROWS, MOST_BYTES = 5000, 16 << 20
 LONGEST = 16 << 20
 # Views only where they are named: they would bring their tables' rows again.
 TABLES = """SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
@@ -41,7 +40,7 @@ class File:
     async def rows(self) -> AsyncIterator[list[Row]]:
         """Its rows in the order of the file. Raises Unreadable for what is not such a file."""
         reading = self._read()
-        while rows := await asyncio.to_thread(lambda: list(islice(reading, AT_A_TIME))):
+        while rows := await asyncio.to_thread(_some, reading):
             yield rows
 
     def changes(self, row: Row) -> list[Found]:
@@ -66,6 +65,26 @@ class File:
                 )
         if twice := [name for name in there if list(there).count(name) > 1]:
             raise Unreadable("no_column", f"{where} has the column {twice[0]} twice: rename one of them")
+
+
+def _some(reading: Iterator[Row]) -> list[Row]:
+    """The next rows: a bounded number, and not much more than a bounded size."""
+    rows: list[Row] = []
+    size = 0
+    for row in reading:
+        rows.append(row)
+        size += _size(row.content)
+        if len(rows) == MOST_ROWS or size >= MOST_BYTES:
+            break
+    return rows
+
+
+def _size(content: Any) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    if isinstance(content, list):
+        return sum(len(value) for _, value in content if isinstance(value, str | bytes))
+    return 0
 
 
 class Csv(File):

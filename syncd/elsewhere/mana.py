@@ -14,7 +14,8 @@ from syncd.elsewhere.found import Found, Row, Unreadable, instant
 from syncd.protocol.messages import IncomingChange, IncomingRegister
 from syncd.store.statements import statement
 
-AT_A_TIME = 2000
+# Rows and bytes that are read at a time; how many rows that is, is known of those before.
+MOST_ROWS, MOST_BYTES, FIRST_ROWS = 5000, 16 << 20, 100
 # What the log calls a device that its row does not name.
 UNNAMED = "first-generation"
 NEEDED = ("id", "app_id", "table_name", "record_id", "user_id", "space_id", "op", "data", "created_at")
@@ -88,8 +89,11 @@ class Mana:
     async def rows(self) -> AsyncIterator[list[Row]]:
         """By created_at, then id: the order in which a reader of the old log saw them."""
         cursor = await self._connection.cursor(self._query("elsewhere_rows"), self._since)
-        while rows := await cursor.fetch(AT_A_TIME):
+        count = FIRST_ROWS
+        while rows := await cursor.fetch(count):
             yield [Row(f"row {row[0]}", row[1], row[2]) for row in rows]
+            size = sum(len(row[2]) for row in rows) // len(rows) + 1
+            count = max(1, min(MOST_ROWS, 2 * count, MOST_BYTES // size))
 
     def changes(self, row: Row) -> list[Found]:
         """The change of a row, and one more for each other device that its field_meta names."""
@@ -123,6 +127,8 @@ def _changes(row: LogRow) -> list[Found]:
             continue  # a copy of the record as it was; only what has a time of its own was written
         at, client = (created, None) if time is None else _stamp(bytes(time), name, created)
         writers.setdefault(client or own, {})[name] = IncomingRegister(value, at)
+    if row.op == "insert" and not data:
+        writers[own]["deletedAt"] = IncomingRegister(Raw(b"null"), created)  # a record without fields is there, too
     found = []
     for client, fields in writers.items():
         if fields or (row.op == "delete" and client == own) or len(writers) == 1:

@@ -55,6 +55,7 @@ def found(columns: Columns, table: str, values: dict[str, Any]) -> list[Found]:
         for name, value in values.items()
         if name != columns.id and name not in columns.left_out
     }
+    fields = fields or {"deletedAt": IncomingRegister(Raw(b"null"), at)}  # it has only its id, and is there
     # Only its log is younger than it: what it replaces was not here.
     created = columns.imported_at if at == UNTIMED else at
     return [Found(columns.app, user, space, CLIENT, created, IncomingChange(table, record, "insert", fields=fields))]

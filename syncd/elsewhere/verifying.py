@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Set
 from typing import Any
@@ -92,5 +91,5 @@ def _faults(arrival: Arrival, held: Held) -> tuple[list[str], bool]:
 
 def _equal(source: bytes, there: Any) -> bool:
     """Whether two JSON values mean the same; numbers as doubles."""
-    value = json.loads(source)
+    value = msgspec.json.decode(source)
     return bool(value == there) and isinstance(value, bool) == isinstance(there, bool)

@@ -21,8 +21,8 @@ from syncd.store.pool import Refusal
 Step = Callable[[int], None]
 # What waits to be written while a batch is: enough that neither reader nor database is idle.
 WAITING = 2
-# A batch also ends by the bytes that its values have.
-BATCH_BYTES = 8 << 20
+# A batch ends by its changes, or by the bytes that its values have.
+BATCH_CHANGES, BATCH_BYTES = 2000, 8 << 20
 TRIES = 3
 # Where sync_import's arguments have the change ids that it is to look for.
 IDS = 5
@@ -166,13 +166,13 @@ class Writer:
 
 
 def _parts(arrivals: list[Arrival]) -> list[list[Arrival]]:
-    """A portion in batches of a bounded size."""
+    """A portion in batches of a bounded size and of few feeds each: a feed costs the log a look at the whole batch."""
     parts: list[list[Arrival]] = []
     size = BATCH_BYTES
-    for arrival in arrivals:
-        if size >= BATCH_BYTES:
+    for arrival in sorted(arrivals, key=lambda one: one.feed):
+        if size >= BATCH_BYTES or len(parts[-1]) == BATCH_CHANGES:
             parts.append([])
             size = 0
         parts[-1].append(arrival)
-        size += sum(len(bytes(register.value)) for register in arrival.row.f.values()) + 100
+        size += sum(len(bytes(register.value)) for register in arrival.row.f.values())
     return parts
