@@ -123,7 +123,7 @@ class Arrivals:
         line = Line(found.app, found.user, found.created_at, event, 1, change.table, change.id, change.op, space,
                     found.client, {})  # fmt: skip
         row = Row(
-            made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=made.a, n=made.n
+            made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=actor, n=made.n
         )
         return Arrival(where, line, row)
 
