@@ -223,10 +223,11 @@ BEGIN
 END $$;
 
 -- A feed that has forgotten tombstones does not know any more which unknown records were deleted. A first change of one
--- is taken where it is a new record, younger than all that was forgotten: an update never brings a record back.
+-- is taken where it is an insert (whose `deletedAt` says since when the record is there) that is younger than all that was
+-- forgotten: an update never brings a record back.
 CREATE FUNCTION syncd.sync_unremembered(p_forgotten bigint, p_op integer, p_fields json) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN p_op = 2 OR p_op = 1 AND (SELECT min(syncd.sync_micros((f.value ->> 'at')::timestamptz)) FROM json_each(p_fields) f) <= p_forgotten;
+RETURN p_op = 2 OR p_op = 1 AND syncd.sync_micros((p_fields -> 'deletedAt' ->> 'at')::timestamptz) <= p_forgotten;
 
 CREATE FUNCTION syncd.sync_guard() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$

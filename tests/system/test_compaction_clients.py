@@ -64,10 +64,10 @@ def test_a_replica_that_slept_keeps_what_it_has_not_sent(
         # What may be of a record that was deleted is not written, and not thrown away: its user decides.
         refused = {(change.id, change.code) for change in asleep.rejected()}
         assert refused == {("gone", "record_forgotten"), ("made", "record_forgotten")}
-        made = next(change for change in asleep.rejected() if change.id == "made")
-        asleep.fix(made.change_id, {"x": "offline"})
+        assert state(asleep)["made"] == {"x": "offline"}
         for change in asleep.rejected():
             asleep.drop(change.change_id)
+        asleep.put("t", "made", {"x": "offline"})
         asleep.sync()
     assert asleep.pending() == []
     awake.sync()

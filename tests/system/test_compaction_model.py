@@ -59,8 +59,8 @@ class Forgetful(Model):
     def _write(self, user: str, client: str, change: Json) -> str:
         key, space = (user, client, change["changeId"]), change["spaceId"]
         if key not in self.taken and change["id"] not in self.records[space] and space in self.floors:
-            oldest = min(cell.at for cell in written_by(change, client).values())
-            if change["op"] == "update" or (change["op"] == "insert" and oldest <= self.floors[space]):
+            made = written_by(change, client)
+            if change["op"] == "update" or (change["op"] == "insert" and made["deletedAt"].at <= self.floors[space]):
                 return "record_forgotten"
         self.places[key] = space, change["id"]
         return super()._write(user, client, change)
