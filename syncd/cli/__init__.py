@@ -15,7 +15,7 @@ COMMANDS = {
     "migrate": "Apply the schema to a database, or write it as files.",
     "doctor": "Check database, roles, row security and configuration, and say how to mend them.",
     "export": "Write a user's changes, a space or everything to a file.",
-    "import": "Write an export back.",
+    "import": "Write an export back, or bring in what another store has.",
     "compact": "Fold what was overwritten long ago out of the log.",
 }
 
