@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +95,10 @@ def bring(settings: Settings, request: Request, database_url: str | None) -> int
         raise click.ClickException(f"the import was cut short: {why}. Run it again to go on.") from None
 
 
+def _unheard(one: Refused) -> None:
+    """For a row that is told of when it is read another time."""
+
+
 class Import:
     """One run. `url`: the server's database, None for a dry run."""
 
@@ -121,14 +125,13 @@ class Import:
         pool = Pool(self._url, size=2)
         try:
             await _standing(self._url)
-            feeds, silent = Feeds(pool), Told(None)
-            silent.refuse = lambda one: None  # type: ignore[method-assign]
+            feeds = Feeds(pool)
             if self._request.verify_only:
                 counts, rows = await self._check(origin, told)
                 writer = None
             else:
                 counts, rows, writer = await self._write(origin, told, pool, feeds)
-            passage = Passage(origin, self._arrivals(origin), Counts(), silent.refuse)
+            passage = Passage(origin, self._arrivals(origin), Counts(), _unheard)
             with bar("comparing", rows, "rows") as step:
                 found = await verify(passage, feeds, writer.refused if writer else frozenset(), step, told.differ)
             return self._conclude(counts, found, told)
@@ -163,7 +166,7 @@ class Import:
     async def _check(self, origin: Origin, told: Told, *, quiet: bool = False) -> tuple[Counts, int]:
         """Reads everything and looks at every row."""
         counts, rows = Counts(), 0
-        tell: Callable[[Refused], None] = (lambda one: None) if quiet else told.refuse
+        tell = _unheard if quiet else told.refuse
         total = (await origin.extent()).total if isinstance(origin, Mana) else None
         with bar("checking", total, "rows") as step:
             async for portion in portions(Passage(origin, self._arrivals(origin), counts, tell)):

@@ -122,9 +122,7 @@ class Arrivals:
         event = event_id(found.user, found.client, identity)
         line = Line(found.app, found.user, found.created_at, event, 1, change.table, change.id, change.op, space,
                     found.client, {})  # fmt: skip
-        row = Row(
-            made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=actor, n=made.n
-        )
+        row = Row(made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=actor, n=made.n)
         return Arrival(where, line, row)
 
     def _bound(self, made: Prepared) -> None:

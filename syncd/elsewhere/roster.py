@@ -21,8 +21,8 @@ class Roster:
         self._authors: dict[str, dict[str, str]] = {}
 
     def meet(self, space: str, user: str, at: str) -> None:
-        """Somebody wrote in a space."""
-        if space.startswith("_personal:"):
+        """Somebody wrote in a space. Rows with ids that are none are refused, and make no space."""
+        if space.startswith("_personal:") or fault_in_id(space) or fault_in_id(user):
             return
         authors = self._authors.setdefault(space, {})
         authors[user] = min(at, authors.get(user, at))

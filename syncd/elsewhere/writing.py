@@ -11,7 +11,7 @@ import msgspec
 from syncd.core.errors import Busy
 from syncd.elsewhere.arrivals import Arrival, Arrivals, Counts, Refused, once, placed
 from syncd.elsewhere.found import Origin
-from syncd.protocol.backup import Member, Restored, Space, arrange
+from syncd.protocol.backup import ImportBatch, Member, Space, arrange
 from syncd.service.push import LARGEST_RECORD
 from syncd.service.restoring import MARKS, REASONS, as_arguments
 from syncd.store.backup import Backups
@@ -110,37 +110,36 @@ class Writer:
         return [arrival for place, arrival in enumerate(batch) if place not in known] if known else batch
 
     async def _append(self, batch: list[Arrival]) -> None:
-        restored = placed(batch, self._heads)
-        while restored:
-            arranged = arrange(restored)
+        while batch:
+            arranged = arrange(placed(batch, self._heads))
             arguments = as_arguments(arranged)
-            arguments[IDS] = [None] * len(restored)
+            arguments[IDS] = [None] * len(batch)
             try:
                 marks, heads = await self._backups.append({**arranged.head, "largest": LARGEST_RECORD}, arguments)
             except Refusal as why:
-                await self._leave_out(why, restored, batch)
+                batch = await self._without_refused(why, batch, arranged)
                 continue
             for feed, head in zip(arranged.head["feeds"], heads, strict=True):
                 self._heads[feed["s"], arranged.head["names"][feed["a"] - 1]] = head
-            for change, mark in zip(restored, marks, strict=True):
+            for arrival, mark in zip(batch, marks, strict=True):
                 if mark == "a":
-                    self._passage.counts.imported[change.line.table] += 1
+                    self._passage.counts.imported[arrival.line.table] += 1
                 else:
-                    self._refuse(batch[change.number - 1], *MARKS[mark])
+                    self._refuse(arrival, *MARKS[mark])
             return
 
-    async def _leave_out(self, why: Refusal, restored: list[Restored], batch: list[Arrival]) -> None:
-        """Takes the changes that the log refuses out of a batch. Raises the refusal where it is not of changes."""
+    async def _without_refused(self, why: Refusal, batch: list[Arrival], arranged: ImportBatch) -> list[Arrival]:
+        """A batch without the changes that the log refuses. Raises the refusal where it is not of changes."""
         places: list[int] = []
         if why.state == "SY001":
             places = msgspec.json.decode(why.said, type=list[int])
         elif why.state == "SY004":
-            arranged = arrange(restored)
             places = await self._backups.unremembered(arranged.head, as_arguments(arranged)[-1])
         if not places:
             raise why
-        for place in sorted(places, reverse=True):
-            self._refuse(batch[restored.pop(place - 1).number - 1], *REASONS[why.state])
+        for place in places:
+            self._refuse(batch[place - 1], *REASONS[why.state])
+        return [arrival for place, arrival in enumerate(batch, 1) if place not in places]
 
     def _refuse(self, arrival: Arrival, code: str, detail: str) -> None:
         self._passage.counts.refused[arrival.line.table] += 1

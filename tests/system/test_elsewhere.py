@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 import re
@@ -282,6 +283,24 @@ async def test_authors_are_members_and_the_first_owns(server: Server, device: Ma
     await meta.add("r", "insert", {"x": 1}, user_id=ada, space_id=nobodys)
     assert counted(bring(server, meta, "--members", "none"))["imported"] == 1
     assert device(ada).request("GET", f"/spaces/{nobodys}").status_code == 404
+
+
+async def test_what_the_log_refuses_is_left_out_and_leaves_no_gap(server: Server, device: Make, meta: Log) -> None:
+    user, dice = unique("ada"), random.Random(1)
+    for n in range(18):  # a record takes 16 MiB
+        text = base64.b64encode(dice.randbytes(750_000)).decode()
+        await meta.add("r", "update", {f"f{n}": text}, user_id=user, created_at=at(n))
+    await meta.add("next", "insert", {"x": 1}, user_id=user, created_at=at(99))
+    await meta.add("r", "insert", {"x": 1}, user_id=user, space_id="s" * 256)
+    said = bring(server, meta)
+    counts = counted(said)
+    assert "record_too_large: " in said
+    assert "row 20: invalid_id: " in said
+    assert 1 <= counts["refused"] - 1 < 18
+    assert (counts["imported"] + counts["refused"], counts["different"]) == (20, 0)
+    seqs = [row[0] for row in await meta.connection.fetch(OF_USER.format(what="c.seq"), user)]
+    assert sorted(seqs) == list(range(1, counts["imported"] + 1))
+    assert "next" in {c["id"] for c in device(user).drain()[0]}
 
 
 FILL = """
