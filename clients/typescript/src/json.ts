@@ -21,10 +21,9 @@ export function parse(text: string): Json {
   if (!LONG.test(text)) return JSON.parse(text) as Json;
   // Long integers travel through the engine's parser as texts that nothing else can be: U+0000 is never kept.
   const marked = text.replace(TOKEN, (token) => (INTEGER.test(token) ? `"\\u0000${token}"` : token));
-  return JSON.parse(marked, (_key, value: unknown) => {
-    const digits = typeof value === "string" && value.startsWith("\0") ? value.slice(1) : "";
-    return INTEGER.test(digits) ? normal(BigInt(digits)) : value;
-  }) as Json;
+  return JSON.parse(marked, (_key, value: unknown) =>
+    typeof value === "string" && value.startsWith("\0") ? normal(BigInt(value.slice(1))) : value,
+  ) as Json;
 }
 
 /** A big integer as a number where that loses nothing, so that equal numbers are of one type. */
@@ -38,17 +37,9 @@ export function dump(value: Json): string {
   try {
     return JSON.stringify(value);
   } catch {
-    return dumpExactly(value); // a big integer is in it
+    const marked = JSON.stringify(value, (_key, part) => (typeof part === "bigint" ? `\0${part}` : part));
+    return marked.replace(/"\\u0000(-?\d+)"/g, "$1");
   }
-}
-
-function dumpExactly(value: Json): string {
-  if (typeof value === "bigint") return value.toString();
-  if (value === null || typeof value !== "object") return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(dumpExactly).join(",")}]`;
-  const given = Object.entries(value).filter(([, part]) => part !== undefined);
-  const members = given.map(([key, part]) => `${JSON.stringify(key)}:${dumpExactly(part)}`);
-  return `{${members.join(",")}}`;
 }
 
 /** Equality of JSON: true is not 1, and the order of members does not matter. */
@@ -57,16 +48,11 @@ export function same(one: Json | undefined, other: Json | undefined): boolean {
   if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) {
     return one === undefined ? other === null : one === null && other === undefined;
   }
-  if (Array.isArray(one) || Array.isArray(other)) return sameLists(one, other);
+  if (Array.isArray(one) !== Array.isArray(other)) return false;
   const [a, b] = [one as JsonObject, other as JsonObject];
   const keys = Object.keys(a);
   return (
     keys.length === Object.keys(b).length &&
     keys.every((key) => Object.hasOwn(b, key) && same(a[key], b[key]))
   );
-}
-
-function sameLists(one: Json, other: Json): boolean {
-  if (!Array.isArray(one) || !Array.isArray(other) || one.length !== other.length) return false;
-  return one.every((item, index) => same(item, other[index] as Json));
 }

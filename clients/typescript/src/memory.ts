@@ -1,6 +1,17 @@
 /** A store that lasts as long as the page: where a browser offers no other, and for tests. */
 
-import type { Index, Layout, Name, Part, RowStore, Rows, RowTransaction, RowWork } from "./store.js";
+import type { Key } from "./change.js";
+import type {
+  Index,
+  Layout,
+  Name,
+  Part,
+  RecordRow,
+  RowStore,
+  Rows,
+  RowTransaction,
+  RowWork,
+} from "./store.js";
 
 type AnyRow = Rows[Name];
 type Undo = () => void;
@@ -63,6 +74,11 @@ class MemoryTransaction implements RowTransaction {
 
   async get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined> {
     return this.#table(name).get(JSON.stringify(key)) as Rows[N] | undefined;
+  }
+
+  async among(keys: readonly Key[]): Promise<RecordRow[]> {
+    const rows = await Promise.all(keys.map((key) => this.get("records", key)));
+    return rows.filter((row) => row !== undefined);
   }
 
   async all<N extends Name>(

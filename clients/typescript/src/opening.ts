@@ -57,9 +57,7 @@ async function openRows(name: string, options: StoreOptions, prepare: Prepare): 
 export function claimMeta(meta: Meta, name: "app" | "client" | "user", value: string): void {
   const held = meta[name];
   if (held !== "" && held !== value) {
-    throw new WrongReplica(
-      `the store belongs to the ${name} ${JSON.stringify(held)}, not ${JSON.stringify(value)}.`,
-    );
+    throw new WrongReplica(`the store belongs to the ${name} ${held}, not ${value}.`);
   }
   meta[name] = value;
 }

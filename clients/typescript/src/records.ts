@@ -78,10 +78,9 @@ export type LoadedRecords = Map<string, Loaded>;
 /** The records of all `keys`, by `keyText`; an empty one where the store has none. */
 export async function load(tx: Transaction, keys: Iterable<Key>): Promise<LoadedRecords> {
   const wanted = new Map(Array.from(keys, (key) => [keyText(key), key]));
-  const rows = await Promise.all(Array.from(wanted.values(), (key) => tx.get("records", key)));
-  return new Map(
-    Array.from(wanted, ([text, key], place) => [text, new Loaded(key, rows[place], tx.meta.round)]),
-  );
+  const rows = await tx.among([...wanted.values()]);
+  const held = new Map(rows.map((row) => [keyText(keyOf(row)), row]));
+  return new Map(Array.from(wanted, ([text, key]) => [text, new Loaded(key, held.get(text), tx.meta.round)]));
 }
 
 /** One record of those that were loaded; the caller knows that it was. */

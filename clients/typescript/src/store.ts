@@ -123,6 +123,8 @@ export type Index = "table" | "change" | "state" | "record" | "batch" | "space";
 /** One transaction. Nothing but its own methods may be awaited in it: a browser would commit it meanwhile. */
 export interface RowTransaction {
   get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined>;
+  /** The records with these keys, as far as there are any, in any order; others may be among them. */
+  among(keys: readonly Key[]): Promise<RecordRow[]>;
   /** The rows whose key, or whose entry in `index`, begins with `prefix`, in order. */
   all<N extends Name>(name: N, prefix?: readonly Part[], index?: Index, limit?: number): Promise<Rows[N][]>;
   count(name: Name, prefix: readonly Part[], index: Index): Promise<number>;
