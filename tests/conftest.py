@@ -24,6 +24,17 @@ hypothesis.settings.register_profile("syncd", derandomize=not SOAK, print_blob=T
 hypothesis.settings.load_profile("syncd")
 
 
+# The files that take longest, first: two processes share the files, and one should not end with a long one alone.
+LONGEST = (
+    "tests/browser/", "tests/client/test_board", "tests/client/test_typescript", "tests/system/test_compaction",
+    "tests/system/test_model", "tests/system/test_elsewhere", "tests/system/test_backup",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def workspace() -> Iterator[Path]:
     """A folder that the database's user can enter; pytest's own is closed to it when root runs the tests."""

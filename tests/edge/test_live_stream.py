@@ -145,7 +145,7 @@ async def test_a_backlog_comes_in_pages_of_whole_pushes(server: Server) -> None:
         await wrote(server, user, *(at("t", f"{n}-{i}") for i in range(100)))
     await wrote(server, user, at("t", "last"))
     async with stream_of(server, user) as stream:
-        await stream.brings("last")
+        await stream.brings("0-0")  # what was written first comes last
         for event in stream.all("changes"):
             count: dict[str, int] = {}
             for change in event.data["changes"]:
