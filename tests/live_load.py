@@ -78,6 +78,9 @@ class Follower:
     def take(self, changes: list[Change], cursor: str) -> None:
         """A page or a frame: in order, without a gap, never half a push. What is known by its seq is known."""
         now = time.monotonic()
+        if not self.cursor:
+            # A new device gets the state, what was touched last first.
+            changes = sorted(changes, key=lambda change: int(change["seq"]))
         for change in changes:
             if change["seq"] in self.heard:
                 continue
@@ -218,7 +221,11 @@ class LiveLoad:
         await self.owner.close()
 
     async def __aenter__(self) -> LiveLoad:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
