@@ -35,7 +35,11 @@ class _Client(Client):
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
-            await asyncio.sleep(0)
+        # A close that is cut short early has not ended these, and the library has no way to be asked again.
+        for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        await asyncio.sleep(0)
 
 
 class _NatsLine:

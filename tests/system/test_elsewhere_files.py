@@ -240,16 +240,15 @@ async def test_a_file_whose_import_was_killed_is_whole_after_another(server: Ser
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(600)
 def test_a_long_file_is_imported_in_flat_memory(folder: Path) -> None:
     peaks = []
     with EmbeddedPostgres(folder / "data") as database:
         syncd("migrate", "--database-url", database.owner_dsn)
-        for rows in (20_000, 100_000):
+        for rows in (20_000, 70_000):
             file = folder / f"t{rows}.csv"
             with file.open("w") as lines:
                 lines.write("id,x\n")
-                lines.writelines(f"{rows}-{n},{'x' * 100}{n}\n" for n in range(rows))
+                lines.writelines(f"{rows}-{n},{'x' * 1000}{n}\n" for n in range(rows))
             options = ["--app", "app", "--user", "ada", "--database-url", database.owner_dsn]
             command = [sys.executable, "-m", "syncd", "import", "--from", "csv", str(file), *options]
             running = psutil.Popen(command, stderr=subprocess.PIPE)
@@ -260,4 +259,4 @@ def test_a_long_file_is_imported_in_flat_memory(folder: Path) -> None:
             assert running.wait() == 0, running.stderr.read()
             running.stderr.close()
             peaks.append(peak)
-    assert peaks[1] < peaks[0] + (32 << 20), peaks
+    assert peaks[1] < peaks[0] + (40 << 20), peaks

@@ -372,7 +372,8 @@ async def subscribe_and_look(socket: Socket) -> None:
         await socket.send({"type": "subscribe", "appId": "notes", "since": ""})
         seqs = list[int]()
         while not seqs or len(socket.frames) < begin + 3 or seqs[-1] < seqs[0]:
-            await socket.until(lambda known=len(socket.frames): len(socket.frames) > known)
+            known = len(socket.frames)
+            await socket.until(lambda: len(socket.frames) > known)  # noqa: B023
             seqs = [c["seq"] for frame in socket.frames[begin:] for c in frame.get("changes", ())]
         # The state comes newest first, and then what was written since.
         assert seqs == [*range(seqs[0], 0, -1), *range(seqs[0] + 1, len(seqs) + 1)]
