@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -178,8 +178,13 @@ async def socket_of(
 def workers_of(server: Server) -> list[psutil.Process]:
     """Its worker processes, in the order of their ids."""
     assert server.process is not None
-    family = psutil.Process(server.process.pid).children(recursive=True)
-    return sorted((p for p in family if "syncd.cli.worker" in p.cmdline()), key=lambda p: p.pid)
+    found = []
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        # The database's processes come and go.
+        with suppress(psutil.NoSuchProcess):
+            if "syncd.cli.worker" in process.cmdline():
+                found.append(process)
+    return sorted(found, key=lambda process: process.pid)
 
 
 @contextmanager

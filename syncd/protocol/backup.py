@@ -2,7 +2,8 @@
 
 A line is a change as the server sends it, with what only another server needs: `appId`, `userId`, `createdAt`,
 `pushEnd` (where a page may end), `contentId` (what a legacy change is recognised by), and
-`superseded`, the registers that lost on arrival.
+`superseded`, the registers that lost on arrival; and, of a log that was folded, `folded`, where changes of its
+record before it are missing, and `husk`, the registers without values of a deleted record.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from syncd.core.clock import parse_instant
+from syncd.core.clock import LAST, parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
@@ -57,6 +58,19 @@ class Line(msgspec.Struct):
     schemaVersion: int | None = None
     actor: Raw | UnsetType = UNSET
     origin: str | None = None
+    folded: bool = False
+    husk: dict[str, LineRegister] = {}
+
+
+class Folded(msgspec.Struct, rename="camel"):
+    """A feed of an export that compaction folded: how far, out of how far it had come; `forgotten_us` microseconds."""
+
+    space_id: str
+    app_id: str
+    head: int
+    horizon: int
+    forgotten: int
+    forgotten_us: int
 
 
 class Manifest(msgspec.Struct):
@@ -72,6 +86,7 @@ class Manifest(msgspec.Struct):
     spaces: Raw = Raw(b"[]")
     spacesSha256: str | None = None
     cursorKey: str | None = None
+    folded: list[Folded] = []
 
 
 class Member(msgspec.Struct, omit_defaults=True):
@@ -94,7 +109,7 @@ class Space(msgspec.Struct, omit_defaults=True):
 
 class Row(msgspec.Struct, gc=False, omit_defaults=True):
     """What the log keeps of a change. i: place in the batch, k: feed, w, u, t: author, device, table (places in the
-    batch's names), all from 1; else as in preparation.Prepared."""
+    batch's names), all from 1; p: changes before it are missing; else as in preparation.Prepared."""
 
     r: str
     o: int
@@ -112,6 +127,7 @@ class Row(msgspec.Struct, gc=False, omit_defaults=True):
     v: int | None = None
     a: str | None = None
     n: str | None = None
+    p: bool = False
 
 
 class Restored(NamedTuple):
@@ -139,6 +155,13 @@ def decode_manifest(text: bytes) -> Manifest:
         text.decode()
         manifest = _MANIFEST.decode(text)
         parse_instant(manifest.createdAt)
+        for feed in manifest.folded:
+            if (
+                not 0 <= feed.forgotten <= feed.head < GREATEST_SEQ
+                or not 0 < feed.horizon <= feed.head
+                or not 0 <= feed.forgotten_us <= LAST
+            ):
+                raise msgspec.ValidationError("a folded feed's numbers are out of range")
     except msgspec.ValidationError as wrong:
         raise Malformed(f"The manifest is not one: {wrong}.", code="invalid_export") from None
     except (ValueError, RecursionError):
@@ -222,6 +245,12 @@ class Reader:
             log[name] = LogRegister(register.value, at, sent)
             state[name] = StateRegister(register.value, at, line.clientId, sent)
             micros.append(value)
+        for name, register in line.husk.items() if self._author is None else ():
+            if bytes(register.value) != b"null" or (register.clientId is not None and fault_in_id(register.clientId)):
+                raise Malformed("a husk's register has a value, or no device's id", code="invalid_change")
+            value, at, sent = self._register(name, register)
+            state.setdefault(name, StateRegister(register.value, at, register.clientId or line.clientId, sent))
+            micros.append(value)
         if max(micros) > self._latest:
             raise Malformed("a stamp is ahead of this server's clock", code="stamp_ahead")
         newest = self._limits.max_schema_version
@@ -234,6 +263,7 @@ class Reader:
         return Row(
             r=line.id, o=OPS[line.op], c=_identity(line), e=line.eventId, f=log, g=state, lo=min(micros),
             hi=max(micros), v=version(line.schemaVersion, "/line"), a=actor, n=line.origin,
+            p=line.folded and self._author is None,
         )  # fmt: skip
 
     def _register(self, name: str, register: LineRegister) -> tuple[int, str, str | UnsetType | None]:

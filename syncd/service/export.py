@@ -72,8 +72,10 @@ async def pieces(snapshot: Snapshot, feeds: Sequence[Feed], *, feed: int = 0, af
         after = 0
 
 
-async def manifest(tally: Tally, scope: Scope, made: str, spaces: AsyncIterator[str]) -> AsyncIterator[bytes]:
-    """The manifest as JSON text, in pieces: a user may be in many spaces. `made`: an instant."""
+async def manifest(
+    tally: Tally, scope: Scope, made: str, spaces: AsyncIterator[str], folded: str | None = None
+) -> AsyncIterator[bytes]:
+    """The manifest as JSON text, in pieces: a user may be in many spaces. `made`: an instant; `folded`: JSON text."""
     head: dict[str, Any] = {
         "formatVersion": FORMAT, "scope": scope.name, "userId": scope.user, "createdAt": made,
         "eventCount": tally.events, "eventsSha256": tally.digest(),
@@ -81,6 +83,8 @@ async def manifest(tally: Tally, scope: Scope, made: str, spaces: AsyncIterator[
     }  # fmt: skip
     if scope.key is not None:
         head["cursorKey"] = base64.b64encode(scope.key).decode()
+    if folded is not None:
+        head["folded"] = msgspec.Raw(folded.encode())
     yield msgspec.json.encode(head)[:-1] + b',"spaces":['
     digest = hashlib.sha256(b"[")
     comma = b""
@@ -182,7 +186,8 @@ async def export(snapshot: Snapshot, scope: Scope, form: Format) -> AsyncGenerat
                 yield piece.lines
 
     async def ending() -> AsyncIterator[bytes]:
-        async for text in manifest(tally, scope, instant(snapshot), spaces):
+        folded = None if scope.user is not None else await snapshot.folded(scope.space)
+        async for text in manifest(tally, scope, instant(snapshot), spaces, folded):
             yield text
 
     async with aclosing(ndjson(events(), ending()) if form == "ndjson" else zipped(events(), ending())) as written:

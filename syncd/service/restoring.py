@@ -209,6 +209,8 @@ class Restorer:
 
         reader = Reader(self._limits, None, LAST)
         await restore(Batches(source, reader, report), append, report, step=step)
+        if manifest.folded:
+            await self._backups.fold(msgspec.json.encode(manifest.folded).decode(), numbered)
         if numbered:
             await self._backups.settle()
         return report, made, numbered

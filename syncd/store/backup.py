@@ -55,6 +55,11 @@ class Snapshot:
         arguments = (feed.space, feed.app_no, after, feed.head, self._user, PAGE_ROWS, PAGE_BYTES)
         return Page(*await self._connection.fetchrow(statement("export_page"), *arguments))
 
+    async def folded(self, space: str | None) -> str | None:
+        """The feeds that compaction folded, of a space or all, as JSON text; None: there are none. For an operator."""
+        found: str | None = await self._connection.fetchval(statement("export_folded"), space)
+        return found
+
     async def spaces(self) -> AsyncIterator[str]:
         """The acting user's spaces with their members, each as JSON text."""
         async for row in self._connection.cursor(statement("export_spaces"), prefetch=SPACES_AT_A_TIME):
@@ -126,6 +131,10 @@ class Backups:
         """An operator's: makes the spaces (JSON text) that are missing; how many, and whether cursors stay good."""
         made_, numbered = (await self._pool.fetch("import_spaces", spaces, key, made))[0]
         return made_, numbered
+
+    async def fold(self, folded: str, numbered: bool) -> None:
+        """An operator's: what was folded where an import comes from (JSON text) is so here."""
+        await self._pool.fetch("import_folded", folded, numbered)
 
     async def settle(self) -> None:
         """An operator's: the end of an import after which cursors stay good."""
