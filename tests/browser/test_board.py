@@ -158,7 +158,9 @@ async def test_a_card_is_made_moved_and_edited_with_the_keyboard_alone(guest: Ma
     title, visitor = unique("Card"), await guest()
     board = await BoardPage.open(visitor)
     keyboard = board.page.keyboard
-    await keyboard.type("Hana")  # the field has the focus
+    # The field has the focus as soon as it is there.
+    await expect(board.page.get_by_role("textbox", name="Your name")).to_be_focused()
+    await keyboard.type("Hana")
     await keyboard.press("Enter")
     await board.is_live()
 
