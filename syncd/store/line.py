@@ -137,10 +137,12 @@ class LineBus:
             was_up = self._state == "up"
             self._state = "down"
             # The line first: a sender that hangs in it fails then, and does not have to be interrupted.
-            await line.close()
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-            self._forget_line()
+            try:
+                await line.close()
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+                self._forget_line()
         self._fall(why, lost=was_up)
         return was_up
 

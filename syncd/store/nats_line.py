@@ -28,9 +28,16 @@ class _Client(Client):
 
     async def end(self) -> None:
         """Closed within CLOSING seconds, and what could not be sent by then is not sent."""
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(CLOSING):
-                await self.close()
+        try:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSING):
+                    await self.close()
+        finally:
+            # Also where this is cancelled itself, by a server that stops while it is giving a line up.
+            self._drop()
+        await asyncio.sleep(0)
+
+    def _drop(self) -> None:
         # close() waits until all is written, which a frozen server never reads, and keeps the socket until then.
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
@@ -39,7 +46,6 @@ class _Client(Client):
         for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
-        await asyncio.sleep(0)
 
 
 class _NatsLine:
@@ -55,9 +61,11 @@ class _NatsLine:
             await self._client.publish(self._subscription.subject, payload.encode())
 
     async def close(self) -> None:
-        await self._client.end()
-        # A close that is cut short forgets the task that waits for messages.
-        self._subscription._stop_processing()
+        try:
+            await self._client.end()
+        finally:
+            # A close that is cut short forgets the task that waits for messages.
+            self._subscription._stop_processing()
 
 
 async def connect(servers: list[str], subject: str, hear: Callable[[str], None]) -> _NatsLine:

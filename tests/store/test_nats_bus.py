@@ -90,7 +90,8 @@ async def test_a_way_that_swallows_everything_is_noticed(server: NatsServer, dir
         await one.hears(feed("after", 1))
 
 
-async def test_closing_does_not_wait_for_a_server_that_is_frozen(server: NatsServer) -> None:
+@pytest.mark.parametrize("noticed", [False, True], ids=["at once", "while the line is given up"])
+async def test_closing_does_not_wait_for_a_server_that_is_frozen(server: NatsServer, noticed: bool) -> None:
     before = asyncio.all_tasks()
     async with Listener(NatsBus(server.url, "test")) as one:
         server.freeze()
@@ -98,6 +99,8 @@ async def test_closing_does_not_wait_for_a_server_that_is_frozen(server: NatsSer
         for turn in range(30):
             one.tell(*(feed(f"{turn} {n}", turn) for n in range(15000)))
             await asyncio.sleep(0.01)
+        if noticed:
+            await until(lambda: one.bus.state == "down", PROMISED)
         began = time.monotonic()
         await one.bus.close()
         assert time.monotonic() - began < 2

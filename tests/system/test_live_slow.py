@@ -47,7 +47,10 @@ class Raw:
         raw.say({"type": "auth", "token": server.token(user), "clientId": "deaf", "protocol": 1})
         assert (await raw.hear())["type"] == "auth-ok"
         raw.say({"type": "subscribe", "appId": "notes"})
-        raw._take(await raw.hear())
+        # What was pushed just before may still poke a socket that has not subscribed yet.
+        while (frame := await raw.hear())["type"] == "sync-available":
+            pass
+        raw._take(frame)
         return raw
 
     def _take(self, frame: dict[str, Any]) -> None:
