@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import hypothesis
+import psutil
 import pytest
 
 from syncd.store.embedded import EmbeddedPostgres
@@ -23,6 +24,7 @@ SOAK = bool(os.environ.get("SYNCD_SOAK"))
 hypothesis.settings.register_profile("syncd", derandomize=not SOAK, print_blob=True, deadline=None)
 hypothesis.settings.load_profile("syncd")
 
+MEMORY, ROOM = "/dev/shm", 8 * 1024**3  # noqa: S108
 
 # The files that take longest, first: two processes share the files, and one should not end with a long one alone.
 LONGEST = (
@@ -38,10 +40,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def workspace() -> Iterator[Path]:
     """A folder that the database's user can enter; pytest's own is closed to it when root runs the tests."""
-    folder = Path(tempfile.mkdtemp(prefix="syncd-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="syncd-test-", dir=_in_memory()))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_memory() -> str | None:
+    """A file system in memory where there is plenty of it: some hundred databases are made, and a disk takes longer.
+
+    Processes are killed here, never machines, so nothing that is tested depends on what a disk does with fsync.
+    """
+    if os.environ.get("TMPDIR") or not os.access(MEMORY, os.W_OK):
+        return None
+    plenty = min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) >= ROOM
+    return MEMORY if plenty else None
 
 
 @pytest.fixture

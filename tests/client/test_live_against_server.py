@@ -20,7 +20,7 @@ from tests.client.test_against_server import check_same, create_space, set_role
 from tests.harness import Server
 from tests.proxy import Proxy
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 QUICK = LivePolicy(
     first=0.05,

@@ -14,7 +14,7 @@ from tests.socket_device import opened, socket_of
 from tests.stream_device import stream_of
 from tests.wire import edit, unique
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 
 async def wrote(server: Server, user: str, record: str) -> None:

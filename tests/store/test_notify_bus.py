@@ -22,7 +22,7 @@ from tests.pooler import Pooler
 from tests.proxy import Proxy
 from tests.store.listening import PROMISED, Listener, feed, until
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

@@ -16,7 +16,7 @@ from tests.device import Device, statuses
 from tests.harness import Server
 from tests.proxy import Proxy
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 UNIQUE = itertools.count()
 

@@ -23,7 +23,7 @@ from tests.provider import Provider
 from tests.socket_device import Socket, socket_on
 from tests.wire import unique
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 SECRET = "a secret of more than thirty-two bytes"
 TURNS = 14

@@ -17,7 +17,7 @@ from tests.stream_device import stream_of
 from tests.system.test_busy import held
 from tests.wire import edit, unique
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 SERVED = 40
 # A stop that somebody holds up takes the 20 s of the shutdown timeout.

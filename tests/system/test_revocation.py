@@ -18,7 +18,7 @@ from tests.device import Device, statuses
 from tests.harness import Server
 from tests.provider import Provider
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 UNIQUE = itertools.count()
 SECRET = "a secret of more than thirty-two bytes"
