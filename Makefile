@@ -31,7 +31,7 @@ test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-
 ifdef ARGS
 	@$(PYTHON) -m pytest -q $(ARGS)
 else
-	@$(PYTHON) -m pytest -q -n 2 --dist loadfile -m 'not soak and not alone and not waits'
+	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not soak and not alone and not waits'
 	@$(PYTHON) -m pytest -q -n 3 --dist loadfile -m 'waits and not soak'
 	@$(PYTHON) -m pytest -q -m 'alone and not soak'
 endif

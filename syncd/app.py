@@ -20,7 +20,7 @@ from syncd.edge.http import Backend, HttpApplication
 from syncd.edge.metrics import Board, numbers
 from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.sync import Service, SyncEndpoint
-from syncd.edge.tokens import MembershipService, Tokens
+from syncd.edge.tokens import Tokens
 from syncd.edge.websocket import Sockets
 from syncd.protocol.preparation import Limits
 from syncd.service.hub import Hub
@@ -103,8 +103,11 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    asked = settings.memberships == "service" and settings.memberships_url
-    service = MembershipService(asked) if asked else None
+    service = None
+    if settings.memberships == "service" and settings.memberships_url:
+        from syncd.edge.providers import MembershipService
+
+        service = MembershipService(settings.memberships_url)
     callers = Callers(tokens, claims=settings.memberships == "token", service=service)
     limits = Limits(settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version)
 

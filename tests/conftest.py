@@ -24,7 +24,7 @@ SOAK = bool(os.environ.get("SYNCD_SOAK"))
 hypothesis.settings.register_profile("syncd", derandomize=not SOAK, print_blob=True, deadline=None)
 hypothesis.settings.load_profile("syncd")
 
-MEMORY, ROOM = "/dev/shm", 8 * 1024**3  # noqa: S108
+MEMORY, ROOM = "/dev/shm", 8 * 1024**3
 
 # The files that take longest, first: two processes share the files, and one should not end with a long one alone.
 LONGEST = (

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from syncd.core.errors import Unauthorized
 from syncd.edge.requests import Request
-from syncd.edge.tokens import MembershipService, Tokens
+from syncd.edge.tokens import Tokens
 from syncd.service.caller import Caller, External
+
+if TYPE_CHECKING:
+    from syncd.edge.providers import MembershipService
 
 
 class Callers:

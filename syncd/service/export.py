@@ -15,7 +15,7 @@ import msgspec
 
 from syncd.core.clock import format_instant
 from syncd.protocol.backup import FORMAT
-from syncd.store.backup import Feed, Snapshot
+from syncd.store.backup import Feed, Page, Snapshot
 
 Format = Literal["ndjson", "zip"]
 # Lines come separated by U+001E. A line break can only be white space between a value's tokens.
@@ -61,14 +61,34 @@ class Piece(NamedTuple):
     after: int
 
 
-async def pieces(snapshot: Snapshot, feeds: Sequence[Feed], *, feed: int = 0, after: int = 0) -> AsyncIterator[Piece]:
-    """The lines of all feeds, some at a time, from the `feed`-th on and there after a seq."""
+async def pieces(snapshot: Snapshot, feeds: Sequence[Feed], *, feed: int = 0, after: int = 0) -> AsyncGenerator[Piece]:
+    """The lines of all feeds, some at a time, from the `feed`-th on and there after a seq. It has to be closed."""
+    pages = _pages(snapshot, feeds, feed, after)
+
+    async def following() -> tuple[int, Page] | None:
+        return await anext(pages, None)
+
+    # The database is at the next page while this one is sent. One that nobody wants any more is cancelled, and its
+    # query with it, before the connection is given back.
+    coming = asyncio.create_task(following())
+    try:
+        while (found := await coming) is not None:
+            coming = asyncio.create_task(following())
+            n, page = found
+            lines = page.body.translate(LINES) + b"\n" if page.body else b""
+            yield Piece(lines, page.events, n, page.upto)
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await pages.aclose()
+
+
+async def _pages(snapshot: Snapshot, feeds: Sequence[Feed], feed: int, after: int) -> AsyncGenerator[tuple[int, Page]]:
     for n in range(feed, len(feeds)):
         while after < feeds[n].head:
             page = await snapshot.page(feeds[n], after)
+            yield n, page
             after = page.upto
-            lines = page.body.translate(LINES) + b"\n" if page.body else b""
-            yield Piece(lines, page.events, n, after)
         after = 0
 
 
@@ -97,10 +117,11 @@ async def manifest(
     yield b'],"spacesSha256":"%s"}' % digest.hexdigest().encode()
 
 
-async def ndjson(events: AsyncIterator[bytes], ending: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+async def ndjson(events: AsyncGenerator[bytes], ending: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """One change a line, then a line with the manifest."""
-    async for lines in events:
-        yield lines
+    async with aclosing(events):
+        async for lines in events:
+            yield lines
     yield b'{"manifest":'
     async for text in ending:
         yield text
@@ -159,13 +180,14 @@ class _Forwards:
     def flush(self) -> None: ...
 
 
-async def zipped(events: AsyncIterator[bytes], ending: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+async def zipped(events: AsyncGenerator[bytes], ending: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """events.jsonl and manifest.json in a zip. Packing happens in a thread: it takes longer than anything else."""
     archive = Archive()
     yield archive.begin(EVENTS)
-    async for lines in events:
-        if packed := await asyncio.to_thread(archive.write, lines):
-            yield packed
+    async with aclosing(events):
+        async for lines in events:
+            if packed := await asyncio.to_thread(archive.write, lines):
+                yield packed
     yield archive.begin(MANIFEST)
     async for text in ending:
         yield archive.write(text)
@@ -178,12 +200,13 @@ async def export(snapshot: Snapshot, scope: Scope, form: Format) -> AsyncGenerat
     feeds = await snapshot.feeds(scope.space)
     spaces = snapshot.spaces() if scope.user is not None else snapshot.spaces_whole(scope.space)
 
-    async def events() -> AsyncIterator[bytes]:
-        async for piece in pieces(snapshot, feeds):
-            if piece.events:
-                tally.add(piece.lines, piece.events)
-                tally.apps.add(feeds[piece.feed].app)
-                yield piece.lines
+    async def events() -> AsyncGenerator[bytes]:
+        async with aclosing(pieces(snapshot, feeds)) as found:
+            async for piece in found:
+                if piece.events:
+                    tally.add(piece.lines, piece.events)
+                    tally.apps.add(feeds[piece.feed].app)
+                    yield piece.lines
 
     async def ending() -> AsyncIterator[bytes]:
         folded = None if scope.user is not None else await snapshot.folded(scope.space)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import IO
 
@@ -90,13 +91,14 @@ class ExportFile:
         with _private(self.part, "a+b") as file:
             n, after = self._where(file, tally)
             step(sum(feed.head for feed in self.plan.feeds[:n]) + after)
-            async for piece in pieces(snapshot, self.plan.feeds, feed=n, after=after):
-                file.write(piece.lines)
-                tally.add(piece.lines, piece.events)
-                if piece.events:
-                    tally.apps.add(self.plan.feeds[piece.feed].app)
-                step(piece.after - (after if piece.feed == n else 0))
-                n, after = piece.feed, piece.after
+            async with aclosing(pieces(snapshot, self.plan.feeds, feed=n, after=after)) as found:
+                async for piece in found:
+                    file.write(piece.lines)
+                    tally.add(piece.lines, piece.events)
+                    if piece.events:
+                        tally.apps.add(self.plan.feeds[piece.feed].app)
+                    step(piece.after - (after if piece.feed == n else 0))
+                    n, after = piece.feed, piece.after
             await self._end(file, tally, form, await self._folded(snapshot))
         return tally
 

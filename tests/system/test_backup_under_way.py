@@ -27,8 +27,8 @@ from tests.harness import Server
 from tests.system.test_backup import NDJSON, export, parts, restore, signed, undated
 from tests.wire import Device, edit, unique
 
-CHANGES = 200_000
-# What a page takes on its way, a few times: 200,000 changes are some 80 MB.
+CHANGES = 140_000
+# What a page takes on its way, a few times: 140,000 changes are some 56 MB.
 FLAT = 24 << 20
 
 

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from syncd.core.errors import KeysUnavailable
-from syncd.edge.tokens import PublicKeys
+from syncd.edge.providers import PublicKeys
 from tests.device import Device
 from tests.harness import Server
 from tests.provider import Provider

@@ -1,0 +1,97 @@
+"""Services of others that a server may have to ask: whose keys sign tokens, and who is in which space.
+
+A module of its own, for an HTTP client is a sixth of what a worker has to load before it serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Any
+
+import httpx
+import jwt
+import structlog
+
+from syncd.core.errors import KeysUnavailable, MembershipsUnavailable, Unauthorized
+from syncd.edge.tokens import ASYMMETRIC, spaces_in
+
+log = structlog.get_logger("syncd.tokens")
+
+JWKS_PAUSE = 10.0
+JWKS_RETRY = 2.0
+JWKS_FRESH = 600.0
+SERVICE_TIMEOUT = 5.0
+# What PyJWT makes of JSON that is no key set.
+NO_KEYS = (jwt.PyJWTError, AttributeError, KeyError, TypeError)
+
+
+class PublicKeys:
+    """An identity provider's keys, by key id. An unknown id causes a fetch, but not one each."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._keys: dict[str | None, Any] = {}
+        self._tried = self._fetched = -math.inf
+        self._lock = asyncio.Lock()
+
+    async def key(self, kid: str | None) -> Any:
+        """The key for an id. Raises Unauthorized for one the provider does not have, KeysUnavailable."""
+        if self._due(kid):
+            async with self._lock:
+                if self._due(kid):
+                    await self._fetch()
+        if kid is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        if kid not in self._keys:
+            # While the provider is away nobody knows whether it has such a key.
+            raise Unauthorized if self._fetched == self._tried else KeysUnavailable
+        return self._keys[kid]
+
+    def _due(self, kid: str | None) -> bool:
+        now = time.monotonic()
+        if self._fetched != self._tried:
+            return now - self._tried > JWKS_RETRY
+        return now - self._fetched > (JWKS_FRESH if kid in self._keys else JWKS_PAUSE)
+
+    async def _fetch(self) -> None:
+        try:
+            async with asyncio.timeout(SERVICE_TIMEOUT), httpx.AsyncClient(timeout=SERVICE_TIMEOUT) as client:
+                answer = await client.get(self._url)
+                answer.raise_for_status()
+                keys = jwt.PyJWKSet.from_dict(answer.json()).keys
+        except (httpx.HTTPError, TimeoutError, RecursionError, ValueError, *NO_KEYS) as why:
+            log.warning("keys unavailable", error=type(why).__name__)
+            self._tried = time.monotonic()
+            return
+        self._keys = {key.key_id: key for key in keys if key.algorithm_name in ASYMMETRIC}
+        self._tried = self._fetched = time.monotonic()
+
+
+class MembershipService:
+    """Asks an HTTP service who is in which space, for every request: nothing is kept past a removal."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client = httpx.AsyncClient(timeout=SERVICE_TIMEOUT)
+
+    async def spaces(self, user: str) -> list[dict[str, str]]:
+        """The user's spaces. Raises MembershipsUnavailable for anything that is not a list of them."""
+        try:
+            # For the whole answer: httpx's own limit is for each piece of it.
+            async with asyncio.timeout(SERVICE_TIMEOUT):
+                answer = await self._client.get(self._url, params={"userId": user})
+            answer.raise_for_status()
+            given = answer.json()
+        except (httpx.HTTPError, TimeoutError, RecursionError, ValueError) as why:
+            log.warning("memberships unavailable", error=type(why).__name__)
+            raise MembershipsUnavailable from None
+        spaces = spaces_in(given.get("spaces") if isinstance(given, dict) else given)
+        if spaces is None:
+            log.warning("memberships unavailable", error="not a list of spaces")
+            raise MembershipsUnavailable
+        return spaces
+
+    async def close(self) -> None:
+        await self._client.aclose()
