@@ -1,6 +1,12 @@
 -- An operator's export of a folded log says so, and its import does: history there is no more complete than it was here, and
 -- devices that were behind the horizon, or what was forgotten, are still behind it.
 
+-- What a change adds to a line, in bytes: compressed values as they will be, all else about as long as it is stored.
+CREATE FUNCTION syncd.sync_line_size(p_fields json, p_lost json, p_actor json) RETURNS bigint LANGUAGE sql STABLE
+RETURN CASE WHEN p_fields IS NULL THEN 0 WHEN pg_column_compression(p_fields) IS NULL THEN pg_column_size(p_fields) ELSE octet_length(p_fields::text) END
+     + CASE WHEN p_lost IS NULL THEN 0 WHEN pg_column_compression(p_lost) IS NULL THEN pg_column_size(p_lost) ELSE octet_length(p_lost::text) END
+     + CASE WHEN p_actor IS NULL THEN 0 WHEN pg_column_compression(p_actor) IS NULL THEN pg_column_size(p_actor) ELSE octet_length(p_actor::text) END;
+
 -- The lines of one feed, as before; `folded` on a line: changes of its record before it, and after the one that an
 -- import will find, are missing; `husk`: the stamps of a deleted record, whose values are gone.
 CREATE OR REPLACE FUNCTION syncd.sync_export_page(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_user integer,
@@ -8,27 +14,28 @@ CREATE OR REPLACE FUNCTION syncd.sync_export_page(p_space integer, p_app integer
 LANGUAGE plpgsql STABLE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 DECLARE
-    v_last bigint;
-    v_full bigint;
+    v_size bigint;
     v_text text;
+    v_head text := concat('{"appId":', (SELECT a.quoted FROM syncd.sync_names a WHERE a.name_no = p_app), ',"userId":');
     v_in   text;
     -- Below it links may be missing. One author's changes have none to the others' anyway.
-    v_hold bigint := CASE WHEN p_user IS NULL THEN (SELECT h.horizon FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app) END;
+    v_hold bigint := coalesce(CASE WHEN p_user IS NULL THEN (SELECT h.horizon FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app) END, -1);
 BEGIN
-    -- What is compressed is measured as it will be; all else is about as long as it is stored.
-    SELECT max(s.seq), min(s.seq) FILTER (WHERE s.total >= p_bytes) INTO v_last, v_full FROM (
-        SELECT c.seq, sum(CASE WHEN pg_column_compression(c.fields) IS NULL THEN coalesce(pg_column_size(c.fields), 0) ELSE octet_length(c.fields::text) END
-                        + CASE WHEN pg_column_compression(c.lost) IS NULL THEN coalesce(pg_column_size(c.lost), 0) ELSE octet_length(c.lost::text) END
-                        + CASE WHEN pg_column_compression(c.actor) IS NULL THEN coalesce(pg_column_size(c.actor), 0) ELSE octet_length(c.actor::text) END
-                   ) FILTER (WHERE p_user IS NULL OR c.user_no = p_user) OVER (ORDER BY c.seq) AS total
-        FROM (SELECT * FROM syncd.sync_changes q
-              WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= p_upto
-              ORDER BY q.seq LIMIT p_limit) c) s;
-    upto := coalesce(v_full, v_last, p_upto);
+    SELECT max(c.seq), sum(syncd.sync_line_size(c.fields, c.lost, c.actor)) FILTER (WHERE p_user IS NULL OR c.user_no = p_user) INTO upto, v_size
+    FROM (SELECT * FROM syncd.sync_changes q
+          WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= p_upto
+          ORDER BY q.seq LIMIT p_limit) c;
+    IF v_size > p_bytes THEN  -- rarely: a running sum takes four times as long
+        SELECT min(s.seq) FILTER (WHERE s.total >= p_bytes) INTO upto FROM (
+            SELECT c.seq, sum(syncd.sync_line_size(c.fields, c.lost, c.actor)) FILTER (WHERE p_user IS NULL OR c.user_no = p_user) OVER (ORDER BY c.seq) AS total
+            FROM (SELECT * FROM syncd.sync_changes q
+                  WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= p_upto
+                  ORDER BY q.seq LIMIT p_limit) c) s;
+    END IF;
+    upto := coalesce(upto, p_upto);
     v_in := concat(',"spaceId":', (SELECT s.quoted FROM syncd.sync_spaces s WHERE s.space_no = p_space), ',"clientId":');
     SELECT count(*), string_agg(concat(
-        '{"appId":', a.quoted, ',"userId":', w.quoted,
-        ',"createdAt":"', to_char(c.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        v_head, w.quoted, ',"createdAt":"', to_char(c.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         '","eventId":"', c.event_id, '","seq":', c.seq,
         CASE WHEN c.push_end <> c.seq THEN concat(',"pushEnd":', c.push_end) END,
         ',"table":', t.quoted, ',"id":', to_json(c.record_id), CASE c.op WHEN 1 THEN ',"op":"insert"' WHEN 2 THEN ',"op":"update"' ELSE
@@ -39,9 +46,9 @@ BEGIN
         CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
         CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
         CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END,
-        ',"fields":', coalesce(c.fields::text, '{}'),
+        ',"fields":', c.fields, CASE WHEN c.fields IS NULL THEN '{}' END,
         CASE WHEN c.lost IS NOT NULL THEN concat(',"superseded":', c.lost) END,
-        CASE WHEN c.prev_seq < 0 OR abs(c.prev_seq) <= v_hold AND NOT EXISTS (SELECT FROM syncd.sync_changes o
+        CASE WHEN c.prev_seq IS NULL THEN NULL WHEN c.prev_seq < 0 OR abs(c.prev_seq) <= v_hold AND NOT EXISTS (SELECT FROM syncd.sync_changes o
                  WHERE o.space_no = p_space AND o.app_no = p_app AND o.seq = c.prev_seq OFFSET 0)
              THEN ',"folded":true' END,
         CASE WHEN c.seq <= v_hold THEN (
@@ -51,7 +58,6 @@ BEGIN
             HAVING count(*) > 0) END, '}'), U&'\001E' ORDER BY c.seq)
     INTO events, v_text
     FROM syncd.sync_changes c
-    JOIN syncd.sync_names a ON a.name_no = c.app_no
     JOIN syncd.sync_names w ON w.name_no = c.user_no
     JOIN syncd.sync_names t ON t.name_no = c.table_no
     JOIN syncd.sync_names d ON d.name_no = c.client_no
@@ -142,3 +148,5 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 REVOKE ALL ON FUNCTION syncd.sync_export_folded(text), syncd.sync_import_folded(jsonb, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION syncd.sync_line_size(json, json, json) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION syncd.sync_line_size(json, json, json) TO syncd_runtime;

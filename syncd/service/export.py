@@ -74,6 +74,7 @@ async def pieces(snapshot: Snapshot, feeds: Sequence[Feed], *, feed: int = 0, af
     try:
         while (found := await coming) is not None:
             coming = asyncio.create_task(following())
+            await asyncio.sleep(0)  # so that it has asked before this one is looked at
             n, page = found
             lines = page.body.translate(LINES) + b"\n" if page.body else b""
             yield Piece(lines, page.events, n, page.upto)
