@@ -45,7 +45,7 @@ LABELS = {
     "export": "export\nvs COPY of the same rows",
     "export_memory": "server memory, export\nvs allowed",
     "bootstrap": "first sync beside 2,000,000 changes\nvs 100,000",
-    "bootstrap_folded": "the same after compaction\nvs 100,000",
+    "bootstrap_folded": "the same after compaction\nvs before",
     "compaction_push": "pushes during compaction, 99 %\nvs before",
     "pull_state_memory": "server memory, fresh pull (state)\nvs allowed",
     "pull_log_memory": "server memory, fresh pull (log)\nvs allowed",
@@ -73,7 +73,7 @@ def draw(results: Results, path: Path) -> Path:
         f"Python {machine.get('python')}",
         fontsize=13,
     )
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.985))
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
