@@ -99,7 +99,7 @@ export function readRegisters(fields: Json | undefined, writer: string): Registe
 }
 
 function readRegister(wire: JsonObject, writer: string): Register {
-  if (wire.value === undefined) throw new BadReply("a register has no value.");
+  if (wire.value === undefined) throw new BadReply("a register without value.");
   const client = textOr(wire.clientId, writer);
   const register = { value: wire.value, at: readInstant(wire.at ?? wire.updatedAt), client };
   return wire.sent ? { ...register, sent: readInstant(wire.sent) } : register;
@@ -202,7 +202,7 @@ function copy(value: unknown, path: string, field: string, depth: number): Json 
     case "number":
     case "bigint":
       if (Number.isFinite(Number(value))) return typeof value === "bigint" ? normal(value) : value;
-      throw new InvalidWrite(`${path} is a number that a double cannot hold.`, field);
+      throw new InvalidWrite(`${path} is no JSON number.`, field);
     case "object":
       return value === null ? null : copyMembers(value, path, field, depth);
     default:

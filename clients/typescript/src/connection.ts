@@ -132,7 +132,7 @@ export class Connection {
 
   /** Nobody is there. */
   #giveUp(code: string, timeout: number): void {
-    this.stop({ state: "offline", code, detail: `Nothing came for ${timeout} ms.` });
+    this.stop({ state: "offline", code, detail: `Silent for ${timeout} ms.` });
   }
 
   #send(text: string): void {
@@ -308,7 +308,7 @@ export class Connection {
   async #mend(): Promise<void> {
     const report = await this.#turn.alone(() => this.#end.exchange("push", this.#over.signal));
     this.#session.mended();
-    const detail = "The replica began again over HTTP.";
+    const detail = "It began again over HTTP.";
     if (report.restarted) this.stop({ state: "offline", code: "restarted", detail });
   }
 

@@ -26,7 +26,7 @@ export type { Live } from "./live.js";
 export type { Register, Registers } from "./merge.js";
 export type { Observed, Query, RecordView, StatusView, SyncStatus } from "./observed.js";
 export type { MakeStore, Prepare } from "./opening.js";
-export type { LiveOptions, ReplicaOptions } from "./options.js";
+export type { LiveOptions, ReplicaOptions, Watching } from "./options.js";
 export type { Limits, Queued } from "./outbox.js";
 export { EVERY_SPACE, type Operator, type Operators, type QueryOptions, type Where } from "./query.js";
 export type { Row } from "./records.js";

@@ -147,7 +147,7 @@ function connect(factory: IDBFactory, name: string): Promise<IDBDatabase> {
 }
 
 function newer(): WrongReplica {
-  return new WrongReplica("a newer version has written the store: reload the page.");
+  return new WrongReplica("a newer version wrote the store: reload the page.");
 }
 
 function create(database: IDBDatabase): void {

@@ -203,7 +203,7 @@ export class Live {
       const failure = await this.#exchange("both");
       if (failure !== null) return failure;
       this.#noted = null;
-      this.#show(liveState("polling", "no_socket", "Sockets are blocked on the way to the server."));
+      this.#show(liveState("polling", "no_socket", "Sockets are blocked on the way."));
       if (performance.now() >= until || signal.aborted) return null;
       await this.#kick.wait(signal, vary(this.#end.policy.pollInterval));
     }

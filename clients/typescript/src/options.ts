@@ -50,6 +50,14 @@ export interface ReplicaOptions<S extends object = AnyTables> {
 
 export interface LiveOptions {
   readonly policy?: Partial<LivePolicy>;
+  /** Whether, and how often, the replica is verified and mended by itself; see @syncd/client/verify. */
+  readonly verify?: Watching | false;
+}
+
+/** How often, and after how long without an event, a replica is verified by itself. Milliseconds. */
+export interface Watching {
+  readonly every?: number;
+  readonly quiet?: number;
 }
 
 /** The server, if there is one. */

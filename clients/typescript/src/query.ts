@@ -120,7 +120,7 @@ function readTriple(triple: readonly unknown[]): Condition {
   }
   checkId("a field name", field);
   if (ORDERED.includes(operator) && !["number", "text"].includes(kindOf(operand))) {
-    throw new InvalidQuery(`${dump(operand)} has no order: compare with a number or with text.`);
+    throw new InvalidQuery(`${dump(operand)} has no order: compare with numbers or text.`);
   }
   if (operator === "in" && !Array.isArray(operand)) throw new InvalidQuery("`in` needs a list of values.");
   return { field, operator, operand };

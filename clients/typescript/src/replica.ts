@@ -22,6 +22,7 @@ import { explain, type Status } from "./status.js";
 import type { ChangeState, Store, Transaction } from "./store.js";
 import type { Device, Report, Scope } from "./sync.js";
 import { Tabs } from "./tabs.js";
+import { sleep } from "./turn.js";
 
 /**
  * One device's copy of an app's data, in the browser's store `name`. Every write is durable, visible and queued when
@@ -324,12 +325,18 @@ export class Replica<S extends object = AnyTables> {
 
   /**
    * Keeps the replica current from now on, until the answer or the replica is closed. One tab has the connection, the
-   * others follow. Raises NotConnected, and SyncBusy when this replica is live already.
+   * others follow. Raises NotConnected, and SyncBusy when it is live already.
    */
-  live(options: LiveOptions = {}): Live {
+  live({ policy, verify = {} }: LiveOptions = {}): Live {
     if ((this.#live?.state.name ?? "closed") !== "closed")
       throw new SyncBusy("this replica is live already.");
-    this.#live = new Live(this.#endpoint({ ...LIVE, ...options.policy }), this.#tabs, this.#hub);
+    this.#live = new Live(this.#endpoint({ ...LIVE, ...policy }), this.#tabs, this.#hub);
+    const { signal } = this.#closing;
+    // What verifies is loaded when it may first be due. Where it cannot be had, the next live sync tries again.
+    if (verify)
+      sleep(verify.quiet ?? 30_000, signal)
+        .then(async () => signal.aborted || (await import("./watch.js")).watch(this, verify))
+        .catch(() => {});
     return this.#live;
   }
 

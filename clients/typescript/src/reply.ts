@@ -81,7 +81,7 @@ export function buildPage(
   const spaces = objectOf(wire.spaces ?? {});
   const results = listOf(wire.results);
   if (results.length !== pushed.length) {
-    throw new BadReply(`${pushed.length} changes were pushed, ${results.length} answered.`);
+    throw new BadReply(`${results.length} answers to ${pushed.length} changes.`);
   }
   return {
     changes: listOf(changes).map((change) => readChange(change)),
@@ -95,8 +95,7 @@ export function buildPage(
 }
 
 function readResult(wire: JsonObject, { changeId }: Packed): Result {
-  if ((wire.changeId ?? changeId) !== changeId)
-    throw new BadReply(`the answer to ${changeId} names another.`);
+  if ((wire.changeId ?? changeId) !== changeId) throw new BadReply(`no answer to ${changeId}.`);
   const status = STATUSES.find((name) => name === wire.status);
   if (status === undefined) throw new BadReply(`a change cannot be ${String(wire.status)}.`);
   const at = Object.entries(objectOf(wire.at ?? {})).map(

@@ -46,14 +46,14 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
 
 async function explainSent(tx: Transaction, key: Key): Promise<Status> {
   const row = await tx.get("records", key);
-  if (row === undefined) return status("unknown", "There is no such record here.");
+  if (row === undefined) return status("unknown", "No such record here.");
   const lowered = Array.from(row.view.values()).some(
     (register) => register.sent && register.client === tx.meta.client,
   );
   if (lowered) {
     return status("clock_lowered", "Synced; this device's clock was ahead.");
   }
-  return status("synced", "The server has everything that this device wrote.");
+  return status("synced", "The server has what this device wrote.");
 }
 
 const WAITING: { readonly [kind in Trouble["kind"]]: readonly [StatusName, string] } = {
@@ -65,7 +65,7 @@ const WAITING: { readonly [kind in Trouble["kind"]]: readonly [StatusName, strin
 
 function explainWaiting(trouble: Trouble | null, pending: number): Status {
   if (trouble === null) {
-    return status("waiting", "It is sent at the next sync; a live one sends it at once.", null, pending);
+    return status("waiting", "It is sent at the next sync.", null, pending);
   }
   const [state, sentence] = WAITING[trouble.kind];
   return status(state, `${sentence}: ${trouble.detail}`, trouble.code, pending);

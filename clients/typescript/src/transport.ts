@@ -31,7 +31,7 @@ export function claim(token: string, name: string): unknown {
 /** The token now. A provider that fails is a reason to try later, like a network that does. Raises SyncdError. */
 export async function freshToken(token: Token, checkUser: (user: string) => Promise<void>): Promise<string> {
   const answer = await ask(token);
-  if (typeof answer !== "string") throw new NotAllowed("the token function did not return text.", "no_token");
+  if (typeof answer !== "string") throw new NotAllowed("the token is no text.", "no_token");
   const user = claim(answer, "sub");
   if (typeof user === "string") await checkUser(user);
   return answer;
@@ -42,7 +42,7 @@ async function ask(token: Token): Promise<string> {
     return typeof token === "string" ? token : await token();
   } catch (error) {
     if (error instanceof SyncdError) throw error;
-    throw new Offline(`the token function failed: ${String(error)}.`, "no_token");
+    throw new Offline(`no token: ${String(error)}.`, "no_token");
   }
 }
 

@@ -9,6 +9,7 @@ import { byBucket, type Entry, entriesOf, NOTHING, type Sum, sameSum, sumOf } fr
 import { BadReply, Refused } from "./errors.js";
 import type { Verified } from "./events.js";
 import { dump, type Json, type JsonObject } from "./json.js";
+import type { Watching } from "./options.js";
 import { Loaded, save, settle } from "./records.js";
 import type { Replica } from "./replica.js";
 import { ask, askerOf } from "./request.js";
@@ -20,12 +21,6 @@ const MANY = 64;
 const PULLS = 3;
 const WAITS = 60;
 const HOUR = 3_600_000;
-
-/** How often, and after how long without an event, a replica is verified by itself. Milliseconds. */
-export interface Watching {
-  readonly every?: number;
-  readonly quiet?: number;
-}
 
 /**
  * Fetches what is new, compares this replica with the server, and repairs what differs; it says so in an event, too.
@@ -41,7 +36,8 @@ export async function verify<S extends object>(replica: Replica<S>): Promise<Ver
 }
 
 /**
- * Verifies a replica whose live sync has gone quiet, at most every 6 hours (the first time so long after it was first
+ * What `live()` does by itself, for a replica that is not live, or asked `verify: false` to do it otherwise: verifies
+ * a replica whose live sync has gone quiet, at most every 6 hours (the first time so long after it was first
  * asked to), until what it returns is called. What it finds comes as an event; a failure is tried again later.
  */
 export function keepVerified<S extends object>(

@@ -78,6 +78,12 @@ describe("the package", () => {
     expect(dependencies).toBeUndefined();
   });
 
+  it("loads on demand what shares nothing with the core, which would be cut into pieces by it", () => {
+    const watch = readFileSync(join(outside, "node_modules/@syncd/client/dist/watch.js"), "utf8");
+    expect(watch).toContain("watch");
+    expect(watch).not.toMatch(/^import\b|\bimport\(/m);
+  });
+
   it.each([
     ["NodeNext", "NodeNext"],
     ["ESNext", "Bundler"],

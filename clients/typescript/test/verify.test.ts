@@ -267,10 +267,36 @@ describe("a replica that is kept verified", () => {
     await until("it was verified", () => found.length > 0);
     expect(found[0]).toMatchObject({ kind: "verified", repaired: 1 });
     stop();
+    await new Promise((resolve) => setTimeout(resolve, 50)); // one that was under way
     const often = found.length;
     const late = keepVerified(replica, { every: 3_600_000, quiet: 20 });
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(found).toHaveLength(often);
     late();
+  });
+
+  it("a live sync verifies and mends by itself, as it was asked to, and not after it was closed", async () => {
+    const { replica } = await phone();
+    const found: Event[] = [];
+    replica.on((event) => event.kind === "verified" && found.push(event));
+    const live = replica.live({ policy: QUICK, verify: { every: 100, quiet: 20 } });
+    await live.waitUntilSynced(10_000);
+    await damage(replica, async (tx) => tx.delete("records", ["", "t", "t1"]));
+    await until("it was verified", () => found.length > 0);
+    expect(found[0]).toMatchObject({ kind: "verified", repaired: 1 });
+    await replica.close();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const often = found.length;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(found).toHaveLength(often);
+  });
+
+  it("a live sync that is asked not to verifies nothing", async () => {
+    const { replica } = await phone();
+    const found: Event[] = [];
+    replica.on((event) => event.kind === "verified" && found.push(event));
+    await replica.live({ policy: QUICK, verify: false }).waitUntilSynced(10_000);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(found).toEqual([]);
   });
 });
