@@ -57,7 +57,7 @@ def draw(results: Results, path: Path) -> Path:
     floors = [results.measures[n] for n in LABELS if n in results.measures and not results.measures[n].ceiling]
     floors = [one for one in floors if one.name != "idle_database"]
     ceilings = [results.measures[n] for n in LABELS if n in results.measures and results.measures[n] not in floors]
-    figure, axes = plt.subplots(4, 2, figsize=(15, 22))
+    figure, axes = plt.subplots(4, 2, figsize=(15, 25), height_ratios=(1.8, 1, 1, 1))
     _bars(axes[0][0], floors, "Rate: ratio, more is better (bar must reach its line)")
     _bars(axes[0][1], ceilings, "Cost: ratio, less is better (bar must stay below its line)")
     _growth(axes[1][0], results.curves.get("growth", []))
