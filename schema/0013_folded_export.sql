@@ -149,4 +149,4 @@ $$;
 
 REVOKE ALL ON FUNCTION syncd.sync_export_folded(text), syncd.sync_import_folded(jsonb, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION syncd.sync_line_size(json, json, json) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION syncd.sync_line_size(json, json, json) TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION syncd.sync_export_folded(text), syncd.sync_line_size(json, json, json) TO syncd_runtime;

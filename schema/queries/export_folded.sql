@@ -1,2 +1,2 @@
--- The feeds that were folded, and how far (of one space), for an operator's export.
+-- The feeds that were folded, and how far (of one space), as far as one may see them.
 SELECT syncd.sync_export_folded($1)

@@ -14,7 +14,7 @@ from typing import IO, Any, Literal, NamedTuple, cast
 import msgspec
 
 from syncd.core.clock import format_instant
-from syncd.protocol.backup import FORMAT
+from syncd.protocol.backup import FORMAT, Folded
 from syncd.store.backup import Feed, Page, Snapshot
 
 Format = Literal["ndjson", "zip"]
@@ -94,9 +94,9 @@ async def _pages(snapshot: Snapshot, feeds: Sequence[Feed], feed: int, after: in
 
 
 async def manifest(
-    tally: Tally, scope: Scope, made: str, spaces: AsyncIterator[str], folded: str | None = None
+    tally: Tally, scope: Scope, made: str, spaces: AsyncIterator[str], horizons: str | None = None
 ) -> AsyncIterator[bytes]:
-    """The manifest as JSON text, in pieces: a user may be in many spaces. `made`: an instant; `folded`: JSON text."""
+    """The manifest as JSON text, in pieces, for a user may be in many spaces. `made`: an instant."""
     head: dict[str, Any] = {
         "formatVersion": FORMAT, "scope": scope.name, "userId": scope.user, "createdAt": made,
         "eventCount": tally.events, "eventsSha256": tally.digest(),
@@ -104,8 +104,8 @@ async def manifest(
     }  # fmt: skip
     if scope.key is not None:
         head["cursorKey"] = base64.b64encode(scope.key).decode()
-    if folded is not None:
-        head["folded"] = msgspec.Raw(folded.encode())
+    if horizons is not None:
+        head["folded"] = msgspec.Raw(horizons.encode())
     yield msgspec.json.encode(head)[:-1] + b',"spaces":['
     digest = hashlib.sha256(b"[")
     comma = b""
@@ -210,13 +210,25 @@ async def export(snapshot: Snapshot, scope: Scope, form: Format) -> AsyncGenerat
                     yield piece.lines
 
     async def ending() -> AsyncIterator[bytes]:
-        folded = None if scope.user is not None else await snapshot.folded(scope.space)
-        async for text in manifest(tally, scope, instant(snapshot), spaces, folded):
+        async for text in manifest(tally, scope, instant(snapshot), spaces, await folded(snapshot, scope, feeds)):
             yield text
 
     async with aclosing(ndjson(events(), ending()) if form == "ndjson" else zipped(events(), ending())) as written:
         async for data in written:
             yield data
+
+
+async def folded(snapshot: Snapshot, scope: Scope, feeds: Sequence[Feed]) -> str | None:
+    """How far the feeds of an export were folded, as JSON text. It may have gone further than they are exported."""
+    if (text := await snapshot.folded(scope.space)) is None:
+        return None
+    heads = {(msgspec.json.decode(feed.space_id), msgspec.json.decode(feed.app)): feed.head for feed in feeds}
+    found = []
+    for feed in msgspec.json.decode(text, type=list[Folded]):
+        if head := heads.get((feed.space_id, feed.app_id)):
+            feed.head, feed.horizon, feed.forgotten = head, min(feed.horizon, head), min(feed.forgotten, head)
+            found.append(feed)
+    return msgspec.json.encode(found).decode() if found else None
 
 
 def instant(snapshot: Snapshot) -> str:

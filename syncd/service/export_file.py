@@ -19,8 +19,7 @@ from typing import IO
 import msgspec
 
 from syncd.core.errors import Malformed
-from syncd.protocol.backup import Folded
-from syncd.service.export import EVENTS, MANIFEST, Archive, Format, Scope, Tally, instant, manifest, pieces
+from syncd.service.export import EVENTS, MANIFEST, Archive, Format, Scope, Tally, folded, instant, manifest, pieces
 from syncd.store.backup import Feed, Snapshot
 
 CHUNK = 1 << 20
@@ -99,7 +98,7 @@ class ExportFile:
                         tally.apps.add(self.plan.feeds[piece.feed].app)
                     step(piece.after - (after if piece.feed == n else 0))
                     n, after = piece.feed, piece.after
-            await self._end(file, tally, form, await self._folded(snapshot))
+            await self._end(file, tally, form, await folded(snapshot, self._scope, self.plan.feeds))
         return tally
 
     def _where(self, file: IO[bytes], tally: Tally) -> tuple[int, int]:
@@ -119,26 +118,12 @@ class ExportFile:
         file.seek(0, os.SEEK_END)
         return place
 
-    async def _folded(self, snapshot: Snapshot) -> str | None:
-        """What was folded, of what the plan names: compaction may have gone further since."""
-        if self._scope.user is not None or (text := await snapshot.folded(self._scope.space)) is None:
-            return None
-        heads = {
-            (msgspec.json.decode(feed.space_id), msgspec.json.decode(feed.app)): feed.head for feed in self.plan.feeds
-        }
-        folded = []
-        for feed in msgspec.json.decode(text, type=list[Folded]):
-            if head := heads.get((feed.space_id, feed.app_id)):
-                feed.head, feed.horizon, feed.forgotten = head, min(feed.horizon, head), min(feed.forgotten, head)
-                folded.append(feed)
-        return msgspec.json.encode(folded).decode()
-
-    async def _end(self, file: IO[bytes], tally: Tally, form: Format, folded: str | None) -> None:
+    async def _end(self, file: IO[bytes], tally: Tally, form: Format, horizons: str | None) -> None:
         async def spaces() -> AsyncIterator[str]:
             for space in self.plan.spaces:
                 yield space
 
-        ending = [text async for text in manifest(tally, self._scope, self.plan.made, spaces(), folded)]
+        ending = [text async for text in manifest(tally, self._scope, self.plan.made, spaces(), horizons)]
         if form == "zip":
             packed = self.path.with_name(self.path.name + ".new")
             with _private(packed, "wb") as target:

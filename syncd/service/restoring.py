@@ -209,7 +209,8 @@ class Restorer:
 
         reader = Reader(self._limits, None, LAST)
         await restore(Batches(source, reader, report), append, report, step=step)
-        if manifest.folded:
+        # One author's changes are no log of a feed, folded or not.
+        if manifest.folded and manifest.userId is None:
             await self._backups.fold(msgspec.json.encode(manifest.folded).decode(), numbered)
         if numbered:
             await self._backups.settle()

@@ -56,7 +56,7 @@ class Snapshot:
         return Page(*await self._connection.fetchrow(statement("export_page"), *arguments))
 
     async def folded(self, space: str | None) -> str | None:
-        """The feeds that compaction folded, of a space or all, as JSON text; None: there are none. For an operator."""
+        """The feeds that compaction folded, of a space or all, as JSON text; None: there are none."""
         found: str | None = await self._connection.fetchval(statement("export_folded"), space)
         return found
 

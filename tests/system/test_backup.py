@@ -409,7 +409,6 @@ OPERATORS = {
     "SELECT syncd.sync_import_spaces('[]', NULL, NULL)",
     "SELECT syncd.sync_import_settle()",
     "SELECT syncd.sync_import_folded('[]', true)",
-    "SELECT syncd.sync_export_folded(NULL)",
 }
 AS_OPERATOR = """
 SELECT marks FROM syncd.sync_import(
