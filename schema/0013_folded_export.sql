@@ -1,4 +1,4 @@
--- An operator's export of a folded log says so, and its import does: history there is no more complete than it was here, and
+-- An export of a folded log says so, and the import of an operator's does: history there is no more complete than it was here, and
 -- devices that were behind the horizon, or what was forgotten, are still behind it.
 
 -- What a change adds to a line, in bytes: compressed values as they will be, all else about as long as it is stored.

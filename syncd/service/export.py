@@ -15,7 +15,7 @@ import msgspec
 
 from syncd.core.clock import format_instant
 from syncd.protocol.backup import FORMAT, Folded
-from syncd.store.backup import Feed, Page, Snapshot
+from syncd.store.backup import PAGE_ROWS, Feed, Page, Snapshot
 
 Format = Literal["ndjson", "zip"]
 # Lines come separated by U+001E. A line break can only be white space between a value's tokens.
@@ -86,9 +86,12 @@ async def pieces(snapshot: Snapshot, feeds: Sequence[Feed], *, feed: int = 0, af
 
 async def _pages(snapshot: Snapshot, feeds: Sequence[Feed], feed: int, after: int) -> AsyncGenerator[tuple[int, Page]]:
     for n in range(feed, len(feeds)):
+        rows = PAGE_ROWS
         while after < feeds[n].head:
-            page = await snapshot.page(feeds[n], after)
+            page = await snapshot.page(feeds[n], after, rows)
             yield n, page
+            # The next changes are about as large: to look at many more than fit is to read them twice, or ten times.
+            rows = (page.upto - after) * 5 // 4 + 50
             after = page.upto
         after = 0
 

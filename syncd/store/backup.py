@@ -50,9 +50,9 @@ class Snapshot:
         """The feeds there are, in the order of an export."""
         return [Feed(*row) for row in await self._connection.fetch(statement("export_feeds"), space)]
 
-    async def page(self, feed: Feed, after: int) -> Page:
-        """The lines that come after a seq."""
-        arguments = (feed.space, feed.app_no, after, feed.head, self._user, PAGE_ROWS, PAGE_BYTES)
+    async def page(self, feed: Feed, after: int, rows: int) -> Page:
+        """The lines that come after a seq; `rows`: how many changes are looked at, at most."""
+        arguments = (feed.space, feed.app_no, after, feed.head, self._user, min(rows, PAGE_ROWS), PAGE_BYTES)
         return Page(*await self._connection.fetchrow(statement("export_page"), *arguments))
 
     async def folded(self, space: str | None) -> str | None:

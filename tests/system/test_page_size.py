@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 
+import asyncpg
+import pytest
+
+from syncd.service.export import pieces
+from syncd.store.backup import Feed, Page, Snapshot, snapshot_of
+from tests.harness import Server
 from tests.wire import Device, edit
 
 RECORDS, LIMIT = 6_000, 5_000
@@ -27,3 +34,30 @@ def test_a_page_ends_at_its_limit_when_its_text_just_fits_the_bytes(device: Call
         assert sum(sizes) == RECORDS
         assert max(sizes) <= LIMIT
     assert all(len(sizes) > 1 for sizes in seen)
+
+
+async def test_an_export_of_large_changes_looks_at_few_more_than_fit(
+    server: Server, device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = device("large-changes")
+    for start in range(0, 300, 100):
+        writer.push(*(edit(f"r{start + n}", text=f"{n} " * 5000) for n in range(100)), pull=False)
+    looked, page = list[int](), Snapshot.page
+
+    async def watched(snapshot: Snapshot, feed: Feed, after: int, rows: int) -> Page:
+        looked.append(rows)
+        return await page(snapshot, feed, after, rows)
+
+    monkeypatch.setattr(Snapshot, "page", watched)
+    connection = await asyncpg.connect(server.runtime_dsn)
+    try:
+        async with (
+            snapshot_of(connection, "large-changes") as snapshot,
+            aclosing(pieces(snapshot, await snapshot.feeds())) as found,
+        ):
+            held = [piece.events async for piece in found]
+    finally:
+        await connection.close()
+    assert sum(held) == 300
+    assert len(held) > 3
+    assert max(looked[1:]) < 2 * max(held) + 50 < 300

@@ -202,7 +202,7 @@ function copy(value: unknown, path: string, field: string, depth: number): Json 
     case "number":
     case "bigint":
       if (Number.isFinite(Number(value))) return typeof value === "bigint" ? normal(value) : value;
-      throw new InvalidWrite(`${path} is no JSON number.`, field);
+      throw new InvalidWrite(`${path} is not a finite double.`, field);
     case "object":
       return value === null ? null : copyMembers(value, path, field, depth);
     default:

@@ -20,7 +20,7 @@ export class Live {
   readonly #tabs: Tabs;
   readonly #hub: Hub;
   readonly #turn = new Turn();
-  readonly #closing = new AbortController();
+  readonly #closing: AbortController;
   readonly #kick = new Bell();
   readonly #said = new Map<string | null, Json>();
   readonly #peers = new Peers();
@@ -31,7 +31,8 @@ export class Live {
   #state = liveState("connecting");
   #leading = false;
 
-  constructor(endpoint: Endpoint, tabs: Tabs, hub: Hub) {
+  constructor(endpoint: Endpoint, tabs: Tabs, hub: Hub, closing: AbortController) {
+    this.#closing = closing;
     this.#end = endpoint;
     this.#tabs = tabs;
     this.#hub = hub;
@@ -107,7 +108,7 @@ export class Live {
     if (!this.#leading)
       for (const space of this.#said.keys()) this.#tabs.post({ kind: "say", space, state: null });
     this.#closing.abort();
-    this.#connection?.stop({ state: "offline", code: "closed", detail: "The live sync was closed." });
+    this.#connection?.stop({ state: "offline", code: "closed", detail: "" });
     return this.#done;
   }
 
@@ -128,10 +129,10 @@ export class Live {
   // -- leading ---------------------------------------------------------------------------------------
 
   async #run(): Promise<void> {
+    this.#watch();
     const stops = [
       this.#tabs.on((message) => this.#hear(message)),
       this.#hub.on((event) => this.#note(event)),
-      this.#watch(),
     ];
     let reason: LiveState = liveState("closed");
     try {
@@ -281,17 +282,14 @@ export class Live {
   }
 
   /** A network that comes back, or a page that is looked at again, is a reason to hurry. */
-  #watch(): () => void {
+  #watch(): void {
+    const { signal } = this.#closing;
     const visible = (): void => {
       if (document.visibilityState === "visible") this.retryNow();
     };
     const page = typeof document === "undefined" ? null : document;
-    page?.addEventListener("visibilitychange", visible);
-    globalThis.addEventListener?.("online", this.retryNow);
-    return () => {
-      page?.removeEventListener("visibilitychange", visible);
-      globalThis.removeEventListener?.("online", this.retryNow);
-    };
+    page?.addEventListener("visibilitychange", visible, { signal });
+    globalThis.addEventListener?.("online", this.retryNow, { signal });
   }
 }
 

@@ -330,12 +330,13 @@ export class Replica<S extends object = AnyTables> {
   live({ policy, verify = {} }: LiveOptions = {}): Live {
     if ((this.#live?.state.name ?? "closed") !== "closed")
       throw new SyncBusy("this replica is live already.");
-    this.#live = new Live(this.#endpoint({ ...LIVE, ...policy }), this.#tabs, this.#hub);
-    const { signal } = this.#closing;
+    const closing = new AbortController();
+    const { signal } = closing;
+    this.#live = new Live(this.#endpoint({ ...LIVE, ...policy }), this.#tabs, this.#hub, closing);
     // What verifies is loaded when it may first be due. Where it cannot be had, the next live sync tries again.
     if (verify)
       sleep(verify.quiet ?? 30_000, signal)
-        .then(async () => signal.aborted || (await import("./watch.js")).watch(this, verify))
+        .then(async () => signal.aborted || (await import("./watch.js")).watch(this, verify, signal))
         .catch(() => {});
     return this.#live;
   }

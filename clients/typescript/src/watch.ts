@@ -7,14 +7,8 @@ import type { Watching } from "./options.js";
 import type { Replica } from "./replica.js";
 import { keepVerified } from "./verify.js";
 
-const watched = new WeakMap<object, () => void>();
-
-/** Keeps a replica verified until it is closed. Asked again, by another live sync, it is as that one wants it. */
-export function watch<S extends object>(replica: Replica<S>, watching: Watching): void {
-  const { closing } = replica["exchange"].party;
-  if (closing.aborted) return; // while this was loaded
-  watched.get(replica)?.();
-  const stop = keepVerified(replica, watching);
-  watched.set(replica, stop);
-  closing.addEventListener("abort", stop);
+/** Keeps a replica verified for as long as the live sync that wants it. `ended` is aborted when that ends. */
+export function watch<S extends object>(replica: Replica<S>, how: Watching, ended: AbortSignal): void {
+  if (ended.aborted) return; // while this was loaded
+  ended.addEventListener("abort", keepVerified(replica, how));
 }
