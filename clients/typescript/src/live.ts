@@ -238,7 +238,8 @@ export class Live {
     this.#show(liveState(ending.state, ending.code, ending.detail));
     if (same(this.#noted, ending)) return;
     this.#noted = ending;
-    await noteTrouble(this.#end.store, troubleOf(ending));
+    // A store that the browser is just taking away fails this, and must not end the live sync, which finds the new one.
+    await noteTrouble(this.#end.store, troubleOf(ending)).catch(() => {});
   }
 
   /** This tab's own state, which the others are told, or that of the tab that leads, seen from here. */

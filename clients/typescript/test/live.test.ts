@@ -1,6 +1,7 @@
 /** A live sync with a server that is a script: frames, refusals, closed and dead connections, polling. */
 
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { StoreFailed } from "../src/errors.js";
 import type { Event, Live, Replica } from "../src/index.js";
 import { open, QUICK, until } from "./devices.js";
 import { page, problem, Script, wire } from "./script.js";
@@ -38,6 +39,17 @@ describe("a connection", () => {
     server.sockets[0]?.terminate();
     await until("back", () => server.frames("subscribe").length === 2);
     expect(server.frames("subscribe")[1]?.since).toBe("c7");
+  });
+
+  it("goes on when the store fails that is told what is wrong", async () => {
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    const { store } = replica["exchange"].party;
+    const write = vi.spyOn(store, "write").mockRejectedValueOnce(new StoreFailed("it was evicted"));
+    server.sockets[0]?.terminate();
+    await until("the store was told", () => write.mock.calls.length > 0);
+    await until("back", () => server.frames("subscribe").length === 2);
+    await named(sync, "live");
   });
 
   it("sends what was written before, and what is written now, at once", async () => {
