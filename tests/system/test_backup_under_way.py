@@ -177,7 +177,9 @@ def test_an_export_that_is_killed_is_seen_to_be_cut_short(large: Large, victim: 
     if victim == "worker":
         large.worker().kill()
     elif victim == "backend":
-        stop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+        # In a transaction, whether it waits for its reader or makes the next page.
+        open_ = "usename = 'syncd_runtime' AND xact_start IS NOT NULL"
+        stop = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {open_}"
         subprocess.run(["psql", "-Xqt", "-c", stop, large.server.owner_dsn], check=True, capture_output=True)
     else:
         large.server.kill()
