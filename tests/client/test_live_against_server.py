@@ -20,7 +20,7 @@ from tests.client.test_against_server import check_same, create_space, set_role
 from tests.harness import Server
 from tests.proxy import Proxy
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.alone
 
 QUICK = LivePolicy(
     first=0.05,
@@ -190,7 +190,7 @@ async def test_a_connection_that_swallows_one_way_is_noticed(device: Open, serve
             await laptop.put("t", "news", {"n": 1})
             await phone.put("t", "mine", {"n": 1})
             await until(lambda: one.state.name == "offline", "the dead connection is noticed")
-            assert phone.local.why("t", "mine").state == "offline"
+            await until(lambda: phone.local.why("t", "mine").state == "offline", "it is said why")
             proxy.heal()
             await until(lambda: phone.local.get("t", "news") and laptop.local.get("t", "mine"), "everything comes")
             assert await one.wait_until_synced(30)
