@@ -35,6 +35,12 @@ class Malformed(SyncdError):
     code = "invalid_request"
 
 
+class InvalidId(Malformed):
+    """An id in a change that cannot be one, and would not be one the next time either."""
+
+    code = "invalid_change"
+
+
 class Unauthorized(SyncdError):
     code = "unauthorized"
     detail = "The bearer token is missing, malformed, expired or not for this server."

@@ -8,8 +8,20 @@ MAX_ID = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+# In an address these are steps, not names: clients and proxies take them out, percent-encoded or not, so that a request
+# for one thing arrives as a request for another (/spaces/x/members/.. as /spaces/x).
+STEPS = (".", "..")
+
+
 def fault_in_id(text: str) -> str | None:
-    """What is wrong with an id, or None: 1 to 255 characters, none of them a control character."""
+    """What is wrong with an id, or None: 1 to 255 characters, none of them a control character, and not `.` or `..`."""
+    if text in STEPS:
+        return f"must not be {text}, which addresses lose on their way"
+    return fault_in_name(text)
+
+
+def fault_in_name(text: str) -> str | None:
+    """What is wrong with a name that people read, or None: as an id, and dots will do."""
     if not text:
         return "must not be empty"
     if len(text) > MAX_ID:

@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from syncd.core.errors import Fault, Malformed, TooLarge, UnsupportedMedia
-from syncd.core.ids import fault_in_id
+from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, UnsupportedMedia
+from syncd.core.ids import STEPS, fault_in_id
 from syncd.edge.answers import Receive, Scope
 
 if sys.version_info >= (3, 14):
@@ -142,13 +142,25 @@ class Request:
 
 @lru_cache(maxsize=REMEMBERED)
 def _parts(raw: bytes) -> tuple[str, ...]:
+    return path_parts(raw.split(b"?")[0])
+
+
+def path_parts(path: bytes) -> tuple[str, ...]:
+    """The segments of a path, each decoded once, by itself. Raises NotFound, Malformed.
+
+    The first one says what is asked for, and is compared as it was sent: a proxy that keeps /metrics to itself compares
+    it too. A step (`.`, `..`) was meant for somebody who takes it out: what it would leave is not what was asked for.
+    """
+    segments = path.split(b"/")[1:]
+    if segments and b"%" in segments[0]:
+        raise NotFound
     try:
-        return tuple(
-            unquote_to_bytes(part).decode() if b"%" in part else part.decode()
-            for part in raw.split(b"?")[0].split(b"/")[1:]
-        )
+        parts = tuple(unquote_to_bytes(part).decode() if b"%" in part else part.decode() for part in segments)
     except UnicodeDecodeError:
         raise Malformed("The address is not UTF-8.") from None
+    if step := next((part for part in parts if part in STEPS), None):
+        raise Malformed(f"The address has {step} for a segment; no id may be that.")
+    return parts
 
 
 def query_values(query_string: bytes) -> dict[str, list[str]]:

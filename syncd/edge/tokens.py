@@ -56,8 +56,10 @@ class Tokens:
         if known is not None and known[0] > time.monotonic() and known[1].expires + LEEWAY > time.time():
             return known[1]
         scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() != b"bearer" or not token or len(token) > MAX_TOKEN:
+        if scheme.lower() != b"bearer" or not token:
             raise Unauthorized
+        if len(token) > MAX_TOKEN:
+            raise _too_large(token)
         identity = await self._verify(token.strip())
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
@@ -92,6 +94,16 @@ class Tokens:
             kid = header.get("kid")
             return await self._keys.key(kid if isinstance(kid, str) else None), ASYMMETRIC
         raise Unauthorized
+
+
+def _too_large(token: bytes) -> Unauthorized:
+    """Said without reading it: it may be anything, and is only called a token where it has a token's three parts."""
+    if token.count(b".") != 2:
+        return Unauthorized()
+    return Unauthorized(
+        f"The token has {len(token)} bytes, at most {MAX_TOKEN} are taken. A membership service can list more spaces.",
+        code="token_too_large",
+    )
 
 
 def _identity(claims: Mapping[str, Any]) -> Identity:

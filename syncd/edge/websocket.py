@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
@@ -23,10 +22,10 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from syncd.core.errors import DatabaseUnavailable, Malformed, NotFound, SyncdError
-from syncd.core.ids import fault_in_id
 from syncd.edge.conversation import Conversation, Talk
 from syncd.edge.gate import token_in_query
 from syncd.edge.problems import problem
+from syncd.edge.requests import checked_id, path_parts
 from syncd.edge.wire import bound, unsent
 
 AUTH_WITHIN = 10.0
@@ -333,15 +332,10 @@ class Socket(asyncio.Protocol):
 
 def _app_of(path: str) -> str | None:
     """The app that an address names, None for /ws. Raises NotFound, Malformed."""
-    parts = path.split("/")[1:]
+    parts = path_parts(path.encode())
     if not 1 <= len(parts) <= 2 or parts[0] != "ws":
         raise NotFound
-    if len(parts) == 1:
-        return None
-    app = unquote(parts[1], errors="surrogateescape")
-    if wrong := fault_in_id(app):
-        raise Malformed(f"app {wrong}.")
-    return app
+    return None if len(parts) == 1 else checked_id("app", parts[1])
 
 
 def _refusal(why: SyncdError) -> Response:

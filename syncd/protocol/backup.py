@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.clock import LAST, parse_instant
 from syncd.core.errors import Malformed
-from syncd.core.ids import fault_in_id
+from syncd.core.ids import fault_in_id, fault_in_name
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.protocol.preparation import OPS, Limits, LogRegister, Stamps, StateRegister, version
 
@@ -180,9 +180,9 @@ def decode_spaces(manifest: Manifest) -> list[Space]:
         if len({space.id for space in spaces}) != len(spaces):
             raise ValueError("a space is there twice")
         for space in spaces:
-            for text in (space.id, space.name, *(member.userId for member in space.members)):
-                if wrong := fault_in_id(text.removeprefix("_personal:")):
-                    raise ValueError(f"an id or name {wrong}")
+            ids = (space.id.removeprefix("_personal:"), *(member.userId for member in space.members))
+            if wrong := next(filter(None, map(fault_in_id, ids)), None) or fault_in_name(space.name):
+                raise ValueError(f"an id or name {wrong}")
             for instant in (space.createdAt, space.deletedAt, *(member.joinedAt for member in space.members)):
                 if instant is not None:
                     parse_instant(instant)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.clock import EPOCH_TEXT, LAST, canonical_instant, format_instant, parse_instant
-from syncd.core.errors import Fault, Malformed
+from syncd.core.errors import Fault, InvalidId, Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.messages import IncomingChange, IncomingRegister
@@ -90,7 +90,7 @@ def _invalid(pointer: str, detail: str, code: str = "invalid_change") -> Malform
 
 def _checked(pointer: str, text: str) -> str:
     if wrong := fault_in_id(text):
-        raise _invalid(pointer, wrong)
+        raise InvalidId(f"{wrong} ({pointer})", faults=(Fault(pointer, wrong),))
     return text
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from syncd.core.errors import Busy, Fault, Malformed, Refused, TooLarge
+from syncd.core.errors import Busy, Fault, InvalidId, Malformed, Refused, TooLarge
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import preparation
@@ -96,9 +96,7 @@ class Push:
             feed = (self.reading.question.app, space)
             prepared = preparation.prepare(change, i + 1, self.client, stamps, limits, feed)
             if space != self.caller.personal and (wrong := fault_in_id(space)):
-                raise Malformed(
-                    f"spaceId {wrong}.", code="invalid_change", faults=(Fault(f"/changes/{i}/spaceId", wrong),)
-                )
+                raise InvalidId(f"spaceId {wrong}.", faults=(Fault(f"/changes/{i}/spaceId", wrong),))
             if prepared.v is None and self.message.schemaVersion is not None:
                 prepared.v = self.message.schemaVersion
             self.changes.append((prepared, space, change.table))

@@ -10,7 +10,7 @@ import msgspec
 
 from syncd.core.clock import format_instant
 from syncd.core.errors import Conflict, Fault, Forbidden, Malformed, NotFound, SyncdError
-from syncd.core.ids import fault_in_id
+from syncd.core.ids import fault_in_id, fault_in_name
 from syncd.service.caller import Caller
 from syncd.store.pool import Pool, Refusal
 from syncd.store.spaces import MemberRow, SpaceRow, Spaces
@@ -68,7 +68,7 @@ class SpaceService:
             raise Malformed(f"id {wrong}.", faults=(Fault("/id", wrong),))
         if space.startswith(RESERVED):
             raise Malformed(f"An id that starts with {RESERVED} is reserved.", faults=(Fault("/id", "reserved"),))
-        if wrong := fault_in_id(name):
+        if wrong := fault_in_name(name):
             raise Malformed(f"name {wrong}.", faults=(Fault("/name", wrong),))
         return _space(SpaceRow(*(await self._do(caller, "space_create", space, name, add=True))[0]))
 

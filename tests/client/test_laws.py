@@ -212,7 +212,7 @@ def test_what_is_just_within_the_limits_is_taken() -> None:
     check_id("the id", "x" * 255)
 
 
-@pytest.mark.parametrize("text", ["", "x" * 256, "a\nb", "\x7f", "\x85", "\ud800", 7, None])
+@pytest.mark.parametrize("text", ["", "x" * 256, "a\nb", "\x7f", "\x85", "\ud800", ".", "..", 7, None])
 def test_ids_are_checked(text: Any) -> None:
     with pytest.raises(InvalidWrite, match="the id"):
         check_id("the id", text)

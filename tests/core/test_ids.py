@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.core.ids import MAX_ID, fault_in_id
+from syncd.core.ids import MAX_ID, STEPS, fault_in_id, fault_in_name
 
 harmless = st.characters(exclude_categories=["Cc", "Cs"])
 
 
 @given(st.text(harmless, min_size=1, max_size=MAX_ID))
 def test_any_text_without_control_characters_is_an_id(text: str) -> None:
-    assert fault_in_id(text) is None
+    assert fault_in_id(text) is None or text in STEPS
 
 
 @given(st.text(min_size=1, max_size=20))
 def test_a_control_character_or_half_a_surrogate_is_refused(text: str) -> None:
-    bad = any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+    bad = any(unicodedata.category(character) in ("Cc", "Cs") for character in text) or text in STEPS
     assert (fault_in_id(text) is not None) == bad
 
 
@@ -30,8 +30,31 @@ def test_it_is_refused_at_every_place(character: str) -> None:
         assert fault_in_id(text) == "must not contain control characters"
 
 
+@pytest.mark.parametrize("text", [".", ".."])
+def test_a_step_is_no_id_though_a_name_may_be_one(text: str) -> None:
+    assert fault_in_id(text) == f"must not be {text}, which addresses lose on their way"
+    assert fault_in_name(text) is None
+
+
 @pytest.mark.parametrize(
-    "text", ["a,b", "a/b", "_personal:x", "é", "\U0001f600", "\u2028", " ", "%2F", "'; --", "\u200b"]
+    "text",
+    [
+        "a,b",
+        "a/b",
+        "_personal:x",
+        "é",
+        "\U0001f600",
+        "\u2028",
+        " ",
+        "%2F",
+        "%2e%2e",
+        "...",
+        "..a",
+        "a..",
+        ".a",
+        "'; --",
+        "\u200b",
+    ],
 )
 def test_what_only_looks_odd_is_an_id(text: str) -> None:
     assert fault_in_id(text) is None

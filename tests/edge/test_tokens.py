@@ -15,7 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from syncd.edge.tokens import MAX_TOKEN
 from tests.harness import Server
+from tests.socket_device import opened
 from tests.wire import Device, edit, unique
 
 PROTECTED = [
@@ -67,6 +69,35 @@ def test_without_a_token_nobody_gets_in(http: httpx.Client) -> None:
 )
 def test_what_is_no_token_is_refused(http: httpx.Client, header: str) -> None:
     refused(http, header)
+
+
+def test_a_token_that_is_too_large_is_told_so(http: httpx.Client, server: Server) -> None:
+    fits = large(server, MAX_TOKEN)
+    assert http.get("/spaces", headers={"authorization": f"Bearer {fits}"}).status_code == 200
+    for size in (MAX_TOKEN + 1, 60_000):
+        token = large(server, size)
+        for method, path in PROTECTED:
+            answer = http.request(method, path, headers={"authorization": f"Bearer {token}"})
+            assert (answer.status_code, answer.json()["code"]) == (401, "token_too_large"), answer.text
+            assert f"{len(token)} bytes" in answer.json()["detail"]
+            assert token[:40] not in answer.text
+
+
+async def test_a_token_that_is_too_large_is_told_so_on_a_socket(server: Server) -> None:
+    token = large(server, MAX_TOKEN + 1)
+    async with await opened(server) as socket:
+        await socket.send({"type": "auth", "token": token, "clientId": "c1"})
+        assert await socket.ends() == 4401
+        assert socket.reason.startswith(f"The token has {len(token)} bytes")
+
+
+def large(server: Server, size: int) -> str:
+    """A token of that size, or one or two bytes more where none of that size can be."""
+    for more in range(size):
+        token = server.token("alice", [{"id": "x" * (size * 3 // 4 + more - 400), "role": "writer"}])
+        if len(token) >= size:
+            return token
+    raise AssertionError
 
 
 def test_a_token_in_the_query_or_without_its_scheme_is_refused(http: httpx.Client, server: Server) -> None:

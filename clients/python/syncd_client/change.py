@@ -123,11 +123,13 @@ def write_change(
 
 
 def check_id(name: str, text: object) -> str:
-    """An id or a field name: 1 to 255 characters, no control characters. Raises InvalidWrite."""
+    """An id or a field name: 1 to 255 characters, no control characters, not `.` or `..`. Raises InvalidWrite."""
     if not isinstance(text, str):
         raise InvalidWrite(f"{name} must be text, not {type(text).__name__}.", field=name)
     if not 1 <= len(text) <= MAX_ID:
         raise InvalidWrite(f"{name} must have 1 to {MAX_ID} characters, not {len(text)}.", field=name)
+    if text in (".", ".."):
+        raise InvalidWrite(f"{name} must not be {text!r}, which addresses lose on their way.", field=name)
     if not text.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
         raise InvalidWrite(f"{name} has a control character or a lone surrogate.", field=name)
     return text

@@ -167,8 +167,10 @@ function greatest(registers: Registers): Instant {
   return Array.from(registers.values(), ({ at }) => at).reduce(latest, EPOCH);
 }
 
-/** An id or a field name: 1 to 255 characters, no control characters. Raises InvalidWrite. */
+/** An id or a field name: 1 to 255 characters, no control characters, not `.` or `..`. Raises InvalidWrite. */
 export function checkId(name: string, text: unknown): string {
+  if (text === "." || text === "..")
+    throw new InvalidWrite(`${name} must not be ${text}, which addresses lose on their way.`, name);
   const length = typeof text === "string" && !CONTROL.test(text) ? Array.from(text).length : 0;
   if (length < 1 || length > MAX_ID)
     throw new InvalidWrite(`${name} must be text: 1 to ${MAX_ID} characters, no control characters.`, name);

@@ -102,7 +102,7 @@ describe("writing", () => {
     expect(await replica.pending()).toEqual([]);
   });
 
-  it.each(["", "x".repeat(256), "a\nb", "\x7f", "\x85", "\ud800"])("refuses the id %j", async (id) => {
+  it.each(["", "x".repeat(256), "a\nb", "\x7f", "\x85", "\ud800", ".", ".."])("refuses the id %j", async (id) => {
     const replica = await open();
     await expect(replica.put("t", id, { n: 1 })).rejects.toThrow(InvalidWrite);
   });
