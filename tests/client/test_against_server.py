@@ -241,6 +241,22 @@ def test_a_wrong_clock_neither_wins_for_ever_nor_loses_its_writes(device: Device
     check_same(wrong, right)
 
 
+def test_once_mended_a_clock_that_was_years_ahead_writes_in_its_own_time(device: Device) -> None:
+    ahead = [3 * 365 * 86_400]
+    mended, other = device("mended", wall=lambda: skewed(ahead[0])()), device("other")
+    mended.put("t", "r", {"n": "by the wrong clock"})
+    mended.sync()
+    ahead[0] = 0
+    other.sync()
+    mended.patch("t", "r", {"n": "earlier"})
+    time.sleep(0.01)
+    other.patch("t", "r", {"n": "later"})
+    other.sync()
+    assert mended.sync().superseded == 1
+    assert mended.get("t", "r") == {"n": "later"}
+    check_same(mended, other)
+
+
 def test_a_lowered_write_whose_reply_was_lost_still_converges(device: Device) -> None:
     with lossy(1.0, most=1) as http:
         wrong = device("wrong", http=http, wall=lambda: 3_000_000_000_000_000)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from syncd_client.change import read_change
-from syncd_client.clock import format_instant, observe, parse_instant, tick
+from syncd_client.clock import come_back, format_instant, observe, parse_instant, tick
 from syncd_client.merge import Register, Registers, is_deleted, merge, wins
 
 FOLDER = Path(__file__).parent.parent / "vectors"
@@ -41,6 +41,11 @@ def test_the_clock_ticks(vector: Any) -> None:
 @named(CLOCK["observe"])
 def test_the_clock_moves_past_what_it_receives(vector: Any) -> None:
     assert observe(vector["last"], vector["seen"], vector["wall"]) == vector["expect"]
+
+
+@named(CLOCK["comeBack"])
+def test_the_clock_comes_back(vector: Any) -> None:
+    assert come_back(vector["last"], vector["lowered"]) == vector["expect"]
 
 
 @pytest.mark.parametrize("pair", CLOCK["order"])

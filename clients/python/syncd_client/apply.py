@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import outbox
 from .change import Change, dump, read_change, space_key
-from .clock import format_instant, observe
+from .clock import come_back, format_instant, observe
 from .merge import TOMBSTONE
 from .outbox import Packed
 from .records import Key, Row, load, save, settle, sweep
@@ -54,8 +54,11 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wal
     outbox.forget(db, [*own, *had])
     refusals = {r.change_id: (r.code, r.detail) for r in page.results if r.status == "rejected"}
     rejected = outbox.reject(db, refusals)
+    _set_clock_back(db, (*page.changes, *confirmed), client)
+    dated = _date_stopped(db, confirmed, pushed, rejected)
     settle(db, rows)
     changed = save(db, rows)
+    changed += outbox.resettle(db, [key for key in dated if key not in rows])
     observe_stamps(db, rows.values(), wall)
     _keep_conflicts(db, page.conflicts)
     changed += _follow_spaces(db, page)
@@ -93,6 +96,35 @@ def _confirmed(result: Result, sent: Packed, client: str) -> Change:
                 lowered = lowered._replace(value=format_instant(at))
             change.registers[field] = lowered
     return change
+
+
+def _set_clock_back(db: sqlite3.Connection, changes: Iterable[Change], client: str) -> None:
+    """A clock that was ahead, as the server's lowered stamps tell, comes back with them."""
+    lowered = [stamps for change in changes for stamps in _lowered(change, client)]
+    if lowered:
+        set_meta(db, "clock", come_back(get_meta(db, "clock", 0), lowered))
+
+
+def _lowered(change: Change, client: str) -> list[tuple[int, int]]:
+    """The stamps of this device that the server lowered, each (sent, given)."""
+    return [(r.sent, r.at) for r in change.registers.values() if r.client == client and r.sent is not None]
+
+
+def _date_stopped(
+    db: sqlite3.Connection, confirmed: Sequence[Change], pushed: Sequence[Packed], rejected: Sequence[str]
+) -> list[Key]:
+    """What stays here with a stamp of a clock that has come back gets one from before what was taken after it."""
+    given = {c.change_id: [at for _, at in _lowered(c, c.client)] for c in confirmed}
+    stamps = [at for found in given.values() for at in found]
+    if not stamps and not rejected:
+        return []
+    clock = get_meta(db, "clock", 0)
+    first = place = min(stamps, default=clock + 1) - 1
+    dates: dict[str, int] = {}
+    for change in pushed:
+        place = max(given.get(change.change_id, []), default=place)
+        dates[change.change_id] = place
+    return outbox.date_stopped(db, clock, dates, first)
 
 
 def observe_stamps(db: sqlite3.Connection, rows: Iterable[Row], wall: int) -> None:

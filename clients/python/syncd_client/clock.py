@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
@@ -56,3 +57,12 @@ def tick(last: int, wall: int) -> int:
 def observe(last: int, seen: int, wall: int) -> int:
     """The clock after receiving the stamp `seen`: moved past it, unless it is absurdly far ahead."""
     return seen if last < seen <= wall + MAX_AHEAD else last
+
+
+def come_back(last: int, lowered: Iterable[tuple[int, int]]) -> int:
+    """The clock after the server lowered stamps of this device, `(sent, given)`: the greatest that it gave instead.
+
+    So what is written next counts when it is written. A stamp beyond `last` is older than an earlier return.
+    """
+    given = max((given for sent, given in lowered if sent <= last), default=last)
+    return min(last, given)

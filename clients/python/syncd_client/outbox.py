@@ -94,7 +94,8 @@ def enqueue(
     queued: list[tuple[str, Key, str]] = []
     for key, write in zip(keys, writes, strict=True):
         clock = tick(clock, wall)
-        at = max(clock, _past(rows[key].view, write))
+        names = [*write.values, TOMBSTONE] if write.op == "delete" else write.values
+        at = max(clock, _past(rows[key].view, names))
         clock = observe(clock, at, wall)
         values = {TOMBSTONE: format_instant(at), **write.values} if write.op == "delete" else write.values
         image.note(key, rows[key].view, values, at)
@@ -121,9 +122,8 @@ def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int) -> s
     )
 
 
-def _past(view: Registers, write: Write) -> int:
+def _past(view: Registers, names: Iterable[str]) -> int:
     """A write is later than what it overwrites, also where this device's clock is far behind."""
-    names = [*write.values, TOMBSTONE] if write.op == "delete" else write.values
     return min(max((view[name].at + 1 for name in names if name in view), default=0), LATEST)
 
 
@@ -252,11 +252,30 @@ def stopped(db: sqlite3.Connection, change_id: str, alone: bool = False) -> list
     return [_queued(row) for row in rows]
 
 
+def date_stopped(db: sqlite3.Connection, clock: int, dates: Mapping[str, int], otherwise: int) -> list[Key]:
+    """Lowers the stamps of refused and set-aside changes that lie beyond `clock`, which was ahead when they were made.
+
+    `dates`: {changeId: stamp} of those known; `otherwise` is for the rest. Returns the records to show anew.
+    """
+    rows = db.execute(f"{_COLUMNS} WHERE state IN ('rejected', 'aside') ORDER BY position").fetchall()
+    dated: list[Queued] = []
+    for change in map(_queued, rows):
+        old = read_change(change.change, get_meta(db, "client"))
+        date = dates.get(change.change_id, otherwise)
+        stamps = {name: date if r.at > clock else r.at for name, r in old.registers.items()}
+        if any(stamps[name] != register.at for name, register in old.registers.items()):
+            values = {name: register.value for name, register in old.registers.items()}
+            body = _rewrite(change, old, change.change_id, old.space, values, stamps)
+            db.execute("UPDATE outbox SET body = ? WHERE change_id = ?", (body, change.change_id))
+            dated.append(change)
+    return keys_of(dated)
+
+
 def drop(db: sqlite3.Connection, changes: Iterable[Queued]) -> None:
     """Forgets changes for good: their records fall back to what the server confirmed."""
     changes = list(changes)
     db.executemany("DELETE FROM outbox WHERE change_id = ?", [(change.change_id,) for change in changes])
-    _resettle(db, keys_of(changes))
+    resettle(db, keys_of(changes))
 
 
 def requeue_stopped(
@@ -297,18 +316,19 @@ def requeue(
     for change in changes:
         old = read_change(change.change, get_meta(db, "client"))
         target = old.space if space is None else space_key(space)
-        clock = tick(clock, wall)
-        stamps = {name: register.at for name, register in old.registers.items()}
+        key = (old.table, target, old.record)
         edited = edits.get(change.change_id, {})
+        at = max(tick(clock, wall), _past(load(db, [key], 0)[key].view, edited))
+        clock = observe(tick(clock, wall), at, wall)
+        stamps = {name: register.at for name, register in old.registers.items()} | dict.fromkeys(edited, at)
         values = {name: register.value for name, register in old.registers.items()} | dict(edited)
-        stamps |= dict.fromkeys(edited, clock)
         change_id = new_id(wall)
         body = _rewrite(change, old, change_id, target, values, stamps)
-        queued.append((change_id, (old.table, target, old.record), body))
+        queued.append((change_id, key, body))
     db.executemany("DELETE FROM outbox WHERE change_id = ?", [(change.change_id,) for change in changes])
     _insert(db, queued)
     set_meta(db, "clock", clock)
-    _resettle(db, keys_of(changes) + [key for _, key, _ in queued])
+    resettle(db, keys_of(changes) + [key for _, key, _ in queued])
     return [change_id for change_id, _, _ in queued]
 
 
@@ -333,10 +353,10 @@ def _rewrite(
     )
 
 
-def _resettle(db: sqlite3.Connection, keys: Sequence[Key]) -> None:
-    """Shows again what the queue says, after it was changed by hand."""
+def resettle(db: sqlite3.Connection, keys: Sequence[Key]) -> list[Key]:
+    """Shows again what the queue says, after it was changed by hand. Returns the records that read differently now."""
     rows = load(db, keys, get_meta(db, "round", 0))
     for row in rows.values():
         row.write({})
     settle(db, rows)
-    save(db, rows)
+    return save(db, rows)
