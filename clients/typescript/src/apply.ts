@@ -1,9 +1,9 @@
 /** Applies a whole answer of the server inside one transaction: changes, results, memberships, cursor. */
 
 import { type Change, type Key, readChange, spaceKey } from "./change.js";
-import { observe } from "./clock.js";
+import { after, comeBack, type Instant, latest, observe } from "./clock.js";
 import { parse } from "./json.js";
-import { TOMBSTONE } from "./merge.js";
+import { type Register, TOMBSTONE } from "./merge.js";
 import type { Packed } from "./outbox.js";
 import * as outbox from "./outbox.js";
 import { type LoadedRecords, load, pick, save, settle, sweep } from "./records.js";
@@ -31,10 +31,11 @@ export async function applyPage(
     .filter(({ status }) => status === "duplicate")
     .map(({ changeId }) => changeId);
   const answered = await outbox.acknowledge(tx, repeated, page.more);
-  const records = await load(tx, [...changes.map(({ key }) => key), ...answered]);
+  const rejected = await outbox.reject(tx, refusals(page.results));
+  const dated = await setClockBack(tx, changes, pushed, rejected.length > 0);
+  const records = await load(tx, [...changes.map(({ key }) => key), ...answered, ...dated]);
   for (const change of changes) pick(records, change.key).confirm(change.registers, round);
   await outbox.forget(tx, heldByServer(page, client));
-  const rejected = await outbox.reject(tx, refusals(page.results));
   await settle(tx, records);
   const changed = save(tx, records);
   moveClock(tx, records, wall);
@@ -47,21 +48,54 @@ export async function applyPage(
   return { rejected, changed, everything: restarted };
 }
 
-/** The own changes as the server holds them, those that were not answered for already. */
+/**
+ * The own changes as the server holds them, whatever has become of their place in the outbox since they were sent;
+ * but not those to a space that is not here any more.
+ */
 async function confirm(
   tx: Transaction,
   results: readonly Result[],
   pushed: readonly Packed[],
   client: string,
 ): Promise<Change[]> {
-  if (pushed.length === 0) return [];
-  const waiting = await outbox.unanswered(tx, pushed);
   const confirmed: Change[] = [];
   for (const [place, sent] of pushed.entries()) {
     const result = results[place];
-    if (result && taken(result) && waiting.has(sent.changeId)) confirmed.push(adopt(result, sent, client));
+    if (!result || !taken(result)) continue;
+    const change = adopt(result, sent, client);
+    const state = (await outbox.find(tx, sent.changeId))?.state ?? "aside";
+    if (await outbox.present(tx, { space: change.key[0], state })) confirmed.push(change);
   }
   return confirmed;
+}
+
+/**
+ * A clock that was ahead, as the server's lowered stamps tell, comes back with them, and so do the stamps of what is
+ * stopped here: they stay between those of what was sent before and after. Returns the records to show anew.
+ */
+async function setClockBack(
+  tx: Transaction,
+  changes: readonly Change[],
+  pushed: readonly Packed[],
+  refused: boolean,
+): Promise<Key[]> {
+  const { meta } = tx;
+  const given = new Map<string | null, Instant>();
+  const lowered: Register[] = [];
+  for (const { changeId, registers } of changes) {
+    const own = [...registers.values()].filter(({ client, sent }) => sent && client === meta.client);
+    if (own.length > 0) given.set(changeId, own.map(({ at }) => at).reduce(latest));
+    lowered.push(...own);
+  }
+  meta.clock = comeBack(meta.clock, lowered);
+  if (lowered.length === 0 && !refused) return [];
+  let date = after([...given.values()].sort()[0] ?? after(meta.clock), -1);
+  const first = date;
+  const dates = pushed.map(({ changeId }) => {
+    date = given.get(changeId) ?? date;
+    return [changeId, date] as const;
+  });
+  return outbox.redate(tx, new Map(dates), first);
 }
 
 /** The own change with the stamps that the server lowered. */

@@ -43,11 +43,11 @@ export function formatInstant(millis: number, below = 0): Instant {
   return `${new Date(Math.floor(millis)).toISOString().slice(0, 23)}${String(below).padStart(3, "0")}Z`;
 }
 
-/** The instant one microsecond later. */
-export function after(instant: Instant): Instant {
-  const below = Number(instant.slice(23, 26));
-  if (below < 999) return `${instant.slice(0, 23)}${String(below + 1).padStart(3, "0")}Z`;
-  return formatInstant(Date.parse(`${instant.slice(0, 23)}Z`) + 1);
+/** The instant one microsecond later, or `step` microseconds (less than 1,000 either way). */
+export function after(instant: Instant, step = 1): Instant {
+  const below = Number(instant.slice(23, 26)) + step;
+  const over = Math.floor(below / 1000);
+  return formatInstant(Date.parse(`${instant.slice(0, 23)}Z`) + over, below - 1000 * over);
 }
 
 export function latest(one: Instant, other: Instant): Instant {
@@ -60,6 +60,15 @@ export function latest(one: Instant, other: Instant): Instant {
  */
 export function tick(last: Instant, wall: number): Instant {
   return latest(formatInstant(wall), after(last));
+}
+
+/**
+ * The clock after the server lowered stamps of this device, each from `sent` to `at`: the greatest that it gave, so
+ * that what is written next counts when it is written. A stamp beyond `last` is of before an earlier return.
+ */
+export function comeBack(last: Instant, lowered: readonly { at: Instant; sent?: Instant }[]): Instant {
+  const given = lowered.filter(({ sent = "" }) => sent <= last).map(({ at }) => at);
+  return given.length === 0 ? last : ([last, given.reduce(latest)].sort()[0] as Instant);
 }
 
 /** The clock after receiving the stamp `seen`: moved past it, unless it is absurdly far ahead of `wall`. */

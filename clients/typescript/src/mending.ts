@@ -1,12 +1,11 @@
 /** What the application does about refused and set-aside changes: fix, requeue, move, drop. */
 
 import { checkFields, type Key, newId, readChange, stamped, writeChange } from "./change.js";
-import { tick } from "./clock.js";
 import { NoSuchChange } from "./errors.js";
 import { type Json, type JsonObject, parse } from "./json.js";
 import type { Registers } from "./merge.js";
-import { find, insert, type Prepared } from "./outbox.js";
-import { load, save, settle } from "./records.js";
+import { find, insert, type Prepared, stampOver } from "./outbox.js";
+import { load, pick, save, settle } from "./records.js";
 import { keyOf, type OutboxRow, type Transaction } from "./store.js";
 
 const KEPT = ["schemaVersion", "actor", "origin"];
@@ -51,15 +50,12 @@ export async function requeue(
   const { meta } = tx;
   const queued: Prepared[] = [];
   for (const row of rows) {
-    meta.clock = tick(meta.clock, wall);
     const fresh = newId(wall);
-    const change = rewrite(
-      row,
-      meta.client,
-      fresh,
-      space,
-      row.changeId === changeId ? stamped(edits, meta.clock, meta.client) : null,
-    );
+    const edited = row.changeId === changeId ? edits : new Map<string, Json>();
+    const key: Key = [space ?? row.space, row.table, row.id];
+    const { view } = pick(await load(tx, [key]), key);
+    const at = stampOver(tx, view, edited.keys(), wall);
+    const change = rewrite(row, meta.client, fresh, key, stamped(edited, at, meta.client));
     queued.push({ ...change, changeId: fresh, batch: queued[0]?.batch ?? fresh });
     tx.delete("outbox", [row.position]);
   }
@@ -74,13 +70,12 @@ function rewrite(
   row: OutboxRow,
   client: string,
   changeId: string,
-  space: string | null,
-  edits: Registers | null,
+  key: Key,
+  edits: Registers,
 ): { key: Key; body: string } {
   const wire = parse(row.body) as JsonObject;
   const old = readChange(wire, client);
-  const key: Key = [space ?? row.space, row.table, row.id];
-  const registers = new Map([...old.registers, ...(edits ?? [])]);
+  const registers = new Map([...old.registers, ...edits]);
   const extra = Object.fromEntries(Object.entries(wire).filter(([name]) => KEPT.includes(name)));
   return { key, body: writeChange({ changeId, key, op: old.op, registers, extra }) };
 }

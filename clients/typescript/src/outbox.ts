@@ -3,7 +3,7 @@
 import { type Key, keyText, newId, type Op, stamped, writeChange } from "./change.js";
 import { after, type Instant, LATEST, latest, observe, tick } from "./clock.js";
 import { BatchTooLarge } from "./errors.js";
-import { type Json, type JsonObject, parse } from "./json.js";
+import { dump, type Json, type JsonObject, parse } from "./json.js";
 import { type Registers, TOMBSTONE } from "./merge.js";
 import { load, pick, save } from "./records.js";
 import { type ChangeState, keyOf, type OutboxRow, type Transaction } from "./store.js";
@@ -34,6 +34,9 @@ export interface Queued {
 
 /** A change on its way in a push. */
 export type Packed = Pick<OutboxRow, "changeId" | "batch" | "body" | "size">;
+
+/** Those that the server, or the end of a membership, has stopped. */
+const STOPPED = ["rejected", "aside"] as const;
 
 /** How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB. */
 export interface Limits {
@@ -82,9 +85,12 @@ export async function enqueue(
   const queued: (Prepared & Written)[] = [];
   for (const { op, key, values, extra } of writes) {
     const record = pick(records, key);
-    meta.clock = tick(meta.clock, wall);
-    const at = latest(meta.clock, past(record.view, op, values));
-    meta.clock = observe(meta.clock, at, wall);
+    const at = stampOver(
+      tx,
+      record.view,
+      op === "delete" ? [...values.keys(), TOMBSTONE] : values.keys(),
+      wall,
+    );
     const written = op === "delete" ? new Map([[TOMBSTONE, at as Json], ...values]) : values;
     const registers = stamped(written, at, meta.client);
     record.write(registers);
@@ -99,11 +105,19 @@ export async function enqueue(
   return queued;
 }
 
-/** A write is later than what it overwrites, also where this device's clock is far behind. */
-function past(view: Registers, op: Op, values: ReadonlyMap<string, Json>): Instant {
-  const names = op === "delete" ? [...values.keys(), TOMBSTONE] : [...values.keys()];
-  const greatest = names.map((name) => view.get(name)?.at ?? "").reduce(latest, "");
-  return greatest === "" || greatest === LATEST ? greatest : after(greatest);
+/**
+ * The stamp of a new write: later than what it overwrites, also where this device's clock is far behind or has come
+ * back, and never one that the server has lowered there.
+ */
+export function stampOver(tx: Transaction, view: Registers, names: Iterable<string>, wall: number): Instant {
+  const { meta } = tx;
+  const over = Array.from(names, (name) => view.get(name)).filter((held) => held !== undefined);
+  const greatest = over.map(({ at }) => at).reduce(latest, "");
+  meta.clock = tick(meta.clock, wall);
+  let at = latest(meta.clock, greatest === "" || greatest === LATEST ? greatest : after(greatest));
+  while (at < LATEST && over.some(({ sent }) => sent === at)) at = after(at);
+  meta.clock = observe(meta.clock, at, wall);
+  return at;
 }
 
 function checkSize(queued: readonly Prepared[], limits: Limits): void {
@@ -202,15 +216,50 @@ export async function stopBatch(tx: Transaction, batch: string, detail: string):
   return rest.map((row) => row.changeId);
 }
 
+/** Whether a change's space is here: one that was left is not, until it is joined again. */
+export async function present(
+  tx: Transaction,
+  { space, state }: Pick<OutboxRow, "space" | "state">,
+): Promise<boolean> {
+  return state === "pending" || space === "" || (await tx.get("spaces", [space])) !== undefined;
+}
+
 export async function find(tx: Transaction, changeId: string): Promise<OutboxRow | undefined> {
   const [row] = await tx.all("outbox", [changeId], "change");
   return row;
 }
 
-/** Those of a push that still wait for its answer: others came back already, or their space was left since. */
-export async function unanswered(tx: Transaction, pushed: readonly Packed[]): Promise<Set<string>> {
-  const rows = await Promise.all(pushed.map(({ changeId }) => find(tx, changeId)));
-  return new Set(rows.filter((row) => row?.state === "pending").map((row) => row?.changeId ?? ""));
+/**
+ * What stays here with a stamp beyond a clock that has come back gets one that is as old as it is: that of `dates`,
+ * by changeId, else `otherwise`. Returns the records to show anew.
+ */
+export async function redate(
+  tx: Transaction,
+  dates: ReadonlyMap<string, Instant>,
+  otherwise: Instant,
+): Promise<Key[]> {
+  const { clock } = tx.meta;
+  const rows = await Promise.all(STOPPED.map((state) => tx.all("outbox", [state], "state")));
+  const dated: Key[] = [];
+  for (const row of rows.flat()) {
+    const date = dates.get(row.changeId) ?? otherwise;
+    const body = dump(lower(parse(row.body) as JsonObject, clock, date));
+    if (body === row.body) continue;
+    tx.put("outbox", { ...row, body });
+    dated.push(keyOf(row));
+  }
+  return dated;
+}
+
+function lower(wire: JsonObject, clock: Instant, date: Instant): JsonObject {
+  const members = Object.entries(wire).map(([name, value]) => {
+    if (name === "fields") {
+      const fields = Object.entries(value as { [field: string]: JsonObject });
+      return [name, Object.fromEntries(fields.map(([field, held]) => [field, lower(held, clock, date)]))];
+    }
+    return [name, ["at", "deletedAt"].includes(name) && String(value) > clock ? date : value];
+  });
+  return Object.fromEntries(members);
 }
 
 /** Whether anything is on its way to the server, or its server's form not here yet. */
@@ -225,9 +274,7 @@ export async function waiting(tx: Transaction): Promise<boolean> {
 /** What the server has, by its answer or because it sent it back, need not be sent any more. */
 export async function forget(tx: Transaction, changeIds: readonly string[]): Promise<void> {
   const rows = await Promise.all(changeIds.map((changeId) => find(tx, changeId)));
-  for (const row of rows) {
-    if (row?.state === "pending" || row?.state === "aside") tx.delete("outbox", [row.position]);
-  }
+  for (const row of rows) if (row && row.state !== "acked") tx.delete("outbox", [row.position]);
 }
 
 /**
@@ -242,7 +289,8 @@ export async function acknowledge(
 ): Promise<Key[]> {
   for (const changeId of changeIds) {
     const row = await find(tx, changeId);
-    if (row?.state === "pending") tx.put("outbox", { ...row, state: "acked" });
+    if (row && (await present(tx, row))) tx.put("outbox", { ...row, state: "acked" });
+    else if (row) tx.delete("outbox", [row.position]);
   }
   if (more) return [];
   const rows = await tx.all("outbox", ["acked"], "state");

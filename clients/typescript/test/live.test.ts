@@ -73,6 +73,52 @@ describe("a connection", () => {
     expect(await sync.waitUntilSynced(10_000)).toBe(true);
   });
 
+  it.each(["applied", "duplicate"])(
+    "keeps its own write that was taken (%s) while it was put out of the space and in again",
+    async (status) => {
+      const old = wire("a", { n: [0, AT] }, { spaceId: "s" });
+      server.on.subscribe = [() => changes([old], { spaces: { joined: ["s"] } })];
+      const { replica, live: sync } = await live();
+      await named(sync, "live");
+      server.on.push = [
+        (frame) => {
+          server.say(changes([], { spaces: { left: ["s"] }, syncedUntil: "c2" }));
+          server.say(changes([old], { spaces: { joined: ["s"] }, syncedUntil: "c3" }));
+          return answered(frame, status);
+        },
+      ];
+      const seen: string[] = [];
+      replica.on((event) => event.kind === "answered" && seen.push(event.kind));
+      await replica.batch((batch) => {
+        batch.patch("t", "a", { n: 1 }, { space: "s" });
+        batch.patch("t", "mine", { n: 1 });
+      });
+      await until("answered", () => seen.length === 1);
+      expect(await sync.waitUntilSynced(10_000)).toBe(true);
+      const row = await replica.get("t", "a", { space: "s" });
+      // What the server had already comes with the delta, which this server leaves out.
+      expect(row?.fields).toEqual(status === "applied" ? { n: 1 } : { n: 0 });
+      expect([await replica.rejected(), await replica.keptAside()]).toEqual([[], []]);
+    },
+  );
+
+  it("keeps nothing of a space that it was put out of while its write was taken", async () => {
+    server.on.subscribe = [() => changes([], { spaces: { joined: ["s"] } })];
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    server.on.push = [
+      (frame) => {
+        server.say(changes([], { spaces: { left: ["s"] }, syncedUntil: "c2" }));
+        return answered(frame);
+      },
+    ];
+    await replica.patch("t", "a", { n: 1 }, { space: "s" });
+    await until("left", async () => (await replica.spaces()).length === 0);
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+    await until("forgotten", async () => (await replica.keptAside()).length === 0);
+    expect(await replica.get("t", "a", { space: "s" })).toBeNull();
+  });
+
   it("waits where the server is busy, and says so", async () => {
     server.on.push = [
       ({ requestId }) => ({
