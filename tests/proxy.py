@@ -18,6 +18,7 @@ CHUNK = 65536
 class Faults:
     """What goes wrong from now on. "up" is towards the target, "down" back from it; numbers are bytes and seconds.
 
+    `stall`: what goes that way waits, and comes through in order once it may.
     `lose_reply_after`: that many bytes of the answers come through, then the connection is cut.
     `truncate_after`: that many bytes of the request come through, then the connection is cut.
     `duplicate`: a new connection is made twice, and the target gets everything on both.
@@ -25,6 +26,7 @@ class Faults:
 
     refuse: bool = False
     blackhole: set[str] = field(default_factory=set)
+    stall: set[str] = field(default_factory=set)
     delay: float = 0.0
     bytes_per_second: float = 0.0
     lose_reply_after: int | None = None
@@ -68,6 +70,8 @@ class Link:
         faults = self.proxy.faults
         if faults.delay:
             await asyncio.sleep(faults.delay)
+        while way in self.proxy.faults.stall:
+            await asyncio.sleep(0.01)
         if way in faults.blackhole:
             return True
         limit = faults.truncate_after if way == "up" else faults.lose_reply_after

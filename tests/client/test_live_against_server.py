@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,34 @@ async def test_what_was_written_offline_goes_first_and_the_others_news_come(devi
             assert await one.wait_until_synced(60)
             await until(lambda: len(laptop.local.query("t")) == len(phone.local.query("t")) == 1501, "all of it")
     check_same(phone.local, laptop.local)
+
+
+async def test_a_write_that_was_taken_stands_though_its_space_was_left_and_joined_before_the_answer_came(
+    device: Open, server: Server, user: str
+) -> None:
+    """The line stands still on its way down: the device hears of leaving, joining and its own write in this order."""
+    guest = f"guest-of-{user}"
+    space = create_space(server, user)
+    set_role(server, user, space, guest, "writer")
+    mine = device("mine")
+    await mine.put("t", "r", {"n": "before"}, space=space)
+    await mine.sync()
+    patient = replace(QUICK, ping_interval=30.0, answer_timeout=30.0)
+    async with Proxy(server.port) as proxy:
+        theirs = device("theirs", of=guest, url=proxy.url)
+        async with theirs.live(policy=patient) as live:
+            await until(lambda: live.state.name == "live", "live")
+            proxy.faults.stall = {"down"}
+            for role in (None, "writer"):
+                await asyncio.to_thread(set_role, server, user, space, guest, role)
+                await asyncio.sleep(1.5)
+            await theirs.patch("t", "r", {"n": "theirs"}, space=space)
+            await until(lambda: mine.local.pull() and mine.local.get("t", "r", space=space) == {"n": "theirs"}, "taken")
+            proxy.heal()
+            assert await live.wait_until_synced(20)
+            await asyncio.sleep(0.5)
+            assert await theirs.get("t", "r", space=space) == {"n": "theirs"}
+    check_same(mine.local, theirs.local)
 
 
 async def test_a_shared_space_is_joined_and_left_while_live(device: Open, server: Server, user: str) -> None:

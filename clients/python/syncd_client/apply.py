@@ -35,40 +35,54 @@ class Applied:
 
 
 def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wall: int) -> Applied:
-    """Everything an answer says, in the order received; the last page of a restart ends it."""
+    """Everything an answer says; the last page of a restart ends it.
+
+    Spaces that were left go first: one that was made again under its old name is left and joined at once.
+    """
     client, round_ = get_meta(db, "client"), get_meta(db, "round", 0)
-    unanswered = outbox.unanswered(db, pushed) if pushed else set()
-    confirmed = [
-        _confirmed(result, sent, client)
-        for result, sent in zip(page.results, pushed, strict=True)
-        if result.status in ("applied", "superseded") and result.change_id in unanswered
-    ]
+    purged = _follow_spaces(db, page)
+    here, taken = _here(db, pushed), [result for result in page.results if result.status in ("applied", "superseded")]
+    sent = {change.change_id: change for change in pushed}
+    confirmed = [_confirmed(result, sent[result.change_id], client) for result in taken if result.change_id in here]
     repeated = [result.change_id for result in page.results if result.status == "duplicate"]
-    answered = outbox.acknowledge(db, repeated, page.more)
+    answered = outbox.acknowledge(db, repeated, here, page.more)
     keys = [_key(change) for change in (*page.changes, *confirmed)]
     rows = load(db, [*keys, *answered], round_)
+    for key in answered:
+        rows[key].write({})  # what is unsent is laid on top again
     for key, change in zip(keys, (*page.changes, *confirmed), strict=True):
         rows[key].confirm(change.registers, round_)
     own = [change.change_id for change in page.changes if change.client == client and change.change_id]
-    had = [result.change_id for result in page.results if result.status in ("applied", "superseded")]
-    outbox.forget(db, [*own, *had])
+    outbox.forget(db, [*own, *(result.change_id for result in taken)])
     refusals = {r.change_id: (r.code, r.detail) for r in page.results if r.status == "rejected"}
     rejected = outbox.reject(db, refusals)
     _set_clock_back(db, (*page.changes, *confirmed), client)
     dated = _date_stopped(db, confirmed, pushed, rejected)
     settle(db, rows)
     changed = save(db, rows)
-    changed += outbox.resettle(db, [key for key in dated if key not in rows])
+    changed += outbox.resettle(db, [key for key in dated if key not in rows]) + purged
     observe_stamps(db, rows.values(), wall)
     _keep_conflicts(db, page.conflicts)
-    changed += _follow_spaces(db, page)
+    return Applied(rejected, changed, _move_on(db, page))
+
+
+def _here(db: sqlite3.Connection, pushed: Sequence[Packed]) -> set[str]:
+    """Those of a push whose records belong here: not those of a space that was left since, and not joined again."""
+    spaces = {row[0] for row in db.execute("SELECT id FROM spaces")} if pushed else set()
+    waiting = outbox.unanswered(db, pushed) if pushed else set()
+    named = {change.change_id: space_key(json.loads(change.body).get("spaceId")) for change in pushed}
+    return {change for change, space in named.items() if not space or space in spaces or change in waiting}
+
+
+def _move_on(db: sqlite3.Connection, page: Page) -> bool:
+    """Takes the cursor of a page that was applied. Returns whether that was the end of a restart."""
     if page.cursor is not None:
         set_meta(db, "cursor", page.cursor)
     restarted = not page.more and bool(get_meta(db, "restarting", 0))
     if restarted:
         finish_restart(db)
     clear_trouble(db)
-    return Applied(rejected, changed, restarted)
+    return restarted
 
 
 def clear_trouble(db: sqlite3.Connection) -> None:
@@ -145,8 +159,9 @@ def _keep_conflicts(db: sqlite3.Connection, conflicts: Sequence[Conflict]) -> No
 
 
 def _follow_spaces(db: sqlite3.Connection, page: Page) -> list[Key]:
+    gone = [key for space in page.left if space_key(space) for key in purge(db, space)]
     db.executemany("INSERT OR IGNORE INTO spaces VALUES (?)", [(space,) for space in page.joined])
-    return [key for space in page.left if space_key(space) for key in purge(db, space)]
+    return gone
 
 
 def purge(db: sqlite3.Connection, space: str) -> list[Key]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -29,13 +29,13 @@ _REJECT = """UPDATE outbox SET state = 'rejected', code = ?, detail = ?
 WHERE state = 'pending' AND change_id = ?"""
 _REST = """SELECT change_id FROM outbox WHERE state = 'pending'
 AND batch = (SELECT batch FROM outbox WHERE change_id = ?)"""
-_FORGET = "DELETE FROM outbox WHERE state IN ('pending', 'aside') AND change_id = ?"
+_FORGET = "DELETE FROM outbox WHERE change_id = ?"
 _UNANSWERED = """SELECT change_id FROM outbox WHERE state = 'pending'
 AND change_id IN (SELECT value FROM json_each(?))"""
-_ACK = "UPDATE outbox SET state = 'acked' WHERE state = 'pending' AND change_id = ?"
+_ACK = "UPDATE outbox SET state = 'acked', code = NULL, detail = NULL WHERE change_id = ?"
 _ASIDE = """UPDATE outbox SET state = 'aside', code = coalesce(code, 'space_left'),
 detail = coalesce(detail, 'The space was left before this was sent.')
-WHERE space = ? AND state <> 'acked'"""
+WHERE space = ?"""
 _STOP_BATCH = """UPDATE outbox SET state = 'rejected', code = 'batch_rejected',
 detail = 'Goes together with a change to a space that was left.' WHERE state = 'pending' AND batch = ?"""
 _COLUMNS = "SELECT change_id, batch, tbl, space, id, state, body, code, detail FROM outbox"
@@ -203,23 +203,26 @@ def forget(db: sqlite3.Connection, change_ids: Iterable[str | None]) -> None:
     db.executemany(_FORGET, [(change_id,) for change_id in change_ids])
 
 
-def acknowledge(db: sqlite3.Connection, change_ids: Sequence[str], more: bool) -> list[Key]:
+def acknowledge(db: sqlite3.Connection, change_ids: Sequence[str], here: Container[str], more: bool) -> list[Key]:
     """Takes note that the server had these changes from an earlier push, whose answer was lost.
 
     How it holds them (it may have lowered their stamps) is in the delta and nowhere else. While there is
-    `more` of that to come they stay on top of their records. Returns the records to show anew.
+    `more` of that to come they stay on top of their records, if those are still `here`. Returns the records to
+    show anew.
     """
+    forget(db, [change_id for change_id in change_ids if change_id not in here])
     db.executemany(_ACK, [(change_id,) for change_id in change_ids])
-    if more:
+    if more and not change_ids:
         return []
     keys = db.execute("SELECT tbl, space, id FROM outbox WHERE state = 'acked'").fetchall()
-    if keys:
+    if keys and not more:
         db.execute("DELETE FROM outbox WHERE state = 'acked'")
     return keys
 
 
 def set_aside(db: sqlite3.Connection, space: str) -> None:
     """Keeps the unsent writes of a space that was left, and stops batches they were part of."""
+    db.execute("DELETE FROM outbox WHERE space = ? AND state = 'acked'", (space,))
     batches = db.execute("SELECT DISTINCT batch FROM outbox WHERE space = ? AND state = 'pending'", (space,)).fetchall()
     db.execute(_ASIDE, (space,))
     db.executemany(_STOP_BATCH, batches)
