@@ -86,6 +86,14 @@ class TooLarge(SyncdError):
     code = "body_too_large"
 
 
+class TooSlow(SyncdError):
+    """It would be taken if it came faster, the next time perhaps."""
+
+    code = "too_slow"
+    detail = "The request came too slowly, or stood still. Nothing was written; send it again, in smaller parts."
+    retry_after = 1
+
+
 class UnsupportedMedia(SyncdError):
     code = "unsupported_media_type"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -19,6 +20,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
 COMPRESS_FROM = 1024
+DROP_FOR = 5.0
 # Compressing this much takes a few milliseconds, in which nobody else would be served.
 IN_A_THREAD_FROM = 256 * 1024
 
@@ -43,6 +45,24 @@ def accepted_coding(accept_encoding: bytes) -> bytes | None:
 
 def _compress(body: bytes, coding: bytes) -> bytes:
     return zstd.compress(body, 3) if coding == b"zstd" else gzip.compress(body, 6, mtime=0)
+
+
+async def answer_unread(send: Send, receive: Receive, what: Answer, most: int) -> None:
+    """Sends an answer to a request whose body is still coming, and ends the connection. What comes meanwhile, up to
+    `most` bytes and for some seconds, is read and dropped: a connection that is closed before would be reset, and many
+    a client would see that instead of the answer."""
+    headers = [(b"content-type", what.media_type), *what.headers, (b"connection", b"close")]
+    headers.append((b"content-length", str(len(what.body)).encode()))
+    await send({"type": "http.response.start", "status": what.status, "headers": headers})
+    await send({"type": "http.response.body", "body": what.body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DROP_FOR):
+            more = True
+            while more and most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                more = bool(message.get("more_body"))
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def answer(send: Send, what: Answer, accept_encoding: bytes = b"") -> None:

@@ -18,7 +18,7 @@ from syncd.edge.answers import Answer, Receive, Send, answer
 from syncd.edge.callers import Callers
 from syncd.edge.requests import Request
 from syncd.edge.sync import Service
-from syncd.edge.wire import TRANSPORT, bound
+from syncd.edge.wire import TRANSPORT, bound, sent
 from syncd.service.caller import Caller
 from syncd.service.export import Format, Scope, export
 from syncd.service.restoring import Report, Restorer
@@ -31,9 +31,35 @@ log = structlog.get_logger("syncd.backup")
 STALLED_AFTER = 60.0
 # How long to wait for one's own last one to end: it may have been given up a moment ago.
 PATIENCE = 2.0
+# Imports that are on their way in, each into a temporary file; and how long one that is there waits for its turn.
+UPLOADS, UPLOADED_PATIENCE = 16, 300.0
 SPOOL = 1 << 20
 NDJSON, ZIP = b"application/x-ndjson", b"application/zip"
 MEDIA: dict[bytes, Format] = {NDJSON: "ndjson", b"application/jsonl": "ndjson", ZIP: "zip"}
+
+
+class Places:
+    """One of a user at a time, and so many in all: what is left is for everybody else."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken, self._freed = most, set[str](), asyncio.Event()
+
+    @asynccontextmanager
+    async def place(self, user: str, patience: float = PATIENCE) -> AsyncIterator[None]:
+        """Waits so many seconds for one. Raises TooMany."""
+        try:
+            async with asyncio.timeout(patience):
+                while user in self._taken or len(self._taken) >= self._most:
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError:
+            raise TooMany("Other exports and imports are under way; wait for their end.") from None
+        self._taken.add(user)
+        try:
+            yield
+        finally:
+            self._taken.discard(user)
+            self._freed.set()
 
 
 class BackupEndpoint:
@@ -43,9 +69,8 @@ class BackupEndpoint:
         self, callers: Callers, backups: Backups, restorer: Restorer, *, skew: float, most: int, at_once: int
     ) -> None:
         self._callers, self._backups, self._restorer = callers, backups, restorer
-        self._skew, self._most, self._at_once = int(skew * 1_000_000), most, at_once
-        self._busy: set[str] = set()
-        self._freed = asyncio.Condition()
+        self._skew, self._most = int(skew * 1_000_000), most
+        self._uploads, self._working = Places(UPLOADS), Places(at_once)
 
     async def serve(
         self,
@@ -62,7 +87,7 @@ class BackupEndpoint:
                 if request.method != "GET":
                     raise MethodNotAllowed("GET")
                 caller = await self._callers.caller(request)
-                async with self._place(caller.user):
+                async with self._working.place(caller.user):
                     whole = await self._export(request, caller, scope.get(TRANSPORT), receive, send)
                 if whole:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -70,27 +95,11 @@ class BackupEndpoint:
                 if request.method != "POST":
                     raise MethodNotAllowed("POST")
                 caller = await self._callers.caller(request)
-                async with self._place(caller.user):
+                async with self._uploads.place(caller.user):
                     report = await self._import(request, caller, service.wrote)
                 await answer(send, Answer(msgspec.json.encode(report)), request.headers.get(b"accept-encoding", b""))
             case _:
                 raise NotFound
-
-    @asynccontextmanager
-    async def _place(self, user: str) -> AsyncIterator[None]:
-        """One of a user at a time, and not more than leave connections for everybody else. Raises TooMany."""
-        try:
-            async with asyncio.timeout(PATIENCE), self._freed:
-                await self._freed.wait_for(lambda: user not in self._busy and len(self._busy) < self._at_once)
-                self._busy.add(user)
-        except TimeoutError:
-            raise TooMany("Other exports and imports are under way; wait for their end.") from None
-        try:
-            yield
-        finally:
-            self._busy.discard(user)
-            async with self._freed:
-                self._freed.notify_all()
 
     async def _export(self, request: Request, caller: Caller, transport: Any, receive: Receive, send: Send) -> bool:
         """Sends all but the end of the body. False: it was cut short, or the client has gone."""
@@ -105,7 +114,7 @@ class BackupEndpoint:
                 bound(transport)
             await send({"type": "http.response.start", "status": 200, "headers": headers(form)})
             try:
-                return await _pump(first, data, receive, send)
+                return await _pump(first, data, receive, send, transport)
             except Exception as why:
                 # Without its end mark and the end of the body nobody takes it for whole.
                 log.warning("export cut short", error=getattr(why, "code", type(why).__name__))
@@ -119,11 +128,13 @@ class BackupEndpoint:
             raise UnsupportedMedia("An export is application/x-ndjson or application/zip.")
         with tempfile.TemporaryFile() as file:
             await _spool(request.parts_of_body(self._most), file)
-            source = await asyncio.to_thread(Source, file, MEDIA[media], self._most)
-            await asyncio.to_thread(source.verify)
-            latest = time.time_ns() // 1000 + self._skew
-            elsewhere = self._callers.managed_elsewhere
-            return await self._restorer.as_user(source, caller, latest, managed_elsewhere=elsewhere, wrote=wrote)
+            # A slow line holds up nobody but its own user: the others' places are for what uses the database.
+            async with self._working.place(caller.user, UPLOADED_PATIENCE):
+                source = await asyncio.to_thread(Source, file, MEDIA[media], self._most)
+                await asyncio.to_thread(source.verify)
+                latest = time.time_ns() // 1000 + self._skew
+                elsewhere = self._callers.managed_elsewhere
+                return await self._restorer.as_user(source, caller, latest, managed_elsewhere=elsewhere, wrote=wrote)
 
 
 def wanted(accept: bytes) -> Format:
@@ -144,15 +155,14 @@ def headers(form: Format) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def _pump(first: bytes, data: AsyncIterator[bytes], receive: Receive, send: Send) -> bool:
-    """Sends as the client takes it; False when the client has gone. Raises what the reading raises."""
+async def _pump(first: bytes, data: AsyncIterator[bytes], receive: Receive, send: Send, transport: Any) -> bool:
+    """Sends as the client takes it; False when it has gone, or takes nothing. Raises what the reading raises."""
     hung_up = asyncio.create_task(_hung_up(receive))
     try:
         part = first
         while True:
-            async with asyncio.timeout(STALLED_AFTER):
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-            if hung_up.done():
+            sending = send({"type": "http.response.body", "body": part, "more_body": True})
+            if not await sent(sending, transport, lambda: STALLED_AFTER) or hung_up.done():
                 return False
             try:
                 part = await anext(data)

@@ -10,8 +10,16 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from syncd.core.errors import DatabaseUnavailable, MethodNotAllowed, NotFound, SyncdError, UpgradeRequired
-from syncd.edge.answers import Answer, Receive, Scope, Send, answer
+from syncd.core.errors import (
+    DatabaseUnavailable,
+    MethodNotAllowed,
+    NotFound,
+    SyncdError,
+    TooLarge,
+    TooSlow,
+    UpgradeRequired,
+)
+from syncd.edge.answers import Answer, Receive, Scope, Send, answer, answer_unread
 from syncd.edge.backup import BackupEndpoint
 from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
@@ -103,6 +111,9 @@ class HttpApplication:
             if status_of(why) >= 500:
                 log.warning("refused", code=why.code, method=request.method)
             result = problem(why)
+            if request.unread and isinstance(why, TooLarge | TooSlow):
+                await answer_unread(send, receive, result, 2 * self._max_body)
+                return
         except Exception as why:
             # What was sent may be in the error's text, so only its kind and place are logged.
             place = why.__traceback__

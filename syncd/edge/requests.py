@@ -11,18 +11,16 @@ from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, UnsupportedMedia
+from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, UnsupportedMedia
 from syncd.core.ids import STEPS, fault_in_id
 from syncd.edge.answers import Receive, Scope
+from syncd.edge.pace import Arrival
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-BODY_TIMEOUT = 60.0
-# Bytes a second, on the whole, of a body that is as long as it likes.
-SLOWEST_BODY = 50_000
 # Devices ask at the same few addresses again and again.
 REMEMBERED, MAX_REMEMBERED = 1024, 256
 MAX_TABLES = 100
@@ -33,13 +31,14 @@ class Disconnected(Exception):
 
 
 class Request:
-    """One HTTP request. `max_body` is bytes, after decompression too."""
+    """One HTTP request. `max_body` is bytes, after decompression too. `unread`: its body has not come to its end."""
 
     def __init__(self, scope: Scope, receive: Receive, max_body: int) -> None:
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.query_string: bytes = scope["query_string"]
         self._scope, self._receive, self._max_body = scope, receive, max_body
+        self.unread = True
 
     def parts(self) -> tuple[str, ...]:
         """The segments of the path, each decoded by itself: an id may hold an encoded slash."""
@@ -58,7 +57,7 @@ class Request:
             raise Malformed(f"The header {name.decode()} is not UTF-8.") from None
 
     async def body(self) -> bytes:
-        """The whole body, decompressed. Raises TooLarge, UnsupportedMedia, Malformed, Disconnected."""
+        """The whole body, decompressed. Raises TooLarge, TooSlow, UnsupportedMedia, Malformed, Disconnected."""
         media = self.headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
         if media != b"application/json" and not media.endswith(b"+json"):
             raise UnsupportedMedia("The body must be application/json.")
@@ -68,53 +67,44 @@ class Request:
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._max_body:
             self._too_large()
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                raw = await self._read()
-        except TimeoutError:
-            raise Malformed(f"The body did not arrive within {BODY_TIMEOUT:.0f} s.") from None
+        raw = await self._read()
         return raw if coding in (b"identity", b"") else self._unpack(raw, coding)
 
     async def parts_of_body(self, most: int) -> AsyncIterator[bytes]:
-        """The body as it comes, of at most `most` bytes. Raises TooLarge, UnsupportedMedia, Malformed, Disconnected."""
+        """The body as it comes, of at most `most` bytes. Raises TooLarge, TooSlow, UnsupportedMedia, Disconnected."""
         if self.headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
             raise UnsupportedMedia("A body of this kind must not be encoded.")
         length = self.headers.get(b"content-length", b"")
-        size, started, more = 0, time.monotonic(), True
+        arrival, more = Arrival(time.monotonic()), True
         while more:
-            if size > most or (length.isdigit() and int(length) > most):
+            if arrival.size > most or (length.isdigit() and int(length) > most):
                 raise TooLarge(f"The body is larger than {most} bytes.")
-            # Who sends a little now and then would hold their place for ever.
-            left = BODY_TIMEOUT + size / SLOWEST_BODY - (time.monotonic() - started)
-            try:
-                async with asyncio.timeout(max(0, left)):
-                    message = await self._receive()
-            except TimeoutError:
-                raise Malformed("The body came too slowly.") from None
-            if message["type"] == "http.disconnect":
-                raise Disconnected
-            size += len(message.get("body", b""))
-            yield message.get("body", b"")
-            more = bool(message.get("more_body"))
+            part, more = await self._next(arrival)
+            yield part
 
     async def _read(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            whole: bytes = message.get("body", b"")
-            if len(whole) > self._max_body:
+        arrival, parts, more = Arrival(time.monotonic()), list[bytes](), True
+        while more:
+            part, more = await self._next(arrival)
+            if arrival.size > self._max_body:
                 self._too_large()
-            return whole
-        parts, size = [], 0
-        while True:
-            if message["type"] == "http.disconnect":
-                raise Disconnected
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body:
-                self._too_large()
-            if not message.get("more_body"):
-                return b"".join(parts)
-            message = await self._receive()
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _next(self, arrival: Arrival) -> tuple[bytes, bool]:
+        """The next part of the body, and whether there is more. Raises TooSlow, Disconnected."""
+        try:
+            # Most bodies are there already: nothing has to be waited for.
+            async with asyncio.timeout(max(0, arrival.left(time.monotonic()))):
+                message = await self._receive()
+        except TimeoutError:
+            raise TooSlow from None
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part: bytes = message.get("body", b"")
+        arrival.came(len(part), time.monotonic())
+        self.unread = bool(message.get("more_body"))
+        return part, self.unread
 
     def _unpack(self, raw: bytes, coding: bytes) -> bytes:
         """Never unpacks more than the limit, however much there is in it."""

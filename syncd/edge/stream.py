@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.conversation import Talk
 from syncd.edge.gate import token_in_query
 from syncd.edge.requests import Request, query_values
-from syncd.edge.wire import TRANSPORT, bound, unsent
+from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent
 from syncd.protocol import live
 from syncd.service.batch import Batch
 from syncd.service.member import Member
@@ -25,7 +24,6 @@ from syncd.service.pull import Delta, Question
 from syncd.service.subscription import Subscription
 
 HEARTBEAT_EVERY = 15.0
-LOOK_EVERY = 0.5
 # How long a client may take nothing at all of what waits for it.
 STALLED_AFTER = 60.0
 # The same while the server is stopping.
@@ -207,22 +205,9 @@ async def _pump(stream: Stream, expires: float, receive: Receive, send: Send, tr
 
 
 async def _sent(stream: Stream, body: bytes, send: Send, transport: Any, *, more: bool = True) -> bool:
-    """Sends it, however slowly the client takes it; False when it took nothing for too long."""
-    sending = asyncio.ensure_future(send({"type": "http.response.body", "body": body, "more_body": more}))
-    left, since = math.inf, time.monotonic()
-    try:
-        while not (await asyncio.wait({sending}, timeout=LOOK_EVERY))[0]:
-            before, left = left, unsent(transport) if transport is not None else math.inf
-            if left < before:
-                since = time.monotonic()
-            if time.monotonic() - since > (STALLED_AFTER if stream.ended is None else CLOSE_WITHIN):
-                if transport is not None:
-                    transport.abort()
-                return False
-        sending.result()
-    finally:
-        sending.cancel()
-    return True
+    """Sends it; False when the client took nothing for too long."""
+    sending = send({"type": "http.response.body", "body": body, "more_body": more})
+    return await sent(sending, transport, lambda: STALLED_AFTER if stream.ended is None else CLOSE_WITHIN)
 
 
 async def _hung_up(receive: Receive) -> None:

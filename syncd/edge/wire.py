@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import socket
 import sys
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -12,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 # What the kernel holds for a slow reader; left to itself it takes 4 MB.
 SEND_BUFFER = 64 * 1024
 TRANSPORT = "syncd.transport"
+LOOK_EVERY = 0.5
 
 
 class HttpWire(HttpToolsProtocol):
@@ -34,6 +39,26 @@ def unsent(transport: Any) -> int:
         with contextlib.suppress(OSError, ValueError):
             left += int.from_bytes(fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     return left
+
+
+async def sent(sending: Awaitable[None], transport: Any, patience: Callable[[], float]) -> bool:
+    """Awaits a `send`, however slowly the client takes it; False, and the connection ended, when it took nothing at all
+    for `patience()` seconds."""
+    task = asyncio.ensure_future(sending)
+    left, since = math.inf, time.monotonic()
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK_EVERY))[0]:
+            before, left = left, unsent(transport) if transport is not None else math.inf
+            if left < before:
+                since = time.monotonic()
+            if time.monotonic() - since > patience():
+                if transport is not None:
+                    transport.abort()
+                return False
+        task.result()
+    finally:
+        task.cancel()
+    return True
 
 
 def bound(transport: Any) -> None:
