@@ -192,7 +192,8 @@ def _answers(status: int, schema: Schema | None, *problems: int) -> dict[str, An
     if schema is not None:
         good["content"] = {"application/json": {"schema": schema}}
     found = {str(status): good}
-    for code in sorted({400, 401, 503, *problems}):
+    slow = [408] if 413 in problems else []
+    for code in sorted({400, 401, 503, *slow, *problems}):
         found[str(code)] = {"$ref": "#/components/responses/Problem"}
     return found
 
