@@ -11,12 +11,14 @@ MINUTES ?= 10
 SECONDS ?= 15
 PORT ?= 3050
 BOARD := examples/board
+CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live demo-board board wheel test check bench soak fmt clean system-packages
+.PHONY: help demo demo-live demo-board board wheel fast test check check-python check-typescript bench soak fmt clean \
+        system-packages
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(STAMP)  ## a repository's history replayed by devices that were offline (DEVICES=12 REPO=path)
 	@DEVICES=$(DEVICES) REPO=$(REPO) $(PYTHON) -m examples.demo
@@ -27,20 +29,30 @@ demo-live: $(STAMP)  ## devices that type into the same records, live (DEVICES=2
 demo-board: $(STAMP) board  ## a shared board in the browser, to try with the network off (PORT=3050)
 	@$(VENV)/bin/syncd serve --demo --port $(PORT)
 
-test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
+fast: $(STAMP)  ## the tests that need no database, in seconds
+	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m pytest -q -n 2 -p no:schemathesis --fast \
+	    -m 'not soak and not alone and not waits' $(ARGS)
+
+# Some tests ask for what they need when they run; all of them have it before the first begins.
 ifdef ARGS
+test: $(STAMP)
 	@$(PYTHON) -m pytest -q $(ARGS)
 else
+test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not soak and not alone and not waits'
 	@$(PYTHON) -m pytest -q -n 3 --dist loadfile -m 'waits and not soak'
 	@$(PYTHON) -m pytest -q -m 'alone and not soak'
 endif
 
-check: $(STAMP)  ## style, types and the direction of imports
+check: check-python check-typescript  ## style, types and the direction of imports
+
+check-python: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+check-typescript: $(CLIENT)/node_modules/.checked $(BOARD)/node_modules/.checked
 
 bench: $(STAMP)  ## measurements, as ratios within one run, with plots
 	@$(PYTHON) -m bench
@@ -76,10 +88,21 @@ $(STAMP): pyproject.toml clients/python/pyproject.toml
 # The board's page, which the server serves as files: Node is needed to build it, and never to serve it.
 board: $(BOARD)/dist/index.html
 
-$(BOARD)/node_modules/.installed: $(BOARD)/package-lock.json
-	@command -v npm >/dev/null || { echo "Node 20.19 or newer is needed, with npm"; exit 1; }
-	@cd $(BOARD) && npm ci --no-audit --no-fund
+%/node_modules/.installed: %/package-lock.json
+	@sh .ci/node
+	@cd $* && npm ci --no-audit --no-fund
 	@sha256sum <$< | cut -d' ' -f1 | tr -d '\n' >$@
+
+# All that tsc and biome read, the folders too: a file that goes is a change as well.
+checked = $(wildcard $(1)/*.json $(1)/*.ts) $(shell find $(1)/src $(1)/test $(1)/scripts)
+
+$(CLIENT)/node_modules/.checked: $(CLIENT)/node_modules/.installed $(call checked,$(CLIENT))
+	@cd $(CLIENT) && npm run --silent check
+	@touch $@
+
+$(BOARD)/node_modules/.checked: $(BOARD)/node_modules/.installed $(call checked,$(BOARD)) $(shell find $(CLIENT)/src)
+	@cd $(BOARD) && npm run --silent check
+	@touch $@
 
 $(BOARD)/dist/index.html: $(BOARD)/node_modules/.installed $(wildcard $(BOARD)/*.ts $(BOARD)/*.html $(BOARD)/public/* $(BOARD)/src/* $(BOARD)/src/ui/* clients/typescript/src/*.ts)
 	@cd $(BOARD) && npm run build
@@ -87,5 +110,5 @@ $(BOARD)/dist/index.html: $(BOARD)/node_modules/.installed $(wildcard $(BOARD)/*
 # The tests run against a second PostgreSQL, through PgBouncer, with NATS and in a Chromium. None of them is skipped for
 # want of it.
 system-packages: $(STAMP)
-	@sh .ci/packages postgresql-15 pgbouncer nats-server git
+	@sh .ci/packages postgresql-15 pgbouncer nats-server git unzip zstd
 	@sh .ci/chromium $(PYTHON)

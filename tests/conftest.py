@@ -16,6 +16,7 @@ import pytest
 
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.migrate import migrate
+from tests import processes as started
 from tests.harness import Server
 from tests.wire import Device
 
@@ -33,12 +34,38 @@ LONGEST = (
 )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only tests that start no process, so need no database")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(started.Watch())
+    if config.getoption("--fast"):
+        hypothesis.settings.register_profile("fast", hypothesis.settings.default, max_examples=25)
+        hypothesis.settings.load_profile("fast")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--fast`, what takes seconds to import and starts processes in every test anyway."""
+    slow = collection_path.name in ("browser", "test_openapi.py")
+    return True if slow and config.getoption("--fast") else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    if config.getoption("--fast"):
+        slow = [item for item in items if not started.is_fast(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if started.is_fast(item)]
 
 
 @pytest.fixture(scope="session")
-def workspace() -> Iterator[Path]:
+def processes() -> None:
+    """The test starts processes of its own. See `tests/processes.py`."""
+
+
+@pytest.fixture(scope="session")
+def workspace(processes: None) -> Iterator[Path]:
     """A folder that the database's user can enter; pytest's own is closed to it when root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="syncd-test-", dir=_in_memory()))
     folder.chmod(0o755)

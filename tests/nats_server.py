@@ -12,6 +12,8 @@ from typing import Self
 
 import httpx
 
+from tests.programs import need
+
 
 class NatsServer:
     """`options` are those of nats-server, such as `--user` and `--pass`. It keeps its port over its starts."""
@@ -28,6 +30,7 @@ class NatsServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        need("nats-server")
         ports = ["--addr", "127.0.0.1", "--port", str(self.port), "--http_port", str(self._monitor)]
         # A session of its own, so that Ctrl-C is for the tests alone.
         self._process = subprocess.Popen(

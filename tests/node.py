@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parent.parent
+from tests.programs import REPOSITORY, alone
+
 BOARD = REPOSITORY / "examples" / "board"
 CLIENT = REPOSITORY / "clients" / "typescript"
 
 
 def run(folder: Path, *command: str | Path) -> None:
     """Runs it in the folder; its whole output is the failure."""
-    environment = {**os.environ, "CI": "1", "NO_COLOR": "1"}
+    environment = {**os.environ, "SYNCD_PYTHON": sys.executable, "CI": "1", "NO_COLOR": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         said = f"{done.stdout[-8000:]}\n{done.stderr[-4000:]}"
         pytest.fail(f"{' '.join(map(str, command))} failed:\n{said}", pytrace=False)
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One process at a time does something to this folder."""
-    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    with (Path(tempfile.gettempdir()) / f"syncd-tests-{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def packages(folder: Path) -> Path:
     """The folder's `node_modules`, as its lock file says; a second time that takes no time."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.fail("node and npm are needed: sh .ci/packages nodejs npm", pytrace=False)
+    run(REPOSITORY, "sh", ".ci/node")
     lock = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     stamp = folder / "node_modules" / ".installed"
     with alone(folder):
         if not stamp.is_file() or stamp.read_text() != lock:
-            run(folder, npm, "ci", "--no-audit", "--no-fund")
+            run(folder, "npm", "ci", "--no-audit", "--no-fund")
             stamp.write_text(lock)
     return folder / "node_modules"
 

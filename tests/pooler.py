@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import quote
 
 from syncd.store.embedded import PORT, EmbeddedPostgres
 from syncd.store.launch import account_for
+from tests.programs import need
 
 CONFIGURATION = """\
 [databases]
@@ -42,7 +44,8 @@ class Pooler:
         values = {"host": database.socket_dir, "port": PORT, "folder": folder, "size": size}
         (folder / "pgbouncer.ini").write_text(CONFIGURATION.format(**values))
         (folder / "users").write_text('"postgres" ""\n"syncd_runtime" ""\n"syncd_owner" ""\n')
-        program = "/usr/sbin/pgbouncer"
+        need("pgbouncer")
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
         self._process = subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], **self._account.popen())
         deadline = time.monotonic() + 10
         while not (folder / f".s.PGSQL.{PORT}").exists():

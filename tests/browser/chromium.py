@@ -12,6 +12,8 @@ import psutil
 import pytest
 from playwright.async_api import Playwright
 
+from tests.programs import need_chromium
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--disable-gpu",
@@ -25,13 +27,19 @@ FLAGS = (
 
 
 def executable(playwright: Playwright) -> str:
-    """Chromium's path: CHROMIUM, else one in PATH, else what Playwright has downloaded."""
-    named = os.environ.get("CHROMIUM")
-    found = named or next((path for name in NAMES if (path := shutil.which(name))), None)
-    found = found or playwright.chromium.executable_path
+    """Chromium's path: CHROMIUM, else one in PATH, else what Playwright has downloaded; installed if there is none."""
+    if not Path(found := _found(playwright)).is_file():
+        need_chromium()
+        found = _found(playwright)
     if not Path(found).is_file():
-        pytest.fail("Chromium is needed: make system-packages, or CHROMIUM=its path", pytrace=False)
+        pytest.fail(f"there is no Chromium at {found}: set CHROMIUM to its path", pytrace=False)
     return found
+
+
+def _found(playwright: Playwright) -> str:
+    named = os.environ.get("CHROMIUM")
+    in_path = next((path for name in NAMES if (path := shutil.which(name))), None)
+    return named or in_path or playwright.chromium.executable_path
 
 
 def options(playwright: Playwright) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from tests import node
 from tests.harness import Server
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("processes")]
 
 
 @pytest.fixture(scope="module")
@@ -24,31 +24,21 @@ def built() -> Path:
 
 
 @pytest.fixture(scope="module")
-def open_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the embedded PostgreSQL, which runs as another user, may be."""
-    folder = Path(tmp_path_factory.mktemp("board"))
-    for parent in (folder, *list(folder.parents)[:3]):
-        parent.chmod(0o755)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def wheel(built: Path, open_folder: Path) -> Path:
+def wheel(built: Path, workspace: Path) -> Path:
     """The wheel, unpacked: what `pip install` would put into site-packages."""
-    node.run(
-        node.REPOSITORY, sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(open_folder / "wheels")
-    )
-    [file] = (open_folder / "wheels").glob("*.whl")
-    unpacked = open_folder / "site"
+    wheels = workspace / "board-wheels"
+    node.run(node.REPOSITORY, sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheels)
+    [file] = wheels.glob("*.whl")
+    unpacked = workspace / "board-site"
     zipfile.ZipFile(file).extractall(unpacked)
     return unpacked
 
 
 @pytest.fixture(scope="module")
-def page(wheel: Path, open_folder: Path) -> Iterator[httpx.Client]:
+def page(wheel: Path, workspace: Path) -> Iterator[httpx.Client]:
     """`syncd serve --demo` from the wheel, where there is no Node."""
     env = {"PYTHONPATH": str(wheel), "PATH": str(Path(sys.executable).parent)}
-    server = Server(open_folder / "data", settings={"demo": True}, env=env)
+    server = Server(workspace / "board-data", settings={"demo": True}, env=env)
     with server, httpx.Client(base_url=server.url) as client:
         yield client
 

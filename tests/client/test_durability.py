@@ -21,6 +21,8 @@ from syncd_client import Replica
 
 from tests.client.scripted import Script, applied, page
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 WRITER = """
 import sys
 from syncd_client import Replica

@@ -13,12 +13,9 @@ from tests.harness import Server
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def demo(workspace: Path) -> Iterator[httpx.Client]:
     """A server with the demo, whether its page was built or not."""
-    folder = Path(tmp_path_factory.mktemp("demo"))
-    for parent in (folder, *list(folder.parents)[:3]):
-        parent.chmod(0o755)
-    with Server(folder / "data", settings={"demo": True}) as server, httpx.Client(base_url=server.url) as client:
+    with Server(workspace / "demo", settings={"demo": True}) as server, httpx.Client(base_url=server.url) as client:
         yield client
 
 

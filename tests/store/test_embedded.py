@@ -19,6 +19,7 @@ import pytest
 from syncd.store import postgres_binaries
 from syncd.store.embedded import LONGEST_SOCKET_FOLDER, EmbeddedPostgres
 from syncd.store.launch import Account, EmbeddedError, account_for
+from tests.programs import postgresql_15
 
 SUPERVISE = """
 import sys, time
@@ -253,7 +254,7 @@ async def test_an_operators_setting_wins_over_the_tuned_one(folder: Path) -> Non
 
 
 async def test_it_runs_on_the_systems_postgresql_15_too(folder: Path) -> None:
-    with EmbeddedPostgres(folder / "data", bindir=Path("/usr/lib/postgresql/15/bin")) as database:
+    with EmbeddedPostgres(folder / "data", bindir=postgresql_15()) as database:
         conn = await asyncpg.connect(database.runtime_dsn)
         assert conn.get_server_version().major == 15
         assert await conn.fetchval("SELECT current_setting('server_encoding')") == "UTF8"

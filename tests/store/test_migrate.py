@@ -22,6 +22,7 @@ from syncd.store.migrate import (
     pending,
     read_migrations,
 )
+from tests import programs
 
 
 def silent(text: str) -> None:
@@ -185,12 +186,7 @@ async def test_an_emitted_file_cannot_be_applied_twice(
 
 def psql(database: EmbeddedPostgres, name: str, path: Path) -> None:
     """Apply a file as a host's own tooling would."""
-    subprocess.run(
-        ["psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", path, database.dsn("postgres", name)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    programs.psql("-v", "ON_ERROR_STOP=1", "-f", path, database.dsn("postgres", name))
 
 
 async def test_a_plain_owner_is_enough_where_the_runtime_role_exists(

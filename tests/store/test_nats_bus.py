@@ -20,7 +20,7 @@ from tests.nats_server import NatsServer
 from tests.proxy import Proxy
 from tests.store.listening import PROMISED, Listener, feed, until
 
-pytestmark = pytest.mark.waits
+pytestmark = [pytest.mark.waits, pytest.mark.usefixtures("processes")]
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 INFO = b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576,"auth_required":true}\r\n'

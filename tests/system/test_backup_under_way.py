@@ -24,6 +24,7 @@ import pytest
 
 from syncd.service.export import Archive
 from tests.harness import Server
+from tests.programs import need, psql
 from tests.system.test_backup import NDJSON, export, parts, restore, signed, undated
 from tests.wire import Device, edit, unique
 
@@ -98,8 +99,7 @@ def watched(process: psutil.Process) -> Iterator[list[int]]:
 def sleepers(server: Server) -> int:
     """Transactions that are open and wait for their client."""
     asked = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
-    command = ["psql", "-XqtA", "-c", asked, server.owner_dsn]
-    return int(subprocess.run(command, check=True, capture_output=True).stdout)
+    return int(psql("-tA", "-c", asked, server.owner_dsn))
 
 
 @pytest.mark.parametrize("media", [NDJSON, "application/zip"])
@@ -119,6 +119,7 @@ def test_memory_stays_flat_however_much_is_exported(large: Large, media: str, tm
         assert size > 2 * FLAT
         assert len((tmp_path / "export").read_bytes().splitlines()) == CHANGES + 1
     else:
+        need("unzip")
         subprocess.run(["unzip", "-tq", tmp_path / "export"], check=True, capture_output=True)
 
 
@@ -180,7 +181,7 @@ def test_an_export_that_is_killed_is_seen_to_be_cut_short(large: Large, victim: 
         # In a transaction, whether it waits for its reader or makes the next page.
         open_ = "usename = 'syncd_runtime' AND xact_start IS NOT NULL"
         stop = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {open_}"
-        subprocess.run(["psql", "-Xqt", "-c", stop, large.server.owner_dsn], check=True, capture_output=True)
+        psql("-t", "-c", stop, large.server.owner_dsn)
     else:
         large.server.kill()
     with contextlib.suppress(ConnectionResetError):
@@ -268,6 +269,7 @@ def test_an_archive_of_more_than_four_gigabytes_is_read_by_unzip(tmp_path: Path)
             file.write(archive.write(noise))
         file.write(archive.begin("manifest.json") + archive.write(b"{}\n") + archive.end())
     assert (tmp_path / "large.zip").stat().st_size > 1 << 32
+    need("unzip")
     done = subprocess.run(["unzip", "-t", tmp_path / "large.zip"], capture_output=True, text=True, check=False)
     assert "No errors detected" in done.stdout, done.stdout + done.stderr
 

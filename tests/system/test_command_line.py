@@ -27,6 +27,8 @@ from syncd.cli import COMMANDS
 from syncd.store.embedded import EmbeddedPostgres
 from tests.harness import Server
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SECRET = "a secret of more than thirty-two bytes"
 
 

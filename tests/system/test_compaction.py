@@ -22,6 +22,7 @@ from syncd.store.compaction import Compactor, LeaseLost
 from tests.compacting import ALL, compact, compact_now
 from tests.harness import Server
 from tests.past import address, ask, get, history
+from tests.programs import need, psql
 from tests.wire import Device, Json, at, edit, unique, values
 
 Make = Callable[..., Device]
@@ -41,8 +42,7 @@ def make(alone: Server) -> Iterator[Make]:
 
 
 def count(server: Server, table: str) -> int:
-    command = ["psql", "-XqtA", "-c", f"SELECT count(*) FROM syncd.{table}", server.owner_dsn]
-    return int(subprocess.run(command, check=True, capture_output=True).stdout)
+    return int(psql("-tA", "-c", f"SELECT count(*) FROM syncd.{table}", server.owner_dsn))
 
 
 def run(server: Server, *arguments: str, expect: int = 0, **more: Any) -> str:
@@ -285,6 +285,7 @@ def test_the_command_says_what_it_did_and_keeps_what_goes(alone: Server, make: M
     noted = json.loads(note.read_text())
     data = (folder / "archive" / noted["file"]).read_bytes()
     assert (len(data), hashlib.sha256(data).hexdigest()) == (noted["bytes"], noted["sha256"])
+    need("zstd")
     text = subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
     lines = [json.loads(line) for line in text.splitlines()]
     assert len(lines) == noted["changes"] == before - count(alone, "sync_changes")

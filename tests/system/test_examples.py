@@ -13,6 +13,7 @@ import pytest
 
 from examples.demo.history import NoHistory, parse, read_history
 from examples.demo.proof import Holding, differences
+from tests.programs import need
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +30,7 @@ def temporary(folder: Path) -> Path:
 @pytest.fixture
 def repository(folder: Path) -> Path:
     """Three authors, with names and paths that need care; edits of one file, a deletion, a renaming."""
+    need("git")
     path = folder / "repository"
     path.mkdir()
     _git(path, "init", "-q")

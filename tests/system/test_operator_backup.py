@@ -21,6 +21,8 @@ from tests.harness import Server
 from tests.system.test_backup import everything, export, live_through, parts, undated
 from tests.wire import Device, edit, unique
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 Make = Callable[..., Device]
 
 

@@ -15,15 +15,15 @@ from syncd.store.migrate import migrate
 from tests.device import Device, answer, statuses
 from tests.harness import Server
 from tests.pooler import Pooler
+from tests.programs import postgresql_15
 
-BINARIES = Path("/usr/lib/postgresql/15/bin")
 UNIQUE = itertools.count()
 
 
 @pytest.fixture(scope="module")
 def fifteen(workspace: Path) -> Iterator[EmbeddedPostgres]:
     """A migrated database of the oldest version that is served."""
-    with EmbeddedPostgres(workspace / "fifteen", bindir=BINARIES) as postgres:
+    with EmbeddedPostgres(workspace / "fifteen", bindir=postgresql_15()) as postgres:
         applied = asyncio.run(migrate(postgres.owner_dsn, say=lambda text: None))
         assert applied
         yield postgres
