@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from .reply import Conflict
 from .retry import LivePolicy
 from .status import Status
 from .sync import Report, Scope
+
+log = logging.getLogger("syncd_client")
 
 
 class AsyncReplica:
@@ -175,14 +178,12 @@ class AsyncReplica:
         return (await self._run("renew" if everything else "verify", patience)).verified or Verified()
 
     async def _run(self, scope: Scope, patience: float) -> Report:
-        url, token = self.local.address()
+        url, tokens = self.local.address()
         async with transport.taken_async(self.local.lease, patience):
             session = await asyncio.to_thread(self.local.session, scope)
-
-            async def fresh() -> str:
-                return await transport.ask_async(token, self.local.check_user)
-
-            await transport.perform_async(session, self._client(), url, self.client_id, fresh, self._notify)
+            await transport.perform_async(
+                session, self._client(), url, self.client_id, tokens.ask_async, self._notify_in_time
+            )
             return session.report
 
     def _client(self) -> httpx.AsyncClient:
@@ -218,6 +219,14 @@ class AsyncReplica:
             answer = self._on_conflict(conflict)
             if inspect.isawaitable(answer):
                 await answer
+
+    async def _notify_in_time(self, conflict: Conflict) -> None:
+        """Inside a sync, where a callback that fails or never returns must not keep the file."""
+        try:
+            async with asyncio.timeout(self.local.callback_timeout):
+                await self._notify(conflict)
+        except Exception:
+            log.exception("a callback failed")
 
     async def close(self) -> None:
         """Ends a live sync, and closes the connections and the file."""

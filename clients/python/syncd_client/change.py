@@ -13,6 +13,7 @@ from typing import Any
 
 from .clock import EPOCH, format_instant, parse_instant
 from .errors import BadReply, InvalidWrite
+from .failures import shape
 from .merge import TOMBSTONE, Register, Registers
 
 PERSONAL = ""  # how a replica names the personal space; the wire leaves it out or says _personal:<user>
@@ -78,7 +79,7 @@ def read_change(wire: Mapping[str, Any], client: str | None = None) -> Change:
             registers,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadReply(f"a change cannot be read: {error!r}") from error
+        raise BadReply(f"a change cannot be read: {shape(error)}.") from None
 
 
 def _read_register(wire: Mapping[str, Any], writer: str) -> Register:

@@ -18,6 +18,7 @@ from .apply import Applied
 from .change import dump, read_change, space_key
 from .clock import format_instant
 from .errors import BadReply
+from .failures import shape
 from .merge import TOMBSTONE
 from .records import Key, forget, load, save, settle
 from .store import Store, get_meta, set_meta
@@ -217,7 +218,7 @@ class Verification:
             else:
                 self._receive_spaces(wire)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadReply(f"the answer cannot be read: {error!r}") from error
+            raise BadReply(f"the answer cannot be read: {shape(error)}.") from None
 
     def moved(self) -> None:
         """Somebody wrote: what is not compared yet is, after a pull."""

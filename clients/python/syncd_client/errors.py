@@ -88,7 +88,11 @@ class ServerBusy(SyncdError):
 
 
 class NotAllowed(SyncdError):
-    """401 or 403 for the whole request, after the token was asked for again."""
+    """401 or 403 for the whole request, after the token was asked for again; or there is no token to ask with.
+
+    `code`: the server's, or `no_token` (the token function gave none, or no answer in time), `bad_token` (it holds
+    what no header can carry), `token_too_large`.
+    """
 
     code = "unauthorized"
     remedy = "Sign in again, or pass token= a callable that returns a fresh token."
@@ -109,7 +113,11 @@ class Refused(SyncdError):
 
 
 class BadReply(SyncdError):
-    """The answer is not of the protocol. Nothing of it was applied."""
+    """The answer is not of the protocol. Nothing of it was applied. `garbled`: it is no whole JSON text at all."""
 
     code = "bad_reply"
     remedy = "Check that url= is a syncd server and not a page in front of it."
+
+    def __init__(self, detail: str, *, garbled: bool = False) -> None:
+        self.garbled = garbled
+        super().__init__(detail)

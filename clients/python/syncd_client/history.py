@@ -19,10 +19,12 @@ from . import transport
 from .change import PERSONAL, dump, new_id, space_key
 from .clock import parse_instant
 from .errors import BadReply, NotAllowed, NotConnected, Offline, Refused, ServerBusy
+from .failures import describe, shape
 from .merge import Register, Registers, is_deleted
 from .replica import Replica
 from .reply import read_problem
 from .retry import parse_retry_after
+from .tokens import subject
 
 T = TypeVar("T")
 
@@ -149,7 +151,7 @@ def _record(replica: Replica, table: str, id: str) -> str:
 def _whole(replica: Replica, space: str | None) -> str:
     name = space_key(space)
     if name == PERSONAL:
-        user = transport.subject(transport.ask(replica.address()[1], replica.check_user))
+        user = subject(replica.address()[1].ask())
         if user is None:
             raise NotConnected("the token does not say whose personal space it is.", remedy="Pass space=.")
         name = f"_personal:{user}"
@@ -166,17 +168,16 @@ def _given(**params: object) -> dict[str, str]:
 
 def _ask(replica: Replica, method: str, path: str, params: dict[str, str], body: bytes | None = None) -> Any:
     """One request, repeated while the failure passes by itself; a restore carries a changeId, so it is done once."""
-    url, token = replica.address()
+    url, tokens = replica.address()
     attempt, renewed = 0, False
     while True:
         attempt += 1
-        fresh = transport.ask(token, replica.check_user)
-        headers = {"Authorization": f"Bearer {fresh}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {tokens.ask()}", "Content-Type": "application/json"}
         headers |= transport.device_headers(replica.client_id)
         try:
             reply = replica.http().request(method, url + path, params=params or None, content=body, headers=headers)
         except httpx.RequestError as cause:
-            failure: Offline | ServerBusy = Offline(f"no answer: {cause!r}.")
+            failure: Offline | ServerBusy = Offline(f"{describe(cause)}.")
         else:
             if reply.status_code == 200:
                 return _read(reply.json)
@@ -206,7 +207,7 @@ def _read(make: Callable[[], T]) -> T:
     try:
         return make()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadReply(f"the answer cannot be read: {error!r}") from error
+        raise BadReply(f"the answer cannot be read: {shape(error)}.") from None
 
 
 def _version(wire: Any, space: str | None) -> Version:

@@ -12,6 +12,7 @@ from typing import Any
 from . import apply
 from .errors import SyncdError
 from .events import Changes, Event, LiveName, LiveState
+from .failures import place
 from .lease import Lease
 from .live_endpoint import Endpoint
 from .live_reconnect import Ending, Reconnect, failed
@@ -57,8 +58,8 @@ class LiveSync:
             self._show("connecting")
             await self._lead()
         except Exception as error:
-            log.exception("a live sync ended by itself")
-            reason = LiveState("closed", "internal", repr(error))
+            log.error("a live sync ended by itself: %s", place(error))
+            reason = LiveState("closed", "internal", f"This client failed ({type(error).__name__}).")
         finally:
             for task in watch:
                 task.cancel()
@@ -134,8 +135,8 @@ class LiveSync:
     @staticmethod
     def _failed(error: Exception) -> Ending:
         """What should not happen, or a file that cannot be written to: it is logged and tried again later."""
-        log.error("a live sync failed", exc_info=error)
-        return Ending("refused", "internal", f"This client failed: {error!r}.")
+        log.error("a live sync failed: %s", place(error))
+        return Ending("refused", "internal", f"This client failed ({type(error).__name__}).")
 
     @staticmethod
     def _vary(seconds: float) -> float:

@@ -13,7 +13,6 @@ import httpx
 from . import transport
 from .apply import Applied
 from .digest import due
-from .errors import Offline, SyncdError
 from .events import Hub
 from .reply import Page
 from .retry import LivePolicy, RetryPolicy
@@ -70,12 +69,8 @@ class LiveOptions:
 
 def for_loop(replica: Replica, http: httpx.AsyncClient, options: LiveOptions, hub: Hub) -> Endpoint:
     """For a replica whose application runs the loop."""
-    url, token = replica.address()
-
-    async def ask() -> str:
-        return await transport.ask_async(token, replica.check_user)
-
-    fresh = _guard(ask)
+    url, tokens = replica.address()
+    fresh = tokens.ask_async
     return _build(replica, hub, options, fresh, _over_loop(replica, http, fresh, hub, url))
 
 
@@ -84,12 +79,11 @@ async def for_thread(
     replica: Replica, http: httpx.Client | None, options: LiveOptions, hub: Hub
 ) -> AsyncIterator[Endpoint]:
     """For a replica of threads; `http` where the application has given a client of its own."""
-    url, token = replica.address()
+    url, tokens = replica.address()
 
-    async def ask() -> str:
-        return await in_thread(transport.ask, token, replica.check_user)
+    async def fresh() -> str:
+        return await in_thread(tokens.ask)
 
-    fresh = _guard(ask)
     if http is not None:
         yield _build(replica, hub, options, fresh, _over_threads(replica, http, fresh, hub, url))
         return
@@ -104,7 +98,7 @@ def _build(
     fresh: Callable[[], Awaitable[str]],
     exchange: Callable[[Scope], Awaitable[Report]],
 ) -> Endpoint:
-    url, token = replica.address()
+    url, tokens = replica.address()
     return Endpoint(
         app=replica.app,
         client=replica.client_id,
@@ -114,7 +108,7 @@ def _build(
         hub=hub,
         limits=replica.limits,
         policy=options.policy,
-        renewable=callable(token),
+        renewable=tokens.renewable,
         wall=replica.wall,
         claim_user=replica.claim_user,
         fresh=fresh,
@@ -123,20 +117,6 @@ def _build(
         tell=replica.bulletin.tell,
         socket=options.socket,
     )
-
-
-def _guard(ask: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
-    """A token provider that fails is a reason to try later, like a network that does."""
-
-    async def fresh() -> str:
-        try:
-            return await ask()
-        except (SyncdError, TypeError):
-            raise
-        except Exception as error:
-            raise Offline(f"the token provider failed: {error!r}.", code="no_token") from error
-
-    return fresh
 
 
 def _over_loop(

@@ -206,7 +206,7 @@ class Live:
         try:
             asyncio.run(self._main())
         except RuntimeError:
-            log.debug("the interpreter is shutting down", exc_info=True)
+            log.debug("the interpreter is shutting down")
         finally:
             self._ready.set()
             self._hub.close()

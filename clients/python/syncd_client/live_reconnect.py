@@ -19,7 +19,7 @@ RETRYABLE = frozenset(
         "internal",
     }
 )
-_NOT_ALLOWED = frozenset({"unauthorized", "forbidden"})
+_NOT_ALLOWED = frozenset({"unauthorized", "forbidden", "no_token", "bad_token", "token_too_large"})
 
 
 @dataclass(frozen=True, slots=True)

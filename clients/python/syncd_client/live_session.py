@@ -16,6 +16,7 @@ from .change import dump, space_key
 from .clock import parse_instant
 from .errors import BadReply
 from .events import Presence
+from .failures import shape
 from .live_reconnect import RETRYABLE
 from .outbox import Packed
 from .reply import Page, build_page
@@ -111,7 +112,7 @@ def read_frame(text: str | bytes, app: str, awaiting: Awaited | None, trust_curs
             case _:
                 return Noise()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadReply(f"a frame cannot be read: {error!r}") from error
+        raise BadReply(f"a frame cannot be read: {shape(error)}.") from None
 
 
 def _read_auth_ok(wire: Mapping[str, Any]) -> Authenticated:
@@ -135,7 +136,7 @@ def _read_error(wire: Mapping[str, Any], app: str, awaiting: Awaited | None) -> 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"expected text, got {value!r}")
+        raise TypeError("expected text")
     return value
 
 

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from . import apply, outbox, transport
 from .errors import SyncdError
 from .events import Presence
+from .failures import describe
 from .live_endpoint import Endpoint
 from .live_reconnect import Ending, closed, failed, not_upgraded
 from .live_session import (
@@ -36,9 +37,12 @@ from .reply import Page
 from .retry import parse_retry_after
 from .store import get_meta
 from .tasks import in_thread, until_one_fails
+from .tokens import claim
 from .turn import Turn
 
 log = logging.getLogger("syncd_client")
+_quiet = logging.getLogger("syncd_client.socket")
+_quiet.setLevel(logging.INFO)  # below that websockets logs every frame, the one with the token too
 _LAST = 2**62
 _PUSH_BYTES = 256 * 1024  # on a slow line the connection must not seem dead while a push goes out
 _RENEW_PAUSE = 1.0  # seconds between two questions for a token at least
@@ -132,7 +136,7 @@ class Connection:
             wanted = parse_retry_after(headers.get("Retry-After"), time.time())
             return not_upgraded(error.response.status_code, wanted)
         except (OSError, TimeoutError, EOFError, WebSocketException) as error:
-            return Ending("offline", "offline", f"No connection: {error!r}.", opened=self.opened_at is not None)
+            return Ending("offline", "offline", f"No connection: {describe(error)}.", opened=self.opened_at is not None)
 
     def _options(self) -> dict[str, Any]:
         policy = self._end.policy
@@ -142,6 +146,7 @@ class Connection:
             "ping_interval": None,  # see _listen_for_life
             "create_connection": Line,
             "close_timeout": 1.0,
+            "logger": _quiet,
             "max_size": None,
             **self._end.socket,
         }
@@ -150,8 +155,7 @@ class Connection:
         opened = self.opened_at is not None
         if error.rcvd is not None:
             return closed(error.rcvd.code, error.rcvd.reason, opened)
-        reason = error.sent.reason if error.sent is not None else ""
-        return closed(None, f"The connection was lost: {reason}." if reason else "", opened)
+        return closed(None, "", opened)
 
     async def _talk(self, token: str) -> Never:
         """Introduces itself; then reads, writes and renews the token until one of them fails."""
@@ -373,13 +377,13 @@ class Connection:
         """Replaces the token in place before it ends, by the server's clock where that is known."""
         known = accepted.server_time if isinstance(accepted, Authenticated) else None
         ahead = (time.time() if known is None else known / 1e6) - time.monotonic()
-        while self._end.renewable and isinstance(expiry := transport.claim(token, "exp"), int | float):
+        while self._end.renewable and isinstance(expiry := claim(token, "exp"), int | float):
             left = max(0.0, expiry - time.monotonic() - ahead)
             await asyncio.sleep(max(_RENEW_PAUSE, left - min(self._end.policy.renew_before, left / 2)))
             try:
                 fresh = await self._end.fresh()
-            except SyncdError:
-                log.warning("the token could not be renewed yet", exc_info=True)
+            except SyncdError as error:
+                log.warning("the token could not be renewed yet: %s", error.code)
                 continue
             if fresh != token:
                 token = fresh

@@ -140,10 +140,10 @@ def read_conditions(where: Where) -> list[Condition]:
     conditions = []
     for triple in triples:
         if len(triple) != 3 or triple[1] not in _OPERATORS:
-            raise InvalidQuery(f"{triple!r} is not (field, operator, value) with one of {', '.join(_OPERATORS)}.")
+            raise InvalidQuery(f"a condition is (field, operator, value) with one of {', '.join(_OPERATORS)}.")
         condition = Condition(check_id("a field name", triple[0]), triple[1], triple[2])
         if condition.operator in _COMPARE and _kind(condition.operand) not in ("number", "str"):
-            raise InvalidQuery(f"{condition.operand!r} has no order: compare with a number or with text.")
+            raise InvalidQuery(f"{type(condition.operand).__name__} has no order: compare with a number or with text.")
         if condition.operator == "in" and not isinstance(condition.operand, list | tuple | set | frozenset):
             raise InvalidQuery("`in` needs a list of values.")
         conditions.append(condition)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from . import digest, outbox, transport
+from . import callbacks, digest, outbox, transport
 from .batch import Batch
 from .change import PERSONAL, check_id, new_id, space_key
 from .digest import Verified
@@ -29,6 +29,7 @@ from .retry import LivePolicy, RetryPolicy
 from .status import Status, explain
 from .store import Durability, Store, claim_meta, get_meta
 from .sync import Device, Limits, Report, Scope, Session
+from .tokens import Token, TokenSource, subject
 from .undo import Image
 
 EVERY_SPACE: Final = "*\0every space"
@@ -46,11 +47,13 @@ class Replica:
     server. A replica may be shared by threads, and a file by processes. Without `url` it works offline.
 
     `app`: the app's name on the server. `token`: a JWT, or a callable that returns one and is asked again
-    after a 401. `client_id`: this device's id, made up and kept in the file by default. `schema_version`,
-    `actor`, `origin`: sent with every change. `durability`: "full" survives a power cut, "normal" the
-    process's death only. `on_conflict` is called for each register that lost on the server. `http`: an
-    httpx.Client of your own. `wall`: microseconds since 1970. `verify_every`: how many seconds apart a sync that
-    found nothing new verifies the replica by itself (see `verify`); None: never.
+    after a 401; None where the user has to sign in. `user`: whose file it is; known from the token where that is
+    text. `client_id`: this device's id, made up and kept in the file by default. `schema_version`, `actor`,
+    `origin`: sent with every change. `durability`: "full" survives a power cut, "normal" the process's death only.
+    `on_conflict` is called for each register that lost on the server. It and `token` are called in threads of their
+    own and have `callback_timeout` seconds to return. `http`: an httpx.Client of your own. `wall`: microseconds
+    since 1970. `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself
+    (see `verify`); None: never.
 
     Raises WrongReplica when the file is another app's, device's or user's.
     """
@@ -61,7 +64,8 @@ class Replica:
         *,
         app: str,
         url: str | None = None,
-        token: transport.Token | None = None,
+        token: Token | None = None,
+        user: str | None = None,
         client_id: str | None = None,
         schema_version: int | None = None,
         actor: Any = None,
@@ -73,12 +77,15 @@ class Replica:
         http: httpx.Client | None = None,
         wall: Callable[[], int] = read_wall_clock,
         verify_every: float | None = digest.EVERY,
+        callback_timeout: float = 30.0,
     ) -> None:
         self.app = check_id("the app", app)
-        self._url, self._token, self._http, self._own_http = url, token, http, http is None
+        self._url, self._http, self._own_http = url, http, http is None
+        self._tokens = None if token is None else TokenSource(token, callback_timeout, self.check_user)
+        self.callback_timeout = callback_timeout
         self.schema_version = schema_version
         self.limits, self.retry = limits or Limits(), retry or RetryPolicy()
-        self._on_conflict, self.wall = on_conflict or (lambda conflict: None), wall
+        self._on_conflict, self.wall = on_conflict, wall
         self.verify_every = verify_every
         given = {"schemaVersion": schema_version, "actor": actor, "origin": origin}
         self._extra = {name: value for name, value in given.items() if value is not None}
@@ -88,6 +95,9 @@ class Replica:
         self.bulletin, self._image = Bulletin(), Image()
         try:
             self.client_id = self._claim(client_id)
+            for name in (user, subject(token.strip()) if isinstance(token, str) else None):
+                if name is not None:
+                    self.claim_user(check_id("the user", name))
         except BaseException:
             self._store.close()
             raise
@@ -321,18 +331,16 @@ class Replica:
         return self._run("renew" if everything else "verify", patience).verified or Verified()
 
     def _run(self, scope: Scope, patience: float) -> Report:
-        url, token = self.address()
-        with transport.taken(self._lease, patience):
-            session = self.session(scope)
-            transport.perform(
-                session,
-                self.http(),
-                url,
-                self.client_id,
-                lambda: transport.ask(token, self.check_user),
-                self._on_conflict,
-            )
-            return session.report
+        url, tokens = self.address()
+        conflicts: list[Conflict] = []
+        try:
+            with transport.taken(self._lease, patience):
+                session = self.session(scope)
+                transport.perform(session, self.http(), url, self.client_id, tokens.ask, conflicts.append)
+        finally:
+            if self._on_conflict is not None:
+                callbacks.tell(self._on_conflict, conflicts, self.callback_timeout)
+        return session.report
 
     def http(self) -> httpx.Client:
         """The connections to the server."""
@@ -373,15 +381,15 @@ class Replica:
         handlers = choose_handlers(on_change, on_state, on_event, self._on_conflict)
         return Live(lambda hub: for_thread(self, http, options, hub), self._lease, self.bulletin, handlers)
 
-    def address(self) -> tuple[str, transport.Token]:
-        """The server's URL and the token. Raises NotConnected."""
-        if self._url is None or self._token is None:
+    def address(self) -> tuple[str, TokenSource]:
+        """The server's URL, and where its token comes from. Raises NotConnected."""
+        if self._url is None or self._tokens is None:
             raise NotConnected("the replica has no server.")
-        return self._url.rstrip("/"), self._token
+        return self._url.rstrip("/"), self._tokens
 
     def check_user(self, token: str) -> None:
         """Keeps the file one user's. Raises WrongReplica."""
-        user = transport.subject(token)
+        user = subject(token)
         if user is not None:
             self.claim_user(user)
 

@@ -11,6 +11,7 @@ from typing import Any
 from .change import Change, read_change, space_key
 from .clock import parse_instant
 from .errors import BadReply
+from .failures import shape
 from .outbox import Packed
 
 _CHANGE = re.compile(r"/changes/(\d+)(?:/|$)", re.ASCII)
@@ -73,7 +74,11 @@ def read_page(body: bytes, pushed: Sequence[Packed]) -> Page:
             wire, wire.get("serverChanges"), _text(wire["syncedUntil"]), bool(wire.get("hasMore")), pushed
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadReply(f"the answer cannot be read: {error!r}") from error
+        raise BadReply(f"the answer cannot be read: {shape(error)}.", garbled=_garbled(error)) from None
+
+
+def _garbled(error: Exception) -> bool:
+    return isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
 
 
 def build_page(wire: Mapping[str, Any], changes: Any, cursor: str | None, more: bool, pushed: Sequence[Packed]) -> Page:
@@ -91,7 +96,7 @@ def build_page(wire: Mapping[str, Any], changes: Any, cursor: str | None, more: 
             conflicts=[_read_conflict(conflict, pushed) for conflict in wire.get("conflicts") or ()],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadReply(f"the answer cannot be read: {error!r}") from error
+        raise BadReply(f"the answer cannot be read: {shape(error)}.") from None
 
 
 def _pairs(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> list[tuple[Mapping[str, Any], Packed]]:
@@ -105,7 +110,7 @@ def _read_result(wire: Mapping[str, Any], sent: Packed) -> Result:
     if wire.get("changeId", sent.change_id) != sent.change_id:
         raise BadReply(f"the answer to {sent.change_id} names {wire['changeId']}.")
     if wire["status"] not in ("applied", "superseded", "duplicate", "rejected"):
-        raise BadReply(f"a change cannot be {wire['status']!r}.")
+        raise BadReply("a change has a status that is none.")
     at = {name: parse_instant(instant) for name, instant in (wire.get("at") or {}).items()}
     return Result(sent.change_id, wire["status"], at, wire.get("code") or "rejected", wire.get("detail") or "")
 
@@ -153,5 +158,5 @@ def read_problem(status: int, body: bytes) -> Problem:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"expected text, got {value!r}")
+        raise TypeError("expected text")
     return value

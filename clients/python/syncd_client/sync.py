@@ -6,18 +6,18 @@ session how it went and asks again, until the step is `Done`. Nothing here does 
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from . import apply, digest, outbox
 from .apply import Applied
 from .change import dump, space_key
 from .digest import Need, Verification, Verified
 from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, SyncdError
+from .failures import describe
 from .outbox import Packed
 from .reply import Conflict, Page, Problem, read_page, read_problem
 from .retry import RetryPolicy, parse_retry_after
@@ -260,13 +260,17 @@ class Session:
         if self._verification is not None and not self._asked:
             self._verified(failed=True)
             return
-        self._retry(Offline(f"no answer: {cause!r}."), {})
+        self._retry(Offline(f"{describe(cause)}."), {})
+
+    def no_token(self, error: SyncdError) -> NoReturn:
+        """There is no token to ask with. Raises the error, after `why` has heard of it."""
+        self._give_up("forbidden" if isinstance(error, NotAllowed) else "offline", error)
 
     def _receive_page(self, sent: Send, body: bytes) -> list[Conflict]:
         try:
             page = read_page(body, sent.pushed)
         except BadReply as error:
-            if isinstance(error.__cause__, json.JSONDecodeError | UnicodeDecodeError):
+            if error.garbled:
                 self._retry(error, {})
                 return []
             self._give_up("refused", error)
@@ -316,7 +320,7 @@ class Session:
         self.report.rejected += rejected
         self._tell(None, Applied(rejected))
 
-    def _give_up(self, kind: str, error: SyncdError) -> None:
+    def _give_up(self, kind: str, error: SyncdError) -> NoReturn:
         with self._store.write() as db:
             apply.note_trouble(db, kind, error.code, error.detail)
         raise error

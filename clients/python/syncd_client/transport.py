@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import inspect
-import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from .errors import SyncBusy
+from .errors import NotAllowed, Offline, SyncBusy
 from .lease import GiveBack, Lease
 from .reply import Conflict
 from .sync import Done, Renew, Send, Session, Wait
 
-Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
 Notify = Callable[[Conflict], object]
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _POLL = 0.05
@@ -28,21 +23,6 @@ _POLL = 0.05
 def app_path(app: str) -> str:
     """The path of an app's push; its pull is below it."""
     return f"/sync/{quote(app, safe='')}"
-
-
-def claim(token: str, name: str) -> Any:
-    """A claim of a JWT, unverified; None where there is none, or no JWT."""
-    try:
-        part = token.split(".")[1]
-        return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))[name]
-    except (IndexError, ValueError, KeyError, TypeError):
-        return None
-
-
-def subject(token: str) -> str | None:
-    """The user that a JWT speaks for, unverified: only to keep two users out of one file."""
-    user = claim(token, "sub")
-    return user if isinstance(user, str) else None
 
 
 def _headers(client: str, token: str, body: bytes | None) -> dict[str, str]:
@@ -55,26 +35,6 @@ def _headers(client: str, token: str, body: bytes | None) -> dict[str, str]:
 def device_headers(client: str) -> dict[str, str]:
     """What every request and every socket says about this device."""
     return {"X-Sync-Protocol": "1"} | ({"X-Client-Id": client} if client.isascii() else {})
-
-
-def ask(token: Token, checked: Callable[[str], None]) -> str:
-    """The token now. `checked` refuses that of another user."""
-    answer = token if isinstance(token, str) else token()
-    if not isinstance(answer, str):
-        if inspect.iscoroutine(answer):
-            answer.close()
-        raise TypeError("token= must be text, or a callable that returns text; use AsyncReplica for async ones")
-    checked(answer)
-    return answer
-
-
-async def ask_async(token: Token, checked: Callable[[str], None]) -> str:
-    """The token now, from text, a callable or an async callable."""
-    answer = token if isinstance(token, str) else token()
-    if not isinstance(answer, str):
-        answer = await answer
-    await asyncio.to_thread(checked, answer)
-    return answer
 
 
 @contextmanager
@@ -120,31 +80,63 @@ def _check_patience(until: float) -> None:
         raise SyncBusy("another sync of this file is under way.")
 
 
+def _request(
+    http: httpx.Client, url: str, send: Send, headers: Mapping[str, str]
+) -> httpx.Response | httpx.RequestError:
+    """The answer, or why there is none: not raised, so that no error of ours drags the library's along."""
+    try:
+        return http.request(
+            send.method, url + send.path, params=send.params or None, content=send.body, headers=headers
+        )
+    except httpx.RequestError as error:
+        return error
+
+
+async def _request_async(
+    http: httpx.AsyncClient, url: str, send: Send, headers: Mapping[str, str]
+) -> httpx.Response | httpx.RequestError:
+    try:
+        return await http.request(
+            send.method, url + send.path, params=send.params or None, content=send.body, headers=headers
+        )
+    except httpx.RequestError as error:
+        return error
+
+
+def _fresh(session: Session, fresh: Callable[[], str]) -> str:
+    try:
+        return fresh()
+    except (NotAllowed, Offline) as error:
+        session.no_token(error)
+
+
+async def _fresh_async(session: Session, fresh: Callable[[], Awaitable[str]]) -> str:
+    try:
+        return await fresh()
+    except (NotAllowed, Offline) as error:
+        failure = error
+    await asyncio.to_thread(session.no_token, failure)
+    raise failure
+
+
 def perform(
     session: Session, http: httpx.Client, url: str, client: str, fresh: Callable[[], str], notify: Notify
 ) -> None:
     """Runs a session to its end. Raises what it raises."""
-    token = fresh()
+    token = _fresh(session, fresh)
     while not isinstance(step := session.next(), Done):
         match step:
             case Wait():
                 time.sleep(step.seconds)
             case Renew():
-                token = fresh()
+                token = _fresh(session, fresh)
             case Send():
-                try:
-                    reply = http.request(
-                        step.method,
-                        url + step.path,
-                        params=step.params or None,
-                        content=step.body,
-                        headers=_headers(client, token, step.body),
-                    )
-                except httpx.RequestError as error:
-                    session.failed(error)
-                    continue
-                for conflict in session.receive(step, reply.status_code, reply.headers, reply.content):
-                    notify(conflict)
+                reply = _request(http, url, step, _headers(client, token, step.body))
+                if isinstance(reply, httpx.Response):
+                    for conflict in session.receive(step, reply.status_code, reply.headers, reply.content):
+                        notify(conflict)
+                else:
+                    session.failed(reply)
 
 
 async def perform_async(
@@ -156,25 +148,18 @@ async def perform_async(
     notify: Callable[[Conflict], Awaitable[object]],
 ) -> None:
     """The same with asyncio; the file is touched in a thread, so the loop never waits for the disk."""
-    token = await fresh()
+    token = await _fresh_async(session, fresh)
     while not isinstance(step := await asyncio.to_thread(session.next), Done):
         match step:
             case Wait():
                 await asyncio.sleep(step.seconds)
             case Renew():
-                token = await fresh()
+                token = await _fresh_async(session, fresh)
             case Send():
-                try:
-                    reply = await http.request(
-                        step.method,
-                        url + step.path,
-                        params=step.params or None,
-                        content=step.body,
-                        headers=_headers(client, token, step.body),
-                    )
-                except httpx.RequestError as error:
-                    await asyncio.to_thread(session.failed, error)
-                    continue
-                received = asyncio.to_thread(session.receive, step, reply.status_code, reply.headers, reply.content)
-                for conflict in await received:
-                    await notify(conflict)
+                reply = await _request_async(http, url, step, _headers(client, token, step.body))
+                if isinstance(reply, httpx.Response):
+                    received = asyncio.to_thread(session.receive, step, reply.status_code, reply.headers, reply.content)
+                    for conflict in await received:
+                        await notify(conflict)
+                else:
+                    await asyncio.to_thread(session.failed, reply)
