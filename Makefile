@@ -110,5 +110,5 @@ $(BOARD)/dist/index.html: $(BOARD)/node_modules/.installed $(wildcard $(BOARD)/*
 # The tests run against a second PostgreSQL, through PgBouncer, with NATS and in a Chromium. None of them is skipped for
 # want of it.
 system-packages: $(STAMP)
-	@sh .ci/packages postgresql-15 pgbouncer nats-server git unzip zstd
+	@sh .ci/packages postgresql-15 pgbouncer nats-server curl git unzip zstd
 	@sh .ci/chromium $(PYTHON)

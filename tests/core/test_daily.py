@@ -42,7 +42,7 @@ def test_some_tests_install_only_what_they_need_and_all_install_everything() -> 
     assert ".ci/chromium" not in planned("test", "ARGS=-k clock")
     assert ".ci/packages" not in planned("fast")
     everything = planned("test")
-    for package in ("postgresql-15", "pgbouncer", "nats-server", "git", "unzip", "zstd"):
+    for package in ("postgresql-15", "pgbouncer", "nats-server", "curl", "git", "unzip", "zstd"):
         assert package in everything.split()
     assert ".ci/chromium" in everything
 
