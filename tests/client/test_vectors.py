@@ -1,20 +1,26 @@
-"""The vectors that every implementation reads: tests/vectors/clock.json and merge.json."""
+"""The vectors that every implementation reads: tests/vectors/clock.json, merge.json and replica.json."""
 
 from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from syncd_client import Replica
 from syncd_client.change import read_change
 from syncd_client.clock import come_back, format_instant, observe, parse_instant, tick
-from syncd_client.merge import Register, Registers, is_deleted, merge, wins
+from syncd_client.merge import Register, Registers, is_deleted, merge, overlay, wins
+from syncd_client.store import set_meta
+
+from tests.client.scripted import Script, page, wire
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 CLOCK = json.loads((FOLDER / "clock.json").read_text())
 MERGE = json.loads((FOLDER / "merge.json").read_text())
+REPLICA = json.loads((FOLDER / "replica.json").read_text())
 
 
 def named(vectors: list[Any]) -> Any:
@@ -79,3 +85,36 @@ def test_changes_merge(vector: Any) -> None:
 def test_there_are_enough_vectors() -> None:
     assert len(MERGE) >= 25
     assert len({vector["name"] for vector in MERGE}) == len(MERGE)
+
+
+def registers(fields: Any) -> Registers:
+    """Registers that each name their writer."""
+    return read_change({"table": "t", "id": "r", "op": "update", "fields": fields}).registers
+
+
+@named(REPLICA["lowered"])
+def test_a_lowered_register_stands_for_the_one_that_was_sent(vector: Any) -> None:
+    held, incoming = registers({"x": vector["held"]}), registers({"x": vector["incoming"]})
+    wanted = {"held": held["x"], "incoming": incoming["x"]}[vector["stands"]]
+    merge(held, incoming)
+    assert held["x"] == wanted
+
+
+@named(REPLICA["overlay"])
+def test_unsent_writes_lie_on_top(vector: Any) -> None:
+    unsent = [read_change(change, vector["client"]).registers for change in vector["unsent"]]
+    assert overlay(registers(vector["confirmed"]), unsent) == registers(vector["expect"])
+
+
+@named(REPLICA["write"])
+def test_a_write_is_later_than_what_it_replaces(
+    vector: Any, open_replica: Callable[..., Replica], script: Script
+) -> None:
+    replica = open_replica(wall=lambda: vector["wall"])
+    fields = {f"f{n}": (0, format_instant(at)) for n, at in enumerate(vector["replaces"])}
+    script.answers = [page(wire("r", **fields))]
+    replica.sync()
+    with replica.store.write() as db:
+        set_meta(db, "clock", vector["last"])
+    replica.patch("t", "r", dict.fromkeys([*fields, "new"], 1))
+    assert {register.at for register in replica.registers("t", "r").values()} == {vector["expect"]}

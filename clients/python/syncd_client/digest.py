@@ -1,6 +1,6 @@
 """Does this replica hold what the server holds? Compared by digests, and mended where it does not.
 
-A digest is of stamps: a stamp names its write. See "Digest" in docs/protocol-notes.md.
+A digest is of stamps: a stamp names its write. See "Digests" in docs/reference/protocol.md.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-/** The vectors that every implementation reads: tests/vectors/clock.json and merge.json of the repository. */
+/** The vectors that every implementation reads: clock.json, merge.json and replica.json in tests/vectors of the repository. */
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { readChange } from "../src/change.js";
-import { formatInstant, observe, parseInstant, tick } from "../src/clock.js";
+import { readChange, readRegisters } from "../src/change.js";
+import { comeBack, formatInstant, observe, parseInstant, tick } from "../src/clock.js";
 import { dump, type Json, type JsonObject, parse } from "../src/json.js";
-import { isDeleted, merge, type Register, type Registers, wins } from "../src/merge.js";
+import { isDeleted, merge, overlay, type Register, type Registers, wins } from "../src/merge.js";
+import { stampOver } from "../src/outbox.js";
+import type { Transaction } from "../src/store.js";
 
 type Whole = number | bigint;
 interface ClockVectors {
@@ -14,6 +16,7 @@ interface ClockVectors {
   order: { smaller: [Whole, string]; greater: [Whole, string] }[];
   tick: { name: string; last: Whole; wall: Whole; expect: Whole }[];
   observe: { name: string; last: Whole; seen: Whole; wall: Whole; expect: Whole }[];
+  comeBack: { name: string; last: Whole; lowered: [Whole, Whole][]; expect: Whole }[];
 }
 interface MergeVector {
   name: string;
@@ -21,9 +24,15 @@ interface MergeVector {
   changes: Json[];
   expect: { deleted: boolean; registers: JsonObject };
 }
+interface ReplicaVectors {
+  lowered: { name: string; held: Json; incoming: Json; stands: "held" | "incoming" }[];
+  overlay: { name: string; client: string; confirmed: JsonObject; unsent: Json[]; expect: JsonObject }[];
+  write: { name: string; last: Whole; wall: Whole; replaces: Whole[]; expect: Whole }[];
+}
 
 const CLOCK = read("clock.json") as unknown as ClockVectors;
 const MERGE = read("merge.json") as unknown as MergeVector[];
+const REPLICA = read("replica.json") as unknown as ReplicaVectors;
 
 function read(name: string): Json {
   return parse(readFileSync(new URL(`../../../tests/vectors/${name}`, import.meta.url), "utf8"));
@@ -55,6 +64,11 @@ describe("clock", () => {
 
   it.each(CLOCK.observe)("observes: $name", ({ last, seen, wall, expect: wanted }) => {
     expect(observe(instant(last), instant(seen), millis(wall))).toBe(instant(wanted));
+  });
+
+  it.each(CLOCK.comeBack)("comes back: $name", ({ last, lowered, expect: wanted }) => {
+    const stamps = lowered.map(([sent, given]) => ({ sent: instant(sent), at: instant(given) }));
+    expect(comeBack(instant(last), stamps)).toBe(instant(wanted));
   });
 
   it.each(CLOCK.order)("orders $smaller before $greater", ({ smaller, greater }) => {
@@ -96,5 +110,30 @@ describe("merge", () => {
     expect(parse("9007199254740992")).toBe(9007199254740992);
     expect(parse("[9007199254740993]")).toEqual([9007199254740993n]);
     expect(parse(`["${"x\\n".repeat(3_000_000)}",9007199254740993]`)).toHaveLength(2);
+  });
+});
+
+describe("a replica", () => {
+  it.each(REPLICA.lowered)("knows a lowered write: $name", ({ held, incoming, stands }) => {
+    const [left, came] = [held, incoming].map((register) => readRegisters({ x: register }, ""));
+    const wanted = (stands === "held" ? left : came)?.get("x");
+    merge(left as Registers, came as Registers);
+    expect(left?.get("x")).toEqual(wanted);
+  });
+
+  it.each(REPLICA.overlay)(
+    "shows what is unsent on top: $name",
+    ({ client, confirmed, unsent, expect: wanted }) => {
+      const changes = unsent.map((change) => readChange(change, client).registers);
+      expect(overlay(readRegisters(confirmed, ""), changes)).toEqual(readRegisters(wanted, ""));
+    },
+  );
+
+  it.each(REPLICA.write)("stamps a write: $name", ({ last, wall, replaces, expect: wanted }) => {
+    const view: Registers = new Map(
+      replaces.map((at, place) => [`f${place}`, { value: 0, at: instant(at), client: "other" }]),
+    );
+    const tx = { meta: { clock: instant(last) } } as Transaction;
+    expect(stampOver(tx, view, view.keys(), millis(wall))).toBe(instant(wanted));
   });
 });

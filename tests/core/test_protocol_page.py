@@ -1,0 +1,66 @@
+"""docs/reference/protocol.md: its numbers, the tests that it names, the codes that it must not forget."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from syncd.service.push import DETAILS
+from tests.protocol_page import NO_TEST, NOT_YET, ROOT, Statement, page, statements
+
+STATEMENTS = statements(page())
+VECTORS = sorted(path.name for path in (ROOT / "tests/vectors").glob("*.json"))
+PYTHON = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+TYPESCRIPT = re.compile(r'`(clients/typescript/test/[\w-]+\.test\.tsx?)` "(.+?)"')
+CODE = re.compile(r'\bcode\s*=\s*"([a-z_]+)"')
+ROOMS = ("core", "protocol", "service", "edge")
+MANY_WITHOUT = 3
+
+
+def test_every_number_is_given_once_and_none_is_left_out() -> None:
+    numbers = [statement.number for statement in STATEMENTS]
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    assert len(re.findall(r"\*\*P\d+\.\*\*", page())) == len(numbers), "a statement without its `Held by`"
+    assert [statement.anchor for statement in STATEMENTS] == numbers
+
+
+def test_every_number_that_is_pointed_to_exists() -> None:
+    pointed = {(int(shown), int(to)) for shown, to in re.findall(r"\[P(\d+)\]\(#p(\d+)\)", page())}
+    assert {shown for shown, _ in pointed} <= {statement.number for statement in STATEMENTS}
+    assert all(shown == to for shown, to in pointed)
+
+
+@pytest.mark.parametrize("statement", STATEMENTS, ids=lambda s: f"P{s.number}")
+def test_every_statement_names_its_tests_or_says_why_not(statement: Statement) -> None:
+    if statement.tests in (NO_TEST, NOT_YET):
+        assert statement.text.startswith("*Not yet:*") == (statement.tests == NOT_YET)
+        return
+    for test in re.split(r", (?=`)", statement.tests):
+        found = PYTHON.fullmatch(test) or TYPESCRIPT.fullmatch(test)
+        assert found is not None, test
+        source = (ROOT / found[1]).read_text(encoding="utf-8")
+        name = re.escape(found[2])
+        defined = rf"^\s*(async )?def {name}\(" if found.re is PYTHON else rf'\(\s*"{name}"'
+        assert re.search(defined, source, re.MULTILINE), test
+
+
+def test_few_statements_have_no_test() -> None:
+    assert len([s for s in STATEMENTS if s.tests == NO_TEST]) <= MANY_WITHOUT
+
+
+def codes() -> set[str]:
+    """Every code that the server's sources give to a refusal."""
+    files = [path for room in ROOMS for path in (ROOT / "syncd" / room).glob("*.py")]
+    return {code for path in files for code in CODE.findall(path.read_text(encoding="utf-8"))} | DETAILS.keys()
+
+
+def test_every_code_of_the_server_is_on_the_page() -> None:
+    found = codes()
+    assert {"change_too_large", "cursor_lost", "empty_change", "record_forgotten", "stamp_ahead", "busy"} <= found
+    assert sorted(code for code in found if f"`{code}`" not in page()) == []
+
+
+def test_every_file_of_vectors_is_on_the_page_and_in_the_readme() -> None:
+    readme = (ROOT / "tests/vectors/README.md").read_text(encoding="utf-8")
+    assert [name for name in VECTORS if f"`{name}`" not in page() or f"`{name}`" not in readme] == []
