@@ -33,9 +33,10 @@ from syncd.store.digest import Digests
 from syncd.store.history import History
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
-from syncd.store.migrate import MigrationError, pending
+from syncd.store.migrate import pending
 from syncd.store.notify_bus import NotifyBus
 from syncd.store.pool import Pool
+from syncd.store.schema_files import MigrationError
 from syncd.store.spaces import Spaces
 
 if TYPE_CHECKING:

@@ -264,6 +264,7 @@ def _opened(path: Path | None) -> Any:
 
 async def _standing(url: str) -> None:
     from syncd.store import migrate
+    from syncd.store.schema_files import MigrationError
 
     connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
     try:
@@ -271,7 +272,7 @@ async def _standing(url: str) -> None:
             raise click.ClickException(f"the database lacks {', '.join(waiting)}: run `syncd migrate` first.")
         if not (await standing(connection)).whole:
             raise click.ClickException(BOUND)
-    except migrate.MigrationError as error:
+    except MigrationError as error:
         raise click.ClickException(str(error)) from None
     finally:
         await connection.close()

@@ -120,13 +120,14 @@ async def _standing(url: str) -> bool:
 
     from syncd.store import migrate
     from syncd.store.backup import standing
+    from syncd.store.schema_files import MigrationError
 
     connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
     try:
         if waiting := await migrate.pending(connection):
             raise click.ClickException(f"the database lacks {', '.join(waiting)}: run `syncd migrate` first.")
         return (await standing(connection)).whole
-    except migrate.MigrationError as error:
+    except MigrationError as error:
         raise click.ClickException(str(error)) from None
     finally:
         await connection.close()

@@ -13,27 +13,50 @@ from syncd.settings import Settings
 
 @click.command("migrate")
 @click.option("--database-url", metavar="URL", help="The database, as its owner or as a superuser.")
+@click.option(
+    "--data-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The database that `syncd serve` keeps in this data directory.",
+)
+@click.option(
+    "--older-functions",
+    is_flag=True,
+    help="Put in this syncd's functions although a newer one's are there: for who develops, and goes back.",
+)
 @click.option("--emit", metavar="DIR", type=click.Path(path_type=Path), help="Write .sql files there, apply nothing.")
-def migrate_command(database_url: str | None, emit: Path | None) -> None:
+def migrate_command(database_url: str | None, data_dir: Path | None, older_functions: bool, emit: Path | None) -> None:
     """Apply what the database lacks, or write the schema as .sql files for your own tooling.
 
     The database is --database-url, else SYNCD_MIGRATE_URL, else SYNCD_DATABASE_URL. Safe to run again, and by
     several servers at once. (`syncd serve` does it by itself for the database that it starts.)
     """
-    from syncd.store import migrate
-
     if emit is not None:
-        for path in migrate.emit(emit):
+        from syncd.store import emit as files
+
+        for path in files.emit(emit):
             click.echo(str(path))
         return
-    url = database_url or _configured(load_settings())
+    if data_dir is not None and database_url is None:
+        from syncd.cli.operator_database import operator_database
+
+        with operator_database(Settings(data_dir=data_dir), None, whole=True) as url:
+            _migrate(url, older_functions)
+        return
+    _migrate(database_url or _configured(load_settings()), older_functions)
+
+
+def _migrate(url: str, older_functions: bool) -> None:
+    from syncd.store.migrate import migrate
+    from syncd.store.schema_files import MigrationError
+
     try:
-        applied = asyncio.run(migrate.migrate(url, say=click.echo))
-    except migrate.MigrationError as error:
+        applied = asyncio.run(migrate(url, say=click.echo, older_functions=older_functions))
+    except MigrationError as error:
         raise click.ClickException(str(error)) from None
     except refusals() as error:
         raise click.ClickException(f"the database cannot be reached: {error}") from None
-    click.echo(f"{len(applied)} migrations applied" if applied else "nothing to do: the schema is current")
+    click.echo("the schema is current" if applied else "nothing to do: the schema is current")
 
 
 def _configured(settings: Settings) -> str:

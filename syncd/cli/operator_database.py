@@ -44,7 +44,8 @@ def operator_database(settings: Settings, url: str | None, *, whole: bool, creat
 
 
 def _migrate(url: str) -> None:
-    from syncd.store.migrate import MigrationError, migrate
+    from syncd.store.migrate import migrate
+    from syncd.store.schema_files import MigrationError
 
     try:
         asyncio.run(migrate(url, say=progress))

@@ -91,7 +91,7 @@ def _database(settings: Settings, signals: Signals) -> Iterator[tuple[Settings, 
 
 def _prepared(settings: Settings, owner: str | None, signals: Signals) -> Settings:
     from syncd.cli.migrate import refusals
-    from syncd.store.migrate import MigrationError
+    from syncd.store.schema_files import MigrationError
 
     try:
         asyncio.run(_unless_stopped(_prepare(settings, owner), signals))

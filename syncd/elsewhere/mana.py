@@ -53,12 +53,35 @@ _META = msgspec.json.Decoder(str | int | float | FieldMeta)
 _TEXT = msgspec.json.Decoder(str)
 
 
+class Totals(NamedTuple):
+    """How many rows there are to read, and the last created_at of them."""
+
+    rows: int
+    newest: str | None
+
+
+class Author(NamedTuple):
+    """A writer in a shared space, and the time of the first write."""
+
+    space: str
+    user: str
+    since: str
+
+
+class LogLine(NamedTuple):
+    """A row of the log, as JSON text in `content`."""
+
+    id: str
+    table: str
+    content: str
+
+
 class Extent(NamedTuple):
-    """How much there is. `authors`: (space, user, first write) of shared spaces; `newest`: the last created_at."""
+    """How much there is; `newest`: the last created_at."""
 
     total: int
     newest: str | None
-    authors: list[tuple[str, str, str]]
+    authors: list[Author]
 
 
 class Mana:
@@ -82,17 +105,17 @@ class Mana:
 
     async def extent(self) -> Extent:
         """Counts, and who wrote in which shared space."""
-        total, newest = (await self._connection.fetch(self._query("elsewhere_extent"), self._since))[0]
+        totals = Totals(*await self._connection.fetchrow(self._query("elsewhere_extent"), self._since))
         authors = await self._connection.fetch(self._query("elsewhere_authors"))
-        return Extent(total, newest, [tuple(row) for row in authors])
+        return Extent(totals.rows, totals.newest, [Author(*row) for row in authors])
 
     async def rows(self) -> AsyncIterator[list[Row]]:
         """By created_at, then id: the order in which a reader of the old log saw them."""
         cursor = await self._connection.cursor(self._query("elsewhere_rows"), self._since)
         count = FIRST_ROWS
-        while rows := await cursor.fetch(count):
-            yield [Row(f"row {row[0]}", row[1], row[2]) for row in rows]
-            size = sum(len(row[2]) for row in rows) // len(rows) + 1
+        while lines := [LogLine(*row) for row in await cursor.fetch(count)]:
+            yield [Row(f"row {line.id}", line.table, line.content) for line in lines]
+            size = sum(len(line.content) for line in lines) // len(lines) + 1
             count = max(1, min(MOST_ROWS, 2 * count, MOST_BYTES // size))
 
     def changes(self, row: Row) -> list[Found]:

@@ -32,7 +32,7 @@ class Batch:
     def __init__(self, app: str, after: int, news: News) -> None:
         assert news.upto is not None
         self.app, self.after, self.upto = app, after, news.upto
-        self.now, self.boot = news.now, news.boot
+        self.now, self.boot = news.now_us, news.boot_us
         self._news = news
         self._changes: dict[bool, list[Change]] = {}
         # What listeners of one kind get, made by the first of them: the frame's start by (plain, tables).

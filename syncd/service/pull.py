@@ -110,7 +110,7 @@ class Reading:
             raise CursorLost
         positions = tuple(map(Position, page.spaces, page.seqs, page.bases))
         earlier = self._at if isinstance(self._at, int) else self._at.instant if self._at else 0
-        cursor = Cursor(max(page.now, earlier), page.boot, self.question.tables, positions, self.firsts)
+        cursor = Cursor(max(page.now_us, earlier), page.boot_us, self.question.tables, positions, self.firsts)
         text = cursors.encode(cursor, self._key, self._user, self.question.app)
         return Delta(page.body, text, page.more, page.joined, page.gone)
 
@@ -118,9 +118,9 @@ class Reading:
         """What the device gets when there is no news: its own cursor, made anew after a restart of the database."""
         if glance.trouble:
             raise CursorLost
-        if not isinstance(self._at, Cursor) or self._at.boot == glance.boot:
+        if not isinstance(self._at, Cursor) or self._at.boot == glance.boot_us:
             return self._unchanged
-        cursor = self._at._replace(instant=max(glance.now, self._at.instant), boot=glance.boot)
+        cursor = self._at._replace(instant=max(glance.now_us, self._at.instant), boot=glance.boot_us)
         return Delta(b"", cursors.encode(cursor, self._key, self._user, self.question.app), False, [], [])
 
 

@@ -94,7 +94,7 @@ class Feed:
             return
         while self.room.roster < news.roster and self.heard:
             await self._hub.check(self.room)
-        if news.upto is None or news.upto <= self.head or news.boot != self._hub.boot:
+        if news.upto is None or news.upto <= self.head or news.boot_us != self._hub.boot:
             # The hint was wrong, or the database is another one than before.
             self.hinted = self.head
             self._hub.look()

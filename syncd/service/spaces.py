@@ -32,11 +32,11 @@ def _refused(why: Refusal) -> SyncdError:
 
 
 def _space(row: SpaceRow) -> dict[str, str]:
-    return {"id": row.id, "name": row.name, "role": row.role, "createdAt": format_instant(row.created)}
+    return {"id": row.id, "name": row.name, "role": row.role, "createdAt": format_instant(row.created_us)}
 
 
 def _member(row: MemberRow) -> dict[str, str]:
-    return {"userId": row.user, "role": row.role, "joinedAt": format_instant(row.joined)}
+    return {"userId": row.user_id, "role": row.role, "joinedAt": format_instant(row.joined_us)}
 
 
 class SpaceService:

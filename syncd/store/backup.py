@@ -40,6 +40,35 @@ class Page(NamedTuple):
     body: bytes | None
 
 
+class Reader(NamedTuple):
+    """Whose changes are exported, by number, and the time of the snapshot."""
+
+    number: int
+    now: datetime
+
+
+class PutBack(NamedTuple):
+    """How many spaces an import made, and whether they kept their numbers, so that cursors stay good."""
+
+    made: int
+    numbered: bool
+
+
+class Appended(NamedTuple):
+    """A letter for each change of a batch, and how far each feed has come (0: as before)."""
+
+    marks: str
+    heads: list[int]
+
+
+class Standing(NamedTuple):
+    """An operator: the time, the key that signs the server's cursors, and whether row security leaves the role free."""
+
+    now: datetime
+    key: bytes
+    whole: bool
+
+
 class Snapshot:
     """One consistent view of the database. `user`: the number of whose changes are read, None for everybody's."""
 
@@ -77,23 +106,15 @@ async def snapshot_of(connection: Any, user: str | None) -> AsyncIterator[Snapsh
     """What one user sees, until the block ends; None: all that there is, for an operator."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         if user is None:
-            yield Snapshot(connection, None, (await connection.fetchrow(statement("export_operator")))[0])
+            yield Snapshot(connection, None, (await standing(connection)).now)
         else:
-            number, made = await connection.fetchrow(statement("export_user"), user)
-            yield Snapshot(connection, number, made)
-
-
-class Standing(NamedTuple):
-    """Who an operator is: the key that signs the server's cursors, and whether row security does not bind the role."""
-
-    key: bytes
-    whole: bool
+            reader = Reader(*await connection.fetchrow(statement("export_user"), user))
+            yield Snapshot(connection, reader.number, reader.now)
 
 
 async def standing(connection: Any) -> Standing:
     """What a connection may."""
-    row = await connection.fetchrow(statement("export_operator"))
-    return Standing(bytes(row[1]), bool(row[2]))
+    return Standing(*await connection.fetchrow(statement("export_operator")))
 
 
 class Backups:
@@ -127,10 +148,9 @@ class Backups:
         except asyncpg.PostgresError as why:
             raise refusal(why) from None
 
-    async def put_back(self, spaces: str, key: bytes | None, made: str) -> tuple[int, bool]:
+    async def put_back(self, spaces: str, key: bytes | None, made: str) -> PutBack:
         """An operator's: makes the spaces (JSON text) that are missing; how many, and whether cursors stay good."""
-        made_, numbered = (await self._pool.fetch("import_spaces", spaces, key, made))[0]
-        return made_, numbered
+        return PutBack(*(await self._pool.fetch("import_spaces", spaces, key, made))[0])
 
     async def fold(self, folded: str, numbered: bool) -> None:
         """An operator's: what was folded where an import comes from (JSON text) is so here."""
@@ -144,7 +164,6 @@ class Backups:
         """The places of the changes for which a batch was refused with SY004."""
         return list((await self._pool.fetch("unremembered", msgspec.json.encode(head).decode(), waves))[0][0] or [])
 
-    async def append(self, head: dict[str, Any], lists: Sequence[Any]) -> tuple[str, list[int]]:
-        """Writes a batch: a letter for each change, and how far each feed has come (0: as before). Raises Refusal."""
-        row = (await self._pool.fetch("import", msgspec.json.encode(head).decode(), *lists))[0]
-        return row[0], row[1]
+    async def append(self, head: dict[str, Any], lists: Sequence[Any]) -> Appended:
+        """Writes a batch. Raises Refusal."""
+        return Appended(*(await self._pool.fetch("import", msgspec.json.encode(head).decode(), *lists))[0])

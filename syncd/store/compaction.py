@@ -48,6 +48,20 @@ class Part(NamedTuple):
     lines: str | None
 
 
+class Lease(NamedTuple):
+    """When the work was last finished, and when its holder was last heard of."""
+
+    done_at: datetime | None
+    beat_at: datetime
+
+
+class Sizes(NamedTuple):
+    """Bytes of the log and of the state, with their indexes."""
+
+    log: int
+    state: int
+
+
 class Compactor:
     """One holder of the lease, with a connection of its own."""
 
@@ -79,18 +93,17 @@ class Compactor:
     async def fold(self, feed: Stretch, rows: int, archive: Any) -> Part:
         """The next part of a stretch. `archive` is given the lines before they are committed. Raises LeaseLost."""
         row = await self._in_turn("fold", feed.space, feed.app, feed.upto, rows, archive is not None, archive=archive)
-        return Part(row[0], row[1], row[2], row[3], row[4])
+        return Part(*row)
 
     async def forget(self, feed: Stretch, tombstones: int, archive: Any) -> Part:
         """The next tombstones of a stretch. Raises LeaseLost."""
         values = (feed.space, feed.app, feed.upto, tombstones, archive is not None)
         row = await self._in_turn("forget", *values, archive=archive)
-        return Part(row[0], 0, row[2], row[1], row[3])
+        return Part(*row)
 
-    async def sizes(self) -> tuple[int, int]:
-        """Bytes of the log and of the state."""
-        row = await self._connection.fetchrow(statement("log_size"))
-        return row[0], row[1]
+    async def sizes(self) -> Sizes:
+        """How large the database is."""
+        return Sizes(*await self._connection.fetchrow(statement("log_size")))
 
     async def vacuum(self) -> None:
         """Makes what was freed usable again now. It holds up nobody."""
@@ -114,4 +127,4 @@ class Compactor:
 async def last_done(connection: Any) -> datetime | None:
     """When a compaction was last finished, by anybody."""
     row = await connection.fetchrow(statement("lease_state"), LEASE)
-    return None if row is None else row[0]
+    return None if row is None else Lease(*row).done_at

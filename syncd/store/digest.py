@@ -8,7 +8,7 @@ from syncd.store.pool import Pool
 
 
 class DigestPage(NamedTuple):
-    """What was found, JSON text in `body` and `gone`; see sync_digest_page in 0010_digest.sql."""
+    """What was found, JSON text in `body` and `gone`; see sync_digest_page in the schema."""
 
     body: str | None
     behind: list[str] | None

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from syncd.store import migrate
+import asyncpg
+
+from syncd.store import functions, migrate
 from syncd.store.findings import Finding, fail, ok, warn
 from syncd.store.postgres_binaries import NEWEST, OLDEST
+from syncd.store.schema_files import MigrationError, read_schema
 
 QUERIES = Path(__file__).parent / "checks"
 MIGRATE = "syncd migrate --database-url postgresql://OWNER@HOST/DATABASE"
@@ -44,11 +47,28 @@ async def check_migrations(conn: Any, *, directory: Path | None = None) -> Findi
     """Whether the schema is the one that this program was written for."""
     try:
         missing = await migrate.pending(conn, directory=directory)
-    except migrate.MigrationError as error:
+    except MigrationError as error:
         return fail("migrations", error.cause, error.remedy)
     if missing:
         return fail("migrations", f"the database lacks {', '.join(missing)}", MIGRATE)
     return ok("migrations", "the schema is current")
+
+
+async def check_functions(conn: Any, *, directory: Path | None = None) -> list[Finding]:
+    """Whether the functions are still as they were put in; nothing is said where they are to be put in anyway."""
+    files = read_schema(directory)
+    try:
+        async with conn.transaction():
+            if await functions.pending(conn, files):
+                return []
+            differing = await functions.changed(conn, files)
+    except (MigrationError, asyncpg.InsufficientPrivilegeError):
+        return []
+    if differing is None:
+        return [warn("functions", "another version of PostgreSQL put them in, so they were not compared", MIGRATE)]
+    if differing:
+        return [fail("functions", f"not as syncd put them in: {', '.join(differing)}", MIGRATE)]
+    return [ok("functions", f"{len(files.names)} are as syncd put them in")]
 
 
 async def check_role(conn: Any) -> list[Finding]:
@@ -181,7 +201,7 @@ def _role_problems(name: str, row: Any) -> Iterator[Finding]:
 def _wanted_policies(directory: Path | None) -> dict[str, set[str]]:
     """Table -> names of its policies, as the migrations leave them."""
     wanted: dict[str, set[str]] = {}
-    for migration in migrate.read_migrations(directory):
+    for migration in read_schema(directory).migrations:
         for match in _SECURITY.finditer(re.sub(r"--.*", "", migration.sql)):
             if match["table"]:
                 wanted.setdefault(match["table"].lower(), set())

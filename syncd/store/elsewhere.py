@@ -9,12 +9,21 @@ from syncd.store.pool import Pool
 
 
 class Held(NamedTuple):
-    """A record as the server has it: registers as JSON text (None: no such record) and its last seq; `change`: the
-    seq of the change that was asked for, None if the log does not have it."""
+    """A record as the server has it, by its place from 1 among those that were asked for: registers as JSON text (None:
+    no such record) and its last seq; `change`: the seq of the change that was asked for, None if the log lacks it."""
 
+    place: int
     registers: str | None
     seq: int | None
     change: int | None
+
+
+class KnownFeed(NamedTuple):
+    """How far the feed of an app in a space stands."""
+
+    space: str
+    app: str
+    head: int
 
 
 # space, app, table, record, author, device, change id
@@ -30,8 +39,8 @@ class Feeds:
     async def heads(self, feeds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """The last seq of each (space, app) that there is."""
         spaces, apps = [feed[0] for feed in feeds], [feed[1] for feed in feeds]
-        rows = await self._pool.fetch("elsewhere_heads", spaces, apps)
-        return {(row[0], row[1]): row[2] for row in rows}
+        found = [KnownFeed(*row) for row in await self._pool.fetch("elsewhere_heads", spaces, apps)]
+        return {(feed.space, feed.app): feed.head for feed in found}
 
     async def known(self, identities: Sequence[tuple[str, str, str]]) -> set[int]:
         """Which of (author, device, change id) the log has, by place from 0."""
@@ -41,5 +50,5 @@ class Feeds:
     async def held(self, asked: Sequence[Asked]) -> dict[int, Held]:
         """What there is of each, by place from 0; nothing for what has a name that the server does not know."""
         columns = [list(column) for column in zip(*asked, strict=True)] if asked else [[]] * 7
-        rows = await self._pool.fetch("elsewhere_records", *columns)
-        return {row[0] - 1: Held(row[1], row[2], row[3]) for row in rows}
+        found = [Held(*row) for row in await self._pool.fetch("elsewhere_records", *columns)]
+        return {held.place - 1: held for held in found}

@@ -8,7 +8,7 @@ from syncd.store.pool import Pool
 
 
 class PastPage(NamedTuple):
-    """What a look found: JSON text; see sync_past_page in 0007_history.sql."""
+    """What a look found: JSON text; see sync_past_page in the schema."""
 
     body: str
     seq: int | None

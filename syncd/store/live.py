@@ -45,18 +45,57 @@ class Reading(NamedTuple):
 
 
 class News(NamedTuple):
-    """What a reading brought; see sync_news in 0006_live.sql. `roster` is None when the reader is no member."""
+    """What a reading brought; see sync_news in the schema. `roster` is None when the reader is no member."""
 
     head: int | None
     upto: int | None
     roster: int | None
-    now: int
-    boot: int
+    now_us: int
+    boot_us: int
     seqs: list[int] | None
     ends: list[int] | None
     tables: list[str] | None
     body: bytes | None
     legacy: bytes | None
+
+
+class FeedHead(NamedTuple):
+    """How far a feed stands: `app` is its app's name."""
+
+    space_no: int
+    app: str
+    head: int
+
+
+class Members(NamedTuple):
+    """The number of a space's roster, and which of the users that were asked for are on it."""
+
+    roster: int
+    members: list[int]
+
+
+class MembershipNews(NamedTuple):
+    """What was noted of memberships: `events` and `users` go together; None where there is nothing."""
+
+    horizon: str
+    events: list[int] | None
+    users: list[int] | None
+    boot_us: int
+
+
+class Present(NamedTuple):
+    """One device in a space, and the number of its roster; where nobody is there, one row has that alone."""
+
+    roster: int
+    user_id: str | None
+    client_id: str | None
+    state: str | None
+
+    def here(self) -> list[Here]:
+        """The device, if there is one."""
+        if self.user_id is None or self.client_id is None or self.state is None:
+            return []
+        return [Here(self.user_id, self.client_id, self.state)]
 
 
 class Comings(NamedTuple):
@@ -120,26 +159,28 @@ class Live:
 
     async def members(self, space: int, users: Sequence[int]) -> tuple[int, set[int]]:
         """The number of a space's roster, and which of `users` are on it."""
-        rows = await self._pool.fetch("still_members", space, list(users))
-        return (rows[0][0], set(rows[0][1])) if rows else (0, set())
+        for row in await self._pool.fetch("still_members", space, list(users)):
+            found = Members(*row)
+            return found.roster, set(found.members)
+        return 0, set()
 
     async def comings(self, horizon: str | None) -> Comings:
         """Who came, went or changed role since `horizon` (None: from now on)."""
-        row = (await self._pool.fetch("membership_news", horizon))[0]
-        return Comings(row[0], dict(zip(row[1] or (), row[2] or (), strict=True)), row[3])
+        news = MembershipNews(*(await self._pool.fetch("membership_news", horizon))[0])
+        return Comings(news.horizon, dict(zip(news.events or (), news.users or (), strict=True)), news.boot_us)
 
     async def heads(self, feeds: Sequence[tuple[int, str]]) -> list[int]:
         """How far feeds (space number, app) stand."""
         spaces, apps = [space for space, _ in feeds], [app for _, app in feeds]
         return list((await self._pool.fetch("heads", spaces, apps))[0][0])
 
-    async def feeds(self, user: int, spaces: Sequence[int]) -> list[tuple[int, str, int]]:
-        """The feeds in some of a user's spaces: space number, app, head."""
-        return [tuple(row) for row in await self._pool.fetch("feeds_in", user, list(spaces))]
+    async def feeds(self, user: int, spaces: Sequence[int]) -> list[FeedHead]:
+        """The feeds in some of a user's spaces."""
+        return [FeedHead(*row) for row in await self._pool.fetch("feeds_in", user, list(spaces))]
 
-    async def feeds_of(self, spaces: Sequence[int]) -> list[tuple[int, str, int]]:
-        """The feeds in some spaces, whoever is in them: space number, app, head."""
-        return [tuple(row) for row in await self._pool.fetch("feeds_of", list(spaces))]
+    async def feeds_of(self, spaces: Sequence[int]) -> list[FeedHead]:
+        """The feeds in some spaces, whoever is in them."""
+        return [FeedHead(*row) for row in await self._pool.fetch("feeds_of", list(spaces))]
 
     async def say(self, items: list[dict[str, Any]]) -> list[bool]:
         """Puts presence: [{"user", "space" (numbers), "client", "state"}]; whether each user is a member there."""
@@ -147,5 +188,5 @@ class Live:
 
     async def here(self, user: int, space: int, seconds: float) -> tuple[int, list[Here]] | None:
         """The number of a space's roster, and who is there, as a member sees it; None when `user` is none (now)."""
-        rows = await self._pool.fetch("presence_in", user, space, seconds)
-        return (rows[0][0], [Here(*row[1:]) for row in rows if row[1] is not None]) if rows else None
+        rows = [Present(*row) for row in await self._pool.fetch("presence_in", user, space, seconds)]
+        return (rows[0].roster, [here for row in rows for here in row.here()]) if rows else None

@@ -30,7 +30,7 @@ SHORTEST_LOCK_WAIT = "50ms"
 
 
 class Page(NamedTuple):
-    """What a read found. Positions are (space, seq, base) in three lists; instants are microseconds."""
+    """What a read found. Positions are (space, seq, base) in three lists."""
 
     body: bytes
     spaces: list[int]
@@ -40,22 +40,22 @@ class Page(NamedTuple):
     gone: list[str]
     more: bool
     news: bool
-    now: int
-    boot: int
+    now_us: int
+    boot_us: int
     trouble: str | None
 
 
 class Glance(NamedTuple):
-    """Whether there is something to read; `now` and `boot` (the database's start) are microseconds."""
+    """Whether there is something to read; `boot_us`: the database's start."""
 
     news: bool
-    now: int
-    boot: int
+    now_us: int
+    boot_us: int
     trouble: str | None
 
 
 class Receipt(NamedTuple):
-    """What became of a push: per change its seq (0: none) and a letter (see 0004_push.sql)."""
+    """What became of a push: per change its seq (0: none) and a letter (see sync_receipt)."""
 
     seqs: list[int]
     marks: str

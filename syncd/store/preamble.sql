@@ -1,4 +1,4 @@
--- Why: the roles, the schema and the list of what was applied have to be there before the first migration.
+-- Why: the roles, the schema and the lists of what was applied have to be there before the first migration.
 -- Safe to run again. Runs as a superuser, as a role with CREATEROLE, or as the plain owner of the database once an
 -- administrator has made the role syncd_runtime.
 DO $preamble$
@@ -54,5 +54,15 @@ CREATE TABLE IF NOT EXISTS syncd.sync_migrations (
     sha256     text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
+-- Every set of functions that was put in, the newest last: the hash of its files, the release of the syncd that put it in (as
+-- numbers that compare), and by signature a fingerprint of each function as that major version of PostgreSQL prints it.
+CREATE TABLE IF NOT EXISTS syncd.sync_functions (
+    ordinal      integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sha256       text NOT NULL,
+    release      integer[] NOT NULL,
+    server       integer NOT NULL,
+    fingerprints jsonb NOT NULL,
+    applied_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
 GRANT USAGE ON SCHEMA syncd TO syncd_runtime;
-GRANT SELECT ON syncd.sync_migrations TO syncd_runtime;
+GRANT SELECT ON syncd.sync_migrations, syncd.sync_functions TO syncd_runtime;

@@ -12,13 +12,13 @@ class SpaceRow(NamedTuple):
     id: str
     name: str
     role: str
-    created: int
+    created_us: int
 
 
 class MemberRow(NamedTuple):
-    user: str
+    user_id: str
     role: str
-    joined: int
+    joined_us: int
 
 
 class Spaces:

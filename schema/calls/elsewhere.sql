@@ -1,0 +1,64 @@
+-- An import from elsewhere, an operator's, and the first-generation log that it reads.
+
+-- name: elsewhere_columns
+-- The columns of a foreign table, by its quoted name.
+-- returns: one value
+SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped;
+
+-- name: elsewhere_extent
+-- How many rows of a first-generation log are to be read, and the last of them. `elsewhere.sync_changes` stands for its name.
+-- returns: elsewhere.mana.Totals
+SELECT count(*) AS rows, to_char(max(c.created_at::timestamptz) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS newest
+FROM elsewhere.sync_changes c WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz;
+
+-- name: elsewhere_authors
+-- Who wrote in which shared space of a first-generation log, and when first.
+-- returns: elsewhere.mana.Author
+SELECT c.space_id::text AS space, c.user_id::text AS "user",
+       coalesce(to_char(min(c.created_at::timestamptz) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '1970-01-01T00:00:00Z') AS since
+FROM elsewhere.sync_changes c
+WHERE c.space_id IS NOT NULL AND c.user_id IS NOT NULL AND NOT starts_with(c.space_id::text, '_personal:')
+GROUP BY 1, 2 ORDER BY 1, 3, 2;
+
+-- name: elsewhere_rows
+-- The rows of a first-generation log in the order in which they came, each as JSON text with whatever columns it has.
+-- returns: elsewhere.mana.LogLine
+SELECT c.id::text AS id, c.table_name::text AS "table", row_to_json(c)::text AS content
+FROM elsewhere.sync_changes c WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz
+ORDER BY c.created_at NULLS LAST, c.id;
+
+-- name: elsewhere_heads
+-- How far feeds have come: those of the spaces $1 and apps $2, side by side. An operator's.
+-- returns: store.elsewhere.KnownFeed
+SELECT s.space_id AS space, a.name AS app, h.head
+FROM unnest($1::text[], $2::text[]) AS f (space, app)
+JOIN syncd.sync_spaces s ON s.space_id = f.space
+JOIN syncd.sync_names a ON a.name = f.app
+JOIN syncd.sync_feeds h ON h.space_no = s.space_no AND h.app_no = a.name_no;
+
+-- name: elsewhere_known
+-- Which changes are in the log already, by author, device and change id: their places. An operator's.
+-- returns: one value
+SELECT f.i
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS f (author, device, change, i)
+JOIN syncd.sync_names u ON u.name = f.author
+JOIN syncd.sync_names d ON d.name = f.device
+CROSS JOIN LATERAL (SELECT FROM syncd.sync_changes q WHERE q.user_no = u.name_no AND q.client_no = d.name_no
+                    AND q.change_id = f.change OFFSET 0) c;
+
+-- name: elsewhere_records
+-- What the server has of records, and of the changes of theirs that were imported: by place, the registers as JSON text (null: no such
+-- record), the record's last seq, and the change's seq (null: not in the log). An operator's.
+-- returns: store.elsewhere.Held
+SELECT f.i AS place, r.registers::text AS registers, r.seq, c.seq AS change
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+     WITH ORDINALITY AS f (space, app, tab, record, author, device, change, i)
+JOIN syncd.sync_spaces s ON s.space_id = f.space
+JOIN syncd.sync_names a ON a.name = f.app
+JOIN syncd.sync_names t ON t.name = f.tab
+JOIN syncd.sync_names u ON u.name = f.author
+JOIN syncd.sync_names d ON d.name = f.device
+LEFT JOIN LATERAL (SELECT * FROM syncd.sync_records q WHERE q.space_no = s.space_no AND q.app_no = a.name_no AND q.table_no = t.name_no
+                   AND q.record_id = f.record OFFSET 0) r ON true
+LEFT JOIN LATERAL (SELECT q.seq FROM syncd.sync_changes q WHERE q.user_no = u.name_no AND q.client_no = d.name_no
+                   AND q.change_id = f.change OFFSET 0) c ON true;

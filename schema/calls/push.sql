@@ -1,0 +1,12 @@
+-- A push, and why one was refused.
+
+-- name: push
+-- One or several pushes in one transaction: the heads, the number of waves of each, the waves, and
+-- how long to wait for a lock (null: as long as the connection says).
+-- returns: store.log.Receipt
+SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text);
+
+-- name: unremembered
+-- Which changes of a refused push may be of records whose tombstones were forgotten. Run when a push raised SY004.
+-- returns: one value
+SELECT syncd.sync_unremembered_in($1::jsonb, $2::json[]);

@@ -1,0 +1,66 @@
+-- Who may execute what: the role that serves only what is listed here, PUBLIC nothing. What is not listed is the owner's, and
+-- an operator's who acts as it or is a superuser: compaction, and the import of everybody's changes.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA syncd FROM PUBLIC, syncd_runtime;
+
+-- base
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_micros, syncd.sync_instant, syncd.sync_is_deleted
+    TO syncd_runtime;
+
+-- security
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_user, syncd.sync_name, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space
+    TO syncd_runtime;
+
+-- pull
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_plain, syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text, syncd.sync_log_cut,
+    syncd.sync_state_cut, syncd.sync_sweep_cut, syncd.sync_seq_before, syncd.sync_gone, syncd.sync_pull_acting,
+    syncd.sync_pull
+    TO syncd_runtime;
+
+-- push
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_advance, syncd.sync_enter, syncd.sync_receipts, syncd.sync_merge, syncd.sync_whole, syncd.sync_content,
+    syncd.sync_repeats, syncd.sync_wave, syncd.sync_own_latest, syncd.sync_push_one, syncd.sync_push_plain,
+    syncd.sync_push
+    TO syncd_runtime;
+
+-- spaces
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_role_in, syncd.sync_space_create, syncd.sync_space_list, syncd.sync_space_delete,
+    syncd.sync_member_list, syncd.sync_member_put, syncd.sync_member_remove
+    TO syncd_runtime;
+
+-- live
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_note_members, syncd.sync_membership_news, syncd.sync_heads, syncd.sync_feeds_in, syncd.sync_feeds_of,
+    syncd.sync_greet, syncd.sync_still_members, syncd.sync_live_acting, syncd.sync_live, syncd.sync_presence_put,
+    syncd.sync_presence_in
+    TO syncd_runtime;
+
+-- history
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_written, syncd.sync_space_read, syncd.sync_seq_at, syncd.sync_moment, syncd.sync_version_at,
+    syncd.sync_version_text, syncd.sync_record_named, syncd.sync_history, syncd.sync_space_at, syncd.sync_past_acting,
+    syncd.sync_past, syncd.sync_way_back, syncd.sync_restored_between, syncd.sync_restore_wave, syncd.sync_restore
+    TO syncd_runtime;
+
+-- transfer
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_line_size, syncd.sync_export_page, syncd.sync_export_space, syncd.sync_export_member,
+    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_import_wave, syncd.sync_import
+    TO syncd_runtime;
+
+-- compaction
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_unremembered, syncd.sync_guard, syncd.sync_unremembered_in
+    TO syncd_runtime;
+
+-- digest
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_digest_of, syncd.sync_digest_bucket, syncd.sync_digest_text, syncd.sync_digest_fold_feed,
+    syncd.sync_digest_lag, syncd.sync_digest_touched, syncd.sync_digest_now, syncd.sync_digest_bucket_now,
+    syncd.sync_digest_feeds, syncd.sync_digest_tables, syncd.sync_digest_acting, syncd.sync_digest_compare,
+    syncd.sync_digest_trouble, syncd.sync_digest, syncd.sync_digest_fold
+    TO syncd_runtime;

@@ -1,0 +1,410 @@
+-- Reading: one call answers a pull. It compares heads first, so that a pull of nothing new touches
+-- no log; the bytes that go to the client are made here, once, and Python adds the envelope.
+-- Called by the role that serves: sync_pull for others, sync_pull_acting after sync_act_as.
+
+-- A whole record as plain values, the form that clients of the first generation read.
+CREATE OR REPLACE FUNCTION syncd.sync_plain(p_registers jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT coalesce(jsonb_object_agg(e.key, e.value -> 'value'), '{}')::text FROM jsonb_each(p_registers) e);
+
+-- The log of one feed after p_after, up to p_upto, as JSON text. p_separator: a control character, which JSON text cannot
+-- contain, lets a reader take the changes apart without parsing them.
+CREATE OR REPLACE FUNCTION syncd.sync_log_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[],
+                                    p_legacy boolean, p_space_quoted text, p_separator text DEFAULT ',') RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(concat(
+            '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
+            -- a delete whose tombstone lost, or says null, was an edit of its other fields
+            CASE WHEN c.op = 1 THEN ',"op":"insert"'
+                 WHEN c.op = 2 OR c.fields #>> '{deletedAt,value}' IS NULL THEN ',"op":"update"'
+                 ELSE concat(',"op":"delete","deletedAt":"', c.fields -> 'deletedAt' ->> 'at', '"') END,
+            ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
+            CASE WHEN c.change_id >= U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
+            CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
+            CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
+            CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END,
+            CASE WHEN p_legacy AND c.op = 1 THEN concat(',"data":', syncd.sync_plain(c.fields::jsonb)) END,
+            ',"fields":', c.fields, '}'), p_separator ORDER BY c.seq)
+        FROM syncd.sync_changes c
+        JOIN syncd.sync_names t ON t.name_no = c.table_no
+        JOIN syncd.sync_names d ON d.name_no = c.client_no
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto
+          AND c.fields IS NOT NULL AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
+END $$;
+
+-- The current records of one feed last touched after p_after, up to p_upto, as JSON text. Tombstones
+-- matter only where the record may have been sent before it was deleted: touched after p_base. p_written: only the
+-- records that the changes with these seqs are of.
+CREATE OR REPLACE FUNCTION syncd.sync_state_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_base bigint,
+                                      p_tables integer[], p_legacy boolean, p_space_quoted text,
+                                      p_written bigint[] DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_space  text := concat(',"spaceId":', p_space_quoted, ',"clientId":');
+    v_insert text := concat(',"op":"insert"', v_space);
+BEGIN
+    RETURN (
+        SELECT string_agg(concat(
+            '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id),
+            CASE WHEN r.deleted THEN concat(',"op":"delete","deletedAt":"', r.registers -> 'deletedAt' ->> 'at', '"', v_space)
+                 ELSE v_insert END, d.quoted,
+            CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
+            CASE WHEN p_legacy AND NOT r.deleted THEN concat(',"data":', syncd.sync_plain(r.registers)) END,
+            ',"fields":', r.registers, '}'), ',' ORDER BY r.seq)
+        FROM syncd.sync_records r
+        JOIN syncd.sync_names t ON t.name_no = r.table_no
+        JOIN syncd.sync_names d ON d.name_no = r.client_no
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto
+          AND (NOT r.deleted OR r.seq > p_base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
+          AND (p_written IS NULL OR EXISTS (
+              SELECT FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = ANY (p_written)
+                AND c.table_no = r.table_no AND c.record_id = r.record_id)));
+END $$;
+
+-- The living records of one feed last touched after p_after, up to p_upto, newest first, as JSON text. p_firsts: of these
+-- tables, with p_named, or of all others, without; null: of all.
+CREATE OR REPLACE FUNCTION syncd.sync_sweep_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[], p_firsts integer[],
+                                      p_named boolean, p_legacy boolean, p_space_quoted text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_insert text := concat(',"op":"insert","spaceId":', p_space_quoted, ',"clientId":');
+BEGIN
+    RETURN (
+        SELECT string_agg(concat(
+            '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id), v_insert, d.quoted,
+            CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
+            CASE WHEN p_legacy THEN concat(',"data":', syncd.sync_plain(r.registers)) END,
+            ',"fields":', r.registers, '}'), ',' ORDER BY r.seq DESC)
+        FROM syncd.sync_records r
+        JOIN syncd.sync_names t ON t.name_no = r.table_no
+        JOIN syncd.sync_names d ON d.name_no = r.client_no
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto AND NOT r.deleted
+          AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
+          AND (p_firsts IS NULL OR (r.table_no = ANY (p_firsts)) = p_named));
+END $$;
+
+-- Where a page of the log ends: after p_limit rows or p_bytes bytes, and always between two pushes.
+CREATE OR REPLACE FUNCTION syncd.sync_log_cut(p_space integer, p_app integer, p_after bigint, p_head bigint,
+                                   p_limit integer, p_bytes bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_cut   bigint := p_head;
+    v_large bigint;
+    v_full  bigint;
+BEGIN
+    IF p_head - p_after > p_limit THEN
+        SELECT c.push_end INTO v_cut FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq >= p_after + p_limit ORDER BY c.seq LIMIT 1;
+        v_cut := least(coalesce(v_cut, p_head), p_head);
+    END IF;
+    SELECT sum(s.size) INTO v_large FROM (
+        SELECT CASE WHEN pg_column_size(c.fields) > 1900 THEN octet_length(c.fields::text)
+                    ELSE pg_column_size(c.fields) END AS size
+        FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut) s;
+    IF v_large > p_bytes THEN
+        SELECT s.push_end INTO v_full FROM (
+            SELECT c.seq, c.push_end, sum(octet_length(c.fields::text)) OVER (ORDER BY c.seq) AS total
+            FROM syncd.sync_changes c
+            WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut) s
+        WHERE s.total >= p_bytes ORDER BY s.seq LIMIT 1;
+        v_cut := least(coalesce(v_full, v_cut), v_cut);  -- as text it may be smaller than as stored, and fit
+    END IF;
+    RETURN v_cut;
+END $$;
+
+-- The same for the state, whose rows lie at the seq that touched them last.
+CREATE OR REPLACE FUNCTION syncd.sync_state_cut(p_space integer, p_app integer, p_after bigint, p_head bigint,
+                                     p_limit integer, p_bytes bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_last  bigint;
+    v_upto  bigint;
+    v_large bigint;
+    v_full  bigint;
+BEGIN
+    SELECT r.seq INTO v_last FROM syncd.sync_records r
+    WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_head
+    ORDER BY r.seq OFFSET p_limit - 1 LIMIT 1;
+    v_upto := coalesce(v_last, p_head);  -- coalesce in a condition counts as leaky: row security would keep it off the index
+    SELECT sum(s.size) INTO v_large FROM (
+        SELECT CASE WHEN pg_column_size(r.registers) > 1900 THEN octet_length(r.registers::text)
+                    ELSE pg_column_size(r.registers) END AS size
+        FROM syncd.sync_records r
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= v_upto) s;
+    IF v_large > p_bytes THEN
+        SELECT s.seq INTO v_full FROM (
+            SELECT r.seq, sum(octet_length(r.registers::text)) OVER (ORDER BY r.seq) AS total
+            FROM syncd.sync_records r
+            WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= v_upto) s
+        WHERE s.total >= p_bytes ORDER BY s.seq LIMIT 1;
+        v_last := coalesce(v_full, v_last);  -- as text it may be smaller than as stored, and fit
+    END IF;
+    IF v_last IS NULL THEN
+        RETURN p_head;
+    END IF;
+    RETURN least(p_head, coalesce((SELECT c.push_end FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = v_last), v_last));
+END $$;
+
+-- How far down a page of a sweep reaches: after p_limit rows or p_bytes bytes, and always between two pushes.
+CREATE OR REPLACE FUNCTION syncd.sync_sweep_cut(p_space integer, p_app integer, p_upto bigint, p_limit integer, p_bytes bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_last  bigint;
+    v_from  bigint;
+    v_large bigint;
+    v_full  bigint;
+BEGIN
+    SELECT r.seq INTO v_last FROM syncd.sync_records r
+    WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq <= p_upto
+    ORDER BY r.seq DESC OFFSET p_limit - 1 LIMIT 1;
+    v_from := coalesce(v_last, 0);
+    SELECT sum(s.size) INTO v_large FROM (
+        SELECT CASE WHEN pg_column_size(r.registers) > 1900 THEN octet_length(r.registers::text)
+                    ELSE pg_column_size(r.registers) END AS size
+        FROM syncd.sync_records r
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= v_from AND r.seq <= p_upto) s;
+    IF v_large > p_bytes THEN
+        SELECT s.seq INTO v_full FROM (
+            SELECT r.seq, sum(octet_length(r.registers::text)) OVER (ORDER BY r.seq DESC) AS total
+            FROM syncd.sync_records r
+            WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= v_from AND r.seq <= p_upto) s
+        WHERE s.total >= p_bytes ORDER BY s.seq DESC LIMIT 1;
+        v_last := coalesce(v_full, v_last);
+    END IF;
+    IF v_last IS NULL THEN
+        RETURN 0;
+    END IF;
+    RETURN coalesce((SELECT c.seq FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq < v_last AND c.push_end < v_last ORDER BY c.seq DESC LIMIT 1), 0);
+END $$;
+
+-- The last seq that was certainly committed before p_at, by bisection: created_at never falls within a feed.
+CREATE OR REPLACE FUNCTION syncd.sync_seq_before(p_space integer, p_app integer, p_head bigint, p_at timestamptz) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_low  bigint := 0;
+    v_high bigint := p_head;
+    v_mid  bigint;
+    v_at   timestamptz;
+BEGIN
+    WHILE v_low < v_high LOOP
+        v_mid := (v_low + v_high + 1) / 2;
+        SELECT c.created_at INTO v_at FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq >= v_mid ORDER BY c.seq LIMIT 1;
+        IF v_at < p_at THEN v_low := v_mid; ELSE v_high := v_mid - 1; END IF;
+    END LOOP;
+    RETURN v_low;
+END $$;
+
+-- The ids of those of p_spaces that the acting user is no longer a member of. The numbers come out
+-- of a signed cursor, so the user has known them. A number without a space: null.
+CREATE OR REPLACE FUNCTION syncd.sync_gone(p_spaces integer[]) RETURNS TABLE (space_no integer, space_id text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT n.no, s.space_id FROM unnest(p_spaces) AS n (no) LEFT JOIN syncd.sync_spaces s ON s.space_no = n.no
+    WHERE NOT EXISTS (SELECT FROM syncd.sync_memberships m
+                      WHERE m.user_no = syncd.sync_user() AND m.space_no = n.no)
+$$;
+
+-- One pull by the acting user (sync_act_as came first, in this transaction). STABLE, so that heads, state
+-- and log are of one snapshot: a record touched after the head was read would else be in neither.
+-- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing.
+-- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?}; peek: say whether there is news, read none.
+-- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
+-- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now.
+-- A feed's reading goes through phases, of which `base` tells. A new device sweeps the state from the head, H, down:
+-- -2 - 3H the tables of "first", -3 - 3H the others, `seq` being how far down. What was touched meanwhile lies above H: it
+-- comes as state too, in ascending order (`base` 0 or more: tombstones after it matter), and then the log (-1).
+-- Who asks for the history gets the log from its start: -4 - 3H up to the head then, as no tombstone matters that is gone.
+CREATE OR REPLACE FUNCTION syncd.sync_pull_acting(p_user integer, p_app text, p_since jsonb, p_how jsonb,
+                                       p_own_spaces integer[] DEFAULT '{}', p_own_bases bigint[] DEFAULT '{}',
+                                       p_woken bigint[] DEFAULT '{}')
+RETURNS syncd.sync_page
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v         syncd.sync_page;
+    v_app     integer;
+    v_boot    timestamptz := pg_postmaster_start_time();
+    v_since   timestamptz;
+    v_at      timestamptz;
+    v_tables  integer[];
+    v_firsts  integer[];
+    v_start   bigint;
+    v_left    integer := (p_how ->> 'limit')::integer;
+    v_bytes   bigint := (p_how ->> 'bytes')::bigint;
+    v_legacy  boolean := p_how ? 'legacy';
+    v_matched integer;
+    v_members integer;
+    v_active  integer[];
+    v_first   text;
+    v_pieces  text[] := '{}';
+    v_piece   text;
+    v_cut     bigint;
+    v_end     bigint;
+    v_own     integer;
+    v_new     integer[];
+    v_phase   integer;
+    f         record;
+BEGIN
+    v.now_us := syncd.sync_micros(clock_timestamp());
+    v.boot_us := syncd.sync_micros(v_boot);
+    v.joined := '{}'; v.gone := '{}'; v.more := false; v.news := false; v.body := '';
+    SELECT n.name_no INTO v_app FROM syncd.sync_names n WHERE n.name = p_app;
+    v_app := coalesce(v_app, 0);
+    v.spaces := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_since -> 's', '[]')) e);
+    v.seqs := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'q', '[]')) e);
+    v.bases := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'b', '[]')) e);
+    v_since := to_timestamp((p_since ->> 'boot')::bigint / 1000000.0);
+    v_at := to_timestamp((p_since ->> 'at')::bigint / 1000000.0);
+
+    -- Heads first: which of the cursor's feeds have news, and which positions no log of ours has seen, or whose device
+    -- could not be told any more that a record it may have was deleted.
+    SELECT count(m.space_no),
+           array_agg(c.k::integer ORDER BY c.k) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base <> -1)),
+           CASE WHEN bool_or(m.space_no IS NOT NULL AND (coalesce(h.head, 0) < c.upto
+                OR h.boots[cardinality(h.boots)] > v_since AND EXISTS (
+                    SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_since AND b.base < c.upto)
+                OR h.forgotten > c.knows AND c.seq > 0))
+                THEN 'lost' END
+    INTO v_matched, v_active, v.trouble
+    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 ELSE u.seq END AS upto,
+                 CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
+          FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS u (space_no, seq, base, k)) c
+    LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
+    LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app;
+    SELECT count(*) INTO v_members FROM syncd.sync_memberships m WHERE m.user_no = p_user;
+    v.news := v_active IS NOT NULL OR v_matched < cardinality(v.spaces) OR v_members > v_matched;
+    IF v.trouble IS NOT NULL OR NOT v.news OR p_how ? 'peek' THEN
+        RETURN v;
+    END IF;
+
+    IF v_matched < cardinality(v.spaces) THEN
+        SELECT array_agg(g.space_id), array_agg(g.space_no), CASE WHEN bool_or(g.space_id IS NULL) THEN 'lost' END
+        INTO v.gone, v_new, v.trouble FROM syncd.sync_gone(v.spaces) g;
+        IF v.trouble IS NOT NULL THEN
+            RETURN v;
+        END IF;
+        SELECT array_agg(c.space_no), array_agg(c.seq), array_agg(c.base) INTO v.spaces, v.seqs, v.bases
+        FROM unnest(v.spaces, v.seqs, v.bases) AS c (space_no, seq, base) WHERE NOT c.space_no = ANY (v_new);
+        v.spaces := coalesce(v.spaces, '{}'); v.seqs := coalesce(v.seqs, '{}'); v.bases := coalesce(v.bases, '{}');
+    END IF;
+    IF v_members > v_matched THEN  -- joined: whole, or after a plain instant what came since
+        FOR f IN SELECT s.space_no, s.space_id, m.joined_at, h.head, h.forgotten FROM syncd.sync_memberships m
+                 JOIN syncd.sync_spaces s ON s.space_no = m.space_no
+                 LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app
+                 WHERE m.user_no = p_user AND NOT m.space_no = ANY (v.spaces) ORDER BY m.space_no LOOP
+            v_cut := 0;
+            IF v_at > f.joined_at + interval '1 minute' AND f.head > 0 THEN
+                v_cut := syncd.sync_seq_before(f.space_no, v_app, f.head, v_at - interval '1 minute');
+            ELSE
+                v.joined := v.joined || f.space_id;
+            END IF;
+            IF v_at IS NOT NULL AND f.forgotten > v_cut THEN
+                v.trouble := 'lost';
+                RETURN v;
+            END IF;
+            v_start := coalesce(p_own_bases[array_position(p_own_spaces, f.space_no)], f.head, 0);
+            v.spaces := v.spaces || f.space_no;
+            -- who names an instant has synced before, and may hold records that were deleted since: base 0 sends all tombstones
+            v.bases := v.bases || CASE WHEN v_cut > 0 OR coalesce(f.head, 0) = 0 THEN -1
+                                       WHEN p_how ? 'history' THEN CASE WHEN f.forgotten > 0 THEN -4 - 3 * v_start ELSE -1 END
+                                       WHEN v_at IS NOT NULL OR v_start = 0 THEN 0
+                                       WHEN p_how ? 'first' THEN -2 - 3 * v_start ELSE -3 - 3 * v_start END;
+            v.seqs := v.seqs || CASE WHEN v.bases[cardinality(v.bases)] < -1 AND NOT p_how ? 'history' THEN v_start ELSE v_cut END;
+        END LOOP;
+    END IF;
+    IF p_how ? 'tables' THEN
+        v_tables := ARRAY(SELECT n.name_no FROM jsonb_array_elements_text(p_how -> 'tables') e
+                          JOIN syncd.sync_names n ON n.name = e);
+        v_left := v_left * 10;
+    END IF;
+    IF p_how ? 'first' THEN
+        v_firsts := ARRAY(SELECT n.name_no FROM jsonb_array_elements_text(p_how -> 'first') e
+                          JOIN syncd.sync_names n ON n.name = e);
+    END IF;
+
+    <<feeds>>
+    FOR f IN SELECT c.k, c.space_no, c.seq, c.base, h.head, h.horizon, s.quoted
+             FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS c (space_no, seq, base, k)
+             JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = v_app
+             JOIN syncd.sync_spaces s ON s.space_no = c.space_no
+             WHERE h.head > c.seq OR c.base <> -1 ORDER BY c.k LOOP
+        v_own := array_position(p_own_spaces, f.space_no);
+        IF f.base = -1 AND f.seq < f.horizon AND NOT p_how ? 'history' THEN
+            f.base := f.seq;  -- fell behind: what is not in the log any more comes as state
+        END IF;
+        LOOP  -- the phases of one feed
+            v_phase := CASE WHEN f.base < -1 THEN (-2 - f.base) % 3 END;
+            v_start := (-2 - f.base) / 3;
+            IF v_left <= 0 OR v_bytes <= 0 THEN
+                v.seqs[f.k] := f.seq;
+                v.bases[f.k] := f.base;
+                v.more := true;
+                EXIT feeds;
+            ELSIF v_phase < 2 THEN
+                v_end := 0;
+                v_cut := syncd.sync_sweep_cut(f.space_no, v_app, f.seq, CASE v_phase WHEN 0 THEN v_left * 10 ELSE v_left END, v_bytes);
+                v_piece := syncd.sync_sweep_text(f.space_no, v_app, v_cut, f.seq, v_tables, v_firsts, v_phase = 0, v_legacy, f.quoted);
+            ELSIF f.base >= 0 THEN
+                v_end := f.head;
+                v_cut := syncd.sync_state_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
+                v_piece := syncd.sync_state_text(f.space_no, v_app, f.seq, v_cut, f.base, v_tables, v_legacy, f.quoted);
+            ELSE
+                v_end := CASE WHEN v_phase = 2 THEN v_start WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
+                v_cut := syncd.sync_log_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
+                v_piece := syncd.sync_log_text(f.space_no, v_app, f.seq, v_cut, v_tables, v_legacy, f.quoted);
+                IF v_own IS NOT NULL AND v_phase IS NULL AND p_woken <> '{}' THEN
+                    v_piece := nullif(concat_ws(',', v_piece, syncd.sync_state_text(
+                        f.space_no, v_app, v_end, f.head, 0, v_tables, v_legacy, f.quoted, p_woken)), '');
+                END IF;
+            END IF;
+            IF v_piece IS NOT NULL THEN
+                IF v_first IS NULL THEN  -- mostly the only one, and every copy of megabytes counts
+                    v_first := v_piece;
+                ELSE
+                    v_pieces := v_pieces || v_piece;
+                END IF;
+                v_bytes := v_bytes - octet_length(v_piece);
+            END IF;
+            v_left := v_left - least(abs(v_cut - f.seq) / CASE v_phase WHEN 0 THEN 10 ELSE 1 END, v_left)::integer;
+            IF v_cut <> v_end THEN
+                v.seqs[f.k] := v_cut;
+                v.bases[f.k] := f.base;
+                v.more := true;
+                EXIT feeds;
+            END IF;
+            IF v_phase = 0 THEN  -- the first tables are there: now the others
+                f.seq := v_start;
+                f.base := f.base - 1;
+            ELSIF v_phase IS NOT NULL AND v_start < f.head THEN  -- and now what was touched meanwhile
+                f.seq := v_start;
+                f.base := CASE v_phase WHEN 1 THEN v_start ELSE -1 END;
+            ELSE
+                v.seqs[f.k] := f.head;
+                v.bases[f.k] := -1;
+                EXIT;
+            END IF;
+        END LOOP;
+    END LOOP;
+    v.body := convert_to(CASE v_pieces WHEN '{}' THEN coalesce(v_first, '') ELSE concat(v_first, ',', array_to_string(v_pieces, ',')) END, 'UTF8');
+    RETURN v;
+END $$;
+
+-- Pulls, each under its own user, in one call. p_pulls: [{"user", "app", "since", "how", "list"?, "asOf"?}].
+CREATE OR REPLACE FUNCTION syncd.sync_pull(p_pulls jsonb) RETURNS SETOF syncd.sync_page
+LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+DECLARE
+    p      jsonb;
+    v_user integer;
+BEGIN
+    FOR p IN SELECT e FROM jsonb_array_elements(p_pulls) e LOOP
+        v_user := syncd.sync_act_as(p ->> 'user', p ? 'list');
+        IF p ? 'list' THEN
+            PERFORM syncd.sync_adopt(p -> 'list', to_timestamp((p ->> 'asOf')::bigint / 1000000.0));
+        END IF;
+        RETURN NEXT syncd.sync_pull_acting(v_user, p ->> 'app', p -> 'since', p -> 'how');
+    END LOOP;
+END $$;

@@ -1,0 +1,126 @@
+-- Spaces and their members. Each function is called by sync_act_as's user and decides by that user's
+-- own membership; a stranger is told 'space_not_found', whether or not the space exists.
+-- Refusals are raised with ERRCODE SY010 and the problem's code as message.
+-- Called by the role that serves; sync_keep_owner by the functions here alone.
+
+-- The acting user's role in a space, whose number it returns too; locks the space against other
+-- changes of its members (not against pushes) when p_lock says so.
+CREATE OR REPLACE FUNCTION syncd.sync_role_in(p_space text, p_lock boolean, OUT space_no integer, OUT role text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT s.space_no, m.role INTO space_no, role FROM syncd.sync_spaces s
+    JOIN syncd.sync_memberships m ON m.space_no = s.space_no AND m.user_no = syncd.sync_user()
+    WHERE s.space_id = p_space AND s.deleted_at IS NULL;
+    IF space_no IS NULL THEN
+        RAISE EXCEPTION 'space_not_found' USING ERRCODE = 'SY010';
+    END IF;
+    IF p_lock THEN
+        PERFORM FROM syncd.sync_spaces s WHERE s.space_no = sync_role_in.space_no FOR NO KEY UPDATE;
+        SELECT m.role INTO role FROM syncd.sync_memberships m
+        WHERE m.space_no = sync_role_in.space_no AND m.user_no = syncd.sync_user();
+        IF role IS NULL THEN
+            RAISE EXCEPTION 'space_not_found' USING ERRCODE = 'SY010';
+        END IF;
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION syncd.sync_space_create(p_space text, p_name text) RETURNS syncd.sync_space
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_space syncd.sync_spaces;
+BEGIN
+    INSERT INTO syncd.sync_spaces (space_id, quoted, name) VALUES (p_space, to_json(p_space)::text, p_name)
+    ON CONFLICT (space_id) DO NOTHING RETURNING * INTO v_space;
+    IF v_space.space_no IS NULL THEN
+        RAISE EXCEPTION 'conflict' USING ERRCODE = 'SY010';
+    END IF;
+    INSERT INTO syncd.sync_memberships (user_no, space_no, role) VALUES (syncd.sync_user(), v_space.space_no, 'owner');
+    RETURN (v_space.space_id, v_space.name, 'owner', syncd.sync_micros(v_space.created_at))::syncd.sync_space;
+END $$;
+
+-- All spaces of the acting user, or the one named.
+CREATE OR REPLACE FUNCTION syncd.sync_space_list(p_space text) RETURNS SETOF syncd.sync_space
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY SELECT s.space_id, s.name, m.role, syncd.sync_micros(s.created_at)
+    FROM syncd.sync_memberships m JOIN syncd.sync_spaces s ON s.space_no = m.space_no
+    WHERE m.user_no = syncd.sync_user() AND (p_space IS NULL OR s.space_id = p_space) ORDER BY s.space_id;
+END $$;
+
+-- Deleting a space ends every membership; its log stays, and nobody is a member who could read it.
+CREATE OR REPLACE FUNCTION syncd.sync_space_delete(p_space text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v record;
+BEGIN
+    SELECT * INTO v FROM syncd.sync_role_in(p_space, true);
+    IF v.role <> 'owner' THEN
+        RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
+    END IF;
+    UPDATE syncd.sync_spaces s SET deleted_at = clock_timestamp() WHERE s.space_no = v.space_no;
+    DELETE FROM syncd.sync_memberships m WHERE m.space_no = v.space_no;
+END $$;
+
+CREATE OR REPLACE FUNCTION syncd.sync_member_list(p_space text) RETURNS SETOF syncd.sync_member
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v record;
+BEGIN
+    SELECT * INTO v FROM syncd.sync_role_in(p_space, false);
+    RETURN QUERY SELECT n.name, m.role, syncd.sync_micros(m.joined_at) FROM syncd.sync_memberships m
+    JOIN syncd.sync_names n ON n.name_no = m.user_no WHERE m.space_no = v.space_no ORDER BY n.name;
+END $$;
+
+-- Refuses what would leave a space without an owner.
+CREATE OR REPLACE FUNCTION syncd.sync_keep_owner(p_space_no integer, p_user_no integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM syncd.sync_memberships m
+                   WHERE m.space_no = p_space_no AND m.user_no <> p_user_no AND m.role = 'owner') THEN
+        RAISE EXCEPTION 'last_owner' USING ERRCODE = 'SY010';
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION syncd.sync_member_put(p_space text, p_user text, p_role text) RETURNS syncd.sync_member
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v        record;
+    v_member integer;
+    v_joined timestamptz;
+BEGIN
+    SELECT * INTO v FROM syncd.sync_role_in(p_space, true);
+    IF v.role <> 'owner' OR starts_with(p_space, '_personal:') THEN
+        RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
+    END IF;
+    v_member := syncd.sync_name(p_user);
+    IF p_role <> 'owner' AND EXISTS (SELECT FROM syncd.sync_memberships m
+            WHERE m.space_no = v.space_no AND m.user_no = v_member AND m.role = 'owner') THEN
+        PERFORM syncd.sync_keep_owner(v.space_no, v_member);
+    END IF;
+    INSERT INTO syncd.sync_memberships (user_no, space_no, role) VALUES (v_member, v.space_no, p_role)
+    ON CONFLICT (user_no, space_no) DO UPDATE SET role = EXCLUDED.role RETURNING joined_at INTO v_joined;
+    RETURN (p_user, p_role, syncd.sync_micros(v_joined))::syncd.sync_member;
+END $$;
+
+-- Owners remove anyone, anyone may leave, the last owner cannot.
+CREATE OR REPLACE FUNCTION syncd.sync_member_remove(p_space text, p_user text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v        record;
+    v_member integer;
+    v_role   text;
+BEGIN
+    SELECT * INTO v FROM syncd.sync_role_in(p_space, true);
+    SELECT n.name_no, m.role INTO v_member, v_role FROM syncd.sync_names n
+    JOIN syncd.sync_memberships m ON m.user_no = n.name_no AND m.space_no = v.space_no WHERE n.name = p_user;
+    IF v.role <> 'owner' AND v_member IS DISTINCT FROM syncd.sync_user() OR starts_with(p_space, '_personal:') THEN
+        RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
+    END IF;
+    IF v_member IS NULL THEN
+        RAISE EXCEPTION 'member_not_found' USING ERRCODE = 'SY010';
+    END IF;
+    IF v_role = 'owner' THEN
+        PERFORM syncd.sync_keep_owner(v.space_no, v_member);
+    END IF;
+    DELETE FROM syncd.sync_memberships m WHERE m.space_no = v.space_no AND m.user_no = v_member;
+END $$;

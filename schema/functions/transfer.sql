@@ -1,0 +1,406 @@
+-- Export and import: the log as lines of JSON text, feed by feed, and back. Reading goes through the same row security as
+-- a pull; writing appends to the log by the same merge as a push, with the times, devices and seqs that the lines name.
+-- An export of a folded log says so, and the import of an operator's does: history there is no more complete than it was
+-- here, and devices that were behind the horizon, or what was forgotten, are still behind it.
+-- Called by the role that serves, as the acting user; by an operator, whom row security does not bind, for everybody's.
+-- sync_space_remake, sync_import_advance, sync_import_spaces, sync_import_folded and sync_import_settle are an operator's alone.
+
+-- What a change adds to a line, in bytes: compressed values as they will be, all else about as long as it is stored.
+CREATE OR REPLACE FUNCTION syncd.sync_line_size(p_fields json, p_lost json, p_actor json) RETURNS bigint LANGUAGE sql STABLE
+RETURN CASE WHEN p_fields IS NULL THEN 0 WHEN pg_column_compression(p_fields) IS NULL THEN pg_column_size(p_fields) ELSE octet_length(p_fields::text) END
+     + CASE WHEN p_lost IS NULL THEN 0 WHEN pg_column_compression(p_lost) IS NULL THEN pg_column_size(p_lost) ELSE octet_length(p_lost::text) END
+     + CASE WHEN p_actor IS NULL THEN 0 WHEN pg_column_compression(p_actor) IS NULL THEN pg_column_size(p_actor) ELSE octet_length(p_actor::text) END;
+
+-- The lines of one feed after p_after: `body` has them separated by U+001E, which JSON text cannot contain; `events`
+-- counts them; `upto` is the seq to go on from, at most p_upto. p_user: only that user's own changes, null for all.
+-- At most p_limit rows are looked at, and some p_bytes of lines are made. `folded` on a line: changes of its record before
+-- it, and after the one that an import will find, are missing; `husk`: the stamps of a deleted record, whose values are gone.
+CREATE OR REPLACE FUNCTION syncd.sync_export_page(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_user integer,
+                                       p_limit integer, p_bytes bigint, OUT upto bigint, OUT events integer, OUT body bytea)
+LANGUAGE plpgsql STABLE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+AS $$
+DECLARE
+    v_size bigint;
+    v_text text;
+    v_head text := concat('{"appId":', (SELECT a.quoted FROM syncd.sync_names a WHERE a.name_no = p_app), ',"userId":');
+    v_in   text;
+    -- Below it links may be missing. One author's changes have none to the others' anyway.
+    v_hold bigint := coalesce(CASE WHEN p_user IS NULL THEN (SELECT h.horizon FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app) END, -1);
+BEGIN
+    SELECT max(c.seq), sum(syncd.sync_line_size(c.fields, c.lost, c.actor)) FILTER (WHERE p_user IS NULL OR c.user_no = p_user) INTO upto, v_size
+    FROM (SELECT * FROM syncd.sync_changes q
+          WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= p_upto
+          ORDER BY q.seq LIMIT p_limit) c;
+    IF v_size > p_bytes THEN  -- rarely: a running sum takes four times as long
+        SELECT min(s.seq) FILTER (WHERE s.total >= p_bytes) INTO upto FROM (
+            SELECT c.seq, sum(syncd.sync_line_size(c.fields, c.lost, c.actor)) FILTER (WHERE p_user IS NULL OR c.user_no = p_user) OVER (ORDER BY c.seq) AS total
+            FROM (SELECT * FROM syncd.sync_changes q
+                  WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= p_upto
+                  ORDER BY q.seq LIMIT p_limit) c) s;
+    END IF;
+    upto := coalesce(upto, p_upto);
+    v_in := concat(',"spaceId":', (SELECT s.quoted FROM syncd.sync_spaces s WHERE s.space_no = p_space), ',"clientId":');
+    SELECT count(*), string_agg(concat(
+        v_head, w.quoted, ',"createdAt":"', to_char(c.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        '","eventId":"', c.event_id, '","seq":', c.seq,
+        CASE WHEN c.push_end <> c.seq THEN concat(',"pushEnd":', c.push_end) END,
+        ',"table":', t.quoted, ',"id":', to_json(c.record_id), CASE c.op WHEN 1 THEN ',"op":"insert"' WHEN 2 THEN ',"op":"update"' ELSE
+            concat(',"op":"delete","deletedAt":"', coalesce(c.fields -> 'deletedAt', c.lost -> 'deletedAt') ->> 'at', '"') END,
+        v_in, d.quoted,
+        CASE WHEN c.change_id >= U&'\0020' THEN concat(',"changeId":', to_json(c.change_id))
+             WHEN starts_with(c.change_id, U&'\0001') THEN concat(',"contentId":"', substr(c.change_id, 2), '"') END,
+        CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
+        CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
+        CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END,
+        ',"fields":', c.fields, CASE WHEN c.fields IS NULL THEN '{}' END,
+        CASE WHEN c.lost IS NOT NULL THEN concat(',"superseded":', c.lost) END,
+        CASE WHEN c.prev_seq IS NULL THEN NULL WHEN c.prev_seq < 0 OR abs(c.prev_seq) <= v_hold AND NOT EXISTS (SELECT FROM syncd.sync_changes o
+                 WHERE o.space_no = p_space AND o.app_no = p_app AND o.seq = c.prev_seq OFFSET 0)
+             THEN ',"folded":true' END,
+        CASE WHEN c.seq <= v_hold THEN (
+            SELECT concat(',"husk":', jsonb_object_agg(g.key, g.value)) FROM syncd.sync_records r CROSS JOIN LATERAL jsonb_each(r.registers) g
+            WHERE r.space_no = p_space AND r.app_no = p_app AND r.table_no = c.table_no AND r.record_id = c.record_id AND r.seq = c.seq
+              AND r.deleted AND g.value -> 'value' = 'null' AND NOT coalesce(c.fields::jsonb, '{}') ? g.key
+            HAVING count(*) > 0) END, '}'), U&'\001E' ORDER BY c.seq)
+    INTO events, v_text
+    FROM syncd.sync_changes c
+    JOIN syncd.sync_names w ON w.name_no = c.user_no
+    JOIN syncd.sync_names t ON t.name_no = c.table_no
+    JOIN syncd.sync_names d ON d.name_no = c.client_no
+    WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= sync_export_page.upto
+      AND (p_user IS NULL OR c.user_no = p_user);
+    body := convert_to(v_text, 'UTF8');
+END $$;
+
+-- A space and its members (JSON texts) as JSON text. p_whole: as an operator keeps it, with the number that cursors name.
+CREATE OR REPLACE FUNCTION syncd.sync_export_space(p_space syncd.sync_spaces, p_members text, p_whole boolean) RETURNS text
+LANGUAGE sql STABLE
+RETURN concat('{"id":', p_space.quoted, ',"name":', to_json(p_space.name), ',"createdAt":',
+              to_json(to_char(p_space.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+              CASE WHEN p_whole AND p_space.deleted_at IS NOT NULL THEN concat(',"deletedAt":',
+                  to_json(to_char(p_space.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) END,
+              CASE WHEN p_whole THEN concat(',"number":', p_space.space_no) END,
+              ',"members":[', p_members, ']}');
+
+CREATE OR REPLACE FUNCTION syncd.sync_export_member(p_user text, p_role text, p_joined timestamptz, p_source text) RETURNS text
+LANGUAGE sql STABLE
+RETURN concat('{"userId":', to_json(p_user), ',"role":"', p_role, '","joinedAt":',
+              to_json(to_char(p_joined AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+              CASE WHEN p_source <> 'table' THEN concat(',"source":"', p_source, '"') END, '}');
+
+-- The feeds of an export that were folded, of one space (null: of all): JSON text, null where there are none.
+CREATE OR REPLACE FUNCTION syncd.sync_export_folded(p_space text) RETURNS text
+LANGUAGE sql STABLE
+RETURN (SELECT json_agg(json_build_object('spaceId', s.space_id, 'appId', a.name, 'head', h.head, 'horizon', h.horizon,
+                                          'forgotten', h.forgotten, 'forgottenUs', h.forgotten_us) ORDER BY s.space_id, a.name)::text
+        FROM syncd.sync_feeds h
+        JOIN syncd.sync_spaces s ON s.space_no = h.space_no
+        JOIN syncd.sync_names a ON a.name_no = h.app_no
+        WHERE h.horizon > 0 AND (p_space IS NULL OR s.space_id = p_space));
+
+-- Puts back a space that is not there, with its members: [{"userId", "role", "joinedAt", "source"?}]. Returns its
+-- number, or null where the id is taken. p_number: the number to give it, null for the next one.
+CREATE OR REPLACE FUNCTION syncd.sync_space_remake(p_space jsonb, p_number integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_no integer;
+BEGIN
+    IF p_number IS NULL THEN
+        INSERT INTO syncd.sync_spaces (space_id, quoted, name, created_at, deleted_at)
+        VALUES (p_space ->> 'id', (to_json(p_space ->> 'id'))::text, p_space ->> 'name',
+                least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz)
+        ON CONFLICT (space_id) DO NOTHING RETURNING space_no INTO v_no;
+    ELSE
+        INSERT INTO syncd.sync_spaces (space_no, space_id, quoted, name, created_at, deleted_at) OVERRIDING SYSTEM VALUE
+        VALUES (p_number, p_space ->> 'id', (to_json(p_space ->> 'id'))::text, p_space ->> 'name',
+                least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz)
+        ON CONFLICT (space_id) DO NOTHING RETURNING space_no INTO v_no;
+    END IF;
+    IF v_no IS NULL THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO syncd.sync_memberships (user_no, space_no, role, source, joined_at)
+    SELECT syncd.sync_name(m."userId"), v_no, m.role, coalesce(m.source, 'table'), least(m."joinedAt", clock_timestamp())
+    FROM jsonb_to_recordset(p_space -> 'members') AS m ("userId" text, role text, source text, "joinedAt" timestamptz)
+    ORDER BY m."userId";
+    RETURN v_no;
+END $$;
+
+-- The same for the acting user, who must be an owner in it: what they could do by making the space and inviting its
+-- members one by one, with the times that it had. Returns 'created', 'there' for one that the user is in, or 'taken'.
+CREATE OR REPLACE FUNCTION syncd.sync_space_restore(p_space jsonb) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_user text := (SELECT n.name FROM syncd.sync_names n WHERE n.name_no = syncd.sync_user());
+BEGIN
+    IF EXISTS (SELECT FROM syncd.sync_memberships m JOIN syncd.sync_spaces s ON s.space_no = m.space_no
+               WHERE s.space_id = p_space ->> 'id' AND m.user_no = syncd.sync_user()) THEN
+        RETURN 'there';
+    END IF;
+    IF v_user IS NULL OR starts_with(p_space ->> 'id', '_personal:') OR NOT EXISTS (
+            SELECT FROM jsonb_to_recordset(p_space -> 'members') AS m ("userId" text, role text)
+            WHERE m."userId" = v_user AND m.role = 'owner') THEN
+        RETURN 'taken';
+    END IF;
+    RETURN CASE WHEN syncd.sync_space_remake(jsonb_build_object(
+        'id', p_space -> 'id', 'name', p_space -> 'name', 'createdAt', p_space -> 'createdAt',
+        'members', (SELECT jsonb_agg(e - 'source') FROM jsonb_array_elements(p_space -> 'members') e)), NULL) IS NULL
+        THEN 'taken' ELSE 'created' END;
+END $$;
+
+-- What sync_advance does, for an operator, to whom no membership is asked.
+CREATE OR REPLACE FUNCTION syncd.sync_import_advance(p_space integer, p_app integer, p_count bigint, OUT base bigint, OUT written_at timestamptz)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    INSERT INTO syncd.sync_feeds AS h (space_no, app_no, head, written_at, boots, bases)
+    VALUES (p_space, p_app, p_count, clock_timestamp(), ARRAY[pg_postmaster_start_time()], ARRAY[0])
+    ON CONFLICT (space_no, app_no) DO UPDATE SET head = h.head + p_count, written_at = greatest(clock_timestamp(), h.written_at)
+    RETURNING h.head - p_count, h.written_at INTO base, written_at;
+END $$;
+
+-- Merges and appends the changes of one wave of an import: no record twice. As sync_wave does, but each change has a
+-- feed, an author, a device and a time of its own. Returns those whose record became too large. A folded change of a
+-- record that is not there gets 0 for the change before it.
+CREATE OR REPLACE FUNCTION syncd.sync_import_wave(p_names integer[], p_spaces integer[], p_apps integer[], p_ends bigint[], p_seqs bigint[],
+                                       p_ats timestamptz[], p_largest integer, p_body json) RETURNS SETOF integer
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN QUERY
+    WITH incoming AS MATERIALIZED (
+        SELECT x.*, p_spaces[x.k] AS space_no, p_apps[x.k] AS app_no, p_names[x.t] AS table_no, p_seqs[x.i] AS seq
+        FROM json_to_recordset(p_body) AS x (i integer, k integer, w integer, u integer, t integer, r text, o smallint, c text,
+                                             e uuid, f json, g jsonb, lo bigint, hi bigint, v integer, a text, n text, p boolean)
+        WHERE p_seqs[x.i] > 0
+    ), met AS MATERIALIZED (
+        SELECT x.*, h.registers AS held, h.seq AS prev_seq, h.latest, h.deleted AS was_deleted,
+               h.latest IS NULL OR x.lo > h.latest AS newer
+        FROM incoming x
+        LEFT JOIN LATERAL (  -- one probe of the primary key, as in sync_wave
+            SELECT * FROM (
+                SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id FROM syncd.sync_records q
+                WHERE q.space_no = x.space_no AND q.app_no = x.app_no AND q.table_no = x.table_no AND q.record_id >= x.r
+                ORDER BY q.record_id LIMIT 1) first
+            WHERE first.record_id = x.r
+        ) h ON true
+    ), merged AS MATERIALIZED (
+        SELECT y.*, greatest(y.latest, y.hi) AS newest,
+               CASE WHEN y.held IS NULL THEN y.g WHEN y.newer THEN y.held || y.g ELSE z.merged END AS registers,
+               CASE WHEN y.newer THEN y.f ELSE z.won::json END AS fields, z.lost
+        FROM met y
+        LEFT JOIN LATERAL (SELECT m.won, m.lost, m.merged FROM (SELECT WHERE NOT y.newer OFFSET 0) late
+                           CROSS JOIN LATERAL syncd.sync_merge(y.held, y.g) m OFFSET 0) z ON true
+    ), logged AS (
+        INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
+                                        client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
+        SELECT m.seq, p_ends[m.i], CASE WHEN m.p THEN coalesce(-m.prev_seq, 0) ELSE m.prev_seq END, p_ats[m.i], m.e, m.space_no, m.app_no, m.table_no, p_names[m.w],
+               p_names[m.u], m.v, m.o, m.r, m.c, m.n, m.a::json,
+               CASE WHEN m.was_deleted THEN syncd.sync_whole(m.registers, m.fields) ELSE m.fields END, m.lost::json
+        FROM merged m
+    ), stored AS (
+        INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
+                                             deleted, record_id, registers)
+        SELECT m.seq, m.newest, m.e, m.space_no, m.app_no, m.table_no, p_names[m.u], m.v,
+               m.registers ? 'deletedAt' AND m.registers -> 'deletedAt' -> 'value' <> 'null', m.r, m.registers
+        FROM merged m
+        ON CONFLICT (space_no, app_no, table_no, record_id) DO UPDATE
+        SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
+            schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers
+    )
+    SELECT m.i FROM merged m WHERE pg_column_size(m.registers) > p_largest;
+END $$;
+
+-- One batch of an import, whole pushes in the order of the log. p_head: {"user"?, "list"?, "asOf"?, "personal"?,
+-- "largest", "names": [users, apps, tables, devices], "feeds": [{"s": space, "a": app (place in names), "after": the seq
+-- before this batch in the export}]}, feeds in the order of their spaces' ids; without "user" it is an operator's.
+-- By change: its feed, seq, end of push, time, event id, change id (null: none), author and device (places in names).
+-- p_waves: what the log keeps of them, in waves, no record twice in one.
+-- marks, by change: a appended, d there already, u change id used for something else, n no such space, r not a writer.
+-- A feed that stands where the export stood gets the same seqs; any other gets new ones, at the time of the import.
+-- Raises SY001 (records too large: their places).
+CREATE OR REPLACE FUNCTION syncd.sync_import(p_head jsonb, p_feeds integer[], p_seqs bigint[], p_ends bigint[], p_ats text[], p_events uuid[],
+                                  p_ids text[], p_authors integer[], p_devices integer[], p_waves json[],
+                                  OUT marks text, OUT heads bigint[])
+LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+    v_operator boolean := NOT p_head ? 'user';
+    v_user     integer;
+    v_names    integer[];
+    v_marks    text[] := array_fill('a'::text, ARRAY[cardinality(p_feeds)]);
+    v_seqs     bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_feeds)]);
+    v_ends     bigint[] := p_ends;
+    v_ats      timestamptz[] := p_ats::timestamptz[];
+    v_spaces   integer[] := '{}';
+    v_apps     integer[] := '{}';
+    v_bases    bigint[] := '{}';
+    v_large    integer[] := '{}';
+    v_no       integer;
+    v_app      integer;
+    v_why      text;
+    v_base     bigint;
+    v_at       timestamptz;
+    v_last     timestamptz;
+    v_count    bigint;
+    v_kept     boolean;
+    k          integer := 0;
+    f          record;
+    d          record;
+BEGIN
+    heads := '{}';
+    IF NOT v_operator THEN
+        v_user := syncd.sync_act_as(p_head ->> 'user', true);
+        IF p_head ? 'list' THEN
+            PERFORM syncd.sync_adopt(p_head -> 'list', to_timestamp((p_head ->> 'asOf')::bigint / 1000000.0));
+        END IF;
+        IF p_head ? 'personal' THEN
+            PERFORM syncd.sync_personal_space();
+        END IF;
+    END IF;
+    v_names := ARRAY(SELECT syncd.sync_name(e) FROM jsonb_array_elements_text(p_head -> 'names') e);
+
+    -- Memberships are held, and feeds locked, as in a push.
+    FOR f IN SELECT * FROM jsonb_to_recordset(p_head -> 'feeds') AS x (s text, a integer, after bigint) LOOP
+        k := k + 1;
+        v_app := v_names[f.a];
+        v_base := 0;
+        IF v_operator THEN
+            SELECT s.space_no, 'a' INTO v_no, v_why FROM syncd.sync_spaces s WHERE s.space_id = f.s;
+        ELSE
+            SELECT s.space_no, CASE m.role WHEN 'reader' THEN 'r' ELSE 'a' END INTO v_no, v_why
+            FROM syncd.sync_spaces s JOIN syncd.sync_memberships m ON m.space_no = s.space_no
+            WHERE s.space_id = f.s AND m.user_no = v_user FOR SHARE OF m;
+        END IF;
+        IF v_no IS NULL OR v_why = 'r' THEN
+            v_marks := ARRAY(SELECT CASE WHEN p.feed = k THEN coalesce(v_why, 'n') ELSE p.mark END
+                             FROM unnest(p_feeds, v_marks) WITH ORDINALITY AS p (feed, mark, i) ORDER BY p.i);
+            v_no := 0;
+        ELSIF v_operator THEN
+            SELECT a.base INTO v_base FROM syncd.sync_import_advance(v_no, v_app, 0) a;
+        ELSE
+            SELECT a.base INTO v_base FROM syncd.sync_advance(v_no, v_app, 0) a;
+        END IF;
+        v_spaces := v_spaces || v_no;
+        v_apps := v_apps || v_app;
+        v_bases := v_bases || v_base;
+    END LOOP;
+
+    -- What is there: at its place in the feed it came from, or anywhere under its device's id for it.
+    FOR d IN SELECT p.i FROM unnest(p_feeds, p_seqs, p_events) WITH ORDINALITY AS p (feed, seq, event, i)
+             CROSS JOIN LATERAL (SELECT c.event_id, c.user_no FROM syncd.sync_changes c
+                 WHERE c.space_no = v_spaces[p.feed] AND c.app_no = v_apps[p.feed] AND c.seq = p.seq OFFSET 0) c
+             WHERE p.seq <= v_bases[p.feed] AND c.event_id = p.event AND c.user_no = v_names[p_authors[p.i]] LOOP
+        v_marks[d.i] := 'd';
+    END LOOP;
+    FOR f IN SELECT p.author, p.device, array_agg(p.id) AS ids
+             FROM unnest(p_authors, p_devices, p_ids, v_marks) AS p (author, device, id, mark)
+             WHERE p.mark = 'a' AND p.id IS NOT NULL GROUP BY p.author, p.device LOOP
+        PERFORM set_config('syncd.user_no', v_names[f.author]::text, true);
+        FOR d IN SELECT p.i, c.event_id = p.event OR syncd.sync_content(c.fields, c.op) = syncd.sync_content(x.f, x.o) AND c.space_no = v_spaces[p.feed]
+                        AND c.app_no = v_apps[p.feed] AND c.record_id = x.r AND c.op = x.o AND c.table_no = v_names[x.t] AS same
+                 FROM syncd.sync_receipts(v_names[f.device], f.ids) c
+                 JOIN unnest(p_feeds, p_events, p_authors, p_devices, p_ids, v_marks) WITH ORDINALITY AS p (feed, event, author, device, id, mark, i)
+                   ON p.id = c.change_id AND p.author = f.author AND p.device = f.device AND p.mark = 'a'
+                 JOIN (SELECT y.* FROM unnest(p_waves) AS b (body) CROSS JOIN LATERAL json_to_recordset(b.body)
+                       AS y (i integer, t integer, r text, o integer, f jsonb)) x ON x.i = p.i LOOP
+            v_marks[d.i] := CASE WHEN d.same THEN 'd' ELSE 'u' END;
+        END LOOP;
+    END LOOP;
+
+    -- Places in the log.
+    FOR k IN 1 .. cardinality(v_spaces) LOOP
+        SELECT count(*), max(p.seq) - v_bases[k] INTO v_count, v_base
+        FROM unnest(p_feeds, p_seqs, v_marks) AS p (feed, seq, mark) WHERE p.feed = k AND p.mark = 'a';
+        IF v_count = 0 THEN
+            heads := heads || 0::bigint;
+            CONTINUE;
+        END IF;
+        v_kept := (p_head -> 'feeds' -> (k - 1) ->> 'after')::bigint = v_bases[k] AND v_base < 1 << 30;
+        IF v_kept THEN
+            v_count := v_base;
+        END IF;
+        IF v_operator THEN
+            SELECT a.written_at INTO v_at FROM syncd.sync_import_advance(v_spaces[k], v_apps[k], v_count) a;
+        ELSE
+            SELECT a.written_at INTO v_at FROM syncd.sync_advance(v_spaces[k], v_apps[k], v_count::integer) a;
+        END IF;
+        SELECT c.created_at INTO v_last FROM syncd.sync_changes c
+        WHERE c.space_no = v_spaces[k] AND c.app_no = v_apps[k] AND c.seq <= v_bases[k] ORDER BY c.seq DESC LIMIT 1;
+        FOR d IN SELECT y.i, y.given, y.place, max(y.place) OVER (PARTITION BY y.pushed) AS last,
+                        greatest(v_last, max(least(y.at, v_at)) OVER (ORDER BY y.i)) AS at
+                 FROM (SELECT p.i, p.seq AS given, p.pushed, p.at,
+                              CASE WHEN v_kept THEN p.seq ELSE v_bases[k] + row_number() OVER (ORDER BY p.i) END AS place
+                       FROM unnest(p_feeds, p_seqs, p_ends, v_marks, v_ats) WITH ORDINALITY AS p (feed, seq, pushed, mark, at, i)
+                       WHERE p.feed = k AND p.mark = 'a') y LOOP
+            v_seqs[d.i] := d.place;
+            v_ends[d.i] := d.last;
+            v_ats[d.i] := CASE WHEN v_kept THEN d.at ELSE v_at END;
+        END LOOP;
+        heads := heads || v_bases[k] + v_count;
+    END LOOP;
+
+    IF NOT v_operator THEN
+        PERFORM set_config('syncd.user_no', v_user::text, true);
+    END IF;
+    FOR k IN 1 .. cardinality(p_waves) LOOP
+        v_large := v_large || ARRAY(SELECT syncd.sync_import_wave(v_names, v_spaces, v_apps, v_ends, v_seqs, v_ats,
+                                                                  (p_head ->> 'largest')::integer, p_waves[k]));
+    END LOOP;
+    IF v_large <> '{}' THEN
+        RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = array_to_json(v_large)::text;
+    END IF;
+    marks := array_to_string(v_marks, '');
+END $$;
+
+-- The start of an operator's import: puts back the spaces that are not there. Where the export has a cursor key, into a
+-- server that holds nothing (or what an interrupted import of it brought) spaces get their numbers and the server gets
+-- the key, so that the cursors of devices stay good: `numbered`. Not where the database was started before p_made, when
+-- the export was: a cursor could then not be told from one of a future that the export does not have.
+CREATE OR REPLACE FUNCTION syncd.sync_import_spaces(p_spaces jsonb, p_key bytea, p_made timestamptz, OUT made integer, OUT numbered boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    s jsonb;
+BEGIN
+    LOCK TABLE syncd.sync_spaces IN EXCLUSIVE MODE;
+    made := 0;
+    numbered := p_key IS NOT NULL AND p_made < pg_postmaster_start_time() AND (
+        EXISTS (SELECT FROM syncd.sync_server k WHERE k.cursor_key = p_key)
+        OR NOT EXISTS (SELECT FROM syncd.sync_spaces) AND NOT EXISTS (SELECT FROM syncd.sync_feeds));
+    IF numbered THEN
+        UPDATE syncd.sync_server SET cursor_key = p_key WHERE cursor_key <> p_key;
+    END IF;
+    FOR s IN SELECT e FROM jsonb_array_elements(p_spaces) e LOOP
+        IF syncd.sync_space_remake(s, CASE WHEN numbered AND NOT EXISTS (
+                SELECT FROM syncd.sync_spaces t WHERE t.space_no = (s ->> 'number')::integer) THEN (s ->> 'number')::integer END) IS NOT NULL THEN
+            made := made + 1;
+        END IF;
+    END LOOP;
+    IF numbered THEN
+        PERFORM setval(pg_get_serial_sequence('syncd.sync_spaces', 'space_no'),
+                       greatest((SELECT max(t.space_no) FROM syncd.sync_spaces t), 1));
+    END IF;
+END $$;
+
+-- The end of an operator's import of p_folded, as sync_export_folded made it. A feed that stands where the export stood is
+-- folded that far. p_numbered: cursors stay good, so it does stand there, even if the end of its log was forgotten. In any
+-- other, changes have other seqs: whoever is behind what was imported gets the state.
+CREATE OR REPLACE FUNCTION syncd.sync_import_folded(p_folded jsonb, p_numbered boolean) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    UPDATE syncd.sync_feeds h
+    SET head = CASE WHEN i.same THEN i.head ELSE h.head END,
+        horizon = greatest(h.horizon, CASE WHEN i.same THEN i.horizon ELSE h.head END),
+        forgotten = greatest(h.forgotten, CASE WHEN i.same THEN i.forgotten WHEN i.forgotten > 0 THEN h.head END),
+        forgotten_us = greatest(h.forgotten_us, i."forgottenUs")
+    FROM (SELECT f.space_no, f.app_no, x.*, f.head = x.head OR p_numbered AND f.head < x.head AS same
+          FROM jsonb_to_recordset(p_folded) AS x ("spaceId" text, "appId" text, head bigint, horizon bigint, forgotten bigint, "forgottenUs" bigint)
+          JOIN syncd.sync_spaces s ON s.space_id = x."spaceId"
+          JOIN syncd.sync_names a ON a.name = x."appId"
+          JOIN syncd.sync_feeds f ON f.space_no = s.space_no AND f.app_no = a.name_no
+          WHERE f.horizon < x.horizon OR f.forgotten < x.forgotten) i
+    WHERE h.space_no = i.space_no AND h.app_no = i.app_no
+$$;
+
+-- The end of an operator's import with numbered spaces: what the devices had seen until here is what is here.
+CREATE OR REPLACE FUNCTION syncd.sync_import_settle() RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    UPDATE syncd.sync_feeds h SET bases = ARRAY[h.head] WHERE h.bases = ARRAY[0::bigint] AND h.boots = ARRAY[pg_postmaster_start_time()]
+$$;

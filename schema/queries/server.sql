@@ -1,2 +1,0 @@
--- The key that signs this server's cursors; read once, at start.
-SELECT cursor_key FROM syncd.sync_server

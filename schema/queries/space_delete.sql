@@ -1,2 +1,0 @@
--- Ends a space and every membership in it.
-SELECT syncd.sync_space_delete($1)

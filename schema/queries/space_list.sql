@@ -1,2 +1,0 @@
--- The acting user's spaces, or the one named.
-SELECT * FROM syncd.sync_space_list($1)
