@@ -120,9 +120,9 @@ class SchemaFiles(msgspec.Struct, frozen=True):
         done = {number for number, _, _ in applied}
         if done & self.before.keys() and (lacking := self.before.keys() - done):
             raise SchemaTooOld(
-                f"the database stands at {min(lacking) - 1:04d}, and this syncd upgrades from {max(self.before):04d} on",
-                "Run `syncd migrate` of the last syncd that has those files (schema/0001_tables.sql and on), or export the "
-                "data with the one that served it, and import them into a new database.",
+                f"the database stands at {min(lacking) - 1:04d}, and is upgraded from {max(self.before):04d} only",
+                "Run `syncd migrate` of the last syncd that has schema/0001_tables.sql and what follows it, or export "
+                "the data with the one that served it, and import them into a new database.",
             )
         return [m for m in self.migrations if m.number not in done]
 

@@ -11,17 +11,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from syncd.store import migrate as migrations
 from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.migrate import (
-    ChangedMigration,
-    MigrationError,
-    SchemaTooNew,
-    emit,
-    migrate,
-    pending,
-    read_migrations,
-)
+from syncd.store.emit import emit
+from syncd.store.migrate import migrate, pending
+from syncd.store.schema_files import ChangedMigration, MigrationError, SchemaTooNew, read_schema, schema_directory
 from tests import programs
 
 
@@ -48,9 +41,10 @@ def files(folder: Path) -> Path:
     return folder
 
 
-def add(folder: Path, number: int, sql: str, name: str = "step") -> Path:
+def add(folder: Path, number: int, sql: str, name: str = "pre_step") -> Path:
     """Write a migration."""
-    path = folder / f"{number:04d}_{name}.sql"
+    path = folder / "tables" / f"{number:04d}_{name}.sql"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(sql)
     return path
 
@@ -78,23 +72,23 @@ async def test_they_are_applied_once_and_belong_to_the_owner(
 ) -> None:
     dsn = database.dsn("postgres", empty)
     said: list[str] = []
-    assert await missing(dsn, files) == ["0001_step", "0002_step"]
-    assert await migrate(dsn, say=said.append, directory=files) == ["0001_step", "0002_step"]
-    assert said == ["applied 0001_step", "applied 0002_step"]
+    assert await missing(dsn, files) == ["0001_pre_step", "0002_pre_step"]
+    assert await migrate(dsn, say=said.append, directory=files) == ["0001_pre_step", "0002_pre_step"]
+    assert said == ["applied 0001_pre_step", "applied 0002_pre_step"]
     assert await migrate(dsn, say=said.append, directory=files) == []
     assert await missing(database.dsn("syncd_runtime", empty), files) == []
     owners = "SELECT array_agg(DISTINCT tableowner::text) FROM pg_tables WHERE schemaname = 'syncd'"
     assert await ask(dsn, owners) == ["syncd_owner"]
     add(files, 3, "CREATE TABLE three ();")
-    assert await missing(dsn, files) == ["0003_step"]
-    assert await migrate(dsn, say=silent, directory=files) == ["0003_step"]
+    assert await missing(dsn, files) == ["0003_pre_step"]
+    assert await migrate(dsn, say=silent, directory=files) == ["0003_pre_step"]
 
 
 async def test_eight_at_once_apply_each_once(database: EmbeddedPostgres, empty: str, files: Path) -> None:
     add(files, 3, "SELECT pg_sleep(0.2); CREATE TABLE three ();")
     dsn = database.dsn("postgres", empty)
     applied = await asyncio.gather(*(migrate(dsn, say=silent, directory=files) for _ in range(8)))
-    assert sorted(name for names in applied for name in names) == ["0001_step", "0002_step", "0003_step"]
+    assert sorted(name for names in applied for name in names) == ["0001_pre_step", "0002_pre_step", "0003_pre_step"]
     assert await missing(dsn, files) == []
 
 
@@ -103,10 +97,10 @@ async def test_a_failing_file_leaves_nothing_of_itself_and_names_the_line(
 ) -> None:
     add(files, 3, "CREATE TABLE three ();\n\nSELECT nothing_like_it;")
     dsn = database.dsn("postgres", empty)
-    with pytest.raises(MigrationError, match=r"0003_step.sql, line 3, failed.*Nothing of this file"):
+    with pytest.raises(MigrationError, match=r"0003_pre_step.sql, line 3, failed.*Nothing of this file"):
         await migrate(dsn, say=silent, directory=files)
     assert await ask(dsn, "SELECT to_regclass('syncd.three')") is None
-    assert await missing(dsn, files) == ["0003_step"]
+    assert await missing(dsn, files) == ["0003_pre_step"]
 
 
 async def test_a_file_that_was_changed_afterwards_is_refused(
@@ -116,19 +110,19 @@ async def test_a_file_that_was_changed_afterwards_is_refused(
     await migrate(dsn, say=silent, directory=files)
     add(files, 1, "CREATE TABLE syncd.one (x bigint);")
     for attempt in (migrate(dsn, say=silent, directory=files), missing(dsn, files)):
-        with pytest.raises(ChangedMigration, match=r"0001_step.sql is not the file.*in a new migration"):
+        with pytest.raises(ChangedMigration, match=r"0001_pre_step.sql is not the file.*in a new migration"):
             await attempt
 
 
 async def test_an_older_server_refuses_a_newer_schema(database: EmbeddedPostgres, empty: str, files: Path) -> None:
     dsn = database.dsn("postgres", empty)
     await migrate(dsn, say=silent, directory=files)
-    (files / "0002_step.sql").unlink()
+    (files / "tables" / "0002_pre_step.sql").unlink()
     for attempt in (
         migrate(dsn, say=silent, directory=files),
         missing(database.dsn("syncd_runtime", empty), files),
     ):
-        with pytest.raises(SchemaTooNew, match=r"0002_step, which this syncd does not know.*newer syncd"):
+        with pytest.raises(SchemaTooNew, match=r"0002_pre_step, which this syncd does not know.*newer syncd"):
             await attempt
 
 
@@ -148,7 +142,7 @@ async def test_it_gives_way_to_traffic_and_then_gets_its_lock(
     assert not running.done()
     assert await asyncio.wait_for(ask(dsn, "SELECT count(*) FROM syncd.one"), 1) == 1
     await transaction.rollback()
-    assert await running == ["0003_step"]
+    assert await running == ["0003_pre_step"]
     await reader.close()
 
 
@@ -157,8 +151,10 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
 ) -> None:
     written = emit(folder / "out")
     assert [path.name for path in written] == [
-        "0000_preamble.sql",
-        *(f"{m.label}.sql" for m in read_migrations()),
+        "0_preamble.sql",
+        "1_0014_pre_baseline.sql",
+        "2_functions.sql",
+        "3_0015_post_baseline.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)
@@ -240,16 +236,16 @@ async def test_files_that_are_not_numbered_one_two_three_are_refused(folder: Pat
     add(folder, 1, "")
     add(folder, 3, "")
     with pytest.raises(MigrationError, match="without gap or repetition"):
-        read_migrations(folder)
-    add(folder, 2, "", "two")
-    add(folder, 2, "", "too")
+        read_schema(folder)
+    add(folder, 2, "", "pre_two")
+    add(folder, 2, "", "post_too")
     with pytest.raises(MigrationError, match="without gap or repetition"):
-        read_migrations(folder)
+        read_schema(folder)
 
 
 def test_the_schema_of_the_package_is_found() -> None:
-    assert read_migrations()[0].number == 1
-    assert migrations.schema_directory().is_dir()
+    assert [m.label for m in read_schema().migrations][:2] == ["0014_pre_baseline", "0015_post_baseline"]
+    assert schema_directory().is_dir()
 
 
 class role:

@@ -1,0 +1,191 @@
+"""The schema's files: each function once, where it belongs, no longer than it may be; each call's columns declared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+import asyncpg
+import pytest
+
+import syncd
+from syncd.store.embedded import EmbeddedPostgres
+from syncd.store.schema_files import AREAS, read_schema, release, schema_directory
+from syncd.store.statements import Statement, statements
+
+# An area calls functions of its own and of lower levels.
+LEVELS = {
+    "base": 0, "security": 1, "pull": 2, "push": 3, "live": 3, "spaces": 3, "history": 4, "transfer": 4,
+    "compaction": 5, "digest": 5,
+}  # fmt: skip
+LONGEST = 60
+# Longer ones, with how long they may be. This list only shrinks.
+TOO_LONG = {
+    "sync_pull_acting": 173,
+    "sync_push_one": 149,
+    "sync_import": 133,
+    "sync_push_plain": 93,
+    "sync_restore": 75,
+}
+ELSEWHERE = """
+CREATE SCHEMA elsewhere;
+CREATE TABLE elsewhere.sync_changes (id text, table_name text, space_id text, user_id text,
+                                     created_at timestamptz);
+"""
+
+
+class Function(NamedTuple):
+    """One function as its file has it, without the comment above it."""
+
+    name: str
+    area: str
+    sql: str
+
+
+def functions() -> list[Function]:
+    """All of them."""
+    found = []
+    for file in read_schema().functions:
+        starts = list(re.finditer(r"^CREATE OR REPLACE FUNCTION syncd\.(\w+)", file.sql, re.MULTILINE))
+        places = [*(start.start() for start in starts), len(file.sql)]
+        for start, (begin, end) in zip(starts, pairwise(places), strict=True):
+            text = re.sub(r"(\n--[^\n]*|\n)*\Z", "", file.sql[begin:end])
+            found.append(Function(start[1], file.area, text))
+    return found
+
+
+def without_comments(sql: str) -> str:
+    return re.sub(r"--.*", "", sql)
+
+
+def test_every_area_has_a_file_and_says_who_calls_it() -> None:
+    found = {path.stem: path.read_text() for path in (schema_directory() / "functions").glob("*.sql")}
+    assert set(found) == set(AREAS)
+    assert set(LEVELS) == set(AREAS) - {"grants"}
+    for area, text in found.items():
+        head = text.split("\n\n")[0] if area != "grants" else text.split("\nREVOKE")[0]
+        assert all(line.startswith("--") for line in head.split("\n"))
+        assert "Called by" in head or "Who may execute what" in head, area
+
+
+def test_each_function_is_there_once() -> None:
+    names = [function.name for function in functions()]
+    assert sorted(names) == read_schema().names
+    assert len(names) > 100
+
+
+def test_no_function_is_made_outside_of_its_file() -> None:
+    for migration in read_schema().migrations:
+        assert not re.search(r"\b(FUNCTION|PROCEDURE)\s+(?!syncd\.\w+\()", without_comments(migration.sql)), (
+            migration.label
+        )
+        assert not re.search(r"CREATE\s+(OR\s+REPLACE\s+)?(FUNCTION|PROCEDURE)|\$\$", migration.sql), migration.label
+
+
+def test_function_files_only_replace_functions_and_grant() -> None:
+    for file in read_schema().functions:
+        rest = without_comments(file.sql)
+        if file.area == "grants":
+            assert set(re.findall(r"^(\w+ \w+)", rest, re.MULTILINE)) == {"REVOKE ALL", "GRANT EXECUTE"}
+            continue
+        for function in functions():
+            rest = rest.replace(without_comments(function.sql), "")
+        assert rest.strip() == "", file.area
+
+
+def test_the_calls_between_areas_have_no_circle() -> None:
+    area = {function.name: function.area for function in functions()}
+    upward = [
+        f"{function.name} ({function.area}) calls {name} ({area[name]})"
+        for function in functions()
+        for name in set(re.findall(r"\bsyncd\.(\w+)\s*\(", without_comments(function.sql))) & area.keys()
+        if area[name] != function.area and LEVELS[area[name]] >= LEVELS[function.area]
+    ]
+    assert upward == []
+
+
+def test_functions_are_of_sixty_lines_at_most() -> None:
+    lengths = {function.name: function.sql.count("\n") + 1 for function in functions()}
+    grown = {name: length for name, length in lengths.items() if length > TOO_LONG.get(name, LONGEST)}
+    assert grown == {}
+    short = [name for name in TOO_LONG if lengths.get(name, 0) <= LONGEST]
+    assert short == [], "short enough now: take it off the list"
+
+
+@pytest.fixture(scope="module")
+async def prepared(database: EmbeddedPostgres) -> Any:
+    """A connection that knows a first-generation log, too."""
+    conn = await asyncpg.connect(database.owner_dsn)
+    transaction = conn.transaction()
+    await transaction.start()
+    await conn.execute(ELSEWHERE)
+    yield conn
+    await transaction.rollback()
+    await conn.close()
+
+
+@pytest.mark.parametrize("call", statements().values(), ids=lambda call: call.name)
+async def test_a_call_answers_what_it_says(prepared: asyncpg.Connection, call: Statement) -> None:
+    async with prepared.transaction():
+        columns = (await prepared.prepare(call.sql)).get_attributes()
+    if call.returns == "nothing":
+        assert [column.type.name for column in columns] in ([], ["void"])
+    elif call.returns == "one value":
+        assert len(columns) == 1
+        assert columns[0].type.name != "void"
+    else:
+        await same_fields(prepared, declared(call.returns), columns)
+
+
+async def same_fields(conn: asyncpg.Connection, type_: Any, columns: Any) -> None:
+    """Composite columns are compared with the class that their field has."""
+    assert [column.name for column in columns] == list(type_._fields)
+    for column in columns:
+        if column.type.kind == "composite":
+            names = await conn.fetch(
+                "SELECT attname FROM pg_attribute a JOIN pg_type t ON t.typrelid = a.attrelid"
+                " WHERE t.oid = $1 AND attnum > 0 ORDER BY attnum",
+                column.type.oid,
+            )
+            inner = [kind for kind in get_args(get_type_hints(type_)[column.name]) if hasattr(kind, "_fields")]
+            assert [row[0] for row in names] == list(inner[0]._fields)
+
+
+def declared(path: str) -> Any:
+    module, name = f"syncd.{path}".rsplit(".", 1)
+    return getattr(import_module(module), name)
+
+
+def sources() -> Iterator[str]:
+    for path in Path(syncd.__file__).parent.rglob("*.py"):
+        yield path.read_text()
+
+
+def test_every_call_is_made_somewhere() -> None:
+    code = "\n".join(sources())
+    assert [name for name in statements() if f'"{name}"' not in code] == []
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("0.1.0", "0.1.1"),
+        ("0.9.12", "0.10.0"),
+        ("0.2.0.dev7", "0.2.0a1"),
+        ("0.2.0a2", "0.2.0b1"),
+        ("0.2.0b9", "0.2.0rc1"),
+        ("0.2.0rc10", "0.2.0"),
+    ],
+)
+def test_releases_compare_as_versions_do(older: str, newer: str) -> None:
+    assert release(older) < release(newer)
+
+
+def test_this_version_is_one() -> None:
+    assert len(release()) == 5
+    with pytest.raises(ValueError, match="is not a version"):
+        release("next")
