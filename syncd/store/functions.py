@@ -106,13 +106,19 @@ async def put_in(conn: Any, files: SchemaFiles) -> None:
         except asyncpg.LockNotAvailableError:
             raise
         except asyncpg.PostgresError as error:
-            raise MigrationError(
-                f"{FUNCTIONS}/{file.area}.sql{line_of(file.sql, error)} failed: {error}",
-                "The functions are as they were. One whose parameters' names, defaults or result change cannot be "
-                "replaced: see docs/adr/0026-the-schema-s-code-has-one-place.md.",
-            ) from error
+            where = f"{FUNCTIONS}/{file.area}.sql{line_of(file.sql, error)}"
+            raise MigrationError(f"{where} failed: {error}", _remedy(error)) from error
     await conn.execute(PATH)
     await conn.execute(filled(RECORD, files))
+
+
+def _remedy(error: asyncpg.PostgresError) -> str:
+    if isinstance(error, asyncpg.InvalidFunctionDefinitionError):
+        return (
+            "The functions are as they were. One whose parameters or result change is not replaced but made under "
+            "another name, or dropped before: see docs/adr/0026-the-schema-s-code-has-one-place.md."
+        )
+    return "The functions are as they were."
 
 
 def line_of(sql: str, error: asyncpg.PostgresError) -> str:

@@ -1,0 +1,342 @@
+"""A database of the thirteen migrations that were before the baseline, made and filled by the code of then, upgraded.
+
+fixtures/thirteen holds it as `pg_dump --inserts` wrote it, and all that its server answered (tests/asked.py): pushes
+of several devices with conflicts, a deletion, a return, a repetition and restores, memberships by token, a deleted
+space, digests that were folded, and a space that was compacted twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from syncd.store.embedded import EmbeddedPostgres
+from syncd.store.migrate import migrate, pending
+from syncd.store.schema_files import (
+    ChangedMigration,
+    MigrationError,
+    SchemaTooOld,
+    read_schema,
+    schema_directory,
+)
+from tests import past
+from tests.asked import answers
+from tests.harness import Server
+from tests.wire import Device, edit
+
+FIXTURE = Path(__file__).parent / "fixtures" / "thirteen"
+STEPS = ["0014_pre_baseline", "functions", "0015_post_baseline"]
+# What a worker of then ran, word for word.
+OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"
+OLD_PULL = "SELECT * FROM syncd.sync_pull($1::jsonb)"
+OLD_LIVE = "SELECT * FROM syncd.sync_live($1::jsonb)"
+OLD_MEMBERS = "SELECT * FROM syncd.sync_member_list($1)"
+
+
+def silent(text: str) -> None:
+    """Progress that nobody reads."""
+
+
+def unpacked(name: str) -> str:
+    return gzip.decompress((FIXTURE / name).read_bytes()).decode()
+
+
+@pytest.fixture
+async def thirteen(database: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The name of a database of the thirteen."""
+    name = await created(database)
+    conn = await asyncpg.connect(database.dsn("postgres", name))
+    await conn.execute(unpacked("database.sql.gz"))
+    await conn.close()
+    yield name
+    await dropped(database, name)
+
+
+async def created(database: EmbeddedPostgres) -> str:
+    name = f"thirteen_{os.urandom(4).hex()}"
+    conn = await asyncpg.connect(database.dsn("postgres", "postgres"))
+    await conn.execute(f"CREATE DATABASE {name}")
+    await conn.close()
+    return name
+
+
+async def dropped(database: EmbeddedPostgres, name: str) -> None:
+    conn = await asyncpg.connect(database.dsn("postgres", "postgres"))
+    await conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await conn.close()
+
+
+async def ask(dsn: str, query: str) -> list[Any]:
+    conn = await asyncpg.connect(dsn)
+    try:
+        return [tuple(row) for row in await conn.fetch(query)]
+    finally:
+        await conn.close()
+
+
+async def lacking(dsn: str) -> list[str]:
+    conn = await asyncpg.connect(dsn)
+    try:
+        return await pending(conn)
+    finally:
+        await conn.close()
+
+
+def dumped(database: EmbeddedPostgres, name: str) -> list[str]:
+    """The schema with its owners and grants, without what differs from one dump to the next."""
+    program = [database.bindir / "pg_dump", "--schema-only", database.dsn("postgres", name)]
+    text = subprocess.run(program, check=True, capture_output=True, text=True).stdout
+    return [line for line in text.splitlines() if not line.startswith("\\")]
+
+
+async def test_an_upgraded_database_is_a_new_one(database: EmbeddedPostgres, thirteen: str) -> None:
+    said: list[str] = []
+    assert await lacking(database.dsn("syncd_runtime", thirteen)) == STEPS
+    assert await migrate(database.dsn("postgres", thirteen), say=said.append) == STEPS
+    assert said == [f"applied {step}" for step in STEPS]
+    assert await lacking(database.dsn("syncd_runtime", thirteen)) == []
+    assert await migrate(database.dsn("postgres", thirteen), say=said.append) == []
+    fresh = await created(database)
+    try:
+        assert await migrate(database.dsn("postgres", fresh), say=silent) == STEPS
+        assert dumped(database, thirteen) == dumped(database, fresh)
+        prints = "SELECT sha256, release, server, fingerprints FROM syncd.sync_functions"
+        assert await ask(database.dsn("postgres", thirteen), prints) == await ask(
+            database.dsn("postgres", fresh), prints
+        )
+    finally:
+        await dropped(database, fresh)
+
+
+async def test_what_was_there_is_answered_as_before(database: EmbeddedPostgres, thirteen: str, folder: Path) -> None:
+    then = json.loads(unpacked("answers.json.gz"))
+    urls = {"database_url": database.dsn("syncd_runtime", thirteen), "migrate_url": database.dsn("postgres", thirteen)}
+    with Server(folder / "server", settings=urls) as server, httpx.Client(base_url=server.url, timeout=60) as http:
+        assert "applied 0014_pre_baseline\napplied functions\napplied 0015_post_baseline\n" in server.output()
+        now = answers(http, server, then["cursors"])
+        for user, told in then["answers"].items():
+            for question, answer in told.items():
+                assert now[user][question] == answer, (user, question)
+        ann, dan = Device(http, server, "ann", "ann-phone"), Device(http, server, "dan", "dan-phone")
+        repeated = ann.push({**then["once"], "spaceId": "team"})["results"][0]
+        assert repeated["status"] == "duplicate"
+        assert (
+            past.restored(ann, past.address("team", "r1", what="/restore"), seq=8, changeId="restore-1")[0]["seq"] == 18
+        )
+        dan.write({**edit("o1", 10**9, a=3), "spaceId": "outside"})
+        assert dan.send({**edit("f9", 5, v=1), "spaceId": "folded"}).json()["results"][0]["status"] == "rejected"
+        assert [change["fields"]["a"]["value"] for change in dan.drain()[0] if change["id"] == "o1"] == [3]
+
+
+async def test_a_syncd_of_before_says_that_it_is_too_old(database: EmbeddedPostgres, thirteen: str) -> None:
+    """It went through the numbers in order, up to the first that it did not know or whose hash differed."""
+    before = read_schema().before
+    query = "SELECT number, sha256 FROM syncd.sync_migrations ORDER BY number"
+    await migrate(database.dsn("postgres", thirteen), say=silent)
+    rows = await ask(database.dsn("postgres", thirteen), query)
+    assert len(before) == 13
+    assert dict(rows[:13]) == before
+    assert [number for number, _ in rows[13:]] == [14, 15]
+    assert [number for number, _ in await ask(database.owner_dsn, query)] == [14, 15]
+
+
+@pytest.mark.parametrize(("last", "stands"), [(12, "0012"), (1, "0001")])
+async def test_fewer_than_thirteen_are_refused_with_what_to_do(
+    database: EmbeddedPostgres, thirteen: str, last: int, stands: str
+) -> None:
+    dsn = database.dsn("postgres", thirteen)
+    await ask(dsn, f"DELETE FROM syncd.sync_migrations WHERE number > {last}")
+    for attempt in (migrate(dsn, say=silent), lacking(database.dsn("syncd_runtime", thirteen))):
+        with pytest.raises(SchemaTooOld, match=rf"stands at {stands}, and is upgraded from 0013 only.*export the data"):
+            await attempt
+    assert await ask(dsn, "SELECT max(number), to_regclass('syncd.sync_functions') FROM syncd.sync_migrations") == [
+        (last, None)
+    ]
+
+
+async def test_another_file_than_one_of_the_thirteen_is_refused(database: EmbeddedPostgres, thirteen: str) -> None:
+    dsn = database.dsn("postgres", thirteen)
+    await ask(dsn, "UPDATE syncd.sync_migrations SET sha256 = 'another' WHERE number = 7")
+    with pytest.raises(ChangedMigration, match=r"0007_history.sql is not the file"):
+        await migrate(dsn, say=silent)
+
+
+class OldWorker:
+    """A worker of then: its own statements, prepared once, on a connection of the role that serves."""
+
+    def __init__(self, conn: asyncpg.Connection, client: str) -> None:
+        self.conn, self.client = conn, client
+        self.seqs: list[int] = []
+
+    @classmethod
+    async def start(cls, database: EmbeddedPostgres, name: str, client: str) -> OldWorker:
+        worker = cls(await asyncpg.connect(database.dsn("syncd_runtime", name)), client)
+        worker.push_ = await worker.conn.prepare(OLD_PUSH)
+        worker.pull_ = await worker.conn.prepare(OLD_PULL)
+        worker.live_ = await worker.conn.prepare(OLD_LIVE)
+        return worker
+
+    async def push(self, *, plain: bool) -> None:
+        """A change of a record of its own: alone, or as one of two."""
+        changes = []
+        count = 1 if plain else 2
+        for place in range(1, count + 1):
+            stamp = {"value": len(self.seqs), "at": f"2026-06-01T00:00:00.{len(self.seqs) + place:06d}Z"}
+            micros = 1780272000000000 + len(self.seqs) + place
+            changes.append({
+                "i": place, "s": 1, "t": 1, "r": f"{self.client}-{place}", "o": 2, "c": uuid4().hex, "e": str(uuid4()),
+                "f": {"x": stamp}, "g": {"x": {**stamp, "clientId": self.client}}, "lo": micros, "hi": micros,
+            })  # fmt: skip
+        head = {
+            "user": "ann", "client": self.client, "app": "app", "n": count, "spaces": ["team"], "tables": ["t"],
+            "ids": [change["c"] for change in changes], "hi": micros, "skew": 60000000, "largest": 1 << 20,
+        }  # fmt: skip
+        rows = await self.push_.fetch(json.dumps([head]), [1], [json.dumps(changes)], "5s")
+        assert rows[0][1] == "a" * count
+        self.seqs += rows[0][0]
+
+    async def read(self) -> None:
+        """A pull, a live reading and the members, by their places."""
+        call = {"user": "ann", "app": "app", "since": {}, "how": {"limit": 100, "bytes": 1 << 20}}
+        page = (await self.pull_.fetch(json.dumps([call])))[0]
+        assert len(page) == 11
+        assert b'"serverChanges"' not in page[0]
+        assert b"eventId" in page[0]
+        async with self.conn.transaction():
+            user = await self.conn.fetchval("SELECT syncd.sync_act_as('ann')")
+            space = await self.conn.fetchval("SELECT space_no FROM syncd.sync_spaces WHERE space_id = 'team'")
+            assert len(await self.conn.fetch(OLD_MEMBERS, "team")) == 3
+        reading = {"user": user, "space": space, "app": "app", "after": 0, "limit": 10, "bytes": 1 << 20}
+        news = (await self.live_.fetch(json.dumps([reading])))[0]
+        assert len(news) == 10
+        assert news[0] >= news[1] > 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await self.push(plain=True)
+            await self.push(plain=False)
+            await self.read()
+
+
+async def test_an_old_worker_serves_and_pushes_meanwhile(database: EmbeddedPostgres, thirteen: str) -> None:
+    workers = [await OldWorker.start(database, thirteen, f"old-{i}") for i in range(3)]
+    stop = asyncio.Event()
+    running = [asyncio.create_task(worker.run(stop)) for worker in workers]
+    await asyncio.sleep(0.3)
+    before = [len(worker.seqs) for worker in workers]
+    assert await migrate(database.dsn("postgres", thirteen), say=silent) == STEPS
+    during = [len(worker.seqs) for worker in workers]
+    # Again and again, as if every release changed a function.
+    for _ in range(5):
+        await ask(database.dsn("postgres", thirteen), "UPDATE syncd.sync_functions SET sha256 = ordinal::text")
+        assert await migrate(database.dsn("postgres", thirteen), say=silent) == ["functions"]
+    stop.set()
+    await asyncio.gather(*running)
+    for worker, first, second in zip(workers, before, during, strict=True):
+        assert first > 0
+        assert second < len(worker.seqs)
+        await worker.conn.close()
+    seqs = sorted(seq for worker in workers for seq in worker.seqs)
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+
+
+async def test_four_that_upgrade_at_once_do_it_once(database: EmbeddedPostgres, thirteen: str) -> None:
+    dsn = database.dsn("postgres", thirteen)
+    done = await asyncio.gather(*(migrate(dsn, say=silent) for _ in range(4)))
+    assert sorted(step for steps in done for step in steps) == sorted(STEPS)
+    assert await ask(dsn, "SELECT count(*) FROM syncd.sync_functions") == [(1,)]
+    assert await lacking(dsn) == []
+
+
+def test_two_servers_that_start_at_once_do_no_harm(database: EmbeddedPostgres, thirteen: str, folder: Path) -> None:
+    urls = {"database_url": database.dsn("syncd_runtime", thirteen), "migrate_url": database.dsn("postgres", thirteen)}
+    servers = [Server(folder / f"server{i}", settings=urls, start=False) for i in range(2)]
+    try:
+        for server in servers:
+            server.launch()
+        for server in servers:
+            server.wait_until_ready()
+        said = sorted(line for server in servers for line in server.output().split("\n") if line.startswith("applied"))
+        assert said == sorted(f"applied {step}" for step in STEPS)
+        for server in servers:
+            with httpx.Client(base_url=server.url, timeout=60) as http:
+                Device(http, server, "ann", f"desk{server.port}").write(edit(f"r{server.port}", 10**8, x=1))
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.fixture
+def schema(folder: Path) -> Path:
+    """A copy of the schema, to be changed."""
+    shutil.copytree(schema_directory(), folder / "schema")
+    return folder / "schema"
+
+
+def append(schema: Path, name: str, sql: str) -> None:
+    path = schema / name
+    path.write_text((path.read_text() if path.exists() else "") + sql)
+
+
+DEFINITIONS = "SELECT p.oid::regprocedure::text, pg_get_functiondef(p.oid), p.proacl::text FROM pg_proc p WHERE pronamespace = 'syncd'::regnamespace ORDER BY 1"  # noqa: E501
+
+
+async def test_a_broken_function_file_leaves_the_old_functions(
+    database: EmbeddedPostgres, thirteen: str, schema: Path
+) -> None:
+    dsn = database.dsn("postgres", thirteen)
+    worker = await OldWorker.start(database, thirteen, "old")
+    before = await ask(dsn, DEFINITIONS)
+    append(
+        schema,
+        "functions/push.sql",
+        "\nCREATE OR REPLACE FUNCTION syncd.sync_push_new() RETURNS no_such_type LANGUAGE sql AS $$ $$;\n",
+    )
+    with pytest.raises(
+        MigrationError, match=r"functions/push.sql.* failed: .*no_such_type.*The functions are as they were"
+    ):
+        await migrate(dsn, say=silent, directory=schema)
+    assert await ask(dsn, DEFINITIONS) == before
+    await worker.push(plain=True)
+    await worker.push(plain=False)
+    await worker.read()
+    assert await ask(dsn, "SELECT count(*) FROM syncd.sync_functions") == [(0,)]
+    assert await lacking(dsn) == STEPS[1:]
+    assert await migrate(dsn, say=silent) == STEPS[1:]
+    await worker.push(plain=True)
+    await worker.conn.close()
+
+
+async def test_a_broken_post_file_leaves_the_old_worker_working(
+    database: EmbeddedPostgres, thirteen: str, schema: Path
+) -> None:
+    dsn = database.dsn("postgres", thirteen)
+    worker = await OldWorker.start(database, thirteen, "old")
+    append(
+        schema,
+        "tables/0016_post_broken.sql",
+        "ALTER TABLE syncd.sync_names ADD COLUMN later text;\nSELECT nothing_like_it;",
+    )
+    with pytest.raises(MigrationError, match=r"0016_post_broken.sql, line 2, failed"):
+        await migrate(dsn, say=silent, directory=schema)
+    await worker.push(plain=True)
+    await worker.read()
+    assert await lacking(dsn) == []
+    columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'syncd.sync_names'::regclass AND attname = 'later'"
+    assert await ask(dsn, columns) == [(0,)]
+    (schema / "tables" / "0016_post_broken.sql").write_text("ALTER TABLE syncd.sync_names ADD COLUMN later text;")
+    assert await migrate(dsn, say=silent, directory=schema) == ["0016_post_broken"]
+    await worker.push(plain=True)
+    await worker.conn.close()
