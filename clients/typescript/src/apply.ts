@@ -17,7 +17,10 @@ export interface Applied {
   readonly everything: boolean;
 }
 
-/** Everything an answer says, in the order received; the last page of a restart ends it. */
+/**
+ * Everything an answer says; the last page of a restart ends it. Spaces that were left go first: one that was made
+ * again under its old name is left and joined at once.
+ */
 export async function applyPage(
   tx: Transaction,
   page: Page,
@@ -25,6 +28,7 @@ export async function applyPage(
   wall: number,
 ): Promise<Applied> {
   const { client, round } = tx.meta;
+  const purged = await followSpaces(tx, page);
   const confirmed = await confirm(tx, page.results, pushed, client);
   const changes = [...page.changes, ...confirmed];
   const repeated = page.results
@@ -34,13 +38,13 @@ export async function applyPage(
   const rejected = await outbox.reject(tx, refusals(page.results));
   const dated = await setClockBack(tx, changes, pushed, rejected.length > 0);
   const records = await load(tx, [...changes.map(({ key }) => key), ...answered, ...dated]);
+  for (const key of answered) pick(records, key).write(new Map()); // what is unsent is laid on top again
   for (const change of changes) pick(records, change.key).confirm(change.registers, round);
   await outbox.forget(tx, heldByServer(page, client));
   await settle(tx, records);
-  const changed = save(tx, records);
+  const changed = [...purged, ...save(tx, records)];
   moveClock(tx, records, wall);
   keepConflicts(tx, page.conflicts);
-  changed.push(...(await followSpaces(tx, page)));
   tx.meta.cursor = page.cursor ?? tx.meta.cursor;
   const restarted = !page.more && tx.meta.restarting;
   if (restarted) await finishRestart(tx);
@@ -139,9 +143,9 @@ function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): void {
 }
 
 async function followSpaces(tx: Transaction, page: Page): Promise<Key[]> {
-  for (const id of page.joined) tx.put("spaces", { id });
   const gone: Key[] = [];
   for (const space of page.left) if (spaceKey(space) !== "") gone.push(...(await purge(tx, space)));
+  for (const id of page.joined) tx.put("spaces", { id });
   return gone;
 }
 

@@ -1,6 +1,6 @@
 /** Writes that the application asked for, checked at once and collected until they are committed. */
 
-import { checkFields, checkId, type Key, type Op, spaceKey } from "./change.js";
+import { checkFields, checkId, checkSpace, type Key, type Op, spaceKey } from "./change.js";
 import type { Json, JsonObject } from "./json.js";
 import { TOMBSTONE } from "./merge.js";
 import type { Write } from "./outbox.js";
@@ -22,9 +22,12 @@ export interface Place {
 export class Batch<S extends object = AnyTables> {
   readonly writes: Write[] = [];
   readonly #extra: JsonObject;
+  readonly #user: string;
 
-  constructor(extra: JsonObject) {
+  /** `user`: whose personal space may be named. */
+  constructor(extra: JsonObject, user = "") {
     this.#extra = extra;
+    this.#user = user;
   }
 
   /** Writes a record: creates it, or brings it back if deleted. Fields not named stay. Raises InvalidWrite. */
@@ -55,7 +58,11 @@ export class Batch<S extends object = AnyTables> {
 
   #add(op: Op, table: string, id: string, { space }: Place, values: Map<string, Json>): void {
     if (space !== null && space !== undefined) checkId("the space", space);
-    const key: Key = [spaceKey(space), checkId("the table", table), checkId("the record id", id)];
+    const key: Key = [
+      checkSpace(space, this.#user),
+      checkId("the table", table),
+      checkId("the record id", id),
+    ];
     this.writes.push({ op, key, values, extra: this.#extra });
   }
 }

@@ -28,7 +28,7 @@ export interface Change {
 
 /** How a space is named inside the replica: the personal one is always "". */
 export function spaceKey(space: string | null | undefined): string {
-  return space === null || space === undefined || space.startsWith(PERSONAL_PREFIX) ? PERSONAL : space;
+  return !space || space.startsWith(PERSONAL_PREFIX) ? PERSONAL : space;
 }
 
 /** A text that names a record, for maps. */
@@ -175,6 +175,21 @@ export function checkId(name: string, text: unknown): string {
   if (length < 1 || length > MAX_ID)
     throw new InvalidWrite(`${name} must be text: 1 to ${MAX_ID} characters, no control characters.`, name);
   return text as string;
+}
+
+/**
+ * A space as the application names it, by its name inside the replica of `user`. Raises `Wrong`, also for the personal
+ * space of somebody else (or of anybody, while it is not known whose the replica is).
+ */
+export function checkSpace(
+  space: string | null | undefined,
+  user: string,
+  Wrong: new (detail: string) => Error = InvalidWrite,
+): string {
+  const key = spaceKey(space);
+  if (space && key === PERSONAL && (user === "" || space !== PERSONAL_PREFIX + user))
+    throw new Wrong(`${space} is not this user's: leave the space out for the own personal one.`);
+  return key;
 }
 
 /** The values of a put or patch, copied, if the server would take them. Raises InvalidWrite with the field. */

@@ -7,6 +7,7 @@ import type { Store } from "./store.js";
 import { type Device, type Report, type Scope, Session } from "./sync.js";
 import type { Tabs } from "./tabs.js";
 import { freshToken, perform, type Server } from "./transport.js";
+import { Bell } from "./turn.js";
 
 /** What a replica brings to its syncs. */
 export interface Party {
@@ -46,14 +47,29 @@ export class Exchange {
 
   /** One sync, alone among the tabs. Raises SyncBusy when another one was at it for `patience` milliseconds. */
   async sync(scope: Scope, patience = 30_000): Promise<Report> {
+    this.server; // before anything is taken that would have to be given back
+    const waiting = new AbortController();
+    const busy = new SyncBusy("another sync, or another tab, is at it.");
+    const timer = setTimeout(() => waiting.abort(busy), patience);
+    try {
+      return await this.#inTurn(scope, waiting.signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Raises the reason of `signal` when that comes before the turn does. */
+  async #inTurn(scope: Scope, signal: AbortSignal): Promise<Report> {
     const { tabs, closing } = this.party;
     const live = this.party.live();
-    if (live?.leading) return live.exchange(scope);
-    const waiting = new AbortController();
-    const timer = setTimeout(() => waiting.abort(), patience);
-    const release = await tabs.lead(waiting.signal);
-    clearTimeout(timer);
-    if (release === null) throw new SyncBusy("another tab is at it.");
-    return this.perform(scope, closing).finally(release);
+    if (live) await Promise.race([live.decided, new Bell().wait(signal)]);
+    if (live?.leading) return live.exchange(scope, signal);
+    const release = await tabs.lead(signal);
+    if (release === null) throw signal.reason ?? new SyncBusy("the lock of the tabs cannot be had.");
+    try {
+      return await this.perform(scope, closing);
+    } finally {
+      release();
+    }
   }
 }

@@ -63,7 +63,7 @@ export async function recordAt<S extends object, T extends TableOf<S>>(
   id: string,
   { space = null, seq, at }: Place & Moment = {},
 ): Promise<Version<FieldsOf<S, T>> | null> {
-  const params = { ...inSpace(space), ...given({ seq, at }) };
+  const params = { ...inSpace(replica, space), ...given({ seq, at }) };
   try {
     return readVersion(
       await ask(askerOf(replica), { method: "GET", path: recordPath(table, id), params }),
@@ -84,7 +84,7 @@ export async function* changes<S extends object>(
 ): AsyncGenerator<PastChange, void, undefined> {
   const path = `${recordPath(table, id)}/history`;
   for (let before: number | undefined; ; ) {
-    const params = { ...inSpace(space), ...given({ limit: page, before }) };
+    const params = { ...inSpace(replica, space), ...given({ limit: page, before }) };
     const found = await ask(askerOf(replica), { method: "GET", path, params });
     const read = listOf(found.changes).map((change) => readPast(objectOf(change)));
     yield* read;
@@ -120,7 +120,7 @@ export async function restore<S extends object>(
   seq: number,
   { space = null }: Place = {},
 ): Promise<number> {
-  const done = await restored(replica, `${recordPath(table, id)}/restore`, inSpace(space), { seq });
+  const done = await restored(replica, `${recordPath(table, id)}/restore`, inSpace(replica, space), { seq });
   return Math.max(...done.map((change) => change.seq));
 }
 
@@ -160,7 +160,7 @@ function recordPath(table: string, id: string): string {
 
 /** The personal space is named by its user, whom the token tells. Raises NotAllowed. */
 async function spacePath<S extends object>(replica: Replica<S>, space: string | null): Promise<string> {
-  let name = spaceKey(space);
+  let name = replica["spaceOf"](space);
   if (name === PERSONAL) {
     const user = claim(await replica["exchange"].fresh(), "sub");
     if (typeof user !== "string") throw new NotAllowed("the token does not say whose personal space it is.");
@@ -169,8 +169,9 @@ async function spacePath<S extends object>(replica: Replica<S>, space: string | 
   return `/spaces/${encodeURIComponent(name)}`;
 }
 
-function inSpace(space: string | null): Question["params"] {
-  return spaceKey(space) === PERSONAL ? {} : { spaceId: spaceKey(space) };
+function inSpace<S extends object>(replica: Replica<S>, space: string | null): Question["params"] {
+  const spaceId = replica["spaceOf"](space);
+  return spaceId === PERSONAL ? {} : { spaceId };
 }
 
 function given(params: { readonly [name: string]: string | number | undefined }): { [name: string]: string } {

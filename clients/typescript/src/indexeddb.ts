@@ -71,10 +71,11 @@ export class IndexedDbStore implements RowStore {
   /** A connection that is on its way out (evicted, or in the way of an upgrade) is replaced once. */
   async #begin(mode: IDBTransactionMode): Promise<IDBTransaction> {
     const database = await this.#database();
+    const opening = this.#opening;
     try {
       return this.#start(database, mode);
     } catch {
-      this.#opening = null;
+      if (this.#opening === opening) this.#opening = null; // or somebody has replaced it already
       return this.#start(await this.#database(), mode);
     }
   }
@@ -121,8 +122,13 @@ export class IndexedDbStore implements RowStore {
       forget();
       database.close();
     };
-    await this.#perform(this.#start(database, "readwrite"), this.#options.prepare);
-    return database;
+    try {
+      await this.#perform(this.#start(database, "readwrite"), this.#options.prepare);
+      return database;
+    } catch (error) {
+      database.close();
+      throw error;
+    }
   }
 
   /** While the browser is still taking the store away it aborts whoever opens it: they come again a little later. */

@@ -2,6 +2,7 @@
 
 import { Connection } from "./connection.js";
 import type { Endpoint } from "./endpoint.js";
+import { WrongReplica } from "./errors.js";
 import { type Event, type Hub, type LiveState, liveState, type Presence } from "./events.js";
 import type { Json } from "./json.js";
 import { waiting } from "./outbox.js";
@@ -9,8 +10,8 @@ import { Peers } from "./peers.js";
 import { type Ending, endingOf, Reconnect, troubleOf } from "./reconnect.js";
 import type { Report, Scope } from "./sync.js";
 import { noteTrouble } from "./sync.js";
-import type { Message, Tabs } from "./tabs.js";
-import { Bell, Turn } from "./turn.js";
+import type { Message, Release, Tabs } from "./tabs.js";
+import { Bell, sleep, Turn } from "./turn.js";
 
 const FRESH: Ending = { state: "offline", code: "store_lost", detail: "The browser evicted the store." };
 
@@ -26,6 +27,9 @@ export class Live {
   readonly #peers = new Peers();
   readonly #reconnect: Reconnect;
   readonly #done: Promise<void>;
+  readonly #tried = new Bell();
+  /** Whether this tab has the connection or another one is known. */
+  readonly decided: Promise<void>;
   #connection: Connection | null = null;
   #noted: Ending | null = null;
   #state = liveState("connecting");
@@ -37,6 +41,7 @@ export class Live {
     this.#tabs = tabs;
     this.#hub = hub;
     this.#reconnect = new Reconnect(endpoint.policy, endpoint.renewable);
+    this.decided = this.#tried.wait(closing.signal);
     this.#done = this.#run();
   }
 
@@ -115,9 +120,9 @@ export class Live {
   // -- for the replica -------------------------------------------------------------------------------
 
   /** A sync over HTTP, in turn with the live one. Only where this tab leads. */
-  exchange(scope: Scope): Promise<Report> {
+  exchange(scope: Scope, signal: AbortSignal): Promise<Report> {
     const exchange = (): Promise<Report> => this.#end.exchange(scope, this.#closing.signal);
-    return this.#turn.alone(exchange).finally(this.retryNow);
+    return this.#turn.alone(exchange, signal).finally(this.retryNow);
   }
 
   /** The store began anew under another client id. */
@@ -138,8 +143,9 @@ export class Live {
     try {
       while (!this.#closing.signal.aborted) await this.#takeLead();
     } catch (error) {
-      console.error("syncd: a live sync ended by itself", error);
-      reason = liveState("closed", "internal", String(error));
+      const { code, detail } = endingOf(error);
+      if (code === "internal") console.error("syncd: a live sync ended by itself", error);
+      reason = liveState("closed", code, detail);
     }
     for (const stop of stops) stop();
     this.#closing.abort();
@@ -150,12 +156,15 @@ export class Live {
     let release = await this.#tabs.tryLead();
     if (release === null) {
       this.#show(liveState("following", null, "Another tab has the connection.", true));
+      this.#tried.ring();
       this.#tabs.post({ kind: "hello" });
-      release = await this.#tabs.lead(this.#closing.signal);
+      release = await this.#follow();
     }
-    if (release === null) return;
+    // The lock itself may not be had for a while, say in a page that is being put away.
+    if (release === null) return sleep(this.#end.policy.first, this.#closing.signal);
     try {
       this.#leading = true;
+      this.#tried.ring();
       for (const peer of this.#peers.all) this.#hub.publish({ ...peer, state: null });
       this.#show(liveState("connecting"));
       while (!this.#closing.signal.aborted) await this.#connectOnce();
@@ -164,6 +173,18 @@ export class Live {
       await this.#turn.alone(() => Promise.resolve());
       release();
     }
+  }
+
+  /** Waits for the lead. Who follows needs no token, but must not write as somebody else. Raises WrongReplica. */
+  async #follow(): Promise<Release | null> {
+    const lead = this.#tabs.lead(this.#closing.signal);
+    const stranger = await this.#end.fresh().then(
+      () => null,
+      (error) => error,
+    );
+    if (!(stranger instanceof WrongReplica)) return lead;
+    lead.then((release) => release?.());
+    throw stranger;
   }
 
   /** One connection, and what comes after it: a pause, or polling. */

@@ -10,7 +10,7 @@ import type { Replica } from "./replica.js";
 import type { Conflict } from "./reply.js";
 import type { LivePolicy, RetryPolicy } from "./retry.js";
 import type { Locks } from "./tabs.js";
-import type { Server, Token } from "./transport.js";
+import { claim, type Server, type Token } from "./transport.js";
 
 /** How a replica is opened; see Replica.open. */
 export interface ReplicaOptions<S extends object = AnyTables> {
@@ -19,6 +19,8 @@ export interface ReplicaOptions<S extends object = AnyTables> {
   /** The server; a relative one is of the page's origin. Without it the replica works offline. */
   readonly url?: string;
   readonly token?: Token;
+  /** Whose the replica is. A token that is text says so itself; where it is a function, say it here. */
+  readonly user?: string;
   /** This device's id; made up and kept in the store by default. */
   readonly clientId?: string;
   /** The version of the application's own schema, sent with every change. */
@@ -74,6 +76,12 @@ export function serverOf({
   const base = /^https?:/.test(url) ? url : new URL(url, globalThis.location?.href).href;
   // A browser's own fetch wants to be called as a function of the window.
   return { url: base.replace(/\/+$/, ""), token, fetch: given ?? ((...request) => fetch(...request)) };
+}
+
+/** Whose the replica is to be, as far as that is known without asking. */
+export function usersOf({ user, token }: { readonly user?: string; readonly token?: Token }): string[] {
+  const subject = typeof token === "string" ? claim(token, "sub") : undefined;
+  return [user, subject].filter((name) => typeof name === "string");
 }
 
 /** The environment's own WebSocket. */

@@ -292,9 +292,9 @@ export async function acknowledge(
     if (row && (await present(tx, row))) tx.put("outbox", { ...row, state: "acked" });
     else if (row) tx.delete("outbox", [row.position]);
   }
-  if (more) return [];
+  if (more && changeIds.length === 0) return [];
   const rows = await tx.all("outbox", ["acked"], "state");
-  for (const row of rows) tx.delete("outbox", [row.position]);
+  if (!more) for (const row of rows) tx.delete("outbox", [row.position]);
   return rows.map(keyOf);
 }
 
@@ -302,6 +302,7 @@ export async function acknowledge(
 export async function setAside(tx: Transaction, space: string): Promise<void> {
   const rows = await tx.all("outbox", [space], "record");
   for (const row of rows) {
+    if (row.state === "acked") tx.delete("outbox", [row.position]);
     if (row.state === "acked") continue;
     const code = row.code ?? "space_left";
     const detail = row.detail ?? "The space was left before this was sent.";

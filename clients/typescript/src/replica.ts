@@ -2,9 +2,9 @@
 
 import type { Applied } from "./apply.js";
 import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
-import { checkId, type Key, newId, PERSONAL, spaceKey } from "./change.js";
+import { checkId, checkSpace, type Key, newId, PERSONAL, spaceKey } from "./change.js";
 import type { Endpoint } from "./endpoint.js";
-import { SyncBusy } from "./errors.js";
+import { InvalidQuery, SyncBusy } from "./errors.js";
 import { changesOf, describe, type Event, Hub, type Listener, liveState } from "./events.js";
 import { Exchange } from "./exchange.js";
 import type { JsonObject } from "./json.js";
@@ -13,9 +13,9 @@ import * as mending from "./mending.js";
 import type { Registers } from "./merge.js";
 import { Query, RecordView, type Source, StatusView } from "./observed.js";
 import { claim, claimMeta, migrate, openStore } from "./opening.js";
-import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf } from "./options.js";
+import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf, usersOf } from "./options.js";
 import { enqueue, LIMITS, type Limits, listed, type Queued, type Write, type Written } from "./outbox.js";
-import { compile, type QueryOptions, type Where } from "./query.js";
+import { compile, EVERY_SPACE, type QueryOptions, type Where } from "./query.js";
 import type { Conflict, Page } from "./reply.js";
 import { LIVE, type LivePolicy, RETRY } from "./retry.js";
 import { explain, type Status } from "./status.js";
@@ -38,6 +38,7 @@ export class Replica<S extends object = AnyTables> {
   readonly #wall: () => number;
   readonly #limits: Limits;
   #client = "";
+  #user = "";
   #live: Live | null = null;
   #store!: Store;
   #tabs!: Tabs;
@@ -57,21 +58,30 @@ export class Replica<S extends object = AnyTables> {
     this.extra = { schemaVersion, actor, origin } as JsonObject; // JSON leaves out what was not given
   }
 
-  /** Opens, or creates, a replica. Raises WrongReplica when the store is another app's or device's; StoreFailed. */
+  /** Opens, or creates, a replica. Raises WrongReplica when the store is another app's, device's or user's; StoreFailed. */
   static async open<S extends object = AnyTables>(
     name: string,
     options: ReplicaOptions<S>,
   ): Promise<Replica<S>> {
     const replica = new Replica<S>(name, options);
-    await replica.#open();
-    return replica;
+    try {
+      await replica.#open();
+      return replica;
+    } catch (error) {
+      await replica.close(); // as far as it was opened
+      throw error;
+    }
   }
 
   async #open(): Promise<void> {
     const { clientId, locks, onConflict } = this.#options;
     if (clientId !== undefined) checkId("the client id", clientId);
+    const users = usersOf(this.#options);
     this.#store = await openStore(this.name, this.#options, (meta) => {
-      this.#became(claim(meta, this.app, clientId, this.#wall()));
+      const client = claim(meta, this.app, clientId, this.#wall());
+      for (const user of users) claimMeta(meta, "user", user);
+      this.#user = meta.user;
+      this.#became(client);
     });
     this.#tabs = new Tabs(`syncd:${this.name}`, this.#store.durable, locks);
     this.#tabs.on((message) => {
@@ -88,7 +98,7 @@ export class Replica<S extends object = AnyTables> {
       live: () => this.#live,
       closing: this.#closing.signal,
     });
-    const batch = new Batch<S>({ ...this.extra, origin: "migration" });
+    const batch = new Batch<S>({ ...this.extra, origin: "migration" }, this.#user);
     await migrate(this.#store, this, this.#options, batch, (tx) =>
       enqueue(tx, batch.writes, this.#wall(), this.#limits, true),
     );
@@ -160,7 +170,7 @@ export class Replica<S extends object = AnyTables> {
    * changeIds. Raises BatchTooLarge, and what `write` raises; nothing is written then.
    */
   async batch(write: (batch: Batch<S>) => void | Promise<void>): Promise<string[]> {
-    const batch = new Batch<S>(this.extra);
+    const batch = new Batch<S>(this.extra, this.#user);
     await write(batch);
     if (batch.writes.length === 0) return [];
     return this.commit(async () => batch.writes);
@@ -202,7 +212,8 @@ export class Replica<S extends object = AnyTables> {
     where: Where<FieldsOf<S, T>> = [],
     options: QueryOptions = {},
   ): Query<FieldsOf<S, T>> {
-    return new Query(this.#source, compile(table, where, options));
+    const space = options.space === EVERY_SPACE ? EVERY_SPACE : this.spaceOf(options.space);
+    return new Query(this.#source, compile(table, where, { ...options, space }));
   }
 
   /** Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown. */
@@ -232,7 +243,12 @@ export class Replica<S extends object = AnyTables> {
   }
 
   #key(table: string, id: string, { space }: Place): Key {
-    return [spaceKey(space), table, id];
+    return [this.spaceOf(space), table, id];
+  }
+
+  /** A space that is asked for, by its name in here. Raises InvalidQuery. */
+  private spaceOf(space: string | null | undefined): string {
+    return checkSpace(space, this.#user, InvalidQuery);
   }
 
   // -- the outbox ------------------------------------------------------------------------------------
@@ -267,8 +283,9 @@ export class Replica<S extends object = AnyTables> {
   }
 
   /** Queues a refused or set-aside change again, alone, for another space (null: the personal one). */
-  move(changeId: string, space: string | null): Promise<string> {
-    return this.#requeue(changeId, { space: spaceKey(space), alone: true });
+  async move(changeId: string, space: string | null): Promise<string> {
+    if (space !== null) checkId("the space", space);
+    return this.#requeue(changeId, { space: checkSpace(space, this.#user), alone: true });
   }
 
   async #requeue(changeId: string, mended: mending.Mending): Promise<string> {
@@ -298,8 +315,9 @@ export class Replica<S extends object = AnyTables> {
   }
 
   /** Why a record is not synced, or that it is. */
-  why(table: TableOf<S>, id: string, place: Place = {}): Promise<Status> {
-    return this.#store.read((tx) => explain(tx, this.#key(table, id, place)));
+  async why(table: TableOf<S>, id: string, place: Place = {}): Promise<Status> {
+    const key = this.#key(table, id, place);
+    return this.#store.read((tx) => explain(tx, key));
   }
 
   // -- syncing ---------------------------------------------------------------------------------------
@@ -372,6 +390,7 @@ export class Replica<S extends object = AnyTables> {
   /** Keeps the store one user's. Raises WrongReplica. */
   async #checkUser(user: string): Promise<void> {
     await this.#store.write(async (tx) => claimMeta(tx.meta, "user", user));
+    this.#user = user;
   }
 
   #tell(page: Page | null, done: Applied): void {
@@ -394,7 +413,7 @@ export class Replica<S extends object = AnyTables> {
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#live?.close();
-    this.#tabs.close();
-    this.#store.close();
+    this.#tabs?.close();
+    this.#store?.close();
   }
 }

@@ -64,11 +64,15 @@ export class Tabs {
 
   #acquire(options: { signal?: AbortSignal; ifAvailable?: boolean }): Promise<Release | null> {
     return new Promise((resolve) => {
-      const hold = (lock: unknown): Promise<void> => {
-        if (lock === null) return Promise.resolve(resolve(null));
-        return new Promise((release) => resolve(() => release()));
-      };
-      this.#locks.request(this.#name, options, hold).catch(() => resolve(null));
+      const nobody = (): void => resolve(null);
+      // What comes when nobody waits for it any more is given back at once.
+      const hold = (lock: unknown): Promise<void> =>
+        new Promise((release) =>
+          lock === null || options.signal?.aborted ? release(nobody()) : resolve(release),
+        );
+      options.signal?.addEventListener("abort", nobody, { once: true });
+      const ask = async (): Promise<unknown> => this.#locks.request(this.#name, options, hold);
+      ask().catch(nobody);
     });
   }
 
@@ -96,7 +100,7 @@ class OwnLock implements Locks {
     if (ifAvailable && this.#held > 0) return held(null);
     this.#held += 1;
     try {
-      await this.#mutex.run(() => held(signal?.aborted ? null : this));
+      await this.#mutex.run(() => held(this), signal);
     } finally {
       this.#held -= 1;
     }

@@ -4,10 +4,20 @@
 export class Mutex {
   #last: Promise<unknown> = Promise.resolve();
 
-  run<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#last.then(work);
+  /** Raises the reason of `signal` when that comes before the turn does; then the work is not done. */
+  run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    let begun = false;
+    const done = this.#last.then(() => {
+      signal?.throwIfAborted();
+      begun = true;
+      return work();
+    });
     this.#last = done.catch(() => undefined);
-    return done;
+    if (signal === undefined) return done;
+    return new Promise((resolve, reject) => {
+      done.then(resolve, reject);
+      signal.addEventListener("abort", () => begun || reject(signal.reason), { once: true });
+    });
   }
 }
 
@@ -19,8 +29,8 @@ export class Turn {
   readonly pushing = new Mutex();
   readonly applying = new Mutex();
 
-  alone<T>(work: () => Promise<T>): Promise<T> {
-    return this.pushing.run(() => this.applying.run(work));
+  alone<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return this.pushing.run(() => this.applying.run(work, signal), signal);
   }
 }
 

@@ -102,10 +102,13 @@ describe("writing", () => {
     expect(await replica.pending()).toEqual([]);
   });
 
-  it.each(["", "x".repeat(256), "a\nb", "\x7f", "\x85", "\ud800", ".", ".."])("refuses the id %j", async (id) => {
-    const replica = await open();
-    await expect(replica.put("t", id, { n: 1 })).rejects.toThrow(InvalidWrite);
-  });
+  it.each(["", "x".repeat(256), "a\nb", "\x7f", "\x85", "\ud800", ".", ".."])(
+    "refuses the id %j",
+    async (id) => {
+      const replica = await open();
+      await expect(replica.put("t", id, { n: 1 })).rejects.toThrow(InvalidWrite);
+    },
+  );
 
   it("keeps values as they are, and its own copy of them", async () => {
     const replica = await open();

@@ -330,6 +330,28 @@ describe("spaces", () => {
   });
 });
 
+describe("a space that was made again under its old name", () => {
+  it("is left and joined at once, with what this device wrote to it since", async () => {
+    const { replica, script } = await scripted();
+    script.answers.push(
+      page([wire("old", { n: [1, AT] }, { spaceId: "s" })], { spaces: { joined: ["s"], left: [] } }),
+    );
+    await replica.sync();
+    await replica.patch("t", "mine", { n: 1 }, { space: "s" });
+    script.answers.push((body) =>
+      results(body, "applied", {
+        spaces: { joined: ["s"], left: ["s"] },
+        serverChanges: [wire("new", { n: [2, AT] }, { spaceId: "s" })],
+      }),
+    );
+    await replica.sync();
+    const rows = await replica.query("t", [], { space: "s" });
+    expect(rows.map(({ id }) => id)).toEqual(["mine", "new"]);
+    expect(await replica.spaces()).toEqual(["s"]);
+    expect(await replica.keptAside()).toEqual([]);
+  });
+});
+
 describe("a replica without IndexedDB", () => {
   it("syncs like any other", async () => {
     const { replica, script } = await scripted({ indexedDB: null });

@@ -6,10 +6,10 @@
 import type { RxCollection } from "rxdb";
 import { type RxReplicationState, replicateRxCollection } from "rxdb/plugins/replication";
 import { filter, from, map, merge, type Observable, Subject, share, switchMap } from "rxjs";
-import { checkId, spaceKey } from "../change.js";
+import { checkId, checkSpace } from "../change.js";
 import type { SocketConstructor } from "../endpoint.js";
 import { NoSuchChange, NotConnected } from "../errors.js";
-import { browserSocket, serverOf } from "../options.js";
+import { browserSocket, serverOf, usersOf } from "../options.js";
 import type { Asker } from "../request.js";
 import { LIVE, type LivePolicy, RETRY, type RetryPolicy } from "../retry.js";
 import { freshToken, type Server, type Token } from "../transport.js";
@@ -77,13 +77,14 @@ export class SyncdServer {
   /** Keeps a collection and a table the same from now on, or until they are, with `live: false`. */
   replicate<D>(options: ReplicateOptions<D>): SyncdReplication<D> {
     const { collection, table = collection.name, space = null, schemaVersion = null } = options;
-    const name = JSON.stringify([this.#server.url, this.app, table, spaceKey(space)]);
+    const key = checkSpace(space, usersOf(this.#server)[0] ?? "");
+    const name = JSON.stringify([this.#server.url, this.app, table, key]);
     const { replicationIdentifier = `syncd ${name}` } = options;
     const shadow = new Shadow(collection.database, replicationIdentifier);
     const [turn, closing] = [new Mutex(), new AbortController()];
     const feed: Feed = {
       table: checkId("the table", table),
-      space: spaceKey(space),
+      space: key,
       shape: shapeOf(collection.schema.primaryPath as string, collection.schema.jsonSchema),
       shadow,
       schemaVersion,
