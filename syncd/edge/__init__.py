@@ -1,1 +1,1 @@
-"""Bytes to messages and back, thin: HTTP, tokens, problems."""
+"""Bytes to messages and back, thin: HTTP, sockets, streams, tokens, problems."""

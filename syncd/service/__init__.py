@@ -1,1 +1,1 @@
-"""Performs: push, pull, spaces. Knows the store and the protocol, not HTTP."""
+"""Performs one request each, and keeps live connections current. Knows the store and the protocol, not HTTP."""
