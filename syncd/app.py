@@ -36,7 +36,7 @@ from syncd.store.log import Log, cursor_key
 from syncd.store.migrate import pending
 from syncd.store.notify_bus import NotifyBus
 from syncd.store.pool import Pool
-from syncd.store.schema_files import MigrationError
+from syncd.store.schema_files import MigrationError, SchemaTooNew
 from syncd.store.spaces import Spaces
 
 if TYPE_CHECKING:
@@ -134,6 +134,9 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
             waiting = await pool.attempt(pending)
         except SyncdError as why:
             return [why.code]
+        except SchemaTooNew:
+            # A newer syncd upgraded the database while this one serves, which goes on until it is replaced.
+            return []
         except MigrationError as why:
             return [str(why)]
         return [f"migrations to apply: {', '.join(waiting)}; run `syncd migrate`"] if waiting else []

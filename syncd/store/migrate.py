@@ -97,8 +97,9 @@ async def _is_current(conn: Connection, files: SchemaFiles, older_functions: boo
     with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
         async with conn.transaction():
             # Both are asked, so that an older syncd is refused before it applies anything.
+            missing = files.missing(await _applied(conn))
             lack = await _functions_lack(conn, files, older_functions)
-            return not (files.missing(await _applied(conn)) or lack)
+            return not (missing or lack)
     return False
 
 

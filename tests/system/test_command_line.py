@@ -112,6 +112,23 @@ class TestMigrate:
         assert "applied 0014_pre_baseline\napplied functions\napplied 0015_post_baseline\n" in first.stdout
         assert (second.returncode, second.stdout) == (0, "nothing to do: the schema is current\n")
 
+    async def test_in_a_data_directory_it_goes_back_to_older_functions_only_on_purpose(self, folder: Path) -> None:
+        with EmbeddedPostgres(folder / "data") as database:
+            assert syncd("migrate", "--data-dir", folder / "data").returncode == 0
+            conn = await asyncpg.connect(database.owner_dsn)
+            await conn.execute(
+                "INSERT INTO syncd.sync_functions (sha256, release, server, fingerprints)"
+                " SELECT 'newer', release, server, fingerprints FROM syncd.sync_functions"
+            )
+            await conn.close()
+        refused = syncd("migrate", "--data-dir", folder / "data")
+        assert refused.returncode == 1
+        assert "the database has the functions of a newer syncd" in refused.stderr
+        assert "syncd migrate --older-functions" in refused.stderr
+        done = syncd("migrate", "--data-dir", folder / "data", "--older-functions")
+        assert done.stdout == "applied functions\nthe schema is current\n"
+        assert syncd("migrate", "--data-dir", folder / "data").stdout == "nothing to do: the schema is current\n"
+
     def test_it_emits_files_without_a_database(self, folder: Path) -> None:
         done = syncd("migrate", "--emit", folder / "sql")
         assert done.returncode == 0
