@@ -93,6 +93,7 @@ def test_every_method_of_the_one_is_there_in_the_other() -> None:
         "lease",
         "store",
         "cursor",
+        "user",
         "attach",
         "tell",
     }

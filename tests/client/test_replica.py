@@ -49,7 +49,6 @@ def test_a_record_is_its_space_and_its_id(replica: Replica) -> None:
     replica.put("t", "r", {"n": 2}, space="s")
     assert replica.get("t", "r") == {"n": 1}
     assert replica.get("t", "r", space="s") == {"n": 2}
-    assert replica.get("t", "r", space="_personal:ann") == {"n": 1}
     assert [record.space for record in replica.query("t", space=EVERY_SPACE)] == [None, "s"]
     assert replica.get("u", "r") is None
 

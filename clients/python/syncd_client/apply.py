@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from . import outbox
-from .change import Change, dump, read_change, space_key
+from .change import Change, read_change, space_key
 from .clock import come_back, format_instant, observe
 from .merge import TOMBSTONE
 from .outbox import Packed
 from .records import Key, Row, load, save, settle, sweep
 from .reply import Conflict, Page, Result
 from .store import get_meta, set_meta
+from .values import dump, parse
 
 if TYPE_CHECKING:
     from .digest import Verified
@@ -70,7 +70,7 @@ def _here(db: sqlite3.Connection, pushed: Sequence[Packed]) -> set[str]:
     """Those of a push whose records belong here: not those of a space that was left since, and not joined again."""
     spaces = {row[0] for row in db.execute("SELECT id FROM spaces")} if pushed else set()
     waiting = outbox.unanswered(db, pushed) if pushed else set()
-    named = {change.change_id: space_key(json.loads(change.body).get("spaceId")) for change in pushed}
+    named = {change.change_id: space_key(parse(change.body).get("spaceId")) for change in pushed}
     return {change for change, space in named.items() if not space or space in spaces or change in waiting}
 
 
@@ -101,7 +101,7 @@ def _key(change: Change) -> Key:
 
 def _confirmed(result: Result, sent: Packed, client: str) -> Change:
     """The own change as the server holds it: a stamp that it lowered is adopted."""
-    change = read_change(json.loads(sent.body), client)
+    change = read_change(parse(sent.body), client)
     for field, at in result.at.items():
         held = change.registers.get(field)
         if held is not None and held.at != at:

@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,15 @@ class AsyncReplica:
 
     async def put(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
         """See Replica.put."""
-        return await asyncio.to_thread(self.local.put, table, id, fields, space=space)
+        batch = self.local.new_batch()  # which copies the fields before anybody else has a turn
+        batch.put(table, id, fields, space=space)
+        return (await asyncio.to_thread(self.local.commit, batch))[0]
 
     async def patch(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
         """See Replica.patch."""
-        return await asyncio.to_thread(self.local.patch, table, id, fields, space=space)
+        batch = self.local.new_batch()
+        batch.patch(table, id, fields, space=space)
+        return (await asyncio.to_thread(self.local.commit, batch))[0]
 
     async def delete(self, table: str, id: str, *, space: str | None = None) -> str:
         """See Replica.delete."""
@@ -97,7 +102,7 @@ class AsyncReplica:
         return await asyncio.to_thread(
             self.local.query,
             table,
-            where,
+            deepcopy(where),
             order=order,
             limit=limit,
             offset=offset,
@@ -131,7 +136,7 @@ class AsyncReplica:
 
     async def fix(self, change_id: str, fields: Mapping[str, Any]) -> str:
         """See Replica.fix."""
-        return await asyncio.to_thread(self.local.fix, change_id, fields)
+        return await asyncio.to_thread(self.local.fix, change_id, deepcopy(fields))
 
     async def requeue(self, change_id: str) -> str:
         """See Replica.requeue."""
@@ -156,6 +161,11 @@ class AsyncReplica:
     async def why(self, table: str, id: str, *, space: str | None = None) -> Status:
         """See Replica.why."""
         return await asyncio.to_thread(self.local.why, table, id, space=space)
+
+    @property
+    def user(self) -> str | None:
+        """See Replica.user."""
+        return self.local.user
 
     def new_id(self) -> str:
         """See Replica.new_id; not a coroutine."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .change import check_fields, check_id, space_key
+from .change import check_fields, check_id, name_space
 from .merge import TOMBSTONE
 from .outbox import Write
 
@@ -17,19 +17,19 @@ class Batch:
     leaves no trace. Reads inside the block do not see its writes yet. `change_ids` is filled by the commit.
     """
 
-    def __init__(self, extra: Mapping[str, Any]) -> None:
-        self._extra = extra
+    def __init__(self, extra: Mapping[str, Any], user: str | None = None) -> None:
+        self._extra, self._user = extra, user
         self.writes: list[Write] = []
         self.change_ids: list[str] = []
 
     def put(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> None:
         """Writes a record: creates it, or brings it back if deleted. Fields not named stay."""
-        values = check_fields(fields, space_key(space))
+        values = check_fields(fields, name_space(space, self._user))
         self._add("insert", table, id, space, {**values, TOMBSTONE: None})
 
     def patch(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> None:
         """Writes some fields of a record. A deleted record stays deleted."""
-        self._add("update", table, id, space, check_fields(fields, space_key(space)))
+        self._add("update", table, id, space, check_fields(fields, name_space(space, self._user)))
 
     def delete(self, table: str, id: str, *, space: str | None = None) -> None:
         """Deletes a record. Its fields are kept, so that `undelete` brings them back."""
@@ -44,4 +44,4 @@ class Batch:
         check_id("the record id", record)
         if space is not None:
             check_id("the space", space)
-        self.writes.append(Write(op, table, space_key(space), record, values, self._extra))
+        self.writes.append(Write(op, table, name_space(space, self._user), record, values, self._extra))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import unicodedata
 from collections.abc import Mapping
@@ -12,16 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from .clock import EPOCH, format_instant, parse_instant
-from .errors import BadReply, InvalidWrite
+from .errors import BadReply, InvalidQuery, InvalidWrite
 from .failures import shape
 from .merge import TOMBSTONE, Register, Registers
+from .values import dump, take
 
 PERSONAL = ""  # how a replica names the personal space; the wire leaves it out or says _personal:<user>
-MAX_DEPTH = 64
 MAX_ID = 255
 _PERSONAL_PREFIX = "_personal:"
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_LARGEST = int(1.7976931348623157e308)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +34,19 @@ class Change:
 
 
 def space_key(space: str | None) -> str:
-    """How a space is named inside the replica: the personal one is always ""."""
+    """How a space that the server names is called inside the replica: the personal one is always ""."""
     return PERSONAL if space is None or space.startswith(_PERSONAL_PREFIX) else space
 
 
-def dump(value: Any) -> str:
-    """JSON text, compact, never NaN."""
-    return _ENCODER.encode(value)
+def name_space(space: str | None, user: str | None, refuse: type[InvalidQuery | InvalidWrite] = InvalidWrite) -> str:
+    """How a space that the application names is called inside the replica of `user`. Raises `refuse`.
+
+    A personal space has a name too, which is another's for everybody else: it is taken where it is known to be
+    one's own.
+    """
+    if isinstance(space, str) and space.startswith(_PERSONAL_PREFIX) and space != f"{_PERSONAL_PREFIX}{user}":
+        raise refuse("that is not known to be this user's personal space: leave space out for one's own.")
+    return space_key(space)
 
 
 def new_id(wall: int) -> str:
@@ -137,53 +139,13 @@ def check_id(name: str, text: object) -> str:
 
 
 def check_fields(fields: Mapping[str, Any], space: str) -> dict[str, Any]:
-    """The registers of a put or patch, if the server would take them. Raises InvalidWrite with the field."""
+    """A copy of a put's or patch's registers, if the server would take them. Raises InvalidWrite with the field."""
     if not fields:
         raise InvalidWrite("a change needs at least one field.")
-    for name, value in fields.items():
+    for name in fields:
         check_id(f"the field name {name!r}", name)
         if name == TOMBSTONE:
             raise InvalidWrite("deletedAt is the tombstone: use delete() and undelete().", field=name)
         if name == "spaceId" and space == PERSONAL:
             raise InvalidWrite("spaceId would name the change's space: pass space= instead.", field=name)
-        _check_value(value, name, name, 1)
-    return dict(fields)
-
-
-def _check_value(value: Any, path: str, field: str, depth: int) -> None:
-    match value:
-        case None | bool():
-            return
-        case str():
-            _check_text(value, path, field)
-        case int() | float():
-            if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > _LARGEST:
-                raise InvalidWrite(f"{path} is a number that JSON or a double cannot hold.", field=field)
-        case list() | dict():
-            if depth > MAX_DEPTH:
-                raise InvalidWrite(f"{path} is nested deeper than {MAX_DEPTH} levels.", field=field)
-            _check_members(value, path, field, depth)
-        case _:
-            raise InvalidWrite(f"{path} is a {type(value).__name__}, which is not JSON.", field=field)
-
-
-def _check_members(value: list[Any] | dict[Any, Any], path: str, field: str, depth: int) -> None:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            _check_value(item, f"{path}[{index}]", field, depth + 1)
-        return
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise InvalidWrite(f"{path} has the key {key!r}; keys of JSON are text.", field=field)
-        _check_text(key, path, field)
-        _check_value(item, f"{path}.{key}", field, depth + 1)
-
-
-def _check_text(text: str, path: str, field: str) -> None:
-    if "\0" in text:
-        raise InvalidWrite(f"{path} has a \\u0000, which PostgreSQL cannot hold.", field=field)
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InvalidWrite(f"{path} has a lone surrogate, which UTF-8 cannot hold.", field=field) from None
+    return {name: take(value, name) for name, value in fields.items()}

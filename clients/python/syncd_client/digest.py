@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 from . import apply
 from .apply import Applied
-from .change import dump, read_change, space_key
+from .change import read_change, space_key
 from .clock import format_instant
 from .errors import BadReply
 from .failures import shape
 from .merge import TOMBSTONE
 from .records import Key, forget, load, save, settle
 from .store import Store, get_meta, set_meta
+from .values import dump, parse
 
 EVERY = 6 * 3600.0  # seconds
 AGAIN = 600.0  # when to try again, in seconds, after one that did not come to its end
@@ -210,7 +211,7 @@ class Verification:
         """The answer to the question that came last. Raises BadReply."""
         question = self._questions.pop()
         try:
-            wire = json.loads(body)
+            wire = parse(body)
             if question.bucket is not None:
                 self._mend(question, wire)
             elif question.space is not None:

@@ -16,15 +16,16 @@ from urllib.parse import quote
 import httpx
 
 from . import transport
-from .change import PERSONAL, dump, new_id, space_key
+from .change import PERSONAL, name_space, new_id, space_key
 from .clock import parse_instant
-from .errors import BadReply, NotAllowed, NotConnected, Offline, Refused, ServerBusy
+from .errors import BadReply, InvalidQuery, NotAllowed, NotConnected, Offline, Refused, ServerBusy
 from .failures import describe, shape
 from .merge import Register, Registers, is_deleted
 from .replica import Replica
 from .reply import read_problem
 from .retry import parse_retry_after
 from .tokens import subject
+from .values import dump, parse
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ def record_at(
 
     Deleted ones too. Raises Refused (`space_not_found`, `history_gone`), Offline, ServerBusy, NotAllowed, BadReply.
     """
-    params = {**_in_space(space), **_given(seq=seq, at=at)}
+    params = {**_in_space(replica, space), **_given(seq=seq, at=at)}
     try:
         return _read(partial(_version, _ask(replica, "GET", _record(replica, table, id), params), space))
     except Refused as why:
@@ -89,7 +90,7 @@ def changes(
     replica: Replica, table: str, id: str, *, space: str | None = None, page: int = 100
 ) -> Iterator[PastChange]:
     """A record's changes, newest first, fetched `page` at a time as they are taken. Raises what `record_at` raises."""
-    params = {**_in_space(space), "limit": str(page)}
+    params = {**_in_space(replica, space), "limit": str(page)}
     while True:
         found = _ask(replica, "GET", f"{_record(replica, table, id)}/history", params)
         read = _read(partial(_changes, found))
@@ -118,7 +119,7 @@ def restore(replica: Replica, table: str, id: str, seq: int, *, space: str | Non
     What is unsent is sent first: it is part of what is taken back. Returns the new change's seq, to whose
     predecessor it can be restored in turn. Raises what `record_at` and `sync` raise.
     """
-    found = _restore(replica, f"{_record(replica, table, id)}/restore", _in_space(space), {"seq": seq})
+    found = _restore(replica, f"{_record(replica, table, id)}/restore", _in_space(replica, space), {"seq": seq})
     return max(seq for _, _, seq in found)
 
 
@@ -149,7 +150,7 @@ def _record(replica: Replica, table: str, id: str) -> str:
 
 
 def _whole(replica: Replica, space: str | None) -> str:
-    name = space_key(space)
+    name = name_space(space, replica.user, InvalidQuery)
     if name == PERSONAL:
         user = subject(replica.address()[1].ask())
         if user is None:
@@ -158,8 +159,9 @@ def _whole(replica: Replica, space: str | None) -> str:
     return f"{transport.app_path(replica.app)}/spaces/{quote(name, safe='')}"
 
 
-def _in_space(space: str | None) -> dict[str, str]:
-    return {} if space_key(space) == PERSONAL else {"spaceId": space_key(space)}
+def _in_space(replica: Replica, space: str | None) -> dict[str, str]:
+    name = name_space(space, replica.user, InvalidQuery)
+    return {} if name == PERSONAL else {"spaceId": name}
 
 
 def _given(**params: object) -> dict[str, str]:
@@ -180,7 +182,7 @@ def _ask(replica: Replica, method: str, path: str, params: dict[str, str], body:
             failure: Offline | ServerBusy = Offline(f"{describe(cause)}.")
         else:
             if reply.status_code == 200:
-                return _read(reply.json)
+                return _read(partial(parse, reply.content))
             if reply.status_code == 401 and not renewed:
                 renewed = True
                 continue

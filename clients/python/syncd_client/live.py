@@ -22,6 +22,7 @@ from .store import get_meta
 from .sync import Scope
 from .tasks import in_thread
 from .turn import Turn
+from .values import take
 
 log = logging.getLogger("syncd_client")
 _CLOSE_PATIENCE = 30.0
@@ -234,6 +235,10 @@ class LiveSync:
     def retry_now(self) -> None:
         """Ends a pause: the network may be back."""
         self._kick.set()
+
+    def check_presence(self, space: str | None, state: Any) -> tuple[str | None, Any]:
+        """A copy of what is to be said, and where. Raises InvalidWrite."""
+        return self._end.named(space) or None, take(state, "state")
 
     def say(self, space: str | None, state: Any) -> None:
         """Announces this device's presence in a space, now and after each reconnection."""

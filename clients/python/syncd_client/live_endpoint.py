@@ -12,6 +12,7 @@ import httpx
 
 from . import transport
 from .apply import Applied
+from .change import name_space
 from .digest import due
 from .events import Hub
 from .reply import Page
@@ -46,6 +47,7 @@ class Endpoint:
     renewable: bool
     wall: Callable[[], int]
     claim_user: Callable[[str], None]
+    named: Callable[[str | None], str]
     fresh: Callable[[], Awaitable[str]]
     exchange: Callable[[Scope], Awaitable[Report]]
     verification_due: Callable[[], bool]
@@ -111,6 +113,7 @@ def _build(
         renewable=tokens.renewable,
         wall=replica.wall,
         claim_user=replica.claim_user,
+        named=lambda space: name_space(space, replica.user),
         fresh=fresh,
         exchange=exchange,
         verification_due=lambda: due(replica.store, replica.verify_every, replica.wall()),

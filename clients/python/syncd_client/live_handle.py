@@ -133,7 +133,7 @@ class AsyncLive:
         Others' presence comes as `Presence` events. Kept over reconnections, never stored.
         """
         if self._sync is not None:
-            self._sync.say(space, state)
+            self._sync.say(*self._sync.check_presence(space, state))
 
     def retry_now(self) -> None:
         """Tries to connect at once, say because the network is back."""
@@ -229,7 +229,7 @@ class Live:
     def presence(self, space: str | None, state: Any) -> None:
         """See AsyncLive.presence."""
         if self._sync is not None:
-            self._soon(self._sync.say, space, state)
+            self._soon(self._sync.say, *self._sync.check_presence(space, state))
 
     def retry_now(self) -> None:
         """Tries to connect at once, say because the network is back."""

@@ -6,13 +6,12 @@ asks it what it wants next.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from .change import dump, space_key
+from .change import space_key
 from .clock import parse_instant
 from .errors import BadReply
 from .events import Presence
@@ -20,6 +19,7 @@ from .failures import shape
 from .live_reconnect import RETRYABLE
 from .outbox import Packed
 from .reply import Page, build_page
+from .values import dump, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ Meaning = Authenticated | Delivered | PushAnswered | PushRefused | SubscribeRefu
 def read_frame(text: str | bytes, app: str, awaiting: Awaited | None, trust_cursor: bool) -> Meaning:
     """What a frame means. `trust_cursor`: a push's answer may move the cursor. Raises BadReply."""
     try:
-        wire = json.loads(text)
+        wire = parse(text)
         match wire["type"]:
             case "auth-ok":
                 return _read_auth_ok(wire)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .change import Change, check_fields, dump, new_id, read_change, space_key, write_change
+from .change import Change, check_fields, new_id, read_change, space_key, write_change
 from .clock import LATEST, format_instant, observe, tick
 from .errors import BatchTooLarge, NoSuchChange
 from .merge import TOMBSTONE, Register, Registers
 from .records import Key, load, save, settle
 from .store import get_meta, set_meta
+from .values import dump, parse
 
 if TYPE_CHECKING:
     from .undo import Image
@@ -242,7 +242,7 @@ def of_record(db: sqlite3.Connection, key: Key) -> list[Queued]:
 
 def _queued(row: Sequence[Any]) -> Queued:
     change_id, batch, table, space, record, state, body, code, detail = row
-    return Queued(change_id, batch, table, space or None, record, state, json.loads(body), code, detail)
+    return Queued(change_id, batch, table, space or None, record, state, parse(body), code, detail)
 
 
 def stopped(db: sqlite3.Connection, change_id: str, alone: bool = False) -> list[Queued]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from .change import check_id
 from .errors import InvalidQuery
 from .records import Record
+from .values import parse
 
 Where = Mapping[str, Any] | Sequence[tuple[str, str, Any]]
 
@@ -119,13 +119,13 @@ def find(db: sqlite3.Connection, query: Query) -> list[Record]:
     """The records that a compiled query asks for."""
     rows = db.execute(query.sql, query.params)
     if query.residue is None:
-        return [Record(tbl, held, id, json.loads(doc)) for tbl, held, id, doc in rows]
+        return [Record(tbl, held, id, parse(doc)) for tbl, held, id, doc in rows]
     found: list[Record] = []
     end = None if query.limit is None else query.offset + query.limit
     for tbl, held, id, doc in rows:
         if end is not None and len(found) >= end:
             break
-        fields = json.loads(doc)
+        fields = parse(doc)
         if query.residue(fields):
             found.append(Record(tbl, held, id, fields))
     return found[query.offset : end]

@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .change import dump, read_change
+from .change import read_change
 from .merge import TOMBSTONE, Register, Registers, is_deleted, merge, overlay
 from .store import get_meta
+from .values import dump, parse
 
 Key = tuple[str, str, str]  # (table, space, record)
 
@@ -92,7 +93,7 @@ def settle(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> None:
     unsent: dict[Key, list[Registers]] = {}
     client = get_meta(db, "client")
     for table, space, record, body in db.execute(_UNSENT, (dump(list(layered)),)):
-        own = read_change(json.loads(body), client)
+        own = read_change(parse(body), client)
         unsent.setdefault((table, space, record), []).append(own.registers)
     for key, row in layered.items():
         pending = unsent.get(key)
@@ -127,12 +128,12 @@ def _trim(register: Register) -> tuple[Any, ...]:
 
 
 def _read_base(base: str | None) -> Registers | None:
-    return None if base is None else {name: Register(*register) for name, register in json.loads(base).items()}
+    return None if base is None else {name: Register(*register) for name, register in parse(base).items()}
 
 
 def join(doc: str, stamps: str) -> Registers:
     """The registers of a row from its two columns."""
-    values = json.loads(doc)
+    values = parse(doc)
     return {name: Register(values[name], *stamp) for name, stamp in json.loads(stamps).items()}
 
 

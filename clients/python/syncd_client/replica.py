@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ import httpx
 
 from . import callbacks, digest, outbox, transport
 from .batch import Batch
-from .change import PERSONAL, check_id, new_id, space_key
+from .change import PERSONAL, check_id, name_space, new_id, space_key
 from .digest import Verified
-from .errors import NotConnected
+from .errors import InvalidQuery, NotConnected
 from .events import Bulletin, Changes, Event, LiveState
 from .lease import Lease
 from .live_endpoint import LiveOptions, for_thread
@@ -31,6 +30,7 @@ from .store import Durability, Store, claim_meta, get_meta
 from .sync import Device, Limits, Report, Scope, Session
 from .tokens import Token, TokenSource, subject
 from .undo import Image
+from .values import parse, take
 
 EVERY_SPACE: Final = "*\0every space"
 
@@ -87,7 +87,7 @@ class Replica:
         self.limits, self.retry = limits or Limits(), retry or RetryPolicy()
         self._on_conflict, self.wall = on_conflict, wall
         self.verify_every = verify_every
-        given = {"schemaVersion": schema_version, "actor": actor, "origin": origin}
+        given = {"schemaVersion": schema_version, "actor": take(actor, "actor"), "origin": origin}
         self._extra = {name: value for name, value in given.items() if value is not None}
         if client_id is not None:
             check_id("the client id", client_id)
@@ -105,6 +105,7 @@ class Replica:
     def _claim(self, client_id: str | None) -> str:
         with self._store.write() as db:
             claim_meta(db, "app", self.app, "the app")
+            self._user: str | None = get_meta(db, "user")
             held = get_meta(db, "client")
             client = client_id or held or new_id(self.wall())
             claim_meta(db, "client", client, "the client")
@@ -152,7 +153,7 @@ class Replica:
 
     def new_batch(self) -> Batch:
         """An empty batch, to be committed by hand."""
-        return Batch(self._extra)
+        return Batch(self._extra, self._user)
 
     def commit(self, batch: Batch) -> list[str]:
         """Writes and queues what a batch collected. `batch()` calls it; returns the changeIds."""
@@ -188,12 +189,13 @@ class Replica:
 
         A deleted one is returned only with `deleted=True`.
         """
+        held = self._named(space)
         with self._store.read() as db:
             row = db.execute(
                 "SELECT doc FROM records WHERE tbl = ? AND space = ? AND id = ? AND deleted <= ?",
-                (table, space_key(space), id, deleted),
+                (table, held, id, deleted),
             ).fetchone()
-        return None if row is None else Record(table, space_key(space), id, json.loads(row[0]))
+        return None if row is None else Record(table, held, id, parse(row[0]))
 
     def query(
         self,
@@ -213,7 +215,7 @@ class Replica:
         among themselves (text by code point). `order`: field names, "-" in front for descending; null sorts
         first, then numbers, then text; ids break ties. `space`: None for the personal one, or EVERY_SPACE.
         """
-        asked = None if space == EVERY_SPACE else space_key(space)
+        asked = None if space == EVERY_SPACE else self._named(space)
         query = compile_query(table, asked, where, order, limit, offset, deleted)
         with self._store.read() as db:
             return find(db, query)
@@ -223,7 +225,7 @@ class Replica:
         with self._store.read() as db:
             row = db.execute(
                 "SELECT doc, stamps FROM records WHERE tbl = ? AND space = ? AND id = ?",
-                (table, space_key(space), id),
+                (table, self._named(space), id),
             ).fetchone()
         return {} if row is None else join(*row)
 
@@ -232,6 +234,9 @@ class Replica:
         with self._store.read() as db:
             rows = db.execute("SELECT space, tbl, id, doc, stamps FROM records ORDER BY space, tbl, id")
             return {(space or None, tbl, id): join(doc, stamps) for space, tbl, id, doc, stamps in rows}
+
+    def _named(self, space: str | None) -> str:
+        return name_space(space, self._user, InvalidQuery)
 
     def spaces(self) -> list[str]:
         """The shared spaces that the server said this user is in, as of the last sync."""
@@ -269,7 +274,7 @@ class Replica:
 
     def move(self, change_id: str, space: str | None) -> str:
         """Queues a refused or set-aside change again, for another space (None: the personal one)."""
-        return self._requeue(change_id, {}, space_key(space), alone=True)
+        return self._requeue(change_id, {}, name_space(space, self._user), alone=True)
 
     def _requeue(self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False) -> str:
         with self._store.write() as db:
@@ -290,7 +295,7 @@ class Replica:
     def conflicts(self) -> list[Conflict]:
         """Registers of this device that lost on the server, oldest first, until `clear_conflicts`."""
         with self._store.read() as db:
-            return [Conflict(**json.loads(row[0])) for row in db.execute("SELECT body FROM conflicts ORDER BY number")]
+            return [Conflict(**parse(row[0])) for row in db.execute("SELECT body FROM conflicts ORDER BY number")]
 
     def clear_conflicts(self) -> None:
         """Forgets the conflicts that were shown."""
@@ -300,7 +305,7 @@ class Replica:
     def why(self, table: str, id: str, *, space: str | None = None) -> Status:
         """Why a record is not synced, or that it is."""
         with self._store.read() as db:
-            return explain(db, (table, space_key(space), id))
+            return explain(db, (table, self._named(space), id))
 
     # -- syncing -----------------------------------------------------------------------------------
 
@@ -395,11 +400,16 @@ class Replica:
 
     def claim_user(self, user: str) -> None:
         """Makes the file this user's. Raises WrongReplica when it is another's."""
-        with self._store.read() as db:
-            if get_meta(db, "user") == user:
-                return
+        if self._user == user:
+            return
         with self._store.write() as db:
             claim_meta(db, "user", user, "the user")
+        self._user = user
+
+    @property
+    def user(self) -> str | None:
+        """Whose file it is; None before that is known."""
+        return self._user
 
     @property
     def store(self) -> Store:

@@ -13,6 +13,7 @@ from .clock import parse_instant
 from .errors import BadReply
 from .failures import shape
 from .outbox import Packed
+from .values import parse
 
 _CHANGE = re.compile(r"/changes/(\d+)(?:/|$)", re.ASCII)
 
@@ -69,7 +70,7 @@ class Problem:
 def read_page(body: bytes, pushed: Sequence[Packed]) -> Page:
     """Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply."""
     try:
-        wire = json.loads(body)
+        wire = parse(body)
         return build_page(
             wire, wire.get("serverChanges"), _text(wire["syncedUntil"]), bool(wire.get("hasMore")), pushed
         )
@@ -132,7 +133,7 @@ def _read_conflict(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> Conflic
 def _space_of(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> str | None:
     """A conflict need not name its space: it is that of a pushed change to the record."""
     for sent in pushed:
-        change = json.loads(sent.body)
+        change = parse(sent.body)
         if change["table"] == wire["table"] and change["id"] == wire["id"]:
             space: str | None = change.get("spaceId")
             return space
@@ -142,7 +143,7 @@ def _space_of(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> str | None:
 def read_problem(status: int, body: bytes) -> Problem:
     """Reads a refusal; one that is not of the server's making has the code `http_<status>`."""
     try:
-        wire = json.loads(body)
+        wire = parse(body)
         errors = [error for error in wire.get("errors") or () if isinstance(error, dict)]
         code, detail = str(wire["code"]), str(wire.get("detail") or wire.get("title") or "")
     except (ValueError, KeyError, TypeError, AttributeError):

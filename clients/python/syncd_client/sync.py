@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 
 from . import apply, digest, outbox
 from .apply import Applied
-from .change import dump, space_key
+from .change import space_key
 from .digest import Need, Verification, Verified
 from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, SyncdError
 from .failures import describe
@@ -22,6 +22,7 @@ from .outbox import Packed
 from .reply import Conflict, Page, Problem, read_page, read_problem
 from .retry import RetryPolicy, parse_retry_after
 from .store import Store, get_meta
+from .values import dump
 
 Scope = Literal["both", "push", "pull", "verify", "renew"]
 
