@@ -107,10 +107,13 @@ def _play(console: Console, typists: Sequence[Typist], keys: Keystrokes, seconds
             while any(thread.is_alive() for thread in threads):
                 live.update(_screens(typists, keys, until))
                 time.sleep(0.05)
-    else:
-        while any(thread.is_alive() for thread in threads):
-            threads[0].join(2.0)
+    else:  # a file, say: four lines, however long it takes
+        left = (until - time.monotonic()) / 4
+        for _ in range(4):
+            time.sleep(max(0.0, left))
             console.print(_summary(keys), markup=False)
+    for thread in threads:
+        thread.join()
 
 
 def _screens(typists: Sequence[Typist], keys: Keystrokes, until: float) -> RenderableType:

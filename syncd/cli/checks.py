@@ -34,11 +34,12 @@ def check_environment() -> Finding:
 def check_data_dir(settings: Settings) -> list[Finding]:
     """Whether it can be used, who else can look into it, and where the socket is."""
     path = settings.data_dir.absolute()
-    if settings.database_url is not None and not path.exists():
+    there = os.path.exists(path)
+    if settings.database_url is not None and not there:
         return []
-    if not path.exists():
-        parent = next(folder for folder in path.parents if folder.exists())
-        if os.access(parent, os.W_OK):
+    if not there:
+        parent = next(folder for folder in path.parents if os.path.exists(folder))
+        if parent.is_dir() and os.access(parent, os.W_OK):
             return [ok("data directory", f"{path} will be made")]
         return [
             fail(
@@ -47,6 +48,8 @@ def check_data_dir(settings: Settings) -> list[Finding]:
                 f"sudo install -d -o $USER {path}",
             )
         ]
+    if not path.is_dir():
+        return [fail("data directory", f"{path} is a file", "choose another --data-dir")]
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         return [fail("data directory", f"{path} cannot be used by this user", f"sudo chown -R $USER {path}")]
     found = [ok("data directory", str(path))]

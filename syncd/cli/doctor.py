@@ -56,7 +56,7 @@ async def _embedded(settings: Settings, directory: Path | None) -> list[Finding]
         found = [ok("embedded database", f"PostgreSQL programs in {database.bindir}")]
     except EmbeddedError as error:
         return [fail("embedded database", str(error), "see above, or set SYNCD_DATABASE_URL")]
-    if not database.pgdata.exists():
+    if not database.made:
         return [*found, ok("database", "not made yet: `syncd serve` makes it")]
     if not database.running_elsewhere():
         return [

@@ -27,7 +27,7 @@ def operator_database(settings: Settings, url: str | None, *, whole: bool, creat
         return
     try:
         database = EmbeddedPostgres(settings.data_dir)
-        if not database.pgdata.exists() and not create:
+        if not database.made and not create:
             raise click.ClickException(
                 f"there is no database in {settings.data_dir}: give --data-dir or --database-url."
             )

@@ -6,6 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
+import click
 import msgspec
 
 from syncd.settings import Settings
@@ -37,7 +38,13 @@ def with_secret(settings: Settings) -> Settings:
     """The settings with a way to verify tokens: the operator's, else the data directory's secret."""
     if has_key(settings):
         return settings
-    secret = read_secret(settings) or _make(secret_file(settings))
+    try:
+        secret = read_secret(settings) or _make(secret_file(settings))
+    except OSError as error:
+        raise click.ClickException(
+            f"the secret for tokens in {secret_file(settings)} cannot be read or made: {error.strerror}. "
+            "Choose another --data-dir, or set SYNCD_JWT_SECRET."
+        ) from None
     return msgspec.structs.replace(settings, jwt_secret=secret)
 
 

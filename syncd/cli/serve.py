@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 import time
@@ -82,7 +83,7 @@ def _database(settings: Settings, signals: Signals) -> Iterator[tuple[Settings, 
     wanted = settings.workers * settings.pool_size + SPARE_CONNECTIONS
     database = EmbeddedPostgres(settings.data_dir, settings={"max_connections": str(max(120, wanted))})
     started = time.monotonic()
-    progress(f"{'starting' if database.pgdata.exists() else 'creating'} the database in {database.data_dir}")
+    progress(f"{'starting' if database.made else 'creating'} the database in {database.data_dir}")
     with database:
         progress(f"the database is up ({time.monotonic() - started:.1f} s)")
         own = msgspec.structs.replace(settings, database_url=database.runtime_dsn)
@@ -103,7 +104,7 @@ def _prepared(settings: Settings, owner: str | None, signals: Signals) -> Settin
     unusable = [f for f in check_keys(settings) if f.status == "FAIL" and settings.jwt_public_key]
     if unusable:
         raise click.ClickException(f"SYNCD_JWT_PUBLIC_KEY: {unusable[0].detail}. See: {unusable[0].remedy}")
-    if not has_key(settings) and not secret_file(settings).exists():
+    if not has_key(settings) and not os.path.exists(secret_file(settings)):
         progress(f"made a secret for tokens: {secret_file(settings)}")
     return with_secret(settings)
 

@@ -44,7 +44,10 @@ def make_token(settings: Settings, user: str, ttl: float, spaces: list[dict[str,
 
 
 def _secret(settings: Settings) -> str:
-    secret = read_secret(settings)
+    try:
+        secret = read_secret(settings)
+    except OSError as error:
+        raise click.ClickException(f"{secret_file(settings)} cannot be read: {error.strerror}.") from None
     if secret is None and has_key(settings):
         raise click.ClickException(
             "the server verifies with a public key: its private half is not here, so let the "

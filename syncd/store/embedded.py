@@ -62,6 +62,11 @@ class EmbeddedPostgres:
         return f"postgresql://{role}@/{database}?host={quote(str(self.socket_dir))}&port={PORT}"
 
     @property
+    def made(self) -> bool:
+        """Whether there is a database in the data directory, as far as this user can see."""
+        return os.path.exists(self.pgdata)
+
+    @property
     def pid(self) -> int | None:
         """The postmaster's process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
@@ -151,7 +156,10 @@ class EmbeddedPostgres:
     def _found(self) -> Binaries:
         if self._binaries is None:
             version = self.pgdata / "PG_VERSION"
-            major = int(version.read_text()) if version.exists() else None
+            try:
+                major = int(version.read_text()) if os.path.exists(version) else None
+            except OSError as error:
+                raise EmbeddedError(f"{version} cannot be read: {error.strerror}. Choose another --data-dir.") from None
             found = find_binaries(self._account, major=major, bindir=self._wanted_bindir)
             if found is None:
                 which = f"of version {major}, which made {self.pgdata}, " if major else ""
@@ -163,11 +171,20 @@ class EmbeddedPostgres:
         return self._binaries
 
     def _make_folders(self) -> None:
-        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            what = "is a file" if os.path.isfile(self.data_dir) else f"cannot be made: {error.strerror}"
+            raise EmbeddedError(f"the data directory {self.data_dir} {what}. Choose another --data-dir.") from None
         # Root hands over what holds nothing but syncd's, never a home that was named by mistake.
         if self._account.drops and {path.name for path in self.data_dir.iterdir()} <= OURS:
             os.chown(self.data_dir, self._account.uid, self._account.gid)
         if not self._account.can_enter(self.data_dir):
+            if not self._account.drops:
+                raise EmbeddedError(
+                    f"the user {self._account.name} cannot write to the data directory {self.data_dir}. "
+                    f"Choose another --data-dir, or: sudo chown -R {self._account.name} {self.data_dir}"
+                )
             raise EmbeddedError(
                 f"PostgreSQL refuses to run as root, so it runs as the user {self._account.name}, "
                 f"who cannot enter {self.data_dir}. Choose a data directory that "
