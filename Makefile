@@ -15,7 +15,7 @@ CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-live demo-board board wheel fast test check check-python check-typescript bench soak fmt clean \
-        system-packages
+        error-codes system-packages
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ check-python: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+error-codes: $(STAMP)  ## docs/reference/errors.md and the clients' files, from syncd/core/error_codes.py
+	@$(PYTHON) -m tools.error_codes
 
 check-typescript: $(CLIENT)/node_modules/.checked $(BOARD)/node_modules/.checked
 

@@ -139,7 +139,7 @@ class Conversation:
         if self.member is None or unusable:
             self.end(*close_code(why))
             return
-        errors = [fault._asdict() for fault in why.faults] or None
+        errors = [fault.wire() for fault in why.faults] or None
         self._wire.send(live.error(why.code, why.detail, errors=errors, retryAfter=why.retry_after, **live.names(text)))
 
     async def _obey(self, message: live.Incoming, text: bytes) -> None:

@@ -90,8 +90,5 @@ def token_in_query(query: str) -> SyncdError | None:
     """Every proxy on the way writes addresses down: a token in one is refused, so that nobody gets used to it."""
     names = {part.partition("=")[0].lower() for part in query.split("&")}
     if names & {"token", "access_token", "authorization", "jwt"}:
-        return Forbidden(
-            "A token does not belong into an address: send it in the `auth` frame or the header.",
-            code="token_in_address",
-        )
+        return Forbidden(code="token_in_address")
     return None

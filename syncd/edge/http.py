@@ -23,6 +23,7 @@ from syncd.edge.answers import Answer, Receive, Scope, Send, answer, answer_unre
 from syncd.edge.backup import BackupEndpoint
 from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
+from syncd.edge.error_page import error_page
 from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
 from syncd.edge.problems import problem, status_of
@@ -138,6 +139,10 @@ class HttpApplication:
                 return await self._spaces.handle(request, parts, (await self._backend.opened())[1])
         if parts[0] == "demo" and self.demo is not None:
             return await self.demo.handle(request, parts, (await self._backend.opened())[1])
+        if parts == ("docs", "errors"):
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed("GET")
+            return Answer(error_page(), media_type=b"text/html; charset=utf-8")
         if parts[0] == "ws" and len(parts) <= 2:
             raise UpgradeRequired
         if len(parts) == 1:

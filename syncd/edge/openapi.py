@@ -161,7 +161,12 @@ def _schemas() -> dict[str, Schema]:
             _object(["results", "conflicts"], results=_array(_ref("Result")), conflicts=_array(_ref("Conflict"))),
         ]
     }
-    fault = _object(["pointer", "detail"], pointer={"type": "string"}, detail={"type": "string"})
+    fault = _object(
+        ["pointer", "detail"],
+        pointer={"type": "string", "description": "RFC 6901, into the request."},
+        detail={"type": "string"},
+        code={"type": "string", "description": "Of a change that may not be written."},
+    )
     return {
         "Register": _register(),
         "Change": _change(),
@@ -173,8 +178,11 @@ def _schemas() -> dict[str, Schema]:
         "PushAnswer": answer,
         "Problem": _object(
             ["type", "title", "status", "code", "detail"],
-            type={"type": "string"}, title={"type": "string"}, status={"type": "integer"},
-            code={"type": "string"}, detail={"type": "string"}, errors=_array(fault),
+            type={"type": "string", "format": "uri-reference", "pattern": "^/docs/errors#[a-z_]+$",
+                  "description": "Where the code is explained, on this server."},
+            title={"type": "string"}, status={"type": "integer"},
+            code={"type": "string", "description": "Stable, and for programs. More may come."},
+            detail={"type": "string", "description": "What is wrong this time, for people."}, errors=_array(fault),
         ),
         "NewSpace": _object(["name"], id=_nullable(_ID), name=_ID),
         "Space": _object(["id", "name", "role", "createdAt"], id=_ID, name=_ID, role=_ROLE, createdAt=_INSTANT),
@@ -377,6 +385,9 @@ def _service_paths() -> dict[str, Any]:
     paths["/metrics"] = {
         "get": {**metrics, "responses": {"200": text, "503": {"$ref": "#/components/responses/Problem"}}}
     }
+    page = {"description": "A paragraph for each code.", "content": {"text/html": {"schema": {"type": "string"}}}}
+    explained = {"operationId": "errors", "summary": "What each error code means", "security": []}
+    paths["/docs/errors"] = {"get": {**explained, "responses": {"200": page}}}
     return paths
 
 

@@ -21,6 +21,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import DatabaseUnavailable, Malformed, NotFound, SyncdError
 from syncd.edge.conversation import Conversation, Talk
 from syncd.edge.gate import token_in_query
@@ -39,6 +40,7 @@ JOIN_BELOW = 16 * 1024
 QUIET = logging.getLogger("syncd.websocket")
 QUIET.setLevel(logging.CRITICAL)
 STAGES, STAGE_SECONDS = 10, 0.05
+RESTARTING = ERROR_CODES["restarting"].cause
 
 
 class Sockets:
@@ -58,7 +60,7 @@ class Sockets:
     def talk(self) -> Talk:
         """Raises DatabaseUnavailable while the server is starting, and when it stops."""
         if self.draining:
-            raise DatabaseUnavailable("The server is restarting.")
+            raise DatabaseUnavailable(RESTARTING)
         return self._talk()
 
     async def _sweep(self) -> None:
@@ -178,7 +180,7 @@ class Socket(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Uvicorn is stopping and has waited long enough."""
-        self.close(1012, "restarting")
+        self.close(1012, RESTARTING)
         self._transport.close()
 
     # -- the handshake --------------------------------------------------------------------------------------
@@ -291,7 +293,7 @@ class Socket(asyncio.Protocol):
         if self._conversation is not None:
             self._conversation.ended = True
             await self._conversation.finish()
-        self.close(1012, "restarting")
+        self.close(1012, RESTARTING)
 
     def look(self, now: float, wall: float) -> None:
         """A look twice a second at what is due."""
@@ -301,7 +303,7 @@ class Socket(asyncio.Protocol):
                 self._transport.abort()
         elif conversation is None or conversation.member is None:
             if now - self._opened > AUTH_WITHIN:
-                self.close(4408, "no auth in time")
+                self.close(4408, ERROR_CODES["auth_timeout"].cause)
         elif wall > conversation.expires > 0:
             conversation.end(4401, "the token has expired")
         elif self._stalled:

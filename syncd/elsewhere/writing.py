@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy
 from syncd.elsewhere.arrivals import Arrival, Arrivals, Counts, Refused, once, placed
 from syncd.elsewhere.found import Origin
 from syncd.protocol.backup import ImportBatch, Member, Space, arrange
-from syncd.service.push import LARGEST_RECORD
-from syncd.service.restoring import MARKS, REASONS, as_arguments
+from syncd.service.push import LARGEST_RECORD, MARKS
+from syncd.service.restoring import REASONS, as_arguments
 from syncd.store.backup import Backups
 from syncd.store.elsewhere import Feeds
 from syncd.store.pool import Refusal
@@ -125,7 +126,7 @@ class Writer:
                 if mark == "a":
                     self._passage.counts.imported[arrival.line.table] += 1
                 else:
-                    self._refuse(arrival, *MARKS[mark])
+                    self._refuse(arrival, MARKS[mark])
             return
 
     async def _without_refused(self, why: Refusal, batch: list[Arrival], arranged: ImportBatch) -> list[Arrival]:
@@ -138,13 +139,13 @@ class Writer:
         if not places:
             raise why
         for place in places:
-            self._refuse(batch[place - 1], *REASONS[why.state])
+            self._refuse(batch[place - 1], REASONS[why.state])
         return [arrival for place, arrival in enumerate(batch, 1) if place not in places]
 
-    def _refuse(self, arrival: Arrival, code: str, detail: str) -> None:
+    def _refuse(self, arrival: Arrival, code: str) -> None:
         self._passage.counts.refused[arrival.line.table] += 1
         self.refused.add(arrival.line.eventId)
-        self._passage.tell(Refused(arrival.where, arrival.line.table, code, detail))
+        self._passage.tell(Refused(arrival.where, arrival.line.table, code, ERROR_CODES[code].text))
 
     async def _ready(self, batch: Iterable[Arrival]) -> None:
         """Makes personal spaces, and finds out where feeds stand that are new here."""

@@ -19,6 +19,7 @@ from syncd.core.clock import LAST, parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id, fault_in_name
 from syncd.core.values import InvalidValue, check_text, check_value
+from syncd.protocol.messages import without_value
 from syncd.protocol.preparation import OPS, Limits, LogRegister, Stamps, StateRegister, version
 
 FORMAT = 1
@@ -163,7 +164,7 @@ def decode_manifest(text: bytes) -> Manifest:
             ):
                 raise msgspec.ValidationError("a folded feed's numbers are out of range")
     except msgspec.ValidationError as wrong:
-        raise Malformed(f"The manifest is not one: {wrong}.", code="invalid_export") from None
+        raise Malformed(f"The manifest is not one: {without_value(wrong)}.", code="invalid_export") from None
     except (ValueError, RecursionError):
         raise Malformed("The export has no manifest at its end: it was cut short.", code="export_cut_short") from None
     if manifest.formatVersion != FORMAT:
@@ -189,7 +190,7 @@ def decode_spaces(manifest: Manifest) -> list[Space]:
             if space.number is not None and not 0 < space.number < 1 << 31:
                 raise ValueError("a space's number is out of range")
     except (ValueError, msgspec.MsgspecError, RecursionError) as wrong:
-        raise Malformed(f"The manifest's spaces: {wrong}.", code="invalid_export") from None
+        raise Malformed(f"The manifest's spaces: {without_value(wrong)}.", code="invalid_export") from None
     return spaces
 
 
@@ -216,7 +217,7 @@ class Reader:
         except InvalidValue as wrong:
             raise Malformed(str(wrong), code="invalid_value") from None
         except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
-            raise Malformed(f"not a change: {wrong}", code="invalid_change") from None
+            raise Malformed(f"not a change: {without_value(wrong)}", code="invalid_change") from None
         if self._author is not None and line.userId != self._author:
             raise Malformed("written by another user", code="foreign_author")
         row = self._row(line)

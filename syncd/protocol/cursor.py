@@ -56,7 +56,6 @@ class Cursor(NamedTuple):
 
 class BadCursor(Malformed):
     code = "bad_cursor"
-    detail = "This cursor was not made by this server for you and this app. Start again from an empty one."
 
 
 def _varint(number: int) -> bytes:

@@ -74,7 +74,7 @@ def incoming(text: bytes) -> Incoming:
     except UnicodeDecodeError as wrong:
         raise Malformed(f"The frame is not UTF-8: byte {wrong.start}.", code="malformed_json") from None
     except msgspec.ValidationError as wrong:
-        refused = malformed(str(wrong))
+        refused = malformed(wrong)
         if refused.code == "invalid_change":
             raise refused from None
         raise Malformed(refused.detail, code="invalid_message", faults=refused.faults) from None

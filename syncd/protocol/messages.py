@@ -89,6 +89,7 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
 }
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
 _HALF = re.compile("[\ud800-\udfff]")
+_QUOTED = re.compile(r" (['\"]).*\1", re.DOTALL)
 _PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
 
 
@@ -101,7 +102,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         message: T = _DECODERS[kind].decode(body)
     except msgspec.ValidationError as wrong:
-        raise malformed(str(wrong)) from None
+        raise malformed(wrong) from None
     except msgspec.DecodeError as wrong:
         refused = lone_surrogate(body) if b"\\u" in body else None
         raise refused or Malformed(f"The body is not JSON: {wrong}.", code="malformed_json") from None
@@ -128,8 +129,14 @@ def lone_surrogate(body: bytes) -> Malformed | None:
     return Malformed(f"{wrong} ({pointer})", code="invalid_value", faults=(Fault(pointer, wrong),))
 
 
-def malformed(message: str) -> Malformed:
+def without_value(wrong: Exception) -> str:
+    """What a decoder says, without the value it quotes: what a client sent may be a token in the wrong place."""
+    return _QUOTED.sub("", str(wrong))
+
+
+def malformed(wrong: msgspec.ValidationError) -> Malformed:
     """A validation error of the decoder's, with its place as a pointer."""
+    message = without_value(wrong)
     found = _PATH.fullmatch(message)
     detail, path = (found[1], found[2] or "$") if found else (message, "$")
     pointer = "".join(f"/{part}" for part in re.findall(r"[^.\[\]$`]+", path.replace("[...]", "")))

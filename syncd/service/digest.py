@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from syncd.core.errors import Busy, Conflict, CursorLost, NotFound, SyncdError
+from syncd.core.errors import CursorLost
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor
 from syncd.service.caller import Caller
@@ -58,19 +58,9 @@ class Held(NamedTuple):
         return {"bucket": self.bucket, "records": self.records, "limit": MAX_DIFFERENCES, "bytes": PAGE_BYTES}
 
 
-def _refused(why: Refusal) -> SyncdError:
-    match why.message:
-        case "space_not_found":
-            return NotFound("There is no such space.", code=why.message)
-        case "digest_behind":
-            return Conflict("The cursor is not at the end of the log. Pull, and compare again.", code=why.message)
-        case "busy":
-            return Busy("This space is still being digested.")
-    return SyncdError()
-
-
 async def digests(store: Digests, key: bytes, caller: Caller, inquiry: Inquiry) -> bytes:
-    """The digests of feeds as JSON text. Raises BadCursor, CursorLost, NotFound, Busy, DatabaseUnavailable."""
+    """The digests of feeds as JSON text. Raises SyncdError: bad_cursor, cursor_lost,
+    space_not_found, busy, database_unavailable."""
     call = inquiry.call(caller, key)
     page = await _ask(store, call)
     lists = msgspec.json.encode(page.behind or []), msgspec.json.encode(page.unready or [])
@@ -78,7 +68,7 @@ async def digests(store: Digests, key: bytes, caller: Caller, inquiry: Inquiry) 
 
 
 async def differences(store: Digests, key: bytes, caller: Caller, inquiry: Inquiry, held: Held) -> bytes:
-    """What a device has not as it is here, as JSON text. Raises what `digests` does; Conflict where it is behind."""
+    """What a device has not as it is here, as JSON text. Raises what `digests` does, and digest_behind."""
     page = await _ask(store, {**inquiry.call(caller, key), **held.call()})
     more = b"true" if page.more else b"false"
     facts = (msgspec.json.encode(inquiry.space), page.seq or 0, (page.body or "").encode(), (page.gone or "").encode())
@@ -91,7 +81,7 @@ async def _ask(store: Digests, call: dict[str, Any]) -> DigestPage:
     try:
         page = await store.ask(msgspec.json.encode(call))
     except Refusal as why:
-        raise _refused(why) from None
+        raise why.as_code() from None
     if page.trouble:
         raise CursorLost
     return page

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from syncd.core.errors import Fault, Forbidden, Gone, Malformed, NotFound, Refused, SyncdError
+from syncd.core.errors import Fault, Malformed, Refused, SyncdError
 from syncd.protocol.bookmark import Bookmark
 from syncd.service.caller import Caller
-from syncd.service.push import DETAILS, LARGEST_RECORD, Answer, Event, Result
+from syncd.service.push import LARGEST_RECORD, Answer, Event, Result
 from syncd.store.history import History, PastPage
 from syncd.store.pool import Refusal
 
@@ -75,24 +75,12 @@ class Undone(Result, kw_only=True, omit_defaults=True):
 
 def _refused(why: Refusal) -> SyncdError:
     match why.message:
-        case "space_not_found":
-            return NotFound("There is no such space.", code=why.message)
-        case "record_not_found":
-            return NotFound("There is no such record, or there was none then.", code=why.message)
-        case "not_a_writer":
-            return Forbidden(DETAILS["not_a_writer"], code=why.message)
-        case "history_gone":
-            return Gone("The log no longer reaches back to then.", code=why.message)
         case "seq_ahead":
             detail = f"must not be beyond the last seq, which is {why.said}"
             return Malformed(f"seq {detail}.", faults=(Fault("/seq", detail),))
-        case "change_id_reused":
-            return Refused("This changeId was used for another change or restore of this device.", code=why.message)
-        case "record_too_large":
-            return Refused("Restored, a record would be larger than the server keeps.", code=why.message)
         case "restore_too_large":
             return _too_large(msgspec.json.decode(why.said))
-    return SyncdError()
+    return why.as_code()
 
 
 def _too_large(said: dict[str, int]) -> Refused:
@@ -104,12 +92,14 @@ def _too_large(said: dict[str, int]) -> Refused:
 
 
 async def record(history: History, caller: Caller, place: Place, moment: Moment) -> bytes:
-    """A record as it is or was, as JSON text. Raises NotFound, Gone, Malformed."""
+    """A record as it is or was, as JSON text. Raises SyncdError: space_not_found, record_not_found, history_gone,
+    invalid_request."""
     return (await _look(history, {**place.call(caller), "what": "record", **moment.call()})).body.encode()
 
 
 async def changes(history: History, caller: Caller, place: Place, limit: int, before: int | None) -> bytes:
-    """A record's changes before a seq (None: the newest), newest first, as JSON text. Raises NotFound."""
+    """A record's changes before a seq (None: the newest), newest first, as JSON text. Raises SyncdError:
+    space_not_found, record_not_found."""
     call = {**place.call(caller), "what": "history", "limit": limit, "bytes": PAGE_BYTES}
     page = await _look(history, call if before is None else {**call, "before": before})
     return b'{"changes":[%b],"hasMore":%b,"complete":%b}' % (page.body.encode(), _json(page.more), _json(page.complete))
@@ -118,7 +108,8 @@ async def changes(history: History, caller: Caller, place: Place, limit: int, be
 async def space(
     history: History, caller: Caller, place: Place, moment: Moment, limit: int, after: Bookmark | None
 ) -> bytes:
-    """A page of a space as it was, as JSON text; the whole listing is of the first page's moment. Raises NotFound."""
+    """A page of a space as it was, as JSON text; the whole listing is of the first page's moment. Raises SyncdError:
+    space_not_found."""
     call = {**place.call(caller), "what": "space", "limit": limit, "bytes": PAGE_BYTES, **moment.call()}
     if after is not None:
         call |= {"seq": after.seq, "table": after.table, "id": after.id}
@@ -133,7 +124,8 @@ async def space(
 async def restore(history: History, caller: Caller, place: Place, wish: Wish, now: int) -> Answer:
     """Goes back, as one push of the caller's. `now` (microseconds) goes into the event ids.
 
-    Raises NotFound, Forbidden, Refused, Gone, Malformed.
+    Raises SyncdError: space_not_found, record_not_found, not_a_writer, history_gone, change_id_reused,
+    record_too_large, restore_too_large, invalid_request.
     """
     call = {**place.call(caller), **wish.call(Event(now))}
     if place.space == caller.personal:

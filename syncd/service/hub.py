@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from syncd.core.error_codes import ERROR_CODES, TRY_AGAIN_LATER
 from syncd.core.errors import Busy, DatabaseUnavailable, MembershipsUnavailable, SyncdError
 from syncd.protocol.cursor import Cursor
 from syncd.service.caller import External
@@ -37,7 +38,6 @@ ASKED_AT_ONCE = 32
 # A membership service that is away for longer than its own time-out and a retry: nobody knows who may still read.
 UNKNOWN_FOR, SHORTEST_ASK = 8.0, 1.0
 CATCHING_UP = 6
-TRY_AGAIN_LATER = 1013
 
 Ask = Callable[[str], Awaitable[External]]
 
@@ -426,7 +426,7 @@ class Hub:
         except (MembershipsUnavailable, TimeoutError):
             if loop.time() >= end:
                 for member in members:
-                    member.outlet.end(TRY_AGAIN_LATER, "memberships unavailable")
+                    member.outlet.end(TRY_AGAIN_LATER, ERROR_CODES["memberships_unavailable"].cause)
             return
         self._asked[user] = now
         before = members[0].caller.external

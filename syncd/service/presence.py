@@ -45,7 +45,7 @@ class Presence:
         now on. Raises NotFound."""
         space = next((number for number, known in member.spaces.items() if known == space_id), None)
         if space is None:
-            raise NotFound("There is no such space, or you are not a member of it.", code="space_not_found")
+            raise NotFound(code="space_not_found")
         room = self._hub.rooms[space]
         text = msgspec.json.format(state, indent=-1).decode()
         self._put(member, space, text)

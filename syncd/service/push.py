@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, Fault, InvalidId, Malformed, Refused, TooLarge
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text
@@ -21,15 +22,7 @@ from syncd.store.pool import Refusal
 LARGEST_RECORD = 16 * 1024 * 1024
 ROUNDS = 4
 
-DETAILS = {
-    "space_not_found": "There is no such space, or you are not a member of it.",
-    "not_a_writer": "You may read this space, not write in it.",
-    "change_too_large": "This change is larger than the server takes.",
-    "record_too_large": "With this change the record would be larger than the server keeps.",
-    "schema_too_new": "This change has a newer schema version than the server takes.",
-    "change_id_reused": "This changeId was used for another change of this device.",
-    "record_forgotten": "It may have been deleted so long ago that it is forgotten. Write it anew if it is wanted.",
-}
+# Why the log did not take a change, by the letter it answers with.
 MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
 
 
@@ -119,7 +112,7 @@ class Push:
             self.reject(i, "change_id_reused")
 
     def reject(self, i: int, code: str) -> None:
-        self.results[i] = Result("rejected", self.message.changes[i].changeId, code=code, detail=DETAILS[code])
+        self.results[i] = Result("rejected", self.message.changes[i].changeId, code=code, detail=ERROR_CODES[code].text)
 
     def rejected(self) -> list[int]:
         return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]
@@ -275,8 +268,8 @@ def _settle(work: Push, why: Refusal, skew: int) -> None:
 
 
 def _atomic(work: Push) -> Refused:
-    faults = tuple(Fault(f"/changes/{i}", str((work.results[i] or Result("")).code)) for i in work.rejected())
-    return Refused("At least one change may not be written, so none was.", faults=faults)
+    results = ((i, work.results[i]) for i in work.rejected())
+    return Refused(faults=tuple(Fault(f"/changes/{i}", r.detail or "", r.code) for i, r in results if r is not None))
 
 
 __all__ = ["Answer", "IncomingChange", "push"]

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from syncd.core.clock import LAST
+from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Malformed
 from syncd.protocol.backup import ImportBatch, Member, Reader, Restored, Space, arrange, decode_spaces
 from syncd.protocol.preparation import Limits
 from syncd.service.caller import Caller
-from syncd.service.push import LARGEST_RECORD
+from syncd.service.push import LARGEST_RECORD, MARKS
 from syncd.service.source import Source
 from syncd.store.backup import Backups
 from syncd.store.pool import Refusal
@@ -25,11 +26,6 @@ BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20
 # A push is written whole, so it is held whole.
 MOST_CHANGES, MOST_BYTES = 100_000, 128 << 20
 LISTED = 100
-MARKS = {
-    "u": ("change_id_reused", "its changeId was used for another change of this device"),
-    "n": ("space_not_found", "there is no such space, or you are not a member of it"),
-    "r": ("not_a_writer", "you may read this space, not write in it"),
-}
 Wrote = Callable[[str, str, int], None]
 Step = Callable[[int], None]
 
@@ -44,11 +40,11 @@ class Report(msgspec.Struct):
     refusals: list[dict[str, Any]] = []
     spaces: dict[str, list[str]] = {}
 
-    def refuse(self, number: int, code: str, detail: str, event: str | None = None) -> None:
+    def refuse(self, number: int, code: str, detail: str | None = None, event: str | None = None) -> None:
         self.refused += 1
         if len(self.refusals) < LISTED:
             known = {} if event is None else {"eventId": event}
-            self.refusals.append({"line": number, **known, "code": code, "detail": detail})
+            self.refusals.append({"line": number, **known, "code": code, "detail": detail or ERROR_CODES[code].text})
 
 
 class Appending(Protocol):
@@ -101,7 +97,7 @@ async def restore(
             elif mark == "d":
                 report.duplicates += 1
             else:
-                report.refuse(change.number, *MARKS[mark], change.line.eventId)
+                report.refuse(change.number, MARKS[mark], event=change.line.eventId)
         for feed, head in zip(arranged.head["feeds"], heads, strict=True):
             if head:
                 wrote(feed["s"], arranged.head["names"][feed["a"] - 1], head)
@@ -115,10 +111,7 @@ class _Appended(NamedTuple):
 
 
 # Why the log refuses single changes of a batch, by what it raises.
-REASONS = {
-    "SY001": ("record_too_large", "the record would be too large"),
-    "SY004": ("record_forgotten", "the record may have been deleted so long ago that it is forgotten"),
-}
+REASONS = {"SY001": "record_too_large", "SY004": "record_forgotten"}
 
 
 async def _append(batch: list[Restored], append: Appending, report: Report) -> _Appended:
@@ -133,7 +126,7 @@ async def _append(batch: list[Restored], append: Appending, report: Report) -> _
                 raise
             for place in sorted(places, reverse=True):
                 gone = batch.pop(place - 1)
-                report.refuse(gone.number, *REASONS[why.state], gone.line.eventId)
+                report.refuse(gone.number, REASONS[why.state], event=gone.line.eventId)
         if not batch:
             return _Appended("", [0] * len(arranged.head["feeds"]), arranged)
 

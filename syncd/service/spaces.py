@@ -21,14 +21,12 @@ CHANGES = ("space_create", "space_delete", "member_put", "member_remove")
 
 
 def _refused(why: Refusal) -> SyncdError:
-    errors: dict[str, SyncdError] = {
-        "space_not_found": NotFound("There is no such space.", code="space_not_found"),
-        "member_not_found": NotFound("There is no such member."),
-        "forbidden": Forbidden(),
-        "conflict": Conflict("A space with this id exists already."),
-        "last_owner": Conflict("The last owner of a space can neither leave nor become less.", code="last_owner"),
-    }
-    return errors.get(why.message, SyncdError())
+    match why.message:
+        case "member_not_found":
+            return NotFound("There is no such member.")
+        case "conflict":
+            return Conflict()
+    return why.as_code()
 
 
 def _space(row: SpaceRow) -> dict[str, str]:
@@ -59,7 +57,7 @@ class SpaceService:
 
     def _changeable(self) -> None:
         if self._managed_elsewhere:
-            raise Conflict("Memberships come from outside; change them there.", code="managed_elsewhere")
+            raise Conflict(code="managed_elsewhere")
 
     async def create(self, caller: Caller, space: str | None, name: str) -> dict[str, str]:
         self._changeable()
@@ -78,7 +76,7 @@ class SpaceService:
     async def get(self, caller: Caller, space: str) -> dict[str, str]:
         rows = await self._do(caller, "space_list", space)
         if not rows:
-            raise NotFound("There is no such space.", code="space_not_found")
+            raise NotFound(code="space_not_found")
         return _space(SpaceRow(*rows[0]))
 
     async def delete(self, caller: Caller, space: str) -> None:

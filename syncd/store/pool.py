@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import asyncpg
 import structlog
 
+from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
 from syncd.store.statements import statement
 
@@ -183,6 +184,10 @@ class Refusal(SyncdError):
     def __init__(self, state: str, message: str, detail: str) -> None:
         super().__init__()
         self.state, self.message, self.said = state, message, detail
+
+    def as_code(self) -> SyncdError:
+        """The error whose code the schema raised as message (SY010)."""
+        return SyncdError(code=self.message if self.message in ERROR_CODES else None)
 
 
 def refusal(why: asyncpg.PostgresError) -> SyncdError:

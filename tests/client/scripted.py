@@ -74,7 +74,7 @@ def problem(status: int, code: str, *pointers: str, **headers: str) -> httpx.Res
     """A refusal of the server."""
     errors = [{"pointer": pointer, "detail": f"bad: {pointer}"} for pointer in pointers]
     body = {
-        "type": "about:blank",
+        "type": f"/docs/errors#{code}",
         "title": code,
         "status": status,
         "code": code,

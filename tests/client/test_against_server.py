@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 from syncd_client import AsyncReplica, Limits, Replica, RetryPolicy
+from syncd_client.error_codes import TEXTS
 from syncd_client.merge import is_deleted
 
 
@@ -329,6 +330,10 @@ def test_an_atomic_batch_with_one_refused_change_is_refused_whole(device: Device
     assert sorted(report.rejected) == sorted(batch.change_ids)
     assert before not in report.rejected
     assert after not in report.rejected
+    refused = {change.change_id: (change.code, change.detail) for change in one.rejected()}
+    assert refused[batch.change_ids[1]] == ("space_not_found", f"{' '.join(TEXTS['space_not_found'])} (/changes/2)")
+    assert refused[batch.change_ids[0]][0] == "batch_rejected"
+    assert one.why("t", "b", space=foreign).state == "no_permission"
     two.sync()
     assert sorted(record.id for record in two.query("t")) == ["after", "before"]
     one.drop(batch.change_ids[0])

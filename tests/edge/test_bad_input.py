@@ -45,7 +45,7 @@ def problem(answer: httpx.Response, status: int, code: str, pointer: str | None 
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     body: Json = answer.json()
-    assert (body["status"], body["code"], body["type"]) == (status, code, "about:blank")
+    assert (body["status"], body["code"], body["type"]) == (status, code, f"/docs/errors#{code}")
     assert body["title"]
     assert body["detail"]
     if pointer is not None:
@@ -232,6 +232,39 @@ def test_an_instant_that_is_none_is_refused_with_its_place(mallory: Device, at: 
         "invalid_change",
         "/changes/0/deletedAt",
     )
+
+
+SECRET = "eyJhbGciOi'- at `$.x`"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/sync/app", {"changes": [{"table": "t", "id": "r", "op": SECRET}]}),
+        ("POST", "/sync/app", {"changes": [{"table": "t", "id": "r", "op": "update", "fields": {SECRET: 1}}]}),
+        ("POST", "/sync/app", {"changes": [{"table": "t", "id": "r", "op": "update", "fields": {SECRET: {}}}]}),
+        ("POST", "/sync/app", {"changes": [], "since": SECRET}),
+        ("PUT", "/spaces/s/members/m", {"role": SECRET}),
+    ],
+    ids=str,
+)
+def test_what_a_value_is_refused_for_is_said_without_the_value(
+    mallory: Device, method: str, path: str, body: Json
+) -> None:
+    answer = mallory.request(method, path, json=body)
+    assert answer.status_code == 400
+    said = answer.json()
+    assert "eyJ" not in said["detail"]
+    assert "eyJ" not in "".join(error["detail"] for error in said.get("errors", []))
+
+
+def test_a_problem_leads_to_its_paragraph(mallory: Device, http: httpx.Client) -> None:
+    body = problem(mallory.request("GET", "/spaces/nobodys"), 404, "space_not_found")
+    path, _, anchor = str(body["type"]).partition("#")
+    page = http.get(path)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert page.text.count(f'id="{anchor}"') == 1
+    problem(http.post(path), 405, "method_not_allowed")
 
 
 def test_a_body_beyond_the_limit_is_refused_plain_or_packed(mallory: Device) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from syncd.core.error_codes import ERROR_CODES
 from tests.device import Device
 from tests.harness import Server
 from tests.socket_device import Socket, socket_of
@@ -76,7 +77,8 @@ async def test_all_or_nothing_when_a_push_says_so(server: Server) -> None:
         bad = {**edit("b", x=1), "spaceId": "nowhere"}
         error = await refused(socket, edit("a", x=1), bad, edit("c", x=1), atomic=True)
         assert error["code"] == "atomic_rejected"
-        assert [(e["pointer"], e["detail"]) for e in error["errors"]] == [("/changes/1", "space_not_found")]
+        assert [(e["pointer"], e["code"]) for e in error["errors"]] == [("/changes/1", "space_not_found")]
+        assert error["errors"][0]["detail"] == ERROR_CODES["space_not_found"].text
         assert await log_of(server, user) == []
         assert said(await socket.push(edit("a", x=1), edit("c", x=1), atomic=True)) == ["applied"] * 2
 

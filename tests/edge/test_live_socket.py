@@ -131,6 +131,14 @@ async def test_what_is_no_message_ends_it(server: Server, what: str, first: bool
         assert socket.all("error") == []
 
 
+async def test_a_reason_does_not_repeat_what_was_sent(server: Server) -> None:
+    async with await opened(server) as socket:
+        await socket.send('{"type": "eyJhbGciOi"}')
+        assert await socket.ends() == 4400
+        assert socket.reason
+        assert "eyJ" not in socket.reason
+
+
 @pytest.mark.parametrize("bad", [b'{"type":"ping","x":"\xff"}', b'{"type":"ping","x":"\xed\xa0\x80"}'], ids=repr)
 async def test_text_that_is_not_utf_8_ends_it(server: Server, bad: bytes) -> None:
     async with await opened(server) as socket:

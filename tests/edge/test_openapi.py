@@ -44,6 +44,7 @@ PATHS = {
     "/healthz",
     "/readyz",
     "/metrics",
+    "/docs/errors",
 }
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .error_codes import TEXTS
+
 
 class SyncdError(Exception):
     """The root. `code` is stable and meant for programs; `str(error)` is meant for people."""
 
     code = "error"
-    remedy = ""
 
     def __init__(self, detail: str, *, code: str | None = None, remedy: str | None = None) -> None:
         self.detail = detail
         self.code = code or self.code
-        self.remedy = remedy or self.remedy
-        super().__init__(f"{detail} {self.remedy}".strip())
+        self.remedy = remedy or TEXTS.get(self.code, ("", ""))[1]
+        # What the server says may end with the remedy already.
+        super().__init__(detail if self.remedy in detail else f"{detail} {self.remedy}")
 
 
 class InvalidWrite(SyncdError, ValueError):
@@ -33,7 +35,6 @@ class BatchTooLarge(SyncdError, ValueError):
     """A batch is pushed whole, so it must fit one push. Nothing of it was written."""
 
     code = "batch_too_large"
-    remedy = "Split it into smaller batches, or raise max_push_changes / max_batch_bytes with the server's limits."
 
 
 class InvalidQuery(SyncdError, ValueError):
@@ -52,35 +53,30 @@ class WrongReplica(SyncdError):
     """The file belongs to another app, client id or user, or was written by a newer version."""
 
     code = "wrong_replica"
-    remedy = "Open another file: one file is one device of one user in one app."
 
 
 class NotConnected(SyncdError):
     """The replica was opened without `url`, so it can be used but not synced."""
 
     code = "not_connected"
-    remedy = "Open it with url= and token=."
 
 
 class SyncBusy(SyncdError):
     """Another thread or process is syncing this file."""
 
     code = "sync_busy"
-    remedy = "It pushes everybody's writes, so there is nothing to do but to try again later."
 
 
 class Offline(SyncdError):
     """The server could not be reached, or its answer did not arrive whole. Nothing is lost."""
 
     code = "offline"
-    remedy = "The writes wait in the outbox; sync again later."
 
 
 class ServerBusy(SyncdError):
     """The server answered 429, 503 or another 5xx until the retries ran out. `retry_after` is in seconds."""
 
     code = "busy"
-    remedy = "The writes wait in the outbox; sync again later."
 
     def __init__(self, detail: str, *, code: str | None = None, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
@@ -95,7 +91,6 @@ class NotAllowed(SyncdError):
     """
 
     code = "unauthorized"
-    remedy = "Sign in again, or pass token= a callable that returns a fresh token."
 
 
 class Refused(SyncdError):
@@ -116,7 +111,6 @@ class BadReply(SyncdError):
     """The answer is not of the protocol. Nothing of it was applied. `garbled`: it is no whole JSON text at all."""
 
     code = "bad_reply"
-    remedy = "Check that url= is a syncd server and not a page in front of it."
 
     def __init__(self, detail: str, *, garbled: bool = False) -> None:
         self.garbled = garbled

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from . import apply
+from .error_codes import TEXTS
 from .errors import SyncdError
 from .events import Changes, Event, LiveName, LiveState
 from .failures import place
@@ -117,7 +118,7 @@ class LiveSync:
         until = self._loop.time() + self._vary(self._end.policy.socket_interval)
         while (failure := await self._exchange("both")) is None:
             self._noted = None
-            self._show("polling", "no_socket", "Sockets are blocked on the way to the server.")
+            self._show("polling", "no_socket", TEXTS["no_socket"][0])
             if self._loop.time() >= until or _cancelled():
                 return None
             await self._rest(self._vary(self._end.policy.poll_interval))

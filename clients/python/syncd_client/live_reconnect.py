@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
+from .error_codes import CLOSED, RETRYABLE, TEXTS
 from .errors import NotAllowed, Offline, ServerBusy, SyncdError
 from .retry import LivePolicy
 
-RETRYABLE = frozenset(
-    {
-        "busy",
-        "starting",
-        "too_many_requests",
-        "database_unavailable",
-        "memberships_unavailable",
-        "keys_unavailable",
-        "internal",
-    }
-)
 _NOT_ALLOWED = frozenset({"unauthorized", "forbidden", "no_token", "bad_token", "token_too_large"})
 
 
@@ -47,26 +37,23 @@ class Ending:
         return "forbidden" if self.state == "refused" and self.code in _NOT_ALLOWED else self.state
 
 
-_OFFLINE = Ending("offline", "connection_lost", "The connection was lost.")
-_CLOSED = {
-    1000: Ending("offline", "closing", "The server closed the connection.", restarting=True),
-    1001: Ending("offline", "closing", "The server is going away.", restarting=True),
-    1009: Ending("refused", "body_too_large", "The push is larger than the server takes.", suspect=True),
-    1011: Ending("busy", "internal", "The server had to give the connection up."),
-    1012: Ending("offline", "restarting", "The server is restarting.", restarting=True),
-    1013: Ending("busy", "busy", "The server asks to try again later."),
-    4400: Ending("refused", "malformed", "The server could not read a frame.", suspect=True),
-    4401: Ending("refused", "unauthorized", "The server does not accept the token.", renew=True),
-    4403: Ending("refused", "forbidden", "The server does not allow this.", renew=True),
-    4408: Ending("offline", "auth_timeout", "The token did not reach the server in time."),
-    4429: Ending("busy", "too_many_requests", "The server asks to try again later."),
-}
+_SUSPECT = frozenset({"body_too_large", "invalid_message"})
+_RESTARTING = frozenset({"closing", "restarting"})
 
 
 def closed(code: int | None, reason: str, opened: bool) -> Ending:
     """A socket that was closed with `code` by the server; None where it just ended."""
-    ending = _OFFLINE if code is None else _CLOSED.get(code, replace(_OFFLINE, code=f"closed_{code}"))
-    return replace(ending, opened=opened, detail=reason or ending.detail)
+    name = CLOSED.get(code or 1006, f"closed_{code}")
+    refused = name in _SUSPECT or name in _NOT_ALLOWED
+    return Ending(
+        "busy" if name in RETRYABLE else "refused" if refused else "offline",
+        name,
+        reason or TEXTS.get(name, TEXTS["connection_lost"])[0],
+        opened=opened,
+        renew=name in _NOT_ALLOWED,
+        restarting=name in _RESTARTING,
+        suspect=name in _SUSPECT,
+    )
 
 
 def not_upgraded(status: int, retry_after: float | None) -> Ending:

@@ -13,10 +13,10 @@ from typing import Any
 
 from .change import space_key
 from .clock import parse_instant
+from .error_codes import RETRYABLE
 from .errors import BadReply
 from .events import Presence
 from .failures import shape
-from .live_reconnect import RETRYABLE
 from .outbox import Packed
 from .reply import Page, build_page
 from .values import dump, parse

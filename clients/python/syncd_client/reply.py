@@ -10,6 +10,7 @@ from typing import Any
 
 from .change import Change, read_change, space_key
 from .clock import parse_instant
+from .error_codes import TEXTS
 from .errors import BadReply
 from .failures import shape
 from .outbox import Packed
@@ -113,7 +114,8 @@ def _read_result(wire: Mapping[str, Any], sent: Packed) -> Result:
     if wire["status"] not in ("applied", "superseded", "duplicate", "rejected"):
         raise BadReply("a change has a status that is none.")
     at = {name: parse_instant(instant) for name, instant in (wire.get("at") or {}).items()}
-    return Result(sent.change_id, wire["status"], at, wire.get("code") or "rejected", wire.get("detail") or "")
+    code = wire.get("code") or "rejected"
+    return Result(sent.change_id, wire["status"], at, code, wire.get("detail") or _cause(code))
 
 
 def _read_conflict(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> Conflict:
@@ -145,7 +147,7 @@ def read_problem(status: int, body: bytes) -> Problem:
     try:
         wire = parse(body)
         errors = [error for error in wire.get("errors") or () if isinstance(error, dict)]
-        code, detail = str(wire["code"]), str(wire.get("detail") or wire.get("title") or "")
+        code, detail = str(wire["code"]), str(wire.get("detail") or _cause(wire["code"]) or wire.get("title") or "")
     except (ValueError, KeyError, TypeError, AttributeError):
         return Problem(status, f"http_{status}", "The answer is not syncd's.")
     blamed: dict[int, tuple[str, str]] = {}
@@ -155,6 +157,11 @@ def read_problem(status: int, body: bytes) -> Problem:
             said = f"{error.get('detail') or detail} ({error['pointer']})"
             blamed.setdefault(int(match[1]), (str(error.get("code") or code), said))
     return Problem(status, code, detail, errors, blamed)
+
+
+def _cause(code: Any) -> str:
+    """What a code means, for a server that says no more."""
+    return TEXTS[code][0] if code in TEXTS else ""
 
 
 def _text(value: Any) -> str:

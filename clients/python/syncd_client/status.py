@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from . import outbox
+from .error_codes import NO_ACCESS, TEXTS
 from .records import Key, load
 from .store import get_meta
 
@@ -22,7 +23,6 @@ State = Literal[
     "clock_lowered",
     "unknown",
 ]
-_NO_PERMISSION = ("space_not_found", "not_a_writer", "forbidden", "unauthorized")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ def explain(db: sqlite3.Connection, key: Key) -> Status:
     pending = sum(change.state == "pending" for change in queued)
     for change in queued:
         if change.state == "rejected":
-            state: State = "no_permission" if change.code in _NO_PERMISSION else "rejected"
+            state: State = "no_permission" if change.code in NO_ACCESS else "rejected"
             return Status(state, f"The server refused {change.change_id}: {change.detail}", change.code, pending)
     if pending:
         return _explain_waiting(db, pending)
     if any(change.state == "aside" for change in queued):
-        return Status("set_aside", "The space was left before this was sent.", "space_left")
+        return Status("set_aside", TEXTS["space_left"][0], "space_left")
     row = load(db, [key], 0)[key]
     if not row.view:
         return Status("unknown", "There is no such record here.")

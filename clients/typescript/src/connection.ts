@@ -2,6 +2,7 @@
 
 import { applyPage, beginRestart } from "./apply.js";
 import type { Endpoint, Socket } from "./endpoint.js";
+import { NO_SOCKET } from "./error-codes.js";
 import type { Presence } from "./events.js";
 import type { Json } from "./json.js";
 import { LiveSession, type Meaning, readFrame } from "./live-session.js";
@@ -106,7 +107,7 @@ export class Connection {
     const { socket: Constructor, address, policy } = this.#end;
     const socket = Constructor && new Constructor(address);
     if (socket === null) {
-      this.stop({ state: "offline", code: "no_socket", detail: "No sockets here.", blocked: true });
+      this.stop({ state: "offline", code: "no_socket", detail: NO_SOCKET, blocked: true });
       return;
     }
     this.#socket = socket;

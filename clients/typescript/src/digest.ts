@@ -3,6 +3,7 @@
  * names its write. See "Digest" in the protocol's notes.
  */
 
+import { NO_CRYPTO } from "./error-codes.js";
 import { SyncdError } from "./errors.js";
 import { isDeleted, type Registers } from "./merge.js";
 import { compareText } from "./order.js";
@@ -30,8 +31,7 @@ const AT_ONCE = 2000;
 /** Raises SyncdError (`no_crypto`) in a page that did not come over HTTPS: browsers hash for others only. */
 async function sha256(text: string): Promise<Uint8Array> {
   const subtle = globalThis.crypto?.subtle as SubtleCrypto | undefined;
-  if (subtle === undefined)
-    throw new SyncdError("no_crypto", "Browsers hash only for pages that came over HTTPS.");
+  if (subtle === undefined) throw new SyncdError("no_crypto", NO_CRYPTO);
   return new Uint8Array(await subtle.digest("SHA-256", ENCODER.encode(text)));
 }
 

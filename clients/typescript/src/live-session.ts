@@ -7,10 +7,10 @@
 
 import { objectOf, readInstant, spaceKey, textOf, textOr } from "./change.js";
 import type { Instant } from "./clock.js";
+import { RETRYABLE } from "./error-codes.js";
 import type { Presence } from "./events.js";
 import { dump, type Json, type JsonObject } from "./json.js";
 import type { Packed } from "./outbox.js";
-import { RETRYABLE } from "./reconnect.js";
 import { buildPage, type Page, parseReply } from "./reply.js";
 import { pushHead, withChanges } from "./sync.js";
 
@@ -91,7 +91,7 @@ function readError(wire: JsonObject, app: string, awaiting: Awaited | null): Mea
   const code = String(wire.code ?? "error");
   const seconds = typeof wire.retryAfter === "number" ? wire.retryAfter : 0;
   const refusal = {
-    again: RETRYABLE.has(code),
+    again: RETRYABLE.includes(code),
     code,
     detail: String(wire.detail ?? ""),
     retryAfter: seconds * 1000,

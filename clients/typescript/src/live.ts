@@ -2,6 +2,7 @@
 
 import { Connection } from "./connection.js";
 import type { Endpoint } from "./endpoint.js";
+import { NO_SOCKET, STORE_LOST } from "./error-codes.js";
 import { WrongReplica } from "./errors.js";
 import { type Event, type Hub, type LiveState, liveState, type Presence } from "./events.js";
 import type { Json } from "./json.js";
@@ -13,7 +14,7 @@ import { noteTrouble } from "./sync.js";
 import type { Message, Release, Tabs } from "./tabs.js";
 import { Bell, sleep, Turn } from "./turn.js";
 
-const FRESH: Ending = { state: "offline", code: "store_lost", detail: "The browser evicted the store." };
+const FRESH: Ending = { state: "offline", code: "store_lost", detail: STORE_LOST };
 
 /** Keeps a replica current until it is closed. Comes from `replica.live()`. */
 export class Live {
@@ -225,7 +226,7 @@ export class Live {
       const failure = await this.#exchange("both");
       if (failure !== null) return failure;
       this.#noted = null;
-      this.#show(liveState("polling", "no_socket", "Sockets are blocked on the way."));
+      this.#show(liveState("polling", "no_socket", NO_SOCKET));
       if (performance.now() >= until || signal.aborted) return null;
       await this.#kick.wait(signal, vary(this.#end.policy.pollInterval));
     }

@@ -1,19 +1,9 @@
 /** Why a connection ended, and what to do then. Pure: time and chance are arguments. */
 
+import { CLOSED, RETRYABLE } from "./error-codes.js";
 import { NotAllowed, Offline, ServerBusy, SyncdError } from "./errors.js";
 import type { LivePolicy } from "./retry.js";
 import type { Trouble } from "./store.js";
-
-/** Refusals that pass by themselves. */
-export const RETRYABLE: ReadonlySet<string> = new Set([
-  "busy",
-  "starting",
-  "too_many_requests",
-  "database_unavailable",
-  "memberships_unavailable",
-  "keys_unavailable",
-  "internal",
-]);
 
 /**
  * Why a connection is over, or why there was none. `opened`: the server had accepted the token. `renew`: it does
@@ -39,29 +29,15 @@ export function troubleOf({ state, code, detail }: Ending): Trouble {
   return { kind: state === "refused" && NOT_ALLOWED.includes(code) ? "forbidden" : state, code, detail };
 }
 
-const RESTARTING = { restarting: true };
-const CLOSED: { readonly [code: number]: readonly [Ending["state"], code: string, more?: Partial<Ending>] } =
-  {
-    1000: ["offline", "closing", RESTARTING],
-    1001: ["offline", "closing", RESTARTING],
-    1005: ["offline", "connection_lost"],
-    1006: ["offline", "connection_lost"], // a browser's word for one that just ended, or never was
-    1009: ["refused", "body_too_large", { suspect: true }],
-    1011: ["busy", "internal"],
-    1012: ["offline", "restarting", RESTARTING],
-    1013: ["busy", "busy"],
-    4400: ["refused", "malformed", { suspect: true }],
-    4401: ["refused", "unauthorized", { renew: true }],
-    4403: ["refused", "forbidden", { renew: true }],
-    4408: ["offline", "auth_timeout"],
-    4429: ["busy", "too_many_requests"],
-  };
-
 /** A socket that was closed with `code`, for the reason that the server gave. */
 export function closed(code: number, reason: string, opened: boolean): Ending {
-  const [state, name, more] = CLOSED[code] ?? ["offline", `closed_${code}`];
+  const name = CLOSED[code] ?? `closed_${code}`;
   const detail = reason || `The connection was closed: ${name} (${code}).`;
-  return { state, code: name, detail, opened, ...more };
+  const renew = NOT_ALLOWED.includes(name);
+  const suspect = code === 1009 || code === 4400;
+  const restarting = name === "closing" || name === "restarting";
+  const state = RETRYABLE.includes(name) ? "busy" : renew || suspect ? "refused" : "offline";
+  return { state, code: name, detail, opened, renew, suspect, restarting };
 }
 
 /** What a sync over HTTP, or the replica itself, raised. */

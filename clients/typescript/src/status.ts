@@ -1,6 +1,7 @@
 /** Why a record is not synced, in one word and one sentence. */
 
 import type { Key } from "./change.js";
+import { NO_ACCESS, SPACE_LEFT } from "./error-codes.js";
 import type { Transaction, Trouble } from "./store.js";
 
 export type StatusName =
@@ -22,8 +23,6 @@ export interface Status {
   readonly pending: number;
 }
 
-const NO_PERMISSION = ["space_not_found", "not_a_writer", "forbidden", "unauthorized"];
-
 function status(state: StatusName, detail: string, code: string | null = null, pending = 0): Status {
   return { state, detail, code, pending };
 }
@@ -34,12 +33,12 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
   const pending = queued.filter(({ state }) => state === "pending").length;
   const refused = queued.find(({ state }) => state === "rejected");
   if (refused !== undefined) {
-    const state = NO_PERMISSION.includes(refused.code ?? "") ? "no_permission" : "rejected";
+    const state = NO_ACCESS.includes(refused.code ?? "") ? "no_permission" : "rejected";
     return status(state, `The server refused ${refused.changeId}: ${refused.detail}`, refused.code, pending);
   }
   if (pending > 0) return explainWaiting(tx.meta.trouble, pending);
   if (queued.some(({ state }) => state === "aside")) {
-    return status("set_aside", "The space was left before this was sent.", "space_left");
+    return status("set_aside", SPACE_LEFT, "space_left");
   }
   return explainSent(tx, key);
 }

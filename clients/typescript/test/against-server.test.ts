@@ -2,6 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ERROR_TEXTS } from "../src/error-codes.js";
 import type { Event, Replica } from "../src/index.js";
 import { contents, expectSame, open, QUICK, until } from "./devices.js";
 import { RealServer } from "./server.js";
@@ -38,6 +39,20 @@ describe("sync", () => {
     expect((await phone.get("t", "milk"))?.fields).toEqual({ title: "Buy oat milk", done: true });
     expect((await phone.why("t", "milk")).state).toBe("synced");
     await expectSame(phone, laptop);
+  });
+
+  it("says why the change that makes a batch fail may not be written", async () => {
+    const [phone] = await pair();
+    const place = { space: "nobody-s" };
+    await phone.batch((batch) => {
+      batch.put("t", "a", { n: 1 });
+      batch.put("t", "b", { n: 1 }, place);
+    });
+    await phone.sync();
+    const why = await phone.why("t", "b", place);
+    expect(why).toMatchObject({ state: "no_permission", code: "space_not_found" });
+    expect(why.detail).toContain(ERROR_TEXTS["space_not_found"]?.join(" "));
+    expect((await phone.why("t", "a")).code).toBe("batch_rejected");
   });
 });
 

@@ -52,7 +52,7 @@ export function wire(
 /** A refusal of the server. */
 export function problem(status: number, code: string, pointers: string[] = [], headers = {}): Response {
   const errors = pointers.map((pointer) => ({ pointer, detail: `bad: ${pointer}` }));
-  const body = { type: "about:blank", title: code, status, code, detail: "No.", errors };
+  const body = { type: `/docs/errors#${code}`, title: code, status, code, detail: "No.", errors };
   return new Response(JSON.stringify(body), { status, headers });
 }
 
