@@ -21,6 +21,21 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
 
+# Which settings belong together, for the help and the documentation. A name stands for all down to the next topic's.
+TOPICS = {
+    "host": "Address and processes",
+    "database_url": "Database",
+    "jwt_secret": "Tokens",
+    "memberships": "Memberships",
+    "max_body": "What a request may hold",
+    "pool_size": "Connections and workers' news of each other",
+    "compact_every": "Compaction",
+    "allowed_origins": "Web pages",
+    "log_level": "Log",
+    "shutdown_timeout": "Patience",
+}
+
+
 class SettingsError(ValueError):
     """A setting has a value that cannot be used; the text names the variable and what is allowed."""
 
@@ -220,8 +235,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             SettingsError: a value is of the wrong type or out of range; the text says what is allowed.
         """
         given = {s.name: environ[s.variable] for s in table() if environ.get(s.variable, "").strip()}
-        given |= {name: value for name, value in overrides.items() if value is not None}
-        values = {s.name: s.read(given.pop(s.name)) for s in table() if s.name in given}
+        options = {name: value for name, value in overrides.items() if value is not None}
+        given |= options
+        values = {s.name: s.read(given.pop(s.name), option=s.name in options) for s in table() if s.name in given}
         if given:
             raise SettingsError(f"there is no setting called {', '.join(sorted(given))}")
         return _checked(cls(**values))
@@ -240,6 +256,12 @@ class Setting(msgspec.Struct, frozen=True):
     kind: str
     default: Any
     reason: str
+    topic: str = ""
+
+    @property
+    def option(self) -> str:
+        """The option of `syncd serve`."""
+        return f"--{self.name.replace('_', '-')}"
 
     @property
     def variable(self) -> str:
@@ -254,24 +276,53 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def metavar(self) -> str:
         """What stands for the value in a help text."""
-        return _METAVARS.get(self.kind or type(self.type).__name__, "TEXT")
+        kinds = (self.kind, *(type(kind).__name__ for kind in _kinds(self.type)))
+        return next((_METAVARS[kind] for kind in kinds if kind in _METAVARS), "TEXT")
 
-    def read(self, value: Any) -> Any:
-        """The value from text (or from Python, when it is of the type already)."""
+    @property
+    def wanted(self) -> str:
+        """What a value has to be, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        numbers = [
+            kind for kind in _kinds(self.type) if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType)
+        ]
+        if numbers and not self.kind:
+            return f"a {'whole ' * isinstance(numbers[0], msgspec.inspect.IntType)}number{_bounds(numbers[0], str)}"
+        if numbers:
+            return f"{_WANTED[self.kind]}{_bounds(numbers[0], self.show)}"
+        return _WANTED.get(self.kind) or _WANTED.get(self.name) or _WANTED.get(type(self.type).__name__, "text")
+
+    def read(self, value: Any, *, option: bool = False) -> Any:
+        """The value from text (or from Python, when it is of the type already).
+
+        Raises:
+            SettingsError: it cannot be used; the text names the option, or else the variable, and says what is allowed.
+        """
         try:
             return msgspec.convert(
                 _READ.get(self.kind, _plain)(value), _annotation(self.name), strict=False, dec_hook=_path
             )
         except (ValueError, msgspec.ValidationError) as error:
             shown = "…" if self.kind == "secret" else repr(value)
-            wanted = f"expected one of {', '.join(self.choices)}" if self.choices else str(error)
-            raise SettingsError(f"{self.variable}={shown} cannot be used: {wanted}. {self.reason}") from None
+            named = f"{self.option} {shown}" if option else f"{self.variable}={shown}"
+            why = str(error) if self.kind == "pem" else f"it has to be {self.wanted}"
+            raise SettingsError(f"{named} cannot be used: {why}. {self.reason}") from None
 
     def write(self, value: Any) -> str:
         """The value as text that `read` understands."""
         if isinstance(value, bool):
             return str(value).lower()
         return ",".join(value) if isinstance(value, tuple) else str(value)
+
+    def show(self, value: Any) -> str:
+        """The value as a person writes it: 365d, 10MiB."""
+        units = _UNITS.get(self.kind)
+        if units is None or not value:
+            return f"{value:g}" if isinstance(value, float) else self.write(value)
+        least = 2 if self.kind == "seconds" else 1  # 24h and 60s are read more easily than 1d and 1m
+        unit, factor = next((u for u in units if value >= least * u[1] and value % u[1] == 0), units[-1])
+        return f"{value / factor:g}{unit}"
 
 
 def table() -> tuple[Setting, ...]:
@@ -288,17 +339,13 @@ def _markdown_rows() -> Iterator[str]:
     yield "| variable | option | default | what and why |"
     yield "|---|---|---|---|"
     for s in table():
-        option = "" if s.kind == "secret" and s.name == "jwt_secret" else f"`--{s.name.replace('_', '-')}`"
+        option = "" if s.kind == "secret" and s.name == "jwt_secret" else f"`{s.option}`"
         choices = f" One of {', '.join(f'`{c}`' for c in s.choices)}." if s.choices else ""
         yield f"| `{s.variable}` | {option} | {_shown(s)} | {s.reason}{choices} |"
 
 
 def _shown(setting: Setting) -> str:
-    if setting.default is None or setting.default == ():
-        return ""
-    if setting.kind == "bytes":
-        return f"{setting.default // 1024} KiB" if setting.default % 1048576 else f"{setting.default // 1048576} MiB"
-    return f"`{setting.default:g}` s" if setting.kind == "seconds" else f"`{setting.default}`"
+    return "" if setting.default in (None, ()) else f"`{setting.show(setting.default)}`"
 
 
 _SIZES = {
@@ -312,6 +359,16 @@ _SIZES = {
     "mib": 1 << 20,
     "g": 1 << 30,
     "gib": 1 << 30,
+}
+_UNITS: dict[str, list[tuple[str, int]]] = {
+    "seconds": [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)],
+    "bytes": [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)],
+}
+_WANTED = {
+    "seconds": "a duration such as 90s, 15m or 1h",
+    "bytes": "a size such as 512KiB or 10MiB",
+    "BoolType": "true or false",
+    "bus": "postgres, nats://HOST:PORT or tls://HOST:PORT",
 }
 _SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -362,8 +419,8 @@ _METAVARS = {
     "list": "A,B,…",
     "pem": "PEM|FILE",
     "IntType": "N",
+    "FloatType": "N",
     "BoolType": "true|false",
-    "UnionType": "TEXT",
     "CustomType": "DIR",
 }
 _READ: dict[str, Callable[[Any], Any]] = {
@@ -374,6 +431,16 @@ _READ: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _kinds(of: Any) -> tuple[Any, ...]:
+    return tuple(of.types) if isinstance(of, msgspec.inspect.UnionType) else (of,)
+
+
+def _bounds(number: Any, show: Callable[[Any], str]) -> str:
+    if number.ge is None:
+        return ""
+    return f", at least {show(number.ge)}" if number.le is None else f" from {show(number.ge)} to {show(number.le)}"
+
+
 def _annotation(name: str) -> Any:
     return _ANNOTATIONS[name]
 
@@ -381,15 +448,19 @@ def _annotation(name: str) -> Any:
 def _settings_table() -> tuple[Setting, ...]:
     described = msgspec.inspect.type_info(Settings)
     assert isinstance(described, msgspec.inspect.StructType)
-    return tuple(_row(field) for field in described.fields)
+    topic, rows = "", []
+    for field in described.fields:
+        topic = TOPICS.get(field.name, topic)
+        rows.append(_row(field, topic))
+    return tuple(rows)
 
 
-def _row(field: msgspec.inspect.Field) -> Setting:
+def _row(field: msgspec.inspect.Field, topic: str) -> Setting:
     annotation = _ANNOTATIONS[field.name]
     meta = next(a for a in get_args(annotation) if isinstance(a, Meta))
     kind = str((meta.extra or {}).get("kind", ""))
     inner = field.type.type if isinstance(field.type, msgspec.inspect.Metadata) else field.type
-    return Setting(field.name, inner, kind, field.default, str(meta.description))
+    return Setting(field.name, inner, kind, field.default, str(meta.description), topic)
 
 
 def _checked(settings: Settings) -> Settings:

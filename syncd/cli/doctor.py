@@ -12,7 +12,7 @@ import msgspec
 
 from syncd.cli import checks
 from syncd.cli.migrate import refusals
-from syncd.cli.options import load_settings, settings_options
+from syncd.cli.options import TopicsCommand, load_settings, settings_options
 from syncd.settings import Settings
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.findings import Finding, fail, ok, warn
@@ -21,7 +21,7 @@ from syncd.store.launch import EmbeddedError
 COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
-@click.command("doctor")
+@click.command("doctor", cls=TopicsCommand)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 @settings_options()
 def doctor_command(as_json: bool, **options: Any) -> None:

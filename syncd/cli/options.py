@@ -28,14 +28,29 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
     return add
 
 
+class TopicsCommand(click.Command):
+    """A command whose help has its settings by topic, and its own options first."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The sections of options."""
+        topics = {setting.name: setting.topic for setting in table()}
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for param in self.get_params(ctx):
+            if (record := param.get_help_record(ctx)) is not None:
+                sections.setdefault(topics.get(param.name or "", "Options"), []).append(record)
+        for topic, records in sections.items():
+            with formatter.section(topic):
+                formatter.write_dl(records)
+
+
 def _option(setting: Setting) -> Callable[[Command], Command]:
     if setting.default is False:
         # A switch: named, it is on; the environment can still be overruled with --no-….
-        name = setting.name.replace("_", "-")
-        return click.option(f"--{name}/--no-{name}", setting.name, default=None, help=setting.reason)
-    default = f"  [{setting.write(setting.default)}]" if setting.default not in (None, ()) else ""
+        switch = f"{setting.option}/--no-{setting.option.removeprefix('--')}"
+        return click.option(switch, setting.name, default=None, help=setting.reason)
+    default = f"  [{setting.show(setting.default)}]" if setting.default not in (None, ()) else ""
     return click.option(
-        f"--{setting.name.replace('_', '-')}",
+        setting.option,
         setting.name,
         default=None,
         metavar="|".join(setting.choices) or setting.metavar,

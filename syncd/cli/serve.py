@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from syncd.cli.checks import check_keys
-from syncd.cli.options import load_settings, progress, settings_options
+from syncd.cli.options import TopicsCommand, load_settings, progress, settings_options
 from syncd.cli.secret import has_key, secret_file, with_secret
 from syncd.settings import Settings
 from syncd.store.embedded import EmbeddedPostgres
@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 30.0
 SPARE_CONNECTIONS = 60
 
 
-@click.command("serve")
+@click.command("serve", cls=TopicsCommand)
 @settings_options()
 def serve_command(**options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C, which finish what is in flight.

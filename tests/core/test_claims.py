@@ -73,6 +73,14 @@ def test_metrics_that_are_named_are_there() -> None:
     assert named - there <= {"syncd_bus_up", "syncd_fanout_lag_seconds"}
 
 
+def test_the_proxy_passes_the_host_with_its_port() -> None:
+    """A socket's `Origin` is compared with it; nginx's `$host` has no port."""
+    configuration = read("docs/running.md").split("```nginx\n")[1].split("```")[0]
+    assert re.findall(r"proxy_set_header Host (\S+);", configuration) == ["$http_host"] * configuration.count(
+        "proxy_pass"
+    )
+
+
 def test_every_decision_is_in_the_list() -> None:
     listed = re.findall(r"\[(\d+) [^\]]+\]\((docs/adr/(\d{4})-[\w-]+\.md)\)", read("ARCHITECTURE.md"))
     assert all(int(number) == int(digits) for number, _, digits in listed)

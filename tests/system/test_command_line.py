@@ -209,7 +209,7 @@ class TestServeRefuses:
     def test_a_bad_setting(self) -> None:
         done = syncd("serve", "--workers", "many")
         assert done.returncode == 1
-        assert "SYNCD_WORKERS='many' cannot be used" in done.stderr
+        assert "--workers 'many' cannot be used" in done.stderr
 
     def test_a_key_that_is_none(self, folder: Path) -> None:
         key = "-----BEGIN PUBLIC KEY-----\nnonsense\n-----END PUBLIC KEY-----\n"

@@ -79,7 +79,7 @@ def test_a_key_may_be_a_file(tmp_path: Path) -> None:
     [
         ("port", "http", "SYNCD_PORT='http' cannot be used"),
         ("port", "65536", "65535"),
-        ("workers", "0", ">= 1"),
+        ("workers", "0", "a whole number from 1 to 256"),
         ("max_body", "10 apples", "a size such as 512KiB"),
         ("max_clock_skew", "-1", "a duration such as 90s"),
         ("memberships", "magic", "service, table, token"),
