@@ -28,8 +28,7 @@ END $$;
 
 {sql}
 
-{path};
-{record};
+{printing}{record};
 COMMIT;
 """
 
@@ -68,6 +67,6 @@ def _repeated(files: SchemaFiles) -> str:
         prologue=PROLOGUE.format(lock_timeout=LOCK_TIMEOUT_MS),
         state=functions.filled(functions.STATE, files),
         sql="\n".join(file.sql for file in files.functions).rstrip(),
-        path=functions.PATH,
+        printing=functions.PRINTING,
         record=functions.filled(functions.RECORD, files),
     )

@@ -27,8 +27,7 @@ SELECT CASE WHEN n.sha256 = '{sha256}' THEN 'current'
                  AND EXISTS (SELECT FROM syncd.sync_functions o WHERE o.sha256 = '{sha256}') THEN 'older'
             ELSE 'pending' END
 FROM (SELECT) one LEFT JOIN (SELECT * FROM syncd.sync_functions ORDER BY ordinal DESC LIMIT 1) n ON true"""
-# Text, attributes and executors of every function that the files have, by signature. How names are printed depends on
-# the search path, which is set to pg_catalog both to record and to compare.
+# Text, attributes and executors of every function that the files have, by signature.
 FINGERPRINTS = """\
 SELECT coalesce(pg_catalog.jsonb_object_agg(
     pg_catalog.concat(p.proname, '(', pg_catalog.pg_get_function_identity_arguments(p.oid), ')'),
@@ -38,7 +37,14 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(
         WHERE a.grantee IN (0, 'syncd_runtime'::pg_catalog.regrole))))), '{{}}')
 FROM pg_catalog.pg_proc p
 WHERE p.pronamespace = 'syncd'::pg_catalog.regnamespace AND p.proname = ANY ('{names}')"""
-PATH = "SET LOCAL search_path = pg_catalog"
+# How a definition is printed depends on settings, which are therefore the same to record and to compare.
+PRINTING = """\
+SET LOCAL search_path = pg_catalog;
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL datestyle = iso;
+SET LOCAL intervalstyle = postgres;
+SET LOCAL timezone = 'UTC';
+"""
 SERVER = "pg_catalog.current_setting('server_version_num')::integer / 10000"
 RECORD = f"""\
 INSERT INTO syncd.sync_functions (sha256, release, server, fingerprints)
@@ -86,14 +92,14 @@ async def changed(conn: Any, files: SchemaFiles) -> list[str] | None:
 
     None where that cannot be told, because another version of PostgreSQL put them in.
     """
-    await conn.execute(PATH)
+    await conn.execute(PRINTING)
     row = await conn.fetchrow(filled(CHANGED, files))
     return None if row is None else row[1]
 
 
 async def outdated(conn: Any, files: SchemaFiles) -> bool:
     """Whether they are to be put in again: altered by hand, or recorded by an older release or PostgreSQL."""
-    await conn.execute(PATH)
+    await conn.execute(PRINTING)
     row = await conn.fetchrow(filled(CHANGED, files))
     return row is None or row[0] or row[1] is None or row[1] != []
 
@@ -108,7 +114,7 @@ async def put_in(conn: Any, files: SchemaFiles) -> None:
         except asyncpg.PostgresError as error:
             where = f"{FUNCTIONS}/{file.area}.sql{line_of(file.sql, error)}"
             raise MigrationError(f"{where} failed: {error}", _remedy(error)) from error
-    await conn.execute(PATH)
+    await conn.execute(PRINTING)
     await conn.execute(filled(RECORD, files))
 
 

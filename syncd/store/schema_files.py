@@ -89,8 +89,7 @@ class SchemaFiles(msgspec.Struct, frozen=True):
     @property
     def names(self) -> list[str]:
         """The functions that the files make."""
-        made = r"^CREATE OR REPLACE FUNCTION syncd\.(\w+)"
-        return sorted({name for file in self.functions for name in re.findall(made, file.sql, re.MULTILINE)})
+        return sorted({name for file in self.functions for name in _MADE.findall(file.sql)})
 
     def steps(self) -> list[str]:
         """The labels of everything, in the order in which it is applied."""
@@ -129,6 +128,9 @@ class SchemaFiles(msgspec.Struct, frozen=True):
     def stands_for_applied(self, migration: Migration, applied: Sequence[tuple[int, str, str]]) -> bool:
         """Whether a file is of the baseline, and the database has what it stands for."""
         return migration.name.endswith("_baseline") and bool(self.before.keys() & {number for number, _, _ in applied})
+
+
+_MADE = re.compile(r"CREATE OR REPLACE FUNCTION syncd\.(\w+)")
 
 
 def schema_directory() -> Path:

@@ -206,6 +206,20 @@ async def test_what_an_operator_grants_to_a_role_of_theirs_stays(database: Embed
         await run(dsn, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
+async def test_how_a_database_prints_by_default_makes_no_difference(database: EmbeddedPostgres, own: str) -> None:
+    dsn = database.dsn("postgres", own)
+    defaults = {
+        "quote_all_identifiers": "on",
+        "intervalstyle": "iso_8601",
+        "timezone": "Asia/Tokyo",
+        "datestyle": "sql",
+    }
+    await run(dsn, *(f"ALTER DATABASE {own} SET {name} = '{value}'" for name, value in defaults.items()))
+    settings = Settings(database_url=database.dsn("syncd_runtime", own))
+    assert finding(await examine(settings), "functions")[0] == "ok"
+    assert await migrate(dsn, say=silent) == []
+
+
 async def test_functions_that_another_postgresql_printed_are_not_compared(database: EmbeddedPostgres, own: str) -> None:
     dsn, settings = database.dsn("postgres", own), Settings(database_url=database.dsn("syncd_runtime", own))
     await run(dsn, 'UPDATE syncd.sync_functions SET server = 14, fingerprints = \'{"sync_user()": "x"}\'')
