@@ -112,7 +112,10 @@ def test_a_write_is_later_than_what_it_replaces(
 ) -> None:
     replica = open_replica(wall=lambda: vector["wall"])
     fields = {f"f{n}": (0, format_instant(at)) for n, at in enumerate(vector["replaces"])}
-    script.answers = [page(wire("r", **fields))]
+    change = wire("r", client=replica.client_id, **fields)
+    for register, sent in zip(change["fields"].values(), vector.get("sent", []), strict=False):
+        register["sent"] = format_instant(sent)
+    script.answers = [page(change)]
     replica.sync()
     with replica.store.write() as db:
         set_meta(db, "clock", vector["last"])

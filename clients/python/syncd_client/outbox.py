@@ -95,7 +95,7 @@ def enqueue(
     for key, write in zip(keys, writes, strict=True):
         clock = tick(clock, wall)
         names = [*write.values, TOMBSTONE] if write.op == "delete" else write.values
-        at = max(clock, _past(rows[key].view, names))
+        at = _stamp_over(rows[key].view, names, clock)
         clock = observe(clock, at, wall)
         values = {TOMBSTONE: format_instant(at), **write.values} if write.op == "delete" else write.values
         image.note(key, rows[key].view, values, at)
@@ -122,9 +122,14 @@ def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int) -> s
     )
 
 
-def _past(view: Registers, names: Iterable[str]) -> int:
-    """A write is later than what it overwrites, also where this device's clock is far behind."""
-    return min(max((view[name].at + 1 for name in names if name in view), default=0), LATEST)
+def _stamp_over(view: Registers, names: Iterable[str], clock: int) -> int:
+    """A write is later than what it overwrites, also where this device's clock is far behind or has come back, and
+    never has a stamp that the server has lowered there: it would be taken for that write."""
+    held = [view[name] for name in names if name in view]
+    at = min(max([clock, *(register.at + 1 for register in held)]), LATEST)
+    while at < LATEST and any(register.sent == at for register in held):
+        at += 1
+    return at
 
 
 def _check_size(bodies: Sequence[str], limits: tuple[int, int]) -> None:
@@ -321,7 +326,7 @@ def requeue(
         target = old.space if space is None else space_key(space)
         key = (old.table, target, old.record)
         edited = edits.get(change.change_id, {})
-        at = max(tick(clock, wall), _past(load(db, [key], 0)[key].view, edited))
+        at = _stamp_over(load(db, [key], 0)[key].view, edited, tick(clock, wall))
         clock = observe(tick(clock, wall), at, wall)
         stamps = {name: register.at for name, register in old.registers.items()} | dict.fromkeys(edited, at)
         values = {name: register.value for name, register in old.registers.items()} | dict(edited)

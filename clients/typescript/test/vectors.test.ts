@@ -27,7 +27,7 @@ interface MergeVector {
 interface ReplicaVectors {
   lowered: { name: string; held: Json; incoming: Json; stands: "held" | "incoming" }[];
   overlay: { name: string; client: string; confirmed: JsonObject; unsent: Json[]; expect: JsonObject }[];
-  write: { name: string; last: Whole; wall: Whole; replaces: Whole[]; expect: Whole }[];
+  write: { name: string; last: Whole; wall: Whole; replaces: Whole[]; sent?: Whole[]; expect: Whole }[];
 }
 
 const CLOCK = read("clock.json") as unknown as ClockVectors;
@@ -129,9 +129,12 @@ describe("a replica", () => {
     },
   );
 
-  it.each(REPLICA.write)("stamps a write: $name", ({ last, wall, replaces, expect: wanted }) => {
+  it.each(REPLICA.write)("stamps a write: $name", ({ last, wall, replaces, sent = [], expect: wanted }) => {
     const view: Registers = new Map(
-      replaces.map((at, place) => [`f${place}`, { value: 0, at: instant(at), client: "other" }]),
+      replaces.map((at, place) => {
+        const lowered = sent[place] === undefined ? {} : { sent: instant(sent[place]) };
+        return [`f${place}`, { value: 0, at: instant(at), client: "me", ...lowered }];
+      }),
     );
     const tx = { meta: { clock: instant(last) } } as Transaction;
     expect(stampOver(tx, view, view.keys(), millis(wall))).toBe(instant(wanted));
