@@ -9,7 +9,8 @@ from typing import cast
 
 from syncd.core.ids import fault_in_id
 from syncd.elsewhere.found import Unreadable
-from syncd.protocol.backup import Member, Role, Space
+from syncd.protocol.backup import Member, Space
+from syncd.protocol.messages import Role
 
 ROLES = ("owner", "writer", "reader")
 

@@ -19,7 +19,7 @@ from syncd.core.clock import LAST, parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id, fault_in_name
 from syncd.core.values import InvalidValue, check_text, check_value
-from syncd.protocol.messages import without_value
+from syncd.protocol.messages import Op, Role, without_value
 from syncd.protocol.preparation import OPS, Limits, LogRegister, Stamps, StateRegister, version
 
 FORMAT = 1
@@ -27,8 +27,6 @@ FORMAT = 1
 GREATEST_SEQ = 1 << 53
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CONTENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-Role = Literal["owner", "writer", "reader"]
 
 
 class LineRegister(msgspec.Struct, gc=False):
@@ -48,7 +46,7 @@ class Line(msgspec.Struct):
     seq: int
     table: str
     id: str
-    op: Literal["insert", "update", "delete"]
+    op: Op
     spaceId: str
     clientId: str
     fields: dict[str, LineRegister]

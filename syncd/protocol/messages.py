@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -13,6 +13,8 @@ from syncd.core.errors import Fault, Malformed
 from syncd.protocol.digest import CompareBody
 
 T = TypeVar("T")
+Op = Literal["insert", "update", "delete"]
+Role = Literal["owner", "writer", "reader"]
 
 
 class IncomingRegister(msgspec.Struct, gc=False):
@@ -28,7 +30,7 @@ class IncomingChange(msgspec.Struct):
 
     table: str
     id: str
-    op: Literal["insert", "update", "delete"]
+    op: Op
     changeId: str | None = None
     fields: dict[str, IncomingRegister] | None = None
     data: dict[str, Raw] | None = None
@@ -66,7 +68,7 @@ class DemoBody(msgspec.Struct):
 class MemberBody(msgspec.Struct):
     """`PUT /spaces/{id}/members/{userId}`."""
 
-    role: Literal["owner", "writer", "reader"]
+    role: Role
 
 
 class RestoreBody(msgspec.Struct):
@@ -84,6 +86,8 @@ class RawChanges(msgspec.Struct):
     changes: list[Raw] = []
 
 
+# What may stand where a choice is: the decoder names what was sent, and not what could have been.
+_CHOICES = {"op": get_args(Op), "role": get_args(Role)}
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody, DemoBody, RestoreBody, CompareBody)
 }
@@ -131,7 +135,11 @@ def lone_surrogate(body: bytes) -> Malformed | None:
 
 def without_value(wrong: Exception) -> str:
     """What a decoder says, without the value it quotes: what a client sent may be a token in the wrong place."""
-    return _QUOTED.sub("", str(wrong))
+    said = _QUOTED.sub("", str(wrong))
+    name = next((name for name in _CHOICES if said.endswith(f".{name}`")), None)
+    if name is None:
+        return said
+    return said.replace("Invalid enum value", f"{name} has to be one of {', '.join(_CHOICES[name])}")
 
 
 def malformed(wrong: msgspec.ValidationError) -> Malformed:
