@@ -55,6 +55,16 @@ class WrongReplica(SyncdError):
     code = "wrong_replica"
 
 
+class StoreFailed(SyncdError):
+    """The file could not be read or written. Nothing of what was to be written is in it.
+
+    `code`: `storage_full` where there is no room, `store_failed` else.
+    """
+
+    code = "store_failed"
+    remedy = "A live sync goes on within seconds of there being room; what failed otherwise may be tried again."
+
+
 class NotConnected(SyncdError):
     """The replica was opened without `url`, so it can be used but not synced."""
 

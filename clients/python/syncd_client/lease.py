@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+from .store import explain_failure
 
 if sys.platform == "win32":
     import msvcrt
@@ -44,24 +47,42 @@ class Lease:
         self.lender: Lender | None = None
 
     def take(self) -> bool:
-        """Takes the lock if nobody holds it. Never waits."""
+        """Takes the lock if nobody holds it. Never waits. Raises StoreFailed, and holds nothing then."""
         if not self._within.acquire(blocking=False):
             return False
         if self._path is None:
             return True
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._descriptor = self._seize(self._path)
+        finally:
+            if self._descriptor is None:
+                self._within.release()
+        return self._descriptor is not None
+
+    @staticmethod
+    def _seize(path: str) -> int | None:
+        """The locked file's descriptor, or None where another process has it."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise explain_failure(error, path) from error
         try:
             _seize(descriptor)
-        except OSError:
+        except BlockingIOError:
             os.close(descriptor)
-            self._within.release()
-            return False
-        self._descriptor = descriptor
-        return True
+            return None
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in (errno.EACCES, errno.EDEADLK):  # how Windows says that it is locked
+                return None
+            raise explain_failure(error, path) from error
+        return descriptor
 
     def release(self) -> None:
         """Gives it back."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-        self._within.release()
+        descriptor, self._descriptor = self._descriptor, None
+        try:
+            if descriptor is not None:
+                os.close(descriptor)
+        finally:
+            self._within.release()

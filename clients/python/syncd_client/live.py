@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sqlite3
 from contextlib import suppress
 from typing import Any
 
 from . import apply
 from .error_codes import TEXTS
-from .errors import SyncdError
+from .errors import StoreFailed, SyncdError
 from .events import Changes, Event, LiveName, LiveState
 from .failures import place
 from .lease import Lease
@@ -54,10 +53,7 @@ class LiveSync:
         reason = LiveState("closed")
         watch = [self._loop.create_task(self._watch()), self._loop.create_task(self._verify())]
         try:
-            while not self._lease.take():
-                self._show("following", detail="Another process keeps this file current.")
-                await asyncio.sleep(self._end.policy.watch_interval)
-            self._show("connecting")
+            await self._take_lease()
             await self._lead()
         except Exception as error:
             log.error("a live sync ended by itself: %s", place(error))
@@ -69,6 +65,19 @@ class LiveSync:
             self.state = reason
             self._end.hub.publish(reason)
 
+    async def _take_lease(self) -> None:
+        policy = self._end.policy
+        while True:
+            try:
+                if self._lease.take():
+                    self._show("connecting")
+                    return
+                self._show("following", detail="Another process keeps this file current.")
+                await asyncio.sleep(policy.watch_interval)
+            except StoreFailed as error:
+                await self._report(failed(error))
+                await asyncio.sleep(policy.store_interval)
+
     async def _lead(self) -> None:
         self._lease.lender = self._turn
         try:
@@ -76,8 +85,18 @@ class LiveSync:
                 await self._connect_once()
         finally:
             self._lease.lender = None
-            await self._turn.end(_CLOSE_PATIENCE)
-            self._lease.release()
+            try:
+                await self._turn.end(_CLOSE_PATIENCE)
+            finally:
+                self._lease.release()
+
+    async def _wait_for_room(self) -> None:
+        """Nothing is asked of the server while the file cannot take the answer."""
+        while True:
+            await self._rest(self._vary(self._end.policy.store_interval))
+            with suppress(StoreFailed):
+                await in_thread(self._end.store.check_room)
+                return
 
     async def _connect_once(self) -> None:
         """One connection, and what comes after it: a pause, or polling."""
@@ -92,6 +111,9 @@ class LiveSync:
             ending = failure
         if not plan.silent:
             await self._report(ending)
+        if ending.local:
+            await self._wait_for_room()
+            return
         await self._rest(max(plan.pause, ending.retry_after or 0.0))
 
     async def _connect(self) -> tuple[Ending, float]:
@@ -168,7 +190,7 @@ class LiveSync:
         self._show(ending.state, ending.code, ending.detail)
         if self._noted != ending:
             self._noted = ending
-            with suppress(sqlite3.Error):  # it is told at least
+            with suppress(StoreFailed):  # it is told at least
                 await in_thread(self._note_trouble, ending)
 
     def _note_trouble(self, ending: Ending) -> None:
@@ -192,24 +214,24 @@ class LiveSync:
 
     async def _watch(self) -> None:
         """Notices what other processes write into the file."""
-        seen = await in_thread(self._end.store.version)
+        seen: int | None = None
         while True:
-            await asyncio.sleep(self._end.policy.watch_interval)
             try:
                 version = await in_thread(self._end.store.version)
-            except sqlite3.Error:
-                log.warning("the file cannot be looked at", exc_info=True)
-                continue
-            if version != seen:
+            except StoreFailed as error:
+                log.warning("the file cannot be looked at: %s", error.detail)
+            else:
+                if seen not in (None, version):
+                    self._end.hub.publish(Changes((), "file", everything=True))
+                    self._hurry()
                 seen = version
-                self._end.hub.publish(Changes((), "file", everything=True))
-                self._hurry()
+            await asyncio.sleep(self._end.policy.watch_interval)
 
     async def _verify(self) -> None:
         """Compares the replica with the server now and then; while polling every sync sees to it."""
         while True:
             await asyncio.sleep(self._vary(self._end.policy.verify_interval))
-            with suppress(sqlite3.Error):
+            with suppress(StoreFailed):
                 if self.state.name == "live" and await in_thread(self._end.verification_due):
                     await self._exchange("pull")
 

@@ -90,9 +90,9 @@ class AsyncLive:
         """Begins; `async with` does it. From a coroutine."""
         if self._sync is not None:
             raise SyncBusy("this live sync was begun already.")
-        endpoint = self._make(self._hub)
+        sync = LiveSync(self._make(self._hub), self._lease)
         self._bulletin.attach(self)
-        self._sync = LiveSync(endpoint, self._lease)
+        self._sync = sync
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._dispatch(Events(self._hub, ALL))),
@@ -195,9 +195,14 @@ class Live:
         self._hub, self._sync = Hub(), None
         self._ready = threading.Event()
         self._bulletin.attach(self)
-        self._dispatcher = Dispatcher(self._hub, handlers)
-        self._thread = threading.Thread(target=self._run, name="syncd-live", daemon=True)
-        self._thread.start()
+        try:
+            self._dispatcher = Dispatcher(self._hub, handlers)
+            self._thread = threading.Thread(target=self._run, name="syncd-live", daemon=True)
+            self._thread.start()
+        except BaseException:
+            self._hub.close()
+            self._bulletin.attach(None)
+            raise
         self._ready.wait()
 
     _sync: LiveSync | None

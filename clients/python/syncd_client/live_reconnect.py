@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .error_codes import CLOSED, RETRYABLE, TEXTS
-from .errors import NotAllowed, Offline, ServerBusy, SyncdError
+from .errors import NotAllowed, Offline, ServerBusy, StoreFailed, SyncdError
 from .retry import LivePolicy
 
 _NOT_ALLOWED = frozenset({"unauthorized", "forbidden", "no_token", "bad_token", "token_too_large"})
@@ -18,7 +18,7 @@ class Ending:
 
     `opened`: the server had accepted the token. `renew`: it does not accept it. `restarting`: it said that
     it goes away, so every device comes back at once. `suspect`: the push that was under way may be why.
-    `unanswered`: a push was under way.
+    `unanswered`: a push was under way. `local`: this device's file is at fault, not the line or the server.
     """
 
     state: Literal["offline", "busy", "refused"]
@@ -30,6 +30,7 @@ class Ending:
     suspect: bool = False
     unanswered: bool = False
     retry_after: float | None = None
+    local: bool = False
 
     @property
     def trouble(self) -> str:
@@ -68,6 +69,8 @@ def failed(error: SyncdError) -> Ending:
     match error:
         case Offline():
             return Ending("offline", error.code, error.detail)
+        case StoreFailed():
+            return Ending("busy", error.code, error.detail, local=True)
         case ServerBusy():
             return Ending("busy", error.code, error.detail, retry_after=error.retry_after)
         case NotAllowed():
@@ -101,6 +104,8 @@ class Reconnect:
         """The plan after a connection that lasted so many seconds; `chance` is uniform in [0, 1)."""
         if ending.opened and lasted >= self._policy.steady:
             self._attempt, self._renewed = 0, False
+        if ending.local:
+            return Plan(0.0)
         if ending.renew:
             return self._refused_token(chance)
         self._blocked = 0 if ending.opened else self._blocked + 1

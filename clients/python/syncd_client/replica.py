@@ -305,7 +305,11 @@ class Replica:
     def why(self, table: str, id: str, *, space: str | None = None) -> Status:
         """Why a record is not synced, or that it is."""
         with self._store.read() as db:
-            return explain(db, (table, self._named(space), id))
+            status = explain(db, (table, self._named(space), id))
+        failure = self._store.failure
+        if failure is not None and status.pending:
+            return Status("busy", f"The file cannot be written to: {failure.detail}", failure.code, status.pending)
+        return status
 
     # -- syncing -----------------------------------------------------------------------------------
 

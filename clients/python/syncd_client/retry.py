@@ -59,6 +59,7 @@ class LivePolicy:
     opened it polls over HTTP every `poll_interval`, and tries a socket every `socket_interval`.
     `refused_interval`: between tries after a refusal. `watch_interval`: how often the file is looked at
     for writes by other processes. `renew_before`: how long before its end a token is replaced.
+    `store_interval`: how often it is tried whether a file that could not be written to can be again.
     `verify_interval`: how often it is asked whether it is time to verify the replica.
     """
 
@@ -78,3 +79,4 @@ class LivePolicy:
     watch_interval: float = 0.5
     renew_before: float = 30.0
     verify_interval: float = 300.0
+    store_interval: float = 2.0

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import WrongReplica
+from .errors import StoreFailed, WrongReplica
 
 FORMAT = 1
+_LITTLE = 65_536  # bytes: less room than this is none
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Durability = Literal["full", "normal"]
 
 _SCHEMA = """
@@ -45,18 +49,30 @@ class Store:
     """
 
     def __init__(self, path: str | Path, durability: Durability = "full", timeout: float = 30.0) -> None:
-        self._lock = threading.RLock()
-        self._db = sqlite3.connect(
-            str(path), timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
+        self._lock, self._path = threading.RLock(), path
+        self.failure: StoreFailed | None = None
+        with self._explained():
+            self._db = sqlite3.connect(
+                str(path), timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
         try:
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
-            self._use_wal(timeout)
+            with self._explained():
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+                self._use_wal(timeout)
             with self.write() as db:
                 self._create(db)
         except BaseException:
             self._db.close()
             raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What SQLite raises becomes StoreFailed, which says whether there is room."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            self.failure = explain_failure(error, self._path)
+            raise self.failure from error
 
     def _use_wal(self, timeout: float) -> None:
         """Turning the file into WAL mode needs it alone, and SQLite does not wait for that by itself."""
@@ -65,7 +81,9 @@ class Store:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 return
-            except sqlite3.OperationalError:
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.01)
@@ -83,28 +101,31 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, alone among threads and processes. It commits at the end or leaves no trace."""
-        with self._lock:
+        """One transaction, alone among threads and processes. It commits at the end or leaves no trace.
+
+        Raises StoreFailed.
+        """
+        with self._explained(), self._lock:
+            self._end()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                self._end()
                 raise
-            self._commit()
+        self.failure = None
 
-    def _commit(self) -> None:
-        try:
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
+    def _end(self) -> None:
+        """Nothing is left of a transaction that failed; SQLite has ended some by itself."""
+        if self._db.in_transaction:
+            with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of the file."""
-        with self._lock:
+        """One consistent view of the file. Raises StoreFailed."""
+        with self._explained(), self._lock:
             if self._db.in_transaction:
                 yield self._db
                 return
@@ -112,17 +133,54 @@ class Store:
             try:
                 yield self._db
             finally:
-                self._db.execute("COMMIT")
+                self._end()
+
+    def check_room(self) -> None:
+        """Writes some 64 KiB and takes them back. Raises StoreFailed."""
+        with self.write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('room', zeroblob(65536))")
+        with self.write() as db:
+            db.execute("DELETE FROM meta WHERE key = 'room'")
 
     def version(self) -> int:
         """A number that changes when another connection, of this process or of another, has written to the file."""
-        with self._lock:
+        with self._explained(), self._lock:
             return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
         """Closes the connection. Every write that returned is in the file already."""
         with self._lock:
             self._db.close()
+
+
+def explain_failure(error: Exception, path: str | Path) -> StoreFailed:
+    """What SQLite or the system says about the file, as an error of ours."""
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if primary == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in _NO_ROOM or _is_full(path):
+        return StoreFailed("there is no room for the file.", code="storage_full")
+    match primary:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            detail = "another process keeps the file locked."
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            detail = "the file is damaged, or no replica."
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
+            detail = "the file cannot be opened, or not be written to."
+        case _:
+            detail = f"the file cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)})."
+    return StoreFailed(detail)
+
+
+def _is_full(path: str | Path) -> bool:
+    """Tries it: a full disk, a quota or a limit shows in many ways, as a journal that cannot be made, or mapped."""
+    trial = f"{path}-room"
+    try:
+        with open(trial, "wb", buffering=0) as file:
+            return file.write(bytes(_LITTLE)) < _LITTLE
+    except OSError as error:
+        return error.errno in _NO_ROOM
+    finally:
+        with suppress(OSError):
+            os.unlink(trial)
 
 
 def get_meta(db: sqlite3.Connection, key: str, default: Any = None) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
@@ -16,7 +17,7 @@ from . import apply, digest, outbox
 from .apply import Applied
 from .change import space_key
 from .digest import Need, Verification, Verified
-from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, SyncdError
+from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, StoreFailed, SyncdError
 from .failures import describe
 from .outbox import Packed
 from .reply import Conflict, Page, Problem, read_page, read_problem
@@ -322,6 +323,6 @@ class Session:
         self._tell(None, Applied(rejected))
 
     def _give_up(self, kind: str, error: SyncdError) -> NoReturn:
-        with self._store.write() as db:
+        with suppress(StoreFailed), self._store.write() as db:
             apply.note_trouble(db, kind, error.code, error.detail)
         raise error

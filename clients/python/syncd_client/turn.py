@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 
@@ -27,15 +28,22 @@ class Turn:
 
     def borrow(self, patience: float) -> GiveBack | None:
         """See Lender; for threads other than the loop's."""
-        lent = self.borrow_async(patience)
+        loan = _Loan()
+        lent = loan.deliver(self.borrow_async, patience)
         try:
             future = asyncio.run_coroutine_threadsafe(lent, self._loop)
         except RuntimeError:  # the loop is gone
             lent.close()
             return None
-        with contextlib.suppress(TimeoutError, CancelledError):
-            return future.result(patience + _LOOP_PATIENCE)
-        return None
+        try:
+            future.result(patience + _LOOP_PATIENCE)
+        except (TimeoutError, CancelledError):
+            return loan.close()
+        except BaseException:
+            if (given := loan.close()) is not None:
+                given()
+            raise
+        return loan.close()
 
     async def borrow_async(self, patience: float) -> GiveBack | None:
         """See Lender."""
@@ -85,3 +93,28 @@ class Turn:
     def _release(self) -> None:
         self.applying.release()
         self.pushing.release()
+
+
+class _Loan:
+    """What a loop lends to a thread, which may have gone when it comes: then it is given back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = True
+        self._given: GiveBack | None = None
+
+    async def deliver(self, borrow: Callable[[float], Awaitable[GiveBack | None]], patience: float) -> None:
+        """In the loop."""
+        given = await borrow(patience)
+        with self._lock:
+            if self._open:
+                self._given = given
+                return
+        if given is not None:
+            given()
+
+    def close(self) -> GiveBack | None:
+        """In the thread: what has come until now; whatever comes later is not wanted."""
+        with self._lock:
+            self._open = False
+            return self._given
