@@ -40,7 +40,7 @@ from syncd.store.schema_files import MigrationError, SchemaTooNew
 from syncd.store.spaces import Spaces
 
 if TYPE_CHECKING:
-    from syncd.edge.providers import MembershipService
+    from syncd.edge.memberships import MembershipService
 
 Application = Any  # an ASGI application
 
@@ -162,9 +162,9 @@ def _memberships(settings: Settings) -> MembershipService | None:
     """Loaded only where there is one to ask: an HTTP client is a sixth of what a worker loads."""
     if settings.memberships != "service" or not settings.memberships_url:
         return None
-    from syncd.edge.providers import MembershipService
+    from syncd.edge.memberships import MembershipService, MembershipSource
 
-    return MembershipService(settings.memberships_url)
+    return MembershipService(MembershipSource(settings.memberships_url, settings.memberships_header, settings.roles))
 
 
 def _demo(settings: Settings) -> Demo:

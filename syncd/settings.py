@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Meta
 
 PREFIX = "SYNCD_"
+# Everybody on the machine can read the options of a running program.
+NOT_AN_OPTION = {"jwt_secret", "memberships_header"}
 
 Memberships = Literal["table", "token", "service"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -93,8 +95,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _about("Who says who is in a space: syncd's own table, the token's claim, or a service of yours."),
     ] = "table"
     memberships_url: Annotated[
-        str | None, _about('With `service`: answers `GET {url}?userId=…` with `[{"id","role"}]`.')
+        str | None,
+        _about(
+            'With `service`: the address that answers with a user\'s spaces, `[{"id","role"}]`; the user\'s id goes '
+            "where it says `{user}`, else into `?userId=`."
+        ),
     ] = None
+    memberships_header: Annotated[
+        Annotated[str, Meta(pattern=r"^[\w-]+:[ -~]+$")] | None,
+        _about("With `service`: a header that it wants to see, `x-service-key: …` for instance.", "secret"),
+    ] = None
+    memberships_roles: Annotated[
+        tuple[str, ...],
+        _about(
+            "With `service`: its roles and ours, `admin:owner,member:writer`; with it, other roles are passed over.",
+            "list",
+        ),
+    ] = ()
     max_body: Annotated[
         int,
         _about(
@@ -242,6 +259,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"there is no setting called {', '.join(sorted(given))}")
         return _checked(cls(**values))
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """Which of our roles each of the membership service's is."""
+        return dict(pair.rpartition(":")[::2] for pair in self.memberships_roles)
+
     def environment(self) -> dict[str, str]:
         """The variables from which `load` makes this object again: how a supervisor tells its workers."""
         changed = ((s, getattr(self, s.name)) for s in table())
@@ -339,7 +361,7 @@ def _markdown_rows() -> Iterator[str]:
     yield "| variable | option | default | what and why |"
     yield "|---|---|---|---|"
     for s in table():
-        option = "" if s.kind == "secret" and s.name == "jwt_secret" else f"`{s.option}`"
+        option = "" if s.name in NOT_AN_OPTION else f"`{s.option}`"
         choices = f" One of {', '.join(f'`{c}`' for c in s.choices)}." if s.choices else ""
         yield f"| `{s.variable}` | {option} | {_shown(s)} | {s.reason}{choices} |"
 
@@ -466,6 +488,13 @@ def _row(field: msgspec.inspect.Field, topic: str) -> Setting:
 def _checked(settings: Settings) -> Settings:
     if settings.memberships == "service" and not settings.memberships_url:
         raise SettingsError("SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service")
+    for pair in settings.memberships_roles:
+        theirs, _, ours = pair.rpartition(":")
+        if not theirs or ours not in ("owner", "writer", "reader"):
+            raise SettingsError(
+                f"SYNCD_MEMBERSHIPS_ROLES={pair!r} cannot be used: write admin:owner,member:writer; ours are owner, "
+                "writer and reader"
+            )
     if settings.migrate_url and not settings.database_url:
         raise SettingsError("SYNCD_MIGRATE_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
     if settings.demo and (settings.memberships != "table" or settings.jwt_public_key or settings.jwks_url):

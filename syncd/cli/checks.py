@@ -109,7 +109,7 @@ async def check_jwks(settings: Settings) -> Finding:
     """Whether the identity provider's keys can be fetched."""
     if settings.jwks_url is None:
         return NOTHING
-    answer, problem = await _get(settings.jwks_url, {})
+    answer, problem = await _get(settings.jwks_url)
     keys = answer.get("keys") if isinstance(answer, dict) else None
     if problem or not isinstance(keys, list):
         return fail("JWKS", problem or "the answer has no `keys`", f"curl -v {settings.jwks_url}")
@@ -120,24 +120,26 @@ async def check_memberships(settings: Settings) -> Finding:
     """Whether the membership service answers."""
     if settings.memberships != "service" or settings.memberships_url is None:
         return NOTHING
-    answer, problem = await _get(settings.memberships_url, {"userId": "syncd-doctor"})
-    spaces = answer.get("spaces") if isinstance(answer, dict) else answer
-    if problem or not isinstance(spaces, list):
-        remedy = f"curl -v '{settings.memberships_url}?userId=syncd-doctor'"
+    from syncd.edge.memberships import MembershipSource
+
+    source = MembershipSource(settings.memberships_url, settings.memberships_header, settings.roles)
+    # An unknown user may well be unknown to the service.
+    answer, problem = await _get(**source.request("syncd-doctor"), unknown=[])
+    if problem or source.spaces(answer, set()) is None:
+        remedy = "ask it with curl -v as syncd does: docs/running.md, Memberships"
         return fail("memberships", problem or "the answer is not a list of spaces", remedy)
     return ok("memberships", "the service answers")
 
 
-async def _get(url: str, query: dict[str, str]) -> tuple[Any, str]:
-    """The JSON of an answer, or what was wrong."""
+async def _get(url: str, unknown: Any = None, **asked: Any) -> tuple[Any, str]:
+    """The JSON of an answer, `unknown` for a 404 where that is given, or what was wrong."""
     import httpx
 
     try:
         async with httpx.AsyncClient(timeout=5) as client:
-            answer = await client.get(url, params=query)
-            if answer.status_code == 404 and query:
-                # An unknown user may well be unknown to the service.
-                return [], ""
+            answer = await client.get(url, **asked)
+            if answer.status_code == 404 and unknown is not None:
+                return unknown, ""
             answer.raise_for_status()
             return answer.json(), ""
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:

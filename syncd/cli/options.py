@@ -8,12 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from syncd.settings import Setting, Settings, SettingsError, table
+from syncd.settings import NOT_AN_OPTION, Setting, Settings, SettingsError, table
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-# What everybody on the machine can read in the list of processes is no place for a secret.
-NOT_AN_OPTION = {"jwt_secret"}
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:

@@ -11,7 +11,7 @@ from syncd.edge.tokens import Tokens
 from syncd.service.caller import Caller, External
 
 if TYPE_CHECKING:
-    from syncd.edge.providers import MembershipService
+    from syncd.edge.memberships import MembershipService
 
 
 class Callers:

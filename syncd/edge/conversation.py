@@ -18,6 +18,7 @@ from syncd.edge.callers import Callers
 from syncd.edge.gate import Allowance, Gate
 from syncd.edge.problems import close_code
 from syncd.protocol import live
+from syncd.protocol.first_generation import client_of
 from syncd.protocol.messages import PushBody
 from syncd.protocol.preparation import Limits
 from syncd.service.batch import Batch
@@ -33,6 +34,8 @@ log = structlog.get_logger("syncd.live")
 MAX_SUBSCRIPTIONS = 64
 # Frames that wait while an earlier one is worked on; beyond it nothing more is read from the connection.
 MOST_WAITING, MOST_WAITING_BYTES = 64, 1024 * 1024
+# Frames that are no message, from a device that may know no better: so many at once, and one more in so many seconds.
+MOST_FORGIVEN, FORGIVEN_EVERY = 20, 5.0
 
 
 class Wire(Protocol):
@@ -61,6 +64,7 @@ class Conversation:
 
     __slots__ = (
         "_allowance",
+        "_forgiven",
         "_task",
         "_waiting",
         "_waiting_bytes",
@@ -78,6 +82,7 @@ class Conversation:
         self.expires = 0.0
         self.ended = False
         self._allowance: Allowance | None = None
+        self._forgiven: Allowance | None = None
         self._waiting: deque[bytes] | None = None
         self._waiting_bytes = 0
         self._task: asyncio.Task[None] | None = None
@@ -121,7 +126,7 @@ class Conversation:
 
     async def _one(self, text: bytes) -> None:
         try:
-            await self._obey(live.incoming(text), text)
+            await self._obey(live.incoming(text, legacy=self._legacy), text)
         except SyncdError as why:
             self._refuse(why, text)
         except Exception as why:
@@ -133,14 +138,33 @@ class Conversation:
             log.error("failed", error=type(why).__name__, where=where)
             self._refuse(SyncdError(), text)
 
+    @property
+    def _legacy(self) -> bool:
+        """Whether the device is of the first generation, as far as it has said."""
+        return self.member is not None and not self.member.fields_alone
+
     def _refuse(self, why: SyncdError, text: bytes) -> None:
-        """What is no message ends the connection; what cannot be done is told, and the rest goes on."""
+        """What is no message ends the connection, but that of a device that may know no better; what cannot be done is
+        told, and the rest goes on."""
         unusable = isinstance(why, Unauthorized) or why.code in ("malformed_json", "invalid_message")
-        if self.member is None or unusable:
+        if (self.member is None or unusable) and not self._forgives(why, text):
             self.end(*close_code(why))
             return
         errors = [fault.wire() for fault in why.faults] or None
         self._wire.send(live.error(why.code, why.detail, errors=errors, retryAfter=why.retry_after, **live.names(text)))
+
+    def _forgives(self, why: SyncdError, text: bytes) -> bool:
+        """Whether a frame that is no message is only told of: before the connection has said what it speaks, and where
+        it is of the first generation. What was to say it, and cannot be read, is not."""
+        if not isinstance(why, Malformed) or not (self.member is None or self._legacy):
+            return False
+        return not live.is_auth(text) and self._forgive()
+
+    def _forgive(self) -> bool:
+        """Whether one more is within bounds."""
+        if self._forgiven is None:
+            self._forgiven = Allowance(1 / FORGIVEN_EVERY, MOST_FORGIVEN * FORGIVEN_EVERY)
+        return self._forgiven.take()
 
     async def _obey(self, message: live.Incoming, text: bytes) -> None:
         if isinstance(message, live.Auth):
@@ -148,7 +172,13 @@ class Conversation:
             return
         member = self.member
         if member is None:
-            raise Unauthorized("The first frame must be `auth`.")
+            if not isinstance(message, live.Ping):
+                raise Unauthorized("The first frame must be `auth`.")
+            if not self._forgive():
+                self.end(4400, "too many pings before auth")
+                return
+            self._wire.send(live.PONG)
+            return
         match message:
             case live.Subscribe():
                 self._subscribe(member, message)
@@ -177,10 +207,13 @@ class Conversation:
         self._present_at_last(member)
 
     async def _enter(self, message: live.Auth, caller: Caller) -> Member:
+        client = message.clientId or ""
         if message.clientId is not None and (wrong := fault_in_id(message.clientId)):
-            raise Malformed(f"clientId {wrong}.", code="invalid_message")
+            if message.protocol >= 1:
+                raise Malformed(f"clientId {wrong}.", code="invalid_message")
+            client = ""
         self._allowance = self.talk.gate.admit(caller.user)
-        member = Member(self, caller, message.clientId or "", self.app)
+        member = Member(self, caller, client, self.app)
         member.fields_alone = message.protocol >= 1
         try:
             await self.talk.hub.enter(member)
@@ -223,7 +256,8 @@ class Conversation:
 
     async def _push(self, member: Member, message: live.Push, text: bytes) -> None:
         app = self._app(message.appId)
-        if not member.client:
+        client = member.client or (client_of(None, member.caller.user) if self._legacy else "")
+        if not client:
             raise Malformed("The `auth` frame did not name the device: `clientId`.")
         talk, caller = self.talk, member.caller
         if talk.callers.asks:
@@ -237,7 +271,7 @@ class Conversation:
         member.wrote(events)
         try:
             answer = await push(
-                talk.hub.log, talk.hub.key, caller, member.client, Question(app), text, body, talk.limits,
+                talk.hub.log, talk.hub.key, caller, client, Question(app, plain=self._legacy), text, body, talk.limits,
                 now=now, skew=talk.skew, event=event,
             )  # fmt: skip
         except SyncdError:

@@ -1,4 +1,4 @@
-"""Services of others that a server may have to ask: whose keys sign tokens, and who is in which space.
+"""The identity provider that a server may have to ask whose keys sign tokens.
 
 A module of its own, for an HTTP client is a sixth of what a worker has to load before it serves.
 """
@@ -14,8 +14,8 @@ import httpx
 import jwt
 import structlog
 
-from syncd.core.errors import KeysUnavailable, MembershipsUnavailable, Unauthorized
-from syncd.edge.tokens import ASYMMETRIC, spaces_in
+from syncd.core.errors import KeysUnavailable, Unauthorized
+from syncd.edge.tokens import ASYMMETRIC
 
 log = structlog.get_logger("syncd.tokens")
 
@@ -67,31 +67,3 @@ class PublicKeys:
             return
         self._keys = {key.key_id: key for key in keys if key.algorithm_name in ASYMMETRIC}
         self._tried = self._fetched = time.monotonic()
-
-
-class MembershipService:
-    """Asks an HTTP service who is in which space, for every request: nothing is kept past a removal."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._client = httpx.AsyncClient(timeout=SERVICE_TIMEOUT)
-
-    async def spaces(self, user: str) -> list[dict[str, str]]:
-        """The user's spaces. Raises MembershipsUnavailable for anything that is not a list of them."""
-        try:
-            # For the whole answer: httpx's own limit is for each piece of it.
-            async with asyncio.timeout(SERVICE_TIMEOUT):
-                answer = await self._client.get(self._url, params={"userId": user})
-            answer.raise_for_status()
-            given = answer.json()
-        except (httpx.HTTPError, TimeoutError, RecursionError, ValueError) as why:
-            log.warning("memberships unavailable", error=type(why).__name__)
-            raise MembershipsUnavailable from None
-        spaces = spaces_in(given.get("spaces") if isinstance(given, dict) else given)
-        if spaces is None:
-            log.warning("memberships unavailable", error="not a list of spaces")
-            raise MembershipsUnavailable
-        return spaces
-
-    async def close(self) -> None:
-        await self._client.aclose()

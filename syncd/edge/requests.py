@@ -40,6 +40,11 @@ class Request:
         self._scope, self._receive, self._max_body = scope, receive, max_body
         self.unread = True
 
+    @property
+    def legacy(self) -> bool:
+        """Whether it comes from a client of the first generation: it does not say which protocol it speaks."""
+        return self.headers.get(b"x-sync-protocol", b"").strip() != b"1"
+
     def parts(self) -> tuple[str, ...]:
         """The segments of the path, each decoded by itself: an id may hold an encoded slash."""
         raw: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
@@ -56,10 +61,11 @@ class Request:
         except UnicodeDecodeError:
             raise Malformed(f"The header {name.decode()} is not UTF-8.") from None
 
-    async def body(self) -> bytes:
-        """The whole body, decompressed. Raises TooLarge, TooSlow, UnsupportedMedia, Malformed, Disconnected."""
+    async def body(self, *, text: bool = False) -> bytes:
+        """The whole body, decompressed; `text`: JSON that calls itself plain text will do. Raises TooLarge, TooSlow,
+        UnsupportedMedia, Malformed, Disconnected."""
         media = self.headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
-        if media != b"application/json" and not media.endswith(b"+json"):
+        if media != b"application/json" and not media.endswith(b"+json") and not (text and media == b"text/plain"):
             raise UnsupportedMedia("The body must be application/json.")
         coding = self.headers.get(b"content-encoding", b"identity").strip().lower()
         if coding not in (b"identity", b"gzip", b"zstd", b""):
@@ -153,10 +159,11 @@ def path_parts(path: bytes) -> tuple[str, ...]:
     return parts
 
 
-def query_values(query_string: bytes) -> dict[str, list[str]]:
-    """A query's values by name. Raises Malformed."""
+def query_values(query_string: bytes, *, legacy: bool = False) -> dict[str, list[str]]:
+    """A query's values by name; for the first generation with replacements for what is no text. Raises Malformed."""
+    errors = "replace" if legacy else "strict"
     try:
-        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
+        pairs = parse_qsl(query_string.decode("ascii", errors), keep_blank_values=True, errors=errors)
     except ValueError:
         raise Malformed("The query is not URL-encoded UTF-8.") from None
     found: dict[str, list[str]] = {}

@@ -216,11 +216,14 @@ async def _hung_up(receive: Receive) -> None:
 
 
 def _question(request: Request, app: str) -> Question:
-    query = query_values(request.query_string)
-    since = request.header(b"last-event-id") or query.get("since", [""])[-1]
+    query = query_values(request.query_string, legacy=request.legacy)
+    if request.legacy:
+        last = request.headers.get(b"last-event-id", b"").decode(errors="replace")
+    else:
+        last = request.header(b"last-event-id")
+    since = last or query.get("since", [""])[-1]
     tables = live.tables_in(",".join(query.get("collections", []) + query.get("collection", [])))
-    plain = request.headers.get(b"x-sync-protocol", b"").strip() != b"1"
-    return Question(app, since, tables, plain=plain)
+    return Question(app, since, tables, plain=request.legacy)
 
 
 __all__ = ["Stream", "Streams", "SyncdError"]

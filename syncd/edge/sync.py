@@ -13,6 +13,7 @@ from syncd.edge.callers import Callers
 from syncd.edge.digest import DigestEndpoint
 from syncd.edge.history import HistoryEndpoint
 from syncd.edge.requests import MAX_TABLES, Request, checked_id, checked_tables, query_values
+from syncd.protocol.first_generation import client_of, push_body
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.preparation import Limits
 from syncd.service.counts import Counts
@@ -64,14 +65,10 @@ class SyncEndpoint:
 
     async def _push(self, request: Request, app: str, service: Service) -> Answer:
         caller = await self._callers.caller(request)
-        body = await request.body()
-        message = decode(body, PushBody)
-        client = request.header(b"x-client-id") or message.clientId
-        if client is None:
-            fault = Fault("/clientId", "name the device here or in the header X-Client-Id")
-            raise Malformed("The push does not say which device it is from.", faults=(fault,))
-        checked_id("clientId", client)
-        question = Question(app, message.since or "", plain=_plain(request))
+        body = await request.body(text=request.legacy)
+        message = push_body(body) if request.legacy else decode(body, PushBody)
+        client = _client(request, message, caller.user)
+        question = Question(app, message.since or "", plain=request.legacy)
         now = time.time_ns() // 1000
         answer = await push(
             service.log, service.key, caller, client, question, body, message, self._limits, now=now, skew=self._skew
@@ -84,7 +81,7 @@ class SyncEndpoint:
     async def _pull(self, request: Request, app: str, service: Service) -> Answer:
         caller = await self._callers.caller(request)
         short = len(request.query_string) <= MAX_REMEMBERED
-        question = (_question if short else _question.__wrapped__)(app, request.query_string, _plain(request))
+        question = (_question if short else _question.__wrapped__)(app, request.query_string, request.legacy)
         delta = await pull(service.log, service.key, caller, question)
         service.counts.pulls += 1
         if delta.more or b"digest=1" not in request.query_string.split(b"&"):
@@ -96,7 +93,7 @@ class SyncEndpoint:
 @lru_cache(maxsize=REMEMBERED)
 def _question(app: str, query_string: bytes, plain: bool) -> Question:
     """What a pull asks for; a device that has missed nothing asks in the same words again."""
-    query = query_values(query_string)
+    query = query_values(query_string, legacy=plain)
     return Question(
         app,
         query.get("since", [""])[-1],
@@ -108,8 +105,15 @@ def _question(app: str, query_string: bytes, plain: bool) -> Question:
     )
 
 
-def _plain(request: Request) -> bool:
-    return request.headers.get(b"x-sync-protocol", b"").strip() != b"1"
+def _client(request: Request, message: PushBody, user: str) -> str:
+    """The device that pushes. Raises Malformed."""
+    if request.legacy:
+        return client_of(request.headers.get(b"x-client-id", b"").decode(errors="replace") or message.clientId, user)
+    client = request.header(b"x-client-id") or message.clientId
+    if client is None:
+        fault = Fault("/clientId", "name the device here or in the header X-Client-Id")
+        raise Malformed("The push does not say which device it is from.", faults=(fault,))
+    return checked_id("clientId", client)
 
 
 def _limit(text: str) -> int:

@@ -77,7 +77,7 @@ class Tokens:
                 issuer=self._issuer,
                 audience=self._audience,
                 leeway=LEEWAY,
-                options={"require": ["exp", "sub"], "verify_iat": True},
+                options={"require": ["exp", "sub"], "verify_iat": True, "verify_aud": self._audience is not None},
             )
             return _identity(claims)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):

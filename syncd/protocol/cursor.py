@@ -3,7 +3,7 @@
 Text: 27 characters of RFC 3339 instant, a dot, base64url of the payload and its signature. The instant
 makes cursors of one client comparable as text; the signature binds payload, instant, user and app to this
 server's key, so a cursor that comes back is one that was given to this very user.
-Payload, all varints: version, database start (us), filter (number from the tables' names), then for every
+Payload, all varints: version, database start (us), filter (number from the tables' names, and WHOLE), then for every
 space: gap to the previous space number, seq * 2 (+ 1 and a base while the state is being read). Version 2 is for
 cursors of which a feed is being swept: before the spaces come the tables that are swept first (how many, and of each
 its length and characters), and a base is twice its value, or where it is negative 1 more than twice -1 minus it.
@@ -25,6 +25,7 @@ from syncd.core.errors import Malformed
 VERSION, SWEEPING = 1, 2
 SIGNATURE = 9
 INSTANT = 27
+WHOLE = 1 << 32
 MAX_LENGTH = 64 * 1024
 
 
@@ -39,7 +40,8 @@ class Position(NamedTuple):
 class Cursor(NamedTuple):
     """`instant`: when it was made, microseconds; `boot`: when its database was started; `tables`: the narrowing.
 
-    `firsts`: the tables that a sweep began with; they count until no feed is being swept any more.
+    `firsts`: the tables that a sweep began with; they count until no feed is being swept any more. `whole`: of its
+    tables, everything that was committed before `instant` has been sent.
     """
 
     instant: int
@@ -47,6 +49,7 @@ class Cursor(NamedTuple):
     tables: tuple[str, ...]
     positions: tuple[Position, ...]
     firsts: tuple[str, ...] = ()
+    whole: bool = False
 
     @property
     def sweeping(self) -> bool:
@@ -95,7 +98,8 @@ def _sign(key: bytes, user: str, app: str, head: str, payload: bytes) -> bytes:
 def encode(cursor: Cursor, key: bytes, user: str, app: str) -> str:
     """The cursor as text: about 28 + 1.34 * (7 to 8) * spaces characters."""
     sweeping = cursor.sweeping
-    numbers = [SWEEPING if sweeping else VERSION, cursor.boot, _filter(cursor.tables)]
+    narrowing = _filter(cursor.tables) | (WHOLE if cursor.whole else 0)
+    numbers = [SWEEPING if sweeping else VERSION, cursor.boot, narrowing]
     if sweeping:
         numbers.append(len(cursor.firsts))
         for name in cursor.firsts:
@@ -174,12 +178,36 @@ def decode(text: str, key: bytes, user: str, app: str, tables: tuple[str, ...]) 
     """
     if not text:
         return None
-    head, dot, rest = text[:INSTANT], text[INSTANT : INSTANT + 1], text[INSTANT + 1 :]
-    if dot != ".":
+    if text[INSTANT : INSTANT + 1] != ".":
         try:
             return parse_instant(text)
         except ValueError:
             raise BadCursor from None
+    cursor, narrowing = _opened(text, key, user, app)
+    return cursor._replace(tables=tables) if narrowing == _filter(tables) else 0
+
+
+def decode_legacy(text: str, key: bytes, user: str, app: str, tables: tuple[str, ...]) -> Cursor | int | None:
+    """As `decode`, for a device of the first generation, which would send a cursor that is refused for ever.
+
+    What cannot be used is the instant 0: the state and its deletions, for the device may hold records. A cursor for all
+    tables serves some of them. One for other tables is its instant where all before that was sent, else 0 as well.
+    """
+    try:
+        found = decode(text, key, user, app, tables)
+        if found != 0 or text[INSTANT : INSTANT + 1] != ".":
+            return found
+        cursor, narrowing = _opened(text, key, user, app)
+    except BadCursor:
+        return 0
+    if not narrowing:
+        return cursor._replace(tables=tables, whole=False)
+    return cursor.instant if cursor.whole else 0
+
+
+def _opened(text: str, key: bytes, user: str, app: str) -> tuple[Cursor, int]:
+    """The cursor, its tables left out, and the number of its tables. Raises BadCursor."""
+    head, rest = text[:INSTANT], text[INSTANT + 1 :]
     if len(text) > MAX_LENGTH:
         raise BadCursor
     try:
@@ -192,17 +220,15 @@ def decode(text: str, key: bytes, user: str, app: str, tables: tuple[str, ...]) 
     payload, signature = signed[:-SIGNATURE], signed[-SIGNATURE:]
     if not hmac.compare_digest(_sign(key, user, app, head, payload), signature):
         raise BadCursor
-    return _parse(instant, payload, tables)
+    return _parse(instant, payload)
 
 
-def _parse(instant: int, payload: bytes, tables: tuple[str, ...]) -> Cursor | int:
+def _parse(instant: int, payload: bytes) -> tuple[Cursor, int]:
     numbers = _varints(payload)
     version, boot, narrowing = next(numbers), next(numbers), next(numbers)
     if version not in (VERSION, SWEEPING):
         raise BadCursor
     sweeping = version == SWEEPING
-    if narrowing != _filter(tables):
-        return 0
     firsts: tuple[str, ...] = ()
     if sweeping:
         firsts = tuple("".join(chr(next(numbers)) for _ in range(next(numbers))) for _ in range(next(numbers)))
@@ -215,4 +241,5 @@ def _parse(instant: int, payload: bytes, tables: tuple[str, ...]) -> Cursor | in
         if sweeping and base >= 0:
             base = -1 - (base >> 1) if base & 1 else base >> 1
         positions.append(Position(space, seq >> 1, base))
-    return Cursor(instant, boot, tables, tuple(positions), firsts)
+    whole, narrowing = bool(narrowing & WHOLE), narrowing & ~WHOLE
+    return Cursor(instant, boot, (), tuple(positions), firsts, whole), narrowing

@@ -15,7 +15,9 @@ from msgspec import Raw
 
 from syncd.core.errors import Fault, Malformed
 from syncd.core.ids import fault_in_id
+from syncd.protocol.first_generation import NULL, LegacyPush
 from syncd.protocol.messages import IncomingChange, lone_surrogate, malformed
+from syncd.protocol.preparation import string_in
 
 MAX_TABLES, MAX_FIRSTS = 100, 8
 MAX_STATE = 4096
@@ -61,16 +63,42 @@ class Ping(msgspec.Struct, tag="ping"):
     pass
 
 
+class LegacySubscribe(msgspec.Struct, tag="subscribe"):
+    """A subscription of the first generation: whatever its cursor is."""
+
+    appId: str | None = None
+    since: Raw = NULL
+    collections: list[str] | str | None = None
+
+    def message(self) -> Subscribe:
+        return Subscribe(self.appId, string_in(self.since), self.collections)
+
+
+class LegacyPushFrame(LegacyPush, tag="push"):
+    """A push of the first generation."""
+
+    requestId: str | int | None = None
+    appId: str | None = None
+
+    def message(self) -> Push:
+        body = self.body()
+        return Push(body.changes, self.requestId, self.appId, self.schemaVersion, self.atomic)
+
+
 Incoming = Auth | Subscribe | Unsubscribe | Push | Presence | Ping
 _DECODER = msgspec.json.Decoder(Incoming)
+_LEGACY = msgspec.json.Decoder(Auth | LegacySubscribe | Unsubscribe | LegacyPushFrame | Presence | Ping)
 
 
-def incoming(text: bytes) -> Incoming:
-    """The message in a frame. Raises Malformed with the place that is at fault; its code says whether it is only a
-    change of a push that is (`invalid_change`, `invalid_value`), of which the socket's other pushes know nothing."""
+def incoming(text: bytes, *, legacy: bool = False) -> Incoming:
+    """The message in a frame; `legacy`: of the first generation, taken as it comes.
+
+    Raises Malformed with the place that is at fault; its code says whether it is only a change of a push that is
+    (`invalid_change`, `invalid_value`), of which the socket's other pushes know nothing.
+    """
     try:
         text.decode()
-        message: Incoming = _DECODER.decode(text)
+        message = (_LEGACY if legacy else _DECODER).decode(text)
     except UnicodeDecodeError as wrong:
         raise Malformed(f"The frame is not UTF-8: byte {wrong.start}.", code="malformed_json") from None
     except msgspec.ValidationError as wrong:
@@ -82,7 +110,7 @@ def incoming(text: bytes) -> Incoming:
         raise _half(text) or Malformed(f"The frame is not JSON: {wrong}.", code="malformed_json") from None
     except RecursionError:
         raise Malformed("The frame is nested too deeply.", code="invalid_value") from None
-    return message
+    return message.message() if isinstance(message, LegacySubscribe | LegacyPushFrame) else message
 
 
 def _half(text: bytes) -> Malformed | None:
@@ -93,6 +121,14 @@ def _half(text: bytes) -> Malformed | None:
     except (ValueError, RecursionError, TypeError, KeyError):
         return None
     return lone_surrogate(text) or Malformed("A lone surrogate is not text.", code="invalid_value")
+
+
+def is_auth(text: bytes) -> bool:
+    """Whether a frame that cannot be read was to say who its sender is."""
+    try:
+        return bool(json.loads(text)["type"] == "auth")
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return False
 
 
 # What says which message it was, in the error that answers it.

@@ -10,7 +10,6 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.errors import Fault, Malformed
-from syncd.protocol.digest import CompareBody
 
 T = TypeVar("T")
 Op = Literal["insert", "update", "delete"]
@@ -83,14 +82,12 @@ class RestoreBody(msgspec.Struct):
 
 
 class RawChanges(msgspec.Struct):
-    changes: list[Raw] = []
+    changes: list[Raw] | None = None
 
 
 # What may stand where a choice is: the decoder names what was sent, and not what could have been.
 _CHOICES = {"op": get_args(Op), "role": get_args(Role)}
-_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (PushBody, SpaceBody, MemberBody, DemoBody, RestoreBody, CompareBody)
-}
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
 _HALF = re.compile("[\ud800-\udfff]")
 _QUOTED = re.compile(r" (['\"]).*\1", re.DOTALL)
@@ -103,8 +100,9 @@ def decode(body: bytes, kind: type[T]) -> T:
         body.decode()
     except UnicodeDecodeError as wrong:
         raise Malformed(f"The body is not UTF-8: byte {wrong.start}.", code="malformed_json") from None
+    decoder = _DECODERS.get(kind) or _DECODERS.setdefault(kind, msgspec.json.Decoder(kind))
     try:
-        message: T = _DECODERS[kind].decode(body)
+        message: T = decoder.decode(body)
     except msgspec.ValidationError as wrong:
         raise malformed(wrong) from None
     except msgspec.DecodeError as wrong:
@@ -117,7 +115,7 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 def raw_changes(body: bytes) -> list[bytes]:
     """The JSON text of every change of a push that `decode` has accepted."""
-    return [bytes(raw) for raw in _RAW_CHANGES.decode(body).changes]
+    return [bytes(raw) for raw in _RAW_CHANGES.decode(body).changes or ()]
 
 
 def lone_surrogate(body: bytes) -> Malformed | None:

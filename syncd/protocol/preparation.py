@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -71,8 +71,17 @@ class Stamp(NamedTuple):
     micros: int
 
 
+# Ahead of any clock, so the database's will settle it.
+RECEIPT = Stamp(format_instant(LAST), LAST)
+
+
 class Stamps:
-    """Instants of one push, parsed once each: a change's fields mostly share theirs."""
+    """Instants of one push, parsed once each: a change's fields mostly share theirs.
+
+    `legacy`: changes are taken as they come, without fields too.
+    """
+
+    legacy = False
 
     def __init__(self) -> None:
         self._known: dict[str, Stamp] = {}
@@ -82,6 +91,19 @@ class Stamps:
         if stamp is None:
             stamp = self._known[text] = Stamp(*canonical_instant(text))
         return stamp
+
+    def written(self, text: str | None, pointer: str) -> Stamp | None:
+        """A field's instant, None for the time of receipt. Raises Malformed."""
+        if text is None:
+            raise _invalid(pointer.removesuffix("/at"), "a field needs its instant, `at`")
+        try:
+            return self.of(text)
+        except ValueError as wrong:
+            raise _invalid(pointer, str(wrong)) from None
+
+    def untimed(self, content: str) -> str | None:
+        """An id for a change without times of its own, whose content has the id `content`; None: it is a new one."""
+        return None
 
 
 def _invalid(pointer: str, detail: str, code: str = "invalid_change") -> Malformed:
@@ -94,14 +116,7 @@ def _checked(pointer: str, text: str) -> str:
     return text
 
 
-def _instant(stamps: Stamps, text: str, pointer: str) -> Stamp:
-    try:
-        return stamps.of(text)
-    except ValueError as wrong:
-        raise _invalid(pointer, str(wrong)) from None
-
-
-def _text(raw: Raw | None) -> str | None:
+def string_in(raw: Raw | None) -> str | None:
     """The string in a JSON text, or None where it holds something else."""
     if raw is None:
         return None
@@ -115,9 +130,9 @@ def space_of(change: IncomingChange, personal: str) -> str:
     """Its `spaceId`, else the legacy `data.spaceId`, `fields.spaceId.value`, else the personal space."""
     if change.spaceId is not None:
         return change.spaceId
-    legacy = _text((change.data or {}).get("spaceId"))
+    legacy = string_in((change.data or {}).get("spaceId"))
     if legacy is None and change.fields and "spaceId" in change.fields:
-        legacy = _text(change.fields["spaceId"].value)
+        legacy = string_in(change.fields["spaceId"].value)
     return personal if legacy is None else legacy
 
 
@@ -141,19 +156,25 @@ class _Registers:
         self.state[field] = StateRegister(value, stamp.text, self.client, sent)
         self.low, self.high = min(self.low, stamp.micros), max(self.high, stamp.micros)
 
-    def write_fields(self, fields: dict[str, IncomingRegister], stamps: Stamps) -> None:
+    def write_fields(self, fields: dict[str, IncomingRegister], stamps: Stamps) -> bool:
+        """Registers, each with its own stamp. Says whether the device gave one."""
+        timed = False
         for name, register in fields.items():
             pointer = f"{self.pointer}/fields/{name.replace('~', '~0').replace('/', '~1')}"
             at = register.at if register.at is not None else register.updatedAt
-            if at is None:
-                raise _invalid(pointer, "a field needs its instant, `at`")
-            self.write(name, register.value, _instant(stamps, at, f"{pointer}/at"), pointer)
+            stamp = stamps.written(at, f"{pointer}/at")
+            if stamp is None:
+                self.write(name, register.value, RECEIPT, pointer, sent=None)
+            else:
+                self.write(name, register.value, stamp, pointer)
+                timed = True
+        return timed
 
     def write_data(self, data: dict[str, Raw], stamps: Stamps) -> bool:
         """An insert's whole record, all at one stamp. Says whether the device gave one."""
         stamp, timed = Stamp(EPOCH_TEXT, 0), False
         for name in ("updatedAt", "createdAt"):
-            text = _text(data.get(name))
+            text = string_in(data.get(name))
             if text is not None:
                 try:
                     stamp, timed = stamps.of(text), True
@@ -169,46 +190,49 @@ class _Registers:
         whichever of the two arrives first."""
         if "deletedAt" not in self.log:
             stamp = Stamp(format_instant(self.high), self.high)
-            self.write("deletedAt", Raw(b"null"), stamp, self.pointer)
+            sent = None if any(register.sent is None for register in self.log.values()) else UNSET
+            self.write("deletedAt", Raw(b"null"), stamp, self.pointer, sent)
 
-    def write_deletion(self, deleted_at: str | None, stamps: Stamps) -> None:
+    def write_deletion(self, deleted_at: str | None, stamps: Stamps) -> bool:
+        """A deletion's register. Says whether the device gave its stamp."""
         if "deletedAt" in self.log:
-            return
+            return False
         pointer = f"{self.pointer}/deletedAt"
-        if deleted_at is None:
-            stamp = Stamp(format_instant(LAST), LAST)  # ahead of any clock, so the database's will settle it
-            self.write("deletedAt", Raw(b'"%s"' % stamp.text.encode()), stamp, pointer, sent=None)
-        else:
-            stamp = _instant(stamps, deleted_at, pointer)
-            self.write("deletedAt", Raw(b'"%s"' % stamp.text.encode()), stamp, pointer)
+        given = None if deleted_at is None else stamps.written(deleted_at, pointer)
+        stamp, sent = (RECEIPT, None) if given is None else (given, UNSET)
+        self.write("deletedAt", Raw(b'"%s"' % stamp.text.encode()), stamp, pointer, sent)
+        return given is not None
 
 
 def prepare(
     change: IncomingChange, i: int, client: str, stamps: Stamps, limits: Limits, feed: tuple[str, str] = ("", "")
 ) -> Prepared:
-    """One change in canonical form; `i` counts from 1, `feed` is (app, space). Raises Malformed with a pointer."""
+    """One change in canonical form; `i` counts from 1, `feed` is (app, space). Raises Malformed with a pointer.
+
+    A legacy update without fields has no registers: there is nothing to write.
+    """
     pointer = f"/changes/{i - 1}"
     _checked(f"{pointer}/table", change.table)
     _checked(f"{pointer}/id", change.id)
     if change.changeId is not None:
         _checked(f"{pointer}/changeId", change.changeId)
     registers = _Registers(client, pointer, limits.max_depth)
-    timed = bool(change.fields)
+    timed = False
     if change.data and change.op == "insert":
-        timed = registers.write_data(change.data, stamps) or timed
+        timed = registers.write_data(change.data, stamps)
     if change.fields:
-        registers.write_fields(change.fields, stamps)
+        timed = registers.write_fields(change.fields, stamps) or timed
     if change.op == "delete":
-        registers.write_deletion(change.deletedAt, stamps)
-        timed = timed or change.deletedAt is not None
-    if not registers.log:
+        timed = registers.write_deletion(change.deletedAt, stamps) or timed
+    if not registers.log and not stamps.legacy:
         raise _invalid(pointer, "a change needs at least one field", "empty_change")
     if change.op == "insert":
         registers.write_birth()
     actor = _actor(change.actor, pointer, limits.max_depth)
     change_id = change.changeId
-    if change_id is None and timed:
-        change_id = _content_id(change, registers.log, feed)
+    if change_id is None and registers.log:
+        content = _content_id(change, registers.log, feed)
+        change_id = content if timed else stamps.untimed(content)
     return Prepared(
         i=i, r=change.id, o=OPS[change.op], f=registers.log, g=registers.state, lo=registers.low, hi=registers.high,
         c=change_id, v=version(change.schemaVersion, pointer), a=actor, n=change.origin,
@@ -234,10 +258,15 @@ def version(given: int | None, pointer: str) -> int | None:
 
 
 def _content_id(change: IncomingChange, registers: dict[str, LogRegister], feed: tuple[str, str]) -> str:
-    """What identifies a change whose device gave it no id but its own times. No client can send such an id."""
+    """What identifies a change whose device gave it no id but its own times."""
     content = [*feed, change.table, change.id, change.op]
     values = {name: [msgspec.json.decode(r.value), r.at] for name, r in registers.items()}
-    text = msgspec.json.encode([content, values], order="deterministic")
+    return content_id([content, values])
+
+
+def content_id(content: Any) -> str:
+    """An id made of what JSON can say. No client can send such an id."""
+    text = msgspec.json.encode(content, order="deterministic")
     return "\x01" + base64.urlsafe_b64encode(hashlib.sha256(text).digest()[:24]).decode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,10 +21,14 @@ MAX_LIMIT = 10_000
 # A device that has missed nothing asks the same again and again; cursors of up to some 40 feeds are remembered.
 STAYED = b'{"joined":[],"left":[]}'
 REMEMBERED, MAX_REMEMBERED = 4096, 400
+# How far (us) a cursor's instant may be ahead of the reading and still stand for it: half of the minute by which the
+# database goes back before a plain instant.
+NEAR = 30_000_000
 
 
 class Question(NamedTuple):
-    """What a device asks for. `plain`: it reads inserts as plain records too (first generation); `bytes` a page.
+    """What a device asks for. `plain`: it is of the first generation, reads plain records too and cannot be told that
+    its cursor is of no use; `bytes` a page.
 
     `firsts`: the tables that a new device wants before the others.
     """
@@ -46,6 +51,12 @@ class Question(NamedTuple):
         if self.history:
             how["history"] = True
         return how
+
+
+def position(question: Question, user: str, key: bytes) -> Cursor | int | None:
+    """Where a device stands, as `cursor.decode` has it. Raises BadCursor."""
+    decode = cursors.decode_legacy if question.plain else cursors.decode
+    return decode(question.since, key, user, question.app, question.tables)
 
 
 class Delta(NamedTuple):
@@ -73,7 +84,7 @@ class Reading:
 
     def __init__(self, question: Question, user: str, key: bytes) -> None:
         self.question, self._user, self._key = question, user, key
-        self._at = cursors.decode(question.since, key, user, question.app, question.tables)
+        self._at = position(question, user, key)
         self._unchanged = Delta(b"", question.since, False, [], [])
 
     @property
@@ -108,11 +119,25 @@ class Reading:
         """What the device gets of a page. Raises CursorLost."""
         if page.trouble:
             raise CursorLost
-        positions = tuple(map(Position, page.spaces, page.seqs, page.bases))
+        positions, tables = tuple(map(Position, page.spaces, page.seqs, page.bases)), self.question.tables
         earlier = self._at if isinstance(self._at, int) else self._at.instant if self._at else 0
-        cursor = Cursor(max(page.now_us, earlier), page.boot_us, self.question.tables, positions, self.firsts)
+        whole = self.question.plain and bool(tables) and not page.more and earlier <= page.now_us + NEAR
+        cursor = Cursor(max(page.now_us, earlier), page.boot_us, tables, positions, self.firsts, whole)
         text = cursors.encode(cursor, self._key, self._user, self.question.app)
         return Delta(page.body, text, page.more, page.joined, page.gone)
+
+    def beginning(self) -> Reading | None:
+        """The same for a device of the first generation whose cursor is lost: with the deletions, or where those are
+        forgotten without; None where nothing is left to try."""
+        if not self.question.plain or self._at is None:
+            return None
+        again = copy(self)
+        again._at = None if self._at == 0 else 0
+        return again
+
+    def after(self, delta: Delta) -> Reading:
+        """The device's place when it has got this."""
+        return Reading(self.question._replace(since=delta.synced_until), self._user, self._key)
 
     def nothing(self, glance: Glance) -> Delta:
         """What the device gets when there is no news: its own cursor, made anew after a restart of the database."""
@@ -134,9 +159,18 @@ async def pull(log: Log, key: bytes, caller: Caller, question: Question) -> Delt
     reading, call = (_peek if plain else _peek.__wrapped__)(question, caller, key)
     if not reading.fresh:
         glance = await log.peek(call)
-        if glance.trouble or not glance.news:
+        lost = glance.trouble is not None
+        if (lost and not question.plain) or not (lost or glance.news):
             return reading.nothing(glance)
-    return reading.delta(await log.pull(reading.call(caller)))
+    return await page_or_beginning(log, caller, reading, await log.pull(reading.call(caller)))
+
+
+async def page_or_beginning(log: Log, caller: Caller, reading: Reading, page: Page) -> Delta:
+    """What a device gets of a page, or where its cursor is lost and it cannot be told, of the beginning. Raises
+    CursorLost."""
+    while page.trouble and (again := reading.beginning()) is not None:
+        reading, page = again, await log.pull(again.call(caller))
+    return reading.delta(page)
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from copy import copy
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,10 +14,11 @@ from syncd.core.errors import Busy, Fault, InvalidId, Malformed, Refused, TooLar
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import preparation
+from syncd.protocol.first_generation import LegacyStamps
 from syncd.protocol.messages import IncomingChange, PushBody, raw_changes
 from syncd.protocol.preparation import Limits, Prepared, Stamps
 from syncd.service.caller import Caller
-from syncd.service.pull import Delta, Question, Reading
+from syncd.service.pull import Delta, Question, Reading, page_or_beginning
 from syncd.store.log import Log, PushCall, Receipt
 from syncd.store.pool import Refusal
 
@@ -63,6 +66,12 @@ class Event:
         self._first = (micros // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | (random >> 68) << 64 | 2 << 62
         self._first |= random & (1 << 61) - 1  # a bit is left so that counting on never runs into the variant
 
+    def after(self, count: int) -> Event:
+        """The ids after the first `count`."""
+        later = copy(self)
+        later._first += count
+        return later
+
     def __call__(self, i: int) -> str:
         text = f"{self._first + i:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
@@ -71,25 +80,33 @@ class Event:
 class Push:
     """One push on its way through the log. Decides what to send and what to answer; `perform` sends."""
 
-    def __init__(self, caller: Caller, client: str, reading: Reading, message: PushBody, limits: Limits) -> None:
+    def __init__(
+        self, caller: Caller, client: str, reading: Reading, message: PushBody, limits: Limits,
+        stamps: Stamps | None = None, first: int = 0,
+    ) -> None:  # fmt: skip
         self.caller, self.client, self.reading, self.message = caller, client, reading, message
+        self.first = first
         self.results: list[Result | None] = [None] * len(message.changes)
         self.adjusted: dict[int, dict[str, str]] = {}
         self.repeats: dict[int, int] = {}
         self.left: list[int] = []
         self.changes: list[tuple[Prepared, str, str]] = []
         self.conflicts: list[dict[str, Any]] = []
-        self._prepare(limits)
+        self._prepare(limits, stamps or Stamps())
 
-    def _prepare(self, limits: Limits) -> None:
-        stamps, first = Stamps(), dict[str, int]()
+    def _prepare(self, limits: Limits, stamps: Stamps) -> None:
+        first = dict[str, int]()
         preparation.version(self.message.schemaVersion, "")
         for i, change in enumerate(self.message.changes):
             space = preparation.space_of(change, self.caller.personal)
+            if stamps.legacy and not space:
+                space = self.caller.personal
             feed = (self.reading.question.app, space)
-            prepared = preparation.prepare(change, i + 1, self.client, stamps, limits, feed)
+            prepared = preparation.prepare(change, self.first + i + 1, self.client, stamps, limits, feed)
             if space != self.caller.personal and (wrong := fault_in_id(space)):
-                raise InvalidId(f"spaceId {wrong}.", faults=(Fault(f"/changes/{i}/spaceId", wrong),))
+                raise InvalidId(f"spaceId {wrong}.", faults=(Fault(f"/changes/{self.first + i}/spaceId", wrong),))
+            if not prepared.f:
+                self.results[i] = Result("applied", change.changeId)  # nothing to write, and all of that is there
             if prepared.v is None and self.message.schemaVersion is not None:
                 prepared.v = self.message.schemaVersion
             self.changes.append((prepared, space, change.table))
@@ -110,6 +127,12 @@ class Push:
             self.repeats[i] = earlier
         else:
             self.reject(i, "change_id_reused")
+
+    def too_large(self, places: set[int]) -> None:
+        """Rejects what is too large; places are those of the whole push."""
+        for i in [i for i in self.left if self.first + i in places]:
+            self.left.remove(i)
+            self.reject(i, "change_too_large")
 
     def reject(self, i: int, code: str) -> None:
         self.results[i] = Result("rejected", self.message.changes[i].changeId, code=code, detail=ERROR_CODES[code].text)
@@ -203,18 +226,90 @@ async def push(
 
     Raises Malformed, TooLarge, Refused, Busy and the like.
     """
-    if len(message.changes) > limits.max_changes:
+    in_parts = len(message.changes) > limits.max_changes
+    if in_parts and (message.atomic or not question.plain):
         raise TooLarge(
             f"A push holds at most {limits.max_changes} changes; send them in parts.", code="too_many_changes"
         )
     _check_escapes(body)
-    work = Push(caller, client, Reading(question, caller.user, key), message, limits)
-    if len(body) > limits.max_change:
-        for i, raw in enumerate(raw_changes(body)):
-            if len(raw) > limits.max_change and i in work.left:
-                work.left.remove(i)
-                work.reject(i, "change_too_large")
-    return await perform(work, log, event or Event(now), skew, now)
+    reading, event, large = Reading(question, caller.user, key), event or Event(now), _too_large(body, limits)
+    if in_parts:
+        return await _perform_parts(log, Parts(caller, client, reading, message, limits, large), event, skew, now)
+    work = Push(caller, client, reading, message, limits, stamps_of(reading))
+    work.too_large(large)
+    return await perform(work, log, event, skew, now)
+
+
+def stamps_of(reading: Reading) -> Stamps:
+    """How a device's instants are read."""
+    if not reading.question.plain:
+        return Stamps()
+    return LegacyStamps(None if reading.fresh else reading.question.since)
+
+
+def _too_large(body: bytes, limits: Limits) -> set[int]:
+    """The places of changes that are too large."""
+    if len(body) <= limits.max_change:
+        return set()
+    return {i for i, raw in enumerate(raw_changes(body)) if len(raw) > limits.max_change}
+
+
+class Parts(NamedTuple):
+    """A push of more changes than one transaction should hold, from a device that never splits one (first generation).
+
+    A part is a push of the ordinary size. The order of a record's changes is that of the whole; where a later part
+    fails, those before it stand, and a retry finds them there.
+    """
+
+    caller: Caller
+    client: str
+    reading: Reading
+    message: PushBody
+    limits: Limits
+    large: set[int]
+
+    def starts(self) -> range:
+        return range(0, len(self.message.changes), self.limits.max_changes)
+
+    def part(self, start: int, reading: Reading, stamps: Stamps, *, pull: bool) -> Push:
+        """The push that begins at a change. Raises Malformed."""
+        changes = self.message.changes[start : start + self.limits.max_changes]
+        message = msgspec.structs.replace(self.message, changes=changes, pull=pull)
+        work = Push(self.caller, self.client, reading, message, self.limits, stamps, start)
+        work.too_large(self.large)
+        return work
+
+
+async def _perform_parts(log: Log, parts: Parts, event: Event, skew: int, now: int) -> Answer:
+    """Performs all parts, none before each of them can be; the answer is one."""
+    for start in parts.starts():
+        parts.part(start, parts.reading, stamps_of(parts.reading), pull=False)
+        await asyncio.sleep(0)  # others' turn
+    reading, stamps, pull = parts.reading, stamps_of(parts.reading), parts.message.pull
+    answers: list[Answer] = []
+    for start in parts.starts():
+        work = parts.part(start, reading, stamps, pull=pull)
+        answers.append(await perform(work, log, event.after(start), skew, now))
+        delta = answers[-1].delta
+        if delta is not None:
+            # Where a page is full the device has to come for the rest anyway.
+            reading, pull = reading.after(delta), not delta.more
+    return _one_answer(answers, parts.reading.question.since)
+
+
+def _one_answer(answers: list[Answer], since: str) -> Answer:
+    deltas = [answer.delta for answer in answers if answer.delta is not None]
+    written: dict[str, int] = {}
+    for answer in answers:
+        written.update(answer.written)  # a later part brought a feed further
+    delta = deltas[-1]._replace(
+        changes=b",".join(delta.changes for delta in deltas if delta.changes),
+        joined=[space for delta in deltas for space in delta.joined],
+        left=[space for delta in deltas for space in delta.left],
+    ) if deltas else None  # fmt: skip
+    results = [result for answer in answers for result in answer.results]
+    conflicts = [conflict for answer in answers for conflict in answer.conflicts]
+    return Answer(results, conflicts, delta, since, written)
 
 
 def _check_escapes(body: bytes) -> None:
@@ -246,8 +341,9 @@ async def perform(work: Push, log: Log, event: Event, skew: int, now: int) -> An
                 _settle(work, why, skew)
             continue
         work.settle(receipt)
-        delta = work.reading.delta(receipt.page) if receipt.page is not None else None
-        return work.answer(delta)
+        if receipt.page is None:
+            return work.answer(None)
+        return work.answer(await page_or_beginning(log, work.caller, work.reading, receipt.page))
     raise Busy
 
 

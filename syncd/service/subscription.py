@@ -10,12 +10,12 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
+from syncd.core.clock import EPOCH_TEXT
 from syncd.core.errors import Busy, CursorLost, DatabaseUnavailable, SyncdError
-from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Bookmark, Cursor
 from syncd.protocol.live import error
 from syncd.service.member import Member
-from syncd.service.pull import Question, pull
+from syncd.service.pull import Question, position, pull
 
 if TYPE_CHECKING:
     from syncd.service.batch import Batch
@@ -35,8 +35,8 @@ class Subscription:
     def __init__(self, hub: Hub, member: Member, question: Question) -> None:
         self._hub, self.member, self.question = hub, member, question
         # The signature is checked here: a bad cursor is told at once.
-        cursors.decode(question.since, hub.key, member.caller.user, question.app, question.tables)
-        self.cursor = question.since.encode()
+        at = position(question, member.caller.user, hub.key)
+        self.cursor = (EPOCH_TEXT if question.plain and at == 0 else question.since).encode()
         self.bookmark: Bookmark | None = None
         self.live = self._again = self.told = False
         self._task: asyncio.Task[None] | None = None
@@ -99,9 +99,8 @@ class Subscription:
             self._hub.counts.catch_ups += 1
             question = self.question._replace(since=self.cursor.decode(), bytes=PAGE_BYTES)
             delta = await pull(self._hub.log, self._hub.key, self.member.caller, question)
-            found = cursors.decode(
-                delta.synced_until, self._hub.key, self.member.caller.user, question.app, question.tables
-            )
+            reached = question._replace(since=delta.synced_until)
+            found = position(reached, self.member.caller.user, self._hub.key)
             if not isinstance(found, Cursor):
                 raise CursorLost
             self.cursor = delta.synced_until.encode()
