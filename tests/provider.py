@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+
+USER = re.compile(r"/users/([^/]+)/memberships")
 
 
 class Provider:
-    """`body` is what it answers (JSON, or bytes as they are), `by_user` what it answers for a `userId`.
+    """`body` is what it answers (JSON, or bytes as they are), `by_user` what it answers about a user.
 
-    `silent` never answers, `dribble` sends a byte a second. `asked` counts the requests.
+    `silent` never answers, `dribble` sends a byte a second, `key` is what a header `x-service-key` must say. `asked`
+    counts the requests, `at_once` says how many of them were answered at the same time at most, each after `pause`.
     """
 
     def __init__(self, body: Any = None) -> None:
@@ -21,7 +25,9 @@ class Provider:
         self.status = 200
         self.headers = ""
         self.silent = self.dribble = False
-        self.asked = 0
+        self.key = ""
+        self.pause = 0.0
+        self.asked = self.at_once = 0
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,10 +67,16 @@ class Provider:
         self.asked += 1
         if self.silent:
             await asyncio.sleep(600)
-        user = parse_qs(urlsplit(request.split()[1]).query).get("userId", [""])[0]
+        self.at_once = max(self.at_once, len(self._tasks))
+        await asyncio.sleep(self.pause)
+        address = urlsplit(request.split()[1])
+        named = USER.fullmatch(address.path)
+        user = unquote(named[1]) if named else parse_qs(address.query).get("userId", [""])[0]
         told = self.by_user.get(user, self.body)
         body = told if isinstance(told, bytes) else json.dumps(told).encode()
-        head = f"HTTP/1.1 {self.status} Told\r\nContent-Length: {len(body)}\r\n{self.headers}Connection: close\r\n\r\n"
+        known = not self.key or f"x-service-key: {self.key}\r\n" in request
+        head = f"HTTP/1.1 {self.status if known else 403} Told\r\nContent-Length: {len(body)}\r\n"
+        head += f"{self.headers}Connection: close\r\n\r\n"
         writer.write(head.encode())
         for at in range(0, len(body), 1 if self.dribble else len(body) or 1):
             writer.write(body[at:] if not self.dribble else body[at : at + 1])

@@ -69,9 +69,12 @@ class LegacySubscribe(msgspec.Struct, tag="subscribe"):
     appId: str | None = None
     since: Raw = NULL
     collections: list[str] | str | None = None
+    first: list[str] | str | None = None
+    limit: int | None = None
 
     def message(self) -> Subscribe:
-        return Subscribe(self.appId, string_in(self.since), self.collections)
+        """The same with a text for a cursor."""
+        return Subscribe(self.appId, string_in(self.since), self.collections, self.first, self.limit)
 
 
 class LegacyPushFrame(LegacyPush, tag="push"):
@@ -81,6 +84,7 @@ class LegacyPushFrame(LegacyPush, tag="push"):
     appId: str | None = None
 
     def message(self) -> Push:
+        """The same with texts for instants."""
         body = self.body()
         return Push(body.changes, self.requestId, self.appId, self.schemaVersion, self.atomic)
 

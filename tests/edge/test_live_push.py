@@ -123,7 +123,7 @@ CHANGES: list[Any] = [
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: repr(c)[:60])
 async def test_a_change_that_is_none_is_an_error_of_its_push_alone_with_its_place(server: Server, change: Any) -> None:
     user = unique("ann")
-    async with socket_of(server, user) as socket:
+    async with socket_of(server, user, protocol=1) as socket:
         error = await refused(socket, edit("good", x=1), change)
         assert error["code"] in ("invalid_change", "invalid_value", "empty_change")
         assert error["errors"][0]["pointer"].startswith("/changes/1")
@@ -132,7 +132,7 @@ async def test_a_change_that_is_none_is_an_error_of_its_push_alone_with_its_plac
 
 
 async def test_too_many_changes_are_an_error_and_one_too_large_is_rejected_alone(server: Server) -> None:
-    async with socket_of(server, unique("ann")) as socket:
+    async with socket_of(server, unique("ann"), protocol=1) as socket:
         error = await refused(socket, *(edit(f"r{i}", x=1) for i in range(1001)))
         assert error["code"] == "too_many_changes"
         answer = await socket.push(edit("a", x=1), edit("b", x="x" * (1 << 20)), edit("c", x=3))
@@ -140,7 +140,7 @@ async def test_too_many_changes_are_an_error_and_one_too_large_is_rejected_alone
 
 
 async def test_who_did_not_name_its_device_cannot_push(server: Server) -> None:
-    async with socket_of(server, unique("ann"), None) as socket:
+    async with socket_of(server, unique("ann"), None, protocol=1) as socket:
         error = await refused(socket, edit("r", x=1))
         assert error["code"] == "invalid_request"
         await socket.subscribe()

@@ -206,6 +206,7 @@ async def test_what_cannot_be_served_is_a_problem(
     token = server.token(unique("ann"))
     sent = {name: value.replace("GOOD", token) for name, value in headers.items()}
     async with httpx.AsyncClient(base_url=server.url) as http:
+        http.headers["x-sync-protocol"] = "1"
         answer = await http.get("/sync/notes/stream" + query.replace("GOOD", token), headers=sent)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert (await http.post("/sync/notes/stream", headers=sent)).status_code == 405

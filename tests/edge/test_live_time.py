@@ -80,7 +80,7 @@ async def test_another_user_cannot_take_a_connection_over(server: Server) -> Non
 async def test_a_client_id_that_cannot_be_ends_it(server: Server) -> None:
     for client in ("", "x" * 256, "a\u0001"):
         async with await opened(server) as socket:
-            await socket.send({"type": "auth", "token": server.token("ann"), "clientId": client})
+            await socket.send({"type": "auth", "token": server.token("ann"), "clientId": client, "protocol": 1})
             assert await socket.ends() == 4400
 
 

@@ -1,0 +1,181 @@
+"""G11, G19: the membership service of a first-generation server is asked and read as it is, by settings alone."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.device import Device, statuses
+from tests.harness import Server
+from tests.provider import Provider
+from tests.socket_device import socket_of
+
+pytestmark = pytest.mark.waits
+
+NUMBERS = itertools.count()
+SECRET = "a secret of more than thirty-two bytes"
+KEY = "the service's own key"
+ROLES = "admin:owner,member:writer,guest:reader"
+
+
+@asynccontextmanager
+async def started(folder: Path, provider: Provider, **settings: Any) -> AsyncIterator[Server]:
+    """A server that asks a provider as the first generation's does."""
+    settings = {
+        "jwt_secret": SECRET, "memberships": "service", "memberships_header": f"x-service-key: {KEY}",
+        "memberships_url": f"http://127.0.0.1:{provider.port}/users/{{user}}/memberships",
+        "memberships_roles": ROLES, "log_level": "info", **settings,
+    }  # fmt: skip
+    server = Server(folder / "data", settings=settings, start=False)
+    await asyncio.to_thread(server.start)
+    try:
+        yield server
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+@pytest.fixture(scope="module")
+async def service() -> AsyncIterator[Provider]:
+    async with Provider({"memberships": []}) as provider:
+        provider.key = KEY
+        yield provider
+
+
+@pytest.fixture(scope="module")
+async def asking(workspace: Path, service: Provider) -> AsyncIterator[Server]:
+    folder = workspace / "first-generation-service"
+    folder.mkdir(mode=0o755)
+    async with started(folder, service) as server:
+        yield server
+
+
+@pytest.fixture
+async def ann(asking: Server, service: Provider) -> AsyncIterator[Device]:
+    """A user whom the service may say anything about. Her name needs quoting in an address."""
+    async with Device(asking, f"ann/{next(NUMBERS)} ü?") as device:
+        yield device
+        service.pause = 0.0
+
+
+def organisations(**roles: str) -> dict[str, Any]:
+    """An answer of the service's."""
+    entries = enumerate(roles.items())
+    return {"memberships": [{"id": n, "organizationId": name, "role": role} for n, (name, role) in entries]}
+
+
+async def spaces(device: Device) -> dict[str, str]:
+    """The spaces that the server lets a device see, with its roles."""
+    answer = await device.http.get("/spaces")
+    assert answer.status_code == 200, answer.text
+    return {space["id"]: space["role"] for space in answer.json()["spaces"] if not space["id"].startswith("_personal:")}
+
+
+async def test_its_roles_are_taken_for_ours(ann: Device, service: Provider) -> None:
+    n = next(NUMBERS)
+    service.by_user[ann.user] = organisations(
+        **{f"own-{n}": "owner", f"run-{n}": "admin", f"work-{n}": "member", f"look-{n}": "guest"}
+    )
+    assert await spaces(ann) == {f"own-{n}": "owner", f"run-{n}": "owner", f"work-{n}": "writer", f"look-{n}": "reader"}
+    body = await ann.push([ann.change("w", "r", 1, space=f"work-{n}"), ann.change("l", "r", 1, space=f"look-{n}")])
+    assert statuses(body) == ["applied", "rejected"]
+
+
+@pytest.mark.parametrize("form", ["memberships", "spaces", "list"])
+async def test_each_form_of_the_list_will_do(ann: Device, service: Provider, form: str) -> None:
+    space = f"form-{next(NUMBERS)}"
+    entries = [{"organizationId" if form == "memberships" else "id": space, "role": "member"}]
+    service.by_user[ann.user] = entries if form == "list" else {form: entries}
+    assert await spaces(ann) == {space: "writer"}
+
+
+async def test_a_role_that_is_not_known_is_passed_over_and_told_once(
+    ann: Device, service: Provider, asking: Server
+) -> None:
+    n, role = next(NUMBERS), f"billing-{next(NUMBERS)}"
+    service.by_user[ann.user] = organisations(**{f"money-{n}": role, f"work-{n}": "member"})
+    for _ in range(3):
+        assert await spaces(ann) == {f"work-{n}": "writer"}
+    assert asking.output().count(role) == 1
+
+
+async def test_of_two_roles_in_a_space_the_stronger_counts(ann: Device, service: Provider) -> None:
+    space = f"twice-{next(NUMBERS)}"
+    entries = [{"organizationId": space, "role": role} for role in ("guest", "admin", "member", "billing")]
+    service.by_user[ann.user] = {"memberships": entries}
+    assert await spaces(ann) == {space: "owner"}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        None, {}, "", {"memberships": None}, {"memberships": {}}, {"memberships": ["s"]}, {"memberships": [{}]},
+        {"memberships": [{"organizationId": "s"}]}, {"memberships": [{"organizationId": 5, "role": "member"}]},
+        {"memberships": [{"organizationId": "", "role": "member"}]}, {"memberships": [{"role": "member"}]},
+        {"memberships": [{"organizationId": "s", "role": ["member"]}]},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_what_is_no_list_is_never_an_empty_one(ann: Device, service: Provider, lie: Any) -> None:
+    service.by_user[ann.user] = lie
+    for answer in (await ann.ask(), await ann.send([ann.change("c", "r", 1)])):
+        assert (answer.status_code, answer.json()["code"]) == (503, "memberships_unavailable")
+
+
+async def test_without_its_key_nothing_is_allowed(folder: Path, service: Provider) -> None:
+    async with started(folder, service, memberships_header="x-service-key: wrong") as server:
+        async with Device(server, "bob") as bob:
+            assert (await bob.ask()).status_code == 503
+        assert "wrong" not in server.output()
+
+
+async def test_no_log_has_a_users_id_or_the_key(ann: Device, service: Provider, asking: Server) -> None:
+    service.by_user[ann.user] = organisations(one="member")
+    await ann.pull()
+    assert ann.user not in asking.output()
+    assert "/users/" not in asking.output()
+    assert KEY not in asking.output()
+
+
+class TestWhatItCosts:
+    async def test_of_one_user_is_one_call_at_a_time_and_twenty_a_second(self, ann: Device, service: Provider) -> None:
+        service.by_user[ann.user] = organisations()
+        service.pause, service.at_once = 0.02, 0
+        before, began = service.asked, time.monotonic()
+        for answer in await asyncio.gather(*(ann.ask() for _ in range(40))):
+            assert answer.status_code == 200
+        for _ in range(5):
+            await ann.pull()
+        assert service.at_once == 1
+        assert service.asked - before <= 2 + (time.monotonic() - began) / 0.05
+
+    async def test_of_one_who_is_only_connected_is_one_a_second(
+        self, ann: Device, asking: Server, service: Provider
+    ) -> None:
+        service.by_user[ann.user] = organisations()
+        token = asking.token(ann.user)
+        async with socket_of(asking, ann.user, token=token) as one, socket_of(asking, ann.user, token=token) as two:
+            await one.subscribe()
+            await two.subscribe()
+            before = service.asked
+            await asyncio.sleep(3)
+            assert 1 <= service.asked - before <= 4
+
+    async def test_what_it_says_counts_for_whoever_asks_after_it_was_said(self, ann: Device, service: Provider) -> None:
+        """A call that is under way answers those that came before it began, and nobody else."""
+        space = f"gone-{next(NUMBERS)}"
+        service.by_user[ann.user] = organisations(**{space: "member"})
+        assert await spaces(ann) == {space: "writer"}
+        service.pause = 0.5
+        early = asyncio.create_task(spaces(ann))
+        await asyncio.sleep(0.2)
+        service.by_user[ann.user] = organisations()
+        late = await asyncio.gather(*(spaces(ann) for _ in range(5)))
+        assert late == [{}] * 5
+        await early
