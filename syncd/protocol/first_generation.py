@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Literal
+
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.clock import canonical_instant
 from syncd.core.ids import MAX_ID, fault_in_id
-from syncd.protocol.messages import IncomingChange, IncomingRegister, PushBody, decode
+from syncd.protocol.messages import IncomingChange, IncomingRegister, Op, PushBody, decode
 from syncd.protocol.preparation import Stamp, Stamps, content_id, string_in
 
 NULL = Raw(b"null")
@@ -33,7 +33,7 @@ class LegacyChange(msgspec.Struct):
 
     table: str
     id: str
-    op: Literal["insert", "update", "delete"]
+    op: Op
     changeId: str | None = None
     fields: dict[str, LegacyRegister] | None = None
     data: dict[str, Raw] | None = None
