@@ -130,6 +130,10 @@ async def test_what_is_no_message_ends_it(server: Server, what: str) -> None:
 
 async def test_a_reason_does_not_repeat_what_was_sent(server: Server) -> None:
     async with await opened(server) as socket:
+        said = await socket.ask({"type": "eyJhbGciOi"}, "error")
+        assert said["detail"]
+        assert "eyJ" not in str(said)
+        await socket.auth(unique("ann"), protocol=1)
         await socket.send('{"type": "eyJhbGciOi"}')
         assert await socket.ends() == 4400
         assert socket.reason
