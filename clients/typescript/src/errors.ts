@@ -56,7 +56,12 @@ export class WrongReplica extends SyncdError {
 /** The store could not write: `storage_full`, or `store_failed`. Nothing of the write is in it. */
 export class StoreFailed extends SyncdError {
   constructor(cause: unknown) {
-    const full = cause instanceof Error && cause.name === "QuotaExceededError";
+    const {
+      name = "",
+      code = "",
+      message = "",
+    } = cause instanceof Error ? (cause as Error & { code?: unknown }) : {};
+    const full = /QuotaExceeded|ENOSPC|EDQUOT|SQLITE_FULL|is full/.test(`${name} ${code} ${message}`);
     super(full ? "storage_full" : "store_failed", `the store failed: ${String(cause)}.`);
     this.cause = cause;
   }
@@ -76,11 +81,17 @@ export class SyncBusy extends SyncdError {
   }
 }
 
-/** The server could not be reached, or its answer did not arrive whole. Nothing is lost. */
+/** The server could not be reached, or its answer did not arrive whole. Nothing is lost. `cause` is not repeated. */
 export class Offline extends SyncdError {
-  constructor(detail: string, code = "offline") {
-    super(code, detail);
+  constructor(detail: string, code = "offline", cause?: unknown) {
+    super(code, cause === undefined ? detail : `${detail} (${nameOf(cause)}).`);
+    this.cause = cause;
   }
+}
+
+/** What kind of failure it is. The text of a library's error may repeat what was sent. */
+export function nameOf(error: unknown): string {
+  return error instanceof Error ? error.name : typeof error;
 }
 
 /** The server answered 429, 503 or another 5xx until the retries ran out. `retryAfter` is in milliseconds. */
@@ -92,7 +103,10 @@ export class ServerBusy extends SyncdError {
   }
 }
 
-/** 401 or 403 for the whole request, after the token was asked for again. */
+/**
+ * 401 or 403 for the whole request, after the token was asked for again; or there is no token to ask with. `code`: the
+ * server's, or `no_token`, `bad_token`, `token_too_large`.
+ */
 export class NotAllowed extends SyncdError {
   constructor(detail: string, code = "unauthorized") {
     super(code, detail);

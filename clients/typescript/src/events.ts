@@ -3,7 +3,7 @@
 import type { Applied } from "./apply.js";
 import type { Key } from "./change.js";
 import { keyText } from "./change.js";
-import type { Json } from "./json.js";
+import { freeze, type Json } from "./json.js";
 import type { Conflict, Page } from "./reply.js";
 
 /** The name of a record; `space` is null for the personal one. */
@@ -143,13 +143,11 @@ export class Hub<T = Event> {
     return () => this.#listeners.delete(own);
   }
 
+  /** All get the same, which none of them can change. One that is an async function is not waited for. */
   publish(said: T): void {
+    freeze(said);
     for (const listener of [...this.#listeners]) {
-      try {
-        listener(said);
-      } catch (error) {
-        console.error("syncd: a listener failed", error);
-      }
+      (async () => listener(said))().catch((error) => console.error("syncd: a listener failed", error));
     }
   }
 }

@@ -35,7 +35,7 @@ export class Exchange {
   }
 
   fresh(): Promise<string> {
-    return freshToken(this.server.token, this.party.checkUser);
+    return freshToken(this.server, this.party.checkUser);
   }
 
   /** One sync, by the caller, who has the lead and the turn. */

@@ -22,14 +22,28 @@ export function parse(text: string): Json {
   // Long integers travel through the engine's parser as texts that nothing else can be: U+0000 is never kept.
   const marked = text.replace(TOKEN, (token) => (INTEGER.test(token) ? `"\\u0000${token}"` : token));
   return JSON.parse(marked, (_key, value: unknown) =>
-    typeof value === "string" && value.startsWith("\0") ? normal(BigInt(value.slice(1))) : value,
+    typeof value === "string" && value.startsWith("\0") ? numberOf(value.slice(1)) : value,
   ) as Json;
 }
 
-/** A big integer as a number where that loses nothing, so that equal numbers are of one type. */
+/** A big integer as a number where that loses no digit, so that equal numbers are of one type. */
 export function normal(value: bigint): number | bigint {
-  const rounded = Number(value);
-  return Number.isFinite(rounded) && BigInt(rounded) === value ? rounded : value;
+  return numberOf(`${value}`);
+}
+
+/** An integer in digits is a double where these are exactly how that double is printed, else it is a big one. */
+function numberOf(digits: string): number | bigint {
+  const [, first = "", rest = ""] = /^(-?\d)(\d*?)0*$/.exec(digits) ?? [];
+  const printed = `${first}${rest && `.${rest}`}e+${digits.length - first.length}`;
+  return Number(digits).toExponential() === printed ? Number(digits) : BigInt(digits);
+}
+
+/** Makes what several read unchangeable, all through. */
+export function freeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
+    for (const part of Object.values(Object.freeze(value))) freeze(part);
+  }
+  return value;
 }
 
 /** JSON text, compact. Members that are undefined are left out. */

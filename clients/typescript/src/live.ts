@@ -192,13 +192,14 @@ export class Live {
   async #connectOnce(): Promise<void> {
     let [ending, lasted] = await this.#connect();
     if (this.#closing.signal.aborted) return;
-    const plan = this.#reconnect.after(ending, lasted, Math.random());
+    let plan = this.#reconnect.after(ending, lasted, Math.random());
     if (plan.mend) {
       ending = (await this.#exchange("push")) ?? ending;
     } else if (plan.poll) {
       const failure = await this.#poll();
       if (failure === null) return;
       ending = failure;
+      if (failure.local) plan = this.#reconnect.after(failure, 0, Math.random());
     }
     if (!plan.silent) await this.#report(ending);
     await this.#kick.wait(this.#closing.signal, Math.max(plan.pause, ending.retryAfter ?? 0));

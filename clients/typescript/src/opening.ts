@@ -2,12 +2,22 @@
 
 import type { Batch } from "./batch.js";
 import { newId } from "./change.js";
-import { StoreFailed, WrongReplica } from "./errors.js";
+import { StoreFailed, SyncdError, WrongReplica } from "./errors.js";
 import type { Durability } from "./indexeddb.js";
 import { IndexedDbStore } from "./indexeddb.js";
-import type { ReplicaOptions } from "./options.js";
+import { CALLBACK_TIMEOUT, type ReplicaOptions } from "./options.js";
 import type { Replica } from "./replica.js";
-import { LAYOUT, type Meta, type RowStore, type RowWork, Store, type Work, within } from "./store.js";
+import {
+  answered,
+  LAYOUT,
+  type Meta,
+  type RowStore,
+  type RowWork,
+  Store,
+  type Work,
+  within,
+} from "./store.js";
+import { inTime } from "./turn.js";
 
 export type Prepare = RowWork<void>;
 
@@ -19,6 +29,7 @@ export interface StoreOptions {
   readonly indexedDB?: IDBFactory | null | undefined;
   readonly durability?: Durability | undefined;
   readonly requireDurable?: boolean | undefined;
+  readonly callbackTimeout?: number | undefined;
 }
 
 /**
@@ -31,7 +42,13 @@ export async function openStore(
   claimed: (meta: Meta) => void,
 ): Promise<Store> {
   const prepare: Prepare = (rows) => within(rows, async (tx) => claimed(tx.meta));
-  return new Store(await openRows(name, options, prepare));
+  const patience = options.callbackTimeout ?? CALLBACK_TIMEOUT;
+  const opening = openRows(name, options, prepare);
+  const rows = await answered(() => opening, patience).catch((error) => {
+    opening.then((late) => late.close()).catch(() => {});
+    throw error;
+  });
+  return new Store(rows, patience);
 }
 
 async function openRows(name: string, options: StoreOptions, prepare: Prepare): Promise<RowStore> {
@@ -76,7 +93,7 @@ export function claim(meta: Meta, app: string, clientId: string | undefined, wal
 export async function migrate<S extends object>(
   store: Store,
   replica: Replica<S>,
-  { schemaVersion, onMigrate }: ReplicaOptions<S>,
+  { schemaVersion, onMigrate, callbackTimeout = CALLBACK_TIMEOUT }: ReplicaOptions<S>,
   batch: Batch<S>,
   queue: Work<unknown>,
 ): Promise<void> {
@@ -86,7 +103,9 @@ export async function migrate<S extends object>(
     throw new WrongReplica(`the store has the schema ${from}, this app ${schemaVersion}: reload the page.`);
   }
   if (from === schemaVersion) return;
-  if (from !== null) await onMigrate?.(from, batch, replica);
+  const patience = 10 * callbackTimeout;
+  const late = new SyncdError("callback_timeout", `onMigrate gave no answer in ${patience} ms.`);
+  if (from !== null && onMigrate) await inTime(() => onMigrate(from, batch, replica), patience, late);
   await store.write(async (tx) => {
     if (tx.meta.schema !== from) return; // another tab was quicker
     await queue(tx);

@@ -39,7 +39,9 @@ export interface ReplicaOptions<S extends object = AnyTables> {
   readonly requireDurable?: boolean;
   readonly limits?: Partial<Limits>;
   readonly retry?: Partial<RetryPolicy>;
-  readonly onConflict?: (conflict: Conflict) => void;
+  readonly onConflict?: (conflict: Conflict) => void | Promise<void>;
+  /** How long `token` and `store` have to answer, in milliseconds; 30,000 by default. `onMigrate` has ten times that. */
+  readonly callbackTimeout?: number;
   /** For other environments than browsers, and for tests. `null` for `indexedDB` keeps everything in memory. */
   readonly indexedDB?: IDBFactory | null;
   readonly store?: MakeStore;
@@ -62,20 +64,26 @@ export interface Watching {
   readonly quiet?: number;
 }
 
+/** Milliseconds that the application's functions have to answer. */
+export const CALLBACK_TIMEOUT = 30_000;
+
 /** The server, if there is one. */
 export function serverOf({
   url,
   token,
   fetch: given,
+  callbackTimeout = CALLBACK_TIMEOUT,
 }: {
   url?: string;
   token?: Token;
   fetch?: typeof fetch;
+  callbackTimeout?: number;
 }): Server | null {
   if (url === undefined || token === undefined) return null;
   const base = /^https?:/.test(url) ? url : new URL(url, globalThis.location?.href).href;
   // A browser's own fetch wants to be called as a function of the window.
-  return { url: base.replace(/\/+$/, ""), token, fetch: given ?? ((...request) => fetch(...request)) };
+  const fetched: typeof fetch = given ?? ((...request) => fetch(...request));
+  return { url: base.replace(/\/+$/, ""), token, fetch: fetched, timeout: callbackTimeout };
 }
 
 /** Whose the replica is to be, as far as that is known without asking. */

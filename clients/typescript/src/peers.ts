@@ -1,6 +1,7 @@
 /** Who else is there: the latest presence of every other device. */
 
 import type { Event, Presence } from "./events.js";
+import { freeze } from "./json.js";
 
 export class Peers {
   readonly #held = new Map<string, Presence>();
@@ -21,7 +22,7 @@ export class Peers {
 
   /** Those of one space: the same list until one of them says something else. */
   of(space: string | null): readonly Presence[] {
-    const list = this.#lists.get(space) ?? this.all.filter((peer) => peer.space === space);
+    const list = this.#lists.get(space) ?? freeze(this.all.filter((peer) => peer.space === space));
     this.#lists.set(space, list);
     return list;
   }

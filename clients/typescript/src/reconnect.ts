@@ -1,7 +1,7 @@
 /** Why a connection ended, and what to do then. Pure: time and chance are arguments. */
 
 import { CLOSED, RETRYABLE } from "./error-codes.js";
-import { NotAllowed, Offline, ServerBusy, SyncdError } from "./errors.js";
+import { NotAllowed, nameOf, Offline, ServerBusy, StoreFailed, SyncdError } from "./errors.js";
 import type { LivePolicy } from "./retry.js";
 import type { Trouble } from "./store.js";
 
@@ -19,14 +19,20 @@ export interface Ending {
   readonly restarting?: boolean;
   readonly suspect?: boolean;
   readonly blocked?: boolean;
+  /** The store failed here, which says nothing of the server. */
+  readonly local?: boolean;
   readonly retryAfter?: number;
 }
 
-const NOT_ALLOWED = ["unauthorized", "forbidden"];
+const NOT_ALLOWED = ["unauthorized", "forbidden", "no_token", "bad_token", "token_too_large"];
+/** How long a store that failed is left alone, in milliseconds: there may be room again at any time. */
+const STORE_PAUSE = 4000;
 
-/** How the outbox calls it; see status.ts. */
-export function troubleOf({ state, code, detail }: Ending): Trouble {
-  return { kind: state === "refused" && NOT_ALLOWED.includes(code) ? "forbidden" : state, code, detail };
+/** How the outbox calls it; see status.ts. Of a store that failed it knows nothing: what is unsent waits. */
+export function troubleOf({ state, code, detail, local }: Ending): Trouble | null {
+  return local
+    ? null
+    : { kind: state === "refused" && NOT_ALLOWED.includes(code) ? "forbidden" : state, code, detail };
 }
 
 /** A socket that was closed with `code`, for the reason that the server gave. */
@@ -45,6 +51,7 @@ export function failed(error: SyncdError): Ending {
   const { code, detail } = error;
   if (error instanceof Offline) return { state: "offline", code, detail };
   if (error instanceof ServerBusy) return { state: "busy", code, detail, retryAfter: error.retryAfter ?? 0 };
+  if (error instanceof StoreFailed) return { state: "busy", code, detail, local: true };
   const unnamed = error instanceof NotAllowed && !NOT_ALLOWED.includes(code);
   return { state: "refused", code: unnamed ? "unauthorized" : code, detail };
 }
@@ -52,7 +59,7 @@ export function failed(error: SyncdError): Ending {
 /** Anything that was raised. */
 export function endingOf(error: unknown): Ending {
   if (error instanceof SyncdError) return failed(error);
-  return { state: "refused", code: "internal", detail: `This client failed: ${String(error)}.` };
+  return { state: "refused", code: "internal", detail: `This client failed (${nameOf(error)}).` };
 }
 
 /**
@@ -86,6 +93,7 @@ export class Reconnect {
       this.#renewed = false;
     }
     const plan: Plan = { pause: this.#slowly(chance), poll: false, silent: false, mend: false };
+    if (ending.local) return { ...plan, pause: STORE_PAUSE * (0.5 + chance / 2) };
     if (ending.renew) return this.#refusedToken(plan);
     this.#blocked = ending.opened ? 0 : this.#blocked + 1;
     const poll = ending.blocked || this.#blocked >= this.#policy.blockedAfter;

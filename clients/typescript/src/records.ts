@@ -1,7 +1,7 @@
 /** Records of the store: loaded many at a time, merged in memory, saved many at a time. */
 
 import { type Key, keyText, readChange } from "./change.js";
-import { type Json, parse, same } from "./json.js";
+import { freeze, type Json, parse, same } from "./json.js";
 import { isDeleted, merge, overlay, type Registers, TOMBSTONE } from "./merge.js";
 import { keyOf, type RecordRow, type Transaction } from "./store.js";
 
@@ -135,11 +135,18 @@ export interface Row<F extends object = { readonly [field: string]: Json }> {
   readonly fields: Readonly<Partial<F>>;
 }
 
+/** The row of a record, for whoever reads it: not even the lists and objects in it can be changed. */
 export function present<F extends object>(row: Pick<RecordRow, "space" | "table" | "id" | "view">): Row<F> {
   const { space, table, id, view } = row;
   const fields: [string, Json][] = [];
   for (const [field, { value }] of view) if (field !== TOMBSTONE) fields.push([field, value]);
   const tombstone = view.get(TOMBSTONE)?.value;
   const deletedAt = tombstone === null || tombstone === undefined ? null : String(tombstone);
-  return { space: space || null, table, id, deletedAt, fields: Object.fromEntries(fields) as Partial<F> };
+  return freeze({
+    space: space || null,
+    table,
+    id,
+    deletedAt,
+    fields: Object.fromEntries(fields) as Partial<F>,
+  });
 }

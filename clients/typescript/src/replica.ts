@@ -7,7 +7,7 @@ import type { Endpoint } from "./endpoint.js";
 import { InvalidQuery, SyncBusy } from "./errors.js";
 import { changesOf, describe, type Event, Hub, type Listener, liveState } from "./events.js";
 import { Exchange } from "./exchange.js";
-import type { JsonObject } from "./json.js";
+import { freeze, type JsonObject } from "./json.js";
 import { Live } from "./live.js";
 import * as mending from "./mending.js";
 import type { Registers } from "./merge.js";
@@ -87,7 +87,7 @@ export class Replica<S extends object = AnyTables> {
     this.#tabs.on((message) => {
       if (message.kind === "event" && message.event.kind !== "state") this.#hub.publish(message.event);
     });
-    if (onConflict) this.on((event) => event.kind === "conflict" && onConflict(event.conflict));
+    if (onConflict) this.on((event) => (event.kind === "conflict" ? onConflict(event.conflict) : undefined));
     this.exchange = new Exchange({
       store: this.#store,
       tabs: this.#tabs,
@@ -219,7 +219,7 @@ export class Replica<S extends object = AnyTables> {
   /** Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown. */
   async registers(table: TableOf<S>, id: string, place: Place = {}): Promise<Registers> {
     const key = this.#key(table, id, place);
-    return (await this.#store.read((tx) => tx.get("records", key)))?.view ?? new Map();
+    return new Map(freeze([...((await this.#store.read((tx) => tx.get("records", key)))?.view ?? [])]));
   }
 
   /** The shared spaces that the server said this user is in, as of the last sync. */
@@ -304,7 +304,7 @@ export class Replica<S extends object = AnyTables> {
 
   /** Registers of this device that lost on the server, oldest first, until `clearConflicts`. */
   async conflicts(): Promise<Conflict[]> {
-    return (await this.#store.read((tx) => tx.all("conflicts"))).map(({ conflict }) => conflict);
+    return (await this.#store.read((tx) => tx.all("conflicts"))).map(({ conflict }) => freeze(conflict));
   }
 
   /** Forgets the conflicts that were shown. */

@@ -69,7 +69,7 @@ export async function ask(asker: Asker, question: Question): Promise<JsonObject>
 }
 
 function unanswered(cause: unknown): Offline {
-  return new Offline(`no answer: ${String(cause)}.`);
+  return new Offline("no answer", "offline", cause);
 }
 
 /** A failure that passes by itself. Raises NotAllowed and Refused, which do not. */

@@ -2,8 +2,10 @@
 
 import type { Key } from "./change.js";
 import { EPOCH, type Instant } from "./clock.js";
+import { StoreFailed, SyncdError } from "./errors.js";
 import type { Registers } from "./merge.js";
 import type { Conflict } from "./reply.js";
+import { inTime } from "./turn.js";
 
 /**
  * What the application sees of a record (`view`), and the server's registers (`base`) where unsent writes lie on
@@ -153,12 +155,14 @@ export interface Transaction extends RowTransaction {
 
 export type Work<T> = (tx: Transaction) => Promise<T>;
 
-/** The rows of a replica. */
+/** The rows of a replica. What they raise is StoreFailed, also when they do not answer in `patience` milliseconds. */
 export class Store {
   readonly #rows: RowStore;
+  readonly #patience: number;
 
-  constructor(rows: RowStore) {
+  constructor(rows: RowStore, patience: number) {
     this.#rows = rows;
+    this.#patience = patience;
   }
 
   get durable(): boolean {
@@ -166,15 +170,24 @@ export class Store {
   }
 
   read<T>(work: Work<T>): Promise<T> {
-    return this.#rows.read((rows) => within(rows, work));
+    return answered(() => this.#rows.read((rows) => within(rows, work)), this.#patience);
   }
 
   write<T>(work: Work<T>): Promise<T> {
-    return this.#rows.write((rows) => within(rows, work));
+    return answered(() => this.#rows.write((rows) => within(rows, work)), this.#patience);
   }
 
   close(): void {
     this.#rows.close();
+  }
+}
+
+/** What a store answers. Raises StoreFailed, also when that takes longer than `patience` milliseconds. */
+export async function answered<T>(ask: () => Promise<T>, patience: number): Promise<T> {
+  try {
+    return await inTime(ask, patience, new StoreFailed(`no answer in ${patience} ms`));
+  } catch (error) {
+    throw error instanceof SyncdError ? error : new StoreFailed(error);
   }
 }
 

@@ -188,7 +188,12 @@ export class Session {
 
   /** The request did not get a whole answer. Raises Offline when the retries have run out. */
   failed(cause: unknown): Promise<void> {
-    return this.#retry(new Offline(`no answer: ${String(cause)}.`), null);
+    return this.#retry(new Offline("no answer", "offline", cause), null);
+  }
+
+  /** There is no token to ask with. Raises the error, after `why` has heard of it. */
+  noToken(error: SyncdError): Promise<never> {
+    return this.#giveUp(error instanceof Offline ? "offline" : "forbidden", error);
   }
 
   async #receivePage(sent: Send, body: string): Promise<void> {
@@ -257,7 +262,7 @@ export class Session {
 
   async #giveUp(kind: Trouble["kind"], error: SyncdError): Promise<never> {
     const trouble = { kind, code: error.code, detail: error.detail };
-    await noteTrouble(this.#store, trouble);
+    await noteTrouble(this.#store, trouble).catch(() => {}); // the error says more than a store that is full
     throw error;
   }
 }

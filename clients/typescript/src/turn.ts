@@ -34,6 +34,24 @@ export class Turn {
   }
 }
 
+/**
+ * What the application's function answers. Raises `late` when it has not answered in so many milliseconds, which are
+ * counted in halves: a page that was frozen meanwhile gets the second half after it.
+ */
+export async function inTime<T>(answer: () => T | Promise<T>, patience: number, late: Error): Promise<T> {
+  const over = new AbortController();
+  const halves = sleep(patience / 2, over.signal).then(() => sleep(patience / 2, over.signal));
+  const ended = halves.then((): never => {
+    throw late;
+  });
+  ended.catch(() => undefined);
+  try {
+    return await Promise.race([(async () => answer())(), ended]);
+  } finally {
+    over.abort();
+  }
+}
+
 /** Wakes the one who waits for it; rung before, it does not let him wait. */
 export class Bell {
   #rung = false;

@@ -31,6 +31,8 @@ export interface ServerOptions {
   readonly url: string;
   readonly token: Token;
   readonly fetch?: typeof fetch;
+  /** How long `token` has to answer, in milliseconds; 30,000 by default. */
+  readonly callbackTimeout?: number;
   /** Without one (null, or a Node without it) it polls. */
   readonly webSocket?: SocketConstructor | null;
   readonly retry?: Partial<RetryPolicy>;
@@ -97,7 +99,7 @@ export class SyncdServer {
 
   async #asker(shadow: Shadow, closing: AbortSignal): Promise<Asker> {
     const [client, server, retry] = [await shadow.client(), this.#server, this.#retry];
-    const fresh = (): Promise<string> => freshToken(server.token, (user) => shadow.checkUser(user));
+    const fresh = (): Promise<string> => freshToken(server, (user) => shadow.checkUser(user));
     return { app: this.app, client, server, retry, closing, fresh };
   }
 
