@@ -210,6 +210,8 @@ CLIENT_GROUPS: dict[str, tuple[ErrorCode, ...]] = {
         _E("bad_token", None, _TOKEN, "The token holds what no header can carry.",
            "Give the token itself, and no more."),
         _E("no_token", None, _LATER, "The application gave no token, or not in time.", "Make it return a token."),
+        _E("callback_timeout", None, _LATER, "A function of the application did not answer in time.",
+           "Make it answer, or raise."),
         _E("connection_lost", None, _LATER, "The connection was lost.", "It is made again by itself."),
         _E("closing", None, _LATER, "The server closed the connection.", "It is made again by itself."),
         _E("open_timeout", None, _LATER, "The connection could not be opened in time.", "It is tried again by itself."),

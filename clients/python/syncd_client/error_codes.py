@@ -294,6 +294,10 @@ TEXTS = {
         "The application gave no token, or not in time.",
         "Make it return a token.",
     ),
+    "callback_timeout": (
+        "A function of the application did not answer in time.",
+        "Make it answer, or raise.",
+    ),
     "connection_lost": (
         "The connection was lost.",
         "It is made again by itself.",

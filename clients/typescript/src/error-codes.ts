@@ -163,6 +163,8 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Give the token itself, and no more."],
   no_token: ["The application gave no token, or not in time.",
     "Make it return a token."],
+  callback_timeout: ["A function of the application did not answer in time.",
+    "Make it answer, or raise."],
   connection_lost: ["The connection was lost.",
     "It is made again by itself."],
   closing: ["The server closed the connection.",

@@ -140,3 +140,22 @@ describe("a replica", () => {
     expect(stampOver(tx, view, view.keys(), millis(wall))).toBe(instant(wanted));
   });
 });
+
+interface NumberVector {
+  name: string;
+  sent: string;
+  back: string;
+  kind: "double" | "integer" | "both";
+}
+
+describe("numbers", () => {
+  it.each(read("numbers.json") as unknown as NumberVector[])(
+    "reads $name as it should",
+    ({ sent, back, kind }) => {
+      const [value] = parse(`[${back}]`) as [number | bigint];
+      if (kind === "integer") expect(value).toBe(BigInt(back));
+      else expect(value).toBe(Number(sent));
+      expect(parse(dump(value))).toBe(value);
+    },
+  );
+});
