@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-CHUNK = 65536
+CHUNK = 16 * 1024
+# Pieces that are under way at most, and how often a second a slow line moves.
+UNDER_WAY, MOVES = 8, 50
+# What a reader and the kernel hold: a line holds little besides what is under way.
+LIMIT, KERNEL = 4 * 1024, 16 * 1024
+CUT_WITHIN = 200_000
 
 
 @dataclass
@@ -19,6 +26,8 @@ class Faults:
     """What goes wrong from now on. "up" is towards the target, "down" back from it; numbers are bytes and seconds.
 
     `stall`: what goes that way waits, and comes through in order once it may.
+    `delay`: of everything, each way; what is under way meanwhile does not add up. `bytes_per_second`: each way.
+    `cut`: that share of new connections is cut, each after some bytes that come by chance (up to `CUT_WITHIN`).
     `lose_reply_after`: that many bytes of the answers come through, then the connection is cut.
     `truncate_after`: that many bytes of the request come through, then the connection is cut.
     `duplicate`: a new connection is made twice, and the target gets everything on both.
@@ -32,6 +41,12 @@ class Faults:
     lose_reply_after: int | None = None
     truncate_after: int | None = None
     duplicate: bool = False
+    cut: float = 0.0
+
+
+def bad_line(**more: Any) -> Faults:
+    """A line as there are many: 15 kB/s, two seconds there and back, and one connection of twenty is cut."""
+    return Faults(**{"bytes_per_second": 15_000.0, "delay": 1.0, "cut": 0.05, **more})
 
 
 class Link:
@@ -41,6 +56,8 @@ class Link:
         self.proxy, self.client = proxy, client
         self.targets: list[asyncio.StreamWriter] = []
         self.passed = {"up": 0, "down": 0}
+        chance = proxy.chance
+        self.cut_after = chance.randrange(CUT_WITHIN) if chance.random() < proxy.faults.cut else None
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         """Carries bytes both ways until one side ends or a fault ends it."""
@@ -60,30 +77,50 @@ class Link:
 
     async def carry(self, source: asyncio.StreamReader, sinks: list[asyncio.StreamWriter], way: str) -> None:
         """One direction. Ends when the source does, or when a fault cuts it."""
+        under_way = asyncio.Queue[tuple[float, bytes]](maxsize=UNDER_WAY if self.proxy.faults.delay else 1)
+        reading = asyncio.create_task(self.take(source, under_way))
         with contextlib.suppress(OSError):
-            while data := await source.read(CHUNK):
-                if not await self.forward(data, sinks, way):
-                    return
+            try:
+                while True:
+                    due, data = await under_way.get()
+                    await asyncio.sleep(max(0, due - time.monotonic()))
+                    if not data or not await self.forward(data, sinks, way):
+                        return
+            finally:
+                reading.cancel()
+
+    async def take(self, source: asyncio.StreamReader, under_way: asyncio.Queue[tuple[float, bytes]]) -> None:
+        """Reads what is sent, and notes when it is due at the other end; nothing at all is the end."""
+        data = b"-"
+        while data:
+            try:
+                data = await source.read(LIMIT if self.proxy.faults.bytes_per_second else CHUNK)
+            except OSError:
+                data = b""
+            await under_way.put((time.monotonic() + self.proxy.faults.delay, data))
 
     async def forward(self, data: bytes, sinks: list[asyncio.StreamWriter], way: str) -> bool:
         """Passes a piece on as the faults allow; false when the connection is over."""
         faults = self.proxy.faults
-        if faults.delay:
-            await asyncio.sleep(faults.delay)
         while way in self.proxy.faults.stall:  # noqa: ASYNC110 (faults are plain values that tests replace)
             await asyncio.sleep(0.01)
         if way in faults.blackhole:
             return True
         limit = faults.truncate_after if way == "up" else faults.lose_reply_after
         piece = data if limit is None else data[: max(0, limit - self.passed[way])]
-        step = len(piece) if not faults.bytes_per_second else 1
-        for at in range(0, len(piece), step or 1):
+        at = 0
+        while at < len(piece):
+            rate = self.proxy.faults.bytes_per_second
+            part = piece[at : at + max(1, int(rate / MOVES))] if rate else piece[at:]
+            at += len(part)
             for sink in sinks:
-                sink.write(piece[at : at + step])
+                sink.write(part)
                 await sink.drain()
-            if faults.bytes_per_second:
-                await asyncio.sleep(1 / faults.bytes_per_second)
+            if rate:
+                await asyncio.sleep(len(part) / rate)
         self.passed[way] += len(piece)
+        if self.cut_after is not None and sum(self.passed.values()) > self.cut_after:
+            return False
         return len(piece) == len(data)
 
     async def swallow(self, source: asyncio.StreamReader) -> None:
@@ -105,8 +142,9 @@ class Link:
 class Proxy:
     """Listens on a free port of the loopback, or on a socket at `listen`, in front of a port or a socket."""
 
-    def __init__(self, target: int | Path, *, listen: Path | None = None) -> None:
+    def __init__(self, target: int | Path, *, listen: Path | None = None, seed: int = 0) -> None:
         self.target, self.listen = target, listen
+        self.chance = random.Random(seed)
         self.faults = Faults()
         self.port = 0
         self.links: set[Link] = set()
@@ -121,8 +159,13 @@ class Proxy:
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the target."""
         if isinstance(self.target, int):
-            return await asyncio.open_connection("127.0.0.1", self.target)
-        return await asyncio.open_unix_connection(str(self.target))
+            handle = socket.socket()
+            # The kernel would take in a megabyte for a slow reader, which no line holds.
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL)
+            handle.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(handle, ("127.0.0.1", self.target))
+            return await asyncio.open_connection(sock=handle, limit=LIMIT)
+        return await asyncio.open_unix_connection(str(self.target), limit=LIMIT)
 
     def heal(self) -> None:
         """Nothing goes wrong any more, on connections that still exist too."""
@@ -155,9 +198,9 @@ class Proxy:
 
     async def __aenter__(self) -> Self:
         if self.listen is not None:
-            self._server = await asyncio.start_unix_server(self._accept, str(self.listen))
+            self._server = await asyncio.start_unix_server(self._accept, str(self.listen), limit=LIMIT)
         else:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=LIMIT)
             self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -16,6 +16,7 @@ from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.callers import Callers
 from syncd.edge.gate import Allowance, Gate
+from syncd.edge.pace import LARGEST_PAGE
 from syncd.edge.problems import close_code
 from syncd.protocol import live
 from syncd.protocol.first_generation import client_of
@@ -43,8 +44,12 @@ class Wire(Protocol):
 
     @property
     def room(self) -> bool: ...
+    @property
+    def page_bytes(self) -> int: ...
     async def drained(self) -> None: ...
+    async def page_turn(self) -> None: ...
     def send(self, *parts: bytes | bytearray) -> None: ...
+    async def send_page(self, head: bytes, changes: bytes | bytearray, tail: bytes) -> None: ...
     def close(self, code: int, reason: str) -> None: ...
     def pause(self, paused: bool) -> None: ...
 
@@ -246,7 +251,8 @@ class Conversation:
             raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
         tables = live.tables_in(message.collections)
         firsts = live.tables_in(message.first, "first", live.MAX_FIRSTS)
-        question = Question(app, message.since or "", tables, plain=not member.fields_alone, firsts=firsts)
+        size = live.page_bytes(message.bytes, LARGEST_PAGE)
+        question = Question(app, message.since or "", tables, plain=not member.fields_alone, bytes=size, firsts=firsts)
         try:
             subscription = Subscription(self.talk.hub, member, question)
         except SyncdError as why:
@@ -312,8 +318,12 @@ class Conversation:
     def room(self) -> bool:
         return self._wire.room
 
-    async def drained(self) -> None:
-        await self._wire.drained()
+    @property
+    def page_bytes(self) -> int:
+        return self._wire.page_bytes
+
+    async def page_turn(self) -> None:
+        await self._wire.page_turn()
 
     def frame(self, frame: bytes) -> None:
         if self.member is not None:
@@ -334,10 +344,10 @@ class Conversation:
             self._wire.send(head or live.changes_head(question.app), live.TAIL, cursor, live.END)
             self.talk.hub.counts.deliveries += 1
 
-    def page(self, subscription: Subscription, delta: Delta) -> None:
+    async def page(self, subscription: Subscription, delta: Delta) -> None:
         tail = live.changes_tail(delta.synced_until.encode(), delta.more, delta.joined, delta.left)
         changes = self.talk.hub.shared(delta.changes)
-        self._wire.send(live.changes_head(subscription.question.app), changes, tail)
+        await self._wire.send_page(live.changes_head(subscription.question.app), changes, tail)
 
     def end(self, code: int, reason: str) -> None:
         if not self.ended:

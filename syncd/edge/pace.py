@@ -7,6 +7,8 @@ GRACE = 10.0
 # body of any size ends some day.
 SLOWEST = 500
 STANDSTILL = 30.0
+# How long the first mark may be under way.
+FIRST_ANSWER = 5.0
 
 
 class Arrival:
@@ -27,3 +29,78 @@ class Arrival:
     def left(self, now: float) -> float:
         """How long the next bytes may take; 0 or less when it has been too slow."""
         return min(self._began + GRACE + self.size / SLOWEST, self._moved + STANDSTILL) - now
+
+
+SMALLEST_PAGE, FIRST_PAGE, LARGEST_PAGE = 8 * 1024, 64 * 1024, 256 * 1024
+# A page is under way for between one second and eight: who waits for it sees that something comes.
+QUICK, LONG = 1.0, 8.0
+
+
+class PageSize:
+    """How large the pages of a connection are, by how long the last ones were under way."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = FIRST_PAGE
+
+    def took(self, size: int, seconds: float) -> None:
+        """A page of `size` bytes was under way for so long."""
+        if seconds > LONG:
+            self.bytes = max(self.bytes // 2, SMALLEST_PAGE)
+        elif seconds < QUICK and 2 * size >= self.bytes:
+            self.bytes = min(2 * self.bytes, LARGEST_PAGE)
+
+
+class Window:
+    """The pages on their way down a connection whose other side says what has arrived: marks go before and after a
+    page, and come back when it has been read up to there. However much proxies on the way take at once, that is the
+    line's own speed; and no more than two pages are ever under way, so that nothing waits behind more than that."""
+
+    __slots__ = ("_answers", "_marked", "_number", "_under_way", "size")
+
+    def __init__(self) -> None:
+        self.size = PageSize()
+        self._number = 0
+        # By number: bytes, and when the mark before it came back, 0 for not yet.
+        self._under_way: dict[int, tuple[int, float]] = {}
+        self._answers: bool | None = None
+        self._marked = 0.0
+
+    def begin(self, size: int, now: float) -> tuple[bytes, bytes]:
+        """The marks of a page of `size` bytes: one to send before it, one after."""
+        self._number = number = (self._number + 1) & 0xFFFF
+        if self._answers is not False:
+            self._under_way[number], self._marked = (size, 0.0), now
+        return b"b%d" % number, b"e%d" % number
+
+    def came(self, mark: bytes, now: float) -> None:
+        """A mark came back, or what is none. Pages before it have arrived too: one answer may stand for several."""
+        self._answers = True
+        number = int(mark[1:]) if mark[1:].isdigit() and len(mark) < 7 else -1
+        if number not in self._under_way:
+            return
+        if mark[:1] == b"b":
+            self._under_way[number] = (self._under_way[number][0], now)
+            return
+        for earlier in list(self._under_way):
+            size, began = self._under_way.pop(earlier)
+            self.size.took(size, now - (began or now))
+            if earlier == number:
+                return
+
+    @property
+    def waits(self) -> bool:
+        """Whether a page that was sent is not known to have arrived, though the other side would say so."""
+        return bool(self._answers and self._under_way)
+
+    def patience(self, now: float) -> float:
+        """How long the next page waits at most for one of those under way, in seconds; 0: not at all."""
+        if len(self._under_way) < 2:
+            return 0.0
+        return max(0.0, self._marked + (STANDSTILL if self._answers else FIRST_ANSWER) - now)
+
+    def give_up(self) -> None:
+        """Nothing came back in time. Who has never answered does not: its pages go as they are taken, in one size."""
+        self._under_way.clear()
+        self._answers = self._answers or False

@@ -15,6 +15,7 @@ from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, Uns
 from syncd.core.ids import STEPS, fault_in_id
 from syncd.edge.answers import Receive, Scope
 from syncd.edge.pace import Arrival
+from syncd.protocol import live
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -177,6 +178,13 @@ def checked_id(name: str, text: str) -> str:
     if wrong := fault_in_id(text):
         raise Malformed(f"{name} {wrong}.", faults=(Fault(f"/{name}", wrong),))
     return text
+
+
+def page_bytes(text: str, most: int) -> int:
+    """About how large a page may be, as a query gives it: `most` at most. Raises Malformed."""
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise Malformed("bytes must be a number.", faults=(Fault("/bytes", "must be a number"),))
+    return live.page_bytes(int(text), most)
 
 
 def checked_tables(name: str, texts: list[str], most: int) -> tuple[str, ...]:

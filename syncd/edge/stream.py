@@ -15,8 +15,9 @@ from syncd.core.errors import SyncdError
 from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.conversation import Talk
 from syncd.edge.gate import token_in_query
-from syncd.edge.requests import Request, query_values
-from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent
+from syncd.edge.pace import LARGEST_PAGE, PageSize
+from syncd.edge.requests import Request, page_bytes, query_values
+from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent, taken
 from syncd.protocol import live
 from syncd.service.batch import Batch
 from syncd.service.member import Member
@@ -30,6 +31,8 @@ STALLED_AFTER = 60.0
 CLOSE_WITHIN = 5.0
 # What waits in this process for one stream; the rest waits in the log.
 ROOM = 128 * 1024
+# What may still be under way when the next events are sent.
+LEFT = 16 * 1024
 NEWLINES = bytes.maketrans(b"\n\r", b"  ")
 
 
@@ -48,13 +51,18 @@ class Stream:
         self.ended: str | None = None
         # Where the client stands that has all that was sent.
         self.cursor = b""
+        self.pages = PageSize()
 
     @property
     def room(self) -> bool:
         return self._size < ROOM
 
-    async def drained(self) -> None:
-        while not self.room:
+    @property
+    def page_bytes(self) -> int:
+        return self.pages.bytes
+
+    async def page_turn(self) -> None:
+        while self._size:
             if self.ended is not None:
                 raise ConnectionResetError
             self._taken.clear()
@@ -65,7 +73,7 @@ class Stream:
         chosen = batch.selection(question.plain, question.tables, after=after if after > batch.after else None)
         self._send(_grouped((change.table, change.text) for change in chosen), cursor, False)
 
-    def page(self, subscription: Subscription, delta: Delta) -> None:
+    async def page(self, subscription: Subscription, delta: Delta) -> None:
         raw = msgspec.json.decode(b"[%s]" % delta.changes, type=list[msgspec.Raw])
         pairs = ((msgspec.json.decode(one, type=_Placed).table, bytes(one)) for one in raw)
         if delta.joined or delta.left:
@@ -193,10 +201,12 @@ async def _pump(stream: Stream, expires: float, receive: Receive, send: Send, tr
         while stream.ended is None and not hung_up.done() and time.time() < expires:
             body = await stream.next(LOOK_EVERY)
             if body:
+                began = time.monotonic()
                 if not await _sent(stream, body, send, transport):
                     return
-                stream.taken()
                 beat = time.monotonic()
+                stream.pages.took(len(body), beat - began)
+                stream.taken()
             elif time.monotonic() - beat > HEARTBEAT_EVERY:
                 stream.beat()
         await _sent(stream, b"", send, transport, more=False)
@@ -205,9 +215,14 @@ async def _pump(stream: Stream, expires: float, receive: Receive, send: Send, tr
 
 
 async def _sent(stream: Stream, body: bytes, send: Send, transport: Any, *, more: bool = True) -> bool:
-    """Sends it; False when the client took nothing for too long."""
-    sending = send({"type": "http.response.body", "body": body, "more_body": more})
-    return await sent(sending, transport, lambda: STALLED_AFTER if stream.ended is None else CLOSE_WITHIN)
+    """Sends it, and returns when the client has almost all of it; False when it took nothing for too long."""
+
+    async def sending() -> None:
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+        if transport is not None:
+            await taken(transport, LEFT)
+
+    return await sent(sending(), transport, lambda: STALLED_AFTER if stream.ended is None else CLOSE_WITHIN)
 
 
 async def _hung_up(receive: Receive) -> None:
@@ -223,7 +238,9 @@ def _question(request: Request, app: str) -> Question:
         last = request.header(b"last-event-id")
     since = last or query.get("since", [""])[-1]
     tables = live.tables_in(",".join(query.get("collections", []) + query.get("collection", [])))
-    return Question(app, since, tables, plain=request.legacy)
+    given = query.get("bytes", [""])[-1]
+    size = page_bytes(given, LARGEST_PAGE) if given else LARGEST_PAGE
+    return Question(app, since, tables, plain=request.legacy, bytes=size)
 
 
 __all__ = ["Stream", "Streams", "SyncdError"]

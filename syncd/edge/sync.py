@@ -12,13 +12,14 @@ from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
 from syncd.edge.digest import DigestEndpoint
 from syncd.edge.history import HistoryEndpoint
-from syncd.edge.requests import MAX_TABLES, Request, checked_id, checked_tables, query_values
+from syncd.edge.requests import MAX_TABLES, Request, checked_id, checked_tables, page_bytes, query_values
+from syncd.protocol import live
 from syncd.protocol.first_generation import client_of, push_body
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.preparation import Limits
 from syncd.service.counts import Counts
 from syncd.service.digest import Inquiry, digests
-from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, Question, pull
+from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, pull
 from syncd.service.push import push
 from syncd.store.digest import Digests
 from syncd.store.history import History
@@ -68,7 +69,8 @@ class SyncEndpoint:
         body = await request.body(text=request.legacy)
         message = push_body(body) if request.legacy else decode(body, PushBody)
         client = _client(request, message, caller.user)
-        question = Question(app, message.since or "", plain=request.legacy)
+        size = PAGE_BYTES if request.legacy else live.page_bytes(message.bytes, PAGE_BYTES)
+        question = Question(app, message.since or "", plain=request.legacy, bytes=size)
         now = time.time_ns() // 1000
         answer = await push(
             service.log, service.key, caller, client, question, body, message, self._limits, now=now, skew=self._skew
@@ -101,6 +103,7 @@ def _question(app: str, query_string: bytes, plain: bool) -> Question:
         _limit(query.get("limit", [str(DEFAULT_LIMIT)])[-1]),
         query.get("history", ["0"])[-1] in ("1", "true"),
         plain,
+        bytes=page_bytes(query.get("bytes", [str(PAGE_BYTES)])[-1], PAGE_BYTES),
         firsts=checked_tables("first", query.get("first", []), MAX_FIRSTS),
     )
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from websockets.datastructures import Headers
@@ -24,18 +24,25 @@ from websockets.server import ServerProtocol
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import DatabaseUnavailable, Malformed, NotFound, SyncdError
 from syncd.edge.conversation import Conversation, Talk
+from syncd.edge.deflate import DEFLATE_FROM, EXTENSION, IN_A_THREAD_FROM, packed, payload, takes_packed
 from syncd.edge.gate import token_in_query
+from syncd.edge.pace import FIRST_PAGE, Arrival, Window
 from syncd.edge.problems import problem
 from syncd.edge.requests import checked_id, path_parts
 from syncd.edge.wire import bound, unsent
 
-AUTH_WITHIN = 10.0
 # How long a device may take nothing at all of what waits for it, in intervals between pings.
 STALLED_AFTER = 3
 CLOSE_WITHIN = 5.0
 SWEEP_EVERY = 0.5
-HIGH_WATER, LOW_WATER = 128 * 1024, 32 * 1024
+# Above this a device does not keep up; what it catches up with waits for the buffer to be almost empty, so that pages
+# are as large as its line is quick when they are read.
+ROOM = 128 * 1024
+HIGH_WATER, LOW_WATER = 32 * 1024, 16 * 1024
 JOIN_BELOW = 16 * 1024
+EXTENSIONS = [EXTENSION]
+# Smaller pages say nothing about a line.
+MARKED_FROM = 8 * 1024
 # Every connection would be two lines of a log.
 QUIET = logging.getLogger("syncd.websocket")
 QUIET.setLevel(logging.CRITICAL)
@@ -90,34 +97,42 @@ class Socket(asyncio.Protocol):
 
     __slots__ = (
         "_address",
+        "_arrival",
+        "_behind",
         "_close_by",
         "_connections",
         "_conversation",
         "_drained",
         "_frames",
+        "_full",
+        "_given",
         "_heard",
-        "_left",
-        "_opened",
+        "_moved",
         "_paused",
         "_pinged",
         "_protocol",
         "_sockets",
-        "_stalled",
+        "_taken",
         "_transport",
+        "_window",
     )
 
     def __init__(self, sockets: Sockets, connections: set[Any], max_frame: int) -> None:
         self._sockets, self._connections = sockets, connections
-        self._protocol = ServerProtocol(max_size=max_frame, logger=QUIET)
+        self._protocol = ServerProtocol(max_size=max_frame, logger=QUIET, extensions=EXTENSIONS)
         self._conversation: Conversation | None = None
         self._transport: Any = None
         self._address: str | None = None
         self._frames: bytearray | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._opened = self._heard = time.monotonic()
-        self._pinged = self._stalled = self._close_by = 0.0
-        self._paused = False
-        self._left = 0
+        self._heard = self._moved = time.monotonic()
+        # What comes before it is known who it is.
+        self._arrival: Arrival | None = Arrival(self._heard)
+        self._pinged = self._close_by = 0.0
+        self._paused = self._full = self._behind = False
+        # Bytes that were given to the transport, and how many of them the other side had taken at the last look.
+        self._given = self._taken = 0
+        self._window: Window | None = None
 
     # -- asyncio's side ------------------------------------------------------------------------------------
 
@@ -131,13 +146,15 @@ class Socket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = time.monotonic()
         self._pinged = 0.0
+        if self._arrival is not None:
+            self._arrival.came(len(data), self._heard)
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
                 self._handshake(event)
             elif isinstance(event, Frame):
                 self._frame(event)
-        if self._stalled and self._protocol.state is State.OPEN:
+        if not self.room and self._protocol.state is State.OPEN:
             self._protocol.data_to_send()  # pongs for somebody who does not read
         self._flush()
         if self._protocol.close_expected():
@@ -159,9 +176,7 @@ class Socket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self._sockets.open.discard(self)
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_exception(ConnectionResetError())
-            self._drained.exception()
+        self._wake()
         if self._conversation is not None:
             self._conversation.gone()
             if self._address is not None:
@@ -169,14 +184,17 @@ class Socket(asyncio.Protocol):
         self._address = None
 
     def pause_writing(self) -> None:
-        self._stalled = time.monotonic()
+        self._full = True
+        self._moved = time.monotonic()
 
     def resume_writing(self) -> None:
-        self._stalled = 0.0
-        if self._drained is not None:
-            drained, self._drained = self._drained, None
-            if not drained.done():
-                drained.set_result(None)
+        self._full = False
+        self._wake()
+
+    def _wake(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
 
     def shutdown(self) -> None:
         """Uvicorn is stopping and has waited long enough."""
@@ -234,36 +252,81 @@ class Socket(asyncio.Protocol):
             if frame.fin:
                 whole, self._frames = bytes(self._frames), None
                 conversation.receive(whole)
+        elif frame.opcode is Opcode.PONG and self._window is not None:
+            self._window.came(bytes(frame.data), self._heard)
+            self._wake()
         elif frame.opcode is Opcode.BINARY:
             conversation.end(4400, "text frames only")
 
     @property
     def room(self) -> bool:
         """Whether the device keeps up."""
-        return not self._stalled
+        return not self._full or self._transport.get_write_buffer_size() < ROOM
+
+    @property
+    def page_bytes(self) -> int:
+        """How large the next page should be."""
+        return FIRST_PAGE if self._window is None else self._window.size.bytes
 
     async def drained(self) -> None:
-        """Returns when there is room. Raises ConnectionResetError."""
-        while self._stalled:
-            if self._transport.is_closing():
-                raise ConnectionResetError
-            if self._drained is None:
-                self._drained = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._drained)
+        """Returns when almost nothing waits in this process. Raises ConnectionResetError."""
+        while self._full and not self._transport.is_closing():
+            await self._news()
         if self._transport.is_closing():
             raise ConnectionResetError
 
+    async def page_turn(self) -> None:
+        """Returns when the next page may go. Raises ConnectionResetError."""
+        await self.drained()
+        while self._window is not None and (patience := self._window.patience(time.monotonic())):
+            try:
+                async with asyncio.timeout(patience):
+                    await self._news()
+            except TimeoutError:
+                self._window.give_up()
+            await self.drained()
+
+    async def _news(self) -> None:
+        """Waits until something may have changed for who waits for room."""
+        if self._drained is None:
+            self._drained = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._drained)
+
+    async def send_page(self, head: bytes, changes: bytes | bytearray, tail: bytes) -> None:
+        """Sends a text frame that others wait behind: packed where the device takes it so, and marked."""
+        size = len(head) + len(changes) + len(tail)
+        parts: list[bytes | bytearray] = [head, changes, tail]
+        packs = size >= DEFLATE_FROM and takes_packed(self._protocol.extensions)
+        if packs:
+            large = size >= IN_A_THREAD_FROM
+            middle = await asyncio.to_thread(packed, changes) if large else packed(changes)
+            parts = [*payload(head, middle, tail)]
+        if size < MARKED_FROM:
+            self._send(parts, packs)
+            return
+        if self._window is None:
+            self._window = Window()
+        before, after = self._window.begin(size, time.monotonic())
+        self._write(b"\x89" + bytes((len(before),)) + before)
+        self._send(parts, packs)
+        self._write(b"\x89" + bytes((len(after),)) + after)
+
     def send(self, *parts: bytes | bytearray) -> None:
         """Sends one text frame made of parts."""
+        self._send(parts, False)
+
+    def _send(self, parts: Sequence[bytes | bytearray], packs: bool) -> None:
         if self._transport.is_closing() or self._close_by:
             return
         size = sum(map(len, parts))
+        first = b"\xc1" if packs else b"\x81"
         if size < 126:
-            header = bytes((0x81, size))
+            header = first + bytes((size,))
         elif size < 65536:
-            header = b"\x81\x7e" + size.to_bytes(2)
+            header = first + b"\x7e" + size.to_bytes(2)
         else:
-            header = b"\x81\x7f" + size.to_bytes(8)
+            header = first + b"\x7f" + size.to_bytes(8)
+        self._given += len(header) + size
         if size < JOIN_BELOW:
             self._transport.write(b"".join((header, *parts)))
         else:
@@ -302,33 +365,43 @@ class Socket(asyncio.Protocol):
             if now > self._close_by:
                 self._transport.abort()
         elif conversation is None or conversation.member is None:
-            if now - self._opened > AUTH_WITHIN:
+            if self._arrival is not None and self._arrival.left(now) <= 0:
                 self.close(4408, ERROR_CODES["auth_timeout"].cause)
         elif wall > conversation.expires > 0:
             conversation.end(4401, "the token has expired")
-        elif self._stalled:
-            # Its pong would come after all that waits for it.
-            self._heard, self._pinged = now, 0.0
-            if self._stands_still(now):
+        else:
+            self._arrival = None
+            self._look_at_line(now)
+
+    def _look_at_line(self, now: float) -> None:
+        """Pings who is silent; ends who does not answer, or takes nothing of what waits. What moves is alive: a ping
+        lies behind a page, and its answer behind a push, that may be long under way."""
+        interval = self._sockets.ping_interval
+        if self._pinged or self._full:
+            taken = self._given - unsent(self._transport)
+            if taken > self._taken:
+                self._taken, self._moved = taken, now
+            if self._full or self._behind:
+                if now - self._moved > STALLED_AFTER * interval:
+                    self._transport.abort()
+            elif now - max(self._pinged, self._moved) > interval:
                 self._transport.abort()
-        elif self._pinged and now - self._pinged > self._sockets.ping_interval:
-            self._transport.abort()
-        elif not self._pinged and now - self._heard > self._sockets.ping_interval:
-            self._pinged = now
+        elif now - self._heard > interval:
+            left = unsent(self._transport)
+            # What is neither here nor there is on its way, in a proxy perhaps.
+            self._behind = left > 0 or (self._window is not None and self._window.waits)
+            self._taken = self._given - left
+            self._pinged = self._moved = now
             self._protocol.send_ping(b"")
             self._flush()
 
-    def _stands_still(self, now: float) -> bool:
-        """Whether the device has taken nothing for long; a slow one may take as long as it likes."""
-        left = unsent(self._transport)
-        if left < self._left:
-            self._stalled = now
-        self._left = left
-        return now - self._stalled > STALLED_AFTER * self._sockets.ping_interval
-
     def _flush(self) -> None:
-        data = b"".join(self._protocol.data_to_send())
-        if data and not self._transport.is_closing():
+        if data := b"".join(self._protocol.data_to_send()):
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._given += len(data)
             self._transport.write(data)
 
 

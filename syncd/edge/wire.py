@@ -61,6 +61,14 @@ async def sent(sending: Awaitable[None], transport: Any, patience: Callable[[], 
     return True
 
 
+async def taken(transport: Any, left: int) -> None:
+    """Returns when at most `left` bytes are not taken yet."""
+    pause = 0.002
+    while unsent(transport) > left:
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LOOK_EVERY / 2)
+
+
 def bound(transport: Any) -> None:
     """Keeps the kernel from taking megabytes for somebody who does not read."""
     raw = transport.get_extra_info("socket")

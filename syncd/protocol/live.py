@@ -21,6 +21,7 @@ from syncd.protocol.preparation import string_in
 
 MAX_TABLES, MAX_FIRSTS = 100, 8
 MAX_STATE = 4096
+SMALLEST_PAGE = 1024
 SEPARATOR = b"\x1e"
 
 
@@ -38,6 +39,7 @@ class Subscribe(msgspec.Struct, tag="subscribe"):
     collections: list[str] | str | None = None
     first: list[str] | str | None = None
     limit: int | None = None
+    bytes: int | None = None
 
 
 class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
@@ -162,6 +164,16 @@ def tables_in(given: list[str] | str | None, name: str = "collections", most: in
     if len(tables) > most:
         raise Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
     return tables
+
+
+def page_bytes(given: int | None, most: int) -> int:
+    """About how large a page may be, by what a device asked for; None: `most`. Raises Malformed."""
+    if given is None:
+        return most
+    if given < SMALLEST_PAGE:
+        wrong = f"must be at least {SMALLEST_PAGE:,}"
+        raise Malformed(f"bytes {wrong}.", faults=(Fault("/bytes", wrong),))
+    return min(given, most)
 
 
 def auth_ok(user: str, server_time: str) -> bytes:

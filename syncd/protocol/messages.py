@@ -41,7 +41,7 @@ class IncomingChange(msgspec.Struct):
 
 
 class PushBody(msgspec.Struct):
-    """`POST /sync/{app}`. `pull: false` asks for no delta."""
+    """`POST /sync/{app}`. `pull: false` asks for no delta; `bytes`: about how large it may be."""
 
     changes: list[IncomingChange] = []
     clientId: str | None = None
@@ -49,6 +49,7 @@ class PushBody(msgspec.Struct):
     schemaVersion: int | None = None
     atomic: bool = False
     pull: bool = True
+    bytes: int | None = None
 
 
 class SpaceBody(msgspec.Struct):

@@ -17,19 +17,23 @@ MAX_OWN = 4096
 
 
 class Outlet(Protocol):
-    """Where a connection's bytes go. Nothing here waits but `drained`."""
+    """Where a connection's bytes go. Nothing here waits but `page_turn`, and `page` for as long as it is made ready."""
 
     @property
     def room(self) -> bool:
         """Whether the device keeps up: little of what it was sent is still here."""
 
-    async def drained(self) -> None:
-        """Returns when there is room. Raises ConnectionResetError when the connection is gone."""
+    @property
+    def page_bytes(self) -> int:
+        """How large the next page of what it had missed should be."""
+
+    async def page_turn(self) -> None:
+        """Returns when the next page may go. Raises ConnectionResetError when the connection is gone."""
 
     def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
         """Sends what a subscription takes of a batch, after a seq."""
 
-    def page(self, subscription: Subscription, delta: Delta) -> None:
+    async def page(self, subscription: Subscription, delta: Delta) -> None:
         """Sends what a subscription had missed."""
 
     def frame(self, frame: bytes) -> None:

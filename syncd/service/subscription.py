@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from syncd.service.hub import Hub
     from syncd.service.rooms import Feed
 
-# What waits in a connection's buffer at most, besides one push that is larger itself.
-PAGE_BYTES = 256 * 1024
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
 
@@ -94,19 +92,20 @@ class Subscription:
     async def _round(self) -> None:
         """One page, and when it was the last one, the feeds are joined."""
         self._again = False
-        await self.member.outlet.drained()
+        await self.member.outlet.page_turn()
         async with self._hub.catching_up:
             self._hub.counts.catch_ups += 1
-            question = self.question._replace(since=self.cursor.decode(), bytes=PAGE_BYTES)
+            size = min(self.question.bytes, self.member.outlet.page_bytes)
+            question = self.question._replace(since=self.cursor.decode(), bytes=size)
             delta = await pull(self._hub.log, self._hub.key, self.member.caller, question)
             reached = question._replace(since=delta.synced_until)
             found = position(reached, self.member.caller.user, self._hub.key)
             if not isinstance(found, Cursor):
                 raise CursorLost
-            self.cursor = delta.synced_until.encode()
-            if delta.changes or delta.joined or delta.left or delta.more or not self.told:
-                self.told = True
-                self.member.outlet.page(self, delta)
+        if delta.changes or delta.joined or delta.left or delta.more or not self.told:
+            self.told = True
+            await self.member.outlet.page(self, delta)
+        self.cursor = delta.synced_until.encode()
         # What came while it was read is found by the next round: joining and looking are one step here.
         if not delta.more and not self._again:
             known = await self._hub.know(self.member, {position.space for position in found.positions})

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from syncd.edge.pace import GRACE, SLOWEST, STANDSTILL, Arrival
+from syncd.edge.pace import (
+    FIRST_ANSWER,
+    FIRST_PAGE,
+    GRACE,
+    LARGEST_PAGE,
+    SLOWEST,
+    SMALLEST_PAGE,
+    STANDSTILL,
+    Arrival,
+    PageSize,
+    Window,
+)
 
 
 def ends(rate: float, size: int, every: float = 0.5, pause: tuple[float, float] = (0, 0)) -> float | None:
@@ -45,3 +56,82 @@ def test_no_bytes_are_no_progress() -> None:
     arrival.came(1_000_000, 0.0)
     arrival.came(0, 29.0)
     assert arrival.left(29.0) == STANDSTILL - 29.0
+
+
+def settled(rate: float) -> list[int]:
+    """The sizes of pages, one after the other, on a line of that rate."""
+    size, found = PageSize(), list[int]()
+    for _ in range(12):
+        found.append(size.bytes)
+        size.took(size.bytes, size.bytes / rate)
+    return found
+
+
+def test_pages_grow_on_a_good_line_to_the_largest() -> None:
+    assert settled(1e7) == [FIRST_PAGE, 2 * FIRST_PAGE] + [LARGEST_PAGE] * 10
+
+
+def test_pages_stay_as_they_begin_on_a_bad_line_and_shrink_on_a_worse_one() -> None:
+    assert set(settled(15_000)) == {FIRST_PAGE}
+    assert settled(3_000)[-1] == FIRST_PAGE // 4
+    assert settled(10)[-1] == SMALLEST_PAGE
+
+
+def test_small_pages_say_nothing_about_larger_ones() -> None:
+    size = PageSize()
+    for _ in range(5):
+        size.took(1_000, 0.001)
+    assert size.bytes == FIRST_PAGE
+
+
+def test_no_more_than_two_pages_are_under_way() -> None:
+    window = Window()
+    first, _ = window.begin(FIRST_PAGE, 0.0), window.begin(FIRST_PAGE, 0.1)
+    assert window.patience(0.2) == pytest.approx(FIRST_ANSWER - 0.1)
+    window.came(first[0], 1.0)
+    assert window.patience(1.0) > FIRST_ANSWER
+    window.came(first[1], 5.4)
+    assert window.patience(5.4) == 0
+    assert window.size.bytes == FIRST_PAGE
+
+
+def test_the_time_until_the_first_mark_is_the_way_and_not_the_page() -> None:
+    window = Window()
+    for turn in range(2):
+        before, after = window.begin(window.size.bytes, turn * 10.0)
+        window.came(before, turn * 10 + 4.0)
+        window.came(after, turn * 10 + 4.2)
+    assert window.size.bytes == LARGEST_PAGE
+
+
+def test_one_answer_stands_for_what_was_before_it() -> None:
+    window = Window()
+    window.begin(FIRST_PAGE, 0.0)
+    _, after = window.begin(FIRST_PAGE, 0.0)
+    window.came(after, 0.3)
+    assert window.patience(0.3) == 0
+    assert not window.waits
+
+
+def test_who_never_answers_is_waited_for_once() -> None:
+    window = Window()
+    for _ in range(2):
+        window.begin(FIRST_PAGE, 0.0)
+    assert window.patience(FIRST_ANSWER) == 0
+    window.give_up()
+    for _ in range(5):
+        assert window.patience(9.0) == 0
+        window.begin(FIRST_PAGE, 9.0)
+    assert window.size.bytes == FIRST_PAGE
+    window.came(b"b1", 10.0)
+    window.begin(FIRST_PAGE, 10.0)
+    assert window.waits
+
+
+@pytest.mark.parametrize("mark", [b"", b"x", b"b", b"bx", b"e9", b"b-1", b"e" + b"1" * 120, "e²".encode()])
+def test_an_answer_to_nothing_is_nothing(mark: bytes) -> None:
+    window = Window()
+    window.begin(FIRST_PAGE, 0.0)
+    window.came(mark, 1.0)
+    assert window.waits
+    assert window.size.bytes == FIRST_PAGE
