@@ -185,8 +185,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval: Annotated[
         float,
         _about(
-            "A socket that is silent for so long is asked if it is there; it is ended after as long again, or thrice "
-            "as long in which it took nothing of what waits for it.",
+            "A socket that is silent for so long is asked if it is there; it is ended after as long again, or, while "
+            "something waits for it, when it took nothing for thrice as long.",
             "seconds",
             ge=0.5,
         ),

@@ -154,6 +154,7 @@ def _schemas() -> dict[str, Schema]:
         schemaVersion=_nullable({"type": "integer", "minimum": -(1 << 31), "maximum": (1 << 31) - 1}),
         atomic={"type": "boolean", "default": False},
         pull={"type": "boolean", "default": True},
+        bytes={"type": "integer", "minimum": 1024},
     )
     answer = {
         "allOf": [
@@ -231,9 +232,8 @@ def _sync_paths() -> dict[str, Any]:
     pull["parameters"] = [
         _query("since", {"type": "string"}, "A cursor, empty, or an RFC 3339 instant (legacy)."),
         {**_query("collection", _array(_ID), "Only these tables."), "style": "form", "explode": True},
-        _query(
-            "limit", {"type": "integer", "minimum": 1, "maximum": 10000, "default": 1000}, "Rows to read, a target."
-        ),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 10000, "default": 1000}, "Rows, a target."),
+        _query("bytes", {"type": "integer", "minimum": 1024}, "Bytes of JSON, a target."),
         {**_query("first", _array(_ID), "A new device wants these tables first."), "style": "form", "explode": True},
         _query("history", {"enum": ["0", "1"]}, "1: the log itself, also for a feed never seen."),
         _query("digest", {"enum": ["0", "1"]}, "1: with `digest`, when hasMore is false."),
