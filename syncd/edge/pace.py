@@ -34,6 +34,7 @@ class Arrival:
 SMALLEST_PAGE, FIRST_PAGE, LARGEST_PAGE = 8 * 1024, 64 * 1024, 256 * 1024
 # A page is under way for between one second and eight: who waits for it sees that something comes.
 QUICK, LONG = 1.0, 8.0
+LONGEST_MARK = 6
 
 
 class PageSize:
@@ -76,8 +77,9 @@ class Window:
 
     def came(self, mark: bytes, now: float) -> None:
         """A mark came back, or what is none. Pages before it have arrived too: one answer may stand for several."""
-        self._answers = True
-        number = int(mark[1:]) if mark[1:].isdigit() and len(mark) < 7 else -1
+        if mark[:1] not in (b"b", b"e") or not mark[1:].isdigit() or len(mark) > LONGEST_MARK:
+            return
+        self._answers, number = True, int(mark[1:])
         if number not in self._under_way:
             return
         if mark[:1] == b"b":

@@ -133,5 +133,14 @@ def test_an_answer_to_nothing_is_nothing(mark: bytes) -> None:
     window = Window()
     window.begin(FIRST_PAGE, 0.0)
     window.came(mark, 1.0)
-    assert window.waits
+    window.begin(FIRST_PAGE, 1.0)
+    assert window.patience(1.0) > 0
     assert window.size.bytes == FIRST_PAGE
+
+
+def test_who_answers_with_something_else_is_waited_for_once() -> None:
+    window = Window()
+    for _ in range(2):
+        window.begin(FIRST_PAGE, 0.0)
+        window.came(b"", 0.5)
+    assert window.patience(FIRST_ANSWER) == 0

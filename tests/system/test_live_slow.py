@@ -96,7 +96,8 @@ def worker(server: Server) -> psutil.Process:
 
 @pytest.fixture
 async def served(folder: Path) -> AsyncIterator[Server]:
-    with Server(folder / "data", settings={"max_connections_per_user": 0}) as server:
+    # Who takes nothing for thrice the interval is ended, which is not what is looked at here.
+    with Server(folder / "data", settings={"max_connections_per_user": 0, "ping_interval": 120}) as server:
         yield server
 
 
