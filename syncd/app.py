@@ -18,10 +18,10 @@ from syncd.edge.demo import Demo
 from syncd.edge.gate import Gate
 from syncd.edge.http import Backend, HttpApplication
 from syncd.edge.metrics import Board, numbers
+from syncd.edge.sockets import Sockets
 from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.sync import Service, SyncEndpoint
 from syncd.edge.tokens import Tokens
-from syncd.edge.websocket import Sockets
 from syncd.protocol.preparation import Limits
 from syncd.service.hub import Hub
 from syncd.service.restoring import Restorer

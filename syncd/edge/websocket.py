@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
@@ -22,8 +21,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from syncd.core.error_codes import ERROR_CODES
-from syncd.core.errors import DatabaseUnavailable, Malformed, NotFound, SyncdError
-from syncd.edge.conversation import Conversation, Talk
+from syncd.core.errors import Malformed, NotFound, SyncdError
+from syncd.edge.conversation import Conversation
 from syncd.edge.deflate import DEFLATE_FROM, EXTENSION, IN_A_THREAD_FROM, packed, payload, takes_packed
 from syncd.edge.gate import token_in_query
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
@@ -31,10 +30,12 @@ from syncd.edge.problems import problem
 from syncd.edge.requests import checked_id, path_parts
 from syncd.edge.wire import bound, unsent
 
+if TYPE_CHECKING:
+    from syncd.edge.sockets import Sockets
+
 # How long a device may take nothing at all of what waits for it, in intervals between pings.
 STALLED_AFTER = 3
 CLOSE_WITHIN = 5.0
-SWEEP_EVERY = 0.5
 # Above this a device does not keep up; what it catches up with waits for the buffer to be almost empty, so that pages
 # are as large as its line is quick when they are read.
 ROOM = 128 * 1024
@@ -46,50 +47,7 @@ MARKED_FROM = 8 * 1024
 # Every connection would be two lines of a log.
 QUIET = logging.getLogger("syncd.websocket")
 QUIET.setLevel(logging.CRITICAL)
-STAGES, STAGE_SECONDS = 10, 0.05
 RESTARTING = ERROR_CODES["restarting"].cause
-
-
-class Sockets:
-    """All WebSockets of a process. Uvicorn calls it to make a protocol for a connection that wants to be one."""
-
-    def __init__(self, talk: Callable[[], Talk], max_frame: int, ping_interval: float = 20.0) -> None:
-        self._talk, self._max_frame, self.ping_interval = talk, max_frame, ping_interval
-        self.open: set[Socket] = set()
-        self._sweeper: asyncio.Task[None] | None = None
-        self.draining = False
-
-    def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> Socket:
-        if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
-        return Socket(self, server_state.connections, self._max_frame)
-
-    def talk(self) -> Talk:
-        """Raises DatabaseUnavailable while the server is starting, and when it stops."""
-        if self.draining:
-            raise DatabaseUnavailable(RESTARTING)
-        return self._talk()
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_EVERY)
-            now, wall = time.monotonic(), time.time()
-            for one in list(self.open):
-                one.look(now, wall)
-
-    async def drain(self, seconds: float) -> None:
-        """Closes all with 1012, in stages, so that they do not all come back at once. What is in work is answered."""
-        self.draining = True
-        waiting = list(self.open)
-        random.shuffle(waiting)
-        size = max(1, len(waiting) // STAGES)
-        restarts: list[asyncio.Task[None]] = []
-        for start in range(0, len(waiting), size):
-            restarts += [asyncio.create_task(one.restart()) for one in waiting[start : start + size]]
-            await asyncio.sleep(STAGE_SECONDS if len(waiting) > size else 0)
-        if restarts:
-            await asyncio.wait(restarts, timeout=seconds)
-        # The sweeper goes on: it ends those who take nothing, their close frame neither.
 
 
 class Socket(asyncio.Protocol):

@@ -1,0 +1,66 @@
+"""All WebSockets of a process: how they are made, looked at, and ended when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from syncd.core.errors import DatabaseUnavailable
+from syncd.edge.conversation import Talk
+from syncd.edge.websocket import RESTARTING, Socket
+
+log = structlog.get_logger("syncd.live")
+
+SWEEP_EVERY = 0.5
+STAGES, STAGE_SECONDS = 10, 0.05
+
+
+class Sockets:
+    """All WebSockets of a process. Uvicorn calls it to make a protocol for a connection that wants to be one."""
+
+    def __init__(self, talk: Callable[[], Talk], max_frame: int, ping_interval: float = 20.0) -> None:
+        self._talk, self._max_frame, self.ping_interval = talk, max_frame, ping_interval
+        self.open: set[Socket] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self.draining = False
+
+    def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> Socket:
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        return Socket(self, server_state.connections, self._max_frame)
+
+    def talk(self) -> Talk:
+        """Raises DatabaseUnavailable while the server is starting, and when it stops."""
+        if self.draining:
+            raise DatabaseUnavailable(RESTARTING)
+        return self._talk()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            now, wall = time.monotonic(), time.time()
+            for one in list(self.open):
+                try:
+                    one.look(now, wall)
+                except Exception as why:
+                    # One that cannot be looked at must not keep the others from being looked at, for ever.
+                    log.error("a look failed", error=type(why).__name__, look="socket")
+
+    async def drain(self, seconds: float) -> None:
+        """Closes all with 1012, in stages, so that they do not all come back at once. What is in work is answered."""
+        self.draining = True
+        waiting = list(self.open)
+        random.shuffle(waiting)
+        size = max(1, len(waiting) // STAGES)
+        restarts: list[asyncio.Task[None]] = []
+        for start in range(0, len(waiting), size):
+            restarts += [asyncio.create_task(one.restart()) for one in waiting[start : start + size]]
+            await asyncio.sleep(STAGE_SECONDS if len(waiting) > size else 0)
+        if restarts:
+            await asyncio.wait(restarts, timeout=seconds)
+        # The sweeper goes on: it ends those who take nothing, their close frame neither.
