@@ -30,7 +30,7 @@ demo-board: $(STAMP) board  ## a shared board in the browser, to try with the ne
 	@$(VENV)/bin/syncd serve --demo --port $(PORT)
 
 fast: $(STAMP)  ## the tests that need no database, in seconds
-	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m pytest -q -n 2 -p no:schemathesis --fast \
+	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m pytest -q -n 3 -p no:schemathesis --fast \
 	    -m 'not soak and not alone and not waits' $(ARGS)
 
 # Some tests ask for what they need when they run; all of them have it before the first begins.

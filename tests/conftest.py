@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(started.Watch())
     if config.getoption("--fast"):
-        hypothesis.settings.register_profile("fast", hypothesis.settings.default, max_examples=25)
+        hypothesis.settings.register_profile("fast", hypothesis.settings.default, max_examples=10)
         hypothesis.settings.load_profile("fast")
 
 
