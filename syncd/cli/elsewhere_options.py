@@ -27,9 +27,11 @@ OPTIONS = (
     click.option("--since", metavar="INSTANT", help="mana: only rows created then or later."),
     click.option("--state", type=FILE, metavar="FILE", help=(
         "mana: keeps how far it came; the next run begins an hour before that.")),
+    click.option("--compare", metavar="URL", help=(
+        "mana: SOURCE is the old server's URL: reads both servers as a device would, and lists what differs.")),
     click.option("--table", "tables", multiple=True, metavar="NAME", help=(
         "The table: sqlite, those to read [all]; csv and ndjson, what to call it [as the file]; mana [sync_changes].")),
-    click.option("--app", metavar="NAME", help="Files: the app that the records belong to."),
+    click.option("--app", metavar="NAME", help="Files, and --compare: the app that the records belong to."),
     click.option("--id-column", metavar="NAME", help="Files: what names a record.  [id]"),
     click.option("--user", metavar="ID", help="Files: the author of all rows."),
     click.option("--user-column", metavar="NAME", help="Files: the column that names a row's author."),
@@ -43,11 +45,11 @@ OPTIONS = (
     click.option("--delimiter", metavar="CHARACTER", help="csv: what separates values.  [,]"),
     click.option("--encoding", metavar="NAME", help="csv: its encoding.  [utf-8]"),
 )  # fmt: skip
-OF_MANA = ("since", "state")
+OF_MANA = ("since", "state", "compare")
 OF_CSV = ("delimiter", "encoding")
-OF_FILES = ("app", "id_column", "user", "user_column", "space", "space_column", "at", "at_column", "json_columns",
+OF_FILES = ("id_column", "user", "user_column", "space", "space_column", "at", "at_column", "json_columns",
             "leave_out", *OF_CSV)  # fmt: skip
-OF_ANY = ("dry_run", "verify_only", "strict", "refusals", "members", "tables")
+OF_ANY = ("app", "dry_run", "verify_only", "strict", "refusals", "members", "tables")
 
 
 def elsewhere_options(command: Command) -> Command:
@@ -68,6 +70,8 @@ def elsewhere_request(source: str, options: dict[str, Any]) -> Request | None:
         _need(source, given)
     elif len(given["tables"]) > 1:
         raise click.UsageError("--from mana reads one table: give --table once.")
+    elif given["app"]:
+        raise click.UsageError("--app is for --from sqlite or csv or ndjson, and for --compare: a log names its apps.")
     if given["dry_run"] and given["verify_only"]:
         raise click.UsageError("--dry-run asks no server and --verify-only does: give one of them.")
     if len(given["delimiter"] or ",") != 1:
@@ -75,6 +79,28 @@ def elsewhere_request(source: str, options: dict[str, Any]) -> Request | None:
     if given["members"] not in (None, "authors", "none") and not Path(given["members"]).is_file():
         raise click.UsageError(f"--members is authors, none, or a file: there is no file {given['members']}.")
     return _request(source, given)
+
+
+def comparison(source: str, options: dict[str, Any]) -> tuple[str, str, str, tuple[str, ...]] | None:
+    """What --compare asks for: the old server's URL, the new one's, the app, and the collections (none: all together).
+
+    None where there is no --compare. Raises UsageError.
+    """
+    if options["compare"] is None:
+        return None
+    if options["kind"] != "mana":
+        raise click.UsageError("--compare is for --from mana.")
+    others = [name for name in (*OF_MANA, *OF_FILES, *OF_ANY) if name not in ("compare", "app", "tables")]
+    if wrong := next((name for name in others if options[name]), None):
+        raise click.UsageError(f"--compare only reads: --{wrong.replace('_', '-')} would do nothing.")
+    for url in (source, options["compare"]):
+        if not url.startswith(("http://", "https://")):
+            raise click.UsageError(
+                f"--compare reads two servers, as URLs: {url} does not begin with http:// or https://."
+            )
+    if not options["app"]:
+        raise click.UsageError("--app NAME says which app is compared.")
+    return source, options["compare"], options["app"], options["tables"]
 
 
 def _request(source: str, given: dict[str, Any]) -> Request:

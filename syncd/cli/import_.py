@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import click
 
-from syncd.cli.elsewhere_options import elsewhere_options, elsewhere_request
+from syncd.cli.elsewhere_options import comparison, elsewhere_options, elsewhere_request
 from syncd.cli.operator_database import BOUND, as_runtime, operator_database
 from syncd.cli.options import load_settings, progress, settings_options
 from syncd.settings import Settings
@@ -35,7 +35,14 @@ def import_command(source: str, as_is: bool, database_url: str | None, **options
     With --from, SOURCE is a file of another kind, or the database URL of a first-generation log (mana). Everything is
     checked, written, and compared with the source. Rows that cannot be imported are named and left out. Run again, it
     writes nothing twice. The exit code is 1 when something is not on the server as it is in the source.
+
+    With --from mana and --compare, SOURCE is the old server's URL: nothing is written. Both servers are read as one
+    device of the first generation reads them, with the token in SYNCD_COMPARE_TOKEN, and what differs is listed.
     """
+    if (wanted := comparison(source, options)) is not None:
+        from syncd.cli.rehearsal import rehearse
+
+        sys.exit(rehearse(*wanted))
     request = elsewhere_request(source, options)
     settings = load_settings(**options)
     if request is not None:
