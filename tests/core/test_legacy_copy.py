@@ -66,12 +66,9 @@ def test_what_is_no_change_is_left_out() -> None:
 
 
 def test_two_copies_are_compared_by_record_and_field() -> None:
-    old = copied(
-        update(TEN, title="one", done=False), {"id": "s", **update(TEN, title="s")}, {"id": "u", **update(TEN, a=1)}
-    )
-    new = copied(
-        update(TEN, title="two", done=False), {"id": "t", **update(TEN, title="t")}, {"id": "u", **update(NOW, a=1)}
-    )
+    early, late = ({"id": "u", **update(at, a=1)} for at in (TEN, NOW))
+    old = copied(update(TEN, title="one", done=False), {"id": "s", **update(TEN, title="s")}, early)
+    new = copied(update(TEN, title="two", done=False), {"id": "t", **update(TEN, title="t")}, late)
     found, same = compare(old, new)
     assert [one.sentence() for one in found] == [
         "tasks r differs in title", "tasks s is on the old server only", "tasks t is on the new server only",

@@ -1,4 +1,4 @@
-"""`syncd import --from mana --compare`: an old server and this one, as one device of the first generation reads them."""
+"""`syncd import --from mana --compare`: an old server and this one, as an old device reads them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
 import pytest
 
 from tests.harness import Server
@@ -64,8 +65,6 @@ def old(server: Server) -> Iterator[OldServer]:
 
 
 def user_of(old: OldServer) -> str:
-    import jwt
-
     return str(jwt.decode(old.token, options={"verify_signature": False})["sub"])
 
 
