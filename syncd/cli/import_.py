@@ -37,7 +37,7 @@ def import_command(source: str, as_is: bool, database_url: str | None, **options
     writes nothing twice. The exit code is 1 when something is not on the server as it is in the source.
 
     With --from mana and --compare, SOURCE is the old server's URL: nothing is written. Both servers are read as one
-    device of the first generation reads them, with the token in SYNCD_COMPARE_TOKEN, and what differs is listed.
+    device of the first generation reads them, with the token in SYNCD_TOKEN, and what differs is listed.
     """
     if (wanted := comparison(source, options)) is not None:
         from syncd.cli.rehearsal import rehearse

@@ -15,7 +15,7 @@ from syncd.cli.options import progress
 from syncd.core.clock import format_instant
 from syncd.elsewhere.legacy_copy import Difference, LegacyCopy, compare
 
-TOKEN = "SYNCD_COMPARE_TOKEN"
+TOKEN = "SYNCD_TOKEN"
 BEGINNING = "1970-01-01T00:00:00.000Z"
 SHOWN, PATIENCE, MOST_PAGES = 20, 60.0, 100_000
 

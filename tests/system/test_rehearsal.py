@@ -71,7 +71,7 @@ def user_of(old: OldServer) -> str:
 def rehearse(old: OldServer, server: Server, *options: str, token: str | None = None) -> tuple[int, str]:
     """The exit code, and what was said."""
     command = [sys.executable, "-m", "syncd", "import", "--from", "mana", old.url, "--compare", server.url, *options]
-    env = {**os.environ, "SYNCD_COMPARE_TOKEN": token or old.token}
+    env = {**os.environ, "SYNCD_TOKEN": token or old.token}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
     assert CANARY not in done.stdout + done.stderr
     assert old.token not in done.stdout + done.stderr
@@ -128,7 +128,7 @@ def test_collections_are_read_one_by_one(old: OldServer, server: Server, device:
 def test_a_server_that_does_not_take_part_is_named(old: OldServer, server: Server) -> None:
     code, said = rehearse(old, server, "--app", "app", token="not-a-token")
     assert code == 1
-    assert f"{old.url} does not accept the token in SYNCD_COMPARE_TOKEN" in said
+    assert f"{old.url} does not accept the token in SYNCD_TOKEN" in said
     gone = OldServer(old.token)
     gone.server_close()
     code, said = rehearse(gone, server, "--app", "app")
