@@ -171,26 +171,27 @@ class AsyncReplica:
         """See Replica.new_id; not a coroutine."""
         return self.local.new_id()
 
-    async def sync(self, *, patience: float = 30.0) -> Report:
+    async def sync(self, *, patience: float = 30.0, timeout: float | None = None) -> Report:  # noqa: ASYNC109
         """See Replica.sync."""
-        return await self._run("both", patience)
+        return await self._run("both", patience, timeout)
 
-    async def push(self, *, patience: float = 30.0) -> Report:
+    async def push(self, *, patience: float = 30.0, timeout: float | None = None) -> Report:  # noqa: ASYNC109
         """See Replica.push."""
-        return await self._run("push", patience)
+        return await self._run("push", patience, timeout)
 
-    async def pull(self, *, patience: float = 30.0) -> Report:
+    async def pull(self, *, patience: float = 30.0, timeout: float | None = None) -> Report:  # noqa: ASYNC109
         """See Replica.pull."""
-        return await self._run("pull", patience)
+        return await self._run("pull", patience, timeout)
 
     async def verify(self, *, everything: bool = False, patience: float = 30.0) -> Verified:
         """See Replica.verify."""
         return (await self._run("renew" if everything else "verify", patience)).verified or Verified()
 
-    async def _run(self, scope: Scope, patience: float) -> Report:
+    async def _run(self, scope: Scope, patience: float, limit: float | None = None) -> Report:
         url, tokens = self.local.address()
-        async with transport.taken_async(self.local.lease, patience):
+        async with transport.taken_async(self.local.lease, patience if limit is None else min(patience, limit)):
             session = await asyncio.to_thread(self.local.session, scope)
+            session.limit(limit)
             await transport.perform_async(
                 session, self._client(), url, self.client_id, tokens.ask_async, self._notify_in_time
             )

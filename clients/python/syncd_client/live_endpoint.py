@@ -15,6 +15,7 @@ from .apply import Applied
 from .change import name_space
 from .digest import due
 from .events import Hub
+from .pace import Pace
 from .reply import Page
 from .retry import LivePolicy, RetryPolicy
 from .store import Store
@@ -43,6 +44,7 @@ class Endpoint:
     store: Store
     hub: Hub
     limits: Limits
+    pace: Pace
     policy: LivePolicy
     renewable: bool
     wall: Callable[[], int]
@@ -109,6 +111,7 @@ def _build(
         store=replica.store,
         hub=hub,
         limits=replica.limits,
+        pace=replica.paces.socket,
         policy=options.policy,
         renewable=tokens.renewable,
         wall=replica.wall,

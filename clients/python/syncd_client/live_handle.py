@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import concurrent.futures.thread  # noqa: F401 (its pools have to end after _close_open, which is registered later)
 import contextlib
 import inspect
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -25,6 +28,7 @@ EventT = TypeVar("EventT", bound=Event)
 Handlers = Sequence[tuple[tuple[type, ...], Callable[[Any], object]]]
 ALL = (Changes, Answered, Conflict, Presence, LiveState, Verified)
 _POLL = 0.02
+_EXIT_PATIENCE = 5.0  # seconds
 
 
 def choose_handlers(
@@ -203,6 +207,7 @@ class Live:
             self._hub.close()
             self._bulletin.attach(None)
             raise
+        _open.add(self)
         self._ready.wait()
 
     _sync: LiveSync | None
@@ -259,9 +264,13 @@ class Live:
 
     def close(self) -> None:
         """Ends it: what is not sent yet stays in the outbox. Returns when the file is no longer touched."""
+        self._end(None)
+
+    def _end(self, patience: float | None) -> None:
         if self._sync is not None:
             self._soon(self._task.cancel)
-        self._thread.join()
+        self._thread.join(patience)
+        _open.discard(self)
         self._bulletin.attach(None)
         self._dispatcher.close()
 
@@ -274,6 +283,18 @@ class Live:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+_open: weakref.WeakSet[Live] = weakref.WeakSet()
+
+
+def _close_open() -> None:
+    """At the end of the program, before its thread pools end: a live sync that nobody closed needs them."""
+    for live in list(_open):
+        live._end(_EXIT_PATIENCE)
+
+
+getattr(threading, "_register_atexit", atexit.register)(_close_open)
 
 
 class Dispatcher:

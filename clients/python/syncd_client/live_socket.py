@@ -44,8 +44,12 @@ log = logging.getLogger("syncd_client")
 _quiet = logging.getLogger("syncd_client.socket")
 _quiet.setLevel(logging.INFO)  # below that websockets logs every frame, the one with the token too
 _LAST = 2**62
-_PUSH_BYTES = 256 * 1024  # on a slow line the connection must not seem dead while a push goes out
 _RENEW_PAUSE = 1.0  # seconds between two questions for a token at least
+
+
+def now() -> float:
+    """The loop's clock, in seconds."""
+    return asyncio.get_running_loop().time()
 
 
 class Line(ClientConnection):
@@ -88,6 +92,7 @@ class Connection:
         self._listening_since: float | None = None
         self._last = 0
         self._attempt = 0
+        self._sent = self._allowed = 0.0
         self._lost = False
         self._held: Ending | None = None
         self._timers: set[asyncio.TimerHandle] = set()
@@ -112,7 +117,10 @@ class Connection:
             return failed(error)
         try:
             ending = await self._open(token)
-            return replace(ending, unanswered=self.opened_at is not None and self._session.awaiting is not None)
+            unanswered = self.opened_at is not None and self._session.awaiting is not None
+            if unanswered:
+                self._end.pace.failed()
+            return replace(ending, unanswered=unanswered)
         finally:
             for timer in self._timers:
                 timer.cancel()
@@ -181,10 +189,10 @@ class Connection:
 
     async def _receive(self) -> Meaning:
         """Takes one frame: what it says is in the file, in one transaction, before the session learns of it."""
-        self._listening_since = asyncio.get_running_loop().time()
+        self._listening_since = now()
         text = await self._socket.recv()
         self._listening_since = None
-        self._heard = asyncio.get_running_loop().time()
+        self._heard = now()
         async with self._turn.applying:
             meaning = await in_thread(self._take, text)
             self._session.learn(meaning)
@@ -298,27 +306,29 @@ class Connection:
         last = _LAST if self._session.subscribed else self._last
         limits = self._end.limits
         with self._end.store.read() as db:
-            return outbox.pack(db, last, limits.push_changes, min(limits.push_bytes, _PUSH_BYTES))
+            return outbox.pack(db, last, limits.push_changes, self._end.pace.size)
 
     async def _push(self) -> None:
         async with self._turn.pushing:
             packed = await in_thread(self._pack)  # again: another may have had the turn
             if packed:
                 self._answered.clear()
-                await self._socket.send(self._session.push(packed))
+                frame = self._session.push(packed).encode()
+                self._sent, self._allowed = now(), now() + self._end.pace.allowance(len(frame))
+                await self._socket.send(frame, text=True)
                 await self._await_answer()
+                self._end.pace.took(len(frame), now() - self._sent)
                 await asyncio.sleep(self._end.policy.push_interval)
 
     async def _await_answer(self) -> None:
-        """Waits for the answer as long as anything is heard from the server."""
+        """Waits for the answer while the push may be on its way, and as long as anything is heard from the server."""
         timeout = self._end.policy.answer_timeout
-        self._heard = now = asyncio.get_running_loop().time()
+        self._heard = now()
         while not self._answered.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(timeout - (now - self._heard)):
+                async with asyncio.timeout(max(self._heard, self._allowed) + timeout - now()):
                     await self._answered.wait()
-            now = asyncio.get_running_loop().time()
-            if not self._answered.is_set() and now - self._heard >= timeout:
+            if not self._answered.is_set() and now() >= max(self._heard, self._allowed) + timeout:
                 detail = f"A push had no answer for {timeout:g} s."
                 raise ConnectionOver(Ending("offline", "no_answer", detail, opened=True))
 
@@ -351,13 +361,13 @@ class Connection:
 
     async def _listen_for_life(self) -> Never:
         """Pings a silent server, and ends the connection when that is not answered by as much as a byte."""
-        policy, loop = self._end.policy, asyncio.get_running_loop()
+        policy = self._end.policy
         while True:
-            quiet = loop.time() - self._last_sign()
+            quiet = now() - self._last_sign()
             if quiet < policy.ping_interval:
                 await asyncio.sleep(max(policy.ping_interval - quiet, policy.ping_interval / 10))
                 continue
-            asked = loop.time()
+            asked = now()
             async with asyncio.timeout(policy.ping_timeout):
                 await self._socket.ping()
             await asyncio.sleep(policy.ping_timeout)
@@ -366,10 +376,14 @@ class Connection:
                 raise ConnectionOver(Ending("offline", "silent", detail, opened=True))
 
     def _last_sign(self) -> float:
-        """When the server last showed life, by the loop's clock: now, while a frame is applied and nothing is read."""
+        """When the server last showed life, by the loop's clock.
+
+        That is now while a frame is applied and nothing is read, or a push fills the line.
+        """
         if self._listening_since is None:
-            return asyncio.get_running_loop().time()
-        return max(self._listening_since, self._socket.heard)
+            return now()
+        heard = max(self._listening_since, self._socket.heard)
+        return heard if self._session.awaiting is None else max(heard, min(self._allowed, now()))
 
     # -- the token ---------------------------------------------------------------------------------
 

@@ -85,6 +85,7 @@ class Replica:
         self.callback_timeout = callback_timeout
         self.schema_version = schema_version
         self.limits, self.retry = limits or Limits(), retry or RetryPolicy()
+        self.paces = self.limits.paces()
         self._on_conflict, self.wall = on_conflict, wall
         self.verify_every = verify_every
         given = {"schemaVersion": schema_version, "actor": take(actor, "actor"), "origin": origin}
@@ -313,22 +314,24 @@ class Replica:
 
     # -- syncing -----------------------------------------------------------------------------------
 
-    def sync(self, *, patience: float = 30.0) -> Report:
+    def sync(self, *, patience: float = 30.0, timeout: float | None = None) -> Report:
         """Sends what is pending and fetches what is new, with retries, and says what happened.
 
-        Waits up to `patience` seconds for another sync of the file. Raises Offline, ServerBusy, NotAllowed,
-        Refused, BadReply, SyncBusy, NotConnected; nothing is lost by any of them, and the next sync goes on.
+        Waits up to `patience` seconds for another sync of the file, and has `timeout` seconds for the whole (None: as
+        long as it goes on): then Offline `no_answer` is raised, and what was exchanged stays. Raises Offline,
+        ServerBusy, NotAllowed, Refused, BadReply, SyncBusy, StoreFailed, NotConnected; nothing is lost by any of
+        them, and the next sync goes on.
         A live sync of this replica steps aside for it.
         """
-        return self._run("both", patience)
+        return self._run("both", patience, timeout)
 
-    def push(self, *, patience: float = 30.0) -> Report:
+    def push(self, *, patience: float = 30.0, timeout: float | None = None) -> Report:
         """Only sends (each answer still brings some of what is new). Raises what `sync` raises."""
-        return self._run("push", patience)
+        return self._run("push", patience, timeout)
 
-    def pull(self, *, patience: float = 30.0) -> Report:
+    def pull(self, *, patience: float = 30.0, timeout: float | None = None) -> Report:
         """Only fetches. Raises what `sync` raises."""
-        return self._run("pull", patience)
+        return self._run("pull", patience, timeout)
 
     def verify(self, *, everything: bool = False, patience: float = 30.0) -> Verified:
         """Fetches what is new, compares this replica with the server, and repairs what differs.
@@ -339,12 +342,13 @@ class Replica:
         """
         return self._run("renew" if everything else "verify", patience).verified or Verified()
 
-    def _run(self, scope: Scope, patience: float) -> Report:
+    def _run(self, scope: Scope, patience: float, timeout: float | None = None) -> Report:
         url, tokens = self.address()
         conflicts: list[Conflict] = []
         try:
-            with transport.taken(self._lease, patience):
+            with transport.taken(self._lease, patience if timeout is None else min(patience, timeout)):
                 session = self.session(scope)
+                session.limit(timeout)
                 transport.perform(session, self.http(), url, self.client_id, tokens.ask, conflicts.append)
         finally:
             if self._on_conflict is not None:
@@ -361,7 +365,7 @@ class Replica:
         """A sync to be performed by the caller, who holds the lease. For other transports than httpx."""
         device = Device(transport.app_path(self.app), self.client_id, self.schema_version)
         policy, tell = retry or self.retry, self.bulletin.tell
-        return Session(self._store, device, self.limits, policy, self.wall, scope, tell, self.verify_every)
+        return Session(self._store, device, self.limits, policy, self.wall, scope, tell, self.verify_every, self.paces)
 
     # -- live --------------------------------------------------------------------------------------
 

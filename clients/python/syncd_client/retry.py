@@ -68,8 +68,8 @@ class LivePolicy:
     restart_spread: float = 5.0
     steady: float = 10.0
     open_timeout: float = 10.0
-    ping_interval: float = 15.0
-    ping_timeout: float = 10.0
+    ping_interval: float = 10.0
+    ping_timeout: float = 8.0
     push_interval: float = 0.02
     answer_timeout: float = 30.0
     blocked_after: int = 3

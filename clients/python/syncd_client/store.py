@@ -155,6 +155,8 @@ class Store:
 
 def explain_failure(error: Exception, path: str | Path) -> StoreFailed:
     """What SQLite or the system says about the file, as an error of ours."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return StoreFailed("the replica is closed.", code="closed", remedy="Open it again.")
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if primary == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in _NO_ROOM or _is_full(path):
         return StoreFailed("there is no room for the file.", code="storage_full")

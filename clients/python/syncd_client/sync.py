@@ -20,11 +20,15 @@ from .digest import Need, Verification, Verified
 from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, StoreFailed, SyncdError
 from .failures import describe
 from .outbox import Packed
+from .pace import Pace, Paces
 from .reply import Conflict, Page, Problem, read_page, read_problem
 from .retry import RetryPolicy, parse_retry_after
 from .store import Store, get_meta
 from .values import dump
 
+_GOAL = 10.0  # seconds for a request, on a line that is slow
+_FIRST_CHANGES, _FIRST_BYTES = 250, 64 * 1024
+_FIRST_FRAME, _LARGEST_FRAME = 32 * 1024, 256 * 1024  # nothing else gets through while a frame does
 Scope = Literal["both", "push", "pull", "verify", "renew"]
 
 
@@ -40,6 +44,14 @@ class Limits:
     batch_bytes: int = 8 * 1024 * 1024
     pull_limit: int = 1000
     first: tuple[str, ...] = ()
+
+    def paces(self) -> Paces:
+        """They are kept to from the beginning, and filled as far as the line carries."""
+        return Paces(
+            push=Pace(_FIRST_BYTES, self.push_bytes, _GOAL),
+            socket=Pace(_FIRST_FRAME, min(self.push_bytes, _LARGEST_FRAME), _GOAL / 2),
+            pull=Pace(_FIRST_CHANGES, self.pull_limit, _GOAL),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +139,13 @@ class Session:
         scope: Scope,
         tell: Callable[[Page | None, Applied], None] = lambda page, done: None,
         verify_every: float | None = None,
+        paces: Paces | None = None,
     ) -> None:
         self._store, self._device, self._policy, self._wall = store, device, policy, wall
         self._limits, self._scope, self._tell = limits, scope, tell
+        self._paces = paces or limits.paces()
         self._pause: float | None = None
+        self._until: float | None = None
         self._attempt = 0
         self._renew, self._renewed, self._caught_up = False, False, scope == "push"
         self._asked, self._every = scope in ("verify", "renew"), verify_every
@@ -143,8 +158,22 @@ class Session:
             self._restarting = bool(get_meta(db, "restarting", 0))
             self._last = db.execute("SELECT coalesce(max(position), 0) FROM outbox").fetchone()[0]
 
+    def limit(self, seconds: float | None) -> None:
+        """So long may it take from now on, in seconds; None: as long as it goes on."""
+        self._until = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def left(self) -> float | None:
+        """How many seconds are left of the limit, if there is one."""
+        return None if self._until is None else self._until - time.monotonic()
+
     def next(self) -> Step:
-        """What to do now. Writes that are queued after the sync began are left to the next one."""
+        """What to do now. Writes that are queued after the sync began are left to the next one.
+
+        Raises Offline when the time is up.
+        """
+        if self.left is not None and self.left <= 0:
+            self._give_up("offline", Offline("the time for this sync is up.", code="no_answer"))
         if self._pause is not None:
             pause, self._pause = self._pause, None
             return Wait(pause)
@@ -156,7 +185,7 @@ class Session:
             if self._restarting:
                 return self._pull(cursor)
             if self._scope in ("both", "push"):
-                packed = outbox.pack(db, self._last, self._limits.push_changes, self._limits.push_bytes)
+                packed = outbox.pack(db, self._last, self._limits.push_changes, self._paces.push.size)
                 if packed:
                     return self._push(cursor, packed)
         return self._at_rest(cursor) if self._caught_up else self._pull(cursor)
@@ -220,7 +249,7 @@ class Session:
         return True
 
     def _pull(self, cursor: str) -> Send:
-        params = {"since": cursor, "limit": str(self._limits.pull_limit)}
+        params = {"since": cursor, "limit": str(self._paces.pull.size)}
         if self._limits.first:
             params["first"] = ",".join(self._limits.first)
         return Send("GET", f"{self._device.app_path}/pull", params, None, ())
@@ -234,18 +263,23 @@ class Session:
         body = f'{dump(head)[:-1]},"changes":[{",".join(change.body for change in packed)}]}}'
         return Send("POST", self._device.app_path, {}, body.encode(), tuple(packed))
 
-    def receive(self, sent: Send, status: int, headers: Mapping[str, str], body: bytes) -> list[Conflict]:
+    def receive(
+        self, sent: Send, status: int, headers: Mapping[str, str], body: bytes, seconds: float | None = None
+    ) -> list[Conflict]:
         """Applies an answer, in one transaction with its cursor. Returns the conflicts it reported.
 
-        Raises SyncdError where there is no point in going on; nothing is lost then.
+        `seconds`: how long it took to come, where that was measured. Raises SyncdError where there is no point in
+        going on; nothing is lost then.
         """
         self.report.requests += 1
         if sent.path == self._digest_path and self._receive_digest(status, body):
             return []
         if status == 200:
-            return self._receive_page(sent, body)
+            return self._receive_page(sent, body, seconds)
         problem = read_problem(status, body)
         if status in (408, 425, 429) or status >= 500:
+            if status == 408:
+                self._slow_down(sent)
             self._retry(ServerBusy(f"{problem.detail} ({status} {problem.code})", code=problem.code), headers)
         elif status == 401 and not self._renewed:
             self._renew = self._renewed = True
@@ -257,8 +291,13 @@ class Session:
             self._refused(sent, problem)
         return []
 
-    def failed(self, cause: Exception) -> None:
+    def _slow_down(self, sent: Send) -> None:
+        """What did not go through whole is asked for, or sent, in smaller parts."""
+        (self._paces.pull if sent.body is None else self._paces.push).failed()
+
+    def failed(self, sent: Send, cause: Exception) -> None:
         """The request did not get a whole answer. Raises Offline when the retries have run out."""
+        self._slow_down(sent)
         if self._verification is not None and not self._asked:
             self._verified(failed=True)
             return
@@ -268,14 +307,19 @@ class Session:
         """There is no token to ask with. Raises the error, after `why` has heard of it."""
         self._give_up("forbidden" if isinstance(error, NotAllowed) else "offline", error)
 
-    def _receive_page(self, sent: Send, body: bytes) -> list[Conflict]:
+    def _receive_page(self, sent: Send, body: bytes, seconds: float | None) -> list[Conflict]:
         try:
             page = read_page(body, sent.pushed)
         except BadReply as error:
             if error.garbled:
+                self._slow_down(sent)
                 self._retry(error, {})
                 return []
             self._give_up("refused", error)
+        if seconds is not None and sent.body is None:
+            self._paces.pull.took(len(page.changes), seconds)
+        elif seconds is not None:
+            self._paces.push.took(len(sent.body or b""), seconds)
         with self._store.write() as db:
             done = apply.apply_page(db, page, sent.pushed, self._wall())
         self._restarting = self._restarting and page.more
@@ -289,7 +333,7 @@ class Session:
         self._attempt += 1
         wanted = parse_retry_after(headers.get("retry-after"), time.time())
         self._pause = self._policy.delay(self._attempt, wanted, random.random())
-        if self._pause is None:
+        if self._pause is None or (self.left is not None and self._pause >= self.left):
             if isinstance(error, ServerBusy):
                 error.retry_after = wanted
             self._give_up("busy" if isinstance(error, ServerBusy) else "offline", error)

@@ -6,17 +6,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from math import inf
 from urllib.parse import quote
 
 import httpx
 
 from .errors import NotAllowed, Offline, SyncBusy
 from .lease import GiveBack, Lease
+from .pace import SLOWEST
 from .reply import Conflict
 from .sync import Done, Renew, Send, Session, Wait
 
 Notify = Callable[[Conflict], object]
-TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_STANDSTILL = 30.0
+TIMEOUT = httpx.Timeout(_STANDSTILL, connect=10.0)
 _POLL = 0.05
 
 
@@ -80,24 +83,46 @@ def _check_patience(until: float) -> None:
         raise SyncBusy("another sync of this file is under way.")
 
 
+def _patience(given: httpx.Timeout, body: bytes | None, left: float | None) -> httpx.Timeout:
+    """The client's own times, of which none is for ever. A body may be on its way for long after it was sent."""
+    travel = len(body or b"") / SLOWEST
+    most = inf if left is None else max(left, 0.001)
+    return httpx.Timeout(
+        connect=min(given.connect or _STANDSTILL, most),
+        read=min((given.read or _STANDSTILL) + travel, most),
+        write=min((given.write or _STANDSTILL) + travel, most),
+        pool=min(given.pool or _STANDSTILL, most),
+    )
+
+
 def _request(
-    http: httpx.Client, url: str, send: Send, headers: Mapping[str, str]
+    http: httpx.Client, url: str, send: Send, headers: Mapping[str, str], left: float | None
 ) -> httpx.Response | httpx.RequestError:
     """The answer, or why there is none: not raised, so that no error of ours drags the library's along."""
     try:
         return http.request(
-            send.method, url + send.path, params=send.params or None, content=send.body, headers=headers
+            send.method,
+            url + send.path,
+            params=send.params or None,
+            content=send.body,
+            headers=headers,
+            timeout=_patience(http.timeout, send.body, left),
         )
     except httpx.RequestError as error:
         return error
 
 
 async def _request_async(
-    http: httpx.AsyncClient, url: str, send: Send, headers: Mapping[str, str]
+    http: httpx.AsyncClient, url: str, send: Send, headers: Mapping[str, str], left: float | None
 ) -> httpx.Response | httpx.RequestError:
     try:
         return await http.request(
-            send.method, url + send.path, params=send.params or None, content=send.body, headers=headers
+            send.method,
+            url + send.path,
+            params=send.params or None,
+            content=send.body,
+            headers=headers,
+            timeout=_patience(http.timeout, send.body, left),
         )
     except httpx.RequestError as error:
         return error
@@ -131,12 +156,14 @@ def perform(
             case Renew():
                 token = _fresh(session, fresh)
             case Send():
-                reply = _request(http, url, step, _headers(client, token, step.body))
+                began = time.monotonic()
+                reply = _request(http, url, step, _headers(client, token, step.body), session.left)
                 if isinstance(reply, httpx.Response):
-                    for conflict in session.receive(step, reply.status_code, reply.headers, reply.content):
+                    took = time.monotonic() - began
+                    for conflict in session.receive(step, reply.status_code, reply.headers, reply.content, took):
                         notify(conflict)
                 else:
-                    session.failed(reply)
+                    session.failed(step, reply)
 
 
 async def perform_async(
@@ -156,10 +183,11 @@ async def perform_async(
             case Renew():
                 token = await _fresh_async(session, fresh)
             case Send():
-                reply = await _request_async(http, url, step, _headers(client, token, step.body))
+                began = time.monotonic()
+                reply = await _request_async(http, url, step, _headers(client, token, step.body), session.left)
                 if isinstance(reply, httpx.Response):
-                    received = asyncio.to_thread(session.receive, step, reply.status_code, reply.headers, reply.content)
-                    for conflict in await received:
+                    answer = (reply.status_code, reply.headers, reply.content, time.monotonic() - began)
+                    for conflict in await asyncio.to_thread(session.receive, step, *answer):
                         await notify(conflict)
                 else:
-                    await asyncio.to_thread(session.failed, reply)
+                    await asyncio.to_thread(session.failed, step, reply)

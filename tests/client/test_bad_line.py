@@ -1,0 +1,202 @@
+"""On a line that moves at all a sync finishes: slow, late, cut again and again, or still in one direction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from syncd_client import AsyncReplica, Limits, LivePolicy, LiveState, Replica, RetryPolicy
+from syncd_client.pace import SLOWEST, Pace
+
+from tests.client.scripted import Script, applied, page, problem, wire
+from tests.client.test_against_server import check_same
+from tests.client.test_live_exchange import until
+from tests.harness import Server
+from tests.proxy import Proxy
+
+EARLY = "2001-01-01T00:00:00.000000Z"
+SPEED = 15_000
+# The times are a tenth of the real ones, so that what takes minutes is tried in seconds.
+SCALED = LivePolicy(first=0.1, longest=1.0, open_timeout=5.0, ping_interval=1.0, ping_timeout=1.0, answer_timeout=2.0)
+Open = Callable[..., Replica]
+
+
+def test_a_size_grows_with_what_the_line_carries_and_is_halved_by_failures() -> None:
+    pace = Pace(100, 10_000, goal=10.0)
+    pace.took(100, 0.1)
+    assert pace.size == 400, "four times as much"
+    pace.took(390, 1.0)
+    assert pace.size == 1600
+    pace.took(10, 0.5)
+    assert pace.size == 1600, "little says little"
+    pace.took(1600, 5.0)
+    assert pace.size == 3200, "as much as ten seconds carry"
+    pace.took(3200, 20.0)
+    assert pace.size == 1600
+    pace.failed()
+    assert pace.size == 800
+    for _ in range(20):
+        pace.failed()
+    assert pace.size == 1
+    for _ in range(20):
+        pace.took(pace.size, 0.001)
+    assert pace.size == 10_000
+
+
+def test_a_line_of_great_delay_is_not_taken_for_a_narrow_one() -> None:
+    pace = Pace(100, 10_000, goal=10.0)
+    for _ in range(10):
+        pace.took(pace.size, 4.0 + pace.size / 100_000)
+    assert pace.size > 5000
+
+
+def test_bytes_on_their_way_are_waited_for_by_the_speed_that_was_measured() -> None:
+    pace = Pace(1, 10, goal=1.0)
+    assert pace.allowance(int(SLOWEST) * 30) == 30
+    pace.took(4_000_000, 1.0)
+    assert pace.allowance(1_000_000) == 1
+
+
+def test_a_pull_that_fails_is_asked_for_in_halves(open_replica: Open, script: Script) -> None:
+    replica = open_replica(limits=Limits(pull_limit=100))
+    cut = httpx.Response(200, text='{"serverCha')
+    script.answers = [httpx.ReadTimeout("slow"), cut, page(wire("a", n=(1, EARLY)), more=True)]
+    replica.sync()
+    assert [url.params["limit"] for url in script.pulls] == ["100", "50", "25", "25"]
+
+
+def test_a_push_that_fails_is_sent_in_halves_and_grows_again(open_replica: Open, script: Script) -> None:
+    replica = open_replica(retry=RetryPolicy(attempts=5, first=0.001))
+    for n in range(200):
+        replica.put("t", f"{n}", {"text": "x" * 500})
+    script.answers = [
+        httpx.WriteTimeout("slow"),
+        problem(408, "too_slow"),
+        *[lambda body: applied(body)] * 2,
+    ]
+    assert replica.sync().pushed == 200
+    sizes = [len(push["changes"]) for push in script.pushes]
+    assert sizes[1] <= sizes[0] / 2 + 1
+    assert sizes[2] <= sizes[1] / 2 + 1
+    assert sizes[3] > sizes[2]
+
+
+def test_a_client_of_the_applications_own_waits_for_nothing_for_ever(open_replica: Open, script: Script) -> None:
+    with httpx.Client(transport=httpx.MockTransport(script), timeout=None) as http:
+        replica = open_replica(http=http)
+        replica.put("t", "r", {"text": "x" * 50_000})
+        replica.sync()
+    times = [request.extensions["timeout"] for request in script.asked]
+    assert all(None not in given.values() for given in times)
+    assert times[0]["read"] > 50_000 / SLOWEST
+
+
+@pytest.fixture
+async def slow(server: Server) -> AsyncIterator[Proxy]:
+    async with Proxy(server.port) as proxy:
+        proxy.faults.bytes_per_second = SPEED
+        yield proxy
+
+
+def fill(server: Server, user: str, path: Path, records: int) -> Replica:
+    replica = Replica(path, app="app", url=server.url, token=server.token(user), durability="normal")
+    for start in range(0, records, 500):
+        with replica.batch() as batch:
+            for n in range(start, min(start + 500, records)):
+                batch.put("tasks", f"task-{n}", {"title": f"Task number {n} of many", "done": bool(n % 2), "n": n})
+    replica.sync()
+    return replica
+
+
+@pytest.fixture
+def user() -> str:
+    return f"slow-user-{random.getrandbits(60):x}"
+
+
+@pytest.mark.alone
+async def test_a_first_live_sync_finishes_at_15_kB_a_second(
+    server: Server, slow: Proxy, tmp_path: Path, user: str
+) -> None:
+    full = await asyncio.to_thread(fill, server, user, tmp_path / "full.db", 500)
+    states: list[LiveState] = []
+    replica = AsyncReplica(tmp_path / "new.db", app="app", url=slow.url, token=server.token(user))
+    async with replica, replica.live(policy=SCALED, on_state=states.append) as live:
+        await until(lambda: live.state.name == "live", "live", patience=120)
+        check_same(full, replica.local)
+    assert [state.name for state in states].count("offline") == 0
+    full.close()
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("how", ["sync", "live"])
+async def test_a_change_of_100_kB_is_pushed_and_pulled_at_15_kB_a_second(
+    server: Server, slow: Proxy, tmp_path: Path, user: str, how: str
+) -> None:
+    text = "".join(random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=100_000))
+    times = httpx.Timeout(3.0, connect=10.0)
+    states: list[LiveState] = []
+    async with httpx.AsyncClient(timeout=times) as http, contextlib.AsyncExitStack() as stack:
+        options: dict[str, Any] = {"app": "app", "url": slow.url, "token": server.token(user), "http": http}
+        one = await stack.enter_async_context(AsyncReplica(tmp_path / "one.db", **options))
+        two = await stack.enter_async_context(AsyncReplica(tmp_path / "two.db", **options))
+        await one.put("t", "large", {"text": text})
+        if how == "sync":
+            await one.sync()
+            await two.sync()
+        else:
+            async with one.live(policy=SCALED, on_state=states.append) as live:
+                assert await live.wait_until_synced(100)
+            async with two.live(policy=SCALED, on_state=states.append) as live:
+                await until(lambda: live.state.name == "live", "live", patience=100)
+        assert (await two.get("t", "large"))["text"] == text  # type: ignore[index]
+        check_same(one.local, two.local)
+    assert not {state.code for state in states} & {"silent", "no_answer", "connection_lost"}
+
+
+@pytest.mark.alone
+async def test_it_finishes_where_the_line_is_cut_again_and_again(server: Server, tmp_path: Path, user: str) -> None:
+    full = await asyncio.to_thread(fill, server, user, tmp_path / "full.db", 1000)
+    async with Proxy(server.port) as proxy:
+        proxy.faults.bytes_per_second = 10 * SPEED
+        proxy.faults.delay = 0.05
+
+        async def cut() -> None:
+            while True:
+                await asyncio.sleep(random.uniform(0.2, 1.0))
+                proxy.cut()
+
+        cutting = asyncio.create_task(cut())
+        options: dict[str, Any] = {"app": "app", "url": proxy.url, "token": server.token(user)}
+        new = AsyncReplica(tmp_path / "new.db", retry=RetryPolicy(attempts=30, first=0.05, longest=0.5), **options)
+        async with new:
+            for n in range(200):
+                await new.put("t", f"own-{n}", {"n": n, "text": "x" * 300})
+            await new.sync()
+            cutting.cancel()
+            await asyncio.to_thread(full.sync)
+            check_same(full, new.local)
+    full.close()
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_a_line_that_is_dead_in_one_direction_is_not_called_live_for_long(
+    server: Server, tmp_path: Path, user: str, way: str
+) -> None:
+    async with Proxy(server.port) as proxy:
+        replica = AsyncReplica(tmp_path / "r.db", app="app", url=proxy.url, token=server.token(user))
+        async with replica, replica.live() as live:
+            await until(lambda: live.state.name == "live", "live")
+            proxy.faults.blackhole = {way}
+            began = time.monotonic()
+            await until(lambda: live.state.name != "live", "told")
+            assert time.monotonic() - began < 21
+            proxy.heal()
+            proxy.cut()
