@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 from syncd.core.values import InvalidValue, check_text
 from syncd.elsewhere.found import Found, Row, Unreadable, instant
 from syncd.protocol.messages import IncomingChange, IncomingRegister
+from syncd.protocol.preparation import string_in
 from syncd.store.statements import statement
 
 # Rows and bytes that are read at a time; how many rows that is, is known of those before.
@@ -140,7 +142,10 @@ def _changes(row: LogRow) -> list[Found]:
     own = row.client_id or UNNAMED
     writers: dict[str, dict[str, IncomingRegister]] = {own: {}}
     data, times = row.data or {}, row.field_meta or row.field_timestamps or {}
-    deleted = created
+    if row.op == "update" and not data:
+        return []  # as the server takes one: there is nothing to write
+    written = _said(data, created, "updatedAt", "createdAt") if row.op == "insert" else created
+    deleted = _said(data, created, "deletedAt")
     for name, meta in times.items():
         if name == "deletedAt" and row.op == "delete":
             deleted = _stamp(bytes(meta), name, created)[0]
@@ -148,16 +153,26 @@ def _changes(row: LogRow) -> list[Found]:
         time = times.get(name)
         if row.op == "delete" and (time is None or name == "deletedAt"):
             continue  # a copy of the record as it was; only what has a time of its own was written
-        at, client = (created, None) if time is None else _stamp(bytes(time), name, created)
+        at, client = (written, None) if time is None else _stamp(bytes(time), name, created)
         writers.setdefault(client or own, {})[name] = IncomingRegister(value, at)
     if row.op == "insert" and not data:
-        writers[own]["deletedAt"] = IncomingRegister(Raw(b"null"), created)  # a record without fields is there, too
+        writers[own]["deletedAt"] = IncomingRegister(Raw(b"null"), written)  # a record without fields is there, too
     found = []
     for client, fields in writers.items():
         if fields or (row.op == "delete" and client == own) or len(writers) == 1:
             op = row.op if client == own else "update"
             found.append(_found(row, created, client, op, fields, deleted))
     return found
+
+
+def _said(data: dict[str, Raw], created: str, *names: str) -> str:
+    """The first of these fields that is an instant, by which the device dated the row; else when that was created."""
+    for name in names:
+        # A text field of that name that is no instant is only data.
+        with suppress(Unreadable):
+            if text := string_in(data.get(name)):
+                return instant(text, name)
+    return created
 
 
 def _stamp(meta: bytes, name: str, created: str) -> tuple[str, str | None]:

@@ -109,6 +109,44 @@ async def test_a_field_that_another_device_wrote_keeps_its_writer(server: Server
     assert stamps == {"a": (at(1), "tablet"), "b": (at(2), "phone"), "c": (at(9), "phone")}
 
 
+async def test_an_insert_is_dated_as_its_device_dated_it(server: Server, device: Make, log: Log) -> None:
+    user = unique("ada")
+    late = {"user_id": user, "created_at": "2026-01-01T12:00:00Z"}
+    made, edited = "2026-01-01T10:00:00Z", "2026-01-01T10:05:00Z"
+    await log.add("by creation", "insert", {"title": "first", "createdAt": made}, times={}, **late)
+    await log.add("by creation", "update", {"title": "second"}, times={"title": edited}, **late)
+    await log.add("by update", "insert", {"title": "first", "createdAt": edited, "updatedAt": made}, **late)
+    await log.add("by update", "update", {"title": "second"}, times={"title": edited}, **late)
+    await log.add("by its row", "insert", {"title": "first", "createdAt": "in spring", "updatedAt": None}, **late)
+    assert counted(bring(server, log))["different"] == 0
+    fields = {change["id"]: change["fields"]["title"] for change in device(user).drain()[0]}
+    assert {record: (title["value"], title["at"][11:16]) for record, title in fields.items()} == {
+        "by creation": ("second", "10:05"),
+        "by update": ("second", "10:05"),
+        "by its row": ("first", "12:00"),
+    }
+
+
+async def test_a_delete_is_dated_as_its_device_dated_it(server: Server, device: Make, meta: Log) -> None:
+    user = unique("ada")
+    late = {"user_id": user, "created_at": "2026-01-01T12:00:00Z"}
+    for record, back in (("r", "11:00"), ("gone", "10:00")):
+        await meta.add(record, "delete", {"deletedAt": "2026-01-01T10:05:00Z"}, **late)
+        await meta.add(record, "insert", {"title": "again", "updatedAt": f"2026-01-01T{back}:00Z"}, **late)
+    assert counted(bring(server, meta))["different"] == 0
+    assert set(values(device(user).drain()[0])) == {"r"}
+
+
+@pytest.mark.parametrize("data", [None, {}])
+async def test_an_update_of_nothing_is_nothing(server: Server, device: Make, meta: Log, data: Any) -> None:
+    user = unique("ada")
+    await meta.add("r", "update", data, user_id=user, times={"title": {"at": at(1)}})
+    await meta.add("good", "insert", {"x": 1}, user_id=user)
+    said = counted(bring(server, meta, "--strict"))
+    assert (said["rows"], said["refused"], said["changes"], said["different"]) == (2, 0, 1, 0)
+    assert [c["id"] for c in device(user).drain()[0]] == ["good"]
+
+
 async def test_the_greater_stamp_wins_whatever_the_order_of_the_rows(server: Server, device: Make, meta: Log) -> None:
     user, dice = unique("ada"), random.Random(5)
     wanted: dict[str, dict[str, tuple[str, str, int]]] = {}
@@ -150,7 +188,6 @@ async def test_rows_that_are_no_changes_are_named_and_left_out(
     user = unique("ada")
     bad: dict[int, str] = {
         await meta.add("r", "merge", {"x": 1}): "invalid_row",
-        await meta.add("r", "update", {}): "empty_change",
         await meta.add("r", "update", {"x": 1}, user_id=None): "invalid_row",
         await meta.add("", "update", {"x": 1}): "invalid_change",
         await meta.add("r", "update", "[1]"): "invalid_row",
@@ -227,15 +264,22 @@ async def test_what_a_device_sends_once_more_after_the_cut_over_is_known(
     user = unique("ada")
     fields = {"x": at(1), "y": at(2)}
     await meta.add("r", "update", {"x": 1, "y": "z"}, user_id=user, times=fields)
+    made = {"id": "s", "title": "a", "createdAt": at(1)}
+    await meta.add("s", "insert", made, user_id=user, times={})
+    await meta.add("q", "delete", {"deletedAt": at(1)}, user_id=user, times={})
     bring(server, meta)
     old = device(user, "phone", legacy=True)
     change = {"table": "t", "id": "r", "op": "update",
               "fields": {"x": {"value": 1, "updatedAt": at(1)}, "y": {"value": "z", "updatedAt": at(2)}}}  # fmt: skip
     new = {**change, "fields": {"x": {"value": 5, "updatedAt": at(3)}}}
-    assert [r["status"] for r in old.push(change, new)["results"]] == ["duplicate", "applied"]
+    again = (
+        change, {"table": "t", "id": "s", "op": "insert", "data": made},
+        {"table": "t", "id": "q", "op": "delete", "deletedAt": at(1)},
+    )  # fmt: skip
+    assert [r["status"] for r in old.push(*again, new)["results"]] == ["duplicate"] * 3 + ["applied"]
     # An instant of the old server is a cursor; a cursor of another making is the beginning.
     for since in (at(0), "of-another-making"):
-        assert {c["id"] for c in old.pull(since)["serverChanges"]} == {"r"}
+        assert {c["id"] for c in old.pull(since)["serverChanges"]} >= {"r", "s"}
 
 
 async def test_what_differs_is_said_and_the_exit_code_is_1(server: Server, meta: Log) -> None:
