@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from . import callbacks, digest, outbox, transport
+from . import callbacks, copied, digest, outbox, transport
 from .batch import Batch
 from .change import PERSONAL, check_id, name_space, new_id, space_key
 from .digest import Verified
@@ -32,6 +33,7 @@ from .tokens import Token, TokenSource, subject
 from .undo import Image
 from .values import parse, take
 
+log = logging.getLogger("syncd_client")
 EVERY_SPACE: Final = "*\0every space"
 
 
@@ -54,6 +56,9 @@ class Replica:
     own and have `callback_timeout` seconds to return. `http`: an httpx.Client of your own. `wall`: microseconds
     since 1970. `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself
     (see `verify`); None: never.
+
+    A file that was copied from another place, say with a phone's backup, is another device: it gets a client id of
+    its own and keeps what it has not sent. `copied_from` is the id that it had then, else None.
 
     Raises WrongReplica when the file is another app's, device's or user's.
     """
@@ -107,9 +112,14 @@ class Replica:
         with self._store.write() as db:
             claim_meta(db, "app", self.app, "the app")
             self._user: str | None = get_meta(db, "user")
+            self.copied_from = (
+                copied.notice(db, self._store.place(), new_id(self.wall())) if client_id is None else None
+            )
             held = get_meta(db, "client")
             client = client_id or held or new_id(self.wall())
             claim_meta(db, "client", client, "the client")
+        if self.copied_from is not None:
+            log.warning("this file is a copy: it is the device %s from now on, no more %s", client, self.copied_from)
         return str(client)
 
     # -- writing -----------------------------------------------------------------------------------

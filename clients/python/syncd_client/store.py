@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from .errors import StoreFailed, WrongReplica
 
 FORMAT = 1
 _LITTLE = 65_536  # bytes: less room than this is none
+_MACHINE = Path("/etc/machine-id")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Durability = Literal["full", "normal"]
 
@@ -141,6 +143,20 @@ class Store:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('room', zeroblob(65536))")
         with self.write() as db:
             db.execute("DELETE FROM meta WHERE key = 'room'")
+
+    def place(self) -> str | None:
+        """Where the file is, as a hash that no copy of it has: of the machine and of the file's own number there.
+
+        None for a replica in memory, or where it cannot be told.
+        """
+        try:
+            number = os.stat(self._path).st_ino
+        except OSError:
+            return None
+        machine = ""
+        with suppress(OSError, UnicodeDecodeError):
+            machine = _MACHINE.read_text().strip()
+        return sha256(f"{machine}\n{number}".encode()).hexdigest() if number else None
 
     def version(self) -> int:
         """A number that changes when another connection, of this process or of another, has written to the file."""
