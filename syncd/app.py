@@ -23,6 +23,7 @@ from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.sync import Service, SyncEndpoint
 from syncd.edge.tokens import Tokens
 from syncd.protocol.preparation import Limits
+from syncd.service.held import Releaser, ReleaseRound
 from syncd.service.hub import Hub
 from syncd.service.restoring import Restorer
 from syncd.service.spaces import SpaceService
@@ -30,6 +31,7 @@ from syncd.settings import Settings
 from syncd.store.backup import Backups
 from syncd.store.bus import Bus
 from syncd.store.digest import Digests
+from syncd.store.held import Held
 from syncd.store.history import History
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
@@ -125,9 +127,13 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
         await hub.open()
         hub.spawn(_publish(board, hub))
         hubs.append(hub)
+        skew, held = int(settings.max_clock_skew * 1_000_000), Held(pool)
+        releases = ReleaseRound(Releaser(log_, held, key, limits, skew, hub.wrote), hub.counts)
+        hub.on_members = releases.members_changed
+        hub.keep_doing(releases)
         spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members)
-        talk = Talk(hub, callers, gate, limits, int(settings.max_clock_skew * 1_000_000))
-        return Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool)), spaces, talk
+        talk = Talk(hub, callers, gate, limits, skew)
+        return Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held), spaces, talk
 
     async def ready() -> list[str]:
         try:

@@ -12,6 +12,12 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_user, syncd.sync_name, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space
     TO syncd_runtime;
 
+-- held
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_make_spaces, syncd.sync_hold, syncd.sync_held_due, syncd.sync_held_take, syncd.sync_held_mark,
+    syncd.sync_held_list, syncd.sync_held_drop, syncd.sync_held_count
+    TO syncd_runtime;
+
 -- pull
 GRANT EXECUTE ON FUNCTION
     syncd.sync_plain, syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text, syncd.sync_log_cut,

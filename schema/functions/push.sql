@@ -199,8 +199,9 @@ END $$;
 
 -- One push. p_head: {"user", "client", "app", "n": changes, "spaces": [id, sorted], "tables": [name, sorted], "sp": [space of
 -- each change]?, "ids": [changeId or null], "hi": us, "skew": us, "largest": bytes, "atomic"?, "personal"?, "list"?, "asOf"?,
--- "since"?, "how"?}. p_bodies: the changes in waves, no record twice in one.
--- Raises SY001 (records too large: their places), SY002 (stamps ahead of the clock: {"now", "own"}), SY003 (atomic, marks).
+-- "since"?, "how"?, "held"?}. p_bodies: the changes in waves, no record twice in one. "held" (functions/held.sql) is there
+-- where what may not be written is kept: it has to be known beforehand, as with "atomic".
+-- Raises SY001 (records too large: their places), SY002 (stamps ahead of the clock: {"now", "own"}), SY003 (refused: marks).
 CREATE OR REPLACE FUNCTION syncd.sync_push_one(p_head jsonb, p_bodies json[]) RETURNS syncd.sync_receipt
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -303,8 +304,8 @@ BEGIN
                 END IF;
             END LOOP;
         END IF;
-        IF p_head ? 'atomic' AND array_to_string(v_marks, '') ~ '[unr]' THEN
-            RAISE EXCEPTION 'atomic' USING ERRCODE = 'SY003', DETAIL = array_to_string(v_marks, '');
+        IF p_head ?| ARRAY['atomic', 'held'] AND array_to_string(v_marks, '') ~ '[unr]' THEN
+            RAISE EXCEPTION 'refused' USING ERRCODE = 'SY003', DETAIL = array_to_string(v_marks, '');
         END IF;
     ELSE
         v.seqs := ARRAY(SELECT v_bases[1] + g FROM generate_series(1, v_n) g);
@@ -456,6 +457,7 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off 
 AS $$
 DECLARE
     v_from integer := 1;
+    v_head jsonb;
     v      syncd.sync_receipt;
 BEGIN
     IF p_patience IS NOT NULL THEN
@@ -463,11 +465,19 @@ BEGIN
     END IF;
     FOR k IN 1 .. cardinality(p_waves) LOOP
         v := NULL;
-        IF p_heads -> (k - 1) ->> 'n' = '1' AND NOT p_heads -> (k - 1) ? 'list' THEN
-            v := syncd.sync_push_plain(p_heads -> (k - 1), p_bodies[v_from]);
+        v_head := p_heads -> (k - 1);
+        IF v_head -> 'held' ? 'own' THEN
+            PERFORM syncd.sync_make_spaces(v_head ->> 'user', v_head -> 'held' -> 'own');
+        END IF;
+        IF v_head ->> 'n' = '1' AND NOT v_head ? 'list' THEN
+            v := syncd.sync_push_plain(v_head, p_bodies[v_from]);
         END IF;
         IF v.marks IS NULL THEN
-            v := syncd.sync_push_one(p_heads -> (k - 1), p_bodies[v_from : v_from + p_waves[k] - 1]);
+            v := syncd.sync_push_one(v_head, p_bodies[v_from : v_from + p_waves[k] - 1]);
+        END IF;
+        IF v_head -> 'held' ?| ARRAY['put', 'release'] THEN
+            -- after the feeds are locked, as everywhere
+            PERFORM syncd.sync_hold(v_head ->> 'client', v_head ->> 'app', v_head -> 'held');
         END IF;
         RETURN NEXT v;
         v_from := v_from + p_waves[k];

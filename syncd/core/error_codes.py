@@ -120,6 +120,8 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {
            "Send it again, in smaller parts.", 1),
         _E("too_many_requests", 429, _LATER, "More requests, connections or frames than one user or address may have.",
            "Wait, then try again.", 5),
+        _E("held_full", 429, _LATER, "As many changes of yours are held as may be. Nothing was written.",
+           "Ask the operator to look at `syncd held list`, then send it again.", 60),
         _E("busy", 503, _LATER, "The server is busy. Nothing was written.", "Try again.", 1),
         _E("database_unavailable", 503, _LATER, "The database cannot be reached. What you sent may have been written.",
            "Send the same again.", 2),

@@ -105,6 +105,12 @@ class TooMany(SyncdError):
     code = "too_many_requests"
 
 
+class HeldFull(SyncdError):
+    """More of a user's changes would be held than may be."""
+
+    code = "held_full"
+
+
 class UpgradeRequired(SyncdError):
     code = "upgrade_required"
 

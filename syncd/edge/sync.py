@@ -11,6 +11,7 @@ from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
 from syncd.edge.digest import DigestEndpoint
+from syncd.edge.held import HeldEndpoint
 from syncd.edge.history import HistoryEndpoint
 from syncd.edge.requests import MAX_TABLES, Request, checked_id, checked_tables, page_bytes, query_values
 from syncd.protocol import live
@@ -22,6 +23,7 @@ from syncd.service.digest import Inquiry, digests
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, pull
 from syncd.service.push import push
 from syncd.store.digest import Digests
+from syncd.store.held import Held
 from syncd.store.history import History
 from syncd.store.log import Log
 
@@ -38,6 +40,7 @@ class Service(NamedTuple):
     counts: Counts
     history: History
     digests: Digests
+    held: Held
 
 
 class SyncEndpoint:
@@ -45,6 +48,7 @@ class SyncEndpoint:
 
     def __init__(self, callers: Callers, limits: Limits, skew: float) -> None:
         self._callers, self._limits, self._skew = callers, limits, int(skew * 1_000_000)
+        self._held = HeldEndpoint(callers)
         self._history, self._digest = HistoryEndpoint(callers, limits), DigestEndpoint(callers)
 
     async def handle(self, request: Request, parts: tuple[str, ...], service: Service) -> Answer:
@@ -60,6 +64,8 @@ class SyncEndpoint:
             return await self._pull(request, app, service)
         if len(parts) == 3 and parts[2] == "digest":
             return await self._digest.handle(request, app, service)
+        if parts[2] == "held":
+            return await self._held.handle(request, app, parts[3:], service)
         if parts[2] in ("records", "spaces"):
             return await self._history.handle(request, app, parts[2:], service)
         raise NotFound

@@ -13,7 +13,7 @@ from syncd.core.errors import Busy
 from syncd.elsewhere.arrivals import Arrival, Arrivals, Counts, Refused, once, placed
 from syncd.elsewhere.found import Origin
 from syncd.protocol.backup import ImportBatch, Member, Space, arrange
-from syncd.service.push import LARGEST_RECORD, MARKS
+from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.restoring import REASONS, as_arguments
 from syncd.store.backup import Backups
 from syncd.store.elsewhere import Feeds

@@ -91,6 +91,7 @@ _CHOICES = {"op": get_args(Op), "role": get_args(Role)}
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
 _HALF = re.compile("[\ud800-\udfff]")
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]', re.DOTALL)
 _QUOTED = re.compile(r" (['\"]).*\1", re.DOTALL)
 _PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
 
@@ -115,8 +116,36 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 
 def raw_changes(body: bytes) -> list[bytes]:
-    """The JSON text of every change of a push that `decode` has accepted."""
-    return [bytes(raw) for raw in _RAW_CHANGES.decode(body).changes or ()]
+    """The JSON text of every change of a push."""
+    try:
+        return [bytes(raw) for raw in _RAW_CHANGES.decode(body).changes or ()]
+    except (msgspec.DecodeError, RecursionError):
+        return split_changes(body)[1]
+
+
+def split_changes(body: bytes) -> tuple[bytes, list[bytes]]:
+    """A push without its changes, and the text of each, by the brackets alone: also where one cannot be decoded."""
+    depth, name, start, found = 0, b"", -1, list[bytes]()
+    first, last, text = 0, 0, b""
+    for token in _TOKEN.finditer(body):
+        kind = token[0][:1]
+        inside = start >= 0 and depth == 2
+        if inside and kind in b",]":
+            found.append(body[start : token.start()].strip())
+            start = token.end()
+        if kind in b"[{":
+            depth += 1
+            if depth == 2 and kind == b"[" and name == b'"changes"':
+                first = start = token.end()
+                found = []
+        elif kind in b"]}":
+            depth -= 1
+            if inside:
+                last, start = token.start(), -1
+        elif depth == 1:
+            name = text if kind == b":" else name
+            text = token[0]
+    return body[:first] + body[last:] if last else body, [raw for raw in found if raw]
 
 
 def lone_surrogate(body: bytes) -> Malformed | None:

@@ -64,6 +64,11 @@ class Limits(NamedTuple):
     max_change: int = 1 << 20
     max_depth: int = 64
     max_schema_version: int | None = None
+    # Of what the first generation pushes and may not be written: how much of one user's is held, and whether a space
+    # that nobody has heard of is made for it.
+    held_changes: int = 10_000
+    held_bytes: int = 16 << 20
+    make_spaces: bool = False
 
 
 class Stamp(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from syncd.service.push import Answer
+    from syncd.service.push_decision import Answer
 
 # Upper bounds in seconds of the lag from a hint to the last listener's buffer.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -18,6 +18,7 @@ class Counts:
         self.connections = self.subscriptions = self.streams = 0
         self.batches = self.deliveries = self.delivered_bytes = 0
         self.catch_ups = self.dropped_back = self.failed_looks = 0
+        self.held = 0
         self.closed = self.pushes = self.changes = self.pulls = 0
         self.lags = [0] * (len(BUCKETS) + 1)
         self.lag_sum = 0.0

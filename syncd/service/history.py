@@ -9,7 +9,7 @@ import msgspec
 from syncd.core.errors import Fault, Malformed, Refused, SyncdError
 from syncd.protocol.bookmark import Bookmark
 from syncd.service.caller import Caller
-from syncd.service.push import LARGEST_RECORD, Answer, Event, Result
+from syncd.service.push_decision import LARGEST_RECORD, Answer, Event, Result
 from syncd.store.history import History, PastPage
 from syncd.store.pool import Refusal
 

@@ -62,6 +62,8 @@ class Hub:
         self._horizon: str | None = None
         self._seen: set[int] = set()
         self._look = asyncio.Event()
+        # Told who came, went or changed role, by number: also of users without a connection here.
+        self.on_members: Callable[[Set[int]], None] | None = None
         self._unsure: list[Feed] = []
         self.presence, self.pokes, self.shared = Presence(self), Pokes(self), Shared()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -348,6 +350,10 @@ class Hub:
         except (Busy, DatabaseUnavailable):
             self.counts.failed_looks += 1
 
+    def keep_doing(self, round_: Callable[[], Awaitable[None]]) -> None:
+        """Does something again and again, whatever becomes of it."""
+        self.spawn(self._forever(round_))
+
     async def _forever(self, round_: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
@@ -357,7 +363,8 @@ class Hub:
                 await asyncio.sleep(MEMBERS_EVERY)
             except Exception as why:
                 # A bug of ours must not make the process deaf.
-                log.error("a look failed", error=type(why).__name__, look=round_.__name__)
+                name = getattr(round_, "__name__", type(round_).__name__)
+                log.error("a look failed", error=type(why).__name__, look=name)
                 self.counts.failed_looks += 1
                 await asyncio.sleep(MEMBERS_EVERY)
 
@@ -373,6 +380,8 @@ class Hub:
         """Who came, went or changed role; and whether the database is the one it was."""
         comings = await self.live.comings(self._horizon)
         news = {user for event, user in comings.changed.items() if event not in self._seen}
+        if news and self.on_members is not None:
+            self.on_members(news)
         if comings.boot != self.boot:
             self.boot = comings.boot
             self._start_over()

@@ -16,7 +16,7 @@ from syncd.core.errors import Malformed
 from syncd.protocol.backup import ImportBatch, Member, Reader, Restored, Space, arrange, decode_spaces
 from syncd.protocol.preparation import Limits
 from syncd.service.caller import Caller
-from syncd.service.push import LARGEST_RECORD, MARKS
+from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.source import Source
 from syncd.store.backup import Backups
 from syncd.store.pool import Refusal

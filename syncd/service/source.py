@@ -16,7 +16,7 @@ import msgspec
 from syncd.core.errors import Malformed, TooLarge
 from syncd.protocol.backup import Manifest, decode_manifest
 from syncd.service.export import EVENTS, MANIFEST, Format
-from syncd.service.push import LARGEST_RECORD
+from syncd.service.push_decision import LARGEST_RECORD
 
 CHUNK = 1 << 20
 LONGEST_LINE = 2 * LARGEST_RECORD

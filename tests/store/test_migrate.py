@@ -153,8 +153,10 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
     assert [path.name for path in written] == [
         "0_preamble.sql",
         "1_0014_pre_baseline.sql",
+        "1_0016_pre_held.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
+        "3_0017_post_held.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

@@ -37,7 +37,7 @@ from tests.harness import Server
 from tests.wire import Device, edit
 
 FIXTURE = Path(__file__).parent / "fixtures" / "thirteen"
-STEPS = ["0014_pre_baseline", "functions", "0015_post_baseline"]
+STEPS = ["0014_pre_baseline", "0016_pre_held", "functions", "0015_post_baseline", "0017_post_held"]
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"
 OLD_PULL = "SELECT * FROM syncd.sync_pull($1::jsonb)"
@@ -124,7 +124,7 @@ async def test_what_was_there_is_answered_as_before(database: EmbeddedPostgres, 
     then = json.loads(unpacked("answers.json.gz"))
     urls = {"database_url": database.dsn("syncd_runtime", thirteen), "migrate_url": database.dsn("postgres", thirteen)}
     with Server(folder / "server", settings=urls) as server, httpx.Client(base_url=server.url, timeout=60) as http:
-        assert "applied 0014_pre_baseline\napplied functions\napplied 0015_post_baseline\n" in server.output()
+        assert "".join(f"applied {step}\n" for step in STEPS) in server.output()
         now = answers(http, server, then["cursors"])
         for user, told in then["answers"].items():
             for question, answer in told.items():
@@ -148,8 +148,8 @@ async def test_a_syncd_of_before_says_that_it_is_too_old(database: EmbeddedPostg
     rows = await ask(database.dsn("postgres", thirteen), query)
     assert len(before) == 13
     assert dict(rows[:13]) == before
-    assert [number for number, _ in rows[13:]] == [14, 15]
-    assert [number for number, _ in await ask(database.owner_dsn, query)] == [14, 15]
+    assert [number for number, _ in rows[13:]] == [14, 15, 16, 17]
+    assert [number for number, _ in await ask(database.owner_dsn, query)] == [14, 15, 16, 17]
 
 
 @pytest.mark.parametrize(("last", "stands"), [(12, "0012"), (1, "0001")])
@@ -313,8 +313,8 @@ async def test_a_broken_function_file_leaves_the_old_functions(
     await worker.push(plain=False)
     await worker.read()
     assert await ask(dsn, "SELECT count(*) FROM syncd.sync_functions") == [(0,)]
-    assert await lacking(dsn) == STEPS[1:]
-    assert await migrate(dsn, say=silent) == STEPS[1:]
+    assert await lacking(dsn) == STEPS[2:]
+    assert await migrate(dsn, say=silent) == STEPS[2:]
     await worker.push(plain=True)
     await worker.conn.close()
 
@@ -326,17 +326,17 @@ async def test_a_broken_post_file_leaves_the_old_worker_working(
     worker = await OldWorker.start(database, thirteen, "old")
     append(
         schema,
-        "tables/0016_post_broken.sql",
+        "tables/0018_post_broken.sql",
         "ALTER TABLE syncd.sync_names ADD COLUMN later text;\nSELECT nothing_like_it;",
     )
-    with pytest.raises(MigrationError, match=r"0016_post_broken.sql, line 2, failed"):
+    with pytest.raises(MigrationError, match=r"0018_post_broken.sql, line 2, failed"):
         await migrate(dsn, say=silent, directory=schema)
     await worker.push(plain=True)
     await worker.read()
     assert await lacking(dsn) == []
     columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'syncd.sync_names'::regclass AND attname = 'later'"
     assert await ask(dsn, columns) == [(0,)]
-    (schema / "tables" / "0016_post_broken.sql").write_text("ALTER TABLE syncd.sync_names ADD COLUMN later text;")
-    assert await migrate(dsn, say=silent, directory=schema) == ["0016_post_broken"]
+    (schema / "tables" / "0018_post_broken.sql").write_text("ALTER TABLE syncd.sync_names ADD COLUMN later text;")
+    assert await migrate(dsn, say=silent, directory=schema) == ["0018_post_broken"]
     await worker.push(plain=True)
     await worker.conn.close()

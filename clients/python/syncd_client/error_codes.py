@@ -9,6 +9,7 @@ Made by `make error-codes` from syncd/core/error_codes.py: change it there.
 RETRYABLE = frozenset({
     "too_slow",
     "too_many_requests",
+    "held_full",
     "busy",
     "database_unavailable",
     "memberships_unavailable",
@@ -177,6 +178,10 @@ TEXTS = {
     "too_many_requests": (
         "More requests, connections or frames than one user or address may have.",
         "Wait, then try again.",
+    ),
+    "held_full": (
+        "As many changes of yours are held as may be. Nothing was written.",
+        "Ask the operator to look at `syncd held list`, then send it again.",
     ),
     "busy": (
         "The server is busy. Nothing was written.",

@@ -6,7 +6,7 @@
  */
 
 /** Refusals that pass by themselves. */
-export const RETRYABLE: readonly string[] = ["too_slow", "too_many_requests", "busy", "database_unavailable", "memberships_unavailable", "keys_unavailable", "internal"];
+export const RETRYABLE: readonly string[] = ["too_slow", "too_many_requests", "held_full", "busy", "database_unavailable", "memberships_unavailable", "keys_unavailable", "internal"];
 
 /** Refusals that pass when somebody gives access, or a new token. */
 export const NO_ACCESS: readonly string[] = ["unauthorized", "token_too_large", "forbidden", "not_a_writer", "space_not_found"];
@@ -105,6 +105,8 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Send it again, in smaller parts."],
   too_many_requests: ["More requests, connections or frames than one user or address may have.",
     "Wait, then try again."],
+  held_full: ["As many changes of yours are held as may be. Nothing was written.",
+    "Ask the operator to look at `syncd held list`, then send it again."],
   busy: ["The server is busy. Nothing was written.",
     "Try again."],
   database_unavailable: ["The database cannot be reached. What you sent may have been written.",

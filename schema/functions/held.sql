@@ -1,0 +1,128 @@
+-- Held changes: what a device of the first generation pushed and may not be written is kept, and given back to a push
+-- when it may be. All of it is done in the transaction of that push.
+-- Called by the role that serves: sync_hold and sync_make_spaces by sync_push, the others by Python. Those that are
+-- SECURITY DEFINER make spaces, say whose changes have become writable, and count.
+
+-- Spaces that nobody has heard of, owned by the user whose push names them. One that exists, or did, stays as it is.
+CREATE OR REPLACE FUNCTION syncd.sync_make_spaces(p_user text, p_spaces jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_user integer := syncd.sync_act_as(p_user, true);
+BEGIN
+    WITH made AS (
+        INSERT INTO syncd.sync_spaces (space_id, quoted, name)
+        SELECT e.id, to_json(e.id)::text, e.id FROM jsonb_array_elements_text(p_spaces) AS e (id)
+        WHERE NOT starts_with(e.id, '_personal:')
+          AND NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = e.id) ORDER BY e.id
+        ON CONFLICT (space_id) DO NOTHING RETURNING space_no)
+    INSERT INTO syncd.sync_memberships (user_no, space_no, role) SELECT v_user, m.space_no, 'owner' FROM made m;
+END $$;
+
+-- Ends a push: keeps what of it cannot be written, or removes what it wrote out of what was kept. p_held: {"put": [{"w":
+-- reason, "k": content, "s": space, "t": table, "r": record, "d": change}]?, "most": [changes, bytes], "release": [no]?}.
+-- Raises SY005 (what was to be released is gone: somebody else released it), SY006 (more than a user may have).
+CREATE OR REPLACE FUNCTION syncd.sync_hold(p_client text, p_app text, p_held jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_user  integer := syncd.sync_user();
+    v_count bigint;
+    v_bytes bigint;
+BEGIN
+    IF p_held ? 'release' THEN
+        DELETE FROM syncd.sync_held h
+        WHERE h.held_no IN (SELECT e::bigint FROM jsonb_array_elements_text(p_held -> 'release') e);
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        IF v_count <> jsonb_array_length(p_held -> 'release') THEN
+            RAISE EXCEPTION 'released' USING ERRCODE = 'SY005';
+        END IF;
+    END IF;
+    IF p_held ? 'put' THEN
+        -- one push of a user after the other, so that they count what the others put
+        PERFORM pg_advisory_xact_lock(hashtext('syncd.sync_held'), v_user);
+        INSERT INTO syncd.sync_held (user_no, client_id, app, space_id, table_name, record_id, reason, content,
+                                     received_at, size, change)
+        SELECT v_user, p_client, p_app, x.s, x.t, x.r, x.w, x.k, clock_timestamp(), octet_length(x.d), x.d
+        FROM jsonb_to_recordset(p_held -> 'put') AS x (s text, t text, r text, w text, k text, d text)
+        WHERE NOT EXISTS (SELECT FROM syncd.sync_held o WHERE o.user_no = v_user AND o.app = p_app
+                          AND o.client_id = p_client AND o.content = x.k);
+        IF FOUND THEN
+            SELECT count(*), sum(h.size) INTO v_count, v_bytes FROM syncd.sync_held h WHERE h.user_no = v_user;
+            IF v_count > (p_held -> 'most' ->> 0)::bigint OR v_bytes > (p_held -> 'most' ->> 1)::bigint THEN
+                RAISE EXCEPTION 'held_full' USING ERRCODE = 'SY006';
+            END IF;
+        END IF;
+    END IF;
+END $$;
+
+-- Whose held changes have become writable: users (those of p_users, null: all), devices, apps.
+CREATE OR REPLACE FUNCTION syncd.sync_held_due(p_users integer[]) RETURNS TABLE (user_id text, client_id text, app text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT DISTINCT n.name, h.client_id, h.app
+    FROM syncd.sync_held h
+    JOIN syncd.sync_spaces s ON s.space_id = h.space_id
+    JOIN syncd.sync_memberships m ON m.user_no = h.user_no AND m.space_no = s.space_no AND m.role <> 'reader'
+    JOIN syncd.sync_names n ON n.name_no = h.user_no
+    WHERE h.reason IN ('space_not_found', 'not_a_writer') AND (p_users IS NULL OR h.user_no = ANY (p_users))
+    LIMIT 200
+$$;
+
+-- A device's held changes in the order they came, of some 4 MB: those that have become writable, or those of p_nos.
+CREATE OR REPLACE FUNCTION syncd.sync_held_take(p_user text, p_client text, p_app text, p_nos bigint[], p_most integer)
+RETURNS TABLE (held_no bigint, content text, received_us bigint, change text)
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    v_user integer := syncd.sync_act_as(p_user);
+BEGIN
+    RETURN QUERY
+    SELECT t.held_no, t.content, syncd.sync_micros(t.received_at), t.change
+    FROM (
+        SELECT h.*, sum(h.size) OVER (ORDER BY h.held_no) - h.size AS before FROM syncd.sync_held h
+        WHERE h.user_no = v_user AND h.client_id = p_client AND h.app = p_app AND CASE
+            WHEN p_nos IS NOT NULL THEN h.held_no = ANY (p_nos)
+            ELSE h.reason IN ('space_not_found', 'not_a_writer') AND h.space_id IN (
+                SELECT s.space_id FROM syncd.sync_spaces s JOIN syncd.sync_memberships m ON m.space_no = s.space_no
+                WHERE m.user_no = v_user AND m.role <> 'reader') END) t
+    WHERE t.before < 4000000 ORDER BY t.held_no LIMIT p_most;
+END $$;
+
+-- Why held changes could not be released: p_reasons is {no: code}.
+CREATE OR REPLACE FUNCTION syncd.sync_held_mark(p_user text, p_reasons jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM syncd.sync_act_as(p_user);
+    UPDATE syncd.sync_held h SET reason = r.value
+    FROM jsonb_each_text(p_reasons) r WHERE h.held_no = r.key::bigint AND h.reason <> r.value;
+END $$;
+
+-- A user's held changes in an app after p_after, in the order they came, of some 4 MB.
+CREATE OR REPLACE FUNCTION syncd.sync_held_list(p_user text, p_app text, p_after bigint, p_most integer)
+RETURNS TABLE (held_no bigint, client_id text, space_id text, table_name text, record_id text, reason text,
+               received_us bigint, change text)
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    v_user integer := syncd.sync_act_as(p_user);
+BEGIN
+    RETURN QUERY
+    SELECT t.held_no, t.client_id, t.space_id, t.table_name, t.record_id, t.reason, syncd.sync_micros(t.received_at), t.change
+    FROM (
+        SELECT h.*, sum(h.size) OVER (ORDER BY h.held_no) - h.size AS before FROM syncd.sync_held h
+        WHERE h.user_no = v_user AND h.app = p_app AND h.held_no > p_after) t
+    WHERE t.before < 4000000 ORDER BY t.held_no LIMIT p_most;
+END $$;
+
+-- Drops one of a user's held changes; whether it was there.
+CREATE OR REPLACE FUNCTION syncd.sync_held_drop(p_user text, p_app text, p_no bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM syncd.sync_act_as(p_user);
+    DELETE FROM syncd.sync_held h WHERE h.held_no = p_no AND h.app = p_app;
+    RETURN FOUND;
+END $$;
+
+-- How many changes are held, of how many users, with how many bytes, and since when.
+CREATE OR REPLACE FUNCTION syncd.sync_held_count(OUT changes bigint, OUT users bigint, OUT bytes bigint, OUT oldest timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*), count(DISTINCT h.user_no), coalesce(sum(h.size), 0), min(h.received_at) FROM syncd.sync_held h
+$$;

@@ -1,0 +1,171 @@
+"""Held changes on their way out: shown to their author, and written when they may be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from syncd.core.clock import format_instant
+from syncd.core.errors import Malformed
+from syncd.core.values import InvalidValue, check_text
+from syncd.protocol import preparation
+from syncd.protocol.first_generation import LegacyStamps, push_body
+from syncd.protocol.messages import IncomingChange, PushBody
+from syncd.protocol.preparation import Limits, Prepared
+from syncd.service.caller import Caller
+from syncd.service.counts import Counts
+from syncd.service.pull import Question, Reading
+from syncd.service.push import Event, Push, perform
+from syncd.store.held import Due, Held, HeldChange, HeldRow
+from syncd.store.log import Log
+from syncd.store.pool import Refusal
+
+AT_ONCE = 200
+EVERY = 15.0
+# All workers hear of a new member at once; the first to come has usually done it before the next.
+JITTER = 0.2
+GONE = "SY005"
+
+
+class Released(NamedTuple):
+    """What became of held changes by number: a status, or the code of why they stay."""
+
+    written: dict[int, str]
+    kept: dict[int, str]
+
+
+class Releasing:
+    """The refusals of a push of held changes: they stay, with the new reason."""
+
+    def __init__(self, rows: Sequence[HeldChange]) -> None:
+        self._rows, self.kept = rows, dict[int, str]()
+
+    def refuse(self, place: int, code: str, change: IncomingChange, prepared: Prepared | None, space: str) -> None:
+        self.kept[self._rows[place].held_no] = code
+
+    def make(self, space: str) -> bool:
+        return False
+
+    def head(self) -> dict[str, Any]:
+        return {"release": [row.held_no for row in self._rows if row.held_no not in self.kept]}
+
+
+class Releaser:
+    """Writes held changes as the users and devices that pushed them, with their own stamps, each once: the push and the
+    end of being held are one transaction. `wrote` is told (space, app, seq). `skew` is microseconds."""
+
+    def __init__(
+        self, log: Log, held: Held, key: bytes, limits: Limits, skew: int, wrote: Callable[[str, str, int], None]
+    ) -> None:
+        self._log, self.held, self._key, self._limits, self._skew, self._wrote = log, held, key, limits, skew, wrote
+
+    async def release(self, due: Due, nos: Sequence[int] | None = None) -> Released:
+        """Writes a device's changes that may be written by now, or tries those of `nos`. Raises Busy and the like."""
+        rows = await self.held.take(due, min(AT_ONCE, self._limits.max_changes), nos)
+        kept = dict[int, str]()
+        readable = list[tuple[HeldChange, IncomingChange]]()
+        for row in rows:
+            try:
+                readable.append((row, self._read(row)))
+            except (Malformed, InvalidValue) as why:
+                kept[row.held_no] = why.code if isinstance(why, Malformed) else "invalid_value"
+        written = dict[int, str]()
+        if readable:
+            written, refused = await self._push(due, readable)
+            kept |= refused
+        await self.held.mark(due.user_id, kept)
+        return Released(written, kept)
+
+    def _read(self, row: HeldChange) -> IncomingChange:
+        raw = row.change.encode()
+        check_text(raw)
+        if len(raw) > self._limits.max_change:
+            raise Malformed(code="change_too_large")
+        return push_body(b'{"changes":[%s]}' % raw).changes[0]
+
+    async def _push(
+        self, due: Due, readable: Sequence[tuple[HeldChange, IncomingChange]]
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        caller, rows = Caller(due.user_id), [row for row, _ in readable]
+        releasing = Releasing(rows)
+        reading = Reading(Question(due.app, plain=True), due.user_id, self._key)
+        message = PushBody([change for _, change in readable], pull=False)
+        work = Push(caller, due.client_id, reading, message, self._limits, LegacyStamps(), refusals=releasing)
+        for i in work.left:
+            prepared, row = work.changes[i][0], rows[i]
+            # A stamp that was ahead when it came, or was to be the time of receipt, is from then.
+            preparation.lower([prepared], due.client_id, row.received_us + self._skew, row.received_us)
+            prepared.c = prepared.c or row.content
+        if not work.left and not work.repeats and len(releasing.kept) == len(rows):
+            return {}, releasing.kept
+        now = time.time_ns() // 1000
+        try:
+            answer = await perform(work, self._log, Event(now), self._skew, now)
+        except Refusal as why:
+            if why.state != GONE:
+                raise
+            return {}, {}  # another process was first
+        for space, seq in answer.written.items():
+            self._wrote(space, due.app, seq)
+        statuses = zip(rows, answer.results, strict=True)
+        return {row.held_no: result.status for row, result in statuses if not result.code}, releasing.kept
+
+
+class ReleaseRound:
+    """Finds held changes that have become writable: at once where somebody became a member, else by a slow look."""
+
+    def __init__(self, releaser: Releaser, counts: Counts) -> None:
+        self._releaser, self._counts = releaser, counts
+        self._users = set[int]()
+        self._awake = asyncio.Event()
+        self._looked = -EVERY
+
+    def members_changed(self, users: Iterable[int]) -> None:
+        """Memberships of these users, by number, are not what they were."""
+        self._users.update(users)
+        self._awake.set()
+
+    async def __call__(self) -> None:
+        """Waits for the next look, and looks. Raises Busy, DatabaseUnavailable."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._looked + EVERY - loop.time()):
+                await self._awake.wait()
+        self._awake.clear()
+        users, self._users = self._users, set()
+        if loop.time() >= self._looked + EVERY:
+            self._looked, found = loop.time(), None
+            self._counts.held = (await self._releaser.held.count()).changes
+            if not self._counts.held:
+                return
+        else:
+            await asyncio.sleep(random.uniform(0, JITTER))
+            found = sorted(users)
+        for due in await self._releaser.held.due(found):
+            while (await self._releaser.release(due)).written:
+                pass
+
+
+def shown(rows: Sequence[HeldRow], more: bool) -> bytes:
+    """Held changes for their author, as JSON text."""
+    return msgspec.json.encode({"held": [_shown(row) for row in rows], "hasMore": more})
+
+
+def _shown(row: HeldRow) -> dict[str, Any]:
+    said = {
+        "heldId": row.held_no, "reason": row.reason, "receivedAt": format_instant(row.received_us),
+        "clientId": row.client_id, "spaceId": row.space_id, "table": row.table_name, "id": row.record_id,
+    }  # fmt: skip
+    try:
+        msgspec.json.decode(row.change)
+        said["change"] = Raw(row.change.encode())
+    except (msgspec.DecodeError, RecursionError):
+        said["text"] = row.change  # JSON that not every reader takes
+    return {name: value for name, value in said.items() if value is not None}

@@ -1,0 +1,104 @@
+"""Holding: what a push of the first generation cannot write is kept, because its device forgets what a 200 answers.
+
+The reasons that are known beforehand, and those that the log gives while the push is tried, end in one list, which the
+log keeps in the push's own transaction.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Protocol
+
+from syncd.core.ids import fault_in_id
+from syncd.core.values import InvalidValue, check_text
+from syncd.protocol.messages import IncomingChange, raw_changes
+from syncd.protocol.preparation import Limits, Prepared, content_id
+
+
+class Refusals(Protocol):
+    """What is done about the changes of a push that are refused."""
+
+    def refuse(self, place: int, code: str, change: IncomingChange, prepared: Prepared | None, space: str) -> None: ...
+    def make(self, space: str) -> bool: ...
+    def head(self) -> dict[str, Any]: ...
+
+
+class Sent:
+    """The changes of a push as they came. `schema_version`: the push's, which a change that is kept must carry."""
+
+    def __init__(self, body: bytes, schema_version: int | None, limits: Limits) -> None:
+        self.body, self.schema_version, self.limits = body, schema_version, limits
+
+    @cached_property
+    def raws(self) -> list[bytes]:
+        return raw_changes(self.body)
+
+    @cached_property
+    def too_large(self) -> set[int]:
+        """The places of changes that are too large."""
+        most = self.limits.max_change
+        return set() if len(self.body) <= most else {i for i, raw in enumerate(self.raws) if len(raw) > most}
+
+    @cached_property
+    def unstorable(self) -> set[int]:
+        """The places of changes with text that no store can hold."""
+        return set() if _storable(self.body) else {i for i, raw in enumerate(self.raws) if not _storable(raw)}
+
+
+class Holding:
+    """Keeps the refused changes of one transaction; `places` are those of the whole push."""
+
+    def __init__(self, sent: Sent, user: str) -> None:
+        self._sent, self._personal = sent, f"_personal:{user}"
+        self._put: dict[str | int, dict[str, Any]] = {}
+        self._own: set[str] = set()
+
+    def refuse(self, place: int, code: str, change: IncomingChange, prepared: Prepared | None, space: str) -> None:
+        """Holds a change."""
+        raw, version = self._sent.raws[place], self._sent.schema_version
+        if version is not None and change.schemaVersion is None:
+            raw = raw.rstrip()[:-1] + b',"schemaVersion":%d}' % version
+        text = raw.decode()
+        if prepared is None or change.changeId is not None:
+            content: str | None = content_id(["held", text])
+        else:
+            content = prepared.c  # None where nothing tells a retry from a new change
+        table, record = _name(change.table), _name(change.id)
+        row = {"w": code, "k": content, "s": self._space(space), "t": table, "r": record, "d": text}
+        self._put.setdefault(place if content is None else content, row)
+
+    def make(self, space: str) -> bool:
+        """Whether an unknown space is to be made, which is tried once."""
+        able = self._sent.limits.make_spaces and _name(space) is not None and not space.startswith("_personal:")
+        if not able or space in self._own:
+            return False
+        self._own.add(space)
+        return True
+
+    def head(self) -> dict[str, Any]:
+        """For the log."""
+        limits = self._sent.limits
+        head: dict[str, Any] = {"most": [limits.held_changes, limits.held_bytes]}
+        if self._put:
+            head["put"] = list(self._put.values())
+        if self._own:
+            head["own"] = sorted(self._own)
+        return head
+
+    def _space(self, space: str) -> str | None:
+        return space if space == self._personal else _name(space)
+
+
+def _name(text: str) -> str | None:
+    return text if fault_in_id(text) is None else None
+
+
+def _storable(raw: bytes) -> bool:
+    try:
+        check_text(raw)
+    except InvalidValue:
+        return False
+    return True
+
+
+__all__ = ["Holding", "Refusals", "Sent"]

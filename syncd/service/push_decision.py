@@ -1,0 +1,248 @@
+"""What a push asks of the log, and what it is answered: all but the asking. Nothing here waits for anything."""
+
+from __future__ import annotations
+
+import os
+from copy import copy
+from typing import Any, NamedTuple
+
+import msgspec
+
+from syncd.core.error_codes import ERROR_CODES
+from syncd.core.errors import Fault, InvalidId, Malformed
+from syncd.core.ids import fault_in_id
+from syncd.protocol import preparation
+from syncd.protocol.messages import IncomingChange, PushBody
+from syncd.protocol.preparation import Limits, Prepared, Stamps
+from syncd.service.caller import Caller
+from syncd.service.holding import Refusals
+from syncd.service.pull import Delta, Reading
+from syncd.store.log import PushCall, Receipt
+
+LARGEST_RECORD = 16 * 1024 * 1024
+# In place of a change that has no canonical form.
+UNREADABLE = Prepared(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
+
+# Why the log did not take a change, by the letter it answers with.
+MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """What became of one change. `held`: it is kept until it may be written."""
+
+    status: str
+    changeId: str | None = None
+    eventId: str | None = None
+    seq: int | None = None
+    at: dict[str, str] | None = None
+    code: str | None = None
+    detail: str | None = None
+    held: bool = False
+
+
+class Answer(NamedTuple):
+    """A push's answer: one result a change, the registers that lost, what the device missed, and how far it brought
+    each space's feed."""
+
+    results: list[Result]
+    conflicts: list[dict[str, Any]]
+    delta: Delta | None
+    since: str
+    written: dict[str, int]
+
+    def body(self) -> bytes:
+        """The answer as JSON text."""
+        results, conflicts = msgspec.json.encode(self.results), msgspec.json.encode(self.conflicts)
+        delta = self.delta or Delta(b"", self.since, False, [], [])
+        return delta.body(b'"results":%s,"conflicts":%s,' % (results, conflicts))
+
+
+class Event:
+    """Event ids of one push: UUIDv7, ascending, so that neighbours in the log are neighbours in an index."""
+
+    def __init__(self, micros: int) -> None:
+        random = int.from_bytes(os.urandom(10))
+        self._first = (micros // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | (random >> 68) << 64 | 2 << 62
+        self._first |= random & (1 << 61) - 1  # a bit is left so that counting on never runs into the variant
+
+    def after(self, count: int) -> Event:
+        """The ids after the first `count`."""
+        later = copy(self)
+        later._first += count
+        return later
+
+    def __call__(self, i: int) -> str:
+        text = f"{self._first + i:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Push:
+    """One push on its way through the log. Decides what to send and what to answer; `perform` sends.
+
+    `refusals`: what is done about refused changes, beside telling.
+    """
+
+    def __init__(
+        self, caller: Caller, client: str, reading: Reading, message: PushBody, limits: Limits,
+        stamps: Stamps | None = None, first: int = 0, refusals: Refusals | None = None,
+    ) -> None:  # fmt: skip
+        self.caller, self.client, self.reading, self.message = caller, client, reading, message
+        self.first, self.refusals = first, refusals
+        self.results: list[Result | None] = [None] * len(message.changes)
+        self.adjusted: dict[int, dict[str, str]] = {}
+        self.repeats: dict[int, int] = {}
+        self.left: list[int] = []
+        self.changes: list[tuple[Prepared, str, str]] = []
+        self.conflicts: list[dict[str, Any]] = []
+        self._prepare(limits, stamps or Stamps())
+
+    def _prepare(self, limits: Limits, stamps: Stamps) -> None:
+        first = dict[str, int]()
+        if self.refusals is None:
+            preparation.version(self.message.schemaVersion, "")
+        for i, change in enumerate(self.message.changes):
+            try:
+                prepared = self._prepared(i, change, limits, stamps)
+            except Malformed as why:
+                if self.refusals is None:
+                    raise
+                self.changes.append((UNREADABLE, "", ""))
+                self.reject(i, why.code)
+                continue
+            if not prepared.f:
+                self.results[i] = Result("applied", change.changeId)  # nothing to write, and all of that is there
+            elif limits.max_schema_version is not None and (prepared.v or 0) > limits.max_schema_version:
+                self.reject(i, "schema_too_new")
+            elif prepared.c is not None and prepared.c in first:
+                self._repeat(i, first[prepared.c])
+            else:
+                if prepared.c is not None:
+                    first[prepared.c] = i
+                self.left.append(i)
+
+    def _prepared(self, i: int, change: IncomingChange, limits: Limits, stamps: Stamps) -> Prepared:
+        """The next change, in canonical form. Raises Malformed."""
+        space = preparation.space_of(change, self.caller.personal)
+        if stamps.legacy and not space:
+            space = self.caller.personal
+        feed = (self.reading.question.app, space)
+        prepared = preparation.prepare(change, self.first + i + 1, self.client, stamps, limits, feed)
+        if space != self.caller.personal and (wrong := fault_in_id(space)):
+            raise InvalidId(f"spaceId {wrong}.", faults=(Fault(f"/changes/{self.first + i}/spaceId", wrong),))
+        if prepared.v is None and self.message.schemaVersion is not None:
+            prepared.v = preparation.version(self.message.schemaVersion, "")
+        self.changes.append((prepared, space, change.table))
+        return prepared
+
+    def _repeat(self, i: int, earlier: int) -> None:
+        """The same change id twice in one push: the same change once, or one that must not be."""
+        if _content(self.changes[i]) == _content(self.changes[earlier]):
+            self.repeats[i] = earlier
+        else:
+            self.reject(i, "change_id_reused")
+
+    def leave_out(self, places: set[int], code: str) -> None:
+        """Rejects changes that are not to be tried; places are those of the whole push."""
+        self.refuse({i: code for i in self.left if self.first + i in places})
+
+    def refuse(self, codes: dict[int, str]) -> None:
+        """Rejects changes that were to be tried, each with its code."""
+        self.left = [i for i in self.left if i not in codes]
+        for i, code in codes.items():
+            self.reject(i, code)
+
+    def reject(self, i: int, code: str) -> None:
+        change = self.message.changes[i]
+        if self.refusals is not None:
+            prepared, space, _ = self.changes[i]
+            self.refusals.refuse(self.first + i, code, change, None if prepared is UNREADABLE else prepared, space)
+        text, held = ERROR_CODES[code].text, self.refusals is not None
+        self.results[i] = Result("rejected", change.changeId, code=code, detail=text, held=held)
+
+    def refused(self, marks: str) -> None:
+        """Takes in why the log refused changes, unless a space is to be made for them."""
+        codes: dict[int, str] = {}
+        for n, mark in enumerate(marks):
+            i = self.left[n]
+            if mark in MARKS and not (mark == "n" and self.refusals and self.refusals.make(self.changes[i][1])):
+                codes[i] = MARKS[mark]
+        self.refuse(codes)
+
+    def rejected(self) -> list[int]:
+        return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]
+
+    def call(self, event: Event, skew: int) -> PushCall:
+        """What is left of the push, for the log."""
+        batch = preparation.batch([self.changes[i] for i in self.left], event)
+        chosen = [self.changes[i][0] for i in self.left]
+        head: dict[str, Any] = {
+            **self.caller.head(), "client": self.client, "app": self.reading.question.app, "n": len(chosen),
+            "spaces": batch.spaces, "tables": batch.tables, "ids": [p.c for p in chosen],
+            "hi": max((p.hi for p in chosen), default=0), "skew": skew, "largest": LARGEST_RECORD,
+        }  # fmt: skip
+        if len(batch.spaces) > 1:
+            head["sp"] = batch.space_of
+        if self.caller.personal in batch.spaces:
+            head["personal"] = True
+        if self.message.atomic:
+            head["atomic"] = True
+        if self.refusals is not None:
+            head["held"] = self.refusals.head()
+        if self.message.pull:
+            head["since"], head["how"] = self.reading.since(), self.reading.how()
+        feed = (batch.spaces[0], self.reading.question.app) if len(batch.spaces) == 1 else None
+        return PushCall(msgspec.json.encode(head), [msgspec.json.encode(wave).decode() for wave in batch.waves], feed)
+
+    def forgotten(self, places: list[int]) -> None:
+        """Rejects what would bring back a record whose tombstone the server does not have any more."""
+        self.refuse({self.left[n - 1]: "record_forgotten" for n in places})
+
+    def lower(self, said: dict[str, Any], skew: int) -> None:
+        """Brings stamps ahead of the database's clock down to it, above all that this device wrote there before."""
+        now = int(said["now"])
+        own = int(said["own"])
+        start = max(now, own + 1 if own <= now + skew else now)
+        chosen = [self.changes[i][0] for i in self.left]
+        for i, times in zip(self.left, preparation.lower(chosen, self.client, now + skew, start), strict=True):
+            if times:
+                self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
+
+    def settle(self, receipt: Receipt) -> None:
+        """Takes the log's answer into the results."""
+        events = receipt.detail.get("events", {})
+        for n, i in enumerate(self.left):
+            mark, seq = receipt.marks[n], receipt.seqs[n]
+            if mark in MARKS:
+                self.reject(i, MARKS[mark])
+                continue
+            event = events.get(str(n + 1)) if mark == "d" else self.changes[i][0].e
+            status = {"a": "applied", "s": "superseded", "d": "duplicate"}[mark]
+            at = self.adjusted.get(i) if mark != "d" else None
+            self.results[i] = Result(status, self.message.changes[i].changeId, event, seq, at)
+        for n, fields in receipt.detail.get("conflicts", []):
+            change, space, table = self.changes[self.left[n - 1]]
+            self.conflicts += ({"spaceId": space, "table": table, "id": change.r, **field} for field in fields or [])
+
+    def answer(self, delta: Delta | None) -> Answer:
+        results: list[Result] = []
+        for i, result in enumerate(self.results):
+            if i in self.repeats:
+                first = results[self.repeats[i]]
+                same = first.status in ("applied", "superseded", "duplicate")
+                result = msgspec.structs.replace(first, status="duplicate" if same else first.status)
+            assert result is not None
+            results.append(result)
+        return Answer(results, self.conflicts, delta, self.reading.question.since, self._written(results))
+
+    def _written(self, results: list[Result]) -> dict[str, int]:
+        heads: dict[str, int] = {}
+        for (_, space, _), result in zip(self.changes, results, strict=True):
+            if result.status in ("applied", "superseded") and result.seq:
+                heads[space] = max(heads.get(space, 0), result.seq)
+        return heads
+
+
+def _content(change: tuple[Prepared, str, str]) -> tuple[Any, ...]:
+    prepared, space, table = change
+    registers = {name: (msgspec.json.decode(r.value), r.at) for name, r in prepared.f.items()}
+    return space, table, prepared.r, prepared.o, msgspec.json.encode(registers, order="deterministic")
