@@ -125,6 +125,7 @@ def _result() -> Schema:
         at={"type": "object", "additionalProperties": _INSTANT},
         code={"type": "string"},
         detail={"type": "string"},
+        held={"type": "boolean", "description": "true: kept until it may be written (first generation)."},
         table={**_ID, "description": "Of a restore."},
         id={**_ID, "description": "Of a restore."},
     )
@@ -190,6 +191,7 @@ def _schemas() -> dict[str, Schema]:
         "Member": _object(["userId", "role", "joinedAt"], userId=_ID, role=_ROLE, joinedAt=_INSTANT),
         "NewRole": _object(["role"], role=_ROLE),
         **_past_schemas(),
+        **_held_schemas(),
         **_digest_schemas(),
         "ImportReport": _import_report(),
     }  # fmt: skip
@@ -226,7 +228,7 @@ def _sync_paths() -> dict[str, Any]:
     client = {"name": "X-Client-Id", "in": "header", "required": False, "schema": {**_ID, "pattern": "^[!-~]+$"}}
     protocol = {"name": "X-Sync-Protocol", "in": "header", "required": False, "schema": {"enum": ["1"]}}
     push = _operation(
-        "push", "Write changes, get what was missed", _answers(200, _ref("PushAnswer"), 410, 413, 415, 422), "Push"
+        "push", "Write changes, get what was missed", _answers(200, _ref("PushAnswer"), 410, 413, 415, 422, 429), "Push"
     )
     pull = _operation("pull", "Get what was missed since a cursor", _answers(200, _ref("Delta"), 410))
     pull["parameters"] = [
@@ -287,6 +289,33 @@ def _past_paths() -> dict[str, Any]:
         "/sync/{app}/spaces/{space}/at": {"parameters": of_space, "get": listing},
         "/sync/{app}/spaces/{space}/restore": {"parameters": [*of_space, client], "post": restore_space},
     }
+
+
+def _held_paths() -> dict[str, Any]:
+    listing = _operation("getHeld", "What of the caller's waits until it may be written", _answers(200, _ref("Held")))
+    number: Schema = {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1}
+    listing["parameters"] = [
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "A target."),
+        _query("after", number, "Only those with a greater heldId."),
+    ]
+    drop = _operation("dropHeld", "Drop one of them for good", _answers(204, None, 404))
+    named = {"name": "heldId", "in": "path", "required": True, "schema": {**number, "minimum": 1}}
+    return {
+        "/sync/{app}/held": {"parameters": [_in_path("app")], "get": listing},
+        "/sync/{app}/held/{heldId}": {"parameters": [_in_path("app"), named], "delete": drop},
+    }
+
+
+def _held_schemas() -> dict[str, Schema]:
+    text: Schema = {"type": "string"}
+    change = _object(
+        ["heldId", "reason", "receivedAt", "clientId"],
+        heldId={"type": "integer"}, reason={**text, "description": "The code that it was refused with."},
+        receivedAt=_INSTANT, clientId=_ID, spaceId=text, table=_ID, id=_ID,
+        change={"description": "As it came."},
+        text={**text, "description": "As it came, where it is no JSON that can be read."},
+    )  # fmt: skip
+    return {"Held": _object(["held", "hasMore"], held=_array(change), hasMore={"type": "boolean"})}
 
 
 def _digest_paths() -> dict[str, Any]:
@@ -400,7 +429,13 @@ def document(version: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "syncd", "version": version, "description": "Offline-first sync over PostgreSQL."},
-        "paths": _sync_paths() | _past_paths() | _digest_paths() | _space_paths() | _backup_paths() | _service_paths(),
+        "paths": _sync_paths()
+        | _past_paths()
+        | _held_paths()
+        | _digest_paths()
+        | _space_paths()
+        | _backup_paths()
+        | _service_paths(),
         "security": [{"token": []}],
         "components": {
             "schemas": _schemas(),

@@ -29,6 +29,8 @@ PATHS = {
     "/sync/{app}/pull",
     "/sync/{app}/stream",
     "/sync/{app}/digest",
+    "/sync/{app}/held",
+    "/sync/{app}/held/{heldId}",
     "/sync/{app}/records/{table}/{id}",
     "/sync/{app}/records/{table}/{id}/history",
     "/sync/{app}/records/{table}/{id}/restore",

@@ -20,7 +20,7 @@ from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.emit import emit
 from syncd.store.findings import Finding
 from syncd.store.migrate import migrate, pending
-from syncd.store.schema_files import MigrationError, SchemaTooNew, schema_directory
+from syncd.store.schema_files import MigrationError, SchemaTooNew, read_schema, schema_directory
 from tests import programs
 from tests.harness import Server
 from tests.wire import Device, edit
@@ -241,8 +241,9 @@ async def test_a_signature_that_cannot_be_replaced_says_what_to_do(
     ):
         await migrate(dsn, say=silent, directory=newer)
     assert await run(dsn, CATALOG) == before
-    (newer / "tables" / "0016_pre_later.sql").write_text("DROP FUNCTION IF EXISTS syncd.sync_later();")
-    assert await migrate(dsn, say=silent, directory=newer) == ["0016_pre_later", "functions"]
+    later = label(1, "pre_later")
+    (newer / "tables" / f"{later}.sql").write_text("DROP FUNCTION IF EXISTS syncd.sync_later();")
+    assert await migrate(dsn, say=silent, directory=newer) == [later, "functions"]
     assert finding(await examine(Settings(database_url=dsn), directory=newer), "functions")[0] == "ok"
 
 
@@ -277,22 +278,28 @@ async def test_a_server_goes_on_when_a_newer_one_upgrades(
     with Server(folder / "server") as server, httpx.Client(base_url=server.url, timeout=60) as http:
         device = Device(http, server, "ann")
         device.write(edit("r", 1, x=1))
-        (newer / "tables" / "0016_pre_wider.sql").write_text("ALTER TABLE syncd.sync_feeds ADD COLUMN wider text;")
-        (newer / "tables" / "0017_post_wider.sql").write_text("ALTER TABLE syncd.sync_feeds DROP COLUMN wider;")
+        pre, post = label(1, "pre_wider"), label(2, "post_wider")
+        (newer / "tables" / f"{pre}.sql").write_text("ALTER TABLE syncd.sync_feeds ADD COLUMN wider text;")
+        (newer / "tables" / f"{post}.sql").write_text("ALTER TABLE syncd.sync_feeds DROP COLUMN wider;")
         upgrade = asyncio.create_task(migrate(server.owner_dsn, say=silent, directory=newer))
         pushed = 0
         while not upgrade.done():
             await asyncio.to_thread(device.write, edit("r", 2 + pushed, x=pushed))
             pushed += 1
-        assert await upgrade == ["0016_pre_wider", "functions", "0017_post_wider"]
+        assert await upgrade == [pre, "functions", post]
         for number in range(3):
             device.write(edit("r", 10_000 + number, x=number))
         assert [change["fields"]["x"]["value"] for change in device.drain()[0]] == [2]
         assert device.request("GET", "/readyz").status_code == 200
         server.stop()
         # Started again, it is told that it is too old.
-        with pytest.raises(RuntimeError, match=r"0016_pre_wider, which this syncd does not know"):
+        with pytest.raises(RuntimeError, match=rf"{pre}, which this syncd does not know"):
             server.start()
+
+
+def label(ahead: int, name: str) -> str:
+    """What a file is called that comes so many after the newest."""
+    return f"{read_schema().migrations[-1].number + ahead:04d}_{name}"
 
 
 def finding(findings: list[Finding], check: str) -> tuple[str, str]:
