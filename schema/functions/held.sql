@@ -42,9 +42,11 @@ BEGIN
         INSERT INTO syncd.sync_held (user_no, client_id, app, space_id, table_name, record_id, reason, content,
                                      received_at, size, change)
         SELECT v_user, p_client, p_app, x.s, x.t, x.r, x.w, x.k, clock_timestamp(), octet_length(x.d), x.d
-        FROM jsonb_to_recordset(p_held -> 'put') AS x (s text, t text, r text, w text, k text, d text)
+        FROM ROWS FROM (jsonb_to_recordset(p_held -> 'put') AS (s text, t text, r text, w text, k text, d text))
+             WITH ORDINALITY AS x (s, t, r, w, k, d, o)
         WHERE NOT EXISTS (SELECT FROM syncd.sync_held o WHERE o.user_no = v_user AND o.app = p_app
-                          AND o.client_id = p_client AND o.content = x.k);
+                          AND o.client_id = p_client AND o.content = x.k)
+        ORDER BY x.o;
         IF FOUND THEN
             SELECT count(*), sum(h.size) INTO v_count, v_bytes FROM syncd.sync_held h WHERE h.user_no = v_user;
             IF v_count > (p_held -> 'most' ->> 0)::bigint OR v_bytes > (p_held -> 'most' ->> 1)::bigint THEN
