@@ -49,7 +49,7 @@ class AsyncReplica:
         **options: Any,
     ) -> None:
         self.local = Replica(path, app=app, **options)
-        self.app, self.client_id = self.local.app, self.local.client_id
+        self.app, self.client_id, self.copied_from = self.local.app, self.local.client_id, self.local.copied_from
         self._http, self._own_http, self._on_conflict = http, http is None, on_conflict
 
     async def put(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
