@@ -18,6 +18,12 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_held_list, syncd.sync_held_drop, syncd.sync_held_count
     TO syncd_runtime;
 
+-- first_generation
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_members, syncd.sync_legacy_update, syncd.sync_legacy_change, syncd.sync_legacy_log_text,
+    syncd.sync_legacy_state_text
+    TO syncd_runtime;
+
 -- pull
 GRANT EXECUTE ON FUNCTION
     syncd.sync_plain, syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text, syncd.sync_log_cut,

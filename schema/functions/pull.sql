@@ -7,12 +7,16 @@ CREATE OR REPLACE FUNCTION syncd.sync_plain(p_registers jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (SELECT coalesce(jsonb_object_agg(e.key, e.value -> 'value'), '{}')::text FROM jsonb_each(p_registers) e);
 
--- The log of one feed after p_after, up to p_upto, as JSON text. p_separator: a control character, which JSON text cannot
+-- The log of one feed after p_after, up to p_upto, as JSON text. p_legacy: for a client of the first generation; null: the
+-- log itself for one, with inserts as plain records too. p_separator: a control character, which JSON text cannot
 -- contain, lets a reader take the changes apart without parsing them.
 CREATE OR REPLACE FUNCTION syncd.sync_log_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[],
                                     p_legacy boolean, p_space_quoted text, p_separator text DEFAULT ',') RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
+    IF p_legacy THEN
+        RETURN syncd.sync_legacy_log_text(p_space, p_app, p_after, p_upto, p_tables, p_space_quoted, p_separator);
+    END IF;
     RETURN (
         SELECT string_agg(concat(
             '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
@@ -25,7 +29,7 @@ BEGIN
             CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
             CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
             CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END,
-            CASE WHEN p_legacy AND c.op = 1 THEN concat(',"data":', syncd.sync_plain(c.fields::jsonb)) END,
+            CASE WHEN p_legacy IS NULL AND c.op = 1 THEN concat(',"data":', syncd.sync_plain(c.fields::jsonb)) END,
             ',"fields":', c.fields, '}'), p_separator ORDER BY c.seq)
         FROM syncd.sync_changes c
         JOIN syncd.sync_names t ON t.name_no = c.table_no
@@ -45,13 +49,15 @@ DECLARE
     v_space  text := concat(',"spaceId":', p_space_quoted, ',"clientId":');
     v_insert text := concat(',"op":"insert"', v_space);
 BEGIN
+    IF p_legacy IS DISTINCT FROM false THEN
+        RETURN syncd.sync_legacy_state_text(p_space, p_app, p_after, p_upto, p_base, p_tables, p_space_quoted, p_written, false, NULL, NULL);
+    END IF;
     RETURN (
         SELECT string_agg(concat(
             '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id),
             CASE WHEN r.deleted THEN concat(',"op":"delete","deletedAt":"', r.registers -> 'deletedAt' ->> 'at', '"', v_space)
                  ELSE v_insert END, d.quoted,
             CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
-            CASE WHEN p_legacy AND NOT r.deleted THEN concat(',"data":', syncd.sync_plain(r.registers)) END,
             ',"fields":', r.registers, '}'), ',' ORDER BY r.seq)
         FROM syncd.sync_records r
         JOIN syncd.sync_names t ON t.name_no = r.table_no
@@ -71,11 +77,13 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_insert text := concat(',"op":"insert","spaceId":', p_space_quoted, ',"clientId":');
 BEGIN
+    IF p_legacy IS DISTINCT FROM false THEN
+        RETURN syncd.sync_legacy_state_text(p_space, p_app, p_after, p_upto, p_upto, p_tables, p_space_quoted, NULL, true, p_firsts, p_named);
+    END IF;
     RETURN (
         SELECT string_agg(concat(
             '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id), v_insert, d.quoted,
             CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
-            CASE WHEN p_legacy THEN concat(',"data":', syncd.sync_plain(r.registers)) END,
             ',"fields":', r.registers, '}'), ',' ORDER BY r.seq DESC)
         FROM syncd.sync_records r
         JOIN syncd.sync_names t ON t.name_no = r.table_no
@@ -235,7 +243,7 @@ DECLARE
     v_start   bigint;
     v_left    integer := (p_how ->> 'limit')::integer;
     v_bytes   bigint := (p_how ->> 'bytes')::bigint;
-    v_legacy  boolean := p_how ? 'legacy';
+    v_legacy  boolean := CASE WHEN NOT p_how ? 'legacy' THEN false WHEN NOT p_how ? 'history' THEN true END;
     v_matched integer;
     v_members integer;
     v_active  integer[];

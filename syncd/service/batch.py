@@ -40,7 +40,7 @@ class Batch:
         self._poke: bytes | None = None
 
     def changes(self, legacy: bool) -> list[Change]:
-        """The changes one by one; `legacy`: with inserts as plain records too."""
+        """The changes one by one; `legacy`: as the first generation reads them, where one may be two."""
         if legacy not in self._changes:
             text = (self._news.legacy if legacy else self._news.body) or b""
             pieces = text.split(SEPARATOR) if text else []
@@ -52,12 +52,14 @@ class Batch:
         self, legacy: bool, tables: tuple[str, ...], *, after: int | None = None, own: Container[bytes] = ()
     ) -> list[Change]:
         """The changes that a listener takes: of some tables (none: all), after a seq, without its own."""
+        # Whose they are is looked up in the plain form: the other one may say it twice.
+        both = zip(self.changes(legacy), self.changes(False) if own else self.changes(legacy), strict=True)
         return [
             change
-            for change in self.changes(legacy)
+            for change, plain in both
             if (not tables or change.table in tables)
             and (after is None or change.seq > after)
-            and not (own and change.echoes(own))
+            and not (own and plain.echoes(own))
         ]
 
     def poke(self) -> bytes:

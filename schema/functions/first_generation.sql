@@ -1,0 +1,114 @@
+-- What clients of the first generation are sent. They date the whole record of an insert at once and read a register's own
+-- stamp only of an update, so they are sent updates; and they take a register with a dot (cfg.theme) for a member of an
+-- object. Called by pull's functions only, for readers of that kind.
+
+-- Those registers with a dot that are newer than every register they are a member of: the older ones went with it.
+-- p_written: only those that a change which wrote these registers has to do with, as one of them or as a member of one.
+CREATE OR REPLACE FUNCTION syncd.sync_members(p_registers jsonb, p_written jsonb DEFAULT NULL) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (
+    SELECT jsonb_object_agg(m.key, m.value)
+    FROM jsonb_each(p_registers) m
+    CROSS JOIN LATERAL (
+        SELECT bool_or(p_written ? o.key) AS touched,
+               bool_or(concat(p_registers -> o.key ->> 'at', p_registers -> o.key ->> 'clientId') COLLATE "C"
+                       > concat(m.value ->> 'at', m.value ->> 'clientId') COLLATE "C") FILTER (WHERE p_registers ? o.key) AS older
+        FROM string_to_array(m.key, '.') AS s (parts)
+        CROSS JOIN LATERAL generate_series(1, cardinality(s.parts) - 1) n
+        CROSS JOIN LATERAL (SELECT array_to_string(s.parts[1:n], '.') AS key) o
+    ) a
+    WHERE strpos(m.key, '.') > 0 AND a.older IS NOT TRUE
+      AND (p_written IS NULL OR p_written ? m.key OR a.touched)
+);
+
+-- A change as one update, or two where there are members to be written after the objects that they are in. p_head: the
+-- change's beginning as JSON text. p_whole: the device may not have the record, and gets it as plain values too.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_update(p_head text, p_record text, p_registers jsonb, p_members jsonb, p_whole boolean)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    v_fields jsonb;
+    v_data   jsonb;
+    v_texts  text[] := '{}';
+BEGIN
+    SELECT jsonb_object_agg(e.key, e.value), jsonb_object_agg(e.key, e.value -> 'value')
+    INTO v_fields, v_data FROM jsonb_each(p_registers) e WHERE strpos(e.key, '.') = 0;
+    IF p_whole OR v_fields IS NOT NULL OR p_members IS NULL THEN
+        v_texts := v_texts || concat(p_head,
+            CASE WHEN p_whole THEN concat(',"data":', coalesce(v_data, '{}') || jsonb_build_object('id', p_record)) END,
+            ',"fields":', coalesce(v_fields, '{}'), '}');
+    END IF;
+    IF p_members IS NOT NULL THEN
+        v_texts := v_texts || concat(p_head, ',"fields":', p_members, '}');
+    END IF;
+    RETURN array_to_string(v_texts, ',');
+END $$;
+
+-- A change of the log. A record that somebody made, or brought back, comes whole, for the device may not have it; of what is
+-- deleted only that is told. p_held: the record as it is now, which has the members that are newer than what the change wrote.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_change(p_head text, p_record text, p_op smallint, p_made boolean, p_fields json, p_held jsonb)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    v_written jsonb := p_fields::jsonb;
+BEGIN
+    IF v_written #>> '{deletedAt,value}' IS NOT NULL THEN
+        RETURN concat(p_head, ',"op":"delete","deletedAt":"', v_written -> 'deletedAt' ->> 'at', '","fields":', p_fields, '}');
+    END IF;
+    RETURN syncd.sync_legacy_update(concat(p_head, ',"op":"update"'), p_record, v_written,
+        syncd.sync_members(coalesce(p_held, v_written), v_written), p_op = 1 OR p_made OR v_written ? 'deletedAt');
+END $$;
+
+-- What sync_log_text gives to others.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_log_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[],
+                                           p_space_quoted text, p_separator text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(syncd.sync_legacy_change(concat(
+            '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
+            ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
+            CASE WHEN c.change_id >= U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
+            CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
+            CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
+            CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END),
+            c.record_id, c.op, c.prev_seq IS NULL, c.fields, r.registers), p_separator ORDER BY c.seq)
+        FROM syncd.sync_changes c
+        JOIN syncd.sync_names t ON t.name_no = c.table_no
+        JOIN syncd.sync_names d ON d.name_no = c.client_no
+        LEFT JOIN syncd.sync_records r ON r.space_no = p_space AND r.app_no = p_app AND r.table_no = c.table_no AND r.record_id = c.record_id
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto
+          AND c.fields IS NOT NULL AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
+END $$;
+
+-- What sync_state_text gives to others (p_written is as there), and with p_newest sync_sweep_text (p_firsts, p_named are as there).
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_state_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_base bigint,
+                                             p_tables integer[], p_space_quoted text, p_written bigint[], p_newest boolean,
+                                             p_firsts integer[], p_named boolean) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(
+            CASE WHEN s.deleted THEN concat(s.head, ',"op":"delete","deletedAt":"', s.registers -> 'deletedAt' ->> 'at',
+                                            '","fields":', s.registers, '}')
+                 ELSE syncd.sync_legacy_update(concat(s.head, ',"op":"update"'), s.record_id, s.registers,
+                                               syncd.sync_members(s.registers), true) END,
+            ',' ORDER BY CASE WHEN p_newest THEN -s.seq ELSE s.seq END)
+        FROM (
+            SELECT r.seq, r.deleted, r.record_id, r.registers, concat(
+                '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id),
+                ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
+                CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
+                CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
+                CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END) AS head
+            FROM syncd.sync_records r
+            JOIN syncd.sync_names t ON t.name_no = r.table_no
+            JOIN syncd.sync_names d ON d.name_no = r.client_no
+            LEFT JOIN syncd.sync_changes c ON c.space_no = p_space AND c.app_no = p_app AND c.seq = r.seq
+            WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto
+              AND (NOT r.deleted OR r.seq > p_base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
+              AND (p_firsts IS NULL OR (r.table_no = ANY (p_firsts)) = p_named)
+              AND (p_written IS NULL OR EXISTS (
+                  SELECT FROM syncd.sync_changes w WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq = ANY (p_written)
+                    AND w.table_no = r.table_no AND w.record_id = r.record_id))) s);
+END $$;
