@@ -34,7 +34,7 @@ from syncd.store.schema_files import (
 from tests import past
 from tests.asked import answers
 from tests.harness import Server
-from tests.wire import Device, edit
+from tests.wire import Device, Json, edit
 
 FIXTURE = Path(__file__).parent / "fixtures" / "thirteen"
 STEPS = ["0014_pre_baseline", "0016_pre_held", "functions", "0015_post_baseline", "0017_post_held"]
@@ -120,6 +120,11 @@ async def test_an_upgraded_database_is_a_new_one(database: EmbeddedPostgres, thi
         await dropped(database, fresh)
 
 
+def registers(changes: list[Json]) -> list[Json]:
+    """Which record a change is of, and what it says about it."""
+    return [{name: change.get(name) for name in ("seq", "spaceId", "id", "deletedAt", "fields")} for change in changes]
+
+
 async def test_what_was_there_is_answered_as_before(database: EmbeddedPostgres, thirteen: str, folder: Path) -> None:
     then = json.loads(unpacked("answers.json.gz"))
     urls = {"database_url": database.dsn("syncd_runtime", thirteen), "migrate_url": database.dsn("postgres", thirteen)}
@@ -128,7 +133,10 @@ async def test_what_was_there_is_answered_as_before(database: EmbeddedPostgres, 
         now = answers(http, server, then["cursors"])
         for user, told in then["answers"].items():
             for question, answer in told.items():
-                assert now[user][question] == answer, (user, question)
+                found = now[user][question]
+                if question == "first":  # it is sent the same in another form (P220)
+                    found, answer = registers(found), registers(answer)
+                assert found == answer, (user, question)
         ann, dan = Device(http, server, "ann", "ann-phone"), Device(http, server, "dan", "dan-phone")
         repeated = ann.push({**then["once"], "spaceId": "team"})["results"][0]
         assert repeated["status"] == "duplicate"
