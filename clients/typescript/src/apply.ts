@@ -3,6 +3,7 @@
 import { type Change, type Key, readChange, spaceKey } from "./change.js";
 import { after, comeBack, type Instant, latest, observe } from "./clock.js";
 import { parse } from "./json.js";
+import { redate } from "./mending.js";
 import { type Register, TOMBSTONE } from "./merge.js";
 import type { Packed } from "./outbox.js";
 import * as outbox from "./outbox.js";
@@ -87,9 +88,11 @@ async function setClockBack(
   const given = new Map<string | null, Instant>();
   const lowered: Register[] = [];
   for (const { changeId, registers } of changes) {
-    const own = [...registers.values()].filter(({ client, sent }) => sent && client === meta.client);
-    if (own.length > 0) given.set(changeId, own.map(({ at }) => at).reduce(latest));
-    lowered.push(...own);
+    for (const register of registers.values()) {
+      if (!register.sent || register.client !== meta.client) continue;
+      lowered.push(register);
+      given.set(changeId, latest(given.get(changeId) ?? "", register.at));
+    }
   }
   meta.clock = comeBack(meta.clock, lowered);
   if (lowered.length === 0 && !refused) return [];
@@ -99,7 +102,7 @@ async function setClockBack(
     date = given.get(changeId) ?? date;
     return [changeId, date] as const;
   });
-  return outbox.redate(tx, new Map(dates), first);
+  return redate(tx, new Map(dates), first);
 }
 
 /** The own change with the stamps that the server lowered. */

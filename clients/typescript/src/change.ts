@@ -38,11 +38,11 @@ export function keyText(key: Key): string {
 
 /** A UUIDv7 of the wall clock in milliseconds: ids that are made later sort later. */
 export function newId(wall: number): string {
-  const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");
-  const [first = 0, ...rest] = crypto.getRandomValues(new Uint8Array(10));
-  const time = hex(Math.floor(wall), 12);
-  const noise = hex(8 + (first & 3), 1) + rest.map((byte) => hex(byte, 2)).join("");
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${noise.slice(16)}-${noise.slice(0, 4)}-${noise.slice(4, 16)}`;
+  const bytes = crypto.getRandomValues(new Uint8Array(10));
+  const time = Math.floor(wall).toString(16).padStart(12, "0");
+  const noise = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const variant = "89ab"[(bytes[9] ?? 0) & 3]; // of bits that are used nowhere else
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${noise.slice(0, 3)}-${variant}${noise.slice(3, 6)}-${noise.slice(6, 18)}`;
 }
 
 /** Raises BadReply where `value` is not an object, a text. */
@@ -73,7 +73,7 @@ export function readChange(wire: Json, client = ""): Change {
   const change = objectOf(wire);
   const writer = textOr(change.clientId, client);
   const op = textOf(change.op);
-  if (op !== "insert" && op !== "update" && op !== "delete") throw new BadReply(`unknown op ${op}.`);
+  if (op !== "insert" && op !== "update" && op !== "delete") throw new BadReply("an unknown op.");
   const registers: Registers =
     op === "insert" && change.data ? readData(objectOf(change.data), writer) : new Map();
   for (const [field, register] of readRegisters(change.fields, writer)) registers.set(field, register);
@@ -113,8 +113,8 @@ export function readInstant(value: Json | undefined): Instant {
   try {
     [lastText, lastInstant] = [value, parseInstant(textOf(value))];
     return lastInstant;
-  } catch (error) {
-    throw new BadReply(String(error));
+  } catch {
+    throw new BadReply("an instant is missing.");
   }
 }
 
@@ -169,11 +169,9 @@ function greatest(registers: Registers): Instant {
 
 /** An id or a field name: 1 to 255 characters, no control characters, not `.` or `..`. Raises InvalidWrite. */
 export function checkId(name: string, text: unknown): string {
-  if (text === "." || text === "..")
-    throw new InvalidWrite(`${name} must not be ${text}, which addresses lose on their way.`, name);
   const length = typeof text === "string" && !CONTROL.test(text) ? Array.from(text).length : 0;
-  if (length < 1 || length > MAX_ID)
-    throw new InvalidWrite(`${name} must be text: 1 to ${MAX_ID} characters, no control characters.`, name);
+  if (length < 1 || length > MAX_ID || text === "." || text === "..")
+    throw new InvalidWrite(`${name} must be 1 to ${MAX_ID} characters, no controls, not "." or "..".`, name);
   return text as string;
 }
 
@@ -188,7 +186,7 @@ export function checkSpace(
 ): string {
   const key = spaceKey(space);
   if (space && key === PERSONAL && (user === "" || space !== PERSONAL_PREFIX + user))
-    throw new Wrong(`${space} is not this user's: leave the space out for the own personal one.`);
+    throw new Wrong(`${space} is not this user's.`);
   return key;
 }
 

@@ -41,6 +41,8 @@ export class Connection {
   #session: LiveSession;
   #token = "";
   #heard = 0;
+  /** Until when a push may fill the line, so that silence means nothing. */
+  #allowed = 0;
   /** What is queued later waits until the subscription is made. */
   #last = 0;
   #attempt = 0;
@@ -74,7 +76,10 @@ export class Connection {
 
   /** Ends it, for this reason unless there was one already. */
   stop(ending: Ending): void {
-    this.#ending ??= { ...ending, opened: ending.opened ?? this.openedAt !== null };
+    const { subscribed, caughtUp, awaiting } = this.#session;
+    if (awaiting !== null && !this.#ending) this.#end.paces.socket.failed();
+    const behind = ending.state === "offline" && !ending.restarting && subscribed && !caughtUp;
+    this.#ending ??= { ...ending, opened: ending.opened ?? this.openedAt !== null, behind };
     this.#over.abort();
   }
 
@@ -276,25 +281,30 @@ export class Connection {
 
   #pack(): Promise<Packed[]> {
     const last = this.#session.subscribed ? Infinity : this.#last;
-    const { pushChanges, pushBytes } = this.#end.limits;
-    return this.#end.store.read((tx) => pack(tx, last, pushChanges, pushBytes));
+    const { limits, paces } = this.#end;
+    return this.#end.store.read((tx) => pack(tx, last, limits.pushChanges, paces.socket.size));
   }
 
   async #push(): Promise<void> {
     const packed = await this.#pack(); // again: another may have had the turn
     if (packed.length === 0 || this.#over.signal.aborted) return;
-    this.#send(this.#session.push(packed));
+    const frame = this.#session.push(packed);
+    const [sent, { socket }] = [performance.now(), this.#end.paces];
+    this.#allowed = sent + socket.allowance(frame.length);
+    this.#send(frame);
     await this.#awaitAnswer();
+    this.#allowed = 0;
+    if (!this.#over.signal.aborted) socket.took(frame.length, performance.now() - sent);
     await sleep(this.#end.policy.pushInterval, this.#over.signal);
   }
 
-  /** Waits for the answer as long as anything is heard from the server. */
+  /** Waits for the answer while the push may be on its way, and as long as anything is heard from the server. */
   async #awaitAnswer(): Promise<void> {
     const { signal } = this.#over;
     const timeout = this.#end.policy.answerTimeout;
     this.#heard = performance.now();
     while (this.#session.awaiting !== null && !signal.aborted) {
-      const left = timeout - (performance.now() - this.#heard);
+      const left = Math.max(this.#heard, this.#allowed) + timeout - performance.now();
       if (left <= 0) this.#giveUp("no_answer", timeout);
       else await this.#answered.wait(signal, left);
     }
@@ -309,8 +319,7 @@ export class Connection {
   async #mend(): Promise<void> {
     const report = await this.#turn.alone(() => this.#end.exchange("push", this.#over.signal));
     this.#session.mended();
-    const detail = "It began again over HTTP.";
-    if (report.restarted) this.stop({ state: "offline", code: "restarted", detail });
+    if (report.restarted) this.stop({ state: "offline", code: "restarted", detail: "" });
   }
 
   async #sayAll(): Promise<void> {
@@ -333,7 +342,7 @@ export class Connection {
       const asked = performance.now();
       this.#send('{"type":"ping"}');
       await sleep(pingTimeout, signal);
-      if (this.#heard < asked) this.#giveUp("silent", pingTimeout);
+      if (Math.max(this.#heard, this.#allowed) < asked) this.#giveUp("silent", pingTimeout);
     }
   }
 

@@ -56,12 +56,8 @@ export class WrongReplica extends SyncdError {
 /** The store could not write: `storage_full`, or `store_failed`. Nothing of the write is in it. */
 export class StoreFailed extends SyncdError {
   constructor(cause: unknown) {
-    const {
-      name = "",
-      code = "",
-      message = "",
-    } = cause instanceof Error ? (cause as Error & { code?: unknown }) : {};
-    const full = /QuotaExceeded|ENOSPC|EDQUOT|SQLITE_FULL|is full/.test(`${name} ${code} ${message}`);
+    const said = `${cause} ${(cause as { code?: unknown } | null)?.code}`;
+    const full = /Quota|ENOSPC|EDQUOT|SQLITE_FULL|is full/.test(said);
     super(full ? "storage_full" : "store_failed", `the store failed: ${String(cause)}.`);
     this.cause = cause;
   }

@@ -5,7 +5,7 @@ import type { Live } from "./live.js";
 import type { RetryPolicy } from "./retry.js";
 import type { Store } from "./store.js";
 import { type Device, type Report, type Scope, Session } from "./sync.js";
-import type { Tabs } from "./tabs.js";
+import type { Release, Tabs } from "./tabs.js";
 import { freshToken, perform, type Server } from "./transport.js";
 import { Bell } from "./turn.js";
 
@@ -48,28 +48,22 @@ export class Exchange {
   /** One sync, alone among the tabs. Raises SyncBusy when another one was at it for `patience` milliseconds. */
   async sync(scope: Scope, patience = 30_000): Promise<Report> {
     this.server; // before anything is taken that would have to be given back
-    const waiting = new AbortController();
-    const busy = new SyncBusy("another sync, or another tab, is at it.");
-    const timer = setTimeout(() => waiting.abort(busy), patience);
-    try {
-      return await this.#inTurn(scope, waiting.signal);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  /** Raises the reason of `signal` when that comes before the turn does. */
-  async #inTurn(scope: Scope, signal: AbortSignal): Promise<Report> {
     const { tabs, closing } = this.party;
     const live = this.party.live();
-    if (live) await Promise.race([live.decided, new Bell().wait(signal)]);
-    if (live?.leading) return live.exchange(scope, signal);
-    const release = await tabs.lead(signal);
-    if (release === null) throw signal.reason ?? new SyncBusy("the lock of the tabs cannot be had.");
+    const waiting = new AbortController();
+    const { signal } = waiting;
+    const busy = new SyncBusy("another one is at it.");
+    const timer = setTimeout(() => waiting.abort(busy), patience);
+    let release: Release | null = null;
     try {
+      if (live) await Promise.race([live.decided, new Bell().wait(signal)]);
+      if (live?.leading) return await live.exchange(scope, signal);
+      release = await tabs.lead(signal);
+      if (release === null) throw busy;
       return await this.perform(scope, closing);
     } finally {
-      release();
+      clearTimeout(timer);
+      release?.();
     }
   }
 }

@@ -96,7 +96,7 @@ export class IndexedDbStore implements RowStore {
       const cause = transaction.error;
       abort(transaction);
       await finished.catch(() => undefined);
-      throw cause === null ? error : new StoreFailed(cause);
+      throw cause ?? error;
     }
   }
 

@@ -193,15 +193,18 @@ export class Live {
     let [ending, lasted] = await this.#connect();
     if (this.#closing.signal.aborted) return;
     let plan = this.#reconnect.after(ending, lasted, Math.random());
-    if (plan.mend) {
-      ending = (await this.#exchange("push")) ?? ending;
+    let caughtUp = false;
+    if (plan.mend || ending.behind) {
+      const failure = await this.#exchange(ending.behind ? "both" : "push");
+      caughtUp = failure === null && !plan.mend;
+      ending = failure ?? ending;
     } else if (plan.poll) {
       const failure = await this.#poll();
       if (failure === null) return;
       ending = failure;
       if (failure.local) plan = this.#reconnect.after(failure, 0, Math.random());
     }
-    if (!plan.silent) await this.#report(ending);
+    if (!plan.silent && !caughtUp) await this.#report(ending);
     await this.#kick.wait(this.#closing.signal, Math.max(plan.pause, ending.retryAfter ?? 0));
   }
 
@@ -248,7 +251,7 @@ export class Live {
   async #opened(): Promise<void> {
     if (this.#noted !== null) await noteTrouble(this.#end.store, null);
     this.#noted = null;
-    this.#show(liveState("connecting", null, "Catching up."));
+    this.#show(liveState("connecting"));
   }
 
   #caughtUp(): void {

@@ -1,6 +1,7 @@
 /** What the application does about refused and set-aside changes: fix, requeue, move, drop. */
 
 import { checkFields, type Key, newId, readChange, stamped, writeChange } from "./change.js";
+import type { Instant } from "./clock.js";
 import { NoSuchChange } from "./errors.js";
 import { type Json, type JsonObject, parse } from "./json.js";
 import type { Registers } from "./merge.js";
@@ -78,6 +79,31 @@ function rewrite(
   const registers = new Map([...old.registers, ...edits]);
   const extra = Object.fromEntries(Object.entries(wire).filter(([name]) => KEPT.includes(name)));
   return { key, body: writeChange({ changeId, key, op: old.op, registers, extra }) };
+}
+
+/**
+ * What is stopped here with a stamp beyond a clock that has come back gets one that is as old as it is: that of `dates`,
+ * by changeId, else `otherwise`. Returns the records to show anew.
+ */
+export async function redate(
+  tx: Transaction,
+  dates: ReadonlyMap<string, Instant>,
+  otherwise: Instant,
+): Promise<Key[]> {
+  const { clock, client } = tx.meta;
+  const dated: Key[] = [];
+  const stopped = [await tx.all("outbox", ["rejected"], "state"), await tx.all("outbox", ["aside"], "state")];
+  for (const row of stopped.flat()) {
+    const edits = readChange(parse(row.body), client).registers;
+    for (const [field, register] of edits) {
+      if (register.at > clock) edits.set(field, { ...register, at: dates.get(row.changeId) ?? otherwise });
+      else edits.delete(field);
+    }
+    if (edits.size === 0) continue;
+    tx.put("outbox", { ...row, body: rewrite(row, client, row.changeId, keyOf(row), edits).body });
+    dated.push(keyOf(row));
+  }
+  return dated;
 }
 
 /** Shows again what the queue says, after it was changed by hand. */

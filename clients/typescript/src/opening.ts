@@ -104,7 +104,7 @@ export async function migrate<S extends object>(
   }
   if (from === schemaVersion) return;
   const patience = 10 * callbackTimeout;
-  const late = new SyncdError("callback_timeout", `onMigrate gave no answer in ${patience} ms.`);
+  const late = new SyncdError("callback_timeout", `no answer in ${patience} ms.`);
   if (from !== null && onMigrate) await inTime(() => onMigrate(from, batch, replica), patience, late);
   await store.write(async (tx) => {
     if (tx.meta.schema !== from) return; // another tab was quicker

@@ -3,7 +3,7 @@
 import { type Key, keyText, newId, type Op, stamped, writeChange } from "./change.js";
 import { after, type Instant, LATEST, latest, observe, tick } from "./clock.js";
 import { BatchTooLarge } from "./errors.js";
-import { dump, type Json, type JsonObject, parse } from "./json.js";
+import { type Json, type JsonObject, parse } from "./json.js";
 import { type Registers, TOMBSTONE } from "./merge.js";
 import { load, pick, save } from "./records.js";
 import { type ChangeState, keyOf, type OutboxRow, type Transaction } from "./store.js";
@@ -34,9 +34,6 @@ export interface Queued {
 
 /** A change on its way in a push. */
 export type Packed = Pick<OutboxRow, "changeId" | "batch" | "body" | "size">;
-
-/** Those that the server, or the end of a membership, has stopped. */
-const STOPPED = ["rejected", "aside"] as const;
 
 /** How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB. */
 export interface Limits {
@@ -227,39 +224,6 @@ export async function present(
 export async function find(tx: Transaction, changeId: string): Promise<OutboxRow | undefined> {
   const [row] = await tx.all("outbox", [changeId], "change");
   return row;
-}
-
-/**
- * What stays here with a stamp beyond a clock that has come back gets one that is as old as it is: that of `dates`,
- * by changeId, else `otherwise`. Returns the records to show anew.
- */
-export async function redate(
-  tx: Transaction,
-  dates: ReadonlyMap<string, Instant>,
-  otherwise: Instant,
-): Promise<Key[]> {
-  const { clock } = tx.meta;
-  const rows = await Promise.all(STOPPED.map((state) => tx.all("outbox", [state], "state")));
-  const dated: Key[] = [];
-  for (const row of rows.flat()) {
-    const date = dates.get(row.changeId) ?? otherwise;
-    const body = dump(lower(parse(row.body) as JsonObject, clock, date));
-    if (body === row.body) continue;
-    tx.put("outbox", { ...row, body });
-    dated.push(keyOf(row));
-  }
-  return dated;
-}
-
-function lower(wire: JsonObject, clock: Instant, date: Instant): JsonObject {
-  const members = Object.entries(wire).map(([name, value]) => {
-    if (name === "fields") {
-      const fields = Object.entries(value as { [field: string]: JsonObject });
-      return [name, Object.fromEntries(fields.map(([field, held]) => [field, lower(held, clock, date)]))];
-    }
-    return [name, ["at", "deletedAt"].includes(name) && String(value) > clock ? date : value];
-  });
-  return Object.fromEntries(members);
 }
 
 /** Whether anything is on its way to the server, or its server's form not here yet. */

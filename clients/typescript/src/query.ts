@@ -1,8 +1,8 @@
 /** Queries by field: conditions, order and page, decided in memory. Pure. */
 
-import { checkId, PERSONAL, spaceKey } from "./change.js";
+import { checkId, checkSpace } from "./change.js";
 import { InvalidQuery } from "./errors.js";
-import { dump, type Json, same } from "./json.js";
+import { type Json, same } from "./json.js";
 import { type Registers, TOMBSTONE } from "./merge.js";
 import { compareText, compareValues, kindOf } from "./order.js";
 import type { Row } from "./records.js";
@@ -77,14 +77,14 @@ export interface Asked {
 }
 
 /** Raises InvalidQuery. */
-export function compile(table: string, where: object, options: QueryOptions): Asked {
+export function compile(table: string, where: object, options: QueryOptions, user: string): Asked {
   const conditions = readConditions(where);
   const { order = [], limit = Infinity, offset = 0, deleted = false } = options;
   if (!(limit >= 0 && offset >= 0)) throw new InvalidQuery("limit and offset count from 0.");
   const compare = comparison(typeof order === "string" ? [order] : order);
   return {
     table: checkId("the table", table),
-    space: options.space === EVERY_SPACE ? null : spaceKey(options.space ?? PERSONAL),
+    space: options.space === EVERY_SPACE ? null : checkSpace(options.space, user, InvalidQuery),
     matches: (view, gone) => (deleted || !gone) && conditions.every((condition) => holds(condition, view)),
     arrange: (rows) => [...rows].sort(compare).slice(offset, offset + limit),
   };
@@ -114,13 +114,11 @@ function readMember(field: string, asked: unknown): [string, string, unknown][] 
 function readTriple(triple: readonly unknown[]): Condition {
   const [field, operator, operand] = triple as [string, Operator, Json];
   if (triple.length !== 3 || !Object.hasOwn(HOLDS, operator) || operand === undefined) {
-    throw new InvalidQuery(
-      `${String(triple)} is not [field, operator, value] with one of ${Object.keys(HOLDS).join(" ")}.`,
-    );
+    throw new InvalidQuery(`a condition is [field, ${Object.keys(HOLDS)}, value].`);
   }
   checkId("a field name", field);
   if (ORDERED.includes(operator) && !["number", "text"].includes(kindOf(operand))) {
-    throw new InvalidQuery(`${dump(operand)} has no order: compare with numbers or text.`);
+    throw new InvalidQuery(`${kindOf(operand)} has no order.`);
   }
   if (operator === "in" && !Array.isArray(operand)) throw new InvalidQuery("`in` needs a list of values.");
   return { field, operator, operand };

@@ -21,6 +21,8 @@ export interface Ending {
   readonly blocked?: boolean;
   /** The store failed here, which says nothing of the server. */
   readonly local?: boolean;
+  /** It was catching up, over a line that may be too slow for what comes in one piece: HTTP is seen to move. */
+  readonly behind?: boolean;
   readonly retryAfter?: number;
 }
 

@@ -15,7 +15,8 @@ import { Query, RecordView, type Source, StatusView } from "./observed.js";
 import { claim, claimMeta, migrate, openStore } from "./opening.js";
 import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf, usersOf } from "./options.js";
 import { enqueue, LIMITS, type Limits, listed, type Queued, type Write, type Written } from "./outbox.js";
-import { compile, EVERY_SPACE, type QueryOptions, type Where } from "./query.js";
+import { type Paces, pacesOf } from "./pace.js";
+import { compile, type QueryOptions, type Where } from "./query.js";
 import type { Conflict, Page } from "./reply.js";
 import { LIVE, type LivePolicy, RETRY } from "./retry.js";
 import { explain, type Status } from "./status.js";
@@ -37,6 +38,7 @@ export class Replica<S extends object = AnyTables> {
   readonly #closing = new AbortController();
   readonly #wall: () => number;
   readonly #limits: Limits;
+  readonly #paces: Paces;
   #client = "";
   #user = "";
   #live: Live | null = null;
@@ -55,6 +57,7 @@ export class Replica<S extends object = AnyTables> {
     this.#options = options;
     this.#wall = options.wall ?? Date.now;
     this.#limits = { ...LIMITS, ...options.limits };
+    this.#paces = pacesOf(this.#limits);
     this.extra = { schemaVersion, actor, origin } as JsonObject; // JSON leaves out what was not given
   }
 
@@ -212,8 +215,7 @@ export class Replica<S extends object = AnyTables> {
     where: Where<FieldsOf<S, T>> = [],
     options: QueryOptions = {},
   ): Query<FieldsOf<S, T>> {
-    const space = options.space === EVERY_SPACE ? EVERY_SPACE : this.spaceOf(options.space);
-    return new Query(this.#source, compile(table, where, { ...options, space }));
+    return new Query(this.#source, compile(table, where, options, this.#user));
   }
 
   /** Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown. */
@@ -382,6 +384,7 @@ export class Replica<S extends object = AnyTables> {
       client: () => this.#client,
       schemaVersion: this.#options.schemaVersion ?? null,
       limits: this.#limits,
+      paces: this.#paces,
       wall: this.#wall,
       tell: (page, done) => this.#tell(page, done),
     };

@@ -65,8 +65,8 @@ export function readPage(body: string, pushed: readonly Packed[]): Page {
 export function parseReply(body: string): Json {
   try {
     return parse(body);
-  } catch (error) {
-    throw new BadReply(`the answer cannot be read: ${String(error)}.`, "bad_reply", true);
+  } catch {
+    throw new BadReply("no JSON.", "bad_reply", true);
   }
 }
 
@@ -95,9 +95,9 @@ export function buildPage(
 }
 
 function readResult(wire: JsonObject, { changeId }: Packed): Result {
-  if ((wire.changeId ?? changeId) !== changeId) throw new BadReply(`no answer to ${changeId}.`);
+  if ((wire.changeId ?? changeId) !== changeId) throw new BadReply("the answer to another change.");
   const status = STATUSES.find((name) => name === wire.status);
-  if (status === undefined) throw new BadReply(`a change cannot be ${String(wire.status)}.`);
+  if (status === undefined) throw new BadReply("an unknown status.");
   const at = Object.entries(objectOf(wire.at ?? {})).map(
     ([field, instant]) => [field, readInstant(instant)] as const,
   );

@@ -3,6 +3,7 @@
 import { objectOf } from "./change.js";
 import { NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "./errors.js";
 import type { JsonObject } from "./json.js";
+import { SLOWEST } from "./pace.js";
 import type { Replica } from "./replica.js";
 import { type Problem, parseReply, readProblem } from "./reply.js";
 import { delay, parseRetryAfter, type RetryPolicy } from "./retry.js";
@@ -52,7 +53,7 @@ export async function ask(asker: Asker, question: Question): Promise<JsonObject>
   const path = `/sync/${encodeURIComponent(app)}${question.path}?${new URLSearchParams(params)}`;
   let renewed = false;
   for (let attempt = 1; ; attempt++) {
-    const sent = { method, path, body };
+    const sent = { method, path, body, travel: (body?.length ?? 0) / SLOWEST };
     const said = headers(client, await asker.fresh(), sent);
     const answer = await request(server, sent, said, closing).catch(unanswered);
     if (!(answer instanceof Offline) && answer.status === 200) return objectOf(parseReply(answer.body));

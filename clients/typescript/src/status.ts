@@ -2,7 +2,7 @@
 
 import type { Key } from "./change.js";
 import { NO_ACCESS, SPACE_LEFT } from "./error-codes.js";
-import type { Transaction, Trouble } from "./store.js";
+import type { Transaction } from "./store.js";
 
 export type StatusName =
   | "synced"
@@ -27,6 +27,13 @@ function status(state: StatusName, detail: string, code: string | null = null, p
   return { state, detail, code, pending };
 }
 
+const WAITING = {
+  offline: "offline",
+  busy: "busy",
+  forbidden: "no_permission",
+  refused: "rejected",
+} as const;
+
 /** Where a record stands between this device and the server. */
 export async function explain(tx: Transaction, key: Key): Promise<Status> {
   const queued = await tx.all("outbox", key, "record");
@@ -36,7 +43,10 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
     const state = NO_ACCESS.includes(refused.code ?? "") ? "no_permission" : "rejected";
     return status(state, `The server refused ${refused.changeId}: ${refused.detail}`, refused.code, pending);
   }
-  if (pending > 0) return explainWaiting(tx.meta.trouble, pending);
+  const { trouble } = tx.meta;
+  if (pending > 0 && trouble === null)
+    return status("waiting", "It is sent at the next sync.", null, pending);
+  if (pending > 0 && trouble) return status(WAITING[trouble.kind], trouble.detail, trouble.code, pending);
   if (queued.some(({ state }) => state === "aside")) {
     return status("set_aside", SPACE_LEFT, "space_left");
   }
@@ -52,20 +62,5 @@ async function explainSent(tx: Transaction, key: Key): Promise<Status> {
   if (lowered) {
     return status("clock_lowered", "Synced; this device's clock was ahead.");
   }
-  return status("synced", "The server has what this device wrote.");
-}
-
-const WAITING: { readonly [kind in Trouble["kind"]]: readonly [StatusName, string] } = {
-  offline: ["offline", "The server is out of reach"],
-  busy: ["busy", "The server is busy"],
-  forbidden: ["no_permission", "The server refuses this device"],
-  refused: ["rejected", "The server refused the last sync"],
-};
-
-function explainWaiting(trouble: Trouble | null, pending: number): Status {
-  if (trouble === null) {
-    return status("waiting", "It is sent at the next sync.", null, pending);
-  }
-  const [state, sentence] = WAITING[trouble.kind];
-  return status(state, `${sentence}: ${trouble.detail}`, trouble.code, pending);
+  return status("synced", "Synced.");
 }

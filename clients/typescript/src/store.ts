@@ -170,11 +170,15 @@ export class Store {
   }
 
   read<T>(work: Work<T>): Promise<T> {
-    return answered(() => this.#rows.read((rows) => within(rows, work)), this.#patience);
+    return this.#run("read", work);
   }
 
   write<T>(work: Work<T>): Promise<T> {
-    return answered(() => this.#rows.write((rows) => within(rows, work)), this.#patience);
+    return this.#run("write", work);
+  }
+
+  #run<T>(how: "read" | "write", work: Work<T>): Promise<T> {
+    return answered(() => this.#rows[how]((rows) => within(rows, work)), this.#patience);
   }
 
   close(): void {

@@ -10,6 +10,7 @@ import { spaceKey } from "./change.js";
 import { BadReply, NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "./errors.js";
 import { dump } from "./json.js";
 import { type Limits, type Packed, pack, type Refusal, reject } from "./outbox.js";
+import type { Pace, Paces } from "./pace.js";
 import { type Conflict, type Page, type Problem, readPage, readProblem } from "./reply.js";
 import { delay, parseRetryAfter, type RetryPolicy } from "./retry.js";
 import type { Store, Transaction, Trouble } from "./store.js";
@@ -23,6 +24,8 @@ export interface Send {
   readonly path: string;
   readonly body: string | null;
   readonly pushed: readonly Packed[];
+  /** How many milliseconds the body may be on its way, unseen. */
+  readonly travel: number;
 }
 
 /** Send it; sleep so many milliseconds; ask for a new token; stop. */
@@ -52,6 +55,7 @@ export interface Device {
   client(): string;
   readonly schemaVersion: number | null;
   readonly limits: Limits;
+  readonly paces: Paces;
   readonly wall: () => number;
   readonly tell: (page: Page | null, done: Applied) => void;
 }
@@ -60,6 +64,8 @@ export interface Answer {
   readonly status: number;
   readonly retryAfter: string | null;
   readonly body: string;
+  /** How many milliseconds it took to come. */
+  readonly took: number;
 }
 
 /** The head of a push, on either transport. A batch of several changes makes it all or nothing. */
@@ -135,7 +141,7 @@ export class Session {
     const { cursor, restarting, position } = tx.meta;
     this.#last ??= position;
     if (restarting || this.#scope === "pull") return { cursor, packed: [], restarting };
-    const packed = await pack(tx, this.#last, this.#pushChanges, this.#device.limits.pushBytes);
+    const packed = await pack(tx, this.#last, this.#pushChanges, this.#device.paces.push.size);
     return { cursor, packed, restarting };
   }
 
@@ -144,31 +150,29 @@ export class Session {
   }
 
   #pull(since: string): Send {
-    const { pullLimit, first = "" } = this.#device.limits;
-    const params = new URLSearchParams({ since, first, limit: `${pullLimit}` });
-    return { kind: "send", method: "GET", path: `${this.#path}/pull?${params}`, body: null, pushed: [] };
+    const { limits, paces } = this.#device;
+    const params = new URLSearchParams({ since, first: limits.first ?? "", limit: `${paces.pull.size}` });
+    const path = `${this.#path}/pull?${params}`;
+    return { kind: "send", method: "GET", path, body: null, pushed: [], travel: 0 };
   }
 
   #push(since: string, packed: readonly Packed[]): Send {
-    const { client, schemaVersion } = this.#device;
+    const { client, schemaVersion, paces } = this.#device;
     const head = dump({ clientId: client(), since, ...pushHead(schemaVersion, packed) });
-    return {
-      kind: "send",
-      method: "POST",
-      path: this.#path,
-      body: withChanges(head, packed),
-      pushed: packed,
-    };
+    const body = withChanges(head, packed);
+    const travel = paces.push.allowance(body.length);
+    return { kind: "send", method: "POST", path: this.#path, body, pushed: packed, travel };
   }
 
   /**
    * Applies an answer, in one transaction with its cursor. Raises SyncdError where there is no point in going on;
    * nothing is lost then.
    */
-  async receive(sent: Send, { status, retryAfter, body }: Answer): Promise<void> {
+  async receive(sent: Send, { status, retryAfter, body, took }: Answer): Promise<void> {
     this.report.requests += 1;
-    if (status === 200) return this.#receivePage(sent, body);
+    if (status === 200) return this.#receivePage(sent, body, took);
     const problem = readProblem(status, body);
+    if (status === 408) this.#pace(sent).failed();
     if ([408, 425, 429].includes(status) || status >= 500) {
       const busy = new ServerBusy(`${problem.detail} (${status} ${problem.code})`, problem.code);
       busy.retryAfter = parseRetryAfter(retryAfter, Date.now());
@@ -187,7 +191,8 @@ export class Session {
   }
 
   /** The request did not get a whole answer. Raises Offline when the retries have run out. */
-  failed(cause: unknown): Promise<void> {
+  failed(sent: Send, cause: unknown): Promise<void> {
+    this.#pace(sent).failed(); // half of it may go through
     return this.#retry(new Offline("no answer", "offline", cause), null);
   }
 
@@ -196,15 +201,22 @@ export class Session {
     return this.#giveUp(error instanceof Offline ? "offline" : "forbidden", error);
   }
 
-  async #receivePage(sent: Send, body: string): Promise<void> {
+  #pace({ body }: Send): Pace {
+    const { push, pull } = this.#device.paces;
+    return body === null ? pull : push;
+  }
+
+  async #receivePage(sent: Send, body: string, took: number): Promise<void> {
     let page: Page;
     try {
       page = readPage(body, sent.pushed);
     } catch (error) {
       if (!(error instanceof BadReply)) throw error;
-      if (error.garbled) return this.#retry(error, null);
-      return this.#giveUp("refused", error);
+      if (!error.garbled) return this.#giveUp("refused", error);
+      this.#pace(sent).failed();
+      return this.#retry(error, null);
     }
+    this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
     const done = await this.#store.write((tx) => applyPage(tx, page, sent.pushed, this.#device.wall()));
     this.#attempt = 0;
     this.#renewed = false;

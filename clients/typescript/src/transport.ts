@@ -1,6 +1,7 @@
 /** Performs the steps of a session over HTTP, and gets the tokens that it takes. */
 
 import { NotAllowed, Offline, SyncdError } from "./errors.js";
+import { SLOWEST } from "./pace.js";
 import type { Answer, Report, Send, Session } from "./sync.js";
 import { inTime, sleep } from "./turn.js";
 
@@ -19,11 +20,9 @@ export interface Server {
   readonly timeout: number;
 }
 
-export type Request = Pick<Send, "method" | "path" | "body">;
+export type Request = Pick<Send, "method" | "path" | "body" | "travel">;
 
 const TIMEOUT = 30_000;
-/** Bytes a millisecond of the slowest line that is waited for. */
-export const SLOWEST = 2;
 /** What a server takes of a token. */
 const LARGEST = 16 * 1024;
 
@@ -47,17 +46,12 @@ export async function freshToken(
   { token, timeout }: Server,
   checkUser: (user: string) => Promise<void>,
 ): Promise<string> {
-  const late = new NotAllowed(`the token function gave no answer in ${timeout} ms.`, "no_token");
+  const late = new NotAllowed(`no token in ${timeout} ms.`, "no_token");
   const given = typeof token === "string" ? token : await inTime(token, timeout, late).catch(explain);
   const fresh = typeof given === "string" ? given.trim() : "";
-  if (fresh === "") throw new NotAllowed("there is no token.", "no_token");
-  if (fresh.length > LARGEST)
-    throw new NotAllowed(
-      `the token has ${fresh.length} characters; a server takes ${LARGEST}.`,
-      "token_too_large",
-    );
-  if (!/^[!-~]+$/.test(fresh))
-    throw new NotAllowed("the token holds a blank, or a letter that no header can carry.", "bad_token");
+  if (fresh === "") throw new NotAllowed("no token.", "no_token");
+  if (fresh.length > LARGEST) throw new NotAllowed(`it is longer than ${LARGEST}.`, "token_too_large");
+  if (!/^[!-~]+$/.test(fresh)) throw new NotAllowed("no header can carry it.", "bad_token");
   const user = claim(fresh, "sub");
   if (typeof user === "string") await checkUser(user);
   return fresh;
@@ -85,7 +79,7 @@ export async function perform(
     else {
       await request(server, step, headers(client, token, step), signal).then(
         (answer) => session.receive(step, answer),
-        (cause) => session.failed(cause),
+        (cause) => session.failed(step, cause),
       );
     }
   }
@@ -94,20 +88,20 @@ export async function perform(
 
 /**
  * One request and its whole answer. Raises what `fetch` raises, also when `signal` ends it, or when nothing has moved
- * for 30 seconds. What is sent moves unseen: so a body has the time that a slow line takes for it.
+ * for 30 seconds. What is sent moves unseen, so it may `travel` for longer.
  */
 export async function request(
   { url, fetch }: Server,
-  { method, path, body }: Request,
+  { method, path, body, travel }: Request,
   headers: Record<string, string>,
   signal: AbortSignal,
 ): Promise<Answer> {
   const ending = new AbortController();
   const end = (): void => ending.abort();
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const moved = (bytes = 0): void => {
+  const moved = (more = 0): void => {
     clearTimeout(timer);
-    timer = setTimeout(end, TIMEOUT + bytes / SLOWEST);
+    timer = setTimeout(end, TIMEOUT + more);
   };
   const ended = new Promise<never>((_, reject) => {
     ending.signal.addEventListener("abort", () => reject(ending.signal.reason));
@@ -115,11 +109,12 @@ export async function request(
   const answer = async (): Promise<Answer> => {
     const options = { method, body, headers, signal: ending.signal, cache: "no-store" } as const;
     const response = await fetch(url + path, options);
-    moved(Number(response.headers.get("content-length")));
     const retryAfter = response.headers.get("retry-after");
-    return { status: response.status, retryAfter, body: await textOf(response, moved) };
+    const text = await textOf(response, moved);
+    return { status: response.status, retryAfter, body: text, took: performance.now() - began };
   };
-  moved(body?.length);
+  const began = performance.now();
+  moved(travel);
   signal.addEventListener("abort", end);
   try {
     return await Promise.race([answer(), ended]); // a fetch of the application's need not heed the signal
@@ -129,8 +124,9 @@ export async function request(
   }
 }
 
-async function textOf(response: Response, moved: () => void): Promise<string> {
+async function textOf(response: Response, moved: (more?: number) => void): Promise<string> {
   const reader = response.body?.getReader();
+  moved(reader ? 0 : Number(response.headers.get("content-length")) / SLOWEST);
   if (reader === undefined) return response.text(); // not every environment reads in parts
   const decoder = new TextDecoder();
   for (let text = ""; ; ) {

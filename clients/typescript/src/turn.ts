@@ -39,16 +39,17 @@ export class Turn {
  * counted in halves: a page that was frozen meanwhile gets the second half after it.
  */
 export async function inTime<T>(answer: () => T | Promise<T>, patience: number, late: Error): Promise<T> {
-  const over = new AbortController();
-  const halves = sleep(patience / 2, over.signal).then(() => sleep(patience / 2, over.signal));
-  const ended = halves.then((): never => {
-    throw late;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const ended = new Promise<never>((_, reject) => {
+    const second = (): void => {
+      timer = setTimeout(() => reject(late), patience / 2);
+    };
+    timer = setTimeout(second, patience / 2);
   });
-  ended.catch(() => undefined);
   try {
     return await Promise.race([(async () => answer())(), ended]);
   } finally {
-    over.abort();
+    clearTimeout(timer);
   }
 }
 

@@ -1,0 +1,45 @@
+/** A real server behind a line of 15 kB/s: whatever has to go over it gets there. */
+
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { expectSame, open, until } from "./devices.js";
+import { RealServer } from "./server.js";
+import { SlowLine } from "./slow-line.js";
+
+const SPEED = 15_000;
+let server: RealServer;
+let line: SlowLine;
+beforeAll(async () => {
+  server = await RealServer.start();
+  line = await SlowLine.to(server.url, SPEED);
+});
+afterAll(async () => {
+  await line.close();
+  await server.remove();
+});
+
+it("a first live sync of 3,000 records, and a push of half a megabyte, though the line is cut", {
+  timeout: 300_000,
+}, async () => {
+  const token = await server.token("ann");
+  const near = await open({ url: server.url, token });
+  for (let start = 0; start < 3000; start += 500) {
+    await near.batch((batch) => {
+      for (let n = start; n < start + 500; n++)
+        batch.put("t", `r${n}`, { title: `record ${Math.random()}`, n });
+    });
+  }
+  await near.sync();
+  const far = await open({ url: line.url, token });
+  const live = far.live();
+  setTimeout(() => line.cut(), 5000);
+  await until("all is there", async () => (await far.query("t")).length === 3000, 120_000);
+  await until("live", () => live.state.name === "live", 60_000);
+  for (let n = 0; n < 25; n++)
+    await far.put("t", `mine${n}`, {
+      text: Buffer.from(crypto.getRandomValues(new Uint8Array(15_000))).toString("hex"),
+    });
+  setTimeout(() => line.cut(), 5000);
+  expect(await live.waitUntilSynced(180_000)).toBe(true);
+  await near.sync();
+  await expectSame(near, far);
+});
