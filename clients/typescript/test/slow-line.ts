@@ -8,7 +8,6 @@ export class SlowLine {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   url = "";
-  bytes = 0;
 
   private constructor(port: number, speed: number) {
     this.#server = createServer((near) => {
@@ -38,7 +37,6 @@ export class SlowLine {
       const size = Math.min(from.readableLength, Math.ceil((speed * TICK) / 1000));
       const chunk = size > 0 ? (from.read(size) as Buffer | null) : null;
       if (chunk === null) return;
-      this.bytes += chunk.length;
       to.write(chunk);
     }, TICK);
     from.on("readable", () => undefined); // or nothing is read at all
