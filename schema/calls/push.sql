@@ -6,6 +6,11 @@
 -- returns: store.log.Receipt
 SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text);
 
+-- name: push_moving
+-- The same where one of them is of a device of the first generation: records that changed their space move.
+-- returns: store.log.Receipt
+SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push_moving($1::jsonb, $2::integer[], $3::json[], $4::text);
+
 -- name: unremembered
 -- Which changes of a refused push may be of records whose tombstones were forgotten. Run when a push raised SY004.
 -- returns: one value

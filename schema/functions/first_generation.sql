@@ -59,20 +59,28 @@ BEGIN
         syncd.sync_members(coalesce(p_held, v_written), v_written), p_op = 1 OR p_made OR v_written ? 'deletedAt');
 END $$;
 
--- What sync_log_text gives to others.
+-- Whether these are the registers of a record that left the personal space for one that the reader may read. A device that
+-- knows a record by its id alone is sent it from there, and must not take it for deleted.
+CREATE OR REPLACE FUNCTION syncd.sync_moved(p_space_quoted text, p_registers jsonb) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN starts_with(p_space_quoted, '"_personal:') AND EXISTS (
+    SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_registers -> 'deletedAt' ->> 'movedTo');
+
+-- What sync_log_text gives to others; of a record that moved away nothing, or between separators of pieces an empty one.
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_log_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[],
                                            p_space_quoted text, p_separator text) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
-        SELECT string_agg(syncd.sync_legacy_change(concat(
+        SELECT string_agg(CASE WHEN syncd.sync_moved(p_space_quoted, c.fields::jsonb) THEN CASE WHEN p_separator <> ',' THEN '' END
+            ELSE syncd.sync_legacy_change(concat(
             '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
             ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
             CASE WHEN c.change_id >= U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
             CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
             CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
             CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END),
-            c.record_id, c.op, c.prev_seq IS NULL, c.fields, r.registers), p_separator ORDER BY c.seq)
+            c.record_id, c.op, c.prev_seq IS NULL, c.fields, r.registers) END, p_separator ORDER BY c.seq)
         FROM syncd.sync_changes c
         JOIN syncd.sync_names t ON t.name_no = c.table_no
         JOIN syncd.sync_names d ON d.name_no = c.client_no
@@ -106,7 +114,7 @@ BEGIN
             JOIN syncd.sync_names d ON d.name_no = r.client_no
             LEFT JOIN syncd.sync_changes c ON c.space_no = p_space AND c.app_no = p_app AND c.seq = r.seq
             WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto
-              AND (NOT r.deleted OR r.seq > p_base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
+              AND (NOT r.deleted OR r.seq > p_base AND NOT syncd.sync_moved(p_space_quoted, r.registers)) AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
               AND (p_firsts IS NULL OR (r.table_no = ANY (p_firsts)) = p_named)
               AND (p_written IS NULL OR EXISTS (
                   SELECT FROM syncd.sync_changes w WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq = ANY (p_written)

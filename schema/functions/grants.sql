@@ -20,7 +20,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- first_generation
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_members, syncd.sync_legacy_update, syncd.sync_legacy_change, syncd.sync_legacy_log_text,
+    syncd.sync_moved, syncd.sync_members, syncd.sync_legacy_update, syncd.sync_legacy_change, syncd.sync_legacy_log_text,
     syncd.sync_legacy_state_text
     TO syncd_runtime;
 
@@ -75,4 +75,10 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_digest_lag, syncd.sync_digest_touched, syncd.sync_digest_now, syncd.sync_digest_bucket_now,
     syncd.sync_digest_feeds, syncd.sync_digest_tables, syncd.sync_digest_acting, syncd.sync_digest_compare,
     syncd.sync_digest_trouble, syncd.sync_digest, syncd.sync_digest_fold
+    TO syncd_runtime;
+
+-- moves
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_moves, syncd.sync_move_into, syncd.sync_move_id, syncd.sync_move_record, syncd.sync_move,
+    syncd.sync_push_moving
     TO syncd_runtime;

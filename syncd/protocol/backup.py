@@ -34,6 +34,7 @@ class LineRegister(msgspec.Struct, gc=False):
     at: str
     clientId: str | None = None
     sent: str | UnsetType | None = UNSET
+    movedTo: str | UnsetType = UNSET
 
 
 class Line(msgspec.Struct):
@@ -241,8 +242,8 @@ class Reader:
         micros = []
         for name, register in registers.items():
             value, at, sent = self._register(name, register)
-            log[name] = LogRegister(register.value, at, sent)
-            state[name] = StateRegister(register.value, at, line.clientId, sent)
+            log[name] = LogRegister(register.value, at, sent, register.movedTo)
+            state[name] = StateRegister(register.value, at, line.clientId, sent, register.movedTo)
             micros.append(value)
         for name, register in line.husk.items() if self._author is None else ():
             if bytes(register.value) != b"null" or (register.clientId is not None and fault_in_id(register.clientId)):

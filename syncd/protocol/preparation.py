@@ -27,6 +27,7 @@ class LogRegister(msgspec.Struct, gc=False, omit_defaults=True):
     value: Raw
     at: str
     sent: str | UnsetType | None = UNSET
+    movedTo: str | UnsetType = UNSET
 
 
 class StateRegister(msgspec.Struct, gc=False, omit_defaults=True):
@@ -34,6 +35,7 @@ class StateRegister(msgspec.Struct, gc=False, omit_defaults=True):
     at: str
     clientId: str
     sent: str | UnsetType | None = UNSET
+    movedTo: str | UnsetType = UNSET
 
 
 class Prepared(msgspec.Struct, gc=False, omit_defaults=True):

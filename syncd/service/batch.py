@@ -57,7 +57,8 @@ class Batch:
         return [
             change
             for change, plain in both
-            if (not tables or change.table in tables)
+            if change.text  # nothing, where the first generation is not told of it
+            and (not tables or change.table in tables)
             and (after is None or change.seq > after)
             and not (own and plain.echoes(own))
         ]

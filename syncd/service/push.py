@@ -155,6 +155,8 @@ def _settle(work: Push, why: Refusal, skew: int) -> None:
         work.lower(msgspec.json.decode(why.said), skew)
     elif why.state == "SY003":
         work.refused(why.said)
+    elif why.state == "SY007":
+        work.move(msgspec.json.decode(why.said))
     elif why.state == "SY006":
         raise HeldFull
     else:

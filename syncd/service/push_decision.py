@@ -94,6 +94,9 @@ class Push:
         self.left: list[int] = []
         self.changes: list[tuple[Prepared, str, str]] = []
         self.conflicts: list[dict[str, Any]] = []
+        # Whether records are to be moved, None for a device of ours.
+        self.moves: bool | None = False if reading.question.plain else None
+        self._moved = 0
         self._prepare(limits, stamps or Stamps())
 
     def _prepare(self, limits: Limits, stamps: Stamps) -> None:
@@ -190,8 +193,19 @@ class Push:
             head["held"] = self.refusals.head()
         if self.message.pull:
             head["since"], head["how"] = self.reading.since(), self.reading.how()
+        if self.moves is not None:
+            head["moves"] = self.moves
         feed = (batch.spaces[0], self.reading.question.app) if len(batch.spaces) == 1 else None
-        return PushCall(msgspec.json.encode(head), [msgspec.json.encode(wave).decode() for wave in batch.waves], feed)
+        waves = [msgspec.json.encode(wave).decode() for wave in batch.waves]
+        return PushCall(msgspec.json.encode(head), waves, feed, self.moves is not None)
+
+    def move(self, said: dict[str, Any]) -> None:
+        """Brings changes to where their records have moved, and moves others in the next round."""
+        for n, space in said["away"].items():
+            i = self.left[int(n) - 1]
+            change, _, table = self.changes[i]
+            self.changes[i] = change, space, table
+        self.moves = self.moves or bool(said["here"])
 
     def forgotten(self, places: list[int]) -> None:
         """Rejects what would bring back a record whose tombstone the server does not have any more."""
@@ -210,6 +224,7 @@ class Push:
     def settle(self, receipt: Receipt) -> None:
         """Takes the log's answer into the results."""
         events = receipt.detail.get("events", {})
+        self._moved = receipt.detail.get("moved", 0)
         for n, i in enumerate(self.left):
             mark, seq = receipt.marks[n], receipt.seqs[n]
             if mark in MARKS:
@@ -235,7 +250,7 @@ class Push:
         return Answer(results, self.conflicts, delta, self.reading.question.since, self._written(results))
 
     def _written(self, results: list[Result]) -> dict[str, int]:
-        heads: dict[str, int] = {}
+        heads: dict[str, int] = {self.caller.personal: self._moved} if self._moved else {}
         for (_, space, _), result in zip(self.changes, results, strict=True):
             if result.status in ("applied", "superseded") and result.seq:
                 heads[space] = max(heads.get(space, 0), result.seq)

@@ -64,11 +64,15 @@ class Receipt(NamedTuple):
 
 
 class PushCall(NamedTuple):
-    """A push for the log: the head as JSON text, the waves as JSON texts, and its (space, app) where that is one."""
+    """A push for the log: the head as JSON text, the waves as JSON texts, and its (space, app) where that is one.
+
+    `moves`: its device is of the first generation, whose records move from the personal space to others.
+    """
 
     head: bytes
     waves: list[str]
     feed: tuple[str, str] | None = None
+    moves: bool = False
 
     @property
     def small(self) -> bool:
@@ -89,7 +93,7 @@ class Log:
         self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
-        """Appends a push. Raises Refusal (SY001 to SY004), Busy, DatabaseUnavailable."""
+        """Appends a push. Raises Refusal (SY001 to SY007), Busy, DatabaseUnavailable."""
         try:
             if alone or not call.small:
                 return (await self._append([call], SHORT_LOCK_WAIT))[0]
@@ -132,7 +136,8 @@ class Log:
     async def _append(self, calls: list[PushCall], patience: str | None) -> list[Receipt]:
         heads = f"[{','.join(call.head.decode() for call in calls)}]"
         waves = [text for call in calls for text in call.waves]
-        rows = await self._pool.fetch("push", heads, [len(call.waves) for call in calls], waves, patience)
+        name = "push_moving" if any(call.moves for call in calls) else "push"
+        rows = await self._pool.fetch(name, heads, [len(call.waves) for call in calls], waves, patience)
         return [Receipt(row[0], row[1], msgspec.json.decode(row[2]) if row[2] else {}, _page(row[3])) for row in rows]
 
     async def _pull_alone(self, call: bytes) -> Page:

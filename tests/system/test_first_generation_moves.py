@@ -1,0 +1,265 @@
+"""G19: a device of the first generation knows a record by its table and id. What it wrote in the personal space and
+then writes under the id of another one is one record, there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.harness import Server
+from tests.socket_device import socket_of
+from tests.stream_device import stream_of
+from tests.wire import Device, Json, at, edit, unique, values
+
+Make = Callable[..., Device]
+
+
+class Home:
+    """A user with a space that others share, and devices of both generations."""
+
+    def __init__(self, device: Make) -> None:
+        self.user = unique("ada")
+        self.old = device(self.user, "old", legacy=True)
+        self.tablet = device(self.user, "tablet", legacy=True)
+        self.ours = device(self.user, "ours")
+        self.personal = f"_personal:{self.user}"
+        self.space = self.ours.create(unique("garden"))
+
+    def log(self) -> list[tuple[str, str, str]]:
+        """The whole log, that of the personal space first: space, op, device."""
+        changes = sorted(self.ours.drain(history=1)[0], key=lambda change: str(change["spaceId"]))
+        return [(c["spaceId"], c["op"], c["clientId"]) for c in changes]
+
+    def records(self) -> dict[str, set[str]]:
+        """Where each record lives, as a device of ours sees it."""
+        found: dict[str, set[str]] = {}
+        for change in self.ours.drain()[0]:
+            found.setdefault(change["id"], set()).add(change["spaceId"])
+        return found
+
+
+@pytest.fixture
+def home(device: Make) -> Home:
+    return Home(device)
+
+
+def known(*pages: list[Json]) -> dict[str, Json]:
+    """What a device of the first generation has after these changes: by id alone, each field's latest write."""
+    stamps: dict[tuple[str, str], str] = {}
+    found: dict[str, Json] = {}
+    for change in (change for page in pages for change in page):
+        for name, register in change["fields"].items():
+            if register["at"] >= stamps.get((change["id"], name), ""):
+                stamps[change["id"], name] = register["at"]
+                found.setdefault(change["id"], {})[name] = register["value"]
+    return {record: fields for record, fields in found.items() if fields.get("deletedAt") is None}
+
+
+def insert(record: str, when: int, **data: Any) -> Json:
+    return {"table": "t", "id": record, "op": "insert", "data": {**data, "createdAt": at(when)}}
+
+
+def delete(record: str, when: int, **more: Any) -> Json:
+    return {"table": "t", "id": record, "op": "delete", "deletedAt": at(when), **more}
+
+
+def in_space(home: Home, change: Json) -> Json:
+    return {key: value for key, value in change.items() if key != "changeId"} | {"spaceId": home.space}
+
+
+def titles(found: dict[str, Json]) -> dict[str, Any]:
+    return {record: fields["title"] for record, fields in found.items()}
+
+
+@pytest.mark.parametrize("personal", ["named", "not named"])
+def test_what_is_deleted_under_the_id_of_a_space_is_deleted(home: Home, personal: str) -> None:
+    made = insert("r", 1, title="one")
+    home.old.write({**made, "spaceId": home.personal} if personal == "named" else made)
+    home.old.write(delete("r", 2, spaceId=home.space))
+    assert home.records() == {}
+    assert known(home.tablet.drain()[0]) == {}
+
+
+def test_what_is_edited_there_is_one_record_and_whole(home: Home) -> None:
+    home.old.write(insert("r", 1, title="one", note="n"))
+    home.tablet.write(edit("r", 2, change_id=None, note="m"))
+    mine = home.tablet.drain()[1]
+    home.old.write(in_space(home, edit("r", 3, title="two")))
+    assert home.records() == {"r": {home.space}}
+    (record,) = (c for c in home.ours.drain()[0] if c["id"] == "r")
+    stamps = {name: (r["value"], r["at"], r["clientId"]) for name, r in record["fields"].items()}
+    assert stamps == {
+        "title": ("two", at(3), "old"),
+        "note": ("m", at(2), "tablet"),
+        "createdAt": (at(1), at(1), "old"),
+        "deletedAt": (None, at(1), "old"),
+    }
+    assert home.log() == [
+        (home.personal, "insert", "old"), (home.personal, "update", "tablet"), (home.personal, "delete", "old"),
+        (home.space, "insert", "old"), (home.space, "update", "tablet"), (home.space, "update", "old"),
+    ]  # fmt: skip
+    path = f"/sync/app/records/t/r/history?spaceId={home.space}"
+    past = home.ours.request("GET", path).json()["changes"]
+    assert [change["clientId"] for change in past] == ["old", "tablet", "old"]
+    for since in (mine, "", at(0)):
+        assert titles(known(home.tablet.drain(since)[0])) == {"r": "two"}
+
+
+def test_a_device_of_ours_sees_a_deletion_here_and_a_record_there(home: Home) -> None:
+    home.old.write(insert("r", 1, title="one"))
+    cursor = home.ours.drain()[1]
+    home.old.write(in_space(home, edit("r", 2, title="two")))
+    news = home.ours.drain(cursor)[0]
+    here = [change for change in news if change["spaceId"] == home.personal]
+    assert [(change["op"], change["fields"]["deletedAt"]["movedTo"]) for change in here] == [("delete", home.space)]
+    there = values([change for change in news if change["spaceId"] == home.space])
+    assert there["r"]["title"] == "two"
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_no_page_takes_the_record_from_a_device_that_knows_it_by_its_id(home: Home, size: int) -> None:
+    home.old.write(insert("r", 1, title="one"), insert("s", 1, title="s"))
+    cursor = home.tablet.drain()[1]
+    home.old.write(in_space(home, edit("r", 2, title="two")))
+    before = home.tablet.drain("")[0]
+    for since in ("", at(0), cursor):
+        pages = [page["serverChanges"] for page in home.tablet.pages(since, limit=size)]
+        seen: list[list[Json]] = [before] if since == cursor else []
+        for page in pages:
+            seen.append(page)
+            assert not [c for c in page if c["id"] == "r" and c["op"] == "delete"]
+        assert titles(known(*seen)) == {"r": "two", "s": "s"}
+
+
+def test_who_may_not_read_the_space_any_more_is_told_of_the_deletion(home: Home, device: Make) -> None:
+    other = device(unique("bob"))
+    home.old.write(insert("r", 1, title="one"))
+    home.ours.member(home.space, other.user, "owner")
+    home.old.write(in_space(home, edit("r", 2, title="two")))
+    home.ours.remove(home.space, home.user)
+    assert [c["op"] for c in home.tablet.drain(at(0))[0]] == ["delete"]
+
+
+def test_a_retry_moves_nothing_and_is_written_once(home: Home) -> None:
+    home.old.write(insert("r", 1, title="one"))
+    change = in_space(home, edit("r", 2, title="two"))
+    home.old.write(change)
+    log = home.log()
+    assert home.old.push(change)["results"][0]["status"] == "duplicate"
+    assert home.log() == log
+
+
+def test_one_push_may_make_the_record_and_move_it(home: Home) -> None:
+    home.old.write(insert("r", 1, title="one"), in_space(home, edit("r", 2, title="two")))
+    assert home.records() == {"r": {home.space}}
+    assert titles(known(home.tablet.drain()[0])) == {"r": "two"}
+
+
+def test_what_a_device_writes_that_has_not_heard_of_it_goes_where_the_record_went(home: Home) -> None:
+    home.old.write(insert("r", 1, title="one", note="n"))
+    home.old.write(in_space(home, edit("r", 2, title="two")))
+    late = edit("r", 3, change_id=None, note="late")
+    home.tablet.write(late)
+    assert home.tablet.push(late)["results"][0]["status"] == "duplicate"
+    assert home.records() == {"r": {home.space}}
+    record = known(home.old.drain()[0])["r"]
+    assert (record["title"], record["note"]) == ("two", "late")
+    home.tablet.write(delete("r", 4))
+    assert home.records() == {}
+
+
+def test_one_push_may_write_in_both_spaces_what_moves_with_it(home: Home) -> None:
+    home.old.write(insert("r", 1, title="one", note="n"))
+    home.old.write(edit("r", 2, change_id=None, note="m"), in_space(home, edit("r", 3, title="two")))
+    assert home.records() == {"r": {home.space}}
+    record = known(home.tablet.drain()[0])["r"]
+    assert (record["title"], record["note"]) == ("two", "m")
+
+
+@pytest.mark.parametrize(("there", "title"), [(1, "here"), (3, "there")])
+def test_a_record_that_is_in_both_is_merged_by_its_stamps(home: Home, there: int, title: str) -> None:
+    home.ours.write({**edit("r", there, title="there", tag="x"), "spaceId": home.space})
+    home.old.write(insert("r", 2, title="here"))
+    home.old.write(in_space(home, edit("r", 4, note="n")))
+    assert home.records() == {"r": {home.space}}
+    record = known(home.tablet.drain()[0])["r"]
+    assert (record["title"], record["tag"], record["note"]) == (title, "x", "n")
+
+
+def test_nothing_moves_for_a_device_of_ours(home: Home) -> None:
+    home.ours.write(edit("r", 1, title="one"))
+    home.ours.write({**edit("r", 2, title="two"), "spaceId": home.space})
+    assert home.records() == {"r": {home.personal, home.space}}
+    assert len(home.log()) == 2
+
+
+def test_nothing_moves_to_where_its_writer_may_not_write(home: Home, device: Make) -> None:
+    bob = device(unique("bob"), "old", legacy=True)
+    home.ours.member(home.space, bob.user, "reader")
+    bob.write(insert("r", 1, title="one"))
+    for space in (home.space, unique("nowhere")):
+        assert (
+            bob.push({**edit("r", 2, change_id=None, title="two"), "spaceId": space})["results"][0]["status"]
+            == "rejected"
+        )
+    assert titles(known(bob.drain()[0])) == {"r": "one"}
+
+
+def test_a_change_that_loses_its_clock_moves_the_record_all_the_same(home: Home) -> None:
+    home.old.write(insert("r", 1, title="one"))
+    home.old.write(in_space(home, edit("r", "2099-01-01T00:00:00Z", title="two")))
+    assert home.records() == {"r": {home.space}}
+
+
+def test_devices_that_move_and_write_at_once_leave_one_record(home: Home, device: Make) -> None:
+    devices = [device(home.user, f"c{n}", legacy=True) for n in range(6)]
+    for turn in range(3):
+        record = f"r{turn}"
+        home.old.write(insert(record, 1, title="one"))
+
+        def write(n: int, record: str = record) -> None:
+            change = edit(record, 10 + n, change_id=None, **{f"f{n}": n})
+            devices[n].write({**change, "spaceId": home.space} if n % 2 else change)
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(write, range(6)))
+        assert home.records()[record] == {home.space}
+        found = known(home.tablet.drain()[0])[record]
+        assert {name: found.get(name) for name in (f"f{n}" for n in range(6))} == {f"f{n}": n for n in range(6)}
+
+
+def test_an_export_and_its_import_keep_where_a_record_went(home: Home, device: Make) -> None:
+    home.old.write(insert("r", 1, title="one"))
+    home.tablet.write(edit("r", 2, change_id=None, note="m"))
+    home.old.write(in_space(home, edit("r", 3, title="two")))
+    whole = home.ours.request("GET", "/backup/export").content
+    answer = home.ours.request(
+        "POST", "/backup/import", content=whole, headers={"content-type": "application/x-ndjson"}
+    )
+    assert answer.status_code == 200, answer.text
+    lines = [
+        line for line in home.ours.request("GET", "/backup/export").content.splitlines() if b"manifest" not in line
+    ]
+    assert lines == [line for line in whole.splitlines() if b"manifest" not in line]
+
+
+async def test_sockets_and_streams_do_not_take_it_away_either(server: Server, home: Home) -> None:
+    home.old.write(insert("r", 1, title="one"))
+    cursor = home.tablet.drain()[1]
+    async with (
+        socket_of(server, home.user, "tablet") as socket,
+        stream_of(server, home.user, app="app", protocol=False, since=cursor) as stream,
+    ):
+        await socket.subscribe("app", cursor)
+        await stream.next("heartbeat")
+        home.old.write(in_space(home, edit("r", 2, title="two")))
+        home.old.write(edit("last", 3, change_id=None, title="x"))
+        await socket.brings("last", "app")
+        await stream.brings("last")
+        for changes in (socket.changes("app"), stream.changes()):
+            assert [change["op"] for change in changes if change["spaceId"] == home.personal] == ["update"]
+            await socket.until(lambda: [c for c in socket.changes("app") if c["spaceId"] == home.space])
+            assert [c["fields"]["title"]["value"] for c in changes if c["spaceId"] == home.space] == ["one", "two"]
