@@ -19,7 +19,7 @@ from tests.client.scripted import Script, applied, page, problem, wire
 from tests.client.test_against_server import check_same
 from tests.client.test_live_exchange import until
 from tests.harness import Server
-from tests.proxy import Proxy
+from tests.proxy import Proxy, bad_line
 
 EARLY = "2001-01-01T00:00:00.000000Z"
 SPEED = 15_000
@@ -182,6 +182,29 @@ async def test_it_finishes_where_the_line_is_cut_again_and_again(server: Server,
             cutting.cancel()
             await asyncio.to_thread(full.sync)
             check_same(full, new.local)
+    full.close()
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("how", ["sync", "live"])
+async def test_a_first_sync_and_a_backlog_get_over_a_bad_line(
+    server: Server, tmp_path: Path, user: str, how: str
+) -> None:
+    full = await asyncio.to_thread(fill, server, user, tmp_path / "full.db", 500)
+    async with Proxy(server.port) as proxy, contextlib.AsyncExitStack() as stack:
+        proxy.faults = bad_line(cut=0.3)
+        options: dict[str, Any] = {"app": "app", "url": proxy.url, "token": server.token(user)}
+        new = await stack.enter_async_context(AsyncReplica(tmp_path / "new.db", **options))
+        for n in range(50):
+            await new.put("t", f"own-{n}", {"n": n, "text": "x" * 1000})
+        if how == "sync":
+            await new.sync()
+        else:
+            async with new.live() as live:
+                await until(lambda: live.state.name == "live", "live", patience=150)
+                assert await live.wait_until_synced(100)
+        await asyncio.to_thread(full.sync)
+        check_same(full, new.local)
     full.close()
 
 
