@@ -110,7 +110,10 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
         audience=settings.jwt_audience,
     )
     callers = Callers(tokens, claims=settings.memberships == "token", service=_memberships(settings))
-    limits = Limits(settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version)
+    limits = Limits(
+        settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version,
+        settings.max_held, settings.max_held_bytes, make_spaces=settings.legacy_spaces == "own",
+    )  # fmt: skip
 
     gate = Gate(
         per_user=settings.max_connections_per_user,

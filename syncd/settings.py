@@ -149,6 +149,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)] | None,
         _about("The newest `schemaVersion` that is accepted; newer changes are refused, not garbled."),
     ] = None
+    legacy_spaces: Annotated[
+        Literal["hold", "own"],
+        _about(
+            "What becomes of a space that nobody has heard of when a first-generation client writes in it: `hold` "
+            "keeps what it wrote until there is one, `own` makes it, its author the owner."
+        ),
+    ] = "hold"
+    max_held: Annotated[
+        int, _about("How many changes of one user are held until they may be written (first generation).", ge=1)
+    ] = 10_000
+    max_held_bytes: Annotated[
+        int,
+        _about(
+            "How much of one user is held; a push that would hold more is told to come later, whole.", "bytes", ge=1024
+        ),
+    ] = 16 * 1024 * 1024
     pool_size: Annotated[
         int,
         _about(
@@ -495,6 +511,8 @@ def _checked(settings: Settings) -> Settings:
                 f"SYNCD_MEMBERSHIPS_ROLES={pair!r} cannot be used: write admin:owner,member:writer; ours are owner, "
                 "writer and reader"
             )
+    if settings.legacy_spaces == "own" and settings.memberships != "table":
+        raise SettingsError("SYNCD_LEGACY_SPACES=own makes spaces, which is not for syncd to do with SYNCD_MEMBERSHIPS")
     if settings.migrate_url and not settings.database_url:
         raise SettingsError("SYNCD_MIGRATE_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
     if settings.demo and (settings.memberships != "table" or settings.jwt_public_key or settings.jwks_url):

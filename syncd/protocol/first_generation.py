@@ -4,6 +4,7 @@ again for ever. What they leave out or garble is filled in here. Pure.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 
@@ -11,8 +12,9 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.clock import canonical_instant
+from syncd.core.errors import Malformed
 from syncd.core.ids import MAX_ID, fault_in_id
-from syncd.protocol.messages import IncomingChange, IncomingRegister, Op, PushBody, decode
+from syncd.protocol.messages import IncomingChange, IncomingRegister, Op, PushBody, decode, split_changes
 from syncd.protocol.preparation import Stamp, Stamps, content_id, string_in
 
 NULL = Raw(b"null")
@@ -101,9 +103,42 @@ class LegacyStamps(Stamps):
         return None if self._since is None else content_id([content, self._since, self._met[content]])
 
 
+# In place of a change that cannot be read; it has no canonical form either.
+UNREADABLE = IncomingChange("", "", "update")
+_CHANGE = msgspec.json.Decoder(LegacyChange)
+
+
 def push_body(body: bytes) -> PushBody:
-    """The push in a request's body. Raises Malformed."""
-    return decode(body, LegacyPush).body()
+    """The push in a request's body, with UNREADABLE for a change that cannot be read. Raises Malformed."""
+    try:
+        return decode(body, LegacyPush).body()
+    except Malformed as why:
+        envelope, changes = readable(body, why)
+        return msgspec.structs.replace(decode(envelope, LegacyPush).body(), changes=changes)
+
+
+def readable(body: bytes, why: Malformed) -> tuple[bytes, list[IncomingChange]]:
+    """A push without its changes, and its changes one by one, so that one at fault does not keep the others.
+
+    Raises `why` where it is no change that is at fault.
+    """
+    envelope, raws = split_changes(body)
+    if why.code not in ("invalid_change", "invalid_value") or not raws:
+        raise why
+    return envelope, [_readable(raw) for raw in raws]
+
+
+def _readable(raw: bytes) -> IncomingChange:
+    try:
+        return _CHANGE.decode(raw).change()
+    except (msgspec.ValidationError, RecursionError):
+        return UNREADABLE
+    except msgspec.DecodeError as wrong:
+        try:
+            json.loads(raw)  # half a surrogate pair is JSON
+        except (ValueError, RecursionError):
+            raise Malformed(f"The body is not JSON: {wrong}.", code="malformed_json") from None
+        return UNREADABLE
 
 
 def client_of(given: str | None, user: str) -> str:

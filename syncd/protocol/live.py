@@ -15,7 +15,7 @@ from msgspec import Raw
 
 from syncd.core.errors import Fault, Malformed
 from syncd.core.ids import fault_in_id
-from syncd.protocol.first_generation import NULL, LegacyPush
+from syncd.protocol.first_generation import NULL, LegacyPush, readable
 from syncd.protocol.messages import IncomingChange, lone_surrogate, malformed
 from syncd.protocol.preparation import string_in
 
@@ -97,11 +97,25 @@ _LEGACY = msgspec.json.Decoder(Auth | LegacySubscribe | Unsubscribe | LegacyPush
 
 
 def incoming(text: bytes, *, legacy: bool = False) -> Incoming:
-    """The message in a frame; `legacy`: of the first generation, taken as it comes.
+    """The message in a frame; `legacy`: of the first generation, taken as it comes, with UNREADABLE for a change that
+    cannot be read.
 
     Raises Malformed with the place that is at fault; its code says whether it is only a change of a push that is
     (`invalid_change`, `invalid_value`), of which the socket's other pushes know nothing.
     """
+    try:
+        return _incoming(text, legacy)
+    except Malformed as why:
+        if not legacy:
+            raise
+        envelope, changes = readable(text, why)
+        message = _incoming(envelope, legacy)
+        if not isinstance(message, Push):
+            raise
+        return msgspec.structs.replace(message, changes=changes)
+
+
+def _incoming(text: bytes, legacy: bool) -> Incoming:
     try:
         text.decode()
         message = (_LEGACY if legacy else _DECODER).decode(text)

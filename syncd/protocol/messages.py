@@ -91,7 +91,7 @@ _CHOICES = {"op": get_args(Op), "role": get_args(Role)}
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
 _HALF = re.compile("[\ud800-\udfff]")
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]', re.DOTALL)
 _QUOTED = re.compile(r" (['\"]).*\1", re.DOTALL)
 _PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
 

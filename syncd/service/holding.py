@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text
+from syncd.protocol.first_generation import UNREADABLE
 from syncd.protocol.messages import IncomingChange, raw_changes
 from syncd.protocol.preparation import Limits, Prepared, content_id
 
@@ -56,7 +57,7 @@ class Holding:
     def refuse(self, place: int, code: str, change: IncomingChange, prepared: Prepared | None, space: str) -> None:
         """Holds a change."""
         raw, version = self._sent.raws[place], self._sent.schema_version
-        if version is not None and change.schemaVersion is None:
+        if version is not None and change.schemaVersion is None and change is not UNREADABLE:
             raw = raw.rstrip()[:-1] + b',"schemaVersion":%d}' % version
         text = raw.decode()
         if prepared is None or change.changeId is not None:

@@ -21,7 +21,7 @@ from syncd.store.log import PushCall, Receipt
 
 LARGEST_RECORD = 16 * 1024 * 1024
 # In place of a change that has no canonical form.
-UNREADABLE = Prepared(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
+UNPREPARED = Prepared(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
 
 # Why the log did not take a change, by the letter it answers with.
 MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
@@ -109,7 +109,7 @@ class Push:
             except Malformed as why:
                 if self.refusals is None:
                     raise
-                self.changes.append((UNREADABLE, "", ""))
+                self.changes.append((UNPREPARED, "", ""))
                 self.reject(i, why.code)
                 continue
             if not prepared.f:
@@ -158,7 +158,7 @@ class Push:
         change = self.message.changes[i]
         if self.refusals is not None:
             prepared, space, _ = self.changes[i]
-            self.refusals.refuse(self.first + i, code, change, None if prepared is UNREADABLE else prepared, space)
+            self.refusals.refuse(self.first + i, code, change, None if prepared is UNPREPARED else prepared, space)
         text, held = ERROR_CODES[code].text, self.refusals is not None
         self.results[i] = Result("rejected", change.changeId, code=code, detail=text, held=held)
 

@@ -92,7 +92,7 @@ VALUES = [
 @pytest.mark.parametrize("value", VALUES, ids=lambda v: str(v)[:20])
 async def test_a_value_that_could_not_come_back_is_an_error_of_its_push_alone(server: Server, value: str) -> None:
     user = unique("ann")
-    async with socket_of(server, user) as socket:
+    async with socket_of(server, user, protocol=1) as socket:
         frame = {
             "type": "push",
             "requestId": "mine",
@@ -105,6 +105,18 @@ async def test_a_value_that_could_not_come_back_is_an_error_of_its_push_alone(se
         assert error["errors"][0]["pointer"].startswith("/changes/1")
         assert await log_of(server, user) == []
         assert said(await socket.push(edit("b", x=2))) == ["applied"]
+
+
+async def test_what_the_first_generation_may_not_write_is_held_and_the_others_are_written(server: Server) -> None:
+    async with socket_of(server, user := unique("ann")) as socket:
+        changes = [edit("a", x=1), edit("b", x="HERE"), edit("c", x=1), {**edit("d", x=1), "spaceId": unique("space")}]
+        frame = {"type": "push", "requestId": "mine", "appId": "notes", "changes": changes}
+        for value, code in (("1e999", "invalid_value"), (r'"\ud800"', "invalid_change")):
+            await socket.send(json.dumps(frame).replace('"HERE"', value))
+            results = (await socket.next("push-result", requestId="mine"))["results"]
+            assert [result.get("code") for result in results] == [None, code, None, "space_not_found"]
+            assert [result.get("held", False) for result in results] == [False, True, False, True]
+        assert {change["id"] for change in await log_of(server, user)} == {"a", "c"}
 
 
 CHANGES: list[Any] = [
