@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 Application = Any  # an ASGI application
 
 log = structlog.get_logger("syncd")
+
+WRITABLE_EVERY = 2.0
 
 
 class Assembly(NamedTuple):
@@ -129,6 +132,7 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
         hub = Hub(log_, Live(pool), _bus(settings, key), key, callers.ask if callers.asks else None)
         await hub.open()
         hub.spawn(_publish(board, hub))
+        hub.spawn(_stay_where_writes_go(pool))
         hubs.append(hub)
         skew, held = int(settings.max_clock_skew * 1_000_000), Held(pool)
         releases = ReleaseRound(Releaser(log_, held, key, limits, skew, hub.wrote), hub.counts)
@@ -140,6 +144,7 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
 
     async def ready() -> list[str]:
         try:
+            await pool.attempt(pool.must_write)
             waiting = await pool.attempt(pending)
         except SyncdError as why:
             return [why.code]
@@ -188,6 +193,14 @@ async def _publish(board: Board, hub: Hub) -> None:
     while True:
         board.put(numbers(hub.counts, hub.bus))
         await asyncio.sleep(1)
+
+
+async def _stay_where_writes_go(pool: Pool) -> None:
+    """Who only reads would not notice that its database is written to elsewhere by now."""
+    while True:
+        await asyncio.sleep(WRITABLE_EVERY)
+        with contextlib.suppress(SyncdError):
+            await pool.attempt(pool.must_write)
 
 
 def _bus(settings: Settings, key: bytes) -> Bus:

@@ -111,8 +111,8 @@ class Hub:
         member.user_no = greeting.user_no
         self.users.setdefault(member.user_no, {})[member] = None
         self.counts.connections += 1
-        self._place(member, greeting, number)
         try:
+            self._place(member, greeting, number)
             if member.user_no in missed:
                 await self._greet([member])
             await self._find_feeds(member)

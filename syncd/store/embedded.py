@@ -195,6 +195,15 @@ class EmbeddedPostgres:
     def _take_lock(self) -> int:
         """The lock, or a clear refusal. The database of a supervisor that died is given time to go."""
         lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._hold(lock)
+        except BaseException:
+            # Left open it would stay taken, by this very process, until that ends.
+            os.close(lock)
+            raise
+        return lock
+
+    def _hold(self, lock: int) -> None:
         deadline = time.monotonic() + 15
         while True:
             try:
@@ -203,7 +212,6 @@ class EmbeddedPostgres:
             except BlockingIOError:
                 holder = os.pread(lock, 20, 0).decode().strip()
                 if _alive(holder) or time.monotonic() > deadline:
-                    os.close(lock)
                     raise EmbeddedError(
                         f"{self.data_dir} is in use by another syncd (process {holder or 'unknown'}): "
                         "stop that one, or choose another --data-dir."
@@ -211,7 +219,6 @@ class EmbeddedPostgres:
                 time.sleep(0.02)
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
-        return lock
 
     def _launch(self) -> None:
         """Start the postmaster; after a crash the last one's backends may need a moment to notice and go."""

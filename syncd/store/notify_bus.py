@@ -13,9 +13,14 @@ import asyncpg
 
 from syncd.store.bus import BusError
 from syncd.store.line import PATIENCE, LineBus
+from syncd.store.pool import for_writing
 
 CHANNEL = "syncd_hints"
-NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
+# On a server that has become read-only nobody who writes is heard: heartbeats end there, and the line is made anew.
+NOTIFY = (
+    "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload "
+    "WHERE NOT current_setting('transaction_read_only')::boolean"
+)
 POOLED = (
     "LISTEN does not work through a pooler, so changes of other workers are found by polling, seconds later: "
     "set SYNCD_LISTEN_URL to the database's direct URL, or SYNCD_BUS to the URL of a NATS server"
@@ -49,7 +54,7 @@ class _PostgresLine:
 async def _connect(dsn: str, hear: Callable[[str], None]) -> _PostgresLine:
     # Prepared by hand and not before it is known that there is no pooler, which would mix up the names.
     connection = await asyncpg.connect(
-        dsn, timeout=PATIENCE, statement_cache_size=0, server_settings={"application_name": "syncd bus"}
+        for_writing(dsn), timeout=PATIENCE, statement_cache_size=0, server_settings={"application_name": "syncd bus"}
     )
     try:
         async with asyncio.timeout(PATIENCE):

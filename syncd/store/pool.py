@@ -24,6 +24,7 @@ Row = Any  # asyncpg.Record, by position and by name
 log = structlog.get_logger("syncd.store")
 
 TRIES = 6
+READ_ONLY = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 # Another transaction was in the way; nothing was written, and trying again is likely to succeed.
 AGAIN = (
     asyncpg.DeadlockDetectedError,
@@ -75,6 +76,7 @@ class Pool:
         self._limits = {"lock_timeout": str(lock_ms), "statement_timeout": str(statement_ms)}
         self._pool: Any = None
         self._opening = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
         self.pooled = False
 
     async def open(self) -> None:
@@ -85,7 +87,7 @@ class Pool:
             try:
                 self.pooled = await self._behind_pooler()
                 self._pool = await asyncpg.create_pool(
-                    self._dsn,
+                    for_writing(self._dsn),
                     min_size=0 if self.pooled else min(2, self.size),
                     max_size=self.size,
                     connection_class=_Connection,
@@ -100,7 +102,7 @@ class Pool:
 
     async def _behind_pooler(self) -> bool:
         """A pooler hands out a process id of its own making, not that of the server process behind it."""
-        connection = await asyncpg.connect(self._dsn, timeout=self._timeout, statement_cache_size=0)
+        connection = await asyncpg.connect(for_writing(self._dsn), timeout=self._timeout, statement_cache_size=0)
         try:
             async with connection.transaction():
                 return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
@@ -110,10 +112,23 @@ class Pool:
     async def close(self) -> None:
         if self._pool is not None:
             pool, self._pool = self._pool, None
-            try:
-                await asyncio.wait_for(pool.close(), 5)
-            except TimeoutError:
-                pool.terminate()
+            await _ended(pool, 5)
+        await asyncio.gather(*self._leaving)
+
+    async def must_write(self, connection: Any) -> None:
+        """For `attempt`: whether what is written there is taken. Raises ReadOnlySQLTransactionError."""
+        if await connection.fetchval(READ_ONLY):
+            raise asyncpg.ReadOnlySQLTransactionError
+
+    def _leave(self, pool: Any) -> None:
+        """Gives all connections up: their server has become a standby, or was fenced off. The next call looks for
+        the one that is written to now, by the names in the URL."""
+        if pool is self._pool:
+            log.warning("the database is read-only: leaving it")
+            self._pool = None
+            task = asyncio.create_task(_ended(pool, self._patience))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -149,6 +164,9 @@ class Pool:
             raise
         try:
             yield connection
+        except asyncpg.ReadOnlySQLTransactionError:
+            self._leave(pool)
+            raise
         finally:
             await pool.release(connection)
 
@@ -162,6 +180,10 @@ class Pool:
             try:
                 async with self.connection() as connection:
                     return await work(connection)
+            except asyncpg.ReadOnlySQLTransactionError:
+                # Nothing was written there; there may be another one that is written to, which is looked for once.
+                if turn:
+                    raise DatabaseUnavailable from None
             except AGAIN as why:
                 if turn == TRIES - 1:
                     raise Busy from None
@@ -176,6 +198,21 @@ class Pool:
             except asyncpg.PostgresError as why:
                 raise refusal(why) from None
         raise AssertionError("unreachable")
+
+
+def for_writing(dsn: str) -> str:
+    """The URL for a server that is written to, of those that it names, unless it says itself which it wants."""
+    if "target_session_attrs" in dsn:
+        return dsn
+    return f"{dsn}{'&' if '?' in dsn else '?'}target_session_attrs=read-write"
+
+
+async def _ended(pool: Any, seconds: float) -> None:
+    """Closes a pool; what is still in use after so long is cut off."""
+    try:
+        await asyncio.wait_for(pool.close(), seconds)
+    except TimeoutError:
+        pool.terminate()
 
 
 class Refusal(SyncdError):

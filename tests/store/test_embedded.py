@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -143,6 +145,23 @@ async def test_a_second_start_is_refused_at_once(database: EmbeddedPostgres) -> 
     assert time.monotonic() - started < 1
     assert database.running_elsewhere()
     assert await written(database) == 1
+
+
+@pytest.mark.parametrize("call", ["flock", "ftruncate", "pwrite"])
+async def test_a_lock_that_could_not_be_written_is_not_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A full disk or no descriptors, once: the next start is the first one that counts."""
+
+    def fails(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(fcntl if call == "flock" else os, call, fails)
+        with pytest.raises(OSError, match="No space"):
+            EmbeddedPostgres(folder / "data").start()
+    with EmbeddedPostgres(folder / "data") as database:
+        assert await written(database) == 1
 
 
 @pytest.mark.parametrize("content", ["{pid}\n", "", "{pid}\n/elsewhere\n1\n5432\n", "not a number"])

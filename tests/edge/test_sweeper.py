@@ -1,0 +1,39 @@
+"""The look at all sockets goes on, whatever one of them does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from syncd.core.errors import DatabaseUnavailable
+from syncd.edge.conversation import Talk
+from syncd.edge.sockets import SWEEP_EVERY, Sockets
+
+
+class Looked:
+    """Stands where a socket would, and fails when it is looked at, or not."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails, self.looks = fails, 0
+
+    def look(self, now: float, wall: float) -> None:
+        self.looks += 1
+        if self.fails:
+            raise RuntimeError
+
+
+def nobody() -> Talk:
+    raise DatabaseUnavailable
+
+
+async def test_one_that_cannot_be_looked_at_keeps_no_other_from_it() -> None:
+    sockets, state = Sockets(nobody, 1024), type("State", (), {"connections": set()})()
+    sockets(None, state, None)
+    bad, good = Looked(fails=True), Looked(fails=False)
+    places: set[Any] = {bad, good}
+    sockets.open = places
+    for _ in range(200):
+        if min(bad.looks, good.looks) >= 2:
+            return
+        await asyncio.sleep(SWEEP_EVERY / 10)
+    raise AssertionError((bad.looks, good.looks))
