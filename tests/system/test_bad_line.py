@@ -111,7 +111,7 @@ async def test_pulls_and_pushes_of_most_of_a_megabyte_finish(server: Server, dev
 
 
 @pytest.mark.parametrize("tests", [SYNCS, pytest.param(LIVES, marks=pytest.mark.soak)], ids=["sync", "live"])
-def test_tests_of_the_clients_pass_over_such_a_line(tests: list[str]) -> None:
+def test_tests_of_the_clients_pass_over_such_a_line(processes: None, tests: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "500", *tests],
         cwd=REPOSITORY, env={**os.environ, "TEST_LINE": "bad"}, capture_output=True, text=True, check=False,
