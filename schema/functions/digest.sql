@@ -292,6 +292,7 @@ BEGIN
     IF p_call ? 'list' THEN
         PERFORM syncd.sync_adopt(p_call -> 'list', to_timestamp((p_call ->> 'asOf')::bigint / 1000000.0));
     END IF;
+    PERFORM syncd.sync_start();
     v.trouble := syncd.sync_digest_trouble(v_user, p_call);
     IF v.trouble IS NOT NULL THEN
         RETURN v;

@@ -7,6 +7,11 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_micros, syncd.sync_instant, syncd.sync_is_deleted
     TO syncd_runtime;
 
+-- starts
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_start, syncd.sync_is_strange
+    TO syncd_runtime;
+
 -- security
 GRANT EXECUTE ON FUNCTION
     syncd.sync_user, syncd.sync_name, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space

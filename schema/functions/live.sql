@@ -22,12 +22,12 @@ BEGIN
 END $$;
 
 -- Membership changes that committed since a look with `since` as its horizon (null: the first look).
--- `boot_us`: when the database was started; another one than before may be another history.
+-- `boot_us`: the current start; another one than before may be another history.
 CREATE OR REPLACE FUNCTION syncd.sync_membership_news(p_since xid8, OUT horizon xid8, OUT events bigint[], OUT users integer[], OUT boot_us bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     horizon := pg_snapshot_xmin(pg_current_snapshot());
-    boot_us := syncd.sync_micros(pg_postmaster_start_time());
+    boot_us := syncd.sync_micros(syncd.sync_start());
     SELECT array_agg(e.event_no), array_agg(e.user_no) INTO events, users
     FROM syncd.sync_membership_events e WHERE e.txid >= p_since;
 END $$;
@@ -96,7 +96,7 @@ DECLARE
     v_quoted text;
 BEGIN
     v.now_us := syncd.sync_micros(clock_timestamp());
-    v.boot_us := syncd.sync_micros(pg_postmaster_start_time());
+    v.boot_us := syncd.sync_micros((SELECT max(t.started_at) FROM syncd.sync_starts t));
     SELECT s.roster, s.quoted INTO v.roster, v_quoted
     FROM syncd.sync_memberships m JOIN syncd.sync_spaces s ON s.space_no = m.space_no
     WHERE m.user_no = p_user AND m.space_no = p_space;
@@ -128,6 +128,7 @@ LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan
 DECLARE
     r jsonb;
 BEGIN
+    PERFORM syncd.sync_start();
     FOR r IN SELECT e FROM jsonb_array_elements(p_readings) e LOOP
         PERFORM set_config('syncd.user_no', r ->> 'user', true);
         RETURN NEXT syncd.sync_live_acting((r ->> 'user')::integer, (r ->> 'space')::integer, r ->> 'app', (r ->> 'after')::bigint,

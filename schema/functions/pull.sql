@@ -217,7 +217,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                       WHERE m.user_no = syncd.sync_user() AND m.space_no = n.no)
 $$;
 
--- One pull by the acting user (sync_act_as came first, in this transaction). STABLE, so that heads, state
+-- One pull by the acting user (sync_act_as and sync_start came first, in this transaction). STABLE, so that heads, state
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing.
 -- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?}; peek: say whether there is news, read none.
@@ -235,7 +235,7 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v         syncd.sync_page;
     v_app     integer;
-    v_boot    timestamptz := pg_postmaster_start_time();
+    v_boot    timestamptz := (SELECT max(t.started_at) FROM syncd.sync_starts t);
     v_since   timestamptz;
     v_at      timestamptz;
     v_tables  integer[];
@@ -276,7 +276,7 @@ BEGIN
                 OR h.boots[cardinality(h.boots)] > v_since AND EXISTS (
                     SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_since AND b.base < c.upto)
                 OR h.forgotten > c.knows AND c.seq > 0))
-                THEN 'lost' END
+                OR v_since <> v_boot AND syncd.sync_is_strange(v_since, v.spaces) THEN 'lost' END
     INTO v_matched, v_active, v.trouble
     FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 ELSE u.seq END AS upto,
                  CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
@@ -408,6 +408,7 @@ DECLARE
     p      jsonb;
     v_user integer;
 BEGIN
+    PERFORM syncd.sync_start();
     FOR p IN SELECT e FROM jsonb_array_elements(p_pulls) e LOOP
         v_user := syncd.sync_act_as(p ->> 'user', p ? 'list');
         IF p ? 'list' THEN

@@ -7,26 +7,37 @@
 -- of the transaction; a negative count gives back what was taken. base: the head before; written_at: never falls.
 CREATE OR REPLACE FUNCTION syncd.sync_advance(p_space integer, p_app integer, p_count integer, OUT base bigint, OUT written_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_boot timestamptz := pg_postmaster_start_time();
 BEGIN
     IF NOT EXISTS (SELECT FROM syncd.sync_memberships m
                    WHERE m.user_no = syncd.sync_user() AND m.space_no = p_space AND m.role <> 'reader') THEN
         RAISE EXCEPTION 'not a writer' USING ERRCODE = 'insufficient_privilege';
     END IF;
+    SELECT t.base, t.written_at INTO base, written_at FROM syncd.sync_take(p_space, p_app, p_count) t;
+END $$;
+
+-- Takes p_count seqs of a feed, for whom nobody asks, and notes where the head stood when its first writer after a start
+-- came. Of 64 starts with writes; then the oldest two become one, with the later start and the lower head, so that who is
+-- older than that is rather told to start again than that all is well.
+CREATE OR REPLACE FUNCTION syncd.sync_take(p_space integer, p_app integer, p_count bigint, OUT base bigint, OUT written_at timestamptz)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_start timestamptz := syncd.sync_start();
+BEGIN
     INSERT INTO syncd.sync_feeds AS h (space_no, app_no, head, written_at, boots, bases)
-    VALUES (p_space, p_app, p_count, clock_timestamp(), ARRAY[v_boot], ARRAY[0])
+    VALUES (p_space, p_app, p_count, clock_timestamp(), ARRAY[v_start], ARRAY[0])
     ON CONFLICT (space_no, app_no) DO UPDATE SET
         head = h.head + p_count, written_at = greatest(clock_timestamp(), h.written_at),
-        boots = CASE WHEN h.boots[cardinality(h.boots)] = v_boot THEN h.boots
-                     ELSE (h.boots || v_boot)[greatest(1, cardinality(h.boots) - 14):] END,
-        bases = CASE WHEN h.boots[cardinality(h.boots)] = v_boot THEN h.bases
-                     ELSE (h.bases || h.head)[greatest(1, cardinality(h.bases) - 14):] END
+        boots = CASE WHEN h.boots[cardinality(h.boots)] = v_start THEN h.boots
+                     WHEN cardinality(h.boots) < 64 THEN h.boots || v_start
+                     ELSE h.boots[2:] || v_start END,
+        bases = CASE WHEN h.boots[cardinality(h.boots)] = v_start THEN h.bases
+                     WHEN cardinality(h.boots) < 64 THEN h.bases || h.head
+                     ELSE h.bases[1] || h.bases[3:] || h.head END
     RETURNING h.head - p_count, h.written_at INTO base, written_at;
 END $$;
 
 -- The start of a push of one plain change, in one call: acts as the user, finds the numbers of names, holds the
--- membership and, where the user is a writer and the feed was written since the database started, takes a seq.
+-- membership and, where the user is a writer and the feed was written since the current start, takes a seq.
 -- A part that is not there is null; base is null when no seq was taken.
 CREATE OR REPLACE FUNCTION syncd.sync_enter(p_user text, p_client text, p_app text, p_table text, p_space text,
                                  OUT user_no integer, OUT client_no integer, OUT app_no integer, OUT table_no integer,
@@ -34,7 +45,6 @@ CREATE OR REPLACE FUNCTION syncd.sync_enter(p_user text, p_client text, p_app te
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$
 DECLARE
     v_role text;
-    v_boot timestamptz := pg_catalog.pg_postmaster_start_time();
 BEGIN
     SELECT pg_catalog.max(n.name_no) FILTER (WHERE n.name OPERATOR(pg_catalog.=) p_user),
            pg_catalog.max(n.name_no) FILTER (WHERE n.name OPERATOR(pg_catalog.=) p_client),
@@ -52,7 +62,12 @@ BEGIN
         UPDATE syncd.sync_feeds h
         SET head = h.head OPERATOR(pg_catalog.+) 1, written_at = greatest(pg_catalog.clock_timestamp(), h.written_at)
         WHERE h.space_no OPERATOR(pg_catalog.=) sync_enter.space_no AND h.app_no OPERATOR(pg_catalog.=) sync_enter.app_no
-          AND h.boots[pg_catalog.cardinality(h.boots)] OPERATOR(pg_catalog.=) v_boot
+          AND h.boots[pg_catalog.cardinality(h.boots)] OPERATOR(pg_catalog.=) (
+              -- sync_start, which would register one
+              SELECT CASE WHEN s.postmaster OPERATOR(pg_catalog.=) pg_catalog.pg_postmaster_start_time() AND s.made_by OPERATOR(pg_catalog.=) s.xmin
+                               AND s.folder OPERATOR(pg_catalog.=) pg_catalog.rtrim(pg_catalog.pg_relation_filepath(s.tableoid), '0123456789')
+                          THEN s.started_at END
+              FROM syncd.sync_starts s ORDER BY s.started_at DESC LIMIT 1)
         RETURNING h.head OPERATOR(pg_catalog.-) 1, h.written_at INTO base, written_at;
     END IF;
 END $$;
@@ -473,6 +488,7 @@ BEGIN
             v := syncd.sync_push_plain(v_head, p_bodies[v_from]);
         END IF;
         IF v.marks IS NULL THEN
+            PERFORM syncd.sync_start();
             v := syncd.sync_push_one(v_head, p_bodies[v_from : v_from + p_waves[k] - 1]);
         END IF;
         IF v_head -> 'held' ?| ARRAY['put', 'release'] THEN

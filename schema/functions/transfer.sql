@@ -3,7 +3,7 @@
 -- An export of a folded log says so, and the import of an operator's does: history there is no more complete than it was
 -- here, and devices that were behind the horizon, or what was forgotten, are still behind it.
 -- Called by the role that serves, as the acting user; by an operator, whom row security does not bind, for everybody's.
--- sync_space_remake, sync_import_advance, sync_import_spaces, sync_import_folded and sync_import_settle are an operator's alone.
+-- sync_space_remake, sync_import_spaces, sync_import_folded and sync_import_settle are an operator's alone.
 
 -- What a change adds to a line, in bytes: compressed values as they will be, all else about as long as it is stored.
 CREATE OR REPLACE FUNCTION syncd.sync_line_size(p_fields json, p_lost json, p_actor json) RETURNS bigint LANGUAGE sql STABLE
@@ -148,16 +148,6 @@ BEGIN
         THEN 'taken' ELSE 'created' END;
 END $$;
 
--- What sync_advance does, for an operator, to whom no membership is asked.
-CREATE OR REPLACE FUNCTION syncd.sync_import_advance(p_space integer, p_app integer, p_count bigint, OUT base bigint, OUT written_at timestamptz)
-LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
-    INSERT INTO syncd.sync_feeds AS h (space_no, app_no, head, written_at, boots, bases)
-    VALUES (p_space, p_app, p_count, clock_timestamp(), ARRAY[pg_postmaster_start_time()], ARRAY[0])
-    ON CONFLICT (space_no, app_no) DO UPDATE SET head = h.head + p_count, written_at = greatest(clock_timestamp(), h.written_at)
-    RETURNING h.head - p_count, h.written_at INTO base, written_at;
-END $$;
-
 -- Merges and appends the changes of one wave of an import: no record twice. As sync_wave does, but each change has a
 -- feed, an author, a device and a time of its own. Returns those whose record became too large. A folded change of a
 -- record that is not there gets 0 for the change before it.
@@ -275,7 +265,7 @@ BEGIN
                              FROM unnest(p_feeds, v_marks) WITH ORDINALITY AS p (feed, mark, i) ORDER BY p.i);
             v_no := 0;
         ELSIF v_operator THEN
-            SELECT a.base INTO v_base FROM syncd.sync_import_advance(v_no, v_app, 0) a;
+            SELECT a.base INTO v_base FROM syncd.sync_take(v_no, v_app, 0) a;
         ELSE
             SELECT a.base INTO v_base FROM syncd.sync_advance(v_no, v_app, 0) a;
         END IF;
@@ -319,7 +309,7 @@ BEGIN
             v_count := v_base;
         END IF;
         IF v_operator THEN
-            SELECT a.written_at INTO v_at FROM syncd.sync_import_advance(v_spaces[k], v_apps[k], v_count) a;
+            SELECT a.written_at INTO v_at FROM syncd.sync_take(v_spaces[k], v_apps[k], v_count) a;
         ELSE
             SELECT a.written_at INTO v_at FROM syncd.sync_advance(v_spaces[k], v_apps[k], v_count::integer) a;
         END IF;
@@ -362,11 +352,13 @@ DECLARE
 BEGIN
     LOCK TABLE syncd.sync_spaces IN EXCLUSIVE MODE;
     made := 0;
-    numbered := p_key IS NOT NULL AND p_made < pg_postmaster_start_time() AND (
+    numbered := p_key IS NOT NULL AND p_made < syncd.sync_start() AND (
         EXISTS (SELECT FROM syncd.sync_server k WHERE k.cursor_key = p_key)
         OR NOT EXISTS (SELECT FROM syncd.sync_spaces) AND NOT EXISTS (SELECT FROM syncd.sync_feeds));
     IF numbered THEN
         UPDATE syncd.sync_server SET cursor_key = p_key WHERE cursor_key <> p_key;
+        -- Those who come with a cursor have it from a start of the other server, of which nothing is known here.
+        DELETE FROM syncd.sync_starts s WHERE s.started_at < syncd.sync_start();
     END IF;
     FOR s IN SELECT e FROM jsonb_array_elements(p_spaces) e LOOP
         IF syncd.sync_space_remake(s, CASE WHEN numbered AND NOT EXISTS (
@@ -402,5 +394,5 @@ $$;
 -- The end of an operator's import with numbered spaces: what the devices had seen until here is what is here.
 CREATE OR REPLACE FUNCTION syncd.sync_import_settle() RETURNS void
 LANGUAGE sql VOLATILE AS $$
-    UPDATE syncd.sync_feeds h SET bases = ARRAY[h.head] WHERE h.bases = ARRAY[0::bigint] AND h.boots = ARRAY[pg_postmaster_start_time()]
+    UPDATE syncd.sync_feeds h SET bases = ARRAY[h.head] WHERE h.bases = ARRAY[0::bigint] AND h.boots = ARRAY[syncd.sync_start()]
 $$;

@@ -20,7 +20,7 @@ from syncd import __version__
 PACKAGE = Path(__file__).resolve().parent.parent
 # An area calls those before it, never one after it; the grants come last.
 AREAS = (
-    "base", "security", "held", "first_generation", "pull", "push", "spaces", "live", "history", "transfer",
+    "base", "starts", "security", "held", "first_generation", "pull", "push", "spaces", "live", "history", "transfer",
     "compaction", "digest", "moves", "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"

@@ -405,7 +405,7 @@ def test_the_wrong_way_to_ask(device: Make) -> None:
 
 OPERATORS = {
     'SELECT syncd.sync_space_remake(\'{"id": "x"}\', NULL)',
-    "SELECT syncd.sync_import_advance(1, 1, 1)",
+    "SELECT syncd.sync_take(1, 1, 1)",
     "SELECT syncd.sync_import_spaces('[]', NULL, NULL)",
     "SELECT syncd.sync_import_settle()",
     "SELECT syncd.sync_import_folded('[]', true)",

@@ -402,7 +402,7 @@ async def test_row_security_is_forced_on_every_table_of_a_space(server: Server, 
         " WHERE relnamespace = 'syncd'::regnamespace AND relkind IN ('r', 'p')"
     )
     assert {row[0] for row in rows if row[1]} >= {*TABLES, "sync_adoptions", "sync_restores"}
-    assert {row[0] for row in rows if not row[1]} <= {"sync_server", "sync_migrations", "sync_functions"}
+    assert {row[0] for row in rows if not row[1]} <= {"sync_server", "sync_migrations", "sync_functions", "sync_starts"}
     me = await runtime.fetchrow(
         "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication"
         " FROM pg_roles WHERE rolname = current_user"
