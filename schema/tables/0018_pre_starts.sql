@@ -9,5 +9,3 @@ CREATE TABLE syncd.sync_starts (
     made_by    xid NOT NULL
 );
 GRANT SELECT ON syncd.sync_starts TO syncd_runtime;
--- Only sync_import called it, which calls sync_take now.
-DROP FUNCTION IF EXISTS syncd.sync_import_advance(integer, integer, bigint);

@@ -37,7 +37,15 @@ from tests.harness import Server
 from tests.wire import Device, Json, edit
 
 FIXTURE = Path(__file__).parent / "fixtures" / "thirteen"
-STEPS = ["0014_pre_baseline", "0016_pre_held", "0018_pre_starts", "functions", "0015_post_baseline", "0017_post_held"]
+STEPS = [
+    "0014_pre_baseline",
+    "0016_pre_held",
+    "0018_pre_starts",
+    "functions",
+    "0015_post_baseline",
+    "0017_post_held",
+    "0019_post_starts",
+]
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"
 OLD_PULL = "SELECT * FROM syncd.sync_pull($1::jsonb)"
@@ -156,8 +164,8 @@ async def test_a_syncd_of_before_says_that_it_is_too_old(database: EmbeddedPostg
     rows = await ask(database.dsn("postgres", thirteen), query)
     assert len(before) == 13
     assert dict(rows[:13]) == before
-    assert [number for number, _ in rows[13:]] == [14, 15, 16, 17, 18]
-    assert [number for number, _ in await ask(database.owner_dsn, query)] == [14, 15, 16, 17, 18]
+    assert [number for number, _ in rows[13:]] == [14, 15, 16, 17, 18, 19]
+    assert [number for number, _ in await ask(database.owner_dsn, query)] == [14, 15, 16, 17, 18, 19]
 
 
 @pytest.mark.parametrize(("last", "stands"), [(12, "0012"), (1, "0001")])
@@ -334,17 +342,17 @@ async def test_a_broken_post_file_leaves_the_old_worker_working(
     worker = await OldWorker.start(database, thirteen, "old")
     append(
         schema,
-        "tables/0019_post_broken.sql",
+        "tables/0020_post_broken.sql",
         "ALTER TABLE syncd.sync_names ADD COLUMN later text;\nSELECT nothing_like_it;",
     )
-    with pytest.raises(MigrationError, match=r"0019_post_broken.sql, line 2, failed"):
+    with pytest.raises(MigrationError, match=r"0020_post_broken.sql, line 2, failed"):
         await migrate(dsn, say=silent, directory=schema)
     await worker.push(plain=True)
     await worker.read()
     assert await lacking(dsn) == []
     columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'syncd.sync_names'::regclass AND attname = 'later'"
     assert await ask(dsn, columns) == [(0,)]
-    (schema / "tables" / "0019_post_broken.sql").write_text("ALTER TABLE syncd.sync_names ADD COLUMN later text;")
-    assert await migrate(dsn, say=silent, directory=schema) == ["0019_post_broken"]
+    (schema / "tables" / "0020_post_broken.sql").write_text("ALTER TABLE syncd.sync_names ADD COLUMN later text;")
+    assert await migrate(dsn, say=silent, directory=schema) == ["0020_post_broken"]
     await worker.push(plain=True)
     await worker.conn.close()
