@@ -6,6 +6,14 @@ import { RealServer } from "./server.js";
 import { SlowLine } from "./slow-line.js";
 
 const SPEED = 15_000;
+
+/** Text that no compression makes small. */
+function noise(letters: number): string {
+  return Array.from({ length: letters }, () => String.fromCharCode(33 + Math.floor(Math.random() * 90))).join(
+    "",
+  );
+}
+
 let server: RealServer;
 let line: SlowLine;
 beforeAll(async () => {
@@ -35,7 +43,7 @@ it("a first live sync of 2,000 records, cut once, and a batch of 600 kB that goe
   await until("all is there", async () => (await far.query("t")).length === 2000, 120_000);
   await until("live", () => live.state.name === "live", 60_000);
   await far.batch((batch) => {
-    for (let n = 0; n < 20; n++) batch.put("t", `mine${n}`, { text: "x".repeat(30_000) });
+    for (let n = 0; n < 20; n++) batch.put("t", `mine${n}`, { text: noise(30_000) });
   });
   expect(await live.waitUntilSynced(180_000)).toBe(true);
   await near.sync();
