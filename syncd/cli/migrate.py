@@ -24,8 +24,15 @@ from syncd.settings import Settings
     is_flag=True,
     help="Put in this syncd's functions although a newer one's are there: for who develops, and goes back.",
 )
+@click.option(
+    "--legacy-view",
+    is_flag=True,
+    help="Make the view public.sync_changes too, for SQL users of the first generation's table.",
+)
 @click.option("--emit", metavar="DIR", type=click.Path(path_type=Path), help="Write .sql files there, apply nothing.")
-def migrate_command(database_url: str | None, data_dir: Path | None, older_functions: bool, emit: Path | None) -> None:
+def migrate_command(
+    database_url: str | None, data_dir: Path | None, older_functions: bool, legacy_view: bool, emit: Path | None
+) -> None:
     """Apply what the database lacks, or write the schema as .sql files for your own tooling.
 
     The database is --database-url, else SYNCD_MIGRATE_URL, else SYNCD_DATABASE_URL. Safe to run again, and by
@@ -41,17 +48,20 @@ def migrate_command(database_url: str | None, data_dir: Path | None, older_funct
         from syncd.cli.operator_database import operator_database
 
         with operator_database(Settings(data_dir=data_dir), None, whole=True) as url:
-            _migrate(url, older_functions)
+            _migrate(url, older_functions, legacy_view)
         return
-    _migrate(database_url or _configured(load_settings()), older_functions)
+    _migrate(database_url or _configured(load_settings()), older_functions, legacy_view)
 
 
-def _migrate(url: str, older_functions: bool) -> None:
+def _migrate(url: str, older_functions: bool, legacy_view: bool) -> None:
+    from syncd.store.legacy_view import make_view
     from syncd.store.migrate import migrate
     from syncd.store.schema_files import MigrationError
 
     try:
         applied = asyncio.run(migrate(url, say=click.echo, older_functions=older_functions))
+        if legacy_view:
+            asyncio.run(make_view(url, say=click.echo))
     except MigrationError as error:
         raise click.ClickException(str(error)) from None
     except refusals() as error:
