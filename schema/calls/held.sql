@@ -30,3 +30,30 @@ SELECT syncd.sync_held_drop($1, $2, $3::bigint);
 -- How many are held.
 -- returns: store.held.HeldCount
 SELECT changes, users, bytes, oldest FROM syncd.sync_held_count();
+
+-- name: held_groups
+-- An operator's overview of what $1 to $4 (user, app, space, reason; null: any) say.
+-- returns: store.held.HeldGroup
+SELECT user_id, app, space_id, reason, count(*) AS changes, sum(size) AS bytes, min(received_at) AS oldest
+FROM syncd.sync_held_found($1, $2, $3, $4)
+GROUP BY user_id, app, space_id, reason ORDER BY user_id, app, space_id, reason;
+
+-- name: held_found
+-- The next of them, after number $5.
+-- returns: store.held.FoundChange
+SELECT held_no, user_id, client_id, app, space_id, table_name, record_id, reason, received_at, change
+FROM syncd.sync_held_found($1, $2, $3, $4) WHERE held_no > $5 ORDER BY held_no LIMIT 100;
+
+-- name: held_devices
+-- Whose they are, with their numbers.
+-- returns: store.held.HeldDevice
+SELECT user_id, client_id, app, array_agg(held_no ORDER BY held_no) AS nos
+FROM syncd.sync_held_found($1, $2, $3, $4) GROUP BY user_id, client_id, app ORDER BY min(held_no);
+
+-- name: held_delete
+-- Drops them; how many they were.
+-- returns: one value
+WITH gone AS (
+    DELETE FROM syncd.sync_held h
+    WHERE h.held_no IN (SELECT f.held_no FROM syncd.sync_held_found($1, $2, $3, $4) f) RETURNING 1)
+SELECT count(*) FROM gone;

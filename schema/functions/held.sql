@@ -1,7 +1,7 @@
 -- Held changes: what a device of the first generation pushed and may not be written is kept, and given back to a push
 -- when it may be. All of it is done in the transaction of that push.
--- Called by the role that serves: sync_hold and sync_make_spaces by sync_push, the others by Python. Those that are
--- SECURITY DEFINER make spaces, say whose changes have become writable, and count.
+-- Called by the role that serves: sync_hold and sync_make_spaces by sync_push, the others by Python; sync_held_found by an
+-- operator alone. Those that are SECURITY DEFINER make spaces, say whose changes have become writable, and count.
 
 -- Spaces that nobody has heard of, owned by the user whose push names them. One that exists, or did, stays as it is.
 CREATE OR REPLACE FUNCTION syncd.sync_make_spaces(p_user text, p_spaces jsonb) RETURNS void
@@ -127,4 +127,16 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_held_count(OUT changes bigint, OUT users bigint, OUT bytes bigint, OUT oldest timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT count(*), count(DISTINCT h.user_no), coalesce(sum(h.size), 0), min(h.received_at) FROM syncd.sync_held h
+$$;
+
+-- What is held of a user, in an app, under a space's id, for a reason; null: of all. Row security binds who asks.
+CREATE OR REPLACE FUNCTION syncd.sync_held_found(p_user text, p_app text, p_space text, p_reason text)
+RETURNS TABLE (held_no bigint, user_id text, client_id text, app text, space_id text, table_name text, record_id text,
+               reason text, received_at timestamptz, size integer, change text)
+LANGUAGE sql STABLE AS $$
+    SELECT h.held_no, n.name, h.client_id, h.app, h.space_id, h.table_name, h.record_id, h.reason, h.received_at, h.size,
+           h.change
+    FROM syncd.sync_held h JOIN syncd.sync_names n ON n.name_no = h.user_no
+    WHERE (p_user IS NULL OR n.name = p_user) AND (p_app IS NULL OR h.app = p_app)
+      AND (p_space IS NULL OR h.space_id = p_space) AND (p_reason IS NULL OR h.reason = p_reason)
 $$;

@@ -87,6 +87,7 @@ async def _database(settings: Settings, url: str, directory: Path | None) -> lis
                 *await doctor.check_role(conn),
                 await doctor.check_row_security(conn, directory=directory),
                 *await doctor.check_functions(conn, directory=directory),
+                *await doctor.check_held(conn),
             ]
     finally:
         await conn.close()

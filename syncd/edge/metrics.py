@@ -73,7 +73,7 @@ class Board:
 
 def numbers(counts: Counts, bus: Any) -> Numbers:
     """A worker's numbers now."""
-    values = {name: getattr(counts, name) for name in (*GAUGES, *COUNTERS)}
+    values = {name: getattr(counts, name) for name in (*GAUGES, *COUNTERS, "held")}
     told = {name: getattr(bus, name) for name in BUS}
     return Numbers(values, list(counts.lags), counts.lag_sum, told, int(bus.state == "up"))
 
@@ -102,6 +102,9 @@ class _Collector:
                 yield metric
         yield from self._bus()
         yield self._lag()
+        # Each worker counts them all, every now and then.
+        held = max((page.counts.get("held", 0) for _, page in self._pages), default=0)
+        yield GaugeMetricFamily("syncd_held", "Changes held until they may be written.", value=held)
 
     def _bus(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

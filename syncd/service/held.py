@@ -163,9 +163,13 @@ def _shown(row: HeldRow) -> dict[str, Any]:
         "heldId": row.held_no, "reason": row.reason, "receivedAt": format_instant(row.received_us),
         "clientId": row.client_id, "spaceId": row.space_id, "table": row.table_name, "id": row.record_id,
     }  # fmt: skip
+    return {name: value for name, value in (said | as_it_came(row.change)).items() if value is not None}
+
+
+def as_it_came(change: str) -> dict[str, Any]:
+    """A held change as a member: `change`, or `text` where it is JSON that not every reader takes."""
     try:
-        msgspec.json.decode(row.change)
-        said["change"] = Raw(row.change.encode())
+        msgspec.json.decode(change)
     except (msgspec.DecodeError, RecursionError):
-        said["text"] = row.change  # JSON that not every reader takes
-    return {name: value for name, value in said.items() if value is not None}
+        return {"text": change}
+    return {"change": Raw(change.encode())}

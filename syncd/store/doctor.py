@@ -17,6 +17,7 @@ from syncd.store import functions, migrate
 from syncd.store.findings import Finding, fail, ok, warn
 from syncd.store.postgres_binaries import NEWEST, OLDEST
 from syncd.store.schema_files import MigrationError, read_schema
+from syncd.store.statements import statement
 
 QUERIES = Path(__file__).parent / "checks"
 MIGRATE = "syncd migrate --database-url postgresql://OWNER@HOST/DATABASE"
@@ -69,6 +70,19 @@ async def check_functions(conn: Any, *, directory: Path | None = None) -> list[F
     if differing:
         return [fail("functions", f"not as syncd put them in: {', '.join(differing)}", MIGRATE)]
     return [ok("functions", "all are as syncd put them in")]
+
+
+async def check_held(conn: Any) -> list[Finding]:
+    """Whether changes are held, of which nothing is said where the schema has no place for them yet."""
+    try:
+        async with conn.transaction():
+            row = await conn.fetchrow(statement("held_count"))
+    except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError, asyncpg.InsufficientPrivilegeError):
+        return []
+    if not row["changes"]:
+        return [ok("held changes", "none")]
+    text = f"{row['changes']:,} of {row['users']:,} users may not be written, since {row['oldest']:%Y-%m-%d %H:%M}"
+    return [warn("held changes", text, "syncd held list")]
 
 
 async def check_role(conn: Any) -> list[Finding]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from syncd.store.pool import Pool
+from syncd.store.statements import statement
 
 
 class Due(NamedTuple):
@@ -82,3 +83,69 @@ class Held:
     async def count(self) -> HeldCount:
         """All that is held."""
         return HeldCount(*(await self._pool.fetch("held_count"))[0])
+
+
+class HeldFilter(NamedTuple):
+    """Which held changes an operator means; None: of any."""
+
+    user: str | None = None
+    app: str | None = None
+    space: str | None = None
+    reason: str | None = None
+
+
+class HeldGroup(NamedTuple):
+    """How many changes are held for one reason of one user, in one app, under one space's id."""
+
+    user_id: str
+    app: str
+    space_id: str | None
+    reason: str
+    changes: int
+    bytes: int
+    oldest: datetime
+
+
+class FoundChange(NamedTuple):
+    """A held change as an operator sees it."""
+
+    held_no: int
+    user_id: str
+    client_id: str
+    app: str
+    space_id: str | None
+    table_name: str | None
+    record_id: str | None
+    reason: str
+    received_at: datetime
+    change: str
+
+
+class HeldDevice(NamedTuple):
+    """Held changes of one device in one app, by number."""
+
+    user_id: str
+    client_id: str
+    app: str
+    nos: list[int]
+
+
+class HeldOperator:
+    """What is held of everybody, for a connection that row security does not bind."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def groups(self, which: HeldFilter) -> list[HeldGroup]:
+        return [HeldGroup(*row) for row in await self._connection.fetch(statement("held_groups"), *which)]
+
+    async def found(self, which: HeldFilter, after: int) -> list[FoundChange]:
+        """The next changes after a number, at most 100."""
+        return [FoundChange(*row) for row in await self._connection.fetch(statement("held_found"), *which, after)]
+
+    async def devices(self, which: HeldFilter) -> list[HeldDevice]:
+        return [HeldDevice(*row) for row in await self._connection.fetch(statement("held_devices"), *which)]
+
+    async def drop(self, which: HeldFilter) -> int:
+        """Drops changes for good; how many."""
+        return int(await self._connection.fetchval(statement("held_delete"), *which))

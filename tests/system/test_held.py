@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -332,6 +333,49 @@ class TestWithSettings:
             for space in range(8):
                 written = [row["fields"]["n"]["value"] for row in log_of(old, f"s{space}")]
                 assert written == list(range(40)), space
+
+
+class TestAnOperator:
+    def test_lists_exports_retries_and_drops(self, folder: Path) -> None:
+        with Server(folder / "server") as server, httpx.Client(base_url=server.url, timeout=60) as http:
+            ann, bob = (Device(http, server, user, "old", legacy=True) for user in ("ann", "bob"))
+            large = change("r", when=7, n="x" * 1_200_000)
+            ann.push(large, change("r", "nowhere", n=1), change("..", n=1))
+            bob.push(change("r", "nowhere", n=1))
+            listed = syncd_held(server, "list")
+            assert ["ann", "app", "nowhere", "space_not_found", "1"] in [
+                line.split()[:5] for line in listed.splitlines()
+            ]
+            lines = [json.loads(line) for line in syncd_held(server, "export", "--user", "ann").splitlines()]
+            assert {line["reason"] for line in lines} == {"change_too_large", "space_not_found", "invalid_change"}
+            assert large in [line["change"] for line in lines]
+            assert {line["userId"] for line in lines} == {"ann"}
+            said = syncd_held(server, "retry", "--max-change", "2MiB")
+            assert "1 written" in said
+            assert "2 still held: space_not_found" in said
+            [written] = ann.drain(history=1)[0]
+            assert written["fields"] == large["fields"]
+            assert sorted(reasons(ann)) == ["invalid_change", "space_not_found"]
+            assert "1 changes dropped" in syncd_held(server, "drop", "--yes", "--reason", "invalid_change")
+            assert (reasons(ann), reasons(bob)) == (["space_not_found"], ["space_not_found"])
+            doctor = run(server, "doctor")
+            assert "2 of 2 users may not be written" in doctor
+            deadline = time.monotonic() + PATIENCE
+            while "syncd_held 2.0" not in (text := http.get("/metrics").text):
+                assert time.monotonic() < deadline, text
+                time.sleep(0.2)
+
+
+def run(server: Server, *arguments: str) -> str:
+    """What a command says, to either side."""
+    done = subprocess.run(
+        [*server.command(), *arguments], env=server.environment(), capture_output=True, text=True, check=True
+    )
+    return done.stdout + ("" if "export" in arguments else done.stderr)
+
+
+def syncd_held(server: Server, *arguments: str) -> str:
+    return run(server, "held", *arguments)
 
 
 @contextmanager
