@@ -30,6 +30,7 @@ TOPICS = {
     "jwt_secret": "Tokens",
     "memberships": "Memberships",
     "max_body": "What a request may hold",
+    "legacy_spaces": "Clients of the first generation",
     "pool_size": "Connections and workers' news of each other",
     "compact_every": "Compaction",
     "allowed_origins": "Web pages",
