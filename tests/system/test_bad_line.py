@@ -18,6 +18,7 @@ from syncd_client import AsyncReplica, Offline
 
 from tests.device import Device
 from tests.harness import Server
+from tests.node import CLIENT, packages
 from tests.programs import REPOSITORY
 from tests.proxy import Proxy, bad_line
 from tests.wire import edit, unique
@@ -96,6 +97,20 @@ async def test_a_live_first_sync_of_small_records_finishes(server: Server, devic
             while "mine" not in {change["id"] for change in (await another.drain(history=1))[0]}:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.5)
+
+
+async def test_a_live_first_sync_of_the_typescript_client_finishes(server: Server, line: Proxy) -> None:
+    user = unique("ann")
+    await fill(server, user, SMALL, lambda n: {"title": f"Water tomato {n}", "done": n % 3 == 0})
+    given = {"LINE_URL": line.url, "LINE_TOKEN": server.token(user), "LINE_RECORDS": str(SMALL)}
+    command = [packages(CLIENT) / ".bin" / "vitest", "run", "--config", "test/line/vitest.config.ts"]
+    node = await asyncio.create_subprocess_exec(
+        *command, cwd=CLIENT, env={**os.environ, **given}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said, _ = await node.communicate()
+    assert node.returncode == 0, said.decode()[-4000:]
+    async with Device(server, user, "another") as another:
+        assert "mine" in {change["id"] for change in (await another.drain())[0]}
 
 
 async def test_pulls_and_pushes_of_most_of_a_megabyte_finish(server: Server, device: Open) -> None:
