@@ -39,7 +39,7 @@ GRANT EXECUTE ON FUNCTION
 -- push
 GRANT EXECUTE ON FUNCTION
     syncd.sync_advance, syncd.sync_enter, syncd.sync_receipts, syncd.sync_merge, syncd.sync_whole, syncd.sync_content,
-    syncd.sync_repeats, syncd.sync_wave, syncd.sync_own_latest, syncd.sync_push_one, syncd.sync_push_plain,
+    syncd.sync_spaces_named, syncd.sync_repeats, syncd.sync_wave, syncd.sync_own_latest, syncd.sync_push_one, syncd.sync_push_plain,
     syncd.sync_push
     TO syncd_runtime;
 
@@ -60,7 +60,7 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     syncd.sync_written, syncd.sync_space_read, syncd.sync_seq_at, syncd.sync_moment, syncd.sync_version_at,
     syncd.sync_version_text, syncd.sync_record_named, syncd.sync_history, syncd.sync_space_at, syncd.sync_past_acting,
-    syncd.sync_past, syncd.sync_way_back, syncd.sync_restored_between, syncd.sync_restore_wave, syncd.sync_restore
+    syncd.sync_past, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restore_wave, syncd.sync_restore
     TO syncd_runtime;
 
 -- transfer

@@ -306,6 +306,12 @@ BEGIN
     schema_version := CASE WHEN a.registers IS NULL THEN p_record.schema_version ELSE a.schema_version END;
 END $$;
 
+-- In whose name the server writes what a device asked it to: not the device's, or both could stamp a register equally at
+-- one time. No device can have such an id.
+CREATE OR REPLACE FUNCTION syncd.sync_server_for(p_client text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN concat('_server:', CASE WHEN length(p_client) > 247 THEN md5(p_client) ELSE p_client END);
+
 -- The changes that a restore wrote.
 CREATE OR REPLACE FUNCTION syncd.sync_restored_between(p_space integer, p_app integer, p_first bigint, p_last bigint, p_repeated boolean)
 RETURNS syncd.sync_restored
@@ -337,7 +343,7 @@ BEGIN
         WHERE p_only.record_id IS NULL AND q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq
     ), back AS MATERIALIZED (
         SELECT (c.q).table_no, (c.q).record_id, b.*
-        FROM chosen c CROSS JOIN LATERAL syncd.sync_way_back(c.q, p_seq, p_now, p_call ->> 'client') b
+        FROM chosen c CROSS JOIN LATERAL syncd.sync_way_back(c.q, p_seq, p_now, syncd.sync_server_for(p_call ->> 'client')) b
     ), placed AS (
         SELECT b.*, row_number() OVER (ORDER BY b.table_no, b.record_id) AS i
         FROM back b WHERE b.needed OR p_only.record_id IS NOT NULL
@@ -424,7 +430,7 @@ BEGIN
     SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(v_space, v_app, w.count) a;
     IF w.count > 0 THEN
         SELECT bool_or(d.too_large) INTO v_large
-        FROM syncd.sync_wave(v_user, v_client, v_app, ARRAY[v_space], w.tables, ARRAY[v_base + w.count],
+        FROM syncd.sync_wave(v_user, syncd.sync_name(syncd.sync_server_for(p_call ->> 'client')), v_app, ARRAY[v_space], w.tables, ARRAY[v_base + w.count],
             ARRAY(SELECT v_base + g FROM generate_series(1, w.count) g), v_at, (p_call ->> 'largest')::integer, w.body) d;
         IF v_large THEN
             RAISE EXCEPTION 'record_too_large' USING ERRCODE = 'SY010';

@@ -72,7 +72,8 @@ BEGIN
     END IF;
 END $$;
 
--- What the acting user's device already had written, by change id, wherever it was.
+-- What the acting user's device already had written, by change id, wherever it was. A restore that it asked for is there
+-- too, without content: no change is the same.
 CREATE OR REPLACE FUNCTION syncd.sync_receipts(p_client_no integer, p_change_ids text[])
 RETURNS TABLE (change_id text, space_no integer, app_no integer, table_no integer, record_id text,
                seq bigint, event_id uuid, op smallint, fields jsonb)
@@ -85,8 +86,22 @@ BEGIN
     FROM unnest(p_change_ids) AS i (change_id) CROSS JOIN LATERAL (
         SELECT * FROM syncd.sync_changes h
         WHERE h.user_no = syncd.sync_user() AND h.client_no = p_client_no AND h.change_id = i.change_id
-        OFFSET 0) c;
+        OFFSET 0) c
+    UNION ALL
+    SELECT r.change_id, r.space_no, r.app_no, r.table_no, r.record_id, r.first_seq, NULL::uuid, NULL::smallint, NULL::jsonb
+    FROM unnest(p_change_ids) AS i (change_id) CROSS JOIN LATERAL (
+        SELECT * FROM syncd.sync_restores h
+        WHERE h.user_no = syncd.sync_user() AND h.client_no = p_client_no AND h.change_id = i.change_id
+        OFFSET 0) r;
 END $$;
+
+-- The numbers of spaces, in the order of their ids, also of those that the acting user is no member of: for comparing what
+-- the user's device repeats with what it wrote there.
+CREATE OR REPLACE FUNCTION syncd.sync_spaces_named(p_ids text[]) RETURNS integer[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(s.space_no ORDER BY n.place)
+    FROM unnest(p_ids) WITH ORDINALITY AS n (id, place) LEFT JOIN syncd.sync_spaces s ON s.space_id = n.id
+$$;
 
 -- Merges incoming registers into held ones. The greater stamp wins; at an equal stamp (the same
 -- device wrote twice at one instant) the incoming one, whose seq is greater. Both sides carry
@@ -287,7 +302,7 @@ BEGIN
     IF EXISTS (SELECT FROM syncd.sync_receipts(v_client, v_ids)) THEN
         v_marks := array_fill(NULL::text, ARRAY[v_n]);
         v.seqs := array_fill(0::bigint, ARRAY[v_n]);
-        FOR d IN SELECT * FROM syncd.sync_repeats(v_client, v_app, v_ids, p_bodies, v_spaces, v_tables) LOOP
+        FOR d IN SELECT * FROM syncd.sync_repeats(v_client, v_app, v_ids, p_bodies, syncd.sync_spaces_named(v_names), v_tables) LOOP
             v_marks[d.i] := CASE WHEN d.same THEN 'd' ELSE 'u' END;
             v.seqs[d.i] := CASE WHEN d.same THEN d.seq ELSE 0 END;
             IF d.same THEN
@@ -302,11 +317,11 @@ BEGIN
         v_taken := v_ends;
         v_ends := v_bases;
         FOR k IN 1 .. v_n LOOP
+            CONTINUE WHEN v_marks[k] IS NOT NULL;  -- was it done comes before may it be done: the first answer may have been lost
             v_no := CASE WHEN v_many THEN v_of[k] ELSE 1 END;
             IF v_whys[v_no] <> 'a' THEN
                 v_marks[k] := v_whys[v_no];
-                v.seqs[k] := 0;
-            ELSIF v_marks[k] IS NULL THEN
+            ELSE
                 v_marks[k] := 'a';
                 v_ends[v_no] := v_ends[v_no] + 1;
                 v.seqs[k] := v_ends[v_no];
@@ -404,9 +419,7 @@ BEGIN
     ORDER BY q.record_id LIMIT 1;  -- one probe of the primary key, as in sync_wave
     v.marks := 'a';
     IF v_held_id IS DISTINCT FROM x.r THEN
-        v_prev := NULL;
-        v_latest := NULL;
-        v_deleted := NULL;
+        v_prev := NULL; v_latest := NULL; v_deleted := NULL;
         v_registers := x.g;
         v_fields := x.f;
     ELSIF x.lo > v_latest THEN
@@ -433,8 +446,9 @@ BEGIN
 
     INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                     client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
-    VALUES (k.base + 1, k.base + 1, v_prev, k.written_at, x.e, k.space_no, k.app_no, k.table_no, k.user_no,
-            k.client_no, x.v, x.o, x.r, x.c, x.n, x.a::json, v_fields, v_lost)
+    SELECT k.base + 1, k.base + 1, v_prev, k.written_at, x.e, k.space_no, k.app_no, k.table_no, k.user_no,
+           k.client_no, x.v, x.o, x.r, x.c, x.n, x.a::json, v_fields, v_lost
+    WHERE NOT EXISTS (SELECT FROM syncd.sync_restores d WHERE d.user_no = k.user_no AND d.client_no = k.client_no AND d.change_id = x.c)
     ON CONFLICT (user_no, client_no, change_id) WHERE change_id IS NOT NULL DO NOTHING;
     IF NOT FOUND THEN  -- pushed before
         PERFORM syncd.sync_advance(k.space_no, k.app_no, -1);

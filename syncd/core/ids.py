@@ -20,6 +20,17 @@ def fault_in_id(text: str) -> str | None:
     return fault_in_name(text)
 
 
+# Ids in which the server writes on behalf of a device (sync_server_for in schema/functions/history.sql).
+SERVERS = "_server:"
+
+
+def fault_in_client(text: str) -> str | None:
+    """What is wrong with a device's id, or None: it is an id, and none that the server writes under."""
+    if text.startswith(SERVERS):
+        return f"must not begin with {SERVERS}, under which the server writes"
+    return fault_in_id(text)
+
+
 def fault_in_name(text: str) -> str | None:
     """What is wrong with a name that people read, or None: as an id, and dots will do."""
     if not text:

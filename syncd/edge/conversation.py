@@ -12,7 +12,7 @@ import structlog
 
 from syncd.core.clock import format_instant
 from syncd.core.errors import Fault, Malformed, SyncdError, TooMany, Unauthorized
-from syncd.core.ids import fault_in_id
+from syncd.core.ids import fault_in_client, fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.callers import Callers
 from syncd.edge.gate import Allowance, Gate
@@ -213,7 +213,7 @@ class Conversation:
 
     async def _enter(self, message: live.Auth, caller: Caller) -> Member:
         client = message.clientId or ""
-        if message.clientId is not None and (wrong := fault_in_id(message.clientId)):
+        if message.clientId is not None and (wrong := fault_in_client(message.clientId)):
             if message.protocol >= 1:
                 raise Malformed(f"clientId {wrong}.", code="invalid_message")
             client = ""

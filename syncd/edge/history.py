@@ -13,7 +13,7 @@ from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
-from syncd.edge.requests import Request, checked_id
+from syncd.edge.requests import Request, checked_client, checked_id
 from syncd.protocol.bookmark import read_bookmark
 from syncd.protocol.messages import RestoreBody, decode
 from syncd.protocol.preparation import Limits
@@ -107,7 +107,7 @@ class HistoryEndpoint:
         if client is None:
             fault = Fault("/clientId", "name the device here or in the header X-Client-Id")
             raise Malformed("The restore does not say which device it is from.", faults=(fault,))
-        checked_id("clientId", client)
+        checked_client(client)
         if message.changeId is not None:
             checked_id("changeId", message.changeId)
         return Wish(client, _goal(message, of_space), message.changeId, self._actor(message), message.origin)

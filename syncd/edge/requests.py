@@ -12,7 +12,7 @@ from typing import NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, UnsupportedMedia
-from syncd.core.ids import STEPS, fault_in_id
+from syncd.core.ids import STEPS, fault_in_client, fault_in_id
 from syncd.edge.answers import Receive, Scope
 from syncd.edge.pace import Arrival
 from syncd.protocol import live
@@ -177,6 +177,13 @@ def checked_id(name: str, text: str) -> str:
     """An id out of an address or header. Raises Malformed with the parameter's name."""
     if wrong := fault_in_id(text):
         raise Malformed(f"{name} {wrong}.", faults=(Fault(f"/{name}", wrong),))
+    return text
+
+
+def checked_client(text: str) -> str:
+    """A device's id. Raises Malformed."""
+    if wrong := fault_in_client(text):
+        raise Malformed(f"clientId {wrong}.", faults=(Fault("/clientId", wrong),))
     return text
 
 

@@ -13,7 +13,15 @@ from syncd.edge.callers import Callers
 from syncd.edge.digest import DigestEndpoint
 from syncd.edge.held import HeldEndpoint
 from syncd.edge.history import HistoryEndpoint
-from syncd.edge.requests import MAX_TABLES, Request, checked_id, checked_tables, page_bytes, query_values
+from syncd.edge.requests import (
+    MAX_TABLES,
+    Request,
+    checked_client,
+    checked_id,
+    checked_tables,
+    page_bytes,
+    query_values,
+)
 from syncd.protocol import live
 from syncd.protocol.first_generation import client_of, push_body
 from syncd.protocol.messages import PushBody, decode
@@ -122,7 +130,7 @@ def _client(request: Request, message: PushBody, user: str) -> str:
     if client is None:
         fault = Fault("/clientId", "name the device here or in the header X-Client-Id")
         raise Malformed("The push does not say which device it is from.", faults=(fault,))
-    return checked_id("clientId", client)
+    return checked_client(client)
 
 
 def _limit(text: str) -> int:

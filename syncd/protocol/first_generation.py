@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.clock import canonical_instant
 from syncd.core.errors import Malformed
-from syncd.core.ids import MAX_ID, fault_in_id
+from syncd.core.ids import MAX_ID, fault_in_client
 from syncd.protocol.messages import IncomingChange, IncomingRegister, Op, PushBody, decode, split_changes
 from syncd.protocol.preparation import Stamp, Stamps, content_id, string_in
 
@@ -143,7 +143,7 @@ def _readable(raw: bytes) -> IncomingChange:
 
 def client_of(given: str | None, user: str) -> str:
     """The device's id, or where it gave none that can be one, a name that stays for all such devices of the user."""
-    if given and fault_in_id(given) is None:
+    if given and fault_in_client(given) is None:
         return given
     return f"legacy:{user}"[:MAX_ID]
 

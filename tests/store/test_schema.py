@@ -28,7 +28,7 @@ TOO_LONG = {
     "sync_pull_acting": 173,
     "sync_push_one": 149,
     "sync_import": 133,
-    "sync_push_plain": 93,
+    "sync_push_plain": 92,
     "sync_restore": 75,
 }
 ELSEWHERE = """

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from syncd.core.clock import format_instant
 from tests.harness import Server
 from tests.past import address, ask, back, get, history, listing, restore, restored
 from tests.wire import Device, ahead, at, edit, unique, values
@@ -192,6 +193,28 @@ def test_a_restored_record_is_as_it_was_then(owner: Device, space: str) -> None:
         "update",
     )
     assert values(owner.drain(history=1)[0]) == values(owner.drain()[0])
+
+
+def test_a_restore_and_its_device_never_stamp_a_register_equally(owner: Device, space: str) -> None:
+    """The last stamp is ahead of the server's clock: the next one is the same for both."""
+    owner.write({**edit("r", 1, x="first"), "spaceId": space})
+    last = int(time.time() + 20) * 1_000_000
+    written = [format_instant(last), format_instant(last + 1)]
+    owner.write({**edit("r", written[0], x="second"), "spaceId": space})
+    restored(owner, address(space, what="/restore"), seq=1)
+    owner.push({**edit("r", written[1], x="mine"), "spaceId": space})
+    log = owner.drain(history=1)[0]
+    registers = [(c["fields"]["x"]["at"], c["clientId"], c["fields"]["x"]["value"]) for c in log if "x" in c["fields"]]
+    stamps = [(at, client) for at, client, _ in registers]
+    assert len(set(stamps)) == len(stamps) == 4
+    assert get(owner, address(space))["fields"]["x"]["value"] == max(registers)[2]
+
+
+@pytest.mark.parametrize("client", ["_server:c1", "_server:"])
+def test_no_device_writes_under_an_id_of_the_servers(device: Make, owner: Device, space: str, client: str) -> None:
+    other = device(owner.user, client)
+    for answer in (other.send({**edit("r", 1, x=1), "spaceId": space}), restore(other, back(space), seq=0)):
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/clientId")
 
 
 def test_a_restored_record_is_deleted_or_not_as_it_was_then(owner: Device, space: str) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from tests.wire import Device, Json, edit, unique, values
 
 Make = Callable[..., Device]
@@ -215,3 +217,32 @@ def test_a_poisoned_change_at_any_place_of_a_push_harms_no_other(device: Make) -
         answer = writer.send(*malformed)
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, f"/changes/{place}/op")
         assert values(writer.drain()[0]) == expected
+
+
+@pytest.mark.parametrize("then", ["reader", "removed", "deleted"])
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_retry_of_who_may_write_no_more_gets_the_first_answer(device: Make, then: str, atomic: bool) -> None:
+    """The answer to the first push was lost; meanwhile its author became a reader, was removed, or the space went."""
+    owner, writer = device(unique("owner")), device(unique("writer"))
+    space = owner.create(unique("s"))
+    owner.member(space, writer.user)
+    changes = [{**edit(f"r{i}", i + 1, n=i), "spaceId": space} for i in range(2)]
+    first = writer.push(*changes, atomic=atomic)["results"]
+    if then == "reader":
+        owner.member(space, writer.user, "reader")
+    elif then == "removed":
+        owner.remove(space, writer.user)
+    else:
+        assert owner.request("DELETE", f"/spaces/{space}").status_code == 204
+    _, cursor = writer.drain()
+    again = writer.push(*changes, atomic=atomic, pull=True, since=cursor)
+    assert outcome(again["results"]) == [("duplicate", r["eventId"], r["seq"], None) for r in first]
+    assert (again["serverChanges"], again["conflicts"]) == ([], [])
+    assert outcome(writer.push(changes[0])["results"]) == [("duplicate", first[0]["eventId"], first[0]["seq"], None)]
+    code = "not_a_writer" if then == "reader" else "space_not_found"
+    other = {**changes[0], "fields": {"n": {**changes[0]["fields"]["n"], "value": "another"}}}
+    new = {**edit("r0", 9, n=9), "spaceId": space}
+    results = writer.push(other, changes[1], new)["results"]
+    assert [(r["status"], r.get("code")) for r in results] == [
+        ("rejected", "change_id_reused"), ("duplicate", None), ("rejected", code),
+    ]  # fmt: skip
