@@ -94,3 +94,35 @@ def test_an_answer_is_compressed_as_the_client_accepts(server: Server) -> None:
                 assert answer.headers.get("content-encoding") == coding
                 size = sum(map(len, answer.iter_raw()))
             assert (size < 1000) == (coding is not None)
+
+
+def test_the_value_of_a_delete_goes_with_its_stamp(server: Server) -> None:
+    with httpx.Client(base_url=server.url, timeout=WITHIN) as http:
+        device, far = Device(http, server, unique("alice")), "2099-01-01T00:00:00.000000Z"
+        plain = {**edit("plain"), "op": "delete", "deletedAt": far}
+        other = {**edit("other", far, deletedAt="long ago"), "op": "delete", "deletedAt": far}
+        del plain["fields"]
+        given = [result["at"]["deletedAt"] for result in device.push(plain, other)["results"]]
+        log = device.ask(history=1).json()["serverChanges"]
+        assert [change["fields"]["deletedAt"] for change in log] == [
+            {"value": given[0], "at": given[0], "sent": far},
+            {"value": given[1], "at": given[1], "sent": far},
+        ]
+
+
+def test_a_field_called_space_id_names_a_space_unless_the_personal_one_is_named(server: Server) -> None:
+    with httpx.Client(base_url=server.url, timeout=WITHIN) as http:
+        device = Device(http, server, unique("alice"))
+        unnamed, named = edit("a", spaceId="elsewhere"), edit("b", spaceId="elsewhere")
+        results = device.push(unnamed, {**named, "spaceId": f"_personal:{device.user}"})["results"]
+        assert [result.get("code") for result in results] == ["space_not_found", None]
+        assert [change["id"] for change in device.ask().json()["serverChanges"]] == ["b"]
+
+
+def test_the_id_of_a_deleted_space_stays_taken(server: Server) -> None:
+    with httpx.Client(base_url=server.url, timeout=WITHIN) as http:
+        owner, space = Device(http, server, unique("alice")), {"id": unique("team"), "name": "Team"}
+        assert owner.request("POST", "/spaces", json=space).status_code == 201
+        assert owner.request("DELETE", f"/spaces/{space['id']}").status_code == 204
+        again = owner.request("POST", "/spaces", json=space)
+        assert (again.status_code, again.json()["code"]) == (409, "conflict")
