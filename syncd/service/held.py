@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 from msgspec import Raw
 
 from syncd.core.clock import format_instant
-from syncd.core.errors import Malformed
+from syncd.core.errors import DatabaseUnavailable, Malformed, SyncdError
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import preparation
 from syncd.protocol.first_generation import LegacyStamps, push_body
@@ -26,6 +27,8 @@ from syncd.service.push import Event, Push, perform
 from syncd.store.held import Due, Held, HeldChange, HeldRow
 from syncd.store.log import Log
 from syncd.store.pool import Refusal
+
+log = structlog.get_logger("syncd.held")
 
 AT_ONCE = 200
 EVERY = 15.0
@@ -148,9 +151,21 @@ class ReleaseRound:
         else:
             await asyncio.sleep(random.uniform(0, JITTER))
             found = sorted(users)
-        for due in await self._releaser.held.due(found):
+        while any([await self._release(due) for due in await self._releaser.held.due(found)]):
+            pass  # there may be more than one answer names
+
+    async def _release(self, due: Due) -> bool:
+        """Writes what a device has due; whether there was any. One that cannot be written just now keeps no other."""
+        done = False
+        try:
             while (await self._releaser.release(due)).written:
-                pass
+                done = True
+        except DatabaseUnavailable:
+            raise
+        except SyncdError as why:
+            log.warning("held changes could not be written", code=why.code)
+            return False
+        return done
 
 
 def shown(rows: Sequence[HeldRow], more: bool) -> bytes:

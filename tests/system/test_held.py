@@ -294,6 +294,17 @@ class TestWithSettings:
             old.request("DELETE", f"/sync/app/held/{held(old)[0]['heldId']}")
             assert outcomes(old.push(change("r3", "nowhere", n=3))) == ["space_not_found"]
 
+    def test_a_newer_schema_version_is_held_and_written_when_the_operator_takes_it(self, folder: Path) -> None:
+        with Server(folder / "server", settings={"max_schema_version": 2}) as server, httpx.Client(timeout=60) as http:
+            http.base_url = server.url
+            old = Device(http, server, "ann", "old", legacy=True)
+            assert outcomes(old.push(change("r", n=1), schemaVersion=3)) == ["schema_too_new"]
+            assert held(old)[0]["change"]["schemaVersion"] == 3
+            assert "1 still held: schema_too_new" in syncd_held(server, "retry")
+            assert "1 written" in syncd_held(server, "retry", "--max-schema-version", "3")
+            [written] = old.drain(history=1)[0]
+            assert (written["schemaVersion"], written["fields"]["n"]) == (3, {"value": 1, "at": at(1)})
+
     def test_the_quota_counts_bytes_too(self, folder: Path) -> None:
         with running(folder, max_held_bytes=4096) as make:
             old = make("ann")
