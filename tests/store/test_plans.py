@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
-from tests.device import Device, statuses
+from tests.device import Device, answer, statuses
 from tests.harness import Server
 
 ROWS = 30_000
@@ -125,6 +125,9 @@ async def traffic(device: Device, name: str) -> None:
     await device.pull(limit=50, collection="items,other")
     page = await device.pull(limit=50, history=1)
     await device.pull(page["syncedUntil"], limit=50)
+    for since in ("", page["syncedUntil"]):
+        old = {"params": {"since": since, "limit": 50}, "headers": {"X-Sync-Protocol": ""}}
+        answer(await device.http.get(f"/sync/{device.app}/pull", **old))
     await device.pull("2026-01-01T00:00:00Z", limit=50)
     _, end = await device.drain(limit=1000)
     await device.pull(end)
@@ -261,6 +264,18 @@ def test_a_pushs_probe_for_what_is_there_looks_at_one_row_a_change(looked: Looke
     for node in reading(looked, stage, "WITH incoming"):
         if node.index == "sync_records_pkey":
             assert node.looked_at <= 1, node
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("function", "table"), [("sync_legacy_change(", "sync_records"), ("sync_legacy_update(", "sync_changes")]
+)
+def test_the_first_generation_costs_one_probe_a_change_more(
+    looked: Looked, stage: str, function: str, table: str
+) -> None:
+    nodes = [node for node in reading(looked, stage, "string_agg", function) if node.table == table]
+    assert {node.index for node in nodes} == {f"{table}_pkey"}
+    assert all(node.looked_at <= 1 for node in nodes), nodes
 
 
 @pytest.mark.parametrize("stage", STAGES)
