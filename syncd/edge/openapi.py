@@ -61,6 +61,7 @@ def _register() -> Schema:
         updatedAt={**_INSTANT, "deprecated": True},
         clientId={**_ID, "description": "The writer of this register, where it can differ from the change's."},
         sent=_nullable({**_INSTANT, "description": "What the device had sent before the server lowered it."}),
+        base=_nullable({**_INSTANT, "description": "In a push: of the register that its writer overwrote."}),
     )
 
 

@@ -17,11 +17,15 @@ Role = Literal["owner", "writer", "reader"]
 
 
 class IncomingRegister(msgspec.Struct, gc=False):
-    """A field of a change: any JSON value, and when its device wrote it (`updatedAt` is the legacy name)."""
+    """A field of a change: any JSON value, and when its device wrote it (`updatedAt` is the legacy name).
+
+    `base`: the instant of the register that its writer overwrote.
+    """
 
     value: Raw
     at: str | None = None
     updatedAt: str | None = None
+    base: str | None = None
 
 
 class IncomingChange(msgspec.Struct):

@@ -170,6 +170,8 @@ class _Registers:
             pointer = f"{self.pointer}/fields/{name.replace('~', '~0').replace('/', '~1')}"
             at = register.at if register.at is not None else register.updatedAt
             stamp = stamps.written(at, f"{pointer}/at")
+            if register.base is not None:
+                stamps.written(register.base, f"{pointer}/base")
             if stamp is None:
                 self.write(name, register.value, RECEIPT, pointer, sent=None)
             else:
@@ -304,6 +306,20 @@ def batch(prepared: Sequence[tuple[Prepared, str, str]], event_id: Callable[[int
         waves[wave].append(change)
         of.append(change.s)
     return Batch(spaces, tables, of, waves)
+
+
+def greatest_base(changes: Sequence[IncomingChange], limit: int) -> int:
+    """The latest of the registers that those beyond `limit` overwrote, itself below it; 0 where there is none.
+
+    Microseconds. For changes that were prepared already, whose instants are instants.
+    """
+    found = 0
+    for change in changes:
+        for register in (change.fields or {}).values():
+            if register.base is not None and register.at is not None and parse_instant(register.at) > limit:
+                base = parse_instant(register.base)
+                found = max(found, base if base < limit else 0)
+    return found
 
 
 def lower(prepared: Sequence[Prepared], client: str, limit: int, start: int) -> list[dict[str, str]]:

@@ -212,10 +212,13 @@ class Push:
         self.refuse({self.left[n - 1]: "record_forgotten" for n in places})
 
     def lower(self, said: dict[str, Any], skew: int) -> None:
-        """Brings stamps ahead of the database's clock down to it, above all that this device wrote there before."""
+        """Brings stamps ahead of the database's clock down to it, above all that this device wrote there before, and
+        above what it says that it overwrote."""
         now = int(said["now"])
         own = int(said["own"])
         start = max(now, own + 1 if own <= now + skew else now)
+        if not self.reading.question.plain:
+            start = max(start, preparation.greatest_base([self.message.changes[i] for i in self.left], now + skew) + 1)
         chosen = [self.changes[i][0] for i in self.left]
         for i, times in zip(self.left, preparation.lower(chosen, self.client, now + skew, start), strict=True):
             if times:

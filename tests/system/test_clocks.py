@@ -151,3 +151,34 @@ def test_what_lost_on_arrival_is_not_sent_to_anybody(device: Make) -> None:
     assert [c["seq"] for c in one.drain(history=1)[0]] == [1]
     one.write(edit("r", at(11), x="newest"))
     assert [c["seq"] for c in one.drain(cursor)[0]] == [3]
+
+
+def test_a_lowered_write_stands_over_what_its_writer_saw(device: Make) -> None:
+    """The other's clock is ahead as far as is allowed, the writer's hours ahead: the later edit counts."""
+    user = unique("clock")
+    other, writer = device(user, "zzz"), device(user, "aaa")
+    seen = ahead(30)
+    other.write(edit("r", seen, x="seen"))
+    over = edit("r", ahead(7200), x="over")
+    over["fields"]["x"]["base"] = seen
+    (result,) = writer.push(over)["results"]
+    assert (result["status"], result["at"]["x"] > seen) == ("applied", True)
+    assert register(other) == {
+        "value": "over",
+        "at": result["at"]["x"],
+        "clientId": "aaa",
+        "sent": register(other)["sent"],
+    }
+    # What it says it saw moves nothing beyond what is allowed, and nothing without a clock that is ahead.
+    for record, at_, base in (("r2", ahead(7200), ahead(7100)), ("r3", ahead(0), ahead(30))):
+        late = edit(record, at_, x=1)
+        late["fields"]["x"]["base"] = base
+        writer.write(late)
+        assert abs(seconds_from_now(register(other, record)["at"])) < 10
+
+
+def test_a_base_that_is_no_instant_is_refused(device: Make) -> None:
+    change = edit("r", 1, x=1)
+    change["fields"]["x"]["base"] = "soon"
+    answer = device(unique("clock")).send(change)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/changes/0/fields/x/base")
