@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from syncd.core.error_codes import ERROR_CODES
 from tests.wire import Device, Json, edit, unique, values
 
 Make = Callable[..., Device]
@@ -192,7 +193,8 @@ def test_all_or_nothing_when_a_push_says_so(device: Make) -> None:
             changes.insert(place, bad)
             answer = writer.send(*changes, atomic=True)
             assert (answer.status_code, answer.json()["code"]) == (422, "atomic_rejected"), answer.text
-            assert answer.json()["errors"] == [{"pointer": f"/changes/{place}", "detail": code}]
+            wanted = {"pointer": f"/changes/{place}", "detail": ERROR_CODES[code].text, "code": code}
+            assert answer.json()["errors"] == [wanted]
             assert log(writer) == before
             results = writer.push(*changes[:1], bad, atomic=False)["results"] if place == 2 else []
             if results:
