@@ -4,8 +4,9 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.{ts,tsx}"],
     setupFiles: ["test/setup.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // For what hangs, not for what is slow: a busy machine needs minutes for what takes seconds.
+    testTimeout: 180_000,
+    hookTimeout: 240_000,
     maxWorkers: 2,
     minWorkers: 1,
     pool: "forks",

@@ -15,11 +15,11 @@ def installed() -> None:
     node.packages(node.CLIENT)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_typescript_client_type_checks_and_has_the_house_s_style() -> None:
     node.run(node.CLIENT, "npm", "run", "check")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_typescript_client_is_small_and_passes_its_own_tests() -> None:
     node.run(node.CLIENT, "npm", "test")
