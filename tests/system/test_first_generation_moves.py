@@ -3,6 +3,7 @@ then writes under the id of another one is one record, there."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -206,6 +207,20 @@ def test_nothing_moves_to_where_its_writer_may_not_write(home: Home, device: Mak
             == "rejected"
         )
     assert titles(known(bob.drain()[0])) == {"r": "one"}
+
+
+def test_what_was_held_moves_the_record_when_it_is_written(home: Home) -> None:
+    space = unique("later")
+    home.old.write(insert("r", 1, title="one"))
+    change = {**edit("r", 2, change_id=None, title="two"), "spaceId": space}
+    assert home.old.push(change)["results"][0]["status"] == "rejected"
+    assert home.records() == {"r": {home.personal}}
+    home.ours.create(space)
+    deadline = time.monotonic() + 60
+    while home.records() != {"r": {space}}:
+        assert time.monotonic() < deadline, home.records()
+        time.sleep(0.1)
+    assert titles(known(home.tablet.drain()[0])) == {"r": "two"}
 
 
 def test_a_change_that_loses_its_clock_moves_the_record_all_the_same(home: Home) -> None:

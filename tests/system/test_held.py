@@ -328,6 +328,8 @@ class TestWithSettings:
             assert outcomes(ann.push(*asked)) == ["space_not_found", "space_not_found", "invalid_change"]
             result = ann.push({**edit("r", n=1), "spaceId": "shed"})["results"][0]
             assert result["status"] == "applied"
+            assert outcomes(ann.push(change("p", "loft", when=2, n=2))) == ["applied"]  # what was personal moves there
+            assert {row["spaceId"] for row in ann.drain()[0] if row["id"] == "p"} == {"loft"}
 
     def test_two_workers_write_each_change_once_and_a_kill_loses_and_repeats_none(self, folder: Path) -> None:
         with Server(folder / "server", workers=2) as server, httpx.Client(timeout=60) as http:
