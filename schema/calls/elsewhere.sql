@@ -21,10 +21,23 @@ WHERE c.space_id IS NOT NULL AND c.user_id IS NOT NULL AND NOT starts_with(c.spa
 GROUP BY 1, 2 ORDER BY 1, 3, 2;
 
 -- name: elsewhere_rows
--- The rows of a first-generation log in the order in which they came, each as JSON text with whatever columns it has.
+-- The rows of a first-generation log in the order in which they came, each as JSON text with whatever columns it has. A row in
+-- its user's personal space, of a record that the user also wrote in another one, is of the last of those (of a name twice
+-- in JSON text the latter counts): to its devices it is one record.
 -- returns: elsewhere.mana.LogLine
-SELECT c.id::text AS id, c.table_name::text AS "table", row_to_json(c)::text AS content
-FROM elsewhere.sync_changes c WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz
+SELECT c.id::text AS id, c.table_name::text AS "table",
+       concat(left(row_to_json(c)::text, -1), ',"space_id":' || to_json(s.space)::text, '}') AS content
+FROM elsewhere.sync_changes c
+LEFT JOIN (
+    SELECT DISTINCT ON (m.user_id, m.app_id, m.table_name, m.record_id)
+           m.user_id, m.app_id, m.table_name, m.record_id, m.space_id::text AS space
+    FROM elsewhere.sync_changes m
+    WHERE length(m.space_id::text) BETWEEN 1 AND 255 AND m.space_id::text !~ '[[:cntrl:]]' AND m.space_id::text NOT IN ('.', '..')
+      AND NOT starts_with(m.space_id::text, '_personal:')
+    ORDER BY m.user_id, m.app_id, m.table_name, m.record_id, m.created_at DESC, m.id DESC
+) s ON s.user_id = c.user_id AND s.app_id = c.app_id AND s.table_name = c.table_name AND s.record_id = c.record_id
+   AND coalesce(c.space_id::text, '') IN ('', concat('_personal:', c.user_id))
+WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz
 ORDER BY c.created_at NULLS LAST, c.id;
 
 -- name: elsewhere_heads

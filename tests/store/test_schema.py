@@ -33,7 +33,7 @@ TOO_LONG = {
 }
 ELSEWHERE = """
 CREATE SCHEMA elsewhere;
-CREATE TABLE elsewhere.sync_changes (id text, table_name text, space_id text, user_id text,
+CREATE TABLE elsewhere.sync_changes (id text, app_id text, table_name text, record_id text, space_id text, user_id text,
                                      created_at timestamptz);
 """
 

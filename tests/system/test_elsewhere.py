@@ -137,6 +137,24 @@ async def test_a_delete_is_dated_as_its_device_dated_it(server: Server, device: 
     assert set(values(device(user).drain()[0])) == {"r"}
 
 
+async def test_a_record_that_was_written_in_the_personal_space_and_in_another_is_one(
+    server: Server, device: Make, meta: Log
+) -> None:
+    user, other, space = unique("ada"), unique("bob"), unique("garden")
+    for record, personal in (("r", None), ("s", f"_personal:{user}")):
+        await meta.add(record, "insert", {"title": "one"}, user_id=user, space_id=personal, created_at=at(1))
+        await meta.add(record, "update", {"note": "n"}, user_id=user, space_id=space, created_at=at(2))
+    await meta.add("s", "delete", None, user_id=user, space_id=space, created_at=at(3))
+    await meta.add("r", "insert", {"title": "another's"}, user_id=other, created_at=at(1))
+    assert counted(bring(server, meta, "--members", "authors"))["different"] == 0
+    for legacy in (False, True):
+        (record,) = device(user, legacy=legacy).drain()[0]
+        assert (record["id"], record["spaceId"]) == ("r", space)
+        assert {name: record["fields"][name]["value"] for name in ("title", "note")} == {"title": "one", "note": "n"}
+    assert [c["spaceId"] for c in device(other).drain()[0]] == [f"_personal:{other}"]
+    assert counted(bring(server, meta, "--members", "authors"))["there"] == 6
+
+
 @pytest.mark.parametrize("data", [None, {}])
 async def test_an_update_of_nothing_is_nothing(server: Server, device: Make, meta: Log, data: Any) -> None:
     user = unique("ada")
