@@ -149,3 +149,15 @@ def test_the_edit_of_a_refused_write_is_later_than_what_others_wrote(open_replic
     replica.push()
     replica.fix(bad, {"n": 2})
     assert replica.get("t", "a") == {"n": 2}
+
+
+def test_a_push_says_what_of_others_it_overwrote(open_replica: Open, script: Script) -> None:
+    """The server lowers its stamp, and it is to stay later than what its writer saw."""
+    replica = open_replica(wall=Wall(NOW + YEARS), client_id="me")
+    seen = format_instant(NOW + 30_000_000)
+    script.answers = [page(wire("a", n=(1, seen), deletedAt=(None, seen)))]
+    replica.pull()
+    replica.patch("t", "a", {"n": 2, "m": 1})
+    replica.patch("t", "a", {"n": 3})
+    first, second = (change.change["fields"] for change in replica.pending())
+    assert (first["n"]["base"], "base" in first["m"], "base" in second["n"]) == (seen, False, False)

@@ -111,8 +111,12 @@ def write_change(
     values: Mapping[str, Any],
     at: int | Mapping[str, int],
     extra: Mapping[str, Any],
+    bases: Mapping[str, int] | None = None,
 ) -> str:
-    """The bytes that are sent, and sent again, for one change. `at` is one stamp, or one a field."""
+    """The bytes that are sent, and sent again, for one change. `at` is one stamp, or one a field.
+
+    `bases` are the stamps of registers that it replaces.
+    """
     stamps = {name: at if isinstance(at, int) else at[name] for name in values}
     wire: dict[str, Any] = {"changeId": change_id, "table": table, "id": record, "op": op}
     if space != PERSONAL:
@@ -122,6 +126,9 @@ def write_change(
         values = {name: value for name, value in values.items() if name != TOMBSTONE}
     if values:
         wire["fields"] = {name: {"value": value, "at": format_instant(stamps[name])} for name, value in values.items()}
+    for name, base in (bases or {}).items():
+        if name in values:
+            wire["fields"][name]["base"] = format_instant(base)
     return dump(wire | dict(extra))
 
 

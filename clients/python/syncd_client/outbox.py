@@ -98,10 +98,11 @@ def enqueue(
         at = _stamp_over(rows[key].view, names, clock)
         clock = observe(clock, at, wall)
         values = {TOMBSTONE: format_instant(at), **write.values} if write.op == "delete" else write.values
+        bases = _others(rows[key].view, values, client)
         image.note(key, rows[key].view, values, at)
         rows[key].write({name: Register(value, at, client) for name, value in values.items()})
         change_id = new_id(wall)
-        queued.append((change_id, key, _body(change_id, write, values, at)))
+        queued.append((change_id, key, _body(change_id, write, values, at, bases)))
     _check_size([body for _, _, body in queued], limits)
     _insert(db, queued)
     save(db, rows)
@@ -109,7 +110,12 @@ def enqueue(
     return [change_id for change_id, _, _ in queued]
 
 
-def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int) -> str:
+def _others(view: Registers, names: Iterable[str], client: str) -> dict[str, int]:
+    """The stamps of others' registers that a write replaces: a stamp that the server lowers stays later than those."""
+    return {name: view[name].at for name in names if name in view and view[name].client != client}
+
+
+def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int, bases: Mapping[str, int]) -> str:
     return write_change(
         change_id=change_id,
         space=write.space,
@@ -118,6 +124,7 @@ def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int) -> s
         op=write.op,
         values=values,
         at=at,
+        bases=bases,
         extra=write.extra,
     )
 
