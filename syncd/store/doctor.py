@@ -23,6 +23,7 @@ QUERIES = Path(__file__).parent / "checks"
 MIGRATE = "syncd migrate --database-url postgresql://OWNER@HOST/DATABASE"
 STANDBY = fail("standby", "this is a standby: nothing can be written", "point SYNCD_DATABASE_URL at the primary")
 RESTORE = "as the owner: ALTER TABLE syncd.… ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+FROM_BACKUP = "restore the database from a backup"
 SAFE = "ALTER SYSTEM RESET fsync; ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf();"
 SET_CLOCK = "timedatectl set-ntp true (on both machines)"
 MAKE_ROLE = "CREATE ROLE syncd_app LOGIN PASSWORD '…' IN ROLE syncd_runtime;"
@@ -101,7 +102,7 @@ async def check_row_security(conn: Any, *, directory: Path | None = None) -> Fin
     wanted = _wanted_policies(directory)
     problems = [text for name, policies in wanted.items() for text in _table_problems(name, found.get(name), policies)]
     if problems:
-        return fail("row security", "; ".join(problems), RESTORE)
+        return fail("row security", "; ".join(problems), RESTORE if found.keys() >= wanted.keys() else FROM_BACKUP)
     count = sum(len(policies) for policies in wanted.values())
     return ok("row security", f"enabled and forced on {len(wanted)} tables, with {count} policies")
 

@@ -39,6 +39,10 @@ SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0;
 """.replace("{search_path}", SEARCH_PATH)
 RECORD = "INSERT INTO syncd.sync_migrations (number, name, sha256) VALUES ($1, $2, $3)"
+LOST_RECORD = (
+    "The database has it already and lost the record that it was applied: restore the table "
+    "syncd.sync_migrations from a backup."
+)
 APPLIED = "SELECT number, name, sha256 FROM syncd.sync_migrations ORDER BY number"
 
 
@@ -191,9 +195,8 @@ async def _apply(conn: Connection, migration: Migration, files: SchemaFiles) -> 
         except asyncpg.LockNotAvailableError:
             raise
         except asyncpg.PostgresError as error:
-            raise MigrationError(
-                f"{migration.label}.sql{functions.line_of(migration.sql, error)} failed: {error}",
-                "Nothing of this file was applied.",
-            ) from error
+            cause = f"{migration.label}.sql{functions.line_of(migration.sql, error)} failed: {error}"
+            lost = f" {LOST_RECORD}" if isinstance(error, asyncpg.DuplicateTableError) else ""
+            raise MigrationError(cause, f"Nothing of this file was applied.{lost}") from error
     await conn.execute(RECORD, migration.number, migration.name, migration.sha256)
     return True

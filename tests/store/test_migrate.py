@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from syncd.store.doctor import check_row_security
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.emit import emit
 from syncd.store.migrate import migrate, pending
@@ -101,6 +102,29 @@ async def test_a_failing_file_leaves_nothing_of_itself_and_names_the_line(
         await migrate(dsn, say=silent, directory=files)
     assert await ask(dsn, "SELECT to_regclass('syncd.three')") is None
     assert await missing(dsn, files) == ["0003_pre_step"]
+
+
+async def test_a_database_that_lost_its_record_of_what_was_applied_is_told_what_to_do(
+    database: EmbeddedPostgres, empty: str, files: Path
+) -> None:
+    add(files, 3, "CREATE TABLE three ();")
+    dsn = database.dsn("postgres", empty)
+    await migrate(dsn, say=silent, directory=files)
+    await ask(dsn, "DELETE FROM syncd.sync_migrations WHERE number = 3")
+    with pytest.raises(MigrationError, match=r"0003_pre_step.*already exists.*syncd.sync_migrations from a backup"):
+        await migrate(dsn, say=silent, directory=files)
+
+
+async def test_a_table_that_is_missing_is_no_case_for_row_security(database: EmbeddedPostgres, empty: str) -> None:
+    dsn = database.dsn("postgres", empty)
+    await migrate(dsn, say=silent)
+    await ask(dsn, "ALTER TABLE syncd.sync_feeds RENAME TO elsewhere")
+    conn = await asyncpg.connect(dsn)
+    try:
+        finding = await check_row_security(conn)
+    finally:
+        await conn.close()
+    assert (finding.detail, finding.remedy) == ("the table sync_feeds is missing", "restore the database from a backup")
 
 
 async def test_a_file_that_was_changed_afterwards_is_refused(
