@@ -33,6 +33,7 @@ class LegacyDevice:
         self.pending: list[Json] = []
         self.cursors: dict[str, str] = {}
         self.dates_edits = True
+        self.space: str | None = None  # the one that its user is in: what is written now carries its id
 
     # -- what its user does ------------------------------------------------------------------------------
 
@@ -92,7 +93,8 @@ class LegacyDevice:
             self._take(table, answer.json())
 
     def _send(self, table: str, record: str, op: str, **more: Any) -> None:
-        self.pending.append({"table": table, "id": record, "op": op, **more})
+        named = {} if self.space is None else {"spaceId": self.space}
+        self.pending.append({"table": table, "id": record, "op": op, **more, **named})
 
     def _take(self, table: str, answer: Json) -> None:
         for change in answer["serverChanges"]:

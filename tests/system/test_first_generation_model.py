@@ -1,0 +1,315 @@
+"""G7, G19: devices of the first generation of both engines beside clients of ours, two users, a space that one of them
+is removed from and comes back to, spaces that nobody has heard of: in the end all hold what the server holds, and
+everything that was pushed is in the log.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from syncd_client import EVERY_SPACE, Replica
+
+from syncd.core.clock import parse_instant
+from tests.harness import Server
+from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore
+from tests.wire import Device, Json, unique
+
+SOAK = int(os.environ.get("SYNCD_SOAK") or 0)
+PATIENCE = 60.0
+TABLES = ("tasks", "notes")
+ENGINES: list[type[LegacyDevice]] = [DexieEngine, LocalStore]
+LEFT_OUT = ("id", "deletedAt", "updatedAt")  # what one generation writes and the other does not
+Shown = dict[tuple[str, str], Json]
+pick = st.integers(0, 99)
+edits = st.sampled_from(["edit"] * 4 + ["member"] * 2 + ["object", "delete"])
+
+
+class Wire(Device):
+    """A legacy device's, which remembers what was taken, and looks at each result."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.taken: list[Json] = []
+
+    def send(self, *changes: Json, **members: Any) -> httpx.Response:
+        answer = super().send(*changes, **members)
+        assert answer.status_code == 200, answer.text
+        for change, result in zip(changes, answer.json()["results"], strict=True):
+            assert (result["status"] == "rejected") == (result.get("held") is True), result
+            self.taken.append(change)
+        return answer
+
+    def held(self) -> list[Json]:
+        answer = self.request("GET", f"/sync/{self.app}/held", params={"limit": 1000})
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["held"])
+
+
+def folded(registers: Iterable[tuple[int, str, Any]]) -> Json:
+    """A record of registers (at, name, value); one with a dot is a member of an object, as of its time."""
+    record: Json = {}
+    for _, name, value in sorted(registers, key=lambda register: register[:2]):
+        *path, last = name.split(".")
+        at = record
+        for member in path:
+            at[member] = at = dict(at[member]) if isinstance(at.get(member), dict) else {}
+        at[last] = value
+    return record
+
+
+def living(records: dict[tuple[str, str], dict[str, tuple[int, Any]]]) -> Shown:
+    """What a user sees of records, each {name: (at, value)}."""
+    made = {
+        key: folded((at, name, value) for name, (at, value) in registers.items()) for key, registers in records.items()
+    }
+    return {key: seen(record) for key, record in made.items() if record.get("deletedAt") is None}
+
+
+def seen(record: Json) -> Json:
+    return {name: value for name, value in record.items() if name not in LEFT_OUT}
+
+
+def shown_by_legacy(device: LegacyDevice) -> Shown:
+    return {(table, id_): seen(record) for table in TABLES for id_, record in device.shown(table).items()}
+
+
+def shown_by_ours(replica: Replica) -> Shown:
+    """By table and id, whatever the space: no record may live in two."""
+    records = {}
+    for (_, table, id_), registers in replica.all_registers().items():
+        if (dead := registers.get("deletedAt")) is None or dead.value is None:
+            assert (table, id_) not in records, f"{id_} lives twice"
+            records[table, id_] = {name: (register.at, register.value) for name, register in registers.items()}
+    return living(records)
+
+
+def shown_by_log(changes: Iterable[Json]) -> Shown:
+    """The latest write of each register in the log. That a record went to another space is no deletion."""
+    records: dict[tuple[str, str], dict[str, tuple[int, Any]]] = {}
+    for change in changes:
+        registers = records.setdefault((change["table"], change["id"]), {})
+        for name, register in change["fields"].items():
+            at = parse_instant(register["at"])
+            if "movedTo" not in register and at >= registers.get(name, (-1, None))[0]:
+                registers[name] = at, register["value"]
+    return living(records)
+
+
+class World(RuleBasedStateMachine):
+    """One example: two users, each with a device of each engine and one of ours; no two writes have one instant."""
+
+    server: Server
+    http: httpx.Client
+    folder: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tail, self.numbers, self.ticks = unique(""), itertools.count(), 0
+        self.start = time.time_ns() // 1_000_000_000 * 1_000_000 - 7200 * 1_000_000
+        self.users = [f"u{n}{self.tail}" for n in range(2)]
+        self.garden, self.inside = f"garden{self.tail}", True
+        self.managers = [Device(self.http, self.server, user, "manager", app=self.tail) for user in self.users]
+        self.managers[0].create(self.garden)
+        self.managers[0].member(self.garden, self.users[1])
+        self.legacy = [self.new_legacy(user, engine) for user in range(2) for engine in ENGINES]
+        self.ours = [self.new_ours(user) for user in range(2)]
+        self.wrote: list[Any] = []
+
+    def clock(self, number: int) -> Callable[[], int]:
+        """Two hours ago and behind the others by some seconds. Each device has milliseconds of its own."""
+
+        def now() -> int:
+            self.ticks += 1
+            return self.start + self.ticks * 100_000 + number * 1000 + number % 3 * 2_000_000
+
+        return now
+
+    def new_legacy(self, user: int, engine: type[LegacyDevice]) -> LegacyDevice:
+        number = next(self.numbers)
+        device = engine(
+            Wire(self.http, self.server, self.users[user], f"d{number}", app=self.tail, legacy=True),
+            self.clock(number),
+        )
+        device.dates_edits = number % 4 != 3
+        return device
+
+    def new_ours(self, user: int) -> Replica:
+        number, name = next(self.numbers), self.users[user]
+        return Replica(
+            self.folder / f"{self.tail}-{number}.db", app=self.tail, url=self.server.url, http=self.http,
+            token=self.server.token(name), client_id=f"d{number}", durability="normal", wall=self.clock(number),
+            verify_every=None,
+        )  # fmt: skip
+
+    def value(self) -> str:
+        self.wrote.append(f"v{next(self.numbers)}")
+        return str(self.wrote[-1])
+
+    # -- what users do -----------------------------------------------------------------------------------
+
+    @rule(who=pick, record=pick, what=edits, elsewhere=st.sampled_from([False, False, True]))
+    def write(self, who: int, record: int, what: str, elsewhere: bool) -> None:
+        """A record of one's own, of the shared space, or of a space that there is not yet; one's own may move."""
+        number = who % len(self.legacy)
+        device, user = self.legacy[number], number // 2
+        id_ = (f"p{user}a", f"p{user}b", f"r{user}a", "sa", "sb", f"n{user}a")[record % 6]
+        table = TABLES[id_.endswith("b")]
+        known = id_ in device.records.get(table, {})
+        spaces = {"s": self.garden, "n": f"new{user}{self.tail}"}
+        device.space = spaces.get(id_[0], self.garden if elsewhere and known else None)
+        if not known and what in ("edit", "delete", "object"):
+            device.insert(table, id_, title=self.value(), cfg={"theme": self.value(), "size": 1})
+        elif what == "edit":
+            device.edit(table, id_, title=self.value())
+        elif what == "member":
+            device.edit(table, id_, **{"cfg.theme": self.value()})
+        elif what == "object":
+            device.edit(table, id_, cfg={"theme": self.value()})
+        else:
+            device.delete(table, id_)
+
+    @rule(user=st.integers(0, 1), record=pick, what=edits)
+    def write_with_ours(self, user: int, record: int, what: str) -> None:
+        """A record where this device sees it, or a new one."""
+        replica, table = self.ours[user], TABLES[record % 2]
+        found = replica.query(table, space=EVERY_SPACE)
+        if what == "delete" and found:
+            one = found[record % len(found)]
+            replica.delete(table, one.id, space=one.space)
+        elif what == "edit" and found:
+            one = found[record % len(found)]
+            replica.patch(table, one.id, {"title": self.value()}, space=one.space)
+        elif what == "edit" and replica.get("tasks", f"r{user}a", deleted=True) is None:
+            replica.put("tasks", f"r{user}a", {"title": self.value()})
+        elif self.garden in replica.spaces():
+            replica.put(table, ("sa", "sb")[record % 2], {"title": self.value()}, space=self.garden)
+
+    # -- when devices are in touch -----------------------------------------------------------------------
+
+    @rule(who=pick, table=st.sampled_from(TABLES), steps=st.sampled_from(["sync", "sync", "push", "pull"]))
+    def exchange(self, who: int, table: str, steps: str) -> None:
+        getattr(self.legacy[who % len(self.legacy)], steps)(table)
+
+    @rule(who=pick, table=st.sampled_from(TABLES))
+    def push_and_hear_nothing(self, who: int, table: str) -> None:
+        """The answer is lost: all of it stays pending, and is pushed again."""
+        device = self.legacy[who % len(self.legacy)]
+        device.wire.send(*device.pending, since=device.cursors.get(table, ""), pull=True)
+
+    @rule(who=pick)
+    def lose_the_cursors(self, who: int) -> None:
+        self.legacy[who % len(self.legacy)].cursors.clear()
+
+    @rule(user=st.integers(0, 1))
+    def sync_ours(self, user: int) -> None:
+        self.ours[user].sync()
+
+    # -- who may write -----------------------------------------------------------------------------------
+
+    @rule(role=st.sampled_from([None, "reader", "writer", "writer"]))
+    def the_second_user_has_a_role(self, role: str | None) -> None:
+        if role is not None:
+            self.managers[0].member(self.garden, self.users[1], role)
+        elif self.inside:
+            self.managers[0].remove(self.garden, self.users[1])
+        self.inside = role is not None
+
+    @rule(user=st.integers(0, 1))
+    @precondition(lambda self: len(self.managers) == 2)
+    def a_space_comes_to_be(self, user: int) -> None:
+        self.make_space(user)
+
+    def make_space(self, user: int) -> None:
+        space = f"new{user}{self.tail}"
+        answer = self.managers[user].request("POST", "/spaces", json={"id": space, "name": space})
+        assert answer.status_code in (201, 409), answer.text
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        """All may write what they wrote; all are in touch; all hold the same, and so does a new device of each kind."""
+        try:
+            self.heal()
+            for user in range(2):
+                self.compare(user)
+            self.look_for_what_was_written()
+        finally:
+            for replica in self.ours:
+                replica.close()
+
+    def heal(self) -> None:
+        self.managers[0].member(self.garden, self.users[1])
+        for user in range(2):
+            self.make_space(user)
+        for device in self.legacy:
+            device.push(TABLES[0])
+        self.until_nothing_is_held()
+        for _ in range(3):
+            for device, table in itertools.product(self.legacy, TABLES):
+                device.sync(table)
+            for replica in self.ours:
+                replica.sync()
+                for queued in (*replica.rejected(), *replica.kept_aside()):
+                    replica.requeue(queued.change_id)
+                replica.sync()
+        assert not any(device.pending for device in self.legacy)
+        assert not any(replica.pending() for replica in self.ours)
+        self.until_nothing_is_held()
+
+    def until_nothing_is_held(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while held := [row for device in self.legacy[::2] for row in device.wire.held()]:  # type: ignore[attr-defined]
+            assert time.monotonic() < deadline, held
+            time.sleep(0.02)
+
+    def compare(self, user: int) -> None:
+        wanted = shown_by_log(self.managers[user].drain(history=1)[0])
+        new = [self.new_legacy(user, engine) for engine in ENGINES]
+        for device, table in itertools.product(new, TABLES):
+            device.pull(table)
+        for device in (*self.legacy[user * 2 : user * 2 + 2], *new):
+            assert shown_by_legacy(device) == wanted, f"{type(device).__name__} {device.wire.client}"
+        with self.new_ours(user) as replica:
+            replica.sync()
+            for one in (self.ours[user], replica):
+                assert shown_by_ours(one) == wanted, f"ours, {one.client_id}"
+
+    def look_for_what_was_written(self) -> None:
+        """Each value, also those that lost: they are in the history of their record."""
+        found = set()
+        for manager in self.managers:
+            for space, table, id_ in {(c["spaceId"], c["table"], c["id"]) for c in manager.drain(history=1)[0]}:
+                path = f"/sync/{manager.app}/records/{table}/{id_}/history"
+                answer = manager.request("GET", path, params={"spaceId": space, "limit": 1000})
+                assert answer.status_code == 200, answer.text
+                found |= {value for change in answer.json()["changes"] for value in values_in(change)}
+        assert set(self.wrote) <= found
+
+
+def values_in(change: Json) -> Iterator[str]:
+    """The texts in a change's registers, whether they won or lost."""
+    for register in (*change["fields"].values(), *change["superseded"].values()):
+        value = register["value"]
+        yield from (str(inner) for inner in (value.values() if isinstance(value, dict) else [value]))
+
+
+@pytest.mark.timeout(900)  # a red run takes minutes to find the shortest way to its fault
+def test_nothing_is_lost_and_all_agree_whatever_happens(server: Server, http: httpx.Client, tmp_path: Path) -> None:
+    World.server, World.http, World.folder = server, http, tmp_path
+    checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+    run_state_machine_as_test(
+        World,
+        settings=settings(
+            max_examples=SOAK * 200 or 15, stateful_step_count=60 if SOAK else 35, suppress_health_check=checks
+        ),
+    )
