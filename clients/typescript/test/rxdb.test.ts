@@ -107,6 +107,15 @@ interface Line {
   readonly fetch: typeof fetch;
 }
 
+/** Something to wait for. */
+function gate(): { readonly open: Promise<void>; readonly go: () => void } {
+  let go = (): void => {};
+  const open = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  return { open, go };
+}
+
 /** A line to the server that can be cut. */
 function line(): Line {
   const asked: string[] = [];
@@ -335,6 +344,35 @@ describe("a device that comes back", () => {
       changes: object[];
     };
     expect(found.changes).toHaveLength(1);
+  });
+
+  it("has what others wrote to what it has sent, while it is still sending the rest", async () => {
+    const token = await user();
+    const tasks = await collection();
+    const ids = ["a", "b", "c", "d", "e"];
+    await tasks.bulkInsert(ids.map((id) => ({ id, title: "mine" })));
+    const gates = [gate(), gate()] as const;
+    let pulled = false;
+    const holding: typeof fetch = async (address, options) => {
+      if (String(address).includes("/pull")) await gates[0].open;
+      if (String(options?.body).includes('"id":"d"')) await gates[1].open;
+      const answer = await fetch(address, options);
+      pulled ||= (await answer.clone().text()).includes("theirs");
+      return answer;
+    };
+    const one = await device(token, { tasks, fetch: holding, batchSize: 1, webSocket: null });
+    await until("it was sent", async () => "b" in (await onServer(token)));
+    const replica = await open({ url: server.url, token });
+    await replica.sync();
+    await replica.patch("tasks", "b", { title: "theirs" });
+    await replica.sync();
+    gates[0].go();
+    await until("it was pulled", () => pulled);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    gates[1].go();
+    await settled(one);
+    expect(Object.keys(await onServer(token)).sort()).toEqual(ids);
+    expect(await seen(one, "b")).toEqual({ id: "b", title: "theirs" });
   });
 
   it("begins again where the server does not know its cursor", async () => {

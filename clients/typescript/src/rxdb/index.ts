@@ -14,11 +14,12 @@ import type { Asker } from "../request.js";
 import { LIVE, type LivePolicy, RETRY, type RetryPolicy } from "../retry.js";
 import { freshToken, type Server, type Token } from "../transport.js";
 import { Mutex } from "../turn.js";
-import { type Row, shapeOf } from "./documents.js";
+import { type Document, type Row, shapeOf } from "./documents.js";
 import type { Feed } from "./feed.js";
 import { type Hint, hints$ } from "./hints.js";
-import { type Checkpoint, pull } from "./pull.js";
-import { again, push } from "./push.js";
+import { type Checkpoint, type Pulled, pull } from "./pull.js";
+import { again, idOf, push } from "./push.js";
+import { Redelivery } from "./redelivery.js";
 import { type Rejected, Shadow } from "./shadow.js";
 
 export type { Checkpoint } from "./pull.js";
@@ -122,6 +123,7 @@ export class SyncdReplication<D> {
   readonly state: RxReplicationState<D, Checkpoint>;
   readonly #feed: Feed;
   readonly #written = new Subject<Hint>();
+  readonly #redelivery: Redelivery;
 
   constructor(
     feed: Feed,
@@ -137,6 +139,7 @@ export class SyncdReplication<D> {
     closing: AbortController,
   ) {
     this.#feed = feed;
+    this.#redelivery = new Redelivery(feed);
     const { hashFunction } = collection.database;
     this.state = replicateRxCollection<D, Checkpoint>({
       ...others,
@@ -144,18 +147,29 @@ export class SyncdReplication<D> {
       pull: {
         batchSize,
         stream$: merge(hints, this.#written).pipe(map(() => "RESYNC" as const)),
-        handler: async (checkpoint, size) => (await pull(feed, checkpoint, size)) as never,
+        handler: async (checkpoint, size) => (await this.#pull(checkpoint, size)) as never,
       },
       push: {
         batchSize,
-        handler: async (rows) => {
-          const differing = await push(feed, rows as unknown as Row[], async (text) => hashFunction(text));
-          this.#written.next([]); // what was pushed is pulled too: that is how its place in the feed is passed
-          return differing as never;
-        },
+        handler: async (rows) => (await this.#push(rows as unknown as Row[], hashFunction)) as never,
       },
     });
     this.state.canceled$.pipe(filter(Boolean)).subscribe(() => closing.abort());
+  }
+
+  async #pull(checkpoint: Checkpoint | undefined, size: number): Promise<Pulled> {
+    return this.#redelivery.complete(await pull(this.#feed, checkpoint, size));
+  }
+
+  async #push(rows: readonly Row[], hash: (text: string) => Promise<string>): Promise<Document[]> {
+    const noted = this.#redelivery.pushing(new Set(rows.map((row) => idOf(this.#feed, row))));
+    // RxDB has noted what was pushed when its queue is through, whatever has to be repeated until then.
+    void this.state.internalReplicationState?.streamQueue.up.then(() => {
+      if (noted()) this.#written.next([]);
+    });
+    const differing = await push(this.#feed, rows, async (text) => hash(text));
+    this.#written.next([]); // what was pushed is pulled too: that is how its place in the feed is passed
+    return differing;
   }
 
   /** Edits that the server refused, oldest first. Their documents are as the server has them. */

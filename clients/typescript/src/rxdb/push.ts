@@ -68,7 +68,7 @@ async function prepare(feed: Feed, rows: readonly Row[], hash: Hash, rejected: R
   return sent;
 }
 
-function idOf({ shape }: Feed, { newDocumentState }: Row): string {
+export function idOf({ shape }: Feed, { newDocumentState }: Row): string {
   return String(newDocumentState[shape.primary]);
 }
 
