@@ -205,6 +205,17 @@ def decode_legacy(text: str, key: bytes, user: str, app: str, tables: tuple[str,
     return cursor.instant if cursor.whole else 0
 
 
+def is_partial(text: str, key: bytes, user: str, app: str) -> bool:
+    """Whether it is a cursor for some tables of which not everything before its instant has been sent."""
+    if text[INSTANT : INSTANT + 1] != ".":
+        return False
+    try:
+        cursor, narrowing = _opened(text, key, user, app)
+    except BadCursor:
+        return False
+    return bool(narrowing) and not cursor.whole
+
+
 def _opened(text: str, key: bytes, user: str, app: str) -> tuple[Cursor, int]:
     """The cursor, its tables left out, and the number of its tables. Raises BadCursor."""
     head, rest = text[:INSTANT], text[INSTANT + 1 :]

@@ -96,6 +96,15 @@ class Reading:
     def fresh(self) -> bool:
         return not isinstance(self._at, Cursor)
 
+    @property
+    def partial(self) -> bool:
+        """Whether a first-generation device is between two pages of some tables and asks for all of them."""
+        asked = self.question
+        return (
+            asked.plain and not asked.tables and self._at == 0
+            and cursors.is_partial(asked.since, self._key, self._user, asked.app)
+        )  # fmt: skip
+
     def since(self) -> dict[str, Any]:
         """The position, as sync_pull takes it."""
         if self._at is None:

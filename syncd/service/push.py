@@ -13,7 +13,7 @@ from syncd.protocol.messages import PushBody, raw_changes
 from syncd.protocol.preparation import Limits, Stamps
 from syncd.service.caller import Caller
 from syncd.service.holding import Holding, Sent
-from syncd.service.pull import Question, Reading, page_or_beginning
+from syncd.service.pull import Delta, Question, Reading, page_or_beginning
 from syncd.service.push_decision import Answer, Event, Push, Result
 from syncd.store.log import Log
 from syncd.store.pool import Refusal
@@ -38,6 +38,11 @@ async def push(
     if not holds:
         _check_escapes(body)
     reading, event = Reading(question, caller.user, key), event or Event(now)
+    if message.pull and reading.partial:
+        # From the beginning it would come to the same place each time. It keeps its cursor, and pulls the next page.
+        message = msgspec.structs.replace(message, pull=False)
+        answer = await push(log, key, caller, client, question, body, message, limits, now=now, skew=skew, event=event)
+        return answer._replace(delta=Delta(b"", question.since, True, [], []))
     parts = Parts(caller, client, reading, message, sent, holds)
     if len(message.changes) > limits.max_changes:
         return await _perform_parts(log, parts, event, skew, now)

@@ -134,6 +134,25 @@ class TestBetweenCollections:
             found = {change["id"] for change in page["serverChanges"] + pushed["serverChanges"] + rest}
             assert found >= wanted
 
+    def test_a_push_between_the_pages_of_a_collection_brings_none_again(
+        self, server: Server, pair: tuple[Device, Device]
+    ) -> None:
+        """A push with the cursor of a page that was cut is answered with that cursor, and the next pull goes on."""
+        old, other = pair
+        for n in range(30):
+            other.write(of("tasks", edit(f"t{n}", n + 1, n=n)))
+        ages(server, old.user, 30)
+        page = old.pull(FIRST, collection="tasks", limit=1)
+        found = ids(page)
+        assert page["hasMore"], page
+        while page["hasMore"]:
+            own = of("tasks", edit("own", len(found), change_id=None, n=1))
+            pushed = old.push(own, since=page["syncedUntil"], pull=True)
+            assert (ids(pushed), pushed["syncedUntil"], pushed["hasMore"]) == ([], page["syncedUntil"], True)
+            page = old.pull(pushed["syncedUntil"], collection="tasks", limit=2)
+            found += ids(page)
+        assert {f"t{n}" for n in range(30)} <= set(found)
+
     def test_a_cursor_that_is_kept_by_its_text_comes_to_be_kept(self, pair: tuple[Device, Device]) -> None:
         old, other = pair
         cursor = FIRST
