@@ -5,7 +5,8 @@
 
 -- The changes of a push whose record lives elsewhere, as the acting user. away: the space that it moved to, of a change to
 -- the personal space; null: it is in the personal space still, and the change goes to the space space_no. p_written: the
--- push was written already; before that, a change that is a retry moves nothing.
+-- push was written already; before that, a change that is a retry moves nothing. A retry of what was written in the personal
+-- space before the record moved stays there, where it is known.
 CREATE OR REPLACE FUNCTION syncd.sync_moves(p_head jsonb, p_bodies json[], p_app integer, p_personal integer, p_written boolean)
 RETURNS TABLE (i integer, space_no integer, table_no integer, record_id text, away text)
 LANGUAGE plpgsql STABLE AS $$
@@ -18,11 +19,13 @@ BEGIN
     JOIN syncd.sync_spaces s ON s.space_id = p_head -> 'spaces' ->> (x.s - 1)
     JOIN syncd.sync_memberships m ON m.user_no = syncd.sync_user() AND m.space_no = s.space_no AND m.role <> 'reader'
     CROSS JOIN LATERAL (  -- one probe of the primary key, as in sync_wave
-        SELECT r.record_id, r.deleted, r.registers FROM syncd.sync_records r
+        SELECT r.record_id, r.deleted, r.registers, r.seq FROM syncd.sync_records r
         WHERE r.space_no = p_personal AND r.app_no = p_app AND r.table_no = t.name_no AND r.record_id >= x.r
         ORDER BY r.record_id LIMIT 1) q
     WHERE q.record_id = x.r AND CASE
-        WHEN s.space_no = p_personal THEN q.deleted AND q.registers -> 'deletedAt' ? 'movedTo'
+        WHEN s.space_no = p_personal THEN q.deleted AND q.registers -> 'deletedAt' ? 'movedTo' AND (x.c IS NULL OR NOT EXISTS (
+            SELECT FROM syncd.sync_names d, syncd.sync_receipts(d.name_no, ARRAY[x.c]) k
+            WHERE d.name = p_head ->> 'client' AND k.space_no = p_personal AND k.seq < q.seq))
         ELSE NOT q.deleted AND (p_written OR x.c IS NULL OR NOT EXISTS (
             SELECT FROM syncd.sync_names d, syncd.sync_receipts(d.name_no, ARRAY[x.c]) WHERE d.name = p_head ->> 'client')) END;
 END $$;

@@ -278,3 +278,16 @@ async def test_sockets_and_streams_do_not_take_it_away_either(server: Server, ho
             assert [change["op"] for change in changes if change["spaceId"] == home.personal] == ["update"]
             await socket.until(lambda: [c for c in socket.changes("app") if c["spaceId"] == home.space])
             assert [c["fields"]["title"]["value"] for c in changes if c["spaceId"] == home.space] == ["one", "two"]
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["with what moved it", "after it"])
+def test_a_retry_of_what_made_the_record_is_known_although_it_moved(home: Home, alone: bool) -> None:
+    """The answer was lost, and the device writes in the space before it sends all of it again."""
+    made, edited = insert("r", 1, title="one"), in_space(home, edit("r", 2, change_id=None, title="two"))
+    home.old.write(made)
+    if alone:
+        home.old.write(edited)
+    pushed = home.old.push(made, edited)["results"]
+    assert [result["status"] for result in pushed] == ["duplicate", "duplicate" if alone else "applied"]
+    assert home.old.request("GET", "/sync/app/held").json()["held"] == []
+    assert home.records() == {"r": {home.space}}
