@@ -165,8 +165,12 @@ class Proxy:
             # The kernel would take in a megabyte for a slow reader, which no line holds.
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL)
             handle.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(handle, ("127.0.0.1", self.target))
-            return await asyncio.open_connection(sock=handle, limit=LIMIT)
+            try:
+                await asyncio.get_running_loop().sock_connect(handle, ("127.0.0.1", self.target))
+                return await asyncio.open_connection(sock=handle, limit=LIMIT)
+            except BaseException:
+                handle.close()
+                raise
         return await asyncio.open_unix_connection(str(self.target), limit=LIMIT)
 
     def heal(self) -> None:
