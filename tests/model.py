@@ -104,14 +104,19 @@ class Model:
         personal = f"_personal:{user}"
         if any(change["spaceId"] == personal for change in changes) and personal not in self.roles and not atomic:
             self.create(user, personal)
-        refusals = [self._refusal(user, change["spaceId"]) for change in changes]
+        refusals = [self.refusal(user, client, change) for change in changes]
         if atomic and any(refusals):
             return None
         if any(change["spaceId"] == personal for change in changes) and personal not in self.roles:
             self.create(user, personal)
         return [why or self._write(user, client, change) for why, change in zip(refusals, changes, strict=True)]
 
-    def _refusal(self, user: str, space: str) -> str | None:
+    def refusal(self, user: str, client: str, change: Json) -> str | None:
+        """Why a change may not be written; one that was taken is known also to a user who may write no more."""
+        return None if (user, client, change["changeId"]) in self.taken else self.missing_right(user, change["spaceId"])
+
+    def missing_right(self, user: str, space: str) -> str | None:
+        """The code of a change that this user may not write there."""
         if space == f"_personal:{user}":
             return None
         role = self.role(user, space)

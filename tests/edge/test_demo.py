@@ -41,7 +41,7 @@ def test_what_is_no_name_is_refused(demo: httpx.Client, body: dict[str, object])
     ["/demo/../pyproject.toml", "/demo/%2e%2e/%2e%2e/pyproject.toml", "/demo/..%2f..%2fREADME.md", "/demo/a%00b"],
 )
 def test_no_file_outside_the_demo_is_served(demo: httpx.Client, path: str) -> None:
-    assert demo.get(path).status_code == 404
+    assert demo.get(path).status_code in (400, 404)  # a step is no part of an address, however it is written
 
 
 def test_without_it_there_is_no_such_address(server: Server) -> None:

@@ -76,7 +76,7 @@ TOKENS = {
     "without exp": {"sub": "ann"},
     "without sub": {"exp": NOW + 3600},
     "a number for a user": {"sub": 5, "exp": NOW + 3600},
-    "not yet": {"sub": "ann", "exp": NOW + 3600, "nbf": NOW + 600},
+    "not yet": {"sub": "ann", "exp": NOW + 36_000, "nbf": NOW + 18_000},
 }
 
 

@@ -134,6 +134,9 @@ class Compacted(World):
     def _push(self, replica: Replica, changes: list[Json], atomic: bool, delta: bool) -> None:
         assert isinstance(self.model, Forgetful)
         wire = replica.wire
+        # Whether the log still knows a change of a user who may write no more depends on what was folded.
+        unsure = {c["spaceId"]: self.model.missing_right(wire.user, c["spaceId"]) for c in changes}
+        atomic = atomic and not any(why and space in self.model.folded for space, why in unsure.items())
         expected = self.model.push(wire.user, wire.client, changes, atomic=atomic)
         answer = wire.send(*changes, atomic=atomic, pull=delta, **({"since": replica.cursor} if delta else {}))
         if expected is None:
@@ -148,7 +151,7 @@ class Compacted(World):
             # The log may not know any more that it had a change which has no effect now.
             known, space = {status}, change["spaceId"]
             if status == "duplicate" and space in self.model.folded:
-                known.add("superseded")
+                known.add(unsure[space] or "superseded")
             if status == "duplicate" and (wire.user, wire.client, change["changeId"]) in self.model.limbo:
                 known.add("applied")  # the husk gets back what this very change had written
             found = result.get("code", result["status"])
