@@ -92,7 +92,7 @@ def test_a_change_with_such_an_id_is_refused_with_its_place(ann: Device, member:
         lambda ann, step: ann.http.post(
             "/sync/app",
             json={"changes": [], "clientId": step},
-            headers={"authorization": ann.headers["authorization"]},
+            headers={"authorization": ann.headers["authorization"], "x-sync-protocol": "1"},
         ),
         lambda ann, step: ann.request("POST", "/sync/app", json={"changes": []}, headers={"x-client-id": step}),
         lambda ann, step: ann.ask(collection=step),
@@ -127,9 +127,9 @@ async def test_a_socket_for_such_an_app_is_refused(server: Server, step: str) ->
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_socket_takes_no_such_ids(server: Server, step: str) -> None:
     async with await opened(server) as nameless:
-        await nameless.send({"type": "auth", "token": server.token("ann"), "clientId": step})
+        await nameless.send({"type": "auth", "token": server.token("ann"), "clientId": step, "protocol": 1})
         assert await nameless.ends() == 4400
-    async with socket_of(server, unique("ann")) as socket:
+    async with socket_of(server, unique("ann"), protocol=1) as socket:
         for frame in (
             {"type": "subscribe", "appId": step, "since": ""},
             {"type": "subscribe", "appId": "app", "since": "", "collections": [step]},

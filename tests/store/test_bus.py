@@ -143,6 +143,9 @@ async def test_of_many_hints_about_a_feed_the_greatest_travels(make: Callable[[]
     async with Listener(make()) as one, Listener(make()) as two:
         one.tell(*(feed("hot", seq) for seq in (*range(1000), *range(500))), feed("cold", 1))
         await two.hears(feed("hot", 999), feed("cold", 1))
+        async with asyncio.timeout(10):
+            while not one.bus.sent:  # noqa: ASYNC110 (others may hear it before its sender has its confirmation)
+                await asyncio.sleep(0.01)
         assert (one.bus.told, one.bus.sent, len(two.hints)) == (1501, 1, 2)
 
 

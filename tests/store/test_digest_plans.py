@@ -98,7 +98,8 @@ def test_digests_cost_no_more_when_there_is_more(looked: dict[str, list[Statemen
     """Those of all spaces, and of one with its buckets, whose sums are at most 256 rows."""
     calls = {stage: [one.pages for one in looked[stage] if "FROM syncd.sync_digest(" in one.query] for stage in STAGES}
     young, *grown = (sum(calls[stage][:2]) for stage in STAGES)
-    assert max(grown) <= young + 3 * 256, (young, grown)  # a row of the sums is one visit to a page
+    # A row of the sums is one visit to a page, and some to its index, for each of the two calls and their retries.
+    assert max(grown) <= young + 4 * 256, (young, grown)
 
 
 async def test_a_push_does_nothing_for_it(watched: Watched) -> None:
