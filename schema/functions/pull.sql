@@ -316,10 +316,10 @@ BEGIN
             END IF;
             v_start := coalesce(p_own_bases[array_position(p_own_spaces, f.space_no)], f.head, 0);
             v.spaces := v.spaces || f.space_no;
-            -- who names an instant has synced before, and may hold records that were deleted since: base 0 sends all tombstones
+            -- who names an instant, or speaks as the first generation, may hold records that were deleted since: base 0 sends tombstones
             v.bases := v.bases || CASE WHEN v_cut > 0 OR coalesce(f.head, 0) = 0 THEN -1
                                        WHEN p_how ? 'history' THEN CASE WHEN f.forgotten > 0 THEN -4 - 3 * v_start ELSE -1 END
-                                       WHEN v_at IS NOT NULL OR v_start = 0 THEN 0
+                                       WHEN v_at IS NOT NULL OR v_start = 0 OR v_legacy AND p_since ? 's' AND f.forgotten = 0 THEN 0
                                        WHEN p_how ? 'first' THEN -2 - 3 * v_start ELSE -3 - 3 * v_start END;
             v.seqs := v.seqs || CASE WHEN v.bases[cardinality(v.bases)] < -1 AND NOT p_how ? 'history' THEN v_start ELSE v_cut END;
         END LOOP;

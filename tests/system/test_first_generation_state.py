@@ -181,6 +181,43 @@ class TestTwoDevices:
         assert found["a"]["title"]["value"] == "theirs"
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+class TestASpaceThatIsJoined:
+    """The device has kept what it had of the space, and nothing tells it to forget: deletions must come too."""
+
+    def test_who_comes_back_is_told_what_was_deleted_meanwhile(self, engine: type[LegacyDevice], device: Make) -> None:
+        ann, bob = device(unique("ann")), engine(device(unique("bob"), legacy=True))
+        space = ann.create(unique("garden"))
+        ann.member(space, bob.wire.user)
+        for record in ("a", "b"):
+            ann.write({**edit(record, 1, title=record), "table": "tasks", "spaceId": space})
+        bob.sync("tasks")
+        assert set(bob.shown("tasks")) == {"a", "b"}
+        ann.remove(space, bob.wire.user)
+        bob.pull("tasks")
+        gone = {"table": "tasks", "id": "a", "op": "delete", "deletedAt": at(2), "changeId": unique("c")}
+        ann.write({**gone, "spaceId": space})
+        ann.member(space, bob.wire.user)
+        bob.pull("tasks")
+        assert set(bob.shown("tasks")) == {"b"}
+
+    def test_what_was_written_before_the_space_was_there_is_deleted_with_it(
+        self, engine: type[LegacyDevice], device: Make
+    ) -> None:
+        ann, bob = device(unique("ann")), engine(device(unique("bob"), legacy=True))
+        space, bob.space = unique("garden"), None
+        bob.insert("tasks", "own", title="own")
+        bob.sync("tasks")
+        bob.space = space
+        bob.insert("tasks", "a", title="a")
+        bob.sync("tasks")  # it is held
+        ann.create(space)
+        ann.write({**edit("a", bob.now(), title="ann's", deletedAt=bob.now()), "table": "tasks", "spaceId": space})
+        ann.member(space, bob.wire.user)
+        bob.pull("tasks")
+        assert set(bob.shown("tasks")) == {"own"}
+
+
 def of(fields: dict[str, Any], **more: Any) -> Json:
     """An update of record r."""
     registers = {name: {"value": value, "at": when} for name, (value, when) in fields.items()}
