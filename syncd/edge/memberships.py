@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -96,6 +97,7 @@ class MembershipService:
         self._source = source
         self._client = httpx.AsyncClient(timeout=SERVICE_TIMEOUT)
         self._lines: dict[str, _Line] = {}
+        self._waiting = Counter[asyncio.Task[list[dict[str, str]]]]()
         self._told: set[str] = set()
 
     async def spaces(self, user: str) -> list[dict[str, str]]:
@@ -106,13 +108,21 @@ class MembershipService:
         if line.next is None:
             line.next = asyncio.create_task(self._in_turn(user, line))
             line.next.add_done_callback(lambda done: done.cancelled() or done.exception())  # who asked may be gone
+        call = line.next
+        self._waiting[call] += 1
         try:
             # For the whole wait: the client's own limit is for each piece of an answer.
             async with asyncio.timeout(SERVICE_TIMEOUT):
-                return await asyncio.shield(line.next)
+                return await asyncio.shield(call)
         except TimeoutError:
             log.warning("memberships unavailable", error="TimeoutError")
             raise MembershipsUnavailable from None
+        finally:
+            self._waiting[call] -= 1
+            if not self._waiting[call]:  # nobody hears it: whoever asks next is not to wait for it
+                del self._waiting[call]
+                line.next = None if line.next is call else line.next
+                call.cancel()
 
     async def _in_turn(self, user: str, line: _Line) -> list[dict[str, str]]:
         try:
