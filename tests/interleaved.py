@@ -103,14 +103,16 @@ class Listener:
     def room(self) -> bool:
         return self.reading.is_set()
 
-    async def drained(self) -> None:
+    page_bytes = 256 * 1024
+
+    async def page_turn(self) -> None:
         await self.reading.wait()
 
     def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
         chosen = batch.selection(False, (), after=after if after > batch.after else None)
         self._take([change.text for change in chosen], cursor.decode(), snapshot=False)
 
-    def page(self, subscription: Subscription, delta: Delta) -> None:
+    async def page(self, subscription: Subscription, delta: Delta) -> None:
         for space in delta.left:
             self.seqs.pop(space, None)
         self.joined += delta.joined
