@@ -352,7 +352,9 @@ async def test_a_standby_that_lagged_and_was_promoted(primary: Cluster, folder: 
         async with worker(primary.dsn("syncd_runtime")) as old:
             shared = await old.cursor()
             await caught_up(primary, second)
-            async with worker(second.dsn("syncd_runtime")) as early:
+            standby = second.dsn("syncd_runtime")
+            standby += f"{'&' if '?' in standby else '?'}target_session_attrs=any"  # by itself a pool takes no standby
+            async with worker(standby) as early:
                 with pytest.raises(DatabaseUnavailable):
                     await early.cursor()  # it cannot say yet whose history it goes on with
             # The rest never reaches it.
