@@ -218,7 +218,9 @@ async def test_the_command_makes_it_and_may_run_again(server: Server) -> None:
     for _ in range(2):
         syncd("migrate", "--database-url", server.owner_dsn, "--legacy-view")
     env = {"SYNCD_DATABASE_URL": server.runtime_dsn, "SYNCD_JWT_SECRET": "x" * 64}
-    assert "all are as syncd put them in" in doctor(env)
+    said = doctor(env)
+    assert "all are as syncd put them in" in said
+    assert "row security: enabled and forced" in said
     owner = await asyncpg.connect(server.owner_dsn)
     made = "SELECT count(*) FROM pg_index i WHERE i.indisvalid AND i.indexrelid::regclass::text ~ 'sync_changes_by_'"
     assert await owner.fetchval(made) == 2
