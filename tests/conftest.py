@@ -34,7 +34,8 @@ MEMORY, ROOM = "/dev/shm", 8 * 1024**3
 # The files that take longest, first: two processes share the files, and one should not end with a long one alone.
 LONGEST = (
     "tests/browser/", "tests/client/test_board", "tests/client/test_typescript", "tests/system/test_compaction",
-    "tests/system/test_model", "tests/system/test_elsewhere", "tests/system/test_backup",
+    "tests/system/test_model", "tests/system/test_elsewhere", "tests/system/test_backup", "tests/system/test_bad_line",
+    "tests/edge/test_slow_bodies", "tests/edge/test_live_lines", "tests/store/test_nats_bus",
 )  # fmt: skip
 
 

@@ -255,6 +255,7 @@ def test_a_live_sync_whose_threads_cannot_be_started_leaves_the_replica_free(
             replica.live()
 
 
+@pytest.mark.waits
 async def test_a_live_sync_that_finds_no_lock_file_begins_when_there_is_one(
     tmp_path: Path, live_script: LiveScript
 ) -> None:

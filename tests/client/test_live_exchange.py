@@ -159,6 +159,7 @@ async def test_trouble_of_an_earlier_sync_is_over_when_the_token_is_accepted(
         assert (await replica.why("t", "a")).state == "waiting"
 
 
+@pytest.mark.waits
 async def test_a_push_without_an_answer_is_sent_again_after_reconnecting(
     replica: AsyncReplica, live_script: LiveScript
 ) -> None:
@@ -376,6 +377,7 @@ async def test_an_iterator_that_is_not_read_does_not_grow(replica: AsyncReplica,
     assert sum(len(event.records) for event in told if isinstance(event, Changes)) <= 1000
 
 
+@pytest.mark.waits
 async def test_a_callback_that_raises_or_dawdles_stops_nothing(
     replica: AsyncReplica, live_script: LiveScript, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -424,6 +426,7 @@ async def test_a_cut_connection_is_offline_until_it_is_back(replica: AsyncReplic
         assert (await replica.why("t", "a")).state == "synced"
 
 
+@pytest.mark.waits
 async def test_silence_is_noticed(replica: AsyncReplica, live_script: LiveScript) -> None:
     async with replica.live(policy=QUICK) as live:
         await until(is_live(live))
@@ -457,6 +460,7 @@ async def test_a_refused_token_is_asked_for_once_then_slowly(open_async: Open, l
         assert (await replica.why("t", "a")).state == "synced"
 
 
+@pytest.mark.waits
 async def test_a_token_is_renewed_in_place_before_it_ends(open_async: Open, live_script: LiveScript) -> None:
     base = 4_070_908_800.0  # what the scripted server takes for now, far from this machine's clock
     live_script.time = LATE
@@ -489,6 +493,7 @@ async def test_a_token_provider_that_fails_is_asked_again(open_async: Open, live
         await until(is_live(live))
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("blocked", [403, 404, 426, 502, "mute"])
 async def test_blocked_sockets_are_replaced_by_polling_until_they_work(
     replica: AsyncReplica, live_script: LiveScript, script: Script, blocked: Any
@@ -511,6 +516,7 @@ async def test_blocked_sockets_are_replaced_by_polling_until_they_work(
     assert [state.name for state in states].count("polling") == 1
 
 
+@pytest.mark.waits
 async def test_a_sync_while_live_does_what_it_always_does(
     replica: AsyncReplica, live_script: LiveScript, script: Script
 ) -> None:

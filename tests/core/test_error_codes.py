@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,13 @@ def name_of(target: ast.expr) -> str:
     return target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else ""
 
 
-def codes_in(source: str) -> Iterator[str]:
+@cache
+def codes_in(source: str) -> frozenset[str]:
     """The codes that a module names: `code=…`, `code = …`, arguments that are codes, MARKS and REASONS."""
+    return frozenset(_codes_in(source))
+
+
+def _codes_in(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
             for keyword in node.keywords:

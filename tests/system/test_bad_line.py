@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,21 +18,12 @@ from syncd_client import AsyncReplica, Offline
 from tests.device import Device
 from tests.harness import Server
 from tests.node import CLIENT, packages
-from tests.programs import REPOSITORY
 from tests.proxy import Proxy, bad_line
 from tests.wire import edit, unique
 
 pytestmark = [pytest.mark.waits, pytest.mark.timeout(600)]
 
 SMALL = 3_000
-# Existing tests of the client, as they are, over the same line.
-SYNCS = [
-    "tests/client/test_against_server.py::test_two_devices_that_were_offline_agree_afterwards",
-    "tests/client/test_against_server.py::test_a_deleted_record_comes_back_by_put_and_by_undelete_everywhere",
-    "tests/client/test_against_server.py::test_a_shared_space_is_joined_read_written_and_left",
-    "tests/client/test_against_server.py::test_an_atomic_batch_with_one_refused_change_is_refused_whole",
-]
-LIVES = ["tests/client/test_live_against_server.py::test_two_devices_see_each_other_s_writes_at_once"]
 Open = Callable[[str], AsyncReplica]
 
 
@@ -123,12 +113,3 @@ async def test_pulls_and_pushes_of_most_of_a_megabyte_finish(server: Server, dev
     assert len(pulling.local.query("t")) == 50
     async with Device(server, bob, "another") as another:
         assert len((await another.drain())[0]) == 40
-
-
-@pytest.mark.parametrize("tests", [SYNCS, pytest.param(LIVES, marks=pytest.mark.soak)], ids=["sync", "live"])
-def test_tests_of_the_clients_pass_over_such_a_line(processes: None, tests: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "500", *tests],
-        cwd=REPOSITORY, env={**os.environ, "TEST_LINE": "bad"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:]
