@@ -96,6 +96,11 @@ class Window:
         """Whether a page that was sent is not known to have arrived, though the other side would say so."""
         return bool(self._answers and self._under_way)
 
+    @property
+    def seconds(self) -> float:
+        """How long what is not known to have arrived may be under way, on the slowest line."""
+        return sum(size for size, _ in self._under_way.values()) / SLOWEST
+
     def patience(self, now: float) -> float:
         """How long the next page waits at most for one of those under way, in seconds; 0: not at all."""
         if len(self._under_way) < 2:

@@ -67,6 +67,7 @@ class Socket(asyncio.Protocol):
         "_heard",
         "_moved",
         "_paused",
+        "_ping_ends",
         "_pinged",
         "_protocol",
         "_sockets",
@@ -89,7 +90,7 @@ class Socket(asyncio.Protocol):
         self._pinged = self._close_by = 0.0
         self._paused = self._full = self._behind = False
         # Bytes that were given to the transport, and how many of them the other side had taken at the last look.
-        self._given = self._taken = 0
+        self._given = self._taken = self._ping_ends = 0
         self._window: Window | None = None
 
     # -- asyncio's side ------------------------------------------------------------------------------------
@@ -339,10 +340,9 @@ class Socket(asyncio.Protocol):
             taken = self._given - unsent(self._transport)
             if taken > self._taken:
                 self._taken, self._moved = taken, now
-            if self._full or self._behind:
-                if now - self._moved > STALLED_AFTER * interval:
-                    self._transport.abort()
-            elif now - max(self._pinged, self._moved) > interval:
+            if self._pinged and taken < self._ping_ends:
+                self._pinged = now  # it is still here
+            if self._silent(now, interval):
                 self._transport.abort()
         elif now - self._heard > interval:
             left = unsent(self._transport)
@@ -352,6 +352,17 @@ class Socket(asyncio.Protocol):
             self._pinged = self._moved = now
             self._protocol.send_ping(b"")
             self._flush()
+            self._ping_ends = self._given
+
+    def _silent(self, now: float, interval: float) -> bool:
+        """Whether it took nothing for too long, or did not answer. What is sent after a ping delays no answer to it."""
+        if self._full or self._behind:
+            if now - self._moved > STALLED_AFTER * interval:
+                return True
+        elif now - max(self._pinged, self._moved) > interval:
+            return True
+        on_its_way = 0.0 if self._window is None else self._window.seconds
+        return bool(self._pinged) and now - self._pinged > STALLED_AFTER * interval + on_its_way
 
     def _flush(self) -> None:
         if data := b"".join(self._protocol.data_to_send()):
