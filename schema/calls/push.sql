@@ -11,6 +11,11 @@ SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push($1::jsonb,
 -- returns: store.log.Receipt
 SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push_moving($1::jsonb, $2::integer[], $3::json[], $4::text);
 
+-- name: push_following
+-- The same for one push of a device of ours, to records that moved.
+-- returns: store.log.Receipt
+SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push_following($1::jsonb, $2::integer[], $3::json[], $4::text);
+
 -- name: unremembered
 -- Which changes of a refused push may be of records whose tombstones were forgotten. Run when a push raised SY004.
 -- returns: one value

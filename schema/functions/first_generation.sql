@@ -63,12 +63,11 @@ BEGIN
         syncd.sync_members(coalesce(p_held, v_written), v_written), p_op = 1 OR p_made OR v_written ? 'deletedAt');
 END $$;
 
--- Whether these are the registers of a record that left the personal space for one that the reader may read. A device that
--- knows a record by its id alone is sent it from there, and must not take it for deleted.
+-- Whether these are the registers of a record that moved from this space to another. A device that knows a record by its id alone is
+-- sent it from there, and must not take it for deleted: also not while it may not read there, for it may again.
 CREATE OR REPLACE FUNCTION syncd.sync_moved(p_space_quoted text, p_registers jsonb) RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN starts_with(p_space_quoted, '"_personal:') AND EXISTS (
-    SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_registers -> 'deletedAt' ->> 'movedTo');
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN starts_with(p_space_quoted, '"_personal:') AND p_registers -> 'deletedAt' ->> 'movedTo' IS NOT NULL;
 
 -- What sync_log_text gives to others; of a record that moved away nothing, or between separators of pieces an empty one.
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_log_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[],

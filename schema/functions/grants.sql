@@ -38,7 +38,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- push
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_advance, syncd.sync_enter, syncd.sync_receipts, syncd.sync_merge, syncd.sync_whole, syncd.sync_content,
+    syncd.sync_advance, syncd.sync_enter, syncd.sync_receipts, syncd.sync_merge, syncd.sync_whole, syncd.sync_woken, syncd.sync_content,
     syncd.sync_spaces_named, syncd.sync_repeats, syncd.sync_wave, syncd.sync_own_latest, syncd.sync_push_one, syncd.sync_push_plain,
     syncd.sync_push
     TO syncd_runtime;
@@ -84,6 +84,6 @@ GRANT EXECUTE ON FUNCTION
 
 -- moves
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_moves, syncd.sync_move_into, syncd.sync_move_id, syncd.sync_move_record, syncd.sync_move,
-    syncd.sync_push_moving
+    syncd.sync_moves, syncd.sync_move_into, syncd.sync_move_id, syncd.sync_move_away, syncd.sync_move_lock, syncd.sync_move,
+    syncd.sync_push_moving, syncd.sync_follow, syncd.sync_follow_marks, syncd.sync_push_following
     TO syncd_runtime;

@@ -137,6 +137,16 @@ RETURN (SELECT jsonb_object_agg(f.key, jsonb_build_array(
             CASE WHEN f.value ? 'sent' THEN f.value -> 'sent' ELSE f.value -> 'at' END))
         FROM jsonb_each(p_fields) f WHERE NOT f.value ? 'clientId');
 
+-- The seq of a change to a tombstone. Raises SY007 where that says that its record moved, which whoever pushes has to know.
+CREATE OR REPLACE FUNCTION syncd.sync_woken(p_head jsonb, p_moved boolean, p_seq bigint) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF p_moved AND NOT p_head ?| ARRAY['moves', 'follows'] THEN
+        RAISE EXCEPTION 'moves' USING ERRCODE = 'SY007', DETAIL = '{"follow": true}';
+    END IF;
+    RETURN p_seq;
+END $$;
+
 -- The changes of a push that its device had pushed before: place in the push, first seq and event
 -- id, and whether the content is still the same.
 CREATE OR REPLACE FUNCTION syncd.sync_repeats(p_client integer, p_app integer, p_ids text[], p_bodies json[],
@@ -154,7 +164,8 @@ BEGIN
          ) x ON x.c = d.change_id;
 END $$;
 
--- Merges and appends the changes of one wave: no record twice. Returns the conflicts, by place in the push.
+-- Merges and appends the changes of one wave: no record twice. Returns the conflicts, by place in the push. woken: whether
+-- the record was a tombstone, null for one that says that its record moved.
 CREATE OR REPLACE FUNCTION syncd.sync_wave(p_user integer, p_client integer, p_app integer, p_spaces integer[], p_tables integer[],
                                 p_ends bigint[], p_seqs bigint[], p_at timestamptz, p_largest integer, p_body json)
 RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, woken boolean)
@@ -182,6 +193,7 @@ BEGIN
     ), merged AS MATERIALIZED (
         SELECT y.i, y.space_no, y.table_no, y.seq, y.r, y.o, y.c, y.e, y.v, y.a, y.n, y.prev_seq, y.s, y.was_deleted,
                greatest(y.latest, y.hi) AS latest,
+               y.was_deleted AND y.held -> 'deletedAt' ? 'movedTo' AS moved,
                CASE WHEN y.held IS NULL THEN y.g WHEN y.newer THEN y.held || y.g ELSE z.merged END AS registers,
                CASE WHEN y.newer THEN y.f ELSE z.won::json END AS fields,
                z.lost, z.conflicts
@@ -206,7 +218,8 @@ BEGIN
         SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
             schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers
     )
-    SELECT w.i, w.fields IS NULL, w.conflicts, pg_column_size(w.registers) > p_largest, coalesce(w.was_deleted, false)
+    SELECT w.i, w.fields IS NULL, w.conflicts, pg_column_size(w.registers) > p_largest,
+           CASE WHEN w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
     FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR pg_column_size(w.registers) > p_largest;
 END $$;
 
@@ -229,9 +242,10 @@ END $$;
 
 -- One push. p_head: {"user", "client", "app", "n": changes, "spaces": [id, sorted], "tables": [name, sorted], "sp": [space of
 -- each change]?, "ids": [changeId or null], "hi": us, "skew": us, "largest": bytes, "atomic"?, "personal"?, "list"?, "asOf"?,
--- "since"?, "how"?, "held"?}. p_bodies: the changes in waves, no record twice in one. "held" (functions/held.sql) is there
+-- "since"?, "how"?, "held"?, "moves"?, "follows"?}. p_bodies: the changes in waves, no record twice in one. "held" (functions/held.sql) is there
 -- where what may not be written is kept: it has to be known beforehand, as with "atomic".
--- Raises SY001 (records too large: their places), SY002 (stamps ahead of the clock: {"now", "own"}), SY003 (refused: marks).
+-- Raises SY001 (records too large: their places), SY002 (stamps ahead of the clock: {"now", "own"}), SY003 (refused: marks),
+-- SY007 (records that moved away, unless the head says "moves" or "follows": functions/moves.sql).
 CREATE OR REPLACE FUNCTION syncd.sync_push_one(p_head jsonb, p_bodies json[]) RETURNS syncd.sync_receipt
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -362,8 +376,8 @@ BEGIN
                 IF d.all_lost THEN
                     v_marks[d.i] := 's';
                 END IF;
-                IF d.woken THEN
-                    v_woken := v_woken || v.seqs[d.i];
+                IF d.woken IS NOT FALSE THEN
+                    v_woken := v_woken || syncd.sync_woken(p_head, d.woken IS NULL, v.seqs[d.i]);
                 END IF;
                 v_clashes := v_clashes || jsonb_build_array(jsonb_build_array(d.i, d.conflicts));
             END LOOP;
@@ -440,7 +454,7 @@ BEGIN
     END IF;
 
     IF v_deleted THEN
-        v_woken := ARRAY[k.base + 1];
+        v_woken := ARRAY[syncd.sync_woken(p_head, v_held -> 'deletedAt' ? 'movedTo', k.base + 1)];
         v_fields := syncd.sync_whole(v_registers, v_fields);
     END IF;
 

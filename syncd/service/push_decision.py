@@ -96,7 +96,9 @@ class Push:
         self.conflicts: list[dict[str, Any]] = []
         # Whether records are to be moved, None for a device of ours.
         self.moves: bool | None = False if reading.question.plain else None
-        self._moved = 0
+        # Whether a device of ours writes to records that moved.
+        self.follows = False
+        self._moved: dict[str, int] = {}
         self._prepare(limits, stamps or Stamps())
 
     def _prepare(self, limits: Limits, stamps: Stamps) -> None:
@@ -195,12 +197,18 @@ class Push:
             head["since"], head["how"] = self.reading.since(), self.reading.how()
         if self.moves is not None:
             head["moves"] = self.moves
+        if self.follows:
+            head["follows"] = True
         feed = (batch.spaces[0], self.reading.question.app) if len(batch.spaces) == 1 else None
         waves = [msgspec.json.encode(wave).decode() for wave in batch.waves]
-        return PushCall(msgspec.json.encode(head), waves, feed, self.moves is not None)
+        return PushCall(msgspec.json.encode(head), waves, feed, self.moves is not None, self.follows)
 
     def move(self, said: dict[str, Any]) -> None:
-        """Brings changes to where their records have moved, and moves others in the next round."""
+        """Brings changes to where their records have moved, and moves others in the next round; a device of ours has
+        what it writes written there, too."""
+        if "follow" in said:
+            self.follows = True
+            return
         for n, space in said["away"].items():
             i = self.left[int(n) - 1]
             change, _, table = self.changes[i]
@@ -227,7 +235,7 @@ class Push:
     def settle(self, receipt: Receipt) -> None:
         """Takes the log's answer into the results."""
         events = receipt.detail.get("events", {})
-        self._moved = receipt.detail.get("moved", 0)
+        self._moved = receipt.detail.get("moved", {})
         for n, i in enumerate(self.left):
             mark, seq = receipt.marks[n], receipt.seqs[n]
             if mark in MARKS:
@@ -253,7 +261,7 @@ class Push:
         return Answer(results, self.conflicts, delta, self.reading.question.since, self._written(results))
 
     def _written(self, results: list[Result]) -> dict[str, int]:
-        heads: dict[str, int] = {self.caller.personal: self._moved} if self._moved else {}
+        heads = dict(self._moved)
         for (_, space, _), result in zip(self.changes, results, strict=True):
             if result.status in ("applied", "superseded") and result.seq:
                 heads[space] = max(heads.get(space, 0), result.seq)

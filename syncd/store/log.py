@@ -66,13 +66,15 @@ class Receipt(NamedTuple):
 class PushCall(NamedTuple):
     """A push for the log: the head as JSON text, the waves as JSON texts, and its (space, app) where that is one.
 
-    `moves`: its device is of the first generation, whose records move from the personal space to others.
+    `moves`: its device is of the first generation, whose records move from the personal space to others; `follows`: it
+    is not, and writes to records that moved.
     """
 
     head: bytes
     waves: list[str]
     feed: tuple[str, str] | None = None
     moves: bool = False
+    follows: bool = False
 
     @property
     def small(self) -> bool:
@@ -136,7 +138,7 @@ class Log:
     async def _append(self, calls: list[PushCall], patience: str | None) -> list[Receipt]:
         heads = f"[{','.join(call.head.decode() for call in calls)}]"
         waves = [text for call in calls for text in call.waves]
-        name = "push_moving" if any(call.moves for call in calls) else "push"
+        name = "push_following" if calls[0].follows else "push_moving" if any(call.moves for call in calls) else "push"
         rows = await self._pool.fetch(name, heads, [len(call.waves) for call in calls], waves, patience)
         return [Receipt(row[0], row[1], msgspec.json.decode(row[2]) if row[2] else {}, _page(row[3])) for row in rows]
 

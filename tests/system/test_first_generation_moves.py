@@ -6,11 +6,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from tests.harness import Server
+from tests.moving import Home, delete, in_space, insert, known, titles
 from tests.socket_device import socket_of
 from tests.stream_device import stream_of
 from tests.wire import Device, Json, at, edit, unique, values
@@ -18,61 +18,9 @@ from tests.wire import Device, Json, at, edit, unique, values
 Make = Callable[..., Device]
 
 
-class Home:
-    """A user with a space that others share, and devices of both generations."""
-
-    def __init__(self, device: Make) -> None:
-        self.user = unique("ada")
-        self.old = device(self.user, "old", legacy=True)
-        self.tablet = device(self.user, "tablet", legacy=True)
-        self.ours = device(self.user, "ours")
-        self.personal = f"_personal:{self.user}"
-        self.space = self.ours.create(unique("garden"))
-
-    def log(self) -> list[tuple[str, str, str]]:
-        """The whole log, that of the personal space first: space, op, device."""
-        changes = sorted(self.ours.drain(history=1)[0], key=lambda change: str(change["spaceId"]))
-        return [(c["spaceId"], c["op"], c["clientId"]) for c in changes]
-
-    def records(self) -> dict[str, set[str]]:
-        """Where each record lives, as a device of ours sees it."""
-        found: dict[str, set[str]] = {}
-        for change in self.ours.drain()[0]:
-            found.setdefault(change["id"], set()).add(change["spaceId"])
-        return found
-
-
 @pytest.fixture
 def home(device: Make) -> Home:
     return Home(device)
-
-
-def known(*pages: list[Json]) -> dict[str, Json]:
-    """What a device of the first generation has after these changes: by id alone, each field's latest write."""
-    stamps: dict[tuple[str, str], str] = {}
-    found: dict[str, Json] = {}
-    for change in (change for page in pages for change in page):
-        for name, register in change["fields"].items():
-            if register["at"] >= stamps.get((change["id"], name), ""):
-                stamps[change["id"], name] = register["at"]
-                found.setdefault(change["id"], {})[name] = register["value"]
-    return {record: fields for record, fields in found.items() if fields.get("deletedAt") is None}
-
-
-def insert(record: str, when: int, **data: Any) -> Json:
-    return {"table": "t", "id": record, "op": "insert", "data": {**data, "createdAt": at(when)}}
-
-
-def delete(record: str, when: int, **more: Any) -> Json:
-    return {"table": "t", "id": record, "op": "delete", "deletedAt": at(when), **more}
-
-
-def in_space(home: Home, change: Json) -> Json:
-    return {key: value for key, value in change.items() if key != "changeId"} | {"spaceId": home.space}
-
-
-def titles(found: dict[str, Json]) -> dict[str, Any]:
-    return {record: fields["title"] for record, fields in found.items()}
 
 
 @pytest.mark.parametrize("personal", ["named", "not named"])
@@ -99,7 +47,7 @@ def test_what_is_edited_there_is_one_record_and_whole(home: Home) -> None:
         "deletedAt": (None, at(1), "old"),
     }
     assert home.log() == [
-        (home.personal, "insert", "old"), (home.personal, "update", "tablet"), (home.personal, "delete", "old"),
+        (home.personal, "insert", "old"), (home.personal, "update", "tablet"), (home.personal, "delete", "_server:old"),
         (home.space, "insert", "old"), (home.space, "update", "tablet"), (home.space, "update", "old"),
     ]  # fmt: skip
     path = f"/sync/app/records/t/r/history?spaceId={home.space}"
@@ -135,13 +83,17 @@ def test_no_page_takes_the_record_from_a_device_that_knows_it_by_its_id(home: Ho
         assert titles(known(*seen)) == {"r": "two", "s": "s"}
 
 
-def test_who_may_not_read_the_space_any_more_is_told_of_the_deletion(home: Home, device: Make) -> None:
+def test_who_was_away_from_the_space_has_it_when_back(home: Home, device: Make) -> None:
+    """A device that had been told of the deletion would keep that, and would be right by the stamps."""
     other = device(unique("bob"))
     home.old.write(insert("r", 1, title="one"))
     home.ours.member(home.space, other.user, "owner")
     home.old.write(in_space(home, edit("r", 2, title="two")))
     home.ours.remove(home.space, home.user)
-    assert [c["op"] for c in home.tablet.drain(at(0))[0]] == ["delete"]
+    away, cursor = home.tablet.drain(at(0))
+    assert away == []
+    other.member(home.space, home.user)
+    assert titles(known(away, home.tablet.drain(cursor)[0])) == {"r": "two"}
 
 
 def test_a_retry_moves_nothing_and_is_written_once(home: Home) -> None:
