@@ -1,4 +1,4 @@
-"""The vectors that every implementation reads: tests/vectors/clock.json, merge.json and replica.json."""
+"""The vectors that every implementation reads: clock.json, merge.json, replica.json and base.json in tests/vectors."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parent.parent / "vectors"
 CLOCK = json.loads((FOLDER / "clock.json").read_text())
 MERGE = json.loads((FOLDER / "merge.json").read_text())
 REPLICA = json.loads((FOLDER / "replica.json").read_text())
+BASE = json.loads((FOLDER / "base.json").read_text())
 
 
 def named(vectors: list[Any]) -> Any:
@@ -121,3 +122,17 @@ def test_a_write_is_later_than_what_it_replaces(
         set_meta(db, "clock", vector["last"])
     replica.patch("t", "r", dict.fromkeys([*fields, "new"], 1))
     assert {register.at for register in replica.registers("t", "r").values()} == {vector["expect"]}
+
+
+@named(BASE["base"])
+def test_a_write_says_what_of_others_it_is_written_over(
+    vector: Any, open_replica: Callable[..., Replica], script: Script
+) -> None:
+    replica = open_replica(wall=lambda: vector["wall"], client_id="me")
+    script.answers = [page(wire("r") | {"fields": vector["held"]})]
+    replica.pull()
+    for write, *fields in vector["writes"]:
+        getattr(replica, write)("t", "r", *fields)
+    names = {"table": "t", "id": "r"}
+    changes = [{**queued.change, "changeId": None} for queued in replica.pending()]
+    assert changes == [{**change, **names, "changeId": None} for change in vector["changes"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from syncd_client import Replica
 from syncd_client.clock import format_instant
 
@@ -160,4 +161,18 @@ def test_a_push_says_what_of_others_it_overwrote(open_replica: Open, script: Scr
     replica.patch("t", "a", {"n": 2, "m": 1})
     replica.patch("t", "a", {"n": 3})
     first, second = (change.change["fields"] for change in replica.pending())
-    assert (first["n"]["base"], "base" in first["m"], "base" in second["n"]) == (seen, False, False)
+    assert (first["n"]["base"], "base" in first["m"], second["n"]["base"]) == (seen, False, seen)
+
+
+@pytest.mark.parametrize("how", ["requeued", "edited"])
+def test_a_refused_write_still_says_it_when_it_is_sent_again(open_replica: Open, script: Script, how: str) -> None:
+    replica = open_replica(wall=Wall(NOW + YEARS), client_id="me")
+    seen = format_instant(NOW + 30_000_000)
+    script.answers = [page(wire("a", n=(1, seen)))]
+    replica.pull()
+    bad = replica.patch("t", "a", {"n": 2})
+    refused = {"changeId": bad, "status": "rejected", "code": "rule_refused", "detail": "No."}
+    script.answers = [lambda body: applied(body, results=[refused])]
+    replica.push()
+    _ = replica.requeue(bad) if how == "requeued" else replica.fix(bad, {"n": 3})
+    assert [change.change["fields"]["n"]["base"] for change in replica.pending()] == [seen]

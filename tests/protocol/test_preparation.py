@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,10 +15,14 @@ from syncd.core.clock import LAST, format_instant, parse_instant
 from syncd.core.errors import Malformed
 from syncd.protocol.messages import IncomingChange, PushBody, decode
 from syncd.protocol.preparation import Limits, Prepared, Stamps, batch, lower, prepare, space_of
+from syncd.service.caller import Caller
+from syncd.service.pull import Question, Reading
+from syncd.service.push_decision import Push
 
 NOW = parse_instant("2026-01-01T10:00:00Z")
 SKEW = 60_000_000
 LIMIT = NOW + SKEW
+BASE = json.loads((Path(__file__).parent.parent / "vectors/base.json").read_text())["base"]
 
 
 def incoming(**members: Any) -> IncomingChange:
@@ -142,3 +148,13 @@ def test_an_insert_says_that_the_record_is_there_at_its_greatest_stamp() -> None
     assert bytes(change.f["deletedAt"].value) == b"null"
     assert change.f["deletedAt"].at == max(register.at for register in change.f.values())
     assert "deletedAt" not in prepared(op="update", fields=fields(c=NOW)).f
+
+
+@pytest.mark.parametrize("vector", BASE, ids=[vector["name"] for vector in BASE])
+def test_a_lowered_stamp_stays_later_than_what_its_writer_saw(vector: Any) -> None:
+    changes = [{"table": "t", "id": "r", **change} for change in vector["changes"]]
+    message = decode(msgspec.json.encode({"changes": changes}), PushBody)
+    reading = Reading(Question("app", plain=False), "alice", b"")
+    push = Push(Caller("alice"), "me", reading, message, Limits())
+    push.lower({"now": vector["now"], "own": vector["own"]}, SKEW)
+    assert [push.adjusted.get(i, {}) for i in range(len(changes))] == vector["lowered"]

@@ -177,6 +177,19 @@ def test_a_lowered_write_stands_over_what_its_writer_saw(device: Make) -> None:
         assert abs(seconds_from_now(register(other, record)["at"])) < 10
 
 
+def test_a_lowered_deletion_stands_over_the_put_that_its_writer_saw(device: Make) -> None:
+    user = unique("clock")
+    other, writer = device(user, "zzz"), device(user, "aaa")
+    seen, sent = ahead(30), ahead(7200)
+    other.write(edit("r", seen, x="seen", deletedAt=None))
+    tombstone = {"value": sent, "at": sent, "base": seen}
+    delete: Json = {"table": "t", "id": "r", "op": "delete", "changeId": "d", "deletedAt": sent}
+    (result,) = writer.push({**delete, "fields": {"deletedAt": tombstone}})["results"]
+    assert (result["status"], result["at"]["deletedAt"] > seen) == ("applied", True)
+    assert values(other.drain()[0]) == {}
+    assert other.drain(history=1)[0][-1]["deletedAt"] == result["at"]["deletedAt"]
+
+
 def test_a_base_that_is_no_instant_is_refused(device: Make) -> None:
     change = edit("r", 1, x=1)
     change["fields"]["x"]["base"] = "soon"

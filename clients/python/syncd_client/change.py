@@ -115,20 +115,20 @@ def write_change(
 ) -> str:
     """The bytes that are sent, and sent again, for one change. `at` is one stamp, or one a field.
 
-    `bases` are the stamps of registers that it replaces.
+    `bases` are the stamps of others' registers that it replaces.
     """
+    bases = bases or {}
     stamps = {name: at if isinstance(at, int) else at[name] for name in values}
     wire: dict[str, Any] = {"changeId": change_id, "table": table, "id": record, "op": op}
     if space != PERSONAL:
         wire["spaceId"] = space
     if op == "delete":
         wire["deletedAt"] = format_instant(stamps[TOMBSTONE])
-        values = {name: value for name, value in values.items() if name != TOMBSTONE}
+        values = {name: value for name, value in values.items() if name != TOMBSTONE or name in bases}
     if values:
         wire["fields"] = {name: {"value": value, "at": format_instant(stamps[name])} for name, value in values.items()}
-    for name, base in (bases or {}).items():
-        if name in values:
-            wire["fields"][name]["base"] = format_instant(base)
+    for name, base in bases.items():
+        wire["fields"][name]["base"] = format_instant(base)
     return dump(wire | dict(extra))
 
 

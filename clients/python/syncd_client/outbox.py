@@ -98,7 +98,7 @@ def enqueue(
         at = _stamp_over(rows[key].view, names, clock)
         clock = observe(clock, at, wall)
         values = {TOMBSTONE: format_instant(at), **write.values} if write.op == "delete" else write.values
-        bases = _others(rows[key].view, values, client)
+        bases = _others(rows[key].base, values, client)
         image.note(key, rows[key].view, values, at)
         rows[key].write({name: Register(value, at, client) for name, value in values.items()})
         change_id = new_id(wall)
@@ -110,9 +110,9 @@ def enqueue(
     return [change_id for change_id, _, _ in queued]
 
 
-def _others(view: Registers, names: Iterable[str], client: str) -> dict[str, int]:
+def _others(confirmed: Registers, names: Iterable[str], client: str) -> dict[str, int]:
     """The stamps of others' registers that a write replaces: a stamp that the server lowers stays later than those."""
-    return {name: view[name].at for name in names if name in view and view[name].client != client}
+    return {name: confirmed[name].at for name in names if name in confirmed and confirmed[name].client != client}
 
 
 def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int, bases: Mapping[str, int]) -> str:
@@ -280,7 +280,7 @@ def date_stopped(db: sqlite3.Connection, clock: int, dates: Mapping[str, int], o
         stamps = {name: date if r.at > clock else r.at for name, r in old.registers.items()}
         if any(stamps[name] != register.at for name, register in old.registers.items()):
             values = {name: register.value for name, register in old.registers.items()}
-            body = _rewrite(change, old, change.change_id, old.space, values, stamps)
+            body = _rewrite(db, change, old, change.change_id, old.space, values, stamps)
             db.execute("UPDATE outbox SET body = ? WHERE change_id = ?", (body, change.change_id))
             dated.append(change)
     return keys_of(dated)
@@ -338,7 +338,7 @@ def requeue(
         stamps = {name: register.at for name, register in old.registers.items()} | dict.fromkeys(edited, at)
         values = {name: register.value for name, register in old.registers.items()} | dict(edited)
         change_id = new_id(wall)
-        body = _rewrite(change, old, change_id, target, values, stamps)
+        body = _rewrite(db, change, old, change_id, target, values, stamps)
         queued.append((change_id, key, body))
     db.executemany("DELETE FROM outbox WHERE change_id = ?", [(change.change_id,) for change in changes])
     _insert(db, queued)
@@ -348,6 +348,7 @@ def requeue(
 
 
 def _rewrite(
+    db: sqlite3.Connection,
     change: Queued,
     old: Change,
     change_id: str,
@@ -356,6 +357,8 @@ def _rewrite(
     stamps: Mapping[str, int],
 ) -> str:
     kept = {"schemaVersion", "actor", "origin"}
+    key = (old.table, space, old.record)
+    confirmed = load(db, [key], 0)[key].base
     return write_change(
         change_id=change_id,
         space=space,
@@ -364,6 +367,7 @@ def _rewrite(
         op=old.op,
         values=values,
         at=stamps,
+        bases=_others(confirmed, values, get_meta(db, "client")),
         extra={name: value for name, value in change.change.items() if name in kept},
     )
 

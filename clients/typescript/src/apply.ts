@@ -48,7 +48,7 @@ export async function applyPage(
   keepConflicts(tx, page.conflicts);
   tx.meta.cursor = page.cursor ?? tx.meta.cursor;
   const restarted = !page.more && tx.meta.restarting;
-  if (restarted) await finishRestart(tx);
+  if (restarted) await sweep(tx);
   tx.meta.trouble = null;
   return { rejected, changed, everything: restarted };
 }
@@ -118,8 +118,8 @@ function adopt(result: Result, sent: Packed, client: string): Change {
 }
 
 function heldByServer(page: Page, client: string): string[] {
-  const own = page.changes.filter((change) => change.client === client).map(({ changeId }) => changeId ?? "");
-  return [...own, ...page.results.filter(taken).map(({ changeId }) => changeId)];
+  const own = page.changes.filter((change) => change.client === client);
+  return [...own, ...page.results.filter(taken)].map(({ changeId }) => changeId ?? "");
 }
 
 function taken({ status }: Result): boolean {
@@ -127,8 +127,7 @@ function taken({ status }: Result): boolean {
 }
 
 function refusals(results: readonly Result[]): Map<string, outbox.Refusal> {
-  const refused = results.filter(({ status }) => status === "rejected");
-  return new Map(refused.map(({ changeId, code, detail }) => [changeId, { code, detail }]));
+  return new Map(results.filter(({ status }) => status === "rejected").map((said) => [said.changeId, said]));
 }
 
 /** Moves the clock past what was received, so that a later write here is later everywhere. */
@@ -168,10 +167,4 @@ export async function beginRestart(tx: Transaction): Promise<void> {
   tx.meta.restarting = true;
   tx.meta.round += 1;
   for (const { id } of await tx.all("spaces")) tx.delete("spaces", [id]);
-}
-
-/** Everything has come again: what did not come is gone from the server, and goes here too. */
-async function finishRestart(tx: Transaction): Promise<void> {
-  await sweep(tx);
-  tx.meta.restarting = false;
 }

@@ -14,7 +14,7 @@ export const LATEST: Instant = "9999-12-31T23:59:59.999999Z";
 export const MAX_AHEAD = 60_000;
 
 const RFC3339 =
-  /^((?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:)([0-9]{2})(?:\.([0-9]+))?(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$/;
+  /^((?!0000)\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(?:\.(\d+))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
 const LAST_MILLISECOND = Date.parse("9999-12-31T23:59:59.999Z");
 
 /**
@@ -22,18 +22,17 @@ const LAST_MILLISECOND = Date.parse("9999-12-31T23:59:59.999Z");
  * Raises RangeError when `text` is not one (an instant without an offset is not).
  */
 export function parseInstant(text: string): Instant {
-  const [, day, time, second, fraction = "", sign, hours, minutes] = RFC3339.exec(text) ?? [];
+  const [, day, time, second, fraction = "", zone = ""] = RFC3339.exec(text) ?? [];
   const leap = second === "60";
   const plain = `${day}T${time}${leap ? "59" : second}`;
-  const seconds = Date.parse(`${plain}Z`);
   // `Date` takes the 30th of February for the 2nd of March, and 24:00 for tomorrow: then the text is another. What is no
   // time at all raises a RangeError by itself.
-  if (!new Date(seconds).toISOString().startsWith(plain)) {
+  if (!new Date(`${plain}Z`).toISOString().startsWith(plain)) {
     throw new RangeError("no instant");
   }
   const micros = leap ? "999999" : fraction.slice(0, 6).padEnd(6, "0");
-  const offset = (Number(hours ?? 0) * 60 + Number(minutes ?? 0)) * (sign === "-" ? -60_000 : 60_000);
-  return formatInstant(seconds - offset + Number(micros.slice(0, 3)), Number(micros.slice(3)));
+  const seconds = Date.parse(plain + zone.toUpperCase());
+  return formatInstant(seconds + Number(micros.slice(0, 3)), Number(micros.slice(3)));
 }
 
 /** The instant of milliseconds since 1970 and the three digits below, kept within EPOCH and LATEST. */

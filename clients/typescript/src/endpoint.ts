@@ -2,7 +2,6 @@
 
 import type { Event } from "./events.js";
 import type { LivePolicy } from "./retry.js";
-import type { Store } from "./store.js";
 import type { Device, Report, Scope } from "./sync.js";
 
 /** The part of a WebSocket that is used, so that others than the browser's will do. */
@@ -31,10 +30,8 @@ export interface Endpoint extends Device {
   readonly address: string;
   readonly policy: LivePolicy;
   readonly renewable: boolean;
-  readonly store: Store;
   readonly socket: SocketConstructor | null;
   fresh(): Promise<string>;
-  checkUser(user: string): Promise<void>;
   exchange(scope: Scope, signal: AbortSignal): Promise<Report>;
   publish(event: Event): void;
 }

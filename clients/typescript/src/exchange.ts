@@ -3,7 +3,6 @@
 import { NotConnected, SyncBusy } from "./errors.js";
 import type { Live } from "./live.js";
 import type { RetryPolicy } from "./retry.js";
-import type { Store } from "./store.js";
 import { type Device, type Report, type Scope, Session } from "./sync.js";
 import type { Release, Tabs } from "./tabs.js";
 import { freshToken, perform, type Server } from "./transport.js";
@@ -11,12 +10,10 @@ import { Bell } from "./turn.js";
 
 /** What a replica brings to its syncs. */
 export interface Party {
-  readonly store: Store;
   readonly tabs: Tabs;
   readonly server: Server | null;
   readonly device: Device;
   readonly retry: RetryPolicy;
-  readonly checkUser: (user: string) => Promise<void>;
   readonly live: () => Live | null;
   readonly closing: AbortSignal;
 }
@@ -35,13 +32,13 @@ export class Exchange {
   }
 
   fresh(): Promise<string> {
-    return freshToken(this.server, this.party.checkUser);
+    return freshToken(this.server, this.party.device.checkUser);
   }
 
   /** One sync, by the caller, who has the lead and the turn. */
   perform(scope: Scope, signal: AbortSignal, policy: RetryPolicy = this.party.retry): Promise<Report> {
-    const { store, device } = this.party;
-    const session = new Session(store, device, policy, scope);
+    const { device } = this.party;
+    const session = new Session(device, policy, scope);
     return perform(session, this.server, device.client(), () => this.fresh(), signal);
   }
 

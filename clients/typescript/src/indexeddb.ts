@@ -148,12 +148,11 @@ function connect(factory: IDBFactory, name: string): Promise<IDBDatabase> {
     const request = factory.open(name, FORMAT);
     request.onupgradeneeded = () => create(request.result);
     request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error?.name === "VersionError" ? newer() : request.error);
+    request.onerror = () => {
+      const newer = request.error?.name === "VersionError";
+      reject(newer ? new WrongReplica("a newer version wrote the store: reload the page.") : request.error);
+    };
   });
-}
-
-function newer(): WrongReplica {
-  return new WrongReplica("a newer version wrote the store: reload the page.");
 }
 
 function create(database: IDBDatabase): void {

@@ -171,7 +171,7 @@ export class Live {
       while (!this.#closing.signal.aborted) await this.#connectOnce();
     } finally {
       this.#leading = false;
-      await this.#turn.alone(() => Promise.resolve());
+      await this.#turn.alone(async () => {});
       release();
     }
   }
@@ -314,8 +314,7 @@ export class Live {
     const visible = (): void => {
       if (document.visibilityState === "visible") this.retryNow();
     };
-    const page = typeof document === "undefined" ? null : document;
-    page?.addEventListener("visibilitychange", visible, { signal });
+    globalThis.document?.addEventListener("visibilitychange", visible, { signal });
     globalThis.addEventListener?.("online", this.retryNow, { signal });
   }
 }

@@ -56,8 +56,8 @@ export async function requeue(
     const key: Key = [space ?? row.space, row.table, row.id];
     const { view } = pick(await load(tx, [key]), key);
     const at = stampOver(tx, view, edited.keys(), wall);
-    const change = rewrite(row, meta.client, fresh, key, stamped(edited, at, meta.client));
-    queued.push({ ...change, changeId: fresh, batch: queued[0]?.batch ?? fresh });
+    const body = await rewrite(tx, row, fresh, key, stamped(edited, at, meta.client));
+    queued.push({ key, body, changeId: fresh, batch: queued[0]?.batch ?? fresh });
     tx.delete("outbox", [row.position]);
   }
   insert(tx, queued);
@@ -67,18 +67,20 @@ export async function requeue(
   return { changeId: queued[place]?.changeId ?? "", keys };
 }
 
-function rewrite(
+/** The text of a change with other registers, another id or another place. */
+async function rewrite(
+  tx: Transaction,
   row: OutboxRow,
-  client: string,
   changeId: string,
   key: Key,
   edits: Registers,
-): { key: Key; body: string } {
+): Promise<string> {
   const wire = parse(row.body) as JsonObject;
-  const old = readChange(wire, client);
+  const old = readChange(wire, tx.meta.client);
   const registers = new Map([...old.registers, ...edits]);
+  const confirmed = pick(await load(tx, [key]), key).base;
   const extra = Object.fromEntries(Object.entries(wire).filter(([name]) => KEPT.includes(name)));
-  return { key, body: writeChange({ changeId, key, op: old.op, registers, extra }) };
+  return writeChange({ changeId, key, op: old.op, registers, confirmed, extra });
 }
 
 /**
@@ -100,7 +102,7 @@ export async function redate(
       else edits.delete(field);
     }
     if (edits.size === 0) continue;
-    tx.put("outbox", { ...row, body: rewrite(row, client, row.changeId, keyOf(row), edits).body });
+    tx.put("outbox", { ...row, body: await rewrite(tx, row, row.changeId, keyOf(row), edits) });
     dated.push(keyOf(row));
   }
   return dated;

@@ -166,11 +166,8 @@ export class Query<F extends object> extends Observed<readonly Row<F>[]> {
 
   async #readSome(tx: Transaction, matching: Map<string, Row<F>>, keys: Key[]): Promise<Map<string, Row<F>>> {
     const rows = await Promise.all(keys.map((key) => tx.get("records", key)));
-    for (const [place, key] of keys.entries()) {
-      const row = rows[place];
-      matching.delete(keyText(key));
-      if (row !== undefined) this.#place(matching, row);
-    }
+    for (const key of keys) matching.delete(keyText(key));
+    for (const row of rows) if (row) this.#place(matching, row);
     return matching;
   }
 
@@ -233,10 +230,12 @@ export class StatusView extends Observed<SyncStatus> {
   protected now(): Promise<SyncStatus> {
     return this.source.read(async (tx) => {
       const states = ["pending", "rejected", "aside"] as const;
-      const counts = await Promise.all(states.map((state) => tx.count("outbox", [state], "state")));
-      const [pending = 0, rejected = 0, aside = 0] = counts;
-      const live = this.#live();
-      return { live, synced: !(await waiting(tx)), pending, rejected, aside };
+      const counts = states.map(async (state) => [state, await tx.count("outbox", [state], "state")]);
+      const counted = Object.fromEntries(await Promise.all(counts)) as Record<
+        (typeof states)[number],
+        number
+      >;
+      return { live: this.#live(), synced: !(await waiting(tx)), ...counted };
     });
   }
 

@@ -93,7 +93,7 @@ export async function enqueue(
     record.write(registers);
     const changeId = newId(wall);
     const batch = apart ? changeId : (queued[0]?.batch ?? changeId);
-    const body = writeChange({ changeId, key, op, registers, extra });
+    const body = writeChange({ changeId, key, op, registers, confirmed: record.base, extra });
     queued.push({ changeId, key, batch, body, registers, before: record.before });
   }
   if (!apart) checkSize(queued, limits);
@@ -195,12 +195,12 @@ export interface Refusal {
 export async function reject(tx: Transaction, refusals: ReadonlyMap<string, Refusal>): Promise<string[]> {
   const told: string[] = [];
   const batches = new Map<string, string>();
-  for (const [changeId, refusal] of refusals) {
+  for (const [changeId, { code, detail }] of refusals) {
     const row = await find(tx, changeId);
     if (row?.state !== "pending") continue;
-    tx.put("outbox", { ...row, state: "rejected", ...refusal });
+    tx.put("outbox", { ...row, state: "rejected", code, detail });
     told.push(changeId);
-    batches.set(row.batch, `Goes together with ${changeId}, which was refused: ${refusal.code}.`);
+    batches.set(row.batch, `Goes together with ${changeId}, which was refused: ${code}.`);
   }
   for (const [batch, detail] of batches) told.push(...(await stopBatch(tx, batch, detail)));
   return told;
@@ -237,8 +237,10 @@ export async function waiting(tx: Transaction): Promise<boolean> {
 
 /** What the server has, by its answer or because it sent it back, need not be sent any more. */
 export async function forget(tx: Transaction, changeIds: readonly string[]): Promise<void> {
-  const rows = await Promise.all(changeIds.map((changeId) => find(tx, changeId)));
-  for (const row of rows) if (row && row.state !== "acked") tx.delete("outbox", [row.position]);
+  for (const changeId of changeIds) {
+    const row = await find(tx, changeId);
+    if (row && row.state !== "acked") tx.delete("outbox", [row.position]);
+  }
 }
 
 /**
@@ -266,11 +268,10 @@ export async function acknowledge(
 export async function setAside(tx: Transaction, space: string): Promise<void> {
   const rows = await tx.all("outbox", [space], "record");
   for (const row of rows) {
-    if (row.state === "acked") tx.delete("outbox", [row.position]);
-    if (row.state === "acked") continue;
     const code = row.code ?? "space_left";
     const detail = row.detail ?? "The space was left before this was sent.";
-    tx.put("outbox", { ...row, state: "aside", code, detail });
+    if (row.state === "acked") tx.delete("outbox", [row.position]);
+    else tx.put("outbox", { ...row, state: "aside", code, detail });
   }
   const batches = new Set(rows.filter((row) => row.state === "pending").map((row) => row.batch));
   for (const batch of batches)
@@ -283,9 +284,8 @@ export async function listed(tx: Transaction, state: ChangeState): Promise<Queue
 }
 
 export function queuedOf(row: OutboxRow): Queued {
-  const { changeId, batch, space, table, id, state, body, code, detail } = row;
-  const change = parse(body) as JsonObject;
-  return { changeId, batch, space: space || null, table, id, state, change, code, detail };
+  const { position: _position, size: _size, body, ...said } = row;
+  return { ...said, space: row.space || null, change: parse(body) as JsonObject };
 }
 
 /** The records of changes, each once. */

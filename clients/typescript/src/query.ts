@@ -2,7 +2,7 @@
 
 import { checkId, checkSpace } from "./change.js";
 import { InvalidQuery } from "./errors.js";
-import { type Json, same } from "./json.js";
+import { type Json, type JsonObject, same } from "./json.js";
 import { type Registers, TOMBSTONE } from "./merge.js";
 import { compareText, compareValues, kindOf } from "./order.js";
 import type { Row } from "./records.js";
@@ -43,8 +43,6 @@ export interface QueryOptions {
   readonly space?: string | null;
   readonly deleted?: boolean;
 }
-
-const ORDERED: readonly Operator[] = ["<", "<=", ">", ">="];
 
 interface Condition {
   readonly field: string;
@@ -103,8 +101,7 @@ function readConditions(where: object): Condition[] {
 
 /** An object of operators is several conditions; any other value is compared as it is. */
 function readMember(field: string, asked: unknown): [string, string, unknown][] {
-  const members =
-    typeof asked === "object" && asked !== null && !Array.isArray(asked) ? Object.entries(asked) : [];
+  const members = kindOf(asked as Json) === "object" ? Object.entries(asked as JsonObject) : [];
   if (members.length > 0 && members.every(([name]) => Object.hasOwn(HOLDS, name))) {
     return members.map(([operator, operand]) => [field, operator, operand]);
   }
@@ -117,7 +114,7 @@ function readTriple(triple: readonly unknown[]): Condition {
     throw new InvalidQuery(`a condition is [field, ${Object.keys(HOLDS)}, value].`);
   }
   checkId("a field name", field);
-  if (ORDERED.includes(operator) && !["number", "text"].includes(kindOf(operand))) {
+  if (/[<>]/.test(operator) && !["number", "text"].includes(kindOf(operand))) {
     throw new InvalidQuery(`${kindOf(operand)} has no order.`);
   }
   if (operator === "in" && !Array.isArray(operand)) throw new InvalidQuery("`in` needs a list of values.");

@@ -112,8 +112,8 @@ export function save(tx: Transaction, records: LoadedRecords): Key[] {
 }
 
 /**
- * After a restart from an empty cursor: what the server did not send again, it does not have. Unsent writes stay,
- * on top of nothing.
+ * The end of a restart from an empty cursor: what the server did not send again, it does not have. Unsent writes
+ * stay, on top of nothing.
  */
 export async function sweep(tx: Transaction): Promise<void> {
   const { round } = tx.meta;
@@ -122,6 +122,7 @@ export async function sweep(tx: Transaction): Promise<void> {
   for (const record of records.values()) record.confirm(new Map(), round);
   await settle(tx, records);
   save(tx, records);
+  tx.meta.restarting = false;
 }
 
 /** A record as the application sees it. `space` is null in the personal space. */

@@ -1,6 +1,5 @@
 /** The application's face: a local database that syncs when it can. */
 
-import type { Applied } from "./apply.js";
 import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
 import { checkId, checkSpace, type Key, newId, PERSONAL, spaceKey } from "./change.js";
 import type { Endpoint } from "./endpoint.js";
@@ -17,7 +16,7 @@ import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf, usersOf
 import { enqueue, LIMITS, type Limits, listed, type Queued, type Write, type Written } from "./outbox.js";
 import { type Paces, pacesOf } from "./pace.js";
 import { compile, type QueryOptions, type Where } from "./query.js";
-import type { Conflict, Page } from "./reply.js";
+import type { Conflict } from "./reply.js";
 import { LIVE, type LivePolicy, RETRY } from "./retry.js";
 import { explain, type Status } from "./status.js";
 import type { ChangeState, Store, Transaction } from "./store.js";
@@ -92,12 +91,10 @@ export class Replica<S extends object = AnyTables> {
     });
     if (onConflict) this.on((event) => (event.kind === "conflict" ? onConflict(event.conflict) : undefined));
     this.exchange = new Exchange({
-      store: this.#store,
       tabs: this.#tabs,
       server: serverOf(this.#options),
       device: this.#device(),
       retry: { ...RETRY, ...this.#options.retry },
-      checkUser: (user) => this.#checkUser(user),
       live: () => this.#live,
       closing: this.#closing.signal,
     });
@@ -368,10 +365,8 @@ export class Replica<S extends object = AnyTables> {
       address: `${url.replace(/^http/, "ws")}/ws/${encodeURIComponent(this.app)}`,
       policy,
       renewable: typeof token === "function",
-      store: this.#store,
       socket: webSocket,
       fresh: () => this.exchange.fresh(),
-      checkUser: (user: string) => this.#checkUser(user),
       exchange: (scope: Scope, signal: AbortSignal) =>
         this.exchange.perform(scope, signal, { ...RETRY, attempts: 1 }),
       publish: (event: Event) => this.publish(event),
@@ -381,23 +376,20 @@ export class Replica<S extends object = AnyTables> {
   #device(): Device {
     return {
       app: this.app,
+      store: this.#store,
       client: () => this.#client,
       schemaVersion: this.#options.schemaVersion ?? null,
       limits: this.#limits,
       paces: this.#paces,
       wall: this.#wall,
-      tell: (page, done) => this.#tell(page, done),
+      checkUser: async (user) => {
+        await this.#store.write(async (tx) => claimMeta(tx.meta, "user", user));
+        this.#user = user;
+      },
+      tell: (page, done) => {
+        for (const event of describe(page, done)) this.publish(event);
+      },
     };
-  }
-
-  /** Keeps the store one user's. Raises WrongReplica. */
-  async #checkUser(user: string): Promise<void> {
-    await this.#store.write(async (tx) => claimMeta(tx.meta, "user", user));
-    this.#user = user;
-  }
-
-  #tell(page: Page | null, done: Applied): void {
-    for (const event of describe(page, done)) this.publish(event);
   }
 
   /** The application wrote these records. */

@@ -44,9 +44,11 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
     return status(state, `The server refused ${refused.changeId}: ${refused.detail}`, refused.code, pending);
   }
   const { trouble } = tx.meta;
-  if (pending > 0 && trouble === null)
-    return status("waiting", "It is sent at the next sync.", null, pending);
-  if (pending > 0 && trouble) return status(WAITING[trouble.kind], trouble.detail, trouble.code, pending);
+  if (pending > 0) {
+    return trouble
+      ? status(WAITING[trouble.kind], trouble.detail, trouble.code, pending)
+      : status("waiting", "It is sent at the next sync.", null, pending);
+  }
   if (queued.some(({ state }) => state === "aside")) {
     return status("set_aside", SPACE_LEFT, "space_left");
   }

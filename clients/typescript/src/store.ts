@@ -157,16 +157,14 @@ export type Work<T> = (tx: Transaction) => Promise<T>;
 
 /** The rows of a replica. What they raise is StoreFailed, also when they do not answer in `patience` milliseconds. */
 export class Store {
+  readonly durable: boolean;
   readonly #rows: RowStore;
   readonly #patience: number;
 
   constructor(rows: RowStore, patience: number) {
+    this.durable = rows.durable;
     this.#rows = rows;
     this.#patience = patience;
-  }
-
-  get durable(): boolean {
-    return this.#rows.durable;
   }
 
   read<T>(work: Work<T>): Promise<T> {

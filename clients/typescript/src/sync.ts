@@ -52,11 +52,14 @@ export interface Report {
 /** What a sync knows of its replica. `client` may change, with the store. `tell` announces what an answer changed. */
 export interface Device {
   readonly app: string;
+  readonly store: Store;
   client(): string;
   readonly schemaVersion: number | null;
   readonly limits: Limits;
   readonly paces: Paces;
   readonly wall: () => number;
+  /** Keeps the store one user's. Raises WrongReplica. */
+  readonly checkUser: (user: string) => Promise<void>;
   readonly tell: (page: Page | null, done: Applied) => void;
 }
 
@@ -106,7 +109,6 @@ export class Session {
     joined: [],
     left: [],
   };
-  readonly #store: Store;
   readonly #device: Device;
   readonly #policy: RetryPolicy;
   readonly #scope: Scope;
@@ -119,8 +121,7 @@ export class Session {
   /** Writes that are queued after the sync began are left to the next one. */
   #last: number | null = null;
 
-  constructor(store: Store, device: Device, policy: RetryPolicy, scope: Scope) {
-    this.#store = store;
+  constructor(device: Device, policy: RetryPolicy, scope: Scope) {
     this.#device = device;
     this.#policy = policy;
     this.#scope = scope;
@@ -132,17 +133,17 @@ export class Session {
   async next(): Promise<Step> {
     const first = this.#steps.shift();
     if (first !== undefined) return first;
-    const { cursor, packed, restarting } = await this.#store.read((tx) => this.#look(tx));
+    const { cursor, packed, restarting } = await this.#device.store.read(async (tx) => {
+      this.#last ??= tx.meta.position;
+      return { ...tx.meta, packed: await this.#pack(tx, this.#last) };
+    });
     if (packed.length > 0) return this.#push(cursor, packed);
     return this.#caughtUp && !restarting ? { kind: "done" } : this.#pull(cursor);
   }
 
-  async #look(tx: Transaction): Promise<{ cursor: string; packed: Packed[]; restarting: boolean }> {
-    const { cursor, restarting, position } = tx.meta;
-    this.#last ??= position;
-    if (restarting || this.#scope === "pull") return { cursor, packed: [], restarting };
-    const packed = await pack(tx, this.#last, this.#pushChanges, this.#device.paces.push.size);
-    return { cursor, packed, restarting };
+  async #pack(tx: Transaction, last: number): Promise<Packed[]> {
+    if (tx.meta.restarting || this.#scope === "pull") return [];
+    return pack(tx, last, this.#pushChanges, this.#device.paces.push.size);
   }
 
   get #path(): string {
@@ -184,7 +185,7 @@ export class Session {
       await this.#giveUp("forbidden", new NotAllowed(problem.detail || String(status), problem.code));
     } else if (["cursor_lost", "bad_cursor"].includes(problem.code) && !this.report.restarted) {
       this.report.restarted = true;
-      await this.#store.write(beginRestart);
+      await this.#device.store.write(beginRestart);
     } else {
       await this.#refused(sent, problem);
     }
@@ -217,7 +218,9 @@ export class Session {
       return this.#retry(error, null);
     }
     this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
-    const done = await this.#store.write((tx) => applyPage(tx, page, sent.pushed, this.#device.wall()));
+    const done = await this.#device.store.write((tx) =>
+      applyPage(tx, page, sent.pushed, this.#device.wall()),
+    );
     this.#attempt = 0;
     this.#renewed = false;
     this.#caughtUp = this.#scope === "push" || !page.more;
@@ -255,11 +258,12 @@ export class Session {
       const change = sent.pushed[place];
       if (change !== undefined) blamed.set(change.changeId, refusal);
     }
-    if ([400, 413, 422].includes(status) && blamed.size > 0) {
+    const large = status === 413 || status === 422;
+    if ((large || status === 400) && blamed.size > 0) {
       await this.#reject(blamed);
-    } else if ([413, 422].includes(status) && batches.size > 1) {
+    } else if (large && batches.size > 1) {
       this.#pushChanges = Math.max(1, Math.floor(sent.pushed.length / 2));
-    } else if ([413, 422].includes(status) && batches.size > 0) {
+    } else if (large && batches.size > 0) {
       await this.#reject(new Map(sent.pushed.map(({ changeId }) => [changeId, { code, detail }])));
     } else {
       await this.#giveUp("refused", new Refused(detail, code, status));
@@ -267,14 +271,14 @@ export class Session {
   }
 
   async #reject(refusals: ReadonlyMap<string, Refusal>): Promise<void> {
-    const rejected = await this.#store.write((tx) => reject(tx, refusals));
+    const rejected = await this.#device.store.write((tx) => reject(tx, refusals));
     this.report.rejected.push(...rejected);
     this.#device.tell(null, { rejected, changed: [], everything: false });
   }
 
   async #giveUp(kind: Trouble["kind"], error: SyncdError): Promise<never> {
     const trouble = { kind, code: error.code, detail: error.detail };
-    await noteTrouble(this.#store, trouble).catch(() => {}); // the error says more than a store that is full
+    await noteTrouble(this.#device.store, trouble).catch(() => {}); // the error says more than a store that is full
     throw error;
   }
 }

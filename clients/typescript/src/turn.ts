@@ -13,10 +13,9 @@ export class Mutex {
       return work();
     });
     this.#last = done.catch(() => undefined);
-    if (signal === undefined) return done;
     return new Promise((resolve, reject) => {
       done.then(resolve, reject);
-      signal.addEventListener("abort", () => begun || reject(signal.reason), { once: true });
+      signal?.addEventListener("abort", () => begun || reject(signal.reason), { once: true });
     });
   }
 }

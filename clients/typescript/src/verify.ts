@@ -79,13 +79,13 @@ export function keepVerified<S extends object>(
 
 /** How long it is until it is time to verify. */
 async function remaining<S extends object>(replica: Replica<S>, every: number): Promise<number> {
-  const last = await replica["exchange"].party.store.read(async ({ meta }) => meta.verified);
+  const last = await replica["exchange"].party.device.store.read(async ({ meta }) => meta.verified);
   if (last === undefined) await note(replica, Date.now());
   return (last ?? Date.now()) + every - Date.now();
 }
 
 function note<S extends object>(replica: Replica<S>, now: number): Promise<void> {
-  return replica["exchange"].party.store.write(async ({ meta }) => {
+  return replica["exchange"].party.device.store.write(async ({ meta }) => {
     meta.verified = now;
   });
 }
@@ -107,7 +107,7 @@ class Verification<S extends object> {
   }
 
   get #store() {
-    return this.#replica["exchange"].party.store;
+    return this.#replica["exchange"].party.device.store;
   }
 
   async run(): Promise<Verified> {

@@ -5,7 +5,7 @@ import { IDBFactory, IDBKeyRange } from "fake-indexeddb";
 import { createRxDatabase, type RxCollection, type RxDatabase, type RxStorage } from "rxdb";
 import { getRxStorageDexie } from "rxdb/plugins/storage-dexie";
 import { getRxStorageMemory } from "rxdb/plugins/storage-memory";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import WebSocket from "ws";
 import type { Replica, SocketConstructor } from "../src/index.js";
 import { type ReplicateOptions, type SyncdReplication, SyncdServer } from "../src/rxdb/index.js";
@@ -298,6 +298,22 @@ describe("a device with a wrong clock", () => {
     await one.tasks.findOne("milk").patch({ title: "Mine" });
     await settled(one);
     expect(await seen(one)).toMatchObject({ title: "Mine" });
+    expect(await onServer(token)).toEqual({ milk: { title: "Mine" } });
+  });
+
+  it("does not lose it either where the server lowers its stamp", async () => {
+    const token = await user();
+    const replica = await open({ url: server.url, token, wall: () => Date.now() + 40_000 });
+    await replica.put("tasks", "milk", { title: "From the future" });
+    await replica.sync();
+    const one = await device(token);
+    await settled(one);
+    const clock = vi
+      .spyOn(Date, "now")
+      .mockImplementation(() => performance.timeOrigin + performance.now() + 600_000);
+    await one.tasks.findOne("milk").patch({ title: "Mine" });
+    clock.mockRestore();
+    await settled(one);
     expect(await onServer(token)).toEqual({ milk: { title: "Mine" } });
   });
 });

@@ -1,4 +1,4 @@
-/** The vectors that every implementation reads: clock.json, merge.json and replica.json in tests/vectors of the repository. */
+/** The vectors that every implementation reads: those of tests/vectors in the repository that concern a client. */
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
@@ -8,6 +8,8 @@ import { dump, type Json, type JsonObject, parse } from "../src/json.js";
 import { isDeleted, merge, overlay, type Register, type Registers, wins } from "../src/merge.js";
 import { stampOver } from "../src/outbox.js";
 import type { Transaction } from "../src/store.js";
+import { open } from "./devices.js";
+import { page, Script, wire } from "./script.js";
 
 type Whole = number | bigint;
 interface ClockVectors {
@@ -30,6 +32,15 @@ interface ReplicaVectors {
   write: { name: string; last: Whole; wall: Whole; replaces: Whole[]; sent?: Whole[]; expect: Whole }[];
 }
 
+interface BaseVector {
+  name: string;
+  held: JsonObject;
+  wall: Whole;
+  writes: ["put" | "patch" | "delete" | "undelete", JsonObject?][];
+  changes: JsonObject[];
+}
+
+const BASE = (read("base.json") as unknown as { base: BaseVector[] }).base;
 const CLOCK = read("clock.json") as unknown as ClockVectors;
 const MERGE = read("merge.json") as unknown as MergeVector[];
 const REPLICA = read("replica.json") as unknown as ReplicaVectors;
@@ -139,6 +150,23 @@ describe("a replica", () => {
     const tx = { meta: { clock: instant(last) } } as Transaction;
     expect(stampOver(tx, view, view.keys(), millis(wall))).toBe(instant(wanted));
   });
+
+  it.each(BASE)(
+    "says what of others a write is written over: $name",
+    async ({ held, wall, writes, changes }) => {
+      const script = new Script();
+      const server = { url: "http://server/", token: "t", fetch: script.fetch };
+      const replica = await open({ ...server, clientId: "me", wall: () => millis(wall) });
+      script.answers.push(page([wire("r", {}, { fields: held })]));
+      await replica.pull();
+      for (const [write, fields = {}] of writes) {
+        if (write === "put" || write === "patch") await replica[write]("t", "r", fields);
+        else await replica[write]("t", "r");
+      }
+      const sent = (await replica.pending()).map(({ change: { changeId, ...said } }) => said);
+      expect(sent).toEqual(changes.map((change) => ({ table: "t", id: "r", ...change })));
+    },
+  );
 });
 
 interface NumberVector {

@@ -155,3 +155,19 @@ it("the edit of a refused write is later than what others wrote meanwhile", asyn
   await replica.fix(changeId, { n: 2 });
   expect(await fieldsOf(replica)).toEqual({ n: 2 });
 });
+
+it.each(["requeued", "edited"])(
+  "a refused write still says what it is written over when it is %s",
+  async (how) => {
+    const { replica, script } = await device();
+    const seen = formatInstant(NOW + 30_000);
+    script.answers.push(page([wire("a", { n: [1, seen] })]));
+    await replica.pull();
+    const changeId = await replica.patch("t", "a", { n: 2 });
+    script.answers.push(refused());
+    await replica.push();
+    await (how === "edited" ? replica.fix(changeId, { n: 3 }) : replica.requeue(changeId));
+    const [sent] = await replica.pending();
+    expect(sent?.change.fields).toMatchObject({ n: { base: seen } });
+  },
+);

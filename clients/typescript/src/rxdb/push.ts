@@ -57,7 +57,7 @@ async function prepare(feed: Feed, rows: readonly Row[], hash: Hash, rejected: R
         client,
         space: feed.space,
       });
-      if (edit !== null) sent.push(await pack(feed, id, row, edit, hash));
+      if (edit !== null) sent.push(await pack(feed, id, row, edit, held, hash));
     } catch (error) {
       if (!(error instanceof InvalidWrite)) throw error;
       const { code, detail } = error;
@@ -73,11 +73,17 @@ export function idOf({ shape }: Feed, { newDocumentState }: Row): string {
 }
 
 /** The id of a change is made of what it says, so that the same edit is the same change, after a crash too. */
-async function pack({ table, space }: Feed, id: string, row: Row, edit: Edit, hash: Hash): Promise<Sent> {
-  const key: Key = [space, table, id];
-  const nameless = writeChange({ changeId: "", key, ...edit, extra: {} });
-  const changeId = (await hash(nameless)).slice(0, 64);
-  return { id, row, edit, changeId, text: writeChange({ changeId, key, ...edit, extra: {} }) };
+async function pack(
+  { table, space }: Feed,
+  id: string,
+  row: Row,
+  edit: Edit,
+  confirmed: Registers,
+  hash: Hash,
+): Promise<Sent> {
+  const said = { key: [space, table, id] as Key, ...edit, extra: {} };
+  const changeId = (await hash(writeChange({ changeId: "", confirmed: new Map(), ...said }))).slice(0, 64);
+  return { id, row, edit, changeId, text: writeChange({ changeId, confirmed, ...said }) };
 }
 
 /** Sends the changes, in parts if need be. A change at fault is refused alone. */
