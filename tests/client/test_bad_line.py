@@ -120,7 +120,7 @@ def user() -> str:
     return f"slow-user-{random.getrandbits(60):x}"
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 async def test_a_first_live_sync_finishes_at_15_kB_a_second(
     server: Server, slow: Proxy, tmp_path: Path, user: str
 ) -> None:
@@ -134,7 +134,7 @@ async def test_a_first_live_sync_finishes_at_15_kB_a_second(
     full.close()
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 @pytest.mark.parametrize("how", ["sync", "live"])
 async def test_a_change_of_100_kB_is_pushed_and_pulled_at_15_kB_a_second(
     server: Server, slow: Proxy, tmp_path: Path, user: str, how: str
@@ -160,7 +160,7 @@ async def test_a_change_of_100_kB_is_pushed_and_pulled_at_15_kB_a_second(
     assert not {state.code for state in states} & {"silent", "no_answer", "connection_lost"}
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 async def test_it_finishes_where_the_line_is_cut_again_and_again(server: Server, tmp_path: Path, user: str) -> None:
     full = await asyncio.to_thread(fill, server, user, tmp_path / "full.db", 1000)
     async with Proxy(server.port) as proxy:
@@ -185,7 +185,7 @@ async def test_it_finishes_where_the_line_is_cut_again_and_again(server: Server,
     full.close()
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 @pytest.mark.parametrize("how", ["sync", "live"])
 async def test_a_first_sync_and_a_backlog_get_over_a_bad_line(
     server: Server, tmp_path: Path, user: str, how: str
@@ -208,7 +208,7 @@ async def test_a_first_sync_and_a_backlog_get_over_a_bad_line(
     full.close()
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 @pytest.mark.parametrize("way", ["up", "down"])
 async def test_a_line_that_is_dead_in_one_direction_is_not_called_live_for_long(
     server: Server, tmp_path: Path, user: str, way: str

@@ -122,7 +122,7 @@ async def live_script() -> AsyncIterator[LiveScript]:
         yield script
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 async def test_live_it_waits_for_room_and_is_back_soon_after(disk: Disk, live_script: LiveScript) -> None:
     states: list[LiveState] = []
     news = changes(*(wire(f"w{n}", n=(LARGE, EARLY)) for n in range(10)), cursor="c2")
