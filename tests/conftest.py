@@ -18,16 +18,13 @@ from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.migrate import migrate
 from tests import processes as started
 from tests.harness import Server
-from tests.proxy import bad_line, beside
+from tests.proxy import LINE, bad_line, beside
 from tests.wire import Device
 
 # The same examples every time, so that a red test stays red; a soak looks for new ones and prints how to repeat them.
 SOAK = bool(os.environ.get("SYNCD_SOAK"))
 hypothesis.settings.register_profile("syncd", derandomize=not SOAK, print_blob=True, deadline=None)
 hypothesis.settings.load_profile("syncd")
-
-# "bad": what asks the shared server by its URL does so over a bad line (tests/proxy.py says how bad).
-LINE = os.environ.get("TEST_LINE", "")
 
 MEMORY, ROOM = "/dev/shm", 8 * 1024**3
 

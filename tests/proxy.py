@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,13 +23,16 @@ MAKES_GOOD = 0.1
 # What a reader and the kernel hold: a line holds little besides what is under way.
 LIMIT, KERNEL = 4 * 1024, 16 * 1024
 CUT_WITHIN = 200_000
+# "bad": what asks a server of the tests by its URL does so over a bad line.
+LINE = os.environ.get("TEST_LINE", "")
 
 
 @dataclass
 class Faults:
     """What goes wrong from now on. "up" is towards the target, "down" back from it; numbers are bytes and seconds.
 
-    `stall`: what goes that way waits, and comes through in order once it may.
+    `stall`: what goes that way waits, and comes through in order once it may. `halts`: so for that many seconds out of
+    every ten what goes down does.
     `delay`: of everything, each way; what is under way meanwhile does not add up. `bytes_per_second`: each way.
     `cut`: that share of new connections is cut, each after some bytes that come by chance (up to `CUT_WITHIN`).
     `lose_reply_after`: that many bytes of the answers come through, then the connection is cut.
@@ -39,6 +43,7 @@ class Faults:
     refuse: bool = False
     blackhole: set[str] = field(default_factory=set)
     stall: set[str] = field(default_factory=set)
+    halts: float = 0.0
     delay: float = 0.0
     bytes_per_second: float = 0.0
     lose_reply_after: int | None = None
@@ -46,10 +51,15 @@ class Faults:
     duplicate: bool = False
     cut: float = 0.0
 
+    def holds(self, way: str) -> bool:
+        """Whether what goes that way waits just now."""
+        return way in self.stall or (way == "down" and time.monotonic() % 10 < self.halts)
+
 
 def bad_line(**more: Any) -> Faults:
-    """A line as there are many: 15 kB/s, two seconds there and back, and one connection of twenty is cut."""
-    return Faults(**{"bytes_per_second": 15_000.0, "delay": 1.0, "cut": 0.05, **more})
+    """A line as there are many: 15 kB/s, two seconds there and back, one way halts now and then, and one connection
+    of twenty is cut."""
+    return Faults(**{"bytes_per_second": 15_000.0, "delay": 1.0, "halts": 1.5, "cut": 0.05, **more})
 
 
 class Link:
@@ -107,7 +117,7 @@ class Link:
     async def forward(self, data: bytes, sinks: list[asyncio.StreamWriter], way: str) -> bool:
         """Passes a piece on as the faults allow; false when the connection is over."""
         faults = self.proxy.faults
-        while way in self.proxy.faults.stall:  # noqa: ASYNC110 (faults are plain values that tests replace)
+        while self.proxy.faults.holds(way):  # noqa: ASYNC110 (faults are plain values that tests replace)
             await asyncio.sleep(0.01)
         if way in faults.blackhole:
             return True
@@ -153,7 +163,7 @@ class Proxy:
     def __init__(self, target: int | Path, *, listen: Path | None = None, seed: int = 0) -> None:
         self.target, self.listen = target, listen
         self.chance = random.Random(seed)
-        self.faults = Faults()
+        self.usual = self.faults = Faults()
         self.port = 0
         self.links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -180,8 +190,8 @@ class Proxy:
         return await asyncio.open_unix_connection(str(self.target), limit=LIMIT)
 
     def heal(self) -> None:
-        """Nothing goes wrong any more, on connections that still exist too."""
-        self.faults = Faults()
+        """Nothing goes wrong any more but what usually does, on connections that still exist too."""
+        self.faults = replace(self.usual)
 
     def cut(self) -> None:
         """Ends every connection."""

@@ -10,14 +10,14 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Playwright, async_playwright
+from playwright.async_api import Browser, Playwright, async_playwright, expect
 
 from tests import node
 from tests.browser import chromium
 from tests.browser.site import Site
 from tests.browser.visitor import Tab, Visitor
 from tests.harness import Server
-from tests.proxy import Proxy
+from tests.proxy import LINE, Proxy, bad_line
 from tests.wire import unique
 
 HERE = Path(__file__).parent
@@ -28,6 +28,8 @@ OpenTab = Callable[..., Awaitable[Tab]]
 MakeVisitor = Callable[..., Awaitable[Visitor]]
 Cards = Callable[[], dict[str, Any]]
 
+# On a bad line a page takes long to load. In seconds.
+PATIENCE = 120.0
 # A large window: of a long list only what is in view is in the page.
 WINDOW = {"width": 1280, "height": 1400}
 
@@ -53,6 +55,11 @@ async def visitor(browser: Browser, open_server: Server) -> AsyncIterator[Visit]
         async def make(server: Server = open_server, **more: Any) -> Visitor:
             network = await stack.enter_async_context(Proxy(server.port))
             context = await browser.new_context(**more)
+            if LINE == "bad":
+                network.usual = bad_line()
+                network.heal()
+                context.set_default_timeout(PATIENCE * 1000)
+                expect.set_options(timeout=PATIENCE * 1000)
             stack.push_async_callback(context.close)
             return Visitor(context, network)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from playwright.async_api import BrowserContext, Page, WebSocket
@@ -27,7 +28,7 @@ class Visitor:
     async def go_offline(self) -> None:
         """No request and no socket comes through, nor does the page's host answer."""
         await self.context.set_offline(True)
-        self.network.faults.refuse = True
+        self.network.faults = replace(self.network.faults, refuse=True)
         self.network.reset()
 
     async def go_online(self) -> None:

@@ -1,4 +1,4 @@
-"""Tests of the client that are there anyway, over the same bad line."""
+"""Tests of the clients and of the board that are there anyway, over the same bad line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ SYNCS = [
     "tests/client/test_against_server.py::test_a_shared_space_is_joined_read_written_and_left",
     "tests/client/test_against_server.py::test_an_atomic_batch_with_one_refused_change_is_refused_whole",
 ]
+BOARD = ["tests/browser/test_board.py::test_two_windows_one_offline_edit_the_same_card_and_show_the_same[network]"]
 LIVES = ["tests/client/test_live_against_server.py::test_two_devices_see_each_other_s_writes_at_once"]
 
 
-@pytest.mark.parametrize("tests", [SYNCS, pytest.param(LIVES, marks=pytest.mark.soak)], ids=["sync", "live"])
+@pytest.mark.parametrize(
+    "tests", [SYNCS, BOARD, pytest.param(LIVES, marks=pytest.mark.soak)], ids=["sync", "board", "live"]
+)
 def test_tests_of_the_clients_pass_over_such_a_line(processes: None, tests: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "500", *tests],
