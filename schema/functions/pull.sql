@@ -7,16 +7,25 @@ CREATE OR REPLACE FUNCTION syncd.sync_plain(p_registers jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (SELECT coalesce(jsonb_object_agg(e.key, e.value -> 'value'), '{}')::text FROM jsonb_each(p_registers) e);
 
+-- Where deletions were forgotten, a record may be made that devices hold deleted: they have to drop what they keep of it,
+-- and are told so by `whole`, with a change that has all there is of its record.
+CREATE OR REPLACE FUNCTION syncd.sync_whole_mark(p_space integer, p_app integer) RETURNS text
+LANGUAGE sql STABLE
+RETURN (SELECT ',"whole":true' FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app AND h.forgotten > 0);
+
 -- The log of one feed after p_after, up to p_upto, as JSON text. p_legacy: for a client of the first generation; null: the
 -- log itself for one, with inserts as plain records too. p_separator: a control character, which JSON text cannot
 -- contain, lets a reader take the changes apart without parsing them.
 CREATE OR REPLACE FUNCTION syncd.sync_log_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[],
                                     p_legacy boolean, p_space_quoted text, p_separator text DEFAULT ',') RETURNS text
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_whole text;
 BEGIN
     IF p_legacy THEN
         RETURN syncd.sync_legacy_log_text(p_space, p_app, p_after, p_upto, p_tables, p_space_quoted, p_separator);
     END IF;
+    v_whole := syncd.sync_whole_mark(p_space, p_app);
     RETURN (
         SELECT string_agg(concat(
             '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
@@ -30,7 +39,7 @@ BEGIN
             CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
             CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END,
             CASE WHEN p_legacy IS NULL AND c.op = 1 THEN concat(',"data":', syncd.sync_plain(c.fields::jsonb)) END,
-            ',"fields":', c.fields, '}'), p_separator ORDER BY c.seq)
+            CASE WHEN c.prev_seq IS NULL THEN v_whole END, ',"fields":', c.fields, '}'), p_separator ORDER BY c.seq)
         FROM syncd.sync_changes c
         JOIN syncd.sync_names t ON t.name_no = c.table_no
         JOIN syncd.sync_names d ON d.name_no = c.client_no
@@ -48,6 +57,7 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_space  text := concat(',"spaceId":', p_space_quoted, ',"clientId":');
     v_insert text := concat(',"op":"insert"', v_space);
+    v_fields text := concat(syncd.sync_whole_mark(p_space, p_app), ',"fields":');
 BEGIN
     IF p_legacy IS DISTINCT FROM false THEN
         RETURN syncd.sync_legacy_state_text(p_space, p_app, p_after, p_upto, p_base, p_tables, p_space_quoted, p_written, false, NULL, NULL);
@@ -58,7 +68,7 @@ BEGIN
             CASE WHEN r.deleted THEN concat(',"op":"delete","deletedAt":"', r.registers -> 'deletedAt' ->> 'at', '"', v_space)
                  ELSE v_insert END, d.quoted,
             CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
-            ',"fields":', r.registers, '}'), ',' ORDER BY r.seq)
+            v_fields, r.registers, '}'), ',' ORDER BY r.seq)
         FROM syncd.sync_records r
         JOIN syncd.sync_names t ON t.name_no = r.table_no
         JOIN syncd.sync_names d ON d.name_no = r.client_no
@@ -92,6 +102,12 @@ BEGIN
           AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
           AND (p_firsts IS NULL OR (r.table_no = ANY (p_firsts)) = p_named));
 END $$;
+
+-- The changes of a feed after p_after, up to p_upto, that made their records.
+CREATE OR REPLACE FUNCTION syncd.sync_made_between(p_space integer, p_app integer, p_after bigint, p_upto bigint) RETURNS bigint[]
+LANGUAGE sql STABLE
+RETURN ARRAY(SELECT c.seq FROM syncd.sync_changes c
+             WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto AND c.prev_seq IS NULL);
 
 -- Where a page of the log ends: after p_limit rows or p_bytes bytes, and always between two pushes.
 CREATE OR REPLACE FUNCTION syncd.sync_log_cut(p_space integer, p_app integer, p_after bigint, p_head bigint,
@@ -222,7 +238,8 @@ $$;
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing.
 -- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?}; peek: say whether there is news, read none.
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
--- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now.
+-- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
+-- are those that it made, where it may hold deleted ones of their names that are forgotten here.
 -- A feed's reading goes through phases, of which `base` tells. A new device sweeps the state from the head, H, down:
 -- -2 - 3H the tables of "first", -3 - 3H the others, `seq` being how far down. What was touched meanwhile lies above H: it
 -- comes as state too, in ascending order (`base` 0 or more: tombstones after it matter), and then the log (-1).
@@ -335,7 +352,7 @@ BEGIN
     END IF;
 
     <<feeds>>
-    FOR f IN SELECT c.k, c.space_no, c.seq, c.base, h.head, h.horizon, s.quoted
+    FOR f IN SELECT c.k, c.space_no, c.seq, c.base, h.head, h.horizon, h.forgotten, s.quoted
              FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS c (space_no, seq, base, k)
              JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = v_app
              JOIN syncd.sync_spaces s ON s.space_no = c.space_no
@@ -364,9 +381,9 @@ BEGIN
                 v_end := CASE WHEN v_phase = 2 THEN v_start WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
                 v_cut := syncd.sync_log_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
                 v_piece := syncd.sync_log_text(f.space_no, v_app, f.seq, v_cut, v_tables, v_legacy, f.quoted);
-                IF v_own IS NOT NULL AND v_phase IS NULL AND p_woken <> '{}' THEN
-                    v_piece := nullif(concat_ws(',', v_piece, syncd.sync_state_text(
-                        f.space_no, v_app, v_end, f.head, 0, v_tables, v_legacy, f.quoted, p_woken)), '');
+                IF v_own IS NOT NULL AND v_phase IS NULL AND (p_woken <> '{}' OR f.forgotten > 0) THEN
+                    v_piece := nullif(concat_ws(',', v_piece, syncd.sync_state_text(f.space_no, v_app, v_end, f.head, 0, v_tables, v_legacy,
+                        f.quoted, p_woken || CASE WHEN f.forgotten > 0 THEN syncd.sync_made_between(f.space_no, v_app, v_end, f.head) END)), '');
                 END IF;
             END IF;
             IF v_piece IS NOT NULL THEN

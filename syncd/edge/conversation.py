@@ -22,7 +22,7 @@ from syncd.protocol import live
 from syncd.protocol.first_generation import client_of
 from syncd.protocol.messages import PushBody
 from syncd.protocol.preparation import Limits
-from syncd.service.batch import Batch
+from syncd.service.batch import WHOLE, Batch
 from syncd.service.caller import Caller
 from syncd.service.hub import Hub
 from syncd.service.member import Member
@@ -331,6 +331,8 @@ class Conversation:
 
     def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
         member, question = subscription.member, subscription.question
+        if batch.whole:
+            member.own = None
         if after == batch.after and member.own is None:
             name = (question.plain, question.tables)
             head = batch.made.get(name)
@@ -348,6 +350,8 @@ class Conversation:
         tail = live.changes_tail(delta.synced_until.encode(), delta.more, delta.joined, delta.left)
         changes = self.talk.hub.shared(delta.changes)
         await self._wire.send_page(live.changes_head(subscription.question.app), changes, tail)
+        if WHOLE in delta.changes:
+            subscription.member.own = None
 
     def end(self, code: int, reason: str) -> None:
         if not self.ended:

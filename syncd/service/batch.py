@@ -11,6 +11,7 @@ from syncd.store.live import News
 # Where a change's own text has its event id: {"eventId":"…36 characters…
 EVENT_ID = slice(12, 48)
 CLIENT_ID = b'"clientId":'
+WHOLE = b',"whole":true,"fields":'
 
 
 class Change(NamedTuple):
@@ -34,6 +35,8 @@ class Batch:
         self.app, self.after, self.upto = app, after, news.upto
         self.now, self.boot = news.now_us, news.boot_us
         self._news = news
+        # Whether a change has its device drop what it holds of the record.
+        self.whole = WHOLE in (news.body or b"")
         self._changes: dict[bool, list[Change]] = {}
         # What listeners of one kind get, made by the first of them: the frame's start by (plain, tables).
         self.made: dict[tuple[bool, tuple[str, ...]], bytes] = {}

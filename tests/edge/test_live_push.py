@@ -11,10 +11,11 @@ import asyncpg
 import pytest
 
 from syncd.core.error_codes import ERROR_CODES
+from tests.compacting import ALL, compact
 from tests.device import Device
 from tests.harness import Server
 from tests.socket_device import Socket, socket_of
-from tests.wire import edit, unique
+from tests.wire import at, edit, unique
 
 NUMBERS = itertools.count()
 
@@ -61,6 +62,25 @@ async def test_a_change_without_an_id_is_recognised_by_its_content(server: Serve
     async with socket_of(server, unique("ann")) as socket:
         legacy = edit("r", change_id=None, x=1)
         assert [said(await socket.push(legacy)) for _ in range(2)] == [["applied"], ["duplicate"]]
+
+
+async def test_where_deletions_were_forgotten_its_writer_is_sent_what_it_made_and_what_it_wrote_with_it(
+    server: Server,
+) -> None:
+    """A device that holds a forgotten record drops that at the new one, and with it what it had written meanwhile."""
+    user = unique("ann")
+    made = {**edit("r", 4, x=1), "op": "insert"}
+    async with socket_of(server, user, protocol=1) as socket:
+        await socket.subscribe()
+        await socket.push(edit("old", 1, x=1), edit("kept", 1, x=1))
+        await socket.push({"table": "t", "id": "old", "op": "delete", "deletedAt": at(2), "changeId": unique("k")})
+        assert (await compact(server.owner_dsn, f"_personal:{user}", tombstones=ALL)).forgotten == 1
+        await socket.push(edit("kept", 3, x=2))
+        answer = await socket.push(made, edit("kept", 4, x=3))
+        assert said(answer) == ["applied"] * 2
+        await socket.brings("r")
+        told = [(c["id"], c.get("whole"), c["fields"]["x"]["value"]) for c in socket.changes()]
+        assert told[-2:] == [("r", True, 1), ("kept", None, 3)]
 
 
 async def test_http_and_socket_know_each_others_change_ids(server: Server) -> None:

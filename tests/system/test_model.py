@@ -47,7 +47,10 @@ class Replica:
         for one in changes:
             cells = cells_of(one, writer or one["clientId"])
             cells = {name: cell for name, cell in cells.items() if (one["id"], name, cell.at) not in lost}
-            merge(self.held.setdefault(one["spaceId"], {}).setdefault(one["id"], {}), cells)
+            held = self.held.setdefault(one["spaceId"], {}).setdefault(one["id"], {})
+            if one.get("whole"):
+                held.clear()
+            merge(held, cells)
 
     def answered(self, page: Json) -> None:
         """Takes a page in, after a look at who should have been shown it."""

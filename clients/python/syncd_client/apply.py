@@ -51,7 +51,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wal
     for key in answered:
         rows[key].write({})  # what is unsent is laid on top again
     for key, change in zip(keys, (*page.changes, *confirmed), strict=True):
-        rows[key].confirm(change.registers, round_)
+        rows[key].confirm(change.registers, round_, whole=change.whole)
     own = [change.change_id for change in page.changes if change.client == client and change.change_id]
     outbox.forget(db, [*own, *(result.change_id for result in taken)])
     refusals = {r.change_id: (r.code, r.detail) for r in page.results if r.status == "rejected"}

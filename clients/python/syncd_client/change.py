@@ -22,7 +22,10 @@ _PERSONAL_PREFIX = "_personal:"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write to one record. `space` is "" for the personal space; `op` is insert, update or delete."""
+    """One write to one record. `space` is "" for the personal space; `op` is insert, update or delete.
+
+    `whole`: the server has nothing else of the record.
+    """
 
     change_id: str | None
     space: str
@@ -31,6 +34,7 @@ class Change:
     op: str
     client: str
     registers: Registers
+    whole: bool = False
 
 
 def space_key(space: str | None) -> str:
@@ -79,6 +83,7 @@ def read_change(wire: Mapping[str, Any], client: str | None = None) -> Change:
             op,
             writer,
             registers,
+            wire.get("whole") is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadReply(f"a change cannot be read: {shape(error)}.") from None

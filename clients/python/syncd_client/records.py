@@ -54,9 +54,9 @@ class Row:
         merge(self.view, registers)
         self.dirty = True
 
-    def confirm(self, registers: Mapping[str, Register], round_: int) -> None:
-        """Registers that the server has. The first ones of a new round replace what was known before."""
-        if self.round != round_:
+    def confirm(self, registers: Mapping[str, Register], round_: int, *, whole: bool = False) -> None:
+        """Registers that the server has. Those that are `whole`, or the first of a new round, replace what was known."""
+        if whole or self.round != round_:
             self.round = round_
             self.dirty = True
             if self.layered:

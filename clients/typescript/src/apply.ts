@@ -40,7 +40,7 @@ export async function applyPage(
   const dated = await setClockBack(tx, changes, pushed, rejected.length > 0);
   const records = await load(tx, [...changes.map(({ key }) => key), ...answered, ...dated]);
   for (const key of answered) pick(records, key).write(new Map()); // what is unsent is laid on top again
-  for (const change of changes) pick(records, change.key).confirm(change.registers, round);
+  for (const { key, registers, whole } of changes) pick(records, key).confirm(registers, round, whole);
   await outbox.forget(tx, heldByServer(page, client));
   await settle(tx, records);
   const changed = [...purged, ...save(tx, records)];

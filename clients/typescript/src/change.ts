@@ -16,13 +16,14 @@ export type Op = "insert" | "update" | "delete";
 /** (space, table, id). `space` is "" for the personal one. */
 export type Key = readonly [space: string, table: string, id: string];
 
-/** One write to one record. */
+/** One write to one record. `whole`: the server has nothing else of the record. */
 export interface Change {
   readonly changeId: string | null;
   readonly key: Key;
   readonly op: Op;
   readonly client: string;
   readonly registers: Registers;
+  readonly whole: boolean;
 }
 
 /** How a space is named inside the replica: the personal one is always "". */
@@ -86,6 +87,7 @@ export function readChange(wire: Json, client = ""): Change {
     op,
     client: writer,
     registers,
+    whole: change.whole === true,
   };
 }
 

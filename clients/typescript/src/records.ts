@@ -38,9 +38,9 @@ export class Loaded {
     this.dirty = true;
   }
 
-  /** Registers that the server has. The first ones of a new round replace what was known before. */
-  confirm(registers: Registers, round: number): void {
-    if (this.round !== round) {
+  /** Registers that the server has. Those that are `whole`, or the first of a new round, replace what was known. */
+  confirm(registers: Registers, round: number, whole?: boolean): void {
+    if (whole || this.round !== round) {
       this.round = round;
       this.dirty = true;
       this.base = new Map();

@@ -180,6 +180,22 @@ describe("two databases of RxDB", () => {
     ]);
   });
 
+  it("have nothing of a deleted record when it is forgotten and made anew with fewer fields", async () => {
+    const name = `rx-${randomUUID()}`;
+    const token = await server.token(name);
+    const one = await device(token);
+    await one.tasks.insert({ id: "milk", title: "Buy milk", done: false, note: "two" });
+    await settled(one);
+    await one.tasks.findOne("milk").remove();
+    await settled(one);
+    await server.forget(`_personal:${name}`);
+    const fields = { title: { value: "Buy more", at: new Date().toISOString() } };
+    const made = { changeId: randomUUID(), table: "tasks", id: "milk", op: "insert", fields };
+    await server.request(token, "POST", "/sync/app", { clientId: "other", changes: [made] });
+    await until("it is made anew", () => seen(one));
+    expect(await seen(one)).toEqual({ id: "milk", title: "Buy more" });
+  });
+
   it("poll where there are no sockets", async () => {
     const token = await user();
     const [one, two] = [await device(token, { webSocket: null }), await device(token, { webSocket: null })];

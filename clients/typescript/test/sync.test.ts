@@ -110,6 +110,24 @@ describe("a sync", () => {
     expect(await fieldsOf(replica)).toEqual({ n: "theirs", m: "mine" });
   });
 
+  it("drops what it held of a record that is told of as whole, and keeps what is unsent", async () => {
+    const { replica, script } = await scripted();
+    const gone: [string, string] = [AT, AT];
+    script.answers.push(page([wire("a", { x: ["old", AT], y: ["old", AT], deletedAt: gone })]));
+    await replica.pull();
+    await replica.put("t", "a", { z: "unsent" });
+    expect(await fieldsOf(replica)).toEqual({ x: "old", y: "old", z: "unsent" });
+    const later = "2026-01-01T11:00:00.000000Z";
+    const made = wire("a", { x: ["new", later], deletedAt: [null, later] }, { op: "insert", whole: true });
+    script.answers.push(page([made]));
+    await replica.pull();
+    expect(await fieldsOf(replica)).toEqual({ x: "new", z: "unsent" });
+    expect([...(await replica.registers("t", "a")).keys()].sort()).toEqual(["deletedAt", "x", "z"]);
+    script.answers.push((body) => results(body, "applied", { serverChanges: [made] }));
+    await replica.sync();
+    expect(await fieldsOf(replica)).toEqual({ x: "new", z: "unsent" });
+  });
+
   it("reports conflicts and keeps them", async () => {
     const told: unknown[] = [];
     const { replica, script } = await scripted({ onConflict: (conflict: unknown) => told.push(conflict) });

@@ -83,11 +83,11 @@ async function fetchPage(feed: Feed, since: string, limit: number): Promise<Page
 async function take(feed: Feed, page: Page, round: number, ended: boolean): Promise<Document[]> {
   const shades = await feed.shadow.of(page.changes.map(({ key: [, , id] }) => id));
   const fresh = new Map<string, Shade>();
-  for (const { key, registers } of page.changes) {
+  for (const { key, registers, whole } of page.changes) {
     const [, , id] = key;
     const known = fresh.get(id) ?? shades.get(id);
-    // The first registers of a new round replace what was known before.
-    const held = known?.round === round ? new Map(known.registers) : new Map();
+    // The first registers of a new round, and those that are whole, replace what was known before.
+    const held = known?.round === round && !whole ? new Map(known.registers) : new Map();
     merge(held, registers);
     fresh.set(id, { id, round, pushed: known?.pushed ?? 0, registers: held });
   }
