@@ -1,5 +1,4 @@
-"""G7, G8, G17 with the Python client: a replica keeps what it has not sent, and of what was forgotten no more than others.
-"""
+"""G7, G8, G17 with the Python client: a replica keeps what it has not sent, and nothing of what was forgotten."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Row:
         self.dirty = True
 
     def confirm(self, registers: Mapping[str, Register], round_: int, *, whole: bool = False) -> None:
-        """Registers that the server has. Those that are `whole`, or the first of a new round, replace what was known."""
+        """Registers that the server has. `whole` ones, and the first of a new round, replace what was known before."""
         if whole or self.round != round_:
             self.round = round_
             self.dirty = True
