@@ -175,6 +175,17 @@ def test_pushes_keep_to_their_limits_and_never_split_a_batch(open_replica: Open,
     assert all(push["atomic"] for push in script.pushes)
 
 
+def test_a_batch_larger_than_a_push_goes_as_one(open_replica: Open, script: Script) -> None:
+    replica = open_replica(limits=Limits(push_bytes=200))
+    with replica.batch() as batch:
+        for n in range(3):
+            batch.put("t", f"{n}", {"n": "x" * 100})
+    replica.put("t", "alone", {"n": 1})
+    replica.sync()
+    assert [[c["id"] for c in push["changes"]] for push in script.pushes] == [["0", "1", "2"], ["alone"]]
+    assert [push.get("atomic") for push in script.pushes] == [True, None]
+
+
 def test_single_writes_are_not_made_atomic(replica: Replica, script: Script) -> None:
     replica.put("t", "a", {"n": 1})
     replica.put("t", "b", {"n": 1})
@@ -358,6 +369,21 @@ def test_a_space_that_was_left_is_purged_and_its_unsent_writes_kept_aside(replic
     replica.sync()
     assert script.pushes[0]["changes"][0]["changeId"] == moved != kept
     assert "spaceId" not in script.pushes[0]["changes"][0]
+
+
+def test_conflicts_of_a_space_that_was_left_go_with_it(replica: Replica, script: Script) -> None:
+    replica.put("t", "r", {"n": 1}, space="s")
+    replica.put("t", "p", {"n": 1})
+    stamps = {"clientTimestamp": EARLY, "serverTimestamp": LATE}
+    conflicts = [
+        {"table": "t", "id": id, "field": "n", "clientValue": 1, "serverValue": 2, **stamps} for id in ("r", "p")
+    ]
+    script.answers = [lambda body: applied(body, conflicts=conflicts, spaces={"joined": ["s"]})]
+    replica.sync()
+    assert [conflict.space for conflict in replica.conflicts()] == ["s", None]
+    script.answers = [page(spaces={"left": ["s"]}, cursor="c2")]
+    replica.pull()
+    assert [conflict.space for conflict in replica.conflicts()] == [None]
 
 
 def test_a_batch_over_a_space_that_was_left_is_not_sent_by_half(replica: Replica, script: Script) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from syncd_client import BadReply, Refused, Replica, Verified, transport
+from syncd_client.apply import apply_page
+from syncd_client.reply import build_page
 
 from tests.client.scripted import Script, page, problem, wire
 
-A = "2026-01-01T00:00:00.000001Z"
+A, LATER = "2026-01-01T00:00:00.000001Z", "2026-01-01T00:00:00.000002Z"
 EMPTY = "0" * 16
 Make = Callable[..., Replica]
 
@@ -68,6 +70,25 @@ def test_a_comparison_that_comes_too_late_begins_again(replica: Replica, script:
     sent = [json.loads(request.content) for request in script.asked if request.method == "POST"]
     assert [body["since"] for body in sent] == ["c1", "c2"]
     assert all((body["bucket"], body["records"]) == (7, []) for body in sent)
+
+
+def test_what_came_while_a_comparison_was_under_way_is_not_undone_by_it(replica: Replica, script: Script) -> None:
+    """A live connection has brought a page meanwhile: the answer is of a time before it."""
+    there = digests(("_personal:u", 2, "f" * 16))
+    buckets = digests(("_personal:u", 2, "f" * 16))
+    buckets["spaces"][0]["buckets"] = [[7, 2, "f" * 16]]
+    old = {"changes": [wire("r", x=("old", A))], "gone": [["t", "made"]], "hasMore": False}
+
+    def late(body: Any) -> Any:
+        brought = page(wire("r", x=("new", LATER)), wire("made", x=("new", LATER)), cursor="c2")
+        with replica.store.write() as db:
+            apply_page(db, build_page(brought, brought["serverChanges"], "c2", False, ()), (), replica.wall())
+        return {"spaceId": "_personal:u", "seq": 2, **old}
+
+    script.answers = [page(wire("r", x=("old", A))), there, buckets, late]
+    script.answers += [page(cursor="c3"), digests(behind=("_personal:u",))] * 4
+    replica.verify()
+    assert [replica.get("t", id) for id in ("r", "made")] == [{"x": "new"}, {"x": "new"}]
 
 
 def test_a_server_that_never_agrees_is_left_after_one_round(replica: Replica, script: Script) -> None:

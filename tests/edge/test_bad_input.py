@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from syncd.core.errors import TooLarge
+from syncd.edge.requests import Request
 from tests.wire import Device, Json, edit, unique
 
 if sys.version_info >= (3, 14):
@@ -277,6 +280,24 @@ def test_a_body_beyond_the_limit_is_refused_plain_or_packed(mallory: Device) -> 
 def test_a_bomb_is_not_unpacked(mallory: Device) -> None:
     problem(raw(mallory, gzip.compress(b" " * (300 << 20), 9), content_encoding="gzip"), 413, "body_too_large")
     problem(raw(mallory, zstd.compress(b" " * (300 << 20)), content_encoding="zstd"), 413, "body_too_large")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+async def test_of_a_bomb_little_more_is_unpacked_than_would_be_taken(coding: str) -> None:
+    bomb = (gzip if coding == "gzip" else zstd).compress(b" " * (32 << 20))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": bomb, "more_body": False}
+
+    headers = [(b"content-encoding", coding.encode())]
+    request = Request({"method": "POST", "headers": headers, "query_string": b""}, receive, 1 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            await request.body()
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_body_without_a_length_is_counted_as_it_comes(mallory: Device) -> None:

@@ -20,7 +20,7 @@ from syncd_client import Replica
 
 from syncd.store.embedded import EmbeddedPostgres
 from tests.device import Device, answer
-from tests.digests import Sum, alive, digest_of, sum_of
+from tests.digests import Sum, alive, bucket_of, digest_of, sum_of
 from tests.harness import Server
 from tests.wire import Device as Plain
 from tests.wire import ahead, at, unique
@@ -251,6 +251,32 @@ async def test_a_digest_holds_up_nobody_who_writes(server: Server, ann: Device, 
             await agrees()
     finally:
         await connection.close()
+
+
+async def test_a_bucket_is_compared_with_what_is_not_folded_yet(server: Server, ann: Device, agrees: Check) -> None:
+    """A fold that stands still: a record that was deleted since is told to a device that has it with its old digest."""
+    await ann.push([ann.change("c", "r", 1)])
+    await agrees()
+    (change,), since = await ann.drain()
+    record = [
+        "items",
+        "r",
+        digest_of("items", "r", {n: {"clientId": ann.client, **f} for n, f in change["fields"].items()}),
+    ]
+    question = {"spaceId": f"_personal:{ann.user}", "bucket": bucket_of("items", "r"), "records": [record]}
+    path = f"/sync/{ann.app}/digest"
+    assert answer(await ann.http.post(path, json={**question, "since": since}))["changes"] == []
+    connection = await asyncpg.connect(server.owner_dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM syncd.sync_digests FOR UPDATE")
+            gone = {"changeId": "d", "table": "items", "id": "r", "op": "delete", "deletedAt": ann.clock()}
+            await ann.push([gone])
+            _, since = await ann.drain(since)
+            told = answer(await ann.http.post(path, json={**question, "since": since}))
+    finally:
+        await connection.close()
+    assert [(c["id"], c["op"]) for c in told["changes"]] == [("r", "delete")]
 
 
 DIRECT = [

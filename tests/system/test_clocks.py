@@ -6,6 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
+
+from tests.harness import Server
 from tests.wire import Device, Json, ahead, at, edit, unique, values
 
 Make = Callable[..., Device]
@@ -195,3 +198,32 @@ def test_a_base_that_is_no_instant_is_refused(device: Make) -> None:
     change["fields"]["x"]["base"] = "soon"
     answer = device(unique("clock")).send(change)
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/changes/0/fields/x/base")
+
+
+AN_HOUR_AHEAD = """WITH feed AS (
+    UPDATE syncd.sync_feeds h SET written_at = h.written_at + interval '1 hour'
+    FROM syncd.sync_spaces s WHERE s.space_no = h.space_no AND s.space_id = $1 RETURNING h.*)
+UPDATE syncd.sync_changes c SET created_at = f.written_at FROM feed f
+WHERE c.space_no = f.space_no AND c.app_no = f.app_no
+"""
+CREATED = """SELECT c.created_at FROM syncd.sync_changes c JOIN syncd.sync_spaces s ON s.space_no = c.space_no
+WHERE s.space_id = $1 ORDER BY c.seq"""
+
+
+async def test_when_the_database_s_clock_steps_back_no_change_is_dated_before_an_earlier_one(
+    server: Server, device: Make
+) -> None:
+    """Moments of the past are found by bisection of these dates."""
+    writer = device(unique("clock"))
+    space = writer.create(unique("space"))
+    changes = [{**edit(f"r{n}", n + 1, x=n), "spaceId": space} for n in range(5)]
+    database = await asyncpg.connect(server.owner_dsn)
+    writer.write(changes[0])
+    await database.execute(AN_HOUR_AHEAD, space)
+    writer.write(changes[1])  # one alone and several take their places in different ways
+    writer.write(*changes[2:4])
+    writer.write(changes[4])
+    dates = [row[0] for row in await database.fetch(CREATED, space)]
+    await database.close()
+    assert len(dates) == 5
+    assert dates == sorted(dates)

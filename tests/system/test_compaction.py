@@ -216,6 +216,13 @@ def test_what_was_forgotten_does_not_come_back(alone: Server, make: Make) -> Non
     assert codes == ["record_forgotten"] * 3 + ["applied"] * 3
     assert values(ada.drain()[0]) == values(ada.drain(history=1, limit=1)[0]) == {
         "kept": {"x": 5}, "never": {"x": 7, "deletedAt": None}}  # fmt: skip
+    around = [
+        {**insert, "id": f"at {n}", "changeId": unique("k"), "fields": {"x": {"value": n, "at": at(n)}}}
+        for n in (9, 10, 11)
+    ]
+    codes = [r.get("code", r["status"]) for r in bob.push(*around)["results"]]
+    assert codes == ["record_forgotten", "record_forgotten", "applied"]
+    bob.write({"table": "t", "id": "at 11", "op": "delete", "deletedAt": at(12), "changeId": unique("k")})
     refused = bob.send(edit("kept", 40, x=1), edit("gone", 40, x=1), atomic=True)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/changes/1")
     restored = ada.request("POST", "/backup/import", content=backup, headers={"content-type": "application/x-ndjson"})

@@ -10,13 +10,21 @@ import itertools
 import os
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from syncd.core.errors import Busy
+from syncd.protocol.live import sync_available
+from syncd.service.caller import Caller
+from syncd.service.member import Member
+from syncd.service.pull import Question
+from syncd.service.subscription import Subscription
 from syncd.store.embedded import EmbeddedPostgres
+from syncd.store.live import Greeting
 from syncd.store.log import cursor_key
 from syncd.store.pool import Pool
-from tests.interleaved import Listener, Point, Scene, World, until
+from tests.interleaved import APP, Listener, Point, Scene, World, until
 
 UNIQUE = itertools.count()
 TOGETHER = 6
@@ -158,3 +166,67 @@ async def test_who_is_only_poked_is_poked_whatever_happens_at_any_point(world: W
               for when in ("before", "after") for n in (1, 2)]  # fmt: skip
     what = ["push unheard", "hint before push", "join", "leave and come back"]
     await play_all(world, [{place: step} for place in places for step in what], "pokes", 0.1)
+
+
+async def test_who_is_removed_between_its_greeting_and_its_place_is_told_of_nothing_that_follows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its room is known to be of members at a later roster than that of its greeting, and no look at members helps."""
+    monkeypatch.setattr("syncd.service.hub.MEMBERS_EVERY", 3600.0)
+    scene = Scene(world, next(UNIQUE), {})
+    await scene.prepare()
+    await scene.hub.open()
+    others, newcomer = Listener(world.key, scene.owner), await scene.listener()
+    others.ids = newcomer.ids
+    told: list[bytes] = []
+    monkeypatch.setattr(newcomer, "frame", told.append)
+    there = Member(others, Caller(scene.owner), "there", None)
+    greet = scene.live.greet
+
+    def heard() -> bool:
+        return max(others.seqs.get(scene.other, [0])) == scene.heads[scene.other]
+
+    async def greeted(user: str, spaces: Any, as_of: int) -> Greeting:
+        found = await greet(user, spaces, as_of)
+        await scene.happens("leave")
+        await until(heard, others, scene)
+        return found
+
+    try:
+        await scene.hub.enter(there)
+        scene.hub.subscribe(there, Subscription(scene.hub, there, Question(APP, "", plain=False)))
+        await until(heard, others, scene)
+        monkeypatch.setattr(scene.live, "greet", greeted)
+        await scene.hub.enter(Member(newcomer, Caller(scene.user), "here", None))
+        await scene.write(scene.other, True)
+        await until(heard, others, scene)
+        # That it was removed is news to it; what was written since is not.
+        assert {*told} <= {sync_available(APP, ())}
+    finally:
+        await scene.hub.close()
+
+
+async def test_a_removal_is_told_when_the_look_at_it_failed_half_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a space where nobody writes: nothing else would tell."""
+    scene = Scene(world, next(UNIQUE), {})
+    await scene.prepare()
+    await scene.hub.open()
+    greet, failures = scene.live.greet, [Busy()]
+
+    async def failing(user: str, spaces: Any, as_of: int) -> Greeting:
+        if failures:
+            raise failures.pop()
+        return await greet(user, spaces, as_of)
+
+    try:
+        listener = await scene.listener()
+        await scene.listen(listener, "")
+        await until(lambda: scene.has_it_all(listener), listener, scene)
+        monkeypatch.setattr(scene.live, "greet", failing)
+        await world.spaces.remove_member(Caller(scene.owner), scene.other, scene.user)
+        await until(lambda: scene.other in listener.left, listener, scene)
+        assert failures == []
+    finally:
+        await scene.hub.close()

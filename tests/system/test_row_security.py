@@ -346,6 +346,40 @@ async def test_the_log_takes_rows_of_the_acting_user_in_writable_spaces_only(
         await transaction.rollback()
 
 
+RECORD = """INSERT INTO syncd.sync_records (seq, latest, event_id, space_no, app_no, table_no, client_no, deleted, record_id, registers)
+VALUES (9, 9, gen_random_uuid(), $1, 1, 1, 1, false, 'direct', '{}')"""  # noqa: E501
+PRESENT = "INSERT INTO syncd.sync_presence VALUES ($1, coalesce(nullif({}, 0), -1), '{}', '{{}}', now())"
+DIRECT = {
+    "records added": (RECORD, 2),
+    "records changed": ("UPDATE syncd.sync_records SET deleted = deleted WHERE space_no = $1", 2),
+    "presence added": (PRESENT.format("syncd.sync_user()", "more"), 3),
+    "presence added for another": (PRESENT.format("syncd.sync_user() + 1", "more"), 0),
+    "presence changed": ("UPDATE syncd.sync_presence SET seen = seen WHERE space_no = $1", 3),
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("statement", "allowed"), DIRECT.values(), ids=DIRECT)
+async def test_who_writes_by_direct_sql(server: Server, house: House, role: str, statement: str, allowed: int) -> None:
+    """Row by row, as the role that serves: the first `allowed` of ROLES write one, all others none."""
+    connection = await asyncpg.connect(server.owner_dsn)
+    transaction = connection.transaction()
+    await transaction.start()
+    space = await connection.fetchval("SELECT space_no FROM syncd.sync_spaces WHERE space_id = $1", house.space)
+    for caller in house.callers.values():
+        me = await connection.fetchval("SELECT name_no FROM syncd.sync_names WHERE name = $1", caller.user)
+        await connection.execute(PRESENT.format(me or 0, "there"), space)
+    await connection.execute("SET LOCAL ROLE syncd_runtime")
+    await connection.execute("SELECT syncd.sync_act_as($1)", house.callers[role].user)
+    try:
+        written = int((await connection.execute(statement, space)).split()[-1])
+    except asyncpg.InsufficientPrivilegeError:
+        written = 0
+    await transaction.rollback()
+    await connection.close()
+    assert written == (1 if role in ROLES[:allowed] else 0)
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -2,7 +2,11 @@
 
 import type { Json, JsonObject } from "../src/index.js";
 
-export type Answer = Response | Error | JsonObject | ((body: PushBody | null) => Response | JsonObject);
+export type Answer =
+  | Response
+  | Error
+  | JsonObject
+  | ((body: PushBody | null) => Response | JsonObject | Promise<JsonObject>);
 
 export interface PushBody {
   readonly since: string;
@@ -74,7 +78,7 @@ export class Script {
     const url = new URL(String(input));
     this.asked.push({ method: init.method ?? "GET", url, headers: new Headers(init.headers), body });
     const next = this.answers.shift() ?? ((sent) => (sent === null ? page() : results(sent)));
-    const answer = typeof next === "function" ? next(body) : next;
+    const answer = typeof next === "function" ? await next(body) : next;
     if (answer instanceof Error) throw answer;
     return answer instanceof Response ? answer : new Response(JSON.stringify(answer));
   };

@@ -62,6 +62,29 @@ describe("a sync", () => {
     expect(script.pushes.map(({ atomic }) => atomic)).toEqual([undefined, true]);
   });
 
+  it("sends a batch that is larger than a push as one", async () => {
+    const { replica, script } = await scripted({ limits: { pushBytes: 200 } });
+    await replica.batch((batch) => {
+      for (const id of ["x", "y", "z"]) batch.put("t", id, { n: "x".repeat(100) });
+    });
+    await replica.put("t", "alone", { n: 1 });
+    await replica.sync();
+    expect(script.pushes.map(({ changes }) => changes.map(({ id }) => id))).toEqual([
+      ["x", "y", "z"],
+      ["alone"],
+    ]);
+    expect(script.pushes.map(({ atomic }) => atomic)).toEqual([true, undefined]);
+  });
+
+  it("writes over a stamp that its own clock is far behind, by a microsecond", async () => {
+    const { replica, script } = await scripted({ wall: () => Date.parse(AT) });
+    script.answers.push(page([wire("a", { n: [1, "2027-01-01T10:00:00.000000Z"] }, { clientId: "~" })]));
+    await replica.pull();
+    await replica.patch("t", "a", { n: 2 });
+    expect(await fieldsOf(replica)).toEqual({ n: 2 });
+    expect((await replica.registers("t", "a")).get("n")?.at).toBe("2027-01-01T10:00:00.000001Z");
+  });
+
   it("sends the same bytes again when the answer was lost, and has one effect", async () => {
     const { replica, script } = await scripted();
     await replica.put("t", "a", { n: 1 });
@@ -345,6 +368,48 @@ describe("spaces", () => {
     await replica.sync();
     expect(script.pushes.at(-1)?.changes[0]).not.toHaveProperty("spaceId");
     expect(await fieldsOf(replica)).toEqual({ n: 2 });
+  });
+
+  it("that are left stop a batch over them whole", async () => {
+    const { replica, script } = await scripted();
+    await replica.batch((batch) => {
+      batch.put("t", "a", { n: 1 }, { space: "s" });
+      batch.put("t", "b", { n: 1 });
+    });
+    script.answers.push(page([], { spaces: { joined: [], left: ["s"] } }));
+    await replica.pull();
+    await replica.sync();
+    expect(script.pushes).toEqual([]);
+    expect((await replica.keptAside()).map(({ id }) => id)).toEqual(["a"]);
+    expect((await replica.rejected()).map(({ id }) => id)).toEqual(["b"]);
+  });
+
+  it("take their conflicts along when they are left", async () => {
+    const { replica, script } = await scripted();
+    await replica.put("t", "a", { n: 1 }, { space: "s" });
+    await replica.put("t", "b", { n: 1 });
+    const conflict = {
+      table: "t",
+      field: "n",
+      clientValue: 1,
+      clientTimestamp: AT,
+      serverValue: 2,
+      serverTimestamp: AT,
+    };
+    script.answers.push((body) =>
+      results(body, "superseded", {
+        conflicts: [
+          { id: "a", spaceId: "s", ...conflict },
+          { id: "b", spaceId: "_personal:u", ...conflict },
+        ],
+        spaces: { joined: ["s"], left: [] },
+      }),
+    );
+    await replica.sync();
+    expect((await replica.conflicts()).map(({ space }) => space)).toEqual(["s", null]);
+    script.answers.push(page([], { spaces: { joined: [], left: ["s"] } }));
+    await replica.pull();
+    expect((await replica.conflicts()).map(({ space }) => space)).toEqual([null]);
   });
 });
 
