@@ -16,7 +16,7 @@ BOARD := examples/board
 CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live demo-board board wheel fast test check check-python check-typescript bench soak fmt clean \
+.PHONY: help demo demo-live demo-board board wheel fast test check check-python check-typescript bench soak mutants fmt clean \
         error-codes system-packages
 
 help:  ## this list
@@ -53,6 +53,9 @@ check-python: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+mutants: $(STAMP)  ## each planted fault in a copy of the tree, and whether its test finds it (ARGS="words" for some)
+	@$(PYTHON) -m tools.mutants $(ARGS)
 
 error-codes: $(STAMP)  ## docs/reference/errors.md and the clients' files, from syncd/core/error_codes.py
 	@$(PYTHON) -m tools.error_codes
