@@ -3,7 +3,7 @@
 -- name: past
 -- A record, its changes, or a page of a space as it was.
 -- returns: store.history.PastPage
-SELECT body, seq, more, complete, last_table, last_id FROM syncd.sync_past($1::jsonb);
+SELECT body, seq, more, complete, last_table, last_id, syncd.sync_micros(syncd.sync_start()) AS start FROM syncd.sync_past($1::jsonb);
 
 -- name: restore
 -- Takes a record or a space back to what it was, as one push.

@@ -69,6 +69,17 @@ BEGIN
     RETURN coalesce((p_call ->> 'seq')::bigint, v_head);
 END $$;
 
+-- Whether a seq that was told under the start p_start (us) is one of another history, as sync_pull_acting says of a cursor.
+CREATE OR REPLACE FUNCTION syncd.sync_seq_lost(p_space integer, p_app integer, p_seq bigint, p_start bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_start timestamptz := to_timestamp(p_start / 1000000.0);
+BEGIN
+    RETURN v_start <> (SELECT max(t.started_at) FROM syncd.sync_starts t) AND syncd.sync_is_strange(v_start, ARRAY[p_space])
+        OR NOT EXISTS (SELECT FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app AND h.head >= p_seq
+                       AND NOT EXISTS (SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_start AND b.base < p_seq));
+END $$;
+
 -- A change holds the registers that won, so the newest change that has a register has its value: also where the log is
 -- folded, if the look is no earlier than the record's last change below the horizon.
 CREATE OR REPLACE FUNCTION syncd.sync_version_at(p_record syncd.sync_records, p_seq bigint) RETURNS syncd.sync_version
@@ -140,8 +151,8 @@ BEGIN
     RETURN v;
 END $$;
 
--- A record's changes before a seq, newest first: a walk along its chain, of p_call's "limit" changes or "bytes" bytes. complete: false
--- once a change is missing.
+-- A record's changes before a seq, newest first: a walk along its chain, of p_call's "limit" changes or "bytes" bytes; `seq` is
+-- that of the last. complete: false once a change is missing.
 CREATE OR REPLACE FUNCTION syncd.sync_history(p_record syncd.sync_records, p_call jsonb) RETURNS syncd.sync_past_page
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -182,8 +193,9 @@ BEGIN
             ',"status":"', CASE WHEN w.fields IS NULL THEN 'superseded' ELSE 'applied' END,
             '","fields":', syncd.sync_written(w.fields), ',"superseded":', coalesce(w.lost::text, '{}'), '}'),
             ',' ORDER BY w.seq DESC) FILTER (WHERE w.seq < v_before),
-        (array_agg(abs(w.prev_seq) ORDER BY w.seq))[1], bool_or(w.prev_seq < 0) OR count(*) = 0
-    INTO v.body, v_older, v_gap FROM walk w;
+        (array_agg(abs(w.prev_seq) ORDER BY w.seq))[1], bool_or(w.prev_seq < 0) OR count(*) = 0,
+        min(w.seq) FILTER (WHERE w.seq < v_before)
+    INTO v.body, v_older, v_gap, v.seq FROM walk w;
     v.more := EXISTS (SELECT FROM syncd.sync_changes c
                       WHERE c.space_no = p_record.space_no AND c.app_no = p_record.app_no AND c.seq = v_older);
     v.complete := NOT coalesce(v_gap, false) AND (v_older IS NULL OR v.more);
@@ -249,6 +261,10 @@ DECLARE
     r       syncd.sync_records;
     a       syncd.sync_version;
 BEGIN
+    IF p_call ? 'start' AND syncd.sync_seq_lost(v_space, v_app, coalesce(p_call ->> 'before', p_call ->> 'seq')::bigint,
+                                                (p_call ->> 'start')::bigint) THEN
+        RAISE EXCEPTION 'cursor_lost' USING ERRCODE = 'SY010';
+    END IF;
     IF p_call ->> 'what' = 'space' THEN
         RETURN syncd.sync_space_at(v_space, v_app, p_call);
     END IF;
@@ -266,7 +282,7 @@ BEGIN
 END $$;
 
 -- A look into the past: {"user", "app", "space", "what": "record" | "history" | "space", "table"?, "id"?, "seq"? | "at"? (us),
--- "limit"?, "bytes"?, "before"?, "list"?, "asOf"?}.
+-- "limit"?, "bytes"?, "before"?, "start"? (us: under which the seq was told), "list"?, "asOf"?}.
 CREATE OR REPLACE FUNCTION syncd.sync_past(p_call jsonb) RETURNS syncd.sync_past_page
 LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 BEGIN
@@ -274,6 +290,7 @@ BEGIN
     IF p_call ? 'list' THEN
         PERFORM syncd.sync_adopt(p_call -> 'list', to_timestamp((p_call ->> 'asOf')::bigint / 1000000.0));
     END IF;
+    PERFORM syncd.sync_start();
     RETURN syncd.sync_past_acting(p_call);
 END $$;
 

@@ -14,7 +14,7 @@ from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
 from syncd.edge.requests import Request, checked_client, checked_id
-from syncd.protocol.bookmark import read_bookmark
+from syncd.protocol.bookmark import Bookmark, read_bookmark
 from syncd.protocol.messages import RestoreBody, decode
 from syncd.protocol.preparation import Limits
 from syncd.service import history
@@ -57,14 +57,13 @@ class HistoryEndpoint:
     async def _changes(self, request: Request, place: Place, service: Service) -> Answer:
         caller, place = await self._read(request, place)
         query = Query(request)
-        limit, before = query.number("limit", 1, MAX_LIMIT), query.number("before", 1)
-        return Answer(await history.changes(service.history, caller, place, limit or DEFAULT_LIMIT, before))
+        limit, before = query.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT, query.number("before", 1)
+        return Answer(await history.changes(service.history, caller, place, limit, before, _bookmark(query)))
 
     async def _space(self, request: Request, place: Place, service: Service) -> Answer:
         caller, place = await self._read(request, place)
         query = Query(request)
-        limit, after = query.number("limit", 1, MAX_LIMIT), query.text("after")
-        bookmark = None if after is None else read_bookmark(after)
+        limit, bookmark = query.number("limit", 1, MAX_LIMIT), _bookmark(query)
         moment = query.moment("instant")
         return Answer(
             await history.space(
@@ -120,6 +119,11 @@ class HistoryEndpoint:
         except InvalidValue as wrong:
             raise _fault("actor", str(wrong), "invalid_value") from None
         return bytes(message.actor).decode()
+
+
+def _bookmark(query: Query) -> Bookmark | None:
+    after = query.text("after")
+    return None if after is None else read_bookmark(after)
 
 
 def _fault(name: str, detail: str, code: str = "invalid_request") -> Malformed:

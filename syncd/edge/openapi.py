@@ -93,6 +93,7 @@ def _past_schemas() -> dict[str, Schema]:
         createdAt=_INSTANT, schemaVersion=number, actor={"description": "As it came."}, origin={"type": "string"},
         status={"enum": ["applied", "superseded"]}, fields=fields, superseded=fields,
     )  # fmt: skip
+    after = {"type": "string", "description": "To send as `after` for the next page."}
     restore = _object(
         [],
         seq=_nullable({**number, "minimum": 0, "maximum": (1 << 63) - 1, "description": "To what was after it."}),
@@ -107,11 +108,12 @@ def _past_schemas() -> dict[str, Schema]:
         "PastChange": past,
         "Restore": restore,
         "History": _object(
-            ["changes", "hasMore", "complete"], changes=_array(_ref("PastChange")), hasMore=flag, complete=complete
+            ["changes", "hasMore", "complete"], changes=_array(_ref("PastChange")), hasMore=flag, next=after,
+            complete=complete,
         ),
         "PastSpace": _object(
             ["records", "seq", "hasMore", "complete"], records=_array(_ref("Record")), seq=number, hasMore=flag,
-            next={"type": "string", "description": "To send as `after` for the next page."}, complete=complete,
+            next=after, complete=complete,
         ),
     }  # fmt: skip
 
@@ -271,9 +273,12 @@ def _past_paths() -> dict[str, Any]:
     space = _query("spaceId", _ID, "The personal space without it.")
     record = _operation("getRecord", "A record as it is or was", _answers(200, _ref("Record"), 404, 410))
     record["parameters"] = [after, _query("at", _INSTANT, "As it was at this instant.")]
-    changes = _operation("getHistory", "A record's changes, newest first", _answers(200, _ref("History"), 404))
-    changes["parameters"] = [limit, _query("before", {**seq, "minimum": 1}, "Only changes with a lesser seq.")]
-    listing = _operation("getSpaceAt", "A space as it is or was", _answers(200, _ref("PastSpace"), 404))
+    changes = _operation("getHistory", "A record's changes, newest first", _answers(200, _ref("History"), 404, 410))
+    changes["parameters"] = [
+        limit, _query("before", {**seq, "minimum": 1}, "Only changes with a lesser seq."),
+        _query("after", {"type": "string"}, "`next` of the page before."),
+    ]  # fmt: skip
+    listing = _operation("getSpaceAt", "A space as it is or was", _answers(200, _ref("PastSpace"), 404, 410))
     listing["parameters"] = [
         after, _query("instant", _INSTANT, "As it was then."), limit,
         _query("after", {"type": "string"}, "`next` of the page before; it says the moment too."),

@@ -1,4 +1,4 @@
-"""Where a listing of a space as it was goes on. Pure. Opaque to clients; forged, it only names another place."""
+"""Where a listing of the past goes on. Pure. Opaque to clients; forged, it only names another place."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from syncd.core.errors import Fault, Malformed
 from syncd.core.ids import fault_in_id
 
 Seq = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-# Two ids of 255 characters, each escaped to at most six bytes in JSON, and a number.
+# Two ids of 255 characters, each escaped to at most six bytes in JSON, and two numbers.
 MAX_LENGTH = 5000
 
 
 class Bookmark(msgspec.Struct, array_like=True, frozen=True):
-    """The moment that a listing is of, and the last record that was looked at."""
+    """The last record that was looked at, and the moment that the listing is of; or the record, and its last change.
+
+    `start`: the start of the database under which `seq` was told, in microseconds; 0 in those of before.
+    """
 
     seq: Seq
     table: str
     id: str
+    start: Seq = 0
 
     def text(self) -> str:
         """As it stands in an address."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from syncd.core.errors import Fault, Malformed, Refused, SyncdError
+from syncd.core.errors import CursorLost, Fault, Malformed, Refused, SyncdError
 from syncd.protocol.bookmark import Bookmark
 from syncd.service.caller import Caller
 from syncd.service.push_decision import LARGEST_RECORD, Answer, Event, Result
@@ -78,6 +78,8 @@ def _refused(why: Refusal) -> SyncdError:
         case "seq_ahead":
             detail = f"must not be beyond the last seq, which is {why.said}"
             return Malformed(f"seq {detail}.", faults=(Fault("/seq", detail),))
+        case "cursor_lost":
+            return CursorLost("The listing cannot go on: the database was restored. Ask for its first page again.")
         case "restore_too_large":
             return _too_large(msgspec.json.decode(why.said))
     return why.as_code()
@@ -97,26 +99,42 @@ async def record(history: History, caller: Caller, place: Place, moment: Moment)
     return (await _look(history, {**place.call(caller), "what": "record", **moment.call()})).body.encode()
 
 
-async def changes(history: History, caller: Caller, place: Place, limit: int, before: int | None) -> bytes:
-    """A record's changes before a seq (None: the newest), newest first, as JSON text. Raises SyncdError:
-    space_not_found, record_not_found."""
+async def changes(
+    history: History, caller: Caller, place: Place, limit: int, before: int | None, after: Bookmark | None
+) -> bytes:
+    """A record's changes before a seq, after a page, or all, newest first, as JSON text. Raises SyncdError:
+    space_not_found, record_not_found, cursor_lost."""
     call = {**place.call(caller), "what": "history", "limit": limit, "bytes": PAGE_BYTES}
-    page = await _look(history, call if before is None else {**call, "before": before})
-    return b'{"changes":[%b],"hasMore":%b,"complete":%b}' % (page.body.encode(), _json(page.more), _json(page.complete))
+    if after is not None:
+        call |= {"before": after.seq, **_start(after)}
+    elif before is not None:
+        call["before"] = before
+    page = await _look(history, call)
+    facts = (page.body.encode(), _json(page.more), _next(page, place.table, place.id), _json(page.complete))
+    return b'{"changes":[%b],"hasMore":%b%b,"complete":%b}' % facts
+
+
+def _start(after: Bookmark) -> dict[str, int]:
+    return {"start": after.start} if after.start else {}
+
+
+def _next(page: PastPage, table: str | None, id_: str | None) -> bytes:
+    """The member of an answer that says where the next page begins, where there is one."""
+    if not page.more or page.seq is None or table is None or id_ is None:
+        return b""
+    return b',"next":%b' % msgspec.json.encode(Bookmark(page.seq, table, id_, page.start).text())
 
 
 async def space(
     history: History, caller: Caller, place: Place, moment: Moment, limit: int, after: Bookmark | None
 ) -> bytes:
     """A page of a space as it was, as JSON text; the whole listing is of the first page's moment. Raises SyncdError:
-    space_not_found."""
+    space_not_found, cursor_lost."""
     call = {**place.call(caller), "what": "space", "limit": limit, "bytes": PAGE_BYTES, **moment.call()}
     if after is not None:
-        call |= {"seq": after.seq, "table": after.table, "id": after.id}
+        call |= {"seq": after.seq, "table": after.table, "id": after.id, **_start(after)}
     page = await _look(history, call)
-    more = b""
-    if page.more and page.seq is not None and page.last_table is not None and page.last_id is not None:
-        more = b',"next":%b' % msgspec.json.encode(Bookmark(page.seq, page.last_table, page.last_id).text())
+    more = _next(page, page.last_table, page.last_id)
     facts = (page.body.encode(), page.seq or 0, _json(page.more), more, _json(page.complete))
     return b'{"records":[%b],"seq":%d,"hasMore":%b%b,"complete":%b}' % facts
 

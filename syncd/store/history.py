@@ -8,7 +8,7 @@ from syncd.store.pool import Pool
 
 
 class PastPage(NamedTuple):
-    """What a look found: JSON text; see sync_past_page in the schema."""
+    """What a look found: JSON text; see sync_past_page in the schema. `start` (us): of which history."""
 
     body: str
     seq: int | None
@@ -16,6 +16,7 @@ class PastPage(NamedTuple):
     complete: bool | None
     last_table: str | None
     last_id: str | None
+    start: int
 
 
 class Restored(NamedTuple):

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from syncd_client import Refused, Replica, RetryPolicy, history
 
+from syncd.protocol.bookmark import read_bookmark
 from tests.harness import Server
 from tests.wire import ahead
 
@@ -67,6 +69,32 @@ def test_a_records_changes_are_read_newest_first_in_pages(device: Device) -> Non
     )  # fmt: skip
     assert found[1].fields["x"] == one.registers("t", "r")["x"]
     assert [change.fields["x"].value for change in found[1:]] == [4, 3, 2, 1, 0]
+
+
+class Elsewhere(httpx.HTTPTransport):
+    """Asks for the next page of a listing as if this one were of a history that the database does not have."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        after = request.url.params.get("after")
+        if after is not None:
+            mark = read_bookmark(after)
+            other = msgspec.structs.replace(mark, start=mark.start + 1)
+            request.url = request.url.copy_set_param("after", other.text())
+        return super().handle_request(request)
+
+
+def test_a_listing_that_was_lost_is_said_to_be(device: Device) -> None:
+    with httpx.Client(transport=Elsewhere()) as http:
+        one = device(http=http)
+        for n in range(2):
+            one.put("t", "r", {"x": n})
+            one.put("t", f"s{n}", {"x": n})
+        one.sync()
+        for listing in (history.changes(one, "t", "r", page=1), history.space_at(one, page=1)):
+            next(listing)
+            with pytest.raises(Refused) as refused:
+                next(listing)
+            assert (refused.value.code, refused.value.status) == ("cursor_lost", 410)
 
 
 def test_a_record_is_read_as_it_was(device: Device) -> None:

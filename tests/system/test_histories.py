@@ -17,12 +17,16 @@ import msgspec
 import pytest
 
 from syncd.core.errors import CursorLost, DatabaseUnavailable
+from syncd.protocol.bookmark import read_bookmark
 from syncd.protocol.messages import PushBody
 from syncd.protocol.preparation import Limits
+from syncd.service import history as past
 from syncd.service.caller import Caller
+from syncd.service.history import Moment, Place
 from syncd.service.pull import Question, pull
 from syncd.service.push import push
 from syncd.store.embedded import EmbeddedPostgres
+from syncd.store.history import History
 from syncd.store.log import Log, cursor_key
 from syncd.store.migrate import migrate
 from syncd.store.pool import Pool
@@ -50,15 +54,15 @@ class Worker:
     """What a worker does in one database, for a device of ann's."""
 
     def __init__(self, pool: Pool, key: bytes) -> None:
-        self._log, self._key, self._turn = Log(pool), key, 0
+        self._log, self._key, self._turn, self._past = Log(pool), key, 0, History(pool)
 
-    async def write(self, count: int) -> None:
-        """New records, one push each."""
+    async def write(self, count: int, record: str | None = None) -> None:
+        """New records, or changes of one, one push each."""
         for _ in range(count):
             self._turn += 1
             name = os.urandom(8).hex()
-            register = {"value": self._turn, "at": "2026-01-01T00:00:00Z"}
-            change = {"table": "t", "id": name, "op": "update", "changeId": name, "fields": {"x": register}}
+            register = {"value": self._turn, "at": f"2026-01-01T00:00:00.{self._turn:03}Z"}
+            change = {"table": "t", "id": record or name, "op": "update", "changeId": name, "fields": {"x": register}}
             text = msgspec.json.encode({"changes": [change], "pull": False})
             answer = await push(
                 self._log, self._key, Caller("ann"), "phone", Question("app", plain=False), text,
@@ -81,6 +85,18 @@ class Worker:
                 said.add(True)
         assert len(said) == 1
         return said.pop()
+
+    async def changes(self, after: str | None = None) -> tuple[list[int], str]:
+        """A page of the record r's changes: what they wrote, and where the next page begins."""
+        place, bookmark = Place("app", "_personal:ann", "t", "r"), after and read_bookmark(after)
+        page = msgspec.json.decode(await past.changes(self._past, Caller("ann"), place, 2, None, bookmark or None))
+        return [change["fields"]["x"]["value"] for change in page["changes"]], page["next"]
+
+    async def space(self, after: str | None = None) -> tuple[int, str]:
+        """A page of the space as it is, or on from another: how many records, and where the next page begins."""
+        place, bookmark = Place("app", "_personal:ann"), after and read_bookmark(after)
+        page = msgspec.json.decode(await past.space(self._past, Caller("ann"), place, Moment(), 2, bookmark or None))
+        return len(page["records"]), page["next"]
 
 
 @asynccontextmanager
@@ -176,6 +192,28 @@ async def test_a_dump_restored_into_the_running_server(databases: Databases, beg
         # Also when others have written past where it stood.
         await new.write(20)
         assert [await new.lost(since) for since in (before, after, again)] == [False, True, False]
+
+
+async def test_a_listing_of_the_past_does_not_go_on_in_another_history(databases: Databases, begun: str) -> None:
+    async with worker(databases.runtime(begun)) as old:
+        await old.write(6, "r")
+        (first, before), (records, space_before) = await old.changes(), await old.space()
+        assert (first, records) == ([6, 5], 2)
+        dump = databases.dump(begun)
+        await old.write(4, "r")
+        (_, after), (_, space_after) = await old.changes(), await old.space()
+    await databases.execute(f"DROP DATABASE {begun} WITH (FORCE)")
+    await databases.execute(f"CREATE DATABASE {begun}")
+    databases.run("pg_restore", "-d", databases.owner(begun), dump)
+    async with worker(databases.runtime(begun)) as new:
+        for turn in range(2):
+            assert (await new.changes(before))[0] == [4, 3]
+            assert (await new.space(space_before))[0] <= 2  # what came since is looked at and left out
+            for go_on in (new.changes(after), new.space(space_after)):
+                with pytest.raises(CursorLost, match="first page again"):
+                    await go_on
+            if turn == 0:  # also when others have written past it
+                await new.write(20)
 
 
 @pytest.mark.parametrize("how", ["clean", "data only"])

@@ -89,7 +89,11 @@ def record_at(
 def changes(
     replica: Replica, table: str, id: str, *, space: str | None = None, page: int = 100
 ) -> Iterator[PastChange]:
-    """A record's changes, newest first, fetched `page` at a time as they are taken. Raises what `record_at` raises."""
+    """A record's changes, newest first, fetched `page` at a time as they are taken.
+
+    Raises what `record_at` raises, and Refused `cursor_lost` where the server's database was restored meanwhile: what
+    came is of a history that there is no more.
+    """
     params = {**_in_space(replica, space), "limit": str(page)}
     while True:
         found = _ask(replica, "GET", f"{_record(replica, table, id)}/history", params)
@@ -97,13 +101,13 @@ def changes(
         yield from read
         if not found.get("hasMore"):
             return
-        params["before"] = str(read[-1].seq)
+        params |= _read(partial(_next, found, read))
 
 
 def space_at(
     replica: Replica, *, space: str | None = None, seq: int | None = None, at: str | None = None, page: int = 1000
 ) -> Iterator[Version]:
-    """The records that lived in a space at a moment, fetched `page` at a time. Raises what `record_at` raises."""
+    """The records that lived in a space at a moment, fetched `page` at a time. Raises what `changes` raises."""
     params = {**_given(seq=seq, instant=at), "limit": str(page)}
     while True:
         found = _ask(replica, "GET", f"{_whole(replica, space)}/at", params)
@@ -223,6 +227,11 @@ def _versions(wire: Any, space: str | None) -> list[Version]:
 
 def _changes(wire: Any) -> list[PastChange]:
     return [_change(change) for change in wire["changes"]]
+
+
+def _next(wire: Any, read: list[PastChange]) -> dict[str, str]:
+    """Where the next page begins; an older server knows only the seq."""
+    return {"after": wire["next"]} if "next" in wire else {"before": str(read[-1].seq)}
 
 
 def _change(wire: Any) -> PastChange:

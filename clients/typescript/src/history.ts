@@ -75,7 +75,10 @@ export async function recordAt<S extends object, T extends TableOf<S>>(
   }
 }
 
-/** A record's changes, newest first, fetched `page` at a time as they are taken. Raises what `recordAt` raises. */
+/**
+ * A record's changes, newest first, fetched `page` at a time as they are taken. Raises what `recordAt` raises, and Refused
+ * `cursor_lost` where the server's database was restored meanwhile: what came is of a history that there is no more.
+ */
 export async function* changes<S extends object>(
   replica: Replica<S>,
   table: TableOf<S>,
@@ -83,17 +86,18 @@ export async function* changes<S extends object>(
   { space = null, page = 100 }: Place & { readonly page?: number } = {},
 ): AsyncGenerator<PastChange, void, undefined> {
   const path = `${recordPath(table, id)}/history`;
-  for (let before: number | undefined; ; ) {
-    const params = { ...inSpace(replica, space), ...given({ limit: page, before }) };
+  for (let next = {}; ; ) {
+    const params = { ...inSpace(replica, space), ...given({ limit: page, ...next }) };
     const found = await ask(askerOf(replica), { method: "GET", path, params });
     const read = listOf(found.changes).map((change) => readPast(objectOf(change)));
     yield* read;
     if (found.hasMore !== true) return;
-    before = read.at(-1)?.seq ?? 0;
+    // An older server knows only the seq.
+    next = typeof found.next === "string" ? { after: found.next } : { before: read.at(-1)?.seq ?? 0 };
   }
 }
 
-/** The records that lived in a space at a moment, fetched `page` at a time. Raises what `recordAt` raises. */
+/** The records that lived in a space at a moment, fetched `page` at a time. Raises what `changes` raises. */
 export async function* spaceAt<S extends object>(
   replica: Replica<S>,
   { space = null, seq, at, page = 1000 }: Place & Moment & { readonly page?: number } = {},

@@ -54,6 +54,29 @@ async function ids(replica: Replica): Promise<string[]> {
 }
 
 describe("history", () => {
+  it("says that a listing was lost when the database was restored", async () => {
+    const elsewhere: typeof fetch = (address, options) => {
+      const url = new URL(String(address));
+      const after = url.searchParams.get("after");
+      if (after !== null) {
+        const [seq, table, id, start] = JSON.parse(Buffer.from(after, "base64url").toString());
+        const other = Buffer.from(JSON.stringify([seq, table, id, start + 1])).toString("base64url");
+        url.searchParams.set("after", other);
+      }
+      return fetch(url, options);
+    };
+    const one = await device({ fetch: elsewhere });
+    for (const x of [1, 2]) {
+      await one.put("t", "r", { x });
+      await one.put("t", `s${x}`, { x });
+    }
+    await one.sync();
+    for (const listing of [changes(one, "t", "r", { page: 1 }), spaceAt(one, { page: 1 })]) {
+      await listing.next();
+      await expect(listing.next()).rejects.toMatchObject({ code: "cursor_lost", status: 410 });
+    }
+  });
+
   it("reads a record's changes newest first, in pages", async () => {
     const said = { actor: { by: "me" }, origin: "agent", schemaVersion: 2 };
     const [one, two] = (await devices(said, {})) as [Replica, Replica];
