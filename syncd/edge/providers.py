@@ -34,14 +34,18 @@ class PublicKeys:
         self._url = url
         self._keys: dict[str | None, Any] = {}
         self._tried = self._fetched = -math.inf
-        self._lock = asyncio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
 
     async def key(self, kid: str | None) -> Any:
-        """The key for an id. Raises Unauthorized for one the provider does not have, KeysUnavailable."""
+        """The key for an id. Raises Unauthorized for one the provider does not have, KeysUnavailable.
+
+        Who has a known key does not wait for the provider, which may be away: the look whether it still counts goes on
+        beside."""
         if self._due(kid):
-            async with self._lock:
-                if self._due(kid):
-                    await self._fetch()
+            if self._fetching is None or self._fetching.done():
+                self._fetching = asyncio.create_task(self._fetch())
+            if kid not in self._keys:
+                await asyncio.shield(self._fetching)
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         if kid not in self._keys:

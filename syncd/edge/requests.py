@@ -25,6 +25,7 @@ else:
 # Devices ask at the same few addresses again and again.
 REMEMBERED, MAX_REMEMBERED = 1024, 256
 MAX_TABLES = 100
+ONCE = (b"authorization", b"host", b"x-client-id", b"x-sync-protocol", b"content-encoding", b"content-type")
 
 
 class Disconnected(Exception):
@@ -39,6 +40,7 @@ class Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.query_string: bytes = scope["query_string"]
         self._scope, self._receive, self._max_body = scope, receive, max_body
+        self._names_each_once = len(self.headers) == len(scope["headers"])
         self.unread = True
 
     @property
@@ -47,7 +49,14 @@ class Request:
         return self.headers.get(b"x-sync-protocol", b"").strip() != b"1"
 
     def parts(self) -> tuple[str, ...]:
-        """The segments of the path, each decoded by itself: an id may hold an encoded slash."""
+        """The segments of the path, each decoded by itself: an id may hold an encoded slash.
+
+        Raises NotFound, and Malformed: also for a header that is there twice, as a proxy may have gone by the other one.
+        """
+        if not self._names_each_once:
+            seen = [name for name, _ in self._scope["headers"]]
+            if twice := next((name for name in ONCE if seen.count(name) > 1), None):
+                raise Malformed(f"The header {twice.decode()} is there twice.")
         raw: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
         return _parts(raw) if len(raw) <= MAX_REMEMBERED else _parts.__wrapped__(raw)
 
@@ -149,7 +158,7 @@ def path_parts(path: bytes) -> tuple[str, ...]:
     it too. A step (`.`, `..`) was meant for somebody who takes it out: what it would leave is not what was asked for.
     """
     segments = path.split(b"/")[1:]
-    if segments and b"%" in segments[0]:
+    if not segments or b"%" in segments[0]:
         raise NotFound
     try:
         parts = tuple(unquote_to_bytes(part).decode() if b"%" in part else part.decode() for part in segments)

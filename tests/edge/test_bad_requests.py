@@ -230,6 +230,10 @@ def test_a_role_that_is_none_is_refused(mallory: Device, body: Any) -> None:
         b"POST /sync/app HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
         b"POST /sync/app HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET health HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET ?x HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
     ids=lambda b: repr(b)[:40],
 )
@@ -247,3 +251,12 @@ def test_garbage_on_the_socket_harms_nobody(server: Server, mallory: Device, sen
             pass
     assert not answer.startswith(b"HTTP/1.1 5")
     assert mallory.request("GET", "/health").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-Client-Id", "X-Sync-Protocol", "Content-Encoding"])
+def test_a_header_that_is_there_twice_is_refused(mallory: Device, server: Server, name: str) -> None:
+    """A proxy may go by the one and syncd by the other."""
+    given = {"Authorization": f"Bearer {server.token(mallory.user)}", "X-Client-Id": "c1"}
+    headers = [*given.items(), (name, given.get(name, "1"))] + ([] if name in given else [(name, "1")])
+    refused = problem(httpx.get(f"{server.url}/sync/app/pull", headers=headers), 400, "invalid_request")
+    assert name.lower() in refused["detail"]

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from syncd.core.errors import KeysUnavailable
+from syncd.edge import providers
 from syncd.edge.providers import PublicKeys
 from tests.device import Device
 from tests.harness import Server
@@ -123,3 +124,19 @@ async def test_everybody_at_once_while_it_is_silent_waits_for_one_fetch_not_for_
     assert await asyncio.gather(*(status(trusting, token) for token in tokens)) == [503] * 8
     assert time.monotonic() - began < 12
     assert provider.asked <= 2
+
+
+async def test_who_has_a_known_key_does_not_wait_for_a_provider_that_is_silent(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Key("known")
+    provider.body = {"keys": [known.public()]}
+    keys = PublicKeys(provider.url)
+    await keys.key("known")
+    monkeypatch.setattr(providers, "JWKS_FRESH", 0.0)
+    provider.silent, asked = True, provider.asked
+    async with asyncio.timeout(1):
+        for _ in range(3):
+            await keys.key("known")
+            await asyncio.sleep(0.05)
+    assert provider.asked == asked + 1
