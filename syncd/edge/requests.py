@@ -51,7 +51,7 @@ class Request:
     def parts(self) -> tuple[str, ...]:
         """The segments of the path, each decoded by itself: an id may hold an encoded slash.
 
-        Raises NotFound, and Malformed: also for a header that is there twice, as a proxy may have gone by the other one.
+        Raises NotFound, and Malformed: also for a header that is there twice: a proxy may go by the other.
         """
         if not self._names_each_once:
             seen = [name for name, _ in self._scope["headers"]]
