@@ -14,7 +14,8 @@ from syncd.core.error_codes import ERROR_CODES
 from tests.compacting import ALL, compact
 from tests.device import Device
 from tests.harness import Server
-from tests.socket_device import Socket, socket_of
+from tests.proxy import Proxy
+from tests.socket_device import Socket, opened, socket_of
 from tests.wire import at, edit, unique
 
 NUMBERS = itertools.count()
@@ -89,6 +90,42 @@ async def test_http_and_socket_know_each_others_change_ids(server: Server) -> No
         change = edit("r", x=1)
         assert said(await phone.push([change])) == ["applied"]
         assert said(await socket.push(change)) == ["duplicate"]
+
+
+@pytest.mark.parametrize("then", ["reader", "removed"])
+async def test_a_retry_of_who_may_write_no_more_gets_the_first_answer(server: Server, then: str) -> None:
+    """The push was taken and its answer lost; then its author became a reader, or was removed, and came back."""
+    owner, guest, space = unique("own"), unique("gst"), unique("s")
+    changes = [{**edit(f"r{n}", n + 1, x=n), "spaceId": space} for n in range(2)]
+    new = {**edit("r0", 9, x=9), "spaceId": space}
+    async with Device(server, owner, "reader") as device, Proxy(server.port) as line:
+        await device.create_space(space, **{guest: "writer"})
+        unlucky = await opened(server, host="127.0.0.1", port=line.port)
+        async with unlucky, socket_of(server, owner) as listener:
+            await listener.subscribe()
+            await unlucky.auth(guest)
+            line.faults.stall = {"down"}
+            await unlucky.send({"type": "push", "requestId": "lost", "appId": "notes", "changes": changes})
+            await listener.brings("r1")
+            assert unlucky.all("push-result") == []
+            line.cut()
+        first = (await device.drain(history=1))[0]
+        if then == "reader":
+            await device.put_member(space, guest, "reader")
+        else:
+            assert (await device.http.delete(f"/spaces/{space}/members/{guest}")).status_code == 204
+        async with socket_of(server, guest, protocol=1) as again:
+            await again.subscribe()
+            before = len(again.changes())
+            answer = await again.push(*changes)
+            told = [(r["status"], r["eventId"], r["seq"]) for r in answer["results"]]
+            assert told == [("duplicate", change["eventId"], change["seq"]) for change in first]
+            assert answer["conflicts"] == []
+            assert said(await again.push(changes[1], new)) == [
+                "duplicate", "not_a_writer" if then == "reader" else "space_not_found",
+            ]  # fmt: skip
+            assert len(again.changes()) == before, "and is shown nothing by it"
+        assert (await device.drain(history=1))[0] == first
 
 
 async def test_all_or_nothing_when_a_push_says_so(server: Server) -> None:
