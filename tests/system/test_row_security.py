@@ -352,6 +352,7 @@ PRESENT = "INSERT INTO syncd.sync_presence VALUES ($1, coalesce(nullif({}, 0), -
 DIRECT = {
     "records added": (RECORD, 2),
     "records changed": ("UPDATE syncd.sync_records SET deleted = deleted WHERE space_no = $1", 2),
+    "restores added": ("INSERT INTO syncd.sync_restores SELECT syncd.sync_user(), 1, 'x', $1, 1, 1, 'x', '', 1, 1", 2),
     "presence added": (PRESENT.format("syncd.sync_user()", "more"), 3),
     "presence added for another": (PRESENT.format("syncd.sync_user() + 1", "more"), 0),
     "presence changed": ("UPDATE syncd.sync_presence SET seen = seen WHERE space_no = $1", 3),
