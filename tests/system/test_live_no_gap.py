@@ -168,42 +168,64 @@ async def test_who_is_only_poked_is_poked_whatever_happens_at_any_point(world: W
     await play_all(world, [{place: step} for place in places for step in what], "pokes", 0.1)
 
 
-async def test_who_is_removed_between_its_greeting_and_its_place_is_told_of_nothing_that_follows(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its room is known to be of members at a later roster than that of its greeting, and no look at members helps."""
+async def owner_listens(scene: Scene) -> Listener:
+    """The owner's device, live, and the first in every feed, so that the feeds are read as the owner."""
+    listener = Listener(scene.world.key, scene.owner)
+    listener.ids = (await scene.listener()).ids
+    member = Member(listener, Caller(scene.owner), "there", None)
+    await scene.hub.enter(member)
+    scene.hub.subscribe(member, Subscription(scene.hub, member, Question(APP, "", plain=False)))
+    await has_heard(scene, listener)
+    return listener
+
+
+async def has_heard(scene: Scene, owner: Listener) -> None:
+    """Until the owner's device has all of the space that the scene's device may lose."""
+    await until(lambda: max(owner.seqs.get(scene.other, [0])) == scene.heads[scene.other], owner, scene)
+
+
+@pytest.fixture
+async def unaided(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    """A scene in which no look at members helps."""
     monkeypatch.setattr("syncd.service.hub.MEMBERS_EVERY", 3600.0)
     scene = Scene(world, next(UNIQUE), {})
     await scene.prepare()
     await scene.hub.open()
-    others, newcomer = Listener(world.key, scene.owner), await scene.listener()
-    others.ids = newcomer.ids
+    yield scene
+    await scene.hub.close()
+
+
+async def test_who_is_removed_is_sent_nothing_that_others_hear_before_any_look_at_members(unaided: Scene) -> None:
+    owner, listener = await owner_listens(unaided), await unaided.listener()
+    await unaided.listen(listener, "")
+    await until(lambda: unaided.has_it_all(listener), listener, unaided)
+    before = listener.seqs[unaided.other][:]
+    await unaided.happens("leave")
+    await has_heard(unaided, owner)
+    assert listener.seqs.get(unaided.other, before) == before
+
+
+async def test_who_is_removed_between_its_greeting_and_its_place_is_told_of_nothing_that_follows(
+    unaided: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its room is known to be of members at a later roster than that of its greeting."""
+    owner, newcomer = await owner_listens(unaided), await unaided.listener()
     told: list[bytes] = []
     monkeypatch.setattr(newcomer, "frame", told.append)
-    there = Member(others, Caller(scene.owner), "there", None)
-    greet = scene.live.greet
-
-    def heard() -> bool:
-        return max(others.seqs.get(scene.other, [0])) == scene.heads[scene.other]
+    greet = unaided.live.greet
 
     async def greeted(user: str, spaces: Any, as_of: int) -> Greeting:
         found = await greet(user, spaces, as_of)
-        await scene.happens("leave")
-        await until(heard, others, scene)
+        await unaided.happens("leave")
+        await has_heard(unaided, owner)
         return found
 
-    try:
-        await scene.hub.enter(there)
-        scene.hub.subscribe(there, Subscription(scene.hub, there, Question(APP, "", plain=False)))
-        await until(heard, others, scene)
-        monkeypatch.setattr(scene.live, "greet", greeted)
-        await scene.hub.enter(Member(newcomer, Caller(scene.user), "here", None))
-        await scene.write(scene.other, True)
-        await until(heard, others, scene)
-        # That it was removed is news to it; what was written since is not.
-        assert {*told} <= {sync_available(APP, ())}
-    finally:
-        await scene.hub.close()
+    monkeypatch.setattr(unaided.live, "greet", greeted)
+    await unaided.hub.enter(Member(newcomer, Caller(unaided.user), "here", None))
+    await unaided.write(unaided.other, True)
+    await has_heard(unaided, owner)
+    # That it was removed is news to it; what was written since is not.
+    assert {*told} <= {sync_available(APP, ())}
 
 
 async def test_a_removal_is_told_when_the_look_at_it_failed_half_way(
