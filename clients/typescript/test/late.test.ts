@@ -26,8 +26,8 @@ async function member(): Promise<{ replica: Replica; script: Script }> {
 
 /** What a live connection brings while a request is under way. */
 async function bring(replica: Replica, wire: JsonObject): Promise<void> {
-  const { store, device } = replica["exchange"].party;
-  await store.write((tx) => applyPage(tx, readPage(JSON.stringify(wire), []), [], device.wall()));
+  const { device } = replica["exchange"].party;
+  await device.store.write((tx) => applyPage(tx, readPage(JSON.stringify(wire), []), [], device.wall()));
 }
 
 describe("an answer that comes late", () => {
