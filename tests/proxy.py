@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
 import random
 import socket
@@ -11,7 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -163,7 +164,7 @@ class Proxy:
     def __init__(self, target: int | Path, *, listen: Path | None = None, seed: int = 0) -> None:
         self.target, self.listen = target, listen
         self.chance = random.Random(seed)
-        self.usual = self.faults = Faults()
+        self.usual, self.faults = Faults(), Faults()
         self.port = 0
         self.links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -191,7 +192,7 @@ class Proxy:
 
     def heal(self) -> None:
         """Nothing goes wrong any more but what usually does, on connections that still exist too."""
-        self.faults = replace(self.usual)
+        self.faults = copy.deepcopy(self.usual)
 
     def cut(self) -> None:
         """Ends every connection."""
