@@ -63,6 +63,33 @@ BEGIN
         syncd.sync_members(coalesce(p_held, v_written), v_written), p_op = 1 OR p_made OR v_written ? 'deletedAt');
 END $$;
 
+-- Whether a change that wrote these registers has to do with members of a record's objects: it wrote one, or such an object.
+CREATE OR REPLACE FUNCTION syncd.sync_nests(p_registers jsonb, p_written jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN EXISTS (SELECT FROM jsonb_object_keys(p_registers) k WHERE strpos(k, '.') > 0 AND (p_written ? k OR EXISTS (
+    SELECT FROM jsonb_object_keys(p_written) w WHERE starts_with(k, concat(w, '.')))));
+
+-- What a change wrote, and of each member among that and what lost the newer registers that it is a member of: its writer,
+-- whose clock was behind, shows the member, and nobody else does. p_held: the record as it is now.
+CREATE OR REPLACE FUNCTION syncd.sync_with_objects(p_fields json, p_lost json, p_held jsonb) RETURNS json
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    v_written jsonb;
+BEGIN
+    IF NOT EXISTS (SELECT FROM jsonb_object_keys(p_held) k WHERE strpos(k, '.') > 0) THEN
+        RETURN p_fields;  -- mostly
+    END IF;
+    v_written := coalesce(p_fields::jsonb, '{}') || coalesce(p_lost::jsonb, '{}');
+    RETURN coalesce(p_fields::jsonb, '{}') || coalesce((
+        SELECT jsonb_object_agg(o.key, p_held -> o.key)
+        FROM jsonb_object_keys(v_written) AS m (key)
+        CROSS JOIN LATERAL string_to_array(m.key, '.') AS s (parts)
+        CROSS JOIN LATERAL generate_series(1, cardinality(s.parts) - 1) n
+        CROSS JOIN LATERAL (SELECT array_to_string(s.parts[1:n], '.') AS key) o
+        WHERE concat(p_held -> o.key ->> 'at', p_held -> o.key ->> 'clientId') COLLATE "C"
+              > concat(p_held -> m.key ->> 'at', p_held -> m.key ->> 'clientId') COLLATE "C"), '{}');
+END $$;
+
 -- Whether these are the registers of a record that moved from this space to another. A device that knows a record by its id alone is
 -- sent it from there, and must not take it for deleted: also not while it may not read there, for it may again.
 CREATE OR REPLACE FUNCTION syncd.sync_moved(p_space_quoted text, p_registers jsonb) RETURNS boolean
@@ -83,7 +110,8 @@ BEGIN
             CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
             CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
             CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END),
-            c.record_id, c.op, c.prev_seq IS NULL, c.fields, r.registers) END, p_separator ORDER BY c.seq)
+            c.record_id, CASE WHEN c.fields IS NULL THEN 2 ELSE c.op END::smallint, c.prev_seq IS NULL,
+            syncd.sync_with_objects(c.fields, c.lost, r.registers), r.registers) END, p_separator ORDER BY c.seq)
         FROM syncd.sync_changes c
         JOIN syncd.sync_names t ON t.name_no = c.table_no
         JOIN syncd.sync_names d ON d.name_no = c.client_no
@@ -96,15 +124,34 @@ BEGIN
             WHERE first.record_id = c.record_id
         ) r ON true
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto
-          AND c.fields IS NOT NULL AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
+          AND (c.fields IS NOT NULL OR syncd.sync_nests(r.registers, c.lost::jsonb)) AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
 END $$;
 
--- What sync_state_text gives to others (p_written is as there), and with p_newest sync_sweep_text (p_firsts, p_named are as there).
+-- The seqs of changes that have to do with members of objects, of a feed after p_after up to p_upto. Their device takes an object
+-- that comes again for news of its members too, or shows a member that is older: it is told how the record is.
+CREATE OR REPLACE FUNCTION syncd.sync_nesting(p_space integer, p_app integer, p_after bigint, p_upto bigint) RETURNS bigint[]
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT c.seq FROM syncd.sync_changes c CROSS JOIN LATERAL (  -- one probe, as above
+            SELECT q.registers, q.record_id FROM syncd.sync_records q
+            WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = c.table_no AND q.record_id >= c.record_id
+            ORDER BY q.record_id LIMIT 1) r
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto AND r.record_id = c.record_id
+          AND syncd.sync_nests(r.registers, coalesce(c.fields::jsonb, '{}') || coalesce(c.lost::jsonb, '{}')));
+END $$;
+
+-- What sync_state_text gives to others (p_written is as there, and what sync_nesting finds), and with p_newest sync_sweep_text (p_firsts, p_named are as there).
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_state_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_base bigint,
                                              p_tables integer[], p_space_quoted text, p_written bigint[], p_newest boolean,
                                              p_firsts integer[], p_named boolean) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_written bigint[] := CASE WHEN p_written IS NOT NULL THEN p_written || syncd.sync_nesting(p_space, p_app, p_after, p_upto) END;
 BEGIN
+    IF v_written = '{}' THEN
+        RETURN NULL;
+    END IF;
     RETURN (
         SELECT string_agg(
             CASE WHEN s.deleted THEN concat(s.head, ',"op":"delete","deletedAt":"', s.registers -> 'deletedAt' ->> 'at',
@@ -132,6 +179,6 @@ BEGIN
               AND (NOT r.deleted OR r.seq > p_base AND NOT syncd.sync_moved(p_space_quoted, r.registers)) AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
               AND (p_firsts IS NULL OR (r.table_no = ANY (p_firsts)) = p_named)
               AND (p_written IS NULL OR EXISTS (
-                  SELECT FROM syncd.sync_changes w WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq = ANY (p_written)
+                  SELECT FROM syncd.sync_changes w WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq = ANY (v_written)
                     AND w.table_no = r.table_no AND w.record_id = r.record_id))) s);
 END $$;

@@ -26,7 +26,7 @@ GRANT EXECUTE ON FUNCTION
 -- first_generation
 GRANT EXECUTE ON FUNCTION
     syncd.sync_moved, syncd.sync_members, syncd.sync_legacy_update, syncd.sync_legacy_change, syncd.sync_legacy_log_text,
-    syncd.sync_legacy_state_text
+    syncd.sync_legacy_state_text, syncd.sync_nests, syncd.sync_with_objects, syncd.sync_nesting
     TO syncd_runtime;
 
 -- pull

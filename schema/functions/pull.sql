@@ -239,7 +239,7 @@ $$;
 -- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?}; peek: say whether there is news, read none.
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
--- are those that it made, where it may hold deleted ones of their names that are forgotten here.
+-- are those that it made, where it may hold deleted ones of their names that are forgotten here, and what sync_nesting finds.
 -- A feed's reading goes through phases, of which `base` tells. A new device sweeps the state from the head, H, down:
 -- -2 - 3H the tables of "first", -3 - 3H the others, `seq` being how far down. What was touched meanwhile lies above H: it
 -- comes as state too, in ascending order (`base` 0 or more: tombstones after it matter), and then the log (-1).
@@ -381,7 +381,7 @@ BEGIN
                 v_end := CASE WHEN v_phase = 2 THEN v_start WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
                 v_cut := syncd.sync_log_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
                 v_piece := syncd.sync_log_text(f.space_no, v_app, f.seq, v_cut, v_tables, v_legacy, f.quoted);
-                IF v_own IS NOT NULL AND v_phase IS NULL AND (p_woken <> '{}' OR f.forgotten > 0) THEN
+                IF v_own IS NOT NULL AND v_phase IS NULL AND (p_woken <> '{}' OR f.forgotten > 0 OR v_legacy) THEN
                     v_piece := nullif(concat_ws(',', v_piece, syncd.sync_state_text(f.space_no, v_app, v_end, f.head, 0, v_tables, v_legacy,
                         f.quoted, p_woken || CASE WHEN f.forgotten > 0 THEN syncd.sync_made_between(f.space_no, v_app, v_end, f.head) END)), '');
                 END IF;

@@ -40,8 +40,8 @@ class Position(NamedTuple):
 class Cursor(NamedTuple):
     """`instant`: when it was made, microseconds; `boot`: when its database was started; `tables`: the narrowing.
 
-    `firsts`: the tables that a sweep began with; they count until no feed is being swept any more. `whole`: of its
-    tables, everything that was committed before `instant` has been sent.
+    `firsts`: the tables that a sweep began with; they count until no feed is being swept any more. `whole`: it is for
+    some tables, of which everything before its positions has been sent.
     """
 
     instant: int
@@ -191,7 +191,8 @@ def decode_legacy(text: str, key: bytes, user: str, app: str, tables: tuple[str,
     """As `decode`, for a device of the first generation, which would send a cursor that is refused for ever.
 
     What cannot be used is the instant 0: the state and its deletions, for the device may hold records. A cursor for all
-    tables serves some of them. One for other tables is its instant where all before that was sent, else 0 as well.
+    tables serves some of them. One for other tables counts as it is if all of them before it was sent, else it is 0 as
+    well: the device has a cursor of its own for every collection.
     """
     try:
         found = decode(text, key, user, app, tables)
@@ -200,13 +201,11 @@ def decode_legacy(text: str, key: bytes, user: str, app: str, tables: tuple[str,
         cursor, narrowing = _opened(text, key, user, app)
     except BadCursor:
         return 0
-    if not narrowing:
-        return cursor._replace(tables=tables, whole=False)
-    return cursor.instant if cursor.whole else 0
+    return cursor._replace(tables=tables) if cursor.whole or not narrowing else 0
 
 
 def is_partial(text: str, key: bytes, user: str, app: str) -> bool:
-    """Whether it is a cursor for some tables of which not everything before its instant has been sent."""
+    """Whether it is a cursor for some tables of which not everything before its positions has been sent."""
     if text[INSTANT : INSTANT + 1] != ".":
         return False
     try:

@@ -21,9 +21,6 @@ MAX_LIMIT = 10_000
 # A device that has missed nothing asks the same again and again; cursors of up to some 40 feeds are remembered.
 STAYED = b'{"joined":[],"left":[]}'
 REMEMBERED, MAX_REMEMBERED = 4096, 400
-# How far (us) a cursor's instant may be ahead of the reading and still stand for it: half of the minute by which the
-# database goes back before a plain instant.
-NEAR = 30_000_000
 
 
 class Question(NamedTuple):
@@ -97,6 +94,10 @@ class Reading:
         return not isinstance(self._at, Cursor)
 
     @property
+    def _narrow(self) -> bool:
+        return self.question.plain and bool(self.question.tables)
+
+    @property
     def partial(self) -> bool:
         """Whether a first-generation device is between two pages of some tables and asks for all of them."""
         asked = self.question
@@ -130,7 +131,7 @@ class Reading:
             raise CursorLost
         positions, tables = tuple(map(Position, page.spaces, page.seqs, page.bases)), self.question.tables
         earlier = self._at if isinstance(self._at, int) else self._at.instant if self._at else 0
-        whole = self.question.plain and bool(tables) and not page.more and earlier <= page.now_us + NEAR
+        whole = self._narrow and not page.more
         cursor = Cursor(max(page.now_us, earlier), page.boot_us, tables, positions, self.firsts, whole)
         text = cursors.encode(cursor, self._key, self._user, self.question.app)
         return Delta(page.body, text, page.more, page.joined, page.gone)
@@ -154,7 +155,8 @@ class Reading:
             raise CursorLost
         if not isinstance(self._at, Cursor) or self._at.boot == glance.boot_us:
             return self._unchanged
-        cursor = self._at._replace(instant=max(glance.now_us, self._at.instant), boot=glance.boot_us)
+        instant = max(glance.now_us, self._at.instant)
+        cursor = self._at._replace(instant=instant, boot=glance.boot_us, whole=self._narrow)
         return Delta(b"", cursors.encode(cursor, self._key, self._user, self.question.app), False, [], [])
 
 

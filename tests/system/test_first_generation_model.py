@@ -28,6 +28,7 @@ SOAK = int(os.environ.get("SYNCD_SOAK") or 0)
 PATIENCE = 60.0
 TABLES = ("tasks", "notes")
 ENGINES: list[type[LegacyDevice]] = [DexieEngine, LocalStore]
+SLOW = 1  # of the first user's, the one of the small library
 LEFT_OUT = ("id", "deletedAt", "updatedAt")  # what one generation writes and the other does not
 Shown = dict[tuple[str, str], Json]
 pick = st.integers(0, 99)
@@ -128,11 +129,12 @@ class World(RuleBasedStateMachine):
         self.made: set[str] = set()
 
     def clock(self, number: int) -> Callable[[], int]:
-        """Two hours ago, later at each look. Each device has milliseconds of its own."""
+        """Two hours ago, later at each look; of one device another hour ago. Each has milliseconds of its own."""
+        behind = 3600 * 1_000_000 if number == SLOW else 0
 
         def now() -> int:
             self.ticks += 1
-            return self.start + self.ticks * 100_000 + number * 1000
+            return self.start - behind + self.ticks * 100_000 + number * 1000
 
         return now
 

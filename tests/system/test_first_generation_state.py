@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -216,6 +217,65 @@ class TestASpaceThatIsJoined:
         ann.member(space, bob.wire.user)
         bob.pull("tasks")
         assert set(bob.shown("tasks")) == {"own"}
+
+
+class TestANestedEdit:
+    """A device takes an object and its members for registers apart, and shows what it wrote itself."""
+
+    @pytest.fixture
+    def slow(self, pair: tuple[LegacyDevice, LegacyDevice]) -> LegacyDevice:
+        """The first of the two, an hour behind, after the other one has written an object and a member."""
+        one, two = pair
+        two.insert("tasks", "a", cfg={"theme": "light", "size": 1}, other={"n": 1})
+        two.edit("tasks", "a", **{"other.n": 2})
+        settle(one, two)
+        one._clock = lambda: time.time_ns() // 1000 - 3600 * 1_000_000
+        one._last = 0
+        return one
+
+    @pytest.mark.parametrize("then", ["answered", "lost", "pulled before the retry", "held back"])
+    @pytest.mark.parametrize("what", [{"cfg.theme": "dark"}, {"other": {"n": 3, "m": 1}}], ids=["member", "object"])
+    def test_that_is_older_than_what_all_have_is_put_right_by_the_answer(
+        self, pair: tuple[LegacyDevice, LegacyDevice], slow: LegacyDevice, what: Json, then: str
+    ) -> None:
+        other = pair[1]
+        slow.edit("tasks", "a", **what)
+        if then in ("lost", "pulled before the retry"):
+            slow.wire.push(*slow.pending, since=slow.cursors["tasks"], pull=True)
+        if then == "pulled before the retry":
+            slow.pull("tasks")
+        if then == "held back":
+            other.edit("tasks", "a", cfg={"theme": "none"})
+            other.push("tasks")
+        slow.push("tasks")
+        other.sync("tasks")
+        assert slow.shown("tasks") == other.shown("tasks")
+        agree(*pair)
+
+    def test_that_lost_to_another_older_one_is_put_right(
+        self, pair: tuple[LegacyDevice, LegacyDevice], slow: LegacyDevice
+    ) -> None:
+        third = new_device(slow, DexieEngine)
+        third.pull("tasks")
+        slow.edit("tasks", "a", **{"cfg.theme": "dark"})
+        third._clock = lambda: time.time_ns() // 1000 - 1800 * 1_000_000
+        third.edit("tasks", "a", **{"cfg.theme": "none"})
+        third.push("tasks")
+        slow.wire.push(*slow.pending, since=slow.cursors["tasks"], pull=True)
+        agree(*pair, third)
+
+    def test_that_waited_while_the_object_came_again_is_shown_after_its_push(
+        self, pair: tuple[LegacyDevice, LegacyDevice]
+    ) -> None:
+        one, two = pair
+        one.insert("tasks", "a", cfg={"theme": "light", "size": 1})
+        settle(one, two)
+        one.edit("tasks", "a", **{"cfg.theme": "dark"})
+        one.cursors.clear()
+        one.pull("tasks")
+        one.push("tasks")
+        assert one.shown("tasks")["a"]["cfg"] == {"theme": "dark", "size": 1}
+        agree(one, two)
 
 
 def of(fields: dict[str, Any], **more: Any) -> Json:
