@@ -96,13 +96,14 @@ CREATE OR REPLACE FUNCTION syncd.sync_moved(p_space_quoted text, p_registers jso
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN starts_with(p_space_quoted, '"_personal:') AND p_registers -> 'deletedAt' ->> 'movedTo' IS NOT NULL;
 
--- What sync_log_text gives to others; of a record that moved away nothing, or between separators of pieces an empty one.
+-- What sync_log_text gives to others; of a record that moved away nothing, or between separators of pieces an empty one: all
+-- of it is in the space that it went to, where its objects have their newest members with them.
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_log_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[],
                                            p_space_quoted text, p_separator text) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
-        SELECT string_agg(CASE WHEN syncd.sync_moved(p_space_quoted, c.fields::jsonb) THEN CASE WHEN p_separator <> ',' THEN '' END
+        SELECT string_agg(CASE WHEN syncd.sync_moved(p_space_quoted, c.fields::jsonb) OR syncd.sync_moved(p_space_quoted, r.registers) THEN CASE WHEN p_separator <> ',' THEN '' END
             ELSE syncd.sync_legacy_change(concat(
             '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
             ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,

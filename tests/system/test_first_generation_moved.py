@@ -80,6 +80,18 @@ class TestADeletedRecord:
         assert "deletedAt" in log[1]["fields"], "a change to a tombstone is whole"
 
 
+def test_what_was_written_before_it_went_comes_from_where_it_is(home: Home) -> None:
+    """An object that comes again, after a member of it that is newer, would take that member away."""
+    home.old.write(insert("q", 1, title="q"))
+    cursor = home.tablet.drain()[1]
+    home.old.write(insert("r", 1, cfg={"theme": "light"}))
+    home.old.write(in_space(home, edit("r", 2, **{"cfg.theme": "dark"})))
+    for since in (cursor, at(0)):
+        page = [change for change in home.tablet.drain(since)[0] if change["id"] == "r"]
+        assert {change["spaceId"] for change in page} == {home.space}
+        assert list(page[-1]["fields"]) == ["cfg.theme"]
+
+
 def test_the_server_says_itself_where_a_record_went(home: Home) -> None:
     """In the device's name it could stamp as the device does."""
     moved(home)
