@@ -31,6 +31,11 @@ SELECT syncd.sync_held_drop($1, $2, $3::bigint);
 -- returns: store.held.HeldCount
 SELECT changes, users, bytes, oldest FROM syncd.sync_held_count();
 
+-- name: held_number
+-- About how many are held.
+-- returns: one value
+SELECT syncd.sync_held_number();
+
 -- name: held_groups
 -- An operator's overview of what $1 to $4 (user, app, space, reason; null: any) say.
 -- returns: store.held.HeldGroup

@@ -29,10 +29,15 @@ BEGIN
     END IF;
 END $$;
 
--- The names of the registers that a change wrote itself, and whether it deleted the record.
+-- The names of the registers that a change wrote itself.
 CREATE OR REPLACE FUNCTION syncd.sync_own_fields(p_fields json) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN ARRAY(SELECT f.key FROM json_each(p_fields) f WHERE f.value -> 'clientId' IS NULL);
+
+-- Whether a change deleted its record itself: one that met a tombstone carries that, as another's.
+CREATE OR REPLACE FUNCTION syncd.sync_own_deletion(p_fields json) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN p_fields #>> '{deletedAt,value}' IS NOT NULL AND p_fields #> '{deletedAt,clientId}' IS NULL;
 
 -- A change as a line of JSON text: what an archive keeps of it. The same members as in an export.
 CREATE OR REPLACE FUNCTION syncd.sync_archive_line(p_change syncd.sync_changes) RETURNS text
@@ -105,12 +110,12 @@ BEGIN
         GROUP BY c.table_no, c.record_id
     ), walk AS (
         SELECT c.ctid AS place, t.seq AS top, c.seq, c.prev_seq, '{}'::text[] AS seen, false AS buried, syncd.sync_own_fields(c.fields) AS own,
-               c.fields #>> '{deletedAt,value}' IS NOT NULL AS deletes
+               syncd.sync_own_deletion(c.fields) AS deletes
         FROM tops t CROSS JOIN LATERAL (
             SELECT h.ctid, h.* FROM syncd.sync_changes h WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = t.seq OFFSET 0) c
         UNION ALL
         SELECT c.ctid, w.top, c.seq, c.prev_seq, w.seen || w.own, w.buried OR w.deletes AND NOT 'deletedAt' = ANY (w.seen),
-               syncd.sync_own_fields(c.fields), c.fields #>> '{deletedAt,value}' IS NOT NULL
+               syncd.sync_own_fields(c.fields), syncd.sync_own_deletion(c.fields)
         FROM walk w CROSS JOIN LATERAL (
             SELECT h.ctid, h.* FROM syncd.sync_changes h
             WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = abs(w.prev_seq) OFFSET 0) c

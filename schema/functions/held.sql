@@ -56,15 +56,28 @@ BEGIN
     END IF;
 END $$;
 
--- Whose held changes have become writable: users (those of p_users, null: all), devices, apps.
+-- Whose held changes have become writable: users (those of p_users, null: all), devices, apps. Of all users the spaces that
+-- are waited for are found one after the other in the index, however many changes wait.
 CREATE OR REPLACE FUNCTION syncd.sync_held_due(p_users integer[]) RETURNS TABLE (user_id text, client_id text, app text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+    WITH RECURSIVE waits AS (
+        (SELECT h.user_no, h.space_id FROM syncd.sync_held h
+         WHERE p_users IS NULL AND h.reason IN ('space_not_found', 'not_a_writer') AND h.space_id IS NOT NULL
+         ORDER BY h.user_no, h.space_id LIMIT 1)
+        UNION ALL
+        SELECT n.* FROM waits w CROSS JOIN LATERAL (
+            SELECT h.user_no, h.space_id FROM syncd.sync_held h
+            WHERE h.reason IN ('space_not_found', 'not_a_writer') AND (h.user_no, h.space_id) > (w.user_no, w.space_id)
+            ORDER BY h.user_no, h.space_id LIMIT 1) n
+    )
     SELECT DISTINCT n.name, h.client_id, h.app
-    FROM syncd.sync_held h
-    JOIN syncd.sync_spaces s ON s.space_id = h.space_id
-    JOIN syncd.sync_memberships m ON m.user_no = h.user_no AND m.space_no = s.space_no AND m.role <> 'reader'
-    JOIN syncd.sync_names n ON n.name_no = h.user_no
-    WHERE h.reason IN ('space_not_found', 'not_a_writer') AND (p_users IS NULL OR h.user_no = ANY (p_users))
+    FROM (SELECT * FROM waits UNION ALL
+          SELECT m.user_no, s.space_id FROM syncd.sync_memberships m JOIN syncd.sync_spaces s ON s.space_no = m.space_no
+          WHERE m.user_no = ANY (p_users)) w
+    JOIN syncd.sync_spaces s ON s.space_id = w.space_id
+    JOIN syncd.sync_memberships m ON m.user_no = w.user_no AND m.space_no = s.space_no AND m.role <> 'reader'
+    JOIN syncd.sync_held h ON h.user_no = w.user_no AND h.space_id = w.space_id AND h.reason IN ('space_not_found', 'not_a_writer')
+    JOIN syncd.sync_names n ON n.name_no = w.user_no
     LIMIT 200
 $$;
 
@@ -127,6 +140,14 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_held_count(OUT changes bigint, OUT users bigint, OUT bytes bigint, OUT oldest timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT count(*), count(DISTINCT h.user_no), coalesce(sum(h.size), 0), min(h.received_at) FROM syncd.sync_held h
+$$;
+
+-- How many changes are held: of more than 1,000 what the database believes, so that it may be asked often.
+CREATE OR REPLACE FUNCTION syncd.sync_held_number() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN count(*) <= 1000 THEN count(*)
+                ELSE greatest(count(*), (SELECT c.reltuples FROM pg_class c WHERE c.oid = 'syncd.sync_held'::regclass))::bigint END
+    FROM (SELECT FROM syncd.sync_held h ORDER BY h.held_no LIMIT 1001) few
 $$;
 
 -- What is held of a user, in an app, under a space's id, for a reason; null: of all. Row security binds who asks.

@@ -145,7 +145,7 @@ class ReleaseRound:
         users, self._users = self._users, set()
         if loop.time() >= self._looked + EVERY:
             self._looked, found = loop.time(), None
-            self._counts.held = (await self._releaser.held.count()).changes
+            self._counts.held = await self._releaser.held.number()
             if not self._counts.held:
                 return
         else:

@@ -80,9 +80,9 @@ class Held:
         """Drops a user's held change; whether it was there."""
         return bool((await self._pool.fetch("held_drop", user, app, no))[0][0])
 
-    async def count(self) -> HeldCount:
-        """All that is held."""
-        return HeldCount(*(await self._pool.fetch("held_count"))[0])
+    async def number(self) -> int:
+        """How many changes are held: exact up to 1,000, beyond that about."""
+        return int((await self._pool.fetch("held_number"))[0][0])
 
 
 class HeldFilter(NamedTuple):

@@ -4,10 +4,13 @@ a device of ours that has not heard of it, and also where it had been deleted be
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from tests.compacting import compact_now
 from tests.harness import Server
 from tests.moving import Home, delete, in_space, insert, known, titles
 from tests.socket_device import socket_of
@@ -187,3 +190,33 @@ def test_what_was_written_in_a_space_first_is_not_shown_to_it_by_a_write_in_the_
     home.old.write(edit("r", 2, change_id=None, secret="mine"))
     assert home.records() == {"r": {home.space, home.personal}}
     assert all("secret" not in c["fields"] for c in home.ours.drain()[0] if c["spaceId"] == home.space)
+
+
+def test_where_a_record_went_survives_a_compaction_and_an_export_into_an_empty_server(
+    server: Server, home: Home, folder: Path
+) -> None:
+    moved(home)
+    home.old.write(insert("gone", 1, title="x"))
+    home.old.write(delete("gone", 2))
+    home.old.write(in_space(home, edit("gone", 3, title="y")))
+    for space in (home.personal, home.space):
+        compact_now(server.owner_dsn, space)
+    late = edit("r", 3, change_id=None, note="late")
+    home.tablet.write(late)
+    assert home.records() == {"r": {home.space}}
+    lines = home.ours.request("GET", "/backup/export").content
+    with Server(folder / "empty") as empty, httpx.Client(base_url=empty.url, timeout=60) as http:
+        home.old, home.tablet, home.ours = (
+            Device(http, empty, home.user, device.client, legacy=device is not home.ours)
+            for device in (home.old, home.tablet, home.ours)
+        )
+        sent = {"content": lines, "headers": {"content-type": "application/x-ndjson"}}
+        assert home.ours.request("POST", "/backup/import", **sent).status_code == 200
+        assert home.records() == {"r": {home.space}}
+        assert titles(known(home.tablet.drain(at(0))[0])) == {"r": "two"}
+        assert home.tablet.push(late)["results"][0]["status"] == "duplicate"
+        home.tablet.write(edit("r", 4, change_id=None, note="later"))
+        home.ours.write(edit("r", 5, tag="ours"), edit("gone", 5, tag="ours"))
+        assert home.records() == {"r": {home.space}}
+        record = known(home.tablet.drain(at(0))[0])["r"]
+        assert (record["title"], record["note"], record["tag"]) == ("two", "later", "ours")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +128,16 @@ def test_where_it_gets_other_seqs_it_claims_no_more_than_it_knows(origin: Origin
                 assert found["complete"] is False, record
             elif seq < head - 12:
                 assert found[0] in (404, 410) or found[1] is False, (record, seq, found)
+
+
+def test_a_deletion_that_somebody_wrote_over_stays_in_the_log(server: Server, device: Callable[..., Device]) -> None:
+    """What wrote over it repeats it as another's, which an import leaves to the deletion itself."""
+    ada = device(unique("ada"))
+    space = ada.create(unique("space"))
+    gone = {"table": "t", "id": "r", "op": "delete", "deletedAt": at(2), "changeId": unique("k"), "spaceId": space}
+    ada.write({**edit("r", 1, n=1), "spaceId": space}, gone)
+    ada.write({**edit("r", 3, n=2), "spaceId": space})
+    compact_now(server.owner_dsn, space)
+    log = ada.drain(history=1)[0]
+    assert [change["op"] for change in log] == ["delete", "update"]
+    assert [name for name, register in log[1]["fields"].items() if "clientId" not in register] == ["n"]

@@ -15,48 +15,16 @@ import httpx
 import pytest
 
 from tests.harness import Server
+from tests.holding import PATIENCE, change, held, outcomes, reasons, until_written
 from tests.wire import Device, Json, ahead, at, edit, unique, values
 
 Make = Callable[..., Device]
-PATIENCE = 60.0
 
 
 @pytest.fixture
 def old(device: Make) -> Device:
     """A device of the first generation."""
     return device(unique("old"), legacy=True)
-
-
-def change(record: str, space: str | None = None, when: int = 1, **values: Any) -> Json:
-    """An update of the first generation: without a change id."""
-    named = {} if space is None else {"spaceId": space}
-    return {**edit(record, when, change_id=None, **values), **named}
-
-
-def held(old: Device, **query: Any) -> list[Json]:
-    """What is held of the device's user."""
-    answer = old.request("GET", f"/sync/{old.app}/held", params=query)
-    assert answer.status_code == 200, answer.text
-    return list(answer.json()["held"])
-
-
-def reasons(old: Device) -> list[str]:
-    return [row["reason"] for row in held(old)]
-
-
-def outcomes(answer: Any) -> list[str]:
-    """Of each change its status, or the code of what was refused and is held."""
-    for result in answer["results"]:
-        assert result.get("held", False) == (result["status"] == "rejected"), result
-    return [result.get("code", result["status"]) for result in answer["results"]]
-
-
-def until_written(old: Device, left: int = 0) -> None:
-    """Waits until so many are held."""
-    deadline = time.monotonic() + PATIENCE
-    while len(held(old)) > left:
-        assert time.monotonic() < deadline, held(old)
-        time.sleep(0.05)
 
 
 def log_of(reader: Device, space: str) -> list[Json]:
