@@ -354,7 +354,8 @@ def test_what_is_not_whole_is_refused_before_anything_is_written(device: Make, e
     for n in range(30, len(packed) - 30, 7):  # one bit at a time, through names, data, sizes and directory
         spoiled = packed[:n] + bytes([packed[n] ^ 4]) + packed[n + 1 :]
         answer = elsewhere(user).request("POST", "/backup/import", content=spoiled, headers={"content-type": ZIP})
-        if answer.status_code != 400:  # some bits mean nothing: dates, attributes
+        # Some bits say that it is larger than may be, and some mean nothing: dates, attributes.
+        if answer.status_code not in (400, 413):
             assert answer.json()["duplicates"] + answer.json()["imported"] == 9
 
 
