@@ -54,7 +54,7 @@ check-python: $(STAMP)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-mutants: $(STAMP)  ## each planted fault in a copy of the tree, and whether its test finds it (ARGS="words" for some)
+mutants: $(STAMP) $(CLIENT)/node_modules/.installed  ## each planted fault in a copy of the tree, and whether its test finds it (ARGS="words" for some)
 	@$(PYTHON) -m tools.mutants $(ARGS)
 
 error-codes: $(STAMP)  ## docs/reference/errors.md and the clients' files, from syncd/core/error_codes.py
