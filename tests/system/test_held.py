@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import time
@@ -14,8 +15,22 @@ import asyncpg
 import httpx
 import pytest
 
+from syncd.protocol.first_generation import push_body
+from syncd.protocol.preparation import Limits
+from syncd.service.caller import Caller
+from syncd.service.held import Releaser, ReleaseRound
+from syncd.service.hub import Hub
+from syncd.service.pull import Question
+from syncd.service.push import push
+from syncd.service.spaces import SpaceService
+from syncd.store.embedded import EmbeddedPostgres
+from syncd.store.held import Held
+from syncd.store.live import Live
+from syncd.store.log import Log, cursor_key
+from syncd.store.pool import Pool
 from tests.harness import Server
 from tests.holding import PATIENCE, change, held, outcomes, reasons, until_written
+from tests.interleaved import SilentBus
 from tests.wire import Device, Json, ahead, at, edit, unique, values
 
 Make = Callable[..., Device]
@@ -119,6 +134,38 @@ class TestAnAuthorWhoIsNoWriter:
         owner.member(space, old.user, "writer")
         until_written(old)
         assert values(log_of(owner, space)) == {"r": {"n": 1}}
+
+
+async def test_a_new_member_s_changes_are_written_without_the_slow_look(
+    database: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held is looked at in an hour again; who came is told by the look at members."""
+    monkeypatch.setattr("syncd.service.held.EVERY", 3600.0)
+    pool = Pool(database.runtime_dsn, size=4)
+    await pool.open()
+    owner, author, space, written = Caller(unique("owner")), Caller(unique("old")), unique("space"), asyncio.Event()
+    spaces, log, key, now = SpaceService(pool, False, lambda: None), Log(pool), await cursor_key(pool), 1 << 50
+    hub = Hub(log, Live(pool), SilentBus(), key)
+    releaser = Releaser(log, Held(pool), key, Limits(), now, lambda *_: written.set())
+    round_ = ReleaseRound(releaser, hub.counts)
+    hub.on_members = round_.members_changed
+    await spaces.create(owner, space, space)
+    sent = json.dumps({"changes": [change("r", space, n=1)], "pull": False}).encode()
+    answer = await push(
+        log, key, author, "old", Question("app", plain=True), sent, push_body(sent), Limits(), now=now, skew=now
+    )
+    assert [result.code for result in answer.results] == ["space_not_found"]
+    await hub.open()
+    hub.keep_doing(round_)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not hub.counts.held:  # noqa: ASYNC110 (it is counted by the first slow look)
+                await asyncio.sleep(0.01)
+            await spaces.put_member(owner, space, author.user, "writer")
+            await written.wait()
+    finally:
+        await hub.close()
+        await pool.close()
 
 
 LONG = "x" * 256
