@@ -105,6 +105,16 @@ def test_a_retry_moves_nothing_and_is_written_once(home: Home) -> None:
     assert home.log() == log
 
 
+def test_a_retry_moves_nothing_that_was_made_since(home: Home) -> None:
+    change = in_space(home, edit("r", 2, title="there"))
+    home.old.write(change)
+    home.ours.write(insert("r", 3, title="mine"))
+    log = home.log()
+    assert home.old.push(change)["results"][0]["status"] == "duplicate"
+    assert home.log() == log
+    assert home.records() == {"r": {home.personal, home.space}}
+
+
 def test_one_push_may_make_the_record_and_move_it(home: Home) -> None:
     home.old.write(insert("r", 1, title="one"), in_space(home, edit("r", 2, title="two")))
     assert home.records() == {"r": {home.space}}
