@@ -145,14 +145,13 @@ class ReleaseRound:
         users, self._users = self._users, set()
         if loop.time() >= self._looked + EVERY:
             self._looked, found = loop.time(), None
-            self._counts.held = await self._releaser.held.number()
-            if not self._counts.held:
-                return
         else:
             await asyncio.sleep(random.uniform(0, JITTER))
             found = sorted(users)
-        while any([await self._release(due) for due in await self._releaser.held.due(found)]):
-            pass  # there may be more than one answer names
+        if self._counts.held or await self._releaser.held.number():
+            while any([await self._release(due) for due in await self._releaser.held.due(found)]):
+                pass  # there may be more than one answer names
+            self._counts.held = await self._releaser.held.number()
 
     async def _release(self, due: Due) -> bool:
         """Writes what a device has due; whether there was any. One that cannot be written just now keeps no other."""
