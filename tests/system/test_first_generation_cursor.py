@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import asyncpg
-import httpx
 import pytest
 
 from syncd.core.clock import format_instant
@@ -228,30 +225,31 @@ class TestWhatIsNoCursorOfThisDevice:
             assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor"), since
 
 
-def test_a_cursor_ahead_of_a_restored_database_is_the_beginning(folder: Path) -> None:
-    """The counter of a feed is set back, as a backup that is put back does it."""
-    with Server(folder / "restored") as server, httpx.Client(base_url=server.url, timeout=60) as http:
-        old, other = Device(http, server, "ann", "old", legacy=True), Device(http, server, "ann", "other")
-        other.write(edit("a", 1, n=1))
-        before = server.data_dir.with_name("copy")
-        server.stop()
-        copy(server.data_dir, before)
-        server.start()
-        other.write(edit("b", 1, n=1), edit("c", 1, n=1))
-        cursor = old.drain()[1]
-        server.stop()
-        copy(before, server.data_dir)
-        server.start()
-        assert other.ask(cursor).json()["code"] == "cursor_lost"
-        pulled = old.pull(cursor)
-        pushed = old.push(edit("d", 1, change_id=None, n=1), since=cursor, pull=True)
-        assert (ids(pulled), pushed["results"][0]["status"]) == (["a"], "applied")
-        assert set(ids(pushed)) >= {"a"}
-        for answer in (pulled, pushed):
-            assert set(values(answer["serverChanges"] + old.drain(answer["syncedUntil"])[0])) == {"a", "d"}
+def test_a_cursor_ahead_of_a_restored_database_is_the_beginning(server: Server, pair: tuple[Device, Device]) -> None:
+    """The feed is as it was after its first change, as a backup that is put back makes it."""
+    old, other = pair
+    other.write(edit("a", 1, n=1))
+    other.write(edit("b", 1, n=1), edit("c", 1, n=1))
+    cursor = old.drain()[1]
+    asyncio.run(put_back(server, old.user))
+    assert other.ask(cursor).json()["code"] == "cursor_lost"
+    pulled = old.pull(cursor)
+    pushed = old.push(edit("d", 1, change_id=None, n=1), since=cursor, pull=True)
+    assert (ids(pulled), pushed["results"][0]["status"]) == (["a"], "applied")
+    assert set(ids(pushed)) >= {"a"}
+    for answer in (pulled, pushed):
+        assert set(values(answer["serverChanges"] + old.drain(answer["syncedUntil"])[0])) == {"a", "d"}
 
 
-def copy(source: Path, target: Path) -> None:
-    """A folder with everything in it and whose it is, in place of another."""
-    subprocess.run(["rm", "-rf", str(target)], check=True)
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+async def put_back(server: Server, user: str) -> None:
+    """The personal space of a user has its first change alone."""
+    space = f"(SELECT space_no FROM syncd.sync_spaces WHERE space_id = '_personal:{user}')"
+    connection = await asyncpg.connect(server.owner_dsn)
+    try:
+        await connection.execute(
+            f"DELETE FROM syncd.sync_changes WHERE seq > 1 AND space_no = {space};"
+            f"DELETE FROM syncd.sync_records WHERE seq > 1 AND space_no = {space};"
+            f"UPDATE syncd.sync_feeds SET head = 1 WHERE space_no = {space}"
+        )
+    finally:
+        await connection.close()
