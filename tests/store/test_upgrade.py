@@ -133,6 +133,16 @@ def registers(changes: list[Json]) -> list[Json]:
     return [{name: change.get(name) for name in ("seq", "spaceId", "id", "deletedAt", "fields")} for change in changes]
 
 
+def as_then(answer: Any) -> Any:
+    """An answer without what nobody was told then: what is whole, where records were forgotten."""
+    if isinstance(answer, list):
+        return [as_then(each) for each in answer]
+    if isinstance(answer, dict):
+        assert "whole" not in answer or answer["spaceId"] == "folded"
+        return {name: as_then(value) for name, value in answer.items() if name != "whole"}
+    return answer
+
+
 async def test_what_was_there_is_answered_as_before(database: EmbeddedPostgres, thirteen: str, folder: Path) -> None:
     then = json.loads(unpacked("answers.json.gz"))
     urls = {"database_url": database.dsn("syncd_runtime", thirteen), "migrate_url": database.dsn("postgres", thirteen)}
@@ -144,7 +154,7 @@ async def test_what_was_there_is_answered_as_before(database: EmbeddedPostgres, 
                 found = now[user][question]
                 if question == "first":  # it is sent the same in another form (P220)
                     found, answer = registers(found), registers(answer)
-                assert found == answer, (user, question)
+                assert as_then(found) == answer, (user, question)
         ann, dan = Device(http, server, "ann", "ann-phone"), Device(http, server, "dan", "dan-phone")
         repeated = ann.push({**then["once"], "spaceId": "team"})["results"][0]
         assert repeated["status"] == "duplicate"
