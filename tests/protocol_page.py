@@ -20,6 +20,7 @@ _KINDS = {
     "event": re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
     "instant": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"),
     "cursor": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\.[A-Za-z0-9_-]+"),
+    "place": re.compile(r"[A-Za-z0-9_-]+"),
     "hash": re.compile(r"[0-9a-f]{16,64}"),
 }
 
