@@ -20,3 +20,8 @@ SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push_following(
 -- Which changes of a refused push may be of records whose tombstones were forgotten. Run when a push raised SY004.
 -- returns: one value
 SELECT syncd.sync_unremembered_in($1::jsonb, $2::json[]);
+
+-- name: same_device
+-- Whether a device is the one that pushed last under its client id; see sync_same_device.
+-- returns: one value
+SELECT syncd.sync_same_device($1, $2, $3::text[]);

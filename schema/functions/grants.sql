@@ -14,7 +14,8 @@ GRANT EXECUTE ON FUNCTION
 
 -- security
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_user, syncd.sync_name, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space
+    syncd.sync_user, syncd.sync_name, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space,
+    syncd.sync_same_device
     TO syncd_runtime;
 
 -- held

@@ -100,3 +100,23 @@ BEGIN
     SELECT v_user, s.space_no, 'owner' FROM syncd.sync_spaces s WHERE s.space_id = v_id
     ON CONFLICT DO NOTHING;
 END $$;
+
+-- Whether a device is the one that pushed last under its client id. p_incarnations: those that it may have pushed as, oldest
+-- first; as the last of them it pushes from now on. One that the server knows and the device does not is another copy's,
+-- unless it is older than all that the device names: then the database was restored from before it.
+CREATE OR REPLACE FUNCTION syncd.sync_same_device(p_user text, p_client text, p_incarnations text[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_user   integer := syncd.sync_act_as(p_user, true);
+    v_client integer := syncd.sync_name(p_client);
+    v_now    text := p_incarnations[cardinality(p_incarnations)];
+BEGIN
+    IF EXISTS (SELECT FROM syncd.sync_devices d WHERE d.user_no = v_user AND d.client_no = v_client AND d.incarnation = v_now) THEN
+        RETURN true;
+    END IF;
+    INSERT INTO syncd.sync_devices AS d (user_no, client_no, incarnation) VALUES (v_user, v_client, v_now)
+    ON CONFLICT (user_no, client_no) DO UPDATE SET incarnation = EXCLUDED.incarnation
+        WHERE d.incarnation = ANY (p_incarnations)
+           OR split_part(d.incarnation, '.', 1)::bigint < split_part(p_incarnations[1], '.', 1)::bigint;
+    RETURN FOUND;
+END $$;

@@ -109,10 +109,12 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {
         _E("restore_too_large", 422, _FIX, "The restore would write more than one push may.",
            "Restore to a later moment, or the records one by one."),
     ),
-    "Cursors and digests": (
+    "Devices, cursors and digests": (
         _E("cursor_lost", 410, _RESTART, "The log cannot go on from this cursor: the database was restored, or the "
            "device was away too long.",
            'Start again from "" and keep what was not pushed yet.'),
+        _E("device_copied", 409, _FIX, "Another copy of this device's store has pushed under its client id since.",
+           "Take a new client id, and send under it what was not pushed yet."),
         _E("digest_behind", 409, _FIX, "The cursor is not at the end of the log.", "Pull, and compare again."),
     ),
     "What passes by itself": (

@@ -71,6 +71,12 @@ class Conflict(SyncdError):
     code = "conflict"
 
 
+class DeviceCopied(SyncdError):
+    """Another copy of the device's store has pushed under its client id."""
+
+    code = "device_copied"
+
+
 class CursorLost(SyncdError):
     code = "cursor_lost"
 

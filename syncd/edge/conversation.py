@@ -272,7 +272,10 @@ class Conversation:
         now = time.time_ns() // 1000
         event = Event(now)
         events = [event(i).encode() for i in range(1, len(message.changes) + 1)]
-        body = PushBody(message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=False)
+        body = PushBody(
+            message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=False,
+            incarnations=message.incarnations,
+        )  # fmt: skip
         # Known before the database knows: the hub may hear of the push before we do.
         member.wrote(events)
         try:

@@ -52,6 +52,7 @@ class Push(msgspec.Struct, tag="push"):
     appId: str | None = None
     schemaVersion: int | None = None
     atomic: bool = False
+    incarnations: list[str] | None = None
 
 
 class Presence(msgspec.Struct, tag="presence"):

@@ -45,7 +45,8 @@ class IncomingChange(msgspec.Struct):
 
 
 class PushBody(msgspec.Struct):
-    """`POST /sync/{app}`. `pull: false` asks for no delta; `bytes`: about how large it may be."""
+    """`POST /sync/{app}`. `pull: false` asks for no delta; `bytes`: about how large it may be; `incarnations`: which
+    copy of a device's store pushes."""
 
     changes: list[IncomingChange] = []
     clientId: str | None = None
@@ -54,6 +55,7 @@ class PushBody(msgspec.Struct):
     atomic: bool = False
     pull: bool = True
     bytes: int | None = None
+    incarnations: list[str] | None = None
 
 
 class SpaceBody(msgspec.Struct):

@@ -27,7 +27,7 @@ async def push(
 ) -> Answer:  # fmt: skip
     """Answers a push. `now` and `skew` are microseconds; `event` gives the changes their event ids.
 
-    Raises Malformed, TooLarge, Refused, Busy and the like.
+    Raises Malformed, TooLarge, DeviceCopied, Refused, Busy and the like.
     """
     sent = Sent(body, message.schemaVersion, limits)
     holds = question.plain and not message.atomic
@@ -37,6 +37,8 @@ async def push(
         )
     if not holds:
         _check_escapes(body)
+    if message.incarnations is not None:
+        await log.devices.check(caller.user, client, message.incarnations)
     reading, event = Reading(question, caller.user, key), event or Event(now)
     if message.pull and reading.partial:
         # From the beginning it would come to the same place each time. It keeps its cursor, and pulls the next page.

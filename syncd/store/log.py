@@ -17,6 +17,7 @@ import msgspec
 
 from syncd.core.errors import Busy
 from syncd.store.convoy import Convoy
+from syncd.store.devices import Devices
 from syncd.store.pool import Locked, Pool
 
 LANES = 2
@@ -90,6 +91,7 @@ class Log:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.devices = Devices(pool)
         self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
         self._waiting = asyncio.Semaphore(max(1, pool.size // 2))
         self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)

@@ -49,8 +49,18 @@ class AsyncReplica:
         **options: Any,
     ) -> None:
         self.local = Replica(path, app=app, **options)
-        self.app, self.client_id, self.copied_from = self.local.app, self.local.client_id, self.local.copied_from
+        self.app = self.local.app
         self._http, self._own_http, self._on_conflict = http, http is None, on_conflict
+
+    @property
+    def client_id(self) -> str:
+        """See Replica.client_id."""
+        return self.local.client_id
+
+    @property
+    def copied_from(self) -> str | None:
+        """See Replica.copied_from."""
+        return self.local.copied_from
 
     async def put(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
         """See Replica.put."""
@@ -192,9 +202,7 @@ class AsyncReplica:
         async with transport.taken_async(self.local.lease, patience if limit is None else min(patience, limit)):
             session = await asyncio.to_thread(self.local.session, scope)
             session.limit(limit)
-            await transport.perform_async(
-                session, self._client(), url, self.client_id, tokens.ask_async, self._notify_in_time
-            )
+            await transport.perform_async(session, self._client(), url, tokens.ask_async, self._notify_in_time)
             return session.report
 
     def _client(self) -> httpx.AsyncClient:

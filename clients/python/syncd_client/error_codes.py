@@ -167,6 +167,10 @@ TEXTS = {
         "The log cannot go on from this cursor: the database was restored, or the device was away too long.",
         "Start again from \"\" and keep what was not pushed yet.",
     ),
+    "device_copied": (
+        "Another copy of this device's store has pushed under its client id since.",
+        "Take a new client id, and send under it what was not pushed yet.",
+    ),
     "digest_behind": (
         "The cursor is not at the end of the log.",
         "Pull, and compare again.",

@@ -13,6 +13,7 @@ import httpx
 from . import transport
 from .apply import Applied
 from .change import name_space
+from .copied import Incarnation
 from .digest import due
 from .events import Hub
 from .pace import Pace
@@ -38,12 +39,13 @@ class Endpoint:
     """
 
     app: str
-    client: str
+    client: Callable[[], str]
     url: str
     schema_version: int | None
     store: Store
     hub: Hub
     limits: Limits
+    incarnation: Incarnation | None
     pace: Pace
     policy: LivePolicy
     renewable: bool
@@ -105,12 +107,13 @@ def _build(
     url, tokens = replica.address()
     return Endpoint(
         app=replica.app,
-        client=replica.client_id,
+        client=lambda: replica.client_id,
         url=url,
         schema_version=replica.schema_version,
         store=replica.store,
         hub=hub,
         limits=replica.limits,
+        incarnation=replica.incarnation,
         pace=replica.paces.socket,
         policy=options.policy,
         renewable=tokens.renewable,
@@ -133,7 +136,7 @@ def _over_loop(
 
     async def exchange(scope: Scope) -> Report:
         session = await in_thread(replica.session, scope, _ONCE)
-        await transport.perform_async(session, http, url, replica.client_id, fresh, notify)
+        await transport.perform_async(session, http, url, fresh, notify)
         return session.report
 
     return exchange
@@ -145,7 +148,7 @@ def _over_threads(
     async def exchange(scope: Scope) -> Report:
         session = await in_thread(replica.session, scope, _ONCE)
         token = await fresh()
-        await in_thread(transport.perform, session, http, url, replica.client_id, lambda: token, hub.publish)
+        await in_thread(transport.perform, session, http, url, lambda: token, hub.publish)
         return session.report
 
     return exchange

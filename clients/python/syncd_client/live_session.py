@@ -187,13 +187,15 @@ class LiveSession:
         wanted = {"first": list(first)} if first else {}
         return dump({"type": "subscribe", "appId": self._app, "since": cursor, **wanted})
 
-    def push(self, packed: Sequence[Packed]) -> str:
-        """Sends changes; from now on their answer is awaited."""
+    def push(self, packed: Sequence[Packed], incarnations: Sequence[str] = ()) -> str:
+        """Sends changes, as one of the file's `incarnations`; from now on their answer is awaited."""
         self._requests += 1
         self.awaiting = Awaited(f"p{self._requests}", tuple(packed))
         head: dict[str, Any] = {"type": "push", "requestId": self.awaiting.request, "appId": self._app}
         if self._schema_version is not None:
             head["schemaVersion"] = self._schema_version
+        if incarnations:
+            head["incarnations"] = list(incarnations)
         if len({change.batch for change in packed}) < len(packed):
             head["atomic"] = True
         return f'{dump(head)[:-1]},"changes":[{",".join(change.body for change in packed)}]}}'

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Never
@@ -14,7 +14,8 @@ from typing import Any, Never
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from . import apply, outbox, transport
+from . import apply, copied, outbox, transport
+from .error_codes import TEXTS
 from .errors import SyncdError
 from .events import Presence
 from .failures import describe
@@ -42,6 +43,7 @@ from .turn import Turn
 
 log = logging.getLogger("syncd_client")
 _quiet = logging.getLogger("syncd_client.socket")
+_COPIED = Ending("offline", "device_copied", TEXTS["device_copied"][0], opened=True)
 _quiet.setLevel(logging.INFO)  # below that websockets logs every frame, the one with the token too
 _LAST = 2**62
 _RENEW_PAUSE = 1.0  # seconds between two questions for a token at least
@@ -84,6 +86,7 @@ class Connection:
         on_trouble: Callable[[Ending], Awaitable[None]],
     ) -> None:
         self._end, self._turn, self._said = endpoint, turn, said
+        self._client, self._new = endpoint.client(), True
         self._on_open, self._on_live, self._on_trouble = on_open, on_live, on_trouble
         self._wake, self._answered = asyncio.Event(), asyncio.Event()
         self._unsaid = dict(said)
@@ -149,7 +152,7 @@ class Connection:
     def _options(self) -> dict[str, Any]:
         policy = self._end.policy
         return {
-            "additional_headers": transport.device_headers(self._end.client),
+            "additional_headers": transport.device_headers(self._client),
             "open_timeout": policy.open_timeout,
             "ping_interval": None,  # see _listen_for_life
             "create_connection": Line,
@@ -168,7 +171,7 @@ class Connection:
     async def _talk(self, token: str) -> Never:
         """Introduces itself; then reads, writes and renews the token until one of them fails."""
         restarting, self._last = await in_thread(self._recall)
-        self._session = LiveSession(self._end.app, self._end.client, self._end.schema_version, restarting)
+        self._session = LiveSession(self._end.app, self._client, self._end.schema_version, restarting)
         await self._socket.send(self._session.auth(token))
         async with asyncio.timeout(self._end.policy.open_timeout):
             while self._session.user is None:
@@ -207,6 +210,8 @@ class Connection:
                 self._apply(meaning.page, ())
             case PushAnswered():
                 self._apply(meaning.page, meaning.pushed)
+                with self._end.store.write() as db:
+                    copied.acknowledge(db)
                 for conflict in meaning.page.conflicts:
                     self._end.hub.publish(conflict)
             case Authenticated():
@@ -247,7 +252,7 @@ class Connection:
                 self._complain(meaning.code, meaning.detail)
             case Complaint():
                 log.warning("the server did not take a frame: %s %s", meaning.code, meaning.detail)
-            case Presence() if meaning.client != self._end.client:
+            case Presence() if meaning.client != self._client:
                 self._meet(meaning)
 
     def _tell_if_live(self) -> None:
@@ -308,12 +313,24 @@ class Connection:
         with self._end.store.read() as db:
             return outbox.pack(db, last, limits.push_changes, self._end.pace.size)
 
+    def _present(self) -> Sequence[str]:
+        """The incarnations of the file that a push names. Raises ConnectionOver where it has another client id now."""
+        if self._end.incarnation is None:
+            return ()
+        with self._end.store.write() as db:
+            names = self._end.incarnation.present(db, renew=self._new)
+            client = get_meta(db, "client")
+        self._new = False
+        if client != self._client:
+            raise ConnectionOver(_COPIED)
+        return names
+
     async def _push(self) -> None:
         async with self._turn.pushing:
             packed = await in_thread(self._pack)  # again: another may have had the turn
             if packed:
                 self._answered.clear()
-                frame = self._session.push(packed).encode()
+                frame = self._session.push(packed, await in_thread(self._present)).encode()
                 self._sent, self._allowed = now(), now() + self._end.pace.allowance(len(frame))
                 await self._socket.send(frame, text=True)
                 await self._await_answer()
@@ -348,6 +365,8 @@ class Connection:
         except SyncdError as error:
             raise ConnectionOver(failed(error)) from error
         self._session.mended()
+        if self._end.client() != self._client:
+            raise ConnectionOver(_COPIED)
         if report.restarted:
             raise ConnectionOver(Ending("offline", "restarted", "The replica began again over HTTP.", opened=True))
 

@@ -14,6 +14,7 @@ import httpx
 from . import callbacks, copied, digest, outbox, transport
 from .batch import Batch
 from .change import PERSONAL, check_id, name_space, new_id, space_key
+from .copied import Incarnation
 from .digest import Verified
 from .errors import InvalidQuery, NotConnected
 from .events import Bulletin, Changes, Event, LiveState
@@ -35,6 +36,7 @@ from .values import parse, take
 
 log = logging.getLogger("syncd_client")
 EVERY_SPACE: Final = "*\0every space"
+_COPY = "this file is a copy: it is the device %s from now on, no more %s"
 
 
 def read_wall_clock() -> int:
@@ -57,8 +59,9 @@ class Replica:
     since 1970. `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself
     (see `verify`); None: never.
 
-    A file that was copied from another place, say with a phone's backup, is another device: it gets a client id of
-    its own and keeps what it has not sent. `copied_from` is the id that it had then, else None.
+    A file that was copied, say with a phone's backup, is another device: it gets a client id of its own and keeps
+    what it has not sent, when it is opened at another place, or when the server has had a push of the other copy.
+    `copied_from` is the id that it had then, else None.
 
     Raises WrongReplica when the file is another app's, device's or user's.
     """
@@ -99,6 +102,7 @@ class Replica:
             check_id("the client id", client_id)
         self._store, self._lease = Store(path, durability), Lease(path)
         self.bulletin, self._image = Bulletin(), Image()
+        self.incarnation = Incarnation() if client_id is None else None
         try:
             self.client_id = self._claim(client_id)
             for name in (user, subject(token.strip()) if isinstance(token, str) else None):
@@ -119,8 +123,13 @@ class Replica:
             client = client_id or held or new_id(self.wall())
             claim_meta(db, "client", client, "the client")
         if self.copied_from is not None:
-            log.warning("this file is a copy: it is the device %s from now on, no more %s", client, self.copied_from)
+            log.warning(_COPY, client, self.copied_from)
         return str(client)
+
+    def _renamed(self, client: str) -> None:
+        """The server knows of another copy of this file, so that it goes on under another client id."""
+        self.copied_from, self.client_id = self.client_id, client
+        log.warning(_COPY, client, self.copied_from)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -359,7 +368,7 @@ class Replica:
             with transport.taken(self._lease, patience if timeout is None else min(patience, timeout)):
                 session = self.session(scope)
                 session.limit(timeout)
-                transport.perform(session, self.http(), url, self.client_id, tokens.ask, conflicts.append)
+                transport.perform(session, self.http(), url, tokens.ask, conflicts.append)
         finally:
             if self._on_conflict is not None:
                 callbacks.tell(self._on_conflict, conflicts, self.callback_timeout)
@@ -373,7 +382,9 @@ class Replica:
 
     def session(self, scope: Scope = "both", retry: RetryPolicy | None = None) -> Session:
         """A sync to be performed by the caller, who holds the lease. For other transports than httpx."""
-        device = Device(transport.app_path(self.app), self.client_id, self.schema_version)
+        device = Device(
+            transport.app_path(self.app), self.client_id, self.schema_version, self.incarnation, self._renamed
+        )
         policy, tell = retry or self.retry, self.bulletin.tell
         return Session(self._store, device, self.limits, policy, self.wall, scope, tell, self.verify_every, self.paces)
 

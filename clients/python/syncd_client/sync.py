@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
-from . import apply, digest, outbox
+from . import apply, copied, digest, outbox
 from .apply import Applied
-from .change import space_key
+from .change import new_id, space_key
+from .copied import Incarnation, Sender
 from .digest import Need, Verification, Verified
 from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, StoreFailed, SyncdError
 from .failures import describe
@@ -26,6 +27,7 @@ from .retry import RetryPolicy, parse_retry_after
 from .store import Store, get_meta
 from .values import dump
 
+_MOST_COPIES = 3  # client ids to take in one sync
 _GOAL = 10.0  # seconds for a request, on a line that is slow
 _FIRST_CHANGES, _FIRST_BYTES = 250, 64 * 1024
 _FIRST_FRAME, _LARGEST_FRAME = 32 * 1024, 256 * 1024  # nothing else gets through while a frame does
@@ -63,6 +65,7 @@ class Send:
     params: Mapping[str, str]
     body: bytes | None
     pushed: tuple[Packed, ...]
+    sender: Sender | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +122,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What every request of a replica says about itself."""
+    """What every request of a replica says about itself.
+
+    `incarnation` is None where the application names the client. `renamed` is told the name that the file has now.
+    """
 
     app_path: str
     client: str
     schema_version: int | None
+    incarnation: Incarnation | None = None
+    renamed: Callable[[str], None] = lambda client: None
 
 
 class Session:
@@ -146,7 +154,8 @@ class Session:
         self._paces = paces or limits.paces()
         self._pause: float | None = None
         self._until: float | None = None
-        self._attempt = 0
+        self._attempt = self._copied = 0
+        self._sender, self._new = Sender(device.client), True
         self._renew, self._renewed, self._caught_up = False, False, scope == "push"
         self._asked, self._every = scope in ("verify", "renew"), verify_every
         self._verification = self._verify() if self._asked else None
@@ -180,14 +189,16 @@ class Session:
         if self._renew:
             self._renew = False
             return Renew()
+        packed: list[Packed] = []
         with self._store.read() as db:
             cursor = get_meta(db, "cursor", "")
             if self._restarting:
                 return self._pull(cursor)
             if self._scope in ("both", "push"):
                 packed = outbox.pack(db, self._last, self._limits.push_changes, self._paces.push.size)
-                if packed:
-                    return self._push(cursor, packed)
+        if packed:
+            self._present()
+            return self._push(cursor, packed)
         return self._at_rest(cursor) if self._caught_up else self._pull(cursor)
 
     def _at_rest(self, cursor: str) -> Step:
@@ -254,14 +265,33 @@ class Session:
             params["first"] = ",".join(self._limits.first)
         return Send("GET", f"{self._device.app_path}/pull", params, None, ())
 
+    @property
+    def client(self) -> str:
+        """Under which client id it asks."""
+        return self._sender.client
+
+    def _present(self) -> None:
+        """Takes the names to push under from the file."""
+        incarnation = self._device.incarnation
+        if incarnation is None:
+            return
+        with self._store.write() as db:
+            names, client = incarnation.present(db, renew=self._new), str(get_meta(db, "client"))
+        self._new = False
+        if client != self.client:
+            self._device.renamed(client)
+        self._sender = Sender(client, tuple(names))
+
     def _push(self, cursor: str, packed: list[Packed]) -> Send:
-        head: dict[str, Any] = {"clientId": self._device.client, "since": cursor}
+        head: dict[str, Any] = {"clientId": self.client, "since": cursor}
+        if self._sender.incarnations:
+            head["incarnations"] = list(self._sender.incarnations)
         if self._device.schema_version is not None:
             head["schemaVersion"] = self._device.schema_version
         if len({change.batch for change in packed}) < len(packed):
             head["atomic"] = True
         body = f'{dump(head)[:-1]},"changes":[{",".join(change.body for change in packed)}]}}'
-        return Send("POST", self._device.app_path, {}, body.encode(), tuple(packed))
+        return Send("POST", self._device.app_path, {}, body.encode(), tuple(packed), self._sender)
 
     def receive(
         self, sent: Send, status: int, headers: Mapping[str, str], body: bytes, seconds: float | None = None
@@ -287,6 +317,10 @@ class Session:
             self._give_up("forbidden", NotAllowed(problem.detail or f"{status}", code=problem.code))
         elif problem.code in ("cursor_lost", "bad_cursor") and not self.report.restarted:
             self._restart()
+        elif problem.code == "device_copied" and sent.sender and self._copied < _MOST_COPIES:
+            self._copied += 1
+            with self._store.write() as db:
+                copied.told(db, sent.sender, new_id(self._wall()))
         else:
             self._refused(sent, problem)
         return []
@@ -322,6 +356,8 @@ class Session:
             self._paces.push.took(len(sent.body or b""), seconds)
         with self._store.write() as db:
             done = apply.apply_page(db, page, sent.pushed, self._wall())
+            if sent.pushed:
+                copied.acknowledge(db)
         self._restarting = self._restarting and page.more
         self._attempt, self._renewed = 0, False
         self._caught_up = self._scope == "push" or not page.more

@@ -144,9 +144,7 @@ async def _fresh_async(session: Session, fresh: Callable[[], Awaitable[str]]) ->
     raise failure
 
 
-def perform(
-    session: Session, http: httpx.Client, url: str, client: str, fresh: Callable[[], str], notify: Notify
-) -> None:
+def perform(session: Session, http: httpx.Client, url: str, fresh: Callable[[], str], notify: Notify) -> None:
     """Runs a session to its end. Raises what it raises."""
     token = _fresh(session, fresh)
     while not isinstance(step := session.next(), Done):
@@ -157,7 +155,7 @@ def perform(
                 token = _fresh(session, fresh)
             case Send():
                 began = time.monotonic()
-                reply = _request(http, url, step, _headers(client, token, step.body), session.left)
+                reply = _request(http, url, step, _headers(session.client, token, step.body), session.left)
                 if isinstance(reply, httpx.Response):
                     took = time.monotonic() - began
                     for conflict in session.receive(step, reply.status_code, reply.headers, reply.content, took):
@@ -170,7 +168,6 @@ async def perform_async(
     session: Session,
     http: httpx.AsyncClient,
     url: str,
-    client: str,
     fresh: Callable[[], Awaitable[str]],
     notify: Callable[[Conflict], Awaitable[object]],
 ) -> None:
@@ -184,7 +181,7 @@ async def perform_async(
                 token = await _fresh_async(session, fresh)
             case Send():
                 began = time.monotonic()
-                reply = await _request_async(http, url, step, _headers(client, token, step.body), session.left)
+                reply = await _request_async(http, url, step, _headers(session.client, token, step.body), session.left)
                 if isinstance(reply, httpx.Response):
                     answer = (reply.status_code, reply.headers, reply.content, time.monotonic() - began)
                     for conflict in await asyncio.to_thread(session.receive, step, *answer):

@@ -99,6 +99,8 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Restore to a later moment, or the records one by one."],
   cursor_lost: ["The log cannot go on from this cursor: the database was restored, or the device was away too long.",
     "Start again from \"\" and keep what was not pushed yet."],
+  device_copied: ["Another copy of this device's store has pushed under its client id since.",
+    "Take a new client id, and send under it what was not pushed yet."],
   digest_behind: ["The cursor is not at the end of the log.",
     "Pull, and compare again."],
   too_slow: ["The request came too slowly, or stood still. Nothing was written.",

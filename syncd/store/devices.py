@@ -1,0 +1,42 @@
+"""Which copy of a device's store pushes under its client id."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+from syncd.core.errors import DeviceCopied, Fault, Malformed
+from syncd.store.pool import Pool
+
+MOST_INCARNATIONS = 64
+# Another worker may have heard of a later one: so long, in seconds, is one that was asked about taken as it was.
+TRUSTED_FOR = 30.0
+REMEMBERED = 20_000
+
+_INCARNATION = re.compile(r"(?!0)\d{1,15}\.[\w-]{8,64}", re.ASCII)
+
+
+class Devices:
+    """The incarnations of devices. What was asked a moment ago is not asked again."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: dict[tuple[str, str], tuple[str, float]] = {}
+
+    async def check(self, user: str, client: str, incarnations: Sequence[str]) -> None:
+        """Takes the last of a device's incarnations for its current one, where it has been one of them until now.
+
+        Raises DeviceCopied where another copy of its store has pushed since, and Malformed.
+        """
+        known = self._known.get((user, client))
+        if known is not None and incarnations and incarnations[-1] == known[0] and time.monotonic() < known[1]:
+            return
+        if not 1 <= len(incarnations) <= MOST_INCARNATIONS or not all(map(_INCARNATION.fullmatch, incarnations)):
+            wrong = f"must be 1 to {MOST_INCARNATIONS} texts of a counter, a dot, and 8 to 64 letters and digits"
+            raise Malformed(f"incarnations {wrong}.", faults=(Fault("/incarnations", wrong),))
+        if not (await self._pool.fetch("same_device", user, client, list(incarnations)))[0][0]:
+            raise DeviceCopied
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[user, client] = incarnations[-1], time.monotonic() + TRUSTED_FOR
