@@ -179,10 +179,12 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0014_pre_baseline.sql",
         "1_0016_pre_held.sql",
         "1_0018_pre_starts.sql",
+        "1_0020_pre_devices.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
         "3_0019_post_starts.sql",
+        "3_0021_post_devices.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

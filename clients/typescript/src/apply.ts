@@ -47,6 +47,7 @@ export async function applyPage(
   moveClock(tx, records, wall);
   keepConflicts(tx, page.conflicts);
   tx.meta.cursor = page.cursor ?? tx.meta.cursor;
+  if (pushed.length > 0) tx.meta.incarnations = tx.meta.incarnations?.slice(-1);
   const restarted = !page.more && tx.meta.restarting;
   if (restarted) await sweep(tx);
   tx.meta.trouble = null;
@@ -146,7 +147,7 @@ function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): void {
 
 async function followSpaces(tx: Transaction, page: Page): Promise<Key[]> {
   const gone: Key[] = [];
-  for (const space of page.left) if (spaceKey(space) !== "") gone.push(...(await purge(tx, space)));
+  for (const space of page.left) if (spaceKey(space)) gone.push(...(await purge(tx, space)));
   for (const id of page.joined) tx.put("spaces", { id });
   return gone;
 }

@@ -98,7 +98,7 @@ export function readRegisters(fields: Json | undefined, writer: string): Registe
 }
 
 function readRegister(wire: JsonObject, writer: string): Register {
-  if (wire.value === undefined) throw new BadReply("a register without value.");
+  if (wire.value === undefined) throw new BadReply("a value is missing.");
   const client = textOr(wire.clientId, writer);
   const register = { value: wire.value, at: readInstant(wire.at ?? wire.updatedAt), client };
   return wire.sent ? { ...register, sent: readInstant(wire.sent) } : register;
@@ -163,7 +163,7 @@ export function writeChange({ changeId, key, op, registers, confirmed, extra }: 
     id,
     op,
     ...(space === PERSONAL ? {} : { spaceId: space }),
-    ...(op === "delete" ? { deletedAt: registers.get(TOMBSTONE)?.at ?? null } : {}),
+    ...(op === "delete" ? { deletedAt: registers.get(TOMBSTONE)?.at as Instant } : {}),
     ...(fields.length > 0 ? { fields: Object.fromEntries(fields) } : {}),
     ...extra,
   });

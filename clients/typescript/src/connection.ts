@@ -47,6 +47,7 @@ export class Connection {
   #last = 0;
   #attempt = 0;
   #lost = false;
+  #incarnations: readonly string[] | undefined;
   #held: Ending | null = null;
   openedAt: number | null = null;
 
@@ -55,7 +56,7 @@ export class Connection {
     this.#turn = turn;
     this.#told = told;
     this.#unsaid = new Map(said);
-    this.#session = new LiveSession(endpoint.app, endpoint.client(), endpoint.schemaVersion, false);
+    this.#session = new LiveSession(endpoint);
   }
 
   /** Something was written, or there is something else to look at. */
@@ -247,7 +248,7 @@ export class Connection {
   async #hold({ code, detail, retryAfter }: Of<"refused"> | Of<"unsubscribed">): Promise<void> {
     this.#attempt += 1;
     const { first, longest } = this.#end.policy;
-    const pause = Math.min(longest, first * 2 ** Math.min(this.#attempt, 30)) * (0.5 + Math.random() / 2);
+    const pause = Math.min(longest, first * 2 ** this.#attempt) * (0.5 + Math.random() / 2);
     this.#spawn(this.#resume(Math.max(pause, retryAfter)));
     this.#held = { state: "busy", code, detail, opened: true };
     await this.#told.trouble(this.#held);
@@ -288,7 +289,8 @@ export class Connection {
   async #push(): Promise<void> {
     const packed = await this.#pack(); // again: another may have had the turn
     if (packed.length === 0 || this.#over.signal.aborted) return;
-    const frame = this.#session.push(packed);
+    this.#incarnations ??= await this.#end.present();
+    const frame = this.#session.push(packed, this.#incarnations);
     const [sent, { socket }] = [performance.now(), this.#end.paces];
     this.#allowed = sent + socket.allowance(frame.length);
     this.#send(frame);
@@ -319,6 +321,7 @@ export class Connection {
   async #mend(): Promise<void> {
     const report = await this.#turn.alone(() => this.#end.exchange("push", this.#over.signal));
     this.#session.mended();
+    this.#incarnations = undefined;
     if (report.restarted) this.stop({ state: "offline", code: "restarted", detail: "" });
   }
 
@@ -355,7 +358,7 @@ export class Connection {
       if (!this.#end.renewable || typeof expiry !== "number") return;
       const left = Math.max(0, expiry * 1000 - performance.now() - ahead);
       const pause = Math.max(RENEW_PAUSE, left - Math.min(this.#end.policy.renewBefore, left / 2));
-      await sleep(Math.min(pause, 2 ** 31 - 1), signal);
+      await sleep(pause, signal);
       const fresh = await this.#end.fresh().catch(() => this.#token); // not yet: the old one is good for a while
       if (fresh !== this.#token) this.#send(this.#session.auth(fresh));
       this.#token = fresh;

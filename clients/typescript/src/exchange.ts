@@ -39,7 +39,7 @@ export class Exchange {
   perform(scope: Scope, signal: AbortSignal, policy: RetryPolicy = this.party.retry): Promise<Report> {
     const { device } = this.party;
     const session = new Session(device, policy, scope);
-    return perform(session, this.server, device.client(), () => this.fresh(), signal);
+    return perform(session, this.server, device.client, () => this.fresh(), signal);
   }
 
   /** One sync, alone among the tabs. Raises SyncBusy when another one was at it for `patience` milliseconds. */
@@ -49,7 +49,7 @@ export class Exchange {
     const live = this.party.live();
     const waiting = new AbortController();
     const { signal } = waiting;
-    const busy = new SyncBusy("another one is at it.");
+    const busy = new SyncBusy("another sync is.");
     const timer = setTimeout(() => waiting.abort(busy), patience);
     let release: Release | null = null;
     try {

@@ -12,7 +12,7 @@ import type { Presence } from "./events.js";
 import { dump, type Json, type JsonObject } from "./json.js";
 import type { Packed } from "./outbox.js";
 import { buildPage, type Page, parseReply } from "./reply.js";
-import { pushHead, withChanges } from "./sync.js";
+import { type Device, pushHead, withChanges } from "./sync.js";
 
 /** A push on its way. */
 export interface Awaited {
@@ -113,24 +113,21 @@ export type Want = "push" | "subscribe" | "mend" | "wait";
 
 /** The state of one connection. `restarting`: the replica is in the middle of asking for everything again. */
 export class LiveSession {
-  readonly #app: string;
+  readonly #device: Device;
   readonly #client: string;
-  readonly #schemaVersion: number | null;
   #requests = 0;
-  #pushHeld = false;
+  pushHeld = false;
   #subscribeHeld = false;
   #refused = false;
-  restarting: boolean;
+  restarting = false;
   user: string | null = null;
   awaiting: Awaited | null = null;
   subscribed = false;
   caughtUp = false;
 
-  constructor(app: string, client: string, schemaVersion: number | null, restarting: boolean) {
-    this.#app = app;
-    this.#client = client;
-    this.#schemaVersion = schemaVersion;
-    this.restarting = restarting;
+  constructor(device: Device) {
+    this.#device = device;
+    this.#client = device.client();
   }
 
   /** Whether everything up to the socket's cursor is here. */
@@ -140,18 +137,14 @@ export class LiveSession {
 
   /** Whether nothing keeps this device from being current. */
   get current(): boolean {
-    return this.caughtUp && !this.#pushHeld;
-  }
-
-  get pushHeld(): boolean {
-    return this.#pushHeld;
+    return this.caughtUp && !this.pushHeld;
   }
 
   /** What to do now. `pending`: something waits to be sent. */
   next(pending: boolean): Want {
     if (this.user === null || this.awaiting !== null) return "wait";
     if (this.#refused) return "mend";
-    if (pending && !this.#pushHeld && !this.restarting) return "push";
+    if (pending && !this.pushHeld && !this.restarting) return "push";
     return !this.subscribed && !this.#subscribeHeld ? "subscribe" : "wait";
   }
 
@@ -164,16 +157,16 @@ export class LiveSession {
   subscribe(since: string, first = ""): string {
     this.subscribed = true;
     this.caughtUp = false;
-    return dump({ type: "subscribe", appId: this.#app, since, first });
+    return dump({ type: "subscribe", appId: this.#device.app, since, first });
   }
 
   /** Sends changes; from now on their answer is awaited. */
-  push(pushed: readonly Packed[]): string {
+  push(pushed: readonly Packed[], incarnations: readonly string[] | undefined): string {
     this.#requests += 1;
     const request = `p${this.#requests}`;
     this.awaiting = { request, pushed };
-    const head = pushHead(this.#schemaVersion, pushed);
-    return withChanges(dump({ type: "push", requestId: request, appId: this.#app, ...head }), pushed);
+    const head = pushHead(this.#device.schemaVersion, incarnations, pushed);
+    return withChanges(dump({ type: "push", requestId: request, appId: this.#device.app, ...head }), pushed);
   }
 
   /** Says where this device is; `state` null takes it back. */
@@ -198,7 +191,7 @@ export class LiveSession {
         break;
       case "refused":
         this.awaiting = null;
-        this.#pushHeld = meaning.again;
+        this.pushHeld = meaning.again;
         this.#refused = !meaning.again;
         break;
       case "unsubscribed":
@@ -212,7 +205,7 @@ export class LiveSession {
 
   /** A pause that the server asked for is over. */
   resume(): void {
-    this.#pushHeld = this.#subscribeHeld = false;
+    this.pushHeld = this.#subscribeHeld = false;
   }
 
   /** What was refused whole was sent over HTTP. */

@@ -2,7 +2,7 @@
 
 import { Connection } from "./connection.js";
 import type { Endpoint } from "./endpoint.js";
-import { NO_SOCKET, STORE_LOST } from "./error-codes.js";
+import { NO_SOCKET } from "./error-codes.js";
 import { WrongReplica } from "./errors.js";
 import { type Event, type Hub, type LiveState, liveState, type Presence } from "./events.js";
 import type { Json } from "./json.js";
@@ -13,8 +13,6 @@ import type { Report, Scope } from "./sync.js";
 import { noteTrouble } from "./sync.js";
 import type { Message, Release, Tabs } from "./tabs.js";
 import { Bell, sleep, Turn } from "./turn.js";
-
-const FRESH: Ending = { state: "offline", code: "store_lost", detail: STORE_LOST };
 
 /** Keeps a replica current until it is closed. Comes from `replica.live()`. */
 export class Live {
@@ -93,12 +91,12 @@ export class Live {
     const look = new Bell();
     const stop = this.#hub.on(() => look.ring());
     try {
-      for (;;) {
-        if (await this.#synced()) return true;
+      while (!(await this.#synced())) {
         const left = until - performance.now();
         if (left <= 0 || this.#closing.signal.aborted) return false;
         await look.wait(this.#closing.signal, Math.min(left, 250));
       }
+      return true;
     } finally {
       stop();
     }
@@ -126,9 +124,9 @@ export class Live {
     return this.#turn.alone(exchange, signal).finally(this.retryNow);
   }
 
-  /** The store began anew under another client id. */
-  restart(): void {
-    this.#connection?.stop(FRESH);
+  /** The store goes on under another client id. */
+  restart(code = "store_lost"): void {
+    this.#connection?.stop({ state: "offline", code, detail: "" });
     this.#kick.ring(); // where the old store's end was what it waits after
   }
 
@@ -179,10 +177,7 @@ export class Live {
   /** Waits for the lead. Who follows needs no token, but must not write as somebody else. Raises WrongReplica. */
   async #follow(): Promise<Release | null> {
     const lead = this.#tabs.lead(this.#closing.signal);
-    const stranger = await this.#end.fresh().then(
-      () => null,
-      (error) => error,
-    );
+    const stranger: unknown = await this.#end.fresh().catch((error) => error);
     if (!(stranger instanceof WrongReplica)) return lead;
     lead.then((release) => release?.());
     throw stranger;

@@ -9,8 +9,6 @@ import { find, insert, type Prepared, stampOver } from "./outbox.js";
 import { load, pick, save, settle } from "./records.js";
 import { keyOf, type OutboxRow, type Transaction } from "./store.js";
 
-const KEPT = ["schemaVersion", "actor", "origin"];
-
 /** How a stopped change goes again. `space`: where to, or null for where it went; `alone`: without its batch. */
 export interface Mending {
   readonly fields?: object;
@@ -47,7 +45,7 @@ export async function requeue(
 ): Promise<{ changeId: string; keys: Key[] }> {
   const rows = await stopped(tx, changeId, alone);
   const target = space ?? rows.find((row) => row.changeId === changeId)?.space ?? "";
-  const edits = fields === undefined ? new Map<string, Json>() : checkFields(fields, target);
+  const edits = fields ? checkFields(fields, target) : new Map<string, Json>();
   const { meta } = tx;
   const queued: Prepared[] = [];
   for (const row of rows) {
@@ -63,8 +61,7 @@ export async function requeue(
   insert(tx, queued);
   const keys = [...rows.map(keyOf), ...queued.map(({ key }) => key)];
   await resettle(tx, keys);
-  const place = rows.findIndex((row) => row.changeId === changeId);
-  return { changeId: queued[place]?.changeId ?? "", keys };
+  return { changeId: queued[rows.findIndex((row) => row.changeId === changeId)]?.changeId ?? "", keys };
 }
 
 /** The text of a change with other registers, another id or another place. */
@@ -79,7 +76,8 @@ async function rewrite(
   const old = readChange(wire, tx.meta.client);
   const registers = new Map([...old.registers, ...edits]);
   const confirmed = pick(await load(tx, [key]), key).base;
-  const extra = Object.fromEntries(Object.entries(wire).filter(([name]) => KEPT.includes(name)));
+  const { schemaVersion, actor, origin } = wire;
+  const extra = { schemaVersion, actor, origin } as JsonObject; // JSON leaves out what was not given
   return writeChange({ changeId, key, op: old.op, registers, confirmed, extra });
 }
 
@@ -106,6 +104,13 @@ export async function redate(
     dated.push(keyOf(row));
   }
   return dated;
+}
+
+/** Another copy of this store pushes under its client id: it goes on under another one, with what is unsent. */
+export async function rename(tx: Transaction, client: string): Promise<void> {
+  tx.meta.client = client;
+  tx.meta.incarnations = [];
+  await resettle(tx, (await tx.all("outbox")).map(keyOf));
 }
 
 /** Shows again what the queue says, after it was changed by hand. */

@@ -100,7 +100,7 @@ export async function migrate<S extends object>(
   if (schemaVersion === undefined) return;
   const from = await store.read(async (tx) => tx.meta.schema);
   if (from !== null && from > schemaVersion) {
-    throw new WrongReplica(`the store has the schema ${from}, this app ${schemaVersion}: reload the page.`);
+    throw new WrongReplica(`the store belongs to the schema ${from}, not ${schemaVersion}: reload the page.`);
   }
   if (from === schemaVersion) return;
   const patience = 10 * callbackTimeout;

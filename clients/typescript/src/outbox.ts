@@ -235,6 +235,17 @@ export async function waiting(tx: Transaction): Promise<boolean> {
   return rows.flat().length > 0;
 }
 
+/**
+ * The incarnations that a push names: that of the last push which was answered, and those since, of which the last is of
+ * this `opening` of the store. A copy of the store does not have the one that another copy has pushed as meanwhile.
+ */
+export function incarnate({ meta }: Transaction, opening: string): readonly string[] | undefined {
+  const held = meta.incarnations ?? [];
+  const number = Number.parseInt(held.at(-1) ?? "0", 10) + 1;
+  if (opening) meta.incarnations = [...held.slice(-30), `${number}.${opening}`];
+  return meta.incarnations;
+}
+
 /** What the server has, by its answer or because it sent it back, need not be sent any more. */
 export async function forget(tx: Transaction, changeIds: readonly string[]): Promise<void> {
   for (const changeId of changeIds) {

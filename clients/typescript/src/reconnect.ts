@@ -115,7 +115,7 @@ export class Reconnect {
   }
 
   #backoff(ending: Ending, chance: number): number {
-    const grown = Math.min(this.#policy.longest, this.#policy.first * 2 ** Math.min(this.#attempt - 1, 30));
+    const grown = Math.min(this.#policy.longest, this.#policy.first * 2 ** (this.#attempt - 1));
     const longest = ending.restarting ? Math.max(grown, this.#policy.restartSpread) : grown;
     return (ending.retryAfter ?? 0) + chance * longest;
   }

@@ -13,7 +13,16 @@ import type { Registers } from "./merge.js";
 import { Query, RecordView, type Source, StatusView } from "./observed.js";
 import { claim, claimMeta, migrate, openStore } from "./opening.js";
 import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf, usersOf } from "./options.js";
-import { enqueue, LIMITS, type Limits, listed, type Queued, type Write, type Written } from "./outbox.js";
+import {
+  enqueue,
+  incarnate,
+  LIMITS,
+  type Limits,
+  listed,
+  type Queued,
+  type Write,
+  type Written,
+} from "./outbox.js";
 import { type Paces, pacesOf } from "./pace.js";
 import { compile, type QueryOptions, type Where } from "./query.js";
 import type { Conflict } from "./reply.js";
@@ -32,10 +41,17 @@ import { sleep } from "./turn.js";
 export class Replica<S extends object = AnyTables> {
   readonly name: string;
   readonly app: string;
+  /**
+   * The id that this device had until the server told that its store is a copy, say out of a backup, of which the other
+   * one pushes too; else null. It goes on under another id, with what was not sent.
+   */
+  copiedFrom: string | null = null;
   readonly #options: ReplicaOptions<S>;
   readonly #hub = new Hub();
   readonly #closing = new AbortController();
   readonly #wall: () => number;
+  /** What tells this opening of the store from every other one. */
+  readonly #opening: string;
   readonly #limits: Limits;
   readonly #paces: Paces;
   #client = "";
@@ -57,6 +73,7 @@ export class Replica<S extends object = AnyTables> {
     this.#wall = options.wall ?? Date.now;
     this.#limits = { ...LIMITS, ...options.limits };
     this.#paces = pacesOf(this.#limits);
+    this.#opening = options.clientId === undefined ? this.newId() : "";
     this.extra = { schemaVersion, actor, origin } as JsonObject; // JSON leaves out what was not given
   }
 
@@ -104,12 +121,12 @@ export class Replica<S extends object = AnyTables> {
     );
   }
 
-  /** A store that was evicted while it was open has begun anew: from zero, as another device. */
-  #became(client: string): void {
+  /** A store that was evicted while it was open has begun anew, from zero, as another device; or it is a copy. */
+  #became(client: string, why?: string): void {
     const before = this.#client;
     this.#client = client;
     if (before === "" || before === client) return;
-    this.#live?.restart();
+    this.#live?.restart(why);
     this.#hub.publish(changesOf([], "device", true));
   }
 
@@ -386,10 +403,22 @@ export class Replica<S extends object = AnyTables> {
         await this.#store.write(async (tx) => claimMeta(tx.meta, "user", user));
         this.#user = user;
       },
+      present: () => this.#store.write(async (tx) => incarnate(tx, this.#opening)),
+      copied: () => this.#copied(),
       tell: (page, done) => {
         for (const event of describe(page, done)) this.publish(event);
       },
     };
+  }
+
+  async #copied(): Promise<void> {
+    const client = await this.#store.write(async (tx) => {
+      // Where another tab has pushed since, or has been told, there is nothing to do but to push again.
+      if (tx.meta.incarnations?.at(-1)?.includes(this.#opening)) await mending.rename(tx, this.newId());
+      return tx.meta.client;
+    });
+    if (client !== this.#client) this.copiedFrom = this.#client;
+    this.#became(client, "device_copied");
   }
 
   /** The application wrote these records. */

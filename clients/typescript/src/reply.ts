@@ -81,7 +81,7 @@ export function buildPage(
   const spaces = objectOf(wire.spaces ?? {});
   const results = listOf(wire.results);
   if (results.length !== pushed.length) {
-    throw new BadReply(`${results.length} answers to ${pushed.length} changes.`);
+    throw new BadReply("not one answer to each change.");
   }
   return {
     changes: listOf(changes).map((change) => readChange(change)),
@@ -95,9 +95,9 @@ export function buildPage(
 }
 
 function readResult(wire: JsonObject, { changeId }: Packed): Result {
-  if ((wire.changeId ?? changeId) !== changeId) throw new BadReply("the answer to another change.");
+  if ((wire.changeId ?? changeId) !== changeId) throw new BadReply("another change.");
   const status = STATUSES.find((name) => name === wire.status);
-  if (status === undefined) throw new BadReply("an unknown status.");
+  if (status === undefined) throw new BadReply("an unknown op.");
   const at = Object.entries(objectOf(wire.at ?? {})).map(
     ([field, instant]) => [field, readInstant(instant)] as const,
   );

@@ -31,7 +31,7 @@ export function delay(
 export function parseRetryAfter(text: string | null, now: number): number | null {
   if (text === null) return null;
   if (/^\d+$/.test(text.trim())) return Number(text) * 1000;
-  const date = /[a-z]{3}/i.test(text) ? Date.parse(text) : Number.NaN;
+  const date = Date.parse(text);
   return Number.isNaN(date) ? null : Math.max(0, date - now);
 }
 

@@ -56,6 +56,8 @@ export interface Trouble {
 export interface Meta {
   /** When the replica was last compared with the server, in milliseconds since 1970. */
   verified?: number;
+  /** What this store may have pushed as, oldest first: see `incarnate`. */
+  incarnations?: readonly string[] | undefined;
   app: string;
   client: string;
   user: string;

@@ -8,7 +8,7 @@
 import { type Applied, applyPage, beginRestart } from "./apply.js";
 import { spaceKey } from "./change.js";
 import { BadReply, NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "./errors.js";
-import { dump } from "./json.js";
+import { dump, type JsonObject } from "./json.js";
 import { type Limits, type Packed, pack, type Refusal, reject } from "./outbox.js";
 import type { Pace, Paces } from "./pace.js";
 import { type Conflict, type Page, type Problem, readPage, readProblem } from "./reply.js";
@@ -53,7 +53,7 @@ export interface Report {
 export interface Device {
   readonly app: string;
   readonly store: Store;
-  client(): string;
+  readonly client: () => string;
   readonly schemaVersion: number | null;
   readonly limits: Limits;
   readonly paces: Paces;
@@ -61,6 +61,10 @@ export interface Device {
   /** Keeps the store one user's. Raises WrongReplica. */
   readonly checkUser: (user: string) => Promise<void>;
   readonly tell: (page: Page | null, done: Applied) => void;
+  /** The incarnations that the pushes of a sync or a connection name; none where the application names the client. */
+  readonly present: () => Promise<readonly string[] | undefined>;
+  /** The server has heard of another copy of the store. */
+  readonly copied: () => Promise<void>;
 }
 
 export interface Answer {
@@ -74,13 +78,15 @@ export interface Answer {
 /** The head of a push, on either transport. A batch of several changes makes it all or nothing. */
 export function pushHead(
   schemaVersion: number | null,
+  incarnations: readonly string[] | undefined,
   packed: readonly Packed[],
-): { [name: string]: number | boolean } {
+): JsonObject {
   const batches = new Set(packed.map(({ batch }) => batch));
   return {
-    ...(schemaVersion === null ? {} : { schemaVersion }),
-    ...(batches.size < packed.length ? { atomic: true } : {}),
-  };
+    schemaVersion: schemaVersion ?? undefined,
+    incarnations,
+    atomic: batches.size < packed.length || undefined,
+  } as JsonObject; // which leaves out what is undefined
 }
 
 /** A JSON object whose `changes` are the very texts of the outbox. */
@@ -117,6 +123,8 @@ export class Session {
   readonly #steps: Step[] = [];
   #attempt = 0;
   #renewed = false;
+  #copied = false;
+  #incarnations: readonly string[] | undefined;
   #caughtUp: boolean;
   /** Writes that are queued after the sync began are left to the next one. */
   #last: number | null = null;
@@ -157,9 +165,10 @@ export class Session {
     return { kind: "send", method: "GET", path, body: null, pushed: [], travel: 0 };
   }
 
-  #push(since: string, packed: readonly Packed[]): Send {
+  async #push(since: string, packed: readonly Packed[]): Promise<Send> {
     const { client, schemaVersion, paces } = this.#device;
-    const head = dump({ clientId: client(), since, ...pushHead(schemaVersion, packed) });
+    this.#incarnations ??= await this.#device.present();
+    const head = dump({ clientId: client(), since, ...pushHead(schemaVersion, this.#incarnations, packed) });
     const body = withChanges(head, packed);
     const travel = paces.push.allowance(body.length);
     return { kind: "send", method: "POST", path: this.#path, body, pushed: packed, travel };
@@ -182,10 +191,14 @@ export class Session {
       this.#renewed = true;
       this.#steps.push({ kind: "renew" });
     } else if (status === 401 || status === 403) {
-      await this.#giveUp("forbidden", new NotAllowed(problem.detail || String(status), problem.code));
+      await this.#giveUp("forbidden", new NotAllowed(problem.detail, problem.code));
     } else if (["cursor_lost", "bad_cursor"].includes(problem.code) && !this.report.restarted) {
       this.report.restarted = true;
       await this.#device.store.write(beginRestart);
+    } else if (problem.code === "device_copied" && !this.#copied) {
+      this.#copied = true;
+      this.#incarnations = undefined;
+      await this.#device.copied();
     } else {
       await this.#refused(sent, problem);
     }
@@ -238,7 +251,7 @@ export class Session {
     report.pulled += page.changes.length;
     report.rejected.push(...done.rejected);
     report.conflicts.push(...page.conflicts);
-    report.joined.push(...page.joined.filter((space) => spaceKey(space) !== ""));
+    report.joined.push(...page.joined.filter(spaceKey));
     report.left.push(...page.left);
   }
 
@@ -277,8 +290,8 @@ export class Session {
   }
 
   async #giveUp(kind: Trouble["kind"], error: SyncdError): Promise<never> {
-    const trouble = { kind, code: error.code, detail: error.detail };
-    await noteTrouble(this.#device.store, trouble).catch(() => {}); // the error says more than a store that is full
+    const { code, detail } = error;
+    await noteTrouble(this.#device.store, { kind, code, detail }).catch(() => {}); // the error says more than a store that is full
     throw error;
   }
 }

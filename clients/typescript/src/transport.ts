@@ -66,7 +66,7 @@ function explain(error: unknown): never {
 export async function perform(
   session: Session,
   server: Server,
-  client: string,
+  client: () => string,
   fresh: () => Promise<string>,
   signal: AbortSignal,
 ): Promise<Report> {
@@ -77,7 +77,7 @@ export async function perform(
     if (step.kind === "wait") await sleep(step.pause, signal);
     else if (step.kind === "renew") token = await ask();
     else {
-      await request(server, step, headers(client, token, step), signal).then(
+      await request(server, step, headers(client(), token, step), signal).then(
         (answer) => session.receive(step, answer),
         (cause) => session.failed(step, cause),
       );
