@@ -19,6 +19,7 @@ EARLY = "2001-01-01T00:00:00.000000Z"
 Open = Callable[..., Replica]
 
 
+@pytest.mark.waits
 def test_a_sync_of_somebody_offline_takes_no_longer_than_it_may(open_replica: Open) -> None:
     replica = open_replica(http=None, url="http://127.0.0.1:9", retry=RetryPolicy())
     replica.put("t", "r", {"n": 1})
@@ -58,6 +59,7 @@ def test_the_time_is_the_transports_too(open_replica: Open, script: Script) -> N
     assert all(seconds <= 2 for seconds in script.asked[0].extensions["timeout"].values())
 
 
+@pytest.mark.waits
 def test_an_async_sync_has_a_limit_too(tmp_path: Path) -> None:
     async def main() -> None:
         async with AsyncReplica(tmp_path / "a.db", app="app", url="http://127.0.0.1:9", token="t") as replica:

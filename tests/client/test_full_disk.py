@@ -224,6 +224,7 @@ def test_a_lock_that_was_refused_is_free_for_the_next(tmp_path: Path, monkeypatc
     lease.release()
 
 
+@pytest.mark.waits
 async def test_what_a_slow_loop_lends_to_who_has_gone_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("syncd_client.turn._LOOP_PATIENCE", 0.1)
     turn = Turn(asyncio.get_running_loop(), lambda: None)

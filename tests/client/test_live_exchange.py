@@ -364,6 +364,7 @@ async def test_own_and_foreign_changes_are_told_each_with_its_source(
     assert [event async for event in events] == []
 
 
+@pytest.mark.waits
 async def test_an_iterator_that_is_not_read_does_not_grow(replica: AsyncReplica, live_script: LiveScript) -> None:
     async with replica.live(policy=QUICK) as live:
         await until(is_live(live))
@@ -439,6 +440,7 @@ def jwt(sub: str, exp: float) -> str:
     return f"x.{part}.x"
 
 
+@pytest.mark.waits
 async def test_a_refused_token_is_asked_for_once_then_slowly(open_async: Open, live_script: LiveScript) -> None:
     asked: list[float] = []
 
@@ -480,6 +482,7 @@ async def test_a_token_of_somebody_else_never_gets_the_file(open_async: Open, li
     assert live_script.frames("subscribe") == []
 
 
+@pytest.mark.waits
 async def test_a_token_provider_that_fails_is_asked_again(open_async: Open, live_script: LiveScript) -> None:
     asked: list[int] = []
 

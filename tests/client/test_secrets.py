@@ -165,6 +165,7 @@ def test_a_function_that_gives_no_token_asks_for_sign_in(open_replica: Open, giv
     assert (refused.value.code, replica.why("t", "r").state) == ("no_token", "no_permission")
 
 
+@pytest.mark.waits
 def test_a_token_function_that_never_answers_has_a_deadline(open_replica: Open, script: Script) -> None:
     calls: list[float] = []
 
@@ -208,6 +209,7 @@ def test_a_callback_that_fails_does_not_fail_the_sync(open_replica: Open, script
     assert told_of == ["r", "s"]
 
 
+@pytest.mark.waits
 def test_an_async_token_function_and_callback_have_deadlines_too(tmp_path: Path, script: Script) -> None:
     async def hang(*args: Any) -> Any:
         await asyncio.sleep(60)
