@@ -209,7 +209,7 @@ def test_an_export_that_is_killed_is_seen_to_be_cut_short(large: Large, victim: 
 @pytest.mark.parametrize("victim", ["worker", "server", "client"])
 def test_an_import_that_is_killed_is_finished_by_the_next(large: Large, folder: Path, victim: str) -> None:
     lines = export(large.ada).splitlines(keepends=True)
-    kept = [json.loads(text) for text in lines[:15_000]] + [json.loads(text) for text in lines[-15_000:-1]]
+    kept = [json.loads(text) for text in lines[:6_000]] + [json.loads(text) for text in lines[-6_000:-1]]
     manifest = json.loads(lines[-1])["manifest"]
     data = signed(kept, userId="ada", spaces=manifest["spaces"])
     with Server(folder / "data") as server, httpx.Client(base_url=server.url, timeout=120) as http:

@@ -24,6 +24,7 @@ from tests.system.test_operator_backup import directory, syncd
 from tests.wire import Device, at, edit, unique, values
 
 Make = Callable[..., Device]
+ROWS = 7_000  # enough to be killed in the middle of
 EPOCH = "1970-01-01T00:00:00.000000Z"
 
 
@@ -217,12 +218,12 @@ async def test_a_file_whose_import_was_killed_is_whole_after_another(server: Ser
     file = folder / "t.csv"
     with file.open("w") as lines:
         lines.write("id,x\n")
-        lines.writelines(f"r{n},{n}\n" for n in range(15_000))
+        lines.writelines(f"r{n},{n}\n" for n in range(ROWS))
     command = [sys.executable, "-m", "syncd", "import", "--from", "csv", str(file), "--app", "app", "--user", user]
     env = {**os.environ, **directory(server)}
     connection = await asyncpg.connect(server.owner_dsn)
     try:
-        for goal in (1, 5_000):
+        for goal in (1, ROWS // 3):
             running = await asyncio.create_subprocess_exec(*command, env=env, stderr=subprocess.DEVNULL)
             deadline = time.monotonic() + 90
             while await connection.fetchval(OF_USER.format(what="count(*)"), user) < goal:
@@ -232,9 +233,9 @@ async def test_a_file_whose_import_was_killed_is_whole_after_another(server: Ser
             running.send_signal(signal.SIGKILL)
             assert await running.wait() == -signal.SIGKILL
         counts = counted(await asyncio.to_thread(bring, server, "csv", file, user))
-        assert 0 < counts["imported"] < 15_000
-        assert (counts["imported"] + counts["there"], counts["same"], counts["different"]) == (15_000, 15_000, 0)
-        assert await connection.fetchval(OF_USER.format(what="count(*)"), user) == 15_000
+        assert 0 < counts["imported"] < ROWS
+        assert (counts["imported"] + counts["there"], counts["same"], counts["different"]) == (ROWS, ROWS, 0)
+        assert await connection.fetchval(OF_USER.format(what="count(*)"), user) == ROWS
     finally:
         await connection.close()
 

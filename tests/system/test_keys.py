@@ -21,6 +21,8 @@ from tests.harness import Server
 from tests.provider import Provider
 from tests.system.test_revocation import started
 
+pytestmark = pytest.mark.waits
+
 
 class Key:
     """A signing key with an id."""
