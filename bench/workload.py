@@ -94,10 +94,11 @@ class Device:
         return msgspec.json.encode({"clientId": self.client, "pull": False, "changes": changes})
 
     def request(self, token: str, body: bytes) -> bytes:
-        """The push as the bytes of an HTTP request."""
+        """The push as the bytes of an HTTP request, as a client of today sends it."""
         head = (
             f"POST /sync/{APP} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
-            f"X-Client-Id: {self.client}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"X-Client-Id: {self.client}\r\nX-Sync-Protocol: 1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 
