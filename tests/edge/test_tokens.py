@@ -156,9 +156,13 @@ def test_another_secret_another_algorithm_and_none_are_refused(http: httpx.Clien
 
 
 def test_an_expired_token_is_refused_although_it_was_good_before(http: httpx.Client, server: Server) -> None:
-    token = server.token("alice", ttl=-4)  # within the leeway of five seconds
-    headers = {"authorization": f"Bearer {token}"}
-    assert http.get("/spaces", headers=headers).status_code == 200
+    for _ in range(20):  # expired four seconds ago, of the five that are forgiven: a busy machine may be too late
+        token = server.token("alice", ttl=-4)
+        headers = {"authorization": f"Bearer {token}"}
+        if http.get("/spaces", headers=headers).status_code == 200:
+            break
+    else:
+        raise AssertionError("no token was good before")
     deadline = time.monotonic() + 8
     while http.get("/spaces", headers=headers).status_code == 200:
         assert time.monotonic() < deadline
