@@ -6,7 +6,7 @@
 
 -- Takes a lease that is free, stale, or p_holder's own. False where somebody else holds it.
 CREATE OR REPLACE FUNCTION syncd.sync_lease_take(p_name text, p_holder uuid, p_stale interval) RETURNS boolean
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO syncd.sync_leases (name, holder, beat_at) VALUES (p_name, p_holder, '-infinity') ON CONFLICT DO NOTHING;
     -- a holder that is at work has the row locked: that is not waited for
@@ -21,7 +21,7 @@ END $$;
 
 -- Says that the holder is there, and keeps the lease until this transaction ends. Raises SY020 when it was lost.
 CREATE OR REPLACE FUNCTION syncd.sync_lease_beat(p_name text, p_holder uuid) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE syncd.sync_leases l SET beat_at = clock_timestamp() WHERE l.name = p_name AND l.holder = p_holder;
     IF NOT FOUND THEN
@@ -60,7 +60,7 @@ RETURN (SELECT jsonb_strip_nulls(jsonb_build_object(
 -- The feeds with something to fold that was written before p_before, and how far each may be: between two pushes.
 CREATE OR REPLACE FUNCTION syncd.sync_foldable(p_space text, p_before timestamptz)
 RETURNS TABLE (space_no integer, app_no integer, folded bigint, upto bigint)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY
     SELECT h.space_no, h.app_no, coalesce(d.folded, 0), b.upto
@@ -75,7 +75,7 @@ END $$;
 
 -- Raises a feed's horizon, before anything is folded there: who is behind it is sent the state from then on.
 CREATE OR REPLACE FUNCTION syncd.sync_raise_horizon(p_space integer, p_app integer, p_upto bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO syncd.sync_compactions (space_no, app_no) VALUES (p_space, p_app) ON CONFLICT DO NOTHING;
     UPDATE syncd.sync_feeds h SET horizon = p_upto WHERE h.space_no = p_space AND h.app_no = p_app AND h.horizon < p_upto;
@@ -94,7 +94,7 @@ RETURN (SELECT jsonb_object_agg(r.key, CASE WHEN r.key = 'deletedAt' THEN r.valu
 -- `lines`: with p_archive, the changes that go, separated by U+001E.
 CREATE OR REPLACE FUNCTION syncd.sync_fold(p_space integer, p_app integer, p_upto bigint, p_rows integer, p_archive boolean,
                                 OUT upto bigint, OUT looked bigint, OUT dropped bigint, OUT emptied bigint, OUT lines text)
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
@@ -142,7 +142,7 @@ END $$;
 -- The feeds with tombstones to look for that were written before p_before, which must be folded that far.
 CREATE OR REPLACE FUNCTION syncd.sync_forgettable(p_space text, p_before timestamptz)
 RETURNS TABLE (space_no integer, app_no integer, searched bigint, upto bigint)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY
     SELECT h.space_no, h.app_no, d.searched, b.upto
@@ -159,7 +159,7 @@ END $$;
 -- the feed's lock, as a push that has just read one of them would write to what is gone.
 CREATE OR REPLACE FUNCTION syncd.sync_forget(p_space integer, p_app integer, p_upto bigint, p_limit integer, p_archive boolean,
                                   OUT searched bigint, OUT forgotten bigint, OUT dropped bigint, OUT lines text)
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
@@ -209,13 +209,13 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN p_op = 2 OR p_op = 1 AND syncd.sync_micros((p_fields -> 'deletedAt' ->> 'at')::timestamptz) <= p_forgotten;
 
 CREATE OR REPLACE FUNCTION syncd.sync_guard() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_forgotten bigint;
 BEGIN
     SELECT h.forgotten_us INTO v_forgotten FROM syncd.sync_feeds h
-    WHERE h.space_no OPERATOR(pg_catalog.=) NEW.space_no AND h.app_no OPERATOR(pg_catalog.=) NEW.app_no;
-    IF v_forgotten OPERATOR(pg_catalog.>) 0 THEN
+    WHERE h.space_no = NEW.space_no AND h.app_no = NEW.app_no;
+    IF v_forgotten > 0 THEN
         IF syncd.sync_unremembered(v_forgotten, NEW.op, NEW.fields) THEN
             RAISE EXCEPTION 'unremembered' USING ERRCODE = 'SY004';
         END IF;
@@ -226,7 +226,7 @@ END $$;
 -- Which changes of a push or an import that raised SY004 are at fault, by their places: all of an unknown record up to its
 -- first good insert. p_head, p_bodies: as sync_push_one or sync_import got them, whose members are named alike but for feeds.
 CREATE OR REPLACE FUNCTION syncd.sync_unremembered_in(p_head jsonb, p_bodies json[]) RETURNS integer[]
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_tables jsonb := coalesce(p_head -> 'tables', p_head -> 'names');
 BEGIN

@@ -284,7 +284,7 @@ END $$;
 -- A question about digests: {"user", "app", "since"?: as for a pull, "space"?: id, "tables"?, "lag": records that may be waiting in all,
 -- "bucket"?, "records"?, "limit"?, "bytes"?, "list"?, "asOf"?}. With "bucket" it is compared, else told.
 CREATE OR REPLACE FUNCTION syncd.sync_digest(p_call jsonb) RETURNS syncd.sync_digest_page
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     v      syncd.sync_digest_page;
     v_user integer := syncd.sync_act_as(p_call ->> 'user', p_call ? 'list');
@@ -304,7 +304,7 @@ END $$;
 
 -- Folds in up to "chunk" records of the feeds that the same question is about. True where there may be more to fold.
 CREATE OR REPLACE FUNCTION syncd.sync_digest_fold(p_call jsonb) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     v_user integer := syncd.sync_act_as(p_call ->> 'user', p_call ? 'list');
     v_app  integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_call ->> 'app');

@@ -84,7 +84,7 @@ $$;
 -- A device's held changes in the order they came, of some 4 MB: those that have become writable, or those of p_nos.
 CREATE OR REPLACE FUNCTION syncd.sync_held_take(p_user text, p_client text, p_app text, p_nos bigint[], p_most integer)
 RETURNS TABLE (held_no bigint, content text, received_us bigint, change text)
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_user integer := syncd.sync_act_as(p_user);
@@ -103,7 +103,7 @@ END $$;
 
 -- Why held changes could not be released: p_reasons is {no: code}.
 CREATE OR REPLACE FUNCTION syncd.sync_held_mark(p_user text, p_reasons jsonb) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM syncd.sync_act_as(p_user);
     UPDATE syncd.sync_held h SET reason = r.value
@@ -114,7 +114,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_held_list(p_user text, p_app text, p_after bigint, p_most integer)
 RETURNS TABLE (held_no bigint, client_id text, space_id text, table_name text, record_id text, reason text,
                received_us bigint, change text)
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_user integer := syncd.sync_act_as(p_user);
@@ -129,7 +129,7 @@ END $$;
 
 -- Drops one of a user's held changes; whether it was there.
 CREATE OR REPLACE FUNCTION syncd.sync_held_drop(p_user text, p_app text, p_no bigint) RETURNS boolean
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM syncd.sync_act_as(p_user);
     DELETE FROM syncd.sync_held h WHERE h.held_no = p_no AND h.app = p_app;
@@ -154,7 +154,7 @@ $$;
 CREATE OR REPLACE FUNCTION syncd.sync_held_found(p_user text, p_app text, p_space text, p_reason text)
 RETURNS TABLE (held_no bigint, user_id text, client_id text, app text, space_id text, table_name text, record_id text,
                reason text, received_at timestamptz, size integer, change text)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT h.held_no, n.name, h.client_id, h.app, h.space_id, h.table_name, h.record_id, h.reason, h.received_at, h.size,
            h.change
     FROM syncd.sync_held h JOIN syncd.sync_names n ON n.name_no = h.user_no

@@ -284,7 +284,7 @@ END $$;
 -- A look into the past: {"user", "app", "space", "what": "record" | "history" | "space", "table"?, "id"?, "seq"? | "at"? (us),
 -- "limit"?, "bytes"?, "before"?, "start"? (us: under which the seq was told), "list"?, "asOf"?}.
 CREATE OR REPLACE FUNCTION syncd.sync_past(p_call jsonb) RETURNS syncd.sync_past_page
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 BEGIN
     PERFORM syncd.sync_act_as(p_call ->> 'user', p_call ? 'list');
     IF p_call ? 'list' THEN
@@ -385,7 +385,7 @@ END $$;
 -- those, "changeId"?, "actor"?: JSON text, "origin", "event": [first half as hex, second half as a number], "most": changes,
 -- "bytes", "largest": bytes of a record, "personal"?, "list"?, "asOf"?}.
 CREATE OR REPLACE FUNCTION syncd.sync_restore(p_call jsonb) RETURNS syncd.sync_restored
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     v_user   integer := syncd.sync_act_as(p_call ->> 'user', true);
     v_client integer := syncd.sync_name(p_call ->> 'client');

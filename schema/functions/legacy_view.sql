@@ -140,7 +140,7 @@ END $$;
 
 -- The log is not changed.
 CREATE OR REPLACE FUNCTION syncd.sync_view_refuse() RETURNS trigger
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'sync_changes is the log, where nothing is changed or deleted: insert a change'
         USING ERRCODE = 'feature_not_supported';

@@ -45,7 +45,7 @@ END $$;
 -- The apps that were written to in the acting user's spaces, those of p_spaces, and how far each has come.
 CREATE OR REPLACE FUNCTION syncd.sync_feeds_in(p_user integer, p_spaces integer[])
 RETURNS TABLE (space_no integer, app text, head bigint)
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM set_config('syncd.user_no', p_user::text, true);
@@ -64,7 +64,7 @@ $$;
 -- personal space is made now: a first write would else reach the user's other devices with the next look at members.
 CREATE OR REPLACE FUNCTION syncd.sync_greet(p_user text, p_list jsonb, p_as_of bigint, OUT user_no integer, OUT spaces integer[],
                                  OUT ids text[], OUT rosters bigint[])
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     user_no := syncd.sync_act_as(p_user, true);
     IF p_list IS NOT NULL THEN
@@ -124,7 +124,7 @@ END $$;
 
 -- Readings, each as one of the feed's own members, in one call: [{"user", "space", "app", "after", "limit", "bytes", "legacy"?}].
 CREATE OR REPLACE FUNCTION syncd.sync_live(p_readings jsonb) RETURNS SETOF syncd.sync_news
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     r jsonb;
 BEGIN
@@ -139,7 +139,7 @@ END $$;
 -- Says or (state null) takes back what devices say: [{"user": number, "space": number, "client", "state"}]. Returns for
 -- each whether its user is a member there.
 CREATE OR REPLACE FUNCTION syncd.sync_presence_put(p_items jsonb) RETURNS boolean[]
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     i       record;
     v_known boolean;
@@ -165,7 +165,7 @@ END $$;
 -- null when the acting user is no member.
 CREATE OR REPLACE FUNCTION syncd.sync_presence_in(p_user integer, p_space integer, p_seconds double precision)
 RETURNS TABLE (roster bigint, user_id text, client_id text, state text)
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM set_config('syncd.user_no', p_user::text, true);

@@ -176,7 +176,7 @@ END $$;
 -- may have true there. The receipt's detail then has "moved": {the personal space: the head of its feed}.
 CREATE OR REPLACE FUNCTION syncd.sync_push_moving(p_heads jsonb, p_waves integer[], p_bodies json[], p_patience text DEFAULT NULL)
 RETURNS SETOF syncd.sync_receipt
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 DECLARE
@@ -260,7 +260,7 @@ END $$;
 -- head of its feed}. Raises SY003, SY007 and what sync_push raises.
 CREATE OR REPLACE FUNCTION syncd.sync_push_following(p_heads jsonb, p_waves integer[], p_bodies json[], p_patience text DEFAULT NULL)
 RETURNS SETOF syncd.sync_receipt
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 DECLARE

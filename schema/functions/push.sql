@@ -42,33 +42,33 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_enter(p_user text, p_client text, p_app text, p_table text, p_space text,
                                  OUT user_no integer, OUT client_no integer, OUT app_no integer, OUT table_no integer,
                                  OUT space_no integer, OUT base bigint, OUT written_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_role text;
 BEGIN
-    SELECT pg_catalog.max(n.name_no) FILTER (WHERE n.name OPERATOR(pg_catalog.=) p_user),
-           pg_catalog.max(n.name_no) FILTER (WHERE n.name OPERATOR(pg_catalog.=) p_client),
-           pg_catalog.max(n.name_no) FILTER (WHERE n.name OPERATOR(pg_catalog.=) p_app),
-           pg_catalog.max(n.name_no) FILTER (WHERE n.name OPERATOR(pg_catalog.=) p_table)
+    SELECT max(n.name_no) FILTER (WHERE n.name = p_user),
+           max(n.name_no) FILTER (WHERE n.name = p_client),
+           max(n.name_no) FILTER (WHERE n.name = p_app),
+           max(n.name_no) FILTER (WHERE n.name = p_table)
     INTO user_no, client_no, app_no, table_no
-    FROM syncd.sync_names n WHERE n.name OPERATOR(pg_catalog.=) ANY (ARRAY[p_user, p_client, p_app, p_table]);
-    PERFORM pg_catalog.set_config('syncd.user_no', coalesce(user_no, 0)::pg_catalog.text, true);
+    FROM syncd.sync_names n WHERE n.name = ANY (ARRAY[p_user, p_client, p_app, p_table]);
+    PERFORM set_config('syncd.user_no', coalesce(user_no, 0)::text, true);
     SELECT m.space_no, m.role INTO space_no, v_role
     FROM syncd.sync_memberships m
-    WHERE m.user_no OPERATOR(pg_catalog.=) sync_enter.user_no AND m.space_no OPERATOR(pg_catalog.=) (
-        SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id OPERATOR(pg_catalog.=) p_space)
+    WHERE m.user_no = sync_enter.user_no AND m.space_no = (
+        SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = p_space)
     FOR SHARE OF m;
-    IF v_role OPERATOR(pg_catalog.<>) 'reader' AND client_no IS NOT NULL AND table_no IS NOT NULL THEN
+    IF v_role <> 'reader' AND client_no IS NOT NULL AND table_no IS NOT NULL THEN
         UPDATE syncd.sync_feeds h
-        SET head = h.head OPERATOR(pg_catalog.+) 1, written_at = greatest(pg_catalog.clock_timestamp(), h.written_at)
-        WHERE h.space_no OPERATOR(pg_catalog.=) sync_enter.space_no AND h.app_no OPERATOR(pg_catalog.=) sync_enter.app_no
-          AND h.boots[pg_catalog.cardinality(h.boots)] OPERATOR(pg_catalog.=) (
+        SET head = h.head + 1, written_at = greatest(clock_timestamp(), h.written_at)
+        WHERE h.space_no = sync_enter.space_no AND h.app_no = sync_enter.app_no
+          AND h.boots[cardinality(h.boots)] = (
               -- sync_start, which would register one
-              SELECT CASE WHEN s.postmaster OPERATOR(pg_catalog.=) pg_catalog.pg_postmaster_start_time() AND s.made_by OPERATOR(pg_catalog.=) s.xmin
-                               AND s.folder OPERATOR(pg_catalog.=) pg_catalog.rtrim(pg_catalog.pg_relation_filepath(s.tableoid), '0123456789')
+              SELECT CASE WHEN s.postmaster = pg_postmaster_start_time() AND s.made_by = s.xmin
+                               AND s.folder = rtrim(pg_relation_filepath(s.tableoid), '0123456789')
                           THEN s.started_at END
               FROM syncd.sync_starts s ORDER BY s.started_at DESC LIMIT 1)
-        RETURNING h.head OPERATOR(pg_catalog.-) 1, h.written_at INTO base, written_at;
+        RETURNING h.head - 1, h.written_at INTO base, written_at;
     END IF;
 END $$;
 
@@ -495,7 +495,7 @@ END $$;
 -- Pushes, each under its own user, in one transaction. p_waves: how many of p_bodies belong to each.
 -- p_patience: how long to wait for a lock, for a group whose members can also be pushed alone.
 CREATE OR REPLACE FUNCTION syncd.sync_push(p_heads jsonb, p_waves integer[], p_bodies json[], p_patience text DEFAULT NULL) RETURNS SETOF syncd.sync_receipt
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 DECLARE

@@ -2,6 +2,8 @@
 -- themselves, so no list of spaces ever travels in a setting.
 -- Called by the role that serves, at the start of a transaction. Those that are SECURITY DEFINER are the only way to a
 -- new name, a list of memberships or a personal space.
+-- Here and in every area, a function that runs as somebody else has a search_path of its own, and so has each that Python
+-- calls: by the caller's, another `text`, `to_json` or `=` may be found, and would run as the owner.
 
 -- The acting user, or null: then no policy lets a row through.
 CREATE OR REPLACE FUNCTION syncd.sync_user() RETURNS integer
@@ -27,19 +29,18 @@ END $$;
 
 -- Sets the acting user for this transaction and returns the user's number. An unknown user is
 -- added when p_add says so, else acts as nobody (0), who is a member of nothing.
--- No SET search_path, which costs more than all it does: it names every operator's schema instead.
 CREATE OR REPLACE FUNCTION syncd.sync_act_as(p_user text, p_add boolean DEFAULT false) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_no integer;
 BEGIN
     -- Not by sync_name: a function's plans belong to one role, and would be made anew at every change of it.
-    SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name OPERATOR(pg_catalog.=) p_user;
+    SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_user;
     IF v_no IS NULL AND p_add THEN
         v_no := syncd.sync_name(p_user);
     END IF;
     v_no := coalesce(v_no, 0);
-    PERFORM pg_catalog.set_config('syncd.user_no', v_no::pg_catalog.text, true);
+    PERFORM set_config('syncd.user_no', v_no::text, true);
     RETURN v_no;
 END $$;
 
@@ -105,7 +106,7 @@ END $$;
 -- first; as the last of them it pushes from now on. One that the server knows and the device does not is another copy's,
 -- unless it is older than all that the device names: then the database was restored from before it.
 CREATE OR REPLACE FUNCTION syncd.sync_same_device(p_user text, p_client text, p_incarnations text[]) RETURNS boolean
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_user   integer := syncd.sync_act_as(p_user, true);
     v_client integer := syncd.sync_name(p_client);

@@ -40,7 +40,7 @@ END $$;
 
 -- All spaces of the acting user, or the one named.
 CREATE OR REPLACE FUNCTION syncd.sync_space_list(p_space text) RETURNS SETOF syncd.sync_space
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY SELECT s.space_id, s.name, m.role, syncd.sync_micros(s.created_at)
     FROM syncd.sync_memberships m JOIN syncd.sync_spaces s ON s.space_no = m.space_no

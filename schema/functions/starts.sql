@@ -3,14 +3,14 @@
 -- Called by the role that serves, before a cursor is read or made.
 
 -- The current start. Where the newest that is known is not of this very database, a new one is registered.
--- No SET search_path, as in sync_act_as. rtrim leaves the database's folder of the file's path.
+-- rtrim leaves the database's folder of the file's path.
 CREATE OR REPLACE FUNCTION syncd.sync_start() RETURNS timestamptz
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_start timestamptz;
 BEGIN
-    SELECT CASE WHEN s.postmaster OPERATOR(pg_catalog.=) pg_catalog.pg_postmaster_start_time() AND s.made_by OPERATOR(pg_catalog.=) s.xmin
-                     AND s.folder OPERATOR(pg_catalog.=) pg_catalog.rtrim(pg_catalog.pg_relation_filepath(s.tableoid), '0123456789')
+    SELECT CASE WHEN s.postmaster = pg_postmaster_start_time() AND s.made_by = s.xmin
+                     AND s.folder = rtrim(pg_relation_filepath(s.tableoid), '0123456789')
                 THEN s.started_at END
     INTO v_start FROM syncd.sync_starts s ORDER BY s.started_at DESC LIMIT 1;
     RETURN coalesce(v_start, syncd.sync_start_anew());

@@ -17,7 +17,7 @@ RETURN CASE WHEN p_fields IS NULL THEN 0 WHEN pg_column_compression(p_fields) IS
 -- it, and after the one that an import will find, are missing; `husk`: the stamps of a deleted record, whose values are gone.
 CREATE OR REPLACE FUNCTION syncd.sync_export_page(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_user integer,
                                        p_limit integer, p_bytes bigint, OUT upto bigint, OUT events integer, OUT body bytea)
-LANGUAGE plpgsql STABLE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 DECLARE
     v_size bigint;
@@ -210,7 +210,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_import(p_head jsonb, p_feeds integer[], p_seqs bigint[], p_ends bigint[], p_ats text[], p_events uuid[],
                                   p_ids text[], p_authors integer[], p_devices integer[], p_waves json[],
                                   OUT marks text, OUT heads bigint[])
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
     v_operator boolean := NOT p_head ? 'user';
@@ -346,7 +346,7 @@ END $$;
 -- the key, so that the cursors of devices stay good: `numbered`. Not where the database was started before p_made, when
 -- the export was: a cursor could then not be told from one of a future that the export does not have.
 CREATE OR REPLACE FUNCTION syncd.sync_import_spaces(p_spaces jsonb, p_key bytea, p_made timestamptz, OUT made integer, OUT numbered boolean)
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     s jsonb;
 BEGIN
@@ -376,7 +376,7 @@ END $$;
 -- folded that far. p_numbered: cursors stay good, so it does stand there, even if the end of its log was forgotten. In any
 -- other, changes have other seqs: whoever is behind what was imported gets the state.
 CREATE OR REPLACE FUNCTION syncd.sync_import_folded(p_folded jsonb, p_numbered boolean) RETURNS void
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     UPDATE syncd.sync_feeds h
     SET head = CASE WHEN i.same THEN i.head ELSE h.head END,
         horizon = greatest(h.horizon, CASE WHEN i.same THEN i.horizon ELSE h.head END),
@@ -393,6 +393,6 @@ $$;
 
 -- The end of an operator's import with numbered spaces: what the devices had seen until here is what is here.
 CREATE OR REPLACE FUNCTION syncd.sync_import_settle() RETURNS void
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     UPDATE syncd.sync_feeds h SET bases = ARRAY[h.head] WHERE h.bases = ARRAY[0::bigint] AND h.boots = ARRAY[syncd.sync_start()]
 $$;

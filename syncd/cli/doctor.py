@@ -85,8 +85,10 @@ async def _database(settings: Settings, url: str, directory: Path | None) -> lis
                 *await doctor.check_server(conn, max_clock_skew=settings.max_clock_skew, pool=pool),
                 await doctor.check_migrations(conn, directory=directory),
                 *await doctor.check_role(conn),
+                await doctor.check_creating(conn),
                 await doctor.check_row_security(conn, directory=directory),
                 *await doctor.check_functions(conn, directory=directory),
+                *await doctor.check_ownership(conn),
                 *await doctor.check_held(conn),
             ]
     finally:

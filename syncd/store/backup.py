@@ -105,6 +105,7 @@ class Snapshot:
 async def snapshot_of(connection: Any, user: str | None) -> AsyncIterator[Snapshot]:
     """What one user sees, until the block ends; None: all that there is, for an operator."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         if user is None:
             yield Snapshot(connection, None, (await standing(connection)).now)
         else:

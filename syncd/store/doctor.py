@@ -64,8 +64,11 @@ async def check_functions(conn: Any, *, directory: Path | None = None) -> list[F
             if await functions.pending(conn, files):
                 return []
             differing = await functions.changed(conn, files)
+            rewritten = await functions.rewritten(conn, files)
     except (MigrationError, asyncpg.InsufficientPrivilegeError):
         return []
+    if rewritten:
+        differing = sorted({*(differing or ()), *rewritten})
     if differing is None:
         return [warn("functions", "another version of PostgreSQL put them in, so they were not compared", MIGRATE)]
     if differing:
@@ -94,6 +97,36 @@ async def check_role(conn: Any) -> list[Finding]:
     return problems or [
         ok("runtime role", f"{name} owns nothing, is bound by row security and can only append to the log")
     ]
+
+
+async def check_ownership(conn: Any) -> list[Finding]:
+    """Whether all that is in the schema is its owner's, and nothing is called there that is not syncd's."""
+    row = await conn.fetchrow(_query("ownership"))
+    if row is None:
+        return []
+    problems = []
+    if row["foreign_owned"]:
+        problems.append(f"not the owner's: {', '.join(row['foreign_owned'])}")
+    if row["foreign_triggers"]:
+        problems.append(f"not syncd's: the trigger {', '.join(row['foreign_triggers'])}")
+    if problems:
+        remedy = f"as a superuser: DROP it, or ALTER … OWNER TO {row['owner']};"
+        return [fail("ownership", "; ".join(problems), remedy)]
+    return [ok("ownership", "all that is in the schema syncd is its owner's")]
+
+
+async def check_creating(conn: Any) -> Finding:
+    """Whether the role that serves can make objects that others would find in place of PostgreSQL's own."""
+    row = await conn.fetchrow(_query("creating"))
+    name, database = row["name"], row["database"]
+    given = [("CREATE", "schema", schema) for schema in row["schemas"]]
+    given += [("CREATE", "database", database)] if row["in_database"] else []
+    given += [("TEMPORARY", "database", database)] if row["temporary"] else []
+    if given:
+        held = ", ".join(f"{right} on the {kind} {place}" for right, kind, place in given)
+        remedies = (f"REVOKE {right} ON {kind.upper()} {place} FROM PUBLIC, {name};" for right, kind, place in given)
+        return fail("creating objects", f"{name} has {held}", " ".join(remedies))
+    return ok("creating objects", "the role can make none, in no schema and not for a session")
 
 
 async def check_row_security(conn: Any, *, directory: Path | None = None) -> Finding:

@@ -57,6 +57,10 @@ SELECT n.release < '{{release}}', CASE WHEN n.server = {SERVER} THEN ARRAY(
     FULL JOIN pg_catalog.jsonb_each_text(({FINGERPRINTS})) now ON now.key = was.key
     WHERE was.value IS DISTINCT FROM now.value ORDER BY 1) END
 FROM syncd.sync_functions n ORDER BY n.ordinal DESC LIMIT 1"""
+# The text of those that PostgreSQL keeps as text: the same in every version, whatever the record says.
+SOURCES = """\
+SELECT p.proname::text AS name, p.prosrc AS source FROM pg_catalog.pg_proc p
+WHERE p.pronamespace = 'syncd'::pg_catalog.regnamespace AND p.prosqlbody IS NULL"""
 NEWEST = "SELECT release FROM syncd.sync_functions ORDER BY ordinal DESC LIMIT 1"
 
 
@@ -97,11 +101,19 @@ async def changed(conn: Any, files: SchemaFiles) -> list[str] | None:
     return None if row is None else row[1]
 
 
+async def rewritten(conn: Any, files: SchemaFiles) -> list[str]:
+    """The names of the functions whose text is not the one in this syncd's files."""
+    wanted = files.sources
+    return sorted(
+        {row["name"] for row in await conn.fetch(SOURCES) if wanted.get(row["name"], row["source"]) != row["source"]}
+    )
+
+
 async def outdated(conn: Any, files: SchemaFiles) -> bool:
     """Whether they are to be put in again: altered by hand, or recorded by an older release or PostgreSQL."""
     await conn.execute(PRINTING)
     row = await conn.fetchrow(filled(CHANGED, files))
-    return row is None or row[0] or row[1] is None or row[1] != []
+    return row is None or row[0] or row[1] is None or row[1] != [] or bool(await rewritten(conn, files))
 
 
 async def put_in(conn: Any, files: SchemaFiles) -> None:

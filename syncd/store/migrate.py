@@ -43,6 +43,17 @@ LOST_RECORD = (
     "The database has it already and lost the record that it was applied: restore the table "
     "syncd.sync_migrations from a backup."
 )
+# Whether PUBLIC may make objects where the preamble would end that.
+OPEN = """\
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_database d,
+         pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
+    WHERE d.datname = pg_catalog.current_database() AND pg_catalog.pg_has_role(current_user, d.datdba, 'USAGE')
+      AND a.grantee = 0 AND a.privilege_type IN ('CREATE', 'TEMPORARY')
+    UNION ALL
+    SELECT FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
+    WHERE n.nspname = 'public' AND pg_catalog.pg_has_role(current_user, n.nspowner, 'USAGE')
+      AND a.grantee = 0 AND a.privilege_type = 'CREATE')"""
 APPLIED = "SELECT number, name, sha256 FROM syncd.sync_migrations ORDER BY number"
 
 
@@ -83,9 +94,11 @@ async def migrate(
     # No statement cache: a transaction pooler may be in between.
     conn = await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
     try:
-        if await _is_current(conn, files, older_functions):
+        current = await _is_current(conn, files, older_functions)
+        if not current or await conn.fetchval(OPEN):
+            await _locked(conn, partial(_prepare, conn))
+        if current:
             return []
-        await _locked(conn, partial(_prepare, conn))
         applied = []
         for step, work in _steps(conn, files, older_functions):
             if await _locked(conn, partial(_as_owner, conn, work, lock_timeout_ms)):

@@ -24,6 +24,8 @@ Row = Any  # asyncpg.Record, by position and by name
 log = structlog.get_logger("syncd.store")
 
 TRIES = 6
+# What is not named with its schema is PostgreSQL's own. Behind a pooler only the functions can see to that.
+SESSION = {"search_path": "pg_catalog, pg_temp", "application_name": "syncd"}
 READ_ONLY = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 # Another transaction was in the way; nothing was written, and trying again is likely to succeed.
 AGAIN = (
@@ -92,7 +94,7 @@ class Pool:
                     max_size=self.size,
                     connection_class=_Connection,
                     statement_cache_size=0 if self.pooled else 100,
-                    server_settings=None if self.pooled else {**self._limits, "application_name": "syncd"},
+                    server_settings=None if self.pooled else {**self._limits, **SESSION},
                     timeout=self._timeout,
                     command_timeout=self._patience,
                 )

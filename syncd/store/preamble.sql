@@ -1,6 +1,7 @@
 -- Why: the roles, the schema and the lists of what was applied have to be there before the first migration.
 -- Safe to run again. Runs as a superuser, as a role with CREATEROLE, or as the plain owner of the database once an
 -- administrator has made the role syncd_runtime.
+SET LOCAL search_path = pg_catalog, pg_temp;
 DO $preamble$
 DECLARE
     may_create_roles boolean := (SELECT rolsuper OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user);
@@ -42,6 +43,14 @@ BEGIN
     END IF;
     IF owner <> current_user AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE WITH GRANT OPTION') THEN
         EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO %I', pg_catalog.current_database(), owner);
+    END IF;
+    -- Whoever may make a type, a function or an operator can have it found in place of another. As far as this role may, that
+    -- is closed to PUBLIC; `GRANT TEMPORARY ON DATABASE … TO …` gives it to a role of somebody else's that needs it.
+    IF pg_catalog.pg_has_role(current_user, (SELECT d.datdba FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()), 'USAGE') THEN
+        EXECUTE pg_catalog.format('REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC', pg_catalog.current_database());
+    END IF;
+    IF pg_catalog.pg_has_role(current_user, (SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public'), 'USAGE') THEN
+        REVOKE CREATE ON SCHEMA public FROM PUBLIC;
     END IF;
     -- From here to the end of the transaction everything that is made belongs to the owner.
     PERFORM pg_catalog.set_config('role', owner::text, true);

@@ -92,6 +92,11 @@ class SchemaFiles(msgspec.Struct, frozen=True):
         """The functions that the files make."""
         return sorted({name for file in self.functions for name in _MADE.findall(file.sql)})
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """The text of each function that has one between `$$`."""
+        return {name: source for file in self.functions for name, source in _SOURCE.findall(file.sql)}
+
     def steps(self) -> list[str]:
         """The labels of everything, in the order in which it is applied."""
         first = [m.label for m in self.migrations if m.first]
@@ -132,6 +137,7 @@ class SchemaFiles(msgspec.Struct, frozen=True):
 
 
 _MADE = re.compile(r"CREATE OR REPLACE FUNCTION syncd\.(\w+)")
+_SOURCE = re.compile(r"^CREATE OR REPLACE FUNCTION syncd\.(\w+)[^$;]*\$\$(.*?)\$\$", re.MULTILINE | re.DOTALL)
 
 
 def schema_directory() -> Path:
