@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from syncd.cli.worker import configuration
 from syncd.edge.answers import Receive, Scope, Send
@@ -41,7 +42,7 @@ def main(size: int) -> None:
     """Serve on a free port."""
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
-    uvicorn.Server(configuration(Settings(), Bare(size))).run(sockets=[listener])
+    uvicorn.Server(configuration(Settings(), Bare(size), HttpToolsProtocol)).run(sockets=[listener])
 
 
 if __name__ == "__main__":

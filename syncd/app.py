@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import resource
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from syncd import __version__
 from syncd.core.errors import SyncdError
 from syncd.edge.backup import BackupEndpoint
 from syncd.edge.callers import Callers
+from syncd.edge.connection import Bounds, Connections
 from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
 from syncd.edge.gate import Gate
@@ -50,28 +52,56 @@ Application = Any  # an ASGI application
 log = structlog.get_logger("syncd")
 
 WRITABLE_EVERY = 2.0
+# What a worker has open beside its clients' connections and the pool's: files of imports, calls to other services.
+SPARE_DESCRIPTORS = 128
 
 
 class Assembly(NamedTuple):
-    """A server: its ASGI application, the protocol for its WebSockets, and how its live connections are ended."""
+    """A server: its ASGI application, the protocols for its connections and its WebSockets, and how its live
+    connections are ended."""
 
     application: Application
+    connections: Connections
     sockets: Sockets
     drain: Callable[[], Awaitable[None]]
 
 
 def build(settings: Settings, board: Board | None = None) -> Assembly:
     """The server for these settings. `database_url` and a key for tokens must be given; `board` is for its numbers."""
-    http, backend = _http(settings, board or Board(None, 0))
+    gate = _gate(settings)
+    connections = Connections(gate, _bounds(settings))
+    http, backend = _http(settings, board or Board(None, 0), connections)
     if settings.demo:
         http.demo = _demo(settings)
-    sockets = Sockets(backend.talk, settings.max_body + 1024, settings.ping_interval)
+    sockets = Sockets(backend.talk, gate, settings.max_body + 1024, settings.ping_interval)
 
     async def drain() -> None:
         http.streams.drain()
         await sockets.drain(settings.shutdown_timeout)
 
-    return Assembly(_for_pages(http, settings), sockets, drain)
+    return Assembly(_for_pages(http, settings), connections, sockets, drain)
+
+
+def _gate(settings: Settings) -> Gate:
+    return Gate(
+        per_user=settings.max_connections_per_user,
+        per_address=settings.max_connections_per_address,
+        frames=settings.max_frames_per_second,
+        origins=settings.allowed_origins,
+        most=settings.max_connections or _descriptors() - settings.pool_size - SPARE_DESCRIPTORS,
+    )
+
+
+def _descriptors() -> int:
+    """How many files and connections this process may have open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if soft == resource.RLIM_INFINITY else max(soft, 2 * SPARE_DESCRIPTORS)
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        settings.max_head, settings.max_headers, settings.max_url, settings.head_timeout, settings.idle_timeout
+    )
 
 
 def _for_pages(application: HttpApplication, settings: Settings) -> Application:
@@ -96,7 +126,7 @@ def _for_pages(application: HttpApplication, settings: Settings) -> Application:
     )
 
 
-def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
+def _http(settings: Settings, board: Board, connections: Connections) -> tuple[HttpApplication, Backend]:
     if settings.database_url is None:
         raise ValueError("database_url is needed")
     pool = Pool(
@@ -118,12 +148,6 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
         settings.max_held, settings.max_held_bytes, make_spaces=settings.legacy_spaces == "own",
     )  # fmt: skip
 
-    gate = Gate(
-        per_user=settings.max_connections_per_user,
-        per_address=settings.max_connections_per_address,
-        frames=settings.max_frames_per_second,
-        origins=settings.allowed_origins,
-    )
     hubs: list[Hub] = []
 
     async def open_() -> tuple[Service, SpaceService, Talk]:
@@ -131,7 +155,7 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
         log_, key = Log(pool), await cursor_key(pool)
         hub = Hub(log_, Live(pool), _bus(settings, key), key, callers.ask if callers.asks else None)
         await hub.open()
-        hub.spawn(_publish(board, hub))
+        hub.spawn(_publish(board, hub, connections.ended))
         hub.spawn(_stay_where_writes_go(pool))
         hubs.append(hub)
         skew, held = int(settings.max_clock_skew * 1_000_000), Held(pool)
@@ -139,7 +163,7 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
         hub.on_members = releases.members_changed
         hub.keep_doing(releases)
         spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members)
-        talk = Talk(hub, callers, gate, limits, skew)
+        talk = Talk(hub, callers, connections.gate, limits, skew)
         return Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held), spaces, talk
 
     async def ready() -> list[str]:
@@ -163,7 +187,9 @@ def _http(settings: Settings, board: Board) -> tuple[HttpApplication, Backend]:
 
     backend = Backend(open_, ready, close)
     sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
-    http = HttpApplication(sync, spaces_, backend, board, max_body=settings.max_body, version=__version__)
+    http = HttpApplication(
+        sync, spaces_, backend, board, connections.ended, max_body=settings.max_body, version=__version__
+    )
     backups = Backups(pool)
     restorer, at_once = Restorer(backups, Spaces(pool), limits), max(1, settings.pool_size // 4)
     http.backup = BackupEndpoint(
@@ -188,10 +214,10 @@ def _demo(settings: Settings) -> Demo:
     return Demo(settings.jwt_secret, {name: value for name, value in claims.items() if value})
 
 
-async def _publish(board: Board, hub: Hub) -> None:
+async def _publish(board: Board, hub: Hub, ended: dict[str, int]) -> None:
     """Puts this worker's numbers where the others find them."""
     while True:
-        board.put(numbers(hub.counts, hub.bus))
+        board.put(numbers(hub.counts, hub.bus, ended))
         await asyncio.sleep(1)
 
 

@@ -138,6 +138,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_depth: Annotated[
         int, _about("How deep JSON may nest; a parser's stack is not a client's to spend.", ge=2, le=500)
     ] = 64
+    max_head: Annotated[
+        int,
+        _about(
+            "The largest head of a request, its address and headers together; they are kept before a token is seen.",
+            "bytes",
+            ge=1024,
+        ),
+    ] = 64 * 1024
+    max_headers: Annotated[
+        int, _about("How many headers a request may have; trailers behind its body count too.", ge=16)
+    ] = 100
+    max_url: Annotated[
+        int, _about("The longest address of a request, less the cursor in it, which syncd made.", "bytes", ge=512)
+    ] = 8 * 1024
+    head_timeout: Annotated[
+        float,
+        _about(
+            "How long the head of a request may take, from its first byte on; the first one from `accept` on.",
+            "seconds",
+            ge=0.5,
+        ),
+    ] = 10.0
+    idle_timeout: Annotated[
+        float,
+        _about(
+            "How long a connection may be idle between two requests, or take nothing of an answer; longer than the 60s "
+            "of common load balancers, so that it is they who close it.",
+            "seconds",
+            ge=1,
+        ),
+    ] = 75.0
     max_clock_skew: Annotated[
         float,
         _about(
@@ -193,8 +224,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 100
     max_connections_per_address: Annotated[
         int,
-        _about("Live connections of one address to one worker; 0 behind a proxy, where all have its address.", ge=0),
+        _about(
+            "Connections of one address to one worker, of any kind and from `accept` on; 0 behind a proxy, where all "
+            "have its address.",
+            ge=0,
+        ),
     ] = 4000
+    max_connections: Annotated[
+        int,
+        _about(
+            "Connections of one worker, of any kind; the next is told 503. 0: as many as it has file descriptors for, "
+            "less what it needs itself.",
+            ge=0,
+        ),
+    ] = 0
     max_frames_per_second: Annotated[
         float,
         _about("Frames a second that a user's sockets may send on average, four seconds' worth at once.", ge=1),

@@ -6,6 +6,7 @@ import gc
 import logging
 import math
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,7 +16,6 @@ from typing import Any
 import structlog
 import uvicorn
 
-from syncd.edge.wire import HttpWire
 from syncd.settings import Settings
 
 _TEXT = structlog.dev.ConsoleRenderer(colors=False)
@@ -58,26 +58,30 @@ def main(listener: int, report: int, board: int, place: int) -> None:
         signal.signal(sign, lambda number, frame: os._exit(0))
     settings = Settings.load(os.environ)
     start_logging(settings)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard and hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     from syncd.app import build
     from syncd.edge.metrics import Board
 
     built = build(settings, Board(board, place))
-    server = WorkerServer(configuration(settings, built.application, built.sockets), report, built.drain)
+    server = WorkerServer(
+        configuration(settings, built.application, built.connections, built.sockets), report, built.drain
+    )
     server.run(sockets=[socket.socket(fileno=listener)])
 
 
-def configuration(settings: Settings, app: Any, sockets: Any = "none") -> uvicorn.Config:
-    """How Uvicorn is set up, and why. `sockets` makes the protocol of a WebSocket."""
+def configuration(settings: Settings, app: Any, connections: Any, sockets: Any = "none") -> uvicorn.Config:
+    """How Uvicorn is set up, and why. `connections` makes the protocol of one, `sockets` that of a WebSocket."""
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=HttpWire,
+        http=connections,
         ws=sockets,
         access_log=False,
         log_config=None,
         server_header=False,
-        # Longer than the 60 s of common load balancers, so that it is they who close an idle connection.
-        timeout_keep_alive=75,
+        timeout_keep_alive=math.ceil(settings.idle_timeout),
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
         backlog=2048,
     )

@@ -91,6 +91,14 @@ class TooSlow(SyncdError):
     code = "too_slow"
 
 
+class HeadersTooLarge(SyncdError):
+    code = "headers_too_large"
+
+
+class UrlTooLong(SyncdError):
+    code = "url_too_long"
+
+
 class UnsupportedMedia(SyncdError):
     code = "unsupported_media_type"
 

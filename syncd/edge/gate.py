@@ -1,4 +1,4 @@
-"""Who may open a live connection, and how fast it may talk. Counts are those of one worker process."""
+"""Who may connect, and how fast a live connection may talk. Counts are those of one worker process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from syncd.core.errors import Forbidden, SyncdError, TooMany
+from syncd.core.errors import Busy, Forbidden, SyncdError, TooMany
 
 
 class Allowance:
@@ -31,13 +31,17 @@ class Allowance:
 
 
 class Gate:
-    """The bounds. 0 means none; `origins` are the web origins whose pages may connect besides the server's own."""
+    """The bounds of connections. 0 means none; `origins` are the web origins whose pages may connect besides the
+    server's own; `most`: connections of the process."""
 
-    def __init__(self, *, per_user: int, per_address: int, frames: float, origins: Collection[str]) -> None:
-        self._per_user, self._per_address, self._frames = per_user, per_address, frames
+    def __init__(
+        self, *, per_user: int, per_address: int, frames: float, origins: Collection[str], most: int = 0
+    ) -> None:
+        self._per_user, self._per_address, self._frames, self._most = per_user, per_address, frames, most
         self._origins = frozenset(origins)
         self._addresses: dict[str, int] = {}
         self._users: dict[str, Allowance] = {}
+        self._count = 0
 
     def check_origin(self, origin: str | None, host: str) -> None:
         """Raises Forbidden for a page that is not of an allowed origin. Programs send no origin."""
@@ -52,15 +56,20 @@ class Gate:
                 "Pages of this origin may not connect; the operator allows origins by SYNCD_ALLOWED_ORIGINS."
             )
 
-    def arrive(self, address: str) -> None:
-        """Counts a connection of an address. Raises TooMany."""
-        count = self._addresses.get(address, 0)
-        if self._per_address and count >= self._per_address:
-            raise TooMany("Too many connections from this address.")
-        self._addresses[address] = count + 1
+    def arrive(self, address: str) -> SyncdError | None:
+        """Counts a connection of an address, from the moment it was accepted until `depart`. Returns why it may not
+        stay; it is counted all the same, because it has a descriptor until it is closed."""
+        count = self._addresses[address] = self._addresses.get(address, 0) + 1
+        self._count += 1
+        if self._most and self._count > self._most:
+            return Busy("The server has as many connections as it can.")
+        if self._per_address and count > self._per_address:
+            return TooMany("Too many connections from this address.")
+        return None
 
     def depart(self, address: str) -> None:
-        """It is gone."""
+        """It is closed."""
+        self._count -= 1
         count = self._addresses.get(address, 1) - 1
         if count:
             self._addresses[address] = count

@@ -15,8 +15,6 @@ from syncd.core.errors import (
     MethodNotAllowed,
     NotFound,
     SyncdError,
-    TooLarge,
-    TooSlow,
     UpgradeRequired,
 )
 from syncd.edge.answers import Answer, Receive, Scope, Send, answer, answer_unread
@@ -64,13 +62,15 @@ class Backend:
 
 
 class HttpApplication:
-    """The ASGI application. `version` is what /health tells."""
+    """The ASGI application. `version` is what /health tells; `ended`: connections that were ended, by reason."""
 
     def __init__(
-        self, sync: SyncEndpoint, spaces: SpacesEndpoint, backend: Backend, board: Board, *, max_body: int, version: str
-    ) -> None:
+        self, sync: SyncEndpoint, spaces: SpacesEndpoint, backend: Backend, board: Board, ended: dict[str, int],
+        *, max_body: int, version: str,
+    ) -> None:  # fmt: skip
         self._sync, self._spaces, self._backend = sync, spaces, backend
         self._max_body, self._version, self._board = max_body, version, board
+        self._ended = ended
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
         self.demo: Demo | None = None
@@ -112,7 +112,7 @@ class HttpApplication:
             if status_of(why) >= 500:
                 log.warning("refused", code=why.code, method=request.method)
             result = problem(why)
-            if request.unread and isinstance(why, TooLarge | TooSlow):
+            if await request.goes_on():
                 await answer_unread(send, receive, result, 2 * self._max_body)
                 return
         except Exception as why:
@@ -159,7 +159,7 @@ class HttpApplication:
             return Answer(self._openapi)
         if name == "metrics":
             hub = (await self._backend.opened())[2].hub
-            text = render(self._board, lambda: numbers(hub.counts, hub.bus))
+            text = render(self._board, lambda: numbers(hub.counts, hub.bus, self._ended))
             return Answer(text, media_type=b"text/plain; version=1.0.0; charset=utf-8")
         if name != "readyz":
             return Answer(msgspec.json.encode({"status": "ok", "version": self._version, "time": time.time()}))

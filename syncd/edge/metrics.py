@@ -45,6 +45,7 @@ class Numbers(msgspec.Struct):
     lag_sum: float = 0.0
     bus: dict[str, int] = {}
     bus_up: int = 0
+    ended: dict[str, int] = {}
 
 
 class Board:
@@ -71,11 +72,11 @@ class Board:
                     break
 
 
-def numbers(counts: Counts, bus: Any) -> Numbers:
-    """A worker's numbers now."""
+def numbers(counts: Counts, bus: Any, ended: dict[str, int]) -> Numbers:
+    """A worker's numbers now. `ended`: connections that were refused or ended, by why."""
     values = {name: getattr(counts, name) for name in (*GAUGES, *COUNTERS, "held")}
     told = {name: getattr(bus, name) for name in BUS}
-    return Numbers(values, list(counts.lags), counts.lag_sum, told, int(bus.state == "up"))
+    return Numbers(values, list(counts.lags), counts.lag_sum, told, int(bus.state == "up"), ended)
 
 
 def render(board: Board, own: Callable[[], Numbers]) -> bytes:
@@ -101,6 +102,7 @@ class _Collector:
                     metric.add_metric([str(worker)], page.counts.get(name, 0))
                 yield metric
         yield from self._bus()
+        yield self._ended()
         yield self._lag()
         # Each worker counts them all, every now and then.
         held = max((page.counts.get("held", 0) for _, page in self._pages), default=0)
@@ -116,6 +118,16 @@ class _Collector:
             for what, value in page.bus.items():
                 hints.add_metric([str(worker), what], value)
         yield from (up, hints)
+
+    def _ended(self) -> Any:
+        from prometheus_client.core import CounterMetricFamily
+
+        what = "Connections refused or ended before there was an answer to give, by the code of the reason."
+        metric = CounterMetricFamily("syncd_connections_ended", what, labels=["worker", "why"])
+        for worker, page in self._pages:
+            for why, value in page.ended.items():
+                metric.add_metric([str(worker), why], value)
+        return metric
 
     def _lag(self) -> Any:
         from prometheus_client.core import HistogramMetricFamily

@@ -207,7 +207,7 @@ def _answers(status: int, schema: Schema | None, *problems: int) -> dict[str, An
         good["content"] = {"application/json": {"schema": schema}}
     found = {str(status): good}
     slow = [408] if 413 in problems else []
-    for code in sorted({400, 401, 503, *slow, *problems}):
+    for code in sorted({400, 401, 414, 431, 503, *slow, *problems}):
         found[str(code)] = {"$ref": "#/components/responses/Problem"}
     return found
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 GRACE = 10.0
-# Bytes a second on the whole, once the grace is over: less than the worst line that people use, and enough that a
-# body of any size ends some day.
+# Bytes a second of a body on the whole, once the grace is over: less than the worst line that people use, and enough
+# that a body of any size ends some day.
+SLOWEST_BODY = 1000
+# Bytes a second that a page may be on its way down with: who waits for it has no other way.
 SLOWEST = 500
 STANDSTILL = 30.0
 # How long the first mark may be under way.
@@ -28,7 +30,7 @@ class Arrival:
 
     def left(self, now: float) -> float:
         """How long the next bytes may take; 0 or less when it has been too slow."""
-        return min(self._began + GRACE + self.size / SLOWEST, self._moved + STANDSTILL) - now
+        return min(self._began + GRACE + self.size / SLOWEST_BODY, self._moved + STANDSTILL) - now
 
 
 SMALLEST_PAGE, FIRST_PAGE, LARGEST_PAGE = 8 * 1024, 64 * 1024, 256 * 1024

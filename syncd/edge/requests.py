@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 import zlib
@@ -25,6 +26,8 @@ else:
 # Devices ask at the same few addresses again and again.
 REMEMBERED, MAX_REMEMBERED = 1024, 256
 MAX_TABLES = 100
+# Of a body that nobody reads; the server drops it without being asked.
+SMALL = 64 * 1024
 ONCE = (b"authorization", b"host", b"x-client-id", b"x-sync-protocol", b"content-encoding", b"content-type")
 
 
@@ -97,6 +100,19 @@ class Request:
                 raise TooLarge(f"The body is larger than {most} bytes.")
             part, more = await self._next(arrival)
             yield part
+
+    async def goes_on(self) -> bool:
+        """Whether so much of a body that nobody read is still to come that its connection is not worth keeping. What is
+        there by now is dropped."""
+        length = self.headers.get(b"content-length", b"" if b"transfer-encoding" in self.headers else b"0")
+        closes = self.headers.get(b"connection", b"").lower() == b"close"
+        if length == b"0" or (length.isdigit() and int(length) <= SMALL and not closes):
+            return False
+        with contextlib.suppress(TimeoutError):
+            while self.unread:
+                async with asyncio.timeout(0):
+                    self.unread = bool((await self._receive()).get("more_body"))
+        return self.unread
 
     async def _read(self) -> bytes:
         arrival, parts, more = Arrival(time.monotonic()), list[bytes](), True

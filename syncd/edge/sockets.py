@@ -12,6 +12,7 @@ import structlog
 
 from syncd.core.errors import DatabaseUnavailable
 from syncd.edge.conversation import Talk
+from syncd.edge.gate import Gate
 from syncd.edge.websocket import RESTARTING, Socket
 
 log = structlog.get_logger("syncd.live")
@@ -23,8 +24,8 @@ STAGES, STAGE_SECONDS = 10, 0.05
 class Sockets:
     """All WebSockets of a process. Uvicorn calls it to make a protocol for a connection that wants to be one."""
 
-    def __init__(self, talk: Callable[[], Talk], max_frame: int, ping_interval: float = 20.0) -> None:
-        self._talk, self._max_frame, self.ping_interval = talk, max_frame, ping_interval
+    def __init__(self, talk: Callable[[], Talk], gate: Gate, max_frame: int, ping_interval: float = 20.0) -> None:
+        self._talk, self.gate, self._max_frame, self.ping_interval = talk, gate, max_frame, ping_interval
         self.open: set[Socket] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self.draining = False

@@ -28,7 +28,9 @@ from syncd.edge.gate import token_in_query
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
 from syncd.edge.problems import problem
 from syncd.edge.requests import checked_id, path_parts
+from syncd.edge.tokens import MAX_TOKEN
 from syncd.edge.wire import bound, unsent
+from syncd.protocol.live import is_auth
 
 if TYPE_CHECKING:
     from syncd.edge.sockets import Sockets
@@ -42,12 +44,28 @@ ROOM = 128 * 1024
 HIGH_WATER, LOW_WATER = 32 * 1024, 16 * 1024
 JOIN_BELOW = 16 * 1024
 EXTENSIONS = [EXTENSION]
+# The largest token, and the rest of its frame.
+MOST_BEFORE_AUTH = MAX_TOKEN + 1024
 # Smaller pages say nothing about a line.
 MARKED_FROM = 8 * 1024
 # Every connection would be two lines of a log.
 QUIET = logging.getLogger("syncd.websocket")
 QUIET.setLevel(logging.CRITICAL)
 RESTARTING = ERROR_CODES["restarting"].cause
+
+
+class _Frames(ServerProtocol):
+    """The library's half. Until the frame `auth` has come none may be larger than a token needs, also unpacked."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(max_size=min(most, MOST_BEFORE_AUTH), logger=QUIET, extensions=EXTENSIONS)
+        self._most = most
+
+    def recv_frame(self, frame: Frame) -> None:
+        """What follows `auth` may come at once: the library asks for the limit at each frame."""
+        super().recv_frame(frame)
+        if self.max_message_size != self._most and frame.opcode is Opcode.TEXT and is_auth(bytes(frame.data)):
+            self.max_message_size = self._most
 
 
 class Socket(asyncio.Protocol):
@@ -78,10 +96,10 @@ class Socket(asyncio.Protocol):
 
     def __init__(self, sockets: Sockets, connections: set[Any], max_frame: int) -> None:
         self._sockets, self._connections = sockets, connections
-        self._protocol = ServerProtocol(max_size=max_frame, logger=QUIET, extensions=EXTENSIONS)
+        self._protocol = _Frames(max_frame)
         self._conversation: Conversation | None = None
         self._transport: Any = None
-        self._address: str | None = None
+        self._address = ""
         self._frames: bytearray | None = None
         self._drained: asyncio.Future[None] | None = None
         self._heard = self._moved = time.monotonic()
@@ -97,6 +115,8 @@ class Socket(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
         self._connections.add(self)
         self._sockets.open.add(self)
         bound(transport)
@@ -138,9 +158,8 @@ class Socket(asyncio.Protocol):
         self._wake()
         if self._conversation is not None:
             self._conversation.gone()
-            if self._address is not None:
-                self._conversation.talk.gate.depart(self._address)
-        self._address = None
+        # It was counted when it was accepted.
+        self._sockets.gate.depart(self._address)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -189,10 +208,6 @@ class Socket(asyncio.Protocol):
         if response.status_code == 500:
             raise Malformed("The handshake's headers cannot be read.")
         if response.status_code == 101:
-            peer = self._transport.get_extra_info("peername")
-            address = str(peer[0]) if peer else ""
-            talk.gate.arrive(address)
-            self._address = address
             self._conversation = Conversation(talk, self, app)
         return response
 

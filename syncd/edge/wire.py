@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol, that lets a stream reach its connection: what waits for a slow reader is bounded there."""
+"""What the other side of a connection has not taken yet, and how long it may take for it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,12 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from typing import Any
 
 # What the kernel holds for a slow reader; left to itself it takes 4 MB.
 SEND_BUFFER = 64 * 1024
 TRANSPORT = "syncd.transport"
 LOOK_EVERY = 0.5
-
-
-class HttpWire(HttpToolsProtocol):
-    """Puts the transport into the scope, under TRANSPORT."""
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        cast(dict[str, Any], self.scope)[TRANSPORT] = self.transport
 
 
 def unsent(transport: Any) -> int:

@@ -89,7 +89,9 @@ async def test_a_token_that_cannot_be_believed_ends_it(server: Server, secret: s
             if clean:
                 await socket.auth("ann")
             await socket.send({"type": "auth", "token": token, "clientId": "c1"})
-            assert await socket.ends() in ((4401, 4400) if what == "half a surrogate" else (4401,))
+            # Before it is known who is there, no frame may be larger than a token.
+            large = 1009 if what == "too long" and not clean else 4401
+            assert await socket.ends() in ((4401, 4400) if what == "half a surrogate" else (large,))
             assert len(token) < 3 or token not in socket.reason
 
 

@@ -9,7 +9,7 @@ from syncd.edge.pace import (
     FIRST_PAGE,
     GRACE,
     LARGEST_PAGE,
-    SLOWEST,
+    SLOWEST_BODY,
     SMALLEST_PAGE,
     STANDSTILL,
     Arrival,
@@ -30,12 +30,12 @@ def ends(rate: float, size: int, every: float = 0.5, pause: tuple[float, float] 
     return None
 
 
-@pytest.mark.parametrize("rate", [SLOWEST + 100, 1_000, 15_000, 1e6])
+@pytest.mark.parametrize("rate", [SLOWEST_BODY + 100, 15_000, 1e6])
 def test_a_line_that_moves_brings_any_body(rate: float) -> None:
     assert ends(rate, 10 << 20) is None
 
 
-@pytest.mark.parametrize("rate", [0, 2, 20, SLOWEST / 2])
+@pytest.mark.parametrize("rate", [0, 2, 20, SLOWEST_BODY / 2])
 def test_a_line_that_hardly_moves_is_ended_soon(rate: float) -> None:
     end = ends(rate, 10 << 20)
     assert end is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 from syncd.core.errors import DatabaseUnavailable
 from syncd.edge.conversation import Talk
+from syncd.edge.gate import Gate
 from syncd.edge.sockets import SWEEP_EVERY, Sockets
 
 
@@ -22,12 +23,16 @@ class Looked:
             raise RuntimeError
 
 
+def open_gate() -> Gate:
+    return Gate(per_user=0, per_address=0, frames=0, origins=())
+
+
 def nobody() -> Talk:
     raise DatabaseUnavailable
 
 
 async def test_one_that_cannot_be_looked_at_keeps_no_other_from_it() -> None:
-    sockets, state = Sockets(nobody, 1024), type("State", (), {"connections": set()})()
+    sockets, state = Sockets(nobody, open_gate(), 1024), type("State", (), {"connections": set()})()
     sockets(None, state, None)
     bad, good = Looked(fails=True), Looked(fails=False)
     places: set[Any] = {bad, good}

@@ -75,6 +75,14 @@ TEXTS = {
         "The push holds more changes than the server takes at once.",
         "Send them in parts.",
     ),
+    "url_too_long": (
+        "The address is longer than the server takes.",
+        "Leave out what is not needed, or ask in parts; a cursor may be as long as the server made it.",
+    ),
+    "headers_too_large": (
+        "The request has more or longer headers than the server takes.",
+        "Leave out what is not needed: cookies, for instance.",
+    ),
     "unsupported_media_type": (
         "The body has a type or an encoding that this address does not take.",
         "Send application/json, plain or as gzip or zstd; an import takes application/x-ndjson or application/zip.",

@@ -1,0 +1,236 @@
+"""A connection from `accept` on: Uvicorn's HTTP protocol within bounds that hold before it is known who is there.
+
+The head of a request is counted while it comes, its parts as the parser hands them over and what the parser keeps to
+itself by what went in. A refusal is answered at once; what is still coming is then read and dropped for some seconds,
+because a connection that is closed before would be reset, and the answer be lost with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import time
+from typing import Any, NamedTuple, cast
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from syncd.core.errors import HeadersTooLarge, Malformed, SyncdError, TooMany, TooSlow, UrlTooLong
+from syncd.edge.gate import Gate
+from syncd.edge.problems import problem
+from syncd.edge.wire import TRANSPORT, unsent
+
+log = structlog.get_logger("syncd.http")
+
+LOOK_EVERY = 0.5
+# How much is read and dropped after a refusal, and for how long.
+DROP_BYTES, DROP_SECONDS = 1 << 20, 5.0
+# Requests of one connection that wait for the answer to an earlier one.
+MOST_PIPELINED = 16
+_CURSOR = re.compile(rb"[?&]since=([^&#]*)")
+_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 429: b"Too Many Requests",
+            431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}  # fmt: skip
+
+
+class Bounds(NamedTuple):
+    """Of a request's head: bytes of all headers together with the address, how many headers, bytes of an address
+    without its cursor; and seconds that a head, and a reader who takes nothing, may take."""
+
+    head: int = 64 * 1024
+    headers: int = 100
+    url: int = 8 * 1024
+    head_seconds: float = 10.0
+    idle_seconds: float = 75.0
+
+
+class Connections:
+    """All HTTP connections of a process. Uvicorn calls it to make the protocol of one that was accepted.
+
+    `ended`: how many connections were refused or ended, by the code of the reason.
+    """
+
+    def __init__(self, gate: Gate, bounds: Bounds) -> None:
+        self.gate, self.bounds = gate, bounds
+        self.open: set[HttpConnection] = set()
+        self.ended: dict[str, int] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> HttpConnection:
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        return HttpConnection(self, config, server_state, app_state, _loop)
+
+    def count(self, code: str) -> None:
+        """One more was ended."""
+        self.ended[code] = self.ended.get(code, 0) + 1
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            now = time.monotonic()
+            for one in list(self.open):
+                try:
+                    one.look(now)
+                except Exception as why:
+                    # One that cannot be looked at must not keep the others from being looked at, for ever.
+                    log.error("a look failed", error=type(why).__name__, look="connection")
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One connection. Puts the transport into each request's scope, under TRANSPORT."""
+
+    def __init__(self, all_: Connections, config: Any, server_state: Any, app_state: Any, _loop: Any) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._all, self._bounds = all_, all_.bounds
+        self._address: str | None = None
+        # When the head that is awaited or coming has to be whole.
+        self._due = math.inf
+        # Bytes of the head so far; bytes since the parser handed over anything.
+        self._size = self._kept = 0
+        self._refusal: SyncdError | None = None
+        # Once refused: how much more is dropped, and until when.
+        self._drops, self._drop_by = 0, math.inf
+        # What the client had not taken at the last look, and since when that is so.
+        self._left, self._moved = 0, 0.0
+
+    # -- asyncio's side ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        """It was accepted."""
+        super().connection_made(transport)
+        self._all.open.add(self)
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
+        self._due = time.monotonic() + self._bounds.head_seconds
+        if refused := self._all.gate.arrive(self._address):
+            self.refuse(refused)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        super().connection_lost(exc)
+        self._all.open.discard(self)
+        if self._address is not None:
+            self._all.gate.depart(self._address)
+            self._address = None
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on it is the socket's, which says when it is closed."""
+        self._all.open.discard(self)
+        self._address = None
+        super().handle_websocket_upgrade()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._refusal is not None:
+            self._drops -= len(data)
+            if self._drops < 0:
+                self.transport.abort()
+            return
+        if self._due == math.inf and (self.cycle is None or self.cycle.response_complete):
+            self._due = time.monotonic() + self._bounds.head_seconds
+        self._kept += len(data)
+        super().data_received(data)
+        if self._kept > self._bounds.head and self._refusal is None:
+            self.refuse(HeadersTooLarge())
+
+    # -- the parser's side ------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if len(self.pipeline) >= MOST_PIPELINED:
+            raise self._refused(TooMany("Too many requests wait for the answer to an earlier one."))
+        self._size, self._due = 0, time.monotonic() + self._bounds.head_seconds
+        super().on_message_begin()
+        cast(dict[str, Any], self.scope)[TRANSPORT] = self.transport
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the address."""
+        self._size += len(url)
+        self._kept = 0
+        if self._size > self._bounds.head:
+            raise self._refused(UrlTooLong())
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer."""
+        self._size += len(name) + len(value)
+        self._kept = 0
+        if self._size > self._bounds.head or len(self.headers) >= self._bounds.headers:
+            raise self._refused(HeadersTooLarge())
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._due, self._kept = math.inf, 0
+        if len(self.url) > self._bounds.url and _length(self.url) > self._bounds.url:
+            raise self._refused(UrlTooLong())
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._kept = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The body is whole."""
+        super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            # It was answered before, and Uvicorn's timer has been ended by what came since.
+            self._size, self._due = 0, time.monotonic() + self._bounds.idle_seconds
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def _refused(self, why: SyncdError) -> SyncdError:
+        self._refusal = why
+        return why
+
+    def send_400_response(self, msg: str) -> None:
+        """Uvicorn's way out when the parser, or one of the above, stops."""
+        self.refuse(self._refusal or Malformed("This is not HTTP/1.1."))
+
+    def refuse(self, why: SyncdError) -> None:
+        """Answers, unless an answer is under way, and ends the connection."""
+        self._refusal = why
+        self._all.count(why.code)
+        self._unset_keepalive_if_required()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()
+            return
+        answer = problem(why)
+        lines = [b"HTTP/1.1 %d %b" % (answer.status, _REASONS.get(answer.status, b"Refused"))]
+        lines += [b"%b: %b" % header for header in (*self.server_state.default_headers, *answer.headers)]
+        lines += [b"content-type: " + answer.media_type, b"content-length: %d" % len(answer.body)]
+        self.transport.write(b"\r\n".join([*lines, b"connection: close", b"", answer.body]))
+        self._drops, self._drop_by = DROP_BYTES, time.monotonic() + DROP_SECONDS
+        self.transport.write_eof()
+
+    def look(self, now: float) -> None:
+        """A look twice a second at what is due."""
+        if now > self._drop_by:
+            self.transport.abort()
+        elif now > self._due:
+            self._due = math.inf
+            if self._kept or self._size:
+                self.refuse(TooSlow())
+            else:
+                self._all.count("idle")
+                self.transport.close()
+        elif self.transport.get_write_buffer_size():
+            self._look_at_reader(now)
+        else:
+            self._left = 0
+
+    def _look_at_reader(self, now: float) -> None:
+        """What waits for a client that takes nothing of it, whether its answer is done or not, is given up."""
+        left = unsent(self.transport)
+        if left != self._left:
+            self._left, self._moved = left, now
+        elif now - self._moved > self._bounds.idle_seconds:
+            self._all.count("stalled")
+            self.transport.abort()
+
+
+def _length(url: bytes) -> int:
+    """How long an address is without its cursor."""
+    return len(url) - sum(map(len, _CURSOR.findall(url)))

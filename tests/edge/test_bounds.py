@@ -1,0 +1,298 @@
+"""What is bounded before it is known who is there: heads, addresses, connections, the first frame, time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import resource
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.harness import Server
+from tests.socket_device import opened, workers_of
+from tests.wire import edit, unique
+
+PER_ADDRESS, SPARE, IN_ALL = 12, "127.0.0.9", 30
+
+
+@pytest.fixture(scope="module")
+def strict(workspace: Path) -> Iterator[Server]:
+    """A server that is patient for half a second, and takes 1 MiB."""
+    limits = {
+        "head_timeout": 0.5,
+        "idle_timeout": 2,
+        "max_body": 1 << 20,
+        "max_connections_per_address": PER_ADDRESS,
+        "max_connections": IN_ALL,
+    }
+    with Server(workspace / "bounds", settings=limits) as server:
+        yield server
+
+
+class Raw:
+    """A connection that is written to by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def say(self, *lines: str) -> None:
+        self.writer.write("\r\n".join([*lines, "", ""]).encode())
+
+    async def answer(self) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of the answer."""
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 20)
+        found = re.search(rb"content-length: (\d+)", head.lower())
+        assert found is not None
+        body = await self.reader.readexactly(int(found[1]))
+        return int(head.split()[1]), json.loads(body)
+
+    async def ends(self) -> bytes:
+        """What came until the connection was ended, in order or not."""
+        with suppress(ConnectionError):
+            return await asyncio.wait_for(self.reader.read(), 20)
+        return b""
+
+    async def pour(self, data: bytes, most: int) -> int:
+        """Sends the same again and again until there is an answer; how many bytes that took."""
+        sent, answered = 0, asyncio.ensure_future(self.reader.read(1))
+        with suppress(ConnectionError):
+            while sent < most and not answered.done():
+                self.writer.write(data)
+                await self.writer.drain()
+                sent += len(data)
+                await asyncio.sleep(0)
+        with suppress(ConnectionError):
+            await asyncio.wait_for(answered, 20)
+        return sent
+
+
+@asynccontextmanager
+async def raw_of(server: Server, address: str = "127.0.0.1") -> AsyncIterator[Raw]:
+    """One that was opened."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(address, 0))
+    try:
+        yield Raw(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+async def asked(server: Server, *lines: str, path: str = "/health") -> tuple[int, dict[str, Any]]:
+    async with raw_of(server) as raw:
+        raw.say(f"GET {path} HTTP/1.1", "Host: localhost", *lines)
+        return await raw.answer()
+
+
+# -- heads --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_hundred_headers_are_taken_and_one_more_is_431(server: Server) -> None:
+    lines = [f"X-{n}: 1" for n in range(99)]
+    assert (await asked(server, *lines))[0] == 200
+    status, said = await asked(server, *lines, "X-99: 1")
+    assert (status, said["code"]) == (431, "headers_too_large")
+
+
+async def test_headers_are_bounded_together_and_one_by_one(server: Server) -> None:
+    assert (await asked(server, *[f"X-{n}: {'x' * 6_000}" for n in range(10)]))[0] == 200
+    assert (await asked(server, *[f"X-{n}: {'x' * 6_000}" for n in range(11)]))[0] == 431
+    assert (await asked(server, "X: " + "x" * 60_000))[0] == 200
+    assert (await asked(server, "X: " + "x" * 66_000))[0] == 431
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["GET /health HTTP/1.1\r\nX: ", "GET /health HTTP/1.1\r\n", "GET /", "\r\n",
+     "POST /sync/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+     "POST /sync/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;x="],
+    ids=["a header", "a name", "an address", "empty lines", "a trailer", "a chunk's extension"],
+)  # fmt: skip
+async def test_what_has_no_end_is_not_kept(server: Server, start: str) -> None:
+    async with raw_of(server) as raw:
+        raw.writer.write(start.encode())
+        assert await raw.pour(b"\r\n" * 5_000 if start == "\r\n" else b"x" * 10_000, 20_000_000) < 10_000_000
+
+
+async def test_an_address_is_bounded_but_for_its_cursor(server: Server) -> None:
+    token = f"Authorization: Bearer {server.token(unique('ann'))}"
+    assert (await asked(server, token, path="/sync/app/pull?x=" + "a" * 8_000))[0] == 200
+    status, said = await asked(server, token, path="/sync/app/pull?x=" + "a" * 8_200)
+    assert (status, said["code"]) == (414, "url_too_long")
+    assert (await asked(server, token, path="/sync/app/pull?since=" + "a" * 20_000))[0] == 200
+    assert (await asked(server, token, path="/sync/app/pull?since=" + "a" * 66_000))[0] == 414
+
+
+async def test_a_refusal_of_the_head_reaches_who_is_still_writing(server: Server) -> None:
+    request = urllib.request.Request(f"{server.url}/health", headers={"X": "x" * 900_000})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        await asyncio.to_thread(urllib.request.urlopen, request, timeout=20)
+    assert refused.value.code == 431
+    refused.value.close()
+
+
+async def test_requests_that_do_not_wait_for_answers_are_bounded(server: Server) -> None:
+    """All of a segment are parsed at once, each with a scope of its own."""
+    request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with raw_of(server) as raw, raw_of(server) as few:
+        raw.writer.write(request * 5_000)
+        assert (await raw.ends()).count(b"HTTP/1.1 200") < 100
+        few.writer.write(request * 10)
+        for _ in range(10):
+            assert (await few.answer())[0] == 200
+
+
+# -- bodies that nobody reads -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "status"),
+    [("/sync/app", 1_500_000, 413), ("/sync/app", 900_000, 401), ("/nowhere", 900_000, 404),
+     ("/sync/app/pull", 900_000, 405)],
+)  # fmt: skip
+async def test_who_writes_on_hears_the_answer(strict: Server, path: str, size: int, status: int) -> None:
+    """urllib says `Connection: close`, writes all it has, and reads then."""
+    headers = {"Content-Type": "application/json"}
+    if status != 401:
+        headers["Authorization"] = f"Bearer {strict.token(unique('ann'))}"
+    request = urllib.request.Request(strict.url + path, b"x" * size, headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        await asyncio.to_thread(urllib.request.urlopen, request, timeout=20)
+    assert refused.value.code == status
+    refused.value.close()
+
+
+async def test_a_small_body_that_nobody_reads_costs_no_connection(strict: Server) -> None:
+    async with raw_of(strict) as raw:
+        for _ in range(2):
+            raw.say("POST /sync/app HTTP/1.1", "Host: x", "Content-Length: 2")
+            raw.writer.write(b"{}")
+            assert (await raw.answer())[0] == 401
+
+
+# -- sockets ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+async def test_a_large_frame_before_auth_ends_the_connection(server: Server, compression: str | None) -> None:
+    async with await opened(server, compression=compression) as socket_:
+        await socket_.send(json.dumps({"type": "auth", "token": "x" * 18_000}))
+        assert await socket_.ends() == 1009
+
+
+async def test_what_follows_auth_at_once_may_be_large(server: Server) -> None:
+    user = unique("ann")
+    async with await opened(server) as socket_:
+        push = {"type": "push", "requestId": "1", "appId": "notes", "changes": [edit("r", text="x" * 100_000)]}
+        await socket_.send({"type": "auth", "token": server.token(user), "clientId": "c", "protocol": 1}, push)
+        assert (await socket_.next("push-result"))["results"][0]["status"] == "applied"
+
+
+# -- time ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [(b"", b""), (b"GET /health HT", b" 408 "), (b"GET /health HTTP/1.1\r\nX: x\r\n", b" 408 "), (b"\r\n", b" 408 ")],
+)  # fmt: skip
+async def test_half_a_head_and_silence_are_ended(strict: Server, said: bytes, status: bytes) -> None:
+    for before in (b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"):
+        async with raw_of(strict) as raw:
+            if before:
+                raw.writer.write(before)
+                assert (await raw.answer())[0] == 200
+            raw.writer.write(said)
+            began = time.monotonic()
+            last = await raw.ends()
+            assert status in last[:20]
+            assert bool(last) == bool(status)
+            assert time.monotonic() - began < 15
+
+
+@pytest.mark.waits
+async def test_who_takes_nothing_of_an_answer_is_ended(strict: Server) -> None:
+    """The answer is complete for the server, and waits for its reader as long as the connection is there."""
+    user = unique("ann")
+    headers = {"Authorization": f"Bearer {strict.token(user)}", "X-Client-Id": "c", "X-Sync-Protocol": "1"}
+    async with httpx.AsyncClient(base_url=strict.url, headers=headers) as http:
+        for n in range(12):
+            sent = await http.post("/sync/app", json={"changes": [edit(f"r{n}", text="x" * 900_000)], "pull": False})
+            assert sent.status_code == 200
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", strict.port))
+        reader.sendall("\r\n".join(["GET /sync/app/pull?bytes=20000000 HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+        port = reader.getsockname()[1]
+        for _ in range(100):
+            if not any(c.raddr and c.raddr.port == port for c in connections_of(strict)):
+                return
+            await asyncio.sleep(0.2)
+    raise AssertionError("it is still there")
+
+
+def connections_of(server: Server) -> list[Any]:
+    return [c for worker in workers_of(server) for c in worker.net_connections("tcp")]
+
+
+# -- descriptors --------------------------------------------------------------------------------------------------
+
+
+async def test_silent_connections_of_an_address_count_too(strict: Server) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(PER_ADDRESS):
+            await stack.enter_async_context(raw_of(strict, SPARE))
+        async with raw_of(strict, SPARE) as one_more:
+            status, said = await one_more.answer()
+        assert (status, said["code"]) == (429, "too_many_requests")
+        assert (await asked(strict))[0] == 200
+    for _ in range(50):
+        async with raw_of(strict, SPARE) as raw:
+            raw.say("GET /health HTTP/1.1", "Host: x")
+            if (await raw.answer())[0] == 200:
+                return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the places were not given back")
+
+
+async def test_beyond_all_its_connections_a_worker_says_503(strict: Server) -> None:
+    async with AsyncExitStack() as stack:
+        for n in range(IN_ALL):
+            await stack.enter_async_context(raw_of(strict, f"127.0.1.{n % 3}"))
+        async with raw_of(strict, SPARE) as one_more:
+            status, said = await one_more.answer()
+    assert (status, said["code"]) == (503, "busy")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are set here")
+async def test_without_descriptors_a_worker_goes_on(strict: Server) -> None:
+    worker = workers_of(strict)[0]
+    before = worker.rlimit(resource.RLIMIT_NOFILE)
+    worker.rlimit(resource.RLIMIT_NOFILE, (worker.num_fds() + 3, before[1]))
+    try:
+        async with AsyncExitStack() as stack:
+            for n in range(20):
+                await stack.enter_async_context(raw_of(strict, f"127.0.2.{n % 2}"))
+            busy = sum(worker.cpu_times()[:2])
+            await asyncio.sleep(0.3)
+            assert sum(worker.cpu_times()[:2]) - busy < 0.2, "it spins"
+    finally:
+        worker.rlimit(resource.RLIMIT_NOFILE, before)
+    for _ in range(50):
+        with suppress(OSError, asyncio.IncompleteReadError, AssertionError):
+            assert (await asked(strict))[0] == 200
+            break
+        await asyncio.sleep(0.1)
+    assert (await asked(strict))[0] == 200
+    assert worker.is_running()
+    assert workers_of(strict)[0].pid == worker.pid
