@@ -1,7 +1,7 @@
 -- Compaction: what was overwritten long ago leaves the log, feed by feed, below a horizon. What the horizon finds current
 -- stays, so the folded log, replayed, still makes the same state, and every look at the horizon or after it is exact.
 -- Deletions stay as husks, stamps without values; when those go too, devices that may not know of them start again.
--- Called by an operator, whom row security does not bind. The role that serves can neither call nor do what is done here,
+-- Called by the role that compacts, which may do just this. The role that serves can neither call nor do what is done here,
 -- but for what a push needs: sync_unremembered, sync_unremembered_in, and sync_guard, a trigger of sync_changes.
 
 -- Takes a lease that is free, stale, or p_holder's own. False where somebody else holds it.

@@ -1,6 +1,6 @@
 -- Who may execute what: the role that serves only what is listed here, PUBLIC nothing. What is not listed is the owner's, and
--- an operator's who acts as it or is a superuser: compaction, and the import of everybody's changes.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA syncd FROM PUBLIC, syncd_runtime;
+-- an operator's who acts as it or is a superuser: the import of everybody's changes. Compaction has a role of its own.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA syncd FROM PUBLIC, syncd_runtime, syncd_compactor;
 
 -- base
 GRANT EXECUTE ON FUNCTION
@@ -74,6 +74,11 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     syncd.sync_unremembered, syncd.sync_guard, syncd.sync_unremembered_in
     TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_lease_take, syncd.sync_lease_beat, syncd.sync_own_fields, syncd.sync_own_deletion, syncd.sync_archive_line,
+    syncd.sync_foldable, syncd.sync_raise_horizon, syncd.sync_husk, syncd.sync_fold, syncd.sync_forgettable, syncd.sync_forget,
+    syncd.sync_seq_before, syncd.sync_instant
+    TO syncd_compactor;
 
 -- digest
 GRANT EXECUTE ON FUNCTION

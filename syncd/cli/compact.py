@@ -10,8 +10,13 @@ from typing import Any
 
 import click
 
-from syncd.cli.operator_database import BOUND, operator_database
+from syncd.cli.operator_database import operator_database
 from syncd.cli.options import load_settings, progress, settings_options
+
+NOT_COMPACTOR = (
+    "compaction is done as the role syncd_compactor, which `syncd migrate` makes and this login is no member of: "
+    "connect as a superuser, or have one run: GRANT syncd_compactor TO …;"
+)
 
 
 @click.command("compact")
@@ -21,7 +26,7 @@ from syncd.cli.options import load_settings, progress, settings_options
 @click.option("--rest", metavar="SHARE", type=click.FloatRange(0, 100), default=1.0, show_default=True,
               help="How long to rest after each part, as a share of what it took.")  # fmt: skip
 @click.option("--vacuum/--no-vacuum", default=True, help="Make the room usable again at once.  [vacuum]")
-@click.option("--database-url", metavar="URL", help="The database, as a superuser.")
+@click.option("--database-url", metavar="URL", help="The database, as one who may act as syncd_compactor.")
 @settings_options("data_dir", "compact_history", "compact_tombstones")
 def compact_command(
     space: str | None, folder: Path | None, rest: float, vacuum: bool, database_url: str | None, **options: Any
@@ -53,16 +58,16 @@ async def _compact(url: str, policy: Any, archive: Any, rest: float, vacuum: boo
 
     from syncd.cli.progress_bar import bar
     from syncd.service.compact import Compaction
-    from syncd.store.backup import standing
-    from syncd.store.compaction import Compactor, LeaseLost
+    from syncd.store.compaction import Compactor, LeaseLost, NotAllowed
 
     connection = await asyncpg.connect(url, timeout=10)
     try:
-        if not (await standing(connection)).whole:
-            raise click.ClickException(BOUND)
         compactor = Compactor(connection)
-        if not await compactor.take():
-            raise click.ClickException("another compaction is under way: try again when it is done.")
+        try:
+            if not await compactor.take():
+                raise click.ClickException("another compaction is under way: try again when it is done.")
+        except NotAllowed:
+            raise click.ClickException(NOT_COMPACTOR) from None
         before = await compactor.sizes()
         work = Compaction(compactor, policy, datetime.now(UTC), archive=archive, rest=rest)
         plan = await work.plan()

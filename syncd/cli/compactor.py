@@ -36,13 +36,14 @@ async def _compact(settings: Settings) -> int:
     import asyncpg
 
     from syncd.service.compact import Compaction, Policy
-    from syncd.store.backup import standing
-    from syncd.store.compaction import Compactor, LeaseLost, last_done
+    from syncd.store.compaction import Compactor, LeaseLost, NotAllowed, act_as_compactor, last_done
 
     connection = await asyncpg.connect(settings.migrate_url, statement_cache_size=0, timeout=10)
     try:
-        if not (await standing(connection)).whole:
-            log.warning("compaction needs a role that row security does not bind: run `syncd compact` as a superuser")
+        try:
+            await act_as_compactor(connection)
+        except NotAllowed:
+            log.warning("compaction needs a login that is a member of syncd_compactor: run `syncd compact` as one")
             return NOT_ALLOWED
         now = datetime.now(UTC)
         done = await last_done(connection)

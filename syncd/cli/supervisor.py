@@ -25,7 +25,7 @@ from syncd.store.launch import ALLOCATION, EmbeddedError, die_with_parent
 # A worker that lived this long was well; the next failure starts again with the shortest pause.
 WELL_AFTER_SECONDS = 10.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-# The exit status of a compactor that row security binds: it is no use to try again.
+# The exit status of a compactor that may not act as its role: it is no use to try again.
 NOT_ALLOWED = 3
 
 
@@ -142,7 +142,7 @@ class Worker:
 class Upkeep:
     """The process that compacts now and then, when one of all servers is due; it decides that itself, and ends.
 
-    `url`: the database as an operator, None where the settings name none.
+    `url`: the database as who may compact, None where the settings name none.
     """
 
     # Not while everybody comes back after a start; and then often enough to go on with what was stopped.
@@ -193,7 +193,7 @@ class Supervisor:
         database: EmbeddedPostgres | None,
         say: Callable[[str], None],
     ) -> None:
-        self._upkeep = Upkeep(settings, database.owner_dsn if database is not None else settings.migrate_url)
+        self._upkeep = Upkeep(settings, database.compactor_dsn if database is not None else settings.migrate_url)
         self._settings = settings
         self._listener = listener
         self._signals = signals

@@ -15,6 +15,7 @@ from syncd.store.postgres_binaries import Binaries
 DATABASE = "syncd"
 OWNER = "postgres"
 RUNTIME = "syncd_runtime"
+COMPACTOR = "syncd_compactor"
 PORT = 5432
 
 # What makes a small server quick and keeps it durable. Written at each start, read before the cluster's own

@@ -1,6 +1,7 @@
 """Compaction in the database: one small transaction at a time, each of which first says that its holder is there.
 
-The connection is an operator's: row security does not bind it, and the role that serves has none of this.
+All of it is done as the role `syncd_compactor`, which may do just this, whoever has logged in: what somebody managed to
+put into the database is then called with no more power than that. The role that serves has none of it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ from syncd.store.statements import statement
 LEASE = "compaction"
 # A part takes some tenths of a second. Who is not heard of for so long is gone, frozen or cut off.
 STALE = timedelta(seconds=30)
+ROLE = "syncd_compactor"
 # The database ends a transaction of a holder that was frozen in it, so that nobody waits for what it has locked.
 SESSION = (
     "SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = '10s'; SET application_name = 'syncd compact';"
 )
+
+
+class NotAllowed(Exception):
+    """The login may not act as the role that compacts, or there is none yet."""
 
 
 class LeaseLost(Exception):
@@ -70,7 +76,8 @@ class Compactor:
         self._holder: UUID = uuid4()
 
     async def take(self) -> bool:
-        """Takes the lease, if nobody else is at work."""
+        """Takes the lease, if nobody else is at work. Raises NotAllowed."""
+        await act_as_compactor(self._connection)
         await self._connection.execute(SESSION)
         return bool(await self._connection.fetchval(statement("lease_take"), LEASE, self._holder, STALE))
 
@@ -106,7 +113,8 @@ class Compactor:
         return Sizes(*await self._connection.fetchrow(statement("log_size")))
 
     async def vacuum(self) -> None:
-        """Makes what was freed usable again now. It holds up nobody."""
+        """Makes what was freed usable again now, where the login may. It holds up nobody."""
+        await self._connection.execute("RESET ROLE")
         for table in ("sync_changes", "sync_records", "sync_feeds"):
             await self._connection.execute(f"VACUUM (ANALYZE, INDEX_CLEANUP ON) syncd.{table}")
 
@@ -122,6 +130,14 @@ class Compactor:
             if why.sqlstate in ("SY020", "25P03"):
                 raise LeaseLost from None
             raise
+
+
+async def act_as_compactor(connection: Any) -> None:
+    """For the rest of the session. Raises NotAllowed."""
+    try:
+        await connection.execute(f"SET ROLE {ROLE}")
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError):
+        raise NotAllowed from None
 
 
 async def last_done(connection: Any) -> datetime | None:

@@ -24,7 +24,17 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from syncd.store.cluster import DATABASE, FIXED, OWNER, PORT, RUNTIME, create_cluster, environment, write_configuration
+from syncd.store.cluster import (
+    COMPACTOR,
+    DATABASE,
+    FIXED,
+    OWNER,
+    PORT,
+    RUNTIME,
+    create_cluster,
+    environment,
+    write_configuration,
+)
 from syncd.store.launch import Account, EmbeddedError, account_for, die_with_parent
 from syncd.store.postgres_binaries import Binaries, find_binaries
 
@@ -38,7 +48,7 @@ class EmbeddedPostgres:
     """A PostgreSQL server that lives exactly as long as its supervisor.
 
     `owner_dsn` connects as the superuser that owns the cluster (for migrations), `runtime_dsn` as the
-    role that serves. Both are known before `start()`.
+    role that serves, `compactor_dsn` as the one that compacts. All are known before `start()`.
     """
 
     def __init__(
@@ -56,6 +66,7 @@ class EmbeddedPostgres:
         self.socket_dir = _socket_folder(self.data_dir, self._account)
         self.owner_dsn = self.dsn(OWNER)
         self.runtime_dsn = self.dsn(RUNTIME)
+        self.compactor_dsn = self.dsn(COMPACTOR)
 
     def dsn(self, role: str, database: str = DATABASE) -> str:
         """A connection string for a role that asyncpg and psql understand."""

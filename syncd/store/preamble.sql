@@ -7,6 +7,7 @@ DECLARE
     may_create_roles boolean := (SELECT rolsuper OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user);
     owner name := current_user;
     holder name;
+    needed name;
 BEGIN
     IF may_create_roles THEN
         IF pg_catalog.to_regrole('syncd_owner') IS NULL THEN
@@ -15,15 +16,29 @@ BEGIN
         IF pg_catalog.to_regrole('syncd_runtime') IS NULL THEN
             CREATE ROLE syncd_runtime NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
         END IF;
-        -- Since PostgreSQL 16 a creator is an administrator of the role, and no member, until it says so.
-        IF NOT pg_catalog.pg_has_role(current_user, 'syncd_owner', 'USAGE') THEN
-            EXECUTE pg_catalog.format('GRANT syncd_owner TO %I', current_user);
+        -- It logs in where the role that serves does: in a database of syncd's own.
+        IF pg_catalog.to_regrole('syncd_compactor') IS NULL THEN
+            CREATE ROLE syncd_compactor NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+            IF (SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = 'syncd_runtime') THEN
+                ALTER ROLE syncd_compactor LOGIN;
+            END IF;
         END IF;
+        -- Since PostgreSQL 16 a creator is an administrator of the role, and no member, until it says so.
+        FOREACH needed IN ARRAY ARRAY['syncd_owner', 'syncd_compactor'] LOOP
+            IF NOT pg_catalog.pg_has_role(current_user, needed, 'USAGE') THEN
+                EXECUTE pg_catalog.format('GRANT %I TO %I', needed, current_user);
+            END IF;
+        END LOOP;
         owner := 'syncd_owner';
-    ELSIF pg_catalog.to_regrole('syncd_runtime') IS NULL THEN
-        RAISE EXCEPTION 'the role syncd_runtime does not exist, and % may not create it', current_user
-            USING HINT = 'have an administrator run: CREATE ROLE syncd_runtime NOLOGIN;';
-    ELSIF pg_catalog.to_regrole('syncd_owner') IS NOT NULL
+    ELSE
+        FOREACH needed IN ARRAY ARRAY['syncd_runtime', 'syncd_compactor'] LOOP
+            IF pg_catalog.to_regrole(needed::text) IS NULL THEN
+                RAISE EXCEPTION 'the role % does not exist, and % may not create it', needed, current_user
+                    USING HINT = pg_catalog.format('have an administrator run: CREATE ROLE %I NOLOGIN;', needed);
+            END IF;
+        END LOOP;
+    END IF;
+    IF NOT may_create_roles AND pg_catalog.to_regrole('syncd_owner') IS NOT NULL
           AND pg_catalog.pg_has_role(current_user, pg_catalog.to_regrole('syncd_owner'), 'USAGE') THEN
         owner := 'syncd_owner';
     END IF;

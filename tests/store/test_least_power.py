@@ -185,6 +185,46 @@ async def test_each_function_that_others_call_has_a_path_of_its_own(database: Em
     assert called <= {row["proname"] for row in found}
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO syncd.sync_changes SELECT * FROM syncd.sync_changes",
+        "UPDATE syncd.sync_changes SET fields = '{}'",
+        "TRUNCATE syncd.sync_changes",
+        "INSERT INTO syncd.sync_records SELECT * FROM syncd.sync_records",
+        "UPDATE syncd.sync_records SET deleted = false",
+        "UPDATE syncd.sync_feeds SET head = 1",
+        "DELETE FROM syncd.sync_feeds",
+        "UPDATE syncd.sync_names SET name = 'x'",
+        "SELECT * FROM syncd.sync_memberships",
+        "SELECT * FROM syncd.sync_server",
+        "SELECT * FROM syncd.sync_held",
+        "SELECT syncd.sync_act_as('ann', true)",
+        "SELECT syncd.sync_import_settle()",
+        "CREATE TEMPORARY TABLE t (x integer)",
+        "CREATE TABLE public.t (x integer)",
+        "CREATE TABLE syncd.t (x integer)",
+        "SET ROLE syncd_owner",
+        "SET ROLE syncd_runtime",
+        "SET SESSION AUTHORIZATION postgres",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+    ],
+)
+async def test_the_compacting_role_does_nothing_else(database: EmbeddedPostgres, own: str, statement: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await run(database.dsn("syncd_compactor", own), statement)
+
+
+async def test_a_login_that_may_compact_does_not_serve(database: EmbeddedPostgres, own: str) -> None:
+    role = f"both_{os.urandom(3).hex()}"
+    dsn = database.dsn("postgres", own)
+    await run(dsn, f"CREATE ROLE {role} LOGIN IN ROLE syncd_runtime, syncd_compactor")
+    findings = await examine(Settings(database_url=database.dsn(role, own)))
+    await run(dsn, f"DROP ROLE {role}")
+    said = [(f.status, f.detail) for f in findings if f.check == "runtime role"]
+    assert ("FAIL", f"{role} can become syncd_compactor, whom row security does not bind") in said
+
+
 async def test_the_serving_role_makes_nothing(database: EmbeddedPostgres, own: str) -> None:
     for statement in (
         "CREATE TEMPORARY TABLE t (x integer)",

@@ -180,11 +180,13 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0016_pre_held.sql",
         "1_0018_pre_starts.sql",
         "1_0020_pre_devices.sql",
+        "1_0022_pre_compactor.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
         "3_0019_post_starts.sql",
         "3_0021_post_devices.sql",
+        "3_0023_post_compactor.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)
@@ -247,6 +249,7 @@ async def test_a_manager_of_roles_makes_them(folder: Path, files: Path) -> None:
         await run(other, "DROP DATABASE syncd")
         await run(other, "DROP ROLE syncd_owner, syncd_runtime")
         await migrate(other.dsn("manager", "managed"), say=silent, directory=files)
+        assert await ask(other.dsn("manager", "managed"), "SELECT set_config('role', 'syncd_compactor', false)")
         await run(other, "CREATE ROLE serving LOGIN IN ROLE syncd_runtime")
         assert await missing(other.dsn("serving", "managed"), files) == []
         assert not await ask(other.dsn("serving", "managed"), "SELECT has_table_privilege('syncd.one', 'SELECT')")
@@ -258,8 +261,11 @@ async def test_a_plain_owner_without_the_runtime_role_is_told_the_command(folder
         await run(other, "DROP DATABASE syncd")
         await run(other, "DROP ROLE syncd_owner, syncd_runtime")
         await run(other, "CREATE DATABASE plain OWNER plain")
-        with pytest.raises(MigrationError, match="Have an administrator run: CREATE ROLE syncd_runtime NOLOGIN;"):
-            await migrate(other.dsn("plain", "plain"), say=silent, directory=files)
+        for missing_role in ("syncd_runtime", "syncd_compactor"):
+            with pytest.raises(MigrationError, match=f"Have an administrator run: CREATE ROLE {missing_role} NOLOGIN;"):
+                await migrate(other.dsn("plain", "plain"), say=silent, directory=files)
+            await run(other, f"CREATE ROLE {missing_role} NOLOGIN")
+        await migrate(other.dsn("plain", "plain"), say=silent, directory=files)
 
 
 async def test_files_that_are_not_numbered_one_two_three_are_refused(folder: Path) -> None:

@@ -42,11 +42,13 @@ STEPS = [
     "0016_pre_held",
     "0018_pre_starts",
     "0020_pre_devices",
+    "0022_pre_compactor",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
     "0019_post_starts",
     "0021_post_devices",
+    "0023_post_compactor",
 ]
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"
@@ -176,7 +178,7 @@ async def test_a_syncd_of_before_says_that_it_is_too_old(database: EmbeddedPostg
     rows = await ask(database.dsn("postgres", thirteen), query)
     assert len(before) == 13
     assert dict(rows[:13]) == before
-    assert [number for number, _ in rows[13:]] == [14, 15, 16, 17, 18, 19, 20, 21]
+    assert [number for number, _ in rows[13:]] == [m.number for m in read_schema().migrations]
     assert [number for number, _ in await ask(database.owner_dsn, query)] == [14, 15, 16, 17, 18, 19, 20, 21]
 
 
@@ -341,8 +343,8 @@ async def test_a_broken_function_file_leaves_the_old_functions(
     await worker.push(plain=False)
     await worker.read()
     assert await ask(dsn, "SELECT count(*) FROM syncd.sync_functions") == [(0,)]
-    assert await lacking(dsn) == STEPS[4:]
-    assert await migrate(dsn, say=silent) == STEPS[4:]
+    assert await lacking(dsn) == STEPS[STEPS.index("functions") :]
+    assert await migrate(dsn, say=silent) == STEPS[STEPS.index("functions") :]
     await worker.push(plain=True)
     await worker.conn.close()
 
@@ -352,19 +354,20 @@ async def test_a_broken_post_file_leaves_the_old_worker_working(
 ) -> None:
     dsn = database.dsn("postgres", thirteen)
     worker = await OldWorker.start(database, thirteen, "old")
+    broken = f"{read_schema().migrations[-1].number + 1:04d}_post_broken"
     append(
         schema,
-        "tables/0022_post_broken.sql",
+        f"tables/{broken}.sql",
         "ALTER TABLE syncd.sync_names ADD COLUMN later text;\nSELECT nothing_like_it;",
     )
-    with pytest.raises(MigrationError, match=r"0022_post_broken.sql, line 2, failed"):
+    with pytest.raises(MigrationError, match=f"{broken}.sql, line 2, failed"):
         await migrate(dsn, say=silent, directory=schema)
     await worker.push(plain=True)
     await worker.read()
     assert await lacking(dsn) == []
     columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'syncd.sync_names'::regclass AND attname = 'later'"
     assert await ask(dsn, columns) == [(0,)]
-    (schema / "tables" / "0022_post_broken.sql").write_text("ALTER TABLE syncd.sync_names ADD COLUMN later text;")
-    assert await migrate(dsn, say=silent, directory=schema) == ["0022_post_broken"]
+    (schema / "tables" / f"{broken}.sql").write_text("ALTER TABLE syncd.sync_names ADD COLUMN later text;")
+    assert await migrate(dsn, say=silent, directory=schema) == [broken]
     await worker.push(plain=True)
     await worker.conn.close()

@@ -406,13 +406,47 @@ def test_the_server_compacts_by_itself(folder: Path) -> None:
         ada = Device(http, server, "ada")
         write_much(ada)
         state, full = values(ada.drain()[0]), 172
+        asyncio.run(plant(server))
         deadline = time.monotonic() + 60
         while count(server, "sync_changes") > full / 5 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert count(server, "sync_changes") < full / 5
         assert values(ada.drain()[0]) == state
+        assert asyncio.run(planted_for(server)) == {("syncd_compactor", "syncd_compactor")}
         asyncio.run(release(server))
         assert "compacted" in server.output()
+
+
+# What somebody who became the owner would leave behind: it tells whose power it is called with, and who has logged in.
+PLANTED = """
+CREATE TABLE public.planted (role text, login text);
+GRANT INSERT ON public.planted TO PUBLIC;
+CREATE OR REPLACE FUNCTION syncd.sync_own_fields(p_fields json) RETURNS text[] LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    INSERT INTO public.planted VALUES (current_user, session_user);
+    RETURN ARRAY(SELECT f.key FROM json_each(p_fields) f WHERE f.value -> 'clientId' IS NULL);
+END $$;
+"""
+
+
+async def plant(server: Server) -> None:
+    connection = await asyncpg.connect(server.owner_dsn)
+    await connection.execute(PLANTED)
+    await connection.close()
+
+
+async def planted_for(server: Server) -> set[tuple[str, str]]:
+    connection = await asyncpg.connect(server.owner_dsn)
+    rows = await connection.fetch("SELECT DISTINCT role, login FROM public.planted")
+    await connection.close()
+    return {tuple(row) for row in rows}
+
+
+def test_a_login_that_is_not_allowed_to_is_told_who_compacts(alone: Server) -> None:
+    command = [sys.executable, "-m", "syncd", "compact", "--database-url", alone.runtime_dsn]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "GRANT syncd_compactor TO" in done.stderr
 
 
 def test_an_export_of_a_folded_log_makes_the_same_records(alone: Server, make: Make, folder: Path) -> None:
