@@ -178,8 +178,9 @@ async def test_a_syncd_of_before_says_that_it_is_too_old(database: EmbeddedPostg
     rows = await ask(database.dsn("postgres", thirteen), query)
     assert len(before) == 13
     assert dict(rows[:13]) == before
-    assert [number for number, _ in rows[13:]] == [m.number for m in read_schema().migrations]
-    assert [number for number, _ in await ask(database.owner_dsn, query)] == [14, 15, 16, 17, 18, 19, 20, 21]
+    now = [migration.number for migration in read_schema().migrations]
+    assert [number for number, _ in rows[13:]] == now
+    assert [number for number, _ in await ask(database.owner_dsn, query)] == now
 
 
 @pytest.mark.parametrize(("last", "stands"), [(12, "0012"), (1, "0001")])
