@@ -45,13 +45,17 @@ BEGIN
 END $$;
 
 -- Takes over a membership list that came from outside (token claim, membership service), in the
--- transaction that uses it. p_list: [{"id", "role"}]; a list older than the newest seen is ignored.
+-- transaction that uses it. p_list: [{"id", "role"}]; a list older than the newest seen is ignored. Refused where the owner
+-- says that the table decides.
 CREATE OR REPLACE FUNCTION syncd.sync_adopt(p_list jsonb, p_as_of timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_user integer := syncd.sync_user();
     v_seen syncd.sync_adoptions;
 BEGIN
+    IF (SELECT s.memberships FROM syncd.sync_server s) <> 'external' THEN
+        RAISE EXCEPTION 'memberships are kept in the table' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     SELECT * INTO v_seen FROM syncd.sync_adoptions a WHERE a.user_no = v_user;
     -- A newer list that says the same moves `as_of` on too, or one from in between could bring a space back; at most
     -- once a second (tokens are made in whole seconds), as a membership service is asked for every request.

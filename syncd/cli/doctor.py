@@ -80,10 +80,12 @@ async def _database(settings: Settings, url: str, directory: Path | None) -> lis
         # One transaction: through a pooler, one connection.
         async with conn.transaction(readonly=True):
             pool = settings.workers * settings.pool_size
+            migrations = await doctor.check_migrations(conn, directory=directory)
             return [
                 ok("database", "reachable"),
                 *await doctor.check_server(conn, max_clock_skew=settings.max_clock_skew, pool=pool),
-                await doctor.check_migrations(conn, directory=directory),
+                migrations,
+                *([await doctor.check_adoption(conn, settings.memberships)] if migrations.status == "ok" else []),
                 *await doctor.check_role(conn),
                 await doctor.check_creating(conn),
                 await doctor.check_row_security(conn, directory=directory),

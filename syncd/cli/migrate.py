@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -29,10 +30,16 @@ from syncd.settings import Settings
     is_flag=True,
     help="Make the view public.sync_changes too, for SQL users of the first generation's table.",
 )
+@click.option(
+    "--memberships",
+    type=click.Choice(["table", "external"]),
+    help="Whether lists of them are taken over: external, from tokens or a service (SYNCD_MEMBERSHIPS); table, not.",
+)
 @click.option("--emit", metavar="DIR", type=click.Path(path_type=Path), help="Write .sql files there, apply nothing.")
 def migrate_command(
-    database_url: str | None, data_dir: Path | None, older_functions: bool, legacy_view: bool, emit: Path | None
-) -> None:
+    database_url: str | None, data_dir: Path | None, older_functions: bool, legacy_view: bool,
+    memberships: Literal["table", "external"] | None, emit: Path | None,
+) -> None:  # fmt: skip
     """Apply what the database lacks, or write the schema as .sql files for your own tooling.
 
     The database is --database-url, else SYNCD_MIGRATE_URL, else SYNCD_DATABASE_URL. Safe to run again, and by
@@ -48,18 +55,20 @@ def migrate_command(
         from syncd.cli.operator_database import operator_database
 
         with operator_database(Settings(data_dir=data_dir), None, whole=True) as url:
-            _migrate(url, older_functions, legacy_view)
+            _migrate(url, older_functions, legacy_view, memberships)
         return
-    _migrate(database_url or _configured(load_settings()), older_functions, legacy_view)
+    _migrate(database_url or _configured(load_settings()), older_functions, legacy_view, memberships)
 
 
-def _migrate(url: str, older_functions: bool, legacy_view: bool) -> None:
+def _migrate(
+    url: str, older_functions: bool, legacy_view: bool, memberships: Literal["table", "external"] | None
+) -> None:
     from syncd.store.legacy_view import make_view
     from syncd.store.migrate import migrate
     from syncd.store.schema_files import MigrationError
 
     try:
-        applied = asyncio.run(migrate(url, say=click.echo, older_functions=older_functions))
+        applied = asyncio.run(migrate(url, say=click.echo, older_functions=older_functions, memberships=memberships))
         if legacy_view:
             asyncio.run(make_view(url, say=click.echo))
     except MigrationError as error:

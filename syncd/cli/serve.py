@@ -142,11 +142,13 @@ async def _prepare(settings: Settings, owner: str | None) -> None:
     conn = await _connected(settings.database_url if owner is None else owner)
     await conn.close()
     if owner is not None:
-        await migrate(owner, say=progress)
+        await migrate(owner, say=progress, memberships="table" if settings.memberships == "table" else "external")
     conn = await _connected(settings.database_url)
     try:
         async with conn.transaction(readonly=True):
             findings = [*await doctor.check_role(conn), await doctor.check_migrations(conn)]
+            if not any(f.status == "FAIL" for f in findings):
+                findings.append(await doctor.check_adoption(conn, settings.memberships))
     finally:
         await conn.close()
     problems = [f"{f.detail}. Mend it with: {f.remedy}" for f in findings if f.status == "FAIL"]

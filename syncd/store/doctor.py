@@ -21,6 +21,7 @@ from syncd.store.statements import statement
 
 QUERIES = Path(__file__).parent / "checks"
 MIGRATE = "syncd migrate --database-url postgresql://OWNER@HOST/DATABASE"
+ADOPT = f"{MIGRATE} --memberships"
 STANDBY = fail("standby", "this is a standby: nothing can be written", "point SYNCD_DATABASE_URL at the primary")
 RESTORE = "as the owner: ALTER TABLE syncd.… ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
 FROM_BACKUP = "restore the database from a backup"
@@ -97,6 +98,17 @@ async def check_role(conn: Any) -> list[Finding]:
     return problems or [
         ok("runtime role", f"{name} owns nothing, is bound by row security and can only append to the log")
     ]
+
+
+async def check_adoption(conn: Any, memberships: str) -> Finding:
+    """Whether the database takes memberships over exactly where `memberships` (the setting) says that they come so."""
+    taken = await conn.fetchval("SELECT memberships FROM syncd.sync_server")
+    if memberships != "table" and taken == "table":
+        return fail("memberships taken over", "the database takes none over from outside", f"{ADOPT} external")
+    if memberships == "table" and taken != "table":
+        text = "the database takes them over from outside, and SYNCD_MEMBERSHIPS does not say so"
+        return warn("memberships taken over", text, f"{ADOPT} table")
+    return ok("memberships taken over", "none" if taken == "table" else "from outside, as SYNCD_MEMBERSHIPS says")
 
 
 async def check_ownership(conn: Any) -> list[Finding]:

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 
@@ -54,6 +54,12 @@ SELECT EXISTS (
     SELECT FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
     WHERE n.nspname = 'public' AND pg_catalog.pg_has_role(current_user, n.nspowner, 'USAGE')
       AND a.grantee = 0 AND a.privilege_type = 'CREATE')"""
+MEMBERSHIPS = "UPDATE syncd.sync_server SET memberships = $1 WHERE memberships <> $1 RETURNING true"
+MembershipsFrom = Literal["table", "external"]
+TOLD = {
+    "external": "memberships are taken over from outside",
+    "table": "memberships are taken over from outside no more",
+}
 APPLIED = "SELECT number, name, sha256 FROM syncd.sync_migrations ORDER BY number"
 
 
@@ -81,11 +87,13 @@ async def migrate(
     directory: Path | None = None,
     lock_timeout_ms: int = LOCK_TIMEOUT_MS,
     older_functions: bool = False,
+    memberships: MembershipsFrom | None = None,
 ) -> list[str]:
     """Apply what is missing, and return the names of what this call applied.
 
     A step that cannot get its locks within `lock_timeout_ms` gives way to the traffic and is tried again,
-    for at most two minutes. `older_functions`: put these in, even if a newer syncd's are there.
+    for at most two minutes. `older_functions`: put these in, even if a newer syncd's are there. `memberships`: whether
+    lists of them are taken over from outside; None leaves it as it is.
 
     Raises:
         MigrationError: with what to do about it.
@@ -97,16 +105,27 @@ async def migrate(
         current = await _is_current(conn, files, older_functions)
         if not current or await conn.fetchval(OPEN):
             await _locked(conn, partial(_prepare, conn))
+        applied: list[str] = []
         if current:
-            return []
-        applied = []
+            await _say_memberships(conn, memberships, say)
+            return applied
         for step, work in _steps(conn, files, older_functions):
             if await _locked(conn, partial(_as_owner, conn, work, lock_timeout_ms)):
                 say(f"applied {step}")
                 applied.append(step)
+        await _say_memberships(conn, memberships, say)
         return applied
     finally:
         await conn.close()
+
+
+async def _say_memberships(conn: Connection, memberships: MembershipsFrom | None, say: Callable[[str], object]) -> None:
+    if memberships is None:
+        return
+    async with conn.transaction():
+        await conn.execute(PROLOGUE.format(lock_timeout=LOCK_TIMEOUT_MS))
+        if await conn.fetchval(MEMBERSHIPS, memberships):
+            say(TOLD[memberships])
 
 
 async def _is_current(conn: Connection, files: SchemaFiles, older_functions: bool) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -315,6 +318,34 @@ async def test_a_function_that_was_rewritten_together_with_its_record_is_named(
     assert await finding(settings, "functions") == ("FAIL", "not as syncd put them in: sync_personal_space")
     assert await migrate(dsn, say=silent) == ["functions"]
     assert (await finding(settings, "functions"))[0] == "ok"
+
+
+async def test_memberships_are_taken_over_where_the_owner_says_so(database: EmbeddedPostgres, own: str) -> None:
+    dsn, runtime = database.dsn("postgres", own), database.dsn("syncd_runtime", own)
+    settings = Settings(database_url=runtime, memberships="token", jwt_secret="x" * 64)
+    adopt = """
+        BEGIN; SELECT syncd.sync_act_as('eve', true);
+        SELECT syncd.sync_adopt('[{"id": "anybody-s", "role": "owner"}]', now()); COMMIT;"""
+    conn = await asyncpg.connect(runtime)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await conn.execute(adopt)
+    await conn.execute("ROLLBACK")
+    said = ("FAIL", "the database takes none over from outside")
+    assert await finding(settings, "memberships taken over") == said
+    env = {**os.environ, "SYNCD_DATABASE_URL": runtime, "SYNCD_MEMBERSHIPS": "token", "SYNCD_PORT": "0"}
+    command = [sys.executable, "-m", "syncd", "serve"]
+    serve = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, text=True, check=False)
+    assert serve.returncode == 1
+    assert said[1] in serve.stderr
+    assert "--memberships external" in serve.stderr
+    told: list[str] = []
+    for memberships, status in (("external", "ok"), ("external", "ok"), ("table", "FAIL")):
+        await migrate(dsn, say=told.append, memberships=memberships)
+        if memberships == "external":
+            await conn.execute(adopt)
+        assert (await finding(settings, "memberships taken over"))[0] == status
+    await conn.close()
+    assert told == ["memberships are taken over from outside", "memberships are taken over from outside no more"]
 
 
 async def test_the_emitted_files_close_what_migrate_closes(database: EmbeddedPostgres, own: str, folder: Path) -> None:

@@ -181,6 +181,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0018_pre_starts.sql",
         "1_0020_pre_devices.sql",
         "1_0022_pre_compactor.sql",
+        "1_0024_pre_memberships.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",

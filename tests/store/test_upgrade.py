@@ -43,6 +43,7 @@ STEPS = [
     "0018_pre_starts",
     "0020_pre_devices",
     "0022_pre_compactor",
+    "0024_pre_memberships",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
