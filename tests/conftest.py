@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import tempfile
@@ -15,10 +14,10 @@ import psutil
 import pytest
 
 from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.migrate import migrate
 from tests import processes as started
 from tests.harness import Server
 from tests.proxy import LINE, bad_line, beside
+from tests.template import Template
 from tests.wire import Device
 
 # The same examples every time, so that a red test stays red; a soak looks for new ones and prints how to repeat them.
@@ -73,7 +72,9 @@ def workspace(processes: None) -> Iterator[Path]:
     """A folder that the database's user can enter; pytest's own is closed to it when root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="syncd-test-", dir=_in_memory()))
     folder.chmod(0o755)
+    Server.template = Template(folder / "template")
     yield folder
+    Server.template = None
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -100,8 +101,8 @@ def folder(workspace: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def database(workspace: Path) -> Iterator[EmbeddedPostgres]:
     """A migrated database of the session's own."""
+    Template(workspace / "template").copy_to(workspace / "database")
     with EmbeddedPostgres(workspace / "database") as postgres:
-        asyncio.run(migrate(postgres.owner_dsn, say=lambda text: None))
         yield postgres
 
 

@@ -13,11 +13,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jwt
 
 from syncd.store.embedded import EmbeddedPostgres
+from tests.template import Template
 
 READY = re.compile(r"syncd is ready at (http://\S+:(\d+))")
 
@@ -28,6 +29,9 @@ class Server:
     `settings` are settings by name (`{"max_changes": 10}`), `env` further environment variables. With
     `database_url` in the settings there is no embedded database, and its DSNs are of no use.
     """
+
+    # Where the tests say so, new servers begin with a copy of this database instead of making one.
+    template: ClassVar[Template | None] = None
 
     def __init__(
         self,
@@ -46,6 +50,8 @@ class Server:
         self.url = ""
         self.log = self.data_dir.with_name(f"{self.data_dir.name}.log")
         self.process: subprocess.Popen[str] | None = None
+        if self.template is not None and "database_url" not in self.settings:
+            self.template.copy_to(self.data_dir)
         self._database = EmbeddedPostgres(self.data_dir)
         if start:
             self.start()

@@ -149,11 +149,13 @@ def test_looks_at_the_horizon_or_after_are_exact_and_before_it_never_wrong(alone
     write_much(ada, space)
     truth: dict[tuple[str, int], Any] = {}
     head = get(ada, address(space, "e"))["seq"]
+    horizons = (40, 97, 140, head - 1)
+    looked = [seq for seq in range(1, head + 1) if seq % 7 == 1 or min(abs(seq - upto) for upto in horizons) < 3]
     for record in "abcde":
-        for seq in range(1, head + 1):
+        for seq in looked:
             answer = ask(ada, address(space, record), seq=seq)
             truth[record, seq] = answer.json()["fields"] if answer.status_code == 200 else answer.status_code
-    for upto in (40, 97, 140, head - 1):
+    for upto in horizons:
         fold_to(alone, space, upto)
         for (record, seq), fields in truth.items():
             answer = ask(ada, address(space, record), seq=seq)
