@@ -26,10 +26,10 @@ from syncd.service.export import Archive
 from tests.harness import Server
 from tests.programs import need, psql
 from tests.system.test_backup import NDJSON, export, parts, restore, signed, undated
-from tests.wire import Device, edit, unique
+from tests.wire import Device, Json, edit, unique
 
-CHANGES = 140_000
-# What a page takes on its way, a few times: 140,000 changes are some 56 MB.
+CHANGES = 40_000
+# What a page takes on its way, a few times: 40,000 changes are some 64 MB.
 FLAT = 24 << 20
 
 
@@ -46,6 +46,7 @@ class Large:
     def _push(self, turn: int) -> None:
         space = {"spaceId": "both"} if turn % 2 else {}
         fields = {"title": f"a title of some words, number {turn}", "done": False, "position": turn / 7}
+        fields["text"] = f"what is written here is {turn}. " * 45
         self.ada.push(*({**edit(f"r{turn}-{n}", turn, **fields), **space} for n in range(1000)))
 
     def worker(self) -> psutil.Process:
@@ -206,12 +207,19 @@ def test_an_export_that_is_killed_is_seen_to_be_cut_short(large: Large, victim: 
     assert (refused.status_code, refused.json()["code"]) == (400, "export_cut_short")
 
 
-@pytest.mark.parametrize("victim", ["worker", "server", "client"])
-def test_an_import_that_is_killed_is_finished_by_the_next(large: Large, folder: Path, victim: str) -> None:
+@pytest.fixture(scope="module")
+def some(large: Large) -> tuple[list[Json], bytes]:
+    """Changes of both feeds, and the export that has only them."""
     lines = export(large.ada).splitlines(keepends=True)
-    kept = [json.loads(text) for text in lines[:6_000]] + [json.loads(text) for text in lines[-6_000:-1]]
-    manifest = json.loads(lines[-1])["manifest"]
-    data = signed(kept, userId="ada", spaces=manifest["spaces"])
+    kept = [json.loads(text) for text in lines[:4_000]] + [json.loads(text) for text in lines[-4_000:-1]]
+    return kept, signed(kept, userId="ada", spaces=json.loads(lines[-1])["manifest"]["spaces"])
+
+
+@pytest.mark.parametrize("victim", ["worker", "server", "client"])
+def test_an_import_that_is_killed_is_finished_by_the_next(
+    some: tuple[list[Json], bytes], folder: Path, victim: str
+) -> None:
+    kept, data = some
     with Server(folder / "data") as server, httpx.Client(base_url=server.url, timeout=120) as http:
         ada = Device(http, server, "ada")
         line = socket.create_connection(("127.0.0.1", server.port))
