@@ -145,7 +145,7 @@ def _http(settings: Settings, board: Board, connections: Connections) -> tuple[H
     callers = Callers(tokens, claims=settings.memberships == "token", service=_memberships(settings))
     limits = Limits(
         settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version,
-        settings.max_held, settings.max_held_bytes, make_spaces=settings.legacy_spaces == "own",
+        settings.max_touched, settings.max_held, settings.max_held_bytes, make_spaces=settings.legacy_spaces == "own",
     )  # fmt: skip
 
     hubs: list[Hub] = []

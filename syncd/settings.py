@@ -135,6 +135,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_change: Annotated[
         int, _about("The largest single change; what is larger belongs in a file store.", "bytes", ge=64)
     ] = 1024 * 1024
+    max_touched: Annotated[
+        int,
+        _about(
+            "The records that one push changes, together, with what it writes to them: others get them in one page.",
+            "bytes",
+            ge=64 * 1024,
+            le=64 * 1024 * 1024,
+        ),
+    ] = 32 * 1024 * 1024
     max_depth: Annotated[
         int, _about("How deep JSON may nest; a parser's stack is not a client's to spend.", ge=2, le=500)
     ] = 64

@@ -248,7 +248,7 @@ BEGIN
         )
         SELECT n.tbl, n.id, r.seq FROM named n
         LEFT JOIN LATERAL (SELECT a.name_no FROM syncd.sync_names a WHERE a.name = n.tbl OFFSET 0) t ON true
-        LEFT JOIN LATERAL (SELECT q.seq, q.record_id FROM syncd.sync_records q  -- one probe of the primary key, as in sync_wave
+        LEFT JOIN LATERAL (SELECT q.seq, q.record_id FROM syncd.sync_records q  -- one probe of the primary key, as in sync_apply
             WHERE q.space_no = f.space_no AND q.app_no = v_app AND q.table_no = t.name_no AND q.record_id >= n.id
             ORDER BY q.record_id LIMIT 1) r ON r.record_id = n.id
         ORDER BY r.seq NULLS FIRST, n.tbl, n.id LIMIT v_left + 1

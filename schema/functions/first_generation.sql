@@ -117,7 +117,7 @@ BEGIN
         JOIN syncd.sync_names t ON t.name_no = c.table_no
         JOIN syncd.sync_names d ON d.name_no = c.client_no
         LEFT JOIN LATERAL (
-            -- one probe of the primary key, as in sync_wave: the other index would do for a table without statistics
+            -- one probe of the primary key, as in sync_apply: the other index would do for a table without statistics
             SELECT * FROM (
                 SELECT q.registers, q.record_id FROM syncd.sync_records q
                 WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = c.table_no AND q.record_id >= c.record_id

@@ -135,7 +135,7 @@ BEGIN
         ',"fields":', p_version.registers, '}');
 END $$;
 
--- A record by its name, or a row of nulls. One probe, as in sync_wave.
+-- A record by its name, or a row of nulls. One probe, as in sync_apply.
 CREATE OR REPLACE FUNCTION syncd.sync_record_named(p_space integer, p_app integer, p_table text, p_id text) RETURNS syncd.sync_records
 LANGUAGE plpgsql STABLE AS $$
 DECLARE

@@ -94,7 +94,7 @@ BEGIN
     SELECT min(syncd.sync_micros((e.value ->> 'at')::timestamptz)), max(syncd.sync_micros((e.value ->> 'at')::timestamptz))
     INTO v_lo, v_hi FROM jsonb_each(v_fields) e;
     v_head := jsonb_build_object('user', v_user, 'client', NEW.client_id, 'app', NEW.app_id, 'n', 1, 'spaces', ARRAY[NEW.space_id],
-        'tables', ARRAY[NEW.table_name], 'ids', ARRAY[NEW.id::text], 'hi', v_hi, 'skew', 60000000, 'largest', 16777216, 'moves', false)
+        'tables', ARRAY[NEW.table_name], 'ids', ARRAY[NEW.id::text], 'hi', v_hi, 'skew', 60000000, 'largest', 16777216, 'touched', 33554432, 'moves', false)
         || CASE WHEN NEW.space_id = concat('_personal:', v_user) THEN '{"personal": true}'::jsonb ELSE '{}' END;
     v_said := jsonb_build_object('i', 1, 's', 1, 't', 1, 'r', NEW.record_id, 'o', v_op, 'c', NEW.id, 'e', coalesce(NEW.id, gen_random_uuid()),
         'f', v_fields, 'g', (SELECT jsonb_object_agg(e.key, e.value || jsonb_build_object('clientId', NEW.client_id)) FROM jsonb_each(v_fields) e),
@@ -132,6 +132,8 @@ BEGIN
                 END IF;
             WHEN SQLSTATE 'SY001' THEN
                 RAISE EXCEPTION 'the record would be larger than 16 MiB' USING ERRCODE = 'program_limit_exceeded';
+            WHEN SQLSTATE 'SY008' THEN
+                RAISE EXCEPTION 'the record would be larger than 32 MiB as text' USING ERRCODE = 'program_limit_exceeded';
             WHEN SQLSTATE 'SY004' THEN
                 RAISE EXCEPTION 'the record was deleted, so long ago that this is forgotten' USING ERRCODE = 'object_not_in_prerequisite_state';
         END;

@@ -19,8 +19,8 @@ BEGIN
     JOIN syncd.sync_names t ON t.name = p_head -> 'tables' ->> (x.t - 1)
     JOIN syncd.sync_spaces s ON s.space_id = p_head -> 'spaces' ->> (x.s - 1)
     JOIN syncd.sync_memberships m ON m.user_no = syncd.sync_user() AND m.space_no = s.space_no AND m.role <> 'reader'
-    CROSS JOIN LATERAL (  -- one probe of the primary key, as in sync_wave
-        SELECT r.record_id, r.registers -> 'deletedAt' ->> 'movedTo' AS moved, r.seq FROM syncd.sync_records r
+    CROSS JOIN LATERAL (  -- one probe of the primary key, as in sync_apply
+        SELECT r.record_id, CASE WHEN r.deleted THEN r.registers -> 'deletedAt' ->> 'movedTo' END AS moved, r.seq FROM syncd.sync_records r
         WHERE r.space_no = p_personal AND r.app_no = p_app AND r.table_no = t.name_no AND r.record_id >= x.r
         ORDER BY r.record_id LIMIT 1) q
     WHERE q.record_id = x.r AND CASE
@@ -140,6 +140,7 @@ END $$;
 -- Moves what a push calls for; the personal feed's head where something moved. p_head is as in sync_push_one, with "moves":
 -- false, where nothing is to be moved yet. Raises SY007: {"away": {place: space}, "here": whether records are to be moved},
 -- when changes have to go to other spaces, or the push has to come again to move records. p_now: it did, or was written.
+-- Raises SY008: the places of changes whose records are too large to be moved by one push.
 CREATE OR REPLACE FUNCTION syncd.sync_move(p_head jsonb, p_bodies json[], p_now boolean, p_written boolean) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -149,6 +150,8 @@ DECLARE
     v_personal integer := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = v_id);
     v_away     jsonb;
     v_here     boolean;
+    v_left     bigint := coalesce((p_head ->> 'touched')::bigint, 33554432);
+    v_beyond   integer[] := '{}';
     f          record;
 BEGIN
     IF v_app IS NULL OR v_personal IS NULL THEN
@@ -162,13 +165,19 @@ BEGIN
     IF v_away IS NOT NULL OR v_here AND NOT p_now THEN
         RAISE EXCEPTION 'moves' USING ERRCODE = 'SY007', DETAIL = jsonb_build_object('away', coalesce(v_away, '{}'), 'here', v_here)::text;
     END IF;
-    FOR f IN SELECT DISTINCT ON (x.table_no, x.record_id) x.space_no, q AS held FROM syncd.sync_moves(p_head, p_bodies, v_app, v_personal, p_written) x
+    FOR f IN SELECT DISTINCT ON (x.table_no, x.record_id) x.space_no, q AS held, array_agg(x.i) OVER (PARTITION BY x.table_no, x.record_id) AS places FROM syncd.sync_moves(p_head, p_bodies, v_app, v_personal, p_written) x
              JOIN syncd.sync_records q ON q.space_no = v_personal AND q.app_no = v_app AND q.table_no = x.table_no AND q.record_id = x.record_id
              WHERE p_now ORDER BY x.table_no, x.record_id, x.i LOOP
-        IF syncd.sync_move_into(f.space_no, f.held, (p_head ->> 'largest')::integer) THEN
+        v_left := v_left - octet_length((f.held).registers::text);
+        IF v_left < 0 THEN
+            v_beyond := v_beyond || f.places;
+        ELSIF syncd.sync_move_into(f.space_no, f.held, (p_head ->> 'largest')::integer) THEN
             PERFORM syncd.sync_move_away(p_head ->> 'client', f.held, f.space_no);
         END IF;
     END LOOP;
+    IF v_beyond <> '{}' THEN
+        RAISE EXCEPTION 'touched' USING ERRCODE = 'SY008', DETAIL = array_to_json(v_beyond)::text;
+    END IF;
     RETURN CASE WHEN v_here THEN (SELECT h.head FROM syncd.sync_feeds h WHERE h.space_no = v_personal AND h.app_no = v_app) END;
 END $$;
 

@@ -164,10 +164,18 @@ BEGIN
          ) x ON x.c = d.change_id;
 END $$;
 
--- Merges and appends the changes of one wave: no record twice. Returns the conflicts, by place in the push. woken: whether
--- the record was a tombstone, null for one that says that its record moved.
-CREATE OR REPLACE FUNCTION syncd.sync_wave(p_user integer, p_client integer, p_app integer, p_spaces integer[], p_tables integer[],
-                                p_ends bigint[], p_seqs bigint[], p_at timestamptz, p_largest integer, p_body json)
+-- The bytes of a stored value that is unpacked, at most: a compressed one is up to 255 times as large.
+CREATE OR REPLACE FUNCTION syncd.sync_size_at_most(p_held jsonb) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN p_held IS NULL THEN 0 WHEN pg_column_compression(p_held) IS NULL THEN pg_column_size(p_held)
+            ELSE 255 * pg_column_size(p_held)::bigint END;
+
+-- Merges and appends changes of which no two are of one record. Returns the conflicts, by place in the push. woken: whether
+-- the record was a tombstone, null for one that says that its record moved. p_most: where the records and what is written to
+-- them may be more than so many bytes as text, nothing is done, and one row with the place 0 says so; null: no matter. A jsonb
+-- is at most 32 times as long as text: above all numbers with an exponent.
+CREATE OR REPLACE FUNCTION syncd.sync_apply(p_user integer, p_client integer, p_app integer, p_spaces integer[], p_tables integer[],
+                                p_ends bigint[], p_seqs bigint[], p_at timestamptz, p_largest integer, p_most bigint, p_body json)
 RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, woken boolean)
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -182,25 +190,28 @@ BEGIN
                h.latest IS NULL OR x.lo > h.latest AS newer
         FROM incoming x
         LEFT JOIN LATERAL (
-            -- The first record at or after this id, if it is this one: only the primary key has that order, so
-            -- it is one probe a change also while a young table has no statistics to choose an index by.
+            -- one probe a change, without statistics too: only the primary key has the order of the first at or after an id
             SELECT * FROM (
                 SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id FROM syncd.sync_records q
                 WHERE q.space_no = x.space_no AND q.app_no = p_app AND q.table_no = x.table_no AND q.record_id >= x.r
                 ORDER BY q.record_id LIMIT 1) first
             WHERE first.record_id = x.r
         ) h ON true
+    ), gate AS (  -- what it may be at most is mostly little enough; else it is measured, where that costs little
+        SELECT p_most IS NULL OR CASE WHEN u.size <= p_most / 32 THEN true WHEN u.size <= 2 * p_most THEN (
+            SELECT sum(octet_length(y.g::text) + coalesce(octet_length(y.held::text), 0)) <= p_most FROM met y) ELSE false END AS small
+        FROM (SELECT coalesce(sum(pg_column_size(y.g) + syncd.sync_size_at_most(y.held)), 0) AS size FROM met y) u
     ), merged AS MATERIALIZED (
-        SELECT y.i, y.space_no, y.table_no, y.seq, y.r, y.o, y.c, y.e, y.v, y.a, y.n, y.prev_seq, y.s, y.was_deleted,
-               greatest(y.latest, y.hi) AS latest,
+        SELECT y.i, y.space_no, y.table_no, y.seq, y.r, y.o, y.c, y.e, y.v, y.a, y.n, y.prev_seq, y.s, y.was_deleted, greatest(y.latest, y.hi) AS latest,
                y.was_deleted AND y.held -> 'deletedAt' ? 'movedTo' AS moved,
                CASE WHEN y.held IS NULL THEN y.g WHEN y.newer THEN y.held || y.g ELSE z.merged END AS registers,
                CASE WHEN y.newer THEN y.f ELSE z.won::json END AS fields,
                z.lost, z.conflicts
         FROM met y
-        -- OFFSET 0 keeps the test before the call: a change that is newer throughout is never merged by field
+        -- OFFSET 0 keeps the test before the call: what is newer throughout is never merged by field
         LEFT JOIN LATERAL (SELECT m.won, m.lost, m.conflicts, m.merged FROM (SELECT WHERE NOT y.newer OFFSET 0) late
                            CROSS JOIN LATERAL syncd.sync_merge(y.held, y.g) m OFFSET 0) z ON true
+        WHERE (SELECT u.small FROM gate u)
     ), logged AS (
         INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                         client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
@@ -220,7 +231,227 @@ BEGIN
     )
     SELECT w.i, w.fields IS NULL, w.conflicts, pg_column_size(w.registers) > p_largest,
            CASE WHEN w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
-    FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR pg_column_size(w.registers) > p_largest;
+    FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR pg_column_size(w.registers) > p_largest
+    UNION ALL SELECT 0, NULL, NULL, NULL, NULL FROM gate u WHERE NOT u.small;
+END $$;
+
+-- The same for a restore, which is refused whole where it touches more than 32 MiB. Raises SY010.
+CREATE OR REPLACE FUNCTION syncd.sync_wave(p_user integer, p_client integer, p_app integer, p_spaces integer[], p_tables integer[],
+                                p_ends bigint[], p_seqs bigint[], p_at timestamptz, p_largest integer, p_body json)
+RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, woken boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF (SELECT t.beyond <> '{}' FROM syncd.sync_touched(p_app, p_spaces, p_tables, p_seqs, 33554432, ARRAY[p_body]) t) THEN
+        RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = '{"touched": 33554432}';
+    END IF;
+    RETURN QUERY SELECT a.* FROM syncd.sync_apply(p_user, p_client, p_app, p_spaces, p_tables, p_ends, p_seqs, p_at, p_largest, NULL, p_body) a;
+END $$;
+
+-- The changes of a push that make it touch more than p_most bytes, and those that are not alone in the first of p_bodies. What it
+-- touches are the records as they are and what it writes to them, as JSON text; of a deleted record, which the log keeps
+-- whole with each change, as often as it is changed. Changes count in their order, record by record. It reads no more than it has to.
+CREATE OR REPLACE FUNCTION syncd.sync_touched(p_app integer, p_spaces integer[], p_tables integer[], p_seqs bigint[], p_most bigint,
+                                   p_bodies json[], OUT beyond integer[], OUT again integer[])
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_left   bigint := p_most;
+    v_read   bigint := 0;
+    v_record bigint;
+    v_size   bigint;
+    d        record;
+BEGIN
+    beyond := '{}';
+    again := '{}';
+    FOR d IN SELECT x.i, x.g, x.n, x.m > 1 OR x.w > 1 AS again, h.registers, h.deleted
+             FROM (SELECT y.*, b.w, row_number() OVER record AS n, min(y.i) OVER whole AS first, count(*) OVER whole AS m
+                   FROM unnest(p_bodies) WITH ORDINALITY AS b (body, w)
+                   CROSS JOIN LATERAL json_to_recordset(b.body) AS y (i integer, s integer, t integer, r text, g jsonb)
+                   WHERE p_seqs[y.i] > 0
+                   WINDOW whole AS (PARTITION BY y.s, y.t, y.r), record AS (PARTITION BY y.s, y.t, y.r ORDER BY y.i)) x
+             LEFT JOIN LATERAL (  -- one probe of the primary key, as in sync_apply
+                SELECT * FROM (
+                    SELECT q.registers, q.deleted, q.record_id FROM syncd.sync_records q
+                    WHERE q.space_no = p_spaces[x.s] AND q.app_no = p_app AND q.table_no = p_tables[x.t] AND q.record_id >= x.r
+                    ORDER BY q.record_id LIMIT 1) first
+                WHERE first.record_id = x.r) h ON true
+             ORDER BY x.first, x.i LOOP
+        IF d.again THEN
+            again := again || d.i;
+        END IF;
+        IF v_read > 2 * p_most THEN  -- of so much most was too much: the rest is not even looked at
+            beyond := beyond || d.i;
+            CONTINUE;
+        ELSIF d.n = 1 THEN
+            v_record := coalesce(octet_length(d.registers::text), 0);
+            v_read := v_read + v_record;
+        END IF;
+        v_size := octet_length(d.g::text) + v_record;
+        IF v_size > v_left THEN
+            beyond := beyond || d.i;
+            CONTINUE;
+        END IF;
+        v_left := v_left - v_size;
+        IF d.deleted IS NOT TRUE THEN
+            v_record := 0;  -- it is paid for
+        END IF;
+    END LOOP;
+    beyond := ARRAY(SELECT b FROM unnest(beyond) b ORDER BY b);
+END $$;
+
+-- A record, or a row of nulls. One probe of the primary key, as in sync_apply.
+CREATE OR REPLACE FUNCTION syncd.sync_record_at(p_space integer, p_app integer, p_table integer, p_id text) RETURNS syncd.sync_records
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v syncd.sync_records;
+BEGIN
+    SELECT q.* INTO v FROM syncd.sync_records q
+    WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = p_table AND q.record_id >= p_id
+    ORDER BY q.record_id LIMIT 1;
+    RETURN CASE WHEN v.record_id = p_id THEN v END;
+END $$;
+
+-- The registers that changes of a push write, and what the records hold of the same and of `deletedAt` (place 0), each with
+-- whether it wins against those before it: the order of a record's changes is that of their places. stood: what one that
+-- lost was beaten by, for the first ones, of some 8 MB in all. k: the record, as in sync_apply_folded.
+CREATE OR REPLACE FUNCTION syncd.sync_folded_registers(p_app integer, p_spaces integer[], p_tables integer[], p_seqs bigint[], p_bodies json[])
+RETURNS TABLE (k bigint, i integer, key text, value jsonb, wins boolean, stood jsonb)
+LANGUAGE plpgsql STABLE SET enable_nestloop = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH incoming AS MATERIALIZED (
+        SELECT x.*, dense_rank() OVER (ORDER BY x.s, x.t, x.r) AS k
+        FROM unnest(p_bodies) AS b (body)
+        CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, s integer, t integer, r text, g jsonb)
+        WHERE p_seqs[x.i] > 0
+    ), own AS MATERIALIZED (
+        SELECT x.k, x.i, w.key, w.value FROM incoming x CROSS JOIN LATERAL jsonb_each(x.g) w
+    ), held AS (
+        SELECT x.k, 0, w.key, w.value
+        FROM (SELECT DISTINCT y.k, y.s, y.t, y.r FROM incoming y) x
+        CROSS JOIN LATERAL syncd.sync_record_at(p_spaces[x.s], p_app, p_tables[x.t], x.r) h
+        CROSS JOIN LATERAL jsonb_each(h.registers) w
+        WHERE w.key = 'deletedAt' OR (x.k, w.key) IN (SELECT o.k, o.key FROM own o)
+    ), judged AS MATERIALIZED (
+        SELECT w.k, w.i, w.key, w.value, coalesce(w.stamp >= max(w.stamp) OVER before, true) AS wins
+        FROM (SELECT u.*, concat(u.value ->> 'at', u.value ->> 'clientId') COLLATE "C" AS stamp
+              FROM (SELECT * FROM own UNION ALL SELECT * FROM held) u) w
+        WINDOW before AS (PARTITION BY w.k, w.key ORDER BY w.i ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    ), beaten AS (  -- by which of them: the last before it that won
+        SELECT j.k, j.i, j.key, j.wins, max(j.i) FILTER (WHERE j.wins) OVER before AS by FROM judged j
+        WINDOW before AS (PARTITION BY j.k, j.key ORDER BY j.i ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    ), told AS (
+        SELECT t.* FROM (
+            SELECT b.*, sum(pg_column_size(j.value)) OVER (ORDER BY b.i, b.key) AS size
+            FROM beaten b JOIN judged j ON j.k = b.k AND j.key = b.key AND j.i = b.by WHERE NOT b.wins) t
+        WHERE t.size <= 8388608
+    )
+    SELECT j.k, j.i, j.key, j.value, j.wins, s.value
+    FROM judged j
+    LEFT JOIN told t ON t.k = j.k AND t.i = j.i AND t.key = j.key
+    LEFT JOIN judged s ON s.k = t.k AND s.i = t.by AND s.key = t.key;
+END $$;
+
+-- As sync_apply, for changes of which several are of one record: those are folded first, and the record is merged once, so that
+-- the cost is linear in what is written and the record. Each change has its own row in the log, as if it had come alone. No
+-- nested loops: the planner takes what comes for a hundred rows.
+CREATE OR REPLACE FUNCTION syncd.sync_apply_folded(p_user integer, p_client integer, p_app integer, p_spaces integer[], p_tables integer[],
+                                p_ends bigint[], p_seqs bigint[], p_at timestamptz, p_largest integer, p_bodies json[])
+RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, woken boolean)
+LANGUAGE plpgsql VOLATILE SET enable_nestloop = off AS $$
+BEGIN
+    RETURN QUERY
+    WITH incoming AS MATERIALIZED (
+        SELECT x.*, p_spaces[x.s] AS space_no, p_tables[x.t] AS table_no, p_seqs[x.i] AS seq, dense_rank() OVER (ORDER BY x.s, x.t, x.r) AS k
+        FROM unnest(p_bodies) AS b (body)
+        CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, s integer, t integer, r text, o smallint, c text, e uuid, f json,
+                                                           g jsonb, lo bigint, hi bigint, v integer, a text, n text)
+        WHERE p_seqs[x.i] > 0
+    ), judged AS MATERIALIZED (
+        SELECT * FROM syncd.sync_folded_registers(p_app, p_spaces, p_tables, p_seqs, p_bodies)
+    ), met AS MATERIALIZED (
+        SELECT x.k, h.* FROM (SELECT DISTINCT y.k, y.space_no, y.table_no, y.r FROM incoming y) x
+        LEFT JOIN LATERAL syncd.sync_record_at(x.space_no, p_app, x.table_no, x.r) h ON true
+    ), folded AS MATERIALIZED (
+        SELECT m.*, CASE WHEN m.registers IS NULL THEN w.written ELSE m.registers || coalesce(w.written, '{}') END AS merged
+        FROM met m LEFT JOIN (SELECT j.k, jsonb_object_agg(j.key, j.value ORDER BY j.i) AS written FROM judged j
+                              WHERE j.i > 0 AND j.wins GROUP BY j.k) w ON w.k = m.k
+    ), result AS (
+        SELECT j.i, jsonb_object_agg(j.key, j.value - 'clientId') FILTER (WHERE j.wins) AS won,
+               jsonb_object_agg(j.key, j.value - 'clientId') FILTER (WHERE NOT j.wins) AS lost,
+               jsonb_agg(jsonb_build_object('field', j.key, 'clientValue', j.value -> 'value', 'clientTimestamp', j.value -> 'at',
+                   'serverValue', j.stood -> 'value', 'serverTimestamp', j.stood -> 'at') ORDER BY j.key) FILTER (WHERE j.stood IS NOT NULL) AS conflicts
+        FROM judged j WHERE j.i > 0 GROUP BY j.i
+    ), steps AS MATERIALIZED (  -- died: the place of the register `deletedAt` that stands before the change; size: an upper bound
+        SELECT x.*, m.latest, coalesce(lag(x.seq) OVER record, m.seq) AS prev_seq, lead(x.i) OVER record IS NULL AS last,
+               x.lo > coalesce(greatest(m.latest, max(x.hi) OVER before), -1) AS newer, max(x.hi) OVER record AS hi_here,
+               coalesce(max(j.i) OVER before, 0) AS died, sum(pg_column_size(x.g)) OVER record AS size
+        FROM incoming x JOIN met m ON m.k = x.k LEFT JOIN judged j ON j.k = x.k AND j.i = x.i AND j.key = 'deletedAt' AND j.wins
+        WINDOW record AS (PARTITION BY x.k ORDER BY x.i), before AS (record ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    ), merged AS MATERIALIZED (
+        SELECT s.*, CASE WHEN s.died = 0 THEN m.deleted ELSE d.value -> 'value' <> 'null' END AS was_deleted, d.value ? 'movedTo' AS moved,
+               CASE WHEN s.newer THEN s.f ELSE z.won::json END AS fields, z.lost, z.conflicts,
+               pg_column_size(m.merged) > p_largest AND (s.last OR pg_column_size(m.registers || '{}') + s.size > p_largest) AS too_large
+        FROM steps s JOIN folded m ON m.k = s.k JOIN result z ON z.i = s.i
+        LEFT JOIN judged d ON d.k = s.k AND d.i = s.died AND d.key = 'deletedAt'
+    ), logged AS (
+        INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
+                                        client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
+        SELECT w.seq, p_ends[w.s], w.prev_seq, p_at, w.e, w.space_no, p_app, w.table_no, p_user, p_client, w.v, w.o, w.r, w.c, w.n, w.a::json,
+               CASE WHEN w.was_deleted THEN syncd.sync_whole(coalesce(m.registers, '{}') || coalesce((
+                   SELECT jsonb_object_agg(j.key, j.value ORDER BY j.i) FROM judged j
+                   WHERE j.k = w.k AND j.i BETWEEN 1 AND w.i AND j.wins), '{}'), w.fields) ELSE w.fields END, w.lost::json
+        FROM merged w JOIN folded m ON m.k = w.k
+    ), stored AS (
+        INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
+                                             deleted, record_id, registers)
+        SELECT w.seq, greatest(w.latest, w.hi_here), w.e, w.space_no, p_app, w.table_no, p_client, w.v,
+               syncd.sync_is_deleted(m.merged), w.r, m.merged
+        FROM steps w JOIN folded m ON m.k = w.k WHERE w.last
+        ON CONFLICT (space_no, app_no, table_no, record_id) DO UPDATE
+        SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
+            schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers
+    )
+    SELECT w.i, w.fields IS NULL, w.conflicts, w.too_large, CASE WHEN w.was_deleted AND w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
+    FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR w.too_large ORDER BY w.i;
+END $$;
+
+-- Merges and appends the changes of a push that have a seq. Returns as sync_apply. Raises SY008 (places that make the push
+-- touch more than p_most bytes).
+CREATE OR REPLACE FUNCTION syncd.sync_apply_push(p_user integer, p_client integer, p_app integer, p_spaces integer[], p_tables integer[],
+                                      p_ends bigint[], p_seqs bigint[], p_at timestamptz, p_largest integer, p_most bigint, p_bodies json[])
+RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, woken boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_beyond integer[];
+    v_again  integer[];
+    v_seqs   bigint[];
+    d        record;
+BEGIN
+    IF cardinality(p_bodies) = 1 THEN
+        FOR d IN SELECT a.* FROM syncd.sync_apply(p_user, p_client, p_app, p_spaces, p_tables, p_ends, p_seqs, p_at, p_largest,
+                                                  p_most, p_bodies[1]) a LOOP
+            IF d.i = 0 THEN
+                v_again := '{}';
+            ELSE
+                i := d.i; all_lost := d.all_lost; conflicts := d.conflicts; too_large := d.too_large; woken := d.woken;
+                RETURN NEXT;
+            END IF;
+        END LOOP;
+        IF v_again IS NULL THEN
+            RETURN;
+        END IF;
+    END IF;
+    SELECT t.beyond, t.again INTO v_beyond, v_again FROM syncd.sync_touched(p_app, p_spaces, p_tables, p_seqs, p_most, p_bodies) t;
+    IF v_beyond <> '{}' THEN
+        RAISE EXCEPTION 'touched' USING ERRCODE = 'SY008', DETAIL = array_to_json(v_beyond)::text;
+    END IF;
+    v_seqs := ARRAY(SELECT CASE WHEN u.o = ANY (v_again) THEN 0 ELSE u.q END FROM unnest(p_seqs) WITH ORDINALITY AS u (q, o) ORDER BY u.o);
+    RETURN QUERY SELECT a.* FROM syncd.sync_apply(p_user, p_client, p_app, p_spaces, p_tables, p_ends, v_seqs, p_at, p_largest, NULL, p_bodies[1]) a;
+    IF v_again <> '{}' THEN
+        v_seqs := ARRAY(SELECT CASE WHEN u.o = ANY (v_again) THEN u.q ELSE 0 END FROM unnest(p_seqs) WITH ORDINALITY AS u (q, o) ORDER BY u.o);
+        RETURN QUERY SELECT a.* FROM syncd.sync_apply_folded(p_user, p_client, p_app, p_spaces, p_tables, p_ends, v_seqs, p_at, p_largest, p_bodies) a;
+    END IF;
 END $$;
 
 -- How far a device's own stamps on the records of this push have come, in microseconds: a lowered
@@ -231,8 +462,8 @@ LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
         SELECT coalesce(max(syncd.sync_micros((g.value ->> 'at')::timestamptz)), 0)
-        FROM unnest(p_bodies) AS b (body)
-        CROSS JOIN LATERAL json_to_recordset(b.body) AS x (s integer, t integer, r text)
+        FROM (SELECT DISTINCT y.s, y.t, y.r FROM unnest(p_bodies) AS b (body)
+              CROSS JOIN LATERAL json_to_recordset(b.body) AS y (s integer, t integer, r text)) x
         CROSS JOIN LATERAL (SELECT q.registers, q.record_id FROM syncd.sync_records q
             WHERE q.space_no = p_spaces[x.s] AND q.app_no = p_app AND q.table_no = p_tables[x.t] AND q.record_id >= x.r
             ORDER BY q.record_id LIMIT 1) q
@@ -241,11 +472,12 @@ BEGIN
 END $$;
 
 -- One push. p_head: {"user", "client", "app", "n": changes, "spaces": [id, sorted], "tables": [name, sorted], "sp": [space of
--- each change]?, "ids": [changeId or null], "hi": us, "skew": us, "largest": bytes, "atomic"?, "personal"?, "list"?, "asOf"?,
+-- each change]?, "ids": [changeId or null], "hi": us, "skew": us, "largest": bytes, "touched": bytes (else 32 MiB), "atomic"?, "personal"?, "list"?, "asOf"?,
 -- "since"?, "how"?, "held"?, "moves"?, "follows"?}. p_bodies: the changes in waves, no record twice in one. "held" (functions/held.sql) is there
 -- where what may not be written is kept: it has to be known beforehand, as with "atomic".
 -- Raises SY001 (records too large: their places), SY002 (stamps ahead of the clock: {"now", "own"}), SY003 (refused: marks),
--- SY007 (records that moved away, unless the head says "moves" or "follows": functions/moves.sql).
+-- SY007 (records that moved away, unless the head says "moves" or "follows": functions/moves.sql), SY008 (changes that make it
+-- touch more than it may: their places).
 CREATE OR REPLACE FUNCTION syncd.sync_push_one(p_head jsonb, p_bodies json[]) RETURNS syncd.sync_receipt
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -273,6 +505,7 @@ DECLARE
     v_base    bigint;
     v_repeats integer := 0;
     v_large   integer[] := '{}';
+    v_most    bigint := coalesce((p_head ->> 'touched')::bigint, 33554432);
     v_events  jsonb := '{}';
     v_clashes jsonb := '[]';
     d         record;
@@ -364,23 +597,21 @@ BEGIN
     END IF;
 
     IF array_position(v_marks, 'a') IS NOT NULL THEN
-        FOR k IN 1 .. cardinality(p_bodies) LOOP
-            -- a repeated change has its first seq in the answer, but must not be applied again
-            FOR d IN SELECT * FROM syncd.sync_wave(v_user, v_client, v_app, v_spaces, v_tables, v_ends,
-                    CASE WHEN v_repeats = 0 THEN v.seqs ELSE ARRAY(SELECT CASE WHEN u.m = 'a' THEN u.q ELSE 0 END
-                        FROM unnest(v_marks, v.seqs) WITH ORDINALITY AS u (m, q, o) ORDER BY u.o) END,
-                    v_at, (p_head ->> 'largest')::integer, p_bodies[k]) LOOP
-                IF d.too_large THEN
-                    v_large := v_large || d.i;
-                END IF;
-                IF d.all_lost THEN
-                    v_marks[d.i] := 's';
-                END IF;
-                IF d.woken IS NOT FALSE THEN
-                    v_woken := v_woken || syncd.sync_woken(p_head, d.woken IS NULL, v.seqs[d.i]);
-                END IF;
-                v_clashes := v_clashes || jsonb_build_array(jsonb_build_array(d.i, d.conflicts));
-            END LOOP;
+        -- a repeated change has its first seq in the answer, but must not be applied again
+        FOR d IN SELECT * FROM syncd.sync_apply_push(v_user, v_client, v_app, v_spaces, v_tables, v_ends,
+                CASE WHEN v_repeats = 0 THEN v.seqs ELSE ARRAY(SELECT CASE WHEN u.m = 'a' THEN u.q ELSE 0 END
+                    FROM unnest(v_marks, v.seqs) WITH ORDINALITY AS u (m, q, o) ORDER BY u.o) END,
+                v_at, (p_head ->> 'largest')::integer, v_most, p_bodies) LOOP
+            IF d.too_large THEN
+                v_large := v_large || d.i;
+            END IF;
+            IF d.all_lost THEN
+                v_marks[d.i] := 's';
+            END IF;
+            IF d.woken IS NOT FALSE THEN
+                v_woken := v_woken || syncd.sync_woken(p_head, d.woken IS NULL, v.seqs[d.i]);
+            END IF;
+            v_clashes := v_clashes || jsonb_build_array(jsonb_build_array(d.i, d.conflicts));
         END LOOP;
         IF v_large <> '{}' THEN
             RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = array_to_json(v_large)::text;
@@ -394,6 +625,17 @@ BEGIN
         v.page := syncd.sync_pull_acting(v_user, p_head ->> 'app', p_head -> 'since', p_head -> 'how', v_spaces, v_bases, v_woken);
     END IF;
     RETURN v;
+END $$;
+
+-- The bounds of a push of one change, for one that may be beyond. Raises SY001, SY008.
+CREATE OR REPLACE FUNCTION syncd.sync_check_size(p_registers jsonb, p_head jsonb) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    IF pg_column_size(p_registers) > (p_head ->> 'largest')::integer THEN
+        RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = '[1]';
+    ELSIF octet_length(p_registers::text) > (p_head ->> 'touched')::bigint THEN
+        RAISE EXCEPTION 'touched' USING ERRCODE = 'SY008', DETAIL = '[1]';
+    END IF;
 END $$;
 
 -- A push of one change where all is plain: names, feed and membership known, a clock that is right, nothing
@@ -430,7 +672,7 @@ BEGIN
 
     SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id INTO v_held, v_prev, v_latest, v_deleted, v_held_id FROM syncd.sync_records q
     WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.table_no = k.table_no AND q.record_id >= x.r
-    ORDER BY q.record_id LIMIT 1;  -- one probe of the primary key, as in sync_wave
+    ORDER BY q.record_id LIMIT 1;  -- one probe of the primary key, as in sync_apply
     v.marks := 'a';
     IF v_held_id IS DISTINCT FROM x.r THEN
         v_prev := NULL; v_latest := NULL; v_deleted := NULL;
@@ -449,8 +691,8 @@ BEGIN
             v.marks := 's';
         END IF;
     END IF;
-    IF pg_column_size(v_registers) > (p_head ->> 'largest')::integer THEN
-        RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = '[1]';
+    IF pg_column_size(v_registers) > least((p_head ->> 'largest')::integer, (p_head ->> 'touched')::bigint / 32) THEN
+        PERFORM syncd.sync_check_size(v_registers, p_head);
     END IF;
 
     IF v_deleted THEN

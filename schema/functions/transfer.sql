@@ -148,7 +148,7 @@ BEGIN
         THEN 'taken' ELSE 'created' END;
 END $$;
 
--- Merges and appends the changes of one wave of an import: no record twice. As sync_wave does, but each change has a
+-- Merges and appends the changes of one wave of an import: no record twice. As sync_apply does, but each change has a
 -- feed, an author, a device and a time of its own. Returns those whose record became too large. A folded change of a
 -- record that is not there gets 0 for the change before it.
 CREATE OR REPLACE FUNCTION syncd.sync_import_wave(p_names integer[], p_spaces integer[], p_apps integer[], p_ends bigint[], p_seqs bigint[],
@@ -165,7 +165,7 @@ BEGIN
         SELECT x.*, h.registers AS held, h.seq AS prev_seq, h.latest, h.deleted AS was_deleted,
                h.latest IS NULL OR x.lo > h.latest AS newer
         FROM incoming x
-        LEFT JOIN LATERAL (  -- one probe of the primary key, as in sync_wave
+        LEFT JOIN LATERAL (  -- one probe of the primary key, as in sync_apply
             SELECT * FROM (
                 SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id FROM syncd.sync_records q
                 WHERE q.space_no = x.space_no AND q.app_no = x.app_no AND q.table_no = x.table_no AND q.record_id >= x.r

@@ -118,7 +118,9 @@ async def _retry(held: HeldOperator, which: HeldFilter, settings: Settings, url:
     from syncd.store.log import Log, cursor_key
     from syncd.store.pool import Pool
 
-    limits = Limits(settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version)
+    limits = Limits(
+        settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version, settings.max_touched
+    )
     devices = await held.devices(which)
     pool, outcomes = Pool(as_runtime(url), size=2), Counter[str]()
     try:

@@ -91,6 +91,8 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {
            "Make it smaller, or spread it over several records."),
         _E("record_too_large", 422, _FIX, "With this change the record would be larger than the server keeps.",
            "Spread it over several records."),
+        _E("push_too_large", None, _FIX, "The records that the push changes are too large together.",
+           "Send this change again in a push with fewer others."),
         _E("schema_too_new", None, _FIX, "This change has a newer schema version than the server takes.",
            "Ask the operator to raise SYNCD_MAX_SCHEMA_VERSION, then send it again."),
         _E("change_id_reused", 422, _FIX, "This changeId was used for another change or restore of this device.",

@@ -11,6 +11,7 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _NESTED = b"{["
 _NUMBER = re.compile(r"-?\d+(?:\.(\d*))?(?:[eE]([+-]?)0*(\d+))?", re.ASCII)
 DIGITS = 16383  # what a numeric of PostgreSQL keeps after the point
+WIDEST = 400  # of those that no number but zero can have without writing them
 
 
 class InvalidValue(ValueError):
@@ -58,6 +59,8 @@ def _check_number(text: str) -> None:
     if exponent is not None:
         power = int(exponent) if len(exponent) < 6 else DIGITS + 1
         places = DIGITS + 1 if power > DIGITS else places + (power if sign == "-" else -power)
+        if value == 0.0 and places > len(text) + WIDEST:  # a few bytes would come back as thousands
+            places = DIGITS + 1
     if places > DIGITS:
         raise InvalidValue(f"a number with more than {DIGITS:,} digits after the point cannot be stored")
 

@@ -66,6 +66,8 @@ class Limits(NamedTuple):
     max_change: int = 1 << 20
     max_depth: int = 64
     max_schema_version: int | None = None
+    # The records that a push changes, together, with what it writes to them.
+    max_touched: int = 32 << 20
     # Of what the first generation pushes and may not be written: how much of one user's is held, and whether a space
     # that nobody has heard of is made for it.
     held_changes: int = 10_000

@@ -82,7 +82,8 @@ class Releaser:
         written = dict[int, str]()
         if readable:
             written, refused = await self._push(due, readable)
-            kept |= refused
+            # What is too much for one push has its turn in the next.
+            kept |= {no: code for no, code in refused.items() if not (written and code == "push_too_large")}
         await self.held.mark(due.user_id, kept)
         return Released(written, kept)
 

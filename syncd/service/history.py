@@ -86,7 +86,9 @@ def _refused(why: Refusal) -> SyncdError:
 
 
 def _too_large(said: dict[str, int]) -> Refused:
-    if "bytes" in said:
+    if "touched" in said:
+        found = f"would touch more than {said['touched']:,} bytes of records"
+    elif "bytes" in said:
         found = f"would write {said['bytes']:,} bytes to {said['records']:,} records; it may write {MOST_BYTES:,}"
     else:
         found = f"would concern {said['records']:,} records, which changed since; it may concern {MOST_CHANGES:,}"

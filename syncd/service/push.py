@@ -155,9 +155,9 @@ async def perform(work: Push, log: Log, event: Event, skew: int, now: int) -> An
 
 
 def _settle(work: Push, why: Refusal, skew: int) -> None:
-    if why.state == "SY001":
-        places = msgspec.json.decode(why.said, type=list[int])
-        work.refuse({work.left[n - 1]: "record_too_large" for n in places})
+    if why.state in ("SY001", "SY008"):
+        code = "record_too_large" if why.state == "SY001" else "push_too_large"
+        work.refuse({work.left[n - 1]: code for n in msgspec.json.decode(why.said, type=list[int])})
     elif why.state == "SY002":
         work.lower(msgspec.json.decode(why.said), skew)
     elif why.state == "SY003":

@@ -99,6 +99,7 @@ class Push:
         # Whether a device of ours writes to records that moved.
         self.follows = False
         self._moved: dict[str, int] = {}
+        self._touched = limits.max_touched
         self._prepare(limits, stamps or Stamps())
 
     def _prepare(self, limits: Limits, stamps: Stamps) -> None:
@@ -184,6 +185,7 @@ class Push:
             **self.caller.head(), "client": self.client, "app": self.reading.question.app, "n": len(chosen),
             "spaces": batch.spaces, "tables": batch.tables, "ids": [p.c for p in chosen],
             "hi": max((p.hi for p in chosen), default=0), "skew": skew, "largest": LARGEST_RECORD,
+            "touched": self._touched,
         }  # fmt: skip
         if len(batch.spaces) > 1:
             head["sp"] = batch.space_of

@@ -131,6 +131,10 @@ TEXTS = {
         "With this change the record would be larger than the server keeps.",
         "Spread it over several records.",
     ),
+    "push_too_large": (
+        "The records that the push changes are too large together.",
+        "Send this change again in a push with fewer others.",
+    ),
     "schema_too_new": (
         "This change has a newer schema version than the server takes.",
         "Ask the operator to raise SYNCD_MAX_SCHEMA_VERSION, then send it again.",
