@@ -22,11 +22,11 @@ GROUP BY 1, 2 ORDER BY 1, 3, 2;
 
 -- name: elsewhere_rows
 -- The rows of a first-generation log in the order in which they came, each as JSON text with whatever columns it has. A row in
--- its user's personal space, of a record that the user also wrote in another one, is of the last of those (of a name twice
--- in JSON text the latter counts): to its devices it is one record.
+-- its user's personal space, of a record that the user also wrote in another one, went to the last of those: to its devices
+-- it is one record.
 -- returns: elsewhere.mana.LogLine
 SELECT c.id::text AS id, c.table_name::text AS "table",
-       concat(left(row_to_json(c)::text, -1), ',"space_id":' || to_json(s.space)::text, '}') AS content
+       concat(left(row_to_json(c)::text, -1), ',"went_to":' || to_json(s.space)::text, '}') AS content
 FROM elsewhere.sync_changes c
 LEFT JOIN (
     SELECT DISTINCT ON (m.user_id, m.app_id, m.table_name, m.record_id)
@@ -39,6 +39,22 @@ LEFT JOIN (
    AND coalesce(c.space_id::text, '') IN ('', concat('_personal:', c.user_id))
 WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz
 ORDER BY c.created_at NULLS LAST, c.id;
+
+-- name: elsewhere_personal
+-- Which of these records are in their authors' personal spaces, by place: the space that one moved to (null: it did not). An operator's.
+-- returns: store.elsewhere.PersonalRecord
+SELECT f.i AS place, CASE WHEN r.deleted THEN r.registers -> 'deletedAt' ->> 'movedTo' END AS moved_to
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS f (author, app, tab, record, i)
+JOIN syncd.sync_spaces s ON s.space_id = concat('_personal:', f.author)
+JOIN syncd.sync_names a ON a.name = f.app
+JOIN syncd.sync_names t ON t.name = f.tab
+CROSS JOIN LATERAL (SELECT q.deleted, q.registers FROM syncd.sync_records q WHERE q.space_no = s.space_no AND q.app_no = a.name_no
+                    AND q.table_no = t.name_no AND q.record_id = f.record OFFSET 0) r;
+
+-- name: elsewhere_move
+-- Moves records of personal spaces to where their authors wrote them later. An operator's.
+-- returns: nothing
+SELECT syncd.sync_import_move($1::jsonb, $2);
 
 -- name: elsewhere_heads
 -- How far feeds have come: those of the spaces $1 and apps $2, side by side. An operator's.

@@ -31,6 +31,23 @@ BEGIN
             SELECT FROM syncd.sync_names d, syncd.sync_receipts(d.name_no, ARRAY[x.c]) WHERE d.name = p_head ->> 'client')) END;
 END $$;
 
+-- Takes seqs of a feed for a move; written_at is when its changes are said to have come: now, or in an import, which sets
+-- syncd.import_at, then, but not before what the feed has. An import asks nobody for a membership, and only an operator
+-- may call sync_take.
+CREATE OR REPLACE FUNCTION syncd.sync_move_places(p_space integer, p_app integer, p_count integer, OUT base bigint, OUT written_at timestamptz)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_import text := coalesce(current_setting('syncd.import_at', true), '');
+BEGIN
+    IF v_import = '' THEN
+        SELECT a.base, a.written_at INTO base, written_at FROM syncd.sync_advance(p_space, p_app, p_count) a;
+        RETURN;
+    END IF;
+    SELECT a.base, least(a.written_at, v_import::timestamptz) INTO base, written_at FROM syncd.sync_take(p_space, p_app, p_count) a;
+    written_at := greatest(written_at, (SELECT c.created_at FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app ORDER BY c.seq DESC LIMIT 1));
+END $$;
+
 -- Writes the registers of a record into a space as changes of the devices that wrote them, the one that made it or deleted it
 -- first; where the record is there already, they merge. Whether that was done: not where it would be larger than p_largest, nor
 -- where it may be one whose tombstone that space has forgotten. The feed is locked.
@@ -57,7 +74,7 @@ BEGIN
             AND syncd.sync_unremembered(h.forgotten_us, CASE WHEN p_from.registers ? 'deletedAt' THEN 1 ELSE 2 END, p_from.registers::json)) THEN
         RETURN false;
     END IF;
-    SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(p_space, p_from.app_no, (
+    SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_move_places(p_space, p_from.app_no, (
         SELECT count(DISTINCT e.value ->> 'clientId') FROM jsonb_each(p_from.registers) e)::integer) a;
     FOR d IN SELECT syncd.sync_name(e.value ->> 'clientId') AS client_no, jsonb_object_agg(e.key, e.value) AS registers,
                     bool_or(e.key = 'deletedAt') AS made, gen_random_uuid() AS event_id, v_base + row_number() OVER w AS seq,
@@ -93,7 +110,7 @@ CREATE OR REPLACE FUNCTION syncd.sync_move_id(p_event uuid) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN U&'\0001' || translate(encode(substr(sha256(convert_to(p_event::text, 'UTF8')), 1, 24), 'base64'), '+/', '-_');
 
--- Marks a record of the acting user's personal space as moved. Both feeds are locked. The deletion says where it went, is
+-- Marks a record of the acting user's personal space as moved, also one that never was there. Both feeds are locked. The deletion says where it went, is
 -- later than all that the record has, and is the server's: a device could write at that instant too.
 CREATE OR REPLACE FUNCTION syncd.sync_move_away(p_client text, p_from syncd.sync_records, p_space integer) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
@@ -107,7 +124,7 @@ DECLARE
     v_text   text;
     v_gone   jsonb;
 BEGIN
-    SELECT a.base + 1, a.written_at INTO v_seq, v_at FROM syncd.sync_advance(p_from.space_no, p_from.app_no, 1) a;
+    SELECT a.base + 1, a.written_at INTO v_seq, v_at FROM syncd.sync_move_places(p_from.space_no, p_from.app_no, 1) a;
     v_us := greatest(syncd.sync_micros(v_at), p_from.latest + 1);
     v_text := syncd.sync_instant(timestamptz 'epoch' + v_us * interval '1 microsecond');
     v_gone := jsonb_build_object('value', v_text, 'at', v_text, 'movedTo', (SELECT s.space_id FROM syncd.sync_spaces s WHERE s.space_no = p_space));
@@ -117,10 +134,12 @@ BEGIN
            p_from.schema_version, 3, p_from.record_id, syncd.sync_move_id(v_event),
            CASE WHEN p_from.deleted THEN syncd.sync_whole(p_from.registers, g.fields) ELSE g.fields END
     FROM (SELECT json_build_object('deletedAt', v_gone) AS fields) g;
-    UPDATE syncd.sync_records q
-    SET seq = v_seq, latest = v_us, event_id = v_event, client_no = v_client, deleted = true,
-        registers = q.registers || jsonb_build_object('deletedAt', v_gone || jsonb_build_object('clientId', v_name))
-    WHERE q.space_no = p_from.space_no AND q.app_no = p_from.app_no AND q.table_no = p_from.table_no AND q.record_id = p_from.record_id;
+    INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version, deleted, record_id, registers)
+    VALUES (v_seq, v_us, v_event, p_from.space_no, p_from.app_no, p_from.table_no, v_client, p_from.schema_version, true, p_from.record_id,
+            jsonb_build_object('deletedAt', v_gone || jsonb_build_object('clientId', v_name)))
+    ON CONFLICT (space_no, app_no, table_no, record_id) DO UPDATE
+    SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
+        deleted = true, registers = q.registers || EXCLUDED.registers;
 END $$;
 
 -- Holds the acting user's memberships and locks the feeds, in the order of the spaces' ids, as every push does it.
@@ -320,4 +339,46 @@ BEGIN
         END IF;
     END LOOP;
     RETURN NEXT v;
+END $$;
+
+-- Does an import's moves, as pushes of their authors had done them: {"u": author, "a": app, "t": table, "r": record, "s": the space
+-- that it goes to, "c": device, "at": when that was written, "own": whether it was in the personal space}. A record that is not in
+-- the personal space, because an import brought it to where it is now, is marked there as moved: what devices that have not
+-- heard of it still write goes after it. An operator's.
+CREATE OR REPLACE FUNCTION syncd.sync_import_move(p_moves jsonb, p_largest integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_from syncd.sync_records;
+    v_at   timestamptz;
+    f      record;
+    x      record;
+BEGIN
+    FOR f IN SELECT DISTINCT s.space_id COLLATE "C" AS space_id, m.a COLLATE "C" AS app, s.space_no
+             FROM jsonb_to_recordset(p_moves) AS m (u text, a text, s text)
+             JOIN syncd.sync_spaces s ON s.space_id IN (m.s, concat('_personal:', m.u)) ORDER BY 1, 2 LOOP
+        PERFORM syncd.sync_take(f.space_no, syncd.sync_name(f.app), 0);
+    END LOOP;
+    FOR x IN SELECT m.*, o.space_no AS personal, s.space_no, syncd.sync_name(m.a) AS app_no, syncd.sync_name(m.t) AS table_no
+             FROM jsonb_to_recordset(p_moves) AS m (u text, a text, t text, r text, s text, c text, at timestamptz, own boolean)
+             JOIN syncd.sync_spaces o ON o.space_id = concat('_personal:', m.u)
+             JOIN syncd.sync_spaces s ON s.space_id = m.s LOOP
+        PERFORM syncd.sync_act_as(x.u, true);
+        SELECT q.* INTO v_from FROM syncd.sync_records q
+        WHERE q.space_no = x.personal AND q.app_no = x.app_no AND q.table_no = x.table_no AND q.record_id = x.r;
+        CONTINUE WHEN v_from.deleted AND v_from.registers -> 'deletedAt' ->> 'movedTo' IS NOT NULL OR v_from.seq IS NULL AND NOT x.own;
+        v_at := greatest(x.at, (SELECT c.created_at FROM syncd.sync_changes c
+                                WHERE c.space_no = x.personal AND c.app_no = x.app_no AND c.seq = v_from.seq));
+        PERFORM set_config('syncd.import_at', v_at::text, true);
+        IF v_from.seq IS NULL THEN
+            SELECT x.personal, x.app_no, x.table_no, x.r, 0, '{}', false INTO v_from.space_no, v_from.app_no, v_from.table_no,
+                v_from.record_id, v_from.latest, v_from.registers, v_from.deleted;
+        ELSIF NOT syncd.sync_move_into(x.space_no, v_from, p_largest) THEN
+            CONTINUE;
+        END IF;
+        -- No reader of the first generation is sent it, so nobody's instant needs its time: what comes after it keeps its own.
+        PERFORM set_config('syncd.import_at', coalesce((SELECT c.created_at FROM syncd.sync_changes c
+            WHERE c.space_no = x.personal AND c.app_no = x.app_no ORDER BY c.seq DESC LIMIT 1), v_at)::text, true);
+        PERFORM syncd.sync_move_away(x.c, v_from, x.space_no);
+    END LOOP;
+    PERFORM set_config('syncd.import_at', '', true), set_config('syncd.user_no', '', true);
 END $$;

@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -37,16 +37,28 @@ def checked_actor(raw: bytes, max_depth: int) -> str:
 
 
 class Arrival(NamedTuple):
-    """A change that can be written. `where` names its row to people."""
+    """A change that can be written. `where` names its row to people. `personal`: it was written in the author's
+    personal space, wherever its record is now."""
 
     where: str
     line: Line
     row: Row
+    personal: bool
 
     @property
     def feed(self) -> tuple[str, str]:
         """Its space and app."""
         return self.line.spaceId, self.line.appId
+
+    @property
+    def owned(self) -> tuple[str, str, str, str]:
+        """Its author, app, table and record, which is one to a device of the first generation."""
+        return self.line.userId, self.line.appId, self.line.table, self.line.id
+
+    @property
+    def strayed(self) -> bool:
+        """Whether its record left the personal space that it was written in."""
+        return self.personal and not self.line.spaceId.startswith("_personal:")
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -120,10 +132,10 @@ class Arrivals:
             counts.lowered[change.table] += 1
         identity = str(made.c)
         event = event_id(found.user, found.client, identity)
-        line = Line(found.app, found.user, found.created_at, event, 1, change.table, change.id, change.op, space,
-                    found.client, {})  # fmt: skip
+        line = Line(found.app, found.user, found.created_at, event, 1, change.table, change.id, change.op,
+                    found.went_to or space, found.client, {})  # fmt: skip
         row = Row(made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=actor, n=made.n)
-        return Arrival(where, line, row)
+        return Arrival(where, line, row, space.startswith("_personal:"))
 
     def _bound(self, made: Prepared) -> None:
         size = sum(len(bytes(register.value)) + len(name) for name, register in made.f.items())
@@ -140,6 +152,26 @@ def event_id(user: str, client: str, identity: str) -> str:
     data[6], data[8] = data[6] & 0x0F | 0x50, data[8] & 0x3F | 0x80
     text = data.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def follow(batch: Sequence[Arrival], personal: dict[int, str | None]) -> None:
+    """Brings what was written in a personal space to where its record went from there, by place from 0."""
+    for place, arrival in enumerate(batch):
+        arrival.line.spaceId = (personal.get(place) if arrival.personal else None) or arrival.line.spaceId
+
+
+def moves_of(batch: Sequence[Arrival], personal: dict[int, str | None]) -> list[dict[str, Any]]:
+    """The records that a batch moves out of their authors' personal spaces, where `personal` says (by place from 0)
+    that they are or have left: as sync_import_move takes them."""
+    moves: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    for place, arrival in enumerate(batch):
+        line = arrival.line
+        if line.spaceId.startswith("_personal:") or personal.get(place) is not None:
+            continue
+        if place in personal or arrival.personal:
+            moves[arrival.owned] = {"u": line.userId, "a": line.appId, "t": line.table, "r": line.id, "s": line.spaceId,
+                                    "c": line.clientId, "at": line.createdAt, "own": arrival.strayed}  # fmt: skip
+    return list(moves.values())
 
 
 def placed(batch: Sequence[Arrival], heads: dict[tuple[str, str], int]) -> list[Restored]:

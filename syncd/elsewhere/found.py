@@ -27,7 +27,8 @@ class Unreadable(ValueError):
 
 
 class Found(NamedTuple):
-    """What one device wrote to a record. `space` None: the author's personal one; `created_at` RFC 3339."""
+    """What one device wrote to a record. `space` None: the author's personal one; `created_at` RFC 3339. `went_to`: the
+    space that the author wrote it in, too, so that it is one record there."""
 
     app: str
     user: str
@@ -35,6 +36,7 @@ class Found(NamedTuple):
     client: str
     created_at: str
     change: IncomingChange
+    went_to: str | None = None
 
 
 class Row(NamedTuple):
@@ -46,9 +48,11 @@ class Row(NamedTuple):
 
 
 class Origin(Protocol):
-    """A store that is read from its start to its end, as often as wanted, always the same."""
+    """A store that is read from its start to its end, as often as wanted, always the same. `moves`: whether a record
+    goes along where its author writes it in another space than the personal one."""
 
     name: str
+    moves: bool
 
     def rows(self) -> AsyncIterator[list[Row]]:
         """Its rows in the order they were written in, some thousand at a time."""

@@ -35,6 +35,7 @@ class LogRow(msgspec.Struct, gc=False):
     created_at: str | int | float
     data: dict[str, Raw] | None = None
     space_id: str | None = None
+    went_to: str | None = None
     field_meta: dict[str, Raw] | None = None
     field_timestamps: dict[str, Raw] | None = None
     client_id: str | None = None
@@ -88,6 +89,8 @@ class Extent(NamedTuple):
 
 class Mana:
     """One snapshot of the log, from `since` (RFC 3339; the rows' own created_at) on; None: all of it."""
+
+    moves = True
 
     def __init__(self, connection: Any, table: str, since: str | None) -> None:
         self._connection, self._table, self._since = connection, table, since
@@ -204,4 +207,4 @@ def _found(row: LogRow, created: str, client: str, op: str, fields: dict[str, In
         fields=fields, deletedAt=deleted if op == "delete" else None,
         schemaVersion=row.schema_version, actor=actor, origin=row.origin,
     )  # fmt: skip
-    return Found(row.app_id, row.user_id, row.space_id, client, created, change)
+    return Found(row.app_id, row.user_id, row.space_id, client, created, change, row.went_to)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from syncd.elsewhere.arrivals import Arrival
+from syncd.elsewhere.arrivals import Arrival, follow
 from syncd.elsewhere.writing import Passage, portions
 from syncd.store.elsewhere import Feeds, Held
 
@@ -44,10 +44,13 @@ async def verify(
     async for portion in portions(passage):
         for start in range(0, len(portion.arrivals), AT_A_TIME):
             part = portion.arrivals[start : start + AT_A_TIME]
+            personal = await feeds.personal([one.owned for one in part]) if passage.origin.moves else {}
+            follow(part, personal)
             held = await feeds.held([_asked(arrival) for arrival in part])
             for place, arrival in enumerate(part):
                 if arrival.line.eventId not in refused:
-                    _compare(arrival, held.get(place), findings, tell)
+                    twice = arrival.strayed and place in personal and personal[place] is None
+                    _compare(arrival, held.get(place), twice, findings, tell)
         step(portion.rows)
     return findings
 
@@ -57,12 +60,14 @@ def _asked(arrival: Arrival) -> tuple[str, str, str, str, str, str, str]:
     return line.spaceId, line.appId, line.table, line.id, line.userId, line.clientId, arrival.row.c
 
 
-def _compare(arrival: Arrival, held: Held | None, findings: Findings, tell: Callable[[str], None]) -> None:
+def _compare(arrival: Arrival, held: Held | None, twice: bool, findings: Findings, tell: Callable[[str], None]) -> None:
     line = arrival.line
     fault: list[str] = ["is not there"]
     newer = False
     if held is not None and held.registers is not None:
         fault, newer = _faults(arrival, held)
+    if twice:
+        fault.append("is in the personal space, too")
     if fault:
         findings.different[line.table] += 1
         tell(f"{arrival.where}: {line.table} {line.id} {', '.join(fault)}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy
-from syncd.elsewhere.arrivals import Arrival, Arrivals, Counts, Refused, once, placed
+from syncd.elsewhere.arrivals import Arrival, Arrivals, Counts, Refused, follow, moves_of, once, placed
 from syncd.elsewhere.found import Origin
 from syncd.protocol.backup import ImportBatch, Member, Space, arrange
 from syncd.service.push_decision import LARGEST_RECORD, MARKS
@@ -93,9 +93,10 @@ class Writer:
     async def _batch(self, arrivals: list[Arrival]) -> None:
         batch = list(once(arrivals, self._passage.counts.there))
         for turn in range(TRIES):
-            batch = await self._without_known(batch)
-            await self._ready(batch)
             try:
+                batch = await self._without_known(batch)
+                await self._move(batch)
+                await self._ready(batch)
                 await self._append(batch)
                 return
             except Busy:
@@ -152,7 +153,12 @@ class Writer:
         new = {arrival.feed: arrival.line for arrival in batch if arrival.feed not in self._heads}
         if not new:
             return
-        users = {line.userId: line.createdAt for line in new.values() if line.spaceId.startswith("_personal:")}
+        await self._own({line.userId: line.createdAt for line in new.values() if line.spaceId.startswith("_personal:")})
+        found = await self._feeds.heads(list(new))
+        self._heads |= {feed: found.get(feed, 0) for feed in new}
+
+    async def _own(self, users: dict[str, str]) -> None:
+        """Makes the personal spaces of users, with the time of the first row."""
         made = [
             Space(f"_personal:{user}", "Personal", since, [Member(user, "owner", since)])
             for user, since in users.items()
@@ -161,8 +167,20 @@ class Writer:
         if made:
             await self._backups.put_back(msgspec.json.encode(made).decode(), None, made[0].createdAt)
             self._personal.update(users)
-        found = await self._feeds.heads(list(new))
-        self._heads |= {feed: found.get(feed, 0) for feed in new}
+
+    async def _move(self, batch: Sequence[Arrival]) -> None:
+        """Moves records that a new change moves out of their author's personal space, before it is written: killed in
+        between, the same again does both. What was written in a personal space goes to where its record is."""
+        if not self._passage.origin.moves:
+            return
+        personal = await self._feeds.personal([arrival.owned for arrival in batch])
+        follow(batch, personal)
+        if moves := moves_of(batch, personal):
+            await self._own({move["u"]: move["at"] for move in moves})
+            await self._feeds.move(moves, LARGEST_RECORD)
+            for move in moves:  # both feeds went on
+                self._heads.pop((move["s"], move["a"]), None)
+                self._heads.pop((f"_personal:{move['u']}", move["a"]), None)
 
 
 def _parts(arrivals: list[Arrival]) -> list[list[Arrival]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from syncd.store.pool import Pool
 
@@ -18,6 +20,13 @@ class Held(NamedTuple):
     change: int | None
 
 
+class PersonalRecord(NamedTuple):
+    """A record of an author's personal space, by its place from 1; `moved_to`: where it went, None: it did not."""
+
+    place: int
+    moved_to: str | None
+
+
 class KnownFeed(NamedTuple):
     """How far the feed of an app in a space stands."""
 
@@ -28,6 +37,9 @@ class KnownFeed(NamedTuple):
 
 # space, app, table, record, author, device, change id
 Asked = tuple[str, str, str, str, str, str, str]
+
+# author, app, table, record
+Owned = tuple[str, str, str, str]
 
 
 class Feeds:
@@ -46,6 +58,16 @@ class Feeds:
         """Which of (author, device, change id) the log has, by place from 0."""
         columns = [list(column) for column in zip(*identities, strict=True)] if identities else [[]] * 3
         return {row[0] - 1 for row in await self._pool.fetch("elsewhere_known", *columns)}
+
+    async def personal(self, records: Sequence[Owned]) -> dict[int, str | None]:
+        """Which of the records are in their authors' personal spaces, by place from 0, and where they moved to."""
+        columns = [list(column) for column in zip(*records, strict=True)] if records else [[]] * 4
+        found = [PersonalRecord(*row) for row in await self._pool.fetch("elsewhere_personal", *columns)]
+        return {record.place - 1: record.moved_to for record in found}
+
+    async def move(self, moves: Sequence[dict[str, Any]], largest: int) -> None:
+        """Moves records out of personal spaces; see sync_import_move."""
+        await self._pool.fetch("elsewhere_move", msgspec.json.encode(moves).decode(), largest)
 
     async def held(self, asked: Sequence[Asked]) -> dict[int, Held]:
         """What there is of each, by place from 0; nothing for what has a name that the server does not know."""
