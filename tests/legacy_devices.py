@@ -1,9 +1,9 @@
-"""The two sync engines of the first generation as a model: what was seen of them on the wire, and nothing else.
+"""The sync engines of the first generation as a model: what was seen of them on the wire, and nothing else.
 
-Both date the whole `data` of an insert that they get by its `updatedAt`, else its `createdAt`, else their own clock. Of
+All date the whole `data` of an insert that they get by its `updatedAt`, else its `createdAt`, else their own clock. Of
 an update they read `fields`. A register with a dot is a member of an object. A cursor is kept a collection, and that of
-a push, which is for all, goes into it. They read the status, `serverChanges` and `syncedUntil`: 200 clears what was
-pending, anything else leaves it.
+a push, which is for all, goes into it; one engine has it go into all. They read the status, `serverChanges` and
+`syncedUntil`: 200 clears what was pending, anything else leaves it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,22 @@ FIRST = "1970-01-01T00:00:00.000Z"
 
 
 class LegacyDevice:
-    """What both engines do. `clock` gives microseconds; `wire` sends their requests. `dates_edits`: its application
+    """What the engines do. `clock` gives microseconds; `wire` sends their requests. `dates_edits`: its application
     keeps `updatedAt` in its records."""
 
     creates_from_data: ClassVar[bool]
     pulls_first: ClassVar[bool]
+    as_text: ClassVar[bool] = False  # compares instants as the text they are
+    all_at_once: ClassVar[bool] = False  # pushes with the oldest of its cursors, as text; the answer's is for all
 
     def __init__(self, wire: Device, clock: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
         self.wire, self._clock, self._last = wire, clock, 0
         self.records: dict[str, dict[str, Json]] = {}
-        self._stamps: dict[tuple[str, str, str], int] = {}
+        self._stamps: dict[tuple[str, str, str], int | str] = {}
         self.pending: list[Json] = []
         self.cursors: dict[str, str] = {}
+        self.tables: tuple[str, ...] = ()  # of its application; those that it never pulled as well
+        self.page: Json = {}  # what its pulls say of their size
         self.dates_edits = True
         self.space: str | None = None  # the one that its user is in: what is written now carries its id
 
@@ -81,25 +85,29 @@ class LegacyDevice:
         """All that is pending, in one push, with a collection's cursor."""
         if not self.pending:
             return
-        answer = self.wire.send(*self.pending, since=self.cursors.get(table, FIRST), pull=True)
+        tables = {table, *self.tables} if self.all_at_once else {table}
+        since = min(self.cursors.get(name, FIRST) for name in tables)
+        answer = self.wire.send(*self.pending, since=since, pull=True)
         if answer.status_code == 200:
             self.pending.clear()
-            self._take(table, answer.json())
+            self._take(tables, answer.json())
 
     def pull(self, table: str) -> None:
         """One page of a collection; whether there is more is not looked at."""
-        answer = self.wire.ask(self.cursors.get(table, FIRST), collection=table)
+        answer = self.wire.ask(self.cursors.get(table, FIRST), collection=table, **self.page)
         if answer.status_code == 200:
-            self._take(table, answer.json())
+            self._take({table}, answer.json())
 
     def _send(self, table: str, record: str, op: str, **more: Any) -> None:
         named = {} if self.space is None else {"spaceId": self.space}
         self.pending.append({"table": table, "id": record, "op": op, **more, **named})
 
-    def _take(self, table: str, answer: Json) -> None:
+    def _take(self, tables: set[str], answer: Json) -> None:
         for change in answer["serverChanges"]:
             self._apply(change)
-        self.cursors[table] = max(self.cursors.get(table, ""), answer["syncedUntil"])
+        for table in tables:
+            known = "" if self.all_at_once else self.cursors.get(table, "")
+            self.cursors[table] = max(known, answer["syncedUntil"])
 
     # -- what it makes of a change -----------------------------------------------------------------------
 
@@ -115,7 +123,7 @@ class LegacyDevice:
                 if record not in self.records.get(table, {}):
                     self._create(table, data if self.creates_from_data and data else {"id": record})
                 for name, register in change["fields"].items():
-                    at = register.get("at") or register["updatedAt"]
+                    at = register["updatedAt"] if self.as_text else register.get("at") or register["updatedAt"]
                     self._write(table, record, name, register["value"], at)
             case "delete":
                 self._write(table, record, "deletedAt", change["deletedAt"], change["deletedAt"])
@@ -124,8 +132,8 @@ class LegacyDevice:
         self.records.setdefault(table, {}).setdefault(data["id"], dict(data))  # a record without an id: KeyError
 
     def _write(self, table: str, record: str, name: str, value: Any, at: str) -> None:
-        stamp = parse_instant(at)
-        if stamp < self._stamps.get((table, record, name), -1):
+        stamp: int | str = at if self.as_text else parse_instant(at)
+        if stamp < self._stamps.get((table, record, name), stamp):  # type: ignore[operator]
             return
         self._stamps[table, record, name] = stamp
         held = self.records.setdefault(table, {}).setdefault(record, {"id": record})
@@ -146,6 +154,12 @@ class DexieEngine(LegacyDevice):
     """The web application's: pushes, then pulls; makes a record that it lacks from an update's `data`."""
 
     creates_from_data, pulls_first = True, False
+
+
+class TextEngine(DexieEngine):
+    """The web application's, as it was published: makes a record that it lacks from an update's `fields`."""
+
+    creates_from_data, as_text, all_at_once = False, True, True
 
 
 class LocalStore(LegacyDevice):

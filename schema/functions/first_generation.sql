@@ -25,6 +25,23 @@ BEGIN
           AND (p_written IS NULL OR p_written ? m.key OR a.touched));
 END $$;
 
+-- An instant as JavaScript writes it, in milliseconds, where it is a whole number of them: one engine compares instants as text.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_instant(p_at text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN right(p_at, 4) = '000Z' THEN concat(left(p_at, 23), 'Z') ELSE p_at END;
+
+-- Registers with their instants spelt so, under both names that engines read.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_fields(p_registers jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT jsonb_object_agg(e.key, e.value || jsonb_build_object('at', a.at, 'updatedAt', a.at))
+        FROM jsonb_each(p_registers) e CROSS JOIN LATERAL (SELECT syncd.sync_legacy_instant(e.value ->> 'at') AS at) a);
+
+-- A deletion's text after its change's beginning.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_deletion(p_head text, p_registers jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN concat(p_head, ',"op":"delete","deletedAt":"', syncd.sync_legacy_instant(p_registers -> 'deletedAt' ->> 'at'),
+              '","fields":', syncd.sync_legacy_fields(p_registers), '}');
+
 -- A change as one update, or two where there are members to be written after the objects that they are in. p_head: the
 -- change's beginning as JSON text. p_whole: the device may not have the record, and gets it as plain values too.
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_update(p_head text, p_record text, p_registers jsonb, p_members jsonb, p_whole boolean)
@@ -35,7 +52,7 @@ DECLARE
     v_data   jsonb;
     v_texts  text[] := '{}';
 BEGIN
-    SELECT jsonb_object_agg(e.key, e.value), jsonb_object_agg(e.key, e.value -> 'value')
+    SELECT syncd.sync_legacy_fields(jsonb_object_agg(e.key, e.value)), jsonb_object_agg(e.key, e.value -> 'value')
     INTO v_fields, v_data FROM jsonb_each(p_registers) e WHERE strpos(e.key, '.') = 0;
     IF p_whole OR v_fields IS NOT NULL OR p_members IS NULL THEN
         v_texts := v_texts || concat(p_head,
@@ -43,7 +60,7 @@ BEGIN
             ',"fields":', coalesce(v_fields, '{}'), '}');
     END IF;
     IF p_members IS NOT NULL THEN
-        v_texts := v_texts || concat(p_head, ',"fields":', p_members, '}');
+        v_texts := v_texts || concat(p_head, ',"fields":', syncd.sync_legacy_fields(p_members), '}');
     END IF;
     RETURN array_to_string(v_texts, ',');
 END $$;
@@ -57,7 +74,7 @@ DECLARE
     v_written jsonb := p_fields::jsonb;
 BEGIN
     IF v_written #>> '{deletedAt,value}' IS NOT NULL THEN
-        RETURN concat(p_head, ',"op":"delete","deletedAt":"', v_written -> 'deletedAt' ->> 'at', '","fields":', p_fields, '}');
+        RETURN syncd.sync_legacy_deletion(p_head, v_written);
     END IF;
     RETURN syncd.sync_legacy_update(concat(p_head, ',"op":"update"'), p_record, v_written,
         syncd.sync_members(coalesce(p_held, v_written), v_written), p_op = 1 OR p_made OR v_written ? 'deletedAt');
@@ -155,8 +172,7 @@ BEGIN
     END IF;
     RETURN (
         SELECT string_agg(
-            CASE WHEN s.deleted THEN concat(s.head, ',"op":"delete","deletedAt":"', s.registers -> 'deletedAt' ->> 'at',
-                                            '","fields":', s.registers, '}')
+            CASE WHEN s.deleted THEN syncd.sync_legacy_deletion(s.head, s.registers)
                  ELSE syncd.sync_legacy_update(concat(s.head, ',"op":"update"'), s.record_id, s.registers,
                                                syncd.sync_members(s.registers), true) END,
             ',' ORDER BY CASE WHEN p_newest THEN -s.seq ELSE s.seq END)

@@ -21,12 +21,20 @@ def of(user: str, message: Any) -> Any:
 
 
 def as_read(vector: Any) -> list[Any]:
-    """The state as the first generation reads it: an update with the record, `id` included, beside its registers."""
+    """The state as the first generation reads it: an update with the record, `id` included, beside its registers, whose
+    instants are spelt as JavaScript does."""
     state = vector["snapshot"]
     if not state:
         return []
     last = {name: vector["log"][name] for name in ("actor", "origin") if name in vector["log"]}
-    return [{**state, **last, "op": "update", "data": {**state["data"], "id": state["id"]}}]
+    whole = {**state, **last, "op": "update", "data": {**state["data"], "id": state["id"]}}
+    whole["fields"] = {name: {**register, **spelt(register["at"])} for name, register in state["fields"].items()}
+    return [whole]
+
+
+def spelt(instant: str) -> dict[str, str]:
+    short = f"{instant[:23]}Z" if instant.endswith("000Z") else instant
+    return {"at": short, "updatedAt": short}
 
 
 def received(changes: list[Any], *, legacy: bool) -> list[Any]:

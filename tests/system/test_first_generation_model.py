@@ -21,13 +21,13 @@ from syncd_client import EVERY_SPACE, Replica
 
 from syncd.core.clock import parse_instant
 from tests.harness import Server
-from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore
+from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
 from tests.wire import Device, Json, unique
 
 SOAK = int(os.environ.get("SYNCD_SOAK") or 0)
 PATIENCE = 60.0
 TABLES = ("tasks", "notes")
-ENGINES: list[type[LegacyDevice]] = [DexieEngine, LocalStore]
+ENGINES: list[list[type[LegacyDevice]]] = [[DexieEngine, LocalStore], [TextEngine, LocalStore]]  # of each user
 SLOW = 1  # of the first user's, the one of the small library
 LEFT_OUT = ("id", "deletedAt", "updatedAt")  # what one generation writes and the other does not
 Shown = dict[tuple[str, str], Json]
@@ -108,7 +108,7 @@ def shown_by_log(changes: Iterable[Json]) -> Shown:
 
 
 class World(RuleBasedStateMachine):
-    """One example: two users, each with a device of each engine and one of ours; no two writes have one instant."""
+    """One example: two users, each with a device of two engines and one of ours; no two writes have one instant."""
 
     server: Server
     http: httpx.Client
@@ -123,7 +123,7 @@ class World(RuleBasedStateMachine):
         self.managers = [Device(self.http, self.server, user, "manager", app=self.tail) for user in self.users]
         self.managers[0].create(self.garden)
         self.managers[0].member(self.garden, self.users[1])
-        self.legacy = [self.new_legacy(user, engine) for user in range(2) for engine in ENGINES]
+        self.legacy = [self.new_legacy(user, engine) for user in range(2) for engine in ENGINES[user]]
         self.ours = [self.new_ours(user) for user in range(2)]
         self.wrote: list[str] = []
         self.made: set[str] = set()
@@ -144,7 +144,7 @@ class World(RuleBasedStateMachine):
             Wire(self.http, self.server, self.users[user], f"d{number}", app=self.tail, legacy=True),
             self.clock(number),
         )
-        device.dates_edits = number % 4 != 3
+        device.dates_edits, device.tables = number % 4 != 3, TABLES
         return device
 
     def new_ours(self, user: int) -> Replica:
@@ -292,7 +292,7 @@ class World(RuleBasedStateMachine):
 
     def compare(self, user: int) -> None:
         wanted = shown_by_log(self.managers[user].drain(history=1)[0])
-        new = [self.new_legacy(user, engine) for engine in ENGINES]
+        new = [self.new_legacy(user, engine) for engine in (DexieEngine, LocalStore, TextEngine)]
         for device, table in itertools.product(new, TABLES):
             device.pull(table)
         for device in (*self.legacy[user * 2 : user * 2 + 2], *new):
