@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -10,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.errors import Fault, Malformed
+from syncd.core.values import InvalidValue, check_text
 
 T = TypeVar("T")
 Op = Literal["insert", "update", "delete"]
@@ -96,7 +96,8 @@ class RawChanges(msgspec.Struct):
 _CHOICES = {"op": get_args(Op), "role": get_args(Role)}
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
-_HALF = re.compile("[\ud800-\udfff]")
+# Nobody's push is so deep, or has so much between its changes.
+DEEPEST, MOST_SCRAPS = 10_000, 1000
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]', re.DOTALL)
 _QUOTED = re.compile(r" (['\"]).*\1", re.DOTALL)
 _PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
@@ -130,17 +131,25 @@ def raw_changes(body: bytes) -> list[bytes]:
 
 
 def split_changes(body: bytes) -> tuple[bytes, list[bytes]]:
-    """A push without its changes, and the text of each, by the brackets alone: also where one cannot be decoded."""
+    """A push without its changes, and the text of each, by the brackets alone: also where one cannot be decoded.
+
+    Raises Malformed where that is no push of anybody's, so that little is spent on it.
+    """
     depth, name, start, found = 0, b"", -1, list[bytes]()
-    first, last, text = 0, 0, b""
+    first, last, text, scraps = 0, 0, b"", 0
     for token in _TOKEN.finditer(body):
         kind = token[0][:1]
         inside = start >= 0 and depth == 2
         if inside and kind in b",]":
             found.append(body[start : token.start()].strip())
             start = token.end()
+            scraps += not found[-1].startswith(b"{")
+            if scraps > MOST_SCRAPS:
+                raise Malformed("The body holds what are no changes.", code="invalid_request")
         if kind in b"[{":
             depth += 1
+            if depth > DEEPEST:
+                raise Malformed("The body is nested too deeply.", code="invalid_value")
             if depth == 2 and kind == b"[" and name == b'"changes"':
                 first = start = token.end()
                 found = []
@@ -155,16 +164,18 @@ def split_changes(body: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def lone_surrogate(body: bytes) -> Malformed | None:
-    """Where the half of a surrogate pair is. Our parser stops there without a place; Python's reads on."""
-    wrong, pointer = "a lone surrogate is not text", ""
+    """Where the half of a surrogate pair is. Our parser stops there without a place, unless it skips the text."""
     try:
-        changes = json.loads(body)["changes"]
-        pointer = next(
-            f"/changes/{i}" for i, change in enumerate(changes) if _HALF.search(json.dumps(change, ensure_ascii=False))
-        )
-    except (ValueError, RecursionError, TypeError, KeyError, StopIteration):
+        raws = _RAW_CHANGES.decode(body).changes or ()
+    except (msgspec.DecodeError, RecursionError):
         return None
-    return Malformed(f"{wrong} ({pointer})", code="invalid_value", faults=(Fault(pointer, wrong),))
+    for i, raw in enumerate(raws):
+        try:
+            check_text(bytes(raw))
+        except InvalidValue as wrong:
+            pointer = f"/changes/{i}"
+            return Malformed(f"{wrong} ({pointer})", code="invalid_value", faults=(Fault(pointer, str(wrong)),))
+    return None
 
 
 def without_value(wrong: Exception) -> str:
