@@ -9,6 +9,7 @@ from syncd.core.errors import Unauthorized
 from syncd.edge.requests import Request
 from syncd.edge.tokens import Tokens
 from syncd.service.caller import Caller, External
+from syncd.store.turns import ACTING
 
 if TYPE_CHECKING:
     from syncd.edge.memberships import MembershipService
@@ -25,8 +26,11 @@ class Callers:
         return self._claims or self._service is not None
 
     async def caller(self, request: Request) -> Caller:
-        """Who sends a request. Raises Unauthorized, KeysUnavailable, MembershipsUnavailable."""
-        return (await self.named(request.headers.get(b"authorization", b"")))[0]
+        """Who sends a request, and is acting from here on. Raises Unauthorized, KeysUnavailable,
+        MembershipsUnavailable."""
+        caller = (await self.named(request.headers.get(b"authorization", b"")))[0]
+        ACTING.set(caller.user)
+        return caller
 
     async def named(self, authorization: bytes) -> tuple[Caller, float]:
         """Who an `Authorization` header names, and until when (seconds since 1970). Raises what `caller` raises."""

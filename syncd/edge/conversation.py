@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -22,6 +23,7 @@ from syncd.protocol import live
 from syncd.protocol.first_generation import client_of
 from syncd.protocol.messages import PushBody
 from syncd.protocol.preparation import Limits
+from syncd.service.aside import aside, is_large
 from syncd.service.batch import WHOLE, Batch
 from syncd.service.caller import Caller
 from syncd.service.hub import Hub
@@ -29,6 +31,7 @@ from syncd.service.member import Member
 from syncd.service.pull import Delta, Question
 from syncd.service.push import Answer, Event, push
 from syncd.service.subscription import Subscription
+from syncd.store.turns import ACTING
 
 log = structlog.get_logger("syncd.live")
 
@@ -130,8 +133,11 @@ class Conversation:
         self._task = None
 
     async def _one(self, text: bytes) -> None:
+        if self.member is not None:
+            ACTING.set(self.member.caller.user)
         try:
-            await self._obey(live.incoming(text, legacy=self._legacy), text)
+            message = await aside(is_large(text), partial(live.incoming, text, legacy=self._legacy))
+            await self._obey(message, text)
         except SyncdError as why:
             self._refuse(why, text)
         except Exception as why:

@@ -12,6 +12,7 @@ from syncd.edge.callers import Callers
 from syncd.edge.requests import MAX_TABLES, Request, checked_tables
 from syncd.protocol.digest import CompareBody
 from syncd.protocol.messages import decode
+from syncd.service.aside import aside, is_large
 from syncd.service.caller import Caller
 from syncd.service.digest import Held, Inquiry, differences, digests
 
@@ -49,7 +50,7 @@ class DigestEndpoint:
             check_text(body)
         except InvalidValue as wrong:
             raise Malformed(f"{wrong}.", code="invalid_value", faults=(Fault("", str(wrong)),)) from None
-        message = decode(body, CompareBody)
+        message = await aside(is_large(body), decode, body, CompareBody)
         space = caller.personal if message.spaceId is None else _space(message.spaceId, caller)
         tables = checked_tables("collections", message.collections or [], MAX_TABLES)
         inquiry = Inquiry(app, message.since, tables, space)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
+from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound, TooLarge
 from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
 from syncd.edge.digest import DigestEndpoint
@@ -26,6 +26,7 @@ from syncd.protocol import live
 from syncd.protocol.first_generation import client_of, push_body
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.preparation import Limits
+from syncd.service.aside import aside, is_large
 from syncd.service.counts import Counts
 from syncd.service.digest import Inquiry, digests
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, pull
@@ -36,6 +37,8 @@ from syncd.store.history import History
 from syncd.store.log import Log
 
 MAX_FIRSTS = 8
+# For each change that a push may hold: values may have members of that name.
+MOST_OPS = 50
 REMEMBERED, MAX_REMEMBERED = 4096, 512
 
 
@@ -81,7 +84,10 @@ class SyncEndpoint:
     async def _push(self, request: Request, app: str, service: Service) -> Answer:
         caller = await self._callers.caller(request)
         body = await request.body(text=request.legacy)
-        message = push_body(body) if request.legacy else decode(body, PushBody)
+        # So large a push cannot be one of a thousand changes: it is not read to find that out.
+        if not request.legacy and body.count(b'"op"') > MOST_OPS * self._limits.max_changes:
+            raise TooLarge(code="too_many_changes")
+        message = await aside(is_large(body), *((push_body, body) if request.legacy else (decode, body, PushBody)))
         client = _client(request, message, caller.user)
         size = PAGE_BYTES if request.legacy else live.page_bytes(message.bytes, PAGE_BYTES)
         question = Question(app, message.since or "", plain=request.legacy, bytes=size)

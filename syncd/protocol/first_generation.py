@@ -4,7 +4,6 @@ again for ever. What they leave out or garble is filled in here. Pure.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 
@@ -14,6 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 from syncd.core.clock import canonical_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import MAX_ID, fault_in_client
+from syncd.core.values import without_halves
 from syncd.protocol.messages import IncomingChange, IncomingRegister, Op, PushBody, decode, split_changes
 from syncd.protocol.preparation import Stamp, Stamps, content_id, string_in
 
@@ -135,8 +135,8 @@ def _readable(raw: bytes) -> IncomingChange:
         return UNREADABLE
     except msgspec.DecodeError as wrong:
         try:
-            json.loads(raw)  # half a surrogate pair is JSON
-        except (ValueError, RecursionError):
+            msgspec.json.decode(without_halves(raw), type=Raw)  # half a surrogate pair is JSON
+        except (msgspec.MsgspecError, RecursionError):
             raise Malformed(f"The body is not JSON: {wrong}.", code="malformed_json") from None
         return UNREADABLE
 

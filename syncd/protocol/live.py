@@ -6,7 +6,6 @@ listener's own cursor, so that a thousand listeners cost a thousand tails.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from msgspec import Raw
 
 from syncd.core.errors import Fault, Malformed
 from syncd.core.ids import fault_in_id
+from syncd.core.values import HALF, without_halves
 from syncd.protocol.first_generation import NULL, LegacyPush, readable
 from syncd.protocol.messages import IncomingChange, lone_surrogate, malformed
 from syncd.protocol.preparation import string_in
@@ -134,22 +134,35 @@ def _incoming(text: bytes, legacy: bool) -> Incoming:
     return message.message() if isinstance(message, LegacySubscribe | LegacyPushFrame) else message
 
 
+class _Named(msgspec.Struct):
+    """What names a message, also where the rest of it cannot be read."""
+
+    type: str = ""
+    requestId: Raw = Raw(b"null")
+    appId: Raw = Raw(b"null")
+    spaceId: Raw = Raw(b"null")
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+def _named(text: bytes) -> _Named:
+    try:
+        return _NAMED.decode(without_halves(text))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _Named()
+
+
 def _half(text: bytes) -> Malformed | None:
     """Half a surrogate pair, which is JSON but no text: only what a user wrote with it cannot be."""
-    try:
-        if b"\\u" not in text or json.loads(text)["type"] not in ("push", "presence"):
-            return None
-    except (ValueError, RecursionError, TypeError, KeyError):
+    if b"\\u" not in text or _named(text).type not in ("push", "presence"):
         return None
     return lone_surrogate(text) or Malformed("A lone surrogate is not text.", code="invalid_value")
 
 
 def is_auth(text: bytes) -> bool:
     """Whether a frame that cannot be read was to say who its sender is."""
-    try:
-        return bool(json.loads(text)["type"] == "auth")
-    except (ValueError, RecursionError, TypeError, KeyError):
-        return False
+    return _named(text).type == "auth"
 
 
 # What says which message it was, in the error that answers it.
@@ -158,15 +171,16 @@ _NAMED_BY = {"push": "requestId", "subscribe": "appId", "presence": "spaceId"}
 
 def names(text: bytes) -> dict[str, Any]:
     """What names a message that is at fault elsewhere, so that its sender knows which it was."""
-    try:
-        # Not our own decoder: it reads no frame with half a surrogate in it.
-        found = json.loads(text)
-        name = _NAMED_BY[found["type"]]
-        value = found[name]
-        msgspec.json.encode(value)
-    except (ValueError, RecursionError, TypeError, KeyError, OverflowError):
+    named = _named(text)
+    name = _NAMED_BY.get(named.type)
+    if name is None:
         return {}
-    return {name: value} if isinstance(value, str | int) else {}
+    try:
+        raw = bytes(getattr(named, name))
+        value = None if HALF in raw else msgspec.json.decode(raw, type=str | int | None)
+    except (msgspec.MsgspecError, ValueError):
+        return {}
+    return {} if value is None else {name: value}
 
 
 def tables_in(given: list[str] | str | None, name: str = "collections", most: int = MAX_TABLES) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.errors import Fault, Malformed
-from syncd.core.values import InvalidValue, check_text
+from syncd.core.values import HALF, without_halves
 
 T = TypeVar("T")
 Op = Literal["insert", "update", "delete"]
@@ -164,18 +164,16 @@ def split_changes(body: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def lone_surrogate(body: bytes) -> Malformed | None:
-    """Where the half of a surrogate pair is. Our parser stops there without a place, unless it skips the text."""
+    """Where the half of a surrogate pair is. Our parser stops there without a place."""
+    wrong = "a lone surrogate is not text"
     try:
-        raws = _RAW_CHANGES.decode(body).changes or ()
-    except (msgspec.DecodeError, RecursionError):
+        raws = _RAW_CHANGES.decode(without_halves(body)).changes or ()
+    except (msgspec.MsgspecError, RecursionError):
         return None
-    for i, raw in enumerate(raws):
-        try:
-            check_text(bytes(raw))
-        except InvalidValue as wrong:
-            pointer = f"/changes/{i}"
-            return Malformed(f"{wrong} ({pointer})", code="invalid_value", faults=(Fault(pointer, str(wrong)),))
-    return None
+    pointer = next((f"/changes/{i}" for i, raw in enumerate(raws) if HALF in bytes(raw)), None)
+    if pointer is None:
+        return None
+    return Malformed(f"{wrong} ({pointer})", code="invalid_value", faults=(Fault(pointer, wrong),))
 
 
 def without_value(wrong: Exception) -> str:

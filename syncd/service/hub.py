@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
+from contextvars import Context
 from typing import Any
 
 import structlog
@@ -27,6 +28,7 @@ from syncd.service.subscription import Subscription, refusal
 from syncd.store.bus import Bus, Hint, key
 from syncd.store.live import Greeting, Live
 from syncd.store.log import Log
+from syncd.store.turns import Turns
 
 log = structlog.get_logger("syncd.live")
 
@@ -48,7 +50,7 @@ class Hub:
     def __init__(self, log_: Log, live: Live, bus: Bus, cursor_key: bytes, ask: Ask | None = None) -> None:
         self.log, self.live, self.bus, self.key = log_, live, bus, cursor_key
         self.counts = Counts()
-        self.catching_up = asyncio.Semaphore(CATCHING_UP)
+        self.catching_up = Turns(CATCHING_UP)
         self.boot = 0
         self.rooms: dict[int, Room] = {}
         self.users: dict[int, dict[Member, None]] = {}
@@ -87,7 +89,7 @@ class Hub:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs something of the hub's; a failure is logged, and ends nothing else."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

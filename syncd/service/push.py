@@ -11,6 +11,7 @@ from syncd.core.values import InvalidValue, check_text
 from syncd.protocol.first_generation import LegacyStamps
 from syncd.protocol.messages import PushBody, raw_changes
 from syncd.protocol.preparation import Limits, Stamps
+from syncd.service.aside import aside, is_large
 from syncd.service.caller import Caller
 from syncd.service.holding import Holding, Sent
 from syncd.service.pull import Delta, Question, Reading, page_or_beginning
@@ -29,14 +30,14 @@ async def push(
 
     Raises Malformed, TooLarge, DeviceCopied, Refused, Busy and the like.
     """
-    sent = Sent(body, message.schemaVersion, limits)
+    sent, large = Sent(body, message.schemaVersion, limits), is_large(body)
     holds = question.plain and not message.atomic
     if len(message.changes) > limits.max_changes and not holds:
         raise TooLarge(
             f"A push holds at most {limits.max_changes} changes; send them in parts.", code="too_many_changes"
         )
     if not holds:
-        _check_escapes(body)
+        await aside(large, _check_escapes, body)
     if message.incarnations is not None:
         await log.devices.check(caller.user, client, message.incarnations)
     reading, event = Reading(question, caller.user, key), event or Event(now)
@@ -48,7 +49,8 @@ async def push(
     parts = Parts(caller, client, reading, message, sent, holds)
     if len(message.changes) > limits.max_changes:
         return await _perform_parts(log, parts, event, skew, now)
-    return await perform(parts.part(0, reading, stamps_of(reading), pull=message.pull), log, event, skew, now)
+    work = await aside(large, parts.part, 0, reading, stamps_of(reading), message.pull)
+    return await perform(work, log, event, skew, now)
 
 
 def stamps_of(reading: Reading) -> Stamps:
@@ -75,14 +77,16 @@ class Parts(NamedTuple):
     def starts(self) -> range:
         return range(0, len(self.message.changes), self.sent.limits.max_changes)
 
-    def part(self, start: int, reading: Reading, stamps: Stamps, *, pull: bool) -> Push:
+    def part(self, start: int, reading: Reading, stamps: Stamps, pull: bool) -> Push:
         """The push that begins at a change. Raises Malformed where it does not hold."""
         message, limits = self.message, self.sent.limits
         if len(message.changes) > limits.max_changes:
             changes = message.changes[start : start + limits.max_changes]
             message = msgspec.structs.replace(message, changes=changes, pull=pull)
         holding = Holding(self.sent, self.caller.user) if self.holds else None
-        work = Push(self.caller, self.client, reading, message, limits, stamps, start, holding)
+        # What is held is held with what can be said of it; of others nobody looks at what is too large.
+        passed_over = set[int]() if self.holds else self.sent.too_large
+        work = Push(self.caller, self.client, reading, message, limits, stamps, start, holding, passed_over)
         if self.holds:
             work.leave_out(self.sent.unstorable, "invalid_value")
         work.leave_out(self.sent.too_large, "change_too_large")
@@ -94,7 +98,7 @@ async def _perform_parts(log: Log, parts: Parts, event: Event, skew: int, now: i
     reading, stamps, pull = parts.reading, stamps_of(parts.reading), parts.message.pull
     answers: list[Answer] = []
     for start in parts.starts():
-        work = parts.part(start, reading, stamps, pull=pull)
+        work = await aside(True, parts.part, start, reading, stamps, pull)
         answers.append(await perform(work, log, event.after(start), skew, now))
         delta = answers[-1].delta
         if delta is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -79,12 +80,14 @@ class Event:
 class Push:
     """One push on its way through the log. Decides what to send and what to answer; `perform` sends.
 
-    `refusals`: what is done about refused changes, beside telling.
+    `refusals`: what is done about refused changes, beside telling; `passed_over`: places in the whole push of changes
+    that are too large, and not looked at.
     """
 
     def __init__(
         self, caller: Caller, client: str, reading: Reading, message: PushBody, limits: Limits,
         stamps: Stamps | None = None, first: int = 0, refusals: Refusals | None = None,
+        passed_over: Set[int] = frozenset(),
     ) -> None:  # fmt: skip
         self.caller, self.client, self.reading, self.message = caller, client, reading, message
         self.first, self.refusals = first, refusals
@@ -100,13 +103,17 @@ class Push:
         self.follows = False
         self._moved: dict[str, int] = {}
         self._touched = limits.max_touched
-        self._prepare(limits, stamps or Stamps())
+        self._prepare(limits, stamps or Stamps(), passed_over)
 
-    def _prepare(self, limits: Limits, stamps: Stamps) -> None:
+    def _prepare(self, limits: Limits, stamps: Stamps, passed_over: Set[int]) -> None:
         first = dict[str, int]()
         if self.refusals is None:
             preparation.version(self.message.schemaVersion, "")
         for i, change in enumerate(self.message.changes):
+            if self.first + i in passed_over:
+                self.changes.append((UNPREPARED, "", ""))
+                self.reject(i, "change_too_large")
+                continue
             try:
                 prepared = self._prepared(i, change, limits, stamps)
             except Malformed as why:

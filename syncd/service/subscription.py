@@ -16,6 +16,7 @@ from syncd.protocol.cursor import Bookmark, Cursor
 from syncd.protocol.live import error
 from syncd.service.member import Member
 from syncd.service.pull import Question, position, pull
+from syncd.store.turns import ACTING
 
 if TYPE_CHECKING:
     from syncd.service.batch import Batch
@@ -72,6 +73,7 @@ class Subscription:
             self._hub.leave_feed(self, space)
 
     async def _catch_up(self) -> None:
+        ACTING.set(self.member.caller.user)
         pause = SHORTEST_PAUSE
         try:
             while not self.live:
@@ -93,7 +95,7 @@ class Subscription:
         """One page, and when it was the last one, the feeds are joined."""
         self._again = False
         await self.member.outlet.page_turn()
-        async with self._hub.catching_up:
+        async with self._hub.catching_up.place():
             self._hub.counts.catch_ups += 1
             size = min(self.question.bytes, self.member.outlet.page_bytes)
             question = self.question._replace(since=self.cursor.decode(), bytes=size)

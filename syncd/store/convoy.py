@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from contextvars import Context
+from typing import Generic, TypeAlias, TypeVar
 
 from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
+from syncd.store.turns import ACTING, FairQueue
 
 C = TypeVar("C")
 R = TypeVar("R")
+# A call, its answer, and whose it is.
+_Waiting: TypeAlias = "tuple[C, asyncio.Future[R], str]"
 
 # At some thousands a second these would wait for a second; whoever comes then is better told so.
 MOST_WAITING = 8192
 
 
 class Convoy(Generic[C, R]):
-    """Performs calls in groups of at most `size`, at most `lanes` groups at a time, in the order they came.
+    """Performs calls in groups of at most `size`, at most `lanes` groups at a time: of each user in the order
+    they came, and of one user after the other.
 
     `together` answers a whole group or fails as a whole; then each of its calls is performed by `alone`,
     so that a failure reaches only the call that caused it.
@@ -32,7 +36,7 @@ class Convoy(Generic[C, R]):
     ) -> None:
         self._together, self._alone, self._size = together, alone, size
         self._free = lanes
-        self._waiting: deque[tuple[C, asyncio.Future[R]]] = deque()
+        self._waiting: FairQueue[_Waiting[C, R]] = FairQueue()
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def join(self, call: C) -> R:
@@ -40,10 +44,12 @@ class Convoy(Generic[C, R]):
         if len(self._waiting) >= MOST_WAITING:
             raise Busy
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((call, answer))
+        user = ACTING.get()
+        self._waiting.push(user, (call, answer, user))
         if self._free:
             self._free -= 1
-            task = asyncio.create_task(self._drive())
+            # A group is nobody's alone.
+            task = asyncio.get_running_loop().create_task(self._drive(), context=Context())
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
         return await answer
@@ -51,33 +57,34 @@ class Convoy(Generic[C, R]):
     async def _drive(self) -> None:
         try:
             while self._waiting:
-                group = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
+                group = [self._waiting.pop() for _ in range(min(self._size, len(self._waiting)))]
                 await self._perform(group)
         finally:
             self._free += 1
 
-    async def _perform(self, group: list[tuple[C, asyncio.Future[R]]]) -> None:
+    async def _perform(self, group: list[_Waiting[C, R]]) -> None:
         try:
-            answers = await self._together([call for call, _ in group])
+            answers = await self._together([call for call, _, _ in group])
         except SyncdError as why:
             # After a lost connection nobody knows whether it was committed: the device decides, by its change ids.
             if len(group) == 1 or isinstance(why, DatabaseUnavailable):
-                for _, answer in group:
+                for _, answer, _ in group:
                     _fail(answer, why)
             else:
-                await asyncio.gather(*(self._perform_alone(call, answer) for call, answer in group))
+                await asyncio.gather(*(self._perform_alone(*waiting) for waiting in group))
             return
         except BaseException as why:
-            for _, answer in group:
+            for _, answer, _ in group:
                 _fail(answer, why)
             if not isinstance(why, Exception):
                 raise
             return
-        for (_, answer), result in zip(group, answers, strict=True):
+        for (_, answer, _), result in zip(group, answers, strict=True):
             if not answer.done():
                 answer.set_result(result)
 
-    async def _perform_alone(self, call: C, answer: asyncio.Future[R]) -> None:
+    async def _perform_alone(self, call: C, answer: asyncio.Future[R], user: str) -> None:
+        ACTING.set(user)
         try:
             result = await self._alone(call)
         except Exception as why:

@@ -10,15 +10,14 @@ wait longer does so apart, on a share of the connections, so that the others kee
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, NamedTuple
 
 import msgspec
 
-from syncd.core.errors import Busy
 from syncd.store.convoy import Convoy
 from syncd.store.devices import Devices
 from syncd.store.pool import Locked, Pool
+from syncd.store.turns import Turns
 
 LANES = 2
 # Smaller groups of pushes keep both lanes, the flush and Python at work side by side; peeks only share a round trip.
@@ -93,7 +92,7 @@ class Log:
         self._pool = pool
         self.devices = Devices(pool)
         self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
-        self._waiting = asyncio.Semaphore(max(1, pool.size // 2))
+        self._patient = Turns(max(1, pool.size // 2))
         self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
@@ -127,15 +126,8 @@ class Log:
         return [receipt for _, receipt in sorted(zip(order, receipts, strict=True), key=lambda pair: pair[0])]
 
     async def _push_patiently(self, call: PushCall) -> Receipt:
-        try:
-            async with asyncio.timeout(self._pool.lock_seconds):
-                await self._waiting.acquire()
-        except TimeoutError:
-            raise Busy from None
-        try:
+        async with self._patient.place(self._pool.lock_seconds):
             return (await self._append([call], None))[0]
-        finally:
-            self._waiting.release()
 
     async def _append(self, calls: list[PushCall], patience: str | None) -> list[Receipt]:
         heads = f"[{','.join(call.head.decode() for call in calls)}]"

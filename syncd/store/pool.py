@@ -18,6 +18,7 @@ import structlog
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
 from syncd.store.statements import statement
+from syncd.store.turns import Turns
 
 T = TypeVar("T")
 Row = Any  # asyncpg.Record, by position and by name
@@ -66,7 +67,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 
 class Pool:
-    """A pool of connections; `open` before use. Waiting for a connection ends after `timeout` seconds."""
+    """A pool of connections; `open` before use. Waiting for a connection ends after `timeout` seconds; users take
+    turns for one (`syncd.store.turns`)."""
 
     def __init__(
         self, dsn: str, *, size: int = 8, timeout: float = 10.0, lock_ms: int = 5000, statement_ms: int = 30000
@@ -77,6 +79,7 @@ class Pool:
         self._patience = statement_ms / 1000 + 2
         self._limits = {"lock_timeout": str(lock_ms), "statement_timeout": str(statement_ms)}
         self._pool: Any = None
+        self._turns = Turns(size)
         self._opening = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
         self.pooled = False
@@ -156,6 +159,11 @@ class Pool:
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
+        async with self._turns.place(self._timeout), self._connected() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Any]:
         pool = self._pool
         try:
             connection = await pool.acquire(timeout=self._timeout)

@@ -363,6 +363,15 @@ def test_a_change_that_is_too_large_is_rejected_alone(device: Make) -> None:
     assert (results[1]["code"], [r.get("seq") for r in results]) == ("change_too_large", [1, None, 2])
 
 
+def test_what_is_too_large_is_not_looked_at(device: Make) -> None:
+    """Whatever its values are: looking at them would cost what the bound is there to save."""
+    writer = device(unique("large"))
+    change = b'{"table":"t","id":"b","op":"update","fields":{"x":{"value":[%b1e999],"at":"2026-02-01T00:00:00Z"}}}'
+    answer = raw(writer, b'{"changes":[%b]}' % (change % (b"1," * (1 << 19))))
+    assert answer.status_code == 200, answer.text
+    assert [r["code"] for r in answer.json()["results"]] == ["change_too_large"]
+
+
 def test_a_push_that_names_no_device_is_refused(mallory: Device) -> None:
     for client in ("", None):
         body = {"changes": [edit("r", x=1)], **({} if client is None else {"clientId": client})}
