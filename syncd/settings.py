@@ -58,6 +58,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path,
         _about("Where the database that syncd starts itself keeps its files, and the secret when none is given."),
     ] = Path("syncd-data")
+    user: Annotated[
+        str | None,
+        _about(
+            "Where root starts `serve`: the user of the system that the workers become. With a database of syncd's own "
+            "that is its data directory's user, whatever is set."
+        ),
+    ] = None
     workers: Annotated[
         int, _about("Server processes behind the one address; about one for each processor.", ge=1, le=256)
     ] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 import msgspec
 
 from syncd.settings import Settings
+from syncd.store.launch import Account
 
 FILE = "jwt_secret"
 
@@ -29,9 +31,15 @@ def read_secret(settings: Settings) -> str | None:
     if settings.jwt_secret:
         return settings.jwt_secret
     try:
-        return secret_file(settings).read_text(encoding="ascii").strip()
+        file = os.open(secret_file(settings), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(secret_file(settings))) from None
+        raise
+    with open(file, encoding="ascii") as secret:
+        return secret.read().strip()
 
 
 def with_secret(settings: Settings) -> Settings:
@@ -39,7 +47,7 @@ def with_secret(settings: Settings) -> Settings:
     if has_key(settings):
         return settings
     try:
-        secret = read_secret(settings) or _make(secret_file(settings))
+        secret = read_secret(settings) or _made(settings)
     except OSError as error:
         raise click.ClickException(
             f"the secret for tokens in {secret_file(settings)} cannot be read or made: {error.strerror}. "
@@ -48,16 +56,20 @@ def with_secret(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, jwt_secret=secret)
 
 
-def _make(path: Path) -> str:
-    """A new secret, on disk whole or not at all."""
+def _made(settings: Settings) -> str:
+    """A new secret, on disk whole or not at all: made as the user that the folder belongs to, where this is root."""
+    path = secret_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    owner = path.parent.stat()
+    account = Account("", owner.st_uid, owner.st_gid, os.geteuid() == 0 != owner.st_uid)
     new = path.with_name(f"{FILE}.new")
-    new.unlink(missing_ok=True)
     secret = secrets.token_urlsafe(48)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+    with account.acting():
+        new.unlink(missing_ok=True)
+    with open(account.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="ascii") as file:
         file.write(secret + "\n")
         file.flush()
-        os.fsync(descriptor)
-    new.rename(path)
+        os.fsync(file.fileno())
+    with account.acting():
+        new.rename(path)
     return secret

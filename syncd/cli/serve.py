@@ -19,7 +19,7 @@ from syncd.cli.options import TopicsCommand, load_settings, progress, settings_o
 from syncd.cli.secret import has_key, secret_file, with_secret
 from syncd.settings import Settings
 from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.launch import EmbeddedError
+from syncd.store.launch import Account, EmbeddedError, account_named
 
 if TYPE_CHECKING:
     from syncd.cli.supervisor import Signals
@@ -51,7 +51,8 @@ def serve(settings: Settings) -> int:
     with Signals() as signals:
         try:
             with _bound(settings) as listener, _database(settings, signals) as (ready, database):
-                return Supervisor(ready, listener, signals, database=database, say=progress).run()
+                account = _account(ready, database)
+                return Supervisor(ready, listener, signals, database=database, account=account, say=progress).run()
         except StoppedError:
             return 0
         except EmbeddedError as error:
@@ -88,6 +89,22 @@ def _database(settings: Settings, signals: Signals) -> Iterator[tuple[Settings, 
         progress(f"the database is up ({time.monotonic() - started:.1f} s)")
         own = msgspec.structs.replace(settings, database_url=database.runtime_dsn)
         yield _prepared(own, database.owner_dsn, signals), database
+
+
+def _account(settings: Settings, database: EmbeddedPostgres | None) -> Account | None:
+    """Who the workers become, where this is root; None where they stay what this is, and a line says why."""
+    if os.geteuid() != 0 and settings.user is None:
+        return None
+    if database is None and settings.user is None:
+        progress("the workers run as root: set SYNCD_USER to a user of the system that they should become")
+        return None
+    account = database.account if database is not None else account_named(str(settings.user))
+    if not account.drops:
+        return None
+    if not account.can_serve():
+        progress(f"the workers run as root: {account.name} cannot run {sys.executable}, or read syncd's files")
+        return None
+    return account
 
 
 def _prepared(settings: Settings, owner: str | None, signals: Signals) -> Settings:

@@ -16,11 +16,11 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from syncd.settings import PREFIX, Settings
 from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.launch import ALLOCATION, EmbeddedError, die_with_parent
+from syncd.store.launch import ALLOCATION, Account, EmbeddedError, die_with_parent
 
 # A worker that lived this long was well; the next failure starts again with the shortest pause.
 WELL_AFTER_SECONDS = 10.0
@@ -77,7 +77,10 @@ class Signals:
 class Worker:
     """One slot: a process that serves, and the next one when it dies."""
 
-    def __init__(self, listener: socket.socket, settings: Settings, board: int, place: int) -> None:
+    def __init__(
+        self, listener: socket.socket, settings: Settings, board: int, place: int, account: Account | None
+    ) -> None:
+        self._account = account
         self._listener = listener
         self._settings = settings
         self._board, self._place = board, place
@@ -97,11 +100,11 @@ class Worker:
                 [sys.executable, "-m", "syncd.cli.worker", *map(str, (*fds, self._place))],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
-                env=_worker_environment(self._settings),
                 # Ctrl-C reaches the supervisor alone, which stops things in order.
                 start_new_session=True,
                 # SIGKILL: its database goes at that moment too, and the next start needs the address.
                 preexec_fn=die_with_parent(signal.SIGKILL),
+                **_process(self._settings, self._account),
             )
         finally:
             os.close(report)
@@ -148,8 +151,8 @@ class Upkeep:
     # Not while everybody comes back after a start; and then often enough to go on with what was stopped.
     FIRST, LATER = 300.0, 3600.0
 
-    def __init__(self, settings: Settings, url: str | None) -> None:
-        self._settings, self._url = settings, url
+    def __init__(self, settings: Settings, url: str | None, account: Account | None) -> None:
+        self._settings, self._url, self._account = settings, url, account
         self._process: subprocess.Popen[bytes] | None = None
         wanted = url is not None and settings.compact_every > 0
         self.due = time.monotonic() + min(self.FIRST, settings.compact_every) if wanted else float("inf")
@@ -165,9 +168,9 @@ class Upkeep:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "syncd.cli.compactor"],
                 stdin=subprocess.DEVNULL,
-                env={**_worker_environment(self._settings), f"{PREFIX}MIGRATE_URL": str(self._url)},
                 start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGKILL),
+                **_process(self._settings, self._account, **{f"{PREFIX}MIGRATE_URL": str(self._url)}),
             )
 
     def stop(self) -> None:
@@ -191,9 +194,11 @@ class Supervisor:
         signals: Signals,
         *,
         database: EmbeddedPostgres | None,
+        account: Account | None,
         say: Callable[[str], None],
     ) -> None:
-        self._upkeep = Upkeep(settings, database.compactor_dsn if database is not None else settings.migrate_url)
+        url = database.compactor_dsn if database is not None else settings.migrate_url
+        self._upkeep = Upkeep(settings, url, account)
         self._settings = settings
         self._listener = listener
         self._signals = signals
@@ -201,7 +206,7 @@ class Supervisor:
         self._say = say
         # For what the workers count, so that each can tell the numbers of all.
         board = os.memfd_create("syncd-numbers")
-        self._workers = [Worker(listener, settings, board, place) for place in range(settings.workers)]
+        self._workers = [Worker(listener, settings, board, place, account) for place in range(settings.workers)]
         self._announced = False
         self._database_at = 0.0
 
@@ -289,6 +294,12 @@ class Supervisor:
             worker.ended()
 
 
-def _worker_environment(settings: Settings) -> dict[str, str]:
+def _process(settings: Settings, account: Account | None, **more: str) -> dict[str, Any]:
+    """Environment and user of a process that serves; it is no longer root where it becomes another user."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return {**ALLOCATION, **inherited, **settings.environment()}
+    env = {**ALLOCATION, **inherited, **settings.environment(), **more}
+    if account is None:
+        return {"env": env}
+    # From root's folder nothing could be read, nor from a home that is root's.
+    env |= {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
+    return {"env": env, "cwd": "/", **account.popen()}

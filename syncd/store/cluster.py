@@ -75,17 +75,19 @@ def create_cluster(pgdata: Path, binaries: Binaries, account: Account, *, lock: 
         EmbeddedError: with what the program said.
     """
     fresh = pgdata.with_name(f"{pgdata.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    with account.acting():
+        shutil.rmtree(fresh, ignore_errors=True)
     account.own_folder(fresh)
     common = ["--username", OWNER, "--auth", "trust", "--encoding=UTF8", "--data-checksums"]
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     locale = builtin if binaries.major >= 17 else ["--locale=C.UTF-8"]
     _run([str(binaries.bindir / "initdb"), "--pgdata", str(fresh), *common, *locale], account, lock)
-    _write(fresh / "pg_hba.conf", TRUST)
-    _write(fresh / "postgresql.conf", INCLUDE)
+    account.write(fresh / "pg_hba.conf", TRUST)
+    account.write(fresh / "postgresql.conf", INCLUDE)
     _run([str(binaries.bindir / "postgres"), "--single", "-D", str(fresh), "postgres"], account, lock, BOOTSTRAP)
-    fresh.rename(pgdata)
-    _sync(pgdata.parent)
+    with account.acting():
+        fresh.rename(pgdata)
+        _sync(pgdata.parent)
 
 
 def write_configuration(pgdata: Path, binaries: Binaries, account: Account, settings: Mapping[str, str]) -> None:
@@ -95,9 +97,9 @@ def write_configuration(pgdata: Path, binaries: Binaries, account: Account, sett
         values = {name: value for name, value in values.items() if value != "lz4"}
     lines = "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in values.items())
     new = pgdata / "syncd.conf.new"
-    _write(new, f"# Written by syncd at each start; your own settings belong in postgresql.conf.\n{lines}")
-    account.own_file(new)
-    new.rename(pgdata / "syncd.conf")
+    account.write(new, f"# Written by syncd at each start; your own settings belong in postgresql.conf.\n{lines}")
+    with account.acting():
+        new.rename(pgdata / "syncd.conf")
 
 
 def environment() -> dict[str, str]:
@@ -135,14 +137,6 @@ def _has_lz4(pgdata: Path, binaries: Binaries, account: Account) -> bool:
     asked = [str(binaries.bindir / "postgres"), "-D", str(pgdata), "-C", "wal_compression", "-c", "wal_compression=lz4"]
     done = subprocess.run(asked, capture_output=True, cwd="/", env=environment(), check=False, **account.popen())
     return done.returncode == 0
-
-
-def _write(path: Path, content: str) -> None:
-    """Write a file through to the disk."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:

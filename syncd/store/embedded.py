@@ -83,6 +83,11 @@ class EmbeddedPostgres:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     @property
+    def account(self) -> Account:
+        """The user of the system that it runs as."""
+        return self._account
+
+    @property
     def bindir(self) -> Path:
         """The folder of initdb, postgres, psql and the rest."""
         return self._found().bindir
@@ -119,7 +124,7 @@ class EmbeddedPostgres:
     def running_elsewhere(self) -> bool:
         """Whether another process serves from this data directory at this moment."""
         try:
-            lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(self.data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             return False
         try:
@@ -168,9 +173,11 @@ class EmbeddedPostgres:
         if self._binaries is None:
             version = self.pgdata / "PG_VERSION"
             try:
-                major = int(version.read_text()) if os.path.exists(version) else None
+                major = int(self._account.read(version)) if os.path.exists(version) else None
             except OSError as error:
                 raise EmbeddedError(f"{version} cannot be read: {error.strerror}. Choose another --data-dir.") from None
+            except ValueError:
+                raise EmbeddedError(f"{version} says no version: restore it, or choose another --data-dir.") from None
             found = find_binaries(self._account, major=major, bindir=self._wanted_bindir)
             if found is None:
                 which = f"of version {major}, which made {self.pgdata}, " if major else ""
@@ -187,9 +194,10 @@ class EmbeddedPostgres:
         except OSError as error:
             what = "is a file" if os.path.isfile(self.data_dir) else f"cannot be made: {error.strerror}"
             raise EmbeddedError(f"the data directory {self.data_dir} {what}. Choose another --data-dir.") from None
-        # Root hands over what holds nothing but syncd's, never a home that was named by mistake.
-        if self._account.drops and {path.name for path in self.data_dir.iterdir()} <= OURS:
-            os.chown(self.data_dir, self._account.uid, self._account.gid)
+        # Root hands over what holds nothing but syncd's, never a home that was named by mistake. It keeps nothing
+        # there: whom it belongs to may put links there, so all of it is opened as that user.
+        if self._account.drops:
+            self._account.take(self.data_dir, OURS)
         if not self._account.can_enter(self.data_dir):
             if not self._account.drops:
                 raise EmbeddedError(
@@ -205,7 +213,10 @@ class EmbeddedPostgres:
 
     def _take_lock(self) -> int:
         """The lock, or a clear refusal. The database of a supervisor that died is given time to go."""
-        lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = self.data_dir / "lock"
+        if self._account.drops:
+            self._account.take_lock(path)
+        lock = self._account.open(path, os.O_RDWR | os.O_CREAT)
         try:
             self._hold(lock)
         except BaseException:
@@ -246,9 +257,13 @@ class EmbeddedPostgres:
         assert self._lock is not None
         fixed = {**FIXED, "unix_socket_directories": str(self.socket_dir), "unix_socket_permissions": "0700"}
         options = [part for name, value in fixed.items() for part in ("-c", f"{name}={value}")]
-        if self.log.exists() and self.log.stat().st_size > 10_000_000:
-            self.log.replace(self.log.with_suffix(".log.1"))
-        with open(self.log, "ab", opener=_private) as log:
+        with self._account.acting():
+            # One that a syncd of before made as root cannot be written to.
+            mine = self.log.is_file() and os.access(self.log, os.W_OK, effective_ids=True)
+            if os.path.lexists(self.log) and (not mine or self.log.lstat().st_size > 10_000_000):
+                self.log.replace(self.log.with_suffix(".log.1"))
+        # For nobody else to read: a statement that failed may hold what users wrote.
+        with open(self.log, "ab", opener=self._account.open) as log:
             return subprocess.Popen(
                 [str(self._found().bindir / "postgres"), "-D", str(self.pgdata), *options],
                 stdin=subprocess.DEVNULL,
@@ -271,7 +286,7 @@ class EmbeddedPostgres:
         # Recovery after a crash takes as long as it takes; it is making progress while the process lives.
         while self._process.poll() is None:
             with contextlib.suppress(OSError):
-                lines = path.read_text().splitlines()
+                lines = self._account.read(path).decode(errors="replace").splitlines()
                 if len(lines) >= 8 and lines[0] == str(self._process.pid) and lines[7].strip() == "ready":
                     return True
             time.sleep(0.005)
@@ -279,18 +294,14 @@ class EmbeddedPostgres:
 
     def _last_words(self) -> str:
         """The end of the log; not all of it, it may be large."""
-        with contextlib.suppress(OSError), self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - 4000))
+        with contextlib.suppress(OSError), open(self._account.open(self.log, os.O_RDONLY), "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - 4000))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-8:])
         return ""
 
     def _forget_pid_file(self) -> None:
-        (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    # A log of statements that failed may hold what users wrote.
-    return os.open(path, flags, 0o600)
+        with self._account.acting():
+            (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _alive(pid: str) -> bool:

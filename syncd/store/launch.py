@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import hashlib
 import os
 import pwd
+import re
 import signal
+import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ PR_SET_PDEATHSIG = 1
 # third of the time of a large pull, in the worker and in the database. Kept for reuse instead: 32 MB at most a
 # process. Other C libraries ignore it.
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(16 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
+SOMEBODY_ELSES = "belongs to somebody else: remove it, or choose another --data-dir"
 # Loaded here: after a fork nothing may be imported or allocated at leisure.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -57,23 +62,109 @@ class Account(msgspec.Struct, frozen=True):
     gid: int
     drops: bool
 
+    @property
+    def home(self) -> str:
+        """Where this user's own files are."""
+        try:
+            return pwd.getpwuid(self.uid).pw_dir
+        except KeyError:
+            return "/"
+
     def popen(self) -> dict[str, Any]:
         """The arguments for `subprocess.Popen`."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.drops else {}
 
-    def own_file(self, path: Path) -> None:
-        """Hand a file to this user."""
-        if self.drops:
-            os.chown(path, self.uid, self.gid)
+    @contextlib.contextmanager
+    def acting(self) -> Iterator[None]:
+        """Until the block ends, files are opened and made as this user: where a link leads nowhere root alone may go.
+
+        It counts for the whole process, so nothing is started in the block; and nothing is imported there, as what this
+        runs by may lie where root alone can read.
+        """
+        if not self.drops:
+            yield
+            return
+        group, groups = os.getegid(), os.getgroups()
+        os.setgroups([])
+        os.setegid(self.gid)
+        os.seteuid(self.uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(group)
+            os.setgroups(groups)
+
+    def open(self, path: Path | str, flags: int) -> int:
+        """A file of this user's, opened as this user: no link is followed, and what is made is for nobody else."""
+        with self.acting(), named(path):
+            return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    def read(self, path: Path) -> bytes:
+        """What is in a file of this user's. Raises OSError."""
+        with open(self.open(path, os.O_RDONLY), "rb") as file:
+            return file.read()
+
+    def write(self, path: Path, content: str) -> None:
+        """Writes a file of this user's through to the disk."""
+        with open(self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
     def own_folder(self, path: Path) -> None:
         """Make a folder that only this user can enter; one that belongs to somebody else is refused."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.lstat()
-        if path.is_symlink() or found.st_uid not in (os.geteuid(), self.uid):
-            raise AccountError(f"{path} belongs to somebody else: remove it, or choose another --data-dir")
-        self.own_file(path)
-        path.chmod(0o700)
+        owners = {self.uid}
+        try:
+            with self.acting():
+                path.mkdir(mode=0o700, exist_ok=True)
+        except PermissionError:
+            # Where this user makes nothing, what is root's has been made by root.
+            path.mkdir(mode=0o700, exist_ok=True)
+            owners.add(0)
+        try:
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise AccountError(f"{path} {SOMEBODY_ELSES}") from error
+        try:
+            if os.fstat(folder).st_uid not in owners:
+                raise AccountError(f"{path} {SOMEBODY_ELSES}")
+            if self.drops:
+                os.fchown(folder, self.uid, self.gid)
+            os.fchmod(folder, 0o700)
+        finally:
+            os.close(folder)
+
+    def take(self, folder: Path, ours: set[str]) -> None:
+        """As root, hand a folder to this user that holds nothing but `ours`. One that a link leads to is left as it is,
+        unless root made the link."""
+        follow = 0 if folder.parent.stat().st_uid == 0 else os.O_NOFOLLOW
+        try:
+            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | follow)
+        except OSError:
+            return
+        try:
+            if os.fstat(opened).st_uid == 0 and set(os.listdir(opened)) <= ours:
+                os.fchown(opened, self.uid, self.gid)
+        finally:
+            os.close(opened)
+
+    def take_lock(self, path: Path) -> None:
+        """Hand the lock to this user that a syncd of before made as root: only a number, under no other name."""
+        with contextlib.suppress(FileNotFoundError), named(path):
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                found = os.fstat(file)
+                if found.st_uid == self.uid:
+                    return
+                whole = stat.S_ISREG(found.st_mode) and found.st_uid == 0 and found.st_nlink == 1
+                if not whole or not re.fullmatch(rb"\d{0,20}", os.pread(file, 64, 0)):
+                    raise AccountError(
+                        f"{path} is not what syncd made: remove it, when no other syncd is running there"
+                    )
+                os.fchown(file, self.uid, self.gid)
+            finally:
+                os.close(file)
 
     def can_enter(self, folder: Path) -> bool:
         """Whether this user can reach and list the folder: asked of the kernel, as that user."""
@@ -82,6 +173,10 @@ class Account(msgspec.Struct, frozen=True):
     def can_run(self, program: Path) -> bool:
         """Whether this user can execute the program."""
         return self._succeeds([str(program), "--version"])
+
+    def can_serve(self) -> bool:
+        """Whether this user can run the interpreter that runs this, and read syncd and what it needs."""
+        return self._succeeds([sys.executable, "-c", "import syncd.cli.worker"])
 
     def runtime_folder(self, data_dir: Path) -> Path:
         """A short folder for sockets that belongs to this data directory and this user alone."""
@@ -97,6 +192,17 @@ class Account(msgspec.Struct, frozen=True):
         except (OSError, subprocess.SubprocessError):
             return False
         return done.returncode == 0
+
+
+@contextlib.contextmanager
+def named(path: Path | str) -> Iterator[None]:
+    """Says of a link that it is one, where none is followed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise AccountError(f"{path} is a link, which is not followed here: remove it") from None
+        raise
 
 
 def account_for(folder: Path) -> Account:
@@ -117,6 +223,17 @@ def account_for(folder: Path) -> Account:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid, True)
     raise AccountError("PostgreSQL refuses to run as root and there is no user postgres: useradd --system postgres")
+
+
+def account_named(name: str) -> Account:
+    """A user of the system, by name. Raises AccountError."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise AccountError(f"there is no user {name} on this system: useradd --system {name}") from None
+    if os.geteuid() not in (0, entry.pw_uid):
+        raise AccountError(f"only root can become {name}: start syncd as root, or as {name}")
+    return Account(name, entry.pw_uid, entry.pw_gid, os.geteuid() == 0 != entry.pw_uid)
 
 
 def _named(uid: int, *, drops: bool) -> Account:

@@ -182,6 +182,8 @@ async def test_a_stale_pid_file_neither_wedges_it_nor_harms_a_stranger(folder: P
 async def test_an_initialisation_that_was_cut_short_starts_over(folder: Path) -> None:
     (folder / "data" / "pgdata.new").mkdir(parents=True)
     (folder / "data" / "pgdata.new" / "PG_VERSION").write_text("18")
+    for path in (folder / "data", *(folder / "data").rglob("*")):
+        os.chown(path, account_for(folder).uid, -1)
     with EmbeddedPostgres(folder / "data") as database:
         assert await written(database) == 1
 

@@ -17,7 +17,8 @@ from tests.tour import Comparison, Step, Terminal, steps, until
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 TOUR = list(steps(README.split("## A tour of five minutes")[1].split("\n## ")[0]))
 PORT, FOLDER = "127.0.0.1:3050", "/tmp/tour"
-LOG = re.compile(r"^\S+Z \[\w+ *\] .*\n", re.MULTILINE)
+# What is logged, and what root is told whose interpreter nobody else can run.
+LOG = re.compile(r"^(?:\S+Z \[\w+ *\]|the workers run as root:) .*\n", re.MULTILINE)
 
 A, B = "01a1fc4b-52b2-7122-99cd-f18aab3e2965", "01a1fc4b-537f-73a3-9cb4-407d0b458b91"
 C, D = "01a1fd10-d74d-7d83-8d80-37fb223804f7", "01a1fcd0-5651-7721-9293-a9499138c43a"
