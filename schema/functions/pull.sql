@@ -109,34 +109,55 @@ LANGUAGE sql STABLE
 RETURN ARRAY(SELECT c.seq FROM syncd.sync_changes c
              WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto AND c.prev_seq IS NULL);
 
--- Where a page of the log ends: after p_limit rows or p_bytes bytes, and always between two pushes.
+-- The most that a page has of one push, in bytes. None that was bounded (functions/push.sql) has as much; of one from before
+-- there was a bound, or of an import, a page may have a part.
+CREATE OR REPLACE FUNCTION syncd.sync_page_most() RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 67108864;
+
+-- The bytes of a stored value as text: a compressed one is unpacked, any other is about as long as it is stored.
+CREATE OR REPLACE FUNCTION syncd.sync_change_size(p_fields json) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN pg_column_compression(p_fields) IS NULL THEN pg_column_size(p_fields) ELSE octet_length(p_fields::text) END;
+
+CREATE OR REPLACE FUNCTION syncd.sync_record_size(p_registers jsonb) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN pg_column_compression(p_registers) IS NULL THEN pg_column_size(p_registers) ELSE octet_length(p_registers::text) END;
+
+-- Where a page of the log ends: after p_limit rows or p_bytes bytes, and between two pushes. What is compressed is unpacked to
+-- be measured as far as the page reaches, and no further: the sums run along the index, and end with the first that is enough.
 CREATE OR REPLACE FUNCTION syncd.sync_log_cut(p_space integer, p_app integer, p_after bigint, p_head bigint,
                                    p_limit integer, p_bytes bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v_cut   bigint := p_head;
-    v_large bigint;
-    v_full  bigint;
+    v_cut    bigint := p_head;
+    v_size   bigint;
+    v_packed boolean;
+    v_full   record;
 BEGIN
     IF p_head - p_after > p_limit THEN
         SELECT c.push_end INTO v_cut FROM syncd.sync_changes c
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq >= p_after + p_limit ORDER BY c.seq LIMIT 1;
         v_cut := least(coalesce(v_cut, p_head), p_head);
     END IF;
-    SELECT sum(s.size) INTO v_large FROM (
-        SELECT CASE WHEN pg_column_size(c.fields) > 1900 THEN octet_length(c.fields::text)
-                    ELSE pg_column_size(c.fields) END AS size
-        FROM syncd.sync_changes c
-        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut) s;
-    IF v_large > p_bytes THEN
-        SELECT s.push_end INTO v_full FROM (
-            SELECT c.seq, c.push_end, sum(octet_length(c.fields::text)) OVER (ORDER BY c.seq) AS total
-            FROM syncd.sync_changes c
-            WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut) s
-        WHERE s.total >= p_bytes ORDER BY s.seq LIMIT 1;
-        v_cut := least(coalesce(v_full, v_cut), v_cut);  -- as text it may be smaller than as stored, and fit
+    SELECT sum(pg_column_size(c.fields)), bool_or(pg_column_compression(c.fields) IS NOT NULL) INTO v_size, v_packed
+    FROM syncd.sync_changes c
+    WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut;
+    IF v_size <= p_bytes AND NOT v_packed THEN
+        RETURN v_cut;
     END IF;
-    RETURN v_cut;
+    SELECT s.* INTO v_full FROM (
+        SELECT c.seq, c.push_end, sum(syncd.sync_change_size(c.fields)) OVER (ORDER BY c.seq) AS total
+        FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_cut) s
+    WHERE s.total >= p_bytes ORDER BY s.seq LIMIT 1;
+    v_cut := least(coalesce(v_full.push_end, v_cut), v_cut);
+    SELECT s.* INTO v_full FROM (  -- a push without a bound
+        SELECT c.seq, sum(syncd.sync_change_size(c.fields)) OVER (ORDER BY c.seq) AS total
+        FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > v_full.seq AND c.seq <= v_cut) s
+    WHERE s.total > syncd.sync_page_most() ORDER BY s.seq LIMIT 1;
+    RETURN coalesce(v_full.seq - 1, v_cut);
 END $$;
 
 -- The same for the state, whose rows lie at the seq that touched them last.
@@ -144,23 +165,23 @@ CREATE OR REPLACE FUNCTION syncd.sync_state_cut(p_space integer, p_app integer, 
                                      p_limit integer, p_bytes bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v_last  bigint;
-    v_upto  bigint;
-    v_large bigint;
-    v_full  bigint;
+    v_last   bigint;
+    v_upto   bigint;
+    v_size   bigint;
+    v_packed boolean;
+    v_cut    bigint;
+    v_full   bigint;
 BEGIN
     SELECT r.seq INTO v_last FROM syncd.sync_records r
     WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_head
     ORDER BY r.seq OFFSET p_limit - 1 LIMIT 1;
     v_upto := coalesce(v_last, p_head);  -- coalesce in a condition counts as leaky: row security would keep it off the index
-    SELECT sum(s.size) INTO v_large FROM (
-        SELECT CASE WHEN pg_column_size(r.registers) > 1900 THEN octet_length(r.registers::text)
-                    ELSE pg_column_size(r.registers) END AS size
-        FROM syncd.sync_records r
-        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= v_upto) s;
-    IF v_large > p_bytes THEN
+    SELECT sum(pg_column_size(r.registers)), bool_or(pg_column_compression(r.registers) IS NOT NULL) INTO v_size, v_packed
+    FROM syncd.sync_records r
+    WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= v_upto;
+    IF v_size > p_bytes OR v_packed THEN
         SELECT s.seq INTO v_full FROM (
-            SELECT r.seq, sum(octet_length(r.registers::text)) OVER (ORDER BY r.seq) AS total
+            SELECT r.seq, sum(syncd.sync_record_size(r.registers)) OVER (ORDER BY r.seq) AS total
             FROM syncd.sync_records r
             WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= v_upto) s
         WHERE s.total >= p_bytes ORDER BY s.seq LIMIT 1;
@@ -169,31 +190,37 @@ BEGIN
     IF v_last IS NULL THEN
         RETURN p_head;
     END IF;
-    RETURN least(p_head, coalesce((SELECT c.push_end FROM syncd.sync_changes c
+    v_cut := least(p_head, coalesce((SELECT c.push_end FROM syncd.sync_changes c
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = v_last), v_last));
+    SELECT s.seq INTO v_full FROM (  -- a push without a bound
+        SELECT r.seq, sum(syncd.sync_record_size(r.registers)) OVER (ORDER BY r.seq) AS total
+        FROM syncd.sync_records r
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > v_last AND r.seq <= v_cut) s
+    WHERE s.total > syncd.sync_page_most() ORDER BY s.seq LIMIT 1;
+    RETURN coalesce(v_full - 1, v_cut);
 END $$;
 
 -- How far down a page of a sweep reaches: after p_limit rows or p_bytes bytes, and always between two pushes.
 CREATE OR REPLACE FUNCTION syncd.sync_sweep_cut(p_space integer, p_app integer, p_upto bigint, p_limit integer, p_bytes bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v_last  bigint;
-    v_from  bigint;
-    v_large bigint;
-    v_full  bigint;
+    v_last   bigint;
+    v_from   bigint;
+    v_size   bigint;
+    v_packed boolean;
+    v_cut    bigint;
+    v_full   bigint;
 BEGIN
     SELECT r.seq INTO v_last FROM syncd.sync_records r
     WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq <= p_upto
     ORDER BY r.seq DESC OFFSET p_limit - 1 LIMIT 1;
     v_from := coalesce(v_last, 0);
-    SELECT sum(s.size) INTO v_large FROM (
-        SELECT CASE WHEN pg_column_size(r.registers) > 1900 THEN octet_length(r.registers::text)
-                    ELSE pg_column_size(r.registers) END AS size
-        FROM syncd.sync_records r
-        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= v_from AND r.seq <= p_upto) s;
-    IF v_large > p_bytes THEN
+    SELECT sum(pg_column_size(r.registers)), bool_or(pg_column_compression(r.registers) IS NOT NULL) INTO v_size, v_packed
+    FROM syncd.sync_records r
+    WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= v_from AND r.seq <= p_upto;
+    IF v_size > p_bytes OR v_packed THEN
         SELECT s.seq INTO v_full FROM (
-            SELECT r.seq, sum(octet_length(r.registers::text)) OVER (ORDER BY r.seq DESC) AS total
+            SELECT r.seq, sum(syncd.sync_record_size(r.registers)) OVER (ORDER BY r.seq DESC) AS total
             FROM syncd.sync_records r
             WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq >= v_from AND r.seq <= p_upto) s
         WHERE s.total >= p_bytes ORDER BY s.seq DESC LIMIT 1;
@@ -202,8 +229,14 @@ BEGIN
     IF v_last IS NULL THEN
         RETURN 0;
     END IF;
-    RETURN coalesce((SELECT c.seq FROM syncd.sync_changes c
+    v_cut := coalesce((SELECT c.seq FROM syncd.sync_changes c
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq < v_last AND c.push_end < v_last ORDER BY c.seq DESC LIMIT 1), 0);
+    SELECT s.seq INTO v_full FROM (  -- a push without a bound
+        SELECT r.seq, sum(syncd.sync_record_size(r.registers)) OVER (ORDER BY r.seq DESC) AS total
+        FROM syncd.sync_records r
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > v_cut AND r.seq < v_last) s
+    WHERE s.total > syncd.sync_page_most() ORDER BY s.seq DESC LIMIT 1;
+    RETURN coalesce(v_full, v_cut);
 END $$;
 
 -- The last seq that was certainly committed before p_at, by bisection: created_at never falls within a feed.
@@ -236,7 +269,8 @@ $$;
 -- One pull by the acting user (sync_act_as and sync_start came first, in this transaction). STABLE, so that heads, state
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing.
--- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?}; peek: say whether there is news, read none.
+-- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "without"?}; peek: say whether there is news, read
+-- none; without: spaces of which nothing is read, and whose positions stay.
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
 -- are those that it made, where it may hold deleted ones of their names that are forgotten here, and what sync_nesting finds.
@@ -320,7 +354,7 @@ BEGIN
         FOR f IN SELECT s.space_no, s.space_id, m.joined_at, h.head, h.forgotten FROM syncd.sync_memberships m
                  JOIN syncd.sync_spaces s ON s.space_no = m.space_no
                  LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app
-                 WHERE m.user_no = p_user AND NOT m.space_no = ANY (v.spaces) ORDER BY m.space_no LOOP
+                 WHERE m.user_no = p_user AND NOT m.space_no = ANY (v.spaces) AND NOT coalesce(p_how -> 'without', '[]') @> to_jsonb(m.space_no) ORDER BY m.space_no LOOP
             v_cut := 0;
             IF v_at > f.joined_at + interval '1 minute' AND f.head > 0 THEN
                 v_cut := syncd.sync_seq_before(f.space_no, v_app, f.head, v_at - interval '1 minute');
@@ -356,7 +390,7 @@ BEGIN
              FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS c (space_no, seq, base, k)
              JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = v_app
              JOIN syncd.sync_spaces s ON s.space_no = c.space_no
-             WHERE h.head > c.seq OR c.base <> -1 ORDER BY c.k LOOP
+             WHERE (h.head > c.seq OR c.base <> -1) AND NOT coalesce(p_how -> 'without', '[]') @> to_jsonb(c.space_no) ORDER BY c.k LOOP
         v_own := array_position(p_own_spaces, f.space_no);
         IF f.base = -1 AND f.seq < f.horizon AND NOT p_how ? 'history' THEN
             f.base := f.seq;  -- fell behind: what is not in the log any more comes as state
@@ -433,4 +467,49 @@ BEGIN
         END IF;
         RETURN NEXT syncd.sync_pull_acting(v_user, p ->> 'app', p -> 'since', p -> 'how');
     END LOOP;
+END $$;
+
+-- Whether a pull of the acting user works where it reads nothing of some spaces.
+CREATE OR REPLACE FUNCTION syncd.sync_reads(p_user integer, p_pull jsonb, p_without integer[]) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    PERFORM syncd.sync_pull_acting(p_user, p_pull ->> 'app', p_pull -> 'since', (p_pull -> 'how') || jsonb_build_object('without', p_without));
+    RETURN true;
+EXCEPTION WHEN OTHERS THEN  -- not a statement that takes too long, which nobody knows to be the feed's fault
+    RETURN false;
+END $$;
+
+-- The spaces for which a pull fails, of which something cannot be read: rows that are damaged, or more than fits into memory. To be
+-- asked when one has failed. Where it fails whatever it leaves out, none. Found by halves, in the order in which they are read.
+CREATE OR REPLACE FUNCTION syncd.sync_unreadable(p_pull jsonb) RETURNS TABLE (space_no integer, space_id text)
+LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+DECLARE
+    v_user  integer := syncd.sync_act_as(p_pull ->> 'user', p_pull ? 'list');
+    v_all   integer[];
+    v_bad   integer[] := '{}';
+    v_works integer;
+    v_fails integer;
+    v_half  integer;
+BEGIN
+    PERFORM syncd.sync_start();
+    IF p_pull ? 'list' THEN
+        PERFORM syncd.sync_adopt(p_pull -> 'list', to_timestamp((p_pull ->> 'asOf')::bigint / 1000000.0));
+    END IF;
+    v_all := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_pull -> 'since' -> 's', '[]')) e);
+    v_all := v_all || ARRAY(SELECT m.space_no FROM syncd.sync_memberships m
+                            WHERE m.user_no = v_user AND NOT m.space_no = ANY (v_all) ORDER BY m.space_no);
+    WHILE cardinality(v_bad) < 32 AND syncd.sync_reads(v_user, p_pull, v_all) AND NOT syncd.sync_reads(v_user, p_pull, v_bad) LOOP
+        v_works := 0;  -- the first so many can be read together, and
+        v_fails := cardinality(v_all);  -- so many cannot
+        WHILE v_fails - v_works > 1 LOOP
+            v_half := (v_works + v_fails) / 2;
+            IF syncd.sync_reads(v_user, p_pull, v_bad || v_all[v_half + 1:]) THEN
+                v_works := v_half;
+            ELSE
+                v_fails := v_half;
+            END IF;
+        END LOOP;
+        v_bad := v_bad || v_all[v_fails];
+    END LOOP;
+    RETURN QUERY SELECT s.space_no, s.space_id FROM syncd.sync_spaces s WHERE s.space_no = ANY (v_bad);
 END $$;

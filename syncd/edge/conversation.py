@@ -356,7 +356,7 @@ class Conversation:
             self.talk.hub.counts.deliveries += 1
 
     async def page(self, subscription: Subscription, delta: Delta) -> None:
-        tail = live.changes_tail(delta.synced_until.encode(), delta.more, delta.joined, delta.left)
+        tail = live.changes_tail(delta.synced_until.encode(), delta.more, delta.spaces)
         changes = self.talk.hub.shared(delta.changes)
         await self._wire.send_page(live.changes_head(subscription.question.app), changes, tail)
         if WHOLE in delta.changes:

@@ -66,7 +66,7 @@ def _register() -> Schema:
 
 
 def _delta() -> Schema:
-    spaces = _object(["joined", "left"], joined=_array(_ID), left=_array(_ID))
+    spaces = _object(["joined", "left"], joined=_array(_ID), left=_array(_ID), unreadable=_array(_ID))
     return _object(
         ["serverChanges", "syncedUntil", "hasMore", "spaces"],
         serverChanges=_array(_ref("ServerChange")),

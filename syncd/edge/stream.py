@@ -76,9 +76,8 @@ class Stream:
     async def page(self, subscription: Subscription, delta: Delta) -> None:
         raw = msgspec.json.decode(b"[%s]" % delta.changes, type=list[msgspec.Raw])
         pairs = ((msgspec.json.decode(one, type=_Placed).table, bytes(one)) for one in raw)
-        if delta.joined or delta.left:
-            said = msgspec.json.encode({"joined": delta.joined, "left": delta.left})
-            self._put(b"event: spaces\ndata: %s\n\n" % said)
+        if delta.joined or delta.left or delta.unreadable:
+            self._put(b"event: spaces\ndata: %s\n\n" % delta.spaces)
         self._send(_grouped(pairs), delta.synced_until.encode(), delta.more)
         if not delta.changes:
             self.beat(delta.synced_until.encode())

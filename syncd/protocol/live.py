@@ -165,6 +165,8 @@ def is_auth(text: bytes) -> bool:
     return _named(text).type == "auth"
 
 
+# Where no space came or went.
+STAYED = b'{"joined":[],"left":[]}'
 # What says which message it was, in the error that answers it.
 _NAMED_BY = {"push": "requestId", "subscribe": "appId", "presence": "spaceId"}
 
@@ -220,11 +222,14 @@ def changes_head(app: str) -> bytes:
     return b'{"type":"changes","appId":%s,"changes":[' % msgspec.json.encode(app)
 
 
-def changes_tail(cursor: bytes, more: bool, joined: Sequence[str] = (), left: Sequence[str] = ()) -> bytes:
-    """The end of a frame of changes."""
-    spaces = b'{"joined":[],"left":[]}'
-    if joined or left:
-        spaces = msgspec.json.encode({"joined": joined, "left": left})
+def spaces_said(joined: Sequence[str], left: Sequence[str], unreadable: Sequence[str] = ()) -> bytes:
+    """What an answer says of spaces, as JSON text. `unreadable`: of which something cannot be read, and nothing was."""
+    said = {"joined": joined, "left": left}
+    return msgspec.json.encode({**said, "unreadable": unreadable} if unreadable else said)
+
+
+def changes_tail(cursor: bytes, more: bool, spaces: bytes = STAYED) -> bytes:
+    """The end of a frame of changes. `spaces`: as spaces_said."""
     return b'],"hasMore":%s,"spaces":%s,"syncedUntil":"%s"}' % (b"true" if more else b"false", spaces, cursor)
 
 

@@ -7,19 +7,23 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 
 from syncd.core.errors import CursorLost
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
+from syncd.protocol.live import STAYED, spaces_said
 from syncd.service.caller import Caller
-from syncd.store.log import Glance, Log, Page
+from syncd.store.log import Glance, Log, Page, Unreadable
+from syncd.store.pool import Unforeseen
+
+log_ = structlog.get_logger("syncd.pull")
 
 # Pages of 4 MiB took 8.1 µs a record, these 5.1: what is copied a few times on its way should fit the caches.
 PAGE_BYTES = 2 * 1024 * 1024
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
 # A device that has missed nothing asks the same again and again; cursors of up to some 40 feeds are remembered.
-STAYED = b'{"joined":[],"left":[]}'
 REMEMBERED, MAX_REMEMBERED = 4096, 400
 
 
@@ -64,14 +68,19 @@ class Delta(NamedTuple):
     more: bool
     joined: list[str]
     left: list[str]
+    unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def spaces(self) -> bytes:
+        """What it says of spaces, as JSON text."""
+        if not (self.joined or self.left or self.unreadable):
+            return STAYED
+        return spaces_said(self.joined, self.left, [space.space_id for space in self.unreadable])
 
     def body(self, *more: bytes) -> bytes:
         """An answer as JSON text: a page may be large, so it is copied once. `more`: further members of a push's."""
-        spaces = STAYED
-        if self.joined or self.left:
-            spaces = msgspec.json.encode({"joined": self.joined, "left": self.left})
         head = b'{"syncedUntil":%s,"hasMore":%s,"spaces":%s,' % (
-            msgspec.json.encode(self.synced_until), b"true" if self.more else b"false", spaces,
+            msgspec.json.encode(self.synced_until), b"true" if self.more else b"false", self.spaces,
         )  # fmt: skip
         return b"".join((head, *more, b'"serverChanges":[', self.changes, b"]}"))
 
@@ -83,6 +92,7 @@ class Reading:
         self.question, self._user, self._key = question, user, key
         self._at = position(question, user, key)
         self._unchanged = Delta(b"", question.since, False, [], [])
+        self._unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def firsts(self) -> tuple[str, ...]:
@@ -123,7 +133,23 @@ class Reading:
 
     def how(self) -> dict[str, Any]:
         """What is asked for, as sync_pull takes it."""
-        return {**self.question.how(), "first": self.firsts} if self.firsts else self.question.how()
+        how = self.question.how()
+        if self.firsts:
+            how["first"] = self.firsts
+        if self._unreadable:
+            how["without"] = [space.space_no for space in self._unreadable]
+        return how
+
+    async def around(self, log: Log, caller: Caller, why: Unforeseen) -> Reading:
+        """The same without the feeds for which a pull has failed, whose places stay. Raises `why` where it was none."""
+        found = tuple(await log.unreadable(self.call(caller)))
+        if not found:
+            raise why
+        spaces = [space.space_no for space in found]
+        log_.error("feeds cannot be read", app=self.question.app, spaces=spaces)
+        again = copy(self)
+        again._unreadable += found
+        return again
 
     def delta(self, page: Page) -> Delta:
         """What the device gets of a page. Raises CursorLost."""
@@ -134,7 +160,7 @@ class Reading:
         whole = self._narrow and not page.more
         cursor = Cursor(max(page.now_us, earlier), page.boot_us, tables, positions, self.firsts, whole)
         text = cursors.encode(cursor, self._key, self._user, self.question.app)
-        return Delta(page.body, text, page.more, page.joined, page.gone)
+        return Delta(page.body, text, page.more, page.joined, page.gone, self._unreadable)
 
     def beginning(self) -> Reading | None:
         """The same for a device of the first generation whose cursor is lost: with the deletions, or where those are
@@ -173,14 +199,23 @@ async def pull(log: Log, key: bytes, caller: Caller, question: Question) -> Delt
         lost = glance.trouble is not None
         if (lost and not question.plain) or not (lost or glance.news):
             return reading.nothing(glance)
-    return await page_or_beginning(log, caller, reading, await log.pull(reading.call(caller)))
+    return await page_or_beginning(log, caller, *await _read(log, caller, reading))
+
+
+async def _read(log: Log, caller: Caller, reading: Reading) -> tuple[Reading, Page]:
+    """A page, of what can be read. Raises Busy, DatabaseUnavailable."""
+    try:
+        return reading, await log.pull(reading.call(caller))
+    except Unforeseen as why:
+        reading = await reading.around(log, caller, why)
+        return reading, await log.pull(reading.call(caller))
 
 
 async def page_or_beginning(log: Log, caller: Caller, reading: Reading, page: Page) -> Delta:
     """What a device gets of a page, or where its cursor is lost and it cannot be told, of the beginning. Raises
     CursorLost."""
     while page.trouble and (again := reading.beginning()) is not None:
-        reading, page = again, await log.pull(again.call(caller))
+        reading, page = await _read(log, caller, again)
     return reading.delta(page)
 
 

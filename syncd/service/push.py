@@ -17,7 +17,7 @@ from syncd.service.holding import Holding, Sent
 from syncd.service.pull import Delta, Question, Reading, page_or_beginning
 from syncd.service.push_decision import Answer, Event, Push, Result
 from syncd.store.log import Log
-from syncd.store.pool import Refusal
+from syncd.store.pool import Refusal, Unforeseen
 
 ROUNDS = 8
 
@@ -116,6 +116,7 @@ def _one_answer(answers: list[Answer], since: str) -> Answer:
         changes=b",".join(delta.changes for delta in deltas if delta.changes),
         joined=[space for delta in deltas for space in delta.joined],
         left=[space for delta in deltas for space in delta.left],
+        unreadable=tuple({space: None for delta in deltas for space in delta.unreadable}),
     ) if deltas else None  # fmt: skip
     results = [result for answer in answers for result in answer.results]
     conflicts = [conflict for answer in answers for conflict in answer.conflicts]
@@ -150,6 +151,11 @@ async def perform(work: Push, log: Log, event: Event, skew: int, now: int) -> An
                 work.forgotten(await log.unremembered(work.call(event, skew)))
             else:
                 _settle(work, why, skew)
+            continue
+        except Unforeseen as why:
+            if not work.message.pull:
+                raise
+            work.reading = await work.reading.around(log, work.caller, why)
             continue
         work.settle(receipt)
         if receipt.page is None:

@@ -11,6 +11,7 @@ from syncd.core.errors import Busy, DatabaseUnavailable
 from syncd.service.batch import Batch
 from syncd.store.bus import key
 from syncd.store.live import News, Reading
+from syncd.store.pool import Unforeseen
 
 if TYPE_CHECKING:
     from syncd.service.hub import Hub
@@ -79,6 +80,11 @@ class Feed:
                 except (Busy, DatabaseUnavailable):
                     await asyncio.sleep(pause * random.uniform(0.5, 1))
                     pause = min(2 * pause, LONGEST_PAUSE)
+                except Unforeseen:
+                    # It cannot be read: its listeners are told so by the page that they catch up with, and leave it.
+                    for seat in list(self.seats):
+                        seat.fall_behind()
+                    return
         finally:
             self._reading = False
 

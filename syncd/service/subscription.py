@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from syncd.core.clock import EPOCH_TEXT
@@ -104,18 +105,23 @@ class Subscription:
             found = position(reached, self.member.caller.user, self._hub.key)
             if not isinstance(found, Cursor):
                 raise CursorLost
-        if delta.changes or delta.joined or delta.left or delta.more or not self.told:
+        if delta.changes or delta.joined or delta.left or delta.unreadable or delta.more or not self.told:
             self.told = True
             await self.member.outlet.page(self, delta)
         self.cursor = delta.synced_until.encode()
         # What came while it was read is found by the next round: joining and looking are one step here.
         if not delta.more and not self._again:
-            known = await self._hub.know(self.member, {position.space for position in found.positions})
+            unreadable = {space.space_no for space in delta.unreadable} & self.member.spaces.keys()
+            known = await self._hub.know(self.member, {position.space for position in found.positions} | unreadable)
             if known and not self._again:
-                self._join(found)
+                self._join(found, unreadable)
 
-    def _join(self, found: Cursor) -> None:
-        if self._hub.join_feeds(self, found):
+    def _join(self, found: Cursor, unreadable: Set[int]) -> None:
+        """Takes a place in every feed but those that cannot be read, which are tried again with the next page."""
+        for space in unreadable:
+            self._hub.leave_feed(self, space)
+        readable = tuple(position for position in found.positions if position.space not in unreadable)
+        if self._hub.join_feeds(self, found._replace(positions=readable)):
             self.bookmark = Bookmark(found, self._hub.key, self.member.caller.user, self.question.app)
             self.live = True
 

@@ -54,6 +54,13 @@ class Glance(NamedTuple):
     trouble: str | None
 
 
+class Unreadable(NamedTuple):
+    """A space for which pulls fail, by number and id."""
+
+    space_no: int
+    space_id: str
+
+
 class Receipt(NamedTuple):
     """What became of a push: per change its seq (0: none) and a letter (see sync_receipt)."""
 
@@ -109,8 +116,13 @@ class Log:
         return list((await self._pool.fetch("unremembered", call.head.decode(), call.waves))[0][0] or [])
 
     async def pull(self, call: bytes) -> Page:
-        """Reads a page. `call` is one member of sync_pull's parameter as JSON text."""
+        """Reads a page. `call` is one member of sync_pull's parameter as JSON text. Raises Unforeseen where a feed
+        cannot be read."""
         return await self._pull_alone(call)
+
+    async def unreadable(self, call: bytes) -> list[Unreadable]:
+        """For which spaces a pull fails, when it has failed with Unforeseen; none where it is something else."""
+        return [Unreadable(*row) for row in await self._pool.fetch("unreadable", call.decode())]
 
     async def peek(self, call: bytes) -> Glance:
         """Whether there is news, in company of others. `call` is as for `pull`, and says "peek"."""

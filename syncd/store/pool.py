@@ -237,10 +237,14 @@ class Refusal(SyncdError):
         return SyncdError(code=self.message if self.message in ERROR_CODES else None)
 
 
+class Unforeseen(SyncdError):
+    """The database could not do it, for a reason that no code of ours stands for. Nothing was written."""
+
+
 def refusal(why: asyncpg.PostgresError) -> SyncdError:
     """The error that a database error becomes. Its text stays here: it may hold what a user wrote."""
     state = str(why.sqlstate or "")
     if state.startswith("SY"):
         return Refusal(state, str(why.args[0]) if why.args else "", str(getattr(why, "detail", "") or ""))
     log.error("database error", error=type(why).__name__, sqlstate=state)
-    return SyncdError()
+    return Unforeseen()

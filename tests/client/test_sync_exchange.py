@@ -128,6 +128,28 @@ def test_a_rejected_change_is_kept_with_its_reason_and_the_rest_goes_through(rep
     assert good not in [change.change_id for change in replica.pending()]
 
 
+def test_what_was_too_much_for_its_push_is_sent_again_and_kept_where_nothing_else_was_settled(
+    replica: Replica, script: Script
+) -> None:
+    first, second = replica.put("t", "a", {"n": 1}), replica.put("t", "b", {"n": 2})
+
+    def answer(body: Any) -> Any:
+        reply = applied(body)
+        reply["results"][-1] = {
+            "changeId": second,
+            "status": "rejected",
+            "code": "push_too_large",
+            "detail": "Too much.",
+        }
+        reply["spaces"] = {"joined": [], "left": [], "unreadable": ["s"]}
+        return reply
+
+    script.answers = [answer, answer]
+    report = replica.sync()
+    assert [[change["changeId"] for change in push["changes"]] for push in script.pushes] == [[first, second], [second]]
+    assert (report.pushed, report.rejected, report.unreadable) == (1, [second], ["s"])
+
+
 @pytest.mark.parametrize("place", [0, 2, 4])
 def test_a_push_refused_for_one_change_goes_again_without_it(replica: Replica, script: Script, place: int) -> None:
     ids = [replica.put("t", f"r{n}", {"n": n}) for n in range(5)]

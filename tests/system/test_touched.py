@@ -22,17 +22,24 @@ def outcomes(answer: Any) -> list[str]:
 
 
 async def grow(server: Server, writer: Device, *records: str) -> None:
-    """Records of twelve megabytes in the personal space: a device would need a dozen pushes for each."""
+    """Records of twelve megabytes in the personal space."""
     if records:
         writer.write(*(edit(record, n=1) for record in records))
+    await grow_in(server, f"_personal:{writer.user}")
+
+
+async def grow_in(server: Server, space: str) -> None:
+    """Makes all records of a space, and their last changes, twelve megabytes large: a device would need a dozen pushes
+    for each."""
     conn = await asyncpg.connect(server.owner_dsn)
     try:
-        await conn.execute(
-            "UPDATE syncd.sync_records SET registers = jsonb_set(registers, '{n,value}', $2) "
-            "WHERE space_no = (SELECT space_no FROM syncd.sync_spaces WHERE space_id = $1)",
-            f"_personal:{writer.user}",
-            json.dumps("x" * LARGE),
-        )
+        for table, column, kind in (("sync_records", "registers", "jsonb"), ("sync_changes", "fields", "json")):
+            await conn.execute(
+                f"UPDATE syncd.{table} SET {column} = jsonb_set({column}::jsonb, '{{n,value}}', $2)::{kind} "
+                "WHERE space_no = (SELECT space_no FROM syncd.sync_spaces WHERE space_id = $1)",
+                space,
+                json.dumps("x" * LARGE),
+            )
     finally:
         await conn.close()
 
@@ -70,3 +77,32 @@ async def test_a_restore_that_would_touch_more_is_refused_whole(server: Server, 
     path = f"/sync/app/spaces/_personal:{writer.user}/restore"
     refused = writer.request("POST", path, json={"seq": before, "clientId": "c1"})
     assert (refused.status_code, refused.json()["code"]) == (422, "restore_too_large"), refused.text
+
+
+CUTS = """
+SELECT syncd.sync_log_cut(h.space_no, h.app_no, 0, h.head, 1000, 2097152),
+       syncd.sync_state_cut(h.space_no, h.app_no, 0, h.head, 1000, 2097152),
+       syncd.sync_sweep_cut(h.space_no, h.app_no, h.head, 1000, 2097152)
+FROM syncd.sync_feeds h JOIN syncd.sync_spaces s USING (space_no) WHERE s.space_id = $1
+"""
+
+
+async def test_what_was_written_without_a_bound_is_read_in_parts(server: Server, device: Make) -> None:
+    writer = device(unique("u"))
+    await grow(server, writer, *"abcdefgh")
+    conn = await asyncpg.connect(server.owner_dsn)
+    try:
+        assert tuple(await conn.fetchrow(CUTS, f"_personal:{writer.user}")) == (6, 6, 2)
+    finally:
+        await conn.close()
+    writer.headers["accept-encoding"] = "identity"
+    pages = [[change["id"] for change in page["serverChanges"]] for page in writer.pages()]
+    assert pages == [list("hgfedc"), list("ba")]
+
+
+async def test_a_page_counts_what_is_packed_as_it_is_sent(device: Make) -> None:
+    writer = device(unique("u"))
+    for record in range(6):
+        writer.write(edit(f"r{record}", n="x" * 100_000))
+    for history in (0, 1):
+        assert [len(page["serverChanges"]) for page in writer.pages(history=history, bytes=200_000)] == [2, 2, 2]

@@ -54,8 +54,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wal
         rows[key].confirm(change.registers, round_, whole=change.whole)
     own = [change.change_id for change in page.changes if change.client == client and change.change_id]
     outbox.forget(db, [*own, *(result.change_id for result in taken)])
-    refusals = {r.change_id: (r.code, r.detail) for r in page.results if r.status == "rejected"}
-    rejected = outbox.reject(db, refusals)
+    rejected = outbox.reject(db, _refusals(page.results))
     _set_clock_back(db, (*page.changes, *confirmed), client)
     dated = _date_stopped(db, confirmed, pushed, rejected)
     settle(db, rows)
@@ -64,6 +63,15 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wal
     observe_stamps(db, rows.values(), wall)
     _keep_conflicts(db, page.conflicts)
     return Applied(rejected, changed, _move_on(db, page))
+
+
+def _refusals(results: Sequence[Result]) -> dict[str, tuple[str, str]]:
+    """What was refused, and why. Changes that were too much for their push stay queued where others of it were settled:
+    they have their turn in the next."""
+    refused = [result for result in results if result.status == "rejected"]
+    if any(result not in refused or result.code != "push_too_large" for result in results):
+        refused = [result for result in refused if result.code != "push_too_large"]
+    return {result.change_id: (result.code, result.detail) for result in refused}
 
 
 def _here(db: sqlite3.Connection, pushed: Sequence[Packed]) -> set[str]:

@@ -55,6 +55,7 @@ class Page:
     left: Sequence[str]
     results: Sequence[Result] = ()
     conflicts: Sequence[Conflict] = ()
+    unreadable: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ def build_page(wire: Mapping[str, Any], changes: Any, cursor: str | None, more: 
             more=more,
             joined=[_text(space) for space in spaces.get("joined") or ()],
             left=[_text(space) for space in spaces.get("left") or ()],
+            unreadable=[_text(space) for space in spaces.get("unreadable") or ()],
             results=results,
             conflicts=[_read_conflict(conflict, pushed) for conflict in wire.get("conflicts") or ()],
         )

@@ -90,7 +90,8 @@ Step = Send | Wait | Renew | Done
 
 @dataclass(slots=True)
 class Report:
-    """What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids.
+    """What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids, and so is
+    `unreadable`: spaces of which the server could read nothing this time; what is new there comes when it can.
 
     `verified`: what a comparison with the server found, where it was time for one.
     """
@@ -105,6 +106,7 @@ class Report:
     conflicts: list[Conflict] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     verified: Verified | None = None
 
     def count(self, page: Page, done: Applied) -> None:
@@ -118,6 +120,7 @@ class Report:
         self.conflicts += page.conflicts
         self.joined += [space for space in page.joined if space_key(space)]
         self.left += page.left
+        self.unreadable += [space for space in page.unreadable if space not in self.unreadable]
 
 
 @dataclass(frozen=True, slots=True)

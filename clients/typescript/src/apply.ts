@@ -128,7 +128,11 @@ function taken({ status }: Result): boolean {
 }
 
 function refusals(results: readonly Result[]): Map<string, outbox.Refusal> {
-  return new Map(results.filter(({ status }) => status === "rejected").map((said) => [said.changeId, said]));
+  const refused = results.filter(({ status }) => status === "rejected");
+  const later = refused.filter(({ code }) => code === "push_too_large");
+  // what was too much for its push stays queued where others of it were settled: it has its turn in the next
+  const kept = later.length < results.length ? refused.filter((said) => !later.includes(said)) : refused;
+  return new Map(kept.map((said) => [said.changeId, said]));
 }
 
 /** Moves the clock past what was received, so that a later write here is later everywhere. */

@@ -45,6 +45,7 @@ export interface Page {
   readonly more: boolean;
   readonly joined: readonly string[];
   readonly left: readonly string[];
+  readonly unreadable: readonly string[];
   readonly results: readonly Result[];
   readonly conflicts: readonly Conflict[];
 }
@@ -89,6 +90,7 @@ export function buildPage(
     more,
     joined: listOf(spaces.joined).map(textOf),
     left: listOf(spaces.left).map(textOf),
+    unreadable: listOf(spaces.unreadable ?? []).map(textOf),
     results: pushed.map((sent, place) => readResult(objectOf(results[place]), sent)),
     conflicts: listOf(wire.conflicts).map((conflict) => readConflict(objectOf(conflict))),
   };

@@ -35,7 +35,10 @@ export type Step =
   | { readonly kind: "renew" }
   | { readonly kind: "done" };
 
-/** What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids. */
+/**
+ * What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids, and so is `unreadable`:
+ * spaces of which the server could read nothing this time; what is new there comes when it can.
+ */
 export interface Report {
   pushed: number;
   superseded: number;
@@ -47,6 +50,7 @@ export interface Report {
   conflicts: Conflict[];
   joined: string[];
   left: string[];
+  unreadable: string[];
 }
 
 /** What a sync knows of its replica. `client` may change, with the store. `tell` announces what an answer changed. */
@@ -114,6 +118,7 @@ export class Session {
     conflicts: [],
     joined: [],
     left: [],
+    unreadable: [],
   };
   readonly #device: Device;
   readonly #policy: RetryPolicy;
@@ -253,6 +258,7 @@ export class Session {
     report.conflicts.push(...page.conflicts);
     report.joined.push(...page.joined.filter(spaceKey));
     report.left.push(...page.left);
+    report.unreadable.push(...page.unreadable.filter((space) => !report.unreadable.includes(space)));
   }
 
   async #retry(error: SyncdError, wanted: number | null): Promise<void> {

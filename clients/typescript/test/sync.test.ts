@@ -264,6 +264,26 @@ describe("what the server refuses", () => {
     return { replica, script, changeId };
   }
 
+  it("is sent again where it was too much for its push and others were taken, and kept where none was", async () => {
+    const { replica, script } = await scripted();
+    const ids = [await replica.put("t", "a", { n: 1 }), await replica.put("t", "b", { n: 1 })];
+    const said = (changeId: string) => ({ changeId, status: "rejected", code: "push_too_large", detail: "" });
+    script.answers.push(
+      (body) => {
+        const [first, second] = body?.changes ?? [];
+        return page([], {
+          results: [{ changeId: String(first?.changeId), status: "applied" }, said(String(second?.changeId))],
+          conflicts: [],
+          spaces: { joined: [], left: [], unreadable: ["s"] },
+        });
+      },
+      (body) => page([], { results: (body?.changes ?? []).map((c) => said(String(c.changeId))), conflicts: [] }),
+    );
+    const report = await replica.sync();
+    expect(script.pushes.map(({ changes }) => changes.map(({ changeId }) => changeId))).toEqual([ids, [ids[1]]]);
+    expect(report).toMatchObject({ rejected: [ids[1]], unreadable: ["s"] });
+  });
+
   it("is set aside alone, with its reason, and can be fixed", async () => {
     const { replica, script, changeId } = await refused();
     expect(await replica.rejected()).toMatchObject([
