@@ -19,6 +19,7 @@ DOCUMENTS = [
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 GUARANTEES = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
+SECURITY = (ROOT / "docs/security.md").read_text(encoding="utf-8")
 
 
 def headings(text: str) -> set[str]:
@@ -28,8 +29,8 @@ def headings(text: str) -> set[str]:
     return own | {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize(("path", "name"), TEST.findall(GUARANTEES))
-def test_every_test_named_in_the_guarantees_exists(path: str, name: str) -> None:
+@pytest.mark.parametrize(("path", "name"), sorted({*TEST.findall(GUARANTEES), *TEST.findall(SECURITY)}))
+def test_every_test_that_a_promise_names_exists(path: str, name: str) -> None:
     assert re.search(rf"^\s*(async )?def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -25,6 +22,7 @@ from syncd.store.migrate import migrate
 from syncd.store.schema_files import read_schema
 from syncd.store.statements import statements
 from tests import programs
+from tests.direct import pushed, run
 
 FIXED = "search_path=pg_catalog, pg_temp"
 # As a domain's check, a function or an operator: tells whose power it was called with.
@@ -73,18 +71,6 @@ OPERATORS = [
 
 def silent(text: str) -> None:
     """Progress that nobody reads."""
-
-
-async def run(dsn: str, *statements: str) -> list[Any]:
-    """What the last of some statements answers."""
-    conn = await asyncpg.connect(dsn)
-    try:
-        rows: list[Any] = []
-        for statement in statements:
-            rows = [tuple(row) for row in await conn.fetch(statement)]
-        return rows
-    finally:
-        await conn.close()
 
 
 @pytest.fixture(scope="module")
@@ -152,24 +138,6 @@ async def test_what_the_serving_role_makes_is_not_called_as_the_owner(
             {pushed(who, space, "second")};
             COMMIT;""")
     assert await attacker.fetchval("SELECT pg_catalog.current_setting('evil.seen')") == ""
-
-
-def pushed(who: str, space: str, record: str) -> str:
-    """A push of one change: the first goes the long way, the second the short one."""
-    register = {"value": 1, "at": "2026-01-01T00:00:00.000000Z"}
-    instant = 1767225600000000
-    head = {
-        "user": who, "client": "c1", "app": "app", "n": 1, "spaces": [space], "tables": ["t"], "ids": [None],
-        "hi": instant, "skew": 60000000, "largest": 100000,
-    }  # fmt: skip
-    change = {
-        "i": 1, "s": 1, "t": 1, "r": record, "o": 1, "e": str(uuid4()), "f": {"x": register},
-        "g": {"x": {**register, "clientId": "c1"}}, "lo": instant, "hi": instant,
-    }  # fmt: skip
-    return (
-        f"SELECT marks FROM syncd.sync_push('{json.dumps([head])}', ARRAY[1],"
-        f" ARRAY['{json.dumps([change])}']::pg_catalog.json[])"
-    )
 
 
 async def test_each_function_that_others_call_has_a_path_of_its_own(database: EmbeddedPostgres) -> None:

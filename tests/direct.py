@@ -1,0 +1,39 @@
+"""The database without a server: as SQL, by whichever role."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+
+
+async def run(dsn: str, *statements: str) -> list[Any]:
+    """What the last of some statements answers."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        rows: list[Any] = []
+        for statement in statements:
+            rows = [tuple(row) for row in await conn.fetch(statement)]
+        return rows
+    finally:
+        await conn.close()
+
+
+def pushed(who: str, space: str, record: str, value: object = 1) -> str:
+    """A push of one change: the first goes the long way, the second the short one."""
+    register = {"value": value, "at": "2026-01-01T00:00:00.000000Z"}
+    instant = 1767225600000000
+    head = {
+        "user": who, "client": "c1", "app": "app", "n": 1, "spaces": [space], "tables": ["t"], "ids": [None],
+        "hi": instant, "skew": 60000000, "largest": 100000,
+    }  # fmt: skip
+    change = {
+        "i": 1, "s": 1, "t": 1, "r": record, "o": 1, "e": str(uuid4()), "f": {"x": register},
+        "g": {"x": {**register, "clientId": "c1"}}, "lo": instant, "hi": instant,
+    }  # fmt: skip
+    return (
+        f"SELECT marks FROM syncd.sync_push('{json.dumps([head])}', ARRAY[1],"
+        f" ARRAY['{json.dumps([change])}']::pg_catalog.json[])"
+    )

@@ -1,0 +1,131 @@
+"""What SQL as the role that serves gets without acting as anybody; docs/security.md says what it amounts to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import asyncpg
+import pytest
+
+from syncd.store.embedded import EmbeddedPostgres
+from tests.direct import pushed, run
+
+# What runs with the owner's power and may be called: what does nothing without an acting user, or acts as the one it is
+# given …
+OF_A_USER = {
+    "sync_act_as", "sync_adopt", "sync_advance", "sync_digest_fold_feed", "sync_enter", "sync_make_spaces",
+    "sync_member_list", "sync_member_put", "sync_member_remove", "sync_personal_space", "sync_receipts", "sync_role_in",
+    "sync_space_create", "sync_space_delete", "sync_space_restore",
+}  # fmt: skip
+# … triggers' …
+OF_TRIGGERS = {"sync_guard", "sync_note_members"}
+# … and what answers whoever calls, as the page lists it. {s}: a space's number, {u}: a user's, {n}: the space's id.
+OF_NOBODY = {
+    "sync_gone": "SELECT * FROM syncd.sync_gone(ARRAY[{s}])",
+    "sync_heads": "SELECT syncd.sync_heads(ARRAY[{s}], ARRAY['app'])",
+    "sync_feeds_of": "SELECT * FROM syncd.sync_feeds_of(ARRAY[{s}])",
+    "sync_still_members": "SELECT * FROM syncd.sync_still_members({s}, ARRAY[{u}])",
+    "sync_membership_news": "SELECT * FROM syncd.sync_membership_news('3')",
+    "sync_spaces_named": "SELECT syncd.sync_spaces_named(ARRAY['{n}'])",
+    "sync_is_strange": "SELECT syncd.sync_is_strange(now(), ARRAY[{s}])",
+    "sync_start": "SELECT syncd.sync_start()",
+    "sync_held_due": "SELECT * FROM syncd.sync_held_due(NULL)",
+    "sync_held_count": "SELECT * FROM syncd.sync_held_count()",
+    "sync_held_number": "SELECT syncd.sync_held_number()",
+}
+REFUSED = [
+    "SELECT * FROM syncd.sync_member_list('{n}')",
+    "SELECT syncd.sync_member_put('{n}', 'eve', 'owner')",
+    "SELECT syncd.sync_member_remove('{n}', 'eve')",
+    "SELECT * FROM syncd.sync_role_in('{n}', false)",
+    "SELECT syncd.sync_space_delete('{n}')",
+    "SELECT syncd.sync_advance({s}, 1, 1)",
+    "SELECT syncd.sync_personal_space()",
+    "SELECT syncd.sync_space_create('of-nobody', 'x')",
+]
+
+
+class Space(NamedTuple):
+    """A space with one record in it, and its owner, by their numbers."""
+
+    name: str
+    number: int
+    user: int
+    value: str
+
+    def filled(self, query: str) -> str:
+        return query.format(s=self.number, u=self.user, n=self.name)
+
+
+@pytest.fixture
+async def space(database: EmbeddedPostgres) -> Space:
+    who, value = f"u{os.urandom(4).hex()}", f"canary-{os.urandom(8).hex()}"
+    name = f"{who}-s"
+    await run(
+        database.runtime_dsn,
+        f"DO $$ BEGIN PERFORM syncd.sync_act_as('{who}', true), syncd.sync_space_create('{name}', 'Space'); END $$",
+        pushed(who, name, "r", value),
+    )
+    numbers = f"""
+        SELECT s.space_no, n.name_no, r.registers #>> '{{x,value}}'
+        FROM syncd.sync_spaces s, syncd.sync_names n, syncd.sync_records r
+        WHERE s.space_id = '{name}' AND n.name = '{who}' AND r.space_no = s.space_no"""
+    [(number, user, stored)] = await run(database.owner_dsn, numbers)
+    assert stored == value
+    return Space(name, number, user, value)
+
+
+@pytest.fixture
+async def nobody(database: EmbeddedPostgres) -> AsyncIterator[asyncpg.Connection]:
+    """A session of the role that serves, which acts as no user."""
+    conn = await asyncpg.connect(database.runtime_dsn)
+    yield conn
+    await conn.close()
+
+
+async def test_each_function_with_the_owner_s_power_is_known(database: EmbeddedPostgres) -> None:
+    """A new one belongs in one of the lists above, and on the page if it answers nobody."""
+    query = """
+        SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'syncd'::regnamespace AND p.prosecdef
+        AND has_function_privilege('syncd_runtime', p.oid, 'EXECUTE')"""
+    assert {row[0] for row in await run(database.owner_dsn, query)} == OF_A_USER | OF_TRIGGERS | OF_NOBODY.keys()
+
+
+@pytest.mark.parametrize("query", OF_NOBODY.values(), ids=OF_NOBODY)
+async def test_what_answers_nobody_tells_no_value_and_writes_none(
+    nobody: asyncpg.Connection, space: Space, query: str
+) -> None:
+    told = str([tuple(row) for row in await nobody.fetch(space.filled(query))])
+    assert told != "[]" or "held" in query
+    assert space.value not in told
+
+
+@pytest.mark.parametrize("query", REFUSED)
+async def test_nobody_changes_and_sees_no_members(nobody: asyncpg.Connection, space: Space, query: str) -> None:
+    with pytest.raises(asyncpg.PostgresError):
+        await nobody.fetch(space.filled(query))
+
+
+async def test_which_tables_the_serving_role_can_keep_from_others(
+    database: EmbeddedPostgres, nobody: asyncpg.Connection
+) -> None:
+    """LOCK TABLE in its strongest form needs UPDATE or DELETE on the whole table."""
+    names = "SELECT relname FROM pg_class WHERE relnamespace = 'syncd'::regnamespace AND relkind = 'r'"
+    locked = set()
+    for (table,) in await run(database.owner_dsn, names):
+        try:
+            async with nobody.transaction():
+                await nobody.execute(f"LOCK TABLE syncd.{table} IN ACCESS EXCLUSIVE MODE")
+            locked.add(table)
+        except asyncpg.InsufficientPrivilegeError:
+            pass
+    assert locked == {"sync_records", "sync_presence", "sync_held"}
+
+
+async def test_a_large_object_is_its_maker_s_alone(database: EmbeddedPostgres, nobody: asyncpg.Connection) -> None:
+    made = await nobody.fetchval("SELECT lo_from_bytea(0, 'x')")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await run(database.dsn("syncd_compactor"), f"SELECT lo_get({made})")
+    await nobody.execute(f"SELECT lo_unlink({made})")
