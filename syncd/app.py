@@ -14,6 +14,7 @@ import structlog
 from syncd import __version__
 from syncd.core.errors import SyncdError
 from syncd.edge.backup import BackupEndpoint
+from syncd.edge.bodies import Bodies
 from syncd.edge.callers import Callers
 from syncd.edge.connection import Bounds, Connections
 from syncd.edge.conversation import Talk
@@ -70,7 +71,14 @@ def build(settings: Settings, board: Board | None = None) -> Assembly:
     """The server for these settings. `database_url` and a key for tokens must be given; `board` is for its numbers."""
     gate = _gate(settings)
     connections = Connections(gate, _bounds(settings))
-    http, backend = _http(settings, board or Board(None, 0), connections)
+    bodies = Bodies(
+        settings.max_body,
+        slowest=settings.slowest_body,
+        per_user=settings.max_bodies_per_user,
+        per_address=settings.max_bodies_per_address,
+        in_all=settings.max_bodies,
+    )
+    http, backend = _http(settings, board or Board(None, 0), connections, bodies)
     if settings.demo:
         http.demo = _demo(settings)
     sockets = Sockets(backend.talk, gate, settings.max_body + 1024, settings.ping_interval)
@@ -126,7 +134,9 @@ def _for_pages(application: HttpApplication, settings: Settings) -> Application:
     )
 
 
-def _http(settings: Settings, board: Board, connections: Connections) -> tuple[HttpApplication, Backend]:
+def _http(
+    settings: Settings, board: Board, connections: Connections, bodies: Bodies
+) -> tuple[HttpApplication, Backend]:
     if settings.database_url is None:
         raise ValueError("database_url is needed")
     pool = Pool(
@@ -163,7 +173,7 @@ def _http(settings: Settings, board: Board, connections: Connections) -> tuple[H
         hub.on_members = releases.members_changed
         hub.keep_doing(releases)
         spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members)
-        talk = Talk(hub, callers, connections.gate, limits, skew)
+        talk = Talk(hub, callers, connections.gate, bodies, limits, skew)
         return Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held), spaces, talk
 
     async def ready() -> list[str]:
@@ -187,9 +197,7 @@ def _http(settings: Settings, board: Board, connections: Connections) -> tuple[H
 
     backend = Backend(open_, ready, close)
     sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
-    http = HttpApplication(
-        sync, spaces_, backend, board, connections.ended, max_body=settings.max_body, version=__version__
-    )
+    http = HttpApplication(sync, spaces_, backend, board, connections.ended, bodies=bodies, version=__version__)
     backups = Backups(pool)
     restorer, at_once = Restorer(backups, Spaces(pool), limits), max(1, settings.pool_size // 4)
     http.backup = BackupEndpoint(

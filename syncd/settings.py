@@ -154,6 +154,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_depth: Annotated[
         int, _about("How deep JSON may nest; a parser's stack is not a client's to spend.", ge=2, le=500)
     ] = 64
+    slowest_body: Annotated[
+        int,
+        _about(
+            "Bytes a second that a body has to come at, once its first 10s are over; clients send less after a 408.",
+            "bytes",
+            ge=1,
+        ),
+    ] = 1000
+    max_bodies_per_user: Annotated[
+        int,
+        _about("How many times `SYNCD_MAX_BODY` a worker holds of one user at a time; beyond it is 429.", ge=3),
+    ] = 4
+    max_bodies_per_address: Annotated[
+        int,
+        _about("The same for one address; 0 for no bound, behind a proxy that does not say whose a request is.", ge=0),
+    ] = 16
+    max_bodies: Annotated[
+        int,
+        _about("The same for all; beyond it is 503. A worker needs several times that much memory.", ge=3),
+    ] = 32
     max_head: Annotated[
         int,
         _about(

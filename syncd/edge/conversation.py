@@ -15,6 +15,7 @@ from syncd.core.clock import format_instant
 from syncd.core.errors import Fault, Malformed, SyncdError, TooMany, Unauthorized
 from syncd.core.ids import fault_in_client, fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
+from syncd.edge.bodies import UNCOUNTED, Bodies, Holder
 from syncd.edge.callers import Callers
 from syncd.edge.gate import Allowance, Gate
 from syncd.edge.pace import LARGEST_PAGE
@@ -46,6 +47,8 @@ class Wire(Protocol):
     """The connection itself."""
 
     @property
+    def address(self) -> str: ...
+    @property
     def room(self) -> bool: ...
     @property
     def page_bytes(self) -> int: ...
@@ -63,6 +66,7 @@ class Talk(NamedTuple):
     hub: Hub
     callers: Callers
     gate: Gate
+    bodies: Bodies
     limits: Limits
     skew: int
 
@@ -73,6 +77,7 @@ class Conversation:
     __slots__ = (
         "_allowance",
         "_forgiven",
+        "_holder",
         "_task",
         "_waiting",
         "_waiting_bytes",
@@ -93,6 +98,8 @@ class Conversation:
         self._forgiven: Allowance | None = None
         self._waiting: deque[bytes] | None = None
         self._waiting_bytes = 0
+        # Large frames, until they are worked on.
+        self._holder = Holder(talk.bodies, wire.address)
         self._task: asyncio.Task[None] | None = None
 
     # -- frames in ---------------------------------------------------------------------------------------
@@ -107,6 +114,13 @@ class Conversation:
         if text == b'{"type":"ping"}' and self.member is not None and self._wire.room:
             self._wire.send(live.PONG)
             return
+        if len(text) > UNCOUNTED:
+            try:
+                self._holder.user = self._holder.user or self.user
+                self._holder.take(len(text))
+            except SyncdError as why:
+                self.end(*close_code(why))
+                return
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append(text)
@@ -129,6 +143,9 @@ class Conversation:
                 except ConnectionResetError:
                     break
             await self._one(text)
+            if len(text) > UNCOUNTED:
+                self._holder.give_back(min(len(text), self._holder.held))
+        self._holder.give_back()
         self._waiting = None
         self._task = None
 
@@ -148,6 +165,11 @@ class Conversation:
             where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
             log.error("failed", error=type(why).__name__, where=where)
             self._refuse(SyncdError(), text)
+
+    @property
+    def user(self) -> str:
+        """Whose it is, "" before that is known."""
+        return "" if self.member is None else self.member.caller.user
 
     @property
     def _legacy(self) -> bool:

@@ -19,6 +19,7 @@ from syncd.core.errors import (
 )
 from syncd.edge.answers import Answer, Receive, Scope, Send, answer, answer_unread
 from syncd.edge.backup import BackupEndpoint
+from syncd.edge.bodies import Bodies
 from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
 from syncd.edge.error_page import error_page
@@ -62,14 +63,15 @@ class Backend:
 
 
 class HttpApplication:
-    """The ASGI application. `version` is what /health tells; `ended`: connections that were ended, by reason."""
+    """The ASGI application. `version` is what /health tells; `ended`: connections and requests
+    that a bound ended, by the code of the reason."""
 
     def __init__(
         self, sync: SyncEndpoint, spaces: SpacesEndpoint, backend: Backend, board: Board, ended: dict[str, int],
-        *, max_body: int, version: str,
+        *, bodies: Bodies, version: str,
     ) -> None:  # fmt: skip
         self._sync, self._spaces, self._backend = sync, spaces, backend
-        self._max_body, self._version, self._board = max_body, version, board
+        self._bodies, self._version, self._board = bodies, version, board
         self._ended = ended
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
@@ -95,7 +97,7 @@ class HttpApplication:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, self._max_body)
+        request = Request(scope, receive, self._bodies)
         accept = request.headers.get(b"accept-encoding", b"")
         try:
             parts = request.parts()
@@ -109,11 +111,14 @@ class HttpApplication:
         except Disconnected:
             return
         except SyncdError as why:
+            if status_of(why) in (408, 413, 429, 503):
+                self._ended[why.code] = self._ended.get(why.code, 0) + 1
             if status_of(why) >= 500:
                 log.warning("refused", code=why.code, method=request.method)
             result = problem(why)
             if await request.goes_on():
-                await answer_unread(send, receive, result, 2 * self._max_body)
+                request.release()
+                await answer_unread(send, receive, result, 2 * self._bodies.largest)
                 return
         except Exception as why:
             # What was sent may be in the error's text, so only its kind and place are logged.
@@ -123,6 +128,8 @@ class HttpApplication:
             where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
             log.error("failed", error=type(why).__name__, where=where)
             result = problem(SyncdError())
+        finally:
+            request.release()
         await answer(send, result, accept)
 
     async def _stream(self, request: Request, app: str, scope: Scope, receive: Receive, send: Send) -> None:

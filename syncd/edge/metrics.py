@@ -73,7 +73,7 @@ class Board:
 
 
 def numbers(counts: Counts, bus: Any, ended: dict[str, int]) -> Numbers:
-    """A worker's numbers now. `ended`: connections that were refused or ended, by why."""
+    """A worker's numbers now. `ended`: connections and requests that a bound ended, by why."""
     values = {name: getattr(counts, name) for name in (*GAUGES, *COUNTERS, "held")}
     told = {name: getattr(bus, name) for name in BUS}
     return Numbers(values, list(counts.lags), counts.lag_sum, told, int(bus.state == "up"), ended)
@@ -122,8 +122,8 @@ class _Collector:
     def _ended(self) -> Any:
         from prometheus_client.core import CounterMetricFamily
 
-        what = "Connections refused or ended before there was an answer to give, by the code of the reason."
-        metric = CounterMetricFamily("syncd_connections_ended", what, labels=["worker", "why"])
+        what = "Connections and requests that a bound refused or ended, by the code of the reason."
+        metric = CounterMetricFamily("syncd_refusals", what, labels=["worker", "why"])
         for worker, page in self._pages:
             for why, value in page.ended.items():
                 metric.add_metric([str(worker), why], value)

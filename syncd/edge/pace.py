@@ -16,10 +16,11 @@ FIRST_ANSWER = 5.0
 class Arrival:
     """A body on its way in. Bytes that move keep it alive, however many are still to come."""
 
-    __slots__ = ("_began", "_moved", "size")
+    __slots__ = ("_began", "_moved", "_slowest", "size")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, slowest: int = SLOWEST_BODY) -> None:
         self._began = self._moved = now
+        self._slowest = slowest
         self.size = 0
 
     def came(self, size: int, now: float) -> None:
@@ -30,7 +31,7 @@ class Arrival:
 
     def left(self, now: float) -> float:
         """How long the next bytes may take; 0 or less when it has been too slow."""
-        return min(self._began + GRACE + self.size / SLOWEST_BODY, self._moved + STANDSTILL) - now
+        return min(self._began + GRACE + self.size / self._slowest, self._moved + STANDSTILL) - now
 
 
 SMALLEST_PAGE, FIRST_PAGE, LARGEST_PAGE = 8 * 1024, 64 * 1024, 256 * 1024

@@ -15,8 +15,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, UnsupportedMedia
 from syncd.core.ids import STEPS, fault_in_client, fault_in_id
 from syncd.edge.answers import Receive, Scope
+from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.pace import Arrival
 from syncd.protocol import live
+from syncd.store.turns import ACTING
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -36,15 +38,23 @@ class Disconnected(Exception):
 
 
 class Request:
-    """One HTTP request. `max_body` is bytes, after decompression too. `unread`: its body has not come to its end."""
+    """One HTTP request. What is held of its body counts among `bodies` until `release`. `unread`: its body has not come
+    to its end."""
 
-    def __init__(self, scope: Scope, receive: Receive, max_body: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, bodies: Bodies) -> None:
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.query_string: bytes = scope["query_string"]
-        self._scope, self._receive, self._max_body = scope, receive, max_body
+        self._scope, self._receive, self._bodies = scope, receive, bodies
+        self._max_body = bodies.largest
+        self._holder: Holder | None = None
         self._names_each_once = len(self.headers) == len(scope["headers"])
         self.unread = True
+
+    def release(self) -> None:
+        """It was answered: nothing is held any more."""
+        if self._holder is not None:
+            self._holder.give_back()
 
     @property
     def legacy(self) -> bool:
@@ -76,7 +86,7 @@ class Request:
 
     async def body(self, *, text: bool = False) -> bytes:
         """The whole body, decompressed; `text`: JSON that calls itself plain text will do. Raises TooLarge, TooSlow,
-        UnsupportedMedia, Malformed, Disconnected."""
+        TooMany, Busy, UnsupportedMedia, Malformed, Disconnected."""
         media = self.headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
         if media != b"application/json" and not media.endswith(b"+json") and not (text and media == b"text/plain"):
             raise UnsupportedMedia("The body must be application/json.")
@@ -86,15 +96,22 @@ class Request:
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._max_body:
             self._too_large()
-        raw = await self._read()
-        return raw if coding in (b"identity", b"") else self._unpack(raw, coding)
+        client = self._scope.get("client")
+        holder = self._holder = Holder(self._bodies, str(client[0]) if client else "", ACTING.get())
+        raw = await self._read(holder)
+        if coding in (b"identity", b""):
+            return raw
+        body = self._unpack(raw, coding)
+        holder.take(len(body))
+        holder.give_back(len(raw))
+        return body
 
     async def parts_of_body(self, most: int) -> AsyncIterator[bytes]:
         """The body as it comes, of at most `most` bytes. Raises TooLarge, TooSlow, UnsupportedMedia, Disconnected."""
         if self.headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
             raise UnsupportedMedia("A body of this kind must not be encoded.")
         length = self.headers.get(b"content-length", b"")
-        arrival, more = Arrival(time.monotonic()), True
+        arrival, more = self._arrival(), True
         while more:
             if arrival.size > most or (length.isdigit() and int(length) > most):
                 raise TooLarge(f"The body is larger than {most} bytes.")
@@ -114,14 +131,18 @@ class Request:
                     self.unread = bool((await self._receive()).get("more_body"))
         return self.unread
 
-    async def _read(self) -> bytes:
-        arrival, parts, more = Arrival(time.monotonic()), list[bytes](), True
+    async def _read(self, holder: Holder) -> bytes:
+        arrival, parts, more = self._arrival(), list[bytes](), True
         while more:
             part, more = await self._next(arrival)
             if arrival.size > self._max_body:
                 self._too_large()
+            holder.take(len(part))
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _arrival(self) -> Arrival:
+        return Arrival(time.monotonic(), self._bodies.slowest)
 
     async def _next(self, arrival: Arrival) -> tuple[bytes, bool]:
         """The next part of the body, and whether there is more. Raises TooSlow, Disconnected."""

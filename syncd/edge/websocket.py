@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,19 +17,18 @@ from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
-from websockets.server import ServerProtocol
 
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Malformed, NotFound, SyncdError
+from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.conversation import Conversation
-from syncd.edge.deflate import DEFLATE_FROM, EXTENSION, IN_A_THREAD_FROM, packed, payload, takes_packed
+from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
+from syncd.edge.frames import Frames
 from syncd.edge.gate import token_in_query
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
-from syncd.edge.problems import problem
+from syncd.edge.problems import close_code, problem
 from syncd.edge.requests import checked_id, path_parts
-from syncd.edge.tokens import MAX_TOKEN
 from syncd.edge.wire import bound, unsent
-from syncd.protocol.live import is_auth
 
 if TYPE_CHECKING:
     from syncd.edge.sockets import Sockets
@@ -43,36 +41,15 @@ CLOSE_WITHIN = 5.0
 ROOM = 128 * 1024
 HIGH_WATER, LOW_WATER = 32 * 1024, 16 * 1024
 JOIN_BELOW = 16 * 1024
-EXTENSIONS = [EXTENSION]
-# The largest token, and the rest of its frame.
-MOST_BEFORE_AUTH = MAX_TOKEN + 1024
 # Smaller pages say nothing about a line.
 MARKED_FROM = 8 * 1024
-# Every connection would be two lines of a log.
-QUIET = logging.getLogger("syncd.websocket")
-QUIET.setLevel(logging.CRITICAL)
 RESTARTING = ERROR_CODES["restarting"].cause
-
-
-class _Frames(ServerProtocol):
-    """The library's half. Until the frame `auth` has come none may be larger than a token needs, also unpacked."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__(max_size=min(most, MOST_BEFORE_AUTH), logger=QUIET, extensions=EXTENSIONS)
-        self._most = most
-
-    def recv_frame(self, frame: Frame) -> None:
-        """What follows `auth` may come at once: the library asks for the limit at each frame."""
-        super().recv_frame(frame)
-        if self.max_message_size != self._most and frame.opcode is Opcode.TEXT and is_auth(bytes(frame.data)):
-            self.max_message_size = self._most
 
 
 class Socket(asyncio.Protocol):
     """One connection, from its handshake on."""
 
     __slots__ = (
-        "_address",
         "_arrival",
         "_behind",
         "_close_by",
@@ -83,6 +60,7 @@ class Socket(asyncio.Protocol):
         "_full",
         "_given",
         "_heard",
+        "_holder",
         "_moved",
         "_paused",
         "_ping_ends",
@@ -92,14 +70,15 @@ class Socket(asyncio.Protocol):
         "_taken",
         "_transport",
         "_window",
+        "address",
     )
 
     def __init__(self, sockets: Sockets, connections: set[Any], max_frame: int) -> None:
         self._sockets, self._connections = sockets, connections
-        self._protocol = _Frames(max_frame)
+        self._protocol = Frames(max_frame)
         self._conversation: Conversation | None = None
         self._transport: Any = None
-        self._address = ""
+        self.address = ""
         self._frames: bytearray | None = None
         self._drained: asyncio.Future[None] | None = None
         self._heard = self._moved = time.monotonic()
@@ -110,13 +89,15 @@ class Socket(asyncio.Protocol):
         # Bytes that were given to the transport, and how many of them the other side had taken at the last look.
         self._given = self._taken = self._ping_ends = 0
         self._window: Window | None = None
+        # What has come of a message that is not whole.
+        self._holder: Holder | None = None
 
     # -- asyncio's side ------------------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else ""
+        self.address = str(peer[0]) if peer else ""
         self._connections.add(self)
         self._sockets.open.add(self)
         bound(transport)
@@ -133,11 +114,23 @@ class Socket(asyncio.Protocol):
                 self._handshake(event)
             elif isinstance(event, Frame):
                 self._frame(event)
+        self._hold()
         if not self.room and self._protocol.state is State.OPEN:
             self._protocol.data_to_send()  # pongs for somebody who does not read
         self._flush()
         if self._protocol.close_expected():
             self._closing()
+
+    def _hold(self) -> None:
+        """Counts what has come of a message that is not whole."""
+        size = len(self._protocol.reader.buffer) + (len(self._frames) if self._frames is not None else 0)
+        if self._holder is None or self._conversation is None or (size <= UNCOUNTED and not self._holder.held):
+            return
+        try:
+            self._holder.set(size if size > UNCOUNTED and not self._close_by else 0, self._conversation.user)
+        except SyncdError as why:
+            self._frames = None
+            self._conversation.end(*close_code(why))
 
     def _closing(self) -> None:
         """A close frame was sent. What the device is still sending is read and dropped until it has seen that frame:
@@ -158,8 +151,10 @@ class Socket(asyncio.Protocol):
         self._wake()
         if self._conversation is not None:
             self._conversation.gone()
+        if self._holder is not None:
+            self._holder.give_back()
         # It was counted when it was accepted.
-        self._sockets.gate.depart(self._address)
+        self._sockets.gate.depart(self.address)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -209,6 +204,7 @@ class Socket(asyncio.Protocol):
             raise Malformed("The handshake's headers cannot be read.")
         if response.status_code == 101:
             self._conversation = Conversation(talk, self, app)
+            self._holder = Holder(talk.bodies, self.address)
         return response
 
     # -- frames ---------------------------------------------------------------------------------------------

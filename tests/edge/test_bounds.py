@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tests.harness import Server
+from tests.raw_socket import RawSocket
 from tests.socket_device import opened, workers_of
 from tests.wire import edit, unique
 
@@ -35,6 +36,9 @@ def strict(workspace: Path) -> Iterator[Server]:
         "max_body": 1 << 20,
         "max_connections_per_address": PER_ADDRESS,
         "max_connections": IN_ALL,
+        "max_bodies_per_user": 3,
+        "max_bodies_per_address": 4,
+        "max_bodies": 6,
     }
     with Server(workspace / "bounds", settings=limits) as server:
         yield server
@@ -177,6 +181,83 @@ async def test_a_small_body_that_nobody_reads_costs_no_connection(strict: Server
             raw.say("POST /sync/app HTTP/1.1", "Host: x", "Content-Length: 2")
             raw.writer.write(b"{}")
             assert (await raw.answer())[0] == 401
+
+
+# -- bodies that come at the same time ----------------------------------------------------------------------------
+
+
+HALF = 700_000
+
+
+async def begin(raw: Raw, server: Server, user: str) -> None:
+    """Sends most of a body, and no more."""
+    raw.say("POST /sync/app HTTP/1.1", "Host: x", f"Authorization: Bearer {server.token(user)}",
+            "Content-Type: application/json", "Content-Length: 1000000")  # fmt: skip
+    raw.writer.write(b"[" + b" " * HALF)
+    await raw.writer.drain()
+
+
+async def held(raw: Raw) -> bool:
+    """Whether what was sent is taken, and waited for the rest of it."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(raw.reader.read(1), 0.3)
+        return False
+    return True
+
+
+async def pushes(server: Server, user: str) -> bool:
+    headers = {"Authorization": f"Bearer {server.token(user)}", "X-Client-Id": "c", "X-Sync-Protocol": "1"}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers) as http:
+        return (await http.post("/sync/app", json={"changes": [edit("r", x=1)], "pull": False})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("users", "addresses", "most", "status", "code"),
+    [(1, 3, 4, 429, "too_many_requests"), (6, 1, 5, 429, "too_many_requests"), (9, 3, 8, 503, "busy")],
+    ids=["of a user", "of an address", "in all"],
+)
+async def test_bodies_that_come_together_are_bounded(
+    strict: Server, users: int, addresses: int, most: int, status: int, code: str
+) -> None:
+    """Each is 0.7 MB so far, of which the worker takes no more than it has to hold."""
+    names = [unique("ann") for _ in range(users)]
+    async with AsyncExitStack() as stack:
+        for n in range(most):
+            raw = await stack.enter_async_context(raw_of(strict, f"127.0.3.{n % addresses}"))
+            await begin(raw, strict, names[n % users])
+            assert await held(raw), n
+        one_more = await stack.enter_async_context(raw_of(strict, "127.0.3.0"))
+        await begin(one_more, strict, names[most % users])
+        said = await one_more.answer()
+        assert (said[0], said[1]["code"]) == (status, code)
+        assert await pushes(strict, unique("bob")) or status == 503
+    for _ in range(50):
+        if await pushes(strict, names[0]):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("what was held was not given back")
+
+
+async def test_frames_that_come_together_are_bounded(strict: Server) -> None:
+    user, loop = unique("ann"), asyncio.get_running_loop()
+    sockets = [await RawSocket.opened(strict.port) for _ in range(5)]
+    for n, one in enumerate(sockets):
+        await one.auth(strict, user, since=None)
+        await loop.sock_sendall(one.connection, b"\x81\xff" + (1_000_000).to_bytes(8) + bytes(4) + b" " * HALF)
+        if n < 4:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(one.frame(), 0.2)
+            continue
+        with pytest.raises(EOFError):
+            await one.hear()
+        assert one.code == 4429
+    for one in sockets:
+        one.close()
+    for _ in range(50):
+        if await pushes(strict, user):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("what was held was not given back")
 
 
 # -- sockets ------------------------------------------------------------------------------------------------------
