@@ -196,6 +196,48 @@ describe("two databases of RxDB", () => {
     expect(await seen(one)).toEqual({ id: "milk", title: "Buy more" });
   });
 
+  it("make anew themselves, whole and no more, what they deleted and is forgotten", async () => {
+    const name = `rx-${randomUUID()}`;
+    const token = await server.token(name);
+    const [one, two] = [await device(token), await device(token)];
+    for (const id of ["fewer", "same"]) await one.tasks.insert({ id, title: "Buy milk", done: false });
+    await settled(one, two);
+    for (const id of ["fewer", "same"]) await one.tasks.findOne(id).remove();
+    await settled(one, two);
+    await server.forget(`_personal:${name}`);
+    const made = [
+      { id: "fewer", title: "Buy more" },
+      { id: "same", title: "Buy milk" },
+    ];
+    for (const task of made) await one.tasks.insert(task);
+    await settled(one, two);
+    expect(await one.replication.rejected()).toEqual([]);
+    for (const task of made)
+      expect([await seen(one, task.id), await seen(two, task.id)]).toEqual([task, task]);
+  });
+
+  it("make anew what a start from the beginning did not bring again", async () => {
+    const name = `rx-${randomUUID()}`;
+    const token = await server.token(name);
+    const [one, two] = [await device(token, { autoStart: false }), await device(token)];
+    await one.replication.state.start();
+    await one.tasks.insert({ id: "milk", title: "Buy milk", done: false });
+    await settled(one, two);
+    await two.tasks.findOne("milk").remove();
+    await settled(two);
+    await one.replication.state.pause();
+    await server.forget(`_personal:${name}`);
+    await one.replication.state.start();
+    await until("it is gone", async () => (await seen(one)) === null);
+    await one.tasks.insert({ id: "milk", title: "Buy milk" });
+    await settled(one, two);
+    expect([await seen(one), await seen(two)]).toEqual([
+      { id: "milk", title: "Buy milk" },
+      { id: "milk", title: "Buy milk" },
+    ]);
+    expect(await one.replication.rejected()).toEqual([]);
+  });
+
   it("poll where there are no sockets", async () => {
     const token = await user();
     const [one, two] = [await device(token, { webSocket: null }), await device(token, { webSocket: null })];

@@ -86,6 +86,16 @@ function edited(
   return new Map(changed.map((field) => [field, now[field] ?? null]));
 }
 
+/**
+ * The fields of a document that comes back: all that it has, because the server may have forgotten the deleted record,
+ * and null for those that it had before.
+ */
+function whole({ newDocumentState: now }: Row, held: Registers, shape: Shape): Map<string, Json> {
+  const before = [...held.keys()].filter((field) => (held.get(field)?.value ?? null) !== null);
+  const fields = [...new Set([...Object.keys(now), ...before])].filter(shape.has);
+  return new Map(fields.map((field) => [field, now[field] ?? null]));
+}
+
 /** Whose write it is, and in which space ("" is the personal one). */
 export interface Writer {
   readonly client: string;
@@ -114,22 +124,23 @@ export function editOf(
   const at = formatInstant(Math.floor(lwt), Math.round((lwt % 1) * 1000) % 1000);
   const { newDocumentState: now, assumedMasterState: then } = row;
   if (now._deleted && held.size === 0) return null; // made and deleted here: nobody has seen it
-  const values = edited(row, held, shape);
+  // Editing a field of what somebody else has deleted meanwhile does not bring it back.
+  const was = then?._deleted ?? isDeleted(held);
+  const turned = now._deleted !== was && now._deleted !== isDeleted(held);
+  const back = turned && !now._deleted;
+  const values = back ? whole(row, held, shape) : edited(row, held, shape);
   const checked = values.size > 0 ? checkFields(Object.fromEntries(values), space) : values;
   const registers: Registers = new Map();
   for (const [field, value] of checked) {
     registers.set(field, { value, at: later(at, held.get(field), then?.[field]), client });
   }
-  // Editing a field of what somebody else has deleted meanwhile does not bring it back.
-  const was = then?._deleted ?? isDeleted(held);
-  const turned = now._deleted !== was && now._deleted !== isDeleted(held);
   if (turned || (held.size === 0 && registers.size === 0)) {
     const stamp = later(at, held.get(TOMBSTONE), held.get(TOMBSTONE)?.value);
     registers.set(TOMBSTONE, { value: now._deleted ? stamp : null, at: stamp, client });
   }
   if (registers.size === 0) return null;
   if (turned && now._deleted) return { op: "delete", registers };
-  return { op: then === undefined ? "insert" : "update", registers };
+  return { op: back || then === undefined ? "insert" : "update", registers };
 }
 
 /** A stamp that is later than the register's, if that is the value which was edited (and not a newer one). */
