@@ -318,6 +318,9 @@ BEGIN
     v.bases := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'b', '[]')) e);
     v_since := to_timestamp((p_since ->> 'boot')::bigint / 1000000.0);
     v_at := to_timestamp((p_since ->> 'at')::bigint / 1000000.0);
+    IF p_how ? 'legacy' AND v_at > clock_timestamp() THEN
+        v_at := 'epoch';  -- nobody has seen what is still to come
+    END IF;
 
     -- Heads first: which of the cursor's feeds have news, and which positions no log of ours has seen, or whose device
     -- could not be told any more that a record it may have was deleted.

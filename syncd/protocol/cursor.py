@@ -3,7 +3,7 @@
 Text: 27 characters of RFC 3339 instant, a dot, base64url of the payload and its signature. The instant
 makes cursors of one client comparable as text; the signature binds payload, instant, user and app to this
 server's key, so a cursor that comes back is one that was given to this very user.
-Payload, all varints: version, database start (us), filter (number from the tables' names, and WHOLE), then for every
+Payload, all varints: version, database start (us), filter (number from the tables' names, WHOLE, LONE), then for every
 space: gap to the previous space number, seq * 2 (+ 1 and a base while the state is being read). Version 2 is for
 cursors of which a feed is being swept: before the spaces come the tables that are swept first (how many, and of each
 its length and characters), and a base is twice its value, or where it is negative 1 more than twice -1 minus it.
@@ -25,7 +25,7 @@ from syncd.core.errors import Malformed
 VERSION, SWEEPING = 1, 2
 SIGNATURE = 9
 INSTANT = 27
-WHOLE = 1 << 32
+WHOLE, LONE = 1 << 32, 1 << 33
 MAX_LENGTH = 64 * 1024
 
 
@@ -41,7 +41,8 @@ class Cursor(NamedTuple):
     """`instant`: when it was made, microseconds; `boot`: when its database was started; `tables`: the narrowing.
 
     `firsts`: the tables that a sweep began with; they count until no feed is being swept any more. `whole`: it is for
-    some tables, of which everything before its positions has been sent.
+    some tables, of which everything before its positions has been sent. `lone`: so it is, but nothing is known of the
+    other tables.
     """
 
     instant: int
@@ -50,6 +51,7 @@ class Cursor(NamedTuple):
     positions: tuple[Position, ...]
     firsts: tuple[str, ...] = ()
     whole: bool = False
+    lone: bool = False
 
     @property
     def sweeping(self) -> bool:
@@ -98,7 +100,7 @@ def _sign(key: bytes, user: str, app: str, head: str, payload: bytes) -> bytes:
 def encode(cursor: Cursor, key: bytes, user: str, app: str) -> str:
     """The cursor as text: about 28 + 1.34 * (7 to 8) * spaces characters."""
     sweeping = cursor.sweeping
-    narrowing = _filter(cursor.tables) | (WHOLE if cursor.whole else 0)
+    narrowing = _filter(cursor.tables) | (WHOLE if cursor.whole else 0) | (LONE if cursor.lone else 0)
     numbers = [SWEEPING if sweeping else VERSION, cursor.boot, narrowing]
     if sweeping:
         numbers.append(len(cursor.firsts))
@@ -204,6 +206,14 @@ def decode_legacy(text: str, key: bytes, user: str, app: str, tables: tuple[str,
     return cursor._replace(tables=tables) if cursor.whole or not narrowing else 0
 
 
+def named_instant(text: str) -> int:
+    """The instant (us) that a text is or begins with, 0 where there is none."""
+    try:
+        return parse_instant(text[:INSTANT] if text[INSTANT : INSTANT + 1] == "." else text)
+    except ValueError:
+        return 0
+
+
 def is_partial(text: str, key: bytes, user: str, app: str) -> bool:
     """Whether it is a cursor for some tables of which not everything before its positions has been sent."""
     if text[INSTANT : INSTANT + 1] != ".":
@@ -212,7 +222,7 @@ def is_partial(text: str, key: bytes, user: str, app: str) -> bool:
         cursor, narrowing = _opened(text, key, user, app)
     except BadCursor:
         return False
-    return bool(narrowing) and not cursor.whole
+    return bool(narrowing) and not cursor.whole and not cursor.lone
 
 
 def _opened(text: str, key: bytes, user: str, app: str) -> tuple[Cursor, int]:
@@ -251,5 +261,5 @@ def _parse(instant: int, payload: bytes) -> tuple[Cursor, int]:
         if sweeping and base >= 0:
             base = -1 - (base >> 1) if base & 1 else base >> 1
         positions.append(Position(space, seq >> 1, base))
-    whole, narrowing = bool(narrowing & WHOLE), narrowing & ~WHOLE
-    return Cursor(instant, boot, (), tuple(positions), firsts, whole), narrowing
+    whole, lone = bool(narrowing & WHOLE), bool(narrowing & LONE)
+    return Cursor(instant, boot, (), tuple(positions), firsts, whole, lone), narrowing & ~(WHOLE | LONE)

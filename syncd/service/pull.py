@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
+from syncd.core.clock import format_instant
 from syncd.core.errors import CursorLost
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
@@ -156,11 +157,35 @@ class Reading:
         if page.trouble:
             raise CursorLost
         positions, tables = tuple(map(Position, page.spaces, page.seqs, page.bases)), self.question.tables
-        earlier = self._at if isinstance(self._at, int) else self._at.instant if self._at else 0
-        whole = self._narrow and not page.more
-        cursor = Cursor(max(page.now_us, earlier), page.boot_us, tables, positions, self.firsts, whole)
+        whole, lone = self._narrow and not page.more, self._lone(page)
+        cursor = Cursor(
+            self._instant(page), page.boot_us, tables, positions, self.firsts, whole and not lone, whole and lone
+        )
         text = cursors.encode(cursor, self._key, self._user, self.question.app)
         return Delta(page.body, text, page.more, page.joined, page.gone, self._unreadable)
+
+    def _instant(self, page: Page) -> int:
+        """The instant that the cursor begins with.
+
+        A device of the first generation may push with the least of its cursors, as text, and take the answer's for all
+        collections. So a cursor is dated by when everything of its tables had been sent: where there is more, a little
+        later than the one before, so that who keeps the greatest comes to keep it.
+        """
+        at, now = self._at, page.now_us
+        if not self.question.plain:
+            return max(now, at if isinstance(at, int) else at.instant if at else 0)
+        if not page.more:
+            return max(now, at.instant if isinstance(at, Cursor) else 0)
+        if isinstance(at, Cursor):
+            return at.instant + 1
+        named = cursors.named_instant(self.question.since)
+        return (named if named <= now else 0) + 1000
+
+    def _lone(self, page: Page) -> bool:
+        """Whether the device's other collections may have cursors of no use that are greater than this one."""
+        if isinstance(self._at, Cursor):
+            return self._at.lone
+        return self._narrow and self.question.since > format_instant(page.now_us)
 
     def beginning(self) -> Reading | None:
         """The same for a device of the first generation whose cursor is lost: with the deletions, or where those are
@@ -182,7 +207,8 @@ class Reading:
         if not isinstance(self._at, Cursor) or self._at.boot == glance.boot_us:
             return self._unchanged
         instant = max(glance.now_us, self._at.instant)
-        cursor = self._at._replace(instant=instant, boot=glance.boot_us, whole=self._narrow)
+        whole = self._narrow and not self._at.lone
+        cursor = self._at._replace(instant=instant, boot=glance.boot_us, whole=whole)
         return Delta(b"", cursors.encode(cursor, self._key, self._user, self.question.app), False, [], [])
 
 

@@ -223,6 +223,11 @@ class World(RuleBasedStateMachine):
     def exchange(self, who: int, table: str, steps: str) -> None:
         getattr(self.legacy[who % len(self.legacy)], steps)(table)
 
+    @rule(who=pick, limit=st.sampled_from([1, 1000]))
+    def pages_are(self, who: int, limit: int) -> None:
+        """Small or large: what is pushed then comes between two of them."""
+        self.legacy[who % len(self.legacy)].page = {"limit": limit}
+
     @rule(who=pick)
     def lose_the_cursors(self, who: int) -> None:
         self.legacy[who % len(self.legacy)].cursors.clear()
@@ -270,6 +275,7 @@ class World(RuleBasedStateMachine):
         for user in range(2):
             self.make_space(user)
         for device in self.legacy:
+            device.page = {}
             device.push(TABLES[0])
         self.until_nothing_is_held()
         for _ in range(3):
