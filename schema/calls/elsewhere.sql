@@ -56,6 +56,19 @@ CROSS JOIN LATERAL (SELECT q.deleted, q.registers FROM syncd.sync_records q WHER
 -- returns: nothing
 SELECT syncd.sync_import_move($1::jsonb, $2);
 
+-- name: elsewhere_hold
+-- Holds a change of an author's device that cannot be written. An operator's.
+-- returns: nothing
+SELECT syncd.sync_import_hold($1, $2, $3, $4::jsonb);
+
+-- name: elsewhere_kept
+-- Which changes are held, by author, device, app and content: their places. An operator's.
+-- returns: one value
+SELECT f.i
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS f (author, device, app, content, i)
+JOIN syncd.sync_names u ON u.name = f.author
+JOIN syncd.sync_held h ON h.user_no = u.name_no AND h.app = f.app AND h.client_id = f.device AND h.content = f.content;
+
 -- name: elsewhere_heads
 -- How far feeds have come: those of the spaces $1 and apps $2, side by side. An operator's.
 -- returns: store.elsewhere.KnownFeed

@@ -1,7 +1,7 @@
 -- Held changes: what a device of the first generation pushed and may not be written is kept, and given back to a push
 -- when it may be. All of it is done in the transaction of that push.
--- Called by the role that serves: sync_hold and sync_make_spaces by sync_push, the others by Python; sync_held_found by an
--- operator alone. Those that are SECURITY DEFINER make spaces, say whose changes have become writable, and count.
+-- Called by the role that serves: sync_hold and sync_make_spaces by sync_push, the others by Python; sync_held_found and
+-- sync_import_hold by an operator alone. Those that are SECURITY DEFINER make spaces, say whose changes have become writable, and count.
 
 -- Spaces that nobody has heard of, owned by the user whose push names them. One that exists, or did, stays as it is.
 CREATE OR REPLACE FUNCTION syncd.sync_make_spaces(p_user text, p_spaces jsonb) RETURNS void
@@ -54,6 +54,14 @@ BEGIN
             END IF;
         END IF;
     END IF;
+END $$;
+
+-- Holds what an import cannot write, as sync_hold does for a push of its author. An operator's.
+CREATE OR REPLACE FUNCTION syncd.sync_import_hold(p_user text, p_client text, p_app text, p_held jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM syncd.sync_act_as(p_user, true);
+    PERFORM syncd.sync_hold(p_client, p_app, p_held);
 END $$;
 
 -- Whose held changes have become writable: users (those of p_users, null: all), devices, apps. Of all users the spaces that

@@ -61,16 +61,19 @@ class Told:
     """Refused rows and differences: the first are shown, a file gets every refusal."""
 
     def __init__(self, file: Any) -> None:
-        self._file, self.refused, self.differences = file, 0, 0
+        self._file, self._told, self.refused, self.differences = file, 0, 0, 0
 
     def refuse(self, one: Refused) -> None:
         """A row that cannot be imported."""
-        self.refused += 1
+        held = one.kept is not None
+        self.refused += not held
+        self._told += 1
         if self._file is not None:
-            self._file.write(json.dumps({**one._asdict()}) + "\n")
-        if self.refused <= SHOWN:
-            progress(f"{one.where}: {one.code}: {one.detail}")
-        elif self.refused == SHOWN + 1 and self._file is None:
+            said = {"where": one.where, "table": one.table, "code": one.code, "detail": one.detail, "held": held}
+            self._file.write(json.dumps(said) + "\n")
+        if self._told <= SHOWN:
+            progress(f"{one.where}: {one.code}: {one.detail}{' It is held.' if held else ''}")
+        elif self._told == SHOWN + 1 and self._file is None:
             progress("more rows are refused than are shown: --refusals FILE keeps them all")
 
     def differ(self, sentence: str) -> None:
@@ -107,6 +110,7 @@ class Import:
         self._limits = Limits(max_change=settings.max_change, max_depth=settings.max_depth,
                               max_schema_version=settings.max_schema_version)  # fmt: skip
         self._latest = time.time_ns() // 1000 + int(settings.max_clock_skew * 1_000_000)
+        self._most = settings.max_held, settings.max_held_bytes
         self._roster = Roster()
 
     async def run(self) -> int:
@@ -147,7 +151,8 @@ class Import:
             made, _ = await backups.put_back(msgspec.json.encode(spaces).decode(), None, spaces[0].createdAt)
             progress(f"{made:,} shared spaces made, {len(spaces) - made:,} were there")
         counts = Counts()
-        writer = Writer(backups, feeds, Passage(origin, self._arrivals(origin), counts, told.refuse))
+        passage = Passage(origin, self._arrivals(origin), counts, told.refuse)
+        writer = Writer(backups, feeds, passage, self._most)
         with bar("importing", rows, "rows") as step:
             await writer.write(step, self._remember)
         if newest is not None:
@@ -238,14 +243,22 @@ class Import:
         if found is not None and found.different:
             progress(f"{found.different.total():,} changes are not on the server as they are in the source.")
             return 1
-        if told.refused and self._request.strict:
+        if told.refused and self._request.verify_only:
+            progress(f"{told.refused:,} rows cannot be imported, so they are not on the server.")
+        if told.refused and (self._request.strict or self._request.verify_only):
             return 1
         return 0
 
 
 def report(counts: Counts, found: Findings | None) -> None:
     """The counts by table, on standard error; a dry run's without what nobody wrote."""
-    columns = {"rows": counts.rows, "refused": counts.refused, "lowered": counts.lowered, "changes": counts.changes}
+    columns = {
+        "rows": counts.rows,
+        "held": counts.held,
+        "refused": counts.refused,
+        "lowered": counts.lowered,
+        "changes": counts.changes,
+    }
     if found is not None:
         columns |= {"imported": counts.imported, "there": counts.there, "same": found.same, "newer": found.newer,
                     "different": found.different}  # fmt: skip

@@ -24,7 +24,7 @@ DEEPEST = 500
 @click.option("--as-is", is_flag=True, help="Write every author's changes, and spaces with their members, as they are.")
 @click.option("--database-url", metavar="URL", help="The server's database; --as-is and --from need a superuser.")
 @elsewhere_options
-@settings_options("data_dir", "max_clock_skew")
+@settings_options("data_dir", "max_clock_skew", "max_change", "max_held", "max_held_bytes")
 def import_command(source: str, as_is: bool, database_url: str | None, **options: Any) -> None:
     """Verify an export (the file SOURCE), then write what of it is not there yet.
 
@@ -33,8 +33,9 @@ def import_command(source: str, as_is: bool, database_url: str | None, **options
     data directory is made if there is none.
 
     With --from, SOURCE is a file of another kind, or the database URL of a first-generation log (mana). Everything is
-    checked, written, and compared with the source. Rows that cannot be imported are named and left out. Run again, it
-    writes nothing twice. The exit code is 1 when something is not on the server as it is in the source.
+    checked, written, and compared with the source. Rows that cannot be imported are named; those of a first-generation
+    log are held, as `syncd held` shows, the others left out. Run again, it writes nothing twice. The exit code is 1
+    when something is not on the server as it is in the source.
 
     With --from mana and --compare, SOURCE is the old server's URL: nothing is written. Both servers are read as one
     device of the first generation reads them, with the token in SYNCD_TOKEN, and what differs is listed.

@@ -18,6 +18,7 @@ from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_value
 from syncd.elsewhere.found import Found, Origin, Unreadable
 from syncd.elsewhere.found import Row as FoundRow
+from syncd.elsewhere.keeping import Kept, kept, kept_row
 from syncd.protocol.backup import Line, Restored, Row
 from syncd.protocol.preparation import Limits, Prepared, Stamps, lower, prepare
 
@@ -37,13 +38,17 @@ def checked_actor(raw: bytes, max_depth: int) -> str:
 
 
 class Arrival(NamedTuple):
-    """A change that can be written. `where` names its row to people. `personal`: it was written in the author's
-    personal space, wherever its record is now."""
+    """A change that can be written. `where` names its row to people, `found` is what was read."""
 
     where: str
     line: Line
     row: Row
-    personal: bool
+    found: Found
+
+    @property
+    def personal(self) -> bool:
+        """Whether it was written in the author's personal space, wherever its record is now."""
+        return (self.found.space or "_personal:").startswith("_personal:")
 
     @property
     def feed(self) -> tuple[str, str]:
@@ -67,18 +72,21 @@ class Arrival(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A row that cannot be written, and why."""
+    """A row that cannot be written, and why. `kept`: what of it is held, None where nothing can be."""
 
     where: str
     table: str
     code: str
     detail: str
+    kept: Kept | None = None
 
 
 class Counts(msgspec.Struct):
-    """By table: rows read and refused; changes made of them, stamps lowered; then what came of them."""
+    """By table: rows read; changes that cannot be written, held or refused; those made of the rows, stamps lowered;
+    then what came of them."""
 
     rows: Counter[str] = msgspec.field(default_factory=Counter)
+    held: Counter[str] = msgspec.field(default_factory=Counter)
     refused: Counter[str] = msgspec.field(default_factory=Counter)
     changes: Counter[str] = msgspec.field(default_factory=Counter)
     lowered: Counter[str] = msgspec.field(default_factory=Counter)
@@ -93,6 +101,7 @@ class Arrivals:
     def __init__(self, origin: Origin, limits: Limits, latest: int) -> None:
         self._origin, self._limits, self._latest = origin, limits, latest
         self._stamps = Stamps()
+        self._known: str | None = None
 
     def read(self, rows: Sequence[FoundRow], counts: Counts, refuse: list[Refused]) -> list[Arrival]:
         """The changes of some rows, in order; what is none goes to `refuse`."""
@@ -101,14 +110,25 @@ class Arrivals:
         for row in rows:
             counts.rows[row.table] += 1
             try:
-                made = [self._arrival(row.where, found, counts) for found in self._origin.changes(row)]
+                changes = self._origin.changes(row)
             except (Unreadable, Malformed) as why:
-                counts.refused[row.table] += 1
-                refuse.append(Refused(row.where, row.table, why.code, why.detail.replace(" (/changes/0)", "")))
+                refuse.append(self._refused(row, why, kept_row(row) if self._origin.legacy else None, counts))
                 continue
-            counts.changes[row.table] += len(made)
-            arrivals += made
+            for found in changes:
+                self._known = None
+                try:
+                    arrivals.append(self._arrival(row.where, found, counts))
+                    counts.changes[row.table] += 1
+                except (Unreadable, Malformed) as why:
+                    keep = kept(found, self._known) if self._origin.legacy else None
+                    refuse.append(self._refused(row, why, keep, counts))
         return arrivals
+
+    def _refused(self, row: FoundRow, why: Unreadable | Malformed, keep: Kept | None, counts: Counts) -> Refused:
+        (counts.refused if keep is None else counts.held)[row.table] += 1
+        code = why.code if keep is None or why.code != "invalid_row" else "invalid_change"
+        detail = why.detail.replace(" (/changes/0)", "")
+        return Refused(row.where, row.table, code, detail, keep)
 
     def _arrival(self, where: str, found: Found, counts: Counts) -> Arrival:
         space = found.space or f"_personal:{found.user}"
@@ -120,12 +140,13 @@ class Arrivals:
                 raise Unreadable("space_not_found", "the personal space of another user")
         elif wrong := fault(space):
             raise Unreadable("invalid_id", f"the space {wrong}")
-        change = found.change
-        actor = None
+        change, actor = found.change, None
         if not isinstance(change.actor, UnsetType):
             # Few are different, so they are checked here, once each.
-            actor, change.actor = checked_actor(bytes(change.actor), self._limits.max_depth), UNSET
+            actor = checked_actor(bytes(change.actor), self._limits.max_depth)
+            change = msgspec.structs.replace(change, actor=UNSET)
         made = prepare(change, 1, found.client, self._stamps, self._limits, (found.app, space))
+        self._known = made.c
         self._bound(made)
         if made.hi > self._latest:
             lower([made], found.client, self._latest, min(parse_instant(found.created_at), self._latest))
@@ -135,7 +156,7 @@ class Arrivals:
         line = Line(found.app, found.user, found.created_at, event, 1, change.table, change.id, change.op,
                     found.went_to or space, found.client, {})  # fmt: skip
         row = Row(made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=actor, n=made.n)
-        return Arrival(where, line, row, space.startswith("_personal:"))
+        return Arrival(where, line, row, found)
 
     def _bound(self, made: Prepared) -> None:
         size = sum(len(bytes(register.value)) + len(name) for name, register in made.f.items())

@@ -34,7 +34,7 @@ class Unread(NamedTuple):
 class File:
     """A file whose rows come from `_read`, in a thread: no file waits for the database, nor it for the file."""
 
-    moves = False
+    legacy = False
 
     def __init__(self, path: Path, columns: Columns) -> None:
         self.path, self.columns, self.name = path, columns, str(path)

@@ -48,11 +48,11 @@ class Row(NamedTuple):
 
 
 class Origin(Protocol):
-    """A store that is read from its start to its end, as often as wanted, always the same. `moves`: whether a record
-    goes along where its author writes it in another space than the personal one."""
+    """A store that is read from its start to its end, as often as wanted, always the same. `legacy`: whether devices
+    of the first generation wrote it. Their records move, and what of theirs cannot be written is held."""
 
     name: str
-    moves: bool
+    legacy: bool
 
     def rows(self) -> AsyncIterator[list[Row]]:
         """Its rows in the order they were written in, some thousand at a time."""

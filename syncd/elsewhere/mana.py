@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from syncd.core.ids import fault_in_client
 from syncd.core.values import InvalidValue, check_text
-from syncd.elsewhere.found import Found, Row, Unreadable, instant
+from syncd.elsewhere.found import UNTIMED, Found, Row, Unreadable, instant
+from syncd.protocol.first_generation import client_of
 from syncd.protocol.messages import IncomingChange, IncomingRegister
 from syncd.protocol.preparation import string_in
 from syncd.store.statements import statement
@@ -20,6 +22,7 @@ from syncd.store.statements import statement
 MOST_ROWS, MOST_BYTES, FIRST_ROWS = 5000, 16 << 20, 100
 # What the log calls a device that its row does not name.
 UNNAMED = "first-generation"
+NULL = Raw(b"null")
 NEEDED = ("id", "app_id", "table_name", "record_id", "user_id", "space_id", "op", "data", "created_at")
 
 
@@ -32,12 +35,12 @@ class LogRow(msgspec.Struct, gc=False):
     record_id: str
     user_id: str
     op: str
-    created_at: str | int | float
+    created_at: str | int | float | None = None
     data: dict[str, Raw] | None = None
     space_id: str | None = None
     went_to: str | None = None
-    field_meta: dict[str, Raw] | None = None
-    field_timestamps: dict[str, Raw] | None = None
+    field_meta: Raw = NULL
+    field_timestamps: Raw = NULL
     client_id: str | None = None
     schema_version: int | None = None
     actor: Raw | UnsetType = UNSET
@@ -45,15 +48,15 @@ class LogRow(msgspec.Struct, gc=False):
 
 
 class FieldMeta(msgspec.Struct, gc=False):
-    at: str | int | float | None = None
-    updatedAt: str | int | float | None = None
-    timestamp: str | int | float | None = None
-    clientId: str | None = None
+    at: Any = None
+    updatedAt: Any = None
+    timestamp: Any = None
+    clientId: Any = None
 
 
 _ROW = msgspec.json.Decoder(LogRow)
-_META = msgspec.json.Decoder(str | int | float | FieldMeta)
-_TEXT = msgspec.json.Decoder(str)
+_META = msgspec.json.Decoder(FieldMeta)
+_TIMES = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Totals(NamedTuple):
@@ -90,7 +93,7 @@ class Extent(NamedTuple):
 class Mana:
     """One snapshot of the log, from `since` (RFC 3339; the rows' own created_at) on; None: all of it."""
 
-    moves = True
+    legacy = True
 
     def __init__(self, connection: Any, table: str, since: str | None) -> None:
         self._connection, self._table, self._since = connection, table, since
@@ -141,22 +144,24 @@ class Mana:
 
 
 def _changes(row: LogRow) -> list[Found]:
-    created = instant(row.created_at, "created_at")
-    own = row.client_id or UNNAMED
+    if row.op not in ("insert", "update", "delete"):
+        raise Unreadable("invalid_row", "op is not insert, update or delete")
+    created = UNTIMED if row.created_at is None else instant(row.created_at, "created_at")
+    own = UNNAMED if not row.client_id else client_of(row.client_id, row.user_id)
     writers: dict[str, dict[str, IncomingRegister]] = {own: {}}
-    data, times = row.data or {}, row.field_meta or row.field_timestamps or {}
+    data, times = row.data or {}, _times(row.field_meta) or _times(row.field_timestamps)
     if row.op == "update" and not data:
         return []  # as the server takes one: there is nothing to write
     written = _said(data, created, "updatedAt", "createdAt") if row.op == "insert" else created
     deleted = _said(data, created, "deletedAt")
     for name, meta in times.items():
         if name == "deletedAt" and row.op == "delete":
-            deleted = _stamp(bytes(meta), name, created)[0]
+            deleted = _stamp(bytes(meta), created)[0]
     for name, value in data.items():
         time = times.get(name)
         if row.op == "delete" and (time is None or name == "deletedAt"):
             continue  # a copy of the record as it was; only what has a time of its own was written
-        at, client = (written, None) if time is None else _stamp(bytes(time), name, created)
+        at, client = (written, None) if time is None else _stamp(bytes(time), created)
         writers.setdefault(client or own, {})[name] = IncomingRegister(value, at)
     if row.op == "insert" and not data:
         writers[own]["deletedAt"] = IncomingRegister(Raw(b"null"), written)  # a record without fields is there, too
@@ -178,28 +183,35 @@ def _said(data: dict[str, Raw], created: str, *names: str) -> str:
     return created
 
 
-def _stamp(meta: bytes, name: str, created: str) -> tuple[str, str | None]:
-    """When a field was written, and by which device if that is said."""
+def _times(said: Raw) -> dict[str, Raw]:
+    """The times of fields; none where that is no object."""
     try:
-        at, client = _meta(meta)
-    except (msgspec.MsgspecError, Unreadable):
-        raise Unreadable("invalid_instant", f"the time of {name} is neither an instant nor {{at, clientId}}") from None
+        return _TIMES.decode(said)
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _stamp(meta: bytes, created: str) -> tuple[str, str | None]:
+    """When a field was written, and by which device if that is said; without a time, when the row was created."""
+    at, client = _meta(meta)
     return at or created, client
 
 
 @lru_cache(1024)  # the fields of a row mostly share theirs
 def _meta(text: bytes) -> tuple[str | None, str | None]:
     """The instant and the device of a field's time, None for what it does not say."""
-    read = _META.decode(text)
-    if not isinstance(read, FieldMeta):
-        return instant(read, ""), None
-    at = next((at for at in (read.at, read.updatedAt, read.timestamp) if at is not None), None)
-    return None if at is None else instant(at, ""), read.clientId
+    try:
+        read = _META.decode(text)
+    except msgspec.MsgspecError:
+        read = FieldMeta(msgspec.json.decode(text))
+    client = read.clientId if isinstance(read.clientId, str) and not fault_in_client(read.clientId) else None
+    for at in (read.at, read.updatedAt, read.timestamp):
+        with suppress(Unreadable):
+            return instant(at, ""), client
+    return None, client
 
 
 def _found(row: LogRow, created: str, client: str, op: str, fields: dict[str, IncomingRegister], deleted: str) -> Found:
-    if op not in ("insert", "update", "delete"):
-        raise Unreadable("invalid_row", "op is not insert, update or delete")
     unsaid = isinstance(row.actor, UnsetType) or bytes(row.actor) == b"null"  # a column that is null
     actor = UNSET if unsaid else row.actor
     change = IncomingChange(

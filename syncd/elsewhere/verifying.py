@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from syncd.elsewhere.arrivals import Arrival, follow
+from syncd.elsewhere.arrivals import Arrival, Refused, follow
+from syncd.elsewhere.keeping import kept
 from syncd.elsewhere.writing import Passage, portions
 from syncd.store.elsewhere import Feeds, Held
 
@@ -25,7 +26,7 @@ class HeldRegister(msgspec.Struct):
 
 class Findings(msgspec.Struct):
     """By table: changes whose every field is what the server has; those that newer writes covered; and those that
-    the server does not have, or has otherwise."""
+    the server does not have or hold, or has otherwise."""
 
     same: Counter[str] = msgspec.field(default_factory=Counter)
     newer: Counter[str] = msgspec.field(default_factory=Counter)
@@ -42,17 +43,40 @@ async def verify(
     difference, as a sentence."""
     findings = Findings()
     async for portion in portions(passage):
+        await _check_held(portion.held, feeds, findings, tell)
         for start in range(0, len(portion.arrivals), AT_A_TIME):
             part = portion.arrivals[start : start + AT_A_TIME]
-            personal = await feeds.personal([one.owned for one in part]) if passage.origin.moves else {}
+            personal = await feeds.personal([one.owned for one in part]) if passage.origin.legacy else {}
             follow(part, personal)
             held = await feeds.held([_asked(arrival) for arrival in part])
+            missing = [
+                place for place in range(len(part)) if (there := held.get(place)) is None or there.change is None
+            ]
+            waiting = await _waiting(part, missing, feeds) if passage.origin.legacy and missing else set()
             for place, arrival in enumerate(part):
-                if arrival.line.eventId not in refused:
+                if arrival.line.eventId not in refused and place not in waiting:
                     twice = arrival.strayed and place in personal and personal[place] is None
                     _compare(arrival, held.get(place), twice, findings, tell)
         step(portion.rows)
     return findings
+
+
+async def _waiting(part: list[Arrival], missing: list[int], feeds: Feeds) -> set[int]:
+    """Which of the missing changes are held, because the log did not take them."""
+    keeps = [(place, kept(part[place].found, part[place].row.c)) for place in missing]
+    asked = [(place, keep) for place, keep in keeps if keep is not None]
+    return {asked[n][0] for n in await feeds.kept([keep for _, keep in asked])}
+
+
+async def _check_held(some: list[Refused], feeds: Feeds, findings: Findings, tell: Callable[[str], None]) -> None:
+    """Whether what cannot be written is held, or was written since."""
+    keeps = [one.kept for one in some if one.kept is not None]
+    there = await feeds.kept(keeps) if keeps else set()
+    there |= await feeds.known([(keep.user, keep.client, keep.content) for keep in keeps]) if keeps else set()
+    for place, one in enumerate(some):
+        if place not in there:
+            findings.different[one.table] += 1
+            tell(f"{one.where}: {one.code}, and it is not held")
 
 
 def _asked(arrival: Arrival) -> tuple[str, str, str, str, str, str, str]:

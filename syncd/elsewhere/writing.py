@@ -12,6 +12,7 @@ from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy
 from syncd.elsewhere.arrivals import Arrival, Arrivals, Counts, Refused, follow, moves_of, once, placed
 from syncd.elsewhere.found import Origin
+from syncd.elsewhere.keeping import kept
 from syncd.protocol.backup import ImportBatch, Member, Space, arrange
 from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.restoring import REASONS, as_arguments
@@ -40,10 +41,11 @@ class Passage(NamedTuple):
 
 
 class Portion(NamedTuple):
-    """Rows that were read together: how many, and the changes that they are."""
+    """Rows that were read together: how many, the changes that they are, and those that are to be held."""
 
     rows: int
     arrivals: list[Arrival]
+    held: list[Refused]
 
 
 async def portions(passage: Passage) -> AsyncIterator[Portion]:
@@ -53,15 +55,15 @@ async def portions(passage: Passage) -> AsyncIterator[Portion]:
         arrivals = await asyncio.to_thread(passage.arrivals.read, rows, passage.counts, refused)
         for one in refused:
             passage.tell(one)
-        yield Portion(len(rows), arrivals)
+        yield Portion(len(rows), arrivals, [one for one in refused if one.kept is not None])
 
 
 class Writer:
-    """Writes portions for an operator, in everybody's name. Shared spaces must be there. `refused`: the
-    events that the log did not take."""
+    """Writes portions for an operator, in everybody's name. Shared spaces must be there. `most`: how many changes and
+    bytes of one user are held; `refused`: the events that the log did not take."""
 
-    def __init__(self, backups: Backups, feeds: Feeds, passage: Passage) -> None:
-        self._backups, self._feeds, self._passage = backups, feeds, passage
+    def __init__(self, backups: Backups, feeds: Feeds, passage: Passage, most: tuple[int, int]) -> None:
+        self._backups, self._feeds, self._passage, self._most = backups, feeds, passage, most
         self._heads: dict[tuple[str, str], int] = {}
         self._personal: set[str] = set()
         self.refused: set[str] = set()
@@ -84,6 +86,8 @@ class Writer:
                 while (portion := await queue.get()) is not None:
                     for batch in _parts(portion.arrivals):
                         await self._batch(batch)
+                    for one in portion.held:
+                        await self._hold(one)
                     step(portion.rows)
                     if portion.arrivals:
                         wrote(portion.arrivals[-1].line.createdAt)
@@ -127,7 +131,7 @@ class Writer:
                 if mark == "a":
                     self._passage.counts.imported[arrival.line.table] += 1
                 else:
-                    self._refuse(arrival, MARKS[mark])
+                    await self._refuse(arrival, MARKS[mark])
             return
 
     async def _without_refused(self, why: Refusal, batch: list[Arrival], arranged: ImportBatch) -> list[Arrival]:
@@ -140,13 +144,34 @@ class Writer:
         if not places:
             raise why
         for place in places:
-            self._refuse(batch[place - 1], REASONS[why.state])
+            await self._refuse(batch[place - 1], REASONS[why.state])
         return [arrival for place, arrival in enumerate(batch, 1) if place not in places]
 
-    def _refuse(self, arrival: Arrival, code: str) -> None:
-        self._passage.counts.refused[arrival.line.table] += 1
+    async def _hold(self, one: Refused) -> None:
+        """Holds what cannot be written, as it would be if its device pushed it, unless it was written since."""
+        assert one.kept is not None
+        if one.kept.known and await self._feeds.known([(one.kept.user, one.kept.client, one.kept.content)]):
+            return
+        try:
+            await self._feeds.hold(one.kept, one.code, self._most)
+        except Refusal as why:
+            if why.state != "SY006":
+                raise
+            self._passage.counts.held[one.table] -= 1
+            self._passage.counts.refused[one.table] += 1
+            detail = "so much of this user is held already: raise SYNCD_MAX_HELD or SYNCD_MAX_HELD_BYTES"
+            self._passage.tell(Refused(one.where, one.table, "held_full", detail))
+
+    async def _refuse(self, arrival: Arrival, code: str) -> None:
+        keep = kept(arrival.found, arrival.row.c) if self._passage.origin.legacy else None
+        one = Refused(arrival.where, arrival.line.table, code, ERROR_CODES[code].text, keep)
         self.refused.add(arrival.line.eventId)
-        self._passage.tell(Refused(arrival.where, arrival.line.table, code, ERROR_CODES[code].text))
+        self._passage.tell(one)
+        if keep is None:
+            self._passage.counts.refused[one.table] += 1
+        else:
+            self._passage.counts.held[one.table] += 1
+            await self._hold(one)
 
     async def _ready(self, batch: Iterable[Arrival]) -> None:
         """Makes personal spaces, and finds out where feeds stand that are new here."""
@@ -171,7 +196,7 @@ class Writer:
     async def _move(self, batch: Sequence[Arrival]) -> None:
         """Moves records that a new change moves out of their author's personal space, before it is written: killed in
         between, the same again does both. What was written in a personal space goes to where its record is."""
-        if not self._passage.origin.moves:
+        if not self._passage.origin.legacy:
             return
         personal = await self._feeds.personal([arrival.owned for arrival in batch])
         follow(batch, personal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -33,6 +33,20 @@ class KnownFeed(NamedTuple):
     space: str
     app: str
     head: int
+
+
+class Keeping(Protocol):
+    """A change to be held, and what tells it when it comes again."""
+
+    @property
+    def user(self) -> str: ...
+    @property
+    def client(self) -> str: ...
+    @property
+    def app(self) -> str: ...
+    @property
+    def content(self) -> str: ...
+    def put(self, reason: str, most: tuple[int, int]) -> dict[str, Any]: ...
 
 
 # space, app, table, record, author, device, change id
@@ -68,6 +82,17 @@ class Feeds:
     async def move(self, moves: Sequence[dict[str, Any]], largest: int) -> None:
         """Moves records out of personal spaces; see sync_import_move."""
         await self._pool.fetch("elsewhere_move", msgspec.json.encode(moves).decode(), largest)
+
+    async def hold(self, one: Keeping, reason: str, most: tuple[int, int]) -> None:
+        """Holds a change, unless it is held. Raises Refusal with SY006 where its user has more than `most` held."""
+        put = msgspec.json.encode(one.put(reason, most)).decode()
+        await self._pool.fetch("elsewhere_hold", one.user, one.client, one.app, put)
+
+    async def kept(self, some: Sequence[Keeping]) -> set[int]:
+        """Which changes are held, by place from 0."""
+        columns = [[one.user for one in some], [one.client for one in some], [one.app for one in some],
+                   [one.content for one in some]]  # fmt: skip
+        return {row[0] - 1 for row in await self._pool.fetch("elsewhere_kept", *columns)}
 
     async def held(self, asked: Sequence[Asked]) -> dict[int, Held]:
         """What there is of each, by place from 0; nothing for what has a name that the server does not know."""

@@ -174,7 +174,13 @@ def test_a_dry_run_needs_no_server(folder: Path) -> None:
     (folder / "t.csv").write_text("id,x\n1,a\n1,b,c\n")
     env = {"SYNCD_DATA_DIR": str(folder / "none")}
     options = ["--from", "csv", folder / "t.csv", "--app", "a", "--user", "u", "--dry-run"]
-    assert counted(syncd("import", *options, env=env)) == {"rows": 2, "refused": 1, "lowered": 0, "changes": 1}
+    assert counted(syncd("import", *options, env=env)) == {
+        "rows": 2,
+        "held": 0,
+        "refused": 1,
+        "lowered": 0,
+        "changes": 1,
+    }
     syncd("import", *options, "--strict", env=env, ok=False)
     assert not (folder / "none").exists()
 
