@@ -277,10 +277,14 @@ describe("what the server refuses", () => {
           spaces: { joined: [], left: [], unreadable: ["s"] },
         });
       },
-      (body) => page([], { results: (body?.changes ?? []).map((c) => said(String(c.changeId))), conflicts: [] }),
+      (body) =>
+        page([], { results: (body?.changes ?? []).map((c) => said(String(c.changeId))), conflicts: [] }),
     );
     const report = await replica.sync();
-    expect(script.pushes.map(({ changes }) => changes.map(({ changeId }) => changeId))).toEqual([ids, [ids[1]]]);
+    expect(script.pushes.map(({ changes }) => changes.map(({ changeId }) => changeId))).toEqual([
+      ids,
+      [ids[1]],
+    ]);
     expect(report).toMatchObject({ rejected: [ids[1]], unreadable: ["s"] });
   });
 
