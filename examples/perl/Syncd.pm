@@ -9,7 +9,7 @@ use Encode qw(encode_utf8);
 use JSON::PP ();
 
 my $JSON = JSON::PP->new->utf8->canonical->allow_nonref->allow_bignum;     # bignum: integers keep every digit (P102)
-use constant {LAST => 253_402_300_799_999_999, AHEAD => 60_000_000};       # the end of the year 9999; 60 s
+use constant {LAST => 253_402_300_799_999_999, SECOND => 1_000_000};       # the end of the year 9999; 1 s
 
 sub encode { return $JSON->encode($_[0]) }
 
@@ -108,13 +108,10 @@ sub overlay {
 # The clock (P53 to P56), in microseconds.
 sub least { my ($a, $b) = @_; return $a < $b ? $a : $b }
 sub most { my ($a, $b) = @_; return $a > $b ? $a : $b }
-sub tick { my ($last, $wall) = @_; return least(most($wall - $wall % 1000, $last + 1), LAST) }
-sub observe { my ($last, $seen, $wall) = @_; return $last < $seen && $seen <= $wall + AHEAD ? $seen : $last }
-
-sub come_back {
-    my ($last, @lowered) = @_;
-    my ($given) = sort { $b <=> $a } map { $_->[1] } grep { $_->[0] <= $last } @lowered;
-    return defined $given && $given < $last ? $given : $last;
+sub tick {
+    my ($last, $wall) = @_;
+    my $now = $wall - $wall % 1000;
+    return least($now <= $last && $last < $now + SECOND ? $last + 1 : $now, LAST);
 }
 
 sub stamp {

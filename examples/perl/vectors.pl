@@ -35,8 +35,6 @@ for (@{$clock->{order}}) {
     is("order", [Syncd::order($smaller, $greater), Syncd::order($greater, $smaller)], [-1, 1]);
 }
 is($_->{name}, Syncd::tick($_->{last}, $_->{wall}), $_->{expect}) for @{$clock->{tick}};
-is($_->{name}, Syncd::observe($_->{last}, $_->{seen}, $_->{wall}), $_->{expect}) for @{$clock->{observe}};
-is($_->{name}, Syncd::come_back($_->{last}, @{$_->{lowered}}), $_->{expect}) for @{$clock->{comeBack}};
 
 
 sub permuted {

@@ -258,6 +258,24 @@ def test_once_mended_a_clock_that_was_years_ahead_writes_in_its_own_time(device:
     check_same(mended, other)
 
 
+def test_a_clock_mended_before_anything_was_lowered_does_not_win_over_later_writes(device: Device) -> None:
+    ahead = [3 * 365 * 86_400]
+    mended, other = device("mended", wall=lambda: skewed(ahead[0])()), device("other")
+    other.put("t", "r", {"a": 0, "b": 0})
+    other.sync()
+    mended.sync()
+    mended.patch("t", "r", {"b": "by the wrong clock"})
+    ahead[0] = 0
+    mended.patch("t", "r", {"a": "earlier"})
+    time.sleep(0.01)
+    other.patch("t", "r", {"a": "later"})
+    other.sync()
+    mended.sync()
+    assert mended.get("t", "r") == {"a": "later", "b": "by the wrong clock"}
+    other.sync()
+    check_same(mended, other)
+
+
 def test_a_lowered_write_whose_reply_was_lost_still_converges(device: Device) -> None:
     with lossy(1.0, most=1) as http:
         wrong = device("wrong", http=http, wall=lambda: 3_000_000_000_000_000)

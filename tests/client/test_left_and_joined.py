@@ -21,7 +21,7 @@ def take(replica: Replica, frame: dict[str, Any], pushed: tuple[Packed, ...] = (
     """Applies a frame of a live connection."""
     built: Page = build_page(frame, frame.get("changes"), cursor, bool(pushed), pushed)
     with replica.store.write() as db:
-        return apply_page(db, built, pushed, replica.wall())
+        return apply_page(db, built, pushed)
 
 
 def packed(replica: Replica) -> tuple[Packed, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from syncd_client import Replica
 from syncd_client.change import read_change
-from syncd_client.clock import come_back, format_instant, observe, parse_instant, tick
+from syncd_client.clock import format_instant, parse_instant, tick
 from syncd_client.merge import Register, Registers, is_deleted, merge, overlay, wins
 from syncd_client.store import set_meta
 
@@ -43,16 +43,6 @@ def test_what_is_no_instant_is_refused(text: str) -> None:
 @named(CLOCK["tick"])
 def test_the_clock_ticks(vector: Any) -> None:
     assert tick(vector["last"], vector["wall"]) == vector["expect"]
-
-
-@named(CLOCK["observe"])
-def test_the_clock_moves_past_what_it_receives(vector: Any) -> None:
-    assert observe(vector["last"], vector["seen"], vector["wall"]) == vector["expect"]
-
-
-@named(CLOCK["comeBack"])
-def test_the_clock_comes_back(vector: Any) -> None:
-    assert come_back(vector["last"], vector["lowered"]) == vector["expect"]
 
 
 @pytest.mark.parametrize("pair", CLOCK["order"])

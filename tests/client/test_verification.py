@@ -82,7 +82,7 @@ def test_what_came_while_a_comparison_was_under_way_is_not_undone_by_it(replica:
     def late(body: Any) -> Any:
         brought = page(wire("r", x=("new", LATER)), wire("made", x=("new", LATER)), cursor="c2")
         with replica.store.write() as db:
-            apply_page(db, build_page(brought, brought["serverChanges"], "c2", False, ()), (), replica.wall())
+            apply_page(db, build_page(brought, brought["serverChanges"], "c2", False, ()), ())
         return {"spaceId": "_personal:u", "seq": 2, **old}
 
     script.answers = [page(wire("r", x=("old", A))), there, buckets, late]

@@ -54,6 +54,50 @@ def test_after_a_lowered_stamp_the_clock_comes_back(open_replica: Open, script: 
     assert stamp(replica, "a") == wall.now, "it was written an hour later, by a clock that is right again"
 
 
+@pytest.mark.parametrize("how", ["refused", "unsent"])
+def test_a_clock_that_is_mended_before_anything_was_lowered_stamps_as_it_stands(
+    open_replica: Open, script: Script, how: str
+) -> None:
+    wall = Wall(NOW + YEARS)
+    replica = open_replica(wall=wall)
+    ahead = replica.put("t", "a", {"b": 1})
+    if how == "refused":
+        refused = {"changeId": ahead, "status": "rejected", "code": "not_a_writer", "detail": "No."}
+        script.answers = [lambda body: applied(body, results=[refused])]
+        replica.sync()
+    wall.now = NOW
+    replica.patch("t", "a", {"n": 1})
+    replica.put("t", "c", {"n": 1})
+    assert (stamp(replica, "a"), stamp(replica, "c")) == (NOW, NOW + 1)
+
+
+def test_a_write_over_a_refused_one_of_a_clock_that_was_mended_since_counts_when_it_is_made(
+    open_replica: Open, script: Script
+) -> None:
+    wall = Wall(NOW + YEARS)
+    replica = open_replica(wall=wall)
+    bad = replica.put("t", "a", {"n": 1, "m": 1})
+    refused = {"changeId": bad, "status": "rejected", "code": "rule_refused", "detail": "No."}
+    script.answers = [lambda body: applied(body, results=[refused])]
+    replica.sync()
+    wall.now = NOW
+    replica.patch("t", "a", {"n": 2})
+    assert stamp(replica, "a") == NOW + 1
+    assert replica.get("t", "a") == {"n": 2, "m": 1}
+
+
+def test_a_refused_write_of_a_clock_that_is_behind_stays_on_top(open_replica: Open, script: Script) -> None:
+    replica = open_replica(wall=Wall(NOW - YEARS))
+    script.answers = [page(wire("a", n=(0, format_instant(NOW))))]
+    replica.pull()
+    bad = replica.patch("t", "a", {"n": 1})
+    refused = {"changeId": bad, "status": "rejected", "code": "rule_refused", "detail": "No."}
+    script.answers = [lambda body: applied(body, results=[refused])]
+    replica.sync()
+    replica.patch("t", "a", {"m": 1})
+    assert replica.get("t", "a") == {"n": 1, "m": 1}
+
+
 def test_the_clock_comes_back_where_the_answer_was_lost_and_the_server_sends_the_change(
     open_replica: Open, script: Script
 ) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from . import outbox
 from .change import Change, read_change, space_key
-from .clock import come_back, format_instant, observe
+from .clock import format_instant
 from .merge import TOMBSTONE
 from .outbox import Packed
-from .records import Key, Row, load, save, settle, sweep
+from .records import Key, load, save, settle, sweep
 from .reply import Conflict, Page, Result
 from .store import get_meta, set_meta
 from .values import dump, parse
@@ -34,7 +34,7 @@ class Applied:
     verified: Verified | None = None
 
 
-def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wall: int) -> Applied:
+def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed]) -> Applied:
     """Everything an answer says; the last page of a restart ends it.
 
     Spaces that were left go first: one that was made again under its old name is left and joined at once.
@@ -55,12 +55,10 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], wal
     own = [change.change_id for change in page.changes if change.client == client and change.change_id]
     outbox.forget(db, [*own, *(result.change_id for result in taken)])
     rejected = outbox.reject(db, _refusals(page.results))
-    _set_clock_back(db, (*page.changes, *confirmed), client)
-    dated = _date_stopped(db, confirmed, pushed, rejected)
+    dated = _date_stopped(db, confirmed, pushed)
     settle(db, rows)
     changed = save(db, rows)
     changed += outbox.resettle(db, [key for key in dated if key not in rows]) + purged
-    observe_stamps(db, rows.values(), wall)
     _keep_conflicts(db, page.conflicts)
     return Applied(rejected, changed, _move_on(db, page))
 
@@ -120,43 +118,18 @@ def _confirmed(result: Result, sent: Packed, client: str) -> Change:
     return change
 
 
-def _set_clock_back(db: sqlite3.Connection, changes: Iterable[Change], client: str) -> None:
-    """A clock that was ahead, as the server's lowered stamps tell, comes back with them."""
-    lowered = [stamps for change in changes for stamps in _lowered(change, client)]
-    if lowered:
-        set_meta(db, "clock", come_back(get_meta(db, "clock", 0), lowered))
-
-
-def _lowered(change: Change, client: str) -> list[tuple[int, int]]:
-    """The stamps of this device that the server lowered, each (sent, given)."""
-    return [(r.sent, r.at) for r in change.registers.values() if r.client == client and r.sent is not None]
-
-
-def _date_stopped(
-    db: sqlite3.Connection, confirmed: Sequence[Change], pushed: Sequence[Packed], rejected: Sequence[str]
-) -> list[Key]:
-    """What stays here with a stamp of a clock that has come back gets one from before what was taken after it."""
-    given = {c.change_id: [at for _, at in _lowered(c, c.client)] for c in confirmed}
+def _date_stopped(db: sqlite3.Connection, confirmed: Sequence[Change], pushed: Sequence[Packed]) -> list[Key]:
+    """What stays here with a stamp of a clock that is or was ahead gets one from before what was taken after it."""
+    given = {c.change_id: [r.at for r in c.registers.values() if r.sent is not None] for c in confirmed}
     stamps = [at for found in given.values() for at in found]
-    if not stamps and not rejected:
+    if not stamps:
         return []
-    clock = get_meta(db, "clock", 0)
-    first = place = min(stamps, default=clock + 1) - 1
+    first = place = min(stamps) - 1
     dates: dict[str, int] = {}
     for change in pushed:
         place = max(given.get(change.change_id, []), default=place)
         dates[change.change_id] = place
-    return outbox.date_stopped(db, clock, dates, first)
-
-
-def observe_stamps(db: sqlite3.Connection, rows: Iterable[Row], wall: int) -> None:
-    """Moves the clock past what was received, so that a later write here is later everywhere."""
-    clock = before = get_meta(db, "clock", 0)
-    for row in rows:
-        for register in row.base.values():
-            clock = observe(clock, register.at, wall)
-    if clock != before:
-        set_meta(db, "clock", clock)
+    return outbox.date_stopped(db, max(stamps), dates, first)
 
 
 def _keep_conflicts(db: sqlite3.Connection, conflicts: Sequence[Conflict]) -> None:

@@ -1,15 +1,15 @@
-"""Instants in microseconds since 1970, and the hybrid logical clock. Pure: the time is an argument."""
+"""Instants in microseconds since 1970, and the clock that stamps. Pure: the time is an argument."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 EPOCH = 0
 LATEST = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
-MAX_AHEAD = 60_000_000  # a stamp further ahead of the wall clock than this (60 s) is not adopted
+MAX_AHEAD = 60_000_000  # a stamp further ahead of the wall clock than this (60 s) is of a clock that was wrong
+SECOND = 1_000_000
 
 _ZERO = datetime(1970, 1, 1)
 _FIRST_DAY = date(1970, 1, 1).toordinal()
@@ -48,21 +48,8 @@ def format_instant(micros: int) -> str:
 def tick(last: int, wall: int) -> int:
     """The stamp of a new write: milliseconds of wall time with a counter in the three digits below.
 
-    `last` is the greatest stamp so far and `wall` the wall clock, both in microseconds. The answer is
-    greater than `last`, whatever the wall clock does.
+    `last` is the stamp given last and `wall` the wall clock, both in microseconds. The answer is greater than `last`
+    where that is of this second. A clock that was mended counts from then on: what a write overwrites keeps it later.
     """
-    return min(max(wall - wall % 1000, last + 1), LATEST)
-
-
-def observe(last: int, seen: int, wall: int) -> int:
-    """The clock after receiving the stamp `seen`: moved past it, unless it is absurdly far ahead."""
-    return seen if last < seen <= wall + MAX_AHEAD else last
-
-
-def come_back(last: int, lowered: Iterable[tuple[int, int]]) -> int:
-    """The clock after the server lowered stamps of this device, `(sent, given)`: the greatest that it gave instead.
-
-    So what is written next counts when it is written. A stamp beyond `last` is older than an earlier return.
-    """
-    given = max((given for sent, given in lowered if sent <= last), default=last)
-    return min(last, given)
+    now = wall - wall % 1000
+    return min(last + 1 if now <= last < now + SECOND else now, LATEST)

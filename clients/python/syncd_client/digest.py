@@ -13,7 +13,6 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from . import apply
 from .apply import Applied
 from .change import read_change, space_key
 from .clock import format_instant
@@ -283,7 +282,7 @@ class Verification:
             if get_meta(db, "cursor", "") != self._since:
                 self.moved()
                 return
-            changed = _replace(db, changes, gone, self._wall())
+            changed = _replace(db, changes, gone)
         fresh = {*changed} - self._mended
         self._mended |= fresh
         self.result.differences += len(fresh)
@@ -328,7 +327,7 @@ def _whole(sums: Sums) -> Sum:
     return whole
 
 
-def _replace(db: sqlite3.Connection, changes: dict[Key, Any], gone: list[Key], wall: int) -> list[Key]:
+def _replace(db: sqlite3.Connection, changes: dict[Key, Any], gone: list[Key]) -> list[Key]:
     """Forgets what was confirmed of these records, and takes the changes for it. Returns the records to show anew."""
     keys, round_ = [*changes, *gone], get_meta(db, "round", 0)
     forget(db, keys)
@@ -339,5 +338,4 @@ def _replace(db: sqlite3.Connection, changes: dict[Key, Any], gone: list[Key], w
             row.confirm(changes[key].registers, round_)
     settle(db, rows)
     save(db, rows)
-    apply.observe_stamps(db, rows.values(), wall)
     return keys

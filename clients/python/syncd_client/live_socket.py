@@ -223,7 +223,7 @@ class Connection:
 
     def _apply(self, page: Page, pushed: tuple[Packed, ...]) -> None:
         with self._end.store.write() as db:
-            done = apply.apply_page(db, page, pushed, self._end.wall())
+            done = apply.apply_page(db, page, pushed)
             if self._session.push_held and self._held is not None:
                 apply.note_trouble(db, self._held.trouble, self._held.code, self._held.detail)
         self._end.tell(page, done)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .change import Change, check_fields, new_id, read_change, space_key, write_change
-from .clock import LATEST, format_instant, observe, tick
+from .clock import LATEST, MAX_AHEAD, format_instant, tick
 from .errors import BatchTooLarge, NoSuchChange
 from .merge import TOMBSTONE, Register, Registers
-from .records import Key, load, save, settle
+from .records import Key, Row, load, save, settle
 from .store import get_meta, set_meta
 from .values import dump, parse
 
@@ -89,14 +89,15 @@ def enqueue(
     caller's transaction.
     """
     keys = [(write.table, write.space, write.record) for write in writes]
-    rows = load(db, keys, get_meta(db, "round", 0))
-    clock, client = get_meta(db, "clock", 0), get_meta(db, "client")
+    round_, clock, client = get_meta(db, "round", 0), get_meta(db, "clock", 0), get_meta(db, "client")
+    rows = load(db, keys, round_)
+    if _mend_stopped(db, rows, wall):
+        rows = load(db, keys, round_)
     queued: list[tuple[str, Key, str]] = []
     for key, write in zip(keys, writes, strict=True):
         clock = tick(clock, wall)
         names = [*write.values, TOMBSTONE] if write.op == "delete" else write.values
         at = _stamp_over(rows[key].view, names, clock)
-        clock = observe(clock, at, wall)
         values = {TOMBSTONE: format_instant(at), **write.values} if write.op == "delete" else write.values
         bases = _others(rows[key].base, values, client)
         image.note(key, rows[key].view, values, at)
@@ -137,6 +138,21 @@ def _stamp_over(view: Registers, names: Iterable[str], clock: int) -> int:
     while at < LATEST and any(register.sent == at for register in held):
         at += 1
     return at
+
+
+def _mend_stopped(db: sqlite3.Connection, rows: Mapping[Key, Row], wall: int) -> bool:
+    """What was refused with a stamp of a clock that was mended since must not take a later write along into the future.
+
+    Returns whether there was any.
+
+    Where this clock is behind, a write may be far ahead of it, but not of what it was written over.
+    """
+    layered = [row for row in rows.values() if row.layered]
+    unsent = [(register.at, row.base.get(name)) for row in layered for name, register in row.view.items()]
+    ahead = any(at - MAX_AHEAD > max(wall, seen.at if seen else 0) for at, seen in unsent)
+    if ahead:
+        resettle(db, date_stopped(db, wall + MAX_AHEAD, {}, wall))
+    return ahead
 
 
 def _check_size(bodies: Sequence[str], limits: tuple[int, int]) -> None:
@@ -268,9 +284,9 @@ def stopped(db: sqlite3.Connection, change_id: str, alone: bool = False) -> list
 
 
 def date_stopped(db: sqlite3.Connection, clock: int, dates: Mapping[str, int], otherwise: int) -> list[Key]:
-    """Lowers the stamps of refused and set-aside changes that lie beyond `clock`, which was ahead when they were made.
+    """Lowers the stamps of refused and set-aside changes that lie beyond `clock`: it was ahead when they were made.
 
-    `dates`: {changeId: stamp} of those known; `otherwise` is for the rest. Returns the records to show anew.
+    `dates`: {changeId: stamp} of those known, else `otherwise`. Returns the records to show anew.
     """
     rows = db.execute(f"{_COLUMNS} WHERE state IN ('rejected', 'aside') ORDER BY position").fetchall()
     dated: list[Queued] = []
@@ -333,8 +349,8 @@ def requeue(
         target = old.space if space is None else space_key(space)
         key = (old.table, target, old.record)
         edited = edits.get(change.change_id, {})
-        at = _stamp_over(load(db, [key], 0)[key].view, edited, tick(clock, wall))
-        clock = observe(tick(clock, wall), at, wall)
+        clock = tick(clock, wall)
+        at = _stamp_over(load(db, [key], 0)[key].view, edited, clock)
         stamps = {name: register.at for name, register in old.registers.items()} | dict.fromkeys(edited, at)
         values = {name: register.value for name, register in old.registers.items()} | dict(edited)
         change_id = new_id(wall)

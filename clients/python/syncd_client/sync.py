@@ -358,7 +358,7 @@ class Session:
         elif seconds is not None:
             self._paces.push.took(len(sent.body or b""), seconds)
         with self._store.write() as db:
-            done = apply.apply_page(db, page, sent.pushed, self._wall())
+            done = apply.apply_page(db, page, sent.pushed)
             if sent.pushed:
                 copied.acknowledge(db)
         self._restarting = self._restarting and page.more

@@ -1,13 +1,13 @@
 /** Applies a whole answer of the server inside one transaction: changes, results, memberships, cursor. */
 
 import { type Change, type Key, readChange, spaceKey } from "./change.js";
-import { after, comeBack, type Instant, latest, observe } from "./clock.js";
+import { after, type Instant, latest } from "./clock.js";
 import { parse } from "./json.js";
 import { redate } from "./mending.js";
-import { type Register, TOMBSTONE } from "./merge.js";
+import { TOMBSTONE } from "./merge.js";
 import type { Packed } from "./outbox.js";
 import * as outbox from "./outbox.js";
-import { type LoadedRecords, load, pick, save, settle, sweep } from "./records.js";
+import { load, pick, save, settle, sweep } from "./records.js";
 import type { Conflict, Page, Result } from "./reply.js";
 import { keyOf, type Transaction } from "./store.js";
 
@@ -22,12 +22,7 @@ export interface Applied {
  * Everything an answer says; the last page of a restart ends it. Spaces that were left go first: one that was made
  * again under its old name is left and joined at once.
  */
-export async function applyPage(
-  tx: Transaction,
-  page: Page,
-  pushed: readonly Packed[],
-  wall: number,
-): Promise<Applied> {
+export async function applyPage(tx: Transaction, page: Page, pushed: readonly Packed[]): Promise<Applied> {
   const { client, round } = tx.meta;
   const purged = await followSpaces(tx, page);
   const confirmed = await confirm(tx, page.results, pushed, client);
@@ -37,14 +32,13 @@ export async function applyPage(
     .map(({ changeId }) => changeId);
   const answered = await outbox.acknowledge(tx, repeated, page.more);
   const rejected = await outbox.reject(tx, refusals(page.results));
-  const dated = await setClockBack(tx, changes, pushed, rejected.length > 0);
+  const dated = await dateStopped(tx, confirmed, pushed);
   const records = await load(tx, [...changes.map(({ key }) => key), ...answered, ...dated]);
   for (const key of answered) pick(records, key).write(new Map()); // what is unsent is laid on top again
   for (const { key, registers, whole } of changes) pick(records, key).confirm(registers, round, whole);
   await outbox.forget(tx, heldByServer(page, client));
   await settle(tx, records);
   const changed = [...purged, ...save(tx, records)];
-  moveClock(tx, records, wall);
   keepConflicts(tx, page.conflicts);
   tx.meta.cursor = page.cursor ?? tx.meta.cursor;
   if (pushed.length > 0) tx.meta.incarnations = tx.meta.incarnations?.slice(-1);
@@ -76,34 +70,28 @@ async function confirm(
 }
 
 /**
- * A clock that was ahead, as the server's lowered stamps tell, comes back with them, and so do the stamps of what is
- * stopped here: they stay between those of what was sent before and after. Returns the records to show anew.
+ * What is stopped here with a stamp of a clock that is or was ahead, as the server's lowered stamps tell, gets one between
+ * those of what was sent before and after. Returns the records to show anew.
  */
-async function setClockBack(
+async function dateStopped(
   tx: Transaction,
-  changes: readonly Change[],
+  confirmed: readonly Change[],
   pushed: readonly Packed[],
-  refused: boolean,
 ): Promise<Key[]> {
-  const { meta } = tx;
   const given = new Map<string | null, Instant>();
-  const lowered: Register[] = [];
-  for (const { changeId, registers } of changes) {
-    for (const register of registers.values()) {
-      if (!register.sent || register.client !== meta.client) continue;
-      lowered.push(register);
-      given.set(changeId, latest(given.get(changeId) ?? "", register.at));
-    }
+  for (const { changeId, registers } of confirmed) {
+    for (const { at, sent } of registers.values())
+      if (sent) given.set(changeId, latest(given.get(changeId) ?? "", at));
   }
-  meta.clock = comeBack(meta.clock, lowered);
-  if (lowered.length === 0 && !refused) return [];
-  let date = after([...given.values()].sort()[0] ?? after(meta.clock), -1);
+  const stamps = [...given.values()].sort();
+  if (stamps.length === 0) return [];
+  let date = after(stamps[0] as Instant, -1);
   const first = date;
   const dates = pushed.map(({ changeId }) => {
     date = given.get(changeId) ?? date;
     return [changeId, date] as const;
   });
-  return redate(tx, new Map(dates), first);
+  return redate(tx, stamps.at(-1) as Instant, first, new Map(dates));
 }
 
 /** The own change with the stamps that the server lowered. */
@@ -128,18 +116,12 @@ function taken({ status }: Result): boolean {
 }
 
 function refusals(results: readonly Result[]): Map<string, outbox.Refusal> {
-  const refused = results.filter(({ status }) => status === "rejected");
-  const later = refused.filter(({ code }) => code === "push_too_large");
   // what was too much for its push stays queued where others of it were settled: it has its turn in the next
-  const kept = later.length < results.length ? refused.filter((said) => !later.includes(said)) : refused;
-  return new Map(kept.map((said) => [said.changeId, said]));
-}
-
-/** Moves the clock past what was received, so that a later write here is later everywhere. */
-function moveClock(tx: Transaction, records: LoadedRecords, wall: number): void {
-  for (const { base } of records.values()) {
-    for (const { at } of base.values()) tx.meta.clock = observe(tx.meta.clock, at, wall);
-  }
+  const whole = results.every(({ code }) => code === "push_too_large");
+  const refused = results.filter(
+    ({ status, code }) => status === "rejected" && (whole || code !== "push_too_large"),
+  );
+  return new Map(refused.map((said) => [said.changeId, said]));
 }
 
 function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): void {

@@ -1,5 +1,5 @@
 /**
- * Instants, and the hybrid logical clock. Pure: the time is an argument.
+ * Instants, and the clock that stamps. Pure: the time is an argument.
  *
  * An instant is its canonical text of 27 characters, UTC with microseconds: microseconds since 1970 do not fit
  * into a JavaScript number, and canonical texts compare like the instants they name.
@@ -10,7 +10,7 @@ export type Instant = string;
 
 export const EPOCH: Instant = "1970-01-01T00:00:00.000000Z";
 export const LATEST: Instant = "9999-12-31T23:59:59.999999Z";
-/** A stamp further ahead of the wall clock than this (milliseconds) is not adopted. */
+/** A stamp further ahead of the wall clock than this (milliseconds) is of a clock that was wrong. */
 export const MAX_AHEAD = 60_000;
 
 const RFC3339 =
@@ -54,25 +54,11 @@ export function latest(one: Instant, other: Instant): Instant {
 }
 
 /**
- * The stamp of a new write: milliseconds of wall time with a counter in the three digits below. It is greater
- * than `last`, the greatest stamp so far, whatever the wall clock (milliseconds) does.
+ * The stamp of a new write: milliseconds of the wall clock, and a counter in the three digits below. It is greater than
+ * `last`, the stamp given last, where that is of this second. A clock that was mended counts from then on: what a write
+ * overwrites keeps it later.
  */
 export function tick(last: Instant, wall: number): Instant {
-  return latest(formatInstant(wall), after(last));
-}
-
-/**
- * The clock after the server lowered stamps of this device, each from `sent` to `at`: the greatest that it gave, so
- * that what is written next counts when it is written. A stamp beyond `last` is of before an earlier return.
- */
-export function comeBack(last: Instant, lowered: readonly { at: Instant; sent?: Instant }[]): Instant {
-  const given = lowered.filter(({ sent = "" }) => sent <= last).map(({ at }) => at);
-  return given.length === 0 ? last : ([last, given.reduce(latest)].sort()[0] as Instant);
-}
-
-/** The clock after receiving the stamp `seen`: moved past it, unless it is absurdly far ahead of `wall`. */
-export function observe(last: Instant, seen: Instant, wall: number): Instant {
-  if (seen <= last) return last;
-  const bound = formatInstant(wall + MAX_AHEAD);
-  return seen <= bound ? seen : last;
+  const now = formatInstant(wall);
+  return last >= now && last < formatInstant(wall + 1000) ? after(last) : now;
 }

@@ -188,7 +188,7 @@ export class Connection {
 
   async #apply(page: Page, pushed: readonly Packed[]): Promise<void> {
     const done = await this.#end.store.write(async (tx) => {
-      const applied = await applyPage(tx, page, pushed, this.#end.wall());
+      const applied = await applyPage(tx, page, pushed);
       if (this.#session.pushHeld && this.#held !== null) tx.meta.trouble = troubleOf(this.#held);
       return applied;
     });

@@ -82,21 +82,22 @@ async function rewrite(
 }
 
 /**
- * What is stopped here with a stamp beyond a clock that has come back gets one that is as old as it is: that of `dates`,
- * by changeId, else `otherwise`. Returns the records to show anew.
+ * What is stopped here with a stamp beyond `bound`, of a clock that was ahead, gets one that is as old as it is: that of
+ * `dates`, by changeId, else `otherwise`. Returns the records to show anew.
  */
 export async function redate(
   tx: Transaction,
-  dates: ReadonlyMap<string, Instant>,
+  bound: Instant,
   otherwise: Instant,
+  dates: ReadonlyMap<string, Instant> = new Map(),
 ): Promise<Key[]> {
-  const { clock, client } = tx.meta;
+  const { client } = tx.meta;
   const dated: Key[] = [];
   const stopped = [await tx.all("outbox", ["rejected"], "state"), await tx.all("outbox", ["aside"], "state")];
   for (const row of stopped.flat()) {
     const edits = readChange(parse(row.body), client).registers;
     for (const [field, register] of edits) {
-      if (register.at > clock) edits.set(field, { ...register, at: dates.get(row.changeId) ?? otherwise });
+      if (register.at > bound) edits.set(field, { ...register, at: dates.get(row.changeId) ?? otherwise });
       else edits.delete(field);
     }
     if (edits.size === 0) continue;
@@ -114,7 +115,7 @@ export async function rename(tx: Transaction, client: string): Promise<void> {
 }
 
 /** Shows again what the queue says, after it was changed by hand. */
-async function resettle(tx: Transaction, keys: readonly Key[]): Promise<void> {
+export async function resettle(tx: Transaction, keys: readonly Key[]): Promise<void> {
   const records = await load(tx, keys);
   for (const record of records.values()) record.write(new Map());
   await settle(tx, records);

@@ -1,11 +1,12 @@
 /** The durable queue of what the server does not have yet: written, packed into pushes, refused, given up. */
 
 import { type Key, keyText, newId, type Op, stamped, writeChange } from "./change.js";
-import { after, type Instant, LATEST, latest, observe, tick } from "./clock.js";
+import { after, EPOCH, formatInstant, type Instant, LATEST, latest, MAX_AHEAD, tick } from "./clock.js";
 import { BatchTooLarge } from "./errors.js";
 import { type Json, type JsonObject, parse } from "./json.js";
+import { redate, resettle } from "./mending.js";
 import { type Registers, TOMBSTONE } from "./merge.js";
-import { load, pick, save } from "./records.js";
+import { type LoadedRecords, load, pick, save } from "./records.js";
 import { type ChangeState, keyOf, type OutboxRow, type Transaction } from "./store.js";
 
 /** What the application asked for, checked, not yet stamped. A delete has no values of its own. */
@@ -74,10 +75,9 @@ export async function enqueue(
   limits: Limits,
   apart = false,
 ): Promise<Written[]> {
-  const records = await load(
-    tx,
-    writes.map((write) => write.key),
-  );
+  const keys = writes.map((write) => write.key);
+  let records = await load(tx, keys);
+  if (await mendStopped(tx, records, wall)) records = await load(tx, keys);
   const { meta } = tx;
   const queued: (Prepared & Written)[] = [];
   for (const { op, key, values, extra } of writes) {
@@ -103,17 +103,31 @@ export async function enqueue(
 }
 
 /**
+ * What was refused with a stamp of a clock that was mended since must not take a later write along into the future. Where
+ * this clock is behind, a write may be far ahead of it, but not of what it was written over. Whether there was any.
+ */
+async function mendStopped(tx: Transaction, records: LoadedRecords, wall: number): Promise<boolean> {
+  const bound = formatInstant(wall + MAX_AHEAD);
+  const ahead = [...records.values()].some(
+    ({ layered, view, base }) =>
+      layered &&
+      [...view].some(([field, { at }]) => at > bound && at > after(base.get(field)?.at ?? EPOCH, 999)),
+  );
+  if (ahead) await resettle(tx, await redate(tx, bound, formatInstant(wall)));
+  return ahead;
+}
+
+/**
  * The stamp of a new write: later than what it overwrites, also where this device's clock is far behind or has come
  * back, and never one that the server has lowered there.
  */
 export function stampOver(tx: Transaction, view: Registers, names: Iterable<string>, wall: number): Instant {
   const { meta } = tx;
   const over = Array.from(names, (name) => view.get(name)).filter((held) => held !== undefined);
-  const greatest = over.map(({ at }) => at).reduce(latest, "");
+  const greatest = over.map(({ at }) => at).reduce(latest, EPOCH);
   meta.clock = tick(meta.clock, wall);
-  let at = latest(meta.clock, greatest === "" || greatest === LATEST ? greatest : after(greatest));
+  let at = latest(meta.clock, after(greatest));
   while (at < LATEST && over.some(({ sent }) => sent === at)) at = after(at);
-  meta.clock = observe(meta.clock, at, wall);
   return at;
 }
 

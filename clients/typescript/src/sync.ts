@@ -236,9 +236,7 @@ export class Session {
       return this.#retry(error, null);
     }
     this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
-    const done = await this.#device.store.write((tx) =>
-      applyPage(tx, page, sent.pushed, this.#device.wall()),
-    );
+    const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed));
     this.#attempt = 0;
     this.#renewed = false;
     this.#caughtUp = this.#scope === "push" || !page.more;

@@ -4,7 +4,6 @@
  */
 
 import { type Change, keyText, listOf, objectOf, readChange, spaceKey, textOf } from "./change.js";
-import { observe } from "./clock.js";
 import { byBucket, type Entry, entriesOf, NOTHING, type Sum, sameSum, sumOf } from "./digest.js";
 import { BadReply, Refused } from "./errors.js";
 import type { Verified } from "./events.js";
@@ -213,9 +212,8 @@ class Verification<S extends object> {
     const wire = await ask(askerOf(this.#replica), { method: "POST", path: "/digest", params: {}, body });
     const changes = listOf(wire.changes).map((change) => readChange(change));
     const gone = listOf(wire.gone).map((key) => goneFrom(key, name));
-    const { wall } = this.#replica["exchange"].party.device;
     const changed = await this.#store.write(async (tx) =>
-      tx.meta.cursor === since ? replace(tx, [...changes, ...gone], wall()) : null,
+      tx.meta.cursor === since ? replace(tx, [...changes, ...gone]) : null,
     );
     if (changed === null) return null;
     const fresh = changed.map(keyText).filter((key) => !this.#mended.has(key));
@@ -244,7 +242,6 @@ class Verification<S extends object> {
 async function replace(
   tx: Transaction,
   changes: readonly Pick<Change, "key" | "registers">[],
-  wall: number,
 ): Promise<Change["key"][]> {
   const { round } = tx.meta;
   const records = new Map<string, Loaded>();
@@ -253,7 +250,6 @@ async function replace(
     record.write(new Map()); // to have what is unsent laid on top
     record.confirm(registers, round);
     records.set(keyText(key), record);
-    for (const { at } of registers.values()) tx.meta.clock = observe(tx.meta.clock, at, wall);
   }
   await settle(tx, records);
   save(tx, records);

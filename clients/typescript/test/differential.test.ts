@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { readChange } from "../src/change.js";
-import { observe, parseInstant, tick } from "../src/clock.js";
+import { parseInstant, tick } from "../src/clock.js";
 import { dump, type Json, type JsonObject, parse } from "../src/json.js";
 import { isDeleted, merge, overlay, type Registers } from "../src/merge.js";
 
@@ -140,9 +140,8 @@ it(`reads instants like the Python client (SEED=${SEED})`, async () => {
 
 it(`ticks like the Python client (SEED=${SEED})`, async () => {
   for (let round = 0; round < ROUNDS; round++) {
-    const [last, seen] = [parseInstant(at()), parseInstant(choose([at(), "9999-12-31T23:59:59.999999Z"]))];
+    const last = parseInstant(choose([at(), "9999-12-31T23:59:59.999999Z"]));
     const wall = Date.parse("2026-01-01T10:00:00Z") - 30_000 + random(70_000);
-    const mine = [tick(last, wall), observe(last, seen, wall)];
-    expect(mine).toEqual(await ask("clock", last, seen, wall * 1000));
+    expect(tick(last, wall)).toBe(await ask("clock", last, wall * 1000));
   }
 });

@@ -27,7 +27,7 @@ async function member(): Promise<{ replica: Replica; script: Script }> {
 /** What a live connection brings while a request is under way. */
 async function bring(replica: Replica, wire: JsonObject): Promise<void> {
   const { device } = replica["exchange"].party;
-  await device.store.write((tx) => applyPage(tx, readPage(JSON.stringify(wire), []), [], device.wall()));
+  await device.store.write((tx) => applyPage(tx, readPage(JSON.stringify(wire), []), []));
 }
 
 describe("an answer that comes late", () => {

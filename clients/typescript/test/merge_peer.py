@@ -4,7 +4,7 @@ import json
 import sys
 
 from syncd_client.change import read_change
-from syncd_client.clock import format_instant, observe, parse_instant, tick
+from syncd_client.clock import format_instant, parse_instant, tick
 from syncd_client.merge import is_deleted, merge, overlay
 
 
@@ -31,11 +31,8 @@ def instant(text):
         return None
 
 
-def clock(last, seen, wall):
-    return [
-        format_instant(tick(parse_instant(last), wall)),
-        format_instant(observe(parse_instant(last), parse_instant(seen), wall)),
-    ]
+def clock(last, wall):
+    return format_instant(tick(parse_instant(last), wall))
 
 
 for line in sys.stdin:

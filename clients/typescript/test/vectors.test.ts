@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { readChange, readRegisters } from "../src/change.js";
-import { comeBack, formatInstant, observe, parseInstant, tick } from "../src/clock.js";
+import { formatInstant, parseInstant, tick } from "../src/clock.js";
 import { dump, type Json, type JsonObject, parse } from "../src/json.js";
 import { isDeleted, merge, overlay, type Register, type Registers, wins } from "../src/merge.js";
 import { stampOver } from "../src/outbox.js";
@@ -17,8 +17,6 @@ interface ClockVectors {
   invalid: string[];
   order: { smaller: [Whole, string]; greater: [Whole, string] }[];
   tick: { name: string; last: Whole; wall: Whole; expect: Whole }[];
-  observe: { name: string; last: Whole; seen: Whole; wall: Whole; expect: Whole }[];
-  comeBack: { name: string; last: Whole; lowered: [Whole, Whole][]; expect: Whole }[];
 }
 interface MergeVector {
   name: string;
@@ -71,15 +69,6 @@ describe("clock", () => {
 
   it.each(CLOCK.tick)("ticks: $name", ({ last, wall, expect: wanted }) => {
     expect(tick(instant(last), millis(wall))).toBe(instant(wanted));
-  });
-
-  it.each(CLOCK.observe)("observes: $name", ({ last, seen, wall, expect: wanted }) => {
-    expect(observe(instant(last), instant(seen), millis(wall))).toBe(instant(wanted));
-  });
-
-  it.each(CLOCK.comeBack)("comes back: $name", ({ last, lowered, expect: wanted }) => {
-    const stamps = lowered.map(([sent, given]) => ({ sent: instant(sent), at: instant(given) }));
-    expect(comeBack(instant(last), stamps)).toBe(instant(wanted));
   });
 
   it.each(CLOCK.order)("orders $smaller before $greater", ({ smaller, greater }) => {

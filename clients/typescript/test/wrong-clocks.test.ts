@@ -66,6 +66,31 @@ describe("a clock that was ahead", () => {
     ]);
   });
 
+  it.each(["refused", "unsent"])("leaves nothing behind where it is mended before: %s", async (how) => {
+    const { replica, script, clock } = await device();
+    await replica.put("t", "a", { b: 1 });
+    if (how === "refused") script.answers.push(refused("not_a_writer"));
+    if (how === "refused") await replica.sync();
+    clock.now = NOW;
+    await replica.patch("t", "a", { n: 1 });
+    await replica.put("t", "c", { n: 1 });
+    expect([await stamp(replica, "a"), await stamp(replica, "c")]).toEqual([
+      formatInstant(NOW),
+      formatInstant(NOW, 1),
+    ]);
+  });
+
+  it("does not take a write over a refused one along into its future", async () => {
+    const { replica, script, clock } = await device();
+    await replica.put("t", "a", { n: 1, m: 1 });
+    script.answers.push(refused());
+    await replica.sync();
+    clock.now = NOW;
+    await replica.patch("t", "a", { n: 2 });
+    expect(await stamp(replica, "a")).toBe(formatInstant(NOW, 1));
+    expect(await fieldsOf(replica)).toEqual({ n: 2, m: 1 });
+  });
+
   it("comes back, too, when the answer was lost and the server sends the change", async () => {
     const { replica, script, clock } = await device();
     const changeId = await replica.put("t", "a", { n: 1 });
@@ -141,6 +166,17 @@ describe("a clock that was ahead", () => {
     await replica.push();
     expect(await fieldsOf(replica)).toEqual({ n: "refused" });
   });
+});
+
+it("a refused write of a clock that is behind stays on top", async () => {
+  const { replica, script } = await device(NOW - YEARS);
+  script.answers.push(page([wire("a", { n: [0, formatInstant(NOW)] })]));
+  await replica.pull();
+  await replica.patch("t", "a", { n: 1 });
+  script.answers.push(refused());
+  await replica.sync();
+  await replica.patch("t", "a", { m: 1 });
+  expect(await fieldsOf(replica)).toEqual({ n: 1, m: 1 });
 });
 
 it("the edit of a refused write is later than what others wrote meanwhile", async () => {

@@ -164,14 +164,11 @@ sub refuse {
 sub apply {
     my ($self, $answer, @push) = @_;
     my $store = $self->{store};
-    my (@lowered, @stamps);
+    my @given;
     $self->leave($_) for @{$answer->{spaces}{left}};
     for my $change (@{$answer->{serverChanges}}) {
         my $in = Syncd::registers($change);
         $self->confirm(key($change), $in);
-        push @stamps, map { $_->{at} } values %$in;
-        my @own = grep { $_->{sent} && $_->{clientId} eq $store->{clientId} } values %$in;
-        push @lowered, map { [$_->{sent}, $_->{at}] } @own;
         next unless $change->{clientId} eq $store->{clientId} && defined $change->{changeId};
         $_->{id} eq $change->{changeId} and $_->{state} = "gone" for @{$store->{outbox}};    # P112
     }
@@ -184,18 +181,17 @@ sub apply {
         my $change = Syncd::decode($entry->{text});
         my $own = Syncd::registers({%$change, clientId => $store->{clientId}});
         while (my ($name, $at) = each %{$result->{at} // {}}) {    # P110
-            push @lowered, [$own->{$name}{at}, $at];
+            push @given, $at;
             @{$own->{$name}}{qw(sent at)} = ($own->{$name}{at}, $at);
             $own->{$name}{value} = $at if $name eq "deletedAt" && $change->{op} eq "delete";
         }
-        push @stamps, map { $_->{at} } values %$own;
         $self->confirm($entry->{key}, $own) if $entry->{state} ne "aside";
         $entry->{state} = "gone";
     }
     $store->{cursor} = $answer->{syncedUntil};
     $self->finish unless $answer->{hasMore};
     @{$store->{outbox}} = grep { $_->{state} ne "gone" } @{$store->{outbox}};
-    $self->clock(\@lowered, \@stamps);
+    $self->date(sort @given);
     $self->save;
     return $answer->{hasMore};
 }
@@ -224,23 +220,17 @@ sub leave {
     $_->{key} =~ /\A\Q$space\E\n/ and $_->{state} = "aside" for @{$store->{outbox}};
 }
 
-# The clock comes back where its stamps were lowered, those of refused changes with it, and observes the rest (P54, P55, P114).
-sub clock {
-    my ($self, $lowered, $stamps) = @_;
-    my $store = $self->{store};
-    my $before = $store->{last};
-    $store->{last} = Syncd::come_back($before, map { [map { Syncd::micros($_) } @$_] } @$lowered);
-    if ($store->{last} < $before) {
-        my $now = Syncd::instant($store->{last});
-        for my $entry (grep { $_->{state} =~ /\A(?:rejected|aside)\z/ } @{$store->{outbox}}) {
-            my $change = Syncd::decode($entry->{text});
-            $_->{at} gt $now and $_->{at} = $now for values %{$change->{fields}};
-            $change->{deletedAt} = $now if ($change->{deletedAt} // "") gt $now;
-            $entry->{text} = Syncd::encode($change);
-        }
+# Where stamps were lowered, those of refused changes that lie beyond are lowered to before them (P114).
+sub date {
+    my ($self, @given) = @_;
+    return if !@given;
+    my $before = Syncd::instant(Syncd::micros($given[0]) - 1);
+    for my $entry (grep { $_->{state} =~ /\A(?:rejected|aside)\z/ } @{$self->{store}{outbox}}) {
+        my $change = Syncd::decode($entry->{text});
+        $_->{at} gt $given[-1] and $_->{at} = $before for values %{$change->{fields}};
+        $change->{deletedAt} = $before if ($change->{deletedAt} // "") gt $given[-1];
+        $entry->{text} = Syncd::encode($change);
     }
-    my $wall = wall();
-    $store->{last} = Syncd::observe($store->{last}, Syncd::micros($_), $wall) for @$stamps;
 }
 
 # Whether the confirmed records are the server's, space by space; those that differ (P183).
