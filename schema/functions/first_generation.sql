@@ -145,8 +145,30 @@ BEGIN
           AND (c.fields IS NOT NULL OR syncd.sync_nests(r.registers, c.lost::jsonb)) AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
 END $$;
 
--- The seqs of changes that have to do with members of objects, of a feed after p_after up to p_upto. Their device takes an object
--- that comes again for news of its members too, or shows a member that is older: it is told how the record is.
+-- Whether a change that wrote these registers met one with the same stamp, found from the change before it of its record on. Whoever
+-- wrote there last before says what was held; it is looked for in so many changes.
+CREATE OR REPLACE FUNCTION syncd.sync_ties(p_space integer, p_app integer, p_before bigint, p_written jsonb) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_left   jsonb := p_written;
+    v_before bigint := p_before;
+    v_fields jsonb;
+BEGIN
+    FOR n IN 1 .. 16 LOOP
+        EXIT WHEN v_before IS NULL OR v_left = '{}';
+        SELECT c.fields::jsonb, c.prev_seq INTO v_fields, v_before FROM syncd.sync_changes c
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = v_before;
+        IF EXISTS (SELECT FROM jsonb_each(v_left) w WHERE w.value ->> 'at' = v_fields -> w.key ->> 'at') THEN
+            RETURN true;
+        END IF;
+        v_left := v_left - ARRAY(SELECT jsonb_object_keys(v_fields));
+    END LOOP;
+    RETURN false;
+END $$;
+
+-- The seqs of changes, of a feed after p_after up to p_upto, after which their device may show something else than all others: they
+-- have to do with members of objects, for it takes an object that comes again for news of its members too; or they lost, and it
+-- shows what it wrote; or they won over an equal stamp, and it takes what it is sent with that for news. It is told how the record is.
 CREATE OR REPLACE FUNCTION syncd.sync_nesting(p_space integer, p_app integer, p_after bigint, p_upto bigint) RETURNS bigint[]
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -156,7 +178,8 @@ BEGIN
             WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = c.table_no AND q.record_id >= c.record_id
             ORDER BY q.record_id LIMIT 1) r
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto AND r.record_id = c.record_id
-          AND syncd.sync_nests(r.registers, coalesce(c.fields::jsonb, '{}') || coalesce(c.lost::jsonb, '{}')));
+          AND (c.lost IS NOT NULL OR syncd.sync_nests(r.registers, c.fields::jsonb)
+               OR syncd.sync_ties(p_space, p_app, c.prev_seq, c.fields::jsonb)));
 END $$;
 
 -- What sync_state_text gives to others (p_written is as there, and what sync_nesting finds), and with p_newest sync_sweep_text (p_firsts, p_named are as there).

@@ -1,0 +1,95 @@
+"""G7, G19: two devices of the first generation that wrote a field at one instant end with the same, and so does one
+whose edit was too old: each engine takes what it is sent with an equal stamp, and shows what it wrote itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
+from tests.wire import Device, unique
+
+Make = Callable[..., Device]
+T10, T10_05 = 1767261600_000_000, 1767261900_000_000
+ENGINES: list[type[LegacyDevice]] = [DexieEngine, LocalStore, TextEngine]
+
+
+def devices(device: Make, engine: type[LegacyDevice]) -> tuple[LegacyDevice, LegacyDevice]:
+    """Two of one user with one clock, that have a record; the greater client id is the second's."""
+    user = unique("pair")
+    one, two = (engine(device(user, client, legacy=True), lambda: T10) for client in ("d0", "d1"))
+    one.insert("t", "r", title="", body="")
+    for each in (one, two, one):
+        each.sync("t")
+    return one, two
+
+
+def edits(device: LegacyDevice, at: int = T10_05, **fields: str) -> None:
+    """An edit at an instant, which its own screen shows whatever it knows."""
+    device._clock, device._last = lambda: at, 0
+    for name in (*fields, "updatedAt"):
+        device._stamps.pop(("t", "r", name), None)
+    device.edit("t", "r", **fields)
+
+
+def agree(*all_: LegacyDevice) -> object:
+    for each in all_ * 2:
+        each.pull("t")
+    new = type(all_[0])(all_[0].wire)
+    new.pull("t")
+    shown = new.shown("t")["r"]
+    assert [each.shown("t")["r"] for each in all_] == [shown] * len(all_)
+    return shown["title"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("heard", [False, True], ids=["answered", "pulled before"])
+def test_who_wrote_at_one_instant_shows_what_stands(
+    device: Make, engine: type[LegacyDevice], first: int, heard: bool
+) -> None:
+    pair = devices(device, engine)
+    for number, each in enumerate(pair):
+        edits(each, title=f"v{number}")
+    pair[first].push("t")
+    if heard:
+        pair[1 - first].pull("t")
+    pair[1 - first].push("t")
+    assert agree(*pair) == "v1"
+
+
+def test_also_where_others_wrote_between(device: Make) -> None:
+    one, two = devices(device, TextEngine)
+    edits(one, title="v0")
+    edits(two, title="v1")
+    one.push("t")
+    two.pull("t")
+    for n in range(1, 5):
+        edits(one, T10_05 + n * 1_000_000, body=f"b{n}")
+        one.push("t")
+    two.push("t")
+    assert agree(one, two) == "v1"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_edit_that_is_older_than_what_its_device_has_is_put_right(device: Make, engine: type[LegacyDevice]) -> None:
+    """Its clock is behind; it has pulled already what its edit loses to."""
+    one, two = devices(device, engine)
+    edits(two, title="later")
+    two.push("t")
+    one.pull("t")
+    edits(one, T10_05 - 60_000_000, title="earlier")
+    assert one.shown("t")["r"]["title"] == "earlier"
+    one.push("t")
+    assert agree(one, two) == "later"
+
+
+def test_an_edit_that_meets_nothing_brings_nothing_back(device: Make) -> None:
+    one, _ = devices(device, DexieEngine)
+    cursor = one.cursors["t"]
+    for n in range(1, 4):
+        edits(one, T10_05 + n * 1_000_000, title=f"v{n}")
+        answer = one.wire.push(one.pending.pop(), since=cursor, pull=True)
+        assert answer["serverChanges"] == []
+        cursor = answer["syncedUntil"]
