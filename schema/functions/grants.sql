@@ -65,7 +65,7 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     syncd.sync_written, syncd.sync_space_read, syncd.sync_seq_at, syncd.sync_moment, syncd.sync_seq_lost,
     syncd.sync_version_at, syncd.sync_version_text, syncd.sync_record_named, syncd.sync_history, syncd.sync_space_at, syncd.sync_past_acting,
-    syncd.sync_past, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restore_wave, syncd.sync_restore
+    syncd.sync_past, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restored_before, syncd.sync_restore_wave, syncd.sync_restore
     TO syncd_runtime;
 
 -- transfer

@@ -344,6 +344,24 @@ BEGIN
     RETURN v;
 END $$;
 
+-- The answer to a restore that this device asks for again, else null. It is that of the first time, also where its author
+-- has become a reader or was removed: that it was done comes before who may do it.
+CREATE OR REPLACE FUNCTION syncd.sync_restored_before(p_call jsonb, p_client integer, p_app integer) RETURNS syncd.sync_restored
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    d syncd.sync_restores;
+BEGIN
+    SELECT r.* INTO d FROM syncd.sync_restores r JOIN syncd.sync_spaces s ON s.space_no = r.space_no
+    WHERE r.user_no = syncd.sync_user() AND r.client_no = p_client AND r.change_id = p_call ->> 'changeId'
+      AND s.space_id = p_call ->> 'space' AND r.app_no = p_app AND r.target = p_call ->> 'target'
+      AND r.record_id IS NOT DISTINCT FROM p_call ->> 'id'
+      AND (SELECT t.name FROM syncd.sync_names t WHERE t.name_no = r.table_no) IS NOT DISTINCT FROM p_call ->> 'table';
+    IF d.change_id IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN syncd.sync_restored_between(d.space_no, d.app_no, d.first_seq, d.last_seq, true);
+END $$;
+
 -- The records of a restore, as a push's wave: all that were touched after p_seq and differ from what they were, or the
 -- one. `size`: bytes of what will be written.
 CREATE OR REPLACE FUNCTION syncd.sync_restore_wave(p_space integer, p_app integer, p_seq bigint, p_only syncd.sync_records, p_now bigint, p_call jsonb,
@@ -399,9 +417,12 @@ DECLARE
     v_count  bigint;
     v_base   bigint;
     v_at     timestamptz;
-    v_done   syncd.sync_restores;
+    v_done   syncd.sync_restored := syncd.sync_restored_before(p_call, v_client, v_app);
     w        record;
 BEGIN
+    IF v_done.seqs IS NOT NULL THEN
+        RETURN v_done;
+    END IF;
     IF p_call ? 'list' THEN
         PERFORM syncd.sync_adopt(p_call -> 'list', to_timestamp((p_call ->> 'asOf')::bigint / 1000000.0));
     END IF;
@@ -417,15 +438,13 @@ BEGIN
         RAISE EXCEPTION 'not_a_writer' USING ERRCODE = 'SY010';
     END IF;
     PERFORM syncd.sync_advance(v_space, v_app, 0);
-
     IF p_call ? 'table' THEN
         v_only := syncd.sync_record_named(v_space, v_app, p_call ->> 'table', p_call ->> 'id');
     END IF;
-    SELECT * INTO v_done FROM syncd.sync_restores d WHERE d.user_no = v_user AND d.client_no = v_client AND d.change_id = v_id;
-    IF v_done.change_id IS NOT NULL AND v_done.space_no = v_space AND v_done.app_no = v_app AND v_done.target = p_call ->> 'target'
-       AND (v_done.table_no, v_done.record_id) IS NOT DISTINCT FROM (v_only.table_no, v_only.record_id) THEN
-        RETURN syncd.sync_restored_between(v_space, v_app, v_done.first_seq, v_done.last_seq, true);
-    ELSIF v_done.change_id IS NOT NULL OR v_id IS NOT NULL AND EXISTS (SELECT FROM syncd.sync_receipts(v_client, ARRAY[v_id])) THEN
+    v_done := syncd.sync_restored_before(p_call, v_client, v_app);  -- it may have been done meanwhile
+    IF v_done.seqs IS NOT NULL THEN
+        RETURN v_done;
+    ELSIF EXISTS (SELECT FROM syncd.sync_receipts(v_client, ARRAY[v_id])) THEN
         RAISE EXCEPTION 'change_id_reused' USING ERRCODE = 'SY010';
     END IF;
 
@@ -441,8 +460,7 @@ BEGIN
     IF NOT w.complete THEN
         RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
     ELSIF w.size > (p_call ->> 'bytes')::bigint THEN
-        RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010',
-            DETAIL = jsonb_build_object('records', w.count, 'bytes', w.size)::text;
+        RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', w.count, 'bytes', w.size)::text;
     END IF;
     SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(v_space, v_app, w.count) a;
     IF w.count > 0 THEN

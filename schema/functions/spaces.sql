@@ -24,18 +24,29 @@ BEGIN
     END IF;
 END $$;
 
+-- A new space. Its maker has been a member for exactly as long as it exists, which is how a request that is repeated is
+-- known: of its maker, with the same name, it is answered as done.
 CREATE OR REPLACE FUNCTION syncd.sync_space_create(p_space text, p_name text) RETURNS syncd.sync_space
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_space syncd.sync_spaces;
+    v_role  text := 'owner';
 BEGIN
     INSERT INTO syncd.sync_spaces (space_id, quoted, name) VALUES (p_space, to_json(p_space)::text, p_name)
     ON CONFLICT (space_id) DO NOTHING RETURNING * INTO v_space;
-    IF v_space.space_no IS NULL THEN
-        RAISE EXCEPTION 'conflict' USING ERRCODE = 'SY010';
+    IF v_space.space_no IS NOT NULL THEN
+        INSERT INTO syncd.sync_memberships (user_no, space_no, role, joined_at)
+        VALUES (syncd.sync_user(), v_space.space_no, v_role, v_space.created_at);
+    ELSE
+        SELECT s.* INTO v_space FROM syncd.sync_spaces s
+        WHERE s.space_id = p_space AND s.name = p_name AND s.deleted_at IS NULL;
+        SELECT m.role INTO v_role FROM syncd.sync_memberships m
+        WHERE m.user_no = syncd.sync_user() AND m.space_no = v_space.space_no AND m.joined_at = v_space.created_at;
+        IF v_role IS NULL THEN
+            RAISE EXCEPTION 'conflict' USING ERRCODE = 'SY010';
+        END IF;
     END IF;
-    INSERT INTO syncd.sync_memberships (user_no, space_no, role) VALUES (syncd.sync_user(), v_space.space_no, 'owner');
-    RETURN (v_space.space_id, v_space.name, 'owner', syncd.sync_micros(v_space.created_at))::syncd.sync_space;
+    RETURN (v_space.space_id, v_space.name, v_role, syncd.sync_micros(v_space.created_at))::syncd.sync_space;
 END $$;
 
 -- All spaces of the acting user, or the one named.

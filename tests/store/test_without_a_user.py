@@ -16,8 +16,8 @@ from tests.direct import pushed, run
 # given …
 OF_A_USER = {
     "sync_act_as", "sync_adopt", "sync_advance", "sync_digest_fold_feed", "sync_enter", "sync_make_spaces",
-    "sync_member_list", "sync_member_put", "sync_member_remove", "sync_personal_space", "sync_receipts", "sync_role_in",
-    "sync_space_create", "sync_space_delete", "sync_space_restore",
+    "sync_member_list", "sync_member_put", "sync_member_remove", "sync_personal_space", "sync_receipts",
+    "sync_restored_before", "sync_role_in", "sync_space_create", "sync_space_delete", "sync_space_restore",
 }  # fmt: skip
 # … triggers' …
 OF_TRIGGERS = {"sync_guard", "sync_note_members"}

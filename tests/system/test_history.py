@@ -282,6 +282,33 @@ def test_a_restore_that_is_asked_for_again_is_done_once(device: Make, owner: Dev
     assert restored(other_device, path, seq=2, changeId="k")[0]["status"] == "applied"
 
 
+@pytest.mark.parametrize("then", ["reader", "removed", "deleted"])
+@pytest.mark.parametrize("what", ["record", "space"])
+def test_a_restore_asked_for_again_by_who_may_write_no_more_gets_the_first_answer(
+    device: Make, owner: Device, space: str, what: str, then: str
+) -> None:
+    writer = device(unique("writer"))
+    owner.member(space, writer.user)
+    writer.write({**edit("r", 1, x=1), "spaceId": space})
+    writer.write({**edit("r", 2, x=2), "spaceId": space})
+    path = address(space, what="/restore") if what == "record" else back(space)
+    first = restored(writer, path, seq=1, changeId="k")
+    if then == "reader":
+        owner.member(space, writer.user, "reader")
+    elif then == "removed":
+        owner.remove(space, writer.user)
+    else:
+        assert owner.request("DELETE", f"/spaces/{space}").status_code == 204
+    again = restored(writer, path, seq=1, changeId="k")
+    assert again == [{**result, "status": "duplicate"} for result in first]
+    refusal = (403, "not_a_writer") if then == "reader" else (404, "space_not_found")
+    for seq, change_id in ((2, "k"), (1, "other")):
+        answer = restore(writer, path, seq=seq, changeId=change_id)
+        assert (answer.status_code, answer.json()["code"]) == refusal
+    if then != "deleted":
+        assert [change["seq"] for change in history(owner, space)] == [3, 2, 1]
+
+
 def test_a_restore_that_changed_nothing_changes_nothing_later(owner: Device, space: str) -> None:
     owner.write({**edit("r", 1, x=1), "spaceId": space})
     assert restored(owner, back(space), seq=1, changeId="k") == []

@@ -248,3 +248,28 @@ def test_a_retry_of_who_may_write_no_more_gets_the_first_answer(device: Make, th
     assert [(r["status"], r.get("code")) for r in results] == [
         ("rejected", "change_id_reused"), ("duplicate", None), ("rejected", code),
     ]  # fmt: skip
+
+
+def test_a_space_that_its_maker_makes_again_is_answered_as_made(device: Make) -> None:
+    owner, other = device(unique("owner")), device(unique("other"))
+    body = {"id": unique("s"), "name": "Garden"}
+    made = [owner.request("POST", "/spaces", json=body) for _ in range(2)]
+    assert [answer.status_code for answer in made] == [201, 201]
+    assert made[0].json() == made[1].json()
+    owner.member(body["id"], other.user, "owner")
+    for asking, what in ((other, body), (owner, {**body, "name": "Park"}), (device(unique("third")), body)):
+        answer = asking.request("POST", "/spaces", json=what)
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    owner.remove(body["id"], owner.user)
+    other.member(body["id"], owner.user, "owner")
+    assert owner.request("POST", "/spaces", json=body).status_code == 409
+
+
+def test_what_is_deleted_again_is_not_there_as_for_a_stranger(device: Make) -> None:
+    owner, writer, stranger = (device(unique(name)) for name in ("owner", "writer", "stranger"))
+    space = owner.create(unique("s"))
+    owner.member(space, writer.user)
+    for asking, path in ((writer, f"/spaces/{space}/members/{writer.user}"), (owner, f"/spaces/{space}")):
+        assert asking.request("DELETE", path).status_code == 204
+        again, never = asking.request("DELETE", path), stranger.request("DELETE", "/spaces/never")
+        assert (again.status_code, again.json()) == (404, never.json())
