@@ -1,8 +1,8 @@
 -- The old table as a view, for SQL users of the first generation's log: what its triggers do. `syncd migrate --legacy-view`
 -- makes the view (schema/legacy_view.sql). Called by its triggers, as the owner.
 
--- A time as a row says it: text, milliseconds or seconds since 1970, or {at | updatedAt | timestamp}; p_else where that is
--- none.
+-- A time as a row says it: text that begins with a date, milliseconds or seconds since 1970, or {at | updatedAt | timestamp};
+-- p_else where that is none.
 CREATE OR REPLACE FUNCTION syncd.sync_view_instant(p_said jsonb, p_else timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql STABLE SET timezone = 'UTC' AS $$
 DECLARE
@@ -10,7 +10,7 @@ DECLARE
         WHEN 'object' THEN coalesce(p_said -> 'at', p_said -> 'updatedAt', p_said -> 'timestamp') ELSE p_said END;
     v_at   timestamptz;
 BEGIN
-    IF jsonb_typeof(v_said) = 'string' THEN
+    IF jsonb_typeof(v_said) = 'string' AND v_said #>> '{}' ~ '^\d{4}-\d\d-\d\d' THEN  -- not 'yesterday', which PostgreSQL knows
         v_at := (v_said #>> '{}')::timestamptz;
     ELSIF jsonb_typeof(v_said) = 'number' THEN
         v_at := to_timestamp(CASE WHEN v_said::numeric >= 100000000000 THEN v_said::numeric / 1000 ELSE v_said::numeric END);
@@ -20,14 +20,14 @@ EXCEPTION WHEN data_exception THEN
     RETURN p_else;
 END $$;
 
--- The registers of a row, each dated as an import dates it; a time that is ahead of the clock is brought down to it.
+-- The registers of a row, each dated as an import dates it, p_at where it has a time that is none; a time that is ahead of the clock is brought down to it.
 CREATE OR REPLACE FUNCTION syncd.sync_view_registers(p_op integer, p_data jsonb, p_meta jsonb, p_at timestamptz) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_now     timestamptz := clock_timestamp();
     v_written timestamptz := CASE WHEN p_op = 1 THEN syncd.sync_view_instant(p_data -> 'updatedAt',
                                                      syncd.sync_view_instant(p_data -> 'createdAt', p_at)) ELSE p_at END;
-    v_deleted timestamptz := syncd.sync_view_instant(p_meta -> 'deletedAt', syncd.sync_view_instant(p_data -> 'deletedAt', p_at));
+    v_deleted timestamptz := syncd.sync_view_instant(coalesce(p_meta -> 'deletedAt', p_data -> 'deletedAt'), p_at);
     v_made    timestamptz;
     v_fields  jsonb;
 BEGIN
@@ -35,7 +35,7 @@ BEGIN
                         || CASE WHEN t.at > v_now THEN jsonb_build_object('sent', syncd.sync_instant(t.at)) ELSE '{}' END), '{}'),
            least(coalesce(max(t.at), v_written), v_now)
     INTO v_fields, v_made
-    FROM (SELECT e.key, e.value, syncd.sync_view_instant(p_meta -> e.key, v_written) AS at FROM jsonb_each(p_data) e
+    FROM (SELECT e.key, e.value, syncd.sync_view_instant(p_meta -> e.key, CASE WHEN p_meta ? e.key THEN p_at ELSE v_written END) AS at FROM jsonb_each(p_data) e
           WHERE p_op <> 3 OR p_meta ? e.key AND e.key <> 'deletedAt') t;
     IF p_op = 3 THEN
         v_deleted := least(v_deleted, v_now);
@@ -56,6 +56,22 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM n::text::double precision FROM jsonb_path_query(p_data, 'strict $.** ? (@.type() == "number")') n;
+END $$;
+
+-- When a change of the user's under this id was written, null where there is none: a row that comes again and says no time is
+-- that one. Leaves the acting user as it was.
+CREATE OR REPLACE FUNCTION syncd.sync_view_written(p_user text, p_client text, p_id uuid) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_acting text := current_setting('syncd.user_no', true);
+    v_at     timestamptz;
+BEGIN
+    PERFORM syncd.sync_act_as(p_user);
+    SELECT max((e.value ->> 'at')::timestamptz) INTO v_at
+    FROM syncd.sync_names d CROSS JOIN LATERAL syncd.sync_receipts(d.name_no, ARRAY[p_id::text]) k CROSS JOIN LATERAL jsonb_each(k.fields) e
+    WHERE d.name = p_client;
+    PERFORM set_config('syncd.user_no', coalesce(v_acting, ''), true);
+    RETURN v_at;
 END $$;
 
 -- An INSERT is a push of its user. The row says what became of it: its id, its space, its time.
@@ -83,6 +99,9 @@ BEGIN
     NEW.client_id := coalesce(nullif(NEW.client_id, ''), left(concat('legacy:', v_user), 255));
     NEW.space_id := coalesce(nullif(NEW.space_id, ''), CASE jsonb_typeof(NEW.data -> 'spaceId') WHEN 'string' THEN nullif(NEW.data ->> 'spaceId', '') END,
                              concat('_personal:', v_user));
+    IF NEW.created_at IS NULL AND NEW.id IS NOT NULL THEN
+        NEW.created_at := syncd.sync_view_written(v_user, NEW.client_id, NEW.id);
+    END IF;
     NEW.created_at := coalesce(NEW.created_at, clock_timestamp());
     PERFORM syncd.sync_view_check(ARRAY[NEW.app_id, NEW.table_name, NEW.record_id, NEW.client_id, v_user]
         || CASE WHEN NEW.space_id = concat('_personal:', v_user) THEN '{}' ELSE ARRAY[NEW.space_id] END

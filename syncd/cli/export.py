@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +42,8 @@ def export_command(
             asyncio.run(_export(url, user, space, output, form))
         except SyncdError as why:
             raise click.ClickException(why.detail) from None
+        except BrokenPipeError:
+            raise  # who reads has had enough, `head` for instance
         except refusals() as why:
             raise click.ClickException(f"the export was cut short: {why}") from None
 
@@ -76,9 +78,9 @@ async def _export(
 async def _to_stdout(snapshot: Any, scope: Any, form: Literal["ndjson", "zip"]) -> None:
     from syncd.service.export import export
 
-    data: AsyncIterator[bytes] = export(snapshot, scope, form)
-    async for part in data:
-        sys.stdout.buffer.write(part)
+    async with aclosing(export(snapshot, scope, form)) as data:
+        async for part in data:
+            sys.stdout.buffer.write(part)
     sys.stdout.buffer.flush()
 
 

@@ -157,6 +157,8 @@ def _run(work: Callable[[HeldOperator, HeldFilter, Settings, str], Awaitable[Non
             asyncio.run(_connected(work, which, settings, found))
         except SyncdError as why:
             raise click.ClickException(why.detail) from None
+        except BrokenPipeError:
+            raise  # who reads has had enough, `head` for instance
         except refusals() as why:
             raise click.ClickException(f"the database said no: {why}") from None
 

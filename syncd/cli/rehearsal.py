@@ -71,6 +71,8 @@ async def _page(client: httpx.AsyncClient, url: str, query: dict[str, str]) -> d
         page = answer.json() if answer.status_code == 200 else None
     except ValueError:
         page = None
+    if answer.status_code == 400 and "collection" not in query:
+        raise click.ClickException(f"{server} wants a collection with a pull (400): name each with --table NAME.")
     if not isinstance(page, dict):
         raise click.ClickException(f"{server} does not answer a pull ({answer.status_code}): is this its URL?")
     return page

@@ -116,7 +116,7 @@ def compare(old: LegacyCopy, new: LegacyCopy) -> tuple[list[Difference], dict[st
         if key not in after or key not in before:
             found.append(Difference(key, "old" if key in before else "new"))
             continue
-        names = sorted(before[key].keys() | after[key].keys())
+        names = sorted((before[key].keys() | after[key].keys()) - {"id"})  # which a device has from the change itself
         fields = tuple(name for name in names if before[key].get(name) != after[key].get(name))
         if fields:
             found.append(Difference(key, None, fields))

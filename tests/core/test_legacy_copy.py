@@ -74,3 +74,8 @@ def test_two_copies_are_compared_by_record_and_field() -> None:
         "tasks r differs in title", "tasks s is on the old server only", "tasks t is on the new server only",
     ]  # fmt: skip
     assert same == {"tasks": 1}
+
+
+def test_the_id_is_no_field_that_may_differ() -> None:
+    found, same = compare(copied(update(TEN, x=1)), copied({**update(TEN, x=1), "data": {"id": "r", "x": 1}}))
+    assert (found, same) == ([], {"tasks": 1})

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -86,6 +87,33 @@ async def test_it_has_the_old_columns_and_what_a_user_may_read(sql: Sql, device:
     assert (json.loads(first["actor"]), first["origin"], first["schema_version"]) == ({"by": "me"}, "agent", 3)
     await sql.as_user(bob.user)
     assert [row["record_id"] for row in await sql.rows()] == ["s"]
+
+
+@pytest.mark.parametrize("op", ["insert", "update", "delete"])
+async def test_a_row_with_an_id_of_its_own_that_comes_again_is_no_change(sql: Sql, device: Make, op: str) -> None:
+    ada = device(unique("ada"))
+    await sql.as_user(ada.user)
+    same = (uuid.uuid4(), op, '{"title": "x"}')
+    query = """INSERT INTO public.sync_changes (id, app_id, table_name, record_id, op, data)
+               VALUES ($1, 'app', 't', 'r', $2, $3)"""
+    for _ in range(2):
+        await sql.connection.execute(query, *same)
+    assert len(await sql.rows()) == 1
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await sql.connection.execute(query, same[0], "update", '{"title": "y"}')
+
+
+@pytest.mark.parametrize("time", ["", None, "yesterday", {"at": ""}, True])
+async def test_a_time_that_is_none_is_when_the_row_was_made(sql: Sql, device: Make, time: Any) -> None:
+    ada = device(unique("ada"))
+    await sql.as_user(ada.user)
+    await sql.connection.execute(
+        """INSERT INTO public.sync_changes (app_id, table_name, record_id, op, data, field_meta, created_at)
+           VALUES ('app', 't', 'r', 'insert', $1, $2, $3::text::timestamptz)""",
+        json.dumps({"title": "x", "note": "n", "createdAt": at(1)}), json.dumps({"title": time}), at(5),
+    )  # fmt: skip
+    fields = ada.drain()[0][0]["fields"]
+    assert (fields["title"]["at"], fields["note"]["at"]) == (at(5), at(1))
 
 
 async def test_an_insert_is_a_push_of_that_user(sql: Sql, device: Make) -> None:

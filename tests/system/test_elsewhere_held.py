@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,16 @@ async def meta(server: Server) -> AsyncIterator[Log]:
 
 def operator(server: Server, user: str, *arguments: str) -> str:
     return syncd("held", *arguments, "--user", user, "--database-url", server.owner_dsn)
+
+
+def said_to_nobody(server: Server, *arguments: str) -> bytes:
+    """What a command says whose reader went away."""
+    command = [sys.executable, "-m", "syncd", *arguments, "--database-url", server.owner_dsn]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        return running.stderr.read()
 
 
 @pytest.mark.parametrize(
@@ -90,11 +102,13 @@ async def test_what_was_held_is_written_with_its_times_and_once(server: Server, 
     user = unique("ada")
     await meta.add("big", "update", {"x": LARGE}, user_id=user, times={"x": at(3)}, created_at=at(9))
     assert counted(bring(server, meta))["held"] == 1
+    assert said_to_nobody(server, "held", "export", "--user", user) == b""
     operator(server, user, "retry", "--max-change", "4MiB")
     assert counted(bring(server, meta))["different"] == 0
     assert counted(bring(server, meta, "--max-change", "4MiB"))["there"] == 1
     ada = device(user)
     assert held(ada) == []
+    assert said_to_nobody(server, "export", user) == b""
     (record,) = ada.drain()[0]
     assert (record["fields"]["x"]["at"], len(values([record])["big"]["x"])) == (at(3), len(LARGE))
 

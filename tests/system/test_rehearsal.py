@@ -28,6 +28,7 @@ class OldServer(ThreadingHTTPServer):
     def __init__(self, token: str) -> None:
         super().__init__(("127.0.0.1", 0), OldPull)
         self.token, self.log, self.asked = token, list[dict[str, Any]](), list[dict[str, list[str]]]()
+        self.strict = False
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -42,6 +43,9 @@ class OldPull(BaseHTTPRequestHandler):
             self.send_error(401)
             return
         wanted = query.get("collection")
+        if wanted is None and self.server.strict:
+            self.send_error(400)
+            return
         log = [one for one in self.server.log if wanted is None or one["table"] in wanted]
         since = query["since"][0]
         page = [one for one in log if one["createdAt"] >= since][:2]
@@ -123,6 +127,13 @@ def test_collections_are_read_one_by_one(old: OldServer, server: Server, device:
     code, said = rehearse(old, server, "--app", "app", "--table", "tasks", "--table", "notes")
     assert code == 0, said
     assert {table for query in old.asked for table in query["collection"]} == {"tasks", "notes"}
+
+
+def test_a_server_that_wants_a_collection_is_no_wrong_address(old: OldServer, server: Server) -> None:
+    old.strict = True
+    code, said = rehearse(old, server, "--app", "app")
+    assert (code, "name each with --table NAME" in said) == (1, True)
+    assert rehearse(old, server, "--app", "app", "--table", "tasks")[0] == 0
 
 
 def test_a_server_that_does_not_take_part_is_named(old: OldServer, server: Server) -> None:
