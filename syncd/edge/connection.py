@@ -1,7 +1,7 @@
 """A connection from `accept` on: Uvicorn's HTTP protocol within bounds that hold before it is known who is there.
 
-The head of a request is counted while it comes, its parts as the parser hands them over and what the parser keeps to
-itself by what went in. A refusal is answered at once; what is still coming is then read and dropped for some seconds,
+The head of a request is counted while it comes, by the bytes that go into the parser: so what the parser keeps to itself
+counts too, a header without an end or a trailer. A refusal is answered at once; what is still coming is then read and dropped for some seconds,
 because a connection that is closed before would be reset, and the answer be lost with it.
 """
 
@@ -86,8 +86,10 @@ class HttpConnection(HttpToolsProtocol):
         self._address: str | None = None
         # When the head that is awaited or coming has to be whole.
         self._due = math.inf
-        # Bytes of the head so far; bytes since the parser handed over anything.
-        self._size = self._kept = 0
+        # Whether that is only because it is idle.
+        self._idles = False
+        # Bytes that came since the last head was whole, or the last part of a body.
+        self._kept = 0
         self._refusal: SyncdError | None = None
         # Once refused: how much more is dropped, and until when.
         self._drops, self._drop_by = 0, math.inf
@@ -132,7 +134,7 @@ class HttpConnection(HttpToolsProtocol):
         self._kept += len(data)
         super().data_received(data)
         if self._kept > self._bounds.head and self._refusal is None:
-            self.refuse(HeadersTooLarge())
+            self.refuse(HeadersTooLarge() if self.headers else UrlTooLong())
 
     # -- the parser's side ------------------------------------------------------------------------------------
 
@@ -140,32 +142,24 @@ class HttpConnection(HttpToolsProtocol):
         """A request begins."""
         if len(self.pipeline) >= MOST_PIPELINED:
             raise self._refused(TooMany("Too many requests wait for the answer to an earlier one."))
-        self._size, self._due = 0, time.monotonic() + self._bounds.head_seconds
+        if self._idles:
+            self._due, self._idles = time.monotonic() + self._bounds.head_seconds, False
         super().on_message_begin()
         cast(dict[str, Any], self.scope)[TRANSPORT] = self.transport
 
-    def on_url(self, url: bytes) -> None:
-        """A part of the address."""
-        self._size += len(url)
-        self._kept = 0
-        if self._size > self._bounds.head:
-            raise self._refused(UrlTooLong())
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer."""
-        self._size += len(name) + len(value)
-        self._kept = 0
-        if self._size > self._bounds.head or len(self.headers) >= self._bounds.headers:
-            raise self._refused(HeadersTooLarge())
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        self._due, self._kept = math.inf, 0
-        if len(self.url) > self._bounds.url and _length(self.url) > self._bounds.url:
+        bounds, url = self._bounds, len(self.url)
+        if url > bounds.url and (url > bounds.head or _length(self.url) > bounds.url):
             raise self._refused(UrlTooLong())
+        if len(self.headers) > bounds.headers or (self._kept > bounds.head and self._head() > bounds.head):
+            raise self._refused(HeadersTooLarge())
+        self._due, self._kept = math.inf, 0
         super().on_headers_complete()
+
+    def _head(self) -> int:
+        """Bytes of the head."""
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -175,9 +169,10 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The body is whole."""
         super().on_message_complete()
+        self._kept = 0
         if self.cycle is not None and self.cycle.response_complete:
             # It was answered before, and Uvicorn's timer has been ended by what came since.
-            self._size, self._due = 0, time.monotonic() + self._bounds.idle_seconds
+            self._due, self._idles = time.monotonic() + self._bounds.idle_seconds, True
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -211,7 +206,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.abort()
         elif now > self._due:
             self._due = math.inf
-            if self._kept or self._size:
+            if self._kept:
                 self.refuse(TooSlow())
             else:
                 self._all.count("idle")
