@@ -1,8 +1,8 @@
 """A connection from `accept` on: Uvicorn's HTTP protocol within bounds that hold before it is known who is there.
 
-The head of a request is counted while it comes, by the bytes that go into the parser: so what the parser keeps to itself
-counts too, a header without an end or a trailer. A refusal is answered at once; what is still coming is then read and dropped for some seconds,
-because a connection that is closed before would be reset, and the answer be lost with it.
+The head of a request is counted while it comes, by the bytes that go into the parser: what the parser keeps to itself
+counts too, a header without an end or a trailer. A refusal is answered at once; what is still coming is then read and
+dropped for some seconds, because a connection that is closed before would be reset, and the answer be lost with it.
 """
 
 from __future__ import annotations
