@@ -485,7 +485,7 @@ END $$;
 -- The spaces for which a pull fails, of which something cannot be read: rows that are damaged, or more than fits into memory. To be
 -- asked when one has failed. Where it fails whatever it leaves out, none. Found by halves, in the order in which they are read.
 CREATE OR REPLACE FUNCTION syncd.sync_unreadable(p_pull jsonb) RETURNS TABLE (space_no integer, space_id text)
-LANGUAGE plpgsql VOLATILE SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     v_user  integer := syncd.sync_act_as(p_pull ->> 'user', p_pull ? 'list');
     v_all   integer[];
