@@ -50,13 +50,17 @@ class MembershipSource(NamedTuple):
         """The list in an answer, as [{"id", "role"}]; None where there is none. Roles that are passed over go to
         `unknown`.
 
-        It is a list, or in the member `spaces` or `memberships` of an object; a space is `organizationId` or `id`.
+        It is a list, or in the member `spaces` or `memberships` of an object, where null is none; a space is
+        `organizationId` or `id`. An entry without a role is passed over.
         """
         if isinstance(given, dict):
-            given = given.get("spaces", given.get("memberships"))
+            name = "spaces" if "spaces" in given else "memberships"
+            given = [] if name in given and given[name] is None else given.get(name)
         if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
             return None
-        named = [{"id": e.get("organizationId", e.get("id")), "role": e.get("role")} for e in given]
+        named = [
+            {"id": e.get("organizationId", e.get("id")), "role": e["role"]} for e in given if e.get("role") is not None
+        ]
         return spaces_in(self._translated(named, unknown) if self.roles else named)
 
     def _translated(self, given: list[dict[str, Any]], unknown: set[str]) -> list[dict[str, Any]]:

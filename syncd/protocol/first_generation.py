@@ -18,6 +18,8 @@ from syncd.protocol.messages import IncomingChange, IncomingRegister, Op, PushBo
 from syncd.protocol.preparation import Stamp, Stamps, content_id, string_in
 
 NULL = Raw(b"null")
+# Where it stands for an instant of deletion, what JavaScript takes for false says that the record lives.
+FALSE = (b"null", b'""', b"false", b"0")
 _LOOSE = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?)?\s?(Z|z|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
 
 
@@ -46,12 +48,31 @@ class LegacyChange(msgspec.Struct):
 
     def change(self) -> IncomingChange:
         """The same with texts for instants."""
-        fields = {name: _register(register) for name, register in (self.fields or {}).items()}
+        fields = {name: _register(register) for name, register in self._registers().items()}
+        data = {name: _deletion(value) if name == "deletedAt" else value for name, value in (self.data or {}).items()}
         deleted, space = string_in(self.deletedAt), self.spaceId or None
         return IncomingChange(
-            self.table, self.id, self.op, self.changeId, fields, self.data, deleted, space, self.schemaVersion,
+            self.table, self.id, self.op, self.changeId, fields, data, deleted, space, self.schemaVersion,
             self.actor, self.origin,
         )  # fmt: skip
+
+    def _registers(self) -> dict[str, LegacyRegister]:
+        """`fields`; of an update that has none its `data`, as of the time in it; and a deletion beside them, whatever
+        the operation is called."""
+        fields = self.fields or {}
+        if self.op == "update" and not fields and self.data:
+            at = next((self.data[name] for name in ("updatedAt", "createdAt") if string_in(self.data.get(name))), NULL)
+            fields = {name: LegacyRegister(value, at) for name, value in self.data.items()}
+        if "deletedAt" in fields:
+            written = fields["deletedAt"]
+            fields = {**fields, "deletedAt": LegacyRegister(_deletion(written.value), written.at, written.updatedAt)}
+        if self.op != "delete" and bytes(self.deletedAt) not in FALSE:
+            fields = {**fields, "deletedAt": LegacyRegister(self.deletedAt, self.deletedAt)}
+        return fields
+
+
+def _deletion(value: Raw) -> Raw:
+    return NULL if bytes(value) in FALSE else value
 
 
 class LegacyPush(msgspec.Struct):

@@ -112,11 +112,21 @@ async def test_of_two_roles_in_a_space_the_stronger_counts(ann: Device, service:
     assert await spaces(ann) == {space: "owner"}
 
 
+async def test_an_entry_without_a_role_is_passed_over_and_null_is_no_entries(ann: Device, service: Provider) -> None:
+    space = f"some-{next(NUMBERS)}"
+    service.by_user[ann.user] = {
+        "memberships": [{"organizationId": "s"}, {"organizationId": space, "role": "member"}, {"role": None}, {}]
+    }
+    assert await spaces(ann) == {space: "writer"}
+    service.by_user[ann.user] = {"memberships": None}
+    assert await spaces(ann) == {}
+
+
 @pytest.mark.parametrize(
     "lie",
     [
-        None, {}, "", {"memberships": None}, {"memberships": {}}, {"memberships": ["s"]}, {"memberships": [{}]},
-        {"memberships": [{"organizationId": "s"}]}, {"memberships": [{"organizationId": 5, "role": "member"}]},
+        None, {}, "", {"memberships": {}}, {"memberships": ["s"]}, {"memberships": 0},
+        {"memberships": [{"organizationId": 5, "role": "member"}]},
         {"memberships": [{"organizationId": "", "role": "member"}]}, {"memberships": [{"role": "member"}]},
         {"memberships": [{"organizationId": "s", "role": ["member"]}]},
     ],
