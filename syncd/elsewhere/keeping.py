@@ -39,15 +39,15 @@ def kept(found: Found, content: str | None) -> Kept | None:
     in the log, None where it has none."""
     if fault_in_id(found.user) or fault_in_id(found.app):
         return None
-    change = found.change
+    change, personal = found.change, f"_personal:{found.user}"
+    space = found.space or personal  # said, so that a field called spaceId does not say it
     said = {
-        "table": change.table, "id": change.id, "op": change.op, "spaceId": found.space or None,
+        "table": change.table, "id": change.id, "op": change.op, "spaceId": space,
         "fields": {name: {"value": one.value, "at": one.at} for name, one in (change.fields or {}).items()},
         "deletedAt": change.deletedAt, "schemaVersion": change.schemaVersion,
         "actor": None if isinstance(change.actor, UnsetType) else change.actor, "origin": change.origin,
     }  # fmt: skip
     text = msgspec.json.encode({name: value for name, value in said.items() if value is not None}).decode()
-    space, personal = found.space or f"_personal:{found.user}", f"_personal:{found.user}"
     return Kept(
         found.user, client_of(found.client, found.user), found.app, space if space == personal else _name(space),
         _name(change.table), _name(change.id), content or content_id(["held", text]), content is not None, text,
