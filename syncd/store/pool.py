@@ -50,8 +50,18 @@ GONE = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.DatabaseDroppedError,
+    asyncpg.IdleSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InternalClientError,  # the connection ended in the middle of an answer
+    # What a connection is refused for: a password, a role, or a database that is not there (just now).
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    # The database is there and the schema is not, or not all of it: it is just being restored.
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedObjectError,
+    asyncpg.UndefinedTableError,
 )
 
 
@@ -172,6 +182,10 @@ class Pool:
             if pool.get_size() >= self.size:
                 raise Busy from None
             raise
+        except asyncpg.PostgresError as why:
+            # A connection that is refused, whatever for: the database is full, closed to us, or not this one.
+            log.warning("database unavailable", error=type(why).__name__)
+            raise DatabaseUnavailable from None
         try:
             yield connection
         except asyncpg.ReadOnlySQLTransactionError:

@@ -194,6 +194,54 @@ async def test_a_dump_restored_into_the_running_server(databases: Databases, beg
         assert [await new.lost(since) for since in (before, after, again)] == [False, True, False]
 
 
+async def test_a_database_that_is_away_while_it_is_restored_is_said_to_be_away(
+    databases: Databases, begun: str
+) -> None:
+    """Between `dropdb`, `createdb` and the end of `pg_restore`; then the same worker goes on."""
+    async with worker(databases.runtime(begun)) as old:
+        dump = databases.dump(begun)
+        await databases.execute(f"DROP DATABASE {begun} WITH (FORCE)")
+        for turn in range(6):
+            if turn == 3:
+                await databases.execute(f"CREATE DATABASE {begun}")
+            with pytest.raises(DatabaseUnavailable):
+                await (old.write(1) if turn % 2 else old.cursor())
+        databases.run("pg_restore", "-d", databases.owner(begun), dump)
+        await old.write(1)
+
+
+REFUSALS = {
+    "closed": "ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+    "gone": "DROP DATABASE {name} WITH (FORCE)",
+    "full": "ALTER DATABASE {name} CONNECTION LIMIT 0",
+    "no password": "ALTER ROLE {role} NOLOGIN",
+    "no role": "DROP ROLE {role}",
+    "no right": "REVOKE CONNECT ON DATABASE {name} FROM PUBLIC",
+}
+
+
+@pytest.mark.parametrize("how", REFUSALS)
+async def test_a_connection_that_is_refused_is_a_database_that_is_away(databases: Databases, how: str) -> None:
+    name, role = await databases.create(), f"role_{os.urandom(4).hex()}"
+    await databases.execute(f"CREATE ROLE {role} LOGIN")
+    dsn = databases.runtime(name).replace("syncd_runtime", role)
+    try:
+        pool, ask = Pool(dsn, size=2), lambda connection: connection.fetchval("SELECT 1")
+        await pool.open()
+        assert await pool.attempt(ask) == 1
+        for sql in (
+            REFUSALS[how],
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'",
+        ):
+            await databases.execute(sql.format(name=name, role=role))
+        for new in (pool, pool, Pool(dsn, size=2)):
+            with pytest.raises(DatabaseUnavailable):
+                await new.attempt(ask)
+        await pool.close()
+    finally:
+        await databases.execute(f"DROP ROLE IF EXISTS {role}")
+
+
 async def test_a_listing_of_the_past_does_not_go_on_in_another_history(databases: Databases, begun: str) -> None:
     async with worker(databases.runtime(begun)) as old:
         await old.write(6, "r")
