@@ -24,7 +24,7 @@ from syncd.protocol import live
 from syncd.protocol.first_generation import client_of
 from syncd.protocol.messages import PushBody
 from syncd.protocol.preparation import Limits
-from syncd.service.aside import aside, is_large
+from syncd.service.aside import aside, check_members, is_large
 from syncd.service.batch import WHOLE, Batch
 from syncd.service.caller import Caller
 from syncd.service.hub import Hub
@@ -153,6 +153,8 @@ class Conversation:
         if self.member is not None:
             ACTING.set(self.member.caller.user)
         try:
+            if not self._legacy:
+                check_members(text)
             message = await aside(is_large(text), partial(live.incoming, text, legacy=self._legacy))
             await self._obey(message, text)
         except SyncdError as why:

@@ -26,7 +26,7 @@ from syncd.protocol import live
 from syncd.protocol.first_generation import client_of, push_body
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.preparation import Limits
-from syncd.service.aside import aside, is_large
+from syncd.service.aside import aside, check_members, is_large
 from syncd.service.counts import Counts
 from syncd.service.digest import Inquiry, digests
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, pull
@@ -85,8 +85,10 @@ class SyncEndpoint:
         caller = await self._callers.caller(request)
         body = await request.body(text=request.legacy)
         # So large a push cannot be one of a thousand changes: it is not read to find that out.
-        if not request.legacy and body.count(b'"op"') > MOST_OPS * self._limits.max_changes:
-            raise TooLarge(code="too_many_changes")
+        if not request.legacy:
+            check_members(body)
+            if body.count(b'"op"') > MOST_OPS * self._limits.max_changes:
+                raise TooLarge(code="too_many_changes")
         message = await aside(is_large(body), *((push_body, body) if request.legacy else (decode, body, PushBody)))
         client = _client(request, message, caller.user)
         size = PAGE_BYTES if request.legacy else live.page_bytes(message.bytes, PAGE_BYTES)

@@ -31,6 +31,17 @@ def test_a_body_is_large_by_its_size_or_its_members(body: bytes, large: bool) ->
     assert is_large(body) == large
 
 
+def test_a_push_of_too_many_members_is_not_read(server: Server) -> None:
+    """A parser that goes through a million of them is a second in which nobody is served."""
+    data = ",".join(f'"{n}":1' for n in range(70_000))
+    change = f'{{"table":"t","id":"HERE","op":"insert","data":{{{data}}}}}'
+    body = f'{{"changes":[{",".join(change.replace("HERE", str(n)) for n in range(3))}]}}'
+    headers = {"Authorization": f"Bearer {server.token(unique('mallory'))}", "X-Client-Id": "c", "X-Sync-Protocol": "1"}
+    headers["Content-Type"] = "application/json"
+    answer = httpx.post(f"{server.url}/sync/app", content=body, headers=headers, timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
 async def test_what_is_large_is_done_in_another_thread() -> None:
     assert await aside(False, threading.get_ident) == threading.get_ident()
     assert await aside(True, threading.get_ident) != threading.get_ident()
