@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from syncd_client import Refused, Replica, RetryPolicy, history
+from syncd_client import InvalidQuery, Refused, Replica, RetryPolicy, history
 
 from syncd.protocol.bookmark import read_bookmark
 from tests.harness import Server
@@ -238,3 +238,32 @@ def test_undo_knows_its_own_write_by_a_lowered_stamp_too(device: Device) -> None
     one.undo()
     one.sync()
     assert values(one) == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda one: history.record_at(one, "t", "..", seq=1),
+        lambda one: history.record_at(one, "..", "pull"),
+        lambda one: next(history.changes(one, "..", ".")),
+        lambda one: history.restore(one, "..", "..", 1),
+        lambda one: history.restore(one, "t", "..", 1),
+        lambda one: next(history.space_at(one, space="..", seq=1)),
+        lambda one: history.restore_space(one, space=".", seq=1),
+    ],
+)
+def test_what_an_address_would_lose_is_refused_before_it_is_asked(
+    tmp_path: Path, ask: Callable[[Replica], object]
+) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(404)
+
+    http = httpx.Client(transport=httpx.MockTransport(answer))
+    with Replica(tmp_path / "one.db", app="app", url="http://server", token="t", http=http) as one:
+        one.put("t", "r", {"n": 1})
+        with pytest.raises(InvalidQuery):
+            ask(one)
+    assert asked == []

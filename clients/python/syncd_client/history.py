@@ -16,9 +16,9 @@ from urllib.parse import quote
 import httpx
 
 from . import transport
-from .change import PERSONAL, name_space, new_id, space_key
+from .change import PERSONAL, check_id, name_space, new_id, space_key
 from .clock import parse_instant
-from .errors import BadReply, InvalidQuery, NotAllowed, NotConnected, Offline, Refused, ServerBusy
+from .errors import BadReply, InvalidQuery, InvalidWrite, NotAllowed, NotConnected, Offline, Refused, ServerBusy
 from .failures import describe, shape
 from .merge import Register, Registers, is_deleted
 from .replica import Replica
@@ -75,7 +75,8 @@ def record_at(
 ) -> Version | None:
     """A record after the change `seq` of its space, at the instant `at` (RFC 3339), or now; None if there was none.
 
-    Deleted ones too. Raises Refused (`space_not_found`, `history_gone`), Offline, ServerBusy, NotAllowed, BadReply.
+    Deleted ones too. Raises InvalidQuery where there can be no such table or record, Refused (`space_not_found`,
+    `history_gone`), Offline, ServerBusy, NotAllowed, BadReply.
     """
     params = {**_in_space(replica, space), **_given(seq=seq, at=at)}
     try:
@@ -150,7 +151,15 @@ def _restore(
 
 
 def _record(replica: Replica, table: str, id: str) -> str:
-    return f"{transport.app_path(replica.app)}/records/{quote(table, safe='')}/{quote(id, safe='')}"
+    return f"{transport.app_path(replica.app)}/records/{_segment('the table', table)}/{_segment('the record id', id)}"
+
+
+def _segment(name: str, id: str) -> str:
+    """An id in an address, which would lose `.` and `..` on its way. Raises InvalidQuery."""
+    try:
+        return quote(check_id(name, id), safe="")
+    except InvalidWrite as why:
+        raise InvalidQuery(why.detail) from None
 
 
 def _whole(replica: Replica, space: str | None) -> str:
@@ -160,7 +169,7 @@ def _whole(replica: Replica, space: str | None) -> str:
         if user is None:
             raise NotConnected("the token does not say whose personal space it is.", remedy="Pass space=.")
         name = f"_personal:{user}"
-    return f"{transport.app_path(replica.app)}/spaces/{quote(name, safe='')}"
+    return f"{transport.app_path(replica.app)}/spaces/{_segment('the space', name)}"
 
 
 def _in_space(replica: Replica, space: str | None) -> dict[str, str]:

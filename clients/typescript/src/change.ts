@@ -209,7 +209,7 @@ function checkField(field: string, space: string): string {
 }
 
 /** A copy of its own, so that nobody changes it later. Raises InvalidWrite where it is no JSON that can be kept. */
-function copy(value: unknown, path: string, field: string, depth: number): Json {
+export function copy(value: unknown, path: string, field: string, depth: number): Json {
   if (value === null || typeof value === "boolean") return value;
   if (typeof value === "string") return checkText(value, path, field);
   if (typeof value === "object") return copyMembers(value, path, field, depth);

@@ -32,6 +32,8 @@ export interface Endpoint extends Device {
   readonly renewable: boolean;
   readonly socket: SocketConstructor | null;
   fresh(): Promise<string>;
+  /** Raises InvalidWrite for a space that cannot be, or is somebody else's own. */
+  checkSpace(space: string | null): void;
   exchange(scope: Scope, signal: AbortSignal): Promise<Report>;
   publish(event: Event): void;
 }

@@ -4,8 +4,8 @@
  */
 
 import type { FieldsOf, Place, TableOf } from "./batch.js";
-import { listOf, newId, objectOf, PERSONAL, readRegisters, spaceKey, textOf } from "./change.js";
-import { BadReply, NotAllowed, Refused } from "./errors.js";
+import { checkId, listOf, newId, objectOf, PERSONAL, readRegisters, spaceKey, textOf } from "./change.js";
+import { BadReply, InvalidQuery, NotAllowed, Refused } from "./errors.js";
 import { dump, type Json, type JsonObject } from "./json.js";
 import type { Registers } from "./merge.js";
 import { present, type Row } from "./records.js";
@@ -54,8 +54,8 @@ export interface Restored {
 }
 
 /**
- * A record at a moment, deleted ones too; null if there was none. Raises Refused (`space_not_found`, `history_gone`),
- * Offline, ServerBusy, NotAllowed, NotConnected, BadReply.
+ * A record at a moment, deleted ones too; null if there was none. Raises InvalidQuery where there can be no such table or
+ * record, Refused (`space_not_found`, `history_gone`), Offline, ServerBusy, NotAllowed, NotConnected, BadReply.
  */
 export async function recordAt<S extends object, T extends TableOf<S>>(
   replica: Replica<S>,
@@ -159,7 +159,16 @@ async function restored<S extends object>(
 }
 
 function recordPath(table: string, id: string): string {
-  return `/records/${encodeURIComponent(table)}/${encodeURIComponent(id)}`;
+  return `/records/${segment("the table", table)}/${segment("the record id", id)}`;
+}
+
+/** An id in an address, which would lose `.` and `..` on its way. Raises InvalidQuery. */
+function segment(name: string, id: string): string {
+  try {
+    return encodeURIComponent(checkId(name, id));
+  } catch (error) {
+    throw new InvalidQuery((error as Error).message);
+  }
 }
 
 /** The personal space is named by its user, whom the token tells. Raises NotAllowed. */
@@ -170,7 +179,7 @@ async function spacePath<S extends object>(replica: Replica<S>, space: string | 
     if (typeof user !== "string") throw new NotAllowed("the token does not say whose personal space it is.");
     name = `_personal:${user}`;
   }
-  return `/spaces/${encodeURIComponent(name)}`;
+  return `/spaces/${segment("the space", name)}`;
 }
 
 function inSpace<S extends object>(replica: Replica<S>, space: string | null): Question["params"] {

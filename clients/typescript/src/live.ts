@@ -68,9 +68,10 @@ export class Live {
 
   /**
    * Tells the members of a space what this device is doing (any JSON up to 4 KiB), now and after each reconnection;
-   * null: it is gone.
+   * null: it is gone. Raises InvalidWrite for the personal space of somebody else.
    */
   presence(space: string | null, state: Json): void {
+    this.#end.checkSpace(space);
     this.#said.set(space, state);
     this.#connection?.say(space, state);
     if (!this.#leading) this.#tabs.post({ kind: "say", space, state });

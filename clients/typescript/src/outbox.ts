@@ -131,15 +131,13 @@ export function stampOver(tx: Transaction, view: Registers, names: Iterable<stri
   return at;
 }
 
-function checkSize(queued: readonly Prepared[], limits: Limits): void {
-  if (queued.length <= 1) return;
-  if (queued.length > limits.pushChanges) {
-    throw new BatchTooLarge(`the batch has ${queued.length} changes; one push takes ${limits.pushChanges}.`);
-  }
+function checkSize(queued: readonly Prepared[], { pushChanges, batchBytes }: Limits): void {
+  const { length } = queued;
   const size = queued.reduce((sum, { body }) => sum + bytesOf(body), 0);
-  if (size > limits.batchBytes) {
-    throw new BatchTooLarge(`the batch has ${size} bytes; one push takes ${limits.batchBytes}.`);
-  }
+  if (length > 1 && (length > pushChanges || size > batchBytes))
+    throw new BatchTooLarge(
+      `the batch has ${length} changes, ${size} bytes; one push takes ${pushChanges}, ${batchBytes}.`,
+    );
 }
 
 const ENCODER = new TextEncoder();

@@ -1,7 +1,7 @@
 /** The application's face: a local database that syncs when it can. */
 
 import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
-import { checkId, checkSpace, type Key, newId, PERSONAL, spaceKey } from "./change.js";
+import { checkId, checkSpace, copy, type Key, newId, PERSONAL, spaceKey } from "./change.js";
 import type { Endpoint } from "./endpoint.js";
 import { InvalidQuery, SyncBusy } from "./errors.js";
 import { changesOf, describe, type Event, Hub, type Listener, liveState } from "./events.js";
@@ -74,10 +74,11 @@ export class Replica<S extends object = AnyTables> {
     this.#limits = { ...LIMITS, ...options.limits };
     this.#paces = pacesOf(this.#limits);
     this.#opening = options.clientId === undefined ? this.newId() : "";
-    this.extra = { schemaVersion, actor, origin } as JsonObject; // JSON leaves out what was not given
+    const given = actor === undefined ? actor : copy(actor, "actor", "actor", 1);
+    this.extra = { schemaVersion, actor: given, origin } as JsonObject; // JSON leaves out what was not given
   }
 
-  /** Opens, or creates, a replica. Raises WrongReplica when the store is another app's, device's or user's; StoreFailed. */
+  /** Opens, or creates, a replica. Raises WrongReplica when the store is another app's, device's or user's; InvalidWrite, StoreFailed. */
   static async open<S extends object = AnyTables>(
     name: string,
     options: ReplicaOptions<S>,
@@ -384,6 +385,7 @@ export class Replica<S extends object = AnyTables> {
       renewable: typeof token === "function",
       socket: webSocket,
       fresh: () => this.exchange.fresh(),
+      checkSpace: (space: string | null) => checkSpace(space, this.#user),
       exchange: (scope: Scope, signal: AbortSignal) =>
         this.exchange.perform(scope, signal, { ...RETRY, attempts: 1 }),
       publish: (event: Event) => this.publish(event),

@@ -54,6 +54,26 @@ async function ids(replica: Replica): Promise<string[]> {
 }
 
 describe("history", () => {
+  it.each<[string, (one: Replica) => Promise<unknown>]>([
+    ["a record", (one) => recordAt(one, "t", "..", { seq: 1 })],
+    ["a table", (one) => recordAt(one, "..", "pull")],
+    ["changes", (one) => all(changes(one, "..", "."))],
+    ["a restore", (one) => restore(one, "t", "..", 1)],
+    ["a restore elsewhere", (one) => restore(one, "..", "..", 1)],
+    ["a space", (one) => all(spaceAt(one, { space: "..", seq: 1 }))],
+    ["a space's restore", (one) => restoreSpace(one, { space: ".", seq: 1 })],
+  ])("refuses what an address would lose before it asks: %s", async (_what, ask) => {
+    let asked = 0;
+    const one = await open({
+      url: "http://server",
+      token: "t",
+      fetch: async () => new Response(`${asked++}`),
+    });
+    await one.put("t", "r", { n: 1 });
+    await expect(ask(one)).rejects.toMatchObject({ code: "invalid_query" });
+    expect(asked).toBe(0);
+  });
+
   it("says that a listing was lost when the database was restored", async () => {
     const elsewhere: typeof fetch = (address, options) => {
       const url = new URL(String(address));

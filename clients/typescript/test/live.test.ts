@@ -1,7 +1,7 @@
 /** A live sync with a server that is a script: frames, refusals, closed and dead connections, polling. */
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { StoreFailed } from "../src/errors.js";
+import { InvalidWrite, StoreFailed } from "../src/errors.js";
 import type { Event, Live, Replica } from "../src/index.js";
 import { open, QUICK, until } from "./devices.js";
 import { page, problem, Script, wire } from "./script.js";
@@ -286,6 +286,12 @@ describe("the application", () => {
     expect(await sync.waitUntilSynced()).toBe(false);
     const again = replica.live({ policy: QUICK });
     await named(again, "live");
+  });
+
+  it("refuses to be present in somebody else's own space", async () => {
+    const { live: sync } = await live();
+    await named(sync, "live");
+    expect(() => sync.presence("_personal:somebody", { at: "a" })).toThrow(InvalidWrite);
   });
 
   it("hears of others' presence, and says its own after each reconnection", async () => {

@@ -39,6 +39,27 @@ describe("writing", () => {
     expect((await replica.why("t", "a")).state).toBe("waiting");
   });
 
+  it("says who acts as it was when the replica was opened", async () => {
+    const actor = { by: ["me"] };
+    const replica = await open({ actor });
+    actor.by.push("somebody else");
+    await replica.put("t", "a", { n: 1 });
+    expect((await replica.pending())[0]?.change.actor).toEqual({ by: ["me"] });
+  });
+
+  it.each([Number.NaN, new Date(0), { at: undefined }])(
+    "refuses an actor that is no JSON: %s",
+    async (actor) => {
+      await expect(open({ actor: actor as unknown as Json })).rejects.toThrow(InvalidWrite);
+    },
+  );
+
+  it("refuses an actor that has no end", async () => {
+    const actor: { [name: string]: unknown } = {};
+    actor.self = actor;
+    await expect(open({ actor: actor as Json })).rejects.toThrow(InvalidWrite);
+  });
+
   it("deletes and brings back", async () => {
     const replica = await open();
     await replica.put("t", "a", { n: 1 });
