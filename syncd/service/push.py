@@ -8,6 +8,7 @@ import msgspec
 
 from syncd.core.errors import Busy, Fault, HeldFull, Malformed, Refused, TooLarge
 from syncd.core.values import InvalidValue, check_text
+from syncd.protocol import preparation
 from syncd.protocol.first_generation import LegacyStamps
 from syncd.protocol.messages import PushBody, raw_changes
 from syncd.protocol.preparation import Limits, Stamps
@@ -47,9 +48,9 @@ async def push(
         answer = await push(log, key, caller, client, question, body, message, limits, now=now, skew=skew, event=event)
         return answer._replace(delta=Delta(b"", question.since, True, [], []))
     parts = Parts(caller, client, reading, message, sent, holds)
-    if len(message.changes) > limits.max_changes:
+    if holds and len(parts.bounds()) > 1:
         return await _perform_parts(log, parts, event, skew, now)
-    work = await aside(large, parts.part, 0, reading, stamps_of(reading), message.pull)
+    work = await aside(large, parts.part, (0, len(message.changes)), reading, stamps_of(reading), message.pull)
     return await perform(work, log, event, skew, now)
 
 
@@ -64,7 +65,8 @@ class Parts(NamedTuple):
     """A push, of which the first generation may send more than one transaction should hold: it never splits one.
 
     A part is a push of the ordinary size. The order of a record's changes is that of the whole; where a later part
-    fails, those before it stand, and a retry finds them there. `holds`: what cannot be written is held.
+    fails, those before it stand, and a retry finds them there. A record that is written in the personal space and then
+    under the id of another moves there, so that begins another part. `holds`: what cannot be written is held.
     """
 
     caller: Caller
@@ -74,15 +76,25 @@ class Parts(NamedTuple):
     sent: Sent
     holds: bool
 
-    def starts(self) -> range:
-        return range(0, len(self.message.changes), self.sent.limits.max_changes)
+    def bounds(self) -> list[tuple[int, int]]:
+        """Where each part begins and ends."""
+        changes, personal = self.message.changes, self.caller.personal
+        starts, own = [0], set[tuple[str, str]]()
+        for i, change in enumerate(changes):
+            key = change.table, change.id
+            is_own = (preparation.space_of(change, personal) or personal) == personal
+            if i - starts[-1] == self.sent.limits.max_changes or (key in own and not is_own):
+                starts.append(i)
+                own.clear()
+            if is_own:
+                own.add(key)
+        return list(zip(starts, [*starts[1:], len(changes)], strict=True))
 
-    def part(self, start: int, reading: Reading, stamps: Stamps, pull: bool) -> Push:
-        """The push that begins at a change. Raises Malformed where it does not hold."""
-        message, limits = self.message, self.sent.limits
-        if len(message.changes) > limits.max_changes:
-            changes = message.changes[start : start + limits.max_changes]
-            message = msgspec.structs.replace(message, changes=changes, pull=pull)
+    def part(self, bounds: tuple[int, int], reading: Reading, stamps: Stamps, pull: bool) -> Push:
+        """The push of some changes. Raises Malformed where it does not hold."""
+        (start, end), message, limits = bounds, self.message, self.sent.limits
+        if end - start < len(message.changes):
+            message = msgspec.structs.replace(message, changes=message.changes[start:end], pull=pull)
         holding = Holding(self.sent, self.caller.user) if self.holds else None
         # What is held is held with what can be said of it; of others nobody looks at what is too large.
         passed_over = set[int]() if self.holds else self.sent.too_large
@@ -97,9 +109,12 @@ async def _perform_parts(log: Log, parts: Parts, event: Event, skew: int, now: i
     """Performs all parts in order; the answer is one."""
     reading, stamps, pull = parts.reading, stamps_of(parts.reading), parts.message.pull
     answers: list[Answer] = []
-    for start in parts.starts():
-        work = await aside(True, parts.part, start, reading, stamps, pull)
-        answers.append(await perform(work, log, event.after(start), skew, now))
+    many = len(parts.message.changes) > parts.sent.limits.max_changes
+    for bounds in parts.bounds():
+        # A few are answered by the last part: what was written before a record moved is nothing to be told of.
+        asks = pull and (many or bounds[1] == len(parts.message.changes))
+        work = await aside(True, parts.part, bounds, reading, stamps, asks)
+        answers.append(await perform(work, log, event.after(bounds[0]), skew, now))
         delta = answers[-1].delta
         if delta is not None:
             # Where a page is full the device has to come for the rest anyway.

@@ -174,12 +174,13 @@ class Push:
 
     def refused(self, marks: str) -> None:
         """Takes in why the log refused changes, unless a space is to be made for them."""
-        codes: dict[int, str] = {}
-        for n, mark in enumerate(marks):
-            i = self.left[n]
-            if mark in MARKS and not (mark == "n" and self.refusals and self.refusals.make(self.changes[i][1])):
-                codes[i] = MARKS[mark]
-        self.refuse(codes)
+        spaces = [self.changes[i][1] for i in self.left]
+        unknown = {space for space, mark in zip(spaces, marks, strict=True) if mark == "n"}
+        made = {space for space in sorted(unknown) if self.refusals and self.refusals.make(space)}
+        found = zip(self.left, spaces, marks, strict=True)
+        self.refuse(
+            {i: MARKS[mark] for i, space, mark in found if mark in MARKS and not (mark == "n" and space in made)}
+        )
 
     def rejected(self) -> list[int]:
         return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]

@@ -32,6 +32,21 @@ def test_what_is_deleted_under_the_id_of_a_space_is_deleted(home: Home, personal
     assert known(home.tablet.drain()[0]) == {}
 
 
+@pytest.mark.parametrize("then", ["deleted", "edited"])
+def test_what_is_made_here_and_written_there_in_one_push_is_one_record(home: Home, then: str) -> None:
+    there = delete("r", 2) if then == "deleted" else edit("r", 2, title="two")
+    changes = [insert("r", 1, title="one"), in_space(home, there), insert("q", 1, title="q")]
+    answer = home.old.push(*changes, since=at(0), pull=True)
+    assert [result["status"] for result in answer["results"]] == ["applied"] * 3
+    wanted = {"q": "q"} if then == "deleted" else {"r": "two", "q": "q"}
+    assert titles(known(answer["serverChanges"])) == wanted
+    assert {change["spaceId"] for change in answer["serverChanges"] if change["id"] == "r"} == {home.space}
+    assert home.records() == {"q": {home.personal}} | ({} if then == "deleted" else {"r": {home.space}})
+    again = home.old.push(*changes, since=at(0), pull=True)
+    assert [result["status"] for result in again["results"]] == ["duplicate"] * 3
+    assert titles(known(home.tablet.drain()[0])) == wanted
+
+
 def test_what_is_edited_there_is_one_record_and_whole(home: Home) -> None:
     home.old.write(insert("r", 1, title="one", note="n"))
     home.tablet.write(edit("r", 2, change_id=None, note="m"))

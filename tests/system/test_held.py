@@ -337,8 +337,10 @@ class TestWithSettings:
             ann, bob = make("ann"), make("bob")
             ours = ann.request("GET", "/spaces", headers={"x-sync-protocol": "1"})
             assert ours.json()["spaces"] == []
-            made = ann.push(change("r", "garden", n=1), change("s", "attic", n=1), change("p", n=1))
-            assert outcomes(made) == ["applied"] * 3
+            made = ann.push(
+                change("r", "garden", n=1), change("s", "attic", n=1), change("p", n=1), change("q", "garden", n=1)
+            )
+            assert outcomes(made) == ["applied"] * 4
             roles = {space["id"]: space["role"] for space in ann.request("GET", "/spaces").json()["spaces"]}
             assert (roles["garden"], roles["attic"]) == ("owner", "owner")
             assert outcomes(bob.push(change("r", "garden", n=2), change("q", "cellar", n=1))) == [
