@@ -405,10 +405,10 @@ def test_the_server_compacts_by_itself(folder: Path) -> None:
         Server(folder / "data", settings=settings) as server,
         httpx.Client(base_url=server.url, timeout=60) as http,
     ):
+        asyncio.run(plant(server))  # before there is anything to fold, which is done at once
         ada = Device(http, server, "ada")
         write_much(ada)
         state, full = values(ada.drain()[0]), 172
-        asyncio.run(plant(server))
         deadline = time.monotonic() + 60
         while count(server, "sync_changes") > full / 5 and time.monotonic() < deadline:
             time.sleep(0.2)
