@@ -52,8 +52,10 @@ class Replica:
 
     `app`: the app's name on the server. `token`: a JWT, or a callable that returns one and is asked again
     after a 401; None where the user has to sign in. `user`: whose file it is; known from the token where that is
-    text. `client_id`: this device's id, made up and kept in the file by default. `schema_version`, `actor`,
-    `origin`: sent with every change. `durability`: "full" survives a power cut, "normal" the process's death only.
+    text. `client_id`: this device's id, made up and kept in the file by default; one that is given must be
+    no other file's, of whatever user: two that write one field at once could end apart, and nothing would tell.
+    `schema_version`, `actor`, `origin`: sent with every change. `durability`: "full" survives a power cut, "normal" the
+    process's death only.
     `on_conflict` is called for each register that lost on the server. It and `token` are called in threads of their
     own and have `callback_timeout` seconds to return. `http`: an httpx.Client of your own. `wall`: microseconds
     since 1970. `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself

@@ -21,7 +21,10 @@ export interface ReplicaOptions<S extends object = AnyTables> {
   readonly token?: Token;
   /** Whose the replica is. A token that is text says so itself; where it is a function, say it here. */
   readonly user?: string;
-  /** This device's id; made up and kept in the store by default. */
+  /**
+   * This device's id; made up and kept in the store by default. One that is given must be no other store's, of whatever
+   * user: two that write one field at once could end apart, and nothing would tell.
+   */
   readonly clientId?: string;
   /** The version of the application's own schema, sent with every change. */
   readonly schemaVersion?: number;
