@@ -22,6 +22,7 @@ from syncd.protocol.messages import IncomingChange, PushBody
 from syncd.protocol.preparation import Limits, Prepared
 from syncd.service.caller import Caller
 from syncd.service.counts import Counts
+from syncd.service.holding import UNKNOWN
 from syncd.service.pull import Question, Reading
 from syncd.service.push import Event, Push, perform
 from syncd.store.held import Due, Held, HeldChange, HeldRow
@@ -106,7 +107,8 @@ class Releaser:
             prepared, row = work.changes[i][0], rows[i]
             # A stamp that was ahead when it came, or was to be the time of receipt, is from then.
             preparation.lower([prepared], due.client_id, row.received_us + self._skew, row.received_us)
-            prepared.c = prepared.c or row.content
+            known = None if row.content is None or row.content.startswith(UNKNOWN) else row.content
+            prepared.c = prepared.c or known
         if not work.left and not work.repeats and len(releasing.kept) == len(rows):
             return {}, releasing.kept
         now = time.time_ns() // 1000

@@ -6,6 +6,7 @@ log keeps in the push's own transaction.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ from syncd.core.values import InvalidValue, check_text
 from syncd.protocol.first_generation import UNREADABLE
 from syncd.protocol.messages import IncomingChange, raw_changes
 from syncd.protocol.preparation import Limits, Prepared, content_id
+
+# Begins what a held change is known by that is a new one when it is written.
+UNKNOWN = "\x02"
 
 
 class Refusals(Protocol):
@@ -51,7 +55,8 @@ class Holding:
 
     def __init__(self, sent: Sent, user: str) -> None:
         self._sent, self._personal = sent, f"_personal:{user}"
-        self._put: dict[str | int, dict[str, Any]] = {}
+        self._put: dict[str, dict[str, Any]] = {}
+        self._met = Counter[str]()
         self._own: set[str] = set()
 
     def refuse(self, place: int, code: str, change: IncomingChange, prepared: Prepared | None, space: str) -> None:
@@ -61,12 +66,16 @@ class Holding:
             raw = raw.rstrip()[:-1] + b',"schemaVersion":%d}' % version
         text = raw.decode()
         if prepared is None or change.changeId is not None:
-            content: str | None = content_id(["held", text])
+            content = content_id(["held", text])
+        elif prepared.c is not None:
+            content = prepared.c
         else:
-            content = prepared.c  # None where nothing tells a retry from a new change
+            # Written it would be a new change each time; held it must not fill the quota again with each retry.
+            self._met[text] += 1
+            content = UNKNOWN + content_id(["held", text, self._met[text]])
         table, record = _name(change.table), _name(change.id)
         row = {"w": code, "k": content, "s": self._space(space), "t": table, "r": record, "d": text}
-        self._put.setdefault(place if content is None else content, row)
+        self._put.setdefault(content, row)
 
     def make(self, space: str) -> bool:
         """Whether an unknown space is to be made, which is tried once."""
@@ -102,4 +111,4 @@ def _storable(raw: bytes) -> bool:
     return True
 
 
-__all__ = ["Holding", "Refusals", "Sent"]
+__all__ = ["UNKNOWN", "Holding", "Refusals", "Sent"]

@@ -31,6 +31,7 @@ from syncd.store.pool import Pool
 from tests.harness import Server
 from tests.holding import PATIENCE, change, held, outcomes, reasons, until_written
 from tests.interleaved import SilentBus
+from tests.legacy_devices import FIRST
 from tests.wire import Device, Json, ahead, at, edit, unique, values
 
 Make = Callable[..., Device]
@@ -124,6 +125,21 @@ class TestAnAuthorWhoIsNoWriter:
         until_written(old)
         written = [(row["fields"]["n"]["value"], row["clientId"]) for row in log_of(owner, space)]
         assert written == [(1, old.client), (2, old.client)]
+
+    def test_what_has_no_times_is_held_once_and_is_new_when_it_comes_after_it_was_written(
+        self, old: Device, device: Make
+    ) -> None:
+        space, owner = unique("space"), device(unique("owner"))
+        owner.create(space)
+        untimed = {"table": "t", "id": "r", "op": "update", "fields": {"n": {"value": 1}}, "spaceId": space}
+        for _ in range(2):
+            for _ in range(2):
+                assert outcomes(old.push(untimed, untimed, since=FIRST)) == ["space_not_found"] * 2
+            assert len(held(old)) == 2
+            owner.member(space, old.user)
+            until_written(old)
+            owner.remove(space, old.user)
+        assert [row["fields"]["n"]["value"] for row in log_of(owner, space)] == [1] * 4
 
     def test_what_a_reader_writes_is_applied_when_the_reader_becomes_a_writer(self, old: Device, device: Make) -> None:
         space, owner = unique("space"), device(unique("owner"))
