@@ -313,7 +313,8 @@ async def test_who_takes_nothing_of_an_answer_is_ended(strict: Server) -> None:
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect(("127.0.0.1", strict.port))
-        reader.sendall("\r\n".join(["GET /sync/app/pull?bytes=20000000 HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+        request = "\r\n".join(["GET /sync/app/pull?bytes=20000000 HTTP/1.1", "Host: x", *lines, "", ""])
+        reader.sendall(request.encode() * 8)  # more than the kernel takes
         port = reader.getsockname()[1]
         for _ in range(100):
             if not any(c.raddr and c.raddr.port == port for c in connections_of(strict)):
