@@ -5,6 +5,7 @@ import { IDBFactory, IDBKeyRange } from "fake-indexeddb";
 import { createRxDatabase, type RxCollection, type RxDatabase, type RxStorage } from "rxdb";
 import { getRxStorageDexie } from "rxdb/plugins/storage-dexie";
 import { getRxStorageMemory } from "rxdb/plugins/storage-memory";
+import { firstValueFrom } from "rxjs";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import WebSocket from "ws";
 import type { Replica, SocketConstructor } from "../src/index.js";
@@ -675,7 +676,78 @@ describe("a space", () => {
   });
 });
 
+/** What an IndexedDB holds, in another one, where RxDB finds it by another name: of one it opens no second. */
+async function imageOf(factory: IDBFactory): Promise<IDBFactory> {
+  const image = new IDBFactory();
+  for (const { name = "", version } of await factory.databases()) {
+    const from = await done(factory.open(name));
+    const opening = image.open(name.replace("copied", "image"), version);
+    const tables = [...from.objectStoreNames];
+    opening.onupgradeneeded = () => {
+      for (const table of tables) {
+        const { keyPath, autoIncrement, indexNames } = from.transaction(table).objectStore(table);
+        const store = opening.result.createObjectStore(table, { keyPath, autoIncrement });
+        for (const index of indexNames) {
+          const {
+            keyPath: path,
+            unique,
+            multiEntry,
+          } = from.transaction(table).objectStore(table).index(index);
+          store.createIndex(index, path, { unique, multiEntry });
+        }
+      }
+    };
+    const to = await done(opening);
+    for (const table of tables) {
+      const rows = await done(from.transaction(table).objectStore(table).getAll());
+      const store = to.transaction(table, "readwrite").objectStore(table);
+      for (const row of rows) await done(store.put(row));
+    }
+    from.close();
+    to.close();
+  }
+  return image;
+}
+
+function done<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
 describe("a database", () => {
+  it("that was copied goes on as another device, and says so", async () => {
+    const token = await user();
+    const machine = new IDBFactory();
+    const stored = (name: string, indexedDB: IDBFactory) =>
+      collection(name, getRxStorageDexie({ indexedDB, IDBKeyRange }));
+    const before = await device(token, { tasks: await stored("copied", machine) });
+    await before.tasks.insert({ id: "milk", title: "Buy milk" });
+    await settled(before);
+    await before.tasks.database.close();
+    const image = await imageOf(machine);
+    const one = await device(token, { tasks: await stored("copied", machine) });
+    const two = await device(token, { tasks: await stored("image", image) });
+    for (const [own, title] of [
+      [one, "One's"],
+      [two, "Two's"],
+    ] as const) {
+      await own.tasks.findOne("milk").patch({ title });
+      await settled(own);
+    }
+    const told = [one, two].map(({ replication }) => firstValueFrom(replication.copiedFrom$));
+    expect(await Promise.all(told)).toEqual([null, expect.any(String)]);
+    await settled(one, two);
+    expect(await seen(one)).toEqual(await seen(two));
+    expect(await onServer(token)).toEqual({ milk: { title: ((await seen(one)) as Task).title } });
+    const found = (await server.request(token, "GET", "/sync/app/records/tasks/milk/history")) as {
+      changes: { clientId: string }[];
+    };
+    expect(new Set(found.changes.map(({ clientId }) => clientId)).size).toBe(2);
+    expect(await two.replication.rejected()).toEqual([]);
+  });
+
   it("is one user's: nothing of it goes to another", async () => {
     const tasks = await collection();
     const mine = await device(await user(), { tasks });

@@ -5,7 +5,17 @@
 
 import type { RxCollection } from "rxdb";
 import { type RxReplicationState, replicateRxCollection } from "rxdb/plugins/replication";
-import { filter, from, map, merge, type Observable, Subject, share, switchMap } from "rxjs";
+import {
+  distinctUntilChanged,
+  filter,
+  from,
+  map,
+  merge,
+  type Observable,
+  Subject,
+  share,
+  switchMap,
+} from "rxjs";
 import { checkId, checkSpace } from "../change.js";
 import type { SocketConstructor } from "../endpoint.js";
 import { NoSuchChange, NotConnected } from "../errors.js";
@@ -106,7 +116,15 @@ export class SyncdServer {
 
   /** What there is to pull for a feed; feeds of one device share the socket. */
   #hints(feed: Feed): Observable<Hint> {
-    const shared = from(feed.asker()).pipe(switchMap((asker) => this.#line(asker)));
+    const clients = from(feed.shadow.device$()).pipe(
+      switchMap((device) => device),
+      map(({ client }) => client),
+      distinctUntilChanged(),
+    );
+    const shared = clients.pipe(
+      switchMap(() => feed.asker()),
+      switchMap((asker) => this.#line(asker)),
+    );
     return shared.pipe(filter((tables) => tables.length === 0 || tables.includes(feed.table)));
   }
 
@@ -180,6 +198,18 @@ export class SyncdReplication<D> {
   /** The same, now and at each change. */
   get rejected$(): Observable<Rejected[]> {
     return from(this.#feed.shadow.rejected$()).pipe(switchMap((rejected) => rejected));
+  }
+
+  /**
+   * The client id that this database had until the server heard of another copy of it (say, from a backup of the
+   * machine): it goes on as another device, with what was not sent. Null where that never was.
+   */
+  get copiedFrom$(): Observable<string | null> {
+    return from(this.#feed.shadow.device$()).pipe(
+      switchMap((device) => device),
+      map(({ copiedFrom = null }) => copiedFrom),
+      distinctUntilChanged(),
+    );
   }
 
   /** Sends a refused edit again, say because you are a writer now. Raises SyncdError, and NoSuchChange. */

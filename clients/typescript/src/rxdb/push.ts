@@ -1,7 +1,7 @@
 /** The push handler: edited documents as changes of their fields, and the server's word on each. */
 
 import { type Key, listOf, newId, objectOf, readInstant, textOf, writeChange } from "../change.js";
-import { InvalidWrite, SyncdError } from "../errors.js";
+import { InvalidWrite, Refused, SyncdError } from "../errors.js";
 import { dump, type Json, type JsonObject, parse } from "../json.js";
 import { isDeleted, merge, type Registers } from "../merge.js";
 import { ask, Blamed } from "../request.js";
@@ -37,11 +37,24 @@ interface Word {
  * what others wrote, or without an edit that was refused, which is kept with its reason. Repeating it has no further
  * effect. Raises what `ask` raises; nothing is lost then, and RxDB calls again.
  */
-export async function push(feed: Feed, rows: readonly Row[], hash: Hash): Promise<Document[]> {
-  const rejected: Rejected[] = [];
-  const sent = await prepare(feed, rows, hash, rejected);
-  const words = await send(feed, sent);
-  return feed.alone(() => settle(feed, rows, sent, words, rejected));
+export function push(feed: Feed, rows: readonly Row[], hash: Hash): Promise<Document[]> {
+  return renamed(feed, async () => {
+    const rejected: Rejected[] = [];
+    const sent = await prepare(feed, rows, hash, rejected);
+    const words = await send(feed, sent);
+    return feed.alone(() => settle(feed, rows, sent, words, rejected));
+  });
+}
+
+/** Does it once more, under another client id, where the server has heard of another copy of the database. */
+async function renamed<T>({ shadow }: Feed, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof Refused) || error.code !== "device_copied") throw error;
+    await shadow.copied();
+    return work();
+  }
 }
 
 async function prepare(feed: Feed, rows: readonly Row[], hash: Hash, rejected: Rejected[]): Promise<Sent[]> {
@@ -129,15 +142,18 @@ function refusedBy(error: unknown, part: readonly Packed[]): Map<string, Word> {
 }
 
 async function sendPart(feed: Feed, part: readonly Packed[]): Promise<Map<string, Word>> {
-  const asker = await feed.asker();
-  const { schemaVersion } = feed;
+  const { schemaVersion, shadow } = feed;
+  const { client, incarnations } = await shadow.present();
+  const asker = { ...(await feed.asker()), client };
   const head = dump({
-    clientId: asker.client,
+    clientId: client,
+    incarnations,
     pull: false,
     ...(schemaVersion === null ? {} : { schemaVersion }),
   });
   const body = `${head.slice(0, -1)},"changes":[${part.map(({ text }) => text).join(",")}]}`;
   const answer = await ask(asker, { method: "POST", path: "", params: {}, body });
+  await shadow.answered(incarnations.at(-1));
   const results = listOf(answer.results).map((result) => objectOf(result));
   const conflicts = listOf(answer.conflicts).map((conflict) => objectOf(conflict));
   return new Map(
@@ -232,7 +248,9 @@ function refusal(
 /** Sends a refused edit once more, under an id of its own. Raises what `ask` raises, and a refusal as SyncdError. */
 export async function again(feed: Feed, { id, change }: Rejected): Promise<void> {
   const changeId = newId(Date.now());
-  const words = await send(feed, [{ id, changeId, text: dump({ ...change, changeId }) }]);
+  const words = await renamed(feed, () =>
+    send(feed, [{ id, changeId, text: dump({ ...change, changeId }) }]),
+  );
   const refused = words.get(changeId)?.refused ?? null;
   if (refused !== null) throw new SyncdError(refused.code, refused.detail);
 }

@@ -61,6 +61,24 @@ export interface Rejected {
   readonly document: Document;
 }
 
+/** What a database that is open calls itself in its incarnations. */
+const names = new WeakMap<RxDatabase, string>();
+
+function nameOf(database: RxDatabase): string {
+  const name = names.get(database) ?? newId(Date.now());
+  names.set(database, name);
+  return name;
+}
+
+/** What is kept of this device. `incarnations`: as which copy of the database it may have pushed, see `Shadow.present`. */
+interface Device {
+  readonly client: string;
+  readonly user?: string;
+  readonly incarnations?: readonly string[];
+  /** The client id that it had until another copy of the database was heard of. */
+  readonly copiedFrom?: string;
+}
+
 const opening = new WeakMap<RxDatabase, Promise<RxCollection<Kept>>>();
 
 function open(database: RxDatabase): Promise<RxCollection<Kept>> {
@@ -86,20 +104,64 @@ export class Shadow {
 
   /** This device's id: one for each database. */
   async client(): Promise<string> {
-    return String(((await this.#device()).body as JsonObject).client);
+    return bodyOf(await this.#device()).client;
+  }
+
+  /** What is kept of this device, now and at each change. */
+  async device$(): Promise<Observable<Device>> {
+    return (await this.#device()).$.pipe(map(bodyOf));
   }
 
   /** Keeps the database one user's. Raises WrongReplica. */
   async checkUser(user: string): Promise<void> {
     if (this.#user === user) return;
-    const device = await this.#device();
-    const body = device.toJSON().body as JsonObject;
-    const { user: held = user } = body;
+    const { user: held } = await this.#change((body) => (body.user === undefined ? { ...body, user } : body));
     if (held !== user) {
-      throw new WrongReplica(`the database belongs to the user ${dump(held)}, not ${dump(user)}.`);
+      throw new WrongReplica(`the database belongs to the user ${dump(held ?? "")}, not ${dump(user)}.`);
     }
-    if (body.user === undefined) await device.incrementalPatch({ body: { ...body, user } });
     this.#user = user;
+  }
+
+  /**
+   * As whom a push is sent: the client id, and the incarnations of the last push that was answered and of those since.
+   * The last of them is of this opening of the database, which no copy of it has.
+   */
+  async present(): Promise<{ readonly client: string; readonly incarnations: readonly string[] }> {
+    const name = nameOf(this.#database);
+    const { client, incarnations = [] } = await this.#change((body) => {
+      const held = body.incarnations ?? [];
+      const number = Number.parseInt(held.at(-1) ?? "0", 10) + 1;
+      return isOf(body, name) ? body : { ...body, incarnations: [...held.slice(-30), `${number}.${name}`] };
+    });
+    return { client, incarnations };
+  }
+
+  /** A push was answered: where it was as what is kept last, the others are not needed any more. */
+  async answered(incarnation: string | undefined): Promise<void> {
+    await this.#change((body) => {
+      const held = body.incarnations ?? [];
+      return held.length > 1 && held.at(-1) === incarnation
+        ? { ...body, incarnations: held.slice(-1) }
+        : body;
+    });
+  }
+
+  /** The server has heard of another copy: takes a new client id, unless another tab has pushed or was told meanwhile. */
+  async copied(): Promise<void> {
+    const name = nameOf(this.#database);
+    await this.#change((body) =>
+      isOf(body, name)
+        ? { ...body, client: newId(Date.now()), incarnations: [], copiedFrom: body.client }
+        : body,
+    );
+  }
+
+  /** Changes what is kept of this device, if `change` makes something new of it. Returns what is kept then. */
+  async #change(change: (body: Device) => Device): Promise<Device> {
+    const device = (await this.#device()).getLatest();
+    const body = bodyOf(device);
+    if (change(body) === body) return body;
+    return bodyOf(await device.incrementalModify((row) => ({ ...row, body: change(row.body as Device) })));
   }
 
   async #device() {
@@ -170,6 +232,15 @@ export class Shadow {
 /** What is known of a record that is gone: nothing but that, with the weakest stamp, so that it may come back. */
 export function goneShade(id: string, round: number, now: Instant): Shade {
   return { id, round, pushed: 0, registers: new Map([[TOMBSTONE, { value: now, at: EPOCH, client: "" }]]) };
+}
+
+function bodyOf({ body }: { readonly body: object }): Device {
+  return body as Device;
+}
+
+/** Whether the last incarnation is of the database that is called so. */
+function isOf({ incarnations = [] }: Device, name: string): boolean {
+  return incarnations.at(-1)?.endsWith(`.${name}`) ?? false;
 }
 
 function readRejected(found: readonly { readonly body: object }[]): Rejected[] {
