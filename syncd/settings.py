@@ -30,6 +30,8 @@ TOPICS = {
     "jwt_secret": "Tokens",
     "memberships": "Memberships",
     "max_body": "What a request may hold",
+    "slowest_body": "Bodies on their way",
+    "max_head": "Before a request is read",
     "legacy_spaces": "Clients of the first generation",
     "pool_size": "Connections and workers' news of each other",
     "compact_every": "Compaction",
@@ -154,6 +156,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_depth: Annotated[
         int, _about("How deep JSON may nest; a parser's stack is not a client's to spend.", ge=2, le=500)
     ] = 64
+    max_clock_skew: Annotated[
+        float,
+        _about(
+            "How far a device's clock may be ahead before its stamps are lowered to the server's time.",
+            "seconds",
+            ge=0,
+        ),
+    ] = 60.0
+    max_schema_version: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        _about("The newest `schemaVersion` that is accepted; newer changes are refused, not garbled."),
+    ] = None
     slowest_body: Annotated[
         int,
         _about(
@@ -205,18 +219,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=1,
         ),
     ] = 75.0
-    max_clock_skew: Annotated[
-        float,
-        _about(
-            "How far a device's clock may be ahead before its stamps are lowered to the server's time.",
-            "seconds",
-            ge=0,
-        ),
-    ] = 60.0
-    max_schema_version: Annotated[
-        Annotated[int, Meta(ge=0)] | None,
-        _about("The newest `schemaVersion` that is accepted; newer changes are refused, not garbled."),
-    ] = None
     legacy_spaces: Annotated[
         Literal["hold", "own"],
         _about(

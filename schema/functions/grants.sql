@@ -36,7 +36,7 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_plain, syncd.sync_whole_mark, syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text,
     syncd.sync_made_between, syncd.sync_page_most, syncd.sync_change_size, syncd.sync_record_size,
     syncd.sync_log_cut, syncd.sync_state_cut, syncd.sync_sweep_cut, syncd.sync_seq_before,
-    syncd.sync_gone, syncd.sync_pull_acting, syncd.sync_pull, syncd.sync_reads, syncd.sync_unreadable
+    syncd.sync_gone, syncd.sync_seen, syncd.sync_pull_acting, syncd.sync_pull, syncd.sync_reads, syncd.sync_unreadable
     TO syncd_runtime;
 
 -- push

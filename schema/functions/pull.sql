@@ -266,6 +266,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                       WHERE m.user_no = syncd.sync_user() AND m.space_no = n.no)
 $$;
 
+-- The instant of a cursor in microseconds; where it is still to come nobody has seen anything up to it: the beginning. Only
+-- the first generation sends instants that a server of ours did not make.
+CREATE OR REPLACE FUNCTION syncd.sync_seen(p_at bigint, p_legacy boolean) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN p_legacy AND p_at > syncd.sync_micros(now()) THEN 0 ELSE p_at END;
+
 -- One pull by the acting user (sync_act_as and sync_start came first, in this transaction). STABLE, so that heads, state
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing.
@@ -317,10 +323,7 @@ BEGIN
     v.seqs := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'q', '[]')) e);
     v.bases := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(coalesce(p_since -> 'b', '[]')) e);
     v_since := to_timestamp((p_since ->> 'boot')::bigint / 1000000.0);
-    v_at := to_timestamp((p_since ->> 'at')::bigint / 1000000.0);
-    IF p_how ? 'legacy' AND v_at > clock_timestamp() THEN
-        v_at := 'epoch';  -- nobody has seen what is still to come
-    END IF;
+    v_at := to_timestamp(syncd.sync_seen((p_since ->> 'at')::bigint, p_how ? 'legacy') / 1000000.0);
 
     -- Heads first: which of the cursor's feeds have news, and which positions no log of ours has seen, or whose device
     -- could not be told any more that a record it may have was deleted.
