@@ -19,11 +19,14 @@ SYNCS = [
     "tests/client/test_against_server.py::test_an_atomic_batch_with_one_refused_change_is_refused_whole",
 ]
 BOARD = ["tests/browser/test_board.py::test_two_windows_one_offline_edit_the_same_card_and_show_the_same[network]"]
+LIVE = ["tests/client/test_live_against_server.py::test_a_cursor_of_nobody_begins_again"]
 LIVES = ["tests/client/test_live_against_server.py::test_two_devices_see_each_other_s_writes_at_once"]
 
 
 @pytest.mark.parametrize(
-    "tests", [SYNCS, BOARD, pytest.param(LIVES, marks=pytest.mark.soak)], ids=["sync", "board", "live"]
+    "tests",
+    [SYNCS, BOARD, LIVE, pytest.param(LIVES, marks=pytest.mark.soak)],
+    ids=["sync", "board", "live", "live-both-ways"],
 )
 def test_tests_of_the_clients_pass_over_such_a_line(processes: None, tests: list[str]) -> None:
     done = subprocess.run(
