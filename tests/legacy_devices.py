@@ -166,3 +166,14 @@ class LocalStore(LegacyDevice):
     """The small library: pulls, then pushes; makes a record that it lacks from an update's `fields`."""
 
     creates_from_data, pulls_first = False, True
+
+
+def spelt_as_ours(fields: Json) -> Json:
+    """The registers of a change that a legacy reader gets, as clients of ours get them; both its spellings are one."""
+    ours = {}
+    for name, register in fields.items():
+        at = register["at"]
+        assert register["updatedAt"] == at
+        whole = f"{at[:-1]}000Z" if len(at) == len("2026-01-01T00:00:00.000Z") else at
+        ours[name] = {key: value for key, value in register.items() if key != "updatedAt"} | {"at": whole}
+    return ours
