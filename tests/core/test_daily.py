@@ -32,8 +32,8 @@ def test_that_starts_none(): pass
 
 
 def planned(*arguments: str) -> str:
-    """What `make` would do."""
-    command = ["make", "--no-print-directory", "-n", *arguments]
+    """What `make` would do, with `.venv` as it has to be."""
+    command = ["make", "--no-print-directory", "-n", "--old-file=.venv/.installed", *arguments]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
 
 
