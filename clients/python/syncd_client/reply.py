@@ -95,7 +95,7 @@ def build_page(wire: Mapping[str, Any], changes: Any, cursor: str | None, more: 
             more=more,
             joined=[_text(space) for space in spaces.get("joined") or ()],
             left=[_text(space) for space in spaces.get("left") or ()],
-            unreadable=[_text(space) for space in spaces.get("unreadable") or ()],
+            unreadable=tuple(_text(space) for space in spaces.get("unreadable") or ()),
             results=results,
             conflicts=[_read_conflict(conflict, pushed) for conflict in wire.get("conflicts") or ()],
         )
