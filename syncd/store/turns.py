@@ -54,6 +54,10 @@ class FairQueue(Generic[T]):
         """Whose lines there are, in the order of their turns."""
         return list(self._lines)
 
+    def has(self, user: str) -> bool:
+        """Whether anything waits for this user."""
+        return user in self._lines
+
     def next_of(self, user: str) -> T:
         """The first of a user's line, as `pop` does."""
         return self._pop(user)
@@ -122,5 +126,13 @@ class Turns:
             if not self._free:
                 return
             if self._may(waiting):
-                self._take(waiting)
-                self._waiting.next_of(waiting).set_result(None)
+                self._let_in(waiting)
+
+    def _let_in(self, user: str) -> None:
+        """The first of a user's line that still waits. Who was cancelled stands in it until its task has run."""
+        while self._waiting.has(user):
+            turn = self._waiting.next_of(user)
+            if not turn.done():
+                self._take(user)
+                turn.set_result(None)
+                return

@@ -41,12 +41,20 @@ class Work:
                     self._ends[user].remove(end)
 
     async def end(self, user: str) -> None:
-        self._ends[user][0].set()
+        self.tell(user)
         await settled()
 
+    def tell(self, user: str) -> None:
+        """As `end`; it has not noticed yet when this returns."""
+        self._ends[user][0].set()
+
     async def cancel(self, place: int) -> None:
-        self._tasks[place].cancel()
+        self.leave(place)
         await settled()
+
+    def leave(self, place: int) -> None:
+        """As `cancel`; it has not noticed yet when this returns."""
+        self._tasks[place].cancel()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -185,3 +193,31 @@ async def test_heavy_calls_of_one_user_leave_connections_for_the_others(database
         hold.set()
         await asyncio.gather(*tasks, return_exceptions=True)
         await pool.close()
+
+
+async def test_who_goes_away_as_a_place_is_given_back_takes_none_along() -> None:
+    """Its task has not run yet, so that it still stands in its line."""
+    turns = Turns(1)
+    work = Work(turns)
+    for user in ("ann", "bob", "eve"):
+        await work.begin(user)
+    work.tell("ann")
+    work.leave(1)
+    await settled()
+    assert work.got == ["ann", "eve"]
+    await work.end("eve")
+    await work.begin("dan")
+    assert work.got == ["ann", "eve", "dan"]
+    await work.close()
+
+
+async def test_who_waits_behind_one_that_goes_away_has_its_turn() -> None:
+    turns = Turns(1)
+    work = Work(turns)
+    for user in ("ann", "bob", "bob"):
+        await work.begin(user)
+    work.tell("ann")
+    work.leave(1)
+    await settled()
+    assert work.got == ["ann", "bob"]
+    await work.close()
