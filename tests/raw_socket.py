@@ -22,7 +22,11 @@ class RawSocket:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.code = 0
+        # Whether pings are answered, when what they are in has been taken.
+        self.answers = False
         self._ahead = bytearray()
+        # Where the first frame begins whose pings are still to be answered.
+        self._next = 0
 
     @classmethod
     async def stream(cls, server: Server, user: str, *, receive: int = 65536) -> Self:
@@ -74,11 +78,15 @@ class RawSocket:
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: opcode and payload. Raises EOFError."""
-        first, second = await self._take(2)
-        size = second & 127
-        if size > 125:
-            size = int.from_bytes(await self._take(2 if size == 126 else 8))
-        return first & 15, await self._take(size)
+        await self._answer_pings()
+        while (whole := self._frame_at(0)) is None:
+            self._ahead += await self._some(1 << 20)
+            await self._answer_pings()
+        opcode, start, end = whole
+        text = bytes(self._ahead[start:end])
+        del self._ahead[:end]
+        self._next = max(self._next - end, 0)
+        return opcode, text
 
     @property
     def text(self) -> bytes:
@@ -89,14 +97,27 @@ class RawSocket:
         """Takes at most that many bytes from the kernel; how many there were. Raises EOFError."""
         data = await self._some(size)
         self._ahead += data
+        await self._answer_pings()
         return len(data)
 
-    async def _take(self, size: int) -> bytes:
-        while len(self._ahead) < size:
-            self._ahead += await self._some(1 << 20)
-        taken = bytes(self._ahead[:size])
-        del self._ahead[:size]
-        return taken
+    async def _answer_pings(self) -> None:
+        """Those among the frames that are whole, once each."""
+        while self.answers and (frame := self._frame_at(self._next)) is not None:
+            opcode, start, self._next = frame
+            if opcode == PING:
+                text = bytes(self._ahead[start : self._next])
+                pong = bytes((0x8A, 0x80 | len(text))) + bytes(4) + text
+                await asyncio.get_running_loop().sock_sendall(self.connection, pong)
+
+    def _frame_at(self, at: int) -> tuple[int, int, int] | None:
+        """Opcode, and where the payload begins and ends, of the frame there; None where it is not whole."""
+        if len(self._ahead) < at + 2:
+            return None
+        size, start = self._ahead[at + 1] & 127, at + 2
+        if size > 125:
+            start += 2 if size == 126 else 8
+            size = int.from_bytes(self._ahead[at + 2 : start])
+        return (self._ahead[at] & 15, start, start + size) if len(self._ahead) >= start + size else None
 
     async def _some(self, size: int) -> bytes:
         data = await asyncio.get_running_loop().sock_recv(self.connection, size)

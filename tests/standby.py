@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -27,7 +28,8 @@ class Standby:
         self._account = account_for(folder)
         for path in (folder, self.pgdata, self.socket_dir):
             path.mkdir(exist_ok=True)
-            self._account.own_file(path)
+            if self._account.drops:
+                os.chown(path, self._account.uid, self._account.gid)
             path.chmod(0o700)
 
     async def __aenter__(self) -> Self:

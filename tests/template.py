@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from syncd.store.embedded import EmbeddedPostgres
@@ -29,7 +30,8 @@ class Template:
         subprocess.run(["cp", "-a", self._folder, data_dir], check=True)
 
     def _make(self) -> None:
-        with EmbeddedPostgres(self._folder) as postgres:
-            asyncio.run(migrate(postgres.owner_dsn, say=lambda text: None))
+        with EmbeddedPostgres(self._folder) as postgres, ThreadPoolExecutor(1) as thread:
+            # A fixture that needs the first server may be run by an event loop.
+            thread.submit(asyncio.run, migrate(postgres.owner_dsn, say=lambda text: None)).result()
         for name in ("lock", "postgres.log"):
             (self._folder / name).unlink(missing_ok=True)

@@ -50,16 +50,21 @@ class MembershipSource(NamedTuple):
         """The list in an answer, as [{"id", "role"}]; None where there is none. Roles that are passed over go to
         `unknown`.
 
-        It is a list, or in the member `spaces` or `memberships` of an object, where null is none; a space is
-        `organizationId` or `id`. An entry without a role is passed over.
+        It is a list, or in the member `spaces` or `memberships` of an object; a space is `organizationId` or `id`. In
+        `memberships`, the first generation's form, null is none and an entry without a role is passed over;
+        elsewhere both are faults, which must not look like no spaces.
         """
-        if isinstance(given, dict):
-            name = "spaces" if "spaces" in given else "memberships"
-            given = [] if name in given and given[name] is None else given.get(name)
+        theirs = isinstance(given, dict) and "memberships" in given and "spaces" not in given
+        if theirs:
+            given = [] if given["memberships"] is None else given["memberships"]
+        elif isinstance(given, dict):
+            given = given.get("spaces")
         if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
             return None
         named = [
-            {"id": e.get("organizationId", e.get("id")), "role": e["role"]} for e in given if e.get("role") is not None
+            {"id": entry.get("organizationId", entry.get("id")), "role": entry.get("role")}
+            for entry in given
+            if not theirs or entry.get("role") is not None
         ]
         return spaces_in(self._translated(named, unknown) if self.roles else named)
 

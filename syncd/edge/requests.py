@@ -49,7 +49,7 @@ class Request:
         self._max_body = bodies.largest
         self._holder: Holder | None = None
         self._names_each_once = len(self.headers) == len(scope["headers"])
-        self.unread = True
+        self.unread, self._slow = True, False
 
     def release(self) -> None:
         """It was answered: nothing is held any more."""
@@ -123,7 +123,7 @@ class Request:
         there by now is dropped."""
         length = self.headers.get(b"content-length", b"" if b"transfer-encoding" in self.headers else b"0")
         closes = self.headers.get(b"connection", b"").lower() == b"close"
-        if length == b"0" or (length.isdigit() and int(length) <= SMALL and not closes):
+        if length == b"0" or (length.isdigit() and int(length) <= SMALL and not closes and not self._slow):
             return False
         with contextlib.suppress(TimeoutError):
             while self.unread:
@@ -151,6 +151,7 @@ class Request:
             async with asyncio.timeout(max(0, arrival.left(time.monotonic()))):
                 message = await self._receive()
         except TimeoutError:
+            self._slow = True
             raise TooSlow from None
         if message["type"] == "http.disconnect":
             raise Disconnected

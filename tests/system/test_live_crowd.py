@@ -152,6 +152,7 @@ async def test_who_reads_slowly_is_not_cut_off_and_who_reads_nothing_is(impatien
         for n in range(20):
             await device.push([edit(f"r{n}", text="x" * 40_000)])
         slow, deaf = [await RawSocket.opened(impatient.port, receive=2304) for _ in range(2)]
+        slow.answers = True
         for one in (slow, deaf):
             await one.auth(impatient, user)
         # Thrice the time that a socket may stand still, at some kB/s.
