@@ -14,6 +14,8 @@ import asyncpg
 
 from syncd.store.schema_files import FUNCTIONS, MigrationError, SchemaFiles, SchemaTooNew, release
 
+# Somebody else was before us, or had to wait for us as we for him: nothing was applied, and it is tried again.
+IN_THE_WAY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 # Not to_regclass: it is refused to a role that may not enter the schema, and that one is to be told what to do.
 HAS_TABLE = """\
 SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -121,7 +123,7 @@ async def put_in(conn: Any, files: SchemaFiles) -> None:
     for file in files.functions:
         try:
             await conn.execute(file.sql)
-        except asyncpg.LockNotAvailableError:
+        except IN_THE_WAY:
             raise
         except asyncpg.PostgresError as error:
             where = f"{FUNCTIONS}/{file.area}.sql{line_of(file.sql, error)}"

@@ -190,7 +190,7 @@ async def _locked(conn: Connection, work: Callable[[], Any]) -> Any:
             async with conn.transaction():
                 if await conn.fetchval("SELECT pg_catalog.pg_try_advisory_xact_lock($1)", LOCK):
                     return await work()
-        except asyncpg.LockNotAvailableError:
+        except functions.IN_THE_WAY:
             if loop.time() > deadline:
                 raise MigrationError(
                     "a migration did not get its locks within two minutes",
@@ -224,7 +224,7 @@ async def _apply(conn: Connection, migration: Migration, files: SchemaFiles) -> 
     if not files.stands_for_applied(migration, applied):
         try:
             await conn.execute(migration.sql)
-        except asyncpg.LockNotAvailableError:
+        except functions.IN_THE_WAY:
             raise
         except asyncpg.PostgresError as error:
             cause = f"{migration.label}.sql{functions.line_of(migration.sql, error)} failed: {error}"

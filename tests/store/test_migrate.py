@@ -170,6 +170,25 @@ async def test_it_gives_way_to_traffic_and_then_gets_its_lock(
     await reader.close()
 
 
+async def test_one_of_two_that_wait_for_each_other_is_tried_again(
+    database: EmbeddedPostgres, empty: str, files: Path
+) -> None:
+    dsn = database.dsn("postgres", empty)
+    await migrate(dsn, say=silent, directory=files)
+    add(files, 3, "LOCK TABLE syncd.one; SELECT pg_catalog.pg_advisory_xact_lock(7);")
+    reader = await asyncpg.connect(dsn)
+    transaction = reader.transaction()
+    await transaction.start()
+    await reader.execute("SET LOCAL deadlock_timeout = '60s'; SELECT pg_catalog.pg_advisory_xact_lock(7)")
+    running = asyncio.create_task(migrate(dsn, say=silent, directory=files))
+    await asyncio.sleep(0.3)
+    # The migration has been waiting for the reader when the reader begins to wait for it.
+    assert await asyncio.wait_for(reader.fetchval("SELECT count(*) FROM syncd.one"), 20) == 1
+    await transaction.rollback()
+    assert await running == ["0003_pre_step"]
+    await reader.close()
+
+
 async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
     database: EmbeddedPostgres, empty: str, folder: Path
 ) -> None:
