@@ -35,7 +35,8 @@ BEGIN
                         || CASE WHEN t.at > v_now THEN jsonb_build_object('sent', syncd.sync_instant(t.at)) ELSE '{}' END), '{}'),
            least(coalesce(max(t.at), v_written), v_now)
     INTO v_fields, v_made
-    FROM (SELECT e.key, e.value, syncd.sync_view_instant(p_meta -> e.key, CASE WHEN p_meta ? e.key THEN p_at ELSE v_written END) AS at FROM jsonb_each(p_data) e
+    FROM (SELECT e.key, CASE WHEN e.key = 'deletedAt' AND e.value IN ('""', 'false', '0') THEN 'null' ELSE e.value END AS value,  -- it lives
+                 syncd.sync_view_instant(p_meta -> e.key, CASE WHEN p_meta ? e.key THEN p_at ELSE v_written END) AS at FROM jsonb_each(p_data) e
           WHERE p_op <> 3 OR p_meta ? e.key AND e.key <> 'deletedAt') t;
     IF p_op = 3 THEN
         v_deleted := least(v_deleted, v_now);

@@ -50,7 +50,7 @@ class LegacyCopy:
                 register = _members(register)
                 at = self._dated(register.get("at"), register.get("updatedAt"))
                 value = register.get("value")
-                self._write(key, name, at, value is not None if name == DELETED else value)
+                self._write(key, name, at, bool(value) if name == DELETED else value)
 
     def records(self) -> dict[Key, dict[str, Any]]:
         """The living records, with nested fields in their objects."""

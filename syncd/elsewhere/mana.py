@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 from syncd.core.ids import fault_in_client
 from syncd.core.values import InvalidValue, check_text
 from syncd.elsewhere.found import UNTIMED, Found, Row, Unreadable, instant
-from syncd.protocol.first_generation import client_of
+from syncd.protocol.first_generation import client_of, deletion
 from syncd.protocol.messages import IncomingChange, IncomingRegister
 from syncd.protocol.preparation import string_in
 from syncd.store.statements import statement
@@ -149,7 +149,8 @@ def _changes(row: LogRow) -> list[Found]:
     created = UNTIMED if row.created_at is None else instant(row.created_at, "created_at")
     own = UNNAMED if not row.client_id else client_of(row.client_id, row.user_id)
     writers: dict[str, dict[str, IncomingRegister]] = {own: {}}
-    data, times = row.data or {}, _times(row.field_meta) or _times(row.field_timestamps)
+    data = {name: deletion(value) if name == "deletedAt" else value for name, value in (row.data or {}).items()}
+    times = _times(row.field_meta) or _times(row.field_timestamps)
     if row.op == "update" and not data:
         return []  # as the server takes one: there is nothing to write
     written = _said(data, created, "updatedAt", "createdAt") if row.op == "insert" else created

@@ -49,7 +49,7 @@ class LegacyChange(msgspec.Struct):
     def change(self) -> IncomingChange:
         """The same with texts for instants."""
         fields = {name: _register(register) for name, register in self._registers().items()}
-        data = {name: _deletion(value) if name == "deletedAt" else value for name, value in (self.data or {}).items()}
+        data = {name: deletion(value) if name == "deletedAt" else value for name, value in (self.data or {}).items()}
         deleted, space = string_in(self.deletedAt), self.spaceId or None
         return IncomingChange(
             self.table, self.id, self.op, self.changeId, fields, data, deleted, space, self.schemaVersion,
@@ -65,13 +65,14 @@ class LegacyChange(msgspec.Struct):
             fields = {name: LegacyRegister(value, at) for name, value in self.data.items()}
         if "deletedAt" in fields:
             written = fields["deletedAt"]
-            fields = {**fields, "deletedAt": LegacyRegister(_deletion(written.value), written.at, written.updatedAt)}
+            fields = {**fields, "deletedAt": LegacyRegister(deletion(written.value), written.at, written.updatedAt)}
         if self.op != "delete" and bytes(self.deletedAt) not in FALSE:
             fields = {**fields, "deletedAt": LegacyRegister(self.deletedAt, self.deletedAt)}
         return fields
 
 
-def _deletion(value: Raw) -> Raw:
+def deletion(value: Raw) -> Raw:
+    """What stands for an instant of deletion; null for what says that the record lives."""
     return NULL if bytes(value) in FALSE else value
 
 

@@ -116,6 +116,16 @@ async def test_a_time_that_is_none_is_when_the_row_was_made(sql: Sql, device: Ma
     assert (fields["title"]["at"], fields["note"]["at"]) == (at(5), at(1))
 
 
+@pytest.mark.parametrize("op", ["insert", "update"])
+@pytest.mark.parametrize("nothing", ["", False, 0, None])
+async def test_a_deletion_that_is_none_deletes_nothing(sql: Sql, device: Make, op: str, nothing: Any) -> None:
+    ada = device(unique("ada"))
+    await sql.as_user(ada.user)
+    await sql.insert("r", op, {"x": 1, "deletedAt": nothing})
+    assert ada.drain()[0][0]["fields"]["x"]["value"] == 1
+    assert not ada.drain()[0][0].get("deletedAt")
+
+
 async def test_an_insert_is_a_push_of_that_user(sql: Sql, device: Make) -> None:
     ada = device(unique("ada"))
     space = ada.create(unique("garden"))

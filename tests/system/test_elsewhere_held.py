@@ -64,6 +64,17 @@ async def test_times_that_are_no_object_a_row_without_one_and_a_device_s_id_that
         "r": "phone", "s": "phone", "q": f"legacy:{user}"}  # fmt: skip
 
 
+@pytest.mark.parametrize("op", ["insert", "update"])
+@pytest.mark.parametrize("nothing", ["", False, 0, None])
+async def test_a_deletion_that_is_none_deletes_nothing(
+    server: Server, device: Make, meta: Log, op: str, nothing: Any
+) -> None:
+    user = unique("ada")
+    await meta.add("r", op, {"x": 1, "deletedAt": nothing}, user_id=user)
+    assert counted(bring(server, meta, "--strict"))["imported"] == 1
+    assert values(device(user).drain()[0])["r"]["x"] == 1
+
+
 async def test_what_cannot_be_written_is_held_and_told(server: Server, device: Make, meta: Log, folder: Path) -> None:
     user = unique("ada")
     who = {"user_id": user}
