@@ -195,29 +195,18 @@ async def test_heavy_calls_of_one_user_leave_connections_for_the_others(database
         await pool.close()
 
 
-async def test_who_goes_away_as_a_place_is_given_back_takes_none_along() -> None:
-    """Its task has not run yet, so that it still stands in its line."""
+@pytest.mark.parametrize("behind", ["bob", "eve"])
+async def test_who_goes_away_as_a_place_is_given_back_takes_none_along(behind: str) -> None:
+    """Its task has not run yet, so that it still stands in its line; the next is of the same user, or of another."""
     turns = Turns(1)
     work = Work(turns)
-    for user in ("ann", "bob", "eve"):
+    for user in ("ann", "bob", behind):
         await work.begin(user)
     work.tell("ann")
     work.leave(1)
     await settled()
-    assert work.got == ["ann", "eve"]
-    await work.end("eve")
+    assert work.got == ["ann", behind]
+    await work.end(behind)
     await work.begin("dan")
-    assert work.got == ["ann", "eve", "dan"]
-    await work.close()
-
-
-async def test_who_waits_behind_one_that_goes_away_has_its_turn() -> None:
-    turns = Turns(1)
-    work = Work(turns)
-    for user in ("ann", "bob", "bob"):
-        await work.begin(user)
-    work.tell("ann")
-    work.leave(1)
-    await settled()
-    assert work.got == ["ann", "bob"]
+    assert work.got == ["ann", behind, "dan"]
     await work.close()
