@@ -150,9 +150,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT count(*), count(DISTINCT h.user_no), coalesce(sum(h.size), 0), min(h.received_at) FROM syncd.sync_held h
 $$;
 
--- How many changes are held: of more than 1,000 what the database believes, so that it may be asked often.
+-- How many changes are held: of more than 1,000 what the database believes, so that it may be asked often. Without the
+-- settings it reads and sorts all where the statistics are of when many had been released.
 CREATE OR REPLACE FUNCTION syncd.sync_held_number() RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_sort = off AS $$
     SELECT CASE WHEN count(*) <= 1000 THEN count(*)
                 ELSE greatest(count(*), (SELECT c.reltuples FROM pg_class c WHERE c.oid = 'syncd.sync_held'::regclass))::bigint END
     FROM (SELECT FROM syncd.sync_held h ORDER BY h.held_no LIMIT 1001) few
