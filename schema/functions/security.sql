@@ -68,9 +68,10 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    -- Only what is missing: a row that is not inserted takes a number all the same.
     INSERT INTO syncd.sync_spaces (space_id, quoted, name)
-    SELECT l.id, to_json(l.id)::text, l.id FROM jsonb_to_recordset(p_list) AS l (id text)
-    WHERE NOT starts_with(l.id, '_personal:') ORDER BY l.id
+    SELECT l.id, to_json(l.id)::text, l.id FROM (SELECT DISTINCT e.id FROM jsonb_to_recordset(p_list) AS e (id text)) l
+    WHERE NOT starts_with(l.id, '_personal:') AND NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = l.id) ORDER BY l.id
     ON CONFLICT (space_id) DO NOTHING;
     DELETE FROM syncd.sync_memberships m
     WHERE m.user_no = v_user AND m.source = 'external' AND NOT EXISTS (
@@ -99,7 +100,8 @@ BEGIN
     IF v_no IS NOT NULL THEN
         RETURN;
     END IF;
-    INSERT INTO syncd.sync_spaces (space_id, quoted, name) VALUES (v_id, to_json(v_id)::text, 'Personal')
+    INSERT INTO syncd.sync_spaces (space_id, quoted, name) SELECT v_id, to_json(v_id)::text, 'Personal'
+    WHERE NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = v_id)
     ON CONFLICT (space_id) DO NOTHING;
     INSERT INTO syncd.sync_memberships (user_no, space_no, role)
     SELECT v_user, s.space_no, 'owner' FROM syncd.sync_spaces s WHERE s.space_id = v_id

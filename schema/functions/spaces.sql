@@ -32,7 +32,8 @@ DECLARE
     v_space syncd.sync_spaces;
     v_role  text := 'owner';
 BEGIN
-    INSERT INTO syncd.sync_spaces (space_id, quoted, name) VALUES (p_space, to_json(p_space)::text, p_name)
+    INSERT INTO syncd.sync_spaces (space_id, quoted, name) SELECT p_space, to_json(p_space)::text, p_name
+    WHERE NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_space)
     ON CONFLICT (space_id) DO NOTHING RETURNING * INTO v_space;
     IF v_space.space_no IS NOT NULL THEN
         INSERT INTO syncd.sync_memberships (user_no, space_no, role, joined_at)

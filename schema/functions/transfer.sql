@@ -105,7 +105,9 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_no integer;
 BEGIN
-    IF p_number IS NULL THEN
+    IF EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_space ->> 'id') THEN
+        RETURN NULL;
+    ELSIF p_number IS NULL THEN
         INSERT INTO syncd.sync_spaces (space_id, quoted, name, created_at, deleted_at)
         VALUES (p_space ->> 'id', (to_json(p_space ->> 'id'))::text, p_space ->> 'name',
                 least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz)
