@@ -36,7 +36,7 @@ class NatsServer:
         self._process = subprocess.Popen(
             ["nats-server", *ports, *self._options], stderr=subprocess.DEVNULL, start_new_session=True
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self._process.poll() is None:
             with contextlib.suppress(httpx.HTTPError):
                 self.connections()

@@ -47,7 +47,7 @@ class Pooler:
         need("pgbouncer")
         program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
         self._process = subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], **self._account.popen())
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not (folder / f".s.PGSQL.{PORT}").exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"PgBouncer did not start: {(folder / 'log').read_text()}")

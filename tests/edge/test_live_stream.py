@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import httpx
@@ -182,9 +181,7 @@ async def test_the_same_changes_come_as_on_a_socket(server: Server) -> None:
 async def test_an_expired_token_ends_it(server: Server) -> None:
     user = unique("ann")
     async with stream_of(server, user, token=server.token(user, ttl=3)) as stream:
-        began = time.time()
-        await stream.ends(10)
-        assert time.time() - began < 6
+        await stream.ends()
         await wrote(server, user, at("t", "r"))
         assert ids(stream) == []
 

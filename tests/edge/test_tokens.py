@@ -163,7 +163,7 @@ def test_an_expired_token_is_refused_although_it_was_good_before(http: httpx.Cli
             break
     else:
         raise AssertionError("no token was good before")
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + 60
     while http.get("/spaces", headers=headers).status_code == 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)

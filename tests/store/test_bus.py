@@ -127,23 +127,19 @@ async def test_everybody_hears_a_hint_and_so_does_who_told_it(make: Callable[[],
         assert (two.bus.told, two.bus.sent, two.bus.heard) == (3, 1, 3)
 
 
-async def test_a_hint_takes_no_longer_than_it_waits_for_others(make: Callable[[], LineBus]) -> None:
+async def test_a_hint_waits_for_no_heartbeat(make: Callable[[], LineBus], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncd.store.line.BEAT", 3600.0)
     async with Listener(make()) as one, Listener(make()) as two:
-        took = []
         for seq in range(20):
-            began = time.monotonic()
             one.tell(feed("quick", seq))
             await two.hears(feed("quick", seq))
-            took.append(time.monotonic() - began)
-        # A heartbeat comes only once a second: whoever needs it to send would take a second for each.
-        assert sorted(took)[10] < 0.3
 
 
 async def test_of_many_hints_about_a_feed_the_greatest_travels(make: Callable[[], LineBus]) -> None:
     async with Listener(make()) as one, Listener(make()) as two:
         one.tell(*(feed("hot", seq) for seq in (*range(1000), *range(500))), feed("cold", 1))
         await two.hears(feed("hot", 999), feed("cold", 1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not one.bus.sent:  # noqa: ASYNC110 (others may hear it before its sender has its confirmation)
                 await asyncio.sleep(0.01)
         assert (one.bus.told, one.bus.sent, len(two.hints)) == (1501, 1, 2)
@@ -214,11 +210,13 @@ async def test_closing_leaves_no_task_and_no_connection(
     async def connections() -> int:
         return await connection.fetchval(query) + await asyncio.to_thread(server.connections)
 
+    while await connections():  # noqa: ASYNC110  those of the tests before are on their way out
+        await asyncio.sleep(0.01)
     before = asyncio.all_tasks()
     async with Listener(make()), Listener(make()):
         assert await connections() == 2
         assert len(asyncio.all_tasks() - before) >= 4
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while await connections():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
@@ -242,9 +240,8 @@ async def test_a_bus_opens_though_nobody_is_there_and_connects_when_somebody_is(
 ) -> None:
     late = EmbeddedPostgres(folder / "late") if kind == "postgres" else NatsServer()
     bus = NotifyBus(late.owner_dsn) if isinstance(late, EmbeddedPostgres) else NatsBus(late.url, "test")
-    began = time.monotonic()
     async with Listener(bus, wait=False) as one:
-        assert (bus.state, time.monotonic() - began < 4) == ("down", True)
+        assert bus.state == "down"
         one.tell(*(feed("early", seq) for seq in range(100)), *(feed(str(n), 1) for n in range(MOST_WAITING)))
         assert bus.dropped == 1
         late.start()

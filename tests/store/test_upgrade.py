@@ -273,23 +273,30 @@ class OldWorker:
         return await work()
 
 
+async def all_pushed(workers: list[OldWorker], before: list[int]) -> list[int]:
+    """Waits until each has pushed more than that; how much each has."""
+    async with asyncio.timeout(60):
+        while not all(len(worker.seqs) > count for worker, count in zip(workers, before, strict=True)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return [len(worker.seqs) for worker in workers]
+
+
 async def test_an_old_worker_serves_and_pushes_meanwhile(database: EmbeddedPostgres, thirteen: str) -> None:
     workers = [await OldWorker.start(database, thirteen, f"old-{i}") for i in range(3)]
     stop = asyncio.Event()
     running = [asyncio.create_task(worker.run(stop)) for worker in workers]
-    await asyncio.sleep(0.3)
-    before = [len(worker.seqs) for worker in workers]
+    before = await all_pushed(workers, [0] * 3)
     assert await migrate(database.dsn("postgres", thirteen), say=silent) == STEPS
     during = [len(worker.seqs) for worker in workers]
     # Again and again, as if every release changed a function.
     for _ in range(5):
         await ask(database.dsn("postgres", thirteen), "UPDATE syncd.sync_functions SET sha256 = ordinal::text")
         assert await migrate(database.dsn("postgres", thirteen), say=silent) == ["functions"]
+    await all_pushed(workers, during)
     stop.set()
     await asyncio.gather(*running)
     for worker, first, second in zip(workers, before, during, strict=True):
-        assert first > 0
-        assert second < len(worker.seqs)
+        assert 0 < first <= second < len(worker.seqs)
         await worker.conn.close()
     seqs = sorted(seq for worker in workers for seq in worker.seqs)
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
