@@ -22,6 +22,7 @@ from syncd.edge.demo import Demo
 from syncd.edge.gate import Gate
 from syncd.edge.http import Backend, HttpApplication
 from syncd.edge.metrics import Board, numbers
+from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.sockets import Sockets
 from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.sync import Service, SyncEndpoint
@@ -152,7 +153,8 @@ def _http(
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    callers = Callers(tokens, claims=settings.memberships == "token", service=_memberships(settings))
+    rates = Rates(RateLimits(settings.quota_requests, settings.quota_bytes_in, settings.quota_bytes_out))
+    callers = Callers(tokens, claims=settings.memberships == "token", service=_memberships(settings), rates=rates)
     limits = Limits(
         settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version,
         settings.max_touched, settings.max_held, settings.max_held_bytes, make_spaces=settings.legacy_spaces == "own",
@@ -197,7 +199,9 @@ def _http(
 
     backend = Backend(open_, ready, close)
     sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
-    http = HttpApplication(sync, spaces_, backend, board, connections.ended, bodies=bodies, version=__version__)
+    http = HttpApplication(
+        sync, spaces_, backend, board, connections.ended, bodies=bodies, rates=rates, version=__version__
+    )
     backups = Backups(pool)
     restorer, at_once = Restorer(backups, Spaces(pool), limits), max(1, settings.pool_size // 4)
     http.backup = BackupEndpoint(

@@ -32,6 +32,7 @@ TOPICS = {
     "max_body": "What a request may hold",
     "slowest_body": "Bodies on their way",
     "max_head": "Before a request is read",
+    "quota_requests": "Quotas",
     "legacy_spaces": "Clients of the first generation",
     "pool_size": "Connections and workers' news of each other",
     "compact_every": "Compaction",
@@ -219,6 +220,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=1,
         ),
     ] = 75.0
+    quota_requests: Annotated[
+        float,
+        _about(
+            "Requests a second of one user to one worker on average, pushes over sockets among them; 10s worth at once."
+            " For every quota 0 is no bound.",
+            ge=0,
+        ),
+    ] = 200.0
+    quota_bytes_in: Annotated[
+        int,
+        _about("Bytes a second that one user sends to one worker on average; a minute's worth at once.", "bytes", ge=0),
+    ] = 4 * 1024 * 1024
+    quota_bytes_out: Annotated[
+        int,
+        _about("Bytes a second that one worker sends to one user on average; a minute's worth at once.", "bytes", ge=0),
+    ] = 16 * 1024 * 1024
     legacy_spaces: Annotated[
         Literal["hold", "own"],
         _about(

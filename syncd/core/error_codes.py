@@ -108,6 +108,10 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {
            "Make somebody else an owner first."),
         _E("managed_elsewhere", 409, _NEVER, "Memberships come from outside this server.", "Change them there."),
     ),
+    "Quotas": (
+        _E("quota_exceeded", 507, _FIX, "A quota is used up; `quota` names it. Nothing of this was written.",
+           "Delete what is not needed, or ask the operator for more; then send it again."),
+    ),
     "History": (
         _E("record_not_found", 404, _NEVER, "There is no such record, or there was none at that moment.",
            "Check table, id and space, or ask for another moment."),

@@ -125,6 +125,16 @@ class HeldFull(SyncdError):
     code = "held_full"
 
 
+class QuotaExceeded(SyncdError):
+    """A total is beyond its quota, which `quota` names. Deletions are still taken."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, quota: str = "", detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.quota = quota
+
+
 class UpgradeRequired(SyncdError):
     code = "upgrade_required"
 

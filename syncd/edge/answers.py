@@ -65,8 +65,8 @@ async def answer_unread(send: Send, receive: Receive, what: Answer, most: int) -
     await send({"type": "http.response.body", "body": b""})
 
 
-async def answer(send: Send, what: Answer, accept_encoding: bytes = b"") -> None:
-    """Sends an answer whole."""
+async def answer(send: Send, what: Answer, accept_encoding: bytes = b"") -> int:
+    """Sends an answer whole. Returns the bytes of its body as they travelled."""
     body, headers = what.body, [(b"content-type", what.media_type), *what.headers]
     if len(body) >= COMPRESS_FROM:
         headers.append((b"vary", b"accept-encoding"))
@@ -77,3 +77,4 @@ async def answer(send: Send, what: Answer, accept_encoding: bytes = b"") -> None
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": what.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+    return len(body)

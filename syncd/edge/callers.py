@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from syncd.core.errors import Unauthorized
+from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.requests import Request
 from syncd.edge.tokens import Tokens
 from syncd.service.caller import Caller, External
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
 
 class Callers:
-    """Knows tokens and, depending on the settings, where memberships come from."""
+    """Knows tokens and, depending on the settings, where memberships come from; `rates`: how fast each may ask."""
 
-    def __init__(self, tokens: Tokens, *, claims: bool = False, service: MembershipService | None = None) -> None:
+    def __init__(
+        self, tokens: Tokens, *, claims: bool = False, service: MembershipService | None = None,
+        rates: Rates | None = None,
+    ) -> None:  # fmt: skip
         self._tokens, self._claims, self._service = tokens, claims, service
+        self.rates = rates or Rates(RateLimits())
 
     @property
     def managed_elsewhere(self) -> bool:
@@ -27,14 +32,16 @@ class Callers:
 
     async def caller(self, request: Request) -> Caller:
         """Who sends a request, and is acting from here on. Raises Unauthorized, KeysUnavailable,
-        MembershipsUnavailable."""
+        MembershipsUnavailable, TooMany."""
         caller = (await self.named(request.headers.get(b"authorization", b"")))[0]
         ACTING.set(caller.user)
         return caller
 
     async def named(self, authorization: bytes) -> tuple[Caller, float]:
-        """Who an `Authorization` header names, and until when (seconds since 1970). Raises what `caller` raises."""
+        """Who an `Authorization` header names, and until when (seconds since 1970). It is a request of that user's.
+        Raises what `caller` raises."""
         identity = await self._tokens.identity(authorization)
+        self.rates.request(identity.user)
         if self._service is not None:
             return Caller(identity.user, await self.ask(identity.user)), identity.expires
         if not self._claims:

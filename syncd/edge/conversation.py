@@ -296,6 +296,8 @@ class Conversation:
         if not client:
             raise Malformed("The `auth` frame did not name the device: `clientId`.")
         talk, caller = self.talk, member.caller
+        talk.callers.rates.request(caller.user)
+        talk.callers.rates.moved(caller.user, len(text), 0)
         if talk.callers.asks:
             # As for every request: what the service said a moment ago is not what it says.
             caller = caller._replace(external=await talk.callers.ask(caller.user))
@@ -357,6 +359,9 @@ class Conversation:
 
     async def page_turn(self) -> None:
         await self._wire.page_turn()
+        # Who is sent more than may be is not refused what it has missed: it comes more slowly.
+        if pause := self.talk.callers.rates.pause(self.user):
+            await asyncio.sleep(pause)
 
     def frame(self, frame: bytes) -> None:
         if self.member is not None:
@@ -382,6 +387,7 @@ class Conversation:
     async def page(self, subscription: Subscription, delta: Delta) -> None:
         tail = live.changes_tail(delta.synced_until.encode(), delta.more, delta.spaces)
         changes = self.talk.hub.shared(delta.changes)
+        self.talk.callers.rates.moved(self.user, 0, len(changes))
         await self._wire.send_page(live.changes_head(subscription.question.app), changes, tail)
         if WHOLE in delta.changes:
             subscription.member.own = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import structlog
@@ -26,11 +27,13 @@ from syncd.edge.error_page import error_page
 from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
 from syncd.edge.problems import problem, status_of
+from syncd.edge.rates import Rates
 from syncd.edge.requests import Disconnected, Request, checked_id
 from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.stream import Streams
 from syncd.edge.sync import Service, SyncEndpoint
 from syncd.service.spaces import SpaceService
+from syncd.store.turns import ACTING
 
 log = structlog.get_logger("syncd.http")
 
@@ -68,11 +71,11 @@ class HttpApplication:
 
     def __init__(
         self, sync: SyncEndpoint, spaces: SpacesEndpoint, backend: Backend, board: Board, ended: dict[str, int],
-        *, bodies: Bodies, version: str,
+        *, bodies: Bodies, rates: Rates, version: str,
     ) -> None:  # fmt: skip
         self._sync, self._spaces, self._backend = sync, spaces, backend
         self._bodies, self._version, self._board = bodies, version, board
-        self._ended = ended
+        self._ended, self._rates = ended, rates
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
         self.demo: Demo | None = None
@@ -105,19 +108,23 @@ class HttpApplication:
                 await self._stream(request, parts[1], scope, receive, send)
                 return
             if parts[0] == "backup" and self.backup is not None:
-                await self.backup.serve(request, parts, (await self._backend.opened())[0], scope, receive, send)
+                await self.backup.serve(
+                    request, parts, (await self._backend.opened())[0], scope, receive, self._metered(send)
+                )
+                self._moved(request, 0)
                 return
             result = await self._answer(request, parts)
         except Disconnected:
             return
         except SyncdError as why:
-            if status_of(why) in (408, 413, 429, 503):
+            if status_of(why) in (408, 413, 429, 503, 507):
                 self._ended[why.code] = self._ended.get(why.code, 0) + 1
-            if status_of(why) >= 500:
+            if status_of(why) in (500, 503):
                 log.warning("refused", code=why.code, method=request.method)
             result = problem(why)
             if await request.goes_on():
                 request.release()
+                self._moved(request, 0)
                 await answer_unread(send, receive, result, 2 * self._bodies.largest)
                 return
         except Exception as why:
@@ -130,7 +137,23 @@ class HttpApplication:
             result = problem(SyncdError())
         finally:
             request.release()
-        await answer(send, result, accept)
+        went = await answer(send, result, accept)
+        self._moved(request, went)
+
+    def _moved(self, request: Request, went: int) -> None:
+        """Counts what a request and its answer were, of a user who is known."""
+        if user := ACTING.get():
+            self._rates.moved(user, request.came, went)
+
+    def _metered(self, send: Send) -> Send:
+        """For an answer that is as long as it likes: counts it as it goes."""
+
+        async def counted(message: Any) -> None:
+            if user := ACTING.get():
+                self._rates.moved(user, 0, len(message.get("body", b"")))
+            await send(message)
+
+        return counted
 
     async def _stream(self, request: Request, app: str, scope: Scope, receive: Receive, send: Send) -> None:
         if request.method != "GET":

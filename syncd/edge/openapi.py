@@ -188,6 +188,7 @@ def _schemas() -> dict[str, Schema]:
             title={"type": "string"}, status={"type": "integer"},
             code={"type": "string", "description": "Stable, and for programs. More may come."},
             detail={"type": "string", "description": "What is wrong this time, for people."}, errors=_array(fault),
+            quota={"type": "string", "description": "Of `quota_exceeded`: which one."},
         ),
         "NewSpace": _object(["name"], id=_nullable(_ID), name=_ID),
         "Space": _object(["id", "name", "role", "createdAt"], id=_ID, name=_ID, role=_ROLE, createdAt=_INSTANT),
@@ -207,7 +208,7 @@ def _answers(status: int, schema: Schema | None, *problems: int) -> dict[str, An
         good["content"] = {"application/json": {"schema": schema}}
     found = {str(status): good}
     slow = [408] if 413 in problems else []
-    for code in sorted({400, 401, 414, 431, 503, *slow, *problems}):
+    for code in sorted({400, 401, 414, 429, 431, 503, *slow, *problems}):
         found[str(code)] = {"$ref": "#/components/responses/Problem"}
     return found
 
@@ -231,7 +232,7 @@ def _sync_paths() -> dict[str, Any]:
     client = {"name": "X-Client-Id", "in": "header", "required": False, "schema": {**_ID, "pattern": "^[!-~]+$"}}
     protocol = {"name": "X-Sync-Protocol", "in": "header", "required": False, "schema": {"enum": ["1"]}}
     push = _operation(
-        "push", "Write changes, get what was missed", _answers(200, _ref("PushAnswer"), 410, 413, 415, 422, 429), "Push"
+        "push", "Write changes, get what was missed", _answers(200, _ref("PushAnswer"), 410, 413, 415, 422, 507), "Push"
     )
     pull = _operation("pull", "Get what was missed since a cursor", _answers(200, _ref("Delta"), 410))
     pull["parameters"] = [
@@ -283,7 +284,7 @@ def _past_paths() -> dict[str, Any]:
         after, _query("instant", _INSTANT, "As it was then."), limit,
         _query("after", {"type": "string"}, "`next` of the page before; it says the moment too."),
     ]  # fmt: skip
-    restored = _answers(200, _ref("PushAnswer"), 403, 404, 410, 413, 415, 422)
+    restored = _answers(200, _ref("PushAnswer"), 403, 404, 410, 413, 415, 422, 507)
     restore_record = _operation("restoreRecord", "Write a record as it was", restored, "Restore")
     restore_space = _operation("restoreSpace", "Write a space as it was, in one batch", restored, "Restore")
     named = [_in_path("app"), _in_path("table"), _in_path("id"), space]
@@ -380,7 +381,7 @@ def _import_report() -> Schema:
 def _space_paths() -> dict[str, Any]:
     spaces = _object(["spaces"], spaces=_array(_ref("Space")))
     members = _object(["members"], members=_array(_ref("Member")))
-    create = _operation("createSpace", "Make a space", _answers(201, _ref("Space"), 409, 413, 415), "NewSpace")
+    create = _operation("createSpace", "Make a space", _answers(201, _ref("Space"), 409, 413, 415, 507), "NewSpace")
     put = _operation(
         "putMember", "Add a member or change a role", _answers(200, _ref("Member"), 403, 404, 409, 413, 415), "NewRole"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from syncd.core.error_codes import ERROR_CODES, close_code_of, problem_type
-from syncd.core.errors import MethodNotAllowed, SyncdError, Unauthorized, UpgradeRequired
+from syncd.core.errors import MethodNotAllowed, QuotaExceeded, SyncdError, Unauthorized, UpgradeRequired
 from syncd.edge.answers import Answer
 
 # A close frame has room for 123 bytes of reason.
@@ -37,6 +37,8 @@ def problem(error: SyncdError) -> Answer:
     }
     if error.faults:
         body["errors"] = [fault.wire() for fault in error.faults]
+    if isinstance(error, QuotaExceeded):
+        body["quota"] = error.quota
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(error.retry_after).encode()))

@@ -39,7 +39,7 @@ class Disconnected(Exception):
 
 class Request:
     """One HTTP request. What is held of its body counts among `bodies` until `release`. `unread`: its body has not come
-    to its end."""
+    to its end; `came`: bytes of it, as they travelled."""
 
     def __init__(self, scope: Scope, receive: Receive, bodies: Bodies) -> None:
         self.method: str = scope["method"]
@@ -49,7 +49,7 @@ class Request:
         self._max_body = bodies.largest
         self._holder: Holder | None = None
         self._names_each_once = len(self.headers) == len(scope["headers"])
-        self.unread, self._slow = True, False
+        self.unread, self._slow, self.came = True, False, 0
 
     def release(self) -> None:
         """It was answered: nothing is held any more."""
@@ -156,6 +156,7 @@ class Request:
         if message["type"] == "http.disconnect":
             raise Disconnected
         part: bytes = message.get("body", b"")
+        self.came += len(part)
         arrival.came(len(part), time.monotonic())
         self.unread = bool(message.get("more_body"))
         return part, self.unread

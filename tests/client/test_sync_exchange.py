@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from syncd_client import (
     Offline,
     Refused,
     Replica,
+    RetryPolicy,
     ServerBusy,
     SyncBusy,
 )
@@ -77,6 +79,30 @@ def test_a_server_that_asks_for_patience_is_waited_for_or_left(replica: Replica,
     with pytest.raises(ServerBusy) as busy:
         replica.sync()
     assert busy.value.retry_after == 3600
+
+
+def test_a_429_is_waited_for_as_long_as_it_says(open_replica: Open, script: Script) -> None:
+    replica = open_replica(retry=RetryPolicy(attempts=3, first=0.001, patience=5))
+    replica.put("t", "r", {"n": 1})
+    script.answers = [problem(429, "too_many_requests", retry_after="1")]
+    begun = time.monotonic()
+    replica.sync()
+    assert time.monotonic() - begun >= 1
+    assert len({json.dumps(push) for push in script.pushes}) == 1
+    assert replica.why("t", "r").state == "synced"
+
+
+def test_a_quota_that_is_used_up_is_said_at_once_and_nothing_is_lost(replica: Replica, script: Script) -> None:
+    replica.put("t", "r", {"n": 1})
+    script.answers = [problem(507, "quota_exceeded")]
+    with pytest.raises(Refused) as refused:
+        replica.sync()
+    assert (refused.value.code, refused.value.status, len(script.asked)) == ("quota_exceeded", 507, 1)
+    why = replica.why("t", "r")
+    assert (why.state, why.code, why.pending) == ("rejected", "quota_exceeded", 1)
+    replica.sync()
+    assert replica.why("t", "r").state == "synced"
+    assert len({json.dumps(push) for push in script.pushes}) == 1
 
 
 def test_a_refused_token_is_asked_for_once_more(open_replica: Open, script: Script) -> None:

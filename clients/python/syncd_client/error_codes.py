@@ -163,6 +163,10 @@ TEXTS = {
         "Memberships come from outside this server.",
         "Change them there.",
     ),
+    "quota_exceeded": (
+        "A quota is used up; `quota` names it. Nothing of this was written.",
+        "Delete what is not needed, or ask the operator for more; then send it again.",
+    ),
     "record_not_found": (
         "There is no such record, or there was none at that moment.",
         "Check table, id and space, or ask for another moment.",

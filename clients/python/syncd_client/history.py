@@ -23,7 +23,7 @@ from .failures import describe, shape
 from .merge import Register, Registers, is_deleted
 from .replica import Replica
 from .reply import read_problem
-from .retry import parse_retry_after
+from .retry import parse_retry_after, passes
 from .tokens import subject
 from .values import dump, parse
 
@@ -212,7 +212,7 @@ def _failure(reply: httpx.Response) -> ServerBusy:
     problem = read_problem(reply.status_code, reply.content)
     if problem.status in (401, 403):
         raise NotAllowed(problem.detail, code=problem.code)
-    if problem.status not in (408, 425, 429) and problem.status < 500:
+    if not passes(problem.status):
         raise Refused(problem.detail, code=problem.code, status=problem.status, errors=problem.errors)
     wanted = parse_retry_after(reply.headers.get("retry-after"), time.time())
     return ServerBusy(f"{problem.detail} ({problem.status} {problem.code})", code=problem.code, retry_after=wanted)

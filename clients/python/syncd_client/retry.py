@@ -46,6 +46,11 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
     return max(seconds, 0.0)
 
 
+def passes(status: int) -> bool:
+    """Whether a refusal with this HTTP status passes by itself. A quota that is used up (507) does not."""
+    return status in (408, 425, 429) or (status >= 500 and status != 507)
+
+
 @dataclass(frozen=True, slots=True)
 class LivePolicy:
     """The times of a live sync, in seconds. Each interval is varied at random, so that devices spread out.

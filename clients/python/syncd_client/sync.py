@@ -23,7 +23,7 @@ from .failures import describe
 from .outbox import Packed
 from .pace import Pace, Paces
 from .reply import Conflict, Page, Problem, read_page, read_problem
-from .retry import RetryPolicy, parse_retry_after
+from .retry import RetryPolicy, parse_retry_after, passes
 from .store import Store, get_meta
 from .values import dump
 
@@ -310,7 +310,7 @@ class Session:
         if status == 200:
             return self._receive_page(sent, body, seconds)
         problem = read_problem(status, body)
-        if status in (408, 425, 429) or status >= 500:
+        if passes(status):
             if status == 408:
                 self._slow_down(sent)
             self._retry(ServerBusy(f"{problem.detail} ({status} {problem.code})", code=problem.code), headers)

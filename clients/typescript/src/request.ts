@@ -6,7 +6,7 @@ import type { JsonObject } from "./json.js";
 import { SLOWEST } from "./pace.js";
 import type { Replica } from "./replica.js";
 import { type Problem, parseReply, readProblem } from "./reply.js";
-import { delay, parseRetryAfter, type RetryPolicy } from "./retry.js";
+import { delay, parseRetryAfter, passes, type RetryPolicy } from "./retry.js";
 import type { Answer } from "./sync.js";
 import { headers, request, type Server } from "./transport.js";
 import { sleep } from "./turn.js";
@@ -78,7 +78,7 @@ function passing({ status, body, retryAfter }: Answer): SyncdError {
   const problem = readProblem(status, body);
   const { code, detail } = problem;
   if (status === 401 || status === 403) throw new NotAllowed(detail, code);
-  if (![408, 425, 429].includes(status) && status < 500) throw new Blamed(problem);
+  if (!passes(status)) throw new Blamed(problem);
   const busy = new ServerBusy(`${detail} (${status} ${code})`, code);
   busy.retryAfter = parseRetryAfter(retryAfter, Date.now());
   return busy;

@@ -35,6 +35,11 @@ export function parseRetryAfter(text: string | null, now: number): number | null
   return Number.isNaN(date) ? null : Math.max(0, date - now);
 }
 
+/** Whether a refusal with this HTTP status passes by itself. A quota that is used up (507) does not. */
+export function passes(status: number): boolean {
+  return [408, 425, 429].includes(status) || (status >= 500 && status !== 507);
+}
+
 /**
  * The times of a live sync, in milliseconds. Each interval is varied at random, so that devices spread out.
  *

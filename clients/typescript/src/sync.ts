@@ -12,7 +12,7 @@ import { dump, type JsonObject } from "./json.js";
 import { type Limits, type Packed, pack, type Refusal, reject } from "./outbox.js";
 import type { Pace, Paces } from "./pace.js";
 import { type Conflict, type Page, type Problem, readPage, readProblem } from "./reply.js";
-import { delay, parseRetryAfter, type RetryPolicy } from "./retry.js";
+import { delay, parseRetryAfter, passes, type RetryPolicy } from "./retry.js";
 import type { Store, Transaction, Trouble } from "./store.js";
 
 export type Scope = "both" | "push" | "pull";
@@ -188,7 +188,7 @@ export class Session {
     if (status === 200) return this.#receivePage(sent, body, took);
     const problem = readProblem(status, body);
     if (status === 408) this.#pace(sent).failed();
-    if ([408, 425, 429].includes(status) || status >= 500) {
+    if (passes(status)) {
       const busy = new ServerBusy(`${problem.detail} (${status} ${problem.code})`, problem.code);
       busy.retryAfter = parseRetryAfter(retryAfter, Date.now());
       await this.#retry(busy, busy.retryAfter);

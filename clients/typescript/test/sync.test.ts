@@ -197,6 +197,29 @@ describe("failures", () => {
     expect((await replica.why("t", "a")).state).toBe("synced");
   });
 
+  it("with a Retry-After are waited for as long as it says", async () => {
+    const { replica, script } = await scripted({ retry: { ...QUICK, patience: 5000 } });
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push(problem(429, "too_many_requests", [], { "retry-after": "1" }));
+    const begun = performance.now();
+    await replica.sync();
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(990);
+    expect(script.pushes[0]?.changes).toEqual(script.pushes[1]?.changes);
+    expect((await replica.why("t", "a")).state).toBe("synced");
+  });
+
+  it("of a quota that is used up are said at once, and lose nothing", async () => {
+    const { replica, script } = await scripted();
+    await replica.put("t", "a", { n: 1 });
+    script.answers.push(problem(507, "quota_exceeded"));
+    await expect(replica.sync()).rejects.toMatchObject({ code: "quota_exceeded", status: 507 });
+    const why = { state: "rejected", code: "quota_exceeded", pending: 1 };
+    expect([script.asked.length, await replica.why("t", "a")]).toMatchObject([1, why]);
+    await replica.sync();
+    expect((await replica.why("t", "a")).state).toBe("synced");
+    expect(script.pushes[0]?.changes).toEqual(script.pushes[1]?.changes);
+  });
+
   it("of the token: a fresh one is asked for once", async () => {
     let tokens = 0;
     const { replica, script } = await scripted({ token: () => `t${++tokens}` });

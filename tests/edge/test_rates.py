@@ -1,0 +1,168 @@
+"""How fast a user may be: who is faster is told how long to wait, nothing is lost, and nobody else notices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from syncd.core.errors import TooMany
+from syncd.edge import rates
+from syncd.edge.rates import RateLimits, Rates
+from tests.harness import Server
+from tests.socket_device import opened
+from tests.wire import Device, edit, unique
+
+# A minute's worth of bytes and ten seconds' of requests may come at once: six requests, some kilobytes.
+REQUESTS, BYTES = 0.6, 100
+
+
+class Clock:
+    """Time as a test has it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(rates, "time", found)
+    return found
+
+
+def taken(found: Rates, user: str, most: int = 1000) -> int:
+    """How many requests go through before one is refused."""
+    for count in range(most):
+        try:
+            found.request(user)
+        except TooMany:
+            return count
+    return most
+
+
+def test_ten_seconds_of_requests_at_once_and_not_one_more(clock: Clock) -> None:
+    found = Rates(RateLimits(requests=2))
+    assert (taken(found, "ann"), taken(found, "bob")) == (20, 20)
+    clock.now += 1.0
+    assert (taken(found, "ann"), found.hits) == (2, {"requests": 3})
+    clock.now += 3600
+    assert taken(found, "ann") == 20
+
+
+def test_it_says_how_long_to_wait_and_that_is_enough(clock: Clock) -> None:
+    found = Rates(RateLimits(requests=0.5, bytes_in=10))
+    taken(found, "ann")
+    with pytest.raises(TooMany, match="`requests`") as refused:
+        found.request("ann")
+    assert refused.value.retry_after == 2
+    clock.now += 1.9
+    assert taken(found, "ann") == 0
+    clock.now += 0.1
+    assert taken(found, "ann") == 1
+
+
+@pytest.mark.parametrize("name", ["bytes_in", "bytes_out"])
+def test_bytes_are_counted_when_they_were_moved_and_never_wait_longer_than_a_minute(clock: Clock, name: str) -> None:
+    found = Rates(RateLimits(**{name: 10}))
+
+    def move(size: int) -> None:
+        found.request("ann")
+        found.moved("ann", size * (name == "bytes_in"), size * (name == "bytes_out"))
+
+    move(600)
+    move(1)
+    with pytest.raises(TooMany, match=f"`{name}`") as refused:
+        found.request("ann")
+    assert refused.value.retry_after == 1
+    clock.now += 0.1
+    move(10**9)
+    with pytest.raises(TooMany) as refused:
+        found.request("ann")
+    clock.now += 0.001
+    with pytest.raises(TooMany) as refused:
+        found.request("ann")
+    assert refused.value.retry_after == math.ceil(rates.BURSTS[name])
+    assert (found.pause("ann") > 59) == (name == "bytes_out")
+    clock.now += rates.BURSTS[name]
+    move(0)
+    found.request("bob")
+
+
+def test_who_has_other_bounds_has_them_at_once_and_until_they_are_taken_back(clock: Clock) -> None:
+    found = Rates(RateLimits(requests=1))
+    assert taken(found, "ann") == 10
+    found.override({"ann": {"requests": 3}})
+    assert (taken(found, "ann"), taken(found, "bob")) == (30, 10)
+    found.override({"ann": {"requests": 3}})
+    assert taken(found, "ann") == 0
+    found.override({})
+    assert taken(found, "ann") == 10
+
+
+def test_without_a_bound_nothing_is_refused_and_who_is_gone_is_forgotten(clock: Clock) -> None:
+    found = Rates(RateLimits())
+    for n in range(500):
+        found.request(f"u{n}")
+    assert taken(found, "ann") == 1000
+    clock.now += 3600
+    found.request("bob")
+    assert list(found._users) == ["bob"]
+
+
+@pytest.fixture(scope="module")
+def strict(workspace: Path) -> Iterator[Server]:
+    """A server where each user has few requests and bytes."""
+    limits = {"quota_requests": REQUESTS, "quota_bytes_in": BYTES, "quota_bytes_out": BYTES}
+    with Server(workspace / "rates", settings=limits) as server:
+        yield server
+
+
+def test_too_many_requests_are_429_with_the_time_to_wait_and_others_go_on(strict: Server) -> None:
+    with httpx.Client(base_url=strict.url) as http:
+        ann, old, bob = (Device(http, strict, unique(name), legacy=name == "old") for name in ("ann", "old", "bob"))
+        for device in (ann, old):
+            answers = [device.send(edit(str(n), x=n)) for n in range(9)]
+            statuses = [answer.status_code for answer in answers]
+            assert statuses == sorted(statuses)
+            assert 6 <= statuses.count(200) < 9
+            refused = answers[-1]
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+            assert refused.headers["retry-after"] in ("1", "2")
+            assert "`requests`" in refused.json()["detail"]
+        bob.write(edit("r", x=1))
+
+
+def test_bytes_that_came_and_went_count(strict: Server) -> None:
+    with httpx.Client(base_url=strict.url) as http:
+        ann, bob = (Device(http, strict, unique(name)) for name in ("ann", "bob"))
+        ann.write(edit("r", x="x" * 20_000))
+        refused = ann.ask()
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+        assert "`bytes_in`" in refused.json()["detail"]
+        assert 50 <= int(refused.headers["retry-after"]) <= 60
+        assert http.get("/openapi.json", headers=bob.headers).status_code == 200
+        bob.write(edit("r", x=1))
+        bob.request("GET", "/backup/export", headers={"accept-encoding": "identity"})
+        assert bob.ask().status_code == 200
+
+
+async def test_over_a_socket_a_push_too_many_is_told_with_the_time_to_wait(strict: Server) -> None:
+    async with await opened(strict) as socket:
+        await socket.auth(unique("ann"), "c1")
+        for n in range(8):
+            await socket.send(
+                {"type": "push", "requestId": str(n), "appId": "app", "changes": [edit(str(n), x=n)]},
+            )
+        told = await socket.next("error", code="too_many_requests")
+        assert told["retryAfter"] in (1, 2)
+        assert told["requestId"] in map(str, range(5, 8))
+        assert socket.all("push-result", requestId="0")
+        await socket.send({"type": "ping"})
+        await socket.next("pong")
