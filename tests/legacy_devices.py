@@ -168,12 +168,11 @@ class LocalStore(LegacyDevice):
     creates_from_data, pulls_first = False, True
 
 
-def spelt_as_ours(fields: Json) -> Json:
-    """The registers of a change that a legacy reader gets, as clients of ours get them; both its spellings are one."""
-    ours = {}
+def in_milliseconds(fields: Json) -> Json:
+    """The registers of a change, as both generations get them: theirs have milliseconds, twice."""
+    plain = {}
     for name, register in fields.items():
-        at = register["at"]
-        assert register["updatedAt"] == at
-        whole = f"{at[:-1]}000Z" if len(at) == len("2026-01-01T00:00:00.000Z") else at
-        ours[name] = {key: value for key, value in register.items() if key != "updatedAt"} | {"at": whole}
-    return ours
+        assert register.get("updatedAt", register["at"]) == register["at"]
+        plain[name] = {key: value for key, value in register.items() if key != "updatedAt"}
+        plain[name]["at"] = f"{register['at'][:23]}Z"
+    return plain

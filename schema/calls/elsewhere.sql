@@ -22,8 +22,8 @@ GROUP BY 1, 2 ORDER BY 1, 3, 2;
 
 -- name: elsewhere_rows
 -- The rows of a first-generation log in the order in which they came, each as JSON text with whatever columns it has. A row in
--- its user's personal space, of a record that the user also wrote in another one, went to the last of those: to its devices
--- it is one record.
+-- its user's personal space goes to where a push would have moved its record: to the first space in which its user wrote the
+-- record after writing it in the personal one. What its user wrote in a space first stays there, and does not move.
 -- returns: elsewhere.mana.LogLine
 SELECT c.id::text AS id, c.table_name::text AS "table",
        concat(left(row_to_json(c)::text, -1), ',"went_to":' || to_json(s.space)::text, '}') AS content
@@ -34,7 +34,11 @@ LEFT JOIN (
     FROM elsewhere.sync_changes m
     WHERE length(m.space_id::text) BETWEEN 1 AND 255 AND m.space_id::text !~ '[[:cntrl:]]' AND m.space_id::text NOT IN ('.', '..')
       AND NOT starts_with(m.space_id::text, '_personal:')
-    ORDER BY m.user_id, m.app_id, m.table_name, m.record_id, m.created_at DESC, m.id DESC
+      AND EXISTS (SELECT FROM elsewhere.sync_changes p
+                  WHERE p.user_id = m.user_id AND p.app_id = m.app_id AND p.table_name = m.table_name AND p.record_id = m.record_id
+                    AND coalesce(p.space_id::text, '') IN ('', concat('_personal:', p.user_id))
+                    AND (coalesce(p.created_at::timestamptz, 'infinity'), p.id) < (coalesce(m.created_at::timestamptz, 'infinity'), m.id))
+    ORDER BY m.user_id, m.app_id, m.table_name, m.record_id, m.created_at, m.id
 ) s ON s.user_id = c.user_id AND s.app_id = c.app_id AND s.table_name = c.table_name AND s.record_id = c.record_id
    AND coalesce(c.space_id::text, '') IN ('', concat('_personal:', c.user_id))
 WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz

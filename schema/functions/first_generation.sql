@@ -25,15 +25,19 @@ BEGIN
           AND (p_written IS NULL OR p_written ? m.key OR a.touched));
 END $$;
 
--- An instant as JavaScript writes it, in milliseconds, where it is a whole number of them: one engine compares instants as text.
+-- An instant as JavaScript writes it, in milliseconds: one engine compares instants as text. Of two writes within one none is
+-- before the other to a device then, and it takes the one that it is sent last, which is the one that stands.
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_instant(p_at text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN right(p_at, 4) = '000Z' THEN concat(left(p_at, 23), 'Z') ELSE p_at END;
+RETURN concat(left(p_at, 23), 'Z');
 
--- Registers with their instants spelt so, under both names that engines read.
+-- Registers with their instants spelt so, under both names that engines read, and in what a deletion has for a value.
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_fields(p_registers jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (SELECT jsonb_object_agg(e.key, e.value || jsonb_build_object('at', a.at, 'updatedAt', a.at))
+RETURN (SELECT jsonb_object_agg(e.key, e.value || CASE
+            WHEN e.key = 'deletedAt' AND e.value ->> 'value' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$'
+            THEN jsonb_build_object('at', a.at, 'updatedAt', a.at, 'value', syncd.sync_legacy_instant(e.value ->> 'value'))
+            ELSE jsonb_build_object('at', a.at, 'updatedAt', a.at) END)
         FROM jsonb_each(p_registers) e CROSS JOIN LATERAL (SELECT syncd.sync_legacy_instant(e.value ->> 'at') AS at) a);
 
 -- A deletion's text after its change's beginning.
@@ -145,7 +149,7 @@ BEGIN
           AND (c.fields IS NOT NULL OR syncd.sync_nests(r.registers, c.lost::jsonb)) AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
 END $$;
 
--- Whether a change that wrote these registers met one with the same stamp, found from the change before it of its record on. Whoever
+-- Whether a change that wrote these registers met one of the same millisecond, found from the change before it of its record on. Whoever
 -- wrote there last before says what was held; it is looked for in so many changes.
 CREATE OR REPLACE FUNCTION syncd.sync_ties(p_space integer, p_app integer, p_before bigint, p_written jsonb) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
@@ -158,7 +162,7 @@ BEGIN
         EXIT WHEN v_before IS NULL OR v_left = '{}';
         SELECT c.fields::jsonb, c.prev_seq INTO v_fields, v_before FROM syncd.sync_changes c
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = v_before;
-        IF EXISTS (SELECT FROM jsonb_each(v_left) w WHERE w.value ->> 'at' = v_fields -> w.key ->> 'at') THEN
+        IF EXISTS (SELECT FROM jsonb_each(v_left) w WHERE left(w.value ->> 'at', 23) = left(v_fields -> w.key ->> 'at', 23)) THEN
             RETURN true;
         END IF;
         v_left := v_left - ARRAY(SELECT jsonb_object_keys(v_fields));
@@ -168,7 +172,7 @@ END $$;
 
 -- The seqs of changes, of a feed after p_after up to p_upto, after which their device may show something else than all others: they
 -- have to do with members of objects, for it takes an object that comes again for news of its members too; or they lost, and it
--- shows what it wrote; or they won over an equal stamp, and it takes what it is sent with that for news. It is told how the record is.
+-- shows what it wrote; or they won over one of the same millisecond, and it takes what it is sent with that for news. It is told how the record is.
 CREATE OR REPLACE FUNCTION syncd.sync_nesting(p_space integer, p_app integer, p_after bigint, p_upto bigint) RETURNS bigint[]
 LANGUAGE plpgsql STABLE AS $$
 BEGIN

@@ -125,7 +125,7 @@ async def check_memberships(settings: Settings) -> Finding:
     source = MembershipSource(settings.memberships_url, settings.memberships_header, settings.roles)
     # An unknown user may well be unknown to the service.
     answer, problem = await _get(**source.request("syncd-doctor"), unknown=[])
-    if problem or source.spaces(answer, set()) is None:
+    if problem or source.spaces(answer, set(), set()) is None:
         remedy = "ask it with curl -v as syncd does: docs/running.md, Memberships"
         return fail("memberships", problem or "the answer is not a list of spaces", remedy)
     return ok("memberships", "the service answers")

@@ -239,6 +239,9 @@ class Import:
             os.replace(part, state)
 
     def _conclude(self, counts: Counts, found: Findings | None, told: Told) -> int:
+        if found is not None:
+            counts.held = counts.held - found.written + found.waiting
+            counts.there += found.written
         report(counts, found)
         if found is not None and found.different:
             progress(f"{found.different.total():,} changes are not on the server as they are in the source.")

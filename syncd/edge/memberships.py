@@ -18,6 +18,7 @@ import httpx
 import structlog
 
 from syncd.core.errors import MembershipsUnavailable
+from syncd.core.ids import fault_in_id
 from syncd.edge.tokens import ROLES, spaces_in
 
 log = structlog.get_logger("syncd.memberships")
@@ -46,13 +47,13 @@ class MembershipSource(NamedTuple):
             return {**asked, "url": self.url.replace("{user}", quote(user, safe=""))}
         return {**asked, "url": self.url, "params": {"userId": user}}
 
-    def spaces(self, given: Any, unknown: set[str]) -> list[dict[str, str]] | None:
+    def spaces(self, given: Any, unknown: set[str], faults: set[str]) -> list[dict[str, str]] | None:
         """The list in an answer, as [{"id", "role"}]; None where there is none. Roles that are passed over go to
-        `unknown`.
+        `unknown`, and what is wrong with entries that are to `faults`.
 
         It is a list, or in the member `spaces` or `memberships` of an object; a space is `organizationId` or `id`. In
-        `memberships`, the first generation's form, null is none and an entry without a role is passed over;
-        elsewhere both are faults, which must not look like no spaces.
+        `memberships`, the first generation's form, null is none, an entry without a role is passed over, and one that
+        cannot be read too, unless none can; elsewhere these are faults, which must not look like no spaces.
         """
         theirs = isinstance(given, dict) and "memberships" in given and "spaces" not in given
         if theirs:
@@ -66,6 +67,12 @@ class MembershipSource(NamedTuple):
             for entry in given
             if not theirs or entry.get("role") is not None
         ]
+        if theirs:
+            found = [_fault_in(entry) for entry in named]
+            faults.update(fault for fault in found if fault)
+            if named and all(found):
+                return None
+            named = [entry for entry, fault in zip(named, found, strict=True) if not fault]
         return spaces_in(self._translated(named, unknown) if self.roles else named)
 
     def _translated(self, given: list[dict[str, Any]], unknown: set[str]) -> list[dict[str, Any]]:
@@ -81,6 +88,13 @@ class MembershipSource(NamedTuple):
             elif space not in found or ROLES.index(ours) < ROLES.index(found[space]["role"]):
                 found[space] = {"id": space, "role": ours}
         return list(found.values())
+
+
+def _fault_in(entry: dict[str, Any]) -> str | None:
+    """What is wrong with a membership, None: nothing."""
+    if not isinstance(entry["id"], str) or fault_in_id(entry["id"]):
+        return "it has no organizationId that can be one"
+    return None if isinstance(entry["role"], str) else "its role is no text"
 
 
 class _Line:
@@ -107,7 +121,7 @@ class MembershipService:
         self._client = httpx.AsyncClient(timeout=SERVICE_TIMEOUT)
         self._lines: dict[str, _Line] = {}
         self._waiting = Counter[asyncio.Task[list[dict[str, str]]]]()
-        self._told: set[str] = set()
+        self._told, self._faults = set[str](), set[str]()
 
     async def spaces(self, user: str) -> list[dict[str, str]]:
         """The user's spaces. Raises MembershipsUnavailable for anything that is not a list of them."""
@@ -158,17 +172,20 @@ class MembershipService:
         except (httpx.HTTPError, httpx.InvalidURL, RecursionError, ValueError) as why:
             log.warning("memberships unavailable", error=type(why).__name__)
             raise MembershipsUnavailable from None
-        unknown: set[str] = set()
-        spaces = self._source.spaces(given, unknown)
+        unknown, faults = set[str](), set[str]()
+        spaces = self._source.spaces(given, unknown, faults)
         if spaces is None:
             log.warning("memberships unavailable", error="not a list of spaces")
             raise MembershipsUnavailable
-        self._tell(unknown)
+        self._tell(unknown, faults)
         log.debug("memberships asked", spaces=len(spaces), ms=round((time.monotonic() - began) * 1000, 1))
         return spaces
 
-    def _tell(self, unknown: set[str]) -> None:
-        """Says of each role once that it is passed over."""
+    def _tell(self, unknown: set[str], faults: set[str]) -> None:
+        """Says once of each role, and of each fault of an entry, that it is passed over."""
+        for fault in sorted(faults - self._faults):
+            self._faults.add(fault)
+            log.warning("a membership is passed over", fault=fault, remedy="see what the membership service answers")
         for role in sorted(unknown - self._told)[: MOST_TOLD - len(self._told)]:
             self._told.add(role)
             log.warning("a role is passed over", role=role[:40], remedy="name it in SYNCD_MEMBERSHIPS_ROLES")

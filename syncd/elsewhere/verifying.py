@@ -26,11 +26,14 @@ class HeldRegister(msgspec.Struct):
 
 class Findings(msgspec.Struct):
     """By table: changes whose every field is what the server has; those that newer writes covered; and those that
-    the server does not have or hold, or has otherwise."""
+    the server does not have or hold, or has otherwise. Of what an import cannot write: `written`, what was written
+    since it was held; `waiting`, what only the log refuses, and is held."""
 
     same: Counter[str] = msgspec.field(default_factory=Counter)
     newer: Counter[str] = msgspec.field(default_factory=Counter)
     different: Counter[str] = msgspec.field(default_factory=Counter)
+    written: Counter[str] = msgspec.field(default_factory=Counter)
+    waiting: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 _HELD = msgspec.json.Decoder(dict[str, HeldRegister])
@@ -54,7 +57,11 @@ async def verify(
             ]
             waiting = await _waiting(part, missing, feeds) if passage.origin.legacy and missing else set()
             for place, arrival in enumerate(part):
-                if arrival.line.eventId not in refused and place not in waiting:
+                if arrival.line.eventId in refused:
+                    continue
+                if place in waiting:
+                    findings.waiting[arrival.line.table] += 1
+                else:
                     twice = arrival.strayed and place in personal and personal[place] is None
                     _compare(arrival, held.get(place), twice, findings, tell)
         step(portion.rows)
@@ -71,10 +78,14 @@ async def _waiting(part: list[Arrival], missing: list[int], feeds: Feeds) -> set
 async def _check_held(some: list[Refused], feeds: Feeds, findings: Findings, tell: Callable[[str], None]) -> None:
     """Whether what cannot be written is held, or was written since."""
     keeps = [one.kept for one in some if one.kept is not None]
-    there = await feeds.kept(keeps) if keeps else set()
-    there |= await feeds.known([(keep.user, keep.client, keep.content) for keep in keeps]) if keeps else set()
+    waiting = await feeds.kept(keeps) if keeps else set()
+    written = await feeds.known([(keep.user, keep.client, keep.content) for keep in keeps]) if keeps else set()
     for place, one in enumerate(some):
-        if place not in there:
+        if place in waiting:
+            continue
+        if place in written:
+            findings.written[one.table] += 1
+        else:
             findings.different[one.table] += 1
             tell(f"{one.where}: {one.code}, and it is not held")
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.device import Device
 from tests.harness import Server
-from tests.legacy_devices import spelt_as_ours
+from tests.legacy_devices import in_milliseconds
 from tests.socket_device import opened, refusal, socket_of
 from tests.wire import edit, unique
 
@@ -338,7 +338,7 @@ async def test_legacy_listeners_get_records_beside_the_fields_and_ours_do_not(se
         for record in ("before", "after"):
             plain, ours = await old.brings(record), await new.brings(record)
             assert plain["data"]["title"] == "x"
-            plain["fields"] = spelt_as_ours(plain["fields"])
+            plain["fields"], ours["fields"] = in_milliseconds(plain["fields"]), in_milliseconds(ours["fields"])
             assert "data" not in ours
             assert {k: v for k, v in plain.items() if k != "data"} == {**ours, "op": "update"}
 

@@ -36,7 +36,7 @@ from syncd.store.schema_files import (
 from tests import past
 from tests.asked import answers
 from tests.harness import Server
-from tests.legacy_devices import spelt_as_ours
+from tests.legacy_devices import in_milliseconds
 from tests.wire import Device, Json, edit
 
 FIXTURE = Path(__file__).parent / "fixtures" / "thirteen"
@@ -162,7 +162,10 @@ async def test_what_was_there_is_answered_as_before(database: EmbeddedPostgres, 
                 found = now[user][question]
                 if question == "first":  # the same in another form (P220), its instants spelt otherwise (P250)
                     found, answer = registers(found), registers(answer)
-                    found = [{**change, "fields": spelt_as_ours(change["fields"])} for change in found]
+                    found, answer = (
+                        [{**change, "fields": in_milliseconds(change["fields"])} for change in changes]
+                        for changes in (found, answer)
+                    )
                 assert as_then(found) == answer, (user, question)
         ann, dan = Device(http, server, "ann", "ann-phone"), Device(http, server, "dan", "dan-phone")
         repeated = ann.push({**then["once"], "spaceId": "team"})["results"][0]

@@ -105,3 +105,30 @@ async def test_a_record_that_is_in_two_spaces_is_no_good_import(server: Server, 
            WHERE space_no = (SELECT space_no FROM syncd.sync_spaces WHERE space_id = $1)""", f"_personal:{user}"
     )  # fmt: skip
     assert "mv is in the personal space, too" in bring(server, meta, "--verify-only", ok=False)
+
+
+async def test_what_was_written_in_a_space_first_stays_there_and_what_is_one_s_own_too(
+    server: Server, device: Make, meta: Log
+) -> None:
+    """As with pushes: an app may use one id in every space, and what one wrote for no one else is shown to no one."""
+    user, space = unique("ada"), unique("hq")
+    await meta.add("set", "insert", {"title": "all"}, user_id=user, space_id=space, created_at=at(1))
+    await meta.add("set", "update", {"title": "mine"}, user_id=user, created_at=at(2))
+    for turn in range(2):
+        counts = counted(bring(server, meta, "--members", "authors"))
+        assert (counts["imported"], counts["different"]) == (0 if turn else 2, 0)
+        found = {(c["spaceId"], c["fields"]["title"]["value"]) for c in device(user).drain()[0]}
+        assert found == {(space, "all"), (f"_personal:{user}", "mine")}
+    await meta.add("set", "update", {"note": "n"}, user_id=user, space_id=space, created_at=at(3))
+    assert counted(bring(server, meta, "--members", "authors"))["different"] == 0
+    living = [c for c in device(user).drain()[0] if c["op"] != "delete"]
+    assert [(c["spaceId"], c["fields"]["title"]["value"]) for c in living] == [(space, "mine")]
+
+
+async def test_what_comes_after_a_move_follows_it_to_the_first_space(server: Server, device: Make, meta: Log) -> None:
+    user, first, second = unique("ada"), unique("hq"), unique("lab")
+    for n, where in enumerate((None, first, None, second, None)):
+        await meta.add("mv", "update", {f"f{n}": n}, user_id=user, space_id=where, created_at=at(n))
+    assert counted(bring(server, meta, "--members", "authors"))["different"] == 0
+    living = [c for c in device(user).drain()[0] if c["op"] != "delete"]
+    assert {c["spaceId"]: set(c["fields"]) for c in living} == {first: {"f0", "f1", "f2", "f4"}, second: {"f3"}}

@@ -123,12 +123,34 @@ async def test_an_entry_without_a_role_is_passed_over_and_null_is_no_entries(ann
 
 
 @pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ({"role": "member"}, "organizationId"), ({"organizationId": None, "role": "member"}, "organizationId"),
+        ({"organizationId": 5, "role": "member"}, "organizationId"),
+        ({"organizationId": "", "role": "member"}, "organizationId"),
+        ({"organizationId": "s", "role": ["member"]}, "no text"), ({"organizationId": "s", "role": 7}, "no text"),
+    ],
+)  # fmt: skip
+async def test_an_entry_that_cannot_be_read_is_passed_over_and_told_once(
+    ann: Device, service: Provider, asking: Server, entry: Any, fault: str
+) -> None:
+    space = f"sound-{next(NUMBERS)}"
+    service.by_user[ann.user] = {"memberships": [entry, {"organizationId": space, "role": "member"}, entry]}
+    for _ in range(2):
+        assert await spaces(ann) == {space: "writer"}
+    told = [line for line in asking.output().splitlines() if "a membership is passed over" in line and fault in line]
+    assert len(told) == 1
+    assert ann.user not in told[0]
+
+
+@pytest.mark.parametrize(
     "lie",
     [
         None, {}, "", {"memberships": {}}, {"memberships": ["s"]}, {"memberships": 0},
         {"memberships": [{"organizationId": 5, "role": "member"}]},
         {"memberships": [{"organizationId": "", "role": "member"}]}, {"memberships": [{"role": "member"}]},
         {"memberships": [{"organizationId": "s", "role": ["member"]}]},
+        {"memberships": [{"organizationId": "s", "role": "member"}, "s"]},
     ],
     ids=str,
 )  # fmt: skip
@@ -192,3 +214,24 @@ class TestWhatItCosts:
         late = await asyncio.gather(*(spaces(ann) for _ in range(5)))
         assert late == [{}] * 5
         await early
+
+
+async def test_what_was_held_is_written_soon_after_the_server_hears_of_the_membership(
+    ann: Device, asking: Server, service: Provider
+) -> None:
+    """Her device does nothing more: the server hears of it by any request, here for her list of spaces."""
+    space = f"back-{next(NUMBERS)}"
+    service.by_user[ann.user] = organisations()
+    async with Device(asking, f"bob-{space}") as bob:
+        service.by_user[bob.user] = organisations(**{space: "member"})
+        assert (await bob.pull())["serverChanges"] == []
+        del ann.http.headers["X-Sync-Protocol"]
+        (result,) = (await ann.push([ann.change("c", "r", 1, space=space)]))["results"]
+        assert (result["status"], result["held"]) == ("rejected", True)
+        service.by_user[ann.user] = organisations(**{space: "member"})
+        assert await spaces(ann) == {space: "writer"}
+        deadline = time.monotonic() + 20
+        while not (found := (await bob.pull())["serverChanges"]):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        assert [change["id"] for change in found] == ["r"]

@@ -31,6 +31,7 @@ ENGINES: list[list[type[LegacyDevice]]] = [[DexieEngine, LocalStore], [TextEngin
 SLOW = 1  # of the first user's, the one of the small library
 LEFT_OUT = ("id", "deletedAt", "updatedAt")  # what one generation writes and the other does not
 Shown = dict[tuple[str, str], Json]
+Stamp = tuple[int, str]  # microseconds, and the device
 pick = st.integers(0, 99)
 edits = st.sampled_from(["edit"] * 4 + ["member"] * 2 + ["object", "delete"])
 write = st.tuples(pick, edits, st.booleans())
@@ -57,8 +58,8 @@ class Wire(Device):
         return list(answer.json()["held"])
 
 
-def folded(registers: Iterable[tuple[int, str, Any]]) -> Json:
-    """A record of registers (at, name, value); one with a dot is a member of an object, as of its time."""
+def folded(registers: Iterable[tuple[Stamp, str, Any]]) -> Json:
+    """A record of registers (stamp, name, value); one with a dot is a member of an object, as of its time."""
     record: Json = {}
     for _, name, value in sorted(registers, key=lambda register: register[:2]):
         *path, last = name.split(".")
@@ -69,8 +70,8 @@ def folded(registers: Iterable[tuple[int, str, Any]]) -> Json:
     return record
 
 
-def living(records: dict[tuple[str, str], dict[str, tuple[int, Any]]]) -> Shown:
-    """What a user sees of records, each {name: (at, value)}."""
+def living(records: dict[tuple[str, str], dict[str, tuple[Stamp, Any]]]) -> Shown:
+    """What a user sees of records, each {name: (stamp, value)}."""
     made = {
         key: folded((at, name, value) for name, (at, value) in registers.items()) for key, registers in records.items()
     }
@@ -91,24 +92,25 @@ def shown_by_ours(replica: Replica) -> Shown:
     for (_, table, id_), registers in replica.all_registers().items():
         if (dead := registers.get("deletedAt")) is None or dead.value is None:
             assert (table, id_) not in records, f"{id_} lives twice"
-            records[table, id_] = {name: (register.at, register.value) for name, register in registers.items()}
+            records[table, id_] = {name: ((one.at, one.client), one.value) for name, one in registers.items()}
     return living(records)
 
 
 def shown_by_log(changes: Iterable[Json]) -> Shown:
     """The latest write of each register in the log. That a record went to another space is no deletion."""
-    records: dict[tuple[str, str], dict[str, tuple[int, Any]]] = {}
+    records: dict[tuple[str, str], dict[str, tuple[Stamp, Any]]] = {}
     for change in changes:
         registers = records.setdefault((change["table"], change["id"]), {})
         for name, register in change["fields"].items():
-            at = parse_instant(register["at"])
-            if "movedTo" not in register and at >= registers.get(name, (-1, None))[0]:
-                registers[name] = at, register["value"]
+            stamp = parse_instant(register["at"]), register.get("clientId", change["clientId"])
+            if "movedTo" not in register and stamp >= registers.get(name, ((-1, ""), None))[0]:
+                registers[name] = stamp, register["value"]
     return living(records)
 
 
 class World(RuleBasedStateMachine):
-    """One example: two users, each with a device of two engines and one of ours; no two writes have one instant."""
+    """One example: two users, each with a device of two engines and one of ours. Where all write at once, writes of
+    different devices have one millisecond; those of ours are some microseconds later in it."""
 
     server: Server
     http: httpx.Client
@@ -116,7 +118,7 @@ class World(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tail, self.numbers, self.ticks = unique(""), itertools.count(), 0
+        self.tail, self.numbers, self.ticks, self.at_once = unique(""), itertools.count(), 0, False
         self.start = time.time_ns() // 1_000_000_000 * 1_000_000 - 7200 * 1_000_000
         self.users = [f"u{n}{self.tail}" for n in range(2)]
         self.garden, self.inside = f"garden{self.tail}", True
@@ -129,12 +131,12 @@ class World(RuleBasedStateMachine):
         self.made: set[str] = set()
 
     def clock(self, number: int) -> Callable[[], int]:
-        """Two hours ago, later at each look; of one device another hour ago. Each has milliseconds of its own."""
+        """Two hours ago, later at each look, unless all write at once; of one device another hour ago."""
         behind = 3600 * 1_000_000 if number == SLOW else 0
 
         def now() -> int:
-            self.ticks += 1
-            return self.start - behind + self.ticks * 100_000 + number * 1000
+            self.ticks += not self.at_once
+            return self.start - behind + self.ticks * 100_000 + number * (1 if self.at_once else 1000)
 
         return now
 
@@ -231,6 +233,11 @@ class World(RuleBasedStateMachine):
     @rule(who=pick)
     def lose_the_cursors(self, who: int) -> None:
         self.legacy[who % len(self.legacy)].cursors.clear()
+
+    @rule(at_once=st.booleans())
+    def all_write(self, at_once: bool) -> None:
+        """Within a few milliseconds from now on, or one after the other."""
+        self.at_once = at_once
 
     @rule(user=st.integers(0, 1))
     def sync_ours(self, user: int) -> None:

@@ -8,7 +8,7 @@ from tests.harness import Server
 from tests.legacy_devices import FIRST
 from tests.socket_device import socket_of
 from tests.stream_device import stream_of
-from tests.wire import Device, Json, at, unique
+from tests.wire import Device, Json, unique
 
 Make = Callable[..., Device]
 T10, T10_05 = "2026-01-01T10:00:00.000Z", "2026-01-01T10:05:00.000Z"
@@ -42,19 +42,25 @@ def test_an_object_that_comes_with_its_member_is_not_older_than_itself(device: M
     assert instants(changes) == {T10, T10_05}
 
 
-def test_state_log_and_deletions_are_spelt_so_and_other_digits_stay(device: Make) -> None:
-    user = unique("ann")
+def test_state_log_answers_and_deletions_are_in_milliseconds(device: Make) -> None:
+    """Also what was written in microseconds: of `T10` and `fine` the latter is later, to every engine not earlier."""
+    user, fine, milli = unique("ann"), "2026-01-01T10:00:00.000001Z", "2026-01-01T10:00:00.000Z"
     old, ours = device(user, "old", legacy=True), device(user, "ours")
     _, start = old.drain()
     old.push(inserted(title="one", **{"cfg.size": 1}))
-    ours.write({**edited(at(1), fine=1), "changeId": unique("c")})
-    for since in (FIRST, "", start):
-        assert instants(old.pull(since)["serverChanges"]) == {T10, at(1)}
-    old.push({"table": "t", "id": "r", "op": "delete", "deletedAt": T10_05})
+    ours.write({**edited(fine, fine=1, **{"cfg.size": 2}), "changeId": unique("c")})
+    other = device(user, "other", legacy=True)
+    answer = other.push({**edited(T10_05, other=1), "id": "s"}, since=start, pull=True)["serverChanges"]
+    for changes in (old.pull(FIRST)["serverChanges"], old.pull(start)["serverChanges"], answer):
+        assert {c["fields"]["fine"]["value"] for c in changes if "fine" in c["fields"]} == {1}
+        assert instants([c for c in changes if c["id"] == "r"]) == {milli}
+    ours.write({**edited(f"{T10_05[:-1]}999Z", deletedAt=f"{T10_05[:-1]}999Z"), "changeId": unique("c"), "op": "delete",
+                "deletedAt": f"{T10_05[:-1]}999Z"})  # fmt: skip
     for since in (FIRST, start):
-        deletion = old.pull(since)["serverChanges"][-1]
-        assert (deletion["op"], deletion["deletedAt"]) == ("delete", T10_05)
-        assert deletion["fields"]["deletedAt"]["at"] == deletion["fields"]["deletedAt"]["updatedAt"] == T10_05
+        deletion = next(c for c in old.pull(since)["serverChanges"] if c["op"] == "delete")
+        assert deletion["deletedAt"] == T10_05
+        register = deletion["fields"]["deletedAt"]
+        assert (register["value"], register["at"], register["updatedAt"]) == (T10_05,) * 3
 
 
 def test_a_client_of_ours_gets_what_it_got(device: Make) -> None:
@@ -72,11 +78,15 @@ async def test_a_socket_and_a_stream_spell_them_so_too(server: Server, device: M
     user = unique("ann")
     old = device(user, "writer", legacy=True, app="notes")
     old.push({**inserted(title="one"), "id": "state"})
+    ours = device(user, "ours", app="notes")
     async with socket_of(server, user, client="d1") as socket, stream_of(server, user, protocol=False) as stream:
         await socket.subscribe()
         await stream.brings("state")
         old.push(inserted(title="one"))
+        ours.write({**edited("2026-01-01T10:00:00.000001Z", title="two"), "changeId": unique("c")})
         for outlet in (socket, stream):
-            await outlet.brings("r")
+            await outlet.until(
+                lambda outlet=outlet: [c for c in outlet.changes() if c["fields"]["title"]["value"] == "two"]
+            )
             assert {change["id"] for change in outlet.changes()} == {"state", "r"}
             assert instants(outlet.changes()) == {T10}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from syncd.core.clock import format_instant
 from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
 from tests.wire import Device, unique
 
@@ -93,3 +94,53 @@ def test_an_edit_that_meets_nothing_brings_nothing_back(device: Make) -> None:
         answer = one.wire.push(one.pending.pop(), since=cursor, pull=True)
         assert answer["serverChanges"] == []
         cursor = answer["syncedUntil"]
+
+
+class TestWithinOneMillisecond:
+    """Clients of ours date by the microsecond: X.123456 is later than what a device of these writes at X.123."""
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    @pytest.mark.parametrize("first", ["ours", "theirs"])
+    @pytest.mark.parametrize("heard", [False, True], ids=["answered", "pulled before"])
+    def test_who_wrote_beside_a_client_of_ours_shows_what_stands(
+        self, device: Make, engine: type[LegacyDevice], first: str, heard: bool
+    ) -> None:
+        one, two = devices(device, engine)
+        ours = device(one.wire.user, "a0")
+        edits(one, title="theirs")
+        if first == "theirs":
+            one.push("t")
+        writes(ours, 456, "ours")
+        if heard:
+            one.pull("t")
+        one.push("t")
+        assert agree(one, two) == "ours"
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_who_edits_what_it_was_just_sent_is_put_right(self, device: Make, engine: type[LegacyDevice]) -> None:
+        one, two = devices(device, engine)
+        writes(device(one.wire.user, "a0"), 456, "ours")
+        for each in (one, two):
+            each.pull("t")
+        edits(one, title="theirs")
+        assert one.shown("t")["r"]["title"] == "theirs"
+        one.push("t")
+        assert agree(one, two) == "ours"
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_of_two_writes_of_ours_the_later_is_shown(self, device: Make, engine: type[LegacyDevice]) -> None:
+        one, two = devices(device, engine)
+        ours = [device(one.wire.user, f"a{n}") for n in range(2)]
+        writes(ours[0], 100, "first")
+        one.pull("t")
+        writes(ours[1], 900, "second")
+        writes(ours[0], 500, "late", status="superseded")
+        assert agree(one, two) == "second"
+
+
+def writes(ours: Device, micros: int, title: str, status: str = "applied") -> None:
+    """A write of ours, so many microseconds after what the others write."""
+    change = {"table": "t", "id": "r", "op": "update", "changeId": unique("c")}
+    stamp = format_instant(T10_05 + micros)
+    answer = ours.push({**change, "fields": {"title": {"value": title, "at": stamp}}})
+    assert answer["results"][0]["status"] == status
