@@ -171,7 +171,13 @@ def _http(
         hub.spawn(_stay_where_writes_go(pool))
         hubs.append(hub)
         skew, held = int(settings.max_clock_skew * 1_000_000), Held(pool)
-        releases = ReleaseRound(Releaser(log_, held, key, limits, skew, hub.wrote), hub.counts)
+
+        async def hear(user: str) -> None:
+            said = await callers.ask(user)
+            await hub.live.greet(user, said.spaces, said.as_of)
+
+        releaser = Releaser(log_, held, key, limits, skew, hub.wrote)
+        releases = ReleaseRound(releaser, hub.counts, hear if callers.asks else None)
         hub.on_members = releases.members_changed
         hub.keep_doing(releases)
         spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members)

@@ -5,6 +5,11 @@
 -- returns: store.held.Due
 SELECT user_id, client_id, app FROM syncd.sync_held_due($1::integer[]);
 
+-- name: held_waiting
+-- Users who wait for a space, after $1, at most $2.
+-- returns: store.held.Waiting
+SELECT user_no, user_id FROM syncd.sync_held_waiting($1, $2);
+
 -- name: held_take
 -- What a device has held and may be written now, or the changes of $4.
 -- returns: store.held.HeldChange

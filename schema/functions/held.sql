@@ -1,7 +1,7 @@
 -- Held changes: what a device of the first generation pushed and may not be written is kept, and given back to a push
 -- when it may be. All of it is done in the transaction of that push.
 -- Called by the role that serves: sync_hold and sync_make_spaces by sync_push, the others by Python; sync_held_found and
--- sync_import_hold by an operator alone. Those that are SECURITY DEFINER make spaces, say whose changes have become writable, and count.
+-- sync_import_hold by an operator alone. Those that are SECURITY DEFINER make spaces, say whose changes wait and have become writable, and count.
 
 -- Spaces that nobody has heard of, owned by the user whose push names them. One that exists, or did, stays as it is.
 CREATE OR REPLACE FUNCTION syncd.sync_make_spaces(p_user text, p_spaces jsonb) RETURNS void
@@ -87,6 +87,20 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
     JOIN syncd.sync_held h ON h.user_no = w.user_no AND h.space_id = w.space_id AND h.reason IN ('space_not_found', 'not_a_writer')
     JOIN syncd.sync_names n ON n.name_no = w.user_no
     LIMIT 200
+$$;
+
+-- Users who wait for a space, by number after p_after, at most p_most.
+CREATE OR REPLACE FUNCTION syncd.sync_held_waiting(p_after integer, p_most integer) RETURNS TABLE (user_no integer, user_id text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+    WITH RECURSIVE waits AS (
+        (SELECT h.user_no FROM syncd.sync_held h
+         WHERE h.reason IN ('space_not_found', 'not_a_writer') AND h.user_no > p_after ORDER BY h.user_no LIMIT 1)
+        UNION ALL
+        SELECT n.* FROM waits w CROSS JOIN LATERAL (
+            SELECT h.user_no FROM syncd.sync_held h
+            WHERE h.reason IN ('space_not_found', 'not_a_writer') AND h.user_no > w.user_no ORDER BY h.user_no LIMIT 1) n
+    )
+    SELECT w.user_no, (SELECT n.name FROM syncd.sync_names n WHERE n.name_no = w.user_no) FROM waits w LIMIT p_most
 $$;
 
 -- A device's held changes in the order they came, of some 4 MB: those that have become writable, or those of p_nos.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,7 +14,7 @@ import structlog
 from msgspec import Raw
 
 from syncd.core.clock import format_instant
-from syncd.core.errors import DatabaseUnavailable, Malformed, SyncdError
+from syncd.core.errors import DatabaseUnavailable, Malformed, MembershipsUnavailable, SyncdError
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import preparation
 from syncd.protocol.first_generation import LegacyStamps, push_body
@@ -33,6 +33,8 @@ log = structlog.get_logger("syncd.held")
 
 AT_ONCE = 200
 EVERY = 15.0
+# Of whom a membership service is asked in one slow look.
+ASKED = 20
 # All workers hear of a new member at once; the first to come has usually done it before the next.
 JITTER = 0.2
 GONE = "SY005"
@@ -125,10 +127,17 @@ class Releaser:
 
 
 class ReleaseRound:
-    """Finds held changes that have become writable: at once where somebody became a member, else by a slow look."""
+    """Finds held changes that have become writable: at once where somebody became a member, else by a slow look.
 
-    def __init__(self, releaser: Releaser, counts: Counts) -> None:
-        self._releaser, self._counts = releaser, counts
+    `hear`: where memberships come from a service, takes in which a user has by now. An author whose device is away asks
+    for nothing, so the slow look does it for those who wait, `ASKED` of them in turn. Raises MembershipsUnavailable.
+    """
+
+    def __init__(
+        self, releaser: Releaser, counts: Counts, hear: Callable[[str], Awaitable[None]] | None = None
+    ) -> None:
+        self._releaser, self._counts, self._hear = releaser, counts, hear
+        self._heard = 0
         self._users = set[int]()
         self._awake = asyncio.Event()
         self._looked = -EVERY
@@ -152,9 +161,20 @@ class ReleaseRound:
             await asyncio.sleep(random.uniform(0, JITTER))
             found = sorted(users)
         if self._counts.held or await self._releaser.held.number():
+            if found is None and self._hear is not None:
+                await self._hear_of_waiting(self._hear)
             while any([await self._release(due) for due in await self._releaser.held.due(found)]):
                 pass  # there may be more than one answer names
             self._counts.held = await self._releaser.held.number()
+
+    async def _hear_of_waiting(self, hear: Callable[[str], Awaitable[None]]) -> None:
+        async def one(user: str) -> None:
+            with contextlib.suppress(MembershipsUnavailable):  # the log has it
+                await hear(user)
+
+        waiting = await self._releaser.held.waiting(self._heard, ASKED)
+        self._heard = waiting[-1].user_no if len(waiting) == ASKED else 0
+        await asyncio.gather(*(one(user.user_id) for user in waiting))
 
     async def _release(self, due: Due) -> bool:
         """Writes what a device has due; whether there was any. One that cannot be written just now keeps no other."""

@@ -20,6 +20,13 @@ class Due(NamedTuple):
     app: str
 
 
+class Waiting(NamedTuple):
+    """A user whose held changes wait for a space."""
+
+    user_no: int
+    user_id: str
+
+
 class HeldChange(NamedTuple):
     """A held change: its JSON text as it came, what identifies it, when it came."""
 
@@ -60,6 +67,10 @@ class Held:
     async def due(self, users: Sequence[int] | None) -> list[Due]:
         """The devices that have become writers; `users`: only theirs, by number."""
         return [Due(*row) for row in await self._pool.fetch("held_due", None if users is None else list(users))]
+
+    async def waiting(self, after: int, most: int) -> list[Waiting]:
+        """Who waits for a space, by number after one."""
+        return [Waiting(*row) for row in await self._pool.fetch("held_waiting", after, most)]
 
     async def take(self, due: Due, most: int, nos: Sequence[int] | None = None) -> list[HeldChange]:
         """A device's changes that may be written by now, at most so many, or those of `nos`."""

@@ -32,6 +32,7 @@ OF_NOBODY = {
     "sync_is_strange": "SELECT syncd.sync_is_strange(now(), ARRAY[{s}])",
     "sync_start": "SELECT syncd.sync_start()",
     "sync_held_due": "SELECT * FROM syncd.sync_held_due(NULL)",
+    "sync_held_waiting": "SELECT * FROM syncd.sync_held_waiting(0, 20)",
     "sync_held_count": "SELECT * FROM syncd.sync_held_count()",
     "sync_held_number": "SELECT syncd.sync_held_number()",
 }

@@ -15,7 +15,7 @@ from tests.wire import Device, ahead, at, edit, unique
 
 Make = Callable[..., Device]
 
-CALLS = ("sync_held_due(NULL)", "sync_held_number()")
+CALLS = ("sync_held_due(NULL)", "sync_held_waiting(0, 20)", "sync_held_number()")
 PAGES = "SELECT pg_relation_size('syncd.sync_held') / current_setting('block_size')::integer"
 
 
