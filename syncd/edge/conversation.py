@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from functools import partial
 from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
+from msgspec import Raw
 
 from syncd.core.clock import format_instant
 from syncd.core.errors import Fault, Malformed, SyncdError, TooMany, Unauthorized
@@ -22,15 +22,16 @@ from syncd.edge.pace import LARGEST_PAGE
 from syncd.edge.problems import close_code
 from syncd.protocol import live
 from syncd.protocol.first_generation import client_of
+from syncd.protocol.large import frame_in
 from syncd.protocol.messages import PushBody
 from syncd.protocol.preparation import Limits
-from syncd.service.aside import aside, check_members, is_large
+from syncd.service.aside import aside, is_large
 from syncd.service.batch import WHOLE, Batch
 from syncd.service.caller import Caller
 from syncd.service.hub import Hub
 from syncd.service.member import Member
 from syncd.service.pull import Delta, Question
-from syncd.service.push import Answer, Event, push
+from syncd.service.push import Answer, Event, encoded, push
 from syncd.service.subscription import Subscription
 from syncd.store.turns import ACTING
 
@@ -153,12 +154,13 @@ class Conversation:
         if self.member is not None:
             ACTING.set(self.member.caller.user)
         try:
-            if not self._legacy:
-                check_members(text)
-            message = await aside(is_large(text), partial(live.incoming, text, legacy=self._legacy))
+            if is_large(text):
+                message = await aside(True, frame_in, text, self.talk.limits, self._legacy)
+            else:
+                message = live.incoming(text, legacy=self._legacy)
             await self._obey(message, text)
         except SyncdError as why:
-            self._refuse(why, text)
+            await self._refuse(why, text)
         except Exception as why:
             # What was sent may be in the error's text, so only its kind and place are logged.
             place = why.__traceback__
@@ -166,7 +168,7 @@ class Conversation:
                 place = place.tb_next
             where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
             log.error("failed", error=type(why).__name__, where=where)
-            self._refuse(SyncdError(), text)
+            await self._refuse(SyncdError(), text)
 
     @property
     def user(self) -> str:
@@ -178,7 +180,7 @@ class Conversation:
         """Whether the device is of the first generation, as far as it has said."""
         return self.member is not None and not self.member.fields_alone
 
-    def _refuse(self, why: SyncdError, text: bytes) -> None:
+    async def _refuse(self, why: SyncdError, text: bytes) -> None:
         """What is no message ends the connection, but that of a device that may know no better; what cannot be done is
         told, and the rest goes on."""
         unusable = isinstance(why, Unauthorized) or why.code in ("malformed_json", "invalid_message")
@@ -186,14 +188,15 @@ class Conversation:
             self.end(*close_code(why))
             return
         errors = [fault.wire() for fault in why.faults] or None
-        self._wire.send(live.error(why.code, why.detail, errors=errors, retryAfter=why.retry_after, **live.names(text)))
+        named = await asyncio.to_thread(live.names, text) if is_large(text) else live.names(text)
+        self._wire.send(live.error(why.code, why.detail, errors=errors, retryAfter=why.retry_after, **named))
 
     def _forgives(self, why: SyncdError, text: bytes) -> bool:
         """Whether a frame that is no message is only told of: before the connection has said what it speaks, and where
         it is of the first generation. What was to say it, and cannot be read, is not."""
         if not isinstance(why, Malformed) or not (self.member is None or self._legacy):
             return False
-        return not live.is_auth(text) and self._forgive()
+        return (is_large(text) or not live.is_auth(text)) and self._forgive()
 
     def _forgive(self) -> bool:
         """Whether one more is within bounds."""
@@ -301,9 +304,9 @@ class Conversation:
         if talk.callers.asks:
             # As for every request: what the service said a moment ago is not what it says.
             caller = caller._replace(external=await talk.callers.ask(caller.user))
-        now = time.time_ns() // 1000
+        now, large = time.time_ns() // 1000, is_large(text)
         event = Event(now)
-        events = [event(i).encode() for i in range(1, len(message.changes) + 1)]
+        events = await aside(large, event.first, len(message.changes))
         body = PushBody(
             message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=False,
             incarnations=message.incarnations,
@@ -320,7 +323,7 @@ class Conversation:
             raise
         taken = {result.eventId for result in answer.results if result.status == "applied"}
         member.met(event for event in events if event.decode() not in taken)
-        self._wire.send(self._result(member, app, message, answer))
+        self._wire.send(await aside(large, self._result, member, app, message, answer))
         talk.hub.counts.pushed(answer)
         for space, seq in answer.written.items():
             talk.hub.wrote(space, app, seq)
@@ -328,7 +331,7 @@ class Conversation:
     def _result(self, member: Member, app: str, message: live.Push, answer: Answer) -> bytes:
         """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
         said = {"type": "push-result", "requestId": message.requestId, "appId": app,
-                "results": answer.results, "conflicts": answer.conflicts}  # fmt: skip
+                "results": Raw(encoded(answer.results)), "conflicts": Raw(encoded(answer.conflicts))}  # fmt: skip
         subscription = member.subscriptions.get(app)
         if subscription is not None:
             said["syncedUntil"], said["hasMore"] = subscription.cursor.decode(), not subscription.live

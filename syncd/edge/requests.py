@@ -18,6 +18,7 @@ from syncd.edge.answers import Receive, Scope
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.pace import Arrival
 from syncd.protocol import live
+from syncd.service.aside import aside
 from syncd.store.turns import ACTING
 
 if sys.version_info >= (3, 14):
@@ -30,6 +31,7 @@ REMEMBERED, MAX_REMEMBERED = 1024, 256
 MAX_TABLES = 100
 # Of a body that nobody reads; the server drops it without being asked.
 SMALL = 64 * 1024
+UNPACKED_AT_ONCE = 256 * 1024
 ONCE = (b"authorization", b"host", b"x-client-id", b"x-sync-protocol", b"content-encoding", b"content-type")
 
 
@@ -101,7 +103,7 @@ class Request:
         raw = await self._read(holder)
         if coding in (b"identity", b""):
             return raw
-        body = self._unpack(raw, coding)
+        body = await self._unpacked(raw, coding)
         holder.take(len(body))
         holder.give_back(len(raw))
         return body
@@ -161,18 +163,16 @@ class Request:
         self.unread = bool(message.get("more_body"))
         return part, self.unread
 
-    def _unpack(self, raw: bytes, coding: bytes) -> bytes:
-        """Never unpacks more than the limit, however much there is in it."""
-        limit = self._max_body + 1
+    async def _unpacked(self, raw: bytes, coding: bytes) -> bytes:
+        """Never unpacks more than the limit, however much there is in it; of more than a little in a thread."""
+        unpacker = zlib.decompressobj(wbits=31) if coding == b"gzip" else zstd.ZstdDecompressor()
         try:
-            if coding == b"gzip":
-                unpacker = zlib.decompressobj(wbits=31)
-                body = unpacker.decompress(raw, limit)
-                done = unpacker.eof and not unpacker.unused_data
-            else:
-                frames = zstd.ZstdDecompressor()
-                body = frames.decompress(raw, limit)
-                done = frames.eof and not frames.unused_data
+            body = unpacker.decompress(raw, UNPACKED_AT_ONCE)
+            if len(body) == UNPACKED_AT_ONCE:
+                # What a unpacker of zstd has not looked at it keeps itself.
+                rest = getattr(unpacker, "unconsumed_tail", b"")
+                body += await aside(True, unpacker.decompress, rest, self._max_body + 1 - len(body))
+            done = unpacker.eof and not unpacker.unused_data
         except (zlib.error, zstd.ZstdError):
             raise Malformed(f"The body is not {coding.decode()}.", code="bad_encoding") from None
         if len(body) > self._max_body:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound, TooLarge
+from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
 from syncd.edge.digest import DigestEndpoint
@@ -24,9 +24,10 @@ from syncd.edge.requests import (
 )
 from syncd.protocol import live
 from syncd.protocol.first_generation import client_of, push_body
+from syncd.protocol.large import push_in
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.preparation import Limits
-from syncd.service.aside import aside, check_members, is_large
+from syncd.service.aside import aside, is_large
 from syncd.service.counts import Counts
 from syncd.service.digest import Inquiry, digests
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, pull
@@ -37,8 +38,6 @@ from syncd.store.history import History
 from syncd.store.log import Log
 
 MAX_FIRSTS = 8
-# For each change that a push may hold: values may have members of that name.
-MOST_OPS = 50
 REMEMBERED, MAX_REMEMBERED = 4096, 512
 
 
@@ -84,12 +83,10 @@ class SyncEndpoint:
     async def _push(self, request: Request, app: str, service: Service) -> Answer:
         caller = await self._callers.caller(request)
         body = await request.body(text=request.legacy)
-        # So large a push cannot be one of a thousand changes: it is not read to find that out.
-        if not request.legacy:
-            check_members(body)
-            if body.count(b'"op"') > MOST_OPS * self._limits.max_changes:
-                raise TooLarge(code="too_many_changes")
-        message = await aside(is_large(body), *((push_body, body) if request.legacy else (decode, body, PushBody)))
+        if large := is_large(body):
+            message = await aside(True, push_in, body, self._limits, request.legacy)
+        else:
+            message = push_body(body) if request.legacy else decode(body, PushBody)
         client = _client(request, message, caller.user)
         size = PAGE_BYTES if request.legacy else live.page_bytes(message.bytes, PAGE_BYTES)
         question = Question(app, message.since or "", plain=request.legacy, bytes=size)
@@ -100,7 +97,7 @@ class SyncEndpoint:
         for space, seq in answer.written.items():
             service.wrote(space, app, seq)
         service.counts.pushed(answer)
-        return Answer(answer.body())
+        return Answer(await aside(large, answer.body))
 
     async def _pull(self, request: Request, app: str, service: Service) -> Answer:
         caller = await self._callers.caller(request)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -31,7 +32,7 @@ class LegacyRegister(msgspec.Struct, gc=False):
     updatedAt: Raw = NULL
 
 
-class LegacyChange(msgspec.Struct):
+class LegacyChange(msgspec.Struct, gc=False):
     """A change, whatever its instants are."""
 
     table: str
@@ -130,6 +131,10 @@ UNREADABLE = IncomingChange("", "", "update")
 _CHANGE = msgspec.json.Decoder(LegacyChange)
 
 
+def _read(raw: bytes | Raw) -> IncomingChange:
+    return _CHANGE.decode(raw).change()
+
+
 def push_body(body: bytes) -> PushBody:
     """The push in a request's body, with UNREADABLE for a change that cannot be read. Raises Malformed."""
     try:
@@ -147,17 +152,18 @@ def readable(body: bytes, why: Malformed) -> tuple[bytes, list[IncomingChange]]:
     envelope, raws = split_changes(body)
     if why.code not in ("invalid_change", "invalid_value") or not raws:
         raise why
-    return envelope, [_readable(raw) for raw in raws]
+    return envelope, [read_legacy(raw) for raw in raws]
 
 
-def _readable(raw: bytes) -> IncomingChange:
+def read_legacy(raw: bytes | Raw, read: Callable[[bytes | Raw], IncomingChange] = _read) -> IncomingChange:
+    """A change, UNREADABLE where it cannot be read. Raises Malformed for what is not JSON."""
     try:
-        return _CHANGE.decode(raw).change()
+        return read(raw)
     except (msgspec.ValidationError, RecursionError):
         return UNREADABLE
     except msgspec.DecodeError as wrong:
         try:
-            msgspec.json.decode(without_halves(raw), type=Raw)  # half a surrogate pair is JSON
+            msgspec.json.decode(without_halves(bytes(raw)), type=Raw)  # half a surrogate pair is JSON
         except (msgspec.MsgspecError, RecursionError):
             raise Malformed(f"The body is not JSON: {wrong}.", code="malformed_json") from None
         return UNREADABLE

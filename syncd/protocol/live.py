@@ -7,7 +7,7 @@ listener's own cursor, so that a thousand listeners cost a thousand tails.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -18,6 +18,8 @@ from syncd.core.values import HALF, without_halves
 from syncd.protocol.first_generation import NULL, LegacyPush, readable
 from syncd.protocol.messages import IncomingChange, lone_surrogate, malformed
 from syncd.protocol.preparation import string_in
+
+T = TypeVar("T")
 
 MAX_TABLES, MAX_FIRSTS = 100, 8
 MAX_STATE = 4096
@@ -117,9 +119,15 @@ def incoming(text: bytes, *, legacy: bool = False) -> Incoming:
 
 
 def _incoming(text: bytes, legacy: bool) -> Incoming:
+    message = decoded(text, _LEGACY if legacy else _DECODER)
+    return message.message() if isinstance(message, LegacySubscribe | LegacyPushFrame) else message
+
+
+def decoded(text: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """A frame as `decoder` has it. Raises Malformed, as `incoming` does."""
     try:
         text.decode()
-        message = (_LEGACY if legacy else _DECODER).decode(text)
+        return decoder.decode(text)
     except UnicodeDecodeError as wrong:
         raise Malformed(f"The frame is not UTF-8: byte {wrong.start}.", code="malformed_json") from None
     except msgspec.ValidationError as wrong:
@@ -131,7 +139,6 @@ def _incoming(text: bytes, legacy: bool) -> Incoming:
         raise _half(text) or Malformed(f"The frame is not JSON: {wrong}.", code="malformed_json") from None
     except RecursionError:
         raise Malformed("The frame is nested too deeply.", code="invalid_value") from None
-    return message.message() if isinstance(message, LegacySubscribe | LegacyPushFrame) else message
 
 
 class _Named(msgspec.Struct):

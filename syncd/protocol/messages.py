@@ -28,7 +28,7 @@ class IncomingRegister(msgspec.Struct, gc=False):
     base: str | None = None
 
 
-class IncomingChange(msgspec.Struct):
+class IncomingChange(msgspec.Struct, gc=False):
     """A change as any generation of clients sends it."""
 
     table: str
@@ -98,6 +98,8 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
 # Nobody's push is so deep, or has so much between its changes.
 DEEPEST, MOST_SCRAPS = 10_000, 1000
+# Of what names its table, its id and its operation.
+SHORTEST = len(b'{"table":"","id":"","op":"delete"}')
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]', re.DOTALL)
 _QUOTED = re.compile(r" (['\"]).*\1", re.DOTALL)
 _PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
@@ -143,7 +145,7 @@ def split_changes(body: bytes) -> tuple[bytes, list[bytes]]:
         if inside and kind in b",]":
             found.append(body[start : token.start()].strip())
             start = token.end()
-            scraps += not found[-1].startswith(b"{")
+            scraps += len(found[-1]) < SHORTEST
             if scraps > MOST_SCRAPS:
                 raise Malformed("The body holds what are no changes.", code="invalid_request")
         if kind in b"[{":
@@ -185,11 +187,23 @@ def without_value(wrong: Exception) -> str:
     return said.replace("Invalid enum value", f"{name} has to be one of {', '.join(_CHOICES[name])}")
 
 
-def malformed(wrong: msgspec.ValidationError) -> Malformed:
-    """A validation error of the decoder's, with its place as a pointer."""
+def read_change(i: int, raw: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
+    """A change of a push that was taken apart. Raises what `decode` raises for it."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as wrong:
+        raise malformed(wrong, f"/changes/{i}") from None
+    except msgspec.DecodeError as wrong:
+        raise Malformed(f"The body is not JSON: {wrong} (/changes/{i}).", code="malformed_json") from None
+    except RecursionError:
+        raise Malformed("The body is nested too deeply.", code="invalid_value") from None
+
+
+def malformed(wrong: msgspec.ValidationError, within: str = "") -> Malformed:
+    """A validation error of the decoder's, with its place as a pointer; `within`: that of what was decoded."""
     message = without_value(wrong)
     found = _PATH.fullmatch(message)
     detail, path = (found[1], found[2] or "$") if found else (message, "$")
-    pointer = "".join(f"/{part}" for part in re.findall(r"[^.\[\]$`]+", path.replace("[...]", "")))
+    pointer = within + "".join(f"/{part}" for part in re.findall(r"[^.\[\]$`]+", path.replace("[...]", "")))
     code = "invalid_change" if pointer.startswith("/changes/") else "invalid_request"
     return Malformed(f"{detail}.", code=code, faults=(Fault(pointer, detail),))

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from syncd.core.errors import TooLarge
 from syncd.store.turns import Turns
 
 T = TypeVar("T")
@@ -14,8 +13,6 @@ T = TypeVar("T")
 # A batch of a thousand rows is less. Reading a body of so many bytes, or with so many members, takes up to 50 ms.
 SMALL, LARGE = 64 * 1024, 512 * 1024
 MOST_MEMBERS = 15_000
-# A single change of a megabyte cannot have more. Of a push that can, parts are taken.
-MOST_IN_ALL = 200_000
 PLACES, PATIENCE = 2, 30.0
 
 
@@ -38,14 +35,8 @@ aside = Aside()
 
 def is_large(body: bytes) -> bool:
     """Whether a JSON text takes long to read: by its size, or by its members, as far as they can be counted quickly."""
-    if len(body) <= SMALL:
-        return False
+    if not SMALL < len(body) <= LARGE:
+        return len(body) > LARGE
     members = body.count(b'":')
     # Where most colons stand behind something else, members may be written with spaces before theirs.
-    return len(body) > LARGE or members > MOST_MEMBERS or body.count(b":") > 3 * members + 1000
-
-
-def check_members(body: bytes) -> None:
-    """Before a push is read: a parser goes through all of it at once, for which everybody waits. Raises TooLarge."""
-    if len(body) > LARGE and body.count(b'":') > MOST_IN_ALL:
-        raise TooLarge(f"A push holds at most {MOST_IN_ALL:,} members of objects; send it in parts.")
+    return members > MOST_MEMBERS or body.count(b":") > 3 * members + 1000

@@ -16,7 +16,7 @@ from syncd.service.aside import aside, is_large
 from syncd.service.caller import Caller
 from syncd.service.holding import Holding, Sent
 from syncd.service.pull import Delta, Question, Reading, page_or_beginning
-from syncd.service.push_decision import Answer, Event, Push, Result
+from syncd.service.push_decision import Answer, Event, Push, Result, encoded
 from syncd.store.log import Log
 from syncd.store.pool import Refusal, Unforeseen
 
@@ -48,10 +48,11 @@ async def push(
         answer = await push(log, key, caller, client, question, body, message, limits, now=now, skew=skew, event=event)
         return answer._replace(delta=Delta(b"", question.since, True, [], []))
     parts = Parts(caller, client, reading, message, sent, holds)
-    if holds and len(parts.bounds()) > 1:
-        return await _perform_parts(log, parts, event, skew, now)
+    bounds = await aside(large, parts.bounds) if holds else []
+    if len(bounds) > 1:
+        return await _perform_parts(log, parts, bounds, event, skew, now)
     work = await aside(large, parts.part, (0, len(message.changes)), reading, stamps_of(reading), message.pull)
-    return await perform(work, log, event, skew, now)
+    return await perform(work, log, event, skew, now, large=large)
 
 
 def stamps_of(reading: Reading) -> Stamps:
@@ -96,30 +97,31 @@ class Parts(NamedTuple):
         if end - start < len(message.changes):
             message = msgspec.structs.replace(message, changes=message.changes[start:end], pull=pull)
         holding = Holding(self.sent, self.caller.user) if self.holds else None
-        # What is held is held with what can be said of it; of others nobody looks at what is too large.
-        passed_over = set[int]() if self.holds else self.sent.too_large
+        # Nobody looks at what is too large.
+        passed_over = self.sent.too_large
         work = Push(self.caller, self.client, reading, message, limits, stamps, start, holding, passed_over)
         if self.holds:
             work.leave_out(self.sent.unstorable, "invalid_value")
-        work.leave_out(self.sent.too_large, "change_too_large")
         return work
 
 
-async def _perform_parts(log: Log, parts: Parts, event: Event, skew: int, now: int) -> Answer:
+async def _perform_parts(
+    log: Log, parts: Parts, all_bounds: list[tuple[int, int]], event: Event, skew: int, now: int
+) -> Answer:
     """Performs all parts in order; the answer is one."""
     reading, stamps, pull = parts.reading, stamps_of(parts.reading), parts.message.pull
     answers: list[Answer] = []
     many = len(parts.message.changes) > parts.sent.limits.max_changes
-    for bounds in parts.bounds():
+    for bounds in all_bounds:
         # A few are answered by the last part: what was written before a record moved is nothing to be told of.
         asks = pull and (many or bounds[1] == len(parts.message.changes))
         work = await aside(True, parts.part, bounds, reading, stamps, asks)
-        answers.append(await perform(work, log, event.after(bounds[0]), skew, now))
+        answers.append(await perform(work, log, event.after(bounds[0]), skew, now, large=True))
         delta = answers[-1].delta
         if delta is not None:
             # Where a page is full the device has to come for the rest anyway.
             reading, pull = reading.after(delta), not delta.more
-    return _one_answer(answers, parts.reading.question.since)
+    return await aside(True, _one_answer, answers, parts.reading.question.since)
 
 
 def _one_answer(answers: list[Answer], since: str) -> Answer:
@@ -151,8 +153,8 @@ def _check_escapes(body: bytes) -> None:
         raise Malformed("The body holds text that cannot be stored.", code="invalid_value") from None
 
 
-async def perform(work: Push, log: Log, event: Event, skew: int, now: int) -> Answer:
-    """Appends what is left of a push, settling in a few rounds what the log refuses."""
+async def perform(work: Push, log: Log, event: Event, skew: int, now: int, *, large: bool = False) -> Answer:
+    """Appends what is left of a push, settling in a few rounds what the log refuses. `large`: beside other work."""
     for turn in range(ROUNDS):
         if work.message.atomic and work.rejected():
             raise _atomic(work)
@@ -160,10 +162,11 @@ async def perform(work: Push, log: Log, event: Event, skew: int, now: int) -> An
         ahead = any(work.changes[i][0].hi > now + skew for i in work.left)
         refused = work.refusals is not None and bool(work.rejected())
         try:
-            receipt = await log.push(work.call(event, skew), alone=ahead or refused or turn > 0)
+            call = await aside(large, work.call, event, skew)
+            receipt = await log.push(call, alone=ahead or refused or turn > 0)
         except Refusal as why:
             if why.state == "SY004":
-                work.forgotten(await log.unremembered(work.call(event, skew)))
+                work.forgotten(await log.unremembered(call))
             else:
                 _settle(work, why, skew)
             continue
@@ -200,4 +203,4 @@ def _atomic(work: Push) -> Refused:
     return Refused(faults=tuple(Fault(f"/changes/{i}", r.detail or "", r.code) for i, r in results if r is not None))
 
 
-__all__ = ["Answer", "Event", "Push", "Result", "perform", "push"]
+__all__ = ["Answer", "Event", "Push", "Result", "encoded", "perform", "push"]

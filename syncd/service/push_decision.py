@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from syncd.service.holding import Refusals
 from syncd.service.pull import Delta, Reading
 from syncd.store.log import PushCall, Receipt
 
+# So many results, or changes, are little work.
+PIECE = 100
 LARGEST_RECORD = 16 * 1024 * 1024
 # In place of a change that has no canonical form.
 UNPREPARED = Prepared(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
@@ -28,7 +30,7 @@ UNPREPARED = Prepared(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
 MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
 
 
-class Result(msgspec.Struct, omit_defaults=True):
+class Result(msgspec.Struct, gc=False, omit_defaults=True):
     """What became of one change. `held`: it is kept until it may be written."""
 
     status: str
@@ -53,9 +55,15 @@ class Answer(NamedTuple):
 
     def body(self) -> bytes:
         """The answer as JSON text."""
-        results, conflicts = msgspec.json.encode(self.results), msgspec.json.encode(self.conflicts)
+        results, conflicts = encoded(self.results), encoded(self.conflicts)
         delta = self.delta or Delta(b"", self.since, False, [], [])
         return delta.body(b'"results":%s,"conflicts":%s,' % (results, conflicts))
+
+
+def encoded(items: Sequence[Any]) -> bytes:
+    """A list as JSON text, made piece by piece: an encoder goes through what it is given at once."""
+    pieces = (msgspec.json.encode(items[i : i + PIECE])[1:-1] for i in range(0, len(items), PIECE))
+    return b"[%b]" % b",".join(pieces)
 
 
 class Event:
@@ -71,6 +79,10 @@ class Event:
         later = copy(self)
         later._first += count
         return later
+
+    def first(self, count: int) -> list[bytes]:
+        """The ids of the first `count` changes."""
+        return [self(i).encode() for i in range(1, count + 1)]
 
     def __call__(self, i: int) -> str:
         text = f"{self._first + i:032x}"
@@ -111,7 +123,8 @@ class Push:
             preparation.version(self.message.schemaVersion, "")
         for i, change in enumerate(self.message.changes):
             if self.first + i in passed_over:
-                self.changes.append((UNPREPARED, "", ""))
+                space = preparation.space_of(change, self.caller.personal) or self.caller.personal
+                self.changes.append((UNPREPARED, space, change.table))
                 self.reject(i, "change_too_large")
                 continue
             try:
@@ -210,7 +223,7 @@ class Push:
         if self.follows:
             head["follows"] = True
         feed = (batch.spaces[0], self.reading.question.app) if len(batch.spaces) == 1 else None
-        waves = [msgspec.json.encode(wave).decode() for wave in batch.waves]
+        waves = [encoded(wave).decode() for wave in batch.waves]
         return PushCall(msgspec.json.encode(head), waves, feed, self.moves is not None, self.follows)
 
     def move(self, said: dict[str, Any]) -> None:
@@ -244,8 +257,7 @@ class Push:
 
     def settle(self, receipt: Receipt) -> None:
         """Takes the log's answer into the results."""
-        events = receipt.detail.get("events", {})
-        self._moved = receipt.detail.get("moved", {})
+        events, self._moved = receipt.detail.events, receipt.detail.moved
         for n, i in enumerate(self.left):
             mark, seq = receipt.marks[n], receipt.seqs[n]
             if mark in MARKS:
@@ -255,7 +267,7 @@ class Push:
             status = {"a": "applied", "s": "superseded", "d": "duplicate"}[mark]
             at = self.adjusted.get(i) if mark != "d" else None
             self.results[i] = Result(status, self.message.changes[i].changeId, event, seq, at)
-        for n, fields in receipt.detail.get("conflicts", []):
+        for n, fields in receipt.detail.conflicts:
             change, space, table = self.changes[self.left[n - 1]]
             self.conflicts += ({"spaceId": space, "table": table, "id": change.r, **field} for field in fields or [])
 

@@ -61,12 +61,21 @@ class Unreadable(NamedTuple):
     space_id: str
 
 
+class Detail(msgspec.Struct):
+    """What more is to be said of a push: event ids by place, heads of feeds that records moved to by space, and the
+    registers that lost, by place. Their values stay texts: they may be megabytes."""
+
+    events: dict[str, str | None] = {}
+    moved: dict[str, int] = {}
+    conflicts: list[tuple[int, list[dict[str, msgspec.Raw]] | None]] = []
+
+
 class Receipt(NamedTuple):
     """What became of a push: per change its seq (0: none) and a letter (see sync_receipt)."""
 
     seqs: list[int]
     marks: str
-    detail: dict[str, Any]
+    detail: Detail
     page: Page | None
 
 
@@ -86,6 +95,9 @@ class PushCall(NamedTuple):
     @property
     def small(self) -> bool:
         return self.feed is not None and len(self.waves) == 1 and len(self.head) + len(self.waves[0]) <= SMALL
+
+
+_DETAIL = msgspec.json.Decoder(Detail)
 
 
 def _page(row: Any) -> Page | None:
@@ -146,7 +158,7 @@ class Log:
         waves = [text for call in calls for text in call.waves]
         name = "push_following" if calls[0].follows else "push_moving" if any(call.moves for call in calls) else "push"
         rows = await self._pool.fetch(name, heads, [len(call.waves) for call in calls], waves, patience)
-        return [Receipt(row[0], row[1], msgspec.json.decode(row[2]) if row[2] else {}, _page(row[3])) for row in rows]
+        return [Receipt(row[0], row[1], _DETAIL.decode(row[2]) if row[2] else Detail(), _page(row[3])) for row in rows]
 
     async def _pull_alone(self, call: bytes) -> Page:
         return Page(*(await self._pool.fetch("pull", f"[{call.decode()}]"))[0])

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
+import json
+import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from syncd.core.errors import HeldFull, Malformed, SyncdError, TooLarge
+from syncd.edge.bodies import Bodies
+from syncd.edge.requests import Request
+from syncd.protocol import live
+from syncd.protocol.first_generation import push_body
+from syncd.protocol.large import frame_in, push_in
+from syncd.protocol.messages import IncomingChange, IncomingRegister, PushBody, decode
+from syncd.protocol.preparation import Limits
 from syncd.service.aside import LARGE, MOST_MEMBERS, SMALL, aside, is_large
 from tests.harness import Server
 from tests.wire import edit, unique
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 @pytest.mark.parametrize(
@@ -42,6 +61,115 @@ def test_a_push_of_too_many_members_is_not_read(server: Server) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
+def pushes() -> dict[str, bytes]:
+    """Large pushes, also such as are at fault."""
+    changes = [edit(f"r{n}", x="text" * 150) for n in range(900)]
+    good = json.dumps({"changes": changes, "clientId": "c", "schemaVersion": 3}).encode()
+    parts = good.rpartition(b'"update"')
+    return {
+        "good": good,
+        "whose is too large": good.replace(b'"text', b'"' + b"z" * (1 << 20), 1),
+        "with an id that is none": good.replace(b'"r7"', b"7"),
+        "with no operation": parts[0] + b'"upset"' + parts[2],
+        "with half a pair": good.replace(b'"r7"', rb'"\ud800"'),
+        "cut short": good[:-100],
+        "with no list": b'{"changes":{"a":"' + b"x" * LARGE + b'"}}',
+        "with nothing": b'{"more":"' + b"x" * LARGE + b'"}',
+    }
+
+
+def said(read: Callable[[], PushBody]) -> object:
+    """A push with what is kept of it, or what was said of it."""
+    try:
+        push = read()
+    except SyncdError as why:
+        return why.code, [fault.pointer for fault in why.faults]
+    changes = [(one.table, one.id, one.op, one.changeId, one.spaceId) for one in push.changes]
+    registers = [register and (bytes(register.value), register.at) for register in _of_the_small(push.changes)]
+    return changes, registers, push.schemaVersion, push.atomic
+
+
+def _of_the_small(changes: list[IncomingChange]) -> list[IncomingRegister | None]:
+    found = [(change.fields or {}).get("x") for change in changes]
+    return [None if register and len(bytes(register.value)) > 1 << 20 else register for register in found]
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["ours", "first generation"])
+@pytest.mark.parametrize("name", pushes())
+def test_a_push_that_is_read_change_by_change_says_the_same(name: str, legacy: bool) -> None:
+    body = pushes()[name]
+    assert is_large(body)
+    whole = (lambda: push_body(body)) if legacy else (lambda: decode(body, PushBody))
+    assert said(lambda: push_in(body, Limits(), legacy)) == said(whole)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["ours", "first generation"])
+def test_a_frame_that_is_read_change_by_change_says_the_same(legacy: bool) -> None:
+    for body in pushes().values():
+        frame = b'{"type":"push","requestId":"q",' + body[1:]
+        by_change = said(partial(cast(Any, frame_in), frame, Limits(), legacy))
+        assert by_change == said(partial(cast(Any, live.incoming), frame, legacy=legacy))
+
+
+def test_what_cannot_be_taken_apart_quickly_is_not() -> None:
+    def push(texts: str) -> bytes:
+        return f'{{"changes":[{texts}]}}'.encode()
+
+    with pytest.raises(TooLarge, match="525,000 commas"):
+        push_in(push("1," * 600_000 + "1"), Limits(), False)
+    with pytest.raises(TooLarge, match="1000 changes"):
+        push_in(push(",".join(['{"table":"t","id":"r","op":"delete"}'] * 1001)), Limits(), False)
+    with pytest.raises(Malformed):
+        push_in(push("{}," * 600_000 + "{}"), Limits(), True)
+    # They would be held, and there is a bound for that.
+    with pytest.raises(HeldFull):
+        push_in(push(",".join(['{"table":"t","id":"r","op":"no operation"}'] * 10_001)), Limits(), True)
+
+
+async def held(work: Callable[[], object]) -> float:
+    """The longest time, of those that this process worked, in which the loop had no turn while another thread did
+    `work`."""
+    gc.collect()
+    task, longest, last = asyncio.create_task(asyncio.to_thread(work)), 0.0, time.process_time()
+    while not task.done():
+        await asyncio.sleep(0.0005)
+        now = time.process_time()
+        longest, last = max(longest, now - last), now
+    await task
+    return longest
+
+
+@pytest.mark.alone
+async def test_a_push_of_many_changes_leaves_others_their_turns() -> None:
+    change = '{"table":"t","id":"r","op":"update","fields":{"x":{"value":1}}}'
+    body = f'{{"changes":[{",".join([change] * 40_000)}]}}'.encode()
+    by_change = await held(lambda: push_in(body, Limits(), True))
+    assert by_change < await held(lambda: push_body(body)) / 2
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+async def test_others_have_their_turn_while_a_body_is_unpacked(coding: str) -> None:
+    text = b" " * (8 << 20)
+    packed = gzip.compress(text) if coding == "gzip" else zstd.compress(text)
+    scope = {"type": "http", "method": "POST", "query_string": b"", "headers": [(b"content-encoding", coding.encode())]}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": packed, "more_body": False}
+
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(others())
+    assert await Request(scope, receive, Bodies(10 << 20)).body() == text
+    task.cancel()
+    assert turns
+
+
 async def test_what_is_large_is_done_in_another_thread() -> None:
     assert await aside(False, threading.get_ident) == threading.get_ident()
     assert await aside(True, threading.get_ident) != threading.get_ident()
@@ -52,7 +180,7 @@ async def test_what_is_large_is_done_in_another_thread() -> None:
 @pytest.mark.alone
 async def test_ten_kilobytes_that_unpack_to_ten_megabytes_hold_up_nobody(server: Server) -> None:
     """It took seconds in which nothing else was answered. The last number makes the push a bad one."""
-    ones = "[" + "1," * 510_000 + "1]"
+    ones = "[" + "1234567890123456," * 57_000 + "1]"
     changes = [edit(f"r{n}", x=1) for n in range(9)] + [edit("last", x="HERE")]
     body = (
         str({"changes": changes}).replace("'", '"').replace('"value": 1', f'"value": {ones}').replace('"HERE"', "1e999")
