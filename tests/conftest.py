@@ -12,6 +12,7 @@ import httpx
 import hypothesis
 import psutil
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 from syncd.store.embedded import EmbeddedPostgres
 from tests import processes as started
@@ -19,6 +20,9 @@ from tests.harness import Server
 from tests.proxy import LINE, bad_line, beside
 from tests.template import Template
 from tests.wire import Device
+
+# Httpx gives up after five seconds where a test says nothing; a machine may stand still for longer.
+vars(DEFAULT_TIMEOUT_CONFIG).update(dict.fromkeys(("connect", "read", "write", "pool"), 60.0))
 
 # The same examples every time, so that a red test stays red; a soak looks for new ones and prints how to repeat them.
 SOAK = bool(os.environ.get("SYNCD_SOAK"))

@@ -35,7 +35,7 @@ from syncd.store.pool import Pool
 APP = "notes"
 LIMITS = Limits(1000, 1 << 20, 64, None)
 # The slow looks come after some hundredths of a second here, so what has not come by now never will.
-NEVER = 10.0
+NEVER = 60.0
 CALLS = {"live": ("greet", "feeds", "heads", "read", "members", "comings"), "log": ("peek", "pull")}
 Point = tuple[str, int]
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,19 @@ QUICK = LivePolicy(
     first=0.01,
     longest=0.05,
     restart_spread=0.05,
-    open_timeout=1.0,
     ping_interval=0.2,
-    ping_timeout=0.3,
-    answer_timeout=0.5,
     poll_interval=0.05,
     socket_interval=0.3,
     refused_interval=0.2,
     watch_interval=0.05,
     push_interval=0.0,
 )
+# Who takes a silence for the end at once, which a busy machine has too.
+HASTY = replace(QUICK, open_timeout=1.0, ping_timeout=0.3, answer_timeout=0.5)
 Open = Callable[..., AsyncReplica]
 
 
-async def until(check: Callable[[], Any], what: str = "", patience: float = 20.0) -> None:
+async def until(check: Callable[[], Any], what: str = "", patience: float = 60.0) -> None:
     """Waits until `check` holds."""
     deadline = time.monotonic() + patience
     while not check():
@@ -124,7 +124,7 @@ async def test_what_waits_is_pushed_before_the_subscription_and_what_is_written_
         await until(is_live(live))
         assert [frame["type"] for frame in live_script.heard] == ["auth", "push", "subscribe"]
         second = await replica.put("t", "d", {"n": 1})
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
     one, two = live_script.frames("push")
     assert [change["changeId"] for change in one["changes"]] == [first, *batch.change_ids]
     assert (one["atomic"], one["schemaVersion"], one["appId"]) == (True, 3, "app")
@@ -141,7 +141,7 @@ async def test_who_never_stops_writing_still_gets_the_news(replica: AsyncReplica
     await replica.put("t", "a", {"n": 1})
     live_script.once("push", *[answer] * 5)
     async with replica.live(policy=QUICK) as live:
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
     assert [frame["type"] for frame in live_script.heard[:4]] == ["auth", "push", "subscribe", "push"]
 
 
@@ -165,8 +165,8 @@ async def test_a_push_without_an_answer_is_sent_again_after_reconnecting(
 ) -> None:
     await replica.put("t", "a", {"n": 1})
     live_script.once("push", live_script.closing(1011), lambda frame, socket: None, lambda f, s: result(f, "duplicate"))
-    async with replica.live(policy=QUICK) as live:
-        assert await live.wait_until_synced(20)
+    async with replica.live(policy=HASTY) as live:
+        assert await live.wait_until_synced(60)
     assert len({json.dumps(frame["changes"]) for frame in live_script.frames("push")}) == 1
     assert len(live_script.frames("push")) == 3, "one was cut off, one never answered"
 
@@ -196,7 +196,7 @@ async def test_a_duplicate_while_live_is_followed_by_a_fresh_subscription(
         await until(is_live(live))
         live_script.once("push", lambda f, s: refuse(f, "database_unavailable"), lambda f, s: result(f, "duplicate"))
         await replica.put("t", "a", {"n": 1})
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
         assert len(live_script.frames("subscribe")) == 2
 
 
@@ -239,7 +239,7 @@ async def test_a_push_refused_whole_is_repeated_over_http_which_names_the_culpri
     live_script.once("push", lambda frame, socket: refuse(frame, "invalid_value"))
     script.answers = [problem(400, "invalid_value", "/changes/0/fields/n")]
     async with replica.live(policy=QUICK) as live:
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
         await until(is_live(live))
     assert [change.change_id for change in await replica.rejected()] == [bad]
     assert [change["changeId"] for change in script.pushes[1]["changes"]] == [good]
@@ -265,7 +265,7 @@ async def test_a_busy_server_is_waited_for_on_the_same_socket(replica: AsyncRepl
     live_script.once("push", *[lambda frame, socket: refuse(frame, "busy", "Later.")] * 3)
     async with replica.live(policy=QUICK, on_state=states.append) as live:
         await until(lambda: LiveState("busy", "busy", "Later.") in states)
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
         await until(is_live(live))
         assert (await replica.why("t", "a")).state == "synced"
     assert len(live_script.sockets) == 1
@@ -312,7 +312,7 @@ async def test_nothing_is_pushed_in_the_middle_of_a_restart(replica: AsyncReplic
         begin_restart(db)
     await replica.put("t", "mine", {"n": 1})
     async with replica.live(policy=QUICK) as live:
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
     assert [frame["type"] for frame in live_script.heard] == ["auth", "subscribe", "push"]
     assert await replica.get("t", "mine") == {"n": 1}
 
@@ -339,7 +339,7 @@ async def test_an_answer_that_comes_after_its_space_was_left_brings_nothing_back
         await replica.put("t", "r", {"n": 1}, space="s")
         await until(lambda: live_script.frames("push"))
         await until(lambda: replica.local.cursor == "c2")
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
         await until(lambda: replica.local.kept_aside() == [], "the server has it")
     assert await replica.get("t", "r", space="s") is None
 
@@ -351,7 +351,7 @@ async def test_own_and_foreign_changes_are_told_each_with_its_source(
         await until(is_live(live))
         events = live.changes()
         await replica.put("t", "mine", {"n": 1})
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
         await live_script.say(changes(wire("theirs", n=(1, EARLY)), wire("old", n=(1, EARLY)), cursor="c2"))
         await live_script.say(changes(wire("theirs", n=(1, EARLY)), cursor="c3"))
         await live_script.say(changes(wire("last", n=(1, EARLY)), cursor="c4"))
@@ -397,7 +397,7 @@ async def test_a_callback_that_raises_or_dawdles_stops_nothing(
                 await live_script.say(changes(wire(f"r{n}", n=(1, EARLY)), cursor=f"d{n}"))
             await until(lambda: replica.local.cursor == "d4")
             await replica.put("t", "a", {"n": 1})
-            assert await live.wait_until_synced(20)
+            assert await live.wait_until_synced(60)
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 1013, 4408, 4429, 4999])
@@ -423,13 +423,13 @@ async def test_a_cut_connection_is_offline_until_it_is_back(replica: AsyncReplic
         await until(lambda: replica.local.why("t", "a").state == "offline")
         replica._http._transport = before
         live_script.refuse_with = None
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
         assert (await replica.why("t", "a")).state == "synced"
 
 
 @pytest.mark.waits
 async def test_silence_is_noticed(replica: AsyncReplica, live_script: LiveScript) -> None:
-    async with replica.live(policy=QUICK) as live:
+    async with replica.live(policy=HASTY) as live:
         await until(is_live(live))
         live_script.sockets[-1].transport.pause_reading()  # no pong comes back any more
         await until(lambda: len(live_script.sockets) == 2 and live.state.name == "live")
@@ -450,15 +450,16 @@ async def test_a_refused_token_is_asked_for_once_then_slowly(open_async: Open, l
 
     replica = open_async(token=token)
     live_script.on["auth"] = live_script.closing(4401)
-    async with replica.live(policy=QUICK) as live:
+    async with replica.live(policy=replace(QUICK, refused_interval=6.0)) as live:
         await until(lambda: live.state.name == "refused")
         assert live.state.code == "unauthorized"
         await replica.put("t", "a", {"n": 1})
         assert (await replica.why("t", "a")).state == "no_permission"
-        await until(lambda: len(asked) >= 4)
-        assert asked[1] - asked[0] < asked[3] - asked[2] + 0.2
+        await until(lambda: len(asked) >= 3)
+        assert asked[1] - asked[0] < 2.9 < asked[2] - asked[1], asked
         del live_script.on["auth"]
-        assert await live.wait_until_synced(20)
+        live.retry_now()
+        assert await live.wait_until_synced(60)
         assert (await replica.why("t", "a")).state == "synced"
 
 
@@ -504,7 +505,7 @@ async def test_blocked_sockets_are_replaced_by_polling_until_they_work(
     live_script.mute = blocked == "mute"
     live_script.refuse_with = None if blocked == "mute" else blocked
     states: list[LiveState] = []
-    async with replica.live(policy=QUICK, on_state=states.append) as live:
+    async with replica.live(policy=HASTY, on_state=states.append) as live:
         await until(lambda: live.state.name == "polling")
         change_id = await replica.put("t", "a", {"n": 1})
         await until(lambda: replica.local.pending() == [])
@@ -523,7 +524,7 @@ async def test_blocked_sockets_are_replaced_by_polling_until_they_work(
 async def test_a_sync_while_live_does_what_it_always_does(
     replica: AsyncReplica, live_script: LiveScript, script: Script
 ) -> None:
-    async with replica.live(policy=QUICK) as live:
+    async with replica.live(policy=HASTY) as live:
         await until(is_live(live))
         script.answers = [page(wire("news", n=(1, EARLY)))]
         report = await replica.sync(patience=5)
@@ -534,7 +535,7 @@ async def test_a_sync_while_live_does_what_it_always_does(
         with pytest.raises(SyncBusy):
             await replica.sync(patience=0.05)
         del live_script.on["push"]
-        assert await live.wait_until_synced(20)
+        assert await live.wait_until_synced(60)
         script.answers = [httpx.ConnectError("no")]
         with pytest.raises(Offline):
             await replica.sync()
@@ -618,7 +619,7 @@ async def test_a_replica_of_threads_is_live_too(tmp_path: Path, live_script: Liv
         with http, Replica(tmp_path / "threads.db", **options) as replica:
             with replica.live(policy=QUICK, on_change=told.append, on_state=told.append) as live:
                 replica.put("t", "a", {"n": 1})
-                assert live.wait_until_synced(20)
+                assert live.wait_until_synced(60)
                 assert replica.why("t", "a").state == "synced"
                 assert replica.sync(patience=5).pulled == 0
                 live.presence("s", 1)

@@ -288,7 +288,7 @@ async def test_a_live_sync_logs_neither_its_token_nor_what_it_sends(
     replica = AsyncReplica(tmp_path / "a.db", app="app", url=live_script.url, token=CANARY)
     async with replica, replica.live(policy=QUICK) as live:
         await replica.put("t", "r", {"n": CANARY})
-        assert await live.wait_until_synced(10)
+        assert await live.wait_until_synced(60)
         live_script.on["push"] = lambda frame, socket: {"type": "changes", "changes": [{"id": CANARY}]}
         await replica.put("t", "r", {"n": CANARY})
         await until(lambda: live.state.code == "bad_reply", "a frame that cannot be read")

@@ -177,7 +177,6 @@ async def test_what_is_large_is_done_in_another_thread() -> None:
         await aside(True, divmod, 1, 0)
 
 
-@pytest.mark.alone
 async def test_ten_kilobytes_that_unpack_to_ten_megabytes_hold_up_nobody(server: Server) -> None:
     """It took seconds in which nothing else was answered. The last number makes the push a bad one."""
     ones = "[" + "1234567890123456," * 57_000 + "1]"
@@ -189,11 +188,11 @@ async def test_ten_kilobytes_that_unpack_to_ten_megabytes_hold_up_nobody(server:
                "Content-Encoding": "gzip", "Content-Type": "application/json"}  # fmt: skip
     async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
         worst = asyncio.create_task(http.post("/sync/app", content=gzip.compress(body.encode()), headers=headers))
-        longest, asked = 0.0, 0
-        while not worst.done() or asked < 3:
-            began = time.monotonic()
+        asked = 0
+        while not worst.done():
             assert (await http.get("/health")).status_code == 200
-            longest, asked = max(longest, time.monotonic() - began), asked + 1
+            asked += 1
         answer = await worst
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_value"), answer.text
-    assert longest < 1.0
+    # Who is held up hears once before it, and once after it.
+    assert asked > 3

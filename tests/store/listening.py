@@ -10,6 +10,7 @@ from typing import Self
 
 from syncd.store.bus import Hint, key
 from syncd.store.line import LineBus
+from tests.stalls import Stalls
 
 APP = key("app")
 # The most that losing the bus may cost (G13), in seconds.
@@ -23,10 +24,13 @@ def feed(space: str, seq: int) -> Hint:
 
 async def until(condition: Callable[[], object], within: float = 30.0) -> None:
     """Waits until the condition holds; looks often enough not to miss a moment of it."""
-    deadline = time.monotonic() + within
+    began = last = time.monotonic()
+    stalls = Stalls()
     while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
+        assert last - began - stalls.between(began, last) < within, "it never came to be"
         await asyncio.sleep(0.002)
+        stalls.note(last)
+        last = time.monotonic()
 
 
 class Listener:

@@ -103,7 +103,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_frozen(server: NatsSer
             await until(lambda: one.bus.state == "down", PROMISED)
         began = time.monotonic()
         await one.bus.close()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         await until(lambda: asyncio.all_tasks() <= before)
         # Not even a socket that waits for the server to read.
         await until(

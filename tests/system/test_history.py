@@ -389,8 +389,8 @@ def test_who_listens_hears_of_a_restore_at_once(owner: Device, space: str) -> No
             begin = time.monotonic()
             assert any(f'"changeId":"heard{turn}"' in line for line in lines)
             waits.append(time.monotonic() - begin)
-    # Without a hint it would be found too, but by a look every two seconds.
-    assert statistics.median(waits) < 0.5, waits
+    # Without a hint it would be found too, but by a look every two seconds, and each turn begins just after one.
+    assert statistics.median(waits) < 1.2, waits
 
 
 PUSH = "SELECT marks FROM syncd.sync_push($1::jsonb, '{1}', ARRAY[$2::json])"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
@@ -321,18 +322,20 @@ async def test_what_one_worker_took_is_heard_on_the_other(pair: Server) -> None:
         stream = await stream_on(pair, 1, user, stack)
         for socket in sockets:
             await socket.subscribe()
-        began = time.monotonic()
+        took = []
         for n in range(10):
+            began = time.monotonic()
             await device.push([device.change(f"c{n}", f"http-{n}", n)])
             for place, pusher in enumerate(pushers):
                 await pusher.push(device.change(f"c{n}", f"{place}-{n}", n))
             heard: list[Socket | Stream] = [*sockets, stream]
             for listener in heard:
                 for record in (f"http-{n}", f"0-{n}", f"1-{n}"):
-                    await listener.brings(record, within=10)
+                    await listener.brings(record)
+            took.append(time.monotonic() - began)
         assert [c["seq"] for c in sockets[1].changes()] == list(range(1, 31))
-        # Without a word from worker to worker each turn would wait for a look, every two seconds.
-        assert time.monotonic() - began < 12
+        # Without a word from worker to worker each turn would wait for a look, every two seconds, from the last one on.
+        assert statistics.median(took) < 1.5, took
 
 
 async def stream_on(server: Server, place: int, user: str, stack: AsyncExitStack) -> Stream:

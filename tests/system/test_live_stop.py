@@ -15,28 +15,30 @@ from tests.raw_socket import RawSocket
 from tests.socket_device import Socket, opened
 from tests.stream_device import stream_of
 from tests.system.test_busy import held
+from tests.system.test_command_line import somebody_waits
 from tests.wire import edit, unique
 
 pytestmark = pytest.mark.waits
 
 SERVED = 40
-# A stop that somebody holds up takes the 20 s of the shutdown timeout.
-PROMPT = 12.0
+# A stop that somebody holds up takes the whole shutdown timeout.
+HELD_UP = {"shutdown_timeout": 60, "lock_timeout_ms": 60_000, "statement_timeout_ms": 60_000}
+PROMPT = 40.0
 
 
-async def in_flight(server: Server, user: str) -> Socket:
+async def in_flight(server: Server, user: str, owner: asyncpg.Connection) -> Socket:
     """A socket whose push waits for a lock that somebody else has."""
     socket = await opened(server)
     await socket.auth(user)
     change = edit("in-flight", x=1)
     await socket.send({"type": "push", "requestId": "r", "appId": "notes", "changes": [change]})
-    await asyncio.sleep(0.5)
+    await somebody_waits(owner)
     assert socket.all("push-result") == []
     return socket
 
 
 async def test_a_push_in_work_is_answered_before_the_end_and_all_are_told_to_come_back(folder: Path) -> None:
-    with Server(folder / "data") as server:
+    with Server(folder / "data", settings=HELD_UP) as server:
         user = unique("ann")
         async with Device(server, user) as device:
             await device.push([edit("r", x=1)])
@@ -48,7 +50,7 @@ async def test_a_push_in_work_is_answered_before_the_end_and_all_are_told_to_com
         async with stream_of(server, user) as stream:
             await stream.brings("r")
             async with held(owner, f"_personal:{user}"):
-                pushing = await in_flight(server, user)
+                pushing = await in_flight(server, user, owner)
                 began = time.monotonic()
                 stopping = asyncio.create_task(asyncio.to_thread(server.stop))
                 await asyncio.sleep(1)
@@ -68,7 +70,7 @@ async def test_a_push_in_work_is_answered_before_the_end_and_all_are_told_to_com
 
 
 async def test_who_does_not_read_does_not_hold_up_a_stop(folder: Path) -> None:
-    with Server(folder / "data") as server:
+    with Server(folder / "data", settings=HELD_UP) as server:
         user = unique("ann")
         deaf = [await RawSocket.opened(server.port, receive=4096) for _ in range(10)]
         for socket in deaf:
@@ -90,13 +92,13 @@ async def test_who_does_not_read_does_not_hold_up_a_stop(folder: Path) -> None:
 
 
 async def test_a_push_that_does_not_end_holds_up_a_stop_for_as_long_as_was_set_and_no_longer(folder: Path) -> None:
-    with Server(folder / "data", settings={"shutdown_timeout": 2, "lock_timeout_ms": 20000}) as server:
+    with Server(folder / "data", settings={**HELD_UP, "shutdown_timeout": 2}) as server:
         user = unique("ann")
         async with Device(server, user) as device:
             await device.push([edit("r", x=1)])
         owner = await asyncpg.connect(server.owner_dsn)
         async with held(owner, f"_personal:{user}"):
-            pushing = await in_flight(server, user)
+            pushing = await in_flight(server, user, owner)
             idle = await opened(server)
             await idle.auth(user)
             began = time.monotonic()

@@ -234,7 +234,7 @@ class TestTheService:
         setattr(members, how, True)
         began = time.monotonic()
         await unavailable(device)
-        assert time.monotonic() - began < 12
+        assert time.monotonic() - began < 30
 
     @pytest.mark.parametrize(
         "lie",

@@ -8,12 +8,14 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
 from tests.device import Change, Device, statuses
 from tests.harness import Server
 from tests.ledger import Load, check
+from tests.system.test_command_line import somebody_waits
 
 pytestmark = pytest.mark.alone
 
@@ -31,10 +33,15 @@ async def test_pushes_that_are_in_flight_are_answered_and_the_exit_is_clean(pair
     for device in devices:
         await device.push([device.change("warm", "r", 0)])
         pushes.append([device.change(f"c{n}", f"r{n}", "x" * 200) for n in range(900)])
-    sending = [asyncio.create_task(device.send(push)) for device, push in zip(devices, pushes, strict=True)]
-    await asyncio.sleep(0.15)
-    assert pair.process is not None
-    pair.process.send_signal(signal.SIGTERM)
+    owner = await asyncpg.connect(pair.owner_dsn)
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE syncd.sync_changes IN SHARE MODE")
+        sending = [asyncio.create_task(device.send(push)) for device, push in zip(devices, pushes, strict=True)]
+        await somebody_waits(owner)
+        assert pair.process is not None
+        pair.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.15)
+    await owner.close()
     assert await asyncio.to_thread(pair.process.wait, 40) == 0
     answers = await asyncio.gather(*sending, return_exceptions=True)
     answered = [response for response in answers if isinstance(response, httpx.Response)]
@@ -57,12 +64,13 @@ async def test_new_connections_are_refused_while_the_last_push_is_waited_for(pai
         body = ann.http.build_request("POST", "/sync/notes", json={"changes": [ann.change("c", "r", 1)], "pull": False})
         head = "".join(f"{name}: {value}\r\n" for name, value in body.headers.items())
         reader, writer = await asyncio.open_connection("127.0.0.1", pair.port)
-        writer.write(f"POST /sync/notes HTTP/1.1\r\n{head}\r\n".encode() + body.content[:10])
+        writer.write(f"POST /sync/notes HTTP/1.1\r\n{head}Expect: 100-continue\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")  # it waits for the body
+        writer.write(body.content[:10])
         await writer.drain()
-        await asyncio.sleep(0.3)
         assert pair.process is not None
         pair.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 _, other = await asyncio.open_connection("127.0.0.1", pair.port)

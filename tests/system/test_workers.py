@@ -44,7 +44,7 @@ def postmaster(server: Server) -> psutil.Process:
     return next(process for process in children if process.name() == "postgres")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Poll until it holds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -180,7 +180,7 @@ def test_a_killed_supervisor_leaves_nothing_and_loses_nothing(pair: Server, writ
         left = family(pair)
         assert len(left) > 5
         pair.kill()
-        wait_for(lambda: not any(process.is_running() for process in left), 5)  # noqa: B023
+        wait_for(lambda: not any(process.is_running() for process in left))  # noqa: B023
         pair.start()
     check(pair, writers)
 
@@ -199,7 +199,7 @@ def test_a_stop_is_not_held_up_by_idle_connections(pair: Server) -> None:
         assert client.get("/healthz").status_code == 200
         started = time.monotonic()
         assert pair.stop() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15, "the shutdown timeout is 20 s"
 
 
 def test_a_second_signal_ends_the_waiting(folder: Path) -> None:
@@ -207,15 +207,15 @@ def test_a_second_signal_ends_the_waiting(folder: Path) -> None:
         # A request whose body never comes is in flight for ever.
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             token = server.token("ann")
-            head = f"POST /sync/a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 9\r\n\r\n{{"
-            connection.sendall(head.encode())
-            time.sleep(0.3)
+            head = f"POST /sync/a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 9\r\n"
+            connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")  # it waits for the body
             assert server.process is not None
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
             assert server.process.poll() is None
             server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(5) == 0
+            assert server.process.wait(30) == 0
         server.stop()
 
 
@@ -239,7 +239,7 @@ def test_a_stop_while_a_worker_starts_is_quick(pair: Server) -> None:
         time.sleep(0.15 + pause)
         started = time.monotonic()
         assert pair.stop() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15, "the shutdown timeout is 20 s"
         pair.start()
 
 
