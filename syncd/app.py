@@ -13,6 +13,7 @@ import structlog
 
 from syncd import __version__
 from syncd.core.errors import SyncdError
+from syncd.core.sharing import Sharing
 from syncd.edge.backup import BackupEndpoint
 from syncd.edge.bodies import Bodies
 from syncd.edge.callers import Callers
@@ -21,6 +22,7 @@ from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
 from syncd.edge.gate import Gate
 from syncd.edge.http import Backend, HttpApplication
+from syncd.edge.invitations import InvitationsEndpoint
 from syncd.edge.metrics import Board, numbers
 from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.sockets import Sockets
@@ -56,6 +58,8 @@ log = structlog.get_logger("syncd")
 WRITABLE_EVERY = 2.0
 # What a worker has open beside its clients' connections and the pool's: files of imports, calls to other services.
 SPARE_DESCRIPTORS = 128
+# Users that one user blocks.
+MOST_BLOCKS = 1000
 
 
 class Assembly(NamedTuple):
@@ -154,10 +158,15 @@ def _http(
         audience=settings.jwt_audience,
     )
     rates = Rates(RateLimits(settings.quota_requests, settings.quota_bytes_in, settings.quota_bytes_out))
-    callers = Callers(tokens, claims=settings.memberships == "token", service=_memberships(settings), rates=rates)
+    callers = Callers(
+        tokens, claims=settings.memberships == "token", service=_memberships(settings), rates=rates,
+        most=settings.max_spaces_listed,
+    )  # fmt: skip
+    sharing = _sharing(settings)
     limits = Limits(
         settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version,
         settings.max_touched, settings.max_held, settings.max_held_bytes, make_spaces=settings.legacy_spaces == "own",
+        space_bounds=sharing.bounds(),
     )  # fmt: skip
 
     hubs: list[Hub] = []
@@ -180,7 +189,7 @@ def _http(
         releases = ReleaseRound(releaser, hub.counts, hear if callers.asks else None)
         hub.on_members = releases.members_changed
         hub.keep_doing(releases)
-        spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members)
+        spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members, sharing)
         talk = Talk(hub, callers, connections.gate, bodies, limits, skew)
         return Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held), spaces, talk
 
@@ -206,14 +215,27 @@ def _http(
     backend = Backend(open_, ready, close)
     sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
     http = HttpApplication(
-        sync, spaces_, backend, board, connections.ended, bodies=bodies, rates=rates, version=__version__
-    )
+        sync, spaces_, InvitationsEndpoint(callers), backend, board, connections.ended, bodies=bodies, rates=rates,
+        version=__version__,
+    )  # fmt: skip
     backups = Backups(pool)
-    restorer, at_once = Restorer(backups, Spaces(pool), limits), max(1, settings.pool_size // 4)
+    restorer, at_once = Restorer(backups, Spaces(pool), limits, sharing), max(1, settings.pool_size // 4)
     http.backup = BackupEndpoint(
         callers, backups, restorer, skew=settings.max_clock_skew, most=settings.max_import, at_once=at_once
     )
     return http, backend
+
+
+def _sharing(settings: Settings) -> Sharing:
+    return Sharing(
+        ask=settings.invitations == "ask",
+        owned=settings.max_spaces_owned,
+        joined=settings.max_spaces_joined,
+        added=settings.max_spaces_added,
+        made=settings.spaces_per_hour,
+        members=settings.members_per_hour,
+        blocks=MOST_BLOCKS,
+    )
 
 
 def _memberships(settings: Settings) -> MembershipService | None:

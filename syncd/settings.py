@@ -29,6 +29,7 @@ TOPICS = {
     "database_url": "Database",
     "jwt_secret": "Tokens",
     "memberships": "Memberships",
+    "invitations": "What users may do to each other",
     "max_body": "What a request may hold",
     "slowest_body": "Bodies on their way",
     "max_head": "Before a request is read",
@@ -123,6 +124,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "list",
         ),
     ] = ()
+    invitations: Annotated[
+        Literal["auto", "ask"],
+        _about(
+            "What it is when an owner adds a member: `auto`, a membership at once; `ask`, an invitation, which counts "
+            "when its user accepts it."
+        ),
+    ] = "auto"
+    max_spaces_owned: Annotated[
+        int,
+        _about("Spaces that a user owns, made or accepted; one more is 409. The personal one is not counted.", ge=1),
+    ] = 1000
+    max_spaces_joined: Annotated[
+        int, _about("Spaces that a user is in by own doing, those owned included; one more is 409.", ge=1)
+    ] = 10_000
+    max_spaces_added: Annotated[
+        int,
+        _about(
+            "Spaces that a user is in because others say so, and invitations that wait for an answer: each costs its "
+            "user time with every sync. Whoever adds one more is told 409.",
+            ge=1,
+        ),
+    ] = 1000
+    max_spaces_listed: Annotated[
+        int, _about("With `token` or `service`: spaces in a user's list; one with more is 403.", ge=1)
+    ] = 10_000
+    spaces_per_hour: Annotated[
+        int, _about("Spaces that a user makes in an hour: so many at once, then one each hour's share; 429.", ge=1)
+    ] = 100
+    members_per_hour: Annotated[
+        int, _about("The same for members that a user adds or invites, in all spaces together.", ge=1)
+    ] = 1000
     max_body: Annotated[
         int,
         _about(
@@ -610,6 +642,8 @@ def _checked(settings: Settings) -> Settings:
                 f"SYNCD_MEMBERSHIPS_ROLES={pair!r} cannot be used: write admin:owner,member:writer; ours are owner, "
                 "writer and reader"
             )
+    if settings.invitations == "ask" and settings.memberships != "table":
+        raise SettingsError("SYNCD_INVITATIONS=ask is for memberships that syncd keeps, not for SYNCD_MEMBERSHIPS")
     if settings.legacy_spaces == "own" and settings.memberships != "table":
         raise SettingsError("SYNCD_LEGACY_SPACES=own makes spaces, which is not for syncd to do with SYNCD_MEMBERSHIPS")
     if settings.migrate_url and not settings.database_url:

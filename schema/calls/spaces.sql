@@ -1,9 +1,9 @@
--- Spaces and their members, as the acting user.
+-- Spaces and their members, as the acting user. Bounds are those of functions/allowances.sql, as JSON.
 
 -- name: space_create
 -- A new space, owned by its maker.
 -- returns: store.spaces.SpaceRow
-SELECT id, name, role, created_us FROM syncd.sync_space_create($1, $2);
+SELECT id, name, role, created_us FROM syncd.sync_space_make($1, $2, $3::jsonb);
 
 -- name: space_list
 -- The acting user's spaces, or the one named.
@@ -16,16 +16,46 @@ SELECT id, name, role, created_us FROM syncd.sync_space_list($1);
 SELECT syncd.sync_space_delete($1);
 
 -- name: member_list
--- The members of a space that the acting user is a member of.
+-- The members of a space that the acting user is a member of, and for an owner those who were invited.
 -- returns: store.spaces.MemberRow
-SELECT user_id, role, joined_us FROM syncd.sync_member_list($1);
+SELECT user_id, role, joined_us, invited_by, invited_us FROM syncd.sync_roster($1);
 
 -- name: member_put
--- Adds a member or changes a role.
+-- Adds a member, invites one, or changes a role.
 -- returns: store.spaces.MemberRow
-SELECT user_id, role, joined_us FROM syncd.sync_member_put($1, $2, $3);
+SELECT user_id, role, joined_us, invited_by, invited_us FROM syncd.sync_member_add($1, $2, $3, $4, $5::jsonb);
 
 -- name: member_remove
--- Removes a member, or lets the acting user leave.
+-- Removes a member, withdraws an invitation, or lets the acting user leave.
 -- returns: nothing
 SELECT syncd.sync_member_remove($1, $2);
+
+-- name: invitation_list
+-- What the acting user is invited to.
+-- returns: store.spaces.InvitationRow
+SELECT space_id, name, role, invited_by, invited_us FROM syncd.sync_invitation_list();
+
+-- name: invitation_accept
+-- Makes an invitation a membership.
+-- returns: store.spaces.SpaceRow
+SELECT id, name, role, created_us FROM syncd.sync_invitation_accept($1, $2::jsonb);
+
+-- name: invitation_decline
+-- Ends an invitation.
+-- returns: nothing
+SELECT syncd.sync_invitation_decline($1);
+
+-- name: block_list
+-- Whom the acting user blocks.
+-- returns: store.spaces.BlockRow
+SELECT user_id, blocked_us FROM syncd.sync_block_list();
+
+-- name: block
+-- Refuses what another user would do to the acting one.
+-- returns: nothing
+SELECT syncd.sync_block($1, $2::jsonb);
+
+-- name: unblock
+-- Ends a block.
+-- returns: nothing
+SELECT syncd.sync_unblock($1);

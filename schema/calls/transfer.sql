@@ -55,7 +55,7 @@ ORDER BY s.space_id;
 -- name: space_restore
 -- Puts back a space that the acting user owned.
 -- returns: one value
-SELECT syncd.sync_space_restore($1::jsonb);
+SELECT syncd.sync_space_put_back($1::jsonb, $2, $3::jsonb);
 
 -- name: import
 -- One batch of an import.

@@ -54,6 +54,12 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_member_list, syncd.sync_member_put, syncd.sync_member_remove
     TO syncd_runtime;
 
+-- invitations
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_space_make, syncd.sync_roster, syncd.sync_member_add, syncd.sync_invitation_list,
+    syncd.sync_invitation_accept, syncd.sync_invitation_decline, syncd.sync_block_list, syncd.sync_block, syncd.sync_unblock
+    TO syncd_runtime;
+
 -- live
 GRANT EXECUTE ON FUNCTION
     syncd.sync_note_members, syncd.sync_membership_news, syncd.sync_heads, syncd.sync_feeds_in, syncd.sync_feeds_of,
@@ -71,7 +77,7 @@ GRANT EXECUTE ON FUNCTION
 -- transfer
 GRANT EXECUTE ON FUNCTION
     syncd.sync_line_size, syncd.sync_export_page, syncd.sync_export_space, syncd.sync_export_member,
-    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_import_wave, syncd.sync_import
+    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_space_put_back, syncd.sync_import_wave, syncd.sync_import
     TO syncd_runtime;
 
 -- compaction

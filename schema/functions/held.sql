@@ -3,17 +3,24 @@
 -- Called by the role that serves: sync_hold and sync_make_spaces by sync_push, the others by Python; sync_held_found and
 -- sync_import_hold by an operator alone. Those that are SECURITY DEFINER make spaces, say whose changes wait and have become writable, and count.
 
--- Spaces that nobody has heard of, owned by the user whose push names them. One that exists, or did, stays as it is.
-CREATE OR REPLACE FUNCTION syncd.sync_make_spaces(p_user text, p_spaces jsonb) RETURNS void
+-- Spaces that nobody has heard of, owned by the user whose push names them. One that exists, or did, stays as it is; so
+-- does one for which there is no room: what is written there is held.
+CREATE OR REPLACE FUNCTION syncd.sync_make_spaces(p_user text, p_spaces jsonb, p_bounds jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_user integer := syncd.sync_act_as(p_user, true);
+    v_user syncd.sync_names.name_no%TYPE := syncd.sync_act_as(p_user, true);
+    v_room bigint;
 BEGIN
+    PERFORM syncd.sync_count_alone(v_user);
+    SELECT least((p_bounds ->> 'owned')::bigint - o.owned, (p_bounds ->> 'joined')::bigint - o.joined) INTO v_room
+    FROM syncd.sync_spaces_of(v_user) o;
     WITH made AS (
         INSERT INTO syncd.sync_spaces (space_id, quoted, name)
-        SELECT e.id, to_json(e.id)::text, e.id FROM jsonb_array_elements_text(p_spaces) AS e (id)
-        WHERE NOT starts_with(e.id, '_personal:')
-          AND NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = e.id) ORDER BY e.id
+        SELECT e.id, to_json(e.id)::text, e.id FROM (
+            SELECT u.id FROM jsonb_array_elements_text(p_spaces) AS u (id)
+            WHERE NOT starts_with(u.id, '_personal:') AND NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = u.id)
+            ORDER BY u.id LIMIT CASE WHEN v_room < 0 THEN 0 ELSE v_room END) e
+        WHERE syncd.sync_spend(v_user, 'made', (p_bounds ->> 'made')::integer, 1) = 0
         ON CONFLICT (space_id) DO NOTHING RETURNING space_no)
     INSERT INTO syncd.sync_memberships (user_no, space_no, role) SELECT v_user, m.space_no, 'owner' FROM made m;
 END $$;

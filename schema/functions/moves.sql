@@ -220,7 +220,7 @@ BEGIN
         v_head := p_heads -> (k - 1);
         IF v_head ? 'moves' THEN
             IF v_head -> 'held' ? 'own' THEN
-                PERFORM syncd.sync_make_spaces(v_head ->> 'user', v_head -> 'held' -> 'own');
+                PERFORM syncd.sync_make_spaces(v_head ->> 'user', v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
             END IF;
             IF v_head ? 'list' THEN
                 PERFORM syncd.sync_act_as(v_head ->> 'user', true);

@@ -752,7 +752,7 @@ BEGIN
         v := NULL;
         v_head := p_heads -> (k - 1);
         IF v_head -> 'held' ? 'own' THEN
-            PERFORM syncd.sync_make_spaces(v_head ->> 'user', v_head -> 'held' -> 'own');
+            PERFORM syncd.sync_make_spaces(v_head ->> 'user', v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
         END IF;
         IF v_head ->> 'n' = '1' AND NOT v_head ? 'list' THEN
             v := syncd.sync_push_plain(v_head, p_bodies[v_from]);

@@ -59,7 +59,7 @@ BEGIN
     WHERE m.user_no = syncd.sync_user() AND (p_space IS NULL OR s.space_id = p_space) ORDER BY s.space_id;
 END $$;
 
--- Deleting a space ends every membership; its log stays, and nobody is a member who could read it.
+-- Deleting a space ends every membership and invitation; its log stays, and nobody is a member who could read it.
 CREATE OR REPLACE FUNCTION syncd.sync_space_delete(p_space text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -69,7 +69,10 @@ BEGIN
     IF v.role <> 'owner' THEN
         RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
     END IF;
-    UPDATE syncd.sync_spaces s SET deleted_at = clock_timestamp() WHERE s.space_no = v.space_no;
+    UPDATE syncd.sync_spaces s SET deleted_at = clock_timestamp(), owners = ARRAY(
+        SELECT m.user_no FROM syncd.sync_memberships m WHERE m.space_no = v.space_no AND m.role = 'owner')
+    WHERE s.space_no = v.space_no;
+    DELETE FROM syncd.sync_invitations i WHERE i.space_no = v.space_no;
     DELETE FROM syncd.sync_memberships m WHERE m.space_no = v.space_no;
 END $$;
 
@@ -114,7 +117,7 @@ BEGIN
     RETURN (p_user, p_role, syncd.sync_micros(v_joined))::syncd.sync_member;
 END $$;
 
--- Owners remove anyone, anyone may leave, the last owner cannot.
+-- Owners remove anyone and withdraw invitations, anyone may leave, the last owner cannot.
 CREATE OR REPLACE FUNCTION syncd.sync_member_remove(p_space text, p_user text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -129,6 +132,11 @@ BEGIN
         RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
     END IF;
     IF v_member IS NULL THEN
+        DELETE FROM syncd.sync_invitations i USING syncd.sync_names n
+        WHERE i.space_no = v.space_no AND i.user_no = n.name_no AND n.name = p_user;
+        IF FOUND THEN
+            RETURN;
+        END IF;
         RAISE EXCEPTION 'member_not_found' USING ERRCODE = 'SY010';
     END IF;
     IF v_role = 'owner' THEN

@@ -79,6 +79,7 @@ RETURN concat('{"id":', p_space.quoted, ',"name":', to_json(p_space.name), ',"cr
               to_json(to_char(p_space.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
               CASE WHEN p_whole AND p_space.deleted_at IS NOT NULL THEN concat(',"deletedAt":',
                   to_json(to_char(p_space.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) END,
+              CASE WHEN p_whole AND p_space.former_id IS NOT NULL THEN concat(',"formerId":', to_json(p_space.former_id)) END,
               CASE WHEN p_whole THEN concat(',"number":', p_space.space_no) END,
               ',"members":[', p_members, ']}');
 
@@ -108,14 +109,16 @@ BEGIN
     IF EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_space ->> 'id') THEN
         RETURN NULL;
     ELSIF p_number IS NULL THEN
-        INSERT INTO syncd.sync_spaces (space_id, quoted, name, created_at, deleted_at)
+        INSERT INTO syncd.sync_spaces (space_id, quoted, name, created_at, deleted_at, former_id)
         VALUES (p_space ->> 'id', (to_json(p_space ->> 'id'))::text, p_space ->> 'name',
-                least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz)
+                least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz,
+                p_space ->> 'formerId')
         ON CONFLICT (space_id) DO NOTHING RETURNING space_no INTO v_no;
     ELSE
-        INSERT INTO syncd.sync_spaces (space_no, space_id, quoted, name, created_at, deleted_at) OVERRIDING SYSTEM VALUE
+        INSERT INTO syncd.sync_spaces (space_no, space_id, quoted, name, created_at, deleted_at, former_id) OVERRIDING SYSTEM VALUE
         VALUES (p_number, p_space ->> 'id', (to_json(p_space ->> 'id'))::text, p_space ->> 'name',
-                least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz)
+                least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz,
+                p_space ->> 'formerId')
         ON CONFLICT (space_id) DO NOTHING RETURNING space_no INTO v_no;
     END IF;
     IF v_no IS NULL THEN
@@ -148,6 +151,38 @@ BEGIN
         'id', p_space -> 'id', 'name', p_space -> 'name', 'createdAt', p_space -> 'createdAt',
         'members', (SELECT jsonb_agg(e - 'source') FROM jsonb_array_elements(p_space -> 'members') e)), NULL) IS NULL
         THEN 'taken' ELSE 'created' END;
+END $$;
+
+-- The same within the bounds that hold for whoever makes a space and adds its members one by one (functions/allowances.sql),
+-- and with those invited who have to be asked. Members who take no more are left out.
+CREATE OR REPLACE FUNCTION syncd.sync_space_put_back(p_space jsonb, p_ask boolean, p_bounds jsonb) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_user   bigint := syncd.sync_user();
+    v_name   text := (SELECT n.name FROM syncd.sync_names n WHERE n.name_no = v_user);
+    v_own    jsonb;
+    v_others jsonb;
+    v_space  bigint;
+    m        record;
+BEGIN
+    PERFORM syncd.sync_count_alone(v_user);
+    SELECT jsonb_agg(e) FILTER (WHERE e ->> 'userId' = v_name), coalesce(jsonb_agg(e) FILTER (WHERE e ->> 'userId' <> v_name), '[]')
+    INTO v_own, v_others FROM jsonb_array_elements(p_space -> 'members') e;
+    -- What is there, or is not the acting user's, is not made, and so costs nothing.
+    IF v_own -> 0 ->> 'role' IS DISTINCT FROM 'owner' OR EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_space ->> 'id') THEN
+        RETURN syncd.sync_space_restore(p_space);
+    END IF;
+    PERFORM syncd.sync_check_room(v_user, 'owner', p_bounds);
+    PERFORM syncd.sync_must_spend(v_user, 'made', p_bounds, 1);
+    PERFORM syncd.sync_must_spend(v_user, 'members', p_bounds, jsonb_array_length(v_others));
+    IF syncd.sync_space_restore(p_space || jsonb_build_object('members', v_own)) <> 'created' THEN
+        RETURN 'taken';
+    END IF;
+    SELECT s.space_no INTO STRICT v_space FROM syncd.sync_spaces s WHERE s.space_id = p_space ->> 'id';
+    FOR m IN SELECT * FROM jsonb_to_recordset(v_others) AS x ("userId" text, role text, "joinedAt" timestamptz) ORDER BY x."userId" LOOP
+        PERFORM syncd.sync_join(v_space, m."userId", m.role, p_ask, p_bounds, least(m."joinedAt", clock_timestamp()));
+    END LOOP;
+    RETURN 'created';
 END $$;
 
 -- Merges and appends the changes of one wave of an import: no record twice. As sync_apply does, but each change has a

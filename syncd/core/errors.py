@@ -26,11 +26,14 @@ class SyncdError(Exception):
 
     code = "internal"
 
-    def __init__(self, detail: str | None = None, *, code: str | None = None, faults: tuple[Fault, ...] = ()) -> None:
+    def __init__(
+        self, detail: str | None = None, *, code: str | None = None, faults: tuple[Fault, ...] = (),
+        retry_after: int | None = None,
+    ) -> None:  # fmt: skip
         self.code = code or type(self).code
         row = ERROR_CODES[self.code]
         self.detail = detail or row.text
-        self.retry_after = row.retry_after
+        self.retry_after = row.retry_after if retry_after is None else retry_after
         self.faults = faults
         super().__init__(self.detail)
 

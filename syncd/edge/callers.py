@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from syncd.core.errors import Unauthorized
+import structlog
+
+from syncd.core.errors import MembershipsUnavailable, Unauthorized
 from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.requests import Request
 from syncd.edge.tokens import Tokens
@@ -16,14 +18,18 @@ if TYPE_CHECKING:
     from syncd.edge.memberships import MembershipService
 
 
+log = structlog.get_logger("syncd.memberships")
+
+
 class Callers:
-    """Knows tokens and, depending on the settings, where memberships come from; `rates`: how fast each may ask."""
+    """Knows tokens and, depending on the settings, where memberships come from; `rates`: how fast each may ask; `most`:
+    spaces in a list from outside."""
 
     def __init__(
         self, tokens: Tokens, *, claims: bool = False, service: MembershipService | None = None,
-        rates: Rates | None = None,
+        rates: Rates | None = None, most: int = 10_000,
     ) -> None:  # fmt: skip
-        self._tokens, self._claims, self._service = tokens, claims, service
+        self._tokens, self._claims, self._service, self._most = tokens, claims, service, most
         self.rates = rates or Rates(RateLimits())
 
     @property
@@ -48,7 +54,7 @@ class Callers:
             return Caller(identity.user), identity.expires
         if identity.spaces is None:
             raise Unauthorized("The token needs a claim `spaces`: [{id, role}].")
-        external = External(identity.spaces, int(identity.issued * 1_000_000))
+        external = External(self._bounded(identity.spaces), int(identity.issued * 1_000_000))
         return Caller(identity.user, external), identity.expires
 
     @property
@@ -60,7 +66,15 @@ class Callers:
         """What the membership service says now. Raises MembershipsUnavailable."""
         assert self._service is not None
         asked = int(time.time() * 1_000_000)
-        return External(await self._service.spaces(user), asked)
+        return External(self._bounded(await self._service.spaces(user)), asked)
+
+    def _bounded(self, spaces: list[dict[str, str]]) -> list[dict[str, str]]:
+        """A list that is too long is refused whole: cut, it would look as if the user had left spaces."""
+        if len(spaces) > self._most:
+            remedy = "raise SYNCD_MAX_SPACES_LISTED"
+            log.warning("a list of too many spaces", spaces=len(spaces), most=self._most, remedy=remedy)
+            raise MembershipsUnavailable(code="too_many_spaces")
+        return spaces
 
     async def close(self) -> None:
         if self._service is not None:

@@ -24,6 +24,7 @@ from syncd.edge.bodies import Bodies
 from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
 from syncd.edge.error_page import error_page
+from syncd.edge.invitations import InvitationsEndpoint
 from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
 from syncd.edge.problems import problem, status_of
@@ -70,10 +71,11 @@ class HttpApplication:
     that a bound ended, by the code of the reason."""
 
     def __init__(
-        self, sync: SyncEndpoint, spaces: SpacesEndpoint, backend: Backend, board: Board, ended: dict[str, int],
+        self, sync: SyncEndpoint, spaces: SpacesEndpoint, invitations: InvitationsEndpoint, backend: Backend,
+        board: Board, ended: dict[str, int],
         *, bodies: Bodies, rates: Rates, version: str,
     ) -> None:  # fmt: skip
-        self._sync, self._spaces, self._backend = sync, spaces, backend
+        self._sync, self._spaces, self._invitations, self._backend = sync, spaces, invitations, backend
         self._bodies, self._version, self._board = bodies, version, board
         self._ended, self._rates = ended, rates
         self._openapi = msgspec.json.encode(document(version))
@@ -167,6 +169,10 @@ class HttpApplication:
                 return await self._sync.handle(request, parts, (await self._backend.opened())[0])
             case "spaces":
                 return await self._spaces.handle(request, parts, (await self._backend.opened())[1])
+            case "invitations":
+                return await self._invitations.invitations(request, parts, (await self._backend.opened())[1])
+            case "blocks":
+                return await self._invitations.blocks(request, parts, (await self._backend.opened())[1])
         if parts[0] == "demo" and self.demo is not None:
             return await self.demo.handle(request, parts, (await self._backend.opened())[1])
         if parts == ("docs", "errors"):

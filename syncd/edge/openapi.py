@@ -193,6 +193,13 @@ def _schemas() -> dict[str, Schema]:
         "NewSpace": _object(["name"], id=_nullable(_ID), name=_ID),
         "Space": _object(["id", "name", "role", "createdAt"], id=_ID, name=_ID, role=_ROLE, createdAt=_INSTANT),
         "Member": _object(["userId", "role", "joinedAt"], userId=_ID, role=_ROLE, joinedAt=_INSTANT),
+        "Invited": _object(
+            ["userId", "role", "invitedBy", "invitedAt"], userId=_ID, role=_ROLE, invitedBy=_ID, invitedAt=_INSTANT
+        ),
+        "Invitation": _object(
+            ["spaceId", "name", "role", "invitedBy", "invitedAt"],
+            spaceId=_ID, name=_ID, role=_ROLE, invitedBy=_ID, invitedAt=_INSTANT,
+        ),
         "NewRole": _object(["role"], role=_ROLE),
         **_past_schemas(),
         **_held_schemas(),
@@ -380,11 +387,11 @@ def _import_report() -> Schema:
 
 def _space_paths() -> dict[str, Any]:
     spaces = _object(["spaces"], spaces=_array(_ref("Space")))
-    members = _object(["members"], members=_array(_ref("Member")))
-    create = _operation("createSpace", "Make a space", _answers(201, _ref("Space"), 409, 413, 415, 507), "NewSpace")
-    put = _operation(
-        "putMember", "Add a member or change a role", _answers(200, _ref("Member"), 403, 404, 409, 413, 415), "NewRole"
-    )
+    members = _object(["members"], members=_array(_ref("Member")), invited=_array(_ref("Invited")))
+    create = _operation("createSpace", "Make a space", _answers(201, _ref("Space"), 409, 413, 415, 429, 507), "NewSpace")
+    added = _answers(200, _ref("Member"), 403, 404, 409, 413, 415, 429)
+    added["202"] = {"description": "Invited.", "content": {"application/json": {"schema": _ref("Invited")}}}
+    put = _operation("putMember", "Add or invite a member, or change a role", added, "NewRole")
     return {
         "/spaces": {
             "get": _operation("listSpaces", "The caller's spaces", _answers(200, spaces)),
@@ -403,6 +410,27 @@ def _space_paths() -> dict[str, Any]:
             "parameters": [_in_path("space"), _in_path("userId")],
             "put": put,
             "delete": _operation("removeMember", "Remove a member, or leave", _answers(204, None, 403, 404, 409)),
+        },
+    }  # fmt: skip
+
+
+def _invitation_paths() -> dict[str, Any]:
+    invitations = _object(["invitations"], invitations=_array(_ref("Invitation")))
+    blocked = _object(["userId", "blockedAt"], userId=_ID, blockedAt=_INSTANT)
+    blocks = _object(["blocks"], blocks=_array(blocked))
+    accept = _operation("acceptInvitation", "Become a member", _answers(200, _ref("Space"), 404, 409))
+    return {
+        "/invitations": {"get": _operation("listInvitations", "To which spaces", _answers(200, invitations))},
+        "/invitations/{space}": {
+            "parameters": [_in_path("space")],
+            "delete": _operation("declineInvitation", "Decline it", _answers(204, None, 404)),
+        },
+        "/invitations/{space}/accept": {"parameters": [_in_path("space")], "post": accept},
+        "/blocks": {"get": _operation("listBlocks", "Whom the caller blocks", _answers(200, blocks))},
+        "/blocks/{userId}": {
+            "parameters": [_in_path("userId")],
+            "put": _operation("block", "Refuse what a user would do to the caller", _answers(204, None, 409)),
+            "delete": _operation("unblock", "End a block", _answers(204, None)),
         },
     }  # fmt: skip
 
@@ -441,6 +469,7 @@ def document(version: str) -> dict[str, Any]:
         | _held_paths()
         | _digest_paths()
         | _space_paths()
+        | _invitation_paths()
         | _backup_paths()
         | _service_paths(),
         "security": [{"token": []}],

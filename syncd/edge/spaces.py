@@ -44,11 +44,12 @@ class SpacesEndpoint:
                 await spaces.delete(await self._callers.caller(request), space)
                 return NO_CONTENT
             case "GET" | "HEAD", [space, _]:
-                return _json({"members": await spaces.members(await self._callers.caller(request), space)})
+                return _json(await spaces.members(await self._callers.caller(request), space))
             case "PUT", [space, _, user]:
                 caller = await self._callers.caller(request)
                 body_ = decode(await request.body(), MemberBody)
-                return _json(await spaces.put_member(caller, space, user, body_.role))
+                member, there = await spaces.put_member(caller, space, user, body_.role)
+                return _json(member, 200 if there else 202)
             case "DELETE", [space, _, user]:
                 await spaces.remove_member(await self._callers.caller(request), space, user)
                 return NO_CONTENT

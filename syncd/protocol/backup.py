@@ -97,7 +97,7 @@ class Member(msgspec.Struct, omit_defaults=True):
 
 
 class Space(msgspec.Struct, omit_defaults=True):
-    """A space with its members; `number` is what cursors call it."""
+    """A space with its members; `number` is what cursors call it; `formerId`: of a deleted one whose id another has."""
 
     id: str
     name: str
@@ -105,6 +105,7 @@ class Space(msgspec.Struct, omit_defaults=True):
     members: list[Member]
     deletedAt: str | None = None
     number: int | None = None
+    formerId: str | None = None
 
 
 class Row(msgspec.Struct, gc=False, omit_defaults=True):
@@ -180,7 +181,8 @@ def decode_spaces(manifest: Manifest) -> list[Space]:
         if len({space.id for space in spaces}) != len(spaces):
             raise ValueError("a space is there twice")
         for space in spaces:
-            ids = (space.id.removeprefix("_personal:"), *(member.userId for member in space.members))
+            former = () if space.formerId is None else (space.formerId,)
+            ids = (space.id.removeprefix("_personal:"), *former, *(member.userId for member in space.members))
             if wrong := next(filter(None, map(fault_in_id, ids)), None) or fault_in_name(space.name):
                 raise ValueError(f"an id or name {wrong}")
             for instant in (space.createdAt, space.deletedAt, *(member.joinedAt for member in space.members)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -69,10 +69,11 @@ class Limits(NamedTuple):
     # The records that a push changes, together, with what it writes to them.
     max_touched: int = 32 << 20
     # Of what the first generation pushes and may not be written: how much of one user's is held, and whether a space
-    # that nobody has heard of is made for it.
+    # that nobody has heard of is made for it, within which bounds.
     held_changes: int = 10_000
     held_bytes: int = 16 << 20
     make_spaces: bool = False
+    space_bounds: Mapping[str, Any] = {}
 
 
 class Stamp(NamedTuple):

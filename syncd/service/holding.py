@@ -92,7 +92,7 @@ class Holding:
         if self._put:
             head["put"] = list(self._put.values())
         if self._own:
-            head["own"] = sorted(self._own)
+            head["own"], head["bounds"] = sorted(self._own), limits.space_bounds
         return head
 
     def _space(self, space: str) -> str | None:

@@ -247,7 +247,9 @@ class Hub:
         self._unpoke(member, room)
         if not room.members:
             del self.rooms[space]
-            del self._by_key[room.key]
+            # A space that was made again has the id of the one before it.
+            if self._by_key.get(room.key) is room:
+                del self._by_key[room.key]
 
     def _unpoke(self, member: Member, room: Room) -> None:
         if room.poked.pop(member, room) is None and not room.poked:

@@ -13,11 +13,13 @@ import msgspec
 from syncd.core.clock import LAST
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Malformed
+from syncd.core.sharing import UNBOUNDED, Sharing
 from syncd.protocol.backup import ImportBatch, Member, Reader, Restored, Space, arrange, decode_spaces
 from syncd.protocol.preparation import Limits
 from syncd.service.caller import Caller
 from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.source import Source
+from syncd.service.spaces import refused
 from syncd.store.backup import Backups
 from syncd.store.pool import Refusal
 from syncd.store.spaces import Spaces
@@ -139,8 +141,8 @@ def as_arguments(batch: ImportBatch) -> list[Any]:
 class Restorer:
     """Imports over a server's connections."""
 
-    def __init__(self, backups: Backups, spaces: Spaces, limits: Limits) -> None:
-        self._backups, self._spaces, self._limits = backups, spaces, limits
+    def __init__(self, backups: Backups, spaces: Spaces, limits: Limits, sharing: Sharing = UNBOUNDED) -> None:
+        self._backups, self._spaces, self._limits, self._sharing = backups, spaces, limits, sharing
 
     async def as_user(
         self, source: Source, caller: Caller, latest: int, *, managed_elsewhere: bool = False,
@@ -178,9 +180,20 @@ class Restorer:
         report.spaces = {"created": [], "missing": []}
         for space in spaces:
             said = msgspec.json.encode(space).decode()
-            outcome = (await self._spaces.call(caller.user, adopt, "space_restore", said, add=True))[0][0]
+            outcome = await self._put_back_one(caller, adopt, said)
             if outcome != "there":
                 report.spaces["created" if outcome == "created" else "missing"].append(space.id)
+
+    async def _put_back_one(self, caller: Caller, adopt: tuple[str, int] | None, said: str) -> str:
+        """`created`, `there`, or why not. Raises `too_many_requests` when the import is to be sent again later."""
+        bounds = msgspec.json.encode(self._sharing.bounds()).decode()
+        arguments = (said, self._sharing.ask, bounds)
+        try:
+            return str((await self._spaces.call(caller.user, adopt, "space_restore", *arguments, add=True))[0][0])
+        except Refusal as why:
+            if why.message == "limit_reached":
+                return why.message
+            raise refused(why) from None
 
     async def as_is(self, source: Source, step: Step = lambda _: None) -> tuple[Report, int, bool]:
         """Writes everything in everybody's name, for an operator. How many spaces there were to be put back, and

@@ -1,8 +1,8 @@
-"""Spaces and members, each call as its user, in one transaction."""
+"""Spaces, members, invitations and blocks, each call as its user, in one transaction."""
 
 from __future__ import annotations
 
-import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,21 +11,27 @@ import msgspec
 from syncd.core.clock import format_instant
 from syncd.core.errors import Conflict, Fault, Forbidden, Malformed, NotFound, SyncdError
 from syncd.core.ids import fault_in_id, fault_in_name
+from syncd.core.sharing import UNBOUNDED, Sharing, told
 from syncd.service.caller import Caller
+from syncd.service.push_decision import Event
 from syncd.store.pool import Pool, Refusal
-from syncd.store.spaces import MemberRow, SpaceRow, Spaces
+from syncd.store.spaces import BlockRow, InvitationRow, MemberRow, SpaceRow, Spaces
 
 RESERVED = "_personal:"
 # The statements after which somebody is in a space who was not, or is no longer.
-CHANGES = ("space_create", "space_delete", "member_put", "member_remove")
+CHANGES = ("space_create", "space_delete", "member_put", "member_remove", "invitation_accept")
 
 
-def _refused(why: Refusal) -> SyncdError:
+def refused(why: Refusal) -> SyncdError:
+    """What a refusal by functions of spaces is told as."""
     match why.message:
         case "member_not_found":
             return NotFound("There is no such member.")
         case "conflict":
             return Conflict()
+        case "limit_reached" | "too_many_requests" if why.said:
+            met = msgspec.json.decode(why.said)
+            return SyncdError(told(met["what"], met["most"]), code=why.message, retry_after=met.get("seconds"))
     return why.as_code()
 
 
@@ -34,15 +40,33 @@ def _space(row: SpaceRow) -> dict[str, str]:
 
 
 def _member(row: MemberRow) -> dict[str, str]:
-    return {"userId": row.user_id, "role": row.role, "joinedAt": format_instant(row.joined_us)}
+    if row.joined_us is not None:
+        return {"userId": row.user_id, "role": row.role, "joinedAt": format_instant(row.joined_us)}
+    assert row.invited_by is not None
+    assert row.invited_us is not None
+    invited_at = format_instant(row.invited_us)
+    return {"userId": row.user_id, "role": row.role, "invitedBy": row.invited_by, "invitedAt": invited_at}
+
+
+def _invitation(row: InvitationRow) -> dict[str, str]:
+    space = {"spaceId": row.space_id, "name": row.name, "role": row.role}
+    return {**space, "invitedBy": row.invited_by, "invitedAt": format_instant(row.invited_us)}
 
 
 class SpaceService:
-    """What the space endpoints do. `managed_elsewhere`: memberships come from outside and cannot be changed here;
-    `changed` is called when some have been."""
+    """What the endpoints of spaces, invitations and blocks do. `managed_elsewhere`: memberships come from outside and
+    cannot be changed here; `changed` is called when some have been; `sharing`: what users may do to each other."""
 
-    def __init__(self, pool: Pool, managed_elsewhere: bool, changed: Callable[[], None]) -> None:
-        self._spaces, self._managed_elsewhere, self._changed = Spaces(pool), managed_elsewhere, changed
+    def __init__(
+        self, pool: Pool, managed_elsewhere: bool, changed: Callable[[], None], sharing: Sharing = UNBOUNDED
+    ) -> None:
+        self._pool, self._spaces = pool, Spaces(pool)
+        self._managed_elsewhere, self._changed, self._sharing = managed_elsewhere, changed, sharing
+        self._bounds = msgspec.json.encode(sharing.bounds()).decode()
+
+    def unbounded(self) -> SpaceService:
+        """The same for the server's own doing, without bounds and without asking."""
+        return SpaceService(self._pool, self._managed_elsewhere, self._changed)
 
     async def _do(self, caller: Caller, name: str, *arguments: Any, add: bool = False) -> list[Any]:
         external = caller.external
@@ -50,7 +74,7 @@ class SpaceService:
         try:
             rows = await self._spaces.call(caller.user, adopt, name, *arguments, add=add)
         except Refusal as why:
-            raise _refused(why) from None
+            raise refused(why) from None
         if name in CHANGES:
             self._changed()
         return rows
@@ -61,14 +85,14 @@ class SpaceService:
 
     async def create(self, caller: Caller, space: str | None, name: str) -> dict[str, str]:
         self._changeable()
-        space = f"sp_{secrets.token_hex(12)}" if space is None else space
+        space = Event(time.time_ns() // 1000)(0) if space is None else space
         if wrong := fault_in_id(space):
             raise Malformed(f"id {wrong}.", faults=(Fault("/id", wrong),))
         if space.startswith(RESERVED):
             raise Malformed(f"An id that starts with {RESERVED} is reserved.", faults=(Fault("/id", "reserved"),))
         if wrong := fault_in_name(name):
             raise Malformed(f"name {wrong}.", faults=(Fault("/name", wrong),))
-        return _space(SpaceRow(*(await self._do(caller, "space_create", space, name, add=True))[0]))
+        return _space(SpaceRow(*(await self._do(caller, "space_create", space, name, self._bounds, add=True))[0]))
 
     async def spaces(self, caller: Caller) -> list[dict[str, str]]:
         return [_space(SpaceRow(*row)) for row in await self._do(caller, "space_list", None)]
@@ -85,13 +109,42 @@ class SpaceService:
             raise Forbidden("A personal space stays.")
         await self._do(caller, "space_delete", space)
 
-    async def members(self, caller: Caller, space: str) -> list[dict[str, str]]:
-        return [_member(MemberRow(*row)) for row in await self._do(caller, "member_list", space)]
+    async def members(self, caller: Caller, space: str) -> dict[str, list[dict[str, str]]]:
+        """The answer to `GET …/members`: `members`, and for an owner `invited`, where somebody is."""
+        rows = [MemberRow(*row) for row in await self._do(caller, "member_list", space)]
+        members = {"members": [_member(row) for row in rows if row.joined_us is not None]}
+        invited = [_member(row) for row in rows if row.joined_us is None]
+        return {**members, "invited": invited} if invited else members
 
-    async def put_member(self, caller: Caller, space: str, user: str, role: str) -> dict[str, str]:
+    async def put_member(self, caller: Caller, space: str, user: str, role: str) -> tuple[dict[str, str], bool]:
+        """The member, or who was invited; and whether it is a member."""
         self._changeable()
-        return _member(MemberRow(*(await self._do(caller, "member_put", space, user, role))[0]))
+        given = (space, user, role, self._sharing.ask, self._bounds)
+        row = MemberRow(*(await self._do(caller, "member_put", *given))[0])
+        return _member(row), row.joined_us is not None
 
     async def remove_member(self, caller: Caller, space: str, user: str) -> None:
         self._changeable()
         await self._do(caller, "member_remove", space, user)
+
+    async def invitations(self, caller: Caller) -> list[dict[str, str]]:
+        return [_invitation(InvitationRow(*row)) for row in await self._do(caller, "invitation_list")]
+
+    async def accept(self, caller: Caller, space: str) -> dict[str, str]:
+        self._changeable()
+        return _space(SpaceRow(*(await self._do(caller, "invitation_accept", space, self._bounds))[0]))
+
+    async def decline(self, caller: Caller, space: str) -> None:
+        await self._do(caller, "invitation_decline", space)
+
+    async def blocks(self, caller: Caller) -> list[dict[str, str]]:
+        rows = [BlockRow(*row) for row in await self._do(caller, "block_list")]
+        return [{"userId": row.user_id, "blockedAt": format_instant(row.blocked_us)} for row in rows]
+
+    async def block(self, caller: Caller, user: str) -> None:
+        if user == caller.user:
+            raise Malformed("Nobody blocks themselves.")
+        await self._do(caller, "block", user, self._bounds, add=True)
+
+    async def unblock(self, caller: Caller, user: str) -> None:
+        await self._do(caller, "unblock", user)

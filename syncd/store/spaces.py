@@ -16,9 +16,26 @@ class SpaceRow(NamedTuple):
 
 
 class MemberRow(NamedTuple):
+    """A member, or who was invited: then `joined_us` is None and the others are not."""
+
     user_id: str
     role: str
-    joined_us: int
+    joined_us: int | None
+    invited_by: str | None
+    invited_us: int | None
+
+
+class InvitationRow(NamedTuple):
+    space_id: str
+    name: str
+    role: str
+    invited_by: str
+    invited_us: int
+
+
+class BlockRow(NamedTuple):
+    user_id: str
+    blocked_us: int
 
 
 class Spaces:

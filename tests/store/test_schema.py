@@ -19,8 +19,9 @@ from syncd.store.statements import Statement, statements
 
 # An area calls functions of its own and of lower levels.
 LEVELS = {
-    "base": 0, "starts": 1, "security": 1, "first_generation": 1, "held": 2, "pull": 2, "push": 3, "live": 3,
-    "spaces": 3, "history": 4, "transfer": 4, "compaction": 5, "digest": 5, "moves": 6, "legacy_view": 7,
+    "base": 0, "starts": 1, "security": 1, "allowances": 1, "first_generation": 1, "held": 2, "pull": 2, "push": 3,
+    "live": 3, "spaces": 3, "invitations": 4, "history": 5, "transfer": 5, "compaction": 6, "digest": 6, "moves": 7,
+    "legacy_view": 8,
 }  # fmt: skip
 LONGEST = 60
 # Longer ones, with how long they may be. This list only shrinks.

@@ -15,9 +15,11 @@ from tests.direct import pushed, run
 # What runs with the owner's power and may be called: what does nothing without an acting user, or acts as the one it is
 # given …
 OF_A_USER = {
-    "sync_act_as", "sync_adopt", "sync_advance", "sync_digest_fold_feed", "sync_enter", "sync_make_spaces",
+    "sync_act_as", "sync_adopt", "sync_advance", "sync_block", "sync_block_list", "sync_digest_fold_feed", "sync_enter",
+    "sync_invitation_accept", "sync_invitation_decline", "sync_invitation_list", "sync_make_spaces", "sync_member_add",
     "sync_member_list", "sync_member_put", "sync_member_remove", "sync_personal_space", "sync_receipts",
-    "sync_restored_before", "sync_role_in", "sync_space_create", "sync_space_delete", "sync_space_restore",
+    "sync_restored_before", "sync_role_in", "sync_roster", "sync_space_create", "sync_space_delete", "sync_space_make",
+    "sync_space_put_back", "sync_space_restore", "sync_unblock",
 }  # fmt: skip
 # … triggers' …
 OF_TRIGGERS = {"sync_guard", "sync_note_members"}
@@ -41,6 +43,12 @@ REFUSED = [
     "SELECT syncd.sync_member_put('{n}', 'eve', 'owner')",
     "SELECT syncd.sync_member_remove('{n}', 'eve')",
     "SELECT * FROM syncd.sync_role_in('{n}', false)",
+    "SELECT * FROM syncd.sync_roster('{n}')",
+    "SELECT * FROM syncd.sync_member_add('{n}', 'eve', 'owner', false, NULL)",
+    "SELECT * FROM syncd.sync_invitation_accept('{n}', NULL)",
+    "SELECT syncd.sync_invitation_decline('{n}')",
+    "SELECT syncd.sync_block('eve', NULL)",
+    "SELECT syncd.sync_space_make('of-nobody', 'x', NULL)",
     "SELECT syncd.sync_space_delete('{n}')",
     "SELECT syncd.sync_advance({s}, 1, 1)",
     "SELECT syncd.sync_personal_space()",

@@ -111,6 +111,10 @@ TEXTS = {
         "You may read this space, not write in it.",
         "Ask an owner of the space to make you a writer, then send it again.",
     ),
+    "too_many_spaces": (
+        "The list of your spaces, from a token or service, is longer than may be.",
+        "Ask the operator to raise SYNCD_MAX_SPACES_LISTED, or to shorten it.",
+    ),
     "space_not_found": (
         "There is no such space, or you are not a member of it.",
         "Check its id, or ask one of its owners to add you.",
@@ -158,6 +162,18 @@ TEXTS = {
     "last_owner": (
         "The last owner of a space can neither leave nor get a lower role.",
         "Make somebody else an owner first.",
+    ),
+    "limit_reached": (
+        "You have as many spaces, or blocks, as one user may.",
+        "Leave, delete or unblock one first.",
+    ),
+    "member_refused": (
+        "This user takes no more spaces, or none from you.",
+        "Ask them to leave one, or another owner to add them.",
+    ),
+    "invitation_not_found": (
+        "There is no such invitation, or it was withdrawn.",
+        "Ask an owner of the space to invite you.",
     ),
     "managed_elsewhere": (
         "Memberships come from outside this server.",
