@@ -388,7 +388,8 @@ def _import_report() -> Schema:
 def _space_paths() -> dict[str, Any]:
     spaces = _object(["spaces"], spaces=_array(_ref("Space")))
     members = _object(["members"], members=_array(_ref("Member")), invited=_array(_ref("Invited")))
-    create = _operation("createSpace", "Make a space", _answers(201, _ref("Space"), 409, 413, 415, 429, 507), "NewSpace")
+    made = _answers(201, _ref("Space"), 409, 413, 415, 429, 507)
+    create = _operation("createSpace", "Make a space", made, "NewSpace")
     added = _answers(200, _ref("Member"), 403, 404, 409, 413, 415, 429)
     added["202"] = {"description": "Invited.", "content": {"application/json": {"schema": _ref("Invited")}}}
     put = _operation("putMember", "Add or invite a member, or change a role", added, "NewRole")

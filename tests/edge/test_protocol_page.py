@@ -119,10 +119,10 @@ def test_a_field_called_space_id_names_a_space_unless_the_personal_one_is_named(
         assert [change["id"] for change in device.ask().json()["serverChanges"]] == ["b"]
 
 
-def test_the_id_of_a_deleted_space_stays_taken(server: Server) -> None:
+def test_the_id_of_a_deleted_space_stays_taken_to_others(server: Server) -> None:
     with httpx.Client(base_url=server.url, timeout=WITHIN) as http:
-        owner, space = Device(http, server, unique("alice")), {"id": unique("team"), "name": "Team"}
-        assert owner.request("POST", "/spaces", json=space).status_code == 201
-        assert owner.request("DELETE", f"/spaces/{space['id']}").status_code == 204
-        again = owner.request("POST", "/spaces", json=space)
+        owner, other, space = Device(http, server, unique("alice")), Device(http, server, unique("bob")), unique("team")
+        owner.create(space)
+        assert owner.request("DELETE", f"/spaces/{space}").status_code == 204
+        again = other.request("POST", "/spaces", json={"id": space, "name": space})
         assert (again.status_code, again.json()["code"]) == (409, "conflict")
