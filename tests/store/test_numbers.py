@@ -22,7 +22,7 @@ AGAIN = {
     "a personal space": "PERFORM syncd.sync_personal_space()",
     "a space that the caller made": "PERFORM syncd.sync_space_create('{w}-old', 'Space')",
     "a space that somebody else made": "PERFORM syncd.sync_space_create('{w}-old', 'Another')",
-    "spaces that a push names": "PERFORM syncd.sync_make_spaces('{w}', '[\"{w}-old\"]')",
+    "spaces that a push names": "PERFORM syncd.sync_make_spaces('{w}', '[\"{w}-old\"]', NULL)",
     "a space of an export": f"PERFORM syncd.sync_space_restore('{SPACE}')",
     "another user's space of an export": "PERFORM syncd.sync_act_as('{w}-eve', true),"
     f" syncd.sync_space_restore('{NOBODY}')",

@@ -47,12 +47,14 @@ STEPS = [
     "0020_pre_devices",
     "0022_pre_compactor",
     "0024_pre_memberships",
+    "0025_pre_invitations",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
     "0019_post_starts",
     "0021_post_devices",
     "0023_post_compactor",
+    "0026_post_invitations",
 ]
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"

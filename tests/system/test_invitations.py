@@ -37,14 +37,14 @@ def _serving(folder: Path, **settings: Any) -> Iterator[tuple[Server, Make]]:
 @pytest.fixture(scope="module")
 def asking(workspace: Path) -> Iterator[Make]:
     """Devices of a server where whoever is added is asked."""
-    for _, make in _serving(workspace / "asking", invitations="ask"):
+    for _, make in _serving(workspace / "invitations-asking", invitations="ask"):
         yield make
 
 
 @pytest.fixture(scope="module")
 def bounded(workspace: Path) -> Iterator[tuple[Server, Make]]:
     """A server with small bounds, and its devices."""
-    yield from _serving(workspace / "bounded", **BOUNDS)
+    yield from _serving(workspace / "invitations-bounded", **BOUNDS)
 
 
 def put(owner: Device, space: str, user: str, role: str = "writer") -> httpx.Response:
