@@ -176,13 +176,16 @@ BEGIN
     IF v_app IS NULL OR v_personal IS NULL THEN
         RETURN NULL;
     END IF;
-    IF p_now THEN
+    IF p_now AND NOT p_written THEN  -- what was written was written under these locks
         PERFORM syncd.sync_move_lock(v_app, ARRAY(SELECT jsonb_array_elements_text(p_head -> 'spaces')) || v_id);
     END IF;
     SELECT jsonb_object_agg(x.i, x.away) FILTER (WHERE x.away IS NOT NULL), bool_or(x.away IS NULL) INTO v_away, v_here
     FROM syncd.sync_moves(p_head, p_bodies, v_app, v_personal, p_written) x;
     IF v_away IS NOT NULL OR v_here AND NOT p_now THEN
         RAISE EXCEPTION 'moves' USING ERRCODE = 'SY007', DETAIL = jsonb_build_object('away', coalesce(v_away, '{}'), 'here', v_here)::text;
+    END IF;
+    IF v_here IS NULL THEN
+        RETURN NULL;  -- mostly: what follows looks again
     END IF;
     FOR f IN SELECT DISTINCT ON (x.table_no, x.record_id) x.space_no, q AS held, array_agg(x.i) OVER (PARTITION BY x.table_no, x.record_id) AS places FROM syncd.sync_moves(p_head, p_bodies, v_app, v_personal, p_written) x
              JOIN syncd.sync_records q ON q.space_no = v_personal AND q.app_no = v_app AND q.table_no = x.table_no AND q.record_id = x.record_id
