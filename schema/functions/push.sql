@@ -122,6 +122,15 @@ BEGIN
           FROM jsonb_each(p_new) n) r;
 END $$;
 
+-- The fields of incoming registers whose client has written another value with the same stamp already; null: there are none.
+CREATE OR REPLACE FUNCTION syncd.sync_twice(p_held jsonb, p_new jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN (SELECT jsonb_agg(n.key) FROM jsonb_each(p_new) n
+            WHERE p_held -> n.key ->> 'at' = n.value ->> 'at' AND p_held -> n.key ->> 'clientId' = n.value ->> 'clientId'
+              AND (p_held -> n.key -> 'value')::text <> (n.value -> 'value')::text);
+END $$;
+
 -- What the log keeps of a change to a record that was deleted: the whole record. A device that was new
 -- while the record was a tombstone has none of it, and would else take the change's few registers for all.
 -- The registers of others carry their `clientId`, the change's own do not.
@@ -173,7 +182,8 @@ RETURN CASE WHEN p_held IS NULL THEN 0 WHEN pg_column_compression(p_held) IS NUL
 -- Merges and appends changes of which no two are of one record. Returns the conflicts, by place in the push. woken: whether
 -- the record was a tombstone, null for one that says that its record moved. p_most: where the records and what is written to
 -- them may be more than so many bytes as text, nothing is done, and one row with the place 0 says so; null: no matter. A jsonb
--- is at most 32 times as long as text: above all numbers with an exponent.
+-- is at most 32 times as long as text: above all numbers with an exponent. A row with a negated place has the fields that
+-- sync_twice finds in that change, as its conflicts.
 CREATE OR REPLACE FUNCTION syncd.sync_apply(p_user integer, p_client integer, p_app integer, p_spaces integer[], p_tables integer[],
                                 p_ends bigint[], p_seqs bigint[], p_at timestamptz, p_largest integer, p_most bigint, p_body json)
 RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, woken boolean)
@@ -232,6 +242,8 @@ BEGIN
     SELECT w.i, w.fields IS NULL, w.conflicts, pg_column_size(w.registers) > p_largest,
            CASE WHEN w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
     FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR pg_column_size(w.registers) > p_largest
+    UNION ALL SELECT -y.i, NULL, z.fields, NULL, NULL
+    FROM met y CROSS JOIN LATERAL (SELECT syncd.sync_twice(y.held, y.g) AS fields WHERE NOT y.newer OFFSET 0) z WHERE z.fields IS NOT NULL
     UNION ALL SELECT 0, NULL, NULL, NULL, NULL FROM gate u WHERE NOT u.small;
 END $$;
 
@@ -413,7 +425,11 @@ BEGIN
             schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers
     )
     SELECT w.i, w.fields IS NULL, w.conflicts, w.too_large, CASE WHEN w.was_deleted AND w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
-    FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR w.too_large ORDER BY w.i;
+    FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR w.too_large
+    UNION ALL
+    SELECT -x.i, NULL, z.fields, NULL, NULL FROM incoming x JOIN met m ON m.k = x.k
+    CROSS JOIN LATERAL (SELECT syncd.sync_twice(m.registers, x.g) AS fields WHERE x.lo <= m.latest OFFSET 0) z WHERE z.fields IS NOT NULL
+    ORDER BY 1;
 END $$;
 
 -- Merges and appends the changes of a push that have a seq. Returns as sync_apply. Raises SY008 (places that make the push
@@ -473,11 +489,12 @@ END $$;
 
 -- One push. p_head: {"user", "client", "app", "n": changes, "spaces": [id, sorted], "tables": [name, sorted], "sp": [space of
 -- each change]?, "ids": [changeId or null], "hi": us, "skew": us, "largest": bytes, "touched": bytes (else 32 MiB), "atomic"?, "personal"?, "list"?, "asOf"?,
--- "since"?, "how"?, "held"?, "moves"?, "follows"?}. p_bodies: the changes in waves, no record twice in one. "held" (functions/held.sql) is there
+-- "since"?, "how"?, "held"?, "moves"?, "follows"?, "apart"?}. p_bodies: the changes in waves, no record twice in one. "held" (functions/held.sql) is there
 -- where what may not be written is kept: it has to be known beforehand, as with "atomic".
 -- Raises SY001 (records too large: their places), SY002 (stamps ahead of the clock: {"now", "own"}), SY003 (refused: marks),
 -- SY007 (records that moved away, unless the head says "moves" or "follows": functions/moves.sql), SY008 (changes that make it
--- touch more than it may: their places).
+-- touch more than it may: their places), with "apart" SY009 (stamps that their client has given already to another value:
+-- [[place, [field]]]).
 CREATE OR REPLACE FUNCTION syncd.sync_push_one(p_head jsonb, p_bodies json[]) RETURNS syncd.sync_receipt
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -508,6 +525,7 @@ DECLARE
     v_most    bigint := coalesce((p_head ->> 'touched')::bigint, 33554432);
     v_events  jsonb := '{}';
     v_clashes jsonb := '[]';
+    v_twice   jsonb := '[]';
     d         record;
 BEGIN
     IF p_head ? 'list' THEN
@@ -602,6 +620,10 @@ BEGIN
                 CASE WHEN v_repeats = 0 THEN v.seqs ELSE ARRAY(SELECT CASE WHEN u.m = 'a' THEN u.q ELSE 0 END
                     FROM unnest(v_marks, v.seqs) WITH ORDINALITY AS u (m, q, o) ORDER BY u.o) END,
                 v_at, (p_head ->> 'largest')::integer, v_most, p_bodies) LOOP
+            IF d.i < 0 THEN
+                v_twice := v_twice || jsonb_build_array(jsonb_build_array(-d.i, d.conflicts));
+                CONTINUE;
+            END IF;
             IF d.too_large THEN
                 v_large := v_large || d.i;
             END IF;
@@ -615,6 +637,9 @@ BEGIN
         END LOOP;
         IF v_large <> '{}' THEN
             RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = array_to_json(v_large)::text;
+        END IF;
+        IF v_twice <> '[]' AND p_head ? 'apart' THEN
+            RAISE EXCEPTION 'twice' USING ERRCODE = 'SY009', DETAIL = v_twice::text;
         END IF;
     END IF;
     v.marks := array_to_string(v_marks, '');
@@ -649,6 +674,7 @@ DECLARE
     v_fields    json;
     v_lost      json;
     v_conflicts jsonb;
+    v_twice     jsonb;
     v_deleted   boolean;
     v_woken     bigint[] := '{}';
     k           record;
@@ -689,6 +715,11 @@ BEGIN
         v_conflicts := m.conflicts;
         IF v_fields IS NULL THEN
             v.marks := 's';
+        ELSIF p_head ? 'apart' THEN
+            v_twice := syncd.sync_twice(v_held, x.g);
+            IF v_twice IS NOT NULL THEN
+                RAISE EXCEPTION 'twice' USING ERRCODE = 'SY009', DETAIL = jsonb_build_array(jsonb_build_array(1, v_twice))::text;
+            END IF;
         END IF;
     END IF;
     IF pg_column_size(v_registers) > least((p_head ->> 'largest')::integer, (p_head ->> 'touched')::bigint / 32) THEN

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import msgspec
@@ -342,20 +342,47 @@ def lower(prepared: Sequence[Prepared], client: str, limit: int, start: int) -> 
             given[key] = Stamp(format_instant(micros), micros)
     adjusted: list[dict[str, str]] = []
     for change in prepared:
-        times: dict[str, str] = {}
-        for name, register in change.f.items():
-            stamp = given.get((register.sent is None, register.at))
-            if stamp is None:
-                continue
-            sent = register.at if register.sent is UNSET else register.sent
-            value = register.value
-            if change.o == OPS["delete"] and name == "deletedAt":
-                value = Raw(b'"%s"' % stamp.text.encode())
-            change.f[name] = LogRegister(value, stamp.text, sent)
-            change.g[name] = StateRegister(value, stamp.text, client, sent)
-            times[name] = stamp.text
-        if times:
-            all_times = [parse_instant(r.at) for r in change.f.values()]
-            change.lo, change.hi = min(all_times), max(all_times)
+        found = {name: given.get((register.sent is None, register.at)) for name, register in change.f.items()}
+        times = {name: stamp.text for name, stamp in found.items() if stamp is not None}
+        _date(change, client, times)
         adjusted.append(times)
     return adjusted
+
+
+def keep_apart(changes: Sequence[Prepared], client: str, twice: Set[tuple[int, str]]) -> list[dict[str, str]]:
+    """Gives the later of two writes of a register with one stamp a later one, so that a stamp names one value.
+
+    `changes` are of one record, in their order; `twice` has the (place, field) of those whose stamp is another write's
+    in the log. Returns, for each change, the new instants by field. What the device had sent stays with the register.
+    """
+    given: dict[tuple[str, str], bytes] = {}
+    taken = {(place, name, changes[place].f[name].at) for place, name in twice}
+    moved: list[dict[str, str]] = []
+    for place, change in enumerate(changes):
+        times: dict[str, str] = {}
+        for name, register in change.f.items():
+            at, value = register.at, bytes(register.value)
+            # The last instant stays: it is ahead of every clock, so it is lowered first.
+            while at < RECEIPT.text and ((place, name, at) in taken or given.get((name, at), value) != value):
+                at = format_instant(parse_instant(at) + 1)
+            if at != register.at:
+                times[name] = at
+            given[name, at] = value
+        _date(change, client, times)
+        moved.append(times)
+    return moved
+
+
+def _date(change: Prepared, client: str, times: Mapping[str, str]) -> None:
+    """Gives registers of a change other stamps."""
+    for name, at in times.items():
+        register = change.f[name]
+        sent = register.at if register.sent is UNSET else register.sent
+        value = register.value
+        if change.o == OPS["delete"] and name == "deletedAt":
+            value = Raw(b'"%s"' % at.encode())
+        change.f[name] = LogRegister(value, at, sent)
+        change.g[name] = StateRegister(value, at, client, sent)
+    if times:
+        all_times = [parse_instant(r.at) for r in change.f.values()]
+        change.lo, change.hi = min(all_times), max(all_times)

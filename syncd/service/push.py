@@ -192,6 +192,8 @@ def _settle(work: Push, why: Refusal, skew: int) -> None:
         work.refused(why.said)
     elif why.state == "SY007":
         work.move(msgspec.json.decode(why.said))
+    elif why.state == "SY009":
+        work.keep_apart(msgspec.json.decode(why.said, type=list[tuple[int, list[str]]]))
     elif why.state == "SY006":
         raise HeldFull
     else:

@@ -201,6 +201,8 @@ class Push:
     def call(self, event: Event, skew: int) -> PushCall:
         """What is left of the push, for the log."""
         batch = preparation.batch([self.changes[i] for i in self.left], event)
+        if len(batch.waves) > 1:
+            self.keep_apart()
         chosen = [self.changes[i][0] for i in self.left]
         head: dict[str, Any] = {
             **self.caller.head(), "client": self.client, "app": self.reading.question.app, "n": len(chosen),
@@ -218,7 +220,9 @@ class Push:
             head["held"] = self.refusals.head()
         if self.message.pull:
             head["since"], head["how"] = self.reading.since(), self.reading.how()
-        if self.moves is not None:
+        if self.moves is None:
+            head["apart"] = True
+        else:
             head["moves"] = self.moves
         if self.follows:
             head["follows"] = True
@@ -254,6 +258,23 @@ class Push:
         for i, times in zip(self.left, preparation.lower(chosen, self.client, now + skew, start), strict=True):
             if times:
                 self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
+
+    def keep_apart(self, said: Sequence[tuple[int, list[str]]] = ()) -> None:
+        """Gives what a device of ours wrote with a stamp that it has given to another value already, in this push or, as
+        the log said, before, the next one that is free."""
+        if self.moves is not None:
+            return
+        twice = {self.left[n - 1]: fields for n, fields in said}
+        records: dict[tuple[str, str, str], list[int]] = {}
+        for i in self.left:
+            change, space, table = self.changes[i]
+            records.setdefault((space, table, change.r), []).append(i)
+        for places in records.values():
+            chosen = [self.changes[i][0] for i in places]
+            again = {(k, field) for k, i in enumerate(places) for field in twice.get(i, ())}
+            for i, times in zip(places, preparation.keep_apart(chosen, self.client, again), strict=True):
+                if times:
+                    self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
 
     def settle(self, receipt: Receipt) -> None:
         """Takes the log's answer into the results."""
