@@ -120,7 +120,7 @@ def _confirmed(result: Result, sent: Packed, client: str) -> Change:
 
 def _date_stopped(db: sqlite3.Connection, confirmed: Sequence[Change], pushed: Sequence[Packed]) -> list[Key]:
     """What stays here with a stamp of a clock that is or was ahead gets one from before what was taken after it."""
-    given = {c.change_id: [r.at for r in c.registers.values() if r.sent is not None] for c in confirmed}
+    given = {c.change_id: [r.at for r in c.registers.values() if r.sent and r.sent > r.at] for c in confirmed}
     stamps = [at for found in given.values() for at in found]
     if not stamps:
         return []

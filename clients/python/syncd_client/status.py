@@ -51,7 +51,7 @@ def explain(db: sqlite3.Connection, key: Key) -> Status:
     if not row.view:
         return Status("unknown", "There is no such record here.")
     client = get_meta(db, "client")
-    if any(register.sent is not None and register.client == client for register in row.view.values()):
+    if any((register.sent or 0) > register.at and register.client == client for register in row.view.values()):
         return Status("clock_lowered", "Synced; this device's clock was ahead, and the server lowered a stamp.")
     return Status("synced", "The server has everything that this device wrote.")
 

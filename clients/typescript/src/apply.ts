@@ -81,12 +81,12 @@ async function dateStopped(
   const given = new Map<string | null, Instant>();
   for (const { changeId, registers } of confirmed) {
     for (const { at, sent } of registers.values())
-      if (sent) given.set(changeId, latest(given.get(changeId) ?? "", at));
+      if ((sent ?? "") > at) given.set(changeId, latest(given.get(changeId) ?? "", at));
   }
   const stamps = [...given.values()].sort();
-  if (stamps.length === 0) return [];
-  let date = after(stamps[0] as Instant, -1);
-  const first = date;
+  if (!stamps[0]) return [];
+  const first = after(stamps[0], -1);
+  let date = first;
   const dates = pushed.map(({ changeId }) => {
     date = given.get(changeId) ?? date;
     return [changeId, date] as const;

@@ -46,7 +46,6 @@ export async function requeue(
   const rows = await stopped(tx, changeId, alone);
   const target = space ?? rows.find((row) => row.changeId === changeId)?.space ?? "";
   const edits = fields ? checkFields(fields, target) : new Map<string, Json>();
-  const { meta } = tx;
   const queued: Prepared[] = [];
   for (const row of rows) {
     const fresh = newId(wall);
@@ -54,7 +53,7 @@ export async function requeue(
     const key: Key = [space ?? row.space, row.table, row.id];
     const { view } = pick(await load(tx, [key]), key);
     const at = stampOver(tx, view, edited.keys(), wall);
-    const body = await rewrite(tx, row, fresh, key, stamped(edited, at, meta.client));
+    const body = await rewrite(tx, row, fresh, key, stamped(edited, at, tx.meta.client));
     queued.push({ key, body, changeId: fresh, batch: queued[0]?.batch ?? fresh });
     tx.delete("outbox", [row.position]);
   }
@@ -91,11 +90,10 @@ export async function redate(
   otherwise: Instant,
   dates: ReadonlyMap<string, Instant> = new Map(),
 ): Promise<Key[]> {
-  const { client } = tx.meta;
   const dated: Key[] = [];
   const stopped = [await tx.all("outbox", ["rejected"], "state"), await tx.all("outbox", ["aside"], "state")];
   for (const row of stopped.flat()) {
-    const edits = readChange(parse(row.body), client).registers;
+    const edits = readChange(parse(row.body), tx.meta.client).registers;
     for (const [field, register] of edits) {
       if (register.at > bound) edits.set(field, { ...register, at: dates.get(row.changeId) ?? otherwise });
       else edits.delete(field);

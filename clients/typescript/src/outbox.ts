@@ -313,5 +313,5 @@ export function queuedOf(row: OutboxRow): Queued {
 
 /** The records of changes, each once. */
 export function distinct(keys: Iterable<Key>): Key[] {
-  return Array.from(new Map(Array.from(keys, (key) => [keyText(key), key])).values());
+  return [...new Map(Array.from(keys, (key) => [keyText(key), key])).values()];
 }

@@ -90,8 +90,7 @@ export function pick(records: LoadedRecords, key: Key): Loaded {
 
 /** Lays what is still unsent on top of what is confirmed, after either has changed. */
 export async function settle(tx: Transaction, records: LoadedRecords): Promise<void> {
-  const layered = Array.from(records.values()).filter((record) => record.layered);
-  if (layered.length === 0) return;
+  const layered = [...records.values()].filter((record) => record.layered);
   const queued = await Promise.all(layered.map((record) => tx.all("outbox", record.key, "record")));
   for (const [place, record] of layered.entries()) {
     const unsent = (queued[place] ?? []).filter((row) => row.state !== "aside");

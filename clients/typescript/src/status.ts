@@ -43,7 +43,7 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
     const state = NO_ACCESS.includes(refused.code ?? "") ? "no_permission" : "rejected";
     return status(state, `The server refused ${refused.changeId}: ${refused.detail}`, refused.code, pending);
   }
-  const { trouble } = tx.meta;
+  const { trouble, client } = tx.meta;
   if (pending > 0) {
     return trouble
       ? status(WAITING[trouble.kind], trouble.detail, trouble.code, pending)
@@ -52,17 +52,10 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
   if (queued.some(({ state }) => state === "aside")) {
     return status("set_aside", SPACE_LEFT, "space_left");
   }
-  return explainSent(tx, key);
-}
-
-async function explainSent(tx: Transaction, key: Key): Promise<Status> {
   const row = await tx.get("records", key);
   if (row === undefined) return status("unknown", "No such record here.");
-  const lowered = Array.from(row.view.values()).some(
-    (register) => register.sent && register.client === tx.meta.client,
+  const lowered = [...row.view.values()].some(
+    (register) => register.client === client && (register.sent ?? "") > register.at,
   );
-  if (lowered) {
-    return status("clock_lowered", "Synced; this device's clock was ahead.");
-  }
-  return status("synced", "Synced.");
+  return lowered ? status("clock_lowered", "Synced; the clock was ahead.") : status("synced", "Synced.");
 }

@@ -181,7 +181,7 @@ sub apply {
         my $change = Syncd::decode($entry->{text});
         my $own = Syncd::registers({%$change, clientId => $store->{clientId}});
         while (my ($name, $at) = each %{$result->{at} // {}}) {    # P110
-            push @given, $at;
+            push @given, $at if $at lt $own->{$name}{at};
             @{$own->{$name}}{qw(sent at)} = ($own->{$name}{at}, $at);
             $own->{$name}{value} = $at if $name eq "deletedAt" && $change->{op} eq "delete";
         }
