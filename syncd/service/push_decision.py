@@ -260,8 +260,8 @@ class Push:
                 self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
 
     def keep_apart(self, said: Sequence[tuple[int, list[str]]] = ()) -> None:
-        """Gives what a device of ours wrote with a stamp that it has given to another value already, in this push or, as
-        the log said, before, the next one that is free."""
+        """Raises stamps that a device of ours has given to another value already: in this push or, as the log said,
+        before."""
         if self.moves is not None:
             return
         twice = {self.left[n - 1]: fields for n, fields in said}

@@ -97,7 +97,7 @@ def test_in_every_order_of_pushes_answers_and_changes_all_end_equal(pair: Pair, 
         frames = {
             record: list(merged(answers[name][record], [
                 ({"changes": [change]}, ()) for change in log
-                if change["id"] == record and change["clientId"] == "given" and (echoed or change["changeId"] not in own)
+                if (change["id"], change["clientId"]) == (record, "given") and (echoed or change["changeId"] not in own)
             ])) for record in ORDERS
         }  # fmt: skip
         for number in range(max(map(len, frames.values()))):

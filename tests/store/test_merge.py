@@ -141,8 +141,7 @@ def replayed(changes: list[dict[str, Any]]) -> dict[str, Registers]:
 
 
 def kept_apart(changes: list[dict[str, Any]]) -> dict[str, Registers]:
-    """What the server makes of changes: of two writes of a client to a register with one stamp the later is a microsecond
-    later, or as many as it takes."""
+    """What the server makes of changes: of a client's two writes with one stamp the later is raised."""
     found: dict[str, Registers] = {}
     given: dict[Any, str] = {}
     for change in map(born, changes):

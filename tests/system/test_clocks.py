@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+import pytest
 
 from tests.harness import Server
 from tests.wire import Device, Json, ahead, at, edit, unique, values
@@ -227,3 +228,49 @@ async def test_when_the_database_s_clock_steps_back_no_change_is_dated_before_an
     await database.close()
     assert len(dates) == 5
     assert dates == sorted(dates)
+
+
+@pytest.mark.parametrize("beside", [0, 1, 2], ids=["alone", "with others", "with another of its record"])
+def test_a_stamp_that_was_given_to_another_value_is_raised(device: Make, beside: int) -> None:
+    """Two users' stores with one client id: each way that a push takes through the log."""
+    owner, other = device(unique("twice"), "given"), device(unique("twice"), "given")
+    space = owner.create(unique("space"))
+    owner.member(space, other.user)
+    owner.push(edit("r", 5, x="first", y="same") | {"spaceId": space})
+    second = edit("r", 5, x="second", y="same") | {"spaceId": space}
+    others = [edit("s", 1, x="other"), edit("r", 2, y="earlier")][:beside]
+    sent = [second, *({**change, "spaceId": space} for change in others)]
+    answer = other.push(*sent)["results"]
+    assert (answer[0]["status"], answer[0]["at"]) == ("applied", {"x": at(6)})
+    assert all("at" not in result for result in answer[1:])
+    held = next(c for c in owner.drain()[0] if c["id"] == "r")["fields"]
+    assert held["x"].items() >= {"value": "second", "at": answer[0]["at"]["x"], "sent": at(5)}.items()
+    assert (held["y"]["value"], held["y"]["at"]) == ("same", at(5))
+    assert {result["status"] for result in other.push(*sent)["results"]} == {"duplicate"}
+
+
+def test_in_one_push_the_later_of_two_values_with_one_stamp_is_raised(device: Make) -> None:
+    writer = device(unique("twice"))
+    times = (5, 5, 5, f"{FAR}9Z", f"{FAR}9Z")
+    results = writer.push(*(edit("r", when, x=n) for n, when in enumerate(times)))["results"]
+    assert [result.get("at") for result in results[:3]] == [None, {"x": at(6)}, {"x": at(7)}]
+    assert results[3]["at"]["x"] < results[4]["at"]["x"]
+    assert register(writer)["value"] == 4
+
+
+def test_a_delete_and_what_brings_the_record_back_at_one_instant(device: Make) -> None:
+    writer = device(unique("twice"))
+    writer.push(edit("r", 1, x=1), edit("r", 5, deletedAt=None))
+    delete = {"table": "t", "id": "r", "op": "delete", "changeId": unique("d"), "deletedAt": at(5)}
+    raised = writer.push(delete)["results"][0]["at"]["deletedAt"]
+    assert raised == at(6)
+    [tombstone] = [c for c in writer.drain(history=1)[0] if c["op"] == "delete"]
+    assert tombstone["fields"]["deletedAt"] == {"value": raised, "at": raised, "sent": at(5)}
+
+
+def test_a_first_generation_device_keeps_the_stamps_that_it_gave(device: Make) -> None:
+    writer = device(unique("twice"), legacy=True)
+    for n in range(3):
+        writer.push(edit("r", 5, x=n), edit("r", 5, y=n))
+    held = next(c for c in device(writer.user).drain()[0] if c["id"] == "r")["fields"]
+    assert {(name, held[name]["value"], held[name]["at"]) for name in "xy"} == {("x", 2, at(5)), ("y", 2, at(5))}
