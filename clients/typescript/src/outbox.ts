@@ -78,7 +78,6 @@ export async function enqueue(
   const keys = writes.map((write) => write.key);
   let records = await load(tx, keys);
   if (await mendStopped(tx, records, wall)) records = await load(tx, keys);
-  const { meta } = tx;
   const queued: (Prepared & Written)[] = [];
   for (const { op, key, values, extra } of writes) {
     const record = pick(records, key);
@@ -89,7 +88,7 @@ export async function enqueue(
       wall,
     );
     const written = op === "delete" ? new Map([[TOMBSTONE, at as Json], ...values]) : values;
-    const registers = stamped(written, at, meta.client);
+    const registers = stamped(written, at, tx.meta.client);
     record.write(registers);
     const changeId = newId(wall);
     const batch = apart ? changeId : (queued[0]?.batch ?? changeId);

@@ -53,7 +53,7 @@ export async function explain(tx: Transaction, key: Key): Promise<Status> {
     return status("set_aside", SPACE_LEFT, "space_left");
   }
   const row = await tx.get("records", key);
-  if (row === undefined) return status("unknown", "No such record here.");
+  if (row === undefined) return status("unknown", "No such record.");
   const lowered = [...row.view.values()].some(
     (register) => register.client === client && (register.sent ?? "") > register.at,
   );
