@@ -1,5 +1,10 @@
 -- An import from elsewhere, an operator's, and the first-generation log that it reads.
 
+-- name: elsewhere_members
+-- Where this server's memberships come from, as they say it themselves: `table` or `external`.
+-- returns: one value
+SELECT memberships FROM syncd.sync_server;
+
 -- name: elsewhere_columns
 -- The columns of a foreign table, by its quoted name.
 -- returns: one value

@@ -60,8 +60,9 @@ class Request(NamedTuple):
 class Told:
     """Refused rows and differences: the first are shown, a file gets every refusal."""
 
-    def __init__(self, file: Any) -> None:
-        self._file, self._told, self.refused, self.differences = file, 0, 0, 0
+    def __init__(self, file: Any, held: str = "") -> None:
+        """`held`: what is said besides of a row that is held."""
+        self._file, self._held, self._told, self.refused, self.differences = file, held, 0, 0, 0
 
     def refuse(self, one: Refused) -> None:
         """A row that cannot be imported."""
@@ -72,7 +73,7 @@ class Told:
             said = {"where": one.where, "table": one.table, "code": one.code, "detail": one.detail, "held": held}
             self._file.write(json.dumps(said) + "\n")
         if self._told <= SHOWN:
-            progress(f"{one.where}: {one.code}: {one.detail}{' It is held.' if held else ''}")
+            progress(f"{one.where}: {one.code}: {one.detail}{self._held if held else ''}")
         elif self._told == SHOWN + 1 and self._file is None:
             progress("more rows are refused than are shown: --refusals FILE keeps them all")
 
@@ -117,7 +118,9 @@ class Import:
         """Checks, writes, compares; the exit code."""
         request = self._request
         with _opened(request.refusals) as file:
-            told = Told(file)
+            told = Told(
+                file, " It would be held." if request.dry_run else "" if request.verify_only else " It is held."
+            )
             async with self._origin() as origin:
                 if request.dry_run:
                     counts, _ = await self._check(origin, told)
@@ -148,6 +151,9 @@ class Import:
         if spaces := self._spaces():
             import msgspec
 
+            source = await feeds.members_source()
+            for member in (member for space in spaces for member in space.members):
+                member.source = source
             made, _ = await backups.put_back(msgspec.json.encode(spaces).decode(), None, spaces[0].createdAt)
             progress(f"{made:,} shared spaces made, {len(spaces) - made:,} were there")
         counts = Counts()

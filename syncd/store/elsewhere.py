@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -61,6 +61,10 @@ class Feeds:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+
+    async def members_source(self) -> Literal["table", "external"]:
+        """Who keeps the server's memberships: it does, or they come from outside and replace what came from there."""
+        return "external" if (await self._pool.fetch("elsewhere_members"))[0][0] == "external" else "table"
 
     async def heads(self, feeds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """The last seq of each (space, app) that there is."""

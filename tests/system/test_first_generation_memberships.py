@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from tests.device import Device, statuses
+from tests.first_generation import first_generation
 from tests.harness import Server
 from tests.provider import Provider
 from tests.socket_device import socket_of
+from tests.system.test_elsewhere import bring
 
 pytestmark = pytest.mark.waits
 
@@ -240,3 +242,14 @@ async def test_what_was_held_is_written_soon_after_the_service_says_so(
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
         assert [change["id"] for change in found] == ["r"]
+
+
+async def test_what_an_import_says_of_members_is_replaced_by_what_the_service_says(
+    ann: Device, asking: Server, service: Provider
+) -> None:
+    space, other = f"then-{next(NUMBERS)}", f"now-{next(NUMBERS)}"
+    async with first_generation(asking.owner_dsn) as log:
+        await log.add("r", "insert", {"title": "x"}, user_id=ann.user, space_id=space)
+        await asyncio.to_thread(bring, asking, log, "--members", "authors")
+    service.by_user[ann.user] = organisations(**{other: "member"})
+    assert await spaces(ann) == {other: "writer"}
