@@ -30,7 +30,7 @@ class Writer:
 
     def __init__(self, server: Server, ledger: Ledger, number: int, seed: int) -> None:
         self.name = f"writer-{number}"
-        self.device = Device(server, self.name, f"{self.name}-device", timeout=10)
+        self.device = Device(server, self.name, f"{self.name}-device", timeout=20)
         self.ledger, self.chance = ledger, random.Random(seed)
         self.stopping = asyncio.Event()
         self.pushes = 0
@@ -71,7 +71,7 @@ class Reader:
     """Follows the log with pages of one size, whatever happens to the server."""
 
     def __init__(self, server: Server, limit: int) -> None:
-        self.device = Device(server, "reader", f"pages-of-{limit}", timeout=10)
+        self.device = Device(server, "reader", f"pages-of-{limit}", timeout=20)
         self.limit, self.output = limit, server.output
         self.stream: list[Change] = []
         self.stopping = asyncio.Event()
@@ -116,7 +116,7 @@ class Load:
             await owner.create_space(SPACE, **members, reader="reader")
         self._tasks = [asyncio.create_task(one.run()) for one in (*self.writers, *self.readers)]
 
-    async def progress(self, pushes: int = 10, seconds: float = 45) -> None:
+    async def progress(self, pushes: int = 10, seconds: float = 90) -> None:
         """Waits until so many more pushes were acknowledged: nothing having worked is a failure too."""
         wanted = len(self.ledger.acknowledged) + pushes * RECORDS
         async with asyncio.timeout(seconds):
@@ -131,8 +131,7 @@ class Load:
         for one in self.writers:
             one.stopping.set()
         await asyncio.gather(*self._tasks[: len(self.writers)])
-        # What was given up may still be on its way to the log.
-        await asyncio.sleep(0.3)
+        await self._still()
         for other in self.readers:
             other.stopping.set()
         # A reader of small pages may be far behind; it must get on, however long it takes.
@@ -141,6 +140,15 @@ class Load:
             await asyncio.wait(unfinished, timeout=20)
             assert sum(len(reader.stream) for reader in self.readers) > read or all(t.done() for t in unfinished)
         await asyncio.gather(*self._tasks)
+
+    async def _still(self) -> None:
+        """What was given up may still be on its way to the log: until that has not grown for a second."""
+        connection, sizes = await asyncpg.connect(self.server.owner_dsn), list[int]()
+        async with asyncio.timeout(60):
+            while len(sizes) < 10 or len({*sizes[-10:]}) > 1:
+                sizes.append(await connection.fetchval("SELECT count(*) FROM syncd.sync_changes"))
+                await asyncio.sleep(0.1)
+        await connection.close()
 
     async def close(self) -> None:
         """Ends what is left of it."""
@@ -170,12 +178,21 @@ async def check(load: Load) -> None:
     await same_state(load, streams[0])
 
 
+async def none_is_open(connection: asyncpg.Connection, more: str = "") -> None:
+    """No transaction is left open: those that are just under way end."""
+    opened = f"SELECT pid FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' {more}"
+    async with asyncio.timeout(60):
+        open_ = set(await connection.fetch(opened))
+        while open_:
+            await asyncio.sleep(0.1)
+            open_ &= set(await connection.fetch(opened))
+
+
 async def stored(server: Server) -> list[Any]:
     """The log as it is in the database, by its superuser; and no transaction is left open there."""
     connection = await asyncpg.connect(server.owner_dsn)
     try:
-        idle = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
-        assert await connection.fetchval(idle) == 0
+        await none_is_open(connection)
         return list(
             await connection.fetch(
                 "SELECT c.seq, c.change_id, c.event_id, c.push_end, c.fields IS NOT NULL AS won "

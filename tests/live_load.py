@@ -28,7 +28,7 @@ CUT = (OSError, TimeoutError, ConnectionClosed, InvalidHandshake, EOFError)
 EXCUSES = {"database_unavailable", "busy"}
 
 
-async def until(condition: Callable[[], object], within: float = 30.0) -> None:
+async def until(condition: Callable[[], object], within: float = 60.0) -> None:
     """Waits until it holds."""
     deadline = time.monotonic() + within
     while not condition():

@@ -22,7 +22,7 @@ from tests.harness import Server
 
 Json = dict[str, Any]
 F = TypeVar("F")
-WITHIN = 30.0
+WITHIN = 60.0
 
 
 class Socket:

@@ -33,6 +33,9 @@ PATIENCE = 120.0
 # A large window: of a long list only what is in view is in the page.
 WINDOW = {"width": 1280, "height": 1400}
 
+# Its own five seconds are little where two browsers and their servers share two processors.
+expect.set_options(timeout=60_000)
+
 
 @pytest_asyncio.fixture(scope="module")
 async def playwright() -> AsyncIterator[Playwright]:

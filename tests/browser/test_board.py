@@ -27,7 +27,7 @@ def remove(demo: Server, user: str) -> None:
     httpx.delete(f"{demo.url}/spaces/demo-board/members/{user}", headers=headers).raise_for_status()
 
 
-async def eventually(is_so: Callable[[], bool], patience: float = 10.0) -> None:
+async def eventually(is_so: Callable[[], bool], patience: float = 60.0) -> None:
     """Waits until something outside the browser is so."""
     deadline = time.monotonic() + patience
     while not is_so():

@@ -66,7 +66,7 @@ class Tab:
         """What a method of the replica answers; its names are the page's."""
         return await self.page.evaluate("([method, values]) => replica[method](...values)", [method, list(values)])
 
-    async def synced(self, patience: float = 15.0) -> None:
+    async def synced(self, patience: float = 60.0) -> None:
         """Waits until the server has all that was written here, and all of the server's is here."""
         done = await self.page.evaluate("patience => live.waitUntilSynced(patience)", patience * 1000)
         assert done, await self.state()
@@ -75,7 +75,7 @@ class Tab:
         """How the connection stands."""
         return dict(await self.page.evaluate("({ ...live.state, leading: live.leading })"))
 
-    async def eventually(self, expression: str, value: Any = None, patience: float = 15.0) -> None:
+    async def eventually(self, expression: str, value: Any = None, patience: float = 60.0) -> None:
         """Waits until an expression of the page, or a function of `value`, also an async one, is true."""
         deadline = time.monotonic() + patience
         while not await self.page.evaluate(expression, value):

@@ -21,23 +21,22 @@ from tests.client.test_against_server import check_same, create_space, set_role
 from tests.harness import Server
 from tests.proxy import Proxy
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 QUICK = LivePolicy(
     first=0.05,
     longest=0.5,
     restart_spread=0.2,
-    open_timeout=2.0,
     ping_interval=0.5,
-    ping_timeout=1.0,
-    answer_timeout=3.0,
     poll_interval=0.2,
     socket_interval=1.0,
     refused_interval=0.5,
     watch_interval=0.1,
 )
+# Who takes a silence for the end at once, which a busy machine has too.
+HASTY = replace(QUICK, open_timeout=2.0, ping_timeout=1.0, answer_timeout=3.0)
 if os.environ.get("TEST_LINE"):
-    QUICK = LivePolicy()  # on a bad line a second is no time for an answer
+    QUICK = HASTY = LivePolicy()  # on a bad line a second is no time for an answer
 Open = Callable[..., AsyncReplica]
 
 
@@ -77,7 +76,7 @@ async def test_two_devices_see_each_other_s_writes_at_once(device: Open) -> None
     seen: list[Changes] = []
     async with phone.live(policy=QUICK) as one, laptop.live(policy=QUICK, on_change=seen.append) as two:
         await until(lambda: one.state.name == two.state.name == "live", "both are live")
-        assert await one.wait_until_synced(30)
+        assert await one.wait_until_synced(60)
         await until(lambda: laptop.local.get("t", "before") == {"n": 1}, "the backlog")
         await phone.patch("t", "a", {"n": 1})
         await until(lambda: laptop.local.get("t", "a") == {"n": 1}, "there")
@@ -85,7 +84,7 @@ async def test_two_devices_see_each_other_s_writes_at_once(device: Open) -> None
         await until(lambda: phone.local.get("t", "a") == {"n": 1, "m": 2}, "and back")
         await until(lambda: Changes((RecordKey(None, "t", "a"),), "server") in seen, "told")
         await until(lambda: Changes((RecordKey(None, "t", "a"),), "device") in seen, "its own too")
-        assert await two.wait_until_synced(30)
+        assert await two.wait_until_synced(60)
         assert (await phone.why("t", "a")).state == "synced"
     check_same(phone.local, laptop.local)
 
@@ -96,7 +95,7 @@ async def test_what_was_written_offline_goes_first_and_the_others_news_come(devi
         for n in range(1500):
             await phone.put("t", f"p{n}", {"n": n})
         await laptop.put("t", "l", {"n": 1})
-        assert await two.wait_until_synced(30)
+        assert await two.wait_until_synced(60)
         async with phone.live(policy=QUICK) as one:
             assert await one.wait_until_synced(60)
             await until(lambda: len(laptop.local.query("t")) == len(phone.local.query("t")) == 1501, "all of it")
@@ -125,7 +124,7 @@ async def test_a_write_that_was_taken_stands_though_its_space_was_left_and_joine
             await theirs.patch("t", "r", {"n": "theirs"}, space=space)
             await until(lambda: mine.local.pull() and mine.local.get("t", "r", space=space) == {"n": "theirs"}, "taken")
             proxy.heal()
-            assert await live.wait_until_synced(20)
+            assert await live.wait_until_synced(60)
             await asyncio.sleep(0.5)
             assert await theirs.get("t", "r", space=space) == {"n": "theirs"}
     check_same(mine.local, theirs.local)
@@ -153,7 +152,7 @@ async def test_a_shared_space_is_joined_and_left_while_live(device: Open, server
         assert [change.change_id for change in await theirs.kept_aside()] == [refused]
         await mine.put("t", "secret", {"n": 1}, space=space)
         await theirs.put("t", "own", {"n": 1})
-        assert await live.wait_until_synced(30)
+        assert await live.wait_until_synced(60)
         assert await theirs.get("t", "secret", space=space) is None
     assert [state.name for state in told].count("offline") == 0
 
@@ -215,7 +214,7 @@ async def test_a_connection_that_swallows_one_way_is_noticed(device: Open, serve
     laptop = device("laptop")
     async with Proxy(server.port) as proxy, laptop.live(policy=QUICK) as two:
         phone = device("phone", url=proxy.url)
-        async with phone.live(policy=QUICK) as one:
+        async with phone.live(policy=HASTY) as one:
             await until(lambda: one.state.name == two.state.name == "live", "live")
             proxy.faults.blackhole = {way}
             await laptop.put("t", "news", {"n": 1})
@@ -224,7 +223,7 @@ async def test_a_connection_that_swallows_one_way_is_noticed(device: Open, serve
             await until(lambda: phone.local.why("t", "mine").state == "offline", "it is said why")
             proxy.heal()
             await until(lambda: phone.local.get("t", "news") and laptop.local.get("t", "mine"), "everything comes")
-            assert await one.wait_until_synced(30)
+            assert await one.wait_until_synced(60)
     check_same(phone.local, laptop.local)
 
 
@@ -235,13 +234,13 @@ async def test_a_token_is_renewed_before_it_ends_on_the_same_connection(
 
     def token() -> str:
         asked.append(time.monotonic())
-        return server.token(user, ttl=4)
+        return server.token(user, ttl=8)
 
     phone, laptop = device("phone", token=token), device("laptop")
     states: list[str] = []
     async with phone.live(policy=QUICK, on_state=lambda state: states.append(state.name)), laptop.live(policy=QUICK):
         start = time.monotonic()
-        while time.monotonic() - start < 9:
+        while time.monotonic() - start < 17:
             await laptop.put("t", "r", {"n": time.monotonic()})
             await asyncio.sleep(0.2)
         await until(lambda: phone.local.get("t", "r") == laptop.local.get("t", "r"), "still live")
@@ -250,7 +249,7 @@ async def test_a_token_is_renewed_before_it_ends_on_the_same_connection(
 
 
 async def test_a_token_that_ends_and_is_not_renewed_is_refused(device: Open, server: Server, user: str) -> None:
-    tokens = [server.token(user, ttl=2)]
+    tokens = [server.token(user, ttl=8)]
     phone = device("phone", token=lambda: tokens[0])
     async with phone.live(policy=QUICK) as live:
         await until(lambda: live.state.name == "live", "live")
@@ -258,7 +257,7 @@ async def test_a_token_that_ends_and_is_not_renewed_is_refused(device: Open, ser
         await phone.put("t", "a", {"n": 1})
         assert (await phone.why("t", "a")).state == "no_permission"
         tokens[0] = server.token(user)
-        assert await live.wait_until_synced(30)
+        assert await live.wait_until_synced(60)
 
 
 async def test_blocked_sockets_are_replaced_by_polling_until_they_work(device: Open, server: Server) -> None:
@@ -302,7 +301,7 @@ async def test_a_cursor_of_nobody_begins_again(device: Open) -> None:
     with phone.local.store.write() as db:
         db.execute("UPDATE meta SET value = 'nonsense' WHERE key = 'cursor'")
     async with phone.live(policy=QUICK) as live:
-        assert await live.wait_until_synced(30)
+        assert await live.wait_until_synced(60)
         await until(lambda: live.state.name == "live", "live")
     assert sorted(record.id for record in await phone.query("t")) == ["r", "s"]
 
@@ -330,11 +329,11 @@ async def test_a_lowered_clock_is_adopted_live(device: Open) -> None:
     wrong, right = device("wrong", wall=lambda: 253_370_764_800_000_000), device("right")
     async with wrong.live(policy=QUICK) as one, right.live(policy=QUICK) as two:
         await wrong.put("t", "r", {"n": "wrong"})
-        assert await one.wait_until_synced(30)
+        assert await one.wait_until_synced(60)
         await until(lambda: (wrong.local.why("t", "r")).state == "clock_lowered", "lowered")
         await until(lambda: right.local.get("t", "r") == {"n": "wrong"}, "seen")
         await right.patch("t", "r", {"n": "right"})
-        assert await two.wait_until_synced(30)
+        assert await two.wait_until_synced(60)
         await until(lambda: wrong.local.get("t", "r") == {"n": "right"}, "it does not win for ever")
     check_same(wrong.local, right.local)
 
@@ -401,13 +400,13 @@ def test_a_replica_of_threads_is_live_too(server: Server, tmp_path: Path, user: 
         live = stack.enter_context(one.live(policy=QUICK, on_change=told.append))
         other = stack.enter_context(two.live(policy=QUICK))
         one.put("t", "r", {"n": 1})
-        assert live.wait_until_synced(30)
-        deadline = time.monotonic() + 30
+        assert live.wait_until_synced(60)
+        deadline = time.monotonic() + 60
         while two.get("t", "r") is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         two.put("t", "s", {"n": 1})
-        assert other.wait_until_synced(30)
+        assert other.wait_until_synced(60)
         while Changes((RecordKey(None, "t", "s"),), "server") not in told:
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -454,7 +453,7 @@ async def test_devices_whose_connections_break_at_random_converge(
 
 async def settled(devices: list[AsyncReplica]) -> bool:
     """Waits until every device shows the same, or as long as the caller's check would say why not."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(AssertionError):
             check_same(*[replica.local for replica in devices])

@@ -55,7 +55,7 @@ async def hears(socket: Socket, user: str, state: Any, client: str = "c1") -> di
 
 async def is_refused(socket: Socket, space: str) -> None:
     """What it says there is, once its worker has noticed."""
-    for _ in range(200):
+    for _ in range(1200):
         await announce(socket, space, "still")
         await socket.fence()
         if socket.all("error"):

@@ -55,7 +55,7 @@ async def test_it_brings_what_was_missed_and_then_what_comes(server: Server) -> 
 async def test_the_first_heartbeat_comes_at_once_and_says_where_it_stands(server: Server) -> None:
     user = unique("ann")
     async with stream_of(server, user) as stream:
-        beat = await stream.next("heartbeat", within=10)
+        beat = await stream.next("heartbeat", within=14)  # the second comes after 15 s
         assert beat.id
         async with Device(server, user) as device:
             await wrote(server, user, at("t", "r"))
@@ -222,7 +222,7 @@ async def test_streams_that_hang_up_leave_nothing(server: Server) -> None:
 
     await asyncio.gather(*(visit(n) for n in range(30)))
     async with httpx.AsyncClient(base_url=server.url) as http:
-        for _ in range(200):
+        for _ in range(1200):
             lines = (await http.get("/metrics")).text.splitlines()
             found = [line for line in lines if line.startswith(("syncd_connections{", "syncd_streams{"))]
             if len(found) == 2 and all(float(line.rsplit(" ", 1)[1]) == 0 for line in found):

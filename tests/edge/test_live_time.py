@@ -91,7 +91,7 @@ async def test_many_sockets_come_and_go_and_leave_nothing(server: Server, http: 
                 await socket.subscribe()
 
     await asyncio.gather(*(visit(n) for n in range(60)))
-    for _ in range(200):
+    for _ in range(1200):
         text = (await asyncio.to_thread(http.get, "/metrics")).text
         found = [line for line in text.splitlines() if line.startswith("syncd_connections{")]
         if found and all(float(line.rsplit(" ", 1)[1]) == 0 for line in found):

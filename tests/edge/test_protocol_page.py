@@ -15,7 +15,7 @@ from tests.harness import Server
 from tests.protocol_page import Bound, Exchange, Frame, Http, examples, page, parsed
 from tests.wire import Device, edit, unique
 
-WITHIN = 30.0
+WITHIN = 60.0
 
 
 @pytest.fixture

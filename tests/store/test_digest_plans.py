@@ -12,11 +12,11 @@ from tests.device import Device, answer
 from tests.harness import Server
 from tests.store.test_plans import EXPLAIN, STAGES, Node, Statement, Watched, grow
 
-ROWS = 20_000
+ROWS = 8_000
 TOUCHED = 60
 DIGESTS = ("sync_digests", "sync_digest_records", "sync_digest_buckets")
 LOOKED_AT = {"sync_records", "sync_digest_records", "sync_digest_buckets", "sync_names"}
-# The sums of a feed are 256 rows; a bucket of 20,000 records in two feeds has some 40.
+# The sums of a feed are 256 rows; a bucket of 8,000 records in two feeds has some 16.
 BOUNDED = 256
 
 

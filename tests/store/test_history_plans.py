@@ -14,7 +14,7 @@ from tests.device import Device, answer
 from tests.harness import Server
 from tests.store.test_plans import EXPLAIN, NEVER_SCANNED, STAGES, TABLES, Node, Statement, Watched, grow
 
-ROWS = 20_000
+ROWS = 8_000
 CHANGES = 60
 BOUNDED = 60  # rows that a page of 50, or a record's 60 changes, may look at
 
@@ -73,7 +73,7 @@ async def cost(watched: Watched, device: Device, record: str) -> int:
     for _ in range(3):
         watched.statements()
         await get(device, f"/sync/notes/records/items/{record}/history", spaceId="shared", limit=50)
-        for _ in range(100):
+        for _ in range(3000):
             calls = [one.pages for one in watched.statements() if "FROM syncd.sync_past(" in one.query]
             if calls:
                 break

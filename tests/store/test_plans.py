@@ -19,7 +19,7 @@ import pytest
 from tests.device import Device, answer, statuses
 from tests.harness import Server
 
-ROWS = 30_000
+ROWS = 12_000
 STAGES = ("young", "grown without statistics", "grown and analysed")
 NEVER_SCANNED = {"sync_changes", "sync_records", "sync_feeds", "sync_memberships"}
 # For the role that serves, in the server's log: as it happens, inside every function.
@@ -91,7 +91,7 @@ class Watched:
 
     def cost(self) -> int:
         """The pages that the calls since the last time touched, everything inside them included."""
-        for _ in range(100):
+        for _ in range(3000):
             calls = [statement for statement in self.statements() if "FROM syncd.sync_pu" in statement.query]
             if calls:
                 return sum(call.pages for call in calls)

@@ -15,6 +15,7 @@ import pytest
 from syncd.store.embedded import PORT, EmbeddedPostgres
 from tests.device import Device, statuses
 from tests.harness import Server
+from tests.ledger import none_is_open
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.waits
@@ -163,8 +164,5 @@ async def test_nothing_is_left_open_in_the_database(database: EmbeddedPostgres, 
     import asyncpg
 
     connection = await asyncpg.connect(database.owner_dsn)
-    query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND usename = 'syncd_runtime'"
-    )
-    assert await connection.fetchval(query) == 0
+    await none_is_open(connection, "AND usename = 'syncd_runtime'")
     await connection.close()

@@ -20,7 +20,7 @@ import pytest
 from tests.harness import Server
 from tests.ledger import Load, check
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 
 def children(server: Server) -> list[psutil.Process]:

@@ -340,9 +340,9 @@ async def test_what_the_log_refuses_is_left_out_and_leaves_no_gap(server: Server
 
 FILL = """
 INSERT INTO {name} (app_id, table_name, record_id, user_id, op, data, client_id, created_at)
-SELECT 'app', 't', 'r' || i % 5000, $1, 'update', json_build_object('n', i), 'c',
+SELECT 'app', 't', 'r' || i % 2500, $1, 'update', json_build_object('n', i), 'c',
     timestamptz '2026-01-01' + i * interval '1 second'
-FROM generate_series(1, 8000) i
+FROM generate_series(1, 4000) i
 """
 
 
@@ -353,7 +353,7 @@ async def test_killed_in_the_middle_it_goes_on_and_nothing_is_there_twice(
     await meta.connection.execute(FILL.format(name=meta.name), user)
     command = [sys.executable, "-m", "syncd", "import", "--from", "mana", server.owner_dsn, "--table", meta.name,
                "--database-url", server.owner_dsn, "--state", str(state)]  # fmt: skip
-    for goal in (1, 4000):
+    for goal in (1, 2000):
         running = await asyncio.create_subprocess_exec(*command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 90
         while await written(meta, user) < goal:
@@ -363,13 +363,13 @@ async def test_killed_in_the_middle_it_goes_on_and_nothing_is_there_twice(
         running.send_signal(signal.SIGKILL)
         assert await running.wait() == -signal.SIGKILL
     counts = counted(await asyncio.to_thread(bring, server, meta, "--state", state))
-    assert 0 < counts["imported"] < 8000
+    assert 0 < counts["imported"] < 4000
     assert counts["different"] == 0
-    assert await written(meta, user) == 8000
+    assert await written(meta, user) == 4000
     seqs = await meta.connection.fetch(OF_USER.format(what="c.seq"), user)
-    assert sorted(row[0] for row in seqs) == list(range(1, 8001))
-    assert json.loads(state.read_text())["upto"] == "2026-01-01T02:13:20.000000Z"
-    assert len(values(device(user).drain()[0])) == 5000
+    assert sorted(row[0] for row in seqs) == list(range(1, 4001))
+    assert json.loads(state.read_text())["upto"] == "2026-01-01T01:06:40.000000Z"
+    assert len(values(device(user).drain()[0])) == 2500
 
 
 OF_USER = """SELECT {what} FROM syncd.sync_changes c

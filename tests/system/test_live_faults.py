@@ -25,7 +25,7 @@ from tests.nats_server import NatsServer
 from tests.proxy import Proxy
 from tests.socket_device import workers_of
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 PROMISED = 5.0
 

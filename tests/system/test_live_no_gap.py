@@ -28,7 +28,7 @@ from tests.interleaved import APP, Listener, Point, Scene, World, until
 
 UNIQUE = itertools.count()
 TOGETHER = 6
-PAIRS = 60
+PAIRS = 40
 STARTS = ["nothing", "the head", "some missed", "another listens"]
 WHAT = ["push", "push, and all have it", "push unheard", "hint before push", "join", "leave", "leave and come back"]
 
@@ -107,9 +107,11 @@ async def points(world: World, start: str) -> list[Point]:
     return [point for point in found if point[1] <= 2]
 
 
-async def play_all(world: World, plans: list[dict[Point, str]], start: str, least: float = 1 / 3) -> None:
+async def play_all(
+    world: World, plans: list[dict[Point, str]], start: str, least: float = 1 / 3, together: int = TOGETHER
+) -> None:
     """All of them, some at a time; the first that fails is told with its plan."""
-    gate = asyncio.Semaphore(TOGETHER)
+    gate = asyncio.Semaphore(together)
     reached = 0
 
     async def one(plan: dict[Point, str]) -> None:
@@ -165,7 +167,7 @@ async def test_who_is_only_poked_is_poked_whatever_happens_at_any_point(world: W
     places = [(f"{when} {name}", n) for name in ("greet", "feeds", "comings", "heads", "read", "members")
               for when in ("before", "after") for n in (1, 2)]  # fmt: skip
     what = ["push unheard", "hint before push", "join", "leave and come back"]
-    await play_all(world, [{place: step} for place in places for step in what], "pokes", 0.1)
+    await play_all(world, [{place: step} for place in places for step in what], "pokes", 0.1, 3 * TOGETHER)
 
 
 async def owner_listens(scene: Scene) -> Listener:

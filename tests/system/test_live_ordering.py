@@ -24,7 +24,7 @@ from tests.socket_device import Socket, connections_of, only, opened, socket_of,
 from tests.stream_device import Stream, stream_of
 from tests.wire import unique
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 WRITERS, PUSHES = 12, 8
 SIZES = (1, 1, 2, 3, 7, 20, 60, 150, 400)

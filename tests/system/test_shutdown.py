@@ -17,7 +17,7 @@ from tests.harness import Server
 from tests.ledger import Load, check
 from tests.system.test_command_line import somebody_waits
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 
 @pytest.fixture

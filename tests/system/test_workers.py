@@ -16,7 +16,7 @@ import pytest
 
 from tests.harness import Server
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 
 @pytest.fixture
