@@ -44,7 +44,7 @@ test: $(STAMP)
 else
 test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not soak and not alone and not waits'
-	@$(PYTHON) -m pytest -q -n 7 --dist loadfile --no-loadscope-reorder -m 'waits and not soak'
+	@$(PYTHON) -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder -m 'waits and not soak'
 	@$(PYTHON) -m pytest -q -m 'alone and not soak'
 endif
 

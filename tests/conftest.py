@@ -28,17 +28,33 @@ vars(DEFAULT_TIMEOUT_CONFIG).update(dict.fromkeys(("connect", "read", "write", "
 SOAK = bool(os.environ.get("SYNCD_SOAK"))
 # Of a planted fault (tools/mutants.py) it is enough to know that it is found.
 PHASES = tuple(phase for phase in hypothesis.Phase if phase.name != "shrink" or "MUTANTS" not in os.environ)
-hypothesis.settings.register_profile("syncd", derandomize=not SOAK, print_blob=True, deadline=None, phases=PHASES)
+hypothesis.settings.register_profile(
+    "syncd", derandomize=not SOAK, print_blob=True, deadline=None, phases=PHASES,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is
+)  # fmt: skip
 hypothesis.settings.load_profile("syncd")
 
 MEMORY, ROOM = "/dev/shm", 8 * 1024**3
 
-# The files that take longest, first: two processes share the files, and one should not end with a long one alone.
+# The files that take longest, in this order and first: several processes share the files, and none should end with a
+# long one alone.
 LONGEST = (
-    "tests/browser/", "tests/client/test_board", "tests/client/test_typescript", "tests/system/test_compaction",
-    "tests/system/test_model", "tests/system/test_elsewhere", "tests/system/test_backup", "tests/system/test_bad_line",
-    "tests/edge/test_slow_bodies", "tests/edge/test_live_lines", "tests/store/test_nats_bus",
+    "tests/system/test_bad_line_clients", "tests/edge/test_live_lines", "tests/system/test_bad_line",
+    "tests/client/test_bad_line", "tests/edge/test_slow_bodies", "tests/client/test_typescript",
+    "tests/system/test_compaction", "tests/browser/", "tests/system/test_elsewhere",
+    "tests/system/test_backup_under_way", "tests/system/test_live_no_gap", "tests/system/test_operator_backup",
+    "tests/system/test_live_faults", "tests/store/test_nats_bus", "tests/system/test_keys",
+    "tests/system/test_command_line", "tests/store/test_embedded", "tests/client/test_live_against_server",
+    "tests/system/test_workers", "tests/system/test_database_away", "tests/system/test_live_revocation",
+    "tests/system/test_busy", "tests/system/test_revocation", "tests/store/test_notify_bus",
+    "tests/system/test_model", "tests/system/test_restore", "tests/system/test_examples",
+    "tests/client/test_board", "tests/system/test_histories", "tests/system/test_folded_export",
+    "tests/store/test_digest",
 )  # fmt: skip
+
+
+def _place(item: pytest.Item) -> int:
+    return next((place for place, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,7 +75,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    items.sort(key=_place)
     if config.getoption("--fast"):
         slow = [item for item in items if not started.is_fast(item)]
         config.hook.pytest_deselected(items=slow)
