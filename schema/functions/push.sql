@@ -4,13 +4,17 @@
 -- what the acting user's device wrote before, also where it may no longer read.
 
 -- Takes p_count seqs of a feed for the acting user, who must be a writer in its space, and holds the feed until the end
--- of the transaction; a negative count gives back what was taken. base: the head before; written_at: never falls.
+-- of the transaction; a negative count gives back what was taken and not written. base: the head before; written_at: never falls.
 CREATE OR REPLACE FUNCTION syncd.sync_advance(p_space integer, p_app integer, p_count integer, OUT base bigint, OUT written_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM syncd.sync_memberships m
                    WHERE m.user_no = syncd.sync_user() AND m.space_no = p_space AND m.role <> 'reader') THEN
         RAISE EXCEPTION 'not a writer' USING ERRCODE = 'insufficient_privilege';
+    ELSIF p_count < 0 AND NOT EXISTS (
+        SELECT FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app AND h.head + p_count >= greatest(h.horizon, (
+            SELECT c.seq FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app ORDER BY c.seq DESC LIMIT 1))) THEN
+        RAISE EXCEPTION 'these are written' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     SELECT t.base, t.written_at INTO base, written_at FROM syncd.sync_take(p_space, p_app, p_count) t;
 END $$;

@@ -258,7 +258,16 @@ class Unforeseen(SyncdError):
 def refusal(why: asyncpg.PostgresError) -> SyncdError:
     """The error that a database error becomes. Its text stays here: it may hold what a user wrote."""
     state = str(why.sqlstate or "")
+    if isinstance(why, asyncpg.InsufficientPrivilegeError) and _not_granted(why):
+        log.warning("database unavailable", error=type(why).__name__)
+        return DatabaseUnavailable()
     if state.startswith("SY"):
         return Refusal(state, str(why.args[0]) if why.args else "", str(getattr(why, "detail", "") or ""))
     log.error("database error", error=type(why).__name__, sqlstate=state)
     return Unforeseen()
+
+
+def _not_granted(why: asyncpg.PostgresError) -> bool:
+    """Whether the role lacks a right, which a dump that is being restored grants last; not that a policy or a function
+    of ours says no."""
+    return str(getattr(why, "server_source_function", "") or "").startswith("aclcheck_error")

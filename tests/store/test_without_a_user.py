@@ -138,3 +138,19 @@ async def test_a_large_object_is_its_maker_s_alone(database: EmbeddedPostgres, n
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await run(database.dsn("syncd_compactor"), f"SELECT lo_get({made})")
     await nobody.execute(f"SELECT lo_unlink({made})")
+
+
+async def test_a_writer_gives_back_only_what_is_not_written(nobody: asyncpg.Connection, space: Space) -> None:
+    feed = "SELECT app_no, head FROM syncd.sync_feeds WHERE space_no = $1"
+    advance = "SELECT base FROM syncd.sync_advance($1, $2, $3)"
+    for count in (-1, -(2**31)):
+        with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.NumericValueOutOfRangeError)):
+            async with nobody.transaction():
+                await nobody.execute("SELECT set_config('syncd.user_no', $1, true)", str(space.user))
+                [(app, head)] = await nobody.fetch(feed, space.number)
+                assert (head, await nobody.fetchval(advance, space.number, app, 3)) == (1, 1)
+                assert await nobody.fetchval(advance, space.number, app, -3) == 4
+                await nobody.fetchval(advance, space.number, app, count)
+    async with nobody.transaction():
+        await nobody.execute("SELECT set_config('syncd.user_no', $1, true)", str(space.user))
+        assert await nobody.fetchval("SELECT head FROM syncd.sync_feeds WHERE space_no = $1", space.number) == 1
