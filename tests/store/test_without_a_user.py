@@ -141,16 +141,21 @@ async def test_a_large_object_is_its_maker_s_alone(database: EmbeddedPostgres, n
 
 
 async def test_a_writer_gives_back_only_what_is_not_written(nobody: asyncpg.Connection, space: Space) -> None:
-    feed = "SELECT app_no, head FROM syncd.sync_feeds WHERE space_no = $1"
-    advance = "SELECT base FROM syncd.sync_advance($1, $2, $3)"
-    for count in (-1, -(2**31)):
-        with pytest.raises((asyncpg.InvalidParameterValueError, asyncpg.NumericValueOutOfRangeError)):
-            async with nobody.transaction():
-                await nobody.execute("SELECT set_config('syncd.user_no', $1, true)", str(space.user))
-                [(app, head)] = await nobody.fetch(feed, space.number)
-                assert (head, await nobody.fetchval(advance, space.number, app, 3)) == (1, 1)
-                assert await nobody.fetchval(advance, space.number, app, -3) == 4
-                await nobody.fetchval(advance, space.number, app, count)
-    async with nobody.transaction():
-        await nobody.execute("SELECT set_config('syncd.user_no', $1, true)", str(space.user))
-        assert await nobody.fetchval("SELECT head FROM syncd.sync_feeds WHERE space_no = $1", space.number) == 1
+    head_of, advance = (
+        "SELECT app_no, head FROM syncd.sync_feeds WHERE space_no = $1",
+        "SELECT base FROM syncd.sync_advance($1, $2, $3)",
+    )
+
+    async def take(*counts: int) -> list[int]:
+        async with nobody.transaction():
+            await nobody.execute("SELECT set_config('syncd.user_no', $1, true)", str(space.user))
+            [(app, head)] = await nobody.fetch(head_of, space.number)
+            assert head == 1
+            bases = [await nobody.fetchval(advance, space.number, app, count) for count in counts]
+            assert (await nobody.fetch(head_of, space.number))[0][1] == 1
+            return bases
+
+    assert await take(3, -2, -1) == [1, 4, 2]
+    for counts in ((-1,), (3, -4), (-(2**31),)):
+        with pytest.raises(asyncpg.InvalidParameterValueError):
+            await take(*counts)
