@@ -149,6 +149,7 @@ def _http(
         size=settings.pool_size,
         lock_ms=settings.lock_timeout_ms,
         statement_ms=settings.statement_timeout_ms,
+        max_names=settings.max_names,
     )
     tokens = Tokens(
         secret=settings.jwt_secret,

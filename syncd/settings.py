@@ -186,6 +186,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=64 * 1024 * 1024,
         ),
     ] = 32 * 1024 * 1024
+    max_names: Annotated[
+        int,
+        _about(
+            "Names that one user may make: of devices, tables, apps and new members. What needs one more is refused.",
+            ge=16,
+        ),
+    ] = 10_000
     max_depth: Annotated[
         int, _about("How deep JSON may nest; a parser's stack is not a client's to spend.", ge=2, le=500)
     ] = 64

@@ -21,7 +21,7 @@ SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push_following(
 -- returns: one value
 SELECT syncd.sync_unremembered_in($1::jsonb, $2::json[]);
 
--- name: same_device
--- Whether a device is the one that pushed last under its client id; see sync_same_device.
+-- name: device
+-- Whether a device is the one that pushed last under its client id; see sync_device.
 -- returns: one value
-SELECT syncd.sync_same_device($1, $2, $3::text[]);
+SELECT syncd.sync_device($1, $2, $3::text[]);

@@ -10,6 +10,11 @@ SELECT syncd.sync_act_as($1, $2);
 -- returns: nothing
 SELECT syncd.sync_adopt($1::jsonb, to_timestamp($2::bigint / 1000000.0));
 
+-- name: numbers_make
+-- Puts numbers there, of the kind that a call found too few of: as many as it needs, at least.
+-- returns: nothing
+SELECT syncd.sync_numbers_make($1::text, $2::bigint);
+
 -- name: server
 -- The key that signs this server's cursors; read once, at start.
 -- returns: one value

@@ -14,8 +14,8 @@ GRANT EXECUTE ON FUNCTION
 
 -- security
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_user, syncd.sync_name, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space,
-    syncd.sync_same_device
+    syncd.sync_user, syncd.sync_name, syncd.sync_names_known, syncd.sync_names_left, syncd.sync_names_add, syncd.sync_names_needed,
+    syncd.sync_numbers_make, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space, syncd.sync_device, syncd.sync_same_device
     TO syncd_runtime;
 
 -- held
@@ -44,7 +44,7 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_advance, syncd.sync_enter, syncd.sync_receipts, syncd.sync_merge, syncd.sync_twice, syncd.sync_whole, syncd.sync_woken, syncd.sync_content,
     syncd.sync_spaces_named, syncd.sync_repeats, syncd.sync_size_at_most, syncd.sync_check_size, syncd.sync_apply, syncd.sync_wave, syncd.sync_touched, syncd.sync_record_at, syncd.sync_folded_registers,
     syncd.sync_apply_folded, syncd.sync_apply_push,
-    syncd.sync_own_latest, syncd.sync_push_one, syncd.sync_push_plain,
+    syncd.sync_own_latest, syncd.sync_push_may, syncd.sync_push_names, syncd.sync_push_one, syncd.sync_push_plain,
     syncd.sync_push
     TO syncd_runtime;
 
@@ -77,7 +77,7 @@ GRANT EXECUTE ON FUNCTION
 -- transfer
 GRANT EXECUTE ON FUNCTION
     syncd.sync_line_size, syncd.sync_export_page, syncd.sync_export_space, syncd.sync_export_member,
-    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_space_put_back, syncd.sync_import_wave, syncd.sync_import
+    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_space_put_back, syncd.sync_import_wave, syncd.sync_import_names, syncd.sync_import
     TO syncd_runtime;
 
 -- compaction

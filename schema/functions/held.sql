@@ -14,15 +14,13 @@ BEGIN
     PERFORM syncd.sync_count_alone(v_user);
     SELECT least((p_bounds ->> 'owned')::bigint - o.owned, (p_bounds ->> 'joined')::bigint - o.joined) INTO v_room
     FROM syncd.sync_spaces_of(v_user) o;
-    WITH made AS (
-        INSERT INTO syncd.sync_spaces (space_id, quoted, name)
-        SELECT e.id, to_json(e.id)::text, e.id FROM (
+    INSERT INTO syncd.sync_memberships (user_no, space_no, role)
+    SELECT v_user, m.space_no, 'owner' FROM unnest(syncd.sync_spaces_put(ARRAY(
+        SELECT e.id FROM (
             SELECT u.id FROM jsonb_array_elements_text(p_spaces) AS u (id)
             WHERE NOT starts_with(u.id, '_personal:') AND NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = u.id)
             ORDER BY u.id LIMIT CASE WHEN v_room < 0 THEN 0 ELSE v_room END) e
-        WHERE syncd.sync_spend(v_user, 'made', (p_bounds ->> 'made')::integer, 1) = 0
-        ON CONFLICT (space_id) DO NOTHING RETURNING space_no)
-    INSERT INTO syncd.sync_memberships (user_no, space_no, role) SELECT v_user, m.space_no, 'owner' FROM made m;
+        WHERE syncd.sync_spend(v_user, 'made', (p_bounds ->> 'made')::integer, 1) = 0), NULL)) AS m (space_no);
 END $$;
 
 -- Ends a push: keeps what of it cannot be written, or removes what it wrote out of what was kept. p_held: {"put": [{"w":

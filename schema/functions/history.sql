@@ -405,9 +405,9 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_restore(p_call jsonb) RETURNS syncd.sync_restored
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
-    v_user   integer := syncd.sync_act_as(p_call ->> 'user', true);
-    v_client integer := syncd.sync_name(p_call ->> 'client');
-    v_app    integer := syncd.sync_name(p_call ->> 'app');
+    v_user   integer := syncd.sync_act_as(p_call ->> 'user', p_call ?| ARRAY['list', 'personal']);
+    v_client integer := (syncd.sync_names_known(ARRAY[p_call ->> 'client']))[1];
+    v_app    integer := (syncd.sync_names_known(ARRAY[p_call ->> 'app']))[1];
     v_id     text := p_call ->> 'changeId';
     v_space  integer;
     v_role   text;
@@ -437,10 +437,10 @@ BEGIN
     ELSIF v_role = 'reader' THEN
         RAISE EXCEPTION 'not_a_writer' USING ERRCODE = 'SY010';
     END IF;
+    v_client := syncd.sync_name(p_call ->> 'client');
+    v_app := syncd.sync_name(p_call ->> 'app');
     PERFORM syncd.sync_advance(v_space, v_app, 0);
-    IF p_call ? 'table' THEN
-        v_only := syncd.sync_record_named(v_space, v_app, p_call ->> 'table', p_call ->> 'id');
-    END IF;
+    v_only := CASE WHEN p_call ? 'table' THEN syncd.sync_record_named(v_space, v_app, p_call ->> 'table', p_call ->> 'id') END;
     v_done := syncd.sync_restored_before(p_call, v_client, v_app);  -- it may have been done meanwhile
     IF v_done.seqs IS NOT NULL THEN
         RETURN v_done;

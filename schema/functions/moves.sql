@@ -163,7 +163,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_move(p_head jsonb, p_bodies json[], p_now boolean, p_written boolean) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_user     integer := syncd.sync_act_as(p_head ->> 'user', true);
+    v_user     integer := syncd.sync_act_as(p_head ->> 'user');
     v_id       text := concat('_personal:', p_head ->> 'user');
     v_app      integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_head ->> 'app');
     v_personal integer := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = v_id);
@@ -296,7 +296,7 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off 
 AS $$
 DECLARE
     v_head     jsonb := p_heads -> 0;
-    v_user     integer := syncd.sync_act_as(v_head ->> 'user', true);
+    v_user     integer := syncd.sync_act_as(v_head ->> 'user', v_head ? 'list');
     v_id       text := concat('_personal:', v_head ->> 'user');
     v_app      integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = v_head ->> 'app');
     v_personal integer := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = v_id);
@@ -356,6 +356,7 @@ DECLARE
     f      record;
     x      record;
 BEGIN
+    PERFORM syncd.sync_names_put(ARRAY(SELECT unnest(ARRAY[m.a, m.t]) FROM jsonb_to_recordset(p_moves) AS m (a text, t text)), NULL);
     FOR f IN SELECT DISTINCT s.space_id COLLATE "C" AS space_id, m.a COLLATE "C" AS app, s.space_no
              FROM jsonb_to_recordset(p_moves) AS m (u text, a text, s text)
              JOIN syncd.sync_spaces s ON s.space_id IN (m.s, concat('_personal:', m.u)) ORDER BY 1, 2 LOOP

@@ -55,7 +55,7 @@ BEGIN
            max(n.name_no) FILTER (WHERE n.name = p_app),
            max(n.name_no) FILTER (WHERE n.name = p_table)
     INTO user_no, client_no, app_no, table_no
-    FROM syncd.sync_names n WHERE n.name = ANY (ARRAY[p_user, p_client, p_app, p_table]);
+    FROM syncd.sync_names n WHERE n.name = ANY (ARRAY[p_user, p_client, p_app, p_table]) AND NOT n.leaving;
     PERFORM set_config('syncd.user_no', coalesce(user_no, 0)::text, true);
     SELECT m.space_no, m.role INTO space_no, v_role
     FROM syncd.sync_memberships m
@@ -491,29 +491,81 @@ BEGIN
         WHERE q.record_id = x.r AND g.value ->> 'clientId' = p_client);
 END $$;
 
+-- Where a user may write: of each space, in the order of their ids, its number (0: not there), and a letter as in a receipt. The
+-- memberships are held.
+CREATE OR REPLACE FUNCTION syncd.sync_push_may(p_user integer, p_spaces text[], OUT spaces integer[], OUT whys text[])
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_no   integer;
+    v_role text;
+BEGIN
+    spaces := '{}';
+    whys := '{}';
+    FOR k IN 1 .. cardinality(p_spaces) LOOP
+        SELECT s.space_no, m.role INTO v_no, v_role
+        FROM syncd.sync_spaces s JOIN syncd.sync_memberships m ON m.space_no = s.space_no
+        WHERE s.space_id = p_spaces[k] AND m.user_no = p_user FOR SHARE OF m;
+        whys := whys || CASE WHEN v_no IS NULL THEN 'n' WHEN v_role = 'reader' THEN 'r' ELSE 'a' END;
+        spaces := spaces || CASE WHEN v_no IS NULL OR v_role = 'reader' THEN 0 ELSE v_no END;
+    END LOOP;
+END $$;
+
+-- The numbers of a push's client, app and tables. Names are made for what of it will be written: not for what the acting user may
+-- not write (p_whys: as sync_push_may), nor for what was written before or has the change id of something else; those are null.
+-- Raises SY011 (as sync_names_needed) and SY010 (device_copied).
+CREATE OR REPLACE FUNCTION syncd.sync_push_names(p_head jsonb, p_bodies json[], p_whys text[]) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_said   text[] := ARRAY[p_head ->> 'client', p_head ->> 'app'] || ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'tables') e);
+    v_known  integer[] := syncd.sync_names_known(v_said);
+    v_done   text[];
+    v_places integer[];
+    v_names  text[];
+BEGIN
+    IF array_position(v_known, NULL) IS NULL AND NOT p_head ? 'incarnations' OR 'a' <> ALL (p_whys) THEN
+        RETURN v_known;
+    END IF;
+    v_done := ARRAY(SELECT r.change_id FROM syncd.sync_receipts(v_known[1], ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'ids') e)) r);
+    SELECT array_agg(x.i ORDER BY x.i, n.o), array_agg(n.name ORDER BY x.i, n.o) INTO v_places, v_names
+    FROM unnest(p_bodies) AS b (body) CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, s integer, t integer, c text)
+    CROSS JOIN LATERAL (VALUES (1, v_said[1]), (2, v_said[2]), (3, v_said[x.t + 2])) AS n (o, name)
+    WHERE p_whys[x.s] = 'a' AND (x.c IS NULL OR x.c <> ALL (v_done));
+    IF v_places IS NULL THEN
+        RETURN v_known;
+    END IF;
+    PERFORM syncd.sync_names_needed(v_places, v_names);
+    IF p_head ? 'incarnations' AND syncd.sync_device(p_head ->> 'user', p_head ->> 'client', ARRAY(
+            SELECT jsonb_array_elements_text(p_head -> 'incarnations'))) = 'other' THEN
+        RAISE EXCEPTION 'device_copied' USING ERRCODE = 'SY010';
+    END IF;
+    RETURN syncd.sync_names_known(v_said);
+END $$;
+
 -- One push. p_head: {"user", "client", "app", "n": changes, "spaces": [id, sorted], "tables": [name, sorted], "sp": [space of
 -- each change]?, "ids": [changeId or null], "hi": us, "skew": us, "largest": bytes, "touched": bytes (else 32 MiB), "atomic"?, "personal"?, "list"?, "asOf"?,
--- "since"?, "how"?, "held"?, "moves"?, "follows"?, "apart"?}. p_bodies: the changes in waves, no record twice in one. "held" (functions/held.sql) is there
--- where what may not be written is kept: it has to be known beforehand, as with "atomic".
+-- "since"?, "how"?, "held"?, "moves"?, "follows"?, "apart"?, "incarnations"?}. p_bodies: the changes in waves, no record twice in one. "held"
+-- (functions/held.sql) is there where what may not be written is kept: it has to be known beforehand, as with "atomic".
+-- "incarnations": of a device whose name was not there (sync_device).
 -- Raises SY001 (records too large: their places), SY002 (stamps ahead of the clock: {"now", "own"}), SY003 (refused: marks),
 -- SY007 (records that moved away, unless the head says "moves" or "follows": functions/moves.sql), SY008 (changes that make it
 -- touch more than it may: their places), with "apart" SY009 (stamps that their client has given already to another value:
--- [[place, [field]]]).
+-- [[place, [field]]]), SY011 (changes that need too many names: their places).
 CREATE OR REPLACE FUNCTION syncd.sync_push_one(p_head jsonb, p_bodies json[]) RETURNS syncd.sync_receipt
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v         syncd.sync_receipt;
     v_n       integer := (p_head ->> 'n')::integer;
-    v_user    integer := syncd.sync_act_as(p_head ->> 'user', true);
-    v_client  integer := syncd.sync_name(p_head ->> 'client');
-    v_app     integer := syncd.sync_name(p_head ->> 'app');
-    v_tables  integer[] := ARRAY(SELECT syncd.sync_name(e) FROM jsonb_array_elements_text(p_head -> 'tables') e);
+    v_user    integer := syncd.sync_act_as(p_head ->> 'user', p_head ?| ARRAY['list', 'personal'] OR p_head -> 'held' ? 'put');
+    v_known   integer[];
+    v_client  integer;
+    v_app     integer;
+    v_tables  integer[];
     v_ids     text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'ids') e);
     v_of      integer[];
     v_names   text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'spaces') e);
     v_many    boolean := cardinality(v_names) > 1;
-    v_spaces  integer[] := '{}';
-    v_whys    text[] := '{}';
+    v_spaces  integer[];
+    v_whys    text[];
     v_bases   bigint[] := '{}';
     v_ends    bigint[] := '{}';
     v_taken   bigint[];
@@ -522,7 +574,6 @@ DECLARE
     v_at      timestamptz;
     v_count   integer;
     v_no      integer;
-    v_role    text;
     v_base    bigint;
     v_repeats integer := 0;
     v_large   integer[] := '{}';
@@ -542,26 +593,20 @@ BEGIN
         v_of := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(p_head -> 'sp') e);
     END IF;
 
-    -- Memberships are held until commit, so a removal waits for this push or stops it. Feeds are
-    -- locked in the order of their space ids, everywhere, so pushes cannot wait for each other in a ring.
+    -- Memberships are held until commit, so a removal waits for this push or stops it. Then names are made, for what may be
+    -- written. Then feeds are locked in the order of their space ids, everywhere, so pushes cannot wait for each other in a ring.
+    SELECT m.spaces, m.whys INTO v_spaces, v_whys FROM syncd.sync_push_may(v_user, v_names) m;
+    v_known := syncd.sync_push_names(p_head, p_bodies, v_whys);
+    v_client := v_known[1];
+    v_app := v_known[2];
+    v_tables := v_known[3:];
     FOR k IN 1 .. cardinality(v_names) LOOP
-        SELECT s.space_no, m.role INTO v_no, v_role
-        FROM syncd.sync_spaces s JOIN syncd.sync_memberships m ON m.space_no = s.space_no
-        WHERE s.space_id = v_names[k] AND m.user_no = v_user FOR SHARE OF m;
         v_base := 0;
-        v_count := v_n;
-        IF v_no IS NULL OR v_role = 'reader' THEN
-            v_whys := v_whys || CASE WHEN v_no IS NULL THEN 'n' ELSE 'r' END;
-            v_no := 0;
-            v_count := 0;
-        ELSE
-            v_whys := v_whys || 'a'::text;
-            IF v_many THEN
-                v_count := cardinality(array_positions(v_of, k));
-            END IF;
-            SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(v_no, v_app, v_count) a;
+        v_count := 0;
+        IF v_whys[k] = 'a' AND v_app IS NOT NULL THEN
+            v_count := CASE WHEN v_many THEN cardinality(array_positions(v_of, k)) ELSE v_n END;
+            SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(v_spaces[k], v_app, v_count) a;
         END IF;
-        v_spaces := v_spaces || v_no;
         v_bases := v_bases || v_base;
         v_ends := v_ends || v_base + v_count;
     END LOOP;
@@ -590,6 +635,8 @@ BEGIN
             v_no := CASE WHEN v_many THEN v_of[k] ELSE 1 END;
             IF v_whys[v_no] <> 'a' THEN
                 v_marks[k] := v_whys[v_no];
+            ELSIF v_app IS NULL OR v_client IS NULL THEN  -- it was there at the first look, and compaction has dropped it since
+                RAISE EXCEPTION 'again' USING ERRCODE = 'serialization_failure';
             ELSE
                 v_marks[k] := 'a';
                 v_ends[v_no] := v_ends[v_no] + 1;
@@ -789,7 +836,7 @@ BEGIN
         IF v_head -> 'held' ? 'own' THEN
             PERFORM syncd.sync_make_spaces(v_head ->> 'user', v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
         END IF;
-        IF v_head ->> 'n' = '1' AND NOT v_head ? 'list' THEN
+        IF v_head ->> 'n' = '1' AND NOT v_head ?| ARRAY['list', 'incarnations'] THEN
             v := syncd.sync_push_plain(v_head, p_bodies[v_from]);
         END IF;
         IF v.marks IS NULL THEN

@@ -10,38 +10,174 @@ CREATE OR REPLACE FUNCTION syncd.sync_user() RETURNS integer
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN nullif(pg_catalog.current_setting('syncd.user_no', true), '')::integer;
 
--- The number of a name, which is added if it is new.
+-- Numbers of a kind ('name', 'space') that nothing has. What a transaction takes and is refused lies ready again, so that no
+-- refusal uses one up. Where too few lie ready: raises SY013 (kind and count) for a worker, which has more put there and comes
+-- again; anybody else gets the sequence's next.
+CREATE OR REPLACE FUNCTION syncd.sync_numbers_take(p_kind text, p_count bigint) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v integer[];
+BEGIN
+    WITH taken AS (
+        DELETE FROM syncd.sync_numbers t WHERE t.kind = p_kind AND t.no = ANY (ARRAY(
+            SELECT o.no FROM syncd.sync_numbers o WHERE o.kind = p_kind ORDER BY o.no LIMIT p_count FOR UPDATE SKIP LOCKED))
+        RETURNING t.no)
+    SELECT coalesce(array_agg(t.no ORDER BY t.no), '{}') INTO v FROM taken t;
+    IF cardinality(v) < p_count THEN
+        IF coalesce(current_setting('syncd.max_names', true), '') <> '' THEN
+            RAISE EXCEPTION 'numbers' USING ERRCODE = 'SY013', DETAIL = jsonb_build_array(p_kind, p_count)::text;
+        END IF;
+        v := v || ARRAY(SELECT syncd.sync_number_next(p_kind) FROM generate_series(1, p_count - cardinality(v)));
+    END IF;
+    RETURN v;
+END $$;
+
+-- The next number that never was anybody's. Raises 2200H when there is none.
+CREATE OR REPLACE FUNCTION syncd.sync_number_next(p_kind text) RETURNS integer
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT nextval(CASE p_kind WHEN 'name' THEN pg_get_serial_sequence('syncd.sync_names', 'name_no')
+                               ELSE pg_get_serial_sequence('syncd.sync_spaces', 'space_no') END)::integer
+$$;
+
+-- Puts numbers there: in a transaction of its own, which is not refused. As many lie ready in the end as a large batch takes,
+-- beside those that others are just taking, and no more, so that little is lost with a database that is thrown away.
+CREATE OR REPLACE FUNCTION syncd.sync_numbers_make(p_kind text, p_count bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_wanted bigint := greatest(2000, least(p_count, 500000));
+    v_ready  bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('syncd.sync_numbers'), 0);
+    SELECT count(*) INTO v_ready FROM (
+        SELECT FROM syncd.sync_numbers o WHERE o.kind = p_kind LIMIT v_wanted FOR UPDATE SKIP LOCKED) r;
+    INSERT INTO syncd.sync_numbers (kind, no)
+    SELECT p_kind, syncd.sync_number_next(p_kind) FROM generate_series(1, v_wanted - v_ready);
+END $$;
+
+-- How many more names the acting user may make; null: any number. Until the transaction ends no other one of the user's counts.
+CREATE OR REPLACE FUNCTION syncd.sync_names_left() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_user integer := syncd.sync_user();
+    v_most bigint := nullif(current_setting('syncd.max_names', true), '')::bigint;
+BEGIN
+    IF v_user IS NULL OR v_most IS NULL THEN
+        RETURN NULL;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('syncd.sync_names'), v_user);
+    RETURN greatest(v_most - (SELECT count(*) FROM syncd.sync_names n WHERE n.made_by = v_user), 0);
+END $$;
+
+-- Makes the names that there are not, as p_by's; one that was about to be removed stays. In one order, so that two who make
+-- the same do not wait for each other in a ring.
+CREATE OR REPLACE FUNCTION syncd.sync_names_put(p_names text[], p_by integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_new text[];
+BEGIN
+    UPDATE syncd.sync_names n SET leaving = false WHERE n.name = ANY (p_names) AND n.leaving;
+    v_new := ARRAY(SELECT DISTINCT e.name COLLATE "C" FROM unnest(p_names) AS e (name)
+                   WHERE NOT EXISTS (SELECT FROM syncd.sync_names n WHERE n.name = e.name) ORDER BY 1);
+    IF v_new <> '{}' THEN
+        INSERT INTO syncd.sync_names (name_no, name, quoted, made_by) OVERRIDING SYSTEM VALUE
+        SELECT t.no, t.name, to_json(t.name)::text, p_by
+        FROM unnest(syncd.sync_numbers_take('name', cardinality(v_new)), v_new) AS t (no, name) ORDER BY t.name
+        ON CONFLICT (name) DO NOTHING;
+    END IF;
+END $$;
+
+-- The same as the acting user's. Raises SY010 (too_many_names) where that would be more than a user may make.
+CREATE OR REPLACE FUNCTION syncd.sync_names_add(p_names text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_user integer := nullif(syncd.sync_user(), 0);
+BEGIN
+    IF v_user IS NULL THEN
+        RAISE EXCEPTION 'nobody acts' USING ERRCODE = 'insufficient_privilege';
+    ELSIF (SELECT count(DISTINCT e) FROM unnest(p_names) e WHERE NOT EXISTS (SELECT FROM syncd.sync_names n WHERE n.name = e))
+            > syncd.sync_names_left() THEN
+        RAISE EXCEPTION 'too_many_names' USING ERRCODE = 'SY010';
+    END IF;
+    PERFORM syncd.sync_names_put(p_names, v_user);
+END $$;
+
+-- Makes the names that changes need, as the acting user's: p_names, each with the place of a change. Raises SY011 (the places of the
+-- changes that need more than the user may make, of which the first ones get theirs).
+CREATE OR REPLACE FUNCTION syncd.sync_names_needed(p_places integer[], p_names text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_new    text[] := ARRAY(
+        SELECT n.name FROM (SELECT u.name, min(u.o) AS o FROM unnest(p_names) WITH ORDINALITY AS u (name, o) GROUP BY u.name) n
+        WHERE NOT EXISTS (SELECT FROM syncd.sync_names k WHERE k.name = n.name) ORDER BY n.o);
+    v_left   bigint := CASE WHEN v_new <> '{}' THEN syncd.sync_names_left() END;
+    v_beyond text[];
+BEGIN
+    IF cardinality(v_new) > v_left THEN
+        v_beyond := v_new[v_left + 1:];
+        RAISE EXCEPTION 'names' USING ERRCODE = 'SY011', DETAIL = array_to_json(ARRAY(
+            SELECT DISTINCT u.place FROM unnest(p_places, p_names) AS u (place, name) WHERE u.name = ANY (v_beyond) ORDER BY 1))::text;
+    END IF;
+    PERFORM syncd.sync_names_add(p_names);
+END $$;
+
+-- The numbers of names, in their order; null for one that there is not, or that is about to be removed.
+CREATE OR REPLACE FUNCTION syncd.sync_names_known(p_names text[]) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN ARRAY(SELECT (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = e.name AND NOT n.leaving)
+                 FROM unnest(p_names) WITH ORDINALITY AS e (name, place) ORDER BY e.place);
+END $$;
+
+-- The number of a name, which is added if it is new, for what is being written. Raises SY010.
 CREATE OR REPLACE FUNCTION syncd.sync_name(p_name text) RETURNS integer
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_no integer;
 BEGIN
-    SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_name;
+    SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_name AND NOT n.leaving;
     IF v_no IS NULL THEN
-        INSERT INTO syncd.sync_names (name, quoted) VALUES (p_name, to_json(p_name)::text)
-        ON CONFLICT (name) DO NOTHING RETURNING name_no INTO v_no;
-        IF v_no IS NULL THEN  -- somebody else added it while we waited
-            SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_name;
-        END IF;
+        PERFORM syncd.sync_names_add(ARRAY[p_name]);
+        SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_name;
     END IF;
     RETURN v_no;
 END $$;
 
 -- Sets the acting user for this transaction and returns the user's number. An unknown user is
--- added when p_add says so, else acts as nobody (0), who is a member of nothing.
+-- added when p_add says so, because something is written that is the user's, else acts as nobody (0), who is a member of nothing.
 CREATE OR REPLACE FUNCTION syncd.sync_act_as(p_user text, p_add boolean DEFAULT false) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_no integer;
 BEGIN
     -- Not by sync_name: a function's plans belong to one role, and would be made anew at every change of it.
-    SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_user;
+    SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_user AND NOT (n.leaving AND p_add);
     IF v_no IS NULL AND p_add THEN
-        v_no := syncd.sync_name(p_user);
+        PERFORM syncd.sync_names_put(ARRAY[p_user], NULL);
+        SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = p_user;
     END IF;
     v_no := coalesce(v_no, 0);
     PERFORM set_config('syncd.user_no', v_no::text, true);
     RETURN v_no;
+END $$;
+
+-- Makes the spaces that there are not, called p_name (null: as their id). Returns the numbers of those that it made. Only what is
+-- missing is inserted: a row that is not takes a number all the same.
+CREATE OR REPLACE FUNCTION syncd.sync_spaces_put(p_ids text[], p_name text) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_new  text[] := ARRAY(SELECT DISTINCT e.id COLLATE "C" FROM unnest(p_ids) AS e (id)
+                           WHERE NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = e.id) ORDER BY 1);
+    v_made integer[] := '{}';
+BEGIN
+    IF v_new <> '{}' THEN
+        WITH made AS (
+            INSERT INTO syncd.sync_spaces (space_no, space_id, quoted, name) OVERRIDING SYSTEM VALUE
+            SELECT t.no, t.id, to_json(t.id)::text, coalesce(p_name, t.id)
+            FROM unnest(syncd.sync_numbers_take('space', cardinality(v_new)), v_new) AS t (no, id) ORDER BY t.id
+            ON CONFLICT (space_id) DO NOTHING RETURNING space_no)
+        SELECT coalesce(array_agg(m.space_no), '{}') INTO v_made FROM made m;
+    END IF;
+    RETURN v_made;
 END $$;
 
 -- Takes over a membership list that came from outside (token claim, membership service), in the
@@ -68,11 +204,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    -- Only what is missing: a row that is not inserted takes a number all the same.
-    INSERT INTO syncd.sync_spaces (space_id, quoted, name)
-    SELECT l.id, to_json(l.id)::text, l.id FROM (SELECT DISTINCT e.id FROM jsonb_to_recordset(p_list) AS e (id text)) l
-    WHERE NOT starts_with(l.id, '_personal:') AND NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = l.id) ORDER BY l.id
-    ON CONFLICT (space_id) DO NOTHING;
+    PERFORM syncd.sync_spaces_put(ARRAY(
+        SELECT l.id FROM jsonb_to_recordset(p_list) AS l (id text) WHERE NOT starts_with(l.id, '_personal:')), NULL);
     DELETE FROM syncd.sync_memberships m
     WHERE m.user_no = v_user AND m.source = 'external' AND NOT EXISTS (
         SELECT FROM jsonb_to_recordset(p_list) AS l (id text)
@@ -100,30 +233,39 @@ BEGIN
     IF v_no IS NOT NULL THEN
         RETURN;
     END IF;
-    INSERT INTO syncd.sync_spaces (space_id, quoted, name) SELECT v_id, to_json(v_id)::text, 'Personal'
-    WHERE NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = v_id)
-    ON CONFLICT (space_id) DO NOTHING;
+    PERFORM syncd.sync_spaces_put(ARRAY[v_id], 'Personal');
     INSERT INTO syncd.sync_memberships (user_no, space_no, role)
     SELECT v_user, s.space_no, 'owner' FROM syncd.sync_spaces s WHERE s.space_id = v_id
     ON CONFLICT DO NOTHING;
 END $$;
 
--- Whether a device is the one that pushed last under its client id. p_incarnations: those that it may have pushed as, oldest
--- first; as the last of them it pushes from now on. One that the server knows and the device does not is another copy's,
--- unless it is older than all that the device names: then the database was restored from before it.
-CREATE OR REPLACE FUNCTION syncd.sync_same_device(p_user text, p_client text, p_incarnations text[]) RETURNS boolean
+-- Whether a device is the one that pushed last under its client id: `same`, or `other`. p_incarnations: those that it may have
+-- pushed as, oldest first; as the last of them it pushes from now on. One that the server knows and the device does not is
+-- another copy's, unless it is older than all that the device names: then the database was restored from before it. `new`: of a
+-- user or a client id that has no number yet nothing is kept before its first change is; the push that makes the name asks again.
+CREATE OR REPLACE FUNCTION syncd.sync_device(p_user text, p_client text, p_incarnations text[]) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_user   integer := syncd.sync_act_as(p_user, true);
-    v_client integer := syncd.sync_name(p_client);
+    v_user   integer := syncd.sync_act_as(p_user);
+    v_client integer := (syncd.sync_names_known(ARRAY[p_client]))[1];
     v_now    text := p_incarnations[cardinality(p_incarnations)];
 BEGIN
-    IF EXISTS (SELECT FROM syncd.sync_devices d WHERE d.user_no = v_user AND d.client_no = v_client AND d.incarnation = v_now) THEN
-        RETURN true;
+    IF v_user = 0 OR v_client IS NULL THEN
+        RETURN 'new';
+    ELSIF EXISTS (SELECT FROM syncd.sync_devices d WHERE d.user_no = v_user AND d.client_no = v_client AND d.incarnation = v_now) THEN
+        RETURN 'same';
     END IF;
+    v_user := syncd.sync_act_as(p_user, true);  -- a row refers to it from now on
     INSERT INTO syncd.sync_devices AS d (user_no, client_no, incarnation) VALUES (v_user, v_client, v_now)
     ON CONFLICT (user_no, client_no) DO UPDATE SET incarnation = EXCLUDED.incarnation
         WHERE d.incarnation = ANY (p_incarnations)
            OR split_part(d.incarnation, '.', 1)::bigint < split_part(p_incarnations[1], '.', 1)::bigint;
-    RETURN FOUND;
+    RETURN CASE WHEN FOUND THEN 'same' ELSE 'other' END;
+END $$;
+
+-- What an older worker calls.
+CREATE OR REPLACE FUNCTION syncd.sync_same_device(p_user text, p_client text, p_incarnations text[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN syncd.sync_device(p_user, p_client, p_incarnations) <> 'other';
 END $$;

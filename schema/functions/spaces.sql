@@ -31,10 +31,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
     v_space syncd.sync_spaces;
     v_role  text := 'owner';
+    v_made  integer[];
 BEGIN
-    INSERT INTO syncd.sync_spaces (space_id, quoted, name) SELECT p_space, to_json(p_space)::text, p_name
-    WHERE NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_space)
-    ON CONFLICT (space_id) DO NOTHING RETURNING * INTO v_space;
+    v_made := syncd.sync_spaces_put(ARRAY[p_space], p_name);
+    SELECT s.* INTO v_space FROM syncd.sync_spaces s WHERE s.space_no = ANY (v_made);
     IF v_space.space_no IS NOT NULL THEN
         INSERT INTO syncd.sync_memberships (user_no, space_no, role, joined_at)
         VALUES (syncd.sync_user(), v_space.space_no, v_role, v_space.created_at);
@@ -107,12 +107,12 @@ BEGIN
     IF v.role <> 'owner' OR starts_with(p_space, '_personal:') THEN
         RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
     END IF;
-    v_member := syncd.sync_name(p_user);
+    v_member := (syncd.sync_names_known(ARRAY[p_user]))[1];
     IF p_role <> 'owner' AND EXISTS (SELECT FROM syncd.sync_memberships m
             WHERE m.space_no = v.space_no AND m.user_no = v_member AND m.role = 'owner') THEN
         PERFORM syncd.sync_keep_owner(v.space_no, v_member);
     END IF;
-    INSERT INTO syncd.sync_memberships (user_no, space_no, role) VALUES (v_member, v.space_no, p_role)
+    INSERT INTO syncd.sync_memberships (user_no, space_no, role) VALUES (coalesce(v_member, syncd.sync_name(p_user)), v.space_no, p_role)
     ON CONFLICT (user_no, space_no) DO UPDATE SET role = EXCLUDED.role RETURNING joined_at INTO v_joined;
     RETURN (p_user, p_role, syncd.sync_micros(v_joined))::syncd.sync_member;
 END $$;

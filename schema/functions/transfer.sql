@@ -104,25 +104,24 @@ RETURN (SELECT json_agg(json_build_object('spaceId', s.space_id, 'appId', a.name
 CREATE OR REPLACE FUNCTION syncd.sync_space_remake(p_space jsonb, p_number integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_no integer;
+    v_no    integer;
+    v_users text[];
 BEGIN
     IF EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_space ->> 'id') THEN
         RETURN NULL;
-    ELSIF p_number IS NULL THEN
-        INSERT INTO syncd.sync_spaces (space_id, quoted, name, created_at, deleted_at, former_id)
-        VALUES (p_space ->> 'id', (to_json(p_space ->> 'id'))::text, p_space ->> 'name',
-                least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz,
-                p_space ->> 'formerId')
-        ON CONFLICT (space_id) DO NOTHING RETURNING space_no INTO v_no;
-    ELSE
-        INSERT INTO syncd.sync_spaces (space_no, space_id, quoted, name, created_at, deleted_at, former_id) OVERRIDING SYSTEM VALUE
-        VALUES (p_number, p_space ->> 'id', (to_json(p_space ->> 'id'))::text, p_space ->> 'name',
-                least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz,
-                p_space ->> 'formerId')
-        ON CONFLICT (space_id) DO NOTHING RETURNING space_no INTO v_no;
     END IF;
+    INSERT INTO syncd.sync_spaces (space_no, space_id, quoted, name, created_at, deleted_at, former_id) OVERRIDING SYSTEM VALUE
+    VALUES (coalesce(p_number, (syncd.sync_numbers_take('space', 1))[1]), p_space ->> 'id', (to_json(p_space ->> 'id'))::text, p_space ->> 'name',
+            least((p_space ->> 'createdAt')::timestamptz, clock_timestamp()), (p_space ->> 'deletedAt')::timestamptz, p_space ->> 'formerId')
+    ON CONFLICT (space_id) DO NOTHING RETURNING space_no INTO v_no;
     IF v_no IS NULL THEN
         RETURN NULL;
+    END IF;
+    v_users := ARRAY(SELECT m."userId" FROM jsonb_to_recordset(p_space -> 'members') AS m ("userId" text));
+    IF syncd.sync_user() IS NULL THEN
+        PERFORM syncd.sync_names_put(v_users, NULL);
+    ELSE
+        PERFORM syncd.sync_names_add(v_users);
     END IF;
     INSERT INTO syncd.sync_memberships (user_no, space_no, role, source, joined_at)
     SELECT syncd.sync_name(m."userId"), v_no, m.role, coalesce(m.source, 'table'), least(m."joinedAt", clock_timestamp())
@@ -236,6 +235,33 @@ BEGIN
     SELECT m.i FROM merged m WHERE pg_column_size(m.registers) > p_largest;
 END $$;
 
+-- The numbers of an import's names. An operator's makes all of them; any other those of changes that may be written (p_whys: of each
+-- feed a letter, as in a receipt) and were not, nor have the change id of something else.
+CREATE OR REPLACE FUNCTION syncd.sync_import_names(p_head jsonb, p_feeds integer[], p_ids text[], p_devices integer[], p_waves json[], p_whys text[])
+RETURNS integer[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_said   text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'names') e);
+    v_known  integer[] := syncd.sync_names_known(v_said);
+    v_places integer[];
+    v_names  text[];
+BEGIN
+    IF array_position(v_known, NULL) IS NULL OR 'a' <> ALL (p_whys) THEN
+        RETURN v_known;
+    ELSIF NOT p_head ? 'user' THEN
+        PERFORM syncd.sync_names_put(v_said, NULL);
+        RETURN syncd.sync_names_known(v_said);
+    END IF;
+    SELECT array_agg(x.i ORDER BY x.i, n.o), array_agg(n.name ORDER BY x.i, n.o) INTO v_places, v_names
+    FROM unnest(p_waves) AS b (body) CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, k integer, u integer, t integer)
+    CROSS JOIN LATERAL (VALUES (1, v_said[x.u]), (2, v_said[(p_head -> 'feeds' -> (x.k - 1) ->> 'a')::integer]), (3, v_said[x.t])) AS n (o, name)
+    WHERE p_whys[x.k] = 'a' AND NOT EXISTS (SELECT FROM syncd.sync_receipts(v_known[p_devices[x.i]], ARRAY[p_ids[x.i]]));
+    IF v_places IS NOT NULL THEN
+        PERFORM syncd.sync_names_needed(v_places, v_names);
+    END IF;
+    RETURN syncd.sync_names_known(v_said);
+END $$;
+
 -- One batch of an import, whole pushes in the order of the log. p_head: {"user"?, "list"?, "asOf"?, "personal"?,
 -- "largest", "names": [users, apps, tables, devices], "feeds": [{"s": space, "a": app (place in names), "after": the seq
 -- before this batch in the export}]}, feeds in the order of their spaces' ids; without "user" it is an operator's.
@@ -243,7 +269,7 @@ END $$;
 -- p_waves: what the log keeps of them, in waves, no record twice in one.
 -- marks, by change: a appended, d there already, u change id used for something else, n no such space, r not a writer.
 -- A feed that stands where the export stood gets the same seqs; any other gets new ones, at the time of the import.
--- Raises SY001 (records too large: their places).
+-- Raises SY001 (records too large: their places), SY011 (changes that need too many names: their places).
 CREATE OR REPLACE FUNCTION syncd.sync_import(p_head jsonb, p_feeds integer[], p_seqs bigint[], p_ends bigint[], p_ats text[], p_events uuid[],
                                   p_ids text[], p_authors integer[], p_devices integer[], p_waves json[],
                                   OUT marks text, OUT heads bigint[])
@@ -253,29 +279,28 @@ DECLARE
     v_operator boolean := NOT p_head ? 'user';
     v_user     integer;
     v_names    integer[];
-    v_marks    text[] := array_fill('a'::text, ARRAY[cardinality(p_feeds)]);
+    v_marks    text[];
     v_seqs     bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_feeds)]);
     v_ends     bigint[] := p_ends;
     v_ats      timestamptz[] := p_ats::timestamptz[];
-    v_spaces   integer[] := '{}';
+    v_ids      text[];
+    v_spaces   integer[];
+    v_whys     text[];
     v_apps     integer[] := '{}';
     v_bases    bigint[] := '{}';
     v_large    integer[] := '{}';
-    v_no       integer;
     v_app      integer;
-    v_why      text;
     v_base     bigint;
     v_at       timestamptz;
     v_last     timestamptz;
     v_count    bigint;
     v_kept     boolean;
-    k          integer := 0;
     f          record;
     d          record;
 BEGIN
     heads := '{}';
     IF NOT v_operator THEN
-        v_user := syncd.sync_act_as(p_head ->> 'user', true);
+        v_user := syncd.sync_act_as(p_head ->> 'user', p_head ?| ARRAY['list', 'personal']);
         IF p_head ? 'list' THEN
             PERFORM syncd.sync_adopt(p_head -> 'list', to_timestamp((p_head ->> 'asOf')::bigint / 1000000.0));
         END IF;
@@ -283,33 +308,28 @@ BEGIN
             PERFORM syncd.sync_personal_space();
         END IF;
     END IF;
-    v_names := ARRAY(SELECT syncd.sync_name(e) FROM jsonb_array_elements_text(p_head -> 'names') e);
 
-    -- Memberships are held, and feeds locked, as in a push.
-    FOR f IN SELECT * FROM jsonb_to_recordset(p_head -> 'feeds') AS x (s text, a integer, after bigint) LOOP
-        k := k + 1;
-        v_app := v_names[f.a];
+    -- Memberships are held, names made, and feeds locked, as in a push.
+    v_ids := ARRAY(SELECT e.f ->> 's' FROM jsonb_array_elements(p_head -> 'feeds') WITH ORDINALITY AS e (f, k) ORDER BY e.k);
+    IF v_operator THEN
+        SELECT array_agg(coalesce(s.space_no, 0) ORDER BY e.k), array_agg(CASE WHEN s.space_no IS NULL THEN 'n' ELSE 'a' END ORDER BY e.k)
+        INTO v_spaces, v_whys FROM unnest(v_ids) WITH ORDINALITY AS e (id, k) LEFT JOIN syncd.sync_spaces s ON s.space_id = e.id;
+    ELSE
+        SELECT m.spaces, m.whys INTO v_spaces, v_whys FROM syncd.sync_push_may(v_user, v_ids) m;
+    END IF;
+    v_names := syncd.sync_import_names(p_head, p_feeds, p_ids, p_devices, p_waves, v_whys);
+    FOR k IN 1 .. cardinality(v_spaces) LOOP
+        v_app := v_names[(p_head -> 'feeds' -> (k - 1) ->> 'a')::integer];
         v_base := 0;
-        IF v_operator THEN
-            SELECT s.space_no, 'a' INTO v_no, v_why FROM syncd.sync_spaces s WHERE s.space_id = f.s;
-        ELSE
-            SELECT s.space_no, CASE m.role WHEN 'reader' THEN 'r' ELSE 'a' END INTO v_no, v_why
-            FROM syncd.sync_spaces s JOIN syncd.sync_memberships m ON m.space_no = s.space_no
-            WHERE s.space_id = f.s AND m.user_no = v_user FOR SHARE OF m;
+        IF v_spaces[k] > 0 AND v_operator THEN
+            SELECT a.base INTO v_base FROM syncd.sync_take(v_spaces[k], v_app, 0) a;
+        ELSIF v_spaces[k] > 0 AND v_app IS NOT NULL THEN
+            SELECT a.base INTO v_base FROM syncd.sync_advance(v_spaces[k], v_app, 0) a;
         END IF;
-        IF v_no IS NULL OR v_why = 'r' THEN
-            v_marks := ARRAY(SELECT CASE WHEN p.feed = k THEN coalesce(v_why, 'n') ELSE p.mark END
-                             FROM unnest(p_feeds, v_marks) WITH ORDINALITY AS p (feed, mark, i) ORDER BY p.i);
-            v_no := 0;
-        ELSIF v_operator THEN
-            SELECT a.base INTO v_base FROM syncd.sync_take(v_no, v_app, 0) a;
-        ELSE
-            SELECT a.base INTO v_base FROM syncd.sync_advance(v_no, v_app, 0) a;
-        END IF;
-        v_spaces := v_spaces || v_no;
         v_apps := v_apps || v_app;
         v_bases := v_bases || v_base;
     END LOOP;
+    v_marks := ARRAY(SELECT v_whys[p.feed] FROM unnest(p_feeds) WITH ORDINALITY AS p (feed, i) ORDER BY p.i);
 
     -- What is there: at its place in the feed it came from, or anywhere under its device's id for it.
     FOR d IN SELECT p.i FROM unnest(p_feeds, p_seqs, p_events) WITH ORDINALITY AS p (feed, seq, event, i)
@@ -404,6 +424,7 @@ BEGIN
         END IF;
     END LOOP;
     IF numbered THEN
+        DELETE FROM syncd.sync_numbers f WHERE f.kind = 'space';  -- a space of the export may have got one of them
         PERFORM setval(pg_get_serial_sequence('syncd.sync_spaces', 'space_no'),
                        greatest((SELECT max(t.space_no) FROM syncd.sync_spaces t), 1));
     END IF;

@@ -21,6 +21,8 @@ from syncd.store.log import Log
 from syncd.store.pool import Refusal, Unforeseen
 
 ROUNDS = 8
+# Why the log refuses single changes, whose places it tells, by what it raises.
+REASONS = {"SY001": "record_too_large", "SY008": "push_too_large", "SY011": "too_many_names"}
 
 
 async def push(
@@ -39,8 +41,8 @@ async def push(
         )
     if not holds:
         await aside(large, _check_escapes, body)
-    if message.incarnations is not None:
-        await log.devices.check(caller.user, client, message.incarnations)
+    if message.incarnations is not None and await log.devices.check(caller.user, client, message.incarnations):
+        message = msgspec.structs.replace(message, incarnations=None)
     reading, event = Reading(question, caller.user, key), event or Event(now)
     if message.pull and reading.partial:
         # From the beginning it would come to the same place each time. It keeps its cursor, and pulls the next page.
@@ -183,9 +185,8 @@ async def perform(work: Push, log: Log, event: Event, skew: int, now: int, *, la
 
 
 def _settle(work: Push, why: Refusal, skew: int) -> None:
-    if why.state in ("SY001", "SY008"):
-        code = "record_too_large" if why.state == "SY001" else "push_too_large"
-        work.refuse({work.left[n - 1]: code for n in msgspec.json.decode(why.said, type=list[int])})
+    if why.state in REASONS:
+        work.refuse({work.left[n - 1]: REASONS[why.state] for n in msgspec.json.decode(why.said, type=list[int])})
     elif why.state == "SY002":
         work.lower(msgspec.json.decode(why.said), skew)
     elif why.state == "SY003":
@@ -196,6 +197,8 @@ def _settle(work: Push, why: Refusal, skew: int) -> None:
         work.keep_apart(msgspec.json.decode(why.said, type=list[tuple[int, list[str]]]))
     elif why.state == "SY006":
         raise HeldFull
+    elif why.state == "SY010":
+        raise why.as_code()
     else:
         raise why
 

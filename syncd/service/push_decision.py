@@ -218,6 +218,8 @@ class Push:
             head["atomic"] = True
         if self.refusals is not None:
             head["held"] = self.refusals.head()
+        if self.message.incarnations is not None:
+            head["incarnations"] = self.message.incarnations
         if self.message.pull:
             head["since"], head["how"] = self.reading.since(), self.reading.how()
         if self.moves is None:

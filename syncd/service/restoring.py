@@ -113,7 +113,7 @@ class _Appended(NamedTuple):
 
 
 # Why the log refuses single changes of a batch, by what it raises.
-REASONS = {"SY001": "record_too_large", "SY004": "record_forgotten"}
+REASONS = {"SY001": "record_too_large", "SY004": "record_forgotten", "SY011": "too_many_names"}
 
 
 async def _append(batch: list[Restored], append: Appending, report: Report) -> _Appended:

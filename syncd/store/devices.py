@@ -24,19 +24,24 @@ class Devices:
         self._pool = pool
         self._known: dict[tuple[str, str], tuple[str, float]] = {}
 
-    async def check(self, user: str, client: str, incarnations: Sequence[str]) -> None:
-        """Takes the last of a device's incarnations for its current one, where it has been one of them until now.
+    async def check(self, user: str, client: str, incarnations: Sequence[str]) -> bool:
+        """Takes the last of a device's incarnations for its current one, where it has been one of them until now. False
+        where nothing is kept of the device yet: the push that is its first does that, if it is taken.
 
         Raises DeviceCopied where another copy of its store has pushed since, and Malformed.
         """
         known = self._known.get((user, client))
         if known is not None and incarnations and incarnations[-1] == known[0] and time.monotonic() < known[1]:
-            return
+            return True
         if not 1 <= len(incarnations) <= MOST_INCARNATIONS or not all(map(_INCARNATION.fullmatch, incarnations)):
             wrong = f"must be 1 to {MOST_INCARNATIONS} texts of a counter, a dot, and 8 to 64 letters and digits"
             raise Malformed(f"incarnations {wrong}.", faults=(Fault("/incarnations", wrong),))
-        if not (await self._pool.fetch("same_device", user, client, list(incarnations)))[0][0]:
+        found = (await self._pool.fetch("device", user, client, list(incarnations)))[0][0]
+        if found == "other":
             raise DeviceCopied
+        if found == "new":
+            return False
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         self._known[user, client] = incarnations[-1], time.monotonic() + TRUSTED_FOR
+        return True

@@ -115,7 +115,7 @@ class Log:
         self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
-        """Appends a push. Raises Refusal (SY001 to SY009), Busy, DatabaseUnavailable."""
+        """Appends a push. Raises Refusal (SY001 to SY011), Busy, DatabaseUnavailable."""
         try:
             if alone or not call.small:
                 return (await self._append([call], SHORT_LOCK_WAIT))[0]

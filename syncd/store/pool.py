@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import asyncpg
+import msgspec
 import structlog
 
 from syncd.core.error_codes import ERROR_CODES
@@ -27,6 +28,8 @@ log = structlog.get_logger("syncd.store")
 TRIES = 6
 # What is not named with its schema is PostgreSQL's own. Behind a pooler only the functions can see to that.
 SESSION = {"search_path": "pg_catalog, pg_temp", "application_name": "syncd"}
+# Too few numbers lie ready for names or spaces; a sequence has come to its end.
+NO_NUMBERS, USED_UP = "SY013", "2200H"
 READ_ONLY = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 # Another transaction was in the way; nothing was written, and trying again is likely to succeed.
 AGAIN = (
@@ -78,16 +81,19 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 class Pool:
     """A pool of connections; `open` before use. Waiting for a connection ends after `timeout` seconds; users take
-    turns for one (`syncd.store.turns`)."""
+    turns for one (`syncd.store.turns`). `max_names`: how many names a user may make, None for any number."""
 
     def __init__(
-        self, dsn: str, *, size: int = 8, timeout: float = 10.0, lock_ms: int = 5000, statement_ms: int = 30000
-    ) -> None:
+        self, dsn: str, *, size: int = 8, timeout: float = 10.0, lock_ms: int = 5000, statement_ms: int = 30000,
+        max_names: int | None = None,
+    ) -> None:  # fmt: skip
         self._dsn, self.size, self._timeout = dsn, size, timeout
         self.lock_seconds = lock_ms / 1000
         # A little more than the database gives itself: it should be the one to say no.
         self._patience = statement_ms / 1000 + 2
         self._limits = {"lock_timeout": str(lock_ms), "statement_timeout": str(statement_ms)}
+        if max_names is not None:
+            self._limits["syncd.max_names"] = str(max_names)
         self._pool: Any = None
         self._turns = Turns(size)
         self._opening = asyncio.Lock()
@@ -220,8 +226,18 @@ class Pool:
                 log.warning("database unavailable", error=type(why).__name__)
                 raise DatabaseUnavailable from None
             except asyncpg.PostgresError as why:
-                raise refusal(why) from None
+                if why.sqlstate != NO_NUMBERS or turn == TRIES - 1:
+                    raise refusal(why) from None
+                await self._more_numbers(*msgspec.json.decode(why.detail, type=tuple[str, int]))
         raise AssertionError("unreachable")
+
+    async def _more_numbers(self, kind: str, count: int) -> None:
+        """In a transaction of its own: what was taken in one that is refused would be lost."""
+        try:
+            async with self.connection() as connection:
+                await connection.execute(statement("numbers_make"), kind, count)
+        except asyncpg.PostgresError as why:
+            raise refusal(why) from None
 
 
 def for_writing(dsn: str) -> str:
@@ -261,6 +277,11 @@ def refusal(why: asyncpg.PostgresError) -> SyncdError:
     if isinstance(why, asyncpg.InsufficientPrivilegeError) and _not_granted(why):
         log.warning("database unavailable", error=type(why).__name__)
         return DatabaseUnavailable()
+    if state == USED_UP:
+        log.error("no number is left", remedy="syncd doctor")
+        return SyncdError(code="numbers_used_up")
+    if state == NO_NUMBERS:
+        return Busy()
     if state.startswith("SY"):
         return Refusal(state, str(why.args[0]) if why.args else "", str(getattr(why, "detail", "") or ""))
     log.error("database error", error=type(why).__name__, sqlstate=state)

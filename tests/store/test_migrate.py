@@ -202,6 +202,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0022_pre_compactor.sql",
         "1_0024_pre_memberships.sql",
         "1_0025_pre_invitations.sql",
+        "1_0027_pre_names.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -209,6 +210,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0021_post_devices.sql",
         "3_0023_post_compactor.sql",
         "3_0026_post_invitations.sql",
+        "3_0028_post_names.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

@@ -48,6 +48,7 @@ STEPS = [
     "0022_pre_compactor",
     "0024_pre_memberships",
     "0025_pre_invitations",
+    "0027_pre_names",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -55,6 +56,7 @@ STEPS = [
     "0021_post_devices",
     "0023_post_compactor",
     "0026_post_invitations",
+    "0028_post_names",
 ]
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"

@@ -14,6 +14,7 @@ RETRYABLE = frozenset({
     "database_unavailable",
     "memberships_unavailable",
     "keys_unavailable",
+    "numbers_used_up",
     "internal",
 })
 
@@ -151,6 +152,10 @@ TEXTS = {
         "The record may have been deleted so long ago that it is forgotten.",
         "Write it as a new record if it is wanted.",
     ),
+    "too_many_names": (
+        "You have made as many names (of devices, tables, apps, members) as one may.",
+        "Use those that there are, or ask the operator to raise SYNCD_MAX_NAMES.",
+    ),
     "atomic_rejected": (
         "At least one change may not be written, so none was.",
         "Correct or leave out the changes that `errors` points to.",
@@ -234,6 +239,10 @@ TEXTS = {
     "keys_unavailable": (
         "The identity provider's keys cannot be fetched: no token can be checked.",
         "Try again.",
+    ),
+    "numbers_used_up": (
+        "No number is left for a new name or space. Nothing was written.",
+        "Tell the operator, whom `syncd doctor` tells more. What needs no new name goes on.",
     ),
     "internal": (
         "Something went wrong on the server, and was logged.",

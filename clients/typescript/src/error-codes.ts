@@ -6,7 +6,7 @@
  */
 
 /** Refusals that pass by themselves. */
-export const RETRYABLE: readonly string[] = ["too_slow", "too_many_requests", "held_full", "busy", "database_unavailable", "memberships_unavailable", "keys_unavailable", "internal"];
+export const RETRYABLE: readonly string[] = ["too_slow", "too_many_requests", "held_full", "busy", "database_unavailable", "memberships_unavailable", "keys_unavailable", "numbers_used_up", "internal"];
 
 /** Refusals that pass when somebody gives access, or a new token. */
 export const NO_ACCESS: readonly string[] = ["unauthorized", "token_too_large", "forbidden", "not_a_writer", "space_not_found"];
@@ -91,6 +91,8 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Send it under a new changeId."],
   record_forgotten: ["The record may have been deleted so long ago that it is forgotten.",
     "Write it as a new record if it is wanted."],
+  too_many_names: ["You have made as many names (of devices, tables, apps, members) as one may.",
+    "Use those that there are, or ask the operator to raise SYNCD_MAX_NAMES."],
   atomic_rejected: ["At least one change may not be written, so none was.",
     "Correct or leave out the changes that `errors` points to."],
   conflict: ["A space with this id exists already.",
@@ -133,6 +135,8 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Try again."],
   keys_unavailable: ["The identity provider's keys cannot be fetched: no token can be checked.",
     "Try again."],
+  numbers_used_up: ["No number is left for a new name or space. Nothing was written.",
+    "Tell the operator, whom `syncd doctor` tells more. What needs no new name goes on."],
   internal: ["Something went wrong on the server, and was logged.",
     "Try again, and tell the operator if it stays."],
   invalid_message: ["The frame is no message of the protocol.",
