@@ -8,14 +8,12 @@ import re
 import stat
 from typing import Any
 
-from syncd.cli.secret import read_secret, secret_file
+from syncd.cli.secret import NEW_SECRET, SHORTEST_SECRET, read_secret, secret_file
 from syncd.settings import PREFIX, Settings, table
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.findings import Finding, fail, ok, warn
 from syncd.store.launch import EmbeddedError
 
-SHORTEST_SECRET = 32
-NEW_SECRET = "export SYNCD_JWT_SECRET=$(openssl rand -base64 48)"
 # Nothing to say: the check does not apply.
 NOTHING = ok("", "")
 

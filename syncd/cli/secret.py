@@ -14,11 +14,23 @@ from syncd.settings import Settings
 from syncd.store.launch import Account
 
 FILE = "jwt_secret"
+SHORTEST_SECRET = 32
+NEW_SECRET = "export SYNCD_JWT_SECRET=$(openssl rand -base64 48)"
 
 
 def has_key(settings: Settings) -> bool:
     """Whether the operator configured how tokens are verified."""
     return bool(settings.jwt_secret or settings.jwt_public_key or settings.jwks_url)
+
+
+def check_secret(settings: Settings) -> None:
+    """Ends the program where the operator's secret can be guessed."""
+    size = len((settings.jwt_secret or "").encode())
+    if 0 < size < SHORTEST_SECRET:
+        raise click.ClickException(
+            f"SYNCD_JWT_SECRET has {size} bytes, which can be guessed: give it {SHORTEST_SECRET} or more. "
+            f"`{NEW_SECRET}` makes one."
+        )
 
 
 def secret_file(settings: Settings) -> Path:

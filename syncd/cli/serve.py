@@ -16,7 +16,7 @@ import msgspec
 
 from syncd.cli.checks import check_keys
 from syncd.cli.options import TopicsCommand, load_settings, progress, settings_options
-from syncd.cli.secret import has_key, secret_file, with_secret
+from syncd.cli.secret import check_secret, has_key, secret_file, with_secret
 from syncd.settings import Settings
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.launch import Account, EmbeddedError, account_named
@@ -47,6 +47,8 @@ class StoppedError(Exception):
 def serve(settings: Settings) -> int:
     """Run the server; the exit code of the program."""
     from syncd.cli.supervisor import Signals, Supervisor
+
+    check_secret(settings)
 
     with Signals() as signals:
         try:

@@ -20,6 +20,17 @@ class Fault(NamedTuple):
         return {name: text for name, text in self._asdict().items() if text is not None}
 
 
+# Why a token is not believed.
+UNBELIEVED = {
+    "expired": "The token has expired.",
+    "not_yet": "The token is not valid yet, by this server's clock.",
+    "wrong_audience": "The token's `aud` is not this server's audience.",
+    "wrong_issuer": "The token's `iss` is not the issuer that this server trusts.",
+    "bad_signature": "The token's signature is not by the key that it names.",
+    "unknown_key": "This server has no key for the token's algorithm and key id.",
+}
+
+
 class SyncdError(Exception):
     """Anything the server answers with a problem. `retry_after`: seconds, for what passes by itself. `detail`: what is
     wrong this time, else what the table says; never the database's text, a token or what a client sent."""
@@ -51,7 +62,17 @@ class InvalidId(Malformed):
 
 
 class Unauthorized(SyncdError):
+    """`reason`: a word that says why, where that helps the one who sends it and nobody else."""
+
     code = "unauthorized"
+    reason: str | None = None
+
+    @classmethod
+    def because(cls, reason: str) -> Unauthorized:
+        """For a token that is one, with a reason out of UNBELIEVED."""
+        refused = cls(UNBELIEVED[reason])
+        refused.reason = reason
+        return refused
 
 
 class Forbidden(SyncdError):

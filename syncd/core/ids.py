@@ -31,6 +31,26 @@ def fault_in_client(text: str) -> str | None:
     return fault_in_id(text)
 
 
+# What has no width, and what turns the direction of what follows.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def fault_in_user(text: str) -> str | None:
+    """What is wrong with the id of a user or of a new space, or None: as an id, and two of them never look the same
+    because of what cannot be seen. (Ids of what is in a space are of the application's making, and nobody reads them.)
+    """
+    if wrong := fault_in_id(text):
+        return wrong
+    if text != text.strip():
+        return "must not begin or end with a space"
+    if not text.isascii() and _UNSEEN.search(text):
+        return "must not contain characters that cannot be seen"
+    return None
+
+
 def fault_in_name(text: str) -> str | None:
     """What is wrong with a name that people read, or None: as an id, and dots will do."""
     if not text:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from syncd.core.errors import UNBELIEVED
+
 Schema = dict[str, Any]
 
 _ID: Schema = {
@@ -188,6 +190,7 @@ def _schemas() -> dict[str, Schema]:
             title={"type": "string"}, status={"type": "integer"},
             code={"type": "string", "description": "Stable, and for programs. More may come."},
             detail={"type": "string", "description": "What is wrong this time, for people."}, errors=_array(fault),
+            reason={"enum": [*UNBELIEVED], "description": "Of `unauthorized`: why the token is not believed."},
             quota={"type": "string", "description": "Of `quota_exceeded`: which one."},
         ),
         "NewSpace": _object(["name"], id=_nullable(_ID), name=_ID),

@@ -45,6 +45,8 @@ def problem(error: SyncdError) -> Answer:
     if isinstance(error, UpgradeRequired):
         headers.append((b"upgrade", b"websocket"))
     if isinstance(error, Unauthorized):
+        if error.reason is not None:
+            body["reason"] = error.reason
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))

@@ -50,7 +50,7 @@ class PublicKeys:
             return next(iter(self._keys.values()))
         if kid not in self._keys:
             # While the provider is away nobody knows whether it has such a key.
-            raise Unauthorized if self._fetched == self._tried else KeysUnavailable
+            raise Unauthorized.because("unknown_key") if self._fetched == self._tried else KeysUnavailable
         return self._keys[kid]
 
     def _due(self, kid: str | None) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from syncd.core.errors import MethodNotAllowed, NotFound
+from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
+from syncd.core.ids import fault_in_user
 from syncd.edge.answers import Answer
 from syncd.edge.callers import Callers
 from syncd.edge.requests import Request, checked_id
@@ -47,6 +48,8 @@ class SpacesEndpoint:
                 return _json(await spaces.members(await self._callers.caller(request), space))
             case "PUT", [space, _, user]:
                 caller = await self._callers.caller(request)
+                if wrong := fault_in_user(user):
+                    raise Malformed(f"userId {wrong}.", faults=(Fault("/userId", wrong),))
                 body_ = decode(await request.body(), MemberBody)
                 member, there = await spaces.put_member(caller, space, user, body_.role)
                 return _json(member, 200 if there else 202)

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jwt
+import structlog
 
 from syncd.core.errors import Unauthorized
-from syncd.core.ids import fault_in_id
+from syncd.core.ids import fault_in_id, fault_in_user
 
 if TYPE_CHECKING:
     from syncd.edge.providers import PublicKeys
+
+log = structlog.get_logger("syncd.tokens")
 
 ASYMMETRIC = ["EdDSA", "ES256", "RS256"]
 REMEMBERED = 60.0
@@ -55,16 +58,23 @@ class Tokens:
         known = self._known.get(digest)
         if known is not None and known[0] > time.monotonic() and known[1].expires + LEEWAY > time.time():
             return known[1]
+        try:
+            identity = await self._identity(authorization)
+        except Unauthorized as why:
+            log.info("token refused", reason=why.reason or why.code)
+            raise
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        self._known[digest] = (time.monotonic() + REMEMBERED, identity)
+        return identity
+
+    async def _identity(self, authorization: bytes) -> Identity:
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise Unauthorized
         if len(token) > MAX_TOKEN:
             raise _too_large(token)
-        identity = await self._verify(token.strip())
-        if len(self._known) >= MAX_REMEMBERED:
-            self._known.clear()
-        self._known[digest] = (time.monotonic() + REMEMBERED, identity)
-        return identity
+        return await self._verify(token.strip())
 
     async def _verify(self, token: bytes) -> Identity:
         try:
@@ -80,8 +90,9 @@ class Tokens:
                 options={"require": ["exp", "sub"], "verify_iat": True, "verify_aud": self._audience is not None},
             )
             return _identity(claims)
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
-            raise Unauthorized from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError) as why:
+            reason = _reason(why)
+            raise Unauthorized.because(reason) if reason else Unauthorized from None
 
     async def _key_for(self, header: Mapping[str, Any]) -> tuple[Any, list[str]]:
         """The key and the algorithms it may be used with: a public key never serves as an HMAC secret."""
@@ -93,7 +104,25 @@ class Tokens:
         if algorithm in ASYMMETRIC and self._keys:
             kid = header.get("kid")
             return await self._keys.key(kid if isinstance(kid, str) else None), ASYMMETRIC
-        raise Unauthorized
+        raise Unauthorized.because("unknown_key")
+
+
+def _reason(why: Exception) -> str | None:
+    """Out of UNBELIEVED; None where it is hardly a token. Claims are looked at when the signature was found good."""
+    match why:
+        case jwt.ExpiredSignatureError():
+            return "expired"
+        case jwt.ImmatureSignatureError():
+            return "not_yet"
+        case jwt.InvalidAudienceError():
+            return "wrong_audience"
+        case jwt.InvalidIssuerError():
+            return "wrong_issuer"
+        case jwt.MissingRequiredClaimError():
+            return {"aud": "wrong_audience", "iss": "wrong_issuer"}.get(why.claim)
+        case jwt.InvalidSignatureError():
+            return "bad_signature"
+    return None
 
 
 def _too_large(token: bytes) -> Unauthorized:
@@ -108,7 +137,7 @@ def _too_large(token: bytes) -> Unauthorized:
 
 def _identity(claims: Mapping[str, Any]) -> Identity:
     user = claims["sub"]
-    if not isinstance(user, str) or fault_in_id(user):
+    if not isinstance(user, str) or fault_in_user(user):
         raise Unauthorized("The token's `sub` is no user id.")
     issued = claims.get("iat")
     if not isinstance(issued, int | float):

@@ -10,7 +10,7 @@ import msgspec
 
 from syncd.core.clock import format_instant
 from syncd.core.errors import Conflict, Fault, Forbidden, Malformed, NotFound, SyncdError
-from syncd.core.ids import fault_in_id, fault_in_name
+from syncd.core.ids import fault_in_name, fault_in_user
 from syncd.core.sharing import UNBOUNDED, Sharing, told
 from syncd.service.caller import Caller
 from syncd.service.push_decision import Event
@@ -86,7 +86,7 @@ class SpaceService:
     async def create(self, caller: Caller, space: str | None, name: str) -> dict[str, str]:
         self._changeable()
         space = Event(time.time_ns() // 1000)(0) if space is None else space
-        if wrong := fault_in_id(space):
+        if wrong := fault_in_user(space):
             raise Malformed(f"id {wrong}.", faults=(Fault("/id", wrong),))
         if space.startswith(RESERVED):
             raise Malformed(f"An id that starts with {RESERVED} is reserved.", faults=(Fault("/id", "reserved"),))

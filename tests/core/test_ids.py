@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.core.ids import MAX_ID, STEPS, fault_in_id, fault_in_name
+from syncd.core.ids import MAX_ID, STEPS, fault_in_id, fault_in_name, fault_in_user
 
 harmless = st.characters(exclude_categories=["Cc", "Cs"])
 
@@ -58,6 +58,26 @@ def test_a_step_is_no_id_though_a_name_may_be_one(text: str) -> None:
 )
 def test_what_only_looks_odd_is_an_id(text: str) -> None:
     assert fault_in_id(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" ann", "ann ", "\u3000ann", "ann\u00a0", "a\u200bnn", "a\u200dnn", "\u202eann", "a\u2066nn", "ann\ufeff",
+     "a\u00adnn", "a\u2060nn", "ann\U000e0041"],
+)  # fmt: skip
+def test_users_are_told_apart_by_what_is_seen(text: str) -> None:
+    assert fault_in_id(text) is None
+    assert fault_in_user(text) in (
+        "must not begin or end with a space",
+        "must not contain characters that cannot be seen",
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["ann", "a nn", "é", "\U0001f600", "אבג", "عنّا", "कखग", "安", "auth0|5f7c", "a@b.example"]
+)
+def test_users_have_names_in_all_scripts(text: str) -> None:
+    assert fault_in_user(text) is None
 
 
 def test_length_is_counted_in_characters() -> None:

@@ -129,7 +129,7 @@ def test_head_is_get_without_its_body(mallory: Device, path: str) -> None:
         "a%2Fb",
         "a,b",
         "a b",
-        "é\u2028",
+        "é\u2028x",
         "\U0001f600",
         "..x",
         "a?b#c",
@@ -251,6 +251,15 @@ def test_garbage_on_the_socket_harms_nobody(server: Server, mallory: Device, sen
             pass
     assert not answer.startswith(b"HTTP/1.1 5")
     assert mallory.request("GET", "/health").status_code == 200
+
+
+def test_a_second_host_is_refused(server: Server) -> None:
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"The header host is there twice." in answer
 
 
 @pytest.mark.parametrize("name", ["Authorization", "X-Client-Id", "X-Sync-Protocol", "Content-Encoding"])

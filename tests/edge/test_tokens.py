@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import jwt
@@ -138,6 +139,51 @@ def test_claims_that_cannot_be_believed_are_refused(http: httpx.Client, secret: 
     refused(http, f"Bearer {payload}")
 
 
+@pytest.mark.parametrize("user", [" ann", "ann ", "a\u200bnn", "\u202eann", "ann\u2069"])
+def test_a_user_who_looks_like_another_is_refused(http: httpx.Client, secret: str, server: Server, user: str) -> None:
+    refused(http, f"Bearer {jwt.encode({'sub': user, 'exp': NOW + 3600}, secret, algorithm='HS256')}")
+    headers = {"authorization": f"Bearer {server.token('alice')}"}
+    space = http.post("/spaces", json={"name": "seen"}, headers=headers).json()["id"]
+    answer = http.put(f"/spaces/{space}/members/{quote(user)}", json={"role": "reader"}, headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/userId")
+    answer = http.post("/spaces", json={"name": "seen", "id": f"{user}\u200f"}, headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/id")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"exp": NOW - 60}, "expired"),
+        ({"nbf": NOW + 18_000}, "not_yet"),
+        ({"iat": NOW + 18_000}, "not_yet"),
+        ({"aud": "another"}, "wrong_audience"),
+        ({"aud": None}, "wrong_audience"),
+        ({"iss": "https://evil.example"}, "wrong_issuer"),
+    ],
+    ids=lambda one: relative(one) if isinstance(one, dict) else one,
+)
+def test_a_refusal_says_why(keyed: httpx.Client, log: Path, change: dict[str, Any], reason: str) -> None:
+    claims = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
+    before = log.read_text().count(f"reason={reason}")
+    told(keyed, jwt.encode(claims, KEY, algorithm="EdDSA"), reason)
+    assert log.read_text().count(f"reason={reason}") == before + 1
+    assert GOOD["sub"] not in log.read_text()
+
+
+def test_of_claims_it_tells_nobody_who_cannot_sign(keyed: httpx.Client) -> None:
+    """Who has found an old token, and changed it, learns no more than that."""
+    another = Ed25519PrivateKey.generate()
+    for change in ({}, {"exp": NOW - 60}, {"aud": "another"}):
+        told(keyed, jwt.encode({**GOOD, **change}, another, algorithm="EdDSA"), "bad_signature")
+    told(keyed, jwt.encode(GOOD, "x" * 32, algorithm="HS256"), "unknown_key")
+    told(keyed, "a.b.c", None)
+
+
+def told(http: httpx.Client, token: str, reason: str | None) -> None:
+    answer = http.get("/spaces", headers={"authorization": f"Bearer {token}"})
+    assert (answer.status_code, answer.json()["code"], answer.json().get("reason")) == (401, "unauthorized", reason)
+
+
 def test_another_secret_another_algorithm_and_none_are_refused(http: httpx.Client, secret: str) -> None:
     good = {"sub": "alice", "exp": NOW + 3600}
     for key, algorithm in (("x" * 32, "HS256"), (secret * 2, "HS512"), (secret * 2, "HS384"), ("", "none")):
@@ -191,6 +237,12 @@ def keyed(workspace: Path, server: Server) -> Iterator[httpx.Client]:
     }
     with Server(workspace / "keyed", settings=settings) as running, httpx.Client(base_url=running.url) as client:
         yield client
+
+
+@pytest.fixture
+def log(workspace: Path, keyed: httpx.Client) -> Path:
+    """What that server logs."""
+    return workspace / "keyed.log"
 
 
 def test_its_own_tokens_get_in(keyed: httpx.Client) -> None:

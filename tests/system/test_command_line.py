@@ -66,6 +66,13 @@ def test_help_and_tokens_do_not_import_what_they_do_not_need() -> None:
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
 
+def test_a_secret_that_can_be_guessed_is_not_served_with(folder: Path) -> None:
+    done = syncd("serve", "--data-dir", folder / "data", env={"SYNCD_JWT_SECRET": "x" * 31, "SYNCD_PORT": "0"})
+    assert done.returncode == 1
+    assert "SYNCD_JWT_SECRET has 31 bytes, which can be guessed" in done.stderr
+    assert not (folder / "data").exists()
+
+
 class TestToken:
     def test_it_says_who_and_until_when(self) -> None:
         done = syncd("token", "ann", "--ttl", "15m", env={"SYNCD_JWT_SECRET": SECRET})
