@@ -20,9 +20,12 @@ CREATE POLICY view_reads ON syncd.sync_changes FOR SELECT TO CURRENT_USER
 CREATE OR REPLACE VIEW public.sync_changes WITH (security_barrier) AS
 SELECT c.event_id AS id, a.name AS app_id, t.name AS table_name, c.record_id, u.name AS user_id, s.space_id,
        CASE c.op WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END AS op,
-       (SELECT jsonb_object_agg(e.key, e.value -> 'value')
+       -- in milliseconds, as devices are sent them (sync_legacy_fields), for who compares instants as text
+       (SELECT jsonb_object_agg(e.key, CASE
+            WHEN e.key = 'deletedAt' AND e.value ->> 'value' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$'
+            THEN to_jsonb(concat(left(e.value ->> 'value', 23), 'Z')) ELSE e.value -> 'value' END)
         FROM jsonb_each(coalesce(c.lost::jsonb, '{}') || coalesce(c.fields::jsonb, '{}')) e) AS data,
-       (SELECT jsonb_object_agg(e.key, e.value -> 'at')
+       (SELECT jsonb_object_agg(e.key, concat(left(e.value ->> 'at', 23), 'Z'))
         FROM jsonb_each(coalesce(c.lost::jsonb, '{}') || coalesce(c.fields::jsonb, '{}')) e) AS field_meta,
        d.name AS client_id, c.created_at, c.schema_version, c.actor::jsonb AS actor, c.origin
 FROM syncd.sync_changes c

@@ -60,9 +60,8 @@ class Request(NamedTuple):
 class Told:
     """Refused rows and differences: the first are shown, a file gets every refusal."""
 
-    def __init__(self, file: Any, held: str = "") -> None:
-        """`held`: what is said besides of a row that is held."""
-        self._file, self._held, self._told, self.refused, self.differences = file, held, 0, 0, 0
+    def __init__(self, file: Any) -> None:
+        self._file, self._told, self.refused, self.differences = file, 0, 0, 0
 
     def refuse(self, one: Refused) -> None:
         """A row that cannot be imported."""
@@ -73,7 +72,7 @@ class Told:
             said = {"where": one.where, "table": one.table, "code": one.code, "detail": one.detail, "held": held}
             self._file.write(json.dumps(said) + "\n")
         if self._told <= SHOWN:
-            progress(f"{one.where}: {one.code}: {one.detail}{self._held if held else ''}")
+            progress(f"{one.where}: {one.code}: {one.detail}{' Such a row is held.' if held else ''}")
         elif self._told == SHOWN + 1 and self._file is None:
             progress("more rows are refused than are shown: --refusals FILE keeps them all")
 
@@ -118,9 +117,7 @@ class Import:
         """Checks, writes, compares; the exit code."""
         request = self._request
         with _opened(request.refusals) as file:
-            told = Told(
-                file, " It would be held." if request.dry_run else "" if request.verify_only else " It is held."
-            )
+            told = Told(file)
             async with self._origin() as origin:
                 if request.dry_run:
                     counts, _ = await self._check(origin, told)
