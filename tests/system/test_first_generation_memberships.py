@@ -228,12 +228,14 @@ async def test_what_was_held_is_written_soon_after_the_service_says_so(
     """The server hears of it by any request of hers, or by the slow look, which asks about those who wait."""
     space = f"back-{next(NUMBERS)}"
     service.by_user[ann.user] = organisations()
-    async with Device(asking, f"bob-{space}") as bob:
+    async with Device(asking, f"bob-{space}") as bob, Device(asking, f"eve-{space}") as eve:
         service.by_user[bob.user] = organisations(**{space: "member"})
         assert (await bob.pull())["serverChanges"] == []
-        del ann.http.headers["X-Sync-Protocol"]
-        (result,) = (await ann.push([ann.change("c", "r", 1, space=space)]))["results"]
-        assert (result["status"], result["held"]) == ("rejected", True)
+        for each in (eve, ann):
+            del each.http.headers["X-Sync-Protocol"]
+            (result,) = (await each.push([each.change("c", "r", 1, space=space)]))["results"]
+            assert (result["status"], result["held"]) == ("rejected", True)
+        service.by_user[eve.user] = "not a list"  # who keeps nobody
         service.by_user[ann.user] = organisations(**{space: "member"})
         if asks:
             assert await spaces(ann) == {space: "writer"}

@@ -109,6 +109,9 @@ async def test_the_look_for_what_may_be_written_reads_each_space_once(server: Se
         await conn.execute(
             "UPDATE syncd.sync_held SET space_id = $2 WHERE user_no = $1 AND space_id = 'nowhere1'", user, space
         )
+        waits = "SELECT user_no, user_id FROM syncd.sync_held_waiting($1, $2)"
+        assert [tuple(row) for row in await conn.fetch(waits, user - 1, 1)] == [(user, old.user)]
+        assert user not in [row[0] for row in await conn.fetch(waits, user, 1000)]
         due = "SELECT user_id, client_id, app FROM syncd.sync_held_due($1)"
         assert await conn.fetch(due, [user]) == []
         join = "INSERT INTO syncd.sync_memberships (user_no, space_no, role) SELECT $1, space_no, 'writer' "
