@@ -162,10 +162,7 @@ LANGUAGE sql STABLE AS $$
     FROM syncd.sync_memberships m
     JOIN syncd.sync_spaces s ON s.space_no = m.space_no
     LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = p_app
-    LEFT JOIN (SELECT a.e::integer AS space_no, q.e::bigint AS seq, b.e::bigint AS base
-               FROM jsonb_array_elements_text(p_since -> 's') WITH ORDINALITY a (e, k)
-               JOIN jsonb_array_elements_text(p_since -> 'q') WITH ORDINALITY q (e, k) ON q.k = a.k
-               JOIN jsonb_array_elements_text(p_since -> 'b') WITH ORDINALITY b (e, k) ON b.k = a.k) c ON c.space_no = m.space_no
+    LEFT JOIN syncd.sync_cursor_positions(p_user, p_since) c ON c.space_no = m.space_no
     WHERE m.user_no = p_user AND (p_space IS NULL OR s.space_id = p_space)
     ORDER BY s.space_no
 $$;
@@ -173,8 +170,7 @@ $$;
 -- The tables that a call names, by number; null for all.
 CREATE OR REPLACE FUNCTION syncd.sync_digest_tables(p_call jsonb) RETURNS integer[]
 LANGUAGE sql STABLE
-RETURN CASE WHEN p_call ? 'tables' THEN ARRAY(
-    SELECT n.name_no FROM jsonb_array_elements_text(p_call -> 'tables') e JOIN syncd.sync_names n ON n.name = e) END;
+RETURN CASE WHEN p_call ? 'tables' THEN syncd.sync_tables_in(p_call -> 'tables') END;
 
 -- Digests of the acting user's feeds. STABLE, so that heads and records are of one snapshot.
 CREATE OR REPLACE FUNCTION syncd.sync_digest_acting(p_user integer, p_call jsonb) RETURNS syncd.sync_digest_page

@@ -273,9 +273,45 @@ CREATE OR REPLACE FUNCTION syncd.sync_seen(p_at bigint, p_legacy boolean) RETURN
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN CASE WHEN p_legacy AND p_at > syncd.sync_micros(now()) THEN 0 ELSE p_at END;
 
+-- Tables by number; those that nobody wrote to have none.
+CREATE OR REPLACE FUNCTION syncd.sync_tables_in(p_names jsonb) RETURNS integer[]
+LANGUAGE sql STABLE
+RETURN ARRAY(SELECT n.name_no FROM jsonb_array_elements_text(p_names) e JOIN syncd.sync_names n ON n.name = e);
+
+-- The acting user's spaces but p_but, where a pull begins in each, and whether it is new to the device. lost: it cannot be told of a
+-- deletion that is forgotten. Who names an instant, or speaks as the first generation, may hold records that were deleted since:
+-- base 0 sends tombstones.
+CREATE OR REPLACE FUNCTION syncd.sync_joined(p_user integer, p_app integer, p_since jsonb, p_how jsonb, p_but integer[], p_at timestamptz,
+                                  p_legacy boolean, p_own_spaces integer[], p_own_bases bigint[])
+RETURNS TABLE (space_no integer, space_id text, is_new boolean, seq bigint, base bigint, lost boolean)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_cut   bigint;
+    v_start bigint;
+    f       record;
+BEGIN
+    FOR f IN SELECT s.space_no, s.space_id, m.joined_at, h.head, h.forgotten FROM syncd.sync_memberships m
+             JOIN syncd.sync_spaces s ON s.space_no = m.space_no
+             LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = p_app
+             WHERE m.user_no = p_user AND (m.space_no IN (SELECT unnest(p_but))) IS NOT TRUE ORDER BY m.space_no LOOP
+        space_no := f.space_no; space_id := f.space_id;
+        is_new := (p_at > f.joined_at + interval '1 minute' AND f.head > 0) IS NOT TRUE;
+        v_cut := CASE WHEN is_new THEN 0 ELSE syncd.sync_seq_before(f.space_no, p_app, f.head, p_at - interval '1 minute') END;
+        lost := p_at IS NOT NULL AND f.forgotten > v_cut;
+        v_start := coalesce(p_own_bases[array_position(p_own_spaces, f.space_no)], f.head, 0);
+        base := CASE WHEN v_cut > 0 OR coalesce(f.head, 0) = 0 THEN -1
+                     WHEN p_how ? 'history' THEN CASE WHEN f.forgotten > 0 THEN -4 - 3 * v_start ELSE -1 END
+                     WHEN p_at IS NOT NULL OR v_start = 0 OR p_legacy AND p_since ? 's' AND f.forgotten = 0 THEN 0
+                     WHEN p_how ? 'first' THEN -2 - 3 * v_start ELSE -3 - 3 * v_start END;
+        seq := CASE WHEN base < -1 AND NOT p_how ? 'history' THEN v_start ELSE v_cut END;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
 -- One pull by the acting user (sync_act_as and sync_start came first, in this transaction). STABLE, so that heads, state
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
--- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing.
+-- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
+-- is one of many feeds (functions/cursors.sql): the lists say what has moved since that row, and so do those of the answer.
 -- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "without"?}; peek: say whether there is news, read
 -- none; without: spaces of which nothing is read, and whose positions stay.
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
@@ -296,6 +332,9 @@ DECLARE
     v_boot    timestamptz := (SELECT max(t.started_at) FROM syncd.sync_starts t);
     v_since   timestamptz;
     v_at      timestamptz;
+    v_spaces  integer[]; v_seqs bigint[]; v_bases bigint[];  -- where it stands, which moves on; of these v_changed since the row
+    v_changed integer[]; v_without integer[] := '{}';
+    v_joined  text[] := '{}';
     v_tables  integer[];
     v_firsts  integer[];
     v_start   bigint;
@@ -303,16 +342,15 @@ DECLARE
     v_bytes   bigint := (p_how ->> 'bytes')::bigint;
     v_legacy  boolean := CASE WHEN NOT p_how ? 'legacy' THEN false WHEN NOT p_how ? 'history' THEN true END;
     v_matched integer;
-    v_members integer;
+    v_members integer; v_feeds integer := 0;  -- reading one costs as many looks as the user has spaces: a page takes so much, too
     v_active  integer[];
     v_first   text;
     v_pieces  text[] := '{}';
     v_piece   text;
     v_cut     bigint;
     v_end     bigint;
-    v_own     integer;
+    v_own     integer; v_phase integer;
     v_new     integer[];
-    v_phase   integer;
     f         record;
 BEGIN
     v.now_us := syncd.sync_micros(clock_timestamp());
@@ -328,76 +366,73 @@ BEGIN
 
     -- Heads first: which of the cursor's feeds have news, and which positions no log of ours has seen, or whose device
     -- could not be told any more that a record it may have was deleted.
-    SELECT count(m.space_no),
-           array_agg(c.k::integer ORDER BY c.k) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base <> -1)),
-           CASE WHEN bool_or(m.space_no IS NOT NULL AND (coalesce(h.head, 0) < c.upto
-                OR h.boots[cardinality(h.boots)] > v_since AND EXISTS (
-                    SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_since AND b.base < c.upto)
-                OR h.forgotten > c.knows AND c.seq > 0))
-                OR v_since <> v_boot AND syncd.sync_is_strange(v_since, v.spaces) THEN 'lost' END
-    INTO v_matched, v_active, v.trouble
-    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 ELSE u.seq END AS upto,
-                 CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
-          FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS u (space_no, seq, base, k)) c
-    LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
-    LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app;
-    SELECT count(*) INTO v_members FROM syncd.sync_memberships m WHERE m.user_no = p_user;
-    v.news := v_active IS NOT NULL OR v_matched < cardinality(v.spaces) OR v_members > v_matched;
+    v_changed := v.spaces;
+    IF p_since ? 'row' THEN
+        SELECT n.* INTO v_spaces, v_seqs, v_bases, v_matched, v_members, v_active, v.trouble FROM syncd.sync_cursor_news(p_user, v_app, p_since, v_boot) n;
+    ELSE
+        v_spaces := v.spaces; v_seqs := v.seqs; v_bases := v.bases;
+        SELECT count(m.space_no),
+               array_agg(c.k::integer ORDER BY c.k) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base <> -1)),
+               CASE WHEN bool_or(m.space_no IS NOT NULL AND (coalesce(h.head, 0) < c.upto
+                    OR h.boots[cardinality(h.boots)] > v_since AND EXISTS (
+                        SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_since AND b.base < c.upto)
+                    OR h.forgotten > c.knows AND c.seq > 0))
+                    OR v_since <> v_boot AND syncd.sync_is_strange(v_since, v_spaces) THEN 'lost' END
+        INTO v_matched, v_active, v.trouble
+        FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 ELSE u.seq END AS upto,
+                     CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
+              FROM unnest(v_spaces, v_seqs, v_bases) WITH ORDINALITY AS u (space_no, seq, base, k)) c
+        LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
+        LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app;
+        SELECT count(*) INTO v_members FROM syncd.sync_memberships m WHERE m.user_no = p_user;
+    END IF;
+    v.news := v_active IS NOT NULL OR v_matched < cardinality(v_spaces) OR v_members > v_matched;
     IF v.trouble IS NOT NULL OR NOT v.news OR p_how ? 'peek' THEN
         RETURN v;
     END IF;
 
-    IF v_matched < cardinality(v.spaces) THEN
+    IF v_matched < cardinality(v_spaces) THEN
         SELECT array_agg(g.space_id), array_agg(g.space_no), CASE WHEN bool_or(g.space_id IS NULL) THEN 'lost' END
-        INTO v.gone, v_new, v.trouble FROM syncd.sync_gone(v.spaces) g;
-        IF v.trouble IS NOT NULL THEN
-            RETURN v;
-        END IF;
-        SELECT array_agg(c.space_no), array_agg(c.seq), array_agg(c.base) INTO v.spaces, v.seqs, v.bases
-        FROM unnest(v.spaces, v.seqs, v.bases) AS c (space_no, seq, base) WHERE NOT c.space_no = ANY (v_new);
-        v.spaces := coalesce(v.spaces, '{}'); v.seqs := coalesce(v.seqs, '{}'); v.bases := coalesce(v.bases, '{}');
+        INTO v.gone, v_new, v.trouble FROM syncd.sync_gone(v_spaces) g;
+        SELECT coalesce(array_agg(c.space_no), '{}'), coalesce(array_agg(c.seq), '{}'), coalesce(array_agg(c.base), '{}') INTO v_spaces, v_seqs, v_bases
+        FROM unnest(v_spaces, v_seqs, v_bases) AS c (space_no, seq, base) WHERE (c.space_no IN (SELECT unnest(v_new))) IS NOT TRUE;
+        v_changed := v_changed || v_new;
+        v_active := ARRAY(SELECT generate_series(1, cardinality(v_spaces)));
+    END IF;
+    IF p_how ? 'without' THEN
+        v_without := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(p_how -> 'without') e);
     END IF;
     IF v_members > v_matched THEN  -- joined: whole, or after a plain instant what came since
-        FOR f IN SELECT s.space_no, s.space_id, m.joined_at, h.head, h.forgotten FROM syncd.sync_memberships m
-                 JOIN syncd.sync_spaces s ON s.space_no = m.space_no
-                 LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app
-                 WHERE m.user_no = p_user AND NOT m.space_no = ANY (v.spaces) AND NOT coalesce(p_how -> 'without', '[]') @> to_jsonb(m.space_no) ORDER BY m.space_no LOOP
-            v_cut := 0;
-            IF v_at > f.joined_at + interval '1 minute' AND f.head > 0 THEN
-                v_cut := syncd.sync_seq_before(f.space_no, v_app, f.head, v_at - interval '1 minute');
-            ELSE
-                v.joined := v.joined || f.space_id;
+        FOR f IN SELECT * FROM syncd.sync_joined(p_user, v_app, p_since, p_how, v_spaces || v_without, v_at, v_legacy, p_own_spaces, p_own_bases) LOOP
+            v.trouble := CASE WHEN f.lost THEN 'lost' ELSE v.trouble END;
+            IF f.is_new THEN
+                v_joined := v_joined || f.space_id;
             END IF;
-            IF v_at IS NOT NULL AND f.forgotten > v_cut THEN
-                v.trouble := 'lost';
-                RETURN v;
-            END IF;
-            v_start := coalesce(p_own_bases[array_position(p_own_spaces, f.space_no)], f.head, 0);
-            v.spaces := v.spaces || f.space_no;
-            -- who names an instant, or speaks as the first generation, may hold records that were deleted since: base 0 sends tombstones
-            v.bases := v.bases || CASE WHEN v_cut > 0 OR coalesce(f.head, 0) = 0 THEN -1
-                                       WHEN p_how ? 'history' THEN CASE WHEN f.forgotten > 0 THEN -4 - 3 * v_start ELSE -1 END
-                                       WHEN v_at IS NOT NULL OR v_start = 0 OR v_legacy AND p_since ? 's' AND f.forgotten = 0 THEN 0
-                                       WHEN p_how ? 'first' THEN -2 - 3 * v_start ELSE -3 - 3 * v_start END;
-            v.seqs := v.seqs || CASE WHEN v.bases[cardinality(v.bases)] < -1 AND NOT p_how ? 'history' THEN v_start ELSE v_cut END;
+            v_spaces := v_spaces || f.space_no; v_seqs := v_seqs || f.seq; v_bases := v_bases || f.base;
+            v_changed := v_changed || f.space_no;
+            v_active := v_active || cardinality(v_spaces);
         END LOOP;
+        v.joined := v_joined;
+    END IF;
+    IF v.trouble IS NOT NULL THEN
+        RETURN v;
     END IF;
     IF p_how ? 'tables' THEN
-        v_tables := ARRAY(SELECT n.name_no FROM jsonb_array_elements_text(p_how -> 'tables') e
-                          JOIN syncd.sync_names n ON n.name = e);
+        v_tables := syncd.sync_tables_in(p_how -> 'tables');
         v_left := v_left * 10;
     END IF;
     IF p_how ? 'first' THEN
-        v_firsts := ARRAY(SELECT n.name_no FROM jsonb_array_elements_text(p_how -> 'first') e
-                          JOIN syncd.sync_names n ON n.name = e);
+        v_firsts := syncd.sync_tables_in(p_how -> 'first');
     END IF;
 
     <<feeds>>
-    FOR f IN SELECT c.k, c.space_no, c.seq, c.base, h.head, h.horizon, h.forgotten, s.quoted
-             FROM unnest(v.spaces, v.seqs, v.bases) WITH ORDINALITY AS c (space_no, seq, base, k)
-             JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = v_app
-             JOIN syncd.sync_spaces s ON s.space_no = c.space_no
-             WHERE (h.head > c.seq OR c.base <> -1) AND NOT coalesce(p_how -> 'without', '[]') @> to_jsonb(c.space_no) ORDER BY c.k LOOP
+    FOR f IN SELECT c.k, h.space_no, v_seqs[c.k] AS seq, v_bases[c.k] AS base, h.head, h.horizon, h.forgotten, s.quoted
+             FROM unnest(v_active) AS c (k)
+             JOIN syncd.sync_feeds h ON h.space_no = v_spaces[c.k] AND h.app_no = v_app
+             JOIN syncd.sync_spaces s ON s.space_no = h.space_no
+             WHERE (h.head > v_seqs[c.k] OR v_bases[c.k] <> -1) AND NOT h.space_no = ANY (v_without) ORDER BY c.k LOOP
+        v_changed := v_changed || f.space_no;
+        v_feeds := v_feeds + 1;
         v_own := array_position(p_own_spaces, f.space_no);
         IF f.base = -1 AND f.seq < f.horizon AND NOT p_how ? 'history' THEN
             f.base := f.seq;  -- fell behind: what is not in the log any more comes as state
@@ -405,9 +440,8 @@ BEGIN
         LOOP  -- the phases of one feed
             v_phase := CASE WHEN f.base < -1 THEN (-2 - f.base) % 3 END;
             v_start := (-2 - f.base) / 3;
-            IF v_left <= 0 OR v_bytes <= 0 THEN
-                v.seqs[f.k] := f.seq;
-                v.bases[f.k] := f.base;
+            IF v_left <= 0 OR v_bytes <= 0 OR v_feeds * v_members > 1000000 THEN
+                v_seqs[f.k] := f.seq; v_bases[f.k] := f.base;
                 v.more := true;
                 EXIT feeds;
             ELSIF v_phase < 2 THEN
@@ -437,8 +471,7 @@ BEGIN
             END IF;
             v_left := v_left - least(abs(v_cut - f.seq) / CASE v_phase WHEN 0 THEN 10 ELSE 1 END, v_left)::integer;
             IF v_cut <> v_end THEN
-                v.seqs[f.k] := v_cut;
-                v.bases[f.k] := f.base;
+                v_seqs[f.k] := v_cut; v_bases[f.k] := f.base;
                 v.more := true;
                 EXIT feeds;
             END IF;
@@ -449,12 +482,15 @@ BEGIN
                 f.seq := v_start;
                 f.base := CASE v_phase WHEN 1 THEN v_start ELSE -1 END;
             ELSE
-                v.seqs[f.k] := f.head;
-                v.bases[f.k] := -1;
+                v_seqs[f.k] := f.head; v_bases[f.k] := -1;
                 EXIT;
             END IF;
         END LOOP;
     END LOOP;
+    IF p_since ? 'row' THEN
+        SELECT c.spaces, c.seqs, c.bases INTO v_spaces, v_seqs, v_bases FROM syncd.sync_cursor_changes(v_changed, v_spaces, v_seqs, v_bases) c;
+    END IF;
+    v.spaces := v_spaces; v.seqs := v_seqs; v.bases := v_bases;
     v.body := convert_to(CASE v_pieces WHEN '{}' THEN coalesce(v_first, '') ELSE concat(v_first, ',', array_to_string(v_pieces, ',')) END, 'UTF8');
     RETURN v;
 END $$;
@@ -473,6 +509,9 @@ BEGIN
             PERFORM syncd.sync_adopt(p -> 'list', to_timestamp((p ->> 'asOf')::bigint / 1000000.0));
         END IF;
         RETURN NEXT syncd.sync_pull_acting(v_user, p ->> 'app', p -> 'since', p -> 'how');
+        IF p -> 'since' ? 'row' THEN
+            PERFORM syncd.sync_cursor_used(v_user, p -> 'since');
+        END IF;
     END LOOP;
 END $$;
 
@@ -502,9 +541,10 @@ BEGIN
     IF p_pull ? 'list' THEN
         PERFORM syncd.sync_adopt(p_pull -> 'list', to_timestamp((p_pull ->> 'asOf')::bigint / 1000000.0));
     END IF;
-    v_all := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_pull -> 'since' -> 's', '[]')) e);
-    v_all := v_all || ARRAY(SELECT m.space_no FROM syncd.sync_memberships m
-                            WHERE m.user_no = v_user AND NOT m.space_no = ANY (v_all) ORDER BY m.space_no);
+    v_all := CASE WHEN p_pull -> 'since' ? 'row' THEN (syncd.sync_cursor_places(v_user, p_pull -> 'since')).spaces
+                  ELSE ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_pull -> 'since' -> 's', '[]')) e) END;
+    v_all := v_all || ARRAY(SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = v_user
+                            AND (m.space_no IN (SELECT unnest(v_all))) IS NOT TRUE ORDER BY m.space_no);
     WHILE cardinality(v_bad) < 32 AND syncd.sync_reads(v_user, p_pull, v_all) AND NOT syncd.sync_reads(v_user, p_pull, v_bad) LOOP
         v_works := 0;  -- the first so many can be read together, and
         v_fails := cardinality(v_all);  -- so many cannot

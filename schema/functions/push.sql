@@ -843,6 +843,9 @@ BEGIN
             PERFORM syncd.sync_start();
             v := syncd.sync_push_one(v_head, p_bodies[v_from : v_from + p_waves[k] - 1]);
         END IF;
+        IF v_head -> 'since' ? 'row' THEN
+            PERFORM syncd.sync_cursor_used(syncd.sync_user(), v_head -> 'since');
+        END IF;
         IF v_head -> 'held' ?| ARRAY['put', 'release'] THEN
             -- after the feeds are locked, as everywhere
             PERFORM syncd.sync_hold(v_head ->> 'client', v_head ->> 'app', v_head -> 'held');

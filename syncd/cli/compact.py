@@ -100,6 +100,7 @@ def _tell(report: Any, before: tuple[int, int], after: tuple[int, int], archive:
         ("changes dropped", f"{report.dropped:,}"),
         ("deleted records emptied", f"{report.emptied:,}"),
         ("deleted records forgotten", f"{report.forgotten:,}"),
+        ("unused cursors collected", f"{report.cursors:,}"),
         ("log on disk", f"{before[0] / 1e6:,.1f} MB, now {after[0] / 1e6:,.1f} MB"),
         ("records on disk", f"{before[1] / 1e6:,.1f} MB, now {after[1] / 1e6:,.1f} MB"),
     ):

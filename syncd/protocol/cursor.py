@@ -7,6 +7,9 @@ Payload, all varints: version, database start (us), filter (number from the tabl
 space: gap to the previous space number, seq * 2 (+ 1 and a base while the state is being read). Version 2 is for
 cursors of which a feed is being swept: before the spaces come the tables that are swept first (how many, and of each
 its length and characters), and a base is twice its value, or where it is negative 1 more than twice -1 minus it.
+Version 3 is for cursors of many feeds, whose positions are kept in a row: before those tables come the row's name and
+whether state is being read, and of the spaces only those that have moved since; a gap may be negative and is written as
+such a base is, and a seq is written 1 greater, 0 being a space that is none of them any more.
 """
 
 from __future__ import annotations
@@ -15,18 +18,21 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from syncd.core.clock import format_instant, parse_instant
 from syncd.core.errors import Malformed
 
-VERSION, SWEEPING = 1, 2
+VERSION, SWEEPING, KEPT = 1, 2, 3
 SIGNATURE = 9
 INSTANT = 27
 WHOLE, LONE = 1 << 32, 1 << 33
-MAX_LENGTH = 64 * 1024
+# Of more feeds the positions are kept in a row, and a cursor lists so many of those that have moved since.
+MOST_LISTED, MOST_MOVED = 500, 250
+# Servers of before listed any number of feeds: so a cursor of theirs may be as long as one of 25,000.
+MAX_LENGTH = 512 * 1024
 
 
 class Position(NamedTuple):
@@ -42,7 +48,8 @@ class Cursor(NamedTuple):
 
     `firsts`: the tables that a sweep began with; they count until no feed is being swept any more. `whole`: it is for
     some tables, of which everything before its positions has been sent. `lone`: so it is, but nothing is known of the
-    other tables.
+    other tables. `row`: the name of the row that keeps its positions, 0 for none; then `positions` are those that have
+    moved since, with a seq of -1 where a space is gone, and `unread` says whether there is state still to be read.
     """
 
     instant: int
@@ -52,11 +59,24 @@ class Cursor(NamedTuple):
     firsts: tuple[str, ...] = ()
     whole: bool = False
     lone: bool = False
+    row: int = 0
+    unread: bool = False
 
     @property
     def sweeping(self) -> bool:
-        """Whether some feed's state is being read from its newest record down."""
-        return any(base < -1 for _, _, base in self.positions)
+        """Whether some feed's state is being read from its newest record down; or may be, where they are kept."""
+        return self.unread if self.row else any(base < -1 for _, _, base in self.positions)
+
+    @property
+    def long(self) -> bool:
+        """Whether it lists more feeds than a cursor should: the positions are to be kept."""
+        return len(self.positions) > (MOST_MOVED if self.row else MOST_LISTED)
+
+    def since(self) -> dict[str, Any]:
+        """The position, as the functions of the schema take it."""
+        spaces, seqs, bases = zip(*self.positions, strict=True) if self.positions else ((), (), ())
+        since: dict[str, Any] = {"s": spaces, "q": seqs, "b": bases, "boot": self.boot}
+        return {**since, "row": self.row} if self.row else since
 
 
 class BadCursor(Malformed):
@@ -101,26 +121,59 @@ def encode(cursor: Cursor, key: bytes, user: str, app: str) -> str:
     """The cursor as text: about 28 + 1.34 * (7 to 8) * spaces characters."""
     sweeping = cursor.sweeping
     narrowing = _filter(cursor.tables) | (WHOLE if cursor.whole else 0) | (LONE if cursor.lone else 0)
+    if cursor.row:
+        return _signed(_head_of_kept(cursor, narrowing) + _moved(cursor.positions, 0), cursor.instant, key, user, app)
     numbers = [SWEEPING if sweeping else VERSION, cursor.boot, narrowing]
     if sweeping:
-        numbers.append(len(cursor.firsts))
-        for name in cursor.firsts:
-            numbers += (len(name), *map(ord, name))
+        numbers += _names(cursor.firsts)
     last = 0
     for space, seq, base in sorted(cursor.positions):
-        written = base if not sweeping else base << 1 if base >= 0 else -1 - base << 1 | 1
+        written = _folded(base) if sweeping else base
         numbers += (space - last, seq << 1) if base == -1 else (space - last, seq << 1 | 1, written)
         last = space
-    payload = b"".join(map(_varint, numbers))
-    head = format_instant(cursor.instant)
-    signed = payload + _sign(key, user, app, head, payload)
-    return f"{head}.{_text(signed)}"
+    return _signed(b"".join(map(_varint, numbers)), cursor.instant, key, user, app)
+
+
+def _signed(payload: bytes, instant: int, key: bytes, user: str, app: str) -> str:
+    head = format_instant(instant)
+    return f"{head}.{_text(payload + _sign(key, user, app, head, payload))}"
+
+
+def _names(names: tuple[str, ...]) -> list[int]:
+    return [len(names), *(number for name in names for number in (len(name), *map(ord, name)))]
+
+
+def _folded(number: int) -> int:
+    """A number that may be negative as one that is not."""
+    return number << 1 if number >= 0 else -1 - number << 1 | 1
+
+
+def _unfolded(number: int) -> int:
+    return -1 - (number >> 1) if number & 1 else number >> 1
+
+
+def _head_of_kept(cursor: Cursor, narrowing: int) -> bytes:
+    numbers = (KEPT, cursor.boot, narrowing, cursor.row, int(cursor.unread), *_names(cursor.firsts))
+    return b"".join(map(_varint, numbers))
+
+
+def _moved(positions: Iterable[Position], last: int) -> bytes:
+    """Positions of a kept cursor, after one of the space `last`."""
+    parts: list[bytes] = []
+    for space, seq, base in positions:
+        numbers = (_folded(space - last), seq + 1 << 1 | (base != -1), *(() if base == -1 else (_folded(base),)))
+        parts += map(_varint, numbers)
+        last = space
+    return b"".join(parts)
 
 
 class Bookmark:
-    """A cursor that moves with a live subscription: what stays the same in it is made once. `text` is its text."""
+    """A cursor that moves with a live subscription: what stays the same in it is made once. `text` is its text.
 
-    def __init__(self, cursor: Cursor, key: bytes, user: str, app: str) -> None:
+    `kept`: all positions of a cursor that lists only those that have moved.
+    """
+
+    def __init__(self, cursor: Cursor, key: bytes, user: str, app: str, kept: Iterable[Position] | None = None) -> None:
         mac = hashlib.blake2b(key=key, digest_size=SIGNATURE)
         for part in (user.encode(), app.encode()):
             mac.update(len(part).to_bytes(4) + part)
@@ -130,6 +183,13 @@ class Bookmark:
         # The payload's varints one by one, and where in it a space's seq is.
         self._parts = list(map(_varint, (VERSION, cursor.boot, _filter(cursor.tables))))
         self._places: dict[int, int] = {}
+        self._kept = kept is not None
+        if kept is not None:
+            self._parts, self._last = [_head_of_kept(cursor, _filter(cursor.tables))], 0
+            self.seqs = {space: seq for space, seq, _ in kept}
+            for position in cursor.positions:
+                self._add(position)
+            return
         last = 0
         for space, seq, _ in sorted(cursor.positions):
             self.seqs[space] = seq
@@ -140,10 +200,27 @@ class Bookmark:
     def move(self, space: int, seq: int, instant: int) -> bytes:
         """The cursor's text after a feed was read up to `seq`; `instant` in microseconds never goes back."""
         self.seqs[space] = seq
-        self._parts[self._places[space]] = _seq_varint(seq)
+        if not self._kept:
+            self._parts[self._places[space]] = _seq_varint(seq)
+        elif space in self._places:
+            self._parts[self._places[space]] = _varint(seq + 1 << 1)
+        else:
+            self._add(Position(space, seq))
         if instant > self._instant:
             self._instant = instant
         return self.text()
+
+    def _add(self, position: Position) -> None:
+        """One more that has moved: its gap stays, and the rest is replaced when it moves again."""
+        self._parts.append(_varint(_folded(position.space - self._last)))
+        self._places[position.space] = len(self._parts)
+        self._parts.append(_moved((position,), position.space)[1:])
+        self._last = position.space
+
+    @property
+    def full(self) -> bool:
+        """Whether so many have moved that their positions are to be kept anew."""
+        return self._kept and len(self._places) > MOST_MOVED
 
     def text(self) -> bytes:
         """The cursor as text."""
@@ -246,20 +323,21 @@ def _opened(text: str, key: bytes, user: str, app: str) -> tuple[Cursor, int]:
 def _parse(instant: int, payload: bytes) -> tuple[Cursor, int]:
     numbers = _varints(payload)
     version, boot, narrowing = next(numbers), next(numbers), next(numbers)
-    if version not in (VERSION, SWEEPING):
+    if version not in (VERSION, SWEEPING, KEPT):
         raise BadCursor
-    sweeping = version == SWEEPING
+    row, unread = (next(numbers), bool(next(numbers))) if version == KEPT else (0, False)
     firsts: tuple[str, ...] = ()
-    if sweeping:
+    if version != VERSION:
         firsts = tuple("".join(chr(next(numbers)) for _ in range(next(numbers))) for _ in range(next(numbers)))
     positions: list[Position] = []
     space = 0
     for gap in numbers:
-        space += gap
+        space += _unfolded(gap) if row else gap
         seq = next(numbers)
         base = next(numbers) if seq & 1 else -1
-        if sweeping and base >= 0:
-            base = -1 - (base >> 1) if base & 1 else base >> 1
-        positions.append(Position(space, seq >> 1, base))
+        if version != VERSION and base >= 0:
+            base = _unfolded(base)
+        positions.append(Position(space, (seq >> 1) - (1 if row else 0), base))
     whole, lone = bool(narrowing & WHOLE), bool(narrowing & LONE)
-    return Cursor(instant, boot, (), tuple(positions), firsts, whole, lone), narrowing & ~(WHOLE | LONE)
+    cursor = Cursor(instant, boot, (), tuple(positions), firsts, whole, lone, row, unread)
+    return cursor, narrowing & ~(WHOLE | LONE)

@@ -17,6 +17,8 @@ from syncd.store.compaction import Compactor, Part, Stretch
 
 # Changes a part, and tombstones where the feed is locked meanwhile: about a tenth, and a hundredth, of a second.
 FOLDED_AT_ONCE, FORGOTTEN_AT_ONCE = 2000, 200
+# Kept cursors that nobody used for the time of the history, or for so long where that is less, are lost.
+CURSORS_UNUSED, CURSORS_AT_ONCE = timedelta(days=90), 100
 
 
 class Policy(NamedTuple):
@@ -36,13 +38,15 @@ class Archive(Protocol):
 
 @dataclass
 class Report:
-    """What was done: feeds and changes gone through, changes dropped, tombstones emptied and forgotten."""
+    """What was done: feeds and changes gone through, changes dropped, tombstones emptied and forgotten, kept cursors
+    collected."""
 
     feeds: int = 0
     looked: int = 0
     dropped: int = 0
     emptied: int = 0
     forgotten: int = 0
+    cursors: int = 0
     stopped: bool = False
 
 
@@ -78,8 +82,18 @@ class Compaction:
             before = self._now - self._policy.tombstones
             for feed in await self._compactor.forgettable(self._policy.space, before):
                 await self._through(feed, self._forget)
+        if self._policy.space is None:
+            await self._collect()
         self.report.stopped = self._over
         return self.report
+
+    async def _collect(self) -> None:
+        before, found = self._now - max(self._policy.history, CURSORS_UNUSED), CURSORS_AT_ONCE
+        while found == CURSORS_AT_ONCE and not self._over:
+            begun = time.monotonic()
+            found = await self._compactor.collect_cursors(before, CURSORS_AT_ONCE)
+            await asyncio.sleep((time.monotonic() - begun) * self._rest)
+            self.report.cursors += found
 
     async def _through(self, feed: Stretch, work: Callable[[Stretch], Awaitable[Part]]) -> None:
         done = feed.done

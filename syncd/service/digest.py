@@ -42,10 +42,7 @@ class Inquiry(NamedTuple):
 
     def _position(self, caller: Caller, key: bytes) -> dict[str, Any]:
         at = cursors.decode(self.since or "", key, caller.user, self.app, self.tables)
-        if not isinstance(at, Cursor):
-            return {}
-        spaces, seqs, bases = zip(*at.positions, strict=True) if at.positions else ((), (), ())
-        return {"s": spaces, "q": seqs, "b": bases, "boot": at.boot}
+        return at.since() if isinstance(at, Cursor) else {}
 
 
 class Held(NamedTuple):

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from syncd.core.clock import format_instant
-from syncd.core.errors import CursorLost
+from syncd.core.errors import Busy, CursorLost
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
 from syncd.protocol.live import STAYED, spaces_said
@@ -121,10 +121,7 @@ class Reading:
         """The position, as sync_pull takes it."""
         if self._at is None:
             return {}
-        if isinstance(self._at, int):
-            return {"at": self._at}
-        spaces, seqs, bases = zip(*self._at.positions, strict=True) if self._at.positions else ((), (), ())
-        return {"s": spaces, "q": seqs, "b": bases, "boot": self._at.boot}
+        return {"at": self._at} if isinstance(self._at, int) else self._at.since()
 
     def call(self, caller: Caller, *, peek: bool = False) -> bytes:
         """One member of sync_pull's parameter, as JSON text."""
@@ -152,17 +149,28 @@ class Reading:
         again._unreadable += found
         return again
 
-    def delta(self, page: Page) -> Delta:
-        """What the device gets of a page. Raises CursorLost."""
+    async def delta(self, log: Log, page: Page) -> Delta:
+        """What the device gets of a page. Raises CursorLost, Busy, DatabaseUnavailable."""
         if page.trouble:
             raise CursorLost
         positions, tables = tuple(map(Position, page.spaces, page.seqs, page.bases)), self.question.tables
         whole, lone = self._narrow and not page.more, self._lone(page)
+        row = self._at.row if isinstance(self._at, Cursor) else 0
         cursor = Cursor(
-            self._instant(page), page.boot_us, tables, positions, self.firsts, whole and not lone, whole and lone
-        )
-        text = cursors.encode(cursor, self._key, self._user, self.question.app)
+            self._instant(page), page.boot_us, tables, positions, self.firsts, whole and not lone, whole and lone, row,
+            page.more or bool(self._unreadable),
+        )  # fmt: skip
+        text = await self._text(log, cursor)
         return Delta(page.body, text, page.more, page.joined, page.gone, self._unreadable)
+
+    async def _text(self, log: Log, cursor: Cursor) -> str:
+        """A cursor as text; where it would list too many feeds, their positions are kept before."""
+        if cursor.long:
+            row = await log.cursors.keep(self._user, cursor.row, cursor.positions)
+            if row is None:
+                raise Busy  # it went this moment: when asked again the cursor is lost
+            cursor = cursor._replace(row=row, positions=())
+        return cursors.encode(cursor, self._key, self._user, self.question.app)
 
     def _instant(self, page: Page) -> int:
         """The instant that the cursor begins with.
@@ -200,16 +208,16 @@ class Reading:
         """The device's place when it has got this."""
         return Reading(self.question._replace(since=delta.synced_until), self._user, self._key)
 
-    def nothing(self, glance: Glance) -> Delta:
+    async def nothing(self, log: Log, glance: Glance) -> Delta:
         """What the device gets when there is no news: its own cursor, made anew after a restart of the database."""
         if glance.trouble:
             raise CursorLost
-        if not isinstance(self._at, Cursor) or self._at.boot == glance.boot_us:
+        if not isinstance(self._at, Cursor) or (self._at.boot == glance.boot_us and not self._at.long):
             return self._unchanged
         instant = max(glance.now_us, self._at.instant)
         whole = self._narrow and not self._at.lone
-        cursor = self._at._replace(instant=instant, boot=glance.boot_us, whole=whole)
-        return Delta(b"", cursors.encode(cursor, self._key, self._user, self.question.app), False, [], [])
+        cursor = self._at._replace(instant=instant, boot=glance.boot_us, whole=whole, unread=False)
+        return Delta(b"", await self._text(log, cursor), False, [], [])
 
 
 async def pull(log: Log, key: bytes, caller: Caller, question: Question) -> Delta:
@@ -224,7 +232,7 @@ async def pull(log: Log, key: bytes, caller: Caller, question: Question) -> Delt
         glance = await log.peek(call)
         lost = glance.trouble is not None
         if (lost and not question.plain) or not (lost or glance.news):
-            return reading.nothing(glance)
+            return await reading.nothing(log, glance)
     return await page_or_beginning(log, caller, *await _read(log, caller, reading))
 
 
@@ -239,10 +247,10 @@ async def _read(log: Log, caller: Caller, reading: Reading) -> tuple[Reading, Pa
 
 async def page_or_beginning(log: Log, caller: Caller, reading: Reading, page: Page) -> Delta:
     """What a device gets of a page, or where its cursor is lost and it cannot be told, of the beginning. Raises
-    CursorLost."""
+    CursorLost, Busy, DatabaseUnavailable."""
     while page.trouble and (again := reading.beginning()) is not None:
         reading, page = await _read(log, caller, again)
-    return reading.delta(page)
+    return await reading.delta(log, page)
 
 
 @lru_cache(maxsize=REMEMBERED)

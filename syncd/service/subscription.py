@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Set
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from syncd.core.clock import EPOCH_TEXT
 from syncd.core.errors import Busy, CursorLost, DatabaseUnavailable, SyncdError
-from syncd.protocol.cursor import Bookmark, Cursor
+from syncd.protocol.cursor import Bookmark, Cursor, Position
 from syncd.protocol.live import error
 from syncd.service.member import Member
 from syncd.service.pull import Question, position, pull
@@ -49,7 +50,7 @@ class Subscription:
         seq = place.seqs.get(feed.room.space, -1)
         if seq >= batch.upto:
             return
-        if seq < batch.after or batch.boot != place.boot or not self.member.outlet.room:
+        if seq < batch.after or batch.boot != place.boot or not self.member.outlet.room or place.full:
             self.fall_behind()
             return
         self.cursor = place.move(feed.room.space, batch.upto, batch.now)
@@ -112,17 +113,28 @@ class Subscription:
         # What came while it was read is found by the next round: joining and looking are one step here.
         if not delta.more and not self._again:
             unreadable = {space.space_no for space in delta.unreadable} & self.member.spaces.keys()
-            known = await self._hub.know(self.member, {position.space for position in found.positions} | unreadable)
+            places = await self._places(found)
+            known = await self._hub.know(self.member, {position.space for position in places} | unreadable)
             if known and not self._again:
-                self._join(found, unreadable)
+                self._join(found, places, unreadable)
 
-    def _join(self, found: Cursor, unreadable: Set[int]) -> None:
+    async def _places(self, found: Cursor) -> tuple[Position, ...]:
+        """The position in every feed."""
+        if not found.row:
+            return found.positions
+        places = await self._hub.log.cursors.at(self.member.caller.user, found.since())
+        if places is None:
+            raise Busy  # it went this moment: the next page tells
+        return tuple(starmap(Position, places))
+
+    def _join(self, found: Cursor, places: tuple[Position, ...], unreadable: Set[int]) -> None:
         """Takes a place in every feed but those that cannot be read, which are tried again with the next page."""
         for space in unreadable:
             self._hub.leave_feed(self, space)
-        readable = tuple(position for position in found.positions if position.space not in unreadable)
+        readable = tuple(position for position in places if position.space not in unreadable)
         if self._hub.join_feeds(self, found._replace(positions=readable)):
-            self.bookmark = Bookmark(found, self._hub.key, self.member.caller.user, self.question.app)
+            kept = places if found.row else None
+            self.bookmark = Bookmark(found, self._hub.key, self.member.caller.user, self.question.app, kept)
             self.live = True
 
 

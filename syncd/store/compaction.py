@@ -108,6 +108,10 @@ class Compactor:
         row = await self._in_turn("forget", *values, archive=archive)
         return Part(*row)
 
+    async def collect_cursors(self, before: datetime, most: int) -> int:
+        """Takes away some of the kept cursors that were not used since an instant: how many. Raises LeaseLost."""
+        return int((await self._in_turn("cursors_collect", before, most))[0])
+
     async def sizes(self) -> Sizes:
         """How large the database is."""
         return Sizes(*await self._connection.fetchrow(statement("log_size")))

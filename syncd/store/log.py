@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.store.convoy import Convoy
+from syncd.store.cursors import Cursors
 from syncd.store.devices import Devices
 from syncd.store.pool import Locked, Pool
 from syncd.store.turns import Turns
@@ -109,7 +110,7 @@ class Log:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.devices = Devices(pool)
+        self.devices, self.cursors = Devices(pool), Cursors(pool)
         self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
         self._patient = Turns(max(1, pool.size // 2))
         self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)

@@ -20,7 +20,7 @@ from syncd import __version__
 PACKAGE = Path(__file__).resolve().parent.parent
 # An area calls those before it, never one after it; the grants come last.
 AREAS = (
-    "base", "starts", "security", "allowances", "held", "first_generation", "pull", "push", "spaces", "live",
+    "base", "starts", "security", "allowances", "cursors", "held", "first_generation", "pull", "push", "spaces", "live",
     "invitations", "history", "transfer", "compaction", "digest", "moves", "legacy_view", "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"

@@ -1,0 +1,41 @@
+"""A user in many spaces, put there by SQL: one by one they would take minutes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from tests.direct import run
+from tests.harness import Server
+from tests.wire import unique
+
+NAMED = """
+INSERT INTO syncd.sync_names (name, quoted) SELECT n, to_json(n)::text FROM unnest(ARRAY['{user}', '{writer}']) n
+ON CONFLICT (name) DO NOTHING
+"""
+SPACES = """
+INSERT INTO syncd.sync_spaces (space_id, quoted, name) SELECT s, to_json(s)::text, s
+FROM (SELECT '{name}-' || g AS s FROM generate_series(1, {count}) g) x
+"""
+MEMBERS = """
+INSERT INTO syncd.sync_memberships (user_no, space_no, role) SELECT n.name_no, s.space_no, 'writer'
+FROM syncd.sync_names n, syncd.sync_spaces s
+WHERE n.name IN ('{user}', '{writer}') AND starts_with(s.space_id, '{name}-') ORDER BY s.space_no
+"""
+
+
+class Crowd(NamedTuple):
+    """`user` is in all of the spaces, and so is `writer`, who writes there."""
+
+    user: str
+    writer: str
+    spaces: list[str]
+
+
+def many_spaces(server: Server, count: int) -> Crowd:
+    """New spaces with both in them."""
+    crowd = Crowd(unique("many"), unique("writer"), [])
+    names = {"user": crowd.user, "writer": crowd.writer, "name": unique("space"), "count": count}
+    asyncio.run(run(server.owner_dsn, *(sql.format(**names) for sql in (NAMED, SPACES, MEMBERS))))
+    crowd.spaces.extend(f"{names['name']}-{number}" for number in range(1, count + 1))
+    return crowd
