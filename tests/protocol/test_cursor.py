@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.core.clock import LAST, format_instant, parse_instant
-from syncd.protocol.cursor import BadCursor, Bookmark, Cursor, Position, decode, encode
+from syncd.protocol.cursor import (
+    MOST_LISTED,
+    MOST_MOVED,
+    BadCursor,
+    Bookmark,
+    Cursor,
+    Position,
+    decode,
+    encode,
+)
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "cursor.json").read_text())
 KEY = bytes.fromhex(VECTORS["key"])
@@ -28,9 +37,19 @@ cursors = st.builds(
     ),
     st.integers(0, LAST), st.integers(0, LAST), tables, positions,
 )  # fmt: skip
+moved = st.dictionaries(
+    st.integers(1, 2**31 - 1), st.tuples(st.just(-1) | seqs, st.integers(-(2**53), 2**53)), max_size=20
+)
+kept = st.builds(
+    lambda cursor, places, row, firsts, unread: cursor._replace(
+        positions=tuple(Position(space, *place) for space, place in places.items()),
+        row=row, firsts=tuple(firsts), unread=unread,
+    ),
+    cursors, moved, st.integers(1, 2**62), st.lists(st.text(min_size=1, max_size=5), max_size=3), st.booleans(),
+)  # fmt: skip
 
 
-@given(cursors, st.text(max_size=8), st.text(max_size=8))
+@given(cursors | kept, st.text(max_size=8), st.text(max_size=8))
 def test_a_cursor_comes_back_as_it_was(cursor: Cursor, user: str, app: str) -> None:
     text = encode(cursor, KEY, user, app)
     assert decode(text, KEY, user, app, cursor.tables) == cursor
@@ -38,7 +57,7 @@ def test_a_cursor_comes_back_as_it_was(cursor: Cursor, user: str, app: str) -> N
     assert text[:27] == format_instant(cursor.instant)
 
 
-@given(cursors, st.text(max_size=8), st.text(max_size=8))
+@given(cursors | kept, st.text(max_size=8), st.text(max_size=8))
 def test_it_is_of_no_use_to_another_user_or_app(cursor: Cursor, user: str, app: str) -> None:
     text = encode(cursor, KEY, user, app)
     for other in ((f"{user}x", app), (user, f"{app}x"), (f"{user}{app}", ""), ("", f"{user}{app}")):
@@ -81,15 +100,27 @@ def test_any_other_text_is_refused_or_a_plain_instant(text: str) -> None:
     assert found == (parse_instant(text) if text else None)
 
 
-def test_1000_feeds_fit_into_8_kib() -> None:
+def test_what_a_cursor_lists_fits_into_8_kib() -> None:
     chance = random.Random(7)
-    spaces = sorted(chance.sample(range(1, 60_000), 1000))
+    spaces = sorted(chance.sample(range(1, 60_000), MOST_LISTED))
     log = [Position(space, int(chance.paretovariate(0.6) * 400) % 8_000_000) for space in spaces]
     state = [Position(space, 0, position.seq) for space, position in zip(spaces, log, strict=True)]
-    for places in (log, state, [Position(space, 1_000_000 + space) for space in spaces]):
-        text = encode(Cursor(NOW, NOW, ("tasks",), tuple(places)), KEY, "alice", "notes")
-        assert len(text) <= 8 * 1024
-        assert decode(text, KEY, "alice", "notes", ("tasks",)).positions == tuple(places)  # type: ignore[union-attr]
+    swept = [Position(space, position.seq, -3 - 3 * position.seq) for space, position in zip(spaces, log, strict=True)]
+    for places in (log, state, swept, [Position(space, 1_000_000 + space) for space in spaces]):
+        for row, most in ((0, MOST_LISTED), (2**62 - 1, MOST_MOVED)):
+            cursor = Cursor(NOW, NOW, ("tasks",), tuple(places[:most]), row=row)
+            assert not cursor.long
+            text = encode(cursor, KEY, "alice", "notes")
+            assert len(text) <= 8 * 1024
+            assert decode(text, KEY, "alice", "notes", ("tasks",)) == cursor
+            assert cursor._replace(positions=(*cursor.positions, Position(2**31, 1))).long
+
+
+def test_a_cursor_of_25000_feeds_of_a_server_of_before_is_taken() -> None:
+    cursor = Cursor(NOW, NOW, (), tuple(Position(7 * n, 2**40, -3 - 3 * 2**40) for n in range(1, 25_001)))
+    text = encode(cursor, KEY, "alice", "notes")
+    assert len(text) > 300_000
+    assert decode(text, KEY, "alice", "notes", ()) == cursor
 
 
 @given(st.integers(0, LAST), st.integers(0, LAST), positions)
@@ -141,3 +172,22 @@ def test_a_bookmark_that_moves_says_what_a_cursor_made_anew_would(
         )
         assert bookmark.move(space, seq, instant).decode() == encode(cursor, b"k" * 32, "änn", "app")
     assert bookmark.text().decode() == encode(cursor, b"k" * 32, "änn", "app")
+
+
+@given(
+    kept,
+    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 1 << 50), st.integers(0, 1 << 50)), max_size=8),
+)
+def test_a_bookmark_of_a_kept_cursor_lists_what_has_moved(cursor: Cursor, moves: list[tuple[int, int, int]]) -> None:
+    bookmark = Bookmark(cursor, KEY, "alice", "notes", [Position(space, 0) for space in range(1, 41)])
+    assert decode(bookmark.text().decode(), KEY, "alice", "notes", cursor.tables) == cursor
+    places = {position.space: position for position in cursor.positions}
+    for space, seq, instant in moves:
+        places[space] = Position(space, seq)
+        text = bookmark.move(space, seq, min(instant, LAST)).decode()
+        found = decode(text, KEY, "alice", "notes", cursor.tables)
+        assert isinstance(found, Cursor)
+        assert {position.space: position for position in found.positions} == places
+        assert (found.row, found.unread, found.firsts) == (cursor.row, cursor.unread, cursor.firsts)
+        assert bookmark.seqs[space] == seq
+    assert not bookmark.full
