@@ -35,6 +35,8 @@ log = structlog.get_logger("syncd.live")
 MEMBERS_EVERY = 0.5
 HEADS_EVERY, HEADS_EVERY_ALONE = 2.0, 0.5
 HEADS_AT_ONCE = 2000
+# Who is in very many spaces comes into a thousand rooms, which takes some ten milliseconds, and others get their turn.
+ROOMS_AT_ONCE = 1000
 ASKED_EVERY = 1.0
 ASKED_AT_ONCE = 32
 # A membership service that is away for longer than its own time-out and a retry: nobody knows who may still read.
@@ -114,7 +116,7 @@ class Hub:
         self.users.setdefault(member.user_no, {})[member] = None
         self.counts.connections += 1
         try:
-            self._place(member, greeting, number)
+            await self._place(member, greeting, number)
             if member.user_no in missed:
                 await self._greet([member])
             await self._find_feeds(member)
@@ -203,9 +205,9 @@ class Hub:
         greeting = await self._greeting(members[0])
         for member in members:
             if member in self.users.get(member.user_no, {}):
-                self._place(member, greeting, number)
+                await self._place(member, greeting, number)
 
-    def _place(self, member: Member, greeting: Greeting, number: int) -> None:
+    async def _place(self, member: Member, greeting: Greeting, number: int) -> None:
         """Puts a connection into the rooms of its spaces. An answer that is older than one already used is not."""
         if number < member.greeting:
             return
@@ -214,19 +216,26 @@ class Hub:
         before = set(member.spaces)
         for space in before - now.keys():
             self._leave_room(member, space)
-        for space, roster in zip(greeting.spaces, greeting.rosters, strict=True):
-            room = self.rooms.get(space)
-            if room is None:
-                room = self.rooms[space] = Room(space, now[space], roster)
-                self._by_key[room.key] = room
+        for n, (space, roster) in enumerate(zip(greeting.spaces, greeting.rosters, strict=True), 1):
             if space not in before:
-                room.members[member] = None
-                member.spaces[space] = now[space]
-                room.roster = min(room.roster, roster)
-                if member.poked:
-                    room.poked[member] = None
+                self._enter_room(member, space, now[space], roster)
+            if n % ROOMS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+                if member.greeting != number or member not in self.users.get(member.user_no, ()):
+                    return  # a newer answer is being used, or it left
         if before and before != now.keys():
             self._moved(member, before ^ now.keys())
+
+    def _enter_room(self, member: Member, space: int, space_id: str, roster: int) -> None:
+        room = self.rooms.get(space)
+        if room is None:
+            room = self.rooms[space] = Room(space, space_id, roster)
+            self._by_key[room.key] = room
+        room.members[member] = None
+        member.spaces[space] = space_id
+        room.roster = min(room.roster, roster)
+        if member.poked:
+            room.poked[member] = None
 
     def _moved(self, member: Member, spaces: set[int]) -> None:
         """Spaces came or went: the next page tells, and brings what is new whole."""
@@ -409,15 +418,15 @@ class Hub:
 
     async def _heads_round(self) -> None:
         await asyncio.sleep(HEADS_EVERY if self.bus.state == "up" else HEADS_EVERY_ALONE)
-        feeds = [feed for room in self.rooms.values() for feed in room.feeds.values()]
-        for start in range(0, len(feeds), HEADS_AT_ONCE):
-            await self._look_at_heads(feeds[start : start + HEADS_AT_ONCE])
+        await self._look_at_heads([feed for room in self.rooms.values() for feed in room.feeds.values()])
         await self.pokes.look()
 
     async def _look_at_heads(self, feeds: list[Feed]) -> None:
-        heads = await self.live.heads([(feed.room.space, feed.app) for feed in feeds])
-        for feed, head in zip(feeds, heads, strict=True):
-            feed.hint(head)
+        for start in range(0, len(feeds), HEADS_AT_ONCE):
+            some = feeds[start : start + HEADS_AT_ONCE]
+            heads = await self.live.heads([(feed.room.space, feed.app) for feed in some])
+            for feed, head in zip(some, heads, strict=True):
+                feed.hint(head)
 
     async def _ask_round(self) -> None:
         """Asks the membership service for every connected user: nobody reads on for longer than a second."""

@@ -26,9 +26,9 @@ class Pokes:
 
     async def discover(self, rooms: Iterable[Room], member: Member) -> None:
         """Feeds of rooms that somebody wants to be poked for; what is in them by now is no news."""
-        wanted = {room.space: room for room in rooms if room.poked}
-        if wanted:
-            for space, app, head in await self._hub.live.feeds(member.user_no, sorted(wanted)):
+        wanted = sorted({room.space for room in rooms if room.poked})
+        for start in range(0, len(wanted), ROOMS_AT_ONCE):
+            for space, app, head in await self._hub.live.feeds(member.user_no, wanted[start : start + ROOMS_AT_ONCE]):
                 self._feed(space, app, head)
 
     async def discover_new(self, room: Room, member: Member) -> None:
