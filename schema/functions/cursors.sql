@@ -1,6 +1,6 @@
 -- Cursors of users in many spaces. Such a cursor names a row of sync_cursors, and says itself only what has moved since: a seq of
 -- -1 takes a space out. So it stays short, and a device that misses nothing, or little, has nothing written for it.
--- Called by the role that serves: sync_cursor_keep and sync_cursor_at by itself, the others by the functions of pull. The role that
+-- Called by the role that serves: sync_cursor_keep and sync_cursor_at by itself, the others by functions. The role that
 -- compacts calls sync_cursors_collect.
 
 -- Where a kept cursor stands: p_since as for a pull, with "row". Null where the row is not there.
@@ -109,17 +109,29 @@ BEGIN
         FOR NO KEY UPDATE SKIP LOCKED);
 END $$;
 
+-- Takes away the acting user's rows that were not used for longest, of a line to which one came. A user has so many lines, and each
+-- so many rows: a device needs the one that it names, and those that are still on their way.
+CREATE OR REPLACE FUNCTION syncd.sync_cursor_prune(p_line bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_lines CONSTANT integer := 64;
+    v_rows  CONSTANT integer := 4;
+    v_user  integer := syncd.sync_user();
+BEGIN
+    DELETE FROM syncd.sync_cursors k WHERE k.user_no = v_user AND k.name IN (
+        SELECT o.name FROM syncd.sync_cursors o WHERE o.user_no = v_user AND o.line = p_line ORDER BY o.used_at DESC OFFSET v_rows);
+    DELETE FROM syncd.sync_cursors k WHERE k.user_no = v_user AND k.line IN (
+        SELECT o.line FROM syncd.sync_cursors o WHERE o.user_no = v_user GROUP BY o.line ORDER BY max(o.used_at) DESC OFFSET v_lines);
+END $$;
+
 -- Keeps positions under a new name: all of them, or with p_base what has moved since that row. False where it is not there. Those
 -- of the user that were not used for longest go.
 CREATE OR REPLACE FUNCTION syncd.sync_cursor_keep(p_user text, p_name bigint, p_base bigint, p_spaces integer[], p_seqs bigint[], p_bases bigint[])
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_user  integer := syncd.sync_act_as(p_user);
-    v_line  bigint := p_name;
-    -- A user has so many lines, and each so many rows: a device needs the one that it names, and those still on their way.
-    v_lines CONSTANT integer := 64;
-    v_rows  CONSTANT integer := 4;
+    v_user integer := syncd.sync_act_as(p_user);
+    v_line bigint := p_name;
 BEGIN
     IF p_base IS NOT NULL THEN
         UPDATE syncd.sync_cursors k SET used_at = clock_timestamp() WHERE k.user_no = v_user AND k.name = p_base
@@ -135,10 +147,7 @@ BEGIN
            coalesce(array_agg(u.seq ORDER BY u.space_no), '{}'),
            CASE WHEN bool_or(u.base <> -1) THEN array_agg(u.base ORDER BY u.space_no) END
     FROM unnest(p_spaces, p_seqs, p_bases) AS u (space_no, seq, base);
-    DELETE FROM syncd.sync_cursors k WHERE k.user_no = v_user AND k.name IN (
-        SELECT o.name FROM syncd.sync_cursors o WHERE o.user_no = v_user AND o.line = v_line ORDER BY o.used_at DESC OFFSET v_rows);
-    DELETE FROM syncd.sync_cursors k WHERE p_base IS NULL AND k.user_no = v_user AND k.line IN (
-        SELECT o.line FROM syncd.sync_cursors o WHERE o.user_no = v_user GROUP BY o.line ORDER BY max(o.used_at) DESC OFFSET v_lines);
+    PERFORM syncd.sync_cursor_prune(v_line);
     RETURN true;
 END $$;
 

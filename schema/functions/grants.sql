@@ -34,7 +34,7 @@ GRANT EXECUTE ON FUNCTION
 -- cursors
 GRANT EXECUTE ON FUNCTION
     syncd.sync_cursor_places, syncd.sync_cursor_positions, syncd.sync_cursor_news, syncd.sync_cursor_changes, syncd.sync_cursor_used,
-    syncd.sync_cursor_keep, syncd.sync_cursor_at
+    syncd.sync_cursor_prune, syncd.sync_cursor_keep, syncd.sync_cursor_at
     TO syncd_runtime;
 GRANT EXECUTE ON FUNCTION syncd.sync_cursors_collect TO syncd_compactor;
 

@@ -14,5 +14,5 @@ CREATE TABLE syncd.sync_cursors (
 CREATE INDEX sync_cursors_unused ON syncd.sync_cursors (used_at);
 
 ALTER TABLE syncd.sync_cursors ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE (used_at), DELETE ON syncd.sync_cursors TO syncd_runtime;
+GRANT SELECT, INSERT, UPDATE (used_at) ON syncd.sync_cursors TO syncd_runtime;
 GRANT SELECT (user_no, name, used_at), DELETE ON syncd.sync_cursors TO syncd_compactor;

@@ -203,6 +203,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0024_pre_memberships.sql",
         "1_0025_pre_invitations.sql",
         "1_0027_pre_names.sql",
+        "1_0029_pre_cursors.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -211,6 +212,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0023_post_compactor.sql",
         "3_0026_post_invitations.sql",
         "3_0028_post_names.sql",
+        "3_0030_post_cursors.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

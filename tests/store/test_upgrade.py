@@ -49,6 +49,7 @@ STEPS = [
     "0024_pre_memberships",
     "0025_pre_invitations",
     "0027_pre_names",
+    "0029_pre_cursors",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -57,6 +58,7 @@ STEPS = [
     "0023_post_compactor",
     "0026_post_invitations",
     "0028_post_names",
+    "0030_post_cursors",
 ]
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"
