@@ -67,6 +67,14 @@ BEGIN
         spaces := '{}'; trouble := 'lost';
         RETURN;
     END IF;
+    IF v_since = p_boot AND NOT -1 <> ANY (bases)
+       AND spaces = ARRAY(SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = p_user ORDER BY m.space_no)
+       -- of one start no head has gone down: where none has gone up, their sum is what it was
+       AND (SELECT sum(u.seq) FROM unnest(seqs) AS u (seq)) = (SELECT coalesce(sum(h.head), 0) FROM syncd.sync_feeds h
+                                                               WHERE h.space_no = ANY (spaces) AND h.app_no = p_app) THEN
+        matched := cardinality(spaces); members := matched;
+        RETURN;
+    END IF;
     SELECT count(m.space_no) FILTER (WHERE c.space_no IS NOT NULL), count(m.space_no),
            array_agg(c.k::integer) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base <> -1)),
            CASE WHEN bool_or(m.space_no IS NOT NULL AND c.space_no IS NOT NULL AND (coalesce(h.head, 0) < c.upto

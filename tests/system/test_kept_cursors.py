@@ -47,12 +47,19 @@ class Pair:
         named = statement.format(user=number.format(self.crowd.user), app=number.format(self.app))
         return asyncio.run(run(self.server.owner_dsn, named))
 
+    def key(self) -> bytes:
+        """What signs cursors."""
+        return bytes(self.sql("SELECT cursor_key FROM syncd.sync_server")[0][0])
+
     def opened(self, text: str) -> Cursor:
         """What is in a cursor."""
-        key = asyncio.run(run(self.server.owner_dsn, "SELECT cursor_key FROM syncd.sync_server"))[0][0]
-        found = cursors.decode(text, bytes(key), self.crowd.user, self.app, ())
+        found = cursors.decode(text, self.key(), self.crowd.user, self.app, ())
         assert isinstance(found, Cursor)
         return found
+
+    def text(self, cursor: Cursor) -> str:
+        """A cursor as the server would write it."""
+        return cursors.encode(cursor, self.key(), self.crowd.user, self.app)
 
     def row(self, text: str) -> int:
         """The row that a cursor names."""
@@ -209,11 +216,17 @@ def test_a_row_that_is_gone_is_a_lost_cursor_and_for_the_first_generation_the_be
 
 def test_a_position_that_this_history_has_not_is_lost(pair: Pair) -> None:
     pair.write(5)
-    since = pair.reader.drain()[1]
-    # As after a restore of a backup that was made before the write: the head stood lower when the database was started.
-    feed = "SET boots = ARRAY[(SELECT max(started_at) FROM syncd.sync_starts) + interval '1 second'], bases = ARRAY[0]"
-    pair.sql(f"UPDATE syncd.sync_feeds {feed} WHERE app_no = {{app}}")
-    assert pair.reader.ask(since).status_code == 410
+    cursor = pair.opened(pair.reader.drain()[1])
+    older = pair.text(cursor._replace(boot=1))  # from before the first start that is known
+    # As after a restore of a backup: how far the head had come when the database was started.
+    feed = "SET boots = ARRAY[(SELECT max(started_at) FROM syncd.sync_starts)], bases = ARRAY[{}]"
+    for base, status in ((1, 200), (0, 410)):
+        pair.sql(f"UPDATE syncd.sync_feeds {feed.format(base)} WHERE app_no = {{app}}")
+        assert pair.reader.ask(older).status_code == status
+    pair.sql(f"UPDATE syncd.sync_feeds {feed.format(1)}, head = 0 WHERE app_no = {{app}}")
+    assert pair.reader.ask(older).status_code == 410
+    pair.sql("DELETE FROM syncd.sync_feeds WHERE app_no = {app}")
+    assert pair.reader.ask(pair.text(cursor)).status_code == 410
 
 
 async def test_a_row_is_its_user_s_alone(pair: Pair) -> None:
