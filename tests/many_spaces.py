@@ -14,7 +14,7 @@ INSERT INTO syncd.sync_names (name, quoted) SELECT n, to_json(n)::text FROM unne
 ON CONFLICT (name) DO NOTHING
 """
 SPACES = """
-INSERT INTO syncd.sync_spaces (space_id, quoted, name) SELECT s, to_json(s)::text, s
+INSERT INTO syncd.sync_spaces (space_id, quoted, name, created_at) SELECT s, to_json(s)::text, s, '2000-01-01'
 FROM (SELECT '{name}-' || g AS s FROM generate_series(1, {count}) g) x
 """
 MEMBERS = """
@@ -33,7 +33,7 @@ class Crowd(NamedTuple):
 
 
 def many_spaces(server: Server, count: int) -> Crowd:
-    """New spaces with both in them."""
+    """New spaces with both in them, as if they had been there before the database was started."""
     crowd = Crowd(unique("many"), unique("writer"), [])
     names = {"user": crowd.user, "writer": crowd.writer, "name": unique("space"), "count": count}
     asyncio.run(run(server.owner_dsn, *(sql.format(**names) for sql in (NAMED, SPACES, MEMBERS))))
