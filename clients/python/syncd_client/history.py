@@ -5,29 +5,20 @@ Functions on a Replica; they need the server. (`replica.undo()` does not.)
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
-from urllib.parse import quote
-
-import httpx
+from typing import Any
 
 from . import transport
-from .change import PERSONAL, check_id, name_space, new_id, space_key
+from .change import PERSONAL, name_space, new_id, space_key
 from .clock import parse_instant
-from .errors import BadReply, InvalidQuery, InvalidWrite, NotAllowed, NotConnected, Offline, Refused, ServerBusy
-from .failures import describe, shape
+from .errors import InvalidQuery, NotConnected, Refused
 from .merge import Register, Registers, is_deleted
 from .replica import Replica
-from .reply import read_problem
-from .retry import parse_retry_after, passes
+from .request import ask, read_answer, segment
 from .tokens import subject
-from .values import dump, parse
-
-T = TypeVar("T")
+from .values import dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +71,7 @@ def record_at(
     """
     params = {**_in_space(replica, space), **_given(seq=seq, at=at)}
     try:
-        return _read(partial(_version, _ask(replica, "GET", _record(replica, table, id), params), space))
+        return read_answer(partial(_version, ask(replica, "GET", _record(replica, table, id), params), space))
     except Refused as why:
         if why.code == "record_not_found":
             return None
@@ -97,12 +88,12 @@ def changes(
     """
     params = {**_in_space(replica, space), "limit": str(page)}
     while True:
-        found = _ask(replica, "GET", f"{_record(replica, table, id)}/history", params)
-        read = _read(partial(_changes, found))
+        found = ask(replica, "GET", f"{_record(replica, table, id)}/history", params)
+        read = read_answer(partial(_changes, found))
         yield from read
         if not found.get("hasMore"):
             return
-        params |= _read(partial(_next, found, read))
+        params |= read_answer(partial(_next, found, read))
 
 
 def space_at(
@@ -111,8 +102,8 @@ def space_at(
     """The records that lived in a space at a moment, fetched `page` at a time. Raises what `changes` raises."""
     params = {**_given(seq=seq, instant=at), "limit": str(page)}
     while True:
-        found = _ask(replica, "GET", f"{_whole(replica, space)}/at", params)
-        yield from _read(partial(_versions, found, space))
+        found = ask(replica, "GET", f"{_whole(replica, space)}/at", params)
+        yield from read_answer(partial(_versions, found, space))
         if not found.get("hasMore"):
             return
         params = {"limit": str(page), "after": found["next"]}
@@ -145,21 +136,13 @@ def _restore(
 ) -> list[tuple[str, str, int]]:
     replica.push()
     body = {**goal, "clientId": replica.client_id, "changeId": new_id(replica.wall())}
-    found = _ask(replica, "POST", path, params, dump(body).encode())
+    found = ask(replica, "POST", path, params, dump(body).encode())
     replica.pull()
-    return _read(lambda: [(result["table"], result["id"], result["seq"]) for result in found["results"]])
+    return read_answer(lambda: [(result["table"], result["id"], result["seq"]) for result in found["results"]])
 
 
 def _record(replica: Replica, table: str, id: str) -> str:
-    return f"{transport.app_path(replica.app)}/records/{_segment('the table', table)}/{_segment('the record id', id)}"
-
-
-def _segment(name: str, id: str) -> str:
-    """An id in an address, which would lose `.` and `..` on its way. Raises InvalidQuery."""
-    try:
-        return quote(check_id(name, id), safe="")
-    except InvalidWrite as why:
-        raise InvalidQuery(why.detail) from None
+    return f"{transport.app_path(replica.app)}/records/{segment('the table', table)}/{segment('the record id', id)}"
 
 
 def _whole(replica: Replica, space: str | None) -> str:
@@ -169,7 +152,7 @@ def _whole(replica: Replica, space: str | None) -> str:
         if user is None:
             raise NotConnected("the token does not say whose personal space it is.", remedy="Pass space=.")
         name = f"_personal:{user}"
-    return f"{transport.app_path(replica.app)}/spaces/{_segment('the space', name)}"
+    return f"{transport.app_path(replica.app)}/spaces/{segment('the space', name)}"
 
 
 def _in_space(replica: Replica, space: str | None) -> dict[str, str]:
@@ -179,50 +162,6 @@ def _in_space(replica: Replica, space: str | None) -> dict[str, str]:
 
 def _given(**params: object) -> dict[str, str]:
     return {name: str(value) for name, value in params.items() if value is not None}
-
-
-def _ask(replica: Replica, method: str, path: str, params: dict[str, str], body: bytes | None = None) -> Any:
-    """One request, repeated while the failure passes by itself; a restore carries a changeId, so it is done once."""
-    url, tokens = replica.address()
-    attempt, renewed = 0, False
-    while True:
-        attempt += 1
-        headers = {"Authorization": f"Bearer {tokens.ask()}", "Content-Type": "application/json"}
-        headers |= transport.device_headers(replica.client_id)
-        try:
-            reply = replica.http().request(method, url + path, params=params or None, content=body, headers=headers)
-        except httpx.RequestError as cause:
-            failure: Offline | ServerBusy = Offline(f"{describe(cause)}.")
-        else:
-            if reply.status_code == 200:
-                return _read(partial(parse, reply.content))
-            if reply.status_code == 401 and not renewed:
-                renewed = True
-                continue
-            failure = _failure(reply)
-        wanted = failure.retry_after if isinstance(failure, ServerBusy) else None
-        pause = replica.retry.delay(attempt, wanted, random.random())
-        if pause is None:
-            raise failure
-        time.sleep(pause)
-
-
-def _failure(reply: httpx.Response) -> ServerBusy:
-    """What passes by itself. Raises NotAllowed and Refused, which do not."""
-    problem = read_problem(reply.status_code, reply.content)
-    if problem.status in (401, 403):
-        raise NotAllowed(problem.detail, code=problem.code)
-    if not passes(problem.status):
-        raise Refused(problem.detail, code=problem.code, status=problem.status, errors=problem.errors)
-    wanted = parse_retry_after(reply.headers.get("retry-after"), time.time())
-    return ServerBusy(f"{problem.detail} ({problem.status} {problem.code})", code=problem.code, retry_after=wanted)
-
-
-def _read(make: Callable[[], T]) -> T:
-    try:
-        return make()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadReply(f"the answer cannot be read: {shape(error)}.") from None
 
 
 def _version(wire: Any, space: str | None) -> Version:

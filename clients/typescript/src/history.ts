@@ -4,13 +4,13 @@
  */
 
 import type { FieldsOf, Place, TableOf } from "./batch.js";
-import { checkId, listOf, newId, objectOf, PERSONAL, readRegisters, spaceKey, textOf } from "./change.js";
-import { BadReply, InvalidQuery, NotAllowed, Refused } from "./errors.js";
+import { listOf, newId, objectOf, PERSONAL, readRegisters, spaceKey, textOf } from "./change.js";
+import { BadReply, NotAllowed, Refused } from "./errors.js";
 import { dump, type Json, type JsonObject } from "./json.js";
 import type { Registers } from "./merge.js";
 import { present, type Row } from "./records.js";
 import type { Replica } from "./replica.js";
-import { ask, askerOf, type Question } from "./request.js";
+import { ask, askerOf, type Question, segment } from "./request.js";
 import { claim } from "./transport.js";
 
 export { undo } from "./undo.js";
@@ -160,15 +160,6 @@ async function restored<S extends object>(
 
 function recordPath(table: string, id: string): string {
   return `/records/${segment("the table", table)}/${segment("the record id", id)}`;
-}
-
-/** An id in an address, which would lose `.` and `..` on its way. Raises InvalidQuery. */
-function segment(name: string, id: string): string {
-  try {
-    return encodeURIComponent(checkId(name, id));
-  } catch (error) {
-    throw new InvalidQuery((error as Error).message);
-  }
 }
 
 /** The personal space is named by its user, whom the token tells. Raises NotAllowed. */

@@ -1,7 +1,7 @@
 /** One question to the server, repeated while the failure passes by itself. */
 
-import { objectOf } from "./change.js";
-import { NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "./errors.js";
+import { checkId, objectOf } from "./change.js";
+import { InvalidQuery, NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "./errors.js";
 import type { JsonObject } from "./json.js";
 import { SLOWEST } from "./pace.js";
 import type { Replica } from "./replica.js";
@@ -28,10 +28,11 @@ export function askerOf<S extends object>(replica: Replica<S>): Asker {
   return { app, client, server: exchange.server, retry, closing, fresh: () => exchange.fresh() };
 }
 
-/** `path` is below the app's. What is POSTed must be safe to repeat: say, it carries a changeId. */
+/** `path` is below the app's, or the server's own. What is asked must be safe to repeat: say, it carries a changeId. */
 export interface Question {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
   readonly path: string;
+  readonly own?: boolean;
   readonly params: { readonly [name: string]: string };
   readonly body?: string;
 }
@@ -46,17 +47,21 @@ export class Blamed extends Refused {
   }
 }
 
-/** The answer, an object. Raises Offline, ServerBusy, NotAllowed, Refused (always a Blamed), BadReply. */
+/**
+ * The answer, an object, which is empty for one without content. Raises Offline, ServerBusy, NotAllowed, Refused (always
+ * a Blamed), BadReply.
+ */
 export async function ask(asker: Asker, question: Question): Promise<JsonObject> {
   const { app, client, server, retry, closing } = asker;
   const { method, params, body = null } = question;
-  const path = `/sync/${encodeURIComponent(app)}${question.path}?${new URLSearchParams(params)}`;
+  const below = question.own ? "" : `/sync/${encodeURIComponent(app)}`;
+  const path = `${below}${question.path}?${new URLSearchParams(params)}`;
   let renewed = false;
   for (let attempt = 1; ; attempt++) {
     const sent = { method, path, body, travel: (body?.length ?? 0) / SLOWEST };
     const said = headers(client, await asker.fresh(), sent);
     const answer = await request(server, sent, said, closing).catch(unanswered);
-    if (!(answer instanceof Offline) && answer.status === 200) return objectOf(parseReply(answer.body));
+    if (!(answer instanceof Offline) && answer.status < 300) return contentOf(answer);
     if (!(answer instanceof Offline) && answer.status === 401 && !renewed) {
       renewed = true;
       continue;
@@ -67,6 +72,19 @@ export async function ask(asker: Asker, question: Question): Promise<JsonObject>
     if (pause === null || closing.aborted) throw failure;
     await sleep(pause, closing);
   }
+}
+
+/** An id in an address, which would lose `.` and `..` on its way. Raises InvalidQuery. */
+export function segment(name: string, id: string): string {
+  try {
+    return encodeURIComponent(checkId(name, id));
+  } catch (error) {
+    throw new InvalidQuery((error as Error).message);
+  }
+}
+
+function contentOf({ status, body }: Answer): JsonObject {
+  return status === 204 ? {} : objectOf(parseReply(body));
 }
 
 function unanswered(cause: unknown): Offline {

@@ -20,7 +20,7 @@ export type Scope = "both" | "push" | "pull";
 /** Perform this request and hand the answer to `receive`, or the failure to `failed`. */
 export interface Send {
   readonly kind: "send";
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
   readonly path: string;
   readonly body: string | null;
   readonly pushed: readonly Packed[];

@@ -14,6 +14,7 @@ export class RealServer {
   readonly #folder: string;
   #process: ChildProcess | null = null;
   #port = 0;
+  #options: string[] = [];
   url = "";
 
   private constructor() {
@@ -22,8 +23,10 @@ export class RealServer {
     chmodSync(this.#folder, 0o755);
   }
 
-  static async start(): Promise<RealServer> {
+  /** Starts one; `options` are further ones of `syncd serve`. */
+  static async start(...options: string[]): Promise<RealServer> {
     const server = new RealServer();
+    server.#options = options;
     await server.start();
     return server;
   }
@@ -31,7 +34,9 @@ export class RealServer {
   /** Starts it, on the same port and with the same data each time. */
   async start(): Promise<void> {
     const options = ["serve", "--data-dir", join(this.#folder, "data"), "--port", String(this.#port)];
-    const child = spawn(PYTHON, ["-m", "syncd", ...options], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(PYTHON, ["-m", "syncd", ...options, ...this.#options], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     this.#process = child;
     let said = "";
     await new Promise<void>((resolve, reject) => {

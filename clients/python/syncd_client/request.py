@@ -1,0 +1,83 @@
+"""One question of a replica to the server, repeated while the failure passes by itself."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from . import transport
+from .change import check_id
+from .errors import BadReply, InvalidQuery, InvalidWrite, NotAllowed, Offline, Refused, ServerBusy
+from .failures import describe, shape
+from .replica import Replica
+from .reply import read_problem
+from .retry import parse_retry_after, passes
+from .values import parse
+
+T = TypeVar("T")
+
+
+def ask(
+    replica: Replica, method: str, path: str, params: dict[str, str] | None = None, body: bytes | None = None
+) -> Any:
+    """The answer; None for one without content. What is asked must be safe to repeat: say, it carries a changeId.
+
+    Raises Offline, ServerBusy, NotAllowed, Refused, BadReply.
+    """
+    url, tokens = replica.address()
+    attempt, renewed = 0, False
+    while True:
+        attempt += 1
+        headers = {"Authorization": f"Bearer {tokens.ask()}", "Content-Type": "application/json"}
+        headers |= transport.device_headers(replica.client_id)
+        try:
+            reply = replica.http().request(method, url + path, params=params or None, content=body, headers=headers)
+        except httpx.RequestError as cause:
+            failure: Offline | ServerBusy = Offline(f"{describe(cause)}.")
+        else:
+            if reply.status_code == 204:
+                return None
+            if reply.is_success:
+                return read_answer(partial(parse, reply.content))
+            if reply.status_code == 401 and not renewed:
+                renewed = True
+                continue
+            failure = _failure(reply)
+        wanted = failure.retry_after if isinstance(failure, ServerBusy) else None
+        pause = replica.retry.delay(attempt, wanted, random.random())
+        if pause is None:
+            raise failure
+        time.sleep(pause)
+
+
+def _failure(reply: httpx.Response) -> ServerBusy:
+    """What passes by itself. Raises NotAllowed and Refused, which do not."""
+    problem = read_problem(reply.status_code, reply.content)
+    if problem.status in (401, 403):
+        raise NotAllowed(problem.detail, code=problem.code)
+    if not passes(problem.status):
+        raise Refused(problem.detail, code=problem.code, status=problem.status, errors=problem.errors)
+    wanted = parse_retry_after(reply.headers.get("retry-after"), time.time())
+    return ServerBusy(f"{problem.detail} ({problem.status} {problem.code})", code=problem.code, retry_after=wanted)
+
+
+def read_answer(make: Callable[[], T]) -> T:
+    """What `make` makes of an answer. Raises BadReply where it cannot."""
+    try:
+        return make()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadReply(f"the answer cannot be read: {shape(error)}.") from None
+
+
+def segment(name: str, id: str) -> str:
+    """An id in an address, which would lose `.` and `..` on its way. Raises InvalidQuery."""
+    try:
+        return quote(check_id(name, id), safe="")
+    except InvalidWrite as why:
+        raise InvalidQuery(why.detail) from None

@@ -1,0 +1,178 @@
+/**
+ * @syncd/client/spaces: spaces, their members, invitations and blocks, asked of the server: functions on a Replica.
+ *
+ * What comes of them in the replica (a space that is joined, one that was left) comes with its next sync. All raise
+ * InvalidQuery for what can be no id, Refused with the server's code, NotAllowed (`forbidden`), Offline, ServerBusy (a bound
+ * on how often: `retryAfter` says when again), NotConnected, BadReply. What is to be gone and is gone already is no error.
+ */
+
+import { listOf, newId, objectOf, textOf } from "./change.js";
+import { Refused } from "./errors.js";
+import { dump, type Json, type JsonObject } from "./json.js";
+import type { Replica } from "./replica.js";
+import { ask, askerOf, type Question, segment } from "./request.js";
+
+export type Role = "owner" | "writer" | "reader";
+type AnyReplica = Pick<Replica, "push">;
+
+/** A space; `role` is the user's in it. `createdAt` is RFC 3339 text. */
+export interface Space {
+  readonly id: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly createdAt: string;
+}
+
+/** A member of a space, since `joinedAt`; or who was invited (`joinedAt` is null) by `invitedBy`, at `invitedAt`. */
+export interface Member {
+  readonly user: string;
+  readonly role: Role;
+  readonly joinedAt: string | null;
+  readonly invitedBy: string | null;
+  readonly invitedAt: string | null;
+}
+
+/** What the user is invited to: `name` is the space's. `invitedAt` is RFC 3339 text. */
+export interface Invitation {
+  readonly space: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly invitedBy: string;
+  readonly invitedAt: string;
+}
+
+/** The spaces that the user is in. */
+export async function spaces(replica: AnyReplica): Promise<Space[]> {
+  return listed((await own(replica, "GET", "/spaces")).spaces, readSpace);
+}
+
+/**
+ * Makes a space, which the user owns. Without `id` it gets a UUID, made here: a request that is repeated makes one.
+ */
+export async function createSpace(
+  replica: AnyReplica,
+  name: string,
+  id: string | null = null,
+): Promise<Space> {
+  return readSpace(await own(replica, "POST", "/spaces", { id: id ?? newId(Date.now()), name }));
+}
+
+/** Ends a space, for all its members. */
+export async function deleteSpace(replica: AnyReplica, space: string): Promise<void> {
+  await gone(replica, ofSpace(space));
+}
+
+/** The members of a space. */
+export async function members(replica: AnyReplica, space: string): Promise<Member[]> {
+  return listed((await own(replica, "GET", `${ofSpace(space)}/members`)).members, readMember);
+}
+
+/** Who is invited to a space, for its owners. */
+export async function invited(replica: AnyReplica, space: string): Promise<Member[]> {
+  return listed((await own(replica, "GET", `${ofSpace(space)}/members`)).invited, readMember);
+}
+
+/** Adds a user to a space, or invites them where the server asks users; changes the role of one who is there. */
+export async function putMember(
+  replica: AnyReplica,
+  space: string,
+  user: string,
+  role: Role = "writer",
+): Promise<Member> {
+  return readMember(
+    await own(replica, "PUT", `${ofSpace(space)}/members/${segment("the user", user)}`, { role }),
+  );
+}
+
+/** Removes a member, withdraws an invitation, or (the user's own id) leaves the space. */
+export async function removeMember(replica: AnyReplica, space: string, user: string): Promise<void> {
+  await gone(replica, `${ofSpace(space)}/members/${segment("the user", user)}`);
+}
+
+/** What the user is invited to. Nothing tells of a new one: ask when the application is opened. */
+export async function invitations(replica: AnyReplica): Promise<Invitation[]> {
+  return listed((await own(replica, "GET", "/invitations")).invitations, readInvitation);
+}
+
+/**
+ * Accepts an invitation. Its records come with the next sync. Raises Refused `invitation_not_found`, `limit_reached`.
+ */
+export async function accept(replica: AnyReplica, space: string): Promise<Space> {
+  return readSpace(await own(replica, "POST", `${invitedTo(space)}/accept`));
+}
+
+/** Declines an invitation. */
+export async function decline(replica: AnyReplica, space: string): Promise<void> {
+  await gone(replica, invitedTo(space));
+}
+
+/** The users whom the user blocks. */
+export async function blocks(replica: AnyReplica): Promise<string[]> {
+  return listed((await own(replica, "GET", "/blocks")).blocks, ({ userId }) => textOf(userId));
+}
+
+/** Refuses what a user would add or invite this one to, and declines what they invited to. They are not told. */
+export async function block(replica: AnyReplica, user: string): Promise<void> {
+  await own(replica, "PUT", `/blocks/${segment("the user", user)}`);
+}
+
+/** Ends a block. */
+export async function unblock(replica: AnyReplica, user: string): Promise<void> {
+  await gone(replica, `/blocks/${segment("the user", user)}`);
+}
+
+function own(
+  replica: AnyReplica,
+  method: Question["method"],
+  path: string,
+  body?: JsonObject,
+): Promise<JsonObject> {
+  const question = { method, path, own: true, params: {} };
+  return ask(askerOf(replica as Replica), body === undefined ? question : { ...question, body: dump(body) });
+}
+
+/** Deletes it; the answer to an earlier request for that may have been lost. */
+async function gone(replica: AnyReplica, path: string): Promise<void> {
+  try {
+    await own(replica, "DELETE", path);
+  } catch (error) {
+    if (!(error instanceof Refused && error.status === 404)) throw error;
+  }
+}
+
+function ofSpace(space: string): string {
+  return `/spaces/${segment("the space", space)}`;
+}
+
+function invitedTo(space: string): string {
+  return `/invitations/${segment("the space", space)}`;
+}
+
+function listed<T>(found: Json | undefined, read: (wire: JsonObject) => T): T[] {
+  return listOf(found).map((wire) => read(objectOf(wire)));
+}
+
+function readSpace(wire: JsonObject): Space {
+  const [id, name, createdAt] = [textOf(wire.id), textOf(wire.name), textOf(wire.createdAt)];
+  return { id, name, role: textOf(wire.role) as Role, createdAt };
+}
+
+function readMember(wire: JsonObject): Member {
+  return {
+    user: textOf(wire.userId),
+    role: textOf(wire.role) as Role,
+    joinedAt: given(wire.joinedAt),
+    invitedBy: given(wire.invitedBy),
+    invitedAt: given(wire.invitedAt),
+  };
+}
+
+function readInvitation(wire: JsonObject): Invitation {
+  const [space, name] = [textOf(wire.spaceId), textOf(wire.name)];
+  const [invitedBy, invitedAt] = [textOf(wire.invitedBy), textOf(wire.invitedAt)];
+  return { space, name, role: textOf(wire.role) as Role, invitedBy, invitedAt };
+}
+
+function given(value: Json | undefined): string | null {
+  return typeof value === "string" ? value : null;
+}
