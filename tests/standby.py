@@ -60,7 +60,7 @@ class Standby:
         done = await asyncio.to_thread(
             subprocess.run, [str(self.primary.bindir / program), *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", env=environment(),
-            check=False, timeout=120, **self._account.popen(),
+            check=False, timeout=500, **self._account.popen(),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()
 

@@ -94,15 +94,15 @@ class BoardPage:
     # -- what is to be seen ------------------------------------------------------------------------
 
     async def is_live(self) -> None:
-        await expect(self.connection).to_have_text("Live", timeout=60_000)
+        await expect(self.connection).to_have_text("Live", timeout=180_000)
 
     async def is_cut_off(self) -> None:
-        await expect(self.connection).to_have_text(re.compile("Offline|No connection"), timeout=60_000)
+        await expect(self.connection).to_have_text(re.compile("Offline|No connection"), timeout=180_000)
 
     async def is_synced(self) -> None:
         """Live, and nothing waits."""
         await self.is_live()
-        await expect(self.figure("pending")).to_have_text("0", timeout=60_000)
+        await expect(self.figure("pending")).to_have_text("0", timeout=180_000)
 
     async def shows(self, title: str, *, description: str, label: str) -> None:
         """A card's fields, as its dialog shows them."""

@@ -12,6 +12,17 @@ from playwright.async_api import BrowserContext, Page, WebSocket
 
 from tests.proxy import Proxy
 
+# The same piece of work for a second, and how much longer than the quickest it took on the whole.
+SHARED = """() => {
+  const took = []
+  for (const end = performance.now() + 1000; performance.now() < end;) {
+    const began = performance.now()
+    for (let n = 0, sum = 0; n < 200_000; n++) sum = (sum + n * n) % 1_000_003
+    took.push(performance.now() - began)
+  }
+  return took.reduce((sum, one) => sum + one) / took.length / Math.min(...took)
+}"""
+
 
 class Visitor:
     """One browser context. All that it says to the server goes through `network`, so that cutting it cuts everything:
@@ -24,6 +35,13 @@ class Visitor:
     def url(self) -> str:
         """The server, as this visitor reaches it."""
         return self.network.url
+
+    async def shared(self) -> float:
+        """How many times as long as by itself a page's work takes just now, for what else the machine does."""
+        page = await self.context.new_page()
+        found: float = await page.evaluate(SHARED)
+        await page.close()
+        return found
 
     async def go_offline(self) -> None:
         """No request and no socket comes through, nor does the page's host answer."""

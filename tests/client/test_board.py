@@ -49,8 +49,7 @@ def precached(page: httpx.Client) -> list[str]:
 
 
 def test_the_board_type_checks_has_the_house_s_style_and_passes_its_own_tests() -> None:
-    node.packages(node.BOARD)
-    node.run(node.BOARD, "npm", "run", "check")
+    node.checked(node.BOARD)
     node.run(node.BOARD, "npm", "test")
 
 

@@ -17,7 +17,7 @@ def installed() -> None:
 
 @pytest.mark.timeout(600)
 def test_the_typescript_client_type_checks_and_has_the_house_s_style() -> None:
-    node.run(node.CLIENT, "npm", "run", "check")
+    node.checked(node.CLIENT)
 
 
 @pytest.mark.timeout(1200)

@@ -39,7 +39,7 @@ def syncd(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subpr
         capture_output=True,
         text=True,
         env={**os.environ, **(env or {})},
-        timeout=60,
+        timeout=500,
         check=False,
     )
 
@@ -323,7 +323,7 @@ def push(server: Server, user: str, title: str) -> httpx.Response:
             "changes": [{"changeId": os.urandom(8).hex(), "table": "t", "id": "1", "op": "insert",
                          "fields": {"title": {"value": title, "at": "2026-01-01T00:00:00Z"}}}],
         },
-        timeout=30,
+        timeout=500,
     )  # fmt: skip
 
 

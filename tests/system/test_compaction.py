@@ -37,7 +37,7 @@ def alone(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def make(alone: Server) -> Iterator[Make]:
-    with httpx.Client(base_url=alone.url, timeout=60) as http:
+    with httpx.Client(base_url=alone.url, timeout=500) as http:
         yield lambda user, client="c1", **more: Device(http, alone, user, client, **more)
 
 
@@ -48,7 +48,7 @@ def count(server: Server, table: str) -> int:
 def run(server: Server, *arguments: str, expect: int = 0, **more: Any) -> str:
     """`syncd compact` as an operator calls it; what it says."""
     command = [sys.executable, "-m", "syncd", "compact", "--database-url", server.owner_dsn, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **more)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, **more)
     assert done.returncode == expect, done.stderr
     return done.stderr
 
@@ -329,7 +329,7 @@ def test_a_compaction_that_is_killed_goes_on(alone: Server, make: Make, folder: 
     if who == "database":
         alone.start()
         ada = make("ada")
-        ada.http = httpx.Client(base_url=alone.url, timeout=60)
+        ada.http = httpx.Client(base_url=alone.url, timeout=500)
     half = count(alone, "sync_changes")
     assert 1000 < half < 12_000
     assert values(ada.drain(limit=10_000)[0]) == values(ada.drain(limit=10_000, history=1)[0]) == state
@@ -403,7 +403,7 @@ def test_the_server_compacts_by_itself(folder: Path) -> None:
     settings = {"compact_every": 0.5, "compact_history": 0}
     with (
         Server(folder / "data", settings=settings) as server,
-        httpx.Client(base_url=server.url, timeout=60) as http,
+        httpx.Client(base_url=server.url, timeout=500) as http,
     ):
         asyncio.run(plant(server))  # before there is anything to fold, which is done at once
         ada = Device(http, server, "ada")
@@ -456,7 +456,7 @@ def test_an_export_of_a_folded_log_makes_the_same_records(alone: Server, make: M
     write_much(ada, ada.create("garden"))
     compact_now(alone.owner_dsn)
     data = ada.request("GET", "/backup/export", headers={"accept": "application/x-ndjson"}).content
-    with Server(folder / "other") as other, httpx.Client(base_url=other.url, timeout=60) as http:
+    with Server(folder / "other") as other, httpx.Client(base_url=other.url, timeout=500) as http:
         again = Device(http, other, "ada")
         answer = again.request("POST", "/backup/import", content=data, headers={"content-type": "application/x-ndjson"})
         assert answer.json()["refused"] == 0, answer.text

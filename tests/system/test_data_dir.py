@@ -41,7 +41,7 @@ def places(folder: Path) -> dict[str, Path]:
 def said(who: str, command: str, data_dir: Path, **env: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-c", AS_ANYBODY, who, *command.split(), "--data-dir", data_dir],
-        capture_output=True, text=True, env={**os.environ, "SYNCD_PORT": "0", **env}, timeout=60, check=False,
+        capture_output=True, text=True, env={**os.environ, "SYNCD_PORT": "0", **env}, timeout=500, check=False,
     )  # fmt: skip
     return done.returncode, done.stderr + done.stdout
 

@@ -72,7 +72,7 @@ def _demo(temporary: Path, repository: Path, devices: int) -> subprocess.Popen[s
 
 def test_the_demo_ends_with_the_proof_and_leaves_nothing(temporary: Path, repository: Path) -> None:
     demo = _demo(temporary, repository, 5)
-    said, _ = demo.communicate(timeout=120)
+    said, _ = demo.communicate(timeout=500)
     assert demo.returncode == 0, said
     assert "All 5 replicas and the server hold the same 12 records." in said
     assert list(temporary.iterdir()) == []
@@ -86,14 +86,14 @@ def test_a_demo_that_is_interrupted_leaves_nothing(temporary: Path, repository: 
         assert line, "it ended"
     time.sleep(1.0)
     demo.send_signal(sign)
-    said, _ = demo.communicate(timeout=60)
+    said, _ = demo.communicate(timeout=500)
     assert demo.returncode in (130, 0), said
     assert list(temporary.iterdir()) == []
 
 
 def test_a_folder_without_a_history_is_told_what_to_do(temporary: Path, folder: Path) -> None:
     demo = _demo(temporary, folder, 3)
-    said, _ = demo.communicate(timeout=60)
+    said, _ = demo.communicate(timeout=500)
     assert demo.returncode == 2
     assert "make demo REPO=" in said
 
@@ -125,7 +125,7 @@ def test_the_proof_can_fail() -> None:
 def test_the_todo_example_ends_with_both_devices_alike(temporary: Path) -> None:
     command = [sys.executable, str(ROOT / "examples/todo.py")]
     done = subprocess.run(
-        command, env=_environment(temporary), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        command, env=_environment(temporary), cwd=ROOT, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "its when 'tomorrow' lost to 'tonight'" in done.stdout
@@ -141,7 +141,7 @@ def test_the_live_demo_is_live_and_ends_with_the_proof(temporary: Path) -> None:
         env=_environment(temporary, DEVICES="3", SECONDS="2"),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
     )
     assert said.returncode == 0, said.stdout + said.stderr
     assert "All 3 devices and the server hold the same" in said.stdout
@@ -158,7 +158,7 @@ def test_the_live_demo_says_what_it_takes(temporary: Path, name: str, value: str
         env=_environment(temporary, **{name: value}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=500,
     )
     assert said.returncode == 2
     assert "DEVICES is 2 to 6" in said.stderr

@@ -125,13 +125,13 @@ async def test_streams_that_nobody_reads_cost_little_and_bring_everything_later(
         await device.push([device.change("first", "first", 1)])
         streams = [await RawSocket.stream(crowded, user) for _ in range(STREAMS)]
         before = memory(crowded)
-        for n in range(100):
+        for n in range(50):  # in less than the minute after which a stream that takes nothing is ended
             await device.push([device.change(f"c{n}", f"r{n}", "x" * 100_000)])
         grown = memory(crowded) - before
-        print(f"{grown / MIB:.0f} MiB for {STREAMS} streams that were not read while 10 MB were written")
+        print(f"{grown / MIB:.0f} MiB for {STREAMS} streams that were not read while 5 MB were written")
         assert grown < 2 * STREAMS * MIB
         for stream in streams[:5]:
-            await asyncio.wait_for(read_up_to(stream, b'"id":"r99"'), 300)
+            await asyncio.wait_for(read_up_to(stream, b'"id":"r49"'), 300)
         for stream in streams:
             stream.close()
 
@@ -140,7 +140,7 @@ async def read_up_to(stream: RawSocket, mark: bytes) -> None:
     """Reads until a text has come; all before it came too, and once."""
     while mark not in stream.text[-300_000:]:
         await stream.sip(MIB)
-    assert [stream.text.count(b'"id":"r%d"' % n) for n in range(100)] == [1] * 100
+    assert [stream.text.count(b'"id":"r%d"' % n) for n in range(50)] == [1] * 50
 
 
 # -- slow and dead ---------------------------------------------------------------------------------------------------

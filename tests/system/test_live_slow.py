@@ -140,7 +140,7 @@ async def test_two_hundred_that_never_read_cost_little_and_catch_up(
         print(f"{peak / MIB:.1f} MiB for {DEAF} that do not read, {middle * 1000:.0f} ms for one who does")
         # 50 MB are on their way to each: all that is kept for one is a fraction of a MiB.
         assert peak < DEAF * MIB / 2
-        assert middle < 1
+        assert middle < 3
         await asyncio.gather(*(one.catch_up(PUSHES) for one in deaf[:CATCHING_UP]))
         wanted = {change["seq"]: change for change in (await bob.drain(history=1))[0]}
         assert len(wanted) == PUSHES

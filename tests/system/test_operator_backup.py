@@ -30,7 +30,7 @@ def syncd(*arguments: str | Path, env: Mapping[str, str] | None = None, ok: bool
     """Runs `syncd`; what it said on standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "syncd", *map(str, arguments)],
-        capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=120, check=False,
+        capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=500, check=False,
     )  # fmt: skip
     assert (done.returncode == 0) == ok, done.stderr
     assert "Traceback" not in done.stderr
@@ -59,7 +59,7 @@ class Town:
 
 @pytest.fixture(scope="module")
 def town(workspace: Path) -> Iterator[Town]:
-    with Server(workspace / "town") as server, httpx.Client(base_url=server.url, timeout=60) as http:
+    with Server(workspace / "town") as server, httpx.Client(base_url=server.url, timeout=500) as http:
         yield Town(server, http)
 
 
@@ -80,7 +80,7 @@ def test_everything_comes_back_and_devices_go_on_from_their_cursors(town: Town, 
     syncd("export", "--all", "-o", again, env=new)
     assert undated(again.read_bytes()) == undated(first.read_bytes())
     assert "0 changes imported" in syncd("import", "--as-is", first, env=new)
-    with Server(folder / "new") as server, httpx.Client(base_url=server.url, timeout=60) as http:
+    with Server(folder / "new") as server, httpx.Client(base_url=server.url, timeout=500) as http:
         for one in (town.ada, town.bob):
             there = Device(http, server, one.user, one.client)
             assert everything(there) == everything(one)
@@ -104,7 +104,7 @@ def test_a_server_with_other_data_keeps_its_own_key_and_takes_the_rest(
 ) -> None:
     monkeypatch.setattr(Server, "template", None)  # copies of one database have one key
     syncd("export", "--all", "-o", folder / "all.jsonl", env=directory(town.server))
-    with Server(folder / "other") as server, httpx.Client(base_url=server.url, timeout=60) as http:
+    with Server(folder / "other") as server, httpx.Client(base_url=server.url, timeout=500) as http:
         eve = Device(http, server, "eve")
         eve.create("hers")
         eve.write({**edit("r", 1, x=1), "spaceId": "hers"})
@@ -148,7 +148,7 @@ def test_a_user_s_export_is_that_of_the_user_and_comes_back_as_the_user(town: To
     new = {"SYNCD_DATA_DIR": str(folder / "new")}
     said = syncd("import", file, env=new, ok=False)  # the space of both is ada's to put back
     assert "space_not_found" in said
-    with Server(folder / "new") as server, httpx.Client(base_url=server.url, timeout=60) as http:
+    with Server(folder / "new") as server, httpx.Client(base_url=server.url, timeout=500) as http:
         bob = Device(http, server, "bob", "phone")
         spaces = {c["spaceId"] for c in bob.drain()[0]}
         assert len(spaces) == 2

@@ -34,7 +34,7 @@ class PerlStore:
         program = f'{before}do "{PERL}/syncd.pl"; die $@ if $@'
         perl = ["perl", f"-I{PERL}", "-MSyncd::Replica", "-e", program] if before else ["perl", str(PERL / "syncd.pl")]
         done = subprocess.run(
-            [*perl, *self.arguments, *command], env=self.environment, capture_output=True, text=True, timeout=60
+            [*perl, *self.arguments, *command], env=self.environment, capture_output=True, text=True, timeout=500
         )
         assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
         return done.stdout
@@ -80,7 +80,7 @@ def theirs(perl: None, ours: Replica, server: Server, folder: Path) -> PerlStore
 
 
 def test_it_computes_what_the_vectors_say(perl: None) -> None:
-    done = subprocess.run(["perl", str(PERL / "vectors.pl")], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["perl", str(PERL / "vectors.pl")], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith(" checks, 0 failed\n")
 

@@ -76,7 +76,7 @@ def rehearse(old: OldServer, server: Server, *options: str, token: str | None = 
     """The exit code, and what was said."""
     command = [sys.executable, "-m", "syncd", "import", "--from", "mana", old.url, "--compare", server.url, *options]
     env = {**os.environ, "SYNCD_TOKEN": token or old.token}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=500)
     assert CANARY not in done.stdout + done.stderr
     assert old.token not in done.stdout + done.stderr
     return done.returncode, done.stderr
