@@ -47,6 +47,31 @@ SELECT space_no AS space, app_no AS app, searched AS done, upto FROM syncd.sync_
 SELECT searched AS upto, 0 AS looked, dropped AS changes, forgotten AS tombstones, lines
 FROM syncd.sync_forget($1::integer, $2::integer, $3::bigint, $4::integer, $5::boolean);
 
+-- name: names_idle
+-- Names to which nothing refers but perhaps the log and the state.
+-- returns: one value
+SELECT syncd.sync_names_idle($1::integer);
+
+-- name: names_used
+-- The names in the next part of the log or ($1) the state, and where it ends.
+-- returns: store.compaction.Used
+SELECT upto, used FROM syncd.sync_names_used($1::boolean, $2::bigint[], $3::integer);
+
+-- name: names_leave
+-- Marks names as about to be removed, or ($2 false) takes that back.
+-- returns: nothing
+SELECT syncd.sync_names_leave($1::integer[], $2::boolean);
+
+-- name: names_readers
+-- The transactions that may have found a name before it was marked; of $1 those that are still there.
+-- returns: one value
+SELECT syncd.sync_names_readers($1::text[]);
+
+-- name: names_remove
+-- Removes marked names; how many.
+-- returns: one value
+SELECT syncd.sync_names_remove($1::integer[]);
+
 -- name: log_size
 -- How large log and state are, in bytes: with their indexes, as files.
 -- returns: store.compaction.Sizes

@@ -247,3 +247,84 @@ BEGIN
                 WHERE q.space_no = p.space_no AND q.app_no = a.name_no AND q.table_no = t.name_no AND q.record_id = x.r)) y
         WHERE y.bad ORDER BY y.i);
 END $$;
+
+-- The newest p_limit names to which nothing refers but, perhaps, the log and the state, which sync_names_used looks through. A number
+-- in any column that ends in `_no`, `_by` or `owners` counts as one of a name, so that a new table need not be named here. Where the
+-- owner does not see all rows of one, nothing is idle.
+CREATE OR REPLACE FUNCTION syncd.sync_names_idle(p_limit integer) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_unused text;
+    v_blind  boolean;
+    v        integer[];
+BEGIN
+    SELECT string_agg(format(CASE WHEN a.attname = 'owners' THEN 'NOT EXISTS (SELECT FROM syncd.%I r WHERE n.name_no = ANY (r.%I))'
+                             ELSE 'NOT EXISTS (SELECT FROM syncd.%I r WHERE r.%I = n.name_no)' END, c.relname, a.attname), ' AND '),
+           bool_or(c.relforcerowsecurity AND NOT EXISTS (
+               SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*') AND c.relowner = ANY (p.polroles)
+               AND pg_get_expr(p.polqual, p.polrelid) = 'true'))
+    INTO v_unused, v_blind
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relnamespace = 'syncd'::regnamespace AND c.relkind = 'r' AND a.attname ~ '(_no|_by|owners)$'
+      AND a.atttypid IN ('integer'::regtype, 'bigint'::regtype, 'bigint[]'::regtype, 'integer[]'::regtype)
+      AND a.attname NOT IN ('space_no', 'held_no', 'event_no')
+      -- the log and the state are looked through; of the records of digests, the buckets have each app and table; a cursor of a
+      -- user who is in no space has no position
+      AND c.relname NOT IN ('sync_names', 'sync_changes', 'sync_records', 'sync_digest_records', 'sync_cursors');
+    IF v_blind THEN
+        RETURN '{}';
+    END IF;
+    EXECUTE format('SELECT ARRAY(SELECT n.name_no FROM syncd.sync_names n WHERE %s ORDER BY n.name_no DESC LIMIT $1)', v_unused)
+    INTO v USING p_limit;
+    RETURN v;
+END $$;
+
+-- The names in the next p_rows changes of the log, or records of the state, after a place (space, app, seq), and where that ends;
+-- null where there is no more.
+CREATE OR REPLACE FUNCTION syncd.sync_names_used(p_state boolean, p_after bigint[], p_rows integer, OUT upto bigint[], OUT used integer[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    IF p_state THEN
+        SELECT (array_agg(ARRAY[c.space_no, c.app_no, c.seq] ORDER BY c.space_no DESC, c.app_no DESC, c.seq DESC))[1:1],
+               array_agg(DISTINCT c.table_no) || array_agg(DISTINCT c.client_no) INTO upto, used
+        FROM (SELECT r.space_no, r.app_no, r.seq, r.table_no, r.client_no FROM syncd.sync_records r
+              WHERE (r.space_no, r.app_no, r.seq) > (p_after[1], p_after[2], p_after[3])
+              ORDER BY r.space_no, r.app_no, r.seq LIMIT p_rows) c;
+    ELSE
+        SELECT (array_agg(ARRAY[c.space_no, c.app_no, c.seq] ORDER BY c.space_no DESC, c.app_no DESC, c.seq DESC))[1:1],
+               array_agg(DISTINCT c.table_no) || array_agg(DISTINCT c.client_no) || array_agg(DISTINCT c.user_no) INTO upto, used
+        FROM (SELECT h.space_no, h.app_no, h.seq, h.table_no, h.client_no, h.user_no FROM syncd.sync_changes h
+              WHERE (h.space_no, h.app_no, h.seq) > (p_after[1], p_after[2], p_after[3])
+              ORDER BY h.space_no, h.app_no, h.seq LIMIT p_rows) c;
+    END IF;
+    upto := ARRAY(SELECT unnest(upto));
+END $$;
+
+-- Marks names as about to be removed, or takes that back. Whoever looks one up to write with it takes it back too.
+CREATE OR REPLACE FUNCTION syncd.sync_names_leave(p_names integer[], p_leaving boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE syncd.sync_names n SET leaving = p_leaving WHERE n.name_no = ANY (p_names) AND n.leaving <> p_leaving;
+END $$;
+
+-- The other transactions that have read names and go on: one may have found a name before it was marked, and write with it. Of
+-- p_readers, those that are still there; null: all.
+CREATE OR REPLACE FUNCTION syncd.sync_names_readers(p_readers text[]) RETURNS text[]
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT DISTINCT l.virtualtransaction FROM pg_locks l
+                 WHERE l.locktype = 'relation' AND l.relation = 'syncd.sync_names'::regclass AND l.pid <> pg_backend_pid()
+                   AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                   AND (p_readers IS NULL OR l.virtualtransaction = ANY (p_readers)))
+$$;
+
+-- Removes names that are still marked; how many. Nobody who began after they were marked writes with one, so it is enough that
+-- nothing referred to them when all who began before were done.
+CREATE OR REPLACE FUNCTION syncd.sync_names_remove(p_names integer[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_count bigint;
+BEGIN
+    DELETE FROM syncd.sync_names n WHERE n.name_no = ANY (p_names) AND n.leaving;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;

@@ -94,7 +94,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     syncd.sync_lease_take, syncd.sync_lease_beat, syncd.sync_own_fields, syncd.sync_own_deletion, syncd.sync_archive_line,
     syncd.sync_foldable, syncd.sync_raise_horizon, syncd.sync_husk, syncd.sync_fold, syncd.sync_forgettable, syncd.sync_forget,
-    syncd.sync_seq_before, syncd.sync_instant
+    syncd.sync_seq_before, syncd.sync_instant, syncd.sync_names_idle, syncd.sync_names_used, syncd.sync_names_leave,
+    syncd.sync_names_readers, syncd.sync_names_remove
     TO syncd_compactor;
 
 -- digest

@@ -101,6 +101,7 @@ def _tell(report: Any, before: tuple[int, int], after: tuple[int, int], archive:
         ("deleted records emptied", f"{report.emptied:,}"),
         ("deleted records forgotten", f"{report.forgotten:,}"),
         ("unused cursors collected", f"{report.cursors:,}"),
+        ("names removed", f"{report.names:,}"),
         ("log on disk", f"{before[0] / 1e6:,.1f} MB, now {after[0] / 1e6:,.1f} MB"),
         ("records on disk", f"{before[1] / 1e6:,.1f} MB, now {after[1] / 1e6:,.1f} MB"),
     ):

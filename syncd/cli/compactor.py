@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -61,9 +62,8 @@ async def _compact(settings: Settings) -> int:
             return 0
         if not report.stopped:
             await compactor.give_back()
-        if report.looked or report.forgotten:
-            log.info("compacted", feeds=report.feeds, looked=report.looked, dropped=report.dropped,
-                     emptied=report.emptied, forgotten=report.forgotten, stopped=report.stopped)  # fmt: skip
+        if report.looked or report.forgotten or report.names:
+            log.info("compacted", **asdict(report))
         return 0
     finally:
         await connection.close()

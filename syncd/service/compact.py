@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
+from syncd.service.names import Names
 from syncd.store.compaction import Compactor, Part, Stretch
 
 # Changes a part, and tombstones where the feed is locked meanwhile: about a tenth, and a hundredth, of a second.
@@ -39,7 +40,7 @@ class Archive(Protocol):
 @dataclass
 class Report:
     """What was done: feeds and changes gone through, changes dropped, tombstones emptied and forgotten, kept cursors
-    collected."""
+    collected, names removed."""
 
     feeds: int = 0
     looked: int = 0
@@ -47,6 +48,7 @@ class Report:
     emptied: int = 0
     forgotten: int = 0
     cursors: int = 0
+    names: int = 0
     stopped: bool = False
 
 
@@ -84,6 +86,8 @@ class Compaction:
                 await self._through(feed, self._forget)
         if self._policy.space is None:
             await self._collect()
+        if self._policy.space is None and not self._over:
+            self.report.names = await Names(self._compactor, self._rest, lambda: self._over).remove()
         self.report.stopped = self._over
         return self.report
 

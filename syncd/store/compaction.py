@@ -54,6 +54,13 @@ class Part(NamedTuple):
     lines: str | None
 
 
+class Used(NamedTuple):
+    """The names that a part of the log or the state has; where it ends (space, app, seq), empty at the very end."""
+
+    upto: list[int]
+    used: list[int] | None
+
+
 class Lease(NamedTuple):
     """When the work was last finished, and when its holder was last heard of."""
 
@@ -111,6 +118,26 @@ class Compactor:
     async def collect_cursors(self, before: datetime, most: int) -> int:
         """Takes away some of the kept cursors that were not used since an instant: how many. Raises LeaseLost."""
         return int((await self._in_turn("cursors_collect", before, most))[0])
+
+    async def names_idle(self, most: int) -> list[int]:
+        """Names, by number, to which nothing refers but perhaps the log and the state."""
+        return list(await self._connection.fetchval(statement("names_idle"), most))
+
+    async def names_used(self, state: bool, after: list[int], rows: int) -> Used:
+        """The names in the next rows of the log, or of the state."""
+        return Used(*await self._connection.fetchrow(statement("names_used"), state, after, rows))
+
+    async def names_leave(self, names: list[int], leaving: bool) -> None:
+        """Marks names as about to be removed, or takes that back. Raises LeaseLost."""
+        await self._in_turn("names_leave", names, leaving)
+
+    async def names_readers(self, readers: list[str] | None = None) -> list[str]:
+        """The transactions that may have found a name before it was marked; of `readers` those that are still there."""
+        return list(await self._connection.fetchval(statement("names_readers"), readers))
+
+    async def names_remove(self, names: list[int]) -> int:
+        """Removes names that are still marked; how many. Raises LeaseLost."""
+        return int((await self._in_turn("names_remove", names))[0])
 
     async def sizes(self) -> Sizes:
         """How large the database is."""
