@@ -13,11 +13,17 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
+from syncd.core.errors import Malformed
+from syncd.edge.connection import DROP_BYTES, DROP_SECONDS, Bounds, Connections, HttpConnection
+from syncd.edge.gate import Gate
 from tests.harness import Server
 from tests.raw_socket import RawSocket
 from tests.socket_device import opened, workers_of
@@ -146,6 +152,40 @@ async def test_a_refusal_of_the_head_reaches_who_is_still_writing(server: Server
         await asyncio.to_thread(urllib.request.urlopen, request, timeout=20)
     assert refused.value.code == 431
     refused.value.close()
+
+
+@asynccontextmanager
+async def refused() -> AsyncIterator[HttpConnection]:
+    """A connection whose head was refused a moment ago."""
+    ours, theirs = socket.socketpair()
+    connections = Connections(Gate(per_user=0, per_address=0, frames=0, origins=()), Bounds())
+    config = Config(app=lambda scope: None, interface="asgi3", lifespan="off", log_config=None)
+    config.load()
+    with theirs:
+        made = asyncio.get_running_loop().connect_accepted_socket(lambda: connections(config, ServerState(), {}), ours)
+        connection = (await made)[1]
+        connection.refuse(Malformed())
+        yield connection
+        connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def test_after_a_refused_head_so_much_is_dropped_and_no_more() -> None:
+    async with refused() as connection:
+        connection.data_received(b"x" * (DROP_BYTES - 1))
+        connection.data_received(b"x")
+        # A connection closed now is reset, and the answer lost with it.
+        assert not connection.transport.is_closing()
+        connection.data_received(b"x")
+        assert connection.transport.is_closing()
+
+
+async def test_who_is_refused_and_stays_is_ended() -> None:
+    async with refused() as connection:
+        connection.look(monotonic() + DROP_SECONDS - 1)
+        assert not connection.transport.is_closing()
+        connection.look(monotonic() + DROP_SECONDS + 1)
+        assert connection.transport.is_closing()
 
 
 async def test_requests_that_do_not_wait_for_answers_are_bounded(server: Server) -> None:
