@@ -42,6 +42,7 @@ class Listener:
         self.connections: list[list[Page]] = []
         self.cursor = ""
         self.marks: set[str] = set()
+        self.limit: asyncio.Timeout | None = None
 
     @property
     def pages(self) -> list[Page]:
@@ -55,15 +56,19 @@ class Listener:
         """A frame or an event."""
         self.connections[-1].append(page)
         self.cursor = page[1]
+        if self.restless and len(self.connections[-1]) == 2 and self.limit is not None:
+            self.limit.reschedule(asyncio.get_running_loop().time() + self.chance.uniform(0, 0.3))
         self.marks |= {change["id"] for change in page[0] if change["table"] == "mark"}
 
     async def listen(self) -> None:
         """Until it was sent the marks of both spaces, which are written last; comes back when it is restless."""
         while len(self.marks) < 2:
             self.connections.append([([], self.cursor, True)])
-            patience = self.chance.uniform(0.05, 0.3) if self.restless else 120
+            # Every other time it waits for a page: where connecting takes long it would never have one.
+            hasty = self.restless and len(self.connections) % 2
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(self.chance.uniform(0.05, 0.3) if hasty else 400) as limit:
+                    self.limit = None if hasty else limit
                     await self.connect()
             except TimeoutError:
                 assert self.restless, f"{self.name} was not sent everything: {self.marks}"
@@ -80,7 +85,7 @@ class OnSocket(Listener):
             await socket.send(frame)
             place = 0
             while len(self.marks) < 2:
-                await socket.until(lambda: len(socket.frames) > place, 120)  # noqa: B023
+                await socket.until(lambda: len(socket.frames) > place, 400)  # noqa: B023
                 for came in socket.frames[place:]:
                     assert came["type"] in ("auth-ok", "sync-available", "changes"), came
                     if came["type"] == "changes":
@@ -95,7 +100,7 @@ class OnStream(Listener):
         async with stream_of(self.server, "follower", headers=headers, **query) as stream:
             place = 0
             while len(self.marks) < 2:
-                await stream.until(lambda: len(stream.events) > place, 120)  # noqa: B023
+                await stream.until(lambda: len(stream.events) > place, 400)  # noqa: B023
                 for event in stream.events[place:]:
                     if event.name == "heartbeat":
                         self.got(([], event.id or self.cursor, False))
@@ -161,7 +166,7 @@ def listeners(server: Server, seed: int) -> list[Listener]:
 
 async def ready(listeners: list[Listener]) -> None:
     """Waits until all stand where the log is empty."""
-    for _ in range(1500):
+    for _ in range(6000):
         if all(listener.cursor for listener in listeners):
             return
         await asyncio.sleep(0.02)
