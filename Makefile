@@ -18,7 +18,7 @@ BOARD := examples/board
 CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live demo-board board wheel fast test check check-python check-typescript bench soak mutants fmt clean \
+.PHONY: help demo demo-live demo-board board wheel fast test check check-python check-typescript bench soak bad-line mutants fmt clean \
         error-codes system-packages
 
 help:  ## this list
@@ -69,6 +69,10 @@ bench: $(STAMP)  ## measurements, as ratios within one run, with plots
 
 soak: $(STAMP) system-packages  ## the kill loops for as long as you like (MINUTES=10)
 	@SYNCD_SOAK=1 SOAK_MINUTES=$(MINUTES) $(PYTHON) -m pytest -q -x --timeout 0 -m soak $(ARGS)
+
+bad-line: $(STAMP) system-packages  ## tests of sync, live and the board over a line of 15 kB/s that breaks (ARGS="files" for others)
+	@TEST_LINE=bad $(PYTHON) -m pytest -q --timeout 500 $(or $(ARGS),tests/client/test_against_server.py \
+	    tests/client/test_live_against_server.py tests/browser/test_board.py)
 
 wheel: $(STAMP) board  ## dist/*.whl, with the board
 	@$(PYTHON) -m hatchling build -t wheel

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -97,6 +97,22 @@ export class RealServer {
     });
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
     return response.status === 204 ? null : response.json();
+  }
+
+  /** Puts a copy of its data aside, of when it was stopped. */
+  async keep(): Promise<void> {
+    await this.stop();
+    await promisify(execFile)("cp", ["-a", join(this.#folder, "data", "pgdata"), join(this.#folder, "kept")]);
+    await this.start();
+  }
+
+  /** Goes on with the data that was put aside. */
+  async restore(): Promise<void> {
+    await this.stop();
+    const data = join(this.#folder, "data", "pgdata");
+    rmSync(data, { recursive: true });
+    renameSync(join(this.#folder, "kept"), data);
+    await this.start();
   }
 
   async stop(): Promise<void> {

@@ -1,0 +1,125 @@
+/** A host that is not as it should be: no descriptors, a clock that is years off, a server whose database goes back. */
+
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { verify } from "../src/verify.js";
+import { expectSame, open, QUICK, until } from "./devices.js";
+import { RealServer } from "./server.js";
+
+const YEARS = 3 * 365 * 86_400_000;
+const INDEX = fileURLToPath(new URL("../dist/index.js", import.meta.url));
+
+let server: RealServer;
+beforeAll(async () => {
+  server = await RealServer.start();
+});
+afterAll(() => server.remove());
+
+/** A process of its own, which takes every descriptor that it may have, and gives them back. */
+const WITHOUT_DESCRIPTORS = `
+import { closeSync, openSync } from "node:fs";
+import { Replica } from ${JSON.stringify(INDEX)};
+const [url, token] = process.argv.slice(1);
+const retry = { attempts: 1 };
+const replica = await Replica.open("r", { app: "app", url, token, indexedDB: null, retry });
+await replica.put("t", "a", { n: 1 });
+const held = [];
+const take = () => { for (;;) held.push(openSync("/dev/null")); };
+const said = (error) => error.code;
+try { take(); } catch (error) { held.code = error.code; }
+const synced = await replica.sync().catch(said);
+const live = replica.live({ policy: ${JSON.stringify(QUICK)} });
+while (!["offline", "polling", "busy", "refused"].includes(live.state.name)) await new Promise((done) => setTimeout(done, 10));
+const { name, code } = live.state;
+await replica.put("t", "b", { n: 2 });
+const waiting = (await replica.pending()).length;
+for (const one of held) closeSync(one);
+const back = await live.waitUntilSynced(20_000);
+await live.close();
+const { pushed } = await replica.sync();
+console.log(JSON.stringify({ full: held.code, synced, name, waiting, back, pushed, left: (await replica.pending()).length }));
+await replica.close();
+`;
+
+it("a process without descriptors loses nothing, and syncs as soon as it has some", async () => {
+  const token = await server.token("emfile");
+  const command = 'ulimit -n 64; exec "$0" --input-type=module -e "$1" "$2" "$3"';
+  const told = await promisify(execFile)("sh", [
+    "-c",
+    command,
+    process.execPath,
+    WITHOUT_DESCRIPTORS,
+    server.url,
+    token,
+  ]);
+  expect(JSON.parse(told.stdout)).toEqual({
+    full: "EMFILE",
+    synced: "offline",
+    name: "offline",
+    waiting: 2,
+    back: true,
+    pushed: 0,
+    left: 0,
+  });
+});
+
+it.each([
+  ["ahead", YEARS],
+  ["behind", -YEARS],
+] as const)("a clock that is three years %s, and is mended", async (name, off) => {
+  const own = { url: server.url, token: await server.token(`clock-${name}`) };
+  const clock = { off: off as number };
+  const wrong = await open({ ...own, wall: () => Date.now() + clock.off });
+  const right = await open(own);
+  const shown = async (n: number): Promise<void> => {
+    for (const each of [wrong, right, wrong]) await each.sync();
+    expect((await right.get("t", "r"))?.fields).toEqual({ n });
+    await expectSame(wrong, right);
+  };
+  await right.put("t", "r", { n: 1 });
+  await shown(1);
+  await wrong.patch("t", "r", { n: 2 });
+  await shown(2);
+  await right.patch("t", "r", { n: 3 });
+  await shown(3);
+  clock.off = 0;
+  await wrong.patch("t", "r", { n: 4 });
+  await shown(4);
+  await right.patch("t", "r", { n: 5 });
+  await shown(5);
+});
+
+// What was acknowledged on a socket whose cursor had not come that far yet, only the verification finds.
+it("a database that goes back while devices are live: all end with what it has and what they write since", async () => {
+  const own = { url: server.url, token: await server.token("restored") };
+  const [one, two] = [await open(own), await open(own)];
+  await one.put("t", "before", { n: 0 });
+  await one.sync();
+  await server.keep();
+  const lives = [one, two].map((each) => each.live({ policy: QUICK }));
+  let [wrote, back] = [0, false];
+  const writing = (async () => {
+    for (; !back || wrote < 40; wrote++) {
+      await [one, two][wrote % 2]?.put("t", `w${wrote}`, { n: wrote });
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  })();
+  await until("some are written", () => wrote > 5 + Math.random() * 20);
+  await server.restore();
+  back = true;
+  await writing;
+  await one.put("t", "after", { n: 1 });
+  for (const live of lives) expect(await live.waitUntilSynced(30_000)).toBe(true);
+  for (const live of lives) await live.close();
+  for (const each of [one, two, one]) await each.sync();
+  const fresh = await open(own);
+  await fresh.sync();
+  expect((await fresh.get("t", "after"))?.fields).toEqual({ n: 1 });
+  expect((await fresh.get("t", "before"))?.fields).toEqual({ n: 0 });
+  for (const each of [one, two]) {
+    await verify(each);
+    await expectSame(each, fresh);
+  }
+});
