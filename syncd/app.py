@@ -30,6 +30,7 @@ from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.sync import Service, SyncEndpoint
 from syncd.edge.tokens import Tokens
 from syncd.protocol.preparation import Limits
+from syncd.service.counts import Counts
 from syncd.service.held import Releaser, ReleaseRound
 from syncd.service.hub import Hub
 from syncd.service.restoring import Restorer
@@ -44,6 +45,7 @@ from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
 from syncd.store.migrate import pending
 from syncd.store.notify_bus import NotifyBus
+from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
 from syncd.store.schema_files import MigrationError, SchemaTooNew
 from syncd.store.spaces import Spaces
@@ -179,6 +181,7 @@ def _http(
         await hub.open()
         hub.spawn(_publish(board, hub, connections.ended))
         hub.spawn(_stay_where_writes_go(pool))
+        hub.spawn(_count_numbers(pool, hub.counts))
         hubs.append(hub)
         skew, held = int(settings.max_clock_skew * 1_000_000), Held(pool)
 
@@ -260,6 +263,14 @@ async def _publish(board: Board, hub: Hub, ended: dict[str, int]) -> None:
     while True:
         board.put(numbers(hub.counts, hub.bus, ended))
         await asyncio.sleep(1)
+
+
+async def _count_numbers(pool: Pool, counts: Counts) -> None:
+    """How far the numbers of names and spaces are used up, now and then."""
+    while True:
+        with contextlib.suppress(SyncdError):
+            counts.names, counts.spaces = await numbers_used(pool)
+        await asyncio.sleep(60)
 
 
 async def _stay_where_writes_go(pool: Pool) -> None:

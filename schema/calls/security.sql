@@ -15,6 +15,11 @@ SELECT syncd.sync_adopt($1::jsonb, to_timestamp($2::bigint / 1000000.0));
 -- returns: nothing
 SELECT syncd.sync_numbers_make($1::text, $2::bigint);
 
+-- name: numbers_used
+-- How many numbers of names and of spaces are used up, of 2^31 - 1 each.
+-- returns: store.numbers.Used
+SELECT names, spaces FROM syncd.sync_numbers_used();
+
 -- name: server
 -- The key that signs this server's cursors; read once, at start.
 -- returns: one value

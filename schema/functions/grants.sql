@@ -15,7 +15,7 @@ GRANT EXECUTE ON FUNCTION
 -- security
 GRANT EXECUTE ON FUNCTION
     syncd.sync_user, syncd.sync_name, syncd.sync_names_known, syncd.sync_names_left, syncd.sync_names_add, syncd.sync_names_needed,
-    syncd.sync_numbers_make, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space, syncd.sync_device, syncd.sync_same_device
+    syncd.sync_numbers_make, syncd.sync_numbers_used, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space, syncd.sync_device, syncd.sync_same_device
     TO syncd_runtime;
 
 -- held

@@ -54,6 +54,16 @@ BEGIN
     SELECT p_kind, syncd.sync_number_next(p_kind) FROM generate_series(1, v_wanted - v_ready);
 END $$;
 
+-- How many numbers of names and of spaces are used up, of 2^31 - 1 each.
+CREATE OR REPLACE FUNCTION syncd.sync_numbers_used(OUT names bigint, OUT spaces bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('syncd.sync_names', 'name_no')::regclass), 0)
+               - count(*) FILTER (WHERE n.kind = 'name'),
+           coalesce(pg_sequence_last_value(pg_get_serial_sequence('syncd.sync_spaces', 'space_no')::regclass), 0)
+               - count(*) FILTER (WHERE n.kind = 'space')
+    FROM syncd.sync_numbers n
+$$;
+
 -- How many more names the acting user may make; null: any number. Until the transaction ends no other one of the user's counts.
 CREATE OR REPLACE FUNCTION syncd.sync_names_left() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -92,6 +92,7 @@ async def _database(settings: Settings, url: str, directory: Path | None) -> lis
                 *await doctor.check_functions(conn, directory=directory),
                 *await doctor.check_ownership(conn),
                 *await doctor.check_held(conn),
+                *await doctor.check_numbers(conn),
             ]
     finally:
         await conn.close()

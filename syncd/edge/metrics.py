@@ -14,10 +14,13 @@ from typing import Any
 import msgspec
 
 from syncd.service.counts import BUCKETS, Counts
+from syncd.store.numbers import ALL
 
 PAGE = 16 * 1024
 MAX_WORKERS = 256
 BUS = ("told", "heard", "sent", "dropped", "ignored", "reconnects")
+
+NUMBERS = ("names", "spaces")
 
 GAUGES = {
     "connections": "Live connections, sockets and streams.",
@@ -74,7 +77,7 @@ class Board:
 
 def numbers(counts: Counts, bus: Any, ended: dict[str, int]) -> Numbers:
     """A worker's numbers now. `ended`: connections and requests that a bound ended, by why."""
-    values = {name: getattr(counts, name) for name in (*GAUGES, *COUNTERS, "held")}
+    values = {name: getattr(counts, name) for name in (*GAUGES, *COUNTERS, "held", *NUMBERS)}
     told = {name: getattr(bus, name) for name in BUS}
     return Numbers(values, list(counts.lags), counts.lag_sum, told, int(bus.state == "up"), ended)
 
@@ -106,6 +109,7 @@ class _Collector:
         yield self._lag()
         # Each worker counts them all, every now and then.
         held = max((page.counts.get("held", 0) for _, page in self._pages), default=0)
+        yield self._numbers()
         yield GaugeMetricFamily("syncd_held", "Changes held until they may be written.", value=held)
 
     def _bus(self) -> Iterator[Any]:
@@ -118,6 +122,15 @@ class _Collector:
             for what, value in page.bus.items():
                 hints.add_metric([str(worker), what], value)
         yield from (up, hints)
+
+    def _numbers(self) -> Any:
+        from prometheus_client.core import GaugeMetricFamily
+
+        what = "How much of the numbers for names and spaces is used up; at 1 nothing new can be named."
+        metric = GaugeMetricFamily("syncd_numbers_used", what, labels=["kind"])
+        for kind in NUMBERS:
+            metric.add_metric([kind], max((page.counts.get(kind, 0) for _, page in self._pages), default=0) / ALL)
+        return metric
 
     def _ended(self) -> Any:
         from prometheus_client.core import CounterMetricFamily

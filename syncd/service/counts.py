@@ -19,6 +19,7 @@ class Counts:
         self.batches = self.deliveries = self.delivered_bytes = 0
         self.catch_ups = self.dropped_back = self.failed_looks = 0
         self.held = 0
+        self.names = self.spaces = 0
         self.closed = self.pushes = self.changes = self.pulls = 0
         self.lags = [0] * (len(BUCKETS) + 1)
         self.lag_sum = 0.0

@@ -15,6 +15,7 @@ import asyncpg
 
 from syncd.store import functions, migrate
 from syncd.store.findings import Finding, fail, ok, warn
+from syncd.store.numbers import ALL
 from syncd.store.postgres_binaries import NEWEST, OLDEST
 from syncd.store.schema_files import MigrationError, read_schema
 from syncd.store.statements import statement
@@ -88,6 +89,26 @@ async def check_held(conn: Any) -> list[Finding]:
         return [ok("held changes", "none")]
     text = f"{row['changes']:,} of {row['users']:,} users may not be written, since {row['oldest']:%Y-%m-%d %H:%M}"
     return [warn("held changes", text, "syncd held list")]
+
+
+async def check_numbers(conn: Any) -> list[Finding]:
+    """How far the numbers of names and spaces are used up; nothing is said where the schema does not tell."""
+    try:
+        async with conn.transaction():
+            row = await conn.fetchrow(statement("numbers_used"))
+    except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError, asyncpg.InsufficientPrivilegeError):
+        return []
+    return [numbers(row["names"], row["spaces"])]
+
+
+def numbers(names: int, spaces: int) -> Finding:
+    """What is to be said of so many numbers that are used up."""
+    text = f"of 2,147,483,647 each, {names:,} of names and {spaces:,} of spaces are used"
+    worst = max(names, spaces) / ALL
+    if worst < 0.5:
+        return ok("numbers", text)
+    remedy = "a lower SYNCD_MAX_NAMES; `syncd export` and `syncd import --as-is` into a new database number names anew"
+    return (fail if worst >= 0.9 else warn)("numbers", text, remedy)
 
 
 async def check_role(conn: Any) -> list[Finding]:

@@ -35,6 +35,7 @@ OF_NOBODY = {
     "sync_spaces_named": "SELECT syncd.sync_spaces_named(ARRAY['{n}'])",
     "sync_is_strange": "SELECT syncd.sync_is_strange(now(), ARRAY[{s}])",
     "sync_numbers_make": "SELECT syncd.sync_numbers_make('name', 1)",
+    "sync_numbers_used": "SELECT syncd.sync_numbers_used()",
     "sync_start": "SELECT syncd.sync_start()",
     "sync_held_due": "SELECT * FROM syncd.sync_held_due(NULL)",
     "sync_held_waiting": "SELECT * FROM syncd.sync_held_waiting(0, 20)",

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from syncd.store.doctor import numbers
 from tests.direct import run
 from tests.harness import Server
 from tests.holding import held
@@ -208,3 +209,39 @@ async def test_of_an_import_only_what_is_written_makes_names(
     assert sorted(refused) == ["space_not_found"] * MANY + ["too_many_names"] * 6
     assert len(await made(server, mark)) == 16
     assert not [name for name in await made(server, mark) if "-t" in name]
+
+
+async def test_how_far_the_numbers_are_used_is_shown(strict: tuple[Server, httpx.Client], mark: str) -> None:
+    server, http = strict
+    Device(http, server, f"{mark}-u", f"{mark}-c").write(edit("r", x=1))
+    [(names, spaces)] = await run(server.owner_dsn, "SELECT names, spaces FROM syncd.sync_numbers_used()")
+    assert 3 <= names < 2000
+    assert 1 <= spaces < 2000
+    found = numbers(names, spaces)
+    assert (found.status, f"{names:,} of names" in found.detail) == ("ok", True)
+    assert [numbers(used, 1).status for used in (2**30 - 1, 2**30, 1932735283)] == ["ok", "warn", "FAIL"]
+    assert numbers(1, 2**30).remedy
+    shown = http.get("/metrics").text
+    assert 'syncd_numbers_used{kind="names"} ' in shown
+    assert 'syncd_numbers_used{kind="spaces"} ' in shown
+
+
+async def test_at_the_end_of_the_numbers_what_needs_a_new_one_is_told_so_and_all_else_goes_on(
+    strict: tuple[Server, httpx.Client], mark: str
+) -> None:
+    server, http = strict
+    user = Device(http, server, f"{mark}-u", f"{mark}-c")
+    user.write(edit("r", 1, x=1))
+    ready = "DELETE FROM syncd.sync_numbers WHERE kind = 'name' RETURNING no"
+    last = "SELECT setval('syncd.sync_names_name_no_seq', {})"
+    [(before,)] = await run(server.owner_dsn, "SELECT last_value FROM syncd.sync_names_name_no_seq")
+    taken = [no for (no,) in await run(server.owner_dsn, last.format(2**31 - 1), ready)]
+    try:
+        answer = user.send({**edit("s", 1, x=1), "table": f"{mark}-t"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "numbers_used_up")
+        user.write(edit("r", 2, x=2))
+        assert user.request("PUT", f"/spaces/nowhere/members/{mark}-x", json={"role": "reader"}).status_code == 404
+    finally:
+        back = f"INSERT INTO syncd.sync_numbers SELECT 'name', unnest(ARRAY{taken}::integer[])"
+        await run(server.owner_dsn, last.format(before), back)
+    user.write({**edit("s", 1, x=1), "table": f"{mark}-t"})

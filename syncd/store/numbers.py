@@ -1,0 +1,21 @@
+"""How many of the numbers for names and spaces are used up."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from syncd.store.pool import Pool
+
+ALL = 2**31 - 1
+
+
+class Used(NamedTuple):
+    """Of ALL of each."""
+
+    names: int
+    spaces: int
+
+
+async def used(pool: Pool) -> Used:
+    """As they are now. Raises Busy, DatabaseUnavailable."""
+    return Used(*(await pool.fetch("numbers_used"))[0])
