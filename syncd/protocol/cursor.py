@@ -190,11 +190,14 @@ class Bookmark:
             for position in cursor.positions:
                 self._add(position)
             return
-        last = 0
-        for space, seq, _ in sorted(cursor.positions):
+        last, sweeping = 0, cursor.sweeping
+        if sweeping:
+            self._parts = list(map(_varint, (SWEEPING, cursor.boot, _filter(cursor.tables), *_names(cursor.firsts))))
+        for space, seq, base in sorted(cursor.positions):
             self.seqs[space] = seq
             self._places[space] = len(self._parts) + 1
-            self._parts += (_varint(space - last), _varint(seq << 1))
+            read = b"" if base == -1 else _varint(_folded(base) if sweeping else base)  # a feed that cannot be read now
+            self._parts += (_varint(space - last), _varint(seq << 1 | (base != -1)) + read)
             last = space
 
     def move(self, space: int, seq: int, instant: int) -> bytes:

@@ -191,3 +191,18 @@ def test_a_bookmark_of_a_kept_cursor_lists_what_has_moved(cursor: Cursor, moves:
         assert (found.row, found.unread, found.firsts) == (cursor.row, cursor.unread, cursor.firsts)
         assert bookmark.seqs[space] == seq
     assert not bookmark.full
+
+
+@given(cursors, st.lists(st.text(min_size=1, max_size=5), max_size=3), st.booleans())
+def test_a_bookmark_keeps_the_place_in_a_state_that_could_not_be_read_to_its_end(
+    cursor: Cursor, firsts: list[str], swept: bool
+) -> None:
+    places = [Position(1, 7, -3 - 3 * 9), *cursor.positions] if swept else cursor.positions
+    cursor = cursor._replace(positions=tuple({p.space: p for p in places}.values()), firsts=tuple(firsts))
+    bookmark = Bookmark(cursor, KEY, "alice", "notes")
+    assert bookmark.text().decode() == encode(cursor, KEY, "alice", "notes")
+    log = Position(2**31, 5)
+    moving = Bookmark(cursor._replace(positions=(*cursor.positions, log)), KEY, "alice", "notes")
+    found = decode(moving.move(log.space, 6, 0).decode(), KEY, "alice", "notes", cursor.tables)
+    assert isinstance(found, Cursor)
+    assert sorted(found.positions) == sorted((*cursor.positions, log._replace(seq=6)))
