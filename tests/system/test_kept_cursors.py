@@ -197,6 +197,26 @@ def test_spaces_come_and_go(pair: Pair) -> None:
     pair.writer.remove(new, pair.crowd.user)
 
 
+def test_a_space_of_the_row_comes_and_goes(pair: Pair) -> None:
+    pair.write(11, 12)
+    since, space = pair.reader.drain()[1], pair.crowd.spaces[11]
+    number = f"(SELECT space_no FROM syncd.sync_spaces WHERE space_id = '{space}')"
+    pair.sql(f"DELETE FROM syncd.sync_memberships WHERE user_no = {{user}} AND space_no = {number}")
+    try:
+        left = pair.reader.pull(since)
+        assert left["spaces"] == {"joined": [], "left": [space]}
+        nothing = pair.reader.pull(left["syncedUntil"])
+        assert nothing["spaces"] == {"joined": [], "left": []}
+        assert pair.reader.pull(since)["spaces"]["left"] == [space]
+    finally:
+        member = f"SELECT {{user}}, {number}, 'writer'"
+        pair.sql(f"INSERT INTO syncd.sync_memberships (user_no, space_no, role) {member}")
+    again = pair.reader.pull(nothing["syncedUntil"])
+    assert (again["spaces"], places(again["serverChanges"], pair.crowd)) == ({"joined": [space], "left": []}, [11])
+    assert pair.reader.pull(again["syncedUntil"])["serverChanges"] == []
+    assert pair.reader.pull(since)["spaces"] == {"joined": [], "left": []}
+
+
 def test_a_row_that_is_gone_is_a_lost_cursor_and_for_the_first_generation_the_beginning(pair: Pair) -> None:
     pair.write(5)
     since, old = pair.reader.drain()[1], pair.old.drain()[1]
