@@ -44,7 +44,7 @@ LONGEST = (
     "tests/system/test_compaction", "tests/browser/", "tests/system/test_elsewhere",
     "tests/system/test_backup_under_way", "tests/system/test_live_no_gap", "tests/system/test_operator_backup",
     "tests/system/test_live_faults", "tests/store/test_nats_bus", "tests/system/test_keys",
-    "tests/system/test_command_line", "tests/store/test_embedded", "tests/client/test_live_against_server",
+    "tests/system/test_command_line", "tests/store/test_embedded",
     "tests/system/test_workers", "tests/system/test_database_away", "tests/system/test_live_revocation",
     "tests/system/test_busy", "tests/system/test_revocation", "tests/store/test_notify_bus",
     "tests/system/test_model", "tests/system/test_restore", "tests/system/test_examples",

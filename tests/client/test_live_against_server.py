@@ -21,7 +21,7 @@ from tests.client.test_against_server import check_same, create_space, set_role
 from tests.harness import Server
 from tests.proxy import Proxy
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.alone
 
 QUICK = LivePolicy(
     first=0.05,
