@@ -16,6 +16,7 @@ COMMANDS = {
     "doctor": "Check database, roles, row security and configuration, and say how to mend them.",
     "export": "Write a user's changes, a space or everything to a file.",
     "import": "Write an export back, or bring in what another store has.",
+    "restore": "Put a dump of pg_dump in the place of the database.",
     "held": "What first-generation clients pushed and may not be written: list, retry, export or drop it.",
     "compact": "Fold what was overwritten long ago out of the log.",
 }

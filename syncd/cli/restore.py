@@ -1,0 +1,119 @@
+"""`syncd restore`: a dump of pg_dump in place of the database, which stays beside it under another name."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from syncd.cli.operator_database import operator_database
+from syncd.cli.options import load_settings, progress, settings_options
+
+
+@click.command("restore")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--database-url", metavar="URL", help="The database, as a superuser.")
+@settings_options("data_dir")
+def restore_command(file: Path, database_url: str | None, **options: Any) -> None:
+    """Put FILE, made by `pg_dump -Fc`, in the place of the database.
+
+    It is restored into a new database first, which gets the other's name when all is there: what fails changes nothing.
+    The former database stays, under a name that is printed. A server may be running: its devices are told to try
+    again for a moment.
+    """
+    from syncd.cli.migrate import refusals
+    from syncd.store.schema_files import MigrationError
+
+    settings = load_settings(**options)
+    program = _program(settings.data_dir, own=(database_url or settings.migrate_url or settings.database_url) is None)
+    with operator_database(settings, database_url, whole=True) as url:
+        try:
+            asyncio.run(_restore(url, file, program))
+        except MigrationError as why:
+            raise click.ClickException(str(why)) from None
+        except refusals() as why:
+            raise click.ClickException(f"the restore was cut short: {why}") from None
+
+
+def _program(data_dir: Path, *, own: bool) -> str:
+    """pg_restore: of the version of the data directory's database, or the one on the path."""
+    from syncd.store.embedded import EmbeddedPostgres
+
+    found = None if own else shutil.which("pg_restore")
+    path = Path(found) if found else EmbeddedPostgres(data_dir).bindir / "pg_restore"
+    if not path.exists():
+        raise click.ClickException("there is no pg_restore: put PostgreSQL's client programs on the PATH.")
+    return str(path)
+
+
+async def _restore(url: str, file: Path, program: str) -> None:
+    import asyncpg
+
+    from syncd.store.migrate import migrate
+
+    name = unquote(urlsplit(url).path.lstrip("/"))
+    fresh, former = f"{name}_restoring", f"{name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    server = await asyncpg.connect(_named(url, "postgres"), statement_cache_size=0, timeout=10)
+    try:
+        progress(f"making the database {fresh}, with the roles and rights that no dump has")
+        await server.execute(f"DROP DATABASE IF EXISTS {_quoted(fresh)} WITH (FORCE)")
+        await server.execute(f"CREATE DATABASE {_quoted(fresh)}")
+        try:
+            await migrate(_named(url, fresh))
+            await _fill(_named(url, fresh), file, program)
+            progress("bringing its schema up to this syncd's")
+            await migrate(_named(url, fresh), say=progress)
+        except BaseException:
+            await server.execute(f"DROP DATABASE IF EXISTS {_quoted(fresh)} WITH (FORCE)")
+            raise
+        progress(f"putting it in the place of {name}")
+        await _swap(server, name, fresh, former)
+    finally:
+        await server.close()
+    progress(f"done. What was there is the database {former}: drop it when you are sure.")
+
+
+async def _fill(url: str, file: Path, program: str) -> None:
+    import asyncpg
+
+    progress(f"restoring {file}")
+    connection = await asyncpg.connect(url, statement_cache_size=0, timeout=10)
+    try:
+        await connection.execute("DROP SCHEMA syncd CASCADE")
+    finally:
+        await connection.close()
+    command = [program, "--exit-on-error", "-d", url, str(file)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr.strip())
+        raise click.ClickException(f"{file} cannot be restored, and nothing was changed. {said}")
+
+
+async def _swap(server: Any, name: str, fresh: str, former: str) -> None:
+    """Gives a name to another database; who is connected is cut off, and nobody connects in between."""
+    await server.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS false")
+    try:
+        await server.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = ANY ($1)", [name, fresh]
+        )
+        async with server.transaction():
+            await server.execute(f"ALTER DATABASE {_quoted(name)} RENAME TO {_quoted(former)}")
+            await server.execute(f"ALTER DATABASE {_quoted(fresh)} RENAME TO {_quoted(name)}")
+    except BaseException:
+        await server.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS true")
+        raise
+    await server.execute(f"ALTER DATABASE {_quoted(former)} ALLOW_CONNECTIONS true")
+
+
+def _named(url: str, database: str) -> str:
+    return urlsplit(url)._replace(path=f"/{database}").geturl()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
