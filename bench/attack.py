@@ -41,7 +41,7 @@ class Attacker:
         self.headers = {"authorization": f"Bearer {server.token(user)}", "x-client-id": f"{user}-phone"}
         if not legacy:
             self.headers["x-sync-protocol"] = "1"
-        self.http = httpx.AsyncClient(base_url=server.url, headers=self.headers, timeout=120)
+        self.http = httpx.AsyncClient(base_url=server.url, headers=self.headers, timeout=600)
         self.said: Said = Counter()
         self.sent = self.got = 0
 
