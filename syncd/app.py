@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import resource
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -14,6 +15,7 @@ import structlog
 from syncd import __version__
 from syncd.core.errors import SyncdError
 from syncd.core.sharing import Sharing
+from syncd.edge.audit import AuditEndpoint
 from syncd.edge.backup import BackupEndpoint
 from syncd.edge.bodies import Bodies
 from syncd.edge.callers import Callers
@@ -24,18 +26,22 @@ from syncd.edge.gate import Gate
 from syncd.edge.http import Backend, HttpApplication
 from syncd.edge.invitations import InvitationsEndpoint
 from syncd.edge.metrics import Board, numbers
+from syncd.edge.quota import QuotaEndpoint
 from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.sockets import Sockets
 from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.sync import Service, SyncEndpoint
 from syncd.edge.tokens import Tokens
 from syncd.protocol.preparation import Limits
+from syncd.service.audit import Tally
 from syncd.service.counts import Counts
 from syncd.service.held import Releaser, ReleaseRound
 from syncd.service.hub import Hub
+from syncd.service.quotas import Quotas, UsageRound
 from syncd.service.restoring import Restorer
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
+from syncd.store.audit import Audit
 from syncd.store.backup import Backups
 from syncd.store.bus import Bus
 from syncd.store.digest import Digests
@@ -47,6 +53,7 @@ from syncd.store.migrate import pending
 from syncd.store.notify_bus import NotifyBus
 from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
+from syncd.store.quotas import Totals
 from syncd.store.schema_files import MigrationError, SchemaTooNew
 from syncd.store.spaces import Spaces
 
@@ -160,10 +167,11 @@ def _http(
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    rates = Rates(RateLimits(settings.quota_requests, settings.quota_bytes_in, settings.quota_bytes_out))
+    quotas, tally, audit = _quotas(settings), Tally(), Audit(pool)
+    rates = Rates(RateLimits(quotas.requests, quotas.bytes_in, quotas.bytes_out))
     callers = Callers(
         tokens, claims=settings.memberships == "token", service=_memberships(settings), rates=rates,
-        most=settings.max_spaces_listed,
+        most=settings.max_spaces_listed, on_refused=partial(tally.add, "refused_tokens"),
     )  # fmt: skip
     sharing = _sharing(settings)
     limits = Limits(
@@ -176,7 +184,7 @@ def _http(
 
     async def open_() -> tuple[Service, SpaceService, Talk]:
         await pool.open()
-        log_, key = Log(pool), await cursor_key(pool)
+        log_, key = Log(pool, most_devices=quotas.devices), await cursor_key(pool)
         hub = Hub(log_, Live(pool), _bus(settings, key), key, callers.ask if callers.asks else None)
         await hub.open()
         hub.spawn(_publish(board, hub, connections.ended))
@@ -189,13 +197,26 @@ def _http(
             said = await callers.ask(user)
             await hub.live.greet(user, said.spaces, said.as_of)
 
-        releaser = Releaser(log_, held, key, limits, skew, hub.wrote)
+        releaser, totals = Releaser(log_, held, key, limits, skew, hub.wrote), Totals(pool)
         releases = ReleaseRound(releaser, hub.counts, hear if callers.asks else None)
         hub.on_members = releases.members_changed
         hub.keep_doing(releases)
         spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members, sharing)
+
+        def hit(quota: str, space: str = "") -> None:
+            hub.counts.quota_hits[quota] += 1
+            tally.add("quota_hits", quota, space)
+
+        log_.on_hit = rates.on_hit = hit
+        usage = UsageRound(
+            totals, quotas, log_.full, releaser, hub.counts, rates.override, settings.quota_every,
+            partial(tally.write, audit),
+        )  # fmt: skip
+        hub.on_wrote = usage.wrote
+        hub.keep_doing(usage)
         talk = Talk(hub, callers, connections.gate, bodies, limits, skew)
-        return Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held), spaces, talk
+        service = Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held, totals, audit)
+        return service, spaces, talk
 
     async def ready() -> list[str]:
         try:
@@ -222,6 +243,7 @@ def _http(
         sync, spaces_, InvitationsEndpoint(callers), backend, board, connections.ended, bodies=bodies, rates=rates,
         version=__version__,
     )  # fmt: skip
+    http.quota, http.audit = QuotaEndpoint(callers, connections.gate, quotas), AuditEndpoint(callers, audit)
     backups = Backups(pool)
     restorer, at_once = Restorer(backups, Spaces(pool), limits, sharing), max(1, settings.pool_size // 4)
     http.backup = BackupEndpoint(
@@ -240,6 +262,14 @@ def _sharing(settings: Settings) -> Sharing:
         members=settings.members_per_hour,
         blocks=MOST_BLOCKS,
     )
+
+
+def _quotas(settings: Settings) -> Quotas:
+    return Quotas(
+        settings.quota_requests, settings.quota_bytes_in, settings.quota_bytes_out, settings.quota_space_records,
+        settings.quota_space_bytes, settings.quota_user_records, settings.quota_user_bytes, settings.quota_devices,
+        settings.max_spaces_owned, settings.max_connections_per_user, settings.max_held, settings.max_held_bytes,
+    )  # fmt: skip
 
 
 def _memberships(settings: Settings) -> MembershipService | None:

@@ -275,6 +275,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _about("Bytes a second that one worker sends to one user on average; a minute's worth at once.", "bytes", ge=0),
     ] = 16 * 1024 * 1024
+    quota_space_records: Annotated[
+        int, _about("Records that are not deleted, of one space; one that has more takes nothing but deletions.", ge=0)
+    ] = 1_000_000
+    quota_space_bytes: Annotated[
+        int,
+        _about("Bytes of the changes that the log keeps of one space; the state takes about as much.", "bytes", ge=0),
+    ] = 4 * 1024 * 1024 * 1024
+    quota_user_records: Annotated[
+        int, _about("Records of all spaces together that one user has made and is still a member of.", ge=0)
+    ] = 2_000_000
+    quota_user_bytes: Annotated[
+        int, _about("Bytes of all spaces together that one user has made and is still a member of.", "bytes", ge=0)
+    ] = 8 * 1024 * 1024 * 1024
+    quota_devices: Annotated[
+        int, _about("Devices of one user that say which copy of their store they are, as both clients' do.", ge=0)
+    ] = 1000
+    quota_every: Annotated[
+        float,
+        _about(
+            "How often a worker counts what was written; meanwhile it may exceed a total's quota.", "seconds", ge=0.05
+        ),
+    ] = 15.0
     legacy_spaces: Annotated[
         Literal["hold", "own"],
         _about(
@@ -370,6 +392,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=0,
         ),
     ] = 0.0
+    compact_audit: Annotated[
+        float,
+        _about(
+            "How long the audit says what was done; compaction removes what is older. 0: for ever.", "seconds", ge=0
+        ),
+    ] = 365 * 86400.0
     allowed_origins: Annotated[
         tuple[str, ...],
         _about(

@@ -10,6 +10,11 @@ SELECT user_id, client_id, app FROM syncd.sync_held_due($1::integer[]);
 -- returns: store.held.Waiting
 SELECT user_no, user_id FROM syncd.sync_held_waiting($1, $2);
 
+-- name: held_with_room
+-- What is held because a space was full that is not any more; $1: those that are.
+-- returns: store.held.Roomy
+SELECT user_id, client_id, app, nos FROM syncd.sync_held_with_room($1::text[]);
+
 -- name: held_take
 -- What a device has held and may be written now, or the changes of $4.
 -- returns: store.held.HeldChange

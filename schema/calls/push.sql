@@ -21,7 +21,12 @@ SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push_following(
 -- returns: one value
 SELECT syncd.sync_unremembered_in($1::jsonb, $2::json[]);
 
--- name: device
--- Whether a device is the one that pushed last under its client id; see sync_device.
+-- name: pushed_before
+-- Which of a device's changes are in the log already.
 -- returns: one value
-SELECT syncd.sync_device($1, $2, $3::text[]);
+SELECT syncd.sync_pushed_before($1, $2, $3::text[]);
+
+-- name: device
+-- Whether a device is the one that pushed last under its client id; see sync_device. Full: its user has as many as may be, $4.
+-- returns: one value
+SELECT CASE WHEN syncd.sync_quota_device($1, $2, $4) THEN syncd.sync_device($1, $2, $3::text[]) ELSE 'full' END;

@@ -267,7 +267,7 @@ BEGIN
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     WHERE c.relnamespace = 'syncd'::regnamespace AND c.relkind = 'r' AND a.attname ~ '(_no|_by|owners)$'
       AND a.atttypid IN ('integer'::regtype, 'bigint'::regtype, 'bigint[]'::regtype, 'integer[]'::regtype)
-      AND a.attname NOT IN ('space_no', 'held_no', 'event_no')
+      AND a.attname NOT IN ('space_no', 'held_no', 'event_no', 'audit_no')
       -- the log and the state are looked through; of the records of digests, the buckets have each app and table; a cursor of a
       -- user who is in no space has no position
       AND c.relname NOT IN ('sync_names', 'sync_changes', 'sync_records', 'sync_digest_records', 'sync_cursors');

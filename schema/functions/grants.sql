@@ -18,10 +18,20 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_numbers_make, syncd.sync_numbers_used, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space, syncd.sync_device, syncd.sync_same_device
     TO syncd_runtime;
 
+-- audit
+GRANT EXECUTE ON FUNCTION syncd.sync_audit_say, syncd.sync_audit_count, syncd.sync_audit_of TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION syncd.sync_audit_note TO syncd_compactor;
+
+-- quotas
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_usage_look, syncd.sync_quota_over, syncd.sync_quota_rates, syncd.sync_quota_of, syncd.sync_quota_device
+    TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION syncd.sync_usage_count TO syncd_compactor;
+
 -- held
 GRANT EXECUTE ON FUNCTION
     syncd.sync_make_spaces, syncd.sync_hold, syncd.sync_held_due, syncd.sync_held_waiting, syncd.sync_held_take, syncd.sync_held_mark,
-    syncd.sync_held_list, syncd.sync_held_drop, syncd.sync_held_count, syncd.sync_held_number
+    syncd.sync_held_list, syncd.sync_held_drop, syncd.sync_held_count, syncd.sync_held_number, syncd.sync_held_with_room
     TO syncd_runtime;
 
 -- first_generation
@@ -48,7 +58,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- push
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_advance, syncd.sync_enter, syncd.sync_receipts, syncd.sync_merge, syncd.sync_twice, syncd.sync_whole, syncd.sync_woken, syncd.sync_content,
+    syncd.sync_advance, syncd.sync_enter, syncd.sync_receipts, syncd.sync_pushed_before, syncd.sync_merge, syncd.sync_twice, syncd.sync_whole, syncd.sync_woken, syncd.sync_content,
     syncd.sync_spaces_named, syncd.sync_repeats, syncd.sync_size_at_most, syncd.sync_check_size, syncd.sync_apply, syncd.sync_wave, syncd.sync_touched, syncd.sync_record_at, syncd.sync_folded_registers,
     syncd.sync_apply_folded, syncd.sync_apply_push,
     syncd.sync_own_latest, syncd.sync_push_may, syncd.sync_push_names, syncd.sync_push_one, syncd.sync_push_plain,

@@ -108,6 +108,15 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
     SELECT w.user_no, (SELECT n.name FROM syncd.sync_names n WHERE n.name_no = w.user_no) FROM waits w LIMIT p_most
 $$;
 
+-- What is held because a space was full, which is none of p_full any more: users, devices, apps and numbers.
+CREATE OR REPLACE FUNCTION syncd.sync_held_with_room(p_full text[]) RETURNS TABLE (user_id text, client_id text, app text, nos bigint[])
+LANGUAGE sql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    SELECT n.name, h.client_id, h.app, (array_agg(h.held_no ORDER BY h.held_no))[:200]
+    FROM syncd.sync_held h JOIN syncd.sync_names n ON n.name_no = h.user_no
+    WHERE h.reason = 'quota_exceeded' AND h.space_id <> ALL (p_full)
+    GROUP BY n.name, h.client_id, h.app LIMIT 50
+$$;
+
 -- A device's held changes in the order they came, of some 4 MB: those that have become writable, or those of p_nos.
 CREATE OR REPLACE FUNCTION syncd.sync_held_take(p_user text, p_client text, p_app text, p_nos bigint[], p_most integer)
 RETURNS TABLE (held_no bigint, content text, received_us bigint, change text)

@@ -99,6 +99,14 @@ BEGIN
         OFFSET 0) r;
 END $$;
 
+-- Which of a device's changes are in the log already, wherever.
+CREATE OR REPLACE FUNCTION syncd.sync_pushed_before(p_user text, p_client text, p_ids text[]) RETURNS text[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM syncd.sync_act_as(p_user);
+    RETURN ARRAY(SELECT d.change_id FROM syncd.sync_names n CROSS JOIN LATERAL syncd.sync_receipts(n.name_no, p_ids) d WHERE n.name = p_client);
+END $$;
+
 -- The numbers of spaces, in the order of their ids, also of those that the acting user is no member of: for comparing what
 -- the user's device repeats with what it wrote there.
 CREATE OR REPLACE FUNCTION syncd.sync_spaces_named(p_ids text[]) RETURNS integer[]

@@ -53,7 +53,9 @@ async def _compact(settings: Settings) -> int:
         if recently or not await compactor.take():
             return 0
         tombstones = timedelta(seconds=settings.compact_tombstones) if settings.compact_tombstones else None
-        work = Compaction(compactor, Policy(timedelta(seconds=settings.compact_history), tombstones), now, rest=3.0)
+        audit = timedelta(seconds=settings.compact_audit) if settings.compact_audit else None
+        policy = Policy(timedelta(seconds=settings.compact_history), tombstones, audit=audit)
+        work = Compaction(compactor, policy, now, rest=3.0)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
         try:
             report = await work.run(await work.plan())

@@ -71,6 +71,21 @@ async def _export(
                 await _to_stdout(snapshot, scope, form)
             else:
                 await _to_file(snapshot, scope, output, form, found.key)
+        if found.whole:
+            await _note(url, space, user)
+    finally:
+        await connection.close()
+
+
+async def _note(url: str, space: str | None, user: str | None) -> None:
+    """Says in the audit what an operator has taken out."""
+    import asyncpg
+
+    from syncd.store.audit import AuditOperator
+
+    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    try:
+        await AuditOperator(connection).note("export", space, user, {"by": "operator"})
     finally:
         await connection.close()
 

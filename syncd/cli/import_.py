@@ -104,12 +104,27 @@ async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) ->
                 report = await restorer.as_user(source, Caller(str(manifest.userId)), latest, step=step)
     finally:
         await pool.close()
+    if whole:
+        await _note(url, None if as_is else manifest.userId, {"imported": report.imported, "refused": report.refused})
     if as_is:
         progress(f"{made:,} spaces put back{_cursors(manifest.cursorKey is not None, numbered)}")
     for refusal in report.refusals:
         progress(f"line {refusal['line']}: {refusal['code']}: {refusal['detail']}")
     progress(f"{report.imported:,} changes imported, {report.duplicates:,} there already, {report.refused:,} refused")
     return report.refused
+
+
+async def _note(url: str, user: str | None, detail: dict[str, Any]) -> None:
+    """Says in the audit what an operator has brought in."""
+    import asyncpg
+
+    from syncd.store.audit import AuditOperator
+
+    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    try:
+        await AuditOperator(connection).note("import", None, user, {"by": "operator", **detail})
+    finally:
+        await connection.close()
 
 
 def _cursors(wanted: bool, numbered: bool) -> str:

@@ -90,6 +90,7 @@ class BackupEndpoint:
                 async with self._working.place(caller.user):
                     whole = await self._export(request, caller, scope.get(TRANSPORT), receive, send)
                 if whole:
+                    await service.audit.say(caller.user, "export", None, {})
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
             case ("import",):
                 if request.method != "POST":
@@ -97,6 +98,9 @@ class BackupEndpoint:
                 caller = await self._callers.caller(request)
                 async with self._uploads.place(caller.user):
                     report = await self._import(request, caller, service.wrote)
+                await service.audit.say(
+                    caller.user, "import", None, {"imported": report.imported, "refused": report.refused}
+                )
                 await answer(send, Answer(msgspec.json.encode(report)), request.headers.get(b"accept-encoding", b""))
             case _:
                 raise NotFound

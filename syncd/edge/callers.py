@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,14 +24,14 @@ log = structlog.get_logger("syncd.memberships")
 
 class Callers:
     """Knows tokens and, depending on the settings, where memberships come from; `rates`: how fast each may ask; `most`:
-    spaces in a list from outside."""
+    spaces in a list from outside; `on_refused`: is told the code for which a token is not taken."""
 
     def __init__(
         self, tokens: Tokens, *, claims: bool = False, service: MembershipService | None = None,
-        rates: Rates | None = None, most: int = 10_000,
+        rates: Rates | None = None, most: int = 10_000, on_refused: Callable[[str], None] = lambda why: None,
     ) -> None:  # fmt: skip
         self._tokens, self._claims, self._service, self._most = tokens, claims, service, most
-        self.rates = rates or Rates(RateLimits())
+        self.rates, self._on_refused = rates or Rates(RateLimits()), on_refused
 
     @property
     def managed_elsewhere(self) -> bool:
@@ -46,7 +47,11 @@ class Callers:
     async def named(self, authorization: bytes) -> tuple[Caller, float]:
         """Who an `Authorization` header names, and until when (seconds since 1970). It is a request of that user's.
         Raises what `caller` raises."""
-        identity = await self._tokens.identity(authorization)
+        try:
+            identity = await self._tokens.identity(authorization)
+        except Unauthorized as why:
+            self._on_refused(why.code)
+            raise
         self.rates.request(identity.user)
         if self._service is not None:
             return Caller(identity.user, await self.ask(identity.user)), identity.expires

@@ -86,6 +86,11 @@ class Gate:
         allowance.connections += 1
         return allowance
 
+    def connections_of(self, user: str) -> int:
+        """How many live ones a user has."""
+        found = self._users.get(user)
+        return 0 if found is None else found.connections
+
     def dismiss(self, user: str) -> None:
         """It is gone."""
         allowance = self._users.get(user)

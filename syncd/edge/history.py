@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import UnsetType
 
 from syncd.core.clock import parse_instant
-from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound, TooLarge
+from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound, QuotaExceeded, TooLarge
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.answers import Answer
@@ -88,9 +88,13 @@ class HistoryEndpoint:
         caller = await self._callers.caller(request)
         place = _checked(place, caller, Query(request))
         wish = self._wish(request, await request.body(), of_space=place.table is None)
+        if over := service.log.full.get(place.space):
+            service.log.on_hit(over.quota, over.space_id)
+            raise QuotaExceeded(over.quota)
         answer = await history.restore(service.history, caller, place, wish, time.time_ns() // 1000)
         for space, seq in answer.written.items():
             service.wrote(space, place.app, seq)
+            await service.audit.say(caller.user, "restore", space, {"app": place.app, "changes": len(answer.results)})
         service.counts.pushed(answer)
         return Answer(answer.body())
 

@@ -19,6 +19,7 @@ from syncd.core.errors import (
     UpgradeRequired,
 )
 from syncd.edge.answers import Answer, Receive, Scope, Send, answer, answer_unread
+from syncd.edge.audit import AuditEndpoint
 from syncd.edge.backup import BackupEndpoint
 from syncd.edge.bodies import Bodies
 from syncd.edge.conversation import Talk
@@ -28,6 +29,7 @@ from syncd.edge.invitations import InvitationsEndpoint
 from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
 from syncd.edge.problems import problem, status_of
+from syncd.edge.quota import QuotaEndpoint
 from syncd.edge.rates import Rates
 from syncd.edge.requests import Disconnected, Request, checked_id
 from syncd.edge.spaces import SpacesEndpoint
@@ -81,6 +83,8 @@ class HttpApplication:
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
         self.demo: Demo | None = None
+        self.quota: QuotaEndpoint | None = None
+        self.audit: AuditEndpoint | None = None
         self.backup: BackupEndpoint | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,12 +171,16 @@ class HttpApplication:
         match parts[0]:
             case "sync" if len(parts) > 1:
                 return await self._sync.handle(request, parts, (await self._backend.opened())[0])
+            case "spaces" if len(parts) == 3 and parts[2] == "audit" and self.audit is not None:
+                return await self.audit.handle(request, parts[1])
             case "spaces":
                 return await self._spaces.handle(request, parts, (await self._backend.opened())[1])
             case "invitations":
                 return await self._invitations.invitations(request, parts, (await self._backend.opened())[1])
             case "blocks":
                 return await self._invitations.blocks(request, parts, (await self._backend.opened())[1])
+        if parts == ("quota",) and self.quota is not None:
+            return await self.quota.handle(request, (await self._backend.opened())[0])
         if parts[0] == "demo" and self.demo is not None:
             return await self.demo.handle(request, parts, (await self._backend.opened())[1])
         if parts == ("docs", "errors"):

@@ -49,6 +49,8 @@ class Numbers(msgspec.Struct):
     bus: dict[str, int] = {}
     bus_up: int = 0
     ended: dict[str, int] = {}
+    full: dict[str, int] = {}
+    quota_hits: dict[str, int] = {}
 
 
 class Board:
@@ -79,7 +81,8 @@ def numbers(counts: Counts, bus: Any, ended: dict[str, int]) -> Numbers:
     """A worker's numbers now. `ended`: connections and requests that a bound ended, by why."""
     values = {name: getattr(counts, name) for name in (*GAUGES, *COUNTERS, "held", *NUMBERS)}
     told = {name: getattr(bus, name) for name in BUS}
-    return Numbers(values, list(counts.lags), counts.lag_sum, told, int(bus.state == "up"), ended)
+    up = int(bus.state == "up")
+    return Numbers(values, list(counts.lags), counts.lag_sum, told, up, ended, counts.full, dict(counts.quota_hits))
 
 
 def render(board: Board, own: Callable[[], Numbers]) -> bytes:
@@ -111,6 +114,7 @@ class _Collector:
         held = max((page.counts.get("held", 0) for _, page in self._pages), default=0)
         yield self._numbers()
         yield GaugeMetricFamily("syncd_held", "Changes held until they may be written.", value=held)
+        yield from self._quotas()
 
     def _bus(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -131,6 +135,18 @@ class _Collector:
         for kind in NUMBERS:
             metric.add_metric([kind], max((page.counts.get(kind, 0) for _, page in self._pages), default=0) / ALL)
         return metric
+
+    def _quotas(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        full = GaugeMetricFamily("syncd_full_spaces", "Spaces that take only deletions, by quota.", labels=["quota"])
+        for quota in sorted({quota for _, page in self._pages for quota in page.full}):
+            full.add_metric([quota], max(page.full.get(quota, 0) for _, page in self._pages))
+        hits = CounterMetricFamily("syncd_quota_hits", "Refusals because of a quota.", labels=["worker", "quota"])
+        for worker, page in self._pages:
+            for quota, value in page.quota_hits.items():
+                hits.add_metric([str(worker), quota], value)
+        yield from (full, hits)
 
     def _ended(self) -> Any:
         from prometheus_client.core import CounterMetricFamily

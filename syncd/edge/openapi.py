@@ -131,6 +131,7 @@ def _result() -> Schema:
         code={"type": "string"},
         detail={"type": "string"},
         held={"type": "boolean", "description": "true: kept until it may be written (first generation)."},
+        quota={"type": "string", "description": "Of `quota_exceeded`: which one."},
         table={**_ID, "description": "Of a restore."},
         id={**_ID, "description": "Of a restore."},
     )
@@ -208,6 +209,8 @@ def _schemas() -> dict[str, Schema]:
         **_held_schemas(),
         **_digest_schemas(),
         "ImportReport": _import_report(),
+        "Quota": _quota_schema(),
+        "Audit": _audit_schema(),
     }  # fmt: skip
 
 
@@ -439,6 +442,43 @@ def _invitation_paths() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _quota_paths() -> dict[str, Any]:
+    listing = _operation("getQuota", "What the caller has and may have", _answers(200, _ref("Quota"), 404))
+    listing["parameters"] = [_query("spaceId", _ID, "And what this space has and may have.")]
+    return {"/quota": {"get": listing}}
+
+
+def _audit_paths() -> dict[str, Any]:
+    listing = _operation("getAudit", "What was done in a space, for its owners", _answers(200, _ref("Audit"), 403, 404))
+    listing["parameters"] = [
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "Entries at most."),
+        _query("after", {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1}, "Those with a greater auditId."),
+    ]
+    return {"/spaces/{space}/audit": {"parameters": [_in_path("space")], "get": listing}}
+
+
+def _audit_schema() -> Schema:
+    number: Schema = {"type": "integer"}
+    entry = _object(
+        ["auditId", "at", "what", "detail", "count"],
+        auditId=number, at=_INSTANT, what={"type": "string"}, detail={"type": "object"}, count=number,
+        actorId={**_ID, "description": "Who did it; missing where an operator or the server did."},
+        userId={**_ID, "description": "Whom it was done to."},
+    )  # fmt: skip
+    return _object(["audit", "hasMore"], audit=_array(entry), hasMore={"type": "boolean"})
+
+
+def _quota_schema() -> Schema:
+    limit: Schema = {"type": ["number", "null"], "minimum": 0, "description": "null: there is none."}
+    total = _object(["used", "limit"], used={"type": "integer"}, limit=limit)
+    rate = _object(["limit"], limit={**limit, "description": "A second, on average, of one worker."})
+    rates = dict.fromkeys(("requests", "bytes_in", "bytes_out"), rate)
+    of_user = ("user_records", "user_bytes", "spaces", "devices", "sockets", "held", "held_bytes")
+    user = {**rates, **dict.fromkeys(of_user, total)}
+    space = dict.fromkeys(("space_records", "space_bytes"), total)
+    return _object(["user"], user=_object([*user], **user), space=_object([*space], **space))
+
+
 def _service_paths() -> dict[str, Any]:
     status = _object(["status"], status={"type": "string"})
     paths: dict[str, Any] = {}
@@ -475,6 +515,8 @@ def document(version: str) -> dict[str, Any]:
         | _space_paths()
         | _invitation_paths()
         | _backup_paths()
+        | _quota_paths()
+        | _audit_paths()
         | _service_paths(),
         "security": [{"token": []}],
         "components": {

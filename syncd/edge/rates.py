@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from syncd.core.errors import TooMany
@@ -58,14 +57,14 @@ class _User:
 
 
 class Rates:
-    """The buckets. `hits`: how often a bound was met, by its name. A request is refused while a bucket is empty; bytes
+    """The buckets. `on_hit`: is told which bound was met. A request is refused while a bucket is empty; bytes
     are taken out when they have been moved."""
 
     def __init__(self, limits: RateLimits) -> None:
         self._limits, self._own = limits, dict[str, RateLimits]()
         self._users: dict[str, _User] = {}
         self._swept = time.monotonic()
-        self.hits: Counter[str] = Counter()
+        self.on_hit: Callable[[str], None] = lambda quota: None
 
     def override(self, own: Mapping[str, Mapping[str, float]]) -> None:
         """Bounds that some users have in place of the general ones, by user and name."""
@@ -122,7 +121,7 @@ class Rates:
         self._users = {user: found for user, found in self._users.items() if now - found.at < 2 * longest}
 
     def _refuse(self, quota: str, seconds: float) -> None:
-        self.hits[quota] += 1
+        self.on_hit(quota)
         why = TooMany(f"This user {WORDS[quota]} than the quota `{quota}` allows. Wait, then try again.")
         why.retry_after = max(1, math.ceil(seconds))
         raise why

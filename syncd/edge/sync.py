@@ -32,10 +32,12 @@ from syncd.service.counts import Counts
 from syncd.service.digest import Inquiry, digests
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, pull
 from syncd.service.push import push
+from syncd.store.audit import Audit
 from syncd.store.digest import Digests
 from syncd.store.held import Held
 from syncd.store.history import History
 from syncd.store.log import Log
+from syncd.store.quotas import Totals
 
 MAX_FIRSTS = 8
 REMEMBERED, MAX_REMEMBERED = 4096, 512
@@ -51,6 +53,8 @@ class Service(NamedTuple):
     history: History
     digests: Digests
     held: Held
+    totals: Totals
+    audit: Audit
 
 
 class SyncEndpoint:

@@ -23,11 +23,12 @@ CURSORS_UNUSED, CURSORS_AT_ONCE = timedelta(days=90), 100
 
 
 class Policy(NamedTuple):
-    """How old what goes has to be. `tombstones`: None keeps them; `space`: only of that one."""
+    """How old what goes has to be. `tombstones`, `audit`: None keeps them; `space`: only of that one."""
 
     history: timedelta
     tombstones: timedelta | None = None
     space: str | None = None
+    audit: timedelta | None = None
 
 
 class Archive(Protocol):
@@ -78,14 +79,22 @@ class Compaction:
         self._step = step or self._step
         for feed in plan:
             await self._compactor.raise_horizon(feed)
+            dropped = self.report.dropped
             await self._through(feed, self._fold)
             self.report.feeds += 1
+            if self.report.dropped > dropped:
+                await self._compactor.note(feed.space, {"folded": self.report.dropped - dropped})
         if self._policy.tombstones is not None and not self._over:
             before = self._now - self._policy.tombstones
             for feed in await self._compactor.forgettable(self._policy.space, before):
+                forgotten = self.report.forgotten
                 await self._through(feed, self._forget)
+                if self.report.forgotten > forgotten:
+                    await self._compactor.note(feed.space, {"forgotten": self.report.forgotten - forgotten})
         if self._policy.space is None:
             await self._collect()
+        if self._policy.audit is not None and self._policy.space is None and not self._over:
+            await self._compactor.prune_audit(self._now - self._policy.audit)
         if self._policy.space is None and not self._over:
             self.report.names = await Names(self._compactor, self._rest, lambda: self._over).remove()
         self.report.stopped = self._over

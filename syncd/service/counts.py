@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ class Counts:
         self.catch_ups = self.dropped_back = self.failed_looks = 0
         self.held = 0
         self.names = self.spaces = 0
+        # Spaces that are full, and refusals, by quota.
+        self.full: dict[str, int] = {}
+        self.quota_hits: Counter[str] = Counter()
         self.closed = self.pushes = self.changes = self.pulls = 0
         self.lags = [0] * (len(BUCKETS) + 1)
         self.lag_sum = 0.0

@@ -68,6 +68,8 @@ class Hub:
         self._look = asyncio.Event()
         # Told who came, went or changed role, by number: also of users without a connection here.
         self.on_members: Callable[[Set[int]], None] | None = None
+        # Told (space, app) of each push of this process.
+        self.on_wrote: Callable[[str, str], None] | None = None
         self._unsure: list[Feed] = []
         self.presence, self.pokes, self.shared = Presence(self), Pokes(self), Shared()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -325,6 +327,8 @@ class Hub:
 
     def wrote(self, space: str, app: str, seq: int) -> None:
         """A push of this process has been committed."""
+        if self.on_wrote is not None:
+            self.on_wrote(space, app)
         hint = Hint("f", key(space), key(app), seq)
         self.hear(hint)
         self.bus.tell(hint)

@@ -158,6 +158,8 @@ def _check_escapes(body: bytes) -> None:
 async def perform(work: Push, log: Log, event: Event, skew: int, now: int, *, large: bool = False) -> Answer:
     """Appends what is left of a push, settling in a few rounds what the log refuses. `large`: beside other work."""
     for turn in range(ROUNDS):
+        if log.full:
+            await _leave_out_full(work, log)
         if work.message.atomic and work.rejected():
             raise _atomic(work)
         # A clock that is ahead, by ours too, will be refused once: not at the cost of a whole group.
@@ -182,6 +184,20 @@ async def perform(work: Push, log: Log, event: Event, skew: int, now: int, *, la
             return work.answer(None)
         return work.answer(await page_or_beginning(log, work.caller, work.reading, receipt.page))
     raise Busy
+
+
+async def _leave_out_full(work: Push, log: Log) -> None:
+    """Rejects what would add to a full space, but for what was written before and is only repeated: was it done comes
+    before may it be done."""
+    found = work.into(log.full)
+    if not found:
+        return
+    ids = [id_ for i in found if (id_ := work.changes[i][0].c) is not None]
+    before = await log.pushed_before(work.caller.user, work.client, ids) if ids else set()
+    refused = {i: over for i, over in found.items() if work.changes[i][0].c not in before}
+    work.refuse_full(refused)
+    for over in refused.values():
+        log.on_hit(over.quota, over.space_id)
 
 
 def _settle(work: Push, why: Refusal, skew: int) -> None:

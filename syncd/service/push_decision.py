@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -14,11 +14,12 @@ from syncd.core.errors import Fault, InvalidId, Malformed
 from syncd.core.ids import fault_in_id
 from syncd.protocol import preparation
 from syncd.protocol.messages import IncomingChange, PushBody
-from syncd.protocol.preparation import Limits, Prepared, Stamps
+from syncd.protocol.preparation import OPS, Limits, Prepared, Stamps
 from syncd.service.caller import Caller
 from syncd.service.holding import Refusals
 from syncd.service.pull import Delta, Reading
 from syncd.store.log import PushCall, Receipt
+from syncd.store.quotas import Over
 
 # So many results, or changes, are little work.
 PIECE = 100
@@ -31,7 +32,7 @@ MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
 
 
 class Result(msgspec.Struct, gc=False, omit_defaults=True):
-    """What became of one change. `held`: it is kept until it may be written."""
+    """What became of one change. `held`: it is kept until it may be written; `quota`: which one is used up."""
 
     status: str
     changeId: str | None = None
@@ -41,6 +42,7 @@ class Result(msgspec.Struct, gc=False, omit_defaults=True):
     code: str | None = None
     detail: str | None = None
     held: bool = False
+    quota: str | None = None
 
 
 class Answer(NamedTuple):
@@ -194,6 +196,19 @@ class Push:
         self.refuse(
             {i: MARKS[mark] for i, space, mark in found if mark in MARKS and not (mark == "n" and space in made)}
         )
+
+    def into(self, full: Mapping[str, Over]) -> dict[int, Over]:
+        """The changes that would add to a full space."""
+        left = ((i, *self.changes[i][:2]) for i in self.left)
+        return {i: full[space] for i, change, space in left if space in full and change.o != OPS["delete"]}
+
+    def refuse_full(self, found: Mapping[int, Over]) -> None:
+        """Rejects changes because of a quota."""
+        self.refuse(dict.fromkeys(found, "quota_exceeded"))
+        for i, over in found.items():
+            result = self.results[i]
+            assert result is not None
+            result.quota = over.quota
 
     def rejected(self) -> list[int]:
         return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]

@@ -6,11 +6,13 @@ put into the database is then called with no more power than that. The role that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 
 from syncd.store.statements import statement
 
@@ -18,6 +20,7 @@ LEASE = "compaction"
 # A part takes some tenths of a second. Who is not heard of for so long is gone, frozen or cut off.
 STALE = timedelta(seconds=30)
 ROLE = "syncd_compactor"
+COUNTED_AT_ONCE = 20_000
 # The database ends a transaction of a holder that was frozen in it, so that nobody waits for what it has locked.
 SESSION = (
     "SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = '10s'; SET application_name = 'syncd compact';"
@@ -101,7 +104,10 @@ class Compactor:
         return [Stretch(*row) for row in await self._connection.fetch(statement("forgettable"), space, before)]
 
     async def raise_horizon(self, feed: Stretch) -> None:
-        """From now on who is behind the end of the stretch gets the state. Raises LeaseLost."""
+        """From now on who is behind the end of the stretch gets the state. What there is is counted before any of it
+        goes. Raises LeaseLost."""
+        while (await self._in_turn("usage_count", feed.space, feed.app, COUNTED_AT_ONCE))[0]:
+            pass
         await self._in_turn("raise_horizon", feed.space, feed.app, feed.upto)
 
     async def fold(self, feed: Stretch, rows: int, archive: Any) -> Part:
@@ -138,6 +144,15 @@ class Compactor:
     async def names_remove(self, names: list[int]) -> int:
         """Removes names that are still marked; how many. Raises LeaseLost."""
         return int((await self._in_turn("names_remove", names))[0])
+
+    async def note(self, space: int, detail: Mapping[str, int]) -> None:
+        """Says in the audit of a space what was done there. Raises LeaseLost."""
+        await self._in_turn("audit_folded", space, msgspec.json.encode(detail).decode())
+
+    async def prune_audit(self, before: datetime) -> None:
+        """Removes what the audit has from before an instant. Raises LeaseLost."""
+        while (await self._in_turn("audit_prune", before))[0]:
+            pass
 
     async def sizes(self) -> Sizes:
         """How large the database is."""

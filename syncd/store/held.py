@@ -27,6 +27,19 @@ class Waiting(NamedTuple):
     user_id: str
 
 
+class Roomy(NamedTuple):
+    """A device with changes, by number, that are held because a space was full which is not any more."""
+
+    user_id: str
+    client_id: str
+    app: str
+    nos: list[int]
+
+    @property
+    def device(self) -> Due:
+        return Due(self.user_id, self.client_id, self.app)
+
+
 class HeldChange(NamedTuple):
     """A held change: its JSON text as it came, what identifies it, when it came."""
 
@@ -71,6 +84,10 @@ class Held:
     async def waiting(self, after: int, most: int) -> list[Waiting]:
         """Who waits for a space, by number after one."""
         return [Waiting(*row) for row in await self._pool.fetch("held_waiting", after, most)]
+
+    async def with_room(self, full: Sequence[str]) -> list[Roomy]:
+        """What is held because a space was full that is none of these any more."""
+        return [Roomy(*row) for row in await self._pool.fetch("held_with_room", list(full))]
 
     async def take(self, due: Due, most: int, nos: Sequence[int] | None = None) -> list[HeldChange]:
         """A device's changes that may be written by now, at most so many, or those of `nos`."""

@@ -10,6 +10,7 @@ wait longer does so apart, on a share of the connections, so that the others kee
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ from syncd.store.convoy import Convoy
 from syncd.store.cursors import Cursors
 from syncd.store.devices import Devices
 from syncd.store.pool import Locked, Pool
+from syncd.store.quotas import Over
 from syncd.store.turns import Turns
 
 LANES = 2
@@ -106,11 +108,14 @@ def _page(row: Any) -> Page | None:
 
 
 class Log:
-    """Pushes and pulls. Small ones travel together."""
+    """Pushes and pulls. Small ones travel together. `full`: the spaces that take nothing but deletions, by id, as the
+    last look found them; `on_hit`: is told which quota was met, and in which space."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, most_devices: int = 0) -> None:
         self._pool = pool
-        self.devices, self.cursors = Devices(pool), Cursors(pool)
+        self.devices, self.cursors = Devices(pool, most_devices), Cursors(pool)
+        self.full: dict[str, Over] = {}
+        self.on_hit: Callable[[str, str], None] = lambda quota, space: None
         self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
         self._patient = Turns(max(1, pool.size // 2))
         self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)
@@ -127,6 +132,10 @@ class Log:
     async def unremembered(self, call: PushCall) -> list[int]:
         """The places of the changes for which a push was refused with SY004."""
         return list((await self._pool.fetch("unremembered", call.head.decode(), call.waves))[0][0] or [])
+
+    async def pushed_before(self, user: str, client: str, changes: Sequence[str]) -> set[str]:
+        """Which of a device's change ids are in the log already."""
+        return set((await self._pool.fetch("pushed_before", user, client, list(changes)))[0][0])
 
     async def pull(self, call: bytes) -> Page:
         """Reads a page. `call` is one member of sync_pull's parameter as JSON text. Raises Unforeseen where a feed

@@ -20,8 +20,9 @@ from syncd import __version__
 PACKAGE = Path(__file__).resolve().parent.parent
 # An area calls those before it, never one after it; the grants come last.
 AREAS = (
-    "base", "starts", "security", "allowances", "cursors", "held", "first_generation", "pull", "push", "spaces", "live",
-    "invitations", "history", "transfer", "compaction", "digest", "moves", "legacy_view", "grants",
+    "base", "starts", "security", "allowances", "audit", "quotas", "cursors", "held", "first_generation", "pull",
+    "push", "spaces", "live", "invitations", "history", "transfer", "compaction", "digest", "moves", "legacy_view",
+    "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"
 # How a release compares: {0, 2, 0, 2, 1} is 0.2.0rc1, {0, 2, 0, 3, 0} is 0.2.0.

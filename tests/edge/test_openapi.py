@@ -42,6 +42,8 @@ PATHS = {
     "/spaces/{space}",
     "/spaces/{space}/members",
     "/spaces/{space}/members/{user}",
+    "/quota",
+    "/spaces/{space}/audit",
     "/health",
     "/healthz",
     "/readyz",

@@ -19,9 +19,9 @@ from syncd.store.statements import Statement, statements
 
 # An area calls functions of its own and of lower levels.
 LEVELS = {
-    "base": 0, "starts": 1, "security": 1, "allowances": 1, "first_generation": 1, "held": 2, "cursors": 2, "pull": 3,
-    "push": 4, "live": 4, "spaces": 4, "invitations": 5, "history": 6, "transfer": 6, "compaction": 7, "digest": 7,
-    "moves": 8, "legacy_view": 9,
+    "base": 0, "starts": 1, "security": 1, "allowances": 1, "audit": 2, "quotas": 2, "first_generation": 1, "held": 2,
+    "cursors": 2, "pull": 3, "push": 4, "live": 4, "spaces": 4, "invitations": 5, "history": 6, "transfer": 6,
+    "compaction": 7, "digest": 7, "moves": 8, "legacy_view": 9,
 }  # fmt: skip
 LONGEST = 60
 # Longer ones, with how long they may be. This list only shrinks.

@@ -50,6 +50,8 @@ STEPS = [
     "0025_pre_invitations",
     "0027_pre_names",
     "0029_pre_cursors",
+    "0031_pre_quotas",
+    "0033_pre_audit",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -59,6 +61,8 @@ STEPS = [
     "0026_post_invitations",
     "0028_post_names",
     "0030_post_cursors",
+    "0032_post_quotas",
+    "0034_post_audit",
 ]
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"

@@ -21,7 +21,8 @@ OF_A_USER = {
     "sync_member_list", "sync_member_put", "sync_member_remove", "sync_names_add", "sync_names_left",
     "sync_personal_space", "sync_receipts",
     "sync_restored_before", "sync_role_in", "sync_roster", "sync_space_create", "sync_space_delete", "sync_space_make",
-    "sync_space_put_back", "sync_space_restore", "sync_unblock",
+    "sync_space_put_back", "sync_space_restore", "sync_unblock", "sync_quota_device", "sync_quota_of",
+    "sync_audit_say",
 }  # fmt: skip
 # … triggers' …
 OF_TRIGGERS = {"sync_guard", "sync_note_members"}
@@ -41,6 +42,11 @@ OF_NOBODY = {
     "sync_held_waiting": "SELECT * FROM syncd.sync_held_waiting(0, 20)",
     "sync_held_count": "SELECT * FROM syncd.sync_held_count()",
     "sync_held_number": "SELECT syncd.sync_held_number()",
+    "sync_audit_count": "SELECT syncd.sync_audit_count('[]')",
+    "sync_held_with_room": "SELECT * FROM syncd.sync_held_with_room('{{}}')",
+    "sync_usage_look": "SELECT syncd.sync_usage_look(ARRAY['{n}'], ARRAY['app'], 10, true)",
+    "sync_quota_over": "SELECT * FROM syncd.sync_quota_over('{{}}')",
+    "sync_quota_rates": "SELECT * FROM syncd.sync_quota_rates()",
 }
 REFUSED = [
     "SELECT * FROM syncd.sync_member_list('{n}')",
@@ -111,7 +117,7 @@ async def test_what_answers_nobody_tells_no_value_and_writes_none(
     nobody: asyncpg.Connection, space: Space, query: str
 ) -> None:
     told = str([tuple(row) for row in await nobody.fetch(space.filled(query))])
-    assert told != "[]" or "held" in query
+    assert told != "[]" or "held" in query or "quota" in query
     assert space.value not in told
 
 

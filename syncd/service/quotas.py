@@ -1,0 +1,137 @@
+"""Totals: what there is is counted by a look now and then, which also says which spaces are full.
+
+A worker counts the feeds that were pushed to through it, each from where it was last counted by anybody, and now and
+then those that nobody has counted. Between two looks a quota may be exceeded by what is written then. A full space
+takes deletions, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from syncd.core.errors import DatabaseUnavailable, NotFound, SyncdError
+from syncd.service.counts import Counts
+from syncd.service.held import Releaser
+from syncd.store.quotas import Over, Totals, Use
+
+log = structlog.get_logger("syncd.quotas")
+
+# Feeds, and seqs of each, that one transaction counts.
+FEEDS_AT_ONCE, ROWS_AT_ONCE = 50, 2000
+# The first look, and after that one in so many, is for all feeds: those of workers that were killed, and of imports.
+EVERYTHING_EVERY = 40
+RATES = ("requests", "bytes_in", "bytes_out")
+
+
+class Quotas(NamedTuple):
+    """What a user and a space may have; 0: no bound. Rates are a second and a worker's, bytes those of the log."""
+
+    requests: float = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    space_records: int = 0
+    space_bytes: int = 0
+    user_records: int = 0
+    user_bytes: int = 0
+    devices: int = 0
+    # Bounds that are kept elsewhere, and told with the others.
+    spaces: int = 0
+    sockets: int = 0
+    held: int = 0
+    held_bytes: int = 0
+
+    def totals(self) -> dict[str, int]:
+        """Those that the look compares with."""
+        return {name: getattr(self, name) for name in ("space_records", "space_bytes", "user_records", "user_bytes")}
+
+
+class UsageRound:
+    """A look, again and again. `full` is what the log is told: the spaces that take nothing but deletions. `tell`: is
+    given the rates that users have of their own; `audit`: writes what was counted of refusals."""
+
+    def __init__(
+        self, totals: Totals, quotas: Quotas, full: dict[str, Over], releaser: Releaser, counts: Counts,
+        tell: Callable[[Mapping[str, Mapping[str, float]]], None], every: float, audit: Callable[[], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self._totals, self._quotas, self._releaser = totals, quotas, releaser
+        self._full, self._counts, self._tell, self._every, self._audit = full, counts, tell, every, audit
+        self._written = set[tuple[str, str]]()
+        self._rounds = 0
+
+    def wrote(self, space: str, app: str) -> None:
+        """A push to a feed was committed."""
+        self._written.add((space, app))
+
+    async def __call__(self) -> None:
+        """Looks, and waits until the next time. Raises Busy, DatabaseUnavailable."""
+        written, self._written = self._written, set()
+        try:
+            await self._count(sorted(written), everything=self._rounds % EVERYTHING_EVERY == 0)
+        except SyncdError:
+            self._written |= written
+            raise
+        self._rounds += 1
+        await self._compare()
+        await self._audit()
+        await asyncio.sleep(self._every)
+
+    async def _count(self, feeds: list[tuple[str, str]], *, everything: bool) -> None:
+        more = everything
+        while feeds or more:
+            some = feeds[:FEEDS_AT_ONCE]
+            more = await self._totals.look(some, ROWS_AT_ONCE, everything=everything)
+            # What is not counted to its end has its turn again, in which the others lie at their ends.
+            feeds = feeds if more and some else feeds[FEEDS_AT_ONCE:]
+
+    async def _compare(self) -> None:
+        found = {row.space_id: row for row in await self._totals.over(self._quotas.totals())}
+        for space in self._full.keys() - found.keys():
+            del self._full[space]
+        self._full.update(found)
+        self._counts.full = dict(Counter(row.quota for row in self._full.values()))
+        own: dict[str, dict[str, float]] = {}
+        for row in await self._totals.rates():
+            own.setdefault(row.user_id, {})[row.quota] = row.most
+        self._tell(own)
+        await self._release()
+
+    async def _release(self) -> None:
+        """Writes what was held because a space was full that is not any more."""
+        for due in await self._releaser.held.with_room(list(self._full)):
+            try:
+                await self._releaser.release(due.device, due.nos)
+            except DatabaseUnavailable:
+                raise
+            except SyncdError as why:
+                log.warning("held changes could not be written", code=why.code)
+
+
+async def use(totals: Totals, quotas: Quotas, user: str, space: str | None, sockets: int) -> bytes:
+    """What a user has and may have, and a space that the user is in, as JSON text. Raises NotFound."""
+    found = await totals.use(user, space)
+    if space is not None and found.space_used is None:
+        raise NotFound(code="space_not_found")
+    used = {**msgspec.json.decode(found.used), "sockets": sockets}
+    own = msgspec.json.decode(found.own)
+    names = [name for name in Quotas._fields if not name.startswith("space_")]
+    answer = {"user": {name: _entry(name, quotas, used, own) for name in names}}
+    if space is not None:
+        answer["space"] = _space(found, quotas)
+    return msgspec.json.encode(answer)
+
+
+def _space(found: Use, quotas: Quotas) -> dict[str, Any]:
+    used, own = msgspec.json.decode(found.space_used or "{}"), msgspec.json.decode(found.space_own or "{}")
+    return {name: _entry(name, quotas, used, own) for name in ("space_records", "space_bytes")}
+
+
+def _entry(name: str, quotas: Quotas, used: Mapping[str, int], own: Mapping[str, int]) -> dict[str, Any]:
+    """`limit` is null where there is none; a rate has no `used`."""
+    limit = own.get(name, getattr(quotas, name)) or None
+    return {"limit": limit} if name in RATES else {"used": used[name], "limit": limit}
