@@ -48,12 +48,12 @@ export function newId(wall: number): string {
 /** Raises BadReply where `value` is not an object, a text. */
 export function objectOf(value: Json | undefined): JsonObject {
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new BadReply("an object is missing.");
+    throw new BadReply("no object.");
   return value as JsonObject;
 }
 
 export function textOf(value: Json | undefined): string {
-  if (typeof value !== "string") throw new BadReply("a text is missing.");
+  if (typeof value !== "string") throw new BadReply("no text.");
   return value;
 }
 

@@ -55,7 +55,7 @@ async function openRows(name: string, options: StoreOptions, prepare: Prepare): 
   if (options.store !== undefined) return options.store(name, prepare);
   const factory = options.indexedDB === undefined ? globalThis.indexedDB : options.indexedDB;
   try {
-    if (!factory) throw new StoreFailed("there is no IndexedDB");
+    if (!factory) throw new StoreFailed("no IndexedDB");
     return await IndexedDbStore.open(`syncd:${name}`, {
       factory,
       durability: options.durability ?? "full",

@@ -82,7 +82,7 @@ export function buildPage(
   const spaces = objectOf(wire.spaces ?? {});
   const results = listOf(wire.results);
   if (results.length !== pushed.length) {
-    throw new BadReply("not one answer to each change.");
+    throw new BadReply("other results.");
   }
   return {
     changes: listOf(changes).map((change) => readChange(change)),
