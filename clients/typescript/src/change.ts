@@ -47,8 +47,7 @@ export function newId(wall: number): string {
 
 /** Raises BadReply where `value` is not an object, a text. */
 export function objectOf(value: Json | undefined): JsonObject {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new BadReply("no object.");
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new BadReply("no object.");
   return value as JsonObject;
 }
 
