@@ -13,7 +13,7 @@ $$;
 -- The same of what only a server knows that it did for a user: an export, an import, a restore. Of a space only where the user is a
 -- member.
 CREATE OR REPLACE FUNCTION syncd.sync_audit_say(p_user text, p_what text, p_space text, p_detail jsonb) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_user  bigint := syncd.sync_act_as(p_user);
     v_space bigint := (SELECT m.space_no FROM syncd.sync_memberships m JOIN syncd.sync_spaces s ON s.space_no = m.space_no
@@ -26,7 +26,7 @@ END $$;
 
 -- Counts what was refused, by the hour. p_counts: [{"what", "why", "space"?, "n"}].
 CREATE OR REPLACE FUNCTION syncd.sync_audit_count(p_counts jsonb) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_hour timestamptz := date_trunc('hour', clock_timestamp(), 'UTC');
     d      record;
@@ -49,7 +49,7 @@ END $$;
 -- SY010.
 CREATE OR REPLACE FUNCTION syncd.sync_audit_of(p_user text, p_space text, p_after bigint, p_most integer)
 RETURNS TABLE (audit_no bigint, at_us bigint, what text, actor text, subject text, detail text, count bigint)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_user bigint := syncd.sync_act_as(p_user);

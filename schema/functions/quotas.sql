@@ -213,7 +213,7 @@ $$;
 -- What a user has, {quota: used}, and the quotas that are the user's own; with p_space the same of a space that the user is a
 -- member of, else null.
 CREATE OR REPLACE FUNCTION syncd.sync_quota_of(p_user text, p_space text, OUT used jsonb, OUT own jsonb, OUT space_used jsonb, OUT space_own jsonb)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_user  bigint := syncd.sync_act_as(p_user);
     v_space bigint;
@@ -237,7 +237,7 @@ END $$;
 
 -- Whether a device is one that the user has, or there is room for one more.
 CREATE OR REPLACE FUNCTION syncd.sync_quota_device(p_user text, p_client text, p_default bigint) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_user bigint := syncd.sync_act_as(p_user);
     v_most bigint := syncd.sync_quota_most('devices', v_user, NULL, p_default);

@@ -22,7 +22,7 @@ OTHERS = {
     "bases", "bucket", "digest", "folded", "forgotten", "forgotten_us", "head", "horizon", "last_seq", "first_seq",
     "latest", "no", "number", "op", "ordinal", "prev_seq", "push_end", "records", "release", "roster", "schema_version",
     "searched", "seq", "server", "size", "space_no", "held_no", "event_no", "name_no",
-    "line", "name", "seqs", "spaces",
+    "line", "name", "seqs", "spaces", "bytes", "count", "counted", "most",
 }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ export class InvalidQuery extends SyncdError {
 /** No refused or set-aside change has that id (it may have been sent, fixed or dropped since). */
 export class NoSuchChange extends SyncdError {
   constructor(changeId: string) {
-    super("no_such_change", `no refused change has the id ${changeId}.`);
+    super("no_such_change", `no refused change ${changeId}.`);
   }
 }
 

@@ -37,7 +37,7 @@ export function parseRetryAfter(text: string | null, now: number): number | null
 
 /** Whether a refusal with this HTTP status passes by itself. A quota that is used up (507) does not. */
 export function passes(status: number): boolean {
-  return [408, 425, 429].includes(status) || (status >= 500 && status !== 507);
+  return status >= 500 ? status !== 507 : [408, 425, 429].includes(status);
 }
 
 /**

@@ -50,8 +50,8 @@ export async function freshToken(
   const given = typeof token === "string" ? token : await inTime(token, timeout, late).catch(explain);
   const fresh = typeof given === "string" ? given.trim() : "";
   if (fresh === "") throw new NotAllowed("no token.", "no_token");
-  if (fresh.length > LARGEST) throw new NotAllowed(`it is longer than ${LARGEST}.`, "token_too_large");
-  if (!/^[!-~]+$/.test(fresh)) throw new NotAllowed("no header can carry it.", "bad_token");
+  if (fresh.length > LARGEST) throw new NotAllowed(`longer than ${LARGEST}.`, "token_too_large");
+  if (!/^[!-~]+$/.test(fresh)) throw new NotAllowed("no header carries it.", "bad_token");
   const user = claim(fresh, "sub");
   if (typeof user === "string") await checkUser(user);
   return fresh;
