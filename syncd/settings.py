@@ -33,7 +33,8 @@ TOPICS = {
     "max_body": "What a request may hold",
     "slowest_body": "Bodies on their way",
     "max_head": "Before a request is read",
-    "quota_requests": "Quotas",
+    "quota_requests": "Quotas of a second",
+    "max_names": "Quotas of what is kept",
     "legacy_spaces": "Clients of the first generation",
     "pool_size": "Connections and workers' news of each other",
     "compact_every": "Compaction",
@@ -186,13 +187,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=64 * 1024 * 1024,
         ),
     ] = 32 * 1024 * 1024
-    max_names: Annotated[
-        int,
-        _about(
-            "Names that one user may make: of devices, tables, apps and new members. What needs one more is refused.",
-            ge=16,
-        ),
-    ] = 10_000
     max_depth: Annotated[
         int, _about("How deep JSON may nest; a parser's stack is not a client's to spend.", ge=2, le=500)
     ] = 64
@@ -275,6 +269,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _about("Bytes a second that one worker sends to one user on average; a minute's worth at once.", "bytes", ge=0),
     ] = 16 * 1024 * 1024
+    max_names: Annotated[
+        int,
+        _about(
+            "Names that one user may make: of devices, tables, apps and new members. What needs one more is refused.",
+            ge=16,
+        ),
+    ] = 10_000
     quota_space_records: Annotated[
         int, _about("Records that are not deleted, of one space; one that has more takes nothing but deletions.", ge=0)
     ] = 1_000_000

@@ -143,6 +143,15 @@ BEGIN
               AND (p_held -> n.key -> 'value')::text <> (n.value -> 'value')::text);
 END $$;
 
+-- Raises SY009 where the head says "apart" and there is a place with such fields: [[place, [field] or null]].
+CREATE OR REPLACE FUNCTION syncd.sync_apart(p_head jsonb, p_twice jsonb) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF p_head ? 'apart' AND p_twice #> '{0,1}' <> 'null' THEN
+        RAISE EXCEPTION 'twice' USING ERRCODE = 'SY009', DETAIL = p_twice::text;
+    END IF;
+END $$;
+
 -- What the log keeps of a change to a record that was deleted: the whole record. A device that was new
 -- while the record was a tombstone has none of it, and would else take the change's few registers for all.
 -- The registers of others carry their `clientId`, the change's own do not.
@@ -237,15 +246,13 @@ BEGIN
     ), logged AS (
         INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                         client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
-        SELECT w.seq, p_ends[w.s], w.prev_seq, p_at, w.e, w.space_no, p_app, w.table_no, p_user,
-               p_client, w.v, w.o, w.r, w.c, w.n, w.a::json,
+        SELECT w.seq, p_ends[w.s], w.prev_seq, p_at, w.e, w.space_no, p_app, w.table_no, p_user, p_client, w.v, w.o, w.r, w.c, w.n, w.a::json,
                CASE WHEN w.was_deleted THEN syncd.sync_whole(w.registers, w.fields) ELSE w.fields END, w.lost::json
         FROM merged w
     ), stored AS (
         INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
                                              deleted, record_id, registers)
-        SELECT w.seq, w.latest, w.e, w.space_no, p_app, w.table_no, p_client, w.v,
-               w.registers ? 'deletedAt' AND w.registers -> 'deletedAt' -> 'value' <> 'null', w.r, w.registers
+        SELECT w.seq, w.latest, w.e, w.space_no, p_app, w.table_no, p_client, w.v, w.registers ? 'deletedAt' AND w.registers -> 'deletedAt' -> 'value' <> 'null', w.r, w.registers
         FROM merged w
         ON CONFLICT (space_no, app_no, table_no, record_id) DO UPDATE
         SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
@@ -416,8 +423,7 @@ BEGIN
         SELECT s.*, CASE WHEN s.died = 0 THEN m.deleted ELSE d.value -> 'value' <> 'null' END AS was_deleted, d.value ? 'movedTo' AS moved,
                CASE WHEN s.newer THEN s.f ELSE z.won::json END AS fields, z.lost, z.conflicts,
                pg_column_size(m.merged) > p_largest AND (s.last OR pg_column_size(m.registers || '{}') + s.size > p_largest) AS too_large
-        FROM steps s JOIN folded m ON m.k = s.k JOIN result z ON z.i = s.i
-        LEFT JOIN judged d ON d.k = s.k AND d.i = s.died AND d.key = 'deletedAt'
+        FROM steps s JOIN folded m ON m.k = s.k JOIN result z ON z.i = s.i LEFT JOIN judged d ON d.k = s.k AND d.i = s.died AND d.key = 'deletedAt'
     ), logged AS (
         INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                         client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
@@ -429,8 +435,7 @@ BEGIN
     ), stored AS (
         INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
                                              deleted, record_id, registers)
-        SELECT w.seq, greatest(w.latest, w.hi_here), w.e, w.space_no, p_app, w.table_no, p_client, w.v,
-               syncd.sync_is_deleted(m.merged), w.r, m.merged
+        SELECT w.seq, greatest(w.latest, w.hi_here), w.e, w.space_no, p_app, w.table_no, p_client, w.v, syncd.sync_is_deleted(m.merged), w.r, m.merged
         FROM steps w JOIN folded m ON m.k = w.k WHERE w.last
         ON CONFLICT (space_no, app_no, table_no, record_id) DO UPDATE
         SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
@@ -438,10 +443,8 @@ BEGIN
     )
     SELECT w.i, w.fields IS NULL, w.conflicts, w.too_large, CASE WHEN w.was_deleted AND w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
     FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR w.too_large
-    UNION ALL
-    SELECT -x.i, NULL, z.fields, NULL, NULL FROM incoming x JOIN met m ON m.k = x.k
-    CROSS JOIN LATERAL (SELECT syncd.sync_twice(m.registers, x.g) AS fields WHERE x.lo <= m.latest OFFSET 0) z WHERE z.fields IS NOT NULL
-    ORDER BY 1;
+    UNION ALL SELECT -x.i, NULL, z.fields, NULL, NULL FROM incoming x JOIN met m ON m.k = x.k
+    CROSS JOIN LATERAL (SELECT syncd.sync_twice(m.registers, x.g) AS fields WHERE x.lo <= m.latest OFFSET 0) z WHERE z.fields IS NOT NULL ORDER BY 1;
 END $$;
 
 -- Merges and appends the changes of a push that have a seq. Returns as sync_apply. Raises SY008 (places that make the push
@@ -605,9 +608,7 @@ BEGIN
     -- written. Then feeds are locked in the order of their space ids, everywhere, so pushes cannot wait for each other in a ring.
     SELECT m.spaces, m.whys INTO v_spaces, v_whys FROM syncd.sync_push_may(v_user, v_names) m;
     v_known := syncd.sync_push_names(p_head, p_bodies, v_whys);
-    v_client := v_known[1];
-    v_app := v_known[2];
-    v_tables := v_known[3:];
+    v_client := v_known[1]; v_app := v_known[2]; v_tables := v_known[3:];
     FOR k IN 1 .. cardinality(v_names) LOOP
         v_base := 0;
         v_count := 0;
@@ -697,9 +698,7 @@ BEGIN
         IF v_large <> '{}' THEN
             RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = array_to_json(v_large)::text;
         END IF;
-        IF v_twice <> '[]' AND p_head ? 'apart' THEN
-            RAISE EXCEPTION 'twice' USING ERRCODE = 'SY009', DETAIL = v_twice::text;
-        END IF;
+        PERFORM syncd.sync_apart(p_head, v_twice);
     END IF;
     v.marks := array_to_string(v_marks, '');
     IF v_events <> '{}' OR v_clashes <> '[]' THEN
@@ -733,7 +732,6 @@ DECLARE
     v_fields    json;
     v_lost      json;
     v_conflicts jsonb;
-    v_twice     jsonb;
     v_deleted   boolean;
     v_woken     bigint[] := '{}';
     k           record;
@@ -769,16 +767,11 @@ BEGIN
     ELSE
         m := syncd.sync_merge(v_held, x.g);
         v_registers := m.merged;
-        v_fields := m.won;
-        v_lost := m.lost;
-        v_conflicts := m.conflicts;
+        v_fields := m.won; v_lost := m.lost; v_conflicts := m.conflicts;
         IF v_fields IS NULL THEN
             v.marks := 's';
-        ELSIF p_head ? 'apart' THEN
-            v_twice := syncd.sync_twice(v_held, x.g);
-            IF v_twice IS NOT NULL THEN
-                RAISE EXCEPTION 'twice' USING ERRCODE = 'SY009', DETAIL = jsonb_build_array(jsonb_build_array(1, v_twice))::text;
-            END IF;
+        ELSE
+            PERFORM syncd.sync_apart(p_head, jsonb_build_array(jsonb_build_array(1, syncd.sync_twice(v_held, x.g))));
         END IF;
     END IF;
     IF pg_column_size(v_registers) > least((p_head ->> 'largest')::integer, (p_head ->> 'touched')::bigint / 32) THEN
