@@ -416,7 +416,9 @@ def test_the_server_compacts_by_itself(folder: Path) -> None:
         assert values(ada.drain()[0]) == state
         assert asyncio.run(planted_for(server)) == {("syncd_compactor", "syncd_compactor")}
         asyncio.run(release(server))
-        assert "compacted" in server.output()
+        while "compacted" not in server.output() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert "compacted" in server.output(), server.output()[-1500:]
 
 
 # What somebody who became the owner would leave behind: it tells whose power it is called with, and who has logged in.
