@@ -226,3 +226,18 @@ BEGIN
                   SELECT FROM syncd.sync_changes w WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq = ANY (v_written)
                     AND w.table_no = r.table_no AND w.record_id = r.record_id))) s);
 END $$;
+
+-- How the records are that a device is to be told of after its push to some feeds, whose heads were p_own_bases before it, where no page
+-- reaches so far. p_without: feeds that are left out; p_woken is as in sync_pull_acting.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_own_text(p_app integer, p_own_spaces integer[], p_own_bases bigint[], p_woken bigint[],
+                                           p_tables integer[], p_without integer[]) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(syncd.sync_state_text(h.space_no, p_app, o.base, h.head, 0, p_tables, true, s.quoted, p_woken
+                   || CASE WHEN h.forgotten > 0 THEN syncd.sync_made_between(h.space_no, p_app, o.base, h.head) END), ',' ORDER BY o.k)
+        FROM unnest(p_own_spaces, p_own_bases) WITH ORDINALITY AS o (space_no, base, k)
+        JOIN syncd.sync_feeds h ON h.space_no = o.space_no AND h.app_no = p_app
+        JOIN syncd.sync_spaces s ON s.space_no = h.space_no
+        WHERE NOT h.space_no = ANY (p_without));
+END $$;

@@ -312,8 +312,9 @@ END $$;
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
 -- is one of many feeds (functions/cursors.sql): the lists say what has moved since that row, and so do those of the answer.
--- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "without"?}; peek: say whether there is news, read
--- none; without: spaces of which nothing is read, and whose positions stay.
+-- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?}; peek: say whether there is news, read
+-- none; own: only what a push of the first generation is to be told of itself; without: spaces of which nothing is read, and whose
+-- positions stay.
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
 -- are those that it made, where it may hold deleted ones of their names that are forgotten here, and what sync_nesting finds.
@@ -333,7 +334,7 @@ DECLARE
     v_since   timestamptz;
     v_at      timestamptz;
     v_spaces  integer[]; v_seqs bigint[]; v_bases bigint[];  -- where it stands, which moves on; of these v_changed since the row
-    v_changed integer[]; v_without integer[] := '{}';
+    v_changed integer[]; v_without integer[] := '{}'; v_told integer[] := '{}';
     v_joined  text[] := '{}';
     v_tables  integer[];
     v_firsts  integer[];
@@ -402,6 +403,10 @@ BEGIN
     IF p_how ? 'without' THEN
         v_without := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(p_how -> 'without') e);
     END IF;
+    IF p_how ? 'own' THEN
+        v.body := convert_to(coalesce(syncd.sync_legacy_own_text(v_app, p_own_spaces, p_own_bases, p_woken, NULL, v_without), ''), 'UTF8');
+        RETURN v;
+    END IF;
     IF v_members > v_matched THEN  -- joined: whole, or after a plain instant what came since
         FOR f IN SELECT * FROM syncd.sync_joined(p_user, v_app, p_since, p_how, v_spaces || v_without, v_at, v_legacy, p_own_spaces, p_own_bases) LOOP
             v.trouble := CASE WHEN f.lost THEN 'lost' ELSE v.trouble END;
@@ -456,6 +461,7 @@ BEGIN
                 v_end := CASE WHEN v_phase = 2 THEN v_start WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
                 v_cut := syncd.sync_log_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
                 v_piece := syncd.sync_log_text(f.space_no, v_app, f.seq, v_cut, v_tables, v_legacy, f.quoted);
+                v_told := v_told || f.space_no;
                 IF v_own IS NOT NULL AND v_phase IS NULL AND (p_woken <> '{}' OR f.forgotten > 0 OR v_legacy) THEN
                     v_piece := nullif(concat_ws(',', v_piece, syncd.sync_state_text(f.space_no, v_app, v_end, f.head, 0, v_tables, v_legacy,
                         f.quoted, p_woken || CASE WHEN f.forgotten > 0 THEN syncd.sync_made_between(f.space_no, v_app, v_end, f.head) END)), '');
@@ -487,6 +493,14 @@ BEGIN
             END IF;
         END LOOP;
     END LOOP;
+    IF v.more AND v_legacy THEN  -- of what the log has not reached yet: what lost is not in it
+        v_piece := syncd.sync_legacy_own_text(v_app, p_own_spaces, p_own_bases, p_woken, v_tables, v_without || v_told);
+        IF v_first IS NULL THEN
+            v_first := v_piece;
+        ELSIF v_piece IS NOT NULL THEN
+            v_pieces := v_pieces || v_piece;
+        END IF;
+    END IF;
     IF p_since ? 'row' THEN
         SELECT c.spaces, c.seqs, c.bases INTO v_spaces, v_seqs, v_bases FROM syncd.sync_cursor_changes(v_changed, v_spaces, v_seqs, v_bases) c;
     END IF;

@@ -94,6 +94,7 @@ class Reading:
         self._at = position(question, user, key)
         self._unchanged = Delta(b"", question.since, False, [], [])
         self._unreadable: tuple[Unreadable, ...] = ()
+        self._stays = False
 
     @property
     def firsts(self) -> tuple[str, ...]:
@@ -117,6 +118,13 @@ class Reading:
             and cursors.is_partial(asked.since, self._key, self._user, asked.app)
         )  # fmt: skip
 
+    def staying(self) -> Reading:
+        """The same where it does not move: only what became of the device's own push is read. Between two pages of some
+        tables it would begin anew, and come to the same place each time."""
+        again = copy(self)
+        again._stays = True
+        return again
+
     def since(self) -> dict[str, Any]:
         """The position, as sync_pull takes it."""
         if self._at is None:
@@ -136,11 +144,15 @@ class Reading:
             how["first"] = self.firsts
         if self._unreadable:
             how["without"] = [space.space_no for space in self._unreadable]
+        if self._stays:
+            how["own"] = True
         return how
 
     async def around(self, log: Log, caller: Caller, why: Unforeseen) -> Reading:
         """The same without the feeds for which a pull has failed, whose places stay. Raises `why` where it was none."""
-        found = tuple(await log.unreadable(self.call(caller)))
+        moving = copy(self)
+        moving._stays = False
+        found = tuple(await log.unreadable(moving.call(caller)))
         if not found:
             raise why
         spaces = [space.space_no for space in found]
@@ -153,6 +165,8 @@ class Reading:
         """What the device gets of a page. Raises CursorLost, Busy, DatabaseUnavailable."""
         if page.trouble:
             raise CursorLost
+        if self._stays:
+            return Delta(page.body, self.question.since, True, [], [], self._unreadable)
         positions, tables = tuple(map(Position, page.spaces, page.seqs, page.bases)), self.question.tables
         whole, lone = self._narrow and not page.more, self._lone(page)
         row = self._at.row if isinstance(self._at, Cursor) else 0

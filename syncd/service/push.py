@@ -15,7 +15,7 @@ from syncd.protocol.preparation import Limits, Stamps
 from syncd.service.aside import aside, is_large
 from syncd.service.caller import Caller
 from syncd.service.holding import Holding, Sent
-from syncd.service.pull import Delta, Question, Reading, page_or_beginning
+from syncd.service.pull import Question, Reading, page_or_beginning
 from syncd.service.push_decision import Answer, Event, Push, Result, encoded
 from syncd.store.log import Log
 from syncd.store.pool import Refusal, Unforeseen
@@ -44,11 +44,8 @@ async def push(
     if message.incarnations is not None and await log.devices.check(caller.user, client, message.incarnations):
         message = msgspec.structs.replace(message, incarnations=None)
     reading, event = Reading(question, caller.user, key), event or Event(now)
-    if message.pull and reading.partial:
-        # From the beginning it would come to the same place each time. It keeps its cursor, and pulls the next page.
-        message = msgspec.structs.replace(message, pull=False)
-        answer = await push(log, key, caller, client, question, body, message, limits, now=now, skew=skew, event=event)
-        return answer._replace(delta=Delta(b"", question.since, True, [], []))
+    if reading.partial:
+        reading = reading.staying()
     parts = Parts(caller, client, reading, message, sent, holds)
     bounds = await aside(large, parts.bounds) if holds else []
     if len(bounds) > 1:
@@ -115,14 +112,15 @@ async def _perform_parts(
     answers: list[Answer] = []
     many = len(parts.message.changes) > parts.sent.limits.max_changes
     for bounds in all_bounds:
-        # A few are answered by the last part: what was written before a record moved is nothing to be told of.
-        asks = pull and (many or bounds[1] == len(parts.message.changes))
-        work = await aside(True, parts.part, bounds, reading, stamps, asks)
+        # A few are answered by the last part: of what was written before a record moved only what lost is told.
+        whole = many or bounds[1] == len(parts.message.changes)
+        work = await aside(True, parts.part, bounds, reading if whole else reading.staying(), stamps, pull)
         answers.append(await perform(work, log, event.after(bounds[0]), skew, now, large=True))
         delta = answers[-1].delta
-        if delta is not None:
-            # Where a page is full the device has to come for the rest anyway.
-            reading, pull = reading.after(delta), not delta.more
+        if delta is not None and whole:
+            # Where a page is full the device has to come for the rest anyway, but not for what it has lost.
+            reading = reading.after(delta)
+            reading = reading.staying() if delta.more else reading
     return await aside(True, _one_answer, answers, parts.reading.question.since)
 
 

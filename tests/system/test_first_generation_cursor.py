@@ -145,7 +145,7 @@ class TestBetweenCollections:
         found = ids(page)
         assert page["hasMore"], page
         while page["hasMore"]:
-            own = of("tasks", edit("own", len(found), change_id=None, n=1))
+            own = of("tasks", edit("own", len(found) * 1000, change_id=None, n=1))
             pushed = old.push(own, since=page["syncedUntil"], pull=True)
             assert (ids(pushed), pushed["syncedUntil"], pushed["hasMore"]) == ([], page["syncedUntil"], True)
             page = old.pull(pushed["syncedUntil"], collection="tasks", limit=2)

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.core.clock import format_instant
 from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
-from tests.wire import Device, unique
+from tests.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 T10, T10_05 = 1767261600_000_000, 1767261900_000_000
@@ -144,3 +144,60 @@ def writes(ours: Device, micros: int, title: str, status: str = "applied") -> No
     stamp = format_instant(T10_05 + micros)
     answer = ours.push({**change, "fields": {"title": {"value": title, "at": stamp}}})
     assert answer["results"][0]["status"] == status
+
+
+class TestBetweenTwoPages:
+    """What a device has still to pull does not keep the answer to its push from putting it right."""
+
+    @staticmethod
+    def half_read(device: Make, engine: type[LegacyDevice]) -> tuple[LegacyDevice, LegacyDevice]:
+        """The first has seen what the second wrote later than it will, and a page of what the second wrote since."""
+        one, two = devices(device, engine)
+        edits(two, title="later")
+        two.push("t")
+        one.pull("t")
+        for n in range(36):
+            two.insert("t", f"other{n}", title="")
+            if n % 12 == 11:
+                two.push("t")
+        one.page = {"limit": 1}
+        one.pull("t")
+        assert "other0" in one.shown("t")
+        assert "other35" not in one.shown("t")
+        return one, two
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_an_edit_that_is_older_is_put_right(self, device: Make, engine: type[LegacyDevice]) -> None:
+        one, two = self.half_read(device, engine)
+        cursor = one.cursors["t"]
+        edits(one, T10_05 - 60_000_000, title="earlier")
+        one.push("t")
+        assert (one.shown("t")["r"]["title"], one.cursors["t"]) == ("later", cursor)
+        one.page = {}
+        assert agree(one, two) == "later"
+
+    def test_also_in_a_push_of_several_parts(self, device: Make) -> None:
+        """A record is written in the personal space, and then under the id of a space: the first part has lost."""
+        one, two = self.half_read(device, TextEngine)
+        one.insert("t", "moves", title="")
+        edits(one, T10_05 - 60_000_000, title="earlier")
+        one.space = device(one.wire.user, "a0").create(unique("garden"))
+        one.edit("t", "moves", title="moved")
+        one.push("t")
+        assert one.shown("t")["r"]["title"] == "later"
+        one.page = {}
+        assert agree(one, two) == "later"
+
+    def test_also_where_the_page_ends_before_its_space(self, device: Make) -> None:
+        """The personal space, which is read first, has more than a page."""
+        user = unique("pair")
+        old, other = device(user, "old", legacy=True), device(user, "other")
+        other.write(edit("made", 1, title=""))
+        garden = other.create(unique("garden"))
+        other.write({**edit("r", 2000, title="later"), "spaceId": garden})
+        _, cursor = old.drain()
+        other.write(*(edit(f"other{n}", 1, title="x" * 800_000) for n in range(3)))
+        lost = {**edit("r", 1000, change_id=None, title="earlier"), "spaceId": garden}
+        answer = old.push(lost, since=cursor, pull=True)
+        assert answer["hasMore"]
+        assert answer["serverChanges"][-1]["fields"]["title"]["value"] == "later"
