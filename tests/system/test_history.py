@@ -159,7 +159,7 @@ def test_a_page_of_large_changes_ends_early(owner: Device, space: str) -> None:
     "id_", ["a/b", "a%2Fb", "...", "é\U0001f600", "a?b#c&d=e", " ", "_x:y", "x" * 255, '"', "'; --"]
 )
 def test_any_id_can_be_asked_for(owner: Device, id_: str) -> None:
-    space = owner.create(unique("") + id_[:200])
+    space = owner.create(f"{unique('')}{id_[:200]}x")
     owner.write({**edit(id_, 1, x=1), "table": f"{id_[:200]}t", "spaceId": space})
     path = address(space, id_, f"{id_[:200]}t")
     assert get(owner, path)["id"] == id_
