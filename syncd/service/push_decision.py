@@ -120,7 +120,7 @@ class Push:
         self._prepare(limits, stamps or Stamps(), passed_over)
 
     def _prepare(self, limits: Limits, stamps: Stamps, passed_over: Set[int]) -> None:
-        first = dict[str, int]()
+        first, last = dict[str, int](), dict[tuple[str, ...], str | None]()
         if self.refusals is None:
             preparation.version(self.message.schemaVersion, "")
         for i, change in enumerate(self.message.changes):
@@ -137,6 +137,8 @@ class Push:
                 self.changes.append((UNPREPARED, "", ""))
                 self.reject(i, why.code)
                 continue
+            if self.moves is not None and change.changeId is None:
+                self._written_again(i, first, last)
             if not prepared.f:
                 self.results[i] = Result("applied", change.changeId)  # nothing to write, and all of that is there
             elif limits.max_schema_version is not None and (prepared.v or 0) > limits.max_schema_version:
@@ -161,6 +163,19 @@ class Push:
             prepared.v = preparation.version(self.message.schemaVersion, "")
         self.changes.append((prepared, space, change.table))
         return prepared
+
+    def _written_again(self, i: int, first: Mapping[str, int], last: dict[tuple[str, ...], str | None]) -> None:
+        """Of a value, another one and the first again, all at one instant, the third is no repeat: it is what the
+        device shows, and gets an id of its own. `last`: which content wrote a register with a stamp last."""
+        prepared, space, table = self.changes[i]
+        content = prepared.c
+        keys = [(space, table, prepared.r, name, register.at) for name, register in prepared.f.items()]
+        if content is not None and any(last.get(key, content) != content for key in keys):
+            n = 0
+            while prepared.c in first:
+                n += 1
+                prepared.c = preparation.content_id([content, n])
+        last.update(dict.fromkeys(keys, content))
 
     def _repeat(self, i: int, earlier: int) -> None:
         """The same change id twice in one push: the same change once, or one that must not be."""

@@ -96,6 +96,32 @@ def test_an_edit_that_meets_nothing_brings_nothing_back(device: Make) -> None:
         cursor = answer["syncedUntil"]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("titles", ["aba", "abab", "abcacb"])
+def test_a_value_that_comes_back_within_one_millisecond_stands(
+    device: Make, engine: type[LegacyDevice], titles: str
+) -> None:
+    """Written with a coarse clock, another value between: the last is no repeat of the first. A retry is one."""
+    one, two = devices(device, engine)
+    for title in titles:
+        edits(one, title=title)
+    pending = list(one.pending)
+    one.push("t")
+    assert agree(one, two) == titles[-1]
+    again = one.wire.push(*pending)["results"]
+    assert [result["status"] for result in again] == ["duplicate"] * len(titles)
+    assert agree(one, two) == titles[-1]
+
+
+def test_the_same_twice_in_one_push_is_written_once(device: Make) -> None:
+    one, two = devices(device, DexieEngine)
+    for title in "aab":
+        edits(one, title=title)
+    statuses = [result["status"] for result in one.wire.push(*one.pending)["results"]]
+    assert statuses == ["applied", "duplicate", "applied"]
+    assert agree(two) == "b"
+
+
 class TestWithinOneMillisecond:
     """Clients of ours date by the microsecond: X.123456 is later than what a device of these writes at X.123."""
 
