@@ -241,3 +241,33 @@ BEGIN
         JOIN syncd.sync_spaces s ON s.space_no = h.space_no
         WHERE NOT h.space_no = ANY (p_without));
 END $$;
+
+-- A push's page with how the records are now that changes lost to which its device pushes again: it may not have had the answer that
+-- told it. p_seqs: of those in the log, by space. What is more than 32 MiB in all is left out.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_repeats(p_page syncd.sync_page, p_app integer, p_spaces integer[], p_seqs bigint[]) RETURNS syncd.sync_page
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_text text;
+BEGIN
+    SELECT string_agg(syncd.sync_legacy_state_text(x.space_no, p_app, x.seq - 1, x.seq, 0, NULL, x.quoted, NULL, false, NULL, NULL), ',' ORDER BY x.k)
+    INTO v_text
+    FROM (
+        SELECT m.*, s.quoted, sum(m.size) OVER (ORDER BY m.k) AS total
+        FROM (
+            SELECT c.space_no, r.seq, min(o.k) AS k, max(syncd.sync_record_size(r.registers)) AS size
+            FROM unnest(p_spaces, p_seqs) WITH ORDINALITY AS o (space_no, seq, k)
+            CROSS JOIN LATERAL (  -- one probe each, as above
+                SELECT h.space_no, h.table_no, h.record_id, h.lost FROM syncd.sync_changes h
+                WHERE h.space_no = o.space_no AND h.app_no = p_app AND h.seq = o.seq OFFSET 0) c
+            CROSS JOIN LATERAL (
+                SELECT q.registers, q.seq, q.record_id FROM syncd.sync_records q
+                WHERE q.space_no = c.space_no AND q.app_no = p_app AND q.table_no = c.table_no AND q.record_id >= c.record_id
+                ORDER BY q.record_id LIMIT 1) r
+            WHERE c.lost IS NOT NULL AND r.record_id = c.record_id GROUP BY c.space_no, r.seq) m
+        JOIN syncd.sync_spaces s ON s.space_no = m.space_no) x
+    WHERE x.total <= 33554432;
+    IF v_text IS NOT NULL THEN
+        p_page.body := CASE WHEN length(p_page.body) > 0 THEN p_page.body || ','::bytea ELSE '' END || convert_to(v_text, 'UTF8');
+    END IF;
+    RETURN p_page;
+END $$;

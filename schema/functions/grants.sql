@@ -39,7 +39,7 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_moved, syncd.sync_members, syncd.sync_legacy_instant, syncd.sync_legacy_fields, syncd.sync_legacy_deletion,
     syncd.sync_legacy_update, syncd.sync_legacy_change, syncd.sync_legacy_log_text,
     syncd.sync_legacy_state_text, syncd.sync_legacy_own_text, syncd.sync_nests, syncd.sync_with_objects, syncd.sync_ties,
-    syncd.sync_nesting
+    syncd.sync_nesting, syncd.sync_legacy_repeats
     TO syncd_runtime;
 
 -- cursors

@@ -706,6 +706,12 @@ BEGIN
     END IF;
     IF p_head ? 'since' THEN
         v.page := syncd.sync_pull_acting(v_user, p_head ->> 'app', p_head -> 'since', p_head -> 'how', v_spaces, v_bases, v_woken);
+        IF v_repeats > 0 AND p_head -> 'how' ? 'legacy' THEN
+            v.page := syncd.sync_legacy_repeats(v.page, v_app,
+                ARRAY(SELECT v_spaces[CASE WHEN v_many THEN v_of[u.o] ELSE 1 END] FROM unnest(v_marks) WITH ORDINALITY AS u (m, o)
+                      WHERE u.m = 'd' ORDER BY u.o),
+                ARRAY(SELECT u.q FROM unnest(v_marks, v.seqs) WITH ORDINALITY AS u (m, q, o) WHERE u.m = 'd' ORDER BY u.o));
+        END IF;
     END IF;
     RETURN v;
 END $$;

@@ -227,3 +227,44 @@ class TestBetweenTwoPages:
         answer = old.push(lost, since=cursor, pull=True)
         assert answer["hasMore"]
         assert answer["serverChanges"][-1]["fields"]["title"]["value"] == "later"
+
+
+class TestWhoseAnswerWasLost:
+    """The push is sent again, and its answer is what the first one was."""
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    @pytest.mark.parametrize("read", ["all", "a page"])
+    def test_an_edit_that_is_older_is_put_right(self, device: Make, engine: type[LegacyDevice], read: str) -> None:
+        if read == "a page":
+            one, two = TestBetweenTwoPages.half_read(device, engine)
+        else:
+            one, two = devices(device, engine)
+            edits(two, title="later")
+            two.push("t")
+            one.pull("t")
+        edits(one, T10_05 - 60_000_000, title="earlier")
+        one.wire.push(*one.pending, since=one.cursors["t"], pull=True)
+        one.push("t")
+        assert one.shown("t")["r"]["title"] == "later"
+        one.page = {}
+        assert agree(one, two) == "later"
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_a_deletion_that_is_older_is_put_right(self, device: Make, engine: type[LegacyDevice]) -> None:
+        one, two = devices(device, engine)
+        one._clock, one._last = lambda: T10 - 60_000_000, 0
+        one._stamps.pop(("t", "r", "deletedAt"), None)
+        one.delete("t", "r")
+        assert "r" not in one.shown("t")
+        one.wire.push(*one.pending, since=one.cursors["t"], pull=True)
+        one.push("t")
+        assert agree(one, two) == ""
+
+    def test_what_stood_is_not_told_again(self, device: Make) -> None:
+        one, _ = devices(device, DexieEngine)
+        edits(one, title="stands")
+        cursor = one.cursors["t"]
+        for status in ("applied", "duplicate"):
+            answer = one.wire.push(*one.pending, since=cursor, pull=True)
+            assert (answer["results"][0]["status"], answer["serverChanges"]) == (status, [])
+            cursor = answer["syncedUntil"]
