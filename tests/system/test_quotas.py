@@ -15,8 +15,9 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.compacting import ALL, compact_now
-from tests.direct import run
+from syncd.store.embedded import EmbeddedPostgres
+from tests.compacting import ALL, compact, compact_now
+from tests.direct import pushed, run
 from tests.harness import Server
 from tests.holding import change, held, until_written
 from tests.wire import Device, Json, ahead, edit, unique
@@ -236,6 +237,21 @@ def test_what_is_folded_before_it_was_ever_counted_is_counted_first(make: Make, 
     recount(server, ann)
     ann.write(edit("s", ahead(0), x=2))
     assert until_counted(ann, server)[0] == 2
+
+
+async def test_a_record_that_is_folded_before_it_was_counted_again_counts_once(database: EmbeddedPostgres) -> None:
+    who = unique("ann")
+    space = f"{who}-s"
+    later = pushed(who, space, "r", 2).replace("2026-01-01T", "2026-01-02T").replace("1767225600", "1767312000")
+    feed = "FROM syncd.sync_feeds h JOIN syncd.sync_spaces s USING (space_no)"
+    count = f"SELECT syncd.sync_usage_count(h.space_no, h.app_no, 100) {feed} WHERE s.space_id = '{space}'"
+    make = f"DO $$ BEGIN PERFORM syncd.sync_act_as('{who}', true), syncd.sync_space_create('{space}', 'S'); END $$"
+    await run(database.runtime_dsn, make, pushed(who, space, "r", 1))
+    await run(database.owner_dsn, count)
+    await run(database.runtime_dsn, later)
+    await compact(database.owner_dsn, space)
+    found = "SELECT u.records FROM syncd.sync_space_usage u JOIN syncd.sync_spaces s USING (space_no) WHERE s.space_id"
+    assert await run(database.owner_dsn, count, f"{found} = '{space}'") == [(1,)]
 
 
 def test_counting_costs_as_much_as_there_is_to_count(make: Make, server: Server) -> None:
