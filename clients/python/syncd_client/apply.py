@@ -44,16 +44,19 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed]) -> 
     here, taken = _here(db, pushed), [result for result in page.results if result.status in ("applied", "superseded")]
     sent = {change.change_id: change for change in pushed}
     confirmed = [_confirmed(result, sent[result.change_id], client) for result in taken if result.change_id in here]
+    # What lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was.
+    lost = {result.change_id for result in taken if result.status == "superseded"}
     repeated = [result.change_id for result in page.results if result.status == "duplicate"]
-    answered = outbox.acknowledge(db, repeated, here, page.more)
-    keys = [_key(change) for change in (*page.changes, *confirmed)]
+    answered = outbox.acknowledge(db, [*repeated, *lost], here, page.more)
+    won = [change for change in confirmed if change.change_id not in lost]
+    keys = [_key(change) for change in (*page.changes, *won)]
     rows = load(db, [*keys, *answered], round_)
     for key in answered:
         rows[key].write({})  # what is unsent is laid on top again
-    for key, change in zip(keys, (*page.changes, *confirmed), strict=True):
+    for key, change in zip(keys, (*page.changes, *won), strict=True):
         rows[key].confirm(change.registers, round_, whole=change.whole)
     own = [change.change_id for change in page.changes if change.client == client and change.change_id]
-    outbox.forget(db, [*own, *(result.change_id for result in taken)])
+    outbox.forget(db, [*own, *(result.change_id for result in taken if result.change_id not in lost)])
     rejected = outbox.reject(db, _refusals(page.results))
     dated = _date_stopped(db, confirmed, pushed)
     settle(db, rows)

@@ -232,10 +232,10 @@ def forget(db: sqlite3.Connection, change_ids: Iterable[str | None]) -> None:
 
 
 def acknowledge(db: sqlite3.Connection, change_ids: Sequence[str], here: Container[str], more: bool) -> list[Key]:
-    """Takes note that the server had these changes from an earlier push, whose answer was lost.
+    """Takes note that the server had these changes from an earlier push, whose answer was lost, or that they lost.
 
-    How it holds them (it may have lowered their stamps) is in the delta and nowhere else. While there is
-    `more` of that to come they stay on top of their records, if those are still `here`. Returns the records to
+    How it holds them (it may have lowered their stamps), or what they lost to, is in the delta and nowhere else. While
+    there is `more` of that to come they stay on top of their records, if those are still `here`. Returns the records to
     show anew.
     """
     forget(db, [change_id for change_id in change_ids if change_id not in here])

@@ -26,17 +26,22 @@ export async function applyPage(tx: Transaction, page: Page, pushed: readonly Pa
   const { client, round } = tx.meta;
   const purged = await followSpaces(tx, page);
   const confirmed = await confirm(tx, page.results, pushed, client);
-  const changes = [...page.changes, ...confirmed];
-  const repeated = page.results
-    .filter(({ status }) => status === "duplicate")
-    .map(({ changeId }) => changeId);
+  // what lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was
+  const repeated = page.results.filter(ended("duplicate", "superseded")).map(({ changeId }) => changeId);
+  const won = confirmed.filter(({ changeId }) => !repeated.includes(changeId as string));
+  const changes = [...page.changes, ...won];
   const answered = await outbox.acknowledge(tx, repeated, page.more);
   const rejected = await outbox.reject(tx, refusals(page.results));
   const dated = await dateStopped(tx, confirmed, pushed);
   const records = await load(tx, [...changes.map(({ key }) => key), ...answered, ...dated]);
   for (const key of answered) pick(records, key).write(new Map()); // what is unsent is laid on top again
   for (const { key, registers, whole } of changes) pick(records, key).confirm(registers, round, whole);
-  await outbox.forget(tx, heldByServer(page, client));
+  const own = page.changes.filter((change) => change.client === client);
+  const held = [...own, ...page.results.filter(ended("applied"))];
+  await outbox.forget(
+    tx,
+    held.map(({ changeId }) => changeId ?? ""),
+  );
   await settle(tx, records);
   const changed = [...purged, ...save(tx, records)];
   keepConflicts(tx, page.conflicts);
@@ -61,7 +66,7 @@ async function confirm(
   const confirmed: Change[] = [];
   for (const [place, sent] of pushed.entries()) {
     const result = results[place];
-    if (!result || !taken(result)) continue;
+    if (!result || !ended("applied", "superseded")(result)) continue;
     const change = adopt(result, sent, client);
     const state = (await outbox.find(tx, sent.changeId))?.state ?? "aside";
     if (await outbox.present(tx, { space: change.key[0], state })) confirmed.push(change);
@@ -106,13 +111,8 @@ function adopt(result: Result, sent: Packed, client: string): Change {
   return change;
 }
 
-function heldByServer(page: Page, client: string): string[] {
-  const own = page.changes.filter((change) => change.client === client);
-  return [...own, ...page.results.filter(taken)].map(({ changeId }) => changeId ?? "");
-}
-
-function taken({ status }: Result): boolean {
-  return status === "applied" || status === "superseded";
+function ended(...of: string[]) {
+  return ({ status }: Result): boolean => of.includes(status);
 }
 
 function refusals(results: readonly Result[]): Map<string, outbox.Refusal> {
