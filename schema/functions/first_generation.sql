@@ -146,7 +146,7 @@ BEGIN
             WHERE first.record_id = c.record_id
         ) r ON true
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto
-          AND (c.fields IS NOT NULL OR syncd.sync_nests(r.registers, c.lost::jsonb)) AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
+          AND (c.fields IS NOT NULL OR p_separator = ',' AND syncd.sync_nests(r.registers, c.lost::jsonb)) AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
 END $$;
 
 -- Whether a change that wrote these registers met one of the same millisecond, found from the change before it of its record on. Whoever
@@ -225,49 +225,4 @@ BEGIN
               AND (p_written IS NULL OR EXISTS (
                   SELECT FROM syncd.sync_changes w WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq = ANY (v_written)
                     AND w.table_no = r.table_no AND w.record_id = r.record_id))) s);
-END $$;
-
--- How the records are that a device is to be told of after its push to some feeds, whose heads were p_own_bases before it, where no page
--- reaches so far. p_without: feeds that are left out; p_woken is as in sync_pull_acting.
-CREATE OR REPLACE FUNCTION syncd.sync_legacy_own_text(p_app integer, p_own_spaces integer[], p_own_bases bigint[], p_woken bigint[],
-                                           p_tables integer[], p_without integer[]) RETURNS text
-LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN (
-        SELECT string_agg(syncd.sync_state_text(h.space_no, p_app, o.base, h.head, 0, p_tables, true, s.quoted, p_woken
-                   || CASE WHEN h.forgotten > 0 THEN syncd.sync_made_between(h.space_no, p_app, o.base, h.head) END), ',' ORDER BY o.k)
-        FROM unnest(p_own_spaces, p_own_bases) WITH ORDINALITY AS o (space_no, base, k)
-        JOIN syncd.sync_feeds h ON h.space_no = o.space_no AND h.app_no = p_app
-        JOIN syncd.sync_spaces s ON s.space_no = h.space_no
-        WHERE NOT h.space_no = ANY (p_without));
-END $$;
-
--- A push's page with how the records are now that changes lost to which its device pushes again: it may not have had the answer that
--- told it. p_seqs: of those in the log, by space. What is more than 32 MiB in all is left out.
-CREATE OR REPLACE FUNCTION syncd.sync_legacy_repeats(p_page syncd.sync_page, p_app integer, p_spaces integer[], p_seqs bigint[]) RETURNS syncd.sync_page
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    v_text text;
-BEGIN
-    SELECT string_agg(syncd.sync_legacy_state_text(x.space_no, p_app, x.seq - 1, x.seq, 0, NULL, x.quoted, NULL, false, NULL, NULL), ',' ORDER BY x.k)
-    INTO v_text
-    FROM (
-        SELECT m.*, s.quoted, sum(m.size) OVER (ORDER BY m.k) AS total
-        FROM (
-            SELECT c.space_no, r.seq, min(o.k) AS k, max(syncd.sync_record_size(r.registers)) AS size
-            FROM unnest(p_spaces, p_seqs) WITH ORDINALITY AS o (space_no, seq, k)
-            CROSS JOIN LATERAL (  -- one probe each, as above
-                SELECT h.space_no, h.table_no, h.record_id, h.lost FROM syncd.sync_changes h
-                WHERE h.space_no = o.space_no AND h.app_no = p_app AND h.seq = o.seq OFFSET 0) c
-            CROSS JOIN LATERAL (
-                SELECT q.registers, q.seq, q.record_id FROM syncd.sync_records q
-                WHERE q.space_no = c.space_no AND q.app_no = p_app AND q.table_no = c.table_no AND q.record_id >= c.record_id
-                ORDER BY q.record_id LIMIT 1) r
-            WHERE c.lost IS NOT NULL AND r.record_id = c.record_id GROUP BY c.space_no, r.seq) m
-        JOIN syncd.sync_spaces s ON s.space_no = m.space_no) x
-    WHERE x.total <= 33554432;
-    IF v_text IS NOT NULL THEN
-        p_page.body := CASE WHEN length(p_page.body) > 0 THEN p_page.body || ','::bytea ELSE '' END || convert_to(v_text, 'UTF8');
-    END IF;
-    RETURN p_page;
 END $$;

@@ -38,8 +38,7 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     syncd.sync_moved, syncd.sync_members, syncd.sync_legacy_instant, syncd.sync_legacy_fields, syncd.sync_legacy_deletion,
     syncd.sync_legacy_update, syncd.sync_legacy_change, syncd.sync_legacy_log_text,
-    syncd.sync_legacy_state_text, syncd.sync_legacy_own_text, syncd.sync_nests, syncd.sync_with_objects, syncd.sync_ties,
-    syncd.sync_nesting, syncd.sync_legacy_repeats
+    syncd.sync_legacy_state_text, syncd.sync_nests, syncd.sync_with_objects, syncd.sync_ties, syncd.sync_nesting
     TO syncd_runtime;
 
 -- cursors
@@ -51,7 +50,7 @@ GRANT EXECUTE ON FUNCTION syncd.sync_cursors_collect TO syncd_compactor;
 
 -- pull
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_plain, syncd.sync_whole_mark, syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text,
+    syncd.sync_plain, syncd.sync_whole_mark, syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text, syncd.sync_legacy_own_text, syncd.sync_legacy_repeats,
     syncd.sync_made_between, syncd.sync_page_most, syncd.sync_change_size, syncd.sync_record_size,
     syncd.sync_log_cut, syncd.sync_state_cut, syncd.sync_sweep_cut, syncd.sync_seq_before,
     syncd.sync_gone, syncd.sync_seen, syncd.sync_tables_in, syncd.sync_joined, syncd.sync_pull_acting, syncd.sync_pull, syncd.sync_reads, syncd.sync_unreadable

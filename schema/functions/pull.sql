@@ -308,6 +308,54 @@ BEGIN
     END LOOP;
 END $$;
 
+-- How the records are that a device is to be told of after its push to some feeds, whose heads were p_own_bases before it, where no page
+-- reaches so far. p_without: feeds that are left out; p_woken is as in sync_pull_acting.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_own_text(p_app integer, p_own_spaces integer[], p_own_bases bigint[], p_woken bigint[],
+                                           p_tables integer[], p_without integer[]) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(syncd.sync_state_text(h.space_no, p_app, o.base, h.head, 0, p_tables, true, s.quoted, p_woken
+                   || CASE WHEN h.forgotten > 0 THEN syncd.sync_made_between(h.space_no, p_app, o.base, h.head) END), ',' ORDER BY o.k)
+        FROM unnest(p_own_spaces, p_own_bases) WITH ORDINALITY AS o (space_no, base, k)
+        JOIN syncd.sync_feeds h ON h.space_no = o.space_no AND h.app_no = p_app
+        JOIN syncd.sync_spaces s ON s.space_no = h.space_no
+        WHERE NOT h.space_no = ANY (p_without));
+END $$;
+
+-- A push's page with how the records are now that changes lost to which its device pushes again: it may not have had the answer that
+-- told it. p_of: the place of each change's space, null: there is one; p_marks: `d` for a change that was pushed before. What is more
+-- than 32 MiB in all is left out.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_repeats(p_page syncd.sync_page, p_app integer, p_spaces integer[], p_of integer[], p_marks text[],
+                                          p_seqs bigint[]) RETURNS syncd.sync_page
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_text text;
+BEGIN
+    SELECT string_agg(syncd.sync_legacy_state_text(x.space_no, p_app, x.seq - 1, x.seq, 0, NULL, x.quoted, NULL, false, NULL, NULL), ',' ORDER BY x.k)
+    INTO v_text
+    FROM (
+        SELECT m.*, s.quoted, sum(m.size) OVER (ORDER BY m.k) AS total
+        FROM (
+            SELECT c.space_no, r.seq, min(o.k) AS k, max(syncd.sync_record_size(r.registers)) AS size
+            FROM (SELECT p_spaces[coalesce(p_of[u.k], 1)] AS space_no, u.seq, u.k
+                  FROM unnest(p_marks, p_seqs) WITH ORDINALITY AS u (mark, seq, k) WHERE u.mark = 'd') o
+            CROSS JOIN LATERAL (  -- one probe each, as above
+                SELECT h.space_no, h.table_no, h.record_id, h.lost FROM syncd.sync_changes h
+                WHERE h.space_no = o.space_no AND h.app_no = p_app AND h.seq = o.seq OFFSET 0) c
+            CROSS JOIN LATERAL (
+                SELECT q.registers, q.seq, q.record_id FROM syncd.sync_records q
+                WHERE q.space_no = c.space_no AND q.app_no = p_app AND q.table_no = c.table_no AND q.record_id >= c.record_id
+                ORDER BY q.record_id LIMIT 1) r
+            WHERE c.lost IS NOT NULL AND r.record_id = c.record_id GROUP BY c.space_no, r.seq) m
+        JOIN syncd.sync_spaces s ON s.space_no = m.space_no) x
+    WHERE x.total <= 33554432;
+    IF v_text IS NOT NULL THEN
+        p_page.body := CASE WHEN length(p_page.body) > 0 THEN p_page.body || ','::bytea ELSE '' END || convert_to(v_text, 'UTF8');
+    END IF;
+    RETURN p_page;
+END $$;
+
 -- One pull by the acting user (sync_act_as and sync_start came first, in this transaction). STABLE, so that heads, state
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
@@ -331,25 +379,18 @@ DECLARE
     v         syncd.sync_page;
     v_app     integer;
     v_boot    timestamptz := (SELECT max(t.started_at) FROM syncd.sync_starts t);
-    v_since   timestamptz;
-    v_at      timestamptz;
+    v_since   timestamptz; v_at timestamptz;
     v_spaces  integer[]; v_seqs bigint[]; v_bases bigint[];  -- where it stands, which moves on; of these v_changed since the row
     v_changed integer[]; v_without integer[] := '{}'; v_told integer[] := '{}';
     v_joined  text[] := '{}';
-    v_tables  integer[];
-    v_firsts  integer[];
-    v_start   bigint;
+    v_tables  integer[]; v_firsts integer[];
     v_left    integer := (p_how ->> 'limit')::integer;
     v_bytes   bigint := (p_how ->> 'bytes')::bigint;
     v_legacy  boolean := CASE WHEN NOT p_how ? 'legacy' THEN false WHEN NOT p_how ? 'history' THEN true END;
-    v_matched integer;
-    v_members integer; v_feeds integer := 0;  -- reading one costs as many looks as the user has spaces: a page takes so much, too
+    v_matched integer; v_members integer; v_feeds integer := 0;  -- reading one costs as many looks as the user has spaces: a page takes so much, too
     v_active  integer[];
-    v_first   text;
-    v_pieces  text[] := '{}';
-    v_piece   text;
-    v_cut     bigint;
-    v_end     bigint;
+    v_first   text; v_piece text; v_pieces text[] := '{}';
+    v_start   bigint; v_cut bigint; v_end bigint;
     v_own     integer; v_phase integer;
     v_new     integer[];
     f         record;
@@ -400,9 +441,7 @@ BEGIN
         v_changed := v_changed || v_new;
         v_active := ARRAY(SELECT generate_series(1, cardinality(v_spaces)));
     END IF;
-    IF p_how ? 'without' THEN
-        v_without := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(p_how -> 'without') e);
-    END IF;
+    v_without := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_how -> 'without', '[]')) e);
     IF p_how ? 'own' THEN
         v.body := convert_to(coalesce(syncd.sync_legacy_own_text(v_app, p_own_spaces, p_own_bases, p_woken, NULL, v_without), ''), 'UTF8');
         RETURN v;
@@ -495,17 +534,13 @@ BEGIN
     END LOOP;
     IF v.more AND v_legacy THEN  -- of what the log has not reached yet: what lost is not in it
         v_piece := syncd.sync_legacy_own_text(v_app, p_own_spaces, p_own_bases, p_woken, v_tables, v_without || v_told);
-        IF v_first IS NULL THEN
-            v_first := v_piece;
-        ELSIF v_piece IS NOT NULL THEN
-            v_pieces := v_pieces || v_piece;
-        END IF;
+        v_pieces := array_remove(v_pieces || v_piece, NULL);
     END IF;
     IF p_since ? 'row' THEN
         SELECT c.spaces, c.seqs, c.bases INTO v_spaces, v_seqs, v_bases FROM syncd.sync_cursor_changes(v_changed, v_spaces, v_seqs, v_bases) c;
     END IF;
     v.spaces := v_spaces; v.seqs := v_seqs; v.bases := v_bases;
-    v.body := convert_to(CASE v_pieces WHEN '{}' THEN coalesce(v_first, '') ELSE concat(v_first, ',', array_to_string(v_pieces, ',')) END, 'UTF8');
+    v.body := convert_to(CASE v_pieces WHEN '{}' THEN coalesce(v_first, '') ELSE concat_ws(',', v_first, array_to_string(v_pieces, ',')) END, 'UTF8');
     RETURN v;
 END $$;
 

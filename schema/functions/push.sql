@@ -568,17 +568,14 @@ DECLARE
     v_n       integer := (p_head ->> 'n')::integer;
     v_user    integer := syncd.sync_act_as(p_head ->> 'user', p_head ?| ARRAY['list', 'personal'] OR p_head -> 'held' ? 'put');
     v_known   integer[];
-    v_client  integer;
-    v_app     integer;
+    v_client  integer; v_app integer;
     v_tables  integer[];
     v_ids     text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'ids') e);
     v_of      integer[];
     v_names   text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'spaces') e);
     v_many    boolean := cardinality(v_names) > 1;
-    v_spaces  integer[];
-    v_whys    text[];
-    v_bases   bigint[] := '{}';
-    v_ends    bigint[] := '{}';
+    v_spaces  integer[]; v_whys text[];
+    v_bases   bigint[] := '{}'; v_ends bigint[] := '{}';
     v_taken   bigint[];
     v_marks   text[];
     v_woken   bigint[] := '{}';
@@ -707,10 +704,7 @@ BEGIN
     IF p_head ? 'since' THEN
         v.page := syncd.sync_pull_acting(v_user, p_head ->> 'app', p_head -> 'since', p_head -> 'how', v_spaces, v_bases, v_woken);
         IF v_repeats > 0 AND p_head -> 'how' ? 'legacy' THEN
-            v.page := syncd.sync_legacy_repeats(v.page, v_app,
-                ARRAY(SELECT v_spaces[CASE WHEN v_many THEN v_of[u.o] ELSE 1 END] FROM unnest(v_marks) WITH ORDINALITY AS u (m, o)
-                      WHERE u.m = 'd' ORDER BY u.o),
-                ARRAY(SELECT u.q FROM unnest(v_marks, v.seqs) WITH ORDINALITY AS u (m, q, o) WHERE u.m = 'd' ORDER BY u.o));
+            v.page := syncd.sync_legacy_repeats(v.page, v_app, v_spaces, v_of, v_marks, v.seqs);
         END IF;
     END IF;
     RETURN v;

@@ -74,6 +74,16 @@ class TestAfterAuth:
             await wrote(server, user, change("r"))
             await socket.brings("r")
 
+    async def test_a_member_that_lost_keeps_nobody_from_what_follows(self, server: Server) -> None:
+        user, before = unique("ann"), len(server.log.read_text())
+        async with socket_of(server, user) as socket:
+            await socket.subscribe()
+            for n, value in ((3, "dark"), (2, "light")):
+                await wrote(server, user, change("r", fields={"cfg.theme": {"value": value, "at": at(n)}}))
+            await wrote(server, user, change("s"))
+            await socket.brings("s")
+        assert "Feed._read" not in server.log.read_text()[before:], "what listens reads on, and need not catch up"
+
     async def test_there_is_a_bound_to_it(self, server: Server) -> None:
         async with socket_of(server, unique("ann")) as socket:
             await socket.send(*["hello"] * (FORGIVEN + 10))
