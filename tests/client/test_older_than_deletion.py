@@ -1,4 +1,4 @@
-"""A device writes to a record that was deleted before it heard of it, with a stamp from before: it is deleted there, too."""
+"""A device writes, with a stamp from before, to a record that was deleted before it heard of it: it is gone there."""
 
 from __future__ import annotations
 

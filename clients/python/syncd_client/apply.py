@@ -44,7 +44,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed]) -> 
     here, taken = _here(db, pushed), [result for result in page.results if result.status in ("applied", "superseded")]
     sent = {change.change_id: change for change in pushed}
     confirmed = [_confirmed(result, sent[result.change_id], client) for result in taken if result.change_id in here]
-    # What lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was.
+    # What lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this was.
     lost = {result.change_id for result in taken if result.status == "superseded"}
     repeated = [result.change_id for result in page.results if result.status == "duplicate"]
     answered = outbox.acknowledge(db, [*repeated, *lost], here, page.more)
