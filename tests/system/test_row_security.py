@@ -199,7 +199,7 @@ def test_a_comma_or_a_bracket_in_an_id_opens_no_other_space(device: Make, house:
         f"{house.space},",
         f"'{house.space}'",
         f"{house.space}%",
-        f"{house.space} ",
+        f"{house.space} x",
     ):
         thief.create(f"{name}")
         thief.write({**edit("r", x=1), "spaceId": name})
