@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from copy import copy
 from typing import Any, NamedTuple
@@ -120,7 +121,7 @@ class Push:
         self._prepare(limits, stamps or Stamps(), passed_over)
 
     def _prepare(self, limits: Limits, stamps: Stamps, passed_over: Set[int]) -> None:
-        first, last = dict[str, int](), dict[tuple[str, ...], str | None]()
+        first, last, turns = dict[str, int](), dict[tuple[str, ...], str | None](), Counter[str]()
         if self.refusals is None:
             preparation.version(self.message.schemaVersion, "")
         for i, change in enumerate(self.message.changes):
@@ -138,7 +139,7 @@ class Push:
                 self.reject(i, why.code)
                 continue
             if self.moves is not None and change.changeId is None:
-                self._written_again(i, first, last)
+                self._written_again(i, last, turns)
             if not prepared.f:
                 self.results[i] = Result("applied", change.changeId)  # nothing to write, and all of that is there
             elif limits.max_schema_version is not None and (prepared.v or 0) > limits.max_schema_version:
@@ -164,17 +165,17 @@ class Push:
         self.changes.append((prepared, space, change.table))
         return prepared
 
-    def _written_again(self, i: int, first: Mapping[str, int], last: dict[tuple[str, ...], str | None]) -> None:
+    def _written_again(self, i: int, last: dict[tuple[str, ...], str | None], turns: Counter[str]) -> None:
         """Of a value, another one and the first again, all at one instant, the third is no repeat: it is what the
-        device shows, and gets an id of its own. `last`: which content wrote a register with a stamp last."""
+        device shows, and gets an id of its own. `last`: which content wrote a register with a stamp last; `turns`: how
+        often each came where another one stood."""
         prepared, space, table = self.changes[i]
         content = prepared.c
         keys = [(space, table, prepared.r, name, register.at) for name, register in prepared.f.items()]
-        if content is not None and any(last.get(key, content) != content for key in keys):
-            n = 0
-            while prepared.c in first:
-                n += 1
-                prepared.c = preparation.content_id([content, n])
+        if content is not None and any(last.get(key) != content for key in keys):
+            if content in turns:
+                prepared.c = preparation.content_id([content, turns[content]])
+            turns[content] += 1
         last.update(dict.fromkeys(keys, content))
 
     def _repeat(self, i: int, earlier: int) -> None:

@@ -97,7 +97,7 @@ def test_an_edit_that_meets_nothing_brings_nothing_back(device: Make) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("titles", ["aba", "abab", "abcacb"])
+@pytest.mark.parametrize("titles", ["aba", "abab", "abcacb", "aabbaabb", "ababababab"])
 def test_a_value_that_comes_back_within_one_millisecond_stands(
     device: Make, engine: type[LegacyDevice], titles: str
 ) -> None:
