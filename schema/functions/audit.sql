@@ -68,12 +68,14 @@ BEGIN
     WHERE a.space_no = m.space_no AND a.audit_no > p_after ORDER BY a.audit_no LIMIT p_most;
 END $$;
 
--- Who became a member. A personal space has its user, which is nothing to note.
-CREATE OR REPLACE FUNCTION syncd.sync_audit_comes() RETURNS trigger
+-- Who became a member, and who is one no longer: who left, where that is who acts. A personal space has its user, which is
+-- nothing to note.
+CREATE OR REPLACE FUNCTION syncd.sync_audit_members() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO syncd.sync_audit (what, space_no, actor_no, user_no, detail)
-    SELECT 'member_added', c.space_no, nullif(syncd.sync_user(), 0), c.user_no, jsonb_build_object('role', c.role, 'source', c.source)
+    SELECT CASE TG_OP WHEN 'INSERT' THEN 'member_added' ELSE 'member_removed' END, c.space_no, nullif(syncd.sync_user(), 0), c.user_no,
+           jsonb_build_object('role', c.role, 'source', c.source)
     FROM changed c JOIN syncd.sync_spaces s ON s.space_no = c.space_no
     WHERE NOT starts_with(s.space_id, '_personal:') ORDER BY c.space_no, c.user_no;
     RETURN NULL;
@@ -87,17 +89,6 @@ BEGIN
     SELECT 'role_changed', c.space_no, nullif(syncd.sync_user(), 0), c.user_no, jsonb_build_object('role', c.role, 'was', w.role)
     FROM changed c JOIN was w ON w.space_no = c.space_no AND w.user_no = c.user_no
     WHERE w.role <> c.role ORDER BY c.space_no, c.user_no;
-    RETURN NULL;
-END $$;
-
--- Who is a member no longer: who left, where that is who acts.
-CREATE OR REPLACE FUNCTION syncd.sync_audit_goes() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    INSERT INTO syncd.sync_audit (what, space_no, actor_no, user_no, detail)
-    SELECT 'member_removed', w.space_no, nullif(syncd.sync_user(), 0), w.user_no, jsonb_build_object('role', w.role, 'source', w.source)
-    FROM was w JOIN syncd.sync_spaces s ON s.space_no = w.space_no
-    WHERE NOT starts_with(s.space_id, '_personal:') ORDER BY w.space_no, w.user_no;
     RETURN NULL;
 END $$;
 

@@ -9,11 +9,11 @@ CREATE POLICY compactor_works ON syncd.sync_audit FOR SELECT TO syncd_compactor 
 CREATE POLICY compactor_prunes ON syncd.sync_audit FOR DELETE TO syncd_compactor USING (true);
 
 CREATE TRIGGER audit_comes AFTER INSERT ON syncd.sync_memberships
-    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION syncd.sync_audit_comes();
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION syncd.sync_audit_members();
 CREATE TRIGGER audit_changes AFTER UPDATE ON syncd.sync_memberships
     REFERENCING OLD TABLE AS was NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION syncd.sync_audit_changes();
 CREATE TRIGGER audit_goes AFTER DELETE ON syncd.sync_memberships
-    REFERENCING OLD TABLE AS was FOR EACH STATEMENT EXECUTE FUNCTION syncd.sync_audit_goes();
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION syncd.sync_audit_members();
 CREATE TRIGGER audit_space_ends AFTER UPDATE OF deleted_at ON syncd.sync_spaces
     FOR EACH ROW WHEN (OLD.deleted_at IS NULL AND NEW.deleted_at IS NOT NULL) EXECUTE FUNCTION syncd.sync_audit_space_ends();
 CREATE TRIGGER audit_invites AFTER INSERT ON syncd.sync_invitations
