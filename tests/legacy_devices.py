@@ -46,7 +46,7 @@ class LegacyDevice:
         now = self.now()
         whole = {"id": record, **data, "createdAt": now, **self._dated(now)}
         for name, value in whole.items():
-            self._write(table, record, name, value, now)
+            self._write(table, record, name, value, now, own=True)
         self._send(table, record, "insert", data=whole)
 
     def edit(self, table: str, record: str, **fields: Any) -> None:
@@ -54,13 +54,13 @@ class LegacyDevice:
         now = self.now()
         written = {**fields, **self._dated(now)}
         for name, value in written.items():
-            self._write(table, record, name, value, now)
+            self._write(table, record, name, value, now, own=True)
         self._send(table, record, "update", fields={n: {"value": v, "at": now} for n, v in written.items()})
 
     def delete(self, table: str, record: str) -> None:
         """The record is marked, and stays."""
         now = self.now()
-        self._write(table, record, "deletedAt", now, now)
+        self._write(table, record, "deletedAt", now, now, own=True)
         self._send(table, record, "delete", deletedAt=now)
 
     def _dated(self, now: str) -> Json:
@@ -131,9 +131,10 @@ class LegacyDevice:
     def _create(self, table: str, data: Json) -> None:
         self.records.setdefault(table, {}).setdefault(data["id"], dict(data))  # a record without an id: KeyError
 
-    def _write(self, table: str, record: str, name: str, value: Any, at: str) -> None:
+    def _write(self, table: str, record: str, name: str, value: Any, at: str, *, own: bool = False) -> None:
+        """`own`: its user wrote it, and sees it, however old that is."""
         stamp: int | str = at if self.as_text else parse_instant(at)
-        if stamp < self._stamps.get((table, record, name), stamp):  # type: ignore[operator]
+        if not own and stamp < self._stamps.get((table, record, name), stamp):  # type: ignore[operator]
             return
         self._stamps[table, record, name] = stamp
         held = self.records.setdefault(table, {}).setdefault(record, {"id": record})

@@ -159,6 +159,12 @@ CREATE OR REPLACE FUNCTION syncd.sync_whole(p_registers jsonb, p_fields json) RE
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (p_registers || p_fields::jsonb)::json;
 
+-- Whether changes that lose are logged with the record, as those to deleted ones: their author's devices show what they wrote, and
+-- have no answer that would put them right.
+CREATE OR REPLACE FUNCTION syncd.sync_tells() RETURNS boolean
+LANGUAGE sql STABLE
+RETURN current_setting('syncd.tells', true) = 'yes';
+
 -- A change's content as its device sent it: values, and instants before the server lowered any.
 CREATE OR REPLACE FUNCTION syncd.sync_content(p_fields jsonb, p_op integer) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -247,7 +253,8 @@ BEGIN
         INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                         client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
         SELECT w.seq, p_ends[w.s], w.prev_seq, p_at, w.e, w.space_no, p_app, w.table_no, p_user, p_client, w.v, w.o, w.r, w.c, w.n, w.a::json,
-               CASE WHEN w.was_deleted THEN syncd.sync_whole(w.registers, w.fields) ELSE w.fields END, w.lost::json
+               CASE WHEN w.was_deleted AND w.fields IS NOT NULL OR w.lost IS NOT NULL AND syncd.sync_tells()
+                    THEN syncd.sync_whole(w.registers, coalesce(w.fields, '{}')) ELSE w.fields END, w.lost::json
         FROM merged w
     ), stored AS (
         INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
@@ -261,8 +268,7 @@ BEGIN
     SELECT w.i, w.fields IS NULL, w.conflicts, pg_column_size(w.registers) > p_largest,
            CASE WHEN w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
     FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR pg_column_size(w.registers) > p_largest
-    UNION ALL SELECT -y.i, NULL, z.fields, NULL, NULL
-    FROM met y CROSS JOIN LATERAL (SELECT syncd.sync_twice(y.held, y.g) AS fields WHERE NOT y.newer OFFSET 0) z WHERE z.fields IS NOT NULL
+    UNION ALL SELECT -y.i, NULL, z.fields, NULL, NULL FROM met y CROSS JOIN LATERAL (SELECT syncd.sync_twice(y.held, y.g) AS fields WHERE NOT y.newer OFFSET 0) z WHERE z.fields IS NOT NULL
     UNION ALL SELECT 0, NULL, NULL, NULL, NULL FROM gate u WHERE NOT u.small;
 END $$;
 
@@ -428,9 +434,9 @@ BEGIN
         INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                         client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
         SELECT w.seq, p_ends[w.s], w.prev_seq, p_at, w.e, w.space_no, p_app, w.table_no, p_user, p_client, w.v, w.o, w.r, w.c, w.n, w.a::json,
-               CASE WHEN w.was_deleted THEN syncd.sync_whole(coalesce(m.registers, '{}') || coalesce((
-                   SELECT jsonb_object_agg(j.key, j.value ORDER BY j.i) FROM judged j
-                   WHERE j.k = w.k AND j.i BETWEEN 1 AND w.i AND j.wins), '{}'), w.fields) ELSE w.fields END, w.lost::json
+               CASE WHEN w.last AND syncd.sync_tells() AND EXISTS (SELECT FROM merged l WHERE l.k = w.k AND l.lost IS NOT NULL) THEN syncd.sync_whole(m.merged, coalesce(w.fields, '{}'))
+                   WHEN w.was_deleted THEN syncd.sync_whole(coalesce(m.registers, '{}') || coalesce((
+                   SELECT jsonb_object_agg(j.key, j.value ORDER BY j.i) FROM judged j WHERE j.k = w.k AND j.i BETWEEN 1 AND w.i AND j.wins), '{}'), w.fields) ELSE w.fields END, w.lost::json
         FROM merged w JOIN folded m ON m.k = w.k
     ), stored AS (
         INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
@@ -554,7 +560,7 @@ END $$;
 
 -- One push. p_head: {"user", "client", "app", "n": changes, "spaces": [id, sorted], "tables": [name, sorted], "sp": [space of
 -- each change]?, "ids": [changeId or null], "hi": us, "skew": us, "largest": bytes, "touched": bytes (else 32 MiB), "atomic"?, "personal"?, "list"?, "asOf"?,
--- "since"?, "how"?, "held"?, "moves"?, "follows"?, "apart"?, "incarnations"?}. p_bodies: the changes in waves, no record twice in one. "held"
+-- "since"?, "how"?, "held"?, "tells"? (sync_tells), "moves"?, "follows"?, "apart"?, "incarnations"?}. p_bodies: the changes in waves, no record twice in one. "held"
 -- (functions/held.sql) is there where what may not be written is kept: it has to be known beforehand, as with "atomic".
 -- "incarnations": of a device whose name was not there (sync_device).
 -- Raises SY001 (records too large: their places), SY002 (stamps ahead of the clock: {"now", "own"}), SY003 (refused: marks),
@@ -837,12 +843,18 @@ BEGIN
         IF v_head -> 'held' ? 'own' THEN
             PERFORM syncd.sync_make_spaces(v_head ->> 'user', v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
         END IF;
-        IF v_head ->> 'n' = '1' AND NOT v_head ?| ARRAY['list', 'incarnations'] THEN
+        IF v_head ->> 'n' = '1' AND NOT v_head ?| ARRAY['list', 'incarnations', 'tells'] THEN
             v := syncd.sync_push_plain(v_head, p_bodies[v_from]);
         END IF;
         IF v.marks IS NULL THEN
             PERFORM syncd.sync_start();
+            IF v_head ? 'tells' THEN
+                PERFORM set_config('syncd.tells', 'yes', true);
+            END IF;
             v := syncd.sync_push_one(v_head, p_bodies[v_from : v_from + p_waves[k] - 1]);
+            IF v_head ? 'tells' THEN
+                PERFORM set_config('syncd.tells', '', true);
+            END IF;
         END IF;
         IF v_head -> 'since' ? 'row' THEN
             PERFORM syncd.sync_cursor_used(syncd.sync_user(), v_head -> 'since');

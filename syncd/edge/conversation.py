@@ -308,25 +308,35 @@ class Conversation:
         event = Event(now)
         events = await aside(large, event.first, len(message.changes))
         body = PushBody(
-            message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=False,
+            message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=self._legacy,
             incarnations=message.incarnations,
         )  # fmt: skip
         # Known before the database knows: the hub may hear of the push before we do.
         member.wrote(events)
         try:
             answer = await push(
-                talk.hub.log, talk.hub.key, caller, client, Question(app, plain=self._legacy), text, body, talk.limits,
-                now=now, skew=talk.skew, event=event,
+                talk.hub.log, talk.hub.key, caller, client, Question(app, plain=self._legacy, own=self._legacy), text,
+                body, talk.limits, now=now, skew=talk.skew, event=event,
             )  # fmt: skip
         except SyncdError:
             member.met(events)
             raise
         taken = {result.eventId for result in answer.results if result.status == "applied"}
         member.met(event for event in events if event.decode() not in taken)
+        subscription = member.subscriptions.get(app)
+        if answer.delta is not None and answer.delta.changes and subscription is not None:
+            await self._put_right(subscription, answer.delta.changes)
         self._wire.send(await aside(large, self._result, member, app, message, answer))
         talk.hub.counts.pushed(answer)
         for space, seq in answer.written.items():
             talk.hub.wrote(space, app, seq)
+
+    async def _put_right(self, subscription: Subscription, changes: bytes) -> None:
+        """Tells a device of the first generation how the records are of which it shows something else after its push:
+        before the result, with which it forgets that. Its place stays where its feeds have brought it."""
+        self.talk.callers.rates.moved(self.user, 0, len(changes))
+        tail = live.changes_tail(subscription.cursor, not subscription.live)
+        await self._wire.send_page(live.changes_head(subscription.question.app), changes, tail)
 
     def _result(self, member: Member, app: str, message: live.Push, answer: Answer) -> bytes:
         """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
@@ -335,6 +345,8 @@ class Conversation:
         subscription = member.subscriptions.get(app)
         if subscription is not None:
             said["syncedUntil"], said["hasMore"] = subscription.cursor.decode(), not subscription.live
+        elif answer.delta is not None:
+            said["serverChanges"] = Raw(b"[%b]" % answer.delta.changes)
         return msgspec.json.encode(said)
 
     async def _present(self, member: Member, message: live.Presence) -> None:

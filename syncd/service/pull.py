@@ -32,7 +32,8 @@ class Question(NamedTuple):
     """What a device asks for. `plain`: it is of the first generation, reads plain records too and cannot be told that
     its cursor is of no use; `bytes` a page.
 
-    `firsts`: the tables that a new device wants before the others.
+    `firsts`: the tables that a new device wants before the others. `own`: only what became of its own push is read, and
+    it does not move.
     """
 
     app: str
@@ -43,6 +44,7 @@ class Question(NamedTuple):
     plain: bool = True
     bytes: int = PAGE_BYTES
     firsts: tuple[str, ...] = ()
+    own: bool = False
 
     def how(self) -> dict[str, Any]:
         how: dict[str, Any] = {"limit": self.limit, "bytes": self.bytes}
@@ -94,7 +96,7 @@ class Reading:
         self._at = position(question, user, key)
         self._unchanged = Delta(b"", question.since, False, [], [])
         self._unreadable: tuple[Unreadable, ...] = ()
-        self._stays = False
+        self._stays = question.own
 
     @property
     def firsts(self) -> tuple[str, ...]:

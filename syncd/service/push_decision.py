@@ -249,6 +249,8 @@ class Push:
             head["atomic"] = True
         if self.refusals is not None:
             head["held"] = self.refusals.head()
+            if "release" in head["held"]:
+                head["tells"] = True
         if self.message.incarnations is not None:
             head["incarnations"] = self.message.incarnations
         if self.message.pull:

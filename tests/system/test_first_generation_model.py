@@ -22,6 +22,7 @@ from syncd_client import EVERY_SPACE, Replica
 from syncd.core.clock import parse_instant
 from tests.harness import Server
 from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
+from tests.legacy_sockets import push_over_socket
 from tests.wire import Device, Json, unique
 
 SOAK = int(os.environ.get("SYNCD_SOAK") or 0)
@@ -34,7 +35,7 @@ Shown = dict[tuple[str, str], Json]
 Stamp = tuple[int, str]  # microseconds, and the device
 pick = st.integers(0, 99)
 edits = st.sampled_from(["edit"] * 4 + ["member"] * 2 + ["object", "delete"])
-write = st.tuples(pick, edits, st.booleans())
+written = st.tuples(pick, edits, st.booleans())
 
 
 class Wire(Device):
@@ -163,7 +164,7 @@ class World(RuleBasedStateMachine):
 
     # -- what users do -----------------------------------------------------------------------------------
 
-    @rule(who=pick, drawn=st.lists(write, min_size=1, max_size=5), then=st.sampled_from(["sync", "sync", "lost", ""]))
+    @rule(who=pick, drawn=st.lists(written, min_size=1, max_size=5), then=st.sampled_from(["sync", "sync", "lost", ""]))
     def work(self, who: int, drawn: list[tuple[int, str, bool]], then: str) -> None:
         """Some writes, and mostly an exchange; "lost": its answer does not arrive, so all of it is pushed again."""
         number = who % len(self.legacy)
@@ -225,6 +226,10 @@ class World(RuleBasedStateMachine):
     def exchange(self, who: int, table: str, steps: str) -> None:
         getattr(self.legacy[who % len(self.legacy)], steps)(table)
 
+    @rule(who=pick, table=st.sampled_from(TABLES), subscribes=st.booleans())
+    def push_over_a_socket(self, who: int, table: str, subscribes: bool) -> None:
+        push_over_socket(self.legacy[who % len(self.legacy)], self.server, table, subscribes=subscribes)
+
     @rule(who=pick, limit=st.sampled_from([1, 1000]))
     def pages_are(self, who: int, limit: int) -> None:
         """Small or large: what is pushed then comes between two of them."""
@@ -252,6 +257,18 @@ class World(RuleBasedStateMachine):
         elif self.inside:
             self.managers[0].remove(self.garden, self.users[1])
         self.inside = role is not None
+
+    @rule(who=pick, drawn=st.lists(written, min_size=1, max_size=3), after=st.sampled_from(["reader", "writer"]))
+    def a_reader_writes_and_may_again(self, who: int, drawn: list[tuple[int, str, bool]], after: str) -> None:
+        """The second user stays in the space; what was held is written meanwhile."""
+        number = 2 + who % 2
+        self.the_second_user_has_a_role("reader")
+        for one in drawn:
+            self.write(number, *one)
+        self.legacy[number].push(TABLES[who % 2])
+        self.the_second_user_has_a_role("writer")
+        self.until_nothing_is_held(self.garden)
+        self.the_second_user_has_a_role(after)
 
     @rule(user=st.integers(0, 1))
     @precondition(lambda self: len(self.made) < 2)
@@ -297,9 +314,15 @@ class World(RuleBasedStateMachine):
         assert not any(replica.pending() for replica in self.ours)
         self.until_nothing_is_held()
 
-    def until_nothing_is_held(self) -> None:
+    def until_nothing_is_held(self, space: str | None = None) -> None:
+        """Of all spaces, or of one."""
         deadline = time.monotonic() + PATIENCE
-        while held := [row for device in self.legacy[::2] for row in device.wire.held()]:  # type: ignore[attr-defined]
+        while held := [
+            row
+            for device in self.legacy[::2]
+            for row in device.wire.held()  # type: ignore[attr-defined]
+            if space is None or row.get("spaceId") == space
+        ]:
             assert time.monotonic() < deadline, held
             time.sleep(0.02)
 
