@@ -120,7 +120,6 @@ class RestoredWorld(World):
             device.push(TABLES[0])
 
 
-@pytest.mark.waits
 @pytest.mark.timeout(900)
 def test_what_a_copy_brings_back_is_the_same_everywhere_once_it_is_written_again(
     workspace: Path, tmp_path: Path
@@ -133,7 +132,7 @@ def test_what_a_copy_brings_back_is_the_same_everywhere_once_it_is_written_again
         run_state_machine_as_test(
             RestoredWorld,
             settings=settings(
-                max_examples=SOAK * 40 or 3,
+                max_examples=SOAK * 40 or 2,
                 stateful_step_count=40 if SOAK else 20,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
             ),
