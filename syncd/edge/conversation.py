@@ -285,7 +285,10 @@ class Conversation:
         tables = live.tables_in(message.collections)
         firsts = live.tables_in(message.first, "first", live.MAX_FIRSTS)
         size = live.page_bytes(message.bytes, LARGEST_PAGE)
-        question = Question(app, message.since or "", tables, plain=not member.fields_alone, bytes=size, firsts=firsts)
+        pushed = live.pushed_in(message.pushed or []) if member.fields_alone else ()
+        question = Question(
+            app, message.since or "", tables, plain=not member.fields_alone, bytes=size, firsts=firsts, pushed=pushed
+        )
         try:
             subscription = Subscription(self.talk.hub, member, question)
         except SyncdError as why:
@@ -324,6 +327,8 @@ class Conversation:
         taken = {result.eventId for result in answer.results if result.status == "applied"}
         member.met(event for event in events if event.decode() not in taken)
         subscription = member.subscriptions.get(app)
+        if subscription is not None:
+            subscription.acknowledges(answer.results)
         if answer.delta is not None and answer.delta.changes and subscription is not None:
             await self._put_right(subscription, answer.delta.changes)
         self._wire.send(await aside(large, self._result, member, app, message, answer))

@@ -162,6 +162,7 @@ def _schemas() -> dict[str, Schema]:
         atomic={"type": "boolean", "default": False},
         pull={"type": "boolean", "default": True},
         bytes={"type": "integer", "minimum": 1024},
+        pushed={**_array(_ID), "maxItems": 64, "description": "Acknowledged before, perhaps after `since`."},
     )
     answer = {
         "allOf": [
@@ -256,7 +257,12 @@ def _sync_paths() -> dict[str, Any]:
         {**_query("first", _array(_ID), "A new device wants these tables first."), "style": "form", "explode": True},
         _query("history", {"enum": ["0", "1"]}, "1: the log itself, also for a feed never seen."),
         _query("digest", {"enum": ["0", "1"]}, "1: with `digest`, when hasMore is false."),
-    ]
+        {
+            **_query("pushed", {**_array(_ID), "maxItems": 64}, "Own changes, acknowledged, perhaps after `since`."),
+            "style": "form", "explode": True,
+        },
+        _query("clientId", _ID, "Whose they are, where no header X-Client-Id says so."),
+    ]  # fmt: skip
     return {
         "/sync/{app}": {"parameters": [_in_path("app"), client, protocol], "post": push},
         "/sync/{app}/pull": {"parameters": [_in_path("app"), protocol], "get": pull},

@@ -30,7 +30,7 @@ from syncd.protocol.preparation import Limits
 from syncd.service.aside import aside, is_large
 from syncd.service.counts import Counts
 from syncd.service.digest import Inquiry, digests
-from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, pull
+from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, check_history, pull
 from syncd.service.push import push
 from syncd.store.audit import Audit
 from syncd.store.digest import Digests
@@ -93,6 +93,7 @@ class SyncEndpoint:
             message = push_body(body) if request.legacy else decode(body, PushBody)
         client = _client(request, message, caller.user)
         size = PAGE_BYTES if request.legacy else live.page_bytes(message.bytes, PAGE_BYTES)
+        pushed = live.pushed_in(message.pushed or [])
         question = Question(app, message.since or "", plain=request.legacy, bytes=size)
         now = time.time_ns() // 1000
         answer = await push(
@@ -101,6 +102,7 @@ class SyncEndpoint:
         for space, seq in answer.written.items():
             service.wrote(space, app, seq)
         service.counts.pushed(answer)
+        await check_history(service.log, caller, client, pushed)
         return Answer(await aside(large, answer.body))
 
     async def _pull(self, request: Request, app: str, service: Service) -> Answer:
@@ -108,6 +110,9 @@ class SyncEndpoint:
         short = len(request.query_string) <= MAX_REMEMBERED
         question = (_question if short else _question.__wrapped__)(app, request.query_string, request.legacy)
         delta = await pull(service.log, service.key, caller, question)
+        if question.pushed:
+            client = checked_client(request.header(b"x-client-id") or request.query().get("clientId", [""])[-1])
+            await check_history(service.log, caller, client, question.pushed)
         service.counts.pulls += 1
         if delta.more or b"digest=1" not in request.query_string.split(b"&"):
             return Answer(delta.body())
@@ -128,6 +133,7 @@ def _question(app: str, query_string: bytes, plain: bool) -> Question:
         plain,
         bytes=page_bytes(query.get("bytes", [str(PAGE_BYTES)])[-1], PAGE_BYTES),
         firsts=checked_tables("first", query.get("first", []), MAX_FIRSTS),
+        pushed=() if plain else live.pushed_in(query.get("pushed", [])),
     )
 
 

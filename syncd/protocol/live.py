@@ -21,7 +21,7 @@ from syncd.protocol.preparation import string_in
 
 T = TypeVar("T")
 
-MAX_TABLES, MAX_FIRSTS = 100, 8
+MAX_TABLES, MAX_FIRSTS, MAX_PUSHED = 100, 8, 64
 MAX_STATE = 4096
 SMALLEST_PAGE = 1024
 SEPARATOR = b"\x1e"
@@ -42,6 +42,7 @@ class Subscribe(msgspec.Struct, tag="subscribe"):
     first: list[str] | str | None = None
     limit: int | None = None
     bytes: int | None = None
+    pushed: list[str] | None = None
 
 
 class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
@@ -202,6 +203,16 @@ def tables_in(given: list[str] | str | None, name: str = "collections", most: in
     if len(tables) > most:
         raise Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
     return tables
+
+
+def pushed_in(given: Sequence[str]) -> tuple[str, ...]:
+    """Change ids that a device says were acknowledged. Raises Malformed."""
+    if len(given) > MAX_PUSHED:
+        raise Malformed(f"At most {MAX_PUSHED} ids in pushed.", faults=(Fault("/pushed", "too many"),))
+    for change in given:
+        if wrong := fault_in_id(change):
+            raise Malformed(f"pushed {wrong}.", faults=(Fault("/pushed", wrong),))
+    return tuple(given)
 
 
 def page_bytes(given: int | None, most: int) -> int:

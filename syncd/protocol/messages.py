@@ -46,7 +46,7 @@ class IncomingChange(msgspec.Struct, gc=False):
 
 class PushBody(msgspec.Struct):
     """`POST /sync/{app}`. `pull: false` asks for no delta; `bytes`: about how large it may be; `incarnations`: which
-    copy of a device's store pushes."""
+    copy of a device's store pushes; `pushed`: changes of its own that were acknowledged."""
 
     changes: list[IncomingChange] = []
     clientId: str | None = None
@@ -56,6 +56,7 @@ class PushBody(msgspec.Struct):
     pull: bool = True
     bytes: int | None = None
     incarnations: list[str] | None = None
+    pushed: list[str] | None = None
 
 
 class SpaceBody(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ class Question(NamedTuple):
     its cursor is of no use; `bytes` a page.
 
     `firsts`: the tables that a new device wants before the others. `own`: only what became of its own push is read, and
-    it does not move.
+    it does not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before.
     """
 
     app: str
@@ -45,6 +46,7 @@ class Question(NamedTuple):
     bytes: int = PAGE_BYTES
     firsts: tuple[str, ...] = ()
     own: bool = False
+    pushed: tuple[str, ...] = ()
 
     def how(self) -> dict[str, Any]:
         how: dict[str, Any] = {"limit": self.limit, "bytes": self.bytes}
@@ -250,6 +252,14 @@ async def pull(log: Log, key: bytes, caller: Caller, question: Question) -> Delt
         if (lost and not question.plain) or not (lost or glance.news):
             return await reading.nothing(log, glance)
     return await page_or_beginning(log, caller, *await _read(log, caller, reading))
+
+
+async def check_history(log: Log, caller: Caller, client: str, pushed: Sequence[str]) -> None:
+    """What a device had acknowledged is in the log. Where it is not, the log went back to before it, of which a cursor
+    from before that tells nothing. To be asked after a page was read. Raises CursorLost, Busy, DatabaseUnavailable.
+    """
+    if pushed and not set(pushed) <= await log.pushed_before(caller.user, client, pushed):
+        raise CursorLost
 
 
 async def _read(log: Log, caller: Caller, reading: Reading) -> tuple[Reading, Page]:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Set
+from collections import deque
+from collections.abc import Iterable, Set
 from itertools import starmap
 from typing import TYPE_CHECKING
 
 from syncd.core.clock import EPOCH_TEXT
 from syncd.core.errors import Busy, CursorLost, DatabaseUnavailable, SyncdError
 from syncd.protocol.cursor import Bookmark, Cursor, Position
-from syncd.protocol.live import error
+from syncd.protocol.live import MAX_PUSHED, error
 from syncd.service.member import Member
-from syncd.service.pull import Question, position, pull
+from syncd.service.pull import Question, check_history, position, pull
 from syncd.store.turns import ACTING
 
 if TYPE_CHECKING:
     from syncd.service.batch import Batch
     from syncd.service.hub import Hub
+    from syncd.service.push_decision import Result
     from syncd.service.rooms import Feed
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
@@ -31,7 +33,19 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 class Subscription:
     """`live`: it takes batches; else a task of it is catching up."""
 
-    __slots__ = ("_again", "_hub", "_task", "bookmark", "cursor", "live", "member", "question", "told")
+    __slots__ = (
+        "_again",
+        "_boot",
+        "_hub",
+        "_pushed",
+        "_task",
+        "bookmark",
+        "cursor",
+        "live",
+        "member",
+        "question",
+        "told",
+    )
 
     def __init__(self, hub: Hub, member: Member, question: Question) -> None:
         self._hub, self.member, self.question = hub, member, question
@@ -40,6 +54,8 @@ class Subscription:
         self.cursor = (EPOCH_TEXT if question.plain and at == 0 else question.since).encode()
         self.bookmark: Bookmark | None = None
         self.live = self._again = self.told = False
+        # Acknowledged changes of the device's own that the place may not be past, and the start that they are known of.
+        self._pushed, self._boot = deque(question.pushed, MAX_PUSHED), 0
         self._task: asyncio.Task[None] | None = None
 
     def take(self, feed: Feed, batch: Batch) -> None:
@@ -65,6 +81,11 @@ class Subscription:
             self._task = self._hub.spawn(self._catch_up())
         else:
             self._again = True
+
+    def acknowledges(self, results: Iterable[Result | None]) -> None:
+        """A push of the device is about to be answered: its place is still before it."""
+        taken = [result.changeId for result in results if result and result.changeId and result.status == "applied"]
+        self._pushed.extend(taken[-1:])
 
     def end(self) -> None:
         """It is over: nothing more is sent."""
@@ -106,6 +127,7 @@ class Subscription:
             found = position(reached, self.member.caller.user, self._hub.key)
             if not isinstance(found, Cursor):
                 raise CursorLost
+            await self._check_history(found.boot, more=delta.more)
         if delta.changes or delta.joined or delta.left or delta.unreadable or delta.more or not self.told:
             self.told = True
             await self.member.outlet.page(self, delta)
@@ -117,6 +139,17 @@ class Subscription:
             known = await self._hub.know(self.member, {position.space for position in places} | unreadable)
             if known and not self._again:
                 self._join(found, places, unreadable)
+
+    async def _check_history(self, boot: int, *, more: bool) -> None:
+        """Under another start of the database the log may have gone back: to after the device's place, and before what
+        it has had acknowledged since. Raises CursorLost."""
+        member, pushed = self.member, tuple(self._pushed)
+        if boot == self._boot or self.question.plain:
+            return
+        await check_history(self._hub.log, member.caller, member.client, pushed)
+        if not more:
+            self._boot = boot
+            self._pushed = deque((change for change in self._pushed if change not in pushed), MAX_PUSHED)
 
     async def _places(self, found: Cursor) -> tuple[Position, ...]:
         """The position in every feed."""

@@ -576,3 +576,31 @@ def test_a_repeated_change_that_had_lost_does_not_win_here(replica: Replica, scr
     replica.sync()
     assert replica.get("t", "r") == {"n": "theirs"}
     assert replica.pending() == []
+
+
+def test_what_was_acknowledged_is_named_until_the_cursor_is_past_it(replica: Replica, script: Script) -> None:
+    def named() -> list[list[str]]:
+        asked, script.asked = script.asked, []
+        bodies = [json.loads(request.content or "{}") for request in asked]
+        return [
+            body.get("pushed") or request.url.params.get_list("pushed")
+            for request, body in zip(asked, bodies, strict=True)
+        ]
+
+    def more(body: Any) -> Any:
+        return applied(body, more=True)
+
+    first = replica.put("t", "a", {"n": 1})
+    script.answers = [more]
+    replica.push()
+    assert named() == [[]]
+    second = replica.put("t", "b", {"n": 1})
+    script.answers = [more, page(more=True), page()]
+    replica.sync()
+    assert named() == [[first], [first, second], [first, second]]
+    replica.sync()
+    assert named() == [[]]
+    third = replica.put("t", "c", {"n": 1})
+    script.answers = [more, problem(410, "cursor_lost"), page()]
+    replica.sync()
+    assert named() == [[], [third], []]

@@ -20,6 +20,8 @@ from .values import dump, parse
 if TYPE_CHECKING:
     from .digest import Verified
 
+_MOST_ACKNOWLEDGED = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -34,8 +36,9 @@ class Applied:
     verified: Verified | None = None
 
 
-def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed]) -> Applied:
-    """Everything an answer says; the last page of a restart ends it.
+def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], checked: Sequence[str] = ()) -> Applied:
+    """Everything an answer says; the last page of a restart ends it. `checked`: which of the `acknowledged` the server
+    was asked about, and has.
 
     Spaces that were left go first: one that was made again under its old name is left and joined at once.
     """
@@ -63,7 +66,28 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed]) -> 
     changed = save(db, rows)
     changed += outbox.resettle(db, [key for key in dated if key not in rows]) + purged
     _keep_conflicts(db, page.conflicts)
+    _note_acknowledged(db, page, checked)
     return Applied(rejected, changed, _move_on(db, page))
+
+
+def acknowledged(db: sqlite3.Connection) -> list[str]:
+    """The changeIds of acknowledged changes that the cursor may stand before, one a push.
+
+    A server whose database went back to between the two knows the cursor, but not them.
+    """
+    held: list[str] = parse(get_meta(db, "acknowledged", "[]"))
+    return held
+
+
+def _note_acknowledged(db: sqlite3.Connection, page: Page, checked: Sequence[str]) -> None:
+    held = acknowledged(db)
+    taken = [result.change_id for result in page.results if result.status == "applied"]
+    if page.more:
+        kept = [*held, *taken[-1:]][-_MOST_ACKNOWLEDGED:]
+    else:
+        kept = [change for change in held if change not in checked]
+    if kept != held:
+        set_meta(db, "acknowledged", dump(kept))
 
 
 def _refusals(results: Sequence[Result]) -> dict[str, tuple[str, str]]:
@@ -161,6 +185,7 @@ def purge(db: sqlite3.Connection, space: str) -> list[Key]:
 def begin_restart(db: sqlite3.Connection) -> None:
     """The server does not know the cursor: everything is asked for again. The outbox stays as it is."""
     set_meta(db, "cursor", "")
+    set_meta(db, "acknowledged", "[]")
     set_meta(db, "restarting", 1)
     set_meta(db, "round", get_meta(db, "round", 0) + 1)
     db.execute("DELETE FROM spaces")

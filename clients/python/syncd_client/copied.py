@@ -71,6 +71,7 @@ def take_name(db: sqlite3.Connection, fresh: str) -> str:
     client = str(get_meta(db, "client"))
     set_meta(db, "client", fresh)
     set_meta(db, "incarnations", "[]")
+    set_meta(db, "acknowledged", "[]")
     outbox.resettle(db, outbox.keys_of(outbox.listed(db)))
     return client
 

@@ -158,6 +158,7 @@ class LiveSession:
         self.restarting = restarting
         self.user: str | None = None
         self.awaiting: Awaited | None = None
+        self.checked: tuple[str, ...] = ()
         self.subscribed = self.caught_up = self.push_held = self.subscribe_held = self.refused = False
 
     @property
@@ -181,10 +182,15 @@ class LiveSession:
         """The first frame, or a new token. `protocol` 1: inserts come as `fields` alone."""
         return dump({"type": "auth", "token": token, "clientId": self._client, "protocol": 1})
 
-    def subscribe(self, cursor: str, first: Sequence[str] = ()) -> str:
-        """Asks for everything after the cursor, and for what happens from then on; new spaces begin with `first`."""
-        self.subscribed, self.caught_up = True, False
+    def subscribe(self, cursor: str, first: Sequence[str] = (), acknowledged: Sequence[str] = ()) -> str:
+        """Asks for everything after the cursor, and for what happens from then on; new spaces begin with `first`.
+
+        `acknowledged`: changeIds that the server must have, for its history to be that of the replica.
+        """
+        self.subscribed, self.caught_up, self.checked = True, False, tuple(acknowledged)
         wanted = {"first": list(first)} if first else {}
+        if acknowledged:
+            wanted["pushed"] = list(acknowledged)
         return dump({"type": "subscribe", "appId": self._app, "since": cursor, **wanted})
 
     def push(self, packed: Sequence[Packed], incarnations: Sequence[str] = ()) -> str:

@@ -223,7 +223,7 @@ class Connection:
 
     def _apply(self, page: Page, pushed: tuple[Packed, ...]) -> None:
         with self._end.store.write() as db:
-            done = apply.apply_page(db, page, pushed)
+            done = apply.apply_page(db, page, pushed, self._session.checked)
             if self._session.push_held and self._held is not None:
                 apply.note_trouble(db, self._held.trouble, self._held.code, self._held.detail)
         self._end.tell(page, done)
@@ -350,12 +350,12 @@ class Connection:
                 raise ConnectionOver(Ending("offline", "no_answer", detail, opened=True))
 
     async def _subscribe(self) -> None:
-        cursor = await in_thread(self._cursor)
-        await self._socket.send(self._session.subscribe(cursor, self._end.limits.first))
+        cursor, acknowledged = await in_thread(self._place)
+        await self._socket.send(self._session.subscribe(cursor, self._end.limits.first, acknowledged))
 
-    def _cursor(self) -> str:
+    def _place(self) -> tuple[str, list[str]]:
         with self._end.store.read() as db:
-            return str(get_meta(db, "cursor", ""))
+            return str(get_meta(db, "cursor", "")), apply.acknowledged(db)
 
     async def _mend(self) -> None:
         """What was refused whole goes over HTTP: its answer names the culprit, which is set aside."""

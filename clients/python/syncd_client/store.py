@@ -202,7 +202,7 @@ def _is_full(path: str | Path) -> bool:
 
 
 def get_meta(db: sqlite3.Connection, key: str, default: Any = None) -> Any:
-    """A value of `meta`: clock, cursor, client, app, user, round, restarting, trouble, verified."""
+    """A value of `meta`: clock, cursor, acknowledged, client, app, user, round, restarting, trouble."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return default if row is None else row[0]
 

@@ -62,7 +62,7 @@ class Send:
 
     method: str
     path: str
-    params: Mapping[str, str]
+    params: Mapping[str, str | list[str]]
     body: bytes | None
     pushed: tuple[Packed, ...]
     sender: Sender | None = None
@@ -155,6 +155,7 @@ class Session:
         self._store, self._device, self._policy, self._wall = store, device, policy, wall
         self._limits, self._scope, self._tell = limits, scope, tell
         self._paces = paces or limits.paces()
+        self._acknowledged: list[str] = []
         self._pause: float | None = None
         self._until: float | None = None
         self._attempt = self._copied = 0
@@ -194,7 +195,7 @@ class Session:
             return Renew()
         packed: list[Packed] = []
         with self._store.read() as db:
-            cursor = get_meta(db, "cursor", "")
+            cursor, self._acknowledged = get_meta(db, "cursor", ""), apply.acknowledged(db)
             if self._restarting:
                 return self._pull(cursor)
             if self._scope in ("both", "push"):
@@ -263,9 +264,11 @@ class Session:
         return True
 
     def _pull(self, cursor: str) -> Send:
-        params = {"since": cursor, "limit": str(self._paces.pull.size)}
+        params: dict[str, str | list[str]] = {"since": cursor, "limit": str(self._paces.pull.size)}
         if self._limits.first:
             params["first"] = ",".join(self._limits.first)
+        if self._acknowledged:
+            params |= {"clientId": self.client, "pushed": self._acknowledged}
         return Send("GET", f"{self._device.app_path}/pull", params, None, ())
 
     @property
@@ -289,6 +292,8 @@ class Session:
         head: dict[str, Any] = {"clientId": self.client, "since": cursor}
         if self._sender.incarnations:
             head["incarnations"] = list(self._sender.incarnations)
+        if self._acknowledged:
+            head["pushed"] = self._acknowledged
         if self._device.schema_version is not None:
             head["schemaVersion"] = self._device.schema_version
         if len({change.batch for change in packed}) < len(packed):
@@ -358,7 +363,7 @@ class Session:
         elif seconds is not None:
             self._paces.push.took(len(sent.body or b""), seconds)
         with self._store.write() as db:
-            done = apply.apply_page(db, page, sent.pushed)
+            done = apply.apply_page(db, page, sent.pushed, self._acknowledged)
             if sent.pushed:
                 copied.acknowledge(db)
         self._restarting = self._restarting and page.more
@@ -380,6 +385,7 @@ class Session:
     def _restart(self) -> None:
         with self._store.write() as db:
             apply.begin_restart(db)
+        self._acknowledged = []
         self._restarting = self.report.restarted = True
         self._caught_up = False
 

@@ -21,9 +21,17 @@ export interface Applied {
 /**
  * Everything an answer says; the last page of a restart ends it. Spaces that were left go first: one that was made
  * again under its old name is left and joined at once.
+ *
+ * A server whose database went back to between the cursor and what it had acknowledged knows the cursor; so it is asked
+ * about the acknowledged changes too, of which `checked` were named when this page was asked for.
  */
-export async function applyPage(tx: Transaction, page: Page, pushed: readonly Packed[]): Promise<Applied> {
-  const { client, round } = tx.meta;
+export async function applyPage(
+  tx: Transaction,
+  page: Page,
+  pushed: readonly Packed[],
+  checked = tx.meta.acked ?? [],
+): Promise<Applied> {
+  const { client, round, acked = [] } = tx.meta;
   const purged = await followSpaces(tx, page);
   const confirmed = await confirm(tx, page.results, pushed, client);
   // what lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was
@@ -37,7 +45,8 @@ export async function applyPage(tx: Transaction, page: Page, pushed: readonly Pa
   for (const key of answered) pick(records, key).write(new Map()); // what is unsent is laid on top again
   for (const { key, registers, whole } of changes) pick(records, key).confirm(registers, round, whole);
   const own = page.changes.filter((change) => change.client === client);
-  const held = [...own, ...page.results.filter(ended("applied"))];
+  const applied = page.results.filter(ended("applied"));
+  const held = [...own, ...applied];
   await outbox.forget(
     tx,
     held.map(({ changeId }) => changeId ?? ""),
@@ -47,6 +56,9 @@ export async function applyPage(tx: Transaction, page: Page, pushed: readonly Pa
   keepConflicts(tx, page.conflicts);
   tx.meta.cursor = page.cursor ?? tx.meta.cursor;
   if (pushed.length > 0) tx.meta.incarnations = tx.meta.incarnations?.slice(-1);
+  tx.meta.acked = page.more
+    ? acked.concat(applied.at(-1)?.changeId ?? []).slice(-16)
+    : acked.filter((id) => !checked.includes(id));
   const restarted = !page.more && tx.meta.restarting;
   if (restarted) await sweep(tx);
   tx.meta.trouble = null;
@@ -151,6 +163,7 @@ async function purge(tx: Transaction, space: string): Promise<Key[]> {
 /** The server does not know the cursor: everything is asked for again. The outbox stays as it is. */
 export async function beginRestart(tx: Transaction): Promise<void> {
   tx.meta.cursor = "";
+  tx.meta.acked = [];
   tx.meta.restarting = true;
   tx.meta.round += 1;
   for (const { id } of await tx.all("spaces")) tx.delete("spaces", [id]);

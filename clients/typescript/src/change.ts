@@ -38,11 +38,10 @@ export function keyText(key: Key): string {
 
 /** A UUIDv7 of the wall clock in milliseconds: ids that are made later sort later. */
 export function newId(wall: number): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(10));
+  const bytes = crypto.getRandomValues(new Uint8Array(9));
   const time = Math.floor(wall).toString(16).padStart(12, "0");
   const noise = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  const variant = "89ab"[(bytes[9] ?? 0) & 3]; // of bits that are used nowhere else
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${noise.slice(0, 3)}-${variant}${noise.slice(3, 6)}-${noise.slice(6, 18)}`;
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${noise.slice(0, 3)}-8${noise.slice(3, 6)}-${noise.slice(6)}`;
 }
 
 /** Raises BadReply where `value` is not an object, a text. */
@@ -199,10 +198,9 @@ export function checkFields(fields: object, space: string): Map<string, Json> {
 
 function checkField(field: string, space: string): string {
   checkId("a field name", field);
-  if (field === TOMBSTONE)
-    throw new InvalidWrite("deletedAt is the tombstone: use delete() and undelete().", field);
+  if (field === TOMBSTONE) throw new InvalidWrite("deletedAt: use delete() and undelete().", field);
   if (field === "spaceId" && space === PERSONAL) {
-    throw new InvalidWrite("spaceId would name the change's space: pass { space } instead.", field);
+    throw new InvalidWrite("spaceId: pass { space } instead.", field);
   }
   return field;
 }

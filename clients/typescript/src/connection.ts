@@ -3,11 +3,9 @@
 import { applyPage, beginRestart } from "./apply.js";
 import type { Endpoint, Socket } from "./endpoint.js";
 import { NO_SOCKET } from "./error-codes.js";
-import type { Presence } from "./events.js";
 import type { Json } from "./json.js";
 import { LiveSession, type Meaning, readFrame } from "./live-session.js";
 import { type Packed, pack } from "./outbox.js";
-import { Peers } from "./peers.js";
 import { closed, type Ending, endingOf, troubleOf } from "./reconnect.js";
 import type { Page } from "./reply.js";
 import { claim } from "./transport.js";
@@ -34,7 +32,6 @@ export class Connection {
   readonly #probe = new Bell();
   readonly #answered = new Bell();
   readonly #unsaid: Map<string | null, Json>;
-  readonly #peers = new Peers();
   #ending: Ending | null = null;
   #frames: Promise<void> = Promise.resolve();
   #socket: Socket | null = null;
@@ -97,7 +94,6 @@ export class Connection {
     }
     this.#socket?.close();
     await this.#frames; // no write outlives the right to write
-    for (const peer of this.#peers.all) this.#end.publish({ ...peer, state: null });
     return this.#ending ?? closed(1006, "", false);
   }
 
@@ -188,7 +184,7 @@ export class Connection {
 
   async #apply(page: Page, pushed: readonly Packed[]): Promise<void> {
     const done = await this.#end.store.write(async (tx) => {
-      const applied = await applyPage(tx, page, pushed);
+      const applied = await applyPage(tx, page, pushed, this.#session.checked);
       if (this.#session.pushHeld && this.#held !== null) tx.meta.trouble = troubleOf(this.#held);
       return applied;
     });
@@ -215,7 +211,7 @@ export class Connection {
         if (!this.#session.caughtUp) this.#complain(meaning.code, meaning.detail);
         return;
       case "presence":
-        if (meaning.client !== this.#end.client()) this.#meet(meaning);
+        if (meaning.client !== this.#end.client()) this.#end.publish(meaning);
         return;
       default:
     }
@@ -258,11 +254,6 @@ export class Connection {
     await sleep(pause, this.#over.signal);
     this.#session.resume();
     this.#bell.ring();
-  }
-
-  #meet(peer: Presence): void {
-    this.#peers.note(peer);
-    this.#end.publish(peer);
   }
 
   // -- writing ---------------------------------------------------------------------------------------
@@ -313,8 +304,8 @@ export class Connection {
   }
 
   async #subscribe(): Promise<void> {
-    const cursor = await this.#end.store.read(async (tx) => tx.meta.cursor);
-    this.#send(this.#session.subscribe(cursor, this.#end.limits.first));
+    const { cursor, acked } = await this.#end.store.read(async ({ meta }) => meta);
+    this.#send(this.#session.subscribe(cursor, this.#end.limits.first, acked));
   }
 
   /** What was refused whole goes over HTTP: its answer names the culprit, which is set aside. */

@@ -5,8 +5,8 @@
 /** The root. `code` is stable and meant for programs; `message` is meant for people. */
 export class SyncdError extends Error {
   override readonly name: string = "SyncdError";
-  readonly code: string;
-  readonly detail: string;
+  declare readonly code: string;
+  declare readonly detail: string;
 
   constructor(code: string, detail: string) {
     super(detail);
@@ -17,7 +17,7 @@ export class SyncdError extends Error {
 
 /** A write that the server would refuse, refused at once. `field` names the culprit, if one does. */
 export class InvalidWrite extends SyncdError {
-  readonly field: string | null;
+  declare readonly field: string | null;
 
   constructor(detail: string, field: string | null = null) {
     super("invalid_write", detail);
@@ -111,7 +111,7 @@ export class NotAllowed extends SyncdError {
 
 /** The server refused a request as a whole and named no change that is at fault. */
 export class Refused extends SyncdError {
-  readonly status: number;
+  declare readonly status: number;
 
   constructor(detail: string, code: string, status: number) {
     super(code, `${detail} (${status} ${code})`);
@@ -121,7 +121,7 @@ export class Refused extends SyncdError {
 
 /** The answer is not of the protocol. Nothing of it was applied. `garbled`: it is not even JSON. */
 export class BadReply extends SyncdError {
-  readonly garbled: boolean;
+  declare readonly garbled: boolean;
 
   constructor(detail: string, code = "bad_reply", garbled = false) {
     super(code, detail);

@@ -19,7 +19,7 @@ export interface Party {
 }
 
 export class Exchange {
-  readonly party: Party;
+  declare readonly party: Party;
 
   constructor(party: Party) {
     this.party = party;
@@ -39,7 +39,7 @@ export class Exchange {
   perform(scope: Scope, signal: AbortSignal, policy: RetryPolicy = this.party.retry): Promise<Report> {
     const { device } = this.party;
     const session = new Session(device, policy, scope);
-    return perform(session, this.server, device.client, () => this.fresh(), signal);
+    return perform(session, this.server, () => this.fresh(), signal);
   }
 
   /** One sync, alone among the tabs. Raises SyncBusy when another one was at it for `patience` milliseconds. */

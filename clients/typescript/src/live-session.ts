@@ -124,6 +124,8 @@ export class LiveSession {
   awaiting: Awaited | null = null;
   subscribed = false;
   caughtUp = false;
+  /** Acknowledged changes that the server must have. */
+  declare checked: readonly string[] | undefined;
 
   constructor(device: Device) {
     this.#device = device;
@@ -154,10 +156,11 @@ export class LiveSession {
   }
 
   /** Asks for everything after the cursor, and for what happens from then on. */
-  subscribe(since: string, first = ""): string {
+  subscribe(since: string, first = "", pushed: readonly string[] | undefined): string {
     this.subscribed = true;
     this.caughtUp = false;
-    return dump({ type: "subscribe", appId: this.#device.app, since, first });
+    this.checked = pushed;
+    return dump({ type: "subscribe", appId: this.#device.app, since, first, pushed } as JsonObject);
   }
 
   /** Sends changes; from now on their answer is awaited. */

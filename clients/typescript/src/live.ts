@@ -28,7 +28,7 @@ export class Live {
   readonly #done: Promise<void>;
   readonly #tried = new Bell();
   /** Whether this tab has the connection or another one is known. */
-  readonly decided: Promise<void>;
+  declare readonly decided: Promise<void>;
   #connection: Connection | null = null;
   #noted: Ending | null = null;
   #state = liveState("connecting");
@@ -144,7 +144,7 @@ export class Live {
       while (!this.#closing.signal.aborted) await this.#takeLead();
     } catch (error) {
       const { code, detail } = endingOf(error);
-      if (code === "internal") console.error("syncd: a live sync ended by itself", error);
+      if (code === "internal") console.error("syncd: a live sync ended", error);
       reason = liveState("closed", code, detail);
     }
     for (const stop of stops) stop();
@@ -165,7 +165,7 @@ export class Live {
     try {
       this.#leading = true;
       this.#tried.ring();
-      for (const peer of this.#peers.all) this.#hub.publish({ ...peer, state: null });
+      this.#part();
       this.#show(liveState("connecting"));
       while (!this.#closing.signal.aborted) await this.#connectOnce();
     } finally {
@@ -214,8 +214,14 @@ export class Live {
     this.#connection = connection;
     const ending = await connection.run();
     this.#connection = null;
+    this.#part();
     const { openedAt } = connection;
     return [ending, openedAt === null ? 0 : performance.now() - openedAt];
+  }
+
+  /** Whoever was there is not seen any more. */
+  #part(): void {
+    for (const peer of this.#peers.all) this.#end.publish({ ...peer, state: null });
   }
 
   /** Syncs over HTTP until it is time to try a socket again (null), or until that does not work either. */

@@ -108,7 +108,7 @@ export async function redate(
 /** Another copy of this store pushes under its client id: it goes on under another one, with what is unsent. */
 export async function rename(tx: Transaction, client: string): Promise<void> {
   tx.meta.client = client;
-  tx.meta.incarnations = [];
+  tx.meta.incarnations = tx.meta.acked = [];
   await resettle(tx, (await tx.all("outbox")).map(keyOf));
 }
 

@@ -19,7 +19,7 @@ export interface Source {
  * subscribed, and undefined before the first one.
  */
 export abstract class Observed<T> implements PromiseLike<T> {
-  protected readonly source: Source;
+  declare protected readonly source: Source;
   readonly #hub = new Hub<T>();
   #stop: (() => void) | null = null;
   #stale = false;

@@ -135,7 +135,7 @@ function checkSize(queued: readonly Prepared[], { pushChanges, batchBytes }: Lim
   const size = queued.reduce((sum, { body }) => sum + bytesOf(body), 0);
   if (length > 1 && (length > pushChanges || size > batchBytes))
     throw new BatchTooLarge(
-      `the batch has ${length} changes, ${size} bytes; one push takes ${pushChanges}, ${batchBytes}.`,
+      `${length} changes, ${size} bytes; one push takes ${pushChanges}, ${batchBytes}.`,
     );
 }
 

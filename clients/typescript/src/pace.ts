@@ -9,7 +9,7 @@ const GROWTH = 4;
  * exchange of that size may take. It counts from 1 to `most` of whatever is counted.
  */
 export class Pace {
-  size: number;
+  declare size: number;
   readonly #most: number;
   readonly #goal: number;
   #speed = 0;

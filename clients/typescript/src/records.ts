@@ -10,13 +10,13 @@ import { keyOf, type RecordRow, type Transaction } from "./store.js";
  * and the same map while nothing unsent lies on top (`layered` is false).
  */
 export class Loaded {
-  readonly key: Key;
+  declare readonly key: Key;
   /** What the application read when it was loaded; empty where there was nothing. */
-  readonly before: Registers;
-  view: Registers;
-  base: Registers;
-  layered: boolean;
-  round: number;
+  declare readonly before: Registers;
+  declare view: Registers;
+  declare base: Registers;
+  declare layered: boolean;
+  declare round: number;
   dirty = false;
 
   constructor(key: Key, row: RecordRow | undefined, round: number) {

@@ -39,8 +39,8 @@ import { sleep } from "./turn.js";
  * origin share a store and are one device.
  */
 export class Replica<S extends object = AnyTables> {
-  readonly name: string;
-  readonly app: string;
+  declare readonly name: string;
+  declare readonly app: string;
   /**
    * The id that this device had until the server told that its store is a copy, say out of a backup, of which the other
    * one pushes too; else null. It goes on under another id, with what was not sent.
@@ -60,8 +60,8 @@ export class Replica<S extends object = AnyTables> {
   #store!: Store;
   #tabs!: Tabs;
   // Private to TypeScript only: the modules beside the core (history, undo) reach these as replica["exchange"].
-  private exchange!: Exchange;
-  private readonly extra: JsonObject;
+  declare private exchange: Exchange;
+  declare private readonly extra: JsonObject;
   /** The last write or batch since the replica was opened. */
   protected written: readonly Written[] = [];
 

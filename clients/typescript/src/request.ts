@@ -39,7 +39,7 @@ export interface Question {
 
 /** A refusal that says which changes of the request are at fault. */
 export class Blamed extends Refused {
-  readonly blamed: Problem["blamed"];
+  declare readonly blamed: Problem["blamed"];
 
   constructor({ detail, code, status, blamed }: Problem) {
     super(detail, code, status);
@@ -52,14 +52,14 @@ export class Blamed extends Refused {
  * a Blamed), BadReply.
  */
 export async function ask(asker: Asker, question: Question): Promise<JsonObject> {
-  const { app, client, server, retry, closing } = asker;
+  const { app, server, retry, closing } = asker;
   const { method, params, body = null } = question;
   const below = question.own ? "" : `/sync/${encodeURIComponent(app)}`;
   const path = `${below}${question.path}?${new URLSearchParams(params)}`;
   let renewed = false;
   for (let attempt = 1; ; attempt++) {
     const sent = { method, path, body, travel: (body?.length ?? 0) / SLOWEST };
-    const said = headers(client, await asker.fresh(), sent);
+    const said = headers(await asker.fresh(), sent);
     const answer = await request(server, sent, said, closing).catch(unanswered);
     if (!(answer instanceof Offline) && answer.status < 300) return contentOf(answer);
     if (!(answer instanceof Offline) && answer.status === 401 && !renewed) {

@@ -31,8 +31,7 @@ export function delay(
 export function parseRetryAfter(text: string | null, now: number): number | null {
   if (text === null) return null;
   if (/^\d+$/.test(text.trim())) return Number(text) * 1000;
-  const date = Date.parse(text);
-  return Number.isNaN(date) ? null : Math.max(0, date - now);
+  return Math.max(0, Date.parse(text) - now) || null;
 }
 
 /** Whether a refusal with this HTTP status passes by itself. A quota that is used up (507) does not. */

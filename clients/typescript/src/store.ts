@@ -58,6 +58,8 @@ export interface Meta {
   verified?: number;
   /** What this store may have pushed as, oldest first: see `incarnate`. */
   incarnations?: readonly string[] | undefined;
+  /** The changeIds of acknowledged changes that the cursor may stand before: one a push, see `applyPage`. */
+  acked?: readonly string[] | undefined;
   app: string;
   client: string;
   user: string;
@@ -159,7 +161,7 @@ export type Work<T> = (tx: Transaction) => Promise<T>;
 
 /** The rows of a replica. What they raise is StoreFailed, also when they do not answer in `patience` milliseconds. */
 export class Store {
-  readonly durable: boolean;
+  declare readonly durable: boolean;
   readonly #rows: RowStore;
   readonly #patience: number;
 

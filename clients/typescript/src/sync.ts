@@ -13,7 +13,7 @@ import { type Limits, type Packed, pack, type Refusal, reject } from "./outbox.j
 import type { Pace, Paces } from "./pace.js";
 import { type Conflict, type Page, type Problem, readPage, readProblem } from "./reply.js";
 import { delay, parseRetryAfter, passes, type RetryPolicy } from "./retry.js";
-import type { Store, Transaction, Trouble } from "./store.js";
+import type { Meta, Store, Transaction, Trouble } from "./store.js";
 
 export type Scope = "both" | "push" | "pull";
 
@@ -84,11 +84,13 @@ export function pushHead(
   schemaVersion: number | null,
   incarnations: readonly string[] | undefined,
   packed: readonly Packed[],
+  pushed?: readonly string[],
 ): JsonObject {
   const batches = new Set(packed.map(({ batch }) => batch));
   return {
     schemaVersion: schemaVersion ?? undefined,
     incarnations,
+    pushed,
     atomic: batches.size < packed.length || undefined,
   } as JsonObject; // which leaves out what is undefined
 }
@@ -146,12 +148,12 @@ export class Session {
   async next(): Promise<Step> {
     const first = this.#steps.shift();
     if (first !== undefined) return first;
-    const { cursor, packed, restarting } = await this.#device.store.read(async (tx) => {
+    const { cursor, packed, restarting, acked } = await this.#device.store.read(async (tx) => {
       this.#last ??= tx.meta.position;
       return { ...tx.meta, packed: await this.#pack(tx, this.#last) };
     });
-    if (packed.length > 0) return this.#push(cursor, packed);
-    return this.#caughtUp && !restarting ? { kind: "done" } : this.#pull(cursor);
+    if (packed.length > 0) return this.#push(cursor, packed, acked);
+    return this.#caughtUp && !restarting ? { kind: "done" } : this.#pull(cursor, acked);
   }
 
   async #pack(tx: Transaction, last: number): Promise<Packed[]> {
@@ -163,17 +165,20 @@ export class Session {
     return `/sync/${encodeURIComponent(this.#device.app)}`;
   }
 
-  #pull(since: string): Send {
-    const { limits, paces } = this.#device;
+  #pull(since: string, acked: readonly string[] = []): Send {
+    const { limits, paces, client } = this.#device;
     const params = new URLSearchParams({ since, first: limits.first ?? "", limit: `${paces.pull.size}` });
+    for (const id of acked) params.append("pushed", id);
+    if (acked[0]) params.set("clientId", client());
     const path = `${this.#path}/pull?${params}`;
     return { kind: "send", method: "GET", path, body: null, pushed: [], travel: 0 };
   }
 
-  async #push(since: string, packed: readonly Packed[]): Promise<Send> {
+  async #push(since: string, packed: readonly Packed[], pushed: Meta["acked"]): Promise<Send> {
     const { client, schemaVersion, paces } = this.#device;
     this.#incarnations ??= await this.#device.present();
-    const head = dump({ clientId: client(), since, ...pushHead(schemaVersion, this.#incarnations, packed) });
+    const said = pushHead(schemaVersion, this.#incarnations, packed, pushed);
+    const head = dump({ clientId: client(), since, ...said });
     const body = withChanges(head, packed);
     const travel = paces.push.allowance(body.length);
     return { kind: "send", method: "POST", path: this.#path, body, pushed: packed, travel };

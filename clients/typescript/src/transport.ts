@@ -66,7 +66,6 @@ function explain(error: unknown): never {
 export async function perform(
   session: Session,
   server: Server,
-  client: () => string,
   fresh: () => Promise<string>,
   signal: AbortSignal,
 ): Promise<Report> {
@@ -77,7 +76,7 @@ export async function perform(
     if (step.kind === "wait") await sleep(step.pause, signal);
     else if (step.kind === "renew") token = await ask();
     else {
-      await request(server, step, headers(client(), token, step), signal).then(
+      await request(server, step, headers(token, step), signal).then(
         (answer) => session.receive(step, answer),
         (cause) => session.failed(step, cause),
       );
@@ -137,14 +136,12 @@ async function textOf(response: Response, moved: (more?: number) => void): Promi
   }
 }
 
-/** What a device says of itself with each request. */
-export function headers(client: string, token: string, { body }: Request): Record<string, string> {
-  const ascii = /^[\x20-\x7e]*$/.test(client); // the push's body names it too
+/** What is said with each request. Which device it is from is in the bodies that have to say so. */
+export function headers(token: string, { body }: Request): Record<string, string> {
   return {
     Authorization: `Bearer ${token}`,
     Accept: "application/json",
     "X-Sync-Protocol": "1",
-    ...(ascii ? { "X-Client-Id": client } : {}),
     ...(body === null ? {} : { "Content-Type": "application/json" }),
   };
 }

@@ -3,8 +3,10 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { IDBFactory } from "fake-indexeddb";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { verify } from "../src/verify.js";
+import WebSocket from "ws";
+import type { SocketConstructor } from "../src/index.js";
 import { expectSame, open, QUICK, until } from "./devices.js";
 import { RealServer } from "./server.js";
 
@@ -91,7 +93,49 @@ it.each([
   await shown(5);
 });
 
-// What was acknowledged on a socket whose cursor had not come that far yet, only the verification finds.
+/** A line that breaks between a push's answer and the subscription. */
+class Breaking extends WebSocket {
+  override send(text: string): void {
+    if (text.includes('"subscribe"')) this.terminate();
+    else super.send(text);
+  }
+}
+
+it("what was acknowledged before the cursor had come past it is missed after a restore", async () => {
+  const own = { url: server.url, token: await server.token("missed") };
+  const webSocket = Breaking as unknown as SocketConstructor;
+  const device = (name: string, more: object = {}) => open({ ...own, name, indexedDB: stores, ...more });
+  const stores = new IDBFactory();
+  const [byHand, live] = [await device("by hand", { webSocket }), await device("live", { webSocket })];
+  const desk = await open(own);
+  for (const each of [byHand, live, desk]) await each.sync();
+  await server.keep();
+  for (const each of [byHand, live]) {
+    await each.put("t", `gone-${each.clientId}`, { n: 1 });
+    const broken = each.live({ policy: QUICK });
+    await until("acknowledged", async () => (await each.pending()).length === 0);
+    await broken.close();
+    await each.close();
+  }
+  await server.restore();
+  await desk.put("t", "since", { n: 2 });
+  await desk.sync();
+  const [again, lived] = [await device("by hand"), await device("live")];
+  await again.put("t", "unsent", { n: 3 });
+  expect((await again.sync()).restarted).toBe(true);
+  await lived.put("t", "unsent-too", { n: 3 });
+  const going = lived.live({ policy: QUICK });
+  await until("begun again", async () => {
+    const ids = (await lived.query("t")).map(({ id }) => id);
+    return ids.includes("since") && !ids.includes(`gone-${lived.clientId}`);
+  });
+  expect(await going.waitUntilSynced(30_000)).toBe(true);
+  await going.close();
+  for (const each of [again, desk]) await each.sync();
+  for (const each of [again, lived]) await expectSame(each, desk);
+  expect((await desk.query("t")).length).toBe(3);
+});
+
 it("a database that goes back while devices are live: all end with what it has and what they write since", async () => {
   const own = { url: server.url, token: await server.token("restored") };
   const [one, two] = [await open(own), await open(own)];
@@ -118,8 +162,5 @@ it("a database that goes back while devices are live: all end with what it has a
   await fresh.sync();
   expect((await fresh.get("t", "after"))?.fields).toEqual({ n: 1 });
   expect((await fresh.get("t", "before"))?.fields).toEqual({ n: 0 });
-  for (const each of [one, two]) {
-    await verify(each);
-    await expectSame(each, fresh);
-  }
+  for (const each of [one, two]) await expectSame(each, fresh);
 });

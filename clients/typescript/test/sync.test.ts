@@ -42,7 +42,7 @@ describe("a sync", () => {
       "/sync/app/pull",
     ]);
     expect(push?.headers.get("authorization")).toBe("Bearer t");
-    expect(push?.headers.get("x-client-id")).toBe(replica.clientId);
+    expect(script.pushes[0]?.clientId).toBe(replica.clientId);
     expect(push?.headers.get("x-sync-protocol")).toBe("1");
     expect(pull?.url.searchParams.get("since")).toBe("c1");
     expect(await fieldsOf(replica, "b")).toEqual({ n: 2 });
