@@ -9,7 +9,7 @@ PYTHON3 ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 DEVICES ?= 12
 REPO ?= .
-MINUTES ?= 10
+MINUTES ?= 60
 SECONDS ?= 15
 PORT ?= 3050
 # Where nearly every test needs no database: collecting the other folders takes longer than what it finds there.
@@ -67,7 +67,7 @@ check-typescript: $(CLIENT)/node_modules/.checked $(BOARD)/node_modules/.checked
 bench: $(STAMP)  ## measurements, as ratios within one run, with plots
 	@$(PYTHON) -m bench
 
-soak: $(STAMP) system-packages  ## the kill loops for as long as you like (MINUTES=10)
+soak: $(STAMP) system-packages  ## real clients while all fails that can fail, and what else takes long (MINUTES=60, SEED=n repeats a round)
 	@SYNCD_SOAK=1 SOAK_MINUTES=$(MINUTES) $(PYTHON) -m pytest -q -x --timeout 0 -m soak $(ARGS)
 
 bad-line: $(STAMP) system-packages  ## tests of sync, live and the board over a line of 15 kB/s that breaks (ARGS="files" for others)
