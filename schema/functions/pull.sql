@@ -13,6 +13,35 @@ CREATE OR REPLACE FUNCTION syncd.sync_whole_mark(p_space integer, p_app integer)
 LANGUAGE sql STABLE
 RETURN (SELECT ',"whole":true' FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app AND h.forgotten > 0);
 
+-- One change of the log as JSON text. A statement takes this in as a part of itself, so it costs nothing more, and so it does the next
+-- one. p_whole: sync_whole_mark of its feed; p_plain: an insert as a plain record too.
+CREATE OR REPLACE FUNCTION syncd.sync_change_text(c syncd.sync_changes, p_table text, p_client text, p_space text, p_whole text, p_plain boolean)
+RETURNS text
+LANGUAGE sql STABLE
+RETURN concat(
+    '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', p_table, ',"id":', to_json(c.record_id),
+    -- a delete whose tombstone lost, or says null, was an edit of its other fields
+    CASE WHEN c.op = 1 THEN ',"op":"insert"'
+         WHEN c.op = 2 OR c.fields #>> '{deletedAt,value}' IS NULL THEN ',"op":"update"'
+         ELSE concat(',"op":"delete","deletedAt":"', c.fields -> 'deletedAt' ->> 'at', '"') END,
+    ',"spaceId":', p_space, ',"clientId":', p_client,
+    CASE WHEN c.change_id >= U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
+    CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
+    CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
+    CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END,
+    CASE WHEN p_plain AND c.op = 1 THEN concat(',"data":', syncd.sync_plain(c.fields::jsonb)) END,
+    CASE WHEN c.prev_seq IS NULL THEN p_whole END, ',"fields":', c.fields, '}');
+
+-- One record of the state as JSON text. p_space: what it says of its space, p_fields: what comes before the registers.
+CREATE OR REPLACE FUNCTION syncd.sync_record_text(r syncd.sync_records, p_table text, p_client text, p_space text, p_fields text) RETURNS text
+LANGUAGE sql STABLE
+RETURN concat(
+    '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', p_table, ',"id":', to_json(r.record_id),
+    CASE WHEN r.deleted THEN concat(',"op":"delete","deletedAt":"', r.registers -> 'deletedAt' ->> 'at', '"') ELSE ',"op":"insert"' END,
+    p_space, p_client,
+    CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
+    p_fields, r.registers, '}');
+
 -- The log of one feed after p_after, up to p_upto, as JSON text. p_legacy: for a client of the first generation; null: the
 -- log itself for one, with inserts as plain records too. p_separator: a control character, which JSON text cannot
 -- contain, lets a reader take the changes apart without parsing them.
@@ -27,19 +56,7 @@ BEGIN
     END IF;
     v_whole := syncd.sync_whole_mark(p_space, p_app);
     RETURN (
-        SELECT string_agg(concat(
-            '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
-            -- a delete whose tombstone lost, or says null, was an edit of its other fields
-            CASE WHEN c.op = 1 THEN ',"op":"insert"'
-                 WHEN c.op = 2 OR c.fields #>> '{deletedAt,value}' IS NULL THEN ',"op":"update"'
-                 ELSE concat(',"op":"delete","deletedAt":"', c.fields -> 'deletedAt' ->> 'at', '"') END,
-            ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
-            CASE WHEN c.change_id >= U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
-            CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
-            CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
-            CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END,
-            CASE WHEN p_legacy IS NULL AND c.op = 1 THEN concat(',"data":', syncd.sync_plain(c.fields::jsonb)) END,
-            CASE WHEN c.prev_seq IS NULL THEN v_whole END, ',"fields":', c.fields, '}'), p_separator ORDER BY c.seq)
+        SELECT string_agg(syncd.sync_change_text(c, t.quoted, d.quoted, p_space_quoted, v_whole, p_legacy IS NULL), p_separator ORDER BY c.seq)
         FROM syncd.sync_changes c
         JOIN syncd.sync_names t ON t.name_no = c.table_no
         JOIN syncd.sync_names d ON d.name_no = c.client_no
@@ -56,19 +73,13 @@ CREATE OR REPLACE FUNCTION syncd.sync_state_text(p_space integer, p_app integer,
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_space  text := concat(',"spaceId":', p_space_quoted, ',"clientId":');
-    v_insert text := concat(',"op":"insert"', v_space);
     v_fields text := concat(syncd.sync_whole_mark(p_space, p_app), ',"fields":');
 BEGIN
     IF p_legacy IS DISTINCT FROM false THEN
         RETURN syncd.sync_legacy_state_text(p_space, p_app, p_after, p_upto, p_base, p_tables, p_space_quoted, p_written, false, NULL, NULL);
     END IF;
     RETURN (
-        SELECT string_agg(concat(
-            '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id),
-            CASE WHEN r.deleted THEN concat(',"op":"delete","deletedAt":"', r.registers -> 'deletedAt' ->> 'at', '"', v_space)
-                 ELSE v_insert END, d.quoted,
-            CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
-            v_fields, r.registers, '}'), ',' ORDER BY r.seq)
+        SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, v_space, v_fields), ',' ORDER BY r.seq)
         FROM syncd.sync_records r
         JOIN syncd.sync_names t ON t.name_no = r.table_no
         JOIN syncd.sync_names d ON d.name_no = r.client_no
@@ -85,16 +96,13 @@ CREATE OR REPLACE FUNCTION syncd.sync_sweep_text(p_space integer, p_app integer,
                                       p_named boolean, p_legacy boolean, p_space_quoted text) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v_insert text := concat(',"op":"insert","spaceId":', p_space_quoted, ',"clientId":');
+    v_space text := concat(',"spaceId":', p_space_quoted, ',"clientId":');
 BEGIN
     IF p_legacy IS DISTINCT FROM false THEN
         RETURN syncd.sync_legacy_state_text(p_space, p_app, p_after, p_upto, p_upto, p_tables, p_space_quoted, NULL, true, p_firsts, p_named);
     END IF;
     RETURN (
-        SELECT string_agg(concat(
-            '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id), v_insert, d.quoted,
-            CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
-            ',"fields":', r.registers, '}'), ',' ORDER BY r.seq DESC)
+        SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, v_space, ',"fields":'), ',' ORDER BY r.seq DESC)
         FROM syncd.sync_records r
         JOIN syncd.sync_names t ON t.name_no = r.table_no
         JOIN syncd.sync_names d ON d.name_no = r.client_no
@@ -356,6 +364,102 @@ BEGIN
     RETURN p_page;
 END $$;
 
+-- What the heads of a cursor's feeds say: in how many of its spaces the user still is, in how many in all, which of its feeds have
+-- news, and whether it is lost: no log of ours has seen a position, or its device could not be told any more that a record it may
+-- have was deleted. A statement takes it in as a part of itself, like a view.
+CREATE OR REPLACE FUNCTION syncd.sync_heads_news(p_user integer, p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[],
+                                      p_since timestamptz, p_boot timestamptz)
+RETURNS TABLE (matched integer, members integer, active integer[], trouble text)
+LANGUAGE sql STABLE AS $$
+    SELECT count(m.space_no)::integer, (SELECT count(*) FROM syncd.sync_memberships q WHERE q.user_no = p_user)::integer,
+           array_agg(c.k::integer ORDER BY c.k) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base <> -1)),
+           CASE WHEN bool_or(m.space_no IS NOT NULL AND (coalesce(h.head, 0) < c.upto
+                OR h.boots[cardinality(h.boots)] > p_since AND EXISTS (
+                    SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > p_since AND b.base < c.upto)
+                OR h.forgotten > c.knows AND c.seq > 0))
+                OR p_since <> p_boot AND syncd.sync_is_strange(p_since, p_spaces) THEN 'lost' END
+    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 ELSE u.seq END AS upto,
+                 CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
+          FROM unnest(p_spaces, p_seqs, p_bases) WITH ORDINALITY AS u (space_no, seq, base, k)) c
+    LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
+    LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = p_app
+$$;
+
+-- Of the feeds at p_active, those that a page reads to their heads, as far as it has room for p_left changes, in their order. swept: the
+-- whole state, newest first, of one that a sweep has not begun with; base: as of sync_state_text, null: from the log.
+CREATE OR REPLACE FUNCTION syncd.sync_feeds_fitting(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
+                                         p_without integer[], p_history boolean, p_left integer)
+RETURNS TABLE (k integer, space_no integer, head bigint, after bigint, base bigint, swept boolean, whole text, quoted text, large boolean)
+LANGUAGE sql STABLE AS $$
+    SELECT w.k, w.space_no, w.head, w.after, w.base, w.swept, w.whole, w.quoted,
+           32768 < CASE WHEN w.base IS NULL THEN (  -- "ORDER BY" for the index
+               SELECT sum(pg_column_size(c.fields) ORDER BY c.seq) FROM syncd.sync_changes c
+               WHERE c.space_no = w.space_no AND c.app_no = p_app AND c.seq > w.after AND c.seq <= w.head)
+           ELSE (
+               SELECT sum(pg_column_size(r.registers) ORDER BY r.seq) FROM syncd.sync_records r
+               WHERE r.space_no = w.space_no AND r.app_no = p_app AND r.seq > w.after AND r.seq <= w.head)
+           END FROM (
+        SELECT d.*, sum(d.head - d.after) OVER (ORDER BY d.k) AS total FROM (
+            SELECT c.k, h.space_no, h.head, c.swept, CASE WHEN c.swept THEN 0 ELSE c.seq END AS after,
+                   CASE WHEN c.swept THEN h.head WHEN c.base >= 0 THEN c.base WHEN c.seq < h.horizon AND NOT p_history THEN c.seq END AS base,
+                   CASE WHEN h.forgotten > 0 AND NOT c.swept THEN ',"whole":true' END AS whole, s.quoted
+            FROM (SELECT a.k, p_spaces[a.k] AS space_no, p_seqs[a.k] AS seq, p_bases[a.k] AS base, p_bases[a.k] = -3 - 3 * p_seqs[a.k] AS swept
+                  FROM unnest(p_active) AS a (k)) c
+            JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = p_app
+            JOIN syncd.sync_spaces s ON s.space_no = h.space_no
+            WHERE (h.head > c.seq OR c.base <> -1) AND (c.base >= -1 OR c.swept) AND NOT h.space_no = ANY (p_without)) d) w
+    WHERE w.total <= p_left ORDER BY w.k
+$$;
+
+-- The texts of feeds that are small, by their places in the lists: each as sync_log_text, sync_state_text or sync_sweep_text has it, up to
+-- its head; null: it is to be read by itself. They are read in one statement, as row security looks through all the user's memberships
+-- in each: for one in thousands of spaces that costs more than what it reads. What is stored in over 32 KiB is not small, and a page is
+-- full after p_bytes.
+CREATE OR REPLACE FUNCTION syncd.sync_small_feeds(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
+                                       p_without integer[], p_history boolean, p_left integer, p_tables integer[], p_bytes bigint) RETURNS text[]
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_texts text[] := array_fill(NULL::text, ARRAY[cardinality(p_spaces)]);
+    v_read  CURSOR FOR
+        SELECT o.k, o.large, CASE WHEN o.large THEN NULL WHEN o.base IS NULL THEN (
+            SELECT string_agg(syncd.sync_change_text(c, t.quoted, d.quoted, o.quoted, o.whole, false), ',' ORDER BY c.seq)
+            FROM syncd.sync_changes c
+            JOIN syncd.sync_names t ON t.name_no = c.table_no
+            JOIN syncd.sync_names d ON d.name_no = c.client_no
+            WHERE c.space_no = o.space_no AND c.app_no = p_app AND c.seq > o.after AND c.seq <= o.head
+              AND c.fields IS NOT NULL AND (p_tables IS NULL OR c.table_no = ANY (p_tables)))
+        WHEN o.swept THEN (
+            SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, o.space, ',"fields":'), ',' ORDER BY r.seq DESC)
+            FROM syncd.sync_records r
+            JOIN syncd.sync_names t ON t.name_no = r.table_no
+            JOIN syncd.sync_names d ON d.name_no = r.client_no
+            WHERE r.space_no = o.space_no AND r.app_no = p_app AND r.seq > 0 AND r.seq <= o.head
+              AND NOT r.deleted AND (p_tables IS NULL OR r.table_no = ANY (p_tables)))
+        ELSE (
+            SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, o.space, concat(o.whole, ',"fields":')), ',' ORDER BY r.seq)
+            FROM syncd.sync_records r
+            JOIN syncd.sync_names t ON t.name_no = r.table_no
+            JOIN syncd.sync_names d ON d.name_no = r.client_no
+            WHERE r.space_no = o.space_no AND r.app_no = p_app AND r.seq > o.after AND r.seq <= o.head
+              AND (NOT r.deleted OR r.seq > o.base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables)))
+        END AS piece
+        FROM (SELECT f.*, concat(',"spaceId":', f.quoted, ',"clientId":') AS space FROM syncd.sync_feeds_fitting(
+            p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left) f OFFSET 0) o;
+    f       record;
+BEGIN
+    OPEN v_read;  -- not FOR, which reads fifty ahead
+    WHILE p_bytes > 0 LOOP
+        FETCH v_read INTO f;
+        EXIT WHEN NOT FOUND;
+        IF f.large IS NOT TRUE THEN
+            v_texts[f.k] := coalesce(f.piece, '');
+            p_bytes := p_bytes - octet_length(v_texts[f.k]);
+        END IF;
+    END LOOP;
+    CLOSE v_read;
+    RETURN v_texts;
+END $$;
+
 -- One pull by the acting user (sync_act_as and sync_start came first, in this transaction). STABLE, so that heads, state
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
@@ -384,9 +488,9 @@ DECLARE
     v_changed integer[]; v_without integer[]; v_told integer[]; v_joined text[];
     v_tables  integer[]; v_firsts integer[];
     v_left    integer; v_bytes bigint; v_legacy boolean;
-    v_matched integer; v_members integer; v_feeds integer;  -- reading one costs as many looks as the user has spaces: a page takes so much, too
+    v_matched integer; v_members integer; v_alone bigint;  -- reading a feed alone costs as many looks as the user has spaces: a page takes so much, too
     v_active  integer[];
-    v_first   text; v_piece text; v_pieces text[];
+    v_first   text; v_piece text; v_pieces text[]; v_texts text[];
     v_start   bigint; v_cut bigint; v_end bigint;
     v_own     integer; v_phase integer;
     v_new     integer[];
@@ -408,20 +512,7 @@ BEGIN
         SELECT n.* INTO v_spaces, v_seqs, v_bases, v_matched, v_members, v_active, v.trouble FROM syncd.sync_cursor_news(p_user, v_app, p_since, v_boot) n;
     ELSE
         v_spaces := v.spaces; v_seqs := v.seqs; v_bases := v.bases;
-        SELECT count(m.space_no),
-               array_agg(c.k::integer ORDER BY c.k) FILTER (WHERE m.space_no IS NOT NULL AND (h.head > c.seq OR c.base <> -1)),
-               CASE WHEN bool_or(m.space_no IS NOT NULL AND (coalesce(h.head, 0) < c.upto
-                    OR h.boots[cardinality(h.boots)] > v_since AND EXISTS (
-                        SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_since AND b.base < c.upto)
-                    OR h.forgotten > c.knows AND c.seq > 0))
-                    OR v_since <> v_boot AND syncd.sync_is_strange(v_since, v_spaces) THEN 'lost' END
-        INTO v_matched, v_active, v.trouble
-        FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 ELSE u.seq END AS upto,
-                     CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
-              FROM unnest(v_spaces, v_seqs, v_bases) WITH ORDINALITY AS u (space_no, seq, base, k)) c
-        LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
-        LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = v_app;
-        SELECT count(*) INTO v_members FROM syncd.sync_memberships m WHERE m.user_no = p_user;
+        SELECT n.* INTO v_matched, v_members, v_active, v.trouble FROM syncd.sync_heads_news(p_user, v_app, v_spaces, v_seqs, v_bases, v_since, v_boot) n;
     END IF;
     v.news := v_active IS NOT NULL OR v_matched < cardinality(v_spaces) OR v_members > v_matched;
     IF v.trouble IS NOT NULL OR NOT v.news OR p_how ? 'peek' THEN
@@ -429,7 +520,7 @@ BEGIN
     END IF;
 
     -- Here and not before: most pulls find nothing new, and each of these costs such a one some 2 %.
-    v_changed := v.spaces; v_told := '{}'; v_joined := '{}'; v_pieces := '{}'; v_feeds := 0;
+    v_changed := v.spaces; v_told := '{}'; v_joined := '{}'; v_pieces := '{}'; v_alone := 0;
     v_left := (p_how ->> 'limit')::integer; v_bytes := (p_how ->> 'bytes')::bigint;
     v_legacy := CASE WHEN NOT p_how ? 'legacy' THEN false WHEN NOT p_how ? 'history' THEN true END;
     v_at := to_timestamp(syncd.sync_seen((p_since ->> 'at')::bigint, p_how ? 'legacy') / 1000000.0);
@@ -457,6 +548,8 @@ BEGIN
             v_active := v_active || cardinality(v_spaces);
         END LOOP;
         v.joined := v_joined;
+    ELSIF cardinality(v_active) > 500 THEN  -- as many as a page looks at
+        v_active := v_active[1:500]; v.more := true;
     END IF;
     IF v.trouble IS NOT NULL THEN
         RETURN v;
@@ -469,6 +562,10 @@ BEGIN
         v_firsts := syncd.sync_tables_in(p_how -> 'first');
     END IF;
 
+    IF cardinality(v_active) > 7 AND v_legacy IS FALSE AND v_firsts IS NULL THEN
+        v_texts := syncd.sync_small_feeds(v_app, v_spaces, v_seqs, v_bases, v_active, v_without || p_own_spaces, p_how ? 'history', v_left, v_tables, v_bytes);
+    END IF;
+
     <<feeds>>
     FOR f IN SELECT c.k, h.space_no, v_seqs[c.k] AS seq, v_bases[c.k] AS base, h.head, h.horizon, h.forgotten, s.quoted
              FROM unnest(v_active) AS c (k)
@@ -476,7 +573,7 @@ BEGIN
              JOIN syncd.sync_spaces s ON s.space_no = h.space_no
              WHERE (h.head > v_seqs[c.k] OR v_bases[c.k] <> -1) AND NOT h.space_no = ANY (v_without) ORDER BY c.k LOOP
         v_changed := v_changed || f.space_no;
-        v_feeds := v_feeds + 1;
+        v_alone := v_alone + CASE WHEN v_texts[f.k] IS NULL THEN v_members ELSE 0 END;
         v_own := array_position(p_own_spaces, f.space_no);
         IF f.base = -1 AND f.seq < f.horizon AND NOT p_how ? 'history' THEN
             f.base := f.seq;  -- fell behind: what is not in the log any more comes as state
@@ -484,10 +581,14 @@ BEGIN
         LOOP  -- the phases of one feed
             v_phase := CASE WHEN f.base < -1 THEN (-2 - f.base) % 3 END;
             v_start := (-2 - f.base) / 3;
-            IF v_left <= 0 OR v_bytes <= 0 OR v_feeds * v_members > 1000000 THEN
+            IF v_left <= 0 OR v_bytes <= 0 OR v_alone > 200000 THEN
                 v_seqs[f.k] := f.seq; v_bases[f.k] := f.base;
                 v.more := true;
                 EXIT feeds;
+            ELSIF v_texts[f.k] IS NOT NULL THEN
+                f.seq := CASE WHEN v_phase = 1 THEN 0 ELSE f.seq END;
+                v_phase := NULL; v_end := f.head; v_cut := v_end;
+                v_piece := nullif(v_texts[f.k], '');
             ELSIF v_phase < 2 THEN
                 v_end := 0;
                 v_cut := syncd.sync_sweep_cut(f.space_no, v_app, f.seq, CASE v_phase WHEN 0 THEN v_left * 10 ELSE v_left END, v_bytes);
