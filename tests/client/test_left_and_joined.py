@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from syncd_client import Replica
 from syncd_client.apply import Applied, apply_page
+from syncd_client.clock import format_instant
 from syncd_client.outbox import Packed, pack
 from syncd_client.reply import Page, build_page
 
@@ -124,3 +125,22 @@ def test_a_space_made_again_under_its_old_name_is_left_and_joined_in_one_answer(
     assert [record.id for record in member.query("t", space="s")] == ["a", "b"]
     assert member.get("t", "a", space="s") == {"n": "mine"}, "of the old one only what the new one has taken"
     assert member.spaces() == ["s"]
+
+
+def test_a_later_write_that_waited_behind_one_on_its_way_wins_when_it_is_sent_again(
+    member: Replica, script: Script
+) -> None:
+    pushed = packed(member)
+    member.patch("t", "a", {"n": "later"}, space="s")
+    take(member, LEFT)
+    take(member, JOINED)
+    take(member, results(pushed, "applied"), pushed, cursor=None)
+    taken = member.registers("t", "a", space="s")["n"]
+    (waits,) = member.kept_aside()
+    assert (taken.value, waits.change["fields"]["n"]["value"]) == ("mine", "later")
+    member.requeue(waits.change_id)
+    assert member.get("t", "a", space="s") == {"n": "later", "m": "before"}
+    member.sync()
+    assert script.pushes[-1]["changes"][0]["fields"]["n"]["at"] > format_instant(taken.at)
+    assert member.get("t", "a", space="s") == {"n": "later", "m": "before"}
+    assert (member.pending(), member.kept_aside(), member.rejected()) == ([], [], [])

@@ -98,3 +98,37 @@ async def test_what_was_acknowledged_before_the_cursor_had_come_past_it_is_misse
     assert {record.id for record in desk.local.query("t")} == {"first", "since", "unsent", "unsent-too"}
     for each in (by_hand, live):
         check_same(each.local, desk.local)
+
+
+async def test_while_devices_are_live_all_end_with_what_it_has_and_what_they_write_since(device: Open) -> None:
+    server: Restored = device.server  # type: ignore[attr-defined]
+    one, two = device("one"), device("two")
+    await one.put("t", "before", {"n": 0})
+    await one.sync()
+    await asyncio.to_thread(server.keep)
+    wrote, back = 0, asyncio.Event()
+
+    async def write() -> None:
+        nonlocal wrote
+        while not back.is_set() or wrote < 40:
+            await (one, two)[wrote % 2].put("t", f"w{wrote}", {"n": wrote})
+            wrote += 1
+            await asyncio.sleep(0.01)
+
+    async with one.live(policy=QUICK) as first, two.live(policy=QUICK) as second, asyncio.TaskGroup() as tasks:
+        tasks.create_task(write())
+        some = random.randrange(6, 26)
+        await until(lambda: wrote > some, "some are written")
+        await asyncio.to_thread(server.go_back)
+        back.set()
+        await one.put("t", "after", {"n": 1})
+        for live in (first, second):
+            assert await live.wait_until_synced(60)
+    for each in (one, two, one):
+        await each.sync()
+    fresh = device("fresh")
+    await fresh.sync()
+    assert fresh.local.get("t", "after") == {"n": 1}
+    assert fresh.local.get("t", "before") == {"n": 0}
+    for each in (one, two):
+        check_same(each.local, fresh.local)

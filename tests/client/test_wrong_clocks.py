@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,9 @@ from syncd_client import Replica
 from syncd_client.clock import format_instant
 
 from tests.client.scripted import Script, applied, page, wire
+from tests.client.test_against_server import check_same
+from tests.harness import Server
+from tests.wire import unique
 
 YEARS = 3 * 365 * 86_400_000_000
 NOW = 1_790_000_000_000_000
@@ -220,3 +225,22 @@ def test_a_refused_write_still_says_it_when_it_is_sent_again(open_replica: Open,
     replica.push()
     _ = replica.requeue(bad) if how == "requeued" else replica.fix(bad, {"n": 3})
     assert [change.change["fields"]["n"]["base"] for change in replica.pending()] == [seen]
+
+
+def test_of_two_writes_ahead_and_after_the_clock_was_mended_both_unsent_the_later_stands(
+    server: Server, tmp_path: Path
+) -> None:
+    wall, user = Wall(time.time_ns() // 1000 + YEARS), unique("mended")
+    own: Any = {"app": "app", "url": server.url, "token": server.token(user), "durability": "normal"}
+    with Replica(tmp_path / "wrong", wall=wall, **own) as wrong, Replica(tmp_path / "right", **own) as right:
+        wrong.put("t", "r", {"n": "ahead", "m": "ahead"})
+        wall.now -= YEARS
+        wrong.patch("t", "r", {"n": "mended"})
+        wrong.sync()
+        right.sync()
+        assert wrong.get("t", "r") == right.get("t", "r") == {"n": "mended", "m": "ahead"}
+        right.patch("t", "r", {"n": "others"})
+        for each in (right, wrong):
+            each.sync()
+        assert wrong.get("t", "r") == right.get("t", "r") == {"n": "others", "m": "ahead"}
+        check_same(wrong, right)
