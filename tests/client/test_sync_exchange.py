@@ -254,6 +254,19 @@ def test_an_atomic_refusal_sets_the_whole_batch_aside_and_only_it(replica: Repli
     assert [change.code for change in replica.rejected()] == ["atomic_rejected", "batch_rejected"]
 
 
+def test_why_says_what_an_atomic_refusal_was_for(replica: Replica, script: Script) -> None:
+    with replica.batch() as batch:
+        batch.put("t", "a", {"n": 1}, space="s")
+        batch.put("t", "b", {"n": 1})
+    refusal = problem(422, "atomic_rejected", "/changes/0").json()
+    refusal["errors"][0] |= {"code": "not_a_writer", "detail": "You read."}
+    script.answers = [httpx.Response(422, json=refusal)]
+    replica.sync()
+    why = replica.why("t", "a", space="s")
+    assert (why.state, why.code) == ("no_permission", "not_a_writer")
+    assert replica.why("t", "b").code == "batch_rejected"
+
+
 @pytest.mark.parametrize(("status", "code"), [(410, "cursor_lost"), (400, "bad_cursor")])
 def test_a_lost_cursor_begins_again_and_keeps_what_is_unsent(
     replica: Replica, script: Script, status: int, code: str

@@ -309,6 +309,7 @@ class TestTheService:
                 members.by_user[bob] = listed
                 change = owner.change(unique("c"), unique("r"), 1, space=space)
                 assert outcome(await heard.socket.push(change)) == [result]
+            assert bob not in asking.output(), "a line of the HTTP library for each question"
             # That push has told the database, so nothing written from now on may come.
             await put(owner, space, "canary")
             await heard.are_told("left", space)

@@ -93,6 +93,23 @@ it.each([
   await shown(5);
 });
 
+it("of two writes of a field, ahead and after the clock was mended, both unsent, the later stands", async () => {
+  const own = { url: server.url, token: await server.token("mended") };
+  const clock = { off: YEARS };
+  const wrong = await open({ ...own, wall: () => Date.now() + clock.off });
+  const right = await open(own);
+  await wrong.put("t", "r", { n: "ahead", m: "ahead" });
+  clock.off = 0;
+  await wrong.patch("t", "r", { n: "mended" });
+  for (const each of [wrong, right]) await each.sync();
+  for (const each of [wrong, right])
+    expect((await each.get("t", "r"))?.fields).toEqual({ n: "mended", m: "ahead" });
+  await right.patch("t", "r", { n: "others" });
+  for (const each of [right, wrong]) await each.sync();
+  expect((await wrong.get("t", "r"))?.fields).toEqual({ n: "others", m: "ahead" });
+  await expectSame(wrong, right);
+});
+
 /** A line that breaks between a push's answer and the subscription. */
 class Breaking extends WebSocket {
   override send(text: string): void {

@@ -5,7 +5,7 @@ import { InvalidWrite, StoreFailed } from "../src/errors.js";
 import type { Event, Live, Replica } from "../src/index.js";
 import { open, QUICK, until } from "./devices.js";
 import { page, problem, Script, wire } from "./script.js";
-import { answered, changes, SocketScript } from "./socket-script.js";
+import { answered, changes, type Frame, SocketScript } from "./socket-script.js";
 
 const AT = "2026-01-01T10:00:00.000000Z";
 let server: SocketScript;
@@ -101,6 +101,30 @@ describe("a connection", () => {
       expect([await replica.rejected(), await replica.keptAside()]).toEqual([[], []]);
     },
   );
+
+  it("lets a later write win that waited behind one on its way, when it is sent again", async () => {
+    const old = wire("a", { n: [0, AT] }, { spaceId: "s" });
+    server.on.subscribe = [() => changes([old], { spaces: { joined: ["s"] } })];
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    server.on.push = [() => null];
+    await replica.patch("t", "a", { n: 1 }, { space: "s" });
+    await until("on its way", () => server.frames("push").length === 1);
+    await replica.patch("t", "a", { n: 2 }, { space: "s" });
+    server.say(changes([], { spaces: { left: ["s"] }, syncedUntil: "c2" }));
+    server.say(changes([old], { spaces: { joined: ["s"] }, syncedUntil: "c3" }));
+    server.say(answered(server.frames("push")[0] as Frame));
+    await until("answered", async () => (await replica.keptAside()).length === 1);
+    const shown = async () => (await replica.get("t", "a", { space: "s" }))?.fields;
+    expect(await shown()).toEqual({ n: 1 });
+    const taken = (await replica.registers("t", "a", { space: "s" })).get("n")?.at as string;
+    await replica.requeue((await replica.keptAside())[0]?.changeId ?? "");
+    expect(await shown()).toEqual({ n: 2 });
+    expect(await sync.waitUntilSynced(10_000)).toBe(true);
+    expect(await shown()).toEqual({ n: 2 });
+    const again = server.frames("push")[1] as { changes: { fields: { n: { at: string } } }[] } | undefined;
+    expect((again?.changes[0]?.fields.n.at ?? "") > taken).toBe(true);
+  });
 
   it("keeps nothing of a space that it was put out of while its write was taken", async () => {
     server.on.subscribe = [() => changes([], { spaces: { joined: ["s"] } })];

@@ -388,6 +388,20 @@ describe("what the server refuses", () => {
     expect(await replica.rejected()).toEqual([]);
     expect(await replica.query("t")).toEqual([]);
   });
+
+  it("says what for, where all of a batch is refused for one change", async () => {
+    const { replica, script } = await scripted();
+    await replica.batch((batch) => {
+      batch.put("t", "a", { n: 1 });
+      batch.put("t", "b", { n: 1 });
+    });
+    const errors = [{ pointer: "/changes/0", code: "not_a_writer", detail: "You read." }];
+    const body = { ...((await problem(422, "atomic_rejected").json()) as object), errors };
+    script.answers.push(new Response(JSON.stringify(body), { status: 422 }));
+    await replica.sync();
+    expect(await replica.why("t", "a")).toMatchObject({ state: "no_permission", code: "not_a_writer" });
+    expect((await replica.why("t", "b")).code).toBe("batch_rejected");
+  });
 });
 
 describe("spaces", () => {
