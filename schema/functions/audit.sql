@@ -100,7 +100,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Who was invited, and whose invitation has ended: accepted, declined or withdrawn, as who acts and what else is noted say.
+-- Who was invited, and whose invitation has ended: accepted, declined or withdrawn, as who acts and what else is noted say. Their open
+-- sockets hear of it (functions/live.sql), whatever the space: 0.
 CREATE OR REPLACE FUNCTION syncd.sync_audit_invitations() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -108,5 +109,6 @@ BEGIN
     SELECT CASE TG_OP WHEN 'INSERT' THEN 'invited' ELSE 'invitation_ended' END, c.space_no, nullif(syncd.sync_user(), 0), c.user_no,
            jsonb_build_object('role', c.role)
     FROM changed c ORDER BY c.space_no, c.user_no;
+    INSERT INTO syncd.sync_membership_events (user_no, space_no) SELECT DISTINCT c.user_no, 0 FROM changed c;
     RETURN NULL;
 END $$;

@@ -22,13 +22,14 @@ BEGIN
 END $$;
 
 -- Membership changes that committed since a look with `since` as its horizon (null: the first look).
--- `boot_us`: the current start; another one than before may be another history.
+-- `boot_us`: the current start; another one than before may be another history. `users`: negated where it is an invitation of the
+-- user's that came or ended: an older worker knows none of that number.
 CREATE OR REPLACE FUNCTION syncd.sync_membership_news(p_since xid8, OUT horizon xid8, OUT events bigint[], OUT users integer[], OUT boot_us bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     horizon := pg_snapshot_xmin(pg_current_snapshot());
     boot_us := syncd.sync_micros(syncd.sync_start());
-    SELECT array_agg(e.event_no), array_agg(e.user_no) INTO events, users
+    SELECT array_agg(e.event_no), array_agg(CASE WHEN e.space_no = 0 THEN -e.user_no ELSE e.user_no END) INTO events, users
     FROM syncd.sync_membership_events e WHERE e.txid >= p_since;
 END $$;
 

@@ -387,6 +387,10 @@ class Conversation:
         if self.member is not None:
             self._wire.send(frame)
 
+    def invitations(self) -> None:
+        if not self._legacy:
+            self.frame(live.INVITATIONS)
+
     def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
         member, question = subscription.member, subscription.question
         if batch.whole:

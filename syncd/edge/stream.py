@@ -103,6 +103,9 @@ class Stream:
         if frame.startswith(b'{"type":"error"'):
             self._put(b"event: error\ndata: %s\n\n" % frame)
 
+    def invitations(self) -> None:
+        """A stream is of one app's changes."""
+
     def end(self, code: int, reason: str) -> None:
         self.ended = reason
         self._news.set()

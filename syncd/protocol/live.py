@@ -266,3 +266,4 @@ def presence(space: str, user: str, client: str, state: bytes) -> bytes:
 
 
 PONG = b'{"type":"pong"}'
+INVITATIONS = b'{"type":"invitations"}'

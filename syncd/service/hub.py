@@ -397,6 +397,10 @@ class Hub:
         """Who came, went or changed role; and whether the database is the one it was."""
         comings = await self.live.comings(self._horizon)
         news = {user for event, user in comings.changed.items() if event not in self._seen}
+        for user in {-user for user in news if user < 0}:
+            for member in self.users.get(user, ()):
+                member.outlet.invitations()
+        news = {user for user in news if user > 0}
         if news and self.on_members is not None:
             self.on_members(news)
         if comings.boot != self.boot:

@@ -39,6 +39,9 @@ class Outlet(Protocol):
     def frame(self, frame: bytes) -> None:
         """Sends a message that is ready."""
 
+    def invitations(self) -> None:
+        """Says that the user was invited, or that an invitation has ended."""
+
     def end(self, code: int, reason: str) -> None:
         """Closes the connection with a close code."""
 

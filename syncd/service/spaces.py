@@ -18,8 +18,10 @@ from syncd.store.pool import Pool, Refusal
 from syncd.store.spaces import BlockRow, InvitationRow, MemberRow, SpaceRow, Spaces
 
 RESERVED = "_personal:"
-# The statements after which somebody is in a space who was not, or is no longer.
-CHANGES = ("space_create", "space_delete", "member_put", "member_remove", "invitation_accept")
+# The statements after which somebody is in a space or invited who was not, or is no longer.
+CHANGES = (
+    "space_create", "space_delete", "member_put", "member_remove", "invitation_accept", "invitation_decline", "block",
+)  # fmt: skip
 
 
 def refused(why: Refusal) -> SyncdError:

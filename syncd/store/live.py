@@ -75,7 +75,8 @@ class Members(NamedTuple):
 
 
 class MembershipNews(NamedTuple):
-    """What was noted of memberships: `events` and `users` go together; None where there is nothing."""
+    """What was noted of memberships: `events` and `users` go together; None where there is nothing. A user's number is
+    negated where an invitation came or ended."""
 
     horizon: str
     events: list[int] | None
@@ -99,8 +100,8 @@ class Present(NamedTuple):
 
 
 class Comings(NamedTuple):
-    """Membership changes: event number to the user's; `horizon` is where the next look begins, `boot` microseconds.
-    While an old transaction runs the same events come again."""
+    """Membership changes: event number to the user's, negated where an invitation came or ended; `horizon` is where the
+    next look begins, `boot` microseconds. While an old transaction runs the same events come again."""
 
     horizon: str
     changed: dict[int, int]
@@ -165,7 +166,7 @@ class Live:
         return 0, set()
 
     async def comings(self, horizon: str | None) -> Comings:
-        """Who came, went or changed role since `horizon` (None: from now on)."""
+        """Who came, went, changed role or was invited since `horizon` (None: from now on)."""
         news = MembershipNews(*(await self._pool.fetch("membership_news", horizon))[0])
         return Comings(news.horizon, dict(zip(news.events or (), news.users or (), strict=True)), news.boot_us)
 

@@ -19,6 +19,7 @@ from syncd.edge.callers import Callers
 from syncd.edge.tokens import Tokens
 from tests.direct import run
 from tests.harness import Server
+from tests.socket_device import opened
 from tests.system.test_backup import signed
 from tests.wire import Device, at, edit, unique
 
@@ -35,10 +36,15 @@ def _serving(folder: Path, **settings: Any) -> Iterator[tuple[Server, Make]]:
 
 
 @pytest.fixture(scope="module")
-def asking(workspace: Path) -> Iterator[Make]:
-    """Devices of a server where whoever is added is asked."""
-    for _, make in _serving(workspace / "invitations-asking", invitations="ask"):
-        yield make
+def asking_server(workspace: Path) -> Iterator[tuple[Server, Make]]:
+    """A server where whoever is added is asked, and its devices."""
+    yield from _serving(workspace / "invitations-asking", invitations="ask")
+
+
+@pytest.fixture(scope="module")
+def asking(asking_server: tuple[Server, Make]) -> Make:
+    """Its devices."""
+    return asking_server[1]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +115,30 @@ class TestAsking:
         [result] = guest.push({**edit("w", x=1), "spaceId": space})["results"]
         assert result["code"] == "space_not_found"
         refused(put(guest, space, guest.user, "owner"), 404, "space_not_found")
+
+    async def test_open_sockets_hear_that_one_came_and_that_it_ended(self, asking_server: tuple[Server, Make]) -> None:
+        server, make = asking_server
+        owner, guest = make(unique("owner")), make(unique("guest"))
+        space = owner.create(unique("space"))
+        async with await opened(server) as socket, await opened(server) as old, await opened(server) as other:
+            await socket.auth(guest.user, protocol=1)
+            await old.auth(guest.user)
+            await other.auth(owner.user, protocol=1)
+            endings: list[Callable[[], Any]] = [
+                lambda: guest.request("DELETE", f"/invitations/{space}"),
+                lambda: owner.request("DELETE", f"/spaces/{space}/members/{guest.user}"),
+                lambda: guest.request("PUT", f"/blocks/{owner.user}"),
+            ]
+            for end in endings:
+                assert put(owner, space, guest.user).status_code == 202
+                assert await socket.next("invitations") == {"type": "invitations"}
+                assert [found["spaceId"] for found in invitations(guest)] == [space]
+                assert end().status_code == 204
+                await socket.next("invitations")
+                assert invitations(guest) == []
+            await old.fence()
+            await other.fence()
+            assert old.all("invitations") == other.all("invitations") == []
 
     def test_accepted_it_is_a_membership_and_accepting_again_is_done(self, invited: Any) -> None:
         owner, guest, space = invited
