@@ -43,7 +43,7 @@ class _Recorder(Pool):
     def __init__(self) -> None:
         super().__init__("postgresql://nowhere")
 
-    async def fetch(self, name: str, *arguments: Any) -> list[Any]:
+    async def fetch(self, name: str, *arguments: Any, took: Any = None) -> list[Any]:
         self.call = Call(statement(name), arguments)
         raise _Recorded
 

@@ -349,9 +349,11 @@ END $$;
 
 -- The registers that changes of a push write, and what the records hold of the same and of `deletedAt` (place 0), each with
 -- whether it wins against those before it: the order of a record's changes is that of their places. stood: what one that
--- lost was beaten by, for the first ones, of some 8 MB in all. k: the record, as in sync_apply_folded.
+-- lost was beaten by, for the first ones, of some 8 MB in all. twice: the record holds another value with the same stamp, as
+-- sync_twice has it, told by their sizes where those differ: a text of what is held would be made for each change. k: the
+-- record, as in sync_apply_folded.
 CREATE OR REPLACE FUNCTION syncd.sync_folded_registers(p_app integer, p_spaces integer[], p_tables integer[], p_seqs bigint[], p_bodies json[])
-RETURNS TABLE (k bigint, i integer, key text, value jsonb, wins boolean, stood jsonb)
+RETURNS TABLE (k bigint, i integer, key text, value jsonb, wins boolean, stood jsonb, twice boolean)
 LANGUAGE plpgsql STABLE SET enable_nestloop = off AS $$
 #variable_conflict use_column
 BEGIN
@@ -383,8 +385,12 @@ BEGIN
             FROM beaten b JOIN judged j ON j.k = b.k AND j.key = b.key AND j.i = b.by WHERE NOT b.wins) t
         WHERE t.size <= 8388608
     )
-    SELECT j.k, j.i, j.key, j.value, j.wins, s.value
+    SELECT j.k, j.i, j.key, j.value, j.wins, s.value,
+           h.value ->> 'at' = j.value ->> 'at' AND h.value ->> 'clientId' = j.value ->> 'clientId'
+           AND (pg_column_size(h.value -> 'value') <> pg_column_size(j.value -> 'value')
+                OR (h.value -> 'value')::text <> (j.value -> 'value')::text)
     FROM judged j
+    LEFT JOIN judged h ON h.k = j.k AND h.key = j.key AND h.i = 0 AND j.i > 0
     LEFT JOIN told t ON t.k = j.k AND t.i = j.i AND t.key = j.key
     LEFT JOIN judged s ON s.k = t.k AND s.i = t.by AND s.key = t.key;
 END $$;
@@ -410,9 +416,10 @@ BEGIN
         SELECT x.k, h.* FROM (SELECT DISTINCT y.k, y.space_no, y.table_no, y.r FROM incoming y) x
         LEFT JOIN LATERAL syncd.sync_record_at(x.space_no, p_app, x.table_no, x.r) h ON true
     ), folded AS MATERIALIZED (
-        SELECT m.*, CASE WHEN m.registers IS NULL THEN w.written ELSE m.registers || coalesce(w.written, '{}') END AS merged
+        SELECT m.*, o.merged, CASE WHEN pg_column_size(o.merged) > p_largest THEN pg_column_size(m.registers || '{}') END AS large
         FROM met m LEFT JOIN (SELECT j.k, jsonb_object_agg(j.key, j.value ORDER BY j.i) AS written FROM judged j
                               WHERE j.i > 0 AND j.wins GROUP BY j.k) w ON w.k = m.k
+        CROSS JOIN LATERAL (SELECT CASE WHEN m.registers IS NULL THEN w.written ELSE m.registers || coalesce(w.written, '{}') END AS merged OFFSET 0) o
     ), result AS (
         SELECT j.i, jsonb_object_agg(j.key, j.value - 'clientId') FILTER (WHERE j.wins) AS won,
                jsonb_object_agg(j.key, j.value - 'clientId') FILTER (WHERE NOT j.wins) AS lost,
@@ -428,7 +435,7 @@ BEGIN
     ), merged AS MATERIALIZED (
         SELECT s.*, CASE WHEN s.died = 0 THEN m.deleted ELSE d.value -> 'value' <> 'null' END AS was_deleted, d.value ? 'movedTo' AS moved,
                CASE WHEN s.newer THEN s.f ELSE z.won::json END AS fields, z.lost, z.conflicts,
-               pg_column_size(m.merged) > p_largest AND (s.last OR pg_column_size(m.registers || '{}') + s.size > p_largest) AS too_large
+               pg_column_size(m.merged) > p_largest AND (s.last OR m.large + s.size > p_largest) AS too_large
         FROM steps s JOIN folded m ON m.k = s.k JOIN result z ON z.i = s.i LEFT JOIN judged d ON d.k = s.k AND d.i = s.died AND d.key = 'deletedAt'
     ), logged AS (
         INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
@@ -449,8 +456,7 @@ BEGIN
     )
     SELECT w.i, w.fields IS NULL, w.conflicts, w.too_large, CASE WHEN w.was_deleted AND w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
     FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR w.too_large
-    UNION ALL SELECT -x.i, NULL, z.fields, NULL, NULL FROM incoming x JOIN met m ON m.k = x.k
-    CROSS JOIN LATERAL (SELECT syncd.sync_twice(m.registers, x.g) AS fields WHERE x.lo <= m.latest OFFSET 0) z WHERE z.fields IS NOT NULL ORDER BY 1;
+    UNION ALL SELECT -j.i, NULL, jsonb_agg(j.key ORDER BY j.key), NULL, NULL FROM judged j WHERE j.twice GROUP BY j.i ORDER BY 1;
 END $$;
 
 -- Merges and appends the changes of a push that have a seq. Returns as sync_apply. Raises SY008 (places that make the push

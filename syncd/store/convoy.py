@@ -24,7 +24,8 @@ class Convoy(Generic[C, R]):
     they came, and of one user after the other.
 
     `together` answers a whole group or fails as a whole; then each of its calls is performed by `alone`,
-    so that a failure reaches only the call that caused it.
+    so that a failure reaches only the call that caused it. `owned`: a group whose calls are all of one user is that
+    user's, else it is nobody's.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class Convoy(Generic[C, R]):
         alone: Callable[[C], Awaitable[R]],
         lanes: int,
         size: int,
+        *,
+        owned: bool = False,
     ) -> None:
-        self._together, self._alone, self._size = together, alone, size
+        self._together, self._alone, self._size, self._owned = together, alone, size, owned
         self._free = lanes
         self._waiting: FairQueue[_Waiting[C, R]] = FairQueue()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -63,6 +66,9 @@ class Convoy(Generic[C, R]):
             self._free += 1
 
     async def _perform(self, group: list[_Waiting[C, R]]) -> None:
+        if self._owned:
+            users = {user for _, _, user in group}
+            ACTING.set(users.pop() if len(users) == 1 else "")
         try:
             answers = await self._together([call for call, _, _ in group])
         except SyncdError as why:

@@ -4,7 +4,8 @@ A small call waits for the one in flight and then shares a transaction with thos
 flush is shared, and a hot feed does not serialise devices by it. Each runs under its own user; where one
 of them fails, all are run again alone, so nobody pays for another's fault but with a little time.
 
-A feed may be locked for long by somebody else. At first nobody waits longer than a moment for it; who has to
+Others take turns (`syncd.store.feed_queue`), so that a push waits here for those to its feed that are before it. But a
+feed may be locked for long by another worker. At first nobody waits longer than a moment for it; who has to
 wait longer does so apart, on a share of the connections, so that the others keep theirs.
 """
 
@@ -18,6 +19,7 @@ import msgspec
 from syncd.store.convoy import Convoy
 from syncd.store.cursors import Cursors
 from syncd.store.devices import Devices
+from syncd.store.feed_queue import FeedQueue
 from syncd.store.pool import Locked, Pool
 from syncd.store.quotas import Over
 from syncd.store.turns import Turns
@@ -117,14 +119,18 @@ class Log:
         self.full: dict[str, Over] = {}
         self.on_hit: Callable[[str, str], None] = lambda quota, space: None
         self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
+        self._queue: FeedQueue[PushCall, Receipt] = FeedQueue(self._push_group, self._push_alone, GROUP)
         self._patient = Turns(max(1, pool.size // 2))
         self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
         """Appends a push. Raises Refusal (SY001 to SY011), Busy, DatabaseUnavailable."""
+        if alone or not call.small:
+            async with self._queue.large(call.feed):
+                return await self._push_large(call)
         try:
-            if alone or not call.small:
-                return (await self._append([call], SHORT_LOCK_WAIT))[0]
+            if call.feed is not None and self._queue.apart(call.feed):
+                return await self._queue.join(call.feed, call)
             return await self._pushes.join(call)
         except Locked:
             return await self._push_patiently(call)
@@ -150,6 +156,12 @@ class Log:
         """Whether there is news, in company of others. `call` is as for `pull`, and says "peek"."""
         return await self._peeks.join(call)
 
+    async def _push_large(self, call: PushCall) -> Receipt:
+        try:
+            return (await self._append([call], SHORT_LOCK_WAIT))[0]
+        except Locked:
+            return await self._push_patiently(call)
+
     async def _push_alone(self, call: PushCall) -> Receipt:
         return (await self._append([call], SHORTEST_LOCK_WAIT))[0]
 
@@ -167,7 +179,11 @@ class Log:
         heads = f"[{','.join(call.head.decode() for call in calls)}]"
         waves = [text for call in calls for text in call.waves]
         name = "push_following" if calls[0].follows else "push_moving" if any(call.moves for call in calls) else "push"
-        rows = await self._pool.fetch(name, heads, [len(call.waves) for call in calls], waves, patience)
+        feeds = [call.feed for call in calls]
+        rows = await self._pool.fetch(
+            name, heads, [len(call.waves) for call in calls], waves, patience,
+            took=lambda seconds: self._queue.took(feeds, seconds),
+        )  # fmt: skip
         return [Receipt(row[0], row[1], _DETAIL.decode(row[2]) if row[2] else Detail(), _page(row[3])) for row in rows]
 
     async def _pull_alone(self, call: bytes) -> Page:

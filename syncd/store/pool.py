@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -200,9 +201,21 @@ class Pool:
         finally:
             await pool.release(connection)
 
-    async def fetch(self, name: str, *arguments: Any) -> list[Row]:
-        """Runs a statement by name as a transaction of its own; tries again after a clash with another."""
-        return await self.attempt(lambda connection: connection.fetch(statement(name), *arguments))
+    async def fetch(
+        self, name: str, *arguments: Any, took: Callable[[float], None] = lambda seconds: None
+    ) -> list[Row]:
+        """Runs a statement by name as a transaction of its own; tries again after a clash with another. `took` is told
+        how many seconds the database had it, also where it fails."""
+
+        async def work(connection: Any) -> list[Row]:
+            began = time.monotonic()
+            try:
+                rows: list[Row] = await connection.fetch(statement(name), *arguments)
+                return rows
+            finally:
+                took(time.monotonic() - began)
+
+        return await self.attempt(work)
 
     async def attempt(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """Runs `work(connection)`; a clash with another transaction is tried again, with jitter."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ SELECT h.seq, h.prev_seq, h.event_id::text, h.schema_version, h.op, h.record_id,
 FROM syncd.sync_changes h JOIN syncd.sync_spaces s USING (space_no) JOIN syncd.sync_names c ON c.name_no = h.client_no
 WHERE s.space_id = $1 ORDER BY h.seq
 """
+CALLS = "SELECT funcname, calls FROM pg_stat_xact_user_functions"
 UPDATED = "SELECT coalesce(n_tup_upd + n_tup_ins, 0) FROM pg_stat_xact_user_tables WHERE relname = 'sync_records'"
 
 
@@ -151,6 +153,27 @@ def test_a_record_that_a_push_changes_a_hundred_times_is_written_once(database: 
         space.push("me", *(change("r", when=n, n=n) for n in range(2, 102)), change("s", when=2, n=1))
         assert sql.fetch(UPDATED)[0][0] == 4  # a merge into a record that is there counts as an insert and an update
         sql.fetch("COMMIT")
+    finally:
+        sql.close()
+
+
+def test_nothing_is_called_for_each_change_of_a_record(database: EmbeddedPostgres) -> None:
+    """What is given a record unpacks it, and it may be large."""
+    sql = Sql(database.owner_dsn)
+    try:
+        space = Space(sql)
+        space.push("me", change("r", when=50, text="x"))
+        sql.fetch("SET track_functions = 'all'")
+
+        def calls(count: int) -> dict[str, int]:
+            sql.fetch("BEGIN")
+            before = Counter(dict(sql.fetch(CALLS)))
+            space.push("me", *(change("r", **{f"{count}-{n}": n}) for n in range(count)))
+            after = Counter(dict(sql.fetch(CALLS)))
+            sql.fetch("ROLLBACK")
+            return dict(after - before)
+
+        assert calls(40) == calls(4)
     finally:
         sql.close()
 

@@ -107,6 +107,21 @@ async def test_pushes_of_others_in_the_same_moment_do_not_wait_for_a_locked_feed
         await other.close()
 
 
+async def test_of_one_user_s_large_pushes_to_a_locked_feed_one_waits_in_the_database(
+    device: Device, owner: asyncpg.Connection
+) -> None:
+    await device.push([device.change("first", "r", 1)])
+    most = 0
+    async with held(owner, f"_personal:{device.user}"):
+        changes = [device.change(f"large-{n}", f"r{n}", "y" * 20_000) for n in range(4)]
+        waiting = [asyncio.create_task(device.push([change])) for change in changes]
+        for _ in range(20):
+            most = max(most, await owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+            await asyncio.sleep(0.05)
+    assert [statuses(pushed) for pushed in await asyncio.gather(*waiting)] == [["applied"]] * 4
+    assert most == 1
+
+
 async def test_a_push_that_gets_its_lock_in_time_succeeds(device: Device, owner: asyncpg.Connection) -> None:
     await device.push([device.change("first", "r", 1)])
     async with held(owner, f"_personal:{device.user}"):
