@@ -37,6 +37,7 @@ from syncd.service.audit import Tally
 from syncd.service.counts import Counts
 from syncd.service.held import Releaser, ReleaseRound
 from syncd.service.hub import Hub
+from syncd.service.pull import PAGE_BYTES
 from syncd.service.quotas import Quotas, UsageRound
 from syncd.service.restoring import Restorer
 from syncd.service.spaces import SpaceService
@@ -102,6 +103,17 @@ def build(settings: Settings, board: Board | None = None) -> Assembly:
         await sockets.drain(settings.shutdown_timeout)
 
     return Assembly(_for_pages(http, settings), connections, sockets, drain)
+
+
+def _answers(settings: Settings) -> Bodies:
+    """The bounds of what is on its way down: so many pages, each of which is what one push touched at most and its own
+    size."""
+    return Bodies(
+        settings.max_touched + PAGE_BYTES,
+        per_user=settings.max_bodies_per_user,
+        per_address=settings.max_bodies_per_address,
+        in_all=max(settings.max_bodies // 4, 3),
+    )
 
 
 def _gate(settings: Settings) -> Gate:
@@ -240,8 +252,8 @@ def _http(
     backend = Backend(open_, ready, close)
     sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
     http = HttpApplication(
-        sync, spaces_, InvitationsEndpoint(callers), backend, board, connections.ended, bodies=bodies, rates=rates,
-        version=__version__,
+        sync, spaces_, InvitationsEndpoint(callers), backend, board, connections.ended, bodies=bodies,
+        answers=_answers(settings), rates=rates, version=__version__,
     )  # fmt: skip
     http.quota, http.audit = QuotaEndpoint(callers, connections.gate, quotas), AuditEndpoint(callers, audit)
     backups = Backups(pool)

@@ -212,7 +212,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1000
     max_bodies_per_user: Annotated[
         int,
-        _about("How many times `SYNCD_MAX_BODY` a worker holds of one user at a time; beyond it is 429.", ge=3),
+        _about(
+            "How many of the largest bodies, and of the largest pages, a worker holds of one user; beyond it is 429.",
+            ge=3,
+        ),
     ] = 4
     max_bodies_per_address: Annotated[
         int,
@@ -220,7 +223,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 16
     max_bodies: Annotated[
         int,
-        _about("The same for all; beyond it is 503. A worker needs several times that much memory.", ge=3),
+        _about(
+            "The same for all, a quarter of it for pages; beyond it is 503. A worker needs several times that memory.",
+            ge=3,
+        ),
     ] = 32
     max_head: Annotated[
         int,

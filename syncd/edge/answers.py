@@ -23,6 +23,8 @@ COMPRESS_FROM = 1024
 DROP_FOR = 5.0
 # Compressing this much takes a few milliseconds, in which nobody else would be served.
 IN_A_THREAD_FROM = 256 * 1024
+# What is handed to a connection at a time, which then waits until its client has taken most of it.
+PIECE = 256 * 1024
 
 
 class Answer(NamedTuple):
@@ -66,15 +68,31 @@ async def answer_unread(send: Send, receive: Receive, what: Answer, most: int) -
 
 
 async def answer(send: Send, what: Answer, accept_encoding: bytes = b"") -> int:
-    """Sends an answer whole. Returns the bytes of its body as they travelled."""
-    body, headers = what.body, [(b"content-type", what.media_type), *what.headers]
-    if len(body) >= COMPRESS_FROM:
-        headers.append((b"vary", b"accept-encoding"))
-        if coding := accepted_coding(accept_encoding):
-            large = len(body) >= IN_A_THREAD_FROM
-            body = await asyncio.to_thread(_compress, body, coding) if large else _compress(body, coding)
-            headers.append((b"content-encoding", coding))
-    headers.append((b"content-length", str(len(body)).encode()))
+    """Compresses an answer and sends it whole. Returns the bytes of its body as they travelled."""
+    return await send_whole(send, await packed(what, accept_encoding))
+
+
+async def packed(what: Answer, accept_encoding: bytes) -> Answer:
+    """An answer as it travels. Who lets go of `what` then keeps a large one no longer than it takes to compress it."""
+    if len(what.body) < COMPRESS_FROM:
+        return what
+    body, headers = what.body, [*what.headers, (b"vary", b"accept-encoding")]
+    if coding := accepted_coding(accept_encoding):
+        large = len(body) >= IN_A_THREAD_FROM
+        body = await asyncio.to_thread(_compress, body, coding) if large else _compress(body, coding)
+        headers.append((b"content-encoding", coding))
+    return what._replace(body=body, headers=headers)
+
+
+async def send_whole(send: Send, what: Answer) -> int:
+    """Sends an answer that is packed: a large one in pieces, each when most of those before it have been taken, so that
+    the connection holds no copy of all of it. Returns the bytes of its body."""
+    size = len(what.body)
+    headers = [(b"content-type", what.media_type), *what.headers, (b"content-length", str(size).encode())]
     await send({"type": "http.response.start", "status": what.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-    return len(body)
+    sent = 0
+    while size - sent > PIECE:
+        await send({"type": "http.response.body", "body": what.body[sent : sent + PIECE], "more_body": True})
+        sent += PIECE
+    await send({"type": "http.response.body", "body": what.body[sent:] if sent else what.body})
+    return size

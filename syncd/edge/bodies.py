@@ -1,4 +1,5 @@
-"""How much of what clients send is held at a time: counted while it comes, by user, by address and in all."""
+"""How much of what clients send, and of what they are sent, is held at a time: by user, by address and in all. A body
+is counted while it comes, an answer while it goes."""
 
 from __future__ import annotations
 
@@ -26,11 +27,11 @@ class Bodies:
     def check(self, size: int, holder: Holder) -> None:
         """Whether there is room for so many bytes more. Raises TooMany, Busy."""
         if holder.user and self._held.get((holder.user,), 0) + size > self._per_user:
-            raise TooMany("Too much of what this user sends is being worked on.")
+            raise TooMany("Too much of this user's is being worked on or on its way.")
         if self._per_address and self._held.get(holder.address, 0) + size > self._per_address:
-            raise TooMany("Too much of what comes from this address is being worked on.")
+            raise TooMany("Too much of this address's is being worked on or on its way.")
         if self.bytes + size > self._in_all:
-            raise Busy("Too much of what was sent is being worked on.")
+            raise Busy("Too much is being worked on or on its way.")
 
     def add(self, size: int, holder: Holder) -> None:
         """Counts, or, below zero, counts no longer."""
@@ -54,9 +55,13 @@ class Holder:
     def take(self, size: int) -> Holder:
         """Holds so many bytes more. Raises TooMany, Busy."""
         self._bodies.check(size, self)
+        self.hold(size)
+        return self
+
+    def hold(self, size: int) -> None:
+        """Holds so many bytes more, whatever the bounds: they are there already."""
         self._bodies.add(size, self)
         self.held += size
-        return self
 
     def set(self, size: int, user: str) -> None:
         """Holds so many bytes in place of those before, for this user from now on. Raises TooMany, Busy."""

@@ -18,10 +18,10 @@ from syncd.core.errors import (
     SyncdError,
     UpgradeRequired,
 )
-from syncd.edge.answers import Answer, Receive, Scope, Send, answer, answer_unread
+from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, packed, send_whole
 from syncd.edge.audit import AuditEndpoint
 from syncd.edge.backup import BackupEndpoint
-from syncd.edge.bodies import Bodies
+from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
 from syncd.edge.error_page import error_page
@@ -75,10 +75,10 @@ class HttpApplication:
     def __init__(
         self, sync: SyncEndpoint, spaces: SpacesEndpoint, invitations: InvitationsEndpoint, backend: Backend,
         board: Board, ended: dict[str, int],
-        *, bodies: Bodies, rates: Rates, version: str,
+        *, bodies: Bodies, answers: Bodies, rates: Rates, version: str,
     ) -> None:  # fmt: skip
         self._sync, self._spaces, self._invitations, self._backend = sync, spaces, invitations, backend
-        self._bodies, self._version, self._board = bodies, version, board
+        self._bodies, self._answers, self._version, self._board = bodies, answers, version, board
         self._ended, self._rates = ended, rates
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
@@ -134,17 +134,35 @@ class HttpApplication:
                 await answer_unread(send, receive, result, 2 * self._bodies.largest)
                 return
         except Exception as why:
-            # What was sent may be in the error's text, so only its kind and place are logged.
-            place = why.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
-            where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
-            log.error("failed", error=type(why).__name__, where=where)
-            result = problem(SyncdError())
+            result = _failed(why)
         finally:
             request.release()
-        went = await answer(send, result, accept)
+        if len(result.body) > PIECE:
+            sending = self._send_large(send, request, result, accept)
+            del result  # it is let go of as soon as it is compressed
+            went = await sending
+        else:
+            went = await answer(send, result, accept)
         self._moved(request, went)
+
+    async def _send_large(self, send: Send, request: Request, result: Answer, accept: bytes) -> int:
+        """As `answer`, within the bounds of what is on its way; what cannot be read now is refused, while the answer to
+        what was done is given."""
+        holder = Holder(self._answers, request.address, ACTING.get())
+        size = len(result.body)
+        try:
+            if request.method == "GET" and size > self._answers.largest // 8:
+                holder.take(size)
+            else:
+                holder.hold(size)
+            result = await packed(result, accept)
+            holder.give_back(size - len(result.body))
+            return await send_whole(send, result)
+        except SyncdError as why:
+            self._ended[why.code] = self._ended.get(why.code, 0) + 1
+            return await answer(send, problem(why))
+        finally:
+            holder.give_back()
 
     def _moved(self, request: Request, went: int) -> None:
         """Counts what a request and its answer were, of a user who is known."""
@@ -212,3 +230,14 @@ class HttpApplication:
             body = msgspec.json.encode({"status": "not ready", "reasons": wrong})
             return Answer(body, 503, headers=[(b"retry-after", b"2")])
         return Answer(b'{"status":"ready"}')
+
+
+def _failed(why: Exception) -> Answer:
+    """What is answered where something went wrong that should not. Its text may hold what was sent, so that only its
+    kind and place are logged."""
+    place = why.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
+    log.error("failed", error=type(why).__name__, where=where)
+    return problem(SyncdError())

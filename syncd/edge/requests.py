@@ -53,6 +53,12 @@ class Request:
         self._names_each_once = len(self.headers) == len(scope["headers"])
         self.unread, self._slow, self.came = True, False, 0
 
+    @property
+    def address(self) -> str:
+        """Where it comes from; empty where that is not known."""
+        client = self._scope.get("client")
+        return str(client[0]) if client else ""
+
     def release(self) -> None:
         """It was answered: nothing is held any more."""
         if self._holder is not None:
@@ -98,8 +104,7 @@ class Request:
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._max_body:
             self._too_large()
-        client = self._scope.get("client")
-        holder = self._holder = Holder(self._bodies, str(client[0]) if client else "", ACTING.get())
+        holder = self._holder = Holder(self._bodies, self.address, ACTING.get())
         raw = await self._read(holder)
         if coding in (b"identity", b""):
             return raw

@@ -22,6 +22,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from syncd.core.errors import Malformed
+from syncd.edge.answers import PIECE, Answer, answer
 from syncd.edge.connection import DROP_BYTES, DROP_SECONDS, Bounds, Connections, HttpConnection
 from syncd.edge.gate import Gate
 from tests.harness import Server
@@ -280,6 +281,72 @@ async def test_bodies_that_come_together_are_bounded(
             return
         await asyncio.sleep(0.1)
     raise AssertionError("what was held was not given back")
+
+
+# -- answers that are read at the same time -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def narrow(workspace: Path) -> Iterator[Server]:
+    """A server that has three pages of 10 MiB on their way at a time."""
+    limits = {"max_touched": 8 << 20, "max_bodies_per_user": 3, "max_bodies": 12}
+    with Server(workspace / "narrow-bounds", settings=limits) as server:
+        yield server
+
+
+def headers_of(server: Server, user: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {server.token(user)}", "X-Client-Id": "c", "X-Sync-Protocol": "1"}
+
+
+async def status_of_pull(server: Server, user: str) -> int:
+    async with httpx.AsyncClient(base_url=server.url, headers=headers_of(server, user)) as http:
+        return (await http.get("/sync/app/pull")).status_code
+
+
+async def test_answers_that_nobody_takes_are_bounded_together(narrow: Server) -> None:
+    """Of a page of 6.4 MB a connection has a piece, and the worker the rest, once."""
+    ann, bob, cem = unique("ann"), unique("bob"), unique("cem")
+    for user in (ann, bob):
+        async with httpx.AsyncClient(base_url=narrow.url, headers=headers_of(narrow, user), timeout=60) as http:
+            changes = [edit(f"r{n}", text="x" * 910_000) for n in range(7)]
+            assert (await http.post("/sync/app", json={"changes": changes, "pull": False})).status_code == 200
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            raw = await stack.enter_async_context(raw_of(narrow))
+            lines = [f"{name}: {value}" for name, value in headers_of(narrow, ann).items()]
+            raw.say("GET /sync/app/pull HTTP/1.1", "Host: x", *lines)
+            assert (await raw.reader.readline()).startswith(b"HTTP/1.1 200")
+        assert await status_of_pull(narrow, ann) == 429
+        assert await status_of_pull(narrow, bob) == 503
+        assert await status_of_pull(narrow, cem) == 200
+        async with httpx.AsyncClient(base_url=narrow.url, headers=headers_of(narrow, ann), timeout=60) as http:
+            pushed = await http.post("/sync/app", json={"changes": [edit("s", x=1)], "since": ""})
+            assert (pushed.status_code, len(pushed.content) > 6_000_000) == (200, True)
+    for _ in range(300):
+        if await status_of_pull(narrow, ann) == 200:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("what was held was not given back")
+
+
+async def test_a_large_answer_goes_in_pieces_each_when_the_last_was_taken() -> None:
+    text = bytes(range(256)) * 4096 + b"end"
+    sent, taken = list[dict[str, Any]](), asyncio.Semaphore(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        await taken.acquire()
+
+    sending = asyncio.create_task(answer(send, Answer(text)))
+    for n in range(1, 7):
+        await asyncio.sleep(0)
+        assert len(sent) == n
+        taken.release()
+    assert await sending == len(text)
+    bodies = [message["body"] for message in sent[1:]]
+    assert b"".join(bodies) == text
+    assert max(map(len, bodies)) <= PIECE
+    assert [message.get("more_body", False) for message in sent[1:]] == [True] * 4 + [False]
 
 
 async def test_frames_that_come_together_are_bounded(strict: Server) -> None:
