@@ -1,6 +1,7 @@
 /** A host that is not as it should be: no descriptors, a clock that is years off, a server whose database goes back. */
 
 import { execFile } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { IDBFactory } from "fake-indexeddb";
@@ -108,6 +109,33 @@ it("of two writes of a field, ahead and after the clock was mended, both unsent,
   for (const each of [right, wrong]) await each.sync();
   expect((await wrong.get("t", "r"))?.fields).toEqual({ n: "others", m: "ahead" });
   await expectSame(wrong, right);
+});
+
+it("a server whose clock goes three years forward and back while devices are live", async () => {
+  const clock = await server.shiftable();
+  const token = await server.token("years", "--ttl", "4000d");
+  const [one, two, byHand] = [
+    await open({ url: server.url, token }),
+    await open({ url: server.url, token }),
+    await open({ url: server.url, token }),
+  ];
+  const lives = [one, two].map((each) => each.live({ policy: QUICK }));
+  let n = 0;
+  for (const shift of [0, YEARS, 0, -YEARS, 0]) {
+    writeFileSync(clock, String(shift / 1000));
+    for (const each of [one, two, byHand]) {
+      n += 1;
+      await each.put("t", "r", { n });
+      await each.put("t", `own-${n}`, { n });
+      if (each === byHand) await each.sync();
+      for (const live of [one, two])
+        await until(`seen ${n}`, async () => (await live.get("t", "r"))?.fields.n === n);
+    }
+  }
+  for (const live of lives) await live.close();
+  for (const each of [one, two, byHand]) expect((await each.sync()).restarted).toBe(false);
+  for (const each of [one, two]) await expectSame(each, byHand);
+  expect((await byHand.query("t")).length).toBe(1 + n);
 });
 
 /** A line that breaks between a push's answer and the subscription. */

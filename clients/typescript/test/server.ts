@@ -2,7 +2,7 @@
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -10,11 +10,22 @@ import { promisify } from "node:util";
 const PYTHON = process.env.SYNCD_PYTHON ?? "python3";
 const READY = /syncd is ready at (http:\/\/\S+:(\d+))/;
 
+const SHIFTED = `
+import os, time
+place, real, real_ns = os.environ["TEST_CLOCK"], time.time, time.time_ns
+def shift():
+    with open(place) as said:
+        return int(said.read() or 0)
+time.time = lambda: real() + shift()
+time.time_ns = lambda: real_ns() + shift() * 1_000_000_000
+`;
+
 export class RealServer {
   readonly #folder: string;
   #process: ChildProcess | null = null;
   #port = 0;
   #options: string[] = [];
+  readonly #env: { [name: string]: string } = {};
   url = "";
 
   private constructor() {
@@ -36,6 +47,7 @@ export class RealServer {
     const options = ["serve", "--data-dir", join(this.#folder, "data"), "--port", String(this.#port)];
     const child = spawn(PYTHON, ["-m", "syncd", ...options, ...this.#options], {
       stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...this.#env },
     });
     this.#process = child;
     let said = "";
@@ -97,6 +109,17 @@ export class RealServer {
     });
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
     return response.status === 204 ? null : response.json();
+  }
+
+  /** Starts it anew with a clock that is as many seconds off as is written into the file that is returned. */
+  async shiftable(): Promise<string> {
+    await this.stop();
+    const clock = join(this.#folder, "clock");
+    writeFileSync(clock, "0");
+    writeFileSync(join(this.#folder, "sitecustomize.py"), SHIFTED);
+    Object.assign(this.#env, { PYTHONPATH: this.#folder, TEST_CLOCK: clock });
+    await this.start();
+    return clock;
   }
 
   /** Puts a copy of its data aside, of when it was stopped. */
