@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import msgspec
 
+from syncd.core.pieces import PIECE, holds
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 # Where a text may be cut: an escape begins, and it is no pair's second half.
 _CUT = re.compile(rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u")
-# A search through so much takes a few milliseconds, in which nobody else is served.
-PIECE = 256 * 1024
 # Stands for half a pair; nobody writes it like that.
 HALF = rb"\ufFfE"
 _NESTED = b"{["
@@ -43,12 +43,12 @@ def check_text(raw: bytes) -> None:
     Like all here it goes over the text as a whole, a few times, and never over its parts in Python: who sends the worst
     there is must not hold up everybody else.
     """
-    if b"\\u" not in raw:
+    if not holds(raw, b"\\u"):
         return
-    escapes = raw.replace(b"\\\\", b"__") if b"\\\\" in raw else raw
-    if b"\\u0000" in escapes:
+    escapes = raw.replace(b"\\\\", b"__") if holds(raw, b"\\\\") else raw
+    if holds(escapes, b"\\u0000"):
         raise InvalidValue("\\u0000 cannot be stored")
-    if (b"\\ud" in escapes or b"\\uD" in escapes) and any(
+    if (holds(escapes, b"\\ud") or holds(escapes, b"\\uD")) and any(
         _SURROGATE.search(_PAIR.sub(b"", piece)) for piece in _pieces(escapes)
     ):
         raise InvalidValue("a lone surrogate is not text")

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from functools import lru_cache
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, UnsupportedMedia
@@ -176,7 +176,7 @@ class Request:
             if len(body) == UNPACKED_AT_ONCE:
                 # What a unpacker of zstd has not looked at it keeps itself.
                 rest = getattr(unpacker, "unconsumed_tail", b"")
-                body += await aside(True, unpacker.decompress, rest, self._max_body + 1 - len(body))
+                body = await aside(True, _unpacked_on, unpacker, body, rest, self._max_body + 1)
             done = unpacker.eof and not unpacker.unused_data
         except (zlib.error, zstd.ZstdError):
             raise Malformed(f"The body is not {coding.decode()}.", code="bad_encoding") from None
@@ -188,6 +188,12 @@ class Request:
 
     def _too_large(self) -> NoReturn:
         raise TooLarge(f"The body is larger than {self._max_body} bytes; send it in parts.")
+
+
+def _unpacked_on(unpacker: Any, begun: bytes, rest: bytes, most: int) -> bytes:
+    """What was unpacked with what follows, of at most so many bytes in all."""
+    unpacked: bytes = begun + unpacker.decompress(rest, most - len(begun))
+    return unpacked
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from syncd.core.errors import HeldFull, Malformed, TooLarge
+from syncd.core.pieces import more_than
 from syncd.protocol import live
 from syncd.protocol.first_generation import UNREADABLE, LegacyPush, read_legacy
 from syncd.protocol.live import LegacyPushFrame
@@ -124,7 +125,7 @@ def frame_in(text: bytes, limits: Limits, legacy: bool) -> live.Incoming:
 
 def _check(body: bytes) -> None:
     for what, most, mark in ("members of objects", MOST_MEMBERS, b'":'), ("commas", MOST_COMMAS, b","):
-        if body.count(mark) > most:
+        if more_than(body, mark, most):
             raise TooLarge(f"A push holds at most {most:,} {what}; send it in parts.")
 
 
@@ -145,7 +146,7 @@ def _changes(texts: Sequence[Raw], limits: Limits) -> list[IncomingChange]:
 def _legacy_apart(body: bytes, decoded: Callable[[bytes], T]) -> tuple[T, Texts]:
     """A message of the first generation, which takes no part of its push back, and the texts of its changes."""
     try:
-        if body.count(b",") > MOST_COMMAS:
+        if more_than(body, b",", MOST_COMMAS):
             # A text a comma would be too many at once. Changes say what they do, so they are fewer.
             decode(body, _Operations)
         message = decoded(body)
