@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
@@ -12,7 +13,8 @@ import httpx
 import hypothesis
 import psutil
 import pytest
-from httpx._config import DEFAULT_TIMEOUT_CONFIG
+from httpx._config import DEFAULT_TIMEOUT_CONFIG, create_ssl_context
+from httpx._transports import default as transports
 
 from syncd.store.embedded import EmbeddedPostgres
 from tests import processes as started
@@ -23,6 +25,8 @@ from tests.wire import Device
 
 # Httpx gives up after five seconds where a test says nothing; a machine may stand still for longer.
 vars(DEFAULT_TIMEOUT_CONFIG).update(dict.fromkeys(("connect", "read", "write", "pool"), 60.0))
+# The certificates of all authorities are read once, and not again for each of some thousand clients.
+vars(transports)["create_ssl_context"] = functools.cache(create_ssl_context)
 
 # The same examples every time, so that a red test stays red; a soak looks for new ones and prints how to repeat them.
 SOAK = bool(os.environ.get("SYNCD_SOAK"))
@@ -49,7 +53,7 @@ LONGEST = (
     "tests/system/test_busy", "tests/system/test_revocation", "tests/store/test_notify_bus",
     "tests/system/test_model", "tests/system/test_restore", "tests/system/test_examples",
     "tests/client/test_board", "tests/system/test_histories", "tests/system/test_folded_export",
-    "tests/store/test_digest",
+    "tests/system/test_started_by_root", "tests/edge/test_openapi", "tests/store/test_digest", "tests/store/test_plans",
 )  # fmt: skip
 
 
