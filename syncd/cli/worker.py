@@ -46,6 +46,7 @@ class WorkerServer(uvicorn.Server):
         # What is there now stays: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
+        gc.enable()
         os.write(self._report, b"1")
         os.close(self._report)
 
@@ -55,6 +56,8 @@ def main(listener: int, report: int, board: int, place: int) -> None:
 
     `board` is a file for the numbers of all workers, `place` this one's.
     """
+    # Until it serves: a tenth of the start would go to collections that find nothing, as what is loaded stays.
+    gc.disable()
     # For the time before Uvicorn takes over, and after: it raises the signal again when it is done. Nothing is in
     # flight then, and an exception raised here would be lost wherever one is swallowed, in a destructor or a callback.
     for sign in (signal.SIGTERM, signal.SIGINT):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from syncd.store.pool import Pool
+if TYPE_CHECKING:
+    from syncd.store.pool import Pool
 
 ALL = 2**31 - 1
 
