@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests import node
+from tests.template import Template
 
 pytestmark = pytest.mark.usefixtures("processes", "installed")
 
@@ -21,5 +24,10 @@ def test_the_typescript_client_type_checks_and_has_the_house_s_style() -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_the_typescript_client_is_small_and_passes_its_own_tests() -> None:
+def test_the_typescript_client_is_small_and_passes_its_own_tests(
+    folder: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Template(workspace / "template").copy_to(folder / "data")
+    monkeypatch.setenv("TEST_DATA", str(folder / "data"))
+    monkeypatch.setenv("TMPDIR", str(folder))
     node.run(node.CLIENT, "npm", "test")
