@@ -43,14 +43,20 @@ WHERE m.user_no = syncd.sync_user() AND NOT starts_with(s.space_id, '_personal:'
 ORDER BY s.space_id;
 
 -- name: export_spaces_whole
--- Every space, or the one named, with its members; $2: with the number that cursors name.
+-- Every space, or the one named, with its members and who is invited; $2: with the number that cursors name.
 -- returns: one value
-SELECT syncd.sync_export_space(s, (
+SELECT concat(left(syncd.sync_export_space(s, (
     SELECT string_agg(syncd.sync_export_member(n.name, m.role, m.joined_at, m.source), ',' ORDER BY n.name)
-    FROM syncd.sync_memberships m JOIN syncd.sync_names n ON n.name_no = m.user_no WHERE m.space_no = s.space_no), $2::boolean)
+    FROM syncd.sync_memberships m JOIN syncd.sync_names n ON n.name_no = m.user_no WHERE m.space_no = s.space_no), $2::boolean), -1),
+    syncd.sync_export_sharing(s.space_no, s.owners), '}')
 FROM syncd.sync_spaces s
 WHERE $1::text IS NULL OR s.space_id = $1
 ORDER BY s.space_id;
+
+-- name: export_blocks
+-- Whom users block.
+-- returns: one value
+SELECT syncd.sync_export_blocks();
 
 -- name: space_restore
 -- Puts back a space that the acting user owned.
@@ -67,6 +73,11 @@ SELECT marks, heads FROM syncd.sync_import($1::jsonb, $2::integer[], $3::bigint[
 -- The start of an operator's import.
 -- returns: store.backup.PutBack
 SELECT made, numbered FROM syncd.sync_import_spaces($1::jsonb, $2::bytea, $3::text::timestamptz);
+
+-- name: import_blocks
+-- Whom users block where an operator's import comes from.
+-- returns: nothing
+SELECT syncd.sync_import_blocks($1::text::jsonb);
 
 -- name: import_folded
 -- What was folded where an operator's import comes from is folded here.

@@ -89,6 +89,51 @@ RETURN concat('{"userId":', to_json(p_user), ',"role":"', p_role, '","joinedAt":
               to_json(to_char(p_joined AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
               CASE WHEN p_source <> 'table' THEN concat(',"source":"', p_source, '"') END, '}');
 
+-- What an operator's export says of a space beside that, as further members of its JSON text: who is invited, and of a deleted one who
+-- may make it again.
+CREATE OR REPLACE FUNCTION syncd.sync_export_sharing(p_space integer, p_owners bigint[]) RETURNS text
+LANGUAGE sql STABLE
+RETURN concat(
+    (SELECT concat(',"invitations":[', string_agg(concat('{"userId":', n.quoted, ',"role":"', i.role, '","invitedBy":', b.quoted,
+                                                         ',"invitedAt":"', syncd.sync_instant(i.invited_at), '"}'), ',' ORDER BY n.name), ']')
+     FROM syncd.sync_invitations i JOIN syncd.sync_names n ON n.name_no = i.user_no JOIN syncd.sync_names b ON b.name_no = i.invited_by
+     WHERE i.space_no = p_space HAVING count(*) > 0),
+    (SELECT concat(',"owners":[', string_agg(n.quoted, ',' ORDER BY n.name), ']')
+     FROM syncd.sync_names n WHERE n.name_no = ANY (p_owners) HAVING count(*) > 0));
+
+-- Puts that back, of a space that an import has just made.
+CREATE OR REPLACE FUNCTION syncd.sync_import_sharing(p_no integer, p_space jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM syncd.sync_names_put(ARRAY(
+        SELECT unnest(ARRAY[i."userId", i."invitedBy"]) FROM jsonb_to_recordset(p_space -> 'invitations') AS i ("userId" text, "invitedBy" text)
+        UNION SELECT o FROM jsonb_array_elements_text(p_space -> 'owners') o), NULL);
+    UPDATE syncd.sync_spaces s SET owners = ARRAY(
+        SELECT syncd.sync_name(o) FROM jsonb_array_elements_text(p_space -> 'owners') o) WHERE s.space_no = p_no AND p_space ? 'owners';
+    INSERT INTO syncd.sync_invitations (user_no, space_no, role, invited_by, invited_at)
+    SELECT syncd.sync_name(i."userId"), p_no, i.role, syncd.sync_name(i."invitedBy"), least(i."invitedAt", clock_timestamp())
+    FROM jsonb_to_recordset(p_space -> 'invitations') AS i ("userId" text, role text, "invitedBy" text, "invitedAt" timestamptz)
+    ORDER BY i."userId";
+END $$;
+
+-- Whom users block, for an operator's export of everything: JSON text, null where nobody does.
+CREATE OR REPLACE FUNCTION syncd.sync_export_blocks() RETURNS text
+LANGUAGE sql STABLE
+RETURN (SELECT json_agg(json_build_object('userId', n.name, 'blocked', b.blocked, 'blockedAt', syncd.sync_instant(b.blocked_at))
+                        ORDER BY n.name, b.blocked)::text
+        FROM syncd.sync_blocks b JOIN syncd.sync_names n ON n.name_no = b.user_no);
+
+-- Puts them back, beside those that there are.
+CREATE OR REPLACE FUNCTION syncd.sync_import_blocks(p_blocks jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM syncd.sync_names_put(ARRAY(SELECT b."userId" FROM jsonb_to_recordset(p_blocks) AS b ("userId" text)), NULL);
+    INSERT INTO syncd.sync_blocks (user_no, blocked, blocked_at)
+    SELECT syncd.sync_name(b."userId"), b.blocked, least(b."blockedAt", clock_timestamp())
+    FROM jsonb_to_recordset(p_blocks) AS b ("userId" text, blocked text, "blockedAt" timestamptz) ORDER BY b."userId", b.blocked
+    ON CONFLICT (user_no, blocked) DO NOTHING;
+END $$;
+
 -- The feeds of an export that were folded, of one space (null: of all): JSON text, null where there are none.
 CREATE OR REPLACE FUNCTION syncd.sync_export_folded(p_space text) RETURNS text
 LANGUAGE sql STABLE
@@ -405,7 +450,8 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_import_spaces(p_spaces jsonb, p_key bytea, p_made timestamptz, OUT made integer, OUT numbered boolean)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    s jsonb;
+    s    jsonb;
+    v_no integer;
 BEGIN
     LOCK TABLE syncd.sync_spaces IN EXCLUSIVE MODE;
     made := 0;
@@ -418,8 +464,10 @@ BEGIN
         DELETE FROM syncd.sync_starts s WHERE s.started_at < syncd.sync_start();
     END IF;
     FOR s IN SELECT e FROM jsonb_array_elements(p_spaces) e LOOP
-        IF syncd.sync_space_remake(s, CASE WHEN numbered AND NOT EXISTS (
-                SELECT FROM syncd.sync_spaces t WHERE t.space_no = (s ->> 'number')::integer) THEN (s ->> 'number')::integer END) IS NOT NULL THEN
+        v_no := syncd.sync_space_remake(s, CASE WHEN numbered AND NOT EXISTS (
+                SELECT FROM syncd.sync_spaces t WHERE t.space_no = (s ->> 'number')::integer) THEN (s ->> 'number')::integer END);
+        IF v_no IS NOT NULL THEN
+            PERFORM syncd.sync_import_sharing(v_no, s);
             made := made + 1;
         END IF;
     END LOOP;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import IO, Any
 
@@ -97,7 +97,7 @@ class BackupEndpoint:
                     raise MethodNotAllowed("POST")
                 caller = await self._callers.caller(request)
                 async with self._uploads.place(caller.user):
-                    report = await self._import(request, caller, service.wrote)
+                    report = await self._import(request, caller, service)
                 await service.audit.say(
                     caller.user, "import", None, {"imported": report.imported, "refused": report.refused}
                 )
@@ -126,7 +126,7 @@ class BackupEndpoint:
                     transport.abort()
                 return False
 
-    async def _import(self, request: Request, caller: Caller, wrote: Callable[[str, str, int], None]) -> Report:
+    async def _import(self, request: Request, caller: Caller, service: Service) -> Report:
         media = request.headers.get(b"content-type", NDJSON).split(b";")[0].strip().lower()
         if media not in MEDIA:
             raise UnsupportedMedia("An export is application/x-ndjson or application/zip.")
@@ -138,7 +138,9 @@ class BackupEndpoint:
                 await asyncio.to_thread(source.verify)
                 latest = time.time_ns() // 1000 + self._skew
                 elsewhere = self._callers.managed_elsewhere
-                return await self._restorer.as_user(source, caller, latest, managed_elsewhere=elsewhere, wrote=wrote)
+                return await self._restorer.as_user(
+                    source, caller, latest, managed_elsewhere=elsewhere, wrote=service.wrote, full=service.log.full
+                )
 
 
 def wanted(accept: bytes) -> Format:

@@ -405,7 +405,9 @@ class Conversation:
             if member.own is not None:
                 member.met(change.text[12:48] for change in batch.changes(False))
         if head or not question.tables:
-            self._wire.send(head or live.changes_head(question.app), live.TAIL, cursor, live.END)
+            head = head or live.changes_head(question.app)
+            self._wire.send(head, live.TAIL, cursor, live.END)
+            self.talk.callers.rates.moved(member.caller.user, 0, len(head))
             self.talk.hub.counts.deliveries += 1
 
     async def page(self, subscription: Subscription, delta: Delta) -> None:

@@ -183,7 +183,7 @@ class HttpApplication:
         if request.method != "GET":
             raise MethodNotAllowed("GET")
         talk = (await self._backend.opened())[2]
-        await self.streams.serve(request, checked_id("app", app), talk, scope, receive, send)
+        await self.streams.serve(request, checked_id("app", app), talk, scope, receive, self._metered(send))
 
     async def _answer(self, request: Request, parts: tuple[str, ...]) -> Answer:
         match parts[0]:

@@ -23,6 +23,7 @@ from syncd.service.batch import Batch
 from syncd.service.member import Member
 from syncd.service.pull import Delta, Question
 from syncd.service.subscription import Subscription
+from syncd.store.turns import ACTING
 
 HEARTBEAT_EVERY = 15.0
 # How long a client may take nothing at all of what waits for it.
@@ -150,6 +151,7 @@ class Streams:
         if refused := token_in_query(request.query_string.decode("ascii", "replace")):
             raise refused
         caller, expires = await talk.callers.named(request.headers.get(b"authorization", b""))
+        ACTING.set(caller.user)
         address = str((scope.get("client") or ("",))[0])
         talk.gate.arrive(address)
         try:

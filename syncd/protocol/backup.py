@@ -73,6 +73,14 @@ class Folded(msgspec.Struct, rename="camel"):
     forgotten_us: int
 
 
+class Block(msgspec.Struct):
+    """Whom a user blocks."""
+
+    userId: str
+    blocked: str
+    blockedAt: str
+
+
 class Manifest(msgspec.Struct):
     """The end mark. `spaces` is the JSON text whose hash is `spacesSha256`; `cursorKey` comes with all of them."""
 
@@ -87,6 +95,16 @@ class Manifest(msgspec.Struct):
     spacesSha256: str | None = None
     cursorKey: str | None = None
     folded: list[Folded] = []
+    blocks: list[Block] = []
+
+
+class Invited(msgspec.Struct):
+    """Somebody who has not accepted yet."""
+
+    userId: str
+    role: Role
+    invitedBy: str
+    invitedAt: str
 
 
 class Member(msgspec.Struct, omit_defaults=True):
@@ -97,7 +115,8 @@ class Member(msgspec.Struct, omit_defaults=True):
 
 
 class Space(msgspec.Struct, omit_defaults=True):
-    """A space with its members; `number` is what cursors call it; `formerId`: of a deleted one whose id another has."""
+    """A space with its members; `number` is what cursors call it; `formerId`: of a deleted one whose id another has;
+    `owners`: who may make a deleted one again."""
 
     id: str
     name: str
@@ -106,6 +125,8 @@ class Space(msgspec.Struct, omit_defaults=True):
     deletedAt: str | None = None
     number: int | None = None
     formerId: str | None = None
+    invitations: list[Invited] = []
+    owners: list[str] = []
 
 
 class Row(msgspec.Struct, gc=False, omit_defaults=True):
@@ -156,6 +177,10 @@ def decode_manifest(text: bytes) -> Manifest:
         text.decode()
         manifest = _MANIFEST.decode(text)
         parse_instant(manifest.createdAt)
+        for block in manifest.blocks:
+            parse_instant(block.blockedAt)
+            if wrong := fault_in_id(block.userId) or fault_in_id(block.blocked):
+                raise msgspec.ValidationError(f"an id in its blocks {wrong}")
         for feed in manifest.folded:
             if (
                 not 0 <= feed.forgotten <= feed.head < GREATEST_SEQ
@@ -173,6 +198,10 @@ def decode_manifest(text: bytes) -> Manifest:
     return manifest
 
 
+def _users(members: Sequence[Member]) -> list[str]:
+    return [member.userId for member in members]
+
+
 def decode_spaces(manifest: Manifest) -> list[Space]:
     """The spaces that a manifest names. Raises Malformed (`invalid_export`)."""
     try:
@@ -182,10 +211,12 @@ def decode_spaces(manifest: Manifest) -> list[Space]:
             raise ValueError("a space is there twice")
         for space in spaces:
             former = () if space.formerId is None else (space.formerId,)
-            ids = (space.id.removeprefix("_personal:"), *former, *(member.userId for member in space.members))
+            asked = [name for one in space.invitations for name in (one.userId, one.invitedBy)]
+            ids = (space.id.removeprefix("_personal:"), *former, *_users(space.members), *asked, *space.owners)
             if wrong := next(filter(None, map(fault_in_id, ids)), None) or fault_in_name(space.name):
                 raise ValueError(f"an id or name {wrong}")
-            for instant in (space.createdAt, space.deletedAt, *(member.joinedAt for member in space.members)):
+            times = [*(member.joinedAt for member in space.members), *(one.invitedAt for one in space.invitations)]
+            for instant in (space.createdAt, space.deletedAt, *times):
                 if instant is not None:
                     parse_instant(instant)
             if space.number is not None and not 0 < space.number < 1 << 31:

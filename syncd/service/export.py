@@ -97,9 +97,11 @@ async def _pages(snapshot: Snapshot, feeds: Sequence[Feed], feed: int, after: in
 
 
 async def manifest(
-    tally: Tally, scope: Scope, made: str, spaces: AsyncIterator[str], horizons: str | None = None
-) -> AsyncIterator[bytes]:
-    """The manifest as JSON text, in pieces, for a user may be in many spaces. `made`: an instant."""
+    tally: Tally, scope: Scope, made: str, spaces: AsyncIterator[str], horizons: str | None = None,
+    blocked: str | None = None,
+) -> AsyncIterator[bytes]:  # fmt: skip
+    """The manifest as JSON text, in pieces, for a user may be in many spaces. `made`: an instant; `horizons`,
+    `blocked`: what was folded, and whom users block, as JSON text."""
     head: dict[str, Any] = {
         "formatVersion": FORMAT, "scope": scope.name, "userId": scope.user, "createdAt": made,
         "eventCount": tally.events, "eventsSha256": tally.digest(),
@@ -109,6 +111,8 @@ async def manifest(
         head["cursorKey"] = base64.b64encode(scope.key).decode()
     if horizons is not None:
         head["folded"] = msgspec.Raw(horizons.encode())
+    if blocked is not None:
+        head["blocks"] = msgspec.Raw(blocked.encode())
     yield msgspec.json.encode(head)[:-1] + b',"spaces":['
     digest = hashlib.sha256(b"[")
     comma = b""
@@ -213,7 +217,8 @@ async def export(snapshot: Snapshot, scope: Scope, form: Format) -> AsyncGenerat
                     yield piece.lines
 
     async def ending() -> AsyncIterator[bytes]:
-        async for text in manifest(tally, scope, instant(snapshot), spaces, await folded(snapshot, scope, feeds)):
+        horizons, blocked = await folded(snapshot, scope, feeds), await blocks(snapshot, scope)
+        async for text in manifest(tally, scope, instant(snapshot), spaces, horizons, blocked):
             yield text
 
     async with aclosing(ndjson(events(), ending()) if form == "ndjson" else zipped(events(), ending())) as written:
@@ -232,6 +237,11 @@ async def folded(snapshot: Snapshot, scope: Scope, feeds: Sequence[Feed]) -> str
             feed.head, feed.horizon, feed.forgotten = head, min(feed.horizon, head), min(feed.forgotten, head)
             found.append(feed)
     return msgspec.json.encode(found).decode() if found else None
+
+
+async def blocks(snapshot: Snapshot, scope: Scope) -> str | None:
+    """Whom users block, as JSON text, of an export of everything."""
+    return await snapshot.blocks() if scope.name == "all" else None
 
 
 def instant(snapshot: Snapshot) -> str:

@@ -19,7 +19,19 @@ from typing import IO
 import msgspec
 
 from syncd.core.errors import Malformed
-from syncd.service.export import EVENTS, MANIFEST, Archive, Format, Scope, Tally, folded, instant, manifest, pieces
+from syncd.service.export import (
+    EVENTS,
+    MANIFEST,
+    Archive,
+    Format,
+    Scope,
+    Tally,
+    blocks,
+    folded,
+    instant,
+    manifest,
+    pieces,
+)
 from syncd.store.backup import Feed, Snapshot
 
 CHUNK = 1 << 20
@@ -98,7 +110,8 @@ class ExportFile:
                         tally.apps.add(self.plan.feeds[piece.feed].app)
                     step(piece.after - (after if piece.feed == n else 0))
                     n, after = piece.feed, piece.after
-            await self._end(file, tally, form, await folded(snapshot, self._scope, self.plan.feeds))
+            horizons = await folded(snapshot, self._scope, self.plan.feeds)
+            await self._end(file, tally, form, horizons, await blocks(snapshot, self._scope))
         return tally
 
     def _where(self, file: IO[bytes], tally: Tally) -> tuple[int, int]:
@@ -118,12 +131,14 @@ class ExportFile:
         file.seek(0, os.SEEK_END)
         return place
 
-    async def _end(self, file: IO[bytes], tally: Tally, form: Format, horizons: str | None) -> None:
+    async def _end(
+        self, file: IO[bytes], tally: Tally, form: Format, horizons: str | None, blocked: str | None
+    ) -> None:
         async def spaces() -> AsyncIterator[str]:
             for space in self.plan.spaces:
                 yield space
 
-        ending = [text async for text in manifest(tally, self._scope, self.plan.made, spaces(), horizons)]
+        ending = [text async for text in manifest(tally, self._scope, self.plan.made, spaces(), horizons, blocked)]
         if form == "zip":
             packed = self.path.with_name(self.path.name + ".new")
             with _private(packed, "wb") as target:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from syncd.core.clock import LAST
 from syncd.core.error_codes import ERROR_CODES
-from syncd.core.errors import Malformed
+from syncd.core.errors import Malformed, QuotaExceeded
 from syncd.core.sharing import UNBOUNDED, Sharing
 from syncd.protocol.backup import ImportBatch, Member, Reader, Restored, Space, arrange, decode_spaces
-from syncd.protocol.preparation import Limits
+from syncd.protocol.preparation import OPS, Limits
 from syncd.service.caller import Caller
 from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.source import Source
 from syncd.service.spaces import refused
 from syncd.store.backup import Backups
 from syncd.store.pool import Refusal
+from syncd.store.quotas import Over
 from syncd.store.spaces import Spaces
 
 BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20
@@ -84,13 +86,17 @@ class Batches:
 
 async def restore(
     batches: Batches, append: Appending, report: Report, wrote: Wrote = lambda *_: None,
-    step: Step = lambda _: None,
+    step: Step = lambda _: None, full: Mapping[str, Over] = MappingProxyType({}),
 ) -> None:  # fmt: skip
-    """Writes all batches. `wrote` hears how far each (space, app) has come, `step` of each batch's changes.
+    """Writes all batches. `wrote` hears how far each (space, app) has come, `step` of each batch's changes; `full`: the
+    spaces that take nothing but deletions just now.
 
-    Raises what `append` raises; what was written stays, and the same import again goes on from there.
+    Raises QuotaExceeded and what `append` raises; what was written stays, and the same import again goes on from there.
     """
     while batch := await asyncio.to_thread(batches.next):
+        for change in batch if full else ():
+            if change.line.spaceId in full and change.row.o != OPS["delete"]:
+                raise QuotaExceeded(full[change.line.spaceId].quota)
         total = len(batch)
         marks, heads, arranged = await _append(batch, append, report)
         for change, mark in zip(batch, marks, strict=True):
@@ -146,7 +152,7 @@ class Restorer:
 
     async def as_user(
         self, source: Source, caller: Caller, latest: int, *, managed_elsewhere: bool = False,
-        wrote: Wrote = lambda *_: None, step: Step = lambda _: None,
+        wrote: Wrote = lambda *_: None, step: Step = lambda _: None, full: Mapping[str, Over] = MappingProxyType({}),
     ) -> Report:  # fmt: skip
         """Writes the caller's own changes, as the caller; stamps beyond `latest` (microseconds) are refused."""
         report = Report(source.manifest.eventCount)
@@ -161,7 +167,7 @@ class Restorer:
             return await self._append(head, batch)
 
         reader = Reader(self._limits, caller.user, latest)
-        await restore(Batches(source, reader, report), append, report, wrote, step)
+        await restore(Batches(source, reader, report), append, report, wrote, step, full)
         return report
 
     async def _append(self, head: dict[str, Any], batch: ImportBatch) -> tuple[str, list[int]]:
@@ -209,6 +215,8 @@ class Restorer:
         except binascii.Error:
             raise Malformed("The manifest's cursorKey is not one.", code="invalid_export") from None
         made, numbered = await self._backups.put_back(msgspec.json.encode(spaces).decode(), key, manifest.createdAt)
+        if manifest.blocks and manifest.userId is None:
+            await self._backups.block(msgspec.json.encode(manifest.blocks).decode())
 
         async def append(batch: ImportBatch) -> tuple[str, list[int]]:
             return await self._append({**batch.head, "largest": LARGEST_RECORD}, batch)

@@ -89,6 +89,11 @@ class Snapshot:
         found: str | None = await self._connection.fetchval(statement("export_folded"), space)
         return found
 
+    async def blocks(self) -> str | None:
+        """Whom users block, as JSON text, for an operator; None: nobody does."""
+        found: str | None = await self._connection.fetchval(statement("export_blocks"))
+        return found
+
     async def spaces(self) -> AsyncIterator[str]:
         """The acting user's spaces with their members, each as JSON text."""
         async for row in self._connection.cursor(statement("export_spaces"), prefetch=SPACES_AT_A_TIME):
@@ -156,6 +161,10 @@ class Backups:
     async def fold(self, folded: str, numbered: bool) -> None:
         """An operator's: what was folded where an import comes from (JSON text) is so here."""
         await self._pool.fetch("import_folded", folded, numbered)
+
+    async def block(self, blocks: str) -> None:
+        """An operator's: whom users block where an import comes from (JSON text) they block here."""
+        await self._pool.fetch("import_blocks", blocks)
 
     async def settle(self) -> None:
         """An operator's: the end of an import after which cursors stay good."""

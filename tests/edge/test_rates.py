@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from syncd.edge import rates
 from syncd.edge.rates import RateLimits, Rates
 from tests.harness import Server
 from tests.socket_device import opened
+from tests.stream_device import stream_of
 from tests.wire import Device, edit, unique
 
 # A minute's worth of bytes and ten seconds' of requests may come at once: six requests, some kilobytes.
@@ -167,3 +169,22 @@ async def test_over_a_socket_a_push_too_many_is_told_with_the_time_to_wait(stric
         assert socket.all("push-result", requestId="0")
         await socket.send({"type": "ping"})
         await socket.next("pong")
+
+
+async def test_what_is_sent_while_one_listens_counts_too(strict: Server) -> None:
+    with httpx.Client(base_url=strict.url) as http:
+        bob, ann, carl = (Device(http, strict, unique(name)) for name in ("bob", "ann", "carl"))
+        space = bob.create(unique("space"))
+        for listener in (ann, carl):
+            bob.member(space, listener.user)
+        async with await opened(strict) as socket, stream_of(strict, carl.user, app="app") as stream:
+            await socket.auth(ann.user, "listener", protocol=1)
+            await socket.subscribe("app")
+            await stream.until(lambda: stream.events)
+            await asyncio.to_thread(bob.write, {**edit("r", x="x" * 7000), "spaceId": space})
+            await socket.brings("r", "app")
+            await stream.brings("r")
+            for listener in (ann, carl):
+                refused = await asyncio.to_thread(listener.ask)
+                assert refused.status_code == 429
+                assert "`bytes_out`" in refused.json()["detail"]

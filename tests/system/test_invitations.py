@@ -19,7 +19,7 @@ from syncd.edge.callers import Callers
 from syncd.edge.tokens import Tokens
 from tests.direct import run
 from tests.harness import Server
-from tests.socket_device import opened
+from tests.socket_device import Socket, opened
 from tests.system.test_backup import signed
 from tests.wire import Device, at, edit, unique
 
@@ -78,6 +78,11 @@ def imported(owner: Device, space: str, *others: str) -> httpx.Response:
     spaces = [{"id": space, "name": "Space", "createdAt": at(0), "members": members}]
     headers = {"content-type": "application/x-ndjson"}
     return owner.request("POST", "/backup/import", content=signed([], spaces=spaces), headers=headers)
+
+
+def told(socket: Socket, what: str, space: str) -> int:
+    """How often a socket was told that a space was joined or left."""
+    return len([frame for frame in socket.all("changes") if space in frame["spaces"][what]])
 
 
 def refused(answer: httpx.Response, status: int, code: str) -> Any:
@@ -324,6 +329,46 @@ class TestIds:
         first, second = (make_space(owner).json()["id"] for _ in range(2))
         assert uuid.UUID(first).version == uuid.UUID(second).version == 7
         assert first != second
+
+    async def test_made_again_while_they_listen_each_is_told_what_is_theirs(self, server: Server, device: Make) -> None:
+        """The owner is in both, a member is added again, and another one hears of the end alone."""
+        owner, member, former = (device(unique(name), app="notes") for name in ("owner", "member", "former"))
+        space = owner.create(unique("team"))
+        for other in (member, former):
+            owner.member(space, other.user)
+        owner.write({**edit("old", n=1), "spaceId": space})
+        sockets = [await opened(server) for _ in range(3)]
+        try:
+            for socket, who in zip(sockets, (owner, member, former), strict=True):
+                await socket.auth(who.user, "listener", protocol=1)
+                await socket.subscribe()
+                await socket.brings("old")
+            # In one look of the hub's, or in two: the id is another space's by then.
+            assert owner.request("DELETE", f"/spaces/{space}").status_code == 204
+            assert make_space(owner, id=space).status_code == 201
+            owner.member(space, member.user)
+            owner.write({**edit("new", n=2), "spaceId": space})
+            for socket in sockets:
+                await socket.until(lambda socket=socket: told(socket, "left", space) == 1)
+            for socket in sockets[:2]:
+                await socket.brings("new")
+                assert told(socket, "joined", space) == 2
+            # And what follows comes to those two, as it does to who lives in one space.
+            owner.write({**edit("next", n=3), "spaceId": space})
+            for socket in sockets[:2]:
+                await socket.brings("next")
+            await sockets[2].fence()
+            assert [change["id"] for change in sockets[2].changes()] == ["old"]
+            assert told(sockets[2], "joined", space) == 1
+            owner.remove(space, member.user)
+            await sockets[1].until(lambda: told(sockets[1], "left", space) == 2)
+            owner.write({**edit("last", n=4), "spaceId": space})
+            await sockets[0].brings("last")
+            await sockets[1].fence()
+            assert "last" not in [change["id"] for change in sockets[1].changes()]
+        finally:
+            for socket in sockets:
+                await socket.close()
 
     def test_a_deleted_one_is_made_again_by_who_owned_it_as_another_space(self, device: Make) -> None:
         """Devices hear that the old one is gone and that there is a new one, which has nothing of the old one."""

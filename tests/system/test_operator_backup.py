@@ -247,3 +247,33 @@ def test_one_thing_at_a_time(arguments: list[str]) -> None:
 
 def test_a_folder_without_a_database_is_said_so(folder: Path) -> None:
     assert "there is no database" in syncd("export", "--all", env={"SYNCD_DATA_DIR": str(folder / "none")}, ok=False)
+
+
+def test_invitations_and_blocks_and_who_may_make_a_space_again_come_along(folder: Path) -> None:
+    first, again, new = folder / "all.jsonl", folder / "again.jsonl", {"SYNCD_DATA_DIR": str(folder / "new")}
+    settings = {"invitations": "ask"}
+    with Server(folder / "asking", settings=settings) as server, httpx.Client(base_url=server.url, timeout=60) as http:
+        ada, bob, eve = (Device(http, server, name) for name in ("ada", "bob", "eve"))
+        for space in ("club", "gone"):
+            ada.create(space)
+        for user, role in (("bob", "reader"), ("zoe", "owner")):
+            assert ada.request("PUT", f"/spaces/club/members/{user}", json={"role": role}).status_code == 202
+        assert eve.request("PUT", "/blocks/ada").status_code == 204
+        assert ada.request("DELETE", "/spaces/gone").status_code == 204
+        invited = bob.request("GET", "/invitations").json()
+        blocked = eve.request("GET", "/blocks").json()
+        syncd("export", "--all", "-o", first, env=directory(server))
+    syncd("import", "--as-is", first, env=new)
+    syncd("import", "--as-is", first, env=new)
+    syncd("export", "--all", "-o", again, env=new)
+    assert undated(again.read_bytes()) == undated(first.read_bytes())
+    with Server(folder / "new", settings=settings) as server, httpx.Client(base_url=server.url, timeout=60) as http:
+        ada, bob, eve = (Device(http, server, name) for name in ("ada", "bob", "eve"))
+        assert bob.request("GET", "/invitations").json() == invited
+        assert eve.request("GET", "/blocks").json() == blocked
+        assert (
+            ada.request("PUT", "/spaces/club/members/eve", json={"role": "writer"}).json()["code"] == "member_refused"
+        )
+        assert bob.request("POST", "/invitations/club/accept").json()["role"] == "reader"
+        assert eve.request("POST", "/spaces", json={"id": "gone", "name": "Hers"}).json()["code"] == "conflict"
+        ada.create("gone")

@@ -20,6 +20,7 @@ from tests.compacting import ALL, compact, compact_now
 from tests.direct import pushed, run
 from tests.harness import Server
 from tests.holding import change, held, until_written
+from tests.system.test_backup import line, signed
 from tests.wire import Device, Json, ahead, edit, unique
 
 WITHIN = 30.0
@@ -278,7 +279,7 @@ def test_counting_costs_as_much_as_there_is_to_count(make: Make, server: Server)
     assert 400 <= asyncio.run(fetched()) < 3 * 400
 
 
-def test_bytes_are_bounded_too_and_a_restore_is_refused(make: Make, server: Server) -> None:
+def test_bytes_are_bounded_too_and_a_restore_and_an_import_are_refused(make: Make, server: Server) -> None:
     ann = make("ann")
     ann.write(edit("r", x="0123456789" * 10))
     noise = "".join(unique("n") for _ in range(1500))
@@ -288,6 +289,15 @@ def test_bytes_are_bounded_too_and_a_restore_is_refused(make: Make, server: Serv
     assert result["quota"] == "space_bytes"
     undo = ann.request("POST", "/sync/app/records/t/r/restore", json={"seq": 1, "changeId": unique("u")})
     assert (undo.status_code, undo.json()["quota"]) == (507, "space_bytes")
+    # An import of another record, too; of a deletion it takes one.
+    gone = {"deletedAt": {"value": ahead(0), "at": ahead(0)}}
+    lines = [line(ann.user, 900_001), line(ann.user, 900_002, op="delete", id="r", fields=gone)]
+    found = []
+    for some in (lines, lines[1:]):
+        body, headers = signed(some), {"content-type": "application/x-ndjson"}
+        taken = ann.request("POST", "/backup/import", content=body, headers=headers)
+        found.append((taken.status_code, taken.json().get("quota")))
+    assert found == [(507, "space_bytes"), (200, None)]
     numbers = ann.http.get("/metrics").text
     assert re.search(r'^syncd_full_spaces\{quota="space_bytes"\} [1-9]', numbers, re.MULTILINE)
     assert re.search(r'^syncd_quota_hits_total\{quota="space_bytes",worker="0"\} [1-9]', numbers, re.MULTILINE)
