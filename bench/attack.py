@@ -1,5 +1,7 @@
 """`python -m bench.attack`: the worst that one user may ask for, beside a neighbour who goes on as always.
 
+`large_records --records 100` is 144 pushes that would make 100 records of 12 MiB, one that touches all, and a reader.
+
 Prints for each attack what it was answered, how long the neighbour's calls took before and meanwhile, and the
 largest memory of a worker and of a database's process. Nothing here is a test: the figures are those of the machine.
 """
@@ -15,6 +17,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial, update_wrapper
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -43,14 +47,19 @@ class Attacker:
             self.headers["x-sync-protocol"] = "1"
         self.http = httpx.AsyncClient(base_url=server.url, headers=self.headers, timeout=600)
         self.said: Said = Counter()
+        self.results: Said = Counter()
         self.sent = self.got = 0
+        self.pages: list[int] = []
 
-    async def push(self, body: bytes, *, pull: bool = False) -> None:
+    async def push(self, body: bytes) -> None:
         """Sends a body as gzip."""
-        packed = gzip.compress(body, 6)
+        packed = await asyncio.to_thread(gzip.compress, body, 6)
         self.sent += len(packed)
         headers = {"content-encoding": "gzip", "content-type": "application/json"}
-        self._note(await self.http.post(APP, content=packed, headers=headers))
+        answer = await self.http.post(APP, content=packed, headers=headers)
+        self._note(answer)
+        if answer.status_code == 200:
+            self.results.update(result.get("code", result["status"]) for result in answer.json()["results"])
 
     async def pull_all(self) -> None:
         """All that there is, page by page."""
@@ -60,7 +69,8 @@ class Attacker:
             self._note(answer)
             if answer.status_code != 200:
                 return
-            page = answer.json()
+            self.pages.append(len(answer.content))
+            page = await asyncio.to_thread(answer.json)
             since, more = page["syncedUntil"], page["hasMore"]
 
     def _note(self, answer: httpx.Response) -> None:
@@ -87,46 +97,69 @@ def body(changes: list[dict[str, Any]]) -> bytes:
 
 
 class Neighbour:
-    """Pushes one change and pulls, again and again."""
+    """A user in a process of its own, whose calls no work of an attacker's can hold up on this side of the wire: pushes
+    one change and pulls, again and again."""
 
-    def __init__(self, server: Server) -> None:
-        self._user = Attacker(server, "neighbour")
-        self.took: list[float] = []
-        self.refused = 0
+    def __init__(self, server: Server, notes: Path) -> None:
+        self._notes = notes
+        arguments = (server.url, server.token("neighbour"), str(notes))
+        self._process = get_context("spawn").Process(target=_neighbour, args=arguments, daemon=True)
 
-    async def live(self) -> None:
-        """Until it is cancelled."""
-        since = ""
+    def __enter__(self) -> Neighbour:
+        self._process.start()
+        while not self._notes.exists():
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
+
+    def took(self, begin: float, end: float) -> tuple[list[float], int]:
+        """How long the calls took that began in between, in seconds, and how many of them were refused."""
+        lines = self._notes.read_text().split("\n")[:-1]
+        calls = [(float(at), float(took), status) for at, took, status in map(str.split, lines)]
+        between = [call for call in calls if begin <= call[0] < end]
+        return [took for _, took, _ in between], sum(status != "200" for *_, status in between)
+
+
+def _neighbour(url: str, token: str, notes: str) -> None:
+    headers = {"authorization": f"Bearer {token}", "x-client-id": "neighbour-phone", "x-sync-protocol": "1"}
+    since = ""
+    with httpx.Client(base_url=url, headers=headers, timeout=600) as http, Path(notes).open("a", buffering=1) as file:
+
+        def call(method: str, path: str, **more: Any) -> httpx.Response:
+            began = time.monotonic()
+            answer = http.request(method, path, **more)
+            file.write(f"{began} {time.monotonic() - began} {answer.status_code}\n")
+            return answer
+
         while True:
-            began = time.perf_counter()
             content = body([change(str(uuid4()), "text")])
-            pushed = await self._user.http.post(APP, content=content, headers={"content-type": "application/json"})
-            self.took.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            pulled = await self._user.http.get(f"{APP}/pull", params={"since": since})
-            self.took.append(time.perf_counter() - began)
+            call("POST", APP, content=content, headers={"content-type": "application/json"})
+            pulled = call("GET", f"{APP}/pull", params={"since": since})
             if pulled.status_code == 200:
                 since = pulled.json()["syncedUntil"]
-            self.refused += (pushed.status_code != 200) + (pulled.status_code != 200)
-            await asyncio.sleep(PAUSE)
+            time.sleep(PAUSE)
 
 
 async def watched(server: Server, seconds: float, work: Callable[[], Awaitable[None]]) -> dict[str, Any]:
     """Does `work` beside a neighbour, for whom it counts what went before, so many seconds, too."""
-    neighbour, memory = Neighbour(server), dict[str, float]()
-    living = asyncio.create_task(neighbour.live())
-    await asyncio.sleep(seconds)
-    before, neighbour.took = neighbour.took, []
-    looking, began = asyncio.create_task(_look(server, memory)), time.perf_counter()
-    await work()
-    took = time.perf_counter() - began
-    await asyncio.sleep(0.5)
-    for task in (living, looking):
-        task.cancel()
+    memory = dict[str, float]()
+    with tempfile.TemporaryDirectory() as folder, Neighbour(server, Path(folder) / "notes") as neighbour:
+        await asyncio.sleep(1)  # connections and plans are made
+        alone = time.monotonic()
+        await asyncio.sleep(seconds)
+        looking, began = asyncio.create_task(_look(server, memory)), time.monotonic()
+        await work()
+        end = time.monotonic()
+        await asyncio.sleep(0.5)
+        looking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await task
-    return {"before": _quantiles(before), "during": _quantiles(neighbour.took), "refused": neighbour.refused,
-            "seconds": round(took, 1), **{name: round(size) for name, size in memory.items()}}  # fmt: skip
+            await looking
+        (before, _), (during, refused) = neighbour.took(alone, began), neighbour.took(began, end)
+    return {"before": _quantiles(before), "during": _quantiles(during), "refused": refused,
+            "seconds": round(end - began, 1), **{name: round(size) for name, size in memory.items()}}  # fmt: skip
 
 
 async def _look(server: Server, memory: dict[str, float]) -> None:
@@ -149,15 +182,20 @@ def _quantiles(took: list[float]) -> str:
 
 
 async def large_records(server: Server, records: int) -> Attacker:
-    """Records of 12 MiB, all of them touched by one push, and then read."""
-    mallory = Attacker(server, "mallory")
+    """Records of 12 MiB in a space that somebody was put into; one push touches them all; that somebody reads."""
+    mallory, victim = Attacker(server, "mallory"), Attacker(server, "victim")
+    space = (await mallory.http.post("/spaces", json={"name": "ours"})).json()["id"]
+    await mallory.http.put(f"/spaces/{space}/members/victim", json={"role": "writer"})
     text = "a" * (MEGABYTE - 400)
     for field in range(12):
         for first in range(0, records, 9):
             names = range(first, min(first + 9, records))
-            await mallory.push(body([change(f"large{n}", text, f"f{field}") for n in names]))
-    await mallory.push(body([change(f"large{n}", 1, "touched") for n in range(records)]))
-    await mallory.pull_all()
+            await mallory.push(body([change(f"large{n}", text, f"f{field}", space) for n in names]))
+    await mallory.push(body([change(f"large{n}", 1, "touched", space) for n in range(records)]))
+    await victim.pull_all()
+    await victim.push(body([change("own", 1)]))
+    mallory.got, mallory.said = victim.got, mallory.said + Counter({f"victim {k}": n for k, n in victim.said.items()})
+    mallory.pages = victim.pages
     return mallory
 
 
@@ -221,7 +259,7 @@ def main(names: tuple[str, ...], records: int, workers: int, seconds: float) -> 
     """Attacks a server that it starts, and says what its neighbour noticed."""
     attacks: dict[str, Callable[[Server], Awaitable[Attacker]]] = {
         "heads": heads, "ones": ones, "one_record": one_record, "old_push": old_push,
-        "large_records": lambda server: large_records(server, records),
+        "large_records": update_wrapper(partial(large_records, records=records), large_records),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -242,6 +280,10 @@ async def _report(server: Server, name: str, attack: Callable[[Server], Awaitabl
     console.print(
         f"  sent {attacker.sent / 1e6:.2f} MB, got {attacker.got / 1e6:.1f} MB: {dict(attacker.said)}", soft_wrap=True
     )
+    if attacker.results:
+        console.print(f"  changes: {dict(attacker.results)}", soft_wrap=True)
+    if attacker.pages:
+        console.print(f"  {len(attacker.pages)} pages, the largest {max(attacker.pages) / MEGABYTE:.1f} MiB")
     console.print(f"  {found}", soft_wrap=True)
 
 
