@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from syncd.core.error_codes import ERROR_CODES
-from tests.wire import Device, Json, edit, unique, values
+from tests.wire import Device, Json, at, edit, unique, values
 
 Make = Callable[..., Device]
 
@@ -127,6 +127,21 @@ def test_a_change_id_is_scoped_to_user_and_device(device: Make) -> None:
     device(owner.user, "c2").write({**change, "id": "second device"})
     assert {c["id"] for c in log(owner)} == {"r", "squatted", "second device"}
     assert owner.push(change)["results"][0]["status"] == "duplicate"
+
+
+def test_a_member_under_another_s_client_id_is_named_and_takes_nothing_of_theirs(device: Make) -> None:
+    owner, member = device(unique("owner"), "c1"), device(unique("member"), "c1")
+    space = owner.create(unique("s"))
+    owner.member(space, member.user)
+    change = {**edit("r", 5, n=1, change_id="k"), "spaceId": space}
+    member.push({**change, **edit("r", 5, n=2, change_id="k")}, incarnations=["1.firstfirst"])
+    # Neither its id, nor its stamp, nor its device is taken: the later of the two writes stands, a microsecond on.
+    mine = owner.push(change, incarnations=["1.ownersfirst"])["results"][0]
+    assert (mine["status"], mine["at"]) == ("applied", {"n": at(6)})
+    assert owner.push(change, incarnations=["1.ownersfirst"])["results"][0]["status"] == "duplicate"
+    assert values(log(member))["r"] == {"n": 1}
+    history = owner.request("GET", "/sync/app/records/t/r/history", params={"spaceId": space}).json()["changes"]
+    assert [(one["userId"], one["clientId"]) for one in history] == [(owner.user, "c1"), (member.user, "c1")]
 
 
 def test_legacy_changes_are_recognised_by_their_content(device: Make) -> None:
