@@ -209,6 +209,15 @@ async def one_record(server: Server, pushes: int = 10) -> Attacker:
     return mallory
 
 
+async def small_pushes(server: Server, pushes: int = 60) -> Attacker:
+    """A record of 12 MiB, and pushes of one small change of it, all at once."""
+    mallory = Attacker(server, "moll")
+    for field in range(12):
+        await mallory.push(body([change("one", "a" * (MEGABYTE - 400), f"f{field}")]))
+    await asyncio.gather(*(mallory.push(body([change("one", n, f"g{n}")])) for n in range(pushes)))
+    return mallory
+
+
 async def ones(server: Server, times: int = 20) -> Attacker:
     """10 KB of gzip that are 10 MB of `1,1,1`, and the worst that is still read."""
     mallory = Attacker(server, "max")
@@ -258,7 +267,7 @@ async def heads(server: Server, connections: int = 10) -> Attacker:
 def main(names: tuple[str, ...], records: int, workers: int, seconds: float) -> None:
     """Attacks a server that it starts, and says what its neighbour noticed."""
     attacks: dict[str, Callable[[Server], Awaitable[Attacker]]] = {
-        "heads": heads, "ones": ones, "one_record": one_record, "old_push": old_push,
+        "heads": heads, "ones": ones, "one_record": one_record, "small_pushes": small_pushes, "old_push": old_push,
         "large_records": update_wrapper(partial(large_records, records=records), large_records),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
