@@ -41,14 +41,13 @@ fast: $(STAMP)  ## the tests that need no database, in seconds
 # and not the plugin of the one test that needs it. A mark is written out where it is used.
 marked = -p no:schemathesis $(shell grep -rlwE 'mark\.$(1)' tests --include='test_*.py')
 
-# Three for two processors: a test waits for the processes that it has started, and they for it, a third of the time.
 # Some tests ask for what they need when they run; all of them have it before the first begins.
 ifdef ARGS
 test: $(STAMP)
 	@$(PYTHON) -m pytest -q $(ARGS)
 else
 test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
-	@$(PYTHON) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m 'not soak and not alone and not waits'
+	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not soak and not alone and not waits'
 	@$(PYTHON) -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder -m 'waits and not soak' \
 	    $(call marked,waits)
 	@$(PYTHON) -m pytest -q -m 'alone and not soak' $(call marked,alone)
