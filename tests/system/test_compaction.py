@@ -41,6 +41,26 @@ def make(alone: Server) -> Iterator[Make]:
         yield lambda user, client="c1", **more: Device(http, alone, user, client, **more)
 
 
+@pytest.fixture(scope="module")
+def shared(workspace: Path) -> Iterator[Server]:
+    """A server for what is compacted space by space."""
+    with Server(workspace / "compacted") as server:
+        yield server
+
+
+@pytest.fixture
+def own(shared: Server) -> Iterator[Make]:
+    """Makes devices of `shared`: of users who are this test's own."""
+    test = unique("of")
+    with httpx.Client(base_url=shared.url, timeout=500) as http:
+        yield lambda user, client="c1", **more: Device(http, shared, f"{user}-{test}", client, **more)
+
+
+def personal(device: Device) -> str:
+    """The id of the space of a device's user."""
+    return f"_personal:{device.user}"
+
+
 def count(server: Server, table: str) -> int:
     return int(psql("-tA", "-c", f"SELECT count(*) FROM syncd.{table}", server.owner_dsn))
 
@@ -98,14 +118,14 @@ def test_a_log_keeps_what_is_current_and_a_new_device_gets_the_same(alone: Serve
     assert values(ada.drain(history=1)[0])["a"] == {"x": "more", "y": "more"}
 
 
-def test_a_device_that_slept_gets_what_was_touched_since_as_state(alone: Server, make: Make) -> None:
-    ada, bob = make("ada"), make("ada", "c2")
+def test_a_device_that_slept_gets_what_was_touched_since_as_state(shared: Server, own: Make) -> None:
+    ada, bob = own("ada"), own("ada", "c2")
     for record in ("kept", "changed", "gone"):
         ada.write(edit(record, 1, x=1, y=1))
     held, cursor = bob.drain()
     ada.write({**edit("changed", 2, x=2)}, edit("changed", 3, x=3), edit("new", 3, x=3))
     ada.write({"table": "t", "id": "gone", "op": "delete", "deletedAt": at(4), "changeId": unique("k")})
-    compact_now(alone.owner_dsn)
+    compact_now(shared.owner_dsn, personal(ada))
     news, after = bob.drain(cursor)
     assert {(c["id"], c["op"]) for c in news} == {("changed", "insert"), ("new", "insert"), ("gone", "delete")}
     assert values(held + news) == values(ada.drain()[0]) == {
@@ -114,13 +134,13 @@ def test_a_device_that_slept_gets_what_was_touched_since_as_state(alone: Server,
     assert [(c["op"], set(c["fields"])) for c in bob.drain(after)[0]] == [("update", {"x"})]
 
 
-def test_a_delete_beats_what_a_device_wrote_before_it_whatever_was_compacted(alone: Server, make: Make) -> None:
+def test_a_delete_beats_what_a_device_wrote_before_it_whatever_was_compacted(shared: Server, own: Make) -> None:
     """G8: the husk has the stamps, for ever unless an operator says otherwise."""
-    ada, bob = make("ada"), make("ada", "c2")
+    ada, bob = own("ada"), own("ada", "c2")
     ada.write(edit("r", 1, x="old", y="old"))
     _, cursor = bob.drain()
     ada.write({"table": "t", "id": "r", "op": "delete", "deletedAt": at(10), "changeId": unique("k")})
-    compact_now(alone.owner_dsn)
+    compact_now(shared.owner_dsn, personal(ada))
     late = bob.push(edit("r", 5, x="late"), edit("r", 20, y="younger"), pull=True, since=cursor)
     assert [r["status"] for r in late["results"]] == ["applied", "applied"]
     assert values(late["serverChanges"] + bob.drain(late["syncedUntil"])[0]) == {}
@@ -131,21 +151,21 @@ def test_a_delete_beats_what_a_device_wrote_before_it_whatever_was_compacted(alo
     assert fresh == {"x": "late", "y": "younger", "deletedAt": None}
 
 
-def test_values_of_what_was_deleted_are_gone_everywhere_when_it_comes_back(alone: Server, make: Make) -> None:
-    ada, bob = make("ada"), make("ada", "c2")
+def test_values_of_what_was_deleted_are_gone_everywhere_when_it_comes_back(shared: Server, own: Make) -> None:
+    ada, bob = own("ada"), own("ada", "c2")
     ada.write(edit("r", 1, x="old", y="old"))
     held, _ = bob.drain()
     ada.write({"table": "t", "id": "r", "op": "delete", "deletedAt": at(10), "changeId": unique("k")})
     deletion, cursor = bob.drain(bob.pull()["syncedUntil"])
-    assert compact_now(alone.owner_dsn).emptied == 1
+    assert compact_now(shared.owner_dsn, personal(ada)).emptied == 1
     ada.write(edit("r", 20, y="new", deletedAt=None))
     back, _ = bob.drain(cursor)
     assert values(held + deletion + back) == values(ada.drain()[0]) == {"r": {"x": None, "y": "new", "deletedAt": None}}
 
 
-def test_looks_at_the_horizon_or_after_are_exact_and_before_it_never_wrong(alone: Server, make: Make) -> None:
-    ada = make("ada")
-    space = ada.create("garden")
+def test_looks_at_the_horizon_or_after_are_exact_and_before_it_never_wrong(shared: Server, own: Make) -> None:
+    ada = own("ada")
+    space = ada.create(unique("garden"))
     write_much(ada, space)
     truth: dict[tuple[str, int], Any] = {}
     head = get(ada, address(space, "e"))["seq"]
@@ -156,7 +176,7 @@ def test_looks_at_the_horizon_or_after_are_exact_and_before_it_never_wrong(alone
             answer = ask(ada, address(space, record), seq=seq)
             truth[record, seq] = answer.json()["fields"] if answer.status_code == 200 else answer.status_code
     for upto in horizons:
-        fold_to(alone, space, upto)
+        fold_to(shared, space, upto)
         for (record, seq), fields in truth.items():
             answer = ask(ada, address(space, record), seq=seq)
             if seq >= upto or (answer.status_code == 200 and answer.json()["complete"]):
@@ -169,12 +189,12 @@ def test_looks_at_the_horizon_or_after_are_exact_and_before_it_never_wrong(alone
                 assert answer.status_code in (404, 410) or not answer.json()["complete"], (upto, record, seq)
 
 
-def test_history_says_that_something_is_missing(alone: Server, make: Make) -> None:
-    ada = make("ada")
-    space = ada.create("garden")
+def test_history_says_that_something_is_missing(shared: Server, own: Make) -> None:
+    ada = own("ada")
+    space = ada.create(unique("garden"))
     write_much(ada, space)
     whole = history(ada, space, "a")
-    compact_now(alone.owner_dsn)
+    compact_now(shared.owner_dsn, space)
     page = get(ada, address(space, "a", what="/history"), limit=1000)
     assert not page["complete"]
     assert [c["seq"] for c in page["changes"]] == [whole[0]["seq"], next(c["seq"] for c in whole if "x" in c["fields"])]
@@ -235,11 +255,11 @@ def test_what_was_forgotten_does_not_come_back(alone: Server, make: Make) -> Non
     assert values(ada.drain(knows)[0])["gone"]["x"] == 8
 
 
-def test_the_role_that_serves_cannot_compact(alone: Server, make: Make) -> None:
-    make("ada").write(edit("r", 1, x=1))
+def test_the_role_that_serves_cannot_compact(shared: Server, own: Make) -> None:
+    own("ada").write(edit("r", 1, x=1))
 
     async def attempt() -> None:
-        connection = await asyncpg.connect(alone.runtime_dsn)
+        connection = await asyncpg.connect(shared.runtime_dsn)
         for call in (
             "sync_fold(1, 1, 1, 1, false)", "sync_forget(1, 1, 1, 1, false)", "sync_raise_horizon(1, 1, 1)",
             "sync_lease_take('compaction', gen_random_uuid(), '1s')", "sync_foldable(NULL, now())",
@@ -446,8 +466,8 @@ async def planted_for(server: Server) -> set[tuple[str, str]]:
     return {tuple(row) for row in rows}
 
 
-def test_a_login_that_is_not_allowed_to_is_told_who_compacts(alone: Server) -> None:
-    command = [sys.executable, "-m", "syncd", "compact", "--database-url", alone.runtime_dsn]
+def test_a_login_that_is_not_allowed_to_is_told_who_compacts(shared: Server) -> None:
+    command = [sys.executable, "-m", "syncd", "compact", "--database-url", shared.runtime_dsn]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "GRANT syncd_compactor TO" in done.stderr
