@@ -89,7 +89,8 @@ def _configured(settings: Settings) -> str:
 
 
 def refusals() -> tuple[type[Exception], ...]:
-    """What asyncpg raises when there is no way in: no server, no such role, a bad URL."""
+    """What asyncpg raises when there is no way in, or none any more: no server, no such role, a bad URL, a dead one."""
     import asyncpg
 
-    return (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
+    lost = asyncpg.InternalClientError  # the connection ended in the middle of an answer
+    return (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, lost)

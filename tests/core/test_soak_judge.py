@@ -62,6 +62,11 @@ def test_a_round_in_which_nothing_was_acknowledged() -> None:
     assert any("nothing at all" in found for found in judge.ledger(EVENTS[:2], LOG, DELIVERED, A))
 
 
+def test_a_page_that_ends_within_a_push() -> None:
+    assert judge.pages([(2, 3)], LOG) == []
+    assert len(judge.pages([(1, 2), (2, 3), (3, 4)], LOG)) == 2
+
+
 def test_an_order_that_is_none() -> None:
     swapped = [Made(1, "bob", 1), Made(3, "ann", 1)]
     assert len(judge.order(swapped, EVENTS[:2])) == 1, "a write before what its writer had seen"

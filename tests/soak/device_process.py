@@ -16,11 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from syncd_client import InvalidWrite, LivePolicy, Replica, RetryPolicy, SyncdError
+from syncd_client import InvalidWrite, Limits, LivePolicy, Replica, RetryPolicy, SyncdError
 from syncd_client.clock import format_instant
 
 PARTS = 3
 SHARED = 5
+# Changes of a page of those that ask: less than two pushes.
+SMALL = 7
 QUICK = RetryPolicy(attempts=3, first=0.1, longest=1.0)
 Job = dict[str, Any]
 
@@ -38,6 +40,7 @@ class Device:
         known = path.exists()
         self.replica = Replica(
             path, app=job["app"], url=given["url"], token=given["token"], durability="normal", retry=QUICK,
+            limits=Limits() if self.live else Limits(pull_limit=SMALL),
             wall=lambda: time.time_ns() // 1000 + self.offset,
         )  # fmt: skip
         self.tell("started", again=known)
@@ -67,7 +70,8 @@ class Device:
     def turn(self) -> None:
         """Something that an application does."""
         space = self.spaces[0] if self.chance.random() < 0.7 else self.chance.choice(self.spaces)
-        self.look(space)
+        for each in self.spaces:
+            self.look(each)
         if self.chance.random() < 0.6:
             self.write(space)
         if not self.live and self.chance.random() < 0.4:

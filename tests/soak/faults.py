@@ -19,6 +19,7 @@ import psutil
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from syncd.cli.migrate import refusals
 from tests.compacting import compact
 from tests.proxy import Faults
 from tests.socket_device import workers_of
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tests.soak.schedule import Fault as Planned
     from tests.soak.world import World
 
+# Of a start on a busy machine. Seconds.
+PATIENCE = 120.0
 HOUR = 3_600_000_000
 YEAR_9999 = 7_900 * 365 * 24 * HOUR
 Fault = Callable[["World", int, float], Awaitable[None]]
@@ -96,7 +99,7 @@ async def kill_the_database(world: World, target: int, seconds: float) -> None:
 
 async def kill_the_server(world: World, target: int, seconds: float) -> None:
     await asyncio.to_thread(world.server.kill)
-    await asyncio.to_thread(world.server.start)
+    await asyncio.to_thread(world.server.start, PATIENCE)
 
 
 async def kill_it_as_it_starts(world: World, target: int, seconds: float) -> None:
@@ -104,12 +107,12 @@ async def kill_it_as_it_starts(world: World, target: int, seconds: float) -> Non
     await asyncio.to_thread(world.server.launch)
     await asyncio.sleep(seconds / 4)
     await asyncio.to_thread(world.server.kill)
-    await asyncio.to_thread(world.server.start)
+    await asyncio.to_thread(world.server.start, PATIENCE)
 
 
 async def stop_and_start(world: World, target: int, seconds: float) -> None:
     code = await asyncio.to_thread(world.server.stop)
-    await asyncio.to_thread(world.server.start)
+    await asyncio.to_thread(world.server.start, PATIENCE)
     assert code == 0, f"it ended with {code}"
 
 
@@ -282,8 +285,7 @@ TOGETHER: dict[str, Fault] = {
     "a_line_that_cuts_some": on_a_line(cut=0.5),
 }  # fmt: skip
 FAULTS = EXCLUSIVE | TOGETHER
-AWAY = (LookupError, WebSocketException, psutil.NoSuchProcess, OSError, asyncpg.PostgresError, asyncpg.InterfaceError,
-        TimeoutError)  # fmt: skip
+AWAY = (LookupError, psutil.NoSuchProcess, WebSocketException, *refusals())  # what a fault itself may meet
 
 
 async def inject(world: World, planned: Planned, last: float) -> None:

@@ -61,6 +61,13 @@ def whole(wrote: Iterable[Event], log: Sequence[Row]) -> list[str]:
     return found
 
 
+def pages(cuts: Iterable[tuple[int, int]], log: Sequence[Row]) -> list[str]:
+    """No page ends within a push: what comes before and after its end is of two."""
+    ends = {row.seq: row.push_end for row in log}
+    split = [f"a page split a push between {last} and {first}" for last, first in cuts if ends[last] == ends[first]]
+    return split[:5]
+
+
 def order(delivered: Sequence[Made], wrote: Iterable[Event]) -> list[str]:
     """Monotonic writes, and writes follow reads: in the log each write comes after what its writer had seen."""
     needs = {(event["who"], event["n"]): event["saw"] for event in wrote}

@@ -78,6 +78,7 @@ async def judged(world: World) -> list[str]:
     for watcher in world.watchers:
         mine = [change for change in watcher.stream if change["spaceId"] == SPACES[0]]
         found += watcher.faults
+        found += judge.pages([cut[1:] for cut in watcher.cuts if cut[0] == SPACES[0]], rows)
         if mine != log:
             found.append(f"{watcher.name} got another stream: {len(mine)} changes and not {len(log)}")
     wanted = folded(state)

@@ -14,12 +14,15 @@ LATER = (429, 503)
 
 
 class Watcher:
-    """A reader of all that its user may see. `stream`: what came, in order; `faults`: answers that may not be."""
+    """A reader of all that its user may see. `stream`: what came, in order; `faults`: answers that may not be; `cuts`:
+    (space, seq before, seq after) of each end of a page within a space."""
 
     def __init__(self, server: Server, user: str, limit: int, url: str, history: History) -> None:
         self.name, self.limit, self.history = f"pages-of-{limit}", limit, history
         self.device = Device(server, user, self.name, url=url, timeout=20)
         self.stream: list[Change] = []
+        self.cuts: list[tuple[str, int, int]] = []
+        self._heads: dict[str, int] = {}
         self.faults: list[str] = []
         self.stopping = asyncio.Event()
 
@@ -43,10 +46,20 @@ class Watcher:
                 await asyncio.sleep(0.1)
                 continue
             page = response.json()
-            self.stream += page["serverChanges"]
+            self._take(page["serverChanges"])
             since = page["syncedUntil"]
             if page["hasMore"]:
                 continue
             if last:
                 return
             await asyncio.sleep(0.05)
+
+    def _take(self, changes: list[Change]) -> None:
+        """One page."""
+        self.stream += changes
+        spaces = dict.fromkeys(change["spaceId"] for change in changes)
+        for space in spaces:
+            seqs = [change["seq"] for change in changes if change["spaceId"] == space]
+            if space in self._heads:
+                self.cuts.append((space, self._heads[space], seqs[0]))
+            self._heads[space] = seqs[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -133,9 +134,13 @@ class World:
         self._canaries += 1
         name = f"canary-{self._canaries}"
         gone = self.history.note(user, "removed", canary=name, until=None)
-        change = self.owner.change(name, name, name, space=SPACES[1])
-        await self.insist(lambda: self.owner.send([change]), 200)
-        await asyncio.sleep(seconds)
+        end = self.now() + seconds
+        for n in itertools.count():
+            change = self.owner.change(f"{name}-{n}", name, n, space=SPACES[1])
+            await self.insist(lambda: self.owner.send([change]), 200)  # noqa: B023
+            await asyncio.sleep(0.2)
+            if self.now() > end:
+                break
         gone["until"] = self.now()
         await self.put_member(user)
 
@@ -145,7 +150,7 @@ class World:
         while not condition():
             if time.monotonic() > deadline:
                 said = "\n".join(program.said for program in self.processes)
-                raise Stuck(f"it never came to that: {what}\n{said}\n{self.server.output()[-3000:]}")
+                raise AssertionError(f"it never came to that: {what}\n{said}\n{self.server.output()[-3000:]}")
             await asyncio.sleep(0.05)
 
     async def play(self, schedule: Sequence[Fault]) -> None:
@@ -173,7 +178,7 @@ class World:
         for program in self.processes:
             await self.until(
                 lambda: program.idle >= {*program.devices} or program.over,  # noqa: B023
-                f"{program.devices} have sent everything, and not {program.idle} alone",
+                f"{program.devices} have sent everything",
             )
             if program.over:
                 self.violations.append(f"{program.devices} ended by themselves: {program.said}")
@@ -212,7 +217,3 @@ class World:
         await self.close()
         await self.owner.close()
         await asyncio.to_thread(self.server.stop)
-
-
-class Stuck(AssertionError):
-    """Somebody never came to an end."""

@@ -12,7 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from syncd.cli.migrate import refusals
 from syncd.store.embedded import PORT, EmbeddedPostgres
+from syncd.store.pool import GONE
 from tests.device import Device, statuses
 from tests.harness import Server
 from tests.ledger import none_is_open
@@ -152,6 +154,11 @@ async def test_a_way_that_swallows_everything_is_noticed_and_recovered_from(
     assert await delivered(device, second) in (["applied"], ["duplicate"])
     changes, _ = await device.drain(history=1)
     assert [change["fields"]["value"]["value"] for change in changes] == [0, 1]
+
+
+def test_whatever_a_connection_ends_by_is_a_sentence_to_an_operator() -> None:
+    """The server answers 503 for it; a command has to know it too."""
+    assert [error for error in GONE if not issubclass(error, refusals())] == []
 
 
 async def test_a_slow_way_is_slow_and_nothing_else(device: Device, way: Proxy) -> None:

@@ -11,6 +11,7 @@ import random
 import shutil
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.soak.faults import FAULTS
 from tests.soak.programs import bundled
 from tests.soak.schedule import Fault, planned, shortest
 from tests.soak.verdict import judged
-from tests.soak.world import Stuck, World
+from tests.soak.world import World
 
 pytestmark = pytest.mark.waits
 
@@ -42,8 +43,9 @@ async def played(folder: Path, bundle: Path, seed: int, schedule: list[Fault]) -
             await world.play(schedule)
             await world.heal()
             found = await judged(world)
-        except Stuck as why:
-            found = [str(why)]
+        except Exception as why:
+            # Somebody never came to an end, a server did not start: it has a history as well.
+            found = ["".join(traceback.format_exception(why))]
         if found:
             keep(world, seed, found)
     shutil.rmtree(place, ignore_errors=True)

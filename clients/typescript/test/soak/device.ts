@@ -12,6 +12,8 @@ import { type Batch, type Live, Replica, type SocketConstructor, SyncdError } fr
 
 const PARTS = 3;
 const SHARED = 5;
+/** Changes of a page of those that ask: less than two pushes. */
+const SMALL = 7;
 
 interface Given {
   name: string;
@@ -67,6 +69,7 @@ class Device {
       indexedDB: new IDBFactory(),
       durability: "normal",
       webSocket: WebSocket as unknown as SocketConstructor,
+      limits: given.live ? {} : { pullLimit: SMALL },
       retry: { attempts: 3, first: 100, longest: 1000 },
       wall: () => Date.now() + (device?.offset ?? 0) / 1000,
     });
@@ -95,7 +98,7 @@ class Device {
 
   async #turn(): Promise<void> {
     const space = Math.random() < 0.7 ? (this.#spaces[0] as string) : one(this.#spaces);
-    await this.#look(space);
+    for (const each of this.#spaces) await this.#look(each);
     if (Math.random() < 0.6) await this.#write(space);
     if (Math.random() < 0.4) await this.#exchange();
     await this.#account();
