@@ -14,3 +14,8 @@ SELECT spaces, seqs, bases FROM syncd.sync_cursor_at($1, $2::jsonb);
 -- Takes away the rows that nobody used for long, some at a time: how many they were.
 -- returns: one value
 SELECT syncd.sync_cursors_collect($1::timestamptz, $2::integer);
+
+-- name: devices_collect
+-- Forgets devices that did not push for long, some at a time: how many they were.
+-- returns: one value
+SELECT syncd.sync_devices_collect($1::timestamptz, $2::integer);

@@ -46,7 +46,7 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_cursor_places, syncd.sync_cursor_positions, syncd.sync_cursor_news, syncd.sync_cursor_changes, syncd.sync_cursor_used,
     syncd.sync_cursor_prune, syncd.sync_cursor_keep, syncd.sync_cursor_at
     TO syncd_runtime;
-GRANT EXECUTE ON FUNCTION syncd.sync_cursors_collect TO syncd_compactor;
+GRANT EXECUTE ON FUNCTION syncd.sync_cursors_collect, syncd.sync_devices_collect TO syncd_compactor;
 
 -- pull
 GRANT EXECUTE ON FUNCTION

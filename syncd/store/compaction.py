@@ -125,6 +125,10 @@ class Compactor:
         """Takes away some of the kept cursors that were not used since an instant: how many. Raises LeaseLost."""
         return int((await self._in_turn("cursors_collect", before, most))[0])
 
+    async def collect_devices(self, before: datetime, most: int) -> int:
+        """Forgets some of the devices that did not push since an instant: how many. Raises LeaseLost."""
+        return int((await self._in_turn("devices_collect", before, most))[0])
+
     async def names_idle(self, most: int) -> list[int]:
         """Names, by number, to which nothing refers but perhaps the log and the state."""
         return list(await self._connection.fetchval(statement("names_idle"), most))

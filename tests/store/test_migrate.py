@@ -206,6 +206,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0029_pre_cursors.sql",
         "1_0031_pre_quotas.sql",
         "1_0033_pre_audit.sql",
+        "1_0035_pre_devices_used.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -217,6 +218,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0030_post_cursors.sql",
         "3_0032_post_quotas.sql",
         "3_0034_post_audit.sql",
+        "3_0036_post_devices_used.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

@@ -52,6 +52,7 @@ STEPS = [
     "0029_pre_cursors",
     "0031_pre_quotas",
     "0033_pre_audit",
+    "0035_pre_devices_used",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -63,6 +64,7 @@ STEPS = [
     "0030_post_cursors",
     "0032_post_quotas",
     "0034_post_audit",
+    "0036_post_devices_used",
 ]
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from tests.compacting import compact_now
+from tests.direct import run
 from tests.harness import Server
 from tests.socket_device import socket_of
 from tests.wire import Device, edit, unique, values
@@ -77,3 +81,29 @@ async def test_on_a_socket_the_push_is_answered_by_an_error_and_the_connection_s
         assert answer["code"] == "device_copied"
         answer = await socket.push(edit("r", 2, x=2), app="app", incarnations=[SECOND])
         assert answer["results"][0]["status"] == "applied"
+
+
+def test_one_that_did_not_push_for_long_is_forgotten_and_comes_back_as_a_new_one(server: Server, device: Make) -> None:
+    phone, tablet, away = (device(unique("copied"), name) for name in ("phone", "tablet", "away"))
+    for one in (phone, tablet, away):
+        one.push(edit("r", 1, x=1), incarnations=[FIRST, SECOND])
+    of = (
+        " FROM syncd.sync_names n WHERE n.name_no = d.user_no AND n.name = '{}'"
+        " AND d.used_at > now() - interval '1 minute' RETURNING d.used_at"
+    )
+    age = "UPDATE syncd.sync_devices d SET used_at = now() - interval '366 days'" + of
+    for one in (phone, tablet):
+        assert len(asyncio.run(run(server.owner_dsn, age.format(one.user)))) == 1
+    # One that pushes again, also as what it was, is there again from that day on.
+    pushing = f"SELECT syncd.sync_device('{tablet.user}', 'tablet', ARRAY['{SECOND}'])"
+    assert asyncio.run(run(server.runtime_dsn, pushing)) == [("same",)]
+    compact_now(server.owner_dsn, history=timedelta(days=10_000))
+    left = (
+        "SELECT count(*) FROM syncd.sync_devices d JOIN syncd.sync_names n ON n.name_no = d.user_no WHERE n.name = '{}'"
+    )
+    found = {one: asyncio.run(run(server.owner_dsn, left.format(one.user)))[0][0] for one in (phone, tablet, away)}
+    assert [found[one] for one in (phone, tablet, away)] == [0, 1, 1]
+    phone.push(edit("r", 2, x=2), incarnations=["9.ninthninth", "10.tenthtenth"])
+    assert asyncio.run(run(server.owner_dsn, left.format(phone.user))) == [(1,)]
+    assert refused(phone.send(edit("r", 3, x=3), incarnations=[THIRD])) == (409, "device_copied")
+    assert values(phone.drain()[0])["r"]["x"] == 2
