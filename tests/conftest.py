@@ -45,7 +45,7 @@ MEMORY, ROOM = "/dev/shm", 8 * 1024**3
 LONGEST = (
     "tests/system/test_bad_line_clients", "tests/edge/test_live_lines", "tests/system/test_bad_line",
     "tests/client/test_bad_line", "tests/edge/test_slow_bodies", "tests/client/test_typescript",
-    "tests/system/test_compaction", "tests/browser/", "tests/system/test_elsewhere",
+    "tests/system/test_soak", "tests/system/test_compaction", "tests/browser/", "tests/system/test_elsewhere",
     "tests/system/test_backup_under_way", "tests/system/test_live_no_gap", "tests/system/test_operator_backup",
     "tests/system/test_live_faults", "tests/store/test_nats_bus", "tests/system/test_keys",
     "tests/system/test_command_line", "tests/store/test_embedded",

@@ -21,6 +21,10 @@ def draw(events: Sequence[Event], title: str, violations: Sequence[str]) -> str:
     names = list(dict.fromkeys(e["who"] for e in events if e["ev"] in MARKS))
     bottom = TOP + ROW * (len(names) + len(faults))
     parts = [f'<text x="{LEFT}" y="20" font-weight="bold">{escape(title)}</text>']
+    parts += [
+        f'<text x="{LEFT + 200 + 70 * n}" y="20" fill="{colour}">{kind}</text>'
+        for n, (kind, colour) in enumerate(MARKS.items())
+    ]
     for n, fault in enumerate(faults):
         x, until = LEFT + (fault["t"] - start) * scale, fault.get("until") or end
         width = max(2.0, (until - fault["t"]) * scale)
