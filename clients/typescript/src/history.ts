@@ -173,7 +173,10 @@ async function spacePath<S extends object>(replica: Replica<S>, space: string | 
   return `/spaces/${segment("the space", name)}`;
 }
 
-function inSpace<S extends object>(replica: Replica<S>, space: string | null): Question["params"] {
+function inSpace<S extends object>(
+  replica: Replica<S>,
+  space: string | null,
+): { readonly [name: string]: string } {
   const spaceId = replica["spaceOf"](space);
   return spaceId === PERSONAL ? {} : { spaceId };
 }

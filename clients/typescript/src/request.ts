@@ -33,7 +33,7 @@ export interface Question {
   readonly method: "GET" | "POST" | "PUT" | "DELETE";
   readonly path: string;
   readonly own?: boolean;
-  readonly params: { readonly [name: string]: string };
+  readonly params: { readonly [name: string]: string } | URLSearchParams;
   readonly body?: string;
 }
 

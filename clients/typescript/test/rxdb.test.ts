@@ -450,6 +450,53 @@ describe("a device that comes back", () => {
     expect(await seen(one, "b")).toEqual({ id: "b", title: "theirs" });
   });
 
+  it("misses after a restore what was acknowledged before its checkpoint had come past it", async () => {
+    const token = await user();
+    const pulls: URLSearchParams[] = [];
+    let [acknowledging, deaf, cut] = [false, false, 0];
+    const hearing: typeof fetch = async (address, options) => {
+      const { searchParams } = new URL(String(address));
+      if (options?.method === "POST") {
+        const answer = await fetch(address, options);
+        await answer.clone().text();
+        deaf = acknowledging;
+        return answer;
+      }
+      if (deaf) throw new TypeError("deaf");
+      pulls.push(searchParams);
+      // of what it begins again with, nothing comes the first time
+      if (searchParams.get("since") === "" && acknowledging && cut++ === 0) throw new TypeError("cut");
+      return fetch(address, options);
+    };
+    const one = await device(token, { fetch: hearing, webSocket: null });
+    await one.tasks.insert({ id: "first", title: "before" });
+    await settled(one);
+    await server.keep();
+    acknowledging = true;
+    await one.tasks.bulkInsert(["gone", "gone-too"].map((id) => ({ id, title: "acknowledged" })));
+    await until("acknowledged", () => deaf);
+    await server.restore();
+    expect(Object.keys(await onServer(token))).toEqual(["first"]);
+    const desk = await open({ url: server.url, token });
+    await desk.put("tasks", "since", { title: "others" });
+    await desk.sync();
+    pulls.length = 0;
+    deaf = false;
+    const ids = async () => (await one.tasks.find().exec()).map(({ id }) => id).sort();
+    await until("begun again", async () => (await ids()).join() === "first,since");
+    expect(cut).toBe(2);
+    expect(pulls[0]?.has("pushed")).toBe(true);
+    pulls.length = 0;
+    acknowledging = false;
+    await one.tasks.insert({ id: "unsent", title: "mine" });
+    await settled(one);
+    expect(Object.keys(await onServer(token)).sort()).toEqual(["first", "since", "unsent"]);
+    expect(pulls.map((params) => params.get("since"))).not.toContain("");
+    expect(pulls.filter((params) => params.has("pushed")).length).toBeGreaterThan(0);
+    await settled(one);
+    expect(pulls.at(-1)?.getAll("pushed")).toEqual([]);
+  });
+
   it("begins again where the server does not know its cursor", async () => {
     const token = await user();
     const other = await RealServer.start();

@@ -8,16 +8,18 @@ import { merge } from "../merge.js";
 import { ask } from "../request.js";
 import { type Document, documentOf } from "./documents.js";
 import type { Feed } from "./feed.js";
-import { goneShade, type Shade } from "./shadow.js";
+import { type Acked, goneShade, type Shade } from "./shadow.js";
 
 /**
  * Where a replication stands. `cursor` is the server's. `round` names the start from "" that it goes back to, and
- * `starting` says that not everything of it has come yet.
+ * `starting` says that not everything of it has come yet. `past` is the number of the last acknowledged change of the
+ * device's own that it is past: kept with the cursor, it is never ahead of it.
  */
 export interface Checkpoint {
   readonly cursor: string;
   readonly round: number;
   readonly starting: boolean;
+  readonly past?: number;
 }
 
 export interface Pulled {
@@ -35,14 +37,19 @@ interface Page {
 /**
  * At least `size` documents, or all that there are. RxDB takes fewer for the end, and an empty page of the server is
  * no end. A cursor that the server does not know begins again from "": what does not come again is gone.
+ *
+ * A server whose database went back to between the cursor and what it had acknowledged knows the cursor; so it is asked
+ * about the acknowledged changes too.
  */
 export async function pull(feed: Feed, from: Checkpoint | undefined, size: number): Promise<Pulled> {
   const documents = new Map<string, Document>();
-  let at = from ?? begin();
+  const acked = await feed.shadow.acked();
+  const last = acked.at(-1)?.number ?? 0;
+  let at = from ?? begin(last);
   for (;;) {
-    const page = await fetchPage(feed, at.cursor, size).catch((error: unknown) => lost(error, at));
+    const page = await fetchPage(feed, at, size, acked).catch((error: unknown) => lost(error, at));
     if (page === null) {
-      at = begin(at.round);
+      at = begin(last, at.round);
       continue;
     }
     const ended = at.starting && !page.more;
@@ -50,13 +57,14 @@ export async function pull(feed: Feed, from: Checkpoint | undefined, size: numbe
     for (const document of await feed.alone(() => take(feed, page, round, ended))) {
       documents.set(String(document[feed.shape.primary]), document);
     }
-    at = { cursor: page.cursor, round, starting: at.starting && page.more };
+    const past = page.more ? (at.past ?? 0) : last;
+    at = { cursor: page.cursor, round, starting: at.starting && page.more, past };
     if (!page.more || documents.size >= size) return { documents: [...documents.values()], checkpoint: at };
   }
 }
 
-function begin(last = 0): Checkpoint {
-  return { cursor: "", round: Math.max(Date.now(), last + 1), starting: true };
+function begin(past: number, round = 0): Checkpoint {
+  return { cursor: "", round: Math.max(Date.now(), round + 1), starting: true, past };
 }
 
 /** Null where the cursor is not known to the server any more. Raises anything else. */
@@ -66,8 +74,13 @@ function lost(error: unknown, { cursor }: Checkpoint): null {
   throw error;
 }
 
-async function fetchPage(feed: Feed, since: string, limit: number): Promise<Page> {
-  const params = { since, collection: feed.table, limit: String(limit) };
+async function fetchPage(feed: Feed, at: Checkpoint, limit: number, acked: readonly Acked[]): Promise<Page> {
+  const { cursor: since, past = 0 } = at;
+  const params = new URLSearchParams({ since, collection: feed.table, limit: String(limit) });
+  const due = acked.filter(({ number }) => number > past);
+  const client = due.at(-1)?.client; // what it had acknowledged as another device cannot be asked with that
+  if (client !== undefined) params.append("clientId", client);
+  for (const change of due) if (change.client === client) params.append("pushed", change.changeId);
   const wire = await ask(await feed.asker(), { method: "GET", path: "/pull", params });
   const changes = listOf(wire.serverChanges).map((change) => readChange(change));
   const left = listOf((wire.spaces as JsonObject | undefined)?.left).map(textOf);

@@ -153,8 +153,10 @@ async function sendPart(feed: Feed, part: readonly Packed[]): Promise<Map<string
   });
   const body = `${head.slice(0, -1)},"changes":[${part.map(({ text }) => text).join(",")}]}`;
   const answer = await ask(asker, { method: "POST", path: "", params: {}, body });
-  await shadow.answered(incarnations.at(-1));
   const results = listOf(answer.results).map((result) => objectOf(result));
+  const applied = part.filter((_, place) => results[place]?.status === "applied").at(-1);
+  if (applied !== undefined) await shadow.acknowledge(client, applied.changeId);
+  await shadow.answered(incarnations.at(-1));
   const conflicts = listOf(answer.conflicts).map((conflict) => objectOf(conflict));
   return new Map(
     part.map(({ id, changeId }, place) => {

@@ -15,7 +15,7 @@ import type { Document } from "./documents.js";
 /** The name of the collection, which a database has once for all that is replicated. */
 const NAME = "syncd";
 
-type Kind = "device" | "record" | "rejected";
+type Kind = "device" | "record" | "rejected" | "acked";
 
 interface Kept {
   readonly key: string;
@@ -60,6 +60,16 @@ export interface Rejected {
   readonly change: JsonObject;
   readonly document: Document;
 }
+
+/** A change that the server acknowledged to `client`. A later one has a greater number. */
+export interface Acked {
+  readonly number: number;
+  readonly client: string;
+  readonly changeId: string;
+}
+
+/** So many of the latest are kept; the server would hear of 64. */
+const MOST_ACKED = 16;
 
 /** What a database that is open calls itself in its incarnations. */
 const names = new WeakMap<RxDatabase, string>();
@@ -171,6 +181,28 @@ export class Shadow {
     return found ?? kept.insertIfNotExists({ key: "device", feed: "", kind: "device", body });
   }
 
+  /** Keeps a change that the server has: the checkpoint stands before it. */
+  async acknowledge(client: string, changeId: string): Promise<void> {
+    const kept = await this.#acked();
+    await kept.incrementalModify((row) => {
+      const held = ackedOf(row);
+      const number = Math.max(Date.now(), (held.at(-1)?.number ?? 0) + 1);
+      return { ...row, body: { acked: [...held, { number, client, changeId }].slice(-MOST_ACKED) } };
+    });
+  }
+
+  /** The latest changes that the server has acknowledged, oldest first, whether or not a checkpoint is past them. */
+  async acked(): Promise<readonly Acked[]> {
+    return ackedOf((await this.#acked()).getLatest());
+  }
+
+  async #acked() {
+    const kept = await open(this.#database);
+    const key = this.#key("acked", "");
+    const found = await kept.findOne(key).exec();
+    return found ?? kept.insertIfNotExists({ key, feed: this.#feed, kind: "acked", body: { acked: [] } });
+  }
+
   /** What is known of these records; nothing of those that are not known. */
   async of(ids: Iterable<string>): Promise<Map<string, Shade>> {
     const kept = await open(this.#database);
@@ -236,6 +268,10 @@ export function goneShade(id: string, round: number, now: Instant): Shade {
 
 function bodyOf({ body }: { readonly body: object }): Device {
   return body as Device;
+}
+
+function ackedOf({ body }: { readonly body: object }): readonly Acked[] {
+  return (body as { readonly acked: readonly Acked[] }).acked;
 }
 
 /** Whether the last incarnation is of the database that is called so. */
