@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from typing import Any
 
+from tests.harness import Server
 from tests.wire import Device, Json, edit
 
 PATIENCE = 60.0
@@ -40,3 +42,11 @@ def until_written(old: Device, left: int = 0) -> None:
     while len(held(old)) > left:
         assert time.monotonic() < deadline, held(old)
         time.sleep(0.05)
+
+
+def run(server: Server, *arguments: str) -> str:
+    """What a command says, to either side."""
+    done = subprocess.run(
+        [*server.command(), *arguments], env=server.environment(), capture_output=True, text=True, check=True
+    )
+    return done.stdout + ("" if "export" in arguments else done.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +22,8 @@ from syncd.store.log import Log
 from syncd.store.pool import Refusal, Unforeseen
 
 ROUNDS = 8
+# How often a push of the first generation is cut because what it touches is too much for one transaction.
+CUTS = 32
 # Why the log refuses single changes, whose places it tells, by what it raises.
 REASONS = {"SY001": "record_too_large", "SY008": "push_too_large", "SY011": "too_many_names"}
 
@@ -47,9 +50,8 @@ async def push(
     if reading.partial:
         reading = reading.staying()
     parts = Parts(caller, client, reading, message, sent, holds)
-    bounds = await aside(large, parts.bounds) if holds else []
-    if len(bounds) > 1:
-        return await _perform_parts(log, parts, bounds, event, skew, now)
+    if holds:
+        return await _perform_parts(log, parts, await aside(large, parts.bounds), event, skew, now, large)
     work = await aside(large, parts.part, (0, len(message.changes)), reading, stamps_of(reading), message.pull)
     return await perform(work, log, event, skew, now, large=large)
 
@@ -64,9 +66,10 @@ def stamps_of(reading: Reading) -> Stamps:
 class Parts(NamedTuple):
     """A push, of which the first generation may send more than one transaction should hold: it never splits one.
 
-    A part is a push of the ordinary size. The order of a record's changes is that of the whole; where a later part
-    fails, those before it stand, and a retry finds them there. A record that is written in the personal space and then
-    under the id of another moves there, so that begins another part. `holds`: what cannot be written is held.
+    A part is a push of the ordinary size, and is cut once more where that touches too much. The order of a record's
+    changes is that of the whole; where a later part fails, those before it stand, and a retry finds them there. A
+    record that is written in the personal space and then under the id of another moves there, so that begins another
+    part. `holds`: what cannot be written is held.
     """
 
     caller: Caller
@@ -104,23 +107,40 @@ class Parts(NamedTuple):
         return work
 
 
+class _TouchesTooMuch(Exception):
+    """A part is to be cut at a place of its own, which is not its first."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(place)
+        self.place = place
+
+
 async def _perform_parts(
-    log: Log, parts: Parts, all_bounds: list[tuple[int, int]], event: Event, skew: int, now: int
+    log: Log, parts: Parts, all_bounds: list[tuple[int, int]], event: Event, skew: int, now: int, large: bool
 ) -> Answer:
     """Performs all parts in order; the answer is one."""
     reading, stamps, pull = parts.reading, stamps_of(parts.reading), parts.message.pull
     answers: list[Answer] = []
-    many = len(parts.message.changes) > parts.sent.limits.max_changes
-    for bounds in all_bounds:
+    many, large = len(parts.message.changes) > parts.sent.limits.max_changes, large or len(all_bounds) > 1
+    waiting, cuts = deque(all_bounds), 0
+    while waiting:
+        start, end = bounds = waiting.popleft()
         # A few are answered by the last part: of what was written before a record moved only what lost is told.
-        whole = many or bounds[1] == len(parts.message.changes)
-        work = await aside(True, parts.part, bounds, reading if whole else reading.staying(), stamps, pull)
-        answers.append(await perform(work, log, event.after(bounds[0]), skew, now, large=True))
+        whole = many or end == len(parts.message.changes)
+        work = await aside(large, parts.part, bounds, reading if whole else reading.staying(), stamps, pull)
+        try:
+            answers.append(await perform(work, log, event.after(start), skew, now, large=large, cuts=cuts < CUTS))
+        except _TouchesTooMuch as why:
+            waiting.extendleft([(start + why.place, end), (start, start + why.place)])
+            cuts += 1
+            continue
         delta = answers[-1].delta
         if delta is not None and whole:
             # Where a page is full the device has to come for the rest anyway, but not for what it has lost.
             reading = reading.after(delta)
             reading = reading.staying() if delta.more else reading
+    if len(answers) == 1:
+        return answers[0]
     return await aside(True, _one_answer, answers, parts.reading.question.since)
 
 
@@ -153,8 +173,11 @@ def _check_escapes(body: bytes) -> None:
         raise Malformed("The body holds text that cannot be stored.", code="invalid_value") from None
 
 
-async def perform(work: Push, log: Log, event: Event, skew: int, now: int, *, large: bool = False) -> Answer:
-    """Appends what is left of a push, settling in a few rounds what the log refuses. `large`: beside other work."""
+async def perform(
+    work: Push, log: Log, event: Event, skew: int, now: int, *, large: bool = False, cuts: bool = False
+) -> Answer:
+    """Appends what is left of a push, settling in a few rounds what the log refuses. `large`: beside other work;
+    `cuts`: what touches too much is not refused but told, by _TouchesTooMuch."""
     for turn in range(ROUNDS):
         if log.full:
             await _leave_out_full(work, log)
@@ -170,7 +193,7 @@ async def perform(work: Push, log: Log, event: Event, skew: int, now: int, *, la
             if why.state == "SY004":
                 work.forgotten(await log.unremembered(call))
             else:
-                _settle(work, why, skew)
+                _settle(work, why, skew, cuts)
             continue
         except Unforeseen as why:
             if not work.message.pull:
@@ -198,9 +221,12 @@ async def _leave_out_full(work: Push, log: Log) -> None:
         log.on_hit(over.quota, over.space_id)
 
 
-def _settle(work: Push, why: Refusal, skew: int) -> None:
+def _settle(work: Push, why: Refusal, skew: int, cuts: bool) -> None:
     if why.state in REASONS:
-        work.refuse({work.left[n - 1]: REASONS[why.state] for n in msgspec.json.decode(why.said, type=list[int])})
+        places = [work.left[n - 1] for n in msgspec.json.decode(why.said, type=list[int])]
+        if cuts and why.state == "SY008" and min(places) > 0:
+            raise _TouchesTooMuch(min(places))
+        work.refuse(dict.fromkeys(places, REASONS[why.state]))
     elif why.state == "SY002":
         work.lower(msgspec.json.decode(why.said), skew)
     elif why.state == "SY003":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
 from syncd.store.pool import Pool
 from tests.harness import Server
-from tests.holding import PATIENCE, change, held, outcomes, reasons, until_written
+from tests.holding import PATIENCE, change, held, outcomes, reasons, run, until_written
 from tests.interleaved import SilentBus
 from tests.legacy_devices import FIRST
 from tests.wire import Device, Json, ahead, at, edit, unique, values
@@ -417,14 +416,6 @@ class TestAnOperator:
             while "syncd_held 2.0" not in (text := http.get("/metrics").text):
                 assert time.monotonic() < deadline, text
                 time.sleep(0.2)
-
-
-def run(server: Server, *arguments: str) -> str:
-    """What a command says, to either side."""
-    done = subprocess.run(
-        [*server.command(), *arguments], env=server.environment(), capture_output=True, text=True, check=True
-    )
-    return done.stdout + ("" if "export" in arguments else done.stderr)
 
 
 def syncd_held(server: Server, *arguments: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
-import pytest
+import httpx
 
 from tests.harness import Server
-from tests.holding import change, held
+from tests.holding import change, held, run
 from tests.wire import Device, edit, unique
 
 Make = Callable[..., Device]
@@ -44,18 +45,38 @@ async def grow_in(server: Server, space: str) -> None:
         await conn.close()
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["ours", "the first generation"])
-async def test_what_goes_beyond_is_refused_for_good_and_the_rest_goes_through(
-    server: Server, device: Make, legacy: bool
-) -> None:
-    writer = device(unique("u"), legacy=legacy)
+async def test_what_goes_beyond_is_refused_for_good_and_the_rest_goes_through(server: Server, device: Make) -> None:
+    writer = device(unique("u"))
     await grow(server, writer, *"abcd")
-    pushed = [change(record, when=2, m=1) if legacy else edit(record, 2, m=1) for record in (*"abcd", "small")]
+    pushed = [edit(record, 2, m=1) for record in (*"abcd", "small")]
     assert outcomes(writer.push(*pushed)) == ["applied", "applied", "push_too_large", "push_too_large", "applied"]
-    if legacy:
-        assert [row["change"] for row in held(writer)] == pushed[2:4]
-    else:
-        assert outcomes(writer.push(*pushed[2:4])) == ["applied", "applied"]
+    assert outcomes(writer.push(*pushed[2:4])) == ["applied", "applied"]
+
+
+async def test_a_push_of_the_first_generation_is_cut_where_it_touches_too_much(server: Server, device: Make) -> None:
+    writer = device(unique("u"), legacy=True)
+    await grow(server, writer, *"abcde")
+    pushed = [change(record, when=2, m=1) for record in (*"abcde", "small")]
+    assert outcomes(writer.push(*pushed)) == ["applied"] * 6
+    assert held(writer) == []
+    assert outcomes(writer.push(*pushed)) == ["duplicate"] * 6
+
+
+def test_it_is_cut_so_often_and_what_is_left_is_held_until_it_is_tried_again(workspace: Path) -> None:
+    settings = {"max_touched": 64 * 1024}
+    with Server(workspace / "touches-little", settings=settings) as server, httpx.Client(timeout=60) as http:
+        http.base_url = server.url
+        old, other = (Device(http, server, "ann", name, legacy=True) for name in ("c1", "c2"))
+        records = [f"r{n:02}" for n in range(36)]
+        for record in records:
+            old.push(change(record, n="x" * 40_000))
+        answer = old.push(*(change(record, when=2, m=n) for n, record in enumerate(records)))
+        assert outcomes(answer) == ["applied"] * 33 + ["push_too_large"] * 3
+        assert [row["id"] for row in held(old)] == records[33:]
+        run(server, "held", "retry", "--user", "ann")
+        assert held(old) == []
+        shown = {change["id"]: change["data"]["m"] for change in other.drain()[0]}
+        assert shown == {record: n for n, record in enumerate(records)}
 
 
 async def test_a_push_that_must_be_whole_is_refused_whole(server: Server, device: Make) -> None:
