@@ -53,7 +53,9 @@ export class Exchange {
     const timer = setTimeout(() => waiting.abort(busy), patience);
     let release: Release | null = null;
     try {
+      // A live sync of this tab has asked for the lead before, and would not give it back.
       if (live) await Promise.race([live.decided, new Bell().wait(signal)]);
+      signal.throwIfAborted();
       if (live?.leading) return await live.exchange(scope, signal);
       release = await tabs.lead(signal);
       if (release === null) throw busy;

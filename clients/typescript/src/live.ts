@@ -26,8 +26,8 @@ export class Live {
   readonly #peers = new Peers();
   readonly #reconnect: Reconnect;
   readonly #done: Promise<void>;
-  readonly #tried = new Bell();
-  /** Whether this tab has the connection or another one is known. */
+  readonly #led = new Bell();
+  /** This tab has the connection, or this is over. */
   declare readonly decided: Promise<void>;
   #connection: Connection | null = null;
   #noted: Ending | null = null;
@@ -40,7 +40,7 @@ export class Live {
     this.#tabs = tabs;
     this.#hub = hub;
     this.#reconnect = new Reconnect(endpoint.policy, endpoint.renewable);
-    this.decided = this.#tried.wait(closing.signal);
+    this.decided = this.#led.wait(closing.signal);
     this.#done = this.#run();
   }
 
@@ -153,21 +153,21 @@ export class Live {
   }
 
   async #takeLead(): Promise<void> {
-    let release = await this.#tabs.tryLead();
-    if (release === null) {
+    const { signal } = this.#closing;
+    let release = await this.#tabs.lead(signal, true);
+    if (release === null && !signal.aborted) {
       this.#show(liveState("following", null, "Another tab has the connection.", true));
-      this.#tried.ring();
       this.#tabs.post({ kind: "hello" });
       release = await this.#follow();
     }
     // The lock itself may not be had for a while, say in a page that is being put away.
-    if (release === null) return sleep(this.#end.policy.first, this.#closing.signal);
+    if (release === null) return sleep(this.#end.policy.first, signal);
     try {
       this.#leading = true;
-      this.#tried.ring();
+      this.#led.ring();
       this.#part();
       this.#show(liveState("connecting"));
-      while (!this.#closing.signal.aborted) await this.#connectOnce();
+      while (!signal.aborted) await this.#connectOnce();
     } finally {
       this.#leading = false;
       await this.#turn.alone(async () => {});

@@ -52,25 +52,16 @@ export class Tabs {
     this.#channel?.postMessage(message);
   }
 
-  /** Waits for the lead; null when `signal` ended the waiting. */
-  lead(signal: AbortSignal): Promise<Release | null> {
-    return this.#acquire({ signal });
-  }
-
-  /** The lead if nobody has it, else null. */
-  tryLead(): Promise<Release | null> {
-    return this.#acquire({ ifAvailable: true });
-  }
-
-  #acquire(options: { signal?: AbortSignal; ifAvailable?: boolean }): Promise<Release | null> {
+  /** Waits for the lead; null when `signal` ended the waiting, or, if it is to be had at once or not, somebody has it. */
+  lead(signal: AbortSignal, ifAvailable = false): Promise<Release | null> {
     return new Promise((resolve) => {
       const nobody = (): void => resolve(null);
       // What comes when nobody waits for it any more is given back at once.
       const hold = (lock: unknown): Promise<void> =>
-        new Promise((release) =>
-          lock === null || options.signal?.aborted ? release(nobody()) : resolve(release),
-        );
-      options.signal?.addEventListener("abort", nobody, { once: true });
+        new Promise((release) => (lock === null || signal.aborted ? release(nobody()) : resolve(release)));
+      signal.addEventListener("abort", nobody, { once: true });
+      // Web Locks take one of them only.
+      const options = ifAvailable ? { ifAvailable } : { signal };
       const ask = async (): Promise<unknown> => this.#locks.request(this.#name, options, hold);
       ask().catch(nobody);
     });
@@ -87,22 +78,18 @@ function webLocks(): Locks | undefined {
   return (globalThis as { navigator?: { locks?: Locks } }).navigator?.locks;
 }
 
-/** Where there are none, a replica leads alone: its own syncs come one after the other. */
+/**
+ * Where there are none, a replica leads alone: what it does comes one after the other. Who asks whether it is
+ * available waits, too: nobody else is there to be followed.
+ */
 class OwnLock implements Locks {
   readonly #mutex = new Mutex();
-  #held = 0;
 
-  async request(
+  request(
     _name: string,
-    { signal, ifAvailable }: { signal?: AbortSignal; ifAvailable?: boolean },
+    { signal }: { signal?: AbortSignal },
     held: (lock: unknown) => Promise<void>,
   ): Promise<void> {
-    if (ifAvailable && this.#held > 0) return held(null);
-    this.#held += 1;
-    try {
-      await this.#mutex.run(() => held(this), signal);
-    } finally {
-      this.#held -= 1;
-    }
+    return this.#mutex.run(() => held(this), signal);
   }
 }

@@ -2,7 +2,15 @@
 
 import { IDBFactory } from "fake-indexeddb";
 import { expect, it } from "vitest";
-import { type Locks, NotConnected, Offline, type Replica, SyncBusy, WrongReplica } from "../src/index.js";
+import {
+  type Event,
+  type Locks,
+  NotConnected,
+  Offline,
+  type Replica,
+  SyncBusy,
+  WrongReplica,
+} from "../src/index.js";
 import { Mutex } from "../src/turn.js";
 import { open, QUICK, until } from "./devices.js";
 import { ProcessLocks } from "./locks.js";
@@ -64,6 +72,58 @@ it("a sync right after live() has its turn", async () => {
   await replica.close();
   await server.stop();
 });
+
+it.each([
+  ["without Web Locks", undefined],
+  ["with locks", new ProcessLocks()],
+] as [string, Locks | undefined][])(
+  "a live sync right after another one of the replica has its turn, and so has the sync after it (%s)",
+  async (_name, locks) => {
+    const server = new SocketScript();
+    await server.start();
+    const options = { url: server.url, token: "t", fetch: new Script().fetch, ...(locks ? { locks } : {}) };
+    const replica = await open({ ...options, indexedDB: null });
+    const followed: Event[] = [];
+    replica.on((event) => event.kind === "state" && event.following && followed.push(event));
+    await replica.sync();
+    const first = replica.live({ policy: QUICK });
+    expect(await replica.sync({ patience: 5000 })).toMatchObject({ requests: 1 });
+    await until("live", () => first.state.name === "live");
+    await first.close();
+    const second = replica.live({ policy: QUICK });
+    expect(await replica.sync({ patience: 5000 })).toMatchObject({ requests: 1 });
+    await until("live again", () => second.state.name === "live");
+    if (!locks) expect(followed).toEqual([]); // there is nobody to follow
+    await replica.close();
+    await server.stop();
+  },
+);
+
+it.each([
+  ["without Web Locks", undefined],
+  ["with locks", new ProcessLocks()],
+] as [string, Locks | undefined][])(
+  "a sync is not in the way of a live one that begins beside it, which can be closed meanwhile (%s)",
+  async (_name, locks) => {
+    const server = new Held();
+    const replica = await open({
+      ...SERVER,
+      fetch: server.fetch,
+      webSocket: null,
+      ...(locks ? { locks } : {}),
+    });
+    const under = replica.sync();
+    await until("it asks", () => server.requests === 1);
+    await replica.live({ policy: QUICK }).close();
+    const live = replica.live({ policy: QUICK });
+    const after = replica.sync({ patience: 5000 });
+    await expect(replica.sync({ patience: 100 })).rejects.toThrow(SyncBusy);
+    server.release();
+    await under;
+    await after;
+    await until("it polls", () => live.state.name === "polling");
+  },
+);
 
 it("a sync beside an exchange of the live one waits for its patience", async () => {
   const server = new Held();

@@ -105,3 +105,15 @@ it("sync by hand where none is live, and are told who is at it where one is", as
   await named(first.live({ policy: QUICK }), "live", false);
   await expect(second.sync({ patience: 50 })).rejects.toThrow(SyncBusy);
 });
+
+it("a sync by hand in a tab that follows has its turn when that tab takes over", async () => {
+  const { tab } = browser();
+  const [first, second] = [await tab(), await tab()];
+  await named(first.live({ policy: QUICK }), "live", false);
+  const follower = second.live({ policy: QUICK });
+  await named(follower, "live", true);
+  const synced = second.sync({ patience: 5000 });
+  await first.close();
+  expect(await synced).toMatchObject({ requests: 1 });
+  await named(follower, "live", false);
+});
