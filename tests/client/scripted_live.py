@@ -42,7 +42,8 @@ class LiveScript:
     """The server's part. `on` is what it does with a frame of a type; by default it agrees with everything.
 
     A handler gets the frame and the connection, and returns the frames to send. `refuse_with`: the HTTP
-    status of each handshake, None to accept. `mute`: it accepts sockets and never says a word.
+    status of each handshake, None to accept; `refuse_saying`: headers of that answer. `mute`: it accepts
+    sockets and never says a word.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class LiveScript:
         self.headers: list[Any] = []
         self.sockets: list[ServerConnection] = []
         self.refuse_with: int | None = None
+        self.refuse_saying: dict[str, str] = {}
         self.mute = False
         self.cursor = "c1"
         self.time = "2026-01-01T00:00:00.000000Z"
@@ -91,7 +93,11 @@ class LiveScript:
         self.headers.append(request.headers)
         if self.refuse_with is None:
             return None
-        return connection.respond(HTTPStatus(self.refuse_with), "No sockets here.")
+        response = connection.respond(HTTPStatus(self.refuse_with), "No sockets here.")
+        for name, value in self.refuse_saying.items():
+            response.headers.pop(name, None)
+            response.headers[name] = value
+        return response
 
     async def _talk(self, socket: ServerConnection) -> None:
         self.sockets.append(socket)

@@ -44,6 +44,12 @@ QUICK = LivePolicy(
     watch_interval=0.05,
     push_interval=0.0,
 )
+YEARS_ON = "Thu, 01 Jan 2099 00:00:00 GMT"
+BUSY = {
+    "a date by the server's clock": {"Retry-After": YEARS_ON, "Date": YEARS_ON},
+    "a date by no clock that it tells": {"Retry-After": YEARS_ON, "Date": "soon"},
+    "seconds without end": {"Retry-After": "9" * 400},
+}
 # Who takes a silence for the end at once, which a busy machine has too.
 HASTY = replace(QUICK, open_timeout=1.0, ping_timeout=0.3, answer_timeout=0.5)
 Open = Callable[..., AsyncReplica]
@@ -408,6 +414,28 @@ async def test_it_comes_back_after_every_kind_of_goodbye(
         for n in range(1, 4):
             await until(lambda n=n: len(live_script.sockets) == n and live.state.name == "live")  # type: ignore[misc]
             await live_script.sockets[-1].close(code)
+
+
+@pytest.mark.parametrize("said", BUSY.values(), ids=BUSY)
+async def test_a_time_to_come_again_keeps_no_live_device_away_for_ever(
+    replica: AsyncReplica, live_script: LiveScript, said: dict[str, str]
+) -> None:
+    live_script.refuse_with, live_script.refuse_saying = 503, said
+    async with replica.live(policy=replace(QUICK, patience=60.0 if said.get("Date") == YEARS_ON else 0.05)) as live:
+        await until(lambda: live.state.code == "http_503")
+        live_script.refuse_with = None
+        await until(is_live(live), patience=20.0)
+
+
+async def test_a_held_push_comes_again_however_long_it_is_to_wait(
+    replica: AsyncReplica, live_script: LiveScript
+) -> None:
+    live_script.once("push", lambda frame, socket: refuse(frame, "too_many_requests") | {"retryAfter": 10**9})
+    async with replica.live(policy=replace(QUICK, patience=0.05)) as live:
+        await until(is_live(live))
+        await replica.put("t", "a", {"n": 1})
+        await until(lambda: len(live_script.frames("push")) == 2, patience=20.0)
+        assert await live.wait_until_synced(60)
 
 
 async def test_a_cut_connection_is_offline_until_it_is_back(replica: AsyncReplica, live_script: LiveScript) -> None:

@@ -232,6 +232,7 @@ TOKEN_ENDED = Ending("refused", "unauthorized", "", opened=True, renew=True)
 SUSPECT = Ending("refused", "malformed", "", opened=True, suspect=True)
 UNANSWERED = Ending("offline", "silent", "", opened=True, unanswered=True)
 OVERLOADED = Ending("busy", "http_503", "", retry_after=30.0)
+FOR_YEARS = Ending("busy", "http_503", "", retry_after=1e9)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +247,7 @@ OVERLOADED = Ending("busy", "http_503", "", retry_after=30.0)
         (True, [(NO_LINE, 0)] * 3, Plan(4.0, poll=True)),
         (True, [(NO_LINE, 0)] * 3 + [(LOST_LINE, 0)], Plan(8.0)),
         (True, [(OVERLOADED, 0)], Plan(31.0)),
+        (True, [(FOR_YEARS, 0)], Plan(301.0)),
         (True, [(TOKEN, 0)], Plan(0.0, silent=True)),
         (True, [(TOKEN, 0)] * 2, Plan(60.0)),
         (True, [(TOKEN, 0)] * 9, Plan(60.0)),

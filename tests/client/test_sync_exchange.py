@@ -20,11 +20,13 @@ from syncd_client import (
     RetryPolicy,
     ServerBusy,
     SyncBusy,
+    spaces,
 )
 
 from tests.client.scripted import Script, applied, page, problem, wire
 
 EARLY, LATE = "2001-01-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z"
+LATER_DATE = "Thu, 01 Jan 2099 00:00:00 GMT"
 Open = Callable[..., Replica]
 
 
@@ -79,6 +81,15 @@ def test_a_server_that_asks_for_patience_is_waited_for_or_left(replica: Replica,
     with pytest.raises(ServerBusy) as busy:
         replica.sync()
     assert busy.value.retry_after == 3600
+
+
+@pytest.mark.parametrize("ask", [Replica.sync, spaces.invitations], ids=["sync", "question"])
+def test_a_time_to_come_again_is_the_server_s_not_the_device_s(
+    replica: Replica, script: Script, ask: Callable[[Replica], Any]
+) -> None:
+    script.answers = [problem(503, "busy", retry_after=LATER_DATE, date=LATER_DATE), {"invitations": []} | page()]
+    ask(replica)
+    assert len(script.asked) == 2, "the server's clock is decades ahead of this device's"
 
 
 def test_a_429_is_waited_for_as_long_as_it_says(open_replica: Open, script: Script) -> None:

@@ -16,6 +16,7 @@ from tests.client.scripted import Script, page, problem, wire
 
 A, LATER = "2026-01-01T00:00:00.000001Z", "2026-01-01T00:00:00.000002Z"
 EMPTY = "0" * 16
+YEARS = 3 * 365 * 86_400_000_000
 Make = Callable[..., Replica]
 
 
@@ -142,6 +143,19 @@ def test_what_nobody_asked_for_fails_quietly_and_is_tried_again_in_ten_minutes(
     replica.sync()
     assert len(script.asked) == 4
     now[0] += 10_000_000
+    script.answers = [page(), digests(("s", 0, EMPTY))]
+    assert replica.sync().verified == Verified(spaces=1)
+
+
+def test_after_a_clock_that_was_years_ahead_it_verifies_again(open_replica: Make, script: Script) -> None:
+    now = [1_000_000_000_000_000 + YEARS]
+    replica = open_replica(wall=lambda: now[0], verify_every=3600.0)
+    replica.sync()
+    now[0] -= YEARS
+    script.answers = [page(), digests(("s", 0, EMPTY))]
+    assert replica.sync().verified == Verified(spaces=1)
+    assert replica.sync().verified is None, "it is noted anew, by the clock as it is"
+    now[0] += 3_600_000_000
     script.answers = [page(), digests(("s", 0, EMPTY))]
     assert replica.sync().verified == Verified(spaces=1)
 

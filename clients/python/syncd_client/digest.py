@@ -152,7 +152,8 @@ def _entry(table: str, space: str, record: str, deleted: int, stamps: str, base:
 def due(store: Store, every: float | None, wall: int) -> bool:
     """Whether it is time to verify; `every` is seconds, None for never, `wall` microseconds.
 
-    The first time is as long after it was asked for the first time.
+    The first time is as long after it was asked for the first time. A last time that is still to come was noted by a
+    clock that was ahead: who waited for it would not verify for years.
     """
     if every is None:
         return False
@@ -161,7 +162,7 @@ def due(store: Store, every: float | None, wall: int) -> bool:
     if last is None:
         note(store, wall)
         return False
-    return bool(wall - last >= every * 1_000_000)
+    return bool(last > wall or wall - last >= every * 1_000_000)
 
 
 def note(store: Store, wall: int) -> None:

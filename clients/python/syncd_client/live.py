@@ -114,7 +114,7 @@ class LiveSync:
         if ending.local:
             await self._wait_for_room()
             return
-        await self._rest(max(plan.pause, ending.retry_after or 0.0))
+        await self._rest(max(plan.pause, self._end.policy.bounded(ending.retry_after)))
 
     async def _connect(self) -> tuple[Ending, float]:
         connection = self._connection = Connection(

@@ -136,4 +136,4 @@ class Reconnect:
         longest = min(self._policy.longest, self._policy.first * 2.0 ** min(self._attempt - 1, 30))
         if ending.restarting:
             longest = max(longest, self._policy.restart_spread)
-        return (ending.retry_after or 0.0) + chance * longest
+        return self._policy.bounded(ending.retry_after) + chance * longest

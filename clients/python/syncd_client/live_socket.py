@@ -143,9 +143,8 @@ class Connection:
         except ConnectionClosed as error:
             return self._explain(error)
         except InvalidStatus as error:
-            headers = error.response.headers
-            wanted = parse_retry_after(headers.get("Retry-After"), time.time())
-            return not_upgraded(error.response.status_code, wanted)
+            headers = {name.lower(): value for name, value in error.response.headers.raw_items()}
+            return not_upgraded(error.response.status_code, parse_retry_after(headers, time.time()))
         except (OSError, TimeoutError, EOFError, WebSocketException) as error:
             return Ending("offline", "offline", f"No connection: {describe(error)}.", opened=self.opened_at is not None)
 
@@ -269,7 +268,7 @@ class Connection:
         self._attempt += 1
         policy = self._end.policy
         pause = min(policy.longest, policy.first * 2.0 ** min(self._attempt, 30)) * (0.5 + random.random() / 2)
-        pause = max(pause, refused.retry_after)
+        pause = max(pause, policy.bounded(refused.retry_after))
         self._timers = {timer for timer in self._timers if not timer.cancelled()}
         self._timers.add(asyncio.get_running_loop().call_later(pause, self._resume))
         self._held = Ending("busy", refused.code, refused.detail, opened=True)

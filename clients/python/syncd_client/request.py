@@ -63,7 +63,7 @@ def _failure(reply: httpx.Response) -> ServerBusy:
         raise NotAllowed(problem.detail, code=problem.code)
     if not passes(problem.status):
         raise Refused(problem.detail, code=problem.code, status=problem.status, errors=problem.errors)
-    wanted = parse_retry_after(reply.headers.get("retry-after"), time.time())
+    wanted = parse_retry_after(reply.headers, time.time())
     return ServerBusy(f"{problem.detail} ({problem.status} {problem.code})", code=problem.code, retry_after=wanted)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 
@@ -32,18 +34,26 @@ class RetryPolicy:
         return retry_after + min(backoff, self.first) if retry_after <= self.patience else None
 
 
-def parse_retry_after(text: str | None, now: float) -> float | None:
-    """The header's seconds, whether it gives seconds or an HTTP date; None where it is missing or wrong.
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The seconds of Retry-After, whether it gives seconds or an HTTP date; None where it is missing or wrong.
 
-    `now` is in seconds since 1970.
+    `headers` finds names in lower case. A date counts from the answer's own Date, since the device's clock may be
+    wrong; `now`, in seconds since 1970, is for an answer without one.
     """
-    if text is None:
-        return None
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    until, sent = _seconds(text), _seconds(headers.get("date", ""))
+    return None if until is None else max(until - (now if sent is None else sent), 0.0)
+
+
+def _seconds(text: str) -> float | None:
+    """An HTTP date in any of its three forms, in seconds since 1970; None where it is none."""
     try:
-        seconds = float(text) if text.strip().isdigit() else parsedate_to_datetime(text).timestamp() - now
-    except (ValueError, TypeError, OverflowError):
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return max(seconds, 0.0)
 
 
 def passes(status: int) -> bool:
@@ -65,7 +75,8 @@ class LivePolicy:
     `refused_interval`: between tries after a refusal. `watch_interval`: how often the file is looked at
     for writes by other processes. `renew_before`: how long before its end a token is replaced.
     `store_interval`: how often it is tried whether a file that could not be written to can be again.
-    `verify_interval`: how often it is asked whether it is time to verify the replica.
+    `verify_interval`: how often it is asked whether it is time to verify the replica. `patience`: a server
+    that asks for more is tried again after so long, whatever it said.
     """
 
     first: float = 0.5
@@ -85,3 +96,8 @@ class LivePolicy:
     renew_before: float = 30.0
     verify_interval: float = 300.0
     store_interval: float = 2.0
+    patience: float = 300.0
+
+    def bounded(self, retry_after: float | None) -> float:
+        """How long to wait at least, where the server asked for so much."""
+        return min(self.patience, retry_after or 0.0)

@@ -375,7 +375,7 @@ class Session:
 
     def _retry(self, error: SyncdError, headers: Mapping[str, str]) -> None:
         self._attempt += 1
-        wanted = parse_retry_after(headers.get("retry-after"), time.time())
+        wanted = parse_retry_after(headers, time.time())
         self._pause = self._policy.delay(self._attempt, wanted, random.random())
         if self._pause is None or (self.left is not None and self._pause >= self.left):
             if isinstance(error, ServerBusy):

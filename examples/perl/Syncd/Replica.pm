@@ -109,7 +109,8 @@ sub request {
         return ($got->{status}, $answer) if ref $answer eq "HASH" && $got->{status} !~ /\A(?:408|425|429|5..)\z/;
         die "no answer: $got->{status} $got->{reason}\n" if $try + 1 >= $TRIES;
         my $pause = rand Syncd::least(20, 0.25 * 2**$try);
-        sleep Syncd::most($pause, $got->{headers}{"retry-after"} // 0);
+        my ($asked) = ($got->{headers}{"retry-after"} // "") =~ /\A([0-9]+)\z/;
+        sleep Syncd::most($pause, Syncd::least(300, $asked // 0));
     }
 }
 
