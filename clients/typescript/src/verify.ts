@@ -78,9 +78,11 @@ export function keepVerified<S extends object>(
 
 /** How long it is until it is time to verify. */
 async function remaining<S extends object>(replica: Replica<S>, every: number): Promise<number> {
+  const now = Date.now();
   const last = await replica["exchange"].party.device.store.read(async ({ meta }) => meta.verified);
-  if (last === undefined) await note(replica, Date.now());
-  return (last ?? Date.now()) + every - Date.now();
+  if (last === undefined) await note(replica, now);
+  const since = now - (last ?? now);
+  return since < 0 ? 0 : every - since; // a time that is yet to come was noted by a clock that was wrong
 }
 
 function note<S extends object>(replica: Replica<S>, now: number): Promise<void> {

@@ -275,6 +275,22 @@ describe("a replica that is kept verified", () => {
     late();
   });
 
+  it("is verified when the last time was noted by a clock that was ahead, and is mended since", async () => {
+    const { replica } = await phone();
+    const found: Event[] = [];
+    replica.on((event) => event.kind === "verified" && found.push(event));
+    await replica.live({ policy: QUICK, verify: false }).waitUntilSynced(10_000);
+    await damage(replica, async (tx) => {
+      tx.meta.verified = Date.now() + 3 * 365 * 86_400_000;
+      tx.delete("records", ["", "t", "t1"]);
+    });
+    const stop = keepVerified(replica, { every: 3_600_000, quiet: 20 });
+    await until("it was verified", () => found.length > 0);
+    stop();
+    expect(found).toMatchObject([{ kind: "verified", repaired: 1 }]);
+    await damage(replica, async ({ meta }) => expect(meta.verified).toBeLessThanOrEqual(Date.now()));
+  });
+
   it("a live sync verifies and mends by itself, as it was asked to, and not after it was closed", async () => {
     const { replica } = await phone();
     const found: Event[] = [];
