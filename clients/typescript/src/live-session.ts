@@ -12,6 +12,7 @@ import type { Presence } from "./events.js";
 import { dump, type Json, type JsonObject } from "./json.js";
 import type { Packed } from "./outbox.js";
 import { buildPage, type Page, parseReply } from "./reply.js";
+import { LONGEST } from "./retry.js";
 import { type Device, pushHead, withChanges } from "./sync.js";
 
 /** A push on its way. */
@@ -94,7 +95,7 @@ function readError(wire: JsonObject, app: string, awaiting: Awaited | null): Mea
     again: RETRYABLE.includes(code),
     code,
     detail: String(wire.detail ?? ""),
-    retryAfter: seconds * 1000,
+    retryAfter: Math.min(seconds * 1000, LONGEST),
   };
   if ((wire.requestId ?? null) !== null) {
     return wire.requestId === awaiting?.request ? { kind: "refused", ...refusal } : NOISE;

@@ -6,7 +6,7 @@ import type { JsonObject } from "./json.js";
 import { SLOWEST } from "./pace.js";
 import type { Replica } from "./replica.js";
 import { type Problem, parseReply, readProblem } from "./reply.js";
-import { delay, parseRetryAfter, passes, type RetryPolicy } from "./retry.js";
+import { delay, passes, type RetryPolicy } from "./retry.js";
 import type { Answer } from "./sync.js";
 import { headers, request, type Server } from "./transport.js";
 import { sleep } from "./turn.js";
@@ -98,6 +98,6 @@ function passing({ status, body, retryAfter }: Answer): SyncdError {
   if (status === 401 || status === 403) throw new NotAllowed(detail, code);
   if (!passes(status)) throw new Blamed(problem);
   const busy = new ServerBusy(`${detail} (${status} ${code})`, code);
-  busy.retryAfter = parseRetryAfter(retryAfter, Date.now());
+  busy.retryAfter = retryAfter;
   return busy;
 }

@@ -27,11 +27,19 @@ export function delay(
   return retryAfter <= policy.patience ? retryAfter + Math.min(backoff, policy.first) : null;
 }
 
-/** The header in milliseconds, whether it gives seconds or an HTTP date; null where it is missing or wrong. */
-export function parseRetryAfter(text: string | null, now: number): number | null {
-  if (text === null) return null;
-  if (/^\d+$/.test(text.trim())) return Number(text) * 1000;
-  return Math.max(0, Date.parse(text) - now) || null;
+/** As long, in milliseconds, a server is believed that says when to come again. */
+export const LONGEST = 300_000;
+
+/**
+ * Retry-After in milliseconds, whether it gives seconds or an HTTP date; null where it is missing, wrong or over. A
+ * date is one of the server's clock, so it is measured against the answer's own Date, where that can be read.
+ */
+export function parseRetryAfter(headers: Headers, now: number): number | null {
+  const text = headers.get("retry-after") ?? "";
+  const wait = /^\d+$/.test(text)
+    ? Number(text) * 1000
+    : Date.parse(text) - (Date.parse(headers.get("date") ?? "") || now);
+  return wait >= 0 ? Math.min(wait, LONGEST) : null;
 }
 
 /** Whether a refusal with this HTTP status passes by itself. A quota that is used up (507) does not. */

@@ -12,7 +12,7 @@ import { dump, type JsonObject } from "./json.js";
 import { type Limits, type Packed, pack, type Refusal, reject } from "./outbox.js";
 import type { Pace, Paces } from "./pace.js";
 import { type Conflict, type Page, type Problem, readPage, readProblem } from "./reply.js";
-import { delay, parseRetryAfter, passes, type RetryPolicy } from "./retry.js";
+import { delay, passes, type RetryPolicy } from "./retry.js";
 import type { Meta, Store, Transaction, Trouble } from "./store.js";
 
 export type Scope = "both" | "push" | "pull";
@@ -73,7 +73,8 @@ export interface Device {
 
 export interface Answer {
   readonly status: number;
-  readonly retryAfter: string | null;
+  /** In milliseconds. */
+  readonly retryAfter: number | null;
   readonly body: string;
   /** How many milliseconds it took to come. */
   readonly took: number;
@@ -195,8 +196,8 @@ export class Session {
     if (status === 408) this.#pace(sent).failed();
     if (passes(status)) {
       const busy = new ServerBusy(`${problem.detail} (${status} ${problem.code})`, problem.code);
-      busy.retryAfter = parseRetryAfter(retryAfter, Date.now());
-      await this.#retry(busy, busy.retryAfter);
+      busy.retryAfter = retryAfter;
+      await this.#retry(busy, retryAfter);
     } else if (status === 401 && !this.#renewed) {
       this.#renewed = true;
       this.#steps.push({ kind: "renew" });

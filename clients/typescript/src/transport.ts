@@ -2,6 +2,7 @@
 
 import { NotAllowed, Offline, SyncdError } from "./errors.js";
 import { SLOWEST } from "./pace.js";
+import { parseRetryAfter } from "./retry.js";
 import type { Answer, Report, Send, Session } from "./sync.js";
 import { inTime, sleep } from "./turn.js";
 
@@ -108,7 +109,7 @@ export async function request(
   const answer = async (): Promise<Answer> => {
     const options = { method, body, headers, signal: ending.signal, cache: "no-store" } as const;
     const response = await fetch(url + path, options);
-    const retryAfter = response.headers.get("retry-after");
+    const retryAfter = parseRetryAfter(response.headers, Date.now());
     const text = await textOf(response, moved);
     return { status: response.status, retryAfter, body: text, took: performance.now() - began };
   };

@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { InvalidWrite, StoreFailed } from "../src/errors.js";
 import type { Event, Live, Replica } from "../src/index.js";
+import { readFrame } from "../src/live-session.js";
 import { open, QUICK, until } from "./devices.js";
 import { page, problem, Script, wire } from "./script.js";
 import { answered, changes, type Frame, SocketScript } from "./socket-script.js";
@@ -162,6 +163,11 @@ describe("a connection", () => {
     expect(server.sockets).toHaveLength(1);
   });
 
+  it("believes a busy server for five minutes at most", () => {
+    const frame = { type: "error", appId: "app", code: "busy", detail: "Later.", retryAfter: 1e9 };
+    expect(readFrame(JSON.stringify(frame), "app", null, false)).toMatchObject({ retryAfter: 300_000 });
+  });
+
   it("has a push that is refused whole mended over HTTP, whose answer names the culprit", async () => {
     server.on.push = [
       ({ requestId }) => ({
@@ -285,6 +291,14 @@ describe("without sockets", () => {
     expect(await sync.waitUntilSynced(10_000)).toBe(true);
     const pulls = http.pulls.length;
     await until("it asks again", () => http.pulls.length > pulls);
+  });
+
+  it("waits as long as a busy server says with its own date, whatever the device's clock says", async () => {
+    const date = new Date(Date.now() + 3 * 365 * 86_400_000).toUTCString();
+    http.answers.push(problem(503, "busy", [], { date, "retry-after": date }));
+    const { live: sync } = await live({ webSocket: null });
+    await until("busy", () => http.asked.length === 1);
+    await named(sync, "polling");
   });
 
   it("it is offline while nothing answers, and retryNow ends a pause", async () => {

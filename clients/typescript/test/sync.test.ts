@@ -23,6 +23,14 @@ async function scripted(options: object = {}): Promise<{ replica: Replica; scrip
   return { replica: await open({ ...server, ...options }), script };
 }
 
+const YEARS = 3 * 365 * 86_400_000;
+
+/** Retry-After and Date of a server whose clock is `ahead` of this one by so many milliseconds. */
+function dates(ahead: number, wait: number): string[] {
+  const now = Date.now() + ahead;
+  return [now + wait, now].map((instant) => new Date(instant).toUTCString());
+}
+
 async function fieldsOf(replica: Replica, id = "a"): Promise<object | undefined> {
   return (await replica.get("t", id))?.fields;
 }
@@ -207,6 +215,27 @@ describe("failures", () => {
     expect(script.pushes[0]?.changes).toEqual(script.pushes[1]?.changes);
     expect((await replica.why("t", "a")).state).toBe("synced");
   });
+
+  it.each([
+    ["as seconds", () => ["7"], 7000],
+    ["as a date, after the answer's own", () => dates(YEARS, 7000), 7000],
+    ["as a date, where the device is ahead", () => dates(-YEARS, 7000), 7000],
+    ["as a date that is over", () => dates(YEARS, -7000), null],
+    ["as a date far from the answer's own", () => dates(0, YEARS), 300_000],
+    ["as a date alone, by a device that is behind", () => dates(YEARS, 7000).slice(0, 1), 300_000],
+    ["as a date beside one that is none", () => [...dates(YEARS, 7000).slice(0, 1), "now"], 300_000],
+    ["as very many seconds", () => ["9".repeat(400)], 300_000],
+    ["as a word", () => ["later"], null],
+  ] as [string, () => string[], number | null][])(
+    "with a Retry-After say how long it is, five minutes at most: %s",
+    async (_name, said, retryAfter) => {
+      const { replica, script } = await scripted({ retry: { ...QUICK, attempts: 1 } });
+      const [until = "", date] = said();
+      const headers = { "retry-after": until, ...(date ? { date } : {}) };
+      script.answers.push(problem(503, "busy", [], headers));
+      await expect(replica.sync()).rejects.toMatchObject({ code: "busy", retryAfter });
+    },
+  );
 
   it("of a quota that is used up are said at once, and lose nothing", async () => {
     const { replica, script } = await scripted();
