@@ -90,7 +90,7 @@ export function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : typeof error;
 }
 
-/** The server answered 429, 503 or another 5xx until the retries ran out. `retryAfter` is in milliseconds, 300,000 at most. */
+/** The server answered 429, 503 or another 5xx until the retries ran out. `retryAfter` is in milliseconds. */
 export class ServerBusy extends SyncdError {
   retryAfter: number | null = null;
 

@@ -2,7 +2,7 @@
 
 import { CLOSED, RETRYABLE } from "./error-codes.js";
 import { NotAllowed, nameOf, Offline, ServerBusy, StoreFailed, SyncdError } from "./errors.js";
-import type { LivePolicy } from "./retry.js";
+import { type LivePolicy, LONGEST } from "./retry.js";
 import type { Trouble } from "./store.js";
 
 /**
@@ -52,7 +52,8 @@ export function closed(code: number, reason: string, opened: boolean): Ending {
 export function failed(error: SyncdError): Ending {
   const { code, detail } = error;
   if (error instanceof Offline) return { state: "offline", code, detail };
-  if (error instanceof ServerBusy) return { state: "busy", code, detail, retryAfter: error.retryAfter ?? 0 };
+  if (error instanceof ServerBusy)
+    return { state: "busy", code, detail, retryAfter: Math.min(error.retryAfter ?? 0, LONGEST) };
   if (error instanceof StoreFailed) return { state: "busy", code, detail, local: true };
   const unnamed = error instanceof NotAllowed && !NOT_ALLOWED.includes(code);
   return { state: "refused", code: unnamed ? "unauthorized" : code, detail };

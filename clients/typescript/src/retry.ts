@@ -27,7 +27,7 @@ export function delay(
   return retryAfter <= policy.patience ? retryAfter + Math.min(backoff, policy.first) : null;
 }
 
-/** As long, in milliseconds, a server is believed that says when to come again. */
+/** So long at most, in milliseconds, a live sync waits because the server says so. */
 export const LONGEST = 300_000;
 
 /**
@@ -39,7 +39,7 @@ export function parseRetryAfter(headers: Headers, now: number): number | null {
   const wait = /^\d+$/.test(text)
     ? Number(text) * 1000
     : Date.parse(text) - (Date.parse(headers.get("date") ?? "") || now);
-  return wait >= 0 ? Math.min(wait, LONGEST) : null;
+  return wait >= 0 ? wait : null;
 }
 
 /** Whether a refusal with this HTTP status passes by itself. A quota that is used up (507) does not. */

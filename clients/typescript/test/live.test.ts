@@ -1,9 +1,10 @@
 /** A live sync with a server that is a script: frames, refusals, closed and dead connections, polling. */
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { InvalidWrite, StoreFailed } from "../src/errors.js";
+import { InvalidWrite, ServerBusy, StoreFailed } from "../src/errors.js";
 import type { Event, Live, Replica } from "../src/index.js";
 import { readFrame } from "../src/live-session.js";
+import { endingOf } from "../src/reconnect.js";
 import { open, QUICK, until } from "./devices.js";
 import { page, problem, Script, wire } from "./script.js";
 import { answered, changes, type Frame, SocketScript } from "./socket-script.js";
@@ -166,6 +167,8 @@ describe("a connection", () => {
   it("believes a busy server for five minutes at most", () => {
     const frame = { type: "error", appId: "app", code: "busy", detail: "Later.", retryAfter: 1e9 };
     expect(readFrame(JSON.stringify(frame), "app", null, false)).toMatchObject({ retryAfter: 300_000 });
+    const busy = Object.assign(new ServerBusy("no", "busy"), { retryAfter: 1e12 });
+    expect(endingOf(busy)).toMatchObject({ state: "busy", retryAfter: 300_000 });
   });
 
   it("has a push that is refused whole mended over HTTP, whose answer names the culprit", async () => {

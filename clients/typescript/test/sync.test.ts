@@ -221,13 +221,13 @@ describe("failures", () => {
     ["as a date, after the answer's own", () => dates(YEARS, 7000), 7000],
     ["as a date, where the device is ahead", () => dates(-YEARS, 7000), 7000],
     ["as a date that is over", () => dates(YEARS, -7000), null],
-    ["as a date far from the answer's own", () => dates(0, YEARS), 300_000],
-    ["as a date alone, by a device that is behind", () => dates(YEARS, 7000).slice(0, 1), 300_000],
-    ["as a date beside one that is none", () => [...dates(YEARS, 7000).slice(0, 1), "now"], 300_000],
-    ["as very many seconds", () => ["9".repeat(400)], 300_000],
+    ["as a date far from the answer's own", () => dates(0, YEARS), YEARS],
+    ["as a date alone", () => [new Date(0).toUTCString()], null],
+    ["as a date beside one that is none", () => [new Date(0).toUTCString(), "now"], null],
+    ["as many seconds", () => ["86400"], 86_400_000],
     ["as a word", () => ["later"], null],
   ] as [string, () => string[], number | null][])(
-    "with a Retry-After say how long it is, five minutes at most: %s",
+    "with a Retry-After say how long it is: %s",
     async (_name, said, retryAfter) => {
       const { replica, script } = await scripted({ retry: { ...QUICK, attempts: 1 } });
       const [until = "", date] = said();
