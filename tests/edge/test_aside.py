@@ -143,8 +143,9 @@ async def held(work: Callable[[], object]) -> float:
 async def test_a_push_of_many_changes_leaves_others_their_turns() -> None:
     change = '{"table":"t","id":"r","op":"update","fields":{"x":{"value":1}}}'
     body = f'{{"changes":[{",".join([change] * 40_000)}]}}'.encode()
-    by_change = await held(lambda: push_in(body, Limits(), True))
-    assert by_change < await held(lambda: push_body(body)) / 2
+    # The least of several: where the machine serves others just then, the loop has no turn either.
+    by_change = min([await held(lambda: push_in(body, Limits(), True)) for _ in range(5)])
+    assert by_change < min([await held(lambda: push_body(body)) for _ in range(5)]) / 2
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
