@@ -17,23 +17,13 @@ from tests.wire import unique
 pytestmark = [pytest.mark.waits]
 YEARS = 3 * 365 * 86_400
 
-
-SHIFTED = """
-import os, time
-place, real, real_ns = os.environ["TEST_CLOCK"], time.time, time.time_ns
-def shift():
-    with open(place) as said:
-        return int(said.read() or 0)
-time.time = lambda: real() + shift()
-time.time_ns = lambda: real_ns() + shift() * 1_000_000_000
-"""
+SHIFTED = Path(__file__).parents[1] / "clock"
 
 
 async def test_it_goes_three_years_forward_and_back_while_devices_are_live(folder: Path, tmp_path: Path) -> None:
     clock, user, seen = folder / "clock", unique("years"), 0
     clock.write_text("0")
-    (folder / "sitecustomize.py").write_text(SHIFTED)
-    with Server(folder / "data", env={"PYTHONPATH": str(folder), "TEST_CLOCK": str(clock)}) as server:
+    with Server(folder / "data", env={"PYTHONPATH": str(SHIFTED), "TEST_CLOCK": str(clock)}) as server:
         token = server.token(user, ttl=2 * YEARS)
         one, two, by_hand = opened = [
             AsyncReplica(tmp_path / name, app="app", url=server.url, token=token, durability="normal")

@@ -147,6 +147,12 @@ class OverASocket:
     def __init__(self, socket: Socket, device: LegacyDevice) -> None:
         self.socket, self.device, self._read = socket, device, 0
 
+    def writes_earlier(self) -> None:
+        """Its user writes what its server knows a later value of, and sees it."""
+        self.device._stamps.clear()
+        self.device._apply(wrote("r", 1000, title="earlier"))
+        self.device.pending.append(wrote("r", 1000, title="earlier"))
+
     async def push(self) -> Any:
         said = await self.socket.push(*self.device.pending, app=self.device.wire.app)
         self.device.pending.clear()
@@ -184,9 +190,7 @@ class TestAPushOverASocket:
     ) -> None:
         one = await self.begin(device, server, engine, subscribed)
         async with one.socket:
-            one.device._stamps.clear()
-            one.device._apply(wrote("r", 1000, title="earlier"))
-            one.device.pending.append(wrote("r", 1000, title="earlier"))
+            one.writes_earlier()
             said = await one.push()
             assert outcomes(said) == ["superseded"]
             assert one.device.shown("t")["r"]["title"] == "later"
@@ -196,9 +200,7 @@ class TestAPushOverASocket:
     ) -> None:
         one = await self.begin(device, server, engine, subscribed)
         async with one.socket:
-            one.device._stamps.clear()
-            one.device._apply(wrote("r", 1000, title="earlier"))
-            one.device.pending.append(wrote("r", 1000, title="earlier"))
+            one.writes_earlier()
             one.device.wire.push(*one.device.pending)
             assert outcomes(await one.push()) == ["duplicate"]
             assert one.device.shown("t")["r"]["title"] == "later"

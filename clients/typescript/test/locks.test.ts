@@ -40,9 +40,13 @@ it("a sync without a server fails as often as it is asked for, and keeps no lock
   await expect(replica.sync({ patience: 500 })).rejects.toThrow(NotConnected);
 });
 
-it.each([
+const BOTH: [string, Locks | undefined][] = [
   ["without Web Locks", undefined],
   ["with locks", new ProcessLocks()],
+];
+
+it.each([
+  ...BOTH,
   [
     "with locks that heed no signal",
     { request: (name, _, held) => new ProcessLocks().request(name, {}, held) },
@@ -73,10 +77,7 @@ it("a sync right after live() has its turn", async () => {
   await server.stop();
 });
 
-it.each([
-  ["without Web Locks", undefined],
-  ["with locks", new ProcessLocks()],
-] as [string, Locks | undefined][])(
+it.each(BOTH)(
   "a live sync right after another one of the replica has its turn, and so has the sync after it (%s)",
   async (_name, locks) => {
     const server = new SocketScript();
@@ -99,10 +100,7 @@ it.each([
   },
 );
 
-it.each([
-  ["without Web Locks", undefined],
-  ["with locks", new ProcessLocks()],
-] as [string, Locks | undefined][])(
+it.each(BOTH)(
   "a sync is not in the way of a live one that begins beside it, which can be closed meanwhile (%s)",
   async (_name, locks) => {
     const server = new Held();

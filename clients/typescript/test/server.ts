@@ -8,20 +8,13 @@ import { createHmac } from "node:crypto";
 import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const PYTHON = process.env.SYNCD_PYTHON ?? "python3";
 const READY = /syncd is ready at (http:\/\/\S+:(\d+))/;
 
-const SHIFTED = `
-import os, time
-place, real, real_ns = os.environ["TEST_CLOCK"], time.time, time.time_ns
-def shift():
-    with open(place) as said:
-        return int(said.read() or 0)
-time.time = lambda: real() + shift()
-time.time_ns = lambda: real_ns() + shift() * 1_000_000_000
-`;
+const SHIFTED = fileURLToPath(new URL("../../../tests/clock", import.meta.url));
 
 export class RealServer {
   readonly #folder: string;
@@ -120,8 +113,7 @@ export class RealServer {
     await this.stop();
     const clock = join(this.#folder, "clock");
     writeFileSync(clock, "0");
-    writeFileSync(join(this.#folder, "sitecustomize.py"), SHIFTED);
-    Object.assign(this.#env, { PYTHONPATH: this.#folder, TEST_CLOCK: clock });
+    Object.assign(this.#env, { PYTHONPATH: SHIFTED, TEST_CLOCK: clock });
     await this.start();
     return clock;
   }
