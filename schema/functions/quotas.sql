@@ -83,11 +83,12 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_usage_sum(p_users bigint[]) RETURNS void
 LANGUAGE sql VOLATILE AS $$
     INSERT INTO syncd.sync_user_usage AS u (user_no, records, bytes)
-    SELECT n.no, coalesce(sum(s.records), 0), coalesce(sum(s.bytes), 0)
+    SELECT n.no, t.records, t.bytes
     FROM (SELECT DISTINCT x FROM unnest(p_users) x WHERE x IS NOT NULL) AS n (no)
-    LEFT JOIN (syncd.sync_space_usage s JOIN syncd.sync_memberships m ON m.space_no = s.space_no AND m.user_no = s.maker_no)
-        ON s.maker_no = n.no
-    GROUP BY n.no ORDER BY n.no
+    CROSS JOIN LATERAL (SELECT coalesce(sum(s.records), 0) AS records, coalesce(sum(s.bytes), 0) AS bytes
+        FROM syncd.sync_space_usage s WHERE s.maker_no = n.no AND EXISTS (
+            SELECT FROM syncd.sync_memberships m WHERE m.user_no = n.no AND m.space_no = s.space_no OFFSET 0)) t
+    ORDER BY n.no
     ON CONFLICT (user_no) DO UPDATE SET records = EXCLUDED.records, bytes = EXCLUDED.bytes
         WHERE (u.records, u.bytes) <> (EXCLUDED.records, EXCLUDED.bytes)
 $$;

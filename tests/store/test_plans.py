@@ -99,6 +99,13 @@ class Watched:
         raise AssertionError("the call was not explained")
 
 
+async def counted(watched: Watched, device: Device) -> None:
+    """What the server does behind pushes every few seconds, done now: it is at every stage, not at some."""
+    runtime = await asyncpg.connect(watched.server.runtime_dsn)
+    await runtime.execute("SELECT syncd.sync_usage_look($1, $2, 1000, false)", ["shared", "other-3"], [device.app] * 2)
+    await runtime.close()
+
+
 async def grow(device: Device, name: str, count: int, spaces: list[str]) -> None:
     """Fills feeds with records."""
     for start in range(0, count, 1000):
@@ -203,6 +210,7 @@ async def looked(watched: Watched) -> Looked:
                 await owner.close()
             watched.statements()
             await traffic(ann, stage)
+            await counted(watched, ann)
             found.statements[stage] = watched.statements()
             found.costs[stage] = await costs(watched, ann, stage)
     return found
