@@ -542,7 +542,7 @@ def table() -> tuple[Setting, ...]:
 
 
 def markdown() -> str:
-    """The table as it stands in docs/settings.md."""
+    """The table as it stands in docs/operate/settings.md."""
     return "\n".join(_markdown_rows()) + "\n"
 
 

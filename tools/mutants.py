@@ -1,7 +1,8 @@
 """`make mutants`: puts each planted fault of tests/mutants into a copy of the tree, and looks whether its tests go red.
 
 A fault is a text of a file and what it becomes; the text has to be there exactly once, so a change that moves or
-alters it brings the fault along. The working tree is never written to. `--table` writes docs/guarantees-planted.md.
+alters it brings the fault along. The working tree is never written to.
+`--table` writes docs/internals/planted-faults.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS = ROOT / "tests" / "mutants"
-PAGE = ROOT / "docs" / "guarantees-planted.md"
+PAGE = ROOT / "docs" / "internals" / "planted-faults.md"
 CLIENT = Path("clients/typescript")
 # What is built or fetched. node_modules is linked to, so that nothing is fetched again.
 LEFT_OUT = (".git", ".venv", "node_modules", "dist", "__pycache__", ".*_cache", ".hypothesis", "syncd-data")
@@ -93,7 +94,7 @@ def table(all_: Iterable[Mutant]) -> str:
 
 
 def page(text: str, all_: Iterable[Mutant]) -> str:
-    """docs/guarantees-planted.md with the table as it should be."""
+    """docs/internals/planted-faults.md with the table as it should be."""
     before, _, rest = text.partition(TOP)
     return before + table(all_) + re.sub(r"^(\|.*\n)+", "", rest)
 

@@ -52,5 +52,5 @@ def main() -> None:
     """An offline-first sync server over PostgreSQL.
 
     `syncd serve` starts it; everything else is for setting it up and looking after it. Every option is also
-    an environment variable, SYNCD_ and its name in capitals: docs/settings.md lists them with their reasons.
+    an environment variable, SYNCD_ and its name in capitals: docs/operate/settings.md lists them with their reasons.
     """

@@ -25,7 +25,7 @@ def check_environment() -> Finding:
     if not unknown:
         return ok("environment", "every SYNCD_ variable is known")
     close = difflib.get_close_matches(unknown[0], known, 1)
-    remedy = f"perhaps {close[0]}" if close else "docs/settings.md lists all"
+    remedy = f"perhaps {close[0]}" if close else "docs/operate/settings.md lists all"
     return warn("environment", f"not a setting: {', '.join(unknown)}", remedy)
 
 
@@ -124,7 +124,7 @@ async def check_memberships(settings: Settings) -> Finding:
     # An unknown user may well be unknown to the service.
     answer, problem = await _get(**source.request("syncd-doctor"), unknown=[])
     if problem or source.spaces(answer, set(), set()) is None:
-        remedy = "ask it with curl -v as syncd does: docs/running.md, Memberships"
+        remedy = "ask it with curl -v as syncd does: docs/operate/running.md, Memberships"
         return fail("memberships", problem or "the answer is not a list of spaces", remedy)
     return ok("memberships", "the service answers")
 

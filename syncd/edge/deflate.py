@@ -2,7 +2,7 @@
 
 Only what a device catches up with is: it is text of one kind, a seventh of its size afterwards, and waited for. What
 everyone gets at once is framed once for all, and stays as it is: the extension leaves that to the sender of each frame.
-No context is kept between frames, so that a connection costs what it did. See docs/adr.
+No context is kept between frames, so that a connection costs what it did. See docs/internals/adr.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def _remedy(error: asyncpg.PostgresError) -> str:
     if isinstance(error, asyncpg.InvalidFunctionDefinitionError):
         return (
             "The functions are as they were. One whose parameters or result change is not replaced but made under "
-            "another name, or dropped before: see docs/adr/0026-the-schema-s-code-has-one-place.md."
+            "another name, or dropped before: see docs/internals/adr/0026-the-schema-s-code-has-one-place.md."
         )
     return "The functions are as they were."
 

@@ -69,7 +69,8 @@ def options() -> Iterator[str]:
 
 def test_metrics_that_are_named_are_there() -> None:
     there = {f"syncd_{name}" for name in GAUGES} | {f"syncd_{name}_total" for name in COUNTERS}
-    named = set(re.findall(r"`(syncd_[a-z_]+)`", read("docs/running.md").split("## Metrics")[1].split("\n## ")[0]))
+    section = read("docs/operate/running.md").split("## Metrics")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(syncd_[a-z_]+)`", section))
     apart = {"syncd_bus_up", "syncd_fanout_lag_seconds", "syncd_held", "syncd_numbers_used"}
     apart |= {"syncd_full_spaces", "syncd_quota_hits_total"}
     assert named - there <= apart
@@ -77,17 +78,17 @@ def test_metrics_that_are_named_are_there() -> None:
 
 def test_the_proxy_passes_the_host_with_its_port() -> None:
     """A socket's `Origin` is compared with it; nginx's `$host` has no port."""
-    configuration = read("docs/running.md").split("```nginx\n")[1].split("```")[0]
+    configuration = read("docs/operate/running.md").split("```nginx\n")[1].split("```")[0]
     assert re.findall(r"proxy_set_header Host (\S+);", configuration) == ["$http_host"] * configuration.count(
         "proxy_pass"
     )
 
 
 def test_every_decision_is_in_the_list() -> None:
-    listed = re.findall(r"\[(\d+) [^\]]+\]\((docs/adr/(\d{4})-[\w-]+\.md)\)", read("ARCHITECTURE.md"))
+    listed = re.findall(r"\[(\d+) [^\]]+\]\((docs/internals/adr/(\d{4})-[\w-]+\.md)\)", read("ARCHITECTURE.md"))
     assert all(int(number) == int(digits) for number, _, digits in listed)
     assert sorted(path for _, path, _ in listed) == sorted(
-        str(path.relative_to(ROOT)) for path in ROOT.glob("docs/adr/[0-9]*.md")
+        str(path.relative_to(ROOT)) for path in ROOT.glob("docs/internals/adr/[0-9]*.md")
     )
 
 

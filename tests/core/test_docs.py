@@ -18,8 +18,8 @@ DOCUMENTS = [
 ]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-GUARANTEES = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
-SECURITY = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+GUARANTEES = (ROOT / "docs/internals/guarantees.md").read_text(encoding="utf-8")
+SECURITY = (ROOT / "docs/operate/security.md").read_text(encoding="utf-8")
 
 
 def headings(text: str) -> set[str]:

@@ -237,7 +237,7 @@ async def test_a_signature_that_cannot_be_replaced_says_what_to_do(
     path = newer / "functions" / "base.sql"
     path.write_text(path.read_text().replace("sync_later() RETURNS integer", "sync_later() RETURNS bigint"))
     with pytest.raises(
-        MigrationError, match=r"functions/base.sql failed: cannot change return type(?s:.*)see docs/adr/0026"
+        MigrationError, match=r"functions/base.sql failed: cannot change return type(?s:.*)see docs/internals/adr/0026"
     ):
         await migrate(dsn, say=silent, directory=newer)
     assert await run(dsn, CATALOG) == before

@@ -1,4 +1,4 @@
-"""What SQL as the role that serves gets without acting as anybody; docs/security.md says what it amounts to."""
+"""What SQL as the role that serves gets without acting as anybody; docs/operate/security.md says what it amounts to."""
 
 from __future__ import annotations
 

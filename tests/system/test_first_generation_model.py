@@ -184,7 +184,7 @@ class World(RuleBasedStateMachine):
         """A record of one's own, of the shared space, or of a space that there is not yet; one's own may move.
 
         What was made in a space is never written in the personal one: nobody knows whether it is the same record, so
-        that makes two (docs/adr/0031-a-record-moves-with-its-writer.md).
+        that makes two (docs/internals/adr/0031-a-record-moves-with-its-writer.md).
         """
         device, user = self.legacy[number], number // 2
         id_ = (f"p{user}a", f"p{user}b", f"r{user}a", "sa", "sb", f"n{user}a")[record % 6]

@@ -1,4 +1,4 @@
-"""What docs/running.md shows of the commands' output is what they print."""
+"""What docs/operate/running.md shows of the commands' output is what they print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from syncd.store.embedded import EmbeddedPostgres
 from tests.programs import REPOSITORY
 from tests.tour import BLOCK
 
-SHOWN = [body for _, body in BLOCK.findall((REPOSITORY / "docs/running.md").read_text(encoding="utf-8"))]
+SHOWN = [body for _, body in BLOCK.findall((REPOSITORY / "docs/operate/running.md").read_text(encoding="utf-8"))]
 VARIES = re.compile(r"/tmp/tour/syncd-data|\d+\.\d+ \(Debian.*\)|PostgreSQL \d+.*|within [\d.]+ s|up to \d+ of \d+")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.settings import Settings, SettingsError, markdown, parse_bytes, parse_seconds, table
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operate" / "settings.md"
 PEM = """\
 -----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
@@ -19,7 +19,7 @@ MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 
 def test_every_setting_is_documented_as_it_is() -> None:
     written = DOCUMENT.read_text().split("<!-- table -->\n")[1].split("<!-- end -->")[0]
-    assert written == markdown(), "run: python -m syncd.settings, and paste its output into docs/settings.md"
+    assert written == markdown(), "run: python -m syncd.settings, and paste its output into docs/operate/settings.md"
 
 
 def test_every_setting_has_a_reason_that_is_a_sentence() -> None:
