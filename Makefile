@@ -18,7 +18,7 @@ BOARD := examples/board
 CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live demo-board board wheel fast test check check-python check-typescript bench soak bad-line mutants fmt clean \
+.PHONY: help demo demo-live demo-board board docs wheel fast test check check-python check-typescript bench soak bad-line mutants fmt clean \
         error-codes system-packages
 
 help:  ## this list
@@ -79,7 +79,10 @@ bad-line: $(STAMP) system-packages  ## tests of sync, live and the board over a 
 	@TEST_LINE=bad $(PYTHON) -m pytest -q --timeout 500 $(or $(ARGS),tests/client/test_against_server.py \
 	    tests/client/test_live_against_server.py tests/browser/test_board.py)
 
-wheel: $(STAMP) board  ## dist/*.whl, with the board
+docs: $(STAMP)  ## the documentation as a site: build/docs, which `syncd serve` serves at /docs
+	@$(PYTHON) -m tools.docs
+
+wheel: $(STAMP) board docs  ## dist/*.whl, with the board and the documentation
 	@$(PYTHON) -m hatchling build -t wheel
 
 fmt: $(STAMP)  ## put everything into the house's style

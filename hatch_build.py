@@ -1,6 +1,7 @@
-"""What a build takes along besides the sources: the demo's board, where it was built (`make board`).
+"""What a build takes along besides the sources: the demo's board and the documentation, where they were built.
 
-It is not built here: an installation from the sources has to work without Node. `make wheel` does both.
+They are not built here: an installation from the sources has to work without Node, and without what makes the
+documentation. `make wheel` does all of it.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-BUILT = Path("examples/board/dist")
+# Where it is built, and where the server of a wheel looks for it; what builds it.
+BUILT = {"examples/board/dist": ("syncd/board", "make board"), "build/docs": ("syncd/docs", "make docs")}
 
 
-class Board(BuildHookInterface):  # type: ignore[type-arg]
-    """Puts the built board where `syncd serve --demo` looks for it; into a source archive, where it lay."""
+class Built(BuildHookInterface):  # type: ignore[type-arg]
+    """Puts what was built where `syncd serve` looks for it; into a source archive, where it lay."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Hatchling's hook. An editable installation finds the files in the repository."""
         if version == "editable":
             return
-        folder = Path(self.root) / BUILT
-        if not (folder / "index.html").is_file():
-            self.app.display_warning("The demo's board was not built, and is left out: make wheel takes it along.")
-            return
-        goal = "syncd/board" if self.target_name == "wheel" else str(BUILT)
-        build_data["force_include"][str(folder)] = goal
+        for built, (place, command) in BUILT.items():
+            folder = Path(self.root) / built
+            if (folder / "index.html").is_file():
+                build_data["force_include"][str(folder)] = place if self.target_name == "wheel" else built
+            else:
+                self.app.display_warning(f"{built} was not built, and is left out: {command} builds it.")

@@ -32,6 +32,7 @@ from syncd.edge.sockets import Sockets
 from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.sync import Service, SyncEndpoint
 from syncd.edge.tokens import Tokens
+from syncd.edge.welcome import Welcome
 from syncd.protocol.preparation import Limits
 from syncd.service.audit import Tally
 from syncd.service.counts import Counts
@@ -82,8 +83,9 @@ class Assembly(NamedTuple):
     drain: Callable[[], Awaitable[None]]
 
 
-def build(settings: Settings, board: Board | None = None) -> Assembly:
-    """The server for these settings. `database_url` and a key for tokens must be given; `board` is for its numbers."""
+def build(settings: Settings, board: Board | None = None, token: str = "") -> Assembly:
+    """The server for these settings. `database_url` and a key for tokens must be given. `board` is for its numbers, and
+    `token` the command that prints one of its tokens."""
     gate = _gate(settings)
     connections = Connections(gate, _bounds(settings))
     bodies = Bodies(
@@ -96,6 +98,7 @@ def build(settings: Settings, board: Board | None = None) -> Assembly:
     http, backend = _http(settings, board or Board(None, 0), connections, bodies)
     if settings.demo:
         http.demo = _demo(settings)
+    http.welcome = Welcome(token, docs=http.docs.there, demo=settings.demo)
     sockets = Sockets(backend.talk, gate, settings.max_body + 1024, settings.ping_interval)
 
     async def drain() -> None:

@@ -17,6 +17,7 @@ import msgspec
 from syncd.cli.checks import check_keys
 from syncd.cli.options import TopicsCommand, load_settings, progress, settings_options
 from syncd.cli.secret import check_secret, has_key, secret_file, with_secret
+from syncd.cli.token import token_command_line
 from syncd.settings import Settings
 from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.launch import Account, EmbeddedError, account_named
@@ -54,7 +55,10 @@ def serve(settings: Settings) -> int:
         try:
             with _bound(settings) as listener, _database(settings, signals) as (ready, database):
                 account = _account(ready, database)
-                return Supervisor(ready, listener, signals, database=database, account=account, say=progress).run()
+                return Supervisor(
+                    ready, listener, signals, database=database, account=account, token=token_command_line(settings),
+                    say=progress,
+                ).run()  # fmt: skip
         except StoppedError:
             return 0
         except EmbeddedError as error:

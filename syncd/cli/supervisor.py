@@ -78,9 +78,9 @@ class Worker:
     """One slot: a process that serves, and the next one when it dies."""
 
     def __init__(
-        self, listener: socket.socket, settings: Settings, board: int, place: int, account: Account | None
+        self, listener: socket.socket, settings: Settings, board: int, place: int, account: Account | None, token: str
     ) -> None:
-        self._account = account
+        self._account, self._token = account, token
         self._listener = listener
         self._settings = settings
         self._board, self._place = board, place
@@ -97,7 +97,7 @@ class Worker:
         fds = (self._listener.fileno(), report, self._board)
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "syncd.cli.worker", *map(str, (*fds, self._place))],
+                [sys.executable, "-m", "syncd.cli.worker", *map(str, (*fds, self._place)), self._token],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C reaches the supervisor alone, which stops things in order.
@@ -195,6 +195,7 @@ class Supervisor:
         *,
         database: EmbeddedPostgres | None,
         account: Account | None,
+        token: str,
         say: Callable[[str], None],
     ) -> None:
         url = database.compactor_dsn if database is not None else settings.migrate_url
@@ -206,7 +207,7 @@ class Supervisor:
         self._say = say
         # For what the workers count, so that each can tell the numbers of all.
         board = os.memfd_create("syncd-numbers")
-        self._workers = [Worker(listener, settings, board, place, account) for place in range(settings.workers)]
+        self._workers = [Worker(listener, settings, board, place, account, token) for place in range(settings.workers)]
         self._announced = False
         self._database_at = 0.0
 

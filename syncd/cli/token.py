@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 import time
 from typing import Any
 
@@ -41,6 +45,27 @@ def make_token(settings: Settings, user: str, ttl: float, spaces: list[dict[str,
     claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}
     claims |= {"spaces": spaces} if spaces is not None else {}
     return jwt.encode(claims, _secret(settings), algorithm="HS256")
+
+
+def token_command_line(settings: Settings) -> str:
+    """What prints a token for a server of these settings, in any folder; "" where only another service makes tokens.
+    `…` stands for a secret of the operator's."""
+    if has_key(settings) and not settings.jwt_secret:
+        return ""
+    words = [*_program(), "token", "ada"]
+    words += [] if settings.jwt_secret else ["--data-dir", str(settings.data_dir.resolve())]
+    words += ["--jwt-issuer", settings.jwt_issuer] if settings.jwt_issuer else []
+    words += ["--jwt-audience", settings.jwt_audience] if settings.jwt_audience else []
+    words += ["--space", "garden:owner"] if settings.memberships == "token" else []
+    return f"{'SYNCD_JWT_SECRET=… ' if settings.jwt_secret else ''}{shlex.join(words)}"
+
+
+def _program() -> list[str]:
+    """How this program is called: by its name where that leads to it, else by its path."""
+    path = os.path.abspath(sys.argv[0])
+    if os.path.basename(path) != "syncd":
+        return [sys.executable, "-m", "syncd"]
+    return ["syncd"] if shutil.which("syncd") == path else [path]
 
 
 def _secret(settings: Settings) -> str:

@@ -51,10 +51,10 @@ class WorkerServer(uvicorn.Server):
         os.close(self._report)
 
 
-def main(listener: int, report: int, board: int, place: int) -> None:
+def main(listener: int, report: int, board: int, place: int, *, token: str) -> None:
     """Serve on the inherited descriptor `listener` until SIGTERM; write a byte to `report` when ready.
 
-    `board` is a file for the numbers of all workers, `place` this one's.
+    `board` is a file for the numbers of all workers, `place` this one's; `token` the command that prints a token.
     """
     # Until it serves: a tenth of the start would go to collections that find nothing, as what is loaded stays.
     gc.disable()
@@ -72,7 +72,7 @@ def main(listener: int, report: int, board: int, place: int) -> None:
     from syncd.app import build
     from syncd.edge.metrics import Board
 
-    built = build(settings, Board(board, place))
+    built = build(settings, Board(board, place), token)
     server = WorkerServer(
         configuration(settings, built.application, built.connections, built.sockets), report, built.drain
     )
@@ -111,4 +111,4 @@ def start_logging(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:5]))
+    main(*map(int, sys.argv[1:5]), token=sys.argv[5])

@@ -24,10 +24,11 @@ from syncd.edge.backup import BackupEndpoint
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.conversation import Talk
 from syncd.edge.demo import Demo
-from syncd.edge.error_page import error_page
+from syncd.edge.docs import Docs
 from syncd.edge.invitations import InvitationsEndpoint
 from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
+from syncd.edge.page import reads_html
 from syncd.edge.problems import problem, status_of
 from syncd.edge.quota import QuotaEndpoint
 from syncd.edge.rates import Rates
@@ -35,6 +36,7 @@ from syncd.edge.requests import Disconnected, Request, checked_id
 from syncd.edge.spaces import SpacesEndpoint
 from syncd.edge.stream import Streams
 from syncd.edge.sync import Service, SyncEndpoint
+from syncd.edge.welcome import Welcome
 from syncd.service.spaces import SpaceService
 from syncd.store.turns import ACTING
 
@@ -82,6 +84,8 @@ class HttpApplication:
         self._ended, self._rates = ended, rates
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
+        self.docs = Docs()
+        self.welcome: Welcome | None = None
         self.demo: Demo | None = None
         self.quota: QuotaEndpoint | None = None
         self.audit: AuditEndpoint | None = None
@@ -201,10 +205,8 @@ class HttpApplication:
             return await self.quota.handle(request, (await self._backend.opened())[0])
         if parts[0] == "demo" and self.demo is not None:
             return await self.demo.handle(request, parts, (await self._backend.opened())[1])
-        if parts == ("docs", "errors"):
-            if request.method not in ("GET", "HEAD"):
-                raise MethodNotAllowed("GET")
-            return Answer(error_page(), media_type=b"text/html; charset=utf-8")
+        if parts[0] == "docs":
+            return self.docs.handle(request, parts)
         if parts[0] == "ws" and len(parts) <= 2:
             raise UpgradeRequired
         if len(parts) == 1:
@@ -212,6 +214,8 @@ class HttpApplication:
         raise NotFound
 
     async def _about(self, request: Request, name: str) -> Answer:
+        if not name and self.welcome is not None and request.method in ("GET", "HEAD") and reads_html(request):
+            return self.welcome.answer(request)
         pages = {"health", "healthz", "readyz", "openapi.json", "metrics"}
         if name not in pages:
             raise NotFound

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests import node
+from tests.documentation import site
 from tests.harness import Server
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("processes")]
@@ -26,6 +27,7 @@ def built() -> Path:
 @pytest.fixture(scope="module")
 def wheel(built: Path, workspace: Path) -> Path:
     """The wheel, unpacked: what `pip install` would put into site-packages."""
+    site()
     wheels = workspace / "board-wheels"
     node.run(node.REPOSITORY, sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheels)
     [file] = wheels.glob("*.whl")
@@ -51,6 +53,11 @@ def precached(page: httpx.Client) -> list[str]:
 def test_the_board_type_checks_has_the_house_s_style_and_passes_its_own_tests() -> None:
     node.checked(node.BOARD)
     node.run(node.BOARD, "npm", "test")
+
+
+def test_a_wheel_has_the_documentation_and_serves_it(page: httpx.Client, wheel: Path) -> None:
+    assert (wheel / "syncd" / "docs" / "index.html").is_file()
+    assert page.get("/docs/operate/running.html").status_code == 200
 
 
 def test_a_wheel_has_the_board_and_its_server_is_the_one_that_serves_it(wheel: Path, built: Path) -> None:

@@ -152,7 +152,7 @@ def test_what_passes_by_itself_is_408_429_or_5xx_and_nothing_else_is(row: ErrorC
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.code)
 def test_every_code_has_a_paragraph_on_the_page_and_in_the_document(row: ErrorCode) -> None:
-    assert error_page().decode().count(f'id="{row.code}"') == 1
+    assert error_page().body.decode().count(f'id="{row.code}"') == 1
     document = (ROOT / "docs/reference/errors.md").read_text(encoding="utf-8")
     assert len(re.findall(rf"^### {row.code}$", document, re.MULTILINE)) == 1
 
