@@ -14,8 +14,8 @@ import asyncpg
 import uvloop
 
 from bench.workload import Call, pull_call
+from syncd.postgres.statements import statement
 from syncd.store.log import Page
-from syncd.store.statements import statement
 
 
 class Direct(NamedTuple):

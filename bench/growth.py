@@ -17,7 +17,7 @@ import asyncpg
 from bench.figures import Measure, measure, show
 from bench.stage import Stage, console, sql
 from bench.workload import TABLE, Device
-from syncd.store.migrate import migrate
+from syncd.postgres.migrate import migrate
 
 SMALL = 10_000
 YOUNG = 50_000

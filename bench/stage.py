@@ -19,7 +19,7 @@ import psutil
 from rich.console import Console
 
 from bench.workload import Device
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server
 
 P = ParamSpec("P")

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.core.clock import format_instant
+from syncd.postgres.statements import statement
 from syncd.protocol.messages import PushBody, decode
-from syncd.protocol.preparation import Limits
-from syncd.service.caller import Caller
+from syncd.protocol.normalize import Limits
+from syncd.service.principal import Caller
 from syncd.service.pull import Question, Reading
 from syncd.service.push import Event, Push
 from syncd.store.log import Log
 from syncd.store.pool import Pool
-from syncd.store.statements import statement
 
 APP = "bench"
 TABLE = "tasks"

@@ -17,7 +17,7 @@ from typing import Self
 
 import jwt
 
-from syncd.store.launch import die_with_parent
+from syncd.postgres.launch import die_with_parent
 
 _READY = "syncd is ready at "
 

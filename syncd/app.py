@@ -13,51 +13,51 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from syncd import __version__
+from syncd.bus.hints import Bus
+from syncd.bus.postgres import NotifyBus
 from syncd.core.errors import SyncdError
 from syncd.core.sharing import Sharing
-from syncd.edge.audit import AuditEndpoint
-from syncd.edge.backup import BackupEndpoint
+from syncd.edge.admission import Gate
+from syncd.edge.authenticator import Callers
 from syncd.edge.bodies import Bodies
-from syncd.edge.callers import Callers
 from syncd.edge.connection import Bounds, Connections
-from syncd.edge.conversation import Talk
-from syncd.edge.demo import Demo
-from syncd.edge.gate import Gate
+from syncd.edge.endpoints.audit import AuditEndpoint
+from syncd.edge.endpoints.backup import BackupEndpoint
+from syncd.edge.endpoints.demo import Demo
+from syncd.edge.endpoints.invitations import InvitationsEndpoint
+from syncd.edge.endpoints.quota import QuotaEndpoint
+from syncd.edge.endpoints.spaces import SpacesEndpoint
+from syncd.edge.endpoints.sync import Service, SyncEndpoint
 from syncd.edge.http import Backend, HttpApplication
-from syncd.edge.invitations import InvitationsEndpoint
 from syncd.edge.metrics import Board, numbers
-from syncd.edge.quota import QuotaEndpoint
 from syncd.edge.rates import RateLimits, Rates
+from syncd.edge.socket_session import Talk
 from syncd.edge.sockets import Sockets
-from syncd.edge.spaces import SpacesEndpoint
-from syncd.edge.sync import Service, SyncEndpoint
 from syncd.edge.tokens import Tokens
 from syncd.edge.welcome import Welcome
-from syncd.protocol.preparation import Limits
+from syncd.live.hub import Hub
+from syncd.postgres.migrate import pending
+from syncd.postgres.schema_files import MigrationError, SchemaTooNew
+from syncd.protocol.normalize import Limits
 from syncd.service.audit import Tally
 from syncd.service.counts import Counts
 from syncd.service.held import Releaser, ReleaseRound
-from syncd.service.hub import Hub
 from syncd.service.pull import PAGE_BYTES
 from syncd.service.quotas import Quotas, UsageRound
-from syncd.service.restoring import Restorer
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
 from syncd.store.audit import Audit
 from syncd.store.backup import Backups
-from syncd.store.bus import Bus
 from syncd.store.digest import Digests
 from syncd.store.held import Held
 from syncd.store.history import History
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
-from syncd.store.migrate import pending
-from syncd.store.notify_bus import NotifyBus
 from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
 from syncd.store.quotas import Totals
-from syncd.store.schema_files import MigrationError, SchemaTooNew
 from syncd.store.spaces import Spaces
+from syncd.transfer.importer import Restorer
 
 if TYPE_CHECKING:
     from syncd.edge.memberships import MembershipService
@@ -329,7 +329,7 @@ async def _stay_where_writes_go(pool: Pool) -> None:
 def _bus(settings: Settings, key: bytes) -> Bus:
     """How this process hears from the others. The tag keeps two deployments on one NATS apart."""
     if settings.bus != "postgres":
-        from syncd.store.nats_bus import NatsBus
+        from syncd.bus.nats import NatsBus
 
         return NatsBus(settings.bus, tag=hashlib.blake2b(key, digest_size=8).hexdigest())
     assert settings.database_url is not None

@@ -16,7 +16,7 @@ import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG, create_ssl_context
 from httpx._transports import default as transports
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests import processes as started
 from tests.harness import Server
 from tests.proxy import LINE, bad_line, beside

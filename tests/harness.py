@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 
 import jwt
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.template import Template
 
 READY = re.compile(r"syncd is ready at (http://\S+:(\d+))")

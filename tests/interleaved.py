@@ -14,20 +14,20 @@ from typing import Any
 
 import msgspec
 
+from syncd.bus.hints import Bus, Hint, State, key
+from syncd.live.batch import Batch
+from syncd.live.hub import Hub
+from syncd.live.member import Member
+from syncd.live.subscription import Subscription
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor
-from syncd.protocol.live import SEPARATOR
+from syncd.protocol.live_messages import SEPARATOR
 from syncd.protocol.messages import PushBody
-from syncd.protocol.preparation import Limits
-from syncd.service.batch import Batch
-from syncd.service.caller import Caller
-from syncd.service.hub import Hub
-from syncd.service.member import Member
+from syncd.protocol.normalize import Limits
+from syncd.service.principal import Caller
 from syncd.service.pull import Delta, Question, pull
 from syncd.service.push import push
 from syncd.service.spaces import SpaceService
-from syncd.service.subscription import Subscription
-from syncd.store.bus import Bus, Hint, State, key
 from syncd.store.live import Live
 from syncd.store.log import Log
 from syncd.store.pool import Pool

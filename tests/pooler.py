@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from syncd.store.embedded import PORT, EmbeddedPostgres
-from syncd.store.launch import account_for
+from syncd.postgres.embedded import PORT, EmbeddedPostgres
+from syncd.postgres.launch import account_for
 from tests.programs import need
 
 CONFIGURATION = """\

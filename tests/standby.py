@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 import asyncpg
 
-from syncd.store.cluster import environment
-from syncd.store.embedded import PORT, EmbeddedPostgres
-from syncd.store.launch import account_for
+from syncd.postgres.cluster import environment
+from syncd.postgres.embedded import PORT, EmbeddedPostgres
+from syncd.postgres.launch import account_for
 
 
 class Standby:

@@ -11,8 +11,8 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.migrate import migrate
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.migrate import migrate
 
 
 class Template:

@@ -12,13 +12,13 @@ SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::reg
 
 -- name: elsewhere_extent
 -- How many rows of a first-generation log are to be read, and the last of them. `elsewhere.sync_changes` stands for its name.
--- returns: elsewhere.mana.Totals
+-- returns: transfer.sources.legacy_log.Totals
 SELECT count(*) AS rows, to_char(max(c.created_at::timestamptz) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS newest
 FROM elsewhere.sync_changes c WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz;
 
 -- name: elsewhere_authors
 -- Who wrote in which shared space of a first-generation log, and when first.
--- returns: elsewhere.mana.Author
+-- returns: transfer.sources.legacy_log.Author
 SELECT c.space_id::text AS space, c.user_id::text AS "user",
        coalesce(to_char(min(c.created_at::timestamptz) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '1970-01-01T00:00:00Z') AS since
 FROM elsewhere.sync_changes c
@@ -29,7 +29,7 @@ GROUP BY 1, 2 ORDER BY 1, 3, 2;
 -- The rows of a first-generation log in the order in which they came, each as JSON text with whatever columns it has. A row in
 -- its user's personal space goes to where a push would have moved its record: to the first space in which its user wrote the
 -- record after writing it in the personal one. What its user wrote in a space first stays there, and does not move.
--- returns: elsewhere.mana.LogLine
+-- returns: transfer.sources.legacy_log.LogLine
 SELECT c.id::text AS id, c.table_name::text AS "table",
        concat(left(row_to_json(c)::text, -1), ',"went_to":' || to_json(s.space)::text, '}') AS content
 FROM elsewhere.sync_changes c
@@ -51,7 +51,7 @@ ORDER BY c.created_at NULLS LAST, c.id;
 
 -- name: elsewhere_personal
 -- Which of these records are in their authors' personal spaces, by place: the space that one moved to (null: it did not). An operator's.
--- returns: store.elsewhere.PersonalRecord
+-- returns: store.imports.PersonalRecord
 SELECT f.i AS place, CASE WHEN r.deleted THEN r.registers -> 'deletedAt' ->> 'movedTo' END AS moved_to
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS f (author, app, tab, record, i)
 JOIN syncd.sync_spaces s ON s.space_id = concat('_personal:', f.author)
@@ -80,7 +80,7 @@ JOIN syncd.sync_held h ON h.user_no = u.name_no AND h.app = f.app AND h.client_i
 
 -- name: elsewhere_heads
 -- How far feeds have come: those of the spaces $1 and apps $2, side by side. An operator's.
--- returns: store.elsewhere.KnownFeed
+-- returns: store.imports.KnownFeed
 SELECT s.space_id AS space, a.name AS app, h.head
 FROM unnest($1::text[], $2::text[]) AS f (space, app)
 JOIN syncd.sync_spaces s ON s.space_id = f.space
@@ -100,7 +100,7 @@ CROSS JOIN LATERAL (SELECT FROM syncd.sync_changes q WHERE q.user_no = u.name_no
 -- name: elsewhere_records
 -- What the server has of records, and of the changes of theirs that were imported: by place, the registers as JSON text (null: no such
 -- record), the record's last seq, and the change's seq (null: not in the log). An operator's.
--- returns: store.elsewhere.Held
+-- returns: store.imports.Held
 SELECT f.i AS place, r.registers::text AS registers, r.seq, c.seq AS change
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
      WITH ORDINALITY AS f (space, app, tab, record, author, device, change, i)

@@ -9,10 +9,10 @@ import stat
 from typing import Any
 
 from syncd.cli.secret import NEW_SECRET, SHORTEST_SECRET, read_secret, secret_file
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.findings import Finding, fail, ok, warn
+from syncd.postgres.launch import EmbeddedError
 from syncd.settings import PREFIX, Settings, table
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.findings import Finding, fail, ok, warn
-from syncd.store.launch import EmbeddedError
 
 # Nothing to say: the check does not apply.
 NOTHING = ok("", "")

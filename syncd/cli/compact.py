@@ -38,7 +38,7 @@ def compact_command(
     """
     from syncd.cli.migrate import refusals
     from syncd.service.compact import Policy
-    from syncd.service.log_archive import ArchiveError, LogArchive
+    from syncd.transfer.log_archive import ArchiveError, LogArchive
 
     settings = load_settings(**options)
     kept = timedelta(seconds=settings.compact_tombstones) if settings.compact_tombstones else None

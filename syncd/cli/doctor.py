@@ -13,10 +13,10 @@ import msgspec
 from syncd.cli import checks
 from syncd.cli.migrate import refusals
 from syncd.cli.options import TopicsCommand, load_settings, settings_options
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.findings import Finding, fail, ok, warn
+from syncd.postgres.launch import EmbeddedError
 from syncd.settings import Settings
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.findings import Finding, fail, ok, warn
-from syncd.store.launch import EmbeddedError
 
 COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
@@ -69,7 +69,7 @@ async def _embedded(settings: Settings, directory: Path | None) -> list[Finding]
 async def _database(settings: Settings, url: str, directory: Path | None) -> list[Finding]:
     import asyncpg
 
-    from syncd.store import doctor
+    from syncd.postgres import doctor
 
     try:
         conn = await asyncpg.connect(url, statement_cache_size=0, timeout=10)

@@ -53,8 +53,8 @@ async def _export(
 ) -> None:
     import asyncpg
 
-    from syncd.service.export import Scope
     from syncd.store.backup import snapshot_of, standing
+    from syncd.transfer.export import Scope
 
     connection = await asyncpg.connect(url, timeout=10)
     try:
@@ -91,7 +91,7 @@ async def _note(url: str, space: str | None, user: str | None) -> None:
 
 
 async def _to_stdout(snapshot: Any, scope: Any, form: Literal["ndjson", "zip"]) -> None:
-    from syncd.service.export import export
+    from syncd.transfer.export import export
 
     async with aclosing(export(snapshot, scope, form)) as data:
         async for part in data:
@@ -101,7 +101,7 @@ async def _to_stdout(snapshot: Any, scope: Any, form: Literal["ndjson", "zip"]) 
 
 async def _to_file(snapshot: Any, scope: Any, output: Path, form: Literal["ndjson", "zip"], server: bytes) -> None:
     from syncd.cli.progress_bar import bar
-    from syncd.service.export_file import ExportFile
+    from syncd.transfer.export_file import ExportFile
 
     target = ExportFile(output, scope, server)
     plan = await target.begin(snapshot)

@@ -112,7 +112,7 @@ def retry_command(**options: Any) -> None:
 
 async def _retry(held: HeldOperator, which: HeldFilter, settings: Settings, url: str) -> None:
     from syncd.cli.progress_bar import bar
-    from syncd.protocol.preparation import Limits
+    from syncd.protocol.normalize import Limits
     from syncd.service.held import AT_ONCE, Releaser
     from syncd.store.held import Due, Held
     from syncd.store.log import Log, cursor_key

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import click
 
-from syncd.cli.elsewhere_options import comparison, elsewhere_options, elsewhere_request
+from syncd.cli.import_from_options import comparison, elsewhere_options, elsewhere_request
 from syncd.cli.operator_database import BOUND, as_runtime, operator_database
 from syncd.cli.options import load_settings, progress, settings_options
 from syncd.settings import Settings
@@ -47,7 +47,7 @@ def import_command(source: str, as_is: bool, database_url: str | None, **options
     request = elsewhere_request(source, options)
     settings = load_settings(**options)
     if request is not None:
-        from syncd.cli.elsewhere import bring
+        from syncd.cli.import_from import bring
 
         if as_is:
             raise click.UsageError("--as-is is for exports: what comes from elsewhere is written in everybody's name.")
@@ -75,13 +75,13 @@ def _restore(settings: Settings, file: Path, as_is: bool, database_url: str | No
 async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) -> int:
     """Writes it; how many changes were refused."""
     from syncd.cli.progress_bar import bar
-    from syncd.protocol.preparation import Limits
-    from syncd.service.caller import Caller
-    from syncd.service.restoring import Restorer
-    from syncd.service.source import Source
+    from syncd.protocol.normalize import Limits
+    from syncd.service.principal import Caller
     from syncd.store.backup import Backups
     from syncd.store.pool import Pool
     from syncd.store.spaces import Spaces
+    from syncd.transfer.export_reader import Source
+    from syncd.transfer.importer import Restorer
 
     form = "zip" if file.read(2) == b"PK" else "ndjson"
     progress("verifying")
@@ -141,9 +141,9 @@ def _cursors(wanted: bool, numbered: bool) -> str:
 async def _standing(url: str) -> bool:
     import asyncpg
 
-    from syncd.store import migrate
+    from syncd.postgres import migrate
+    from syncd.postgres.schema_files import MigrationError
     from syncd.store.backup import standing
-    from syncd.store.schema_files import MigrationError
 
     connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
     try:

@@ -46,7 +46,7 @@ def migrate_command(
     several servers at once. (`syncd serve` does it by itself for the database that it starts.)
     """
     if emit is not None:
-        from syncd.store import emit as files
+        from syncd.postgres import emit as files
 
         for path in files.emit(emit):
             click.echo(str(path))
@@ -63,9 +63,9 @@ def migrate_command(
 def _migrate(
     url: str, older_functions: bool, legacy_view: bool, memberships: Literal["table", "external"] | None
 ) -> None:
-    from syncd.store.legacy_view import make_view
-    from syncd.store.migrate import migrate
-    from syncd.store.schema_files import MigrationError
+    from syncd.postgres.legacy_view import make_view
+    from syncd.postgres.migrate import migrate
+    from syncd.postgres.schema_files import MigrationError
 
     try:
         applied = asyncio.run(migrate(url, say=click.echo, older_functions=older_functions, memberships=memberships))

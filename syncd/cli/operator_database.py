@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import click
 
 from syncd.cli.options import progress
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.launch import EmbeddedError
 from syncd.settings import Settings
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.launch import EmbeddedError
 
 
 @contextlib.contextmanager
@@ -44,8 +44,8 @@ def operator_database(settings: Settings, url: str | None, *, whole: bool, creat
 
 
 def _migrate(url: str) -> None:
-    from syncd.store.migrate import migrate
-    from syncd.store.schema_files import MigrationError
+    from syncd.postgres.migrate import migrate
+    from syncd.postgres.schema_files import MigrationError
 
     try:
         asyncio.run(migrate(url, say=progress))

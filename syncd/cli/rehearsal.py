@@ -13,7 +13,7 @@ import httpx
 
 from syncd.cli.options import progress
 from syncd.core.clock import format_instant
-from syncd.elsewhere.legacy_copy import Difference, LegacyCopy, compare
+from syncd.transfer.sources.legacy_copy import Difference, LegacyCopy, compare
 
 TOKEN = "SYNCD_TOKEN"
 BEGINNING = "1970-01-01T00:00:00.000Z"

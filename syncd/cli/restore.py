@@ -28,7 +28,7 @@ def restore_command(file: Path, database_url: str | None, **options: Any) -> Non
     again for a moment.
     """
     from syncd.cli.migrate import refusals
-    from syncd.store.schema_files import MigrationError
+    from syncd.postgres.schema_files import MigrationError
 
     settings = load_settings(**options)
     program = _program(settings.data_dir, own=(database_url or settings.migrate_url or settings.database_url) is None)
@@ -43,7 +43,7 @@ def restore_command(file: Path, database_url: str | None, **options: Any) -> Non
 
 def _program(data_dir: Path, *, own: bool) -> str:
     """pg_restore: of the version of the data directory's database, or the one on the path."""
-    from syncd.store.embedded import EmbeddedPostgres
+    from syncd.postgres.embedded import EmbeddedPostgres
 
     found = None if own else shutil.which("pg_restore")
     path = Path(found) if found else EmbeddedPostgres(data_dir).bindir / "pg_restore"
@@ -55,7 +55,7 @@ def _program(data_dir: Path, *, own: bool) -> str:
 async def _restore(url: str, file: Path, program: str) -> None:
     import asyncpg
 
-    from syncd.store.migrate import migrate
+    from syncd.postgres.migrate import migrate
 
     name = unquote(urlsplit(url).path.lstrip("/"))
     fresh, former = f"{name}_restoring", f"{name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from syncd.postgres.launch import Account
 from syncd.settings import Settings
-from syncd.store.launch import Account
 
 FILE = "jwt_secret"
 SHORTEST_SECRET = 32

@@ -18,9 +18,9 @@ from syncd.cli.checks import check_keys
 from syncd.cli.options import TopicsCommand, load_settings, progress, settings_options
 from syncd.cli.secret import check_secret, has_key, secret_file, with_secret
 from syncd.cli.token import token_command_line
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.launch import Account, EmbeddedError, account_named
 from syncd.settings import Settings
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.launch import Account, EmbeddedError, account_named
 
 if TYPE_CHECKING:
     from syncd.cli.supervisor import Signals
@@ -115,7 +115,7 @@ def _account(settings: Settings, database: EmbeddedPostgres | None) -> Account |
 
 def _prepared(settings: Settings, owner: str | None, signals: Signals) -> Settings:
     from syncd.cli.migrate import refusals
-    from syncd.store.schema_files import MigrationError
+    from syncd.postgres.schema_files import MigrationError
 
     try:
         asyncio.run(_unless_stopped(_prepare(settings, owner), signals))
@@ -135,8 +135,8 @@ def _prepared(settings: Settings, owner: str | None, signals: Signals) -> Settin
 def _check_bus(settings: Settings) -> None:
     """Workers would each say it, and not start."""
     if settings.bus != "postgres":
-        from syncd.store.bus import BusError
-        from syncd.store.nats_bus import NatsBus
+        from syncd.bus.hints import BusError
+        from syncd.bus.nats import NatsBus
 
         try:
             NatsBus(settings.bus, "check")
@@ -158,8 +158,8 @@ async def _unless_stopped(work: Coroutine[Any, Any, None], signals: Signals) -> 
 
 async def _prepare(settings: Settings, owner: str | None) -> None:
     """Migrate as the owner, then see as the runtime role that everything is as it must be."""
-    from syncd.store import doctor
-    from syncd.store.migrate import migrate
+    from syncd.postgres import doctor
+    from syncd.postgres.migrate import migrate
 
     assert settings.database_url is not None
     conn = await _connected(settings.database_url if owner is None else owner)

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.launch import ALLOCATION, Account, EmbeddedError, die_with_parent
 from syncd.settings import PREFIX, Settings
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.launch import ALLOCATION, Account, EmbeddedError, die_with_parent
 
 # A worker that lived this long was well; the next failure starts again with the shortest pause.
 WELL_AFTER_SECONDS = 10.0

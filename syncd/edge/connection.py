@@ -17,7 +17,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from syncd.core.errors import HeadersTooLarge, Malformed, SyncdError, TooMany, TooSlow, UrlTooLong
-from syncd.edge.gate import Gate
+from syncd.edge.admission import Gate
 from syncd.edge.problems import problem
 from syncd.edge.wire import TRANSPORT, unsent
 

@@ -9,7 +9,7 @@ from websockets.server import ServerProtocol
 
 from syncd.edge.deflate import EXTENSION
 from syncd.edge.tokens import MAX_TOKEN
-from syncd.protocol.live import is_auth
+from syncd.protocol.live_messages import is_auth
 
 # The largest token, and the rest of its frame.
 MOST_BEFORE_AUTH = MAX_TOKEN + 1024

@@ -19,23 +19,23 @@ from syncd.core.errors import (
     UpgradeRequired,
 )
 from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, packed, send_whole
-from syncd.edge.audit import AuditEndpoint
-from syncd.edge.backup import BackupEndpoint
 from syncd.edge.bodies import Bodies, Holder
-from syncd.edge.conversation import Talk
-from syncd.edge.demo import Demo
 from syncd.edge.docs import Docs
-from syncd.edge.invitations import InvitationsEndpoint
+from syncd.edge.endpoints.audit import AuditEndpoint
+from syncd.edge.endpoints.backup import BackupEndpoint
+from syncd.edge.endpoints.demo import Demo
+from syncd.edge.endpoints.invitations import InvitationsEndpoint
+from syncd.edge.endpoints.quota import QuotaEndpoint
+from syncd.edge.endpoints.spaces import SpacesEndpoint
+from syncd.edge.endpoints.sync import Service, SyncEndpoint
 from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
 from syncd.edge.page import reads_html
 from syncd.edge.problems import problem, status_of
-from syncd.edge.quota import QuotaEndpoint
 from syncd.edge.rates import Rates
 from syncd.edge.requests import Disconnected, Request, checked_id
-from syncd.edge.spaces import SpacesEndpoint
+from syncd.edge.socket_session import Talk
 from syncd.edge.stream import Streams
-from syncd.edge.sync import Service, SyncEndpoint
 from syncd.edge.welcome import Welcome
 from syncd.service.spaces import SpaceService
 from syncd.store.turns import ACTING

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from syncd.core.numbers import ALL
 from syncd.service.counts import BUCKETS, Counts
-from syncd.store.numbers import ALL
 
 PAGE = 16 * 1024
 MAX_WORKERS = 256

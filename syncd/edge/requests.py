@@ -17,7 +17,7 @@ from syncd.core.ids import STEPS, fault_in_client, fault_in_id
 from syncd.edge.answers import Receive, Scope
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.pace import Arrival
-from syncd.protocol import live
+from syncd.protocol import live_messages
 from syncd.service.aside import aside
 from syncd.store.turns import ACTING
 
@@ -250,7 +250,7 @@ def page_bytes(text: str, most: int) -> int:
     """About how large a page may be, as a query gives it: `most` at most. Raises Malformed."""
     if not (text.isascii() and text.isdigit() and len(text) < 12):
         raise Malformed("bytes must be a number.", faults=(Fault("/bytes", "must be a number"),))
-    return live.page_bytes(int(text), most)
+    return live_messages.page_bytes(int(text), most)
 
 
 def checked_tables(name: str, texts: list[str], most: int) -> tuple[str, ...]:

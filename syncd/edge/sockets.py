@@ -11,8 +11,8 @@ from typing import Any
 import structlog
 
 from syncd.core.errors import DatabaseUnavailable
-from syncd.edge.conversation import Talk
-from syncd.edge.gate import Gate
+from syncd.edge.admission import Gate
+from syncd.edge.socket_session import Talk
 from syncd.edge.websocket import RESTARTING, Socket
 
 log = structlog.get_logger("syncd.live")

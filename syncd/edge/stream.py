@@ -12,17 +12,17 @@ from typing import Any
 import msgspec
 
 from syncd.core.errors import SyncdError
+from syncd.edge.admission import token_in_query
 from syncd.edge.answers import Receive, Scope, Send
-from syncd.edge.conversation import Talk
-from syncd.edge.gate import token_in_query
 from syncd.edge.pace import LARGEST_PAGE, PageSize
 from syncd.edge.requests import Request, page_bytes, query_values
+from syncd.edge.socket_session import Talk
 from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent, taken
-from syncd.protocol import live
-from syncd.service.batch import Batch
-from syncd.service.member import Member
+from syncd.live.batch import Batch
+from syncd.live.member import Member
+from syncd.live.subscription import Subscription
+from syncd.protocol import live_messages
 from syncd.service.pull import Delta, Question
-from syncd.service.subscription import Subscription
 from syncd.store.turns import ACTING
 
 HEARTBEAT_EVERY = 15.0
@@ -241,7 +241,7 @@ def _question(request: Request, app: str) -> Question:
     else:
         last = request.header(b"last-event-id")
     since = last or query.get("since", [""])[-1]
-    tables = live.tables_in(",".join(query.get("collections", []) + query.get("collection", [])))
+    tables = live_messages.tables_in(",".join(query.get("collections", []) + query.get("collection", [])))
     given = query.get("bytes", [""])[-1]
     size = page_bytes(given, LARGEST_PAGE) if given else LARGEST_PAGE
     return Question(app, since, tables, plain=request.legacy, bytes=size)

@@ -20,14 +20,14 @@ from websockets.protocol import State
 
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Malformed, NotFound, SyncdError
+from syncd.edge.admission import token_in_query
 from syncd.edge.bodies import UNCOUNTED, Holder
-from syncd.edge.conversation import Conversation
 from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
 from syncd.edge.frames import Frames
-from syncd.edge.gate import token_in_query
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
 from syncd.edge.problems import close_code, problem
 from syncd.edge.requests import checked_id, path_parts
+from syncd.edge.socket_session import Conversation
 from syncd.edge.wire import bound, unsent
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from syncd.core.errors import Malformed
 from syncd.core.ids import MAX_ID, fault_in_client
 from syncd.core.values import without_halves
 from syncd.protocol.messages import IncomingChange, IncomingRegister, Op, PushBody, decode, split_changes
-from syncd.protocol.preparation import Stamp, Stamps, content_id, string_in
+from syncd.protocol.normalize import Stamp, Stamps, content_id, string_in
 
 NULL = Raw(b"null")
 # Where it stands for an instant of deletion, what JavaScript takes for false says that the record lives.

@@ -12,11 +12,11 @@ from msgspec import Raw
 
 from syncd.core.errors import HeldFull, Malformed, TooLarge
 from syncd.core.pieces import more_than
-from syncd.protocol import live
+from syncd.protocol import live_messages
 from syncd.protocol.first_generation import UNREADABLE, LegacyPush, read_legacy
-from syncd.protocol.live import LegacyPushFrame
+from syncd.protocol.live_messages import LegacyPushFrame
 from syncd.protocol.messages import IncomingChange, IncomingRegister, Op, PushBody, decode, read_change, split_changes
-from syncd.protocol.preparation import Limits
+from syncd.protocol.normalize import Limits
 
 # Between which there is something: a body with more is not taken apart at once, which would take longer than 50 ms. A
 # change of a megabyte cannot have more.
@@ -40,7 +40,7 @@ class LegacyPushTexts(LegacyPush):
     changes: list[Raw] | None = None  # type: ignore[assignment]
 
 
-class FrameTexts(live.Push, tag="push"):
+class FrameTexts(live_messages.Push, tag="push"):
     """A push in a frame, whose changes are texts."""
 
     changes: list[Raw]  # type: ignore[assignment]
@@ -87,10 +87,12 @@ class _Operations(msgspec.Struct):
 
 _OUTLINE = msgspec.json.Decoder(Outline)
 _CHANGE = msgspec.json.Decoder(IncomingChange)
-_Others = live.Auth | live.Unsubscribe | live.Presence | live.Ping
-_FRAME: msgspec.json.Decoder[live.Incoming] = msgspec.json.Decoder(_Others | live.Subscribe | FrameTexts)
-_LEGACY_FRAME: msgspec.json.Decoder[live.Incoming | live.LegacySubscribe | LegacyFrameTexts] = msgspec.json.Decoder(
-    _Others | live.LegacySubscribe | LegacyFrameTexts
+_Others = live_messages.Auth | live_messages.Unsubscribe | live_messages.Presence | live_messages.Ping
+_FRAME: msgspec.json.Decoder[live_messages.Incoming] = msgspec.json.Decoder(
+    _Others | live_messages.Subscribe | FrameTexts
+)
+_LEGACY_FRAME: msgspec.json.Decoder[live_messages.Incoming | live_messages.LegacySubscribe | LegacyFrameTexts] = (
+    msgspec.json.Decoder(_Others | live_messages.LegacySubscribe | LegacyFrameTexts)
 )
 
 
@@ -106,21 +108,21 @@ def push_in(body: bytes, limits: Limits, legacy: bool) -> PushBody:
     return msgspec.structs.replace(push, changes=_changes(push.changes, limits))
 
 
-def frame_in(text: bytes, limits: Limits, legacy: bool) -> live.Incoming:
+def frame_in(text: bytes, limits: Limits, legacy: bool) -> live_messages.Incoming:
     """The message in a large frame, as `live.incoming` has it. Raises Malformed, TooLarge, HeldFull."""
     if not legacy:
         _check(text)
-        message = live.decoded(text, _FRAME)
+        message = live_messages.decoded(text, _FRAME)
         if isinstance(message, FrameTexts):
             return msgspec.structs.replace(message, changes=_changes(message.changes, limits))
         return message
-    frame, texts = _legacy_apart(text, lambda text: live.decoded(text, _LEGACY_FRAME))
-    if isinstance(frame, live.LegacySubscribe):
+    frame, texts = _legacy_apart(text, lambda text: live_messages.decoded(text, _LEGACY_FRAME))
+    if isinstance(frame, live_messages.LegacySubscribe):
         return frame.message()
     if not isinstance(frame, LegacyFrameTexts):
         return frame
     changes = _legacy_changes(texts, limits)
-    return live.Push(changes, frame.requestId, frame.appId, frame.schemaVersion, frame.atomic)
+    return live_messages.Push(changes, frame.requestId, frame.appId, frame.schemaVersion, frame.atomic)
 
 
 def _check(body: bytes) -> None:

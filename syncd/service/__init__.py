@@ -1,1 +1,1 @@
-"""Performs one request each, and keeps live connections current. Knows the store and the protocol, not HTTP."""
+"""Performs one request each. Knows the store and the protocol, not HTTP."""

@@ -10,7 +10,7 @@ import msgspec
 from syncd.core.errors import CursorLost
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor
-from syncd.service.caller import Caller
+from syncd.service.principal import Caller
 from syncd.store.digest import DigestPage, Digests
 from syncd.store.pool import Refusal
 

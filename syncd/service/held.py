@@ -16,13 +16,13 @@ from msgspec import Raw
 from syncd.core.clock import format_instant
 from syncd.core.errors import DatabaseUnavailable, Malformed, MembershipsUnavailable, SyncdError
 from syncd.core.values import InvalidValue, check_text
-from syncd.protocol import preparation
+from syncd.protocol import normalize
 from syncd.protocol.first_generation import LegacyStamps, push_body
 from syncd.protocol.messages import IncomingChange, PushBody
-from syncd.protocol.preparation import Limits, Prepared
-from syncd.service.caller import Caller
+from syncd.protocol.normalize import Limits, Prepared
 from syncd.service.counts import Counts
 from syncd.service.holding import UNKNOWN
+from syncd.service.principal import Caller
 from syncd.service.pull import Question, Reading
 from syncd.service.push import Event, Push, perform
 from syncd.store.held import Due, Held, HeldChange, HeldRow
@@ -108,7 +108,7 @@ class Releaser:
         for i in work.left:
             prepared, row = work.changes[i][0], rows[i]
             # A stamp that was ahead when it came, or was to be the time of receipt, is from then.
-            preparation.lower([prepared], due.client_id, row.received_us + self._skew, row.received_us)
+            normalize.lower([prepared], due.client_id, row.received_us + self._skew, row.received_us)
             known = None if row.content is None or row.content.startswith(UNKNOWN) else row.content
             prepared.c = prepared.c or known
         if not work.left and not work.repeats and len(releasing.kept) == len(rows):

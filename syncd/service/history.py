@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.core.errors import CursorLost, Fault, Malformed, Refused, SyncdError
-from syncd.protocol.bookmark import Bookmark
-from syncd.service.caller import Caller
+from syncd.protocol.page_token import Bookmark
+from syncd.service.principal import Caller
 from syncd.service.push_decision import LARGEST_RECORD, Answer, Event, Result
 from syncd.store.history import History, PastPage
 from syncd.store.pool import Refusal

@@ -14,7 +14,7 @@ from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol.first_generation import UNREADABLE
 from syncd.protocol.messages import IncomingChange, raw_changes
-from syncd.protocol.preparation import Limits, Prepared, content_id
+from syncd.protocol.normalize import Limits, Prepared, content_id
 
 # Begins what a held change is known by that is a new one when it is written.
 UNKNOWN = "\x02"

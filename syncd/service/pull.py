@@ -14,8 +14,8 @@ from syncd.core.clock import format_instant
 from syncd.core.errors import Busy, CursorLost
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
-from syncd.protocol.live import STAYED, spaces_said
-from syncd.service.caller import Caller
+from syncd.protocol.live_messages import STAYED, spaces_said
+from syncd.service.principal import Caller
 from syncd.store.log import Glance, Log, Page, Unreadable
 from syncd.store.pool import Unforeseen
 

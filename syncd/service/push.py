@@ -9,13 +9,13 @@ import msgspec
 
 from syncd.core.errors import Busy, Fault, HeldFull, Malformed, Refused, TooLarge
 from syncd.core.values import InvalidValue, check_text
-from syncd.protocol import preparation
+from syncd.protocol import normalize
 from syncd.protocol.first_generation import LegacyStamps
 from syncd.protocol.messages import PushBody, raw_changes
-from syncd.protocol.preparation import Limits, Stamps
+from syncd.protocol.normalize import Limits, Stamps
 from syncd.service.aside import aside, is_large
-from syncd.service.caller import Caller
 from syncd.service.holding import Holding, Sent
+from syncd.service.principal import Caller
 from syncd.service.pull import Question, Reading, page_or_beginning
 from syncd.service.push_decision import Answer, Event, Push, Result, encoded
 from syncd.store.log import Log
@@ -85,7 +85,7 @@ class Parts(NamedTuple):
         starts, own = [0], set[tuple[str, str]]()
         for i, change in enumerate(changes):
             key = change.table, change.id
-            is_own = (preparation.space_of(change, personal) or personal) == personal
+            is_own = (normalize.space_of(change, personal) or personal) == personal
             if i - starts[-1] == self.sent.limits.max_changes or (key in own and not is_own):
                 starts.append(i)
                 own.clear()

@@ -13,11 +13,11 @@ import msgspec
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Fault, InvalidId, Malformed
 from syncd.core.ids import fault_in_id
-from syncd.protocol import preparation
+from syncd.protocol import normalize
 from syncd.protocol.messages import IncomingChange, PushBody
-from syncd.protocol.preparation import OPS, Limits, Prepared, Stamps
-from syncd.service.caller import Caller
+from syncd.protocol.normalize import OPS, Limits, Prepared, Stamps
 from syncd.service.holding import Refusals
+from syncd.service.principal import Caller
 from syncd.service.pull import Delta, Reading
 from syncd.store.log import PushCall, Receipt
 from syncd.store.quotas import Over
@@ -123,10 +123,10 @@ class Push:
     def _prepare(self, limits: Limits, stamps: Stamps, passed_over: Set[int]) -> None:
         first, last, turns = dict[str, int](), dict[tuple[str, ...], str | None](), Counter[str]()
         if self.refusals is None:
-            preparation.version(self.message.schemaVersion, "")
+            normalize.version(self.message.schemaVersion, "")
         for i, change in enumerate(self.message.changes):
             if self.first + i in passed_over:
-                space = preparation.space_of(change, self.caller.personal) or self.caller.personal
+                space = normalize.space_of(change, self.caller.personal) or self.caller.personal
                 self.changes.append((UNPREPARED, space, change.table))
                 self.reject(i, "change_too_large")
                 continue
@@ -153,15 +153,15 @@ class Push:
 
     def _prepared(self, i: int, change: IncomingChange, limits: Limits, stamps: Stamps) -> Prepared:
         """The next change, in canonical form. Raises Malformed."""
-        space = preparation.space_of(change, self.caller.personal)
+        space = normalize.space_of(change, self.caller.personal)
         if stamps.legacy and not space:
             space = self.caller.personal
         feed = (self.reading.question.app, space)
-        prepared = preparation.prepare(change, self.first + i + 1, self.client, stamps, limits, feed)
+        prepared = normalize.prepare(change, self.first + i + 1, self.client, stamps, limits, feed)
         if space != self.caller.personal and (wrong := fault_in_id(space)):
             raise InvalidId(f"spaceId {wrong}.", faults=(Fault(f"/changes/{self.first + i}/spaceId", wrong),))
         if prepared.v is None and self.message.schemaVersion is not None:
-            prepared.v = preparation.version(self.message.schemaVersion, "")
+            prepared.v = normalize.version(self.message.schemaVersion, "")
         self.changes.append((prepared, space, change.table))
         return prepared
 
@@ -174,7 +174,7 @@ class Push:
         keys = [(space, table, prepared.r, name, register.at) for name, register in prepared.f.items()]
         if content is not None and any(last.get(key) != content for key in keys):
             if content in turns:
-                prepared.c = preparation.content_id([content, turns[content]])
+                prepared.c = normalize.content_id([content, turns[content]])
             turns[content] += 1
         last.update(dict.fromkeys(keys, content))
 
@@ -231,7 +231,7 @@ class Push:
 
     def call(self, event: Event, skew: int) -> PushCall:
         """What is left of the push, for the log."""
-        batch = preparation.batch([self.changes[i] for i in self.left], event)
+        batch = normalize.batch([self.changes[i] for i in self.left], event)
         if len(batch.waves) > 1:
             self.keep_apart()
         chosen = [self.changes[i][0] for i in self.left]
@@ -288,9 +288,9 @@ class Push:
         own = int(said["own"])
         start = max(now, own + 1 if own <= now + skew else now)
         if not self.reading.question.plain:
-            start = max(start, preparation.greatest_base([self.message.changes[i] for i in self.left], now + skew) + 1)
+            start = max(start, normalize.greatest_base([self.message.changes[i] for i in self.left], now + skew) + 1)
         chosen = [self.changes[i][0] for i in self.left]
-        for i, times in zip(self.left, preparation.lower(chosen, self.client, now + skew, start), strict=True):
+        for i, times in zip(self.left, normalize.lower(chosen, self.client, now + skew, start), strict=True):
             if times:
                 self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
 
@@ -307,7 +307,7 @@ class Push:
         for places in records.values():
             chosen = [self.changes[i][0] for i in places]
             again = {(k, field) for k, i in enumerate(places) for field in twice.get(i, ())}
-            for i, times in zip(places, preparation.keep_apart(chosen, self.client, again), strict=True):
+            for i, times in zip(places, normalize.keep_apart(chosen, self.client, again), strict=True):
                 if times:
                     self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
 

@@ -12,7 +12,7 @@ from syncd.core.clock import format_instant
 from syncd.core.errors import Conflict, Fault, Forbidden, Malformed, NotFound, SyncdError
 from syncd.core.ids import fault_in_name, fault_in_user
 from syncd.core.sharing import UNBOUNDED, Sharing, told
-from syncd.service.caller import Caller
+from syncd.service.principal import Caller
 from syncd.service.push_decision import Event
 from syncd.store.pool import Pool, Refusal
 from syncd.store.spaces import BlockRow, InvitationRow, MemberRow, SpaceRow, Spaces

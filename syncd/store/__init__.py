@@ -1,1 +1,1 @@
-"""PostgreSQL: one call to the database each, migrations and their checks, the bus, and the server that syncd starts."""
+"""One call to the database each: the log, live reads, spaces, history, digests, exports, compaction."""

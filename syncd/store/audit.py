@@ -9,8 +9,8 @@ import msgspec
 import structlog
 
 from syncd.core.errors import Busy, DatabaseUnavailable
+from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
-from syncd.store.statements import statement
 
 log = structlog.get_logger("syncd.audit")
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import msgspec
 
-from syncd.store.statements import statement
+from syncd.postgres.statements import statement
 
 LEASE = "compaction"
 # A part takes some tenths of a second. Who is not heard of for so long is gone, frozen or cut off.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequen
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
-from syncd.store.convoy import Convoy
+from syncd.store.batcher import Convoy
 from syncd.store.turns import ACTING, Turns
 
 C = TypeVar("C")

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
-from syncd.store.statements import statement
 
 
 class Due(NamedTuple):

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from syncd.store.convoy import Convoy
+from syncd.postgres.statements import statement
+from syncd.store.batcher import Convoy
 from syncd.store.pool import Pool
-from syncd.store.statements import statement
 
 LANES, GROUP = 2, 32
 

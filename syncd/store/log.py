@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from syncd.store.convoy import Convoy
+from syncd.store.batcher import Convoy
 from syncd.store.cursors import Cursors
 from syncd.store.devices import Devices
 from syncd.store.feed_queue import FeedQueue

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from syncd.store.pool import Pool
 
-ALL = 2**31 - 1
-
 
 class Used(NamedTuple):
-    """Of ALL of each."""
+    """Of `core.numbers.ALL` of each."""
 
     names: int
     spaces: int

@@ -17,9 +17,10 @@ import asyncpg
 import msgspec
 import structlog
 
+from syncd.core.database_url import for_writing
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
-from syncd.store.statements import statement
+from syncd.postgres.statements import statement
 from syncd.store.turns import Turns
 
 T = TypeVar("T")
@@ -251,13 +252,6 @@ class Pool:
                 await connection.execute(statement("numbers_make"), kind, count)
         except asyncpg.PostgresError as why:
             raise refusal(why) from None
-
-
-def for_writing(dsn: str) -> str:
-    """The URL for a server that is written to, of those that it names, unless it says itself which it wants."""
-    if "target_session_attrs" in dsn:
-        return dsn
-    return f"{dsn}{'&' if '?' in dsn else '?'}target_session_attrs=read-write"
 
 
 async def _ended(pool: Any, seconds: float) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
-from syncd.store.statements import statement
 
 
 class SpaceRow(NamedTuple):

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from syncd_client import InvalidQuery, Refused, Replica, RetryPolicy, history
 
-from syncd.protocol.bookmark import read_bookmark
+from syncd.protocol.page_token import read_bookmark
 from tests.harness import Server
 from tests.wire import ahead
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from syncd.elsewhere.legacy_copy import LegacyCopy, compare
+from syncd.transfer.sources.legacy_copy import LegacyCopy, compare
 
 NOW = "2026-06-01T00:00:00Z"
 TEN, FIVE_PAST = "2026-01-01T10:00:00Z", "2026-01-01T10:05:00Z"

@@ -10,7 +10,7 @@ from syncd.core.errors import TooLarge
 from syncd.core.pieces import PIECE, holds, more_than
 from syncd.core.values import check_text
 from syncd.protocol.large import MOST_COMMAS, push_in
-from syncd.protocol.preparation import Limits
+from syncd.protocol.normalize import Limits
 
 
 class Searched(bytes):

@@ -19,11 +19,11 @@ import pytest
 from syncd.core.errors import HeldFull, Malformed, SyncdError, TooLarge
 from syncd.edge.bodies import Bodies
 from syncd.edge.requests import Request
-from syncd.protocol import live
+from syncd.protocol import live_messages
 from syncd.protocol.first_generation import push_body
 from syncd.protocol.large import frame_in, push_in
 from syncd.protocol.messages import IncomingChange, IncomingRegister, PushBody, decode
-from syncd.protocol.preparation import Limits
+from syncd.protocol.normalize import Limits
 from syncd.service.aside import LARGE, MOST_MEMBERS, SMALL, aside, is_large
 from tests.harness import Server
 from tests.wire import edit, unique
@@ -108,7 +108,7 @@ def test_a_frame_that_is_read_change_by_change_says_the_same(legacy: bool) -> No
     for body in pushes().values():
         frame = b'{"type":"push","requestId":"q",' + body[1:]
         by_change = said(partial(cast(Any, frame_in), frame, Limits(), legacy))
-        assert by_change == said(partial(cast(Any, live.incoming), frame, legacy=legacy))
+        assert by_change == said(partial(cast(Any, live_messages.incoming), frame, legacy=legacy))
 
 
 def test_what_cannot_be_taken_apart_quickly_is_not() -> None:

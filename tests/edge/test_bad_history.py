@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from syncd.protocol.bookmark import Bookmark, read_bookmark
+from syncd.protocol.page_token import Bookmark, read_bookmark
 from tests.wire import Device, edit, unique
 
 RECORD = "/sync/app/records/t/r"

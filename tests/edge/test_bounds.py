@@ -22,9 +22,9 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from syncd.core.errors import Malformed
+from syncd.edge.admission import Gate
 from syncd.edge.answers import PIECE, Answer, answer
 from syncd.edge.connection import DROP_BYTES, DROP_SECONDS, Bounds, Connections, HttpConnection
-from syncd.edge.gate import Gate
 from tests.harness import Server
 from tests.raw_socket import RawSocket
 from tests.socket_device import opened, workers_of

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from syncd.core.errors import DatabaseUnavailable
-from syncd.edge.conversation import Talk
-from syncd.edge.gate import Gate
+from syncd.edge.admission import Gate
+from syncd.edge.socket_session import Talk
 from syncd.edge.sockets import SWEEP_EVERY, Sockets
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from syncd.core.errors import Malformed
-from syncd.protocol.live import incoming
+from syncd.protocol.live_messages import incoming
 from syncd.protocol.messages import MemberBody, PushBody, decode
 
 

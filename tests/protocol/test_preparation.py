@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from syncd.core.clock import LAST, format_instant, parse_instant
 from syncd.core.errors import Malformed
 from syncd.protocol.messages import IncomingChange, PushBody, decode
-from syncd.protocol.preparation import Limits, Prepared, Stamps, batch, lower, prepare, space_of
-from syncd.service.caller import Caller
+from syncd.protocol.normalize import Limits, Prepared, Stamps, batch, lower, prepare, space_of
+from syncd.service.principal import Caller
 from syncd.service.pull import Question, Reading
 from syncd.service.push_decision import Push
 

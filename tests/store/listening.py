@@ -8,8 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from syncd.store.bus import Hint, key
-from syncd.store.line import LineBus
+from syncd.bus.hints import Hint, key
+from syncd.bus.link import LineBus
 from tests.stalls import Stalls
 
 APP = key("app")

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.store.bus import LONGEST, MOST_WAITING, Hint, Outbox, decode, encode, key
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.line import LineBus
-from syncd.store.nats_bus import NatsBus
-from syncd.store.notify_bus import CHANNEL, NotifyBus
+from syncd.bus.hints import LONGEST, MOST_WAITING, Hint, Outbox, decode, encode, key
+from syncd.bus.link import LineBus
+from syncd.bus.nats import NatsBus
+from syncd.bus.postgres import CHANNEL, NotifyBus
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.nats_server import NatsServer
 from tests.store.listening import Listener, feed, until
 
@@ -128,7 +128,7 @@ async def test_everybody_hears_a_hint_and_so_does_who_told_it(make: Callable[[],
 
 
 async def test_a_hint_waits_for_no_heartbeat(make: Callable[[], LineBus], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syncd.store.line.BEAT", 3600.0)
+    monkeypatch.setattr("syncd.bus.link.BEAT", 3600.0)
     async with Listener(make()) as one, Listener(make()) as two:
         for seq in range(20):
             one.tell(feed("quick", seq))

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from syncd.core.errors import Busy
-from syncd.store.convoy import MOST_WAITING, Convoy
+from syncd.store.batcher import MOST_WAITING, Convoy
 
 
 async def test_beyond_a_bound_calls_are_told_to_come_later_and_all_others_are_answered() -> None:

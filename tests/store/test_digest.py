@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from syncd_client import Replica
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.device import Device, answer
 from tests.digests import Sum, alive, bucket_of, digest_of, sum_of
 from tests.harness import Server

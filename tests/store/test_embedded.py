@@ -18,15 +18,15 @@ import asyncpg
 import psutil
 import pytest
 
-from syncd.store import postgres_binaries
-from syncd.store.embedded import LONGEST_SOCKET_FOLDER, EmbeddedPostgres
-from syncd.store.launch import Account, EmbeddedError, account_for
+from syncd.postgres import binaries as postgres_binaries
+from syncd.postgres.embedded import LONGEST_SOCKET_FOLDER, EmbeddedPostgres
+from syncd.postgres.launch import Account, EmbeddedError, account_for
 from tests.programs import postgresql_15
 
 SUPERVISE = """
 import sys, time
 from pathlib import Path
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 database = EmbeddedPostgres(Path(sys.argv[1]))
 database.start()
 print(database.pid, flush=True)
@@ -296,7 +296,7 @@ def test_a_cluster_of_a_version_that_is_not_installed_is_an_error_with_a_remedy(
 
 def test_a_thread_may_not_start_it(folder: Path) -> None:
     script = (
-        "import sys, threading; from pathlib import Path; from syncd.store.embedded import EmbeddedPostgres\n"
+        "import sys, threading; from pathlib import Path; from syncd.postgres.embedded import EmbeddedPostgres\n"
         "thread = threading.Thread(target=EmbeddedPostgres(Path(sys.argv[1])).start)\n"
         "thread.start(); thread.join()\n"
     )

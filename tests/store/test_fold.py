@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.messages import IncomingChange, IncomingRegister
-from syncd.protocol.preparation import Limits, Stamps, batch, prepare
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.protocol.normalize import Limits, Stamps, batch, prepare
 from tests.store.test_merge import Sql
 from tests.wire import at, unique
 

@@ -15,12 +15,12 @@ import httpx
 import pytest
 
 from syncd.cli.doctor import examine
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.emit import emit
+from syncd.postgres.findings import Finding
+from syncd.postgres.migrate import migrate, pending
+from syncd.postgres.schema_files import MigrationError, SchemaTooNew, read_schema, schema_directory
 from syncd.settings import Settings
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.emit import emit
-from syncd.store.findings import Finding
-from syncd.store.migrate import migrate, pending
-from syncd.store.schema_files import MigrationError, SchemaTooNew, read_schema, schema_directory
 from tests import programs
 from tests.harness import Server
 from tests.wire import Device, edit

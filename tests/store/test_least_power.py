@@ -14,13 +14,13 @@ import asyncpg
 import pytest
 
 from syncd.cli.doctor import examine
+from syncd.postgres import functions
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.emit import emit
+from syncd.postgres.migrate import migrate
+from syncd.postgres.schema_files import read_schema
+from syncd.postgres.statements import statements
 from syncd.settings import Settings
-from syncd.store import functions
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.emit import emit
-from syncd.store.migrate import migrate
-from syncd.store.schema_files import read_schema
-from syncd.store.statements import statements
 from tests import programs
 from tests.direct import pushed, run
 

@@ -13,8 +13,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from syncd.store.legacy_view import make_view
-from syncd.store.schema_files import MigrationError
+from syncd.postgres.legacy_view import make_view
+from syncd.postgres.schema_files import MigrationError
 from tests.harness import Server
 from tests.system.test_operator_backup import syncd
 from tests.wire import Device, at, edit, unique, values

@@ -18,7 +18,7 @@ from syncd_client.change import read_change
 from syncd_client.clock import format_instant
 from syncd_client.merge import Register, Registers, is_deleted, merge
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server
 from tests.wire import Device, at, unique
 

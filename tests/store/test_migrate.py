@@ -11,11 +11,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from syncd.store.doctor import check_row_security
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.emit import emit
-from syncd.store.migrate import migrate, pending
-from syncd.store.schema_files import ChangedMigration, MigrationError, SchemaTooNew, read_schema, schema_directory
+from syncd.postgres.doctor import check_row_security
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.emit import emit
+from syncd.postgres.migrate import migrate, pending
+from syncd.postgres.schema_files import ChangedMigration, MigrationError, SchemaTooNew, read_schema, schema_directory
 from tests import programs
 
 

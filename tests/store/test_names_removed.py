@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.service.compact import Compaction, Policy, Report
 from syncd.service.names import Names
 from syncd.store.compaction import Compactor
-from syncd.store.embedded import EmbeddedPostgres
 from tests.direct import pushed, run
 
 NOTHING = timedelta(days=36500)

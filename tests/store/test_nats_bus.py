@@ -14,8 +14,8 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from syncd.store.bus import BusError, Hint
-from syncd.store.nats_bus import NatsBus
+from syncd.bus.hints import BusError, Hint
+from syncd.bus.nats import NatsBus
 from tests.nats_server import NatsServer
 from tests.proxy import Proxy
 from tests.store.listening import PROMISED, Listener, feed, until
@@ -181,8 +181,8 @@ async def test_with_tls_in_the_url_nothing_is_told_to_a_server_without_it() -> N
 def test_without_the_library_it_says_what_to_install_and_nothing_else_needs_it() -> None:
     program = (
         "import sys; sys.modules['nats'] = None\n"
-        "import syncd.store.notify_bus\n"
-        "from syncd.store.nats_bus import NatsBus\n"
+        "import syncd.bus.postgres\n"
+        "from syncd.bus.nats import NatsBus\n"
         "NatsBus('nats://localhost', 'test')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -15,9 +15,9 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from syncd.store.bus import Hint
-from syncd.store.embedded import PORT, EmbeddedPostgres
-from syncd.store.notify_bus import NotifyBus
+from syncd.bus.hints import Hint
+from syncd.bus.postgres import NotifyBus
+from syncd.postgres.embedded import PORT, EmbeddedPostgres
 from tests.pooler import Pooler
 from tests.proxy import Proxy
 from tests.store.listening import PROMISED, Listener, feed, until
@@ -122,7 +122,7 @@ async def test_a_way_that_swallows_everything_is_noticed_within_the_promise(
 async def test_a_connection_that_is_cut_or_reset_is_made_again_at_once(
     way: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("syncd.store.line.PATIENCE", 3600.0)  # its silence would tell nothing
+    monkeypatch.setattr("syncd.bus.link.PATIENCE", 3600.0)  # its silence would tell nothing
     async with Listener(NotifyBus(through(way))) as one:
         for turn, end in enumerate((way.cut, way.reset)):
             end()
@@ -182,7 +182,7 @@ async def test_a_worker_that_was_busy_for_seconds_does_not_take_its_connection_f
 async def test_through_a_pooler_it_is_unavailable_and_says_once_what_to_set(
     pooler: Pooler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("syncd.store.line.RECHECK", 0.01)
+    monkeypatch.setattr("syncd.bus.link.RECHECK", 0.01)
     with capture_logs() as logged:
         async with Listener(NotifyBus(pooler.dsn("syncd_runtime")), wait=False) as one:
             await until(lambda: one.bus.state == "unavailable")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.direct import pushed
 
 LIST = '[{{"id": "{w}-s", "role": "owner"}}, {{"id": "{w}-t", "role": "reader"}}]'

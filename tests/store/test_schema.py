@@ -13,9 +13,9 @@ import asyncpg
 import pytest
 
 import syncd
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.schema_files import AREAS, read_schema, release, schema_directory
-from syncd.store.statements import Statement, statements
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.schema_files import AREAS, read_schema, release, schema_directory
+from syncd.postgres.statements import Statement, statements
 
 # An area calls functions of its own and of lower levels.
 LEVELS = {

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from syncd.core.errors import Busy, TooMany
-from syncd.store.convoy import Convoy
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.store.batcher import Convoy
 from syncd.store.pool import Pool
 from syncd.store.turns import ACTING, MOST_OF_ONE, FairQueue, Turns
 

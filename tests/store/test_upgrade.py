@@ -24,9 +24,9 @@ import asyncpg
 import httpx
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.migrate import migrate, pending
-from syncd.store.schema_files import (
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.migrate import migrate, pending
+from syncd.postgres.schema_files import (
     ChangedMigration,
     MigrationError,
     SchemaTooOld,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import asyncpg
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.direct import pushed, run
 
 # What runs with the owner's power and may be called: what does nothing without an acting user, or acts as the one it is

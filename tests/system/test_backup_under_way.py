@@ -22,7 +22,7 @@ import httpx
 import psutil
 import pytest
 
-from syncd.service.export import Archive
+from syncd.transfer.export import Archive
 from tests.harness import Server
 from tests.programs import need, psql
 from tests.system.test_backup import NDJSON, export, parts, restore, signed, undated

@@ -24,7 +24,7 @@ import pytest
 
 from syncd import __version__
 from syncd.cli import COMMANDS
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server
 
 pytestmark = pytest.mark.usefixtures("processes")

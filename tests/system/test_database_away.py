@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from syncd.cli.migrate import refusals
-from syncd.store.embedded import PORT, EmbeddedPostgres
+from syncd.postgres.embedded import PORT, EmbeddedPostgres
 from syncd.store.pool import GONE
 from tests.device import Device, statuses
 from tests.harness import Server

@@ -17,7 +17,7 @@ import asyncpg
 import psutil
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server
 from tests.system.test_elsewhere import OF_USER, counted
 from tests.system.test_operator_backup import directory, syncd

@@ -14,15 +14,15 @@ import asyncpg
 import httpx
 import pytest
 
+from syncd.live.hub import Hub
+from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.first_generation import push_body
-from syncd.protocol.preparation import Limits
-from syncd.service.caller import Caller
+from syncd.protocol.normalize import Limits
 from syncd.service.held import Releaser, ReleaseRound
-from syncd.service.hub import Hub
+from syncd.service.principal import Caller
 from syncd.service.pull import Question
 from syncd.service.push import push
 from syncd.service.spaces import SpaceService
-from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.held import Held
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key

@@ -17,18 +17,18 @@ import msgspec
 import pytest
 
 from syncd.core.errors import CursorLost, DatabaseUnavailable
-from syncd.protocol.bookmark import read_bookmark
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.migrate import migrate
 from syncd.protocol.messages import PushBody
-from syncd.protocol.preparation import Limits
+from syncd.protocol.normalize import Limits
+from syncd.protocol.page_token import read_bookmark
 from syncd.service import history as past
-from syncd.service.caller import Caller
 from syncd.service.history import Moment, Place
+from syncd.service.principal import Caller
 from syncd.service.pull import Question, pull
 from syncd.service.push import push
-from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.history import History
 from syncd.store.log import Log, cursor_key
-from syncd.store.migrate import migrate
 from syncd.store.pool import Pool
 from tests.device import Device
 from tests.harness import Server

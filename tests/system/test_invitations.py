@@ -15,7 +15,7 @@ import jwt
 import pytest
 
 from syncd.core.errors import MembershipsUnavailable
-from syncd.edge.callers import Callers
+from syncd.edge.authenticator import Callers
 from syncd.edge.tokens import Tokens
 from tests.direct import run
 from tests.harness import Server

@@ -17,8 +17,8 @@ import asyncpg
 import psutil
 import pytest
 
-from syncd.store.cluster import PORT
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.cluster import PORT
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server
 from tests.live_load import LiveLoad
 from tests.nats_server import NatsServer

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from syncd.core.errors import Busy
-from syncd.protocol.live import sync_available
-from syncd.service.caller import Caller
-from syncd.service.member import Member
+from syncd.live.member import Member
+from syncd.live.subscription import Subscription
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.protocol.live_messages import sync_available
+from syncd.service.principal import Caller
 from syncd.service.pull import Question
-from syncd.service.subscription import Subscription
-from syncd.store.embedded import EmbeddedPostgres
 from syncd.store.live import Greeting
 from syncd.store.log import cursor_key
 from syncd.store.pool import Pool
@@ -49,7 +49,7 @@ async def world(database: EmbeddedPostgres) -> AsyncIterator[World]:
 @pytest.fixture(autouse=True)
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("MEMBERS_EVERY", 0.03), ("HEADS_EVERY", 0.05), ("HEADS_EVERY_ALONE", 0.05)):
-        monkeypatch.setattr(f"syncd.service.hub.{name}", seconds)
+        monkeypatch.setattr(f"syncd.live.hub.{name}", seconds)
 
 
 async def played(world: World, plan: dict[Point, str], start: str) -> Scene:
@@ -150,7 +150,7 @@ async def test_a_hint_that_finds_nobody_yet_does_not_wait_for_the_slow_look(
     world: World, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = await points(world, start)
-    monkeypatch.setattr("syncd.service.hub.HEADS_EVERY", 3600.0)
+    monkeypatch.setattr("syncd.live.hub.HEADS_EVERY", 3600.0)
     await play_all(world, [{place: what} for place in places for what in WHAT[:2]], start)
 
 
@@ -198,7 +198,7 @@ async def has_heard(scene: Scene, owner: Listener) -> None:
 @pytest.fixture
 async def unaided(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     """A scene in which no look at members helps."""
-    monkeypatch.setattr("syncd.service.hub.MEMBERS_EVERY", 3600.0)
+    monkeypatch.setattr("syncd.live.hub.MEMBERS_EVERY", 3600.0)
     scene = Scene(world, next(UNIQUE), {})
     await scene.prepare()
     await scene.hub.open()

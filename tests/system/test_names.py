@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from syncd.store.doctor import numbers
+from syncd.postgres.doctor import numbers
 from tests.direct import run
 from tests.harness import Server
 from tests.holding import held

@@ -16,7 +16,7 @@ import asyncpg
 import httpx
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server
 from tests.system.test_backup import everything, export, live_through, parts, undated
 from tests.wire import Device, edit, unique

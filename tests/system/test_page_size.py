@@ -8,8 +8,8 @@ from contextlib import aclosing
 import asyncpg
 import pytest
 
-from syncd.service.export import pieces
 from syncd.store.backup import Feed, Page, Snapshot, snapshot_of
+from syncd.transfer.export import pieces
 from tests.harness import Server
 from tests.wire import Device, edit
 

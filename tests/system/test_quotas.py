@@ -15,7 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.compacting import ALL, compact, compact_now
 from tests.direct import pushed, run
 from tests.harness import Server

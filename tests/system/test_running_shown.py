@@ -10,7 +10,7 @@ import sys
 import asyncpg
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
+from syncd.postgres.embedded import EmbeddedPostgres
 from tests.programs import REPOSITORY
 from tests.tour import BLOCK
 

@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.launch import EmbeddedError, account_for
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.launch import EmbeddedError, account_for
 from tests.harness import Server
 from tests.wire import Device, edit
 

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.migrate import migrate
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.migrate import migrate
 from tests.device import Device
 from tests.harness import Server
 from tests.socket_device import socket_of

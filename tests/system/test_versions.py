@@ -10,8 +10,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from syncd.store.embedded import EmbeddedPostgres
-from syncd.store.migrate import migrate
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.migrate import migrate
 from tests.device import Device, answer, statuses
 from tests.harness import Server
 from tests.pooler import Pooler

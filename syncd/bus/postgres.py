@@ -1,0 +1,73 @@
+"""The bus over PostgreSQL: LISTEN and NOTIFY on one connection of its own.
+
+A NOTIFY takes a lock of the whole database at commit, so it is never part of a transaction that writes data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+
+from syncd.bus.hints import BusError
+from syncd.bus.link import PATIENCE, LineBus
+from syncd.core.database_url import for_writing
+
+CHANNEL = "syncd_hints"
+# On a server that has become read-only nobody who writes is heard: heartbeats end there, and the line is made anew.
+NOTIFY = (
+    "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload "
+    "WHERE NOT current_setting('transaction_read_only')::boolean"
+)
+POOLED = (
+    "LISTEN does not work through a pooler, so changes of other workers are found by polling, seconds later: "
+    "set SYNCD_LISTEN_URL to the database's direct URL, or SYNCD_BUS to the URL of a NATS server"
+)
+
+
+class NotifyBus(LineBus):
+    """Hints by LISTEN and NOTIFY; `dsn` has to be a direct one, any role will do."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__("postgres", lambda hear: _connect(dsn, hear))
+
+
+class _PostgresLine:
+    def __init__(self, connection: Any, notify: Any) -> None:
+        self._connection, self._notify = connection, notify
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._connection.is_closed())
+
+    async def send(self, payloads: list[str]) -> None:
+        await self._notify.fetch(CHANNEL, payloads)
+
+    async def close(self) -> None:
+        # Not close(): that waits for an answer, and the server may be frozen.
+        self._connection.terminate()
+        await asyncio.sleep(0)
+
+
+async def _connect(dsn: str, hear: Callable[[str], None]) -> _PostgresLine:
+    # Prepared by hand and not before it is known that there is no pooler, which would mix up the names.
+    connection = await asyncpg.connect(
+        for_writing(dsn), timeout=PATIENCE, statement_cache_size=0, server_settings={"application_name": "syncd bus"}
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await _refuse_pooler(connection)
+            await connection.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: hear(payload))
+            return _PostgresLine(connection, await connection.prepare(NOTIFY))
+    except BaseException:
+        connection.terminate()
+        raise
+
+
+async def _refuse_pooler(connection: Any) -> None:
+    """Raises BusError. Heartbeats do not tell: as long as a pooler happens to give the same server, they are heard."""
+    async with connection.transaction():
+        if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+            raise BusError(POOLED)

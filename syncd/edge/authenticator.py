@@ -1,0 +1,86 @@
+"""From a request to a caller: the token's user, and the memberships where they come from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from syncd.core.errors import MembershipsUnavailable, Unauthorized
+from syncd.edge.rates import RateLimits, Rates
+from syncd.edge.requests import Request
+from syncd.edge.tokens import Tokens
+from syncd.service.principal import Caller, External
+from syncd.store.turns import ACTING
+
+if TYPE_CHECKING:
+    from syncd.edge.memberships import MembershipService
+
+
+log = structlog.get_logger("syncd.memberships")
+
+
+class Callers:
+    """Knows tokens and, depending on the settings, where memberships come from; `rates`: how fast each may ask; `most`:
+    spaces in a list from outside; `on_refused`: is told the code for which a token is not taken."""
+
+    def __init__(
+        self, tokens: Tokens, *, claims: bool = False, service: MembershipService | None = None,
+        rates: Rates | None = None, most: int = 10_000, on_refused: Callable[[str], None] = lambda why: None,
+    ) -> None:  # fmt: skip
+        self._tokens, self._claims, self._service, self._most = tokens, claims, service, most
+        self.rates, self._on_refused = rates or Rates(RateLimits()), on_refused
+
+    @property
+    def managed_elsewhere(self) -> bool:
+        return self._claims or self._service is not None
+
+    async def caller(self, request: Request) -> Caller:
+        """Who sends a request, and is acting from here on. Raises Unauthorized, KeysUnavailable,
+        MembershipsUnavailable, TooMany."""
+        caller = (await self.named(request.headers.get(b"authorization", b"")))[0]
+        ACTING.set(caller.user)
+        return caller
+
+    async def named(self, authorization: bytes) -> tuple[Caller, float]:
+        """Who an `Authorization` header names, and until when (seconds since 1970). It is a request of that user's.
+        Raises what `caller` raises."""
+        try:
+            identity = await self._tokens.identity(authorization)
+        except Unauthorized as why:
+            self._on_refused(why.code)
+            raise
+        self.rates.request(identity.user)
+        if self._service is not None:
+            return Caller(identity.user, await self.ask(identity.user)), identity.expires
+        if not self._claims:
+            return Caller(identity.user), identity.expires
+        if identity.spaces is None:
+            raise Unauthorized("The token needs a claim `spaces`: [{id, role}].")
+        external = External(self._bounded(identity.spaces), int(identity.issued * 1_000_000))
+        return Caller(identity.user, external), identity.expires
+
+    @property
+    def asks(self) -> bool:
+        """Whether memberships come from a service, which has to be asked again for as long as a user is connected."""
+        return self._service is not None
+
+    async def ask(self, user: str) -> External:
+        """What the membership service says now. Raises MembershipsUnavailable."""
+        assert self._service is not None
+        asked = int(time.time() * 1_000_000)
+        return External(self._bounded(await self._service.spaces(user)), asked)
+
+    def _bounded(self, spaces: list[dict[str, str]]) -> list[dict[str, str]]:
+        """A list that is too long is refused whole: cut, it would look as if the user had left spaces."""
+        if len(spaces) > self._most:
+            remedy = "raise SYNCD_MAX_SPACES_LISTED"
+            log.warning("a list of too many spaces", spaces=len(spaces), most=self._most, remedy=remedy)
+            raise MembershipsUnavailable(code="too_many_spaces")
+        return spaces
+
+    async def close(self) -> None:
+        if self._service is not None:
+            await self._service.close()

@@ -1,0 +1,194 @@
+"""`GET /backup/export` and `POST /backup/import`: what a user wrote, as a stream out of one snapshot, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import IO, Any
+
+import msgspec
+import structlog
+
+from syncd.core.errors import MethodNotAllowed, NotFound, TooMany, UnsupportedMedia
+from syncd.edge import answers
+from syncd.edge.answers import Answer, Receive, Send, answer
+from syncd.edge.authenticator import Callers
+from syncd.edge.endpoints.sync import Service
+from syncd.edge.requests import Request
+from syncd.edge.wire import TRANSPORT, bound, sent
+from syncd.service.principal import Caller
+from syncd.store.backup import Backups
+from syncd.transfer.export import Format, Scope, export
+from syncd.transfer.export_reader import Source
+from syncd.transfer.importer import Report, Restorer
+
+log = structlog.get_logger("syncd.backup")
+
+# How long a client may take nothing at all: its snapshot is held open meanwhile.
+STALLED_AFTER = 60.0
+# How long to wait for one's own last one to end: it may have been given up a moment ago.
+PATIENCE = 2.0
+# Imports that are on their way in, each into a temporary file; and how long one that is there waits for its turn.
+UPLOADS, UPLOADED_PATIENCE = 16, 300.0
+SPOOL = 1 << 20
+NDJSON, ZIP = b"application/x-ndjson", b"application/zip"
+MEDIA: dict[bytes, Format] = {NDJSON: "ndjson", b"application/jsonl": "ndjson", ZIP: "zip"}
+
+
+class Places:
+    """One of a user at a time, and so many in all: what is left is for everybody else."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken, self._freed = most, set[str](), asyncio.Event()
+
+    @asynccontextmanager
+    async def place(self, user: str, patience: float = PATIENCE) -> AsyncIterator[None]:
+        """Waits so many seconds for one. Raises TooMany."""
+        try:
+            async with asyncio.timeout(patience):
+                while user in self._taken or len(self._taken) >= self._most:
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError:
+            raise TooMany("Other exports and imports are under way; wait for their end.") from None
+        self._taken.add(user)
+        try:
+            yield
+        finally:
+            self._taken.discard(user)
+            self._freed.set()
+
+
+class BackupEndpoint:
+    """Both ways. `most`: bytes of an import; `at_once`: how many exports and imports a worker has under way."""
+
+    def __init__(
+        self, callers: Callers, backups: Backups, restorer: Restorer, *, skew: float, most: int, at_once: int
+    ) -> None:
+        self._callers, self._backups, self._restorer = callers, backups, restorer
+        self._skew, self._most = int(skew * 1_000_000), most
+        self._uploads, self._working = Places(UPLOADS), Places(at_once)
+
+    async def serve(
+        self,
+        request: Request,
+        parts: tuple[str, ...],
+        service: Service,
+        scope: answers.Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answers an address below /backup. Raises SyncdError before an answer has begun."""
+        match parts[1:]:
+            case ("export",):
+                if request.method != "GET":
+                    raise MethodNotAllowed("GET")
+                caller = await self._callers.caller(request)
+                async with self._working.place(caller.user):
+                    whole = await self._export(request, caller, scope.get(TRANSPORT), receive, send)
+                if whole:
+                    await service.audit.say(caller.user, "export", None, {})
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+            case ("import",):
+                if request.method != "POST":
+                    raise MethodNotAllowed("POST")
+                caller = await self._callers.caller(request)
+                async with self._uploads.place(caller.user):
+                    report = await self._import(request, caller, service)
+                await service.audit.say(
+                    caller.user, "import", None, {"imported": report.imported, "refused": report.refused}
+                )
+                await answer(send, Answer(msgspec.json.encode(report)), request.headers.get(b"accept-encoding", b""))
+            case _:
+                raise NotFound
+
+    async def _export(self, request: Request, caller: Caller, transport: Any, receive: Receive, send: Send) -> bool:
+        """Sends all but the end of the body. False: it was cut short, or the client has gone."""
+        form = wanted(request.headers.get(b"accept", b""))
+        if external := caller.external:
+            await self._backups.adopt(caller.user, (msgspec.json.encode(external.spaces).decode(), external.as_of))
+        async with AsyncExitStack() as stack:
+            snapshot = await stack.enter_async_context(self._backups.snapshot(caller.user))
+            data = await stack.enter_async_context(aclosing(export(snapshot, Scope("user", caller.user), form)))
+            first = await anext(data)
+            if transport is not None:
+                bound(transport)
+            await send({"type": "http.response.start", "status": 200, "headers": headers(form)})
+            try:
+                return await _pump(first, data, receive, send, transport)
+            except Exception as why:
+                # Without its end mark and the end of the body nobody takes it for whole.
+                log.warning("export cut short", error=getattr(why, "code", type(why).__name__))
+                if transport is not None:
+                    transport.abort()
+                return False
+
+    async def _import(self, request: Request, caller: Caller, service: Service) -> Report:
+        media = request.headers.get(b"content-type", NDJSON).split(b";")[0].strip().lower()
+        if media not in MEDIA:
+            raise UnsupportedMedia("An export is application/x-ndjson or application/zip.")
+        with tempfile.TemporaryFile() as file:
+            await _spool(request.parts_of_body(self._most), file)
+            # A slow line holds up nobody but its own user: the others' places are for what uses the database.
+            async with self._working.place(caller.user, UPLOADED_PATIENCE):
+                source = await asyncio.to_thread(Source, file, MEDIA[media], self._most)
+                await asyncio.to_thread(source.verify)
+                latest = time.time_ns() // 1000 + self._skew
+                elsewhere = self._callers.managed_elsewhere
+                return await self._restorer.as_user(
+                    source, caller, latest, managed_elsewhere=elsewhere, wrote=service.wrote, full=service.log.full
+                )
+
+
+def wanted(accept: bytes) -> Format:
+    """The format that an Accept header asks for; lines, where it does not say."""
+    kinds = [part.split(b";")[0].strip() for part in accept.lower().split(b",")]
+    return next((MEDIA[kind] for kind in kinds if kind in MEDIA), "ndjson")
+
+
+def headers(form: Format) -> list[tuple[bytes, bytes]]:
+    """The headers of an export."""
+    media, ending = (ZIP, b"zip") if form == "zip" else (NDJSON, b"jsonl")
+    return [
+        (b"content-type", media),
+        (b"content-disposition", b'attachment; filename="syncd-export.%s"' % ending),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"accept"),
+        (b"x-accel-buffering", b"no"),
+    ]
+
+
+async def _pump(first: bytes, data: AsyncIterator[bytes], receive: Receive, send: Send, transport: Any) -> bool:
+    """Sends as the client takes it; False when it has gone, or takes nothing. Raises what the reading raises."""
+    hung_up = asyncio.create_task(_hung_up(receive))
+    try:
+        part = first
+        while True:
+            sending = send({"type": "http.response.body", "body": part, "more_body": True})
+            if not await sent(sending, transport, lambda: STALLED_AFTER) or hung_up.done():
+                return False
+            try:
+                part = await anext(data)
+            except StopAsyncIteration:
+                return True
+    finally:
+        hung_up.cancel()
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _spool(parts: AsyncIterator[bytes], file: IO[bytes]) -> None:
+    """The body into a file, in a thread: a disk may be slow."""
+    held = bytearray()
+    async for part in parts:
+        held += part
+        if len(held) >= SPOOL:
+            await asyncio.to_thread(file.write, bytes(held))
+            held.clear()
+    await asyncio.to_thread(file.write, bytes(held))

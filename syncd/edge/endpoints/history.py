@@ -1,0 +1,197 @@
+"""`/sync/{app}/records/…` and `/sync/{app}/spaces/…`: what was, and the way back."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from msgspec import UnsetType
+
+from syncd.core.clock import parse_instant
+from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound, QuotaExceeded, TooLarge
+from syncd.core.ids import fault_in_id
+from syncd.core.values import InvalidValue, check_text, check_value
+from syncd.edge.answers import Answer
+from syncd.edge.authenticator import Callers
+from syncd.edge.requests import Request, checked_client, checked_id
+from syncd.protocol.messages import RestoreBody, decode
+from syncd.protocol.normalize import Limits
+from syncd.protocol.page_token import Bookmark, read_bookmark
+from syncd.service import history
+from syncd.service.history import DEFAULT_LIMIT, MAX_LIMIT, Moment, Place, Wish
+from syncd.service.principal import Caller
+
+if TYPE_CHECKING:
+    from syncd.edge.endpoints.sync import Service
+
+# It is written into every change of a restore.
+MAX_BODY = 16 * 1024
+
+
+class HistoryEndpoint:
+    """History, states of the past and restores."""
+
+    def __init__(self, callers: Callers, limits: Limits) -> None:
+        self._callers, self._limits = callers, limits
+
+    async def handle(self, request: Request, app: str, parts: tuple[str, ...], service: Service) -> Answer:
+        """Answers an address below /sync/{app}: `parts` are (records, table, id[, what]) or (spaces, space, what)."""
+        match parts:
+            case ("records", table, id_):
+                return await self._record(request, Place(app, "", table, id_), service)
+            case ("records", table, id_, "history"):
+                return await self._changes(request, Place(app, "", table, id_), service)
+            case ("records", table, id_, "restore"):
+                return await self._restore(request, Place(app, "", table, id_), service)
+            case ("spaces", space, "at"):
+                return await self._space(request, Place(app, space), service)
+            case ("spaces", space, "restore"):
+                return await self._restore(request, Place(app, space), service)
+        raise NotFound
+
+    async def _record(self, request: Request, place: Place, service: Service) -> Answer:
+        caller, place = await self._read(request, place)
+        query = Query(request)
+        return Answer(await history.record(service.history, caller, place, query.moment("at")))
+
+    async def _changes(self, request: Request, place: Place, service: Service) -> Answer:
+        caller, place = await self._read(request, place)
+        query = Query(request)
+        limit, before = query.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT, query.number("before", 1)
+        return Answer(await history.changes(service.history, caller, place, limit, before, _bookmark(query)))
+
+    async def _space(self, request: Request, place: Place, service: Service) -> Answer:
+        caller, place = await self._read(request, place)
+        query = Query(request)
+        limit, bookmark = query.number("limit", 1, MAX_LIMIT), _bookmark(query)
+        moment = query.moment("instant")
+        return Answer(
+            await history.space(
+                service.history,
+                caller,
+                place,
+                moment if bookmark is None else Moment(),
+                limit or DEFAULT_LIMIT,
+                bookmark,
+            )
+        )
+
+    async def _read(self, request: Request, place: Place) -> tuple[Caller, Place]:
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("GET")
+        caller = await self._callers.caller(request)
+        return caller, _checked(place, caller, Query(request))
+
+    async def _restore(self, request: Request, place: Place, service: Service) -> Answer:
+        if request.method != "POST":
+            raise MethodNotAllowed("POST")
+        caller = await self._callers.caller(request)
+        place = _checked(place, caller, Query(request))
+        wish = self._wish(request, await request.body(), of_space=place.table is None)
+        if over := service.log.full.get(place.space):
+            service.log.on_hit(over.quota, over.space_id)
+            raise QuotaExceeded(over.quota)
+        answer = await history.restore(service.history, caller, place, wish, time.time_ns() // 1000)
+        for space, seq in answer.written.items():
+            service.wrote(space, place.app, seq)
+            await service.audit.say(caller.user, "restore", space, {"app": place.app, "changes": len(answer.results)})
+        service.counts.pushed(answer)
+        return Answer(answer.body())
+
+    def _wish(self, request: Request, body: bytes, *, of_space: bool) -> Wish:
+        if len(body) > MAX_BODY:
+            raise TooLarge(f"The body of a restore has at most {MAX_BODY} bytes.")
+        try:
+            check_text(body)
+        except InvalidValue as wrong:
+            raise Malformed(f"{wrong}.", code="invalid_value", faults=(Fault("", str(wrong)),)) from None
+        message = decode(body, RestoreBody)
+        client = request.header(b"x-client-id") or message.clientId
+        if client is None:
+            fault = Fault("/clientId", "name the device here or in the header X-Client-Id")
+            raise Malformed("The restore does not say which device it is from.", faults=(fault,))
+        checked_client(client)
+        if message.changeId is not None:
+            checked_id("changeId", message.changeId)
+        return Wish(client, _goal(message, of_space), message.changeId, self._actor(message), message.origin)
+
+    def _actor(self, message: RestoreBody) -> str | None:
+        if isinstance(message.actor, UnsetType):
+            return None
+        try:
+            check_value(bytes(message.actor), self._limits.max_depth)
+        except InvalidValue as wrong:
+            raise _fault("actor", str(wrong), "invalid_value") from None
+        return bytes(message.actor).decode()
+
+
+def _bookmark(query: Query) -> Bookmark | None:
+    after = query.text("after")
+    return None if after is None else read_bookmark(after)
+
+
+def _fault(name: str, detail: str, code: str = "invalid_request") -> Malformed:
+    return Malformed(f"{name} {detail}.", code=code, faults=(Fault(f"/{name}", detail),))
+
+
+def _goal(message: RestoreBody, of_space: bool) -> Moment:
+    """When a restore goes back to: a record to a seq, a space to a seq or an instant."""
+    if message.instant is not None and not of_space:
+        raise _fault("instant", "is for spaces; a record goes back to a seq of its history")
+    if message.instant is not None and message.seq is not None:
+        raise _fault("seq", "and instant exclude each other")
+    if message.instant is not None:
+        return Moment(at=_instant("instant", message.instant))
+    if message.seq is None:
+        raise _fault("instant" if of_space else "seq", "is missing")
+    return Moment(seq=message.seq)
+
+
+def _instant(name: str, text: str) -> int:
+    try:
+        return parse_instant(text)
+    except ValueError as wrong:
+        raise _fault(name, f"is {wrong}") from None
+
+
+def _checked(place: Place, caller: Caller, query: Query) -> Place:
+    """The place with its ids checked, and for a record the space that the query names, else the personal one."""
+    if place.table is None or place.id is None:
+        space = place.space
+    else:
+        checked_id("table", place.table)
+        checked_id("id", place.id)
+        space = query.text("spaceId") or caller.personal
+        if query.text("spaceId") == "":
+            raise _fault("spaceId", "must not be empty")
+    # a personal space's id may be longer than an id: its user's may be as long as one
+    if space != caller.personal and (wrong := fault_in_id(space)):
+        raise _fault("spaceId", wrong)
+    return place._replace(space=space)
+
+
+class Query:
+    """The query of an address, each value checked as it is asked for. What is given twice counts as given last."""
+
+    def __init__(self, request: Request) -> None:
+        self._values = request.query()
+
+    def text(self, name: str) -> str | None:
+        """A value as it is."""
+        return self._values[name][-1] if name in self._values else None
+
+    def number(self, name: str, least: int, most: int = (1 << 63) - 1) -> int | None:
+        """A whole number. Raises Malformed with its name."""
+        text = self.text(name)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+            raise _fault(name, f"must be {least} to {most:,}")
+        return int(text)
+
+    def moment(self, name: str) -> Moment:
+        """The moment that `seq`, or an instant called `name`, says."""
+        seq, at = self.number("seq", 0), self.text(name)
+        if seq is not None and at is not None:
+            raise _fault("seq", f"and {name} exclude each other")
+        return Moment(seq, None if at is None else _instant(name, at))

@@ -1,0 +1,57 @@
+"""`/invitations` and `/blocks`: what others want to do to the caller, and who may not."""
+
+from __future__ import annotations
+
+import msgspec
+
+from syncd.core.errors import MethodNotAllowed, NotFound
+from syncd.edge.answers import Answer
+from syncd.edge.authenticator import Callers
+from syncd.edge.requests import Request, checked_id
+from syncd.service.spaces import SpaceService
+
+NO_CONTENT = Answer(b"", 204)
+
+
+class InvitationsEndpoint:
+    """Invitations and blocks of the caller."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+
+    async def invitations(self, request: Request, parts: tuple[str, ...], spaces: SpaceService) -> Answer:
+        """Answers an address below /invitations."""
+        match request.method, [*(checked_id("space", part) for part in parts[1:2]), *parts[2:]]:
+            case "GET" | "HEAD", []:
+                found = await spaces.invitations(await self._callers.caller(request))
+                return Answer(msgspec.json.encode({"invitations": found}))
+            case "DELETE", [space]:
+                await spaces.decline(await self._callers.caller(request), space)
+                return NO_CONTENT
+            case "POST", [space, "accept"]:
+                return Answer(msgspec.json.encode(await spaces.accept(await self._callers.caller(request), space)))
+            case _, []:
+                raise MethodNotAllowed("GET")
+            case _, [_]:
+                raise MethodNotAllowed("DELETE")
+            case _, [_, "accept"]:
+                raise MethodNotAllowed("POST")
+        raise NotFound
+
+    async def blocks(self, request: Request, parts: tuple[str, ...], spaces: SpaceService) -> Answer:
+        """Answers an address below /blocks."""
+        match request.method, [checked_id("userId", part) for part in parts[1:]]:
+            case "GET" | "HEAD", []:
+                found = await spaces.blocks(await self._callers.caller(request))
+                return Answer(msgspec.json.encode({"blocks": found}))
+            case "PUT", [user]:
+                await spaces.block(await self._callers.caller(request), user)
+                return NO_CONTENT
+            case "DELETE", [user]:
+                await spaces.unblock(await self._callers.caller(request), user)
+                return NO_CONTENT
+            case _, []:
+                raise MethodNotAllowed("GET")
+            case _, [_]:
+                raise MethodNotAllowed("PUT, DELETE")
+        raise NotFound

@@ -1,0 +1,32 @@
+"""`GET /quota`: what the caller has and may have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from syncd.core.errors import MethodNotAllowed
+from syncd.edge.admission import Gate
+from syncd.edge.answers import Answer
+from syncd.edge.authenticator import Callers
+from syncd.edge.requests import Request, checked_id
+from syncd.service.quotas import Quotas, use
+
+if TYPE_CHECKING:
+    from syncd.edge.endpoints.sync import Service
+
+
+class QuotaEndpoint:
+    """The caller's quotas, and with `spaceId` those of a space."""
+
+    def __init__(self, callers: Callers, gate: Gate, quotas: Quotas) -> None:
+        self._callers, self._gate, self._quotas = callers, gate, quotas
+
+    async def handle(self, request: Request, service: Service) -> Answer:
+        """Answers /quota."""
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("GET")
+        caller = await self._callers.caller(request)
+        given = request.query().get("spaceId")
+        space = None if given is None else checked_id("spaceId", given[-1])
+        sockets = self._gate.connections_of(caller.user)
+        return Answer(await use(service.totals, self._quotas, caller.user, space, sockets))

@@ -1,0 +1,67 @@
+"""`/spaces` and what lies below it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
+from syncd.core.ids import fault_in_user
+from syncd.edge.answers import Answer
+from syncd.edge.authenticator import Callers
+from syncd.edge.requests import Request, checked_id
+from syncd.protocol.messages import MemberBody, SpaceBody, decode
+from syncd.service.spaces import SpaceService
+
+NO_CONTENT = Answer(b"", 204)
+
+
+def _json(value: object, status: int = 200) -> Answer:
+    return Answer(msgspec.json.encode(value), status)
+
+
+class SpacesEndpoint:
+    """Spaces and their members."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+
+    async def handle(self, request: Request, parts: tuple[str, ...], spaces: SpaceService) -> Answer:
+        """Answers an address below /spaces."""
+        names = ("space", "members", "userId")
+        for name, part in zip(names, parts[1:], strict=False):
+            checked_id(name, part)
+        if len(parts) > 2 and parts[2] != "members":
+            raise NotFound
+        match request.method, parts[1:]:
+            case "GET" | "HEAD", []:
+                return _json({"spaces": await spaces.spaces(await self._callers.caller(request))})
+            case "POST", []:
+                caller = await self._callers.caller(request)
+                body = decode(await request.body(), SpaceBody)
+                return _json(await spaces.create(caller, body.id, body.name), 201)
+            case "GET" | "HEAD", [space]:
+                return _json(await spaces.get(await self._callers.caller(request), space))
+            case "DELETE", [space]:
+                await spaces.delete(await self._callers.caller(request), space)
+                return NO_CONTENT
+            case "GET" | "HEAD", [space, _]:
+                return _json(await spaces.members(await self._callers.caller(request), space))
+            case "PUT", [space, _, user]:
+                caller = await self._callers.caller(request)
+                if wrong := fault_in_user(user):
+                    raise Malformed(f"userId {wrong}.", faults=(Fault("/userId", wrong),))
+                body_ = decode(await request.body(), MemberBody)
+                member, there = await spaces.put_member(caller, space, user, body_.role)
+                return _json(member, 200 if there else 202)
+            case "DELETE", [space, _, user]:
+                await spaces.remove_member(await self._callers.caller(request), space, user)
+                return NO_CONTENT
+            case _, []:
+                raise MethodNotAllowed("GET, POST")
+            case _, [_]:
+                raise MethodNotAllowed("GET, DELETE")
+            case _, [_, _]:
+                raise MethodNotAllowed("GET")
+            case _, [_, _, _]:
+                raise MethodNotAllowed("PUT, DELETE")
+        raise NotFound

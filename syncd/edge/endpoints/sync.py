@@ -1,0 +1,154 @@
+"""`POST /sync/{app}` and `GET /sync/{app}/pull`; what lies below /sync/{app}."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
+from syncd.edge.answers import Answer
+from syncd.edge.authenticator import Callers
+from syncd.edge.endpoints.digest import DigestEndpoint
+from syncd.edge.endpoints.held import HeldEndpoint
+from syncd.edge.endpoints.history import HistoryEndpoint
+from syncd.edge.requests import (
+    MAX_TABLES,
+    Request,
+    checked_client,
+    checked_id,
+    checked_tables,
+    page_bytes,
+    query_values,
+)
+from syncd.protocol import live_messages
+from syncd.protocol.first_generation import client_of, push_body
+from syncd.protocol.large import push_in
+from syncd.protocol.messages import PushBody, decode
+from syncd.protocol.normalize import Limits
+from syncd.service.aside import aside, is_large
+from syncd.service.counts import Counts
+from syncd.service.digest import Inquiry, digests
+from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, check_history, pull
+from syncd.service.push import push
+from syncd.store.audit import Audit
+from syncd.store.digest import Digests
+from syncd.store.held import Held
+from syncd.store.history import History
+from syncd.store.log import Log
+from syncd.store.quotas import Totals
+
+MAX_FIRSTS = 8
+REMEMBERED, MAX_REMEMBERED = 4096, 512
+
+
+class Service(NamedTuple):
+    """What an answer needs. `key` signs cursors; `wrote` is told (space, app, seq) of a push."""
+
+    log: Log
+    key: bytes
+    wrote: Callable[[str, str, int], None]
+    counts: Counts
+    history: History
+    digests: Digests
+    held: Held
+    totals: Totals
+    audit: Audit
+
+
+class SyncEndpoint:
+    """The two calls that clients live by. `ready` gives the service, or raises while it is starting."""
+
+    def __init__(self, callers: Callers, limits: Limits, skew: float) -> None:
+        self._callers, self._limits, self._skew = callers, limits, int(skew * 1_000_000)
+        self._held = HeldEndpoint(callers)
+        self._history, self._digest = HistoryEndpoint(callers, limits), DigestEndpoint(callers)
+
+    async def handle(self, request: Request, parts: tuple[str, ...], service: Service) -> Answer:
+        """Answers an address below /sync."""
+        app = checked_id("app", parts[1])
+        if len(parts) == 2:
+            if request.method != "POST":
+                raise MethodNotAllowed("POST")
+            return await self._push(request, app, service)
+        if len(parts) == 3 and parts[2] == "pull":
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed("GET")
+            return await self._pull(request, app, service)
+        if len(parts) == 3 and parts[2] == "digest":
+            return await self._digest.handle(request, app, service)
+        if parts[2] == "held":
+            return await self._held.handle(request, app, parts[3:], service)
+        if parts[2] in ("records", "spaces"):
+            return await self._history.handle(request, app, parts[2:], service)
+        raise NotFound
+
+    async def _push(self, request: Request, app: str, service: Service) -> Answer:
+        caller = await self._callers.caller(request)
+        body = await request.body(text=request.legacy)
+        if large := is_large(body):
+            message = await aside(True, push_in, body, self._limits, request.legacy)
+        else:
+            message = push_body(body) if request.legacy else decode(body, PushBody)
+        client = _client(request, message, caller.user)
+        size = PAGE_BYTES if request.legacy else live_messages.page_bytes(message.bytes, PAGE_BYTES)
+        pushed = live_messages.pushed_in(message.pushed or [])
+        question = Question(app, message.since or "", plain=request.legacy, bytes=size)
+        now = time.time_ns() // 1000
+        answer = await push(
+            service.log, service.key, caller, client, question, body, message, self._limits, now=now, skew=self._skew
+        )
+        for space, seq in answer.written.items():
+            service.wrote(space, app, seq)
+        service.counts.pushed(answer)
+        await check_history(service.log, caller, client, pushed)
+        return Answer(await aside(large, answer.body))
+
+    async def _pull(self, request: Request, app: str, service: Service) -> Answer:
+        caller = await self._callers.caller(request)
+        short = len(request.query_string) <= MAX_REMEMBERED
+        question = (_question if short else _question.__wrapped__)(app, request.query_string, request.legacy)
+        delta = await pull(service.log, service.key, caller, question)
+        if question.pushed:
+            client = checked_client(request.header(b"x-client-id") or request.query().get("clientId", [""])[-1])
+            await check_history(service.log, caller, client, question.pushed)
+        service.counts.pulls += 1
+        if delta.more or b"digest=1" not in request.query_string.split(b"&"):
+            return Answer(delta.body())
+        inquiry = Inquiry(app, delta.synced_until, question.tables)
+        return Answer(delta.body(b'"digest":%b,' % await digests(service.digests, service.key, caller, inquiry)))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _question(app: str, query_string: bytes, plain: bool) -> Question:
+    """What a pull asks for; a device that has missed nothing asks in the same words again."""
+    query = query_values(query_string, legacy=plain)
+    return Question(
+        app,
+        query.get("since", [""])[-1],
+        checked_tables("collection", query.get("collection", []), MAX_TABLES),
+        _limit(query.get("limit", [str(DEFAULT_LIMIT)])[-1]),
+        query.get("history", ["0"])[-1] in ("1", "true"),
+        plain,
+        bytes=page_bytes(query.get("bytes", [str(PAGE_BYTES)])[-1], PAGE_BYTES),
+        firsts=checked_tables("first", query.get("first", []), MAX_FIRSTS),
+        pushed=() if plain else live_messages.pushed_in(query.get("pushed", [])),
+    )
+
+
+def _client(request: Request, message: PushBody, user: str) -> str:
+    """The device that pushes. Raises Malformed."""
+    if request.legacy:
+        return client_of(request.headers.get(b"x-client-id", b"").decode(errors="replace") or message.clientId, user)
+    client = request.header(b"x-client-id") or message.clientId
+    if client is None:
+        fault = Fault("/clientId", "name the device here or in the header X-Client-Id")
+        raise Malformed("The push does not say which device it is from.", faults=(fault,))
+    return checked_client(client)
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT and len(text) < 9):
+        raise Malformed("limit must be 1 to 10,000.", faults=(Fault("/limit", "must be 1 to 10,000"),))
+    return int(text)

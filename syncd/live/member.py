@@ -1,0 +1,93 @@
+"""A connection, as the hub knows it: a user on a device, and where its bytes go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from syncd.service.principal import Caller
+
+if TYPE_CHECKING:
+    from syncd.live.batch import Batch
+    from syncd.live.subscription import Subscription
+    from syncd.service.pull import Delta
+
+# Own event ids that were never met again: the device's feed was not listened to, or the change was rejected.
+MAX_OWN = 4096
+
+
+class Outlet(Protocol):
+    """Where a connection's bytes go. Nothing here waits but `page_turn`, and `page` for as long as it is made ready."""
+
+    @property
+    def room(self) -> bool:
+        """Whether the device keeps up: little of what it was sent is still here."""
+
+    @property
+    def page_bytes(self) -> int:
+        """How large the next page of what it had missed should be."""
+
+    async def page_turn(self) -> None:
+        """Returns when the next page may go. Raises ConnectionResetError when the connection is gone."""
+
+    def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
+        """Sends what a subscription takes of a batch, after a seq."""
+
+    async def page(self, subscription: Subscription, delta: Delta) -> None:
+        """Sends what a subscription had missed."""
+
+    def frame(self, frame: bytes) -> None:
+        """Sends a message that is ready."""
+
+    def invitations(self) -> None:
+        """Says that the user was invited, or that an invitation has ended."""
+
+    def end(self, code: int, reason: str) -> None:
+        """Closes the connection with a close code."""
+
+
+class Member:
+    """One connection of a user. `app`: the only one it is for, None for every app; `spaces`: number to id."""
+
+    __slots__ = (
+        "app",
+        "caller",
+        "client",
+        "fields_alone",
+        "greeting",
+        "outlet",
+        "own",
+        "spaces",
+        "subscriptions",
+        "user_no",
+    )
+
+    def __init__(self, outlet: Outlet, caller: Caller, client: str, app: str | None) -> None:
+        self.outlet, self.caller, self.client, self.app = outlet, caller, client, app
+        self.user_no = 0
+        self.fields_alone = False
+        self.greeting = 0
+        self.spaces: dict[int, str] = {}
+        self.subscriptions: dict[str, Subscription] = {}
+        self.own: dict[bytes, None] | None = None
+
+    @property
+    def poked(self) -> bool:
+        """Whether it is told that there is news instead of being sent it (first generation)."""
+        return not self.subscriptions
+
+    def wrote(self, events: list[bytes]) -> None:
+        """Remembers the event ids of a push of its own, before anyone else can hear of it."""
+        if self.own is None:
+            self.own = {}
+        self.own.update(dict.fromkeys(events))
+        while len(self.own) > MAX_OWN:
+            del self.own[next(iter(self.own))]
+
+    def met(self, events: Iterable[bytes]) -> None:
+        """Forgets own event ids that came by."""
+        for event in events:
+            if self.own is not None:
+                self.own.pop(event, None)
+        if not self.own:
+            self.own = None

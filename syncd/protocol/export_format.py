@@ -1,0 +1,389 @@
+"""An export's lines and manifest, read strictly: what a file says is believed no more than what a device says. Pure.
+
+A line is a change as the server sends it, with what only another server needs: `appId`, `userId`, `createdAt`,
+`pushEnd` (where a page may end), `contentId` (what a legacy change is recognised by), and
+`superseded`, the registers that lost on arrival; and, of a log that was folded, `folded`, where changes of its
+record before it are missing, and `husk`, the registers without values of a deleted record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from syncd.core.clock import LAST, parse_instant
+from syncd.core.errors import Malformed
+from syncd.core.ids import fault_in_id, fault_in_name
+from syncd.core.values import InvalidValue, check_text, check_value
+from syncd.protocol.messages import Op, Role, without_value
+from syncd.protocol.normalize import OPS, Limits, LogRegister, Stamps, StateRegister, version
+
+FORMAT = 1
+# Beyond this JavaScript's integers are not exact.
+GREATEST_SEQ = 1 << 53
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+CONTENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class LineRegister(msgspec.Struct, gc=False):
+    value: Raw
+    at: str
+    clientId: str | None = None
+    sent: str | UnsetType | None = UNSET
+    movedTo: str | UnsetType = UNSET
+
+
+class Line(msgspec.Struct):
+    """One change of an export."""
+
+    appId: str
+    userId: str
+    createdAt: str
+    eventId: str
+    seq: int
+    table: str
+    id: str
+    op: Op
+    spaceId: str
+    clientId: str
+    fields: dict[str, LineRegister]
+    superseded: dict[str, LineRegister] = {}
+    pushEnd: int | None = None
+    changeId: str | None = None
+    contentId: str | None = None
+    schemaVersion: int | None = None
+    actor: Raw | UnsetType = UNSET
+    origin: str | None = None
+    folded: bool = False
+    husk: dict[str, LineRegister] = {}
+
+
+class Folded(msgspec.Struct, rename="camel"):
+    """A feed of an export that compaction folded: how far, out of how far it had come; `forgotten_us` microseconds."""
+
+    space_id: str
+    app_id: str
+    head: int
+    horizon: int
+    forgotten: int
+    forgotten_us: int
+
+
+class Block(msgspec.Struct):
+    """Whom a user blocks."""
+
+    userId: str
+    blocked: str
+    blockedAt: str
+
+
+class Manifest(msgspec.Struct):
+    """The end mark. `spaces` is the JSON text whose hash is `spacesSha256`; `cursorKey` comes with all of them."""
+
+    formatVersion: int
+    createdAt: str
+    eventCount: int
+    eventsSha256: str
+    userId: str | None = None
+    scope: Literal["user", "space", "all"] = "user"
+    apps: list[str] = []
+    spaces: Raw = Raw(b"[]")
+    spacesSha256: str | None = None
+    cursorKey: str | None = None
+    folded: list[Folded] = []
+    blocks: list[Block] = []
+
+
+class Invited(msgspec.Struct):
+    """Somebody who has not accepted yet."""
+
+    userId: str
+    role: Role
+    invitedBy: str
+    invitedAt: str
+
+
+class Member(msgspec.Struct, omit_defaults=True):
+    userId: str
+    role: Role
+    joinedAt: str
+    source: Literal["table", "external"] = "table"
+
+
+class Space(msgspec.Struct, omit_defaults=True):
+    """A space with its members; `number` is what cursors call it; `formerId`: of a deleted one whose id another has;
+    `owners`: who may make a deleted one again."""
+
+    id: str
+    name: str
+    createdAt: str
+    members: list[Member]
+    deletedAt: str | None = None
+    number: int | None = None
+    formerId: str | None = None
+    invitations: list[Invited] = []
+    owners: list[str] = []
+
+
+class Row(msgspec.Struct, gc=False, omit_defaults=True):
+    """What the log keeps of a change. i: place in the batch, k: feed, w, u, t: author, device, table (places in the
+    batch's names), all from 1; p: changes before it are missing; else as in preparation.Prepared."""
+
+    r: str
+    o: int
+    c: str
+    e: str
+    f: dict[str, LogRegister]
+    g: dict[str, StateRegister]
+    lo: int
+    hi: int
+    i: int = 0
+    k: int = 0
+    w: int = 0
+    u: int = 0
+    t: int = 0
+    v: int | None = None
+    a: str | None = None
+    n: str | None = None
+    p: bool = False
+
+
+class Restored(NamedTuple):
+    """A line that can be imported. `after`: the seq of the line before it in its feed, 0 for the first."""
+
+    number: int
+    line: Line
+    row: Row
+    after: int
+
+    @property
+    def push(self) -> tuple[str, str, int]:
+        """What it was pushed with: such changes are imported together."""
+        return self.line.spaceId, self.line.appId, self.line.pushEnd or self.line.seq
+
+
+_LINE = msgspec.json.Decoder(Line)
+_SPACES = msgspec.json.Decoder(list[Space])
+_MANIFEST = msgspec.json.Decoder(Manifest)
+
+
+def decode_manifest(text: bytes) -> Manifest:
+    """The manifest. Raises Malformed: `export_cut_short`, `export_too_new`, `invalid_export`."""
+    try:
+        text.decode()
+        manifest = _MANIFEST.decode(text)
+        parse_instant(manifest.createdAt)
+        for block in manifest.blocks:
+            parse_instant(block.blockedAt)
+            if wrong := fault_in_id(block.userId) or fault_in_id(block.blocked):
+                raise msgspec.ValidationError(f"an id in its blocks {wrong}")
+        for feed in manifest.folded:
+            if (
+                not 0 <= feed.forgotten <= feed.head < GREATEST_SEQ
+                or not 0 < feed.horizon <= feed.head
+                or not 0 <= feed.forgotten_us <= LAST
+            ):
+                raise msgspec.ValidationError("a folded feed's numbers are out of range")
+    except msgspec.ValidationError as wrong:
+        raise Malformed(f"The manifest is not one: {without_value(wrong)}.", code="invalid_export") from None
+    except (ValueError, RecursionError):
+        raise Malformed("The export has no manifest at its end: it was cut short.", code="export_cut_short") from None
+    if manifest.formatVersion != FORMAT:
+        detail = f"The export has format {manifest.formatVersion}, this server reads {FORMAT}."
+        raise Malformed(detail, code="export_too_new")
+    return manifest
+
+
+def _users(members: Sequence[Member]) -> list[str]:
+    return [member.userId for member in members]
+
+
+def decode_spaces(manifest: Manifest) -> list[Space]:
+    """The spaces that a manifest names. Raises Malformed (`invalid_export`)."""
+    try:
+        check_text(bytes(manifest.spaces))
+        spaces = _SPACES.decode(manifest.spaces)
+        if len({space.id for space in spaces}) != len(spaces):
+            raise ValueError("a space is there twice")
+        for space in spaces:
+            former = () if space.formerId is None else (space.formerId,)
+            asked = [name for one in space.invitations for name in (one.userId, one.invitedBy)]
+            ids = (space.id.removeprefix("_personal:"), *former, *_users(space.members), *asked, *space.owners)
+            if wrong := next(filter(None, map(fault_in_id, ids)), None) or fault_in_name(space.name):
+                raise ValueError(f"an id or name {wrong}")
+            times = [*(member.joinedAt for member in space.members), *(one.invitedAt for one in space.invitations)]
+            for instant in (space.createdAt, space.deletedAt, *times):
+                if instant is not None:
+                    parse_instant(instant)
+            if space.number is not None and not 0 < space.number < 1 << 31:
+                raise ValueError("a space's number is out of range")
+    except (ValueError, msgspec.MsgspecError, RecursionError) as wrong:
+        raise Malformed(f"The manifest's spaces: {without_value(wrong)}.", code="invalid_export") from None
+    return spaces
+
+
+class Reader:
+    """Reads lines one after the other. `author`: whose changes are read, None for everybody's; `latest`: stamps beyond
+    it (microseconds) are of a clock that is ahead."""
+
+    def __init__(self, limits: Limits, author: str | None, latest: int) -> None:
+        self._limits, self._author, self._latest = limits, author, latest
+        self._stamps = Stamps()
+        self._number = 0
+        self._feed = ("", "")
+        self._seq = 0
+
+    def read(self, text: bytes) -> Restored:
+        """The change of the next line. Raises Malformed for one that cannot be imported; the next line can."""
+        self._number += 1
+        if self._number % 1000 == 0:
+            self._stamps = Stamps()
+        try:
+            check_text(text)
+            text.decode()
+            line = _LINE.decode(text)
+        except InvalidValue as wrong:
+            raise Malformed(str(wrong), code="invalid_value") from None
+        except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+            raise Malformed(f"not a change: {without_value(wrong)}", code="invalid_change") from None
+        if self._author is not None and line.userId != self._author:
+            raise Malformed("written by another user", code="foreign_author")
+        row = self._row(line)
+        feed = (line.spaceId, line.appId)
+        after = self._seq if feed == self._feed else 0
+        if feed < self._feed or line.seq <= after:
+            raise Malformed("not in the order of an export: by space, app and seq", code="invalid_change")
+        self._feed, self._seq = feed, line.seq
+        return Restored(self._number, line, row, after)
+
+    @property
+    def number(self) -> int:
+        """How many lines were read."""
+        return self._number
+
+    def _row(self, line: Line) -> Row:
+        _check(line)
+        registers = {n: r for n, r in line.fields.items() if r.clientId is None} | line.superseded
+        if not registers:
+            raise Malformed("no register of its own", code="empty_change")
+        log: dict[str, LogRegister] = {}
+        state: dict[str, StateRegister] = {}
+        micros = []
+        for name, register in registers.items():
+            value, at, sent = self._register(name, register)
+            log[name] = LogRegister(register.value, at, sent, register.movedTo)
+            state[name] = StateRegister(register.value, at, line.clientId, sent, register.movedTo)
+            micros.append(value)
+        for name, register in line.husk.items() if self._author is None else ():
+            if bytes(register.value) != b"null" or (register.clientId is not None and fault_in_id(register.clientId)):
+                raise Malformed("a husk's register has a value, or no device's id", code="invalid_change")
+            value, at, sent = self._register(name, register)
+            state.setdefault(name, StateRegister(register.value, at, register.clientId or line.clientId, sent))
+            micros.append(value)
+        if max(micros) > self._latest:
+            raise Malformed("a stamp is ahead of this server's clock", code="stamp_ahead")
+        newest = self._limits.max_schema_version
+        if newest is not None and (line.schemaVersion or 0) > newest:
+            raise Malformed("a newer schema version than this server takes", code="schema_too_new")
+        actor = None
+        if not isinstance(line.actor, UnsetType):
+            self._value(line.actor)
+            actor = bytes(line.actor).decode()
+        return Row(
+            r=line.id, o=OPS[line.op], c=_identity(line), e=line.eventId, f=log, g=state, lo=min(micros),
+            hi=max(micros), v=version(line.schemaVersion, "/line"), a=actor, n=line.origin,
+            p=line.folded and self._author is None,
+        )  # fmt: skip
+
+    def _register(self, name: str, register: LineRegister) -> tuple[int, str, str | UnsetType | None]:
+        if wrong := fault_in_id(name):
+            raise Malformed(f"a field name {wrong}", code="invalid_change")
+        self._value(register.value)
+        try:
+            stamp = self._stamps.of(register.at)
+            sent = self._stamps.of(register.sent).text if isinstance(register.sent, str) else register.sent
+        except ValueError as wrong:
+            raise Malformed(f"{name}: {wrong}", code="invalid_change") from None
+        return stamp.micros, stamp.text, sent
+
+    def _value(self, value: Raw) -> None:
+        try:
+            check_value(bytes(value), self._limits.max_depth)
+        except InvalidValue as wrong:
+            raise Malformed(str(wrong), code="invalid_value") from None
+
+
+def _check(line: Line) -> None:
+    named = {"appId": line.appId, "userId": line.userId, "table": line.table, "id": line.id, "spaceId": line.spaceId,
+             "clientId": line.clientId, "changeId": line.changeId}  # fmt: skip
+    for name, text in named.items():
+        # A personal space's id is its user's with a word before it, and may be longer for that.
+        if text is not None and (wrong := fault_in_id(text)) and text != f"_personal:{line.userId}":
+            raise Malformed(f"{name} {wrong}", code="invalid_change")
+    if not UUID.fullmatch(line.eventId) or (line.contentId is not None and not CONTENT_ID.fullmatch(line.contentId)):
+        raise Malformed("eventId or contentId is not one", code="invalid_change")
+    if not 0 < line.seq <= (line.pushEnd or line.seq) < GREATEST_SEQ:
+        raise Malformed("seq or pushEnd is out of range", code="invalid_change")
+    try:
+        parse_instant(line.createdAt)
+    except ValueError as wrong:
+        raise Malformed(f"createdAt: {wrong}", code="invalid_change") from None
+
+
+def _identity(line: Line) -> str:
+    """Its device's id for it. One without is known by its event id; no client can send such an id."""
+    if line.changeId is not None:
+        return line.changeId
+    return f"\x02{line.eventId}" if line.contentId is None else f"\x01{line.contentId}"
+
+
+class ImportBatch(NamedTuple):
+    """Changes as sync_import takes them: `head` lacks who imports; the lists have one member a change."""
+
+    head: dict[str, Any]
+    feeds: list[int]
+    seqs: list[int]
+    ends: list[int]
+    ats: list[str]
+    events: list[str]
+    ids: list[str]
+    authors: list[int]
+    devices: list[int]
+    waves: list[bytes]
+
+
+def arrange(changes: Sequence[Restored]) -> ImportBatch:
+    """A batch: names and feeds by number, rows in waves in which no record occurs twice."""
+    names: dict[str, int] = {}
+
+    def number(name: str) -> int:
+        return names.setdefault(name, len(names) + 1)
+
+    after: dict[tuple[str, str], int] = {}
+    for change in changes:
+        after.setdefault((change.line.spaceId, change.line.appId), change.after)
+    order = sorted(after, key=lambda feed: (feed[0].encode(), feed[1].encode()))
+    place = {feed: n for n, feed in enumerate(order, 1)}
+    met: dict[tuple[int, str, str], int] = {}
+    waves: list[list[Row]] = []
+    for i, change in enumerate(changes, 1):
+        line, row = change.line, change.row
+        row.i, row.k = i, place[line.spaceId, line.appId]
+        row.w, row.u, row.t = number(line.userId), number(line.clientId), number(line.table)
+        key = (row.k, line.table, row.r)
+        wave = met[key] = met.get(key, -1) + 1
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append(row)
+    feeds = [{"s": space, "a": number(app), "after": after[space, app]} for space, app in order]
+    lines, rows = [change.line for change in changes], [change.row for change in changes]
+    return ImportBatch(
+        {"feeds": feeds, "names": list(names)}, [row.k for row in rows], [line.seq for line in lines],
+        [line.pushEnd or line.seq for line in lines], [line.createdAt for line in lines], [row.e for row in rows],
+        [row.c for row in rows], [row.w for row in rows], [row.u for row in rows],
+        [msgspec.json.encode(wave) for wave in waves],
+    )  # fmt: skip

@@ -1,0 +1,231 @@
+"""Import: what a verified source holds is written in batches, each whole pushes in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from syncd.core.clock import LAST
+from syncd.core.error_codes import ERROR_CODES
+from syncd.core.errors import Malformed, QuotaExceeded
+from syncd.core.sharing import UNBOUNDED, Sharing
+from syncd.protocol.export_format import ImportBatch, Member, Reader, Restored, Space, arrange, decode_spaces
+from syncd.protocol.normalize import OPS, Limits
+from syncd.service.principal import Caller
+from syncd.service.push_decision import LARGEST_RECORD, MARKS
+from syncd.service.spaces import refused
+from syncd.store.backup import Backups
+from syncd.store.pool import Refusal
+from syncd.store.quotas import Over
+from syncd.store.spaces import Spaces
+from syncd.transfer.export_reader import Source
+
+BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20
+# A push is written whole, so it is held whole.
+MOST_CHANGES, MOST_BYTES = 100_000, 128 << 20
+LISTED = 100
+Wrote = Callable[[str, str, int], None]
+Step = Callable[[int], None]
+
+
+class Report(msgspec.Struct):
+    """What an import did. `refusals`: the first of them, by line; `written`: how far each (space, app) has come."""
+
+    events: int
+    imported: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    refusals: list[dict[str, Any]] = []
+    spaces: dict[str, list[str]] = {}
+
+    def refuse(self, number: int, code: str, detail: str | None = None, event: str | None = None) -> None:
+        self.refused += 1
+        if len(self.refusals) < LISTED:
+            known = {} if event is None else {"eventId": event}
+            self.refusals.append({"line": number, **known, "code": code, "detail": detail or ERROR_CODES[code].text})
+
+
+class Appending(Protocol):
+    """Who writes a batch: a letter for each change, and how far each feed has come."""
+
+    async def __call__(self, batch: ImportBatch) -> tuple[str, list[int]]: ...
+
+
+class Batches:
+    """A source's changes in batches that end between pushes; what cannot be imported goes to the report."""
+
+    def __init__(self, source: Source, reader: Reader, report: Report) -> None:
+        self._lines, self._reader, self._report = source.lines(), reader, report
+        self._next: Restored | None = None
+
+    def next(self) -> list[Restored]:
+        """The next batch, empty at the end. Reads and checks: for a thread."""
+        batch = [] if self._next is None else [self._next]
+        self._next, size = None, 0
+        for text in self._lines:
+            try:
+                change = self._reader.read(text)
+            except Malformed as why:
+                self._report.refuse(self._reader.number, why.code, why.detail)
+                continue
+            if (len(batch) >= BATCH_CHANGES or size > BATCH_BYTES) and batch[-1].push != change.push:
+                self._next = change
+                return batch
+            batch.append(change)
+            size += len(text)
+            if len(batch) > MOST_CHANGES or size > MOST_BYTES:
+                raise Malformed("A push in it is larger than a server takes.", code="invalid_export")
+        return batch
+
+
+async def restore(
+    batches: Batches, append: Appending, report: Report, wrote: Wrote = lambda *_: None,
+    step: Step = lambda _: None, full: Mapping[str, Over] = MappingProxyType({}),
+) -> None:  # fmt: skip
+    """Writes all batches. `wrote` hears how far each (space, app) has come, `step` of each batch's changes; `full`: the
+    spaces that take nothing but deletions just now.
+
+    Raises QuotaExceeded and what `append` raises; what was written stays, and the same import again goes on from there.
+    """
+    while batch := await asyncio.to_thread(batches.next):
+        for change in batch if full else ():
+            if change.line.spaceId in full and change.row.o != OPS["delete"]:
+                raise QuotaExceeded(full[change.line.spaceId].quota)
+        total = len(batch)
+        marks, heads, arranged = await _append(batch, append, report)
+        for change, mark in zip(batch, marks, strict=True):
+            if mark == "a":
+                report.imported += 1
+            elif mark == "d":
+                report.duplicates += 1
+            else:
+                report.refuse(change.number, MARKS[mark], event=change.line.eventId)
+        for feed, head in zip(arranged.head["feeds"], heads, strict=True):
+            if head:
+                wrote(feed["s"], arranged.head["names"][feed["a"] - 1], head)
+        step(total)
+
+
+class _Appended(NamedTuple):
+    marks: str
+    heads: list[int]
+    batch: ImportBatch
+
+
+# Why the log refuses single changes of a batch, by what it raises.
+REASONS = {"SY001": "record_too_large", "SY004": "record_forgotten", "SY011": "too_many_names"}
+
+
+async def _append(batch: list[Restored], append: Appending, report: Report) -> _Appended:
+    """Writes a batch; a change that the log refuses is left out, and the others written."""
+    while True:
+        arranged = arrange(batch)
+        try:
+            return _Appended(*await append(arranged), arranged)
+        except Refusal as why:
+            places = msgspec.json.decode(why.said, type=list[int]) if why.state in REASONS else []
+            if not places:
+                raise
+            for place in sorted(places, reverse=True):
+                gone = batch.pop(place - 1)
+                report.refuse(gone.number, REASONS[why.state], event=gone.line.eventId)
+        if not batch:
+            return _Appended("", [0] * len(arranged.head["feeds"]), arranged)
+
+
+def as_arguments(batch: ImportBatch) -> list[Any]:
+    """A batch as the arguments of sync_import that follow its head."""
+    return [*batch[1:-1], [wave.decode() for wave in batch.waves]]
+
+
+class Restorer:
+    """Imports over a server's connections."""
+
+    def __init__(self, backups: Backups, spaces: Spaces, limits: Limits, sharing: Sharing = UNBOUNDED) -> None:
+        self._backups, self._spaces, self._limits, self._sharing = backups, spaces, limits, sharing
+
+    async def as_user(
+        self, source: Source, caller: Caller, latest: int, *, managed_elsewhere: bool = False,
+        wrote: Wrote = lambda *_: None, step: Step = lambda _: None, full: Mapping[str, Over] = MappingProxyType({}),
+    ) -> Report:  # fmt: skip
+        """Writes the caller's own changes, as the caller; stamps beyond `latest` (microseconds) are refused."""
+        report = Report(source.manifest.eventCount)
+        spaces = decode_spaces(source.manifest)
+        if not managed_elsewhere:
+            await self._put_back(caller, spaces, report)
+
+        async def append(batch: ImportBatch) -> tuple[str, list[int]]:
+            head = {**caller.head(), **batch.head, "largest": LARGEST_RECORD}
+            if any(feed["s"] == caller.personal for feed in batch.head["feeds"]):
+                head["personal"] = True
+            return await self._append(head, batch)
+
+        reader = Reader(self._limits, caller.user, latest)
+        await restore(Batches(source, reader, report), append, report, wrote, step, full)
+        return report
+
+    async def _append(self, head: dict[str, Any], batch: ImportBatch) -> tuple[str, list[int]]:
+        arguments = as_arguments(batch)
+        try:
+            return await self._backups.append(head, arguments)
+        except Refusal as why:
+            if why.state == "SY004":
+                why.said = msgspec.json.encode(await self._backups.unremembered(head, arguments[-1])).decode()
+            raise
+
+    async def _put_back(self, caller: Caller, spaces: list[Space], report: Report) -> None:
+        """The caller's own spaces, where they are missing; those of others are for them to put back."""
+        external = caller.external
+        adopt = (msgspec.json.encode(external.spaces).decode(), external.as_of) if external else None
+        report.spaces = {"created": [], "missing": []}
+        for space in spaces:
+            said = msgspec.json.encode(space).decode()
+            outcome = await self._put_back_one(caller, adopt, said)
+            if outcome != "there":
+                report.spaces["created" if outcome == "created" else "missing"].append(space.id)
+
+    async def _put_back_one(self, caller: Caller, adopt: tuple[str, int] | None, said: str) -> str:
+        """`created`, `there`, or why not. Raises `too_many_requests` when the import is to be sent again later."""
+        bounds = msgspec.json.encode(self._sharing.bounds()).decode()
+        arguments = (said, self._sharing.ask, bounds)
+        try:
+            return str((await self._spaces.call(caller.user, adopt, "space_restore", *arguments, add=True))[0][0])
+        except Refusal as why:
+            if why.message == "limit_reached":
+                return why.message
+            raise refused(why) from None
+
+    async def as_is(self, source: Source, step: Step = lambda _: None) -> tuple[Report, int, bool]:
+        """Writes everything in everybody's name, for an operator. How many spaces there were to be put back, and
+        whether the cursors of the devices are still good."""
+        manifest = source.manifest
+        report = Report(manifest.eventCount)
+        spaces = decode_spaces(manifest)
+        if manifest.userId is not None:
+            owner = Member(manifest.userId, "owner", manifest.createdAt)
+            spaces.append(Space(Caller(manifest.userId).personal, "Personal", manifest.createdAt, [owner]))
+        try:
+            key = None if manifest.cursorKey is None else base64.b64decode(manifest.cursorKey, validate=True)
+        except binascii.Error:
+            raise Malformed("The manifest's cursorKey is not one.", code="invalid_export") from None
+        made, numbered = await self._backups.put_back(msgspec.json.encode(spaces).decode(), key, manifest.createdAt)
+        if manifest.blocks and manifest.userId is None:
+            await self._backups.block(msgspec.json.encode(manifest.blocks).decode())
+
+        async def append(batch: ImportBatch) -> tuple[str, list[int]]:
+            return await self._append({**batch.head, "largest": LARGEST_RECORD}, batch)
+
+        reader = Reader(self._limits, None, LAST)
+        await restore(Batches(source, reader, report), append, report, step=step)
+        # One author's changes are no log of a feed, folded or not.
+        if manifest.folded and manifest.userId is None:
+            await self._backups.fold(msgspec.json.encode(manifest.folded).decode(), numbered)
+        if numbered:
+            await self._backups.settle()
+        return report, made, numbered
