@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 from uuid import uuid4
@@ -37,3 +38,15 @@ def pushed(who: str, space: str, record: str, value: object = 1) -> str:
         f"SELECT marks FROM syncd.sync_push('{json.dumps([head])}', ARRAY[1],"
         f" ARRAY['{json.dumps([change])}']::pg_catalog.json[])"
     )
+
+
+async def somebody_waits(conn: Any, *, behind: bool = False) -> None:
+    """Returns when a statement waits for a lock that this connection has, or `behind` one that waits for it."""
+    waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND {} && pg_blocking_pids(pid)"
+    if behind:
+        waiting = waiting.format(f"ARRAY({waiting})")
+    for _ in range(6000):
+        if await conn.fetchval(waiting.format("ARRAY[pg_backend_pid()]")):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing ever waited")

@@ -26,8 +26,9 @@ READY = re.compile(r"syncd is ready at (http://\S+:(\d+))")
 class Server:
     """Starts on a free port and waits for the ready line; is stopped or killed, and starts on the same port.
 
-    `settings` are settings by name (`{"max_changes": 10}`), `env` further environment variables. With
-    `database_url` in the settings there is no embedded database, and its DSNs are of no use.
+    `settings` are settings by name (`{"max_changes": 10}`), `env` further environment variables. It compacts by itself
+    only where `compact_every` is among them. With `database_url` in the settings there is no embedded database, and its
+    DSNs are of no use.
     """
 
     # Where the tests say so, new servers begin with a copy of this database instead of making one.
@@ -92,8 +93,9 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """The environment of the process: this one's, and the settings."""
-        own = {"data_dir": self.data_dir, "port": self.port, "workers": self.workers, **self.settings}
-        values = {f"SYNCD_{name.upper()}": str(value) for name, value in own.items()}
+        # Left to itself it compacts when it is five minutes old: a test that compacts just then would be kept out.
+        own = {"data_dir": self.data_dir, "port": self.port, "workers": self.workers, "compact_every": 0}
+        values = {f"SYNCD_{name.upper()}": str(value) for name, value in {**own, **self.settings}.items()}
         return {**os.environ, **values, **self.env}
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:

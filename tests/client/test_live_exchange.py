@@ -171,7 +171,7 @@ async def test_a_push_without_an_answer_is_sent_again_after_reconnecting(
 ) -> None:
     await replica.put("t", "a", {"n": 1})
     live_script.once("push", live_script.closing(1011), lambda frame, socket: None, lambda f, s: result(f, "duplicate"))
-    async with replica.live(policy=HASTY) as live:
+    async with replica.live(policy=replace(QUICK, answer_timeout=4.0)) as live:
         assert await live.wait_until_synced(60)
     assert len({json.dumps(frame["changes"]) for frame in live_script.frames("push")}) == 1
     assert len(live_script.frames("push")) == 3, "one was cut off, one never answered"
@@ -460,7 +460,7 @@ async def test_silence_is_noticed(replica: AsyncReplica, live_script: LiveScript
     async with replica.live(policy=HASTY) as live:
         await until(is_live(live))
         live_script.sockets[-1].transport.pause_reading()  # no pong comes back any more
-        await until(lambda: len(live_script.sockets) == 2 and live.state.name == "live")
+        await until(lambda: len(live_script.sockets) > 1 and live.state.name == "live")
 
 
 def jwt(sub: str, exp: float) -> str:
@@ -552,10 +552,10 @@ async def test_blocked_sockets_are_replaced_by_polling_until_they_work(
 async def test_a_sync_while_live_does_what_it_always_does(
     replica: AsyncReplica, live_script: LiveScript, script: Script
 ) -> None:
-    async with replica.live(policy=HASTY) as live:
+    async with replica.live(policy=QUICK) as live:
         await until(is_live(live))
         script.answers = [page(wire("news", n=(1, EARLY)))]
-        report = await replica.sync(patience=5)
+        report = await replica.sync(patience=60)
         assert report.pulled == 1
         live_script.on["push"] = lambda frame, socket: None
         await replica.put("t", "a", {"n": 1})
@@ -563,6 +563,7 @@ async def test_a_sync_while_live_does_what_it_always_does(
         with pytest.raises(SyncBusy):
             await replica.sync(patience=0.05)
         del live_script.on["push"]
+        await live_script.say(result(live_script.frames("push")[0]))
         assert await live.wait_until_synced(60)
         script.answers = [httpx.ConnectError("no")]
         with pytest.raises(Offline):

@@ -13,6 +13,7 @@ import pytest
 from syncd.core.error_codes import ERROR_CODES
 from tests.compacting import ALL, compact
 from tests.device import Device
+from tests.direct import somebody_waits
 from tests.harness import Server
 from tests.proxy import Proxy
 from tests.socket_device import Socket, opened, socket_of
@@ -300,7 +301,7 @@ async def test_the_result_comes_after_the_commit_and_nobody_hears_before(server:
         feeds = "syncd.sync_feeds f JOIN syncd.sync_spaces s USING (space_no)"
         await holder.fetch(f"SELECT FROM {feeds} WHERE s.space_id = $1 FOR UPDATE OF f", f"_personal:{user}")
         pushing = asyncio.create_task(phone.push(edit("held", x=1)))
-        await asyncio.sleep(1)
+        await somebody_waits(holder)
         assert not pushing.done()
         assert "held" not in {c["id"] for c in laptop.changes()}
         await transaction.rollback()

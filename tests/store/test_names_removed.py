@@ -14,7 +14,7 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.service.compact import Compaction, Policy, Report
 from syncd.service.names import Names
 from syncd.store.compaction import Compactor
-from tests.direct import pushed, run
+from tests.direct import pushed, run, somebody_waits
 
 NOTHING = timedelta(days=36500)
 # Numbers of other things.
@@ -136,10 +136,7 @@ async def test_a_push_that_waits_for_the_removal_makes_it_anew(scene: Scene, dat
     await transaction.start()
     assert await removing.fetchval("SELECT syncd.sync_names_remove(ARRAY[$1::integer])", number) == 1
     push = asyncio.create_task(scene.push("s", idle=True))
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    async with asyncio.timeout(30):
-        while not (await run(scene.dsn, waiting))[0][0] and not push.done():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await somebody_waits(removing)
     await transaction.commit()
     await push
     assert await scene.number() not in (None, number)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
+from syncd.store.statements import statements
 from tests.device import Device, answer, statuses
 from tests.harness import Server
 
@@ -33,7 +34,17 @@ EXPLAIN = {
     "auto_explain.log_format": "json",
 }
 TABLES = ("sync_names", "sync_spaces", "sync_memberships", "sync_feeds", "sync_changes", "sync_records")
-PLAN = re.compile(r" plan:\n((?:\t.*\n)+)")
+PLAN = re.compile(r"\[(\d+)\] LOG:.* plan:\n((?:\t.*\n)+)")
+COUNT = "SELECT syncd.sync_usage_look($1, $2, 1000, false)"
+CALLS = {COUNT, *(call.sql for call in statements().values())}
+# What a worker asks now and then: it is chance whether it does so while a test looks.
+BY_ITSELF = {
+    statements()[name].sql
+    for name in (
+        "usage_look", "quota_over", "quota_rates", "audit_count", "held_number", "held_due", "held_waiting",
+        "held_with_room", "heads", "feeds_of", "membership_news", "still_members",
+    )
+}  # fmt: skip
 
 
 class Node(NamedTuple):
@@ -74,19 +85,27 @@ class Watched:
         self.server = server
         self._log = server.data_dir / "postgres.log"
         self._read = 0
+        self._inside: dict[str, list[Statement]] = {}
 
     def statements(self) -> list[Statement]:
-        """What was performed since the last call."""
-        with self._log.open() as log:
+        """What was performed since the last call, but for what a worker asks by itself."""
+        with self._log.open("rb") as log:
             log.seek(self._read)
-            text = log.read()
-            self._read = log.tell()
-        explained = [json.loads(match[1].replace("\n\t", "\n")) for match in PLAN.finditer(text)]
+            text, end, _ = log.read().rpartition(b"\n\t}\n")  # the last one may be half written
+            self._read += len(text + end)
         found = []
-        for one in explained:
+        for session, explained in PLAN.findall((text + end).decode()):
+            try:
+                one = json.loads(explained.replace("\n\t", "\n"))
+            except ValueError as why:
+                raise AssertionError(f"{why}:\n{explained}") from None
             plan, query = one["Plan"], one["Query Text"]
             pages = plan.get("Shared Hit Blocks", 0) + plan.get("Shared Read Blocks", 0)
-            found.append(Statement(query, list(nodes_of(plan, query)), pages))
+            inside = self._inside.setdefault(session, [])
+            inside.append(Statement(query, list(nodes_of(plan, query)), pages))
+            if query in CALLS:  # it ends after all that is performed inside it
+                found += [] if query in BY_ITSELF else inside
+                inside.clear()
         return found
 
     def cost(self) -> int:
@@ -102,7 +121,7 @@ class Watched:
 async def counted(watched: Watched, device: Device) -> None:
     """What the server does behind pushes every few seconds, done now: it is at every stage, not at some."""
     runtime = await asyncpg.connect(watched.server.runtime_dsn)
-    await runtime.execute("SELECT syncd.sync_usage_look($1, $2, 1000, false)", ["shared", "other-3"], [device.app] * 2)
+    await runtime.execute(COUNT, ["shared", "other-3"], [device.app] * 2)
     await runtime.close()
 
 

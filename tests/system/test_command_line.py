@@ -25,6 +25,7 @@ import pytest
 from syncd import __version__
 from syncd.cli import COMMANDS
 from syncd.postgres.embedded import EmbeddedPostgres
+from tests.direct import somebody_waits
 from tests.harness import Server
 
 pytestmark = pytest.mark.usefixtures("processes")
@@ -306,15 +307,6 @@ class TestServe:
             database.start()
             server.wait_until_ready()
             server.stop()
-
-
-async def somebody_waits(conn: Any) -> None:
-    """Return when a statement waits for a lock."""
-    for _ in range(6000):
-        if await conn.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing ever waited")
 
 
 def push(server: Server, user: str, title: str) -> httpx.Response:

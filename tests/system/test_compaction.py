@@ -337,7 +337,7 @@ def test_a_compaction_that_is_killed_goes_on(alone: Server, make: Make, folder: 
         ada.write(*(edit(f"r{i}", n + 1, x=n, y=i) for i in range(1000)))
     state = values(ada.drain(limit=10_000)[0])
     command = [sys.executable, "-m", "syncd", "compact", "--database-url", alone.owner_dsn, "--compact-history", "0s"]
-    process = subprocess.Popen([*command, "--rest", "5", "--archive", str(folder / "archive")], stderr=subprocess.PIPE)
+    process = subprocess.Popen([*command, "--rest", "50", "--archive", str(folder / "archive")], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 90
     while count(alone, "sync_changes") == 12_000 and time.monotonic() < deadline:
         time.sleep(0.02)

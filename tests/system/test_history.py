@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from syncd.core.clock import format_instant
+from tests.direct import somebody_waits
 from tests.harness import Server
 from tests.past import address, ask, back, get, history, listing, restore, restored
 from tests.wire import Device, ahead, at, edit, unique, values
@@ -418,7 +419,7 @@ async def test_a_restore_waits_for_a_write_under_way_and_undoes_it_too(
             call = json.dumps([{**head, "hi": 1, "skew": 0, "largest": 1 << 20}])
             assert await runtime.fetchval(PUSH, call, json.dumps([change])) == "a"
             waiting = asyncio.create_task(asyncio.to_thread(restored, owner, back(space), seq=2))
-            await asyncio.sleep(0.5)
+            await somebody_waits(runtime)
             assert not waiting.done()
         assert [result["id"] for result in await waiting] == ["s"]
     finally:

@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 
 from tests.device import Device
+from tests.direct import somebody_waits
 from tests.harness import Server
 from tests.raw_socket import RawSocket
 from tests.socket_device import Socket, opened
 from tests.stream_device import stream_of
 from tests.system.test_busy import held
-from tests.system.test_command_line import somebody_waits
 from tests.wire import edit, unique
 
 pytestmark = pytest.mark.waits

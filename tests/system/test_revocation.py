@@ -15,6 +15,7 @@ import jwt
 import pytest
 
 from tests.device import Device, statuses
+from tests.direct import somebody_waits
 from tests.harness import Server
 from tests.provider import Provider
 
@@ -117,9 +118,9 @@ class TestTheTable:
             # Two changes, so that it waits for the feed while it holds its membership.
             changes = [member.change(f"c{i}", f"r{i}", 1, space=space) for i in range(2)]
             pushing = asyncio.create_task(member.push(changes))
-            await asyncio.sleep(1)
+            await somebody_waits(holder)
             removing = asyncio.create_task(owner.http.delete(f"/spaces/{space}/members/{member.user}"))
-            await asyncio.sleep(0.5)
+            await somebody_waits(holder, behind=True)
             assert not pushing.done()
             assert not removing.done()
             await transaction.rollback()

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from tests.device import Change, Device, statuses
+from tests.direct import somebody_waits
 from tests.harness import Server
 from tests.ledger import Load, check
-from tests.system.test_command_line import somebody_waits
 
 pytestmark = pytest.mark.waits
 
