@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
-from syncd.store.statements import statements
+from syncd.postgres.statements import statements
 from tests.device import Device, answer, statuses
 from tests.harness import Server
 
