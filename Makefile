@@ -18,7 +18,7 @@ BOARD := examples/board
 CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live demo-board board docs wheel fast test check check-python check-typescript bench soak bad-line mutants fmt clean \
+.PHONY: help demo demo-live demo-board board docs wheel fast test check check-python check-typescript bench overload soak bad-line mutants fmt clean \
         error-codes system-packages
 
 help:  ## this list
@@ -71,6 +71,9 @@ check-typescript: $(CLIENT)/node_modules/.checked $(BOARD)/node_modules/.checked
 
 bench: $(STAMP)  ## measurements, as ratios within one run, with plots
 	@$(PYTHON) -m bench
+
+overload: $(STAMP)  ## twice what a server can do, and a greedy user beside (MINUTES=10)
+	@$(PYTHON) -m bench.overload --minutes $(if $(filter file default,$(origin MINUTES)),10,$(MINUTES))
 
 soak: $(STAMP) system-packages  ## real clients while all fails that can fail, and what else takes long (MINUTES=60, SEED=n repeats a round)
 	@SYNCD_SOAK=1 SOAK_MINUTES=$(MINUTES) $(PYTHON) -m pytest -q -x --timeout 0 -m soak $(ARGS)

@@ -20,6 +20,7 @@ from syncd.core.sharing import Sharing
 from syncd.edge.admission import Gate
 from syncd.edge.authenticator import Callers
 from syncd.edge.bodies import Bodies
+from syncd.edge.concurrency import ConcurrencyLimit
 from syncd.edge.connection import Bounds, Connections
 from syncd.edge.endpoints.audit import AuditEndpoint
 from syncd.edge.endpoints.backup import BackupEndpoint
@@ -87,7 +88,7 @@ def build(settings: Settings, board: Board | None = None, token: str = "") -> As
     """The server for these settings. `database_url` and a key for tokens must be given. `board` is for its numbers, and
     `token` the command that prints one of its tokens."""
     gate = _gate(settings)
-    connections = Connections(gate, _bounds(settings))
+    connections = Connections(gate, _bounds(settings), ConcurrencyLimit(settings.max_requests))
     bodies = Bodies(
         settings.max_body,
         slowest=settings.slowest_body,
@@ -184,9 +185,10 @@ def _http(
     )
     quotas, tally, audit = _quotas(settings), Tally(), Audit(pool)
     rates = Rates(RateLimits(quotas.requests, quotas.bytes_in, quotas.bytes_out))
+    limit = connections.limit
     callers = Callers(
         tokens, claims=settings.memberships == "token", service=_memberships(settings), rates=rates,
-        most=settings.max_spaces_listed, on_refused=partial(tally.add, "refused_tokens"),
+        most=settings.max_spaces_listed, limit=limit, on_refused=partial(tally.add, "refused_tokens"),
     )  # fmt: skip
     sharing = _sharing(settings)
     limits = Limits(
@@ -199,10 +201,11 @@ def _http(
 
     async def open_() -> tuple[Service, SpaceService, Talk]:
         await pool.open()
-        log_, key = Log(pool, most_devices=quotas.devices), await cursor_key(pool)
+        log_, key = Log(pool, most_devices=quotas.devices, on_wait=limit.waited), await cursor_key(pool)
         hub = Hub(log_, Live(pool), _bus(settings, key), key, callers.ask if callers.asks else None)
         await hub.open()
-        hub.spawn(_publish(board, hub, connections.ended))
+        hub.spawn(_publish(board, hub, connections.ended, limit))
+        hub.spawn(limit.watch())
         hub.spawn(_stay_where_writes_go(pool))
         hub.spawn(_count_numbers(pool, hub.counts))
         hubs.append(hub)
@@ -303,9 +306,10 @@ def _demo(settings: Settings) -> Demo:
     return Demo(settings.jwt_secret, {name: value for name, value in claims.items() if value})
 
 
-async def _publish(board: Board, hub: Hub, ended: dict[str, int]) -> None:
+async def _publish(board: Board, hub: Hub, ended: dict[str, int], limit: ConcurrencyLimit) -> None:
     """Puts this worker's numbers where the others find them."""
     while True:
+        hub.counts.requests, hub.counts.request_limit = limit.requests, int(limit.limit)
         board.put(numbers(hub.counts, hub.bus, ended))
         await asyncio.sleep(1)
 

@@ -31,7 +31,7 @@ TOPICS = {
     "memberships": "Memberships",
     "invitations": "What users may do to each other",
     "max_body": "What a request may hold",
-    "slowest_body": "Bodies on their way",
+    "max_requests": "What a worker has in hand",
     "max_head": "Before a request is read",
     "quota_requests": "Quotas of a second",
     "max_names": "Quotas of what is kept",
@@ -202,6 +202,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)] | None,
         _about("The newest `schemaVersion` that is accepted; newer changes are refused, not garbled."),
     ] = None
+    max_requests: Annotated[
+        int,
+        _about(
+            "Requests that a worker has in work at a time, at most. While they wait long for their turn it has fewer, "
+            "32 at least; beyond it is 503 at once, with a `Retry-After`.",
+            ge=32,
+        ),
+    ] = 512
     slowest_body: Annotated[
         int,
         _about(

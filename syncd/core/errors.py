@@ -137,6 +137,10 @@ class Busy(SyncdError):
     code = "busy"
 
 
+class Overloaded(Busy):
+    """More comes than can be answered in time; nothing was begun."""
+
+
 class TooMany(SyncdError):
     """More than is allowed to one user or address, so that others notice nothing."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from syncd.core.errors import MembershipsUnavailable, Unauthorized
+from syncd.edge.concurrency import ConcurrencyLimit, Place
 from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.requests import Request
 from syncd.edge.tokens import Tokens
@@ -24,24 +25,27 @@ log = structlog.get_logger("syncd.memberships")
 
 class Callers:
     """Knows tokens and, depending on the settings, where memberships come from; `rates`: how fast each may ask; `most`:
-    spaces in a list from outside; `on_refused`: is told the code for which a token is not taken."""
+    spaces in a list from outside; `limit`: of the requests in work; `on_refused`: is told the code for which a token is
+    not taken."""
 
     def __init__(
         self, tokens: Tokens, *, claims: bool = False, service: MembershipService | None = None,
-        rates: Rates | None = None, most: int = 10_000, on_refused: Callable[[str], None] = lambda why: None,
+        rates: Rates | None = None, most: int = 10_000, limit: ConcurrencyLimit | None = None,
+        on_refused: Callable[[str], None] = lambda why: None,
     ) -> None:  # fmt: skip
         self._tokens, self._claims, self._service, self._most = tokens, claims, service, most
-        self.rates, self._on_refused = rates or Rates(RateLimits()), on_refused
+        self.rates, self.limit, self._on_refused = rates or Rates(RateLimits()), limit or ConcurrencyLimit(), on_refused
 
     @property
     def managed_elsewhere(self) -> bool:
         return self._claims or self._service is not None
 
     async def caller(self, request: Request) -> Caller:
-        """Who sends a request, and is acting from here on. Raises Unauthorized, KeysUnavailable,
-        MembershipsUnavailable, TooMany."""
+        """Who sends a request, which is in work and whose user is acting from here on. Raises Unauthorized,
+        KeysUnavailable, MembershipsUnavailable, TooMany, Overloaded."""
         caller = (await self.named(request.headers.get(b"authorization", b"")))[0]
         ACTING.set(caller.user)
+        request.begin(Place(self.limit, caller.user))
         return caller
 
     async def named(self, authorization: bytes) -> tuple[Caller, float]:

@@ -11,13 +11,16 @@ import asyncio
 import math
 import re
 import time
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from syncd.core.errors import HeadersTooLarge, Malformed, SyncdError, TooMany, TooSlow, UrlTooLong
+from syncd.core.errors import HeadersTooLarge, Malformed, Overloaded, SyncdError, TooMany, TooSlow, UrlTooLong
 from syncd.edge.admission import Gate
+from syncd.edge.answers import Answer
+from syncd.edge.concurrency import ConcurrencyLimit
 from syncd.edge.problems import problem
 from syncd.edge.wire import TRANSPORT, unsent
 
@@ -28,6 +31,8 @@ LOOK_EVERY = 0.5
 DROP_BYTES, DROP_SECONDS = 1 << 20, 5.0
 # Requests of one connection that wait for the answer to an earlier one.
 MOST_PIPELINED = 16
+# Of a body that is dropped where there is no time for its request.
+SMALL = 64 * 1024
 _CURSOR = re.compile(rb"[?&]since=([^&#]*)")
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 429: b"Too Many Requests",
             431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}  # fmt: skip
@@ -47,11 +52,11 @@ class Bounds(NamedTuple):
 class Connections:
     """All HTTP connections of a process. Uvicorn calls it to make the protocol of one that was accepted.
 
-    `ended`: how many connections were refused or ended, by the code of the reason.
+    `ended`: how many connections were refused or ended, by the code of the reason; `limit`: of the requests in work.
     """
 
-    def __init__(self, gate: Gate, bounds: Bounds) -> None:
-        self.gate, self.bounds = gate, bounds
+    def __init__(self, gate: Gate, bounds: Bounds, limit: ConcurrencyLimit | None = None) -> None:
+        self.gate, self.bounds, self.limit = gate, bounds, limit or ConcurrencyLimit()
         self.open: set[HttpConnection] = set()
         self.ended: dict[str, int] = {}
         self._sweeper: asyncio.Task[None] | None = None
@@ -95,6 +100,14 @@ class HttpConnection(HttpToolsProtocol):
         self._drops, self._drop_by = 0, math.inf
         # What the client had not taken at the last look, and since when that is so.
         self._left, self._moved = 0, 0.0
+        # The request that is coming will not be worked on.
+        self._passed_over = False
+        self._application, self.app = self.app, self._begin
+
+    async def _begin(self, scope: Any, receive: Any, send: Any) -> None:
+        """In a request's task."""
+        self._all.limit.coming -= 1
+        await self._application(scope, receive, send)
 
     # -- asyncio's side ---------------------------------------------------------------------------------------
 
@@ -155,7 +168,25 @@ class HttpConnection(HttpToolsProtocol):
         if len(self.headers) > bounds.headers or (self._kept > bounds.head and self._head() > bounds.head):
             raise self._refused(HeadersTooLarge())
         self._due, self._kept = math.inf, 0
+        if self._all.limit.full and self._can_be_passed_over():
+            # What is to be refused is not begun: nine tenths of what that costs are Uvicorn's.
+            self._passed_over, self._due = True, time.monotonic() + bounds.head_seconds
+            return
         super().on_headers_complete()
+        if not (self.parser.should_upgrade() and self._should_upgrade()):
+            self._all.limit.coming += 1
+
+    def _can_be_passed_over(self) -> bool:
+        """Whether a request can be refused by its head alone, and its connection go on: for a device of its own, not a
+        page, which could not read it; with a small body."""
+        if not self.url.startswith(b"/sync/") or not self.parser.should_keep_alive() or self.flow.write_paused:
+            return False
+        if self.pipeline or (self.cycle is not None and not self.cycle.response_complete):
+            return False
+        head = dict(self.headers)
+        length = head.get(b"content-length", b"0")
+        others = {b"origin", b"upgrade", b"expect", b"transfer-encoding"}
+        return length.isdigit() and int(length[:9]) <= SMALL and len(length) < 9 and not others & head.keys()
 
     def _head(self) -> int:
         """Bytes of the head."""
@@ -164,10 +195,15 @@ class HttpConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._kept = 0
+        if self._passed_over:
+            return
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body is whole."""
+        if self._passed_over:
+            self._pass_over()
+            return
         super().on_message_complete()
         self._kept = 0
         if self.cycle is not None and self.cycle.response_complete:
@@ -184,6 +220,20 @@ class HttpConnection(HttpToolsProtocol):
         """Uvicorn's way out when the parser, or one of the above, stops."""
         self.refuse(self._refusal or Malformed("This is not HTTP/1.1."))
 
+    def _pass_over(self) -> None:
+        """Says that there is no time for a request."""
+        self._passed_over, self._kept = False, 0
+        self._due, self._idles = time.monotonic() + self._bounds.idle_seconds, True
+        why = self._all.limit.refuse()
+        self._all.count(why.code)
+        self.transport.write(self._said(_overloaded(why.retry_after)))
+
+    def _said(self, answer: Answer, *last: bytes) -> bytes:
+        lines = [b"HTTP/1.1 %d %b" % (answer.status, _REASONS.get(answer.status, b"Refused"))]
+        lines += [b"%b: %b" % header for header in (*self.server_state.default_headers, *answer.headers)]
+        lines += [b"content-type: " + answer.media_type, b"content-length: %d" % len(answer.body), *last]
+        return b"\r\n".join([*lines, b"", answer.body])
+
     def refuse(self, why: SyncdError) -> None:
         """Answers, unless an answer is under way, and ends the connection."""
         self._refusal = why
@@ -192,11 +242,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()
             return
-        answer = problem(why)
-        lines = [b"HTTP/1.1 %d %b" % (answer.status, _REASONS.get(answer.status, b"Refused"))]
-        lines += [b"%b: %b" % header for header in (*self.server_state.default_headers, *answer.headers)]
-        lines += [b"content-type: " + answer.media_type, b"content-length: %d" % len(answer.body)]
-        self.transport.write(b"\r\n".join([*lines, b"connection: close", b"", answer.body]))
+        self.transport.write(self._said(problem(why), b"connection: close"))
         self._drops, self._drop_by = DROP_BYTES, time.monotonic() + DROP_SECONDS
         self.transport.write_eof()
 
@@ -224,6 +270,11 @@ class HttpConnection(HttpToolsProtocol):
         elif now - self._moved > self._bounds.idle_seconds:
             self._all.count("stalled")
             self.transport.abort()
+
+
+@lru_cache
+def _overloaded(retry_after: int | None) -> Answer:
+    return problem(Overloaded(retry_after=retry_after))
 
 
 def _length(url: bytes) -> int:

@@ -15,6 +15,7 @@ from syncd.core.errors import (
     DatabaseUnavailable,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     SyncdError,
     UpgradeRequired,
 )
@@ -129,7 +130,7 @@ class HttpApplication:
         except SyncdError as why:
             if status_of(why) in (408, 413, 429, 503, 507):
                 self._ended[why.code] = self._ended.get(why.code, 0) + 1
-            if status_of(why) in (500, 503):
+            if status_of(why) in (500, 503) and not isinstance(why, Overloaded):
                 log.warning("refused", code=why.code, method=request.method)
             result = problem(why)
             if await request.goes_on():

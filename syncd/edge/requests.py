@@ -16,6 +16,7 @@ from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, Uns
 from syncd.core.ids import STEPS, fault_in_client, fault_in_id
 from syncd.edge.answers import Receive, Scope
 from syncd.edge.bodies import Bodies, Holder
+from syncd.edge.concurrency import Place
 from syncd.edge.pace import Arrival
 from syncd.protocol import live_messages
 from syncd.service.aside import aside
@@ -50,6 +51,7 @@ class Request:
         self._scope, self._receive, self._bodies = scope, receive, bodies
         self._max_body = bodies.largest
         self._holder: Holder | None = None
+        self._place: Place | None = None
         self._names_each_once = len(self.headers) == len(scope["headers"])
         self.unread, self._slow, self.came = True, False, 0
 
@@ -59,8 +61,19 @@ class Request:
         client = self._scope.get("client")
         return str(client[0]) if client else ""
 
+    def begin(self, place: Place) -> None:
+        """It is in work from here on, until `pause` or `release`. Raises Overloaded, TooMany."""
+        place.enter()
+        self._place = place
+
+    def pause(self) -> None:
+        """It waits for its client, or takes as long as it likes within other bounds."""
+        if self._place is not None:
+            self._place.leave()
+
     def release(self) -> None:
         """It was answered: nothing is held any more."""
+        self.pause()
         if self._holder is not None:
             self._holder.give_back()
 
@@ -105,7 +118,10 @@ class Request:
         if length.isdigit() and int(length) > self._max_body:
             self._too_large()
         holder = self._holder = Holder(self._bodies, self.address, ACTING.get())
+        self.pause()
         raw = await self._read(holder)
+        if self._place is not None:
+            self._place.enter()
         if coding in (b"identity", b""):
             return raw
         body = await self._unpacked(raw, coding)

@@ -18,6 +18,7 @@ from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.admission import Allowance, Gate
 from syncd.edge.authenticator import Callers
 from syncd.edge.bodies import UNCOUNTED, Bodies, Holder
+from syncd.edge.concurrency import Place
 from syncd.edge.pace import LARGEST_PAGE
 from syncd.edge.problems import close_code
 from syncd.live.batch import WHOLE, Batch
@@ -317,10 +318,11 @@ class Conversation:
         # Known before the database knows: the hub may hear of the push before we do.
         member.wrote(events)
         try:
-            answer = await push(
-                talk.hub.log, talk.hub.key, caller, client, Question(app, plain=self._legacy, own=self._legacy), text,
-                body, talk.limits, now=now, skew=talk.skew, event=event,
-            )  # fmt: skip
+            with Place(talk.callers.limit, caller.user):
+                answer = await push(
+                    talk.hub.log, talk.hub.key, caller, client, Question(app, plain=self._legacy, own=self._legacy),
+                    text, body, talk.limits, now=now, skew=talk.skew, event=event,
+                )  # fmt: skip
         except SyncdError:
             member.met(events)
             raise

@@ -20,6 +20,8 @@ class Counts:
         self.batches = self.deliveries = self.delivered_bytes = 0
         self.catch_ups = self.dropped_back = self.failed_looks = 0
         self.held = 0
+        # In work, and how many may be.
+        self.requests = self.request_limit = 0
         self.names = self.spaces = 0
         # Spaces that are full, and refusals, by quota.
         self.full: dict[str, int] = {}

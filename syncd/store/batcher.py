@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Generic, TypeAlias, TypeVar
@@ -12,8 +13,8 @@ from syncd.store.turns import ACTING, FairQueue
 
 C = TypeVar("C")
 R = TypeVar("R")
-# A call, its answer, and whose it is.
-_Waiting: TypeAlias = "tuple[C, asyncio.Future[R], str]"
+# A call, its answer, whose it is, and when it came.
+_Waiting: TypeAlias = "tuple[C, asyncio.Future[R], str, float]"
 
 # At some thousands a second these would wait for a second; whoever comes then is better told so.
 MOST_WAITING = 8192
@@ -25,7 +26,7 @@ class Convoy(Generic[C, R]):
 
     `together` answers a whole group or fails as a whole; then each of its calls is performed by `alone`,
     so that a failure reaches only the call that caused it. `owned`: a group whose calls are all of one user is that
-    user's, else it is nobody's.
+    user's, else it is nobody's. `on_wait`: is told how long the one of a group that came last had to wait.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Convoy(Generic[C, R]):
         size: int,
         *,
         owned: bool = False,
+        on_wait: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._together, self._alone, self._size, self._owned = together, alone, size, owned
+        self._on_wait = on_wait
         self._free = lanes
         self._waiting: FairQueue[_Waiting[C, R]] = FairQueue()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -48,7 +51,7 @@ class Convoy(Generic[C, R]):
             raise Busy
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         user = ACTING.get()
-        self._waiting.push(user, (call, answer, user))
+        self._waiting.push(user, (call, answer, user, time.monotonic()))
         if self._free:
             self._free -= 1
             # A group is nobody's alone.
@@ -61,31 +64,32 @@ class Convoy(Generic[C, R]):
         try:
             while self._waiting:
                 group = [self._waiting.pop() for _ in range(min(self._size, len(self._waiting)))]
+                self._on_wait(time.monotonic() - max(came for *_, came in group))
                 await self._perform(group)
         finally:
             self._free += 1
 
     async def _perform(self, group: list[_Waiting[C, R]]) -> None:
         if self._owned:
-            users = {user for _, _, user in group}
+            users = {user for _, _, user, _ in group}
             ACTING.set(users.pop() if len(users) == 1 else "")
         try:
-            answers = await self._together([call for call, _, _ in group])
+            answers = await self._together([call for call, *_ in group])
         except SyncdError as why:
             # After a lost connection nobody knows whether it was committed: the device decides, by its change ids.
             if len(group) == 1 or isinstance(why, DatabaseUnavailable):
-                for _, answer, _ in group:
+                for _, answer, *_ in group:
                     _fail(answer, why)
             else:
-                await asyncio.gather(*(self._perform_alone(*waiting) for waiting in group))
+                await asyncio.gather(*(self._perform_alone(*waiting[:3]) for waiting in group))
             return
         except BaseException as why:
-            for _, answer, _ in group:
+            for _, answer, *_ in group:
                 _fail(answer, why)
             if not isinstance(why, Exception):
                 raise
             return
-        for (_, answer, _), result in zip(group, answers, strict=True):
+        for (_, answer, *_), result in zip(group, answers, strict=True):
             if not answer.done():
                 answer.set_result(result)
 

@@ -111,17 +111,22 @@ def _page(row: Any) -> Page | None:
 
 class Log:
     """Pushes and pulls. Small ones travel together. `full`: the spaces that take nothing but deletions, by id, as the
-    last look found them; `on_hit`: is told which quota was met, and in which space."""
+    last look found them; `on_hit`: is told which quota was met, and in which space; `on_wait`: how long the quickest of
+    a group waited for its turn."""
 
-    def __init__(self, pool: Pool, *, most_devices: int = 0) -> None:
+    def __init__(
+        self, pool: Pool, *, most_devices: int = 0, on_wait: Callable[[float], None] = lambda seconds: None
+    ) -> None:
         self._pool = pool
         self.devices, self.cursors = Devices(pool, most_devices), Cursors(pool)
         self.full: dict[str, Over] = {}
         self.on_hit: Callable[[str, str], None] = lambda quota, space: None
-        self._pushes: Convoy[PushCall, Receipt] = Convoy(self._push_group, self._push_alone, LANES, GROUP)
+        self._pushes: Convoy[PushCall, Receipt] = Convoy(
+            self._push_group, self._push_alone, LANES, GROUP, on_wait=on_wait
+        )
         self._queue: FeedQueue[PushCall, Receipt] = FeedQueue(self._push_group, self._push_alone, GROUP)
         self._patient = Turns(max(1, pool.size // 2))
-        self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS)
+        self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS, on_wait=on_wait)
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
         """Appends a push. Raises Refusal (SY001 to SY011), Busy, DatabaseUnavailable."""

@@ -87,6 +87,7 @@ class BackupEndpoint:
                 if request.method != "GET":
                     raise MethodNotAllowed("GET")
                 caller = await self._callers.caller(request)
+                request.pause()
                 async with self._working.place(caller.user):
                     whole = await self._export(request, caller, scope.get(TRANSPORT), receive, send)
                 if whole:
@@ -96,6 +97,7 @@ class BackupEndpoint:
                 if request.method != "POST":
                     raise MethodNotAllowed("POST")
                 caller = await self._callers.caller(request)
+                request.pause()
                 async with self._uploads.place(caller.user):
                     report = await self._import(request, caller, service)
                 await service.audit.say(

@@ -1,0 +1,141 @@
+"""How many requests a worker has in work at a time. Beyond it who comes is told so at once, which costs little; to take
+all would make everybody wait for longer and longer, until nobody is answered in time.
+
+The limit follows the time that requests wait before anything is done for them: for the event loop, and in groups for
+the database. Of each period only the shortest wait counts: where that is long, the queue was never empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+
+import structlog
+
+from syncd.core.errors import Overloaded, TooMany
+
+log = structlog.get_logger("syncd.load")
+
+# Seconds of a period, and how long everybody may wait in one.
+PERIOD, TARGET = 0.1, 0.05
+# Twice so often the loop is asked how late it is: the shortest of a period counts.
+BEATS = 4
+# It never falls below that, nor does so few waiting say anything; so many a user always has while any are free.
+LEAST, SHARE = 32, 16
+# In a period: growth while all of it is used, and while nothing is amiss; at most it is cut to a half.
+GROWTH, RECOVERY, MOST_CUT = 1.1, 1.02, 0.5
+# Seconds after which those who are refused may come again, in turn, so that they do not come together.
+SPREAD = 5
+TELL_EVERY = 5.0
+
+
+class ConcurrencyLimit:
+    """The limit of one worker. `most`: what it is at first, and never more. `coming`: requests whose head is there, and
+    that nobody has looked at. A user's are refused while others would have fewer places left than that user has."""
+
+    def __init__(self, most: int = 512) -> None:
+        self.most = most
+        self.limit = float(most)
+        self.requests = self.coming = self.refused = 0
+        self._users: dict[str, int] = {}
+        self._peak = self._pause = 0
+        self._shortest = math.inf
+        self._told, self._told_at = 0, 0.0
+
+    @property
+    def full(self) -> bool:
+        """Whether who comes now would be refused."""
+        return self.requests + self.coming >= self.limit
+
+    def refuse(self) -> Overloaded:
+        """Counts one that is refused; what it is told."""
+        self._peak = max(self._peak, int(self.limit))
+        self.refused += 1
+        return Overloaded(retry_after=1 + self.refused % SPREAD)
+
+    def enter(self, user: str) -> None:
+        """One more is in work, until `leave`. Raises Overloaded, TooMany."""
+        free, taken = int(self.limit) - self.requests, self._users.get(user, 0)
+        if free <= 0:
+            raise self.refuse()
+        if taken >= SHARE and taken >= free:
+            raise TooMany("Too many requests of this user are in work.")
+        self._users[user] = taken + 1
+        self.requests += 1
+        if self.requests > self._peak:
+            self._peak = self.requests
+
+    def leave(self, user: str) -> None:
+        """It is answered, or waits for its client."""
+        self.requests -= 1
+        left = self._users[user] - 1
+        if left:
+            self._users[user] = left
+        else:
+            del self._users[user]
+
+    def waited(self, seconds: float) -> None:
+        """A call waited so long for its turn."""
+        if seconds < self._shortest:
+            self._shortest = seconds
+
+    def look(self, late: float) -> None:
+        """At the end of a period in which the loop was late by so many seconds, at least."""
+        delay = late + (self._shortest if self._shortest < math.inf else 0.0)
+        peak, self._peak, self._shortest = self._peak, self.requests, math.inf
+        if delay > TARGET and peak > LEAST:
+            if self._pause:
+                self._pause -= 1
+                return
+            self.limit = max(LEAST, min(self.limit, peak) * max(MOST_CUT, TARGET / delay))
+            # What waits now came before the cut: only after it can be seen what the cut has done.
+            self._pause = int(delay / PERIOD)
+            return
+        self._pause = 0
+        if delay <= TARGET:
+            growth = GROWTH if peak >= int(self.limit) else RECOVERY
+            self.limit = min(self.most, self.limit * growth)
+
+    async def watch(self) -> None:
+        """Looks for as long as the worker serves."""
+        pause = PERIOD / BEATS
+        while True:
+            late, end = math.inf, time.monotonic() + PERIOD
+            while (began := time.monotonic()) < end:
+                await asyncio.sleep(pause)
+                late = min(late, time.monotonic() - began - pause)
+            self.look(max(0.0, late))
+            self._tell(time.monotonic())
+
+    def _tell(self, now: float) -> None:
+        if self.refused > self._told and now - self._told_at > TELL_EVERY:
+            log.warning("overloaded", refused=self.refused - self._told, limit=int(self.limit))
+            self._told, self._told_at = self.refused, now
+
+
+class Place:
+    """A request's, which is left while its client is waited for."""
+
+    __slots__ = ("_in", "_limit", "_user")
+
+    def __init__(self, limit: ConcurrencyLimit, user: str) -> None:
+        self._limit, self._user, self._in = limit, user, False
+
+    def __enter__(self) -> None:
+        self.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def enter(self) -> None:
+        """Raises Overloaded, TooMany."""
+        if not self._in:
+            self._limit.enter(self._user)
+            self._in = True
+
+    def leave(self) -> None:
+        """Also where it was left before."""
+        if self._in:
+            self._in = False
+            self._limit.leave(self._user)

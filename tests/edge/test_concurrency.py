@@ -1,0 +1,195 @@
+"""How many requests are in work: beyond it who comes is told so at once, and who was there before is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from syncd.core.errors import Overloaded, TooMany
+from syncd.edge.concurrency import LEAST, PERIOD, SHARE, SPREAD, TARGET, ConcurrencyLimit
+from tests.harness import Server
+from tests.socket_device import socket_of
+from tests.wire import edit, unique
+
+# What every request needs.
+LOCK = "LOCK TABLE syncd.sync_memberships IN ACCESS EXCLUSIVE MODE"
+
+
+def crowd(limit: ConcurrencyLimit, count: int) -> list[Overloaded]:
+    """So many users come, each with one request; what those are told who are refused."""
+    refused = list[Overloaded]()
+    for n in range(count):
+        try:
+            limit.enter(f"user-{n}")
+        except Overloaded as why:
+            refused.append(why)
+    return refused
+
+
+def periods(limit: ConcurrencyLimit, count: int, *waits: float, late: float = 0.0) -> None:
+    """Periods in each of which calls waited so long, the loop was late and as many are in work as may be."""
+    for _ in range(count):
+        crowd(limit, 2 * int(limit.limit))
+        for seconds in waits:
+            limit.waited(seconds)
+        limit.look(late)
+        for user in list(limit._users):
+            limit.leave(user)
+
+
+def test_the_limit_is_exact_and_who_comes_after_is_spread() -> None:
+    limit = ConcurrencyLimit(100)
+    refused = crowd(limit, 120)
+    assert (len(refused), limit.requests, limit.full) == (20, 100, True)
+    assert {why.retry_after for why in refused} == set(range(1, 1 + SPREAD))
+    limit.leave("user-7")
+    assert not limit.full
+    limit.enter("another")
+
+
+def test_it_falls_while_all_wait_long_and_comes_back() -> None:
+    limit = ConcurrencyLimit(512)
+    periods(limit, 1, 4 * TARGET)
+    assert limit.limit == 256
+    periods(limit, 40, 4 * TARGET)
+    assert limit.limit == LEAST
+    periods(limit, 1, TARGET / 2)
+    assert LEAST < limit.limit < 2 * LEAST
+    periods(limit, 40, TARGET / 2)
+    assert limit.limit == 512
+
+
+def test_it_comes_back_in_calm_too() -> None:
+    limit = ConcurrencyLimit(512)
+    periods(limit, 40, late=1.0)
+    assert limit.limit == LEAST
+    for _ in range(200):
+        limit.look(0.0)
+    assert limit.limit == 512
+
+
+def test_the_shortest_wait_counts_and_that_of_few_does_not() -> None:
+    limit = ConcurrencyLimit(512)
+    periods(limit, 5, 9.0, 0.0, 9.0)
+    assert limit.limit == 512
+    limit.look(0.0)
+    crowd(limit, LEAST)
+    limit.waited(9.0)
+    limit.look(9.0)
+    assert limit.limit == 512
+
+
+def test_after_a_cut_those_that_were_there_before_are_waited_for() -> None:
+    limit = ConcurrencyLimit(512)
+    periods(limit, 1, 3 * PERIOD)
+    assert limit.limit == 256
+    periods(limit, 3, 3 * PERIOD)
+    assert limit.limit == 256
+    periods(limit, 1, 3 * PERIOD)
+    assert limit.limit == 128
+
+
+def test_one_user_leaves_room_for_others() -> None:
+    limit = ConcurrencyLimit(100)
+    for _ in range(50):
+        limit.enter("greedy")
+    with pytest.raises(TooMany):
+        limit.enter("greedy")
+    assert len(crowd(limit, 60)) == 10
+    few = ConcurrencyLimit(LEAST)
+    for _ in range(SHARE):
+        few.enter("busy")
+
+
+# -- against a server ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def narrow(workspace: Path) -> Iterator[Server]:
+    """A server that has few requests in work, and waits long for a lock."""
+    settings = {"max_requests": LEAST, "lock_timeout_ms": 60_000, "statement_timeout_ms": 60_000}
+    with Server(workspace / "narrow", settings=settings) as server:
+        yield server
+
+
+@asynccontextmanager
+async def filled(server: Server) -> AsyncIterator[tuple[list[asyncio.Task[httpx.Response]], list[httpx.Response]]]:
+    """While nothing gets on: as many pulls as may be in work, each of another user, and eight that were refused."""
+    owner = await asyncpg.connect(server.owner_dsn)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(owner.close)
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=60))
+        transaction = owner.transaction()
+        await transaction.start()
+        await owner.execute(LOCK)
+        waiting = [asyncio.create_task(pulled(http, server)) for _ in range(LEAST + 8)]
+        try:
+            refused = [await one for _, one in zip(range(8), asyncio.as_completed(waiting), strict=False)]
+            yield waiting, refused
+        finally:
+            await transaction.rollback()
+            await asyncio.gather(*waiting)
+
+
+def as_(server: Server, user: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {server.token(user)}", "x-sync-protocol": "1", "x-client-id": "c1"}
+
+
+async def pulled(http: httpx.AsyncClient, server: Server, **headers: str) -> httpx.Response:
+    return await http.get("/sync/app/pull", headers=as_(server, unique("ann")) | headers)
+
+
+async def test_who_is_too_many_is_told_at_once_and_the_others_are_answered(narrow: Server) -> None:
+    async with filled(narrow) as (waiting, refused):
+        assert [one.json()["code"] for one in refused] == ["busy"] * 8
+        assert all(one.status_code == 503 and int(one.headers["retry-after"]) >= 1 for one in refused)
+    statuses = sorted(one.result().status_code for one in waiting)
+    assert statuses == [200] * LEAST + [503] * 8
+
+
+async def test_whatever_it_is_that_comes_is_refused_and_its_connection_goes_on(narrow: Server) -> None:
+    one = httpx.AsyncClient(base_url=narrow.url, timeout=60, limits=httpx.Limits(max_connections=1))
+    large = {"clientId": "c1", "changes": [edit("r", x="x" * 100_000)]}
+    async with one as http:
+        async with filled(narrow):
+            headers = as_(narrow, unique("bob"))
+            said = [
+                await http.post("/sync/app", headers=headers, json={"changes": [edit("r", x=1)]}),
+                await pulled(http, narrow),
+                await pulled(http, narrow, origin=narrow.url),
+                await http.get("/spaces", headers=headers),
+                await http.post("/sync/app", headers=headers, json=large),
+            ]
+            assert [(one.status_code, one.json()["code"]) for one in said] == [(503, "busy")] * 5
+            assert (await http.get("/health")).status_code == 200
+        assert (await http.post("/sync/app", headers=headers, json=large)).status_code == 200
+
+
+async def test_a_push_over_a_socket_is_told_the_same(narrow: Server) -> None:
+    user = unique("sue")
+    async with socket_of(narrow, user) as socket:
+        async with filled(narrow):
+            push = {"type": "push", "requestId": "1", "appId": "notes", "changes": [edit("r", x=1)]}
+            error = await socket.ask(push, "error", requestId="1")
+            assert (error["code"], error["retryAfter"] >= 1) == ("busy", True)
+        assert (await socket.push(edit("r", x=1)))["results"][0]["status"] == "applied"
+
+
+async def test_a_body_that_is_still_coming_has_no_place(narrow: Server) -> None:
+    head = "POST /sync/app HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50000\r\n"
+    lines = [asyncio.open_connection("127.0.0.1", narrow.port) for _ in range(LEAST)]
+    connections = await asyncio.gather(*lines)
+    for _, writer in connections:
+        named = "".join(f"{name}: {value}\r\n" for name, value in as_(narrow, unique("slow")).items())
+        writer.write((head + named + "\r\n ").encode())
+    async with httpx.AsyncClient(base_url=narrow.url, timeout=60) as http:
+        # In order: the server has seen all of them when it has seen one that came later.
+        assert [(await pulled(http, narrow)).status_code for _ in range(3)] == [200] * 3
+    for _, writer in connections:
+        writer.transport.abort()
