@@ -25,6 +25,10 @@ BEATS = 4
 LEAST, SHARE = 32, 16
 # In a period: growth while all of it is used, and while nothing is amiss; at most it is cut to a half.
 GROWTH, RECOVERY, MOST_CUT = 1.1, 1.02, 0.5
+# While it is below its most: who has used so many times what users do on average, and at least so many seconds, waits.
+# What was used is halved in so many seconds; a request in work counts as one second.
+TIMES_OF_OTHERS, USED, HALVED_IN = 4.0, 2.0, 5.0
+FORGET_EVERY, FORGOTTEN = 1.0, 0.01
 # Seconds after which those who are refused may come again, in turn, so that they do not come together.
 SPREAD = 5
 TELL_EVERY = 5.0
@@ -32,13 +36,16 @@ TELL_EVERY = 5.0
 
 class ConcurrencyLimit:
     """The limit of one worker. `most`: what it is at first, and never more. `coming`: requests whose head is there, and
-    that nobody has looked at. A user's are refused while others would have fewer places left than that user has."""
+    that nobody has looked at. A user's are refused while others would have fewer places left than that user has, and in
+    times of need those of who has had requests in work for much longer than others lately.
+    """
 
     def __init__(self, most: int = 512) -> None:
         self.most = most
         self.limit = float(most)
         self.requests = self.coming = self.refused = 0
         self._users: dict[str, int] = {}
+        self._used, self._used_by_all, self._looks = dict[str, float](), 0.0, 0
         self._peak = self._pause = 0
         self._shortest = math.inf
         self._told, self._told_at = 0, 0.0
@@ -61,13 +68,21 @@ class ConcurrencyLimit:
             raise self.refuse()
         if taken >= SHARE and taken >= free:
             raise TooMany("Too many requests of this user are in work.")
+        if self.limit < self.most and self._is_greedy(user, taken):
+            raise TooMany("The server has more to do than it can, and most of it for this user.")
         self._users[user] = taken + 1
         self.requests += 1
         if self.requests > self._peak:
             self._peak = self.requests
 
-    def leave(self, user: str) -> None:
-        """It is answered, or waits for its client."""
+    def _is_greedy(self, user: str, taken: int) -> bool:
+        used = self._used.get(user, 0.0) + taken
+        return used > USED and used * len(self._used) > TIMES_OF_OTHERS * self._used_by_all
+
+    def leave(self, user: str, seconds: float = 0.0) -> None:
+        """It is answered, or waits for its client, and was in work for so many seconds."""
+        self._used[user] = self._used.get(user, 0.0) + seconds
+        self._used_by_all += seconds
         self.requests -= 1
         left = self._users[user] - 1
         if left:
@@ -82,6 +97,9 @@ class ConcurrencyLimit:
 
     def look(self, late: float) -> None:
         """At the end of a period in which the loop was late by so many seconds, at least."""
+        self._looks += 1
+        if self._looks * PERIOD >= FORGET_EVERY:
+            self._forget()
         delay = late + (self._shortest if self._shortest < math.inf else 0.0)
         peak, self._peak, self._shortest = self._peak, self.requests, math.inf
         if delay > TARGET and peak > LEAST:
@@ -96,6 +114,11 @@ class ConcurrencyLimit:
         if delay <= TARGET:
             growth = GROWTH if peak >= int(self.limit) else RECOVERY
             self.limit = min(self.most, self.limit * growth)
+
+    def _forget(self) -> None:
+        left, self._looks = 0.5 ** (FORGET_EVERY / HALVED_IN), 0
+        self._used = {user: used * left for user, used in self._used.items() if used > FORGOTTEN}
+        self._used_by_all = sum(self._used.values())
 
     async def watch(self) -> None:
         """Looks for as long as the worker serves."""
@@ -117,10 +140,10 @@ class ConcurrencyLimit:
 class Place:
     """A request's, which is left while its client is waited for."""
 
-    __slots__ = ("_in", "_limit", "_user")
+    __slots__ = ("_limit", "_since", "_user")
 
     def __init__(self, limit: ConcurrencyLimit, user: str) -> None:
-        self._limit, self._user, self._in = limit, user, False
+        self._limit, self._user, self._since = limit, user, 0.0
 
     def __enter__(self) -> None:
         self.enter()
@@ -130,12 +153,12 @@ class Place:
 
     def enter(self) -> None:
         """Raises Overloaded, TooMany."""
-        if not self._in:
+        if not self._since:
             self._limit.enter(self._user)
-            self._in = True
+            self._since = time.monotonic()
 
     def leave(self) -> None:
         """Also where it was left before."""
-        if self._in:
-            self._in = False
-            self._limit.leave(self._user)
+        if self._since:
+            self._limit.leave(self._user, time.monotonic() - self._since)
+            self._since = 0.0

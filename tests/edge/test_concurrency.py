@@ -107,6 +107,30 @@ def test_one_user_leaves_room_for_others() -> None:
         few.enter("busy")
 
 
+def test_in_need_who_has_used_much_more_than_others_waits() -> None:
+    limit = ConcurrencyLimit(512)
+
+    def used(seconds: float) -> None:
+        for n in range(20):
+            limit.enter(f"ordinary-{n}")
+            limit.leave(f"ordinary-{n}", 0.2)
+        limit.enter("greedy")
+        limit.leave("greedy", seconds)
+
+    used(30.0)
+    limit.enter("greedy")  # nobody wants for anything
+    limit.leave("greedy")
+    periods(limit, 1, late=1.0)
+    with pytest.raises(TooMany):
+        limit.enter("greedy")
+    limit.enter("ordinary-1")
+    limit.leave("ordinary-1", 0.2)
+    for _ in range(500):
+        limit.look(TARGET / 2)
+        limit.limit = 100
+    limit.enter("greedy")
+
+
 # -- against a server ---------------------------------------------------------------------------------------------
 
 
