@@ -256,7 +256,7 @@ describe("the token", () => {
   }
 
   it("is renewed in place before it ends", async () => {
-    const { live: sync } = await live({ token: () => jwt(2) });
+    const { live: sync } = await live({ token: () => jwt(6) });
     await named(sync, "live");
     await until("renewed", () => server.frames("auth").length >= 2);
     expect(server.sockets).toHaveLength(1);
