@@ -34,12 +34,16 @@ demo-board: $(STAMP) board  ## a shared board in the browser, to try with the ne
 	@$(VENV)/bin/syncd serve --demo --port $(PORT)
 
 fast: $(STAMP)  ## the tests that need no database, in seconds
-	@$(PYTHON) -m pytest -q -n 2 -p no:schemathesis --fast \
+	@$(PYTHON) -m pytest -q -n 2 --fast \
 	    -m 'not soak and not alone and not waits' $(ARGS) $(QUICK)
 
 # Each process of a part collects all that it is given, so those of few tests are given the files that name their mark,
-# and not the plugin of the one test that needs it. A mark is written out where it is used.
-marked = -p no:schemathesis $(shell grep -rlwE 'mark\.$(1)' tests --include='test_*.py')
+# written out where it is used.
+marked = $(shell grep -rlwE 'mark\.$(1)' tests --include='test_*.py')
+
+# Those that wait do so beside those that compute, and what they said is shown when both have ended.
+BY_FILE := $(PYTHON) -m pytest -q --dist loadfile --no-loadscope-reorder
+WAITED := $(VENV)/.waited
 
 # Some tests ask for what they need when they run; all of them have it before the first begins.
 ifdef ARGS
@@ -47,10 +51,11 @@ test: $(STAMP)
 	@$(PYTHON) -m pytest -q $(ARGS)
 else
 test: $(STAMP) system-packages  ## every test, against real PostgreSQLs (ARGS="-k name" for some)
-	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not soak and not alone and not waits'
-	@$(PYTHON) -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder -m 'waits and not soak' \
-	    $(call marked,waits)
-	@$(PYTHON) -m pytest -q -m 'alone and not soak' $(call marked,alone)
+	@$(BY_FILE) -n 3 -m 'waits and not soak' $(call marked,waits) >$(WAITED) 2>&1 & waiting=$$!; \
+	    trap "kill $$waiting 2>/dev/null" EXIT INT TERM; \
+	    $(BY_FILE) -n 3 -m 'not soak and not alone and not waits'; computed=$$?; \
+	    wait $$waiting; waited=$$?; cat $(WAITED); exit $$((computed | waited))
+	@$(BY_FILE) -n 2 -m 'alone and not soak' $(call marked,alone)
 endif
 
 check: check-python check-typescript  ## style, types and the direction of imports

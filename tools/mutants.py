@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "internals" / "planted-faults.md"
 CLIENT = Path("clients/typescript")
 # What is built or fetched. node_modules is linked to, so that nothing is fetched again.
 LEFT_OUT = (".git", ".venv", "node_modules", "dist", "__pycache__", ".*_cache", ".hypothesis", "syncd-data")
-OPTIONS = ("-q", "--tb=short", "-rfE", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-m", "not soak")
+OPTIONS = ("-q", "--tb=short", "-rfE", "-p", "no:cacheprovider", "-m", "not soak")
 LONGEST = 600.0
 TOP = "| fault | where | test that goes red |\n|---|---|---|\n"
 
