@@ -1,6 +1,7 @@
 """`python -m bench.attack`: the worst that one user may ask for, beside a neighbour who goes on as always.
 
-`large_records --records 100` is 144 pushes that would make 100 records of 12 MiB, one that touches all, and a reader.
+`large_records --records 100` is 144 pushes that would make 100 records of 12 MiB, one that touches all, and a reader:
+some five minutes of two processors.
 
 Prints for each attack what it was answered, how long the neighbour's calls took before and meanwhile, and the
 largest memory of a worker and of a database's process. Nothing here is a test: the figures are those of the machine.
@@ -34,6 +35,7 @@ AT = "2026-01-01T10:00:00.000000Z"
 APP = "/sync/bench"
 PAUSE = 0.02
 MEGABYTE = 1 << 20
+TELL_EVERY = 30.0
 
 Said = Counter[str]
 
@@ -281,8 +283,12 @@ async def _report(server: Server, name: str, attack: Callable[[Server], Awaitabl
     done: list[Attacker] = []
 
     async def work() -> None:
-        done.append(await attack(server))
+        attacking = asyncio.ensure_future(attack(server))
+        while not (await asyncio.wait([attacking], timeout=TELL_EVERY))[0]:
+            console.print(f"  {name} has gone on for {time.monotonic() - began:.0f} s", style="dim")
+        done.append(attacking.result())
 
+    began = time.monotonic()
     found = await watched(server, seconds, work)
     attacker = done[0]
     console.print(f"[bold]{name}[/]: {attack.__doc__ or ''}", soft_wrap=True)

@@ -155,7 +155,7 @@ class Conversation:
         if self.member is not None:
             ACTING.set(self.member.caller.user)
         try:
-            if is_large(text):
+            if is_large(text, self._legacy):
                 message = await aside(True, frame_in, text, self.talk.limits, self._legacy)
             else:
                 message = live_messages.incoming(text, legacy=self._legacy)
@@ -308,7 +308,7 @@ class Conversation:
         if talk.callers.asks:
             # As for every request: what the service said a moment ago is not what it says.
             caller = caller._replace(external=await talk.callers.ask(caller.user))
-        now, large = time.time_ns() // 1000, is_large(text)
+        now, large = time.time_ns() // 1000, is_large(text, self._legacy)
         event = Event(now)
         events = await aside(large, event.first, len(message.changes))
         body = PushBody(

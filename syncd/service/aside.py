@@ -13,6 +13,8 @@ T = TypeVar("T")
 # A batch of a thousand rows is less. Reading a body of so many bytes, or with so many members, takes up to 50 ms.
 SMALL, LARGE = 64 * 1024, 512 * 1024
 MOST_MEMBERS = 15_000
+# What the first generation sends has to be looked at member by member, which takes some eight times as long.
+LEGACY_SMALL, LEGACY_MEMBERS = 12 * 1024, 1_500
 PATIENCE = 30.0
 # Python runs one thread at a time: a second one would be no faster, and the loop have its turn after both.
 PLACES = 1
@@ -35,10 +37,12 @@ class Aside:
 aside = Aside()
 
 
-def is_large(body: bytes) -> bool:
-    """Whether a JSON text takes long to read: by its size, or by its members, as far as they can be counted quickly."""
-    if not SMALL < len(body) <= LARGE:
+def is_large(body: bytes, legacy: bool = False) -> bool:
+    """Whether a JSON text takes long to read: by its size, or by its members, as far as they can be counted quickly.
+    `legacy`: it is from a client of the first generation."""
+    small, most = (LEGACY_SMALL, LEGACY_MEMBERS) if legacy else (SMALL, MOST_MEMBERS)
+    if not small < len(body) <= LARGE:
         return len(body) > LARGE
     members = body.count(b'":')
     # Where most colons stand behind something else, members may be written with spaces before theirs.
-    return members > MOST_MEMBERS or body.count(b":") > 3 * members + 1000
+    return members > most or body.count(b":") > 3 * members + 1000

@@ -36,7 +36,7 @@ async def push(
 
     Raises Malformed, TooLarge, DeviceCopied, Refused, Busy and the like.
     """
-    sent, large = Sent(body, message.schemaVersion, limits), is_large(body)
+    sent, large = Sent(body, message.schemaVersion, limits), is_large(body, question.plain)
     holds = question.plain and not message.atomic
     if len(message.changes) > limits.max_changes and not holds:
         raise TooLarge(

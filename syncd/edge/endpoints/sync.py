@@ -87,7 +87,7 @@ class SyncEndpoint:
     async def _push(self, request: Request, app: str, service: Service) -> Answer:
         caller = await self._callers.caller(request)
         body = await request.body(text=request.legacy)
-        if large := is_large(body):
+        if large := is_large(body, request.legacy):
             message = await aside(True, push_in, body, self._limits, request.legacy)
         else:
             message = push_body(body) if request.legacy else decode(body, PushBody)
