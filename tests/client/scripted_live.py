@@ -39,7 +39,8 @@ def refuse(push: Frame, code: str, detail: str = "No.") -> Frame:
 
 
 class LiveScript:
-    """The server's part. `on` is what it does with a frame of a type; by default it agrees with everything.
+    """The server's part. `on` is what it does with a frame of a type; by default it agrees with everything, and a
+    subscription begins with what was taken since the one before.
 
     A handler gets the frame and the connection, and returns the frames to send. `refuse_with`: the HTTP
     status of each handshake, None to accept; `refuse_saying`: headers of that answer. `mute`: it accepts
@@ -48,6 +49,7 @@ class LiveScript:
 
     def __init__(self) -> None:
         self.heard: list[Frame] = []
+        self.taken: list[Frame] = []
         self.paths: list[str] = []
         self.headers: list[Any] = []
         self.sockets: list[ServerConnection] = []
@@ -118,8 +120,11 @@ class LiveScript:
             case "auth":
                 return [{"type": "auth-ok", "userId": "u", "serverTime": self.time}]
             case "subscribe":
-                return [changes(cursor=self.cursor)]
+                taken, self.taken = self.taken, []
+                return [changes(*taken, cursor=self.cursor, joined=["_personal:u"])]
             case "push":
+                client = self.frames("auth")[-1]["clientId"]
+                self.taken += [change | {"clientId": client} for change in frame["changes"]]
                 return [result(frame)]
             case _:
                 return []

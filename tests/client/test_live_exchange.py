@@ -206,6 +206,47 @@ async def test_a_duplicate_while_live_is_followed_by_a_fresh_subscription(
         assert len(live_script.frames("subscribe")) == 2
 
 
+async def test_a_write_to_a_space_that_was_not_named_yet_goes_without_a_subscription(
+    replica: AsyncReplica, live_script: LiveScript
+) -> None:
+    """What is read of it is read after the push then: it may be deleted already, and that is told by nothing."""
+    later = changes(wire("other", space="s", n=(2, EARLY)), joined=["s"], cursor="c2")
+    async with replica.live(policy=QUICK) as live:
+        await until(is_live(live))
+        live_script.once("subscribe", lambda frame, socket: [changes(more=True), later])
+        async with replica.batch() as batch:
+            batch.put("t", "a", {"n": 1}, space="s")
+            batch.put("t", "mine", {"n": 1})
+        assert await live.wait_until_synced(60)
+        kinds = [frame["type"] for frame in live_script.heard if frame["type"] != "ping"]
+        assert kinds == ["auth", "subscribe", "unsubscribe", "push", "subscribe"]
+        assert live_script.frames("unsubscribe") == [{"type": "unsubscribe", "appId": "app"}]
+        assert await replica.get("t", "a", space="s") is None
+        assert await replica.get("t", "other", space="s") == {"n": 2}
+        assert await replica.get("t", "mine") == {"n": 1}
+        await replica.put("t", "b", {"n": 1}, space="s")
+        assert await live.wait_until_synced(60)
+        assert await replica.get("t", "b", space="s") == {"n": 1}
+    assert [frame["type"] for frame in live_script.heard][5:] == ["push"], "now it is known"
+
+
+async def test_what_is_written_before_the_first_page_came_waits_for_it_to_name_the_spaces(
+    replica: AsyncReplica, live_script: LiveScript
+) -> None:
+    live_script.once("subscribe", lambda frame, socket: None)
+    async with replica.live(policy=QUICK) as live:
+        await until(lambda: live_script.frames("subscribe"))
+        await replica.put("t", "a", {"n": 1}, space="s")
+        await asyncio.sleep(0.1)
+        assert live_script.frames("push") == live_script.frames("unsubscribe") == []
+        await live_script.say(changes(cursor="c1", more=True, joined=["s"]))
+        await until(lambda: live_script.frames("push"))
+        await live_script.say(changes(cursor="c2"))
+        assert await live.wait_until_synced(60)
+    assert live_script.frames("unsubscribe") == []
+    assert await replica.get("t", "a", space="s") == {"n": 1}
+
+
 async def test_a_rejected_change_is_kept_with_its_reason(replica: AsyncReplica, live_script: LiveScript) -> None:
     bad = await replica.put("t", "bad", {"n": 1}, space="s")
     await replica.put("t", "good", {"n": 1})
@@ -216,6 +257,7 @@ async def test_a_rejected_change_is_kept_with_its_reason(replica: AsyncReplica, 
         return said
 
     live_script.once("push", answer)
+    live_script.once("subscribe", lambda frame, socket: changes(wire("good", n=(1, EARLY)), joined=["_personal:u"]))
     told: list[Any] = []
     async with replica.live(policy=QUICK, on_event=told.append) as live:
         await until(is_live(live))

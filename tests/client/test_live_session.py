@@ -29,8 +29,8 @@ from syncd_client.reply import Page, Result
 
 from tests.client.scripted_live import changes
 
-ONE = Packed("1", "1", '{"changeId":"1","table":"t","id":"a","op":"update","fields":{}}')
-TWO = Packed("2", "1", '{"changeId":"2","table":"t","id":"b","op":"update","fields":{}}')
+ONE = Packed("1", "1", '{"changeId":"1","table":"t","id":"a","op":"update","fields":{}}', "")
+TWO = Packed("2", "1", '{"changeId":"2","table":"t","id":"b","op":"update","fields":{}}', "")
 AWAITED = Awaited("p1", (ONE,))
 RESULT = {"type": "push-result", "requestId": "p1", "results": [{"changeId": "1", "status": "applied"}]}
 EMPTY = Page([], "c1", False, [], [], [], [])

@@ -58,7 +58,8 @@ def keep(world: World, seed: int, found: list[str]) -> None:
     world.history.save(out / "history.jsonl")
     (out / "history.svg").write_text(draw(world.history.events, f"seed {seed}", found))
     (out / "server.log").write_text(world.server.output())
-    print(f"the history is in {out}")
+    (out / "verdict.txt").write_text("\n".join(found) + "\n")
+    print(*found, f"the history is in {out}, and this in verdict.txt", sep="\n", flush=True)
 
 
 async def round_of(folder: Path, bundle: Path, seed: int, seconds: float, search: float) -> None:

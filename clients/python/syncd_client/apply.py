@@ -48,10 +48,12 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     sent = {change.change_id: change for change in pushed}
     confirmed = [_confirmed(result, sent[result.change_id], client) for result in taken if result.change_id in here]
     # What lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this was.
-    lost = {result.change_id for result in taken if result.status == "superseded"}
+    kept = {result.change_id for result in taken if result.status == "superseded"}
+    if page.more:  # of a space that is still to be read all comes that is true of it
+        kept |= outbox.unread(db, pushed) & {result.change_id for result in taken}
     repeated = [result.change_id for result in page.results if result.status == "duplicate"]
-    answered = outbox.acknowledge(db, [*repeated, *lost], here, page.more)
-    won = [change for change in confirmed if change.change_id not in lost]
+    answered = outbox.acknowledge(db, [*repeated, *kept], here, page.more)
+    won = [change for change in confirmed if change.change_id not in kept]
     keys = [_key(change) for change in (*page.changes, *won)]
     rows = load(db, [*keys, *answered], round_)
     for key in answered:
@@ -59,7 +61,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     for key, change in zip(keys, (*page.changes, *won), strict=True):
         rows[key].confirm(change.registers, round_, whole=change.whole)
     own = [change.change_id for change in page.changes if change.client == client and change.change_id]
-    outbox.forget(db, [*own, *(result.change_id for result in taken if result.change_id not in lost)])
+    outbox.forget(db, [*own, *(result.change_id for result in taken if result.change_id not in kept)])
     rejected = outbox.reject(db, _refusals(page.results))
     dated = _date_stopped(db, confirmed, pushed)
     settle(db, rows)
@@ -103,8 +105,7 @@ def _here(db: sqlite3.Connection, pushed: Sequence[Packed]) -> set[str]:
     """Those of a push whose records belong here: not those of a space that was left since, and not joined again."""
     spaces = {row[0] for row in db.execute("SELECT id FROM spaces")} if pushed else set()
     waiting = outbox.unanswered(db, pushed) if pushed else set()
-    named = {change.change_id: space_key(parse(change.body).get("spaceId")) for change in pushed}
-    return {change for change, space in named.items() if not space or space in spaces or change in waiting}
+    return {c.change_id for c in pushed if not c.space or c.space in spaces or c.change_id in waiting}
 
 
 def _move_on(db: sqlite3.Connection, page: Page) -> bool:

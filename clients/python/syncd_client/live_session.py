@@ -144,6 +144,7 @@ class Want(Enum):
     """What the session wants done now."""
 
     PUSH = "push"  # send what waits
+    UNSUBSCRIBE = "unsubscribe"  # first, since of what is pushed the answer must come before anything that is read
     SUBSCRIBE = "subscribe"  # from the replica's cursor
     MEND = "mend"  # the push was refused whole: repeat it over HTTP, whose answer names the culprit
     WAIT = "wait"  # for a frame, or a write
@@ -159,21 +160,30 @@ class LiveSession:
         self.user: str | None = None
         self.awaiting: Awaited | None = None
         self.checked: tuple[str, ...] = ()
-        self.subscribed = self.caught_up = self.push_held = self.subscribe_held = self.refused = False
+        self.subscribed = self.told = self.caught_up = False
+        self.push_held = self.subscribe_held = self.refused = False
 
     @property
     def trust_cursor(self) -> bool:
         """Whether everything up to the socket's cursor is here."""
         return self.subscribed and self.caught_up
 
-    def next(self, pending: bool) -> Want:
-        """What to do now. `pending`: something waits to be sent."""
+    def next(self, pending: bool, unread: bool = False) -> Want:
+        """What to do now. `pending`: something waits to be sent. `unread`: some of it to a space of which the server
+        has said nothing yet.
+
+        That goes while there is no subscription. Its answer, and then the frame that names the space, come in the order
+        in which they were made, and nothing of the space is skipped as the connection's own. A subscription that has
+        just begun is left to name the spaces first, so that a slow line need not begin again.
+        """
         if self.user is None or self.awaiting is not None:
             return Want.WAIT
         if self.refused:
             return Want.MEND
         if pending and not self.push_held and not self.restarting:
-            return Want.PUSH
+            if not (unread and self.subscribed):
+                return Want.PUSH
+            return Want.UNSUBSCRIBE if self.told else Want.WAIT
         if not self.subscribed and not self.subscribe_held:
             return Want.SUBSCRIBE
         return Want.WAIT
@@ -187,11 +197,17 @@ class LiveSession:
 
         `acknowledged`: changeIds that the server must have, for its history to be that of the replica.
         """
-        self.subscribed, self.caught_up, self.checked = True, False, tuple(acknowledged)
+        self.subscribed, self.checked = True, tuple(acknowledged)
+        self.told = self.caught_up = False
         wanted = {"first": list(first)} if first else {}
         if acknowledged:
             wanted["pushed"] = list(acknowledged)
         return dump({"type": "subscribe", "appId": self._app, "since": cursor, **wanted})
+
+    def unsubscribe(self) -> str:
+        """Ends the subscription: what comes after the answer to the next push is read after that push."""
+        self.subscribed = self.caught_up = False
+        return dump({"type": "unsubscribe", "appId": self._app})
 
     def push(self, packed: Sequence[Packed], incarnations: Sequence[str] = ()) -> str:
         """Sends changes, as one of the file's `incarnations`; from now on their answer is awaited."""
@@ -217,6 +233,7 @@ class LiveSession:
             case Authenticated():
                 self.user = meaning.user
             case Delivered():
+                self.told = self.subscribed
                 self.caught_up = self.subscribed and not meaning.page.more
                 self.restarting = self.restarting and meaning.page.more
             case PushAnswered():

@@ -293,8 +293,11 @@ class Connection:
             self._wake.clear()
             if self._session.caught_up:
                 await self._say_all()
-            packed = await in_thread(self._pack)
-            match self._session.next(bool(packed)):
+            packed, unread = await in_thread(self._pack)
+            match self._session.next(bool(packed), unread):
+                case Want.UNSUBSCRIBE:
+                    _, self._last = await in_thread(self._recall)
+                    await self._socket.send(self._session.unsubscribe())
                 case Want.PUSH:
                     await self._push()
                 case Want.SUBSCRIBE:
@@ -305,12 +308,14 @@ class Connection:
                 case Want.WAIT:
                     await self._wake.wait()
 
-    def _pack(self) -> list[Packed]:
-        """The next push. What is written while the backlog is sent waits until the subscription is made."""
+    def _pack(self) -> tuple[list[Packed], bool]:
+        """The next push, and whether some of it is for a space that the server has not named yet. What is written while
+        the backlog is sent waits until the subscription is made."""
         last = _LAST if self._session.subscribed else self._last
         limits = self._end.limits
         with self._end.store.read() as db:
-            return outbox.pack(db, last, limits.push_changes, self._end.pace.size)
+            packed = outbox.pack(db, last, limits.push_changes, self._end.pace.size)
+            return packed, bool(outbox.unread(db, packed))
 
     def _present(self) -> Sequence[str]:
         """The incarnations of the file that a push names. Raises ConnectionOver where it has another client id now."""
@@ -326,8 +331,8 @@ class Connection:
 
     async def _push(self) -> None:
         async with self._turn.pushing:
-            packed = await in_thread(self._pack)  # again: another may have had the turn
-            if packed:
+            packed, unread = await in_thread(self._pack)  # again: another may have had the turn
+            if packed and not (unread and self._session.subscribed):
                 self._answered.clear()
                 frame = self._session.push(packed, await in_thread(self._present)).encode()
                 self._sent, self._allowed = now(), now() + self._end.pace.allowance(len(frame))

@@ -22,9 +22,9 @@ State = Literal["pending", "acked", "rejected", "aside"]
 
 _INSERT = """INSERT INTO outbox (change_id, batch, tbl, space, id, state, body)
 VALUES (?, ?, ?, ?, ?, 'pending', ?)"""
-_NEXT = """SELECT change_id, batch, body FROM outbox WHERE state = 'pending' AND position <= ?
+_NEXT = """SELECT change_id, batch, body, space FROM outbox WHERE state = 'pending' AND position <= ?
 ORDER BY position LIMIT ?"""
-_BATCH = """SELECT change_id, batch, body FROM outbox WHERE state = 'pending' AND batch = ? ORDER BY position"""
+_BATCH = """SELECT change_id, batch, body, space FROM outbox WHERE state = 'pending' AND batch = ? ORDER BY position"""
 _REJECT = """UPDATE outbox SET state = 'rejected', code = ?, detail = ?
 WHERE state = 'pending' AND change_id = ?"""
 _REST = """SELECT change_id FROM outbox WHERE state = 'pending'
@@ -78,6 +78,7 @@ class Packed(NamedTuple):
     change_id: str
     batch: str
     body: str
+    space: str
 
 
 def enqueue(
@@ -186,10 +187,10 @@ def pack(db: sqlite3.Connection, last: int, most: int, size: int) -> list[Packed
     return [Packed(*row) for row in rows[:end]]
 
 
-def _cut(rows: Sequence[tuple[str, str, str]], most: int, size: int) -> int:
+def _cut(rows: Sequence[tuple[str, str, str, str]], most: int, size: int) -> int:
     """Where the push ends: the last border between two batches before it is full."""
     total, border = 0, 0
-    for index, (_, batch, body) in enumerate(rows):
+    for index, (_, batch, body, _) in enumerate(rows):
         if index > 0 and rows[index - 1][1] != batch:
             border = index
         total += len(body.encode()) + 1
@@ -221,6 +222,16 @@ def unanswered(db: sqlite3.Connection, pushed: Sequence[Packed]) -> set[str]:
     return {row[0] for row in db.execute(_UNANSWERED, (ids,))}
 
 
+def unread(db: sqlite3.Connection, pushed: Iterable[Packed]) -> set[str]:
+    """Those of a push whose spaces the server has not said the user is in, or not since they were left.
+
+    What is read of such a space begins after the push, perhaps, and with what is alive then: of a deletion from between
+    the two nothing would ever come.
+    """
+    told = {space_key(row[0]) for row in db.execute("SELECT id FROM spaces")}
+    return {change.change_id for change in pushed if change.space not in told}
+
+
 def waiting(db: sqlite3.Connection) -> bool:
     """Whether anything is on its way to the server, or its server's form not here yet."""
     return db.execute("SELECT 1 FROM outbox WHERE state IN ('pending', 'acked') LIMIT 1").fetchone() is not None
@@ -232,7 +243,8 @@ def forget(db: sqlite3.Connection, change_ids: Iterable[str | None]) -> None:
 
 
 def acknowledge(db: sqlite3.Connection, change_ids: Sequence[str], here: Container[str], more: bool) -> list[Key]:
-    """Takes note that the server had these changes from an earlier push, whose answer was lost, or that they lost.
+    """Takes note that the server had these changes from an earlier push, whose answer was lost, that they lost, or that
+    their space is still to be read.
 
     How it holds them (it may have lowered their stamps), or what they lost to, is in the delta and nowhere else. While
     there is `more` of that to come they stay on top of their records, if those are still `here`. Returns the records to

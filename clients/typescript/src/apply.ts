@@ -34,8 +34,14 @@ export async function applyPage(
   const { client, round, acked = [] } = tx.meta;
   const purged = await followSpaces(tx, page);
   const confirmed = await confirm(tx, page.results, pushed, client);
-  // what lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was
-  const repeated = page.results.filter(ended("duplicate", "superseded")).map(({ changeId }) => changeId);
+  // what lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was;
+  // and of a space that is still to be read, all comes that is true of it
+  const unread = page.more ? await outbox.unread(tx, pushed) : [];
+  const repeated = page.results
+    .filter((result) =>
+      ended("duplicate", "superseded", unread.includes(result.changeId) ? "applied" : "")(result),
+    )
+    .map(({ changeId }) => changeId);
   const won = confirmed.filter(({ changeId }) => !repeated.includes(changeId as string));
   const changes = [...page.changes, ...won];
   const answered = await outbox.acknowledge(tx, repeated, page.more);

@@ -5,7 +5,7 @@ import type { Endpoint, Socket } from "./endpoint.js";
 import { NO_SOCKET } from "./error-codes.js";
 import type { Json } from "./json.js";
 import { LiveSession, type Meaning, readFrame } from "./live-session.js";
-import { type Packed, pack } from "./outbox.js";
+import { type Packed, pack, unread } from "./outbox.js";
 import { closed, type Ending, endingOf, troubleOf } from "./reconnect.js";
 import type { Page } from "./reply.js";
 import { claim } from "./transport.js";
@@ -265,6 +265,7 @@ export class Connection {
       const packed = await this.#pack();
       const want = this.#session.next(packed.length > 0);
       if (want === "push") await this.#turn.pushing.run(() => this.#push());
+      else if (want === "unsubscribe") await this.#unsubscribe();
       else if (want === "subscribe") await this.#turn.pushing.run(() => this.#subscribe());
       else if (want === "mend") await this.#mend();
       else await this.#bell.wait(signal);
@@ -274,12 +275,16 @@ export class Connection {
   #pack(): Promise<Packed[]> {
     const last = this.#session.subscribed ? Infinity : this.#last;
     const { limits, paces } = this.#end;
-    return this.#end.store.read((tx) => pack(tx, last, limits.pushChanges, paces.socket.size));
+    return this.#end.store.read(async (tx) => {
+      const packed = await pack(tx, last, limits.pushChanges, paces.socket.size);
+      this.#session.unread = (await unread(tx, packed)).length > 0;
+      return packed;
+    });
   }
 
   async #push(): Promise<void> {
     const packed = await this.#pack(); // again: another may have had the turn
-    if (packed.length === 0 || this.#over.signal.aborted) return;
+    if (this.#session.next(packed.length > 0) !== "push" || this.#over.signal.aborted) return;
     this.#incarnations ??= await this.#end.present();
     const frame = this.#session.push(packed, this.#incarnations);
     const [sent, { socket }] = [performance.now(), this.#end.paces];
@@ -301,6 +306,11 @@ export class Connection {
       if (left <= 0) this.#giveUp("no_answer", timeout);
       else await this.#answered.wait(signal, left);
     }
+  }
+
+  async #unsubscribe(): Promise<void> {
+    await this.#recall();
+    this.#send(this.#session.unsubscribe());
   }
 
   async #subscribe(): Promise<void> {

@@ -107,10 +107,10 @@ function readError(wire: JsonObject, app: string, awaiting: Awaited | null): Mea
 }
 
 /**
- * What the session wants done now. mend: the push was refused whole, so repeat it over HTTP, whose answer names the
+ * What the session wants done now. unsubscribe: so that what is read next is read after the push that follows. mend: the push was refused whole, so repeat it over HTTP, whose answer names the
  * culprit. wait: for a frame, or a write.
  */
-export type Want = "push" | "subscribe" | "mend" | "wait";
+export type Want = "push" | "unsubscribe" | "subscribe" | "mend" | "wait";
 
 /** The state of one connection. `restarting`: the replica is in the middle of asking for everything again. */
 export class LiveSession {
@@ -124,7 +124,10 @@ export class LiveSession {
   user: string | null = null;
   awaiting: Awaited | null = null;
   subscribed = false;
-  caughtUp = false;
+  /** Null before the first frame of a subscription, which names the spaces. */
+  caughtUp: boolean | null = false;
+  /** Whether what waits to be sent is to a space of which the server has said nothing yet, as some of it. */
+  unread = false;
   /** Acknowledged changes that the server must have. */
   declare checked: readonly string[] | undefined;
 
@@ -135,19 +138,28 @@ export class LiveSession {
 
   /** Whether everything up to the socket's cursor is here. */
   get trustCursor(): boolean {
-    return this.subscribed && this.caughtUp;
+    return this.subscribed && this.caughtUp === true;
   }
 
   /** Whether nothing keeps this device from being current. */
   get current(): boolean {
-    return this.caughtUp && !this.pushHeld;
+    return this.caughtUp === true && !this.pushHeld;
   }
 
-  /** What to do now. `pending`: something waits to be sent. */
+  /**
+   * What to do now. `pending`: something waits to be sent.
+   *
+   * What is `unread` goes while there is no subscription. Its answer, and then the frame that names the space, come in the order in
+   * which they were made, and nothing of the space is skipped as the connection's own. A subscription that has just begun
+   * is left to name the spaces first, so that a slow line need not begin again.
+   */
   next(pending: boolean): Want {
     if (this.user === null || this.awaiting !== null) return "wait";
     if (this.#refused) return "mend";
-    if (pending && !this.pushHeld && !this.restarting) return "push";
+    if (pending && !this.pushHeld && !this.restarting) {
+      if (!this.unread || !this.subscribed) return "push";
+      return this.caughtUp === null ? "wait" : "unsubscribe";
+    }
     return !this.subscribed && !this.#subscribeHeld ? "subscribe" : "wait";
   }
 
@@ -159,9 +171,15 @@ export class LiveSession {
   /** Asks for everything after the cursor, and for what happens from then on. */
   subscribe(since: string, first = "", pushed: readonly string[] | undefined): string {
     this.subscribed = true;
-    this.caughtUp = false;
+    this.caughtUp = null;
     this.checked = pushed;
     return dump({ type: "subscribe", appId: this.#device.app, since, first, pushed } as JsonObject);
+  }
+
+  /** Ends the subscription: what comes after the answer to the next push is read after that push. */
+  unsubscribe(): string {
+    this.subscribed = this.caughtUp = false;
+    return dump({ type: "unsubscribe", appId: this.#device.app });
   }
 
   /** Sends changes; from now on their answer is awaited. */

@@ -1,6 +1,6 @@
 /** The durable queue of what the server does not have yet: written, packed into pushes, refused, given up. */
 
-import { type Key, keyText, newId, type Op, stamped, writeChange } from "./change.js";
+import { type Key, keyText, newId, type Op, spaceKey, stamped, writeChange } from "./change.js";
 import { after, EPOCH, formatInstant, type Instant, LATEST, latest, MAX_AHEAD, tick } from "./clock.js";
 import { BatchTooLarge } from "./errors.js";
 import { type Json, type JsonObject, parse } from "./json.js";
@@ -34,7 +34,7 @@ export interface Queued {
 }
 
 /** A change on its way in a push. */
-export type Packed = Pick<OutboxRow, "changeId" | "batch" | "body" | "size">;
+export type Packed = Pick<OutboxRow, "changeId" | "batch" | "body" | "size" | "space">;
 
 /** How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB. */
 export interface Limits {
@@ -235,6 +235,15 @@ export async function present(
 export async function find(tx: Transaction, changeId: string): Promise<OutboxRow | undefined> {
   const [row] = await tx.all("outbox", [changeId], "change");
   return row;
+}
+
+/**
+ * Those of a push whose spaces the server has not said the user is in, or not since they were left. What is read of such a
+ * space begins after the push, perhaps, and with what is alive then: of a deletion from between the two nothing would come.
+ */
+export async function unread(tx: Transaction, pushed: readonly Packed[]): Promise<string[]> {
+  const told = (await tx.all("spaces")).map(({ id }) => spaceKey(id));
+  return pushed.filter(({ space }) => !told.includes(space)).map(({ changeId }) => changeId);
 }
 
 /** Whether anything is on its way to the server, or its server's form not here yet. */

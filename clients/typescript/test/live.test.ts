@@ -104,6 +104,38 @@ describe("a connection", () => {
     },
   );
 
+  it("sends a write to a space that was not named yet without a subscription, and believes what it then reads", async () => {
+    const { replica, live: sync } = await live();
+    await named(sync, "live");
+    const joined = { spaces: { joined: ["s"] } };
+    server.on.subscribe = [() => changes([wire("other", { n: [2, AT] }, { spaceId: "s" })], joined)];
+    await replica.put("t", "a", { n: 1 }, { space: "s" });
+    expect(await sync.waitUntilSynced(30_000)).toBe(true);
+    const kinds = (): string[] => server.heard.map(({ type }) => type).filter((type) => type !== "ping");
+    expect(kinds()).toEqual(["auth", "subscribe", "unsubscribe", "push", "subscribe"]);
+    expect(await replica.get("t", "a", { space: "s" })).toBeNull();
+    expect((await replica.get("t", "other", { space: "s" }))?.fields).toEqual({ n: 2 });
+    await replica.put("t", "b", { n: 1 }, { space: "s" });
+    expect(await sync.waitUntilSynced(30_000)).toBe(true);
+    expect((await replica.get("t", "b", { space: "s" }))?.fields).toEqual({ n: 1 });
+    expect(kinds().slice(5)).toEqual(["push"]);
+  });
+
+  it("lets the first page name the spaces before it sends what is written to one", async () => {
+    server.on.subscribe = [() => null];
+    const { replica, live: sync } = await live();
+    await until("subscribed", () => server.frames("subscribe").length === 1);
+    await replica.put("t", "a", { n: 1 }, { space: "s" });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(server.frames("push")).toEqual([]);
+    server.say(changes([], { hasMore: true, spaces: { joined: ["s"] } }));
+    await until("pushed", () => server.frames("push").length === 1);
+    server.say(changes([], { syncedUntil: "c2" }));
+    expect(await sync.waitUntilSynced(30_000)).toBe(true);
+    expect(server.frames("unsubscribe")).toEqual([]);
+    expect((await replica.get("t", "a", { space: "s" }))?.fields).toEqual({ n: 1 });
+  });
+
   it("lets a later write win that waited behind one on its way, when it is sent again", async () => {
     const old = wire("a", { n: [0, AT] }, { spaceId: "s" });
     server.on.subscribe = [() => changes([old], { spaces: { joined: ["s"] } })];

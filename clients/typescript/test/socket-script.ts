@@ -30,6 +30,8 @@ export function answered(push: Frame, status = "applied"): JsonObject {
 export class SocketScript {
   readonly heard: Frame[] = [];
   readonly sockets: WebSocket[] = [];
+  /** What was pushed since the subscription before, with which the next one begins. */
+  #taken: Json[] = [];
   /** By type: what the next frames of it are answered with, one handler each; then it agrees. */
   readonly on: { [type: string]: Handler[] } = {};
   mute = false;
@@ -49,7 +51,7 @@ export class SocketScript {
     socket.on("message", (data) => {
       const frame = JSON.parse(String(data)) as Frame;
       this.heard.push(frame);
-      const answer = this.mute ? null : (this.on[frame.type]?.shift() ?? agree)(frame, socket);
+      const answer = this.mute ? null : (this.on[frame.type]?.shift() ?? this.#agree)(frame, socket);
       if (answer !== null) socket.send(JSON.stringify(answer));
     });
   }
@@ -63,6 +65,15 @@ export class SocketScript {
     this.sockets.at(-1)?.send(JSON.stringify(frame));
   }
 
+  readonly #agree = (frame: Frame): JsonObject | null => {
+    if (frame.type === "push") {
+      const clientId = this.frames("auth").at(-1)?.clientId ?? "";
+      this.#taken.push(...(frame.changes as JsonObject[]).map((change) => ({ ...change, clientId })));
+    }
+    if (frame.type !== "subscribe") return agree(frame);
+    return changes(this.#taken.splice(0), { spaces: { joined: ["_personal:u"] } });
+  };
+
   async stop(): Promise<void> {
     for (const socket of this.sockets) socket.terminate();
     await new Promise((resolve) => this.#server?.close(resolve));
@@ -73,8 +84,6 @@ function agree(frame: Frame): JsonObject | null {
   switch (frame.type) {
     case "auth":
       return { type: "auth-ok", userId: "u", serverTime: new Date().toISOString() };
-    case "subscribe":
-      return changes([]);
     case "push":
       return answered(frame);
     case "ping":

@@ -39,7 +39,8 @@ describe("a sync", () => {
   it("sends what is pending, then fetches the rest", async () => {
     const { replica, script } = await scripted();
     await replica.put("t", "a", { n: 1 });
-    script.answers.push((body) => results(body, "applied", { hasMore: true, syncedUntil: "c1" }));
+    const first = { hasMore: true, syncedUntil: "c1", spaces: { joined: ["_personal:u"] } };
+    script.answers.push((body) => results(body, "applied", first));
     script.answers.push(page([wire("b", { n: [2, AT] })], { syncedUntil: "c2" }));
     const report = await replica.sync();
     expect(report).toMatchObject({ pushed: 1, pulled: 1, requests: 2 });
