@@ -185,7 +185,7 @@ def _http(
     )
     quotas, tally, audit = _quotas(settings), Tally(), Audit(pool)
     rates = Rates(RateLimits(quotas.requests, quotas.bytes_in, quotas.bytes_out))
-    limit = connections.limit
+    limit, answers = connections.limit, _answers(settings)
     callers = Callers(
         tokens, claims=settings.memberships == "token", service=_memberships(settings), rates=rates,
         most=settings.max_spaces_listed, limit=limit, on_refused=partial(tally.add, "refused_tokens"),
@@ -232,7 +232,7 @@ def _http(
         )  # fmt: skip
         hub.on_wrote = usage.wrote
         hub.keep_doing(usage)
-        talk = Talk(hub, callers, connections.gate, bodies, limits, skew)
+        talk = Talk(hub, callers, connections.gate, bodies, answers, limits, skew)
         service = Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held, totals, audit)
         return service, spaces, talk
 
@@ -256,10 +256,10 @@ def _http(
         await pool.close()
 
     backend = Backend(open_, ready, close)
-    sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew), SpacesEndpoint(callers)
+    sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew, answers), SpacesEndpoint(callers)
     http = HttpApplication(
         sync, spaces_, InvitationsEndpoint(callers), backend, board, connections.ended, bodies=bodies,
-        answers=_answers(settings), rates=rates, version=__version__,
+        answers=answers, rates=rates, version=__version__,
     )  # fmt: skip
     http.quota, http.audit = QuotaEndpoint(callers, connections.gate, quotas), AuditEndpoint(callers, audit)
     backups = Backups(pool)

@@ -43,6 +43,11 @@ class Bodies:
             else:
                 self._held.pop(key, None)
 
+    @property
+    def large(self) -> int:
+        """Bytes of an answer for which there has to be room; who reads less waits for nobody."""
+        return self.largest // 8
+
 
 class Holder:
     """What is held for one request or connection."""

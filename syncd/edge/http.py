@@ -156,7 +156,7 @@ class HttpApplication:
         holder = Holder(self._answers, request.address, ACTING.get())
         size = len(result.body)
         try:
-            if request.method == "GET" and size > self._answers.largest // 8:
+            if request.method == "GET" and size > self._answers.large:
                 holder.take(size)
             else:
                 holder.hold(size)

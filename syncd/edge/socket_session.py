@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import NamedTuple, Protocol
@@ -12,7 +13,7 @@ import structlog
 from msgspec import Raw
 
 from syncd.core.clock import format_instant
-from syncd.core.errors import Fault, Malformed, SyncdError, TooMany, Unauthorized
+from syncd.core.errors import Busy, Fault, Malformed, SyncdError, TooMany, Unauthorized
 from syncd.core.ids import fault_in_client, fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.admission import Allowance, Gate
@@ -69,6 +70,7 @@ class Talk(NamedTuple):
     callers: Callers
     gate: Gate
     bodies: Bodies
+    answers: Bodies
     limits: Limits
     skew: int
 
@@ -415,10 +417,33 @@ class Conversation:
     async def page(self, subscription: Subscription, delta: Delta) -> None:
         tail = live_messages.changes_tail(delta.synced_until.encode(), delta.more, delta.spaces)
         changes = self.talk.hub.shared(delta.changes)
+        holder = self._held(len(changes))
         self.talk.callers.rates.moved(self.user, 0, len(changes))
-        await self._wire.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
+        try:
+            await self._wire.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
+        finally:
+            if holder.held:
+                self.talk.hub.spawn(self._taken(holder))
         if WHOLE in delta.changes:
             subscription.member.own = None
+
+    def _held(self, size: int) -> Holder:
+        """Counts a page among the answers where it is large. Raises Busy: it will be read again."""
+        holder = Holder(self.talk.answers, self._wire.address, self.user)
+        if size > self.talk.answers.large:
+            try:
+                holder.take(size)
+            except TooMany as why:
+                raise Busy(why.detail) from None
+        return holder
+
+    async def _taken(self, holder: Holder) -> None:
+        """Counts it no longer when the device has taken it, or is gone."""
+        try:
+            with contextlib.suppress(ConnectionResetError):
+                await self._wire.page_turn()
+        finally:
+            holder.give_back()
 
     def end(self, code: int, reason: str) -> None:
         if not self.ended:

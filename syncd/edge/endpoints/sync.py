@@ -10,6 +10,7 @@ from typing import NamedTuple
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Callers
+from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.endpoints.digest import DigestEndpoint
 from syncd.edge.endpoints.held import HeldEndpoint
 from syncd.edge.endpoints.history import HistoryEndpoint
@@ -60,7 +61,8 @@ class Service(NamedTuple):
 class SyncEndpoint:
     """The two calls that clients live by. `ready` gives the service, or raises while it is starting."""
 
-    def __init__(self, callers: Callers, limits: Limits, skew: float) -> None:
+    def __init__(self, callers: Callers, limits: Limits, skew: float, answers: Bodies) -> None:
+        self._answers = answers
         self._callers, self._limits, self._skew = callers, limits, int(skew * 1_000_000)
         self._held = HeldEndpoint(callers)
         self._history, self._digest = HistoryEndpoint(callers, limits), DigestEndpoint(callers)
@@ -92,6 +94,9 @@ class SyncEndpoint:
         else:
             message = push_body(body) if request.legacy else decode(body, PushBody)
         client = _client(request, message, caller.user)
+        if message.pull:
+            # Once it is done it has to be answered, with all that was missed.
+            self._answers.check(self._answers.large, Holder(self._answers, request.address, caller.user))
         size = PAGE_BYTES if request.legacy else live_messages.page_bytes(message.bytes, PAGE_BYTES)
         pushed = live_messages.pushed_in(message.pushed or [])
         question = Question(app, message.since or "", plain=request.legacy, bytes=size)
