@@ -1,27 +1,61 @@
-"""The README's code works as written."""
+"""The Python of the READMEs and of the guides works as written, and prints what they say it prints."""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from syncd_client import Replica
 
-README = Path(__file__).parents[2] / "clients" / "python" / "README.md"
+from tests.harness import Server
+from tests.programs import REPOSITORY
+from tests.template import Template
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SAYS = re.compile(r"print\(.*\)  # (.*)")
+# What is made of the language's parts, and no program of its own.
+GUIDES = [path for path in sorted((REPOSITORY / "docs/guide").glob("*.md")) if BLOCK.search(path.read_text())]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "clients/python/README.md", *GUIDES]
 
 
-def test_the_code_of_the_readme_runs(
-    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SYNCD_URL", server.url)
-    monkeypatch.setenv("SYNCD_TOKEN", server.token("readme"))
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) >= 5
-    names: dict[str, Any] = {}
-    exec(compile("\n".join(blocks), str(README), "exec"), names)
-    said = capsys.readouterr().out
-    for block in blocks:
-        for line in re.findall(r"print\(.*\)  # (.*)", block):
-            assert line in said.splitlines()
+@pytest.fixture(scope="module")
+def guides(workspace: Path) -> Iterator[Server]:
+    """A server for the pages' users, whose names are the same on each."""
+    with Server(workspace / "guides") as server:
+        yield server
+
+
+def is_in_order(promised: list[str], said: list[str]) -> bool:
+    rest = iter(said)
+    return all(line in rest for line in promised)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_the_code_of_the_page_runs(
+    page: Path, guides: Server, workspace: Path, folder: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    for name, value in {"SYNCD_URL": guides.url, "SYNCD_TOKEN": guides.token("readme")}.items():
+        monkeypatch.setenv(name, value)
+    for user in ("ada", "bob"):
+        monkeypatch.setenv(user.upper(), guides.token(user))
+    code = "\n".join(BLOCK.findall(page.read_text(encoding="utf-8"))).replace("http://127.0.0.1:3050", guides.url)
+    if '"test-data"' in code:
+        Template(workspace / "template").copy_to(folder / "test-data")
+    names: dict[str, Any] = {"token": guides.token("ada")}
+    try:
+        exec(compile(code, str(page), "exec"), names)
+    finally:
+        for opened in names.values():
+            if isinstance(opened, Replica):
+                opened.close()
+    promised, said = SAYS.findall(code), capsys.readouterr().out.splitlines()
+    assert promised
+    assert is_in_order(promised, said), f"promised: {promised}\nsaid: {said}"
