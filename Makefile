@@ -19,7 +19,7 @@ CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-live demo-board board docs wheel fast test check check-python check-typescript bench overload soak bad-line mutants fmt clean \
-        error-codes system-packages
+        error-codes reference system-packages
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ mutants: $(STAMP) $(CLIENT)/node_modules/.installed  ## each planted fault in a 
 
 error-codes: $(STAMP)  ## docs/reference/errors.md and the clients' files, from syncd/core/error_codes.py
 	@$(PYTHON) -m tools.error_codes
+
+reference: $(STAMP)  ## docs/reference: the command line, addresses and metrics, from the code
+	@$(PYTHON) -m tools.reference
 
 check-typescript: $(CLIENT)/node_modules/.checked $(BOARD)/node_modules/.checked
 

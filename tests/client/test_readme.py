@@ -35,6 +35,7 @@ def is_in_order(promised: list[str], said: list[str]) -> bool:
     return all(line in rest for line in promised)
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_the_code_of_the_page_runs(
     page: Path, guides: Server, workspace: Path, folder: Path,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from syncd.cli import COMMANDS
+from tools import docs, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -55,5 +56,25 @@ def test_internal_links_lead_somewhere(document: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_in_the_readme(command: str) -> None:
-    assert f"`syncd {command}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_command_is_in_the_reference(command: str) -> None:
+    assert f"`syncd {command}`" in (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", reference.FILES)
+def test_the_reference_is_as_the_code_is(path: str) -> None:
+    assert (ROOT / path).read_text(encoding="utf-8") == reference.FILES[path](), "run `make reference`"
+
+
+def test_every_page_is_on_the_site_and_in_its_order() -> None:
+    there = {page.removesuffix(".md") for page in docs.pages().values()} - {"index"}
+    listed = [page for _, page in docs.toctree((ROOT / "docs/index.md").read_text(encoding="utf-8"))]
+    decisions = {page for page in there if page.startswith("internals/adr/")}
+    assert sorted(listed) == sorted({*there - decisions, "internals/adr/index"})
+
+
+def test_a_link_to_a_file_is_on_the_site_a_link_to_its_page_or_its_name() -> None:
+    there = {"docs/a/b.md": "a/b.md", "CONTRIBUTING.md": "internals/contributing.md"}
+    block = "\n```\n[x](../../CONTRIBUTING.md)\n```\n"
+    said = f"[x](../../CONTRIBUTING.md#y) [`z`](../../z.py) [w](https://w) ![i](../i.png){block}"
+    made = f"[x](../internals/contributing.md#y) `z` [w](https://w) ![i](../i.png){block}"
+    assert docs.gathered(said, "docs/a/b.md", there) == made

@@ -130,7 +130,7 @@ def test_the_todo_example_ends_with_both_devices_alike(temporary: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "its when 'tomorrow' lost to 'tonight'" in done.stdout
     assert done.stdout.endswith("  phone  [x] Buy oat milk (tonight)\n  laptop [x] Buy oat milk (tonight)\n")
-    assert done.stdout.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert done.stdout.strip() in (ROOT / "docs/guide/demonstrations.md").read_text(encoding="utf-8")
     assert list(temporary.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""The database that syncd starts itself, dumped and restored as docs/operate/running.md says."""
+"""The database that syncd starts itself, dumped and restored as docs/operate/backup.md says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import httpx
 from tests.harness import Server
 from tests.wire import Device, Json, edit
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operate" / "running.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "operate" / "backup.md").read_text()
 
 
 def recipe(program: str) -> str:

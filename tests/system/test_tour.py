@@ -1,4 +1,4 @@
-"""The README's tour, typed from its first line to its last, prints what the README shows."""
+"""The tour of the wire and the tutorial, typed from their first lines to their last, print what they show."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import pytest
 from tests.programs import REPOSITORY, need
 from tests.tour import Comparison, Step, Terminal, steps, until
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-TOUR = list(steps(README.split("## A tour of five minutes")[1].split("\n## ")[0]))
+TOUR = list(steps((REPOSITORY / "docs/reference/tour.md").read_text(encoding="utf-8")))
+# Its part in TypeScript is run by the client's own tests.
+TUTORIAL_TEXT = (REPOSITORY / "docs/tutorial.md").read_text(encoding="utf-8").split("## The same in a browser")[0]
+TUTORIAL = list(steps(TUTORIAL_TEXT))
 PORT, FOLDER = "127.0.0.1:3050", "/tmp/tour"
 # What is logged, and what root is told whose interpreter nobody else can run.
 LOG = re.compile(r"^(?:\S+Z \[\w+ *\]|the workers run as root:) .*\n", re.MULTILINE)
@@ -34,7 +36,7 @@ def address() -> str:
 
 @pytest.fixture
 def terminals(folder: Path, address: str) -> Iterator[tuple[Terminal, Terminal]]:
-    """Two, in one folder. The port is free, where that of the README might not be."""
+    """Two, in one folder. The port is free, where that of the pages might not be."""
     need("curl")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "SYNCD_PORT": address.split(":")[1], "HOME": str(folder)}
@@ -46,33 +48,39 @@ def terminals(folder: Path, address: str) -> Iterator[tuple[Terminal, Terminal]]
 
 
 @pytest.mark.timeout(300)
-def test_the_tour_prints_what_it_shows(terminals: tuple[Terminal, Terminal], folder: Path, address: str) -> None:
+def test_the_pages_print_what_they_show(terminals: tuple[Terminal, Terminal], folder: Path, address: str) -> None:
     serving, typing = terminals
-    comparison = Comparison([step.command for step in TOUR])
+    comparison = Comparison([step.command for step in (*TOUR, *TUTORIAL)])
 
     def got(terminal: Terminal) -> str:
         return LOG.sub("", terminal.said()).replace(address, PORT).replace(str(folder), FOLDER)
 
-    def as_shown(terminal: Terminal, step: Step) -> None:
-        terminal.type(step.command.replace(PORT, address))
-        if step is not TOUR[0]:
+    def as_shown(terminal: Terminal, step: Step, *, type_it: bool = True) -> None:
+        starts = step.command == TOUR[0].command
+        if type_it:
+            terminal.type(step.command.replace(PORT, address))
+        if not starts:
             assert until(terminal.finished, 60), f"$ {step.command}does not end"
         # What comes from the background comes a little later.
-        if not until(lambda: not comparison.difference(step.shown, got(terminal)), 60 if step is TOUR[0] else 15):
+        if not until(lambda: not comparison.difference(step.shown, got(terminal)), 60 if starts else 15):
             where = comparison.difference(step.shown, got(terminal))
-            said = f"$ {step.command}\nThe README shows:\n{step.shown}\nIt prints:\n{got(terminal)}\nThey part here:"
+            said = f"$ {step.command}\nThe page shows:\n{step.shown}\nIt prints:\n{got(terminal)}\nThey part here:"
             pytest.fail(f"{said}\n{where}", pytrace=False)
 
     as_shown(serving, TOUR[0])
-    for step in TOUR[1:]:
+    # Both begin with the same command, which is typed once.
+    assert TUTORIAL[0].command == TOUR[0].command
+    as_shown(serving, TUTORIAL[0], type_it=False)
+    for step in (*TOUR[1:], *TUTORIAL[1:]):
         as_shown(typing, step)
 
 
-def test_it_is_read_with_all_its_commands() -> None:
+def test_they_are_read_with_all_their_commands() -> None:
     assert TOUR[0].command == "syncd serve\n"
     assert sum("curl" in step.command or re.match(r"(ada|bob) ", step.command) is not None for step in TOUR) >= 14
     assert sum("python - <<" in step.command for step in TOUR) == 1
-    assert all(step.command.strip() for step in TOUR)
+    assert sum("python - <<" in step.command for step in TUTORIAL) == 3
+    assert all(step.command.strip() for step in (*TOUR, *TUTORIAL))
 
 
 def test_lines_quotations_and_languages_make_steps() -> None:
