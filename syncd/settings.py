@@ -413,6 +413,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "How long the audit says what was done; compaction removes what is older. 0: for ever.", "seconds", ge=0
         ),
     ] = 365 * 86400.0
+    compact_devices: Annotated[
+        float,
+        _about(
+            "How long a device that does not push is known, and counts among its user's; one that comes back is a new "
+            "one, and has all that it had. 0: for ever.",
+            "seconds",
+            ge=0,
+        ),
+    ] = 365 * 86400.0
     allowed_origins: Annotated[
         tuple[str, ...],
         _about(

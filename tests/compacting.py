@@ -15,14 +15,15 @@ ALL = timedelta(seconds=-2)  # also what was written at this very instant
 
 async def compact(
     dsn: str, space: str | None = None, *, history: timedelta = ALL, tombstones: timedelta | None = None,
-    archive: Archive | None = None,
+    archive: Archive | None = None, devices: timedelta | None = timedelta(days=365),
 ) -> Report:  # fmt: skip
     """One run as an operator, without rests."""
     connection = await asyncpg.connect(dsn)
     try:
         compactor = Compactor(connection)
         assert await compactor.take()
-        work = Compaction(compactor, Policy(history, tombstones, space), datetime.now(UTC), archive=archive, rest=0)
+        policy = Policy(history, tombstones, space, devices=devices)
+        work = Compaction(compactor, policy, datetime.now(UTC), archive=archive, rest=0)
         report = await work.run(await work.plan())
         await compactor.give_back()
         return report

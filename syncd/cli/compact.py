@@ -27,7 +27,7 @@ NOT_COMPACTOR = (
               help="How long to rest after each part, as a share of what it took.")  # fmt: skip
 @click.option("--vacuum/--no-vacuum", default=True, help="Make the room usable again at once.  [vacuum]")
 @click.option("--database-url", metavar="URL", help="The database, as one who may act as syncd_compactor.")
-@settings_options("data_dir", "compact_history", "compact_tombstones", "compact_audit")
+@settings_options("data_dir", "compact_history", "compact_tombstones", "compact_audit", "compact_devices")
 def compact_command(
     space: str | None, folder: Path | None, rest: float, vacuum: bool, database_url: str | None, **options: Any
 ) -> None:
@@ -43,7 +43,8 @@ def compact_command(
     settings = load_settings(**options)
     kept = timedelta(seconds=settings.compact_tombstones) if settings.compact_tombstones else None
     audit = timedelta(seconds=settings.compact_audit) if settings.compact_audit else None
-    policy = Policy(timedelta(seconds=settings.compact_history), kept, space, audit)
+    devices = timedelta(seconds=settings.compact_devices) if settings.compact_devices else None
+    policy = Policy(timedelta(seconds=settings.compact_history), kept, space, audit, devices)
     with operator_database(settings, database_url, whole=True) as url:
         try:
             archive = LogArchive(folder) if folder is not None else None

@@ -54,7 +54,8 @@ async def _compact(settings: Settings) -> int:
             return 0
         tombstones = timedelta(seconds=settings.compact_tombstones) if settings.compact_tombstones else None
         audit = timedelta(seconds=settings.compact_audit) if settings.compact_audit else None
-        policy = Policy(timedelta(seconds=settings.compact_history), tombstones, audit=audit)
+        devices = timedelta(seconds=settings.compact_devices) if settings.compact_devices else None
+        policy = Policy(timedelta(seconds=settings.compact_history), tombstones, audit=audit, devices=devices)
         work = Compaction(compactor, policy, now, rest=3.0)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
         try:

@@ -20,17 +20,17 @@ from syncd.store.compaction import Compactor, Part, Stretch
 FOLDED_AT_ONCE, FORGOTTEN_AT_ONCE = 2000, 200
 # Kept cursors that nobody used for the time of the history, or for so long where that is less, are lost.
 CURSORS_UNUSED, CURSORS_AT_ONCE = timedelta(days=90), 100
-# A device that did not push for so long is forgotten. One that comes back is a new one, and has all that it had.
-DEVICES_UNUSED, DEVICES_AT_ONCE = timedelta(days=365), 5000
+DEVICES_AT_ONCE = 5000
 
 
 class Policy(NamedTuple):
-    """How old what goes has to be. `tombstones`, `audit`: None keeps them; `space`: only of that one."""
+    """How old what goes has to be. `tombstones`, `audit`, `devices`: None keeps them; `space`: only of that one."""
 
     history: timedelta
     tombstones: timedelta | None = None
     space: str | None = None
     audit: timedelta | None = None
+    devices: timedelta | None = timedelta(days=365)
 
 
 class Archive(Protocol):
@@ -109,7 +109,9 @@ class Compaction:
             found = await self._compactor.collect_cursors(before, CURSORS_AT_ONCE)
             await asyncio.sleep((time.monotonic() - begun) * self._rest)
             self.report.cursors += found
-        before, found = self._now - DEVICES_UNUSED, DEVICES_AT_ONCE
+        if self._policy.devices is None:
+            return
+        before, found = self._now - self._policy.devices, DEVICES_AT_ONCE
         while found == DEVICES_AT_ONCE and not self._over:
             found = await self._compactor.collect_devices(before, DEVICES_AT_ONCE)
 

@@ -97,10 +97,13 @@ def test_one_that_did_not_push_for_long_is_forgotten_and_comes_back_as_a_new_one
     # One that pushes again, also as what it was, is there again from that day on.
     pushing = f"SELECT syncd.sync_device('{tablet.user}', 'tablet', ARRAY['{SECOND}'])"
     assert asyncio.run(run(server.runtime_dsn, pushing)) == [("same",)]
-    compact_now(server.owner_dsn, history=timedelta(days=10_000))
     left = (
         "SELECT count(*) FROM syncd.sync_devices d JOIN syncd.sync_names n ON n.name_no = d.user_no WHERE n.name = '{}'"
     )
+    for kept in (None, timedelta(days=367)):
+        compact_now(server.owner_dsn, history=timedelta(days=10_000), devices=kept)
+        assert asyncio.run(run(server.owner_dsn, left.format(phone.user))) == [(1,)]
+    compact_now(server.owner_dsn, history=timedelta(days=10_000), devices=timedelta(days=365))
     found = {one: asyncio.run(run(server.owner_dsn, left.format(one.user)))[0][0] for one in (phone, tablet, away)}
     assert [found[one] for one in (phone, tablet, away)] == [0, 1, 1]
     phone.push(edit("r", 2, x=2), incarnations=["9.ninthninth", "10.tenthtenth"])
