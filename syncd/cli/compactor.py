@@ -19,8 +19,8 @@ log = structlog.get_logger("syncd.compactor")
 
 def main() -> int:
     """The exit status."""
+    from syncd.cli.logs import start_logging
     from syncd.cli.migrate import refusals
-    from syncd.cli.worker import start_logging
 
     # Everybody who waits for an answer comes first.
     os.nice(10)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
 import sys
 import time
 from collections.abc import Coroutine, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
@@ -17,13 +16,10 @@ import msgspec
 from syncd.cli.checks import check_keys
 from syncd.cli.options import TopicsCommand, load_settings, progress, settings_options
 from syncd.cli.secret import check_secret, has_key, secret_file, with_secret
-from syncd.cli.token import token_command_line
+from syncd.cli.signals import Signals
+from syncd.settings import Settings
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.launch import Account, EmbeddedError, account_named
-from syncd.settings import Settings
-
-if TYPE_CHECKING:
-    from syncd.cli.supervisor import Signals
 
 PATIENCE_SECONDS = 30.0
 # For migrations, the notification listeners, psql and pg_dump.
@@ -47,22 +43,30 @@ class StoppedError(Exception):
 
 def serve(settings: Settings) -> int:
     """Run the server; the exit code of the program."""
-    from syncd.cli.supervisor import Signals, Supervisor
-
     check_secret(settings)
-
     with Signals() as signals:
         try:
-            with _bound(settings) as listener, _database(settings, signals) as (ready, database):
-                account = _account(ready, database)
-                return Supervisor(
-                    ready, listener, signals, database=database, account=account, token=token_command_line(settings),
-                    say=progress,
-                ).run()  # fmt: skip
+            with _bound(settings) as listener:
+                return _serve(settings, listener, signals)
         except StoppedError:
             return 0
         except EmbeddedError as error:
             raise click.ClickException(str(error)) from None
+
+
+def _serve(settings: Settings, listener: socket.socket, signals: Signals) -> int:
+    """The fork server loads what the workers need while the database comes up."""
+    from syncd.cli.supervisor import ForkServer, Supervisor
+
+    database = _embedded(settings) if settings.database_url is None else None
+    account = _account(settings, database)
+    forks = ForkServer(listener, account)
+    try:
+        forks.start()
+        with _database(settings, database, signals) as ready:
+            return Supervisor(ready, listener, signals, forks, database=database, account=account, say=progress).run()
+    finally:
+        forks.stop()
 
 
 @contextlib.contextmanager
@@ -81,20 +85,32 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         yield listener
 
 
-@contextlib.contextmanager
-def _database(settings: Settings, signals: Signals) -> Iterator[tuple[Settings, EmbeddedPostgres | None]]:
-    """A database with the schema, and the settings that the workers get."""
-    if settings.database_url is not None:
-        yield _prepared(settings, settings.migrate_url, signals), None
-        return
+def _embedded(settings: Settings) -> EmbeddedPostgres:
     wanted = settings.workers * settings.pool_size + SPARE_CONNECTIONS
-    database = EmbeddedPostgres(settings.data_dir, settings={"max_connections": str(max(120, wanted))})
+    return EmbeddedPostgres(settings.data_dir, settings={"max_connections": str(max(120, wanted))})
+
+
+@contextlib.contextmanager
+def _database(settings: Settings, database: EmbeddedPostgres | None, signals: Signals) -> Iterator[Settings]:
+    """A database with the schema, and the settings that the workers get."""
+    if database is None:
+        yield _prepared(settings, settings.migrate_url, signals)
+        return
     started = time.monotonic()
     progress(f"{'starting' if database.made else 'creating'} the database in {database.data_dir}")
-    with database:
+    try:
+        database.start(meanwhile=_load_what_prepares)
         progress(f"the database is up ({time.monotonic() - started:.1f} s)")
-        own = msgspec.structs.replace(settings, database_url=database.runtime_dsn)
-        yield _prepared(own, database.owner_dsn, signals), database
+        yield _prepared(
+            msgspec.structs.replace(settings, database_url=database.runtime_dsn), database.owner_dsn, signals
+        )
+    finally:
+        database.stop()
+
+
+def _load_what_prepares() -> None:
+    import syncd.postgres.doctor
+    import syncd.postgres.migrate  # noqa: F401
 
 
 def _account(settings: Settings, database: EmbeddedPostgres | None) -> Account | None:
@@ -114,6 +130,8 @@ def _account(settings: Settings, database: EmbeddedPostgres | None) -> Account |
 
 
 def _prepared(settings: Settings, owner: str | None, signals: Signals) -> Settings:
+    import asyncio
+
     from syncd.cli.migrate import refusals
     from syncd.postgres.schema_files import MigrationError
 
@@ -146,6 +164,8 @@ def _check_bus(settings: Settings) -> None:
 
 async def _unless_stopped(work: Coroutine[Any, Any, None], signals: Signals) -> None:
     """Do it, but for no longer than until a signal to stop: a database that is waited for may never come."""
+    import asyncio
+
     task = asyncio.create_task(work)
     while not task.done() and not signals.stops:
         await asyncio.wait([task], timeout=0.05)
@@ -181,6 +201,8 @@ async def _prepare(settings: Settings, owner: str | None) -> None:
 
 async def _connected(url: str) -> Any:
     """A connection; a database that is still coming up is waited for."""
+    import asyncio
+
     import asyncpg
 
     deadline = time.monotonic() + PATIENCE_SECONDS

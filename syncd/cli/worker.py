@@ -1,9 +1,8 @@
-"""A worker process: the application on the supervisor's socket. Started by the supervisor, not by people."""
+"""A worker: the application on the supervisor's socket. The fork server runs it, in a process of its own."""
 
 from __future__ import annotations
 
 import gc
-import logging
 import math
 import os
 import resource
@@ -13,15 +12,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-# Structlog would load it for tracebacks in colour, which is a third of the time that a worker takes to start.
-sys.modules["rich"] = None  # type: ignore[assignment]
-
-import structlog
 import uvicorn
 
+from syncd.app import build
+from syncd.cli.signals import HEARD
+from syncd.edge.metrics import Board
 from syncd.settings import Settings
-
-_TEXT = structlog.dev.ConsoleRenderer(colors=False)
 
 
 class WorkerServer(uvicorn.Server):
@@ -51,32 +47,26 @@ class WorkerServer(uvicorn.Server):
         os.close(self._report)
 
 
-def main(listener: int, report: int, board: int, place: int, *, token: str) -> None:
-    """Serve on the inherited descriptor `listener` until SIGTERM; write a byte to `report` when ready.
+def serve(settings: Settings, listener: socket.socket, report: int, board: Board) -> None:
+    """Serve on `listener` until SIGTERM; write a byte to `report` when ready. `board` is for the numbers.
 
-    `board` is a file for the numbers of all workers, `place` this one's; `token` the command that prints a token.
+    SIGTERM and SIGINT are blocked when this is called.
     """
-    # Until it serves: a tenth of the start would go to collections that find nothing, as what is loaded stays.
-    gc.disable()
     # For the time before Uvicorn takes over, and after: it raises the signal again when it is done. Nothing is in
     # flight then, and an exception raised here would be lost wherever one is swallowed, in a destructor or a callback.
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda number, frame: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
     # Large bodies are read in threads, for whose turn the loop waits each time it goes on. The default is 5 ms.
     sys.setswitchinterval(0.0005)
-    settings = Settings.load(os.environ)
-    start_logging(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard and hard != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    from syncd.app import build
-    from syncd.edge.metrics import Board
-
-    built = build(settings, Board(board, place), token)
+    built = build(settings, board)
     server = WorkerServer(
         configuration(settings, built.application, built.connections, built.sockets), report, built.drain
     )
-    server.run(sockets=[socket.socket(fileno=listener)])
+    server.run(sockets=[listener])
 
 
 def configuration(settings: Settings, app: Any, connections: Any, sockets: Any = "none") -> uvicorn.Config:
@@ -93,22 +83,3 @@ def configuration(settings: Settings, app: Any, connections: Any, sockets: Any =
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
         backlog=2048,
     )
-
-
-def start_logging(settings: Settings) -> None:
-    """To standard error. The application may set up its own; this is for what happens before that."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # That the database is away is said by the supervisor and by each refusal; not with a traceback a second as well.
-    logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
-    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
-    # Standard output is for the ready line; a reader who has gone after it must not hold up the worker.
-    renderer = structlog.processors.JSONRenderer() if settings.log_format == "json" else _TEXT
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso"), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLogger().level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:5]), token=sys.argv[5])

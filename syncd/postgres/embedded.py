@@ -18,7 +18,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -92,8 +92,10 @@ class EmbeddedPostgres:
         """The folder of initdb, postgres, psql and the rest."""
         return self._found().bindir
 
-    def start(self) -> None:
+    def start(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Take the lock, make the cluster if there is none, and return when it accepts connections.
+
+        `meanwhile` is called when it is on its way: what it does costs no time.
 
         Raises:
             EmbeddedError: another server uses the directory, no binaries, or the database does not come up.
@@ -112,7 +114,9 @@ class EmbeddedPostgres:
             write_configuration(self.pgdata, self._found(), self._account, self._settings)
             # Nobody else can be running here, whatever process has got the number in the file by now.
             self._forget_pid_file()
-            self._launch()
+            self._process = self._spawn()
+            meanwhile()
+            self._until_ready()
         except BaseException:
             self.stop()
             raise
@@ -143,7 +147,8 @@ class EmbeddedPostgres:
         """
         if self._lock is None or self.pid is not None:
             return False
-        self._launch()
+        self._process = self._spawn()
+        self._until_ready()
         return True
 
     def stop(self, timeout: float = 20.0) -> None:
@@ -242,16 +247,14 @@ class EmbeddedPostgres:
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
 
-    def _launch(self) -> None:
-        """Start the postmaster; after a crash the last one's backends may need a moment to notice and go."""
+    def _until_ready(self) -> None:
+        """Waits for the postmaster; after a crash the last one's backends may need a moment to notice and go."""
         deadline = time.monotonic() + 30
-        while True:
-            self._process = self._spawn()
-            if self._wait_until_ready():
-                return
+        while not self._wait_until_ready():
             if time.monotonic() > deadline or "still in use" not in self._last_words():
                 raise EmbeddedError(f"the database does not start; the end of {self.log}:\n{self._last_words()}")
             time.sleep(0.05)
+            self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         assert self._lock is not None

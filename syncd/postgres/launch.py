@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 # glibc gives each buffer of a page's size back to the kernel and faults it in again for the next page, which is a
 # third of the time of a large pull, in the worker and in the database. Kept for reuse instead: 32 MB at most a
 # process. Other C libraries ignore it.
@@ -52,6 +52,12 @@ def die_with_parent(sign: signal.Signals) -> Callable[[], None]:
                 os._exit(1)
 
     return arrange
+
+
+def set_process_name(name: str) -> None:
+    """What `ps -o comm` and `top` call this process: at most 15 bytes."""
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -175,8 +181,9 @@ class Account(msgspec.Struct, frozen=True):
         return self._succeeds([str(program), "--version"])
 
     def can_serve(self) -> bool:
-        """Whether this user can run the interpreter that runs this, and read syncd and what it needs."""
-        return self._succeeds([sys.executable, "-c", "import syncd.cli.worker"])
+        """Whether this user can run the interpreter that runs this, and read syncd and what it needs: something of
+        each, as to load all of it takes as long as a start."""
+        return self._succeeds([sys.executable, "-c", "import syncd.settings"])
 
     def runtime_folder(self, data_dir: Path) -> Path:
         """A short folder for sockets that belongs to this data directory and this user alone."""
