@@ -21,6 +21,7 @@ from rich.console import Console
 from bench.workload import Device
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server
+from tests.socket_device import workers_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,8 +49,7 @@ class Stage:
             # As fast as it can: what a user may is not what is measured.
             self.server = Server(self._folder / "server", settings=UNBOUNDED)
             self.bindir = EmbeddedPostgres(self.server.data_dir).bindir
-            main = psutil.Process(self.server.process.pid) if self.server.process else psutil.Process()
-            self.worker = next(p for p in main.children() if "syncd.cli.worker" in p.cmdline())
+            self.worker = workers_of(self.server)[0]
             pid = (self.server.data_dir / "pgdata" / "postmaster.pid").read_text().split("\n")[0]
             self.postmaster = psutil.Process(int(pid))
         return self

@@ -18,6 +18,7 @@ import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from syncd.store.launch import WORKER
 from tests.harness import Server
 
 Json = dict[str, Any]
@@ -182,7 +183,7 @@ def workers_of(server: Server) -> list[psutil.Process]:
     for process in psutil.Process(server.process.pid).children(recursive=True):
         # The database's processes come and go.
         with suppress(psutil.NoSuchProcess):
-            if "syncd.cli.worker" in process.cmdline():
+            if process.name() == WORKER:
                 found.append(process)
     return sorted(found, key=lambda process: process.pid)
 

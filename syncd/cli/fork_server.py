@@ -31,9 +31,7 @@ from syncd.cli.signals import HEARD, Pause, Signals
 from syncd.cli.worker import serve
 from syncd.edge.metrics import Board
 from syncd.settings import Settings
-from syncd.postgres.launch import die_with_parent, set_process_name
-
-WORKER = "syncd-worker"
+from syncd.store.launch import WORKER, die_with_parent, set_process_name
 
 
 class Worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -22,6 +23,7 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.launch import Account, EmbeddedError, account_named
 
 PATIENCE_SECONDS = 30.0
+GOING_SECONDS = 2.0
 # For migrations, the notification listeners, psql and pg_dump.
 SPARE_CONNECTIONS = 60
 
@@ -76,13 +78,25 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(found[0], found[1])
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(found[4])
+        _bind(listener, found[4])
     except OSError as error:
         raise click.ClickException(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another --host or --port."
         ) from None
     with listener:
         yield listener
+
+
+def _bind(listener: socket.socket, address: Any) -> None:
+    """Workers of a supervisor that was killed a moment ago are given one to be gone, on a machine that is busy."""
+    deadline = time.monotonic() + GOING_SECONDS
+    while True:
+        try:
+            return listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:

@@ -56,7 +56,7 @@ class Signals:
 
 
 class Pause:
-    """How long to wait before what ended is started again: if it had lived a while not at all, else longer each time."""
+    """Before what ended is started again: none if it had lived a while, else a longer one each time."""
 
     WELL_AFTER, SHORTEST, LONGEST = 10.0, 0.1, 5.0
 

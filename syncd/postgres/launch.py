@@ -20,6 +20,8 @@ from typing import Any
 import msgspec
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+# What `ps -o comm` and `top` call a worker.
+WORKER = "syncd-worker"
 # glibc gives each buffer of a page's size back to the kernel and faults it in again for the next page, which is a
 # third of the time of a large pull, in the worker and in the database. Kept for reuse instead: 32 MB at most a
 # process. Other C libraries ignore it.
@@ -55,7 +57,7 @@ def die_with_parent(sign: signal.Signals) -> Callable[[], None]:
 
 
 def set_process_name(name: str) -> None:
-    """What `ps -o comm` and `top` call this process: at most 15 bytes."""
+    """What this process is called from now on: at most 15 bytes."""
     if _LIBC is not None:
         _LIBC.prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 

@@ -83,6 +83,13 @@ async def kill_all_workers(world: World, target: int, seconds: float) -> None:
         worker.kill()
 
 
+async def kill_the_fork_server(world: World, target: int, seconds: float) -> None:
+    worker = hit(workers_of(world.server), target)
+    parent = worker.parent()
+    if parent is not None:
+        parent.kill()
+
+
 async def kill_a_backend(world: World, target: int, seconds: float) -> None:
     hit(backends(world), target).kill()
 
@@ -263,8 +270,8 @@ async def a_writer_becomes_a_reader(world: World, target: int, seconds: float) -
 EXCLUSIVE: dict[str, Fault] = {
     f.__name__: f
     for f in (
-        kill_a_worker, kill_all_workers, kill_a_backend, kill_the_postmaster, kill_the_database, kill_the_server,
-        kill_it_as_it_starts, stop_and_start, freeze_a_worker, freeze_the_postmaster, freeze_a_backend,
+        kill_a_worker, kill_all_workers, kill_the_fork_server, kill_a_backend, kill_the_postmaster, kill_the_database,
+        kill_the_server, kill_it_as_it_starts, stop_and_start, freeze_a_worker, freeze_the_postmaster, freeze_a_backend,
         freeze_the_listeners, kill_a_device, a_member_goes_and_comes, a_writer_becomes_a_reader,
     )
 }  # fmt: skip

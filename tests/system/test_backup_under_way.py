@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import threading
@@ -25,6 +24,7 @@ import pytest
 from syncd.transfer.export import Archive
 from tests.harness import Server
 from tests.programs import need, psql
+from tests.socket_device import workers_of
 from tests.system.test_backup import NDJSON, export, parts, restore, signed, undated
 from tests.wire import Device, Json, edit, unique
 
@@ -51,8 +51,7 @@ class Large:
 
     def worker(self) -> psutil.Process:
         """The process that serves."""
-        assert self.server.process is not None
-        return next(p for p in psutil.Process(self.server.process.pid).children() if "syncd.cli.worker" in p.cmdline())
+        return workers_of(self.server)[0]
 
     def connect(self, accept: str = NDJSON, user: str = "ada") -> socket.socket:
         """A connection that has asked for an export and read nothing yet."""
@@ -244,9 +243,7 @@ def test_an_import_that_is_killed_is_finished_by_the_next(
         if victim == "client":
             line.close()
         elif victim == "worker":
-            assert server.process is not None
-            workers = [p for p in psutil.Process(server.process.pid).children() if "syncd.cli.worker" in p.cmdline()]
-            os.kill(workers[0].pid, signal.SIGKILL)
+            workers_of(server)[0].kill()
         else:
             server.kill()
             server.start()

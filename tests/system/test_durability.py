@@ -25,6 +25,7 @@ import pytest
 from tests.device import Device
 from tests.harness import Server
 from tests.ledger import Load, check
+from tests.socket_device import workers_of
 from tests.stalls import Stalls
 
 pytestmark = pytest.mark.waits
@@ -36,8 +37,8 @@ def children(server: Server) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children()
 
 
-def workers(server: Server) -> list[psutil.Process]:
-    return [process for process in children(server) if process.name() != "postgres"]
+def fork_server(server: Server) -> psutil.Process:
+    return next(process for process in children(server) if process.name() != "postgres")
 
 
 def postmaster(server: Server) -> psutil.Process:
@@ -50,12 +51,16 @@ def backends(server: Server) -> list[psutil.Process]:
 
 
 async def kill_a_worker(server: Server) -> None:
-    random.choice(workers(server)).kill()
+    random.choice(workers_of(server)).kill()
 
 
 async def kill_all_workers(server: Server) -> None:
-    for process in workers(server):
+    for process in workers_of(server):
         process.kill()
+
+
+async def kill_the_fork_server(server: Server) -> None:
+    fork_server(server).kill()
 
 
 async def kill_a_backend(server: Server) -> None:
@@ -84,7 +89,7 @@ async def freeze(process: psutil.Process, seconds: float) -> None:
 
 
 async def freeze_a_worker(server: Server) -> None:
-    await freeze(random.choice(workers(server)), 2)
+    await freeze(random.choice(workers_of(server)), 2)
 
 
 async def freeze_the_postmaster(server: Server) -> None:
@@ -96,7 +101,7 @@ async def freeze_a_backend(server: Server) -> None:
 
 
 Fault = Callable[[Server], Awaitable[None]]
-SERVER: list[Fault] = [kill_a_worker, kill_all_workers, freeze_a_worker, kill_the_supervisor]
+SERVER: list[Fault] = [kill_a_worker, kill_all_workers, kill_the_fork_server, freeze_a_worker, kill_the_supervisor]
 DATABASE: list[Fault] = [
     kill_a_backend,
     kill_the_postmaster,
@@ -145,6 +150,7 @@ async def test_nothing_acknowledged_is_lost_and_no_push_is_split_when_processes_
 KILLS: list[Fault] = [
     kill_a_worker,
     kill_all_workers,
+    kill_the_fork_server,
     kill_a_backend,
     kill_the_postmaster,
     kill_everything_of_the_database,
@@ -165,7 +171,7 @@ async def recovered(probe: Device, n: int) -> None:
 async def everybody_is_back(load: Load) -> None:
     """Both workers are there, and the writers go on."""
     async with asyncio.timeout(60):
-        while len(workers(load.server)) < 2:  # noqa: ASYNC110 (processes tell nobody)
+        while len(workers_of(load.server)) < 2:  # noqa: ASYNC110 (processes tell nobody)
             await asyncio.sleep(0.05)
     await load.progress()
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.device import Device
 from tests.harness import Server
+from tests.socket_device import workers_of
 from tests.wire import unique
 
 pytestmark = pytest.mark.alone
@@ -90,8 +91,7 @@ class Raw:
 
 def worker(server: Server) -> psutil.Process:
     """The process that serves."""
-    assert server.process is not None
-    return next(one for one in psutil.Process(server.process.pid).children() if one.name() != "postgres")
+    return workers_of(server)[0]
 
 
 @pytest.fixture

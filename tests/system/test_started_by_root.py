@@ -163,7 +163,7 @@ def family(server: Server) -> tuple[str, set[str]]:
     """As whom the supervisor runs, and as whom all that it started."""
     assert server.process is not None
     supervisor = psutil.Process(server.process.pid)
-    return supervisor.username(), {child.username() for child in supervisor.children()}
+    return supervisor.username(), {child.username() for child in supervisor.children(recursive=True)}
 
 
 def test_who_serves_is_the_user_of_the_data_directory(folder: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from syncd.store.launch import WORKER
 from tests.harness import Server
 
 pytestmark = pytest.mark.waits
@@ -35,7 +38,7 @@ def family(server: Server) -> list[psutil.Process]:
 
 def workers(server: Server) -> list[psutil.Process]:
     """Its worker processes."""
-    return [process for process in family(server) if "syncd.cli.worker" in process.cmdline()]
+    return [process for process in family(server) if process.name() == WORKER]
 
 
 def postmaster(server: Server) -> psutil.Process:
@@ -151,6 +154,75 @@ def test_a_killed_worker_is_replaced(pair: Server, writers: list[Writer]) -> Non
     assert "starting another" in pair.output()
 
 
+def fork_server(server: Server) -> psutil.Process:
+    """What its workers are forked from."""
+    assert server.process is not None
+    (found,) = (p for p in psutil.Process(server.process.pid).children() if "syncd.cli.fork_server" in p.cmdline())
+    return found
+
+
+def test_a_worker_is_forked_from_a_process_that_has_nothing_which_two_must_not_share(pair: Server) -> None:
+    parent = fork_server(pair)
+    before = workers(pair)
+    for victim in before:
+        victim.kill()
+    wait_for(lambda: len(workers(pair)) == 2 and not any(victim.is_running() for victim in before))
+    for worker in workers(pair):
+        # The same program in the same process image: what is started anew has a command line of its own.
+        assert (worker.ppid(), worker.cmdline()) == (parent.pid, parent.cmdline())
+    assert parent.num_threads() == 1
+    # Not even one to the database: all that it has is the address.
+    assert [(c.status, c.laddr.port) for c in parent.net_connections("inet")] == [("LISTEN", pair.port)]
+    assert len(parent.net_connections("unix")) == 2, "more than the two ends by which a signal wakes it"
+
+
+def test_workers_end_with_who_forked_them_and_others_are_there(pair: Server, writers: list[Writer]) -> None:
+    parent, before = fork_server(pair), workers(pair)
+    parent.kill()
+    wait_for(lambda: not any(process.is_running() for process in (parent, *before)))
+    check(pair, writers)
+    assert {worker.ppid() for worker in workers(pair)} == {fork_server(pair).pid} != {parent.pid}
+
+
+def test_no_secret_is_in_the_environment_of_who_serves(folder: Path) -> None:
+    secret = "a secret of forty characters, not guessed"
+    with Server(folder / "data", settings={"jwt_secret": secret}) as one:
+        for process in (fork_server(one), *workers(one)):
+            assert not [name for name in process.environ() if name.startswith("SYNCD_")]
+            assert secret not in Path(f"/proc/{process.pid}/environ").read_text()
+
+
+FORKED = """
+import os, random, sys, uuid
+from syncd.cli import fork_server
+from syncd.cli.signals import Signals
+
+def serve(settings, listener, report, board):
+    os.write(report, f"{os.getpid()} {random.random()} {uuid.uuid4()}".encode())
+
+fork_server.serve = serve
+with Signals() as signals:
+    for _ in range(3):
+        worker = fork_server.Worker(int(sys.argv[1]), None, None, signals)
+        worker.start()
+        print(os.read(worker.reports, 1000).decode(), flush=True)
+        while worker.ended() is None:
+            signals.wait(60.0)
+        assert worker.start_at
+"""
+
+
+def test_no_two_workers_draw_the_same(processes: None) -> None:
+    with socket.socket() as listener:
+        listener.set_inheritable(True)
+        command = [sys.executable, "-c", FORKED, str(listener.fileno())]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, pass_fds=[listener.fileno()]).stdout
+    drawn = [line.split() for line in said.splitlines()]
+    assert len(drawn) == 3
+    for column in zip(*drawn, strict=True):
+        assert len(set(column)) == 3
+
+
 def test_all_workers_killed_are_replaced(pair: Server, writers: list[Writer]) -> None:
     for victim in workers(pair):
         victim.kill()
@@ -220,7 +292,7 @@ def test_a_second_signal_ends_the_waiting(folder: Path) -> None:
 
 def test_a_worker_that_cannot_start_ends_the_program_with_its_reason(folder: Path) -> None:
     (folder / "httptools.py").write_text("raise ImportError('a broken installation')")
-    with pytest.raises(RuntimeError, match=r"(?s)a broken installation.*a worker did not start"):
+    with pytest.raises(RuntimeError, match=r"(?s)a broken installation.*the workers did not start"):
         Server(folder / "data", env={"PYTHONPATH": str(folder)})
     assert not [p for p in psutil.process_iter() if str(folder) in " ".join(_command(p))]
 
