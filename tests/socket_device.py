@@ -18,7 +18,7 @@ import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from syncd.store.launch import WORKER
+from syncd.postgres.launch import WORKER
 from tests.harness import Server
 
 Json = dict[str, Any]

@@ -27,18 +27,20 @@ from syncd.cli.logs import start_logging  # isort: skip
 
 import msgspec
 
+from syncd.cli.orders import Orders
 from syncd.cli.signals import HEARD, Pause, Signals
 from syncd.cli.worker import serve
 from syncd.edge.metrics import Board
+from syncd.postgres.launch import WORKER, die_with_parent, set_process_name
 from syncd.settings import Settings
-from syncd.store.launch import WORKER, die_with_parent, set_process_name
 
 
 class Worker:
     """One place: a process that serves, and the next one when it dies."""
 
-    def __init__(self, listener: int, settings: Settings, board: Board, signals: Signals) -> None:
-        self._listener, self._settings, self._board, self._signals = listener, settings, board, signals
+    def __init__(self, listener: int, settings: Settings, token: str, board: Board, signals: Signals) -> None:
+        self._listener, self._settings, self._token = listener, settings, token
+        self._board, self._signals = board, signals
         self._pause, self._started = Pause(), 0.0
         self.start_at = 0.0
         self.pid: int | None = None
@@ -74,7 +76,8 @@ class Worker:
             self._signals.leave()
             for descriptor in of_parent:
                 os.close(descriptor)
-            serve(self._settings, socket.socket(fileno=self._listener), report, self._board)
+            listener = socket.socket(fileno=self._listener)
+            serve(self._settings, listener, report, self._board, self._token)
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
@@ -119,16 +122,19 @@ class Worker:
 class ForkServer:
     """Keeps a worker in each place until it is told to stop; `report` gets a byte when all serve."""
 
-    def __init__(self, listener: int, settings: Settings, report: int, signals: Signals) -> None:
+    def __init__(self, listener: int, orders: Orders, report: int, signals: Signals) -> None:
+        settings = Settings.load(orders.environment)
+        start_logging(settings)
         self._listener, self._report, self._signals = listener, report, signals
         # For what the workers count, so that each can tell the numbers of all.
         board = os.memfd_create("syncd-numbers")
-        self._workers = [Worker(listener, settings, Board(board, place), signals) for place in range(settings.workers)]
+        self._workers = [
+            Worker(listener, settings, orders.token, Board(board, place), signals) for place in range(settings.workers)
+        ]
 
     def run(self) -> int:
         """The exit code: 1 when a worker could not start the first time, as it is no use to try on."""
-        # What is there now stays, and is not written to, so that workers share it: no collection looks at it again.
-        gc.collect()
+        # What is there now stays, and workers share it while nobody writes to it: no collection looks at it any more.
         gc.freeze()
         while not self._signals.stops:
             if not all(self._look_after(worker) for worker in self._workers):
@@ -179,13 +185,11 @@ def say(text: str) -> None:
 def main(listener: int, orders: int, report: int) -> int:
     """Fork workers for the socket `listener`, with the settings that come through `orders`; none come, none start."""
     with open(orders, "rb") as told:
-        environment = told.read()
-    if not environment:
+        text = told.read()
+    if not text:
         return 0
-    settings = Settings.load(msgspec.json.decode(environment, type=dict[str, str]))
-    start_logging(settings)
     with Signals() as signals:
-        return ForkServer(listener, settings, report, signals).run()
+        return ForkServer(listener, msgspec.json.decode(text, type=Orders), report, signals).run()
 
 
 if __name__ == "__main__":

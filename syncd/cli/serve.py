@@ -18,9 +18,10 @@ from syncd.cli.checks import check_keys
 from syncd.cli.options import TopicsCommand, load_settings, progress, settings_options
 from syncd.cli.secret import check_secret, has_key, secret_file, with_secret
 from syncd.cli.signals import Signals
-from syncd.settings import Settings
+from syncd.cli.token import token_command_line
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.launch import Account, EmbeddedError, account_named
+from syncd.settings import Settings
 
 PATIENCE_SECONDS = 30.0
 GOING_SECONDS = 2.0
@@ -66,7 +67,10 @@ def _serve(settings: Settings, listener: socket.socket, signals: Signals) -> int
     try:
         forks.start()
         with _database(settings, database, signals) as ready:
-            return Supervisor(ready, listener, signals, forks, database=database, account=account, say=progress).run()
+            return Supervisor(
+                ready, listener, signals, forks, database=database, account=account, token=token_command_line(settings),
+                say=progress,
+            ).run()  # fmt: skip
     finally:
         forks.stop()
 

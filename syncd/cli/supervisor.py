@@ -19,10 +19,11 @@ from typing import Any
 
 import msgspec
 
+from syncd.cli.orders import Orders
 from syncd.cli.signals import Pause, Signals
-from syncd.settings import PREFIX, Settings
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.launch import ALLOCATION, Account, EmbeddedError, die_with_parent
+from syncd.settings import PREFIX, Settings
 
 # Until the database that would not start is tried again. Seconds.
 DATABASE_PAUSE = 5.0
@@ -38,7 +39,7 @@ class ForkServer:
 
     def __init__(self, listener: socket.socket, account: Account | None) -> None:
         self._listener, self._account = listener, account
-        self._settings: Settings | None = None
+        self._told: Orders | None = None
         self._orders = self.reports = -1
         self._pause, self._started = Pause(), 0.0
         self.start_at = 0.0
@@ -65,15 +66,15 @@ class ForkServer:
         finally:
             os.close(orders)
             os.close(report)
-        if self._settings is not None:
-            self.serve(self._settings)
+        if self._told is not None:
+            self.serve(self._told)
 
-    def serve(self, settings: Settings) -> None:
-        """Tell it the settings, this time and whenever it is started again. No secret is seen in its environment."""
-        self._settings = settings
+    def serve(self, told: Orders) -> None:
+        """Tell it what to serve by, now and whenever it is started again. No secret is seen in its environment."""
+        self._told = told
         # One that has just died is noticed where all are.
         with contextlib.suppress(BrokenPipeError), open(self._orders, "wb") as orders:
-            orders.write(msgspec.json.encode(settings.environment()))
+            orders.write(msgspec.json.encode(told))
         self._orders = -1
 
     def listen(self) -> bool:
@@ -167,11 +168,12 @@ class Supervisor:
         *,
         database: EmbeddedPostgres | None,
         account: Account | None,
+        token: str,
         say: Callable[[str], None],
     ) -> None:
         url = database.compactor_dsn if database is not None else settings.migrate_url
         self._upkeep = Upkeep(settings, url, account)
-        self._settings = settings
+        self._settings, self._token = settings, token
         self._listener = listener
         self._signals = signals
         self._database = database
@@ -184,7 +186,7 @@ class Supervisor:
         """Serve until a signal; the exit code. Everything that was started is stopped on the way out."""
         self._listener.listen(2048)
         try:
-            self._forks.serve(self._settings)
+            self._forks.serve(Orders(self._settings.environment(), self._token))
             while not self._signals.stops:
                 self._look_after_database()
                 if not self._look_after_forks():

@@ -47,8 +47,9 @@ class WorkerServer(uvicorn.Server):
         os.close(self._report)
 
 
-def serve(settings: Settings, listener: socket.socket, report: int, board: Board) -> None:
-    """Serve on `listener` until SIGTERM; write a byte to `report` when ready. `board` is for the numbers.
+def serve(settings: Settings, listener: socket.socket, report: int, board: Board, token: str) -> None:
+    """Serve on `listener` until SIGTERM; write a byte to `report` when ready. `board` is for the numbers, `token` the
+    command that prints a token.
 
     SIGTERM and SIGINT are blocked when this is called.
     """
@@ -62,7 +63,7 @@ def serve(settings: Settings, listener: socket.socket, report: int, board: Board
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard and hard != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    built = build(settings, board)
+    built = build(settings, board, token)
     server = WorkerServer(
         configuration(settings, built.application, built.connections, built.sockets), report, built.drain
     )

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from syncd.store.launch import WORKER
+from syncd.postgres.launch import WORKER
 from tests.harness import Server
 
 pytestmark = pytest.mark.waits
@@ -197,13 +197,13 @@ import os, random, sys, uuid
 from syncd.cli import fork_server
 from syncd.cli.signals import Signals
 
-def serve(settings, listener, report, board):
+def serve(settings, listener, report, board, token):
     os.write(report, f"{os.getpid()} {random.random()} {uuid.uuid4()}".encode())
 
 fork_server.serve = serve
 with Signals() as signals:
     for _ in range(3):
-        worker = fork_server.Worker(int(sys.argv[1]), None, None, signals)
+        worker = fork_server.Worker(int(sys.argv[1]), None, "", None, signals)
         worker.start()
         print(os.read(worker.reports, 1000).decode(), flush=True)
         while worker.ended() is None:
