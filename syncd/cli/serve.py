@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import click
@@ -65,8 +65,7 @@ def _serve(settings: Settings, listener: socket.socket, signals: Signals) -> int
     account = _account(settings, database)
     forks = ForkServer(listener, account)
     try:
-        forks.start()
-        with _database(settings, database, signals) as ready:
+        with _database(settings, database, forks.start, signals) as ready:
             return Supervisor(
                 ready, listener, signals, forks, database=database, account=account, token=token_command_line(settings),
                 say=progress,
@@ -109,26 +108,30 @@ def _embedded(settings: Settings) -> EmbeddedPostgres:
 
 
 @contextlib.contextmanager
-def _database(settings: Settings, database: EmbeddedPostgres | None, signals: Signals) -> Iterator[Settings]:
-    """A database with the schema, and the settings that the workers get."""
+def _database(
+    settings: Settings, database: EmbeddedPostgres | None, meanwhile: Callable[[], None], signals: Signals
+) -> Iterator[Settings]:
+    """A database with the schema, and the settings that the workers get; `meanwhile` is called while it comes up."""
+
+    def load() -> None:
+        meanwhile()
+        import syncd.postgres.doctor
+        import syncd.postgres.migrate  # noqa: F401
+
     if database is None:
+        load()
         yield _prepared(settings, settings.migrate_url, signals)
         return
     started = time.monotonic()
     progress(f"{'starting' if database.made else 'creating'} the database in {database.data_dir}")
     try:
-        database.start(meanwhile=_load_what_prepares)
+        database.start(meanwhile=load)
         progress(f"the database is up ({time.monotonic() - started:.1f} s)")
         yield _prepared(
             msgspec.structs.replace(settings, database_url=database.runtime_dsn), database.owner_dsn, signals
         )
     finally:
         database.stop()
-
-
-def _load_what_prepares() -> None:
-    import syncd.postgres.doctor
-    import syncd.postgres.migrate  # noqa: F401
 
 
 def _account(settings: Settings, database: EmbeddedPostgres | None) -> Account | None:
