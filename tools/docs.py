@@ -42,6 +42,13 @@ Each had more than one good answer, and says what was asked, what was decided an
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 # In furo's pages there is one script that is not in a file, which the server's policy would not let run.
+# Where the theme keeps out readers who see or point otherwise: a heading without its level, a table or block that
+# scrolls and takes no key.
+AMENDED = {
+    '<p class="caption" role="heading">': '<p class="caption" role="heading" aria-level="2">',
+    '<table class="docutils align-default">': '<table class="docutils align-default" tabindex="0">',
+    "<pre><span></span>": '<pre tabindex="0"><span></span>',
+}
 INLINE = re.compile(r"<script>\s*document\.body\.dataset\.theme = .*?</script>", re.DOTALL)
 
 
@@ -131,7 +138,10 @@ def finish(given: dict[str, bytes]) -> None:
             page.unlink()
             continue
         script = f'<script src="{"../" * name.count("/")}_static/theme.js"></script>'
-        page.write_text(INLINE.sub(script, page.read_text(encoding="utf-8")), encoding="utf-8")
+        text = INLINE.sub(script, page.read_text(encoding="utf-8"))
+        for before, after in AMENDED.items():
+            text = text.replace(before, after)
+        page.write_text(text, encoding="utf-8")
 
 
 def main() -> int:
