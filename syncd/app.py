@@ -175,6 +175,7 @@ def _http(
         lock_ms=settings.lock_timeout_ms,
         statement_ms=settings.statement_timeout_ms,
         max_names=settings.max_names,
+        context_key=settings.context_key,
     )
     tokens = Tokens(
         secret=settings.jwt_secret,

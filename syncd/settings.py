@@ -16,7 +16,7 @@ from msgspec import Meta
 
 PREFIX = "SYNCD_"
 # Everybody on the machine can read the options of a running program.
-NOT_AN_OPTION = {"jwt_secret", "memberships_header"}
+NOT_AN_OPTION = {"jwt_secret", "memberships_header", "context_key"}
 
 Memberships = Literal["table", "token", "service"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -84,6 +84,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         _about(
             "The same database as its owner, to migrate at start; without it run `syncd migrate` yourself.",
+            "secret",
+        ),
+    ] = None
+    context_key: Annotated[
+        Annotated[str, Meta(min_length=32)] | None,
+        _about(
+            "What a server signs who acts with, for the database: 32 characters or more, the same for all servers. A "
+            "database of yours asks for it from `syncd migrate --contexts signed` on, syncd's own where this is set.",
             "secret",
         ),
     ] = None

@@ -23,6 +23,10 @@ from tests.template import Template
 READY = re.compile(r"syncd is ready at (http://\S+:(\d+))")
 
 
+# TEST_CONTEXT_KEY=…: every server signs who acts; tests that speak SQL as the role that serves are not for that.
+CONTEXT_KEY = os.environ.get("TEST_CONTEXT_KEY", "")
+
+
 class Server:
     """Starts on a free port and waits for the ready line; is stopped or killed, and starts on the same port.
 
@@ -95,6 +99,8 @@ class Server:
         """The environment of the process: this one's, and the settings."""
         # Left to itself it compacts when it is five minutes old: a test that compacts just then would be kept out.
         own = {"data_dir": self.data_dir, "port": self.port, "workers": self.workers, "compact_every": 0}
+        if CONTEXT_KEY:
+            own["context_key"] = CONTEXT_KEY
         values = {f"SYNCD_{name.upper()}": str(value) for name, value in {**own, **self.settings}.items()}
         return {**os.environ, **values, **self.env}
 

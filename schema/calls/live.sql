@@ -18,7 +18,7 @@ SELECT syncd.sync_heads($1::integer[], $2::text[]);
 -- name: feeds_in
 -- Which apps have been written to in some of a user's spaces.
 -- returns: store.live.FeedHead
-SELECT space_no, app, head FROM syncd.sync_feeds_in($1, $2::integer[]);
+SELECT space_no, app, head FROM syncd.sync_feeds_in(syncd.sync_act_as_number($1), $2::integer[]);
 
 -- name: feeds_of
 -- Which apps have been written to in some spaces: the slow look for those of which no notification told.
@@ -43,4 +43,4 @@ SELECT syncd.sync_presence_put($1::jsonb);
 -- name: presence_in
 -- Who is in a space now.
 -- returns: store.live.Present
-SELECT roster, user_id, client_id, state FROM syncd.sync_presence_in($1, $2, $3);
+SELECT roster, user_id, client_id, state FROM syncd.sync_presence_in(syncd.sync_act_as_number($1), $2, $3);

@@ -231,7 +231,7 @@ DECLARE
     v_tables jsonb := coalesce(p_head -> 'tables', p_head -> 'names');
 BEGIN
     IF p_head ? 'user' THEN
-        PERFORM syncd.sync_act_as(p_head ->> 'user');
+        PERFORM syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'));
     END IF;
     RETURN ARRAY(
         SELECT y.i FROM (

@@ -283,7 +283,7 @@ CREATE OR REPLACE FUNCTION syncd.sync_digest(p_call jsonb) RETURNS syncd.sync_di
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     v      syncd.sync_digest_page;
-    v_user integer := syncd.sync_act_as(p_call ->> 'user', p_call ? 'list');
+    v_user integer := syncd.sync_act_as(coalesce(p_call ->> 'context', p_call ->> 'user'), p_call ? 'list');
 BEGIN
     IF p_call ? 'list' THEN
         PERFORM syncd.sync_adopt(p_call -> 'list', to_timestamp((p_call ->> 'asOf')::bigint / 1000000.0));
@@ -302,7 +302,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_digest_fold(p_call jsonb) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
-    v_user integer := syncd.sync_act_as(p_call ->> 'user', p_call ? 'list');
+    v_user integer := syncd.sync_act_as(coalesce(p_call ->> 'context', p_call ->> 'user'), p_call ? 'list');
     v_app  integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_call ->> 'app');
     v_left integer := (p_call ->> 'chunk')::integer;
     v_more boolean := false;

@@ -14,8 +14,8 @@ GRANT EXECUTE ON FUNCTION
 
 -- security
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_user, syncd.sync_name, syncd.sync_names_known, syncd.sync_names_left, syncd.sync_names_add, syncd.sync_names_needed,
-    syncd.sync_numbers_make, syncd.sync_numbers_used, syncd.sync_act_as, syncd.sync_adopt, syncd.sync_personal_space, syncd.sync_device, syncd.sync_same_device
+    syncd.sync_user, syncd.sync_session, syncd.sync_context_kind, syncd.sync_name, syncd.sync_names_known, syncd.sync_names_left, syncd.sync_names_add, syncd.sync_names_needed,
+    syncd.sync_numbers_make, syncd.sync_numbers_used, syncd.sync_act_as, syncd.sync_act_as_number, syncd.sync_adopt, syncd.sync_personal_space, syncd.sync_device, syncd.sync_same_device
     TO syncd_runtime;
 
 -- audit
@@ -94,7 +94,7 @@ GRANT EXECUTE ON FUNCTION
 -- transfer
 GRANT EXECUTE ON FUNCTION
     syncd.sync_line_size, syncd.sync_export_page, syncd.sync_export_space, syncd.sync_export_member,
-    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_space_put_back, syncd.sync_import_wave, syncd.sync_import_names, syncd.sync_import
+    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_space_put_back, syncd.sync_import_wave, syncd.sync_import_names, syncd.sync_import_same, syncd.sync_import
     TO syncd_runtime;
 
 -- compaction

@@ -286,7 +286,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_past(p_call jsonb) RETURNS syncd.sync_past_page
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 BEGIN
-    PERFORM syncd.sync_act_as(p_call ->> 'user', p_call ? 'list');
+    PERFORM syncd.sync_act_as(coalesce(p_call ->> 'context', p_call ->> 'user'), p_call ? 'list');
     IF p_call ? 'list' THEN
         PERFORM syncd.sync_adopt(p_call -> 'list', to_timestamp((p_call ->> 'asOf')::bigint / 1000000.0));
     END IF;
@@ -405,7 +405,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_restore(p_call jsonb) RETURNS syncd.sync_restored
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
-    v_user   integer := syncd.sync_act_as(p_call ->> 'user', p_call ?| ARRAY['list', 'personal']);
+    v_user   integer := syncd.sync_act_as(coalesce(p_call ->> 'context', p_call ->> 'user'), p_call ?| ARRAY['list', 'personal']);
     v_client integer := (syncd.sync_names_known(ARRAY[p_call ->> 'client']))[1];
     v_app    integer := (syncd.sync_names_known(ARRAY[p_call ->> 'app']))[1];
     v_id     text := p_call ->> 'changeId';

@@ -64,14 +64,15 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_view_written(p_user text, p_client text, p_id uuid) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_acting text := current_setting('syncd.user_no', true);
+    v_acting text := coalesce(current_setting(syncd.sync_acting_in(), true), '');
     v_at     timestamptz;
 BEGIN
+    PERFORM set_config(syncd.sync_acting_in(), ',owner', true);
     PERFORM syncd.sync_act_as(p_user);
     SELECT max((e.value ->> 'at')::timestamptz) INTO v_at
     FROM syncd.sync_names d CROSS JOIN LATERAL syncd.sync_receipts(d.name_no, ARRAY[p_id::text]) k CROSS JOIN LATERAL jsonb_each(k.fields) e
     WHERE d.name = p_client;
-    PERFORM set_config('syncd.user_no', coalesce(v_acting, ''), true);
+    PERFORM set_config(syncd.sync_acting_in(), v_acting, true);
     RETURN v_at;
 END $$;
 
@@ -80,7 +81,7 @@ CREATE OR REPLACE FUNCTION syncd.sync_view_insert() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_user   text := nullif(current_setting('app.current_user_id', true), '');
-    v_acting text := current_setting('syncd.user_no', true);
+    v_acting text := coalesce(current_setting(syncd.sync_acting_in(), true), '');
     v_op     integer := array_position(ARRAY['insert', 'update', 'delete'], NEW.op);
     v_head   jsonb;
     v_fields jsonb;
@@ -120,8 +121,9 @@ BEGIN
         'f', v_fields, 'g', (SELECT jsonb_object_agg(e.key, e.value || jsonb_build_object('clientId', NEW.client_id)) FROM jsonb_each(v_fields) e),
         'lo', v_lo, 'hi', v_hi, 'v', NEW.schema_version, 'a', NEW.actor::text, 'n', NEW.origin);
     NEW.id := (v_said ->> 'e')::uuid;
+    PERFORM set_config(syncd.sync_acting_in(), ',owner', true);
     v_marks := syncd.sync_view_push(v_head, v_said);
-    PERFORM set_config('syncd.user_no', coalesce(v_acting, ''), true);
+    PERFORM set_config(syncd.sync_acting_in(), v_acting, true);
     IF v_marks IN ('n', 'r') THEN
         RAISE EXCEPTION 'the user in app.current_user_id may not write in the space %', NEW.space_id USING ERRCODE = 'insufficient_privilege';
     ELSIF v_marks = 'u' THEN

@@ -49,7 +49,7 @@ RETURNS TABLE (space_no integer, app text, head bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM set_config('syncd.user_no', p_user::text, true);
+    PERFORM syncd.sync_act_as_number(p_user::text);
     RETURN QUERY SELECT h.space_no, n.name, h.head FROM syncd.sync_feeds h
     JOIN syncd.sync_names n ON n.name_no = h.app_no WHERE h.space_no = ANY (p_spaces);
 END $$;
@@ -131,7 +131,7 @@ DECLARE
 BEGIN
     PERFORM syncd.sync_start();
     FOR r IN SELECT e FROM jsonb_array_elements(p_readings) e LOOP
-        PERFORM set_config('syncd.user_no', r ->> 'user', true);
+        PERFORM syncd.sync_act_as_number(coalesce(r ->> 'context', r ->> 'user'));
         RETURN NEXT syncd.sync_live_acting((r ->> 'user')::integer, (r ->> 'space')::integer, r ->> 'app', (r ->> 'after')::bigint,
                                            (r ->> 'limit')::integer, (r ->> 'bytes')::bigint, r ? 'legacy');
     END LOOP;
@@ -146,8 +146,8 @@ DECLARE
     v_known boolean;
     v       boolean[] := '{}';
 BEGIN
-    FOR i IN SELECT * FROM jsonb_to_recordset(p_items) AS x ("user" integer, space integer, client text, state json) LOOP
-        PERFORM set_config('syncd.user_no', i."user"::text, true);
+    FOR i IN SELECT * FROM jsonb_to_recordset(p_items) AS x ("user" integer, space integer, client text, state json, context text) LOOP
+        PERFORM syncd.sync_act_as_number(coalesce(i.context, i."user"::text));
         v_known := EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.user_no = i."user" AND m.space_no = i.space);
         v := v || v_known;
         IF i.state IS NULL OR json_typeof(i.state) = 'null' OR NOT v_known THEN
@@ -169,7 +169,7 @@ RETURNS TABLE (roster bigint, user_id text, client_id text, state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM set_config('syncd.user_no', p_user::text, true);
+    PERFORM syncd.sync_act_as_number(p_user::text);
     RETURN QUERY SELECT s.roster, n.name, p.client_id, p.state::text
     FROM syncd.sync_spaces s
     LEFT JOIN syncd.sync_presence p ON p.space_no = s.space_no AND p.seen > clock_timestamp() - make_interval(secs => p_seconds)

@@ -163,7 +163,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_move(p_head jsonb, p_bodies json[], p_now boolean, p_written boolean) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_user     integer := syncd.sync_act_as(p_head ->> 'user');
+    v_user     integer := syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'));
     v_id       text := concat('_personal:', p_head ->> 'user');
     v_app      integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_head ->> 'app');
     v_personal integer := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = v_id);
@@ -223,10 +223,10 @@ BEGIN
         v_head := p_heads -> (k - 1);
         IF v_head ? 'moves' THEN
             IF v_head -> 'held' ? 'own' THEN
-                PERFORM syncd.sync_make_spaces(v_head ->> 'user', v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
+                PERFORM syncd.sync_make_spaces(coalesce(v_head ->> 'context', v_head ->> 'user'), v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
             END IF;
             IF v_head ? 'list' THEN
-                PERFORM syncd.sync_act_as(v_head ->> 'user', true);
+                PERFORM syncd.sync_act_as(coalesce(v_head ->> 'context', v_head ->> 'user'), true);
                 PERFORM syncd.sync_adopt(v_head -> 'list', to_timestamp((v_head ->> 'asOf')::bigint / 1000000.0));
             END IF;
             v_moved := syncd.sync_move(v_head, p_bodies[v_from : v_from + p_waves[k] - 1], (v_head -> 'moves')::boolean, false);
@@ -296,7 +296,7 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off 
 AS $$
 DECLARE
     v_head     jsonb := p_heads -> 0;
-    v_user     integer := syncd.sync_act_as(v_head ->> 'user', v_head ? 'list');
+    v_user     integer := syncd.sync_act_as(coalesce(v_head ->> 'context', v_head ->> 'user'), v_head ? 'list');
     v_id       text := concat('_personal:', v_head ->> 'user');
     v_app      integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = v_head ->> 'app');
     v_personal integer := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = v_id);
@@ -384,5 +384,5 @@ BEGIN
             WHERE c.space_no = x.personal AND c.app_no = x.app_no ORDER BY c.seq DESC LIMIT 1), v_at)::text, true);
         PERFORM syncd.sync_move_away(x.c, v_from, x.space_no);
     END LOOP;
-    PERFORM set_config('syncd.import_at', '', true), set_config('syncd.user_no', '', true);
+    PERFORM set_config('syncd.import_at', '', true), set_config(syncd.sync_acting_in(), '', true);
 END $$;

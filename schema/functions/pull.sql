@@ -654,7 +654,7 @@ DECLARE
 BEGIN
     PERFORM syncd.sync_start();
     FOR p IN SELECT e FROM jsonb_array_elements(p_pulls) e LOOP
-        v_user := syncd.sync_act_as(p ->> 'user', p ? 'list');
+        v_user := syncd.sync_act_as(coalesce(p ->> 'context', p ->> 'user'), p ? 'list');
         IF p ? 'list' THEN
             PERFORM syncd.sync_adopt(p -> 'list', to_timestamp((p ->> 'asOf')::bigint / 1000000.0));
         END IF;
@@ -680,7 +680,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_unreadable(p_pull jsonb) RETURNS TABLE (space_no integer, space_id text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
-    v_user  integer := syncd.sync_act_as(p_pull ->> 'user', p_pull ? 'list');
+    v_user  integer := syncd.sync_act_as(coalesce(p_pull ->> 'context', p_pull ->> 'user'), p_pull ? 'list');
     v_all   integer[];
     v_bad   integer[] := '{}';
     v_works integer;

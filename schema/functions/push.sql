@@ -48,15 +48,21 @@ CREATE OR REPLACE FUNCTION syncd.sync_enter(p_user text, p_client text, p_app te
                                  OUT space_no integer, OUT base bigint, OUT written_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_role text;
+    v_signed boolean := starts_with(p_user, U&'\0001');
+    v_user   text := CASE WHEN v_signed THEN substr(p_user, 121) ELSE p_user END;
+    v_pads   bytea;
+    v_rest   text;
+    v_role   text;
 BEGIN
-    SELECT max(n.name_no) FILTER (WHERE n.name = p_user),
+    SELECT max(n.name_no) FILTER (WHERE n.name = v_user),
            max(n.name_no) FILTER (WHERE n.name = p_client),
            max(n.name_no) FILTER (WHERE n.name = p_app),
-           max(n.name_no) FILTER (WHERE n.name = p_table)
-    INTO user_no, client_no, app_no, table_no
-    FROM syncd.sync_names n WHERE n.name = ANY (ARRAY[p_user, p_client, p_app, p_table]) AND NOT n.leaving;
-    PERFORM set_config('syncd.user_no', coalesce(user_no, 0)::text, true);
+           max(n.name_no) FILTER (WHERE n.name = p_table),
+           (SELECT k.pads FROM syncd.sync_context_key k)
+    INTO user_no, client_no, app_no, table_no, v_pads
+    FROM syncd.sync_names n WHERE n.name = ANY (ARRAY[v_user, p_client, p_app, p_table]) AND NOT n.leaving;
+    v_rest := CASE WHEN v_signed THEN syncd.sync_proven('u', p_user, v_pads) ELSE syncd.sync_unproven(user_no, v_pads) END;
+    v_rest := set_config(syncd.sync_acting_in(), coalesce(user_no, 0) || v_rest, true);
     SELECT m.space_no, m.role INTO space_no, v_role
     FROM syncd.sync_memberships m
     WHERE m.user_no = sync_enter.user_no AND m.space_no = (
@@ -557,7 +563,7 @@ BEGIN
         RETURN v_known;
     END IF;
     PERFORM syncd.sync_names_needed(v_places, v_names);
-    IF p_head ? 'incarnations' AND syncd.sync_device(p_head ->> 'user', p_head ->> 'client', ARRAY(
+    IF p_head ? 'incarnations' AND syncd.sync_device(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ->> 'client', ARRAY(
             SELECT jsonb_array_elements_text(p_head -> 'incarnations'))) = 'other' THEN
         RAISE EXCEPTION 'device_copied' USING ERRCODE = 'SY010';
     END IF;
@@ -578,7 +584,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v         syncd.sync_receipt;
     v_n       integer := (p_head ->> 'n')::integer;
-    v_user    integer := syncd.sync_act_as(p_head ->> 'user', p_head ?| ARRAY['list', 'personal'] OR p_head -> 'held' ? 'put');
+    v_user    integer := syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ?| ARRAY['list', 'personal'] OR p_head -> 'held' ? 'put');
     v_known   integer[];
     v_client  integer; v_app integer;
     v_tables  integer[];
@@ -754,7 +760,7 @@ DECLARE
     v_latest    bigint;
     m           record;
 BEGIN
-    SELECT * INTO k FROM syncd.sync_enter(p_head ->> 'user', p_head ->> 'client', p_head ->> 'app',
+    SELECT * INTO k FROM syncd.sync_enter(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ->> 'client', p_head ->> 'app',
                                           p_head -> 'tables' ->> 0, p_head -> 'spaces' ->> 0);
     SELECT * INTO x FROM json_to_record(p_body -> 0) AS y (r text, o smallint, c text, e uuid, f json, g jsonb,
                                                            lo bigint, hi bigint, v integer, a text, n text);
@@ -847,7 +853,7 @@ BEGIN
         v := NULL;
         v_head := p_heads -> (k - 1);
         IF v_head -> 'held' ? 'own' THEN
-            PERFORM syncd.sync_make_spaces(v_head ->> 'user', v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
+            PERFORM syncd.sync_make_spaces(coalesce(v_head ->> 'context', v_head ->> 'user'), v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
         END IF;
         IF v_head ->> 'n' = '1' AND NOT v_head ?| ARRAY['list', 'incarnations', 'tells'] THEN
             v := syncd.sync_push_plain(v_head, p_bodies[v_from]);

@@ -48,7 +48,7 @@ CREATE OR REPLACE FUNCTION syncd.sync_usage_count(p_space bigint, p_app bigint, 
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
-    v_acting  text := coalesce(current_setting('syncd.user_no', true), '');
+    v_acting  text := coalesce(current_setting(syncd.sync_acting_in(), true), '');
     v_member  bigint;
     v_from    bigint;
     v_upto    bigint;
@@ -67,11 +67,11 @@ BEGIN
     IF v_head IS NULL OR v_upto <= v_from THEN
         RETURN 0;
     END IF;
-    PERFORM set_config('syncd.user_no', v_member::text, true);
+    PERFORM set_config(syncd.sync_acting_in(), v_member::text, true);
     SELECT coalesce(sum(syncd.sync_stored_bytes(c.fields, c.lost, c.actor, c.record_id, c.change_id)), 0) INTO v_bytes
     FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > v_from AND c.seq <= v_upto;
     v_records := syncd.sync_usage_records(p_space, p_app, v_from, v_upto);
-    PERFORM set_config('syncd.user_no', v_acting, true);
+    PERFORM set_config(syncd.sync_acting_in(), v_acting, true);
     UPDATE syncd.sync_feed_usage u SET counted = v_upto, records = u.records + v_records, bytes = u.bytes + v_bytes
     WHERE u.space_no = p_space AND u.app_no = p_app;
     INSERT INTO syncd.sync_space_usage AS u (space_no, records, bytes) VALUES (p_space, v_records, v_bytes)

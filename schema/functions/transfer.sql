@@ -307,6 +307,38 @@ BEGIN
     RETURN syncd.sync_names_known(v_said);
 END $$;
 
+-- Which changes of an import have the change id of one that their author's device wrote, wherever, and whether it is the same. It acts as
+-- the authors meanwhile, which those that it is called by may not; it tells nothing to whom nobody acts for.
+CREATE OR REPLACE FUNCTION syncd.sync_import_same(p_names integer[], p_spaces integer[], p_apps integer[], p_feeds integer[], p_events uuid[],
+                                       p_ids text[], p_authors integer[], p_devices integer[], p_marks text[], p_waves json[])
+RETURNS TABLE (i integer, same boolean)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_acting text := coalesce(current_setting(syncd.sync_acting_in(), true), '');
+    f        record;
+BEGIN
+    IF syncd.sync_user() IS NULL AND NOT pg_has_role(session_user, current_user, 'MEMBER') THEN
+        RAISE EXCEPTION 'nobody acts' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    FOR f IN SELECT p.author, p.device, array_agg(p.id) AS ids
+             FROM unnest(p_authors, p_devices, p_ids, p_marks) AS p (author, device, id, mark)
+             WHERE p.mark = 'a' AND p.id IS NOT NULL GROUP BY p.author, p.device LOOP
+        PERFORM set_config(syncd.sync_acting_in(), coalesce(p_names[f.author]::text, ''), true);
+        RETURN QUERY
+        SELECT p.i::integer, c.event_id = p.event OR syncd.sync_content(c.fields, c.op) = syncd.sync_content(x.f, x.o) AND c.space_no = p_spaces[p.feed]
+               AND c.app_no = p_apps[p.feed] AND c.record_id = x.r AND c.op = x.o AND c.table_no = p_names[x.t]
+        FROM syncd.sync_receipts(p_names[f.device], f.ids) c
+        JOIN unnest(p_feeds, p_events, p_authors, p_devices, p_ids, p_marks) WITH ORDINALITY AS p (feed, event, author, device, id, mark, i)
+          ON p.id = c.change_id AND p.author = f.author AND p.device = f.device AND p.mark = 'a'
+        JOIN (SELECT y.* FROM unnest(p_waves) AS b (body) CROSS JOIN LATERAL json_to_recordset(b.body)
+              AS y (i integer, t integer, r text, o integer, f jsonb)) x ON x.i = p.i;
+    END LOOP;
+    PERFORM set_config(syncd.sync_acting_in(), v_acting, true);
+END $$;
+
 -- One batch of an import, whole pushes in the order of the log. p_head: {"user"?, "list"?, "asOf"?, "personal"?,
 -- "largest", "names": [users, apps, tables, devices], "feeds": [{"s": space, "a": app (place in names), "after": the seq
 -- before this batch in the export}]}, feeds in the order of their spaces' ids; without "user" it is an operator's.
@@ -340,12 +372,11 @@ DECLARE
     v_last     timestamptz;
     v_count    bigint;
     v_kept     boolean;
-    f          record;
     d          record;
 BEGIN
     heads := '{}';
     IF NOT v_operator THEN
-        v_user := syncd.sync_act_as(p_head ->> 'user', p_head ?| ARRAY['list', 'personal']);
+        v_user := syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ?| ARRAY['list', 'personal']);
         IF p_head ? 'list' THEN
             PERFORM syncd.sync_adopt(p_head -> 'list', to_timestamp((p_head ->> 'asOf')::bigint / 1000000.0));
         END IF;
@@ -383,19 +414,8 @@ BEGIN
              WHERE p.seq <= v_bases[p.feed] AND c.event_id = p.event AND c.user_no = v_names[p_authors[p.i]] LOOP
         v_marks[d.i] := 'd';
     END LOOP;
-    FOR f IN SELECT p.author, p.device, array_agg(p.id) AS ids
-             FROM unnest(p_authors, p_devices, p_ids, v_marks) AS p (author, device, id, mark)
-             WHERE p.mark = 'a' AND p.id IS NOT NULL GROUP BY p.author, p.device LOOP
-        PERFORM set_config('syncd.user_no', v_names[f.author]::text, true);
-        FOR d IN SELECT p.i, c.event_id = p.event OR syncd.sync_content(c.fields, c.op) = syncd.sync_content(x.f, x.o) AND c.space_no = v_spaces[p.feed]
-                        AND c.app_no = v_apps[p.feed] AND c.record_id = x.r AND c.op = x.o AND c.table_no = v_names[x.t] AS same
-                 FROM syncd.sync_receipts(v_names[f.device], f.ids) c
-                 JOIN unnest(p_feeds, p_events, p_authors, p_devices, p_ids, v_marks) WITH ORDINALITY AS p (feed, event, author, device, id, mark, i)
-                   ON p.id = c.change_id AND p.author = f.author AND p.device = f.device AND p.mark = 'a'
-                 JOIN (SELECT y.* FROM unnest(p_waves) AS b (body) CROSS JOIN LATERAL json_to_recordset(b.body)
-                       AS y (i integer, t integer, r text, o integer, f jsonb)) x ON x.i = p.i LOOP
-            v_marks[d.i] := CASE WHEN d.same THEN 'd' ELSE 'u' END;
-        END LOOP;
+    FOR d IN SELECT s.* FROM syncd.sync_import_same(v_names, v_spaces, v_apps, p_feeds, p_events, p_ids, p_authors, p_devices, v_marks, p_waves) s LOOP
+        v_marks[d.i] := CASE WHEN d.same THEN 'd' ELSE 'u' END;
     END LOOP;
 
     -- Places in the log.
@@ -430,9 +450,6 @@ BEGIN
         heads := heads || v_bases[k] + v_count;
     END LOOP;
 
-    IF NOT v_operator THEN
-        PERFORM set_config('syncd.user_no', v_user::text, true);
-    END IF;
     FOR k IN 1 .. cardinality(p_waves) LOOP
         v_large := v_large || ARRAY(SELECT syncd.sync_import_wave(v_names, v_spaces, v_apps, v_ends, v_seqs, v_ats,
                                                                   (p_head ->> 'largest')::integer, p_waves[k]));

@@ -88,6 +88,7 @@ async def _database(settings: Settings, url: str, directory: Path | None) -> lis
                 *([await doctor.check_adoption(conn, settings.memberships)] if migrations.status == "ok" else []),
                 *await doctor.check_role(conn),
                 await doctor.check_creating(conn),
+                *await doctor.check_contexts(conn, settings.context_key),
                 await doctor.check_row_security(conn, directory=directory),
                 *await doctor.check_functions(conn, directory=directory),
                 *await doctor.check_ownership(conn),

@@ -37,9 +37,10 @@ def export_command(
     from syncd.core.errors import SyncdError
 
     form = form or ("zip" if output is not None and output.suffix == ".zip" else "ndjson")
-    with operator_database(load_settings(**options), database_url, whole=user is None) as url:
+    settings = load_settings(**options)
+    with operator_database(settings, database_url, whole=user is None) as url:
         try:
-            asyncio.run(_export(url, user, space, output, form))
+            asyncio.run(_export(url, user, space, output, form, settings.context_key))
         except SyncdError as why:
             raise click.ClickException(why.detail) from None
         except BrokenPipeError:
@@ -49,13 +50,16 @@ def export_command(
 
 
 async def _export(
-    url: str, user: str | None, space: str | None, output: Path | None, form: Literal["ndjson", "zip"]
-) -> None:
+    url: str, user: str | None, space: str | None, output: Path | None, form: Literal["ndjson", "zip"],
+    context_key: str | None,
+) -> None:  # fmt: skip
     import asyncpg
 
+    from syncd.postgres.contexts import ContextSession
     from syncd.store.backup import snapshot_of, standing
     from syncd.transfer.export import Scope
 
+    session = None if context_key is None else ContextSession(context_key)
     connection = await asyncpg.connect(url, timeout=10)
     try:
         found = await standing(connection)
@@ -66,7 +70,7 @@ async def _export(
             connection = await asyncpg.connect(as_runtime(url), timeout=10)
         key = found.key if user is None and space is None else None
         scope = Scope("user" if user is not None else "space" if space is not None else "all", user, space, key)
-        async with snapshot_of(connection, user) as snapshot:
+        async with snapshot_of(connection, user, session) as snapshot:
             if output is None:
                 await _to_stdout(snapshot, scope, form)
             else:

@@ -92,7 +92,7 @@ async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) ->
     whole = await _standing(url)
     if as_is and not whole:
         raise click.ClickException(BOUND)
-    pool = Pool(as_runtime(url) if whole and not as_is else url, size=1)
+    pool = Pool(as_runtime(url) if whole and not as_is else url, size=1, context_key=settings.context_key)
     limits = Limits(max_depth=DEEPEST, max_schema_version=settings.max_schema_version)
     restorer = Restorer(Backups(pool), Spaces(pool), limits)
     try:

@@ -35,10 +35,15 @@ from syncd.settings import Settings
     type=click.Choice(["table", "external"]),
     help="Whether lists of them are taken over: external, from tokens or a service (SYNCD_MEMBERSHIPS); table, not.",
 )
+@click.option(
+    "--contexts",
+    type=click.Choice(["signed", "unsigned"]),
+    help="Whether servers prove who acts: signed, by SYNCD_CONTEXT_KEY, which all have by then; unsigned, they do not.",
+)
 @click.option("--emit", metavar="DIR", type=click.Path(path_type=Path), help="Write .sql files there, apply nothing.")
 def migrate_command(
     database_url: str | None, data_dir: Path | None, older_functions: bool, legacy_view: bool,
-    memberships: Literal["table", "external"] | None, emit: Path | None,
+    memberships: Literal["table", "external"] | None, contexts: Literal["signed", "unsigned"] | None, emit: Path | None,
 ) -> None:  # fmt: skip
     """Apply what the database lacks, or write the schema as .sql files for your own tooling.
 
@@ -55,20 +60,35 @@ def migrate_command(
         from syncd.cli.operator_database import operator_database
 
         with operator_database(Settings(data_dir=data_dir), None, whole=True) as url:
-            _migrate(url, older_functions, legacy_view, memberships)
+            _migrate(url, older_functions, legacy_view, memberships, _context_key(contexts))
         return
-    _migrate(database_url or _configured(load_settings()), older_functions, legacy_view, memberships)
+    url = database_url or _configured(load_settings())
+    _migrate(url, older_functions, legacy_view, memberships, _context_key(contexts))
+
+
+def _context_key(contexts: Literal["signed", "unsigned"] | None) -> str | None:
+    """The key that the database is to check contexts with; "": none; None: as it is."""
+    if contexts is None:
+        return None
+    key = load_settings().context_key
+    if contexts == "signed" and key is None:
+        raise click.ClickException("with which key? Set SYNCD_CONTEXT_KEY, to what all servers have.")
+    return key if contexts == "signed" else ""
 
 
 def _migrate(
-    url: str, older_functions: bool, legacy_view: bool, memberships: Literal["table", "external"] | None
-) -> None:
+    url: str, older_functions: bool, legacy_view: bool, memberships: Literal["table", "external"] | None,
+    context_key: str | None,
+) -> None:  # fmt: skip
     from syncd.postgres.legacy_view import make_view
     from syncd.postgres.migrate import migrate
     from syncd.postgres.schema_files import MigrationError
 
     try:
-        applied = asyncio.run(migrate(url, say=click.echo, older_functions=older_functions, memberships=memberships))
+        work = migrate(
+            url, say=click.echo, older_functions=older_functions, memberships=memberships, context_key=context_key
+        )
+        applied = asyncio.run(work)
         if legacy_view:
             asyncio.run(make_view(url, say=click.echo))
     except MigrationError as error:

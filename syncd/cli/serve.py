@@ -200,19 +200,23 @@ async def _unless_stopped(work: Coroutine[Any, Any, None], signals: Signals) -> 
 async def _prepare(settings: Settings, owner: str | None) -> None:
     """Migrate as the owner, then see as the runtime role that everything is as it must be."""
     from syncd.postgres import doctor
-    from syncd.postgres.migrate import migrate
+    from syncd.postgres.migrate import MembershipsFrom, migrate
 
     assert settings.database_url is not None
     conn = await _connected(settings.database_url if owner is None else owner)
     await conn.close()
     if owner is not None:
-        await migrate(owner, say=progress, memberships="table" if settings.memberships == "table" else "external")
+        memberships: MembershipsFrom = "table" if settings.memberships == "table" else "external"
+        # Others may serve from a database of the operator's: when they all sign is for the operator to say.
+        context_key = None if settings.migrate_url == owner else settings.context_key or ""
+        await migrate(owner, say=progress, memberships=memberships, context_key=context_key)
     conn = await _connected(settings.database_url)
     try:
         async with conn.transaction(readonly=True):
             findings = [*await doctor.check_role(conn), await doctor.check_migrations(conn)]
             if not any(f.status == "FAIL" for f in findings):
                 findings.append(await doctor.check_adoption(conn, settings.memberships))
+                findings += await doctor.check_contexts(conn, settings.context_key)
     finally:
         await conn.close()
     problems = [f"{f.detail}. Mend it with: {f.remedy}" for f in findings if f.status == "FAIL"]

@@ -16,7 +16,9 @@ import asyncpg
 from syncd.core.numbers import ALL
 from syncd.postgres import functions, migrate
 from syncd.postgres.binaries import NEWEST, OLDEST
+from syncd.postgres.contexts import BY_NAME, SQLSTATE, ContextSession
 from syncd.postgres.findings import Finding, fail, ok, warn
+from syncd.postgres.migrate import ACTING_IN
 from syncd.postgres.schema_files import MigrationError, read_schema
 from syncd.postgres.statements import statement
 
@@ -28,6 +30,7 @@ RESTORE = "as the owner: ALTER TABLE syncd.… ENABLE ROW LEVEL SECURITY, FORCE 
 FROM_BACKUP = "restore the database from a backup"
 SAFE = "ALTER SYSTEM RESET fsync; ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf();"
 SET_CLOCK = "timedatectl set-ntp true (on both machines)"
+CONTEXTS = "who acts"
 MAKE_ROLE = "CREATE ROLE syncd_app LOGIN PASSWORD '…' IN ROLE syncd_runtime;"
 
 
@@ -130,6 +133,48 @@ async def check_adoption(conn: Any, memberships: str) -> Finding:
         text = "the database takes them over from outside, and SYNCD_MEMBERSHIPS does not say so"
         return warn("memberships taken over", text, f"{ADOPT} table")
     return ok("memberships taken over", "none" if taken == "table" else "from outside, as SYNCD_MEMBERSHIPS says")
+
+
+async def check_contexts(conn: Any, key: str | None) -> list[Finding]:
+    """Whether who acts has to be proved, whether this server can (`key`), and who may set it without.
+
+    Nothing is said where the schema does not tell.
+    """
+    try:
+        async with conn.transaction():
+            row = await conn.fetchrow(_query("contexts"))
+    except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError, asyncpg.InsufficientPrivilegeError):
+        return []
+    return list(_context_problems(row, key)) or [await _signing(conn, row["kind"], key)]
+
+
+def _context_problems(row: Any, key: str | None) -> Iterator[Finding]:
+    if row["setters"]:
+        named = ", ".join(row["setters"])
+        yield fail(CONTEXTS, f"{named} may set {ACTING_IN}", f"REVOKE SET ON PARAMETER {ACTING_IN} FROM {named};")
+    if row["preset"]:
+        yield fail(CONTEXTS, f"{ACTING_IN} has a value by configuration", f"ALTER … RESET {ACTING_IN}; and reload")
+    if row["kind"] == "open":
+        grant = f"as a superuser: GRANT SET ON PARAMETER {ACTING_IN} TO {row['owner']}; then {MIGRATE}"
+        yield (fail if key else warn)(CONTEXTS, "the role that serves can act as any user: by a setting", grant)
+
+
+async def _signing(conn: Any, kind: str, key: str | None) -> Finding:
+    if kind == "unsigned":
+        text = "not signed: the role that serves can act as any user"
+        return ok(CONTEXTS, text) if key is None else warn(CONTEXTS, text, f"{MIGRATE} --contexts signed")
+    if key is None:
+        return fail(CONTEXTS, "the database asks who acts to be signed", "set SYNCD_CONTEXT_KEY to its key")
+    session = ContextSession(key)
+    try:
+        async with conn.transaction():
+            await session.begin(conn)
+            await conn.execute(statement("act_as"), session.sign(BY_NAME, ""), False)
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != SQLSTATE:
+            raise
+        return fail(CONTEXTS, "SYNCD_CONTEXT_KEY is not the database's key", f"{MIGRATE} --contexts signed, with it")
+    return ok(CONTEXTS, "signed: the role that serves acts as nobody without the key")
 
 
 async def check_ownership(conn: Any) -> list[Finding]:

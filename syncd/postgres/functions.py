@@ -63,6 +63,12 @@ FROM syncd.sync_functions n ORDER BY n.ordinal DESC LIMIT 1"""
 SOURCES = """\
 SELECT p.proname::text AS name, p.prosrc AS source FROM pg_catalog.pg_proc p
 WHERE p.pronamespace = 'syncd'::pg_catalog.regnamespace AND p.prosqlbody IS NULL"""
+# Whether who acts is said in another parameter than the one that the owner may set by now.
+ACTING = """\
+SELECT pg_catalog.has_parameter_privilege(p.proowner, 'backtrace_functions', 'SET')
+       <> (pg_catalog.pg_get_function_sqlbody(p.oid) LIKE '%backtrace_functions%')
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = 'syncd' AND p.proname = 'sync_acting_in'"""
 NEWEST = "SELECT release FROM syncd.sync_functions ORDER BY ordinal DESC LIMIT 1"
 
 
@@ -112,10 +118,13 @@ async def rewritten(conn: Any, files: SchemaFiles) -> list[str]:
 
 
 async def outdated(conn: Any, files: SchemaFiles) -> bool:
-    """Whether they are to be put in again: altered by hand, or recorded by an older release or PostgreSQL."""
+    """Whether they are to be put in again: altered by hand, recorded by an older release or PostgreSQL, or made for
+    another parameter."""
     await conn.execute(PRINTING)
     row = await conn.fetchrow(filled(CHANGED, files))
-    return row is None or row[0] or row[1] is None or row[1] != [] or bool(await rewritten(conn, files))
+    if row is None or row[0] or row[1] is None or row[1] != [] or await conn.fetchval(ACTING):
+        return True
+    return bool(await rewritten(conn, files))
 
 
 async def put_in(conn: Any, files: SchemaFiles) -> None:

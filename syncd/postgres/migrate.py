@@ -17,6 +17,7 @@ from typing import Any, Literal
 import asyncpg
 
 from syncd.postgres import functions
+from syncd.postgres.contexts import pads
 from syncd.postgres.schema_files import FUNCTIONS, Migration, MigrationError, SchemaFiles, SchemaTooNew, read_schema
 
 PREAMBLE = Path(__file__).with_name("preamble.sql")
@@ -43,9 +44,13 @@ LOST_RECORD = (
     "The database has it already and lost the record that it was applied: restore the table "
     "syncd.sync_migrations from a backup."
 )
-# Whether PUBLIC may make objects where the preamble would end that.
+# Whether PUBLIC may make objects, or the owner not set the parameter that says who acts, where the preamble ends that.
 OPEN = """\
 SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_namespace s
+    WHERE s.nspname = 'syncd' AND NOT pg_catalog.has_parameter_privilege(s.nspowner, 'backtrace_functions', 'SET')
+      AND pg_catalog.has_parameter_privilege('backtrace_functions', 'SET WITH GRANT OPTION')
+    UNION ALL
     SELECT FROM pg_catalog.pg_database d,
          pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
     WHERE d.datname = pg_catalog.current_database() AND pg_catalog.pg_has_role(current_user, d.datdba, 'USAGE')
@@ -55,6 +60,10 @@ SELECT EXISTS (
     WHERE n.nspname = 'public' AND pg_catalog.pg_has_role(current_user, n.nspowner, 'USAGE')
       AND a.grantee = 0 AND a.privilege_type = 'CREATE')"""
 MEMBERSHIPS = "UPDATE syncd.sync_server SET memberships = $1 WHERE memberships <> $1 RETURNING true"
+CONTEXT_KEY = """\
+INSERT INTO syncd.sync_context_key AS k (pads) VALUES ($1)
+ON CONFLICT (one) DO UPDATE SET pads = EXCLUDED.pads WHERE k.pads <> EXCLUDED.pads RETURNING true"""
+ACTING_IN = "backtrace_functions"
 MembershipsFrom = Literal["table", "external"]
 TOLD = {
     "external": "memberships are taken over from outside",
@@ -88,12 +97,14 @@ async def migrate(
     lock_timeout_ms: int = LOCK_TIMEOUT_MS,
     older_functions: bool = False,
     memberships: MembershipsFrom | None = None,
+    context_key: str | None = None,
 ) -> list[str]:
     """Apply what is missing, and return the names of what this call applied.
 
     A step that cannot get its locks within `lock_timeout_ms` gives way to the traffic and is tried again,
     for at most two minutes. `older_functions`: put these in, even if a newer syncd's are there. `memberships`: whether
-    lists of them are taken over from outside; None leaves it as it is.
+    lists of them are taken over from outside; None leaves it as it is. `context_key`: who acts has to be signed with it
+    from now on; "": with none.
 
     Raises:
         MigrationError: with what to do about it.
@@ -105,15 +116,18 @@ async def migrate(
         current = await _is_current(conn, files, older_functions)
         if not current or await conn.fetchval(OPEN):
             await _locked(conn, partial(_prepare, conn))
+            current = current and await _is_current(conn, files, older_functions)
         applied: list[str] = []
         if current:
             await _say_memberships(conn, memberships, say)
+            await _say_contexts(conn, context_key, say)
             return applied
         for step, work in _steps(conn, files, older_functions):
             if await _locked(conn, partial(_as_owner, conn, work, lock_timeout_ms)):
                 say(f"applied {step}")
                 applied.append(step)
         await _say_memberships(conn, memberships, say)
+        await _say_contexts(conn, context_key, say)
         return applied
     finally:
         await conn.close()
@@ -126,6 +140,24 @@ async def _say_memberships(conn: Connection, memberships: MembershipsFrom | None
         await conn.execute(PROLOGUE.format(lock_timeout=LOCK_TIMEOUT_MS))
         if await conn.fetchval(MEMBERSHIPS, memberships):
             say(TOLD[memberships])
+
+
+async def _say_contexts(conn: Connection, key: str | None, say: Callable[[str], object]) -> None:
+    if key is None:
+        return
+    async with conn.transaction():
+        await conn.execute(PROLOGUE.format(lock_timeout=LOCK_TIMEOUT_MS))
+        if not key:
+            if await conn.fetchval("DELETE FROM syncd.sync_context_key RETURNING true"):
+                say("who acts is not signed any more")
+        elif await conn.fetchval("SELECT syncd.sync_acting_in()") != ACTING_IN:
+            owner = await conn.fetchval("SELECT quote_ident(current_user)")
+            raise MigrationError(
+                f"who acts cannot be signed: {owner} may not set {ACTING_IN}",
+                f"have a superuser run: GRANT SET ON PARAMETER {ACTING_IN} TO {owner};",
+            )
+        elif await conn.fetchval(CONTEXT_KEY, pads(key)):
+            say("who acts is signed from now on")
 
 
 async def _is_current(conn: Connection, files: SchemaFiles, older_functions: bool) -> bool:

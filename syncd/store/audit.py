@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from syncd.core.errors import Busy, DatabaseUnavailable
+from syncd.postgres.contexts import ActingUser
 from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
 
@@ -50,7 +51,7 @@ class Audit:
     async def say(self, user: str, what: str, space: str | None, detail: Mapping[str, Any]) -> None:
         """Notes what this server did for a user. It was done: where it cannot be noted, the log says so."""
         try:
-            await self._pool.fetch("audit_say", user, what, space, msgspec.json.encode(detail).decode())
+            await self._pool.fetch("audit_say", ActingUser(user), what, space, msgspec.json.encode(detail).decode())
         except (Busy, DatabaseUnavailable) as why:
             log.warning("not in the audit", what=what, code=why.code)
 
@@ -60,7 +61,7 @@ class Audit:
 
     async def of(self, user: str, space: str, after: int, most: int) -> list[Noted]:
         """What was done in a space after a number, for one of its owners."""
-        return [Noted(*row) for row in await self._pool.fetch("audit_of", user, space, after, most)]
+        return [Noted(*row) for row in await self._pool.fetch("audit_of", ActingUser(user), space, after, most)]
 
 
 class AuditOperator:

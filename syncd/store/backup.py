@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from syncd.core.errors import Busy, DatabaseUnavailable
+from syncd.postgres.contexts import ActingCall, ActingUser, ContextSession, bound
 from syncd.postgres.statements import statement
 from syncd.store.pool import BUSY, GONE, Pool, refusal
 
@@ -107,15 +108,25 @@ class Snapshot:
 
 
 @asynccontextmanager
-async def snapshot_of(connection: Any, user: str | None) -> AsyncIterator[Snapshot]:
-    """What one user sees, until the block ends; None: all that there is, for an operator."""
+async def snapshot_of(
+    connection: Any, user: str | None, session: ContextSession | None = None
+) -> AsyncIterator[Snapshot]:
+    """What one user sees, until the block ends; None: all that there is, for an operator. `session`: signs who acts."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         if user is None:
             yield Snapshot(connection, None, (await standing(connection)).now)
         else:
-            reader = Reader(*await connection.fetchrow(statement("export_user"), user))
+            if session is not None:
+                await session.begin(connection)  # behind a pooler it is of this transaction
+            reader = Reader(*await connection.fetchrow(statement("export_user"), ActingUser(user).bound(session)))
             yield Snapshot(connection, reader.number, reader.now)
+
+
+def _call(head: dict[str, Any]) -> ActingCall | str:
+    """An import's head; an operator's names nobody."""
+    text = msgspec.json.encode(head)
+    return ActingCall(text) if "user" in head else text.decode()
 
 
 async def standing(connection: Any) -> Standing:
@@ -134,7 +145,7 @@ class Backups:
 
         async def work(connection: Any) -> None:
             async with connection.transaction():
-                await connection.execute(statement("act_as"), user, True)
+                await connection.execute(statement("act_as"), *bound(connection, ActingUser(user), True))
                 await connection.execute(statement("adopt"), *adopt)
 
         await self._pool.attempt(work)
@@ -143,7 +154,10 @@ class Backups:
     async def snapshot(self, user: str) -> AsyncIterator[Snapshot]:
         """What a user sees. Raises Busy, DatabaseUnavailable."""
         try:
-            async with self._pool.exclusive() as connection, snapshot_of(connection, user) as snapshot:
+            async with (
+                self._pool.exclusive() as connection,
+                snapshot_of(connection, user, connection.session) as snapshot,
+            ):
                 yield snapshot
         except BUSY as why:
             log.warning("busy", error=type(why).__name__)
@@ -172,8 +186,8 @@ class Backups:
 
     async def unremembered(self, head: dict[str, Any], waves: Sequence[str]) -> list[int]:
         """The places of the changes for which a batch was refused with SY004."""
-        return list((await self._pool.fetch("unremembered", msgspec.json.encode(head).decode(), waves))[0][0] or [])
+        return list((await self._pool.fetch("unremembered", _call(head), waves))[0][0] or [])
 
     async def append(self, head: dict[str, Any], lists: Sequence[Any]) -> Appended:
         """Writes a batch. Raises Refusal."""
-        return Appended(*(await self._pool.fetch("import", msgspec.json.encode(head).decode(), *lists))[0])
+        return Appended(*(await self._pool.fetch("import", _call(head), *lists))[0])

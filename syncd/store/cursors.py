@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.postgres.contexts import ActingUser
 from syncd.store.pool import Pool
 
 # Names are drawn: so many that one which is drawn again is nothing to reckon with.
@@ -33,12 +34,12 @@ class Cursors:
         name; None where `row` is not there any more."""
         name = secrets.randbits(NAME_BITS) | 1
         places = [list(column) for column in zip(*positions, strict=True)]
-        kept = (await self._pool.fetch("cursor_keep", user, name, row or None, *places))[0][0]
+        kept = (await self._pool.fetch("cursor_keep", ActingUser(user), name, row or None, *places))[0][0]
         return name if kept else None
 
     async def at(self, user: str, since: dict[str, Any]) -> list[tuple[int, int, int]] | None:
         """All positions of a kept cursor, given as a pull takes it; None where its row is not there any more."""
-        found = Places(*(await self._pool.fetch("cursor_at", user, msgspec.json.encode(since).decode()))[0])
+        found = Places(*(await self._pool.fetch("cursor_at", ActingUser(user), msgspec.json.encode(since).decode()))[0])
         if found.spaces is None or found.seqs is None or found.bases is None:
             return None
         return list(zip(found.spaces, found.seqs, found.bases, strict=True))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from syncd.core.errors import DeviceCopied, Fault, Malformed, QuotaExceeded
+from syncd.postgres.contexts import ActingUser
 from syncd.store.pool import Pool
 
 MOST_INCARNATIONS = 64
@@ -36,7 +37,7 @@ class Devices:
         if not 1 <= len(incarnations) <= MOST_INCARNATIONS or not all(map(_INCARNATION.fullmatch, incarnations)):
             wrong = f"must be 1 to {MOST_INCARNATIONS} texts of a counter, a dot, and 8 to 64 letters and digits"
             raise Malformed(f"incarnations {wrong}.", faults=(Fault("/incarnations", wrong),))
-        found = (await self._pool.fetch("device", user, client, list(incarnations), self._most))[0][0]
+        found = (await self._pool.fetch("device", ActingUser(user), client, list(incarnations), self._most))[0][0]
         if found == "full":
             raise QuotaExceeded("devices", "This user has as many devices as the quota `devices` allows.")
         if found == "other":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from syncd.postgres.contexts import ActingCall
 from syncd.store.pool import Pool
 
 
@@ -27,8 +28,8 @@ class Digests:
 
     async def ask(self, call: bytes) -> DigestPage:
         """Digests, or the differences of a bucket, as sync_digest takes it."""
-        return DigestPage(*(await self._pool.fetch("digest", call.decode()))[0])
+        return DigestPage(*(await self._pool.fetch("digest", ActingCall(call)))[0])
 
     async def fold(self, call: bytes) -> bool:
         """Folds in what was touched, as sync_digest_fold takes it; true where there may be more."""
-        return bool((await self._pool.fetch("digest_fold", call.decode()))[0][0])
+        return bool((await self._pool.fetch("digest_fold", ActingCall(call)))[0][0])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.postgres.contexts import ActingUser
 from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
 
@@ -92,21 +93,23 @@ class Held:
     async def take(self, due: Due, most: int, nos: Sequence[int] | None = None) -> list[HeldChange]:
         """A device's changes that may be written by now, at most so many, or those of `nos`."""
         chosen = None if nos is None else list(nos)
-        return [HeldChange(*row) for row in await self._pool.fetch("held_take", *due, chosen, most)]
+        user = ActingUser(due.user_id)
+        rows = await self._pool.fetch("held_take", user, due.client_id, due.app, chosen, most)
+        return [HeldChange(*row) for row in rows]
 
     async def mark(self, user: str, reasons: Mapping[int, str]) -> None:
         """Why changes are still held."""
         if reasons:
             text = msgspec.json.encode({str(no): code for no, code in reasons.items()}).decode()
-            await self._pool.fetch("held_mark", user, text)
+            await self._pool.fetch("held_mark", ActingUser(user), text)
 
     async def list(self, user: str, app: str, after: int, most: int) -> list[HeldRow]:
         """A user's held changes after a number."""
-        return [HeldRow(*row) for row in await self._pool.fetch("held_list", user, app, after, most)]
+        return [HeldRow(*row) for row in await self._pool.fetch("held_list", ActingUser(user), app, after, most)]
 
     async def drop(self, user: str, app: str, no: int) -> bool:
         """Drops a user's held change; whether it was there."""
-        return bool((await self._pool.fetch("held_drop", user, app, no))[0][0])
+        return bool((await self._pool.fetch("held_drop", ActingUser(user), app, no))[0][0])
 
     async def number(self) -> int:
         """How many changes are held: exact up to 1,000, beyond that about."""

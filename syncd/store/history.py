@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from syncd.postgres.contexts import ActingCall
 from syncd.store.pool import Pool
 
 
@@ -37,8 +38,8 @@ class History:
 
     async def look(self, call: bytes) -> PastPage:
         """A record, its changes or a page of a space, as sync_past takes it."""
-        return PastPage(*(await self._pool.fetch("past", call.decode()))[0])
+        return PastPage(*(await self._pool.fetch("past", ActingCall(call)))[0])
 
     async def restore(self, call: bytes) -> Restored:
         """Goes back, as sync_restore takes it."""
-        return Restored(*(await self._pool.fetch("restore", call.decode()))[0])
+        return Restored(*(await self._pool.fetch("restore", ActingCall(call)))[0])

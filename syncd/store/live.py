@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.postgres.contexts import ActingNumber, ActingNumbers, ActingUser, bound
 from syncd.postgres.statements import statement
 from syncd.store.batcher import Convoy
 from syncd.store.pool import Pool
@@ -132,7 +133,7 @@ class Live:
         return await self._greetings.join((user, given, as_of))
 
     async def _greet_alone(self, call: tuple[str, str | None, int]) -> Greeting:
-        return Greeting(*(await self._pool.fetch("greet", *call))[0])
+        return Greeting(*(await self._pool.fetch("greet", ActingUser(call[0]), *call[1:]))[0])
 
     async def _greet_group(self, calls: list[tuple[str, str | None, int]]) -> list[Greeting]:
         """One transaction for many, so that a storm of new connections costs one flush for all of them."""
@@ -142,7 +143,8 @@ class Live:
             async with connection.transaction():
                 # In one order everywhere: new users are rows that others may be adding too.
                 for i in sorted(range(len(calls)), key=lambda i: calls[i][0]):
-                    found[i] = Greeting(*(await connection.fetch(statement("greet"), *calls[i]))[0])
+                    call = bound(connection, ActingUser(calls[i][0]), *calls[i][1:])
+                    found[i] = Greeting(*(await connection.fetch(statement("greet"), *call))[0])
             return [found[i] for i in range(len(calls))]
 
         return await self._pool.attempt(work)
@@ -155,7 +157,7 @@ class Live:
         return (await self._read_group([reading]))[0]
 
     async def _read_group(self, readings: list[Reading]) -> list[News]:
-        calls = msgspec.json.encode([reading.call() for reading in readings]).decode()
+        calls = ActingNumbers([reading.call() for reading in readings])
         return [News(*row) for row in await self._pool.fetch("live", calls)]
 
     async def members(self, space: int, users: Sequence[int]) -> tuple[int, set[int]]:
@@ -177,7 +179,7 @@ class Live:
 
     async def feeds(self, user: int, spaces: Sequence[int]) -> list[FeedHead]:
         """The feeds in some of a user's spaces."""
-        return [FeedHead(*row) for row in await self._pool.fetch("feeds_in", user, list(spaces))]
+        return [FeedHead(*row) for row in await self._pool.fetch("feeds_in", ActingNumber(user), list(spaces))]
 
     async def feeds_of(self, spaces: Sequence[int]) -> list[FeedHead]:
         """The feeds in some spaces, whoever is in them."""
@@ -185,9 +187,9 @@ class Live:
 
     async def say(self, items: list[dict[str, Any]]) -> list[bool]:
         """Puts presence: [{"user", "space" (numbers), "client", "state"}]; whether each user is a member there."""
-        return list((await self._pool.fetch("presence_put", msgspec.json.encode(items).decode()))[0][0])
+        return list((await self._pool.fetch("presence_put", ActingNumbers(items)))[0][0])
 
     async def here(self, user: int, space: int, seconds: float) -> tuple[int, list[Here]] | None:
         """The number of a space's roster, and who is there, as a member sees it; None when `user` is none (now)."""
-        rows = [Present(*row) for row in await self._pool.fetch("presence_in", user, space, seconds)]
+        rows = [Present(*row) for row in await self._pool.fetch("presence_in", ActingNumber(user), space, seconds)]
         return (rows[0].roster, [here for row in rows for here in row.here()]) if rows else None

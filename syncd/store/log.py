@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.postgres.contexts import ActingCall, ActingCalls, ActingUser
 from syncd.store.batcher import Convoy
 from syncd.store.cursors import Cursors
 from syncd.store.devices import Devices
@@ -142,11 +143,11 @@ class Log:
 
     async def unremembered(self, call: PushCall) -> list[int]:
         """The places of the changes for which a push was refused with SY004."""
-        return list((await self._pool.fetch("unremembered", call.head.decode(), call.waves))[0][0] or [])
+        return list((await self._pool.fetch("unremembered", ActingCall(call.head), call.waves))[0][0] or [])
 
     async def pushed_before(self, user: str, client: str, changes: Sequence[str]) -> set[str]:
         """Which of a device's change ids are in the log already."""
-        return set((await self._pool.fetch("pushed_before", user, client, list(changes)))[0][0])
+        return set((await self._pool.fetch("pushed_before", ActingUser(user), client, list(changes)))[0][0])
 
     async def pull(self, call: bytes) -> Page:
         """Reads a page. `call` is one member of sync_pull's parameter as JSON text. Raises Unforeseen where a feed
@@ -155,7 +156,7 @@ class Log:
 
     async def unreadable(self, call: bytes) -> list[Unreadable]:
         """For which spaces a pull fails, when it has failed with Unforeseen; none where it is something else."""
-        return [Unreadable(*row) for row in await self._pool.fetch("unreadable", call.decode())]
+        return [Unreadable(*row) for row in await self._pool.fetch("unreadable", ActingCall(call))]
 
     async def peek(self, call: bytes) -> Glance:
         """Whether there is news, in company of others. `call` is as for `pull`, and says "peek"."""
@@ -181,7 +182,7 @@ class Log:
             return (await self._append([call], None))[0]
 
     async def _append(self, calls: list[PushCall], patience: str | None) -> list[Receipt]:
-        heads = f"[{','.join(call.head.decode() for call in calls)}]"
+        heads = ActingCalls([call.head for call in calls])
         waves = [text for call in calls for text in call.waves]
         name = "push_following" if calls[0].follows else "push_moving" if any(call.moves for call in calls) else "push"
         feeds = [call.feed for call in calls]
@@ -192,13 +193,13 @@ class Log:
         return [Receipt(row[0], row[1], _DETAIL.decode(row[2]) if row[2] else Detail(), _page(row[3])) for row in rows]
 
     async def _pull_alone(self, call: bytes) -> Page:
-        return Page(*(await self._pool.fetch("pull", f"[{call.decode()}]"))[0])
+        return Page(*(await self._pool.fetch("pull", ActingCalls([call])))[0])
 
     async def _peek_alone(self, call: bytes) -> Glance:
         return (await self._peek_group([call]))[0]
 
     async def _peek_group(self, calls: list[bytes]) -> list[Glance]:
-        rows = await self._pool.fetch("peek", f"[{b','.join(calls).decode()}]")
+        rows = await self._pool.fetch("peek", ActingCalls(calls))
         return [Glance(*row) for row in rows]
 
 

@@ -20,6 +20,8 @@ import structlog
 from syncd.core.database_url import for_writing
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
+from syncd.postgres import contexts
+from syncd.postgres.contexts import ContextSession, bound
 from syncd.postgres.statements import statement
 from syncd.store.turns import Turns
 
@@ -75,7 +77,10 @@ class Locked(Busy):
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """Every setting of ours ends with its transaction, so there is nothing to reset between two uses."""
+    """Every setting of ours ends with its transaction, or is the session's, so there is nothing to reset between two
+    uses. `session`: what it signs contexts with, where the server has a key."""
+
+    session: ContextSession | None = None
 
     def get_reset_query(self) -> str:
         return ""
@@ -83,12 +88,14 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 class Pool:
     """A pool of connections; `open` before use. Waiting for a connection ends after `timeout` seconds; users take
-    turns for one (`syncd.store.turns`). `max_names`: how many names a user may make, None for any number."""
+    turns for one (`syncd.store.turns`). `max_names`: how many names a user may make, None for any number.
+    `context_key`: signs who acts (`syncd.postgres.contexts`)."""
 
     def __init__(
         self, dsn: str, *, size: int = 8, timeout: float = 10.0, lock_ms: int = 5000, statement_ms: int = 30000,
-        max_names: int | None = None,
+        max_names: int | None = None, context_key: str | None = None,
     ) -> None:  # fmt: skip
+        self._context_key = context_key
         self._dsn, self.size, self._timeout = dsn, size, timeout
         self.lock_seconds = lock_ms / 1000
         # A little more than the database gives itself: it should be the one to say no.
@@ -114,6 +121,7 @@ class Pool:
                     min_size=0 if self.pooled else min(2, self.size),
                     max_size=self.size,
                     connection_class=_Connection,
+                    init=self._with_session,
                     statement_cache_size=0 if self.pooled else 100,
                     server_settings=None if self.pooled else {**self._limits, **SESSION},
                     timeout=self._timeout,
@@ -122,6 +130,10 @@ class Pool:
             except (*GONE, asyncpg.PostgresError) as why:
                 log.warning("database unavailable", error=type(why).__name__)
                 raise DatabaseUnavailable from None
+
+    async def _with_session(self, connection: Any) -> None:
+        if self._context_key is not None:
+            connection.session = ContextSession(self._context_key)
 
     async def _behind_pooler(self) -> bool:
         """A pooler hands out a process id of its own making, not that of the server process behind it."""
@@ -163,8 +175,12 @@ class Pool:
                 async with connection.transaction():
                     for name, value in self._limits.items():
                         await connection.execute("SELECT set_config($1, $2, true)", name, value)
+                    if connection.session is not None:
+                        await connection.session.begin(connection)  # it may be another server process each time
                     yield connection
             else:
+                if connection.session is not None and not connection.session.begun:
+                    await connection.session.begin(connection)
                 yield connection
 
     @asynccontextmanager
@@ -211,7 +227,7 @@ class Pool:
         async def work(connection: Any) -> list[Row]:
             began = time.monotonic()
             try:
-                rows: list[Row] = await connection.fetch(statement(name), *arguments)
+                rows: list[Row] = await connection.fetch(statement(name), *bound(connection, *arguments))
                 return rows
             finally:
                 took(time.monotonic() - began)
@@ -223,7 +239,7 @@ class Pool:
         for turn in range(TRIES):
             try:
                 async with self.connection() as connection:
-                    return await work(connection)
+                    return await _with_good_contexts(connection, work)
             except asyncpg.ReadOnlySQLTransactionError:
                 # Nothing was written there; there may be another one that is written to, which is looked for once.
                 if turn:
@@ -240,6 +256,8 @@ class Pool:
                 log.warning("database unavailable", error=type(why).__name__)
                 raise DatabaseUnavailable from None
             except asyncpg.PostgresError as why:
+                if why.sqlstate == contexts.SQLSTATE and not turn and self._context_key is not None:
+                    continue
                 if why.sqlstate != NO_NUMBERS or turn == TRIES - 1:
                     raise refusal(why) from None
                 await self._more_numbers(*msgspec.json.decode(why.detail, type=tuple[str, int]))
@@ -252,6 +270,15 @@ class Pool:
                 await connection.execute(statement("numbers_make"), kind, count)
         except asyncpg.PostgresError as why:
             raise refusal(why) from None
+
+
+async def _with_good_contexts(connection: Any, work: Callable[[Any], Awaitable[T]]) -> T:
+    try:
+        return await work(connection)
+    except asyncpg.PostgresError as why:
+        if why.sqlstate == contexts.SQLSTATE and connection.session is not None:
+            connection.session.forget()
+        raise
 
 
 async def _ended(pool: Any, seconds: float) -> None:
@@ -289,6 +316,9 @@ def refusal(why: asyncpg.PostgresError) -> SyncdError:
         return SyncdError(code="numbers_used_up")
     if state == NO_NUMBERS:
         return Busy()
+    if state == contexts.SQLSTATE:
+        log.error("the database refused to say who acts", remedy="the same SYNCD_CONTEXT_KEY for all; syncd doctor")
+        return DatabaseUnavailable()
     if state.startswith("SY"):
         return Refusal(state, str(why.args[0]) if why.args else "", str(getattr(why, "detail", "") or ""))
     log.error("database error", error=type(why).__name__, sqlstate=state)

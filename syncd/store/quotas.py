@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.postgres.contexts import ActingUser
 from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
 
@@ -70,7 +71,7 @@ class Totals:
 
     async def use(self, user: str, space: str | None) -> Use:
         """What a user has, and a space that the user is a member of."""
-        return Use(*(await self._pool.fetch("quota_of", user, space))[0])
+        return Use(*(await self._pool.fetch("quota_of", ActingUser(user), space))[0])
 
 
 class QuotaOperator:

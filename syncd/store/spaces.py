@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from syncd.postgres.contexts import ActingUser, bound
 from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
 
@@ -49,7 +50,9 @@ class Spaces:
 
         async def work(connection: Any) -> list[Any]:
             async with connection.transaction():
-                await connection.execute(statement("act_as"), user, add or adopt is not None)
+                await connection.execute(
+                    statement("act_as"), *bound(connection, ActingUser(user), add or adopt is not None)
+                )
                 if adopt is not None:
                     await connection.execute(statement("adopt"), *adopt)
                 return list(await connection.fetch(statement(name), *arguments))

@@ -53,6 +53,7 @@ STEPS = [
     "0031_pre_quotas",
     "0033_pre_audit",
     "0035_pre_devices_used",
+    "0037_pre_context_key",
     "functions",
     "0015_post_baseline",
     "0017_post_held",

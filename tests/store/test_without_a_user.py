@@ -15,14 +15,14 @@ from tests.direct import pushed, run
 # What runs with the owner's power and may be called: what does nothing without an acting user, or acts as the one it is
 # given …
 OF_A_USER = {
-    "sync_act_as", "sync_adopt", "sync_advance", "sync_block", "sync_block_list", "sync_cursor_prune",
+    "sync_act_as", "sync_act_as_number", "sync_adopt", "sync_advance", "sync_block", "sync_block_list", "sync_cursor_prune",
     "sync_digest_fold_feed", "sync_enter",
     "sync_invitation_accept", "sync_invitation_decline", "sync_invitation_list", "sync_make_spaces", "sync_member_add",
     "sync_member_list", "sync_member_put", "sync_member_remove", "sync_names_add", "sync_names_left",
     "sync_personal_space", "sync_receipts",
     "sync_restored_before", "sync_role_in", "sync_roster", "sync_space_create", "sync_space_delete", "sync_space_make",
     "sync_space_put_back", "sync_space_restore", "sync_unblock", "sync_quota_device", "sync_quota_of",
-    "sync_audit_say",
+    "sync_audit_say", "sync_import_same",
 }  # fmt: skip
 # … triggers' …
 OF_TRIGGERS = {"sync_guard", "sync_note_members"}
@@ -46,6 +46,8 @@ OF_NOBODY = {
     "sync_held_with_room": "SELECT * FROM syncd.sync_held_with_room('{{}}')",
     "sync_usage_look": "SELECT syncd.sync_usage_look(ARRAY['{n}'], ARRAY['app'], 10, true)",
     "sync_quota_over": "SELECT * FROM syncd.sync_quota_over('{{}}')",
+    "sync_session": "SELECT * FROM syncd.sync_session()",
+    "sync_context_kind": "SELECT syncd.sync_context_kind()",
     "sync_quota_rates": "SELECT * FROM syncd.sync_quota_rates()",
 }
 REFUSED = [
@@ -158,7 +160,7 @@ async def test_a_writer_gives_back_only_what_is_not_written(nobody: asyncpg.Conn
 
     async def take(*counts: int) -> list[int]:
         async with nobody.transaction():
-            await nobody.execute("SELECT set_config('syncd.user_no', $1, true)", str(space.user))
+            await nobody.execute("SELECT syncd.sync_act_as_number($1)", str(space.user))
             [(app, head)] = await nobody.fetch(head_of, space.number)
             assert head == 1
             bases = [await nobody.fetchval(advance, space.number, app, count) for count in counts]
