@@ -61,7 +61,8 @@ BEGIN
            (SELECT k.pads FROM syncd.sync_context_key k)
     INTO user_no, client_no, app_no, table_no, v_pads
     FROM syncd.sync_names n WHERE n.name = ANY (ARRAY[v_user, p_client, p_app, p_table]) AND NOT n.leaving;
-    v_rest := CASE WHEN v_signed THEN syncd.sync_proven('u', p_user, v_pads) ELSE syncd.sync_unproven(user_no, v_pads) END;
+    v_rest := CASE WHEN v_pads IS NULL THEN '' WHEN v_signed THEN syncd.sync_proven('u', p_user, v_pads)
+                   ELSE syncd.sync_unproven(user_no) END;
     v_rest := set_config(syncd.sync_acting_in(), coalesce(user_no, 0) || v_rest, true);
     SELECT m.space_no, m.role INTO space_no, v_role
     FROM syncd.sync_memberships m

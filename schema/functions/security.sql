@@ -52,7 +52,7 @@ END $$;
 -- key, is for another purpose (`u`: a user by name, `n`: by number) or session, has expired, or was used before this
 -- transaction. A context is a byte 1 and then, in places of fixed width, so that no two read the same: the proof (64 hexadecimal
 -- digits), the purpose (1), the session (32), the second in which it expires (10), which of the session's it is (12), and who acts, to
--- the end. The proof is HMAC-SHA256 of what follows it; p_pads: the key as sync_context_key has it, null where there is none.
+-- the end. The proof is HMAC-SHA256 of what follows it; p_pads: the key as sync_context_key has it.
 CREATE OR REPLACE FUNCTION syncd.sync_proven(p_purpose text, p_context text, p_pads bytea) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -62,9 +62,6 @@ DECLARE
     v_before  text;
     v_count   bigint;
 BEGIN
-    IF p_pads IS NULL THEN
-        RETURN '';
-    END IF;
     v_now := current_setting(syncd.sync_acting_in(), true);
     v_said := substr(p_context, 66);
     v_session := split_part(v_now, ',', 2);
@@ -82,14 +79,13 @@ BEGIN
     RETURN concat(',', v_session, ',', v_before, ',', v_count);
 END $$;
 
--- The same for who shows no context: where there is a key, only who acts as this user already, an operator, and the
--- owner's own functions (`,owner`) go on.
-CREATE OR REPLACE FUNCTION syncd.sync_unproven(p_user integer, p_pads bytea) RETURNS text
+-- The same for who shows no context: only who acts as this user already, an operator, and the owner's own functions (`,owner`) go on.
+CREATE OR REPLACE FUNCTION syncd.sync_unproven(p_user integer) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_now text := current_setting(syncd.sync_acting_in(), true);
 BEGIN
-    IF p_pads IS NULL OR p_user = syncd.sync_user() OR split_part(v_now, ',', 2) = 'owner' THEN
+    IF p_user = syncd.sync_user() OR split_part(v_now, ',', 2) = 'owner' THEN
         RETURN ltrim(coalesce(v_now, ''), '0123456789');
     ELSIF NOT pg_has_role(session_user, current_user, 'MEMBER') THEN
         RAISE EXCEPTION 'context' USING ERRCODE = 'SY030';
@@ -254,7 +250,8 @@ BEGIN
     -- Not by sync_name: a function's plans belong to one role, and would be made anew at every change of it.
     SELECT (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = v_user AND NOT (n.leaving AND p_add)),
            (SELECT k.pads FROM syncd.sync_context_key k) INTO v_no, v_pads;
-    v_rest := CASE WHEN v_signed THEN syncd.sync_proven('u', p_user, v_pads) ELSE syncd.sync_unproven(v_no, v_pads) END;
+    v_rest := CASE WHEN v_pads IS NULL THEN '' WHEN v_signed THEN syncd.sync_proven('u', p_user, v_pads)
+                   ELSE syncd.sync_unproven(v_no) END;
     IF v_no IS NULL AND p_add THEN
         PERFORM syncd.sync_names_put(ARRAY[v_user], NULL);
         SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = v_user;
@@ -271,7 +268,8 @@ DECLARE
     v_signed boolean := starts_with(p_user, U&'\0001');
     v_no     integer := (CASE WHEN v_signed THEN substr(p_user, 121) ELSE p_user END)::integer;
     v_pads   bytea := (SELECT k.pads FROM syncd.sync_context_key k);
-    v_rest   text := CASE WHEN v_signed THEN syncd.sync_proven('n', p_user, v_pads) ELSE syncd.sync_unproven(v_no, v_pads) END;
+    v_rest   text := CASE WHEN v_pads IS NULL THEN '' WHEN v_signed THEN syncd.sync_proven('n', p_user, v_pads)
+                          ELSE syncd.sync_unproven(v_no) END;
 BEGIN
     v_rest := set_config(syncd.sync_acting_in(), v_no || v_rest, true);
     RETURN v_no;

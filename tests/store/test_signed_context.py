@@ -233,7 +233,7 @@ DIRECT = [
     f"RESET {SET}",
     f"CREATE FUNCTION pg_temp.f() RETURNS integer LANGUAGE sql SET {SET} = '{{ann}}' AS 'SELECT 1'",
     "SELECT syncd.sync_proven('u', 'ann', NULL)",
-    "SELECT syncd.sync_unproven({ann}, NULL)",
+    "SELECT syncd.sync_unproven({ann})",
     "SELECT pads FROM syncd.sync_context_key",
     "SET ROLE syncd_owner",
 ]  # fmt: skip
