@@ -15,7 +15,8 @@ from tests.direct import pushed, run
 # What runs with the owner's power and may be called: what does nothing without an acting user, or acts as the one it is
 # given …
 OF_A_USER = {
-    "sync_act_as", "sync_act_as_number", "sync_adopt", "sync_advance", "sync_block", "sync_block_list", "sync_cursor_prune",
+    "sync_act_as", "sync_act_as_number", "sync_adopt", "sync_advance", "sync_block", "sync_block_list",
+    "sync_cursor_prune",
     "sync_digest_fold_feed", "sync_enter",
     "sync_invitation_accept", "sync_invitation_decline", "sync_invitation_list", "sync_make_spaces", "sync_member_add",
     "sync_member_list", "sync_member_put", "sync_member_remove", "sync_names_add", "sync_names_left",
