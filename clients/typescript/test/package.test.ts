@@ -38,6 +38,13 @@ function blocks(language: string, file = "README.md"): string {
   ).join("\n");
 }
 
+const DOCS = "../../docs/";
+const PAGES = [`${DOCS}tutorial.md`, `${DOCS}guide/live-and-presence.md`, `${DOCS}guide/offline-ux.md`];
+
+function nameOf(page: string): string {
+  return page.replace(/.*\//, "").replace(".md", "");
+}
+
 const CONFIG = {
   strict: true,
   exactOptionalPropertyTypes: true,
@@ -61,6 +68,7 @@ beforeAll(async () => {
   writeFileSync(join(outside, "types.tsx"), readFileSync(join(HERE, "test/outside/types.tsx.txt")));
   writeFileSync(join(outside, "readme.ts"), blocks("ts"));
   writeFileSync(join(outside, "rxdb.ts"), blocks("ts", "RXDB.md"));
+  for (const page of PAGES) writeFileSync(join(outside, `${nameOf(page)}.ts`), blocks("ts", page));
   writeFileSync(
     join(outside, "component.tsx"),
     `import type { Tables } from "./types.js";\n${blocks("tsx")}\nexport { Tasks };`,
@@ -102,6 +110,7 @@ describe("what is written", () => {
   it.each([
     ["README.md", "readme", 6],
     ["RXDB.md", "rxdb", 2],
+    ...PAGES.map((page): [string, string, number] => [page, nameOf(page), 1]),
   ])("in %s says what happens", async (file, name, least) => {
     const server = await RealServer.start();
     try {
@@ -110,7 +119,7 @@ describe("what is written", () => {
       writeFileSync(join(outside, "tsconfig.json"), JSON.stringify(config));
       await run(process.execPath, [TSC, "-p", "."]);
       const token = await server.token("readme");
-      const environment = { SYNCD_URL: server.url, SYNCD_TOKEN: token };
+      const environment = { SYNCD_URL: server.url, SYNCD_TOKEN: token, ADA: await server.token("ada") };
       const lines = (await run(process.execPath, [`out/${name}.js`], outside, environment)).split("\n");
       const promised = blocks("ts", file).matchAll(/console\.log\(.*\).*; \/\/ (.*)/g);
       const expected = Array.from(promised, ([, line]) => line);
