@@ -1,0 +1,475 @@
+"""What a push asks of the log, and what it is answered: decided without a database."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+
+from syncd.core.clock import format_instant, parse_instant
+from syncd.core.error_codes import ERROR_CODES
+from syncd.core.errors import InvalidId, Malformed
+from syncd.protocol.first_generation import LegacyStamps, push_body
+from syncd.protocol.messages import PushBody, decode
+from syncd.protocol.preparation import Limits
+from syncd.service.caller import Caller, External
+from syncd.service.holding import Holding, Sent
+from syncd.service.pull import Delta, Question, Reading
+from syncd.service.push_decision import LARGEST_RECORD, PIECE, Answer, Event, Push, Result, encoded
+from syncd.store.log import Detail, Receipt
+from syncd.store.quotas import Over
+
+NOW = parse_instant("2026-01-01T10:00:00Z")
+SKEW = 60_000_000
+OWN = "_personal:alice"
+
+
+def at(micros: int = 0) -> str:
+    return format_instant(NOW + micros)
+
+
+def change(name: str | None = None, value: Any = 1, micros: int = 0, **members: Any) -> dict[str, Any]:
+    fields = {"a": {"value": value, "at": at(micros)}}
+    named = {} if name is None else {"changeId": name}
+    return {"table": "t", "id": "r", "op": "update", "spaceId": "s", "fields": fields, **named, **members}
+
+
+def push(*changes: dict[str, Any], plain: bool = False, caller: Caller | None = None, limits: Limits | None = None,
+         first: int = 0, passed_over: frozenset[int] = frozenset(), **message: Any) -> Push:  # fmt: skip
+    """Of a device of ours, or with `plain` of one of the first generation, whose refused changes are held."""
+    body = json.dumps({"changes": changes, **message}).encode()
+    reading = Reading(Question("app", plain=plain), "alice", b"key")
+    limits = limits or Limits()
+    if not plain:
+        return Push(caller or Caller("alice"), "phone", reading, decode(body, PushBody), limits, first=first,
+                    passed_over=passed_over)  # fmt: skip
+    held = Holding(Sent(body, message.get("schemaVersion"), limits), "alice")
+    return Push(caller or Caller("alice"), "phone", reading, push_body(body), limits, LegacyStamps(), first, held,
+                passed_over)  # fmt: skip
+
+
+def head(work: Push) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(work.call(Event(NOW), SKEW).head)
+    return decoded
+
+
+def settled(work: Push, marks: str, detail: Detail | None = None) -> list[Result]:
+    work.call(Event(NOW), SKEW)
+    seqs = [0 if mark in "nru" else 10 + n for n, mark in enumerate(marks)]
+    work.settle(Receipt(seqs, marks, detail or Detail(), None))
+    return work.answer(None).results
+
+
+def codes(work: Push) -> list[str | None]:
+    return [None if result is None else result.code for result in work.results]
+
+
+def test_event_ids_are_uuids_of_version_7_that_ascend_from_the_push_s_millisecond() -> None:
+    event = Event(NOW + 999)
+    ids = [uuid.UUID(event(i)) for i in range(1, 300)]
+    assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
+    assert {one.int >> 80 for one in ids} == {NOW // 1000}
+    assert [two.int - one.int for one, two in pairwise(ids)] == [1] * 298
+    assert event.first(3) == [str(one).encode() for one in ids[:3]]
+    assert event.after(2).first(1) == [str(ids[2]).encode()]
+    assert str(ids[0]) == event(1)  # asking for later ones moves nothing
+
+
+def test_two_events_of_one_instant_are_not_the_same() -> None:
+    ids = [uuid.UUID(Event(NOW)(1)).int for _ in range(16)]
+    assert len({one >> 66 & 0xFFF for one in ids}) > 1  # each of the two random parts differs
+    assert len({one & (1 << 61) - 1 for one in ids}) == 16
+
+
+@pytest.mark.parametrize("count", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1])
+def test_a_list_made_in_pieces_is_the_list(count: int) -> None:
+    items = [Result("applied", f"c{i}", seq=i) for i in range(count)]
+    assert encoded(items) == msgspec.json.encode(items)
+
+
+def test_an_answer_without_a_delta_says_that_nothing_was_missed() -> None:
+    lost = [{"spaceId": "s", "field": "a"}]
+    body = json.loads(Answer([Result("applied", "c1")], lost, None, "there", {}).body())
+    assert body == {"syncedUntil": "there", "hasMore": False, "spaces": {"joined": [], "left": []},
+                    "results": [{"status": "applied", "changeId": "c1"}], "conflicts": lost,
+                    "serverChanges": []}  # fmt: skip
+    page = Delta(b'{"seq":1}', "further", True, ["new"], ["old"])
+    body = json.loads(Answer([], [], page, "there", {}).body())
+    assert (body["syncedUntil"], body["hasMore"], body["serverChanges"]) == ("further", True, [{"seq": 1}])
+
+
+def test_what_became_of_each_change_is_told_in_their_order() -> None:
+    names = [f"c{n}" for n in range(6)]
+    work = push(*(change(name, id=name) for name in names))
+    detail = Detail(events={"3": "earlier"}, moved={"s": 5})
+    results = settled(work, "asdnru", detail)
+    assert [result.changeId for result in results] == names
+    assert [result.status for result in results] == ["applied", "superseded", "duplicate", *["rejected"] * 3]
+    assert [result.code for result in results[3:]] == ["space_not_found", "not_a_writer", "change_id_reused"]
+    assert [result.detail for result in results[3:]] == [ERROR_CODES[result.code or ""].text for result in results[3:]]
+    assert [result.seq for result in results] == [10, 11, 12, None, None, None]
+    assert [result.eventId for result in results[:2]] == [work.changes[n][0].e for n in (0, 1)]
+    assert results[2].eventId == "earlier"
+    assert not any(result.held for result in results)
+    assert work.rejected() == [3, 4, 5]
+
+
+@pytest.mark.parametrize("mark", "asd")
+def test_the_same_change_again_is_a_duplicate_of_one_that_was_taken(mark: str) -> None:
+    work = push(change("c"), change("d", id="q"), change("c"))
+    assert (work.left, work.repeats) == ([0, 1], {2: 0})
+    first, _, again = settled(work, mark + "a")
+    assert (again.status, again.changeId, again.seq) == ("duplicate", "c", first.seq)
+
+
+def test_the_same_change_again_is_refused_as_the_first_was() -> None:
+    first, again = settled(push(change("c"), change("c")), "n")
+    assert (again.status, again.code) == (first.status, first.code) == ("rejected", "space_not_found")
+
+
+@pytest.mark.parametrize("same", [{"value": {"b": [1.5], "a": 2}}, {"fields": {"a": {
+    "value": {"a": 2, "b": [1.5]}, "updatedAt": "2026-01-01T12:00:00+02:00"}}}], ids=["order", "spelling"])  # fmt: skip
+def test_how_a_change_is_spelled_makes_it_no_other(same: dict[str, Any]) -> None:
+    assert push(change("c", {"a": 2, "b": [1.5]}), change("c", **same)).repeats == {1: 0}
+
+
+@pytest.mark.parametrize("other", [
+    {"value": 2}, {"value": True}, {"micros": 1}, {"id": "q"}, {"table": "u"}, {"spaceId": "s2"}, {"op": "insert"},
+    {"fields": {"b": {"value": 1, "at": at()}}},
+], ids=str)  # fmt: skip
+def test_one_id_for_two_changes_is_refused_and_the_first_stands(other: dict[str, Any]) -> None:
+    work = push(change("c"), change("c", **other), change("c"))
+    assert codes(work) == [None, "change_id_reused", None]
+    assert (work.left, work.repeats) == ([0], {2: 0})
+
+
+def test_two_changes_without_an_id_that_are_the_same_are_one() -> None:
+    work = push(change(), change(), change(value=2, micros=1))
+    assert (work.left, work.repeats) == ([0, 2], {1: 0})
+
+
+def test_a_value_another_one_and_the_first_again_at_one_instant_are_three_for_the_first_generation_only() -> None:
+    three = [change(value=value) for value in (1, 2, 1)]
+    old = push(*three, plain=True)
+    assert old.left == [0, 1, 2]
+    assert len({old.changes[i][0].c for i in old.left}) == 3
+    again = push(*three, plain=True)
+    assert [one[0].c for one in again.changes] == [one[0].c for one in old.changes]  # so a retry is known
+    assert push(*three, change(value=1), plain=True).left == [0, 1, 2]  # the same once more is the third
+    five = push(*(change(value=value) for value in (1, 2, 1, 2, 1)), plain=True)
+    assert len({one[0].c for one in five.changes}) == 5
+    assert push(*three).repeats == {2: 0}
+
+
+@pytest.mark.parametrize("part", [{"id": "q"}, {"table": "u"}, {"spaceId": "s2"}, {"micros": 1}])
+def test_a_value_that_stands_where_it_was_written_is_written_once(part: dict[str, Any]) -> None:
+    work = push(change(value=1), change(value=2, **part), change(value=1), plain=True)
+    assert work.repeats == {2: 0}
+
+
+def test_a_change_that_is_numbered_by_its_device_is_never_counted() -> None:
+    work = push(change("c", 1), change("d", 2), change("c", 1), plain=True)
+    assert work.repeats == {2: 0}
+
+
+def test_a_schema_version_may_reach_the_limit_and_not_exceed_it() -> None:
+    limits = Limits(max_schema_version=7)
+    work = push(*(change(f"c{v}", id=f"r{v}", schemaVersion=v) for v in (6, 7, 8)), change("none", id="n"),
+                limits=limits)  # fmt: skip
+    assert codes(work) == [None, None, "schema_too_new", None]
+    assert work.left == [0, 1, 3]
+    assert codes(push(change("c", schemaVersion=9))) == [None]
+
+
+def test_a_change_without_a_schema_version_has_its_push_s() -> None:
+    work = push(change("c"), change("d", id="q", schemaVersion=3), schemaVersion=8, limits=Limits(max_schema_version=7))
+    assert [one[0].v for one in work.changes] == [8, 3]
+    assert codes(work) == ["schema_too_new", None]
+
+
+@pytest.mark.parametrize("version", [-(1 << 31) - 1, 1 << 31])
+def test_a_push_s_schema_version_has_32_bits(version: int) -> None:
+    with pytest.raises(Malformed) as wrong:
+        push(schemaVersion=version)
+    assert (wrong.value.code, wrong.value.faults[0].pointer) == ("invalid_request", "/schemaVersion")
+    for least in (-(1 << 31), (1 << 31) - 1):
+        assert push(change(), schemaVersion=least).changes[0][0].v == least
+    old = push(change(), plain=True, schemaVersion=version)
+    assert codes(old) == ["invalid_request"]
+
+
+def test_a_space_that_is_none_is_named_by_its_place_in_the_whole_push() -> None:
+    assert push(change(spaceId=OWN)).changes[0][1] == OWN
+    with pytest.raises(InvalidId) as wrong:
+        push(change("c"), change("d", spaceId="bad\nid"), first=5)
+    assert wrong.value.faults[0].pointer == "/changes/6/spaceId"
+    assert str(wrong.value).startswith("spaceId ")
+    with pytest.raises(Malformed) as malformed:
+        push(change("c"), change("d", fields={}), first=5)
+    assert malformed.value.faults[0].pointer == "/changes/6"
+
+
+def test_no_space_at_all_is_the_personal_one_and_an_empty_name_is_for_the_first_generation_only() -> None:
+    assert push(change(spaceId=None)).changes[0][1] == OWN
+    assert push(change(data={"spaceId": ""}, op="insert", spaceId=None), plain=True).changes[0][1] == OWN
+    with pytest.raises(InvalidId):
+        push(change(spaceId=""))
+
+
+def test_a_change_that_is_too_large_is_not_looked_at() -> None:
+    work = push(
+        change("c", spaceId="bad\nid"), change("d"), change("e", spaceId=None), first=3, passed_over=frozenset({3, 5})
+    )
+    assert codes(work) == ["change_too_large", None, "change_too_large"]
+    assert work.left == [1]
+    assert [space for _, space, _ in work.changes] == ["bad\nid", "s", OWN]
+    assert [table for _, _, table in work.changes] == ["t", "t", "t"]
+    assert work.rejected() == [0, 2]
+
+
+def test_what_the_first_generation_may_not_write_is_held_with_its_reason() -> None:
+    work = push(change("c"), change("d", id="bad\nid"), change("e", id="q"), plain=True, passed_over=frozenset({2}))
+    assert codes(work) == [None, "invalid_change", "change_too_large"]
+    refused = work.results[1]
+    assert refused is not None
+    assert (refused.held, refused.status, refused.changeId) == (True, "rejected", "d")
+    assert refused.detail == ERROR_CODES["invalid_change"].text
+    work.refuse({0: "not_a_writer"})
+    held = head(work)["held"]["put"]
+    assert [(row["w"], row["r"]) for row in held] == [
+        ("invalid_change", None), ("change_too_large", "q"), ("not_a_writer", "r")]  # fmt: skip
+    assert [json.loads(row["d"])["changeId"] for row in held] == ["d", "e", "c"]
+    assert [row["s"] for row in held] == [None, "s", "s"]
+
+
+def test_what_is_held_without_an_id_is_known_by_its_content_or_by_its_text() -> None:
+    work = push(change(), change(id="q", fields={"a": {"value": 1}}), plain=True)
+    contents = [one[0].c for one in work.changes]
+    work.refuse({0: "not_a_writer", 1: "not_a_writer"})
+    kept = [row["k"] for row in head(work)["held"]["put"]]
+    assert kept[0] == contents[0]
+    assert contents[1] is None
+    assert kept[1].startswith("\x02")
+
+
+def test_an_update_without_a_field_is_applied_and_not_written() -> None:
+    work = push(change("c", fields={}), change("d"), plain=True)
+    assert work.left == [1]
+    assert work.results[0] == Result("applied", "c")
+    assert settled(work, "a")[0].seq is None
+
+
+def test_places_that_are_left_out_are_those_of_the_whole_push() -> None:
+    work = push(*(change(f"c{n}", id=f"r{n}") for n in range(3)), first=10)
+    work.leave_out({1, 11, 13}, "record_too_large")
+    assert codes(work) == [None, "record_too_large", None]
+    assert work.left == [0, 2]
+    work.leave_out({11}, "not_a_writer")
+    assert codes(work)[1] == "record_too_large"  # what is refused already keeps its reason
+    assert [json.loads(wave)[0]["r"] for wave in work.call(Event(NOW), SKEW).waves] == ["r0"]
+    assert head(work)["n"] == 2
+
+
+def test_what_the_log_did_not_take_is_refused_by_its_mark() -> None:
+    work = push(*(change(f"c{n}", id=f"r{n}") for n in range(5)))
+    work.leave_out({0}, "record_too_large")
+    work.refused("nrua")
+    assert codes(work) == ["record_too_large", "space_not_found", "not_a_writer", "change_id_reused", None]
+    assert work.left == [4]
+
+
+def test_an_unknown_space_is_made_once_for_the_first_generation_where_that_is_wanted() -> None:
+    made, named = [change("c", spaceId="new"), change("d", id="q", spaceId="new")], change("e", spaceId="other")
+    work = push(*made, named, plain=True, limits=Limits(make_spaces=True, space_bounds={"owned": 3}))
+    work.refused("nnr")
+    assert codes(work) == [None, None, "not_a_writer"]
+    assert work.left == [0, 1]
+    assert head(work)["held"]["own"] == ["new"]
+    assert head(work)["held"]["bounds"] == {"owned": 3}
+    work.refused("nn")
+    assert codes(work)[:2] == ["space_not_found", "space_not_found"]
+    never = push(*made, plain=True)
+    never.refused("na")
+    assert codes(never) == ["space_not_found", None]
+
+
+def test_a_full_space_takes_nothing_but_deletions() -> None:
+    deleted = {"table": "t", "id": "r", "op": "delete", "spaceId": "s", "changeId": "gone"}
+    work = push(change("c"), deleted, change("d", spaceId="s2"), change("e", op="insert", id="q"))
+    over = Over("s", "bytes", 11, 10)
+    found = work.into({"s": over})
+    assert found == {0: over, 3: over}
+    work.refuse_full(found)
+    assert codes(work) == ["quota_exceeded", None, None, "quota_exceeded"]
+    assert [result.quota if result else None for result in work.results] == ["bytes", None, None, "bytes"]
+    assert work.left == [1, 2]
+    assert work.into({"s": over}) == {}
+
+
+def test_what_the_log_is_told_of_a_plain_push() -> None:
+    work = push(change("c", micros=3), change("d", id="q", table="u", micros=9))
+    call = work.call(Event(NOW), SKEW)
+    told = json.loads(call.head)
+    reading = work.reading
+    assert told == {
+        "user": "alice", "client": "phone", "app": "app", "n": 2, "spaces": ["s"], "tables": ["t", "u"],
+        "ids": ["c", "d"], "hi": NOW + 9, "skew": SKEW, "largest": LARGEST_RECORD, "touched": Limits().max_touched,
+        "since": reading.since(), "how": reading.how(), "apart": True,
+    }  # fmt: skip
+    assert LARGEST_RECORD == 16 * 1024 * 1024
+    assert (call.feed, call.moves, call.follows) == (("s", "app"), False, False)
+    assert [[row["r"] for row in json.loads(wave)] for wave in call.waves] == [["r", "q"]]
+
+
+def test_what_the_log_is_told_where_there_is_more_to_say() -> None:
+    caller = Caller("alice", External([{"id": "s", "role": "writer"}], 7))
+    work = push(change("c", spaceId="z"), change("d"), change("e", id="q", spaceId=OWN), caller=caller, atomic=True,
+                pull=False, incarnations=["i1", "i2"], limits=Limits(max_touched=5))  # fmt: skip
+    told = head(work)
+    assert told["spaces"] == sorted([OWN, "s", "z"])
+    assert told["sp"] == [told["spaces"].index(space) + 1 for space in ("z", "s", OWN)]
+    assert (told["personal"], told["atomic"], told["incarnations"]) == (True, True, ["i1", "i2"])
+    assert (told["list"], told["asOf"], told["touched"]) == ([{"id": "s", "role": "writer"}], 7, 5)
+    assert told.keys().isdisjoint({"since", "how", "held", "tells", "moves", "follows"})
+    assert work.call(Event(NOW), SKEW).feed is None
+    assert not head(push(change("c"))).keys() & {"personal", "atomic", "incarnations", "sp"}
+
+
+def test_an_empty_push_asks_for_the_page_alone() -> None:
+    call = push().call(Event(NOW), SKEW)
+    told = json.loads(call.head)
+    assert (told["n"], told["hi"], told["spaces"], call.waves, call.feed) == (0, 0, [], [], None)
+
+
+def test_a_device_of_the_first_generation_may_have_records_move() -> None:
+    work = push(change("c"), change("d", id="q"), change("e", id="p"), plain=True)
+    work.leave_out({0}, "not_a_writer")
+    call = work.call(Event(NOW), SKEW)
+    told = json.loads(call.head)
+    assert (told["moves"], call.moves, "apart" in told) == (False, True, False)
+    work.move({"away": {"2": "there"}, "here": []})
+    assert [space for _, space, _ in work.changes] == ["s", "s", "there"]
+    assert head(work)["moves"] is False
+    work.move({"away": {}, "here": [1]})
+    assert head(work)["moves"] is True
+    work.move({"away": {}, "here": []})
+    assert head(work)["moves"] is True
+    assert "follows" not in head(work)
+
+
+def test_a_device_of_ours_writes_to_where_a_record_has_moved() -> None:
+    work = push(change("c"))
+    work.move({"follow": True})
+    call = work.call(Event(NOW), SKEW)
+    told = json.loads(call.head)
+    assert (told["follows"], told["apart"], call.follows, call.moves) == (True, True, True, False)
+
+
+def test_forgotten_records_are_named_by_their_place_among_what_was_tried() -> None:
+    work = push(*(change(f"c{n}", id=f"r{n}") for n in range(4)))
+    work.leave_out({0}, "not_a_writer")
+    work.forgotten([1, 3])
+    assert codes(work) == ["not_a_writer", "record_forgotten", None, "record_forgotten"]
+    assert work.left == [2]
+
+
+@pytest.mark.parametrize(
+    ("own", "lowest"),
+    [(-5, 0), (-1, 0), (0, 1), (SKEW - 1, SKEW), (SKEW, SKEW + 1), (SKEW + 1, 0)],
+)
+def test_a_lowered_stamp_is_above_what_its_device_wrote_before_unless_that_is_too_far_ahead(
+    own: int, lowest: int
+) -> None:
+    work = push(change("c", micros=SKEW + 1))
+    work.lower({"now": str(NOW), "own": str(NOW + own)}, SKEW)
+    assert work.adjusted == {0: {"a": at(lowest)}}
+    assert settled(work, "a")[0].at == {"a": at(lowest)}
+
+
+def test_a_stamp_at_the_limit_stays() -> None:
+    work = push(change("c", micros=SKEW))
+    work.lower({"now": NOW, "own": 0}, SKEW)
+    assert work.adjusted == {}
+    assert settled(work, "a")[0].at is None
+
+
+@pytest.mark.parametrize(("plain", "lowest"), [(False, 501), (True, 0)])
+def test_what_was_overwritten_counts_for_devices_of_ours(plain: bool, lowest: int) -> None:
+    fields = {"a": {"value": 1, "at": at(2 * SKEW), "base": at(500)}}
+    work = push(change("c", fields=fields), plain=plain)
+    work.lower({"now": NOW, "own": 0}, SKEW)
+    assert work.adjusted == {0: {"a": at(lowest)}}
+
+
+def test_what_was_refused_is_not_lowered_and_lifts_nothing() -> None:
+    fields = {"a": {"value": 1, "at": at(2 * SKEW), "base": at(500)}}
+    work = push(change("c", id="q", fields=fields), change("d", micros=3 * SKEW))
+    work.leave_out({0}, "not_a_writer")
+    work.lower({"now": NOW, "own": 0}, SKEW)
+    assert work.adjusted == {1: {"a": at()}}
+
+
+def test_a_stamp_that_is_another_value_s_is_raised_and_told() -> None:
+    work = push(change("c", 1), change("d", 2), change("e", 3, table="u"), change("f", 4, spaceId="s2"))
+    call = work.call(Event(NOW), SKEW)
+    assert len(call.waves) == 2
+    assert work.adjusted == {1: {"a": at(1)}}
+    work.keep_apart([(3, ["a"])])
+    assert work.adjusted == {1: {"a": at(1)}, 2: {"a": at(1)}}
+    assert [result.at for result in settled(work, "aada")] == [None, {"a": at(1)}, None, None]
+
+
+def test_in_one_wave_nothing_is_kept_apart_unless_the_log_says_so() -> None:
+    work = push(change("c", 1), change("d", 2, id="q"))
+    work.call(Event(NOW), SKEW)
+    assert work.adjusted == {}
+    work.leave_out({0}, "not_a_writer")
+    work.keep_apart([(1, ["a"])])
+    assert work.adjusted == {1: {"a": at(1)}}
+
+
+def test_the_first_generation_s_stamps_are_not_raised() -> None:
+    work = push(change("c", 1), change("d", 2), plain=True)
+    work.call(Event(NOW), SKEW)
+    work.keep_apart([(1, ["a"])])
+    assert work.adjusted == {}
+
+
+def test_stamps_that_were_lowered_and_then_raised_are_told_together() -> None:
+    two = {"a": {"value": 1, "at": at(2 * SKEW)}, "b": {"value": 1, "at": at(1)}}
+    work = push(change("c", fields=two))
+    work.lower({"now": NOW, "own": 0}, SKEW)
+    assert work.adjusted == {0: {"a": at(2)}}
+    work.keep_apart([(1, ["b"])])
+    assert work.adjusted == {0: {"a": at(2), "b": at(2)}}
+
+
+def test_registers_that_lost_are_told_with_their_record() -> None:
+    work = push(change("c"), change("d", id="q", table="u", spaceId="s2"), change("e", id="p"))
+    work.leave_out({0}, "not_a_writer")
+    lost = [{"field": msgspec.Raw(b'"a"')}, {"field": msgspec.Raw(b'"b"')}]
+    settled(work, "sa", Detail(conflicts=[(1, lost), (2, None)]))
+    told = json.loads(encoded(work.conflicts))
+    assert told == [{"spaceId": "s2", "table": "u", "id": "q", "field": name} for name in "ab"]
+
+
+def test_how_far_each_feed_was_brought() -> None:
+    changes = [change(f"c{n}", id=f"r{n}", spaceId=space) for n, space in enumerate(["s", "s2", "s", "s3", "s4"])]
+    work = push(*changes)
+    work.call(Event(NOW), SKEW)
+    work.settle(Receipt([9, 4, 8, 7, 6], "aasdn", Detail(moved={"s2": 5, "s5": 3}), None))
+    delta = Delta(b"", "x", False, [], [])
+    answer = work.answer(delta)
+    assert answer.written == {"s": 9, "s2": 5, "s5": 3}
+    assert (answer.delta, answer.since) == (delta, "")
+
+
+def test_a_repeat_is_not_counted_for_another_space_and_nothing_without_a_seq() -> None:
+    work = push(change("c", fields={}), change("d", spaceId="s2"), plain=True)
+    work.call(Event(NOW), SKEW)
+    work.settle(Receipt([3], "a", Detail(), None))
+    assert work.answer(None).written == {"s2": 3}
