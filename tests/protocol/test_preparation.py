@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from syncd.core.clock import LAST, format_instant, parse_instant
 from syncd.core.errors import Malformed
 from syncd.protocol.messages import IncomingChange, PushBody, decode
-from syncd.protocol.normalize import Limits, Prepared, Stamps, batch, lower, prepare, space_of
+from syncd.protocol.normalize import (
+    Limits,
+    Prepared,
+    Stamps,
+    batch,
+    greatest_base,
+    keep_apart,
+    lower,
+    prepare,
+    space_of,
+)
 from syncd.service.principal import Caller
 from syncd.service.pull import Question, Reading
 from syncd.service.push_decision import Push
@@ -158,3 +168,71 @@ def test_a_lowered_stamp_stays_later_than_what_its_writer_saw(vector: Any) -> No
     push = Push(Caller("alice"), "me", reading, message, Limits())
     push.lower({"now": vector["now"], "own": vector["own"]}, SKEW)
     assert [push.adjusted.get(i, {}) for i in range(len(changes))] == vector["lowered"]
+
+
+def test_an_insert_s_data_is_of_its_last_writing_and_else_of_its_first() -> None:
+    both = {"a": 1, "createdAt": format_instant(NOW - 9), "updatedAt": format_instant(NOW)}
+    assert prepared(op="insert", data=both).f["a"].at == format_instant(NOW)
+    assert prepared(op="insert", data={**both, "updatedAt": "soon"}).f["a"].at == format_instant(NOW - 9)
+    untimed = prepared(op="insert", data={"a": 1})
+    assert (untimed.f["a"].at, untimed.lo, untimed.hi) == (format_instant(0), 0, 0)
+
+
+def test_a_record_s_birth_has_a_time_of_receipt_where_a_field_has_one() -> None:
+    timed = prepared(op="insert", fields=fields(a=NOW))
+    assert timed.f["deletedAt"].sent is timed.g["deletedAt"].sent is msgspec.UNSET
+    dated = prepared(op="insert", data={"a": 1, "updatedAt": format_instant(NOW)}, deletedAt=None)
+    assert dated.f["deletedAt"].sent is msgspec.UNSET
+    own = prepared(op="insert", fields={**fields(a=NOW), "deletedAt": {"value": "x", "at": format_instant(NOW - 1)}})
+    assert own.f["deletedAt"].at == format_instant(NOW - 1)
+
+
+def test_a_deletion_that_is_dated_is_of_that_instant() -> None:
+    at = format_instant(NOW)
+    register = prepared(op="delete", deletedAt=at).g["deletedAt"]
+    assert (json.loads(bytes(register.value)), register.at, register.sent) == (at, at, msgspec.UNSET)
+    written = prepared(op="delete", deletedAt=at, fields={"deletedAt": {"value": "x", "at": format_instant(NOW + 1)}})
+    assert written.f["deletedAt"].at == format_instant(NOW + 1)
+    with pytest.raises(Malformed) as wrong:
+        prepared(i=3, op="delete", deletedAt="soon")
+    assert (wrong.value.code, wrong.value.faults[0].pointer) == ("invalid_change", "/changes/2/deletedAt")
+    assert wrong.value.detail == f"{wrong.value.faults[0].detail} (/changes/2/deletedAt)"
+
+
+def test_what_is_lowered_is_lowered_in_the_record_too_and_stays_its_device_s() -> None:
+    changes = [prepared(1, fields=fields(a=LIMIT + 5)), prepared(2, op="delete", deletedAt=format_instant(LIMIT + 9)),
+               prepared(3, fields={"deletedAt": {"value": "x", "at": format_instant(LIMIT + 7)}})]  # fmt: skip
+    lower(changes, "phone", LIMIT, NOW)
+    for change, name, place, value in (changes[0], "a", 0, 1), (changes[2], "deletedAt", 1, "x"):
+        register = change.g[name]
+        assert (json.loads(bytes(register.value)), register.at) == (value, format_instant(NOW + place))
+    for change in changes:
+        for name, register in change.g.items():
+            log = change.f[name]
+            assert register.clientId == "phone"
+            assert (register.value, register.at, register.sent) == (log.value, log.at, log.sent)
+    assert json.loads(bytes(changes[1].g["deletedAt"].value)) == format_instant(NOW + 2)
+
+
+def test_a_stamp_at_the_limit_stays_and_what_came_after_it_stays_after_it() -> None:
+    changes = [prepared(1, fields=fields(a=LIMIT)), prepared(2, fields=fields(a=LIMIT + 1))]
+    assert lower(changes, "phone", LIMIT, NOW) == [{}, {"a": format_instant(LIMIT + 1)}]
+
+
+@pytest.mark.parametrize(("ahead", "base", "found"), [
+    (1, -1, LIMIT - 1), (1, 0, 0), (1, 1, 0), (0, -1, 0), (-1, -5, 0),
+])  # fmt: skip
+def test_what_was_overwritten_is_looked_at_below_the_limit_and_for_stamps_beyond_it(
+    ahead: int, base: int, found: int
+) -> None:
+    written = {"value": 1, "at": format_instant(LIMIT + ahead), "base": format_instant(LIMIT + base)}
+    assert greatest_base([incoming(fields={"a": written})], LIMIT) == found
+
+
+def test_the_later_write_of_one_stamp_is_raised_in_the_record_too() -> None:
+    changes = [prepared(n, fields={"a": {"value": n, "at": format_instant(NOW)}}) for n in (1, 2)]
+    assert keep_apart(changes, "phone", set()) == [{}, {"a": format_instant(NOW + 1)}]
+    register = changes[1].g["a"]
+    assert (json.loads(bytes(register.value)), register.clientId, register.sent) == (2, "phone", format_instant(NOW))
+    last = [prepared(n, fields={"a": {"value": n, "at": format_instant(LAST)}}) for n in (1, 2)]
+    assert keep_apart(last, "phone", set()) == [{}, {}]

@@ -15,9 +15,9 @@ from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import InvalidId, Malformed
 from syncd.protocol.first_generation import LegacyStamps, push_body
 from syncd.protocol.messages import PushBody, decode
-from syncd.protocol.preparation import Limits
-from syncd.service.caller import Caller, External
+from syncd.protocol.normalize import Limits
 from syncd.service.holding import Holding, Sent
+from syncd.service.principal import Caller, External
 from syncd.service.pull import Delta, Question, Reading
 from syncd.service.push_decision import LARGEST_RECORD, PIECE, Answer, Event, Push, Result, encoded
 from syncd.store.log import Detail, Receipt
