@@ -18,7 +18,7 @@ BOARD := examples/board
 CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live demo-board board docs wheel fast test check check-python check-typescript bench overload soak bad-line mutants fmt clean \
+.PHONY: help demo demo-live demo-board board docs wheel fast test check check-python check-typescript bench overload soak bad-line mutants mutation fmt clean \
         error-codes reference system-packages
 
 help:  ## this list
@@ -68,6 +68,14 @@ check-python: $(STAMP)
 
 mutants: $(STAMP) $(CLIENT)/node_modules/.installed  ## each planted fault in a copy of the tree, and whether its test finds it (ARGS="words" for some)
 	@$(PYTHON) -m tools.mutants $(ARGS)
+
+mutation: $(VENV)/.mutation  ## small faults that a tool makes, and which no test notices (ARGS="core.clock" for some modules, SAMPLE=4, MINUTES=60)
+	@MINUTES=$(MINUTES) $(PYTHON) -m tools.mutation $(ARGS)
+
+$(VENV)/.mutation: $(STAMP)
+	@if command -v uv >/dev/null; then uv pip install --quiet --python $(PYTHON) -e '.[dev,mutation]'; \
+	else $(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev,mutation]'; fi
+	@touch $@
 
 error-codes: $(STAMP)  ## docs/reference/errors.md and the clients' files, from syncd/core/error_codes.py
 	@$(PYTHON) -m tools.error_codes
