@@ -70,11 +70,11 @@ def change(path: str, mutant: str) -> list[str]:
     spans = json.loads((FOUND / f"{path}.spans").read_text(encoding="utf-8"))["spans"]
     lines = (FOUND / path).read_text(encoding="utf-8").splitlines()
     name = mutant.rpartition(".")[2]
-    texts = []
+    texts: list[list[str]] = []
     for one in (f"{name.partition('__mutmut_')[0]}__mutmut_orig", name):
         first, last = spans[one]
         texts.append([line.replace(one, "…") for line in lines[first - 1 : last]])
-    return [line for line in difflib.ndiff(*texts) if line[0] in "-+"]
+    return [line for line in difflib.ndiff(texts[0], texts[1]) if line[0] in "-+"]
 
 
 def run(names: Sequence[str]) -> None:
