@@ -84,7 +84,11 @@ def run(names: Sequence[str]) -> None:
         try:
             process.wait(float(os.environ.get("MINUTES", "60")) * 60)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGINT)  # a shell's background job does not hear this one
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.terminate()
 
 
 def shown(words: Sequence[str], survivors: bool = True) -> None:
