@@ -58,7 +58,7 @@ from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
 from syncd.store.quotas import Totals
 from syncd.store.spaces import Spaces
-from syncd.transfer.importer import Restorer
+from syncd.transfer.importer import Importer
 
 if TYPE_CHECKING:
     from syncd.edge.memberships import MembershipService
@@ -264,7 +264,7 @@ def _http(
     )  # fmt: skip
     http.quota, http.audit = QuotaEndpoint(callers, connections.gate, quotas), AuditEndpoint(callers, audit)
     backups = Backups(pool)
-    restorer, at_once = Restorer(backups, Spaces(pool), limits, sharing), max(1, settings.pool_size // 4)
+    restorer, at_once = Importer(backups, Spaces(pool), limits, sharing), max(1, settings.pool_size // 4)
     http.backup = BackupEndpoint(
         callers, backups, restorer, skew=settings.max_clock_skew, most=settings.max_import, at_once=at_once
     )

@@ -12,7 +12,7 @@ SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::reg
 
 -- name: elsewhere_extent
 -- How many rows of a first-generation log are to be read, and the last of them. `elsewhere.sync_changes` stands for its name.
--- returns: transfer.sources.legacy_log.Totals
+-- returns: transfer.sources.legacy_log.LogTotals
 SELECT count(*) AS rows, to_char(max(c.created_at::timestamptz) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS newest
 FROM elsewhere.sync_changes c WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz;
 

@@ -80,12 +80,12 @@ async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) ->
     from syncd.store.backup import Backups
     from syncd.store.pool import Pool
     from syncd.store.spaces import Spaces
-    from syncd.transfer.export_reader import Source
-    from syncd.transfer.importer import Restorer
+    from syncd.transfer.export_reader import ExportReader
+    from syncd.transfer.importer import Importer
 
     form = "zip" if file.read(2) == b"PK" else "ndjson"
     progress("verifying")
-    source = Source(file, form, sys.maxsize)  # type: ignore[arg-type]
+    source = ExportReader(file, form, sys.maxsize)  # type: ignore[arg-type]
     manifest = source.verify()
     if not as_is and manifest.userId is None:
         raise click.ClickException("this is an export of several users: --as-is writes it in their names.")
@@ -94,7 +94,7 @@ async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) ->
         raise click.ClickException(BOUND)
     pool = Pool(as_runtime(url) if whole and not as_is else url, size=1, context_key=settings.context_key)
     limits = Limits(max_depth=DEEPEST, max_schema_version=settings.max_schema_version)
-    restorer = Restorer(Backups(pool), Spaces(pool), limits)
+    restorer = Importer(Backups(pool), Spaces(pool), limits)
     try:
         with bar("importing", manifest.eventCount) as step:
             if as_is:

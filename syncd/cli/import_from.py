@@ -25,12 +25,12 @@ from syncd.settings import Settings
 from syncd.store.backup import Backups, standing
 from syncd.store.imports import Feeds
 from syncd.store.pool import Pool
-from syncd.transfer.import_changes import Arrivals, Counts, Refused
-from syncd.transfer.import_job import Passage, Writer, portions
+from syncd.transfer.import_changes import ImportChanges, ImportCounts, RefusedRow
+from syncd.transfer.import_job import ImportJob, Writer, portions
 from syncd.transfer.roster import Roster, read_members
 from syncd.transfer.sources.files import Csv, Ndjson, Sqlite
-from syncd.transfer.sources.foreign import Origin, Unreadable, instant
-from syncd.transfer.sources.legacy_log import Mana
+from syncd.transfer.sources.foreign import Source, UnreadableRow, instant
+from syncd.transfer.sources.legacy_log import LegacyLog
 from syncd.transfer.sources.tables import Columns
 from syncd.transfer.verifying import Findings, verify
 
@@ -39,7 +39,7 @@ OVERLAP = 3_600_000_000
 SHOWN = 20
 
 
-class Request(NamedTuple):
+class ImportRequest(NamedTuple):
     """What an operator asked for; `tables`: --table, `members`: authors, none, or a file."""
 
     kind: str
@@ -63,7 +63,7 @@ class Told:
     def __init__(self, file: Any) -> None:
         self._file, self._told, self.refused, self.differences = file, 0, 0, 0
 
-    def refuse(self, one: Refused) -> None:
+    def refuse(self, one: RefusedRow) -> None:
         """A row that cannot be imported."""
         held = one.kept is not None
         self.refused += not held
@@ -83,7 +83,7 @@ class Told:
             progress(f"different: {sentence}")
 
 
-def bring(settings: Settings, request: Request, database_url: str | None) -> int:
+def bring(settings: Settings, request: ImportRequest, database_url: str | None) -> int:
     """Does it; the exit code. Raises ClickException with a sentence."""
     from syncd.cli.migrate import refusals
 
@@ -92,20 +92,20 @@ def bring(settings: Settings, request: Request, database_url: str | None) -> int
             return asyncio.run(Import(settings, request, None).run())
         with operator_database(settings, database_url, whole=True, create=not request.verify_only) as url:
             return asyncio.run(Import(settings, request, url).run())
-    except (Unreadable, SyncdError) as why:
+    except (UnreadableRow, SyncdError) as why:
         raise click.ClickException(why.detail) from None
     except refusals() as why:
         raise click.ClickException(f"the import was cut short: {why}. Run it again to go on.") from None
 
 
-def _unheard(one: Refused) -> None:
+def _unheard(one: RefusedRow) -> None:
     """For a row that is told of when it is read another time."""
 
 
 class Import:
     """One run. `url`: the server's database, None for a dry run."""
 
-    def __init__(self, settings: Settings, request: Request, url: str | None) -> None:
+    def __init__(self, settings: Settings, request: ImportRequest, url: str | None) -> None:
         self._request, self._url = request, url
         self._limits = Limits(max_change=settings.max_change, max_depth=settings.max_depth,
                               max_schema_version=settings.max_schema_version)  # fmt: skip
@@ -124,7 +124,7 @@ class Import:
                     return self._conclude(counts, None, told)
                 return await self._into(origin, told)
 
-    async def _into(self, origin: Origin, told: Told) -> int:
+    async def _into(self, origin: Source, told: Told) -> int:
         assert self._url is not None
         pool = Pool(self._url, size=2)
         try:
@@ -135,14 +135,14 @@ class Import:
                 writer = None
             else:
                 counts, rows, writer = await self._write(origin, told, pool, feeds)
-            passage = Passage(origin, self._arrivals(origin), Counts(), _unheard)
+            passage = ImportJob(origin, self._arrivals(origin), ImportCounts(), _unheard)
             with bar("comparing", rows, "rows") as step:
                 found = await verify(passage, feeds, writer.refused if writer else frozenset(), step, told.differ)
             return self._conclude(counts, found, told)
         finally:
             await pool.close()
 
-    async def _write(self, origin: Origin, told: Told, pool: Pool, feeds: Feeds) -> tuple[Counts, int, Writer]:
+    async def _write(self, origin: Source, told: Told, pool: Pool, feeds: Feeds) -> tuple[ImportCounts, int, Writer]:
         rows, newest = await self._survey(origin)
         backups = Backups(pool)
         if spaces := self._spaces():
@@ -153,8 +153,8 @@ class Import:
                 member.source = source
             made, _ = await backups.put_back(msgspec.json.encode(spaces).decode(), None, spaces[0].createdAt)
             progress(f"{made:,} shared spaces made, {len(spaces) - made:,} were there")
-        counts = Counts()
-        passage = Passage(origin, self._arrivals(origin), counts, told.refuse)
+        counts = ImportCounts()
+        passage = ImportJob(origin, self._arrivals(origin), counts, told.refuse)
         writer = Writer(backups, feeds, passage, self._most)
         with bar("importing", rows, "rows") as step:
             await writer.write(step, self._remember)
@@ -162,37 +162,37 @@ class Import:
             self._remember(newest)
         return counts, rows, writer
 
-    async def _survey(self, origin: Origin) -> tuple[int, str | None]:
+    async def _survey(self, origin: Source) -> tuple[int, str | None]:
         """How many rows there are, and who wrote in which space; a file is read for it."""
-        if isinstance(origin, Mana):
+        if isinstance(origin, LegacyLog):
             extent = await origin.extent()
             for author in extent.authors:
                 self._roster.meet(*author)
             return extent.total, extent.newest
         return (await self._check(origin, Told(None), quiet=True))[1], None
 
-    async def _check(self, origin: Origin, told: Told, *, quiet: bool = False) -> tuple[Counts, int]:
+    async def _check(self, origin: Source, told: Told, *, quiet: bool = False) -> tuple[ImportCounts, int]:
         """Reads everything and looks at every row."""
-        counts, rows = Counts(), 0
+        counts, rows = ImportCounts(), 0
         tell = _unheard if quiet else told.refuse
-        total = (await origin.extent()).total if isinstance(origin, Mana) else None
+        total = (await origin.extent()).total if isinstance(origin, LegacyLog) else None
         with bar("checking", total, "rows") as step:
-            async for portion in portions(Passage(origin, self._arrivals(origin), counts, tell)):
+            async for portion in portions(ImportJob(origin, self._arrivals(origin), counts, tell)):
                 rows += portion.rows
                 step(portion.rows)
                 for arrival in portion.arrivals:
                     self._roster.meet(arrival.line.spaceId, arrival.line.userId, arrival.line.createdAt)
         return counts, rows
 
-    def _arrivals(self, origin: Origin) -> Arrivals:
-        return Arrivals(origin, self._limits, self._latest)
+    def _arrivals(self, origin: Source) -> ImportChanges:
+        return ImportChanges(origin, self._limits, self._latest)
 
     def _spaces(self) -> list[Space]:
         members = self._request.members
         if not self._roster.spaces:
             return []
         if members is None:
-            raise Unreadable("no_members", (
+            raise UnreadableRow("no_members", (
                 f"{len(self._roster.spaces):,} shared spaces are in it, and nothing says who is in them: "
                 "--members authors (who wrote there), --members none (tokens or a service say), or --members FILE.csv"
             ))  # fmt: skip
@@ -201,14 +201,14 @@ class Import:
         return self._roster.by_nobody() if members == "none" else self._roster.by_list(read_members(Path(members)))
 
     @asynccontextmanager
-    async def _origin(self) -> AsyncIterator[Origin]:
+    async def _origin(self) -> AsyncIterator[Source]:
         request, path = self._request, Path(self._request.source)
         if request.kind == "mana":
             connection = await asyncpg.connect(request.source, timeout=10, statement_cache_size=0)
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     table = request.tables[0] if request.tables else "sync_changes"
-                    yield await Mana.begin(connection, table, self._since())
+                    yield await LegacyLog.begin(connection, table, self._since())
             finally:
                 await connection.close()
             return
@@ -228,7 +228,9 @@ class Import:
         try:
             upto = parse_instant(json.loads(self._request.state.read_text())["upto"])
         except (ValueError, KeyError, TypeError):
-            raise Unreadable("no_state", f"{self._request.state} is no state of an import: name another file") from None
+            raise UnreadableRow(
+                "no_state", f"{self._request.state} is no state of an import: name another file"
+            ) from None
         since = format_instant(max(upto - OVERLAP, 0))
         progress(f"going on from {since}")
         return since
@@ -241,7 +243,7 @@ class Import:
             part.write_text(json.dumps({"upto": upto}) + "\n")
             os.replace(part, state)
 
-    def _conclude(self, counts: Counts, found: Findings | None, told: Told) -> int:
+    def _conclude(self, counts: ImportCounts, found: Findings | None, told: Told) -> int:
         if found is not None:
             counts.held = counts.held - found.written + found.waiting
             counts.there += found.written
@@ -256,7 +258,7 @@ class Import:
         return 0
 
 
-def report(counts: Counts, found: Findings | None) -> None:
+def report(counts: ImportCounts, found: Findings | None) -> None:
     """The counts by table, on standard error; a dry run's without what nobody wrote."""
     columns = {
         "rows": counts.rows,

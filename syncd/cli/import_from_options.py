@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from syncd.cli.import_from import Request
+    from syncd.cli.import_from import ImportRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILES = ("sqlite", "csv", "ndjson")
@@ -59,7 +59,7 @@ def elsewhere_options(command: Command) -> Command:
     return command
 
 
-def elsewhere_request(source: str, options: dict[str, Any]) -> Request | None:
+def elsewhere_request(source: str, options: dict[str, Any]) -> ImportRequest | None:
     """Takes the options of --from out of `options`; None where there is no --from. Raises UsageError."""
     given = {name: options.pop(name) for name in ("kind", *OF_MANA, *OF_FILES, *OF_ANY)}
     kind = given["kind"]
@@ -103,23 +103,23 @@ def comparison(source: str, options: dict[str, Any]) -> tuple[str, str, str, tup
     return source, options["compare"], options["app"], options["tables"]
 
 
-def _request(source: str, given: dict[str, Any]) -> Request:
-    from syncd.cli.import_from import Request
+def _request(source: str, given: dict[str, Any]) -> ImportRequest:
+    from syncd.cli.import_from import ImportRequest
     from syncd.core.clock import format_instant
-    from syncd.transfer.sources.foreign import Unreadable, instant
+    from syncd.transfer.sources.foreign import UnreadableRow, instant
     from syncd.transfer.sources.tables import Columns
 
     try:
         at, since = (given[name] and instant(given[name], f"--{name}") for name in ("at", "since"))
         "".encode(given["encoding"] or "utf-8")
-    except (Unreadable, LookupError) as why:
+    except (UnreadableRow, LookupError) as why:
         raise click.UsageError(f"{why}.") from None
     columns = Columns(
         given["app"] or "", given["id_column"] or "id", given["user"], given["user_column"], given["space"],
         given["space_column"], at, given["at_column"], frozenset(given["json_columns"]),
         frozenset(given["leave_out"]), format_instant(_now()),
     )  # fmt: skip
-    return Request(
+    return ImportRequest(
         given["kind"], source, columns, given["tables"], given["delimiter"] or ",", given["encoding"] or "utf-8",
         given["members"], since, given["state"], given["refusals"], given["dry_run"], given["verify_only"],
         given["strict"],

@@ -36,7 +36,7 @@ class Scope(NamedTuple):
     key: bytes | None = None
 
 
-class Tally:
+class ExportTally:
     """What has gone out: lines, their hash, and the apps (as JSON texts) they are of."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ async def _pages(snapshot: Snapshot, feeds: Sequence[Feed], feed: int, after: in
 
 
 async def manifest(
-    tally: Tally, scope: Scope, made: str, spaces: AsyncIterator[str], horizons: str | None = None,
+    tally: ExportTally, scope: Scope, made: str, spaces: AsyncIterator[str], horizons: str | None = None,
     blocked: str | None = None,
 ) -> AsyncIterator[bytes]:  # fmt: skip
     """The manifest as JSON text, in pieces, for a user may be in many spaces. `made`: an instant; `horizons`,
@@ -136,7 +136,7 @@ async def ndjson(events: AsyncGenerator[bytes], ending: AsyncIterator[bytes]) ->
     yield b"}\n"
 
 
-class Archive:
+class ZipArchive:
     """A zip that is written forwards only: sizes follow the data, and may be more than 4 GB."""
 
     def __init__(self) -> None:
@@ -190,7 +190,7 @@ class _Forwards:
 
 async def zipped(events: AsyncGenerator[bytes], ending: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """events.jsonl and manifest.json in a zip. Packing happens in a thread: it takes longer than anything else."""
-    archive = Archive()
+    archive = ZipArchive()
     yield archive.begin(EVENTS)
     async with aclosing(events):
         async for lines in events:
@@ -204,7 +204,7 @@ async def zipped(events: AsyncGenerator[bytes], ending: AsyncIterator[bytes]) ->
 
 async def export(snapshot: Snapshot, scope: Scope, form: Format) -> AsyncGenerator[bytes]:
     """An export of what a snapshot shows, in constant memory."""
-    tally = Tally()
+    tally = ExportTally()
     feeds = await snapshot.feeds(scope.space)
     spaces = snapshot.spaces() if scope.user is not None else snapshot.spaces_whole(scope.space)
 

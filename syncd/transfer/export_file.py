@@ -23,10 +23,10 @@ from syncd.store.backup import Feed, Snapshot
 from syncd.transfer.export import (
     EVENTS,
     MANIFEST,
-    Archive,
+    ExportTally,
     Format,
     Scope,
-    Tally,
+    ZipArchive,
     blocks,
     folded,
     instant,
@@ -96,9 +96,9 @@ class ExportFile:
         fresh.replace(self._plan_path)
         return self.plan
 
-    async def write(self, snapshot: Snapshot, form: Format, step: Step) -> Tally:
+    async def write(self, snapshot: Snapshot, form: Format, step: Step) -> ExportTally:
         """Writes what is missing, and the end. `step` hears of seqs that are done, first of those done before."""
-        tally = Tally()
+        tally = ExportTally()
         with _private(self.part, "a+b") as file:
             n, after = self._where(file, tally)
             step(sum(feed.head for feed in self.plan.feeds[:n]) + after)
@@ -114,7 +114,7 @@ class ExportFile:
             await self._end(file, tally, form, horizons, await blocks(snapshot, self._scope))
         return tally
 
-    def _where(self, file: IO[bytes], tally: Tally) -> tuple[int, int]:
+    def _where(self, file: IO[bytes], tally: ExportTally) -> tuple[int, int]:
         """Which feed, and from which seq: the part as it is, up to its last whole line, is taken as done."""
         place, end = (0, 0), 0
         index = {(feed.space_id, feed.app): n for n, feed in enumerate(self.plan.feeds)}
@@ -132,7 +132,7 @@ class ExportFile:
         return place
 
     async def _end(
-        self, file: IO[bytes], tally: Tally, form: Format, horizons: str | None, blocked: str | None
+        self, file: IO[bytes], tally: ExportTally, form: Format, horizons: str | None, blocked: str | None
     ) -> None:
         async def spaces() -> AsyncIterator[str]:
             for space in self.plan.spaces:
@@ -154,7 +154,7 @@ class ExportFile:
 
 
 def _pack(lines: IO[bytes], ending: bytes, target: IO[bytes]) -> None:
-    archive = Archive()
+    archive = ZipArchive()
     target.write(archive.begin(EVENTS))
     lines.seek(0)
     while data := lines.read(CHUNK):

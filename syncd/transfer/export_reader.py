@@ -32,7 +32,7 @@ class _Wrapped(msgspec.Struct):
     manifest: msgspec.Raw
 
 
-class Source:
+class ExportReader:
     """An export in a file that can be read again and again. `most`: bytes it may have when unpacked."""
 
     def __init__(self, file: IO[bytes], form: Format, most: int) -> None:

@@ -19,8 +19,8 @@ from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.export_format import Line, Restored, Row
 from syncd.protocol.normalize import Limits, Prepared, Stamps, lower, prepare
 from syncd.transfer.keeping import Kept, kept, kept_row
-from syncd.transfer.sources.foreign import Found, Origin, Unreadable
-from syncd.transfer.sources.foreign import Row as FoundRow
+from syncd.transfer.sources.foreign import ForeignChange, Source, UnreadableRow
+from syncd.transfer.sources.foreign import ForeignRow as FoundRow
 
 # Event ids are made in it, from what a change is: never from where it was read.
 NAMESPACE = uuid.UUID("6d1f0f4e-6b0a-5a0e-9c58-1f3bb7a5c0de")
@@ -33,17 +33,17 @@ def checked_actor(raw: bytes, max_depth: int) -> str:
     try:
         check_value(raw, max_depth)
     except InvalidValue as why:
-        raise Unreadable("invalid_value", f"the actor: {why}") from None
+        raise UnreadableRow("invalid_value", f"the actor: {why}") from None
     return raw.decode()
 
 
-class Arrival(NamedTuple):
+class ImportChange(NamedTuple):
     """A change that can be written. `where` names its row to people, `found` is what was read."""
 
     where: str
     line: Line
     row: Row
-    found: Found
+    found: ForeignChange
 
     @property
     def personal(self) -> bool:
@@ -71,7 +71,7 @@ class Arrival(NamedTuple):
         return self.line.userId, self.line.clientId, self.row.c
 
 
-class Refused(NamedTuple):
+class RefusedRow(NamedTuple):
     """A row that cannot be written, and why. `kept`: what of it is held, None where nothing can be."""
 
     where: str
@@ -81,7 +81,7 @@ class Refused(NamedTuple):
     kept: Kept | None = None
 
 
-class Counts(msgspec.Struct):
+class ImportCounts(msgspec.Struct):
     """By table: rows read; changes that cannot be written, held or refused; those made of the rows, stamps lowered;
     then what came of them."""
 
@@ -94,24 +94,24 @@ class Counts(msgspec.Struct):
     there: Counter[str] = msgspec.field(default_factory=Counter)
 
 
-class Arrivals:
+class ImportChanges:
     """Reads rows. `latest`: stamps beyond it (microseconds) are of a clock that was ahead, and are lowered to when
     their row was created."""
 
-    def __init__(self, origin: Origin, limits: Limits, latest: int) -> None:
+    def __init__(self, origin: Source, limits: Limits, latest: int) -> None:
         self._origin, self._limits, self._latest = origin, limits, latest
         self._stamps = Stamps()
         self._known: str | None = None
 
-    def read(self, rows: Sequence[FoundRow], counts: Counts, refuse: list[Refused]) -> list[Arrival]:
+    def read(self, rows: Sequence[FoundRow], counts: ImportCounts, refuse: list[RefusedRow]) -> list[ImportChange]:
         """The changes of some rows, in order; what is none goes to `refuse`."""
         self._stamps = Stamps()
-        arrivals: list[Arrival] = []
+        arrivals: list[ImportChange] = []
         for row in rows:
             counts.rows[row.table] += 1
             try:
                 changes = self._origin.changes(row)
-            except (Unreadable, Malformed) as why:
+            except (UnreadableRow, Malformed) as why:
                 refuse.append(self._refused(row, why, kept_row(row) if self._origin.legacy else None, counts))
                 continue
             for found in changes:
@@ -119,27 +119,29 @@ class Arrivals:
                 try:
                     arrivals.append(self._arrival(row.where, found, counts))
                     counts.changes[row.table] += 1
-                except (Unreadable, Malformed) as why:
+                except (UnreadableRow, Malformed) as why:
                     keep = kept(found, self._known) if self._origin.legacy else None
                     refuse.append(self._refused(row, why, keep, counts))
         return arrivals
 
-    def _refused(self, row: FoundRow, why: Unreadable | Malformed, keep: Kept | None, counts: Counts) -> Refused:
+    def _refused(
+        self, row: FoundRow, why: UnreadableRow | Malformed, keep: Kept | None, counts: ImportCounts
+    ) -> RefusedRow:
         (counts.refused if keep is None else counts.held)[row.table] += 1
         code = why.code if keep is None or why.code != "invalid_row" else "invalid_change"
         detail = why.detail.replace(" (/changes/0)", "")
-        return Refused(row.where, row.table, code, detail, keep)
+        return RefusedRow(row.where, row.table, code, detail, keep)
 
-    def _arrival(self, where: str, found: Found, counts: Counts) -> Arrival:
+    def _arrival(self, where: str, found: ForeignChange, counts: ImportCounts) -> ImportChange:
         space = found.space or f"_personal:{found.user}"
         for name, text in (("app", found.app), ("user", found.user), ("client", found.client)):
             if wrong := fault(text):
-                raise Unreadable("invalid_id", f"the {name} {wrong}")
+                raise UnreadableRow("invalid_id", f"the {name} {wrong}")
         if space.startswith("_personal:"):
             if space != f"_personal:{found.user}":
-                raise Unreadable("space_not_found", "the personal space of another user")
+                raise UnreadableRow("space_not_found", "the personal space of another user")
         elif wrong := fault(space):
-            raise Unreadable("invalid_id", f"the space {wrong}")
+            raise UnreadableRow("invalid_id", f"the space {wrong}")
         change, actor = found.change, None
         if not isinstance(change.actor, UnsetType):
             # Few are different, so they are checked here, once each.
@@ -156,15 +158,15 @@ class Arrivals:
         line = Line(found.app, found.user, found.created_at, event, 1, change.table, change.id, change.op,
                     found.went_to or space, found.client, {})  # fmt: skip
         row = Row(made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=actor, n=made.n)
-        return Arrival(where, line, row, found)
+        return ImportChange(where, line, row, found)
 
     def _bound(self, made: Prepared) -> None:
         size = sum(len(bytes(register.value)) + len(name) for name, register in made.f.items())
         if size > self._limits.max_change:
-            raise Unreadable("change_too_large", f"larger than {self._limits.max_change:,} bytes")
+            raise UnreadableRow("change_too_large", f"larger than {self._limits.max_change:,} bytes")
         newest = self._limits.max_schema_version
         if newest is not None and (made.v or 0) > newest:
-            raise Unreadable("schema_too_new", "a newer schema version than this server takes")
+            raise UnreadableRow("schema_too_new", "a newer schema version than this server takes")
 
 
 def event_id(user: str, client: str, identity: str) -> str:
@@ -175,13 +177,13 @@ def event_id(user: str, client: str, identity: str) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def follow(batch: Sequence[Arrival], personal: dict[int, str | None]) -> None:
+def follow(batch: Sequence[ImportChange], personal: dict[int, str | None]) -> None:
     """Brings what was written in a personal space to where its record went from there, by place from 0."""
     for place, arrival in enumerate(batch):
         arrival.line.spaceId = (personal.get(place) if arrival.personal else None) or arrival.line.spaceId
 
 
-def moves_of(batch: Sequence[Arrival], personal: dict[int, str | None]) -> list[dict[str, Any]]:
+def moves_of(batch: Sequence[ImportChange], personal: dict[int, str | None]) -> list[dict[str, Any]]:
     """The records that a batch moves out of their authors' personal spaces, where `personal` says (by place from 0)
     that they are or have left: as sync_import_move takes them."""
     moves: dict[tuple[str, str, str, str], dict[str, Any]] = {}
@@ -195,7 +197,7 @@ def moves_of(batch: Sequence[Arrival], personal: dict[int, str | None]) -> list[
     return list(moves.values())
 
 
-def placed(batch: Sequence[Arrival], heads: dict[tuple[str, str], int]) -> list[Restored]:
+def placed(batch: Sequence[ImportChange], heads: dict[tuple[str, str], int]) -> list[Restored]:
     """A batch with places in the log: after each feed's head, in order."""
     ends = dict(heads)
     found = []
@@ -206,7 +208,7 @@ def placed(batch: Sequence[Arrival], heads: dict[tuple[str, str], int]) -> list[
     return found
 
 
-def once(batch: Sequence[Arrival], again: Counter[str]) -> Iterator[Arrival]:
+def once(batch: Sequence[ImportChange], again: Counter[str]) -> Iterator[ImportChange]:
     """A batch without those that are in it twice; these are counted by table."""
     met = set()
     for arrival in batch:

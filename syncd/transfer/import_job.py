@@ -15,10 +15,19 @@ from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.store.backup import Backups
 from syncd.store.imports import Feeds
 from syncd.store.pool import Refusal
-from syncd.transfer.import_changes import Arrival, Arrivals, Counts, Refused, follow, moves_of, once, placed
+from syncd.transfer.import_changes import (
+    ImportChange,
+    ImportChanges,
+    ImportCounts,
+    RefusedRow,
+    follow,
+    moves_of,
+    once,
+    placed,
+)
 from syncd.transfer.importer import REASONS, as_arguments
 from syncd.transfer.keeping import kept
-from syncd.transfer.sources.foreign import Origin
+from syncd.transfer.sources.foreign import Source
 
 Step = Callable[[int], None]
 # What waits to be written while a batch is: enough that neither reader nor database is idle.
@@ -28,41 +37,41 @@ BATCH_CHANGES, BATCH_BYTES = 2000, 8 << 20
 TRIES = 3
 # Where sync_import's arguments have the change ids that it is to look for.
 IDS = 5
-Tell = Callable[[Refused], None]
+Tell = Callable[[RefusedRow], None]
 
 
-class Passage(NamedTuple):
+class ImportJob(NamedTuple):
     """What is needed to bring an origin's rows in."""
 
-    origin: Origin
-    arrivals: Arrivals
-    counts: Counts
+    origin: Source
+    arrivals: ImportChanges
+    counts: ImportCounts
     tell: Tell
 
 
-class Portion(NamedTuple):
+class Chunk(NamedTuple):
     """Rows that were read together: how many, the changes that they are, and those that are to be held."""
 
     rows: int
-    arrivals: list[Arrival]
-    held: list[Refused]
+    arrivals: list[ImportChange]
+    held: list[RefusedRow]
 
 
-async def portions(passage: Passage) -> AsyncIterator[Portion]:
+async def portions(passage: ImportJob) -> AsyncIterator[Chunk]:
     """Reads an origin to its end, and looks at each row: the dry run of an import."""
     async for rows in passage.origin.rows():
-        refused: list[Refused] = []
+        refused: list[RefusedRow] = []
         arrivals = await asyncio.to_thread(passage.arrivals.read, rows, passage.counts, refused)
         for one in refused:
             passage.tell(one)
-        yield Portion(len(rows), arrivals, [one for one in refused if one.kept is not None])
+        yield Chunk(len(rows), arrivals, [one for one in refused if one.kept is not None])
 
 
 class Writer:
     """Writes portions for an operator, in everybody's name. Shared spaces must be there. `most`: how many changes and
     bytes of one user are held; `refused`: the events that the log did not take."""
 
-    def __init__(self, backups: Backups, feeds: Feeds, passage: Passage, most: tuple[int, int]) -> None:
+    def __init__(self, backups: Backups, feeds: Feeds, passage: ImportJob, most: tuple[int, int]) -> None:
         self._backups, self._feeds, self._passage, self._most = backups, feeds, passage, most
         self._heads: dict[tuple[str, str], int] = {}
         self._personal: set[str] = set()
@@ -73,7 +82,7 @@ class Writer:
 
         Raises what the database's refusals are; what was written stays, and the same again goes on from there.
         """
-        queue: asyncio.Queue[Portion | None] = asyncio.Queue(WAITING)
+        queue: asyncio.Queue[Chunk | None] = asyncio.Queue(WAITING)
 
         async def read() -> None:
             async for portion in portions(self._passage):
@@ -94,7 +103,7 @@ class Writer:
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
-    async def _batch(self, arrivals: list[Arrival]) -> None:
+    async def _batch(self, arrivals: list[ImportChange]) -> None:
         batch = list(once(arrivals, self._passage.counts.there))
         for turn in range(TRIES):
             try:
@@ -108,14 +117,14 @@ class Writer:
                 if turn == TRIES - 1:
                     raise
 
-    async def _without_known(self, batch: list[Arrival]) -> list[Arrival]:
+    async def _without_known(self, batch: list[ImportChange]) -> list[ImportChange]:
         """Asked beforehand and for all devices at once: the log asks for each of them, which is slower by far."""
         known = await self._feeds.known([arrival.identity for arrival in batch])
         for place in known:
             self._passage.counts.there[batch[place].line.table] += 1
         return [arrival for place, arrival in enumerate(batch) if place not in known] if known else batch
 
-    async def _append(self, batch: list[Arrival]) -> None:
+    async def _append(self, batch: list[ImportChange]) -> None:
         while batch:
             arranged = arrange(placed(batch, self._heads))
             arguments = as_arguments(arranged)
@@ -134,7 +143,9 @@ class Writer:
                     await self._refuse(arrival, MARKS[mark])
             return
 
-    async def _without_refused(self, why: Refusal, batch: list[Arrival], arranged: ImportBatch) -> list[Arrival]:
+    async def _without_refused(
+        self, why: Refusal, batch: list[ImportChange], arranged: ImportBatch
+    ) -> list[ImportChange]:
         """A batch without the changes that the log refuses. Raises the refusal where it is not of changes."""
         places: list[int] = []
         if why.state == "SY001":
@@ -147,7 +158,7 @@ class Writer:
             await self._refuse(batch[place - 1], REASONS[why.state])
         return [arrival for place, arrival in enumerate(batch, 1) if place not in places]
 
-    async def _hold(self, one: Refused) -> None:
+    async def _hold(self, one: RefusedRow) -> None:
         """Holds what cannot be written, as it would be if its device pushed it, unless it was written since."""
         assert one.kept is not None
         if one.kept.known and await self._feeds.known([(one.kept.user, one.kept.client, one.kept.content)]):
@@ -160,11 +171,11 @@ class Writer:
             self._passage.counts.held[one.table] -= 1
             self._passage.counts.refused[one.table] += 1
             detail = "so much of this user is held already: raise SYNCD_MAX_HELD or SYNCD_MAX_HELD_BYTES"
-            self._passage.tell(Refused(one.where, one.table, "held_full", detail))
+            self._passage.tell(RefusedRow(one.where, one.table, "held_full", detail))
 
-    async def _refuse(self, arrival: Arrival, code: str) -> None:
+    async def _refuse(self, arrival: ImportChange, code: str) -> None:
         keep = kept(arrival.found, arrival.row.c) if self._passage.origin.legacy else None
-        one = Refused(arrival.where, arrival.line.table, code, ERROR_CODES[code].text, keep)
+        one = RefusedRow(arrival.where, arrival.line.table, code, ERROR_CODES[code].text, keep)
         self.refused.add(arrival.line.eventId)
         self._passage.tell(one)
         if keep is None:
@@ -173,7 +184,7 @@ class Writer:
             self._passage.counts.held[one.table] += 1
             await self._hold(one)
 
-    async def _ready(self, batch: Iterable[Arrival]) -> None:
+    async def _ready(self, batch: Iterable[ImportChange]) -> None:
         """Makes personal spaces, and finds out where feeds stand that are new here."""
         new = {arrival.feed: arrival.line for arrival in batch if arrival.feed not in self._heads}
         if not new:
@@ -193,7 +204,7 @@ class Writer:
             await self._backups.put_back(msgspec.json.encode(made).decode(), None, made[0].createdAt)
             self._personal.update(users)
 
-    async def _move(self, batch: Sequence[Arrival]) -> None:
+    async def _move(self, batch: Sequence[ImportChange]) -> None:
         """Moves records that a new change moves out of their author's personal space, before it is written: killed in
         between, the same again does both. What was written in a personal space goes to where its record is."""
         if not self._passage.origin.legacy:
@@ -208,9 +219,9 @@ class Writer:
                 self._heads.pop((f"_personal:{move['u']}", move["a"]), None)
 
 
-def _parts(arrivals: list[Arrival]) -> list[list[Arrival]]:
+def _parts(arrivals: list[ImportChange]) -> list[list[ImportChange]]:
     """A portion in batches of a bounded size and of few feeds each: a feed costs the log a look at the whole batch."""
-    parts: list[list[Arrival]] = []
+    parts: list[list[ImportChange]] = []
     size = BATCH_BYTES
     for arrival in sorted(arrivals, key=lambda one: one.feed):
         if size >= BATCH_BYTES or len(parts[-1]) == BATCH_CHANGES:

@@ -24,7 +24,7 @@ from syncd.store.backup import Backups
 from syncd.store.pool import Refusal
 from syncd.store.quotas import Over
 from syncd.store.spaces import Spaces
-from syncd.transfer.export_reader import Source
+from syncd.transfer.export_reader import ExportReader
 
 BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20
 # A push is written whole, so it is held whole.
@@ -34,7 +34,7 @@ Wrote = Callable[[str, str, int], None]
 Step = Callable[[int], None]
 
 
-class Report(msgspec.Struct):
+class ImportReport(msgspec.Struct):
     """What an import did. `refusals`: the first of them, by line; `written`: how far each (space, app) has come."""
 
     events: int
@@ -60,7 +60,7 @@ class Appending(Protocol):
 class Batches:
     """A source's changes in batches that end between pushes; what cannot be imported goes to the report."""
 
-    def __init__(self, source: Source, reader: Reader, report: Report) -> None:
+    def __init__(self, source: ExportReader, reader: Reader, report: ImportReport) -> None:
         self._lines, self._reader, self._report = source.lines(), reader, report
         self._next: Restored | None = None
 
@@ -85,7 +85,7 @@ class Batches:
 
 
 async def restore(
-    batches: Batches, append: Appending, report: Report, wrote: Wrote = lambda *_: None,
+    batches: Batches, append: Appending, report: ImportReport, wrote: Wrote = lambda *_: None,
     step: Step = lambda _: None, full: Mapping[str, Over] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """Writes all batches. `wrote` hears how far each (space, app) has come, `step` of each batch's changes; `full`: the
@@ -122,7 +122,7 @@ class _Appended(NamedTuple):
 REASONS = {"SY001": "record_too_large", "SY004": "record_forgotten", "SY011": "too_many_names"}
 
 
-async def _append(batch: list[Restored], append: Appending, report: Report) -> _Appended:
+async def _append(batch: list[Restored], append: Appending, report: ImportReport) -> _Appended:
     """Writes a batch; a change that the log refuses is left out, and the others written."""
     while True:
         arranged = arrange(batch)
@@ -144,18 +144,18 @@ def as_arguments(batch: ImportBatch) -> list[Any]:
     return [*batch[1:-1], [wave.decode() for wave in batch.waves]]
 
 
-class Restorer:
+class Importer:
     """Imports over a server's connections."""
 
     def __init__(self, backups: Backups, spaces: Spaces, limits: Limits, sharing: Sharing = UNBOUNDED) -> None:
         self._backups, self._spaces, self._limits, self._sharing = backups, spaces, limits, sharing
 
     async def as_user(
-        self, source: Source, caller: Caller, latest: int, *, managed_elsewhere: bool = False,
+        self, source: ExportReader, caller: Caller, latest: int, *, managed_elsewhere: bool = False,
         wrote: Wrote = lambda *_: None, step: Step = lambda _: None, full: Mapping[str, Over] = MappingProxyType({}),
-    ) -> Report:  # fmt: skip
+    ) -> ImportReport:  # fmt: skip
         """Writes the caller's own changes, as the caller; stamps beyond `latest` (microseconds) are refused."""
-        report = Report(source.manifest.eventCount)
+        report = ImportReport(source.manifest.eventCount)
         spaces = decode_spaces(source.manifest)
         if not managed_elsewhere:
             await self._put_back(caller, spaces, report)
@@ -179,7 +179,7 @@ class Restorer:
                 why.said = msgspec.json.encode(await self._backups.unremembered(head, arguments[-1])).decode()
             raise
 
-    async def _put_back(self, caller: Caller, spaces: list[Space], report: Report) -> None:
+    async def _put_back(self, caller: Caller, spaces: list[Space], report: ImportReport) -> None:
         """The caller's own spaces, where they are missing; those of others are for them to put back."""
         external = caller.external
         adopt = (msgspec.json.encode(external.spaces).decode(), external.as_of) if external else None
@@ -201,11 +201,11 @@ class Restorer:
                 return why.message
             raise refused(why) from None
 
-    async def as_is(self, source: Source, step: Step = lambda _: None) -> tuple[Report, int, bool]:
+    async def as_is(self, source: ExportReader, step: Step = lambda _: None) -> tuple[ImportReport, int, bool]:
         """Writes everything in everybody's name, for an operator. How many spaces there were to be put back, and
         whether the cursors of the devices are still good."""
         manifest = source.manifest
-        report = Report(manifest.eventCount)
+        report = ImportReport(manifest.eventCount)
         spaces = decode_spaces(manifest)
         if manifest.userId is not None:
             owner = Member(manifest.userId, "owner", manifest.createdAt)

@@ -11,7 +11,7 @@ from msgspec import UnsetType
 from syncd.core.ids import fault_in_id
 from syncd.protocol.first_generation import client_of
 from syncd.protocol.normalize import content_id
-from syncd.transfer.sources.foreign import Found, Row
+from syncd.transfer.sources.foreign import ForeignChange, ForeignRow
 
 
 class Kept(NamedTuple):
@@ -34,7 +34,7 @@ class Kept(NamedTuple):
         return {"put": [row], "most": most}
 
 
-def kept(found: Found, content: str | None) -> Kept | None:
+def kept(found: ForeignChange, content: str | None) -> Kept | None:
     """A change as its device would push it; None where nobody could be told to have written it. `content`: its id
     in the log, None where it has none."""
     if fault_in_id(found.user) or fault_in_id(found.app):
@@ -54,7 +54,7 @@ def kept(found: Found, content: str | None) -> Kept | None:
     )  # fmt: skip
 
 
-def kept_row(row: Row) -> Kept | None:
+def kept_row(row: ForeignRow) -> Kept | None:
     """A row that is no change, whole: in the form of none, so that it stays held until somebody has looked at it."""
     try:
         said = json.loads(row.content)

@@ -10,7 +10,7 @@ from typing import cast
 from syncd.core.ids import fault_in_id
 from syncd.protocol.export_format import Member, Space
 from syncd.protocol.messages import Role
-from syncd.transfer.sources.foreign import Unreadable
+from syncd.transfer.sources.foreign import UnreadableRow
 
 ROLES = ("owner", "writer", "reader")
 
@@ -54,7 +54,7 @@ class Roster:
                 spaces[name].members.append(Member(user, role, spaces[name].createdAt))
         for space in spaces.values():
             if not any(member.role == "owner" for member in space.members):
-                raise Unreadable("no_owner", f"the list of members names no owner of the space {space.id}: add one")
+                raise UnreadableRow("no_owner", f"the list of members names no owner of the space {space.id}: add one")
         return list(spaces.values())
 
 
@@ -67,6 +67,6 @@ def read_members(path: Path) -> list[tuple[str, str, Role]]:
             line = (row.get("space") or "", row.get("user") or "", row.get("role") or "")
             if fault_in_id(line[0]) or fault_in_id(line[1]) or line[2] not in ROLES:
                 want = "a space, a user, and owner, writer or reader, under the header space,user,role"
-                raise Unreadable("invalid_row", f"{path}, line {reader.line_num}: needs {want}")
+                raise UnreadableRow("invalid_row", f"{path}, line {reader.line_num}: needs {want}")
             lines.append((line[0], line[1], cast(Role, line[2])))
         return lines

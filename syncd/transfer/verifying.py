@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from syncd.store.imports import Feeds, Held
-from syncd.transfer.import_changes import Arrival, Refused, follow
-from syncd.transfer.import_job import Passage, portions
+from syncd.transfer.import_changes import ImportChange, RefusedRow, follow
+from syncd.transfer.import_job import ImportJob, portions
 from syncd.transfer.keeping import kept
 
 AT_A_TIME = 1000
@@ -40,7 +40,7 @@ _HELD = msgspec.json.Decoder(dict[str, HeldRegister])
 
 
 async def verify(
-    passage: Passage, feeds: Feeds, refused: Set[str], step: Callable[[int], None], tell: Callable[[str], None]
+    passage: ImportJob, feeds: Feeds, refused: Set[str], step: Callable[[int], None], tell: Callable[[str], None]
 ) -> Findings:
     """Compares everything that can be imported, but not the events that the log `refused`. `tell` hears each
     difference, as a sentence."""
@@ -68,14 +68,14 @@ async def verify(
     return findings
 
 
-async def _waiting(part: list[Arrival], missing: list[int], feeds: Feeds) -> set[int]:
+async def _waiting(part: list[ImportChange], missing: list[int], feeds: Feeds) -> set[int]:
     """Which of the missing changes are held, because the log did not take them."""
     keeps = [(place, kept(part[place].found, part[place].row.c)) for place in missing]
     asked = [(place, keep) for place, keep in keeps if keep is not None]
     return {asked[n][0] for n in await feeds.kept([keep for _, keep in asked])}
 
 
-async def _check_held(some: list[Refused], feeds: Feeds, findings: Findings, tell: Callable[[str], None]) -> None:
+async def _check_held(some: list[RefusedRow], feeds: Feeds, findings: Findings, tell: Callable[[str], None]) -> None:
     """Whether what cannot be written is held, or was written since."""
     keeps = [one.kept for one in some if one.kept is not None]
     waiting = await feeds.kept(keeps) if keeps else set()
@@ -90,12 +90,14 @@ async def _check_held(some: list[Refused], feeds: Feeds, findings: Findings, tel
             tell(f"{one.where}: {one.code}, and it is not held")
 
 
-def _asked(arrival: Arrival) -> tuple[str, str, str, str, str, str, str]:
+def _asked(arrival: ImportChange) -> tuple[str, str, str, str, str, str, str]:
     line = arrival.line
     return line.spaceId, line.appId, line.table, line.id, line.userId, line.clientId, arrival.row.c
 
 
-def _compare(arrival: Arrival, held: Held | None, twice: bool, findings: Findings, tell: Callable[[str], None]) -> None:
+def _compare(
+    arrival: ImportChange, held: Held | None, twice: bool, findings: Findings, tell: Callable[[str], None]
+) -> None:
     line = arrival.line
     fault: list[str] = ["is not there"]
     newer = False
@@ -110,7 +112,7 @@ def _compare(arrival: Arrival, held: Held | None, twice: bool, findings: Finding
         (findings.newer if newer else findings.same)[line.table] += 1
 
 
-def _faults(arrival: Arrival, held: Held) -> tuple[list[str], bool]:
+def _faults(arrival: ImportChange, held: Held) -> tuple[list[str], bool]:
     """What of a change the server does not have, and whether something newer is there instead."""
     registers = _HELD.decode(str(held.registers))
     faults, newer = [], False

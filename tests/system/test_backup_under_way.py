@@ -21,7 +21,7 @@ import httpx
 import psutil
 import pytest
 
-from syncd.transfer.export import Archive
+from syncd.transfer.export import ZipArchive
 from tests.harness import Server
 from tests.programs import need, psql
 from tests.socket_device import workers_of
@@ -280,7 +280,7 @@ def test_a_connection_of_every_fourth_is_for_backups(large: Large) -> None:
 @pytest.mark.soak
 def test_an_archive_of_more_than_four_gigabytes_is_read_by_unzip(tmp_path: Path) -> None:
     """Both more than 4 GB of changes and more than 4 GB of archive."""
-    archive, noise = Archive(), os.urandom(32 << 20)
+    archive, noise = ZipArchive(), os.urandom(32 << 20)
     with (tmp_path / "large.zip").open("wb") as file:
         file.write(archive.begin("events.jsonl"))
         for _ in range(135):

@@ -22,8 +22,8 @@ from syncd.edge.wire import TRANSPORT, bound, sent
 from syncd.service.principal import Caller
 from syncd.store.backup import Backups
 from syncd.transfer.export import Format, Scope, export
-from syncd.transfer.export_reader import Source
-from syncd.transfer.importer import Report, Restorer
+from syncd.transfer.export_reader import ExportReader
+from syncd.transfer.importer import Importer, ImportReport
 
 log = structlog.get_logger("syncd.backup")
 
@@ -66,7 +66,7 @@ class BackupEndpoint:
     """Both ways. `most`: bytes of an import; `at_once`: how many exports and imports a worker has under way."""
 
     def __init__(
-        self, callers: Callers, backups: Backups, restorer: Restorer, *, skew: float, most: int, at_once: int
+        self, callers: Callers, backups: Backups, restorer: Importer, *, skew: float, most: int, at_once: int
     ) -> None:
         self._callers, self._backups, self._restorer = callers, backups, restorer
         self._skew, self._most = int(skew * 1_000_000), most
@@ -128,7 +128,7 @@ class BackupEndpoint:
                     transport.abort()
                 return False
 
-    async def _import(self, request: Request, caller: Caller, service: Service) -> Report:
+    async def _import(self, request: Request, caller: Caller, service: Service) -> ImportReport:
         media = request.headers.get(b"content-type", NDJSON).split(b";")[0].strip().lower()
         if media not in MEDIA:
             raise UnsupportedMedia("An export is application/x-ndjson or application/zip.")
@@ -136,7 +136,7 @@ class BackupEndpoint:
             await _spool(request.parts_of_body(self._most), file)
             # A slow line holds up nobody but its own user: the others' places are for what uses the database.
             async with self._working.place(caller.user, UPLOADED_PATIENCE):
-                source = await asyncio.to_thread(Source, file, MEDIA[media], self._most)
+                source = await asyncio.to_thread(ExportReader, file, MEDIA[media], self._most)
                 await asyncio.to_thread(source.verify)
                 latest = time.time_ns() // 1000 + self._skew
                 elsewhere = self._callers.managed_elsewhere

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from syncd.core.values import InvalidValue, check_text
-from syncd.transfer.sources.foreign import Found, Row, Unreadable
+from syncd.transfer.sources.foreign import ForeignChange, ForeignRow, UnreadableRow
 from syncd.transfer.sources.tables import Columns, found
 
 MOST_ROWS, MOST_BYTES = 5000, 16 << 20
@@ -39,22 +39,22 @@ class File:
     def __init__(self, path: Path, columns: Columns) -> None:
         self.path, self.columns, self.name = path, columns, str(path)
 
-    async def rows(self) -> AsyncIterator[list[Row]]:
+    async def rows(self) -> AsyncIterator[list[ForeignRow]]:
         """Its rows in the order of the file. Raises Unreadable for what is not such a file."""
         reading = self._read()
         while rows := await asyncio.to_thread(_some, reading):
             yield rows
 
-    def changes(self, row: Row) -> list[Found]:
+    def changes(self, row: ForeignRow) -> list[ForeignChange]:
         """An insert of the row's record. Raises Unreadable."""
         if isinstance(row.content, Unread):
-            raise Unreadable(*row.content)
+            raise UnreadableRow(*row.content)
         return found(self.columns, row.table, self._values(row.content))
 
     def _values(self, content: Any) -> dict[str, Any]:
         return dict(content)
 
-    def _read(self) -> Iterator[Row]:
+    def _read(self) -> Iterator[ForeignRow]:
         raise NotImplementedError
 
     def _check(self, there: Sequence[str], where: str) -> None:
@@ -62,16 +62,16 @@ class File:
         for name in self.columns.needed():
             if name not in there:
                 names = ", ".join(there[:20])
-                raise Unreadable(
+                raise UnreadableRow(
                     "no_column", f"{where} has no column {name}; it has {names}: name it with --id-column …"
                 )
         if twice := [name for name in there if list(there).count(name) > 1]:
-            raise Unreadable("no_column", f"{where} has the column {twice[0]} twice: rename one of them")
+            raise UnreadableRow("no_column", f"{where} has the column {twice[0]} twice: rename one of them")
 
 
-def _some(reading: Iterator[Row]) -> list[Row]:
+def _some(reading: Iterator[ForeignRow]) -> list[ForeignRow]:
     """The next rows: a bounded number, and not much more than a bounded size."""
-    rows: list[Row] = []
+    rows: list[ForeignRow] = []
     size = 0
     for row in reading:
         rows.append(row)
@@ -97,7 +97,7 @@ class Csv(File):
         self._table, self._delimiter = table, delimiter
         self._encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
 
-    def _read(self) -> Iterator[Row]:
+    def _read(self) -> Iterator[ForeignRow]:
         csv.field_size_limit(LONGEST)
         # What is not in its encoding becomes surrogates, which no value may have: the row is refused, not the file.
         with self.path.open(newline="", encoding=self._encoding, errors="surrogateescape") as file:
@@ -105,7 +105,7 @@ class Csv(File):
             try:
                 header = next(reader, [])
             except csv.Error as why:
-                raise Unreadable("invalid_row", f"{self.name}, line 1: {why}") from None
+                raise UnreadableRow("invalid_row", f"{self.name}, line 1: {why}") from None
             self._check(header, f"{self.name}, line 1")
             while True:
                 line = reader.line_num + 1
@@ -114,14 +114,14 @@ class Csv(File):
                 except StopIteration:
                     return
                 except csv.Error as why:
-                    yield Row(f"line {line}", self._table, Unread("invalid_row", f"{why}"))
+                    yield ForeignRow(f"line {line}", self._table, Unread("invalid_row", f"{why}"))
                     continue
                 if not values:
                     continue
                 content: Any = list(zip(header, values, strict=False))
                 if len(values) != len(header):
                     content = Unread("invalid_row", f"has {len(values)} columns, the first line {len(header)}")
-                yield Row(f"line {line}", self._table, content)
+                yield ForeignRow(f"line {line}", self._table, content)
 
 
 class Ndjson(File):
@@ -131,7 +131,7 @@ class Ndjson(File):
         super().__init__(path, columns)
         self._table = table
 
-    def _read(self) -> Iterator[Row]:
+    def _read(self) -> Iterator[ForeignRow]:
         with self.path.open("rb") as file:
             number = 0
             while text := file.readline(LONGEST + 1):
@@ -143,7 +143,7 @@ class Ndjson(File):
                     content = Unread("change_too_large", f"longer than {LONGEST:,} bytes")
                 elif not content.strip():
                     continue
-                yield Row(f"line {number}", self._table, content)
+                yield ForeignRow(f"line {number}", self._table, content)
 
     def _values(self, content: Any) -> dict[str, Any]:
         try:
@@ -151,11 +151,11 @@ class Ndjson(File):
             check_text(content)
             return _LINE.decode(content)
         except UnicodeDecodeError as why:
-            raise Unreadable("invalid_value", f"byte {why.start + 1} is not UTF-8") from None
+            raise UnreadableRow("invalid_value", f"byte {why.start + 1} is not UTF-8") from None
         except InvalidValue as why:
-            raise Unreadable("invalid_value", str(why)) from None
+            raise UnreadableRow("invalid_value", str(why)) from None
         except (msgspec.MsgspecError, RecursionError) as why:
-            raise Unreadable("invalid_row", f"not an object in JSON: {why}") from None
+            raise UnreadableRow("invalid_row", f"not an object in JSON: {why}") from None
 
 
 class Sqlite(File):
@@ -165,7 +165,7 @@ class Sqlite(File):
         super().__init__(path, columns)
         self._tables = list(tables)
 
-    def _read(self) -> Iterator[Row]:
+    def _read(self) -> Iterator[ForeignRow]:
         try:
             connection = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
@@ -176,13 +176,13 @@ class Sqlite(File):
             finally:
                 connection.close()
         except sqlite3.Error as why:
-            raise Unreadable("invalid_row", f"{self.name} cannot be read as a SQLite database: {why}") from None
+            raise UnreadableRow("invalid_row", f"{self.name} cannot be read as a SQLite database: {why}") from None
 
-    def _tables_of(self, connection: sqlite3.Connection) -> Iterator[Row]:
+    def _tables_of(self, connection: sqlite3.Connection) -> Iterator[ForeignRow]:
         there = [str(row[0]) for row in connection.execute(TABLES, (bool(self._tables),))]
         for table in self._tables or there:
             if table not in there:
-                raise Unreadable("no_table", f"{self.name} has no table {table}; it has {', '.join(there)}")
+                raise UnreadableRow("no_table", f"{self.name} has no table {table}; it has {', '.join(there)}")
             # Text that is not UTF-8 is refused with its row, not with the file.
             connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             cursor = connection.execute(f'SELECT * FROM "{table.replace(chr(34), chr(34) * 2)}"')
@@ -191,4 +191,4 @@ class Sqlite(File):
             at = names.index(self.columns.id)
             for number, values in enumerate(cursor, 1):
                 identity = values[at] if isinstance(values[at], int | str) else f"number {number}"
-                yield Row(f"{table} {identity}", table, list(zip(names, values, strict=True)))
+                yield ForeignRow(f"{table} {identity}", table, list(zip(names, values, strict=True)))

@@ -18,7 +18,7 @@ from syncd.protocol.messages import IncomingChange
 FEWEST_MILLIS = 100_000_000_000
 
 
-class Unreadable(ValueError):
+class UnreadableRow(ValueError):
     """A row that cannot be imported. `code` as a push would say it; the text is a sentence without the row's values."""
 
     def __init__(self, code: str, detail: str) -> None:
@@ -26,7 +26,7 @@ class Unreadable(ValueError):
         self.code, self.detail = code, detail
 
 
-class Found(NamedTuple):
+class ForeignChange(NamedTuple):
     """What one device wrote to a record. `space` None: the author's personal one; `created_at` RFC 3339. `went_to`: the
     space that the author wrote it in, too, so that it is one record there."""
 
@@ -39,7 +39,7 @@ class Found(NamedTuple):
     went_to: str | None = None
 
 
-class Row(NamedTuple):
+class ForeignRow(NamedTuple):
     """A row of the source and what names it to people (`line 7`, `row 4f1c`): as read, not looked into yet."""
 
     where: str
@@ -47,17 +47,17 @@ class Row(NamedTuple):
     content: Any
 
 
-class Origin(Protocol):
+class Source(Protocol):
     """A store that is read from its start to its end, as often as wanted, always the same. `legacy`: whether devices
     of the first generation wrote it. Their records move, and what of theirs cannot be written is held."""
 
     name: str
     legacy: bool
 
-    def rows(self) -> AsyncIterator[list[Row]]:
+    def rows(self) -> AsyncIterator[list[ForeignRow]]:
         """Its rows in the order they were written in, some thousand at a time."""
 
-    def changes(self, row: Row) -> list[Found]:
+    def changes(self, row: ForeignRow) -> list[ForeignChange]:
         """What a row says, mostly one change. Raises Unreadable."""
 
 
@@ -72,7 +72,7 @@ def instant(value: object, what: str) -> str:
             return format_instant(min(max(micros, 0), LAST))
     except (ValueError, OverflowError):
         pass
-    raise Unreadable("invalid_instant", f"{what} is no instant: RFC 3339, or milliseconds since 1970")
+    raise UnreadableRow("invalid_instant", f"{what} is no instant: RFC 3339, or milliseconds since 1970")
 
 
 @lru_cache(4096)  # the fields of a row mostly share theirs
@@ -92,9 +92,9 @@ def as_json(value: object, what: str) -> Raw:
         raw = msgspec.json.encode(value)
         check_text(raw)
     except UnicodeEncodeError:
-        raise Unreadable("invalid_value", f"{what} is not UTF-8") from None
+        raise UnreadableRow("invalid_value", f"{what} is not UTF-8") from None
     except InvalidValue as why:
-        raise Unreadable("invalid_value", f"{what}: {why}") from None
+        raise UnreadableRow("invalid_value", f"{what}: {why}") from None
     return Raw(raw)
 
 

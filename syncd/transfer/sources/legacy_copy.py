@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from syncd.transfer.sources.foreign import Unreadable, instant
+from syncd.transfer.sources.foreign import UnreadableRow, instant
 
 DELETED = "deletedAt"
 
@@ -65,7 +65,7 @@ class LegacyCopy:
         for candidate in candidates:
             try:
                 return instant(candidate, "")
-            except Unreadable:
+            except UnreadableRow:
                 continue
         return self._now
 

@@ -16,7 +16,7 @@ from syncd.postgres.statements import statement
 from syncd.protocol.first_generation import client_of, deletion
 from syncd.protocol.messages import IncomingChange, IncomingRegister
 from syncd.protocol.normalize import string_in
-from syncd.transfer.sources.foreign import UNTIMED, Found, Row, Unreadable, instant
+from syncd.transfer.sources.foreign import UNTIMED, ForeignChange, ForeignRow, UnreadableRow, instant
 
 # Rows and bytes that are read at a time; how many rows that is, is known of those before.
 MOST_ROWS, MOST_BYTES, FIRST_ROWS = 5000, 16 << 20, 100
@@ -59,7 +59,7 @@ _META = msgspec.json.Decoder(FieldMeta)
 _TIMES = msgspec.json.Decoder(dict[str, Raw])
 
 
-class Totals(NamedTuple):
+class LogTotals(NamedTuple):
     """How many rows there are to read, and the last created_at of them."""
 
     rows: int
@@ -90,7 +90,7 @@ class Extent(NamedTuple):
     authors: list[Author]
 
 
-class Mana:
+class LegacyLog:
     """One snapshot of the log, from `since` (RFC 3339; the rows' own created_at) on; None: all of it."""
 
     legacy = True
@@ -100,33 +100,33 @@ class Mana:
         self.name = "the first-generation log"
 
     @classmethod
-    async def begin(cls, connection: Any, table: str, since: str | None) -> Mana:
+    async def begin(cls, connection: Any, table: str, since: str | None) -> LegacyLog:
         """Finds the table (`sync_changes`, `public.sync_changes`). Raises Unreadable for what is not such a log."""
         quoted = await connection.fetchval("SELECT to_regclass($1)::text", table)
         if quoted is None:
-            raise Unreadable("no_table", f"there is no table {table} in it: name it with --table SCHEMA.TABLE")
+            raise UnreadableRow("no_table", f"there is no table {table} in it: name it with --table SCHEMA.TABLE")
         rows = await connection.fetch(statement("elsewhere_columns"), quoted)
         there = {row[0] for row in rows}
         if missing := [name for name in NEEDED if name not in there]:
-            raise Unreadable("no_table", f"{quoted} lacks {', '.join(missing)}: it is no first-generation log")
+            raise UnreadableRow("no_table", f"{quoted} lacks {', '.join(missing)}: it is no first-generation log")
         return cls(connection, quoted, since)
 
     async def extent(self) -> Extent:
         """Counts, and who wrote in which shared space."""
-        totals = Totals(*await self._connection.fetchrow(self._query("elsewhere_extent"), self._since))
+        totals = LogTotals(*await self._connection.fetchrow(self._query("elsewhere_extent"), self._since))
         authors = await self._connection.fetch(self._query("elsewhere_authors"))
         return Extent(totals.rows, totals.newest, [Author(*row) for row in authors])
 
-    async def rows(self) -> AsyncIterator[list[Row]]:
+    async def rows(self) -> AsyncIterator[list[ForeignRow]]:
         """By created_at, then id: the order in which a reader of the old log saw them."""
         cursor = await self._connection.cursor(self._query("elsewhere_rows"), self._since)
         count = FIRST_ROWS
         while lines := [LogLine(*row) for row in await cursor.fetch(count)]:
-            yield [Row(f"row {line.id}", line.table, line.content) for line in lines]
+            yield [ForeignRow(f"row {line.id}", line.table, line.content) for line in lines]
             size = sum(len(line.content) for line in lines) // len(lines) + 1
             count = max(1, min(MOST_ROWS, 2 * count, MOST_BYTES // size))
 
-    def changes(self, row: Row) -> list[Found]:
+    def changes(self, row: ForeignRow) -> list[ForeignChange]:
         """The change of a row, and one more for each other device that its field_meta names."""
         text = row.content
         try:
@@ -134,18 +134,18 @@ class Mana:
             check_text(raw)
             found = _ROW.decode(raw)
         except InvalidValue as why:
-            raise Unreadable("invalid_value", str(why)) from None
+            raise UnreadableRow("invalid_value", str(why)) from None
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as why:
-            raise Unreadable("invalid_row", f"no change of the first generation: {why}") from None
+            raise UnreadableRow("invalid_row", f"no change of the first generation: {why}") from None
         return _changes(found)
 
     def _query(self, name: str) -> str:
         return statement(name).replace("elsewhere.sync_changes", self._table)
 
 
-def _changes(row: LogRow) -> list[Found]:
+def _changes(row: LogRow) -> list[ForeignChange]:
     if row.op not in ("insert", "update", "delete"):
-        raise Unreadable("invalid_row", "op is not insert, update or delete")
+        raise UnreadableRow("invalid_row", "op is not insert, update or delete")
     created = UNTIMED if row.created_at is None else instant(row.created_at, "created_at")
     own = UNNAMED if not row.client_id else client_of(row.client_id, row.user_id)
     writers: dict[str, dict[str, IncomingRegister]] = {own: {}}
@@ -178,7 +178,7 @@ def _said(data: dict[str, Raw], created: str, *names: str) -> str:
     """The first of these fields that is an instant, by which the device dated the row; else when that was created."""
     for name in names:
         # A text field of that name that is no instant is only data.
-        with suppress(Unreadable):
+        with suppress(UnreadableRow):
             if text := string_in(data.get(name)):
                 return instant(text, name)
     return created
@@ -207,12 +207,14 @@ def _meta(text: bytes) -> tuple[str | None, str | None]:
         read = FieldMeta(msgspec.json.decode(text))
     client = read.clientId if isinstance(read.clientId, str) and not fault_in_client(read.clientId) else None
     for at in (read.at, read.updatedAt, read.timestamp):
-        with suppress(Unreadable):
+        with suppress(UnreadableRow):
             return instant(at, ""), client
     return None, client
 
 
-def _found(row: LogRow, created: str, client: str, op: str, fields: dict[str, IncomingRegister], deleted: str) -> Found:
+def _found(
+    row: LogRow, created: str, client: str, op: str, fields: dict[str, IncomingRegister], deleted: str
+) -> ForeignChange:
     unsaid = isinstance(row.actor, UnsetType) or bytes(row.actor) == b"null"  # a column that is null
     actor = UNSET if unsaid else row.actor
     change = IncomingChange(
@@ -220,4 +222,4 @@ def _found(row: LogRow, created: str, client: str, op: str, fields: dict[str, In
         fields=fields, deletedAt=deleted if op == "delete" else None,
         schemaVersion=row.schema_version, actor=actor, origin=row.origin,
     )  # fmt: skip
-    return Found(row.app_id, row.user_id, row.space_id, client, created, change, row.went_to)
+    return ForeignChange(row.app_id, row.user_id, row.space_id, client, created, change, row.went_to)

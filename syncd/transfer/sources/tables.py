@@ -11,7 +11,7 @@ from msgspec import Raw
 from syncd.core.errors import Malformed
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol.messages import IncomingChange, IncomingRegister
-from syncd.transfer.sources.foreign import UNTIMED, Found, Unreadable, as_json, instant
+from syncd.transfer.sources.foreign import UNTIMED, ForeignChange, UnreadableRow, as_json, instant
 
 CLIENT = "import"
 
@@ -38,18 +38,18 @@ class Columns(NamedTuple):
         return [name for name in named if name is not None]
 
 
-def found(columns: Columns, table: str, values: dict[str, Any]) -> list[Found]:
+def found(columns: Columns, table: str, values: dict[str, Any]) -> list[ForeignChange]:
     """The change of a row: an insert of a record with a field for each column but the id's. Raises Unreadable."""
     user = _text(values, columns.user_column) if columns.user_column else columns.user
     if user is None:
-        raise Unreadable("invalid_row", f"column {columns.user_column} is empty: a row needs its user")
+        raise UnreadableRow("invalid_row", f"column {columns.user_column} is empty: a row needs its user")
     space = _text(values, columns.space_column) if columns.space_column else columns.space
     at = columns.at or UNTIMED
     if columns.at_column and values.get(columns.at_column) not in (None, ""):
         at = instant(_plain(values[columns.at_column]), f"column {columns.at_column}")
     record = _text(values, columns.id)
     if record is None:
-        raise Unreadable("invalid_row", f"column {columns.id} is empty: a record needs its id")
+        raise UnreadableRow("invalid_row", f"column {columns.id} is empty: a record needs its id")
     fields = {
         name: IncomingRegister(_value(columns, name, value), at)
         for name, value in values.items()
@@ -58,7 +58,9 @@ def found(columns: Columns, table: str, values: dict[str, Any]) -> list[Found]:
     fields = fields or {"deletedAt": IncomingRegister(Raw(b"null"), at)}  # it has only its id, and is there
     # Only its log is younger than it: what it replaces was not here.
     created = columns.imported_at if at == UNTIMED else at
-    return [Found(columns.app, user, space, CLIENT, created, IncomingChange(table, record, "insert", fields=fields))]
+    return [
+        ForeignChange(columns.app, user, space, CLIENT, created, IncomingChange(table, record, "insert", fields=fields))
+    ]
 
 
 def _plain(value: Any) -> Any:
@@ -78,7 +80,7 @@ def _text(values: dict[str, Any], column: str | None) -> str | None:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise Unreadable("invalid_row", f"column {column} is neither text nor a whole number")
+    raise UnreadableRow("invalid_row", f"column {column} is neither text nor a whole number")
 
 
 def _value(columns: Columns, name: str, value: Any) -> Raw:
@@ -87,7 +89,7 @@ def _value(columns: Columns, name: str, value: Any) -> Raw:
     if name in columns.json and isinstance(value, str):
         return _parsed(name, value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise Unreadable("invalid_value", f"column {name} is not a finite number")
+        raise UnreadableRow("invalid_value", f"column {name} is not a finite number")
     if isinstance(value, bytes):
         value = base64.b64encode(value).decode()
     return as_json(value, f"column {name}")
@@ -103,7 +105,7 @@ def _parsed(name: str, text: str) -> Raw:
         check_text(raw)
         msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise Unreadable("invalid_value", f"column {name} is no JSON") from None
+        raise UnreadableRow("invalid_value", f"column {name} is no JSON") from None
     except (InvalidValue, Malformed) as why:
-        raise Unreadable("invalid_value", f"column {name}: {why}") from None
+        raise UnreadableRow("invalid_value", f"column {name}: {why}") from None
     return Raw(raw.strip())
