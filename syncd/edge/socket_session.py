@@ -225,9 +225,9 @@ class Conversation:
                 self._subscribe(member, message)
             case live_messages.Unsubscribe():
                 self.talk.hub.unsubscribe(member, self._app(message.appId))
-            case live_messages.Push():
+            case live_messages.PushFrame():
                 await self._push(member, message, text)
-            case live_messages.Presence():
+            case live_messages.PresenceFrame():
                 await self._present(member, message)
             case live_messages.Ping():
                 self._wire.send(live_messages.PONG)
@@ -299,7 +299,7 @@ class Conversation:
             return
         self.talk.hub.subscribe(member, subscription)
 
-    async def _push(self, member: Member, message: live_messages.Push, text: bytes) -> None:
+    async def _push(self, member: Member, message: live_messages.PushFrame, text: bytes) -> None:
         app = self._app(message.appId)
         client = member.client or (client_of(None, member.caller.user) if self._legacy else "")
         if not client:
@@ -347,7 +347,7 @@ class Conversation:
         tail = live_messages.changes_tail(subscription.cursor, not subscription.live)
         await self._wire.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
 
-    def _result(self, member: Member, app: str, message: live_messages.Push, answer: Answer) -> bytes:
+    def _result(self, member: Member, app: str, message: live_messages.PushFrame, answer: Answer) -> bytes:
         """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
         said = {"type": "push-result", "requestId": message.requestId, "appId": app,
                 "results": Raw(encoded(answer.results)), "conflicts": Raw(encoded(answer.conflicts))}  # fmt: skip
@@ -358,7 +358,7 @@ class Conversation:
             said["serverChanges"] = Raw(b"[%b]" % answer.delta.changes)
         return msgspec.json.encode(said)
 
-    async def _present(self, member: Member, message: live_messages.Presence) -> None:
+    async def _present(self, member: Member, message: live_messages.PresenceFrame) -> None:
         if not member.client:
             raise Malformed("The `auth` frame did not name the device: `clientId`.")
         state = bytes(message.state)

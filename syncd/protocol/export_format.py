@@ -129,7 +129,7 @@ class Space(msgspec.Struct, omit_defaults=True):
     owners: list[str] = []
 
 
-class Row(msgspec.Struct, gc=False, omit_defaults=True):
+class ImportRow(msgspec.Struct, gc=False, omit_defaults=True):
     """What the log keeps of a change. i: place in the batch, k: feed, w, u, t: author, device, table (places in the
     batch's names), all from 1; p: changes before it are missing; else as in preparation.Prepared."""
 
@@ -152,12 +152,12 @@ class Row(msgspec.Struct, gc=False, omit_defaults=True):
     p: bool = False
 
 
-class Restored(NamedTuple):
+class ImportLine(NamedTuple):
     """A line that can be imported. `after`: the seq of the line before it in its feed, 0 for the first."""
 
     number: int
     line: Line
-    row: Row
+    row: ImportRow
     after: int
 
     @property
@@ -226,7 +226,7 @@ def decode_spaces(manifest: Manifest) -> list[Space]:
     return spaces
 
 
-class Reader:
+class LineReader:
     """Reads lines one after the other. `author`: whose changes are read, None for everybody's; `latest`: stamps beyond
     it (microseconds) are of a clock that is ahead."""
 
@@ -237,7 +237,7 @@ class Reader:
         self._feed = ("", "")
         self._seq = 0
 
-    def read(self, text: bytes) -> Restored:
+    def read(self, text: bytes) -> ImportLine:
         """The change of the next line. Raises Malformed for one that cannot be imported; the next line can."""
         self._number += 1
         if self._number % 1000 == 0:
@@ -258,14 +258,14 @@ class Reader:
         if feed < self._feed or line.seq <= after:
             raise Malformed("not in the order of an export: by space, app and seq", code="invalid_change")
         self._feed, self._seq = feed, line.seq
-        return Restored(self._number, line, row, after)
+        return ImportLine(self._number, line, row, after)
 
     @property
     def number(self) -> int:
         """How many lines were read."""
         return self._number
 
-    def _row(self, line: Line) -> Row:
+    def _row(self, line: Line) -> ImportRow:
         _check(line)
         registers = {n: r for n, r in line.fields.items() if r.clientId is None} | line.superseded
         if not registers:
@@ -293,7 +293,7 @@ class Reader:
         if not isinstance(line.actor, UnsetType):
             self._value(line.actor)
             actor = bytes(line.actor).decode()
-        return Row(
+        return ImportRow(
             r=line.id, o=OPS[line.op], c=_identity(line), e=line.eventId, f=log, g=state, lo=min(micros),
             hi=max(micros), v=version(line.schemaVersion, "/line"), a=actor, n=line.origin,
             p=line.folded and self._author is None,
@@ -356,7 +356,7 @@ class ImportBatch(NamedTuple):
     waves: list[bytes]
 
 
-def arrange(changes: Sequence[Restored]) -> ImportBatch:
+def arrange(changes: Sequence[ImportLine]) -> ImportBatch:
     """A batch: names and feeds by number, rows in waves in which no record occurs twice."""
     names: dict[str, int] = {}
 
@@ -369,7 +369,7 @@ def arrange(changes: Sequence[Restored]) -> ImportBatch:
     order = sorted(after, key=lambda feed: (feed[0].encode(), feed[1].encode()))
     place = {feed: n for n, feed in enumerate(order, 1)}
     met: dict[tuple[int, str, str], int] = {}
-    waves: list[list[Row]] = []
+    waves: list[list[ImportRow]] = []
     for i, change in enumerate(changes, 1):
         line, row = change.line, change.row
         row.i, row.k = i, place[line.spaceId, line.appId]

@@ -40,7 +40,7 @@ class LegacyPushTexts(LegacyPush):
     changes: list[Raw] | None = None  # type: ignore[assignment]
 
 
-class FrameTexts(live_messages.Push, tag="push"):
+class FrameTexts(live_messages.PushFrame, tag="push"):
     """A push in a frame, whose changes are texts."""
 
     changes: list[Raw]  # type: ignore[assignment]
@@ -87,7 +87,7 @@ class _Operations(msgspec.Struct):
 
 _OUTLINE = msgspec.json.Decoder(Outline)
 _CHANGE = msgspec.json.Decoder(IncomingChange)
-_Others = live_messages.Auth | live_messages.Unsubscribe | live_messages.Presence | live_messages.Ping
+_Others = live_messages.Auth | live_messages.Unsubscribe | live_messages.PresenceFrame | live_messages.Ping
 _FRAME: msgspec.json.Decoder[live_messages.Incoming] = msgspec.json.Decoder(
     _Others | live_messages.Subscribe | FrameTexts
 )
@@ -122,7 +122,7 @@ def frame_in(text: bytes, limits: Limits, legacy: bool) -> live_messages.Incomin
     if not isinstance(frame, LegacyFrameTexts):
         return frame
     changes = _legacy_changes(texts, limits)
-    return live_messages.Push(changes, frame.requestId, frame.appId, frame.schemaVersion, frame.atomic)
+    return live_messages.PushFrame(changes, frame.requestId, frame.appId, frame.schemaVersion, frame.atomic)
 
 
 def _check(body: bytes) -> None:

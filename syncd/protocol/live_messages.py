@@ -49,7 +49,7 @@ class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
     appId: str | None = None
 
 
-class Push(msgspec.Struct, tag="push"):
+class PushFrame(msgspec.Struct, tag="push"):
     changes: list[IncomingChange]
     requestId: str | int | None = None
     appId: str | None = None
@@ -58,7 +58,7 @@ class Push(msgspec.Struct, tag="push"):
     incarnations: list[str] | None = None
 
 
-class Presence(msgspec.Struct, tag="presence"):
+class PresenceFrame(msgspec.Struct, tag="presence"):
     """`state` null: no longer here, or only listening."""
 
     spaceId: str
@@ -89,15 +89,15 @@ class LegacyPushFrame(LegacyPush, tag="push"):
     requestId: str | int | None = None
     appId: str | None = None
 
-    def message(self) -> Push:
+    def message(self) -> PushFrame:
         """The same with texts for instants."""
         body = self.body()
-        return Push(body.changes, self.requestId, self.appId, self.schemaVersion, self.atomic)
+        return PushFrame(body.changes, self.requestId, self.appId, self.schemaVersion, self.atomic)
 
 
-Incoming = Auth | Subscribe | Unsubscribe | Push | Presence | Ping
+Incoming = Auth | Subscribe | Unsubscribe | PushFrame | PresenceFrame | Ping
 _DECODER = msgspec.json.Decoder(Incoming)
-_LEGACY = msgspec.json.Decoder(Auth | LegacySubscribe | Unsubscribe | LegacyPushFrame | Presence | Ping)
+_LEGACY = msgspec.json.Decoder(Auth | LegacySubscribe | Unsubscribe | LegacyPushFrame | PresenceFrame | Ping)
 
 
 def incoming(text: bytes, *, legacy: bool = False) -> Incoming:
@@ -114,7 +114,7 @@ def incoming(text: bytes, *, legacy: bool = False) -> Incoming:
             raise
         envelope, changes = readable(text, why)
         message = _incoming(envelope, legacy)
-        if not isinstance(message, Push):
+        if not isinstance(message, PushFrame):
             raise
         return msgspec.structs.replace(message, changes=changes)
 

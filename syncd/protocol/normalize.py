@@ -38,7 +38,7 @@ class StateRegister(msgspec.Struct, gc=False, omit_defaults=True):
     movedTo: str | UnsetType = UNSET
 
 
-class Prepared(msgspec.Struct, gc=False, omit_defaults=True):
+class NormalizedChange(msgspec.Struct, gc=False, omit_defaults=True):
     """One change for the log. i: place in the push, from 1; s, t: places in the push's spaces and tables, from 1;
     r: record; o: op; c: change id; e: event id; lo, hi: least and greatest stamp in microseconds;
     v: schema version; a: actor as JSON text; n: origin."""
@@ -218,7 +218,7 @@ class _Registers:
 
 def prepare(
     change: IncomingChange, i: int, client: str, stamps: Stamps, limits: Limits, feed: tuple[str, str] = ("", "")
-) -> Prepared:
+) -> NormalizedChange:
     """One change in canonical form; `i` counts from 1, `feed` is (app, space). Raises Malformed with a pointer.
 
     A legacy update without fields has no registers: there is nothing to write.
@@ -245,7 +245,7 @@ def prepare(
     if change_id is None and registers.log:
         content = _content_id(change, registers.log, feed)
         change_id = content if timed else stamps.untimed(content)
-    return Prepared(
+    return NormalizedChange(
         i=i, r=change.id, o=OPS[change.op], f=registers.log, g=registers.state, lo=registers.low, hi=registers.high,
         c=change_id, v=version(change.schemaVersion, pointer), a=actor, n=change.origin,
     )  # fmt: skip
@@ -282,23 +282,23 @@ def content_id(content: Any) -> str:
     return "\x01" + base64.urlsafe_b64encode(hashlib.sha256(text).digest()[:24]).decode()
 
 
-class Batch(NamedTuple):
+class NormalizedPush(NamedTuple):
     """A push as the log takes it: distinct spaces and tables (sorted), the space of each change, the waves."""
 
     spaces: list[str]
     tables: list[str]
     space_of: list[int]
-    waves: list[list[Prepared]]
+    waves: list[list[NormalizedChange]]
 
 
-def batch(prepared: Sequence[tuple[Prepared, str, str]], event_id: Callable[[int], str]) -> Batch:
+def batch(prepared: Sequence[tuple[NormalizedChange, str, str]], event_id: Callable[[int], str]) -> NormalizedPush:
     """Arranges (change, space, table) into waves in which no record occurs twice, places counted anew from 1."""
     spaces = sorted({space for _, space, _ in prepared}, key=str.encode)
     tables = sorted({table for _, _, table in prepared}, key=str.encode)
     space_no = {space: n for n, space in enumerate(spaces, 1)}
     table_no = {table: n for n, table in enumerate(tables, 1)}
     met: dict[tuple[int, int, str], int] = {}
-    waves: list[list[Prepared]] = []
+    waves: list[list[NormalizedChange]] = []
     of: list[int] = []
     for i, (change, space, table) in enumerate(prepared, 1):
         change.i, change.s, change.t, change.e = i, space_no[space], table_no[table], event_id(i)
@@ -308,7 +308,7 @@ def batch(prepared: Sequence[tuple[Prepared, str, str]], event_id: Callable[[int
             waves.append([])
         waves[wave].append(change)
         of.append(change.s)
-    return Batch(spaces, tables, of, waves)
+    return NormalizedPush(spaces, tables, of, waves)
 
 
 def greatest_base(changes: Sequence[IncomingChange], limit: int) -> int:
@@ -325,7 +325,7 @@ def greatest_base(changes: Sequence[IncomingChange], limit: int) -> int:
     return found
 
 
-def lower(prepared: Sequence[Prepared], client: str, limit: int, start: int) -> list[dict[str, str]]:
+def lower(prepared: Sequence[NormalizedChange], client: str, limit: int, start: int) -> list[dict[str, str]]:
     """Lowers every stamp beyond `limit` to `start` and on, keeping their order. Microseconds.
 
     Returns, for each change, the adjusted instants by field. What the device had sent stays with the register.
@@ -349,7 +349,7 @@ def lower(prepared: Sequence[Prepared], client: str, limit: int, start: int) -> 
     return adjusted
 
 
-def keep_apart(changes: Sequence[Prepared], client: str, twice: Set[tuple[int, str]]) -> list[dict[str, str]]:
+def keep_apart(changes: Sequence[NormalizedChange], client: str, twice: Set[tuple[int, str]]) -> list[dict[str, str]]:
     """Gives the later of two writes of a register with one stamp a later one, so that a stamp names one value.
 
     `changes` are of one record, in their order; `twice` has the (place, field) of those whose stamp is another write's
@@ -373,7 +373,7 @@ def keep_apart(changes: Sequence[Prepared], client: str, twice: Set[tuple[int, s
     return moved
 
 
-def _date(change: Prepared, client: str, times: Mapping[str, str]) -> None:
+def _date(change: NormalizedChange, client: str, times: Mapping[str, str]) -> None:
     """Gives registers of a change other stamps."""
     for name, at in times.items():
         register = change.f[name]

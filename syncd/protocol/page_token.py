@@ -16,7 +16,7 @@ Seq = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 MAX_LENGTH = 5000
 
 
-class Bookmark(msgspec.Struct, array_like=True, frozen=True):
+class PageToken(msgspec.Struct, array_like=True, frozen=True):
     """The last record that was looked at, and the moment that the listing is of; or the record, and its last change.
 
     `start`: the start of the database under which `seq` was told, in microseconds; 0 in those of before.
@@ -32,12 +32,12 @@ class Bookmark(msgspec.Struct, array_like=True, frozen=True):
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).rstrip(b"=").decode()
 
 
-def read_bookmark(text: str) -> Bookmark:
+def read_bookmark(text: str) -> PageToken:
     """The bookmark in `text`. Raises Malformed."""
     try:
         if len(text) <= MAX_LENGTH:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            found = msgspec.json.decode(raw, type=Bookmark)
+            found = msgspec.json.decode(raw, type=PageToken)
             if fault_in_id(found.table) is None and fault_in_id(found.id) is None:
                 return found
     except (ValueError, binascii.Error, msgspec.MsgspecError):

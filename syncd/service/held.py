@@ -19,7 +19,7 @@ from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import normalize
 from syncd.protocol.first_generation import LegacyStamps, push_body
 from syncd.protocol.messages import IncomingChange, PushBody
-from syncd.protocol.normalize import Limits, Prepared
+from syncd.protocol.normalize import Limits, NormalizedChange
 from syncd.service.counts import Counts
 from syncd.service.holding import UNKNOWN
 from syncd.service.principal import Caller
@@ -53,7 +53,9 @@ class Releasing:
     def __init__(self, rows: Sequence[HeldChange]) -> None:
         self._rows, self.kept = rows, dict[int, str]()
 
-    def refuse(self, place: int, code: str, change: IncomingChange, prepared: Prepared | None, space: str) -> None:
+    def refuse(
+        self, place: int, code: str, change: IncomingChange, prepared: NormalizedChange | None, space: str
+    ) -> None:
         self.kept[self._rows[place].held_no] = code
 
     def make(self, space: str) -> bool:

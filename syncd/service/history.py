@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.core.errors import CursorLost, Fault, Malformed, Refused, SyncdError
-from syncd.protocol.page_token import Bookmark
+from syncd.protocol.page_token import PageToken
 from syncd.service.principal import Caller
 from syncd.service.push_decision import LARGEST_RECORD, Answer, Event, Result
 from syncd.store.history import History, PastPage
@@ -102,7 +102,7 @@ async def record(history: History, caller: Caller, place: Place, moment: Moment)
 
 
 async def changes(
-    history: History, caller: Caller, place: Place, limit: int, before: int | None, after: Bookmark | None
+    history: History, caller: Caller, place: Place, limit: int, before: int | None, after: PageToken | None
 ) -> bytes:
     """A record's changes before a seq, after a page, or all, newest first, as JSON text. Raises SyncdError:
     space_not_found, record_not_found, cursor_lost."""
@@ -116,7 +116,7 @@ async def changes(
     return b'{"changes":[%b],"hasMore":%b%b,"complete":%b}' % facts
 
 
-def _start(after: Bookmark) -> dict[str, int]:
+def _start(after: PageToken) -> dict[str, int]:
     return {"start": after.start} if after.start else {}
 
 
@@ -124,11 +124,11 @@ def _next(page: PastPage, table: str | None, id_: str | None) -> bytes:
     """The member of an answer that says where the next page begins, where there is one."""
     if not page.more or page.seq is None or table is None or id_ is None:
         return b""
-    return b',"next":%b' % msgspec.json.encode(Bookmark(page.seq, table, id_, page.start).text())
+    return b',"next":%b' % msgspec.json.encode(PageToken(page.seq, table, id_, page.start).text())
 
 
 async def space(
-    history: History, caller: Caller, place: Place, moment: Moment, limit: int, after: Bookmark | None
+    history: History, caller: Caller, place: Place, moment: Moment, limit: int, after: PageToken | None
 ) -> bytes:
     """A page of a space as it was, as JSON text; the whole listing is of the first page's moment. Raises SyncdError:
     space_not_found, cursor_lost."""

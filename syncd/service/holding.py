@@ -14,7 +14,7 @@ from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol.first_generation import UNREADABLE
 from syncd.protocol.messages import IncomingChange, raw_changes
-from syncd.protocol.normalize import Limits, Prepared, content_id
+from syncd.protocol.normalize import Limits, NormalizedChange, content_id
 
 # Begins what a held change is known by that is a new one when it is written.
 UNKNOWN = "\x02"
@@ -23,7 +23,9 @@ UNKNOWN = "\x02"
 class Refusals(Protocol):
     """What is done about the changes of a push that are refused."""
 
-    def refuse(self, place: int, code: str, change: IncomingChange, prepared: Prepared | None, space: str) -> None: ...
+    def refuse(
+        self, place: int, code: str, change: IncomingChange, prepared: NormalizedChange | None, space: str
+    ) -> None: ...
     def make(self, space: str) -> bool: ...
     def head(self) -> dict[str, Any]: ...
 
@@ -59,7 +61,9 @@ class Holding:
         self._met = Counter[str]()
         self._own: set[str] = set()
 
-    def refuse(self, place: int, code: str, change: IncomingChange, prepared: Prepared | None, space: str) -> None:
+    def refuse(
+        self, place: int, code: str, change: IncomingChange, prepared: NormalizedChange | None, space: str
+    ) -> None:
         """Holds a change."""
         raw, version = self._sent.raws[place], self._sent.schema_version
         if version is not None and change.schemaVersion is None and change is not UNREADABLE:

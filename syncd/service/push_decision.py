@@ -15,7 +15,7 @@ from syncd.core.errors import Fault, InvalidId, Malformed
 from syncd.core.ids import fault_in_id
 from syncd.protocol import normalize
 from syncd.protocol.messages import IncomingChange, PushBody
-from syncd.protocol.normalize import OPS, Limits, Prepared, Stamps
+from syncd.protocol.normalize import OPS, Limits, NormalizedChange, Stamps
 from syncd.service.holding import Refusals
 from syncd.service.principal import Caller
 from syncd.service.pull import Delta, Reading
@@ -26,7 +26,7 @@ from syncd.store.quotas import Over
 PIECE = 100
 LARGEST_RECORD = 16 * 1024 * 1024
 # In place of a change that has no canonical form.
-UNPREPARED = Prepared(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
+UNPREPARED = NormalizedChange(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
 
 # Why the log did not take a change, by the letter it answers with.
 MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
@@ -110,7 +110,7 @@ class Push:
         self.adjusted: dict[int, dict[str, str]] = {}
         self.repeats: dict[int, int] = {}
         self.left: list[int] = []
-        self.changes: list[tuple[Prepared, str, str]] = []
+        self.changes: list[tuple[NormalizedChange, str, str]] = []
         self.conflicts: list[dict[str, Any]] = []
         # Whether records are to be moved, None for a device of ours.
         self.moves: bool | None = False if reading.question.plain else None
@@ -151,7 +151,7 @@ class Push:
                     first[prepared.c] = i
                 self.left.append(i)
 
-    def _prepared(self, i: int, change: IncomingChange, limits: Limits, stamps: Stamps) -> Prepared:
+    def _prepared(self, i: int, change: IncomingChange, limits: Limits, stamps: Stamps) -> NormalizedChange:
         """The next change, in canonical form. Raises Malformed."""
         space = normalize.space_of(change, self.caller.personal)
         if stamps.legacy and not space:
@@ -346,7 +346,7 @@ class Push:
         return heads
 
 
-def _content(change: tuple[Prepared, str, str]) -> tuple[Any, ...]:
+def _content(change: tuple[NormalizedChange, str, str]) -> tuple[Any, ...]:
     prepared, space, table = change
     registers = {name: (msgspec.json.decode(r.value), r.at) for name, r in prepared.f.items()}
     return space, table, prepared.r, prepared.o, msgspec.json.encode(registers, order="deterministic")

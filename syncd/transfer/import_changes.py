@@ -16,8 +16,8 @@ from syncd.core.clock import parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_value
-from syncd.protocol.export_format import Line, Restored, Row
-from syncd.protocol.normalize import Limits, Prepared, Stamps, lower, prepare
+from syncd.protocol.export_format import ImportLine, ImportRow, Line
+from syncd.protocol.normalize import Limits, NormalizedChange, Stamps, lower, prepare
 from syncd.transfer.keeping import Kept, kept, kept_row
 from syncd.transfer.sources.foreign import ForeignChange, Source, UnreadableRow
 from syncd.transfer.sources.foreign import ForeignRow as FoundRow
@@ -42,7 +42,7 @@ class ImportChange(NamedTuple):
 
     where: str
     line: Line
-    row: Row
+    row: ImportRow
     found: ForeignChange
 
     @property
@@ -157,10 +157,12 @@ class ImportChanges:
         event = event_id(found.user, found.client, identity)
         line = Line(found.app, found.user, found.created_at, event, 1, change.table, change.id, change.op,
                     found.went_to or space, found.client, {})  # fmt: skip
-        row = Row(made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=actor, n=made.n)
+        row = ImportRow(
+            made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=actor, n=made.n
+        )
         return ImportChange(where, line, row, found)
 
-    def _bound(self, made: Prepared) -> None:
+    def _bound(self, made: NormalizedChange) -> None:
         size = sum(len(bytes(register.value)) + len(name) for name, register in made.f.items())
         if size > self._limits.max_change:
             raise UnreadableRow("change_too_large", f"larger than {self._limits.max_change:,} bytes")
@@ -197,14 +199,14 @@ def moves_of(batch: Sequence[ImportChange], personal: dict[int, str | None]) -> 
     return list(moves.values())
 
 
-def placed(batch: Sequence[ImportChange], heads: dict[tuple[str, str], int]) -> list[Restored]:
+def placed(batch: Sequence[ImportChange], heads: dict[tuple[str, str], int]) -> list[ImportLine]:
     """A batch with places in the log: after each feed's head, in order."""
     ends = dict(heads)
     found = []
     for number, arrival in enumerate(batch, 1):
         feed = arrival.feed
         arrival.line.seq = ends[feed] = ends.get(feed, 0) + 1
-        found.append(Restored(number, arrival.line, arrival.row, heads.get(feed, 0)))
+        found.append(ImportLine(number, arrival.line, arrival.row, heads.get(feed, 0)))
     return found
 
 

@@ -15,7 +15,7 @@ from syncd.core.clock import LAST
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Malformed, QuotaExceeded
 from syncd.core.sharing import UNBOUNDED, Sharing
-from syncd.protocol.export_format import ImportBatch, Member, Reader, Restored, Space, arrange, decode_spaces
+from syncd.protocol.export_format import ImportBatch, ImportLine, LineReader, Member, Space, arrange, decode_spaces
 from syncd.protocol.normalize import OPS, Limits
 from syncd.service.principal import Caller
 from syncd.service.push_decision import LARGEST_RECORD, MARKS
@@ -60,11 +60,11 @@ class Appending(Protocol):
 class Batches:
     """A source's changes in batches that end between pushes; what cannot be imported goes to the report."""
 
-    def __init__(self, source: ExportReader, reader: Reader, report: ImportReport) -> None:
+    def __init__(self, source: ExportReader, reader: LineReader, report: ImportReport) -> None:
         self._lines, self._reader, self._report = source.lines(), reader, report
-        self._next: Restored | None = None
+        self._next: ImportLine | None = None
 
-    def next(self) -> list[Restored]:
+    def next(self) -> list[ImportLine]:
         """The next batch, empty at the end. Reads and checks: for a thread."""
         batch = [] if self._next is None else [self._next]
         self._next, size = None, 0
@@ -122,7 +122,7 @@ class _Appended(NamedTuple):
 REASONS = {"SY001": "record_too_large", "SY004": "record_forgotten", "SY011": "too_many_names"}
 
 
-async def _append(batch: list[Restored], append: Appending, report: ImportReport) -> _Appended:
+async def _append(batch: list[ImportLine], append: Appending, report: ImportReport) -> _Appended:
     """Writes a batch; a change that the log refuses is left out, and the others written."""
     while True:
         arranged = arrange(batch)
@@ -166,7 +166,7 @@ class Importer:
                 head["personal"] = True
             return await self._append(head, batch)
 
-        reader = Reader(self._limits, caller.user, latest)
+        reader = LineReader(self._limits, caller.user, latest)
         await restore(Batches(source, reader, report), append, report, wrote, step, full)
         return report
 
@@ -221,7 +221,7 @@ class Importer:
         async def append(batch: ImportBatch) -> tuple[str, list[int]]:
             return await self._append({**batch.head, "largest": LARGEST_RECORD}, batch)
 
-        reader = Reader(self._limits, None, LAST)
+        reader = LineReader(self._limits, None, LAST)
         await restore(Batches(source, reader, report), append, report, step=step)
         # One author's changes are no log of a feed, folded or not.
         if manifest.folded and manifest.userId is None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from syncd.protocol.page_token import Bookmark, read_bookmark
+from syncd.protocol.page_token import PageToken, read_bookmark
 from tests.wire import Device, edit, unique
 
 RECORD = "/sync/app/records/t/r"
@@ -106,7 +106,7 @@ def test_two_moments_are_refused(mallory: Device) -> None:
         "bnVsbA",
         "WzEsInQiLDFd",
         "Wy0xLCJ0IiwiciJd",
-        Bookmark(1, "", "r").text(),
+        PageToken(1, "", "r").text(),
     ],
 )
 def test_a_place_to_go_on_from_that_is_none_is_refused(mallory: Device, after: str) -> None:
@@ -115,12 +115,12 @@ def test_a_place_to_go_on_from_that_is_none_is_refused(mallory: Device, after: s
 
 def test_a_place_of_one_s_own_making_shows_nothing_else(mallory: Device) -> None:
     for table, id_, shown in (("nothing", "", 1), ("t", "q", 1), ("t", "r", 0), ("t", "\U0001f600", 0)):
-        mark = Bookmark(1, table, id_ or "a")
+        mark = PageToken(1, table, id_ or "a")
         assert read_bookmark(mark.text()) == mark
         answer = mallory.request("GET", at(mallory), params={"after": mark.text()})
         assert len(answer.json()["records"]) == shown
     refused(
-        mallory.request("GET", at(mallory), params={"after": Bookmark(2, "t", "r").text()}),
+        mallory.request("GET", at(mallory), params={"after": PageToken(2, "t", "r").text()}),
         400,
         "invalid_request",
         "/seq",

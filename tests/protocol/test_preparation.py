@@ -16,7 +16,7 @@ from syncd.core.errors import Malformed
 from syncd.protocol.messages import IncomingChange, PushBody, decode
 from syncd.protocol.normalize import (
     Limits,
-    Prepared,
+    NormalizedChange,
     Stamps,
     batch,
     greatest_base,
@@ -40,7 +40,7 @@ def incoming(**members: Any) -> IncomingChange:
     return decode(msgspec.json.encode({"changes": [change]}), PushBody).changes[0]
 
 
-def prepared(i: int = 1, feed: tuple[str, str] = ("app", "s"), **members: Any) -> Prepared:
+def prepared(i: int = 1, feed: tuple[str, str] = ("app", "s"), **members: Any) -> NormalizedChange:
     return prepare(incoming(**members), i, "phone", Stamps(), Limits(), feed)
 
 

@@ -16,7 +16,7 @@ from syncd.edge.authenticator import Callers
 from syncd.edge.requests import Request, checked_client, checked_id
 from syncd.protocol.messages import RestoreBody, decode
 from syncd.protocol.normalize import Limits
-from syncd.protocol.page_token import Bookmark, read_bookmark
+from syncd.protocol.page_token import PageToken, read_bookmark
 from syncd.service import history
 from syncd.service.history import DEFAULT_LIMIT, MAX_LIMIT, Moment, Place, Wish
 from syncd.service.principal import Caller
@@ -125,7 +125,7 @@ class HistoryEndpoint:
         return bytes(message.actor).decode()
 
 
-def _bookmark(query: Query) -> Bookmark | None:
+def _bookmark(query: Query) -> PageToken | None:
     after = query.text("after")
     return None if after is None else read_bookmark(after)
 
