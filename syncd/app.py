@@ -50,7 +50,7 @@ from syncd.settings import Settings
 from syncd.store.audit import Audit
 from syncd.store.backup import Backups
 from syncd.store.digest import Digests
-from syncd.store.held import Held
+from syncd.store.held import HeldChanges
 from syncd.store.history import History
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
@@ -210,7 +210,7 @@ def _http(
         hub.spawn(_stay_where_writes_go(pool))
         hub.spawn(_count_numbers(pool, hub.counts))
         hubs.append(hub)
-        skew, held = int(settings.max_clock_skew * 1_000_000), Held(pool)
+        skew, held = int(settings.max_clock_skew * 1_000_000), HeldChanges(pool)
 
         async def hear(user: str) -> None:
             said = await callers.ask(user)

@@ -27,7 +27,7 @@ SELECT audit_no, at_us, what, actor, subject, detail, count AS times FROM syncd.
 
 -- name: audit_list
 -- All that was noted after number $1, or what is of a space, a user (who did it, or to whom) or of a kind. An operator's.
--- returns: store.audit.Found
+-- returns: store.audit.AuditEntry
 SELECT a.audit_no, syncd.sync_micros(a.at) AS at_us, a.what, s.space_id AS space, n.name AS actor, u.name AS subject,
        a.detail::text AS detail, a.count AS times
 FROM syncd.sync_audit a

@@ -54,7 +54,7 @@ SELECT syncd.sync_names_idle($1::integer);
 
 -- name: names_used
 -- The names in the next part of the log or ($1) the state, and where it ends.
--- returns: store.compaction.Used
+-- returns: store.compaction.UsedNames
 SELECT upto, used FROM syncd.sync_names_used($1::boolean, $2::bigint[], $3::integer);
 
 -- name: names_leave

@@ -100,7 +100,7 @@ CROSS JOIN LATERAL (SELECT FROM syncd.sync_changes q WHERE q.user_no = u.name_no
 -- name: elsewhere_records
 -- What the server has of records, and of the changes of theirs that were imported: by place, the registers as JSON text (null: no such
 -- record), the record's last seq, and the change's seq (null: not in the log). An operator's.
--- returns: store.imports.Held
+-- returns: store.imports.StoredRecord
 SELECT f.i AS place, r.registers::text AS registers, r.seq, c.seq AS change
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
      WITH ORDINALITY AS f (space, app, tab, record, author, device, change, i)

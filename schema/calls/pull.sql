@@ -7,10 +7,10 @@ SELECT body, spaces, seqs, bases, joined, gone, more, news, now_us, boot_us, tro
 
 -- name: peek
 -- Like pull, for pulls that say "peek": whether there is news, without the positions that its asker has.
--- returns: store.log.Glance
+-- returns: store.log.PeekResult
 SELECT news, now_us, boot_us, trouble FROM syncd.sync_pull($1::jsonb);
 
 -- name: unreadable
 -- For which spaces a pull fails, when it has failed.
--- returns: store.log.Unreadable
+-- returns: store.log.UnreadableSpace
 SELECT space_no, space_id FROM syncd.sync_unreadable($1::jsonb);

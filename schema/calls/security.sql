@@ -17,7 +17,7 @@ SELECT syncd.sync_numbers_make($1::text, $2::bigint);
 
 -- name: numbers_used
 -- How many numbers of names and of spaces are used up, of 2^31 - 1 each.
--- returns: store.numbers.Used
+-- returns: store.numbers.NumbersUsed
 SELECT names, spaces FROM syncd.sync_numbers_used();
 
 -- name: server

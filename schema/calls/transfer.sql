@@ -2,7 +2,7 @@
 
 -- name: export_user
 -- The number of the user of an export, under whom the transaction then acts; 0 for nobody known.
--- returns: store.backup.Reader
+-- returns: store.backup.ExportScope
 SELECT syncd.sync_act_as($1) AS number, clock_timestamp() AS now;
 
 -- name: export_operator
@@ -13,7 +13,7 @@ FROM syncd.sync_server;
 
 -- name: export_feeds
 -- The feeds that there are (for this user, or of one space) and how far each has come, in the order of an export.
--- returns: store.backup.Feed
+-- returns: store.backup.ExportFeed
 SELECT h.space_no AS space, h.app_no, h.head, a.quoted AS app, s.quoted AS space_id
 FROM syncd.sync_feeds h
 JOIN syncd.sync_spaces s ON s.space_no = h.space_no
@@ -23,7 +23,7 @@ ORDER BY s.space_id, a.name;
 
 -- name: export_page
 -- Some lines of a feed, for an export.
--- returns: store.backup.Page
+-- returns: store.backup.ExportPage
 SELECT upto, events, body FROM syncd.sync_export_page($1, $2, $3, $4, $5, $6, $7);
 
 -- name: export_folded

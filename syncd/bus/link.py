@@ -32,11 +32,11 @@ OPENING = 1.0
 LAST_WORDS = 0.25
 
 
-class LineLost(Exception):
+class LinkLost(Exception):
     """The connection is of no use any more; the text says why."""
 
 
-class Line(Protocol):
+class Link(Protocol):
     """One connection. Whatever is sent on it, everybody hears, itself included."""
 
     @property
@@ -54,10 +54,10 @@ class Line(Protocol):
 
 
 # Makes a line that calls the function with every payload it hears. Raises BusError when trying again is useless.
-Connect = Callable[[Callable[[str], None]], Awaitable[Line]]
+Connect = Callable[[Callable[[str], None]], Awaitable[Link]]
 
 
-class LineBus:
+class HeartbeatBus:
     """A `Bus` over a line that is made again whenever it is lost. `name` says in the log what it is."""
 
     def __init__(self, name: str, connect: Connect) -> None:
@@ -125,7 +125,7 @@ class LineBus:
             tries = 0 if was_up else min(tries + 1, 10)
             await asyncio.sleep(min(LAST_RETRY, FIRST_RETRY * 2**tries) * random.uniform(0.5, 1))
 
-    async def _hold(self, line: Line) -> bool:
+    async def _hold(self, line: Link) -> bool:
         """Use the line until it is lost. Whether it was ever up."""
         self._line_number += 1
         self._forget_line()
@@ -146,18 +146,18 @@ class LineBus:
         self._fall(why, lost=was_up)
         return was_up
 
-    async def _watch(self, line: Line, sending: asyncio.Task[None]) -> Exception:
+    async def _watch(self, line: Link, sending: asyncio.Task[None]) -> Exception:
         """Returns when the line is lost: why."""
         while not sending.done():
             if line.closed:
-                return LineLost("it was closed")
+                return LinkLost("it was closed")
             if asyncio.get_running_loop().time() - min(self._beat_since, self._sending_since) > PATIENCE:
-                return LineLost("nothing comes through")
+                return LinkLost("nothing comes through")
             await asyncio.wait({sending}, timeout=GLANCE)
         why = sending.exception()
-        return why if isinstance(why, Exception) else LineLost("it was given up")
+        return why if isinstance(why, Exception) else LinkLost("it was given up")
 
-    async def _send(self, line: Line) -> None:
+    async def _send(self, line: Link) -> None:
         """Hints as they come and a heartbeat every BEAT seconds, until the line fails."""
         clock = asyncio.get_running_loop().time
         due = clock()
@@ -214,7 +214,7 @@ class LineBus:
     def _fall(self, why: Exception, *, lost: bool = False) -> None:
         """Down; said once, not at every try."""
         if lost or not self._settled.is_set():
-            text = str(why) if isinstance(why, LineLost) else type(why).__name__
+            text = str(why) if isinstance(why, LinkLost) else type(why).__name__
             self._log.warning("bus is down: changes of other workers are found by polling", error=text)
         self._state = "down"
         self._settled.set()

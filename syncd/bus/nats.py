@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from syncd.bus.hints import BusError
-from syncd.bus.link import LineBus
+from syncd.bus.link import HeartbeatBus
 
 
-class NatsBus(LineBus):
+class NatsBus(HeartbeatBus):
     """Hints on the subject `syncd.hints.<tag>`, so that deployments on one server do not mix.
 
     `url` is nats:// or tls://, with user and password if need be, or several of them with commas.

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from syncd.bus.link import PATIENCE, LineLost
+from syncd.bus.link import PATIENCE, LinkLost
 
 CLOSING = 0.5
 
@@ -48,7 +48,7 @@ class _Client(Client):
                 task.cancel()
 
 
-class _NatsLine:
+class _NatsLink:
     def __init__(self, client: _Client, subscription: Subscription) -> None:
         self._client, self._subscription = client, subscription
 
@@ -68,7 +68,7 @@ class _NatsLine:
             self._subscription._stop_processing()
 
 
-async def connect(servers: list[str], subject: str, hear: Callable[[str], None]) -> _NatsLine:
+async def connect(servers: list[str], subject: str, hear: Callable[[str], None]) -> _NatsLink:
     """Connected and subscribed. Raises LineLost with what the server said, or what the library raises."""
 
     async def on_message(message: Msg) -> None:
@@ -87,11 +87,11 @@ async def connect(servers: list[str], subject: str, hear: Callable[[str], None])
                 reconnect_time_wait=0,
                 connect_timeout=2,
             )
-            return _NatsLine(client, await client.subscribe(subject, cb=on_message))
+            return _NatsLink(client, await client.subscribe(subject, cb=on_message))
     except errors.Error as why:
         await client.end()
         # What a server refuses is worth reading. The library puts no URL into its errors.
-        raise LineLost(str(why)) from None
+        raise LinkLost(str(why)) from None
     except BaseException:
         await client.end()
         raise

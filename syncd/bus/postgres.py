@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from syncd.bus.hints import BusError
-from syncd.bus.link import PATIENCE, LineBus
+from syncd.bus.link import PATIENCE, HeartbeatBus
 from syncd.core.database_url import for_writing
 
 CHANNEL = "syncd_hints"
@@ -27,14 +27,14 @@ POOLED = (
 )
 
 
-class NotifyBus(LineBus):
+class NotifyBus(HeartbeatBus):
     """Hints by LISTEN and NOTIFY; `dsn` has to be a direct one, any role will do."""
 
     def __init__(self, dsn: str) -> None:
         super().__init__("postgres", lambda hear: _connect(dsn, hear))
 
 
-class _PostgresLine:
+class _PostgresLink:
     def __init__(self, connection: Any, notify: Any) -> None:
         self._connection, self._notify = connection, notify
 
@@ -51,7 +51,7 @@ class _PostgresLine:
         await asyncio.sleep(0)
 
 
-async def _connect(dsn: str, hear: Callable[[str], None]) -> _PostgresLine:
+async def _connect(dsn: str, hear: Callable[[str], None]) -> _PostgresLink:
     # Prepared by hand and not before it is known that there is no pooler, which would mix up the names.
     connection = await asyncpg.connect(
         for_writing(dsn), timeout=PATIENCE, statement_cache_size=0, server_settings={"application_name": "syncd bus"}
@@ -60,7 +60,7 @@ async def _connect(dsn: str, hear: Callable[[str], None]) -> _PostgresLine:
         async with asyncio.timeout(PATIENCE):
             await _refuse_pooler(connection)
             await connection.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: hear(payload))
-            return _PostgresLine(connection, await connection.prepare(NOTIFY))
+            return _PostgresLink(connection, await connection.prepare(NOTIFY))
     except BaseException:
         connection.terminate()
         raise

@@ -114,7 +114,7 @@ async def _retry(held: HeldOperator, which: HeldFilter, settings: Settings, url:
     from syncd.cli.progress_bar import bar
     from syncd.protocol.normalize import Limits
     from syncd.service.held import AT_ONCE, Releaser
-    from syncd.store.held import Due, Held
+    from syncd.store.held import Due, HeldChanges
     from syncd.store.log import Log, cursor_key
     from syncd.store.pool import Pool
 
@@ -125,7 +125,9 @@ async def _retry(held: HeldOperator, which: HeldFilter, settings: Settings, url:
     pool, outcomes = Pool(as_runtime(url), size=2), Counter[str]()
     try:
         skew = int(settings.max_clock_skew * 1_000_000)
-        releaser = Releaser(Log(pool), Held(pool), await cursor_key(pool), limits, skew, lambda space, app, seq: None)
+        releaser = Releaser(
+            Log(pool), HeldChanges(pool), await cursor_key(pool), limits, skew, lambda space, app, seq: None
+        )
         with bar("retrying", sum(len(device.nos) for device in devices)) as step:
             for user, client, app, nos in devices:
                 while nos:

@@ -26,7 +26,7 @@ from syncd.live.subscription import Subscription, refusal
 from syncd.protocol.cursor import Cursor
 from syncd.service.counts import Counts
 from syncd.service.principal import External
-from syncd.store.live import Greeting, Live
+from syncd.store.live import Live, ResolvedUser
 from syncd.store.log import Log
 from syncd.store.turns import Turns
 
@@ -193,7 +193,7 @@ class Hub:
             await self._greet([member])
         return spaces == member.spaces.keys()
 
-    async def _greeting(self, member: Member) -> Greeting:
+    async def _greeting(self, member: Member) -> ResolvedUser:
         external = member.caller.external
         spaces, as_of = (external.spaces, external.as_of) if external else (None, 0)
         return await self.live.greet(member.caller.user, spaces, as_of)
@@ -209,7 +209,7 @@ class Hub:
             if member in self.users.get(member.user_no, {}):
                 await self._place(member, greeting, number)
 
-    async def _place(self, member: Member, greeting: Greeting, number: int) -> None:
+    async def _place(self, member: Member, greeting: ResolvedUser, number: int) -> None:
         """Puts a connection into the rooms of its spaces. An answer that is older than one already used is not."""
         if number < member.greeting:
             return

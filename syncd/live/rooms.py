@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from syncd.bus.hints import key
 from syncd.core.errors import Busy, DatabaseUnavailable
 from syncd.live.batch import Batch
-from syncd.store.live import News, Reading
+from syncd.store.live import FeedQuery, News
 from syncd.store.pool import Unforeseen
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Feed:
         reader = next(iter(self.seats)).member if self.seats else next(iter(self.room.poked))
         legacy = any(seat.question.plain for seat in self.seats)
         news = await self._hub.live.read(
-            Reading(reader.user_no, self.room.space, self.app, self.head, READ_LIMIT, READ_BYTES, legacy)
+            FeedQuery(reader.user_no, self.room.space, self.app, self.head, READ_LIMIT, READ_BYTES, legacy)
         )
         if news.roster is None:
             # The reader is no member any more: it goes, and the next one reads.

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from syncd.core.clock import format_instant
 from syncd.core.errors import NotFound
-from syncd.store.audit import Audit, Found, Noted
+from syncd.store.audit import Audit, AuditEntry, Noted
 from syncd.store.pool import Refusal
 
 # What is counted between two writes; of more kinds than that nobody could read the list.
@@ -52,7 +52,7 @@ async def listed(audit: Audit, user: str, space: str, after: int, limit: int) ->
     return msgspec.json.encode({"audit": [_shown(row) for row in rows[:limit]], "hasMore": len(rows) > limit})
 
 
-def _shown(row: Noted | Found) -> dict[str, Any]:
+def _shown(row: Noted | AuditEntry) -> dict[str, Any]:
     said = {
         "auditId": row.audit_no, "at": format_instant(row.at_us), "what": row.what, "actorId": row.actor,
         "userId": row.subject, "detail": Raw(row.detail.encode()), "count": row.times,
@@ -60,6 +60,6 @@ def _shown(row: Noted | Found) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def lines(rows: Sequence[Found]) -> list[bytes]:
+def lines(rows: Sequence[AuditEntry]) -> list[bytes]:
     """For an operator: a line of JSON each; what was done in no space has no `spaceId`."""
     return [msgspec.json.encode(_shown(row) | ({} if row.space is None else {"spaceId": row.space})) for row in rows]

@@ -25,7 +25,7 @@ from syncd.service.holding import UNKNOWN
 from syncd.service.principal import Caller
 from syncd.service.pull import Question, Reading
 from syncd.service.push import Event, Push, perform
-from syncd.store.held import Due, Held, HeldChange, HeldRow
+from syncd.store.held import Due, HeldChange, HeldChanges, HeldRow
 from syncd.store.log import Log
 from syncd.store.pool import Refusal
 
@@ -70,7 +70,7 @@ class Releaser:
     end of being held are one transaction. `wrote` is told (space, app, seq). `skew` is microseconds."""
 
     def __init__(
-        self, log: Log, held: Held, key: bytes, limits: Limits, skew: int, wrote: Callable[[str, str, int], None]
+        self, log: Log, held: HeldChanges, key: bytes, limits: Limits, skew: int, wrote: Callable[[str, str, int], None]
     ) -> None:
         self._log, self.held, self._key, self._limits, self._skew, self._wrote = log, held, key, limits, skew, wrote
 

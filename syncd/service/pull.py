@@ -16,7 +16,7 @@ from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
 from syncd.protocol.live_messages import STAYED, spaces_said
 from syncd.service.principal import Caller
-from syncd.store.log import Glance, Log, Page, Unreadable
+from syncd.store.log import Log, Page, PeekResult, UnreadableSpace
 from syncd.store.pool import Unforeseen
 
 log_ = structlog.get_logger("syncd.pull")
@@ -73,7 +73,7 @@ class Delta(NamedTuple):
     more: bool
     joined: list[str]
     left: list[str]
-    unreadable: tuple[Unreadable, ...] = ()
+    unreadable: tuple[UnreadableSpace, ...] = ()
 
     @property
     def spaces(self) -> bytes:
@@ -97,7 +97,7 @@ class Reading:
         self.question, self._user, self._key = question, user, key
         self._at = position(question, user, key)
         self._unchanged = Delta(b"", question.since, False, [], [])
-        self._unreadable: tuple[Unreadable, ...] = ()
+        self._unreadable: tuple[UnreadableSpace, ...] = ()
         self._stays = question.own
 
     @property
@@ -226,7 +226,7 @@ class Reading:
         """The device's place when it has got this."""
         return Reading(self.question._replace(since=delta.synced_until), self._user, self._key)
 
-    async def nothing(self, log: Log, glance: Glance) -> Delta:
+    async def nothing(self, log: Log, glance: PeekResult) -> Delta:
         """What the device gets when there is no news: its own cursor, made anew after a restart of the database."""
         if glance.trouble:
             raise CursorLost

@@ -29,7 +29,7 @@ class Noted(NamedTuple):
     times: int
 
 
-class Found(NamedTuple):
+class AuditEntry(NamedTuple):
     """The same as an operator sees it."""
 
     audit_no: int
@@ -74,6 +74,8 @@ class AuditOperator:
         """Notes what an operator did, in a space or to a user."""
         await self._connection.execute(statement("audit_note"), what, space, user, msgspec.json.encode(detail).decode())
 
-    async def list(self, after: int, space: str | None, user: str | None, what: str | None) -> list[Found]:
+    async def list(self, after: int, space: str | None, user: str | None, what: str | None) -> list[AuditEntry]:
         """The next that was noted after a number, at most 1,000."""
-        return [Found(*row) for row in await self._connection.fetch(statement("audit_list"), after, space, user, what)]
+        return [
+            AuditEntry(*row) for row in await self._connection.fetch(statement("audit_list"), after, space, user, what)
+        ]

@@ -23,7 +23,7 @@ PAGE_ROWS, PAGE_BYTES = 2500, 1 << 20
 SPACES_AT_A_TIME = 20
 
 
-class Feed(NamedTuple):
+class ExportFeed(NamedTuple):
     """An app in a space, by their numbers; `head`: its last seq; `app`, `space_id`: their names as JSON text."""
 
     space: int
@@ -33,7 +33,7 @@ class Feed(NamedTuple):
     space_id: str
 
 
-class Page(NamedTuple):
+class ExportPage(NamedTuple):
     """`body` has `events` lines, separated by U+001E, without one at its end; `upto`: the seq to go on from."""
 
     upto: int
@@ -41,7 +41,7 @@ class Page(NamedTuple):
     body: bytes | None
 
 
-class Reader(NamedTuple):
+class ExportScope(NamedTuple):
     """Whose changes are exported, by number, and the time of the snapshot."""
 
     number: int
@@ -76,14 +76,14 @@ class Snapshot:
     def __init__(self, connection: Any, user: int | None, made: datetime) -> None:
         self._connection, self._user, self.made = connection, user, made
 
-    async def feeds(self, space: str | None = None) -> list[Feed]:
+    async def feeds(self, space: str | None = None) -> list[ExportFeed]:
         """The feeds there are, in the order of an export."""
-        return [Feed(*row) for row in await self._connection.fetch(statement("export_feeds"), space)]
+        return [ExportFeed(*row) for row in await self._connection.fetch(statement("export_feeds"), space)]
 
-    async def page(self, feed: Feed, after: int, rows: int) -> Page:
+    async def page(self, feed: ExportFeed, after: int, rows: int) -> ExportPage:
         """The lines that come after a seq; `rows`: how many changes are looked at, at most."""
         arguments = (feed.space, feed.app_no, after, feed.head, self._user, min(rows, PAGE_ROWS), PAGE_BYTES)
-        return Page(*await self._connection.fetchrow(statement("export_page"), *arguments))
+        return ExportPage(*await self._connection.fetchrow(statement("export_page"), *arguments))
 
     async def folded(self, space: str | None) -> str | None:
         """The feeds that compaction folded, of a space or all, as JSON text; None: there are none."""
@@ -119,7 +119,7 @@ async def snapshot_of(
         else:
             if session is not None:
                 await session.begin(connection)  # behind a pooler it is of this transaction
-            reader = Reader(*await connection.fetchrow(statement("export_user"), ActingUser(user).bound(session)))
+            reader = ExportScope(*await connection.fetchrow(statement("export_user"), ActingUser(user).bound(session)))
             yield Snapshot(connection, reader.number, reader.now)
 
 

@@ -20,7 +20,7 @@ _Waiting: TypeAlias = "tuple[C, asyncio.Future[R], str, float]"
 MOST_WAITING = 8192
 
 
-class Convoy(Generic[C, R]):
+class Batcher(Generic[C, R]):
     """Performs calls in groups of at most `size`, at most `lanes` groups at a time: of each user in the order
     they came, and of one user after the other.
 

@@ -57,7 +57,7 @@ class Part(NamedTuple):
     lines: str | None
 
 
-class Used(NamedTuple):
+class UsedNames(NamedTuple):
     """The names that a part of the log or the state has; where it ends (space, app, seq), empty at the very end."""
 
     upto: list[int]
@@ -133,9 +133,9 @@ class Compactor:
         """Names, by number, to which nothing refers but perhaps the log and the state."""
         return list(await self._connection.fetchval(statement("names_idle"), most))
 
-    async def names_used(self, state: bool, after: list[int], rows: int) -> Used:
+    async def names_used(self, state: bool, after: list[int], rows: int) -> UsedNames:
         """The names in the next rows of the log, or of the state."""
-        return Used(*await self._connection.fetchrow(statement("names_used"), state, after, rows))
+        return UsedNames(*await self._connection.fetchrow(statement("names_used"), state, after, rows))
 
     async def names_leave(self, names: list[int], leaving: bool) -> None:
         """Marks names as about to be removed, or takes that back. Raises LeaseLost."""

@@ -15,7 +15,7 @@ from syncd.store.pool import Pool
 NAME_BITS = 62
 
 
-class Places(NamedTuple):
+class KeptPositions(NamedTuple):
     """Positions in feeds as three lists, as in a page; None where the row is not there."""
 
     spaces: list[int] | None
@@ -39,7 +39,9 @@ class Cursors:
 
     async def at(self, user: str, since: dict[str, Any]) -> list[tuple[int, int, int]] | None:
         """All positions of a kept cursor, given as a pull takes it; None where its row is not there any more."""
-        found = Places(*(await self._pool.fetch("cursor_at", ActingUser(user), msgspec.json.encode(since).decode()))[0])
+        found = KeptPositions(
+            *(await self._pool.fetch("cursor_at", ActingUser(user), msgspec.json.encode(since).decode()))[0]
+        )
         if found.spaces is None or found.seqs is None or found.bases is None:
             return None
         return list(zip(found.spaces, found.seqs, found.bases, strict=True))

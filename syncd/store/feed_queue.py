@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequen
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
-from syncd.store.batcher import Convoy
+from syncd.store.batcher import Batcher
 from syncd.store.turns import ACTING, Turns
 
 C = TypeVar("C")
@@ -51,7 +51,7 @@ class FeedQueue(Generic[C, R]):
     """Of one feed one push at a time, of its writers in turn; of one user two at a time.
 
     While a large one is under way or waits, and where pushes have taken long, small ones to that feed travel in groups
-    of their own, so that no other feed's push waits with them. `together`, `alone`: as a `Convoy` has them.
+    of their own, so that no other feed's push waits with them. `together`, `alone`: as a `Batcher` has them.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class FeedQueue(Generic[C, R]):
         self._feeds, self._users = TurnsByKey(1), TurnsByKey(PLACES_OF_ONE)
         self._large: dict[Feed, int] = {}
         self._slow: dict[Feed, None] = {}
-        self._groups: dict[Feed, tuple[Convoy[C, R], int]] = {}
+        self._groups: dict[Feed, tuple[Batcher[C, R], int]] = {}
 
     def apart(self, feed: Feed) -> bool:
         """Whether small pushes to a feed go by `join`."""
@@ -116,7 +116,7 @@ class FeedQueue(Generic[C, R]):
         async with self._users.place(user):
             yield
 
-    def _convoy(self, feed: Feed) -> Convoy[C, R]:
+    def _convoy(self, feed: Feed) -> Batcher[C, R]:
         async def together(calls: list[C]) -> list[R]:
             async with self._of_user(), self._feeds.place(feed):
                 return await self._together(calls)
@@ -125,4 +125,4 @@ class FeedQueue(Generic[C, R]):
             async with self._of_user(), self._feeds.place(feed):
                 return await self._alone(call)
 
-        return Convoy(together, alone, 1, self._size, owned=True)
+        return Batcher(together, alone, 1, self._size, owned=True)

@@ -72,7 +72,7 @@ class HeldCount(NamedTuple):
     oldest: datetime | None
 
 
-class Held:
+class HeldChanges:
     """Each call is one transaction. They raise Busy, DatabaseUnavailable."""
 
     def __init__(self, pool: Pool) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from syncd.store.pool import Pool
 
 
-class Held(NamedTuple):
+class StoredRecord(NamedTuple):
     """A record as the server has it, by its place from 1 among those that were asked for: registers as JSON text (None:
     no such record) and its last seq; `change`: the seq of the change that was asked for, None if the log lacks it."""
 
@@ -98,8 +98,8 @@ class Feeds:
                    [one.content for one in some]]  # fmt: skip
         return {row[0] - 1 for row in await self._pool.fetch("elsewhere_kept", *columns)}
 
-    async def held(self, asked: Sequence[Asked]) -> dict[int, Held]:
+    async def held(self, asked: Sequence[Asked]) -> dict[int, StoredRecord]:
         """What there is of each, by place from 0; nothing for what has a name that the server does not know."""
         columns = [list(column) for column in zip(*asked, strict=True)] if asked else [[]] * 7
-        found = [Held(*row) for row in await self._pool.fetch("elsewhere_records", *columns)]
+        found = [StoredRecord(*row) for row in await self._pool.fetch("elsewhere_records", *columns)]
         return {held.place - 1: held for held in found}

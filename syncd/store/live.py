@@ -12,13 +12,13 @@ import msgspec
 
 from syncd.postgres.contexts import ActingNumber, ActingNumbers, ActingUser, bound
 from syncd.postgres.statements import statement
-from syncd.store.batcher import Convoy
+from syncd.store.batcher import Batcher
 from syncd.store.pool import Pool
 
 LANES, GROUP = 2, 32
 
 
-class Greeting(NamedTuple):
+class ResolvedUser(NamedTuple):
     """A user in numbers. `spaces`, `ids` and `rosters` go together: space number, space id, number of its roster."""
 
     user_no: int
@@ -27,7 +27,7 @@ class Greeting(NamedTuple):
     rosters: list[int]
 
 
-class Reading(NamedTuple):
+class FeedQuery(NamedTuple):
     """One feed from `after` (a seq) on, read as the member `user`; `legacy`: inserts as plain records too."""
 
     user: int
@@ -100,7 +100,7 @@ class Present(NamedTuple):
         return [Here(self.user_id, self.client_id, self.state)]
 
 
-class Comings(NamedTuple):
+class MembershipChanges(NamedTuple):
     """Membership changes: event number to the user's, negated where an invitation came or ended; `horizon` is where the
     next look begins, `boot` microseconds. While an old transaction runs the same events come again."""
 
@@ -122,41 +122,41 @@ class Live:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._readings: Convoy[Reading, News] = Convoy(self._read_group, self._read_alone, LANES, GROUP)
-        self._greetings: Convoy[tuple[str, str | None, int], Greeting] = Convoy(
+        self._readings: Batcher[FeedQuery, News] = Batcher(self._read_group, self._read_alone, LANES, GROUP)
+        self._greetings: Batcher[tuple[str, str | None, int], ResolvedUser] = Batcher(
             self._greet_group, self._greet_alone, LANES, GROUP
         )
 
-    async def greet(self, user: str, spaces: list[dict[str, str]] | None, as_of: int) -> Greeting:
+    async def greet(self, user: str, spaces: list[dict[str, str]] | None, as_of: int) -> ResolvedUser:
         """Who a user is; adopts a membership list from outside (None: the table decides) made at `as_of` (us)."""
         given = None if spaces is None else msgspec.json.encode(spaces).decode()
         return await self._greetings.join((user, given, as_of))
 
-    async def _greet_alone(self, call: tuple[str, str | None, int]) -> Greeting:
-        return Greeting(*(await self._pool.fetch("greet", ActingUser(call[0]), *call[1:]))[0])
+    async def _greet_alone(self, call: tuple[str, str | None, int]) -> ResolvedUser:
+        return ResolvedUser(*(await self._pool.fetch("greet", ActingUser(call[0]), *call[1:]))[0])
 
-    async def _greet_group(self, calls: list[tuple[str, str | None, int]]) -> list[Greeting]:
+    async def _greet_group(self, calls: list[tuple[str, str | None, int]]) -> list[ResolvedUser]:
         """One transaction for many, so that a storm of new connections costs one flush for all of them."""
 
-        async def work(connection: Any) -> list[Greeting]:
-            found: dict[int, Greeting] = {}
+        async def work(connection: Any) -> list[ResolvedUser]:
+            found: dict[int, ResolvedUser] = {}
             async with connection.transaction():
                 # In one order everywhere: new users are rows that others may be adding too.
                 for i in sorted(range(len(calls)), key=lambda i: calls[i][0]):
                     call = bound(connection, ActingUser(calls[i][0]), *calls[i][1:])
-                    found[i] = Greeting(*(await connection.fetch(statement("greet"), *call))[0])
+                    found[i] = ResolvedUser(*(await connection.fetch(statement("greet"), *call))[0])
             return [found[i] for i in range(len(calls))]
 
         return await self._pool.attempt(work)
 
-    async def read(self, reading: Reading) -> News:
+    async def read(self, reading: FeedQuery) -> News:
         """What came into a feed, and the number of the space's roster in the same snapshot."""
         return await self._readings.join(reading)
 
-    async def _read_alone(self, reading: Reading) -> News:
+    async def _read_alone(self, reading: FeedQuery) -> News:
         return (await self._read_group([reading]))[0]
 
-    async def _read_group(self, readings: list[Reading]) -> list[News]:
+    async def _read_group(self, readings: list[FeedQuery]) -> list[News]:
         calls = ActingNumbers([reading.call() for reading in readings])
         return [News(*row) for row in await self._pool.fetch("live", calls)]
 
@@ -167,10 +167,12 @@ class Live:
             return found.roster, set(found.members)
         return 0, set()
 
-    async def comings(self, horizon: str | None) -> Comings:
+    async def comings(self, horizon: str | None) -> MembershipChanges:
         """Who came, went, changed role or was invited since `horizon` (None: from now on)."""
         news = MembershipNews(*(await self._pool.fetch("membership_news", horizon))[0])
-        return Comings(news.horizon, dict(zip(news.events or (), news.users or (), strict=True)), news.boot_us)
+        return MembershipChanges(
+            news.horizon, dict(zip(news.events or (), news.users or (), strict=True)), news.boot_us
+        )
 
     async def heads(self, feeds: Sequence[tuple[int, str]]) -> list[int]:
         """How far feeds (space number, app) stand."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.postgres.contexts import ActingCall, ActingCalls, ActingUser
-from syncd.store.batcher import Convoy
+from syncd.store.batcher import Batcher
 from syncd.store.cursors import Cursors
 from syncd.store.devices import Devices
 from syncd.store.feed_queue import FeedQueue
@@ -51,7 +51,7 @@ class Page(NamedTuple):
     trouble: str | None
 
 
-class Glance(NamedTuple):
+class PeekResult(NamedTuple):
     """Whether there is something to read; `boot_us`: the database's start."""
 
     news: bool
@@ -60,7 +60,7 @@ class Glance(NamedTuple):
     trouble: str | None
 
 
-class Unreadable(NamedTuple):
+class UnreadableSpace(NamedTuple):
     """A space for which pulls fail, by number and id."""
 
     space_no: int
@@ -122,12 +122,14 @@ class Log:
         self.devices, self.cursors = Devices(pool, most_devices), Cursors(pool)
         self.full: dict[str, Over] = {}
         self.on_hit: Callable[[str, str], None] = lambda quota, space: None
-        self._pushes: Convoy[PushCall, Receipt] = Convoy(
+        self._pushes: Batcher[PushCall, Receipt] = Batcher(
             self._push_group, self._push_alone, LANES, GROUP, on_wait=on_wait
         )
         self._queue: FeedQueue[PushCall, Receipt] = FeedQueue(self._push_group, self._push_alone, GROUP)
         self._patient = Turns(max(1, pool.size // 2))
-        self._peeks: Convoy[bytes, Glance] = Convoy(self._peek_group, self._peek_alone, LANES, PEEKS, on_wait=on_wait)
+        self._peeks: Batcher[bytes, PeekResult] = Batcher(
+            self._peek_group, self._peek_alone, LANES, PEEKS, on_wait=on_wait
+        )
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
         """Appends a push. Raises Refusal (SY001 to SY011), Busy, DatabaseUnavailable."""
@@ -154,11 +156,11 @@ class Log:
         cannot be read."""
         return await self._pull_alone(call)
 
-    async def unreadable(self, call: bytes) -> list[Unreadable]:
+    async def unreadable(self, call: bytes) -> list[UnreadableSpace]:
         """For which spaces a pull fails, when it has failed with Unforeseen; none where it is something else."""
-        return [Unreadable(*row) for row in await self._pool.fetch("unreadable", ActingCall(call))]
+        return [UnreadableSpace(*row) for row in await self._pool.fetch("unreadable", ActingCall(call))]
 
-    async def peek(self, call: bytes) -> Glance:
+    async def peek(self, call: bytes) -> PeekResult:
         """Whether there is news, in company of others. `call` is as for `pull`, and says "peek"."""
         return await self._peeks.join(call)
 
@@ -195,12 +197,12 @@ class Log:
     async def _pull_alone(self, call: bytes) -> Page:
         return Page(*(await self._pool.fetch("pull", ActingCalls([call])))[0])
 
-    async def _peek_alone(self, call: bytes) -> Glance:
+    async def _peek_alone(self, call: bytes) -> PeekResult:
         return (await self._peek_group([call]))[0]
 
-    async def _peek_group(self, calls: list[bytes]) -> list[Glance]:
+    async def _peek_group(self, calls: list[bytes]) -> list[PeekResult]:
         rows = await self._pool.fetch("peek", ActingCalls(calls))
-        return [Glance(*row) for row in rows]
+        return [PeekResult(*row) for row in rows]
 
 
 async def cursor_key(pool: Pool) -> bytes:

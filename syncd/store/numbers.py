@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from syncd.store.pool import Pool
 
 
-class Used(NamedTuple):
+class NumbersUsed(NamedTuple):
     """Of `core.numbers.ALL` of each."""
 
     names: int
     spaces: int
 
 
-async def used(pool: Pool) -> Used:
+async def used(pool: Pool) -> NumbersUsed:
     """As they are now. Raises Busy, DatabaseUnavailable."""
-    return Used(*(await pool.fetch("numbers_used"))[0])
+    return NumbersUsed(*(await pool.fetch("numbers_used"))[0])

@@ -15,7 +15,7 @@ import msgspec
 
 from syncd.core.clock import format_instant
 from syncd.protocol.export_format import FORMAT, Folded
-from syncd.store.backup import PAGE_ROWS, Feed, Page, Snapshot
+from syncd.store.backup import PAGE_ROWS, ExportFeed, ExportPage, Snapshot
 
 Format = Literal["ndjson", "zip"]
 # Lines come separated by U+001E. A line break can only be white space between a value's tokens.
@@ -61,11 +61,13 @@ class Piece(NamedTuple):
     after: int
 
 
-async def pieces(snapshot: Snapshot, feeds: Sequence[Feed], *, feed: int = 0, after: int = 0) -> AsyncGenerator[Piece]:
+async def pieces(
+    snapshot: Snapshot, feeds: Sequence[ExportFeed], *, feed: int = 0, after: int = 0
+) -> AsyncGenerator[Piece]:
     """The lines of all feeds, some at a time, from the `feed`-th on and there after a seq. It has to be closed."""
     pages = _pages(snapshot, feeds, feed, after)
 
-    async def following() -> tuple[int, Page] | None:
+    async def following() -> tuple[int, ExportPage] | None:
         return await anext(pages, None)
 
     # The database is at the next page while this one is sent. One that nobody wants any more is cancelled, and its
@@ -84,7 +86,9 @@ async def pieces(snapshot: Snapshot, feeds: Sequence[Feed], *, feed: int = 0, af
         await pages.aclose()
 
 
-async def _pages(snapshot: Snapshot, feeds: Sequence[Feed], feed: int, after: int) -> AsyncGenerator[tuple[int, Page]]:
+async def _pages(
+    snapshot: Snapshot, feeds: Sequence[ExportFeed], feed: int, after: int
+) -> AsyncGenerator[tuple[int, ExportPage]]:
     for n in range(feed, len(feeds)):
         rows = PAGE_ROWS
         while after < feeds[n].head:
@@ -226,7 +230,7 @@ async def export(snapshot: Snapshot, scope: Scope, form: Format) -> AsyncGenerat
             yield data
 
 
-async def folded(snapshot: Snapshot, scope: Scope, feeds: Sequence[Feed]) -> str | None:
+async def folded(snapshot: Snapshot, scope: Scope, feeds: Sequence[ExportFeed]) -> str | None:
     """How far the feeds of an export were folded, as JSON text. It may have gone further than they are exported."""
     if (text := await snapshot.folded(scope.space)) is None:
         return None

@@ -19,7 +19,7 @@ from typing import IO
 import msgspec
 
 from syncd.core.errors import Malformed
-from syncd.store.backup import Feed, Snapshot
+from syncd.store.backup import ExportFeed, Snapshot
 from syncd.transfer.export import (
     EVENTS,
     MANIFEST,
@@ -46,7 +46,7 @@ class Plan(msgspec.Struct):
     user: str | None
     space: str | None
     made: str
-    feeds: list[Feed]
+    feeds: list[ExportFeed]
     spaces: list[str]
 
     @property

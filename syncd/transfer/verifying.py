@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from syncd.store.imports import Feeds, Held
+from syncd.store.imports import Feeds, StoredRecord
 from syncd.transfer.import_changes import ImportChange, RefusedRow, follow
 from syncd.transfer.import_job import ImportJob, portions
 from syncd.transfer.keeping import kept
@@ -96,7 +96,7 @@ def _asked(arrival: ImportChange) -> tuple[str, str, str, str, str, str, str]:
 
 
 def _compare(
-    arrival: ImportChange, held: Held | None, twice: bool, findings: Findings, tell: Callable[[str], None]
+    arrival: ImportChange, held: StoredRecord | None, twice: bool, findings: Findings, tell: Callable[[str], None]
 ) -> None:
     line = arrival.line
     fault: list[str] = ["is not there"]
@@ -112,7 +112,7 @@ def _compare(
         (findings.newer if newer else findings.same)[line.table] += 1
 
 
-def _faults(arrival: ImportChange, held: Held) -> tuple[list[str], bool]:
+def _faults(arrival: ImportChange, held: StoredRecord) -> tuple[list[str], bool]:
     """What of a change the server does not have, and whether something newer is there instead."""
     registers = _HELD.decode(str(held.registers))
     faults, newer = [], False

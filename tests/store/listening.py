@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from syncd.bus.hints import Hint, key
-from syncd.bus.link import LineBus
+from syncd.bus.link import HeartbeatBus
 from tests.stalls import Stalls
 
 APP = key("app")
@@ -36,7 +36,7 @@ async def until(condition: Callable[[], object], within: float = 30.0) -> None:
 class Listener:
     """A worker's end of a bus: keeps what it hears. With `wait` it is up before it is used."""
 
-    def __init__(self, bus: LineBus, *, wait: bool = True) -> None:
+    def __init__(self, bus: HeartbeatBus, *, wait: bool = True) -> None:
         self.bus, self.wait = bus, wait
         self.hints: list[Hint] = []
 

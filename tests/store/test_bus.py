@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.bus.hints import LONGEST, MOST_WAITING, Hint, Outbox, decode, encode, key
-from syncd.bus.link import LineBus
+from syncd.bus.link import HeartbeatBus
 from syncd.bus.nats import NatsBus
 from syncd.bus.postgres import CHANNEL, NotifyBus
 from syncd.postgres.embedded import EmbeddedPostgres
@@ -110,14 +110,14 @@ def server() -> Iterator[NatsServer]:
 
 
 @pytest.fixture(params=["postgres", "nats"])
-def make(request: pytest.FixtureRequest, database: EmbeddedPostgres, server: NatsServer) -> Callable[[], LineBus]:
+def make(request: pytest.FixtureRequest, database: EmbeddedPostgres, server: NatsServer) -> Callable[[], HeartbeatBus]:
     """Makes ends of one bus, which are not open yet."""
     if request.param == "nats":
         return lambda: NatsBus(server.url, "test")
     return lambda: NotifyBus(database.runtime_dsn)
 
 
-async def test_everybody_hears_a_hint_and_so_does_who_told_it(make: Callable[[], LineBus]) -> None:
+async def test_everybody_hears_a_hint_and_so_does_who_told_it(make: Callable[[], HeartbeatBus]) -> None:
     async with Listener(make()) as one, Listener(make()) as two, Listener(make()) as three:
         hints = [feed("garden", 7), Hint("m"), Hint("p", key("garden"))]
         two.tell(*hints)
@@ -127,7 +127,7 @@ async def test_everybody_hears_a_hint_and_so_does_who_told_it(make: Callable[[],
         assert (two.bus.told, two.bus.sent, two.bus.heard) == (3, 1, 3)
 
 
-async def test_a_hint_waits_for_no_heartbeat(make: Callable[[], LineBus], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hint_waits_for_no_heartbeat(make: Callable[[], HeartbeatBus], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("syncd.bus.link.BEAT", 3600.0)
     async with Listener(make()) as one, Listener(make()) as two:
         for seq in range(20):
@@ -135,7 +135,7 @@ async def test_a_hint_waits_for_no_heartbeat(make: Callable[[], LineBus], monkey
             await two.hears(feed("quick", seq))
 
 
-async def test_of_many_hints_about_a_feed_the_greatest_travels(make: Callable[[], LineBus]) -> None:
+async def test_of_many_hints_about_a_feed_the_greatest_travels(make: Callable[[], HeartbeatBus]) -> None:
     async with Listener(make()) as one, Listener(make()) as two:
         one.tell(*(feed("hot", seq) for seq in (*range(1000), *range(500))), feed("cold", 1))
         await two.hears(feed("hot", 999), feed("cold", 1))
@@ -145,7 +145,7 @@ async def test_of_many_hints_about_a_feed_the_greatest_travels(make: Callable[[]
         assert (one.bus.told, one.bus.sent, len(two.hints)) == (1501, 1, 2)
 
 
-async def test_a_burst_of_thousands_arrives_whole_in_few_payloads(make: Callable[[], LineBus]) -> None:
+async def test_a_burst_of_thousands_arrives_whole_in_few_payloads(make: Callable[[], HeartbeatBus]) -> None:
     hints = [feed(f"space {n}", n) for n in range(5000)]
     async with Listener(make()) as one, Listener(make()) as two:
         one.tell(*hints)
@@ -157,7 +157,7 @@ async def test_a_burst_of_thousands_arrives_whole_in_few_payloads(make: Callable
 
 
 async def test_what_strangers_say_is_ignored_and_counted(
-    make: Callable[[], LineBus], database: EmbeddedPostgres, server: NatsServer
+    make: Callable[[], HeartbeatBus], database: EmbeddedPostgres, server: NatsServer
 ) -> None:
     payloads = ["nonsense", "", "{}", "!somebody.1", "f" * 7000, f"m {key('a')}"]
     async with Listener(make()) as one:
@@ -177,7 +177,7 @@ async def test_what_strangers_say_is_ignored_and_counted(
         assert (one.hints, one.bus.state) == ([Hint("m")], "up")
 
 
-async def test_a_listener_that_fails_costs_its_hint_and_nothing_else(make: Callable[[], LineBus]) -> None:
+async def test_a_listener_that_fails_costs_its_hint_and_nothing_else(make: Callable[[], HeartbeatBus]) -> None:
     bus, taken = make(), []
 
     def hear(hint: Hint) -> None:
@@ -194,7 +194,7 @@ async def test_a_listener_that_fails_costs_its_hint_and_nothing_else(make: Calla
     await bus.close()
 
 
-async def test_what_was_told_just_before_the_end_is_still_sent(make: Callable[[], LineBus]) -> None:
+async def test_what_was_told_just_before_the_end_is_still_sent(make: Callable[[], HeartbeatBus]) -> None:
     async with Listener(make()) as one:
         async with Listener(make()) as two:
             two.tell(feed("last", 1))
@@ -202,7 +202,7 @@ async def test_what_was_told_just_before_the_end_is_still_sent(make: Callable[[]
 
 
 async def test_closing_leaves_no_task_and_no_connection(
-    make: Callable[[], LineBus], database: EmbeddedPostgres, server: NatsServer
+    make: Callable[[], HeartbeatBus], database: EmbeddedPostgres, server: NatsServer
 ) -> None:
     connection = await asyncpg.connect(database.owner_dsn)
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'syncd bus'"
@@ -224,7 +224,7 @@ async def test_closing_leaves_no_task_and_no_connection(
     await connection.close()
 
 
-async def test_a_bus_may_be_closed_twice_and_without_having_been_opened(make: Callable[[], LineBus]) -> None:
+async def test_a_bus_may_be_closed_twice_and_without_having_been_opened(make: Callable[[], HeartbeatBus]) -> None:
     bus = make()
     await bus.close()
     await bus.open(lambda hint: None)

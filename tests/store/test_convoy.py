@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from syncd.core.errors import Busy
-from syncd.store.batcher import MOST_WAITING, Convoy
+from syncd.store.batcher import MOST_WAITING, Batcher
 
 
 async def test_beyond_a_bound_calls_are_told_to_come_later_and_all_others_are_answered() -> None:
@@ -20,7 +20,7 @@ async def test_beyond_a_bound_calls_are_told_to_come_later_and_all_others_are_an
     async def alone(call: int) -> int:
         return 2 * call
 
-    convoy = Convoy(together, alone, lanes=2, size=64)
+    convoy = Batcher(together, alone, lanes=2, size=64)
     waiting = [convoy.join(n) for n in range(MOST_WAITING + 7)]
     answers: list[Any] = await asyncio.gather(*waiting, return_exceptions=True)
     assert [isinstance(answer, Busy) for answer in answers] == [False] * MOST_WAITING + [True] * 7

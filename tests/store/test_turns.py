@@ -10,7 +10,7 @@ import pytest
 
 from syncd.core.errors import Busy, TooMany
 from syncd.postgres.embedded import EmbeddedPostgres
-from syncd.store.batcher import Convoy
+from syncd.store.batcher import Batcher
 from syncd.store.pool import Pool
 from syncd.store.turns import ACTING, MOST_OF_ONE, FairQueue, Turns
 
@@ -150,7 +150,7 @@ async def test_groups_take_of_every_user() -> None:
     async def alone(call: str) -> str:
         return call
 
-    convoy: Convoy[str, str] = Convoy(together, alone, 1, 2)
+    convoy: Batcher[str, str] = Batcher(together, alone, 1, 2)
 
     async def ask(user: str, call: str) -> None:
         ACTING.set(user)

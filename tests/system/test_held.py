@@ -23,7 +23,7 @@ from syncd.service.principal import Caller
 from syncd.service.pull import Question
 from syncd.service.push import push
 from syncd.service.spaces import SpaceService
-from syncd.store.held import Held
+from syncd.store.held import HeldChanges
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
 from syncd.store.pool import Pool
@@ -161,7 +161,7 @@ async def test_a_new_member_s_changes_are_written_without_the_slow_look(
     owner, author, space, written = Caller(unique("owner")), Caller(unique("old")), unique("space"), asyncio.Event()
     spaces, log, key, now = SpaceService(pool, False, lambda: None), Log(pool), await cursor_key(pool), 1 << 50
     hub = Hub(log, Live(pool), SilentBus(), key)
-    releaser = Releaser(log, Held(pool), key, Limits(), now, lambda *_: written.set())
+    releaser = Releaser(log, HeldChanges(pool), key, Limits(), now, lambda *_: written.set())
     round_ = ReleaseRound(releaser, hub.counts)
     hub.on_members = round_.members_changed
     await spaces.create(owner, space, space)

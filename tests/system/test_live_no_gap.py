@@ -21,7 +21,7 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.live_messages import sync_available
 from syncd.service.principal import Caller
 from syncd.service.pull import Question
-from syncd.store.live import Greeting
+from syncd.store.live import ResolvedUser
 from syncd.store.log import cursor_key
 from syncd.store.pool import Pool
 from tests.interleaved import APP, Listener, Point, Scene, World, until
@@ -225,7 +225,7 @@ async def test_who_is_removed_between_its_greeting_and_its_place_is_told_of_noth
     monkeypatch.setattr(newcomer, "frame", told.append)
     greet = unaided.live.greet
 
-    async def greeted(user: str, spaces: Any, as_of: int) -> Greeting:
+    async def greeted(user: str, spaces: Any, as_of: int) -> ResolvedUser:
         found = await greet(user, spaces, as_of)
         await unaided.happens("leave")
         await has_heard(unaided, owner)
@@ -248,7 +248,7 @@ async def test_a_removal_is_told_when_the_look_at_it_failed_half_way(
     await scene.hub.open()
     greet, failures = scene.live.greet, [Busy()]
 
-    async def failing(user: str, spaces: Any, as_of: int) -> Greeting:
+    async def failing(user: str, spaces: Any, as_of: int) -> ResolvedUser:
         if failures:
             raise failures.pop()
         return await greet(user, spaces, as_of)

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import asyncpg
 import pytest
 
-from syncd.store.backup import Feed, Page, Snapshot, snapshot_of
+from syncd.store.backup import ExportFeed, ExportPage, Snapshot, snapshot_of
 from syncd.transfer.export import pieces
 from tests.harness import Server
 from tests.wire import Device, edit
@@ -44,7 +44,7 @@ async def test_an_export_of_large_changes_looks_at_few_more_than_fit(
         writer.push(*(edit(f"r{start + n}", text=f"{n} " * 5000) for n in range(100)), pull=False)
     looked, page = list[int](), Snapshot.page
 
-    async def watched(snapshot: Snapshot, feed: Feed, after: int, rows: int) -> Page:
+    async def watched(snapshot: Snapshot, feed: ExportFeed, after: int, rows: int) -> ExportPage:
         looked.append(rows)
         return await page(snapshot, feed, after, rows)
 

@@ -35,7 +35,7 @@ from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, c
 from syncd.service.push import push
 from syncd.store.audit import Audit
 from syncd.store.digest import Digests
-from syncd.store.held import Held
+from syncd.store.held import HeldChanges
 from syncd.store.history import History
 from syncd.store.log import Log
 from syncd.store.quotas import Totals
@@ -53,7 +53,7 @@ class Service(NamedTuple):
     counts: Counts
     history: History
     digests: Digests
-    held: Held
+    held: HeldChanges
     totals: Totals
     audit: Audit
 
