@@ -22,7 +22,7 @@ from bench.figures import Measure, measure, show
 from bench.paced import paced
 from bench.stage import Stage, console, sql
 from bench.workload import TABLE, Device, pull_request
-from syncd.service.compact import Compaction, Policy, Report
+from syncd.service.compact import Compaction, CompactionReport, Policy
 from syncd.store.compaction import Compactor
 
 RECORDS, CHANGES = 100_000, 2_000_000
@@ -121,7 +121,7 @@ def _bootstrap(stage: Stage, short: Device, long: Device, records: int) -> tuple
     return seconds
 
 
-def _pushed(stage: Stage, device: Device, records: int) -> tuple[float, float, Report, float]:
+def _pushed(stage: Stage, device: Device, records: int) -> tuple[float, float, CompactionReport, float]:
     """What 99 % of pushes of ten took, in milliseconds, before and while the log is folded; what that did."""
     stop = Path(stage.server.data_dir) / "bench-stop"
     token = stage.token(device)
@@ -132,7 +132,7 @@ def _pushed(stage: Stage, device: Device, records: int) -> tuple[float, float, R
     with stage.progress(f"{RATE} pushes a second", 2) as step:
         calm = median(stage.load(paced, stage.server.port, requests[:half], RATE, stop))
         step(f"{calm:.1f} ms (99 %) before")
-        found: list[tuple[Report, float]] = []
+        found: list[tuple[CompactionReport, float]] = []
 
         def compact() -> None:
             found.append(asyncio.run(_compact(stage, device.space)))
@@ -147,7 +147,7 @@ def _pushed(stage: Stage, device: Device, records: int) -> tuple[float, float, R
     return calm, busy, *found[0]
 
 
-async def _compact(stage: Stage, space: str) -> tuple[Report, float]:
+async def _compact(stage: Stage, space: str) -> tuple[CompactionReport, float]:
     connection = await asyncpg.connect(stage.server.owner_dsn)
     try:
         compactor = Compactor(connection)

@@ -14,9 +14,9 @@ from syncd.core.clock import format_instant
 from syncd.postgres.statements import statement
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
-from syncd.service.principal import Caller
-from syncd.service.pull import Question, Reading
-from syncd.service.push import Event, Push
+from syncd.service.principal import Principal
+from syncd.service.pull import PullRequest, PullState
+from syncd.service.push import EventIds, PushDecision
 from syncd.store.log import Log
 from syncd.store.pool import Pool
 
@@ -108,12 +108,14 @@ class Device:
 
     async def prepared(self, bodies: Sequence[bytes]) -> list[Call]:
         """`calls`, from within an event loop."""
-        recorder, caller = _Recorder(), Caller(self.user)
+        recorder, caller = _Recorder(), Principal(self.user)
         log, calls = Log(recorder), list[Call]()
         for body in bodies:
-            work = Push(caller, self.client, Reading(Question(APP), caller.user, b""), decode(body, PushBody), Limits())
+            work = PushDecision(
+                caller, self.client, PullState(PullRequest(APP), caller.user, b""), decode(body, PushBody), Limits()
+            )
             try:
-                await log.push(work.call(Event(self._at), SKEW), alone=True)
+                await log.push(work.call(EventIds(self._at), SKEW), alone=True)
             except _Recorded:
                 calls.append(recorder.call)
         return calls
@@ -128,12 +130,12 @@ def pull_request(token: str, since: str, *, limit: int = 10_000, history: bool =
     ).encode()
 
 
-async def pull_call(user: str, key: bytes, since: str, *, limit: int, history: bool) -> tuple[Reading, Call]:
+async def pull_call(user: str, key: bytes, since: str, *, limit: int, history: bool) -> tuple[PullState, Call]:
     """The same pull as a call of the database, and the reading that makes the next cursor of its page."""
-    question = Question(APP, since, limit=limit, history=history, plain=False)
-    reading, recorder = Reading(question, user, key), _Recorder()
+    question = PullRequest(APP, since, limit=limit, history=history, plain=False)
+    reading, recorder = PullState(question, user, key), _Recorder()
     try:
-        await Log(recorder).pull(reading.call(Caller(user)))
+        await Log(recorder).pull(reading.call(Principal(user)))
     except _Recorded:
         return reading, recorder.call
     raise AssertionError("the log did not ask the database")

@@ -40,7 +40,7 @@ from syncd.live.hub import Hub
 from syncd.postgres.migrate import pending
 from syncd.postgres.schema_files import MigrationError, SchemaTooNew
 from syncd.protocol.normalize import Limits
-from syncd.service.audit import Tally
+from syncd.service.audit import RefusalCounts
 from syncd.service.counts import Counts
 from syncd.service.held import Releaser, ReleaseRound
 from syncd.service.pull import PAGE_BYTES
@@ -184,7 +184,7 @@ def _http(
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )
-    quotas, tally, audit = _quotas(settings), Tally(), Audit(pool)
+    quotas, tally, audit = _quotas(settings), RefusalCounts(), Audit(pool)
     rates = Rates(RateLimits(quotas.requests, quotas.bytes_in, quotas.bytes_out))
     limit, answers = connections.limit, _answers(settings)
     callers = Callers(

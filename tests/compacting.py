@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from syncd.service.compact import Archive, Compaction, Policy, Report
+from syncd.service.compact import Archive, Compaction, CompactionReport, Policy
 from syncd.store.compaction import Compactor
 
 ALL = timedelta(seconds=-2)  # also what was written at this very instant
@@ -16,7 +16,7 @@ ALL = timedelta(seconds=-2)  # also what was written at this very instant
 async def compact(
     dsn: str, space: str | None = None, *, history: timedelta = ALL, tombstones: timedelta | None = None,
     archive: Archive | None = None, devices: timedelta | None = timedelta(days=365),
-) -> Report:  # fmt: skip
+) -> CompactionReport:  # fmt: skip
     """One run as an operator, without rests."""
     connection = await asyncpg.connect(dsn)
     try:
@@ -31,6 +31,6 @@ async def compact(
         await connection.close()
 
 
-def compact_now(dsn: str, space: str | None = None, **how: timedelta | None) -> Report:
+def compact_now(dsn: str, space: str | None = None, **how: timedelta | None) -> CompactionReport:
     """The same, for tests that are not asynchronous."""
     return asyncio.run(compact(dsn, space, **how))  # type: ignore[arg-type]

@@ -24,8 +24,8 @@ from syncd.protocol.cursor import Cursor
 from syncd.protocol.live_messages import SEPARATOR
 from syncd.protocol.messages import PushBody
 from syncd.protocol.normalize import Limits
-from syncd.service.principal import Caller
-from syncd.service.pull import Delta, Question, pull
+from syncd.service.principal import Principal
+from syncd.service.pull import PullPage, PullRequest, pull
 from syncd.service.push import push
 from syncd.service.spaces import SpaceService
 from syncd.store.live import Live
@@ -72,14 +72,14 @@ class World:
         change = {"table": "t", "id": name, "op": "update", "changeId": name, "fields": {"x": register}}
         text = msgspec.json.encode({"changes": [{**change, "spaceId": space}], "pull": False})
         answer = await push(
-            self.log, self.key, Caller(user), "elsewhere", Question(app), text,
+            self.log, self.key, Principal(user), "elsewhere", PullRequest(app), text,
             msgspec.json.decode(text, type=PushBody), LIMITS, now=now, skew=1 << 40,
         )  # fmt: skip
         return answer.written[space]
 
     async def cursor(self, user: str, app: str = APP) -> str:
         """Where a device is that has everything."""
-        return (await pull(self.log, self.key, Caller(user), Question(app, plain=False))).synced_until
+        return (await pull(self.log, self.key, Principal(user), PullRequest(app, plain=False))).synced_until
 
 
 class Listener:
@@ -112,7 +112,7 @@ class Listener:
         chosen = batch.selection(False, (), after=after if after > batch.after else None)
         self._take([change.text for change in chosen], cursor.decode(), snapshot=False)
 
-    async def page(self, subscription: Subscription, delta: Delta) -> None:
+    async def page(self, subscription: Subscription, delta: PullPage) -> None:
         for space in delta.left:
             self.seqs.pop(space, None)
         self.joined += delta.joined
@@ -183,7 +183,7 @@ class Scene:
 
     async def prepare(self) -> None:
         """Two spaces with something in them; the listener is in both, where the plan does not make it join one."""
-        owner = Caller(self.owner)
+        owner = Principal(self.owner)
         for space in (self.space, self.other):
             await self.world.spaces.create(owner, space, space)
             for _ in range(2):
@@ -223,7 +223,7 @@ class Scene:
         self.under_way -= 1
 
     async def member(self, space: str, role: str = "writer") -> None:
-        await self.world.spaces.put_member(Caller(self.owner), space, self.user, role)
+        await self.world.spaces.put_member(Principal(self.owner), space, self.user, role)
 
     async def write(self, space: str, hinted: bool | None, app: str = APP) -> None:
         """A push of somebody else; `hinted`: whether the hub hears of it."""
@@ -233,9 +233,9 @@ class Scene:
 
     async def listen(self, listener: Listener, since: str) -> Member:
         """Connects and subscribes, as a conversation does."""
-        member = Member(listener, Caller(self.user), "here", None)
+        member = Member(listener, Principal(self.user), "here", None)
         await self.hub.enter(member)
-        question = Question(APP, since, plain=False)
+        question = PullRequest(APP, since, plain=False)
         self.hub.subscribe(member, Subscription(self.hub, member, question))
         return member
 
@@ -254,7 +254,7 @@ class Scene:
     async def poked(self) -> None:
         """As a device of the first generation, which is only told that there is news: in every space, of every app."""
         listener = await self.listener()
-        member = Member(listener, Caller(self.user), "here", None)
+        member = Member(listener, Principal(self.user), "here", None)
         await self.hub.enter(member)
         await self._quiet()
         while self.plan:
@@ -359,7 +359,7 @@ async def _joins(scene: Scene) -> None:
 async def _leaves(scene: Scene) -> None:
     if not scene.inside:
         return
-    await scene.world.spaces.remove_member(Caller(scene.owner), scene.other, scene.user)
+    await scene.world.spaces.remove_member(Principal(scene.owner), scene.other, scene.user)
     scene.inside = False
     scene.forbidden.add((scene.other, scene.heads[scene.other] + 1))
     await scene.write(scene.other, True)

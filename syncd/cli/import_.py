@@ -76,7 +76,7 @@ async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) ->
     """Writes it; how many changes were refused."""
     from syncd.cli.progress_bar import bar
     from syncd.protocol.normalize import Limits
-    from syncd.service.principal import Caller
+    from syncd.service.principal import Principal
     from syncd.store.backup import Backups
     from syncd.store.pool import Pool
     from syncd.store.spaces import Spaces
@@ -101,7 +101,7 @@ async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) ->
                 report, made, numbered = await restorer.as_is(source, step)
             else:
                 latest = time.time_ns() // 1000 + int(settings.max_clock_skew * 1_000_000)
-                report = await restorer.as_user(source, Caller(str(manifest.userId)), latest, step=step)
+                report = await restorer.as_user(source, Principal(str(manifest.userId)), latest, step=step)
     finally:
         await pool.close()
     if whole:

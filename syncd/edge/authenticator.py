@@ -13,7 +13,7 @@ from syncd.edge.concurrency import ConcurrencyLimit, Place
 from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.requests import Request
 from syncd.edge.tokens import Tokens
-from syncd.service.principal import Caller, External
+from syncd.service.principal import External, Principal
 from syncd.store.turns import ACTING
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Callers:
     def managed_elsewhere(self) -> bool:
         return self._claims or self._service is not None
 
-    async def caller(self, request: Request) -> Caller:
+    async def caller(self, request: Request) -> Principal:
         """Who sends a request, which is in work and whose user is acting from here on. Raises Unauthorized,
         KeysUnavailable, MembershipsUnavailable, TooMany, Overloaded."""
         caller = (await self.named(request.headers.get(b"authorization", b"")))[0]
@@ -48,7 +48,7 @@ class Callers:
         request.begin(Place(self.limit, caller.user))
         return caller
 
-    async def named(self, authorization: bytes) -> tuple[Caller, float]:
+    async def named(self, authorization: bytes) -> tuple[Principal, float]:
         """Who an `Authorization` header names, and until when (seconds since 1970). It is a request of that user's.
         Raises what `caller` raises."""
         try:
@@ -58,13 +58,13 @@ class Callers:
             raise
         self.rates.request(identity.user)
         if self._service is not None:
-            return Caller(identity.user, await self.ask(identity.user)), identity.expires
+            return Principal(identity.user, await self.ask(identity.user)), identity.expires
         if not self._claims:
-            return Caller(identity.user), identity.expires
+            return Principal(identity.user), identity.expires
         if identity.spaces is None:
             raise Unauthorized("The token needs a claim `spaces`: [{id, role}].")
         external = External(self._bounded(identity.spaces), int(identity.issued * 1_000_000))
-        return Caller(identity.user, external), identity.expires
+        return Principal(identity.user, external), identity.expires
 
     @property
     def asks(self) -> bool:

@@ -32,9 +32,9 @@ from syncd.protocol.large import frame_in
 from syncd.protocol.messages import PushBody
 from syncd.protocol.normalize import Limits
 from syncd.service.aside import aside, is_large
-from syncd.service.principal import Caller
-from syncd.service.pull import Delta, Question
-from syncd.service.push import Answer, Event, encoded, push
+from syncd.service.principal import Principal
+from syncd.service.pull import PullPage, PullRequest
+from syncd.service.push import EventIds, PushAnswer, encoded, push
 from syncd.store.turns import ACTING
 
 log = structlog.get_logger("syncd.live")
@@ -247,7 +247,7 @@ class Conversation:
         self._wire.send(live_messages.auth_ok(caller.user, format_instant(time.time_ns() // 1000)))
         self._present_at_last(member)
 
-    async def _enter(self, message: live_messages.Auth, caller: Caller) -> Member:
+    async def _enter(self, message: live_messages.Auth, caller: Principal) -> Member:
         client = message.clientId or ""
         if message.clientId is not None and (wrong := fault_in_client(message.clientId)):
             if message.protocol >= 1:
@@ -289,7 +289,7 @@ class Conversation:
         firsts = live_messages.tables_in(message.first, "first", live_messages.MAX_FIRSTS)
         size = live_messages.page_bytes(message.bytes, LARGEST_PAGE)
         pushed = live_messages.pushed_in(message.pushed or []) if member.fields_alone else ()
-        question = Question(
+        question = PullRequest(
             app, message.since or "", tables, plain=not member.fields_alone, bytes=size, firsts=firsts, pushed=pushed
         )
         try:
@@ -311,7 +311,7 @@ class Conversation:
             # As for every request: what the service said a moment ago is not what it says.
             caller = caller._replace(external=await talk.callers.ask(caller.user))
         now, large = time.time_ns() // 1000, is_large(text, self._legacy)
-        event = Event(now)
+        event = EventIds(now)
         events = await aside(large, event.first, len(message.changes))
         body = PushBody(
             message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=self._legacy,
@@ -322,7 +322,7 @@ class Conversation:
         try:
             with Place(talk.callers.limit, caller.user):
                 answer = await push(
-                    talk.hub.log, talk.hub.key, caller, client, Question(app, plain=self._legacy, own=self._legacy),
+                    talk.hub.log, talk.hub.key, caller, client, PullRequest(app, plain=self._legacy, own=self._legacy),
                     text, body, talk.limits, now=now, skew=talk.skew, event=event,
                 )  # fmt: skip
         except SyncdError:
@@ -347,7 +347,7 @@ class Conversation:
         tail = live_messages.changes_tail(subscription.cursor, not subscription.live)
         await self._wire.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
 
-    def _result(self, member: Member, app: str, message: live_messages.PushFrame, answer: Answer) -> bytes:
+    def _result(self, member: Member, app: str, message: live_messages.PushFrame, answer: PushAnswer) -> bytes:
         """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
         said = {"type": "push-result", "requestId": message.requestId, "appId": app,
                 "results": Raw(encoded(answer.results)), "conflicts": Raw(encoded(answer.conflicts))}  # fmt: skip
@@ -414,7 +414,7 @@ class Conversation:
             self.talk.callers.rates.moved(member.caller.user, 0, len(head))
             self.talk.hub.counts.deliveries += 1
 
-    async def page(self, subscription: Subscription, delta: Delta) -> None:
+    async def page(self, subscription: Subscription, delta: PullPage) -> None:
         tail = live_messages.changes_tail(delta.synced_until.encode(), delta.more, delta.spaces)
         changes = self.talk.hub.shared(delta.changes)
         holder = self._held(len(changes))
@@ -478,7 +478,7 @@ class Conversation:
         self.talk.gate.dismiss(user)
 
 
-def _head(question: Question, batch: Batch, after: int, own: dict[bytes, None] | tuple[()]) -> bytes:
+def _head(question: PullRequest, batch: Batch, after: int, own: dict[bytes, None] | tuple[()]) -> bytes:
     """The start of a frame with what a listener takes of a batch; empty where that is nothing."""
     chosen = batch.selection(question.plain, question.tables, after=after if after > batch.after else None, own=own)
     return live_messages.changes_head(question.app) + b",".join([change.text for change in chosen]) if chosen else b""

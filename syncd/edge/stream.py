@@ -22,7 +22,7 @@ from syncd.live.batch import Batch
 from syncd.live.member import Member
 from syncd.live.subscription import Subscription
 from syncd.protocol import live_messages
-from syncd.service.pull import Delta, Question
+from syncd.service.pull import PullPage, PullRequest
 from syncd.store.turns import ACTING
 
 HEARTBEAT_EVERY = 15.0
@@ -74,7 +74,7 @@ class Stream:
         chosen = batch.selection(question.plain, question.tables, after=after if after > batch.after else None)
         self._send(_grouped((change.table, change.text) for change in chosen), cursor, False)
 
-    async def page(self, subscription: Subscription, delta: Delta) -> None:
+    async def page(self, subscription: Subscription, delta: PullPage) -> None:
         raw = msgspec.json.decode(b"[%s]" % delta.changes, type=list[msgspec.Raw])
         pairs = ((msgspec.json.decode(one, type=_Placed).table, bytes(one)) for one in raw)
         if delta.joined or delta.left or delta.unreadable:
@@ -234,7 +234,7 @@ async def _hung_up(receive: Receive) -> None:
         pass
 
 
-def _question(request: Request, app: str) -> Question:
+def _question(request: Request, app: str) -> PullRequest:
     query = query_values(request.query_string, legacy=request.legacy)
     if request.legacy:
         last = request.headers.get(b"last-event-id", b"").decode(errors="replace")
@@ -244,7 +244,7 @@ def _question(request: Request, app: str) -> Question:
     tables = live_messages.tables_in(",".join(query.get("collections", []) + query.get("collection", [])))
     given = query.get("bytes", [""])[-1]
     size = page_bytes(given, LARGEST_PAGE) if given else LARGEST_PAGE
-    return Question(app, since, tables, plain=request.legacy, bytes=size)
+    return PullRequest(app, since, tables, plain=request.legacy, bytes=size)
 
 
 __all__ = ["Stream", "Streams", "SyncdError"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from syncd.service.principal import Caller
+from syncd.service.principal import Principal
 
 if TYPE_CHECKING:
     from syncd.live.batch import Batch
     from syncd.live.subscription import Subscription
-    from syncd.service.pull import Delta
+    from syncd.service.pull import PullPage
 
 # Own event ids that were never met again: the device's feed was not listened to, or the change was rejected.
 MAX_OWN = 4096
@@ -33,7 +33,7 @@ class Outlet(Protocol):
     def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
         """Sends what a subscription takes of a batch, after a seq."""
 
-    async def page(self, subscription: Subscription, delta: Delta) -> None:
+    async def page(self, subscription: Subscription, delta: PullPage) -> None:
         """Sends what a subscription had missed."""
 
     def frame(self, frame: bytes) -> None:
@@ -62,7 +62,7 @@ class Member:
         "user_no",
     )
 
-    def __init__(self, outlet: Outlet, caller: Caller, client: str, app: str | None) -> None:
+    def __init__(self, outlet: Outlet, caller: Principal, client: str, app: str | None) -> None:
         self.outlet, self.caller, self.client, self.app = outlet, caller, client, app
         self.user_no = 0
         self.fields_alone = False

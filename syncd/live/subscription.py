@@ -18,7 +18,7 @@ from syncd.core.errors import Busy, CursorLost, DatabaseUnavailable, SyncdError
 from syncd.live.member import Member
 from syncd.protocol.cursor import Bookmark, Cursor, Position
 from syncd.protocol.live_messages import MAX_PUSHED, error
-from syncd.service.pull import Question, check_history, position, pull
+from syncd.service.pull import PullRequest, check_history, position, pull
 from syncd.store.turns import ACTING
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Subscription:
         "told",
     )
 
-    def __init__(self, hub: Hub, member: Member, question: Question) -> None:
+    def __init__(self, hub: Hub, member: Member, question: PullRequest) -> None:
         self._hub, self.member, self.question = hub, member, question
         # The signature is checked here: a bad cursor is told at once.
         at = position(question, member.caller.user, hub.key)

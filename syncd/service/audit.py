@@ -18,7 +18,7 @@ from syncd.store.pool import Refusal
 MOST_KINDS = 2000
 
 
-class Tally:
+class RefusalCounts:
     """How often something was refused since the last write, by what, why and space ("" for none)."""
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ class Archive(Protocol):
 
 
 @dataclass
-class Report:
+class CompactionReport:
     """What was done: feeds and changes gone through, changes dropped, tombstones emptied and forgotten, kept cursors
     collected, names removed."""
 
@@ -66,7 +66,7 @@ class Compaction:
         self._rest = rest
         self._step: Callable[[int], None] = lambda _: None
         self._over = False
-        self.report = Report()
+        self.report = CompactionReport()
 
     def stop(self) -> None:
         """Ends the run after the part it is at."""
@@ -76,7 +76,7 @@ class Compaction:
         """What there is to fold."""
         return await self._compactor.foldable(self._policy.space, self._now - self._policy.history)
 
-    async def run(self, plan: list[Stretch], step: Callable[[int], None] | None = None) -> Report:
+    async def run(self, plan: list[Stretch], step: Callable[[int], None] | None = None) -> CompactionReport:
         """Does it. `step` is told how many seqs more were gone through. Raises LeaseLost."""
         self._step = step or self._step
         for feed in plan:

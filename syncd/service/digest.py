@@ -10,7 +10,7 @@ import msgspec
 from syncd.core.errors import CursorLost
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor
-from syncd.service.principal import Caller
+from syncd.service.principal import Principal
 from syncd.store.digest import DigestPage, Digests
 from syncd.store.pool import Refusal
 
@@ -31,7 +31,7 @@ class Inquiry(NamedTuple):
     tables: tuple[str, ...] = ()
     space: str | None = None
 
-    def call(self, caller: Caller, key: bytes) -> dict[str, Any]:
+    def call(self, caller: Principal, key: bytes) -> dict[str, Any]:
         """As sync_digest takes it. Raises BadCursor."""
         call: dict[str, Any] = {**caller.head(), "app": self.app, "lag": LAG, "chunk": CHUNK}
         if self.since is not None:
@@ -40,12 +40,12 @@ class Inquiry(NamedTuple):
             call["tables"] = self.tables
         return call if self.space is None else {**call, "space": self.space}
 
-    def _position(self, caller: Caller, key: bytes) -> dict[str, Any]:
+    def _position(self, caller: Principal, key: bytes) -> dict[str, Any]:
         at = cursors.decode(self.since or "", key, caller.user, self.app, self.tables)
         return at.since() if isinstance(at, Cursor) else {}
 
 
-class Held(NamedTuple):
+class DeviceBucket(NamedTuple):
     """What a device has in a bucket: all its live records there, as (table, id, digest)."""
 
     bucket: int
@@ -55,7 +55,7 @@ class Held(NamedTuple):
         return {"bucket": self.bucket, "records": self.records, "limit": MAX_DIFFERENCES, "bytes": PAGE_BYTES}
 
 
-async def digests(store: Digests, key: bytes, caller: Caller, inquiry: Inquiry) -> bytes:
+async def digests(store: Digests, key: bytes, caller: Principal, inquiry: Inquiry) -> bytes:
     """The digests of feeds as JSON text. Raises SyncdError: bad_cursor, cursor_lost,
     space_not_found, busy, database_unavailable."""
     call = inquiry.call(caller, key)
@@ -64,7 +64,7 @@ async def digests(store: Digests, key: bytes, caller: Caller, inquiry: Inquiry) 
     return b'{"spaces":[%b],"behind":%b,"unready":%b}' % ((page.body or "").encode(), *lists)
 
 
-async def differences(store: Digests, key: bytes, caller: Caller, inquiry: Inquiry, held: Held) -> bytes:
+async def differences(store: Digests, key: bytes, caller: Principal, inquiry: Inquiry, held: DeviceBucket) -> bytes:
     """What a device has not as it is here, as JSON text. Raises what `digests` does, and digest_behind."""
     page = await _ask(store, {**inquiry.call(caller, key), **held.call()})
     more = b"true" if page.more else b"false"

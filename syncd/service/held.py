@@ -22,9 +22,9 @@ from syncd.protocol.messages import IncomingChange, PushBody
 from syncd.protocol.normalize import Limits, NormalizedChange
 from syncd.service.counts import Counts
 from syncd.service.holding import UNKNOWN
-from syncd.service.principal import Caller
-from syncd.service.pull import Question, Reading
-from syncd.service.push import Event, Push, perform
+from syncd.service.principal import Principal
+from syncd.service.pull import PullRequest, PullState
+from syncd.service.push import EventIds, PushDecision, perform
 from syncd.store.held import Due, HeldChange, HeldChanges, HeldRow
 from syncd.store.log import Log
 from syncd.store.pool import Refusal
@@ -102,11 +102,11 @@ class Releaser:
     async def _push(
         self, due: Due, readable: Sequence[tuple[HeldChange, IncomingChange]]
     ) -> tuple[dict[int, str], dict[int, str]]:
-        caller, rows = Caller(due.user_id), [row for row, _ in readable]
+        caller, rows = Principal(due.user_id), [row for row, _ in readable]
         releasing = Releasing(rows)
-        reading = Reading(Question(due.app, plain=True), due.user_id, self._key)
+        reading = PullState(PullRequest(due.app, plain=True), due.user_id, self._key)
         message = PushBody([change for _, change in readable], pull=False)
-        work = Push(caller, due.client_id, reading, message, self._limits, LegacyStamps(), refusals=releasing)
+        work = PushDecision(caller, due.client_id, reading, message, self._limits, LegacyStamps(), refusals=releasing)
         for i in work.left:
             prepared, row = work.changes[i][0], rows[i]
             # A stamp that was ahead when it came, or was to be the time of receipt, is from then.
@@ -117,7 +117,7 @@ class Releaser:
             return {}, releasing.kept
         now = time.time_ns() // 1000
         try:
-            answer = await perform(work, self._log, Event(now), self._skew, now)
+            answer = await perform(work, self._log, EventIds(now), self._skew, now)
         except Refusal as why:
             if why.state != GONE:
                 raise

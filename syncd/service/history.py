@@ -8,8 +8,8 @@ import msgspec
 
 from syncd.core.errors import CursorLost, Fault, Malformed, Refused, SyncdError
 from syncd.protocol.page_token import PageToken
-from syncd.service.principal import Caller
-from syncd.service.push_decision import LARGEST_RECORD, Answer, Event, Result
+from syncd.service.principal import Principal
+from syncd.service.push_decision import LARGEST_RECORD, EventIds, PushAnswer, Result
 from syncd.store.history import History, PastPage
 from syncd.store.pool import Refusal
 
@@ -20,7 +20,7 @@ MOST_CHANGES, MOST_BYTES = 10_000, 10 * 1024 * 1024
 ORIGIN = "restore"
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """A record, or with neither table nor id all of an app in a space."""
 
     app: str
@@ -28,7 +28,7 @@ class Place(NamedTuple):
     table: str | None = None
     id: str | None = None
 
-    def call(self, caller: Caller) -> dict[str, Any]:
+    def call(self, caller: Principal) -> dict[str, Any]:
         named = {"app": self.app, "space": self.space, "table": self.table, "id": self.id}
         return {**caller.head(), **{name: value for name, value in named.items() if value is not None}}
 
@@ -55,7 +55,7 @@ class Wish(NamedTuple):
     actor: str | None = None
     origin: str | None = None
 
-    def call(self, event: Event) -> dict[str, Any]:
+    def call(self, event: EventIds) -> dict[str, Any]:
         first = event(0).replace("-", "")
         more = {"changeId": self.change_id, "actor": self.actor}
         return {
@@ -95,14 +95,14 @@ def _too_large(said: dict[str, int]) -> Refused:
     return Refused(f"This restore {found}. Nothing was written.", code="restore_too_large")
 
 
-async def record(history: History, caller: Caller, place: Place, moment: Moment) -> bytes:
+async def record(history: History, caller: Principal, place: RecordPlace, moment: Moment) -> bytes:
     """A record as it is or was, as JSON text. Raises SyncdError: space_not_found, record_not_found, history_gone,
     invalid_request."""
     return (await _look(history, {**place.call(caller), "what": "record", **moment.call()})).body.encode()
 
 
 async def changes(
-    history: History, caller: Caller, place: Place, limit: int, before: int | None, after: PageToken | None
+    history: History, caller: Principal, place: RecordPlace, limit: int, before: int | None, after: PageToken | None
 ) -> bytes:
     """A record's changes before a seq, after a page, or all, newest first, as JSON text. Raises SyncdError:
     space_not_found, record_not_found, cursor_lost."""
@@ -128,7 +128,7 @@ def _next(page: PastPage, table: str | None, id_: str | None) -> bytes:
 
 
 async def space(
-    history: History, caller: Caller, place: Place, moment: Moment, limit: int, after: PageToken | None
+    history: History, caller: Principal, place: RecordPlace, moment: Moment, limit: int, after: PageToken | None
 ) -> bytes:
     """A page of a space as it was, as JSON text; the whole listing is of the first page's moment. Raises SyncdError:
     space_not_found, cursor_lost."""
@@ -141,13 +141,13 @@ async def space(
     return b'{"records":[%b],"seq":%d,"hasMore":%b%b,"complete":%b}' % facts
 
 
-async def restore(history: History, caller: Caller, place: Place, wish: Wish, now: int) -> Answer:
+async def restore(history: History, caller: Principal, place: RecordPlace, wish: Wish, now: int) -> PushAnswer:
     """Goes back, as one push of the caller's. `now` (microseconds) goes into the event ids.
 
     Raises SyncdError: space_not_found, record_not_found, not_a_writer, history_gone, change_id_reused,
     record_too_large, restore_too_large, invalid_request.
     """
-    call = {**place.call(caller), **wish.call(Event(now))}
+    call = {**place.call(caller), **wish.call(EventIds(now))}
     if place.space == caller.personal:
         call["personal"] = True
     try:
@@ -160,7 +160,7 @@ async def restore(history: History, caller: Caller, place: Place, wish: Wish, no
         for n, (seq, event, table, id_) in enumerate(zip(done.seqs, done.events, done.tables, done.ids, strict=True))
     ]
     written = {place.space: done.seqs[-1]} if done.seqs and not done.repeated else {}
-    return Answer(results, [], None, "", written)
+    return PushAnswer(results, [], None, "", written)
 
 
 async def _look(history: History, call: dict[str, Any]) -> PastPage:

@@ -15,7 +15,7 @@ class External(NamedTuple):
         return {"list": self.spaces, "asOf": self.as_of}
 
 
-class Caller(NamedTuple):
+class Principal(NamedTuple):
     """A user, acting. `external` is None where the membership table decides."""
 
     user: str

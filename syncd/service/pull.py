@@ -15,7 +15,7 @@ from syncd.core.errors import Busy, CursorLost
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
 from syncd.protocol.live_messages import STAYED, spaces_said
-from syncd.service.principal import Caller
+from syncd.service.principal import Principal
 from syncd.store.log import Log, Page, PeekResult, UnreadableSpace
 from syncd.store.pool import Unforeseen
 
@@ -29,7 +29,7 @@ MAX_LIMIT = 10_000
 REMEMBERED, MAX_REMEMBERED = 4096, 400
 
 
-class Question(NamedTuple):
+class PullRequest(NamedTuple):
     """What a device asks for. `plain`: it is of the first generation, reads plain records too and cannot be told that
     its cursor is of no use; `bytes` a page.
 
@@ -59,13 +59,13 @@ class Question(NamedTuple):
         return how
 
 
-def position(question: Question, user: str, key: bytes) -> Cursor | int | None:
+def position(question: PullRequest, user: str, key: bytes) -> Cursor | int | None:
     """Where a device stands, as `cursor.decode` has it. Raises BadCursor."""
     decode = cursors.decode_legacy if question.plain else cursors.decode
     return decode(question.since, key, user, question.app, question.tables)
 
 
-class Delta(NamedTuple):
+class PullPage(NamedTuple):
     """What a device missed: `changes` is JSON text, comma-separated, ready to be put between brackets."""
 
     changes: bytes
@@ -90,13 +90,13 @@ class Delta(NamedTuple):
         return b"".join((head, *more, b'"serverChanges":[', self.changes, b"]}"))
 
 
-class Reading:
+class PullState:
     """One device's place: its cursor taken apart, and put together again when a page came."""
 
-    def __init__(self, question: Question, user: str, key: bytes) -> None:
+    def __init__(self, question: PullRequest, user: str, key: bytes) -> None:
         self.question, self._user, self._key = question, user, key
         self._at = position(question, user, key)
-        self._unchanged = Delta(b"", question.since, False, [], [])
+        self._unchanged = PullPage(b"", question.since, False, [], [])
         self._unreadable: tuple[UnreadableSpace, ...] = ()
         self._stays = question.own
 
@@ -122,7 +122,7 @@ class Reading:
             and cursors.is_partial(asked.since, self._key, self._user, asked.app)
         )  # fmt: skip
 
-    def staying(self) -> Reading:
+    def staying(self) -> PullState:
         """The same where it does not move: only what became of the device's own push is read. Between two pages of some
         tables it would begin anew, and come to the same place each time."""
         again = copy(self)
@@ -135,7 +135,7 @@ class Reading:
             return {}
         return {"at": self._at} if isinstance(self._at, int) else self._at.since()
 
-    def call(self, caller: Caller, *, peek: bool = False) -> bytes:
+    def call(self, caller: Principal, *, peek: bool = False) -> bytes:
         """One member of sync_pull's parameter, as JSON text."""
         how = {**self.how(), "peek": True} if peek else self.how()
         call = {**caller.head(), "app": self.question.app, "since": self.since(), "how": how}
@@ -152,7 +152,7 @@ class Reading:
             how["own"] = True
         return how
 
-    async def around(self, log: Log, caller: Caller, why: Unforeseen) -> Reading:
+    async def around(self, log: Log, caller: Principal, why: Unforeseen) -> PullState:
         """The same without the feeds for which a pull has failed, whose places stay. Raises `why` where it was none."""
         moving = copy(self)
         moving._stays = False
@@ -165,12 +165,12 @@ class Reading:
         again._unreadable += found
         return again
 
-    async def delta(self, log: Log, page: Page) -> Delta:
+    async def delta(self, log: Log, page: Page) -> PullPage:
         """What the device gets of a page. Raises CursorLost, Busy, DatabaseUnavailable."""
         if page.trouble:
             raise CursorLost
         if self._stays:
-            return Delta(page.body, self.question.since, True, [], [], self._unreadable)
+            return PullPage(page.body, self.question.since, True, [], [], self._unreadable)
         positions, tables = tuple(map(Position, page.spaces, page.seqs, page.bases)), self.question.tables
         whole, lone = self._narrow and not page.more, self._lone(page)
         row = self._at.row if isinstance(self._at, Cursor) else 0
@@ -179,7 +179,7 @@ class Reading:
             page.more or bool(self._unreadable),
         )  # fmt: skip
         text = await self._text(log, cursor)
-        return Delta(page.body, text, page.more, page.joined, page.gone, self._unreadable)
+        return PullPage(page.body, text, page.more, page.joined, page.gone, self._unreadable)
 
     async def _text(self, log: Log, cursor: Cursor) -> str:
         """A cursor as text; where it would list too many feeds, their positions are kept before."""
@@ -213,7 +213,7 @@ class Reading:
             return self._at.lone
         return self._narrow and self.question.since > format_instant(page.now_us)
 
-    def beginning(self) -> Reading | None:
+    def beginning(self) -> PullState | None:
         """The same for a device of the first generation whose cursor is lost: with the deletions, or where those are
         forgotten without; None where nothing is left to try."""
         if not self.question.plain or self._at is None:
@@ -222,11 +222,11 @@ class Reading:
         again._at = None if self._at == 0 else 0
         return again
 
-    def after(self, delta: Delta) -> Reading:
+    def after(self, delta: PullPage) -> PullState:
         """The device's place when it has got this."""
-        return Reading(self.question._replace(since=delta.synced_until), self._user, self._key)
+        return PullState(self.question._replace(since=delta.synced_until), self._user, self._key)
 
-    async def nothing(self, log: Log, glance: PeekResult) -> Delta:
+    async def nothing(self, log: Log, glance: PeekResult) -> PullPage:
         """What the device gets when there is no news: its own cursor, made anew after a restart of the database."""
         if glance.trouble:
             raise CursorLost
@@ -235,10 +235,10 @@ class Reading:
         instant = max(glance.now_us, self._at.instant)
         whole = self._narrow and not self._at.lone
         cursor = self._at._replace(instant=instant, boot=glance.boot_us, whole=whole, unread=False)
-        return Delta(b"", await self._text(log, cursor), False, [], [])
+        return PullPage(b"", await self._text(log, cursor), False, [], [])
 
 
-async def pull(log: Log, key: bytes, caller: Caller, question: Question) -> Delta:
+async def pull(log: Log, key: bytes, caller: Principal, question: PullRequest) -> PullPage:
     """Answers a pull. Raises BadCursor, CursorLost, Busy, DatabaseUnavailable.
 
     A device with a cursor mostly has missed nothing: that is found out in company of others, and only a
@@ -254,7 +254,7 @@ async def pull(log: Log, key: bytes, caller: Caller, question: Question) -> Delt
     return await page_or_beginning(log, caller, *await _read(log, caller, reading))
 
 
-async def check_history(log: Log, caller: Caller, client: str, pushed: Sequence[str]) -> None:
+async def check_history(log: Log, caller: Principal, client: str, pushed: Sequence[str]) -> None:
     """What a device had acknowledged is in the log. Where it is not, the log went back to before it, of which a cursor
     from before that tells nothing. To be asked after a page was read. Raises CursorLost, Busy, DatabaseUnavailable.
     """
@@ -262,7 +262,7 @@ async def check_history(log: Log, caller: Caller, client: str, pushed: Sequence[
         raise CursorLost
 
 
-async def _read(log: Log, caller: Caller, reading: Reading) -> tuple[Reading, Page]:
+async def _read(log: Log, caller: Principal, reading: PullState) -> tuple[PullState, Page]:
     """A page, of what can be read. Raises Busy, DatabaseUnavailable."""
     try:
         return reading, await log.pull(reading.call(caller))
@@ -271,7 +271,7 @@ async def _read(log: Log, caller: Caller, reading: Reading) -> tuple[Reading, Pa
         return reading, await log.pull(reading.call(caller))
 
 
-async def page_or_beginning(log: Log, caller: Caller, reading: Reading, page: Page) -> Delta:
+async def page_or_beginning(log: Log, caller: Principal, reading: PullState, page: Page) -> PullPage:
     """What a device gets of a page, or where its cursor is lost and it cannot be told, of the beginning. Raises
     CursorLost, Busy, DatabaseUnavailable."""
     while page.trouble and (again := reading.beginning()) is not None:
@@ -280,7 +280,7 @@ async def page_or_beginning(log: Log, caller: Caller, reading: Reading, page: Pa
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _peek(question: Question, caller: Caller, key: bytes) -> tuple[Reading, bytes]:
+def _peek(question: PullRequest, caller: Principal, key: bytes) -> tuple[PullState, bytes]:
     """A reading and the call that asks whether there is news for it: the same for the same question."""
-    reading = Reading(question, caller.user, key)
+    reading = PullState(question, caller.user, key)
     return reading, reading.call(caller, peek=True)

@@ -15,9 +15,9 @@ from syncd.protocol.messages import PushBody, raw_changes
 from syncd.protocol.normalize import Limits, Stamps
 from syncd.service.aside import aside, is_large
 from syncd.service.holding import Holding, Sent
-from syncd.service.principal import Caller
-from syncd.service.pull import Question, Reading, page_or_beginning
-from syncd.service.push_decision import Answer, Event, Push, Result, encoded
+from syncd.service.principal import Principal
+from syncd.service.pull import PullRequest, PullState, page_or_beginning
+from syncd.service.push_decision import EventIds, PushAnswer, PushDecision, Result, encoded
 from syncd.store.log import Log
 from syncd.store.pool import Refusal, Unforeseen
 
@@ -29,9 +29,9 @@ REASONS = {"SY001": "record_too_large", "SY008": "push_too_large", "SY011": "too
 
 
 async def push(
-    log: Log, key: bytes, caller: Caller, client: str, question: Question, body: bytes, message: PushBody,
-    limits: Limits, *, now: int, skew: int, event: Event | None = None,
-) -> Answer:  # fmt: skip
+    log: Log, key: bytes, caller: Principal, client: str, question: PullRequest, body: bytes, message: PushBody,
+    limits: Limits, *, now: int, skew: int, event: EventIds | None = None,
+) -> PushAnswer:  # fmt: skip
     """Answers a push. `now` and `skew` are microseconds; `event` gives the changes their event ids.
 
     Raises Malformed, TooLarge, DeviceCopied, Refused, Busy and the like.
@@ -46,7 +46,7 @@ async def push(
         await aside(large, _check_escapes, body)
     if message.incarnations is not None and await log.devices.check(caller.user, client, message.incarnations):
         message = msgspec.structs.replace(message, incarnations=None)
-    reading, event = Reading(question, caller.user, key), event or Event(now)
+    reading, event = PullState(question, caller.user, key), event or EventIds(now)
     if reading.partial:
         reading = reading.staying()
     parts = Parts(caller, client, reading, message, sent, holds)
@@ -56,7 +56,7 @@ async def push(
     return await perform(work, log, event, skew, now, large=large)
 
 
-def stamps_of(reading: Reading) -> Stamps:
+def stamps_of(reading: PullState) -> Stamps:
     """How a device's instants are read."""
     if not reading.question.plain:
         return Stamps()
@@ -72,9 +72,9 @@ class Parts(NamedTuple):
     part. `holds`: what cannot be written is held.
     """
 
-    caller: Caller
+    caller: Principal
     client: str
-    reading: Reading
+    reading: PullState
     message: PushBody
     sent: Sent
     holds: bool
@@ -93,7 +93,7 @@ class Parts(NamedTuple):
                 own.add(key)
         return list(zip(starts, [*starts[1:], len(changes)], strict=True))
 
-    def part(self, bounds: tuple[int, int], reading: Reading, stamps: Stamps, pull: bool) -> Push:
+    def part(self, bounds: tuple[int, int], reading: PullState, stamps: Stamps, pull: bool) -> PushDecision:
         """The push of some changes. Raises Malformed where it does not hold."""
         (start, end), message, limits = bounds, self.message, self.sent.limits
         if end - start < len(message.changes):
@@ -101,7 +101,7 @@ class Parts(NamedTuple):
         holding = Holding(self.sent, self.caller.user) if self.holds else None
         # Nobody looks at what is too large.
         passed_over = self.sent.too_large
-        work = Push(self.caller, self.client, reading, message, limits, stamps, start, holding, passed_over)
+        work = PushDecision(self.caller, self.client, reading, message, limits, stamps, start, holding, passed_over)
         if self.holds:
             work.leave_out(self.sent.unstorable, "invalid_value")
         return work
@@ -116,11 +116,11 @@ class _TouchesTooMuch(Exception):
 
 
 async def _perform_parts(
-    log: Log, parts: Parts, all_bounds: list[tuple[int, int]], event: Event, skew: int, now: int, large: bool
-) -> Answer:
+    log: Log, parts: Parts, all_bounds: list[tuple[int, int]], event: EventIds, skew: int, now: int, large: bool
+) -> PushAnswer:
     """Performs all parts in order; the answer is one."""
     reading, stamps, pull = parts.reading, stamps_of(parts.reading), parts.message.pull
-    answers: list[Answer] = []
+    answers: list[PushAnswer] = []
     many, large = len(parts.message.changes) > parts.sent.limits.max_changes, large or len(all_bounds) > 1
     waiting, cuts = deque(all_bounds), 0
     while waiting:
@@ -144,7 +144,7 @@ async def _perform_parts(
     return await aside(True, _one_answer, answers, parts.reading.question.since)
 
 
-def _one_answer(answers: list[Answer], since: str) -> Answer:
+def _one_answer(answers: list[PushAnswer], since: str) -> PushAnswer:
     deltas = [answer.delta for answer in answers if answer.delta is not None]
     written: dict[str, int] = {}
     for answer in answers:
@@ -157,7 +157,7 @@ def _one_answer(answers: list[Answer], since: str) -> Answer:
     ) if deltas else None  # fmt: skip
     results = [result for answer in answers for result in answer.results]
     conflicts = [conflict for answer in answers for conflict in answer.conflicts]
-    return Answer(results, conflicts, delta, since, written)
+    return PushAnswer(results, conflicts, delta, since, written)
 
 
 def _check_escapes(body: bytes) -> None:
@@ -174,8 +174,8 @@ def _check_escapes(body: bytes) -> None:
 
 
 async def perform(
-    work: Push, log: Log, event: Event, skew: int, now: int, *, large: bool = False, cuts: bool = False
-) -> Answer:
+    work: PushDecision, log: Log, event: EventIds, skew: int, now: int, *, large: bool = False, cuts: bool = False
+) -> PushAnswer:
     """Appends what is left of a push, settling in a few rounds what the log refuses. `large`: beside other work;
     `cuts`: what touches too much is not refused but told, by _TouchesTooMuch."""
     for turn in range(ROUNDS):
@@ -207,7 +207,7 @@ async def perform(
     raise Busy
 
 
-async def _leave_out_full(work: Push, log: Log) -> None:
+async def _leave_out_full(work: PushDecision, log: Log) -> None:
     """Rejects what would add to a full space, but for what was written before and is only repeated: was it done comes
     before may it be done."""
     found = work.into(log.full)
@@ -221,7 +221,7 @@ async def _leave_out_full(work: Push, log: Log) -> None:
         log.on_hit(over.quota, over.space_id)
 
 
-def _settle(work: Push, why: Refusal, skew: int, cuts: bool) -> None:
+def _settle(work: PushDecision, why: Refusal, skew: int, cuts: bool) -> None:
     if why.state in REASONS:
         places = [work.left[n - 1] for n in msgspec.json.decode(why.said, type=list[int])]
         if cuts and why.state == "SY008" and min(places) > 0:
@@ -243,9 +243,9 @@ def _settle(work: Push, why: Refusal, skew: int, cuts: bool) -> None:
         raise why
 
 
-def _atomic(work: Push) -> Refused:
+def _atomic(work: PushDecision) -> Refused:
     results = ((i, work.results[i]) for i in work.rejected())
     return Refused(faults=tuple(Fault(f"/changes/{i}", r.detail or "", r.code) for i, r in results if r is not None))
 
 
-__all__ = ["Answer", "Event", "Push", "Result", "encoded", "perform", "push"]
+__all__ = ["EventIds", "PushAnswer", "PushDecision", "Result", "encoded", "perform", "push"]

@@ -17,8 +17,8 @@ from syncd.protocol import normalize
 from syncd.protocol.messages import IncomingChange, PushBody
 from syncd.protocol.normalize import OPS, Limits, NormalizedChange, Stamps
 from syncd.service.holding import Refusals
-from syncd.service.principal import Caller
-from syncd.service.pull import Delta, Reading
+from syncd.service.principal import Principal
+from syncd.service.pull import PullPage, PullState
 from syncd.store.log import PushCall, Receipt
 from syncd.store.quotas import Over
 
@@ -46,20 +46,20 @@ class Result(msgspec.Struct, gc=False, omit_defaults=True):
     quota: str | None = None
 
 
-class Answer(NamedTuple):
+class PushAnswer(NamedTuple):
     """A push's answer: one result a change, the registers that lost, what the device missed, and how far it brought
     each space's feed."""
 
     results: list[Result]
     conflicts: list[dict[str, Any]]
-    delta: Delta | None
+    delta: PullPage | None
     since: str
     written: dict[str, int]
 
     def body(self) -> bytes:
         """The answer as JSON text."""
         results, conflicts = encoded(self.results), encoded(self.conflicts)
-        delta = self.delta or Delta(b"", self.since, False, [], [])
+        delta = self.delta or PullPage(b"", self.since, False, [], [])
         return delta.body(b'"results":%s,"conflicts":%s,' % (results, conflicts))
 
 
@@ -69,7 +69,7 @@ def encoded(items: Sequence[Any]) -> bytes:
     return b"[%b]" % b",".join(pieces)
 
 
-class Event:
+class EventIds:
     """Event ids of one push: UUIDv7, ascending, so that neighbours in the log are neighbours in an index."""
 
     def __init__(self, micros: int) -> None:
@@ -77,7 +77,7 @@ class Event:
         self._first = (micros // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | (random >> 68) << 64 | 2 << 62
         self._first |= random & (1 << 61) - 1  # a bit is left so that counting on never runs into the variant
 
-    def after(self, count: int) -> Event:
+    def after(self, count: int) -> EventIds:
         """The ids after the first `count`."""
         later = copy(self)
         later._first += count
@@ -92,7 +92,7 @@ class Event:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-class Push:
+class PushDecision:
     """One push on its way through the log. Decides what to send and what to answer; `perform` sends.
 
     `refusals`: what is done about refused changes, beside telling; `passed_over`: places in the whole push of changes
@@ -100,7 +100,7 @@ class Push:
     """
 
     def __init__(
-        self, caller: Caller, client: str, reading: Reading, message: PushBody, limits: Limits,
+        self, caller: Principal, client: str, reading: PullState, message: PushBody, limits: Limits,
         stamps: Stamps | None = None, first: int = 0, refusals: Refusals | None = None,
         passed_over: Set[int] = frozenset(),
     ) -> None:  # fmt: skip
@@ -229,7 +229,7 @@ class Push:
     def rejected(self) -> list[int]:
         return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]
 
-    def call(self, event: Event, skew: int) -> PushCall:
+    def call(self, event: EventIds, skew: int) -> PushCall:
         """What is left of the push, for the log."""
         batch = normalize.batch([self.changes[i] for i in self.left], event)
         if len(batch.waves) > 1:
@@ -327,7 +327,7 @@ class Push:
             change, space, table = self.changes[self.left[n - 1]]
             self.conflicts += ({"spaceId": space, "table": table, "id": change.r, **field} for field in fields or [])
 
-    def answer(self, delta: Delta | None) -> Answer:
+    def answer(self, delta: PullPage | None) -> PushAnswer:
         results: list[Result] = []
         for i, result in enumerate(self.results):
             if i in self.repeats:
@@ -336,7 +336,7 @@ class Push:
                 result = msgspec.structs.replace(first, status="duplicate" if same else first.status)
             assert result is not None
             results.append(result)
-        return Answer(results, self.conflicts, delta, self.reading.question.since, self._written(results))
+        return PushAnswer(results, self.conflicts, delta, self.reading.question.since, self._written(results))
 
     def _written(self, results: list[Result]) -> dict[str, int]:
         heads = dict(self._moved)

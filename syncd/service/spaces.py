@@ -12,8 +12,8 @@ from syncd.core.clock import format_instant
 from syncd.core.errors import Conflict, Fault, Forbidden, Malformed, NotFound, SyncdError
 from syncd.core.ids import fault_in_name, fault_in_user
 from syncd.core.sharing import UNBOUNDED, Sharing, told
-from syncd.service.principal import Caller
-from syncd.service.push_decision import Event
+from syncd.service.principal import Principal
+from syncd.service.push_decision import EventIds
 from syncd.store.pool import Pool, Refusal
 from syncd.store.spaces import BlockRow, InvitationRow, MemberRow, SpaceRow, Spaces
 
@@ -70,7 +70,7 @@ class SpaceService:
         """The same for the server's own doing, without bounds and without asking."""
         return SpaceService(self._pool, self._managed_elsewhere, self._changed)
 
-    async def _do(self, caller: Caller, name: str, *arguments: Any, add: bool = False) -> list[Any]:
+    async def _do(self, caller: Principal, name: str, *arguments: Any, add: bool = False) -> list[Any]:
         external = caller.external
         adopt = (msgspec.json.encode(external.spaces).decode(), external.as_of) if external else None
         try:
@@ -85,9 +85,9 @@ class SpaceService:
         if self._managed_elsewhere:
             raise Conflict(code="managed_elsewhere")
 
-    async def create(self, caller: Caller, space: str | None, name: str) -> dict[str, str]:
+    async def create(self, caller: Principal, space: str | None, name: str) -> dict[str, str]:
         self._changeable()
-        space = Event(time.time_ns() // 1000)(0) if space is None else space
+        space = EventIds(time.time_ns() // 1000)(0) if space is None else space
         if wrong := fault_in_user(space):
             raise Malformed(f"id {wrong}.", faults=(Fault("/id", wrong),))
         if space.startswith(RESERVED):
@@ -96,57 +96,57 @@ class SpaceService:
             raise Malformed(f"name {wrong}.", faults=(Fault("/name", wrong),))
         return _space(SpaceRow(*(await self._do(caller, "space_create", space, name, self._bounds, add=True))[0]))
 
-    async def spaces(self, caller: Caller) -> list[dict[str, str]]:
+    async def spaces(self, caller: Principal) -> list[dict[str, str]]:
         return [_space(SpaceRow(*row)) for row in await self._do(caller, "space_list", None)]
 
-    async def get(self, caller: Caller, space: str) -> dict[str, str]:
+    async def get(self, caller: Principal, space: str) -> dict[str, str]:
         rows = await self._do(caller, "space_list", space)
         if not rows:
             raise NotFound(code="space_not_found")
         return _space(SpaceRow(*rows[0]))
 
-    async def delete(self, caller: Caller, space: str) -> None:
+    async def delete(self, caller: Principal, space: str) -> None:
         self._changeable()
         if space.startswith(RESERVED):
             raise Forbidden("A personal space stays.")
         await self._do(caller, "space_delete", space)
 
-    async def members(self, caller: Caller, space: str) -> dict[str, list[dict[str, str]]]:
+    async def members(self, caller: Principal, space: str) -> dict[str, list[dict[str, str]]]:
         """The answer to `GET …/members`: `members`, and for an owner `invited`, where somebody is."""
         rows = [MemberRow(*row) for row in await self._do(caller, "member_list", space)]
         members = {"members": [_member(row) for row in rows if row.joined_us is not None]}
         invited = [_member(row) for row in rows if row.joined_us is None]
         return {**members, "invited": invited} if invited else members
 
-    async def put_member(self, caller: Caller, space: str, user: str, role: str) -> tuple[dict[str, str], bool]:
+    async def put_member(self, caller: Principal, space: str, user: str, role: str) -> tuple[dict[str, str], bool]:
         """The member, or who was invited; and whether it is a member."""
         self._changeable()
         given = (space, user, role, self._sharing.ask, self._bounds)
         row = MemberRow(*(await self._do(caller, "member_put", *given))[0])
         return _member(row), row.joined_us is not None
 
-    async def remove_member(self, caller: Caller, space: str, user: str) -> None:
+    async def remove_member(self, caller: Principal, space: str, user: str) -> None:
         self._changeable()
         await self._do(caller, "member_remove", space, user)
 
-    async def invitations(self, caller: Caller) -> list[dict[str, str]]:
+    async def invitations(self, caller: Principal) -> list[dict[str, str]]:
         return [_invitation(InvitationRow(*row)) for row in await self._do(caller, "invitation_list")]
 
-    async def accept(self, caller: Caller, space: str) -> dict[str, str]:
+    async def accept(self, caller: Principal, space: str) -> dict[str, str]:
         self._changeable()
         return _space(SpaceRow(*(await self._do(caller, "invitation_accept", space, self._bounds))[0]))
 
-    async def decline(self, caller: Caller, space: str) -> None:
+    async def decline(self, caller: Principal, space: str) -> None:
         await self._do(caller, "invitation_decline", space)
 
-    async def blocks(self, caller: Caller) -> list[dict[str, str]]:
+    async def blocks(self, caller: Principal) -> list[dict[str, str]]:
         rows = [BlockRow(*row) for row in await self._do(caller, "block_list")]
         return [{"userId": row.user_id, "blockedAt": format_instant(row.blocked_us)} for row in rows]
 
-    async def block(self, caller: Caller, user: str) -> None:
+    async def block(self, caller: Principal, user: str) -> None:
         if user == caller.user:
             raise Malformed("Nobody blocks themselves.")
         await self._do(caller, "block", user, self._bounds, add=True)
 
-    async def unblock(self, caller: Caller, user: str) -> None:
+    async def unblock(self, caller: Principal, user: str) -> None:
         await self._do(caller, "unblock", user)

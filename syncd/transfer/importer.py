@@ -17,7 +17,7 @@ from syncd.core.errors import Malformed, QuotaExceeded
 from syncd.core.sharing import UNBOUNDED, Sharing
 from syncd.protocol.export_format import ImportBatch, ImportLine, LineReader, Member, Space, arrange, decode_spaces
 from syncd.protocol.normalize import OPS, Limits
-from syncd.service.principal import Caller
+from syncd.service.principal import Principal
 from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.spaces import refused
 from syncd.store.backup import Backups
@@ -151,7 +151,7 @@ class Importer:
         self._backups, self._spaces, self._limits, self._sharing = backups, spaces, limits, sharing
 
     async def as_user(
-        self, source: ExportReader, caller: Caller, latest: int, *, managed_elsewhere: bool = False,
+        self, source: ExportReader, caller: Principal, latest: int, *, managed_elsewhere: bool = False,
         wrote: Wrote = lambda *_: None, step: Step = lambda _: None, full: Mapping[str, Over] = MappingProxyType({}),
     ) -> ImportReport:  # fmt: skip
         """Writes the caller's own changes, as the caller; stamps beyond `latest` (microseconds) are refused."""
@@ -179,7 +179,7 @@ class Importer:
                 why.said = msgspec.json.encode(await self._backups.unremembered(head, arguments[-1])).decode()
             raise
 
-    async def _put_back(self, caller: Caller, spaces: list[Space], report: ImportReport) -> None:
+    async def _put_back(self, caller: Principal, spaces: list[Space], report: ImportReport) -> None:
         """The caller's own spaces, where they are missing; those of others are for them to put back."""
         external = caller.external
         adopt = (msgspec.json.encode(external.spaces).decode(), external.as_of) if external else None
@@ -190,7 +190,7 @@ class Importer:
             if outcome != "there":
                 report.spaces["created" if outcome == "created" else "missing"].append(space.id)
 
-    async def _put_back_one(self, caller: Caller, adopt: tuple[str, int] | None, said: str) -> str:
+    async def _put_back_one(self, caller: Principal, adopt: tuple[str, int] | None, said: str) -> str:
         """`created`, `there`, or why not. Raises `too_many_requests` when the import is to be sent again later."""
         bounds = msgspec.json.encode(self._sharing.bounds()).decode()
         arguments = (said, self._sharing.ask, bounds)
@@ -209,7 +209,7 @@ class Importer:
         spaces = decode_spaces(manifest)
         if manifest.userId is not None:
             owner = Member(manifest.userId, "owner", manifest.createdAt)
-            spaces.append(Space(Caller(manifest.userId).personal, "Personal", manifest.createdAt, [owner]))
+            spaces.append(Space(Principal(manifest.userId).personal, "Personal", manifest.createdAt, [owner]))
         try:
             key = None if manifest.cursorKey is None else base64.b64decode(manifest.cursorKey, validate=True)
         except binascii.Error:

@@ -26,8 +26,8 @@ from syncd.protocol.messages import IncomingChange, IncomingRegister, PushBody, 
 from syncd.protocol.normalize import Limits
 from syncd.service import push as pushing
 from syncd.service.aside import LARGE, LEGACY_SMALL, MOST_MEMBERS, SMALL, aside, is_large
-from syncd.service.principal import Caller
-from syncd.service.pull import Question
+from syncd.service.principal import Principal
+from syncd.service.pull import PullRequest
 from tests.harness import Server
 from tests.wire import at, edit, unique
 
@@ -87,7 +87,7 @@ async def test_what_one_turn_of_the_loop_looks_at_in_a_push_is_bounded(
     message = push_body(body) if legacy else decode(body, PushBody)
     with pytest.raises(Passed):
         await pushing.push(
-            cast(Any, None), b"", Caller("ann"), "c", Question("app", plain=legacy), body, message, Limits(),
+            cast(Any, None), b"", Principal("ann"), "c", PullRequest("app", plain=legacy), body, message, Limits(),
             now=0, skew=0,
         )  # fmt: skip
     assert beside == [legacy]

@@ -25,9 +25,9 @@ from syncd.protocol.normalize import (
     prepare,
     space_of,
 )
-from syncd.service.principal import Caller
-from syncd.service.pull import Question, Reading
-from syncd.service.push_decision import Push
+from syncd.service.principal import Principal
+from syncd.service.pull import PullRequest, PullState
+from syncd.service.push_decision import PushDecision
 
 NOW = parse_instant("2026-01-01T10:00:00Z")
 SKEW = 60_000_000
@@ -164,8 +164,8 @@ def test_an_insert_says_that_the_record_is_there_at_its_greatest_stamp() -> None
 def test_a_lowered_stamp_stays_later_than_what_its_writer_saw(vector: Any) -> None:
     changes = [{"table": "t", "id": "r", **change} for change in vector["changes"]]
     message = decode(msgspec.json.encode({"changes": changes}), PushBody)
-    reading = Reading(Question("app", plain=False), "alice", b"")
-    push = Push(Caller("alice"), "me", reading, message, Limits())
+    reading = PullState(PullRequest("app", plain=False), "alice", b"")
+    push = PushDecision(Principal("alice"), "me", reading, message, Limits())
     push.lower({"now": vector["now"], "own": vector["own"]}, SKEW)
     assert [push.adjusted.get(i, {}) for i in range(len(changes))] == vector["lowered"]
 

@@ -17,9 +17,9 @@ from syncd.protocol.first_generation import LegacyStamps, push_body
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
 from syncd.service.holding import Holding, Sent
-from syncd.service.principal import Caller, External
-from syncd.service.pull import Delta, Question, Reading
-from syncd.service.push_decision import LARGEST_RECORD, PIECE, Answer, Event, Push, Result, encoded
+from syncd.service.principal import External, Principal
+from syncd.service.pull import PullPage, PullRequest, PullState
+from syncd.service.push_decision import LARGEST_RECORD, PIECE, EventIds, PushAnswer, PushDecision, Result, encoded
 from syncd.store.log import Detail, Receipt
 from syncd.store.quotas import Over
 
@@ -38,38 +38,38 @@ def change(name: str | None = None, value: Any = 1, micros: int = 0, **members: 
     return {"table": "t", "id": "r", "op": "update", "spaceId": "s", "fields": fields, **named, **members}
 
 
-def push(*changes: dict[str, Any], plain: bool = False, caller: Caller | None = None, limits: Limits | None = None,
-         first: int = 0, passed_over: frozenset[int] = frozenset(), **message: Any) -> Push:  # fmt: skip
+def push(*changes: dict[str, Any], plain: bool = False, caller: Principal | None = None, limits: Limits | None = None,
+         first: int = 0, passed_over: frozenset[int] = frozenset(), **message: Any) -> PushDecision:  # fmt: skip
     """Of a device of ours, or with `plain` of one of the first generation, whose refused changes are held."""
     body = json.dumps({"changes": changes, **message}).encode()
-    reading = Reading(Question("app", plain=plain), "alice", b"key")
+    reading = PullState(PullRequest("app", plain=plain), "alice", b"key")
     limits = limits or Limits()
     if not plain:
-        return Push(caller or Caller("alice"), "phone", reading, decode(body, PushBody), limits, first=first,
+        return PushDecision(caller or Principal("alice"), "phone", reading, decode(body, PushBody), limits, first=first,
                     passed_over=passed_over)  # fmt: skip
     held = Holding(Sent(body, message.get("schemaVersion"), limits), "alice")
-    return Push(caller or Caller("alice"), "phone", reading, push_body(body), limits, LegacyStamps(), first, held,
+    return PushDecision(caller or Principal("alice"), "phone", reading, push_body(body), limits, LegacyStamps(), first, held,
                 passed_over)  # fmt: skip
 
 
-def head(work: Push) -> dict[str, Any]:
-    decoded: dict[str, Any] = json.loads(work.call(Event(NOW), SKEW).head)
+def head(work: PushDecision) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(work.call(EventIds(NOW), SKEW).head)
     return decoded
 
 
-def settled(work: Push, marks: str, detail: Detail | None = None) -> list[Result]:
-    work.call(Event(NOW), SKEW)
+def settled(work: PushDecision, marks: str, detail: Detail | None = None) -> list[Result]:
+    work.call(EventIds(NOW), SKEW)
     seqs = [0 if mark in "nru" else 10 + n for n, mark in enumerate(marks)]
     work.settle(Receipt(seqs, marks, detail or Detail(), None))
     return work.answer(None).results
 
 
-def codes(work: Push) -> list[str | None]:
+def codes(work: PushDecision) -> list[str | None]:
     return [None if result is None else result.code for result in work.results]
 
 
 def test_event_ids_are_uuids_of_version_7_that_ascend_from_the_push_s_millisecond() -> None:
-    event = Event(NOW + 999)
+    event = EventIds(NOW + 999)
     ids = [uuid.UUID(event(i)) for i in range(1, 300)]
     assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
     assert {one.int >> 80 for one in ids} == {NOW // 1000}
@@ -80,7 +80,7 @@ def test_event_ids_are_uuids_of_version_7_that_ascend_from_the_push_s_millisecon
 
 
 def test_two_events_of_one_instant_are_not_the_same() -> None:
-    ids = [uuid.UUID(Event(NOW)(1)).int for _ in range(16)]
+    ids = [uuid.UUID(EventIds(NOW)(1)).int for _ in range(16)]
     assert len({one >> 66 & 0xFFF for one in ids}) > 1  # each of the two random parts differs
     assert len({one & (1 << 61) - 1 for one in ids}) == 16
 
@@ -93,12 +93,12 @@ def test_a_list_made_in_pieces_is_the_list(count: int) -> None:
 
 def test_an_answer_without_a_delta_says_that_nothing_was_missed() -> None:
     lost = [{"spaceId": "s", "field": "a"}]
-    body = json.loads(Answer([Result("applied", "c1")], lost, None, "there", {}).body())
+    body = json.loads(PushAnswer([Result("applied", "c1")], lost, None, "there", {}).body())
     assert body == {"syncedUntil": "there", "hasMore": False, "spaces": {"joined": [], "left": []},
                     "results": [{"status": "applied", "changeId": "c1"}], "conflicts": lost,
                     "serverChanges": []}  # fmt: skip
-    page = Delta(b'{"seq":1}', "further", True, ["new"], ["old"])
-    body = json.loads(Answer([], [], page, "there", {}).body())
+    page = PullPage(b'{"seq":1}', "further", True, ["new"], ["old"])
+    body = json.loads(PushAnswer([], [], page, "there", {}).body())
     assert (body["syncedUntil"], body["hasMore"], body["serverChanges"]) == ("further", True, [{"seq": 1}])
 
 
@@ -270,7 +270,7 @@ def test_places_that_are_left_out_are_those_of_the_whole_push() -> None:
     assert work.left == [0, 2]
     work.leave_out({11}, "not_a_writer")
     assert codes(work)[1] == "record_too_large"  # what is refused already keeps its reason
-    assert [json.loads(wave)[0]["r"] for wave in work.call(Event(NOW), SKEW).waves] == ["r0"]
+    assert [json.loads(wave)[0]["r"] for wave in work.call(EventIds(NOW), SKEW).waves] == ["r0"]
     assert head(work)["n"] == 2
 
 
@@ -312,7 +312,7 @@ def test_a_full_space_takes_nothing_but_deletions() -> None:
 
 def test_what_the_log_is_told_of_a_plain_push() -> None:
     work = push(change("c", micros=3), change("d", id="q", table="u", micros=9))
-    call = work.call(Event(NOW), SKEW)
+    call = work.call(EventIds(NOW), SKEW)
     told = json.loads(call.head)
     reading = work.reading
     assert told == {
@@ -326,7 +326,7 @@ def test_what_the_log_is_told_of_a_plain_push() -> None:
 
 
 def test_what_the_log_is_told_where_there_is_more_to_say() -> None:
-    caller = Caller("alice", External([{"id": "s", "role": "writer"}], 7))
+    caller = Principal("alice", External([{"id": "s", "role": "writer"}], 7))
     work = push(change("c", spaceId="z"), change("d"), change("e", id="q", spaceId=OWN), caller=caller, atomic=True,
                 pull=False, incarnations=["i1", "i2"], limits=Limits(max_touched=5))  # fmt: skip
     told = head(work)
@@ -335,12 +335,12 @@ def test_what_the_log_is_told_where_there_is_more_to_say() -> None:
     assert (told["personal"], told["atomic"], told["incarnations"]) == (True, True, ["i1", "i2"])
     assert (told["list"], told["asOf"], told["touched"]) == ([{"id": "s", "role": "writer"}], 7, 5)
     assert told.keys().isdisjoint({"since", "how", "held", "tells", "moves", "follows"})
-    assert work.call(Event(NOW), SKEW).feed is None
+    assert work.call(EventIds(NOW), SKEW).feed is None
     assert not head(push(change("c"))).keys() & {"personal", "atomic", "incarnations", "sp"}
 
 
 def test_an_empty_push_asks_for_the_page_alone() -> None:
-    call = push().call(Event(NOW), SKEW)
+    call = push().call(EventIds(NOW), SKEW)
     told = json.loads(call.head)
     assert (told["n"], told["hi"], told["spaces"], call.waves, call.feed) == (0, 0, [], [], None)
 
@@ -348,7 +348,7 @@ def test_an_empty_push_asks_for_the_page_alone() -> None:
 def test_a_device_of_the_first_generation_may_have_records_move() -> None:
     work = push(change("c"), change("d", id="q"), change("e", id="p"), plain=True)
     work.leave_out({0}, "not_a_writer")
-    call = work.call(Event(NOW), SKEW)
+    call = work.call(EventIds(NOW), SKEW)
     told = json.loads(call.head)
     assert (told["moves"], call.moves, "apart" in told) == (False, True, False)
     work.move({"away": {"2": "there"}, "here": []})
@@ -364,7 +364,7 @@ def test_a_device_of_the_first_generation_may_have_records_move() -> None:
 def test_a_device_of_ours_writes_to_where_a_record_has_moved() -> None:
     work = push(change("c"))
     work.move({"follow": True})
-    call = work.call(Event(NOW), SKEW)
+    call = work.call(EventIds(NOW), SKEW)
     told = json.loads(call.head)
     assert (told["follows"], told["apart"], call.follows, call.moves) == (True, True, True, False)
 
@@ -415,7 +415,7 @@ def test_what_was_refused_is_not_lowered_and_lifts_nothing() -> None:
 
 def test_a_stamp_that_is_another_value_s_is_raised_and_told() -> None:
     work = push(change("c", 1), change("d", 2), change("e", 3, table="u"), change("f", 4, spaceId="s2"))
-    call = work.call(Event(NOW), SKEW)
+    call = work.call(EventIds(NOW), SKEW)
     assert len(call.waves) == 2
     assert work.adjusted == {1: {"a": at(1)}}
     work.keep_apart([(3, ["a"])])
@@ -425,7 +425,7 @@ def test_a_stamp_that_is_another_value_s_is_raised_and_told() -> None:
 
 def test_in_one_wave_nothing_is_kept_apart_unless_the_log_says_so() -> None:
     work = push(change("c", 1), change("d", 2, id="q"))
-    work.call(Event(NOW), SKEW)
+    work.call(EventIds(NOW), SKEW)
     assert work.adjusted == {}
     work.leave_out({0}, "not_a_writer")
     work.keep_apart([(1, ["a"])])
@@ -434,7 +434,7 @@ def test_in_one_wave_nothing_is_kept_apart_unless_the_log_says_so() -> None:
 
 def test_the_first_generation_s_stamps_are_not_raised() -> None:
     work = push(change("c", 1), change("d", 2), plain=True)
-    work.call(Event(NOW), SKEW)
+    work.call(EventIds(NOW), SKEW)
     work.keep_apart([(1, ["a"])])
     assert work.adjusted == {}
 
@@ -460,9 +460,9 @@ def test_registers_that_lost_are_told_with_their_record() -> None:
 def test_how_far_each_feed_was_brought() -> None:
     changes = [change(f"c{n}", id=f"r{n}", spaceId=space) for n, space in enumerate(["s", "s2", "s", "s3", "s4"])]
     work = push(*changes)
-    work.call(Event(NOW), SKEW)
+    work.call(EventIds(NOW), SKEW)
     work.settle(Receipt([9, 4, 8, 7, 6], "aasdn", Detail(moved={"s2": 5, "s5": 3}), None))
-    delta = Delta(b"", "x", False, [], [])
+    delta = PullPage(b"", "x", False, [], [])
     answer = work.answer(delta)
     assert answer.written == {"s": 9, "s2": 5, "s5": 3}
     assert (answer.delta, answer.since) == (delta, "")
@@ -470,6 +470,6 @@ def test_how_far_each_feed_was_brought() -> None:
 
 def test_a_repeat_is_not_counted_for_another_space_and_nothing_without_a_seq() -> None:
     work = push(change("c", fields={}), change("d", spaceId="s2"), plain=True)
-    work.call(Event(NOW), SKEW)
+    work.call(EventIds(NOW), SKEW)
     work.settle(Receipt([3], "a", Detail(), None))
     assert work.answer(None).written == {"s2": 3}

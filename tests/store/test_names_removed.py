@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from syncd.service.compact import Compaction, Policy, Report
+from syncd.service.compact import Compaction, CompactionReport, Policy
 from syncd.service.names import Names
 from syncd.store.compaction import Compactor
 from tests.direct import pushed, run, somebody_waits
@@ -83,7 +83,7 @@ async def scene(database: EmbeddedPostgres) -> AsyncIterator[Scene]:
 async def test_what_nothing_refers_to_goes_and_all_else_stays(scene: Scene) -> None:
     before = await scene.read()
     work = Compaction(scene.compactor, Policy(NOTHING), datetime.now(UTC), rest=0)
-    report: Report = await work.run([])
+    report: CompactionReport = await work.run([])
     assert report.names >= 1
     assert await scene.number() is None
     assert await scene.read() == before == {("r", "c1")}

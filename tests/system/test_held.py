@@ -19,8 +19,8 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.first_generation import push_body
 from syncd.protocol.normalize import Limits
 from syncd.service.held import Releaser, ReleaseRound
-from syncd.service.principal import Caller
-from syncd.service.pull import Question
+from syncd.service.principal import Principal
+from syncd.service.pull import PullRequest
 from syncd.service.push import push
 from syncd.service.spaces import SpaceService
 from syncd.store.held import HeldChanges
@@ -158,7 +158,12 @@ async def test_a_new_member_s_changes_are_written_without_the_slow_look(
     monkeypatch.setattr("syncd.service.held.EVERY", 3600.0)
     pool = Pool(database.runtime_dsn, size=4)
     await pool.open()
-    owner, author, space, written = Caller(unique("owner")), Caller(unique("old")), unique("space"), asyncio.Event()
+    owner, author, space, written = (
+        Principal(unique("owner")),
+        Principal(unique("old")),
+        unique("space"),
+        asyncio.Event(),
+    )
     spaces, log, key, now = SpaceService(pool, False, lambda: None), Log(pool), await cursor_key(pool), 1 << 50
     hub = Hub(log, Live(pool), SilentBus(), key)
     releaser = Releaser(log, HeldChanges(pool), key, Limits(), now, lambda *_: written.set())
@@ -167,7 +172,7 @@ async def test_a_new_member_s_changes_are_written_without_the_slow_look(
     await spaces.create(owner, space, space)
     sent = json.dumps({"changes": [change("r", space, n=1)], "pull": False}).encode()
     answer = await push(
-        log, key, author, "old", Question("app", plain=True), sent, push_body(sent), Limits(), now=now, skew=now
+        log, key, author, "old", PullRequest("app", plain=True), sent, push_body(sent), Limits(), now=now, skew=now
     )
     assert [result.code for result in answer.results] == ["space_not_found"]
     await hub.open()

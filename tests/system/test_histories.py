@@ -23,9 +23,9 @@ from syncd.protocol.messages import PushBody
 from syncd.protocol.normalize import Limits
 from syncd.protocol.page_token import read_bookmark
 from syncd.service import history as past
-from syncd.service.history import Moment, Place
-from syncd.service.principal import Caller
-from syncd.service.pull import Question, pull
+from syncd.service.history import Moment, RecordPlace
+from syncd.service.principal import Principal
+from syncd.service.pull import PullRequest, pull
 from syncd.service.push import push
 from syncd.store.history import History
 from syncd.store.log import Log, cursor_key
@@ -65,21 +65,23 @@ class Worker:
             change = {"table": "t", "id": record or name, "op": "update", "changeId": name, "fields": {"x": register}}
             text = msgspec.json.encode({"changes": [change], "pull": False})
             answer = await push(
-                self._log, self._key, Caller("ann"), "phone", Question("app", plain=False), text,
+                self._log, self._key, Principal("ann"), "phone", PullRequest("app", plain=False), text,
                 msgspec.json.decode(text, type=PushBody), LIMITS, now=time.time_ns() // 1000, skew=30_000_000,
             )  # fmt: skip
             assert [result.status for result in answer.results] == ["applied"]
 
     async def cursor(self, since: str = "") -> str:
         """Where a device is that has everything."""
-        return (await pull(self._log, self._key, Caller("ann"), Question("app", since, plain=False))).synced_until
+        return (await pull(self._log, self._key, Principal("ann"), PullRequest("app", since, plain=False))).synced_until
 
     async def lost(self, since: str) -> bool:
         """Whether a pull says that the cursor is lost, as one for the history does."""
         said = set()
         for history in (False, True):
             try:
-                await pull(self._log, self._key, Caller("ann"), Question("app", since, plain=False, history=history))
+                await pull(
+                    self._log, self._key, Principal("ann"), PullRequest("app", since, plain=False, history=history)
+                )
                 said.add(False)
             except CursorLost:
                 said.add(True)
@@ -88,14 +90,14 @@ class Worker:
 
     async def changes(self, after: str | None = None) -> tuple[list[int], str]:
         """A page of the record r's changes: what they wrote, and where the next page begins."""
-        place, bookmark = Place("app", "_personal:ann", "t", "r"), after and read_bookmark(after)
-        page = msgspec.json.decode(await past.changes(self._past, Caller("ann"), place, 2, None, bookmark or None))
+        place, bookmark = RecordPlace("app", "_personal:ann", "t", "r"), after and read_bookmark(after)
+        page = msgspec.json.decode(await past.changes(self._past, Principal("ann"), place, 2, None, bookmark or None))
         return [change["fields"]["x"]["value"] for change in page["changes"]], page["next"]
 
     async def space(self, after: str | None = None) -> tuple[int, str]:
         """A page of the space as it is, or on from another: how many records, and where the next page begins."""
-        place, bookmark = Place("app", "_personal:ann"), after and read_bookmark(after)
-        page = msgspec.json.decode(await past.space(self._past, Caller("ann"), place, Moment(), 2, bookmark or None))
+        place, bookmark = RecordPlace("app", "_personal:ann"), after and read_bookmark(after)
+        page = msgspec.json.decode(await past.space(self._past, Principal("ann"), place, Moment(), 2, bookmark or None))
         return len(page["records"]), page["next"]
 
 

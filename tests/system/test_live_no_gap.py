@@ -19,8 +19,8 @@ from syncd.live.member import Member
 from syncd.live.subscription import Subscription
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.live_messages import sync_available
-from syncd.service.principal import Caller
-from syncd.service.pull import Question
+from syncd.service.principal import Principal
+from syncd.service.pull import PullRequest
 from syncd.store.live import ResolvedUser
 from syncd.store.log import cursor_key
 from syncd.store.pool import Pool
@@ -183,9 +183,9 @@ async def owner_listens(scene: Scene) -> Listener:
     """The owner's device, live, and the first in every feed, so that the feeds are read as the owner."""
     listener = Listener(scene.world.key, scene.owner)
     listener.ids = (await scene.listener()).ids
-    member = Member(listener, Caller(scene.owner), "there", None)
+    member = Member(listener, Principal(scene.owner), "there", None)
     await scene.hub.enter(member)
-    scene.hub.subscribe(member, Subscription(scene.hub, member, Question(APP, "", plain=False)))
+    scene.hub.subscribe(member, Subscription(scene.hub, member, PullRequest(APP, "", plain=False)))
     await has_heard(scene, listener)
     return listener
 
@@ -232,7 +232,7 @@ async def test_who_is_removed_between_its_greeting_and_its_place_is_told_of_noth
         return found
 
     monkeypatch.setattr(unaided.live, "greet", greeted)
-    await unaided.hub.enter(Member(newcomer, Caller(unaided.user), "here", None))
+    await unaided.hub.enter(Member(newcomer, Principal(unaided.user), "here", None))
     await unaided.write(unaided.other, True)
     await has_heard(unaided, owner)
     # That it was removed is news to it; what was written since is not.
@@ -258,7 +258,7 @@ async def test_a_removal_is_told_when_the_look_at_it_failed_half_way(
         await scene.listen(listener, "")
         await until(lambda: scene.has_it_all(listener), listener, scene)
         monkeypatch.setattr(scene.live, "greet", failing)
-        await world.spaces.remove_member(Caller(scene.owner), scene.other, scene.user)
+        await world.spaces.remove_member(Principal(scene.owner), scene.other, scene.user)
         await until(lambda: scene.other in listener.left, listener, scene)
         assert failures == []
     finally:

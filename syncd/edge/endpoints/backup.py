@@ -19,7 +19,7 @@ from syncd.edge.authenticator import Callers
 from syncd.edge.endpoints.sync import Service
 from syncd.edge.requests import Request
 from syncd.edge.wire import TRANSPORT, bound, sent
-from syncd.service.principal import Caller
+from syncd.service.principal import Principal
 from syncd.store.backup import Backups
 from syncd.transfer.export import Format, Scope, export
 from syncd.transfer.export_reader import ExportReader
@@ -107,7 +107,7 @@ class BackupEndpoint:
             case _:
                 raise NotFound
 
-    async def _export(self, request: Request, caller: Caller, transport: Any, receive: Receive, send: Send) -> bool:
+    async def _export(self, request: Request, caller: Principal, transport: Any, receive: Receive, send: Send) -> bool:
         """Sends all but the end of the body. False: it was cut short, or the client has gone."""
         form = wanted(request.headers.get(b"accept", b""))
         if external := caller.external:
@@ -128,7 +128,7 @@ class BackupEndpoint:
                     transport.abort()
                 return False
 
-    async def _import(self, request: Request, caller: Caller, service: Service) -> ImportReport:
+    async def _import(self, request: Request, caller: Principal, service: Service) -> ImportReport:
         media = request.headers.get(b"content-type", NDJSON).split(b";")[0].strip().lower()
         if media not in MEDIA:
             raise UnsupportedMedia("An export is application/x-ndjson or application/zip.")

@@ -14,7 +14,7 @@ from syncd.edge.answers import Answer
 from syncd.edge.files import HERE, Files, built, only_read, safe
 from syncd.edge.requests import Request, checked_id
 from syncd.protocol.messages import DemoBody, decode
-from syncd.service.principal import Caller
+from syncd.service.principal import Principal
 from syncd.service.spaces import SpaceService
 
 # In an installed package, else what the repository's build wrote.
@@ -56,7 +56,7 @@ class Demo:
         """A member of the demo's space, by name alone."""
         spaces = spaces.unbounded()
         name = checked_id("name", decode(await request.body(), DemoBody).name.strip())
-        user, host = checked_id("name", f"demo:{name}"), Caller(HOST)
+        user, host = checked_id("name", f"demo:{name}"), Principal(HOST)
         # It has been there since the first sign-in.
         with contextlib.suppress(Conflict):
             await spaces.create(host, SPACE, SPACE_NAME)

@@ -13,8 +13,8 @@ from syncd.edge.requests import MAX_TABLES, Request, checked_tables
 from syncd.protocol.digest import CompareBody
 from syncd.protocol.messages import decode
 from syncd.service.aside import aside, is_large
-from syncd.service.digest import Held, Inquiry, differences, digests
-from syncd.service.principal import Caller
+from syncd.service.digest import DeviceBucket, Inquiry, differences, digests
+from syncd.service.principal import Principal
 
 if TYPE_CHECKING:
     from syncd.edge.endpoints.sync import Service
@@ -54,11 +54,11 @@ class DigestEndpoint:
         space = caller.personal if message.spaceId is None else _space(message.spaceId, caller)
         tables = checked_tables("collections", message.collections or [], MAX_TABLES)
         inquiry = Inquiry(app, message.since, tables, space)
-        held = Held(message.bucket, message.records)
+        held = DeviceBucket(message.bucket, message.records)
         return Answer(await differences(service.digests, service.key, caller, inquiry, held))
 
 
-def _space(space: str, caller: Caller) -> str:
+def _space(space: str, caller: Principal) -> str:
     # a personal space's id may be longer than an id: its user's may be as long as one
     if space != caller.personal and (wrong := fault_in_id(space)):
         raise Malformed(f"spaceId {wrong}.", faults=(Fault("/spaceId", wrong),))

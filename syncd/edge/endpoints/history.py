@@ -18,8 +18,8 @@ from syncd.protocol.messages import RestoreBody, decode
 from syncd.protocol.normalize import Limits
 from syncd.protocol.page_token import PageToken, read_bookmark
 from syncd.service import history
-from syncd.service.history import DEFAULT_LIMIT, MAX_LIMIT, Moment, Place, Wish
-from syncd.service.principal import Caller
+from syncd.service.history import DEFAULT_LIMIT, MAX_LIMIT, Moment, RecordPlace, Wish
+from syncd.service.principal import Principal
 
 if TYPE_CHECKING:
     from syncd.edge.endpoints.sync import Service
@@ -38,29 +38,29 @@ class HistoryEndpoint:
         """Answers an address below /sync/{app}: `parts` are (records, table, id[, what]) or (spaces, space, what)."""
         match parts:
             case ("records", table, id_):
-                return await self._record(request, Place(app, "", table, id_), service)
+                return await self._record(request, RecordPlace(app, "", table, id_), service)
             case ("records", table, id_, "history"):
-                return await self._changes(request, Place(app, "", table, id_), service)
+                return await self._changes(request, RecordPlace(app, "", table, id_), service)
             case ("records", table, id_, "restore"):
-                return await self._restore(request, Place(app, "", table, id_), service)
+                return await self._restore(request, RecordPlace(app, "", table, id_), service)
             case ("spaces", space, "at"):
-                return await self._space(request, Place(app, space), service)
+                return await self._space(request, RecordPlace(app, space), service)
             case ("spaces", space, "restore"):
-                return await self._restore(request, Place(app, space), service)
+                return await self._restore(request, RecordPlace(app, space), service)
         raise NotFound
 
-    async def _record(self, request: Request, place: Place, service: Service) -> Answer:
+    async def _record(self, request: Request, place: RecordPlace, service: Service) -> Answer:
         caller, place = await self._read(request, place)
         query = Query(request)
         return Answer(await history.record(service.history, caller, place, query.moment("at")))
 
-    async def _changes(self, request: Request, place: Place, service: Service) -> Answer:
+    async def _changes(self, request: Request, place: RecordPlace, service: Service) -> Answer:
         caller, place = await self._read(request, place)
         query = Query(request)
         limit, before = query.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT, query.number("before", 1)
         return Answer(await history.changes(service.history, caller, place, limit, before, _bookmark(query)))
 
-    async def _space(self, request: Request, place: Place, service: Service) -> Answer:
+    async def _space(self, request: Request, place: RecordPlace, service: Service) -> Answer:
         caller, place = await self._read(request, place)
         query = Query(request)
         limit, bookmark = query.number("limit", 1, MAX_LIMIT), _bookmark(query)
@@ -76,13 +76,13 @@ class HistoryEndpoint:
             )
         )
 
-    async def _read(self, request: Request, place: Place) -> tuple[Caller, Place]:
+    async def _read(self, request: Request, place: RecordPlace) -> tuple[Principal, RecordPlace]:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET")
         caller = await self._callers.caller(request)
         return caller, _checked(place, caller, Query(request))
 
-    async def _restore(self, request: Request, place: Place, service: Service) -> Answer:
+    async def _restore(self, request: Request, place: RecordPlace, service: Service) -> Answer:
         if request.method != "POST":
             raise MethodNotAllowed("POST")
         caller = await self._callers.caller(request)
@@ -154,7 +154,7 @@ def _instant(name: str, text: str) -> int:
         raise _fault(name, f"is {wrong}") from None
 
 
-def _checked(place: Place, caller: Caller, query: Query) -> Place:
+def _checked(place: RecordPlace, caller: Principal, query: Query) -> RecordPlace:
     """The place with its ids checked, and for a record the space that the query names, else the personal one."""
     if place.table is None or place.id is None:
         space = place.space

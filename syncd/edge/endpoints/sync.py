@@ -31,7 +31,7 @@ from syncd.protocol.normalize import Limits
 from syncd.service.aside import aside, is_large
 from syncd.service.counts import Counts
 from syncd.service.digest import Inquiry, digests
-from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, Question, check_history, pull
+from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, PullRequest, check_history, pull
 from syncd.service.push import push
 from syncd.store.audit import Audit
 from syncd.store.digest import Digests
@@ -99,7 +99,7 @@ class SyncEndpoint:
             self._answers.check(self._answers.large, Holder(self._answers, request.address, caller.user))
         size = PAGE_BYTES if request.legacy else live_messages.page_bytes(message.bytes, PAGE_BYTES)
         pushed = live_messages.pushed_in(message.pushed or [])
-        question = Question(app, message.since or "", plain=request.legacy, bytes=size)
+        question = PullRequest(app, message.since or "", plain=request.legacy, bytes=size)
         now = time.time_ns() // 1000
         answer = await push(
             service.log, service.key, caller, client, question, body, message, self._limits, now=now, skew=self._skew
@@ -126,10 +126,10 @@ class SyncEndpoint:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _question(app: str, query_string: bytes, plain: bool) -> Question:
+def _question(app: str, query_string: bytes, plain: bool) -> PullRequest:
     """What a pull asks for; a device that has missed nothing asks in the same words again."""
     query = query_values(query_string, legacy=plain)
-    return Question(
+    return PullRequest(
         app,
         query.get("since", [""])[-1],
         checked_tables("collection", query.get("collection", []), MAX_TABLES),
