@@ -17,8 +17,8 @@ from syncd.bus.hints import Bus
 from syncd.bus.postgres import NotifyBus
 from syncd.core.errors import SyncdError
 from syncd.core.sharing import Sharing
-from syncd.edge.admission import Gate
-from syncd.edge.authenticator import Callers
+from syncd.edge.admission import Admission
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.bodies import Bodies
 from syncd.edge.concurrency import ConcurrencyLimit
 from syncd.edge.connection import Bounds, Connections
@@ -32,7 +32,7 @@ from syncd.edge.endpoints.sync import Service, SyncEndpoint
 from syncd.edge.http import Backend, HttpApplication
 from syncd.edge.metrics import Board, numbers
 from syncd.edge.rates import RateLimits, Rates
-from syncd.edge.socket_session import Talk
+from syncd.edge.socket_session import LiveDeps
 from syncd.edge.sockets import Sockets
 from syncd.edge.tokens import Tokens
 from syncd.edge.welcome import Welcome
@@ -120,8 +120,8 @@ def _answers(settings: Settings) -> Bodies:
     )
 
 
-def _gate(settings: Settings) -> Gate:
-    return Gate(
+def _gate(settings: Settings) -> Admission:
+    return Admission(
         per_user=settings.max_connections_per_user,
         per_address=settings.max_connections_per_address,
         frames=settings.max_frames_per_second,
@@ -187,7 +187,7 @@ def _http(
     quotas, tally, audit = _quotas(settings), RefusalCounts(), Audit(pool)
     rates = Rates(RateLimits(quotas.requests, quotas.bytes_in, quotas.bytes_out))
     limit, answers = connections.limit, _answers(settings)
-    callers = Callers(
+    callers = Authenticator(
         tokens, claims=settings.memberships == "token", service=_memberships(settings), rates=rates,
         most=settings.max_spaces_listed, limit=limit, on_refused=partial(tally.add, "refused_tokens"),
     )  # fmt: skip
@@ -200,7 +200,7 @@ def _http(
 
     hubs: list[Hub] = []
 
-    async def open_() -> tuple[Service, SpaceService, Talk]:
+    async def open_() -> tuple[Service, SpaceService, LiveDeps]:
         await pool.open()
         log_, key = Log(pool, most_devices=quotas.devices, on_wait=limit.waited), await cursor_key(pool)
         hub = Hub(log_, Live(pool), _bus(settings, key), key, callers.ask if callers.asks else None)
@@ -233,7 +233,7 @@ def _http(
         )  # fmt: skip
         hub.on_wrote = usage.wrote
         hub.keep_doing(usage)
-        talk = Talk(hub, callers, connections.gate, bodies, answers, limits, skew)
+        talk = LiveDeps(hub, callers, connections.gate, bodies, answers, limits, skew)
         service = Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held, totals, audit)
         return service, spaces, talk
 

@@ -17,7 +17,7 @@ import msgspec
 from syncd.bus.hints import Bus, Hint, State, key
 from syncd.live.batch import Batch
 from syncd.live.hub import Hub
-from syncd.live.member import Member
+from syncd.live.member import Connection
 from syncd.live.subscription import Subscription
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor
@@ -231,9 +231,9 @@ class Scene:
         if hinted:
             self.hub.hear(Hint("f", key(space), key(app), seq))
 
-    async def listen(self, listener: Listener, since: str) -> Member:
+    async def listen(self, listener: Listener, since: str) -> Connection:
         """Connects and subscribes, as a conversation does."""
-        member = Member(listener, Principal(self.user), "here", None)
+        member = Connection(listener, Principal(self.user), "here", None)
         await self.hub.enter(member)
         question = PullRequest(APP, since, plain=False)
         self.hub.subscribe(member, Subscription(self.hub, member, question))
@@ -254,7 +254,7 @@ class Scene:
     async def poked(self) -> None:
         """As a device of the first generation, which is only told that there is news: in every space, of every app."""
         listener = await self.listener()
-        member = Member(listener, Principal(self.user), "here", None)
+        member = Connection(listener, Principal(self.user), "here", None)
         await self.hub.enter(member)
         await self._quiet()
         while self.plan:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from syncd.core.errors import Busy, Forbidden, SyncdError, TooMany
 
 
-class Allowance:
+class TokenBucket:
     """A token bucket: `rate` a second on average, `rate * seconds` at once. One user's connections share one."""
 
     __slots__ = ("_at", "_left", "_most", "_rate", "connections")
@@ -30,7 +30,7 @@ class Allowance:
         return True
 
 
-class Gate:
+class Admission:
     """The bounds of connections. 0 means none; `origins` are the web origins whose pages may connect besides the
     server's own; `most`: connections of the process."""
 
@@ -40,7 +40,7 @@ class Gate:
         self._per_user, self._per_address, self._frames, self._most = per_user, per_address, frames, most
         self._origins = frozenset(origins)
         self._addresses: dict[str, int] = {}
-        self._users: dict[str, Allowance] = {}
+        self._users: dict[str, TokenBucket] = {}
         self._count = 0
 
     def check_origin(self, origin: str | None, host: str) -> None:
@@ -76,11 +76,11 @@ class Gate:
         else:
             self._addresses.pop(address, None)
 
-    def admit(self, user: str) -> Allowance:
+    def admit(self, user: str) -> TokenBucket:
         """Counts a connection of a user; what it may send. Raises TooMany."""
         allowance = self._users.get(user)
         if allowance is None:
-            allowance = self._users[user] = Allowance(self._frames or 1e9)
+            allowance = self._users[user] = TokenBucket(self._frames or 1e9)
         if self._per_user and allowance.connections >= self._per_user:
             raise TooMany("Too many connections of this user.")
         allowance.connections += 1

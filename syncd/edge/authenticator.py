@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("syncd.memberships")
 
 
-class Callers:
+class Authenticator:
     """Knows tokens and, depending on the settings, where memberships come from; `rates`: how fast each may ask; `most`:
     spaces in a list from outside; `limit`: of the requests in work; `on_refused`: is told the code for which a token is
     not taken."""

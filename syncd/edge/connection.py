@@ -18,7 +18,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from syncd.core.errors import HeadersTooLarge, Malformed, Overloaded, SyncdError, TooMany, TooSlow, UrlTooLong
-from syncd.edge.admission import Gate
+from syncd.edge.admission import Admission
 from syncd.edge.answers import Answer
 from syncd.edge.concurrency import ConcurrencyLimit
 from syncd.edge.problems import problem
@@ -55,7 +55,7 @@ class Connections:
     `ended`: how many connections were refused or ended, by the code of the reason; `limit`: of the requests in work.
     """
 
-    def __init__(self, gate: Gate, bounds: Bounds, limit: ConcurrencyLimit | None = None) -> None:
+    def __init__(self, gate: Admission, bounds: Bounds, limit: ConcurrencyLimit | None = None) -> None:
         self.gate, self.bounds, self.limit = gate, bounds, limit or ConcurrencyLimit()
         self.open: set[HttpConnection] = set()
         self.ended: dict[str, int] = {}

@@ -35,7 +35,7 @@ from syncd.edge.page import reads_html
 from syncd.edge.problems import problem, status_of
 from syncd.edge.rates import Rates
 from syncd.edge.requests import Disconnected, Request, checked_id
-from syncd.edge.socket_session import Talk
+from syncd.edge.socket_session import LiveDeps
 from syncd.edge.stream import Streams
 from syncd.edge.welcome import Welcome
 from syncd.service.spaces import SpaceService
@@ -49,22 +49,22 @@ class Backend:
 
     def __init__(
         self,
-        open_: Callable[[], Awaitable[tuple[Service, SpaceService, Talk]]],
+        open_: Callable[[], Awaitable[tuple[Service, SpaceService, LiveDeps]]],
         ready: Callable[[], Awaitable[list[str]]],
         close: Callable[[], Awaitable[None]],
     ) -> None:
         self._open, self.ready, self.close = open_, ready, close
-        self._opened: tuple[Service, SpaceService, Talk] | None = None
+        self._opened: tuple[Service, SpaceService, LiveDeps] | None = None
         self._opening = asyncio.Lock()
 
-    async def opened(self) -> tuple[Service, SpaceService, Talk]:
+    async def opened(self) -> tuple[Service, SpaceService, LiveDeps]:
         if self._opened is None:
             async with self._opening:
                 if self._opened is None:
                     self._opened = await self._open()
         return self._opened
 
-    def talk(self) -> Talk:
+    def talk(self) -> LiveDeps:
         """What live connections work with. Raises DatabaseUnavailable until it is there."""
         if self._opened is None:
             raise DatabaseUnavailable

@@ -16,15 +16,15 @@ from syncd.core.clock import format_instant
 from syncd.core.errors import Busy, Fault, Malformed, SyncdError, TooMany, Unauthorized
 from syncd.core.ids import fault_in_client, fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
-from syncd.edge.admission import Allowance, Gate
-from syncd.edge.authenticator import Callers
+from syncd.edge.admission import Admission, TokenBucket
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.bodies import UNCOUNTED, Bodies, Holder
 from syncd.edge.concurrency import Place
 from syncd.edge.pace import LARGEST_PAGE
 from syncd.edge.problems import close_code
 from syncd.live.batch import WHOLE, Batch
 from syncd.live.hub import Hub
-from syncd.live.member import Member
+from syncd.live.member import Connection
 from syncd.live.subscription import Subscription
 from syncd.protocol import live_messages
 from syncd.protocol.first_generation import client_of
@@ -46,7 +46,7 @@ MOST_WAITING, MOST_WAITING_BYTES = 64, 1024 * 1024
 MOST_FORGIVEN, FORGIVEN_EVERY = 20, 5.0
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """The connection itself."""
 
     @property
@@ -63,19 +63,19 @@ class Wire(Protocol):
     def pause(self, paused: bool) -> None: ...
 
 
-class Talk(NamedTuple):
+class LiveDeps(NamedTuple):
     """What every conversation works with. `skew` is microseconds."""
 
     hub: Hub
-    callers: Callers
-    gate: Gate
+    callers: Authenticator
+    gate: Admission
     bodies: Bodies
     answers: Bodies
     limits: Limits
     skew: int
 
 
-class Conversation:
+class SocketSession:
     """One socket's. `app`: the only one it is for, None for every app."""
 
     __slots__ = (
@@ -93,13 +93,13 @@ class Conversation:
         "talk",
     )
 
-    def __init__(self, talk: Talk, wire: Wire, app: str | None) -> None:
+    def __init__(self, talk: LiveDeps, wire: Transport, app: str | None) -> None:
         self.talk, self._wire, self.app = talk, wire, app
-        self.member: Member | None = None
+        self.member: Connection | None = None
         self.expires = 0.0
         self.ended = False
-        self._allowance: Allowance | None = None
-        self._forgiven: Allowance | None = None
+        self._allowance: TokenBucket | None = None
+        self._forgiven: TokenBucket | None = None
         self._waiting: deque[bytes] | None = None
         self._waiting_bytes = 0
         # Large frames, until they are worked on.
@@ -204,7 +204,7 @@ class Conversation:
     def _forgive(self) -> bool:
         """Whether one more is within bounds."""
         if self._forgiven is None:
-            self._forgiven = Allowance(1 / FORGIVEN_EVERY, MOST_FORGIVEN * FORGIVEN_EVERY)
+            self._forgiven = TokenBucket(1 / FORGIVEN_EVERY, MOST_FORGIVEN * FORGIVEN_EVERY)
         return self._forgiven.take()
 
     async def _obey(self, message: live_messages.Incoming, text: bytes) -> None:
@@ -247,14 +247,14 @@ class Conversation:
         self._wire.send(live_messages.auth_ok(caller.user, format_instant(time.time_ns() // 1000)))
         self._present_at_last(member)
 
-    async def _enter(self, message: live_messages.Auth, caller: Principal) -> Member:
+    async def _enter(self, message: live_messages.Auth, caller: Principal) -> Connection:
         client = message.clientId or ""
         if message.clientId is not None and (wrong := fault_in_client(message.clientId)):
             if message.protocol >= 1:
                 raise Malformed(f"clientId {wrong}.", code="invalid_message")
             client = ""
         self._allowance = self.talk.gate.admit(caller.user)
-        member = Member(self, caller, client, self.app)
+        member = Connection(self, caller, client, self.app)
         member.fields_alone = message.protocol >= 1
         try:
             await self.talk.hub.enter(member)
@@ -263,7 +263,7 @@ class Conversation:
             raise
         return member
 
-    def _present_at_last(self, member: Member) -> None:
+    def _present_at_last(self, member: Connection) -> None:
         """The hub knows it; so do we, unless it was lost meanwhile."""
         self.member = member
         if self.ended:
@@ -281,7 +281,7 @@ class Conversation:
             )
         return app
 
-    def _subscribe(self, member: Member, message: live_messages.Subscribe) -> None:
+    def _subscribe(self, member: Connection, message: live_messages.Subscribe) -> None:
         app = self._app(message.appId)
         if len(member.subscriptions) >= MAX_SUBSCRIPTIONS and app not in member.subscriptions:
             raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
@@ -299,7 +299,7 @@ class Conversation:
             return
         self.talk.hub.subscribe(member, subscription)
 
-    async def _push(self, member: Member, message: live_messages.PushFrame, text: bytes) -> None:
+    async def _push(self, member: Connection, message: live_messages.PushFrame, text: bytes) -> None:
         app = self._app(message.appId)
         client = member.client or (client_of(None, member.caller.user) if self._legacy else "")
         if not client:
@@ -347,7 +347,7 @@ class Conversation:
         tail = live_messages.changes_tail(subscription.cursor, not subscription.live)
         await self._wire.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
 
-    def _result(self, member: Member, app: str, message: live_messages.PushFrame, answer: PushAnswer) -> bytes:
+    def _result(self, member: Connection, app: str, message: live_messages.PushFrame, answer: PushAnswer) -> bytes:
         """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
         said = {"type": "push-result", "requestId": message.requestId, "appId": app,
                 "results": Raw(encoded(answer.results)), "conflicts": Raw(encoded(answer.conflicts))}  # fmt: skip
@@ -358,7 +358,7 @@ class Conversation:
             said["serverChanges"] = Raw(b"[%b]" % answer.delta.changes)
         return msgspec.json.encode(said)
 
-    async def _present(self, member: Member, message: live_messages.PresenceFrame) -> None:
+    async def _present(self, member: Connection, message: live_messages.PresenceFrame) -> None:
         if not member.client:
             raise Malformed("The `auth` frame did not name the device: `clientId`.")
         state = bytes(message.state)

@@ -11,8 +11,8 @@ from typing import Any
 import structlog
 
 from syncd.core.errors import DatabaseUnavailable
-from syncd.edge.admission import Gate
-from syncd.edge.socket_session import Talk
+from syncd.edge.admission import Admission
+from syncd.edge.socket_session import LiveDeps
 from syncd.edge.websocket import RESTARTING, Socket
 
 log = structlog.get_logger("syncd.live")
@@ -24,7 +24,9 @@ STAGES, STAGE_SECONDS = 10, 0.05
 class Sockets:
     """All WebSockets of a process. Uvicorn calls it to make a protocol for a connection that wants to be one."""
 
-    def __init__(self, talk: Callable[[], Talk], gate: Gate, max_frame: int, ping_interval: float = 20.0) -> None:
+    def __init__(
+        self, talk: Callable[[], LiveDeps], gate: Admission, max_frame: int, ping_interval: float = 20.0
+    ) -> None:
         self._talk, self.gate, self._max_frame, self.ping_interval = talk, gate, max_frame, ping_interval
         self.open: set[Socket] = set()
         self._sweeper: asyncio.Task[None] | None = None
@@ -35,7 +37,7 @@ class Sockets:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
         return Socket(self, server_state.connections, self._max_frame)
 
-    def talk(self) -> Talk:
+    def talk(self) -> LiveDeps:
         """Raises DatabaseUnavailable while the server is starting, and when it stops."""
         if self.draining:
             raise DatabaseUnavailable(RESTARTING)

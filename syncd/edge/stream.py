@@ -16,10 +16,10 @@ from syncd.edge.admission import token_in_query
 from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.pace import LARGEST_PAGE, PageSize
 from syncd.edge.requests import Request, page_bytes, query_values
-from syncd.edge.socket_session import Talk
+from syncd.edge.socket_session import LiveDeps
 from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent, taken
 from syncd.live.batch import Batch
-from syncd.live.member import Member
+from syncd.live.member import Connection
 from syncd.live.subscription import Subscription
 from syncd.protocol import live_messages
 from syncd.service.pull import PullPage, PullRequest
@@ -146,7 +146,9 @@ class Streams:
     def __init__(self) -> None:
         self.open: set[Stream] = set()
 
-    async def serve(self, request: Request, app: str, talk: Talk, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(
+        self, request: Request, app: str, talk: LiveDeps, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Serves one stream until the client, its token or the server ends. Raises SyncdError before it begins."""
         if refused := token_in_query(request.query_string.decode("ascii", "replace")):
             raise refused
@@ -157,15 +159,17 @@ class Streams:
         try:
             talk.gate.admit(caller.user)
             try:
-                await self._serve(request, app, talk, Member(Stream(), caller, "", app), expires, scope, receive, send)
+                await self._serve(
+                    request, app, talk, Connection(Stream(), caller, "", app), expires, scope, receive, send
+                )
             finally:
                 talk.gate.dismiss(caller.user)
         finally:
             talk.gate.depart(address)
 
     async def _serve(
-        self, request: Request, app: str, talk: Talk, member: Member, expires: float, scope: Scope, receive: Receive,
-        send: Send,
+        self, request: Request, app: str, talk: LiveDeps, member: Connection, expires: float, scope: Scope,
+        receive: Receive, send: Send,
     ) -> None:  # fmt: skip
         stream = member.outlet
         assert isinstance(stream, Stream)

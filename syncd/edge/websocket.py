@@ -27,7 +27,7 @@ from syncd.edge.frames import Frames
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
 from syncd.edge.problems import close_code, problem
 from syncd.edge.requests import checked_id, path_parts
-from syncd.edge.socket_session import Conversation
+from syncd.edge.socket_session import SocketSession
 from syncd.edge.wire import bound, unsent
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Socket(asyncio.Protocol):
     def __init__(self, sockets: Sockets, connections: set[Any], max_frame: int) -> None:
         self._sockets, self._connections = sockets, connections
         self._protocol = Frames(max_frame)
-        self._conversation: Conversation | None = None
+        self._conversation: SocketSession | None = None
         self._transport: Any = None
         self.address = ""
         self._frames: bytearray | None = None
@@ -203,7 +203,7 @@ class Socket(asyncio.Protocol):
         if response.status_code == 500:
             raise Malformed("The handshake's headers cannot be read.")
         if response.status_code == 101:
-            self._conversation = Conversation(talk, self, app)
+            self._conversation = SocketSession(talk, self, app)
             self._holder = Holder(talk.bodies, self.address)
         return response
 

@@ -17,10 +17,10 @@ import structlog
 from syncd.bus.hints import Bus, Hint, key
 from syncd.core.error_codes import ERROR_CODES, TRY_AGAIN_LATER
 from syncd.core.errors import Busy, DatabaseUnavailable, MembershipsUnavailable, SyncdError
-from syncd.live.member import Member
+from syncd.live.member import Connection
 from syncd.live.pokes import Pokes
 from syncd.live.presence import Presence
-from syncd.live.rooms import Feed, Room
+from syncd.live.rooms import Feed, LiveSpace
 from syncd.live.shared import Shared
 from syncd.live.subscription import Subscription, refusal
 from syncd.protocol.cursor import Cursor
@@ -54,9 +54,9 @@ class Hub:
         self.counts = Counts()
         self.catching_up = Turns(CATCHING_UP)
         self.boot = 0
-        self.rooms: dict[int, Room] = {}
-        self.users: dict[int, dict[Member, None]] = {}
-        self._by_key: dict[str, Room] = {}
+        self.rooms: dict[int, LiveSpace] = {}
+        self.users: dict[int, dict[Connection, None]] = {}
+        self._by_key: dict[str, LiveSpace] = {}
         self._ask = ask
         self._asked: dict[int, float] = {}
         self._untold: set[int] = set()
@@ -105,7 +105,7 @@ class Hub:
 
     # -- connections -----------------------------------------------------------------------------------
 
-    async def enter(self, member: Member) -> None:
+    async def enter(self, member: Connection) -> None:
         """A connection whose user is known. Raises Busy, DatabaseUnavailable."""
         self._greetings += 1
         number, missed = self._greetings, set[int]()
@@ -126,15 +126,15 @@ class Hub:
             self.leave(member)
             raise
 
-    async def _find_feeds(self, member: Member) -> None:
+    async def _find_feeds(self, member: Connection) -> None:
         await self.pokes.discover([self.rooms[space] for space in member.spaces], member)
 
-    async def renew(self, member: Member) -> None:
+    async def renew(self, member: Connection) -> None:
         """The same user with a new token: memberships may have come with it."""
         if member.caller.external is not None:
             await self._greet([member])
 
-    def leave(self, member: Member) -> None:
+    def leave(self, member: Connection) -> None:
         """The connection is gone."""
         self.presence.leave(member)
         for subscription in list(member.subscriptions.values()):
@@ -152,7 +152,7 @@ class Hub:
             self._asked.pop(member.user_no, None)
             self._untold.discard(member.user_no)
 
-    def subscribe(self, member: Member, subscription: Subscription) -> None:
+    def subscribe(self, member: Connection, subscription: Subscription) -> None:
         """Begins to keep a device current; an earlier subscription to the same app ends."""
         self.unsubscribe(member, subscription.question.app)
         if not member.subscriptions:
@@ -162,7 +162,7 @@ class Hub:
         self.counts.subscriptions += 1
         subscription.fall_behind()
 
-    def unsubscribe(self, member: Member, app: str) -> None:
+    def unsubscribe(self, member: Connection, app: str) -> None:
         """Ends a subscription, if there is one."""
         subscription = member.subscriptions.pop(app, None)
         if subscription is not None:
@@ -186,19 +186,19 @@ class Hub:
 
     # -- rooms -----------------------------------------------------------------------------------------
 
-    async def know(self, member: Member, spaces: Set[int]) -> bool:
+    async def know(self, member: Connection, spaces: Set[int]) -> bool:
         """Whether the spaces of a page are those that the member is in now. Where they were not those that it was known
         to be in, that is looked at again: who left and came back in between must not miss the coming back."""
         if spaces != member.spaces.keys():
             await self._greet([member])
         return spaces == member.spaces.keys()
 
-    async def _greeting(self, member: Member) -> ResolvedUser:
+    async def _greeting(self, member: Connection) -> ResolvedUser:
         external = member.caller.external
         spaces, as_of = (external.spaces, external.as_of) if external else (None, 0)
         return await self.live.greet(member.caller.user, spaces, as_of)
 
-    async def _greet(self, members: Sequence[Member]) -> None:
+    async def _greet(self, members: Sequence[Connection]) -> None:
         """Looks again which spaces one user's connections are in."""
         if not members:
             return
@@ -209,7 +209,7 @@ class Hub:
             if member in self.users.get(member.user_no, {}):
                 await self._place(member, greeting, number)
 
-    async def _place(self, member: Member, greeting: ResolvedUser, number: int) -> None:
+    async def _place(self, member: Connection, greeting: ResolvedUser, number: int) -> None:
         """Puts a connection into the rooms of its spaces. An answer that is older than one already used is not."""
         if number < member.greeting:
             return
@@ -228,10 +228,10 @@ class Hub:
         if before and before != now.keys():
             self._moved(member, before ^ now.keys())
 
-    def _enter_room(self, member: Member, space: int, space_id: str, roster: int) -> None:
+    def _enter_room(self, member: Connection, space: int, space_id: str, roster: int) -> None:
         room = self.rooms.get(space)
         if room is None:
-            room = self.rooms[space] = Room(space, space_id, roster)
+            room = self.rooms[space] = LiveSpace(space, space_id, roster)
             self._by_key[room.key] = room
         room.members[member] = None
         member.spaces[space] = space_id
@@ -239,7 +239,7 @@ class Hub:
         if member.poked:
             room.poked[member] = None
 
-    def _moved(self, member: Member, spaces: set[int]) -> None:
+    def _moved(self, member: Connection, spaces: set[int]) -> None:
         """Spaces came or went: the next page tells, and brings what is new whole."""
         for subscription in member.subscriptions.values():
             subscription.fall_behind()
@@ -248,7 +248,7 @@ class Hub:
             apps = {member.app} if member.app else {feed.app for room in rooms for feed in room.feeds.values()}
             self.pokes.tell([member], apps)
 
-    def _leave_room(self, member: Member, space: int) -> None:
+    def _leave_room(self, member: Connection, space: int) -> None:
         room = self.rooms[space]
         for subscription in member.subscriptions.values():
             self.leave_feed(subscription, space)
@@ -262,12 +262,12 @@ class Hub:
             if self._by_key.get(room.key) is room:
                 del self._by_key[room.key]
 
-    def _unpoke(self, member: Member, room: Room) -> None:
+    def _unpoke(self, member: Connection, room: LiveSpace) -> None:
         if room.poked.pop(member, room) is None and not room.poked:
             for name in [name for name, feed in room.feeds.items() if not feed.heard]:
                 del room.feeds[name]
 
-    async def check(self, room: Room) -> None:
+    async def check(self, room: LiveSpace) -> None:
         """Sends away who is no member of a space any more. Raises Busy, DatabaseUnavailable."""
         asked, began = {member.user_no for member in room.members}, self._greetings
         roster, users = await self.live.members(room.space, sorted(asked))

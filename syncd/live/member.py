@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_OWN = 4096
 
 
-class Outlet(Protocol):
+class Sink(Protocol):
     """Where a connection's bytes go. Nothing here waits but `page_turn`, and `page` for as long as it is made ready."""
 
     @property
@@ -46,7 +46,7 @@ class Outlet(Protocol):
         """Closes the connection with a close code."""
 
 
-class Member:
+class Connection:
     """One connection of a user. `app`: the only one it is for, None for every app; `spaces`: number to id."""
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Member:
         "user_no",
     )
 
-    def __init__(self, outlet: Outlet, caller: Principal, client: str, app: str | None) -> None:
+    def __init__(self, outlet: Sink, caller: Principal, client: str, app: str | None) -> None:
         self.outlet, self.caller, self.client, self.app = outlet, caller, client, app
         self.user_no = 0
         self.fields_alone = False

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from syncd.live.hub import Hub
-    from syncd.live.member import Member
-    from syncd.live.rooms import Room
+    from syncd.live.member import Connection
+    from syncd.live.rooms import LiveSpace
 
 ROOMS_AT_ONCE = 2000
 
@@ -24,14 +24,14 @@ class Pokes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def discover(self, rooms: Iterable[Room], member: Member) -> None:
+    async def discover(self, rooms: Iterable[LiveSpace], member: Connection) -> None:
         """Feeds of rooms that somebody wants to be poked for; what is in them by now is no news."""
         wanted = sorted({room.space for room in rooms if room.poked})
         for start in range(0, len(wanted), ROOMS_AT_ONCE):
             for space, app, head in await self._hub.live.feeds(member.user_no, wanted[start : start + ROOMS_AT_ONCE]):
                 self._feed(space, app, head)
 
-    async def discover_new(self, room: Room, member: Member) -> None:
+    async def discover_new(self, room: LiveSpace, member: Connection) -> None:
         """An app was written to for the first time: all of it is news."""
         for space, app, head in await self._hub.live.feeds(member.user_no, [room.space]):
             if space == room.space and (feed := self._feed(space, app, 0)) is not None:
@@ -45,7 +45,7 @@ class Pokes:
                 if self._feed(space, app, head) is not None:
                     self.tell(list(self._hub.rooms[space].poked), (app,))
 
-    def tell(self, members: Iterable[Member], apps: Iterable[str]) -> None:
+    def tell(self, members: Iterable[Connection], apps: Iterable[str]) -> None:
         """That there is news in some apps, without saying in which tables."""
         for member in members:
             for app in apps if member.app is None else {member.app}.intersection(apps):

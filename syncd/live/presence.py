@@ -17,8 +17,8 @@ from syncd.protocol.live_messages import presence
 
 if TYPE_CHECKING:
     from syncd.live.hub import Hub
-    from syncd.live.member import Member
-    from syncd.live.rooms import Room
+    from syncd.live.member import Connection
+    from syncd.live.rooms import LiveSpace
 
 # Typing and moving pointers make many states; a few a second are enough to see them.
 TOGETHER_SECONDS = 0.05
@@ -33,14 +33,14 @@ class Presence:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._said: dict[Member, dict[int, str]] = {}
+        self._said: dict[Connection, dict[int, str]] = {}
         self._waiting: dict[tuple[int, int, str], dict[str, Any]] = {}
         self._flushing: asyncio.Task[None] | None = None
-        self._stale: dict[Room, None] = {}
+        self._stale: dict[LiveSpace, None] = {}
         self._looking: asyncio.Task[None] | None = None
         self._repeated = self._looked = time.monotonic()
 
-    async def say(self, member: Member, space_id: str, state: bytes) -> None:
+    async def say(self, member: Connection, space_id: str, state: bytes) -> None:
         """A device says something (any JSON text that the database can hold, "null": no longer here) and listens from
         now on. Raises NotFound."""
         space = next((number for number, known in member.spaces.items() if known == space_id), None)
@@ -62,25 +62,25 @@ class Presence:
                 self._tell_one(member, room, user, client, known)
             self.heard(room)
 
-    def _take_back(self, member: Member, space: int) -> None:
+    def _take_back(self, member: Connection, space: int) -> None:
         """A connection says no more there; another one of the same device may, where that has come back already."""
         same = (m for m in self._hub.users.get(member.user_no, ()) if m is not member and m.client == member.client)
         left = (text for m in same if (text := self._said.get(m, {}).get(space)) is not None)
         self._put(member, space, next(left, NOBODY))
 
-    def leave_room(self, member: Member, room: Room) -> None:
+    def leave_room(self, member: Connection, room: LiveSpace) -> None:
         """A connection is no longer in a space."""
         if room.watchers is not None and room.watchers.pop(member, member) is None and not room.watchers:
             room.watchers = room.here = None
         if (said := self._said.get(member)) is not None and said.pop(room.space, None) is not None:
             self._take_back(member, room.space)
 
-    def leave(self, member: Member) -> None:
+    def leave(self, member: Connection) -> None:
         """A connection is gone, and so is what it said."""
         for space in self._said.pop(member, ()):
             self._take_back(member, space)
 
-    def heard(self, room: Room) -> None:
+    def heard(self, room: LiveSpace) -> None:
         """Something changed in a space."""
         if room.watchers:
             self._stale[room] = None
@@ -103,7 +103,7 @@ class Presence:
 
     # -- to the database --------------------------------------------------------------------------------
 
-    def _put(self, member: Member, space: int, text: str, *, quietly: bool = False) -> None:
+    def _put(self, member: Connection, space: int, text: str, *, quietly: bool = False) -> None:
         name = (space, member.user_no, member.client)
         if quietly and name in self._waiting:
             return
@@ -139,7 +139,7 @@ class Presence:
         finally:
             self._looking = None
 
-    async def _look_at(self, room: Room) -> None:
+    async def _look_at(self, room: LiveSpace) -> None:
         if not room.watchers:
             return
         reader = next(iter(room.watchers))
@@ -165,11 +165,11 @@ class Presence:
                 # An older connection of the device ended, on another process, and took this with it.
                 self._put(member, room.space, said)
 
-    def _tell(self, room: Room, user: str, client: str, state: str) -> None:
+    def _tell(self, room: LiveSpace, user: str, client: str, state: str) -> None:
         for member in list(room.watchers or ()):
             self._tell_one(member, room, user, client, state)
 
-    def _tell_one(self, member: Member, room: Room, user: str, client: str, state: str) -> None:
+    def _tell_one(self, member: Connection, room: LiveSpace, user: str, client: str, state: str) -> None:
         own = member.client == client and member.caller.user == user
         if not own and member.outlet.room:
             member.outlet.frame(presence(room.id, user, client, state.encode()))

@@ -15,7 +15,7 @@ from syncd.store.pool import Unforeseen
 
 if TYPE_CHECKING:
     from syncd.live.hub import Hub
-    from syncd.live.member import Member
+    from syncd.live.member import Connection
     from syncd.live.subscription import Subscription
 
 READ_LIMIT = 1000
@@ -25,7 +25,7 @@ AT_ONCE = 256
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 
-class Room:
+class LiveSpace:
     """A space: its connections, and its feeds by the key of their app.
 
     `roster` is the number of the space's roster at which all of its connections were known to be of members.
@@ -35,11 +35,11 @@ class Room:
 
     def __init__(self, space: int, space_id: str, roster: int) -> None:
         self.space, self.id, self.key, self.roster = space, space_id, key(space_id), roster
-        self.members: dict[Member, None] = {}
-        self.poked: dict[Member, None] = {}
+        self.members: dict[Connection, None] = {}
+        self.poked: dict[Connection, None] = {}
         self.feeds: dict[str, Feed] = {}
         # Presence: who listens for it here, and what was last heard of whom; none in most rooms.
-        self.watchers: dict[Member, None] | None = None
+        self.watchers: dict[Connection, None] | None = None
         self.here: dict[tuple[str, str], str] | None = None
 
 
@@ -48,7 +48,7 @@ class Feed:
 
     __slots__ = ("_hinted_at", "_hub", "_reading", "app", "head", "hinted", "room", "seats")
 
-    def __init__(self, hub: Hub, room: Room, app: str, head: int) -> None:
+    def __init__(self, hub: Hub, room: LiveSpace, app: str, head: int) -> None:
         self._hub, self.room, self.app, self.head, self.hinted = hub, room, app, head, head
         self.seats: dict[Subscription, None] = {}
         self._reading = False
@@ -125,7 +125,7 @@ class Feed:
         self._hub.counts.lag(time.monotonic() - self._hinted_at)
         self._hinted_at = time.monotonic()
 
-    def _poke(self, member: Member, batch: Batch) -> None:
+    def _poke(self, member: Connection, batch: Batch) -> None:
         mine = member.own is not None and batch.own_only(member.own)
         if member.app in (None, self.app) and not mine and member.outlet.room:
             member.outlet.frame(batch.poke())

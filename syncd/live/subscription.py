@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from syncd.core.clock import EPOCH_TEXT
 from syncd.core.errors import Busy, CursorLost, DatabaseUnavailable, SyncdError
-from syncd.live.member import Member
+from syncd.live.member import Connection
 from syncd.protocol.cursor import Bookmark, Cursor, Position
 from syncd.protocol.live_messages import MAX_PUSHED, error
 from syncd.service.pull import PullRequest, check_history, position, pull
@@ -47,7 +47,7 @@ class Subscription:
         "told",
     )
 
-    def __init__(self, hub: Hub, member: Member, question: PullRequest) -> None:
+    def __init__(self, hub: Hub, member: Connection, question: PullRequest) -> None:
         self._hub, self.member, self.question = hub, member, question
         # The signature is checked here: a bad cursor is told at once.
         at = position(question, member.caller.user, hub.key)

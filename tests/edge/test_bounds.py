@@ -23,7 +23,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from syncd.core.errors import Malformed
-from syncd.edge.admission import Gate
+from syncd.edge.admission import Admission
 from syncd.edge.answers import PIECE, Answer, answer
 from syncd.edge.connection import DROP_BYTES, DROP_SECONDS, Bounds, Connections, HttpConnection
 from tests.harness import Server
@@ -160,7 +160,7 @@ async def test_a_refusal_of_the_head_reaches_who_is_still_writing(server: Server
 async def refused() -> AsyncIterator[HttpConnection]:
     """A connection whose head was refused a moment ago."""
     ours, theirs = socket.socketpair()
-    connections = Connections(Gate(per_user=0, per_address=0, frames=0, origins=()), Bounds())
+    connections = Connections(Admission(per_user=0, per_address=0, frames=0, origins=()), Bounds())
     config = Config(app=lambda scope: None, interface="asgi3", lifespan="off", log_config=None)
     config.load()
     with theirs:

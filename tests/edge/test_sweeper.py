@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from syncd.core.errors import DatabaseUnavailable
-from syncd.edge.admission import Gate
-from syncd.edge.socket_session import Talk
+from syncd.edge.admission import Admission
+from syncd.edge.socket_session import LiveDeps
 from syncd.edge.sockets import SWEEP_EVERY, Sockets
 
 
@@ -23,11 +23,11 @@ class Looked:
             raise RuntimeError
 
 
-def open_gate() -> Gate:
-    return Gate(per_user=0, per_address=0, frames=0, origins=())
+def open_gate() -> Admission:
+    return Admission(per_user=0, per_address=0, frames=0, origins=())
 
 
-def nobody() -> Talk:
+def nobody() -> LiveDeps:
     raise DatabaseUnavailable
 
 

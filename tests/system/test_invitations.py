@@ -15,7 +15,7 @@ import jwt
 import pytest
 
 from syncd.core.errors import MembershipsUnavailable
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.tokens import Tokens
 from tests.direct import run
 from tests.harness import Server
@@ -301,7 +301,7 @@ class TestBounds:
 async def test_a_list_from_outside_has_a_bound_too() -> None:
     """It is refused whole: cut, it would look as if its user had left spaces."""
     secret, now = "s" * 32, int(time.time())
-    callers = Callers(Tokens(secret=secret), claims=True, most=2)
+    callers = Authenticator(Tokens(secret=secret), claims=True, most=2)
 
     def bearer(many: int) -> bytes:
         listed = [{"id": f"s{i}", "role": "reader"} for i in range(many)]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from syncd.core.errors import Busy
-from syncd.live.member import Member
+from syncd.live.member import Connection
 from syncd.live.subscription import Subscription
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.live_messages import sync_available
@@ -183,7 +183,7 @@ async def owner_listens(scene: Scene) -> Listener:
     """The owner's device, live, and the first in every feed, so that the feeds are read as the owner."""
     listener = Listener(scene.world.key, scene.owner)
     listener.ids = (await scene.listener()).ids
-    member = Member(listener, Principal(scene.owner), "there", None)
+    member = Connection(listener, Principal(scene.owner), "there", None)
     await scene.hub.enter(member)
     scene.hub.subscribe(member, Subscription(scene.hub, member, PullRequest(APP, "", plain=False)))
     await has_heard(scene, listener)
@@ -232,7 +232,7 @@ async def test_who_is_removed_between_its_greeting_and_its_place_is_told_of_noth
         return found
 
     monkeypatch.setattr(unaided.live, "greet", greeted)
-    await unaided.hub.enter(Member(newcomer, Principal(unaided.user), "here", None))
+    await unaided.hub.enter(Connection(newcomer, Principal(unaided.user), "here", None))
     await unaided.write(unaided.other, True)
     await has_heard(unaided, owner)
     # That it was removed is news to it; what was written since is not.

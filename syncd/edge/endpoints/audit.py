@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed
 from syncd.edge.answers import Answer
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request, checked_id
 from syncd.service.audit import listed
 from syncd.store.audit import Audit
@@ -16,7 +16,7 @@ LAST = (1 << 63) - 1
 class AuditEndpoint:
     """Oldest first, in pages: `after` is the `auditId` of the last one that is known."""
 
-    def __init__(self, callers: Callers, audit: Audit) -> None:
+    def __init__(self, callers: Authenticator, audit: Audit) -> None:
         self._callers, self._audit = callers, audit
 
     async def handle(self, request: Request, space: str) -> Answer:

@@ -15,7 +15,7 @@ import structlog
 from syncd.core.errors import MethodNotAllowed, NotFound, TooMany, UnsupportedMedia
 from syncd.edge import answers
 from syncd.edge.answers import Answer, Receive, Send, answer
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.endpoints.sync import Service
 from syncd.edge.requests import Request
 from syncd.edge.wire import TRANSPORT, bound, sent
@@ -38,7 +38,7 @@ NDJSON, ZIP = b"application/x-ndjson", b"application/zip"
 MEDIA: dict[bytes, Format] = {NDJSON: "ndjson", b"application/jsonl": "ndjson", ZIP: "zip"}
 
 
-class Places:
+class TransferSlots:
     """One of a user at a time, and so many in all: what is left is for everybody else."""
 
     def __init__(self, most: int) -> None:
@@ -66,11 +66,11 @@ class BackupEndpoint:
     """Both ways. `most`: bytes of an import; `at_once`: how many exports and imports a worker has under way."""
 
     def __init__(
-        self, callers: Callers, backups: Backups, restorer: Importer, *, skew: float, most: int, at_once: int
+        self, callers: Authenticator, backups: Backups, restorer: Importer, *, skew: float, most: int, at_once: int
     ) -> None:
         self._callers, self._backups, self._restorer = callers, backups, restorer
         self._skew, self._most = int(skew * 1_000_000), most
-        self._uploads, self._working = Places(UPLOADS), Places(at_once)
+        self._uploads, self._working = TransferSlots(UPLOADS), TransferSlots(at_once)
 
     async def serve(
         self,

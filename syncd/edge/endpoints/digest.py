@@ -8,7 +8,7 @@ from syncd.core.errors import Fault, Malformed, MethodNotAllowed
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text
 from syncd.edge.answers import Answer
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import MAX_TABLES, Request, checked_tables
 from syncd.protocol.digest import CompareBody
 from syncd.protocol.messages import decode
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class DigestEndpoint:
     """GET tells digests, POST compares a bucket."""
 
-    def __init__(self, callers: Callers) -> None:
+    def __init__(self, callers: Authenticator) -> None:
         self._callers = callers
 
     async def handle(self, request: Request, app: str, service: Service) -> Answer:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request
 from syncd.service.held import shown
 
@@ -20,7 +20,7 @@ LAST = (1 << 63) - 1
 class HeldEndpoint:
     """Held changes, for their author."""
 
-    def __init__(self, callers: Callers) -> None:
+    def __init__(self, callers: Authenticator) -> None:
         self._callers = callers
 
     async def handle(self, request: Request, app: str, parts: tuple[str, ...], service: Service) -> Answer:

@@ -12,7 +12,7 @@ from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound, Quot
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.answers import Answer
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request, checked_client, checked_id
 from syncd.protocol.messages import RestoreBody, decode
 from syncd.protocol.normalize import Limits
@@ -31,7 +31,7 @@ MAX_BODY = 16 * 1024
 class HistoryEndpoint:
     """History, states of the past and restores."""
 
-    def __init__(self, callers: Callers, limits: Limits) -> None:
+    def __init__(self, callers: Authenticator, limits: Limits) -> None:
         self._callers, self._limits = callers, limits
 
     async def handle(self, request: Request, app: str, parts: tuple[str, ...], service: Service) -> Answer:

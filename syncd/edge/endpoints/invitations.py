@@ -6,7 +6,7 @@ import msgspec
 
 from syncd.core.errors import MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request, checked_id
 from syncd.service.spaces import SpaceService
 
@@ -16,7 +16,7 @@ NO_CONTENT = Answer(b"", 204)
 class InvitationsEndpoint:
     """Invitations and blocks of the caller."""
 
-    def __init__(self, callers: Callers) -> None:
+    def __init__(self, callers: Authenticator) -> None:
         self._callers = callers
 
     async def invitations(self, request: Request, parts: tuple[str, ...], spaces: SpaceService) -> Answer:

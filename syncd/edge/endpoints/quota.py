@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from syncd.core.errors import MethodNotAllowed
-from syncd.edge.admission import Gate
+from syncd.edge.admission import Admission
 from syncd.edge.answers import Answer
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request, checked_id
 from syncd.service.quotas import Quotas, use
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class QuotaEndpoint:
     """The caller's quotas, and with `spaceId` those of a space."""
 
-    def __init__(self, callers: Callers, gate: Gate, quotas: Quotas) -> None:
+    def __init__(self, callers: Authenticator, gate: Admission, quotas: Quotas) -> None:
         self._callers, self._gate, self._quotas = callers, gate, quotas
 
     async def handle(self, request: Request, service: Service) -> Answer:

@@ -7,7 +7,7 @@ import msgspec
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.core.ids import fault_in_user
 from syncd.edge.answers import Answer
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request, checked_id
 from syncd.protocol.messages import MemberBody, SpaceBody, decode
 from syncd.service.spaces import SpaceService
@@ -22,7 +22,7 @@ def _json(value: object, status: int = 200) -> Answer:
 class SpacesEndpoint:
     """Spaces and their members."""
 
-    def __init__(self, callers: Callers) -> None:
+    def __init__(self, callers: Authenticator) -> None:
         self._callers = callers
 
     async def handle(self, request: Request, parts: tuple[str, ...], spaces: SpaceService) -> Answer:

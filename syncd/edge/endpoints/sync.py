@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
-from syncd.edge.authenticator import Callers
+from syncd.edge.authenticator import Authenticator
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.endpoints.digest import DigestEndpoint
 from syncd.edge.endpoints.held import HeldEndpoint
@@ -61,7 +61,7 @@ class Service(NamedTuple):
 class SyncEndpoint:
     """The two calls that clients live by. `ready` gives the service, or raises while it is starting."""
 
-    def __init__(self, callers: Callers, limits: Limits, skew: float, answers: Bodies) -> None:
+    def __init__(self, callers: Authenticator, limits: Limits, skew: float, answers: Bodies) -> None:
         self._answers = answers
         self._callers, self._limits, self._skew = callers, limits, int(skew * 1_000_000)
         self._held = HeldEndpoint(callers)
