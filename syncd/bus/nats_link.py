@@ -1,4 +1,4 @@
-"""One connection to NATS. It is not the library that reconnects, but `LineBus`, which knows when it has to."""
+"""One connection to NATS. It is not the library that reconnects, but `HeartbeatBus`, which knows when it has to."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class _NatsLink:
 
 
 async def connect(servers: list[str], subject: str, hear: Callable[[str], None]) -> _NatsLink:
-    """Connected and subscribed. Raises LineLost with what the server said, or what the library raises."""
+    """Connected and subscribed. Raises LinkLost with what the server said, or what the library raises."""
 
     async def on_message(message: Msg) -> None:
         hear(message.data.decode("ascii", "replace"))

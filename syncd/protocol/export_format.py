@@ -131,7 +131,7 @@ class Space(msgspec.Struct, omit_defaults=True):
 
 class ImportRow(msgspec.Struct, gc=False, omit_defaults=True):
     """What the log keeps of a change. i: place in the batch, k: feed, w, u, t: author, device, table (places in the
-    batch's names), all from 1; p: changes before it are missing; else as in preparation.Prepared."""
+    batch's names), all from 1; p: changes before it are missing; else as in normalize.NormalizedChange."""
 
     r: str
     o: int
