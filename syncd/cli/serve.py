@@ -59,11 +59,11 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings, listener: socket.socket, signals: Signals) -> int:
     """The fork server loads what the workers need while the database comes up."""
-    from syncd.cli.supervisor import ForkServer, Supervisor
+    from syncd.cli.supervisor import ForkServerHandle, Supervisor
 
     database = _embedded(settings) if settings.database_url is None else None
     account = _account(settings, database)
-    forks = ForkServer(listener, account)
+    forks = ForkServerHandle(listener, account)
     try:
         with _database(settings, database, forks.start, signals) as ready:
             return Supervisor(

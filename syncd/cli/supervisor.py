@@ -31,7 +31,7 @@ DATABASE_PAUSE = 5.0
 NOT_ALLOWED = 3
 
 
-class ForkServer:
+class ForkServerHandle:
     """The process that forks the workers (syncd/cli/fork_server.py), and the next one when it dies.
 
     It may be started before there is a database: it begins to serve when it is told the settings.
@@ -164,7 +164,7 @@ class Supervisor:
         settings: Settings,
         listener: socket.socket,
         signals: Signals,
-        forks: ForkServer,
+        forks: ForkServerHandle,
         *,
         database: EmbeddedPostgres | None,
         account: Account | None,

@@ -28,7 +28,7 @@ class RateLimits(NamedTuple):
     bytes_out: float = 0
 
 
-class _User:
+class _UserBuckets:
     """Plain numbers, as each request goes through here."""
 
     __slots__ = ("asks", "at", "came", "limits", "most", "went")
@@ -62,7 +62,7 @@ class Rates:
 
     def __init__(self, limits: RateLimits) -> None:
         self._limits, self._own = limits, dict[str, RateLimits]()
-        self._users: dict[str, _User] = {}
+        self._users: dict[str, _UserBuckets] = {}
         self._swept = time.monotonic()
         self.on_hit: Callable[[str], None] = lambda quota: None
 
@@ -103,13 +103,13 @@ class Rates:
         rate = buckets.limits.bytes_out
         return -buckets.went / rate if rate and buckets.went < 0 else 0.0
 
-    def _buckets(self, user: str) -> _User:
+    def _buckets(self, user: str) -> _UserBuckets:
         now = time.monotonic()
         if now - self._swept > SWEEP_EVERY:
             self._sweep(now)
         found = self._users.get(user)
         if found is None:
-            found = self._users[user] = _User(self.limits_of(user), now)
+            found = self._users[user] = _UserBuckets(self.limits_of(user), now)
         else:
             found.fill(now)
         return found

@@ -48,8 +48,8 @@ def push(*changes: dict[str, Any], plain: bool = False, caller: Principal | None
         return PushDecision(caller or Principal("alice"), "phone", reading, decode(body, PushBody), limits, first=first,
                     passed_over=passed_over)  # fmt: skip
     held = Holding(Sent(body, message.get("schemaVersion"), limits), "alice")
-    return PushDecision(caller or Principal("alice"), "phone", reading, push_body(body), limits, LegacyStamps(), first, held,
-                passed_over)  # fmt: skip
+    return PushDecision(caller or Principal("alice"), "phone", reading, push_body(body), limits, LegacyStamps(), first,
+                        held, passed_over)  # fmt: skip
 
 
 def head(work: PushDecision) -> dict[str, Any]:
