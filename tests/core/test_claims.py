@@ -33,7 +33,7 @@ def read(document: str) -> str:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_that_are_named_are_there(document: str) -> None:
-    places = [ROOT, (ROOT / document).parent, ROOT / "syncd", ROOT / "tests", ROOT / "schema"]
+    places = [ROOT, (ROOT / document).parent, *(ROOT / name for name in ("syncd", "clients/python", "tests", "schema"))]
     for path in re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|ts|tsx|js|sql|md|json|toml))`", read(document)):
         assert any((place / path).exists() for place in places), path
 
