@@ -183,7 +183,7 @@ def test_an_interrupted_export_goes_on_to_the_same_bytes(town: Town, folder: Pat
 # `syncd export` that is killed when so many bytes are in the part.
 KILLED_AT = """
 import os, sys, signal
-from syncd.service import export_file
+from syncd.transfer import export_file
 limit = int(sys.argv.pop(1))
 opened = export_file._private
 class Cut:
