@@ -51,6 +51,9 @@ SERVER = "pg_catalog.current_setting('server_version_num')::integer / 10000"
 RECORD = f"""\
 INSERT INTO syncd.sync_functions (sha256, release, server, fingerprints)
 VALUES ('{{sha256}}', '{{release}}', {SERVER}, ({FINGERPRINTS}))"""
+RECORD_AGAIN = f"""\
+UPDATE syncd.sync_functions SET fingerprints = ({FINGERPRINTS})
+WHERE ordinal = (SELECT max(ordinal) FROM syncd.sync_functions)"""
 # Null where another major version put them in, which may print the same function in another way.
 CHANGED = f"""\
 SELECT n.release < '{{release}}', CASE WHEN n.server = {SERVER} THEN ARRAY(
@@ -63,12 +66,29 @@ FROM syncd.sync_functions n ORDER BY n.ordinal DESC LIMIT 1"""
 SOURCES = """\
 SELECT p.proname::text AS name, p.prosrc AS source FROM pg_catalog.pg_proc p
 WHERE p.pronamespace = 'syncd'::pg_catalog.regnamespace AND p.prosqlbody IS NULL"""
-# Whether who acts is said in another parameter than the one that the owner may set by now.
+# Which parameters sync_user reads, of the two that say who acts; null where there is no such function.
+READS = """\
+SELECT ARRAY(SELECT w.word FROM unnest(ARRAY['backtrace_functions', 'syncd.user_no']) AS w (word)
+             WHERE strpos(pg_catalog.pg_get_functiondef(p.oid), w.word) > 0)
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = 'syncd' AND p.proname = 'sync_user'"""
+# While transactions are open that act by the functions of before. What the new ones say comes first.
+READS_BOTH = """\
+CREATE OR REPLACE FUNCTION syncd.sync_user() RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce(
+    nullif(pg_catalog.split_part(pg_catalog.current_setting('{now}', true), ',', 1), ''),
+    nullif(pg_catalog.split_part(pg_catalog.current_setting('{before}', true), ',', 1), ''))::integer"""
+# Whether sync_user reads another parameter than the one that the owner may set by now.
 ACTING = """\
 SELECT pg_catalog.has_parameter_privilege(p.proowner, 'backtrace_functions', 'SET')
-       <> (pg_catalog.pg_get_function_sqlbody(p.oid) LIKE '%backtrace_functions%')
+       <> (strpos(pg_catalog.pg_get_functiondef(p.oid), 'backtrace_functions') > 0)
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname = 'syncd' AND p.proname = 'sync_acting_in'"""
+WHERE n.nspname = 'syncd' AND p.proname = 'sync_user'"""
+# The transactions that are open in this database.
+OPEN = """\
+SELECT l.virtualtransaction FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'virtualxid' AND l.granted AND a.datname = pg_catalog.current_database()
+  AND l.pid <> pg_catalog.pg_backend_pid()"""
 NEWEST = "SELECT release FROM syncd.sync_functions ORDER BY ordinal DESC LIMIT 1"
 
 
@@ -127,8 +147,13 @@ async def outdated(conn: Any, files: SchemaFiles) -> bool:
     return bool(await rewritten(conn, files))
 
 
-async def put_in(conn: Any, files: SchemaFiles) -> None:
-    """All functions and grants, and the record of them: as the owner, within a transaction."""
+async def put_in(conn: Any, files: SchemaFiles, *, settled: bool = False) -> None:
+    """All functions and grants, and the record of them: as the owner, within a transaction.
+
+    Where those of before say in another parameter who acts, both are read until it is put in `settled`: when no
+    transaction is open any more that they act in.
+    """
+    before = await conn.fetchval(READS)
     for file in files.functions:
         try:
             await conn.execute(file.sql)
@@ -137,8 +162,11 @@ async def put_in(conn: Any, files: SchemaFiles) -> None:
         except asyncpg.PostgresError as error:
             where = f"{FUNCTIONS}/{file.area}.sql{line_of(file.sql, error)}"
             raise MigrationError(f"{where} failed: {error}", _remedy(error)) from error
+    now = await conn.fetchval(READS)
+    if before and now and not settled and (others := [name for name in before if name not in now]):
+        await conn.execute(READS_BOTH.format(now=now[0], before=others[0]))
     await conn.execute(PRINTING)
-    await conn.execute(filled(RECORD, files))
+    await conn.execute(filled(RECORD_AGAIN if settled else RECORD, files))
 
 
 def _remedy(error: asyncpg.PostgresError) -> str:

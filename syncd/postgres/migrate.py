@@ -119,6 +119,7 @@ async def migrate(
             current = current and await _is_current(conn, files, older_functions)
         applied: list[str] = []
         if current:
+            await _settle(conn, files, lock_timeout_ms, say)
             await _say_memberships(conn, memberships, say)
             await _say_contexts(conn, context_key, say)
             return applied
@@ -126,6 +127,7 @@ async def migrate(
             if await _locked(conn, partial(_as_owner, conn, work, lock_timeout_ms)):
                 say(f"applied {step}")
                 applied.append(step)
+        await _settle(conn, files, lock_timeout_ms, say)
         await _say_memberships(conn, memberships, say)
         await _say_contexts(conn, context_key, say)
         return applied
@@ -204,6 +206,29 @@ async def _put_functions(conn: Connection, files: SchemaFiles, older_functions: 
         return False
     await conn.execute(SEARCH_PATH)
     await functions.put_in(conn, files)
+    return True
+
+
+async def _settle(conn: Connection, files: SchemaFiles, lock_timeout_ms: int, say: Callable[[str], object]) -> None:
+    """Where who acts is read from two parameters: from one, when what acts by the functions of before has ended."""
+    if len(await conn.fetchval(functions.READS) or ()) < 2:
+        return
+    before = {row[0] for row in await conn.fetch(functions.OPEN)}
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_SECONDS
+    while before & {row[0] for row in await conn.fetch(functions.OPEN)}:
+        if loop.time() > deadline:
+            say("a transaction from before is still open: run `syncd migrate` again when it has ended")
+            return
+        await asyncio.sleep(0.05)
+    await _locked(conn, partial(_as_owner, conn, partial(_put_settled, conn, files), lock_timeout_ms))
+
+
+async def _put_settled(conn: Connection, files: SchemaFiles) -> bool:
+    if len(await conn.fetchval(functions.READS) or ()) < 2:
+        return False  # another runner was first
+    await conn.execute(SEARCH_PATH)
+    await functions.put_in(conn, files, settled=True)
     return True
 
 

@@ -67,6 +67,10 @@ STEPS = [
     "0034_post_audit",
     "0036_post_devices_used",
 ]
+# How it was said before who acts.
+SAYS_IN_A_SETTING = """\
+CREATE OR REPLACE FUNCTION syncd.sync_user() RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE
+RETURN nullif(pg_catalog.current_setting('syncd.user_no', true), '')::integer"""
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"
 OLD_PULL = "SELECT * FROM syncd.sync_pull($1::jsonb)"
@@ -316,6 +320,27 @@ async def test_an_old_worker_serves_and_pushes_meanwhile(database: EmbeddedPostg
         await worker.conn.close()
     seqs = sorted(seq for worker in workers for seq in worker.seqs)
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+
+
+async def test_who_acts_is_read_where_a_call_of_before_said_it_until_that_has_ended(
+    database: EmbeddedPostgres, thirteen: str
+) -> None:
+    dsn = database.dsn("postgres", thirteen)
+    await migrate(dsn, say=silent)
+    await ask(dsn, SAYS_IN_A_SETTING)
+    old = await asyncpg.connect(database.dsn("syncd_runtime", thirteen))
+    reads = "SELECT strpos(pg_get_functiondef('syncd.sync_user'::regproc), '{}') > 0"
+    async with asyncio.timeout(60), old.transaction():
+        await old.execute("SELECT set_config('syncd.user_no', '1', true)")
+        upgrade = asyncio.create_task(migrate(dsn, say=silent))
+        while await ask(dsn, reads.format("backtrace_functions")) == [(False,)]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        assert await old.fetchval("SELECT syncd.sync_user()") == 1
+        assert not upgrade.done()
+        assert await ask(dsn, reads.format("syncd.user_no")) == [(True,)]
+    assert await upgrade == ["functions"]
+    assert await ask(dsn, reads.format("syncd.user_no")) == [(False,)]
+    await old.close()
 
 
 async def test_four_that_upgrade_at_once_do_it_once(database: EmbeddedPostgres, thirteen: str) -> None:
