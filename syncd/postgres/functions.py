@@ -73,8 +73,7 @@ SELECT ARRAY(SELECT w.word FROM unnest(ARRAY['backtrace_functions', 'syncd.user_
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = 'syncd' AND p.proname = 'sync_user'"""
 # While transactions are open that act by the functions of before. What the new ones say comes first.
-READS_BOTH = """\
-CREATE OR REPLACE FUNCTION syncd.sync_user() RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE
+READS_BOTH = """CREATE OR REPLACE FUNCTION syncd.sync_user() RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE
 RETURN coalesce(
     nullif(pg_catalog.split_part(pg_catalog.current_setting('{now}', true), ',', 1), ''),
     nullif(pg_catalog.split_part(pg_catalog.current_setting('{before}', true), ',', 1), ''))::integer"""
