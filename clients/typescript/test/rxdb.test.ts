@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import WebSocket from "ws";
 import type { Replica, SocketConstructor } from "../src/index.js";
 import { type ReplicateOptions, type SyncdReplication, SyncdServer } from "../src/rxdb/index.js";
+import { createSpace, putMember, removeMember } from "../src/spaces.js";
 import { open, QUICK, until } from "./devices.js";
 import { RealServer } from "./server.js";
 
@@ -720,6 +721,43 @@ describe("a space", () => {
     await settled(one);
     expect(await seen(one)).toMatchObject({ title: "Ours" });
     expect(await one.tasks.count().exec()).toBe(2);
+  });
+});
+
+describe("a space that a database is put back into", () => {
+  it("has nothing of what was pushed there, and deleted, before it was read", async () => {
+    const [name, other] = [`rx-${randomUUID()}`, `rx-${randomUUID()}`];
+    const [member, owner] = [
+      await server.token(name),
+      await open({ url: server.url, token: await server.token(other) }),
+    ];
+    const { id: space } = await createSpace(owner, "Garden");
+    await putMember(owner, space, name);
+    await owner.put("tasks", "milk", { title: "Ours" }, { space });
+    await owner.sync();
+    let mute = false;
+    const deaf: typeof fetch = async (address, options) => {
+      if (mute && options?.method === "GET") throw new TypeError("cut");
+      return fetch(address, options);
+    };
+    const two = await device(member, { space, fetch: deaf });
+    await until("it is there", () => seen(two));
+    await removeMember(owner, space, name);
+    await until("it is gone", async () => (await seen(two)) === null);
+    mute = true;
+    await putMember(owner, space, name);
+    await two.tasks.insert({ id: "new", title: "Mine" });
+    await until("it was taken", async () => {
+      await owner.sync();
+      return owner.get("tasks", "new", { space });
+    });
+    await owner.delete("tasks", "new", { space });
+    await owner.sync();
+    mute = false;
+    two.replication.state.reSync();
+    await until("it is there again", () => seen(two));
+    await until("what was deleted is gone", async () => (await seen(two, "new")) === null, 10_000);
+    expect(await two.replication.rejected()).toEqual([]);
   });
 });
 

@@ -3,7 +3,7 @@
 import { type Change, listOf, readChange, spaceKey, textOf } from "../change.js";
 import { formatInstant } from "../clock.js";
 import { Refused } from "../errors.js";
-import type { JsonObject } from "../json.js";
+import type { Json, JsonObject } from "../json.js";
 import { merge } from "../merge.js";
 import { ask } from "../request.js";
 import { type Document, documentOf } from "./documents.js";
@@ -32,11 +32,14 @@ interface Page {
   readonly cursor: string;
   readonly more: boolean;
   readonly left: boolean;
+  readonly joined: boolean;
 }
 
 /**
  * At least `size` documents, or all that there are. RxDB takes fewer for the end, and an empty page of the server is
  * no end. A cursor that the server does not know begins again from "": what does not come again is gone.
+ *
+ * A space that is joined later, or again, begins likewise: what was pushed there before, and does not come, was deleted.
  *
  * A server whose database went back to between the cursor and what it had acknowledged knows the cursor; so it is asked
  * about the acknowledged changes too.
@@ -47,18 +50,21 @@ export async function pull(feed: Feed, from: Checkpoint | undefined, size: numbe
   const last = acked.at(-1)?.number ?? 0;
   let at = from ?? begin(last);
   for (;;) {
+    const asked = Date.now();
     const page = await fetchPage(feed, at, size, acked).catch((error: unknown) => lost(error, at));
     if (page === null) {
       at = begin(last, at.round);
       continue;
     }
-    const ended = at.starting && !page.more;
-    const round = at.round;
+    const anew = page.joined && !at.starting;
+    const round = anew ? Math.max(asked, at.round + 1) : at.round;
+    const starting = at.starting || anew;
+    const ended = starting && !page.more;
     for (const document of await feed.alone(() => take(feed, page, round, ended))) {
       documents.set(String(document[feed.shape.primary]), document);
     }
     const past = page.more ? (at.past ?? 0) : last;
-    at = { cursor: page.cursor, round, starting: at.starting && page.more, past };
+    at = { cursor: page.cursor, round, starting: starting && page.more, past };
     if (!page.more || documents.size >= size) return { documents: [...documents.values()], checkpoint: at };
   }
 }
@@ -83,12 +89,15 @@ async function fetchPage(feed: Feed, at: Checkpoint, limit: number, acked: reado
   for (const change of due) if (change.client === client) params.append("pushed", change.changeId);
   const wire = await ask(await feed.asker(), { method: "GET", path: "/pull", params });
   const changes = listOf(wire.serverChanges).map((change) => readChange(change));
-  const left = listOf((wire.spaces as JsonObject | undefined)?.left).map(textOf);
+  const { left = [], joined = [] } = (wire.spaces ?? {}) as JsonObject;
+  const named = (spaces: Json): boolean =>
+    listOf(spaces).some((space) => spaceKey(textOf(space)) === feed.space);
   return {
     changes: changes.filter(({ key: [space, table] }) => space === feed.space && table === feed.table),
     cursor: textOf(wire.syncedUntil),
     more: wire.hasMore === true,
-    left: feed.space !== "" && left.some((space) => spaceKey(space) === feed.space),
+    left: feed.space !== "" && named(left) && !named(joined), // made again under its old name, it begins anew
+    joined: named(joined),
   };
 }
 
