@@ -83,14 +83,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
             WHERE h.reason IN ('space_not_found', 'not_a_writer') AND (h.user_no, h.space_id) > (w.user_no, w.space_id)
             ORDER BY h.user_no, h.space_id LIMIT 1) n
     )
+    -- One after the other: read first, what is held would be looked at change by change, whatever it waits for.
     SELECT DISTINCT n.name, h.client_id, h.app
     FROM (SELECT * FROM waits UNION ALL
           SELECT m.user_no, s.space_id FROM syncd.sync_memberships m JOIN syncd.sync_spaces s ON s.space_no = m.space_no
           WHERE m.user_no = ANY (p_users)) w
-    JOIN syncd.sync_spaces s ON s.space_id = w.space_id
-    JOIN syncd.sync_memberships m ON m.user_no = w.user_no AND m.space_no = s.space_no AND m.role <> 'reader'
-    JOIN syncd.sync_held h ON h.user_no = w.user_no AND h.space_id = w.space_id AND h.reason IN ('space_not_found', 'not_a_writer')
-    JOIN syncd.sync_names n ON n.name_no = w.user_no
+    CROSS JOIN LATERAL (
+        SELECT m.user_no FROM syncd.sync_spaces s
+        JOIN syncd.sync_memberships m ON m.user_no = w.user_no AND m.space_no = s.space_no AND m.role <> 'reader'
+        WHERE s.space_id = w.space_id OFFSET 0) may
+    CROSS JOIN LATERAL (
+        SELECT DISTINCT h.client_id, h.app FROM syncd.sync_held h
+        WHERE h.user_no = may.user_no AND h.space_id = w.space_id AND h.reason IN ('space_not_found', 'not_a_writer') OFFSET 0) h
+    JOIN syncd.sync_names n ON n.name_no = may.user_no
     LIMIT 200
 $$;
 

@@ -126,7 +126,8 @@ it("what nobody deletes is seen all the time", async () => {
   expect(await live.waitUntilSynced(30_000)).toBe(true);
   stop();
   await live.close();
-  expect(socket?.sent).toEqual(["auth", "push", "subscribe", "push"]);
+  const sent = socket?.sent.filter((type) => type !== "ping"); // a slow machine has time for some
+  expect(sent).toEqual(["auth", "push", "subscribe", "push"]);
   expect(seen.length).toBeGreaterThan(0);
   expect(seen.filter((fields) => (fields as { n?: number } | undefined)?.n === undefined)).toEqual([]);
   await hers.sync();

@@ -56,9 +56,7 @@ export async function pull(feed: Feed, from: Checkpoint | undefined, size: numbe
       at = begin(last, at.round);
       continue;
     }
-    const anew = page.joined && !at.starting;
-    const round = anew ? Math.max(asked, at.round + 1) : at.round;
-    const starting = at.starting || anew;
+    const { round, starting } = reading(at, page, asked);
     const ended = starting && !page.more;
     for (const document of await feed.alone(() => take(feed, page, round, ended))) {
       documents.set(String(document[feed.shape.primary]), document);
@@ -67,6 +65,13 @@ export async function pull(feed: Feed, from: Checkpoint | undefined, size: numbe
     at = { cursor: page.cursor, round, starting: starting && page.more, past };
     if (!page.more || documents.size >= size) return { documents: [...documents.values()], checkpoint: at };
   }
+}
+
+/** The round that a page belongs to, which was asked for at that instant, and whether it is one of a beginning. */
+function reading(at: Checkpoint, page: Page, asked: number): { round: number; starting: boolean } {
+  const { round, starting } = at;
+  if (starting || !page.joined) return { round, starting };
+  return { round: Math.max(asked, round + 1), starting: true };
 }
 
 function begin(past: number, round = 0): Checkpoint {
