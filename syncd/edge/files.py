@@ -65,8 +65,13 @@ class Files:
     def _file(self, names: tuple[str, ...]) -> Path:
         if any("/" in name or "\\" in name or "\0" in name for name in names):
             raise NotFound
-        file = self._folder.joinpath(*names[:-1], names[-1] or INDEX).resolve()
-        if not file.is_relative_to(self._folder) or not file.is_file():
+        try:
+            file = self._folder.joinpath(*names[:-1], names[-1] or INDEX).resolve()
+            there = file.is_relative_to(self._folder) and file.is_file()
+        except OSError:
+            # A name or a path that is longer than the system's can be: there is no such file.
+            raise NotFound from None
+        if not there:
             raise NotFound
         return file
 

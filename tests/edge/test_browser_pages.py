@@ -18,6 +18,7 @@ from syncd.cli.token import token_command_line
 from syncd.core.errors import NotFound
 from syncd.edge.bodies import Bodies
 from syncd.edge.docs import Docs
+from syncd.edge.files import Files
 from syncd.edge.requests import Request
 from syncd.edge.welcome import Welcome
 from syncd.settings import Settings
@@ -167,6 +168,14 @@ def test_nothing_but_the_documentation_is_served_there(browser: httpx.Client, pa
     assert answer.status_code in (400, 404)
     assert "root:" not in answer.text
     assert "STAMP" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "a/" * 2500, "ä" * 200], ids=["segment", "path", "not-ascii"])
+def test_what_is_too_long_to_be_a_file_is_not_there(path: str, browser: httpx.Client, tmp_path: Path) -> None:
+    assert browser.get(f"/docs/{path}").status_code == 404
+    assert browser.get(f"/docs/{path}", headers={"accept": "*/*"}).json()["code"] == "not_found"
+    with pytest.raises(NotFound):
+        Files(tmp_path, []).answer(request(), tuple(path.split("/")))
 
 
 def test_the_documentation_is_only_read(browser: httpx.Client) -> None:
