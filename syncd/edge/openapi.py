@@ -365,7 +365,7 @@ def _digest_schemas() -> dict[str, Schema]:
     held: Schema = {**_array(text), "description": "Table, id, digest.", "minItems": 3, "maxItems": 3}
     facts: dict[str, Schema] = {"spaceId": text, "seq": number, "records": number, "digest": digest}
     space, spaces = _object([*facts], **facts, buckets=_array(sums)), _array(text)
-    body: dict[str, Schema] = {"since": text, "bucket": bucket, "records": _array(held)}
+    body: dict[str, Schema] = {"since": text, "bucket": bucket, "records": {**_array(held), "maxItems": 20_000}}
     found: dict[str, Schema] = {
         "spaceId": text, "seq": number, "changes": _array(_ref("ServerChange")),
         "gone": _array(_array(text)), "hasMore": {"type": "boolean"},

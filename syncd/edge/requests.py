@@ -33,6 +33,8 @@ MAX_TABLES = 100
 # Of a body that nobody reads; the server drops it without being asked.
 SMALL = 64 * 1024
 UNPACKED_AT_ONCE = 256 * 1024
+# Of a body that names one thing. It is read where everybody waits.
+MAX_SMALL_BODY = 64 * 1024
 ONCE = (b"authorization", b"host", b"x-client-id", b"x-sync-protocol", b"content-encoding", b"content-type")
 
 
@@ -105,9 +107,12 @@ class Request:
         except UnicodeDecodeError:
             raise Malformed(f"The header {name.decode()} is not UTF-8.") from None
 
-    async def body(self, *, text: bool = False) -> bytes:
-        """The whole body, decompressed; `text`: JSON that calls itself plain text will do. Raises TooLarge, TooSlow,
-        TooMany, Busy, UnsupportedMedia, Malformed, Disconnected."""
+    async def body(self, *, text: bool = False, most: int | None = None) -> bytes:
+        """The whole body, decompressed; `text`: JSON that calls itself plain text will do; `most`: bytes of it, where
+        less than of others is taken. Raises TooLarge, TooSlow, TooMany, Busy, UnsupportedMedia, Malformed,
+        Disconnected."""
+        if most is not None:
+            self._max_body = min(most, self._max_body)
         media = self.headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
         if media != b"application/json" and not media.endswith(b"+json") and not (text and media == b"text/plain"):
             raise UnsupportedMedia("The body must be application/json.")
@@ -203,7 +208,8 @@ class Request:
         return body
 
     def _too_large(self) -> NoReturn:
-        raise TooLarge(f"The body is larger than {self._max_body} bytes; send it in parts.")
+        way = "; send it in parts" if self._max_body == self._bodies.largest else ""
+        raise TooLarge(f"The body is larger than {self._max_body} bytes{way}.")
 
 
 def _unpacked_on(unpacker: Any, begun: bytes, rest: bytes, most: int) -> bytes:
@@ -271,9 +277,4 @@ def page_bytes(text: str, most: int) -> int:
 
 def checked_tables(name: str, texts: list[str], most: int) -> tuple[str, ...]:
     """The tables that a query's `name` gives, each text one or several with commas between. Raises Malformed."""
-    tables = tuple(sorted({table for text in texts for table in text.split(",") if table}))
-    for table in tables:
-        checked_id(name, table)
-    if len(tables) > most:
-        raise Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
-    return tables
+    return live_messages.tables_in_texts(texts, name, most)

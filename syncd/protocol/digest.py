@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 
 BUCKETS = 256
+# Of one bucket: a space in which an app has five million live records. What is sent is read, and compared, at once.
+MAX_RECORDS, MAX_BODY = 20_000, 2 * 1024 * 1024
 
 DigestText = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 

@@ -22,6 +22,8 @@ from syncd.protocol.normalize import string_in
 T = TypeVar("T")
 
 MAX_TABLES, MAX_FIRSTS, MAX_PUSHED = 100, 8, 64
+# Names in a list of tables, each as often as it is there. A longer list is refused before anybody looks into it.
+MAX_NAMES = 1000
 MAX_STATE = 4096
 SMALLEST_PAGE = 1024
 SEPARATOR = b"\x1e"
@@ -195,14 +197,35 @@ def names(text: bytes) -> dict[str, Any]:
 
 def tables_in(given: list[str] | str | None, name: str = "collections", most: int = MAX_TABLES) -> tuple[str, ...]:
     """Tables as a list or comma-separated, sorted, each once; `name`: of the member that has them. Raises Malformed."""
-    names = given.split(",") if isinstance(given, str) else given or ()
-    tables = tuple(sorted({name for name in names if name}))
-    for table in tables:
+    if isinstance(given, str):
+        return tables_in_texts([given], name, most)
+    return _tables(given or (), name, most)
+
+
+def tables_in_texts(texts: Sequence[str], name: str, most: int) -> tuple[str, ...]:
+    """The same of texts that are each one table, or several with commas between. Raises Malformed."""
+    if len(texts) > MAX_NAMES or sum(text.count(",") + 1 for text in texts) > MAX_NAMES:
+        raise _too_many(name, most)
+    return _tables([table for text in texts for table in text.split(",")], name, most)
+
+
+def _tables(given: Sequence[str], name: str, most: int) -> tuple[str, ...]:
+    if len(given) > MAX_NAMES:
+        raise _too_many(name, most)
+    tables = set[str]()
+    for table in given:
+        if not table or table in tables:
+            continue
+        if len(tables) == most:
+            raise _too_many(name, most)
         if wrong := fault_in_id(table):
             raise Malformed(f"{name} {wrong}.", faults=(Fault(f"/{name}", wrong),))
-    if len(tables) > most:
-        raise Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
-    return tables
+        tables.add(table)
+    return tuple(sorted(tables))
+
+
+def _too_many(name: str, most: int) -> Malformed:
+    return Malformed(f"At most {most} tables in {name}.", faults=(Fault(f"/{name}", "too many"),))
 
 
 def pushed_in(given: Sequence[str]) -> tuple[str, ...]:

@@ -283,6 +283,13 @@ def test_a_bomb_is_not_unpacked(mallory: Device) -> None:
     problem(raw(mallory, zstd.compress(b" " * (300 << 20)), content_encoding="zstd"), 413, "body_too_large")
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/spaces"), ("PUT", "/spaces/there/members/ada")])
+def test_a_body_that_names_one_thing_is_small(method: str, path: str, mallory: Device) -> None:
+    long = b'{"name":"n","role":"reader","filler":"%s"}' % (b"\\ud800" * 11_000)
+    headers = {"content-type": "application/json"}
+    problem(mallory.request(method, path, content=long, headers=headers), 413, "body_too_large")
+
+
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 async def test_of_a_bomb_little_more_is_unpacked_than_would_be_taken(coding: str) -> None:
     bomb = (gzip if coding == "gzip" else zstd).compress(b" " * (32 << 20))

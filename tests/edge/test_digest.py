@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from syncd.protocol.digest import MAX_BODY, MAX_RECORDS
 from tests.device import Change, Device, answer
 from tests.digests import Copy, Sum, bucket_of, digest_of, sum_of
 from tests.harness import Server
@@ -189,6 +190,21 @@ async def test_many_differences_come_in_parts(ann: Device) -> None:
         if not page["hasMore"]:
             break
     assert (set(held), rounds) == (set(ids), 2)
+
+
+async def test_more_than_a_bucket_is_refused_with_its_bound(ann: Device) -> None:
+    await ann.push([ann.change("1", "r", 1)])
+    cursor = (await ann.pull())["syncedUntil"]
+    records = [["t", f"r{n}", "0" * 16] for n in range(MAX_RECORDS + 1)]
+    body: dict[str, Any] = {"since": cursor, "bucket": 0, "records": records}
+    refused = await ann.http.post("/sync/notes/digest", json=body)
+    assert (refused.status_code, refused.json()["errors"]) == (400, [{"pointer": "/records", "detail": "too many"}])
+    assert "20,000" in refused.json()["detail"]
+    taken = await ann.http.post("/sync/notes/digest", json={**body, "records": records[:-1]})
+    assert taken.status_code == 200
+    large = await ann.http.post("/sync/notes/digest", json={**body, "records": [["t", "r" * MAX_BODY, "0" * 16]]})
+    assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
+    assert str(MAX_BODY) in large.json()["detail"]
 
 
 async def test_a_comparison_away_from_the_end_is_refused(ann: Device) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from syncd.core.errors import Conflict, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
 from syncd.edge.files import HERE, Files, built, only_read, safe
-from syncd.edge.requests import Request, checked_id
+from syncd.edge.requests import MAX_SMALL_BODY, Request, checked_id
 from syncd.protocol.messages import DemoBody, decode
 from syncd.service.principal import Principal
 from syncd.service.spaces import SpaceService
@@ -55,7 +55,8 @@ class Demo:
     async def _token(self, request: Request, spaces: SpaceService) -> Answer:
         """A member of the demo's space, by name alone."""
         spaces = spaces.unbounded()
-        name = checked_id("name", decode(await request.body(), DemoBody).name.strip())
+        body = decode(await request.body(most=MAX_SMALL_BODY), DemoBody)
+        name = checked_id("name", body.name.strip())
         user, host = checked_id("name", f"demo:{name}"), Principal(HOST)
         # It has been there since the first sign-in.
         with contextlib.suppress(Conflict):

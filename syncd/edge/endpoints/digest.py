@@ -10,7 +10,7 @@ from syncd.core.values import InvalidValue, check_text
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import MAX_TABLES, Request, checked_tables
-from syncd.protocol.digest import CompareBody
+from syncd.protocol.digest import MAX_BODY, MAX_RECORDS, CompareBody
 from syncd.protocol.messages import decode
 from syncd.service.aside import aside, is_large
 from syncd.service.digest import DeviceBucket, Inquiry, differences, digests
@@ -45,12 +45,14 @@ class DigestEndpoint:
 
     async def _compare(self, request: Request, app: str, service: Service) -> Answer:
         caller = await self._callers.caller(request)
-        body = await request.body()
+        body = await request.body(most=MAX_BODY)
         try:
             check_text(body)
         except InvalidValue as wrong:
             raise Malformed(f"{wrong}.", code="invalid_value", faults=(Fault("", str(wrong)),)) from None
         message = await aside(is_large(body), decode, body, CompareBody)
+        if len(message.records) > MAX_RECORDS:
+            raise Malformed(f"At most {MAX_RECORDS:,} records in records.", faults=(Fault("/records", "too many"),))
         space = caller.personal if message.spaceId is None else _space(message.spaceId, caller)
         tables = checked_tables("collections", message.collections or [], MAX_TABLES)
         inquiry = Inquiry(app, message.since, tables, space)

@@ -8,7 +8,7 @@ from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.core.ids import fault_in_user
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
-from syncd.edge.requests import Request, checked_id
+from syncd.edge.requests import MAX_SMALL_BODY, Request, checked_id
 from syncd.protocol.messages import MemberBody, SpaceBody, decode
 from syncd.service.spaces import SpaceService
 
@@ -37,7 +37,7 @@ class SpacesEndpoint:
                 return _json({"spaces": await spaces.spaces(await self._callers.caller(request))})
             case "POST", []:
                 caller = await self._callers.caller(request)
-                body = decode(await request.body(), SpaceBody)
+                body = decode(await request.body(most=MAX_SMALL_BODY), SpaceBody)
                 return _json(await spaces.create(caller, body.id, body.name), 201)
             case "GET" | "HEAD", [space]:
                 return _json(await spaces.get(await self._callers.caller(request), space))
@@ -50,7 +50,7 @@ class SpacesEndpoint:
                 caller = await self._callers.caller(request)
                 if wrong := fault_in_user(user):
                     raise Malformed(f"userId {wrong}.", faults=(Fault("/userId", wrong),))
-                body_ = decode(await request.body(), MemberBody)
+                body_ = decode(await request.body(most=MAX_SMALL_BODY), MemberBody)
                 member, there = await spaces.put_member(caller, space, user, body_.role)
                 return _json(member, 200 if there else 202)
             case "DELETE", [space, _, user]:
