@@ -24,23 +24,25 @@ BEGIN
     END IF;
 END $$;
 
--- Counts what was refused, by the hour. p_counts: [{"what", "why", "space"?, "n"}].
+-- Counts what was refused, by the hour. p_counts: [{"what", "why", "space"?, "n"}], of each n a million at most. A count stays where
+-- JSON numbers end (2^53), so that no call makes the next one fail.
 CREATE OR REPLACE FUNCTION syncd.sync_audit_count(p_counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_hour timestamptz := date_trunc('hour', clock_timestamp(), 'UTC');
     d      record;
 BEGIN
-    FOR d IN SELECT x.what, jsonb_build_object('why', left(x.why, 40)) AS detail, s.space_no, sum(x.n) AS n
+    FOR d IN SELECT x.what, jsonb_build_object('why', left(x.why, 40)) AS detail, s.space_no, sum(least(x.n, 1000000)) AS n
              FROM jsonb_to_recordset(p_counts) AS x (what text, why text, space text, n bigint)
              LEFT JOIN syncd.sync_spaces s ON s.space_id = x.space
              WHERE x.what IN ('refused_tokens', 'quota_hits') AND x.why ~ '^[a-z_]+$' AND x.n > 0
              GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LOOP
-        UPDATE syncd.sync_audit a SET count = a.count + d.n
+        UPDATE syncd.sync_audit a SET count = least(a.count + d.n, 1::bigint << 53)
         WHERE a.hour = v_hour AND a.what = d.what AND coalesce(a.space_no, 0) = coalesce(d.space_no, 0) AND a.detail = d.detail;
         IF NOT FOUND THEN
             INSERT INTO syncd.sync_audit AS a (what, space_no, detail, hour, count) VALUES (d.what, d.space_no, d.detail, v_hour, d.n)
-            ON CONFLICT (hour, what, coalesce(space_no, 0), detail) WHERE hour IS NOT NULL DO UPDATE SET count = a.count + EXCLUDED.count;
+            ON CONFLICT (hour, what, coalesce(space_no, 0), detail) WHERE hour IS NOT NULL
+                DO UPDATE SET count = least(a.count::numeric + EXCLUDED.count, 1::bigint << 53);
         END IF;
     END LOOP;
 END $$;

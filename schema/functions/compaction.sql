@@ -322,9 +322,11 @@ $$;
 CREATE OR REPLACE FUNCTION syncd.sync_names_remove(p_names integer[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_count bigint;
+    v_reached bigint := syncd.sync_numbers_reached('name');
+    v_count   bigint;
 BEGIN
-    DELETE FROM syncd.sync_names n WHERE n.name_no = ANY (p_names) AND n.leaving;
+    -- That of the greatest number there is stays until there is a greater one, or its number could come again.
+    DELETE FROM syncd.sync_names n WHERE n.name_no = ANY (p_names) AND n.leaving AND n.name_no < v_reached;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
 END $$;

@@ -110,6 +110,7 @@ BEGIN
         IF coalesce(current_setting('syncd.max_names', true), '') <> '' THEN
             RAISE EXCEPTION 'numbers' USING ERRCODE = 'SY013', DETAIL = jsonb_build_array(p_kind, p_count)::text;
         END IF;
+        PERFORM pg_advisory_xact_lock_shared(hashtext('syncd.sync_numbers'), 1);  -- the sequence goes back for nobody meanwhile
         v := v || ARRAY(SELECT syncd.sync_number_next(p_kind) FROM generate_series(1, p_count - cardinality(v)));
     END IF;
     RETURN v;
@@ -123,18 +124,37 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Puts numbers there: in a transaction of its own, which is not refused. As many lie ready in the end as a large batch takes,
--- beside those that others are just taking, and no more, so that little is lost with a database that is thrown away.
+-- beside those that others are just taking, and no more, so that little is lost with a database that is thrown away. One call adds
+-- 5,000 at most; who needs more calls again. Numbers of calls that were rolled back come again: the sequence goes back to the greatest
+-- one that is used or ready where it is far beyond it. Not by an old snapshot, and not while others have its next ones.
 CREATE OR REPLACE FUNCTION syncd.sync_numbers_make(p_kind text, p_count bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_wanted bigint := greatest(2000, least(p_count, 500000));
-    v_ready  bigint;
+    v_sequence regclass := CASE p_kind WHEN 'name' THEN pg_get_serial_sequence('syncd.sync_names', 'name_no')
+                                       ELSE pg_get_serial_sequence('syncd.sync_spaces', 'space_no') END;
+    v_wanted   bigint := greatest(2000, least(p_count, 500000));
+    v_ready    bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('syncd.sync_numbers'), 0);
     SELECT count(*) INTO v_ready FROM (
         SELECT FROM syncd.sync_numbers o WHERE o.kind = p_kind LIMIT v_wanted FOR UPDATE SKIP LOCKED) r;
+    IF v_ready < v_wanted AND pg_sequence_last_value(v_sequence) > syncd.sync_numbers_reached(p_kind) + 20000
+            AND current_setting('transaction_isolation') = 'read committed'
+            AND pg_try_advisory_xact_lock(hashtext('syncd.sync_numbers'), 1) THEN
+        PERFORM setval(v_sequence, greatest(syncd.sync_numbers_reached(p_kind), 1));
+    END IF;
     INSERT INTO syncd.sync_numbers (kind, no)
-    SELECT p_kind, syncd.sync_number_next(p_kind) FROM generate_series(1, v_wanted - v_ready);
+    SELECT p_kind, syncd.sync_number_next(p_kind) FROM generate_series(1, least(v_wanted - v_ready, 5000));
+END $$;
+
+-- The greatest number of a kind that is used or lies ready. sync_names_remove leaves it there, so that no greater one was anybody's.
+CREATE OR REPLACE FUNCTION syncd.sync_numbers_reached(p_kind text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- By one snapshot: a number that is taken meanwhile is in one of them.
+    RETURN (SELECT greatest((SELECT max(o.no) FROM syncd.sync_numbers o WHERE o.kind = p_kind),
+                            CASE p_kind WHEN 'name' THEN (SELECT max(n.name_no) FROM syncd.sync_names n)
+                                        ELSE (SELECT max(s.space_no) FROM syncd.sync_spaces s) END, 0));
 END $$;
 
 -- How many numbers of names and of spaces are used up, of 2^31 - 1 each.

@@ -78,8 +78,15 @@ class UsageRound:
             raise
         self._rounds += 1
         await self._compare()
-        await self._audit()
+        await self._note()
         await asyncio.sleep(self._every)
+
+    async def _note(self) -> None:
+        """Writes what was counted of refusals. What could not be written stays counted until the next round."""
+        try:
+            await self._audit()
+        except SyncdError as why:
+            log.warning("refusals could not be noted", error=type(why).__name__)
 
     async def _count(self, feeds: list[tuple[str, str]], *, everything: bool) -> None:
         more = everything

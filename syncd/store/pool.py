@@ -34,6 +34,8 @@ TRIES = 6
 SESSION = {"search_path": "pg_catalog, pg_temp", "application_name": "syncd"}
 # Too few numbers lie ready for names or spaces; a sequence has come to its end.
 NO_NUMBERS, USED_UP = "SY013", "2200H"
+# So many numbers one call of sync_numbers_make adds.
+NUMBERS_AT_ONCE = 5000
 READ_ONLY = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 # Another transaction was in the way; nothing was written, and trying again is likely to succeed.
 AGAIN = (
@@ -267,7 +269,8 @@ class Pool:
         """In a transaction of its own: what was taken in one that is refused would be lost."""
         try:
             async with self.connection() as connection:
-                await connection.execute(statement("numbers_make"), kind, count)
+                for _ in range(0, max(count, 1), NUMBERS_AT_ONCE):
+                    await connection.execute(statement("numbers_make"), kind, count)
         except asyncpg.PostgresError as why:
             raise refusal(why) from None
 

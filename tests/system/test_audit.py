@@ -219,6 +219,62 @@ def test_refused_tokens_are_counted_by_the_hour_and_not_one_by_one(make: Make, s
     assert len(counted("token_too_large")) <= 2  # at the turn of an hour
 
 
+async def test_no_count_makes_the_next_one_fail(server: Server) -> None:
+    """Such an `n` used to be taken as it is, and each count of that hour after it failed."""
+    why = "".join(letter for letter in unique("why") if letter.isalpha())
+    count = """SELECT syncd.sync_audit_count('[{{"what":"refused_tokens","why":"{}","n":{}}}]')"""
+    for n in (2**63 - 1, -(2**63), 0, 3):
+        await run(server.runtime_dsn, count.format(why, n))
+    find = f"FROM syncd.sync_audit a WHERE hour IS NOT NULL AND a.detail ->> 'why' = '{why}'"
+    [(counted,)] = await run(server.owner_dsn, f"SELECT sum(count) {find}")
+    assert counted == 1_000_003
+    # One that was there before stays at the end of what JSON's numbers are exact to.
+    await run(
+        server.owner_dsn, f"UPDATE syncd.sync_audit AS a SET count = {2**63 - 1} WHERE a.detail ->> 'why' = '{why}'"
+    )
+    await run(server.runtime_dsn, count.format(why, 5))
+    assert (2**53,) in await run(server.owner_dsn, f"SELECT count {find}") or datetime.now(UTC).minute == 0
+
+
+async def test_where_refusals_cannot_be_noted_the_look_is_not_begun_anew(make: Make, server: Server) -> None:
+    def failed() -> float:
+        with httpx.Client(base_url=server.url) as http:
+            [line] = [
+                row for row in http.get("/metrics").text.splitlines() if row.startswith("syncd_failed_looks_total")
+            ]
+        return float(line.split()[-1])
+
+    find = "SELECT count(*) FROM syncd.sync_audit a WHERE a.what = 'quota_hits' AND a.space_no = {}"
+    ann = make("ann")
+    space = ann.create(unique("s"))
+    [(number,)] = await run(server.owner_dsn, f"SELECT space_no FROM syncd.sync_spaces WHERE space_id = '{space}'")
+    check = f"CHECK (NOT (what = 'quota_hits' AND space_no = {number}))"
+    await run(server.owner_dsn, f"ALTER TABLE syncd.sync_audit ADD CONSTRAINT not_noted {check}")
+    before = failed()
+    try:
+        ann.write({**edit("a", x=1), "spaceId": space}, {**edit("b", x=1), "spaceId": space})
+        until(lambda: refused(ann, space), lambda: "not full")
+        # A look that finds another full space comes after one that could not note this refusal.
+        for _ in range(2):
+            other = ann.create(unique("s"))
+            ann.write({**edit("a", x=1), "spaceId": other}, {**edit("b", x=1), "spaceId": other})
+            until(lambda other=other: refused(ann, other), lambda: "not full")
+        assert failed() == before
+    finally:
+        await run(server.owner_dsn, "ALTER TABLE syncd.sync_audit DROP CONSTRAINT not_noted")
+    for _ in range(300):
+        if (await run(server.owner_dsn, find.format(number)))[0][0]:
+            break
+        await asyncio.sleep(0.1)
+    assert (await run(server.owner_dsn, find.format(number)))[0][0] == 1
+
+
+def refused(device: Device, space: str) -> bool:
+    """Whether a space takes no more records."""
+    result = device.push({**edit(unique("r"), x=1), "spaceId": space})["results"][0]
+    return bool(result["status"] == "rejected")
+
+
 def test_a_quota_that_was_met_is_counted_where_its_owner_sees_it(make: Make) -> None:
     ann = make("ann")
     space = ann.create(unique("s"))

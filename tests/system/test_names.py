@@ -177,7 +177,8 @@ async def test_beyond_the_bound_the_first_generation_s_is_held(strict: tuple[Ser
 async def test_what_is_refused_as_too_large_takes_no_number(strict: tuple[Server, httpx.Client], mark: str) -> None:
     """The names are there when it is found, and go again; a number that a sequence gave would be lost."""
     server, http = strict
-    taken = """SELECT (SELECT count(*) FROM syncd.sync_names), pg_sequence_last_value('syncd.sync_names_name_no_seq')
+    taken = """SELECT (SELECT count(*) FROM syncd.sync_names),
+        coalesce(pg_sequence_last_value('syncd.sync_names_name_no_seq'), 0)
         - (SELECT count(*) FROM syncd.sync_numbers WHERE kind = 'name')"""
     [(names, numbers)] = await run(server.owner_dsn, taken)
     user = Device(http, server, f"{mark}-u", f"{mark}-c", app=f"{mark}-a")
@@ -235,7 +236,10 @@ async def test_at_the_end_of_the_numbers_what_needs_a_new_one_is_told_so_and_all
     ready = "DELETE FROM syncd.sync_numbers WHERE kind = 'name' RETURNING no"
     last = "SELECT setval('syncd.sync_names_name_no_seq', {})"
     [(before,)] = await run(server.owner_dsn, "SELECT last_value FROM syncd.sync_names_name_no_seq")
-    taken = [no for (no,) in await run(server.owner_dsn, last.format(2**31 - 1), ready)]
+    # The greatest number is somebody's, or the sequence would go back.
+    greatest = f"""INSERT INTO syncd.sync_names (name_no, name, quoted) OVERRIDING SYSTEM VALUE
+        VALUES ({2**31 - 1}, '{mark}-u-last', '"{mark}-u-last"')"""
+    taken = [no for (no,) in await run(server.owner_dsn, last.format(2**31 - 1), greatest, ready)]
     try:
         answer = user.send({**edit("s", 1, x=1), "table": f"{mark}-t"})
         assert (answer.status_code, answer.json()["code"]) == (503, "numbers_used_up")
@@ -243,5 +247,6 @@ async def test_at_the_end_of_the_numbers_what_needs_a_new_one_is_told_so_and_all
         assert user.request("PUT", f"/spaces/nowhere/members/{mark}-x", json={"role": "reader"}).status_code == 404
     finally:
         back = f"INSERT INTO syncd.sync_numbers SELECT 'name', unnest(ARRAY{taken}::integer[])"
-        await run(server.owner_dsn, last.format(before), back)
+        gone = f"DELETE FROM syncd.sync_names WHERE name = '{mark}-u-last'"
+        await run(server.owner_dsn, last.format(before), gone, back)
     user.write({**edit("s", 1, x=1), "table": f"{mark}-t"})
