@@ -235,7 +235,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 4
     max_bodies_per_address: Annotated[
         int,
-        _about("The same for one address; 0 for no bound, behind a proxy that does not say whose a request is.", ge=0),
+        _about("The same for one address; 0 behind a proxy, where all have its address.", ge=0),
     ] = 16
     max_bodies: Annotated[
         int,

@@ -80,6 +80,8 @@ def configuration(settings: Settings, app: Any, connections: Any, sockets: Any =
         access_log=False,
         log_config=None,
         server_header=False,
+        # Else whoever comes over the loopback, or through a proxy there, says in a header which address is counted.
+        proxy_headers=False,
         timeout_keep_alive=math.ceil(settings.idle_timeout),
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
         backlog=2048,

@@ -10,6 +10,8 @@ from syncd.edge.page import page, shell, text
 from syncd.edge.requests import Request
 
 HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?")
+# What a proxy adds, besides those that begin with X-Forwarded-. One on this machine comes over the loopback as well.
+FORWARDING = (b"forwarded", b"via", b"x-real-ip")
 # It is made for who asks, and a program that asks at the same address is told something else.
 HEADERS = [(b"cache-control", b"no-store"), (b"vary", b"accept")]
 CHANGE = (
@@ -29,7 +31,7 @@ class Welcome:
         """The page, with the address at which the browser asked."""
         host = request.header(b"host")
         address = f"{_scheme(request)}://{host if HOST.fullmatch(host) else 'localhost'}"
-        steps = [self._get_token(_is_here(request.address, host)), _write(address), self._go_on()]
+        steps = [self._get_token(_is_here(request, host)), _write(address), self._go_on()]
         body = (
             "<p>This is an offline-first sync server, and it is running. Applications keep their records in a database "
             "on the device, and sync them here when they can.</p>"
@@ -79,10 +81,17 @@ def _scheme(request: Request) -> str:
     return "https" if request.headers.get(b"x-forwarded-proto") == b"https" else "http"
 
 
-def _is_here(address: str, host: str) -> bool:
-    """Whether the browser is on the server's machine: it came over the loopback, and asked for that by name."""
+def _is_here(request: Request, host: str) -> bool:
+    """Whether the browser is on the server's machine: it came over the loopback, by itself, and asked for that by name,
+    and no page of another site had it ask."""
     name = host.rsplit(":", 1)[0].strip("[]") if HOST.fullmatch(host) else ""
-    return _is_loopback(address) and (name == "localhost" or _is_loopback(name))
+    if not (_is_loopback(request.address) and (name == "localhost" or _is_loopback(name))):
+        return False
+    headers = request.headers
+    if any(header in FORWARDING or header.startswith(b"x-forwarded-") for header in headers):
+        return False
+    own = (b"", f"http://{host}".encode())
+    return headers.get(b"sec-fetch-site") != b"cross-site" and headers.get(b"origin", b"") in own
 
 
 def _is_loopback(address: str) -> bool:

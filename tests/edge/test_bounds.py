@@ -251,10 +251,10 @@ async def taken(server: Server, connection: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def begin(raw: Raw, server: Server, user: str) -> None:
+async def begin(raw: Raw, server: Server, user: str, *more: str) -> None:
     """Sends most of a body, and no more; it has come."""
     raw.say("POST /sync/app HTTP/1.1", "Host: x", f"Authorization: Bearer {server.token(user)}",
-            "Content-Type: application/json", "Content-Length: 1000000")  # fmt: skip
+            "Content-Type: application/json", "Content-Length: 1000000", *more)  # fmt: skip
     raw.writer.write(b"[" + b" " * HALF)
     raw.writer.transport.set_write_buffer_limits(0)
     await raw.writer.drain()
@@ -293,6 +293,20 @@ async def test_bodies_that_come_together_are_bounded(
         assert await pushes(strict, unique("bob")) or status == 503
     for _ in range(300):
         if await pushes(strict, names[0]):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("what was held was not given back")
+
+
+async def test_an_address_that_a_header_says_is_not_the_one_that_counts(strict: Server) -> None:
+    async with AsyncExitStack() as stack:
+        for n in range(6):
+            raw = await stack.enter_async_context(raw_of(strict))
+            await begin(raw, strict, unique("ann"), f"X-Forwarded-For: 192.0.2.{n}")
+        said = await raw.answer()
+        assert (said[0], said[1]["detail"]) == (429, "Too much of this address's is being worked on or on its way.")
+    for _ in range(300):
+        if await pushes(strict, unique("ann")):
             return
         await asyncio.sleep(0.1)
     raise AssertionError("what was held was not given back")

@@ -89,6 +89,23 @@ def test_the_server_s_folders_are_named_on_its_own_machine_alone(host: str, clie
     assert "/srv/syncd" not in shown(welcome.answer(request(host=host, client=client)))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"forwarded": "for=192.0.2.7"}, {"via": "1.1 proxy"}, {"x-forwarded-for": "127.0.0.1"}, {"x-real-ip": "::1"},
+        {"x-forwarded-host": "localhost"}, {"x-forwarded-proto": "http"}, {"sec-fetch-site": "cross-site"},
+        {"origin": "http://evil.example"}, {"origin": "http://localhost:8080"}, {"origin": "null"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_they_are_named_to_nobody_through_a_proxy_or_from_another_site(
+    header: dict[str, str], browser: httpx.Client
+) -> None:
+    assert "--data-dir" in browser.get("/", headers={"sec-fetch-site": "none"}).text
+    assert "--data-dir" in browser.get("/", headers={"origin": str(browser.base_url).rstrip("/")}).text
+    assert "--data-dir" not in browser.get("/", headers=header).text
+
+
 def test_a_host_that_is_none_is_not_shown() -> None:
     welcome = Welcome("", docs=False, demo=True)
     assert "<script>" not in shown(welcome.answer(request(host="x<script>alert()</script>")))
