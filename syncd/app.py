@@ -310,7 +310,7 @@ def _demo(settings: Settings) -> Demo:
 async def _publish(board: Board, hub: Hub, ended: dict[str, int], limit: ConcurrencyLimit) -> None:
     """Puts this worker's numbers where the others find them."""
     while True:
-        hub.counts.requests, hub.counts.request_limit = limit.requests, int(limit.limit)
+        hub.counts.requests, hub.counts.request_limit = limit.counted, int(limit.limit)
         board.put(numbers(hub.counts, hub.bus, ended))
         await asyncio.sleep(1)
 

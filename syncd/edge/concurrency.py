@@ -35,15 +35,18 @@ TELL_EVERY = 5.0
 
 
 class ConcurrencyLimit:
-    """The limit of one worker. `most`: what it is at first, and never more. `coming`: requests whose head is there, and
-    that nobody has looked at. A user's are refused while others would have fewer places left than that user has, and in
-    times of need those of who has had requests in work for much longer than others lately.
+    """The limit of one worker. `most`: what it is at first, and never more. `coming`: connections with a request whose
+    turn is now, and that nobody has looked at; each counts once, however often it is put in.
+
+    A user's are refused while others would have fewer places left than that user has, and in times of need those of who
+    has had requests in work for much longer than others lately.
     """
 
     def __init__(self, most: int = 512) -> None:
         self.most = most
         self.limit = float(most)
-        self.requests = self.coming = self.refused = 0
+        self.requests = self.refused = 0
+        self.coming: set[object] = set()
         self._users: dict[str, int] = {}
         self._used, self._used_by_all, self._looks = dict[str, float](), 0.0, 0
         self._peak = self._pause = 0
@@ -51,9 +54,14 @@ class ConcurrencyLimit:
         self._told, self._told_at = 0, 0.0
 
     @property
+    def counted(self) -> int:
+        """All that counts: requests in work, and those that are coming."""
+        return self.requests + len(self.coming)
+
+    @property
     def full(self) -> bool:
         """Whether who comes now would be refused."""
-        return self.requests + self.coming >= self.limit
+        return self.counted >= self.limit
 
     def refuse(self) -> Overloaded:
         """Counts one that is refused; what it is told."""

@@ -102,11 +102,19 @@ class HttpConnection(HttpToolsProtocol):
         self._left, self._moved = 0, 0.0
         # The request that is coming will not be worked on.
         self._passed_over = False
+        # The request whose turn it is; Uvicorn's `cycle` is the last that came, which may wait behind it.
+        self._current: Any = None
         self._application, self.app = self.app, self._begin
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """A request's turn comes. Before, it counts nowhere: what it waits for may have no end."""
+        self._current = cycle
+        self._all.limit.coming.add(self)
+        super()._start_asgi_task(cycle, app)
 
     async def _begin(self, scope: Any, receive: Any, send: Any) -> None:
         """In a request's task."""
-        self._all.limit.coming -= 1
+        self._all.limit.coming.discard(self)
         await self._application(scope, receive, send)
 
     # -- asyncio's side ---------------------------------------------------------------------------------------
@@ -124,6 +132,12 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
         super().connection_lost(exc)
+        self._all.limit.coming.discard(self)
+        self.pipeline.clear()
+        if self._current is not None:
+            # Uvicorn tells only the last that came, so that this one would wait, or write to what is closed.
+            self._current.disconnected = True
+            self._current.message_event.set()
         self._all.open.discard(self)
         if self._address is not None:
             self._all.gate.depart(self._address)
@@ -131,6 +145,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """From here on it is the socket's, which says when it is closed."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Two would write to one connection, and the first not be told of its end.
+            self.refuse(Malformed("A WebSocket cannot wait for the answer to an earlier request."))
+            return
         self._all.open.discard(self)
         self._address = None
         super().handle_websocket_upgrade()
@@ -173,8 +191,6 @@ class HttpConnection(HttpToolsProtocol):
             self._passed_over, self._due = True, time.monotonic() + bounds.head_seconds
             return
         super().on_headers_complete()
-        if not (self.parser.should_upgrade() and self._should_upgrade()):
-            self._all.limit.coming += 1
 
     def _can_be_passed_over(self) -> bool:
         """Whether a request can be refused by its head alone, and its connection go on: for a device of its own, not a

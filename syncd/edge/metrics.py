@@ -26,7 +26,7 @@ GAUGES = {
     "connections": "Live connections, sockets and streams.",
     "streams": "Streams of server-sent events among them.",
     "subscriptions": "Apps that live connections are kept current in.",
-    "requests": "Requests in work, as of a second ago.",
+    "requests": "Requests that count: in work, or come and not begun, as of a second ago.",
     "request_limit": "Requests that may be in work: falls while they wait long for their turn.",
 }
 COUNTERS = {

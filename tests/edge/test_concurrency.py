@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
 from syncd.core.errors import Overloaded, TooMany
+from syncd.edge.admission import Admission
 from syncd.edge.concurrency import LEAST, PERIOD, SHARE, SPREAD, TARGET, ConcurrencyLimit
+from syncd.edge.connection import MOST_PIPELINED, Bounds, Connections, HttpConnection
+from tests.edge.test_bounds import Raw, raw_of
 from tests.harness import Server
 from tests.socket_device import socket_of
 from tests.wire import edit, unique
@@ -217,3 +225,135 @@ async def test_a_body_that_is_still_coming_has_no_place(narrow: Server) -> None:
         assert [(await pulled(http, narrow)).status_code for _ in range(3)] == [200] * 3
     for _, writer in connections:
         writer.transport.abort()
+
+
+# -- requests that follow each other on one connection --------------------------------------------------------------
+
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+MANY = 1 + MOST_PIPELINED
+
+
+class Held:
+    """A connection to an application that answers when it is let, or learns that nobody is there any more."""
+
+    def __init__(self) -> None:
+        self.limit, self.let = ConcurrencyLimit(LEAST), asyncio.Event()
+        self.begun = asyncio.Queue[str]()
+        self.gone = asyncio.Event()
+        self.counted_in_task = list[int]()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[tuple[HttpConnection, socket.socket]]:
+        ours, theirs = socket.socketpair()
+        gate = Admission(per_user=0, per_address=0, frames=0, origins=())
+        connections = Connections(gate, Bounds(), self.limit)
+        config = Config(app=self._serve, interface="asgi3", lifespan="off", proxy_headers=False, log_config=None)
+        config.load()
+        loop = asyncio.get_running_loop()
+        with theirs:
+            made = loop.connect_accepted_socket(lambda: connections(config, ServerState(), {}), ours)
+            connection = (await made)[1]
+            yield connection, theirs
+            connection.transport.abort()
+            await asyncio.sleep(0)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        self.counted_in_task.append(self.limit.counted)
+        self.begun.put_nowait(scope["path"])
+        if scope["path"] == "/fails":
+            raise ValueError
+        if scope["path"] == "/held":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.gone.set()
+            return
+        await self.let.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def test_a_connection_counts_once_and_not_when_it_has_ended() -> None:
+    held = Held()
+    async with held.opened() as (connection, _):
+        connection.data_received(GET * MANY)
+        assert held.limit.counted == 1  # the task of the first is there, and has not begun
+        connection.transport.abort()
+        connection.connection_lost(None)
+        assert held.limit.counted == 0
+    assert held.limit.counted == 0
+
+
+async def test_each_counts_until_its_task_begins_and_what_follows_has_its_turn_later() -> None:
+    held = Held()
+    held.let.set()
+    async with held.opened() as (connection, _):
+        connection.data_received(GET * MANY)
+        for _ in range(MANY):
+            await asyncio.wait_for(held.begun.get(), 20)
+            assert held.limit.counted <= 1
+    assert held.counted_in_task == [0] * MANY
+    assert held.limit.counted == 0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [GET * (MANY + 3), GET * 2 + b"\0garbage\r\n\r\n", b"GET /fails HTTP/1.1\r\nHost: a\r\n\r\n" + GET * 5,
+     b"GET /x HTTP/1.0\r\n\r\n" + GET * 5,
+     b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+     GET * 2 + b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"],
+    ids=["too many", "garbage", "one fails", "HTTP/1.0", "Expect", "an upgrade"],
+)  # fmt: skip
+async def test_however_a_connection_ends_nothing_stays_counted(sent: bytes) -> None:
+    held = Held()
+    held.let.set()
+    async with held.opened() as (connection, _):
+        connection.data_received(sent)
+        await asyncio.wait_for(held.begun.get(), 20)
+    assert held.limit.counted == 0
+
+
+async def test_the_one_that_is_answered_is_told_that_its_client_went_away() -> None:
+    """Not only the last that came: this one would write to a connection that is closed."""
+    held = Held()
+    async with held.opened() as (connection, theirs):
+        connection.data_received(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n" + GET * 5)
+        assert await asyncio.wait_for(held.begun.get(), 20) == "/held"
+        theirs.close()
+        await asyncio.wait_for(held.gone.wait(), 20)
+    assert held.begun.empty()
+    assert held.limit.counted == 0
+
+
+@asynccontextmanager
+async def streaming(server: Server, user: str, behind: bytes = b"") -> AsyncIterator[Raw]:
+    """A connection with an answer without end, and what waits behind it in the same segment."""
+    head = f"GET /sync/notes/stream HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {server.token(user)}\r\n\r\n"
+    async with raw_of(server) as raw:
+        raw.writer.write(head.encode() + behind)
+        assert b" 200 " in await asyncio.wait_for(raw.reader.readuntil(b"\r\n\r\n"), 20)
+        yield raw
+
+
+@pytest.mark.parametrize("end", [b"", GET * 3, b"\0garbage\r\n\r\n"], ids=["reset", "too many", "garbage"])
+async def test_after_connections_that_ended_others_are_answered(narrow: Server, end: bytes) -> None:
+    user = unique("ann")
+    for _ in range(4):
+        async with streaming(narrow, user) as raw:
+            raw.writer.write(GET * MOST_PIPELINED + end)
+            if end:
+                await raw.ends()
+            else:
+                reset = struct.pack("ii", 1, 0)
+                raw.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    async with httpx.AsyncClient(base_url=narrow.url, timeout=60) as http:
+        assert [(await pulled(http, narrow)).status_code for _ in range(3)] == [200] * 3
+    assert "Exception in ASGI" not in narrow.output()
+
+
+async def test_what_waits_behind_a_stream_is_not_counted(narrow: Server) -> None:
+    user = unique("sue")
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            await stack.enter_async_context(streaming(narrow, user, GET * MOST_PIPELINED))
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=narrow.url, timeout=60))
+        assert [(await pulled(http, narrow)).status_code for _ in range(3)] == [200] * 3
