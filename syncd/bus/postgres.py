@@ -9,11 +9,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import asyncpg
-
 from syncd.bus.hints import BusError
 from syncd.bus.link import PATIENCE, HeartbeatBus
 from syncd.core.database_url import for_writing
+from syncd.postgres.sessions import AT_START, connect
 
 CHANNEL = "syncd_hints"
 # On a server that has become read-only nobody who writes is heard: heartbeats end there, and the line is made anew.
@@ -53,9 +52,8 @@ class _PostgresLink:
 
 async def _connect(dsn: str, hear: Callable[[str], None]) -> _PostgresLink:
     # Prepared by hand and not before it is known that there is no pooler, which would mix up the names.
-    connection = await asyncpg.connect(
-        for_writing(dsn), timeout=PATIENCE, statement_cache_size=0, server_settings={"application_name": "syncd bus"}
-    )
+    settings = {**AT_START, "application_name": "syncd bus"}
+    connection = await connect(for_writing(dsn), settings=settings, timeout=PATIENCE, statement_cache_size=0)
     try:
         async with asyncio.timeout(PATIENCE):
             await _refuse_pooler(connection)

@@ -67,12 +67,11 @@ async def _embedded(settings: Settings, directory: Path | None) -> list[Finding]
 
 
 async def _database(settings: Settings, url: str, directory: Path | None) -> list[Finding]:
-    import asyncpg
-
     from syncd.postgres import doctor
+    from syncd.postgres.sessions import UNSTOPPED, connect
 
     try:
-        conn = await asyncpg.connect(url, statement_cache_size=0, timeout=10)
+        conn = await connect(url, settings=UNSTOPPED, statement_cache_size=0, timeout=10)
     except refusals() as error:
         reason = str(error) or type(error).__name__
         return [fail("database", f"cannot be reached: {reason}", f"psql '{checks.without_password(url)}'")]
@@ -88,6 +87,7 @@ async def _database(settings: Settings, url: str, directory: Path | None) -> lis
                 *([await doctor.check_adoption(conn, settings.memberships)] if migrations.status == "ok" else []),
                 *await doctor.check_role(conn),
                 await doctor.check_creating(conn),
+                await doctor.check_role_settings(conn),
                 *await doctor.check_contexts(conn, settings.context_key),
                 await doctor.check_row_security(conn, directory=directory),
                 *await doctor.check_functions(conn, directory=directory),

@@ -230,11 +230,13 @@ async def _connected(url: str) -> Any:
 
     import asyncpg
 
+    from syncd.postgres.sessions import connect
+
     deadline = time.monotonic() + PATIENCE_SECONDS
     told = False
     while True:
         try:
-            return await asyncpg.connect(url, statement_cache_size=0, timeout=10)
+            return await connect(url, statement_cache_size=0, timeout=10)
         except (OSError, asyncpg.CannotConnectNowError) as error:
             if time.monotonic() > deadline:
                 raise

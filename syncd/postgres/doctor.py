@@ -207,6 +207,16 @@ async def check_creating(conn: Any) -> Finding:
     return ok("creating objects", "the role can make none, in no schema and not for a session")
 
 
+async def check_role_settings(conn: Any) -> Finding:
+    """Whether a role of syncd's, or the one that logs in, has settings of its own: it can set them for itself."""
+    rows = await conn.fetch(_query("role_settings"))
+    if rows:
+        named = ", ".join(f"{row['role']} sets {row['setting']}" for row in rows)
+        remedy = " ".join(f"ALTER ROLE {row['role']}{row['place']} RESET {row['name']};" for row in rows)
+        return warn("role settings", named, f"where they are not yours: {remedy}")
+    return ok("role settings", "no role of syncd's has settings of its own")
+
+
 async def check_row_security(conn: Any, *, directory: Path | None = None) -> Finding:
     """Whether every table and policy of the schema is as the migrations made it."""
     found = {row["name"]: row for row in await conn.fetch(_query("row_security"))}

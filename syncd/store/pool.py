@@ -22,6 +22,7 @@ from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
 from syncd.postgres import contexts
 from syncd.postgres.contexts import ContextSession, bound
+from syncd.postgres.sessions import AT_START, PINNED, connect
 from syncd.postgres.statements import statement
 from syncd.store.turns import Turns
 
@@ -36,6 +37,10 @@ SESSION = {"search_path": "pg_catalog, pg_temp", "application_name": "syncd"}
 NO_NUMBERS, USED_UP = "SY013", "2200H"
 # So many numbers one call of sync_numbers_make adds.
 NUMBERS_AT_ONCE = 5000
+SET_LOCAL = (
+    "SELECT pg_catalog.set_config(s.n, s.v, true) "
+    "FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS s(n, v)"
+)
 READ_ONLY = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 # Another transaction was in the way; nothing was written, and trying again is likely to succeed.
 AGAIN = (
@@ -120,12 +125,12 @@ class Pool:
                 self.pooled = await self._behind_pooler()
                 self._pool = await asyncpg.create_pool(
                     for_writing(self._dsn),
+                    connect=asyncpg.connect if self.pooled else self._connect,
                     min_size=0 if self.pooled else min(2, self.size),
                     max_size=self.size,
                     connection_class=_Connection,
                     init=self._with_session,
                     statement_cache_size=0 if self.pooled else 100,
-                    server_settings=None if self.pooled else {**self._limits, **SESSION},
                     timeout=self._timeout,
                     command_timeout=self._patience,
                 )
@@ -133,13 +138,16 @@ class Pool:
                 log.warning("database unavailable", error=type(why).__name__)
                 raise DatabaseUnavailable from None
 
+    async def _connect(self, dsn: str, **how: Any) -> Any:
+        return await connect(dsn, settings={**AT_START, **self._limits, **SESSION}, **how)
+
     async def _with_session(self, connection: Any) -> None:
         if self._context_key is not None:
             connection.session = ContextSession(self._context_key)
 
     async def _behind_pooler(self) -> bool:
         """A pooler hands out a process id of its own making, not that of the server process behind it."""
-        connection = await asyncpg.connect(for_writing(self._dsn), timeout=self._timeout, statement_cache_size=0)
+        connection = await self._connect(for_writing(self._dsn), timeout=self._timeout, statement_cache_size=0)
         try:
             async with connection.transaction():
                 return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
@@ -174,9 +182,9 @@ class Pool:
             await self.open()
         async with self._acquired() as connection:
             if self.pooled:
-                async with connection.transaction():
-                    for name, value in self._limits.items():
-                        await connection.execute("SELECT set_config($1, $2, true)", name, value)
+                async with connection.transaction(isolation="read_committed"):
+                    settings = {**PINNED, **self._limits}
+                    await connection.execute(SET_LOCAL, list(settings), list(settings.values()))
                     if connection.session is not None:
                         await connection.session.begin(connection)  # it may be another server process each time
                     yield connection

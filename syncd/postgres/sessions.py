@@ -1,0 +1,83 @@
+"""Connections whose settings are ours, whatever the role that logs in has set for itself by ALTER ROLE.
+
+What the start of a connection names beats the settings of a role and of a database. A pooler refuses to start with
+them: there they are set in each transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import structlog
+
+log = structlog.get_logger("syncd.postgres")
+
+# A library that is not there ends each connection at its start, the others end it soon after.
+UNSTOPPED = {
+    "local_preload_libraries": "",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "60s",
+}
+# What the right answer, what is acknowledged, and what the database's log shows depend on; for each transaction.
+PINNED = {
+    "row_security": "on",
+    "synchronous_commit": "on",
+    "log_parameter_max_length_on_error": "0",
+    "debug_print_parse": "off",
+    "debug_print_rewritten": "off",
+    "debug_print_plan": "off",
+    "exit_on_error": "off",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+}
+AT_START = {
+    **PINNED,
+    **UNSTOPPED,
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+}
+# Not at the start: a whole server that is fenced off by this setting is one to keep away from.
+WRITES = {"default_transaction_read_only": "off"}
+SET_BY_ROLE = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_db_role_setting s
+    JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
+    JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() AND s.setdatabase IN (0, d.oid)
+    WHERE r.rolname = session_user
+      AND EXISTS (SELECT FROM unnest(s.setconfig) AS c WHERE c LIKE 'default\\_transaction\\_read\\_only=%'))
+"""
+
+
+async def connect(dsn: str, *, settings: Mapping[str, str] = AT_START, **how: Any) -> Any:
+    """As asyncpg.connect; with `settings`, or without them where a pooler refuses them.
+
+    A server is also written to where it is only the role that says read-only.
+    """
+    # What the URL names is the operator's word.
+    settings = {name: value for name, value in settings.items() if f"{name}=" not in dsn}
+    try:
+        return await asyncpg.connect(dsn, server_settings=settings, **how)
+    except asyncpg.ProtocolViolationError:
+        return await asyncpg.connect(dsn, **how)
+    except asyncpg.TargetServerAttributeNotMatched:
+        return await _read_only_by_role(dsn, settings, **how)
+
+
+async def _read_only_by_role(dsn: str, settings: Mapping[str, str], **how: Any) -> Any:
+    """Raises TargetServerAttributeNotMatched where it is not the role."""
+    connection = await asyncpg.connect(dsn, server_settings={**settings, **WRITES}, **how)
+    if not await connection.fetchval(SET_BY_ROLE):
+        await connection.close()
+        raise asyncpg.TargetServerAttributeNotMatched("the server is read-only")
+    log.warning("the role is set to read-only, which is not heeded", remedy="syncd doctor")
+    return connection
