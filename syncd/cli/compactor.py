@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import structlog
 
 from syncd.cli.supervisor import NOT_ALLOWED
@@ -24,7 +25,7 @@ def main() -> int:
 
     # Everybody who waits for an answer comes first.
     os.nice(10)
-    settings = Settings.load(os.environ)
+    settings = Settings.load(msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, str]))
     start_logging(settings)
     try:
         return asyncio.run(_compact(settings))

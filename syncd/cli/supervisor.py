@@ -137,13 +137,24 @@ class Upkeep:
                 self.due = float("inf")
         if self._process is None and time.monotonic() >= self.due:
             self.due = time.monotonic() + min(self.LATER, self._settings.compact_every)
+            how = _process(self._account)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "syncd.cli.compactor"],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGKILL),
-                **_process(self._account, **self._settings.environment(), **{f"{PREFIX}MIGRATE_URL": str(self._url)}),
+                **how,
             )
+            # By a pipe: others may read an environment. One that has just died is noticed at the next look.
+            with contextlib.suppress(BrokenPipeError), self._process.stdin or contextlib.nullcontext() as told:
+                if told is not None:
+                    told.write(msgspec.json.encode(self._told()))
+
+    def _told(self) -> dict[str, str]:
+        """What compaction goes by, as variables: no key and no secret but its own login."""
+        ours = (f"{PREFIX}COMPACT_", f"{PREFIX}LOG_")
+        chosen = {name: value for name, value in self._settings.environment().items() if name.startswith(ours)}
+        return {**chosen, f"{PREFIX}MIGRATE_URL": str(self._url)}
 
     def stop(self) -> None:
         """It ends after the part it is at: before the database does, and within a moment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -190,6 +191,21 @@ def test_no_secret_is_in_the_environment_of_who_serves(folder: Path) -> None:
         for process in (fork_server(one), *workers(one)):
             assert not [name for name in process.environ() if name.startswith("SYNCD_")]
             assert secret not in Path(f"/proc/{process.pid}/environ").read_text()
+
+
+def test_no_secret_is_in_the_environment_of_who_compacts(folder: Path) -> None:
+    secret = "a secret of forty characters, not guessed"
+    # Due at once, and again and again.
+    with Server(folder / "data", settings={"jwt_secret": secret, "compact_every": 1}) as one:
+        seen: dict[int, str] = {}
+        deadline = time.monotonic() + 60
+        while not seen and time.monotonic() < deadline:
+            for process in family(one):
+                with contextlib.suppress(psutil.Error, OSError):
+                    if "syncd.cli.compactor" in process.cmdline():
+                        seen[process.pid] = Path(f"/proc/{process.pid}/environ").read_text()
+    assert seen
+    assert not [text for text in seen.values() if "SYNCD_" in text or secret in text]
 
 
 FORKED = """
