@@ -154,7 +154,8 @@ class Upkeep:
         """What compaction goes by, as variables: no key and no secret but its own login."""
         ours = (f"{PREFIX}COMPACT_", f"{PREFIX}LOG_")
         chosen = {name: value for name, value in self._settings.environment().items() if name.startswith(ours)}
-        return {**chosen, f"{PREFIX}MIGRATE_URL": str(self._url)}
+        # Settings take the one URL for a database that has the other.
+        return {**chosen, f"{PREFIX}DATABASE_URL": str(self._url), f"{PREFIX}MIGRATE_URL": str(self._url)}
 
     def stop(self) -> None:
         """It ends after the part it is at: before the database does, and within a moment."""
