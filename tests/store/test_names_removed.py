@@ -35,10 +35,12 @@ class Scene:
         self.compactor = Compactor(conn)
 
     async def begin(self) -> None:
+        # The name with the greatest number stays: that is the other one.
         await run(
             self.dsn,
             f"DO $$ BEGIN PERFORM syncd.sync_act_as('{self.who}', true), "
-            f"syncd.sync_space_create('{self.space}', 'x'), syncd.sync_names_add(ARRAY['{self.name}']); END $$",
+            f"syncd.sync_space_create('{self.space}', 'x'), syncd.sync_names_add(ARRAY['{self.name}']), "
+            f"syncd.sync_names_add(ARRAY['{self.name}-later']); END $$",
             pushed(self.who, self.space, "r"),
         )
         assert await self.compactor.take()
