@@ -74,7 +74,8 @@ async def connect(dsn: str, *, settings: Mapping[str, str] = AT_START, **how: An
 
 
 async def _read_only_by_role(dsn: str, settings: Mapping[str, str], **how: Any) -> Any:
-    """Raises TargetServerAttributeNotMatched where it is not the role."""
+    """Raises TargetServerAttributeNotMatched where it is not the role. Where the role says so and the server is fenced
+    off as well, the two cannot be told apart, and it is written to: `doctor` names the role's setting, to be reset."""
     connection = await asyncpg.connect(dsn, server_settings={**settings, **WRITES}, **how)
     if not await connection.fetchval(SET_BY_ROLE):
         await connection.close()
