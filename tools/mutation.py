@@ -29,7 +29,7 @@ LINKS = {
     name: name for name in ("syncd", "tests", "schema", "pyproject.toml")
 } | {"src/syncd_client": "clients/python/syncd_client"}  # fmt: skip
 KILLED, TIMED_OUT, UNTESTED = {1, 3}, {-24, 24, 36, 152, 255}, {5, 33}
-PROCESSES = "2"
+PROCESSES = os.environ.get("PROCESSES", "2")
 
 
 def tree() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import string
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from syncd.core.clock import LAST, format_instant, parse_instant
 from syncd.protocol.cursor import (
+    MAX_LENGTH,
     MOST_LISTED,
     MOST_MOVED,
     BadCursor,
@@ -21,7 +23,10 @@ from syncd.protocol.cursor import (
     Cursor,
     Position,
     decode,
+    decode_legacy,
     encode,
+    is_partial,
+    named_instant,
 )
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "cursor.json").read_text())
@@ -206,3 +211,113 @@ def test_a_bookmark_keeps_the_place_in_a_state_that_could_not_be_read_to_its_end
     found = decode(moving.move(log.space, 6, 0).decode(), KEY, "alice", "notes", cursor.tables)
     assert isinstance(found, Cursor)
     assert sorted(found.positions) == sorted((*cursor.positions, log._replace(seq=6)))
+
+
+def test_what_the_log_is_given_of_a_cursor() -> None:
+    cursor = Cursor(NOW, 7, (), (Position(1, 5), Position(3, 6, 9)))
+    assert cursor.since() == {"s": (1, 3), "q": (5, 6), "b": (-1, 9), "boot": 7}
+    assert cursor._replace(row=4).since() == {**cursor.since(), "row": 4}
+    assert Cursor(NOW, 7, (), ()).since() == {"s": (), "q": (), "b": (), "boot": 7}
+
+
+@pytest.mark.parametrize(("base", "swept"), [(-1, False), (0, False), (5, False), (-2, True), (-9, True)])
+def test_a_feed_is_being_swept_by_its_base_and_by_its_row_where_it_is_kept(base: int, swept: bool) -> None:
+    cursor = Cursor(NOW, 7, (), (Position(1, 5), Position(3, 6, base)))
+    assert cursor.sweeping is swept
+    for unread in (False, True):
+        assert cursor._replace(row=4, unread=unread).sweeping is unread
+
+
+@given(cursors, st.booleans(), st.booleans(), st.lists(st.text(min_size=1, max_size=5), max_size=3))
+def test_a_cursor_keeps_what_was_sent_before_it(cursor: Cursor, whole: bool, lone: bool, firsts: list[str]) -> None:
+    swept = (Position(0, 7, -3), *cursor.positions)
+    for one in (cursor, cursor._replace(positions=swept, firsts=tuple(firsts)), cursor._replace(row=9)):
+        said = one._replace(whole=whole, lone=lone)
+        assert decode(encode(said, KEY, "alice", "notes"), KEY, "alice", "notes", said.tables) == said
+
+
+def of(*tables: str, **members: Any) -> str:
+    """The text of alice's cursor."""
+    return encode(Cursor(NOW, 7, tables, (Position(1, 5),), **members), KEY, "alice", "notes")
+
+
+def legacy(text: str, *tables: str, user: str = "alice") -> Any:
+    return decode_legacy(text, KEY, user, "notes", tables)
+
+
+def test_the_first_generation_is_never_refused_for_its_cursor() -> None:
+    assert legacy("") is None
+    assert legacy(format_instant(NOW)) == NOW
+    assert legacy("1970-01-01T00:00:00Z") == 0
+    for text in ("soon", of()[:-1], of("a")[:-1], f"{of()}x", "." * 30):
+        assert legacy(text) == 0
+    assert legacy(of(), user="bob") == 0
+    assert legacy(of("a"), "a", user="bob") == 0
+
+
+def test_a_cursor_of_the_first_generation_serves_other_tables_where_all_of_them_was_sent() -> None:
+    own = Cursor(NOW, 7, ("a",), (Position(1, 5),))
+    assert legacy(of("a"), "a") == own
+    assert legacy(of("a"), "b") == legacy(of("a")) == 0
+    assert legacy(of("a", lone=True), "b") == 0
+    assert legacy(of("a", whole=True), "b") == own._replace(tables=("b",), whole=True)
+    assert legacy(of("a", whole=True)) == own._replace(tables=(), whole=True)
+    assert legacy(of(), "b") == own._replace(tables=("b",))
+    assert decode(of(), KEY, "alice", "notes", ("b",)) == 0, "ours begin again"
+
+
+def test_a_cursor_is_partial_where_not_all_of_some_tables_was_sent() -> None:
+    def partial(text: str, user: str = "alice", app: str = "notes") -> bool:
+        return is_partial(text, KEY, user, app)
+
+    assert partial(of("a")) is True
+    for text in (of(), of("a", whole=True), of("a", lone=True), "", format_instant(NOW), "soon", of("a")[:-1]):
+        assert partial(text) is False
+    assert partial(of("a"), user="bob") is partial(of("a"), app="other") is False
+
+
+@pytest.mark.parametrize(("text", "micros"), [
+    (format_instant(NOW), NOW), (f"{format_instant(NOW)}.whatever", NOW),
+    ("2026-01-01T11:05:00+01:00", NOW // 10**6 * 10**6),
+    ("", 0), ("soon", 0), (f"{'x' * 27}.", 0), (f"{format_instant(NOW)}x", 0),
+])  # fmt: skip
+def test_the_instant_that_a_text_names(text: str, micros: int) -> None:
+    assert named_instant(text) == micros
+
+
+def test_a_cursor_is_taken_up_to_its_greatest_length() -> None:
+    room = (MAX_LENGTH - 28) // 4 * 3 - 9
+    cursor = Cursor(NOW, 7, (), (Position(1, 1, -3),), ("",))
+    spare = len(base64.urlsafe_b64decode(encode(cursor, KEY, "alice", "notes")[28:] + "==")) - 9
+    # A name's length is written with two bytes more once it is so long.
+    for more, taken in ((0, True), (1, False)):
+        long = cursor._replace(firsts=("a" * (room - spare - 2 + more),))
+        text = encode(long, KEY, "alice", "notes")
+        assert (len(text) <= MAX_LENGTH) is taken
+        if taken:
+            assert len(text) == MAX_LENGTH
+            assert decode(text, KEY, "alice", "notes", ()) == long
+        else:
+            with pytest.raises(BadCursor):
+                decode(text, KEY, "alice", "notes", ())
+
+
+def test_a_bookmark_of_a_kept_cursor_is_full_where_more_have_moved_than_a_cursor_lists() -> None:
+    places = [Position(space, 0) for space in range(1, MOST_MOVED + 2)]
+    bookmark = Bookmark(Cursor(NOW, 7, (), (), row=4), KEY, "alice", "notes", places)
+    for space in range(1, MOST_MOVED + 1):
+        bookmark.move(space, 1, NOW)
+        bookmark.move(1, 2, NOW)
+    assert not bookmark.full
+    bookmark.move(MOST_MOVED + 1, 1, NOW)
+    assert bookmark.full
+    listing = Bookmark(Cursor(NOW, 7, (), tuple(places)), KEY, "alice", "notes")
+    assert not listing.full
+    assert (bookmark.boot, listing.boot) == (7, 7)
+    assert listing.seqs == dict.fromkeys(range(1, MOST_MOVED + 2), 0)
+
+
+def test_a_bookmark_s_instant_never_goes_back() -> None:
+    bookmark = Bookmark(Cursor(NOW, 7, (), (Position(1, 0),)), KEY, "alice", "notes")
+    at = [bookmark.move(1, n, NOW + moved)[:27].decode() for n, moved in enumerate((-5, 0, 5, 3, 6))]
+    assert at == [format_instant(NOW + moved) for moved in (0, 0, 5, 5, 6)]

@@ -42,7 +42,7 @@ class Image:
         ours = {name for name, at in self.written[key].items() if name in now and _is(now[name], client, at)}
         before = {name: register.value for name, register in self.held[key].items() if register is not None}
         values = {name: before.get(name) for name in ours if name != TOMBSTONE}
-        made = key in self.made and ours >= set(now)
+        made = key in self.made and bool(ours) and ours >= set(now)
         if made or (TOMBSTONE in ours and before.get(TOMBSTONE) is not None):
             return Write("delete", *key, {} if made else values, extra)
         if TOMBSTONE in ours and is_deleted(now):
