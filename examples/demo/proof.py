@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 from syncd_client import Register, Replica
-from syncd_client.clock import format_instant
+from syncd_client.data.clock import format_instant
 
 from examples.demo.devices import APP, SPACE
 

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import httpx
 import pytest
 from syncd_client import AsyncReplica, Limits, Replica, RetryPolicy
+from syncd_client.data.merge import is_deleted
 from syncd_client.error_codes import TEXTS
-from syncd_client.merge import is_deleted
 
 
 class Server(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from syncd_client import AsyncReplica, Limits, LivePolicy, LiveState, Replica, RetryPolicy
-from syncd_client.pace import SLOWEST, Pace
+from syncd_client.sync.pace import SLOWEST, Pace
 
 from tests.client.scripted import Script, applied, page, problem, wire
 from tests.client.test_against_server import check_same

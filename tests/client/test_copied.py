@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from syncd_client import Offline, Refused, Replica, RetryPolicy
-from syncd_client.store import Store
+from syncd_client.store.store import Store
 
 from tests.client.scripted import Script, problem
 from tests.client.test_against_server import check_same

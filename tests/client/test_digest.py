@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 from syncd_client import AsyncReplica, Changes, LivePolicy, Replica, Verified
-from syncd_client.clock import parse_instant
-from syncd_client.digest import Sum, bucket_of, digest_of
-from syncd_client.store import get_meta
+from syncd_client.data.clock import parse_instant
+from syncd_client.data.digest import Sum, bucket_of, digest_of
+from syncd_client.store.store import get_meta
 
 from tests.harness import Server
 from tests.wire import unique

@@ -184,7 +184,7 @@ def test_a_failure_while_applying_leaves_nothing_behind(
     replica.put("t", "r", {"n": 1})
     before = replica.all_registers(), replica.pending(), replica.cursor
     with monkeypatch.context() as patched:
-        patched.setattr("syncd_client.apply._follow_spaces", lambda db, page: 1 / 0)
+        patched.setattr("syncd_client.sync.apply._follow_spaces", lambda db, page: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             replica.sync()
     assert (replica.all_registers(), replica.pending(), replica.cursor) == before

@@ -43,7 +43,7 @@ def test_a_sync_whose_time_is_up_keeps_what_it_got(
         return page(wire("a", n=(1, EARLY)), cursor="c1", more=True)
 
     began = time.monotonic()
-    monkeypatch.setattr("syncd_client.sync.time.monotonic", lambda: began + passed)
+    monkeypatch.setattr("syncd_client.sync.session.time.monotonic", lambda: began + passed)
     replica = open_replica()
     script.answers = [slowly]
     with pytest.raises(Offline) as offline:

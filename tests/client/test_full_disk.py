@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 import pytest
 from syncd_client import AsyncReplica, LiveState, Replica, StoreFailed, SyncBusy
-from syncd_client.lease import Lease
-from syncd_client.turn import Turn
+from syncd_client.live.exchange_lock import Turn
+from syncd_client.store.lease import Lease
 
 from tests.client.scripted import Script, page, wire
 from tests.client.scripted_live import LiveScript, changes
@@ -224,7 +224,7 @@ def test_a_lock_that_was_refused_is_free_for_the_next(tmp_path: Path, monkeypatc
 
 @pytest.mark.waits
 async def test_what_a_slow_loop_lends_to_who_has_gone_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syncd_client.turn._LOOP_PATIENCE", 0.1)
+    monkeypatch.setattr("syncd_client.live.exchange_lock._LOOP_PATIENCE", 0.1)
     turn = Turn(asyncio.get_running_loop(), lambda: None)
     lent: list[Any] = []
     borrower = threading.Thread(target=lambda: lent.append(turn.borrow(0.1)))

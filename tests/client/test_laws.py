@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from syncd_client import InvalidWrite, Register, RetryPolicy
-from syncd_client.change import check_fields, check_id, new_id, read_change, write_change
-from syncd_client.clock import LATEST, SECOND, format_instant, parse_instant, tick
-from syncd_client.merge import Registers, merge, overlay, wins
+from syncd_client.data.change import check_fields, check_id, read_change, write_change
+from syncd_client.data.clock import LATEST, SECOND, format_instant, parse_instant, tick
+from syncd_client.data.merge import Registers, merge, overlay, wins
+from syncd_client.data.values import MAX_DEPTH, dump
 from syncd_client.query import Condition, same
-from syncd_client.retry import parse_retry_after
-from syncd_client.values import MAX_DEPTH, dump
+from syncd_client.store.ids import new_id
+from syncd_client.sync.retry import parse_retry_after
 
 CLIENTS = st.sampled_from(["a", "ab", "B", "é", "\ufffd", "\U0001f600"])
 STAMPS = st.tuples(st.integers(0, 5), CLIENTS)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from syncd_client import Replica
-from syncd_client.apply import Applied, apply_page
-from syncd_client.clock import format_instant
-from syncd_client.outbox import Packed, pack
-from syncd_client.reply import Page, build_page
+from syncd_client.data.change import Packed
+from syncd_client.data.clock import format_instant
+from syncd_client.store.outbox import pack
+from syncd_client.sync.apply import apply_page
+from syncd_client.sync.reply import Page, build_page
+from syncd_client.sync.report import Applied
 
 from tests.client.scripted import Script, applied, page, wire
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from syncd_client import BadReply, Changes, LivePolicy, LiveState, NotAllowed, Offline, Presence, RecordKey, ServerBusy
+from syncd_client.data.change import Packed
 from syncd_client.errors import Refused
-from syncd_client.events import Hub
-from syncd_client.live_reconnect import Ending, Plan, Reconnect, closed, failed, not_upgraded
-from syncd_client.live_session import (
+from syncd_client.live.hub import Hub
+from syncd_client.live.reconnect import Ending, Plan, Reconnect, closed, failed, not_upgraded
+from syncd_client.live.session import (
     Authenticated,
     Awaited,
     Complaint,
@@ -24,8 +25,7 @@ from syncd_client.live_session import (
     Want,
     read_frame,
 )
-from syncd_client.outbox import Packed
-from syncd_client.reply import Page, Result
+from syncd_client.sync.reply import Page, Result
 
 from tests.client.scripted_live import changes
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from syncd_client import AsyncReplica
-from syncd_client.live_reconnect import Ending
-from syncd_client.live_socket import Connection, ConnectionOver
+from syncd_client.live.connection import Connection, ConnectionOver
+from syncd_client.live.reconnect import Ending
 
 from tests.client.test_against_server import check_same
 from tests.client.test_live_against_server import QUICK, until

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from syncd_client import AsyncReplica, Replica, spaces
-from syncd_client.live_reconnect import Ending
-from syncd_client.live_socket import Connection, ConnectionOver
+from syncd_client.live.connection import Connection, ConnectionOver
+from syncd_client.live.reconnect import Ending
 
 from tests.client.test_against_server import check_same
 from tests.client.test_live_against_server import QUICK, until

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from syncd_client import EVERY_SPACE, AsyncReplica, InvalidQuery, InvalidWrite, Replica, history
-from syncd_client.values import dump, parse
+from syncd_client.data.values import dump, parse
 
 from syncd.core.values import check_value
 from tests.client.scripted import Script, page, problem, wire

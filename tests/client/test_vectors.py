@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from syncd_client import Replica
-from syncd_client.change import read_change
-from syncd_client.clock import format_instant, parse_instant, tick
-from syncd_client.merge import Register, Registers, is_deleted, merge, overlay, wins
-from syncd_client.store import set_meta
+from syncd_client.data.change import read_change
+from syncd_client.data.clock import format_instant, parse_instant, tick
+from syncd_client.data.merge import Register, Registers, is_deleted, merge, overlay, wins
+from syncd_client.store.store import set_meta
 
 from tests.client.scripted import Script, page, wire
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from syncd_client import BadReply, Refused, Replica, Verified, transport
-from syncd_client.apply import apply_page
-from syncd_client.reply import build_page
+from syncd_client import BadReply, Refused, Replica, Verified
+from syncd_client.sync import transport
+from syncd_client.sync.apply import apply_page
+from syncd_client.sync.reply import build_page
 
 from tests.client.scripted import Script, page, problem, wire
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from syncd_client import Replica
-from syncd_client.clock import format_instant
+from syncd_client.data.clock import format_instant
 
 from tests.client.scripted import Script, applied, page, wire
 from tests.client.test_against_server import check_same

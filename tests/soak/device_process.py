@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from syncd_client import InvalidWrite, Limits, LivePolicy, Replica, RetryPolicy, SyncdError
-from syncd_client.clock import format_instant
+from syncd_client.data.clock import format_instant
 
 PARTS = 3
 SHARED = 5

@@ -14,9 +14,9 @@ import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from syncd_client.change import read_change
-from syncd_client.clock import format_instant
-from syncd_client.merge import Register, Registers, is_deleted, merge
+from syncd_client.data.change import read_change
+from syncd_client.data.clock import format_instant
+from syncd_client.data.merge import Register, Registers, is_deleted, merge
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server

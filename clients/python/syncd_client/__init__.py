@@ -5,7 +5,10 @@
 
 from .async_replica import AsyncReplica
 from .batch import Batch
-from .digest import Verified
+from .data.conflict import Conflict
+from .data.events import Answered, Changes, Event, LiveState, Presence, RecordKey, Verified
+from .data.merge import Register
+from .data.record import Record
 from .errors import (
     BadReply,
     BatchTooLarge,
@@ -22,16 +25,12 @@ from .errors import (
     SyncdError,
     WrongReplica,
 )
-from .events import Answered, Changes, Event, LiveState, Presence, RecordKey
-from .live_handle import AsyncLive, Live
-from .merge import Register
-from .outbox import Queued
-from .records import Record
+from .live.live import AsyncLive, Live
 from .replica import EVERY_SPACE, Replica
-from .reply import Conflict
-from .retry import LivePolicy, RetryPolicy
 from .status import Status
-from .sync import Limits, Report
+from .store.outbox import Queued
+from .sync.report import Limits, Report
+from .sync.retry import LivePolicy, RetryPolicy
 
 __version__ = "0.1.0"
 

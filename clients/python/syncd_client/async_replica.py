@@ -13,21 +13,21 @@ from typing import Any
 
 import httpx
 
-from . import transport
 from .batch import Batch
-from .digest import Verified
-from .events import Changes, Event, LiveState
-from .live_endpoint import LiveOptions, for_loop
-from .live_handle import AsyncLive, choose_handlers
-from .merge import Registers
-from .outbox import Queued
+from .data.conflict import Conflict
+from .data.events import Changes, Event, LiveState, Verified
+from .data.merge import Registers
+from .data.record import Record
+from .live.endpoint import LiveOptions, for_loop
+from .live.live import AsyncLive, choose_handlers
 from .query import Where
-from .records import Record
 from .replica import Replica
-from .reply import Conflict
-from .retry import LivePolicy
 from .status import Status
-from .sync import Report, Scope
+from .store.outbox import Queued
+from .sync import transport
+from .sync.report import Report
+from .sync.retry import LivePolicy
+from .sync.steps import Scope
 
 log = logging.getLogger("syncd_client")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .change import check_fields, check_id, name_space
-from .merge import TOMBSTONE
-from .outbox import Write
+from .data.change import Write, check_fields, check_id, name_space
+from .data.merge import TOMBSTONE
 
 
 class Batch:

@@ -8,6 +8,13 @@ from typing import Any
 from .error_codes import TEXTS
 
 
+def shape(error: Exception) -> str:
+    """What is wrong with an answer's form. A missing name is one of the protocol; values are not repeated."""
+    if isinstance(error, KeyError) and error.args:
+        return f"{error.args[0]!r} is missing"
+    return type(error).__name__
+
+
 class SyncdError(Exception):
     """The root. `code` is stable and meant for programs; `str(error)` is meant for people."""
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from . import transport
-from .change import PERSONAL, name_space, new_id, space_key
-from .clock import parse_instant
+from .data.change import PERSONAL, name_space, space_key
+from .data.clock import parse_instant
+from .data.merge import Register, Registers, is_deleted
+from .data.values import dump
 from .errors import InvalidQuery, NotConnected, Refused
-from .merge import Register, Registers, is_deleted
 from .replica import Replica
-from .request import ask, read_answer, segment
-from .tokens import subject
-from .values import dump
+from .store.ids import new_id
+from .sync import transport
+from .sync.request import ask, read_answer, segment
+from .sync.tokens import subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .change import check_id
+from .data.change import check_id
+from .data.record import Record
+from .data.values import parse
 from .errors import InvalidQuery
-from .records import Record
-from .values import parse
 
 Where = Mapping[str, Any] | Sequence[tuple[str, str, Any]]
 

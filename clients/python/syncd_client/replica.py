@@ -11,28 +11,34 @@ from typing import Any, Final
 
 import httpx
 
-from . import callbacks, copied, digest, outbox, transport
 from .batch import Batch
-from .change import PERSONAL, check_id, name_space, new_id, space_key
-from .copied import Incarnation
-from .digest import Verified
+from .data.change import PERSONAL, check_id, name_space, space_key
+from .data.conflict import Conflict
+from .data.events import Changes, Event, LiveState, Verified
+from .data.merge import Registers
+from .data.record import Record
+from .data.undo import Image
+from .data.values import parse, take
 from .errors import InvalidQuery, NotConnected
-from .events import Bulletin, Changes, Event, LiveState
-from .lease import Lease
-from .live_endpoint import LiveOptions, for_thread
-from .live_handle import Live, choose_handlers
-from .merge import TOMBSTONE, Registers
-from .outbox import Queued
+from .live.endpoint import LiveOptions, for_thread
+from .live.hub import Bulletin
+from .live.live import Live, choose_handlers
 from .query import Where, compile_query, find
-from .records import Record, join
-from .reply import Conflict
-from .retry import LivePolicy, RetryPolicy
 from .status import Status, explain
-from .store import Durability, Store, claim_meta, get_meta
-from .sync import Device, Limits, Report, Scope, Session
-from .tokens import Token, TokenSource, subject
-from .undo import Image
-from .values import parse, take
+from .store import copied, outbox, rejected
+from .store.copied import Incarnation
+from .store.enqueue import enqueue
+from .store.ids import new_id
+from .store.lease import Lease
+from .store.outbox import Queued
+from .store.records import join
+from .store.store import Durability, Store, claim_meta, get_meta
+from .sync import callbacks, transport, verification
+from .sync.report import Limits, Report
+from .sync.retry import LivePolicy, RetryPolicy
+from .sync.session import Device, Session
+from .sync.steps import Scope
+from .sync.tokens import Token, TokenSource, subject
 
 log = logging.getLogger("syncd_client")
 EVERY_SPACE: Final = "*\0every space"
@@ -86,7 +92,7 @@ class Replica:
         on_conflict: transport.Notify | None = None,
         http: httpx.Client | None = None,
         wall: Callable[[], int] = read_wall_clock,
-        verify_every: float | None = digest.EVERY,
+        verify_every: float | None = verification.EVERY,
         callback_timeout: float = 30.0,
     ) -> None:
         self.app = check_id("the app", app)
@@ -184,7 +190,7 @@ class Replica:
         limits = (self.limits.push_changes, self.limits.batch_bytes)
         image = Image()
         with self._store.write() as db:
-            change_ids = outbox.enqueue(db, batch.writes, self.wall(), limits, image)
+            change_ids = enqueue(db, batch.writes, self.wall(), limits, image)
         self._image = image
         self.bulletin.wrote([(write.table, write.space, write.record) for write in batch.writes])
         return change_ids
@@ -300,7 +306,7 @@ class Replica:
 
     def _requeue(self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False) -> str:
         with self._store.write() as db:
-            fresh, keys = outbox.requeue_stopped(db, change_id, self.wall(), fields, space, alone)
+            fresh, keys = rejected.requeue_stopped(db, change_id, self.wall(), fields, space, alone)
         self.bulletin.wrote(keys)
         return fresh
 
@@ -310,8 +316,8 @@ class Replica:
         The rest of its batch is dropped too, unless `alone`. Raises NoSuchChange.
         """
         with self._store.write() as db:
-            changes = outbox.stopped(db, change_id, alone)
-            outbox.drop(db, changes)
+            changes = rejected.stopped(db, change_id, alone)
+            rejected.drop(db, changes)
         self.bulletin.wrote(outbox.keys_of(changes))
 
     def conflicts(self) -> list[Conflict]:
@@ -471,6 +477,3 @@ class Replica:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-__all__ = ["EVERY_SPACE", "TOMBSTONE", "Replica", "read_wall_clock"]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from .change import new_id
+from .data.values import dump
 from .errors import Refused
 from .replica import Replica
-from .request import ask, read_answer, segment
-from .values import dump
+from .store.ids import new_id
+from .sync.request import ask, read_answer, segment
 
 T = TypeVar("T")
 Role = Literal["owner", "writer", "reader"]

@@ -7,10 +7,11 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
-from . import outbox
+from .data.change import Key
 from .error_codes import NO_ACCESS, TEXTS
-from .records import Key, load
-from .store import get_meta
+from .store import outbox
+from .store.records import load
+from .store.store import get_meta
 
 State = Literal[
     "synced",

@@ -3,9 +3,9 @@
 import json
 import sys
 
-from syncd_client.change import read_change
-from syncd_client.clock import format_instant, parse_instant, tick
-from syncd_client.merge import is_deleted, merge, overlay
+from syncd_client.data.change import read_change
+from syncd_client.data.clock import format_instant, parse_instant, tick
+from syncd_client.data.merge import is_deleted, merge, overlay
 
 
 def plain(registers):

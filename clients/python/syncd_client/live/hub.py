@@ -1,4 +1,4 @@
-"""What a live sync tells the application, and the mailboxes that carry it without growing for ever."""
+"""Carries what happens to the application's readers, without growing for ever."""
 
 from __future__ import annotations
 
@@ -6,82 +6,16 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Protocol
 
-from .apply import Applied
-from .digest import Verified
-from .errors import SyncBusy
-from .records import Key
-from .reply import Conflict, Page
-
-LiveName = Literal["connecting", "live", "polling", "following", "offline", "busy", "refused", "closed"]
-Source = Literal["server", "device", "file"]
+from ..data.change import Key
+from ..data.events import Answered, Changes, Event, LiveState, name_records
+from ..errors import SyncBusy
+from ..sync.reply import Page
+from ..sync.report import Applied
 
 
-class RecordKey(NamedTuple):
-    """The name of a record, as the replica's methods take it; `space` is None for the personal one."""
-
-    space: str | None
-    table: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Records that may read differently now.
-
-    `source`: "server" for what others wrote, "device" for this replica's own writes, "file" for writes of
-    another process or replica on the same file. `everything`: too many to be listed, or listed nowhere:
-    query again whatever is on the screen.
-    """
-
-    records: tuple[RecordKey, ...]
-    source: Source
-    everything: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The server's word on own changes: how many it has now, and the changeIds that it refused."""
-
-    accepted: int
-    rejected: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Presence:
-    """What another device says of itself in a space: any JSON, or None when it is not there any more."""
-
-    space: str | None
-    user: str
-    client: str
-    state: Any
-
-
-@dataclass(frozen=True, slots=True)
-class LiveState:
-    """Where a live sync stands. `code` and `detail` say why where it is not "live".
-
-    connecting: on the way, or catching up. live: what happens is here at once. polling: sockets are
-    blocked, so it asks over HTTP. following: another process keeps this file current. offline, busy: it
-    tries again by itself. refused: token, permission or protocol; it tries again now and then. closed: over.
-    """
-
-    name: LiveName
-    code: str | None = None
-    detail: str = ""
-
-
-Event = Changes | Answered | Conflict | Presence | LiveState | Verified
-
-
-def name_records(keys: Iterable[Key]) -> tuple[RecordKey, ...]:
-    """The application's names of records."""
-    return tuple(dict.fromkeys(RecordKey(space or None, table, record) for table, space, record in keys))
-
-
-def describe(page: Page | None, done: Applied) -> Iterator[Event]:
+def describe_answer(page: Page | None, done: Applied) -> Iterator[Event]:
     """What an answer of the server, applied, means to the application."""
     if done.changed or done.everything:
         yield Changes(name_records(done.changed), "server", done.everything)
@@ -119,7 +53,7 @@ class Bulletin:
     def tell(self, page: Page | None, done: Applied) -> None:
         """An answer of the server was applied."""
         if self.listener is not None:
-            for event in describe(page, done):
+            for event in describe_answer(page, done):
                 self.listener.wrote(event)
 
 

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
-from . import outbox
-from .change import Change, read_change, space_key
-from .clock import format_instant
-from .merge import TOMBSTONE
-from .outbox import Packed
-from .records import Key, load, save, settle, sweep
-from .reply import Conflict, Page, Result
-from .store import get_meta, set_meta
-from .values import dump, parse
-
-if TYPE_CHECKING:
-    from .digest import Verified
+from ..data.change import Change, Key, Packed, read_change, space_key
+from ..data.clock import format_instant
+from ..data.conflict import Conflict
+from ..data.merge import TOMBSTONE
+from ..data.values import dump, parse
+from ..store import outbox, restamp
+from ..store.records import load, save, settle, sweep
+from ..store.store import get_meta, set_meta
+from .reply import Page, Result
+from .report import Applied
 
 _MOST_ACKNOWLEDGED = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What an answer changed here. `rejected`: changeIds. `changed`: the records that read differently now.
-
-    `everything`: too much to be listed. `verified`: nothing was to be applied, the replica was compared.
-    """
-
-    rejected: Sequence[str] = ()
-    changed: Sequence[Key] = ()
-    everything: bool = False
-    verified: Verified | None = None
 
 
 def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], checked: Sequence[str] = ()) -> Applied:
@@ -66,7 +50,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     dated = _date_stopped(db, confirmed, pushed)
     settle(db, rows)
     changed = save(db, rows)
-    changed += outbox.resettle(db, [key for key in dated if key not in rows]) + purged
+    changed += restamp.resettle(db, [key for key in dated if key not in rows]) + purged
     _keep_conflicts(db, page.conflicts)
     _note_acknowledged(db, page, checked)
     return Applied(rejected, changed, _move_on(db, page))
@@ -157,7 +141,7 @@ def _date_stopped(db: sqlite3.Connection, confirmed: Sequence[Change], pushed: S
     for change in pushed:
         place = max(given.get(change.change_id, []), default=place)
         dates[change.change_id] = place
-    return outbox.date_stopped(db, max(stamps), dates, first)
+    return restamp.date_stopped(db, max(stamps), dates, first)
 
 
 def _keep_conflicts(db: sqlite3.Connection, conflicts: Sequence[Conflict]) -> None:

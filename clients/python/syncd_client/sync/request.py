@@ -6,26 +6,37 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import httpx
 
+from ..data.change import check_id
+from ..data.values import parse
+from ..errors import BadReply, InvalidQuery, InvalidWrite, NotAllowed, Offline, Refused, ServerBusy, shape
 from . import transport
-from .change import check_id
-from .errors import BadReply, InvalidQuery, InvalidWrite, NotAllowed, Offline, Refused, ServerBusy
-from .failures import describe, shape
-from .replica import Replica
+from .failures import describe
 from .reply import read_problem
-from .retry import parse_retry_after, passes
-from .values import parse
+from .retry import RetryPolicy, parse_retry_after, passes
+from .tokens import TokenSource
 
 T = TypeVar("T")
 
 
-def ask(
-    replica: Replica, method: str, path: str, params: dict[str, str] | None = None, body: bytes | None = None
-) -> Any:
+class Asker(Protocol):
+    """A replica, as far as its questions to the server need it."""
+
+    client_id: str
+    retry: RetryPolicy
+
+    def address(self) -> tuple[str, TokenSource]:
+        """The server's URL, and where its token comes from. Raises NotConnected."""
+
+    def http(self) -> httpx.Client:
+        """The connections to the server."""
+
+
+def ask(replica: Asker, method: str, path: str, params: dict[str, str] | None = None, body: bytes | None = None) -> Any:
     """The answer; None for one without content. What is asked must be safe to repeat: say, it carries a changeId.
 
     Raises Offline, ServerBusy, NotAllowed, Refused, BadReply.

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 
-from .lease import GiveBack
+from ..store.lease import GiveBack
 
 _LOOP_PATIENCE = 5.0  # seconds for a loop that is stopping to answer
 

@@ -8,7 +8,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from .errors import InvalidWrite
+from ..errors import InvalidWrite
 
 MAX_DEPTH = 64
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -11,11 +11,12 @@ from urllib.parse import quote
 
 import httpx
 
-from .errors import NotAllowed, Offline, SyncBusy
-from .lease import GiveBack, Lease
+from ..data.conflict import Conflict
+from ..errors import NotAllowed, Offline, SyncBusy
+from ..store.lease import GiveBack, Lease
 from .pace import SLOWEST
-from .reply import Conflict
-from .sync import Done, Renew, Send, Session, Wait
+from .session import Session
+from .steps import Done, Renew, Send, Wait
 
 Notify = Callable[[Conflict], object]
 _STANDSTILL = 30.0

@@ -8,20 +8,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
-from hashlib import sha256
 from typing import Any, NamedTuple
 
-from .apply import Applied
-from .change import read_change, space_key
-from .clock import format_instant
-from .errors import BadReply
-from .failures import shape
-from .merge import TOMBSTONE
-from .records import Key, forget, load, save, settle
-from .store import Store, get_meta, set_meta
-from .values import dump, parse
+from ..data.change import Key, read_change, space_key
+from ..data.digest import Sum, Sums, bucket_of, digest_of
+from ..data.events import Verified
+from ..data.merge import TOMBSTONE
+from ..data.values import dump, parse
+from ..errors import BadReply, shape
+from ..store.records import forget, load, save, settle
+from ..store.store import Store, get_meta, set_meta
+from .report import Applied
 
 EVERY = 6 * 3600.0  # seconds
 AGAIN = 600.0  # when to try again, in seconds, after one that did not come to its end
@@ -31,26 +28,6 @@ _CHUNK = 2000
 _UNREADABLE = 0
 _SCAN = """SELECT tbl, space, id, deleted, stamps, base FROM records WHERE (tbl, space, id) > (?, ?, ?)
 ORDER BY tbl, space, id LIMIT ?"""
-
-Stamps = Iterable[tuple[str, int, str]]
-
-
-@dataclass(slots=True)
-class Verified:
-    """What a verification found.
-
-    `spaces` and `records` were compared, `differences` of the records were otherwise than on the server and
-    `repaired` of them are no more. `skipped`: spaces (None: the personal one) that were written to all the
-    time, or that the server was not ready to compare. `restarted`: so much was different that everything was
-    fetched anew.
-    """
-
-    spaces: int = 0
-    records: int = 0
-    differences: int = 0
-    repaired: int = 0
-    skipped: list[str | None] = field(default_factory=list)
-    restarted: bool = False
 
 
 class Question(NamedTuple):
@@ -70,26 +47,6 @@ class Need(NamedTuple):
     seconds: float = 0.0
 
 
-class Sum:
-    """The digest of a set of records, with their number."""
-
-    __slots__ = ("digest", "records")
-
-    def __init__(self, records: int = 0, digest: int = 0) -> None:
-        self.records, self.digest = records, digest
-
-    def add(self, digest: int) -> None:
-        self.records += 1
-        self.digest ^= digest
-
-    def is_(self, records: int, digest: str) -> bool:
-        """Whether it is what the server says."""
-        return self.records == records and f"{self.digest:016x}" == digest
-
-
-Sums = dict[int, Sum]  # by bucket
-
-
 class Entry(NamedTuple):
     """A live record that the server has confirmed; `digest` is 0 where the file cannot be read."""
 
@@ -98,24 +55,6 @@ class Entry(NamedTuple):
     id: str
     bucket: int
     digest: int
-
-
-def bucket_of(table: str, record: str) -> int:
-    """In which of the 256 parts of its space a record is compared."""
-    return sha256(f"{table}\n{record}".encode()).digest()[0]
-
-
-def digest_of(table: str, record: str, stamps: Stamps) -> int:
-    """A record's digest, from (field, at in microseconds, client) of its registers, in any order."""
-    lines = [table, record]
-    for name, at, client in sorted(stamps):  # by code points, which is the order of the UTF-8 bytes
-        lines += (name, _instant(at), client)
-    return int.from_bytes(sha256("\n".join(lines).encode()).digest()[:8], "big")
-
-
-@lru_cache(maxsize=1024)
-def _instant(at: int) -> str:
-    return format_instant(at)
 
 
 def entries(store: Store, spaces: Container[str]) -> Iterator[Entry]:

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from .change import space_key
-from .clock import parse_instant
-from .error_codes import RETRYABLE
-from .errors import BadReply
-from .events import Presence
-from .failures import shape
-from .outbox import Packed
-from .reply import Page, build_page
-from .values import dump, parse
+from ..data.change import Packed, space_key
+from ..data.clock import parse_instant
+from ..data.events import Presence
+from ..data.values import dump, parse
+from ..error_codes import RETRYABLE
+from ..errors import BadReply, shape
+from ..sync.reply import Page, build_page
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,13 +46,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def shape(error: Exception) -> str:
-    """What is wrong with an answer's form. A missing name is one of the protocol; values are not repeated."""
-    if isinstance(error, KeyError) and error.args:
-        return f"{error.args[0]!r} is missing"
-    return type(error).__name__
-
-
 def place(error: BaseException) -> str:
     """Where an error of this package came up, line by line, for a log: its text may hold an application's values."""
     return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__

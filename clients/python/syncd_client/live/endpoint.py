@@ -5,28 +5,58 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import httpx
 
-from . import transport
-from .apply import Applied
-from .change import name_space
-from .copied import Incarnation
-from .digest import due
-from .events import Hub
-from .pace import Pace
-from .reply import Page
-from .retry import LivePolicy, RetryPolicy
-from .store import Store
-from .sync import Limits, Report, Scope
+from ..data.change import name_space
+from ..store.copied import Incarnation
+from ..store.store import Store
+from ..sync import transport
+from ..sync.pace import Pace, Paces
+from ..sync.reply import Page
+from ..sync.report import Applied, Limits, Report
+from ..sync.retry import LivePolicy, RetryPolicy
+from ..sync.session import Session
+from ..sync.steps import Scope
+from ..sync.tokens import TokenSource
+from ..sync.verification import due
+from .hub import Bulletin, Hub
 from .tasks import in_thread
 
-if TYPE_CHECKING:
-    from .replica import Replica
-
 _ONCE = RetryPolicy(attempts=1)  # the live sync has a backoff of its own
+
+
+class LiveReplica(Protocol):
+    """A replica, as far as its live sync needs it."""
+
+    app: str
+    client_id: str
+    schema_version: int | None
+    limits: Limits
+    paces: Paces
+    incarnation: Incarnation | None
+    bulletin: Bulletin
+    wall: Callable[[], int]
+    verify_every: float | None
+
+    @property
+    def store(self) -> Store:
+        """The file."""
+
+    @property
+    def user(self) -> str | None:
+        """Whose file it is; None before that is known."""
+
+    def address(self) -> tuple[str, TokenSource]:
+        """The server's URL, and where its token comes from. Raises NotConnected."""
+
+    def claim_user(self, user: str) -> None:
+        """Makes the file this user's. Raises WrongReplica when it is another's."""
+
+    def session(self, scope: Scope, retry: RetryPolicy) -> Session:
+        """A sync to be performed by the caller, who holds the lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +103,7 @@ class LiveOptions:
     socket: Mapping[str, Any]
 
 
-def for_loop(replica: Replica, http: httpx.AsyncClient, options: LiveOptions, hub: Hub) -> Endpoint:
+def for_loop(replica: LiveReplica, http: httpx.AsyncClient, options: LiveOptions, hub: Hub) -> Endpoint:
     """For a replica whose application runs the loop."""
     url, tokens = replica.address()
     fresh = tokens.ask_async
@@ -82,7 +112,7 @@ def for_loop(replica: Replica, http: httpx.AsyncClient, options: LiveOptions, hu
 
 @asynccontextmanager
 async def for_thread(
-    replica: Replica, http: httpx.Client | None, options: LiveOptions, hub: Hub
+    replica: LiveReplica, http: httpx.Client | None, options: LiveOptions, hub: Hub
 ) -> AsyncIterator[Endpoint]:
     """For a replica of threads; `http` where the application has given a client of its own."""
     url, tokens = replica.address()
@@ -98,7 +128,7 @@ async def for_thread(
 
 
 def _build(
-    replica: Replica,
+    replica: LiveReplica,
     hub: Hub,
     options: LiveOptions,
     fresh: Callable[[], Awaitable[str]],
@@ -129,7 +159,7 @@ def _build(
 
 
 def _over_loop(
-    replica: Replica, http: httpx.AsyncClient, fresh: Callable[[], Awaitable[str]], hub: Hub, url: str
+    replica: LiveReplica, http: httpx.AsyncClient, fresh: Callable[[], Awaitable[str]], hub: Hub, url: str
 ) -> Callable[[Scope], Awaitable[Report]]:
     async def notify(conflict: Any) -> None:
         hub.publish(conflict)
@@ -143,7 +173,7 @@ def _over_loop(
 
 
 def _over_threads(
-    replica: Replica, http: httpx.Client, fresh: Callable[[], Awaitable[str]], hub: Hub, url: str
+    replica: LiveReplica, http: httpx.Client, fresh: Callable[[], Awaitable[str]], hub: Hub, url: str
 ) -> Callable[[Scope], Awaitable[Report]]:
     async def exchange(scope: Scope) -> Report:
         session = await in_thread(replica.session, scope, _ONCE)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .change import Key, Write
 from .merge import TOMBSTONE, Register, Registers, is_deleted
-from .outbox import Write
-from .records import Key
 
 
 class Image:

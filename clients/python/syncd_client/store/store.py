@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import StoreFailed, WrongReplica
+from ..errors import StoreFailed, WrongReplica
 
 FORMAT = 1
 _LITTLE = 65_536  # bytes: less room than this is none

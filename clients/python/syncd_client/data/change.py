@@ -1,23 +1,22 @@
-"""A change as it travels: read from the wire, written to it, and checked before it is queued."""
+"""A change as it travels: read from the wire, written to it, and checked before it is queued. Pure."""
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+from ..errors import BadReply, InvalidQuery, InvalidWrite, shape
 from .clock import EPOCH, format_instant, parse_instant
-from .errors import BadReply, InvalidQuery, InvalidWrite
-from .failures import shape
 from .merge import TOMBSTONE, Register, Registers
 from .values import dump, take
 
 PERSONAL = ""  # how a replica names the personal space; the wire leaves it out or says _personal:<user>
 MAX_ID = 255
 _PERSONAL_PREFIX = "_personal:"
+Key = tuple[str, str, str]  # (table, space, record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +50,6 @@ def name_space(space: str | None, user: str | None, refuse: type[InvalidQuery | 
     if isinstance(space, str) and space.startswith(_PERSONAL_PREFIX) and space != f"{_PERSONAL_PREFIX}{user}":
         raise refuse("that is not known to be this user's personal space: leave space out for one's own.")
     return space_key(space)
-
-
-def new_id(wall: int) -> str:
-    """A UUIDv7 of the wall clock in microseconds: ids that are made later sort later."""
-    number = (wall // 1000 & 0xFFFF_FFFF_FFFF) << 80 | 7 << 76 | 2 << 62
-    noise = int.from_bytes(os.urandom(10), "big")
-    number |= (noise >> 62 & 0xFFF) << 64 | noise & 0x3FFF_FFFF_FFFF_FFFF
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def read_change(wire: Mapping[str, Any], client: str | None = None) -> Change:
@@ -161,3 +151,24 @@ def check_fields(fields: Mapping[str, Any], space: str) -> dict[str, Any]:
         if name == "spaceId" and space == PERSONAL:
             raise InvalidWrite("spaceId would name the change's space: pass space= instead.", field=name)
     return {name: take(value, name) for name, value in fields.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What the application asked for, checked, not yet stamped. A delete has no values of its own."""
+
+    op: Literal["insert", "update", "delete"]
+    table: str
+    space: str
+    record: str
+    values: Mapping[str, Any]
+    extra: Mapping[str, Any]
+
+
+class Packed(NamedTuple):
+    """A change on its way in a push."""
+
+    change_id: str
+    batch: str
+    body: str
+    space: str

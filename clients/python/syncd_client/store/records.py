@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .change import read_change
-from .merge import TOMBSTONE, Register, Registers, is_deleted, merge, overlay
+from ..data.change import Key, read_change
+from ..data.merge import Register, Registers, is_deleted, merge, overlay
+from ..data.values import dump, parse
 from .store import get_meta
-from .values import dump, parse
-
-Key = tuple[str, str, str]  # (table, space, record)
 
 _LOAD = """SELECT r.tbl, r.space, r.id, r.round, r.doc, r.stamps, r.base
 FROM json_each(?) k CROSS JOIN records r ON r.tbl = json_extract(k.value, '$[0]')
@@ -149,31 +147,3 @@ def sweep(db: sqlite3.Connection, round_: int) -> int:
     settle(db, rows)
     save(db, rows)
     return len(stale)
-
-
-class Record(Mapping[str, Any]):
-    """A record as the application sees it: a read-only mapping of its fields.
-
-    `space` is None in the personal space; `deleted_at` is RFC 3339 text, or None for a live record.
-    """
-
-    __slots__ = ("_fields", "deleted_at", "id", "space", "table")
-
-    def __init__(self, table: str, space: str, record: str, fields: dict[str, Any]) -> None:
-        self.deleted_at = fields.pop(TOMBSTONE, None)
-        self._fields = fields
-        self.table = table
-        self.id = record
-        self.space = space or None
-
-    def __getitem__(self, field: str) -> Any:
-        return self._fields[field]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def __repr__(self) -> str:
-        return f"Record({self.table!r}, {self.id!r}, space={self.space!r}, {self._fields!r})"

@@ -10,117 +10,27 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NoReturn
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
-from . import apply, copied, digest, outbox
-from .apply import Applied
-from .change import new_id, space_key
-from .copied import Incarnation, Sender
-from .digest import Need, Verification, Verified
-from .errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, StoreFailed, SyncdError
+from ..data.change import Packed
+from ..data.conflict import Conflict
+from ..data.values import dump
+from ..errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, StoreFailed, SyncdError
+from ..store import copied, outbox
+from ..store.copied import Incarnation, Sender
+from ..store.ids import new_id
+from ..store.store import Store, get_meta
+from . import apply, verification
 from .failures import describe
-from .outbox import Packed
-from .pace import Pace, Paces
-from .reply import Conflict, Page, Problem, read_page, read_problem
+from .pace import Paces
+from .reply import Page, Problem, read_page, read_problem
+from .report import Applied, Limits, Report
 from .retry import RetryPolicy, parse_retry_after, passes
-from .store import Store, get_meta
-from .values import dump
+from .steps import Done, Renew, Scope, Send, Step, Wait
+from .verification import Need, Verification
 
 _MOST_COPIES = 3  # client ids to take in one sync
-_GOAL = 10.0  # seconds for a request, on a line that is slow
-_FIRST_CHANGES, _FIRST_BYTES = 250, 64 * 1024
-_FIRST_FRAME, _LARGEST_FRAME = 32 * 1024, 256 * 1024  # nothing else gets through while a frame does
-Scope = Literal["both", "push", "pull", "verify", "renew"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB.
-
-    `first`: tables, at most 8, that a new replica gets before the others.
-    """
-
-    push_changes: int = 1000
-    push_bytes: int = 1024 * 1024
-    batch_bytes: int = 8 * 1024 * 1024
-    pull_limit: int = 1000
-    first: tuple[str, ...] = ()
-
-    def paces(self) -> Paces:
-        """They are kept to from the beginning, and filled as far as the line carries."""
-        return Paces(
-            push=Pace(_FIRST_BYTES, self.push_bytes, _GOAL),
-            socket=Pace(_FIRST_FRAME, min(self.push_bytes, _LARGEST_FRAME), _GOAL / 2),
-            pull=Pace(_FIRST_CHANGES, self.pull_limit, _GOAL),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Perform this request and hand the answer to `receive`, or the failure to `failed`."""
-
-    method: str
-    path: str
-    params: Mapping[str, str | list[str]]
-    body: bytes | None
-    pushed: tuple[Packed, ...]
-    sender: Sender | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Sleep so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """Ask for a new token: the one used was refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The sync is over."""
-
-
-Step = Send | Wait | Renew | Done
-
-
-@dataclass(slots=True)
-class Report:
-    """What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids, and so is
-    `unreadable`: spaces of which the server could read nothing this time; what is new there comes when it can.
-
-    `verified`: what a comparison with the server found, where it was time for one.
-    """
-
-    pushed: int = 0
-    superseded: int = 0
-    duplicates: int = 0
-    pulled: int = 0
-    requests: int = 0
-    restarted: bool = False
-    rejected: list[str] = field(default_factory=list)
-    conflicts: list[Conflict] = field(default_factory=list)
-    joined: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    verified: Verified | None = None
-
-    def count(self, page: Page, done: Applied) -> None:
-        """Adds an answer that was applied."""
-        statuses = [result.status for result in page.results]
-        self.pushed += sum(status != "rejected" for status in statuses)
-        self.superseded += statuses.count("superseded")
-        self.duplicates += statuses.count("duplicate")
-        self.pulled += len(page.changes)
-        self.rejected += done.rejected
-        self.conflicts += page.conflicts
-        self.joined += [space for space in page.joined if space_key(space)]
-        self.left += page.left
-        self.unreadable += [space for space in page.unreadable if space not in self.unreadable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +118,7 @@ class Session:
     def _at_rest(self, cursor: str) -> Step:
         """Everything is exchanged: perhaps it is time to see whether it is right."""
         idle = self._scope != "push" and not (self.report.pulled or self.report.pushed or self.report.verified)
-        if self._verification is None and idle and digest.due(self._store, self._every, self._wall()):
+        if self._verification is None and idle and verification.due(self._store, self._every, self._wall()):
             self._verification = self._verify()
         match self._verification.next(cursor) if self._verification else None:
             case Need("wait", seconds):
@@ -237,8 +147,8 @@ class Session:
         if self._verification is None:
             return
         found, self._verification = self._verification.result, None
-        early = max(0.0, (self._every or 0.0) - digest.AGAIN) if failed or found.skipped else 0.0
-        digest.note(self._store, self._wall() - int(early * 1_000_000))
+        early = max(0.0, (self._every or 0.0) - verification.AGAIN) if failed or found.skipped else 0.0
+        verification.note(self._store, self._wall() - int(early * 1_000_000))
         if not failed:
             self.report.verified = found
             self._tell(None, Applied(verified=found))

@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from .digest import Verified
-from .errors import SyncBusy
-from .events import Answered, Bulletin, Changes, Event, Hub, LiveState, Presence
-from .lease import Lease
-from .live import LiveSync
-from .live_endpoint import Endpoint
-from .reply import Conflict
+from ..data.conflict import Conflict
+from ..data.events import Answered, Changes, Event, LiveState, Presence, Verified
+from ..errors import SyncBusy
+from ..store.lease import Lease
+from .endpoint import Endpoint
+from .hub import Bulletin, Hub
+from .live_sync import LiveSync
 
 log = logging.getLogger("syncd_client")
 EventT = TypeVar("EventT", bound=Event)

@@ -8,21 +8,21 @@ import random
 from contextlib import suppress
 from typing import Any
 
-from . import apply
-from .error_codes import TEXTS
-from .errors import StoreFailed, SyncdError
-from .events import Changes, Event, LiveName, LiveState
-from .failures import place
-from .lease import Lease
-from .live_endpoint import Endpoint
-from .live_reconnect import Ending, Reconnect, failed
-from .live_socket import Connection
-from .outbox import waiting
-from .store import get_meta
-from .sync import Scope
+from ..data.events import Changes, Event, LiveName, LiveState
+from ..data.values import take
+from ..error_codes import TEXTS
+from ..errors import StoreFailed, SyncdError
+from ..store.lease import Lease
+from ..store.outbox import waiting
+from ..store.store import get_meta
+from ..sync import apply
+from ..sync.failures import place
+from ..sync.steps import Scope
+from .connection import Connection
+from .endpoint import Endpoint
+from .exchange_lock import Turn
+from .reconnect import Ending, Reconnect, failed
 from .tasks import in_thread
-from .turn import Turn
-from .values import take
 
 log = logging.getLogger("syncd_client")
 _CLOSE_PATIENCE = 30.0

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .change import Change, read_change, space_key
-from .clock import parse_instant
-from .error_codes import TEXTS
-from .errors import BadReply
-from .failures import shape
-from .outbox import Packed
-from .values import parse
+from ..data.change import Change, Packed, read_change, space_key
+from ..data.clock import parse_instant
+from ..data.conflict import Conflict
+from ..data.values import parse
+from ..error_codes import TEXTS
+from ..errors import BadReply, shape
 
 _CHANGE = re.compile(r"/changes/(\d+)(?:/|$)", re.ASCII)
 
@@ -28,20 +27,6 @@ class Result:
     at: Mapping[str, int]
     code: str
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """A register of this device that lost against what the server had. Timestamps are RFC 3339 text."""
-
-    table: str
-    space: str | None
-    id: str
-    field: str
-    client_value: Any
-    client_timestamp: str
-    server_value: Any
-    server_timestamp: str
 
 
 @dataclass(frozen=True, slots=True)

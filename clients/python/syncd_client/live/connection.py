@@ -14,14 +14,21 @@ from typing import Any, Never
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from . import apply, copied, outbox, transport
-from .error_codes import TEXTS
-from .errors import SyncdError
-from .events import Presence
-from .failures import describe
-from .live_endpoint import Endpoint
-from .live_reconnect import Ending, closed, failed, not_upgraded
-from .live_session import (
+from ..data.change import Packed
+from ..data.events import Presence
+from ..error_codes import TEXTS
+from ..errors import SyncdError
+from ..store import copied, outbox
+from ..store.store import get_meta
+from ..sync import apply, transport
+from ..sync.failures import describe
+from ..sync.reply import Page
+from ..sync.retry import parse_retry_after
+from ..sync.tokens import claim
+from .endpoint import Endpoint
+from .exchange_lock import Turn
+from .reconnect import Ending, closed, failed, not_upgraded
+from .session import (
     Authenticated,
     Complaint,
     Delivered,
@@ -33,13 +40,7 @@ from .live_session import (
     Want,
     read_frame,
 )
-from .outbox import Packed
-from .reply import Page
-from .retry import parse_retry_after
-from .store import get_meta
 from .tasks import in_thread, until_one_fails
-from .tokens import claim
-from .turn import Turn
 
 log = logging.getLogger("syncd_client")
 _quiet = logging.getLogger("syncd_client.socket")

@@ -10,8 +10,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..errors import NotAllowed, Offline, SyncdError
 from .callbacks import Call, NoAnswer
-from .errors import NotAllowed, Offline, SyncdError
 
 Token = str | Callable[[], str | None] | Callable[[], Awaitable[str | None]]
 LARGEST = 16 * 1024  # bytes: what a server takes

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .error_codes import CLOSED, RETRYABLE, TEXTS
-from .errors import NotAllowed, Offline, ServerBusy, StoreFailed, SyncdError
-from .retry import LivePolicy
+from ..error_codes import CLOSED, RETRYABLE, TEXTS
+from ..errors import NotAllowed, Offline, ServerBusy, StoreFailed, SyncdError
+from ..sync.retry import LivePolicy
 
 _NOT_ALLOWED = frozenset({"unauthorized", "forbidden", "no_token", "bad_token", "token_too_large"})
 

@@ -12,9 +12,9 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-from . import outbox
+from ..data.values import dump, parse
+from . import outbox, restamp
 from .store import get_meta, set_meta
-from .values import dump, parse
 
 MOST = 32
 _LASTS = 30.0  # seconds; an image of a running machine has the one that it was taken with
@@ -72,7 +72,7 @@ def take_name(db: sqlite3.Connection, fresh: str) -> str:
     set_meta(db, "client", fresh)
     set_meta(db, "incarnations", "[]")
     set_meta(db, "acknowledged", "[]")
-    outbox.resettle(db, outbox.keys_of(outbox.listed(db)))
+    restamp.resettle(db, outbox.keys_of(outbox.listed(db)))
     return client
 
 

@@ -1,0 +1,90 @@
+"""Stamps what the application wrote and queues it, in the transaction that shows it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..data.change import Key, Write, write_change
+from ..data.clock import MAX_AHEAD, format_instant, tick
+from ..data.merge import TOMBSTONE, Register
+from ..data.stamp import replaced, stamp_over
+from ..data.undo import Image
+from ..errors import BatchTooLarge
+from .ids import new_id
+from .outbox import insert
+from .records import Row, load, save
+from .restamp import date_stopped, resettle
+from .store import get_meta, set_meta
+
+
+def enqueue(
+    db: sqlite3.Connection, writes: Sequence[Write], wall: int, limits: tuple[int, int], image: Image
+) -> list[str]:
+    """Stamps the writes, shows them in the records and queues them as one batch. Returns their changeIds.
+
+    `limits`: most changes and most bytes of a batch. `image` takes note of what they replace. Runs inside the
+    caller's transaction.
+    """
+    keys = [(write.table, write.space, write.record) for write in writes]
+    round_, clock, client = get_meta(db, "round", 0), get_meta(db, "clock", 0), get_meta(db, "client")
+    rows = load(db, keys, round_)
+    if _mend_stopped(db, rows, wall):
+        rows = load(db, keys, round_)
+    queued: list[tuple[str, Key, str]] = []
+    for key, write in zip(keys, writes, strict=True):
+        clock = tick(clock, wall)
+        names = [*write.values, TOMBSTONE] if write.op == "delete" else write.values
+        at = stamp_over(rows[key].view, names, clock)
+        values = {TOMBSTONE: format_instant(at), **write.values} if write.op == "delete" else write.values
+        bases = replaced(rows[key].base, values, client)
+        image.note(key, rows[key].view, values, at)
+        rows[key].write({name: Register(value, at, client) for name, value in values.items()})
+        change_id = new_id(wall)
+        queued.append((change_id, key, _body(change_id, write, values, at, bases)))
+    _check_size([body for _, _, body in queued], limits)
+    insert(db, queued)
+    save(db, rows)
+    set_meta(db, "clock", clock)
+    return [change_id for change_id, _, _ in queued]
+
+
+def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int, bases: Mapping[str, int]) -> str:
+    return write_change(
+        change_id=change_id,
+        space=write.space,
+        table=write.table,
+        record=write.record,
+        op=write.op,
+        values=values,
+        at=at,
+        bases=bases,
+        extra=write.extra,
+    )
+
+
+def _mend_stopped(db: sqlite3.Connection, rows: Mapping[Key, Row], wall: int) -> bool:
+    """What was refused with a stamp of a clock that was mended since must not take a later write along into the future.
+
+    Returns whether there was any.
+
+    Where this clock is behind, a write may be far ahead of it, but not of what it was written over.
+    """
+    layered = [row for row in rows.values() if row.layered]
+    unsent = [(register.at, row.base.get(name)) for row in layered for name, register in row.view.items()]
+    ahead = any(at - MAX_AHEAD > max(wall, seen.at if seen else 0) for at, seen in unsent)
+    if ahead:
+        resettle(db, date_stopped(db, wall + MAX_AHEAD, {}, wall))
+    return ahead
+
+
+def _check_size(bodies: Sequence[str], limits: tuple[int, int]) -> None:
+    changes, size = limits
+    if len(bodies) == 1:
+        return
+    if len(bodies) > changes:
+        raise BatchTooLarge(f"the batch has {len(bodies)} changes; one push takes {changes}.")
+    total = sum(len(body.encode()) for body in bodies)
+    if total > size:
+        raise BatchTooLarge(f"the batch has {total} bytes; one push takes {size}.")

@@ -1,0 +1,86 @@
+"""How large a request may get, and what a sync or an answer came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..data.change import Key, space_key
+from ..data.conflict import Conflict
+from ..data.events import Verified
+from .pace import Pace, Paces
+from .reply import Page
+
+_GOAL = 10.0  # seconds for a request, on a line that is slow
+_FIRST_CHANGES, _FIRST_BYTES = 250, 64 * 1024
+_FIRST_FRAME, _LARGEST_FRAME = 32 * 1024, 256 * 1024  # nothing else gets through while a frame does
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB.
+
+    `first`: tables, at most 8, that a new replica gets before the others.
+    """
+
+    push_changes: int = 1000
+    push_bytes: int = 1024 * 1024
+    batch_bytes: int = 8 * 1024 * 1024
+    pull_limit: int = 1000
+    first: tuple[str, ...] = ()
+
+    def paces(self) -> Paces:
+        """They are kept to from the beginning, and filled as far as the line carries."""
+        return Paces(
+            push=Pace(_FIRST_BYTES, self.push_bytes, _GOAL),
+            socket=Pace(_FIRST_FRAME, min(self.push_bytes, _LARGEST_FRAME), _GOAL / 2),
+            pull=Pace(_FIRST_CHANGES, self.pull_limit, _GOAL),
+        )
+
+
+@dataclass(slots=True)
+class Report:
+    """What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids, and so is
+    `unreadable`: spaces of which the server could read nothing this time; what is new there comes when it can.
+
+    `verified`: what a comparison with the server found, where it was time for one.
+    """
+
+    pushed: int = 0
+    superseded: int = 0
+    duplicates: int = 0
+    pulled: int = 0
+    requests: int = 0
+    restarted: bool = False
+    rejected: list[str] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    verified: Verified | None = None
+
+    def count(self, page: Page, done: Applied) -> None:
+        """Adds an answer that was applied."""
+        statuses = [result.status for result in page.results]
+        self.pushed += sum(status != "rejected" for status in statuses)
+        self.superseded += statuses.count("superseded")
+        self.duplicates += statuses.count("duplicate")
+        self.pulled += len(page.changes)
+        self.rejected += done.rejected
+        self.conflicts += page.conflicts
+        self.joined += [space for space in page.joined if space_key(space)]
+        self.left += page.left
+        self.unreadable += [space for space in page.unreadable if space not in self.unreadable]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an answer changed here. `rejected`: changeIds. `changed`: the records that read differently now.
+
+    `everything`: too much to be listed. `verified`: nothing was to be applied, the replica was compared.
+    """
+
+    rejected: Sequence[str] = ()
+    changed: Sequence[Key] = ()
+    everything: bool = False
+    verified: Verified | None = None
