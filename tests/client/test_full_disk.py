@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from syncd_client import AsyncReplica, LiveState, Replica, StoreFailed, SyncBusy
-from syncd_client.live.exchange_lock import Turn
+from syncd_client.live.exchange_lock import ExchangeLock
 from syncd_client.store.lease import Lease
 
 from tests.client.scripted import Script, page, wire
@@ -225,15 +225,15 @@ def test_a_lock_that_was_refused_is_free_for_the_next(tmp_path: Path, monkeypatc
 @pytest.mark.waits
 async def test_what_a_slow_loop_lends_to_who_has_gone_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("syncd_client.live.exchange_lock._LOOP_PATIENCE", 0.1)
-    turn = Turn(asyncio.get_running_loop(), lambda: None)
+    lock = ExchangeLock(asyncio.get_running_loop(), lambda: None)
     lent: list[Any] = []
-    borrower = threading.Thread(target=lambda: lent.append(turn.borrow(0.1)))
+    borrower = threading.Thread(target=lambda: lent.append(lock.lend(0.1)))
     borrower.start()
     borrower.join()  # a loop that does not turn
     await asyncio.sleep(0.1)
     assert lent == [None]
     async with asyncio.timeout(60):
-        async with turn.alone():
+        async with lock.alone():
             pass
 
 

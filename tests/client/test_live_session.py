@@ -61,7 +61,7 @@ Happening = Meaning | str
         (False, [OPEN, PUSHES, BUSY], True, Want.SUBSCRIBE),
         (False, [OPEN, PUSHES, BUSY, "resumes"], True, Want.PUSH),
         (False, [OPEN, PUSHES, REFUSED], True, Want.MEND),
-        (False, [OPEN, PUSHES, REFUSED, "mended"], False, Want.SUBSCRIBE),
+        (False, [OPEN, PUSHES, REFUSED, "fixed"], False, Want.SUBSCRIBE),
         (False, [OPEN, SUBSCRIBES], False, Want.WAIT),
         (False, [OPEN, SUBSCRIBES], True, Want.PUSH),
         (False, [OPEN, SUBSCRIBES, LAST, PUSHES, answered("applied")], False, Want.WAIT),
@@ -85,8 +85,8 @@ def test_what_the_session_wants(restarting: bool, happened: list[Happening], pen
                 session.push([ONE])
             case "resumes":
                 session.resume()
-            case "mended":
-                session.mended()
+            case "fixed":
+                session.fixed()
             case _:
                 session.learn(event)  # type: ignore[arg-type]
     assert session.next(pending) is wanted
@@ -254,11 +254,11 @@ FOR_YEARS = Ending("busy", "http_503", "", retry_after=1e9)
         (False, [(TOKEN, 0)], Plan(60.0)),
         (True, [(TOKEN, 0), (TOKEN_ENDED, 11)], Plan(0.0, silent=True)),
         (True, [(TOKEN_ENDED, 1)] * 2, Plan(60.0)),
-        (True, [(SUSPECT, 0)], Plan(1.0, mend=True)),
+        (True, [(SUSPECT, 0)], Plan(1.0, fix=True)),
         (True, [(UNANSWERED, 0)] * 2, Plan(2.0)),
-        (True, [(UNANSWERED, 0)] * 3, Plan(4.0, mend=True)),
+        (True, [(UNANSWERED, 0)] * 3, Plan(4.0, fix=True)),
         (True, [(UNANSWERED, 0)] * 2 + [(LOST_LINE, 0), (UNANSWERED, 0)], Plan(8.0)),
-        (True, [(UNANSWERED, 0)] * 2 + [(NO_LINE, 0), (UNANSWERED, 0)], Plan(8.0, mend=True)),
+        (True, [(UNANSWERED, 0)] * 2 + [(NO_LINE, 0), (UNANSWERED, 0)], Plan(8.0, fix=True)),
         (True, [(UNANSWERED, 0)] * 4, Plan(8.0)),
         (True, [(Ending("refused", "bad_reply", "", opened=True), 0)], Plan(60.0)),
     ],

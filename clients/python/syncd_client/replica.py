@@ -125,7 +125,7 @@ class Replica:
             claim_meta(db, "app", self.app, "the app")
             self._user: str | None = get_meta(db, "user")
             self.copied_from = (
-                copied.notice(db, self._store.place(), new_id(self.wall())) if client_id is None else None
+                copied.rename_if_moved(db, self._store.place(), new_id(self.wall())) if client_id is None else None
             )
             held = get_meta(db, "client")
             client = client_id or held or new_id(self.wall())
@@ -192,7 +192,7 @@ class Replica:
         with self._store.write() as db:
             change_ids = enqueue(db, batch.writes, self.wall(), limits, image)
         self._image = image
-        self.bulletin.wrote([(write.table, write.space, write.record) for write in batch.writes])
+        self.bulletin.committed([(write.table, write.space, write.record) for write in batch.writes])
         return change_ids
 
     def undo(self) -> list[str]:
@@ -307,7 +307,7 @@ class Replica:
     def _requeue(self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False) -> str:
         with self._store.write() as db:
             fresh, keys = rejected.requeue_stopped(db, change_id, self.wall(), fields, space, alone)
-        self.bulletin.wrote(keys)
+        self.bulletin.committed(keys)
         return fresh
 
     def drop(self, change_id: str, *, alone: bool = False) -> None:
@@ -318,7 +318,7 @@ class Replica:
         with self._store.write() as db:
             changes = rejected.stopped(db, change_id, alone)
             rejected.drop(db, changes)
-        self.bulletin.wrote(outbox.keys_of(changes))
+        self.bulletin.committed(outbox.keys_of(changes))
 
     def conflicts(self) -> list[Conflict]:
         """Registers of this device that lost on the server, oldest first, until `clear_conflicts`."""
@@ -365,7 +365,7 @@ class Replica:
 
         It compares the stamps of what the server has confirmed, and costs some hundred bytes where all is well.
         Unsent writes stay. It cannot see a value that was changed in the file beside its stamp: `everything`
-        first fetches all records anew. Raises what `sync` raises; Refused `not_found` when the server is too old.
+        first fetches all records again. Raises what `sync` raises; Refused `not_found` when the server is too old.
         """
         return self._run("renew" if everything else "verify", patience).verified or Verified()
 
@@ -379,7 +379,7 @@ class Replica:
                 transport.perform(session, self.http(), url, tokens.ask, conflicts.append)
         finally:
             if self._on_conflict is not None:
-                callbacks.tell(self._on_conflict, conflicts, self.callback_timeout)
+                callbacks.deliver(self._on_conflict, conflicts, self.callback_timeout)
         return session.report
 
     def http(self) -> httpx.Client:
@@ -393,8 +393,9 @@ class Replica:
         device = Device(
             transport.app_path(self.app), self.client_id, self.schema_version, self.incarnation, self._renamed
         )
-        policy, tell = retry or self.retry, self.bulletin.tell
-        return Session(self._store, device, self.limits, policy, self.wall, scope, tell, self.verify_every, self.paces)
+        policy, publish = retry or self.retry, self.bulletin.publish_answer
+        every, paces = self.verify_every, self.paces
+        return Session(self._store, device, self.limits, policy, self.wall, scope, publish, every, paces)
 
     # -- live --------------------------------------------------------------------------------------
 

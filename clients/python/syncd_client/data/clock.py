@@ -49,7 +49,8 @@ def tick(last: int, wall: int) -> int:
     """The stamp of a new write: milliseconds of wall time with a counter in the three digits below.
 
     `last` is the stamp given last and `wall` the wall clock, both in microseconds. The answer is greater than `last`
-    where that is of this second. A clock that was mended counts from then on: what a write overwrites keeps it later.
+    where that is of this second. A clock that was set right counts from then on: what a write overwrites keeps the
+    write later.
     """
     now = wall - wall % 1000
     return min(last + 1 if now <= last < now + SECOND else now, LATEST)

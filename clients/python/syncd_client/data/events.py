@@ -17,7 +17,7 @@ class Verified:
     `spaces` and `records` were compared, `differences` of the records were otherwise than on the server and
     `repaired` of them are no more. `skipped`: spaces (None: the personal one) that were written to all the
     time, or that the server was not ready to compare. `restarted`: so much was different that everything was
-    fetched anew.
+    fetched again.
     """
 
     spaces: int = 0

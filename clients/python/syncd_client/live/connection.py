@@ -26,7 +26,7 @@ from ..sync.reply import Page
 from ..sync.retry import parse_retry_after
 from ..sync.tokens import claim
 from .endpoint import Endpoint
-from .exchange_lock import Turn
+from .exchange_lock import ExchangeLock
 from .reconnect import Ending, closed, failed, not_upgraded
 from .session import (
     Authenticated,
@@ -80,24 +80,24 @@ class Connection:
     def __init__(
         self,
         endpoint: Endpoint,
-        turn: Turn,
-        said: dict[str | None, Any],
+        exchange_lock: ExchangeLock,
+        announced: dict[str | None, Any],
         on_open: Callable[[], Awaitable[None]],
         on_live: Callable[[], None],
         on_trouble: Callable[[Ending], Awaitable[None]],
     ) -> None:
-        self._end, self._turn, self._said = endpoint, turn, said
+        self._end, self._exchange_lock, self._announced = endpoint, exchange_lock, announced
         self._client, self._new = endpoint.client(), True
         self._on_open, self._on_live, self._on_trouble = on_open, on_live, on_trouble
         self._wake, self._answered = asyncio.Event(), asyncio.Event()
-        self._unsaid = dict(said)
-        self._peers: set[Presence] = set()
+        self._unannounced = dict(announced)
+        self._present: set[Presence] = set()
         self._heard = 0.0
         self._listening_since: float | None = None
         self._last = 0
         self._attempt = 0
         self._sent = self._allowed = 0.0
-        self._lost = False
+        self._cursor_lost = False
         self._held: Ending | None = None
         self._timers: set[asyncio.TimerHandle] = set()
         self._socket: Line
@@ -108,9 +108,9 @@ class Connection:
         """Something was written, or there is something else to look at. From the loop only."""
         self._wake.set()
 
-    def say(self, space: str | None, state: Any) -> None:
+    def announce(self, space: str | None, state: Any) -> None:
         """Announces this device's presence. From the loop only."""
-        self._unsaid[space] = state
+        self._unannounced[space] = state
         self._wake.set()
 
     async def run(self) -> Ending:
@@ -128,12 +128,12 @@ class Connection:
         finally:
             for timer in self._timers:
                 timer.cancel()
-            for peer in self._peers:
-                self._end.hub.publish(Presence(peer.space, peer.user, peer.client, None))
+            for presence in self._present:
+                self._end.hub.publish(Presence(presence.space, presence.user, presence.client, None))
 
     async def _open(self, token: str) -> Ending:
         """One socket from its handshake to its end."""
-        opening = connect(self._end.address, **self._options())
+        opening = connect(self._end.socket_url, **self._options())
         try:
             async with opening as socket:
                 assert isinstance(socket, Line)
@@ -196,7 +196,7 @@ class Connection:
         text = await self._socket.recv()
         self._listening_since = None
         self._heard = now()
-        async with self._turn.applying:
+        async with self._exchange_lock.applying:
             meaning = await in_thread(self._take, text)
             self._session.learn(meaning)
         await self._follow(meaning)
@@ -216,7 +216,7 @@ class Connection:
                     self._end.hub.publish(conflict)
             case Authenticated():
                 self._end.claim_user(meaning.user)
-            case SubscribeRefused(lost=True):
+            case SubscribeRefused(cursor_lost=True):
                 with self._end.store.write() as db:
                     apply.begin_restart(db)
         return meaning
@@ -226,7 +226,7 @@ class Connection:
             done = apply.apply_page(db, page, pushed, self._session.checked)
             if self._session.push_held and self._held is not None:
                 apply.note_trouble(db, self._held.trouble, self._held.code, self._held.detail)
-        self._end.tell(page, done)
+        self._end.publish(page, done)
 
     async def _follow(self, meaning: Meaning) -> None:
         """What a frame means for the connection itself."""
@@ -235,27 +235,27 @@ class Connection:
                 self.opened_at = self._heard
                 await self._on_open()
             case Delivered():
-                self._tell_if_live()
+                self._publish_if_live()
             case PushAnswered():
                 self._attempt = 0
                 self._answered.set()
-                self._tell_if_live()
+                self._publish_if_live()
             case PushRefused():
                 self._answered.set()
                 if meaning.again:
                     await self._hold(meaning)
             case SubscribeRefused(again=True):
                 await self._hold(meaning)
-            case SubscribeRefused(lost=True) if not self._lost:
-                self._lost = True
+            case SubscribeRefused(cursor_lost=True) if not self._cursor_lost:
+                self._cursor_lost = True
             case SubscribeRefused() | Complaint() if not self._session.caught_up:
                 self._complain(meaning.code, meaning.detail)
             case Complaint():
                 log.warning("the server did not take a frame: %s %s", meaning.code, meaning.detail)
             case Presence() if meaning.client != self._client:
-                self._meet(meaning)
+                self._note_presence(meaning)
 
-    def _tell_if_live(self) -> None:
+    def _publish_if_live(self) -> None:
         if self._session.caught_up and not self._session.push_held:
             self._on_live()
 
@@ -279,13 +279,13 @@ class Connection:
         self._session.resume()
         self._wake.set()
 
-    def _meet(self, peer: Presence) -> None:
-        place = Presence(peer.space, peer.user, peer.client, None)
-        if peer.state is None:
-            self._peers.discard(place)
+    def _note_presence(self, presence: Presence) -> None:
+        place = Presence(presence.space, presence.user, presence.client, None)
+        if presence.state is None:
+            self._present.discard(place)
         else:
-            self._peers.add(place)
-        self._end.hub.publish(peer)
+            self._present.add(place)
+        self._end.hub.publish(presence)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -293,7 +293,7 @@ class Connection:
         while True:
             self._wake.clear()
             if self._session.caught_up:
-                await self._say_all()
+                await self._announce_all()
             packed, unread = await in_thread(self._pack)
             match self._session.next(bool(packed), unread):
                 case Want.UNSUBSCRIBE:
@@ -302,10 +302,10 @@ class Connection:
                 case Want.PUSH:
                     await self._push()
                 case Want.SUBSCRIBE:
-                    async with self._turn.pushing:
+                    async with self._exchange_lock.pushing:
                         await self._subscribe()
-                case Want.MEND:
-                    await self._mend()
+                case Want.FIX:
+                    await self._fix()
                 case Want.WAIT:
                     await self._wake.wait()
 
@@ -331,8 +331,8 @@ class Connection:
         return names
 
     async def _push(self) -> None:
-        async with self._turn.pushing:
-            packed, unread = await in_thread(self._pack)  # again: another may have had the turn
+        async with self._exchange_lock.pushing:
+            packed, unread = await in_thread(self._pack)  # again: another may have had the lock
             if packed and not (unread and self._session.subscribed):
                 self._answered.clear()
                 frame = self._session.push(packed, await in_thread(self._present)).encode()
@@ -362,22 +362,22 @@ class Connection:
         with self._end.store.read() as db:
             return str(get_meta(db, "cursor", "")), apply.acknowledged(db)
 
-    async def _mend(self) -> None:
+    async def _fix(self) -> None:
         """What was refused whole goes over HTTP: its answer names the culprit, which is set aside."""
         try:
-            async with self._turn.alone():
+            async with self._exchange_lock.alone():
                 report = await self._end.exchange("push")
         except SyncdError as error:
             raise ConnectionOver(failed(error)) from error
-        self._session.mended()
+        self._session.fixed()
         if self._end.client() != self._client:
             raise ConnectionOver(_COPIED)
         if report.restarted:
             raise ConnectionOver(Ending("offline", "restarted", "The replica began again over HTTP.", opened=True))
 
-    async def _say_all(self) -> None:
-        while self._unsaid:
-            space, state = self._unsaid.popitem()
+    async def _announce_all(self) -> None:
+        while self._unannounced:
+            space, state = self._unannounced.popitem()
             await self._socket.send(self._session.presence(space, state))
             await asyncio.sleep(self._end.policy.push_interval)
 

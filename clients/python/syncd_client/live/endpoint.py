@@ -64,7 +64,7 @@ class Endpoint:
     """A replica, seen by its live sync.
 
     `fresh` asks for the token and raises SyncdError. `exchange` performs one sync over HTTP, for which the
-    caller has the turn; it verifies the replica where `verification_due` says so. `tell` announces what an
+    caller has the exchange lock; it verifies the replica where `verification_due` says so. `publish` announces what an
     answer changed. `socket` is passed on to `websockets.connect` (`ssl`, `proxy`, …).
     """
 
@@ -85,11 +85,11 @@ class Endpoint:
     fresh: Callable[[], Awaitable[str]]
     exchange: Callable[[Scope], Awaitable[Report]]
     verification_due: Callable[[], bool]
-    tell: Callable[[Page | None, Applied], None]
+    publish: Callable[[Page | None, Applied], None]
     socket: Mapping[str, Any]
 
     @property
-    def address(self) -> str:
+    def socket_url(self) -> str:
         """Where the socket is: the replica's url with ws for http, its path kept."""
         scheme, _, rest = self.url.partition("://")
         return f"{scheme.replace('http', 'ws')}://{rest}/ws/{quote(self.app, safe='')}"
@@ -153,7 +153,7 @@ def _build(
         fresh=fresh,
         exchange=exchange,
         verification_due=lambda: due(replica.store, replica.verify_every, replica.wall()),
-        tell=replica.bulletin.tell,
+        publish=replica.bulletin.publish_answer,
         socket=options.socket,
     )
 

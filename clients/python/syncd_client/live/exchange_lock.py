@@ -14,7 +14,7 @@ from ..store.lease import GiveBack
 _LOOP_PATIENCE = 5.0  # seconds for a loop that is stopping to answer
 
 
-class Turn:
+class ExchangeLock:
     """Two locks of a live sync: `pushing`, from sending a push to its answer, and `applying`, around a frame.
 
     Whoever holds both has the file and the server to itself; they are taken in that order. It is the
@@ -26,10 +26,10 @@ class Turn:
         self._loop, self._returned = loop, returned
         self._over = False
 
-    def borrow(self, patience: float) -> GiveBack | None:
+    def lend(self, patience: float) -> GiveBack | None:
         """See Lender; for threads other than the loop's."""
         loan = _Loan()
-        lent = loan.deliver(self.borrow_async, patience)
+        lent = loan.deliver(self.lend_async, patience)
         try:
             future = asyncio.run_coroutine_threadsafe(lent, self._loop)
         except RuntimeError:  # the loop is gone
@@ -45,7 +45,7 @@ class Turn:
             raise
         return loan.close()
 
-    async def borrow_async(self, patience: float) -> GiveBack | None:
+    async def lend_async(self, patience: float) -> GiveBack | None:
         """See Lender."""
         try:
             async with asyncio.timeout(patience):
@@ -103,9 +103,9 @@ class _Loan:
         self._open = True
         self._given: GiveBack | None = None
 
-    async def deliver(self, borrow: Callable[[float], Awaitable[GiveBack | None]], patience: float) -> None:
+    async def deliver(self, lend: Callable[[float], Awaitable[GiveBack | None]], patience: float) -> None:
         """In the loop."""
-        given = await borrow(patience)
+        given = await lend(patience)
         with self._lock:
             if self._open:
                 self._given = given

@@ -27,34 +27,34 @@ def describe_answer(page: Page | None, done: Applied) -> Iterator[Event]:
 
 
 class Listener(Protocol):
-    """Hears of what happens to a replica, from any thread."""
+    """What receives a replica's events, from any thread."""
 
-    def wrote(self, event: Event) -> None:
+    def receive(self, event: Event) -> None:
         """Takes note of it; never waits."""
 
 
 class Bulletin:
-    """Where a replica says what happens to it, for its live sync if it has one."""
+    """Publishes what happens to a replica to its live sync, if it has one."""
 
     def __init__(self) -> None:
         self.listener: Listener | None = None
 
     def attach(self, listener: Listener | None) -> None:
-        """Who hears of it from now on; None: nobody. Raises SyncBusy when somebody does already."""
+        """The listener from now on, or None. Raises SyncBusy where there is one already."""
         if listener is not None and self.listener is not None:
             raise SyncBusy("this replica is live already.")
         self.listener = listener
 
-    def wrote(self, keys: Iterable[Key]) -> None:
+    def committed(self, keys: Iterable[Key]) -> None:
         """The application wrote these records."""
         if self.listener is not None:
-            self.listener.wrote(Changes(name_records(keys), "device"))
+            self.listener.receive(Changes(name_records(keys), "device"))
 
-    def tell(self, page: Page | None, done: Applied) -> None:
+    def publish_answer(self, page: Page | None, done: Applied) -> None:
         """An answer of the server was applied."""
         if self.listener is not None:
             for event in describe_answer(page, done):
-                self.listener.wrote(event)
+                self.listener.receive(event)
 
 
 class Mailbox:

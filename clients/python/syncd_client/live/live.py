@@ -137,7 +137,7 @@ class AsyncLive:
         Others' presence comes as `Presence` events. Kept over reconnections, never stored.
         """
         if self._sync is not None:
-            self._sync.say(*self._sync.check_presence(space, state))
+            self._sync.announce(*self._sync.check_presence(space, state))
 
     def retry_now(self) -> None:
         """Tries to connect at once, say because the network is back."""
@@ -158,10 +158,10 @@ class AsyncLive:
             await asyncio.sleep(_POLL)
         return False
 
-    def wrote(self, event: Event) -> None:
-        """The replica tells what happened to it. From any thread."""
+    def receive(self, event: Event) -> None:
+        """The replica publishes what happened to it. From any thread."""
         if self._sync is not None:
-            self._sync.wrote(event)
+            self._sync.receive(event)
 
     async def close(self) -> None:
         """Ends it: what is not sent yet stays in the outbox. Callbacks that are under way are cancelled."""
@@ -239,7 +239,7 @@ class Live:
     def presence(self, space: str | None, state: Any) -> None:
         """See AsyncLive.presence."""
         if self._sync is not None:
-            self._soon(self._sync.say, *self._sync.check_presence(space, state))
+            self._soon(self._sync.announce, *self._sync.check_presence(space, state))
 
     def retry_now(self) -> None:
         """Tries to connect at once, say because the network is back."""
@@ -257,10 +257,10 @@ class Live:
             time.sleep(_POLL)
         return False
 
-    def wrote(self, event: Event) -> None:
-        """The replica tells what happened to it. From any thread."""
+    def receive(self, event: Event) -> None:
+        """The replica publishes what happened to it. From any thread."""
         if self._sync is not None:
-            self._sync.wrote(event)
+            self._sync.receive(event)
 
     def close(self) -> None:
         """Ends it: what is not sent yet stays in the outbox. Returns when the file is no longer touched."""

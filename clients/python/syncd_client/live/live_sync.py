@@ -20,7 +20,7 @@ from ..sync.failures import place
 from ..sync.steps import Scope
 from .connection import Connection
 from .endpoint import Endpoint
-from .exchange_lock import Turn
+from .exchange_lock import ExchangeLock
 from .reconnect import Ending, Reconnect, failed
 from .tasks import in_thread
 
@@ -35,15 +35,15 @@ def _cancelled() -> bool:
 
 
 class LiveSync:
-    """Keeps one replica current for as long as `run` runs. Everything but `wrote` and `synced` is the loop's."""
+    """Keeps one replica current for as long as `run` runs. Everything but `receive` and `synced` is the loop's."""
 
     def __init__(self, endpoint: Endpoint, lease: Lease) -> None:
         self._end, self._lease = endpoint, lease
         self._loop = asyncio.get_running_loop()
-        self._turn = Turn(self._loop, self._returned)
+        self._exchange_lock = ExchangeLock(self._loop, self._returned)
         self._reconnect = Reconnect(endpoint.policy, endpoint.renewable)
         self._kick = asyncio.Event()
-        self._said: dict[str | None, Any] = {}
+        self._announced: dict[str | None, Any] = {}
         self._connection: Connection | None = None
         self._noted: Ending | None = None
         self.state = LiveState("connecting")
@@ -51,7 +51,7 @@ class LiveSync:
     async def run(self) -> None:
         """Syncs until it is cancelled."""
         reason = LiveState("closed")
-        watch = [self._loop.create_task(self._watch()), self._loop.create_task(self._verify())]
+        tasks = [self._loop.create_task(self._poll_file()), self._loop.create_task(self._verify())]
         try:
             await self._take_lease()
             await self._lead()
@@ -59,9 +59,9 @@ class LiveSync:
             log.error("a live sync ended by itself: %s", place(error))
             reason = LiveState("closed", "internal", f"This client failed ({type(error).__name__}).")
         finally:
-            for task in watch:
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait(watch)
+            await asyncio.wait(tasks)
             self.state = reason
             self._end.hub.publish(reason)
 
@@ -79,14 +79,14 @@ class LiveSync:
                 await asyncio.sleep(policy.store_interval)
 
     async def _lead(self) -> None:
-        self._lease.lender = self._turn
+        self._lease.lender = self._exchange_lock
         try:
             while not _cancelled():
                 await self._connect_once()
         finally:
             self._lease.lender = None
             try:
-                await self._turn.end(_CLOSE_PATIENCE)
+                await self._exchange_lock.end(_CLOSE_PATIENCE)
             finally:
                 self._lease.release()
 
@@ -102,7 +102,7 @@ class LiveSync:
         """One connection, and what comes after it: a pause, or polling."""
         ending, lasted = await self._connect()
         plan = self._reconnect.after(ending, lasted, random.random())
-        if plan.mend:
+        if plan.fix:
             ending = await self._exchange("push") or ending
         elif plan.poll:
             failure = await self._poll()
@@ -118,7 +118,7 @@ class LiveSync:
 
     async def _connect(self) -> tuple[Ending, float]:
         connection = self._connection = Connection(
-            self._end, self._turn, self._said, self._opened, self._caught_up, self._report
+            self._end, self._exchange_lock, self._announced, self._opened, self._caught_up, self._report
         )
         try:
             ending = await connection.run()
@@ -148,7 +148,7 @@ class LiveSync:
 
     async def _exchange(self, scope: Scope) -> Ending | None:
         try:
-            async with self._turn.alone():
+            async with self._exchange_lock.alone():
                 await self._end.exchange(scope)
         except SyncdError as error:
             return failed(error)
@@ -212,7 +212,7 @@ class LiveSync:
 
     # -- the file ----------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
+    async def _poll_file(self) -> None:
         """Notices what other processes write into the file."""
         seen: int | None = None
         while True:
@@ -235,8 +235,8 @@ class LiveSync:
                 if self.state.name == "live" and await in_thread(self._end.verification_due):
                     await self._exchange("pull")
 
-    def wrote(self, event: Event) -> None:
-        """Takes note of what the replica tells; own writes are sent at once. From any thread."""
+    def receive(self, event: Event) -> None:
+        """Takes note of what the replica publishes; own writes are sent at once. From any thread."""
         self._end.hub.publish(event)
         if isinstance(event, Changes) and event.source == "device":
             try:
@@ -260,14 +260,14 @@ class LiveSync:
         self._kick.set()
 
     def check_presence(self, space: str | None, state: Any) -> tuple[str | None, Any]:
-        """A copy of what is to be said, and where. Raises InvalidWrite."""
+        """A copy of what is to be announced, and where. Raises InvalidWrite."""
         return self._end.named(space) or None, take(state, "state")
 
-    def say(self, space: str | None, state: Any) -> None:
+    def announce(self, space: str | None, state: Any) -> None:
         """Announces this device's presence in a space, now and after each reconnection."""
-        self._said[space] = state
+        self._announced[space] = state
         if self._connection is not None:
-            self._connection.say(space, state)
+            self._connection.announce(space, state)
 
     def synced(self) -> bool:
         """Whether everything that was written here is on the server. From any thread; asks the file."""

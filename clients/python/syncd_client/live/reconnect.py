@@ -83,13 +83,13 @@ def failed(error: SyncdError) -> Ending:
 class Plan:
     """What comes next: a pause in seconds, or polling. `silent`: the application need not hear of it.
 
-    `mend`: one sync over HTTP before the pause, which finds out what is wrong with the push.
+    `fix`: one sync over HTTP before the pause, which finds out what is wrong with the push.
     """
 
     pause: float
     poll: bool = False
     silent: bool = False
-    mend: bool = False
+    fix: bool = False
 
 
 class Reconnect:
@@ -114,7 +114,7 @@ class Reconnect:
         if ending.state == "refused" and not ending.suspect:
             return Plan(self._slowly(chance), poll)
         self._attempt += 1
-        return Plan(self._backoff(ending, chance), poll, mend=ending.suspect or self._too_often_unanswered())
+        return Plan(self._backoff(ending, chance), poll, fix=ending.suspect or self._too_often_unanswered())
 
     def _too_often_unanswered(self) -> bool:
         """Whether sockets break under the push, which is too much for a slow line: HTTP takes longer over it."""

@@ -63,9 +63,9 @@ class PushRefused:
 
 @dataclass(frozen=True, slots=True)
 class SubscribeRefused:
-    """There is no subscription. `lost`: the cursor is not known; `again`: it will do, as above."""
+    """There is no subscription. `cursor_lost`: the cursor is not known; `again`: it will do, as above."""
 
-    lost: bool
+    cursor_lost: bool
     again: bool
     code: str
     detail: str
@@ -144,7 +144,7 @@ class Want(Enum):
     PUSH = "push"  # send what waits
     UNSUBSCRIBE = "unsubscribe"  # first, since of what is pushed the answer must come before anything that is read
     SUBSCRIBE = "subscribe"  # from the replica's cursor
-    MEND = "mend"  # the push was refused whole: repeat it over HTTP, whose answer names the culprit
+    FIX = "fix"  # the push was refused whole: repeat it over HTTP, whose answer names the culprit
     WAIT = "wait"  # for a frame, or a write
 
 
@@ -158,7 +158,7 @@ class LiveSession:
         self.user: str | None = None
         self.awaiting: Awaited | None = None
         self.checked: tuple[str, ...] = ()
-        self.subscribed = self.told = self.caught_up = False
+        self.subscribed = self.spaces_named = self.caught_up = False
         self.push_held = self.subscribe_held = self.refused = False
 
     @property
@@ -177,11 +177,11 @@ class LiveSession:
         if self.user is None or self.awaiting is not None:
             return Want.WAIT
         if self.refused:
-            return Want.MEND
+            return Want.FIX
         if pending and not self.push_held and not self.restarting:
             if not (unread and self.subscribed):
                 return Want.PUSH
-            return Want.UNSUBSCRIBE if self.told else Want.WAIT
+            return Want.UNSUBSCRIBE if self.spaces_named else Want.WAIT
         if not self.subscribed and not self.subscribe_held:
             return Want.SUBSCRIBE
         return Want.WAIT
@@ -196,7 +196,7 @@ class LiveSession:
         `acknowledged`: changeIds that the server must have, for its history to be that of the replica.
         """
         self.subscribed, self.checked = True, tuple(acknowledged)
-        self.told = self.caught_up = False
+        self.spaces_named = self.caught_up = False
         wanted = {"first": list(first)} if first else {}
         if acknowledged:
             wanted["pushed"] = list(acknowledged)
@@ -231,7 +231,7 @@ class LiveSession:
             case Authenticated():
                 self.user = meaning.user
             case Delivered():
-                self.told = self.subscribed
+                self.spaces_named = self.subscribed
                 self.caught_up = self.subscribed and not meaning.page.more
                 self.restarting = self.restarting and meaning.page.more
             case PushAnswered():
@@ -244,7 +244,7 @@ class LiveSession:
                 self.push_held, self.refused = meaning.again, not meaning.again
             case SubscribeRefused():
                 self.subscribed = self.caught_up = False
-                self.restarting = self.restarting or meaning.lost
+                self.restarting = self.restarting or meaning.cursor_lost
                 self.subscribe_held = meaning.again
             case _:
                 pass
@@ -253,6 +253,6 @@ class LiveSession:
         """A pause that the server asked for is over."""
         self.push_held = self.subscribe_held = False
 
-    def mended(self) -> None:
+    def fixed(self) -> None:
         """What was refused whole was sent over HTTP."""
         self.refused = False

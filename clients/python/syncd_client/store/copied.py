@@ -1,8 +1,8 @@
 """A replica's file that was copied is another device: two that stamp under one name could not be told apart.
 
 Where the place of the file does not tell it, the server does. Each push names the *incarnations* that the file may have
-pushed as: the one of the last push that was answered, and those since. Their last is this opening's own, made up
-anew. A copy does not have the one that the other copy has pushed as meanwhile.
+pushed as: the one of the last push that was answered, and those since. Each opening of the file adds one of its own. A
+copy does not have the one that the other copy has pushed as meanwhile.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Sender:
     incarnations: tuple[str, ...] = ()
 
 
-def take_name(db: sqlite3.Connection, fresh: str) -> str:
+def rename(db: sqlite3.Connection, fresh: str) -> str:
     """Goes on under the client id `fresh`, with what is unsent. Returns the id that the file had."""
     client = str(get_meta(db, "client"))
     set_meta(db, "client", fresh)
@@ -76,16 +76,16 @@ def take_name(db: sqlite3.Connection, fresh: str) -> str:
     return client
 
 
-def told(db: sqlite3.Connection, sender: Sender, fresh: str) -> None:
+def rename_if_unchanged(db: sqlite3.Connection, sender: Sender, fresh: str) -> None:
     """The server has heard of another copy of this file: it takes the client id `fresh`.
 
-    Not where the file has gone on since that push was sent, by another process that was told, or heard of an answer.
+    Not where the file has gone on since that push was sent, by another process that was renamed, or had an answer.
     """
     if get_meta(db, "client") == sender.client and tuple(incarnations(db)) == sender.incarnations:
-        take_name(db, fresh)
+        rename(db, fresh)
 
 
-def notice(db: sqlite3.Connection, place: str | None, fresh: str) -> str | None:
+def rename_if_moved(db: sqlite3.Connection, place: str | None, fresh: str) -> str | None:
     """Takes the client id `fresh` where the file is not at the `place` where it was opened last.
 
     What is unsent goes on under the new name. Returns the id that the file had, or None where it was not copied.
@@ -94,4 +94,4 @@ def notice(db: sqlite3.Connection, place: str | None, fresh: str) -> str | None:
     if place is None or known == place:
         return None
     set_meta(db, "place", place)
-    return None if known is None or client is None else take_name(db, fresh)
+    return None if known is None or client is None else rename(db, fresh)

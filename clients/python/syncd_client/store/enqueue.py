@@ -30,7 +30,7 @@ def enqueue(
     keys = [(write.table, write.space, write.record) for write in writes]
     round_, clock, client = get_meta(db, "round", 0), get_meta(db, "clock", 0), get_meta(db, "client")
     rows = load(db, keys, round_)
-    if _mend_stopped(db, rows, wall):
+    if _fix_stopped(db, rows, wall):
         rows = load(db, keys, round_)
     queued: list[tuple[str, Key, str]] = []
     for key, write in zip(keys, writes, strict=True):
@@ -64,10 +64,10 @@ def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int, base
     )
 
 
-def _mend_stopped(db: sqlite3.Connection, rows: Mapping[Key, Row], wall: int) -> bool:
-    """What was refused with a stamp of a clock that was mended since must not take a later write along into the future.
+def _fix_stopped(db: sqlite3.Connection, rows: Mapping[Key, Row], wall: int) -> bool:
+    """Restamps what was refused with a stamp of a clock that was set right since. Returns whether there was any.
 
-    Returns whether there was any.
+    It must not take a later write along into the future.
 
     Where this clock is behind, a write may be far ahead of it, but not of what it was written over.
     """

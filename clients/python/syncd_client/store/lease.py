@@ -30,10 +30,10 @@ GiveBack = Callable[[], None]
 class Lender(Protocol):
     """A live sync that holds the lock, and steps aside for a sync of the same replica."""
 
-    def borrow(self, patience: float) -> GiveBack | None:
+    def lend(self, patience: float) -> GiveBack | None:
         """Waits up to `patience` seconds; None when it could not be had, or the live sync is over."""
 
-    async def borrow_async(self, patience: float) -> GiveBack | None:
+    async def lend_async(self, patience: float) -> GiveBack | None:
         """The same, in the live sync's own loop."""
 
 

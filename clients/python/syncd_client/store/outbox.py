@@ -21,7 +21,7 @@ _REJECT = """UPDATE outbox SET state = 'rejected', code = ?, detail = ?
 WHERE state = 'pending' AND change_id = ?"""
 _REST = """SELECT change_id FROM outbox WHERE state = 'pending'
 AND batch = (SELECT batch FROM outbox WHERE change_id = ?)"""
-_FORGET = "DELETE FROM outbox WHERE change_id = ?"
+_REMOVE = "DELETE FROM outbox WHERE change_id = ?"
 _UNANSWERED = """SELECT change_id FROM outbox WHERE state = 'pending'
 AND change_id IN (SELECT value FROM json_each(?))"""
 _ACK = "UPDATE outbox SET state = 'acked', code = NULL, detail = NULL WHERE change_id = ?"
@@ -90,16 +90,16 @@ def reject(db: sqlite3.Connection, refusals: Mapping[str, tuple[str, str]]) -> l
 
     Returns the changeIds that were set aside.
     """
-    told: list[str] = []
+    rejected: list[str] = []
     for change_id, (code, detail) in refusals.items():
         if db.execute(_REJECT, (code, detail, change_id)).rowcount:
-            told.append(change_id)
+            rejected.append(change_id)
     for change_id, (code, _) in refusals.items():
         why = f"Goes together with {change_id}, which was refused: {code}."
         rest = [row[0] for row in db.execute(_REST, (change_id,)).fetchall()]
         db.executemany(_REJECT, [("batch_rejected", why, other) for other in rest])
-        told += rest
-    return told
+        rejected += rest
+    return rejected
 
 
 def unanswered(db: sqlite3.Connection, pushed: Sequence[Packed]) -> set[str]:
@@ -114,8 +114,8 @@ def unread(db: sqlite3.Connection, pushed: Iterable[Packed]) -> set[str]:
     What is read of such a space begins after the push, perhaps, and with what is alive then: of a deletion from between
     the two nothing would ever come.
     """
-    told = {space_key(row[0]) for row in db.execute("SELECT id FROM spaces")}
-    return {change.change_id for change in pushed if change.space not in told}
+    named = {space_key(row[0]) for row in db.execute("SELECT id FROM spaces")}
+    return {change.change_id for change in pushed if change.space not in named}
 
 
 def waiting(db: sqlite3.Connection) -> bool:
@@ -123,9 +123,9 @@ def waiting(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM outbox WHERE state IN ('pending', 'acked') LIMIT 1").fetchone() is not None
 
 
-def forget(db: sqlite3.Connection, change_ids: Iterable[str | None]) -> None:
+def remove(db: sqlite3.Connection, change_ids: Iterable[str | None]) -> None:
     """What the server has, by its answer or because it sent it back, need not be sent any more."""
-    db.executemany(_FORGET, [(change_id,) for change_id in change_ids])
+    db.executemany(_REMOVE, [(change_id,) for change_id in change_ids])
 
 
 def acknowledge(db: sqlite3.Connection, change_ids: Sequence[str], here: Container[str], more: bool) -> list[Key]:
@@ -136,7 +136,7 @@ def acknowledge(db: sqlite3.Connection, change_ids: Sequence[str], here: Contain
     there is `more` of that to come they stay on top of their records, if those are still `here`. Returns the records to
     show anew.
     """
-    forget(db, [change_id for change_id in change_ids if change_id not in here])
+    remove(db, [change_id for change_id in change_ids if change_id not in here])
     db.executemany(_ACK, [(change_id,) for change_id in change_ids])
     if more and not change_ids:
         return []

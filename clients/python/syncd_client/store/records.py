@@ -76,7 +76,7 @@ def load(db: sqlite3.Connection, keys: Iterable[Key], round_: int) -> dict[Key, 
 
 
 def _read_row(confirmed: int, doc: str, stamps: str, base: str | None) -> Row:
-    """A row of the file; one that is damaged has nothing confirmed, and is mended by the next verification."""
+    """A row of the file; one that is damaged has nothing confirmed, and is repaired by the next verification."""
     try:
         return Row(join(doc, stamps), _read_base(base), confirmed, doc)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -109,7 +109,7 @@ def save(db: sqlite3.Connection, rows: Mapping[Key, Row]) -> list[Key]:
     return [key for key, row in dirty.items() if row.doc != (kept[key][_DOC] if key in kept else None)]
 
 
-def forget(db: sqlite3.Connection, keys: Iterable[Key]) -> None:
+def purge(db: sqlite3.Connection, keys: Iterable[Key]) -> None:
     """Removes rows, readable or not. What is unsent of them stays in the outbox."""
     db.executemany(_DELETE, keys)
 
@@ -135,7 +135,7 @@ def join(doc: str, stamps: str) -> Registers:
     return {name: Register(values[name], *stamp) for name, stamp in json.loads(stamps).items()}
 
 
-def sweep(db: sqlite3.Connection, round_: int) -> int:
+def drop_unconfirmed(db: sqlite3.Connection, round_: int) -> int:
     """After a restart from an empty cursor: what the server did not send again, it does not have.
 
     Unsent writes stay, on top of nothing. Returns how many records lost their confirmed registers.

@@ -12,7 +12,7 @@ from ..data.conflict import Conflict
 from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
 from ..store import outbox, restamp
-from ..store.records import load, save, settle, sweep
+from ..store.records import drop_unconfirmed, load, save, settle
 from ..store.store import get_meta, set_meta
 from .reply import Page, Result
 from .report import Applied
@@ -45,7 +45,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     for key, change in zip(keys, (*page.changes, *won), strict=True):
         rows[key].confirm(change.registers, round_, whole=change.whole)
     own = [change.change_id for change in page.changes if change.client == client and change.change_id]
-    outbox.forget(db, [*own, *(result.change_id for result in taken if result.change_id not in kept)])
+    outbox.remove(db, [*own, *(result.change_id for result in taken if result.change_id not in kept)])
     rejected = outbox.reject(db, _refusals(page.results))
     dated = _date_stopped(db, confirmed, pushed)
     settle(db, rows)
@@ -152,12 +152,12 @@ def _keep_conflicts(db: sqlite3.Connection, conflicts: Sequence[Conflict]) -> No
 
 
 def _follow_spaces(db: sqlite3.Connection, page: Page) -> list[Key]:
-    gone = [key for space in page.left if space_key(space) for key in purge(db, space)]
+    gone = [key for space in page.left if space_key(space) for key in purge_space(db, space)]
     db.executemany("INSERT OR IGNORE INTO spaces VALUES (?)", [(space,) for space in page.joined])
     return gone
 
 
-def purge(db: sqlite3.Connection, space: str) -> list[Key]:
+def purge_space(db: sqlite3.Connection, space: str) -> list[Key]:
     """Deletes the copy of a space that was left, whose records it returns. What was not sent yet is kept aside."""
     outbox.set_aside(db, space)
     gone: list[Key] = db.execute("SELECT tbl, space, id FROM records WHERE space = ?", (space,)).fetchall()
@@ -178,5 +178,5 @@ def begin_restart(db: sqlite3.Connection) -> None:
 
 def finish_restart(db: sqlite3.Connection) -> None:
     """Everything has come again: what did not come is gone from the server, and goes here too."""
-    sweep(db, get_meta(db, "round", 0))
+    drop_unconfirmed(db, get_meta(db, "round", 0))
     set_meta(db, "restarting", 0)

@@ -54,13 +54,13 @@ class Call:
         return await asyncio.shield(future)
 
 
-def tell(function: Callable[[Any], object], news: Sequence[Any], patience: float) -> None:
-    """Calls `function` with each of the news; one that fails is logged, one that hangs is not called again."""
-    for one in news:
+def deliver(function: Callable[[Any], object], events: Sequence[Any], patience: float) -> None:
+    """Calls `function` with each of the events; one that fails is logged, one that hangs is not called again."""
+    for event in events:
         try:
-            Call(function, one).result(patience)
+            Call(function, event).result(patience)
         except NoAnswer:
-            log.error("a callback has not returned in %g s; it is not told of the rest", patience)
+            log.error("a callback has not returned in %g s; it is not called with the rest", patience)
             return
         except Exception:
             log.exception("a callback failed")

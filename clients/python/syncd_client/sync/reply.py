@@ -141,8 +141,8 @@ def read_problem(status: int, body: bytes) -> Problem:
     for error in errors:
         match = _CHANGE.match(str(error.get("pointer", "")))
         if match:
-            said = f"{error.get('detail') or detail} ({error['pointer']})"
-            blamed.setdefault(int(match[1]), (str(error.get("code") or code), said))
+            reason = f"{error.get('detail') or detail} ({error['pointer']})"
+            blamed.setdefault(int(match[1]), (str(error.get("code") or code), reason))
     return Problem(status, code, detail, errors, blamed)
 
 

@@ -28,7 +28,7 @@ from .reply import Page, Problem, read_page, read_problem
 from .report import Applied, Limits, Report
 from .retry import RetryPolicy, parse_retry_after, passes
 from .steps import Done, Renew, Scope, Send, Step, Wait
-from .verification import Need, Verification
+from .verification import DigestAction, Verification
 
 _MOST_COPIES = 3  # client ids to take in one sync
 
@@ -58,12 +58,12 @@ class Session:
         policy: RetryPolicy,
         wall: Callable[[], int],
         scope: Scope,
-        tell: Callable[[Page | None, Applied], None] = lambda page, done: None,
+        publish: Callable[[Page | None, Applied], None] = lambda page, done: None,
         verify_every: float | None = None,
         paces: Paces | None = None,
     ) -> None:
         self._store, self._device, self._policy, self._wall = store, device, policy, wall
-        self._limits, self._scope, self._tell = limits, scope, tell
+        self._limits, self._scope, self._publish = limits, scope, publish
         self._paces = paces or limits.paces()
         self._acknowledged: list[str] = []
         self._pause: float | None = None
@@ -121,26 +121,26 @@ class Session:
         if self._verification is None and idle and verification.due(self._store, self._every, self._wall()):
             self._verification = self._verify()
         match self._verification.next(cursor) if self._verification else None:
-            case Need("wait", seconds):
+            case DigestAction("wait", seconds):
                 return Wait(seconds)
-            case Need("restart"):
+            case DigestAction("restart"):
                 self._restart()
                 return self._pull("")
-            case Need():
+            case DigestAction():
                 self._caught_up = False
                 return self._pull(cursor)
             case None:
                 self._verified()
                 return Done()
-            case question:
-                return Send(question.method, self._digest_path, question.params, question.body, ())
+            case request:
+                return Send(request.method, self._digest_path, request.params, request.body, ())
 
     @property
     def _digest_path(self) -> str:
         return f"{self._device.app_path}/digest"
 
     def _verify(self) -> Verification:
-        return Verification(self._store, self._wall, lambda done: self._tell(None, done), patient=self._asked)
+        return Verification(self._store, self._wall, lambda done: self._publish(None, done), patient=self._asked)
 
     def _verified(self, *, failed: bool = False) -> None:
         """Takes note of a verification that is over; one that has not seen everything is made again soon."""
@@ -151,7 +151,7 @@ class Session:
         verification.note(self._store, self._wall() - int(early * 1_000_000))
         if not failed:
             self.report.verified = found
-            self._tell(None, Applied(verified=found))
+            self._publish(None, Applied(verified=found))
 
     def _receive_digest(self, status: int, body: bytes) -> bool:
         """Whether an answer was taken: one that nobody waits for may fail without harm."""
@@ -238,7 +238,7 @@ class Session:
         elif problem.code == "device_copied" and sent.sender and self._copied < _MOST_COPIES:
             self._copied += 1
             with self._store.write() as db:
-                copied.told(db, sent.sender, new_id(self._wall()))
+                copied.rename_if_unchanged(db, sent.sender, new_id(self._wall()))
         else:
             self._refused(sent, problem)
         return []
@@ -280,7 +280,7 @@ class Session:
         self._attempt, self._renewed = 0, False
         self._caught_up = self._scope == "push" or not page.more
         self.report.count(page, done)
-        self._tell(page, done)
+        self._publish(page, done)
         return list(page.conflicts)
 
     def _retry(self, error: SyncdError, headers: Mapping[str, str]) -> None:
@@ -319,7 +319,7 @@ class Session:
         with self._store.write() as db:
             rejected = outbox.reject(db, refusals)
         self.report.rejected += rejected
-        self._tell(None, Applied(rejected))
+        self._publish(None, Applied(rejected))
 
     def _give_up(self, kind: str, error: SyncdError) -> NoReturn:
         with suppress(StoreFailed), self._store.write() as db:

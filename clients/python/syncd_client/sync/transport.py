@@ -48,7 +48,7 @@ def taken(lease: Lease, patience: float) -> Iterator[None]:
     give_back: GiveBack | None = None
     while give_back is None:
         if lease.lender is not None:
-            give_back = lease.lender.borrow(max(0.0, until - time.monotonic()))
+            give_back = lease.lender.lend(max(0.0, until - time.monotonic()))
         elif lease.take():
             give_back = lease.release
         if give_back is None:
@@ -67,7 +67,7 @@ async def taken_async(lease: Lease, patience: float) -> AsyncIterator[None]:
     give_back: GiveBack | None = None
     while give_back is None:
         if lease.lender is not None:
-            give_back = await lease.lender.borrow_async(max(0.0, until - time.monotonic()))
+            give_back = await lease.lender.lend_async(max(0.0, until - time.monotonic()))
         elif lease.take():
             give_back = lease.release
         if give_back is None:

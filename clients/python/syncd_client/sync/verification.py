@@ -1,4 +1,4 @@
-"""Does this replica hold what the server holds? Compared by digests, and mended where it does not.
+"""Does this replica hold what the server holds? Compared by digests, and repaired where it does not.
 
 A digest is of stamps: a stamp names its write. See "Digests" in docs/reference/protocol.md.
 """
@@ -16,13 +16,13 @@ from ..data.events import Verified
 from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
 from ..errors import BadReply, shape
-from ..store.records import forget, load, save, settle
+from ..store.records import load, purge, save, settle
 from ..store.store import Store, get_meta, set_meta
 from .report import Applied
 
 EVERY = 6 * 3600.0  # seconds
 AGAIN = 600.0  # when to try again, in seconds, after one that did not come to its end
-MANY = 64  # of the 256 buckets: from then on it is cheaper to begin anew
+MANY = 64  # of the 256 buckets: from then on it is cheaper to begin again
 _PULLS, _WAITS = 3, 60
 _CHUNK = 2000
 _UNREADABLE = 0
@@ -30,8 +30,8 @@ _SCAN = """SELECT tbl, space, id, deleted, stamps, base FROM records WHERE (tbl,
 ORDER BY tbl, space, id LIMIT ?"""
 
 
-class Question(NamedTuple):
-    """A request to the digest's address: about all spaces, one (by the server's name), or a bucket of that."""
+class DigestRequest(NamedTuple):
+    """A request to the digest's path: about all spaces, one (by the server's name), or a bucket of that."""
 
     method: str
     params: dict[str, str]
@@ -40,8 +40,8 @@ class Question(NamedTuple):
     bucket: int | None = None
 
 
-class Need(NamedTuple):
-    """What has to be done before the next question: pull, begin anew, or wait so many seconds."""
+class DigestAction(NamedTuple):
+    """What has to be done before the next request: pull, begin again, or wait so many seconds."""
 
     what: str
     seconds: float = 0.0
@@ -119,42 +119,42 @@ class Verification:
     """
 
     def __init__(
-        self, store: Store, wall: Callable[[], int], tell: Callable[[Applied], None], *, patient: bool
+        self, store: Store, wall: Callable[[], int], publish: Callable[[Applied], None], *, patient: bool
     ) -> None:
-        self._store, self._wall, self._tell = store, wall, tell
+        self._store, self._wall, self._publish = store, wall, publish
         self._pulls, self._waits = _PULLS, _WAITS if patient else 0
         self._since: str | None = None
         self._left: set[str] | None = None  # the spaces, by the server's names, not compared yet; None: all
-        self._told: dict[str, int] = {}  # how many records the server has of those that are being compared
+        self._server_records: dict[str, int] = {}  # how many records the server has of those that are being compared
         self._held: dict[tuple[str, int], dict[tuple[str, str], int]] = {}  # {(space, bucket): {(table, id): digest}}
-        self._questions: list[Question] = []
-        self._need: Need | None = None
-        self._mended: set[Key] = set()
+        self._requests: list[DigestRequest] = []
+        self._action: DigestAction | None = None
+        self._repaired: set[Key] = set()
         self.result = Verified()
 
-    def next(self, cursor: str) -> Question | Need | None:
+    def next(self, cursor: str) -> DigestRequest | DigestAction | None:
         """What comes next, for a replica that stands at `cursor`."""
-        if self._need is not None:
-            need, self._need = self._need, None
-            return need
-        if self._questions and self._since != cursor:
-            self._questions = []
-        if not self._questions:
+        if self._action is not None:
+            action, self._action = self._action, None
+            return action
+        if self._requests and self._since != cursor:
+            self._requests = []
+        if not self._requests:
             if self._left == set():
                 return None
             self._since, self._held = cursor, {}
-            self._questions = [Question("GET", {"since": cursor})]
-        return self._questions[-1]
+            self._requests = [DigestRequest("GET", {"since": cursor})]
+        return self._requests[-1]
 
     def receive(self, body: bytes) -> None:
-        """The answer to the question that came last. Raises BadReply."""
-        question = self._questions.pop()
+        """The answer to the request that came last. Raises BadReply."""
+        request = self._requests.pop()
         try:
             wire = parse(body)
-            if question.bucket is not None:
-                self._mend(question, wire)
-            elif question.space is not None:
-                self._receive_buckets(question.space, wire)
+            if request.bucket is not None:
+                self._repair(request, wire)
+            elif request.space is not None:
+                self._receive_buckets(request.space, wire)
             else:
                 self._receive_spaces(wire)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -162,26 +162,26 @@ class Verification:
 
     def moved(self) -> None:
         """Somebody wrote: what is not compared yet is, after a pull."""
-        self._questions = []
+        self._requests = []
         self._try_later(pull=True)
 
     def _receive_spaces(self, wire: Any) -> None:
-        told = {space["spaceId"]: space for space in wire["spaces"]}
-        named = {*told, *wire["behind"], *wire["unready"]}
+        answered = {space["spaceId"]: space for space in wire["spaces"]}
+        named = {*answered, *wire["behind"], *wire["unready"]}
         self._left = left = named if self._left is None else self._left & named
-        self._told = {name: space["records"] for name, space in told.items() if name in left}
-        sums = self._sums(self._told)
-        for name in self._told:
-            if _whole(sums.get(space_key(name), {})).is_(told[name]["records"], told[name]["digest"]):
+        self._server_records = {name: space["records"] for name, space in answered.items() if name in left}
+        sums = self._sums(self._server_records)
+        for name in self._server_records:
+            if _whole(sums.get(space_key(name), {})).is_(answered[name]["records"], answered[name]["digest"]):
                 self._compared(name)
             else:
-                self._questions.append(Question("GET", {"since": self._since or "", "spaceId": name}, space=name))
-        if left and not self._questions:
+                self._requests.append(DigestRequest("GET", {"since": self._since or "", "spaceId": name}, space=name))
+        if left and not self._requests:
             self._try_later(pull=bool(left & {*wire["behind"]}))
 
     def _receive_buckets(self, name: str, wire: Any) -> None:
         if not wire["spaces"]:
-            self._questions = []
+            self._requests = []
             self._try_later(pull=bool(wire["behind"]))
             return
         theirs = {bucket: (records, digest) for bucket, records, digest in wire["spaces"][0]["buckets"]}
@@ -190,16 +190,16 @@ class Verification:
             bucket for bucket in {*ours, *theirs} if not ours.get(bucket, Sum()).is_(*theirs.get(bucket, (0, "0" * 16)))
         ]
         if len(buckets) >= MANY and not self.result.restarted:
-            self._begin_anew(len(buckets))
+            self._begin_again(len(buckets))
             return
         self._collect(name, buckets)
-        self._questions += [self._comparison(name, bucket) for bucket in buckets]
+        self._requests += [self._comparison(name, bucket) for bucket in buckets]
         if not buckets:
             self._compared(name)
 
-    def _begin_anew(self, differences: int) -> None:
+    def _begin_again(self, differences: int) -> None:
         self.result = Verified(0, 0, differences, differences, restarted=True)
-        self._left, self._questions, self._need = None, [], Need("restart")
+        self._left, self._requests, self._action = None, [], DigestAction("restart")
 
     def _collect(self, name: str, buckets: Iterable[int]) -> None:
         self._held |= {(name, bucket): {} for bucket in buckets}
@@ -208,14 +208,14 @@ class Verification:
             if held is not None:
                 held[entry.table, entry.id] = entry.digest
 
-    def _comparison(self, name: str, bucket: int) -> Question:
+    def _comparison(self, name: str, bucket: int) -> DigestRequest:
         records = [(*key, f"{digest:016x}") for key, digest in self._held[name, bucket].items()]
         body = {"since": self._since, "spaceId": name, "bucket": bucket, "records": records}
-        return Question("POST", {}, dump(body).encode(), name, bucket)
+        return DigestRequest("POST", {}, dump(body).encode(), name, bucket)
 
-    def _mend(self, question: Question, wire: Any) -> None:
+    def _repair(self, request: DigestRequest, wire: Any) -> None:
         """Puts what the server has in the place of what was confirmed, under own unsent writes."""
-        name, bucket = question.space or "", question.bucket or 0
+        name, bucket = request.space or "", request.bucket or 0
         changes = {(c.table, c.space, c.record): c for c in map(read_change, wire["changes"])}
         gone: list[Key] = [(table, space_key(name), record) for table, record in wire["gone"]]
         with self._store.write() as db:
@@ -223,15 +223,15 @@ class Verification:
                 self.moved()
                 return
             changed = _replace(db, changes, gone)
-        fresh = {*changed} - self._mended
-        self._mended |= fresh
+        fresh = {*changed} - self._repaired
+        self._repaired |= fresh
         self.result.differences += len(fresh)
         self.result.repaired += len(fresh)
-        self._tell(Applied(changed=changed))
+        self._publish(Applied(changed=changed))
         if wire["hasMore"] and fresh:
             self._collect(name, [bucket])
-            self._questions.append(self._comparison(name, bucket))
-        if all(question.space != name for question in self._questions):
+            self._requests.append(self._comparison(name, bucket))
+        if all(other.space != name for other in self._requests):
             self._compared(name)
 
     def _sums(self, names: Iterable[str]) -> dict[str, Sums]:
@@ -242,7 +242,7 @@ class Verification:
 
     def _compared(self, name: str) -> None:
         self.result.spaces += 1
-        self.result.records += self._told[name]
+        self.result.records += self._server_records[name]
         if self._left is not None:
             self._left.discard(name)
 
@@ -250,10 +250,10 @@ class Verification:
         """Goes on with what is left, if there is still patience for it."""
         if pull and self._pulls:
             self._pulls -= 1
-            self._need = Need("pull")
+            self._action = DigestAction("pull")
         elif not pull and self._waits:
             self._waits -= 1
-            self._need = Need("wait", 1.0)
+            self._action = DigestAction("wait", 1.0)
         else:
             self.result.skipped = sorted((space_key(name) or None for name in self._left or ()), key=str)
             self._left = set()
@@ -270,7 +270,7 @@ def _whole(sums: Sums) -> Sum:
 def _replace(db: sqlite3.Connection, changes: dict[Key, Any], gone: list[Key]) -> list[Key]:
     """Forgets what was confirmed of these records, and takes the changes for it. Returns the records to show anew."""
     keys, round_ = [*changes, *gone], get_meta(db, "round", 0)
-    forget(db, keys)
+    purge(db, keys)
     rows = load(db, keys, round_)
     for key, row in rows.items():
         row.write({})  # what is unsent is laid on top again, if there is any
