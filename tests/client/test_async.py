@@ -82,23 +82,12 @@ async def test_many_tasks_share_one_replica(replica: AsyncReplica) -> None:
 
 
 def test_every_method_of_the_one_is_there_in_the_other() -> None:
-    plumbing = {
-        "commit",
-        "new_batch",
-        "session",
-        "http",
-        "address",
-        "check_user",
-        "claim_user",
-        "lease",
-        "store",
-        "cursor",
-        "user",
-        "attach",
-        "tell",
-    }
+    plumbing = {"commit", "new_batch", "session", "cursor"}
     for name, method in inspect.getmembers(Replica):
         if name.startswith("_") or name in plumbing:
             continue
         other = getattr(AsyncReplica, name)
+        if isinstance(method, property):
+            assert isinstance(other, property), name
+            continue
         assert list(inspect.signature(other).parameters) == list(inspect.signature(method).parameters), name

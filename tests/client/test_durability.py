@@ -194,6 +194,6 @@ def test_a_failure_while_applying_leaves_nothing_behind(
 
 @pytest.mark.parametrize("durability", ["full", "normal"])
 def test_the_durability_asked_for_is_the_one_that_holds(tmp_path: Path, durability: Any) -> None:
-    with Replica(tmp_path / "r.db", app="app", durability=durability) as replica, replica._store.read() as db:
+    with Replica(tmp_path / "r.db", app="app", durability=durability) as replica, replica.store.read() as db:
         assert db.execute("PRAGMA synchronous").fetchone()[0] == {"full": 2, "normal": 1}[durability]
         assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"

@@ -198,7 +198,7 @@ class AsyncReplica:
         return (await self._run("renew" if everything else "verify", patience)).verified or Verified()
 
     async def _run(self, scope: Scope, patience: float, limit: float | None = None) -> Report:
-        url, tokens = self.local.address()
+        url, tokens = self.local.server.url_and_tokens()
         async with transport.taken_async(self.local.lease, patience if limit is None else min(patience, limit)):
             session = await asyncio.to_thread(self.local.session, scope)
             session.limit(limit)

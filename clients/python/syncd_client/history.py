@@ -149,7 +149,7 @@ def _record(replica: Replica, table: str, id: str) -> str:
 def _whole(replica: Replica, space: str | None) -> str:
     name = name_space(space, replica.user, InvalidQuery)
     if name == PERSONAL:
-        user = subject(replica.address()[1].ask())
+        user = subject(replica.server.url_and_tokens()[1].ask())
         if user is None:
             raise NotConnected("the token does not say whose personal space it is.", remedy="Pass space=.")
         name = f"_personal:{user}"

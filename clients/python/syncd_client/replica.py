@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,42 +10,35 @@ from typing import Any, Final
 import httpx
 
 from .batch import Batch
-from .data.change import PERSONAL, check_id, name_space, space_key
+from .data.change import check_id, name_space
 from .data.conflict import Conflict
 from .data.events import Changes, Event, LiveState, Verified
 from .data.merge import Registers
 from .data.record import Record
 from .data.undo import Image
-from .data.values import parse, take
-from .errors import InvalidQuery, NotConnected
+from .data.values import take
+from .errors import InvalidQuery
 from .live.endpoint import LiveOptions, for_thread
 from .live.hub import Bulletin
 from .live.live import Live, choose_handlers
 from .query import Where, compile_query, find
 from .status import Status, explain
-from .store import copied, outbox, rejected
-from .store.copied import Incarnation
+from .store import conflicts, outbox, records, rejected
 from .store.enqueue import enqueue
-from .store.ids import new_id
+from .store.identity import Identity
+from .store.ids import new_id, read_wall_clock
 from .store.lease import Lease
 from .store.outbox import Queued
-from .store.records import join
-from .store.store import Durability, Store, claim_meta, get_meta
+from .store.store import Durability, Store, get_meta
 from .sync import callbacks, transport, verification
 from .sync.report import Limits, Report
 from .sync.retry import LivePolicy, RetryPolicy
+from .sync.server import Server
 from .sync.session import Device, Session
 from .sync.steps import Scope
 from .sync.tokens import Token, TokenSource, subject
 
-log = logging.getLogger("syncd_client")
 EVERY_SPACE: Final = "*\0every space"
-_COPY = "this file is a copy: it is the device %s from now on, no more %s"
-
-
-def read_wall_clock() -> int:
-    """Microseconds since 1970 by the wall clock."""
-    return time.time_ns() // 1000
 
 
 class Replica:
@@ -56,16 +47,15 @@ class Replica:
     Every write is durable, visible and queued when the method returns; `sync()` exchanges it with the
     server. A replica may be shared by threads, and a file by processes. Without `url` it works offline.
 
-    `app`: the app's name on the server. `token`: a JWT, or a callable that returns one and is asked again
-    after a 401; None where the user has to sign in. `user`: whose file it is; known from the token where that is
-    text. `client_id`: this device's id, made up and kept in the file by default; one that is given must be
-    no other file's, of whatever user: two that write one field at once could end apart, and nothing would tell.
-    `schema_version`, `actor`, `origin`: sent with every change. `durability`: "full" survives a power cut, "normal" the
-    process's death only.
-    `on_conflict` is called for each register that lost on the server. It and `token` are called in threads of their
-    own and have `callback_timeout` seconds to return. `http`: an httpx.Client of your own. `wall`: microseconds
-    since 1970. `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself
-    (see `verify`); None: never.
+    `app`: the app's name on the server. `token`: a JWT, or a callable that returns one and is asked again after a 401;
+    None where the user has to sign in. `user`: whose file it is; known from the token where that is text. `client_id`:
+    this device's id, made up and kept in the file by default; one that is given must be no other file's, of whatever
+    user: two that write one field at once could end apart, and nothing would tell. `schema_version`, `actor`, `origin`:
+    sent with every change. `durability`: "full" survives a power cut, "normal" the process's death only. `on_conflict`
+    is called for each register that lost on the server. It and `token` are called in threads of their own and have
+    `callback_timeout` seconds to return. `http`: an httpx.Client of your own. `wall`: microseconds since 1970.
+    `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself (see `verify`);
+    None: never.
 
     A file that was copied, say with a phone's backup, is another device: it gets a client id of its own and keeps
     what it has not sent, when it is opened at another place, or when the server has had a push of the other copy.
@@ -95,49 +85,40 @@ class Replica:
         verify_every: float | None = verification.EVERY,
         callback_timeout: float = 30.0,
     ) -> None:
-        self.app = check_id("the app", app)
-        self._url, self._http, self._own_http = url, http, http is None
-        self._tokens = None if token is None else TokenSource(token, callback_timeout, self.check_user)
-        self.callback_timeout = callback_timeout
-        self.schema_version = schema_version
+        self.app, self.schema_version = check_id("the app", app), schema_version
         self.limits, self.retry = limits or Limits(), retry or RetryPolicy()
         self.paces = self.limits.paces()
-        self._on_conflict, self.wall = on_conflict, wall
-        self.verify_every = verify_every
+        self._on_conflict, self.callback_timeout = on_conflict, callback_timeout
+        self.wall, self.verify_every = wall, verify_every
         given = {"schemaVersion": schema_version, "actor": take(actor, "actor"), "origin": origin}
         self._extra = {name: value for name, value in given.items() if value is not None}
-        if client_id is not None:
-            check_id("the client id", client_id)
-        self._store, self._lease = Store(path, durability), Lease(path)
+        self.store, self.lease = Store(path, durability), Lease(path)
         self.bulletin, self._image = Bulletin(), Image()
-        self.incarnation = Incarnation() if client_id is None else None
         try:
-            self.client_id = self._claim(client_id)
+            self.identity = Identity(self.store, app, client_id, wall)
             for name in (user, subject(token.strip()) if isinstance(token, str) else None):
                 if name is not None:
-                    self.claim_user(check_id("the user", name))
+                    self.identity.claim_user(check_id("the user", name))
         except BaseException:
-            self._store.close()
+            self.store.close()
             raise
+        tokens = None if token is None else TokenSource(token, callback_timeout, self.identity.claim_user)
+        self.server = Server(url, tokens, http)
 
-    def _claim(self, client_id: str | None) -> str:
-        with self._store.write() as db:
-            claim_meta(db, "app", self.app, "the app")
-            self._user: str | None = get_meta(db, "user")
-            self.copied_from = (
-                copied.rename_if_moved(db, self._store.place(), new_id(self.wall())) if client_id is None else None
-            )
-            held = get_meta(db, "client")
-            client = client_id or held or new_id(self.wall())
-            claim_meta(db, "client", client, "the client")
-        if self.copied_from is not None:
-            log.warning(_COPY, client, self.copied_from)
-        return str(client)
+    @property
+    def client_id(self) -> str:
+        """This device's id."""
+        return self.identity.client_id
 
-    def _renamed(self, client: str) -> None:
-        """The server knows of another copy of this file, so that it goes on under another client id."""
-        self.copied_from, self.client_id = self.client_id, client
-        log.warning(_COPY, client, self.copied_from)
+    @property
+    def copied_from(self) -> str | None:
+        """The id that the file had before it was found to be a copy; else None."""
+        return self.identity.copied_from
+
+    @property
+    def user(self) -> str | None:
+        """Whose file it is; None before that is known."""
+        return self.identity.user
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -181,7 +162,7 @@ class Replica:
 
     def new_batch(self) -> Batch:
         """An empty batch, to be committed by hand."""
-        return Batch(self._extra, self._user)
+        return Batch(self._extra, self.identity.user)
 
     def commit(self, batch: Batch) -> list[str]:
         """Writes and queues what a batch collected. `batch()` calls it; returns the changeIds."""
@@ -189,7 +170,7 @@ class Replica:
             return []
         limits = (self.limits.push_changes, self.limits.batch_bytes)
         image = Image()
-        with self._store.write() as db:
+        with self.store.write() as db:
             change_ids = enqueue(db, batch.writes, self.wall(), limits, image)
         self._image = image
         self.bulletin.committed([(write.table, write.space, write.record) for write in batch.writes])
@@ -217,13 +198,8 @@ class Replica:
 
         A deleted one is returned only with `deleted=True`.
         """
-        held = self._named(space)
-        with self._store.read() as db:
-            row = db.execute(
-                "SELECT doc FROM records WHERE tbl = ? AND space = ? AND id = ? AND deleted <= ?",
-                (table, held, id, deleted),
-            ).fetchone()
-        return None if row is None else Record(table, held, id, parse(row[0]))
+        with self.store.read() as db:
+            return records.find_record(db, (table, self._named(space), id), deleted=deleted)
 
     def query(
         self,
@@ -245,48 +221,42 @@ class Replica:
         """
         asked = None if space == EVERY_SPACE else self._named(space)
         query = compile_query(table, asked, where, order, limit, offset, deleted)
-        with self._store.read() as db:
+        with self.store.read() as db:
             return find(db, query)
 
     def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
         """Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown."""
-        with self._store.read() as db:
-            row = db.execute(
-                "SELECT doc, stamps FROM records WHERE tbl = ? AND space = ? AND id = ?",
-                (table, self._named(space), id),
-            ).fetchone()
-        return {} if row is None else join(*row)
+        with self.store.read() as db:
+            return records.find_registers(db, (table, self._named(space), id))
 
     def all_registers(self) -> dict[tuple[str | None, str, str], Registers]:
         """The whole replica, {(space, table, id): registers}: to compare two of them, or to export one."""
-        with self._store.read() as db:
-            rows = db.execute("SELECT space, tbl, id, doc, stamps FROM records ORDER BY space, tbl, id")
-            return {(space or None, tbl, id): join(doc, stamps) for space, tbl, id, doc, stamps in rows}
+        with self.store.read() as db:
+            return records.all_registers(db)
 
     def _named(self, space: str | None) -> str:
-        return name_space(space, self._user, InvalidQuery)
+        return name_space(space, self.identity.user, InvalidQuery)
 
     def spaces(self) -> list[str]:
         """The shared spaces that the server said this user is in, as of the last sync."""
-        with self._store.read() as db:
-            ids = [row[0] for row in db.execute("SELECT id FROM spaces ORDER BY id")]
-        return [space for space in ids if space_key(space) != PERSONAL]
+        with self.store.read() as db:
+            return records.joined_spaces(db)
 
     # -- the outbox --------------------------------------------------------------------------------
 
     def pending(self) -> list[Queued]:
         """What waits to be sent, in the order written."""
-        with self._store.read() as db:
+        with self.store.read() as db:
             return outbox.listed(db, "pending")
 
     def rejected(self) -> list[Queued]:
         """What the server refused, with its reason; still visible in the records until fixed or dropped."""
-        with self._store.read() as db:
+        with self.store.read() as db:
             return outbox.listed(db, "rejected")
 
     def kept_aside(self) -> list[Queued]:
         """Unsent writes to spaces that were left. Each one's `change` is plain JSON, ready to export."""
-        with self._store.read() as db:
+        with self.store.read() as db:
             return outbox.listed(db, "aside")
 
     def fix(self, change_id: str, fields: Mapping[str, Any]) -> str:
@@ -302,10 +272,10 @@ class Replica:
 
     def move(self, change_id: str, space: str | None) -> str:
         """Queues a refused or set-aside change again, for another space (None: the personal one)."""
-        return self._requeue(change_id, {}, name_space(space, self._user), alone=True)
+        return self._requeue(change_id, {}, name_space(space, self.identity.user), alone=True)
 
     def _requeue(self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False) -> str:
-        with self._store.write() as db:
+        with self.store.write() as db:
             fresh, keys = rejected.requeue_stopped(db, change_id, self.wall(), fields, space, alone)
         self.bulletin.committed(keys)
         return fresh
@@ -315,29 +285,23 @@ class Replica:
 
         The rest of its batch is dropped too, unless `alone`. Raises NoSuchChange.
         """
-        with self._store.write() as db:
-            changes = rejected.stopped(db, change_id, alone)
-            rejected.drop(db, changes)
-        self.bulletin.committed(outbox.keys_of(changes))
+        with self.store.write() as db:
+            keys = rejected.drop(db, change_id, alone)
+        self.bulletin.committed(keys)
 
     def conflicts(self) -> list[Conflict]:
         """Registers of this device that lost on the server, oldest first, until `clear_conflicts`."""
-        with self._store.read() as db:
-            return [Conflict(**parse(row[0])) for row in db.execute("SELECT body FROM conflicts ORDER BY number")]
+        with self.store.read() as db:
+            return conflicts.listed(db)
 
     def clear_conflicts(self) -> None:
         """Forgets the conflicts that were shown."""
-        with self._store.write() as db:
-            db.execute("DELETE FROM conflicts")
+        with self.store.write() as db:
+            conflicts.clear(db)
 
     def why(self, table: str, id: str, *, space: str | None = None) -> Status:
         """Why a record is not synced, or that it is."""
-        with self._store.read() as db:
-            status = explain(db, (table, self._named(space), id))
-        failure = self._store.failure
-        if failure is not None and status.pending:
-            return Status("busy", f"The file cannot be written to: {failure.detail}", failure.code, status.pending)
-        return status
+        return explain(self.store, (table, self._named(space), id))
 
     # -- syncing -----------------------------------------------------------------------------------
 
@@ -370,32 +334,24 @@ class Replica:
         return self._run("renew" if everything else "verify", patience).verified or Verified()
 
     def _run(self, scope: Scope, patience: float, timeout: float | None = None) -> Report:
-        url, tokens = self.address()
-        conflicts: list[Conflict] = []
+        url, tokens = self.server.url_and_tokens()
+        lost: list[Conflict] = []
         try:
-            with transport.taken(self._lease, patience if timeout is None else min(patience, timeout)):
+            with transport.taken(self.lease, patience if timeout is None else min(patience, timeout)):
                 session = self.session(scope)
                 session.limit(timeout)
-                transport.perform(session, self.http(), url, tokens.ask, conflicts.append)
+                transport.perform(session, self.server.http(), url, tokens.ask, lost.append)
         finally:
             if self._on_conflict is not None:
-                callbacks.deliver(self._on_conflict, conflicts, self.callback_timeout)
+                callbacks.deliver(self._on_conflict, lost, self.callback_timeout)
         return session.report
-
-    def http(self) -> httpx.Client:
-        """The connections to the server."""
-        if self._http is None:
-            self._http = httpx.Client(timeout=transport.TIMEOUT)
-        return self._http
 
     def session(self, scope: Scope = "both", retry: RetryPolicy | None = None) -> Session:
         """A sync to be performed by the caller, who holds the lease. For other transports than httpx."""
-        device = Device(
-            transport.app_path(self.app), self.client_id, self.schema_version, self.incarnation, self._renamed
-        )
+        device = Device(transport.app_path(self.app), self.identity, self.schema_version)
         policy, publish = retry or self.retry, self.bulletin.publish_answer
         every, paces = self.verify_every, self.paces
-        return Session(self._store, device, self.limits, policy, self.wall, scope, publish, every, paces)
+        return Session(self.store, device, self.limits, policy, self.wall, scope, publish, every, paces)
 
     # -- live --------------------------------------------------------------------------------------
 
@@ -410,68 +366,31 @@ class Replica:
     ) -> Live:
         """Keeps the replica current from now on, in the background, until the answer is closed.
 
-        What others write is here at once, and what is written here is sent at once; see `LiveState` for
-        where it stands. `on_change` is told which records read differently, `on_state` where it stands,
-        `on_event` both and more (`Answered`, `Conflict`, `Presence`); they are called one after the
-        other in a thread of their own. `socket`: passed on to `websockets.connect` (`ssl`, `proxy`, …).
+        What others write is here at once, and what is written here is sent at once; see `LiveState` for where it
+        stands. `on_change` is told which records read differently, `on_state` where it stands, `on_event` both and more
+        (`Answered`, `Conflict`, `Presence`); they are called one after the other in a thread of their own. `socket`:
+        passed on to `websockets.connect` (`ssl`, `proxy`, …).
 
         One process a file is live, the others follow. Raises NotConnected, and SyncBusy when this replica
         is live already.
         """
-        self.address()
+        self.server.url_and_tokens()
         options = LiveOptions(policy or LivePolicy(), socket or {})
-        http = None if self._own_http else self._http
         handlers = choose_handlers(on_change, on_state, on_event, self._on_conflict)
-        return Live(lambda hub: for_thread(self, http, options, hub), self._lease, self.bulletin, handlers)
-
-    def address(self) -> tuple[str, TokenSource]:
-        """The server's URL, and where its token comes from. Raises NotConnected."""
-        if self._url is None or self._tokens is None:
-            raise NotConnected("the replica has no server.")
-        return self._url.rstrip("/"), self._tokens
-
-    def check_user(self, token: str) -> None:
-        """Keeps the file one user's. Raises WrongReplica."""
-        user = subject(token)
-        if user is not None:
-            self.claim_user(user)
-
-    def claim_user(self, user: str) -> None:
-        """Makes the file this user's. Raises WrongReplica when it is another's."""
-        if self._user == user:
-            return
-        with self._store.write() as db:
-            claim_meta(db, "user", user, "the user")
-        self._user = user
-
-    @property
-    def user(self) -> str | None:
-        """Whose file it is; None before that is known."""
-        return self._user
-
-    @property
-    def store(self) -> Store:
-        """The file."""
-        return self._store
-
-    @property
-    def lease(self) -> Lease:
-        """The right to sync this file."""
-        return self._lease
+        return Live(lambda hub: for_thread(self, self.server.given, options, hub), self.lease, self.bulletin, handlers)
 
     @property
     def cursor(self) -> str:
         """How far this replica has read, in the server's terms; "" before the first sync."""
-        with self._store.read() as db:
+        with self.store.read() as db:
             return str(get_meta(db, "cursor", ""))
 
     def close(self) -> None:
         """Ends a live sync and closes the file. Everything written is in it."""
         if isinstance(self.bulletin.listener, Live):
             self.bulletin.listener.close()
-        if self._http is not None and self._own_http:
-            self._http.close()
-        self._store.close()
+        self.server.close()
+        self.store.close()
 
     def __enter__(self) -> Replica:
         return self

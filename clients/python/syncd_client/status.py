@@ -11,7 +11,7 @@ from .data.change import Key
 from .error_codes import NO_ACCESS, TEXTS
 from .store import outbox
 from .store.records import load
-from .store.store import get_meta
+from .store.store import Store, get_meta
 
 State = Literal[
     "synced",
@@ -36,8 +36,17 @@ class Status:
     pending: int = 0
 
 
-def explain(db: sqlite3.Connection, key: Key) -> Status:
-    """Where a record stands between this device and the server."""
+def explain(store: Store, key: Key) -> Status:
+    """Where a record stands between this device and the server. Raises StoreFailed."""
+    with store.read() as db:
+        status = _explain(db, key)
+    failure = store.failure
+    if failure is not None and status.pending:
+        return Status("busy", f"The file cannot be written to: {failure.detail}", failure.code, status.pending)
+    return status
+
+
+def _explain(db: sqlite3.Connection, key: Key) -> Status:
     queued = outbox.of_record(db, key)
     pending = sum(change.state == "pending" for change in queued)
     for change in queued:

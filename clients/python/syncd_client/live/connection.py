@@ -11,23 +11,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Never
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-
 from ..data.change import Packed
 from ..data.events import Presence
 from ..error_codes import TEXTS
 from ..errors import SyncdError
 from ..store import copied, outbox
 from ..store.store import get_meta
-from ..sync import apply, transport
-from ..sync.failures import describe
+from ..sync import apply
 from ..sync.reply import Page
-from ..sync.retry import parse_retry_after
 from ..sync.tokens import claim
 from .endpoint import Endpoint
 from .exchange_lock import ExchangeLock
-from .reconnect import Ending, closed, failed, not_upgraded
+from .reconnect import Ending, failed
 from .session import (
     Authenticated,
     Complaint,
@@ -40,12 +35,11 @@ from .session import (
     Want,
     read_frame,
 )
+from .socket import FAILURES, LiveSocket, explain, open_socket
 from .tasks import in_thread, until_one_fails
 
 log = logging.getLogger("syncd_client")
-_quiet = logging.getLogger("syncd_client.socket")
 _COPIED = Ending("offline", "device_copied", TEXTS["device_copied"][0], opened=True)
-_quiet.setLevel(logging.INFO)  # below that websockets logs every frame, the one with the token too
 _LAST = 2**62
 _RENEW_PAUSE = 1.0  # seconds between two questions for a token at least
 
@@ -53,17 +47,6 @@ _RENEW_PAUSE = 1.0  # seconds between two questions for a token at least
 def now() -> float:
     """The loop's clock, in seconds."""
     return asyncio.get_running_loop().time()
-
-
-class Line(ClientConnection):
-    """A connection that knows when it last heard a byte: a long frame on a slow line is a sign of life."""
-
-    heard = 0.0
-
-    def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
-        self.heard = self.loop.time()
-        super().data_received(data)
 
 
 class ConnectionOver(Exception):
@@ -87,7 +70,7 @@ class Connection:
         on_trouble: Callable[[Ending], Awaitable[None]],
     ) -> None:
         self._end, self._exchange_lock, self._announced = endpoint, exchange_lock, announced
-        self._client, self._new = endpoint.client(), True
+        self._client, self._new = endpoint.identity.client_id, True
         self._on_open, self._on_live, self._on_trouble = on_open, on_live, on_trouble
         self._wake, self._answered = asyncio.Event(), asyncio.Event()
         self._unannounced = dict(announced)
@@ -100,7 +83,7 @@ class Connection:
         self._cursor_lost = False
         self._held: Ending | None = None
         self._timers: set[asyncio.TimerHandle] = set()
-        self._socket: Line
+        self._socket: LiveSocket
         self._session: LiveSession
         self.opened_at: float | None = None
 
@@ -133,40 +116,13 @@ class Connection:
 
     async def _open(self, token: str) -> Ending:
         """One socket from its handshake to its end."""
-        opening = connect(self._end.socket_url, **self._options())
         try:
-            async with opening as socket:
-                assert isinstance(socket, Line)
-                self._socket = socket
+            async with open_socket(self._end, self._client) as self._socket:
                 await self._talk(token)
         except ConnectionOver as over:
             return over.ending
-        except ConnectionClosed as error:
-            return self._explain(error)
-        except InvalidStatus as error:
-            headers = {name.lower(): value for name, value in error.response.headers.raw_items()}
-            return not_upgraded(error.response.status_code, parse_retry_after(headers, time.time()))
-        except (OSError, TimeoutError, EOFError, WebSocketException) as error:
-            return Ending("offline", "offline", f"No connection: {describe(error)}.", opened=self.opened_at is not None)
-
-    def _options(self) -> dict[str, Any]:
-        policy = self._end.policy
-        return {
-            "additional_headers": transport.device_headers(self._client),
-            "open_timeout": policy.open_timeout,
-            "ping_interval": None,  # see _listen_for_life
-            "create_connection": Line,
-            "close_timeout": 1.0,
-            "logger": _quiet,
-            "max_size": None,
-            **self._end.socket,
-        }
-
-    def _explain(self, error: ConnectionClosed) -> Ending:
-        opened = self.opened_at is not None
-        if error.rcvd is not None:
-            return closed(error.rcvd.code, error.rcvd.reason, opened)
-        return closed(None, "", opened)
+        except FAILURES as error:
+            return explain(error, self.opened_at is not None)
 
     async def _talk(self, token: str) -> Never:
         """Introduces itself; then reads, writes and renews the token until one of them fails."""
@@ -215,7 +171,7 @@ class Connection:
                 for conflict in meaning.page.conflicts:
                     self._end.hub.publish(conflict)
             case Authenticated():
-                self._end.claim_user(meaning.user)
+                self._end.identity.claim_user(meaning.user)
             case SubscribeRefused(cursor_lost=True):
                 with self._end.store.write() as db:
                     apply.begin_restart(db)
@@ -320,10 +276,11 @@ class Connection:
 
     def _present(self) -> Sequence[str]:
         """The incarnations of the file that a push names. Raises ConnectionOver where it has another client id now."""
-        if self._end.incarnation is None:
+        incarnation = self._end.identity.incarnation
+        if incarnation is None:
             return ()
         with self._end.store.write() as db:
-            names = self._end.incarnation.present(db, renew=self._new)
+            names = incarnation.present(db, renew=self._new)
             client = get_meta(db, "client")
         self._new = False
         if client != self._client:
@@ -370,7 +327,7 @@ class Connection:
         except SyncdError as error:
             raise ConnectionOver(failed(error)) from error
         self._session.fixed()
-        if self._end.client() != self._client:
+        if self._end.identity.client_id != self._client:
             raise ConnectionOver(_COPIED)
         if report.restarted:
             raise ConnectionOver(Ending("offline", "restarted", "The replica began again over HTTP.", opened=True))

@@ -11,16 +11,16 @@ from urllib.parse import quote
 import httpx
 
 from ..data.change import name_space
-from ..store.copied import Incarnation
+from ..store.identity import Identity
 from ..store.store import Store
 from ..sync import transport
 from ..sync.pace import Pace, Paces
 from ..sync.reply import Page
 from ..sync.report import Applied, Limits, Report
 from ..sync.retry import LivePolicy, RetryPolicy
+from ..sync.server import Server
 from ..sync.session import Session
 from ..sync.steps import Scope
-from ..sync.tokens import TokenSource
 from ..sync.verification import due
 from .hub import Bulletin, Hub
 from .tasks import in_thread
@@ -32,28 +32,15 @@ class LiveReplica(Protocol):
     """A replica, as far as its live sync needs it."""
 
     app: str
-    client_id: str
+    identity: Identity
     schema_version: int | None
     limits: Limits
     paces: Paces
-    incarnation: Incarnation | None
+    server: Server
+    store: Store
     bulletin: Bulletin
     wall: Callable[[], int]
     verify_every: float | None
-
-    @property
-    def store(self) -> Store:
-        """The file."""
-
-    @property
-    def user(self) -> str | None:
-        """Whose file it is; None before that is known."""
-
-    def address(self) -> tuple[str, TokenSource]:
-        """The server's URL, and where its token comes from. Raises NotConnected."""
-
-    def claim_user(self, user: str) -> None:
-        """Makes the file this user's. Raises WrongReplica when it is another's."""
 
     def session(self, scope: Scope, retry: RetryPolicy) -> Session:
         """A sync to be performed by the caller, who holds the lease."""
@@ -69,18 +56,16 @@ class Endpoint:
     """
 
     app: str
-    client: Callable[[], str]
+    identity: Identity
     url: str
     schema_version: int | None
     store: Store
     hub: Hub
     limits: Limits
-    incarnation: Incarnation | None
     pace: Pace
     policy: LivePolicy
     renewable: bool
     wall: Callable[[], int]
-    claim_user: Callable[[str], None]
     named: Callable[[str | None], str]
     fresh: Callable[[], Awaitable[str]]
     exchange: Callable[[Scope], Awaitable[Report]]
@@ -105,7 +90,7 @@ class LiveOptions:
 
 def for_loop(replica: LiveReplica, http: httpx.AsyncClient, options: LiveOptions, hub: Hub) -> Endpoint:
     """For a replica whose application runs the loop."""
-    url, tokens = replica.address()
+    url, tokens = replica.server.url_and_tokens()
     fresh = tokens.ask_async
     return _build(replica, hub, options, fresh, _over_loop(replica, http, fresh, hub, url))
 
@@ -115,7 +100,7 @@ async def for_thread(
     replica: LiveReplica, http: httpx.Client | None, options: LiveOptions, hub: Hub
 ) -> AsyncIterator[Endpoint]:
     """For a replica of threads; `http` where the application has given a client of its own."""
-    url, tokens = replica.address()
+    url, tokens = replica.server.url_and_tokens()
 
     async def fresh() -> str:
         return await in_thread(tokens.ask)
@@ -134,22 +119,20 @@ def _build(
     fresh: Callable[[], Awaitable[str]],
     exchange: Callable[[Scope], Awaitable[Report]],
 ) -> Endpoint:
-    url, tokens = replica.address()
+    url, tokens = replica.server.url_and_tokens()
     return Endpoint(
         app=replica.app,
-        client=lambda: replica.client_id,
+        identity=replica.identity,
         url=url,
         schema_version=replica.schema_version,
         store=replica.store,
         hub=hub,
         limits=replica.limits,
-        incarnation=replica.incarnation,
         pace=replica.paces.socket,
         policy=options.policy,
         renewable=tokens.renewable,
         wall=replica.wall,
-        claim_user=replica.claim_user,
-        named=lambda space: name_space(space, replica.user),
+        named=lambda space: name_space(space, replica.identity.user),
         fresh=fresh,
         exchange=exchange,
         verification_due=lambda: due(replica.store, replica.verify_every, replica.wall()),

@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..data.change import Key, read_change
+from ..data.change import PERSONAL, Key, read_change, space_key
 from ..data.merge import Register, Registers, is_deleted, merge, overlay
+from ..data.record import Record
 from ..data.values import dump, parse
 from .store import get_meta
 
@@ -24,6 +25,8 @@ _SAVE = """INSERT INTO records (tbl, space, id, deleted, round, doc, stamps, bas
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (tbl, space, id) DO UPDATE SET deleted = excluded.deleted, round = excluded.round,
 doc = excluded.doc, stamps = excluded.stamps, base = excluded.base"""
+_READ = "SELECT doc FROM records WHERE tbl = ? AND space = ? AND id = ? AND deleted <= ?"
+_REGISTERS = "SELECT doc, stamps FROM records WHERE tbl = ? AND space = ? AND id = ?"
 _DELETE = "DELETE FROM records WHERE tbl = ? AND space = ? AND id = ?"
 _DOC = 5  # the place of `doc` in what _SAVE takes
 
@@ -78,7 +81,7 @@ def load(db: sqlite3.Connection, keys: Iterable[Key], round_: int) -> dict[Key, 
 def _read_row(confirmed: int, doc: str, stamps: str, base: str | None) -> Row:
     """A row of the file; one that is damaged has nothing confirmed, and is repaired by the next verification."""
     try:
-        return Row(join(doc, stamps), _read_base(base), confirmed, doc)
+        return Row(_join(doc, stamps), _read_base(base), confirmed, doc)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Row({}, {}, confirmed, doc)
 
@@ -129,10 +132,34 @@ def _read_base(base: str | None) -> Registers | None:
     return None if base is None else {name: Register(*register) for name, register in parse(base).items()}
 
 
-def join(doc: str, stamps: str) -> Registers:
+def _join(doc: str, stamps: str) -> Registers:
     """The registers of a row from its two columns."""
     values = parse(doc)
     return {name: Register(values[name], *stamp) for name, stamp in json.loads(stamps).items()}
+
+
+def find_record(db: sqlite3.Connection, key: Key, *, deleted: bool) -> Record | None:
+    """A record as the application sees it; a deleted one only where `deleted` asks for it."""
+    row = db.execute(_READ, (*key, deleted)).fetchone()
+    return None if row is None else Record(*key, parse(row[0]))
+
+
+def find_registers(db: sqlite3.Connection, key: Key) -> Registers:
+    """The registers of a record; none where there is no such record."""
+    row = db.execute(_REGISTERS, key).fetchone()
+    return {} if row is None else _join(*row)
+
+
+def all_registers(db: sqlite3.Connection) -> dict[tuple[str | None, str, str], Registers]:
+    """Those of all records, {(space, table, id): registers}; the personal space is None."""
+    rows = db.execute("SELECT space, tbl, id, doc, stamps FROM records ORDER BY space, tbl, id")
+    return {(space or None, table, record): _join(doc, stamps) for space, table, record, doc, stamps in rows}
+
+
+def joined_spaces(db: sqlite3.Connection) -> list[str]:
+    """The shared spaces that the server named, by their ids."""
+    ids = [row[0] for row in db.execute("SELECT id FROM spaces ORDER BY id")]
+    return [space for space in ids if space_key(space) != PERSONAL]
 
 
 def drop_unconfirmed(db: sqlite3.Connection, round_: int) -> int:

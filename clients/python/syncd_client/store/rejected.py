@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data.change import Key, check_fields, read_change, space_key
@@ -25,11 +25,16 @@ def stopped(db: sqlite3.Connection, change_id: str, alone: bool = False) -> list
     return found if alone else select(db, "batch = ?", (found[0].batch,))
 
 
-def drop(db: sqlite3.Connection, changes: Iterable[Queued]) -> None:
-    """Forgets changes for good: their records fall back to what the server confirmed."""
-    changes = list(changes)
+def drop(db: sqlite3.Connection, change_id: str, alone: bool) -> list[Key]:
+    """Removes a stopped change for good, with the rest of its batch unless `alone`. Raises NoSuchChange.
+
+    Their records fall back to what the server confirmed. Returns the records to show again.
+    """
+    changes = stopped(db, change_id, alone)
     db.executemany("DELETE FROM outbox WHERE change_id = ?", [(change.change_id,) for change in changes])
-    resettle(db, keys_of(changes))
+    keys = keys_of(changes)
+    resettle(db, keys)
+    return keys
 
 
 def requeue_stopped(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from ..data.change import Change, Key, Packed, read_change, space_key
 from ..data.clock import format_instant
-from ..data.conflict import Conflict
 from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
-from ..store import outbox, restamp
+from ..store import conflicts, outbox, restamp
 from ..store.records import drop_unconfirmed, load, save, settle
 from ..store.store import get_meta, set_meta
 from .reply import Page, Result
@@ -51,7 +49,7 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     settle(db, rows)
     changed = save(db, rows)
     changed += restamp.resettle(db, [key for key in dated if key not in rows]) + purged
-    _keep_conflicts(db, page.conflicts)
+    conflicts.keep(db, page.conflicts)
     _note_acknowledged(db, page, checked)
     return Applied(rejected, changed, _move_on(db, page))
 
@@ -142,13 +140,6 @@ def _date_stopped(db: sqlite3.Connection, confirmed: Sequence[Change], pushed: S
         place = max(given.get(change.change_id, []), default=place)
         dates[change.change_id] = place
     return restamp.date_stopped(db, max(stamps), dates, first)
-
-
-def _keep_conflicts(db: sqlite3.Connection, conflicts: Sequence[Conflict]) -> None:
-    db.executemany(
-        "INSERT INTO conflicts (tbl, space, id, body) VALUES (?, ?, ?, ?)",
-        [(c.table, c.space or "", c.id, dump(asdict(c))) for c in conflicts],
-    )
 
 
 def _follow_spaces(db: sqlite3.Connection, page: Page) -> list[Key]:

@@ -14,11 +14,12 @@ import httpx
 from ..data.change import check_id
 from ..data.values import parse
 from ..errors import BadReply, InvalidQuery, InvalidWrite, NotAllowed, Offline, Refused, ServerBusy, shape
+from ..store.identity import Identity
 from . import transport
 from .failures import describe
 from .reply import read_problem
 from .retry import RetryPolicy, parse_retry_after, passes
-from .tokens import TokenSource
+from .server import Server
 
 T = TypeVar("T")
 
@@ -26,14 +27,9 @@ T = TypeVar("T")
 class Asker(Protocol):
     """A replica, as far as its questions to the server need it."""
 
-    client_id: str
+    identity: Identity
     retry: RetryPolicy
-
-    def address(self) -> tuple[str, TokenSource]:
-        """The server's URL, and where its token comes from. Raises NotConnected."""
-
-    def http(self) -> httpx.Client:
-        """The connections to the server."""
+    server: Server
 
 
 def ask(replica: Asker, method: str, path: str, params: dict[str, str] | None = None, body: bytes | None = None) -> Any:
@@ -41,14 +37,15 @@ def ask(replica: Asker, method: str, path: str, params: dict[str, str] | None = 
 
     Raises Offline, ServerBusy, NotAllowed, Refused, BadReply.
     """
-    url, tokens = replica.address()
+    url, tokens = replica.server.url_and_tokens()
     attempt, renewed = 0, False
     while True:
         attempt += 1
         headers = {"Authorization": f"Bearer {tokens.ask()}", "Content-Type": "application/json"}
-        headers |= transport.device_headers(replica.client_id)
+        headers |= transport.device_headers(replica.identity.client_id)
         try:
-            reply = replica.http().request(method, url + path, params=params or None, content=body, headers=headers)
+            http = replica.server.http()
+            reply = http.request(method, url + path, params=params or None, content=body, headers=headers)
         except httpx.RequestError as cause:
             failure: Offline | ServerBusy = Offline(f"{describe(cause)}.")
         else:

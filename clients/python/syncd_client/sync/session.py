@@ -18,7 +18,8 @@ from ..data.conflict import Conflict
 from ..data.values import dump
 from ..errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, StoreFailed, SyncdError
 from ..store import copied, outbox
-from ..store.copied import Incarnation, Sender
+from ..store.copied import Sender
+from ..store.identity import Identity
 from ..store.ids import new_id
 from ..store.store import Store, get_meta
 from . import apply, verification
@@ -35,16 +36,11 @@ _MOST_COPIES = 3  # client ids to take in one sync
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What every request of a replica says about itself.
-
-    `incarnation` is None where the application names the client. `renamed` is told the name that the file has now.
-    """
+    """What every request of a replica says about itself."""
 
     app_path: str
-    client: str
+    identity: Identity
     schema_version: int | None
-    incarnation: Incarnation | None = None
-    renamed: Callable[[str], None] = lambda client: None
 
 
 class Session:
@@ -69,7 +65,7 @@ class Session:
         self._pause: float | None = None
         self._until: float | None = None
         self._attempt = self._copied = 0
-        self._sender, self._new = Sender(device.client), True
+        self._sender, self._new = Sender(device.identity.client_id), True
         self._renew, self._renewed, self._caught_up = False, False, scope == "push"
         self._asked, self._every = scope in ("verify", "renew"), verify_every
         self._verification = self._verify() if self._asked else None
@@ -188,14 +184,14 @@ class Session:
 
     def _present(self) -> None:
         """Takes the names to push under from the file."""
-        incarnation = self._device.incarnation
+        incarnation = self._device.identity.incarnation
         if incarnation is None:
             return
         with self._store.write() as db:
             names, client = incarnation.present(db, renew=self._new), str(get_meta(db, "client"))
         self._new = False
         if client != self.client:
-            self._device.renamed(client)
+            self._device.identity.rename(client)
         self._sender = Sender(client, tuple(names))
 
     def _push(self, cursor: str, packed: list[Packed]) -> Send:

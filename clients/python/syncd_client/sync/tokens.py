@@ -56,13 +56,13 @@ def clean(given: str | None) -> str:
 class TokenSource:
     """Where tokens come from: text, or a function of the application that gets `patience` seconds to answer.
 
-    `checked` refuses the token of another user. Both ways to ask raise NotAllowed where there is no token to be had
-    without the user (`no_token`: the function gave none, or gave no answer in time), Offline `no_token` where the
-    function failed, TypeError where it gives something else than text.
+    `claim_user` gets the user of each token, and raises WrongReplica for another than the file's. Both ways to ask
+    raise NotAllowed where there is no token to be had without the user (`no_token`: the function gave none, or gave no
+    answer in time), Offline `no_token` where the function failed, TypeError where it gives something else than text.
     """
 
-    def __init__(self, token: Token, patience: float, checked: Callable[[str], None]) -> None:
-        self._token, self._patience, self._checked = token, patience, checked
+    def __init__(self, token: Token, patience: float, claim_user: Callable[[str], None]) -> None:
+        self._token, self._patience, self._claim_user = token, patience, claim_user
         self._call: Call | None = None
 
     @property
@@ -95,7 +95,7 @@ class TokenSource:
         """The token now, from text, a function or an async function; the loop goes on meanwhile."""
         answer = self._token if isinstance(self._token, str) else await self._ask_async(self._token)
         token = self._take(answer, check=False)
-        await asyncio.to_thread(self._checked, token)
+        await asyncio.to_thread(self._check_user, token)
         return token
 
     async def _ask_async(self, function: Callable[[], Any]) -> Any:
@@ -116,8 +116,13 @@ class TokenSource:
             raise TypeError(f"token= must be or return text, not {type(answer).__name__}")
         token = clean(answer)
         if check:
-            self._checked(token)
+            self._check_user(token)
         return token
+
+    def _check_user(self, token: str) -> None:
+        user = subject(token)
+        if user is not None:
+            self._claim_user(user)
 
     def _explain(self, error: Exception) -> SyncdError:
         match error:
