@@ -60,7 +60,7 @@ Happening = Meaning | str
         (False, [OPEN, PUSHES, answered("duplicate")], False, Want.SUBSCRIBE),
         (False, [OPEN, PUSHES, BUSY], True, Want.SUBSCRIBE),
         (False, [OPEN, PUSHES, BUSY, "resumes"], True, Want.PUSH),
-        (False, [OPEN, PUSHES, REFUSED], True, Want.MEND),
+        (False, [OPEN, PUSHES, REFUSED], True, Want.FIX),
         (False, [OPEN, PUSHES, REFUSED, "fixed"], False, Want.SUBSCRIBE),
         (False, [OPEN, SUBSCRIBES], False, Want.WAIT),
         (False, [OPEN, SUBSCRIBES], True, Want.PUSH),

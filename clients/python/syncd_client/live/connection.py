@@ -74,7 +74,7 @@ class Connection:
         self._on_open, self._on_live, self._on_trouble = on_open, on_live, on_trouble
         self._wake, self._answered = asyncio.Event(), asyncio.Event()
         self._unannounced = dict(announced)
-        self._present: set[Presence] = set()
+        self._presences: set[Presence] = set()
         self._heard = 0.0
         self._listening_since: float | None = None
         self._last = 0
@@ -111,7 +111,7 @@ class Connection:
         finally:
             for timer in self._timers:
                 timer.cancel()
-            for presence in self._present:
+            for presence in self._presences:
                 self._end.hub.publish(Presence(presence.space, presence.user, presence.client, None))
 
     async def _open(self, token: str) -> Ending:
@@ -238,9 +238,9 @@ class Connection:
     def _note_presence(self, presence: Presence) -> None:
         place = Presence(presence.space, presence.user, presence.client, None)
         if presence.state is None:
-            self._present.discard(place)
+            self._presences.discard(place)
         else:
-            self._present.add(place)
+            self._presences.add(place)
         self._end.hub.publish(presence)
 
     # -- writing -----------------------------------------------------------------------------------
