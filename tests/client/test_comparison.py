@@ -9,22 +9,11 @@ from typing import Any
 
 import pytest
 from syncd_client import BadReply, Verified
-from syncd_client.apply import Applied
-from syncd_client.clock import format_instant
-from syncd_client.digest import (
-    MANY,
-    Entry,
-    Need,
-    Question,
-    Sum,
-    Verification,
-    bucket_of,
-    digest_of,
-    due,
-    entries,
-    note,
-)
-from syncd_client.store import Store, get_meta, set_meta
+from syncd_client.data.clock import format_instant
+from syncd_client.data.digest import Sum, bucket_of, digest_of
+from syncd_client.store.store import Store, get_meta, set_meta
+from syncd_client.sync.report import Applied
+from syncd_client.sync.verification import MANY, DigestAction, DigestRequest, Entry, Verification, due, entries, note
 
 from tests.client.scripted import wire
 
@@ -176,8 +165,8 @@ def test_what_is_equal_is_counted_and_that_was_all(store: Store) -> None:
     hold(store, "a", "b")
     hold(store, "c", space="s")
     asking = Asking(store)
-    assert asking.next() == Question("GET", {"since": "c1"})
-    assert asking.next() == Question("GET", {"since": "c1"}), "until it is answered"
+    assert asking.next() == DigestRequest("GET", {"since": "c1"})
+    assert asking.next() == DigestRequest("GET", {"since": "c1"}), "until it is answered"
     assert asking.then(answer(told(PERSONAL, "a", "b"), told("s", "c"), told("empty"))) is None
     assert asking.work.result == Verified(spaces=3, records=3)
     assert asking.heard == []
@@ -189,7 +178,7 @@ def test_of_a_space_that_differs_the_buckets_are_asked_for_and_then_the_records(
     asking = Asking(store)
     asking.next()
     question = asking.then(answer(told("s", "a", "b"), told("u", "d")))
-    assert question == Question("GET", {"since": "c1", "spaceId": "s"}, space="s")
+    assert question == DigestRequest("GET", {"since": "c1", "spaceId": "s"}, space="s")
     question = asking.then(answer(told("s", "a", "b")))
     bucket = bucket_of("t", "c")
     assert (question.method, question.params, question.space, question.bucket) == ("POST", {}, "s", bucket)
@@ -271,9 +260,9 @@ def test_it_begins_anew_once_and_then_compares(store: Store) -> None:
     asking = Asking(store)
     asking.next()
     asking.then(answer(told("before"), told(PERSONAL)))
-    assert asking.then(answer(told(PERSONAL))) == Need("restart")
+    assert asking.then(answer(told(PERSONAL))) == DigestAction("restart")
     assert asking.work.result == Verified(differences=MANY, repaired=MANY, restarted=True)
-    assert asking.next() == Question("GET", {"since": "c1"}), "and all spaces are compared again"
+    assert asking.next() == DigestRequest("GET", {"since": "c1"}), "and all spaces are compared again"
     asking.then(answer(told("before"), told(PERSONAL)))
     assert asking.then(answer(told(PERSONAL))).bucket is not None
     assert asking.work.result == Verified(1, 0, MANY, MANY, restarted=True)
@@ -288,7 +277,7 @@ def test_where_the_cursor_has_moved_what_is_left_is_asked_for_again(store: Store
     asking.next()
     assert asking.then(answer(told("s"), told(PERSONAL, "b"))).space == PERSONAL
     asking.cursor = "c2"
-    assert asking.next() == Question("GET", {"since": "c2"})
+    assert asking.next() == DigestRequest("GET", {"since": "c2"})
     assert asking.then(answer(told("s", "b"), told(PERSONAL, "a"))) is None, "the other one was compared already"
     assert asking.work.result == Verified(spaces=2, records=1)
 
@@ -296,8 +285,8 @@ def test_where_the_cursor_has_moved_what_is_left_is_asked_for_again(store: Store
 def test_a_space_that_was_left_meanwhile_is_not_missed(store: Store) -> None:
     asking = Asking(store)
     asking.next()
-    assert asking.then(answer(told("a"), unready=("s",))) == Need("wait", 1.0)
-    assert asking.next() == Question("GET", {"since": "c1"})
+    assert asking.then(answer(told("a"), unready=("s",))) == DigestAction("wait", 1.0)
+    assert asking.next() == DigestRequest("GET", {"since": "c1"})
     assert asking.then(answer(told("a"))) is None
     assert asking.work.result == Verified(spaces=1)
 
@@ -310,25 +299,25 @@ def test_an_answer_from_before_the_cursor_moved_changes_nothing(store: Store) ->
     asking.then(answer(told(PERSONAL)))
     with store.write() as db:
         set_meta(db, "cursor", "c2")
-    assert asking.then(mended(gone=("a",))) == Need("pull")
+    assert asking.then(mended(gone=("a",))) == DigestAction("pull")
     assert (names(store), asking.heard) == (["a"], [])
     asking.cursor = "c2"
-    assert asking.next() == Question("GET", {"since": "c2"})
+    assert asking.next() == DigestRequest("GET", {"since": "c2"})
 
 
 def test_the_server_s_word_that_somebody_wrote_means_a_pull_and_a_new_question(store: Store) -> None:
     asking = Asking(store)
     asking.next()
     asking.work.moved()
-    assert asking.next() == Need("pull")
-    assert asking.next() == Question("GET", {"since": "c1"})
+    assert asking.next() == DigestAction("pull")
+    assert asking.next() == DigestRequest("GET", {"since": "c1"})
 
 
-def turns(asking: Asking, body: bytes) -> list[Need]:
+def turns(asking: Asking, body: bytes) -> list[DigestAction]:
     """What is needed, as long as the answer is the same."""
-    found: list[Need] = []
+    found: list[DigestAction] = []
     while (step := asking.next()) is not None:
-        if isinstance(step, Need):
+        if isinstance(step, DigestAction):
             found.append(step)
         else:
             asking.work.receive(body)
@@ -337,27 +326,29 @@ def turns(asking: Asking, body: bytes) -> list[Need]:
 
 def test_so_often_it_pulls_and_so_long_it_waits(store: Store) -> None:
     asking = Asking(store)
-    assert turns(asking, answer(behind=(PERSONAL,))) == [Need("pull")] * 3
+    assert turns(asking, answer(behind=(PERSONAL,))) == [DigestAction("pull")] * 3
     assert asking.work.result == Verified(skipped=[None])
     asking = Asking(store)
-    assert turns(asking, answer(told("a"), unready=("s", PERSONAL, "b"))) == [Need("wait", 1.0)] * 60
+    assert turns(asking, answer(told("a"), unready=("s", PERSONAL, "b"))) == [DigestAction("wait", 1.0)] * 60
     assert asking.work.result == Verified(spaces=1, skipped=[None, "b", "s"])
     asking = Asking(store, patient=False)
     assert turns(asking, answer(unready=("s",))) == []
     assert asking.work.result == Verified(skipped=["s"])
     asking = Asking(store, patient=False)
-    assert turns(asking, answer(behind=("s",), unready=("u",))) == [Need("pull")] * 3
+    assert turns(asking, answer(behind=("s",), unready=("u",))) == [DigestAction("pull")] * 3
     assert asking.work.result == Verified(skipped=["s", "u"])
 
 
-@pytest.mark.parametrize(("behind", "need"), [((), Need("wait", 1.0)), ((PERSONAL,), Need("pull"))])
-def test_buckets_that_are_not_told_are_asked_for_later(store: Store, behind: tuple[str, ...], need: Need) -> None:
+@pytest.mark.parametrize(("behind", "need"), [((), DigestAction("wait", 1.0)), ((PERSONAL,), DigestAction("pull"))])
+def test_buckets_that_are_not_told_are_asked_for_later(
+    store: Store, behind: tuple[str, ...], need: DigestAction
+) -> None:
     hold(store, "a")
     asking = Asking(store)
     asking.next()
     asking.then(answer(told(PERSONAL), told("s", "b")))
     assert asking.then(answer(behind=behind)) == need
-    assert asking.next() == Question("GET", {"since": "c1"})
+    assert asking.next() == DigestRequest("GET", {"since": "c1"})
     assert asking.work.result == Verified()
 
 
@@ -374,7 +365,7 @@ def test_each_record_is_mended_once_whatever_the_server_goes_on_saying(store: St
     assert len(asking.heard) == 2
 
 
-def second_digest(question: Question) -> str:
+def second_digest(question: DigestRequest) -> str:
     found: str = json.loads(question.body or b"")["records"][0][2]
     return found
 

@@ -384,6 +384,7 @@ async def test_an_answer_that_comes_after_its_space_was_left_brings_nothing_back
     live_script.on["push"] = lambda frame, socket: [changes(cursor="c2", left=["s"]), result(frame)]
     async with replica.live(policy=QUICK) as live:
         await until(is_live(live))
+        live_script.cursor = "c2"  # and that is where the next subscription begins
         await replica.put("t", "r", {"n": 1}, space="s")
         await until(lambda: live_script.frames("push"))
         await until(lambda: replica.local.cursor == "c2")

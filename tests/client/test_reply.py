@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from syncd_client import BadReply
-from syncd_client.clock import parse_instant
+from syncd_client.data.change import Packed
+from syncd_client.data.clock import parse_instant
+from syncd_client.data.conflict import Conflict
 from syncd_client.error_codes import TEXTS
-from syncd_client.outbox import Packed
-from syncd_client.reply import Conflict, Page, Problem, Result, build_page, read_page, read_problem
+from syncd_client.sync.reply import Page, Problem, Result, build_page, read_page, read_problem
 
 from tests.client.scripted import page, wire
 

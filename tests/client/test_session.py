@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from syncd_client import BadReply, Limits, NotAllowed, Offline, Refused, Replica, RetryPolicy, ServerBusy, Verified
-from syncd_client.apply import Applied
-from syncd_client.clock import parse_instant
-from syncd_client.store import get_meta, set_meta
-from syncd_client.sync import Done, Renew, Send, Session, Step, Wait
+from syncd_client.data.clock import parse_instant
+from syncd_client.store.store import get_meta, set_meta
+from syncd_client.sync.report import Applied
+from syncd_client.sync.session import Session
+from syncd_client.sync.steps import Done, Renew, Send, Step, Wait
 
 from tests.client.scripted import applied, page, wire
 
@@ -157,7 +158,7 @@ def test_what_was_done_is_counted(replica: Replica) -> None:
 def test_who_listens_hears_of_each_answer(replica: Replica) -> None:
     heard: list[Any] = []
     session = replica.session()
-    session._tell = lambda page, done: heard.append((page and len(page.changes), done.changed))
+    session._publish = lambda page, done: heard.append((page and len(page.changes), done.changed))
     answer(session, session.next(), said=page(wire("x", n=(1, AT))))
     assert heard == [(1, [("t", "", "x")])]
 
@@ -367,7 +368,7 @@ def test_of_a_refused_push_those_at_fault_are_set_aside_and_places_that_are_none
     for name in "abc":
         replica.put("t", name, {"n": 1})
     session = replica.session()
-    session._tell = lambda page, done: heard.append((page, done.rejected))
+    session._publish = lambda page, done: heard.append((page, done.rejected))
     step = session.next()
     answer(session, step, 422, problem("invalid_value", "/changes/1/fields/n", "/changes/3", "/changes/99"))
     (kept,) = replica.rejected()
@@ -504,7 +505,7 @@ def test_a_comparison_is_asked_for_at_its_address(replica: Replica) -> None:
     assert isinstance(step, Send)
     assert step.params == {"since": "c2"}
     heard: list[Applied] = []
-    session._tell = lambda page, done: heard.append(done)
+    session._publish = lambda page, done: heard.append(done)
     answer(session, step, said={"spaces": [], "behind": [], "unready": []})
     assert session.next() == Done()
     assert session.report.verified == Verified()

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from syncd_client import StoreFailed, WrongReplica
-from syncd_client import store as stores
-from syncd_client.store import FORMAT, Store, claim_meta, explain_failure, get_meta, set_meta
+from syncd_client.store import store as stores
+from syncd_client.store.store import FORMAT, Store, claim_meta, explain_failure, get_meta, set_meta
 
 
 class Stop(Exception):

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from syncd_client import Replica
-from syncd_client.merge import TOMBSTONE, Register
-from syncd_client.outbox import Write
-from syncd_client.records import Key
-from syncd_client.undo import Image
+from syncd_client.data.change import Key, Write
+from syncd_client.data.merge import TOMBSTONE, Register
+from syncd_client.data.undo import Image
 
 from tests.client.scripted import Script, applied
 
