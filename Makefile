@@ -92,7 +92,7 @@ overload: $(STAMP)  ## twice what a server can do, and a greedy user beside (MIN
 	@$(PYTHON) -m bench.overload --minutes $(if $(filter file default,$(origin MINUTES)),10,$(MINUTES))
 
 soak: $(STAMP) system-packages  ## real clients while all fails that can fail, and what else takes long (MINUTES=60, SEED=n repeats a round)
-	@SYNCD_SOAK=1 SOAK_MINUTES=$(MINUTES) $(PYTHON) -m pytest -q -x --timeout 0 -m soak $(ARGS)
+	@SYNCD_SOAK=1 SOAK_MINUTES=$(MINUTES) $(PYTHON) -m pytest -q -x --timeout 0 -m 'soak or drawn' $(ARGS)
 
 bad-line: $(STAMP) system-packages  ## tests of sync, live and the board over a line of 15 kB/s that breaks (ARGS="files" for others)
 	@TEST_LINE=bad $(PYTHON) -m pytest -q --timeout 500 $(or $(ARGS),tests/client/test_against_server.py \

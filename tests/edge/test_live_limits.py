@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
 from tests.device import Device
+from tests.drawn import drawn, examples
 from tests.harness import Server
 from tests.socket_device import Socket, opened, refusal, socket_of, workers_of
 from tests.stream_device import stream_of
@@ -235,7 +236,8 @@ def as_frame(thing: Any) -> str | bytes:
         return "x"
 
 
-@settings(max_examples=250, suppress_health_check=list(HealthCheck))
+@drawn
+@settings(max_examples=examples(100), suppress_health_check=list(HealthCheck))
 @given(garbage=GARBAGE)
 async def test_whatever_comes_in_frames_the_server_lives_and_nothing_fails(server: Server, garbage: list[Any]) -> None:
     began = len(server.output())

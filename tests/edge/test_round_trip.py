@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.drawn import drawn, examples
 from tests.wire import Device, edit, unique
 
 Make = Callable[..., Device]
@@ -39,7 +40,8 @@ def exact(text: str) -> Any:
     return json.loads(text, parse_float=lambda t: Decimal(t).normalize(), parse_int=lambda t: Decimal(t))
 
 
-@settings(max_examples=150)
+@drawn
+@settings(max_examples=examples(60))
 @given(st.lists(documents, min_size=1, max_size=6), st.booleans())
 def test_values_come_back_with_their_meaning(device: Make, values: list[Any], ascii_only: bool) -> None:
     writer = device(unique("faithful"))
@@ -60,7 +62,8 @@ def test_values_come_back_with_their_meaning(device: Make, values: list[Any], as
     assert {r["status"] for r in again.json()["results"]} == {"duplicate"}
 
 
-@settings(max_examples=60)
+@drawn
+@settings(max_examples=examples(25))
 @given(st.lists(st.tuples(documents, st.booleans()), min_size=1, max_size=4))
 def test_a_legacy_change_of_any_value_is_recognised(device: Make, values: list[tuple[Any, bool]]) -> None:
     writer = device(unique("legacy"))
@@ -118,7 +121,8 @@ BODY = {
 }
 
 
-@settings(max_examples=300)
+@drawn
+@settings(max_examples=examples(120))
 @given(st.data())
 def test_a_mutated_push_is_never_a_5xx(device: Make, data: st.DataObject) -> None:
     body: Any = copy.deepcopy(BODY)
@@ -160,7 +164,8 @@ def test_a_mutated_push_is_never_a_5xx(device: Make, data: st.DataObject) -> Non
         assert writer.pull(history=1, limit=10_000)["serverChanges"] == before
 
 
-@settings(max_examples=150)
+@drawn
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_a_push_with_a_mutated_byte_is_never_a_5xx(device: Make, data: st.DataObject) -> None:
     body = bytearray(json.dumps(BODY).encode())

@@ -21,6 +21,7 @@ from syncd_client import Replica
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.device import Device, answer
 from tests.digests import Sum, alive, bucket_of, digest_of, sum_of
+from tests.drawn import drawn, examples, steps
 from tests.harness import Server
 from tests.wire import Device as Plain
 from tests.wire import ahead, at, unique
@@ -182,9 +183,11 @@ class Digested(RuleBasedStateMachine):
             assert (records, digest) == (counted, combined)
 
 
+@drawn
 def test_whatever_is_written_the_digests_agree(server: Server) -> None:
     Digested.server = server
-    run_state_machine_as_test(Digested, settings=settings(max_examples=25, stateful_step_count=25))  # type: ignore[no-untyped-call]
+    chosen = settings(max_examples=examples(12), stateful_step_count=steps(25))
+    run_state_machine_as_test(Digested, settings=chosen)  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture

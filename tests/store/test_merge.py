@@ -19,6 +19,7 @@ from syncd_client.data.clock import format_instant
 from syncd_client.data.merge import Register, Registers, is_deleted, merge
 
 from syncd.postgres.embedded import EmbeddedPostgres
+from tests.drawn import drawn, examples
 from tests.harness import Server
 from tests.wire import Device, at, unique
 
@@ -233,8 +234,9 @@ def one_stamp_one_value(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
+@drawn
 @pytest.mark.timeout(900)
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(st.lists(edits, min_size=1, max_size=14), st.randoms(use_true_random=False))
 def test_any_order_duplication_and_split_give_the_same_records(
     device: Make, records: Any, drawn: Any, chance: random.Random
@@ -251,8 +253,9 @@ def test_any_order_duplication_and_split_give_the_same_records(
         assert_all_agree(device, records, user, space, expected)
 
 
+@drawn
 @pytest.mark.timeout(900)
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(st.lists(edits, min_size=2, max_size=10))
 def test_where_one_stamp_was_written_twice_the_later_write_gets_a_later_one_everywhere(
     device: Make, records: Any, drawn: Any

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,13 +12,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from tests.compacting import ALL, compact_now
+from tests.drawn import drawn, examples, steps
 from tests.harness import Server
 from tests.model import Cell, Cells, Model, merge, written_by
 from tests.system.test_model import KEPT, Replica, World, limits, pick
 from tests.wire import Device, Json
 
 HUSK = "{}|a value that is gone"
-SOAK = bool(os.environ.get("SYNCD_SOAK"))
 
 
 class Forgetful(Model):
@@ -170,6 +169,7 @@ class Compacted(World):
         replica.pull(limit, 1 + pages % 3)
 
 
+@drawn
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("forgets", [False, True], ids=["folds", "forgets"])
 def test_devices_that_sleep_through_compactions_agree_with_those_that_do_not(
@@ -179,7 +179,5 @@ def test_devices_that_sleep_through_compactions_agree_with_those_that_do_not(
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     run_state_machine_as_test(
         kind,
-        settings=settings(
-            max_examples=2000 if SOAK else 60, stateful_step_count=60 if SOAK else 30, suppress_health_check=checks
-        ),
+        settings=settings(max_examples=examples(25), stateful_step_count=steps(30), suppress_health_check=checks),
     )

@@ -6,7 +6,6 @@ everything that was pushed is in the log.
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from syncd_client import EVERY_SPACE, Replica
 
 from syncd.core.clock import parse_instant
+from tests.drawn import drawn, examples, steps
 from tests.harness import Server
 from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
 from tests.legacy_sockets import push_over_socket
 from tests.wire import Device, Json, unique
 
-SOAK = int(os.environ.get("SYNCD_SOAK") or 0)
 PATIENCE = 60.0
 TABLES = ("tasks", "notes")
 ENGINES: list[list[type[LegacyDevice]]] = [[DexieEngine, LocalStore], [TextEngine, LocalStore]]  # of each user
@@ -367,6 +366,7 @@ def values_in(change: Json) -> Iterator[str]:
         yield from (str(inner) for inner in (value.values() if isinstance(value, dict) else [value]))
 
 
+@drawn
 @pytest.mark.timeout(900)  # a red run takes minutes to find the shortest way to its fault
 def test_nothing_is_lost_and_all_agree_whatever_happens(server: Server, http: httpx.Client, tmp_path: Path) -> None:
     World.server, World.http, World.folder = server, http, tmp_path
@@ -374,8 +374,8 @@ def test_nothing_is_lost_and_all_agree_whatever_happens(server: Server, http: ht
     run_state_machine_as_test(
         World,
         settings=settings(
-            max_examples=SOAK * 200 or 10,
-            stateful_step_count=50 if SOAK else 25,
+            max_examples=examples(6),
+            stateful_step_count=steps(25),
             suppress_health_check=checks,
         ),
     )

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
+from tests.drawn import drawn, examples, steps
 from tests.harness import Server
-from tests.system.test_first_generation_model import PATIENCE, SOAK, TABLES, World
+from tests.system.test_first_generation_model import PATIENCE, TABLES, World
 
 
 class Databases:
@@ -120,6 +121,7 @@ class RestoredWorld(World):
             device.push(TABLES[0])
 
 
+@drawn
 @pytest.mark.timeout(900)
 def test_what_a_copy_brings_back_is_the_same_everywhere_once_it_is_written_again(
     workspace: Path, tmp_path: Path
@@ -132,8 +134,8 @@ def test_what_a_copy_brings_back_is_the_same_everywhere_once_it_is_written_again
         run_state_machine_as_test(
             RestoredWorld,
             settings=settings(
-                max_examples=SOAK * 40 or 2,
-                stateful_step_count=40 if SOAK else 20,
+                max_examples=examples(2),
+                stateful_step_count=steps(20),
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
             ),
         )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.drawn import drawn, examples
 from tests.model import Cells, alive, merge, written_by
 from tests.past import NOTHING, address, ask, back, cells, get, listing, plain, restored
 from tests.wire import Device, Json, ahead, at, unique, values
@@ -64,8 +65,9 @@ class Replay:
         return {name for name, cell in written_by(change, client).items() if cell.beats(held.get(name))}
 
 
+@drawn
 @pytest.mark.timeout(900)
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(st.lists(st.lists(edits, min_size=1, max_size=4), min_size=1, max_size=6), st.data())
 def test_every_moment_is_as_the_replay_of_the_log_and_can_be_restored(
     device: Callable[..., Device], pushes: Any, data: Any
@@ -75,9 +77,9 @@ def test_every_moment_is_as_the_replay_of_the_log_and_can_be_restored(
     owner = devices["a"]
     space = owner.create(unique("s"))
     ends = [0]
-    for drawn in pushes:
-        client = drawn[0][0]
-        sent = [change_of(number := number + 1, one, space) for one in drawn]
+    for together in pushes:
+        client = together[0][0]
+        sent = [change_of(number := number + 1, one, space) for one in together]
         devices[client].push(*sent)
         for change in sent:
             replay.write(change, client)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -12,10 +11,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from tests.drawn import drawn, examples, steps
 from tests.model import Cells, Model, alive, cells_of, merge
 from tests.wire import Device, Json, at, unique
 
-SOAK = bool(os.environ.get("SYNCD_SOAK"))
 CLIENTS = ["A", "b", "é"]
 USERS = 3
 KEPT = ("applied", "superseded")  # what is a duplicate was taken when it was first answered, or is sent
@@ -213,13 +212,12 @@ class World(RuleBasedStateMachine):
             assert shown == sorted(set(shown))
 
 
+@drawn
 @pytest.mark.timeout(900)  # a red run takes minutes to find the shortest way to its fault
 def test_devices_agree_with_the_model_whatever_happens(device: Callable[..., Device]) -> None:
     World.device = staticmethod(device)
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     run_state_machine_as_test(
         World,
-        settings=settings(
-            max_examples=3000 if SOAK else 120, stateful_step_count=60 if SOAK else 30, suppress_health_check=checks
-        ),
+        settings=settings(max_examples=examples(50), stateful_step_count=steps(30), suppress_health_check=checks),
     )
