@@ -182,6 +182,13 @@ def test_of_the_first_generation_a_change_at_fault_keeps_no_other(limits: Limits
     assert [one.id for one in changes] == ["a", "", "b"]
 
 
+def test_of_the_first_generation_half_a_surrogate_pair_keeps_no_other_change() -> None:
+    body = push(change("a"), change("HALF"), change("b")).replace(b"HALF", rb"\ud800")
+    assert [one.id for one in push_in(body, Limits(), True).changes] == ["a", "", "b"]
+    why = refusal(lambda: push_in(body, Limits(), False))
+    assert (why.code, why.faults[0].pointer) == ("invalid_value", "/changes/1")
+
+
 def test_of_what_cannot_be_read_so_much_is_held_and_no_more() -> None:
     limits, bad = Limits(held_changes=2), {"table": "t", "id": 7, "op": "update"}
     assert len(push_in(push(bad, change(), bad), limits, True).changes) == 3

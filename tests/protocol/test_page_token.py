@@ -70,6 +70,8 @@ def test_it_is_spelled_for_addresses() -> None:
     text = PageToken(1, "\u07ff\u07fe\u07bf", "??>>~~", 1).text()
     assert {*"-_"} & {*text}
     assert not {*"+/="} & {*text}
+    refused(f"{text[:4]}!{text[4:]}")
+    refused(f"{text[:4]}\n{text[4:]}")
 
 
 def test_a_text_is_looked_at_up_to_its_greatest_length() -> None:
