@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import structlog
-
 from syncd import __version__
 from syncd.bus.hints import Bus
 from syncd.bus.postgres import NotifyBus
@@ -22,16 +20,18 @@ from syncd.edge.authenticator import Authenticator
 from syncd.edge.bodies import Bodies
 from syncd.edge.concurrency import ConcurrencyLimit
 from syncd.edge.connection import Bounds, Connections
+from syncd.edge.docs import Docs
 from syncd.edge.endpoints.audit import AuditEndpoint
 from syncd.edge.endpoints.backup import BackupEndpoint
 from syncd.edge.endpoints.demo import Demo
 from syncd.edge.endpoints.invitations import InvitationsEndpoint
 from syncd.edge.endpoints.quota import QuotaEndpoint
 from syncd.edge.endpoints.spaces import SpacesEndpoint
-from syncd.edge.endpoints.sync import Service, SyncEndpoint
-from syncd.edge.http import Backend, HttpApplication
+from syncd.edge.endpoints.sync import SyncEndpoint
+from syncd.edge.http import Endpoints, HttpApplication
 from syncd.edge.metrics import Board, numbers
 from syncd.edge.rates import RateLimits, Rates
+from syncd.edge.services import Backend, Services
 from syncd.edge.socket_session import LiveDeps
 from syncd.edge.sockets import Sockets
 from syncd.edge.tokens import Tokens
@@ -42,9 +42,9 @@ from syncd.postgres.schema_files import MigrationError, SchemaTooNew
 from syncd.protocol.normalize import Limits
 from syncd.service.audit import RefusalCounts
 from syncd.service.counts import Counts
-from syncd.service.held import Releaser, ReleaseRound
+from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
 from syncd.service.pull import PAGE_BYTES
-from syncd.service.quotas import Quotas, UsageRound
+from syncd.service.quotas import Quotas, UsageRound, WrittenFeeds
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
 from syncd.store.audit import Audit
@@ -64,8 +64,6 @@ if TYPE_CHECKING:
     from syncd.edge.memberships import MembershipService
 
 Application = Any  # an ASGI application
-
-log = structlog.get_logger("syncd")
 
 WRITABLE_EVERY = 2.0
 # What a worker has open beside its clients' connections and the pool's: files of imports, calls to other services.
@@ -96,11 +94,14 @@ def build(settings: Settings, board: Board | None = None, token: str = "") -> As
         per_address=settings.max_bodies_per_address,
         in_all=settings.max_bodies,
     )
-    http, backend = _http(settings, board or Board(None, 0), connections, bodies)
-    if settings.demo:
-        http.demo = _demo(settings)
-    http.welcome = Welcome(token, docs=http.docs.there, demo=settings.demo)
-    sockets = Sockets(backend.talk, gate, settings.max_body + 1024, settings.ping_interval)
+    board, answers = board or Board(None, 0), _answers(settings)
+    resources = Resources(settings, connections, bodies, answers)
+    backend = WorkerBackend(settings, resources, board)
+    http = HttpApplication(
+        _endpoints(settings, resources, token), backend, board, connections.ended,
+        bodies=bodies, answers=answers, rates=resources.rates, version=__version__,
+    )  # fmt: skip
+    sockets = Sockets(backend.live, gate, settings.max_body + 1024, settings.ping_interval)
 
     async def drain() -> None:
         http.streams.drain()
@@ -164,80 +165,96 @@ def _for_pages(application: HttpApplication, settings: Settings) -> Application:
     )
 
 
-def _http(
-    settings: Settings, board: Board, connections: Connections, bodies: Bodies
-) -> tuple[HttpApplication, Backend]:
-    if settings.database_url is None:
-        raise ValueError("database_url is needed")
-    pool = Pool(
-        settings.database_url,
-        size=settings.pool_size,
-        lock_ms=settings.lock_timeout_ms,
-        statement_ms=settings.statement_timeout_ms,
-        max_names=settings.max_names,
-        context_key=settings.context_key,
-    )
-    tokens = Tokens(
-        secret=settings.jwt_secret,
-        public_key=settings.jwt_public_key,
-        jwks_url=settings.jwks_url,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-    )
-    quotas, tally, audit = _quotas(settings), RefusalCounts(), Audit(pool)
-    rates = Rates(RateLimits(quotas.requests, quotas.bytes_in, quotas.bytes_out))
-    limit, answers = connections.limit, _answers(settings)
-    callers = Authenticator(
-        tokens, claims=settings.memberships == "token", service=_memberships(settings), rates=rates,
-        most=settings.max_spaces_listed, limit=limit, on_refused=partial(tally.add, "refused_tokens"),
-    )  # fmt: skip
-    sharing = _sharing(settings)
-    limits = Limits(
-        settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version,
-        settings.max_touched, settings.max_held, settings.max_held_bytes, make_spaces=settings.legacy_spaces == "own",
-        space_bounds=sharing.bounds(),
-    )  # fmt: skip
+class Resources:
+    """What a worker has from its start on, before there is a database."""
 
-    hubs: list[Hub] = []
+    def __init__(self, settings: Settings, connections: Connections, bodies: Bodies, answers: Bodies) -> None:
+        self.connections, self.bodies, self.answers = connections, bodies, answers
+        self.pool = _pool(settings)
+        self.counts, self.refusals, self.audit = Counts(), RefusalCounts(), Audit(self.pool)
+        self.quotas, self.sharing = _quotas(settings), _sharing(settings)
+        self.rates = Rates(RateLimits(self.quotas.requests, self.quotas.bytes_in, self.quotas.bytes_out), self.met)
+        self.limits, self.skew = _limits(settings, self.sharing), int(settings.max_clock_skew * 1_000_000)
+        self.callers = Authenticator(
+            _tokens(settings), claims=settings.memberships == "token", service=_memberships(settings),
+            rates=self.rates, most=settings.max_spaces_listed, limit=connections.limit,
+            on_refused=partial(self.refusals.add, "refused_tokens"),
+        )  # fmt: skip
 
-    async def open_() -> tuple[Service, SpaceService, LiveDeps]:
+    def met(self, quota: str, space: str = "") -> None:
+        """Counts that somebody met a quota."""
+        self.counts.quota_hits[quota] += 1
+        self.refusals.add("quota_hits", quota, space)
+
+
+class WorkerBackend(Backend):
+    """The half of a worker that needs a database: opened when there is one, and closed at the end."""
+
+    def __init__(self, settings: Settings, resources: Resources, board: Board) -> None:
+        super().__init__()
+        self._settings, self._resources, self._board = settings, resources, board
+        self._hub: Hub | None = None
+
+    async def open(self) -> Services:
+        """Raises SyncdError: busy, database_unavailable."""
+        resources, pool = self._resources, self._resources.pool
         await pool.open()
-        log_, key = Log(pool, most_devices=quotas.devices, on_wait=limit.waited), await cursor_key(pool)
-        hub = Hub(log_, Live(pool), _bus(settings, key), key, callers.ask if callers.asks else None)
+        log_ = Log(
+            pool,
+            most_devices=resources.quotas.devices,
+            on_wait=resources.connections.limit.waited,
+            on_hit=resources.met,
+        )
+        key, written, changed = await cursor_key(pool), WrittenFeeds(), ChangedMembers()
+        hub = Hub(
+            log_, Live(pool), _bus(self._settings, key), key, resources.callers.ask if resources.callers.asks else None,
+            counts=resources.counts, on_members=changed.add, on_wrote=written.add,
+        )  # fmt: skip
         await hub.open()
-        hub.spawn(_publish(board, hub, connections.ended, limit))
-        hub.spawn(limit.watch())
+        self._hub = hub
+        held, totals = HeldChanges(pool), Totals(pool)
+        self._watch(hub)
+        self._keep_current(
+            hub, Releaser(log_, held, key, resources.limits, resources.skew, hub.wrote), totals, written, changed
+        )
+        spaces = SpaceService(pool, resources.callers.managed_elsewhere, hub.changed_members, resources.sharing)
+        live = LiveDeps(
+            hub,
+            resources.callers,
+            resources.connections.gate,
+            resources.bodies,
+            resources.answers,
+            resources.limits,
+            resources.skew,
+        )
+        return Services(
+            log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held, totals, resources.audit, spaces, live
+        )
+
+    def _watch(self, hub: Hub) -> None:
+        """Begins to look at how the worker is, and to say so."""
+        pool, connections = self._resources.pool, self._resources.connections
+        hub.spawn(_publish(self._board, hub, connections.ended, connections.limit))
+        hub.spawn(connections.limit.watch())
         hub.spawn(_stay_where_writes_go(pool))
         hub.spawn(_count_numbers(pool, hub.counts))
-        hubs.append(hub)
-        skew, held = int(settings.max_clock_skew * 1_000_000), HeldChanges(pool)
 
-        async def hear(user: str) -> None:
-            said = await callers.ask(user)
-            await hub.live.greet(user, said.spaces, said.as_of)
-
-        releaser, totals = Releaser(log_, held, key, limits, skew, hub.wrote), Totals(pool)
-        releases = ReleaseRound(releaser, hub.counts, hear if callers.asks else None)
-        hub.on_members = releases.members_changed
-        hub.keep_doing(releases)
-        spaces = SpaceService(pool, callers.managed_elsewhere, hub.changed_members, sharing)
-
-        def hit(quota: str, space: str = "") -> None:
-            hub.counts.quota_hits[quota] += 1
-            tally.add("quota_hits", quota, space)
-
-        log_.on_hit = rates.on_hit = hit
+    def _keep_current(
+        self, hub: Hub, releaser: Releaser, totals: Totals, written: WrittenFeeds, changed: ChangedMembers
+    ) -> None:
+        """Begins to write what was held and may be written by now, and to count what is kept."""
+        resources = self._resources
+        ask = partial(_ask_again, resources.callers, hub) if resources.callers.asks else None
+        hub.keep_doing(ReleaseRound(releaser, hub.counts, changed, ask))
         usage = UsageRound(
-            totals, quotas, log_.full, releaser, hub.counts, rates.override, settings.quota_every,
-            partial(tally.write, audit),
+            totals, resources.quotas, written, hub.log.full, releaser, hub.counts, resources.rates.override,
+            self._settings.quota_every, partial(resources.refusals.write, resources.audit),
         )  # fmt: skip
-        hub.on_wrote = usage.wrote
         hub.keep_doing(usage)
-        talk = LiveDeps(hub, callers, connections.gate, bodies, answers, limits, skew)
-        service = Service(log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held, totals, audit)
-        return service, spaces, talk
 
-    async def ready() -> list[str]:
+    async def ready(self) -> list[str]:
+        """Why it could not serve just now; nothing where it can."""
+        pool = self._resources.pool
         try:
             await pool.attempt(pool.must_write)
             waiting = await pool.attempt(pending)
@@ -250,25 +267,62 @@ def _http(
             return [str(why)]
         return [f"migrations to apply: {', '.join(waiting)}; run `syncd migrate`"] if waiting else []
 
-    async def close() -> None:
-        for hub in hubs:
-            await hub.close()
-        await callers.close()
-        await pool.close()
+    async def close(self) -> None:
+        """Ends what runs, and closes the connections to others."""
+        if self._hub is not None:
+            await self._hub.close()
+        await self._resources.callers.close()
+        await self._resources.pool.close()
 
-    backend = Backend(open_, ready, close)
-    sync, spaces_ = SyncEndpoint(callers, limits, settings.max_clock_skew, answers), SpacesEndpoint(callers)
-    http = HttpApplication(
-        sync, spaces_, InvitationsEndpoint(callers), backend, board, connections.ended, bodies=bodies,
-        answers=answers, rates=rates, version=__version__,
+
+def _endpoints(settings: Settings, resources: Resources, token: str) -> Endpoints:
+    callers, docs, backups = resources.callers, Docs(), Backups(resources.pool)
+    backup = BackupEndpoint(
+        callers, backups, Importer(backups, Spaces(resources.pool), resources.limits, resources.sharing),
+        skew=settings.max_clock_skew, most=settings.max_import, at_once=max(1, settings.pool_size // 4),
     )  # fmt: skip
-    http.quota, http.audit = QuotaEndpoint(callers, connections.gate, quotas), AuditEndpoint(callers, audit)
-    backups = Backups(pool)
-    restorer, at_once = Importer(backups, Spaces(pool), limits, sharing), max(1, settings.pool_size // 4)
-    http.backup = BackupEndpoint(
-        callers, backups, restorer, skew=settings.max_clock_skew, most=settings.max_import, at_once=at_once
+    return Endpoints(
+        SyncEndpoint(callers, resources.limits, settings.max_clock_skew, resources.answers),
+        SpacesEndpoint(callers),
+        InvitationsEndpoint(callers),
+        QuotaEndpoint(callers, resources.connections.gate, resources.quotas),
+        AuditEndpoint(callers),
+        backup,
+        docs,
+        Welcome(token, docs=docs.there, demo=settings.demo),
+        _demo(settings) if settings.demo else None,
     )
-    return http, backend
+
+
+def _pool(settings: Settings) -> Pool:
+    if settings.database_url is None:
+        raise ValueError("database_url is needed")
+    return Pool(
+        settings.database_url,
+        size=settings.pool_size,
+        lock_ms=settings.lock_timeout_ms,
+        statement_ms=settings.statement_timeout_ms,
+        max_names=settings.max_names,
+        context_key=settings.context_key,
+    )
+
+
+def _tokens(settings: Settings) -> Tokens:
+    return Tokens(
+        secret=settings.jwt_secret,
+        public_key=settings.jwt_public_key,
+        jwks_url=settings.jwks_url,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
+
+
+def _limits(settings: Settings, sharing: Sharing) -> Limits:
+    return Limits(
+        settings.max_changes, settings.max_change, settings.max_depth, settings.max_schema_version,
+        settings.max_touched, settings.max_held, settings.max_held_bytes, make_spaces=settings.legacy_spaces == "own",
+        space_bounds=sharing.bounds(),
+    )  # fmt: skip
 
 
 def _sharing(settings: Settings) -> Sharing:
@@ -305,6 +359,12 @@ def _demo(settings: Settings) -> Demo:
         raise ValueError("the demo makes tokens, which needs a secret")
     claims = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience}
     return Demo(settings.jwt_secret, {name: value for name, value in claims.items() if value})
+
+
+async def _ask_again(callers: Authenticator, hub: Hub, user: str) -> None:
+    """Takes in which spaces a user is in by now, where a service says so. Raises MembershipsUnavailable."""
+    said = await callers.ask(user)
+    await hub.live.greet(user, said.spaces, said.as_of)
 
 
 async def _publish(board: Board, hub: Hub, ended: dict[str, int], limit: ConcurrencyLimit) -> None:

@@ -3,22 +3,13 @@ path of every push and pull is a few dictionary look-ups."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
-from syncd.core.errors import (
-    DatabaseUnavailable,
-    MethodNotAllowed,
-    NotFound,
-    Overloaded,
-    SyncdError,
-    UpgradeRequired,
-)
+from syncd.core.errors import MethodNotAllowed, NotFound, Overloaded, SyncdError, UpgradeRequired
 from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, packed, send_whole
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.docs import Docs
@@ -28,47 +19,33 @@ from syncd.edge.endpoints.demo import Demo
 from syncd.edge.endpoints.invitations import InvitationsEndpoint
 from syncd.edge.endpoints.quota import QuotaEndpoint
 from syncd.edge.endpoints.spaces import SpacesEndpoint
-from syncd.edge.endpoints.sync import Service, SyncEndpoint
+from syncd.edge.endpoints.sync import SyncEndpoint
 from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
 from syncd.edge.page import reads_html
 from syncd.edge.problems import problem, status_of
 from syncd.edge.rates import Rates
 from syncd.edge.requests import Disconnected, Request, checked_id
-from syncd.edge.socket_session import LiveDeps
+from syncd.edge.services import Backend
 from syncd.edge.stream import Streams
 from syncd.edge.welcome import Welcome
-from syncd.service.spaces import SpaceService
 from syncd.store.turns import ACTING
 
 log = structlog.get_logger("syncd.http")
 
 
-class Backend:
-    """What the endpoints work with, once it is there. `open` raises SyncdError until it can be."""
+class Endpoints(NamedTuple):
+    """What answers what lies below each address. `demo`: None where there is none."""
 
-    def __init__(
-        self,
-        open_: Callable[[], Awaitable[tuple[Service, SpaceService, LiveDeps]]],
-        ready: Callable[[], Awaitable[list[str]]],
-        close: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._open, self.ready, self.close = open_, ready, close
-        self._opened: tuple[Service, SpaceService, LiveDeps] | None = None
-        self._opening = asyncio.Lock()
-
-    async def opened(self) -> tuple[Service, SpaceService, LiveDeps]:
-        if self._opened is None:
-            async with self._opening:
-                if self._opened is None:
-                    self._opened = await self._open()
-        return self._opened
-
-    def talk(self) -> LiveDeps:
-        """What live connections work with. Raises DatabaseUnavailable until it is there."""
-        if self._opened is None:
-            raise DatabaseUnavailable
-        return self._opened[2]
+    sync: SyncEndpoint
+    spaces: SpacesEndpoint
+    invitations: InvitationsEndpoint
+    quota: QuotaEndpoint
+    audit: AuditEndpoint
+    backup: BackupEndpoint
+    docs: Docs
+    welcome: Welcome
+    demo: Demo | None = None
 
 
 class HttpApplication:
@@ -76,21 +53,13 @@ class HttpApplication:
     that a bound ended, by the code of the reason."""
 
     def __init__(
-        self, sync: SyncEndpoint, spaces: SpacesEndpoint, invitations: InvitationsEndpoint, backend: Backend,
-        board: Board, ended: dict[str, int],
+        self, endpoints: Endpoints, backend: Backend, board: Board, ended: dict[str, int],
         *, bodies: Bodies, answers: Bodies, rates: Rates, version: str,
     ) -> None:  # fmt: skip
-        self._sync, self._spaces, self._invitations, self._backend = sync, spaces, invitations, backend
-        self._bodies, self._answers, self._version, self._board = bodies, answers, version, board
-        self._ended, self._rates = ended, rates
+        self._endpoints, self._backend, self._board, self._ended = endpoints, backend, board, ended
+        self._bodies, self._answers, self._rates, self._version = bodies, answers, rates, version
         self._openapi = msgspec.json.encode(document(version))
         self.streams = Streams()
-        self.docs = Docs()
-        self.welcome: Welcome | None = None
-        self.demo: Demo | None = None
-        self.quota: QuotaEndpoint | None = None
-        self.audit: AuditEndpoint | None = None
-        self.backup: BackupEndpoint | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -101,7 +70,7 @@ class HttpApplication:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await self._backend.opened()
+            await self._backend.services()
         except SyncdError as why:
             # Serving anyway: /readyz says what is missing, and the first request that can will connect.
             log.warning("not ready", code=why.code)
@@ -118,10 +87,9 @@ class HttpApplication:
             if len(parts) == 3 and parts[0] == "sync" and parts[2] == "stream":
                 await self._stream(request, parts[1], scope, receive, send)
                 return
-            if parts[0] == "backup" and self.backup is not None:
-                await self.backup.serve(
-                    request, parts, (await self._backend.opened())[0], scope, receive, self._metered(send)
-                )
+            if parts[0] == "backup":
+                services = await self._backend.services()
+                await self._endpoints.backup.serve(request, parts, services, scope, receive, self._metered(send))
                 self._moved(request, 0)
                 return
             result = await self._answer(request, parts)
@@ -187,36 +155,37 @@ class HttpApplication:
     async def _stream(self, request: Request, app: str, scope: Scope, receive: Receive, send: Send) -> None:
         if request.method != "GET":
             raise MethodNotAllowed("GET")
-        talk = (await self._backend.opened())[2]
-        await self.streams.serve(request, checked_id("app", app), talk, scope, receive, self._metered(send))
+        live = (await self._backend.services()).live
+        await self.streams.serve(request, checked_id("app", app), live, scope, receive, self._metered(send))
 
     async def _answer(self, request: Request, parts: tuple[str, ...]) -> Answer:
+        at = self._endpoints
         match parts[0]:
             case "sync" if len(parts) > 1:
-                return await self._sync.handle(request, parts, (await self._backend.opened())[0])
-            case "spaces" if len(parts) == 3 and parts[2] == "audit" and self.audit is not None:
-                return await self.audit.handle(request, parts[1])
+                return await at.sync.handle(request, parts, await self._backend.services())
+            case "spaces" if len(parts) == 3 and parts[2] == "audit":
+                return await at.audit.handle(request, parts[1], await self._backend.services())
             case "spaces":
-                return await self._spaces.handle(request, parts, (await self._backend.opened())[1])
+                return await at.spaces.handle(request, parts, (await self._backend.services()).spaces)
             case "invitations":
-                return await self._invitations.invitations(request, parts, (await self._backend.opened())[1])
+                return await at.invitations.invitations(request, parts, (await self._backend.services()).spaces)
             case "blocks":
-                return await self._invitations.blocks(request, parts, (await self._backend.opened())[1])
-        if parts == ("quota",) and self.quota is not None:
-            return await self.quota.handle(request, (await self._backend.opened())[0])
-        if parts[0] == "demo" and self.demo is not None:
-            return await self.demo.handle(request, parts, (await self._backend.opened())[1])
-        if parts[0] == "docs":
-            return self.docs.handle(request, parts)
-        if parts[0] == "ws" and len(parts) <= 2:
-            raise UpgradeRequired
-        if len(parts) == 1:
-            return await self._about(request, parts[0])
+                return await at.invitations.blocks(request, parts, (await self._backend.services()).spaces)
+            case "quota" if len(parts) == 1:
+                return await at.quota.handle(request, await self._backend.services())
+            case "demo" if at.demo is not None:
+                return await at.demo.handle(request, parts, (await self._backend.services()).spaces)
+            case "docs":
+                return at.docs.handle(request, parts)
+            case "ws" if len(parts) <= 2:
+                raise UpgradeRequired
+            case name if len(parts) == 1:
+                return await self._about(request, name)
         raise NotFound
 
     async def _about(self, request: Request, name: str) -> Answer:
-        if not name and self.welcome is not None and request.method in ("GET", "HEAD") and reads_html(request):
-            return self.welcome.answer(request)
+        if not name and request.method in ("GET", "HEAD") and reads_html(request):
+            return self._endpoints.welcome.answer(request)
         pages = {"health", "healthz", "readyz", "openapi.json", "metrics"}
         if name not in pages:
             raise NotFound
@@ -225,7 +194,7 @@ class HttpApplication:
         if name == "openapi.json":
             return Answer(self._openapi)
         if name == "metrics":
-            hub = (await self._backend.opened())[2].hub
+            hub = (await self._backend.services()).live.hub
             text = render(self._board, lambda: numbers(hub.counts, hub.bus, self._ended))
             return Answer(text, media_type=b"text/plain; version=1.0.0; charset=utf-8")
         if name != "readyz":

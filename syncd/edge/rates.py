@@ -60,11 +60,10 @@ class Rates:
     """The buckets. `on_hit`: is told which bound was met. A request is refused while a bucket is empty; bytes
     are taken out when they have been moved."""
 
-    def __init__(self, limits: RateLimits) -> None:
-        self._limits, self._own = limits, dict[str, RateLimits]()
+    def __init__(self, limits: RateLimits, on_hit: Callable[[str], None] = lambda quota: None) -> None:
+        self._limits, self._own, self._on_hit = limits, dict[str, RateLimits](), on_hit
         self._users: dict[str, _UserBuckets] = {}
         self._swept = time.monotonic()
-        self.on_hit: Callable[[str], None] = lambda quota: None
 
     def override(self, own: Mapping[str, Mapping[str, float]]) -> None:
         """Bounds that some users have in place of the general ones, by user and name."""
@@ -121,7 +120,7 @@ class Rates:
         self._users = {user: found for user, found in self._users.items() if now - found.at < 2 * longest}
 
     def _refuse(self, quota: str, seconds: float) -> None:
-        self.on_hit(quota)
+        self._on_hit(quota)
         why = TooMany(f"This user {WORDS[quota]} than the quota `{quota}` allows. Wait, then try again.")
         why.retry_after = max(1, math.ceil(seconds))
         raise why

@@ -47,11 +47,21 @@ Ask = Callable[[str], Awaitable[External]]
 
 
 class Hub:
-    """The live half of a server process. `ask`: where memberships come from a service, who is in which space now."""
+    """The live half of a server process.
 
-    def __init__(self, log_: Log, live: Live, bus: Bus, cursor_key: bytes, ask: Ask | None = None) -> None:
+    `ask`: where memberships come from a service, who is in which space now. `on_members`: is told who came, went or
+    changed role, by number, also of users without a connection here. `on_wrote`: is told (space, app) of each push of
+    this process.
+    """
+
+    def __init__(
+        self, log_: Log, live: Live, bus: Bus, cursor_key: bytes, ask: Ask | None = None, *,
+        counts: Counts | None = None, on_members: Callable[[Set[int]], None] = lambda users: None,
+        on_wrote: Callable[[str, str], None] = lambda space, app: None,
+    ) -> None:  # fmt: skip
         self.log, self.live, self.bus, self.key = log_, live, bus, cursor_key
-        self.counts = Counts()
+        self.counts = counts or Counts()
+        self._on_members, self._on_wrote = on_members, on_wrote
         self.catching_up = Turns(CATCHING_UP)
         self.boot = 0
         self.rooms: dict[int, LiveSpace] = {}
@@ -66,10 +76,6 @@ class Hub:
         self._horizon: str | None = None
         self._seen: set[int] = set()
         self._look = asyncio.Event()
-        # Told who came, went or changed role, by number: also of users without a connection here.
-        self.on_members: Callable[[Set[int]], None] | None = None
-        # Told (space, app) of each push of this process.
-        self.on_wrote: Callable[[str, str], None] | None = None
         self._unsure: list[Feed] = []
         self.presence, self.pokes, self.shared = Presence(self), Pokes(self), Shared()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -327,8 +333,7 @@ class Hub:
 
     def wrote(self, space: str, app: str, seq: int) -> None:
         """A push of this process has been committed."""
-        if self.on_wrote is not None:
-            self.on_wrote(space, app)
+        self._on_wrote(space, app)
         hint = Hint("f", key(space), key(app), seq)
         self.hear(hint)
         self.bus.tell(hint)
@@ -401,8 +406,8 @@ class Hub:
             for member in self.users.get(user, ()):
                 member.outlet.invitations()
         news = {user for user in news if user > 0}
-        if news and self.on_members is not None:
-            self.on_members(news)
+        if news:
+            self._on_members(news)
         if comings.boot != self.boot:
             self.boot = comings.boot
             self._start_over()

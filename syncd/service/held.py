@@ -128,40 +128,56 @@ class Releaser:
         return {row.held_no: result.status for row, result in statuses if not result.code}, releasing.kept
 
 
+class ChangedMembers:
+    """The users whose memberships are not what they were, by number, until somebody looks."""
+
+    def __init__(self) -> None:
+        self._users = set[int]()
+        self._awake = asyncio.Event()
+
+    def add(self, users: Iterable[int]) -> None:
+        """Adds some, and wakes who waits."""
+        self._users.update(users)
+        self._awake.set()
+
+    async def wait(self) -> None:
+        """Returns when there are some since the last `take`."""
+        await self._awake.wait()
+
+    def take(self) -> list[int]:
+        """All of them in order; none is left."""
+        self._awake.clear()
+        users, self._users = self._users, set()
+        return sorted(users)
+
+
 class ReleaseRound:
-    """Finds held changes that have become writable: at once where somebody became a member, else by a slow look.
+    """Finds held changes that have become writable: at once where somebody `changed`, else by a slow look.
 
     `hear`: where memberships come from a service, takes in which a user has by now. An author whose device is away asks
     for nothing, so the slow look does it for those who wait, `ASKED` of them in turn. Raises MembershipsUnavailable.
     """
 
     def __init__(
-        self, releaser: Releaser, counts: Counts, hear: Callable[[str], Awaitable[None]] | None = None
-    ) -> None:
-        self._releaser, self._counts, self._hear = releaser, counts, hear
+        self, releaser: Releaser, counts: Counts, changed: ChangedMembers,
+        hear: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:  # fmt: skip
+        self._releaser, self._counts, self._changed, self._hear = releaser, counts, changed, hear
         self._heard = 0
-        self._users = set[int]()
-        self._awake = asyncio.Event()
         self._looked = -EVERY
-
-    def members_changed(self, users: Iterable[int]) -> None:
-        """Memberships of these users, by number, are not what they were."""
-        self._users.update(users)
-        self._awake.set()
 
     async def __call__(self) -> None:
         """Waits for the next look, and looks. Raises Busy, DatabaseUnavailable."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._looked + EVERY - loop.time()):
-                await self._awake.wait()
-        self._awake.clear()
-        users, self._users = self._users, set()
+                await self._changed.wait()
+        users = self._changed.take()
         if loop.time() >= self._looked + EVERY:
             self._looked, found = loop.time(), None
         else:
             await asyncio.sleep(random.uniform(0, JITTER))
-            found = sorted(users)
+            found = users
         if self._counts.held or await self._releaser.held.number():
             if found is None and self._hear is not None:
                 await self._hear_of_waiting(self._hear)

@@ -51,30 +51,44 @@ class Quotas(NamedTuple):
         return {name: getattr(self, name) for name in ("space_records", "space_bytes", "user_records", "user_bytes")}
 
 
+class WrittenFeeds:
+    """The feeds that this process wrote to since they were last counted, by space and app."""
+
+    def __init__(self) -> None:
+        self._feeds = set[tuple[str, str]]()
+
+    def add(self, space: str, app: str) -> None:
+        """A push to a feed was committed."""
+        self._feeds.add((space, app))
+
+    def take(self) -> list[tuple[str, str]]:
+        """All of them in order; none is left."""
+        feeds, self._feeds = self._feeds, set()
+        return sorted(feeds)
+
+
 class UsageRound:
-    """A look, again and again. `full` is what the log is told: the spaces that take nothing but deletions. `tell`: is
-    given the rates that users have of their own; `audit`: writes what was counted of refusals."""
+    """A look, again and again. `written`: the feeds to count; `full` is what the log is told: the spaces that take
+    nothing but deletions. `tell`: is given the rates that users have of their own; `audit`: writes what was counted of
+    refusals."""
 
     def __init__(
-        self, totals: Totals, quotas: Quotas, full: dict[str, Over], releaser: Releaser, counts: Counts,
-        tell: Callable[[Mapping[str, Mapping[str, float]]], None], every: float, audit: Callable[[], Awaitable[None]],
+        self, totals: Totals, quotas: Quotas, written: WrittenFeeds, full: dict[str, Over], releaser: Releaser,
+        counts: Counts, tell: Callable[[Mapping[str, Mapping[str, float]]], None], every: float,
+        audit: Callable[[], Awaitable[None]],
     ) -> None:  # fmt: skip
-        self._totals, self._quotas, self._releaser = totals, quotas, releaser
+        self._totals, self._quotas, self._written, self._releaser = totals, quotas, written, releaser
         self._full, self._counts, self._tell, self._every, self._audit = full, counts, tell, every, audit
-        self._written = set[tuple[str, str]]()
         self._rounds = 0
-
-    def wrote(self, space: str, app: str) -> None:
-        """A push to a feed was committed."""
-        self._written.add((space, app))
 
     async def __call__(self) -> None:
         """Looks, and waits until the next time. Raises Busy, DatabaseUnavailable."""
-        written, self._written = self._written, set()
+        written = self._written.take()
         try:
-            await self._count(sorted(written), everything=self._rounds % EVERYTHING_EVERY == 0)
+            await self._count(written, everything=self._rounds % EVERYTHING_EVERY == 0)
         except SyncdError:
-            self._written |= written
+            for space, app in written:
+                self._written.add(space, app)
             raise
         self._rounds += 1
         await self._compare()

@@ -116,12 +116,13 @@ class Log:
     a group waited for its turn."""
 
     def __init__(
-        self, pool: Pool, *, most_devices: int = 0, on_wait: Callable[[float], None] = lambda seconds: None
-    ) -> None:
+        self, pool: Pool, *, most_devices: int = 0, on_wait: Callable[[float], None] = lambda seconds: None,
+        on_hit: Callable[[str, str], None] = lambda quota, space: None,
+    ) -> None:  # fmt: skip
         self._pool = pool
         self.devices, self.cursors = Devices(pool, most_devices), Cursors(pool)
         self.full: dict[str, Over] = {}
-        self.on_hit: Callable[[str, str], None] = lambda quota, space: None
+        self.on_hit = on_hit
         self._pushes: Batcher[PushCall, Receipt] = Batcher(
             self._push_group, self._push_alone, LANES, GROUP, on_wait=on_wait
         )

@@ -50,8 +50,8 @@ def taken(found: Rates, user: str, most: int = 1000) -> int:
 
 
 def test_ten_seconds_of_requests_at_once_and_not_one_more(clock: Clock) -> None:
-    found, hits = Rates(RateLimits(requests=2)), list[str]()
-    found.on_hit = hits.append
+    hits = list[str]()
+    found = Rates(RateLimits(requests=2), hits.append)
     assert (taken(found, "ann"), taken(found, "bob")) == (20, 20)
     clock.now += 1.0
     assert (taken(found, "ann"), hits) == (2, ["requests"] * 3)

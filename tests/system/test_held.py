@@ -18,7 +18,7 @@ from syncd.live.hub import Hub
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.first_generation import push_body
 from syncd.protocol.normalize import Limits
-from syncd.service.held import Releaser, ReleaseRound
+from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
 from syncd.service.principal import Principal
 from syncd.service.pull import PullRequest
 from syncd.service.push import push
@@ -165,10 +165,10 @@ async def test_a_new_member_s_changes_are_written_without_the_slow_look(
         asyncio.Event(),
     )
     spaces, log, key, now = SpaceService(pool, False, lambda: None), Log(pool), await cursor_key(pool), 1 << 50
-    hub = Hub(log, Live(pool), SilentBus(), key)
+    changed = ChangedMembers()
+    hub = Hub(log, Live(pool), SilentBus(), key, on_members=changed.add)
     releaser = Releaser(log, HeldChanges(pool), key, Limits(), now, lambda *_: written.set())
-    round_ = ReleaseRound(releaser, hub.counts)
-    hub.on_members = round_.members_changed
+    round_ = ReleaseRound(releaser, hub.counts, changed)
     await spaces.create(owner, space, space)
     sent = json.dumps({"changes": [change("r", space, n=1)], "pull": False}).encode()
     answer = await push(

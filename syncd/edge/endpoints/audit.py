@@ -6,8 +6,8 @@ from syncd.core.errors import Fault, Malformed, MethodNotAllowed
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request, checked_id
+from syncd.edge.services import Services
 from syncd.service.audit import listed
-from syncd.store.audit import Audit
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 LAST = (1 << 63) - 1
@@ -16,10 +16,10 @@ LAST = (1 << 63) - 1
 class AuditEndpoint:
     """Oldest first, in pages: `after` is the `auditId` of the last one that is known."""
 
-    def __init__(self, callers: Authenticator, audit: Audit) -> None:
-        self._callers, self._audit = callers, audit
+    def __init__(self, callers: Authenticator) -> None:
+        self._callers = callers
 
-    async def handle(self, request: Request, space: str) -> Answer:
+    async def handle(self, request: Request, space: str, services: Services) -> Answer:
         """Answers /spaces/{space}/audit."""
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET")
@@ -29,7 +29,7 @@ class AuditEndpoint:
         query = request.query()
         limit = _number("limit", query.get("limit", [str(DEFAULT_LIMIT)])[-1], 1, MAX_LIMIT)
         after = _number("after", query.get("after", ["0"])[-1], 0, LAST)
-        return Answer(await listed(self._audit, caller.user, space, after, limit))
+        return Answer(await listed(services.audit, caller.user, space, after, limit))
 
 
 def _number(name: str, text: str, least: int, most: int) -> int:

@@ -16,8 +16,8 @@ from syncd.core.errors import MethodNotAllowed, NotFound, TooMany, UnsupportedMe
 from syncd.edge import answers
 from syncd.edge.answers import Answer, Receive, Send, answer
 from syncd.edge.authenticator import Authenticator
-from syncd.edge.endpoints.sync import Service
 from syncd.edge.requests import Request
+from syncd.edge.services import Services
 from syncd.edge.wire import TRANSPORT, bound, sent
 from syncd.service.principal import Principal
 from syncd.store.backup import Backups
@@ -76,7 +76,7 @@ class BackupEndpoint:
         self,
         request: Request,
         parts: tuple[str, ...],
-        service: Service,
+        services: Services,
         scope: answers.Scope,
         receive: Receive,
         send: Send,
@@ -91,7 +91,7 @@ class BackupEndpoint:
                 async with self._working.place(caller.user):
                     whole = await self._export(request, caller, scope.get(TRANSPORT), receive, send)
                 if whole:
-                    await service.audit.say(caller.user, "export", None, {})
+                    await services.audit.say(caller.user, "export", None, {})
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
             case ("import",):
                 if request.method != "POST":
@@ -99,8 +99,8 @@ class BackupEndpoint:
                 caller = await self._callers.caller(request)
                 request.pause()
                 async with self._uploads.place(caller.user):
-                    report = await self._import(request, caller, service)
-                await service.audit.say(
+                    report = await self._import(request, caller, services)
+                await services.audit.say(
                     caller.user, "import", None, {"imported": report.imported, "refused": report.refused}
                 )
                 await answer(send, Answer(msgspec.json.encode(report)), request.headers.get(b"accept-encoding", b""))
@@ -128,7 +128,7 @@ class BackupEndpoint:
                     transport.abort()
                 return False
 
-    async def _import(self, request: Request, caller: Principal, service: Service) -> ImportReport:
+    async def _import(self, request: Request, caller: Principal, services: Services) -> ImportReport:
         media = request.headers.get(b"content-type", NDJSON).split(b";")[0].strip().lower()
         if media not in MEDIA:
             raise UnsupportedMedia("An export is application/x-ndjson or application/zip.")
@@ -141,7 +141,7 @@ class BackupEndpoint:
                 latest = time.time_ns() // 1000 + self._skew
                 elsewhere = self._callers.managed_elsewhere
                 return await self._restorer.as_user(
-                    source, caller, latest, managed_elsewhere=elsewhere, wrote=service.wrote, full=service.log.full
+                    source, caller, latest, managed_elsewhere=elsewhere, wrote=services.wrote, full=services.log.full
                 )
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import MAX_TABLES, Request, checked_tables
+from syncd.edge.services import Services
 from syncd.protocol.digest import MAX_BODY, MAX_RECORDS, CompareBody
 from syncd.protocol.messages import decode
 from syncd.service.aside import aside, is_large
 from syncd.service.digest import DeviceBucket, Inquiry, differences, digests
 from syncd.service.principal import Principal
-
-if TYPE_CHECKING:
-    from syncd.edge.endpoints.sync import Service
 
 
 class DigestEndpoint:
@@ -26,24 +22,24 @@ class DigestEndpoint:
     def __init__(self, callers: Authenticator) -> None:
         self._callers = callers
 
-    async def handle(self, request: Request, app: str, service: Service) -> Answer:
+    async def handle(self, request: Request, app: str, services: Services) -> Answer:
         match request.method:
             case "GET" | "HEAD":
-                return await self._tell(request, app, service)
+                return await self._tell(request, app, services)
             case "POST":
-                return await self._compare(request, app, service)
+                return await self._compare(request, app, services)
         raise MethodNotAllowed("GET, POST")
 
-    async def _tell(self, request: Request, app: str, service: Service) -> Answer:
+    async def _tell(self, request: Request, app: str, services: Services) -> Answer:
         caller = await self._callers.caller(request)
         query = request.query()
         space = query["spaceId"][-1] if "spaceId" in query else None
         since = query["since"][-1] if "since" in query else None
         tables = checked_tables("collection", query.get("collection", []), MAX_TABLES)
         inquiry = Inquiry(app, since, tables, None if space is None else _space(space, caller))
-        return Answer(await digests(service.digests, service.key, caller, inquiry))
+        return Answer(await digests(services.digests, services.key, caller, inquiry))
 
-    async def _compare(self, request: Request, app: str, service: Service) -> Answer:
+    async def _compare(self, request: Request, app: str, services: Services) -> Answer:
         caller = await self._callers.caller(request)
         body = await request.body(most=MAX_BODY)
         try:
@@ -57,7 +53,7 @@ class DigestEndpoint:
         tables = checked_tables("collections", message.collections or [], MAX_TABLES)
         inquiry = Inquiry(app, message.since, tables, space)
         held = DeviceBucket(message.bucket, message.records)
-        return Answer(await differences(service.digests, service.key, caller, inquiry, held))
+        return Answer(await differences(services.digests, services.key, caller, inquiry, held))
 
 
 def _space(space: str, caller: Principal) -> str:

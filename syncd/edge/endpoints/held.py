@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request
+from syncd.edge.services import Services
 from syncd.service.held import shown
-
-if TYPE_CHECKING:
-    from syncd.edge.endpoints.sync import Service
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 LAST = (1 << 63) - 1
@@ -23,7 +19,7 @@ class HeldEndpoint:
     def __init__(self, callers: Authenticator) -> None:
         self._callers = callers
 
-    async def handle(self, request: Request, app: str, parts: tuple[str, ...], service: Service) -> Answer:
+    async def handle(self, request: Request, app: str, parts: tuple[str, ...], services: Services) -> Answer:
         """Answers an address below /sync/{app}/held."""
         if len(parts) > 1:
             raise NotFound
@@ -31,7 +27,7 @@ class HeldEndpoint:
         if parts:
             if request.method != "DELETE":
                 raise MethodNotAllowed("DELETE")
-            if not await service.held.drop(caller.user, app, _number("heldId", parts[0], LAST)):
+            if not await services.held.drop(caller.user, app, _number("heldId", parts[0], LAST)):
                 raise NotFound("There is no such held change of yours.")
             return Answer(b"", 204)
         if request.method not in ("GET", "HEAD"):
@@ -39,10 +35,10 @@ class HeldEndpoint:
         query = request.query()
         limit = _number("limit", query.get("limit", [str(DEFAULT_LIMIT)])[-1], MAX_LIMIT)
         after = _number("after", query.get("after", ["0"])[-1], LAST, least=0)
-        rows = await service.held.list(caller.user, app, after, limit + 1)
+        rows = await services.held.list(caller.user, app, after, limit + 1)
         more = len(rows) > limit
         if rows and not more:  # large changes end a page before its limit
-            more = bool(await service.held.list(caller.user, app, rows[-1].held_no, 1))
+            more = bool(await services.held.list(caller.user, app, rows[-1].held_no, 1))
         return Answer(shown(rows[:limit], more))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from msgspec import UnsetType
 
@@ -14,15 +13,13 @@ from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request, checked_client, checked_id
+from syncd.edge.services import Services
 from syncd.protocol.messages import RestoreBody, decode
 from syncd.protocol.normalize import Limits
 from syncd.protocol.page_token import PageToken, read_bookmark
 from syncd.service import history
 from syncd.service.history import DEFAULT_LIMIT, MAX_LIMIT, Moment, RecordPlace, Wish
 from syncd.service.principal import Principal
-
-if TYPE_CHECKING:
-    from syncd.edge.endpoints.sync import Service
 
 # It is written into every change of a restore.
 MAX_BODY = 16 * 1024
@@ -34,40 +31,40 @@ class HistoryEndpoint:
     def __init__(self, callers: Authenticator, limits: Limits) -> None:
         self._callers, self._limits = callers, limits
 
-    async def handle(self, request: Request, app: str, parts: tuple[str, ...], service: Service) -> Answer:
+    async def handle(self, request: Request, app: str, parts: tuple[str, ...], services: Services) -> Answer:
         """Answers an address below /sync/{app}: `parts` are (records, table, id[, what]) or (spaces, space, what)."""
         match parts:
             case ("records", table, id_):
-                return await self._record(request, RecordPlace(app, "", table, id_), service)
+                return await self._record(request, RecordPlace(app, "", table, id_), services)
             case ("records", table, id_, "history"):
-                return await self._changes(request, RecordPlace(app, "", table, id_), service)
+                return await self._changes(request, RecordPlace(app, "", table, id_), services)
             case ("records", table, id_, "restore"):
-                return await self._restore(request, RecordPlace(app, "", table, id_), service)
+                return await self._restore(request, RecordPlace(app, "", table, id_), services)
             case ("spaces", space, "at"):
-                return await self._space(request, RecordPlace(app, space), service)
+                return await self._space(request, RecordPlace(app, space), services)
             case ("spaces", space, "restore"):
-                return await self._restore(request, RecordPlace(app, space), service)
+                return await self._restore(request, RecordPlace(app, space), services)
         raise NotFound
 
-    async def _record(self, request: Request, place: RecordPlace, service: Service) -> Answer:
+    async def _record(self, request: Request, place: RecordPlace, services: Services) -> Answer:
         caller, place = await self._read(request, place)
         query = Query(request)
-        return Answer(await history.record(service.history, caller, place, query.moment("at")))
+        return Answer(await history.record(services.history, caller, place, query.moment("at")))
 
-    async def _changes(self, request: Request, place: RecordPlace, service: Service) -> Answer:
+    async def _changes(self, request: Request, place: RecordPlace, services: Services) -> Answer:
         caller, place = await self._read(request, place)
         query = Query(request)
         limit, before = query.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT, query.number("before", 1)
-        return Answer(await history.changes(service.history, caller, place, limit, before, _bookmark(query)))
+        return Answer(await history.changes(services.history, caller, place, limit, before, _bookmark(query)))
 
-    async def _space(self, request: Request, place: RecordPlace, service: Service) -> Answer:
+    async def _space(self, request: Request, place: RecordPlace, services: Services) -> Answer:
         caller, place = await self._read(request, place)
         query = Query(request)
         limit, bookmark = query.number("limit", 1, MAX_LIMIT), _bookmark(query)
         moment = query.moment("instant")
         return Answer(
             await history.space(
-                service.history,
+                services.history,
                 caller,
                 place,
                 moment if bookmark is None else Moment(),
@@ -82,20 +79,20 @@ class HistoryEndpoint:
         caller = await self._callers.caller(request)
         return caller, _checked(place, caller, Query(request))
 
-    async def _restore(self, request: Request, place: RecordPlace, service: Service) -> Answer:
+    async def _restore(self, request: Request, place: RecordPlace, services: Services) -> Answer:
         if request.method != "POST":
             raise MethodNotAllowed("POST")
         caller = await self._callers.caller(request)
         place = _checked(place, caller, Query(request))
         wish = self._wish(request, await request.body(), of_space=place.table is None)
-        if over := service.log.full.get(place.space):
-            service.log.on_hit(over.quota, over.space_id)
+        if over := services.log.full.get(place.space):
+            services.log.on_hit(over.quota, over.space_id)
             raise QuotaExceeded(over.quota)
-        answer = await history.restore(service.history, caller, place, wish, time.time_ns() // 1000)
+        answer = await history.restore(services.history, caller, place, wish, time.time_ns() // 1000)
         for space, seq in answer.written.items():
-            service.wrote(space, place.app, seq)
-            await service.audit.say(caller.user, "restore", space, {"app": place.app, "changes": len(answer.results)})
-        service.counts.pushed(answer)
+            services.wrote(space, place.app, seq)
+            await services.audit.say(caller.user, "restore", space, {"app": place.app, "changes": len(answer.results)})
+        services.counts.pushed(answer)
         return Answer(answer.body())
 
     def _wish(self, request: Request, body: bytes, *, of_space: bool) -> Wish:

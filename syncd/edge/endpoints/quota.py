@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from syncd.core.errors import MethodNotAllowed
 from syncd.edge.admission import Admission
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request, checked_id
+from syncd.edge.services import Services
 from syncd.service.quotas import Quotas, use
-
-if TYPE_CHECKING:
-    from syncd.edge.endpoints.sync import Service
 
 
 class QuotaEndpoint:
@@ -21,7 +17,7 @@ class QuotaEndpoint:
     def __init__(self, callers: Authenticator, gate: Admission, quotas: Quotas) -> None:
         self._callers, self._gate, self._quotas = callers, gate, quotas
 
-    async def handle(self, request: Request, service: Service) -> Answer:
+    async def handle(self, request: Request, services: Services) -> Answer:
         """Answers /quota."""
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET")
@@ -29,4 +25,4 @@ class QuotaEndpoint:
         given = request.query().get("spaceId")
         space = None if given is None else checked_id("spaceId", given[-1])
         sockets = self._gate.connections_of(caller.user)
-        return Answer(await use(service.totals, self._quotas, caller.user, space, sockets))
+        return Answer(await use(services.totals, self._quotas, caller.user, space, sockets))

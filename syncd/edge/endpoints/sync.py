@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
@@ -23,43 +21,23 @@ from syncd.edge.requests import (
     page_bytes,
     query_values,
 )
+from syncd.edge.services import Services
 from syncd.protocol import live_messages
 from syncd.protocol.first_generation import client_of, push_body
 from syncd.protocol.large import push_in
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
 from syncd.service.aside import aside, is_large
-from syncd.service.counts import Counts
 from syncd.service.digest import Inquiry, digests
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, PullRequest, check_history, pull
 from syncd.service.push import push
-from syncd.store.audit import Audit
-from syncd.store.digest import Digests
-from syncd.store.held import HeldChanges
-from syncd.store.history import History
-from syncd.store.log import Log
-from syncd.store.quotas import Totals
 
 MAX_FIRSTS = 8
 REMEMBERED, MAX_REMEMBERED = 4096, 512
 
 
-class Service(NamedTuple):
-    """What an answer needs. `key` signs cursors; `wrote` is told (space, app, seq) of a push."""
-
-    log: Log
-    key: bytes
-    wrote: Callable[[str, str, int], None]
-    counts: Counts
-    history: History
-    digests: Digests
-    held: HeldChanges
-    totals: Totals
-    audit: Audit
-
-
 class SyncEndpoint:
-    """The two calls that clients live by. `ready` gives the service, or raises while it is starting."""
+    """The two calls that clients live by."""
 
     def __init__(self, callers: Authenticator, limits: Limits, skew: float, answers: Bodies) -> None:
         self._answers = answers
@@ -67,26 +45,26 @@ class SyncEndpoint:
         self._held = HeldEndpoint(callers)
         self._history, self._digest = HistoryEndpoint(callers, limits), DigestEndpoint(callers)
 
-    async def handle(self, request: Request, parts: tuple[str, ...], service: Service) -> Answer:
+    async def handle(self, request: Request, parts: tuple[str, ...], services: Services) -> Answer:
         """Answers an address below /sync."""
         app = checked_id("app", parts[1])
         if len(parts) == 2:
             if request.method != "POST":
                 raise MethodNotAllowed("POST")
-            return await self._push(request, app, service)
+            return await self._push(request, app, services)
         if len(parts) == 3 and parts[2] == "pull":
             if request.method not in ("GET", "HEAD"):
                 raise MethodNotAllowed("GET")
-            return await self._pull(request, app, service)
+            return await self._pull(request, app, services)
         if len(parts) == 3 and parts[2] == "digest":
-            return await self._digest.handle(request, app, service)
+            return await self._digest.handle(request, app, services)
         if parts[2] == "held":
-            return await self._held.handle(request, app, parts[3:], service)
+            return await self._held.handle(request, app, parts[3:], services)
         if parts[2] in ("records", "spaces"):
-            return await self._history.handle(request, app, parts[2:], service)
+            return await self._history.handle(request, app, parts[2:], services)
         raise NotFound
 
-    async def _push(self, request: Request, app: str, service: Service) -> Answer:
+    async def _push(self, request: Request, app: str, services: Services) -> Answer:
         caller = await self._callers.caller(request)
         body = await request.body(text=request.legacy)
         if large := is_large(body, request.legacy):
@@ -102,27 +80,27 @@ class SyncEndpoint:
         question = PullRequest(app, message.since or "", plain=request.legacy, bytes=size)
         now = time.time_ns() // 1000
         answer = await push(
-            service.log, service.key, caller, client, question, body, message, self._limits, now=now, skew=self._skew
+            services.log, services.key, caller, client, question, body, message, self._limits, now=now, skew=self._skew
         )
         for space, seq in answer.written.items():
-            service.wrote(space, app, seq)
-        service.counts.pushed(answer)
-        await check_history(service.log, caller, client, pushed)
+            services.wrote(space, app, seq)
+        services.counts.pushed(answer)
+        await check_history(services.log, caller, client, pushed)
         return Answer(await aside(large, answer.body))
 
-    async def _pull(self, request: Request, app: str, service: Service) -> Answer:
+    async def _pull(self, request: Request, app: str, services: Services) -> Answer:
         caller = await self._callers.caller(request)
         short = len(request.query_string) <= MAX_REMEMBERED
         question = (_question if short else _question.__wrapped__)(app, request.query_string, request.legacy)
-        delta = await pull(service.log, service.key, caller, question)
+        delta = await pull(services.log, services.key, caller, question)
         if question.pushed:
             client = checked_client(request.header(b"x-client-id") or request.query().get("clientId", [""])[-1])
-            await check_history(service.log, caller, client, question.pushed)
-        service.counts.pulls += 1
+            await check_history(services.log, caller, client, question.pushed)
+        services.counts.pulls += 1
         if delta.more or b"digest=1" not in request.query_string.split(b"&"):
             return Answer(delta.body())
         inquiry = Inquiry(app, delta.synced_until, question.tables)
-        return Answer(delta.body(b'"digest":%b,' % await digests(service.digests, service.key, caller, inquiry)))
+        return Answer(delta.body(b'"digest":%b,' % await digests(services.digests, services.key, caller, inquiry)))
 
 
 @lru_cache(maxsize=REMEMBERED)
