@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 
 from syncd.bus.hints import BusError, Hint, Outbox, State, decode, encode
+from syncd.core.failures import log_failure
 
 log = structlog.get_logger("syncd.store")
 
@@ -200,7 +201,7 @@ class HeartbeatBus:
             try:
                 self._hear(hint)
             except Exception as why:
-                self._log.error("hint not taken", error=type(why).__name__)
+                log_failure(self._log, "hint not taken", why)
 
     def _rise(self) -> None:
         if self._state == "up":

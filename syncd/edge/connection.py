@@ -18,6 +18,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from syncd.core.errors import HeadersTooLarge, Malformed, Overloaded, SyncdError, TooMany, TooSlow, UrlTooLong
+from syncd.core.failures import log_failure
 from syncd.edge.admission import Admission
 from syncd.edge.answers import Answer
 from syncd.edge.concurrency import ConcurrencyLimit
@@ -79,7 +80,7 @@ class Connections:
                     one.look(now)
                 except Exception as why:
                     # One that cannot be looked at must not keep the others from being looked at, for ever.
-                    log.error("a look failed", error=type(why).__name__, look="connection")
+                    log_failure(log, "a look failed", why, look="connection")
 
 
 class HttpConnection(HttpToolsProtocol):

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from syncd.core.errors import MethodNotAllowed, NotFound, Overloaded, SyncdError, UpgradeRequired
+from syncd.core.failures import log_failure
 from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, packed, send_whole
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.docs import Docs
@@ -107,7 +108,7 @@ class HttpApplication:
                 await answer_unread(send, receive, result, 2 * self._bodies.largest)
                 return
         except Exception as why:
-            result = _failed(why)
+            result = problem(SyncdError(log_failure(log, "failed", why).detail))
         finally:
             request.release()
         if len(result.body) > PIECE:
@@ -204,14 +205,3 @@ class HttpApplication:
             body = msgspec.json.encode({"status": "not ready", "reasons": wrong})
             return Answer(body, 503, headers=[(b"retry-after", b"2")])
         return Answer(b'{"status":"ready"}')
-
-
-def _failed(why: Exception) -> Answer:
-    """What is answered where something went wrong that should not. Its text may hold what was sent, so that only its
-    kind and place are logged."""
-    place = why.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
-    log.error("failed", error=type(why).__name__, where=where)
-    return problem(SyncdError())

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from syncd.core.clock import format_instant
 from syncd.core.errors import Busy, Fault, Malformed, SyncdError, TooMany, Unauthorized
+from syncd.core.failures import log_failure
 from syncd.core.ids import fault_in_client, fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.admission import Admission, TokenBucket
@@ -165,13 +166,7 @@ class SocketSession:
         except SyncdError as why:
             await self._refuse(why, text)
         except Exception as why:
-            # What was sent may be in the error's text, so only its kind and place are logged.
-            place = why.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
-            where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
-            log.error("failed", error=type(why).__name__, where=where)
-            await self._refuse(SyncdError(), text)
+            await self._refuse(SyncdError(log_failure(log, "failed", why).detail), text)
 
     @property
     def user(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from syncd.core.errors import DatabaseUnavailable
+from syncd.core.failures import log_failure
 from syncd.edge.admission import Admission
 from syncd.edge.socket_session import LiveDeps
 from syncd.edge.websocket import RESTARTING, Socket
@@ -52,7 +53,7 @@ class Sockets:
                     one.look(now, wall)
                 except Exception as why:
                     # One that cannot be looked at must not keep the others from being looked at, for ever.
-                    log.error("a look failed", error=type(why).__name__, look="socket")
+                    log_failure(log, "a look failed", why, look="socket")
 
     async def drain(self, seconds: float) -> None:
         """Closes all with 1012, in stages, so that they do not all come back at once. What is in work is answered."""

@@ -17,6 +17,7 @@ import structlog
 from syncd.bus.hints import Bus, Hint, key
 from syncd.core.error_codes import ERROR_CODES, TRY_AGAIN_LATER
 from syncd.core.errors import Busy, DatabaseUnavailable, MembershipsUnavailable, SyncdError
+from syncd.core.failures import log_failure
 from syncd.live.member import Connection
 from syncd.live.pokes import Pokes
 from syncd.live.presence import Presence
@@ -107,7 +108,7 @@ class Hub:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (why := task.exception()) is not None:
-            log.error("failed", error=type(why).__name__, task=task.get_coro().__qualname__)  # type: ignore[union-attr]
+            log_failure(log, "failed", why, task=task.get_coro().__qualname__)  # type: ignore[union-attr]
 
     # -- connections -----------------------------------------------------------------------------------
 
@@ -386,7 +387,7 @@ class Hub:
             except Exception as why:
                 # A bug of ours must not make the process deaf.
                 name = getattr(round_, "__name__", type(round_).__name__)
-                log.error("a look failed", error=type(why).__name__, look=name)
+                log_failure(log, "a look failed", why, look=name)
                 self.counts.failed_looks += 1
                 await asyncio.sleep(MEMBERS_EVERY)
 

@@ -20,6 +20,7 @@ import structlog
 from syncd.core.database_url import for_writing
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
+from syncd.core.failures import log_failure
 from syncd.postgres import contexts
 from syncd.postgres.contexts import ContextSession, bound
 from syncd.postgres.sessions import AT_START, PINNED, connect
@@ -332,8 +333,7 @@ def refusal(why: asyncpg.PostgresError) -> SyncdError:
         return DatabaseUnavailable()
     if state.startswith("SY"):
         return Refusal(state, str(why.args[0]) if why.args else "", str(getattr(why, "detail", "") or ""))
-    log.error("database error", error=type(why).__name__, sqlstate=state)
-    return Unforeseen()
+    return Unforeseen(log_failure(log, "database error", why, sqlstate=state).detail)
 
 
 def _not_granted(why: asyncpg.PostgresError) -> bool:
