@@ -57,7 +57,6 @@ from syncd.store.log import Log, cursor_key
 from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
 from syncd.store.quotas import Totals
-from syncd.store.spaces import Spaces
 from syncd.transfer.importer import Importer
 
 if TYPE_CHECKING:
@@ -276,9 +275,9 @@ class WorkerBackend(Backend):
 
 
 def _endpoints(settings: Settings, resources: Resources, token: str) -> Endpoints:
-    callers, docs, backups = resources.callers, Docs(), Backups(resources.pool)
+    callers, docs = resources.callers, Docs()
     backup = BackupEndpoint(
-        callers, backups, Importer(backups, Spaces(resources.pool), resources.limits, resources.sharing),
+        callers, Backups(resources.pool), Importer(resources.pool, resources.limits, resources.sharing),
         skew=settings.max_clock_skew, most=settings.max_import, at_once=max(1, settings.pool_size // 4),
     )  # fmt: skip
     return Endpoints(

@@ -77,9 +77,7 @@ async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) ->
     from syncd.cli.progress_bar import bar
     from syncd.protocol.normalize import Limits
     from syncd.service.principal import Principal
-    from syncd.store.backup import Backups
     from syncd.store.pool import Pool
-    from syncd.store.spaces import Spaces
     from syncd.transfer.export_reader import ExportReader
     from syncd.transfer.importer import Importer
 
@@ -94,7 +92,7 @@ async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) ->
         raise click.ClickException(BOUND)
     pool = Pool(as_runtime(url) if whole and not as_is else url, size=1, context_key=settings.context_key)
     limits = Limits(max_depth=DEEPEST, max_schema_version=settings.max_schema_version)
-    restorer = Importer(Backups(pool), Spaces(pool), limits)
+    restorer = Importer(pool, limits)
     try:
         with bar("importing", manifest.eventCount) as step:
             if as_is:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import msgspec
+
 
 class External(NamedTuple):
     """A membership list from outside: [{"id", "role"}], and when it was made, in microseconds."""
@@ -24,6 +26,13 @@ class Principal(NamedTuple):
     @property
     def personal(self) -> str:
         return f"_personal:{self.user}"
+
+    @property
+    def adopt(self) -> tuple[str, int] | None:
+        """The list from outside as JSON text, and when it was made, in microseconds."""
+        return (
+            None if self.external is None else (msgspec.json.encode(self.external.spaces).decode(), self.external.as_of)
+        )
 
     def head(self) -> dict[str, Any]:
         return {"user": self.user, **(self.external.head() if self.external else {})}

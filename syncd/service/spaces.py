@@ -15,7 +15,7 @@ from syncd.core.sharing import UNBOUNDED, Sharing, told
 from syncd.service.principal import Principal
 from syncd.service.push_decision import EventIds
 from syncd.store.pool import Pool, Refusal
-from syncd.store.spaces import BlockRow, InvitationRow, MemberRow, SpaceRow, Spaces
+from syncd.store.spaces import BlockRow, InvitationRow, MemberRow, SpaceRow
 
 RESERVED = "_personal:"
 # The statements after which somebody is in a space or invited who was not, or is no longer.
@@ -62,7 +62,7 @@ class SpaceService:
     def __init__(
         self, pool: Pool, managed_elsewhere: bool, changed: Callable[[], None], sharing: Sharing = UNBOUNDED
     ) -> None:
-        self._pool, self._spaces = pool, Spaces(pool)
+        self._pool = pool
         self._managed_elsewhere, self._changed, self._sharing = managed_elsewhere, changed, sharing
         self._bounds = msgspec.json.encode(sharing.bounds()).decode()
 
@@ -71,10 +71,8 @@ class SpaceService:
         return SpaceService(self._pool, self._managed_elsewhere, self._changed)
 
     async def _do(self, caller: Principal, name: str, *arguments: Any, add: bool = False) -> list[Any]:
-        external = caller.external
-        adopt = (msgspec.json.encode(external.spaces).decode(), external.as_of) if external else None
         try:
-            rows = await self._spaces.call(caller.user, adopt, name, *arguments, add=add)
+            rows = await self._pool.fetch_as(caller.user, caller.adopt, name, *arguments, add=add)
         except Refusal as why:
             raise refused(why) from None
         if name in CHANGES:

@@ -22,7 +22,7 @@ from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, DatabaseUnavailable, SyncdError
 from syncd.core.failures import log_failure
 from syncd.postgres import contexts
-from syncd.postgres.contexts import ContextSession, bound
+from syncd.postgres.contexts import ActingUser, ContextSession, bound
 from syncd.postgres.sessions import AT_START, PINNED, connect
 from syncd.postgres.statements import statement
 from syncd.store.turns import Turns
@@ -242,6 +242,22 @@ class Pool:
                 return rows
             finally:
                 took(time.monotonic() - began)
+
+        return await self.attempt(work)
+
+    async def fetch_as(
+        self, user: str, adopt: tuple[str, int] | None, name: str, *arguments: Any, add: bool = False
+    ) -> list[Row]:
+        """Runs a statement as a user, whose rows it sees. `adopt`: a membership list as JSON text and its age, which is
+        taken over before; `add`: the user may be new. Raises Refusal (SY010)."""
+
+        async def work(connection: Any) -> list[Row]:
+            async with connection.transaction():
+                acting = bound(connection, ActingUser(user), add or adopt is not None)
+                await connection.execute(statement("act_as"), *acting)
+                if adopt is not None:
+                    await connection.execute(statement("adopt"), *adopt)
+                return list(await connection.fetch(statement(name), *arguments))
 
         return await self.attempt(work)
 

@@ -21,9 +21,8 @@ from syncd.service.principal import Principal
 from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.spaces import refused
 from syncd.store.backup import Backups
-from syncd.store.pool import Refusal
+from syncd.store.pool import Pool, Refusal
 from syncd.store.quotas import Over
-from syncd.store.spaces import Spaces
 from syncd.transfer.export_reader import ExportReader
 
 BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20
@@ -147,8 +146,8 @@ def as_arguments(batch: ImportBatch) -> list[Any]:
 class Importer:
     """Imports over a server's connections."""
 
-    def __init__(self, backups: Backups, spaces: Spaces, limits: Limits, sharing: Sharing = UNBOUNDED) -> None:
-        self._backups, self._spaces, self._limits, self._sharing = backups, spaces, limits, sharing
+    def __init__(self, pool: Pool, limits: Limits, sharing: Sharing = UNBOUNDED) -> None:
+        self._pool, self._backups, self._limits, self._sharing = pool, Backups(pool), limits, sharing
 
     async def as_user(
         self, source: ExportReader, caller: Principal, latest: int, *, managed_elsewhere: bool = False,
@@ -181,21 +180,19 @@ class Importer:
 
     async def _put_back(self, caller: Principal, spaces: list[Space], report: ImportReport) -> None:
         """The caller's own spaces, where they are missing; those of others are for them to put back."""
-        external = caller.external
-        adopt = (msgspec.json.encode(external.spaces).decode(), external.as_of) if external else None
         report.spaces = {"created": [], "missing": []}
         for space in spaces:
             said = msgspec.json.encode(space).decode()
-            outcome = await self._put_back_one(caller, adopt, said)
+            outcome = await self._put_back_one(caller, said)
             if outcome != "there":
                 report.spaces["created" if outcome == "created" else "missing"].append(space.id)
 
-    async def _put_back_one(self, caller: Principal, adopt: tuple[str, int] | None, said: str) -> str:
+    async def _put_back_one(self, caller: Principal, said: str) -> str:
         """`created`, `there`, or why not. Raises `too_many_requests` when the import is to be sent again later."""
         bounds = msgspec.json.encode(self._sharing.bounds()).decode()
-        arguments = (said, self._sharing.ask, bounds)
+        arguments = ("space_restore", said, self._sharing.ask, bounds)
         try:
-            return str((await self._spaces.call(caller.user, adopt, "space_restore", *arguments, add=True))[0][0])
+            return str((await self._pool.fetch_as(caller.user, caller.adopt, *arguments, add=True))[0][0])
         except Refusal as why:
             if why.message == "limit_reached":
                 return why.message

@@ -19,7 +19,6 @@ from syncd.postgres.migrate import migrate
 from syncd.settings import Settings
 from syncd.store.live import Live
 from syncd.store.pool import Pool
-from syncd.store.spaces import Spaces
 from tests.direct import pushed, run
 
 KEY = "a key of the tests, of 32 characters or more"
@@ -310,7 +309,7 @@ async def test_a_pool_signs_with_its_key_and_begins_again_where_its_session_is_l
             if reset:
                 async with pool.connection() as connection:
                     await connection.execute("RESET ALL")
-            rows = await Spaces(pool).call("ann", None, "space_list", None, add=False)
+            rows = await pool.fetch_as("ann", None, "space_list", None)
             assert [row["id"] for row in rows if not row["id"].startswith("_")] == ["s"]
         assert [feed.space_no for feed in await Live(pool).feeds(signed.ann, [signed.space])] == [signed.space]
         assert (await Live(pool).here(signed.ann, signed.space, 60) or (0, None))[1] == []

@@ -110,8 +110,8 @@ class BackupEndpoint:
     async def _export(self, request: Request, caller: Principal, transport: Any, receive: Receive, send: Send) -> bool:
         """Sends all but the end of the body. False: it was cut short, or the client has gone."""
         form = wanted(request.headers.get(b"accept", b""))
-        if external := caller.external:
-            await self._backups.adopt(caller.user, (msgspec.json.encode(external.spaces).decode(), external.as_of))
+        if adopt := caller.adopt:
+            await self._backups.adopt(caller.user, adopt)
         async with AsyncExitStack() as stack:
             snapshot = await stack.enter_async_context(self._backups.snapshot(caller.user))
             data = await stack.enter_async_context(aclosing(export(snapshot, Scope("user", caller.user), form)))
