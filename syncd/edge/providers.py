@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Collection
 from typing import Any
 
 import httpx
@@ -15,7 +16,6 @@ import jwt
 import structlog
 
 from syncd.core.errors import KeysUnavailable, Unauthorized
-from syncd.edge.tokens import ASYMMETRIC
 
 log = structlog.get_logger("syncd.tokens")
 
@@ -28,10 +28,10 @@ NO_KEYS = (jwt.PyJWTError, AttributeError, KeyError, TypeError)
 
 
 class PublicKeys:
-    """An identity provider's keys, by key id. An unknown id causes a fetch, but not one each."""
+    """An identity provider's keys for some algorithms, by key id. An unknown id causes a fetch, but not one each."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, algorithms: Collection[str]) -> None:
+        self._url, self._algorithms = url, algorithms
         self._keys: dict[str | None, Any] = {}
         self._tried = self._fetched = -math.inf
         self._fetching: asyncio.Task[None] | None = None
@@ -69,5 +69,5 @@ class PublicKeys:
             log.warning("keys unavailable", error=type(why).__name__)
             self._tried = time.monotonic()
             return
-        self._keys = {key.key_id: key for key in keys if key.algorithm_name in ASYMMETRIC}
+        self._keys = {key.key_id: key for key in keys if key.algorithm_name in self._algorithms}
         self._tried = self._fetched = time.monotonic()

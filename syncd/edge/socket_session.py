@@ -25,7 +25,7 @@ from syncd.edge.pace import LARGEST_PAGE
 from syncd.edge.problems import close_code
 from syncd.live.batch import WHOLE, Batch
 from syncd.live.hub import Hub
-from syncd.live.member import Connection
+from syncd.live.member import Connection, Listener
 from syncd.live.subscription import Subscription
 from syncd.protocol import live_messages
 from syncd.protocol.first_generation import client_of
@@ -335,7 +335,7 @@ class SocketSession:
         for space, seq in answer.written.items():
             talk.hub.wrote(space, app, seq)
 
-    async def _put_right(self, subscription: Subscription, changes: bytes) -> None:
+    async def _put_right(self, subscription: Listener, changes: bytes) -> None:
         """Tells a device of the first generation how the records are of which it shows something else after its push:
         before the result, with which it forgets that. Its place stays where its feeds have brought it."""
         self.talk.callers.rates.moved(self.user, 0, len(changes))
@@ -390,7 +390,7 @@ class SocketSession:
         if not self._legacy:
             self.frame(live_messages.INVITATIONS)
 
-    def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
+    def changes(self, subscription: Listener, batch: Batch, after: int, cursor: bytes) -> None:
         member, question = subscription.member, subscription.question
         if batch.whole:
             member.own = None
@@ -409,7 +409,7 @@ class SocketSession:
             self.talk.callers.rates.moved(member.caller.user, 0, len(head))
             self.talk.hub.counts.deliveries += 1
 
-    async def page(self, subscription: Subscription, delta: PullPage) -> None:
+    async def page(self, subscription: Listener, delta: PullPage) -> None:
         tail = live_messages.changes_tail(delta.synced_until.encode(), delta.more, delta.spaces)
         changes = self.talk.hub.shared(delta.changes)
         holder = self._held(len(changes))

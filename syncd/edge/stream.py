@@ -19,7 +19,7 @@ from syncd.edge.requests import Request, page_bytes, query_values
 from syncd.edge.socket_session import LiveDeps
 from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent, taken
 from syncd.live.batch import Batch
-from syncd.live.member import Connection
+from syncd.live.member import Connection, Listener
 from syncd.live.subscription import Subscription
 from syncd.protocol import live_messages
 from syncd.service.pull import PullPage, PullRequest
@@ -69,12 +69,12 @@ class Stream:
             self._taken.clear()
             await self._taken.wait()
 
-    def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
+    def changes(self, subscription: Listener, batch: Batch, after: int, cursor: bytes) -> None:
         question = subscription.question
         chosen = batch.selection(question.plain, question.tables, after=after if after > batch.after else None)
         self._send(_grouped((change.table, change.text) for change in chosen), cursor, False)
 
-    async def page(self, subscription: Subscription, delta: PullPage) -> None:
+    async def page(self, subscription: Listener, delta: PullPage) -> None:
         raw = msgspec.json.decode(b"[%s]" % delta.changes, type=list[msgspec.Raw])
         pairs = ((msgspec.json.decode(one, type=_Placed).table, bytes(one)) for one in raw)
         if delta.joined or delta.left or delta.unreadable:

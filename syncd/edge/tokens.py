@@ -164,4 +164,4 @@ def spaces_in(given: Any) -> list[dict[str, str]] | None:
 def _public_keys(url: str) -> PublicKeys:
     from syncd.edge.providers import PublicKeys
 
-    return PublicKeys(url)
+    return PublicKeys(url, ASYMMETRIC)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
@@ -20,18 +20,15 @@ from websockets.protocol import State
 
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Malformed, NotFound, SyncdError
-from syncd.edge.admission import token_in_query
+from syncd.edge.admission import Admission, token_in_query
 from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
 from syncd.edge.frames import Frames
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
 from syncd.edge.problems import close_code, problem
 from syncd.edge.requests import checked_id, path_parts
-from syncd.edge.socket_session import SocketSession
+from syncd.edge.socket_session import LiveDeps, SocketSession
 from syncd.edge.wire import bound, unsent
-
-if TYPE_CHECKING:
-    from syncd.edge.sockets import Sockets
 
 # How long a device may take nothing at all of what waits for it, in intervals between pings.
 STALLED_AFTER = 3
@@ -44,6 +41,17 @@ JOIN_BELOW = 16 * 1024
 # Smaller pages say nothing about a line.
 MARKED_FROM = 8 * 1024
 RESTARTING = ERROR_CODES["restarting"].cause
+
+
+class SocketGroup(Protocol):
+    """What a socket needs of those who look after all of them."""
+
+    gate: Admission
+    ping_interval: float
+    open: set[Socket]
+
+    def talk(self) -> LiveDeps:
+        """What conversations work with. Raises DatabaseUnavailable."""
 
 
 class Socket(asyncio.Protocol):
@@ -73,7 +81,7 @@ class Socket(asyncio.Protocol):
         "address",
     )
 
-    def __init__(self, sockets: Sockets, connections: set[Any], max_frame: int) -> None:
+    def __init__(self, sockets: SocketGroup, connections: set[Any], max_frame: int) -> None:
         self._sockets, self._connections = sockets, connections
         self._protocol = Frames(max_frame)
         self._conversation: SocketSession | None = None

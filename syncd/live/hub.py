@@ -18,12 +18,12 @@ from syncd.bus.hints import Bus, Hint, key
 from syncd.core.error_codes import ERROR_CODES, TRY_AGAIN_LATER
 from syncd.core.errors import Busy, DatabaseUnavailable, MembershipsUnavailable, SyncdError
 from syncd.core.failures import log_failure
-from syncd.live.member import Connection
+from syncd.live.member import Connection, Listener
 from syncd.live.pokes import Pokes
 from syncd.live.presence import Presence
 from syncd.live.rooms import Feed, LiveSpace
 from syncd.live.shared import Shared
-from syncd.live.subscription import Subscription, refusal
+from syncd.live.subscription import refusal
 from syncd.protocol.cursor import Cursor
 from syncd.service.counts import Counts
 from syncd.service.principal import External
@@ -159,7 +159,7 @@ class Hub:
             self._asked.pop(member.user_no, None)
             self._untold.discard(member.user_no)
 
-    def subscribe(self, member: Connection, subscription: Subscription) -> None:
+    def subscribe(self, member: Connection, subscription: Listener) -> None:
         """Begins to keep a device current; an earlier subscription to the same app ends."""
         self.unsubscribe(member, subscription.question.app)
         if not member.subscriptions:
@@ -180,11 +180,11 @@ class Hub:
                     self.rooms[space].poked[member] = None
                 self.spawn(self._quietly(self._find_feeds(member)))
 
-    def trouble(self, subscription: Subscription, why: SyncdError) -> None:
+    def trouble(self, subscription: Listener, why: SyncdError) -> None:
         """It cannot catch up just now, and tries again."""
         subscription.member.outlet.frame(refusal(subscription, why))
 
-    def refuse(self, subscription: Subscription, why: SyncdError) -> None:
+    def refuse(self, subscription: Listener, why: SyncdError) -> None:
         """It cannot be: the device has to subscribe anew."""
         member = subscription.member
         if member.subscriptions.get(subscription.question.app) is subscription:
@@ -289,7 +289,7 @@ class Hub:
 
     # -- feeds -----------------------------------------------------------------------------------------
 
-    def join_feeds(self, subscription: Subscription, found: Cursor) -> bool:
+    def join_feeds(self, subscription: Listener, found: Cursor) -> bool:
         """Takes a place in every feed of a cursor; False where one of them has gone on already."""
         app = key(subscription.question.app)
         for position in found.positions:
@@ -311,7 +311,7 @@ class Hub:
             self.look_soon(feed)
         return True
 
-    def leave_feed(self, subscription: Subscription, space: int) -> None:
+    def leave_feed(self, subscription: Listener, space: int) -> None:
         """Gives a place up."""
         room = self.rooms.get(space)
         name = key(subscription.question.app)

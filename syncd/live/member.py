@@ -1,19 +1,38 @@
-"""A connection, as the hub knows it: a user on a device, and where its bytes go."""
+"""A connection, as the hub knows it: a user on a device, where its bytes go, and what it listens to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from syncd.live.batch import Batch
 from syncd.service.principal import Principal
-
-if TYPE_CHECKING:
-    from syncd.live.batch import Batch
-    from syncd.live.subscription import Subscription
-    from syncd.service.pull import PullPage
+from syncd.service.pull import PullPage, PullRequest
+from syncd.service.push_decision import Result
 
 # Own event ids that were never met again: the device's feed was not listened to, or the change was rejected.
 MAX_OWN = 4096
+
+
+class Listener(Protocol):
+    """A subscription, as its connection and its feeds know it."""
+
+    member: Connection
+    question: PullRequest
+    cursor: bytes
+    live: bool
+
+    def take(self, space: int, batch: Batch) -> None:
+        """A feed was read, for all who listen to it."""
+
+    def fall_behind(self) -> None:
+        """From now on it catches up by pulls."""
+
+    def acknowledges(self, results: Iterable[Result | None]) -> None:
+        """A push of the device is about to be answered."""
+
+    def end(self) -> None:
+        """It is over: nothing more is sent."""
 
 
 class Sink(Protocol):
@@ -30,10 +49,10 @@ class Sink(Protocol):
     async def page_turn(self) -> None:
         """Returns when the next page may go. Raises ConnectionResetError when the connection is gone."""
 
-    def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
+    def changes(self, subscription: Listener, batch: Batch, after: int, cursor: bytes) -> None:
         """Sends what a subscription takes of a batch, after a seq."""
 
-    async def page(self, subscription: Subscription, delta: PullPage) -> None:
+    async def page(self, subscription: Listener, delta: PullPage) -> None:
         """Sends what a subscription had missed."""
 
     def frame(self, frame: bytes) -> None:
@@ -68,7 +87,7 @@ class Connection:
         self.fields_alone = False
         self.greeting = 0
         self.spaces: dict[int, str] = {}
-        self.subscriptions: dict[str, Subscription] = {}
+        self.subscriptions: dict[str, Listener] = {}
         self.own: dict[bytes, None] | None = None
 
     @property

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Protocol
 
 from syncd.bus.hints import key
-from syncd.live.rooms import Feed
+from syncd.live.member import Connection
+from syncd.live.rooms import Feed, FeedHub, LiveSpace
 from syncd.protocol.live_messages import sync_available
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from syncd.live.hub import Hub
-    from syncd.live.member import Connection
-    from syncd.live.rooms import LiveSpace
-
 ROOMS_AT_ONCE = 2000
+
+
+class PokeHub(FeedHub, Protocol):
+    """What pokes need of their hub. `rooms`: the spaces of those who are connected."""
+
+    rooms: dict[int, LiveSpace]
 
 
 class Pokes:
     """Finds the feeds that somebody wants to be poked for: who subscribes names one, who does not wants all."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: PokeHub) -> None:
         self._hub = hub
 
     async def discover(self, rooms: Iterable[LiveSpace], member: Connection) -> None:

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
-from syncd.bus.hints import Hint
+from syncd.bus.hints import Bus, Hint
 from syncd.core.errors import Busy, DatabaseUnavailable, NotFound
+from syncd.live.member import Connection
+from syncd.live.pokes import PokeHub
+from syncd.live.rooms import LiveSpace
 from syncd.protocol.live_messages import presence
-
-if TYPE_CHECKING:
-    from syncd.live.hub import Hub
-    from syncd.live.member import Connection
-    from syncd.live.rooms import LiveSpace
 
 # Typing and moving pointers make many states; a few a second are enough to see them.
 TOGETHER_SECONDS = 0.05
@@ -28,10 +26,20 @@ LOOK_EVERY = 5.0
 NOBODY = "null"
 
 
+class PresenceHub(PokeHub, Protocol):
+    """What presence needs of its hub. `users`: the connections of each user, by number."""
+
+    bus: Bus
+    users: dict[int, dict[Connection, None]]
+
+    def hear(self, hint: Hint) -> None:
+        """What this or another process says has happened."""
+
+
 class Presence:
     """What this process's connections say, and what they are told."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: PresenceHub) -> None:
         self._hub = hub
         self._said: dict[Connection, dict[int, str]] = {}
         self._waiting: dict[tuple[int, int, str], dict[str, Any]] = {}

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from syncd.bus.hints import key
 from syncd.core.errors import Busy, DatabaseUnavailable
 from syncd.live.batch import Batch
-from syncd.store.live import FeedQuery, News
+from syncd.live.member import Connection, Listener
+from syncd.service.counts import Counts
+from syncd.store.live import FeedQuery, Live, News
 from syncd.store.pool import Unforeseen
-
-if TYPE_CHECKING:
-    from syncd.live.hub import Hub
-    from syncd.live.member import Connection
-    from syncd.live.subscription import Subscription
 
 READ_LIMIT = 1000
 READ_BYTES = 256 * 1024
@@ -43,14 +41,31 @@ class LiveSpace:
         self.here: dict[tuple[str, str], str] | None = None
 
 
+class FeedHub(Protocol):
+    """What a feed needs of its hub. `boot`: the database's start that the hub knows of."""
+
+    live: Live
+    counts: Counts
+    boot: int
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs something of the hub's."""
+
+    def look(self) -> None:
+        """Looks at members, and whether the database is the one it was."""
+
+    async def check(self, room: LiveSpace) -> None:
+        """Sends away who is no member of a space any more."""
+
+
 class Feed:
     """An app in a space. It is read once for all its listeners, from `head` on, when a hint says that there is more."""
 
     __slots__ = ("_hinted_at", "_hub", "_reading", "app", "head", "hinted", "room", "seats")
 
-    def __init__(self, hub: Hub, room: LiveSpace, app: str, head: int) -> None:
+    def __init__(self, hub: FeedHub, room: LiveSpace, app: str, head: int) -> None:
         self._hub, self.room, self.app, self.head, self.hinted = hub, room, app, head, head
-        self.seats: dict[Subscription, None] = {}
+        self.seats: dict[Listener, None] = {}
         self._reading = False
         self._hinted_at = 0.0
 
@@ -117,7 +132,7 @@ class Feed:
             if seat.question.plain and not legacy:
                 seat.fall_behind()  # it came while the batch was read, which is without plain records
             elif seat in self.seats:
-                seat.take(self, batch)
+                seat.take(self.room.space, batch)
             if n % AT_ONCE == 0:
                 await asyncio.sleep(0)
         for member in list(self.room.poked):

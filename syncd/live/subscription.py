@@ -9,25 +9,50 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterable, Set
+from collections.abc import Coroutine, Iterable, Set
 from itertools import starmap
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from syncd.core.clock import EPOCH_TEXT
 from syncd.core.errors import Busy, CursorLost, DatabaseUnavailable, SyncdError
-from syncd.live.member import Connection
+from syncd.live.batch import Batch
+from syncd.live.member import Connection, Listener
 from syncd.protocol.cursor import Bookmark, Cursor, Position
 from syncd.protocol.live_messages import MAX_PUSHED, error
+from syncd.service.counts import Counts
 from syncd.service.pull import PullRequest, check_history, position, pull
-from syncd.store.turns import ACTING
-
-if TYPE_CHECKING:
-    from syncd.live.batch import Batch
-    from syncd.live.hub import Hub
-    from syncd.live.rooms import Feed
-    from syncd.service.push_decision import Result
+from syncd.service.push_decision import Result
+from syncd.store.log import Log
+from syncd.store.turns import ACTING, Turns
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+
+
+class SubscriptionHub(Protocol):
+    """What a subscription needs of its hub."""
+
+    log: Log
+    key: bytes
+    counts: Counts
+    catching_up: Turns
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs something of the hub's."""
+
+    def trouble(self, subscription: Listener, why: SyncdError) -> None:
+        """It cannot catch up just now, and tries again."""
+
+    def refuse(self, subscription: Listener, why: SyncdError) -> None:
+        """It cannot be: the device has to subscribe anew."""
+
+    def join_feeds(self, subscription: Listener, found: Cursor) -> bool:
+        """Takes a place in every feed of a cursor."""
+
+    def leave_feed(self, subscription: Listener, space: int) -> None:
+        """Gives a place up."""
+
+    async def know(self, member: Connection, spaces: Set[int]) -> bool:
+        """Whether the spaces of a page are those that the member is in now."""
 
 
 class Subscription:
@@ -47,7 +72,7 @@ class Subscription:
         "told",
     )
 
-    def __init__(self, hub: Hub, member: Connection, question: PullRequest) -> None:
+    def __init__(self, hub: SubscriptionHub, member: Connection, question: PullRequest) -> None:
         self._hub, self.member, self.question = hub, member, question
         # The signature is checked here: a bad cursor is told at once.
         at = position(question, member.caller.user, hub.key)
@@ -58,18 +83,18 @@ class Subscription:
         self._pushed, self._boot = deque(question.pushed, MAX_PUSHED), 0
         self._task: asyncio.Task[None] | None = None
 
-    def take(self, feed: Feed, batch: Batch) -> None:
+    def take(self, space: int, batch: Batch) -> None:
         """A feed's reading, which all its listeners share."""
         place = self.bookmark
         if not self.live or place is None:
             return
-        seq = place.seqs.get(feed.room.space, -1)
+        seq = place.seqs.get(space, -1)
         if seq >= batch.upto:
             return
         if seq < batch.after or batch.boot != place.boot or not self.member.outlet.room or place.full:
             self.fall_behind()
             return
-        self.cursor = place.move(feed.room.space, batch.upto, batch.now)
+        self.cursor = place.move(space, batch.upto, batch.now)
         self.member.outlet.changes(self, batch, seq, self.cursor)
 
     def fall_behind(self) -> None:
@@ -171,6 +196,6 @@ class Subscription:
             self.live = True
 
 
-def refusal(subscription: Subscription, why: SyncdError) -> bytes:
+def refusal(subscription: Listener, why: SyncdError) -> bytes:
     """The frame that tells a device that its subscription cannot be, or not now."""
     return error(why.code, why.detail, appId=subscription.question.app)

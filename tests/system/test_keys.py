@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from syncd.core.errors import KeysUnavailable
 from syncd.edge import providers
 from syncd.edge.providers import PublicKeys
+from syncd.edge.tokens import ASYMMETRIC
 from tests.device import Device
 from tests.harness import Server
 from tests.provider import Provider
@@ -114,7 +115,7 @@ async def test_a_provider_that_is_down_is_503_until_it_is_back_and_known_keys_go
 async def test_an_answer_without_keys_is_a_provider_that_is_away(provider: Provider, body: Any) -> None:
     provider.body = body
     with pytest.raises(KeysUnavailable):
-        await PublicKeys(provider.url).key("any")
+        await PublicKeys(provider.url, ASYMMETRIC).key("any")
 
 
 async def test_everybody_at_once_while_it_is_silent_waits_for_one_fetch_not_for_one_each(
@@ -133,7 +134,7 @@ async def test_who_has_a_known_key_does_not_wait_for_a_provider_that_is_silent(
 ) -> None:
     known = Key("known")
     provider.body = {"keys": [known.public()]}
-    keys = PublicKeys(provider.url)
+    keys = PublicKeys(provider.url, ASYMMETRIC)
     await keys.key("known")
     monkeypatch.setattr(providers, "JWKS_FRESH", 0.0)
     provider.silent, asked = True, provider.asked
