@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree: every error says its code, its cause and the remedy."""
+"""The errors, as one tree: each says its code, its cause and the remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .error_codes import TEXTS
 
 
 def shape(error: Exception) -> str:
-    """What is wrong with an answer's form. A missing name is one of the protocol; values are not repeated."""
+    """Describes the fault in an answer's form. A missing name is one of the protocol; values are not repeated."""
     if isinstance(error, KeyError) and error.args:
         return f"{error.args[0]!r} is missing"
     return type(error).__name__

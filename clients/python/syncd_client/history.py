@@ -1,4 +1,4 @@
-"""What was, asked of the server: a record's changes, a record or a space at a moment, and the way back to it.
+"""The past, asked of the server: a record's changes, a record or a space at a moment, and the way back to it.
 
 Functions on a Replica; they need the server. (`replica.undo()` does not.)
 """

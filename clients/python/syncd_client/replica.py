@@ -117,7 +117,7 @@ class Replica:
 
     @property
     def user(self) -> str | None:
-        """Whose file it is; None before that is known."""
+        """The user whose file it is; None before that is known."""
         return self.identity.user
 
     # -- writing -----------------------------------------------------------------------------------
@@ -245,12 +245,12 @@ class Replica:
     # -- the outbox --------------------------------------------------------------------------------
 
     def pending(self) -> list[Queued]:
-        """What waits to be sent, in the order written."""
+        """The changes that wait to be sent, in the order written."""
         with self.store.read() as db:
             return outbox.listed(db, "pending")
 
     def rejected(self) -> list[Queued]:
-        """What the server refused, with its reason; still visible in the records until fixed or dropped."""
+        """The changes that the server refused, with its reason; visible in the records until fixed or dropped."""
         with self.store.read() as db:
             return outbox.listed(db, "rejected")
 

@@ -46,7 +46,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """What the user is invited to: `name` is the space's. `invited_at` is RFC 3339 text."""
+    """An invitation of the user: `name` is the space's. `invited_at` is RFC 3339 text."""
 
     space: str
     name: str
@@ -77,7 +77,7 @@ def members(replica: Replica, space: str) -> list[Member]:
 
 
 def invited(replica: Replica, space: str) -> list[Member]:
-    """Who is invited to a space, for its owners."""
+    """The users who are invited to a space, for its owners."""
     return _list({"invited": [], **ask(replica, "GET", f"{_of(space)}/members")}, "invited", _member)
 
 
@@ -93,7 +93,7 @@ def remove_member(replica: Replica, space: str, user: str) -> None:
 
 
 def invitations(replica: Replica) -> list[Invitation]:
-    """What the user is invited to. Nothing tells of a new one: ask when the application is opened."""
+    """The user's invitations. Nothing tells of a new one: ask when the application is opened."""
     return _list(ask(replica, "GET", "/invitations"), "invitations", _invitation)
 
 

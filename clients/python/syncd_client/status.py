@@ -37,7 +37,7 @@ class Status:
 
 
 def explain(store: Store, key: Key) -> Status:
-    """Where a record stands between this device and the server. Raises StoreFailed."""
+    """The state of a record between this device and the server. Raises StoreFailed."""
     with store.read() as db:
         status = _explain(db, key)
     failure = store.failure

@@ -37,12 +37,12 @@ class Change:
 
 
 def space_key(space: str | None) -> str:
-    """How a space that the server names is called inside the replica: the personal one is always ""."""
+    """The name inside the replica of a space that the server names: the personal one is always ""."""
     return PERSONAL if space is None or space.startswith(_PERSONAL_PREFIX) else space
 
 
 def name_space(space: str | None, user: str | None, refuse: type[InvalidQuery | InvalidWrite] = InvalidWrite) -> str:
-    """How a space that the application names is called inside the replica of `user`. Raises `refuse`.
+    """The name inside the replica of `user` of a space that the application names. Raises `refuse`.
 
     A personal space has a name too, which is another's for everybody else: it is taken where it is known to be
     one's own.
@@ -155,7 +155,7 @@ def check_fields(fields: Mapping[str, Any], space: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What the application asked for, checked, not yet stamped. A delete has no values of its own."""
+    """A write of the application, checked, not yet stamped. A delete has no values of its own."""
 
     op: Literal["insert", "update", "delete"]
     table: str

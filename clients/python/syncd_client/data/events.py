@@ -1,4 +1,4 @@
-"""What happens to a replica, as the application hears of it. Pure."""
+"""The events of a replica. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .conflict import Conflict
 
 @dataclass(slots=True)
 class Verified:
-    """What a verification found.
+    """The result of a verification.
 
     `spaces` and `records` were compared, `differences` of the records were otherwise than on the server and
     `repaired` of them are no more. `skipped`: spaces (None: the personal one) that were written to all the
@@ -64,7 +64,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What another device says of itself in a space: any JSON, or None when it is not there any more."""
+    """The presence of another device in a space: any JSON, or None when it is not there any more."""
 
     space: str | None
     user: str
@@ -74,7 +74,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class LiveState:
-    """Where a live sync stands. `code` and `detail` say why where it is not "live".
+    """The state of a live sync. `code` and `detail` say why where it is not "live".
 
     connecting: on the way, or catching up. live: what happens is here at once. polling: sockets are
     blocked, so it asks over HTTP. following: another process keeps this file current. offline, busy: it

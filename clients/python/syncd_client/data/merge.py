@@ -56,7 +56,7 @@ def _same(one: Register, other: Register) -> bool:
 
 
 def overlay(base: Mapping[str, Register], pending: Iterable[Mapping[str, Register]]) -> Registers:
-    """What the application sees: the server's registers with its own unsent writes on top.
+    """The registers that the application sees: the server's with its own unsent writes on top.
 
     A pending write wins a tie against what the server sent, because it is merged last.
     """

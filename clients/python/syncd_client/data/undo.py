@@ -10,7 +10,7 @@ from .merge import TOMBSTONE, Register, Registers, is_deleted
 
 
 class Image:
-    """What a batch wrote over what, record by record. A register that was not there is None."""
+    """The registers that a batch replaced, record by record. A register that was not there is None."""
 
     def __init__(self) -> None:
         self.held: dict[Key, dict[str, Register | None]] = {}

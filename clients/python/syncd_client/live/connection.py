@@ -185,7 +185,7 @@ class Connection:
         self._end.publish(page, done)
 
     async def _follow(self, meaning: Meaning) -> None:
-        """What a frame means for the connection itself."""
+        """Acts on a frame's meaning for the connection itself."""
         match meaning:
             case Authenticated() if self.opened_at is None:
                 self.opened_at = self._heard
@@ -320,7 +320,7 @@ class Connection:
             return str(get_meta(db, "cursor", "")), apply.acknowledged(db)
 
     async def _fix(self) -> None:
-        """What was refused whole goes over HTTP: its answer names the culprit, which is set aside."""
+        """Sends over HTTP a push that was refused whole: its answer names the culprit, which is set aside."""
         try:
             async with self._exchange_lock.alone():
                 report = await self._end.exchange("push")

@@ -1,4 +1,4 @@
-"""What a live sync needs of its replica, put together for the replica with threads and for the one of asyncio."""
+"""The replica as its live sync needs it, put together for the replica with threads and for the one of asyncio."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ class Endpoint:
 
     @property
     def socket_url(self) -> str:
-        """Where the socket is: the replica's url with ws for http, its path kept."""
+        """The URL of the socket: the replica's url with ws for http, its path kept."""
         scheme, _, rest = self.url.partition("://")
         return f"{scheme.replace('http', 'ws')}://{rest}/ws/{quote(self.app, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """What the application chose: see Replica.live."""
+    """The application's choices: see Replica.live."""
 
     policy: LivePolicy
     socket: Mapping[str, Any]

@@ -96,7 +96,7 @@ class ExchangeLock:
 
 
 class _Loan:
-    """What a loop lends to a thread, which may have gone when it comes: then it is given back."""
+    """A loan from a loop to a thread. It is given back if the thread has gone when it comes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

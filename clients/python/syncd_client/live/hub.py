@@ -1,4 +1,4 @@
-"""Carries what happens to the application's readers, without growing for ever."""
+"""Carries events to the application's readers, without growing for ever."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..sync.report import Applied
 
 
 def describe_answer(page: Page | None, done: Applied) -> Iterator[Event]:
-    """What an answer of the server, applied, means to the application."""
+    """The events of an answer of the server that was applied."""
     if done.changed or done.everything:
         yield Changes(name_records(done.changed), "server", done.everything)
     accepted = sum(result.status != "rejected" for result in page.results) if page is not None else 0
@@ -27,7 +27,7 @@ def describe_answer(page: Page | None, done: Applied) -> Iterator[Event]:
 
 
 class Listener(Protocol):
-    """What receives a replica's events, from any thread."""
+    """A receiver of a replica's events, from any thread."""
 
     def receive(self, event: Event) -> None:
         """Takes note of it; never waits."""

@@ -1,4 +1,4 @@
-"""What the application holds of a live sync: for asyncio, and for programs with threads."""
+"""The application's handle of a live sync: for asyncio, and for programs with threads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def choose_handlers(
 
 
 class Events(AsyncIterator[EventT], Generic[EventT]):
-    """What happens from now on, until the live sync is closed. One reader each.
+    """The events from now on, until the live sync is closed. One reader each.
 
     A reader that does not keep up misses details, never the fact: it gets a `Changes` with `everything` set.
     """
@@ -128,7 +128,7 @@ class AsyncLive:
         return Events(self._hub, ALL)
 
     def changes(self) -> Events[Changes]:
-        """What changes in the replica from now on."""
+        """The changes in the replica from now on."""
         return Events(self._hub, (Changes,))
 
     def presence(self, space: str | None, state: Any) -> None:

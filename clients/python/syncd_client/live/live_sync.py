@@ -158,7 +158,7 @@ class LiveSync:
 
     @staticmethod
     def _failed(error: Exception) -> Ending:
-        """What should not happen, or a file that cannot be written to: it is logged and tried again later."""
+        """An error that should not happen, or a file that cannot be written to: it is logged and tried again later."""
         log.error("a live sync failed: %s", place(error))
         return Ending("refused", "internal", f"This client failed ({type(error).__name__}).")
 

@@ -1,4 +1,4 @@
-"""Why a connection ended, and what to do then. Pure: time and chance are arguments."""
+"""The reasons why a connection ends, and the plan for each. Pure: time and chance are arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_ALLOWED = frozenset({"unauthorized", "forbidden", "no_token", "bad_token", 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why a connection is over, or why there was none.
+    """The reason why a connection is over, or why there was none.
 
     `opened`: the server had accepted the token. `renew`: it does not accept it. `restarting`: it said that
     it goes away, so every device comes back at once. `suspect`: the push that was under way may be why.
@@ -65,7 +65,7 @@ def not_upgraded(status: int, retry_after: float | None) -> Ending:
 
 
 def failed(error: SyncdError) -> Ending:
-    """What a sync over HTTP, or the replica itself, raised."""
+    """The ending for an error of a sync over HTTP, or of the replica itself."""
     match error:
         case Offline():
             return Ending("offline", error.code, error.detail)
@@ -81,7 +81,7 @@ def failed(error: SyncdError) -> Ending:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What comes next: a pause in seconds, or polling. `silent`: the application need not hear of it.
+    """The next thing to do: a pause in seconds, or polling. `silent`: the application need not hear of it.
 
     `fix`: one sync over HTTP before the pause, which finds out what is wrong with the push.
     """

@@ -89,7 +89,7 @@ Meaning = Authenticated | Delivered | PushAnswered | PushRefused | SubscribeRefu
 
 
 def read_frame(text: str | bytes, app: str, awaiting: Awaited | None, trust_cursor: bool) -> Meaning:
-    """What a frame means. `trust_cursor`: a push's answer may move the cursor. Raises BadReply."""
+    """The meaning of a frame. `trust_cursor`: a push's answer may move the cursor. Raises BadReply."""
     try:
         wire = parse(text)
         match wire["type"]:
@@ -139,7 +139,7 @@ def _text(value: Any) -> str:
 
 
 class Want(Enum):
-    """What the session wants done now."""
+    """The next thing that the session wants done."""
 
     PUSH = "push"  # send what waits
     UNSUBSCRIBE = "unsubscribe"  # first, since of what is pushed the answer must come before anything that is read
@@ -167,8 +167,8 @@ class LiveSession:
         return self.subscribed and self.caught_up
 
     def next(self, pending: bool, unread: bool = False) -> Want:
-        """What to do now. `pending`: something waits to be sent. `unread`: some of it to a space of which the server
-        has said nothing yet.
+        """The next thing to do. `pending`: something waits to be sent. `unread`: some of it to a space that the server
+        has not named yet.
 
         That goes while there is no subscription. Its answer, and then the frame that names the space, come in the order
         in which they were made, and nothing of the space is skipped as the connection's own. A subscription that has
@@ -254,5 +254,5 @@ class LiveSession:
         self.push_held = self.subscribe_held = False
 
     def fixed(self) -> None:
-        """What was refused whole was sent over HTTP."""
+        """The push that was refused whole was sent over HTTP."""
         self.refused = False

@@ -52,7 +52,10 @@ async def open_socket(endpoint: Endpoint, client: str) -> AsyncIterator[LiveSock
 
 
 def explain(error: Exception, opened: bool) -> Ending:
-    """Why a socket ended, or was not opened, by one of FAILURES. `opened`: the server had accepted the token."""
+    """The reason why a socket ended or was not opened, from one of FAILURES.
+
+    `opened`: the server had accepted the token.
+    """
     match error:
         case ConnectionClosed() if error.rcvd is not None:
             return closed(error.rcvd.code, error.rcvd.reason, opened)

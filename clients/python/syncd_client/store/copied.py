@@ -21,7 +21,7 @@ _LASTS = 30.0  # seconds; an image of a running machine has the one that it was 
 
 
 class Incarnation:
-    """What tells this opening of the file from every other one, and from every copy of it."""
+    """Tells this opening of the file from every other one, and from every copy of it."""
 
     def __init__(self) -> None:
         self._nonce, self._made = "", 0.0
@@ -60,7 +60,7 @@ def acknowledge(db: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who a push says it is from."""
+    """The device that a push names as its sender."""
 
     client: str
     incarnations: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Whose file it is: one app's, one device's and one user's."""
+"""The owner of a file: one app, one device and one user."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _COPY = "this file is a copy: it is the device %s from now on, no more %s"
 
 
 class Identity:
-    """What a file is claimed for once and for good. Only a copy of a file takes another client id.
+    """The app, the device and the user of a file, claimed for good. Only a copy of a file takes another client id.
 
     `client_id`: the device's id. `copied_from`: the id that the file had before it was found to be a copy, else None.
-    `user`: None before that is known. `incarnation` is None where the application names the client.
+    `user`: None before it is known. `incarnation` is None where the application names the client.
     Raises WrongReplica where the file is another app's or device's, InvalidWrite where `client_id` is no id.
     """
 

@@ -74,7 +74,7 @@ def pack(db: sqlite3.Connection, last: int, most: int, size: int) -> list[Packed
 
 
 def _cut(rows: Sequence[tuple[str, str, str, str]], most: int, size: int) -> int:
-    """Where the push ends: the last border between two batches before it is full."""
+    """The end of the push: the last border between two batches before it is full."""
     total, border = 0, 0
     for index, (_, batch, body, _) in enumerate(rows):
         if index > 0 and rows[index - 1][1] != batch:
@@ -124,7 +124,7 @@ def waiting(db: sqlite3.Connection) -> bool:
 
 
 def remove(db: sqlite3.Connection, change_ids: Iterable[str | None]) -> None:
-    """What the server has, by its answer or because it sent it back, need not be sent any more."""
+    """Removes changes that the server has, by its answer or because it sent them back."""
     db.executemany(_REMOVE, [(change_id,) for change_id in change_ids])
 
 
@@ -160,7 +160,7 @@ def listed(db: sqlite3.Connection, state: State | None = None) -> list[Queued]:
 
 
 def of_record(db: sqlite3.Connection, key: Key) -> list[Queued]:
-    """What of one record is in the queue."""
+    """The changes of one record."""
     return select(db, "tbl = ? AND space = ? AND id = ?", key)
 
 

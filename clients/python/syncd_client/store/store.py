@@ -69,7 +69,7 @@ class Store:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """What SQLite raises becomes StoreFailed, which says whether there is room."""
+        """Turns errors of SQLite into StoreFailed, which says whether there is room."""
         try:
             yield
         except sqlite3.Error as error:
@@ -145,7 +145,7 @@ class Store:
             db.execute("DELETE FROM meta WHERE key = 'room'")
 
     def place(self) -> str | None:
-        """Where the file is, as a hash that no copy of it has: of the machine and of the file's own number there.
+        """The place of the file, as a hash that no copy of it has: of the machine and of the file's own number there.
 
         None for a replica in memory, or where it cannot be told.
         """
@@ -170,7 +170,7 @@ class Store:
 
 
 def explain_failure(error: Exception, path: str | Path) -> StoreFailed:
-    """What SQLite or the system says about the file, as an error of ours."""
+    """An error of SQLite or of the system about the file, as one of ours."""
     if isinstance(error, sqlite3.ProgrammingError):
         return StoreFailed("the replica is closed.", code="closed", remedy="Open it again.")
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF

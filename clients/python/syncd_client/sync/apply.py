@@ -75,8 +75,11 @@ def _note_acknowledged(db: sqlite3.Connection, page: Page, checked: Sequence[str
 
 
 def _refusals(results: Sequence[Result]) -> dict[str, tuple[str, str]]:
-    """What was refused, and why. Changes that were too much for their push stay queued where others of it were settled:
-    they have their turn in the next."""
+    """The refused changes, {changeId: (code, detail)}.
+
+    Changes that were too much for their push stay queued where others of it were settled: they have their turn in the
+    next.
+    """
     refused = [result for result in results if result.status == "rejected"]
     if any(result not in refused or result.code != "push_too_large" for result in results):
         refused = [result for result in refused if result.code != "push_too_large"]
@@ -107,7 +110,7 @@ def clear_trouble(db: sqlite3.Connection) -> None:
 
 
 def note_trouble(db: sqlite3.Connection, kind: str, code: str, detail: str) -> None:
-    """Why nothing is synced now, for `status.explain`. `kind`: offline, busy, forbidden, refused."""
+    """Notes the reason why nothing is synced now, for `status.explain`. `kind`: offline, busy, forbidden, refused."""
     set_meta(db, "trouble", dump({"kind": kind, "code": code, "detail": detail}))
 
 
@@ -129,7 +132,7 @@ def _confirmed(result: Result, sent: Packed, client: str) -> Change:
 
 
 def _date_stopped(db: sqlite3.Connection, confirmed: Sequence[Change], pushed: Sequence[Packed]) -> list[Key]:
-    """What stays here with a stamp of a clock that is or was ahead gets one from before what was taken after it."""
+    """Lowers the stamps of changes that stay here and that a clock ahead gave, below those that were taken after."""
     given = {c.change_id: [r.at for r in c.registers.values() if r.sent and r.sent > r.at] for c in confirmed}
     stamps = [at for found in given.values() for at in found]
     if not stamps:

@@ -40,7 +40,7 @@ class Call:
         return self._future.done()
 
     def result(self, patience: float) -> Any:
-        """What it returned. Raises what it raised, and NoAnswer after `patience` seconds."""
+        """Its result. Raises what it raised, and NoAnswer after `patience` seconds."""
         done = threading.Event()
         self._future.add_done_callback(lambda future: done.set())
         if not done.wait(patience):

@@ -1,4 +1,4 @@
-"""What went wrong on the way, in words of our own: the text of a library may repeat what was sent."""
+"""Failures on the way, in words of our own: the text of a library may repeat what was sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidHandshake, InvalidURI
 
 
 def describe(error: BaseException) -> str:
-    """Why there was no answer, in a sentence that holds nothing of the request."""
+    """The reason why there was no answer, in a sentence that holds nothing of the request."""
     for cause in _chain(error):
         match cause:
             case ssl.SSLCertVerificationError():
@@ -47,5 +47,5 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def place(error: BaseException) -> str:
-    """Where an error of this package came up, line by line, for a log: its text may hold an application's values."""
+    """The place where an error of this package came up, line by line, for a log: its text may hold values."""
     return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__

@@ -1,4 +1,4 @@
-"""How much goes into one request: as much as the line carries in a few seconds. Pure: times are arguments."""
+"""The size of one request: as much as the line carries in a few seconds. Pure: times are arguments."""
 
 from __future__ import annotations
 

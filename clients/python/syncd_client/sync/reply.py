@@ -1,4 +1,4 @@
-"""What the server answered, read and checked whole before anything of it is applied. Pure."""
+"""The server's answers, read and checked whole before anything of them is applied. Pure."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def read_problem(status: int, body: bytes) -> Problem:
 
 
 def _cause(code: Any) -> str:
-    """What a code means, for a server that says no more."""
+    """The cause of a code, for a server that says no more."""
     return TEXTS[code][0] if code in TEXTS else ""
 
 

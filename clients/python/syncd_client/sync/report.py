@@ -1,4 +1,4 @@
-"""How large a request may get, and what a sync or an answer came to."""
+"""Limits of requests, and the results of a sync and of an answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIRST_FRAME, _LARGEST_FRAME = 32 * 1024, 256 * 1024  # nothing else gets throug
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB.
+    """The largest sizes of a request. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB.
 
     `first`: tables, at most 8, that a new replica gets before the others.
     """
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Report:
-    """What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids, and so is
+    """The result of a sync. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids, and so is
     `unreadable`: spaces of which the server could read nothing this time; what is new there comes when it can.
 
     `verified`: what a comparison with the server found, where it was time for one.
@@ -75,7 +75,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What an answer changed here. `rejected`: changeIds. `changed`: the records that read differently now.
+    """The changes that an answer made here. `rejected`: changeIds. `changed`: the records that read differently now.
 
     `everything`: too much to be listed. `verified`: nothing was to be applied, the replica was compared.
     """

@@ -65,7 +65,7 @@ def ask(replica: Asker, method: str, path: str, params: dict[str, str] | None = 
 
 
 def _failure(reply: httpx.Response) -> ServerBusy:
-    """What passes by itself. Raises NotAllowed and Refused, which do not."""
+    """The failure that passes by itself. Raises NotAllowed and Refused, which do not."""
     problem = read_problem(reply.status_code, reply.content)
     if problem.status in (401, 403):
         raise NotAllowed(problem.detail, code=problem.code)
@@ -76,7 +76,7 @@ def _failure(reply: httpx.Response) -> ServerBusy:
 
 
 def read_answer(make: Callable[[], T]) -> T:
-    """What `make` makes of an answer. Raises BadReply where it cannot."""
+    """An answer, read by `make`. Raises BadReply where it cannot."""
     try:
         return make()
     except (ValueError, KeyError, TypeError, AttributeError) as error:

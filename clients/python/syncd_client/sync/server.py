@@ -16,7 +16,7 @@ class Server:
         self._url, self._tokens, self._http, self.given = url, tokens, given, given
 
     def url_and_tokens(self) -> tuple[str, TokenSource]:
-        """Where it is, and where a token for it comes from. Raises NotConnected."""
+        """Its URL, and the source of tokens for it. Raises NotConnected."""
         if self._url is None or self._tokens is None:
             raise NotConnected("the replica has no server.")
         return self._url.rstrip("/"), self._tokens

@@ -36,7 +36,7 @@ _MOST_COPIES = 3  # client ids to take in one sync
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What every request of a replica says about itself."""
+    """The device that every request of a replica names."""
 
     app_path: str
     identity: Identity
@@ -87,7 +87,7 @@ class Session:
         return None if self._until is None else self._until - time.monotonic()
 
     def next(self) -> Step:
-        """What to do now. Writes that are queued after the sync began are left to the next one.
+        """The next step. Writes that are queued after the sync began are left to the next one.
 
         Raises Offline when the time is up.
         """
@@ -240,7 +240,7 @@ class Session:
         return []
 
     def _slow_down(self, sent: Send) -> None:
-        """What did not go through whole is asked for, or sent, in smaller parts."""
+        """Asks for less, or sends less, after a request that did not go through whole."""
         (self._paces.pull if sent.body is None else self._paces.push).failed()
 
     def failed(self, sent: Send, cause: Exception) -> None:

@@ -1,4 +1,4 @@
-"""What a session asks its transport to do."""
+"""The steps that a session asks its transport to take."""
 
 from __future__ import annotations
 

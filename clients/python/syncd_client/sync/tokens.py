@@ -54,7 +54,7 @@ def clean(given: str | None) -> str:
 
 
 class TokenSource:
-    """Where tokens come from: text, or a function of the application that gets `patience` seconds to answer.
+    """The source of tokens: text, or a function of the application that gets `patience` seconds to answer.
 
     `claim_user` gets the user of each token, and raises WrongReplica for another than the file's. Both ways to ask
     raise NotAllowed where there is no token to be had without the user (`no_token`: the function gave none, or gave no

@@ -37,7 +37,7 @@ def _headers(client: str, token: str, body: bytes | None) -> dict[str, str]:
 
 
 def device_headers(client: str) -> dict[str, str]:
-    """What every request and every socket says about this device."""
+    """The headers of every request and every socket about this device."""
     return {"X-Sync-Protocol": "1"} | ({"X-Client-Id": client} if client.isascii() else {})
 
 

@@ -1,4 +1,4 @@
-"""Does this replica hold what the server holds? Compared by digests, and repaired where it does not.
+"""Compares a replica with the server by digests, and repairs the differences.
 
 A digest is of stamps: a stamp names its write. See "Digests" in docs/reference/protocol.md.
 """
@@ -41,7 +41,7 @@ class DigestRequest(NamedTuple):
 
 
 class DigestAction(NamedTuple):
-    """What has to be done before the next request: pull, begin again, or wait so many seconds."""
+    """The next thing to do before another request: pull, begin again, or wait so many seconds."""
 
     what: str
     seconds: float = 0.0
@@ -133,7 +133,7 @@ class Verification:
         self.result = Verified()
 
     def next(self, cursor: str) -> DigestRequest | DigestAction | None:
-        """What comes next, for a replica that stands at `cursor`."""
+        """The next request or action, for a replica that stands at `cursor`."""
         if self._action is not None:
             action, self._action = self._action, None
             return action
