@@ -378,7 +378,7 @@ def test_a_cursor_of_nobody_begins_again(device: Device) -> None:
     one.put("t", "r", {"n": 1})
     one.sync()
     one.put("t", "s", {"n": 2})
-    with one._store.write() as db:
+    with one.store.write() as db:
         db.execute("UPDATE meta SET value = 'nonsense' WHERE key = 'cursor'")
     report = one.sync()
     assert (report.restarted, report.pushed) == (True, 1)
