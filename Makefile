@@ -145,7 +145,7 @@ $(BOARD)/node_modules/.checked: $(BOARD)/node_modules/.installed $(call checked,
 	@cd $(BOARD) && npm run --silent check
 	@touch $@
 
-$(BOARD)/dist/index.html: $(BOARD)/node_modules/.installed $(wildcard $(BOARD)/*.ts $(BOARD)/*.html $(BOARD)/public/* $(BOARD)/src/* $(BOARD)/src/ui/* clients/typescript/src/*.ts)
+$(BOARD)/dist/index.html: $(BOARD)/node_modules/.installed $(wildcard $(BOARD)/*.ts $(BOARD)/*.html $(BOARD)/public/* $(BOARD)/src/* $(BOARD)/src/ui/*) $(shell find $(CLIENT)/src)
 	@cd $(BOARD) && npm run build
 
 # The tests run against a second PostgreSQL, through PgBouncer, with NATS and in a Chromium. None of them is skipped for

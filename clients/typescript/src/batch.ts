@@ -1,9 +1,8 @@
 /** Writes that the application asked for, checked at once and collected until they are committed. */
 
-import { checkFields, checkId, checkSpace, type Key, type Op, spaceKey } from "./change.js";
-import type { Json, JsonObject } from "./json.js";
-import { TOMBSTONE } from "./merge.js";
-import type { Write } from "./outbox.js";
+import { checkFields, checkId, checkSpace, type Key, type Op, spaceKey, type Write } from "./data/change.js";
+import { TOMBSTONE } from "./data/merge.js";
+import type { Json, JsonObject } from "./data/values.js";
 
 /** The tables of an app and their fields; without a schema of your own, any table with any fields. */
 export type AnyTables = { readonly [table: string]: { readonly [field: string]: Json } };

@@ -4,16 +4,16 @@
  */
 
 import type { FieldsOf, Place, TableOf } from "./batch.js";
-import { listOf, newId, objectOf, PERSONAL, readRegisters, spaceKey, textOf } from "./change.js";
+import { listOf, newId, objectOf, PERSONAL, readRegisters, spaceKey, textOf } from "./data/change.js";
+import type { Registers } from "./data/merge.js";
+import { type Row, rowOf } from "./data/row.js";
+import { wayBack } from "./data/undo.js";
+import { dump, type Json, type JsonObject } from "./data/values.js";
 import { BadReply, NotAllowed, Refused } from "./errors.js";
-import { dump, type Json, type JsonObject } from "./json.js";
-import type { Registers } from "./merge.js";
-import { present, type Row } from "./records.js";
 import type { Replica } from "./replica.js";
-import { ask, askerOf, type Question, segment } from "./request.js";
-import { claim } from "./transport.js";
-
-export { undo } from "./undo.js";
+import { load, pick } from "./store/records.js";
+import { ask, askerOf, type Question, segment } from "./sync/request.js";
+import { claim } from "./sync/tokens.js";
 
 /** A moment: after the change `seq` of the space, or at the instant `at` (RFC 3339). Neither means now. */
 export interface Moment {
@@ -66,7 +66,7 @@ export async function recordAt<S extends object, T extends TableOf<S>>(
   const params = { ...inSpace(replica, space), ...given({ seq, at }) };
   try {
     return readVersion(
-      await ask(askerOf(replica), { method: "GET", path: recordPath(table, id), params }),
+      await ask(askerOf(replica["exchange"]), { method: "GET", path: recordPath(table, id), params }),
       space,
     );
   } catch (error) {
@@ -88,7 +88,7 @@ export async function* changes<S extends object>(
   const path = `${recordPath(table, id)}/history`;
   for (let next = {}; ; ) {
     const params = { ...inSpace(replica, space), ...given({ limit: page, ...next }) };
-    const found = await ask(askerOf(replica), { method: "GET", path, params });
+    const found = await ask(askerOf(replica["exchange"]), { method: "GET", path, params });
     const read = listOf(found.changes).map((change) => readPast(objectOf(change)));
     yield* read;
     if (found.hasMore !== true) return;
@@ -105,7 +105,7 @@ export async function* spaceAt<S extends object>(
   const path = `${await spacePath(replica, space)}/at`;
   let params = given({ seq, instant: at, limit: page });
   for (;;) {
-    const found = await ask(askerOf(replica), { method: "GET", path, params });
+    const found = await ask(askerOf(replica["exchange"]), { method: "GET", path, params });
     yield* listOf(found.records).map((record) => readVersion<AnyFields>(objectOf(record), space));
     if (found.hasMore !== true) return;
     params = given({ limit: page, after: textOf(found.next) });
@@ -141,6 +141,22 @@ export async function restoreSpace<S extends object>(
   return restored(replica, `${await spacePath(replica, space)}/restore`, {}, goal);
 }
 
+/**
+ * Takes back the last write or batch of this tab since the replica was opened, as a new batch: twice is a redo.
+ *
+ * Works offline. What somebody else has written since stays. Returns the changeIds; none where nothing of it stands
+ * any more, or nothing was written. Raises StoreFailed.
+ */
+export function undo<S extends object>(replica: Replica<S>): Promise<string[]> {
+  const written = replica["written"];
+  const { clientId } = replica;
+  return replica["commit"](async (tx) => {
+    const keys = written.map(({ key }) => key);
+    const records = await load(tx, keys);
+    return wayBack(written, (key) => pick(records, key).view, clientId, replica["extra"]);
+  });
+}
+
 async function restored<S extends object>(
   replica: Replica<S>,
   path: string,
@@ -150,7 +166,7 @@ async function restored<S extends object>(
   await replica.push();
   // The id makes it one restore, however often it has to be asked for.
   const body = dump({ ...goal, clientId: replica.clientId, changeId: newId(Date.now()) });
-  const found = await ask(askerOf(replica), { method: "POST", path, params, body });
+  const found = await ask(askerOf(replica["exchange"]), { method: "POST", path, params, body });
   await replica.pull();
   return listOf(found.results).map((result) => {
     const { table, id, seq } = objectOf(result);
@@ -189,7 +205,7 @@ function given(params: { readonly [name: string]: string | number | undefined })
 function readVersion<F extends object>(wire: JsonObject, space: string | null): Version<F> {
   const [table, id] = [textOf(wire.table), textOf(wire.id)];
   const registers = readRegisters(wire.fields, textOf(wire.clientId));
-  const row = present<F>({ space: spaceKey(space), table, id, view: registers });
+  const row = rowOf<F>({ space: spaceKey(space), table, id, view: registers });
   return { ...row, seq: wholeOf(wire.seq), registers, complete: wire.complete === true };
 }
 

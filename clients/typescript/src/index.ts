@@ -4,10 +4,8 @@
  */
 
 export { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
-export { type Key, newId } from "./change.js";
-export type { Instant } from "./clock.js";
-export type { Socket, SocketConstructor, SocketEvent } from "./endpoint.js";
-export * from "./errors.js";
+export { type Conflict, type Key, newId } from "./data/change.js";
+export type { Instant } from "./data/clock.js";
 export type {
   Answered,
   Changes,
@@ -19,22 +17,33 @@ export type {
   Presence,
   RecordKey,
   Verified,
-} from "./events.js";
-export type { Durability } from "./indexeddb.js";
-export type { Json, JsonObject } from "./json.js";
-export type { Live } from "./live.js";
-export type { Register, Registers } from "./merge.js";
-export type { Observed, Query, RecordView, StatusView, SyncStatus } from "./observed.js";
-export type { MakeStore, Prepare } from "./opening.js";
-export type { LiveOptions, ReplicaOptions, Watching } from "./options.js";
-export type { Limits, Queued } from "./outbox.js";
-export { EVERY_SPACE, type Operator, type Operators, type QueryOptions, type Where } from "./query.js";
-export type { Row } from "./records.js";
-export { Replica } from "./replica.js";
-export type { Conflict } from "./reply.js";
-export type { LivePolicy, RetryPolicy } from "./retry.js";
-export type { Status, StatusName } from "./status.js";
-export type { RowStore, RowTransaction, RowWork } from "./store.js";
-export type { Report } from "./sync.js";
-export type { Locks } from "./tabs.js";
-export type { Token } from "./transport.js";
+} from "./data/events.js";
+export type { Register, Registers } from "./data/merge.js";
+export type { Row } from "./data/row.js";
+export type { Json, JsonObject } from "./data/values.js";
+export * from "./errors.js";
+export type { Socket, SocketConstructor, SocketEvent } from "./live/endpoint.js";
+export type { Live } from "./live/live.js";
+export type { LiveOptions } from "./options.js";
+export {
+  EVERY_SPACE,
+  type Operator,
+  type Operators,
+  type Query,
+  type QueryOptions,
+  type RecordView,
+  type Where,
+} from "./query.js";
+export { Replica, type ReplicaOptions } from "./replica.js";
+export type { Status, StatusName, StatusView, SyncStatus } from "./status.js";
+export type { Limits } from "./store/enqueue.js";
+export type { Durability } from "./store/indexeddb.js";
+export type { Observed } from "./store/observed.js";
+export type { MakeStore, Prepare } from "./store/open.js";
+export type { Queued } from "./store/outbox.js";
+export type { RowStore, RowTransaction, RowWork } from "./store/store.js";
+export type { LivePolicy, RetryPolicy } from "./sync/retry.js";
+export type { Report } from "./sync/session.js";
+export type { Locks } from "./sync/tabs.js";
+export type { Token } from "./sync/tokens.js";
+export type { Watching } from "./sync/verification.js";

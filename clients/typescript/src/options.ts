@@ -1,19 +1,19 @@
-/** What an application says when it opens a replica, and what follows from it. */
+/** What an application says when it opens a replica, or keeps it live. */
 
-import type { AnyTables, Batch } from "./batch.js";
-import type { SocketConstructor } from "./endpoint.js";
-import type { Durability } from "./indexeddb.js";
-import type { Json } from "./json.js";
-import type { MakeStore } from "./opening.js";
-import type { Limits } from "./outbox.js";
-import type { Replica } from "./replica.js";
-import type { Conflict } from "./reply.js";
-import type { LivePolicy, RetryPolicy } from "./retry.js";
-import type { Locks } from "./tabs.js";
-import { claim, type Server, type Token } from "./transport.js";
+import type { Batch } from "./batch.js";
+import type { Conflict } from "./data/change.js";
+import type { Json } from "./data/values.js";
+import type { SocketConstructor } from "./live/endpoint.js";
+import type { Limits } from "./store/enqueue.js";
+import type { Durability } from "./store/indexeddb.js";
+import type { MakeStore } from "./store/open.js";
+import type { LivePolicy, RetryPolicy } from "./sync/retry.js";
+import type { Locks } from "./sync/tabs.js";
+import type { Token } from "./sync/tokens.js";
+import type { Watching } from "./sync/verification.js";
 
-/** How a replica is opened; see Replica.open. */
-export interface ReplicaOptions<S extends object = AnyTables> {
+/** How a replica, an `R`, is opened; see Replica.open. */
+export interface OpenOptions<S extends object, R> {
   /** The app's name on the server. */
   readonly app: string;
   /** The server; a relative one is of the page's origin. Without it the replica works offline. */
@@ -32,7 +32,7 @@ export interface ReplicaOptions<S extends object = AnyTables> {
    * Runs once when the store was last used with a smaller `schemaVersion`, before `open` returns. What it puts into
    * `batch` is written in one transaction with the new version.
    */
-  readonly onMigrate?: (from: number, batch: Batch<S>, replica: Replica<S>) => void | Promise<void>;
+  readonly onMigrate?: (from: number, batch: Batch<S>, replica: R) => void | Promise<void>;
   /** Kept with every change and sent back with it. */
   readonly actor?: Json;
   readonly origin?: string;
@@ -59,43 +59,4 @@ export interface LiveOptions {
   readonly policy?: Partial<LivePolicy>;
   /** Whether, and how often, the replica is verified and mended by itself; see @syncd/client/verify. */
   readonly verify?: Watching | false;
-}
-
-/** How often, and after how long without an event, a replica is verified by itself. Milliseconds. */
-export interface Watching {
-  readonly every?: number;
-  readonly quiet?: number;
-}
-
-/** Milliseconds that the application's functions have to answer. */
-export const CALLBACK_TIMEOUT = 30_000;
-
-/** The server, if there is one. */
-export function serverOf({
-  url,
-  token,
-  fetch: given,
-  callbackTimeout = CALLBACK_TIMEOUT,
-}: {
-  url?: string;
-  token?: Token;
-  fetch?: typeof fetch;
-  callbackTimeout?: number;
-}): Server | null {
-  if (url === undefined || token === undefined) return null;
-  const base = /^https?:/.test(url) ? url : new URL(url, globalThis.location?.href).href;
-  // A browser's own fetch wants to be called as a function of the window.
-  const fetched: typeof fetch = given ?? ((...request) => fetch(...request));
-  return { url: base.replace(/\/+$/, ""), token, fetch: fetched, timeout: callbackTimeout };
-}
-
-/** Whose the replica is to be, as far as that is known without asking. */
-export function usersOf({ user, token }: { readonly user?: string; readonly token?: Token }): string[] {
-  const subject = typeof token === "string" ? claim(token, "sub") : undefined;
-  return [user, subject].filter((name) => typeof name === "string");
-}
-
-/** The environment's own WebSocket. */
-export function browserSocket(): SocketConstructor | null {
-  return (globalThis as { WebSocket?: SocketConstructor }).WebSocket ?? null;
 }

@@ -1,11 +1,14 @@
-/** Queries by field: conditions, order and page, decided in memory. Pure. */
+/** Queries by field, decided in memory, and records by key: read once, or again whenever they may have changed. */
 
-import { checkId, checkSpace } from "./change.js";
+import { checkId, checkSpace, type Key, keyText } from "./data/change.js";
+import type { Event, RecordKey } from "./data/events.js";
+import { type Registers, TOMBSTONE } from "./data/merge.js";
+import { compareText, compareValues, kindOf } from "./data/order.js";
+import { type Row, rowOf } from "./data/row.js";
+import { type Json, type JsonObject, same } from "./data/values.js";
 import { InvalidQuery } from "./errors.js";
-import { type Json, type JsonObject, same } from "./json.js";
-import { type Registers, TOMBSTONE } from "./merge.js";
-import { compareText, compareValues, kindOf } from "./order.js";
-import type { Row } from "./records.js";
+import { Observed, type Source } from "./store/observed.js";
+import type { RecordRow, Transaction, Work } from "./store/store.js";
 
 /** Asks every space. */
 export const EVERY_SPACE = "*\0every space";
@@ -67,7 +70,7 @@ function ordered(accepts: (order: number) => boolean): Holds {
 }
 
 /** A query that was checked. `space`: null asks every space. */
-export interface Asked {
+export interface CompiledQuery {
   readonly table: string;
   readonly space: string | null;
   readonly matches: (view: Registers, deleted: boolean) => boolean;
@@ -75,7 +78,7 @@ export interface Asked {
 }
 
 /** Raises InvalidQuery. */
-export function compile(table: string, where: object, options: QueryOptions, user: string): Asked {
+export function compile(table: string, where: object, options: QueryOptions, user: string): CompiledQuery {
   const conditions = readConditions(where);
   const { order = [], limit = Infinity, offset = 0, deleted = false } = options;
   if (!(limit >= 0 && offset >= 0)) throw new InvalidQuery("limit and offset count from 0.");
@@ -138,4 +141,104 @@ function comparison(order: readonly string[]): <F extends object>(one: Row<F>, o
 function fieldOf<F extends object>(row: Row<F>, field: string): Json {
   if (field === TOMBSTONE) return row.deletedAt;
   return (row.fields as { readonly [field: string]: Json | undefined })[field] ?? null;
+}
+
+/** The records that a query asks for. Those that did not change stay the same objects from answer to answer. */
+export class Query<F extends object> extends Observed<readonly Row<F>[]> {
+  readonly #asked: CompiledQuery;
+  /** All that match, by key, before order and limit; null: they have to be read, as after a read that failed. */
+  #matching: Map<string, Row<F>> | null = null;
+  #everything = true;
+  readonly #changed = new Map<string, Key>();
+
+  constructor(source: Source, asked: CompiledQuery) {
+    super(source);
+    this.#asked = asked;
+  }
+
+  protected override begin(): void {
+    this.#everything = true;
+  }
+
+  protected concerns(event: Event): boolean {
+    if (event.kind !== "changes") return false;
+    const { table, space } = this.#asked;
+    const wanted = event.records.filter(
+      (record) => record.table === table && (space ?? record.space ?? "") === (record.space ?? ""),
+    );
+    for (const { space: held, id } of wanted)
+      this.#changed.set(keyText([held ?? "", table, id]), [held ?? "", table, id]);
+    if (event.everything) this.#everything = true;
+    return event.everything || wanted.length > 0;
+  }
+
+  protected async now(): Promise<readonly Row<F>[]> {
+    const matching = await this.source.read((tx) => this.#readAll(tx));
+    return this.#asked.arrange(matching.values());
+  }
+
+  protected override async next(previous: readonly Row<F>[] | undefined): Promise<readonly Row<F>[]> {
+    const changed = [...this.#changed.values()];
+    const held = this.#everything ? null : this.#matching;
+    this.#changed.clear();
+    this.#everything = false;
+    this.#matching = null;
+    const read: Work<Map<string, Row<F>>> = (tx) =>
+      held === null ? this.#readAll(tx) : this.#readSome(tx, held, changed);
+    const matching = await this.source.read(read);
+    this.#matching = matching;
+    const rows = this.#asked.arrange(matching.values());
+    return previous !== undefined && sameRows(previous, rows) ? previous : rows;
+  }
+
+  async #readAll(tx: Transaction): Promise<Map<string, Row<F>>> {
+    const { table, space } = this.#asked;
+    const rows = await (space === null
+      ? tx.all("records", [table], "table")
+      : tx.all("records", [space, table]));
+    const matching = new Map<string, Row<F>>();
+    for (const row of rows) this.#place(matching, row);
+    return matching;
+  }
+
+  async #readSome(tx: Transaction, matching: Map<string, Row<F>>, keys: Key[]): Promise<Map<string, Row<F>>> {
+    const rows = await Promise.all(keys.map((key) => tx.get("records", key)));
+    for (const key of keys) matching.delete(keyText(key));
+    for (const row of rows) if (row) this.#place(matching, row);
+    return matching;
+  }
+
+  #place(matching: Map<string, Row<F>>, row: RecordRow): void {
+    const { space, table, id, view, deleted } = row;
+    if (this.#asked.matches(view, deleted)) matching.set(keyText([space, table, id]), rowOf<F>(row));
+  }
+}
+
+function sameRows(one: readonly unknown[], other: readonly unknown[]): boolean {
+  return one.length === other.length && one.every((row, place) => row === other[place]);
+}
+
+/** One record, or null where there is none (or it is deleted, and deleted ones were not asked for). */
+export class RecordView<F extends object> extends Observed<Row<F> | null> {
+  readonly #key: Key;
+  readonly #deleted: boolean;
+
+  constructor(source: Source, key: Key, deleted: boolean) {
+    super(source);
+    this.#key = key;
+    this.#deleted = deleted;
+  }
+
+  protected concerns(event: Event): boolean {
+    return event.kind === "changes" && (event.everything || event.records.some((record) => this.#is(record)));
+  }
+
+  #is({ space, table, id }: RecordKey): boolean {
+    return id === this.#key[2] && table === this.#key[1] && (space ?? "") === this.#key[0];
+  }
+
+  protected async now(): Promise<Row<F> | null> {
+    const row = await this.source.read((tx) => tx.get("records", this.#key));
+    return row === undefined || (row.deleted && !this.#deleted) ? null : rowOf<F>(row);
+  }
 }

@@ -2,13 +2,14 @@
 
 import { useCallback, useMemo, useSyncExternalStore } from "react";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
-import type { Presence } from "./events.js";
-import { dump, type Json } from "./json.js";
-import type { Live } from "./live.js";
-import type { Observed, SyncStatus } from "./observed.js";
+import type { Presence } from "./data/events.js";
+import type { Row } from "./data/row.js";
+import { dump, type Json } from "./data/values.js";
+import type { Live } from "./live/live.js";
 import type { QueryOptions, Where } from "./query.js";
-import type { Row } from "./records.js";
 import type { Replica } from "./replica.js";
+import type { SyncStatus } from "./status.js";
+import type { Observed } from "./store/observed.js";
 
 const NOTHING = (): undefined => undefined;
 const NOBODY: readonly Presence[] = [];

@@ -1,37 +1,45 @@
 /** The application's face: a local database that syncs when it can. */
 
 import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
-import { checkId, checkSpace, copy, type Key, newId, PERSONAL, spaceKey } from "./change.js";
-import type { Endpoint } from "./endpoint.js";
-import { InvalidQuery, SyncBusy } from "./errors.js";
-import { changesOf, describe, type Event, Hub, type Listener, liveState } from "./events.js";
-import { Exchange } from "./exchange.js";
-import { freeze, type JsonObject } from "./json.js";
-import { Live } from "./live.js";
-import * as mending from "./mending.js";
-import type { Registers } from "./merge.js";
-import { Query, RecordView, type Source, StatusView } from "./observed.js";
-import { claim, claimMeta, migrate, openStore } from "./opening.js";
-import { browserSocket, type LiveOptions, type ReplicaOptions, serverOf, usersOf } from "./options.js";
 import {
-  enqueue,
-  incarnate,
-  LIMITS,
-  type Limits,
-  listed,
-  type Queued,
+  type Conflict,
+  checkId,
+  checkSpace,
+  type Key,
+  newId,
+  PERSONAL,
+  spaceKey,
   type Write,
   type Written,
-} from "./outbox.js";
-import { type Paces, pacesOf } from "./pace.js";
-import { compile, type QueryOptions, type Where } from "./query.js";
-import type { Conflict } from "./reply.js";
-import { LIVE, type LivePolicy, RETRY } from "./retry.js";
-import { explain, type Status } from "./status.js";
-import type { ChangeState, Store, Transaction } from "./store.js";
-import type { Device, Report, Scope } from "./sync.js";
-import { Tabs } from "./tabs.js";
-import { sleep } from "./turn.js";
+} from "./data/change.js";
+import { changesOf, type Listener, liveState } from "./data/events.js";
+import type { Registers } from "./data/merge.js";
+import { copy, freeze, type JsonObject } from "./data/values.js";
+import { InvalidQuery, SyncBusy } from "./errors.js";
+import { browserSocket, endpointOf } from "./live/endpoint.js";
+import { Live } from "./live/live.js";
+import type { LiveOptions, OpenOptions } from "./options.js";
+import { compile, Query, type QueryOptions, RecordView, type Where } from "./query.js";
+import { explain, type Status, StatusView } from "./status.js";
+import { incarnate, takeName } from "./store/copied.js";
+import { enqueue, LIMITS, type Limits } from "./store/enqueue.js";
+import { Hub } from "./store/hub.js";
+import type { Source } from "./store/observed.js";
+import { claimMeta, claimStore, migrate, openStore } from "./store/open.js";
+import { listed, type Queued } from "./store/outbox.js";
+import { drop, type Requeue, requeue } from "./store/rejected.js";
+import type { ChangeState, Store, Transaction } from "./store/store.js";
+import { Exchange } from "./sync/exchange.js";
+import { type Paces, pacesOf } from "./sync/pace.js";
+import { LIVE, RETRY } from "./sync/retry.js";
+import type { Device, Report } from "./sync/session.js";
+import { Tabs } from "./sync/tabs.js";
+import { usersOf } from "./sync/tokens.js";
+import { serverOf } from "./sync/transport.js";
+import { sleep } from "./timing.js";
+
+/** How a replica is opened; see Replica.open. */
+export type ReplicaOptions<S extends object = AnyTables> = OpenOptions<S, Replica<S>>;
 
 /**
  * One device's copy of an app's data, in the browser's store `name`. Every write is durable, visible and queued when
@@ -98,7 +106,7 @@ export class Replica<S extends object = AnyTables> {
     if (clientId !== undefined) checkId("the client id", clientId);
     const users = usersOf(this.#options);
     this.#store = await openStore(this.name, this.#options, (meta) => {
-      const client = claim(meta, this.app, clientId, this.#wall());
+      const client = claimStore(meta, this.app, clientId, this.#wall());
       for (const user of users) claimMeta(meta, "user", user);
       this.#user = meta.user;
       this.#became(client);
@@ -116,9 +124,15 @@ export class Replica<S extends object = AnyTables> {
       live: () => this.#live,
       closing: this.#closing.signal,
     });
+    const { schemaVersion, callbackTimeout, onMigrate } = this.#options;
+    if (schemaVersion === undefined) return;
     const batch = new Batch<S>({ ...this.extra, origin: "migration" }, this.#user);
-    await migrate(this.#store, this, this.#options, batch, (tx) =>
-      enqueue(tx, batch.writes, this.#wall(), this.#limits, true),
+    await migrate(
+      this.#store,
+      schemaVersion,
+      callbackTimeout,
+      (from) => onMigrate?.(from, batch, this),
+      (tx) => enqueue(tx, batch.writes, this.#wall(), this.#limits, true),
     );
   }
 
@@ -305,8 +319,8 @@ export class Replica<S extends object = AnyTables> {
     return this.#requeue(changeId, { space: checkSpace(space, this.#user), alone: true });
   }
 
-  async #requeue(changeId: string, mended: mending.Mending): Promise<string> {
-    const fresh = await this.#store.write((tx) => mending.requeue(tx, changeId, this.#wall(), mended));
+  async #requeue(changeId: string, how: Requeue): Promise<string> {
+    const fresh = await this.#store.write((tx) => requeue(tx, changeId, this.#wall(), how));
     this.#wrote(fresh.keys);
     return fresh.changeId;
   }
@@ -316,7 +330,7 @@ export class Replica<S extends object = AnyTables> {
    * dropped too, unless `alone`. Raises NoSuchChange.
    */
   async drop(changeId: string, { alone = false } = {}): Promise<void> {
-    this.#wrote(await this.#store.write((tx) => mending.drop(tx, changeId, alone)));
+    this.#wrote(await this.#store.write((tx) => drop(tx, changeId, alone)));
   }
 
   /** Registers of this device that lost on the server, oldest first, until `clearConflicts`. */
@@ -367,29 +381,19 @@ export class Replica<S extends object = AnyTables> {
       throw new SyncBusy("this replica is live already.");
     const closing = new AbortController();
     const { signal } = closing;
-    this.#live = new Live(this.#endpoint({ ...LIVE, ...policy }), this.#tabs, this.#hub, closing);
+    const { webSocket = browserSocket() } = this.#options;
+    const endpoint = endpointOf(this.exchange, webSocket, { ...LIVE, ...policy });
+    this.#live = new Live(endpoint, this.#tabs, this.#hub, closing);
     // What verifies is loaded when it may first be due. Where it cannot be had, the next live sync tries again.
     if (verify)
       sleep(verify.quiet ?? 30_000, signal)
-        .then(async () => signal.aborted || (await import("./watch.js")).watch(this, verify, signal))
+        .then(
+          async () =>
+            signal.aborted ||
+            (await import("./live/verify-live.js")).verifyLive(this.exchange, this, verify, signal),
+        )
         .catch(() => {});
     return this.#live;
-  }
-
-  #endpoint(policy: LivePolicy): Endpoint {
-    const { url, token } = this.exchange.server;
-    const { webSocket = browserSocket() } = this.#options;
-    return Object.assign(this.#device(), {
-      address: `${url.replace(/^http/, "ws")}/ws/${encodeURIComponent(this.app)}`,
-      policy,
-      renewable: typeof token === "function",
-      socket: webSocket,
-      fresh: () => this.exchange.fresh(),
-      checkSpace: (space: string | null) => checkSpace(space, this.#user),
-      exchange: (scope: Scope, signal: AbortSignal) =>
-        this.exchange.perform(scope, signal, { ...RETRY, attempts: 1 }),
-      publish: (event: Event) => this.publish(event),
-    });
   }
 
   #device(): Device {
@@ -405,10 +409,12 @@ export class Replica<S extends object = AnyTables> {
         await this.#store.write(async (tx) => claimMeta(tx.meta, "user", user));
         this.#user = user;
       },
+      checkSpace: (space) => checkSpace(space, this.#user),
       present: () => this.#store.write(async (tx) => incarnate(tx, this.#opening)),
       copied: () => this.#copied(),
-      tell: (page, done) => {
-        for (const event of describe(page, done)) this.publish(event);
+      publish: (event) => {
+        this.#hub.publish(event);
+        this.#tabs.post({ kind: "event", event });
       },
     };
   }
@@ -416,7 +422,7 @@ export class Replica<S extends object = AnyTables> {
   async #copied(): Promise<void> {
     const client = await this.#store.write(async (tx) => {
       // Where another tab has pushed since, or has been told, there is nothing to do but to push again.
-      if (tx.meta.incarnations?.at(-1)?.includes(this.#opening)) await mending.rename(tx, this.newId());
+      if (tx.meta.incarnations?.at(-1)?.includes(this.#opening)) await takeName(tx, this.newId());
       return tx.meta.client;
     });
     if (client !== this.#client) this.copiedFrom = this.#client;
@@ -428,11 +434,6 @@ export class Replica<S extends object = AnyTables> {
     const event = changesOf(keys, "device");
     this.#hub.publish(event);
     this.#tabs.post({ kind: "event", event: { ...event, source: "tab" } });
-  }
-
-  private publish(event: Event): void {
-    this.#hub.publish(event);
-    this.#tabs.post({ kind: "event", event });
   }
 
   /** Ends a live sync and closes the store. Everything written is in it. */

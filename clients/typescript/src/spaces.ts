@@ -6,11 +6,11 @@
  * on how often: `retryAfter` says when again), NotConnected, BadReply. What is to be gone and is gone already is no error.
  */
 
-import { listOf, newId, objectOf, textOf } from "./change.js";
+import { listOf, newId, objectOf, textOf } from "./data/change.js";
+import { dump, type Json, type JsonObject } from "./data/values.js";
 import { Refused } from "./errors.js";
-import { dump, type Json, type JsonObject } from "./json.js";
 import type { Replica } from "./replica.js";
-import { ask, askerOf, type Question, segment } from "./request.js";
+import { ask, askerOf, type Question, segment } from "./sync/request.js";
 
 export type Role = "owner" | "writer" | "reader";
 type AnyReplica = Pick<Replica, "push">;
@@ -128,7 +128,10 @@ function own(
   body?: JsonObject,
 ): Promise<JsonObject> {
   const question = { method, path, own: true, params: {} };
-  return ask(askerOf(replica as Replica), body === undefined ? question : { ...question, body: dump(body) });
+  return ask(
+    askerOf((replica as Replica)["exchange"]),
+    body === undefined ? question : { ...question, body: dump(body) },
+  );
 }
 
 /** Deletes it; the answer to an earlier request for that may have been lost. */

@@ -1,8 +1,8 @@
 /** What the application reads: doubles that stay doubles, and answers that nobody can change. */
 
 import { describe, expect, it } from "vitest";
+import { dump, parse } from "../src/data/values.js";
 import type { Json, Replica } from "../src/index.js";
-import { dump, parse } from "../src/json.js";
 import { open, until } from "./devices.js";
 
 describe("numbers", () => {

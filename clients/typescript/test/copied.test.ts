@@ -2,7 +2,7 @@
 
 import { IDBFactory } from "fake-indexeddb";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LAYOUT, type Name } from "../src/store.js";
+import { LAYOUT, type Name } from "../src/store/store.js";
 import { expectSame, open, QUICK } from "./devices.js";
 import { page, problem, results, Script } from "./script.js";
 import { RealServer } from "./server.js";

@@ -12,8 +12,8 @@ import {
   StoreFailed,
   SyncdError,
 } from "../src/index.js";
-import { MemoryStore } from "../src/memory.js";
-import { LAYOUT } from "../src/store.js";
+import { MemoryStore } from "../src/store/memory.js";
+import { LAYOUT } from "../src/store/store.js";
 import { open, QUICK, until } from "./devices.js";
 import { page, results, Script } from "./script.js";
 import { changes, SocketScript } from "./socket-script.js";

@@ -4,10 +4,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { readChange } from "../src/change.js";
-import { parseInstant, tick } from "../src/clock.js";
-import { dump, type Json, type JsonObject, parse } from "../src/json.js";
-import { isDeleted, merge, overlay, type Registers } from "../src/merge.js";
+import { readChange } from "../src/data/change.js";
+import { parseInstant, tick } from "../src/data/clock.js";
+import { isDeleted, merge, overlay, type Registers } from "../src/data/merge.js";
+import { dump, type Json, type JsonObject, parse } from "../src/data/values.js";
 
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000_007);
 const ROUNDS = Number(process.env.ROUNDS ?? 400);

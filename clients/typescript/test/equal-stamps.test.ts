@@ -1,11 +1,11 @@
 /** Two stores of one client id that write different values at one instant: whatever comes first, all end equal. */
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { applyPage } from "../src/apply.js";
+import type { Json, JsonObject } from "../src/data/values.js";
 import type { Replica } from "../src/index.js";
-import type { Json, JsonObject } from "../src/json.js";
-import { buildPage } from "../src/reply.js";
-import type { OutboxRow } from "../src/store.js";
+import type { OutboxRow } from "../src/store/store.js";
+import { applyPage } from "../src/sync/apply.js";
+import { buildPage } from "../src/sync/reply.js";
 import { verify } from "../src/verify.js";
 import { expectSame, open, QUICK } from "./devices.js";
 import { RealServer } from "./server.js";

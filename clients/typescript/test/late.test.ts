@@ -1,9 +1,9 @@
 /** Answers that come late: the replica has moved on meanwhile, and keeps what it has. */
 
 import { describe, expect, it } from "vitest";
-import { applyPage } from "../src/apply.js";
 import type { JsonObject, Replica } from "../src/index.js";
-import { readPage } from "../src/reply.js";
+import { applyPage } from "../src/sync/apply.js";
+import { readPage } from "../src/sync/reply.js";
 import { verify } from "../src/verify.js";
 import { open } from "./devices.js";
 import { page, results, Script, wire } from "./script.js";

@@ -3,8 +3,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { InvalidWrite, ServerBusy, StoreFailed } from "../src/errors.js";
 import type { Event, Live, Replica } from "../src/index.js";
-import { readFrame } from "../src/live-session.js";
-import { endingOf } from "../src/reconnect.js";
+import { endingOf } from "../src/live/reconnect.js";
+import { readFrame } from "../src/live/session.js";
 import { open, QUICK, until } from "./devices.js";
 import { page, problem, Script, wire } from "./script.js";
 import { answered, changes, type Frame, SocketScript } from "./socket-script.js";

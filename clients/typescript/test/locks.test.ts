@@ -11,7 +11,7 @@ import {
   SyncBusy,
   WrongReplica,
 } from "../src/index.js";
-import { Mutex } from "../src/turn.js";
+import { Mutex } from "../src/timing.js";
 import { open, QUICK, until } from "./devices.js";
 import { ProcessLocks } from "./locks.js";
 import { page, Script } from "./script.js";

@@ -1,7 +1,7 @@
 /** Whether a merge changed anything, which decides what is stored and told. */
 
 import { expect, test } from "vitest";
-import { merge, type Register, wins } from "../src/merge.js";
+import { merge, type Register, wins } from "../src/data/merge.js";
 
 const AT = "2026-01-01T10:00:00.000000Z";
 const LATER = "2026-01-01T10:00:00.000001Z";

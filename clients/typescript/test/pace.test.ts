@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Offline, type Replica } from "../src/index.js";
-import { Pace } from "../src/pace.js";
+import { Pace } from "../src/sync/pace.js";
 import { open, QUICK, until } from "./devices.js";
 import { page, Script, wire } from "./script.js";
 import { answered, SocketScript } from "./socket-script.js";

@@ -87,9 +87,9 @@ describe("the package", () => {
   });
 
   it("loads on demand what shares nothing with the core, which would be cut into pieces by it", () => {
-    const watch = readFileSync(join(outside, "node_modules/@syncd/client/dist/watch.js"), "utf8");
-    expect(watch).toContain("watch");
-    expect(watch).not.toMatch(/^import\b|\bimport\(/m);
+    const verifyLive = readFileSync(join(outside, "node_modules/@syncd/client/dist/live/verify-live.js"), "utf8");
+    expect(verifyLive).toContain("verifyLive");
+    expect(verifyLive).not.toMatch(/^import\b|\bimport\(/m);
   });
 
   it.each([

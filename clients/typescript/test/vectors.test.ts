@@ -2,12 +2,12 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { readChange, readRegisters } from "../src/change.js";
-import { formatInstant, parseInstant, tick } from "../src/clock.js";
-import { dump, type Json, type JsonObject, parse } from "../src/json.js";
-import { isDeleted, merge, overlay, type Register, type Registers, wins } from "../src/merge.js";
-import { stampOver } from "../src/outbox.js";
-import type { Transaction } from "../src/store.js";
+import { readChange, readRegisters } from "../src/data/change.js";
+import { formatInstant, parseInstant, tick } from "../src/data/clock.js";
+import { isDeleted, merge, overlay, type Register, type Registers, wins } from "../src/data/merge.js";
+import { dump, type Json, type JsonObject, parse } from "../src/data/values.js";
+import { stampOver } from "../src/store/enqueue.js";
+import type { Transaction } from "../src/store/store.js";
 import { open } from "./devices.js";
 import { page, Script, wire } from "./script.js";
 

@@ -3,9 +3,9 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bucketOf, byBucket, digestOf, entriesOf, sumOf } from "../src/digest.js";
+import { bucketOf, byBucket, digestOf, entriesOf, sumOf } from "../src/data/digest.js";
 import type { Event, Register, Registers, Replica, ReplicaOptions } from "../src/index.js";
-import type { RecordRow, Transaction } from "../src/store.js";
+import type { RecordRow, Transaction } from "../src/store/store.js";
 import { keepVerified, verify } from "../src/verify.js";
 import { contents, open, QUICK, until } from "./devices.js";
 import { RealServer } from "./server.js";

@@ -1,7 +1,7 @@
 /** A device whose clock was wrong: its writes count when they were made, as soon as the clock is mended. */
 
 import { describe, expect, it } from "vitest";
-import { formatInstant } from "../src/clock.js";
+import { formatInstant } from "../src/data/clock.js";
 import type { Replica } from "../src/index.js";
 import { open } from "./devices.js";
 import { type PushBody, page, Script, wire } from "./script.js";

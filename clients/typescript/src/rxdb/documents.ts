@@ -1,9 +1,9 @@
 /** Documents of RxDB and registers of syncd: each of what the other says. Pure. */
 
-import { checkFields, type Op } from "../change.js";
-import { after, formatInstant, type Instant } from "../clock.js";
-import { type Json, same } from "../json.js";
-import { isDeleted, type Register, type Registers, TOMBSTONE } from "../merge.js";
+import { checkFields, type Op } from "../data/change.js";
+import { after, formatInstant, type Instant } from "../data/clock.js";
+import { isDeleted, type Register, type Registers, TOMBSTONE } from "../data/merge.js";
+import { type Json, same } from "../data/values.js";
 
 /** A document with its mark of deletion, as RxDB's replication hands it over. */
 export type Document = { readonly [field: string]: Json | undefined } & { readonly _deleted: boolean };

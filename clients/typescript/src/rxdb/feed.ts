@@ -1,6 +1,6 @@
 /** One table of one space, as pull and push see it: the server's side, and what is kept here of it. */
 
-import type { Asker } from "../request.js";
+import type { Asker } from "../sync/request.js";
 import type { Shape } from "./documents.js";
 import type { Shadow } from "./shadow.js";
 

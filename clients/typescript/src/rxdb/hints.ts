@@ -1,12 +1,12 @@
 /** A socket that tells when there is something to pull. It carries no data: what it misses is pulled all the same. */
 
 import { Observable } from "rxjs";
-import { objectOf } from "../change.js";
-import type { Socket, SocketConstructor } from "../endpoint.js";
-import { dump, parse } from "../json.js";
-import type { Asker } from "../request.js";
-import { delay, LIVE, type LivePolicy } from "../retry.js";
-import { sleep } from "../turn.js";
+import { objectOf } from "../data/change.js";
+import { dump, parse } from "../data/values.js";
+import type { Socket, SocketConstructor } from "../live/endpoint.js";
+import type { Asker } from "../sync/request.js";
+import { delay, LIVE, type LivePolicy } from "../sync/retry.js";
+import { sleep } from "../timing.js";
 
 /** The tables that have news; empty where any may have. */
 export type Hint = readonly string[];

@@ -16,14 +16,14 @@ import {
   share,
   switchMap,
 } from "rxjs";
-import { checkId, checkSpace } from "../change.js";
-import type { SocketConstructor } from "../endpoint.js";
+import { checkId, checkSpace } from "../data/change.js";
 import { NoSuchChange, NotConnected } from "../errors.js";
-import { browserSocket, serverOf, usersOf } from "../options.js";
-import type { Asker } from "../request.js";
-import { LIVE, type LivePolicy, RETRY, type RetryPolicy } from "../retry.js";
-import { freshToken, type Server, type Token } from "../transport.js";
-import { Mutex } from "../turn.js";
+import { browserSocket, type SocketConstructor } from "../live/endpoint.js";
+import type { Asker } from "../sync/request.js";
+import { LIVE, type LivePolicy, RETRY, type RetryPolicy } from "../sync/retry.js";
+import { freshToken, type Token, usersOf } from "../sync/tokens.js";
+import { type Server, serverOf } from "../sync/transport.js";
+import { Mutex } from "../timing.js";
 import { type Document, type Row, shapeOf } from "./documents.js";
 import type { Feed } from "./feed.js";
 import { type Hint, hints$ } from "./hints.js";

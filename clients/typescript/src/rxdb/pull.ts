@@ -1,11 +1,11 @@
 /** The pull handler: what the server tells since a cursor, as documents that are whole. */
 
-import { type Change, listOf, readChange, spaceKey, textOf } from "../change.js";
-import { formatInstant } from "../clock.js";
+import { type Change, listOf, readChange, spaceKey, textOf } from "../data/change.js";
+import { formatInstant } from "../data/clock.js";
+import { merge } from "../data/merge.js";
+import type { Json, JsonObject } from "../data/values.js";
 import { Refused } from "../errors.js";
-import type { Json, JsonObject } from "../json.js";
-import { merge } from "../merge.js";
-import { ask } from "../request.js";
+import { ask } from "../sync/request.js";
 import { type Document, documentOf } from "./documents.js";
 import type { Feed } from "./feed.js";
 import { type Acked, goneShade, type Shade } from "./shadow.js";

@@ -1,10 +1,10 @@
 /** The push handler: edited documents as changes of their fields, and the server's word on each. */
 
-import { type Key, listOf, newId, objectOf, readInstant, textOf, writeChange } from "../change.js";
+import { type Key, listOf, newId, objectOf, readInstant, textOf, writeChange } from "../data/change.js";
+import { isDeleted, merge, type Registers } from "../data/merge.js";
+import { dump, type Json, type JsonObject, parse } from "../data/values.js";
 import { InvalidWrite, Refused, SyncdError } from "../errors.js";
-import { dump, type Json, type JsonObject, parse } from "../json.js";
-import { isDeleted, merge, type Registers } from "../merge.js";
-import { ask, Blamed } from "../request.js";
+import { ask, Blamed } from "../sync/request.js";
 import { type Document, documentOf, type Edit, editOf, type Row, sameDocument } from "./documents.js";
 import type { Feed } from "./feed.js";
 import type { Rejected } from "./shadow.js";

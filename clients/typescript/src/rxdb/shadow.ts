@@ -5,11 +5,11 @@
 
 import type { RxCollection, RxDatabase } from "rxdb";
 import { map, type Observable } from "rxjs";
-import { newId, type Op } from "../change.js";
-import { EPOCH, type Instant } from "../clock.js";
+import { newId, type Op } from "../data/change.js";
+import { EPOCH, type Instant } from "../data/clock.js";
+import { type Register, type Registers, TOMBSTONE } from "../data/merge.js";
+import { dump, type Json, type JsonObject } from "../data/values.js";
 import { WrongReplica } from "../errors.js";
-import { dump, type Json, type JsonObject } from "../json.js";
-import { type Register, type Registers, TOMBSTONE } from "../merge.js";
 import type { Document } from "./documents.js";
 
 /** The name of the collection, which a database has once for all that is replicated. */

@@ -1,0 +1,42 @@
+/** The order of texts and of JSON values, the same as the server's and the Python client's. Pure. */
+
+import { dump, type Json } from "./values.js";
+
+/**
+ * Compares texts by their UTF-8 bytes, which is by code point. JavaScript's own `<` compares UTF-16 units and
+ * puts U+E000 to U+FFFF behind the characters beyond them.
+ */
+export function compareText(one: string, other: string): number {
+  let index = 0;
+  while (index < one.length && one[index] === other[index]) index += 1;
+  return (one.codePointAt(index) ?? -1) - (other.codePointAt(index) ?? -1);
+}
+
+/** The kind of a JSON value, as queries tell them apart: true is not 1. */
+export type Kind = "null" | "boolean" | "number" | "text" | "list" | "object";
+
+export function kindOf(value: Json | undefined): Kind {
+  if (value === null || value === undefined) return "null";
+  if (typeof value === "bigint") return "number";
+  if (typeof value === "string") return "text";
+  if (typeof value === "object") return Array.isArray(value) ? "list" : "object";
+  return typeof value as "boolean" | "number";
+}
+
+/** Sorts null first, then numbers (false and true among them as 0 and 1), then texts, then the rest. */
+export function compareValues(one: Json | undefined, other: Json | undefined): number {
+  const group = groupOf(one);
+  if (group !== groupOf(other)) return group - groupOf(other);
+  // JavaScript compares numbers with big integers by value.
+  if (group === 1)
+    return (one as number) < (other as number) ? -1 : Number((one as number) > (other as number));
+  return compareText(asText(one), asText(other));
+}
+
+function groupOf(value: Json | undefined): number {
+  return { null: 0, boolean: 1, number: 1, text: 2, list: 3, object: 3 }[kindOf(value)];
+}
+
+function asText(value: Json | undefined): string {
+  return typeof value === "string" ? value : dump(value ?? null);
+}

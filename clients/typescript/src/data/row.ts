@@ -1,0 +1,39 @@
+/** A record as the application reads it. Pure. */
+
+import { type Registers, TOMBSTONE } from "./merge.js";
+import { freeze, type Json } from "./values.js";
+
+/** A record as the application sees it. `space` is null in the personal space. */
+export interface Row<F extends object = { readonly [field: string]: Json }> {
+  readonly space: string | null;
+  readonly table: string;
+  readonly id: string;
+  /** An instant, or null for a live record. */
+  readonly deletedAt: string | null;
+  /** Each of them may be missing: another device may have written only some. */
+  readonly fields: Readonly<Partial<F>>;
+}
+
+/** A record with its registers. */
+interface Held {
+  readonly space: string;
+  readonly table: string;
+  readonly id: string;
+  readonly view: Registers;
+}
+
+/** The row of a record, for whoever reads it: not even the lists and objects in it can be changed. */
+export function rowOf<F extends object>(record: Held): Row<F> {
+  const { space, table, id, view } = record;
+  const fields: [string, Json][] = [];
+  for (const [field, { value }] of view) if (field !== TOMBSTONE) fields.push([field, value]);
+  const tombstone = view.get(TOMBSTONE)?.value;
+  const deletedAt = tombstone === null || tombstone === undefined ? null : String(tombstone);
+  return freeze({
+    space: space || null,
+    table,
+    id,
+    deletedAt,
+    fields: Object.fromEntries(fields) as Partial<F>,
+  });
+}

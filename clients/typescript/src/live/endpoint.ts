@@ -1,0 +1,60 @@
+/** What a live sync needs of its replica. */
+
+import type { Exchange } from "../sync/exchange.js";
+import { type LivePolicy, RETRY } from "../sync/retry.js";
+import type { Device, Report, Scope } from "../sync/session.js";
+
+/** The part of a WebSocket that is used, so that others than the browser's will do. */
+export interface Socket {
+  addEventListener(
+    type: "open" | "message" | "close" | "error",
+    listener: (event: SocketEvent) => void,
+  ): void;
+  send(text: string): void;
+  close(): void;
+}
+
+export interface SocketEvent {
+  readonly data?: unknown;
+  readonly code?: number;
+  readonly reason?: string;
+}
+
+export type SocketConstructor = new (address: string) => Socket;
+
+/**
+ * A replica, seen by its live sync. `fresh` asks for the token and raises SyncdError. `exchange` performs one sync
+ * over HTTP, for which the caller has the turn.
+ */
+export interface Endpoint extends Device {
+  readonly address: string;
+  readonly policy: LivePolicy;
+  readonly renewable: boolean;
+  readonly socket: SocketConstructor | null;
+  fresh(): Promise<string>;
+  exchange(scope: Scope, signal: AbortSignal): Promise<Report>;
+}
+
+/** The environment's own WebSocket. */
+export function browserSocket(): SocketConstructor | null {
+  return (globalThis as { WebSocket?: SocketConstructor }).WebSocket ?? null;
+}
+
+/** Of a replica that syncs by this exchange. Raises NotConnected. */
+export function endpointOf(
+  exchange: Exchange,
+  socket: SocketConstructor | null,
+  policy: LivePolicy,
+): Endpoint {
+  const { device } = exchange.party;
+  const { url, token } = exchange.server;
+  return {
+    ...device,
+    address: `${url.replace(/^http/, "ws")}/ws/${encodeURIComponent(device.app)}`,
+    policy,
+    renewable: typeof token === "function",
+    socket,
+    fresh: () => exchange.fresh(),
+    exchange: (scope, signal) => exchange.perform(scope, signal, { ...RETRY, attempts: 1 }),
+  };
+}

@@ -1,0 +1,134 @@
+/** Writes of the application, stamped, shown in their records and queued. */
+
+import { type Key, newId, stamped, type Write, type Written, writeChange } from "../data/change.js";
+import { after, EPOCH, formatInstant, type Instant, LATEST, latest, MAX_AHEAD, tick } from "../data/clock.js";
+import { type Registers, TOMBSTONE } from "../data/merge.js";
+import type { Json } from "../data/values.js";
+import { BatchTooLarge } from "../errors.js";
+import { type LoadedRecords, load, pick, save } from "./records.js";
+import { redate, resettle } from "./restamp.js";
+import type { Transaction } from "./store.js";
+
+/** How large a request may get. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB. */
+export interface Limits {
+  readonly pushChanges: number;
+  readonly pushBytes: number;
+  readonly batchBytes: number;
+  readonly pullLimit: number;
+  /** Tables that a new replica gets before the others, comma-separated, at most 8. */
+  readonly first?: string;
+}
+
+export const LIMITS: Limits = { pushChanges: 1000, pushBytes: 1 << 20, batchBytes: 8 << 20, pullLimit: 1000 };
+
+/** A change that is ready to be queued. */
+export interface Prepared {
+  readonly changeId: string;
+  readonly key: Key;
+  readonly body: string;
+  readonly batch: string;
+}
+
+/**
+ * Stamps the writes, shows them in the records and queues them, as one batch unless `apart`. Returns them.
+ * Raises BatchTooLarge.
+ */
+export async function enqueue(
+  tx: Transaction,
+  writes: readonly Write[],
+  wall: number,
+  limits: Limits,
+  apart = false,
+): Promise<Written[]> {
+  const keys = writes.map((write) => write.key);
+  let records = await load(tx, keys);
+  if (await redateStopped(tx, records, wall)) records = await load(tx, keys);
+  const queued: (Prepared & Written)[] = [];
+  for (const { op, key, values, extra } of writes) {
+    const record = pick(records, key);
+    const at = stampOver(
+      tx,
+      record.view,
+      op === "delete" ? [...values.keys(), TOMBSTONE] : values.keys(),
+      wall,
+    );
+    const written = op === "delete" ? new Map([[TOMBSTONE, at as Json], ...values]) : values;
+    const registers = stamped(written, at, tx.meta.client);
+    record.write(registers);
+    const changeId = newId(wall);
+    const batch = apart ? changeId : (queued[0]?.batch ?? changeId);
+    const body = writeChange({ changeId, key, op, registers, confirmed: record.base, extra });
+    queued.push({ changeId, key, batch, body, registers, before: record.before });
+  }
+  if (!apart) checkSize(queued, limits);
+  insert(tx, queued);
+  save(tx, records);
+  return queued;
+}
+
+/**
+ * What was refused with a stamp of a clock that was mended since must not take a later write along into the future. Where
+ * this clock is behind, a write may be far ahead of it, but not of what it was written over. Whether there was any.
+ */
+async function redateStopped(tx: Transaction, records: LoadedRecords, wall: number): Promise<boolean> {
+  const bound = formatInstant(wall + MAX_AHEAD);
+  const ahead = [...records.values()].some(
+    ({ layered, view, base }) =>
+      layered &&
+      [...view].some(([field, { at }]) => at > bound && at > after(base.get(field)?.at ?? EPOCH, 999)),
+  );
+  if (ahead) await resettle(tx, await redate(tx, bound, formatInstant(wall)));
+  return ahead;
+}
+
+/**
+ * The stamp of a new write: later than what it overwrites, also where this device's clock is far behind or has come
+ * back, and never one that the server has lowered there.
+ */
+export function stampOver(tx: Transaction, view: Registers, names: Iterable<string>, wall: number): Instant {
+  const { meta } = tx;
+  const over = Array.from(names, (name) => view.get(name)).filter((held) => held !== undefined);
+  const greatest = over.map(({ at }) => at).reduce(latest, EPOCH);
+  meta.clock = tick(meta.clock, wall);
+  let at = latest(meta.clock, after(greatest));
+  while (at < LATEST && over.some(({ sent }) => sent === at)) at = after(at);
+  return at;
+}
+
+function checkSize(queued: readonly Prepared[], { pushChanges, batchBytes }: Limits): void {
+  const { length } = queued;
+  const size = queued.reduce((sum, { body }) => sum + bytesOf(body), 0);
+  if (length > 1 && (length > pushChanges || size > batchBytes))
+    throw new BatchTooLarge(
+      `${length} changes, ${size} bytes; one push takes ${pushChanges}, ${batchBytes}.`,
+    );
+}
+
+const ENCODER = new TextEncoder();
+
+function bytesOf(text: string): number {
+  return ENCODER.encode(text).length;
+}
+
+/** Queues changes at the end. */
+export function insert(tx: Transaction, queued: readonly Prepared[]): void {
+  for (const { changeId, key, batch, body } of queued) {
+    const [space, table, id] = key;
+    tx.meta.position += 1;
+    const { position } = tx.meta;
+    const size = bytesOf(body);
+    tx.put("outbox", {
+      position,
+      changeId,
+      batch,
+      space,
+      table,
+      id,
+      state: "pending",
+      body,
+      size,
+      code: null,
+      detail: null,
+    });
+  }
+}

@@ -1,0 +1,254 @@
+/** The store in IndexedDB: durable, and shared by the tabs of an origin. */
+
+import type { Key } from "../data/change.js";
+import { dump, type Json, parse } from "../data/values.js";
+import { StoreFailed, SyncdError, WrongReplica } from "../errors.js";
+import {
+  type Index,
+  LAYOUT,
+  type Name,
+  type Part,
+  type RecordRow,
+  type RowStore,
+  type Rows,
+  type RowTransaction,
+  type RowWork,
+} from "./store.js";
+
+const FORMAT = 1;
+/** Milliseconds between two openings of a store: twice as many each time. */
+const FIRST_PAUSE = 20;
+const LAST_PAUSE = 1000;
+const NAMES = Object.keys(LAYOUT.keys) as Name[];
+
+/** "full" asks for a flush to the disk at each write; "normal" survives the death of the browser only. */
+export type Durability = "full" | "normal";
+
+export interface IndexedDbOptions {
+  readonly factory: IDBFactory;
+  readonly durability: Durability;
+  /** Runs after each opening, in a transaction of its own: what the browser evicted is a new store then. */
+  readonly prepare: (rows: RowTransaction) => Promise<void>;
+}
+
+export class IndexedDbStore implements RowStore {
+  readonly durable = true;
+  readonly #name: string;
+  readonly #options: IndexedDbOptions;
+  #opening: Promise<IDBDatabase> | null = null;
+  #closed = false;
+
+  private constructor(name: string, options: IndexedDbOptions) {
+    this.#name = name;
+    this.#options = options;
+  }
+
+  /** Raises WrongReplica, StoreFailed, and what `prepare` raises. */
+  static async open(name: string, options: IndexedDbOptions): Promise<IndexedDbStore> {
+    const store = new IndexedDbStore(name, options);
+    await store.#database();
+    return store;
+  }
+
+  read<T>(work: RowWork<T>): Promise<T> {
+    return this.#run("readonly", work);
+  }
+
+  write<T>(work: RowWork<T>): Promise<T> {
+    return this.#run("readwrite", work);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#opening?.then((database) => database.close()).catch(() => undefined);
+    this.#opening = null;
+  }
+
+  async #run<T>(mode: IDBTransactionMode, work: RowWork<T>): Promise<T> {
+    return this.#perform(await this.#begin(mode), work);
+  }
+
+  /** A connection that is on its way out (evicted, or in the way of an upgrade) is replaced once. */
+  async #begin(mode: IDBTransactionMode): Promise<IDBTransaction> {
+    const database = await this.#database();
+    const opening = this.#opening;
+    try {
+      return this.#start(database, mode);
+    } catch {
+      if (this.#opening === opening) this.#opening = null; // or somebody has replaced it already
+      return this.#start(await this.#database(), mode);
+    }
+  }
+
+  #start(database: IDBDatabase, mode: IDBTransactionMode): IDBTransaction {
+    const durability = this.#options.durability === "full" ? "strict" : "relaxed";
+    return database.transaction(NAMES, mode, { durability });
+  }
+
+  async #perform<T>(transaction: IDBTransaction, work: RowWork<T>): Promise<T> {
+    const finished = finish(transaction);
+    finished.catch(() => undefined); // told below, or the work's own failure is
+    try {
+      const answer = await work(new IndexedDbTransaction(transaction));
+      await finished;
+      return answer;
+    } catch (error) {
+      const cause = transaction.error;
+      abort(transaction);
+      await finished.catch(() => undefined);
+      throw cause ?? error;
+    }
+  }
+
+  #database(): Promise<IDBDatabase> {
+    if (this.#closed) throw new StoreFailed("it is closed");
+    this.#opening ??= this.#open().catch((error: unknown) => {
+      this.#opening = null;
+      throw error instanceof SyncdError ? error : new StoreFailed(error);
+    });
+    return this.#opening;
+  }
+
+  async #open(): Promise<IDBDatabase> {
+    const database = await this.#connect();
+    const forget = (): void => {
+      this.#opening = null;
+    };
+    database.onclose = () => {
+      forget(); // the browser took it away: what was evicted is noticed at once, not at the next write
+      if (!this.#closed) this.#database().catch(() => undefined);
+    };
+    database.onversionchange = () => {
+      forget();
+      database.close();
+    };
+    try {
+      await this.#perform(this.#start(database, "readwrite"), this.#options.prepare);
+      return database;
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  }
+
+  /** While the browser is still taking the store away it aborts whoever opens it: they come again a little later. */
+  async #connect(pause = FIRST_PAUSE): Promise<IDBDatabase> {
+    try {
+      return await connect(this.#options.factory, this.#name);
+    } catch (error) {
+      if ((error as Error).name !== "AbortError" || pause > LAST_PAUSE || this.#closed) throw error;
+      await new Promise((over) => setTimeout(over, pause));
+      return this.#connect(pause * 2);
+    }
+  }
+}
+
+function connect(factory: IDBFactory, name: string): Promise<IDBDatabase> {
+  return new Promise((resolve, reject) => {
+    const request = factory.open(name, FORMAT);
+    request.onupgradeneeded = () => create(request.result);
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => {
+      const newer = request.error?.name === "VersionError";
+      reject(newer ? new WrongReplica("a newer version wrote the store: reload the page.") : request.error);
+    };
+  });
+}
+
+function create(database: IDBDatabase): void {
+  for (const name of NAMES) {
+    const store = database.createObjectStore(name, { keyPath: [...LAYOUT.keys[name]] });
+    for (const [index, members] of Object.entries(LAYOUT.indexes[name] ?? {}))
+      store.createIndex(index, [...members]);
+  }
+}
+
+function finish(transaction: IDBTransaction): Promise<void> {
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error ?? new StoreFailed("aborted"));
+  });
+}
+
+function abort(transaction: IDBTransaction): void {
+  try {
+    transaction.abort();
+  } catch {
+    // it is over already
+  }
+}
+
+class IndexedDbTransaction implements RowTransaction {
+  readonly #transaction: IDBTransaction;
+
+  constructor(transaction: IDBTransaction) {
+    this.#transaction = transaction;
+  }
+
+  async get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined> {
+    return unpack(await answered(this.#transaction.objectStore(name).get([...key])));
+  }
+
+  async among(keys: readonly Key[]): Promise<RecordRow[]> {
+    if (keys.length === 0) return [];
+    const store = this.#transaction.objectStore("records");
+    // Sorted as IndexedDB sorts texts. Every key lies between the least and the greatest parts.
+    const parts = [0, 1, 2].map((place) => keys.map((key) => key[place]).sort());
+    const span = IDBKeyRange.bound(
+      parts.map((all) => all[0]),
+      parts.map((all) => all.at(-1)),
+    );
+    const near: object[] = await answered(store.getAll(span, keys.length * 2));
+    if (near.length < keys.length * 2) return near.map(unpack<"records">);
+    return (await Promise.all(keys.map((key) => this.get("records", key)))).filter(
+      (row) => row !== undefined,
+    );
+  }
+
+  async all<N extends Name>(
+    name: N,
+    prefix: readonly Part[] = [],
+    index?: Index,
+    limit?: number,
+  ): Promise<Rows[N][]> {
+    return (await answered(this.#source(name, index).getAll(startingWith(prefix), limit))).map(unpack<N>);
+  }
+
+  count(name: Name, prefix: readonly Part[], index: Index): Promise<number> {
+    return answered(this.#source(name, index).count(startingWith(prefix)));
+  }
+
+  #source(name: Name, index: Index | undefined): IDBObjectStore | IDBIndex {
+    const store = this.#transaction.objectStore(name);
+    return index === undefined ? store : store.index(index);
+  }
+
+  put<N extends Name>(name: N, row: Rows[N]): void {
+    this.#transaction.objectStore(name).put(pack(row));
+  }
+
+  delete(name: Name, key: readonly Part[]): void {
+    this.#transaction.objectStore(name).delete([...key]);
+  }
+}
+
+/** What is read of a record lies there as text: a browser copies that several times faster than a map of objects. */
+function pack(row: Rows[Name]): object {
+  return "view" in row ? { ...row, view: dump([...row.view] as unknown as Json) } : row;
+}
+
+function unpack<N extends Name>(kept: { view?: string }): Rows[N] {
+  return (kept?.view ? { ...kept, view: new Map(parse(kept.view) as []) } : kept) as Rows[N];
+}
+
+/** A list is greater than every text and number, so it ends what begins with the prefix. */
+function startingWith(prefix: readonly Part[]): IDBKeyRange {
+  return IDBKeyRange.bound([...prefix], [...prefix, []]);
+}
+
+function answered<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}

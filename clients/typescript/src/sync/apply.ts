@@ -1,0 +1,197 @@
+/** Applies a whole answer of the server inside one transaction: changes, results, memberships, cursor. */
+
+import {
+  type Change,
+  type Conflict,
+  type Key,
+  type Packed,
+  type Refusal,
+  readChange,
+  spaceKey,
+} from "../data/change.js";
+import { after, type Instant, latest } from "../data/clock.js";
+import { changesOf, type Event } from "../data/events.js";
+import { TOMBSTONE } from "../data/merge.js";
+import { parse } from "../data/values.js";
+import * as outbox from "../store/outbox.js";
+import { load, pick, save, settle, sweep } from "../store/records.js";
+import { redate } from "../store/restamp.js";
+import { keyOf, type Transaction } from "../store/store.js";
+import type { Page, Result } from "./reply.js";
+
+/** What an answer changed here. `rejected`: changeIds. `everything`: too much to be listed. */
+export interface Applied {
+  readonly rejected: readonly string[];
+  readonly changed: readonly Key[];
+  readonly everything: boolean;
+}
+
+/**
+ * Everything an answer says; the last page of a restart ends it. Spaces that were left go first: one that was made
+ * again under its old name is left and joined at once.
+ *
+ * A server whose database went back to between the cursor and what it had acknowledged knows the cursor; so it is asked
+ * about the acknowledged changes too, of which `checked` were named when this page was asked for.
+ */
+export async function applyPage(
+  tx: Transaction,
+  page: Page,
+  pushed: readonly Packed[],
+  checked = tx.meta.acked ?? [],
+): Promise<Applied> {
+  const { client, round, acked = [] } = tx.meta;
+  const purged = await followSpaces(tx, page);
+  const confirmed = await confirm(tx, page.results, pushed, client);
+  // what lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was;
+  // and of a space that is still to be read, all comes that is true of it
+  const unread = page.more ? await outbox.unread(tx, pushed) : [];
+  const repeated = page.results
+    .filter((result) =>
+      ended("duplicate", "superseded", unread.includes(result.changeId) ? "applied" : "")(result),
+    )
+    .map(({ changeId }) => changeId);
+  const won = confirmed.filter(({ changeId }) => !repeated.includes(changeId as string));
+  const changes = [...page.changes, ...won];
+  const answered = await outbox.acknowledge(tx, repeated, page.more);
+  const rejected = await outbox.reject(tx, refusals(page.results));
+  const dated = await dateStopped(tx, confirmed, pushed);
+  const records = await load(tx, [...changes.map(({ key }) => key), ...answered, ...dated]);
+  for (const key of answered) pick(records, key).write(new Map()); // what is unsent is laid on top again
+  for (const { key, registers, whole } of changes) pick(records, key).confirm(registers, round, whole);
+  const own = page.changes.filter((change) => change.client === client);
+  const applied = page.results.filter(ended("applied"));
+  const held = [...own, ...applied];
+  await outbox.forget(
+    tx,
+    held.map(({ changeId }) => changeId ?? ""),
+  );
+  await settle(tx, records);
+  const changed = [...purged, ...save(tx, records)];
+  keepConflicts(tx, page.conflicts);
+  tx.meta.cursor = page.cursor ?? tx.meta.cursor;
+  if (pushed.length > 0) tx.meta.incarnations = tx.meta.incarnations?.slice(-1);
+  tx.meta.acked = page.more
+    ? acked.concat(applied.at(-1)?.changeId ?? []).slice(-16)
+    : acked.filter((id) => !checked.includes(id));
+  const restarted = !page.more && tx.meta.restarting;
+  if (restarted) await sweep(tx);
+  tx.meta.trouble = null;
+  return { rejected, changed, everything: restarted };
+}
+
+/**
+ * The own changes as the server holds them, whatever has become of their place in the outbox since they were sent;
+ * but not those to a space that is not here any more.
+ */
+async function confirm(
+  tx: Transaction,
+  results: readonly Result[],
+  pushed: readonly Packed[],
+  client: string,
+): Promise<Change[]> {
+  const confirmed: Change[] = [];
+  for (const [place, sent] of pushed.entries()) {
+    const result = results[place];
+    if (!result || !ended("applied", "superseded")(result)) continue;
+    const change = adopt(result, sent, client);
+    const state = (await outbox.find(tx, sent.changeId))?.state ?? "aside";
+    if (await outbox.present(tx, { space: change.key[0], state })) confirmed.push(change);
+  }
+  return confirmed;
+}
+
+/**
+ * What is stopped here with a stamp of a clock that is or was ahead, as the server's lowered stamps tell, gets one between
+ * those of what was sent before and after. Returns the records to show anew.
+ */
+async function dateStopped(
+  tx: Transaction,
+  confirmed: readonly Change[],
+  pushed: readonly Packed[],
+): Promise<Key[]> {
+  const given = new Map<string | null, Instant>();
+  for (const { changeId, registers } of confirmed) {
+    for (const { at, sent } of registers.values())
+      if ((sent ?? "") > at) given.set(changeId, latest(given.get(changeId) ?? "", at));
+  }
+  const stamps = [...given.values()].sort();
+  if (!stamps[0]) return [];
+  const first = after(stamps[0], -1);
+  let date = first;
+  const dates = pushed.map(({ changeId }) => {
+    date = given.get(changeId) ?? date;
+    return [changeId, date] as const;
+  });
+  return redate(tx, stamps.at(-1) as Instant, first, new Map(dates));
+}
+
+/** The own change with the stamps that the server lowered. */
+function adopt(result: Result, sent: Packed, client: string): Change {
+  const change = readChange(parse(sent.body), client);
+  for (const [field, at] of result.at) {
+    const held = change.registers.get(field);
+    if (held === undefined || held.at === at) continue;
+    const value = change.op === "delete" && field === TOMBSTONE ? at : held.value;
+    change.registers.set(field, { value, at, client: held.client, sent: held.at });
+  }
+  return change;
+}
+
+function ended(...of: string[]) {
+  return ({ status }: Result): boolean => of.includes(status);
+}
+
+function refusals(results: readonly Result[]): Map<string, Refusal> {
+  // what was too much for its push stays queued where others of it were settled: it has its turn in the next
+  const whole = results.every(({ code }) => code === "push_too_large");
+  const refused = results.filter(
+    ({ status, code }) => status === "rejected" && (whole || code !== "push_too_large"),
+  );
+  return new Map(refused.map((said) => [said.changeId, said]));
+}
+
+function keepConflicts(tx: Transaction, conflicts: readonly Conflict[]): void {
+  for (const conflict of conflicts) {
+    tx.meta.number += 1;
+    tx.put("conflicts", { number: tx.meta.number, space: conflict.space ?? "", conflict });
+  }
+}
+
+async function followSpaces(tx: Transaction, page: Page): Promise<Key[]> {
+  const gone: Key[] = [];
+  for (const space of page.left) if (spaceKey(space)) gone.push(...(await purge(tx, space)));
+  for (const id of page.joined) tx.put("spaces", { id });
+  return gone;
+}
+
+/** Deletes the copy of a space that was left, and returns its records. What was not sent yet is kept aside. */
+async function purge(tx: Transaction, space: string): Promise<Key[]> {
+  await outbox.setAside(tx, space);
+  const gone = (await tx.all("records", [space])).map(keyOf);
+  for (const key of gone) tx.delete("records", key);
+  for (const { number } of await tx.all("conflicts", [space], "space")) tx.delete("conflicts", [number]);
+  tx.delete("spaces", [space]);
+  return gone;
+}
+
+/** The server does not know the cursor: everything is asked for again. The outbox stays as it is. */
+export async function beginRestart(tx: Transaction): Promise<void> {
+  tx.meta.cursor = "";
+  tx.meta.acked = [];
+  tx.meta.restarting = true;
+  tx.meta.round += 1;
+  for (const { id } of await tx.all("spaces")) tx.delete("spaces", [id]);
+}
+
+/** What an answer of the server, applied, means to the application. */
+export function eventsOf(page: Page | null, done: Applied): Event[] {
+  const events: Event[] = [];
+  if (done.changed.length > 0 || done.everything)
+    events.push(changesOf(done.changed, "server", done.everything));
+  const accepted = page?.results.filter(({ status }) => status !== "rejected").length ?? 0;
+  if (accepted > 0 || done.rejected.length > 0) {
+    events.push({ kind: "answered", accepted, rejected: done.rejected });
+  }
+  for (const conflict of page?.conflicts ?? []) events.push({ kind: "conflict", conflict });
+  return events;
+}

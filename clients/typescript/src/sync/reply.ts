@@ -1,0 +1,132 @@
+/** What the server answered, read and checked whole before anything of it is applied. Pure. */
+
+import {
+  type Change,
+  type Conflict,
+  listOf,
+  objectOf,
+  type Packed,
+  type Refusal,
+  readChange,
+  readInstant,
+  spaceKey,
+  textOf,
+  textOr,
+} from "../data/change.js";
+import type { Instant } from "../data/clock.js";
+import { type Json, type JsonObject, parse } from "../data/values.js";
+import { BadReply } from "../errors.js";
+
+const STATUSES = ["applied", "superseded", "duplicate", "rejected"] as const;
+
+/** The server's word on one change. `at`: lowered stamps by field. */
+export interface Result {
+  readonly changeId: string;
+  readonly status: (typeof STATUSES)[number];
+  readonly at: ReadonlyMap<string, Instant>;
+  readonly code: string;
+  readonly detail: string;
+}
+
+/** Changes to apply, the cursor after them (null: it stays where it was), memberships, results. */
+export interface Page {
+  readonly changes: readonly Change[];
+  readonly cursor: string | null;
+  readonly more: boolean;
+  readonly joined: readonly string[];
+  readonly left: readonly string[];
+  readonly unreadable: readonly string[];
+  readonly results: readonly Result[];
+  readonly conflicts: readonly Conflict[];
+}
+
+/** A refusal. `blamed`: by index in the push, where the pointers name changes. */
+export interface Problem extends Refusal {
+  readonly status: number;
+  readonly blamed: ReadonlyMap<number, Refusal>;
+}
+
+/** Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply. */
+export function readPage(body: string, pushed: readonly Packed[]): Page {
+  const wire = objectOf(parseReply(body));
+  return buildPage(wire, wire.serverChanges, textOf(wire.syncedUntil), wire.hasMore === true, pushed);
+}
+
+/** Parses what should be JSON. Raises BadReply. */
+export function parseReply(body: string): Json {
+  try {
+    return parse(body);
+  } catch {
+    throw new BadReply("no JSON.", "bad_reply", true);
+  }
+}
+
+/** A page of an answer or a frame; `changes` are the wire's. Raises BadReply. */
+export function buildPage(
+  wire: JsonObject,
+  changes: Json | undefined,
+  cursor: string | null,
+  more: boolean,
+  pushed: readonly Packed[],
+): Page {
+  const spaces = objectOf(wire.spaces ?? {});
+  const results = listOf(wire.results);
+  if (results.length !== pushed.length) {
+    throw new BadReply("other results.");
+  }
+  return {
+    changes: listOf(changes).map((change) => readChange(change)),
+    cursor,
+    more,
+    joined: listOf(spaces.joined).map(textOf),
+    left: listOf(spaces.left).map(textOf),
+    unreadable: listOf(spaces.unreadable ?? []).map(textOf),
+    results: pushed.map((sent, place) => readResult(objectOf(results[place]), sent)),
+    conflicts: listOf(wire.conflicts).map((conflict) => readConflict(objectOf(conflict))),
+  };
+}
+
+function readResult(wire: JsonObject, { changeId }: Packed): Result {
+  if ((wire.changeId ?? changeId) !== changeId) throw new BadReply("another change.");
+  const status = STATUSES.find((name) => name === wire.status);
+  if (status === undefined) throw new BadReply("an unknown op.");
+  const at = Object.entries(objectOf(wire.at ?? {})).map(
+    ([field, instant]) => [field, readInstant(instant)] as const,
+  );
+  return {
+    changeId,
+    status,
+    at: new Map(at),
+    code: textOr(wire.code, "rejected"),
+    detail: textOr(wire.detail, ""),
+  };
+}
+
+function readConflict({ spaceId, ...said }: JsonObject): Conflict {
+  textOf(said.table);
+  textOf(said.id);
+  return { ...(said as unknown as Conflict), space: spaceKey(textOr(spaceId, "")) || null };
+}
+
+/** Reads a refusal; one that is not of the server's making has the code `http_<status>`. */
+export function readProblem(status: number, body: string): Problem {
+  try {
+    const wire = objectOf(parse(body));
+    const [code, detail] = [textOf(wire.code), textOr(wire.detail, textOr(wire.title, ""))];
+    return { status, code, detail, blamed: readBlamed(listOf(wire.errors), { code, detail }) };
+  } catch {
+    return { status, code: `http_${status}`, detail: "The answer is not syncd's.", blamed: new Map() };
+  }
+}
+
+function readBlamed(errors: readonly Json[], whole: Refusal): Map<number, Refusal> {
+  const blamed = new Map<number, Refusal>();
+  for (const error of errors.map(objectOf)) {
+    const pointer = textOr(error.pointer, "");
+    const match = /^\/changes\/(\d+)(?:\/|$)/.exec(pointer);
+    if (match === null || blamed.has(Number(match[1]))) continue;
+    const detail = `${textOr(error.detail, whole.detail)} (${pointer})`;
+    blamed.set(Number(match[1]), { code: textOr(error.code, whole.code), detail });
+  }
+  return blamed;
+}

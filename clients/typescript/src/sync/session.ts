@@ -1,0 +1,316 @@
+/**
+ * One sync, decided step by step and performed elsewhere: what to send next, and what an answer changes.
+ *
+ * `Session.next()` answers with a step; the shell that performs it tells the session how it went and asks again,
+ * until the step is "done". Nothing here does network I/O.
+ */
+
+import { type Conflict, type Packed, type Refusal, spaceKey } from "../data/change.js";
+import type { Event } from "../data/events.js";
+import { dump, type JsonObject } from "../data/values.js";
+import { BadReply, NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "../errors.js";
+import type { Limits } from "../store/enqueue.js";
+import { pack, reject } from "../store/outbox.js";
+import type { Meta, Store, Transaction, Trouble } from "../store/store.js";
+import { type Applied, applyPage, beginRestart, eventsOf } from "./apply.js";
+import type { Pace, Paces } from "./pace.js";
+import { type Page, type Problem, readPage, readProblem } from "./reply.js";
+import { delay, passes, type RetryPolicy } from "./retry.js";
+
+export type Scope = "both" | "push" | "pull";
+
+/** Perform this request and hand the answer to `receive`, or the failure to `failed`. */
+export interface Send {
+  readonly kind: "send";
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly path: string;
+  readonly body: string | null;
+  readonly pushed: readonly Packed[];
+  /** How many milliseconds the body may be on its way, unseen. */
+  readonly travel: number;
+}
+
+/** Send it; sleep so many milliseconds; ask for a new token; stop. */
+export type Step =
+  | Send
+  | { readonly kind: "wait"; readonly pause: number }
+  | { readonly kind: "renew" }
+  | { readonly kind: "done" };
+
+/**
+ * What a sync did. Counts are of changes; `rejected` are changeIds, `left` and `joined` space ids, and so is `unreadable`:
+ * spaces of which the server could read nothing this time; what is new there comes when it can.
+ */
+export interface Report {
+  pushed: number;
+  superseded: number;
+  duplicates: number;
+  pulled: number;
+  requests: number;
+  restarted: boolean;
+  rejected: string[];
+  conflicts: Conflict[];
+  joined: string[];
+  left: string[];
+  unreadable: string[];
+}
+
+/** What a sync knows of its replica. `client` may change, with the store. `publish` tells everybody. */
+export interface Device {
+  readonly app: string;
+  readonly store: Store;
+  readonly client: () => string;
+  readonly schemaVersion: number | null;
+  readonly limits: Limits;
+  readonly paces: Paces;
+  readonly wall: () => number;
+  /** Keeps the store one user's. Raises WrongReplica. */
+  readonly checkUser: (user: string) => Promise<void>;
+  /** Raises InvalidWrite for a space that cannot be, or is somebody else's own. */
+  readonly checkSpace: (space: string | null) => void;
+  readonly publish: (event: Event) => void;
+  /** The incarnations that the pushes of a sync or a connection name; none where the application names the client. */
+  readonly present: () => Promise<readonly string[] | undefined>;
+  /** The server has heard of another copy of the store. */
+  readonly copied: () => Promise<void>;
+}
+
+export interface Answer {
+  readonly status: number;
+  /** In milliseconds. */
+  readonly retryAfter: number | null;
+  readonly body: string;
+  /** How many milliseconds it took to come. */
+  readonly took: number;
+}
+
+/** The head of a push, on either transport. A batch of several changes makes it all or nothing. */
+export function pushHead(
+  schemaVersion: number | null,
+  incarnations: readonly string[] | undefined,
+  packed: readonly Packed[],
+  pushed?: readonly string[],
+): JsonObject {
+  const batches = new Set(packed.map(({ batch }) => batch));
+  return {
+    schemaVersion: schemaVersion ?? undefined,
+    incarnations,
+    pushed,
+    atomic: batches.size < packed.length || undefined,
+  } as JsonObject; // which leaves out what is undefined
+}
+
+/** A JSON object whose `changes` are the very texts of the outbox. */
+export function withChanges(head: string, packed: readonly Packed[]): string {
+  return `${head.slice(0, -1)},"changes":[${packed.map(({ body }) => body).join(",")}]}`;
+}
+
+/** Keeps for `why` what stands between the writes and the server; null: nothing does. */
+export function noteTrouble(store: Store, trouble: Trouble | null): Promise<void> {
+  return store.write(async (tx) => {
+    tx.meta.trouble = trouble;
+  });
+}
+
+/** The state of one sync of one store. */
+export class Session {
+  readonly report: Report = {
+    pushed: 0,
+    superseded: 0,
+    duplicates: 0,
+    pulled: 0,
+    requests: 0,
+    restarted: false,
+    rejected: [],
+    conflicts: [],
+    joined: [],
+    left: [],
+    unreadable: [],
+  };
+  readonly #device: Device;
+  readonly #policy: RetryPolicy;
+  readonly #scope: Scope;
+  #pushChanges: number;
+  /** What comes before anything else. */
+  readonly #steps: Step[] = [];
+  #attempt = 0;
+  #renewed = false;
+  #copied = false;
+  #incarnations: readonly string[] | undefined;
+  #caughtUp: boolean;
+  /** Writes that are queued after the sync began are left to the next one. */
+  #last: number | null = null;
+
+  constructor(device: Device, policy: RetryPolicy, scope: Scope) {
+    this.#device = device;
+    this.#policy = policy;
+    this.#scope = scope;
+    this.#pushChanges = device.limits.pushChanges;
+    this.#caughtUp = scope === "push";
+  }
+
+  /** What to do now. */
+  async next(): Promise<Step> {
+    const first = this.#steps.shift();
+    if (first !== undefined) return first;
+    const { cursor, packed, restarting, acked } = await this.#device.store.read(async (tx) => {
+      this.#last ??= tx.meta.position;
+      return { ...tx.meta, packed: await this.#pack(tx, this.#last) };
+    });
+    if (packed.length > 0) return this.#push(cursor, packed, acked);
+    return this.#caughtUp && !restarting ? { kind: "done" } : this.#pull(cursor, acked);
+  }
+
+  async #pack(tx: Transaction, last: number): Promise<Packed[]> {
+    if (tx.meta.restarting || this.#scope === "pull") return [];
+    return pack(tx, last, this.#pushChanges, this.#device.paces.push.size);
+  }
+
+  get #path(): string {
+    return `/sync/${encodeURIComponent(this.#device.app)}`;
+  }
+
+  #pull(since: string, acked: readonly string[] = []): Send {
+    const { limits, paces, client } = this.#device;
+    const params = new URLSearchParams({ since, first: limits.first ?? "", limit: `${paces.pull.size}` });
+    for (const id of acked) params.append("pushed", id);
+    if (acked[0]) params.set("clientId", client());
+    const path = `${this.#path}/pull?${params}`;
+    return { kind: "send", method: "GET", path, body: null, pushed: [], travel: 0 };
+  }
+
+  async #push(since: string, packed: readonly Packed[], pushed: Meta["acked"]): Promise<Send> {
+    const { client, schemaVersion, paces } = this.#device;
+    this.#incarnations ??= await this.#device.present();
+    const said = pushHead(schemaVersion, this.#incarnations, packed, pushed);
+    const head = dump({ clientId: client(), since, ...said });
+    const body = withChanges(head, packed);
+    const travel = paces.push.allowance(body.length);
+    return { kind: "send", method: "POST", path: this.#path, body, pushed: packed, travel };
+  }
+
+  /**
+   * Applies an answer, in one transaction with its cursor. Raises SyncdError where there is no point in going on;
+   * nothing is lost then.
+   */
+  async receive(sent: Send, { status, retryAfter, body, took }: Answer): Promise<void> {
+    this.report.requests += 1;
+    if (status === 200) return this.#receivePage(sent, body, took);
+    const problem = readProblem(status, body);
+    if (status === 408) this.#pace(sent).failed();
+    if (passes(status)) {
+      const busy = new ServerBusy(`${problem.detail} (${status} ${problem.code})`, problem.code);
+      busy.retryAfter = retryAfter;
+      await this.#retry(busy, retryAfter);
+    } else if (status === 401 && !this.#renewed) {
+      this.#renewed = true;
+      this.#steps.push({ kind: "renew" });
+    } else if (status === 401 || status === 403) {
+      await this.#giveUp("forbidden", new NotAllowed(problem.detail, problem.code));
+    } else if (["cursor_lost", "bad_cursor"].includes(problem.code) && !this.report.restarted) {
+      this.report.restarted = true;
+      await this.#device.store.write(beginRestart);
+    } else if (problem.code === "device_copied" && !this.#copied) {
+      this.#copied = true;
+      this.#incarnations = undefined;
+      await this.#device.copied();
+    } else {
+      await this.#refused(sent, problem);
+    }
+  }
+
+  /** The request did not get a whole answer. Raises Offline when the retries have run out. */
+  failed(sent: Send, cause: unknown): Promise<void> {
+    this.#pace(sent).failed(); // half of it may go through
+    return this.#retry(new Offline("no answer", "offline", cause), null);
+  }
+
+  /** There is no token to ask with. Raises the error, after `why` has heard of it. */
+  noToken(error: SyncdError): Promise<never> {
+    return this.#giveUp(error instanceof Offline ? "offline" : "forbidden", error);
+  }
+
+  #pace({ body }: Send): Pace {
+    const { push, pull } = this.#device.paces;
+    return body === null ? pull : push;
+  }
+
+  async #receivePage(sent: Send, body: string, took: number): Promise<void> {
+    let page: Page;
+    try {
+      page = readPage(body, sent.pushed);
+    } catch (error) {
+      if (!(error instanceof BadReply)) throw error;
+      if (!error.garbled) return this.#giveUp("refused", error);
+      this.#pace(sent).failed();
+      return this.#retry(error, null);
+    }
+    this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
+    const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed));
+    this.#attempt = 0;
+    this.#renewed = false;
+    this.#caughtUp = this.#scope === "push" || !page.more;
+    this.#count(page, done);
+    announce(this.#device, page, done);
+  }
+
+  #count(page: Page, done: Applied): void {
+    const { report } = this;
+    for (const { status } of page.results) {
+      report.pushed += Number(status !== "rejected");
+      report.superseded += Number(status === "superseded");
+      report.duplicates += Number(status === "duplicate");
+    }
+    report.pulled += page.changes.length;
+    report.rejected.push(...done.rejected);
+    report.conflicts.push(...page.conflicts);
+    report.joined.push(...page.joined.filter(spaceKey));
+    report.left.push(...page.left);
+    report.unreadable.push(...page.unreadable.filter((space) => !report.unreadable.includes(space)));
+  }
+
+  async #retry(error: SyncdError, wanted: number | null): Promise<void> {
+    this.#attempt += 1;
+    const pause = delay(this.#policy, this.#attempt, wanted, Math.random());
+    if (pause === null) await this.#giveUp(error instanceof ServerBusy ? "busy" : "offline", error);
+    else this.#steps.push({ kind: "wait", pause });
+  }
+
+  /** A push that is refused whole: the changes at fault are set aside, the rest is sent again. */
+  async #refused(sent: Send, problem: Problem): Promise<void> {
+    const { status, code, detail } = problem;
+    const batches = new Set(sent.pushed.map(({ batch }) => batch));
+    const blamed = new Map<string, Refusal>();
+    for (const [place, refusal] of problem.blamed) {
+      const change = sent.pushed[place];
+      if (change !== undefined) blamed.set(change.changeId, refusal);
+    }
+    const large = status === 413 || status === 422;
+    if ((large || status === 400) && blamed.size > 0) {
+      await this.#reject(blamed);
+    } else if (large && batches.size > 1) {
+      this.#pushChanges = Math.max(1, Math.floor(sent.pushed.length / 2));
+    } else if (large && batches.size > 0) {
+      await this.#reject(new Map(sent.pushed.map(({ changeId }) => [changeId, { code, detail }])));
+    } else {
+      await this.#giveUp("refused", new Refused(detail, code, status));
+    }
+  }
+
+  async #reject(refusals: ReadonlyMap<string, Refusal>): Promise<void> {
+    const rejected = await this.#device.store.write((tx) => reject(tx, refusals));
+    this.report.rejected.push(...rejected);
+    announce(this.#device, null, { rejected, changed: [], everything: false });
+  }
+
+  async #giveUp(kind: Trouble["kind"], error: SyncdError): Promise<never> {
+    const { code, detail } = error;
+    await noteTrouble(this.#device.store, { kind, code, detail }).catch(() => {}); // the error says more than a store that is full
+    throw error;
+  }
+}
+
+/** Tells everybody what an answer of the server, applied, means to the application. */
+export function announce({ publish }: Pick<Device, "publish">, page: Page | null, done: Applied): void {
+  for (const event of eventsOf(page, done)) publish(event);
+}

@@ -1,0 +1,63 @@
+/** Tokens: got from the application, checked, and what they claim. */
+
+import { NotAllowed, Offline, SyncdError } from "../errors.js";
+import { inTime } from "../timing.js";
+
+/**
+ * A JWT, or a function that returns one and is asked again when it was refused or is about to end; null where the user
+ * has to sign in.
+ */
+export type Token = string | (() => MaybeToken | Promise<MaybeToken>);
+
+type MaybeToken = string | null | undefined;
+
+/** What a server takes of a token. */
+const LARGEST = 16 * 1024;
+
+/** Where tokens come from; `timeout`: how long the application's function has to answer, in milliseconds. */
+export interface TokenSource {
+  readonly token: Token;
+  readonly timeout: number;
+}
+
+/** A claim of a JWT, unverified; undefined where there is none, or no JWT. */
+export function claim(token: string, name: string): unknown {
+  try {
+    const part = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
+    const bytes = Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0));
+    return (JSON.parse(new TextDecoder().decode(bytes)) as { [name: string]: unknown })[name];
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The token now, without the blanks around it. Raises NotAllowed where there is none to be had without the user
+ * (`no_token`: the function gave none, or no answer in time), and for one that no server takes (`bad_token`,
+ * `token_too_large`); Offline `no_token` where the function failed, which is a reason to try later.
+ */
+export async function freshToken(
+  { token, timeout }: TokenSource,
+  checkUser: (user: string) => Promise<void>,
+): Promise<string> {
+  const late = new NotAllowed(`no token in ${timeout} ms.`, "no_token");
+  const given = typeof token === "string" ? token : await inTime(token, timeout, late).catch(explain);
+  const fresh = typeof given === "string" ? given.trim() : "";
+  if (fresh === "") throw new NotAllowed("no token.", "no_token");
+  if (fresh.length > LARGEST) throw new NotAllowed(`longer than ${LARGEST}.`, "token_too_large");
+  if (!/^[!-~]+$/.test(fresh)) throw new NotAllowed("no header carries it.", "bad_token");
+  const user = claim(fresh, "sub");
+  if (typeof user === "string") await checkUser(user);
+  return fresh;
+}
+
+function explain(error: unknown): never {
+  if (error instanceof SyncdError) throw error;
+  throw new Offline("the token function failed", "no_token", error);
+}
+
+/** Whose the replica is to be, as far as that is known without asking. */
+export function usersOf({ user, token }: { readonly user?: string; readonly token?: Token }): string[] {
+  const subject = typeof token === "string" ? claim(token, "sub") : undefined;
+  return [user, subject].filter((name) => typeof name === "string");
+}
