@@ -43,17 +43,19 @@ MEMORY, ROOM = "/dev/shm", 8 * 1024**3
 # The files that take longest, in this order and first: several processes share the files, and none should end with a
 # long one alone.
 LONGEST = (
-    "tests/system/test_bad_line_clients", "tests/edge/test_live_lines", "tests/system/test_bad_line",
+    "tests/system/sync/test_bad_line_clients", "tests/edge/test_live_lines", "tests/system/sync/test_bad_line",
     "tests/client/test_bad_line", "tests/edge/test_slow_bodies", "tests/client/test_typescript",
-    "tests/system/test_soak", "tests/system/test_compaction", "tests/browser/", "tests/system/test_elsewhere",
-    "tests/system/test_backup_under_way", "tests/system/test_live_no_gap", "tests/system/test_operator_backup",
-    "tests/system/test_live_faults", "tests/store/test_nats_bus", "tests/system/test_keys",
-    "tests/system/test_command_line", "tests/store/test_embedded",
-    "tests/system/test_workers", "tests/system/test_database_away", "tests/system/test_live_revocation",
-    "tests/system/test_busy", "tests/system/test_revocation", "tests/store/test_notify_bus",
-    "tests/system/test_model", "tests/system/test_restore", "tests/system/test_examples",
-    "tests/client/test_board", "tests/system/test_histories", "tests/system/test_folded_export",
-    "tests/system/test_started_by_root", "tests/edge/test_openapi", "tests/store/test_digest", "tests/store/test_plans",
+    "tests/system/operate/test_soak", "tests/system/history/test_compaction", "tests/browser/",
+    "tests/system/transfer/test_elsewhere", "tests/system/transfer/test_backup_under_way",
+    "tests/system/live/test_live_no_gap", "tests/system/transfer/test_operator_backup",
+    "tests/system/live/test_live_faults", "tests/store/test_nats_bus", "tests/system/operate/test_keys",
+    "tests/system/operate/test_command_line", "tests/store/test_embedded", "tests/system/operate/test_workers",
+    "tests/system/operate/test_database_away", "tests/system/live/test_live_revocation",
+    "tests/system/operate/test_busy", "tests/system/sync/test_revocation", "tests/store/test_notify_bus",
+    "tests/system/sync/test_model", "tests/system/history/test_restore", "tests/system/operate/test_examples",
+    "tests/client/test_board", "tests/system/history/test_histories", "tests/system/transfer/test_folded_export",
+    "tests/system/operate/test_started_by_root", "tests/edge/test_openapi", "tests/store/test_digest",
+    "tests/store/test_plans",
 )  # fmt: skip
 
 

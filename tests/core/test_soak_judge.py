@@ -1,4 +1,4 @@
-"""The judge of tests/system/test_soak.py sees each thing that can be wrong with a round, and else nothing."""
+"""The judge of tests/system/operate/test_soak.py sees each thing that can be wrong with a round, and else nothing."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.device import Device
 from tests.direct import run
 from tests.harness import Server
 from tests.pooler import Pooler
-from tests.system.test_command_line import doctor
+from tests.system.operate.test_command_line import doctor
 
 # Each by itself would stop the server, lose what was acknowledged, or show values in the database's log.
 SETTINGS = {

@@ -1,4 +1,4 @@
-/** Run by tests/system/test_bad_line.py, which has the server and the line. */
+/** Run by tests/system/sync/test_bad_line.py, which has the server and the line. */
 
 import { defineConfig } from "vitest/config";
 

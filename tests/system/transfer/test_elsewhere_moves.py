@@ -9,7 +9,7 @@ import pytest
 
 from tests.first_generation import Log, first_generation
 from tests.harness import Server
-from tests.system.test_elsewhere import bring, counted
+from tests.system.transfer.test_elsewhere import bring, counted
 from tests.wire import Device, ahead, at, unique, values
 
 Make = Callable[..., Device]

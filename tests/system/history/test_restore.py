@@ -10,7 +10,7 @@ import pytest
 
 from tests.device import Device, answer, statuses
 from tests.harness import Server
-from tests.system.test_durability import postmaster
+from tests.system.operate.test_durability import postmaster
 
 
 class Restored:

@@ -19,8 +19,8 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server
-from tests.system.test_elsewhere import OF_USER, counted
-from tests.system.test_operator_backup import directory, syncd
+from tests.system.transfer.test_elsewhere import OF_USER, counted
+from tests.system.transfer.test_operator_backup import directory, syncd
 from tests.wire import Device, at, edit, unique, values
 
 Make = Callable[..., Device]

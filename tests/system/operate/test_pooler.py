@@ -14,7 +14,7 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
 from tests.harness import Server
 from tests.pooler import Pooler
-from tests.system.test_command_line import doctor, push
+from tests.system.operate.test_command_line import doctor, push
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """G14: many at once, slow ones, deaf ones and dead ones: each costs little, and others are served meanwhile.
 
-What 50 MB cost that two hundred do not read is in tests/system/test_live_slow.py.
+What 50 MB cost that two hundred do not read is in tests/system/live/test_live_slow.py.
 """
 
 from __future__ import annotations

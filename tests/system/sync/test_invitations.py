@@ -20,7 +20,7 @@ from syncd.edge.tokens import Tokens
 from tests.direct import run
 from tests.harness import Server
 from tests.socket_device import Socket, opened
-from tests.system.test_backup import signed
+from tests.system.transfer.test_backup import signed
 from tests.wire import Device, at, edit, unique
 
 Make = Callable[..., Device]

@@ -20,7 +20,7 @@ from tests.compacting import ALL, compact, compact_now
 from tests.direct import pushed, run
 from tests.harness import Server
 from tests.holding import change, held, until_written
-from tests.system.test_backup import line, signed
+from tests.system.transfer.test_backup import line, signed
 from tests.wire import Device, Json, ahead, edit, unique
 
 WITHIN = 30.0

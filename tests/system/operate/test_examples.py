@@ -15,7 +15,7 @@ from examples.demo.history import NoHistory, parse, read_history
 from examples.demo.proof import Holding, differences
 from tests.programs import need
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from tests.first_generation import Log, first_generation
 from tests.harness import Server
 from tests.holding import held
-from tests.system.test_elsewhere import bring, counted
-from tests.system.test_operator_backup import syncd
+from tests.system.transfer.test_elsewhere import bring, counted
+from tests.system.transfer.test_operator_backup import syncd
 from tests.wire import Device, at, unique, values
 
 Make = Callable[..., Device]

@@ -18,7 +18,7 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.harness import Server
-from tests.system.test_backup import everything, export, live_through, parts, undated
+from tests.system.transfer.test_backup import everything, export, live_through, parts, undated
 from tests.wire import Device, edit, unique
 
 pytestmark = pytest.mark.usefixtures("processes")

@@ -15,7 +15,7 @@ from tests.compacting import ALL, compact_now
 from tests.drawn import drawn, examples, steps
 from tests.harness import Server
 from tests.model import Cell, Cells, Model, merge, written_by
-from tests.system.test_model import KEPT, Replica, World, limits, pick
+from tests.system.sync.test_model import KEPT, Replica, World, limits, pick
 from tests.wire import Device, Json
 
 HUSK = "{}|a value that is gone"

@@ -33,7 +33,7 @@ from syncd.store.pool import Pool
 from tests.device import Device
 from tests.harness import Server
 from tests.programs import postgresql_15
-from tests.system.test_restore import is_lost, write
+from tests.system.history.test_restore import is_lost, write
 
 LIMITS = Limits(1000, 1 << 20, 64, None)
 SETTINGS = """

@@ -19,7 +19,7 @@ import pytest
 
 from tests.first_generation import Log, first_generation
 from tests.harness import Server
-from tests.system.test_operator_backup import syncd
+from tests.system.transfer.test_operator_backup import syncd
 from tests.wire import Device, ahead, at, unique, values
 
 Make = Callable[..., Device]

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.settings import Settings, SettingsError, markdown, parse_bytes, parse_seconds, table
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "operate" / "settings.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "operate" / "settings.md"
 PEM = """\
 -----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=

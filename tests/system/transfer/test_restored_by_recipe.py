@@ -14,7 +14,7 @@ import httpx
 from tests.harness import Server
 from tests.wire import Device, Json, edit
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operate" / "backup.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "operate" / "backup.md").read_text()
 
 
 def recipe(program: str) -> str:

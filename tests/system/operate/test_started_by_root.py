@@ -21,7 +21,7 @@ from tests.harness import Server
 from tests.wire import Device, edit
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops its rights")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 KEPT = "what root keeps\n"
 
 

@@ -12,9 +12,9 @@ import pytest
 from tests.compacting import ALL, compact_now
 from tests.harness import Server
 from tests.past import address, ask
-from tests.system.test_backup import parts
-from tests.system.test_compaction import write_much
-from tests.system.test_operator_backup import directory, syncd
+from tests.system.history.test_compaction import write_much
+from tests.system.transfer.test_backup import parts
+from tests.system.transfer.test_operator_backup import directory, syncd
 from tests.wire import Device, Json, at, edit, unique, values
 
 # By what a stale cursor is answered: what a write from before the deletion is.

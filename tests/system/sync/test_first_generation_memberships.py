@@ -17,7 +17,7 @@ from tests.first_generation import first_generation
 from tests.harness import Server
 from tests.provider import Provider
 from tests.socket_device import socket_of
-from tests.system.test_elsewhere import bring
+from tests.system.transfer.test_elsewhere import bring
 
 pytestmark = pytest.mark.waits
 

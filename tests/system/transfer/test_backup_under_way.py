@@ -25,7 +25,7 @@ from syncd.transfer.export import ZipArchive
 from tests.harness import Server
 from tests.programs import need, psql
 from tests.socket_device import workers_of
-from tests.system.test_backup import NDJSON, export, parts, restore, signed, undated
+from tests.system.transfer.test_backup import NDJSON, export, parts, restore, signed, undated
 from tests.wire import Device, Json, edit, unique
 
 CHANGES = 40_000

@@ -17,7 +17,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from tests.drawn import drawn, examples, steps
 from tests.harness import Server
-from tests.system.test_first_generation_model import PATIENCE, TABLES, World
+from tests.system.sync.test_first_generation_model import PATIENCE, TABLES, World
 
 
 class Databases:

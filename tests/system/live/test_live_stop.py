@@ -15,7 +15,7 @@ from tests.harness import Server
 from tests.raw_socket import RawSocket
 from tests.socket_device import Socket, opened
 from tests.stream_device import stream_of
-from tests.system.test_busy import held
+from tests.system.operate.test_busy import held
 from tests.wire import edit, unique
 
 pytestmark = pytest.mark.waits

@@ -20,7 +20,7 @@ from syncd.edge.tokens import ASYMMETRIC
 from tests.device import Device
 from tests.harness import Server
 from tests.provider import Provider
-from tests.system.test_revocation import started
+from tests.system.sync.test_revocation import started
 
 pytestmark = pytest.mark.waits
 

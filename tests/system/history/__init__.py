@@ -1,0 +1,1 @@
+"""What was: history, restores, compaction, the audit."""

@@ -1,0 +1,1 @@
+"""Processes, settings, the command line and the documents that show them."""

@@ -1,0 +1,1 @@
+"""Pushes and pulls through a real server: what is written, who reads it, in what order."""

@@ -1,0 +1,1 @@
+"""Data in and out: exports, imports, what is brought from elsewhere."""
