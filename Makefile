@@ -18,7 +18,7 @@ BOARD := examples/board
 CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live demo-board board docs wheel fast test check check-python check-typescript bench overload soak bad-line mutants mutation fmt clean \
+.PHONY: help demo demo-live demo-board board docs wheel fast test check check-python check-typescript bench overload soak bad-line mutants mutation mutation-typescript fmt clean \
         error-codes reference system-packages
 
 help:  ## this list
@@ -75,6 +75,20 @@ mutation: $(VENV)/.mutation  ## small faults that a tool makes, and which no tes
 $(VENV)/.mutation: $(STAMP)
 	@if command -v uv >/dev/null; then uv pip install --quiet --python $(PYTHON) -e '.[dev,mutation]'; \
 	else $(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev,mutation]'; fi
+	@touch $@
+
+# Not in package-lock.json, so that nobody installs it who does not ask for it; version 10 needs Node 22.
+STRYKER := 9.6.1
+files = $(subst $() ,$(comma),$(patsubst %,src/**/%.ts,$(ARGS)))
+comma := ,
+
+mutation-typescript: $(CLIENT)/node_modules/.mutation  ## such faults in the TypeScript client (ARGS="clock merge" for some files)
+	@mkdir -p build && ln -sfn ../tests build/tests
+	@cd $(CLIENT) && npx stryker run $(if $(ARGS),--mutate '$(files)')
+
+$(CLIENT)/node_modules/.mutation: $(CLIENT)/node_modules/.installed
+	@cd $(CLIENT) && npm install --no-save --no-audit --no-fund --loglevel error \
+	    @stryker-mutator/core@$(STRYKER) @stryker-mutator/vitest-runner@$(STRYKER)
 	@touch $@
 
 error-codes: $(STAMP)  ## docs/reference/errors.md and the clients' files, from syncd/core/error_codes.py

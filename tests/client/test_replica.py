@@ -208,6 +208,9 @@ def test_queries_are_ordered_limited_and_combined(filled: Replica) -> None:
         {"limit": -1},
         {"where": [("n", 1)]},
         {"order": 'odd "name"'},
+        {"where": {"a\n": 1}},
+        {"where": [("", "=", 1)]},
+        {"order": "-"},
     ],
 )
 def test_a_query_that_means_nothing_is_refused(filled: Replica, asked: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from .data.change import check_id
 from .data.record import Record
 from .data.values import parse
-from .errors import InvalidQuery
+from .errors import InvalidQuery, InvalidWrite
 
 Where = Mapping[str, Any] | Sequence[tuple[str, str, Any]]
 
@@ -141,13 +141,21 @@ def read_conditions(where: Where) -> list[Condition]:
     for triple in triples:
         if len(triple) != 3 or triple[1] not in _OPERATORS:
             raise InvalidQuery(f"a condition is (field, operator, value) with one of {', '.join(_OPERATORS)}.")
-        condition = Condition(check_id("a field name", triple[0]), triple[1], triple[2])
+        condition = Condition(_name("a field name", triple[0]), triple[1], triple[2])
         if condition.operator in _COMPARE and _kind(condition.operand) not in ("number", "str"):
             raise InvalidQuery(f"{type(condition.operand).__name__} has no order: compare with a number or with text.")
         if condition.operator == "in" and not isinstance(condition.operand, list | tuple | set | frozenset):
             raise InvalidQuery("`in` needs a list of values.")
         conditions.append(condition)
     return conditions
+
+
+def _name(what: str, name: object) -> str:
+    """A name that a field can have. Raises InvalidQuery."""
+    try:
+        return check_id(what, name)
+    except InvalidWrite as why:
+        raise InvalidQuery(why.detail) from None
 
 
 def _path(field: str) -> str | None:
@@ -157,7 +165,7 @@ def _path(field: str) -> str | None:
 
 def _term(name: str) -> tuple[str, str]:
     field, descending = (name[1:], " DESC") if name.startswith("-") else (name, "")
-    path = _path(check_id("an order field", field))
+    path = _path(_name("an order field", field))
     if path is None:
         raise InvalidQuery(f"cannot order by {field!r}: its name has a quote or a backslash.")
     return f"json_extract(doc, ?){descending}", path

@@ -84,7 +84,7 @@ export function compile(table: string, where: object, options: QueryOptions, use
   if (!(limit >= 0 && offset >= 0)) throw new InvalidQuery("limit and offset count from 0.");
   const compare = comparison(typeof order === "string" ? [order] : order);
   return {
-    table: checkId("the table", table),
+    table: checkId("the table", table, InvalidQuery),
     space: options.space === EVERY_SPACE ? null : checkSpace(options.space, user, InvalidQuery),
     matches: (view, gone) => (deleted || !gone) && conditions.every((condition) => holds(condition, view)),
     arrange: (rows) => [...rows].sort(compare).slice(offset, offset + limit),
@@ -116,7 +116,7 @@ function readTriple(triple: readonly unknown[]): Condition {
   if (triple.length !== 3 || !Object.hasOwn(HOLDS, operator) || operand === undefined) {
     throw new InvalidQuery(`a condition is [field, ${Object.keys(HOLDS)}, value].`);
   }
-  checkId("a field name", field);
+  checkId("a field name", field, InvalidQuery);
   if (/[<>]/.test(operator) && !["number", "text"].includes(kindOf(operand))) {
     throw new InvalidQuery(`${kindOf(operand)} has no order.`);
   }
@@ -127,7 +127,8 @@ function readTriple(triple: readonly unknown[]): Condition {
 function comparison(order: readonly string[]): <F extends object>(one: Row<F>, other: Row<F>) => number {
   const terms = order.map((name) => {
     const descending = name.startsWith("-");
-    return { field: checkId("an order field", descending ? name.slice(1) : name), sign: descending ? -1 : 1 };
+    const field = checkId("an order field", descending ? name.slice(1) : name, InvalidQuery);
+    return { field, sign: descending ? -1 : 1 };
   });
   return (one, other) => {
     for (const { field, sign } of terms) {

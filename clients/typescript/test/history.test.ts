@@ -238,41 +238,6 @@ describe("history", () => {
 });
 
 describe("undo", () => {
-  it("takes the last write back, and again is a redo", async () => {
-    const offline = await open();
-    expect(await undo(offline)).toEqual([]);
-    await offline.put("t", "r", { x: 1, y: 1 });
-    await offline.patch("t", "r", { x: 2, z: 2 });
-    for (let turn = 0; turn < 2; turn++) {
-      expect(await undo(offline)).toHaveLength(1);
-      expect(await seen(offline)).toEqual({ x: 1, y: 1 });
-      await undo(offline);
-      expect(await seen(offline)).toEqual({ x: 2, y: 1, z: 2 });
-    }
-  });
-
-  it("takes a whole batch back", async () => {
-    const offline = await open();
-    for (const id of ["edited", "dropped", "gone"]) await offline.put("t", id, { x: 1 });
-    await offline.delete("t", "gone");
-    await offline.batch((batch) => {
-      batch.put("t", "new", { x: 1 });
-      batch.patch("t", "edited", { x: 2 });
-      batch.patch("t", "edited", { x: 3 });
-      batch.delete("t", "dropped");
-      batch.put("t", "gone", { x: 2 });
-    });
-    const names = ["edited", "dropped", "gone", "new"];
-    const before = [{ x: 1 }, { x: 1 }, null, null];
-    const after = [{ x: 3 }, null, { x: 2 }, { x: 1 }];
-    for (const expected of [before, after, before]) {
-      const done = await undo(offline);
-      expect(await Promise.all(names.map((name) => seen(offline, name)))).toEqual(expected);
-      const queued = (await offline.pending()).filter(({ changeId }) => done.includes(changeId));
-      expect(new Set(queued.map(({ batch }) => batch)).size).toBe(1);
-    }
-  });
-
   it("leaves what others have written since", async () => {
     const [one, two] = await pair();
     await one.put("t", "r", { x: 1, y: 1 });

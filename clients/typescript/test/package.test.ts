@@ -87,7 +87,10 @@ describe("the package", () => {
   });
 
   it("loads on demand what shares nothing with the core, which would be cut into pieces by it", () => {
-    const verifyLive = readFileSync(join(outside, "node_modules/@syncd/client/dist/live/verify-live.js"), "utf8");
+    const verifyLive = readFileSync(
+      join(outside, "node_modules/@syncd/client/dist/live/verify-live.js"),
+      "utf8",
+    );
     expect(verifyLive).toContain("verifyLive");
     expect(verifyLive).not.toMatch(/^import\b|\bimport\(/m);
   });

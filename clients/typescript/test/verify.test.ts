@@ -1,40 +1,13 @@
 /** Replicas whose stores were damaged, compared with the real server and mended. */
 
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bucketOf, byBucket, digestOf, entriesOf, sumOf } from "../src/data/digest.js";
-import type { Event, Register, Registers, Replica, ReplicaOptions } from "../src/index.js";
+import type { Event, Registers, Replica, ReplicaOptions } from "../src/index.js";
 import type { RecordRow, Transaction } from "../src/store/store.js";
 import { keepVerified, verify } from "../src/verify.js";
 import { contents, open, QUICK, until } from "./devices.js";
 import { RealServer } from "./server.js";
 
-interface Wire {
-  readonly [field: string]: { value: Register["value"]; at: string; clientId: string };
-}
-interface Member {
-  readonly table: string;
-  readonly id: string;
-  readonly registers: Wire;
-}
-interface Vectors {
-  readonly records: (Member & { name: string; digest: string; bucket: number })[];
-  readonly sets: {
-    name: string;
-    members?: Member[];
-    generated?: number;
-    records: number;
-    digest: string;
-    buckets?: [number, number, string][];
-    bucketCount?: number;
-    firstBucket?: [number, number, string];
-  }[];
-}
-
-const VECTORS = JSON.parse(
-  readFileSync(new URL("../../../tests/vectors/digest.json", import.meta.url), "utf8"),
-) as Vectors;
 const WHOLE = { kind: "verified", spaces: 1, differences: 0, repaired: 0, skipped: [], restarted: false };
 
 let server: RealServer;
@@ -42,48 +15,6 @@ beforeAll(async () => {
   server = await RealServer.start();
 });
 afterAll(() => server.remove());
-
-function registersOf(wire: Wire): Registers {
-  const registers = Object.entries(wire).map(([field, { value, at, clientId }]): [string, Register] => [
-    field,
-    { value, at, client: clientId },
-  ]);
-  return new Map(registers);
-}
-
-function rowOf({ table, id, registers }: Member): RecordRow {
-  return { space: "", table, id, deleted: false, round: 0, view: registersOf(registers), base: null };
-}
-
-/** The records that a vector describes: t0, t1, … with one register each. */
-function generated(count: number): Member[] {
-  return Array.from({ length: count }, (_, n) => {
-    const at = `2026-01-01T00:00:${String(n % 60).padStart(2, "0")}.${String(n).padStart(6, "0")}Z`;
-    return { table: "tasks", id: `t${n}`, registers: { n: { value: n, at, clientId: "phone" } } };
-  });
-}
-
-describe("digests", () => {
-  it.each(VECTORS.records)(
-    "are those of the vectors: $name",
-    async ({ table, id, registers, digest, bucket }) => {
-      expect(await digestOf(table, id, registersOf(registers))).toBe(digest);
-      expect(await bucketOf(table, id)).toBe(bucket);
-    },
-  );
-
-  it.each(VECTORS.sets)("of sets are those of the vectors: $name", async (set) => {
-    const entries = await entriesOf((set.members ?? generated(set.generated ?? 0)).map(rowOf));
-    expect(sumOf(entries)).toEqual({ records: set.records, digest: set.digest });
-    const buckets = Array.from(
-      byBucket(entries),
-      ([bucket, held]) => [bucket, ...Object.values(sumOf(held))] as const,
-    );
-    buckets.sort(([one], [other]) => one - other);
-    if (set.buckets) expect(buckets).toEqual(set.buckets);
-    else expect([buckets.length, buckets[0]]).toEqual([set.bucketCount, set.firstBucket]);
-  });
-});
 
 /** A replica with twenty records, two of them deleted; and who can open another one. */
 async function phone(options: Partial<ReplicaOptions> = {}): Promise<{ replica: Replica; token: string }> {

@@ -209,10 +209,14 @@ export function writeChange({ changeId, key, op, registers, confirmed, extra }: 
   });
 }
 
-/** An id or a field name: 1 to 255 characters, no control characters, not `.` or `..`. Raises InvalidWrite. */
-export function checkId(name: string, text: unknown): string {
+/** An id or a field name: 1 to 255 characters, no control characters, not `.` or `..`. Raises `Wrong`. */
+export function checkId(
+  name: string,
+  text: unknown,
+  Wrong: new (detail: string, field: string) => Error = InvalidWrite,
+): string {
   if (typeof text !== "string" || !ID.test(text))
-    throw new InvalidWrite(`${name} must be 1 to 255 characters, no controls, not "." or "..".`, name);
+    throw new Wrong(`${name} must be 1 to 255 characters, no controls, not "." or "..".`, name);
   return text;
 }
 

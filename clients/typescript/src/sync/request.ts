@@ -83,11 +83,7 @@ export async function ask(asker: Asker, question: Question): Promise<JsonObject>
 
 /** An id in an address, which would lose `.` and `..` on its way. Raises InvalidQuery. */
 export function segment(name: string, id: string): string {
-  try {
-    return encodeURIComponent(checkId(name, id));
-  } catch (error) {
-    throw new InvalidQuery((error as Error).message);
-  }
+  return encodeURIComponent(checkId(name, id, InvalidQuery));
 }
 
 function contentOf({ status, body }: Answer): JsonObject {
