@@ -44,6 +44,7 @@ from syncd.service.audit import RefusalCounts
 from syncd.service.counts import Counts
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
 from syncd.service.pull import PAGE_BYTES
+from syncd.service.push import PushService
 from syncd.service.quotas import Quotas, UsageRound, WrittenFeeds
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
@@ -217,18 +218,13 @@ class WorkerBackend(Backend):
             hub, Releaser(log_, held, key, resources.limits, resources.skew, hub.wrote), totals, written, changed
         )
         spaces = SpaceService(pool, resources.callers.managed_elsewhere, hub.changed_members, resources.sharing)
-        live = LiveDeps(
-            hub,
-            resources.callers,
-            resources.connections.gate,
-            resources.bodies,
-            resources.answers,
-            resources.limits,
-            resources.skew,
-        )
+        pushes = PushService(log_, key, resources.limits, resources.skew)
+        gate = resources.connections.gate
+        live = LiveDeps(hub, resources.callers, gate, resources.bodies, resources.answers, pushes)
         return Services(
-            log_, key, hub.wrote, hub.counts, History(pool), Digests(pool), held, totals, resources.audit, spaces, live
-        )
+            log=log_, key=key, pushes=pushes, wrote=hub.wrote, counts=hub.counts, history=History(pool),
+            digests=Digests(pool), held=held, totals=totals, audit=resources.audit, spaces=spaces, live=live,
+        )  # fmt: skip
 
     def _watch(self, hub: Hub) -> None:
         """Begins to look at how the worker is, and to say so."""
@@ -281,7 +277,7 @@ def _endpoints(settings: Settings, resources: Resources, token: str) -> Endpoint
         skew=settings.max_clock_skew, most=settings.max_import, at_once=max(1, settings.pool_size // 4),
     )  # fmt: skip
     return Endpoints(
-        SyncEndpoint(callers, resources.limits, settings.max_clock_skew, resources.answers),
+        SyncEndpoint(callers, resources.limits, resources.answers),
         SpacesEndpoint(callers),
         InvitationsEndpoint(callers),
         QuotaEndpoint(callers, resources.connections.gate, resources.quotas),

@@ -26,7 +26,7 @@ from syncd.protocol.messages import PushBody
 from syncd.protocol.normalize import Limits
 from syncd.service.principal import Principal
 from syncd.service.pull import PullPage, PullRequest, pull
-from syncd.service.push import push
+from syncd.service.push import EventIds, PushRequest, PushService
 from syncd.service.spaces import SpaceService
 from syncd.store.live import Live
 from syncd.store.log import Log
@@ -71,10 +71,10 @@ class World:
         register = {"value": name, "at": "2026-01-01T00:00:00Z"}
         change = {"table": "t", "id": name, "op": "update", "changeId": name, "fields": {"x": register}}
         text = msgspec.json.encode({"changes": [{**change, "spaceId": space}], "pull": False})
-        answer = await push(
-            self.log, self.key, Principal(user), "elsewhere", PullRequest(app), text,
-            msgspec.json.decode(text, type=PushBody), LIMITS, now=now, skew=1 << 40,
-        )  # fmt: skip
+        body = msgspec.json.decode(text, type=PushBody)
+        answer = await PushService(self.log, self.key, LIMITS, 1 << 40).push(
+            PushRequest(Principal(user), "elsewhere", PullRequest(app), text, body, now, EventIds(now))
+        )
         return answer.written[space]
 
     async def cursor(self, user: str, app: str = APP) -> str:

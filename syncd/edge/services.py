@@ -10,6 +10,7 @@ from typing import NamedTuple
 from syncd.core.errors import DatabaseUnavailable
 from syncd.edge.socket_session import LiveDeps
 from syncd.service.counts import Counts
+from syncd.service.push import PushService
 from syncd.service.spaces import SpaceService
 from syncd.store.audit import Audit
 from syncd.store.digest import Digests
@@ -24,6 +25,7 @@ class Services(NamedTuple):
 
     log: Log
     key: bytes
+    pushes: PushService
     wrote: Callable[[str, str, int], None]
     counts: Counts
     history: History

@@ -31,11 +31,10 @@ from syncd.protocol import live_messages
 from syncd.protocol.first_generation import client_of
 from syncd.protocol.large import frame_in
 from syncd.protocol.messages import PushBody
-from syncd.protocol.normalize import Limits
 from syncd.service.aside import aside, is_large
 from syncd.service.principal import Principal
 from syncd.service.pull import PullPage, PullRequest
-from syncd.service.push import EventIds, PushAnswer, encoded, push
+from syncd.service.push import EventIds, PushAnswer, PushRequest, PushService, encoded
 from syncd.store.turns import ACTING
 
 log = structlog.get_logger("syncd.live")
@@ -65,15 +64,14 @@ class Transport(Protocol):
 
 
 class LiveDeps(NamedTuple):
-    """What every conversation works with. `skew` is microseconds."""
+    """What every conversation works with."""
 
     hub: Hub
     callers: Authenticator
     gate: Admission
     bodies: Bodies
     answers: Bodies
-    limits: Limits
-    skew: int
+    pushes: PushService
 
 
 class SocketSession:
@@ -159,7 +157,7 @@ class SocketSession:
             ACTING.set(self.member.caller.user)
         try:
             if is_large(text, self._legacy):
-                message = await aside(True, frame_in, text, self.talk.limits, self._legacy)
+                message = await aside(True, frame_in, text, self.talk.pushes.limits, self._legacy)
             else:
                 message = live_messages.incoming(text, legacy=self._legacy)
             await self._obey(message, text)
@@ -316,10 +314,8 @@ class SocketSession:
         member.wrote(events)
         try:
             with Place(talk.callers.limit, caller.user):
-                answer = await push(
-                    talk.hub.log, talk.hub.key, caller, client, PullRequest(app, plain=self._legacy, own=self._legacy),
-                    text, body, talk.limits, now=now, skew=talk.skew, event=event,
-                )  # fmt: skip
+                wanted = PullRequest(app, plain=self._legacy, own=self._legacy)
+                answer = await talk.pushes.push(PushRequest(caller, client, wanted, text, body, now, event))
         except SyncdError:
             member.met(events)
             raise
@@ -361,7 +357,7 @@ class SocketSession:
             raise Malformed(f"A presence state has at most {live_messages.MAX_STATE} bytes.", code="state_too_large")
         try:
             check_text(state)
-            check_value(state, self.talk.limits.max_depth)
+            check_value(state, self.talk.pushes.limits.max_depth)
         except InvalidValue as wrong:
             raise Malformed(f"{wrong}.", code="invalid_value", faults=(Fault("/state", str(wrong)),)) from None
         await self.talk.hub.presence.say(member, message.spaceId, state)

@@ -28,32 +28,47 @@ CUTS = 32
 REASONS = {"SY001": "record_too_large", "SY008": "push_too_large", "SY011": "too_many_names"}
 
 
-async def push(
-    log: Log, key: bytes, caller: Principal, client: str, question: PullRequest, body: bytes, message: PushBody,
-    limits: Limits, *, now: int, skew: int, event: EventIds | None = None,
-) -> PushAnswer:  # fmt: skip
-    """Answers a push. `now` and `skew` are microseconds; `event` gives the changes their event ids.
+class PushRequest(NamedTuple):
+    """What a device pushes, and what it wants in return: `pull`. `body` is the JSON text of `message`; `now` is
+    microseconds; `events` gives the changes their event ids."""
 
-    Raises Malformed, TooLarge, DeviceCopied, Refused, Busy and the like.
-    """
-    sent, large = Sent(body, message.schemaVersion, limits), is_large(body, question.plain)
-    holds = question.plain and not message.atomic
-    if len(message.changes) > limits.max_changes and not holds:
-        raise TooLarge(
-            f"A push holds at most {limits.max_changes} changes; send them in parts.", code="too_many_changes"
-        )
-    if not holds:
-        await aside(large, _check_escapes, body)
-    if message.incarnations is not None and await log.devices.check(caller.user, client, message.incarnations):
-        message = msgspec.structs.replace(message, incarnations=None)
-    reading, event = PullState(question, caller.user, key), event or EventIds(now)
-    if reading.partial:
-        reading = reading.staying()
-    parts = Parts(caller, client, reading, message, sent, holds)
-    if holds:
-        return await _perform_parts(log, parts, await aside(large, parts.bounds), event, skew, now, large)
-    work = await aside(large, parts.part, (0, len(message.changes)), reading, stamps_of(reading), message.pull)
-    return await perform(work, log, event, skew, now, large=large)
+    caller: Principal
+    client: str
+    pull: PullRequest
+    body: bytes
+    message: PushBody
+    now: int
+    events: EventIds
+
+
+class PushService:
+    """Answers pushes. `key` signs cursors; `skew`: microseconds by which a device's clock may be ahead."""
+
+    def __init__(self, log: Log, key: bytes, limits: Limits, skew: int) -> None:
+        self._log, self._key, self.limits, self._skew = log, key, limits, skew
+
+    async def push(self, request: PushRequest) -> PushAnswer:
+        """Raises Malformed, TooLarge, DeviceCopied, Refused, Busy and the like."""
+        caller, client, question, body, message, now, event = request
+        log, limits, skew = self._log, self.limits, self._skew
+        sent, large = Sent(body, message.schemaVersion, limits), is_large(body, question.plain)
+        holds = question.plain and not message.atomic
+        if len(message.changes) > limits.max_changes and not holds:
+            raise TooLarge(
+                f"A push holds at most {limits.max_changes} changes; send them in parts.", code="too_many_changes"
+            )
+        if not holds:
+            await aside(large, _check_escapes, body)
+        if message.incarnations is not None and await log.devices.check(caller.user, client, message.incarnations):
+            message = msgspec.structs.replace(message, incarnations=None)
+        reading = PullState(question, caller.user, self._key)
+        if reading.partial:
+            reading = reading.staying()
+        parts = Parts(caller, client, reading, message, sent, holds)
+        if holds:
+            return await _perform_parts(log, parts, await aside(large, parts.bounds), event, skew, now, large)
+        work = await aside(large, parts.part, (0, len(message.changes)), reading, stamps_of(reading), message.pull)
+        return await perform(work, log, event, skew, now, large=large)
 
 
 def stamps_of(reading: PullState) -> Stamps:
@@ -248,4 +263,4 @@ def _atomic(work: PushDecision) -> Refused:
     return Refused(faults=tuple(Fault(f"/changes/{i}", r.detail or "", r.code) for i, r in results if r is not None))
 
 
-__all__ = ["EventIds", "PushAnswer", "PushDecision", "Result", "encoded", "perform", "push"]
+__all__ = ["EventIds", "PushAnswer", "PushDecision", "PushRequest", "PushService", "Result", "encoded", "perform"]

@@ -85,11 +85,10 @@ async def test_what_one_turn_of_the_loop_looks_at_in_a_push_is_bounded(
     fields = {f"k{n}": {"value": 1, "at": at(1)} for n in range(600)}
     body = json.dumps({"changes": [{"table": "t", "id": "r", "op": "update", "fields": fields}]}).encode()
     message = push_body(body) if legacy else decode(body, PushBody)
+    pushes, wanted = pushing.PushService(cast(Any, None), b"", Limits(), 0), PullRequest("app", plain=legacy)
+    request = pushing.PushRequest(Principal("ann"), "c", wanted, body, message, 0, pushing.EventIds(0))
     with pytest.raises(Passed):
-        await pushing.push(
-            cast(Any, None), b"", Principal("ann"), "c", PullRequest("app", plain=legacy), body, message, Limits(),
-            now=0, skew=0,
-        )  # fmt: skip
+        await pushes.push(request)
     assert beside == [legacy]
 
 

@@ -30,7 +30,7 @@ from syncd.protocol.normalize import Limits
 from syncd.service.aside import aside, is_large
 from syncd.service.digest import Inquiry, digests
 from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, PullRequest, check_history, pull
-from syncd.service.push import push
+from syncd.service.push import EventIds, PushRequest
 
 MAX_FIRSTS = 8
 REMEMBERED, MAX_REMEMBERED = 4096, 512
@@ -39,9 +39,8 @@ REMEMBERED, MAX_REMEMBERED = 4096, 512
 class SyncEndpoint:
     """The two calls that clients live by."""
 
-    def __init__(self, callers: Authenticator, limits: Limits, skew: float, answers: Bodies) -> None:
-        self._answers = answers
-        self._callers, self._limits, self._skew = callers, limits, int(skew * 1_000_000)
+    def __init__(self, callers: Authenticator, limits: Limits, answers: Bodies) -> None:
+        self._callers, self._limits, self._answers = callers, limits, answers
         self._held = HeldEndpoint(callers)
         self._history, self._digest = HistoryEndpoint(callers, limits), DigestEndpoint(callers)
 
@@ -79,9 +78,7 @@ class SyncEndpoint:
         pushed = live_messages.pushed_in(message.pushed or [])
         question = PullRequest(app, message.since or "", plain=request.legacy, bytes=size)
         now = time.time_ns() // 1000
-        answer = await push(
-            services.log, services.key, caller, client, question, body, message, self._limits, now=now, skew=self._skew
-        )
+        answer = await services.pushes.push(PushRequest(caller, client, question, body, message, now, EventIds(now)))
         for space, seq in answer.written.items():
             services.wrote(space, app, seq)
         services.counts.pushed(answer)

@@ -26,7 +26,7 @@ from syncd.service import history as past
 from syncd.service.history import Moment, RecordPlace
 from syncd.service.principal import Principal
 from syncd.service.pull import PullRequest, pull
-from syncd.service.push import push
+from syncd.service.push import EventIds, PushRequest, PushService
 from syncd.store.history import History
 from syncd.store.log import Log, cursor_key
 from syncd.store.pool import Pool
@@ -64,10 +64,11 @@ class Worker:
             register = {"value": self._turn, "at": f"2026-01-01T00:00:00.{self._turn:03}Z"}
             change = {"table": "t", "id": record or name, "op": "update", "changeId": name, "fields": {"x": register}}
             text = msgspec.json.encode({"changes": [change], "pull": False})
-            answer = await push(
-                self._log, self._key, Principal("ann"), "phone", PullRequest("app", plain=False), text,
-                msgspec.json.decode(text, type=PushBody), LIMITS, now=time.time_ns() // 1000, skew=30_000_000,
-            )  # fmt: skip
+            body, now = msgspec.json.decode(text, type=PushBody), time.time_ns() // 1000
+            wanted = PullRequest("app", plain=False)
+            answer = await PushService(self._log, self._key, LIMITS, 30_000_000).push(
+                PushRequest(Principal("ann"), "phone", wanted, text, body, now, EventIds(now))
+            )
             assert [result.status for result in answer.results] == ["applied"]
 
     async def cursor(self, since: str = "") -> str:

@@ -21,7 +21,7 @@ from syncd.protocol.normalize import Limits
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
 from syncd.service.principal import Principal
 from syncd.service.pull import PullRequest
-from syncd.service.push import push
+from syncd.service.push import EventIds, PushRequest, PushService
 from syncd.service.spaces import SpaceService
 from syncd.store.held import HeldChanges
 from syncd.store.live import Live
@@ -171,8 +171,8 @@ async def test_a_new_member_s_changes_are_written_without_the_slow_look(
     round_ = ReleaseRound(releaser, hub.counts, changed)
     await spaces.create(owner, space, space)
     sent = json.dumps({"changes": [change("r", space, n=1)], "pull": False}).encode()
-    answer = await push(
-        log, key, author, "old", PullRequest("app", plain=True), sent, push_body(sent), Limits(), now=now, skew=now
+    answer = await PushService(log, key, Limits(), now).push(
+        PushRequest(author, "old", PullRequest("app", plain=True), sent, push_body(sent), now, EventIds(now))
     )
     assert [result.code for result in answer.results] == ["space_not_found"]
     await hub.open()
