@@ -20,9 +20,16 @@ EARLY = "2001-01-01T00:00:00.000000Z"
 Open = Callable[..., Replica]
 
 
-def take(replica: Replica, frame: dict[str, Any], pushed: tuple[Packed, ...] = (), cursor: str | None = "c") -> Applied:
-    """Applies a frame of a live connection."""
-    built: Page = build_page(frame, frame.get("changes"), cursor, bool(pushed), pushed)
+def take(
+    replica: Replica,
+    frame: dict[str, Any],
+    pushed: tuple[Packed, ...] = (),
+    cursor: str | None = "c",
+    *,
+    more: bool | None = None,
+) -> Applied:
+    """Applies a frame of a live connection; of an answer to a push over HTTP that says whether there is `more`."""
+    built: Page = build_page(frame, frame.get("changes"), cursor, bool(pushed) if more is None else more, pushed)
     with replica.store.write() as db:
         return apply_page(db, built, pushed)
 
@@ -61,13 +68,14 @@ def test_left_joined_and_acknowledged_in_this_order_the_write_stands(member: Rep
     assert member.why("t", "a", space="s").state == "synced"
 
 
+@pytest.mark.parametrize("more", [True, False])
 @pytest.mark.parametrize("status", ["applied", "duplicate"])
 def test_acknowledged_after_the_space_was_left_for_good_it_is_neither_shown_nor_kept(
-    member: Replica, status: str
+    member: Replica, status: str, more: bool
 ) -> None:
     pushed = packed(member)
     take(member, LEFT)
-    take(member, results(pushed, status), pushed, cursor=None)
+    take(member, results(pushed, status), pushed, cursor=None, more=more)
     take(member, {"changes": []})
     assert member.get("t", "a", space="s") is None
     assert (member.pending(), member.kept_aside(), member.rejected()) == ([], [], [])
