@@ -98,9 +98,9 @@ def workspace(processes: None) -> Iterator[Path]:
     """A folder that the database's user can enter; pytest's own is closed to it when root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="syncd-test-", dir=_in_memory()))
     folder.chmod(0o755)
-    Server.template = Template(folder / "template")
+    Server.template, Server.discarded = Template(folder / "template"), True
     yield folder
-    Server.template = None
+    Server.template, Server.discarded = None, False
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.device import Device, answer, statuses
 from tests.harness import Server
 from tests.system.operate.test_durability import postmaster
+from tests.wire import unique
 
 
 class Restored:
@@ -34,17 +36,21 @@ class Restored:
         self.server.start()
 
     def _copy_tree(self, source: Path, target: Path) -> None:
-        shutil.copytree(source, target, symlinks=True)
-        for path in (source, *source.rglob("*")):
-            there = target / path.relative_to(source)
-            shutil.chown(there, path.stat().st_uid, path.stat().st_gid)
+        subprocess.run(["cp", "-a", source, target], check=True)
+
+
+@pytest.fixture(scope="module")
+async def backup(workspace: Path) -> AsyncIterator[Restored]:
+    """A server of these tests' own: each has users of its own."""
+    folder = workspace / "copied"
+    folder.mkdir(mode=0o755)
+    with Server(folder / "data") as server:
+        yield Restored(server, folder)
 
 
 @pytest.fixture
-async def backup(folder: Path) -> AsyncIterator[Restored]:
-    """A server of the test's own."""
-    with Server(folder / "data") as server:
-        yield Restored(server, folder)
+def user() -> str:
+    return unique("ann")
 
 
 async def write(device: Device, name: str, count: int, space: str = "") -> None:
@@ -66,8 +72,10 @@ async def is_lost(device: Device, since: str) -> bool:
     return asked.status_code == 410 and asked.json()["code"] == sent.json()["code"] == "cursor_lost"
 
 
-async def test_a_cursor_from_before_the_backup_goes_on_and_one_from_after_it_is_lost(backup: Restored) -> None:
-    async with Device(backup.server, "ann") as ann:
+async def test_a_cursor_from_before_the_backup_goes_on_and_one_from_after_it_is_lost(
+    backup: Restored, user: str
+) -> None:
+    async with Device(backup.server, user) as ann:
         await write(ann, "before", 5)
         _, before = await ann.drain()
         backup.back_up()
@@ -82,8 +90,10 @@ async def test_a_cursor_from_before_the_backup_goes_on_and_one_from_after_it_is_
         assert len((await ann.drain(before))[0]) == 20
 
 
-async def test_a_lost_cursor_stays_lost_after_further_restarts_and_a_second_restore(backup: Restored) -> None:
-    async with Device(backup.server, "ann") as ann:
+async def test_a_lost_cursor_stays_lost_after_further_restarts_and_a_second_restore(
+    backup: Restored, user: str
+) -> None:
+    async with Device(backup.server, user) as ann:
         await write(ann, "before", 3)
         backup.back_up()
         await write(ann, "after", 3)
@@ -101,8 +111,8 @@ async def test_a_lost_cursor_stays_lost_after_further_restarts_and_a_second_rest
         assert await is_lost(ann, second)
 
 
-async def test_a_space_that_the_backup_does_not_have_makes_the_cursor_lost(backup: Restored) -> None:
-    async with Device(backup.server, "ann") as ann:
+async def test_a_space_that_the_backup_does_not_have_makes_the_cursor_lost(backup: Restored, user: str) -> None:
+    async with Device(backup.server, user) as ann:
         await write(ann, "before", 2)
         backup.back_up()
         await write(ann, "after", 3, await ann.create_space("young"))
@@ -114,8 +124,8 @@ async def test_a_space_that_the_backup_does_not_have_makes_the_cursor_lost(backu
         assert await is_lost(ann, after)
 
 
-async def test_a_device_that_starts_again_converges_and_pushes_what_it_had_kept(backup: Restored) -> None:
-    async with Device(backup.server, "ann", "phone") as phone, Device(backup.server, "ann", "laptop") as laptop:
+async def test_a_device_that_starts_again_converges_and_pushes_what_it_had_kept(backup: Restored, user: str) -> None:
+    async with Device(backup.server, user, "phone") as phone, Device(backup.server, user, "laptop") as laptop:
         await write(phone, "before", 4)
         backup.back_up()
         await write(phone, "lost", 3)
@@ -133,8 +143,8 @@ async def test_a_device_that_starts_again_converges_and_pushes_what_it_had_kept(
             assert not await is_lost(device, cursor)
 
 
-async def test_a_crash_of_the_database_loses_no_cursor(backup: Restored) -> None:
-    async with Device(backup.server, "ann") as ann:
+async def test_a_crash_of_the_database_loses_no_cursor(backup: Restored, user: str) -> None:
+    async with Device(backup.server, user) as ann:
         cursors = []
         for turn in range(3):
             await write(ann, f"turn-{turn}", 5)
@@ -148,8 +158,8 @@ async def test_a_crash_of_the_database_loses_no_cursor(backup: Restored) -> None
             assert len((await ann.drain(cursor))[0]) == 5 * (3 - turn)
 
 
-async def test_restarts_lose_no_cursor_however_many_there_are(backup: Restored) -> None:
-    async with Device(backup.server, "ann") as ann:
+async def test_restarts_lose_no_cursor_however_many_there_are(backup: Restored, user: str) -> None:
+    async with Device(backup.server, user) as ann:
         await write(ann, "first", 2)
         _, first = await ann.drain()
         for turn in range(3):
