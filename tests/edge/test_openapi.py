@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from syncd.edge.openapi import document
+from tests.drawn import drawn, examples
 from tests.harness import Server
 from tests.wire import Device, edit, unique
 
@@ -60,12 +61,12 @@ every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda op
 every_mode = pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["good", "bad"])
 
 
-def hold(operation: Any, mode: GenerationMode, url: str, token: str, examples: int) -> None:
+def hold(operation: Any, mode: GenerationMode, url: str, token: str, number: int) -> None:
     """Makes requests for an operation, valid or not, and holds every answer against the document."""
     if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query or operation.path_parameters):
         return  # nothing about it can be wrong
 
-    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(number), suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
     def holds(case: Any) -> None:
         case.call_and_validate(base_url=url, headers={"authorization": f"Bearer {token}"}, checks=CHECKS)
@@ -73,10 +74,11 @@ def hold(operation: Any, mode: GenerationMode, url: str, token: str, examples: i
     holds()
 
 
+@drawn
 @every_mode
 @every_operation
 def test_every_answer_is_as_the_document_says(operation: Any, mode: GenerationMode, server: Server) -> None:
-    hold(operation, mode, server.url, server.token(USER), 20)
+    hold(operation, mode, server.url, server.token(USER), 8)
 
 
 @every_operation

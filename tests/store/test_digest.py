@@ -186,7 +186,7 @@ class Digested(RuleBasedStateMachine):
 @drawn
 def test_whatever_is_written_the_digests_agree(server: Server) -> None:
     Digested.server = server
-    chosen = settings(max_examples=examples(12), stateful_step_count=steps(25))
+    chosen = settings(max_examples=examples(10), stateful_step_count=steps(25))
     run_state_machine_as_test(Digested, settings=chosen)  # type: ignore[no-untyped-call]
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.alone
 
 SOAK = bool(os.environ.get("SYNCD_SOAK"))
 DEAF, CATCHING_UP = 200, 200 if SOAK else 6
-PUSHES, SIZE = 500, 100_000
+PUSHES, SIZE = 250, 200_000
 MIB = 1024 * 1024
 HANDSHAKE = (
     b"GET /ws/notes HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
