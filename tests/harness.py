@@ -155,6 +155,8 @@ class Server:
 
     def discard(self) -> None:
         """SIGKILL, and wait until its database is gone as well: for data that nobody needs any more."""
+        if self.process is None:
+            return  # another may serve from there by now
         self.kill()
         while self._database.running_elsewhere():
             time.sleep(0.01)
