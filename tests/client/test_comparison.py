@@ -365,6 +365,17 @@ def test_each_record_is_mended_once_whatever_the_server_goes_on_saying(store: St
     assert len(asking.heard) == 2
 
 
+def test_a_server_that_goes_back_and_forth_between_two_records_comes_to_an_end(store: Store) -> None:
+    asking = Asking(store)
+    asking.next()
+    asking.then(answer(told(PERSONAL, "a")))
+    asking.then(answer(told(PERSONAL, "a")))
+    assert asking.then(mended(there("a"), more=True)) is not None
+    assert asking.then(mended(there("b"), more=True)) is not None
+    assert asking.then(mended(there("a", AT + 1), more=True)) is None
+    assert asking.work.result == Verified(spaces=1, records=1, differences=2, repaired=2)
+
+
 def second_digest(question: DigestRequest) -> str:
     found: str = json.loads(question.body or b"")["records"][0][2]
     return found

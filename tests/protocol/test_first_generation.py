@@ -110,6 +110,8 @@ def test_a_deletion_is_taken_whatever_the_operation_is_called(said: Any) -> None
     assert fields(kept) == {"deletedAt": (said, AT)}
     assert kept.data is not None
     assert json.loads(bytes(kept.data["deletedAt"])) == said
+    old = one(fields={"deletedAt": {"value": said, "updatedAt": LATER}})
+    assert fields(old) == {"deletedAt": (said, LATER)}
 
 
 @pytest.mark.parametrize(("said", "at"), [(AT, AT), ("soon", "soon"), (7, None), (None, None), ({"x": 1}, None)])
