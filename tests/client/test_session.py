@@ -16,6 +16,7 @@ from syncd_client.sync.session import Session
 from syncd_client.sync.steps import Done, Renew, Send, Step, Wait
 
 from tests.client.scripted import applied, page, wire
+from tests.client.test_comparison import spread
 
 AT = "2026-01-01T10:00:00.000000Z"
 Open = Callable[..., Replica]
@@ -510,6 +511,58 @@ def test_a_comparison_is_asked_for_at_its_address(replica: Replica) -> None:
     assert session.next() == Done()
     assert session.report.verified == Verified()
     assert heard == [Applied(verified=Verified())]
+
+
+def test_where_somebody_wrote_it_pulls_from_its_cursor_until_that_is_answered(replica: Replica) -> None:
+    replica.retry = RetryPolicy(attempts=9, first=0.0)
+    session = replica.session("verify")
+    answer(session, session.next(), said=page(cursor="c1"))
+    answer(session, session.next(), 409, problem("digest_behind"))
+    for _ in range(2):
+        step = session.next()
+        assert isinstance(step, Send)
+        assert (step.path, step.params["since"]) == ("/sync/app/pull", "c1")
+        answer(session, step, 503, problem("busy"))
+        assert isinstance(session.next(), Wait)
+
+
+def test_where_too_much_differs_everything_is_fetched_and_compared_again(replica: Replica) -> None:
+    session = replica.session("verify")
+    answer(session, session.next(), said=page(*(wire(name, n=(1, AT)) for name in spread(64)), cursor="c1"))
+    told = {"spaceId": "_personal:u", "records": 0, "digest": "0" * 16, "buckets": []}
+    compared = {"spaces": [told], "behind": [], "unready": []}
+    answer(session, session.next(), said=compared)
+    answer(session, session.next(), said=compared)
+    step = session.next()
+    assert isinstance(step, Send)
+    assert (step.path, step.params["since"]) == ("/sync/app/pull", "")
+    answer(session, step, said=page(cursor="c2"))
+    assert replica.query("t") == []
+    answer(session, session.next(), said=compared)
+    assert session.next() == Done()
+    assert session.report.verified == Verified(1, 0, 64, 64, restarted=True)
+    assert session.report.restarted is True
+
+
+def test_who_asked_for_a_comparison_is_told_that_it_cannot_be_read(replica: Replica) -> None:
+    session = replica.session("verify")
+    answer(session, session.next(), said=page(cursor="c1"))
+    with pytest.raises(BadReply) as why:
+        answer(session, session.next(), said={"spaces": 5})
+    assert trouble(replica) == {"kind": "refused", "code": "bad_reply", "detail": why.value.detail}
+
+
+def test_each_sync_pushes_as_an_incarnation_of_its_own(replica: Replica) -> None:
+    named = []
+    for record in "ab":
+        replica.put("t", record, {"n": 1})
+        session = replica.session("push")
+        step = session.next()
+        named.append(body(step)["incarnations"])
+        answer(session, step)
+    first, second = named
+    assert second[:-1] == first[-1:]
+    assert second[-1] != first[-1]
 
 
 def test_to_fetch_everything_is_a_restart_and_a_comparison(replica: Replica) -> None:
