@@ -20,6 +20,7 @@ class Sum:
         self.records, self.digest = records, digest
 
     def add(self, digest: int) -> None:
+        """Takes one record's digest in."""
         self.records += 1
         self.digest ^= digest
 
