@@ -83,7 +83,7 @@ class World:
 
 
 class Listener:
-    """An outlet. It judges each frame as it comes, and keeps what a device would know."""
+    """A sink. It judges each frame as it comes, and keeps what a device would know."""
 
     def __init__(self, secret: bytes, user: str) -> None:
         self.secret, self.user = secret, user
@@ -284,7 +284,7 @@ class Scene:
                 await asyncio.sleep(0.02)
 
     async def listener(self) -> Listener:
-        """An outlet of the user's, which knows the spaces by number."""
+        """A sink of the user's, which knows the spaces by number."""
         listener = Listener(self.world.key, self.user)
         for user in (self.owner, self.user):
             greeting = await Live(self.world.ours).greet(user, None, 0)

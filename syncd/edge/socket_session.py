@@ -64,7 +64,7 @@ class Transport(Protocol):
 
 
 class LiveDeps(NamedTuple):
-    """What every conversation works with."""
+    """What every session works with."""
 
     hub: Hub
     callers: Authenticator
@@ -82,9 +82,9 @@ class SocketSession:
         "_forgiven",
         "_holder",
         "_task",
+        "_transport",
         "_waiting",
         "_waiting_bytes",
-        "_wire",
         "app",
         "ended",
         "expires",
@@ -92,8 +92,8 @@ class SocketSession:
         "talk",
     )
 
-    def __init__(self, talk: LiveDeps, wire: Transport, app: str | None) -> None:
-        self.talk, self._wire, self.app = talk, wire, app
+    def __init__(self, talk: LiveDeps, transport: Transport, app: str | None) -> None:
+        self.talk, self._transport, self.app = talk, transport, app
         self.member: Connection | None = None
         self.expires = 0.0
         self.ended = False
@@ -102,7 +102,7 @@ class SocketSession:
         self._waiting: deque[bytes] | None = None
         self._waiting_bytes = 0
         # Large frames, until they are worked on.
-        self._holder = Holder(talk.bodies, wire.address)
+        self._holder = Holder(talk.bodies, transport.address)
         self._task: asyncio.Task[None] | None = None
 
     # -- frames in ---------------------------------------------------------------------------------------
@@ -114,8 +114,8 @@ class SocketSession:
         if self._allowance is not None and not self._allowance.take():
             self.end(*close_code(TooMany("Too many frames in a short time.")))
             return
-        if text == b'{"type":"ping"}' and self.member is not None and self._wire.room:
-            self._wire.send(live_messages.PONG)
+        if text == b'{"type":"ping"}' and self.member is not None and self._transport.room:
+            self._transport.send(live_messages.PONG)
             return
         if len(text) > UNCOUNTED:
             try:
@@ -131,18 +131,18 @@ class SocketSession:
         if self._task is None:
             self._task = self.talk.hub.spawn(self._work())
         elif len(self._waiting) > MOST_WAITING or self._waiting_bytes > MOST_WAITING_BYTES:
-            self._wire.pause(True)
+            self._transport.pause(True)
 
     async def _work(self) -> None:
         while self._waiting:
             text = self._waiting.popleft()
             self._waiting_bytes -= len(text)
             if not self._waiting:
-                self._wire.pause(False)
-            if not self._wire.room:
+                self._transport.pause(False)
+            if not self._transport.room:
                 # An answer to each frame of a device that reads none would be an answer too many.
                 try:
-                    await self._wire.drained()
+                    await self._transport.drained()
                 except ConnectionResetError:
                     break
             await self._one(text)
@@ -185,7 +185,9 @@ class SocketSession:
             return
         errors = [fault.wire() for fault in why.faults] or None
         named = await asyncio.to_thread(live_messages.names, text) if is_large(text) else live_messages.names(text)
-        self._wire.send(live_messages.error(why.code, why.detail, errors=errors, retryAfter=why.retry_after, **named))
+        self._transport.send(
+            live_messages.error(why.code, why.detail, errors=errors, retryAfter=why.retry_after, **named)
+        )
 
     def _forgives(self, why: SyncdError, text: bytes) -> bool:
         """Whether a frame that is no message is only told of: before the connection has said what it speaks, and where
@@ -211,7 +213,7 @@ class SocketSession:
             if not self._forgive():
                 self.end(4400, "too many pings before auth")
                 return
-            self._wire.send(live_messages.PONG)
+            self._transport.send(live_messages.PONG)
             return
         match message:
             case live_messages.Subscribe():
@@ -223,7 +225,7 @@ class SocketSession:
             case live_messages.PresenceFrame():
                 await self._present(member, message)
             case live_messages.Ping():
-                self._wire.send(live_messages.PONG)
+                self._transport.send(live_messages.PONG)
 
     async def _auth(self, message: live_messages.Auth) -> None:
         caller, expires = await self.talk.callers.named(b"Bearer " + message.token.encode("utf-8", "surrogateescape"))
@@ -237,7 +239,7 @@ class SocketSession:
             member.caller = caller
             await self.talk.hub.renew(member)
         self.expires = expires
-        self._wire.send(live_messages.auth_ok(caller.user, format_instant(time.time_ns() // 1000)))
+        self._transport.send(live_messages.auth_ok(caller.user, format_instant(time.time_ns() // 1000)))
         self._present_at_last(member)
 
     async def _enter(self, message: live_messages.Auth, caller: Principal) -> Connection:
@@ -288,7 +290,7 @@ class SocketSession:
         try:
             subscription = Subscription(self.talk.hub, member, question)
         except SyncdError as why:
-            self._wire.send(live_messages.error(why.code, why.detail, appId=app))
+            self._transport.send(live_messages.error(why.code, why.detail, appId=app))
             return
         self.talk.hub.subscribe(member, subscription)
 
@@ -326,7 +328,7 @@ class SocketSession:
             subscription.acknowledges(answer.results)
         if answer.delta is not None and answer.delta.changes and subscription is not None:
             await self._put_right(subscription, answer.delta.changes)
-        self._wire.send(await aside(large, self._result, member, app, message, answer))
+        self._transport.send(await aside(large, self._result, member, app, message, answer))
         talk.hub.counts.pushed(answer)
         for space, seq in answer.written.items():
             talk.hub.wrote(space, app, seq)
@@ -336,7 +338,7 @@ class SocketSession:
         before the result, with which it forgets that. Its place stays where its feeds have brought it."""
         self.talk.callers.rates.moved(self.user, 0, len(changes))
         tail = live_messages.changes_tail(subscription.cursor, not subscription.live)
-        await self._wire.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
+        await self._transport.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
 
     def _result(self, member: Connection, app: str, message: live_messages.PushFrame, answer: PushAnswer) -> bytes:
         """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
@@ -366,21 +368,21 @@ class SocketSession:
 
     @property
     def room(self) -> bool:
-        return self._wire.room
+        return self._transport.room
 
     @property
     def page_bytes(self) -> int:
-        return self._wire.page_bytes
+        return self._transport.page_bytes
 
     async def page_turn(self) -> None:
-        await self._wire.page_turn()
+        await self._transport.page_turn()
         # Who is sent more than may be is not refused what it has missed: it comes more slowly.
         if pause := self.talk.callers.rates.pause(self.user):
             await asyncio.sleep(pause)
 
     def frame(self, frame: bytes) -> None:
         if self.member is not None:
-            self._wire.send(frame)
+            self._transport.send(frame)
 
     def invitations(self) -> None:
         if not self._legacy:
@@ -401,7 +403,7 @@ class SocketSession:
                 member.met(change.text[12:48] for change in batch.changes(False))
         if head or not question.tables:
             head = head or live_messages.changes_head(question.app)
-            self._wire.send(head, live_messages.TAIL, cursor, live_messages.END)
+            self._transport.send(head, live_messages.TAIL, cursor, live_messages.END)
             self.talk.callers.rates.moved(member.caller.user, 0, len(head))
             self.talk.hub.counts.deliveries += 1
 
@@ -411,7 +413,7 @@ class SocketSession:
         holder = self._held(len(changes))
         self.talk.callers.rates.moved(self.user, 0, len(changes))
         try:
-            await self._wire.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
+            await self._transport.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
         finally:
             if holder.held:
                 self.talk.hub.spawn(self._taken(holder))
@@ -420,7 +422,7 @@ class SocketSession:
 
     def _held(self, size: int) -> Holder:
         """Counts a page among the answers where it is large. Raises Busy: it will be read again."""
-        holder = Holder(self.talk.answers, self._wire.address, self.user)
+        holder = Holder(self.talk.answers, self._transport.address, self.user)
         if size > self.talk.answers.large:
             try:
                 holder.take(size)
@@ -432,7 +434,7 @@ class SocketSession:
         """Counts it no longer when the device has taken it, or is gone."""
         try:
             with contextlib.suppress(ConnectionResetError):
-                await self._wire.page_turn()
+                await self._transport.page_turn()
         finally:
             holder.give_back()
 
@@ -440,13 +442,13 @@ class SocketSession:
         if not self.ended:
             self.ended = True
             self.talk.hub.counts.closed += 1
-            self._wire.close(code, reason)
+            self._transport.close(code, reason)
 
     # -- the end -----------------------------------------------------------------------------------------
 
     async def finish(self) -> None:
         """Lets what is being worked on be answered."""
-        if self._task is not None and self._wire.room:
+        if self._task is not None and self._transport.room:
             await asyncio.wait([self._task])
 
     def gone(self) -> None:

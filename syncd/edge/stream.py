@@ -42,7 +42,7 @@ class _Placed(msgspec.Struct):
 
 
 class Stream:
-    """One stream. It is an outlet of the hub's: events go into a short queue, and out as the client takes them."""
+    """One stream. It is a sink of the hub's: events go into a short queue, and out as the client takes them."""
 
     def __init__(self) -> None:
         self._events: deque[bytes] = deque()
@@ -171,7 +171,7 @@ class Streams:
         self, request: Request, app: str, talk: LiveDeps, member: Connection, expires: float, scope: Scope,
         receive: Receive, send: Send,
     ) -> None:  # fmt: skip
-        stream = member.outlet
+        stream = member.sink
         assert isinstance(stream, Stream)
         question = _question(request, app)
         subscription = Subscription(talk.hub, member, question)

@@ -51,7 +51,7 @@ class SocketGroup(Protocol):
     open: set[Socket]
 
     def talk(self) -> LiveDeps:
-        """What conversations work with. Raises DatabaseUnavailable."""
+        """What sessions work with. Raises DatabaseUnavailable."""
 
 
 class Socket(asyncio.Protocol):
@@ -62,7 +62,6 @@ class Socket(asyncio.Protocol):
         "_behind",
         "_close_by",
         "_connections",
-        "_conversation",
         "_drained",
         "_frames",
         "_full",
@@ -74,6 +73,7 @@ class Socket(asyncio.Protocol):
         "_ping_ends",
         "_pinged",
         "_protocol",
+        "_session",
         "_sockets",
         "_taken",
         "_transport",
@@ -84,7 +84,7 @@ class Socket(asyncio.Protocol):
     def __init__(self, sockets: SocketGroup, connections: set[Any], max_frame: int) -> None:
         self._sockets, self._connections = sockets, connections
         self._protocol = Frames(max_frame)
-        self._conversation: SocketSession | None = None
+        self._session: SocketSession | None = None
         self._transport: Any = None
         self.address = ""
         self._frames: bytearray | None = None
@@ -132,22 +132,22 @@ class Socket(asyncio.Protocol):
     def _hold(self) -> None:
         """Counts what has come of a message that is not whole."""
         size = len(self._protocol.reader.buffer) + (len(self._frames) if self._frames is not None else 0)
-        if self._holder is None or self._conversation is None or (size <= UNCOUNTED and not self._holder.held):
+        if self._holder is None or self._session is None or (size <= UNCOUNTED and not self._holder.held):
             return
         try:
-            self._holder.set(size if size > UNCOUNTED and not self._close_by else 0, self._conversation.user)
+            self._holder.set(size if size > UNCOUNTED and not self._close_by else 0, self._session.user)
         except SyncdError as why:
             self._frames = None
-            self._conversation.end(*close_code(why))
+            self._session.end(*close_code(why))
 
     def _closing(self) -> None:
         """A close frame was sent. What the device is still sending is read and dropped until it has seen that frame:
         a connection closed before would be reset, and the frame be lost with it."""
         self._close_by = self._close_by or time.monotonic() + CLOSE_WITHIN
-        if self._conversation is None or self._protocol.close_rcvd is not None:
+        if self._session is None or self._protocol.close_rcvd is not None:
             self._transport.close()
         elif self._protocol.eof_sent and not self._transport.is_closing():
-            self._conversation.ended = True
+            self._session.ended = True
             self._transport.write_eof()
 
     def eof_received(self) -> None:
@@ -157,8 +157,8 @@ class Socket(asyncio.Protocol):
         self._connections.discard(self)
         self._sockets.open.discard(self)
         self._wake()
-        if self._conversation is not None:
-            self._conversation.gone()
+        if self._session is not None:
+            self._session.gone()
         if self._holder is not None:
             self._holder.give_back()
         # It was counted when it was accepted.
@@ -211,30 +211,30 @@ class Socket(asyncio.Protocol):
         if response.status_code == 500:
             raise Malformed("The handshake's headers cannot be read.")
         if response.status_code == 101:
-            self._conversation = SocketSession(talk, self, app)
+            self._session = SocketSession(talk, self, app)
             self._holder = Holder(talk.bodies, self.address)
         return response
 
     # -- frames ---------------------------------------------------------------------------------------------
 
     def _frame(self, frame: Frame) -> None:
-        conversation = self._conversation
-        if conversation is None or conversation.ended:
+        session = self._session
+        if session is None or session.ended:
             return
         if frame.opcode is Opcode.TEXT and frame.fin:
-            conversation.receive(bytes(frame.data))
+            session.receive(bytes(frame.data))
         elif frame.opcode is Opcode.TEXT:
             self._frames = bytearray(frame.data)
         elif frame.opcode is Opcode.CONT and self._frames is not None:
             self._frames += frame.data
             if frame.fin:
                 whole, self._frames = bytes(self._frames), None
-                conversation.receive(whole)
+                session.receive(whole)
         elif frame.opcode is Opcode.PONG and self._window is not None:
             self._window.came(bytes(frame.data), self._heard)
             self._wake()
         elif frame.opcode is Opcode.BINARY:
-            conversation.end(4400, "text frames only")
+            session.end(4400, "text frames only")
 
     @property
     def room(self) -> bool:
@@ -321,8 +321,8 @@ class Socket(asyncio.Protocol):
         """Sends a close frame, and ends the connection when it is answered, or after a few seconds."""
         if self._close_by or self._transport.is_closing():
             return
-        if self._conversation is not None:
-            self._conversation.ended = True
+        if self._session is not None:
+            self._session.ended = True
         with contextlib.suppress(InvalidState):
             self._protocol.send_close(code, reason[:120])
         self._flush()
@@ -331,22 +331,22 @@ class Socket(asyncio.Protocol):
 
     async def restart(self) -> None:
         """Answers what is in work, then closes: the device reconnects elsewhere or later."""
-        if self._conversation is not None:
-            self._conversation.ended = True
-            await self._conversation.finish()
+        if self._session is not None:
+            self._session.ended = True
+            await self._session.finish()
         self.close(1012, RESTARTING)
 
     def look(self, now: float, wall: float) -> None:
         """A look twice a second at what is due."""
-        conversation = self._conversation
+        session = self._session
         if self._close_by:
             if now > self._close_by:
                 self._transport.abort()
-        elif conversation is None or conversation.member is None:
+        elif session is None or session.member is None:
             if self._arrival is not None and self._arrival.left(now) <= 0:
                 self.close(4408, ERROR_CODES["auth_timeout"].cause)
-        elif wall > conversation.expires > 0:
-            conversation.end(4401, "the token has expired")
+        elif wall > session.expires > 0:
+            session.end(4401, "the token has expired")
         else:
             self._arrival = None
             self._look_at_line(now)

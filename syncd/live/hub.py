@@ -182,14 +182,14 @@ class Hub:
 
     def trouble(self, subscription: Listener, why: SyncdError) -> None:
         """It cannot catch up just now, and tries again."""
-        subscription.member.outlet.frame(refusal(subscription, why))
+        subscription.member.sink.frame(refusal(subscription, why))
 
     def refuse(self, subscription: Listener, why: SyncdError) -> None:
         """It cannot be: the device has to subscribe anew."""
         member = subscription.member
         if member.subscriptions.get(subscription.question.app) is subscription:
             self.unsubscribe(member, subscription.question.app)
-            member.outlet.frame(refusal(subscription, why))
+            member.sink.frame(refusal(subscription, why))
 
     # -- rooms -----------------------------------------------------------------------------------------
 
@@ -307,7 +307,7 @@ class Hub:
             feed = room.feeds.get(app)
             if feed is None or not feed.heard:
                 feed = room.feeds[app] = Feed(self, room, subscription.question.app, position.seq)
-            feed.seats[subscription] = None
+            feed.subscribers[subscription] = None
             self.look_soon(feed)
         return True
 
@@ -316,7 +316,7 @@ class Hub:
         room = self.rooms.get(space)
         name = key(subscription.question.app)
         feed = room.feeds.get(name) if room else None
-        if room and feed and feed.seats.pop(subscription, feed) is None and not feed.heard:
+        if room and feed and feed.subscribers.pop(subscription, feed) is None and not feed.heard:
             del room.feeds[name]
 
     def look_soon(self, feed: Feed) -> None:
@@ -405,7 +405,7 @@ class Hub:
         news = {user for event, user in comings.changed.items() if event not in self._seen}
         for user in {-user for user in news if user < 0}:
             for member in self.users.get(user, ()):
-                member.outlet.invitations()
+                member.sink.invitations()
         news = {user for user in news if user > 0}
         if news:
             self._on_members(news)
@@ -425,8 +425,8 @@ class Hub:
         for room in self.rooms.values():
             room.roster = -1
             feeds, room.feeds = list(room.feeds.values()), {}
-            for seat in [seat for feed in feeds for seat in feed.seats]:
-                seat.fall_behind()
+            for subscriber in [subscriber for feed in feeds for subscriber in feed.subscribers]:
+                subscriber.fall_behind()
             if room.poked:
                 self.spawn(self._quietly(self.pokes.discover([room], next(iter(room.poked)))))
 
@@ -462,7 +462,7 @@ class Hub:
         except (MembershipsUnavailable, TimeoutError):
             if loop.time() >= end:
                 for member in members:
-                    member.outlet.end(TRY_AGAIN_LATER, ERROR_CODES["memberships_unavailable"].cause)
+                    member.sink.end(TRY_AGAIN_LATER, ERROR_CODES["memberships_unavailable"].cause)
             return
         self._asked[user] = now
         before = members[0].caller.external

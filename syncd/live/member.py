@@ -74,15 +74,15 @@ class Connection:
         "client",
         "fields_alone",
         "greeting",
-        "outlet",
         "own",
+        "sink",
         "spaces",
         "subscriptions",
         "user_no",
     )
 
-    def __init__(self, outlet: Sink, caller: Principal, client: str, app: str | None) -> None:
-        self.outlet, self.caller, self.client, self.app = outlet, caller, client, app
+    def __init__(self, sink: Sink, caller: Principal, client: str, app: str | None) -> None:
+        self.sink, self.caller, self.client, self.app = sink, caller, client, app
         self.user_no = 0
         self.fields_alone = False
         self.greeting = 0

@@ -50,8 +50,8 @@ class Pokes:
         """That there is news in some apps, without saying in which tables."""
         for member in members:
             for app in apps if member.app is None else {member.app}.intersection(apps):
-                if member.poked and member.outlet.room:
-                    member.outlet.frame(sync_available(app, ()))
+                if member.poked and member.sink.room:
+                    member.sink.frame(sync_available(app, ()))
 
     def _feed(self, space: int, app: str, head: int) -> Feed | None:
         """A feed that was not known, in a room that still wants to."""

@@ -179,5 +179,5 @@ class Presence:
 
     def _tell_one(self, member: Connection, room: LiveSpace, user: str, client: str, state: str) -> None:
         own = member.client == client and member.caller.user == user
-        if not own and member.outlet.room:
-            member.outlet.frame(presence(room.id, user, client, state.encode()))
+        if not own and member.sink.room:
+            member.sink.frame(presence(room.id, user, client, state.encode()))

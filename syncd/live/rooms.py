@@ -61,18 +61,18 @@ class FeedHub(Protocol):
 class Feed:
     """An app in a space. It is read once for all its listeners, from `head` on, when a hint says that there is more."""
 
-    __slots__ = ("_hinted_at", "_hub", "_reading", "app", "head", "hinted", "room", "seats")
+    __slots__ = ("_hinted_at", "_hub", "_reading", "app", "head", "hinted", "room", "subscribers")
 
     def __init__(self, hub: FeedHub, room: LiveSpace, app: str, head: int) -> None:
         self._hub, self.room, self.app, self.head, self.hinted = hub, room, app, head, head
-        self.seats: dict[Listener, None] = {}
+        self.subscribers: dict[Listener, None] = {}
         self._reading = False
         self._hinted_at = 0.0
 
     @property
     def heard(self) -> bool:
         """Whether anybody listens."""
-        return bool(self.seats or self.room.poked)
+        return bool(self.subscribers or self.room.poked)
 
     def hint(self, seq: int) -> None:
         """The feed is said to have reached `seq`."""
@@ -97,15 +97,15 @@ class Feed:
                     pause = min(2 * pause, LONGEST_PAUSE)
                 except Unforeseen:
                     # It cannot be read: its listeners are told so by the page that they catch up with, and leave it.
-                    for seat in list(self.seats):
-                        seat.fall_behind()
+                    for subscriber in list(self.subscribers):
+                        subscriber.fall_behind()
                     return
         finally:
             self._reading = False
 
     async def _step(self) -> None:
-        reader = next(iter(self.seats)).member if self.seats else next(iter(self.room.poked))
-        legacy = any(seat.question.plain for seat in self.seats)
+        reader = next(iter(self.subscribers)).member if self.subscribers else next(iter(self.room.poked))
+        legacy = any(subscriber.question.plain for subscriber in self.subscribers)
         news = await self._hub.live.read(
             FeedQuery(reader.user_no, self.room.space, self.app, self.head, READ_LIMIT, READ_BYTES, legacy)
         )
@@ -128,11 +128,11 @@ class Feed:
         # First: whoever joins from here on has to have what is in the batch.
         self.head = news.upto
         self._hub.counts.batches += 1
-        for n, seat in enumerate(list(self.seats), 1):
-            if seat.question.plain and not legacy:
-                seat.fall_behind()  # it came while the batch was read, which is without plain records
-            elif seat in self.seats:
-                seat.take(self.room.space, batch)
+        for n, subscriber in enumerate(list(self.subscribers), 1):
+            if subscriber.question.plain and not legacy:
+                subscriber.fall_behind()  # it came while the batch was read, which is without plain records
+            elif subscriber in self.subscribers:
+                subscriber.take(self.room.space, batch)
             if n % AT_ONCE == 0:
                 await asyncio.sleep(0)
         for member in list(self.room.poked):
@@ -142,5 +142,5 @@ class Feed:
 
     def _poke(self, member: Connection, batch: Batch) -> None:
         mine = member.own is not None and batch.own_only(member.own)
-        if member.app in (None, self.app) and not mine and member.outlet.room:
-            member.outlet.frame(batch.poke())
+        if member.app in (None, self.app) and not mine and member.sink.room:
+            member.sink.frame(batch.poke())

@@ -91,11 +91,11 @@ class Subscription:
         seq = place.seqs.get(space, -1)
         if seq >= batch.upto:
             return
-        if seq < batch.after or batch.boot != place.boot or not self.member.outlet.room or place.full:
+        if seq < batch.after or batch.boot != place.boot or not self.member.sink.room or place.full:
             self.fall_behind()
             return
         self.cursor = place.move(space, batch.upto, batch.now)
-        self.member.outlet.changes(self, batch, seq, self.cursor)
+        self.member.sink.changes(self, batch, seq, self.cursor)
 
     def fall_behind(self) -> None:
         """From now on by pulls, until it has caught up."""
@@ -142,10 +142,10 @@ class Subscription:
     async def _round(self) -> None:
         """One page, and when it was the last one, the feeds are joined."""
         self._again = False
-        await self.member.outlet.page_turn()
+        await self.member.sink.page_turn()
         async with self._hub.catching_up.place():
             self._hub.counts.catch_ups += 1
-            size = min(self.question.bytes, self.member.outlet.page_bytes)
+            size = min(self.question.bytes, self.member.sink.page_bytes)
             question = self.question._replace(since=self.cursor.decode(), bytes=size)
             delta = await pull(self._hub.log, self._hub.key, self.member.caller, question)
             reached = question._replace(since=delta.synced_until)
@@ -155,7 +155,7 @@ class Subscription:
             await self._check_history(found.boot, more=delta.more)
         if delta.changes or delta.joined or delta.left or delta.unreadable or delta.more or not self.told:
             self.told = True
-            await self.member.outlet.page(self, delta)
+            await self.member.sink.page(self, delta)
         self.cursor = delta.synced_until.encode()
         # What came while it was read is found by the next round: joining and looking are one step here.
         if not delta.more and not self._again:

@@ -226,15 +226,15 @@ class PullState:
         """The device's place when it has got this."""
         return PullState(self.question._replace(since=delta.synced_until), self._user, self._key)
 
-    async def nothing(self, log: Log, glance: PeekResult) -> PullPage:
+    async def nothing(self, log: Log, peeked: PeekResult) -> PullPage:
         """What the device gets when there is no news: its own cursor, made anew after a restart of the database."""
-        if glance.trouble:
+        if peeked.trouble:
             raise CursorLost
-        if not isinstance(self._at, Cursor) or (self._at.boot == glance.boot_us and not self._at.long):
+        if not isinstance(self._at, Cursor) or (self._at.boot == peeked.boot_us and not self._at.long):
             return self._unchanged
-        instant = max(glance.now_us, self._at.instant)
+        instant = max(peeked.now_us, self._at.instant)
         whole = self._narrow and not self._at.lone
-        cursor = self._at._replace(instant=instant, boot=glance.boot_us, whole=whole, unread=False)
+        cursor = self._at._replace(instant=instant, boot=peeked.boot_us, whole=whole, unread=False)
         return PullPage(b"", await self._text(log, cursor), False, [], [])
 
 
@@ -247,10 +247,10 @@ async def pull(log: Log, key: bytes, caller: Principal, question: PullRequest) -
     plain = caller.external is None and len(question.since) <= MAX_REMEMBERED
     reading, call = (_peek if plain else _peek.__wrapped__)(question, caller, key)
     if not reading.fresh:
-        glance = await log.peek(call)
-        lost = glance.trouble is not None
-        if (lost and not question.plain) or not (lost or glance.news):
-            return await reading.nothing(log, glance)
+        peeked = await log.peek(call)
+        lost = peeked.trouble is not None
+        if (lost and not question.plain) or not (lost or peeked.news):
+            return await reading.nothing(log, peeked)
     return await page_or_beginning(log, caller, *await _read(log, caller, reading))
 
 
