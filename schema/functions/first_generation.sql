@@ -118,35 +118,41 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN starts_with(p_space_quoted, '"_personal:') AND p_registers -> 'deletedAt' ->> 'movedTo' IS NOT NULL;
 
 -- What sync_log_text gives to others; of a record that moved away nothing, or between separators of pieces an empty one: all
--- of it is in the space that it went to, where its objects have their newest members with them.
+-- of it is in the space that it went to, where its objects have their newest members with them. A statement
+-- takes it in as a part of itself.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_log(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[],
+                                      p_space_quoted text, p_separator text) RETURNS TABLE (piece text)
+LANGUAGE sql STABLE AS $$
+    SELECT string_agg(CASE WHEN syncd.sync_moved(p_space_quoted, c.fields::jsonb) OR syncd.sync_moved(p_space_quoted, r.registers) THEN CASE WHEN p_separator <> ',' THEN '' END
+        ELSE syncd.sync_legacy_change(concat(
+        '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
+        ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
+        CASE WHEN c.change_id >= U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
+        CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
+        CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
+        CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END),
+        c.record_id, CASE WHEN c.fields IS NULL THEN 2 ELSE c.op END::smallint, c.prev_seq IS NULL,
+        syncd.sync_with_objects(c.fields, c.lost, r.registers), r.registers) END, p_separator ORDER BY c.seq)
+    FROM syncd.sync_changes c
+    JOIN syncd.sync_names t ON t.name_no = c.table_no
+    JOIN syncd.sync_names d ON d.name_no = c.client_no
+    LEFT JOIN LATERAL (
+        -- one probe of the primary key, as in sync_apply: the other index would do for a table without statistics
+        SELECT * FROM (
+            SELECT q.registers, q.record_id FROM syncd.sync_records q
+            WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = c.table_no AND q.record_id >= c.record_id
+            ORDER BY q.record_id LIMIT 1) first
+        WHERE first.record_id = c.record_id
+    ) r ON true
+    WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto
+      AND (c.fields IS NOT NULL OR p_separator = ',' AND syncd.sync_nests(r.registers, c.lost::jsonb)) AND (p_tables IS NULL OR c.table_no = ANY (p_tables))
+$$;
+
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_log_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_tables integer[],
                                            p_space_quoted text, p_separator text) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN (
-        SELECT string_agg(CASE WHEN syncd.sync_moved(p_space_quoted, c.fields::jsonb) OR syncd.sync_moved(p_space_quoted, r.registers) THEN CASE WHEN p_separator <> ',' THEN '' END
-            ELSE syncd.sync_legacy_change(concat(
-            '{"eventId":"', c.event_id, '","seq":', c.seq, ',"table":', t.quoted, ',"id":', to_json(c.record_id),
-            ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
-            CASE WHEN c.change_id >= U&'\0020' THEN concat(',"changeId":', to_json(c.change_id)) END,
-            CASE WHEN c.schema_version IS NOT NULL THEN concat(',"schemaVersion":', c.schema_version) END,
-            CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
-            CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END),
-            c.record_id, CASE WHEN c.fields IS NULL THEN 2 ELSE c.op END::smallint, c.prev_seq IS NULL,
-            syncd.sync_with_objects(c.fields, c.lost, r.registers), r.registers) END, p_separator ORDER BY c.seq)
-        FROM syncd.sync_changes c
-        JOIN syncd.sync_names t ON t.name_no = c.table_no
-        JOIN syncd.sync_names d ON d.name_no = c.client_no
-        LEFT JOIN LATERAL (
-            -- one probe of the primary key, as in sync_apply: the other index would do for a table without statistics
-            SELECT * FROM (
-                SELECT q.registers, q.record_id FROM syncd.sync_records q
-                WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = c.table_no AND q.record_id >= c.record_id
-                ORDER BY q.record_id LIMIT 1) first
-            WHERE first.record_id = c.record_id
-        ) r ON true
-        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto
-          AND (c.fields IS NOT NULL OR p_separator = ',' AND syncd.sync_nests(r.registers, c.lost::jsonb)) AND (p_tables IS NULL OR c.table_no = ANY (p_tables)));
+    RETURN (SELECT l.piece FROM syncd.sync_legacy_log(p_space, p_app, p_after, p_upto, p_tables, p_space_quoted, p_separator) l);
 END $$;
 
 -- Whether a change that wrote these registers met one of the same millisecond, found from the change before it of its record on. Whoever
@@ -186,7 +192,42 @@ BEGIN
                OR syncd.sync_ties(p_space, p_app, c.prev_seq, c.fields::jsonb)));
 END $$;
 
--- What sync_state_text gives to others (p_written is as there, and what sync_nesting finds), and with p_newest sync_sweep_text (p_firsts, p_named are as there).
+-- What sync_state_text gives to others, and with p_newest sync_sweep_text (p_firsts, p_named are as there). p_written: only the records
+-- that the changes with these seqs are of. A statement takes it in as a part of itself.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_state(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_base bigint,
+                                        p_tables integer[], p_space_quoted text, p_written bigint[], p_newest boolean,
+                                        p_firsts integer[], p_named boolean) RETURNS TABLE (piece text)
+LANGUAGE sql STABLE AS $$
+    SELECT string_agg(
+        CASE WHEN s.deleted THEN syncd.sync_legacy_deletion(s.head, s.registers)
+             ELSE syncd.sync_legacy_update(concat(s.head, ',"op":"update"'), s.record_id, s.registers,
+                                           syncd.sync_members(s.registers), true) END,
+        ',' ORDER BY CASE WHEN p_newest THEN -s.seq ELSE s.seq END)
+    FROM (
+        SELECT r.seq, r.deleted, r.record_id, r.registers, concat(
+            '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id),
+            ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
+            CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
+            CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
+            CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END) AS head
+        FROM syncd.sync_records r
+        JOIN syncd.sync_names t ON t.name_no = r.table_no
+        JOIN syncd.sync_names d ON d.name_no = r.client_no
+        LEFT JOIN LATERAL (
+            SELECT * FROM (
+                SELECT q.actor, q.origin, q.seq FROM syncd.sync_changes q
+                WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq >= r.seq ORDER BY q.seq LIMIT 1) first
+            WHERE first.seq = r.seq
+        ) c ON true
+        WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto
+          AND (NOT r.deleted OR r.seq > p_base AND NOT syncd.sync_moved(p_space_quoted, r.registers)) AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
+          AND (p_firsts IS NULL OR (r.table_no = ANY (p_firsts)) = p_named)
+          AND (p_written IS NULL OR EXISTS (
+              SELECT FROM syncd.sync_changes w WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq = ANY (p_written)
+                AND w.table_no = r.table_no AND w.record_id = r.record_id))) s
+$$;
+
+-- The same by itself. p_written is as in sync_state_text, and what sync_nesting finds is added.
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_state_text(p_space integer, p_app integer, p_after bigint, p_upto bigint, p_base bigint,
                                              p_tables integer[], p_space_quoted text, p_written bigint[], p_newest boolean,
                                              p_firsts integer[], p_named boolean) RETURNS text
@@ -197,32 +238,6 @@ BEGIN
     IF v_written = '{}' THEN
         RETURN NULL;
     END IF;
-    RETURN (
-        SELECT string_agg(
-            CASE WHEN s.deleted THEN syncd.sync_legacy_deletion(s.head, s.registers)
-                 ELSE syncd.sync_legacy_update(concat(s.head, ',"op":"update"'), s.record_id, s.registers,
-                                               syncd.sync_members(s.registers), true) END,
-            ',' ORDER BY CASE WHEN p_newest THEN -s.seq ELSE s.seq END)
-        FROM (
-            SELECT r.seq, r.deleted, r.record_id, r.registers, concat(
-                '{"eventId":"', r.event_id, '","seq":', r.seq, ',"table":', t.quoted, ',"id":', to_json(r.record_id),
-                ',"spaceId":', p_space_quoted, ',"clientId":', d.quoted,
-                CASE WHEN r.schema_version IS NOT NULL THEN concat(',"schemaVersion":', r.schema_version) END,
-                CASE WHEN c.actor IS NOT NULL THEN concat(',"actor":', c.actor) END,
-                CASE WHEN c.origin IS NOT NULL THEN concat(',"origin":', to_json(c.origin)) END) AS head
-            FROM syncd.sync_records r
-            JOIN syncd.sync_names t ON t.name_no = r.table_no
-            JOIN syncd.sync_names d ON d.name_no = r.client_no
-            LEFT JOIN LATERAL (
-                SELECT * FROM (
-                    SELECT q.actor, q.origin, q.seq FROM syncd.sync_changes q
-                    WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq >= r.seq ORDER BY q.seq LIMIT 1) first
-                WHERE first.seq = r.seq
-            ) c ON true
-            WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_after AND r.seq <= p_upto
-              AND (NOT r.deleted OR r.seq > p_base AND NOT syncd.sync_moved(p_space_quoted, r.registers)) AND (p_tables IS NULL OR r.table_no = ANY (p_tables))
-              AND (p_firsts IS NULL OR (r.table_no = ANY (p_firsts)) = p_named)
-              AND (p_written IS NULL OR EXISTS (
-                  SELECT FROM syncd.sync_changes w WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq = ANY (v_written)
-                    AND w.table_no = r.table_no AND w.record_id = r.record_id))) s);
+    RETURN (SELECT l.piece FROM syncd.sync_legacy_state(
+        p_space, p_app, p_after, p_upto, p_base, p_tables, p_space_quoted, v_written, p_newest, p_firsts, p_named) l);
 END $$;

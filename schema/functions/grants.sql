@@ -37,8 +37,8 @@ GRANT EXECUTE ON FUNCTION
 -- first_generation
 GRANT EXECUTE ON FUNCTION
     syncd.sync_moved, syncd.sync_members, syncd.sync_legacy_instant, syncd.sync_legacy_fields, syncd.sync_legacy_deletion,
-    syncd.sync_legacy_update, syncd.sync_legacy_change, syncd.sync_legacy_log_text,
-    syncd.sync_legacy_state_text, syncd.sync_nests, syncd.sync_with_objects, syncd.sync_ties, syncd.sync_nesting
+    syncd.sync_legacy_update, syncd.sync_legacy_change, syncd.sync_legacy_log, syncd.sync_legacy_log_text,
+    syncd.sync_legacy_state, syncd.sync_legacy_state_text, syncd.sync_nests, syncd.sync_with_objects, syncd.sync_ties, syncd.sync_nesting
     TO syncd_runtime;
 
 -- cursors
@@ -53,7 +53,8 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_plain, syncd.sync_whole_mark, syncd.sync_change_text, syncd.sync_record_text, syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text, syncd.sync_legacy_own_text, syncd.sync_legacy_repeats,
     syncd.sync_made_between, syncd.sync_page_most, syncd.sync_change_size, syncd.sync_record_size,
     syncd.sync_log_cut, syncd.sync_state_cut, syncd.sync_sweep_cut, syncd.sync_seq_before,
-    syncd.sync_gone, syncd.sync_seen, syncd.sync_tables_in, syncd.sync_joined, syncd.sync_heads_news, syncd.sync_feeds_fitting, syncd.sync_small_feeds, syncd.sync_pull_acting, syncd.sync_pull, syncd.sync_reads, syncd.sync_unreadable
+    syncd.sync_gone, syncd.sync_seen, syncd.sync_tables_in, syncd.sync_joined, syncd.sync_heads_news, syncd.sync_feeds_fitting,
+    syncd.sync_small_pieces, syncd.sync_legacy_small_pieces, syncd.sync_small_feeds, syncd.sync_pull_acting, syncd.sync_pull, syncd.sync_reads, syncd.sync_unreadable
     TO syncd_runtime;
 
 -- push

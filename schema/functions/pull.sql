@@ -403,7 +403,7 @@ LANGUAGE sql STABLE AS $$
             SELECT c.k, h.space_no, h.head, c.swept, CASE WHEN c.swept THEN 0 ELSE c.seq END AS after,
                    CASE WHEN c.swept THEN h.head WHEN c.base >= 0 THEN c.base WHEN c.seq < h.horizon AND NOT p_history THEN c.seq END AS base,
                    CASE WHEN h.forgotten > 0 AND NOT c.swept THEN ',"whole":true' END AS whole, s.quoted
-            FROM (SELECT a.k, p_spaces[a.k] AS space_no, p_seqs[a.k] AS seq, p_bases[a.k] AS base, p_bases[a.k] = -3 - 3 * p_seqs[a.k] AS swept
+            FROM (SELECT a.k, p_spaces[a.k] AS space_no, p_seqs[a.k] AS seq, p_bases[a.k] AS base, p_bases[a.k] + 3 * p_seqs[a.k] IN (-2, -3) AS swept
                   FROM unnest(p_active) AS a (k)) c
             JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = p_app
             JOIN syncd.sync_spaces s ON s.space_no = h.space_no
@@ -411,50 +411,95 @@ LANGUAGE sql STABLE AS $$
     WHERE w.total <= p_left ORDER BY w.k
 $$;
 
--- The texts of feeds that are small, by their places in the lists: each as sync_log_text, sync_state_text or sync_sweep_text has it, up to
--- its head; null: it is to be read by itself. They are read in one statement, as row security looks through all the user's memberships
--- in each: for one in thousands of spaces that costs more than what it reads. What is stored in over 32 KiB is not small, and a page is
--- full after p_bytes.
+-- The text of each of these feeds up to its head, as sync_log_text, sync_state_text or sync_sweep_text has it; null: it is not small. A sweep
+-- that begins with named tables is one text with the others after them.
+CREATE OR REPLACE FUNCTION syncd.sync_small_pieces(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
+                                        p_without integer[], p_history boolean, p_left integer, p_tables integer[], p_firsts integer[])
+RETURNS TABLE (k integer, piece text)
+LANGUAGE sql STABLE AS $$
+    SELECT o.k, CASE WHEN o.large THEN NULL WHEN o.base IS NULL THEN (
+        SELECT string_agg(syncd.sync_change_text(c, t.quoted, d.quoted, o.quoted, o.whole, false), ',' ORDER BY c.seq)
+        FROM syncd.sync_changes c
+        JOIN syncd.sync_names t ON t.name_no = c.table_no
+        JOIN syncd.sync_names d ON d.name_no = c.client_no
+        WHERE c.space_no = o.space_no AND c.app_no = p_app AND c.seq > o.after AND c.seq <= o.head
+          AND c.fields IS NOT NULL AND (p_tables IS NULL OR c.table_no = ANY (p_tables)))
+    WHEN o.swept AND p_firsts IS NOT NULL THEN (
+        SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, o.space, ',"fields":'), ','
+                          ORDER BY (r.table_no = ANY (p_firsts)) DESC, r.seq DESC)
+        FROM syncd.sync_records r
+        JOIN syncd.sync_names t ON t.name_no = r.table_no
+        JOIN syncd.sync_names d ON d.name_no = r.client_no
+        WHERE r.space_no = o.space_no AND r.app_no = p_app AND r.seq > 0 AND r.seq <= o.head
+          AND NOT r.deleted AND (p_tables IS NULL OR r.table_no = ANY (p_tables)) AND (o.named OR NOT r.table_no = ANY (p_firsts)))
+    WHEN o.swept THEN (
+        SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, o.space, ',"fields":'), ',' ORDER BY r.seq DESC)
+        FROM syncd.sync_records r
+        JOIN syncd.sync_names t ON t.name_no = r.table_no
+        JOIN syncd.sync_names d ON d.name_no = r.client_no
+        WHERE r.space_no = o.space_no AND r.app_no = p_app AND r.seq > 0 AND r.seq <= o.head
+          AND NOT r.deleted AND (p_tables IS NULL OR r.table_no = ANY (p_tables)))
+    ELSE (
+        SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, o.space, concat(o.whole, ',"fields":')), ',' ORDER BY r.seq)
+        FROM syncd.sync_records r
+        JOIN syncd.sync_names t ON t.name_no = r.table_no
+        JOIN syncd.sync_names d ON d.name_no = r.client_no
+        WHERE r.space_no = o.space_no AND r.app_no = p_app AND r.seq > o.after AND r.seq <= o.head
+          AND (NOT r.deleted OR r.seq > o.base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables)))
+    END
+    FROM (SELECT f.*, concat(',"spaceId":', f.quoted, ',"clientId":') AS space, p_bases[f.k] = -2 - 3 * p_seqs[f.k] AS named
+          FROM syncd.sync_feeds_fitting(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left) f OFFSET 0) o
+$$;
+
+-- The same for the first generation. p_legacy: as of sync_log_text.
+CREATE OR REPLACE FUNCTION syncd.sync_legacy_small_pieces(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
+                                               p_without integer[], p_history boolean, p_left integer, p_tables integer[],
+                                               p_legacy boolean, p_firsts integer[])
+RETURNS TABLE (k integer, piece text)
+LANGUAGE sql STABLE AS $$
+    SELECT o.k, CASE WHEN o.large THEN NULL WHEN o.base IS NULL AND p_legacy THEN (
+        SELECT l.piece FROM syncd.sync_legacy_log(o.space_no, p_app, o.after, o.head, p_tables, o.quoted, ',') l)
+    WHEN o.base IS NULL THEN (
+        SELECT string_agg(syncd.sync_change_text(c, t.quoted, d.quoted, o.quoted, o.whole, true), ',' ORDER BY c.seq)
+        FROM syncd.sync_changes c
+        JOIN syncd.sync_names t ON t.name_no = c.table_no
+        JOIN syncd.sync_names d ON d.name_no = c.client_no
+        WHERE c.space_no = o.space_no AND c.app_no = p_app AND c.seq > o.after AND c.seq <= o.head
+          AND c.fields IS NOT NULL AND (p_tables IS NULL OR c.table_no = ANY (p_tables)))
+    WHEN o.swept THEN nullif(concat_ws(',', CASE WHEN o.named THEN (
+        SELECT l.piece FROM syncd.sync_legacy_state(o.space_no, p_app, 0, o.head, o.base, p_tables, o.quoted, NULL, true, p_firsts, true) l) END, (
+        SELECT l.piece FROM syncd.sync_legacy_state(o.space_no, p_app, 0, o.head, o.base, p_tables, o.quoted, NULL, true, p_firsts, false) l)), '')
+    ELSE (
+        SELECT l.piece FROM syncd.sync_legacy_state(o.space_no, p_app, o.after, o.head, o.base, p_tables, o.quoted, NULL, false, NULL, NULL) l)
+    END
+    FROM (SELECT f.*, p_bases[f.k] = -2 - 3 * p_seqs[f.k] AS named
+          FROM syncd.sync_feeds_fitting(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left) f OFFSET 0) o
+$$;
+
+-- The texts of feeds that are small, by their places in the lists; null: it is to be read by itself. They are read in one statement, as row
+-- security looks through all the user's memberships in each: for one in thousands of spaces that costs more than what it reads. What is
+-- stored in over 32 KiB is not small, and a page is full after p_bytes.
 CREATE OR REPLACE FUNCTION syncd.sync_small_feeds(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
-                                       p_without integer[], p_history boolean, p_left integer, p_tables integer[], p_bytes bigint) RETURNS text[]
+                                       p_without integer[], p_history boolean, p_left integer, p_tables integer[], p_bytes bigint,
+                                       p_legacy boolean, p_firsts integer[]) RETURNS text[]
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_texts text[] := array_fill(NULL::text, ARRAY[cardinality(p_spaces)]);
-    v_read  CURSOR FOR
-        SELECT o.k, o.large, CASE WHEN o.large THEN NULL WHEN o.base IS NULL THEN (
-            SELECT string_agg(syncd.sync_change_text(c, t.quoted, d.quoted, o.quoted, o.whole, false), ',' ORDER BY c.seq)
-            FROM syncd.sync_changes c
-            JOIN syncd.sync_names t ON t.name_no = c.table_no
-            JOIN syncd.sync_names d ON d.name_no = c.client_no
-            WHERE c.space_no = o.space_no AND c.app_no = p_app AND c.seq > o.after AND c.seq <= o.head
-              AND c.fields IS NOT NULL AND (p_tables IS NULL OR c.table_no = ANY (p_tables)))
-        WHEN o.swept THEN (
-            SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, o.space, ',"fields":'), ',' ORDER BY r.seq DESC)
-            FROM syncd.sync_records r
-            JOIN syncd.sync_names t ON t.name_no = r.table_no
-            JOIN syncd.sync_names d ON d.name_no = r.client_no
-            WHERE r.space_no = o.space_no AND r.app_no = p_app AND r.seq > 0 AND r.seq <= o.head
-              AND NOT r.deleted AND (p_tables IS NULL OR r.table_no = ANY (p_tables)))
-        ELSE (
-            SELECT string_agg(syncd.sync_record_text(r, t.quoted, d.quoted, o.space, concat(o.whole, ',"fields":')), ',' ORDER BY r.seq)
-            FROM syncd.sync_records r
-            JOIN syncd.sync_names t ON t.name_no = r.table_no
-            JOIN syncd.sync_names d ON d.name_no = r.client_no
-            WHERE r.space_no = o.space_no AND r.app_no = p_app AND r.seq > o.after AND r.seq <= o.head
-              AND (NOT r.deleted OR r.seq > o.base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables)))
-        END AS piece
-        FROM (SELECT f.*, concat(',"spaceId":', f.quoted, ',"clientId":') AS space FROM syncd.sync_feeds_fitting(
-            p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left) f OFFSET 0) o;
+    v_read  refcursor;
     f       record;
 BEGIN
-    OPEN v_read;  -- not FOR, which reads fifty ahead
+    IF p_legacy IS FALSE THEN  -- not FOR, which reads fifty ahead
+        OPEN v_read FOR SELECT s.* FROM syncd.sync_small_pieces(
+            p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left, p_tables, p_firsts) s;
+    ELSE
+        OPEN v_read FOR SELECT s.* FROM syncd.sync_legacy_small_pieces(
+            p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left, p_tables, p_legacy, p_firsts) s;
+    END IF;
     WHILE p_bytes > 0 LOOP
         FETCH v_read INTO f;
         EXIT WHEN NOT FOUND;
-        IF f.large IS NOT TRUE THEN
-            v_texts[f.k] := coalesce(f.piece, '');
-            p_bytes := p_bytes - octet_length(v_texts[f.k]);
-        END IF;
+        v_texts[f.k] := f.piece;
+        p_bytes := p_bytes - coalesce(octet_length(f.piece), 0);
     END LOOP;
     CLOSE v_read;
     RETURN v_texts;
@@ -562,8 +607,8 @@ BEGIN
         v_firsts := syncd.sync_tables_in(p_how -> 'first');
     END IF;
 
-    IF cardinality(v_active) > 7 AND v_legacy IS FALSE AND v_firsts IS NULL THEN
-        v_texts := syncd.sync_small_feeds(v_app, v_spaces, v_seqs, v_bases, v_active, v_without || p_own_spaces, p_how ? 'history', v_left, v_tables, v_bytes);
+    IF cardinality(v_active) > 7 THEN
+        v_texts := syncd.sync_small_feeds(v_app, v_spaces, v_seqs, v_bases, v_active, v_without || p_own_spaces, p_how ? 'history', v_left, v_tables, v_bytes, v_legacy, v_firsts);
     END IF;
 
     <<feeds>>
@@ -586,7 +631,7 @@ BEGIN
                 v.more := true;
                 EXIT feeds;
             ELSIF v_texts[f.k] IS NOT NULL THEN
-                f.seq := CASE WHEN v_phase = 1 THEN 0 ELSE f.seq END;
+                f.seq := CASE WHEN v_phase < 2 THEN 0 ELSE f.seq END;
                 v_phase := NULL; v_end := f.head; v_cut := v_end;
                 v_piece := nullif(v_texts[f.k], '');
             ELSIF v_phase < 2 THEN

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
@@ -13,12 +14,34 @@ import pytest
 from tests.compacting import ALL, compact_now
 from tests.harness import Server
 from tests.many_spaces import many_spaces
-from tests.wire import Device, ahead, edit, unique
+from tests.wire import Device, ahead, at, edit, unique
 
-ALONE = {
-    "log": "syncd.sync_log_text(s.space_no, $1, {after}, s.head, NULL, false, s.quoted)",
-    "state": "syncd.sync_state_text(s.space_no, $1, {after}, s.head, {after}, NULL, false, s.quoted)",
-    "sweep": "syncd.sync_sweep_text(s.space_no, $1, 0, s.head, NULL, NULL, false, false, s.quoted)",
+
+class Kind(NamedTuple):
+    """How a feed is read by itself; where a cursor stands that is read so, by its seq; for whom; which tables first."""
+
+    alone: str
+    base: Callable[[int], int]
+    legacy: str = "false"
+    first: str = "NULL"
+
+
+LOG = "syncd.sync_log_text(s.space_no, $1, {after}, s.head, NULL, {legacy}, s.quoted)"
+STATE = "syncd.sync_state_text(s.space_no, $1, {after}, s.head, {after}, NULL, {legacy}, s.quoted)"
+SWEEP = "syncd.sync_sweep_text(s.space_no, $1, 0, s.head, NULL, {first}, {named}, {legacy}, s.quoted)"
+NAMED = f"concat_ws(',', {SWEEP.replace('{named}', 'true')}, {SWEEP.replace('{named}', 'false')})"
+FIRST = "ARRAY(SELECT n.name_no FROM syncd.sync_names n WHERE n.name = 'notes')"
+KINDS = {
+    "log": Kind(LOG, lambda seq: -1),
+    "state": Kind(STATE, lambda seq: seq),
+    "sweep": Kind(SWEEP, lambda seq: -3 - 3 * seq),
+    "sweep of named tables and the others": Kind(NAMED, lambda seq: -2 - 3 * seq, first=FIRST),
+    "sweep of the others": Kind(SWEEP, lambda seq: -3 - 3 * seq, first=FIRST),
+    "first generation's log": Kind(LOG, lambda seq: -1, "true"),
+    "first generation's history": Kind(LOG, lambda seq: -1, "NULL"),
+    "first generation's state": Kind(STATE, lambda seq: seq, "true"),
+    "first generation's sweep": Kind(SWEEP, lambda seq: -3 - 3 * seq, "true"),
+    "first generation's sweep of named tables": Kind(NAMED, lambda seq: -2 - 3 * seq, "true", FIRST),
 }
 FEEDS = """
 SELECT s.space_no, h.head, s.space_id, s.quoted FROM syncd.sync_spaces s
@@ -26,15 +49,15 @@ JOIN syncd.sync_feeds h ON h.space_no = s.space_no AND h.app_no = $1 ORDER BY s.
 """
 TOGETHER = """
 SELECT syncd.sync_small_feeds($1::integer, $2::integer[], $3::bigint[], $4::bigint[], $5::integer[],
-                              '{}', false, 1000, NULL, 1000000)
+                              '{{}}', false, 1000, NULL, 1000000, {legacy}, {first})
 """
 
 
 async def texts(
-    server: Server, user: str, app: str, kind: str, after: int, owner: str = ""
+    server: Server, user: str, app: str, name: str, after: int, owner: str = ""
 ) -> tuple[list[Any], list[Any]]:
     """What `user` gets of the feeds of `owner`, together and one by one."""
-    conn = await asyncpg.connect(server.runtime_dsn)
+    kind, conn = KINDS[name], await asyncpg.connect(server.runtime_dsn)
     try:
         async with conn.transaction():
             await conn.execute("SELECT syncd.sync_act_as($1)", owner or user)
@@ -42,12 +65,12 @@ async def texts(
             feeds = await conn.fetch(FEEDS, number)
             await conn.execute("SELECT syncd.sync_act_as($1)", user)
             spaces = [feed["space_no"] for feed in feeds]
-            seqs = [feed["head"] if kind == "sweep" else after for feed in feeds]
-            bases = [{"log": -1, "state": after, "sweep": -3 - 3 * seq}[kind] for seq in seqs]
+            seqs = [feed["head"] if "sweep" in name else after for feed in feeds]
             places = list(range(1, len(feeds) + 1))
-            together = await conn.fetchval(TOGETHER, number, spaces, seqs, bases, places)
-            one = ALONE[kind].format(after=after)
-            alone = await conn.fetch(f"SELECT {one} AS text FROM ({FEEDS}) s", number)
+            how = {"after": after, "legacy": kind.legacy, "first": kind.first, "named": "false"}
+            query, bases = TOGETHER.format(**how), [kind.base(seq) for seq in seqs]
+            together = await conn.fetchval(query, number, spaces, seqs, bases, places)
+            alone = await conn.fetch(f"SELECT {kind.alone.format(**how)} AS text FROM ({FEEDS}) s", number)
             return list(together), [row["text"] or "" for row in alone]
     finally:
         await conn.close()
@@ -61,6 +84,7 @@ def written(server: Server, device: Callable[..., Device]) -> Device:
         space = writer.create(unique("small"))
         changes = [
             edit("kept", v=place, s='"quoted" \u2028'), edit("gone", v=1), edit("kept", 2, w=None),
+            {**edit("note", v=1, c={"a": 1}), "table": "notes"}, {**edit("note", 2, **{"c.a": 2}), "table": "notes"},
             {**edit("made", 3, v=[1, {"a": "b"}]), "op": "insert", "schemaVersion": 3, "actor": {"name": "x"}},
         ]  # fmt: skip
         writer.write(*({**change, "spaceId": space} for change in changes))
@@ -78,14 +102,14 @@ def written(server: Server, device: Callable[..., Device]) -> Device:
     return writer
 
 
-@pytest.mark.parametrize("kind", ALONE)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("after", [0, 2])
 def test_the_text_is_that_of_each_by_itself(server: Server, written: Device, kind: str, after: int) -> None:
     together, alone = asyncio.run(texts(server, written.user, written.app, kind, after))
-    if kind == "log":  # what is folded is read as state: of those alone
+    if "log" in kind or "history" in kind:  # what is folded is read as state: of those alone
         together = [text for place, text in enumerate(together) if place % 3]
         alone = [text for place, text in enumerate(alone) if place % 3]
-    assert together == alone
+    assert [text or "" for text in together] == alone
     assert all('"kept"' in text or after for text in alone)
 
 
@@ -97,6 +121,74 @@ def test_row_security_is_the_guard_of_what_is_read_together(
     together, alone = asyncio.run(texts(server, stranger.user, written.app, "sweep", 0, owner=written.user))
     assert together == [None] * 10
     assert alone == []
+
+
+@pytest.mark.parametrize(
+    ("legacy", "query"),
+    [
+        (False, {}),
+        (False, {"first": "notes"}),
+        (False, {"history": 1}),
+        (True, {}),
+        (True, {"first": "notes"}),
+        (True, {"collection": "notes"}),
+        (True, {"history": 1}),
+        (True, {"since": at(1)}),
+    ],
+    ids=str,
+)
+def test_pages_have_the_same_in_the_same_order_however_much_is_in_one(
+    written: Device, device: Callable[..., Device], legacy: bool, query: dict[str, Any]
+) -> None:
+    """Of a page of one change no feed is small."""
+    reader = device(written.user, app=written.app, legacy=legacy)
+    changes, cursor = reader.drain(limit=1, **query)
+    assert changes == reader.drain(**query)[0]
+    assert len({change["spaceId"] for change in changes}) == 10
+    assert reader.drain(**{**query, "since": cursor})[0] == []
+
+
+CALLED = """
+SELECT f.funcname, f.calls FROM pg_stat_xact_user_functions f JOIN pg_proc p ON p.oid = f.funcid
+WHERE f.schemaname = 'syncd' AND p.provolatile <> 'i' ORDER BY f.funcname
+"""
+
+
+async def called(server: Server, user: str, app: str, since: dict[str, Any], how: dict[str, Any]) -> dict[str, int]:
+    """How often a pull of everything calls functions that read; those that make a text of what was read count not."""
+    how, conn = {"limit": 10_000, "bytes": 10_000_000, **how}, await asyncpg.connect(server.owner_dsn)
+    try:
+        async with conn.transaction():
+            await conn.execute("SET LOCAL track_functions = 'all'; SET LOCAL ROLE syncd_runtime")
+            pull = json.dumps([{"user": user, "app": app, "since": since, "how": how}])
+            assert await conn.fetchval("SELECT p.more FROM syncd.sync_pull($1::jsonb) p", pull) is False
+            await conn.execute("RESET ROLE")
+            return dict(await conn.fetch(CALLED))
+    finally:
+        await conn.close()
+
+
+@pytest.mark.parametrize(
+    ("since", "how"),
+    [
+        ({}, {}),
+        ({}, {"first": ["notes"]}),
+        ({}, {"legacy": True}),
+        ({}, {"legacy": True, "first": ["notes"]}),
+        ({}, {"legacy": True, "history": True}),
+        ({"at": 0}, {"legacy": True}),
+    ],
+    ids=str,
+)
+def test_what_a_pull_asks_does_not_grow_with_the_spaces(
+    server: Server, device: Callable[..., Device], since: dict[str, Any], how: dict[str, Any]
+) -> None:
+    counts = list[dict[str, int]]()
+    for spaces in (10, 30):
+        crowd, app = many_spaces(server, spaces), unique("app")
+        device(crowd.writer, app=app).write(*({**edit("r", v=1), "spaceId": space} for space in crowd.spaces))
+        counts.append(asyncio.run(called(server, crowd.user, app, since, how)))
+    assert counts[0] == counts[1]
 
 
 def test_a_page_has_hundreds_of_small_feeds_of_a_user_in_thousands_of_spaces(
@@ -125,6 +217,6 @@ def test_what_is_large_is_left_to_be_read_by_itself(server: Server, device: Call
     for length in (10, 40_000, 10):
         noise = random.Random(length).randbytes(length).hex()
         writer.write({**edit("r", v=noise), "spaceId": writer.create(unique("small"))})
-    for kind in ALONE:
+    for kind in KINDS:
         together, alone = asyncio.run(texts(server, writer.user, writer.app, kind, 0))
         assert together == [alone[0], None, alone[2]]

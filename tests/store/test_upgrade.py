@@ -54,6 +54,7 @@ STEPS = [
     "0033_pre_audit",
     "0035_pre_devices_used",
     "0037_pre_context_key",
+    "0038_pre_small_feeds",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
