@@ -34,13 +34,12 @@ def audit_command(
 
 
 async def _list(url: str, after: int, *which: str | None) -> None:
-    import asyncpg
-
+    from syncd.postgres.sessions import OPERATOR, connect
     from syncd.service.audit import lines
     from syncd.store.audit import AuditOperator
     from syncd.store.backup import standing
 
-    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
     try:
         if not (await standing(connection)).whole:
             raise click.ClickException(BOUND)

@@ -56,13 +56,12 @@ def compact_command(
 
 
 async def _compact(url: str, policy: Any, archive: Any, rest: float, vacuum: bool) -> None:
-    import asyncpg
-
     from syncd.cli.progress_bar import bar
+    from syncd.postgres.sessions import OPERATOR, connect
     from syncd.service.compact import Compaction
     from syncd.store.compaction import Compactor, LeaseLost, NotAllowed
 
-    connection = await asyncpg.connect(url, timeout=10)
+    connection = await connect(url, timeout=10, settings=OPERATOR)
     try:
         compactor = Compactor(connection)
         try:

@@ -35,12 +35,11 @@ def main() -> int:
 
 
 async def _compact(settings: Settings) -> int:
-    import asyncpg
-
+    from syncd.postgres.sessions import OPERATOR, connect
     from syncd.service.compact import Compaction, Policy
     from syncd.store.compaction import Compactor, LeaseLost, NotAllowed, act_as_compactor, last_done
 
-    connection = await asyncpg.connect(settings.migrate_url, statement_cache_size=0, timeout=10)
+    connection = await connect(settings.migrate_url or "", statement_cache_size=0, timeout=10, settings=OPERATOR)
     try:
         try:
             await act_as_compactor(connection)

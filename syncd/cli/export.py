@@ -53,21 +53,20 @@ async def _export(
     url: str, user: str | None, space: str | None, output: Path | None, form: Literal["ndjson", "zip"],
     context_key: str | None,
 ) -> None:  # fmt: skip
-    import asyncpg
-
     from syncd.postgres.contexts import ContextSession
+    from syncd.postgres.sessions import OPERATOR, connect
     from syncd.store.backup import snapshot_of, standing
     from syncd.transfer.export import Scope
 
     session = None if context_key is None else ContextSession(context_key)
-    connection = await asyncpg.connect(url, timeout=10)
+    connection = await connect(url, timeout=10, settings=OPERATOR)
     try:
         found = await standing(connection)
         if user is None and not found.whole:
             raise click.ClickException(BOUND)
         if user is not None and found.whole:
             await connection.close()
-            connection = await asyncpg.connect(as_runtime(url), timeout=10)
+            connection = await connect(as_runtime(url), timeout=10, settings=OPERATOR)
         key = found.key if user is None and space is None else None
         scope = Scope("user" if user is not None else "space" if space is not None else "all", user, space, key)
         async with snapshot_of(connection, user, session) as snapshot:
@@ -83,11 +82,10 @@ async def _export(
 
 async def _note(url: str, space: str | None, user: str | None) -> None:
     """Says in the audit what an operator has taken out."""
-    import asyncpg
-
+    from syncd.postgres.sessions import OPERATOR, connect
     from syncd.store.audit import AuditOperator
 
-    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
     try:
         await AuditOperator(connection).note("export", space, user, {"by": "operator"})
     finally:

@@ -166,12 +166,11 @@ def _run(work: Callable[[HeldOperator, HeldFilter, Settings, str], Awaitable[Non
 
 
 async def _connected(work: Any, which: HeldFilter, settings: Settings, url: str) -> None:
-    import asyncpg
-
+    from syncd.postgres.sessions import OPERATOR, connect
     from syncd.store.backup import standing
     from syncd.store.held import HeldOperator
 
-    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
     try:
         if not (await standing(connection)).whole:
             raise click.ClickException(BOUND)

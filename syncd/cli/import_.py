@@ -114,11 +114,10 @@ async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) ->
 
 async def _note(url: str, user: str | None, detail: dict[str, Any]) -> None:
     """Says in the audit what an operator has brought in."""
-    import asyncpg
-
+    from syncd.postgres.sessions import OPERATOR, connect
     from syncd.store.audit import AuditOperator
 
-    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
     try:
         await AuditOperator(connection).note("import", None, user, {"by": "operator", **detail})
     finally:
@@ -137,13 +136,12 @@ def _cursors(wanted: bool, numbered: bool) -> str:
 
 
 async def _standing(url: str) -> bool:
-    import asyncpg
-
     from syncd.postgres import migrate
     from syncd.postgres.schema_files import MigrationError
+    from syncd.postgres.sessions import OPERATOR, connect
     from syncd.store.backup import standing
 
-    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
     try:
         if waiting := await migrate.pending(connection):
             raise click.ClickException(f"the database lacks {', '.join(waiting)}: run `syncd migrate` first.")

@@ -19,6 +19,7 @@ from syncd.cli.options import progress
 from syncd.cli.progress_bar import bar
 from syncd.core.clock import format_instant, parse_instant
 from syncd.core.errors import SyncdError
+from syncd.postgres.sessions import OPERATOR, connect
 from syncd.protocol.export_format import Space
 from syncd.protocol.normalize import Limits
 from syncd.settings import Settings
@@ -287,7 +288,7 @@ async def _standing(url: str) -> None:
     from syncd.postgres import migrate
     from syncd.postgres.schema_files import MigrationError
 
-    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    connection = await connect(url, settings=OPERATOR, timeout=10, statement_cache_size=0)
     try:
         if waiting := await migrate.pending(connection):
             raise click.ClickException(f"the database lacks {', '.join(waiting)}: run `syncd migrate` first.")

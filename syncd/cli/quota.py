@@ -113,13 +113,12 @@ def _run(work: Callable[[QuotaOperator, AuditOperator, Settings], Awaitable[None
 
 
 async def _connected(work: Any, settings: Settings, url: str) -> None:
-    import asyncpg
-
+    from syncd.postgres.sessions import OPERATOR, connect
     from syncd.store.audit import AuditOperator
     from syncd.store.backup import standing
     from syncd.store.quotas import QuotaOperator
 
-    connection = await asyncpg.connect(url, timeout=10, statement_cache_size=0)
+    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
     try:
         if not (await standing(connection)).whole:
             raise click.ClickException(BOUND)

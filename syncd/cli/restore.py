@@ -53,13 +53,12 @@ def _program(data_dir: Path, *, own: bool) -> str:
 
 
 async def _restore(url: str, file: Path, program: str) -> None:
-    import asyncpg
-
     from syncd.postgres.migrate import migrate
+    from syncd.postgres.sessions import OPERATOR, connect
 
     name = unquote(urlsplit(url).path.lstrip("/"))
     fresh, former = f"{name}_restoring", f"{name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"
-    server = await asyncpg.connect(_named(url, "postgres"), statement_cache_size=0, timeout=10)
+    server = await connect(_named(url, "postgres"), statement_cache_size=0, timeout=10, settings=OPERATOR)
     try:
         progress(f"making the database {fresh}, with the roles and rights that no dump has")
         await server.execute(f"DROP DATABASE IF EXISTS {_quoted(fresh)} WITH (FORCE)")
@@ -80,10 +79,10 @@ async def _restore(url: str, file: Path, program: str) -> None:
 
 
 async def _fill(url: str, file: Path, program: str) -> None:
-    import asyncpg
+    from syncd.postgres.sessions import OPERATOR, connect
 
     progress(f"restoring {file}")
-    connection = await asyncpg.connect(url, statement_cache_size=0, timeout=10)
+    connection = await connect(url, statement_cache_size=0, timeout=10, settings=OPERATOR)
     try:
         await connection.execute("DROP SCHEMA syncd CASCADE")
     finally:

@@ -25,7 +25,7 @@ from syncd.edge.pace import LARGEST_PAGE
 from syncd.edge.problems import close_code
 from syncd.live.batch import WHOLE, Batch
 from syncd.live.hub import Hub
-from syncd.live.member import Connection, Listener
+from syncd.live.member import MAX_OWN, Connection, Listener
 from syncd.live.subscription import Subscription
 from syncd.protocol import live_messages
 from syncd.protocol.first_generation import client_of
@@ -307,7 +307,8 @@ class SocketSession:
             caller = caller._replace(external=await talk.callers.ask(caller.user))
         now, large = time.time_ns() // 1000, is_large(text, self._legacy)
         event = EventIds(now)
-        events = await aside(large, event.first, len(message.changes))
+        kept = min(len(message.changes), MAX_OWN)  # no more of them are remembered
+        events = await aside(large, event.after(len(message.changes) - kept).first, kept)
         body = PushBody(
             message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=self._legacy,
             incarnations=message.incarnations,
@@ -321,7 +322,7 @@ class SocketSession:
         except SyncdError:
             member.met(events)
             raise
-        taken = {result.eventId for result in answer.results if result.status == "applied"}
+        taken = {result.eventId for result in answer.results[-MAX_OWN:] if result.status == "applied"}
         member.met(event for event in events if event.decode() not in taken)
         subscription = member.subscriptions.get(app)
         if subscription is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Protocol
 
 from syncd.live.batch import Batch
@@ -28,7 +29,7 @@ class Listener(Protocol):
     def fall_behind(self) -> None:
         """From now on it catches up by pulls."""
 
-    def acknowledges(self, results: Iterable[Result | None]) -> None:
+    def acknowledges(self, results: Sequence[Result | None]) -> None:
         """A push of the device is about to be answered."""
 
     def end(self) -> None:
@@ -96,12 +97,12 @@ class Connection:
         return not self.subscriptions
 
     def wrote(self, events: list[bytes]) -> None:
-        """Remembers the event ids of a push of its own, before anyone else can hear of it."""
+        """Remembers the event ids of a push of its own, before anyone else can hear of it: the last MAX_OWN of them."""
         if self.own is None:
             self.own = {}
-        self.own.update(dict.fromkeys(events))
-        while len(self.own) > MAX_OWN:
-            del self.own[next(iter(self.own))]
+        self.own.update(dict.fromkeys(events[-MAX_OWN:]))
+        for old in list(islice(self.own, max(0, len(self.own) - MAX_OWN))):
+            del self.own[old]
 
     def met(self, events: Iterable[bytes]) -> None:
         """Forgets own event ids that came by."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Coroutine, Iterable, Set
+from collections.abc import Coroutine, Sequence, Set
 from itertools import starmap
 from typing import Any, Protocol
 
@@ -107,10 +107,12 @@ class Subscription:
         else:
             self._again = True
 
-    def acknowledges(self, results: Iterable[Result | None]) -> None:
+    def acknowledges(self, results: Sequence[Result | None]) -> None:
         """A push of the device is about to be answered: its place is still before it."""
-        taken = [result.changeId for result in results if result and result.changeId and result.status == "applied"]
-        self._pushed.extend(taken[-1:])
+        for result in reversed(results):
+            if result and result.changeId and result.status == "applied":
+                self._pushed.append(result.changeId)
+                return
 
     def end(self) -> None:
         """It is over: nothing more is sent."""

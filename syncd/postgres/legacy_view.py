@@ -11,6 +11,7 @@ import asyncpg
 
 from syncd.postgres.migrate import LOCK_TIMEOUT_MS, _as_owner, _locked
 from syncd.postgres.schema_files import MigrationError, schema_directory
+from syncd.postgres.sessions import OPERATOR, connect
 
 VIEW = "public.sync_changes"
 INDEXES = ("by_author", "by_record")
@@ -33,7 +34,7 @@ async def make_view(dsn: str, *, say: Callable[[str], object] = print) -> None:
         MigrationError: a table has the view's name, or the database refuses.
     """
     parts = _parts()
-    conn = await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
+    conn = await connect(dsn, settings=OPERATOR, statement_cache_size=0, timeout=30)
     try:
         if await conn.fetchval(KIND) not in (None, "v"):
             raise MigrationError(

@@ -19,6 +19,7 @@ import asyncpg
 from syncd.postgres import functions
 from syncd.postgres.contexts import pads
 from syncd.postgres.schema_files import FUNCTIONS, Migration, MigrationError, SchemaFiles, SchemaTooNew, read_schema
+from syncd.postgres.sessions import OPERATOR, connect
 
 PREAMBLE = Path(__file__).with_name("preamble.sql")
 LOCK = 0x73796E6364  # "syncd"
@@ -111,7 +112,7 @@ async def migrate(
     """
     files = read_schema(directory)
     # No statement cache: a transaction pooler may be in between.
-    conn = await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
+    conn = await connect(dsn, settings=OPERATOR, statement_cache_size=0, timeout=30)
     try:
         current = await _is_current(conn, files, older_functions)
         if not current or await conn.fetchval(OPEN):

@@ -46,6 +46,8 @@ AT_START = {
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
 }
+# An operator's transaction is open for as long as somebody takes to read what comes of it.
+OPERATOR = {**AT_START, "idle_in_transaction_session_timeout": "0"}
 # Not at the start: a whole server that is fenced off by this setting is one to keep away from.
 WRITES = {"default_transaction_read_only": "off"}
 SET_BY_ROLE = """

@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from syncd.core.clock import LAST, parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id, fault_in_name
+from syncd.core.pieces import in_turns
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.protocol.messages import Op, Role, without_value
 from syncd.protocol.normalize import OPS, Limits, LogRegister, Stamps, StateRegister, version
@@ -370,7 +371,7 @@ def arrange(changes: Sequence[ImportLine]) -> ImportBatch:
     place = {feed: n for n, feed in enumerate(order, 1)}
     met: dict[tuple[int, str, str], int] = {}
     waves: list[list[ImportRow]] = []
-    for i, change in enumerate(changes, 1):
+    for i, change in enumerate(in_turns(changes), 1):
         line, row = change.line, change.row
         row.i, row.k = i, place[line.spaceId, line.appId]
         row.w, row.u, row.t = number(line.userId), number(line.clientId), number(line.table)
@@ -385,5 +386,5 @@ def arrange(changes: Sequence[ImportLine]) -> ImportBatch:
         {"feeds": feeds, "names": list(names)}, [row.k for row in rows], [line.seq for line in lines],
         [line.pushEnd or line.seq for line in lines], [line.createdAt for line in lines], [row.e for row in rows],
         [row.c for row in rows], [row.w for row in rows], [row.u for row in rows],
-        [msgspec.json.encode(wave) for wave in waves],
+        [msgspec.json.encode(wave) for wave in in_turns(waves)],
     )  # fmt: skip

@@ -11,11 +11,20 @@ import msgspec
 from msgspec import Raw
 
 from syncd.core.errors import HeldFull, Malformed, TooLarge
-from syncd.core.pieces import more_than
+from syncd.core.pieces import in_turns, more_than
 from syncd.protocol import live_messages
 from syncd.protocol.first_generation import UNREADABLE, LegacyPush, read_legacy
 from syncd.protocol.live_messages import LegacyPushFrame
-from syncd.protocol.messages import IncomingChange, IncomingRegister, Op, PushBody, decode, read_change, split_changes
+from syncd.protocol.messages import (
+    IncomingChange,
+    IncomingRegister,
+    Op,
+    PushBody,
+    decode,
+    first_texts,
+    read_change,
+    split_changes,
+)
 from syncd.protocol.normalize import Limits
 
 # Between which there is something: a body with more is not taken apart at once, which would take longer than 50 ms. A
@@ -104,17 +113,17 @@ def push_in(body: bytes, limits: Limits, legacy: bool) -> PushBody:
             msgspec.structs.replace(envelope, changes=None).body(), changes=_legacy_changes(texts, limits)
         )
     _check(body)
-    push = decode(body, PushTexts)
-    return msgspec.structs.replace(push, changes=_changes(push.changes, limits))
+    push, texts = _apart(body, lambda text: decode(text, PushTexts))
+    return msgspec.structs.replace(push, changes=_changes(texts, limits))
 
 
 def frame_in(text: bytes, limits: Limits, legacy: bool) -> live_messages.Incoming:
     """The message in a large frame, as `live.incoming` has it. Raises Malformed, TooLarge, HeldFull."""
     if not legacy:
         _check(text)
-        message = live_messages.decoded(text, _FRAME)
+        message, texts = _apart(text, lambda text: live_messages.decoded(text, _FRAME))
         if isinstance(message, FrameTexts):
-            return msgspec.structs.replace(message, changes=_changes(message.changes, limits))
+            return msgspec.structs.replace(message, changes=_changes(texts, limits))
         return message
     frame, texts = _legacy_apart(text, lambda text: live_messages.decoded(text, _LEGACY_FRAME))
     if isinstance(frame, live_messages.LegacySubscribe):
@@ -131,13 +140,13 @@ def _check(body: bytes) -> None:
             raise TooLarge(f"A push holds at most {most:,} {what}; send it in parts.")
 
 
-def _changes(texts: Sequence[Raw], limits: Limits) -> list[IncomingChange]:
+def _changes(texts: Texts, limits: Limits) -> list[IncomingChange]:
     if len(texts) > limits.max_changes:
         raise TooLarge(
             f"A push holds at most {limits.max_changes} changes; send them in parts.", code="too_many_changes"
         )
     found = list[IncomingChange]()
-    for i, raw in enumerate(texts):
+    for i, raw in enumerate(in_turns(texts)):
         if len(bytes(raw)) > limits.max_change:
             found.append(_named(read_change(i, raw, _OUTLINE)))
         else:
@@ -145,25 +154,41 @@ def _changes(texts: Sequence[Raw], limits: Limits) -> list[IncomingChange]:
     return found
 
 
+def _apart(body: bytes, decoded: Callable[[bytes], T]) -> tuple[T, Texts]:
+    """A message, and the texts of its changes. Raises what `decoded` raises for all of it."""
+    others, texts = first_texts(body)
+    try:
+        message = decoded(others)
+    except Malformed:
+        if not texts:
+            raise
+        # What is at fault, and where, is said of the whole.
+        message, texts = decoded(body), []
+    return message, [*texts, *(getattr(message, "changes", None) or ())]
+
+
 def _legacy_apart(body: bytes, decoded: Callable[[bytes], T]) -> tuple[T, Texts]:
     """A message of the first generation, which takes no part of its push back, and the texts of its changes."""
-    try:
-        if more_than(body, b",", MOST_COMMAS):
+
+    def checked(text: bytes) -> T:
+        if more_than(text, b",", MOST_COMMAS):
             # A text a comma would be too many at once. Changes say what they do, so they are fewer.
-            decode(body, _Operations)
-        message = decoded(body)
+            decode(text, _Operations)
+        return decoded(text)
+
+    try:
+        return _apart(body, checked)
     except Malformed as why:
         envelope, texts = split_changes(body)
         if why.code not in ("invalid_change", "invalid_value") or not texts:
             raise
         return decoded(envelope), texts
-    return message, getattr(message, "changes", None) or ()
 
 
 def _legacy_changes(texts: Texts, limits: Limits) -> list[IncomingChange]:
     """Raises HeldFull where more cannot be read than may be held."""
     found, unreadable = list[IncomingChange](), 0
-    for raw in texts:
+    for raw in in_turns(texts):
         large = len(bytes(raw)) > limits.max_change
         found.append(read_legacy(raw, _legacy_named) if large else read_legacy(raw))
         unreadable += found[-1] is UNREADABLE

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.errors import Fault, Malformed
+from syncd.core.pieces import PIECE, in_turns, rest
 from syncd.core.values import HALF, without_halves
 
 T = TypeVar("T")
@@ -102,6 +103,11 @@ DEEPEST, MOST_SCRAPS = 10_000, 1000
 # Of what names its table, its id and its operation.
 SHORTEST = len(b'{"table":"","id":"","op":"delete"}')
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]', re.DOTALL)
+# What may be the end of a change and the beginning of the next one.
+_BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")
+# Where the changes of a push begin: nobody writes so much before them.
+FURTHEST = 64 * 1024
+_TEXTS = msgspec.json.Decoder(list[Raw])
 _QUOTED = re.compile(r" (['\"]).*\1", re.DOTALL)
 _PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
 
@@ -127,10 +133,61 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 def raw_changes(body: bytes) -> list[bytes]:
     """The JSON text of every change of a push."""
+    others, texts = first_texts(body)
     try:
-        return [bytes(raw) for raw in _RAW_CHANGES.decode(body).changes or ()]
+        texts += _RAW_CHANGES.decode(others).changes or ()
     except (msgspec.DecodeError, RecursionError):
         return split_changes(body)[1]
+    return [bytes(raw) for raw in in_turns(texts)]
+
+
+def first_texts(body: bytes) -> tuple[bytes, list[Raw]]:
+    """A push without the first of its changes, and the texts of those, found a piece at a time: a parser goes through
+    what it is given at once. All that it takes for a change is one; where it finds no more, the rest is left.
+
+    It is left whole where more of them are too short for a change than may be.
+    """
+    begin = at = _changes_begin(body) if len(body) > 2 * PIECE else 0
+    texts, reach, scraps = list[Raw](), PIECE, 0
+    while begin and at + reach < len(body):
+        rest()
+        cut = _BETWEEN.search(body, at + reach, at + 2 * reach)
+        found = _texts_in(body[at : cut.start() + 1]) if cut else None
+        if cut is None or found is None:
+            reach *= 2
+            continue
+        texts += found
+        at, reach = cut.end(), PIECE
+        scraps += sum(len(bytes(text)) < SHORTEST for text in found)
+        if scraps > MOST_SCRAPS:
+            return body, []
+    return body[:begin] + body[at:] if texts else body, texts
+
+
+def _texts_in(piece: bytes) -> list[Raw] | None:
+    """The texts of whole changes with commas between them, None where it does not end with one."""
+    try:
+        piece.decode()
+        return _TEXTS.decode(b"[%b]" % piece)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _changes_begin(body: bytes) -> int:
+    """Where the first change of a push begins; 0 where that cannot be told from its beginning."""
+    depth, name, text = 0, b"", b""
+    for token in _TOKEN.finditer(body, 0, FURTHEST):
+        kind = token[0][:1]
+        if kind in b"[{":
+            depth += 1
+            if depth == 2 and kind == b"[" and name == b'"changes"':
+                return token.end()
+        elif kind in b"]}":
+            depth -= 1
+        elif depth == 1:
+            name = text if kind == b":" else name
+            text = token[0]
+    return 0
 
 
 def split_changes(body: bytes) -> tuple[bytes, list[bytes]]:
@@ -140,7 +197,7 @@ def split_changes(body: bytes) -> tuple[bytes, list[bytes]]:
     """
     depth, name, start, found = 0, b"", -1, list[bytes]()
     first, last, text, scraps = 0, 0, b"", 0
-    for token in _TOKEN.finditer(body):
+    for token in in_turns(_TOKEN.finditer(body)):
         kind = token[0][:1]
         inside = start >= 0 and depth == 2
         if inside and kind in b",]":

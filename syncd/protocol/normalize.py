@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, UnsetType
 from syncd.core.clock import EPOCH_TEXT, LAST, canonical_instant, format_instant, parse_instant
 from syncd.core.errors import Fault, InvalidId, Malformed
 from syncd.core.ids import fault_in_id
+from syncd.core.pieces import in_turns
 from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.messages import IncomingChange, IncomingRegister
 
@@ -300,7 +301,7 @@ def batch(prepared: Sequence[tuple[NormalizedChange, str, str]], event_id: Calla
     met: dict[tuple[int, int, str], int] = {}
     waves: list[list[NormalizedChange]] = []
     of: list[int] = []
-    for i, (change, space, table) in enumerate(prepared, 1):
+    for i, (change, space, table) in enumerate(in_turns(prepared), 1):
         change.i, change.s, change.t, change.e = i, space_no[space], table_no[table], event_id(i)
         key = (change.s, change.t, change.r)
         wave = met[key] = met.get(key, -1) + 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from syncd.core.pieces import RESTING
 from syncd.store.turns import Turns
 
 T = TypeVar("T")
@@ -18,6 +20,35 @@ LEGACY_SMALL, LEGACY_MEMBERS = 12 * 1024, 1_500
 PATIENCE = 30.0
 # Python runs one thread at a time: a second one would be no faster, and the loop have its turn after both.
 PLACES = 1
+# The loop lets go of Python's lock at each call to the network or the database, some ten times a request, and waits
+# each time for a thread that works. So a thread that has worked so long, and was kept waiting for more than this share
+# of it, by the loop that is, rests as long as that took.
+WORK, WAITED = 0.001, 0.05
+
+
+class Rests:
+    """Rests between pieces of work, where somebody else works too."""
+
+    def __init__(self) -> None:
+        self._began, self._worked = time.monotonic(), time.thread_time()
+
+    def __call__(self) -> None:
+        took = time.monotonic() - self._began
+        if took < WORK:
+            return
+        if time.thread_time() - self._worked < took * (1 - WAITED):
+            time.sleep(took)
+        self._began, self._worked = time.monotonic(), time.thread_time()
+
+
+async def beside(work: Callable[..., T], *arguments: object) -> T:
+    """`work(*arguments)` in a thread that rests where others work, whoever else is at something of the kind."""
+    return await asyncio.to_thread(_with_rests, work, *arguments)
+
+
+def _with_rests(work: Callable[..., T], *arguments: object) -> T:
+    RESTING.set(Rests())  # the thread has a context of its own for each call
+    return work(*arguments)
 
 
 class Aside:
@@ -31,7 +62,7 @@ class Aside:
         if not apart:
             return work(*arguments)
         async with self._turns.place(PATIENCE):
-            return await asyncio.to_thread(work, *arguments)
+            return await beside(work, *arguments)
 
 
 aside = Aside()

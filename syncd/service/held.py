@@ -15,11 +15,13 @@ from msgspec import Raw
 
 from syncd.core.clock import format_instant
 from syncd.core.errors import DatabaseUnavailable, Malformed, MembershipsUnavailable, SyncdError
+from syncd.core.pieces import in_turns
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import normalize
 from syncd.protocol.first_generation import LegacyStamps, push_body
 from syncd.protocol.messages import IncomingChange, PushBody
 from syncd.protocol.normalize import Limits, NormalizedChange
+from syncd.service.aside import LEGACY_SMALL, aside
 from syncd.service.counts import Counts
 from syncd.service.holding import UNKNOWN
 from syncd.service.principal import Principal
@@ -77,20 +79,25 @@ class Releaser:
     async def release(self, due: Due, nos: Sequence[int] | None = None) -> Released:
         """Writes a device's changes that may be written by now, or tries those of `nos`. Raises Busy and the like."""
         rows = await self.held.take(due, min(AT_ONCE, self._limits.max_changes), nos)
-        kept = dict[int, str]()
-        readable = list[tuple[HeldChange, IncomingChange]]()
-        for row in rows:
-            try:
-                readable.append((row, self._read(row)))
-            except (Malformed, InvalidValue) as why:
-                kept[row.held_no] = why.code if isinstance(why, Malformed) else "invalid_value"
+        large = sum(len(row.change) for row in rows) > LEGACY_SMALL
+        readable, kept = await aside(large, self._readable, rows)
         written = dict[int, str]()
         if readable:
-            written, refused = await self._push(due, readable)
+            written, refused = await self._push(due, readable, large)
             # What is too much for one push has its turn in the next.
             kept |= {no: code for no, code in refused.items() if not (written and code == "push_too_large")}
         await self.held.mark(due.user_id, kept)
         return Released(written, kept)
+
+    def _readable(self, rows: Sequence[HeldChange]) -> tuple[list[tuple[HeldChange, IncomingChange]], dict[int, str]]:
+        """Those that can be read, and why the others stay."""
+        readable, kept = list[tuple[HeldChange, IncomingChange]](), dict[int, str]()
+        for row in in_turns(rows, 1):
+            try:
+                readable.append((row, self._read(row)))
+            except (Malformed, InvalidValue) as why:
+                kept[row.held_no] = why.code if isinstance(why, Malformed) else "invalid_value"
+        return readable, kept
 
     def _read(self, row: HeldChange) -> IncomingChange:
         raw = row.change.encode()
@@ -100,24 +107,16 @@ class Releaser:
         return push_body(b'{"changes":[%s]}' % raw).changes[0]
 
     async def _push(
-        self, due: Due, readable: Sequence[tuple[HeldChange, IncomingChange]]
+        self, due: Due, readable: Sequence[tuple[HeldChange, IncomingChange]], large: bool
     ) -> tuple[dict[int, str], dict[int, str]]:
-        caller, rows = Principal(due.user_id), [row for row, _ in readable]
+        rows = [row for row, _ in readable]
         releasing = Releasing(rows)
-        reading = PullState(PullRequest(due.app, plain=True), due.user_id, self._key)
-        message = PushBody([change for _, change in readable], pull=False)
-        work = PushDecision(caller, due.client_id, reading, message, self._limits, LegacyStamps(), refusals=releasing)
-        for i in work.left:
-            prepared, row = work.changes[i][0], rows[i]
-            # A stamp that was ahead when it came, or was to be the time of receipt, is from then.
-            normalize.lower([prepared], due.client_id, row.received_us + self._skew, row.received_us)
-            known = None if row.content is None or row.content.startswith(UNKNOWN) else row.content
-            prepared.c = prepared.c or known
+        work = await aside(large, self._decision, due, readable, releasing)
         if not work.left and not work.repeats and len(releasing.kept) == len(rows):
             return {}, releasing.kept
         now = time.time_ns() // 1000
         try:
-            answer = await perform(work, self._log, EventIds(now), self._skew, now)
+            answer = await perform(work, self._log, EventIds(now), self._skew, now, large=large)
         except Refusal as why:
             if why.state != GONE:
                 raise
@@ -126,6 +125,22 @@ class Releaser:
             self._wrote(space, due.app, seq)
         statuses = zip(rows, answer.results, strict=True)
         return {row.held_no: result.status for row, result in statuses if not result.code}, releasing.kept
+
+    def _decision(
+        self, due: Due, readable: Sequence[tuple[HeldChange, IncomingChange]], releasing: Releasing
+    ) -> PushDecision:
+        reading = PullState(PullRequest(due.app, plain=True), due.user_id, self._key)
+        message = PushBody([change for _, change in readable], pull=False)
+        work = PushDecision(
+            Principal(due.user_id), due.client_id, reading, message, self._limits, LegacyStamps(), refusals=releasing
+        )
+        for i in in_turns(work.left, 1):
+            prepared, row = work.changes[i][0], readable[i][0]
+            # A stamp that was ahead when it came, or was to be the time of receipt, is from then.
+            normalize.lower([prepared], due.client_id, row.received_us + self._skew, row.received_us)
+            known = None if row.content is None or row.content.startswith(UNKNOWN) else row.content
+            prepared.c = prepared.c or known
+        return work
 
 
 class ChangedMembers:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from syncd.core.ids import fault_in_id
+from syncd.core.pieces import empty
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol.first_generation import UNREADABLE
 from syncd.protocol.messages import IncomingChange, raw_changes
@@ -39,6 +40,10 @@ class Sent:
     @cached_property
     def raws(self) -> list[bytes]:
         return raw_changes(self.body)
+
+    def let_go(self) -> None:
+        """Nobody asks for them any more."""
+        empty(self.__dict__.get("raws", []))
 
     @cached_property
     def too_large(self) -> set[int]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from syncd.core.errors import Busy, Fault, HeldFull, Malformed, Refused, TooLarge
+from syncd.core.pieces import empty, in_turns
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import normalize
 from syncd.protocol.first_generation import LegacyStamps
@@ -22,8 +23,9 @@ from syncd.store.log import Log
 from syncd.store.pool import Refusal, Unforeseen
 
 ROUNDS = 8
-# How often a push of the first generation is cut because what it touches is too much for one transaction.
-CUTS = 32
+# How often a push of the first generation is cut because what it touches is too much for one transaction, and after how
+# many parts of one size another of twice the size is tried.
+CUTS, SOME = 32, 4
 # Why the log refuses single changes, whose places it tells, by what it raises.
 REASONS = {"SY001": "record_too_large", "SY008": "push_too_large", "SY011": "too_many_names"}
 
@@ -98,7 +100,7 @@ class Parts(NamedTuple):
         """Where each part begins and ends."""
         changes, personal = self.message.changes, self.caller.personal
         starts, own = [0], set[tuple[str, str]]()
-        for i, change in enumerate(changes):
+        for i, change in enumerate(in_turns(changes)):
             key = change.table, change.id
             is_own = (normalize.space_of(change, personal) or personal) == personal
             if i - starts[-1] == self.sent.limits.max_changes or (key in own and not is_own):
@@ -121,6 +123,39 @@ class Parts(NamedTuple):
             work.leave_out(self.sent.unstorable, "invalid_value")
         return work
 
+    def let_go(self) -> None:
+        """All has been done: its changes are not kept until the answer is sent."""
+        empty(self.message.changes)
+        self.sent.let_go()
+
+
+class Cuts:
+    """Where the parts of a push end that touches too much: after as many changes as the last one took, for what follows
+    is mostly like what was before it, and to try more costs as much as to write it. Not for ever: after SOME such parts
+    twice as many are tried."""
+
+    def __init__(self) -> None:
+        self.left = CUTS
+        self._size, self._taken = 0, 0
+
+    def cut(self, bounds: tuple[int, int]) -> list[tuple[int, int]]:
+        """A part as it is to be tried: whole, or as two."""
+        (start, end), size = bounds, self._size
+        if not 0 < size < end - start or not self.left:
+            return [bounds]
+        self.left -= 1
+        return [(start, start + size), (start + size, end)]
+
+    def took(self) -> None:
+        """A part was written."""
+        self._taken += 1
+        if self._taken == SOME:
+            self._size, self._taken = 2 * self._size, 0
+
+    def too_much(self, place: int) -> None:
+        """A part was too much from this change of it on."""
+        self._size, self._taken = place, 0
+
 
 class _TouchesTooMuch(Exception):
     """A part is to be cut at a place of its own, which is not its first."""
@@ -137,18 +172,21 @@ async def _perform_parts(
     reading, stamps, pull = parts.reading, stamps_of(parts.reading), parts.message.pull
     answers: list[PushAnswer] = []
     many, large = len(parts.message.changes) > parts.sent.limits.max_changes, large or len(all_bounds) > 1
-    waiting, cuts = deque(all_bounds), 0
+    waiting, cuts = deque(all_bounds), Cuts()
     while waiting:
-        start, end = bounds = waiting.popleft()
+        bounds, *rest = cuts.cut(waiting.popleft())
+        waiting.extendleft(rest)
+        start, end = bounds
         # A few are answered by the last part: of what was written before a record moved only what lost is told.
         whole = many or end == len(parts.message.changes)
         work = await aside(large, parts.part, bounds, reading if whole else reading.staying(), stamps, pull)
         try:
-            answers.append(await perform(work, log, event.after(start), skew, now, large=large, cuts=cuts < CUTS))
+            answers.append(await perform(work, log, event.after(start), skew, now, large=large, cuts=cuts.left > 0))
         except _TouchesTooMuch as why:
-            waiting.extendleft([(start + why.place, end), (start, start + why.place)])
-            cuts += 1
+            cuts.too_much(why.place)
+            waiting.appendleft(bounds)
             continue
+        cuts.took()
         delta = answers[-1].delta
         if delta is not None and whole:
             # Where a page is full the device has to come for the rest anyway, but not for what it has lost.
@@ -156,10 +194,11 @@ async def _perform_parts(
             reading = reading.staying() if delta.more else reading
     if len(answers) == 1:
         return answers[0]
-    return await aside(True, _one_answer, answers, parts.reading.question.since)
+    return await aside(True, _one_answer, answers, parts)
 
 
-def _one_answer(answers: list[PushAnswer], since: str) -> PushAnswer:
+def _one_answer(answers: list[PushAnswer], parts: Parts) -> PushAnswer:
+    parts.let_go()
     deltas = [answer.delta for answer in answers if answer.delta is not None]
     written: dict[str, int] = {}
     for answer in answers:
@@ -170,9 +209,9 @@ def _one_answer(answers: list[PushAnswer], since: str) -> PushAnswer:
         left=[space for delta in deltas for space in delta.left],
         unreadable=tuple({space: None for delta in deltas for space in delta.unreadable}),
     ) if deltas else None  # fmt: skip
-    results = [result for answer in answers for result in answer.results]
+    results = [result for answer in in_turns(answers, 1) for result in answer.results]
     conflicts = [conflict for answer in answers for conflict in answer.conflicts]
-    return PushAnswer(results, conflicts, delta, since, written)
+    return PushAnswer(results, conflicts, delta, parts.reading.question.since, written)
 
 
 def _check_escapes(body: bytes) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Fault, InvalidId, Malformed
 from syncd.core.ids import fault_in_id
+from syncd.core.pieces import in_turns
 from syncd.protocol import normalize
 from syncd.protocol.messages import IncomingChange, PushBody
 from syncd.protocol.normalize import OPS, Limits, NormalizedChange, Stamps
@@ -65,7 +66,7 @@ class PushAnswer(NamedTuple):
 
 def encoded(items: Sequence[Any]) -> bytes:
     """A list as JSON text, made piece by piece: an encoder goes through what it is given at once."""
-    pieces = (msgspec.json.encode(items[i : i + PIECE])[1:-1] for i in range(0, len(items), PIECE))
+    pieces = (msgspec.json.encode(items[i : i + PIECE])[1:-1] for i in in_turns(range(0, len(items), PIECE)))
     return b"[%b]" % b",".join(pieces)
 
 
@@ -124,7 +125,7 @@ class PushDecision:
         first, last, turns = dict[str, int](), dict[tuple[str, ...], str | None](), Counter[str]()
         if self.refusals is None:
             normalize.version(self.message.schemaVersion, "")
-        for i, change in enumerate(self.message.changes):
+        for i, change in enumerate(in_turns(self.message.changes)):
             if self.first + i in passed_over:
                 space = normalize.space_of(change, self.caller.personal) or self.caller.personal
                 self.changes.append((UNPREPARED, space, change.table))
@@ -262,7 +263,7 @@ class PushDecision:
         if self.follows:
             head["follows"] = True
         feed = (batch.spaces[0], self.reading.question.app) if len(batch.spaces) == 1 else None
-        waves = [encoded(wave).decode() for wave in batch.waves]
+        waves = [encoded(wave).decode() for wave in in_turns(batch.waves)]
         return PushCall(msgspec.json.encode(head), waves, feed, self.moves is not None, self.follows)
 
     def move(self, said: dict[str, Any]) -> None:
@@ -304,7 +305,7 @@ class PushDecision:
         for i in self.left:
             change, space, table = self.changes[i]
             records.setdefault((space, table, change.r), []).append(i)
-        for places in records.values():
+        for places in in_turns(records.values()):
             chosen = [self.changes[i][0] for i in places]
             again = {(k, field) for k, i in enumerate(places) for field in twice.get(i, ())}
             for i, times in zip(places, normalize.keep_apart(chosen, self.client, again), strict=True):

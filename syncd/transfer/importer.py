@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Mapping
@@ -14,9 +13,11 @@ import msgspec
 from syncd.core.clock import LAST
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Malformed, QuotaExceeded
+from syncd.core.pieces import in_turns
 from syncd.core.sharing import UNBOUNDED, Sharing
 from syncd.protocol.export_format import ImportBatch, ImportLine, LineReader, Member, Space, arrange, decode_spaces
 from syncd.protocol.normalize import OPS, Limits
+from syncd.service.aside import beside
 from syncd.service.principal import Principal
 from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.spaces import refused
@@ -67,7 +68,7 @@ class Batches:
         """The next batch, empty at the end. Reads and checks: for a thread."""
         batch = [] if self._next is None else [self._next]
         self._next, size = None, 0
-        for text in self._lines:
+        for text in in_turns(self._lines):
             try:
                 change = self._reader.read(text)
             except Malformed as why:
@@ -92,7 +93,7 @@ async def restore(
 
     Raises QuotaExceeded and what `append` raises; what was written stays, and the same import again goes on from there.
     """
-    while batch := await asyncio.to_thread(batches.next):
+    while batch := await beside(batches.next):
         for change in batch if full else ():
             if change.line.spaceId in full and change.row.o != OPS["delete"]:
                 raise QuotaExceeded(full[change.line.spaceId].quota)
@@ -124,7 +125,7 @@ REASONS = {"SY001": "record_too_large", "SY004": "record_forgotten", "SY011": "t
 async def _append(batch: list[ImportLine], append: Appending, report: ImportReport) -> _Appended:
     """Writes a batch; a change that the log refuses is left out, and the others written."""
     while True:
-        arranged = arrange(batch)
+        arranged = await beside(arrange, batch)
         try:
             return _Appended(*await append(arranged), arranged)
         except Refusal as why:
@@ -140,7 +141,7 @@ async def _append(batch: list[ImportLine], append: Appending, report: ImportRepo
 
 def as_arguments(batch: ImportBatch) -> list[Any]:
     """A batch as the arguments of sync_import that follow its head."""
-    return [*batch[1:-1], [wave.decode() for wave in batch.waves]]
+    return [*batch[1:-1], [wave.decode() for wave in in_turns(batch.waves, 1)]]
 
 
 class Importer:
@@ -155,7 +156,7 @@ class Importer:
     ) -> ImportReport:  # fmt: skip
         """Writes the caller's own changes, as the caller; stamps beyond `latest` (microseconds) are refused."""
         report = ImportReport(source.manifest.eventCount)
-        spaces = decode_spaces(source.manifest)
+        spaces = await beside(decode_spaces, source.manifest)
         if not managed_elsewhere:
             await self._put_back(caller, spaces, report)
 
@@ -170,7 +171,7 @@ class Importer:
         return report
 
     async def _append(self, head: dict[str, Any], batch: ImportBatch) -> tuple[str, list[int]]:
-        arguments = as_arguments(batch)
+        arguments = await beside(as_arguments, batch)
         try:
             return await self._backups.append(head, arguments)
         except Refusal as why:

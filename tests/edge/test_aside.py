@@ -11,23 +11,38 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
 
 import httpx
+import msgspec
 import pytest
 
 from syncd.core.errors import HeldFull, Malformed, SyncdError, TooLarge
+from syncd.core.pieces import FEW, PIECE, RESTING
 from syncd.edge.bodies import Bodies
 from syncd.edge.requests import Request
-from syncd.protocol import live_messages
+from syncd.live.member import MAX_OWN, Connection
+from syncd.protocol import live_messages, messages
 from syncd.protocol.first_generation import push_body
 from syncd.protocol.large import frame_in, push_in
-from syncd.protocol.messages import IncomingChange, IncomingRegister, PushBody, decode
+from syncd.protocol.messages import (
+    IncomingChange,
+    IncomingRegister,
+    PushBody,
+    decode,
+    first_texts,
+    raw_changes,
+)
 from syncd.protocol.normalize import Limits
+from syncd.service import aside as working
 from syncd.service import push as pushing
 from syncd.service.aside import LARGE, LEGACY_SMALL, MOST_MEMBERS, SMALL, aside, is_large
+from syncd.service.holding import Sent
 from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest
+from syncd.service.pull import PullRequest, PullState
+from syncd.service.push_decision import Result, encoded
+from syncd.transfer import importer
 from tests.harness import Server
 from tests.wire import at, edit, unique
 
@@ -35,6 +50,8 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+T = TypeVar("T")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +183,120 @@ def test_what_cannot_be_taken_apart_quickly_is_not() -> None:
     # They would be held, and there is a bound for that.
     with pytest.raises(HeldFull):
         push_in(push(",".join(['{"table":"t","id":"r","op":"no operation"}'] * 10_001)), Limits(), True)
+
+
+def test_the_texts_of_a_push_are_found_a_piece_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be the end of a change stands in its texts and lists, too; there are other members, before and after."""
+    monkeypatch.setattr(messages, "PIECE", 64)
+    odd: list[Any] = ["},{", '}, {"', '\\"},{', [{"a": 1}, {"b": [{}, {}]}], "\u00e4" * 40, "x" * 300, {"},{": "},{"}]
+    changes = [{**edit(f"r{n}", x=odd[n % len(odd)]), "data": {"more": odd[n % 5]}} for n in range(60)]
+    members = {"clientId": "},{", "since": "[{", "more": {"changes": [{}, {}]}}
+    for separators in ((",", ":"), (" , \n", " : ")):
+        for push in ({"changes": changes, **members}, {**members, "changes": changes}):
+            body = json.dumps(push, separators=separators, ensure_ascii=False).encode()
+            others, texts = first_texts(body)
+            left = msgspec.json.decode(others, type=dict[str, msgspec.Raw])
+            assert [json.loads(bytes(text)) for text in texts] + json.loads(bytes(left["changes"])) == changes
+            assert {name: json.loads(bytes(left[name])) for name in members} == members
+            assert len(texts) > 30
+            assert [json.loads(raw) for raw in raw_changes(body)] == changes
+
+
+WRONG = {"no UTF-8": b"\xff", "a bracket": b"}", "half a text": b'"', "deep": b"[" * 20_000, "half a number": b"1e",
+         "no value": b'{"a":}', "no change": b"[1,2]"}  # fmt: skip
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["ours", "first generation"])
+@pytest.mark.parametrize("name", WRONG)
+def test_of_a_push_at_fault_the_same_is_said(name: str, legacy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = json.dumps(edit("r", x="text")).encode()
+    body = b'{"changes":[%b]}' % b",".join([good] * 3 + [WRONG[name]] + [good] * 20)
+    whole = said(partial(push_in, body, Limits(), legacy))
+    monkeypatch.setattr(messages, "PIECE", 64)
+    assert said(partial(push_in, body, Limits(), legacy)) == whole
+
+
+def test_who_reads_a_large_push_rests_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first piece of it to the last result, and where its changes are given back."""
+    rests = 0
+
+    def rest() -> None:
+        nonlocal rests
+        rests += 1
+
+    def rested(work: Callable[[], T]) -> T:
+        nonlocal rests
+        rests, token = 0, RESTING.set(rest)
+        try:
+            return work()
+        finally:
+            RESTING.reset(token)
+
+    count = 20_000
+    body = b'{"changes":[%b]}' % b",".join([b'{"table":"t","id":"r","op":"update","fields":{"x":{"value":1}}}'] * count)
+    others, texts = rested(lambda: first_texts(body))
+    assert rests >= len(body) // PIECE - 1
+    assert len(others) <= 3 * PIECE
+    assert len(texts) > 0
+    message = rested(lambda: push_in(body, Limits(), True))
+    assert rests >= count // FEW
+    caller, reading = Principal("ann"), PullState(PullRequest("app"), "ann", b"k" * 32)
+    parts = pushing.Parts(caller, "c", reading, message, Sent(body, None, Limits()), True)
+    bounds = rested(parts.bounds)
+    assert rests >= count // FEW
+    work = rested(lambda: parts.part(bounds[0], reading, pushing.stamps_of(reading), False))
+    assert rests >= 1000 // FEW
+    rested(lambda: work.call(pushing.EventIds(1), 0))
+    assert rests >= 2 * 1000 // FEW
+    rested(lambda: encoded([Result("applied")] * count))
+    assert rests >= count // 100 // FEW
+    rested(parts.let_go)
+    assert rests >= 2 * count // FEW // FEW
+    assert message.changes == parts.sent.raws == []
+
+
+@pytest.mark.parametrize(("worked", "rests"), [(1.0, 0.0), (0.5, 0.002)], ids=["alone", "beside others"])
+def test_a_thread_rests_as_long_as_it_took_where_it_was_kept_waiting(
+    worked: float, rests: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, slept = 0.0, list[float]()
+    clock = SimpleNamespace(monotonic=lambda: now, thread_time=lambda: now * worked, sleep=slept.append)
+    monkeypatch.setattr(working, "time", clock)
+    resting = working.Rests()
+    for moment in (0.0001, 0.0005, 0.002, 0.0021):
+        now = moment
+        resting()
+    assert slept == ([rests] if rests else [])
+
+
+async def test_an_import_s_batches_are_made_ready_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One push of an export may be a hundred thousand changes."""
+    threads = list[int]()
+
+    def noted(batch: list[object]) -> SimpleNamespace:
+        threads.append(threading.get_ident())
+        return SimpleNamespace(head={"feeds": []})
+
+    async def append(batch: object) -> tuple[str, list[int]]:
+        return "a", []
+
+    monkeypatch.setattr(importer, "arrange", noted)
+    batches, report = SimpleNamespace(next=iter([[object()], []]).__next__), importer.ImportReport(1)
+    await importer.restore(cast(Any, batches), append, report)
+    assert report.imported == len(threads) == 1
+    assert threads != [threading.get_ident()]
+
+
+def test_a_connection_remembers_the_last_of_its_own_changes() -> None:
+    """Of a push of any size; to take out the first ones one by one takes the longer the more there were."""
+    connection = Connection(cast(Any, None), Principal("ann"), "c", None)
+    events = [b"%d" % n for n in range(3 * MAX_OWN)]
+    connection.wrote(events[: 2 * MAX_OWN])
+    connection.wrote(events[2 * MAX_OWN : -10])
+    connection.wrote(events[-10:])
+    assert list(connection.own or ()) == events[-MAX_OWN:]
+    connection.met(events)
+    assert connection.own is None
 
 
 async def held(work: Callable[[], object]) -> float:

@@ -16,7 +16,7 @@ from tests.device import Device
 from tests.direct import run
 from tests.harness import Server
 from tests.pooler import Pooler
-from tests.system.operate.test_command_line import doctor
+from tests.system.operate.test_command_line import doctor, syncd
 
 # Each by itself would stop the server, lose what was acknowledged, or show values in the database's log.
 SETTINGS = {
@@ -105,6 +105,18 @@ async def test_its_bus_is_heard(taken_over: Server, name: str) -> None:
         await run(taken_over.dsn("postgres"), f"ALTER ROLE syncd_runtime RESET {name}")
     assert (code, found["role settings"]["status"]) == (0, "warn")
     assert f"ALTER ROLE syncd_runtime RESET {name};" in found["role settings"]["remedy"]
+
+
+@pytest.mark.parametrize("name", ["local_preload_libraries", "statement_timeout", "exit_on_error"])
+async def test_an_operator_s_command_goes_on(taken_over: Server, name: str) -> None:
+    """Which may come as that role, where it is for one user."""
+    await damaged(taken_over.runtime_dsn, name)
+    try:
+        done = await asyncio.to_thread(syncd, "export", "ann", "--database-url", taken_over.runtime_dsn)
+    finally:
+        await run(taken_over.dsn("postgres"), f"ALTER ROLE syncd_runtime RESET {name}")
+    assert done.returncode == 0, done.stderr
+    assert '"manifest"' in done.stdout
 
 
 async def test_behind_a_pooler_each_transaction_sets_them(folder: Path) -> None:

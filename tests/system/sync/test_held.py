@@ -18,6 +18,7 @@ from syncd.live.hub import Hub
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.first_generation import push_body
 from syncd.protocol.normalize import Limits
+from syncd.service.aside import LEGACY_SMALL, aside
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
 from syncd.service.principal import Principal
 from syncd.service.pull import PullRequest
@@ -156,6 +157,13 @@ async def test_a_new_member_s_changes_are_written_without_the_slow_look(
 ) -> None:
     """What is held is looked at in an hour again; who came is told by the look at members."""
     monkeypatch.setattr("syncd.service.held.EVERY", 3600.0)
+    apart = list[bool]()
+
+    async def noted(large: bool, *work: Any) -> Any:
+        apart.append(large)
+        return await aside(large, *work)
+
+    monkeypatch.setattr("syncd.service.held.aside", noted)
     pool = Pool(database.runtime_dsn, size=4)
     await pool.open()
     owner, author, space, written = (
@@ -170,7 +178,7 @@ async def test_a_new_member_s_changes_are_written_without_the_slow_look(
     releaser = Releaser(log, HeldChanges(pool), key, Limits(), now, lambda *_: written.set())
     round_ = ReleaseRound(releaser, hub.counts, changed)
     await spaces.create(owner, space, space)
-    sent = json.dumps({"changes": [change("r", space, n=1)], "pull": False}).encode()
+    sent = json.dumps({"changes": [change("r", space, n="x" * LEGACY_SMALL)], "pull": False}).encode()
     answer = await PushService(log, key, Limits(), now).push(
         PushRequest(author, "old", PullRequest("app", plain=True), sent, push_body(sent), now, EventIds(now))
     )
@@ -186,6 +194,8 @@ async def test_a_new_member_s_changes_are_written_without_the_slow_look(
     finally:
         await hub.close()
         await pool.close()
+    # It is large: read, and made ready, beside the others' requests.
+    assert apart == [True, True]
 
 
 LONG = "x" * 256

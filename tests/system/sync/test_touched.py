@@ -9,7 +9,17 @@ from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.protocol.first_generation import push_body
+from syncd.protocol.normalize import Limits
+from syncd.service import push as pushing
+from syncd.service.principal import Principal
+from syncd.service.pull import PullRequest
+from syncd.service.push import EventIds, PushRequest
+from syncd.store.log import Log, PushCall, Receipt, cursor_key
+from syncd.store.pool import Pool
 from tests.harness import Server
 from tests.holding import change, held, run
 from tests.wire import Device, edit, unique
@@ -26,20 +36,20 @@ async def grow(server: Server, writer: Device, *records: str) -> None:
     """Records of twelve megabytes in the personal space."""
     if records:
         writer.write(*(edit(record, n=1) for record in records))
-    await grow_in(server, f"_personal:{writer.user}")
+    await grow_in(server.owner_dsn, f"_personal:{writer.user}")
 
 
-async def grow_in(server: Server, space: str) -> None:
+async def grow_in(dsn: str, space: str, size: int = LARGE) -> None:
     """Makes all records of a space, and their last changes, twelve megabytes large: a device would need a dozen pushes
     for each."""
-    conn = await asyncpg.connect(server.owner_dsn)
+    conn = await asyncpg.connect(dsn)
     try:
         for table, column, kind in (("sync_records", "registers", "jsonb"), ("sync_changes", "fields", "json")):
             await conn.execute(
                 f"UPDATE syncd.{table} SET {column} = jsonb_set({column}::jsonb, '{{n,value}}', $2)::{kind} "
                 "WHERE space_no = (SELECT space_no FROM syncd.sync_spaces WHERE space_id = $1)",
                 space,
-                json.dumps("x" * LARGE),
+                json.dumps("x" * size),
             )
     finally:
         await conn.close()
@@ -60,6 +70,39 @@ async def test_a_push_of_the_first_generation_is_cut_where_it_touches_too_much(s
     assert outcomes(writer.push(*pushed)) == ["applied"] * 6
     assert held(writer) == []
     assert outcomes(writer.push(*pushed)) == ["duplicate"] * 6
+
+
+async def test_what_follows_a_cut_is_not_tried_whole_again(
+    database: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty records, two of which are too much: each of the cuts tried all that was left, and read it in vain."""
+    pool, tried, user = Pool(database.runtime_dsn, size=2), list[int](), Principal(unique("u"))
+    log, now = Log(pool), 1 << 50
+    pushes = pushing.PushService(log, await cursor_key(pool), Limits(max_touched=64 * 1024), now)
+
+    async def pushed(n: int) -> list[str | None]:
+        changes = [change(f"r{record:02}", when=n + 1, n=n) for record in range(30)]
+        body = json.dumps({"changes": changes, "pull": False}).encode()
+        asked = PullRequest("app", plain=True)
+        answer = await pushes.push(PushRequest(user, "old", asked, body, push_body(body), now, EventIds(now + n)))
+        return [result.code or result.status for result in answer.results]
+
+    try:
+        assert await pushed(0) == ["applied"] * 30
+        await grow_in(database.owner_dsn, user.personal, 40_000)
+        append = log.push
+
+        async def counted(call: PushCall, *, alone: bool = False) -> Receipt:
+            tried.append(json.loads(call.head)["n"])
+            return await append(call, alone=alone)
+
+        monkeypatch.setattr(log, "push", counted)
+        assert await pushed(1) == ["applied"] * 30
+    finally:
+        await pool.close()
+    # Once more than there are parts, and then once in so many.
+    assert tried.count(1) == 30
+    assert len(tried) <= 30 + 1 + 30 // pushing.SOME, tried
 
 
 def test_it_is_cut_so_often_and_what_is_left_is_held_until_it_is_tried_again(workspace: Path) -> None:
