@@ -182,15 +182,15 @@ def test_a_refusal_that_passes_is_waited_for(replica: Replica, status: int, wait
         )  # fmt: skip
         assert trouble(replica) == {"kind": "refused", "code": "odd", "detail": f"No. ({status} odd)"}
         return
-    answer(session, step, status, problem("busy"))
+    answer(session, step, status, problem("not_now"))
     assert session.next() == Wait(2.0)
     assert session.next().__class__ is Send
-    answer(session, step, status, problem("busy"), retry_after="7")
+    answer(session, step, status, problem("not_now"), retry_after="7")
     assert session.next() == Wait(9.0)
     with pytest.raises(ServerBusy) as busy:
-        answer(session, step, status, problem("busy"), retry_after="7")
-    assert (busy.value.code, busy.value.retry_after, busy.value.detail) == ("busy", 7.0, f"No. ({status} busy)")
-    assert trouble(replica) == {"kind": "busy", "code": "busy", "detail": f"No. ({status} busy)"}
+        answer(session, step, status, problem("not_now"), retry_after="7")
+    assert (busy.value.code, busy.value.retry_after, busy.value.detail) == ("not_now", 7.0, f"No. ({status} not_now)")
+    assert trouble(replica) == {"kind": "busy", "code": "not_now", "detail": f"No. ({status} not_now)"}
     assert session.report.requests == 3
 
 
