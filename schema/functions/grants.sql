@@ -15,7 +15,7 @@ GRANT EXECUTE ON FUNCTION
 -- security
 GRANT EXECUTE ON FUNCTION
     syncd.sync_user, syncd.sync_session, syncd.sync_context_kind, syncd.sync_name, syncd.sync_names_known, syncd.sync_names_left, syncd.sync_names_add, syncd.sync_names_needed,
-    syncd.sync_numbers_make, syncd.sync_numbers_used, syncd.sync_act_as, syncd.sync_act_as_number, syncd.sync_adopt, syncd.sync_personal_space, syncd.sync_device, syncd.sync_same_device
+    syncd.sync_numbers_make, syncd.sync_numbers_used, syncd.sync_act_as, syncd.sync_act_as_number, syncd.sync_adopt, syncd.sync_adopt_said, syncd.sync_personal_space, syncd.sync_device, syncd.sync_same_device
     TO syncd_runtime;
 
 -- audit
@@ -89,13 +89,15 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     syncd.sync_written, syncd.sync_space_read, syncd.sync_seq_at, syncd.sync_moment, syncd.sync_seq_lost,
     syncd.sync_version_at, syncd.sync_version_text, syncd.sync_record_named, syncd.sync_history, syncd.sync_space_at, syncd.sync_past_acting,
-    syncd.sync_past, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restored_before, syncd.sync_restore_wave, syncd.sync_restore
+    syncd.sync_past, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restored_before, syncd.sync_restore_wave, syncd.sync_restore_space,
+    syncd.sync_restore_bounded, syncd.sync_restore_write, syncd.sync_restore
     TO syncd_runtime;
 
 -- transfer
 GRANT EXECUTE ON FUNCTION
     syncd.sync_line_size, syncd.sync_export_page, syncd.sync_export_space, syncd.sync_export_member,
-    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_space_put_back, syncd.sync_import_wave, syncd.sync_import_names, syncd.sync_import_same, syncd.sync_import
+    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_space_put_back, syncd.sync_import_wave, syncd.sync_import_names, syncd.sync_import_same,
+    syncd.sync_import_may, syncd.sync_import_lock, syncd.sync_import_marks, syncd.sync_import_take, syncd.sync_import_places, syncd.sync_import
     TO syncd_runtime;
 
 -- compaction

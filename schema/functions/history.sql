@@ -398,6 +398,62 @@ BEGIN
     FROM placed p CROSS JOIN used u;
 END $$;
 
+-- The number of the space that a restore is of. Its user's membership is held. Raises SY010 where the user may not write there.
+CREATE OR REPLACE FUNCTION syncd.sync_restore_space(p_user integer, p_space text) RETURNS integer
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_may record := syncd.sync_push_may(p_user, ARRAY[p_space]);
+BEGIN
+    IF v_may.whys[1] = 'n' THEN
+        RAISE EXCEPTION 'space_not_found' USING ERRCODE = 'SY010';
+    ELSIF v_may.whys[1] = 'r' THEN
+        RAISE EXCEPTION 'not_a_writer' USING ERRCODE = 'SY010';
+    END IF;
+    RETURN v_may.spaces[1];
+END $$;
+
+-- As sync_restore_wave, where that is complete and no more than the call says. Raises SY010.
+CREATE OR REPLACE FUNCTION syncd.sync_restore_bounded(p_space integer, p_app integer, p_seq bigint, p_only syncd.sync_records, p_call jsonb,
+                                           OUT body json, OUT tables integer[], OUT count integer)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_touched bigint;
+    w         record;
+BEGIN
+    IF p_only.record_id IS NULL THEN  -- before any is read
+        SELECT count(*) INTO v_touched FROM syncd.sync_records q
+        WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq;
+        IF v_touched > (p_call ->> 'most')::bigint THEN
+            RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', v_touched)::text;
+        END IF;
+    END IF;
+    SELECT * INTO w FROM syncd.sync_restore_wave(p_space, p_app, p_seq, p_only, syncd.sync_micros(clock_timestamp()), p_call);
+    IF NOT w.complete THEN
+        RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
+    ELSIF w.size > (p_call ->> 'bytes')::bigint THEN
+        RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', w.count, 'bytes', w.size)::text;
+    END IF;
+    body := w.body; tables := w.tables; count := w.count;
+END $$;
+
+-- Writes the wave of a restore, as the server on behalf of the device, and returns the head before it. Raises SY010 (record_too_large).
+CREATE OR REPLACE FUNCTION syncd.sync_restore_write(p_user integer, p_space integer, p_app integer, p_body json, p_tables integer[], p_count integer,
+                                         p_call jsonb) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_base bigint;
+    v_at   timestamptz;
+BEGIN
+    SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(p_space, p_app, p_count) a;
+    IF p_count > 0 AND (
+        SELECT bool_or(d.too_large)
+        FROM syncd.sync_wave(p_user, syncd.sync_name(syncd.sync_server_for(p_call ->> 'client')), p_app, ARRAY[p_space], p_tables, ARRAY[v_base + p_count],
+            ARRAY(SELECT v_base + g FROM generate_series(1, p_count) g), v_at, (p_call ->> 'largest')::integer, p_body) d) THEN
+        RAISE EXCEPTION 'record_too_large' USING ERRCODE = 'SY010';
+    END IF;
+    RETURN v_base;
+END $$;
+
 -- Goes back, as one push in one transaction, under the feed's lock from before the first look: what comes between
 -- is neither lost nor undone by halves. {"user", "client", "app", "space", "table"?, "id"?, "seq" | "at" (us), "target": text of
 -- those, "changeId"?, "actor"?: JSON text, "origin", "event": [first half as hex, second half as a number], "most": changes,
@@ -410,33 +466,16 @@ DECLARE
     v_app    integer := (syncd.sync_names_known(ARRAY[p_call ->> 'app']))[1];
     v_id     text := p_call ->> 'changeId';
     v_space  integer;
-    v_role   text;
     v_only   syncd.sync_records;
-    v_seq    bigint;
-    v_large  boolean;
-    v_count  bigint;
     v_base   bigint;
-    v_at     timestamptz;
     v_done   syncd.sync_restored := syncd.sync_restored_before(p_call, v_client, v_app);
     w        record;
 BEGIN
     IF v_done.seqs IS NOT NULL THEN
         RETURN v_done;
     END IF;
-    IF p_call ? 'list' THEN
-        PERFORM syncd.sync_adopt(p_call -> 'list', to_timestamp((p_call ->> 'asOf')::bigint / 1000000.0));
-    END IF;
-    IF p_call ? 'personal' THEN
-        PERFORM syncd.sync_personal_space();
-    END IF;
-    SELECT s.space_no, m.role INTO v_space, v_role
-    FROM syncd.sync_spaces s JOIN syncd.sync_memberships m ON m.space_no = s.space_no
-    WHERE s.space_id = p_call ->> 'space' AND m.user_no = v_user FOR SHARE OF m;
-    IF v_space IS NULL THEN
-        RAISE EXCEPTION 'space_not_found' USING ERRCODE = 'SY010';
-    ELSIF v_role = 'reader' THEN
-        RAISE EXCEPTION 'not_a_writer' USING ERRCODE = 'SY010';
-    END IF;
+    PERFORM syncd.sync_adopt_said(p_call);
+    v_space := syncd.sync_restore_space(v_user, p_call ->> 'space');
     v_client := syncd.sync_name(p_call ->> 'client');
     v_app := syncd.sync_name(p_call ->> 'app');
     PERFORM syncd.sync_advance(v_space, v_app, 0);
@@ -448,29 +487,8 @@ BEGIN
         RAISE EXCEPTION 'change_id_reused' USING ERRCODE = 'SY010';
     END IF;
 
-    v_seq := syncd.sync_moment(v_space, v_app, p_call);
-    IF v_only.record_id IS NULL THEN
-        SELECT count(*) INTO v_count FROM syncd.sync_records q
-        WHERE q.space_no = v_space AND q.app_no = v_app AND q.seq > v_seq;
-        IF v_count > (p_call ->> 'most')::bigint THEN
-            RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', v_count)::text;
-        END IF;
-    END IF;
-    SELECT * INTO w FROM syncd.sync_restore_wave(v_space, v_app, v_seq, v_only, syncd.sync_micros(clock_timestamp()), p_call);
-    IF NOT w.complete THEN
-        RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
-    ELSIF w.size > (p_call ->> 'bytes')::bigint THEN
-        RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', w.count, 'bytes', w.size)::text;
-    END IF;
-    SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(v_space, v_app, w.count) a;
-    IF w.count > 0 THEN
-        SELECT bool_or(d.too_large) INTO v_large
-        FROM syncd.sync_wave(v_user, syncd.sync_name(syncd.sync_server_for(p_call ->> 'client')), v_app, ARRAY[v_space], w.tables, ARRAY[v_base + w.count],
-            ARRAY(SELECT v_base + g FROM generate_series(1, w.count) g), v_at, (p_call ->> 'largest')::integer, w.body) d;
-        IF v_large THEN
-            RAISE EXCEPTION 'record_too_large' USING ERRCODE = 'SY010';
-        END IF;
-    END IF;
+    w := syncd.sync_restore_bounded(v_space, v_app, syncd.sync_moment(v_space, v_app, p_call), v_only, p_call);
+    v_base := syncd.sync_restore_write(v_user, v_space, v_app, w.body, w.tables, w.count, p_call);
     IF v_id IS NOT NULL THEN
         INSERT INTO syncd.sync_restores (user_no, client_no, change_id, space_no, app_no, table_no, record_id, target, first_seq, last_seq)
         VALUES (v_user, v_client, v_id, v_space, v_app, v_only.table_no, v_only.record_id, p_call ->> 'target', v_base + 1, v_base + w.count);

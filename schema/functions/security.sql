@@ -353,6 +353,18 @@ BEGIN
     ON CONFLICT (user_no, space_no) DO UPDATE SET role = EXCLUDED.role WHERE m.role <> EXCLUDED.role;
 END $$;
 
+-- Takes over what a call says of the acting user's memberships: "list" with "asOf" (us), "personal".
+CREATE OR REPLACE FUNCTION syncd.sync_adopt_said(p_call jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF p_call ? 'list' THEN
+        PERFORM syncd.sync_adopt(p_call -> 'list', to_timestamp((p_call ->> 'asOf')::bigint / 1000000.0));
+    END IF;
+    IF p_call ? 'personal' THEN
+        PERFORM syncd.sync_personal_space();
+    END IF;
+END $$;
+
 -- The acting user's personal space, made on first use.
 CREATE OR REPLACE FUNCTION syncd.sync_personal_space() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

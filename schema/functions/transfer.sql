@@ -339,6 +339,117 @@ BEGIN
     PERFORM set_config(syncd.sync_acting_in(), v_acting, true);
 END $$;
 
+-- The numbers of an import's spaces (0: not there), and of each a letter as in a receipt. p_user: null for an operator, who may write
+-- everywhere; of anybody else the memberships are held, as in a push.
+CREATE OR REPLACE FUNCTION syncd.sync_import_may(p_user integer, p_spaces text[], OUT spaces integer[], OUT whys text[])
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF p_user IS NULL THEN
+        SELECT array_agg(coalesce(s.space_no, 0) ORDER BY e.k), array_agg(CASE WHEN s.space_no IS NULL THEN 'n' ELSE 'a' END ORDER BY e.k)
+        INTO spaces, whys FROM unnest(p_spaces) WITH ORDINALITY AS e (id, k) LEFT JOIN syncd.sync_spaces s ON s.space_id = e.id;
+    ELSE
+        SELECT m.spaces, m.whys INTO spaces, whys FROM syncd.sync_push_may(p_user, p_spaces) m;
+    END IF;
+END $$;
+
+-- Locks the feeds of an import: the numbers of their apps, and their heads. p_user: as in sync_import_may.
+CREATE OR REPLACE FUNCTION syncd.sync_import_lock(p_user integer, p_head jsonb, p_names integer[], p_spaces integer[],
+                                       OUT apps integer[], OUT heads bigint[])
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_app  integer;
+    v_head bigint;
+BEGIN
+    apps := '{}';
+    heads := '{}';
+    FOR k IN 1 .. cardinality(p_spaces) LOOP
+        v_app := p_names[(p_head -> 'feeds' -> (k - 1) ->> 'a')::integer];
+        v_head := 0;
+        IF p_spaces[k] > 0 AND p_user IS NULL THEN
+            SELECT a.base INTO v_head FROM syncd.sync_take(p_spaces[k], v_app, 0) a;
+        ELSIF p_spaces[k] > 0 AND v_app IS NOT NULL THEN
+            SELECT a.base INTO v_head FROM syncd.sync_advance(p_spaces[k], v_app, 0) a;
+        END IF;
+        apps := apps || v_app;
+        heads := heads || v_head;
+    END LOOP;
+END $$;
+
+-- By change of an import, whether it is to be appended, there already or refused: a letter as sync_import has it. A change is there at its
+-- place in the feed that it came from, or anywhere under its device's id for it.
+CREATE OR REPLACE FUNCTION syncd.sync_import_marks(p_names integer[], p_spaces integer[], p_whys text[], p_apps integer[], p_heads bigint[],
+                                        p_feeds integer[], p_seqs bigint[], p_events uuid[], p_ids text[], p_authors integer[],
+                                        p_devices integer[], p_waves json[]) RETURNS text[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_marks text[] := ARRAY(SELECT p_whys[p.feed] FROM unnest(p_feeds) WITH ORDINALITY AS p (feed, i) ORDER BY p.i);
+    d       record;
+BEGIN
+    FOR d IN SELECT p.i FROM unnest(p_feeds, p_seqs, p_events) WITH ORDINALITY AS p (feed, seq, event, i)
+             CROSS JOIN LATERAL (SELECT c.event_id, c.user_no FROM syncd.sync_changes c
+                 WHERE c.space_no = p_spaces[p.feed] AND c.app_no = p_apps[p.feed] AND c.seq = p.seq OFFSET 0) c
+             WHERE p.seq <= p_heads[p.feed] AND c.event_id = p.event AND c.user_no = p_names[p_authors[p.i]] LOOP
+        v_marks[d.i] := 'd';
+    END LOOP;
+    FOR d IN SELECT s.* FROM syncd.sync_import_same(p_names, p_spaces, p_apps, p_feeds, p_events, p_ids, p_authors, p_devices, v_marks, p_waves) s LOOP
+        v_marks[d.i] := CASE WHEN d.same THEN 'd' ELSE 'u' END;
+    END LOOP;
+    RETURN v_marks;
+END $$;
+
+-- Takes seqs of one feed, number p_k of an import, for its p_count changes that are to be appended: as they were in the export, up to p_last
+-- (`kept`), where it stood at p_head before them as well, else the next ones. reached: the new head.
+CREATE OR REPLACE FUNCTION syncd.sync_import_take(p_user integer, p_space integer, p_app integer, p_head bigint, p_after bigint, p_last bigint,
+                                       p_count bigint, OUT kept boolean, OUT reached bigint, OUT written_at timestamptz)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    kept := p_after = p_head AND p_last - p_head < 1 << 30;
+    reached := CASE WHEN kept THEN p_last ELSE p_head + p_count END;
+    IF p_user IS NULL THEN
+        SELECT a.written_at INTO written_at FROM syncd.sync_take(p_space, p_app, reached - p_head) a;
+    ELSE
+        SELECT a.written_at INTO written_at FROM syncd.sync_advance(p_space, p_app, (reached - p_head)::integer) a;
+    END IF;
+END $$;
+
+-- The places of an import's changes in the log: by change its seq (0: it is not appended), the end of its push and its time, which is kept
+-- with the seq, and never falls; by feed its new head (0: nothing is appended).
+CREATE OR REPLACE FUNCTION syncd.sync_import_places(p_user integer, p_head jsonb, p_spaces integer[], p_apps integer[], p_heads bigint[],
+                                         p_feeds integer[], p_seqs bigint[], p_ends bigint[], p_ats timestamptz[], p_marks text[],
+                                         OUT seqs bigint[], OUT ends bigint[], OUT ats timestamptz[], OUT heads bigint[])
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_count   bigint;
+    v_last    bigint;
+    v_last_at timestamptz;
+    t         record;
+    d         record;
+BEGIN
+    seqs := array_fill(0::bigint, ARRAY[cardinality(p_feeds)]);
+    ends := p_ends; ats := p_ats; heads := '{}';
+    FOR k IN 1 .. cardinality(p_spaces) LOOP
+        SELECT count(*), max(p.seq) INTO v_count, v_last
+        FROM unnest(p_feeds, p_seqs, p_marks) AS p (feed, seq, mark) WHERE p.feed = k AND p.mark = 'a';
+        IF v_count = 0 THEN
+            heads := heads || 0::bigint;
+            CONTINUE;
+        END IF;
+        t := syncd.sync_import_take(p_user, p_spaces[k], p_apps[k], p_heads[k], (p_head -> 'feeds' -> (k - 1) ->> 'after')::bigint, v_last, v_count);
+        SELECT c.created_at INTO v_last_at FROM syncd.sync_changes c
+        WHERE c.space_no = p_spaces[k] AND c.app_no = p_apps[k] AND c.seq <= p_heads[k] ORDER BY c.seq DESC LIMIT 1;
+        FOR d IN SELECT y.i, y.place, max(y.place) OVER (PARTITION BY y.pushed) AS last,
+                        greatest(v_last_at, max(least(y.at, t.written_at)) OVER (ORDER BY y.i)) AS at
+                 FROM (SELECT p.i, p.pushed, p.at, CASE WHEN t.kept THEN p.seq ELSE p_heads[k] + row_number() OVER (ORDER BY p.i) END AS place
+                       FROM unnest(p_feeds, p_seqs, p_ends, p_marks, p_ats) WITH ORDINALITY AS p (feed, seq, pushed, mark, at, i)
+                       WHERE p.feed = k AND p.mark = 'a') y LOOP
+            seqs[d.i] := d.place;
+            ends[d.i] := d.last;
+            ats[d.i] := CASE WHEN t.kept THEN d.at ELSE t.written_at END;
+        END LOOP;
+        heads := heads || t.reached;
+    END LOOP;
+END $$;
+
 -- One batch of an import, whole pushes in the order of the log. p_head: {"user"?, "list"?, "asOf"?, "personal"?,
 -- "largest", "names": [users, apps, tables, devices], "feeds": [{"s": space, "a": app (place in names), "after": the seq
 -- before this batch in the export}]}, feeds in the order of their spaces' ids; without "user" it is an operator's.
@@ -353,111 +464,34 @@ CREATE OR REPLACE FUNCTION syncd.sync_import(p_head jsonb, p_feeds integer[], p_
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 DECLARE
-    v_operator boolean := NOT p_head ? 'user';
-    v_user     integer;
-    v_names    integer[];
-    v_marks    text[];
-    v_seqs     bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_feeds)]);
-    v_ends     bigint[] := p_ends;
-    v_ats      timestamptz[] := p_ats::timestamptz[];
-    v_ids      text[];
-    v_spaces   integer[];
-    v_whys     text[];
-    v_apps     integer[] := '{}';
-    v_bases    bigint[] := '{}';
-    v_large    integer[] := '{}';
-    v_app      integer;
-    v_base     bigint;
-    v_at       timestamptz;
-    v_last     timestamptz;
-    v_count    bigint;
-    v_kept     boolean;
-    d          record;
+    v_user  integer;
+    v_ids   text[] := ARRAY(SELECT e.f ->> 's' FROM jsonb_array_elements(p_head -> 'feeds') WITH ORDINALITY AS e (f, k) ORDER BY e.k);
+    v_names integer[];
+    v_marks text[];
+    v_large integer[] := '{}';
+    m       record;
+    f       record;
+    p       record;
 BEGIN
-    heads := '{}';
-    IF NOT v_operator THEN
+    IF p_head ? 'user' THEN
         v_user := syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ?| ARRAY['list', 'personal']);
-        IF p_head ? 'list' THEN
-            PERFORM syncd.sync_adopt(p_head -> 'list', to_timestamp((p_head ->> 'asOf')::bigint / 1000000.0));
-        END IF;
-        IF p_head ? 'personal' THEN
-            PERFORM syncd.sync_personal_space();
-        END IF;
+        PERFORM syncd.sync_adopt_said(p_head);
     END IF;
-
     -- Memberships are held, names made, and feeds locked, as in a push.
-    v_ids := ARRAY(SELECT e.f ->> 's' FROM jsonb_array_elements(p_head -> 'feeds') WITH ORDINALITY AS e (f, k) ORDER BY e.k);
-    IF v_operator THEN
-        SELECT array_agg(coalesce(s.space_no, 0) ORDER BY e.k), array_agg(CASE WHEN s.space_no IS NULL THEN 'n' ELSE 'a' END ORDER BY e.k)
-        INTO v_spaces, v_whys FROM unnest(v_ids) WITH ORDINALITY AS e (id, k) LEFT JOIN syncd.sync_spaces s ON s.space_id = e.id;
-    ELSE
-        SELECT m.spaces, m.whys INTO v_spaces, v_whys FROM syncd.sync_push_may(v_user, v_ids) m;
-    END IF;
-    v_names := syncd.sync_import_names(p_head, p_feeds, p_ids, p_devices, p_waves, v_whys);
-    FOR k IN 1 .. cardinality(v_spaces) LOOP
-        v_app := v_names[(p_head -> 'feeds' -> (k - 1) ->> 'a')::integer];
-        v_base := 0;
-        IF v_spaces[k] > 0 AND v_operator THEN
-            SELECT a.base INTO v_base FROM syncd.sync_take(v_spaces[k], v_app, 0) a;
-        ELSIF v_spaces[k] > 0 AND v_app IS NOT NULL THEN
-            SELECT a.base INTO v_base FROM syncd.sync_advance(v_spaces[k], v_app, 0) a;
-        END IF;
-        v_apps := v_apps || v_app;
-        v_bases := v_bases || v_base;
-    END LOOP;
-    v_marks := ARRAY(SELECT v_whys[p.feed] FROM unnest(p_feeds) WITH ORDINALITY AS p (feed, i) ORDER BY p.i);
-
-    -- What is there: at its place in the feed it came from, or anywhere under its device's id for it.
-    FOR d IN SELECT p.i FROM unnest(p_feeds, p_seqs, p_events) WITH ORDINALITY AS p (feed, seq, event, i)
-             CROSS JOIN LATERAL (SELECT c.event_id, c.user_no FROM syncd.sync_changes c
-                 WHERE c.space_no = v_spaces[p.feed] AND c.app_no = v_apps[p.feed] AND c.seq = p.seq OFFSET 0) c
-             WHERE p.seq <= v_bases[p.feed] AND c.event_id = p.event AND c.user_no = v_names[p_authors[p.i]] LOOP
-        v_marks[d.i] := 'd';
-    END LOOP;
-    FOR d IN SELECT s.* FROM syncd.sync_import_same(v_names, v_spaces, v_apps, p_feeds, p_events, p_ids, p_authors, p_devices, v_marks, p_waves) s LOOP
-        v_marks[d.i] := CASE WHEN d.same THEN 'd' ELSE 'u' END;
-    END LOOP;
-
-    -- Places in the log.
-    FOR k IN 1 .. cardinality(v_spaces) LOOP
-        SELECT count(*), max(p.seq) - v_bases[k] INTO v_count, v_base
-        FROM unnest(p_feeds, p_seqs, v_marks) AS p (feed, seq, mark) WHERE p.feed = k AND p.mark = 'a';
-        IF v_count = 0 THEN
-            heads := heads || 0::bigint;
-            CONTINUE;
-        END IF;
-        v_kept := (p_head -> 'feeds' -> (k - 1) ->> 'after')::bigint = v_bases[k] AND v_base < 1 << 30;
-        IF v_kept THEN
-            v_count := v_base;
-        END IF;
-        IF v_operator THEN
-            SELECT a.written_at INTO v_at FROM syncd.sync_take(v_spaces[k], v_apps[k], v_count) a;
-        ELSE
-            SELECT a.written_at INTO v_at FROM syncd.sync_advance(v_spaces[k], v_apps[k], v_count::integer) a;
-        END IF;
-        SELECT c.created_at INTO v_last FROM syncd.sync_changes c
-        WHERE c.space_no = v_spaces[k] AND c.app_no = v_apps[k] AND c.seq <= v_bases[k] ORDER BY c.seq DESC LIMIT 1;
-        FOR d IN SELECT y.i, y.given, y.place, max(y.place) OVER (PARTITION BY y.pushed) AS last,
-                        greatest(v_last, max(least(y.at, v_at)) OVER (ORDER BY y.i)) AS at
-                 FROM (SELECT p.i, p.seq AS given, p.pushed, p.at,
-                              CASE WHEN v_kept THEN p.seq ELSE v_bases[k] + row_number() OVER (ORDER BY p.i) END AS place
-                       FROM unnest(p_feeds, p_seqs, p_ends, v_marks, v_ats) WITH ORDINALITY AS p (feed, seq, pushed, mark, at, i)
-                       WHERE p.feed = k AND p.mark = 'a') y LOOP
-            v_seqs[d.i] := d.place;
-            v_ends[d.i] := d.last;
-            v_ats[d.i] := CASE WHEN v_kept THEN d.at ELSE v_at END;
-        END LOOP;
-        heads := heads || v_bases[k] + v_count;
-    END LOOP;
-
+    m := syncd.sync_import_may(v_user, v_ids);
+    v_names := syncd.sync_import_names(p_head, p_feeds, p_ids, p_devices, p_waves, m.whys);
+    f := syncd.sync_import_lock(v_user, p_head, v_names, m.spaces);
+    v_marks := syncd.sync_import_marks(v_names, m.spaces, m.whys, f.apps, f.heads, p_feeds, p_seqs, p_events, p_ids, p_authors, p_devices, p_waves);
+    p := syncd.sync_import_places(v_user, p_head, m.spaces, f.apps, f.heads, p_feeds, p_seqs, p_ends, p_ats::timestamptz[], v_marks);
     FOR k IN 1 .. cardinality(p_waves) LOOP
-        v_large := v_large || ARRAY(SELECT syncd.sync_import_wave(v_names, v_spaces, v_apps, v_ends, v_seqs, v_ats,
+        v_large := v_large || ARRAY(SELECT syncd.sync_import_wave(v_names, m.spaces, f.apps, p.ends, p.seqs, p.ats,
                                                                   (p_head ->> 'largest')::integer, p_waves[k]));
     END LOOP;
     IF v_large <> '{}' THEN
         RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = array_to_json(v_large)::text;
     END IF;
     marks := array_to_string(v_marks, '');
+    heads := p.heads;
 END $$;
 
 -- The start of an operator's import: puts back the spaces that are not there. Where the export has a cursor key, into a

@@ -28,9 +28,7 @@ LONGEST = 60
 TOO_LONG = {
     "sync_pull_acting": 170,
     "sync_push_one": 148,
-    "sync_import": 133,
     "sync_push_plain": 92,
-    "sync_restore": 75,
 }
 ELSEWHERE = """
 CREATE SCHEMA elsewhere;
