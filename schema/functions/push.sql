@@ -754,17 +754,16 @@ DECLARE
     v_deleted   boolean;
     v_woken     bigint[] := '{}';
     k           record;
-    x           record;
+    x           syncd.sync_written_change;
     v_held      jsonb;
     v_held_id   text;
     v_prev      bigint;
     v_latest    bigint;
     m           record;
 BEGIN
-    SELECT * INTO k FROM syncd.sync_enter(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ->> 'client', p_head ->> 'app',
-                                          p_head -> 'tables' ->> 0, p_head -> 'spaces' ->> 0);
-    SELECT * INTO x FROM json_to_record(p_body -> 0) AS y (r text, o smallint, c text, e uuid, f json, g jsonb,
-                                                           lo bigint, hi bigint, v integer, a text, n text);
+    k := syncd.sync_enter(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ->> 'client', p_head ->> 'app',
+                          p_head -> 'tables' ->> 0, p_head -> 'spaces' ->> 0);
+    x := json_populate_record(NULL::syncd.sync_written_change, p_body -> 0);
     IF k.base IS NULL THEN
         RETURN NULL;
     ELSIF x.hi > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint THEN
