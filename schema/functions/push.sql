@@ -571,6 +571,123 @@ BEGIN
     RETURN syncd.sync_names_known(v_said);
 END $$;
 
+-- Takes seqs for the changes of a push wherever the acting user may write (p_whys: as sync_push_may), in the order of their space ids,
+-- everywhere, so that pushes cannot wait for each other in a ring. p_of: the place of each change's space; null: there is one, of p_n
+-- changes. bases: the heads before, ends: after; 0 where nothing is taken.
+CREATE OR REPLACE FUNCTION syncd.sync_push_take(p_spaces integer[], p_whys text[], p_app integer, p_of integer[], p_n integer,
+                                     OUT bases bigint[], OUT ends bigint[], OUT written_at timestamptz)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_base  bigint;
+    v_count integer;
+BEGIN
+    bases := '{}';
+    ends := '{}';
+    FOR k IN 1 .. cardinality(p_spaces) LOOP
+        v_base := 0;
+        v_count := 0;
+        IF p_whys[k] = 'a' AND p_app IS NOT NULL THEN
+            v_count := CASE WHEN p_of IS NULL THEN p_n ELSE cardinality(array_positions(p_of, k)) END;
+            SELECT a.base, a.written_at INTO v_base, written_at FROM syncd.sync_advance(p_spaces[k], p_app, v_count) a;
+        END IF;
+        bases := bases || v_base;
+        ends := ends || v_base + v_count;
+    END LOOP;
+    written_at := coalesce(written_at, clock_timestamp());
+END $$;
+
+-- The places in the log of a push's changes, for which seqs from p_bases to p_ends were taken: at once where all is plain, one by one where
+-- something was refused or repeated. seqs: 0 where a change has none, and that of the first time where it is repeated, of which events
+-- has the event ids. ends: of the seqs that are used; the others are given back. p_names: as sync_push_names has them.
+CREATE OR REPLACE FUNCTION syncd.sync_push_places(p_head jsonb, p_bodies json[], p_names integer[], p_spaces integer[], p_whys text[], p_of integer[],
+    p_bases bigint[], p_ends bigint[], OUT marks text[], OUT seqs bigint[], OUT ends bigint[], OUT events jsonb, OUT repeats integer)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_n   integer := (p_head ->> 'n')::integer;
+    v_ids text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'ids') e);
+    v_no  integer;
+    d     record;
+BEGIN
+    ends := p_ends; events := '{}'; repeats := 0;
+    IF EXISTS (SELECT FROM syncd.sync_receipts(p_names[1], v_ids)) THEN
+        marks := array_fill(NULL::text, ARRAY[v_n]);
+        seqs := array_fill(0::bigint, ARRAY[v_n]);
+        FOR d IN SELECT * FROM syncd.sync_repeats(p_names[1], p_names[2], v_ids, p_bodies, syncd.sync_spaces_named(
+                ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'spaces') e)), p_names[3:]) LOOP
+            marks[d.i] := CASE WHEN d.same THEN 'd' ELSE 'u' END;
+            seqs[d.i] := CASE WHEN d.same THEN d.seq ELSE 0 END;
+            IF d.same THEN
+                events := events || jsonb_build_object(d.i, d.event_id);
+            END IF;
+            repeats := repeats + 1;
+        END LOOP;
+    END IF;
+    IF p_of IS NOT NULL OR repeats > 0 OR p_whys[1] <> 'a' THEN
+        marks := coalesce(marks, array_fill(NULL::text, ARRAY[v_n]));
+        seqs := coalesce(seqs, array_fill(0::bigint, ARRAY[v_n]));
+        ends := p_bases;
+        FOR k IN 1 .. v_n LOOP
+            CONTINUE WHEN marks[k] IS NOT NULL;  -- was it done comes before may it be done: the first answer may have been lost
+            v_no := coalesce(p_of[k], 1);
+            marks[k] := p_whys[v_no];
+            IF p_whys[v_no] = 'a' AND (p_names[1] IS NULL OR p_names[2] IS NULL) THEN
+                -- it was there at the first look, and compaction has dropped it since
+                RAISE EXCEPTION 'again' USING ERRCODE = 'serialization_failure';
+            ELSIF p_whys[v_no] = 'a' THEN
+                ends[v_no] := ends[v_no] + 1;
+                seqs[k] := ends[v_no];
+            END IF;
+        END LOOP;
+        IF repeats > 0 THEN
+            FOR k IN 1 .. cardinality(p_spaces) LOOP
+                IF ends[k] < p_ends[k] THEN
+                    PERFORM syncd.sync_advance(p_spaces[k], p_names[2], (ends[k] - p_ends[k])::integer);
+                END IF;
+            END LOOP;
+        END IF;
+    ELSE
+        seqs := ARRAY(SELECT p_bases[1] + g FROM generate_series(1, v_n) g);
+        marks := array_fill('a'::text, ARRAY[v_n]);
+    END IF;
+END $$;
+
+-- Applies the changes of a push that are marked `a` (sync_apply_push), and marks those `s` that lost to what was there. conflicts: with
+-- the places of their changes; woken: the seqs of changes to deleted records. Raises SY001, SY007, SY008, SY009.
+CREATE OR REPLACE FUNCTION syncd.sync_push_merge(p_head jsonb, p_bodies json[], p_user integer, p_names integer[], p_spaces integer[], p_ends bigint[],
+    p_marks text[], p_seqs bigint[], p_repeats integer, p_at timestamptz, OUT marks text[], OUT conflicts jsonb, OUT woken bigint[])
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    -- a repeated change has its first seq in the answer, but must not be applied again
+    v_seqs  bigint[] := CASE WHEN p_repeats = 0 THEN p_seqs ELSE ARRAY(SELECT CASE WHEN u.m = 'a' THEN u.q ELSE 0 END
+                                 FROM unnest(p_marks, p_seqs) WITH ORDINALITY AS u (m, q, o) ORDER BY u.o) END;
+    v_large integer[] := '{}';
+    v_twice jsonb := '[]';
+    d       record;
+BEGIN
+    marks := p_marks; conflicts := '[]'; woken := '{}';
+    FOR d IN SELECT * FROM syncd.sync_apply_push(p_user, p_names[1], p_names[2], p_spaces, p_names[3:], p_ends, v_seqs, p_at,
+            (p_head ->> 'largest')::integer, coalesce((p_head ->> 'touched')::bigint, 33554432), p_bodies) LOOP
+        IF d.i < 0 THEN
+            v_twice := v_twice || jsonb_build_array(jsonb_build_array(-d.i, d.conflicts));
+            CONTINUE;
+        END IF;
+        IF d.too_large THEN
+            v_large := v_large || d.i;
+        END IF;
+        IF d.all_lost THEN
+            marks[d.i] := 's';
+        END IF;
+        IF d.woken IS NOT FALSE THEN
+            woken := woken || syncd.sync_woken(p_head, d.woken IS NULL, p_seqs[d.i]);
+        END IF;
+        conflicts := conflicts || jsonb_build_array(jsonb_build_array(d.i, d.conflicts));
+    END LOOP;
+    IF v_large <> '{}' THEN
+        RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = array_to_json(v_large)::text;
+    END IF;
+    PERFORM syncd.sync_apart(p_head, v_twice);
+END $$;
+
 -- One push. p_head: {"user", "client", "app", "n": changes, "spaces": [id, sorted], "tables": [name, sorted], "sp": [space of
 -- each change]?, "ids": [changeId or null], "hi": us, "skew": us, "largest": bytes, "touched": bytes (else 32 MiB), "atomic"?, "personal"?, "list"?, "asOf"?,
 -- "since"?, "how"?, "held"?, "tells"? (sync_tells), "moves"?, "follows"?, "apart"?, "incarnations"?}. p_bodies: the changes in waves, no record twice in one. "held"
@@ -584,146 +701,49 @@ CREATE OR REPLACE FUNCTION syncd.sync_push_one(p_head jsonb, p_bodies json[]) RE
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v         syncd.sync_receipt;
-    v_n       integer := (p_head ->> 'n')::integer;
     v_user    integer := syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ?| ARRAY['list', 'personal'] OR p_head -> 'held' ? 'put');
-    v_known   integer[];
-    v_client  integer; v_app integer;
-    v_tables  integer[];
-    v_ids     text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'ids') e);
-    v_of      integer[];
-    v_names   text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'spaces') e);
-    v_many    boolean := cardinality(v_names) > 1;
-    v_spaces  integer[]; v_whys text[];
-    v_bases   bigint[] := '{}'; v_ends bigint[] := '{}';
-    v_taken   bigint[];
-    v_marks   text[];
-    v_woken   bigint[] := '{}';
-    v_at      timestamptz;
-    v_count   integer;
-    v_no      integer;
-    v_base    bigint;
-    v_repeats integer := 0;
-    v_large   integer[] := '{}';
-    v_most    bigint := coalesce((p_head ->> 'touched')::bigint, 33554432);
-    v_events  jsonb := '{}';
+    v_ids     text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'spaces') e);
+    v_of      integer[] := CASE WHEN cardinality(v_ids) > 1 THEN ARRAY(SELECT e::integer FROM jsonb_array_elements_text(p_head -> 'sp') e) END;
+    v_names   integer[];
+    v_may     record;
+    v_taken   record;
+    v_place   record;
+    v_merged  record;
     v_clashes jsonb := '[]';
-    v_twice   jsonb := '[]';
-    d         record;
+    v_woken   bigint[] := '{}';
 BEGIN
-    IF p_head ? 'list' THEN
-        PERFORM syncd.sync_adopt(p_head -> 'list', to_timestamp((p_head ->> 'asOf')::bigint / 1000000.0));
-    END IF;
-    IF p_head ? 'personal' THEN
-        PERFORM syncd.sync_personal_space();
-    END IF;
-    IF v_many THEN
-        v_of := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(p_head -> 'sp') e);
-    END IF;
-
+    PERFORM syncd.sync_adopt_said(p_head);
     -- Memberships are held until commit, so a removal waits for this push or stops it. Then names are made, for what may be
-    -- written. Then feeds are locked in the order of their space ids, everywhere, so pushes cannot wait for each other in a ring.
-    SELECT m.spaces, m.whys INTO v_spaces, v_whys FROM syncd.sync_push_may(v_user, v_names) m;
-    v_known := syncd.sync_push_names(p_head, p_bodies, v_whys);
-    v_client := v_known[1]; v_app := v_known[2]; v_tables := v_known[3:];
-    FOR k IN 1 .. cardinality(v_names) LOOP
-        v_base := 0;
-        v_count := 0;
-        IF v_whys[k] = 'a' AND v_app IS NOT NULL THEN
-            v_count := CASE WHEN v_many THEN cardinality(array_positions(v_of, k)) ELSE v_n END;
-            SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(v_spaces[k], v_app, v_count) a;
-        END IF;
-        v_bases := v_bases || v_base;
-        v_ends := v_ends || v_base + v_count;
-    END LOOP;
-    v_at := coalesce(v_at, clock_timestamp());
-
-    -- Places in the log: at once where all is plain, one by one where something was refused or repeated.
-    IF EXISTS (SELECT FROM syncd.sync_receipts(v_client, v_ids)) THEN
-        v_marks := array_fill(NULL::text, ARRAY[v_n]);
-        v.seqs := array_fill(0::bigint, ARRAY[v_n]);
-        FOR d IN SELECT * FROM syncd.sync_repeats(v_client, v_app, v_ids, p_bodies, syncd.sync_spaces_named(v_names), v_tables) LOOP
-            v_marks[d.i] := CASE WHEN d.same THEN 'd' ELSE 'u' END;
-            v.seqs[d.i] := CASE WHEN d.same THEN d.seq ELSE 0 END;
-            IF d.same THEN
-                v_events := v_events || jsonb_build_object(d.i, d.event_id);
-            END IF;
-            v_repeats := v_repeats + 1;
-        END LOOP;
-    END IF;
-    IF v_many OR v_repeats > 0 OR v_whys[1] <> 'a' THEN
-        v_marks := coalesce(v_marks, array_fill(NULL::text, ARRAY[v_n]));
-        v.seqs := coalesce(v.seqs, array_fill(0::bigint, ARRAY[v_n]));
-        v_taken := v_ends;
-        v_ends := v_bases;
-        FOR k IN 1 .. v_n LOOP
-            CONTINUE WHEN v_marks[k] IS NOT NULL;  -- was it done comes before may it be done: the first answer may have been lost
-            v_no := CASE WHEN v_many THEN v_of[k] ELSE 1 END;
-            IF v_whys[v_no] <> 'a' THEN
-                v_marks[k] := v_whys[v_no];
-            ELSIF v_app IS NULL OR v_client IS NULL THEN  -- it was there at the first look, and compaction has dropped it since
-                RAISE EXCEPTION 'again' USING ERRCODE = 'serialization_failure';
-            ELSE
-                v_marks[k] := 'a';
-                v_ends[v_no] := v_ends[v_no] + 1;
-                v.seqs[k] := v_ends[v_no];
-            END IF;
-        END LOOP;
-        IF v_repeats > 0 THEN
-            FOR k IN 1 .. cardinality(v_spaces) LOOP
-                IF v_ends[k] < v_taken[k] THEN
-                    PERFORM syncd.sync_advance(v_spaces[k], v_app, (v_ends[k] - v_taken[k])::integer);
-                END IF;
-            END LOOP;
-        END IF;
-        IF p_head ?| ARRAY['atomic', 'held'] AND array_to_string(v_marks, '') ~ '[unr]' THEN
-            RAISE EXCEPTION 'refused' USING ERRCODE = 'SY003', DETAIL = array_to_string(v_marks, '');
-        END IF;
-    ELSE
-        v.seqs := ARRAY(SELECT v_bases[1] + g FROM generate_series(1, v_n) g);
-        v_marks := array_fill('a'::text, ARRAY[v_n]);
+    -- written. Then feeds are locked.
+    v_may := syncd.sync_push_may(v_user, v_ids);
+    v_names := syncd.sync_push_names(p_head, p_bodies, v_may.whys);
+    v_taken := syncd.sync_push_take(v_may.spaces, v_may.whys, v_names[2], v_of, (p_head ->> 'n')::integer);
+    v_place := syncd.sync_push_places(p_head, p_bodies, v_names, v_may.spaces, v_may.whys, v_of, v_taken.bases, v_taken.ends);
+    IF p_head ?| ARRAY['atomic', 'held'] AND array_to_string(v_place.marks, '') ~ '[unr]' THEN
+        RAISE EXCEPTION 'refused' USING ERRCODE = 'SY003', DETAIL = array_to_string(v_place.marks, '');
     END IF;
 
-    IF (p_head ->> 'hi')::bigint > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint
-       AND array_position(v_marks, 'a') IS NOT NULL THEN
-        RAISE EXCEPTION 'clock' USING ERRCODE = 'SY002', DETAIL = jsonb_build_object(
-            'now', syncd.sync_micros(clock_timestamp()), 'marks', array_to_string(v_marks, ''),
-            'own', syncd.sync_own_latest(p_head ->> 'client', v_app, v_spaces, v_tables, p_bodies))::text;
-    END IF;
-
-    IF array_position(v_marks, 'a') IS NOT NULL THEN
-        -- a repeated change has its first seq in the answer, but must not be applied again
-        FOR d IN SELECT * FROM syncd.sync_apply_push(v_user, v_client, v_app, v_spaces, v_tables, v_ends,
-                CASE WHEN v_repeats = 0 THEN v.seqs ELSE ARRAY(SELECT CASE WHEN u.m = 'a' THEN u.q ELSE 0 END
-                    FROM unnest(v_marks, v.seqs) WITH ORDINALITY AS u (m, q, o) ORDER BY u.o) END,
-                v_at, (p_head ->> 'largest')::integer, v_most, p_bodies) LOOP
-            IF d.i < 0 THEN
-                v_twice := v_twice || jsonb_build_array(jsonb_build_array(-d.i, d.conflicts));
-                CONTINUE;
-            END IF;
-            IF d.too_large THEN
-                v_large := v_large || d.i;
-            END IF;
-            IF d.all_lost THEN
-                v_marks[d.i] := 's';
-            END IF;
-            IF d.woken IS NOT FALSE THEN
-                v_woken := v_woken || syncd.sync_woken(p_head, d.woken IS NULL, v.seqs[d.i]);
-            END IF;
-            v_clashes := v_clashes || jsonb_build_array(jsonb_build_array(d.i, d.conflicts));
-        END LOOP;
-        IF v_large <> '{}' THEN
-            RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = array_to_json(v_large)::text;
+    v.seqs := v_place.seqs;
+    v.marks := array_to_string(v_place.marks, '');
+    IF array_position(v_place.marks, 'a') IS NOT NULL THEN
+        IF (p_head ->> 'hi')::bigint > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint THEN
+            RAISE EXCEPTION 'clock' USING ERRCODE = 'SY002', DETAIL = jsonb_build_object(
+                'now', syncd.sync_micros(clock_timestamp()), 'marks', v.marks,
+                'own', syncd.sync_own_latest(p_head ->> 'client', v_names[2], v_may.spaces, v_names[3:], p_bodies))::text;
         END IF;
-        PERFORM syncd.sync_apart(p_head, v_twice);
+        v_merged := syncd.sync_push_merge(p_head, p_bodies, v_user, v_names, v_may.spaces, v_place.ends, v_place.marks, v_place.seqs,
+                                          v_place.repeats, v_taken.written_at);
+        v.marks := array_to_string(v_merged.marks, '');
+        v_clashes := v_merged.conflicts;
+        v_woken := v_merged.woken;
     END IF;
-    v.marks := array_to_string(v_marks, '');
-    IF v_events <> '{}' OR v_clashes <> '[]' THEN
-        v.detail := jsonb_build_object('events', v_events, 'conflicts', v_clashes);
+    IF v_place.events <> '{}' OR v_clashes <> '[]' THEN
+        v.detail := jsonb_build_object('events', v_place.events, 'conflicts', v_clashes);
     END IF;
     IF p_head ? 'since' THEN
-        v.page := syncd.sync_pull_acting(v_user, p_head ->> 'app', p_head -> 'since', p_head -> 'how', v_spaces, v_bases, v_woken);
-        IF v_repeats > 0 AND p_head -> 'how' ? 'legacy' THEN
-            v.page := syncd.sync_legacy_repeats(v.page, v_app, v_spaces, v_of, v_marks, v.seqs);
+        v.page := syncd.sync_pull_acting(v_user, p_head ->> 'app', p_head -> 'since', p_head -> 'how', v_may.spaces, v_taken.bases, v_woken);
+        IF v_place.repeats > 0 AND p_head -> 'how' ? 'legacy' THEN
+            v.page := syncd.sync_legacy_repeats(v.page, v_names[2], v_may.spaces, v_of, v_place.marks, v_place.seqs);
         END IF;
     END IF;
     RETURN v;
