@@ -3,7 +3,7 @@
 export default {
   testRunner: "vitest",
   plugins: ["@stryker-mutator/vitest-runner", "./scripts/wording.js"],
-  vitest: { configFile: "vitest.mutation.config.ts", related: true },
+  vitest: { configFile: "vitest.mutation.config.ts", related: false },
   // Without what holds locks, timers and lines: the tests of those need a server or a socket.
   mutate: [
     "src/{data,store,sync}/**/*.ts",

@@ -1,4 +1,7 @@
-/** For Stryker: the tests that need no server and no socket, so that a mutant is tried in about a second. */
+/**
+ * For Stryker: the tests that need no server and no socket, or those of them whose names are in TESTS. Most files of `data`
+ * are reached by all of them, and have tests of their own that take much less time.
+ */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { defineConfig } from "vitest/config";
@@ -7,8 +10,15 @@ import whole from "./vitest.config.js";
 const NEEDS = /\/(server|socket-script|locks)\.js"|node:child_process|happy-dom|rxdb/;
 const TESTS = new URL("test/", import.meta.url);
 
+const asked = process.env.TESTS?.split(" ").map((name) => `${name}.test.ts`);
 const quick = readdirSync(TESTS, { recursive: true, encoding: "utf8" }).filter(
-  (name) => name.endsWith(".test.ts") && !NEEDS.test(readFileSync(new URL(name, TESTS), "utf8")),
+  (name) =>
+    name.endsWith(".test.ts") &&
+    (asked?.includes(name) ?? true) &&
+    !NEEDS.test(readFileSync(new URL(name, TESTS), "utf8")),
 );
 
-export default defineConfig({ test: { ...whole.test, include: quick.map((name) => `test/${name}`) } });
+// Files are loaded once for all mutants: they are behind a switch.
+export default defineConfig({
+  test: { ...whole.test, include: quick.map((name) => `test/${name}`), isolate: false },
+});
