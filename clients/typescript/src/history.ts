@@ -12,7 +12,7 @@ import { dump, type Json, type JsonObject } from "./data/values.js";
 import { BadReply, NotAllowed, Refused } from "./errors.js";
 import type { Replica } from "./replica.js";
 import { load, pick } from "./store/records.js";
-import { ask, askerOf, type Question, segment } from "./sync/request.js";
+import { type ApiCall, apiClientOf, ask, segment } from "./sync/request.js";
 import { claim } from "./sync/tokens.js";
 
 /** A moment: after the change `seq` of the space, or at the instant `at` (RFC 3339). Neither means now. */
@@ -66,7 +66,7 @@ export async function recordAt<S extends object, T extends TableOf<S>>(
   const params = { ...inSpace(replica, space), ...given({ seq, at }) };
   try {
     return readVersion(
-      await ask(askerOf(replica["exchange"]), { method: "GET", path: recordPath(table, id), params }),
+      await ask(apiClientOf(replica["exchange"]), { method: "GET", path: recordPath(table, id), params }),
       space,
     );
   } catch (error) {
@@ -88,7 +88,7 @@ export async function* changes<S extends object>(
   const path = `${recordPath(table, id)}/history`;
   for (let next = {}; ; ) {
     const params = { ...inSpace(replica, space), ...given({ limit: page, ...next }) };
-    const found = await ask(askerOf(replica["exchange"]), { method: "GET", path, params });
+    const found = await ask(apiClientOf(replica["exchange"]), { method: "GET", path, params });
     const read = listOf(found.changes).map((change) => readPast(objectOf(change)));
     yield* read;
     if (found.hasMore !== true) return;
@@ -105,7 +105,7 @@ export async function* spaceAt<S extends object>(
   const path = `${await spacePath(replica, space)}/at`;
   let params = given({ seq, instant: at, limit: page });
   for (;;) {
-    const found = await ask(askerOf(replica["exchange"]), { method: "GET", path, params });
+    const found = await ask(apiClientOf(replica["exchange"]), { method: "GET", path, params });
     yield* listOf(found.records).map((record) => readVersion<AnyFields>(objectOf(record), space));
     if (found.hasMore !== true) return;
     params = given({ limit: page, after: textOf(found.next) });
@@ -160,13 +160,13 @@ export function undo<S extends object>(replica: Replica<S>): Promise<string[]> {
 async function restored<S extends object>(
   replica: Replica<S>,
   path: string,
-  params: Question["params"],
+  params: ApiCall["params"],
   goal: JsonObject,
 ): Promise<Restored[]> {
   await replica.push();
   // The id makes it one restore, however often it has to be asked for.
   const body = dump({ ...goal, clientId: replica.clientId, changeId: newId(Date.now()) });
-  const found = await ask(askerOf(replica["exchange"]), { method: "POST", path, params, body });
+  const found = await ask(apiClientOf(replica["exchange"]), { method: "POST", path, params, body });
   await replica.pull();
   return listOf(found.results).map((result) => {
     const { table, id, seq } = objectOf(result);

@@ -57,6 +57,6 @@ export interface OpenOptions<S extends object, R> {
 
 export interface LiveOptions {
   readonly policy?: Partial<LivePolicy>;
-  /** Whether, and how often, the replica is verified and mended by itself; see @syncd/client/verify. */
+  /** Whether, and how often, the replica is verified and repaired by itself; see @syncd/client/verify. */
   readonly verify?: Watching | false;
 }

@@ -98,12 +98,12 @@ function holds({ field, operator, operand }: Condition, view: Registers): boolea
 function readConditions(where: object): Condition[] {
   const triples: readonly (readonly unknown[])[] = Array.isArray(where)
     ? where
-    : Object.entries(where).flatMap(([field, asked]) => readMember(field, asked));
+    : Object.entries(where).flatMap(([field, asked]) => readOperators(field, asked));
   return triples.map(readTriple);
 }
 
 /** An object of operators is several conditions; any other value is compared as it is. */
-function readMember(field: string, asked: unknown): [string, string, unknown][] {
+function readOperators(field: string, asked: unknown): [string, string, unknown][] {
   const members = kindOf(asked as Json) === "object" ? Object.entries(asked as JsonObject) : [];
   if (members.length > 0 && members.every(([name]) => Object.hasOwn(HOLDS, name))) {
     return members.map(([operator, operand]) => [field, operator, operand]);

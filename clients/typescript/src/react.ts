@@ -1,4 +1,4 @@
-/** Thin hooks for React: each one subscribes to a read of a replica, and renders again when it answers anew. */
+/** Thin hooks for React: each one subscribes to a read of a replica, and renders again with each new answer. */
 
 import { useCallback, useMemo, useSyncExternalStore } from "react";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
@@ -11,12 +11,15 @@ import type { Replica } from "./replica.js";
 import type { SyncStatus } from "./status.js";
 import type { Observed } from "./store/observed.js";
 
-const NOTHING = (): undefined => undefined;
+const UNDEFINED = (): undefined => undefined;
 const NOBODY: readonly Presence[] = [];
 
 function useObserved<T>(observed: Observed<T> | null): T | undefined {
-  const subscribe = useCallback((changed: () => void) => observed?.subscribe(changed) ?? NOTHING, [observed]);
-  return useSyncExternalStore(subscribe, () => observed?.current, NOTHING);
+  const subscribe = useCallback(
+    (changed: () => void) => observed?.subscribe(changed) ?? UNDEFINED,
+    [observed],
+  );
+  return useSyncExternalStore(subscribe, () => observed?.current, UNDEFINED);
 }
 
 /**
@@ -55,7 +58,7 @@ export function useStatus<S extends object>(replica: Replica<S> | null): SyncSta
 
 /** The other devices that are in a space now. Tell them of this one with `live.presence`. */
 export function usePresence(live: Live | null, space: string | null = null): readonly Presence[] {
-  const subscribe = useCallback((changed: () => void) => live?.onPeers(changed) ?? NOTHING, [live]);
+  const subscribe = useCallback((changed: () => void) => live?.onPeers(changed) ?? UNDEFINED, [live]);
   return useSyncExternalStore(
     subscribe,
     () => live?.peers(space) ?? NOBODY,

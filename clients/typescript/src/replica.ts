@@ -12,29 +12,27 @@ import {
   type Write,
   type Written,
 } from "./data/change.js";
-import { changesOf, type Listener, liveState } from "./data/events.js";
+import { changesOf, type Event, type Listener, liveState } from "./data/events.js";
 import type { Registers } from "./data/merge.js";
 import { copy, freeze, type JsonObject } from "./data/values.js";
 import { InvalidQuery, SyncBusy } from "./errors.js";
-import { browserSocket, endpointOf } from "./live/endpoint.js";
+import { endpointOf } from "./live/endpoint.js";
 import { Live } from "./live/live.js";
 import type { LiveOptions, OpenOptions } from "./options.js";
 import { compile, Query, type QueryOptions, RecordView, type Where } from "./query.js";
 import { explain, type Status, StatusView } from "./status.js";
-import { incarnate, takeName } from "./store/copied.js";
-import { enqueue, LIMITS, type Limits } from "./store/enqueue.js";
+import { enqueue } from "./store/enqueue.js";
 import { Hub } from "./store/hub.js";
 import type { Source } from "./store/observed.js";
-import { claimMeta, claimStore, migrate, openStore } from "./store/open.js";
+import { migrate } from "./store/open.js";
 import { listed, type Queued } from "./store/outbox.js";
 import { drop, type Requeue, requeue } from "./store/rejected.js";
-import type { ChangeState, Store, Transaction } from "./store/store.js";
+import type { ChangeState, Transaction } from "./store/store.js";
+import { OwnDevice } from "./sync/device.js";
 import { Exchange } from "./sync/exchange.js";
-import { type Paces, pacesOf } from "./sync/pace.js";
-import { LIVE, RETRY } from "./sync/retry.js";
-import type { Device, Report } from "./sync/session.js";
+import { RETRY } from "./sync/retry.js";
+import type { Report } from "./sync/session.js";
 import { Tabs } from "./sync/tabs.js";
-import { usersOf } from "./sync/tokens.js";
 import { serverOf } from "./sync/transport.js";
 import { sleep } from "./timing.js";
 
@@ -49,23 +47,11 @@ export type ReplicaOptions<S extends object = AnyTables> = OpenOptions<S, Replic
 export class Replica<S extends object = AnyTables> {
   declare readonly name: string;
   declare readonly app: string;
-  /**
-   * The id that this device had until the server told that its store is a copy, say out of a backup, of which the other
-   * one pushes too; else null. It goes on under another id, with what was not sent.
-   */
-  copiedFrom: string | null = null;
   readonly #options: ReplicaOptions<S>;
   readonly #hub = new Hub();
   readonly #closing = new AbortController();
-  readonly #wall: () => number;
-  /** What tells this opening of the store from every other one. */
-  readonly #opening: string;
-  readonly #limits: Limits;
-  readonly #paces: Paces;
-  #client = "";
-  #user = "";
+  readonly #device: OwnDevice;
   #live: Live | null = null;
-  #store!: Store;
   #tabs!: Tabs;
   // Private to TypeScript only: the modules beside the core (history, undo) reach these as replica["exchange"].
   declare private exchange: Exchange;
@@ -78,10 +64,14 @@ export class Replica<S extends object = AnyTables> {
     this.name = name;
     this.app = checkId("the app", options.app);
     this.#options = options;
-    this.#wall = options.wall ?? Date.now;
-    this.#limits = { ...LIMITS, ...options.limits };
-    this.#paces = pacesOf(this.#limits);
-    this.#opening = options.clientId === undefined ? this.newId() : "";
+    const publish = (event: Event): void => {
+      this.#hub.publish(event);
+      this.#tabs.post({ kind: "event", event });
+    };
+    this.#device = new OwnDevice(this.app, options, publish, (why) => {
+      this.#live?.restart(why);
+      this.#hub.publish(changesOf([], "device", true));
+    });
     const given = actor === undefined ? actor : copy(actor, "actor", "actor", 1);
     this.extra = { schemaVersion, actor: given, origin } as JsonObject; // JSON leaves out what was not given
   }
@@ -102,16 +92,10 @@ export class Replica<S extends object = AnyTables> {
   }
 
   async #open(): Promise<void> {
-    const { clientId, locks, onConflict } = this.#options;
+    const { schemaVersion, callbackTimeout, onMigrate, clientId, locks, onConflict } = this.#options;
     if (clientId !== undefined) checkId("the client id", clientId);
-    const users = usersOf(this.#options);
-    this.#store = await openStore(this.name, this.#options, (meta) => {
-      const client = claimStore(meta, this.app, clientId, this.#wall());
-      for (const user of users) claimMeta(meta, "user", user);
-      this.#user = meta.user;
-      this.#became(client);
-    });
-    this.#tabs = new Tabs(`syncd:${this.name}`, this.#store.durable, locks);
+    await this.#device.open(this.name, this.#options);
+    this.#tabs = new Tabs(`syncd:${this.name}`, this.durable, locks);
     this.#tabs.on((message) => {
       if (message.kind === "event" && message.event.kind !== "state") this.#hub.publish(message.event);
     });
@@ -119,40 +103,38 @@ export class Replica<S extends object = AnyTables> {
     this.exchange = new Exchange({
       tabs: this.#tabs,
       server: serverOf(this.#options),
-      device: this.#device(),
+      device: this.#device,
       retry: { ...RETRY, ...this.#options.retry },
       live: () => this.#live,
       closing: this.#closing.signal,
     });
-    const { schemaVersion, callbackTimeout, onMigrate } = this.#options;
     if (schemaVersion === undefined) return;
-    const batch = new Batch<S>({ ...this.extra, origin: "migration" }, this.#user);
+    const batch = new Batch<S>({ ...this.extra, origin: "migration" }, this.#device.user);
     await migrate(
-      this.#store,
+      this.#device.store,
       schemaVersion,
       callbackTimeout,
       (from) => onMigrate?.(from, batch, this),
-      (tx) => enqueue(tx, batch.writes, this.#wall(), this.#limits, true),
+      (tx) => enqueue(tx, batch.writes, this.#device.wall(), this.#device.limits, true),
     );
-  }
-
-  /** A store that was evicted while it was open has begun anew, from zero, as another device; or it is a copy. */
-  #became(client: string, why?: string): void {
-    const before = this.#client;
-    this.#client = client;
-    if (before === "" || before === client) return;
-    this.#live?.restart(why);
-    this.#hub.publish(changesOf([], "device", true));
   }
 
   /** This device's id on the server. */
   get clientId(): string {
-    return this.#client;
+    return this.#device.client();
+  }
+
+  /**
+   * The id that this device had until the server told that its store is a copy, say out of a backup, of which the other
+   * one pushes too; else null. It goes on under another id, with what was not sent.
+   */
+  get copiedFrom(): string | null {
+    return this.#device.copiedFrom;
   }
 
   /** Whether the data is still there after the page is gone; not so in some private modes. */
   get durable(): boolean {
-    return this.#store.durable;
+    return this.#device.store.durable;
   }
 
   /** Asks the browser not to evict this origin's stores. Whether it will not. */
@@ -202,7 +184,7 @@ export class Replica<S extends object = AnyTables> {
    * changeIds. Raises BatchTooLarge, and what `write` raises; nothing is written then.
    */
   async batch(write: (batch: Batch<S>) => void | Promise<void>): Promise<string[]> {
-    const batch = new Batch<S>(this.extra, this.#user);
+    const batch = new Batch<S>(this.extra, this.#device.user);
     await write(batch);
     if (batch.writes.length === 0) return [];
     return this.commit(async () => batch.writes);
@@ -210,18 +192,18 @@ export class Replica<S extends object = AnyTables> {
 
   /** Writes and queues, as one batch, what is planned in the same transaction. Returns the changeIds. */
   private async commit(plan: (tx: Transaction) => Promise<readonly Write[]>): Promise<string[]> {
-    const written = await this.#store.write(async (tx) =>
-      enqueue(tx, await plan(tx), this.#wall(), this.#limits),
+    const written = await this.#device.store.write(async (tx) =>
+      enqueue(tx, await plan(tx), this.#device.wall(), this.#device.limits),
     );
     if (written.length === 0) return [];
     this.written = written;
-    this.#wrote(written.map(({ key }) => key));
+    this.#committed(written.map(({ key }) => key));
     return written.map(({ changeId }) => changeId);
   }
 
   /** A fresh record id (UUIDv7): unique everywhere, and kind to the server's indexes. */
   newId(): string {
-    return newId(this.#wall());
+    return newId(this.#device.wall());
   }
 
   // -- reading ---------------------------------------------------------------------------------------
@@ -244,18 +226,20 @@ export class Replica<S extends object = AnyTables> {
     where: Where<FieldsOf<S, T>> = [],
     options: QueryOptions = {},
   ): Query<FieldsOf<S, T>> {
-    return new Query(this.#source, compile(table, where, options, this.#user));
+    return new Query(this.#source, compile(table, where, options, this.#device.user));
   }
 
   /** Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown. */
   async registers(table: TableOf<S>, id: string, place: Place = {}): Promise<Registers> {
     const key = this.#key(table, id, place);
-    return new Map(freeze([...((await this.#store.read((tx) => tx.get("records", key)))?.view ?? [])]));
+    return new Map(
+      freeze([...((await this.#device.store.read((tx) => tx.get("records", key)))?.view ?? [])]),
+    );
   }
 
   /** The shared spaces that the server said this user is in, as of the last sync. */
   async spaces(): Promise<string[]> {
-    const rows = await this.#store.read((tx) => tx.all("spaces"));
+    const rows = await this.#device.store.read((tx) => tx.all("spaces"));
     return rows.map(({ id }) => id).filter((id) => spaceKey(id) !== PERSONAL);
   }
 
@@ -270,7 +254,7 @@ export class Replica<S extends object = AnyTables> {
   }
 
   get #source(): Source {
-    return { read: (work) => this.#store.read(work), on: (listener) => this.on(listener) };
+    return { read: (work) => this.#device.store.read(work), on: (listener) => this.on(listener) };
   }
 
   #key(table: string, id: string, { space }: Place): Key {
@@ -279,7 +263,7 @@ export class Replica<S extends object = AnyTables> {
 
   /** A space that is asked for, by its name in here. Raises InvalidQuery. */
   private spaceOf(space: string | null | undefined): string {
-    return checkSpace(space, this.#user, InvalidQuery);
+    return checkSpace(space, this.#device.user, InvalidQuery);
   }
 
   // -- the outbox ------------------------------------------------------------------------------------
@@ -300,7 +284,7 @@ export class Replica<S extends object = AnyTables> {
   }
 
   #listed(state: ChangeState): Promise<Queued[]> {
-    return this.#store.read((tx) => listed(tx, state));
+    return this.#device.store.read((tx) => listed(tx, state));
   }
 
   /** Edits a refused change and queues it, and its batch, again. Returns its new changeId. Raises NoSuchChange. */
@@ -316,12 +300,12 @@ export class Replica<S extends object = AnyTables> {
   /** Queues a refused or set-aside change again, alone, for another space (null: the personal one). */
   async move(changeId: string, space: string | null): Promise<string> {
     if (space !== null) checkId("the space", space);
-    return this.#requeue(changeId, { space: checkSpace(space, this.#user), alone: true });
+    return this.#requeue(changeId, { space: this.#device.checkSpace(space), alone: true });
   }
 
   async #requeue(changeId: string, how: Requeue): Promise<string> {
-    const fresh = await this.#store.write((tx) => requeue(tx, changeId, this.#wall(), how));
-    this.#wrote(fresh.keys);
+    const fresh = await this.#device.store.write((tx) => requeue(tx, changeId, this.#device.wall(), how));
+    this.#committed(fresh.keys);
     return fresh.changeId;
   }
 
@@ -330,17 +314,18 @@ export class Replica<S extends object = AnyTables> {
    * dropped too, unless `alone`. Raises NoSuchChange.
    */
   async drop(changeId: string, { alone = false } = {}): Promise<void> {
-    this.#wrote(await this.#store.write((tx) => drop(tx, changeId, alone)));
+    this.#committed(await this.#device.store.write((tx) => drop(tx, changeId, alone)));
   }
 
   /** Registers of this device that lost on the server, oldest first, until `clearConflicts`. */
   async conflicts(): Promise<Conflict[]> {
-    return (await this.#store.read((tx) => tx.all("conflicts"))).map(({ conflict }) => freeze(conflict));
+    const rows = await this.#device.store.read((tx) => tx.all("conflicts"));
+    return rows.map(({ conflict }) => freeze(conflict));
   }
 
   /** Forgets the conflicts that were shown. */
   async clearConflicts(): Promise<void> {
-    await this.#store.write(async (tx) => {
+    await this.#device.store.write(async (tx) => {
       for (const { number } of await tx.all("conflicts")) tx.delete("conflicts", [number]);
     });
   }
@@ -348,7 +333,7 @@ export class Replica<S extends object = AnyTables> {
   /** Why a record is not synced, or that it is. */
   async why(table: TableOf<S>, id: string, place: Place = {}): Promise<Status> {
     const key = this.#key(table, id, place);
-    return this.#store.read((tx) => explain(tx, key));
+    return this.#device.store.read((tx) => explain(tx, key));
   }
 
   // -- syncing ---------------------------------------------------------------------------------------
@@ -377,12 +362,10 @@ export class Replica<S extends object = AnyTables> {
    * others follow. Raises NotConnected, and SyncBusy when it is live already.
    */
   live({ policy, verify = {} }: LiveOptions = {}): Live {
-    if ((this.#live?.state.name ?? "closed") !== "closed")
-      throw new SyncBusy("this replica is live already.");
+    if ((this.#live?.state.name ?? "closed") !== "closed") throw new SyncBusy("it is live already.");
     const closing = new AbortController();
     const { signal } = closing;
-    const { webSocket = browserSocket() } = this.#options;
-    const endpoint = endpointOf(this.exchange, webSocket, { ...LIVE, ...policy });
+    const endpoint = endpointOf(this.exchange, policy, this.#options.webSocket);
     this.#live = new Live(endpoint, this.#tabs, this.#hub, closing);
     // What verifies is loaded when it may first be due. Where it cannot be had, the next live sync tries again.
     if (verify)
@@ -396,41 +379,8 @@ export class Replica<S extends object = AnyTables> {
     return this.#live;
   }
 
-  #device(): Device {
-    return {
-      app: this.app,
-      store: this.#store,
-      client: () => this.#client,
-      schemaVersion: this.#options.schemaVersion ?? null,
-      limits: this.#limits,
-      paces: this.#paces,
-      wall: this.#wall,
-      checkUser: async (user) => {
-        await this.#store.write(async (tx) => claimMeta(tx.meta, "user", user));
-        this.#user = user;
-      },
-      checkSpace: (space) => checkSpace(space, this.#user),
-      present: () => this.#store.write(async (tx) => incarnate(tx, this.#opening)),
-      copied: () => this.#copied(),
-      publish: (event) => {
-        this.#hub.publish(event);
-        this.#tabs.post({ kind: "event", event });
-      },
-    };
-  }
-
-  async #copied(): Promise<void> {
-    const client = await this.#store.write(async (tx) => {
-      // Where another tab has pushed since, or has been told, there is nothing to do but to push again.
-      if (tx.meta.incarnations?.at(-1)?.includes(this.#opening)) await takeName(tx, this.newId());
-      return tx.meta.client;
-    });
-    if (client !== this.#client) this.copiedFrom = this.#client;
-    this.#became(client, "device_copied");
-  }
-
   /** The application wrote these records. */
-  #wrote(keys: readonly Key[]): void {
+  #committed(keys: readonly Key[]): void {
     const event = changesOf(keys, "device");
     this.#hub.publish(event);
     this.#tabs.post({ kind: "event", event: { ...event, source: "tab" } });
@@ -441,6 +391,6 @@ export class Replica<S extends object = AnyTables> {
     this.#closing.abort();
     await this.#live?.close();
     this.#tabs?.close();
-    this.#store?.close();
+    this.#device.store?.close();
   }
 }

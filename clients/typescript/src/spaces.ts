@@ -10,7 +10,7 @@ import { listOf, newId, objectOf, textOf } from "./data/change.js";
 import { dump, type Json, type JsonObject } from "./data/values.js";
 import { Refused } from "./errors.js";
 import type { Replica } from "./replica.js";
-import { ask, askerOf, type Question, segment } from "./sync/request.js";
+import { type ApiCall, apiClientOf, ask, segment } from "./sync/request.js";
 
 export type Role = "owner" | "writer" | "reader";
 type AnyReplica = Pick<Replica, "push">;
@@ -43,7 +43,7 @@ export interface Invitation {
 
 /** The spaces that the user is in. */
 export async function spaces(replica: AnyReplica): Promise<Space[]> {
-  return listed((await own(replica, "GET", "/spaces")).spaces, readSpace);
+  return listFrom((await own(replica, "GET", "/spaces")).spaces, readSpace);
 }
 
 /**
@@ -59,17 +59,17 @@ export async function createSpace(
 
 /** Ends a space, for all its members. */
 export async function deleteSpace(replica: AnyReplica, space: string): Promise<void> {
-  await gone(replica, ofSpace(space));
+  await remove(replica, ofSpace(space));
 }
 
 /** The members of a space. */
 export async function members(replica: AnyReplica, space: string): Promise<Member[]> {
-  return listed((await own(replica, "GET", `${ofSpace(space)}/members`)).members, readMember);
+  return listFrom((await own(replica, "GET", `${ofSpace(space)}/members`)).members, readMember);
 }
 
 /** Who is invited to a space, for its owners. */
 export async function invited(replica: AnyReplica, space: string): Promise<Member[]> {
-  return listed((await own(replica, "GET", `${ofSpace(space)}/members`)).invited, readMember);
+  return listFrom((await own(replica, "GET", `${ofSpace(space)}/members`)).invited, readMember);
 }
 
 /** Adds a user to a space, or invites them where the server asks users; changes the role of one who is there. */
@@ -86,12 +86,12 @@ export async function putMember(
 
 /** Removes a member, withdraws an invitation, or (the user's own id) leaves the space. */
 export async function removeMember(replica: AnyReplica, space: string, user: string): Promise<void> {
-  await gone(replica, `${ofSpace(space)}/members/${segment("the user", user)}`);
+  await remove(replica, `${ofSpace(space)}/members/${segment("the user", user)}`);
 }
 
 /** What the user is invited to. Nothing tells of a new one: ask when the application is opened. */
 export async function invitations(replica: AnyReplica): Promise<Invitation[]> {
-  return listed((await own(replica, "GET", "/invitations")).invitations, readInvitation);
+  return listFrom((await own(replica, "GET", "/invitations")).invitations, readInvitation);
 }
 
 /**
@@ -103,12 +103,12 @@ export async function accept(replica: AnyReplica, space: string): Promise<Space>
 
 /** Declines an invitation. */
 export async function decline(replica: AnyReplica, space: string): Promise<void> {
-  await gone(replica, invitedTo(space));
+  await remove(replica, invitedTo(space));
 }
 
 /** The users whom the user blocks. */
 export async function blocks(replica: AnyReplica): Promise<string[]> {
-  return listed((await own(replica, "GET", "/blocks")).blocks, ({ userId }) => textOf(userId));
+  return listFrom((await own(replica, "GET", "/blocks")).blocks, ({ userId }) => textOf(userId));
 }
 
 /** Refuses what a user would add or invite this one to, and declines what they invited to. They are not told. */
@@ -118,24 +118,24 @@ export async function block(replica: AnyReplica, user: string): Promise<void> {
 
 /** Ends a block. */
 export async function unblock(replica: AnyReplica, user: string): Promise<void> {
-  await gone(replica, `/blocks/${segment("the user", user)}`);
+  await remove(replica, `/blocks/${segment("the user", user)}`);
 }
 
 function own(
   replica: AnyReplica,
-  method: Question["method"],
+  method: ApiCall["method"],
   path: string,
   body?: JsonObject,
 ): Promise<JsonObject> {
-  const question = { method, path, own: true, params: {} };
+  const call = { method, path, own: true, params: {} };
   return ask(
-    askerOf((replica as Replica)["exchange"]),
-    body === undefined ? question : { ...question, body: dump(body) },
+    apiClientOf((replica as Replica)["exchange"]),
+    body === undefined ? call : { ...call, body: dump(body) },
   );
 }
 
 /** Deletes it; the answer to an earlier request for that may have been lost. */
-async function gone(replica: AnyReplica, path: string): Promise<void> {
+async function remove(replica: AnyReplica, path: string): Promise<void> {
   try {
     await own(replica, "DELETE", path);
   } catch (error) {
@@ -151,7 +151,7 @@ function invitedTo(space: string): string {
   return `/invitations/${segment("the space", space)}`;
 }
 
-function listed<T>(found: Json | undefined, read: (wire: JsonObject) => T): T[] {
+function listFrom<T>(found: Json | undefined, read: (wire: JsonObject) => T): T[] {
   return listOf(found).map((wire) => read(objectOf(wire)));
 }
 
@@ -164,9 +164,9 @@ function readMember(wire: JsonObject): Member {
   return {
     user: textOf(wire.userId),
     role: textOf(wire.role) as Role,
-    joinedAt: given(wire.joinedAt),
-    invitedBy: given(wire.invitedBy),
-    invitedAt: given(wire.invitedAt),
+    joinedAt: textOrNull(wire.joinedAt),
+    invitedBy: textOrNull(wire.invitedBy),
+    invitedAt: textOrNull(wire.invitedAt),
   };
 }
 
@@ -176,6 +176,6 @@ function readInvitation(wire: JsonObject): Invitation {
   return { space, name, role: textOf(wire.role) as Role, invitedBy, invitedAt };
 }
 
-function given(value: Json | undefined): string | null {
+function textOrNull(value: Json | undefined): string | null {
   return typeof value === "string" ? value : null;
 }

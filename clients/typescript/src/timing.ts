@@ -40,13 +40,13 @@ export async function inTime<T>(answer: () => T | Promise<T>, patience: number, 
 }
 
 /** Wakes the one who waits for it; rung before, it does not let him wait. */
-export class Bell {
-  #rung = false;
-  #wake: (() => void) | null = null;
+export class Wakeup {
+  #woken = false;
+  #resolve: (() => void) | null = null;
 
-  ring(): void {
-    this.#rung = true;
-    this.#wake?.();
+  wake(): void {
+    this.#woken = true;
+    this.#resolve?.();
   }
 
   /** Until it is rung, `pause` milliseconds are over, or `signal` ends it. */
@@ -55,14 +55,14 @@ export class Bell {
       const end = (): void => {
         clearTimeout(timer);
         signal.removeEventListener("abort", end);
-        this.#rung = false;
-        this.#wake = null;
+        this.#woken = false;
+        this.#resolve = null;
         resolve();
       };
       // Timers count in 32 bits.
       const timer = pause < 2 ** 31 ? setTimeout(end, pause) : undefined;
-      if (this.#rung || signal.aborted) return end();
-      this.#wake = end;
+      if (this.#woken || signal.aborted) return end();
+      this.#resolve = end;
       signal.addEventListener("abort", end);
     });
   }
@@ -70,7 +70,7 @@ export class Bell {
 
 /** Sleeps so many milliseconds, or until `signal` ends it. */
 export function sleep(pause: number, signal: AbortSignal): Promise<void> {
-  return new Bell().wait(signal, pause);
+  return new Wakeup().wait(signal, pause);
 }
 
 /** Milliseconds that the application's functions have to answer. */

@@ -1,5 +1,5 @@
 /**
- * @syncd/client/verify: does this replica hold what the server holds? Compared by digests, and mended where it does
+ * @syncd/client/verify: does this replica hold what the server holds? Compared by digests, and repaired where it does
  * not. A page that does not use it does not load it.
  */
 

@@ -36,7 +36,7 @@ afterEach(() => vi.useRealTimers());
 
 /** What the replica has, as the server would tell it. */
 async function mine(space = ""): Promise<JsonObject> {
-  const rows = await replica["exchange"].party.device.store.read((tx) => tx.all("records", [space]));
+  const rows = await replica["exchange"].parts.device.store.read((tx) => tx.all("records", [space]));
   const name = space || MINE;
   return { spaceId: name, seq: 1, ...sumOf(await entriesOf(rows)) };
 }
@@ -55,7 +55,7 @@ function asked(): string[] {
 }
 
 async function buckets(): Promise<Json[]> {
-  const rows = await replica["exchange"].party.device.store.read((tx) => tx.all("records", [""]));
+  const rows = await replica["exchange"].parts.device.store.read((tx) => tx.all("records", [""]));
   return (await entriesOf(rows)).map((entry) => [entry.bucket, 1, entry.digest]);
 }
 
@@ -68,7 +68,7 @@ describe("a comparison", () => {
     expect(asked()).toEqual(["GET pull", "GET digest"]);
     expect(script.asked[1]?.url.search).toBe("?since=c1");
     expect(events.at(-1)).toEqual(FOUND);
-    const { store } = replica["exchange"].party.device;
+    const { store } = replica["exchange"].parts.device;
     expect(await store.read(async ({ meta }) => meta.verified)).toBeGreaterThan(Date.now() - 60_000);
   });
 
@@ -134,7 +134,7 @@ describe("a comparison", () => {
     script.answers.push(told([{ ...whole, buckets: [...differing, ...(await buckets())] }]));
     if (restarted) script.answers.push(problem(400, "bad_cursor"), page([wire("a", { n: [1, AT] })]), page());
     else for (let n = 0; n < count; n++) script.answers.push(bucket());
-    const { store } = replica["exchange"].party.device;
+    const { store } = replica["exchange"].parts.device;
     if (restarted)
       script.answers.push(async () => {
         const rows = await store.read((tx) => tx.all("records", [""]));
@@ -285,7 +285,7 @@ describe("a replica that is kept verified", () => {
   });
 
   it("is left alone until it has been quiet for so long, and while its live sync is not live", async () => {
-    const { store } = replica["exchange"].party.device;
+    const { store } = replica["exchange"].parts.device;
     await store.write(async ({ meta }) => {
       meta.verified = Date.now() - HOUR;
     });
@@ -295,7 +295,7 @@ describe("a replica that is kept verified", () => {
       await replica.put("t", "a", { n });
     }
     const state = (name: string, following = false): void =>
-      replica["exchange"].party.device.publish({
+      replica["exchange"].parts.device.publish({
         kind: "state",
         name,
         following,

@@ -6,9 +6,9 @@ import {
   bucketOf,
   byBucket,
   digestOf,
+  EMPTY,
   type Entry,
   entriesOf,
-  NOTHING,
   sameSum,
   sumOf,
 } from "../src/data/digest.js";
@@ -110,14 +110,14 @@ describe("digests", () => {
     const sum = { records: 1, digest: "f".repeat(16) };
     expect(sameSum(sum, { ...sum })).toBe(true);
     expect(sameSum(sum, { ...sum, records: 2 })).toBe(false);
-    expect(sameSum(sum, NOTHING)).toBe(false);
-    expect(sameSum({ ...sum, records: 0 }, NOTHING)).toBe(false);
+    expect(sameSum(sum, EMPTY)).toBe(false);
+    expect(sameSum({ ...sum, records: 0 }, EMPTY)).toBe(false);
     const entry = (digest: string): Entry => ({ table: "t", id: "r", bucket: 0, digest });
     expect(sumOf([entry("00000000000000ff"), entry("000000000000000f")])).toEqual({
       records: 2,
       digest: "00000000000000f0",
     });
-    expect(sumOf([])).toEqual(NOTHING);
+    expect(sumOf([])).toEqual(EMPTY);
   });
 
   it("cannot be had where a page did not come over HTTPS, which is said", async () => {

@@ -40,11 +40,11 @@ interface Frame {
 /** What a live connection does with a frame. */
 async function take(replica: Replica, { wire, pushed }: Frame): Promise<void> {
   const page = buildPage(wire, wire.changes ?? [], null, pushed.length > 0, pushed);
-  await replica["exchange"].party.device.store.write((tx) => applyPage(tx, page, pushed));
+  await replica["exchange"].parts.device.store.write((tx) => applyPage(tx, page, pushed));
 }
 
 async function queued(replica: Replica): Promise<OutboxRow[]> {
-  return replica["exchange"].party.device.store.read((tx) => tx.all("outbox"));
+  return replica["exchange"].parts.device.store.read((tx) => tx.all("outbox"));
 }
 
 async function push(token: string, row: OutboxRow): Promise<Frame> {
@@ -101,7 +101,7 @@ describe("two stores of one client id", () => {
           .map((change) => ({ wire: { changes: [change], results: [], conflicts: [] }, pushed: [] }));
         for (const frames of merged<Frame>(answers, others)) {
           const replica = await open({ ...CLIENT, url: server.url, token });
-          await replica["exchange"].party.device.store.write(async (tx) => {
+          await replica["exchange"].parts.device.store.write(async (tx) => {
             tx.put("spaces", { id: space });
             for (const row of sent) tx.put("outbox", row);
           });

@@ -34,7 +34,7 @@ async function fieldsOf(replica: Replica, id = "a"): Promise<object | undefined>
 }
 
 async function cursorOf(replica: Replica): Promise<string> {
-  return replica["exchange"].party.device.store.read(async ({ meta }) => meta.cursor);
+  return replica["exchange"].parts.device.store.read(async ({ meta }) => meta.cursor);
 }
 
 /** The stamps of the field n in what waits. */
@@ -168,7 +168,7 @@ describe("an answer that is wrong", () => {
   it("and cannot be applied leaves nothing behind", async () => {
     const { replica, script } = await scripted();
     await replica.put("t", "a", { n: 1 });
-    const { store } = replica["exchange"].party.device;
+    const { store } = replica["exchange"].parts.device;
     const all = (): Promise<unknown> =>
       store.read(async (tx) => [
         { ...tx.meta },

@@ -26,7 +26,7 @@ async function member(): Promise<{ replica: Replica; script: Script }> {
 
 /** What a live connection brings while a request is under way. */
 async function bring(replica: Replica, wire: JsonObject): Promise<void> {
-  const { device } = replica["exchange"].party;
+  const { device } = replica["exchange"].parts;
   await device.store.write((tx) => applyPage(tx, readPage(JSON.stringify(wire), []), []));
 }
 

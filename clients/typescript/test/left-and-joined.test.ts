@@ -30,12 +30,12 @@ beforeEach(async () => {
 /** Applies a frame of a live connection. */
 async function take(frame: JsonObject, pushed: readonly Packed[] = []): Promise<void> {
   const built = buildPage(frame, frame.changes, pushed.length > 0 ? null : "c", pushed.length > 0, pushed);
-  await replica["exchange"].party.device.store.write((tx) => applyPage(tx, built, pushed));
+  await replica["exchange"].parts.device.store.write((tx) => applyPage(tx, built, pushed));
 }
 
 /** What a live connection sends now. */
 function packed(): Promise<Packed[]> {
-  return replica["exchange"].party.device.store.read((tx) => pack(tx, Infinity, 1000, 1e6));
+  return replica["exchange"].parts.device.store.read((tx) => pack(tx, Infinity, 1000, 1e6));
 }
 
 function answer(pushed: readonly Packed[], status: string): JsonObject {

@@ -46,7 +46,7 @@ describe("a connection", () => {
   it("goes on when the store fails that is told what is wrong", async () => {
     const { replica, live: sync } = await live();
     await named(sync, "live");
-    const { store } = replica["exchange"].party.device;
+    const { store } = replica["exchange"].parts.device;
     const write = vi.spyOn(store, "write").mockRejectedValueOnce(new StoreFailed("it was evicted"));
     server.sockets[0]?.terminate();
     await until("the store was told", () => write.mock.calls.length > 0);

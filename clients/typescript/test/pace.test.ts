@@ -143,7 +143,7 @@ describe("a live sync", () => {
     });
     expect(await live.waitUntilSynced(60_000)).toBe(true);
     expect(server.sockets).toHaveLength(1);
-    const { socket } = replica["exchange"].party.device.paces;
+    const { socket } = replica["exchange"].parts.device.paces;
     const before = socket.size;
     await replica.put("t", "lost", { n: 1 });
     expect(await live.waitUntilSynced(60_000)).toBe(true);

@@ -30,7 +30,7 @@ async function phone(options: Partial<ReplicaOptions> = {}): Promise<{ replica: 
 
 /** Changes a store behind its replica's back. */
 function damage(replica: Replica, how: (tx: Transaction) => Promise<void>): Promise<void> {
-  return replica["exchange"].party.device.store.write(how);
+  return replica["exchange"].parts.device.store.write(how);
 }
 
 async function change(tx: Transaction, id: string, how: (row: RecordRow) => RecordRow): Promise<void> {

@@ -55,7 +55,7 @@ export function latest(one: Instant, other: Instant): Instant {
 
 /**
  * The stamp of a new write: milliseconds of the wall clock, and a counter in the three digits below. It is greater than
- * `last`, the stamp given last, where that is of this second. A clock that was mended counts from then on: what a write
+ * `last`, the stamp given last, where that is of this second. A clock that was set right counts from then on: what a write
  * overwrites keeps it later.
  */
 export function tick(last: Instant, wall: number): Instant {

@@ -25,12 +25,12 @@ interface Digested {
 }
 
 /** The digest of a set of records, with their number. */
-export interface Sum {
+export interface DigestSum {
   readonly records: number;
   readonly digest: string;
 }
 
-export const NOTHING: Sum = { records: 0, digest: "0".repeat(16) };
+export const EMPTY: DigestSum = { records: 0, digest: "0".repeat(16) };
 const ENCODER = new TextEncoder();
 /** So many hashes are asked for at a time. */
 const AT_ONCE = 2000;
@@ -72,7 +72,7 @@ async function entryOf({ table, id, view, base }: Digested): Promise<Entry | nul
 }
 
 /** The exclusive or of what `entries` have, with their number. */
-export function sumOf(entries: readonly Entry[]): Sum {
+export function sumOf(entries: readonly Entry[]): DigestSum {
   let digest = 0n;
   for (const entry of entries) digest ^= BigInt(`0x${entry.digest}`);
   return { records: entries.length, digest: digest.toString(16).padStart(16, "0") };
@@ -88,7 +88,7 @@ export function byBucket(entries: readonly Entry[]): Map<number, Entry[]> {
   return buckets;
 }
 
-export function sameSum(one: Sum, other: Sum): boolean {
+export function sameSum(one: DigestSum, other: DigestSum): boolean {
   return one.records === other.records && one.digest === other.digest;
 }
 

@@ -73,7 +73,7 @@ export interface LiveState {
  * What a comparison with the server found: so many `spaces` with so many `records` were compared, `differences` of the
  * records were otherwise than on the server, and `repaired` of them are no more. `skipped`: spaces (null: the personal
  * one) that were written to all the time, or that the server was not ready to compare. `restarted`: so much was
- * different that everything was fetched anew.
+ * different that everything was fetched again.
  */
 export interface Verified {
   readonly kind: "verified";

@@ -8,18 +8,18 @@ import { applyPage, beginRestart } from "../sync/apply.js";
 import type { Page } from "../sync/reply.js";
 import { announce } from "../sync/session.js";
 import { claim } from "../sync/tokens.js";
-import { Bell, sleep } from "../timing.js";
+import { sleep, Wakeup } from "../timing.js";
 import type { Endpoint, Socket } from "./endpoint.js";
 import type { ExchangeLock } from "./exchange-lock.js";
 import { closed, type Ending, endingOf, troubleOf } from "./reconnect.js";
-import { LiveSession, type Meaning, readFrame } from "./session.js";
+import { type Frame, LiveSession, readFrame } from "./session.js";
 
 const RENEW_PAUSE = 1000;
 
-type Of<K extends Meaning["kind"]> = Extract<Meaning, { readonly kind: K }>;
+type Of<K extends Frame["kind"]> = Extract<Frame, { readonly kind: K }>;
 
 /** Who hears of it: the token was accepted; it has caught up; it is in trouble but not over. */
-export interface Told {
+export interface ConnectionListener {
   opened(): Promise<void>;
   live(): void;
   trouble(ending: Ending): Promise<void>;
@@ -29,12 +29,12 @@ export interface Told {
 export class Connection {
   readonly #end: Endpoint;
   readonly #lock: ExchangeLock;
-  readonly #told: Told;
+  readonly #listener: ConnectionListener;
   readonly #over = new AbortController();
-  readonly #bell = new Bell();
-  readonly #probe = new Bell();
-  readonly #answered = new Bell();
-  readonly #unsaid: Map<string | null, Json>;
+  readonly #wakeup = new Wakeup();
+  readonly #probe = new Wakeup();
+  readonly #answered = new Wakeup();
+  readonly #unsentPresences: Map<string | null, Json>;
   #ending: Ending | null = null;
   #frames: Promise<void> = Promise.resolve();
   #socket: Socket | null = null;
@@ -51,28 +51,33 @@ export class Connection {
   #held: Ending | null = null;
   openedAt: number | null = null;
 
-  constructor(endpoint: Endpoint, lock: ExchangeLock, said: ReadonlyMap<string | null, Json>, told: Told) {
+  constructor(
+    endpoint: Endpoint,
+    lock: ExchangeLock,
+    said: ReadonlyMap<string | null, Json>,
+    listener: ConnectionListener,
+  ) {
     this.#end = endpoint;
     this.#lock = lock;
-    this.#told = told;
-    this.#unsaid = new Map(said);
+    this.#listener = listener;
+    this.#unsentPresences = new Map(said);
     this.#session = new LiveSession(endpoint);
   }
 
   /** Something was written, or there is something else to look at. */
   nudge(): void {
-    this.#bell.ring();
+    this.#wakeup.wake();
   }
 
   /** The network may have changed: is anybody there? */
   probe(): void {
-    this.#probe.ring();
+    this.#probe.wake();
   }
 
   /** Announces this device's presence. */
   say(space: string | null, state: Json): void {
-    this.#unsaid.set(space, state);
-    this.#bell.ring();
+    this.#unsentPresences.set(space, state);
+    this.#wakeup.wake();
   }
 
   /** Ends it, for this reason unless there was one already. */
@@ -88,10 +93,10 @@ export class Connection {
   async run(): Promise<Ending> {
     const signal = this.#over.signal;
     try {
-      const token = await Promise.race([this.#end.fresh(), new Bell().wait(signal)]);
+      const token = await Promise.race([this.#end.fresh(), new Wakeup().wait(signal)]);
       await this.#recall();
       if (typeof token === "string" && !signal.aborted) this.#open(token);
-      await new Bell().wait(signal);
+      await new Wakeup().wait(signal);
     } catch (error) {
       this.stop(endingOf(error));
     }
@@ -109,8 +114,8 @@ export class Connection {
 
   #open(token: string): void {
     this.#token = token;
-    const { socket: Constructor, address, policy } = this.#end;
-    const socket = Constructor && new Constructor(address);
+    const { socket: Constructor, url, policy } = this.#end;
+    const socket = Constructor && new Constructor(url);
     if (socket === null) {
       this.stop({ state: "offline", code: "no_socket", detail: NO_SOCKET, blocked: true });
       return;
@@ -161,26 +166,26 @@ export class Connection {
 
   /** Takes one frame: what it says is in the store, in one transaction, before the session learns of it. */
   async #receive(text: string): Promise<void> {
-    const meaning = await this.#lock.applying.run(async () => {
-      const meant = readFrame(text, this.#end.app, this.#session.awaiting, this.#session.trustCursor);
-      await this.#take(meant);
-      this.#session.learn(meant);
-      return meant;
+    const frame = await this.#lock.applying.run(async () => {
+      const frame = readFrame(text, this.#end.app, this.#session.awaiting, this.#session.trustCursor);
+      await this.#take(frame);
+      this.#session.learn(frame);
+      return frame;
     });
-    await this.#follow(meaning);
-    this.#bell.ring();
+    await this.#follow(frame);
+    this.#wakeup.wake();
   }
 
-  async #take(meaning: Meaning): Promise<void> {
-    switch (meaning.kind) {
+  async #take(frame: Frame): Promise<void> {
+    switch (frame.kind) {
       case "delivered":
-        return this.#apply(meaning.page, []);
+        return this.#apply(frame.page, []);
       case "answered":
-        return this.#apply(meaning.page, meaning.pushed);
+        return this.#apply(frame.page, frame.pushed);
       case "authenticated":
-        return this.#end.checkUser(meaning.user);
+        return this.#end.checkUser(frame.user);
       case "unsubscribed":
-        return meaning.lost ? this.#end.store.write(beginRestart) : undefined;
+        return frame.lost ? this.#end.store.write(beginRestart) : undefined;
       default:
     }
   }
@@ -195,26 +200,26 @@ export class Connection {
   }
 
   /** What a frame means for the connection itself. */
-  async #follow(meaning: Meaning): Promise<void> {
-    switch (meaning.kind) {
+  async #follow(frame: Frame): Promise<void> {
+    switch (frame.kind) {
       case "authenticated":
-        return this.#begin(meaning);
+        return this.#begin(frame);
       case "answered":
         this.#attempt = 0;
-        this.#answered.ring();
+        this.#answered.wake();
         return this.#tellIfLive();
       case "delivered":
         return this.#tellIfLive();
       case "refused":
-        this.#answered.ring();
-        return meaning.again ? this.#hold(meaning) : undefined;
+        this.#answered.wake();
+        return frame.again ? this.#hold(frame) : undefined;
       case "unsubscribed":
-        return this.#unsubscribed(meaning);
+        return this.#unsubscribed(frame);
       case "complaint":
-        if (!this.#session.caughtUp) this.#complain(meaning.code, meaning.detail);
+        if (!this.#session.caughtUp) this.#complain(frame.code, frame.detail);
         return;
       case "presence":
-        if (meaning.client !== this.#end.client()) this.#end.publish(meaning);
+        if (frame.client !== this.#end.client()) this.#end.publish(frame);
         return;
       default:
     }
@@ -223,17 +228,17 @@ export class Connection {
   async #begin(accepted: Of<"authenticated">): Promise<void> {
     if (this.openedAt !== null) return; // a new token
     this.openedAt = performance.now();
-    await this.#told.opened();
+    await this.#listener.opened();
     for (const part of [this.#write(), this.#renew(accepted), this.#listen()]) this.#spawn(part);
   }
 
   #tellIfLive(): void {
-    if (this.#session.current) this.#told.live();
+    if (this.#session.current) this.#listener.live();
   }
 
-  async #unsubscribed(meaning: Of<"unsubscribed">): Promise<void> {
-    if (meaning.again) return this.#hold(meaning);
-    if (!meaning.lost || this.#lost) this.#complain(meaning.code, meaning.detail);
+  async #unsubscribed(frame: Of<"unsubscribed">): Promise<void> {
+    if (frame.again) return this.#hold(frame);
+    if (!frame.lost || this.#lost) this.#complain(frame.code, frame.detail);
     this.#lost = true;
   }
 
@@ -250,13 +255,13 @@ export class Connection {
     const pause = Math.min(longest, first * 2 ** this.#attempt) * (0.5 + Math.random() / 2);
     this.#spawn(this.#resume(Math.max(pause, retryAfter)));
     this.#held = { state: "busy", code, detail, opened: true };
-    await this.#told.trouble(this.#held);
+    await this.#listener.trouble(this.#held);
   }
 
   async #resume(pause: number): Promise<void> {
     await sleep(pause, this.#over.signal);
     this.#session.resume();
-    this.#bell.ring();
+    this.#wakeup.wake();
   }
 
   // -- writing ---------------------------------------------------------------------------------------
@@ -264,14 +269,14 @@ export class Connection {
   async #write(): Promise<void> {
     const { signal } = this.#over;
     while (!signal.aborted) {
-      if (this.#session.caughtUp) await this.#sayAll();
+      if (this.#session.caughtUp) await this.#sendPresences();
       const packed = await this.#pack();
       const want = this.#session.next(packed.length > 0);
       if (want === "push") await this.#lock.pushing.run(() => this.#push());
       else if (want === "unsubscribe") await this.#unsubscribe();
       else if (want === "subscribe") await this.#lock.pushing.run(() => this.#subscribe());
-      else if (want === "mend") await this.#mend();
-      else await this.#bell.wait(signal);
+      else if (want === "fix") await this.#fix();
+      else await this.#wakeup.wait(signal);
     }
   }
 
@@ -322,16 +327,16 @@ export class Connection {
   }
 
   /** What was refused whole goes over HTTP: its answer names the culprit, which is set aside. */
-  async #mend(): Promise<void> {
+  async #fix(): Promise<void> {
     const report = await this.#lock.alone(() => this.#end.exchange("push", this.#over.signal));
-    this.#session.mended();
+    this.#session.fixed();
     this.#incarnations = undefined;
     if (report.restarted) this.stop({ state: "offline", code: "restarted", detail: "" });
   }
 
-  async #sayAll(): Promise<void> {
-    for (const [space, state] of this.#unsaid) {
-      this.#unsaid.delete(space);
+  async #sendPresences(): Promise<void> {
+    for (const [space, state] of this.#unsentPresences) {
+      this.#unsentPresences.delete(space);
       this.#send(this.#session.presence(space, state));
       await sleep(this.#end.policy.pushInterval, this.#over.signal);
     }
@@ -345,7 +350,7 @@ export class Connection {
     const { pingInterval, pingTimeout } = this.#end.policy;
     while (!signal.aborted) {
       await this.#probe.wait(signal, pingInterval * (0.75 + Math.random() / 2));
-      this.#bell.ring(); // what another tab wrote is looked for too, should its message be lost
+      this.#wakeup.wake(); // what another tab wrote is looked for too, should its message be lost
       const asked = performance.now();
       this.#send('{"type":"ping"}');
       await sleep(pingTimeout, signal);

@@ -1,7 +1,7 @@
 /** What a live sync needs of its replica. */
 
 import type { Exchange } from "../sync/exchange.js";
-import { type LivePolicy, RETRY } from "../sync/retry.js";
+import { LIVE, type LivePolicy, RETRY } from "../sync/retry.js";
 import type { Device, Report, Scope } from "../sync/session.js";
 
 /** The part of a WebSocket that is used, so that others than the browser's will do. */
@@ -20,14 +20,14 @@ export interface SocketEvent {
   readonly reason?: string;
 }
 
-export type SocketConstructor = new (address: string) => Socket;
+export type SocketConstructor = new (url: string) => Socket;
 
 /**
  * A replica, seen by its live sync. `fresh` asks for the token and raises SyncdError. `exchange` performs one sync
  * over HTTP, for which the caller has the turn.
  */
 export interface Endpoint extends Device {
-  readonly address: string;
+  readonly url: string;
   readonly policy: LivePolicy;
   readonly renewable: boolean;
   readonly socket: SocketConstructor | null;
@@ -43,16 +43,18 @@ export function browserSocket(): SocketConstructor | null {
 /** Of a replica that syncs by this exchange. Raises NotConnected. */
 export function endpointOf(
   exchange: Exchange,
-  socket: SocketConstructor | null,
-  policy: LivePolicy,
+  policy: Partial<LivePolicy> | undefined,
+  socket = browserSocket(),
 ): Endpoint {
-  const { device } = exchange.party;
-  const { url, token } = exchange.server;
+  const {
+    server,
+    parts: { device },
+  } = exchange;
   return {
     ...device,
-    address: `${url.replace(/^http/, "ws")}/ws/${encodeURIComponent(device.app)}`,
-    policy,
-    renewable: typeof token === "function",
+    url: `${server.url.replace(/^http/, "ws")}/ws/${encodeURIComponent(device.app)}`,
+    policy: { ...LIVE, ...policy },
+    renewable: typeof server.token === "function",
     socket,
     fresh: () => exchange.fresh(),
     exchange: (scope, signal) => exchange.perform(scope, signal, { ...RETRY, attempts: 1 }),

@@ -8,11 +8,11 @@ import type { Hub } from "../store/hub.js";
 import { waiting } from "../store/outbox.js";
 import { noteTrouble, type Report, type Scope } from "../sync/session.js";
 import type { Message, Release, Tabs } from "../sync/tabs.js";
-import { Bell, sleep } from "../timing.js";
+import { sleep, Wakeup } from "../timing.js";
 import { Connection } from "./connection.js";
 import type { Endpoint } from "./endpoint.js";
 import { ExchangeLock } from "./exchange-lock.js";
-import { Peers } from "./presence.js";
+import { PresentDevices } from "./presence.js";
 import { type Ending, endingOf, Reconnect, troubleOf } from "./reconnect.js";
 
 /** Keeps a replica current until it is closed. Comes from `replica.live()`. */
@@ -22,12 +22,12 @@ export class Live {
   readonly #hub: Hub;
   readonly #lock = new ExchangeLock();
   readonly #closing: AbortController;
-  readonly #kick = new Bell();
-  readonly #said = new Map<string | null, Json>();
-  readonly #peers = new Peers();
+  readonly #retry = new Wakeup();
+  readonly #presences = new Map<string | null, Json>();
+  readonly #devices = new PresentDevices();
   readonly #reconnect: Reconnect;
   readonly #done: Promise<void>;
-  readonly #led = new Bell();
+  readonly #leads = new Wakeup();
   /** This tab has the connection, or this is over. */
   declare readonly decided: Promise<void>;
   #connection: Connection | null = null;
@@ -41,7 +41,7 @@ export class Live {
     this.#tabs = tabs;
     this.#hub = hub;
     this.#reconnect = new Reconnect(endpoint.policy, endpoint.renewable);
-    this.decided = this.#led.wait(closing.signal);
+    this.decided = this.#leads.wait(closing.signal);
     this.#done = this.#run();
   }
 
@@ -59,7 +59,7 @@ export class Live {
 
   /** The other devices in a space now, and what they say of themselves: the same list until that changes. */
   peers(space: string | null = null): readonly Presence[] {
-    return this.#peers.of(space);
+    return this.#devices.of(space);
   }
 
   /** Calls `listener` whenever somebody's presence changes. Returns how to stop it. */
@@ -73,14 +73,14 @@ export class Live {
    */
   presence(space: string | null, state: Json): void {
     this.#end.checkSpace(space);
-    this.#said.set(space, state);
+    this.#presences.set(space, state);
     this.#connection?.say(space, state);
     if (!this.#leading) this.#tabs.post({ kind: "say", space, state });
   }
 
   /** Tries to connect at once, say because the network is back. */
   readonly retryNow = (): void => {
-    this.#kick.ring();
+    this.#retry.wake();
     this.#connection?.probe();
   };
 
@@ -90,8 +90,8 @@ export class Live {
    */
   async waitUntilSynced(patience = Infinity): Promise<boolean> {
     const until = performance.now() + patience;
-    const look = new Bell();
-    const stop = this.#hub.on(() => look.ring());
+    const look = new Wakeup();
+    const stop = this.#hub.on(() => look.wake());
     try {
       while (!(await this.#synced())) {
         const left = until - performance.now();
@@ -112,7 +112,7 @@ export class Live {
   /** Ends it. Another tab, if there is one, takes over. */
   close(): Promise<void> {
     if (!this.#leading)
-      for (const space of this.#said.keys()) this.#tabs.post({ kind: "say", space, state: null });
+      for (const space of this.#presences.keys()) this.#tabs.post({ kind: "say", space, state: null });
     this.#closing.abort();
     this.#connection?.stop({ state: "offline", code: "closed", detail: "" });
     return this.#done;
@@ -129,15 +129,15 @@ export class Live {
   /** The store goes on under another client id. */
   restart(code = "store_lost"): void {
     this.#connection?.stop({ state: "offline", code, detail: "" });
-    this.#kick.ring(); // where the old store's end was what it waits after
+    this.#retry.wake(); // where the old store's end was what it waits after
   }
 
   // -- leading ---------------------------------------------------------------------------------------
 
   async #run(): Promise<void> {
-    this.#watch();
+    this.#hurryWhenBack();
     const stops = [
-      this.#tabs.on((message) => this.#hear(message)),
+      this.#tabs.on((message) => this.#receive(message)),
       this.#hub.on((event) => this.#note(event)),
     ];
     let reason: LiveState = liveState("closed");
@@ -165,7 +165,7 @@ export class Live {
     if (release === null) return sleep(this.#end.policy.first, signal);
     try {
       this.#leading = true;
-      this.#led.ring();
+      this.#leads.wake();
       this.#part();
       this.#show(liveState("connecting"));
       while (!signal.aborted) await this.#connectOnce();
@@ -191,9 +191,9 @@ export class Live {
     if (this.#closing.signal.aborted) return;
     let plan = this.#reconnect.after(ending, lasted, Math.random());
     let caughtUp = false;
-    if (plan.mend || ending.behind) {
+    if (plan.fix || ending.behind) {
       const failure = await this.#exchange(ending.behind ? "both" : "push");
-      caughtUp = failure === null && !plan.mend;
+      caughtUp = failure === null && !plan.fix;
       ending = failure ?? ending;
     } else if (plan.poll) {
       const failure = await this.#poll();
@@ -202,16 +202,16 @@ export class Live {
       if (failure.local) plan = this.#reconnect.after(failure, 0, Math.random());
     }
     if (!plan.silent && !caughtUp) await this.#report(ending);
-    await this.#kick.wait(this.#closing.signal, Math.max(plan.pause, ending.retryAfter ?? 0));
+    await this.#retry.wait(this.#closing.signal, Math.max(plan.pause, ending.retryAfter ?? 0));
   }
 
   async #connect(): Promise<[Ending, number]> {
-    const told = {
+    const listener = {
       opened: () => this.#opened(),
       live: () => this.#caughtUp(),
       trouble: (e: Ending) => this.#report(e),
     };
-    const connection = new Connection(this.#end, this.#lock, this.#said, told);
+    const connection = new Connection(this.#end, this.#lock, this.#presences, listener);
     this.#connection = connection;
     const ending = await connection.run();
     this.#connection = null;
@@ -222,7 +222,7 @@ export class Live {
 
   /** Whoever was there is not seen any more. */
   #part(): void {
-    for (const peer of this.#peers.all) this.#end.publish({ ...peer, state: null });
+    for (const device of this.#devices.all) this.#end.publish({ ...device, state: null });
   }
 
   /** Syncs over HTTP until it is time to try a socket again (null), or until that does not work either. */
@@ -235,7 +235,7 @@ export class Live {
       this.#noted = null;
       this.#show(liveState("polling", "no_socket", NO_SOCKET));
       if (performance.now() >= until || signal.aborted) return null;
-      await this.#kick.wait(signal, vary(this.#end.policy.pollInterval));
+      await this.#retry.wait(signal, vary(this.#end.policy.pollInterval));
     }
   }
 
@@ -265,7 +265,7 @@ export class Live {
   /** Tells the application, and `why`, what is wrong. */
   async #report(ending: Ending): Promise<void> {
     this.#show(liveState(ending.state, ending.code, ending.detail));
-    if (same(this.#noted, ending)) return;
+    if (sameState(this.#noted, ending)) return;
     this.#noted = ending;
     // A store that the browser is just taking away fails this, and must not end the live sync, which finds the new one.
     await noteTrouble(this.#end.store, troubleOf(ending)).catch(() => {});
@@ -273,7 +273,7 @@ export class Live {
 
   /** This tab's own state, which the others are told, or that of the tab that leads, seen from here. */
   #show(state: LiveState): void {
-    if (same(state, this.#state)) return;
+    if (sameState(state, this.#state)) return;
     this.#state = state;
     if (state.following) this.#hub.publish(state);
     else this.#end.publish(state);
@@ -281,38 +281,38 @@ export class Live {
 
   #note(event: Event): void {
     if (event.kind === "changes" && event.source !== "server") this.#hurry();
-    this.#peers.note(event);
+    this.#devices.note(event);
   }
 
   /** Something was written: it goes at once. */
   #hurry(): void {
     this.#connection?.nudge();
-    if (this.#leading && this.#state.name === "polling") this.#kick.ring();
+    if (this.#leading && this.#state.name === "polling") this.#retry.wake();
   }
 
-  #hear(message: Message): void {
+  #receive(message: Message): void {
     if (this.#leading) {
       if (message.kind === "hello") this.#introduce();
       else if (message.kind === "say") this.presence(message.space, message.state);
     } else if (message.kind === "event" && message.event.kind === "state") {
-      this.#obey(message.event);
+      this.#followState(message.event);
     }
   }
 
   /** Tells a new tab where things stand. */
   #introduce(): void {
-    for (const event of [this.#state, ...this.#peers.all]) this.#tabs.post({ kind: "event", event });
+    for (const event of [this.#state, ...this.#devices.all]) this.#tabs.post({ kind: "event", event });
   }
 
-  #obey(state: LiveState): void {
+  #followState(state: LiveState): void {
     if (state.following || state.name === "closed") return;
     this.#show({ ...state, following: true });
     if (state.name !== "connecting") return;
-    for (const [space, said] of this.#said) this.#tabs.post({ kind: "say", space, state: said });
+    for (const [space, said] of this.#presences) this.#tabs.post({ kind: "say", space, state: said });
   }
 
   /** A network that comes back, or a page that is looked at again, is a reason to hurry. */
-  #watch(): void {
+  #hurryWhenBack(): void {
     const { signal } = this.#closing;
     const visible = (): void => {
       if (document.visibilityState === "visible") this.retryNow();
@@ -322,7 +322,7 @@ export class Live {
   }
 }
 
-function same(one: object | null, other: object | null): boolean {
+function sameState(one: object | null, other: object | null): boolean {
   return JSON.stringify(one) === JSON.stringify(other);
 }
 

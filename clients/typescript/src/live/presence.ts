@@ -3,7 +3,7 @@
 import type { Event, Presence } from "../data/events.js";
 import { freeze } from "../data/values.js";
 
-export class Peers {
+export class PresentDevices {
   readonly #held = new Map<string, Presence>();
   readonly #lists = new Map<string | null, readonly Presence[]>();
 
@@ -22,7 +22,7 @@ export class Peers {
 
   /** Those of one space: the same list until one of them says something else. */
   of(space: string | null): readonly Presence[] {
-    const list = this.#lists.get(space) ?? freeze(this.all.filter((peer) => peer.space === space));
+    const list = this.#lists.get(space) ?? freeze(this.all.filter((device) => device.space === space));
     this.#lists.set(space, list);
     return list;
   }

@@ -66,14 +66,14 @@ export function endingOf(error: unknown): Ending {
 }
 
 /**
- * What comes next: a pause in milliseconds, or polling. `silent`: the application need not hear of it. `mend`: one
+ * What comes next: a pause in milliseconds, or polling. `silent`: the application need not hear of it. `fix`: one
  * sync over HTTP before the pause, which finds out what is wrong with the push.
  */
 export interface Plan {
   readonly pause: number;
   readonly poll: boolean;
   readonly silent: boolean;
-  readonly mend: boolean;
+  readonly fix: boolean;
 }
 
 /** Decides when to connect again, over the life of a live sync. `renewable`: the token comes from a function. */
@@ -95,14 +95,14 @@ export class Reconnect {
       this.#attempt = 0;
       this.#renewed = false;
     }
-    const plan: Plan = { pause: this.#slowly(chance), poll: false, silent: false, mend: false };
+    const plan: Plan = { pause: this.#slowly(chance), poll: false, silent: false, fix: false };
     if (ending.local) return { ...plan, pause: STORE_PAUSE * (0.5 + chance / 2) };
     if (ending.renew) return this.#refusedToken(plan);
     this.#blocked = ending.opened ? 0 : this.#blocked + 1;
     const poll = ending.blocked || this.#blocked >= this.#policy.blockedAfter;
     if (ending.state === "refused" && !ending.suspect) return { ...plan, poll };
     this.#attempt += 1;
-    return { ...plan, pause: this.#backoff(ending, chance), poll, mend: ending.suspect ?? false };
+    return { ...plan, pause: this.#backoff(ending, chance), poll, fix: ending.suspect ?? false };
   }
 
   #refusedToken(plan: Plan): Plan {

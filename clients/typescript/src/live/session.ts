@@ -21,7 +21,7 @@ export interface Awaited {
 }
 
 /** Nothing of it was taken. `again`: the same will do, after `retryAfter` milliseconds at least. */
-interface Refusal {
+interface RefusedFrame {
   readonly again: boolean;
   readonly code: string;
   readonly detail: string;
@@ -32,25 +32,20 @@ interface Refusal {
  * What a frame means. refused: the push under way was. unsubscribed: there is no subscription; `lost`: the cursor
  * is not known. complaint: an error about neither. noise: a pong, a frame of another app or of a later protocol.
  */
-export type Meaning =
+export type Frame =
   | { readonly kind: "authenticated"; readonly user: string; readonly serverTime: Instant | null }
   | { readonly kind: "delivered"; readonly page: Page }
   | { readonly kind: "answered"; readonly page: Page; readonly pushed: readonly Packed[] }
-  | ({ readonly kind: "refused" } & Refusal)
-  | ({ readonly kind: "unsubscribed"; readonly lost: boolean } & Refusal)
+  | ({ readonly kind: "refused" } & RefusedFrame)
+  | ({ readonly kind: "unsubscribed"; readonly lost: boolean } & RefusedFrame)
   | { readonly kind: "complaint"; readonly code: string; readonly detail: string }
   | Presence
   | { readonly kind: "noise" };
 
-const NOISE: Meaning = { kind: "noise" };
+const NOISE: Frame = { kind: "noise" };
 
 /** What a frame means. `trustCursor`: a push's answer may move the cursor. Raises BadReply. */
-export function readFrame(
-  text: string,
-  app: string,
-  awaiting: Awaited | null,
-  trustCursor: boolean,
-): Meaning {
+export function readFrame(text: string, app: string, awaiting: Awaited | null, trustCursor: boolean): Frame {
   const wire = objectOf(parseReply(text));
   switch (wire.type) {
     case "auth-ok": {
@@ -76,7 +71,7 @@ export function readFrame(
   }
 }
 
-function readAnswer(wire: JsonObject, { pushed }: Awaited, trustCursor: boolean): Meaning {
+function readAnswer(wire: JsonObject, { pushed }: Awaited, trustCursor: boolean): Frame {
   const cursor = trustCursor && typeof wire.syncedUntil === "string" ? wire.syncedUntil : null;
   return { kind: "answered", page: buildPage(wire, [], cursor, true, pushed), pushed };
 }
@@ -87,7 +82,7 @@ function readPresence(wire: JsonObject): Presence {
   return { kind: "presence", space, user: textOf(wire.userId), client, state: wire.state ?? null };
 }
 
-function readError(wire: JsonObject, app: string, awaiting: Awaited | null): Meaning {
+function readError(wire: JsonObject, app: string, awaiting: Awaited | null): Frame {
   const code = String(wire.code ?? "error");
   const seconds = typeof wire.retryAfter === "number" ? wire.retryAfter : 0;
   const refusal = {
@@ -106,10 +101,10 @@ function readError(wire: JsonObject, app: string, awaiting: Awaited | null): Mea
 }
 
 /**
- * What the session wants done now. unsubscribe: so that what is read next is read after the push that follows. mend: the push was refused whole, so repeat it over HTTP, whose answer names the
- * culprit. wait: for a frame, or a write.
+ * What the session wants done now. unsubscribe: so that what is read next is read after the push that follows. fix: the
+ * push was refused whole, so repeat it over HTTP, whose answer names the culprit. wait: for a frame, or a write.
  */
-export type Want = "push" | "unsubscribe" | "subscribe" | "mend" | "wait";
+export type Want = "push" | "unsubscribe" | "subscribe" | "fix" | "wait";
 
 /** The state of one connection. `restarting`: the replica is in the middle of asking for everything again. */
 export class LiveSession {
@@ -154,7 +149,7 @@ export class LiveSession {
    */
   next(pending: boolean): Want {
     if (this.user === null || this.awaiting !== null) return "wait";
-    if (this.#refused) return "mend";
+    if (this.#refused) return "fix";
     if (pending && !this.pushHeld && !this.restarting) {
       if (!this.unread || !this.subscribed) return "push";
       return this.caughtUp === null ? "wait" : "unsubscribe";
@@ -196,29 +191,29 @@ export class LiveSession {
   }
 
   /** Takes note of a frame that was applied. */
-  learn(meaning: Meaning): void {
-    switch (meaning.kind) {
+  learn(frame: Frame): void {
+    switch (frame.kind) {
       case "authenticated":
-        this.user = meaning.user;
+        this.user = frame.user;
         break;
       case "delivered":
-        this.caughtUp = this.subscribed && !meaning.page.more;
-        this.restarting = this.restarting && meaning.page.more;
+        this.caughtUp = this.subscribed && !frame.page.more;
+        this.restarting = this.restarting && frame.page.more;
         break;
       case "answered":
         this.awaiting = null;
         // What the server had already it answers without its stamps: they are in the delta alone.
-        if (meaning.page.results.some(({ status }) => status === "duplicate")) this.subscribed = false;
+        if (frame.page.results.some(({ status }) => status === "duplicate")) this.subscribed = false;
         break;
       case "refused":
         this.awaiting = null;
-        this.pushHeld = meaning.again;
-        this.#refused = !meaning.again;
+        this.pushHeld = frame.again;
+        this.#refused = !frame.again;
         break;
       case "unsubscribed":
         this.subscribed = this.caughtUp = false;
-        this.restarting = this.restarting || meaning.lost;
-        this.#subscribeHeld = meaning.again;
+        this.restarting = this.restarting || frame.lost;
+        this.#subscribeHeld = frame.again;
         break;
       default:
     }
@@ -230,7 +225,7 @@ export class LiveSession {
   }
 
   /** What was refused whole was sent over HTTP. */
-  mended(): void {
+  fixed(): void {
     this.#refused = false;
   }
 }

@@ -9,7 +9,7 @@ import { type Json, same } from "../data/values.js";
 export type Document = { readonly [field: string]: Json | undefined } & { readonly _deleted: boolean };
 
 /** What a push of RxDB says of one document: as it is, and as the server had it when it was edited. */
-export interface Row {
+export interface WriteRow {
   readonly newDocumentState: Document;
   readonly assumedMasterState?: Document | undefined;
 }
@@ -73,7 +73,7 @@ function sameField(field: string, one: Json | undefined, other: Json | undefined
  * already. One that was removed is null.
  */
 function edited(
-  { newDocumentState: now, assumedMasterState: then }: Row,
+  { newDocumentState: now, assumedMasterState: then }: WriteRow,
   held: Registers,
   shape: Shape,
 ): Map<string, Json> {
@@ -90,7 +90,7 @@ function edited(
  * The fields of a document that comes back: all that it has, because the server may have forgotten the deleted record,
  * and null for those that it had before.
  */
-function whole({ newDocumentState: now }: Row, held: Registers, shape: Shape): Map<string, Json> {
+function whole({ newDocumentState: now }: WriteRow, held: Registers, shape: Shape): Map<string, Json> {
   const before = [...held.keys()].filter((field) => (held.get(field)?.value ?? null) !== null);
   const fields = [...new Set([...Object.keys(now), ...before])].filter(shape.has);
   return new Map(fields.map((field) => [field, now[field] ?? null]));
@@ -115,7 +115,7 @@ export interface Edit {
  * InvalidWrite.
  */
 export function editOf(
-  row: Row,
+  row: WriteRow,
   held: Registers,
   lwt: number,
   shape: Shape,

@@ -1,6 +1,6 @@
 /** One table of one space, as pull and push see it: the server's side, and what is kept here of it. */
 
-import type { Asker } from "../sync/request.js";
+import type { ApiClient } from "../sync/request.js";
 import type { Shape } from "./documents.js";
 import type { Shadow } from "./shadow.js";
 
@@ -11,7 +11,7 @@ export interface Feed {
   readonly shape: Shape;
   readonly shadow: Shadow;
   readonly schemaVersion: number | null;
-  asker(): Promise<Asker>;
+  apiClient(): Promise<ApiClient>;
   /** When RxDB wrote each of these documents last, in milliseconds. */
   written(ids: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** Reads and writes what is kept of the server, while nobody else does. */

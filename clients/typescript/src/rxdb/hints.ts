@@ -4,7 +4,7 @@ import { Observable } from "rxjs";
 import { objectOf } from "../data/change.js";
 import { dump, parse } from "../data/values.js";
 import type { Socket, SocketConstructor } from "../live/endpoint.js";
-import type { Asker } from "../sync/request.js";
+import type { ApiClient } from "../sync/request.js";
 import { delay, LIVE, type LivePolicy } from "../sync/retry.js";
 import { sleep } from "../timing.js";
 
@@ -12,23 +12,27 @@ import { sleep } from "../timing.js";
 export type Hint = readonly string[];
 
 /** Emits while it is subscribed to, and at each connection and each failed one: so it polls where sockets are blocked. */
-export function hints$(asker: Asker, socket: SocketConstructor | null, policy: LivePolicy): Observable<Hint> {
+export function hints$(
+  apiClient: ApiClient,
+  socket: SocketConstructor | null,
+  policy: LivePolicy,
+): Observable<Hint> {
   return new Observable((subscriber) => {
     const ending = new AbortController();
-    const line = { asker, socket, policy, tell: (hint: Hint) => subscriber.next(hint) };
+    const line = { apiClient, socket, policy, tell: (hint: Hint) => subscriber.next(hint) };
     void listen(line, ending.signal);
     return () => ending.abort();
   });
 }
 
-interface Line {
-  readonly asker: Asker;
+interface HintConnection {
+  readonly apiClient: ApiClient;
   readonly socket: SocketConstructor | null;
   readonly policy: LivePolicy;
   readonly tell: (hint: Hint) => void;
 }
 
-async function listen(line: Line, signal: AbortSignal): Promise<void> {
+async function listen(line: HintConnection, signal: AbortSignal): Promise<void> {
   const { first, longest } = line.policy;
   for (let attempt = 1; !signal.aborted; attempt++) {
     const accepted = await connection(line, signal).catch(() => false); // the pulls tell what is wrong
@@ -42,15 +46,15 @@ async function listen(line: Line, signal: AbortSignal): Promise<void> {
 
 /** One socket, until it ends. Whether the server accepted it. */
 async function connection(
-  { asker, socket: Constructor, policy, tell }: Line,
+  { apiClient, socket: Constructor, policy, tell }: HintConnection,
   signal: AbortSignal,
 ): Promise<boolean> {
   if (Constructor === null) return false;
-  const { app, server, client } = asker;
-  const auth = { type: "auth", token: await asker.fresh(), clientId: client, protocol: 1 };
+  const { app, server, client } = apiClient;
+  const auth = { type: "auth", token: await apiClient.fresh(), clientId: client, protocol: 1 };
   if (signal.aborted) return false;
   const socket = new Constructor(`${server.url.replace(/^http/, "ws")}/ws/${encodeURIComponent(app)}`);
-  const watch = new Watch(socket, policy);
+  const watch = new Heartbeat(socket, policy);
   const end = (): void => socket.close();
   signal.addEventListener("abort", end);
   let accepted = false;
@@ -80,7 +84,7 @@ function readHint(text: string, app: string): Hint | null {
 }
 
 /** Closes a socket on which nothing is heard, not even the answer to a ping. */
-class Watch {
+class Heartbeat {
   readonly #timer: ReturnType<typeof setInterval>;
   #heard = true;
 

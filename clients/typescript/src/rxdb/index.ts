@@ -19,12 +19,12 @@ import {
 import { checkId, checkSpace } from "../data/change.js";
 import { NoSuchChange, NotConnected } from "../errors.js";
 import { browserSocket, type SocketConstructor } from "../live/endpoint.js";
-import type { Asker } from "../sync/request.js";
+import type { ApiClient } from "../sync/request.js";
 import { LIVE, type LivePolicy, RETRY, type RetryPolicy } from "../sync/retry.js";
 import { freshToken, type Token, usersOf } from "../sync/tokens.js";
 import { type Server, serverOf } from "../sync/transport.js";
 import { Mutex } from "../timing.js";
-import { type Document, type Row, shapeOf } from "./documents.js";
+import { type Document, shapeOf, type WriteRow } from "./documents.js";
 import type { Feed } from "./feed.js";
 import { type Hint, hints$ } from "./hints.js";
 import { type Checkpoint, type Pulled, pull } from "./pull.js";
@@ -101,14 +101,14 @@ export class SyncdServer {
       shape: shapeOf(collection.schema.primaryPath as string, collection.schema.jsonSchema),
       shadow,
       schemaVersion,
-      asker: () => this.#asker(shadow, closing.signal),
+      apiClient: () => this.#apiClient(shadow, closing.signal),
       written: (ids) => writtenOf(collection as unknown as RxCollection, ids),
       alone: (work) => turn.run(work),
     };
     return new SyncdReplication(feed, this.#hints(feed), { ...options, replicationIdentifier }, closing);
   }
 
-  async #asker(shadow: Shadow, closing: AbortSignal): Promise<Asker> {
+  async #apiClient(shadow: Shadow, closing: AbortSignal): Promise<ApiClient> {
     const [client, server, retry] = [await shadow.client(), this.#server, this.#retry];
     const fresh = (): Promise<string> => freshToken(server, (user) => shadow.checkUser(user));
     return { app: this.app, client, server, retry, closing, fresh };
@@ -122,15 +122,16 @@ export class SyncdServer {
       distinctUntilChanged(),
     );
     const shared = clients.pipe(
-      switchMap(() => feed.asker()),
-      switchMap((asker) => this.#line(asker)),
+      switchMap(() => feed.apiClient()),
+      switchMap((apiClient) => this.#line(apiClient)),
     );
     return shared.pipe(filter((tables) => tables.length === 0 || tables.includes(feed.table)));
   }
 
-  #line(asker: Asker): Observable<Hint> {
-    const known = this.#lines.get(asker.client) ?? hints$(asker, this.#socket, this.#policy).pipe(share());
-    this.#lines.set(asker.client, known);
+  #line(apiClient: ApiClient): Observable<Hint> {
+    const known =
+      this.#lines.get(apiClient.client) ?? hints$(apiClient, this.#socket, this.#policy).pipe(share());
+    this.#lines.set(apiClient.client, known);
     return known;
   }
 }
@@ -169,7 +170,7 @@ export class SyncdReplication<D> {
       },
       push: {
         batchSize,
-        handler: async (rows) => (await this.#push(rows as unknown as Row[], hashFunction)) as never,
+        handler: async (rows) => (await this.#push(rows as unknown as WriteRow[], hashFunction)) as never,
       },
     });
     this.state.canceled$.pipe(filter(Boolean)).subscribe(() => closing.abort());
@@ -179,7 +180,7 @@ export class SyncdReplication<D> {
     return this.#redelivery.complete(await pull(this.#feed, checkpoint, size));
   }
 
-  async #push(rows: readonly Row[], hash: (text: string) => Promise<string>): Promise<Document[]> {
+  async #push(rows: readonly WriteRow[], hash: (text: string) => Promise<string>): Promise<Document[]> {
     const noted = this.#redelivery.pushing(new Set(rows.map((row) => idOf(this.#feed, row))));
     // RxDB has noted what was pushed when its queue is through, whatever has to be repeated until then.
     void this.state.internalReplicationState?.streamQueue.up.then(() => {

@@ -8,7 +8,7 @@ import { Refused } from "../errors.js";
 import { ask } from "../sync/request.js";
 import { type Document, documentOf } from "./documents.js";
 import type { Feed } from "./feed.js";
-import { type Acked, goneShade, type Shade } from "./shadow.js";
+import { type Acked, goneRecord, type ShadowRecord } from "./shadow.js";
 
 /**
  * Where a replication stands. `cursor` is the server's. `round` names the start from "" that it goes back to, and
@@ -27,7 +27,7 @@ export interface Pulled {
   readonly checkpoint: Checkpoint;
 }
 
-interface Page {
+interface PulledPage {
   readonly changes: readonly Change[];
   readonly cursor: string;
   readonly more: boolean;
@@ -68,7 +68,7 @@ export async function pull(feed: Feed, from: Checkpoint | undefined, size: numbe
 }
 
 /** The round that a page belongs to, which was asked for at that instant, and whether it is one of a beginning. */
-function reading(at: Checkpoint, page: Page, asked: number): { round: number; starting: boolean } {
+function reading(at: Checkpoint, page: PulledPage, asked: number): { round: number; starting: boolean } {
   const { round, starting } = at;
   if (starting || !page.joined) return { round, starting };
   return { round: Math.max(asked, round + 1), starting: true };
@@ -85,14 +85,19 @@ function lost(error: unknown, { cursor }: Checkpoint): null {
   throw error;
 }
 
-async function fetchPage(feed: Feed, at: Checkpoint, limit: number, acked: readonly Acked[]): Promise<Page> {
+async function fetchPage(
+  feed: Feed,
+  at: Checkpoint,
+  limit: number,
+  acked: readonly Acked[],
+): Promise<PulledPage> {
   const { cursor: since, past = 0 } = at;
   const params = new URLSearchParams({ since, collection: feed.table, limit: String(limit) });
   const due = acked.filter(({ number }) => number > past);
   const client = due.at(-1)?.client; // what it had acknowledged as another device cannot be asked with that
   if (client !== undefined) params.append("clientId", client);
   for (const change of due) if (change.client === client) params.append("pushed", change.changeId);
-  const wire = await ask(await feed.asker(), { method: "GET", path: "/pull", params });
+  const wire = await ask(await feed.apiClient(), { method: "GET", path: "/pull", params });
   const changes = listOf(wire.serverChanges).map((change) => readChange(change));
   const { left = [], joined = [] } = (wire.spaces ?? {}) as JsonObject;
   const named = (spaces: Json): boolean =>
@@ -101,15 +106,15 @@ async function fetchPage(feed: Feed, at: Checkpoint, limit: number, acked: reado
     changes: changes.filter(({ key: [space, table] }) => space === feed.space && table === feed.table),
     cursor: textOf(wire.syncedUntil),
     more: wire.hasMore === true,
-    left: feed.space !== "" && named(left) && !named(joined), // made again under its old name, it begins anew
+    left: feed.space !== "" && named(left) && !named(joined), // made again under its old name, it begins again
     joined: named(joined),
   };
 }
 
 /** Takes note of a page, and returns the documents that it makes. `ended`: with it everything has come again. */
-async function take(feed: Feed, page: Page, round: number, ended: boolean): Promise<Document[]> {
+async function take(feed: Feed, page: PulledPage, round: number, ended: boolean): Promise<Document[]> {
   const shades = await feed.shadow.of(page.changes.map(({ key: [, , id] }) => id));
-  const fresh = new Map<string, Shade>();
+  const fresh = new Map<string, ShadowRecord>();
   for (const { key, registers, whole } of page.changes) {
     const [, , id] = key;
     const known = fresh.get(id) ?? shades.get(id);
@@ -120,7 +125,7 @@ async function take(feed: Feed, page: Page, round: number, ended: boolean): Prom
   }
   await feed.shadow.keep(fresh.values());
   if (page.left || ended) {
-    const over = await gone(feed, round, page.left);
+    const over = await goneRecords(feed, round, page.left);
     await feed.shadow.keep(over);
     for (const shade of over) fresh.set(shade.id, shade);
   }
@@ -128,9 +133,9 @@ async function take(feed: Feed, page: Page, round: number, ended: boolean): Prom
 }
 
 /** Everything, after the space was left; after a new start, what neither came again nor was pushed meanwhile. */
-async function gone(feed: Feed, round: number, left: boolean): Promise<Shade[]> {
+async function goneRecords(feed: Feed, round: number, left: boolean): Promise<ShadowRecord[]> {
   const now = formatInstant(Date.now());
   const known = [...(await feed.shadow.all()).values()];
   const over = known.filter((shade) => left || Math.max(shade.round, shade.pushed) < round);
-  return over.map(({ id }) => goneShade(id, round, now));
+  return over.map(({ id }) => goneRecord(id, round, now));
 }

@@ -5,20 +5,20 @@ import { isDeleted, merge, type Registers } from "../data/merge.js";
 import { dump, type Json, type JsonObject, parse } from "../data/values.js";
 import { InvalidWrite, Refused, SyncdError } from "../errors.js";
 import { ask, Blamed } from "../sync/request.js";
-import { type Document, documentOf, type Edit, editOf, type Row, sameDocument } from "./documents.js";
+import { type Document, documentOf, type Edit, editOf, sameDocument, type WriteRow } from "./documents.js";
 import type { Feed } from "./feed.js";
 import type { Rejected } from "./shadow.js";
 
 /** A change on its way: `text` is its JSON, `id` its record's. */
-interface Packed {
+interface Outgoing {
   readonly id: string;
   readonly changeId: string;
   readonly text: string;
 }
 
 /** The change that a row of RxDB became. */
-interface Sent extends Packed {
-  readonly row: Row;
+interface Sent extends Outgoing {
+  readonly row: WriteRow;
   readonly edit: Edit;
 }
 
@@ -26,7 +26,7 @@ interface Sent extends Packed {
 export type Hash = (text: string) => Promise<string>;
 
 /** The server's word on a change: what it lost to, and which stamps were lowered; or why it was refused. */
-interface Word {
+interface PushAnswer {
   readonly refused: { readonly code: string; readonly detail: string } | null;
   readonly lowered: ReadonlyMap<string, string>;
   readonly lost: Registers;
@@ -37,12 +37,12 @@ interface Word {
  * what others wrote, or without an edit that was refused, which is kept with its reason. Repeating it has no further
  * effect. Raises what `ask` raises; nothing is lost then, and RxDB calls again.
  */
-export function push(feed: Feed, rows: readonly Row[], hash: Hash): Promise<Document[]> {
+export function push(feed: Feed, rows: readonly WriteRow[], hash: Hash): Promise<Document[]> {
   return renamed(feed, async () => {
     const rejected: Rejected[] = [];
     const sent = await prepare(feed, rows, hash, rejected);
     const words = await send(feed, sent);
-    return feed.alone(() => settle(feed, rows, sent, words, rejected));
+    return feed.alone(() => noteAnswers(feed, rows, sent, words, rejected));
   });
 }
 
@@ -57,9 +57,14 @@ async function renamed<T>({ shadow }: Feed, work: () => Promise<T>): Promise<T> 
   }
 }
 
-async function prepare(feed: Feed, rows: readonly Row[], hash: Hash, rejected: Rejected[]): Promise<Sent[]> {
+async function prepare(
+  feed: Feed,
+  rows: readonly WriteRow[],
+  hash: Hash,
+  rejected: Rejected[],
+): Promise<Sent[]> {
   const ids = rows.map((row) => idOf(feed, row));
-  const { client } = await feed.asker();
+  const { client } = await feed.apiClient();
   const [shades, written] = [await feed.shadow.of(ids), await feed.written(ids)];
   const sent: Sent[] = [];
   for (const [place, row] of rows.entries()) {
@@ -70,7 +75,7 @@ async function prepare(feed: Feed, rows: readonly Row[], hash: Hash, rejected: R
         client,
         space: feed.space,
       });
-      if (edit !== null) sent.push(await pack(feed, id, row, edit, held, hash));
+      if (edit !== null) sent.push(await outgoingOf(feed, id, row, edit, held, hash));
     } catch (error) {
       if (!(error instanceof InvalidWrite)) throw error;
       const { code, detail } = error;
@@ -81,15 +86,15 @@ async function prepare(feed: Feed, rows: readonly Row[], hash: Hash, rejected: R
   return sent;
 }
 
-export function idOf({ shape }: Feed, { newDocumentState }: Row): string {
+export function idOf({ shape }: Feed, { newDocumentState }: WriteRow): string {
   return String(newDocumentState[shape.primary]);
 }
 
 /** The id of a change is made of what it says, so that the same edit is the same change, after a crash too. */
-async function pack(
+async function outgoingOf(
   { table, space }: Feed,
   id: string,
-  row: Row,
+  row: WriteRow,
   edit: Edit,
   confirmed: Registers,
   hash: Hash,
@@ -100,8 +105,8 @@ async function pack(
 }
 
 /** Sends the changes, in parts if need be. A change at fault is refused alone. */
-async function send(feed: Feed, changes: readonly Packed[]): Promise<Map<string, Word>> {
-  const words = new Map<string, Word>();
+async function send(feed: Feed, changes: readonly Outgoing[]): Promise<Map<string, PushAnswer>> {
+  const words = new Map<string, PushAnswer>();
   let rest = [...changes];
   let most = rest.length;
   while (rest.length > 0) {
@@ -128,8 +133,8 @@ async function send(feed: Feed, changes: readonly Packed[]): Promise<Map<string,
 }
 
 /** The changes that a whole refusal is about. */
-function refusedBy(error: unknown, part: readonly Packed[]): Map<string, Word> {
-  const refused = new Map<string, Word>();
+function refusedBy(error: unknown, part: readonly Outgoing[]): Map<string, PushAnswer> {
+  const refused = new Map<string, PushAnswer>();
   if (!(error instanceof Blamed) || ![400, 413, 422].includes(error.status)) return refused;
   const alone = part.length === 1 && error.status !== 400 ? [[0, error] as const] : [];
   for (const [place, { code, detail }] of [...alone, ...error.blamed]) {
@@ -141,10 +146,10 @@ function refusedBy(error: unknown, part: readonly Packed[]): Map<string, Word> {
   return refused;
 }
 
-async function sendPart(feed: Feed, part: readonly Packed[]): Promise<Map<string, Word>> {
+async function sendPart(feed: Feed, part: readonly Outgoing[]): Promise<Map<string, PushAnswer>> {
   const { schemaVersion, shadow } = feed;
   const { client, incarnations } = await shadow.present();
-  const asker = { ...(await feed.asker()), client };
+  const apiClient = { ...(await feed.apiClient()), client };
   const head = dump({
     clientId: client,
     incarnations,
@@ -152,7 +157,7 @@ async function sendPart(feed: Feed, part: readonly Packed[]): Promise<Map<string
     ...(schemaVersion === null ? {} : { schemaVersion }),
   });
   const body = `${head.slice(0, -1)},"changes":[${part.map(({ text }) => text).join(",")}]}`;
-  const answer = await ask(asker, { method: "POST", path: "", params: {}, body });
+  const answer = await ask(apiClient, { method: "POST", path: "", params: {}, body });
   const results = listOf(answer.results).map((result) => objectOf(result));
   const applied = part.filter((_, place) => results[place]?.status === "applied").at(-1);
   if (applied !== undefined) await shadow.acknowledge(client, applied.changeId);
@@ -161,12 +166,12 @@ async function sendPart(feed: Feed, part: readonly Packed[]): Promise<Map<string
   return new Map(
     part.map(({ id, changeId }, place) => {
       const lost = conflicts.filter((conflict) => conflict.id === id);
-      return [changeId, readWord(results[place] ?? {}, lost)];
+      return [changeId, readAnswer(results[place] ?? {}, lost)];
     }),
   );
 }
 
-function readWord(result: JsonObject, conflicts: readonly JsonObject[]): Word {
+function readAnswer(result: JsonObject, conflicts: readonly JsonObject[]): PushAnswer {
   const { status, code = "rejected", detail = "" } = result;
   const lowered = Object.entries(objectOf(result.at ?? {})).map(
     ([field, at]) => [field, readInstant(at)] as const,
@@ -180,11 +185,11 @@ function readWord(result: JsonObject, conflicts: readonly JsonObject[]): Word {
 }
 
 /** Takes note of what the server has now, and of what it refused. */
-async function settle(
+async function noteAnswers(
   feed: Feed,
-  rows: readonly Row[],
+  rows: readonly WriteRow[],
   sent: readonly Sent[],
-  words: ReadonlyMap<string, Word>,
+  words: ReadonlyMap<string, PushAnswer>,
   rejected: Rejected[],
 ): Promise<Document[]> {
   const shades = await feed.shadow.of(rows.map((row) => idOf(feed, row)));
@@ -207,7 +212,7 @@ async function settle(
 }
 
 /** An edit's registers as the server took them. */
-function accepted({ registers }: Edit, { lowered, lost }: Word): Registers {
+function accepted({ registers }: Edit, { lowered, lost }: PushAnswer): Registers {
   const taken = Array.from(registers).filter(([field]) => !lost.has(field));
   return new Map(
     taken.map(([field, register]) => {
@@ -220,7 +225,7 @@ function accepted({ registers }: Edit, { lowered, lost }: Word): Registers {
 /** The server's documents where they differ from the device's. What the server does not have is deleted. */
 function different(
   feed: Feed,
-  rows: readonly Row[],
+  rows: readonly WriteRow[],
   held: (id: string) => Registers | undefined,
 ): Document[] {
   const documents: Document[] = [];
@@ -240,7 +245,7 @@ function different(
 function refusal(
   changeId: string,
   id: string,
-  { newDocumentState: document }: Row,
+  { newDocumentState: document }: WriteRow,
   change: { readonly [name: string]: Json },
   { code, detail }: { readonly code: string; readonly detail: string },
 ): Rejected {

@@ -15,12 +15,12 @@ import type { Document } from "./documents.js";
 /** The name of the collection, which a database has once for all that is replicated. */
 const NAME = "syncd";
 
-type Kind = "device" | "record" | "rejected" | "acked";
+type KeptKind = "device" | "record" | "rejected" | "acked";
 
 interface Kept {
   readonly key: string;
   readonly feed: string;
-  readonly kind: Kind;
+  readonly kind: KeptKind;
   /** JSON; RxDB's types could not make an end of saying so. */
   readonly body: object;
 }
@@ -43,7 +43,7 @@ const SCHEMA = {
  * What the server has of a record, as far as it is known here. `round`: the start from "" in which it came, named by
  * when that began; `pushed`: when it was last pushed from here (0: never). Milliseconds since 1970.
  */
-export interface Shade {
+export interface ShadowRecord {
   readonly id: string;
   readonly round: number;
   readonly pushed: number;
@@ -74,14 +74,14 @@ const MOST_ACKED = 16;
 /** What a database that is open calls itself in its incarnations. */
 const names = new WeakMap<RxDatabase, string>();
 
-function nameOf(database: RxDatabase): string {
+function nameOfDatabase(database: RxDatabase): string {
   const name = names.get(database) ?? newId(Date.now());
   names.set(database, name);
   return name;
 }
 
 /** What is kept of this device. `incarnations`: as which copy of the database it may have pushed, see `Shadow.present`. */
-interface Device {
+interface KeptDevice {
   readonly client: string;
   readonly user?: string;
   readonly incarnations?: readonly string[];
@@ -118,7 +118,7 @@ export class Shadow {
   }
 
   /** What is kept of this device, now and at each change. */
-  async device$(): Promise<Observable<Device>> {
+  async device$(): Promise<Observable<KeptDevice>> {
     return (await this.#device()).$.pipe(map(bodyOf));
   }
 
@@ -137,7 +137,7 @@ export class Shadow {
    * The last of them is of this opening of the database, which no copy of it has.
    */
   async present(): Promise<{ readonly client: string; readonly incarnations: readonly string[] }> {
-    const name = nameOf(this.#database);
+    const name = nameOfDatabase(this.#database);
     const { client, incarnations = [] } = await this.#change((body) => {
       const held = body.incarnations ?? [];
       const number = Number.parseInt(held.at(-1) ?? "0", 10) + 1;
@@ -158,7 +158,7 @@ export class Shadow {
 
   /** The server has heard of another copy: takes a new client id, unless another tab has pushed or was told meanwhile. */
   async copied(): Promise<void> {
-    const name = nameOf(this.#database);
+    const name = nameOfDatabase(this.#database);
     await this.#change((body) =>
       isOf(body, name)
         ? { ...body, client: newId(Date.now()), incarnations: [], copiedFrom: body.client }
@@ -167,11 +167,13 @@ export class Shadow {
   }
 
   /** Changes what is kept of this device, if `change` makes something new of it. Returns what is kept then. */
-  async #change(change: (body: Device) => Device): Promise<Device> {
+  async #change(change: (body: KeptDevice) => KeptDevice): Promise<KeptDevice> {
     const device = (await this.#device()).getLatest();
     const body = bodyOf(device);
     if (change(body) === body) return body;
-    return bodyOf(await device.incrementalModify((row) => ({ ...row, body: change(row.body as Device) })));
+    return bodyOf(
+      await device.incrementalModify((row) => ({ ...row, body: change(row.body as KeptDevice) })),
+    );
   }
 
   async #device() {
@@ -204,21 +206,21 @@ export class Shadow {
   }
 
   /** What is known of these records; nothing of those that are not known. */
-  async of(ids: Iterable<string>): Promise<Map<string, Shade>> {
+  async of(ids: Iterable<string>): Promise<Map<string, ShadowRecord>> {
     const kept = await open(this.#database);
     const found = await kept.findByIds(Array.from(ids, (id) => this.#key("record", id))).exec();
     return byId(found.values());
   }
 
   /** Everything that is known of any record. */
-  async all(): Promise<Map<string, Shade>> {
+  async all(): Promise<Map<string, ShadowRecord>> {
     return byId(await this.#find("record").then((query) => query.exec()));
   }
 
-  async keep(shades: Iterable<Shade>): Promise<void> {
+  async keep(shades: Iterable<ShadowRecord>): Promise<void> {
     await this.#upsert(
       "record",
-      Array.from(shades, (shade) => [shade.id, writeShade(shade)]),
+      Array.from(shades, (shade) => [shade.id, writeRecord(shade)]),
     );
   }
 
@@ -242,12 +244,12 @@ export class Shadow {
     return (await this.#find("rejected")).$.pipe(map(readRejected));
   }
 
-  async #find(kind: Kind) {
+  async #find(kind: KeptKind) {
     const kept = await open(this.#database);
     return kept.find({ selector: { feed: this.#feed, kind } });
   }
 
-  async #upsert(kind: Kind, bodies: readonly (readonly [id: string, body: JsonObject])[]): Promise<void> {
+  async #upsert(kind: KeptKind, bodies: readonly (readonly [id: string, body: JsonObject])[]): Promise<void> {
     if (bodies.length === 0) return;
     const kept = await open(this.#database);
     const rows = bodies.map(([id, body]) => ({ key: this.#key(kind, id), feed: this.#feed, kind, body }));
@@ -256,18 +258,18 @@ export class Shadow {
       throw new Error(`the database refused ${error.length} of the adapter's own documents`);
   }
 
-  #key(kind: Kind, id: string): string {
+  #key(kind: KeptKind, id: string): string {
     return JSON.stringify([kind, this.#feed, id]);
   }
 }
 
 /** What is known of a record that is gone: nothing but that, with the weakest stamp, so that it may come back. */
-export function goneShade(id: string, round: number, now: Instant): Shade {
+export function goneRecord(id: string, round: number, now: Instant): ShadowRecord {
   return { id, round, pushed: 0, registers: new Map([[TOMBSTONE, { value: now, at: EPOCH, client: "" }]]) };
 }
 
-function bodyOf({ body }: { readonly body: object }): Device {
-  return body as Device;
+function bodyOf({ body }: { readonly body: object }): KeptDevice {
+  return body as KeptDevice;
 }
 
 function ackedOf({ body }: { readonly body: object }): readonly Acked[] {
@@ -275,7 +277,7 @@ function ackedOf({ body }: { readonly body: object }): readonly Acked[] {
 }
 
 /** Whether the last incarnation is of the database that is called so. */
-function isOf({ incarnations = [] }: Device, name: string): boolean {
+function isOf({ incarnations = [] }: KeptDevice, name: string): boolean {
   return incarnations.at(-1)?.endsWith(`.${name}`) ?? false;
 }
 
@@ -284,13 +286,13 @@ function readRejected(found: readonly { readonly body: object }[]): Rejected[] {
   return rejected.sort((one, other) => (one.changeId < other.changeId ? -1 : 1));
 }
 
-function byId(found: Iterable<{ readonly body: object }>): Map<string, Shade> {
-  const shades = Array.from(found, ({ body }) => readShade(body as JsonObject));
+function byId(found: Iterable<{ readonly body: object }>): Map<string, ShadowRecord> {
+  const shades = Array.from(found, ({ body }) => readRecord(body as JsonObject));
   return new Map(shades.map((shade) => [shade.id, shade]));
 }
 
 /** A register is kept as [field, value, at, client, sent]: a document's own members could not be called `_deleted`. */
-function writeShade({ id, round, pushed, registers }: Shade): JsonObject {
+function writeRecord({ id, round, pushed, registers }: ShadowRecord): JsonObject {
   const rows = Array.from(registers, ([field, { value, at, client, sent }]) => [
     field,
     value,
@@ -303,7 +305,7 @@ function writeShade({ id, round, pushed, registers }: Shade): JsonObject {
 
 type KeptRegister = readonly [field: string, value: Json, at: Instant, client: string, sent: Instant | null];
 
-function readShade(body: JsonObject): Shade {
+function readRecord(body: JsonObject): ShadowRecord {
   const rows = body.registers as unknown as readonly KeptRegister[];
   const registers = rows.map(([field, value, at, client, sent]): [string, Register] => [
     field,

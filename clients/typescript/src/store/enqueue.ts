@@ -22,7 +22,7 @@ export interface Limits {
 export const LIMITS: Limits = { pushChanges: 1000, pushBytes: 1 << 20, batchBytes: 8 << 20, pullLimit: 1000 };
 
 /** A change that is ready to be queued. */
-export interface Prepared {
+export interface ReadyChange {
   readonly changeId: string;
   readonly key: Key;
   readonly body: string;
@@ -43,7 +43,7 @@ export async function enqueue(
   const keys = writes.map((write) => write.key);
   let records = await load(tx, keys);
   if (await redateStopped(tx, records, wall)) records = await load(tx, keys);
-  const queued: (Prepared & Written)[] = [];
+  const queued: (ReadyChange & Written)[] = [];
   for (const { op, key, values, extra } of writes) {
     const record = pick(records, key);
     const at = stampOver(
@@ -67,7 +67,7 @@ export async function enqueue(
 }
 
 /**
- * What was refused with a stamp of a clock that was mended since must not take a later write along into the future. Where
+ * What was refused with a stamp of a clock that was set right since must not take a later write along into the future. Where
  * this clock is behind, a write may be far ahead of it, but not of what it was written over. Whether there was any.
  */
 async function redateStopped(tx: Transaction, records: LoadedRecords, wall: number): Promise<boolean> {
@@ -95,7 +95,7 @@ export function stampOver(tx: Transaction, view: Registers, names: Iterable<stri
   return at;
 }
 
-function checkSize(queued: readonly Prepared[], { pushChanges, batchBytes }: Limits): void {
+function checkSize(queued: readonly ReadyChange[], { pushChanges, batchBytes }: Limits): void {
   const { length } = queued;
   const size = queued.reduce((sum, { body }) => sum + bytesOf(body), 0);
   if (length > 1 && (length > pushChanges || size > batchBytes))
@@ -111,7 +111,7 @@ function bytesOf(text: string): number {
 }
 
 /** Queues changes at the end. */
-export function insert(tx: Transaction, queued: readonly Prepared[]): void {
+export function insert(tx: Transaction, queued: readonly ReadyChange[]): void {
   for (const { changeId, key, batch, body } of queued) {
     const [space, table, id] = key;
     tx.meta.position += 1;

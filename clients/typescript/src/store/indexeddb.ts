@@ -186,7 +186,7 @@ class IndexedDbTransaction implements RowTransaction {
   }
 
   async get<N extends Name>(name: N, key: readonly Part[]): Promise<Rows[N] | undefined> {
-    return unpack(await answered(this.#transaction.objectStore(name).get([...key])));
+    return decode(await resultOf(this.#transaction.objectStore(name).get([...key])));
   }
 
   async among(keys: readonly Key[]): Promise<RecordRow[]> {
@@ -198,8 +198,8 @@ class IndexedDbTransaction implements RowTransaction {
       parts.map((all) => all[0]),
       parts.map((all) => all.at(-1)),
     );
-    const near: object[] = await answered(store.getAll(span, keys.length * 2));
-    if (near.length < keys.length * 2) return near.map(unpack<"records">);
+    const near: object[] = await resultOf(store.getAll(span, keys.length * 2));
+    if (near.length < keys.length * 2) return near.map(decode<"records">);
     return (await Promise.all(keys.map((key) => this.get("records", key)))).filter(
       (row) => row !== undefined,
     );
@@ -211,11 +211,11 @@ class IndexedDbTransaction implements RowTransaction {
     index?: Index,
     limit?: number,
   ): Promise<Rows[N][]> {
-    return (await answered(this.#source(name, index).getAll(startingWith(prefix), limit))).map(unpack<N>);
+    return (await resultOf(this.#source(name, index).getAll(startingWith(prefix), limit))).map(decode<N>);
   }
 
   count(name: Name, prefix: readonly Part[], index: Index): Promise<number> {
-    return answered(this.#source(name, index).count(startingWith(prefix)));
+    return resultOf(this.#source(name, index).count(startingWith(prefix)));
   }
 
   #source(name: Name, index: Index | undefined): IDBObjectStore | IDBIndex {
@@ -224,7 +224,7 @@ class IndexedDbTransaction implements RowTransaction {
   }
 
   put<N extends Name>(name: N, row: Rows[N]): void {
-    this.#transaction.objectStore(name).put(pack(row));
+    this.#transaction.objectStore(name).put(encode(row));
   }
 
   delete(name: Name, key: readonly Part[]): void {
@@ -233,11 +233,11 @@ class IndexedDbTransaction implements RowTransaction {
 }
 
 /** What is read of a record lies there as text: a browser copies that several times faster than a map of objects. */
-function pack(row: Rows[Name]): object {
+function encode(row: Rows[Name]): object {
   return "view" in row ? { ...row, view: dump([...row.view] as unknown as Json) } : row;
 }
 
-function unpack<N extends Name>(kept: { view?: string }): Rows[N] {
+function decode<N extends Name>(kept: { view?: string }): Rows[N] {
   return (kept?.view ? { ...kept, view: new Map(parse(kept.view) as []) } : kept) as Rows[N];
 }
 
@@ -246,7 +246,7 @@ function startingWith(prefix: readonly Part[]): IDBKeyRange {
   return IDBKeyRange.bound([...prefix], [...prefix, []]);
 }
 
-function answered<T>(request: IDBRequest<T>): Promise<T> {
+function resultOf<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);

@@ -90,7 +90,7 @@ class MemoryTransaction implements RowTransaction {
     const members = (index && this.#layout.indexes[name]?.[index]) ?? this.#layout.keys[name];
     const found: [readonly Part[], AnyRow][] = [];
     for (const row of this.#table(name).values()) {
-      const key = pick(row, members);
+      const key = partsOf(row, members);
       if (prefix.every((part, place) => key[place] === part)) found.push([key, row]);
     }
     found.sort(([one], [other]) => compareKeys(one, other));
@@ -103,7 +103,7 @@ class MemoryTransaction implements RowTransaction {
 
   put<N extends Name>(name: N, row: Rows[N]): void {
     const table = this.#table(name);
-    const key = JSON.stringify(pick(row, this.#layout.keys[name]));
+    const key = JSON.stringify(partsOf(row, this.#layout.keys[name]));
     this.#remember(table, key);
     table.set(key, row);
   }
@@ -120,7 +120,7 @@ class MemoryTransaction implements RowTransaction {
   }
 }
 
-function pick(row: AnyRow, members: readonly string[]): Part[] {
+function partsOf(row: AnyRow, members: readonly string[]): Part[] {
   return members.map((member) => (row as unknown as Record<string, Part>)[member] as Part);
 }
 

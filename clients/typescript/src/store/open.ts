@@ -5,7 +5,7 @@ import { StoreFailed, SyncdError, WrongReplica } from "../errors.js";
 import { CALLBACK_TIMEOUT, inTime } from "../timing.js";
 import { type Durability, IndexedDbStore } from "./indexeddb.js";
 import {
-  answered,
+  answerOf,
   LAYOUT,
   type Meta,
   type RowStore,
@@ -40,7 +40,7 @@ export async function openStore(
   const prepare: Prepare = (rows) => within(rows, async (tx) => claimed(tx.meta));
   const patience = options.callbackTimeout ?? CALLBACK_TIMEOUT;
   const opening = openRows(name, options, prepare);
-  const rows = await answered(() => opening, patience).catch((error) => {
+  const rows = await answerOf(() => opening, patience).catch((error) => {
     opening.then((late) => late.close()).catch(() => {});
     throw error;
   });

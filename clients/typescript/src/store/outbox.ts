@@ -113,7 +113,7 @@ export async function forget(tx: Transaction, changeIds: readonly string[]): Pro
 /**
  * Takes note that the server had these changes from an earlier push, whose answer was lost. How it holds them (it
  * may have lowered their stamps) is in the delta and nowhere else. While there is `more` of that to come they stay
- * on top of their records. Returns the records to show anew.
+ * on top of their records. Returns the records that it changes.
  */
 export async function acknowledge(
   tx: Transaction,

@@ -9,7 +9,7 @@ import { keyOf, type RecordRow, type Transaction } from "./store.js";
  * A record in memory: what the server confirmed (`base`), and what the application sees (`view`). They are one
  * and the same map while nothing unsent lies on top (`layered` is false).
  */
-export class Loaded {
+export class LoadedRecord {
   declare readonly key: Key;
   /** What the application read when it was loaded; empty where there was nothing. */
   declare readonly before: Registers;
@@ -73,19 +73,21 @@ export class Loaded {
   }
 }
 
-export type LoadedRecords = Map<string, Loaded>;
+export type LoadedRecords = Map<string, LoadedRecord>;
 
 /** The records of all `keys`, by `keyText`; an empty one where the store has none. */
 export async function load(tx: Transaction, keys: Iterable<Key>): Promise<LoadedRecords> {
   const wanted = new Map(Array.from(keys, (key) => [keyText(key), key]));
   const rows = await tx.among([...wanted.values()]);
   const held = new Map(rows.map((row) => [keyText(keyOf(row)), row]));
-  return new Map(Array.from(wanted, ([text, key]) => [text, new Loaded(key, held.get(text), tx.meta.round)]));
+  return new Map(
+    Array.from(wanted, ([text, key]) => [text, new LoadedRecord(key, held.get(text), tx.meta.round)]),
+  );
 }
 
 /** One record of those that were loaded; the caller knows that it was. */
-export function pick(records: LoadedRecords, key: Key): Loaded {
-  return records.get(keyText(key)) as Loaded;
+export function pick(records: LoadedRecords, key: Key): LoadedRecord {
+  return records.get(keyText(key)) as LoadedRecord;
 }
 
 /** Lays what is still unsent on top of what is confirmed, after either has changed. */
@@ -114,7 +116,7 @@ export function save(tx: Transaction, records: LoadedRecords): Key[] {
  * The end of a restart from an empty cursor: what the server did not send again, it does not have. Unsent writes
  * stay, on top of nothing.
  */
-export async function sweep(tx: Transaction): Promise<void> {
+export async function dropUnconfirmed(tx: Transaction): Promise<void> {
   const { round } = tx.meta;
   const stale = (await tx.all("records")).filter((row) => row.round !== round);
   const records = await load(tx, stale.map(keyOf));

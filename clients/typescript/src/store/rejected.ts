@@ -3,7 +3,7 @@
 import { checkFields, type Key, newId, stamped } from "../data/change.js";
 import type { Json } from "../data/values.js";
 import { NoSuchChange } from "../errors.js";
-import { insert, type Prepared, stampOver } from "./enqueue.js";
+import { insert, type ReadyChange, stampOver } from "./enqueue.js";
 import { find } from "./outbox.js";
 import { load, pick } from "./records.js";
 import { resettle, rewrite } from "./restamp.js";
@@ -34,7 +34,7 @@ export async function drop(tx: Transaction, changeId: string, alone: boolean): P
 
 /**
  * Queues a stopped change again, at the end of the queue and under a new changeId, with the rest of its batch.
- * Edited fields get new stamps. Returns the new changeId and the records to show anew. Raises NoSuchChange,
+ * Edited fields get new stamps. Returns the new changeId and the records that it changes. Raises NoSuchChange,
  * InvalidWrite.
  */
 export async function requeue(
@@ -46,7 +46,7 @@ export async function requeue(
   const rows = await stopped(tx, changeId, alone);
   const target = space ?? rows.find((row) => row.changeId === changeId)?.space ?? "";
   const edits = fields ? checkFields(fields, target) : new Map<string, Json>();
-  const queued: Prepared[] = [];
+  const queued: ReadyChange[] = [];
   for (const row of rows) {
     const fresh = newId(wall);
     const edited = row.changeId === changeId ? edits : new Map<string, Json>();

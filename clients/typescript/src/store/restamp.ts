@@ -9,7 +9,7 @@ import { keyOf, type OutboxRow, type Transaction } from "./store.js";
 
 /**
  * What is stopped here with a stamp beyond `bound`, of a clock that was ahead, gets one that is as old as it is: that of
- * `dates`, by changeId, else `otherwise`. Returns the records to show anew.
+ * `dates`, by changeId, else `otherwise`. Returns the records that it changes.
  */
 export async function redate(
   tx: Transaction,

@@ -179,7 +179,7 @@ export class Store {
   }
 
   #run<T>(how: "read" | "write", work: Work<T>): Promise<T> {
-    return answered(() => this.#rows[how]((rows) => within(rows, work)), this.#patience);
+    return answerOf(() => this.#rows[how]((rows) => within(rows, work)), this.#patience);
   }
 
   close(): void {
@@ -188,7 +188,7 @@ export class Store {
 }
 
 /** What a store answers. Raises StoreFailed, also when that takes longer than `patience` milliseconds. */
-export async function answered<T>(ask: () => Promise<T>, patience: number): Promise<T> {
+export async function answerOf<T>(ask: () => Promise<T>, patience: number): Promise<T> {
   try {
     return await inTime(ask, patience, new StoreFailed(`no answer in ${patience} ms`));
   } catch (error) {

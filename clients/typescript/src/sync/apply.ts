@@ -14,7 +14,7 @@ import { changesOf, type Event } from "../data/events.js";
 import { TOMBSTONE } from "../data/merge.js";
 import { parse } from "../data/values.js";
 import * as outbox from "../store/outbox.js";
-import { load, pick, save, settle, sweep } from "../store/records.js";
+import { dropUnconfirmed, load, pick, save, settle } from "../store/records.js";
 import { redate } from "../store/restamp.js";
 import { keyOf, type Transaction } from "../store/store.js";
 import type { Page, Result } from "./reply.js";
@@ -39,7 +39,7 @@ export async function applyPage(
   pushed: readonly Packed[],
   checked = tx.meta.acked ?? [],
 ): Promise<Applied> {
-  const { client, round, acked = [] } = tx.meta;
+  const { client, round } = tx.meta;
   const purged = await followSpaces(tx, page);
   const confirmed = await confirm(tx, page.results, pushed, client);
   // what lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was;
@@ -68,15 +68,26 @@ export async function applyPage(
   await settle(tx, records);
   const changed = [...purged, ...save(tx, records)];
   keepConflicts(tx, page.conflicts);
-  tx.meta.cursor = page.cursor ?? tx.meta.cursor;
   if (pushed.length > 0) tx.meta.incarnations = tx.meta.incarnations?.slice(-1);
+  return { rejected, changed, everything: await moveOn(tx, page, applied, checked) };
+}
+
+/** Moves the cursor, and what is known with it. Whether a restart from an empty cursor has ended by that. */
+async function moveOn(
+  tx: Transaction,
+  page: Page,
+  applied: readonly Result[],
+  checked: readonly string[],
+): Promise<boolean> {
+  const { acked = [] } = tx.meta;
+  tx.meta.cursor = page.cursor ?? tx.meta.cursor;
   tx.meta.acked = page.more
     ? acked.concat(applied.at(-1)?.changeId ?? []).slice(-16)
     : acked.filter((id) => !checked.includes(id));
   const restarted = !page.more && tx.meta.restarting;
-  if (restarted) await sweep(tx);
+  if (restarted) await dropUnconfirmed(tx);
   tx.meta.trouble = null;
-  return { rejected, changed, everything: restarted };
+  return restarted;
 }
 
 /**
@@ -102,7 +113,7 @@ async function confirm(
 
 /**
  * What is stopped here with a stamp of a clock that is or was ahead, as the server's lowered stamps tell, gets one between
- * those of what was sent before and after. Returns the records to show anew.
+ * those of what was sent before and after. Returns the records that it changes.
  */
 async function dateStopped(
   tx: Transaction,

@@ -1,7 +1,7 @@
 /** Syncs over HTTP, one at a time among the tabs of a store: by whoever leads, for whoever asks. */
 
 import { NotConnected, SyncBusy } from "../errors.js";
-import { Bell } from "../timing.js";
+import { Wakeup } from "../timing.js";
 import type { RetryPolicy } from "./retry.js";
 import { type Device, type Report, type Scope, Session } from "./session.js";
 import type { Release, Tabs } from "./tabs.js";
@@ -16,7 +16,7 @@ interface Leader {
 }
 
 /** What a replica brings to its syncs. */
-export interface Party {
+export interface ExchangeParts {
   readonly tabs: Tabs;
   readonly server: Server | null;
   readonly device: Device;
@@ -26,25 +26,25 @@ export interface Party {
 }
 
 export class Exchange {
-  declare readonly party: Party;
+  declare readonly parts: ExchangeParts;
 
-  constructor(party: Party) {
-    this.party = party;
+  constructor(parts: ExchangeParts) {
+    this.parts = parts;
   }
 
   /** Raises NotConnected. */
   get server(): Server {
-    if (this.party.server === null) throw new NotConnected();
-    return this.party.server;
+    if (this.parts.server === null) throw new NotConnected();
+    return this.parts.server;
   }
 
   fresh(): Promise<string> {
-    return freshToken(this.server, this.party.device.checkUser);
+    return freshToken(this.server, this.parts.device.checkUser);
   }
 
   /** One sync, by the caller, who has the lead and the turn. */
-  perform(scope: Scope, signal: AbortSignal, policy: RetryPolicy = this.party.retry): Promise<Report> {
-    const { device } = this.party;
+  perform(scope: Scope, signal: AbortSignal, policy: RetryPolicy = this.parts.retry): Promise<Report> {
+    const { device } = this.parts;
     const session = new Session(device, policy, scope);
     return perform(session, this.server, () => this.fresh(), signal);
   }
@@ -52,8 +52,8 @@ export class Exchange {
   /** One sync, alone among the tabs. Raises SyncBusy when another one was at it for `patience` milliseconds. */
   async sync(scope: Scope, patience = 30_000): Promise<Report> {
     this.server; // before anything is taken that would have to be given back
-    const { tabs, closing } = this.party;
-    const live = this.party.live();
+    const { tabs, closing } = this.parts;
+    const live = this.parts.live();
     const waiting = new AbortController();
     const { signal } = waiting;
     const busy = new SyncBusy("another sync is.");
@@ -61,7 +61,7 @@ export class Exchange {
     let release: Release | null = null;
     try {
       // A live sync of this tab has asked for the lead before, and would not give it back.
-      if (live) await Promise.race([live.decided, new Bell().wait(signal)]);
+      if (live) await Promise.race([live.decided, new Wakeup().wait(signal)]);
       signal.throwIfAborted();
       if (live?.leading) return await live.exchange(scope, signal);
       release = await tabs.lead(signal);

@@ -1,4 +1,4 @@
-/** One question to the server, repeated while the failure passes by itself. */
+/** One call to the server, repeated while the failure passes by itself. */
 
 import { checkId, objectOf } from "../data/change.js";
 import type { JsonObject } from "../data/values.js";
@@ -12,7 +12,7 @@ import type { Answer } from "./session.js";
 import { headers, request, type Server } from "./transport.js";
 
 /** Who asks: a device of a user, in an app. `fresh` gets the token and raises SyncdError. */
-export interface Asker {
+export interface ApiClient {
   readonly app: string;
   readonly client: string;
   readonly server: Server;
@@ -22,8 +22,8 @@ export interface Asker {
 }
 
 /** As a replica asks, which syncs by this exchange. Raises NotConnected. */
-export function askerOf(exchange: Exchange): Asker {
-  const { device, retry, closing } = exchange.party;
+export function apiClientOf(exchange: Exchange): ApiClient {
+  const { device, retry, closing } = exchange.parts;
   const { app } = device;
   return {
     app,
@@ -36,7 +36,7 @@ export function askerOf(exchange: Exchange): Asker {
 }
 
 /** `path` is below the app's, or the server's own. What is asked must be safe to repeat: say, it carries a changeId. */
-export interface Question {
+export interface ApiCall {
   readonly method: "GET" | "POST" | "PUT" | "DELETE";
   readonly path: string;
   readonly own?: boolean;
@@ -58,15 +58,15 @@ export class Blamed extends Refused {
  * The answer, an object, which is empty for one without content. Raises Offline, ServerBusy, NotAllowed, Refused (always
  * a Blamed), BadReply.
  */
-export async function ask(asker: Asker, question: Question): Promise<JsonObject> {
-  const { app, server, retry, closing } = asker;
-  const { method, params, body = null } = question;
-  const below = question.own ? "" : `/sync/${encodeURIComponent(app)}`;
-  const path = `${below}${question.path}?${new URLSearchParams(params)}`;
+export async function ask(client: ApiClient, call: ApiCall): Promise<JsonObject> {
+  const { app, server, retry, closing } = client;
+  const { method, params, body = null } = call;
+  const below = call.own ? "" : `/sync/${encodeURIComponent(app)}`;
+  const path = `${below}${call.path}?${new URLSearchParams(params)}`;
   let renewed = false;
   for (let attempt = 1; ; attempt++) {
     const sent = { method, path, body, travel: (body?.length ?? 0) / SLOWEST };
-    const said = headers(await asker.fresh(), sent);
+    const said = headers(await client.fresh(), sent);
     const answer = await request(server, sent, said, closing).catch(unanswered);
     if (!(answer instanceof Offline) && answer.status < 300) return contentOf(answer);
     if (!(answer instanceof Offline) && answer.status === 401 && !renewed) {
@@ -81,7 +81,7 @@ export async function ask(asker: Asker, question: Question): Promise<JsonObject>
   }
 }
 
-/** An id in an address, which would lose `.` and `..` on its way. Raises InvalidQuery. */
+/** An id in a URL, which would lose `.` and `..` on its way. Raises InvalidQuery. */
 export function segment(name: string, id: string): string {
   return encodeURIComponent(checkId(name, id, InvalidQuery));
 }

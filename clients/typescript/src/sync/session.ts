@@ -60,7 +60,7 @@ export interface Device {
   readonly app: string;
   readonly store: Store;
   readonly client: () => string;
-  readonly schemaVersion: number | null;
+  readonly schemaVersion: number | undefined;
   readonly limits: Limits;
   readonly paces: Paces;
   readonly wall: () => number;
@@ -86,14 +86,14 @@ export interface Answer {
 
 /** The head of a push, on either transport. A batch of several changes makes it all or nothing. */
 export function pushHead(
-  schemaVersion: number | null,
+  schemaVersion: number | undefined,
   incarnations: readonly string[] | undefined,
   packed: readonly Packed[],
   pushed?: readonly string[],
 ): JsonObject {
   const batches = new Set(packed.map(({ batch }) => batch));
   return {
-    schemaVersion: schemaVersion ?? undefined,
+    schemaVersion,
     incarnations,
     pushed,
     atomic: batches.size < packed.length || undefined,

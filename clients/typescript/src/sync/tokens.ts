@@ -41,7 +41,7 @@ export async function freshToken(
   checkUser: (user: string) => Promise<void>,
 ): Promise<string> {
   const late = new NotAllowed(`no token in ${timeout} ms.`, "no_token");
-  const given = typeof token === "string" ? token : await inTime(token, timeout, late).catch(explain);
+  const given = typeof token === "string" ? token : await inTime(token, timeout, late).catch(tokenFailure);
   const fresh = typeof given === "string" ? given.trim() : "";
   if (fresh === "") throw new NotAllowed("no token.", "no_token");
   if (fresh.length > LARGEST) throw new NotAllowed(`longer than ${LARGEST}.`, "token_too_large");
@@ -51,7 +51,7 @@ export async function freshToken(
   return fresh;
 }
 
-function explain(error: unknown): never {
+function tokenFailure(error: unknown): never {
   if (error instanceof SyncdError) throw error;
   throw new Offline("the token function failed", "no_token", error);
 }

@@ -64,7 +64,7 @@ export async function request(
     const options = { method, body, headers, signal: ending.signal, cache: "no-store" } as const;
     const response = await fetch(url + path, options);
     const retryAfter = parseRetryAfter(response.headers, Date.now());
-    const text = await textOf(response, moved);
+    const text = await readText(response, moved);
     return { status: response.status, retryAfter, body: text, took: performance.now() - began };
   };
   const began = performance.now();
@@ -78,7 +78,7 @@ export async function request(
   }
 }
 
-async function textOf(response: Response, moved: (more?: number) => void): Promise<string> {
+async function readText(response: Response, moved: (more?: number) => void): Promise<string> {
   const reader = response.body?.getReader();
   moved(reader ? 0 : Number(response.headers.get("content-length")) / SLOWEST);
   if (reader === undefined) return response.text(); // not every environment reads in parts

@@ -1,19 +1,19 @@
 /** Compares a replica with the server by digests, and repairs what differs. */
 
 import { type Change, keyText, listOf, objectOf, readChange, spaceKey, textOf } from "../data/change.js";
-import { byBucket, type Entry, entriesOf, NOTHING, type Sum, sameSum, sumOf } from "../data/digest.js";
+import { byBucket, type DigestSum, EMPTY, type Entry, entriesOf, sameSum, sumOf } from "../data/digest.js";
 import type { Verified } from "../data/events.js";
 import { dump, type Json, type JsonObject } from "../data/values.js";
 import { BadReply, Refused } from "../errors.js";
 import type { Source } from "../store/observed.js";
-import { Loaded, save, settle } from "../store/records.js";
+import { LoadedRecord, save, settle } from "../store/records.js";
 import type { Transaction } from "../store/store.js";
 import { sleep } from "../timing.js";
 import type { Exchange } from "./exchange.js";
-import { ask, askerOf } from "./request.js";
+import { apiClientOf, ask } from "./request.js";
 import { announce } from "./session.js";
 
-/** Of the 256 buckets: from then on it is cheaper to begin anew. */
+/** Of the 256 buckets: from then on it is cheaper to fetch everything again. */
 const MANY = 64;
 const PULLS = 3;
 const WAITS = 60;
@@ -29,7 +29,7 @@ export interface Watching {
 export async function verifyBy(exchange: Exchange): Promise<Verified> {
   const found = await new Verification(exchange).run();
   await note(exchange, Date.now());
-  exchange.party.device.publish(found);
+  exchange.parts.device.publish(found);
   return found;
 }
 
@@ -75,14 +75,14 @@ export function keepVerifiedBy(
 /** How long it is until it is time to verify. */
 async function remaining(exchange: Exchange, every: number): Promise<number> {
   const now = Date.now();
-  const last = await exchange.party.device.store.read(async ({ meta }) => meta.verified);
+  const last = await exchange.parts.device.store.read(async ({ meta }) => meta.verified);
   if (last === undefined) await note(exchange, now);
   const since = now - (last ?? now);
   return since < 0 ? 0 : every - since; // a time that is yet to come was noted by a clock that was wrong
 }
 
 function note(exchange: Exchange, now: number): Promise<void> {
-  return exchange.party.device.store.write(async ({ meta }) => {
+  return exchange.parts.device.store.write(async ({ meta }) => {
     meta.verified = now;
   });
 }
@@ -96,7 +96,7 @@ class Verification {
   #left: Set<string> | null = null;
   #pulls = PULLS;
   #waits = WAITS;
-  readonly #mended = new Set<string>();
+  readonly #repaired = new Set<string>();
   #found = { spaces: 0, records: 0, differences: 0, repaired: 0, restarted: false };
 
   constructor(exchange: Exchange) {
@@ -104,7 +104,7 @@ class Verification {
   }
 
   get #store() {
-    return this.#exchange.party.device.store;
+    return this.#exchange.parts.device.store;
   }
 
   async run(): Promise<Verified> {
@@ -117,7 +117,7 @@ class Verification {
       if (behind ? this.#pulls-- <= 0 : this.#waits-- <= 0) return this.#result([...left]);
       if (behind)
         await this.#exchange.sync("pull"); // after a new start there is nothing to fetch, and no harm in asking
-      else await sleep(1000, this.#exchange.party.closing);
+      else await sleep(1000, this.#exchange.parts.closing);
     }
   }
 
@@ -150,7 +150,7 @@ class Verification {
     return behind.some((name) => left.has(name));
   }
 
-  async #compareSpace(since: string, name: string, theirs: Sum): Promise<Comparison> {
+  async #compareSpace(since: string, name: string, theirs: DigestSum): Promise<Comparison> {
     const entries = await this.#entries(since, name);
     if (entries === null) return "moved";
     if (sameSum(sumOf(entries), theirs)) return "same";
@@ -168,9 +168,9 @@ class Verification {
     const theirs = new Map(listOf(space.buckets).map(bucketFrom));
     const ours = byBucket(entries);
     const buckets = [...new Set([...ours.keys(), ...theirs.keys()])].filter((bucket) => {
-      return !sameSum(sumOf(ours.get(bucket) ?? []), theirs.get(bucket) ?? NOTHING);
+      return !sameSum(sumOf(ours.get(bucket) ?? []), theirs.get(bucket) ?? EMPTY);
     });
-    if (buckets.length >= MANY && !this.#found.restarted) return this.#beginAnew(buckets.length);
+    if (buckets.length >= MANY && !this.#found.restarted) return this.#fetchAgain(buckets.length);
     for (const bucket of buckets) {
       for (let held = ours.get(bucket) ?? []; ; ) {
         const more = await this.#repairBucket(since, name, bucket, held);
@@ -186,9 +186,9 @@ class Verification {
 
   /**
    * So much differs that everything is fetched again, under the unsent writes. With a cursor that no server has made
-   * the next sync begins anew by itself, alone with the store, as it does when the server was restored from a backup.
+   * the next sync begins again by itself, alone with the store, as it does when the server was restored from a backup.
    */
-  async #beginAnew(differences: number): Promise<Comparison> {
+  async #fetchAgain(differences: number): Promise<Comparison> {
     await this.#store.write(async ({ meta }) => {
       meta.cursor = "anew";
     });
@@ -207,18 +207,23 @@ class Verification {
   ): Promise<boolean | null> {
     const records = held.map(({ table, id, digest }) => [table, id, digest]);
     const body = dump({ since, spaceId: name, bucket, records });
-    const wire = await ask(askerOf(this.#exchange), { method: "POST", path: "/digest", params: {}, body });
+    const wire = await ask(apiClientOf(this.#exchange), {
+      method: "POST",
+      path: "/digest",
+      params: {},
+      body,
+    });
     const changes = listOf(wire.changes).map((change) => readChange(change));
     const gone = listOf(wire.gone).map((key) => goneFrom(key, name));
     const changed = await this.#store.write(async (tx) =>
       tx.meta.cursor === since ? replace(tx, [...changes, ...gone]) : null,
     );
     if (changed === null) return null;
-    const fresh = changed.map(keyText).filter((key) => !this.#mended.has(key));
-    for (const key of fresh) this.#mended.add(key);
+    const fresh = changed.map(keyText).filter((key) => !this.#repaired.has(key));
+    for (const key of fresh) this.#repaired.add(key);
     this.#found.differences += fresh.length;
     this.#found.repaired += fresh.length;
-    announce(this.#exchange.party.device, null, { rejected: [], changed, everything: false });
+    announce(this.#exchange.parts.device, null, { rejected: [], changed, everything: false });
     return wire.hasMore === true && fresh.length > 0;
   }
 
@@ -231,8 +236,8 @@ class Verification {
   }
 
   #ask(since: string, params: { readonly spaceId?: string }): Promise<JsonObject> {
-    const question = { method: "GET", path: "/digest", params: { since, ...params } } as const;
-    return ask(askerOf(this.#exchange), question);
+    const call = { method: "GET", path: "/digest", params: { since, ...params } } as const;
+    return ask(apiClientOf(this.#exchange), call);
   }
 }
 
@@ -242,9 +247,9 @@ async function replace(
   changes: readonly Pick<Change, "key" | "registers">[],
 ): Promise<Change["key"][]> {
   const { round } = tx.meta;
-  const records = new Map<string, Loaded>();
+  const records = new Map<string, LoadedRecord>();
   for (const { key, registers } of changes) {
-    const record = new Loaded(key, undefined, round);
+    const record = new LoadedRecord(key, undefined, round);
     record.write(new Map()); // to have what is unsent laid on top
     record.confirm(registers, round);
     records.set(keyText(key), record);
@@ -259,12 +264,12 @@ function goneFrom(wire: Json, space: string): Pick<Change, "key" | "registers"> 
   return { key: [spaceKey(space), textOf(table), textOf(id)], registers: new Map() };
 }
 
-function bucketFrom(wire: Json): [number, Sum] {
+function bucketFrom(wire: Json): [number, DigestSum] {
   const [bucket, ...sum] = listOf(wire);
   return [Number(bucket), sumFrom(sum)];
 }
 
-function sumFrom([records, digest]: readonly (Json | undefined)[]): Sum {
+function sumFrom([records, digest]: readonly (Json | undefined)[]): DigestSum {
   if (typeof records !== "number") throw new BadReply("a number of records is missing.");
   return { records, digest: textOf(digest) };
 }
