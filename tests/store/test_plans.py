@@ -295,12 +295,12 @@ def test_a_pushs_probe_for_what_is_there_looks_at_one_row_a_change(looked: Looke
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(
-    ("function", "table"), [("sync_legacy_change(", "sync_records"), ("sync_legacy_update(", "sync_changes")]
+    ("function", "table"), [("sync_legacy_log(", "sync_records"), ("sync_legacy_state(", "sync_changes")]
 )
 def test_the_first_generation_costs_one_probe_a_change_more(
     looked: Looked, stage: str, function: str, table: str
 ) -> None:
-    nodes = [node for node in reading(looked, stage, "string_agg", function) if node.table == table]
+    nodes = [node for node in reading(looked, stage, "(SELECT l.piece", function) if node.table == table]
     assert {node.index for node in nodes} == {f"{table}_pkey"}
     assert all(node.looked_at <= 1 for node in nodes), nodes
 
