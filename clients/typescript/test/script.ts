@@ -1,6 +1,7 @@
 /** Replies for the client, fed one by one: a test says what the server answers, and sees what it was asked. */
 
-import type { Json, JsonObject } from "../src/index.js";
+import type { Json, JsonObject, Replica } from "../src/index.js";
+import { open } from "./devices.js";
 
 export type Answer =
   | Response
@@ -82,4 +83,20 @@ export class Script {
     if (answer instanceof Error) throw answer;
     return answer instanceof Response ? answer : new Response(JSON.stringify(answer));
   };
+}
+
+/** An instant of long ago. */
+export const AT = "2026-01-01T10:00:00.000000Z";
+/** Retries that nobody has to wait for. */
+export const AT_ONCE = { attempts: 3, first: 1, longest: 2, patience: 500 };
+
+/** A replica whose server is a script. */
+export async function scripted(options: object = {}): Promise<{ replica: Replica; script: Script }> {
+  const script = new Script();
+  const server = { url: "http://server/", token: "t", retry: AT_ONCE, fetch: script.fetch };
+  return { replica: await open({ ...server, ...options }), script };
+}
+
+export async function fieldsOf(replica: Replica, id = "a"): Promise<object | undefined> {
+  return (await replica.get("t", id))?.fields;
 }

@@ -7,21 +7,11 @@ import {
   NotConnected,
   Offline,
   Refused,
-  type Replica,
   ServerBusy,
   WrongReplica,
 } from "../src/index.js";
 import { open } from "./devices.js";
-import { page, problem, results, Script, wire } from "./script.js";
-
-const AT = "2026-01-01T10:00:00.000000Z";
-const QUICK = { attempts: 3, first: 1, longest: 2, patience: 500 };
-
-async function scripted(options: object = {}): Promise<{ replica: Replica; script: Script }> {
-  const script = new Script();
-  const server = { url: "http://server/", token: "t", retry: QUICK, fetch: script.fetch };
-  return { replica: await open({ ...server, ...options }), script };
-}
+import { AT, AT_ONCE, fieldsOf, page, problem, results, scripted, wire } from "./script.js";
 
 const YEARS = 3 * 365 * 86_400_000;
 
@@ -29,10 +19,6 @@ const YEARS = 3 * 365 * 86_400_000;
 function dates(ahead: number, wait: number): string[] {
   const now = Date.now() + ahead;
   return [now + wait, now].map((instant) => new Date(instant).toUTCString());
-}
-
-async function fieldsOf(replica: Replica, id = "a"): Promise<object | undefined> {
-  return (await replica.get("t", id))?.fields;
 }
 
 describe("a sync", () => {
@@ -207,7 +193,7 @@ describe("failures", () => {
   });
 
   it("with a Retry-After are waited for as long as it says", async () => {
-    const { replica, script } = await scripted({ retry: { ...QUICK, patience: 5000 } });
+    const { replica, script } = await scripted({ retry: { ...AT_ONCE, patience: 5000 } });
     await replica.put("t", "a", { n: 1 });
     script.answers.push(problem(429, "too_many_requests", [], { "retry-after": "1" }));
     const begun = performance.now();
@@ -230,7 +216,7 @@ describe("failures", () => {
   ] as [string, () => string[], number | null][])(
     "with a Retry-After say how long it is: %s",
     async (_name, said, retryAfter) => {
-      const { replica, script } = await scripted({ retry: { ...QUICK, attempts: 1 } });
+      const { replica, script } = await scripted({ retry: { ...AT_ONCE, attempts: 1 } });
       const [until = "", date] = said();
       const headers = { "retry-after": until, ...(date ? { date } : {}) };
       script.answers.push(problem(503, "busy", [], headers));
@@ -295,235 +281,6 @@ describe("failures", () => {
       expect(await replica.pending()).toHaveLength(1);
     },
   );
-});
-
-describe("what the server refuses", () => {
-  async function refused(): Promise<{ replica: Replica; script: Script; changeId: string }> {
-    const { replica, script } = await scripted();
-    script.answers.push(page([wire("a", { n: [0, AT] })]));
-    await replica.sync();
-    const changeId = await replica.patch("t", "a", { n: 1 });
-    await replica.put("t", "b", { n: 1 });
-    script.answers.push((body) => {
-      const each = body?.changes.map((change) =>
-        change.id === "a"
-          ? { changeId: change.changeId, status: "rejected", code: "not_a_writer", detail: "You only read." }
-          : { changeId: change.changeId, status: "applied" },
-      );
-      return page([], { results: each ?? [], conflicts: [] });
-    });
-    const report = await replica.sync();
-    expect(report.rejected).toEqual([changeId]);
-    return { replica, script, changeId };
-  }
-
-  it("is sent again where it was too much for its push and others were taken, and kept where none was", async () => {
-    const { replica, script } = await scripted();
-    const ids = [await replica.put("t", "a", { n: 1 }), await replica.put("t", "b", { n: 1 })];
-    const said = (changeId: string) => ({ changeId, status: "rejected", code: "push_too_large", detail: "" });
-    script.answers.push(
-      (body) => {
-        const [first, second] = body?.changes ?? [];
-        return page([], {
-          results: [{ changeId: String(first?.changeId), status: "applied" }, said(String(second?.changeId))],
-          conflicts: [],
-          spaces: { joined: [], left: [], unreadable: ["s"] },
-        });
-      },
-      (body) =>
-        page([], { results: (body?.changes ?? []).map((c) => said(String(c.changeId))), conflicts: [] }),
-    );
-    const report = await replica.sync();
-    expect(script.pushes.map(({ changes }) => changes.map(({ changeId }) => changeId))).toEqual([
-      ids,
-      [ids[1]],
-    ]);
-    expect(report).toMatchObject({ rejected: [ids[1]], unreadable: ["s"] });
-  });
-
-  it("is set aside alone, with its reason, and can be fixed", async () => {
-    const { replica, script, changeId } = await refused();
-    expect(await replica.rejected()).toMatchObject([
-      { changeId, code: "not_a_writer", detail: "You only read." },
-    ]);
-    expect(await replica.why("t", "a")).toMatchObject({ state: "no_permission", code: "not_a_writer" });
-    expect((await replica.why("t", "b")).state).toBe("synced");
-    const fresh = await replica.fix(changeId, { n: 2 });
-    expect(fresh).not.toBe(changeId);
-    expect(await fieldsOf(replica)).toEqual({ n: 2 });
-    await replica.sync();
-    expect(script.pushes.at(-1)?.changes).toMatchObject([
-      { changeId: fresh, op: "update", fields: { n: { value: 2 } } },
-    ]);
-    expect(await replica.rejected()).toEqual([]);
-  });
-
-  it("can be dropped, and the record falls back", async () => {
-    const { replica, changeId } = await refused();
-    expect(await fieldsOf(replica)).toEqual({ n: 1 });
-    await replica.drop(changeId);
-    expect(await fieldsOf(replica)).toEqual({ n: 0 });
-    await expect(replica.drop(changeId)).rejects.toMatchObject({ code: "no_such_change" });
-  });
-
-  it("can be sent again, or moved", async () => {
-    const { replica, script, changeId } = await refused();
-    const again = await replica.requeue(changeId);
-    expect((await replica.pending()).map((change) => change.changeId)).toEqual([again]);
-    script.answers.push((body) => results(body, "rejected"));
-    await replica.sync();
-    const moved = await replica.move(again, "s2");
-    expect(await replica.pending()).toMatchObject([{ changeId: moved, space: "s2" }]);
-    expect(await fieldsOf(replica)).toEqual({ n: 0 });
-    expect((await replica.get("t", "a", { space: "s2" }))?.fields).toEqual({ n: 1 });
-  });
-
-  it("as a whole is found by its pointer, at every place of a long queue", async () => {
-    const { replica, script } = await scripted();
-    const changeIds: string[] = [];
-    for (let n = 0; n < 5; n++) changeIds.push(await replica.put("t", `r${n}`, { n }));
-    for (const place of [3, 0])
-      script.answers.push(problem(400, "invalid_value", [`/changes/${place}/fields/n`]));
-    const report = await replica.sync();
-    expect(report.rejected).toEqual([changeIds[3], changeIds[0]]);
-    expect(report.pushed).toBe(3);
-    expect(await replica.why("t", "r3")).toMatchObject({ state: "rejected", code: "invalid_value" });
-  });
-
-  it("as too large is halved until the culprit is alone", async () => {
-    const { replica, script } = await scripted();
-    const changeIds: string[] = [];
-    for (let n = 0; n < 4; n++) changeIds.push(await replica.put("t", `r${n}`, { n }));
-    const answer = (body: { changes: readonly { id?: unknown }[] } | null): Response | object =>
-      body?.changes.some(({ id }) => id === "r2") ? problem(413, "body_too_large") : results(body as never);
-    for (let n = 0; n < 6; n++) script.answers.push(answer as never);
-    const report = await replica.sync();
-    expect(report.rejected).toEqual([changeIds[2]]);
-    expect(report.pushed).toBe(3);
-  });
-
-  it("takes the rest of its batch with it", async () => {
-    const { replica, script } = await scripted();
-    const changeIds = await replica.batch((batch) => {
-      batch.put("t", "a", { n: 1 });
-      batch.put("t", "b", { n: 1 });
-    });
-    script.answers.push(problem(422, "atomic_rejected", ["/changes/1"]));
-    await replica.sync();
-    expect((await replica.rejected()).map(({ changeId, code }) => [changeId, code])).toEqual([
-      [changeIds[0], "batch_rejected"],
-      [changeIds[1], "atomic_rejected"],
-    ]);
-    await replica.drop(changeIds[0] ?? "");
-    expect(await replica.rejected()).toEqual([]);
-    expect(await replica.query("t")).toEqual([]);
-  });
-
-  it("says what for, where all of a batch is refused for one change", async () => {
-    const { replica, script } = await scripted();
-    await replica.batch((batch) => {
-      batch.put("t", "a", { n: 1 });
-      batch.put("t", "b", { n: 1 });
-    });
-    const errors = [{ pointer: "/changes/0", code: "not_a_writer", detail: "You read." }];
-    const body = { ...((await problem(422, "atomic_rejected").json()) as object), errors };
-    script.answers.push(new Response(JSON.stringify(body), { status: 422 }));
-    await replica.sync();
-    expect(await replica.why("t", "a")).toMatchObject({ state: "no_permission", code: "not_a_writer" });
-    expect((await replica.why("t", "b")).code).toBe("batch_rejected");
-  });
-});
-
-describe("spaces", () => {
-  it("are purged when they are left, and what was not sent is kept aside", async () => {
-    const { replica, script } = await scripted();
-    script.answers.push(
-      page([wire("a", { n: [1, AT] }, { spaceId: "s" })], { spaces: { joined: ["s"], left: [] } }),
-    );
-    const report = await replica.sync();
-    expect(report.joined).toEqual(["s"]);
-    expect(await replica.spaces()).toEqual(["s"]);
-    const changeId = await replica.patch("t", "a", { n: 2 }, { space: "s" });
-    const seen: object[] = [];
-    replica.on((event) => seen.push(event));
-    script.answers.push(page([], { spaces: { joined: [], left: ["s"] } }));
-    await replica.pull();
-    expect(await replica.get("t", "a", { space: "s" })).toBeNull();
-    expect(await replica.spaces()).toEqual([]);
-    expect(await replica.keptAside()).toMatchObject([{ changeId, code: "space_left", space: "s" }]);
-    expect((await replica.why("t", "a", { space: "s" })).state).toBe("set_aside");
-    expect(seen).toContainEqual(
-      expect.objectContaining({ records: [{ space: "s", table: "t", id: "a" }], source: "server" }),
-    );
-    await replica.move(changeId, null);
-    await replica.sync();
-    expect(script.pushes.at(-1)?.changes[0]).not.toHaveProperty("spaceId");
-    expect(await fieldsOf(replica)).toEqual({ n: 2 });
-  });
-
-  it("that are left stop a batch over them whole", async () => {
-    const { replica, script } = await scripted();
-    await replica.batch((batch) => {
-      batch.put("t", "a", { n: 1 }, { space: "s" });
-      batch.put("t", "b", { n: 1 });
-    });
-    script.answers.push(page([], { spaces: { joined: [], left: ["s"] } }));
-    await replica.pull();
-    await replica.sync();
-    expect(script.pushes).toEqual([]);
-    expect((await replica.keptAside()).map(({ id }) => id)).toEqual(["a"]);
-    expect((await replica.rejected()).map(({ id }) => id)).toEqual(["b"]);
-  });
-
-  it("take their conflicts along when they are left", async () => {
-    const { replica, script } = await scripted();
-    await replica.put("t", "a", { n: 1 }, { space: "s" });
-    await replica.put("t", "b", { n: 1 });
-    const conflict = {
-      table: "t",
-      field: "n",
-      clientValue: 1,
-      clientTimestamp: AT,
-      serverValue: 2,
-      serverTimestamp: AT,
-    };
-    script.answers.push((body) =>
-      results(body, "superseded", {
-        conflicts: [
-          { id: "a", spaceId: "s", ...conflict },
-          { id: "b", spaceId: "_personal:u", ...conflict },
-        ],
-        spaces: { joined: ["s"], left: [] },
-      }),
-    );
-    await replica.sync();
-    expect((await replica.conflicts()).map(({ space }) => space)).toEqual(["s", null]);
-    script.answers.push(page([], { spaces: { joined: [], left: ["s"] } }));
-    await replica.pull();
-    expect((await replica.conflicts()).map(({ space }) => space)).toEqual([null]);
-  });
-});
-
-describe("a space that was made again under its old name", () => {
-  it("is left and joined at once, with what this device wrote to it since", async () => {
-    const { replica, script } = await scripted();
-    script.answers.push(
-      page([wire("old", { n: [1, AT] }, { spaceId: "s" })], { spaces: { joined: ["s"], left: [] } }),
-    );
-    await replica.sync();
-    await replica.patch("t", "mine", { n: 1 }, { space: "s" });
-    script.answers.push((body) =>
-      results(body, "applied", {
-        spaces: { joined: ["s"], left: ["s"] },
-        serverChanges: [wire("new", { n: [2, AT] }, { spaceId: "s" })],
-      }),
-    );
-    await replica.sync();
-    const rows = await replica.query("t", [], { space: "s" });
-    expect(rows.map(({ id }) => id)).toEqual(["mine", "new"]);
-    expect(await replica.spaces()).toEqual(["s"]);
-    expect(await replica.keptAside()).toEqual([]);
-  });
 });
 
 describe("a replica without IndexedDB", () => {
