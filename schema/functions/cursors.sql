@@ -3,6 +3,31 @@
 -- Called by the role that serves: sync_cursor_keep and sync_cursor_at by itself, the others by functions. The role that
 -- compacts calls sync_cursors_collect.
 
+-- How the phases of a feed's reading follow each other, and how `base` says which one it is in. A new device sweeps the state from the
+-- head, H, down, `seq` being how far down: -2 - 3H the tables of "first", -3 - 3H the `rest`. What was touched meanwhile lies above H: it
+-- comes as `state`, in ascending order (0 or more: tombstones after it matter), and then the `log` (-1). Who asks for the `history` gets the
+-- log from its start: -4 - 3H up to the head then, as no tombstone matters that is gone.
+-- Statements take these in as parts of themselves, so that they cost nothing more.
+CREATE OR REPLACE FUNCTION syncd.sync_phase(p_base bigint) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN p_base = -1 THEN 'log' WHEN p_base >= 0 THEN 'state' ELSE (ARRAY['first', 'rest', 'history'])[1 + (-2 - p_base) % 3] END;
+
+-- The head from which a feed is swept, or up to which its history is read.
+CREATE OR REPLACE FUNCTION syncd.sync_phase_head(p_base bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (-2 - p_base) / 3;
+
+-- `base` in a phase that has such a head.
+CREATE OR REPLACE FUNCTION syncd.sync_phase_base(p_phase text, p_head bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE p_phase WHEN 'first' THEN -2 WHEN 'rest' THEN -3 ELSE -4 END - 3 * p_head;
+
+-- `base` in the phase after one that began at p_from, from where the reading goes on; null: there is none, it is at the feed's head.
+CREATE OR REPLACE FUNCTION syncd.sync_phase_after(p_phase text, p_from bigint, p_head bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN p_phase = 'first' THEN -3 - 3 * p_from  -- the first tables are there: now the others
+            WHEN p_from >= p_head THEN NULL WHEN p_phase = 'rest' THEN p_from WHEN p_phase = 'history' THEN -1 END;
+
 -- Where a kept cursor stands: p_since as for a pull, with "row". Null where the row is not there.
 CREATE OR REPLACE FUNCTION syncd.sync_cursor_places(p_user integer, p_since jsonb, OUT spaces integer[], OUT seqs bigint[], OUT bases bigint[])
 LANGUAGE plpgsql STABLE AS $$
@@ -83,8 +108,8 @@ BEGIN
                 OR h.forgotten > c.knows AND c.seq > 0))
                 OR v_since <> p_boot AND syncd.sync_is_strange(v_since, spaces) THEN 'lost' END
     INTO matched, members, active, trouble
-    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 ELSE u.seq END AS upto,
-                 CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
+    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN syncd.sync_phase_head(u.base) ELSE u.seq END AS upto,
+                 CASE WHEN u.base < -1 THEN syncd.sync_phase_head(u.base) WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
           FROM unnest(spaces, seqs, bases) WITH ORDINALITY AS u (space_no, seq, base, k)) c
     FULL JOIN (SELECT q.space_no FROM syncd.sync_memberships q WHERE q.user_no = p_user OFFSET 0) m ON m.space_no = c.space_no
     FULL JOIN (SELECT q.space_no, q.head, q.forgotten, q.boots, q.bases, q.boots[cardinality(q.boots)] AS booted FROM syncd.sync_feeds q

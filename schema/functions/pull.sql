@@ -308,9 +308,9 @@ BEGIN
         lost := p_at IS NOT NULL AND f.forgotten > v_cut;
         v_start := coalesce(p_own_bases[array_position(p_own_spaces, f.space_no)], f.head, 0);
         base := CASE WHEN v_cut > 0 OR coalesce(f.head, 0) = 0 THEN -1
-                     WHEN p_how ? 'history' THEN CASE WHEN f.forgotten > 0 THEN -4 - 3 * v_start ELSE -1 END
+                     WHEN p_how ? 'history' THEN CASE WHEN f.forgotten > 0 THEN syncd.sync_phase_base('history', v_start) ELSE -1 END
                      WHEN p_at IS NOT NULL OR v_start = 0 OR p_legacy AND p_since ? 's' AND f.forgotten = 0 THEN 0
-                     WHEN p_how ? 'first' THEN -2 - 3 * v_start ELSE -3 - 3 * v_start END;
+                     ELSE syncd.sync_phase_base(CASE WHEN p_how ? 'first' THEN 'first' ELSE 'rest' END, v_start) END;
         seq := CASE WHEN base < -1 AND NOT p_how ? 'history' THEN v_start ELSE v_cut END;
         RETURN NEXT;
     END LOOP;
@@ -378,8 +378,8 @@ LANGUAGE sql STABLE AS $$
                     SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > p_since AND b.base < c.upto)
                 OR h.forgotten > c.knows AND c.seq > 0))
                 OR p_since <> p_boot AND syncd.sync_is_strange(p_since, p_spaces) THEN 'lost' END
-    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 ELSE u.seq END AS upto,
-                 CASE WHEN u.base < -1 THEN (-2 - u.base) / 3 WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
+    FROM (SELECT u.*, CASE WHEN u.base < -1 THEN syncd.sync_phase_head(u.base) ELSE u.seq END AS upto,
+                 CASE WHEN u.base < -1 THEN syncd.sync_phase_head(u.base) WHEN u.base < 0 THEN u.seq ELSE u.base END AS knows
           FROM unnest(p_spaces, p_seqs, p_bases) WITH ORDINALITY AS u (space_no, seq, base, k)) c
     LEFT JOIN syncd.sync_memberships m ON m.user_no = p_user AND m.space_no = c.space_no
     LEFT JOIN syncd.sync_feeds h ON h.space_no = m.space_no AND h.app_no = p_app
@@ -403,7 +403,7 @@ LANGUAGE sql STABLE AS $$
             SELECT c.k, h.space_no, h.head, c.swept, CASE WHEN c.swept THEN 0 ELSE c.seq END AS after,
                    CASE WHEN c.swept THEN h.head WHEN c.base >= 0 THEN c.base WHEN c.seq < h.horizon AND NOT p_history THEN c.seq END AS base,
                    CASE WHEN h.forgotten > 0 AND NOT c.swept THEN ',"whole":true' END AS whole, s.quoted
-            FROM (SELECT a.k, p_spaces[a.k] AS space_no, p_seqs[a.k] AS seq, p_bases[a.k] AS base, p_bases[a.k] + 3 * p_seqs[a.k] IN (-2, -3) AS swept
+            FROM (SELECT a.k, p_spaces[a.k] AS space_no, p_seqs[a.k] AS seq, p_bases[a.k] AS base, p_bases[a.k] IN (syncd.sync_phase_base('first', p_seqs[a.k]), syncd.sync_phase_base('rest', p_seqs[a.k])) AS swept
                   FROM unnest(p_active) AS a (k)) c
             JOIN syncd.sync_feeds h ON h.space_no = c.space_no AND h.app_no = p_app
             JOIN syncd.sync_spaces s ON s.space_no = h.space_no
@@ -447,7 +447,7 @@ LANGUAGE sql STABLE AS $$
         WHERE r.space_no = o.space_no AND r.app_no = p_app AND r.seq > o.after AND r.seq <= o.head
           AND (NOT r.deleted OR r.seq > o.base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables)))
     END
-    FROM (SELECT f.*, concat(',"spaceId":', f.quoted, ',"clientId":') AS space, p_bases[f.k] = -2 - 3 * p_seqs[f.k] AS named
+    FROM (SELECT f.*, concat(',"spaceId":', f.quoted, ',"clientId":') AS space, p_bases[f.k] = syncd.sync_phase_base('first', p_seqs[f.k]) AS named
           FROM syncd.sync_feeds_fitting(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left) f OFFSET 0) o
 $$;
 
@@ -472,7 +472,7 @@ LANGUAGE sql STABLE AS $$
     ELSE (
         SELECT l.piece FROM syncd.sync_legacy_state(o.space_no, p_app, o.after, o.head, o.base, p_tables, o.quoted, NULL, false, NULL, NULL) l)
     END
-    FROM (SELECT f.*, p_bases[f.k] = -2 - 3 * p_seqs[f.k] AS named
+    FROM (SELECT f.*, p_bases[f.k] = syncd.sync_phase_base('first', p_seqs[f.k]) AS named
           FROM syncd.sync_feeds_fitting(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left) f OFFSET 0) o
 $$;
 
@@ -505,6 +505,177 @@ BEGIN
     RETURN v_texts;
 END $$;
 
+-- Where a page of a phase ends that begins at p_seq, on its way to p_end.
+CREATE OR REPLACE FUNCTION syncd.sync_phase_cut(p_phase text, p_space integer, p_app integer, p_seq bigint, p_end bigint, p_limit integer, p_bytes bigint)
+RETURNS bigint
+LANGUAGE sql STABLE
+RETURN CASE WHEN p_phase = 'first' THEN syncd.sync_sweep_cut(p_space, p_app, p_seq, p_limit * 10, p_bytes)
+            WHEN p_phase = 'rest' THEN syncd.sync_sweep_cut(p_space, p_app, p_seq, p_limit, p_bytes)
+            WHEN p_phase = 'state' THEN syncd.sync_state_cut(p_space, p_app, p_seq, p_end, p_limit, p_bytes)
+            ELSE syncd.sync_log_cut(p_space, p_app, p_seq, p_end, p_limit, p_bytes) END;
+
+-- The text of such a page, up to p_cut.
+CREATE OR REPLACE FUNCTION syncd.sync_phase_text(p_phase text, p_space integer, p_app integer, p_seq bigint, p_cut bigint, p_base bigint,
+                                      p_tables integer[], p_firsts integer[], p_legacy boolean, p_space_quoted text) RETURNS text
+LANGUAGE sql STABLE
+RETURN CASE WHEN p_phase = 'first' OR p_phase = 'rest'
+                THEN syncd.sync_sweep_text(p_space, p_app, p_cut, p_seq, p_tables, p_firsts, p_phase = 'first', p_legacy, p_space_quoted)
+            WHEN p_phase = 'state' THEN syncd.sync_state_text(p_space, p_app, p_seq, p_cut, p_base, p_tables, p_legacy, p_space_quoted)
+            ELSE syncd.sync_log_text(p_space, p_app, p_seq, p_cut, p_tables, p_legacy, p_space_quoted) END;
+
+-- The feeds at p_active of which something is to be read, with where that begins: one that fell behind what is still in the log gets the state.
+CREATE OR REPLACE FUNCTION syncd.sync_feeds_moved(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
+                                       p_without integer[], p_history boolean)
+RETURNS TABLE (k integer, space_no integer, seq bigint, base bigint, head bigint, forgotten bigint, quoted text)
+LANGUAGE sql STABLE AS $$
+    SELECT c.k, h.space_no, p_seqs[c.k],
+           CASE WHEN p_bases[c.k] = -1 AND p_seqs[c.k] < h.horizon AND NOT p_history THEN p_seqs[c.k] ELSE p_bases[c.k] END,
+           h.head, h.forgotten, s.quoted
+    FROM unnest(p_active) AS c (k)
+    JOIN syncd.sync_feeds h ON h.space_no = p_spaces[c.k] AND h.app_no = p_app
+    JOIN syncd.sync_spaces s ON s.space_no = h.space_no
+    WHERE (h.head > p_seqs[c.k] OR p_bases[c.k] <> -1) AND NOT h.space_no = ANY (p_without) ORDER BY c.k
+$$;
+
+-- How the records are now that a push of this transaction wrote to a feed, of which its device is to be told (sync_pull_acting); p_head:
+-- the feed's before it.
+CREATE OR REPLACE FUNCTION syncd.sync_own_text(p_space integer, p_app integer, p_head bigint, p_now bigint, p_forgotten bigint, p_woken bigint[],
+                                    p_tables integer[], p_legacy boolean, p_space_quoted text) RETURNS text
+LANGUAGE sql STABLE
+RETURN syncd.sync_state_text(p_space, p_app, p_head, p_now, 0, p_tables, p_legacy, p_space_quoted,
+    p_woken || CASE WHEN p_forgotten > 0 THEN syncd.sync_made_between(p_space, p_app, p_head, p_now) END);
+
+-- Without the spaces where the user is not a member any more: their ids and numbers (null: there are none), and the positions in
+-- the others. lost: of one of them nobody knows.
+CREATE OR REPLACE FUNCTION syncd.sync_left(p_spaces integer[], p_seqs bigint[], p_bases bigint[], OUT ids text[], OUT numbers integer[], OUT lost boolean,
+                                OUT spaces integer[], OUT seqs bigint[], OUT bases bigint[])
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    SELECT array_agg(g.space_id), array_agg(g.space_no), bool_or(g.space_id IS NULL) INTO ids, numbers, lost FROM syncd.sync_gone(p_spaces) g;
+    SELECT coalesce(array_agg(c.space_no), '{}'), coalesce(array_agg(c.seq), '{}'), coalesce(array_agg(c.base), '{}') INTO spaces, seqs, bases
+    FROM unnest(p_spaces, p_seqs, p_bases) AS c (space_no, seq, base) WHERE (c.space_no IN (SELECT unnest(numbers))) IS NOT TRUE;
+END $$;
+
+-- Reads a page of the feeds at p_active, in their order. Where it ends inside of one, there is `more`; read: the numbers of the spaces that
+-- it came to, told: those of which it read the log.
+CREATE OR REPLACE FUNCTION syncd.sync_pull_feeds(p_app integer, p_how jsonb, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
+    p_members integer, p_without integer[], p_own_spaces integer[], p_own_bases bigint[], p_woken bigint[], p_legacy boolean,
+    OUT seqs bigint[], OUT bases bigint[], OUT read integer[], OUT told integer[], OUT more boolean, OUT body text)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_tables integer[] := CASE WHEN p_how ? 'tables' THEN syncd.sync_tables_in(p_how -> 'tables') END;
+    v_firsts integer[] := CASE WHEN p_how ? 'first' THEN syncd.sync_tables_in(p_how -> 'first') END;
+    v_left   integer := (p_how ->> 'limit')::integer * CASE WHEN p_how ? 'tables' THEN 10 ELSE 1 END;
+    v_bytes  bigint := (p_how ->> 'bytes')::bigint;
+    v_alone  bigint := 0;  -- reading a feed alone costs as many looks as the user has spaces: a page takes so much, too
+    v_texts  text[]; v_pieces text[] := '{}'; v_piece text;
+    v_phase  text; v_from bigint; v_cut bigint; v_end bigint; v_own integer; f record;
+BEGIN
+    seqs := p_seqs; bases := p_bases; read := '{}'; told := '{}'; more := false;
+    IF cardinality(p_active) > 7 THEN
+        v_texts := syncd.sync_small_feeds(p_app, p_spaces, p_seqs, p_bases, p_active, p_without || p_own_spaces, p_how ? 'history', v_left, v_tables, v_bytes, p_legacy, v_firsts);
+    END IF;
+    <<feeds>>
+    FOR f IN SELECT * FROM syncd.sync_feeds_moved(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_how ? 'history') LOOP
+        read := read || f.space_no;
+        v_alone := v_alone + CASE WHEN v_texts[f.k] IS NULL THEN p_members ELSE 0 END;
+        v_own := array_position(p_own_spaces, f.space_no);
+        LOOP  -- the phases of one feed
+            seqs[f.k] := f.seq; bases[f.k] := f.base;
+            more := v_left <= 0 OR v_bytes <= 0 OR v_alone > 200000;
+            EXIT feeds WHEN more;
+            v_phase := syncd.sync_phase(f.base);
+            v_from := syncd.sync_phase_head(f.base);
+            IF v_texts[f.k] IS NOT NULL THEN
+                f.seq := CASE WHEN v_phase = 'first' OR v_phase = 'rest' THEN 0 ELSE f.seq END;
+                v_phase := 'log'; v_end := f.head; v_cut := v_end;
+                v_piece := nullif(v_texts[f.k], '');
+            ELSE
+                v_end := CASE WHEN v_phase = 'log' AND v_own IS NOT NULL THEN p_own_bases[v_own] WHEN v_phase = 'history' THEN v_from
+                              WHEN v_phase = 'log' OR v_phase = 'state' THEN f.head ELSE 0 END;
+                v_cut := syncd.sync_phase_cut(v_phase, f.space_no, p_app, f.seq, v_end, v_left, v_bytes);
+                v_piece := syncd.sync_phase_text(v_phase, f.space_no, p_app, f.seq, v_cut, f.base, v_tables, v_firsts, p_legacy, f.quoted);
+                IF v_phase = 'log' OR v_phase = 'history' THEN
+                    told := told || f.space_no;
+                END IF;
+                IF v_phase = 'log' AND v_own IS NOT NULL AND (p_woken <> '{}' OR f.forgotten > 0 OR p_legacy) THEN
+                    v_piece := nullif(concat_ws(',', v_piece, syncd.sync_own_text(f.space_no, p_app, v_end, f.head, f.forgotten, p_woken, v_tables, p_legacy, f.quoted)), '');
+                END IF;
+            END IF;
+            IF body IS NULL THEN  -- mostly the only one, and every copy of megabytes counts
+                body := v_piece;
+            ELSIF v_piece IS NOT NULL THEN
+                v_pieces := v_pieces || v_piece;
+            END IF;
+            v_bytes := v_bytes - coalesce(octet_length(v_piece), 0);
+            v_left := v_left - least(abs(v_cut - f.seq) / CASE WHEN v_phase = 'first' THEN 10 ELSE 1 END, v_left)::integer;
+            seqs[f.k] := v_cut; more := v_cut <> v_end;
+            EXIT feeds WHEN more;
+            f.seq := v_from; f.base := syncd.sync_phase_after(v_phase, v_from, f.head);
+            EXIT WHEN f.base IS NULL;
+        END LOOP;
+        seqs[f.k] := f.head; bases[f.k] := -1;
+    END LOOP;
+    body := CASE v_pieces WHEN '{}' THEN body ELSE concat_ws(',', body, array_to_string(v_pieces, ',')) END;
+END $$;
+
+-- What a pull reads that has news: p_page is what it says already, p_matched, p_members and p_active are as sync_heads_news has them, all
+-- else is as in sync_pull_acting.
+CREATE OR REPLACE FUNCTION syncd.sync_pull_news(p_page syncd.sync_page, p_user integer, p_app integer, p_since jsonb, p_how jsonb, p_own_spaces integer[],
+    p_own_bases bigint[], p_woken bigint[], p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_matched integer, p_members integer, p_active integer[])
+RETURNS syncd.sync_page
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v         syncd.sync_page := p_page;
+    v_spaces  integer[] := p_spaces; v_seqs bigint[] := p_seqs; v_bases bigint[] := p_bases;  -- where it stands, which moves on
+    v_changed integer[] := p_page.spaces;  -- of these, since the row
+    v_active  integer[] := p_active;
+    v_without integer[] := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_how -> 'without', '[]')) e);
+    v_legacy  boolean := CASE WHEN NOT p_how ? 'legacy' THEN false WHEN NOT p_how ? 'history' THEN true END;
+    v_at      timestamptz;
+    f         record;
+BEGIN
+    IF p_matched < cardinality(p_spaces) THEN
+        f := syncd.sync_left(p_spaces, p_seqs, p_bases);
+        v.gone := f.ids; v_spaces := f.spaces; v_seqs := f.seqs; v_bases := f.bases;
+        v.trouble := CASE WHEN f.lost THEN 'lost' END;
+        v_changed := v_changed || f.numbers;
+        v_active := ARRAY(SELECT generate_series(1, cardinality(v_spaces)));
+    END IF;
+    IF p_how ? 'own' THEN
+        v.body := convert_to(coalesce(syncd.sync_legacy_own_text(p_app, p_own_spaces, p_own_bases, p_woken, NULL, v_without), ''), 'UTF8');
+        RETURN v;
+    ELSIF p_members > p_matched THEN  -- joined: whole, or after a plain instant what came since
+        v_at := to_timestamp(syncd.sync_seen((p_since ->> 'at')::bigint, p_how ? 'legacy') / 1000000.0);
+        FOR f IN SELECT * FROM syncd.sync_joined(p_user, p_app, p_since, p_how, v_spaces || v_without, v_at, v_legacy, p_own_spaces, p_own_bases) LOOP
+            v.trouble := CASE WHEN f.lost THEN 'lost' ELSE v.trouble END;
+            IF f.is_new THEN
+                v.joined := v.joined || f.space_id;
+            END IF;
+            v_spaces := v_spaces || f.space_no; v_seqs := v_seqs || f.seq; v_bases := v_bases || f.base;
+            v_changed := v_changed || f.space_no;
+            v_active := v_active || cardinality(v_spaces);
+        END LOOP;
+    ELSIF cardinality(v_active) > 500 THEN  -- as many as a page looks at
+        v_active := v_active[1:500]; v.more := true;
+    END IF;
+    IF v.trouble IS NOT NULL THEN
+        RETURN v;
+    END IF;
+    f := syncd.sync_pull_feeds(p_app, p_how, v_spaces, v_seqs, v_bases, v_active, p_members, v_without, p_own_spaces, p_own_bases, p_woken, v_legacy);
+    v.more := v.more OR f.more;
+    IF v.more AND v_legacy THEN  -- of what the log has not reached yet: what lost is not in it
+        f.body := concat_ws(',', f.body, syncd.sync_legacy_own_text(p_app, p_own_spaces, p_own_bases, p_woken,
+            CASE WHEN p_how ? 'tables' THEN syncd.sync_tables_in(p_how -> 'tables') END, v_without || f.told));
+    END IF;
+    v.body := convert_to(coalesce(f.body, ''), 'UTF8');
+    v.spaces := v_spaces; v.seqs := f.seqs; v.bases := f.bases;
+    IF p_since ? 'row' THEN
+        SELECT c.spaces, c.seqs, c.bases INTO v.spaces, v.seqs, v.bases FROM syncd.sync_cursor_changes(v_changed || f.read, v_spaces, f.seqs, f.bases) c;
+    END IF;
+    RETURN v;
+END $$;
+
 -- One pull by the acting user (sync_act_as and sync_start came first, in this transaction). STABLE, so that heads, state
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
@@ -515,10 +686,6 @@ END $$;
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
 -- are those that it made, where it may hold deleted ones of their names that are forgotten here, and what sync_nesting finds.
--- A feed's reading goes through phases, of which `base` tells. A new device sweeps the state from the head, H, down:
--- -2 - 3H the tables of "first", -3 - 3H the others, `seq` being how far down. What was touched meanwhile lies above H: it
--- comes as state too, in ascending order (`base` 0 or more: tombstones after it matter), and then the log (-1).
--- Who asks for the history gets the log from its start: -4 - 3H up to the head then, as no tombstone matters that is gone.
 CREATE OR REPLACE FUNCTION syncd.sync_pull_acting(p_user integer, p_app text, p_since jsonb, p_how jsonb,
                                        p_own_spaces integer[] DEFAULT '{}', p_own_bases bigint[] DEFAULT '{}',
                                        p_woken bigint[] DEFAULT '{}')
@@ -528,18 +695,10 @@ DECLARE
     v         syncd.sync_page;
     v_app     integer;
     v_boot    timestamptz := (SELECT max(t.started_at) FROM syncd.sync_starts t);
-    v_since   timestamptz; v_at timestamptz;
-    v_spaces  integer[]; v_seqs bigint[]; v_bases bigint[];  -- where it stands, which moves on; of these v_changed since the row
-    v_changed integer[]; v_without integer[]; v_told integer[]; v_joined text[];
-    v_tables  integer[]; v_firsts integer[];
-    v_left    integer; v_bytes bigint; v_legacy boolean;
-    v_matched integer; v_members integer; v_alone bigint;  -- reading a feed alone costs as many looks as the user has spaces: a page takes so much, too
+    v_since   timestamptz;
+    v_spaces  integer[]; v_seqs bigint[]; v_bases bigint[];
+    v_matched integer; v_members integer;
     v_active  integer[];
-    v_first   text; v_piece text; v_pieces text[]; v_texts text[];
-    v_start   bigint; v_cut bigint; v_end bigint;
-    v_own     integer; v_phase integer;
-    v_new     integer[];
-    f         record;
 BEGIN
     v.now_us := syncd.sync_micros(clock_timestamp());
     v.boot_us := syncd.sync_micros(v_boot);
@@ -563,131 +722,7 @@ BEGIN
     IF v.trouble IS NOT NULL OR NOT v.news OR p_how ? 'peek' THEN
         RETURN v;
     END IF;
-
-    -- Here and not before: most pulls find nothing new, and each of these costs such a one some 2 %.
-    v_changed := v.spaces; v_told := '{}'; v_joined := '{}'; v_pieces := '{}'; v_alone := 0;
-    v_left := (p_how ->> 'limit')::integer; v_bytes := (p_how ->> 'bytes')::bigint;
-    v_legacy := CASE WHEN NOT p_how ? 'legacy' THEN false WHEN NOT p_how ? 'history' THEN true END;
-    v_at := to_timestamp(syncd.sync_seen((p_since ->> 'at')::bigint, p_how ? 'legacy') / 1000000.0);
-    IF v_matched < cardinality(v_spaces) THEN
-        SELECT array_agg(g.space_id), array_agg(g.space_no), CASE WHEN bool_or(g.space_id IS NULL) THEN 'lost' END
-        INTO v.gone, v_new, v.trouble FROM syncd.sync_gone(v_spaces) g;
-        SELECT coalesce(array_agg(c.space_no), '{}'), coalesce(array_agg(c.seq), '{}'), coalesce(array_agg(c.base), '{}') INTO v_spaces, v_seqs, v_bases
-        FROM unnest(v_spaces, v_seqs, v_bases) AS c (space_no, seq, base) WHERE (c.space_no IN (SELECT unnest(v_new))) IS NOT TRUE;
-        v_changed := v_changed || v_new;
-        v_active := ARRAY(SELECT generate_series(1, cardinality(v_spaces)));
-    END IF;
-    v_without := ARRAY(SELECT e::integer FROM jsonb_array_elements_text(coalesce(p_how -> 'without', '[]')) e);
-    IF p_how ? 'own' THEN
-        v.body := convert_to(coalesce(syncd.sync_legacy_own_text(v_app, p_own_spaces, p_own_bases, p_woken, NULL, v_without), ''), 'UTF8');
-        RETURN v;
-    END IF;
-    IF v_members > v_matched THEN  -- joined: whole, or after a plain instant what came since
-        FOR f IN SELECT * FROM syncd.sync_joined(p_user, v_app, p_since, p_how, v_spaces || v_without, v_at, v_legacy, p_own_spaces, p_own_bases) LOOP
-            v.trouble := CASE WHEN f.lost THEN 'lost' ELSE v.trouble END;
-            IF f.is_new THEN
-                v_joined := v_joined || f.space_id;
-            END IF;
-            v_spaces := v_spaces || f.space_no; v_seqs := v_seqs || f.seq; v_bases := v_bases || f.base;
-            v_changed := v_changed || f.space_no;
-            v_active := v_active || cardinality(v_spaces);
-        END LOOP;
-        v.joined := v_joined;
-    ELSIF cardinality(v_active) > 500 THEN  -- as many as a page looks at
-        v_active := v_active[1:500]; v.more := true;
-    END IF;
-    IF v.trouble IS NOT NULL THEN
-        RETURN v;
-    END IF;
-    IF p_how ? 'tables' THEN
-        v_tables := syncd.sync_tables_in(p_how -> 'tables');
-        v_left := v_left * 10;
-    END IF;
-    IF p_how ? 'first' THEN
-        v_firsts := syncd.sync_tables_in(p_how -> 'first');
-    END IF;
-
-    IF cardinality(v_active) > 7 THEN
-        v_texts := syncd.sync_small_feeds(v_app, v_spaces, v_seqs, v_bases, v_active, v_without || p_own_spaces, p_how ? 'history', v_left, v_tables, v_bytes, v_legacy, v_firsts);
-    END IF;
-
-    <<feeds>>
-    FOR f IN SELECT c.k, h.space_no, v_seqs[c.k] AS seq, v_bases[c.k] AS base, h.head, h.horizon, h.forgotten, s.quoted
-             FROM unnest(v_active) AS c (k)
-             JOIN syncd.sync_feeds h ON h.space_no = v_spaces[c.k] AND h.app_no = v_app
-             JOIN syncd.sync_spaces s ON s.space_no = h.space_no
-             WHERE (h.head > v_seqs[c.k] OR v_bases[c.k] <> -1) AND NOT h.space_no = ANY (v_without) ORDER BY c.k LOOP
-        v_changed := v_changed || f.space_no;
-        v_alone := v_alone + CASE WHEN v_texts[f.k] IS NULL THEN v_members ELSE 0 END;
-        v_own := array_position(p_own_spaces, f.space_no);
-        IF f.base = -1 AND f.seq < f.horizon AND NOT p_how ? 'history' THEN
-            f.base := f.seq;  -- fell behind: what is not in the log any more comes as state
-        END IF;
-        LOOP  -- the phases of one feed
-            v_phase := CASE WHEN f.base < -1 THEN (-2 - f.base) % 3 END;
-            v_start := (-2 - f.base) / 3;
-            IF v_left <= 0 OR v_bytes <= 0 OR v_alone > 200000 THEN
-                v_seqs[f.k] := f.seq; v_bases[f.k] := f.base;
-                v.more := true;
-                EXIT feeds;
-            ELSIF v_texts[f.k] IS NOT NULL THEN
-                f.seq := CASE WHEN v_phase < 2 THEN 0 ELSE f.seq END;
-                v_phase := NULL; v_end := f.head; v_cut := v_end;
-                v_piece := nullif(v_texts[f.k], '');
-            ELSIF v_phase < 2 THEN
-                v_end := 0;
-                v_cut := syncd.sync_sweep_cut(f.space_no, v_app, f.seq, CASE v_phase WHEN 0 THEN v_left * 10 ELSE v_left END, v_bytes);
-                v_piece := syncd.sync_sweep_text(f.space_no, v_app, v_cut, f.seq, v_tables, v_firsts, v_phase = 0, v_legacy, f.quoted);
-            ELSIF f.base >= 0 THEN
-                v_end := f.head;
-                v_cut := syncd.sync_state_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
-                v_piece := syncd.sync_state_text(f.space_no, v_app, f.seq, v_cut, f.base, v_tables, v_legacy, f.quoted);
-            ELSE
-                v_end := CASE WHEN v_phase = 2 THEN v_start WHEN v_own IS NULL THEN f.head ELSE p_own_bases[v_own] END;
-                v_cut := syncd.sync_log_cut(f.space_no, v_app, f.seq, v_end, v_left, v_bytes);
-                v_piece := syncd.sync_log_text(f.space_no, v_app, f.seq, v_cut, v_tables, v_legacy, f.quoted);
-                v_told := v_told || f.space_no;
-                IF v_own IS NOT NULL AND v_phase IS NULL AND (p_woken <> '{}' OR f.forgotten > 0 OR v_legacy) THEN
-                    v_piece := nullif(concat_ws(',', v_piece, syncd.sync_state_text(f.space_no, v_app, v_end, f.head, 0, v_tables, v_legacy,
-                        f.quoted, p_woken || CASE WHEN f.forgotten > 0 THEN syncd.sync_made_between(f.space_no, v_app, v_end, f.head) END)), '');
-                END IF;
-            END IF;
-            IF v_piece IS NOT NULL THEN
-                IF v_first IS NULL THEN  -- mostly the only one, and every copy of megabytes counts
-                    v_first := v_piece;
-                ELSE
-                    v_pieces := v_pieces || v_piece;
-                END IF;
-                v_bytes := v_bytes - octet_length(v_piece);
-            END IF;
-            v_left := v_left - least(abs(v_cut - f.seq) / CASE v_phase WHEN 0 THEN 10 ELSE 1 END, v_left)::integer;
-            IF v_cut <> v_end THEN
-                v_seqs[f.k] := v_cut; v_bases[f.k] := f.base;
-                v.more := true;
-                EXIT feeds;
-            END IF;
-            IF v_phase = 0 THEN  -- the first tables are there: now the others
-                f.seq := v_start;
-                f.base := f.base - 1;
-            ELSIF v_phase IS NOT NULL AND v_start < f.head THEN  -- and now what was touched meanwhile
-                f.seq := v_start;
-                f.base := CASE v_phase WHEN 1 THEN v_start ELSE -1 END;
-            ELSE
-                v_seqs[f.k] := f.head; v_bases[f.k] := -1;
-                EXIT;
-            END IF;
-        END LOOP;
-    END LOOP;
-    IF v.more AND v_legacy THEN  -- of what the log has not reached yet: what lost is not in it
-        v_piece := syncd.sync_legacy_own_text(v_app, p_own_spaces, p_own_bases, p_woken, v_tables, v_without || v_told);
-        v_pieces := array_remove(v_pieces || v_piece, NULL);
-    END IF;
-    IF p_since ? 'row' THEN
-        SELECT c.spaces, c.seqs, c.bases INTO v_spaces, v_seqs, v_bases FROM syncd.sync_cursor_changes(v_changed, v_spaces, v_seqs, v_bases) c;
-    END IF;
-    v.spaces := v_spaces; v.seqs := v_seqs; v.bases := v_bases;
-    v.body := convert_to(CASE v_pieces WHEN '{}' THEN coalesce(v_first, '') ELSE concat_ws(',', v_first, array_to_string(v_pieces, ',')) END, 'UTF8');
-    RETURN v;
+    RETURN syncd.sync_pull_news(v, p_user, v_app, p_since, p_how, p_own_spaces, p_own_bases, p_woken, v_spaces, v_seqs, v_bases, v_matched, v_members, v_active);
 END $$;
 
 -- Pulls, each under its own user, in one call. p_pulls: [{"user", "app", "since", "how", "list"?, "asOf"?}].
