@@ -17,14 +17,17 @@ from syncd.core.errors import Overloaded, TooMany
 
 log = structlog.get_logger("syncd.load")
 
-# Seconds of a period, and how long everybody may wait in one.
-PERIOD, TARGET = 0.1, 0.05
+# Seconds of a period, and by how much longer everybody may wait in one than with few in work.
+PERIOD, TARGET = 0.1, 0.03
+# What is usual with few in work is that of lately, and no more than so much: others may use the processors, too.
+USUAL, MOST_USUAL = 0.1, 0.1
 # Twice so often the loop is asked how late it is: the shortest of a period counts.
 BEATS = 4
 # It never falls below that, nor does so few waiting say anything; so many a user always has while any are free.
-LEAST, SHARE = 32, 16
-# In a period: growth while all of it is used, and while nothing is amiss; at most it is cut to a half.
-GROWTH, RECOVERY, MOST_CUT = 1.1, 1.02, 0.5
+LEAST, SHARE = 16, 8
+# In a period: growth while all of it is used, slow since what it does shows only later; growth while it binds nobody;
+# at most it is cut to a half.
+GROWTH, RECOVERY, MOST_CUT = 1.02, 1.1, 0.5
 # While it is below its most: who has used so many times what users do on average, and at least so many seconds, waits.
 # What was used is halved in so many seconds; a request in work counts as one second.
 TIMES_OF_OTHERS, USED, HALVED_IN = 4.0, 2.0, 5.0
@@ -50,7 +53,7 @@ class ConcurrencyLimit:
         self._users: dict[str, int] = {}
         self._used, self._used_by_all, self._looks = dict[str, float](), 0.0, 0
         self._peak = self._pause = 0
-        self._shortest = math.inf
+        self._shortest, self._usual = math.inf, 0.0
         self._told, self._told_at = 0, 0.0
 
     @property
@@ -110,18 +113,19 @@ class ConcurrencyLimit:
             self._forget()
         delay = late + (self._shortest if self._shortest < math.inf else 0.0)
         peak, self._peak, self._shortest = self._peak, self.requests, math.inf
-        if delay > TARGET and peak > LEAST:
-            if self._pause:
-                self._pause -= 1
-                return
-            self.limit = max(LEAST, min(self.limit, peak) * max(MOST_CUT, TARGET / delay))
-            # What waits now came before the cut: only after it can be seen what the cut has done.
-            self._pause = int(delay / PERIOD)
-            return
-        self._pause = 0
-        if delay <= TARGET:
+        if peak <= LEAST // 2:
+            self._usual += (min(delay, MOST_USUAL) - self._usual) * USUAL
+        target = TARGET + self._usual
+        if delay <= target:
+            self._pause = 0
             growth = GROWTH if peak >= int(self.limit) else RECOVERY
             self.limit = min(self.most, self.limit * growth)
+        elif self._pause:
+            self._pause -= 1
+        elif peak > LEAST:
+            self.limit = max(LEAST, min(self.limit, peak) * max(MOST_CUT, target / delay))
+            # What waits now came before the cut: only after it can be seen what the cut has done.
+            self._pause = 1 + int(delay / PERIOD)
 
     def _forget(self) -> None:
         left, self._looks = 0.5 ** (FORGET_EVERY / HALVED_IN), 0

@@ -131,7 +131,7 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
     # What a worker has in hand
     max_requests: Annotated[int, about(
         "Requests that a worker has in work at a time, at most. While they wait long for their turn it has fewer, "
-        "32 at least; beyond it is 503 at once, with a `Retry-After`.", ge=32)] = 512
+        "16 at least; beyond it is 503 at once, with a `Retry-After`.", ge=16)] = 512
     slowest_body: Annotated[int, about(
         "Bytes a second that a body has to come at, once its first 10s are over; clients send less after a 408.",
         "bytes", ge=1)] = 1000

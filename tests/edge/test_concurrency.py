@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from syncd.core.errors import Overloaded, TooMany
 from syncd.edge.admission import Admission
-from syncd.edge.concurrency import LEAST, PERIOD, SHARE, SPREAD, TARGET, ConcurrencyLimit
+from syncd.edge.concurrency import GROWTH, LEAST, MOST_USUAL, PERIOD, SHARE, SPREAD, TARGET, ConcurrencyLimit
 from syncd.edge.connection import MOST_PIPELINED, Bounds, Connections, HttpConnection
 from tests.edge.test_bounds import Raw, raw_of
 from tests.harness import Server
@@ -68,18 +68,38 @@ def test_it_falls_while_all_wait_long_and_comes_back() -> None:
     periods(limit, 40, 4 * TARGET)
     assert limit.limit == LEAST
     periods(limit, 1, TARGET / 2)
-    assert LEAST < limit.limit < 2 * LEAST
-    periods(limit, 40, TARGET / 2)
+    assert limit.limit == LEAST * GROWTH
+    periods(limit, 400, TARGET / 2)
     assert limit.limit == 512
 
 
-def test_it_comes_back_in_calm_too() -> None:
+def test_it_comes_back_in_calm_sooner() -> None:
     limit = ConcurrencyLimit(512)
-    periods(limit, 40, late=1.0)
+    periods(limit, 100, late=1.0)
     assert limit.limit == LEAST
-    for _ in range(200):
+    for _ in range(50):
         limit.look(0.0)
     assert limit.limit == 512
+
+
+def test_what_is_usual_with_few_in_work_says_nothing() -> None:
+    limit = ConcurrencyLimit(512)
+    for _ in range(100):
+        limit.look(2 * TARGET)
+    periods(limit, 20, late=2 * TARGET)
+    assert limit.limit == 512
+    periods(limit, 1, late=3 * TARGET + 0.01)
+    assert limit.limit < 512
+
+
+def test_what_is_usual_has_an_end() -> None:
+    limit = ConcurrencyLimit(512)
+    for _ in range(100):
+        limit.look(60.0)
+    periods(limit, 1, late=TARGET + 0.99 * MOST_USUAL)
+    assert limit.limit == 512
+    periods(limit, 1, late=TARGET + MOST_USUAL + 0.01)
+    assert limit.limit < 512
 
 
 def test_the_shortest_wait_counts_and_that_of_few_does_not() -> None:
@@ -97,7 +117,7 @@ def test_after_a_cut_those_that_were_there_before_are_waited_for() -> None:
     limit = ConcurrencyLimit(512)
     periods(limit, 1, 3 * PERIOD)
     assert limit.limit == 256
-    periods(limit, 3, 3 * PERIOD)
+    periods(limit, 4, 3 * PERIOD)
     assert limit.limit == 256
     periods(limit, 1, 3 * PERIOD)
     assert limit.limit == 128
