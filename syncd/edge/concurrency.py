@@ -18,16 +18,16 @@ from syncd.core.errors import Overloaded, TooMany
 log = structlog.get_logger("syncd.load")
 
 # Seconds of a period, and by how much longer everybody may wait in one than with few in work.
-PERIOD, TARGET = 0.1, 0.03
+PERIOD, TARGET = 0.1, 0.02
 # What is usual with few in work is that of lately, and no more than so much: others may use the processors, too.
 USUAL, MOST_USUAL = 0.1, 0.1
 # Twice so often the loop is asked how late it is: the shortest of a period counts.
 BEATS = 4
 # It never falls below that, nor does so few waiting say anything; so many a user always has while any are free.
 LEAST, SHARE = 16, 8
-# In a period: growth while all of it is used, slow since what it does shows only later; growth while it binds nobody;
-# at most it is cut to a half.
-GROWTH, RECOVERY, MOST_CUT = 1.02, 1.1, 0.5
+# In a period: growth while all of it is used, and while nothing is amiss, slow since what it does shows only later; at
+# most it is cut to a half.
+GROWTH, RECOVERY, MOST_CUT = 1.05, 1.02, 0.5
 # While it is below its most: who has used so many times what users do on average, and at least so many seconds, waits.
 # What was used is halved in so many seconds; a request in work counts as one second.
 TIMES_OF_OTHERS, USED, HALVED_IN = 4.0, 2.0, 5.0
@@ -125,7 +125,7 @@ class ConcurrencyLimit:
         elif peak > LEAST:
             self.limit = max(LEAST, min(self.limit, peak) * max(MOST_CUT, target / delay))
             # What waits now came before the cut: only after it can be seen what the cut has done.
-            self._pause = 1 + int(delay / PERIOD)
+            self._pause = int(delay / PERIOD)
 
     def _forget(self) -> None:
         left, self._looks = 0.5 ** (FORGET_EVERY / HALVED_IN), 0
