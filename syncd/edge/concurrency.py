@@ -19,8 +19,9 @@ log = structlog.get_logger("syncd.load")
 
 # Seconds of a period, and by how much longer everybody may wait in one than with few in work.
 PERIOD, TARGET = 0.1, 0.02
-# What is usual with few in work is that of lately, and no more than so much: others may use the processors, too.
-USUAL, MOST_USUAL = 0.1, 0.1
+# What is usual with few in work is learned in some ten periods, and in a hundred where as many are as always may be. It is
+# no more than so much: others may use the processors, too.
+USUAL, USUAL_OF_LEAST, MOST_USUAL = 0.1, 0.01, 0.1
 # Twice so often the loop is asked how late it is: the shortest of a period counts.
 BEATS = 4
 # It never falls below that, nor does so few waiting say anything; so many a user always has while any are free.
@@ -28,7 +29,7 @@ LEAST, SHARE = 16, 8
 # In a period: growth while all of it is used, and while nothing is amiss, slow since what it does shows only later; at
 # most it is cut to a half.
 GROWTH, RECOVERY, MOST_CUT = 1.05, 1.02, 0.5
-# While it is below its most: who has used so many times what users do on average, and at least so many seconds, waits.
+# While it is below its most, and half of it is taken: who has used so many times what users do on average, and at least so many seconds, waits.
 # What was used is halved in so many seconds; a request in work counts as one second.
 TIMES_OF_OTHERS, USED, HALVED_IN = 4.0, 2.0, 5.0
 FORGET_EVERY, FORGOTTEN = 1.0, 0.01
@@ -79,7 +80,7 @@ class ConcurrencyLimit:
             raise self.refuse()
         if taken >= SHARE and taken >= free:
             raise TooMany("Too many requests of this user are in work.")
-        if self.limit < self.most and self._is_greedy(user, taken):
+        if self.limit < self.most and free < self.limit / 2 and self._is_greedy(user, taken):
             raise TooMany("The server has more to do than it can, and most of it for this user.")
         self._users[user] = taken + 1
         self.requests += 1
@@ -113,8 +114,9 @@ class ConcurrencyLimit:
             self._forget()
         delay = late + (self._shortest if self._shortest < math.inf else 0.0)
         peak, self._peak, self._shortest = self._peak, self.requests, math.inf
-        if peak <= LEAST // 2:
-            self._usual += (min(delay, MOST_USUAL) - self._usual) * USUAL
+        if peak <= LEAST:
+            learned = USUAL if peak <= LEAST // 2 else USUAL_OF_LEAST
+            self._usual += (min(delay, MOST_USUAL) - self._usual) * learned
         target = TARGET + self._usual
         if delay <= target:
             self._pause = 0

@@ -92,6 +92,15 @@ def test_what_is_usual_with_few_in_work_says_nothing() -> None:
     assert limit.limit < 512
 
 
+def test_a_machine_that_is_slow_from_the_start_is_no_queue_for_ever() -> None:
+    limit = ConcurrencyLimit(512)
+    periods(limit, 1, late=2 * TARGET)
+    periods(limit, 10, late=2 * TARGET)
+    assert limit.limit == LEAST
+    periods(limit, 200, late=2 * TARGET)
+    assert limit.limit > 2 * LEAST
+
+
 def test_what_is_usual_has_an_end() -> None:
     limit = ConcurrencyLimit(512)
     for _ in range(100):
@@ -149,10 +158,16 @@ def test_in_need_who_has_used_much_more_than_others_waits() -> None:
     limit.enter("greedy")  # nobody wants for anything
     limit.leave("greedy")
     periods(limit, 1, late=1.0)
+    limit.enter("greedy")  # there are places enough
+    limit.leave("greedy")
+    half = 1 + int(limit.limit) // 2
+    crowd(limit, half)
     with pytest.raises(TooMany):
         limit.enter("greedy")
     limit.enter("ordinary-1")
     limit.leave("ordinary-1", 0.2)
+    for n in range(half):
+        limit.leave(f"user-{n}")
     for _ in range(500):
         limit.look(TARGET / 2)
         limit.limit = 100
