@@ -19,8 +19,8 @@ log = structlog.get_logger("syncd.load")
 
 # Seconds of a period, and by how much longer everybody may wait in one than with few in work.
 PERIOD, TARGET = 0.1, 0.02
-# What is usual with few in work is learned in some ten periods, and in a hundred where as many are as always may be. It is
-# no more than so much: others may use the processors, too.
+# What is usual with few in work is learned in some ten periods, and in a hundred where as many are as always may be. It
+# is no more than so much: others may use the processors, too.
 USUAL, USUAL_OF_LEAST, MOST_USUAL = 0.1, 0.01, 0.1
 # Twice so often the loop is asked how late it is: the shortest of a period counts.
 BEATS = 4
@@ -29,8 +29,8 @@ LEAST, SHARE = 16, 8
 # In a period: growth while all of it is used, and while nothing is amiss, slow since what it does shows only later; at
 # most it is cut to a half.
 GROWTH, RECOVERY, MOST_CUT = 1.05, 1.02, 0.5
-# While it is below its most, and half of it is taken: who has used so many times what users do on average, and at least so many seconds, waits.
-# What was used is halved in so many seconds; a request in work counts as one second.
+# While it is below its most, and half of it is taken: who has used so many times what users do on average, and at least
+# so many seconds, waits. What was used is halved in so many seconds; a request in work counts as one second.
 TIMES_OF_OTHERS, USED, HALVED_IN = 4.0, 2.0, 5.0
 FORGET_EVERY, FORGOTTEN = 1.0, 0.01
 # Seconds after which those who are refused may come again, in turn, so that they do not come together.
