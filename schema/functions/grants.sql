@@ -54,7 +54,7 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_made_between, syncd.sync_page_most, syncd.sync_change_size, syncd.sync_record_size,
     syncd.sync_log_cut, syncd.sync_state_cut, syncd.sync_sweep_cut, syncd.sync_seq_before,
     syncd.sync_gone, syncd.sync_seen, syncd.sync_tables_in, syncd.sync_joined, syncd.sync_heads_news, syncd.sync_feeds_fitting,
-    syncd.sync_small_pieces, syncd.sync_legacy_small_pieces, syncd.sync_small_feeds,
+    syncd.sync_small_pieces, syncd.sync_legacy_small_pieces, syncd.sync_feeds_together,
     syncd.sync_phase_cut, syncd.sync_phase_text, syncd.sync_feeds_moved, syncd.sync_own_text, syncd.sync_left, syncd.sync_pull_feeds, syncd.sync_pull_news, syncd.sync_pull_acting, syncd.sync_pull, syncd.sync_reads, syncd.sync_unreadable
     TO syncd_runtime;
 

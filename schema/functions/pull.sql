@@ -411,13 +411,13 @@ LANGUAGE sql STABLE AS $$
     WHERE w.total <= p_left ORDER BY w.k
 $$;
 
--- The text of each of these feeds up to its head, as sync_log_text, sync_state_text or sync_sweep_text has it; null: it is not small. A sweep
--- that begins with named tables is one text with the others after them.
+-- The text of each of these feeds up to its head, as sync_log_text, sync_state_text or sync_sweep_text has it; empty: there is none, null: it
+-- is not small. A sweep that begins with named tables is one text with the others after them.
 CREATE OR REPLACE FUNCTION syncd.sync_small_pieces(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
                                         p_without integer[], p_history boolean, p_left integer, p_tables integer[], p_firsts integer[])
 RETURNS TABLE (k integer, piece text)
 LANGUAGE sql STABLE AS $$
-    SELECT o.k, CASE WHEN o.large THEN NULL WHEN o.base IS NULL THEN (
+    SELECT o.k, CASE WHEN o.large THEN NULL ELSE coalesce(CASE WHEN o.base IS NULL THEN (
         SELECT string_agg(syncd.sync_change_text(c, t.quoted, d.quoted, o.quoted, o.whole, false), ',' ORDER BY c.seq)
         FROM syncd.sync_changes c
         JOIN syncd.sync_names t ON t.name_no = c.table_no
@@ -446,7 +446,7 @@ LANGUAGE sql STABLE AS $$
         JOIN syncd.sync_names d ON d.name_no = r.client_no
         WHERE r.space_no = o.space_no AND r.app_no = p_app AND r.seq > o.after AND r.seq <= o.head
           AND (NOT r.deleted OR r.seq > o.base) AND (p_tables IS NULL OR r.table_no = ANY (p_tables)))
-    END
+    END, '') END
     FROM (SELECT f.*, concat(',"spaceId":', f.quoted, ',"clientId":') AS space, p_bases[f.k] = syncd.sync_phase_base('first', p_seqs[f.k]) AS named
           FROM syncd.sync_feeds_fitting(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left) f OFFSET 0) o
 $$;
@@ -457,7 +457,7 @@ CREATE OR REPLACE FUNCTION syncd.sync_legacy_small_pieces(p_app integer, p_space
                                                p_legacy boolean, p_firsts integer[])
 RETURNS TABLE (k integer, piece text)
 LANGUAGE sql STABLE AS $$
-    SELECT o.k, CASE WHEN o.large THEN NULL WHEN o.base IS NULL AND p_legacy THEN (
+    SELECT o.k, CASE WHEN o.large THEN NULL ELSE coalesce(CASE WHEN o.base IS NULL AND p_legacy THEN (
         SELECT l.piece FROM syncd.sync_legacy_log(o.space_no, p_app, o.after, o.head, p_tables, o.quoted, ',') l)
     WHEN o.base IS NULL THEN (
         SELECT string_agg(syncd.sync_change_text(c, t.quoted, d.quoted, o.quoted, o.whole, true), ',' ORDER BY c.seq)
@@ -466,12 +466,12 @@ LANGUAGE sql STABLE AS $$
         JOIN syncd.sync_names d ON d.name_no = c.client_no
         WHERE c.space_no = o.space_no AND c.app_no = p_app AND c.seq > o.after AND c.seq <= o.head
           AND c.fields IS NOT NULL AND (p_tables IS NULL OR c.table_no = ANY (p_tables)))
-    WHEN o.swept THEN nullif(concat_ws(',', CASE WHEN o.named THEN (
+    WHEN o.swept THEN concat_ws(',', CASE WHEN o.named THEN (
         SELECT l.piece FROM syncd.sync_legacy_state(o.space_no, p_app, 0, o.head, o.base, p_tables, o.quoted, NULL, true, p_firsts, true) l) END, (
-        SELECT l.piece FROM syncd.sync_legacy_state(o.space_no, p_app, 0, o.head, o.base, p_tables, o.quoted, NULL, true, p_firsts, false) l)), '')
+        SELECT l.piece FROM syncd.sync_legacy_state(o.space_no, p_app, 0, o.head, o.base, p_tables, o.quoted, NULL, true, p_firsts, false) l))
     ELSE (
         SELECT l.piece FROM syncd.sync_legacy_state(o.space_no, p_app, o.after, o.head, o.base, p_tables, o.quoted, NULL, false, NULL, NULL) l)
-    END
+    END, '') END
     FROM (SELECT f.*, p_bases[f.k] = syncd.sync_phase_base('first', p_seqs[f.k]) AS named
           FROM syncd.sync_feeds_fitting(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_history, p_left) f OFFSET 0) o
 $$;
@@ -479,9 +479,9 @@ $$;
 -- The texts of feeds that are small, by their places in the lists; null: it is to be read by itself. They are read in one statement, as row
 -- security looks through all the user's memberships in each: for one in thousands of spaces that costs more than what it reads. What is
 -- stored in over 32 KiB is not small, and a page is full after p_bytes.
-CREATE OR REPLACE FUNCTION syncd.sync_small_feeds(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
-                                       p_without integer[], p_history boolean, p_left integer, p_tables integer[], p_bytes bigint,
-                                       p_legacy boolean, p_firsts integer[]) RETURNS text[]
+CREATE OR REPLACE FUNCTION syncd.sync_feeds_together(p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[], p_active integer[],
+                                          p_without integer[], p_history boolean, p_left integer, p_tables integer[], p_bytes bigint,
+                                          p_legacy boolean, p_firsts integer[]) RETURNS text[]
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_texts text[] := array_fill(NULL::text, ARRAY[cardinality(p_spaces)]);
@@ -573,7 +573,7 @@ DECLARE
 BEGIN
     seqs := p_seqs; bases := p_bases; read := '{}'; told := '{}'; more := false;
     IF cardinality(p_active) > 7 THEN
-        v_texts := syncd.sync_small_feeds(p_app, p_spaces, p_seqs, p_bases, p_active, p_without || p_own_spaces, p_how ? 'history', v_left, v_tables, v_bytes, p_legacy, v_firsts);
+        v_texts := syncd.sync_feeds_together(p_app, p_spaces, p_seqs, p_bases, p_active, p_without || p_own_spaces, p_how ? 'history', v_left, v_tables, v_bytes, p_legacy, v_firsts);
     END IF;
     <<feeds>>
     FOR f IN SELECT * FROM syncd.sync_feeds_moved(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_how ? 'history') LOOP

@@ -208,8 +208,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0033_pre_audit.sql",
         "1_0035_pre_devices_used.sql",
         "1_0037_pre_context_key.sql",
-        "1_0038_pre_small_feeds.sql",
-        "1_0039_pre_written_change.sql",
+        "1_0038_pre_written_change.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -222,6 +221,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0032_post_quotas.sql",
         "3_0034_post_audit.sql",
         "3_0036_post_devices_used.sql",
+        "3_0039_post_small_feeds.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

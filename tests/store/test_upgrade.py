@@ -54,8 +54,7 @@ STEPS = [
     "0033_pre_audit",
     "0035_pre_devices_used",
     "0037_pre_context_key",
-    "0038_pre_small_feeds",
-    "0039_pre_written_change",
+    "0038_pre_written_change",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -68,11 +67,17 @@ STEPS = [
     "0032_post_quotas",
     "0034_post_audit",
     "0036_post_devices_used",
+    "0039_post_small_feeds",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\
 CREATE OR REPLACE FUNCTION syncd.sync_user() RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE
 RETURN nullif(pg_catalog.current_setting('syncd.user_no', true), '')::integer"""
+# Called by other functions only, before it was `sync_feeds_together`.
+SMALL_FEEDS = """\
+CREATE FUNCTION syncd.sync_small_feeds(integer, integer[], bigint[], bigint[], integer[], integer[], boolean, integer, integer[], bigint)
+RETURNS text[] LANGUAGE sql STABLE RETURN NULL::text[];
+ALTER FUNCTION syncd.sync_small_feeds OWNER TO syncd_owner"""  # noqa: E501
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"
 OLD_PULL = "SELECT * FROM syncd.sync_pull($1::jsonb)"
@@ -391,6 +396,8 @@ async def test_a_broken_function_file_leaves_the_old_functions(
 ) -> None:
     dsn = database.dsn("postgres", thirteen)
     worker = await OldWorker.start(database, thirteen, "old")
+    for statement in SMALL_FEEDS.split(";"):
+        await ask(dsn, statement)
     before = await ask(dsn, DEFINITIONS)
     append(
         schema,
@@ -408,6 +415,7 @@ async def test_a_broken_function_file_leaves_the_old_functions(
     assert await ask(dsn, "SELECT count(*) FROM syncd.sync_functions") == [(0,)]
     assert await lacking(dsn) == STEPS[STEPS.index("functions") :]
     assert await migrate(dsn, say=silent) == STEPS[STEPS.index("functions") :]
+    assert await ask(dsn, "SELECT to_regproc('syncd.sync_small_feeds')") == [(None,)]
     await worker.push(plain=True)
     await worker.conn.close()
 

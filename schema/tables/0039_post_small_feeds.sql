@@ -1,3 +1,3 @@
--- It is given two parameters more. Only sync_pull_acting calls it.
+-- sync_feeds_together stands in its place.
 DROP FUNCTION IF EXISTS syncd.sync_small_feeds(
     integer, integer[], bigint[], bigint[], integer[], integer[], boolean, integer, integer[], bigint);
