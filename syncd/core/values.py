@@ -30,7 +30,7 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _DOUBLES = msgspec.json.Decoder(list[float])
 _TOO_FAR = "a number beyond the range of a double cannot be stored"
 # Of numbers that are zero or very long, with commas between: any but an ordinary zero.
-_NO_ZERO = re.compile(rb"(?:^|,)-?[0.]*[1-9]|[eE](?:-0*[1-9][0-9]{2}|\+?0*[1-9][0-9]{4})|[^,]{%d}" % WIDEST)
+_NO_ZERO = re.compile(rb"(?:^|,)-?[0.]*[1-9]|[eE](?:-0*[1-9][0-9]{2}|\+?0*[1-9][0-9]{4})|(?:^|,)[^,]{%d}" % WIDEST)
 
 
 class InvalidValue(ValueError):

@@ -128,6 +128,8 @@ class LegacyStamps(Stamps):
 
 # In place of a change that cannot be read; it has no canonical form either.
 UNREADABLE = IncomingChange("", "", "update")
+# Codes of what may be the fault of a single change.
+OF_CHANGES = ("invalid_change", "invalid_value")
 _CHANGE = msgspec.json.Decoder(LegacyChange)
 
 
@@ -149,8 +151,10 @@ def readable(body: bytes, why: Malformed) -> tuple[bytes, list[IncomingChange]]:
 
     Raises `why` where it is no change that is at fault.
     """
+    if why.code not in OF_CHANGES:
+        raise why
     envelope, raws = split_changes(body)
-    if why.code not in ("invalid_change", "invalid_value") or not raws:
+    if not raws:
         raise why
     return envelope, [read_legacy(raw) for raw in raws]
 

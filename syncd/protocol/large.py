@@ -13,9 +13,10 @@ from msgspec import Raw
 from syncd.core.errors import HeldFull, Malformed, TooLarge
 from syncd.core.pieces import in_turns, more_than
 from syncd.protocol import live_messages
-from syncd.protocol.first_generation import UNREADABLE, LegacyPush, read_legacy
+from syncd.protocol.first_generation import OF_CHANGES, UNREADABLE, LegacyPush, read_legacy
 from syncd.protocol.live_messages import LegacyPushFrame
 from syncd.protocol.messages import (
+    MOST_COMMAS,
     IncomingChange,
     IncomingRegister,
     Op,
@@ -27,9 +28,6 @@ from syncd.protocol.messages import (
 )
 from syncd.protocol.normalize import Limits
 
-# Between which there is something: a body with more is not taken apart at once, which would take longer than 50 ms. A
-# change of a megabyte cannot have more.
-MOST_COMMAS = 525_000
 # What is written into records, and within what is written.
 MOST_MEMBERS = 200_000
 
@@ -179,8 +177,10 @@ def _legacy_apart(body: bytes, decoded: Callable[[bytes], T]) -> tuple[T, Texts]
     try:
         return _apart(body, checked)
     except Malformed as why:
+        if why.code not in OF_CHANGES:
+            raise
         envelope, texts = split_changes(body)
-        if why.code not in ("invalid_change", "invalid_value") or not texts:
+        if not texts:
             raise
         return decoded(envelope), texts
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.errors import Fault, Malformed
-from syncd.core.pieces import PIECE, in_turns, rest
+from syncd.core.pieces import PIECE, in_turns, more_than, rest
 from syncd.core.values import HALF, without_halves
 
 T = TypeVar("T")
@@ -94,20 +94,29 @@ class RawChanges(msgspec.Struct):
     changes: list[Raw] | None = None
 
 
+class _Again(msgspec.Struct):
+    changes: Raw | UnsetType = UNSET
+
+
 # What may stand where a choice is: the decoder names what was sent, and not what could have been.
 _CHOICES = {"op": get_args(Op), "role": get_args(Role)}
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _RAW_CHANGES = msgspec.json.Decoder(RawChanges)
+_AGAIN = msgspec.json.Decoder(_Again)
 # Nobody's push is so deep, or has so much between its changes.
 DEEPEST, MOST_SCRAPS = 10_000, 1000
 # Of what names its table, its id and its operation.
 SHORTEST = len(b'{"table":"","id":"","op":"delete"}')
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]', re.DOTALL)
+# A text goes on to the end where nothing ends it: what is looked for in vain is looked for again at each next quote.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},:]', re.DOTALL)
 # What may be the end of a change and the beginning of the next one.
 _BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")
 # Where the changes of a push begin: nobody writes so much before them.
 FURTHEST = 64 * 1024
+# What a parser may be given at once by the commas in it: it takes up to 50 ms. A change of a megabyte cannot have more.
+MOST_COMMAS = 525_000
 _TEXTS = msgspec.json.Decoder(list[Raw])
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _QUOTED = re.compile(r" (['\"]).*\1", re.DOTALL)
 _PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
 
@@ -145,14 +154,18 @@ def first_texts(body: bytes) -> tuple[bytes, list[Raw]]:
     """A push without the first of its changes, and the texts of those, found a piece at a time: a parser goes through
     what it is given at once. All that it takes for a change is one; where it finds no more, the rest is left.
 
-    It is left whole where more of them are too short for a change than may be.
+    It is left whole where more of them are too short for a change than may be, where a piece has too many commas, and
+    where the push has changes twice: the last ones count.
     """
     begin = at = _changes_begin(body) if len(body) > 2 * PIECE else 0
     texts, reach, scraps = list[Raw](), PIECE, 0
     while begin and at + reach < len(body):
         rest()
         cut = _BETWEEN.search(body, at + reach, at + 2 * reach)
-        found = _texts_in(body[at : cut.start() + 1]) if cut else None
+        piece = body[at : cut.start() + 1] if cut else b""
+        if more_than(piece, b",", MOST_COMMAS):
+            return body, []
+        found = _texts_in(piece)
         if cut is None or found is None:
             reach *= 2
             continue
@@ -161,7 +174,17 @@ def first_texts(body: bytes) -> tuple[bytes, list[Raw]]:
         scraps += sum(len(bytes(text)) < SHORTEST for text in found)
         if scraps > MOST_SCRAPS:
             return body, []
-    return body[:begin] + body[at:] if texts else body, texts
+    if not texts or _has_changes_again(body[at:]):
+        return body, []
+    return body[:begin] + body[at:], texts
+
+
+def _has_changes_again(rest_of_list: bytes) -> bool:
+    """Whether a push has changes a second time, after the list that this is the rest of."""
+    try:
+        return _AGAIN.decode(b'{"":[' + rest_of_list).changes is not UNSET
+    except _UNREADABLE:
+        return False
 
 
 def _texts_in(piece: bytes) -> list[Raw] | None:
@@ -169,7 +192,7 @@ def _texts_in(piece: bytes) -> list[Raw] | None:
     try:
         piece.decode()
         return _TEXTS.decode(b"[%b]" % piece)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return None
 
 

@@ -22,8 +22,8 @@ PATIENCE = 30.0
 PLACES = 1
 # The loop lets go of Python's lock at each call to the network or the database, some ten times a request, and waits
 # each time for a thread that works. So a thread that has worked so long, and was kept waiting for more than this share
-# of it, by the loop that is, rests as long as that took.
-WORK, WAITED = 0.001, 0.05
+# of it, by the loop that is, rests as long as that took, but no longer than a piece of work takes: it keeps the place.
+WORK, WAITED, LONGEST = 0.001, 0.05, 0.05
 
 
 class Rests:
@@ -37,7 +37,7 @@ class Rests:
         if took < WORK:
             return
         if time.thread_time() - self._worked < took * (1 - WAITED):
-            time.sleep(took)
+            time.sleep(min(took, LONGEST))
         self._began, self._worked = time.monotonic(), time.thread_time()
 
 

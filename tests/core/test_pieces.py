@@ -9,7 +9,8 @@ import pytest
 from syncd.core.errors import TooLarge
 from syncd.core.pieces import PIECE, holds, more_than
 from syncd.core.values import check_text
-from syncd.protocol.large import MOST_COMMAS, push_in
+from syncd.protocol.large import push_in
+from syncd.protocol.messages import MOST_COMMAS
 from syncd.protocol.normalize import Limits
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.core.values import InvalidValue, check_text, check_value
+from syncd.core import values
+from syncd.core.values import WIDEST, InvalidValue, check_text, check_value
 
 DEPTH = 64
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
@@ -167,3 +168,11 @@ def test_the_work_on_a_text_does_not_grow_with_its_parts(raw: bytes) -> None:
     finally:
         sys.setprofile(None)
     assert calls < 300
+
+
+def test_numbers_are_looked_at_from_where_they_begin_alone() -> None:
+    """A zero of 300 digits would be looked at from each of them to its end."""
+    long = b"0." + b"0" * 2 * WIDEST
+    numbers = b"0e-1,%b,0.0e-1" % long
+    assert values._NO_ZERO.match(long)
+    assert [at for at in range(1, len(numbers)) if values._NO_ZERO.match(numbers, at)] == [numbers.index(b",")]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import gzip
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -269,6 +267,17 @@ def test_a_thread_rests_as_long_as_it_took_where_it_was_kept_waiting(
     assert slept == ([rests] if rests else [])
 
 
+def test_a_rest_after_a_long_stop_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who rests keeps the only place."""
+    now, slept = 0.0, list[float]()
+    clock = SimpleNamespace(monotonic=lambda: now, thread_time=lambda: 0.0, sleep=slept.append)
+    monkeypatch.setattr(working, "time", clock)
+    resting = working.Rests()
+    for now in (0.05, 30.0):  # noqa: B007
+        resting()
+    assert slept == [0.05, 0.05]
+
+
 async def test_an_import_s_batches_are_made_ready_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """One push of an export may be a hundred thousand changes."""
     threads = list[int]()
@@ -297,28 +306,6 @@ def test_a_connection_remembers_the_last_of_its_own_changes() -> None:
     assert list(connection.own or ()) == events[-MAX_OWN:]
     connection.met(events)
     assert connection.own is None
-
-
-async def held(work: Callable[[], object]) -> float:
-    """The longest time, of those that this process worked, in which the loop had no turn while another thread did
-    `work`."""
-    gc.collect()
-    task, longest, last = asyncio.create_task(asyncio.to_thread(work)), 0.0, time.process_time()
-    while not task.done():
-        await asyncio.sleep(0.0005)
-        now = time.process_time()
-        longest, last = max(longest, now - last), now
-    await task
-    return longest
-
-
-@pytest.mark.alone
-async def test_a_push_of_many_changes_leaves_others_their_turns() -> None:
-    change = '{"table":"t","id":"r","op":"update","fields":{"x":{"value":1}}}'
-    body = f'{{"changes":[{",".join([change] * 40_000)}]}}'.encode()
-    # The least of several: where the machine serves others just then, the loop has no turn either.
-    by_change = min([await held(lambda: push_in(body, Limits(), True)) for _ in range(5)])
-    assert by_change < min([await held(lambda: push_body(body)) for _ in range(5)]) / 2
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from syncd.core.errors import HeldFull, Malformed, SyncdError, TooLarge
-from syncd.protocol import live_messages
+from syncd.protocol import first_generation, large, live_messages, messages
 from syncd.protocol.first_generation import UNREADABLE, push_body
-from syncd.protocol.large import MOST_COMMAS, MOST_MEMBERS, frame_in, push_in
-from syncd.protocol.messages import IncomingChange, PushBody, decode
+from syncd.protocol.large import MOST_MEMBERS, frame_in, push_in
+from syncd.protocol.messages import MOST_COMMAS, IncomingChange, PushBody, decode, first_texts, raw_changes
 from syncd.protocol.normalize import Limits, space_of
 
 AT = "2026-01-01T10:00:00Z"
@@ -215,3 +216,65 @@ def test_of_the_first_generation_more_commas_do_no_harm_where_changes_say_what_t
     assert ([one.id for one in read.changes], read.clientId) == (["a", "b"], "c")
     bad = push(change("a"), {"id": "b"})[:-1] + f',"more":[1{",1" * MOST_COMMAS}]}}'.encode()
     assert [one.id for one in push_in(bad, Limits(), True).changes] == ["a", ""]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"changes":[{"x":"', b'{"changes":[],"more":[' + b"1," * 2000], ids=["a text", "a list"]
+)
+def test_what_is_no_json_is_not_taken_apart(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = list[bytes]()
+
+    def noted(text: bytes) -> tuple[bytes, list[bytes]]:
+        apart.append(text)
+        return text, []
+
+    for module in (first_generation, large):
+        monkeypatch.setattr(module, "split_changes", noted)
+    frame = b'{"type":"push",' + body[1:]
+    assert refusal(lambda: push_body(body)).code == "malformed_json"
+    assert refusal(lambda: push_in(body, Limits(), True)).code == "malformed_json"
+    for read in (partial(live_messages.incoming, legacy=True), partial(frame_in, limits=Limits(), legacy=True)):
+        assert refusal(partial(read, frame)).code == "malformed_json"
+    assert apart == []
+
+
+def test_of_the_texts_in_a_piece_so_many_are_made_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is found that may be between two changes, a piece grows; what is made of it is made in one call."""
+    pieces, decoder = [0], messages._TEXTS
+
+    def noted(text: bytes) -> list[msgspec.Raw]:
+        pieces.append(text.count(b","))
+        return decoder.decode(text)
+
+    monkeypatch.setattr(messages, "_TEXTS", SimpleNamespace(decode=noted))
+    body = b'{"changes":[{},' + b"1," * 2_000_000 + b"{},{}]}"
+    why = refusal(lambda: push_in(body, Limits(), True))
+    assert (type(why), why.code) == (Malformed, "invalid_request")
+    assert why.detail == "The body holds what are no changes."
+    assert isinstance(refusal(lambda: push_in(body, Limits(), False)), TooLarge)
+    assert first_texts(body) == (body, [])
+    assert max(pieces) <= MOST_COMMAS
+
+
+@generations
+@pytest.mark.parametrize("name", [b'"changes"', rb'"ch\u0061nges"', b' "changes" '])
+@pytest.mark.parametrize("second", [b"[%b]", b"[]", b"null"])
+def test_of_two_lists_of_changes_in_a_large_push_the_last_counts(legacy: bool, name: bytes, second: bytes) -> None:
+    many = [change(f"r{n}", data={"changes": [1]}) for n in range(6000)]
+    last = second.replace(b"%b", json.dumps(change("last")).encode())
+    for end in (b"", b',"clientId":"c"'):
+        body = push(*many)[:-1] + b"," + name + b":" + last + end + b"}"
+        frame = b'{"type":"push",' + body[1:]
+        assert len(body) > 2 * messages.PIECE
+        if second == b"null" and not legacy:
+            assert refusal(partial(push_in, body, Limits(), legacy)).code == "invalid_request"
+            continue
+        expected = ["last"] if second == b"[%b]" else []
+        assert [one.id for one in push_in(body, Limits(), legacy).changes] == expected
+        read = frame_in(frame, Limits(), legacy)
+        assert isinstance(read, live_messages.PushFrame)
+        assert [one.id for one in read.changes] == expected
+        for text in (body, frame):
+            assert [json.loads(raw)["id"] for raw in raw_changes(text)] == expected
+    # A field of that name is none.
+    assert len(first_texts(push(*many))[1]) > 1000

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from syncd.core.errors import Malformed
+from syncd.protocol import messages
 from syncd.protocol.messages import (
     DEEPEST,
     MOST_SCRAPS,
@@ -201,6 +202,24 @@ def test_a_push_that_is_cut_short_is_taken_apart_as_far_as_it_goes() -> None:
     body = b'{"changes":[{"a":1},{"b":2},{"c"'
     assert split_changes(body) == (body, [b'{"a":1}', b'{"b":2}'])
     assert split_changes(b'{"changes":[{"a":[1,2],"b":{"c":3}}]}')[1] == [b'{"a":[1,2],"b":{"c":3}}']
+
+
+@given(st.text('"\\[]{},:a', max_size=30).map(str.encode), st.sampled_from([b"", b'{"changes":[', b'"', b'{"x":"']))
+def test_every_quote_is_within_a_token(text: bytes, before: bytes) -> None:
+    """A token that is looked for in vain is looked for again at the next quote: of n quotes, n times to the end."""
+    body = before + text
+    found = [token[0] for token in messages._TOKEN.finditer(body)]
+    assert sum(token.count(b'"') for token in found) == body.count(b'"')
+
+
+@pytest.mark.parametrize("count", [30, 60, 3_000_000])
+def test_a_text_without_an_end_is_one_token(count: int) -> None:
+    body = b'{"changes":["' + b'\\"' * count
+    assert [len(token[0]) for token in messages._TOKEN.finditer(body)] == [1, 9, 1, 1, 2 * count + 1]
+    assert split_changes(body) == (body, [])
+    client = b'{"clientId":"' + b'\\"' * count + b'","changes":[{"a":1}]}'
+    assert [token[0] for token in messages._TOKEN.finditer(client, 0, 41)][-1] == client[12:41]
+    assert split_changes(client)[1] == [b'{"a":1}']
 
 
 def test_so_deep_is_taken_apart_and_no_deeper() -> None:
