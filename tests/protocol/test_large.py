@@ -260,7 +260,7 @@ def test_of_the_texts_in_a_piece_so_many_are_made_and_no_more(monkeypatch: pytes
 @pytest.mark.parametrize("name", [b'"changes"', rb'"ch\u0061nges"', b' "changes" '])
 @pytest.mark.parametrize("second", [b"[%b]", b"[]", b"null"])
 def test_of_two_lists_of_changes_in_a_large_push_the_last_counts(legacy: bool, name: bytes, second: bytes) -> None:
-    many = [change(f"r{n}", data={"changes": [1]}) for n in range(6000)]
+    many = [change(f"r{n}", data={"changes": "x" * 1000}) for n in range(600)]
     last = second.replace(b"%b", json.dumps(change("last")).encode())
     for end in (b"", b',"clientId":"c"'):
         body = push(*many)[:-1] + b"," + name + b":" + last + end + b"}"
@@ -277,4 +277,4 @@ def test_of_two_lists_of_changes_in_a_large_push_the_last_counts(legacy: bool, n
         for text in (body, frame):
             assert [json.loads(raw)["id"] for raw in raw_changes(text)] == expected
     # A field of that name is none.
-    assert len(first_texts(push(*many))[1]) > 1000
+    assert len(first_texts(push(*many))[1]) > 100
