@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from syncd_client import (
 )
 from syncd_client.query import Condition
 
-from tests.client.scripted import Script, page, wire
+from tests.client.scripted import Script, applied, page, wire
 
 Open = Callable[..., Replica]
 
@@ -131,6 +132,13 @@ def test_a_file_belongs_to_one_app_and_one_device(open_replica: Open) -> None:
         open_replica(client_id="other")
 
 
+@pytest.mark.parametrize("wrong", [{"app": ""}, {"client_id": "a\n"}, {"user": ".."}, {"actor": float("nan")}])
+def test_what_cannot_be_the_owner_of_a_file_makes_none(open_replica: Open, tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(InvalidWrite):
+        open_replica(**wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_refused_write_leaves_no_trace_and_names_its_field(replica: Replica) -> None:
     with pytest.raises(InvalidWrite, match="title") as refused:
         replica.put("t", "r", {"title": float("nan")})
@@ -148,6 +156,20 @@ def test_only_refused_changes_can_be_fixed_or_dropped(replica: Replica) -> None:
     for act in (replica.drop, replica.requeue, lambda change_id: replica.fix(change_id, {"n": 2})):
         with pytest.raises(NoSuchChange):
             act(pending)
+
+
+@pytest.mark.parametrize("space", ["", "..", "a\n", "\ud800", 5])
+def test_a_refused_write_is_moved_to_no_space_that_there_cannot_be(
+    replica: Replica, script: Script, space: Any
+) -> None:
+    change_id = replica.put("t", "r", {"n": 1}, space="s")
+    refused = {"changeId": change_id, "status": "rejected", "code": "not_a_writer", "detail": "No."}
+    script.answers = [lambda body: applied(body, results=[refused])]
+    replica.push()
+    with pytest.raises(InvalidWrite, match="space"):
+        replica.move(change_id, space)
+    assert [change.change_id for change in replica.rejected()] == [change_id]
+    assert (replica.pending(), replica.query("t")) == ([], [])
 
 
 def test_why_knows_what_it_does_not_know(replica: Replica) -> None:
@@ -211,11 +233,12 @@ def test_queries_are_ordered_limited_and_combined(filled: Replica) -> None:
         {"where": {"a\n": 1}},
         {"where": [("", "=", 1)]},
         {"order": "-"},
+        *({"table": table} for table in ("", "..", "a\n", "\ud800", "t" * 256, ["t"], None)),
     ],
 )
 def test_a_query_that_means_nothing_is_refused(filled: Replica, asked: Any) -> None:
     with pytest.raises(InvalidQuery):
-        filled.query("t", **asked)
+        filled.query(**({"table": "t"} | asked))
 
 
 OPERATIONS = st.lists(

@@ -11,7 +11,7 @@ from syncd_client.data.change import Key, Write
 from syncd_client.data.merge import TOMBSTONE, Register
 from syncd_client.data.undo import Image
 
-from tests.client.scripted import Script, applied
+from tests.client.scripted import Script, applied, page, wire
 
 KEY, OTHER = ("t", "", "r"), ("t", "s", "q")
 EXTRA = {"origin": "o"}
@@ -122,6 +122,27 @@ def test_of_a_record_that_was_refused_and_dropped_nothing_is_left_to_undo(replic
     replica.drop(change)
     assert replica.undo() == []
     assert replica.pending() == []
+
+
+def test_what_arrives_just_before_undo_has_the_file_to_itself_stays(
+    open_replica: Callable[..., Replica], script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = open_replica(wall=lambda: 1_800_000_000_000_000)  # 2027-01-15T08:00:00Z
+    replica.put("t", "r", {"x": 1, "y": 1})
+    replica.patch("t", "r", {"x": 2, "y": 2})
+    replica.push()
+    begin = replica.store.write
+
+    def begin_late() -> Any:
+        monkeypatch.setattr(replica.store, "write", begin)
+        replica.pull()
+        return begin()
+
+    monkeypatch.setattr(replica.store, "write", begin_late)
+    script.answers = [page(wire("r", x=(3, "2027-01-15T08:00:01Z")))]
+    changes = replica.undo()
+    assert replica.get("t", "r") == {"x": 3, "y": 1}
+    assert [list(change.change["fields"]) for change in replica.pending() if change.change_id in changes] == [["y"]]
 
 
 def test_undo_says_who_wrote_it_and_is_one_batch(open_replica: Callable[..., Replica]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from syncd_client import Replica
-from syncd_client.data.clock import format_instant
+from syncd_client.data.clock import LATEST, format_instant
 
 from tests.client.scripted import Script, applied, page, wire
 from tests.client.test_against_server import check_same
@@ -167,6 +167,19 @@ def test_the_last_instant_that_can_be_written_is_not_written_twice(open_replica:
     replica.put("t", "b", {"n": 4})
     assert stamp(replica, "a") == NOW + 1000
     assert stamp(replica, "b") == NOW + 1001
+
+
+def test_a_clock_beyond_the_last_instant_still_writes_later_than_what_it_overwrites(
+    open_replica: Open, script: Script
+) -> None:
+    replica = open_replica(wall=Wall(LATEST + YEARS))
+    for n in range(3):
+        replica.put("t", "a", {"n": n})
+        replica.patch("t", "a", {"n": n + 10})
+        assert replica.get("t", "a") == {"n": n + 10}
+        script.answers = [lowered(NOW + n * 10)]
+        replica.sync()
+        assert replica.get("t", "a") == {"n": n + 10}
 
 
 def test_a_refused_write_of_a_clock_that_was_ahead_lies_below_a_later_one_that_was_taken(

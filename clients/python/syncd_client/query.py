@@ -90,7 +90,7 @@ def compile_query(
 ) -> Query:
     """Compiles a query. `space`: None asks every space. Raises InvalidQuery."""
     conditions = read_conditions(where)
-    clauses, params = ["tbl = ?"], [table]
+    clauses, params = ["tbl = ?"], [_name("the table", table)]
     if space is not None:
         clauses.append("space = ?")
         params.append(space)
@@ -151,7 +151,7 @@ def read_conditions(where: Where) -> list[Condition]:
 
 
 def _name(what: str, name: object) -> str:
-    """A name that a field can have. Raises InvalidQuery."""
+    """A name that a table or a field can have. Raises InvalidQuery."""
     try:
         return check_id(what, name)
     except InvalidWrite as why:

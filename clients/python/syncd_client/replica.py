@@ -24,8 +24,8 @@ from .live.live import Live, choose_handlers
 from .query import Where, compile_query, find
 from .status import Status, explain
 from .store import conflicts, outbox, records, rejected
-from .store.enqueue import enqueue
-from .store.identity import Identity
+from .store.enqueue import Plan, enqueue, way_back
+from .store.identity import Identity, check_owner
 from .store.ids import new_id, read_wall_clock
 from .store.lease import Lease
 from .store.outbox import Queued
@@ -92,13 +92,13 @@ class Replica:
         self.wall, self.verify_every = wall, verify_every
         given = {"schemaVersion": schema_version, "actor": take(actor, "actor"), "origin": origin}
         self._extra = {name: value for name, value in given.items() if value is not None}
+        users = check_owner(client_id, (user, subject(token.strip()) if isinstance(token, str) else None))
         self.store, self.lease = Store(path, durability), Lease(path)
         self.bulletin, self._image = Bulletin(), Image()
         try:
             self.identity = Identity(self.store, app, client_id, wall)
-            for name in (user, subject(token.strip()) if isinstance(token, str) else None):
-                if name is not None:
-                    self.identity.claim_user(check_id("the user", name))
+            for name in users:
+                self.identity.claim_user(name)
         except BaseException:
             self.store.close()
             raise
@@ -166,14 +166,16 @@ class Replica:
 
     def commit(self, batch: Batch) -> list[str]:
         """Writes and queues what a batch collected. `batch()` calls it; returns the changeIds."""
-        if not batch.writes:
-            return []
-        limits = (self.limits.push_changes, self.limits.batch_bytes)
-        image = Image()
+        return self._commit(lambda db: batch.writes) if batch.writes else []
+
+    def _commit(self, plan: Plan) -> list[str]:
+        limits, image = (self.limits.push_changes, self.limits.batch_bytes), Image()
         with self.store.write() as db:
-            change_ids = enqueue(db, batch.writes, self.wall(), limits, image)
-        self._image = image
-        self.bulletin.committed([(write.table, write.space, write.record) for write in batch.writes])
+            writes = plan(db)
+            change_ids = enqueue(db, writes, self.wall(), limits, image)
+        if change_ids:
+            self._image = image
+            self.bulletin.committed([(write.table, write.space, write.record) for write in writes])
         return change_ids
 
     def undo(self) -> list[str]:
@@ -182,10 +184,7 @@ class Replica:
         Works offline. What somebody else has written since stays. Returns the changeIds; none where nothing of
         it stands any more, or nothing was written.
         """
-        batch = self.new_batch()
-        now = {key: self.registers(key[0], key[2], space=key[1] or None) for key in self._image.held}
-        batch.writes = self._image.way_back(now, self.client_id, self._extra)
-        return self.commit(batch)
+        return self._commit(way_back(self._image, self._extra))
 
     def new_id(self) -> str:
         """A fresh record id (UUIDv7): unique everywhere, and kind to the server's indexes."""
@@ -272,7 +271,8 @@ class Replica:
 
     def move(self, change_id: str, space: str | None) -> str:
         """Queues a refused or set-aside change again, for another space (None: the personal one)."""
-        return self._requeue(change_id, {}, name_space(space, self.identity.user), alone=True)
+        named = None if space is None else check_id("the space", space)
+        return self._requeue(change_id, {}, name_space(named, self.identity.user), alone=True)
 
     def _requeue(self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False) -> str:
         with self.store.write() as db:

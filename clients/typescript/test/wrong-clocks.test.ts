@@ -1,7 +1,7 @@
 /** A device whose clock was wrong: its writes count when they were made, as soon as the clock is mended. */
 
 import { describe, expect, it } from "vitest";
-import { formatInstant } from "../src/data/clock.js";
+import { formatInstant, LATEST } from "../src/data/clock.js";
 import type { Replica } from "../src/index.js";
 import { open } from "./devices.js";
 import { type PushBody, page, Script, wire } from "./script.js";
@@ -100,6 +100,18 @@ describe("a clock that was ahead", () => {
     clock.now = NOW + 1000;
     await replica.put("t", "b", { n: 1 });
     expect(await stamp(replica, "b")).toBe(formatInstant(clock.now));
+  });
+
+  it("still writes later than what it overwrites where it is beyond the last instant", async () => {
+    const { replica, script } = await device(Date.parse(LATEST) + YEARS);
+    for (const n of [0, 1, 2]) {
+      await replica.put("t", "a", { n });
+      await replica.patch("t", "a", { n: n + 10 });
+      expect(await fieldsOf(replica)).toEqual({ n: n + 10 });
+      script.answers.push(lowered(NOW + n));
+      await replica.sync();
+      expect(await fieldsOf(replica)).toEqual({ n: n + 10 });
+    }
   });
 
   it("still writes later than what it overwrites, and never twice with one stamp", async () => {

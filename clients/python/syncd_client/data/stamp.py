@@ -17,10 +17,11 @@ def stamp_over(view: Registers, names: Iterable[str], clock: int) -> int:
     """The stamp of a write to these fields, where this device's clock says `clock`.
 
     A write is later than what it overwrites, also where the clock is far behind or has come back, and never has a
-    stamp that the server has lowered there: it would be taken for that write.
+    stamp that the server has lowered there: it would be taken for that write. Where the last of all instants was
+    lowered, it is one shortly before: there are more of those than fields.
     """
     held = [view[name] for name in names if name in view]
     at = min(max([clock, *(register.at + 1 for register in held)]), LATEST)
-    while at < LATEST and any(register.sent == at for register in held):
-        at += 1
+    while any(register.sent == at for register in held):
+        at = at + 1 if at < LATEST else LATEST - len(held)
     return at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..data.change import Key, Write, write_change
@@ -18,6 +18,8 @@ from .records import Row, load, save
 from .restamp import date_stopped, resettle
 from .store import get_meta, set_meta
 
+Plan = Callable[[sqlite3.Connection], Sequence[Write]]  # what to write, decided in the transaction that writes it
+
 
 def enqueue(
     db: sqlite3.Connection, writes: Sequence[Write], wall: int, limits: tuple[int, int], image: Image
@@ -27,6 +29,8 @@ def enqueue(
     `limits`: most changes and most bytes of a batch. `image` takes note of what they replace. Runs inside the
     caller's transaction.
     """
+    if not writes:
+        return []
     keys = [(write.table, write.space, write.record) for write in writes]
     round_, clock, client = get_meta(db, "round", 0), get_meta(db, "clock", 0), get_meta(db, "client")
     rows = load(db, keys, round_)
@@ -48,6 +52,16 @@ def enqueue(
     save(db, rows)
     set_meta(db, "clock", clock)
     return [change_id for change_id, _, _ in queued]
+
+
+def way_back(image: Image, extra: Mapping[str, Any]) -> Plan:
+    """The undo of a batch. What others wrote is looked for in the transaction, as it may come until that begins."""
+
+    def plan(db: sqlite3.Connection) -> list[Write]:
+        now = {key: row.view for key, row in load(db, image.held, get_meta(db, "round", 0)).items()}
+        return image.way_back(now, get_meta(db, "client"), extra)
+
+    return plan
 
 
 def _body(change_id: str, write: Write, values: Mapping[str, Any], at: int, bases: Mapping[str, int]) -> str:

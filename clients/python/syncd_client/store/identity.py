@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..data.change import check_id
 from . import copied
@@ -15,17 +15,22 @@ log = logging.getLogger("syncd_client")
 _COPY = "this file is a copy: it is the device %s from now on, no more %s"
 
 
+def check_owner(client_id: str | None, users: Iterable[str | None]) -> list[str]:
+    """The users that are known, checked with the client id before a file is made for them. Raises InvalidWrite."""
+    if client_id is not None:
+        check_id("the client id", client_id)
+    return [check_id("the user", user) for user in users if user is not None]
+
+
 class Identity:
     """The app, the device and the user of a file, claimed for good. Only a copy of a file takes another client id.
 
     `client_id`: the device's id. `copied_from`: the id that the file had before it was found to be a copy, else None.
     `user`: None before it is known. `incarnation` is None where the application names the client.
-    Raises WrongReplica where the file is another app's or device's, InvalidWrite where `client_id` is no id.
+    Raises WrongReplica where the file is another app's or device's.
     """
 
     def __init__(self, store: Store, app: str, client_id: str | None, wall: Callable[[], int]) -> None:
-        if client_id is not None:
-            check_id("the client id", client_id)
         self._store = store
         self.incarnation = Incarnation() if client_id is None else None
         with store.write() as db:

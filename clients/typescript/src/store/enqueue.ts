@@ -83,15 +83,16 @@ async function redateStopped(tx: Transaction, records: LoadedRecords, wall: numb
 
 /**
  * The stamp of a new write: later than what it overwrites, also where this device's clock is far behind or has come
- * back, and never one that the server has lowered there.
+ * back, and never one that the server has lowered there. Where the last of all instants was lowered, it is one shortly
+ * before: there are more of those than fields.
  */
 export function stampOver(tx: Transaction, view: Registers, names: Iterable<string>, wall: number): Instant {
   const { meta } = tx;
-  const over = Array.from(names, (name) => view.get(name)).filter((held) => held !== undefined);
+  const over = [...names].flatMap((name) => view.get(name) ?? []);
   const greatest = over.map(({ at }) => at).reduce(latest, EPOCH);
   meta.clock = tick(meta.clock, wall);
   let at = latest(meta.clock, after(greatest));
-  while (at < LATEST && over.some(({ sent }) => sent === at)) at = after(at);
+  while (over.some(({ sent }) => sent === at)) at = after(at, at === LATEST ? -over.length : 1);
   return at;
 }
 
