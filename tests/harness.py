@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import jwt
+import psutil
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.template import Template
@@ -39,6 +40,8 @@ class Server:
     template: ClassVar[Template | None] = None
     # Where the tests say so, a `with` block ends by `discard`: a proper stop is a fifth of the work.
     discarded: ClassVar[bool] = False
+    # How many seconds its database has to go when it is killed.
+    patience: ClassVar[float] = 30
 
     def __init__(
         self,
@@ -154,12 +157,26 @@ class Server:
             self._forget()
 
     def discard(self) -> None:
-        """SIGKILL, and wait until its database is gone as well: for data that nobody needs any more."""
+        """SIGKILL, and wait until its database is gone as well: for data that nobody needs any more. Raises
+        RuntimeError when it had to kill what was left of it."""
         if self.process is None:
             return  # another may serve from there by now
         self.kill()
+        deadline = time.monotonic() + self.patience
         while self._database.running_elsewhere():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"killed what held on to the database: {self._kill_holders()}")
             time.sleep(0.01)
+
+    def _kill_holders(self) -> list[psutil.Process]:
+        """SIGKILL to all that have the lock of the database open."""
+        lock, found = str((self.data_dir / "lock").resolve()), list[psutil.Process]()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if any(file.path == lock for file in process.open_files()):
+                    process.kill()
+                    found.append(process)
+        return found
 
     def restart(self) -> None:
         """Stop it and start it on the same port with the same data."""

@@ -16,24 +16,29 @@ class ErrorLog(Protocol):
 
 
 class Failure(NamedTuple):
-    """The kind of an error, and the place in the code that raised it."""
+    """The kind of an error, and the place in the code where it came up: of syncd's own, where a library raised it.
+    `about`: what else the log says of it."""
 
     kind: str
     where: str
+    about: str = ""
 
     @classmethod
     def of(cls, why: BaseException) -> Failure:
         """What may be said of an error."""
-        place = why.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else ""
+        where, inside, place = "", False, why.__traceback__
+        while place is not None:
+            module = str(place.tb_frame.f_globals.get("__name__", ""))
+            own = f"{module}.".startswith("syncd.")
+            if own or not inside:
+                where = f"{module}.{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}"
+            inside, place = inside or own, place.tb_next
         return cls(type(why).__name__, where)
 
     @property
     def id(self) -> str:
         """Eight digits by which an answer and the log name it: the same for the same fault, until the code changes."""
-        return blake2b(f"{self.kind} {self.where}".encode(), digest_size=4).hexdigest()
+        return blake2b(f"{self.kind} {self.where} {self.about}".encode(), digest_size=4).hexdigest()
 
     @property
     def detail(self) -> str:
@@ -43,6 +48,6 @@ class Failure(NamedTuple):
 
 def log_failure(log: ErrorLog, what: str, why: BaseException, **facts: object) -> Failure:
     """Logs that `what` happened because of an error. `facts`: what the server itself calls things."""
-    failure = Failure.of(why)
+    failure = Failure.of(why)._replace(about=" ".join(f"{name}={fact}" for name, fact in facts.items()))
     log.error(what, error=failure.kind, where=failure.where, failure=failure.id, **facts)
     return failure

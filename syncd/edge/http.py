@@ -30,6 +30,7 @@ from syncd.edge.requests import Disconnected, Request, checked_id
 from syncd.edge.services import Backend
 from syncd.edge.stream import Streams
 from syncd.edge.welcome import Welcome
+from syncd.store.pool import told
 from syncd.store.turns import ACTING
 
 log = structlog.get_logger("syncd.http")
@@ -96,7 +97,8 @@ class HttpApplication:
             result = await self._answer(request, parts)
         except Disconnected:
             return
-        except SyncdError as why:
+        except SyncdError as refused:
+            why = told(refused)
             if status_of(why) in (408, 413, 429, 503, 507):
                 self._ended[why.code] = self._ended.get(why.code, 0) + 1
             if status_of(why) in (500, 503) and not isinstance(why, Overloaded):

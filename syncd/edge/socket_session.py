@@ -35,6 +35,7 @@ from syncd.service.aside import aside, is_large
 from syncd.service.principal import Principal
 from syncd.service.pull import PullPage, PullRequest
 from syncd.service.push import EventIds, PushAnswer, PushRequest, PushService, encoded
+from syncd.store.pool import told
 from syncd.store.turns import ACTING
 
 log = structlog.get_logger("syncd.live")
@@ -162,7 +163,7 @@ class SocketSession:
                 message = live_messages.incoming(text, legacy=self._legacy)
             await self._obey(message, text)
         except SyncdError as why:
-            await self._refuse(why, text)
+            await self._refuse(told(why), text)
         except Exception as why:
             await self._refuse(SyncdError(log_failure(log, "failed", why).detail), text)
 

@@ -29,6 +29,7 @@ from syncd.service.counts import Counts
 from syncd.service.principal import External
 from syncd.store.live import Live, ResolvedUser
 from syncd.store.log import Log
+from syncd.store.pool import Unforeseen
 from syncd.store.turns import Turns
 
 log = structlog.get_logger("syncd.live")
@@ -107,7 +108,8 @@ class Hub:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (why := task.exception()) is not None:
+        why = None if task.cancelled() else task.exception()
+        if why is not None and not isinstance(why, Unforeseen):
             log_failure(log, "failed", why, task=task.get_coro().__qualname__)  # type: ignore[union-attr]
 
     # -- connections -----------------------------------------------------------------------------------
@@ -381,7 +383,7 @@ class Hub:
         while True:
             try:
                 await round_()
-            except (Busy, DatabaseUnavailable, MembershipsUnavailable):
+            except (Busy, DatabaseUnavailable, MembershipsUnavailable, Unforeseen):
                 self.counts.failed_looks += 1
                 await asyncio.sleep(MEMBERS_EVERY)
             except Exception as why:

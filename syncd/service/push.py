@@ -23,8 +23,8 @@ from syncd.store.log import Log
 from syncd.store.pool import Refusal, Unforeseen
 
 ROUNDS = 8
-# How often a push of the first generation is cut because what it touches is too much for one transaction, and after how
-# many parts of one size another of twice the size is tried.
+# How often a push of the first generation may fail and be cut because what it touches is too much for one transaction,
+# and after how many parts of one size others of twice the size are tried.
 CUTS, SOME = 32, 4
 # Why the log refuses single changes, whose places it tells, by what it raises.
 REASONS = {"SY001": "record_too_large", "SY008": "push_too_large", "SY011": "too_many_names"}
@@ -132,7 +132,7 @@ class Parts(NamedTuple):
 class Cuts:
     """Where the parts of a push end that touches too much: after as many changes as the last one took, for what follows
     is mostly like what was before it, and to try more costs as much as to write it. Not for ever: after SOME such parts
-    twice as many are tried."""
+    twice as many are tried. `left`: how often one may still be too much; what is written uses up none."""
 
     def __init__(self) -> None:
         self.left = CUTS
@@ -141,9 +141,8 @@ class Cuts:
     def cut(self, bounds: tuple[int, int]) -> list[tuple[int, int]]:
         """A part as it is to be tried: whole, or as two."""
         (start, end), size = bounds, self._size
-        if not 0 < size < end - start or not self.left:
+        if not 0 < size < end - start:
             return [bounds]
-        self.left -= 1
         return [(start, start + size), (start + size, end)]
 
     def took(self) -> None:
@@ -154,6 +153,7 @@ class Cuts:
 
     def too_much(self, place: int) -> None:
         """A part was too much from this change of it on."""
+        self.left -= 1
         self._size, self._taken = place, 0
 
 

@@ -148,7 +148,7 @@ class Backups:
                 await connection.execute(statement("act_as"), *bound(connection, ActingUser(user), True))
                 await connection.execute(statement("adopt"), *adopt)
 
-        await self._pool.attempt(work)
+        await self._pool.attempt(work, "adopt")
 
     @asynccontextmanager
     async def snapshot(self, user: str) -> AsyncIterator[Snapshot]:
@@ -166,7 +166,7 @@ class Backups:
             log.warning("database unavailable", error=type(why).__name__)
             raise DatabaseUnavailable from None
         except asyncpg.PostgresError as why:
-            raise refusal(why) from None
+            raise refusal(why, "backup") from None
 
     async def put_back(self, spaces: str, key: bytes | None, made: str) -> PutBack:
         """An operator's: makes the spaces (JSON text) that are missing; how many, and whether cursors stay good."""

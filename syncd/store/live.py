@@ -147,7 +147,7 @@ class Live:
                     found[i] = ResolvedUser(*(await connection.fetch(statement("greet"), *call))[0])
             return [found[i] for i in range(len(calls))]
 
-        return await self._pool.attempt(work)
+        return await self._pool.attempt(work, "greet")
 
     async def read(self, reading: FeedQuery) -> News:
         """What came into a feed, and the number of the space's roster in the same snapshot."""

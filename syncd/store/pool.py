@@ -243,7 +243,7 @@ class Pool:
             finally:
                 took(time.monotonic() - began)
 
-        return await self.attempt(work)
+        return await self.attempt(work, name)
 
     async def fetch_as(
         self, user: str, adopt: tuple[str, int] | None, name: str, *arguments: Any, add: bool = False
@@ -259,10 +259,11 @@ class Pool:
                     await connection.execute(statement("adopt"), *adopt)
                 return list(await connection.fetch(statement(name), *arguments))
 
-        return await self.attempt(work)
+        return await self.attempt(work, name)
 
-    async def attempt(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        """Runs `work(connection)`; a clash with another transaction is tried again, with jitter."""
+    async def attempt(self, work: Callable[[Any], Awaitable[T]], name: str = "") -> T:
+        """Runs `work(connection)`; a clash with another transaction is tried again, with jitter. `name`: of its
+        statement, for the log."""
         for turn in range(TRIES):
             try:
                 async with self.connection() as connection:
@@ -286,7 +287,7 @@ class Pool:
                 if why.sqlstate == contexts.SQLSTATE and not turn and self._context_key is not None:
                     continue
                 if why.sqlstate != NO_NUMBERS or turn == TRIES - 1:
-                    raise refusal(why) from None
+                    raise refusal(why, name) from None
                 await self._more_numbers(*msgspec.json.decode(why.detail, type=tuple[str, int]))
         raise AssertionError("unreachable")
 
@@ -297,7 +298,7 @@ class Pool:
                 for _ in range(0, max(count, 1), NUMBERS_AT_ONCE):
                     await connection.execute(statement("numbers_make"), kind, count)
         except asyncpg.PostgresError as why:
-            raise refusal(why) from None
+            raise refusal(why, "numbers_make") from None
 
 
 async def _with_good_contexts(connection: Any, work: Callable[[Any], Awaitable[T]]) -> T:
@@ -325,16 +326,24 @@ class Refusal(SyncdError):
         self.state, self.message, self.said = state, message, detail
 
     def as_code(self) -> SyncdError:
-        """The error whose code the schema raised as message (SY010)."""
-        return SyncdError(code=self.message if self.message in ERROR_CODES else None)
+        """The error whose code the schema raised as message (SY010). What is none is logged."""
+        if self.message in ERROR_CODES:
+            return SyncdError(code=self.message)
+        return Unforeseen(log_failure(log, "unknown refusal", self, state=self.state).detail)
 
 
 class Unforeseen(SyncdError):
     """The database could not do it, for a reason that no code of ours stands for. Nothing was written."""
 
 
-def refusal(why: asyncpg.PostgresError) -> SyncdError:
-    """The error that a database error becomes. Its text stays here: it may hold what a user wrote."""
+def told(why: SyncdError) -> SyncdError:
+    """The error that whoever asked is told of."""
+    return why.as_code() if isinstance(why, Refusal) else why
+
+
+def refusal(why: asyncpg.PostgresError, name: str) -> SyncdError:
+    """The error that a database error becomes. Its text stays here: it may hold what a user wrote. `name`: of the
+    statement."""
     state = str(why.sqlstate or "")
     if isinstance(why, asyncpg.InsufficientPrivilegeError) and _not_granted(why):
         log.warning("database unavailable", error=type(why).__name__)
@@ -349,7 +358,7 @@ def refusal(why: asyncpg.PostgresError) -> SyncdError:
         return DatabaseUnavailable()
     if state.startswith("SY"):
         return Refusal(state, str(why.args[0]) if why.args else "", str(getattr(why, "detail", "") or ""))
-    return Unforeseen(log_failure(log, "database error", why, sqlstate=state).detail)
+    return Unforeseen(log_failure(log, "database error", why, statement=name, sqlstate=state).detail)
 
 
 def _not_granted(why: asyncpg.PostgresError) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from syncd.cli.operator_database import as_runtime
 from syncd.core.failures import Failure, log_failure
 
 SYNCD = Path(__file__).parents[2] / "syncd"
@@ -46,7 +47,7 @@ def test_the_log_says_what_happened_where_and_an_id_that_the_answer_has() -> Non
         "event": "a look failed", "look": "socket",
         "error": "ValueError", "where": failure.where, "failure": failure.id,
     }  # fmt: skip
-    assert re.fullmatch(r"fails:\d+", failure.where)
+    assert re.fullmatch(r"tests\.core\.test_failures\.fails:\d+", failure.where)
     assert failure.id in failure.detail
     assert "secret" not in f"{line} {failure.detail}"
 
@@ -59,7 +60,13 @@ def test_one_fault_has_one_id_and_another_fault_another() -> None:
 
 
 def test_an_error_that_was_never_raised_has_no_place() -> None:
-    assert Failure.of(KeyError("secret")) == ("KeyError", "")
+    assert Failure.of(KeyError("secret")) == ("KeyError", "", "")
+
+
+def test_what_a_library_raised_is_placed_where_syncd_called_it() -> None:
+    with pytest.raises(ValueError, match="IPv6") as found:
+        as_runtime("http://[secret")
+    assert re.fullmatch(r"syncd\.cli\.operator_database\.as_runtime:\d+", Failure.of(found.value).where)
 
 
 def test_no_room_that_clients_reach_has_a_way_of_its_own() -> None:

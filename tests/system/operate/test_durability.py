@@ -84,8 +84,10 @@ async def kill_the_supervisor(server: Server) -> None:
 
 async def freeze(process: psutil.Process, seconds: float) -> None:
     process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(seconds)
-    process.send_signal(signal.SIGCONT)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 async def freeze_a_worker(server: Server) -> None:

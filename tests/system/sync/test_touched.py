@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,37 +73,60 @@ async def test_a_push_of_the_first_generation_is_cut_where_it_touches_too_much(s
     assert outcomes(writer.push(*pushed)) == ["duplicate"] * 6
 
 
-async def test_what_follows_a_cut_is_not_tried_whole_again(
-    database: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Thirty records, two of which are too much: each of the cuts tried all that was left, and read it in vain."""
-    pool, tried, user = Pool(database.runtime_dsn, size=2), list[int](), Principal(unique("u"))
-    log, now = Log(pool), 1 << 50
-    pushes = pushing.PushService(log, await cursor_key(pool), Limits(max_touched=64 * 1024), now)
+class Pushing:
+    """A user's pushes of the first generation. `tried`: of how many changes each was, as the log was asked."""
 
-    async def pushed(n: int) -> list[str | None]:
-        changes = [change(f"r{record:02}", when=n + 1, n=n) for record in range(30)]
+    def __init__(self, pool: Pool, key: bytes) -> None:
+        self.user, self.tried, self.log, self._now = Principal(unique("u")), list[int](), Log(pool), 1 << 50
+        self._pushes = pushing.PushService(self.log, key, Limits(max_touched=64 * 1024), self._now)
+        self._append, self.log.push = self.log.push, self._counted  # type: ignore[method-assign]
+
+    async def _counted(self, call: PushCall, *, alone: bool = False) -> Receipt:
+        self.tried.append(json.loads(call.head)["n"])
+        return await self._append(call, alone=alone)
+
+    async def push(self, n: int, records: Sequence[str]) -> list[str | None]:
+        """What became of a change to each record, in one push."""
+        self.tried.clear()
+        changes = [change(record, when=n + 1, n=n) for record in records]
         body = json.dumps({"changes": changes, "pull": False}).encode()
         asked = PullRequest("app", plain=True)
-        answer = await pushes.push(PushRequest(user, "old", asked, body, push_body(body), now, EventIds(now + n)))
+        events = EventIds(self._now + n)
+        answer = await self._pushes.push(PushRequest(self.user, "old", asked, body, push_body(body), self._now, events))
         return [result.code or result.status for result in answer.results]
 
+
+@pytest.fixture
+async def pushes(database: EmbeddedPostgres) -> AsyncIterator[Pushing]:
+    pool = Pool(database.runtime_dsn, size=2)
     try:
-        assert await pushed(0) == ["applied"] * 30
-        await grow_in(database.owner_dsn, user.personal, 40_000)
-        append = log.push
-
-        async def counted(call: PushCall, *, alone: bool = False) -> Receipt:
-            tried.append(json.loads(call.head)["n"])
-            return await append(call, alone=alone)
-
-        monkeypatch.setattr(log, "push", counted)
-        assert await pushed(1) == ["applied"] * 30
+        yield Pushing(pool, await cursor_key(pool))
     finally:
         await pool.close()
+
+
+async def test_what_follows_a_cut_is_not_tried_whole_again(pushes: Pushing, database: EmbeddedPostgres) -> None:
+    """Thirty records, two of which are too much: each of the cuts tried all that was left, and read it in vain."""
+    records = [f"r{n:02}" for n in range(30)]
+    assert await pushes.push(0, records) == ["applied"] * 30
+    await grow_in(database.owner_dsn, pushes.user.personal, 40_000)
+    assert await pushes.push(1, records) == ["applied"] * 30
     # Once more than there are parts, and then once in so many.
-    assert tried.count(1) == 30
-    assert len(tried) <= 30 + 1 + 30 // pushing.SOME, tried
+    assert pushes.tried.count(1) == 30
+    assert len(pushes.tried) <= 30 + 1 + 30 // pushing.SOME, pushes.tried
+
+
+async def test_parts_that_are_written_do_not_use_up_the_cuts(
+    pushes: Pushing, database: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three bursts of large records among small ones: each is too much once or twice, and all can be written."""
+    monkeypatch.setattr(pushing, "CUTS", 8)
+    large = [f"large{n}" for n in range(9)]
+    assert await pushes.push(0, large) == ["applied"] * 9
+    await grow_in(database.owner_dsn, pushes.user.personal, 40_000)
+    small = [[f"s{burst}-{n}" for n in range(60)] for burst in range(4)]
+    records = [*small[0], *large[:3], *small[1], *large[3:6], *small[2], *large[6:], *small[3]]
+    assert await pushes.push(1, records) == ["applied"] * len(records)
 
 
 def test_it_is_cut_so_often_and_what_is_left_is_held_until_it_is_tried_again(workspace: Path) -> None:
@@ -110,12 +134,14 @@ def test_it_is_cut_so_often_and_what_is_left_is_held_until_it_is_tried_again(wor
     with Server(workspace / "touches-little", settings=settings) as server, httpx.Client(timeout=60) as http:
         http.base_url = server.url
         old, other = (Device(http, server, "ann", name, legacy=True) for name in ("c1", "c2"))
-        records = [f"r{n:02}" for n in range(36)]
-        for record in records:
-            old.push(change(record, n="x" * 40_000))
+        # Two are too much, so that after SOME that were written by themselves it fails again.
+        written = pushing.CUTS * pushing.SOME
+        records = [f"r{n:03}" for n in range(written + 4)]
+        old.push(*(change(record, n=1) for record in records))
+        asyncio.run(grow_in(server.owner_dsn, "_personal:ann", 40_000))
         answer = old.push(*(change(record, when=2, m=n) for n, record in enumerate(records)))
-        assert outcomes(answer) == ["applied"] * 33 + ["push_too_large"] * 3
-        assert [row["id"] for row in held(old)] == records[33:]
+        assert outcomes(answer) == ["applied"] * written + ["applied", "push_too_large"] * 2
+        assert [row["id"] for row in held(old)] == records[written + 1 :: 2]
         run(server, "held", "retry", "--user", "ann")
         assert held(old) == []
         shown = {change["id"]: change["data"]["m"] for change in other.drain()[0]}
