@@ -17,6 +17,8 @@ SMALL, LARGE = 64 * 1024, 512 * 1024
 MOST_MEMBERS = 15_000
 # What the first generation sends has to be looked at member by member, which takes some eight times as long.
 LEGACY_SMALL, LEGACY_MEMBERS = 12 * 1024, 1_500
+# Where one of its changes is at fault the others are found mark by mark, whatever else there is; a member has some six.
+LEGACY_MARKS, _MARKS = 12_000, b'[]{},:"'
 PATIENCE = 30.0
 # Python runs one thread at a time: a second one would be no faster, and the loop have its turn after both.
 PLACES = 1
@@ -74,6 +76,8 @@ def is_large(body: bytes, legacy: bool = False) -> bool:
     small, most = (LEGACY_SMALL, LEGACY_MEMBERS) if legacy else (SMALL, MOST_MEMBERS)
     if not small < len(body) <= LARGE:
         return len(body) > LARGE
+    if legacy and len(body) - len(body.translate(None, _MARKS)) > LEGACY_MARKS:
+        return True
     members = body.count(b'":')
     # Where most colons stand behind something else, members may be written with spaces before theirs.
     return members > most or body.count(b":") > 3 * members + 1000

@@ -35,7 +35,7 @@ from syncd.protocol.messages import (
 from syncd.protocol.normalize import Limits
 from syncd.service import aside as working
 from syncd.service import push as pushing
-from syncd.service.aside import LARGE, LEGACY_SMALL, MOST_MEMBERS, SMALL, aside, is_large
+from syncd.service.aside import LARGE, LEGACY_MARKS, LEGACY_SMALL, MOST_MEMBERS, SMALL, aside, is_large
 from syncd.service.holding import Sent
 from syncd.service.principal import Principal
 from syncd.service.pull import PullRequest, PullState
@@ -74,8 +74,11 @@ def test_a_body_is_large_by_its_size_or_its_members(body: bytes, large: bool) ->
         (b"{" + b'"a":1,' * (LEGACY_SMALL // 6 - 1) + b"}", False),
         (b"{" + b'"a":1,' * (LEGACY_SMALL // 6 + 1) + b"}", True),
         (b'{"a":"' + b"x" * (LARGE - 100) + b'"}', False),
+        (b"[" + b"1," * (LEGACY_MARKS - 2) + b"1]", False),
+        (b"[" + b"1," * (LEGACY_MARKS - 1) + b"1]", True),
+        (b"[" * (LEGACY_SMALL + 1), True),
     ],
-    ids=["small", "many members", "one long text"],
+    ids=["small", "many members", "one long text", "many commas", "one more", "many brackets"],
 )
 def test_a_body_of_the_first_generation_is_large_sooner(body: bytes, large: bool) -> None:
     assert is_large(body, True) == large
