@@ -259,7 +259,7 @@ async def test_a_removal_is_told_when_the_look_at_it_failed_half_way(
         await until(lambda: scene.has_it_all(listener), listener, scene)
         monkeypatch.setattr(scene.live, "greet", failing)
         await world.spaces.remove_member(Principal(scene.owner), scene.other, scene.user)
-        await until(lambda: scene.other in listener.left, listener, scene)
-        assert failures == []
+        # Who is still a member may be asked first: the look that fails comes all the same.
+        await until(lambda: scene.other in listener.left and not failures, listener, scene)
     finally:
         await scene.hub.close()
