@@ -143,7 +143,11 @@ describe("a device that comes back", () => {
     expect(Object.keys(await onServer(token)).sort()).toEqual(["first", "since", "unsent"]);
     expect(pulls.map((params) => params.get("since"))).not.toContain("");
     expect(pulls.filter((params) => params.has("pushed")).length).toBeGreaterThan(0);
+    // RxDB keeps a checkpoint with documents only: where the push was answered after them, it is the next ones' to pass it.
+    let more = 0;
     await until("nothing is named any more", async () => {
+      await desk.put("tasks", "since", { title: `more ${++more}` });
+      await desk.sync();
       await settled(one);
       return pulls.at(-1)?.getAll("pushed").length === 0;
     });
