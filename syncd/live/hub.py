@@ -29,7 +29,7 @@ from syncd.service.counts import Counts
 from syncd.service.principal import External
 from syncd.store.live import Live, ResolvedUser
 from syncd.store.log import Log
-from syncd.store.pool import Unforeseen
+from syncd.store.pool import Unforeseen, told
 from syncd.store.turns import Turns
 
 log = structlog.get_logger("syncd.live")
@@ -184,14 +184,14 @@ class Hub:
 
     def trouble(self, subscription: Listener, why: SyncdError) -> None:
         """It cannot catch up just now, and tries again."""
-        subscription.member.sink.frame(refusal(subscription, why))
+        subscription.member.sink.frame(refusal(subscription, told(why)))
 
     def refuse(self, subscription: Listener, why: SyncdError) -> None:
         """It cannot be: the device has to subscribe anew."""
         member = subscription.member
         if member.subscriptions.get(subscription.question.app) is subscription:
             self.unsubscribe(member, subscription.question.app)
-            member.sink.frame(refusal(subscription, why))
+            member.sink.frame(refusal(subscription, told(why)))
 
     # -- rooms -----------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -101,14 +102,7 @@ def _request(
 ) -> httpx.Response | httpx.RequestError:
     """The answer, or why there is none: not raised, so that no error of ours drags the library's along."""
     try:
-        return http.request(
-            send.method,
-            url + send.path,
-            params=send.params or None,
-            content=send.body,
-            headers=headers,
-            timeout=_patience(http.timeout, send.body, left),
-        )
+        return http.request(**_arguments(http.timeout, url, send, headers, left))
     except httpx.RequestError as error:
         return error
 
@@ -117,16 +111,22 @@ async def _request_async(
     http: httpx.AsyncClient, url: str, send: Send, headers: Mapping[str, str], left: float | None
 ) -> httpx.Response | httpx.RequestError:
     try:
-        return await http.request(
-            send.method,
-            url + send.path,
-            params=send.params or None,
-            content=send.body,
-            headers=headers,
-            timeout=_patience(http.timeout, send.body, left),
-        )
+        return await http.request(**_arguments(http.timeout, url, send, headers, left))
     except httpx.RequestError as error:
         return error
+
+
+def _arguments(
+    given: httpx.Timeout, url: str, send: Send, headers: Mapping[str, str], left: float | None
+) -> dict[str, Any]:
+    return {
+        "method": send.method,
+        "url": url + send.path,
+        "params": send.params or None,
+        "content": send.body,
+        "headers": headers,
+        "timeout": _patience(given, send.body, left),
+    }
 
 
 def _fresh(session: Session, fresh: Callable[[], str]) -> str:
