@@ -269,8 +269,14 @@ describe("a space that is left", () => {
 describe("a stamp", () => {
   it("stays the last instant there is, where what it overwrites has that", async () => {
     const tx = { meta: { clock: LATEST } } as Transaction;
-    const view: Registers = new Map([["n", { value: 1, at: LATEST, client: "x", sent: LATEST }]]);
+    const view: Registers = new Map([["n", { value: 1, at: LATEST, client: "x" }]]);
     expect(queueing.stampOver(tx, view, ["n"], NOW)).toBe(LATEST);
+  });
+
+  it("is one shortly before the last instant there is, where that was lowered", async () => {
+    const tx = { meta: { clock: LATEST } } as Transaction;
+    const view: Registers = new Map([["n", { value: 1, at: LATEST, client: "x", sent: LATEST }]]);
+    expect(queueing.stampOver(tx, view, ["n"], NOW)).toBe(after(LATEST, -1));
   });
 
   async function refusedAt(ahead: number): Promise<[Store, string]> {

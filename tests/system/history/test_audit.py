@@ -325,7 +325,9 @@ def test_restores_compactions_exports_and_imports_are_noted(make: Make, server: 
 async def test_compaction_removes_what_is_older_than_it_should_be(make: Make, server: Server) -> None:
     ann = make("ann")
     space = ann.create(unique("s"))
-    [old, new] = (f"old_{unique('a')[-5:]}".translate(dict.fromkeys(range(48, 58), 97)) for _ in "ab")
+    # An audit's `what` has no digits: each of those of a name becomes a letter of its own, or two names could be one.
+    letters = str.maketrans("0123456789-", "ghijklmnop_")
+    [old, new] = (unique(name).translate(letters) for name in ("old", "new"))
     await run(
         server.owner_dsn,
         f"SELECT syncd.sync_audit_note('{old}', 1), syncd.sync_audit_note('{new}', 1)",
