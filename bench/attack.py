@@ -29,7 +29,7 @@ import httpx
 import psutil
 
 from bench.stage import console
-from tests.harness import Server
+from tests.support.harness import Server
 
 AT = "2026-01-01T10:00:00.000000Z"
 APP = "/sync/bench"

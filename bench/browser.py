@@ -23,10 +23,10 @@ from playwright.sync_api import Browser, sync_playwright
 from bench.figures import Measure, measure, show
 from bench.stage import Stage
 from bench.workload import WORDS
-from tests import node
+from tests.support import node
 from tests.browser import chromium
 from tests.browser.site import Site
-from tests.harness import Server
+from tests.support.harness import Server
 
 HERE = Path(__file__).parent / "browser"
 RECORDS, QUICK_RECORDS = 20_000, 5_000

@@ -28,7 +28,7 @@ import uvloop
 from bench.greedy import Greedy
 from bench.ordinary import Clients, Heard, quantile, together
 from bench.stage import console
-from tests.harness import Server
+from tests.support.harness import Server
 
 # Of one more step at least so much more, or it was the last.
 WORTH = 1.05

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from bench.workload import Device
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.harness import Server
-from tests.socket_device import workers_of
+from tests.support.harness import Server
+from tests.support.socket_device import workers_of
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -17,11 +17,11 @@ from httpx._config import DEFAULT_TIMEOUT_CONFIG, create_ssl_context
 from httpx._transports import default as transports
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests import processes as started
-from tests.harness import Server
-from tests.proxy import LINE, bad_line, beside
-from tests.template import Template
-from tests.wire import Device
+from tests.support import processes as started
+from tests.support.harness import Server
+from tests.support.proxy import LINE, bad_line, beside
+from tests.support.template import Template
+from tests.support.wire import Device
 
 # Httpx gives up after five seconds where a test says nothing; a machine may stand still for longer.
 vars(DEFAULT_TIMEOUT_CONFIG).update(dict.fromkeys(("connect", "read", "write", "pool"), 60.0))
@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def processes() -> None:
-    """The test starts processes of its own. See `tests/processes.py`."""
+    """The test starts processes of its own. See `tests/support/processes.py`."""
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from playwright.async_api import Playwright
 
-from tests.programs import need_chromium
+from tests.support.programs import need_chromium
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (

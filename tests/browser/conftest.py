@@ -12,13 +12,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Playwright, async_playwright, expect
 
-from tests import node
+from tests.support import node
 from tests.browser import chromium
 from tests.browser.site import Site
 from tests.browser.visitor import Tab, Visitor
-from tests.harness import Server
-from tests.proxy import LINE, Proxy, bad_line
-from tests.wire import unique
+from tests.support.harness import Server
+from tests.support.proxy import LINE, Proxy, bad_line
+from tests.support.wire import unique
 
 HERE = Path(__file__).parent
 SCREENSHOTS = HERE / "screenshots"

@@ -16,9 +16,9 @@ from tests.browser import chromium
 from tests.browser.board_page import BoardPage
 from tests.browser.conftest import WINDOW, Cards, MakeVisitor
 from tests.browser.visitor import Visitor
-from tests.harness import Server
-from tests.proxy import Proxy
-from tests.wire import unique
+from tests.support.harness import Server
+from tests.support.proxy import Proxy
+from tests.support.wire import unique
 
 
 def remove(demo: Server, user: str) -> None:

@@ -11,8 +11,8 @@ from playwright.async_api import expect
 
 from tests.browser.board_page import BoardPage
 from tests.browser.conftest import MakeVisitor
-from tests.harness import Server
-from tests.wire import at
+from tests.support.harness import Server
+from tests.support.wire import at
 
 CARDS, BATCH, LONGEST_MS = 10_000, 1000, 200
 WATCH = """

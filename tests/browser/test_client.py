@@ -13,9 +13,9 @@ from playwright.async_api import Playwright
 from tests.browser import chromium
 from tests.browser.conftest import OpenTab, Visit
 from tests.browser.visitor import Visitor
-from tests.harness import Server
-from tests.proxy import Proxy
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.proxy import Proxy
+from tests.support.wire import Device, edit, unique
 
 Wire = Callable[[str], Device]
 

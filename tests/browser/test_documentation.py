@@ -11,9 +11,9 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import SCREENSHOTS, Visit
 from tests.browser.test_board_looks import LOOKS, SIZES, axe, inspect
-from tests.documentation import site
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.documentation import site
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 __all__ = ["axe"]  # a fixture
 PAGES = ("/", "/docs/", "/docs/guide/concepts.html", "/docs/operate/settings.html", "/docs/errors", "/docs/nowhere")

@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.async_api import BrowserContext, Page, WebSocket
 
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 # The same piece of work for a second, and how much longer than the quickest it took on the whole.
 SHARED = """() => {

@@ -18,8 +18,8 @@ from syncd_client.sync.pace import SLOWEST, Pace
 from tests.client.scripted import Script, applied, page, problem, wire
 from tests.client.test_against_server import check_same
 from tests.client.test_live_exchange import until
-from tests.harness import Server
-from tests.proxy import Proxy, bad_line
+from tests.support.harness import Server
+from tests.support.proxy import Proxy, bad_line
 
 EARLY = "2001-01-01T00:00:00.000000Z"
 SPEED = 15_000

@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import node
-from tests.documentation import site
-from tests.harness import Server
+from tests.support import node
+from tests.support.documentation import site
+from tests.support.harness import Server
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("processes")]
 

@@ -15,7 +15,7 @@ from syncd_client.store.store import Store
 
 from tests.client.scripted import Script, problem
 from tests.client.test_against_server import check_same
-from tests.wire import unique
+from tests.support.wire import unique
 
 Open = Callable[..., Replica]
 

@@ -18,8 +18,8 @@ from syncd_client.data.clock import parse_instant
 from syncd_client.data.digest import Sum, bucket_of, digest_of
 from syncd_client.store.store import get_meta
 
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "digest.json").read_text())
 

@@ -14,8 +14,8 @@ from syncd_client import Replica
 
 from tests.client.test_against_server import check_same
 from tests.client.test_left_and_joined import packed, take
-from tests.harness import Server
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.wire import Device, edit, unique
 
 WALL = 1_767_261_900_000_000
 NAMES = ("one", "two")

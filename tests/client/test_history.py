@@ -13,8 +13,8 @@ import pytest
 from syncd_client import InvalidQuery, Refused, Replica, RetryPolicy, history
 
 from syncd.protocol.page_token import read_bookmark
-from tests.harness import Server
-from tests.wire import ahead
+from tests.support.harness import Server
+from tests.support.wire import ahead
 
 Device = Callable[..., Replica]
 UNIQUE = iter(range(1_000_000))

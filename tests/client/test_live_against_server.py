@@ -18,8 +18,8 @@ import pytest
 from syncd_client import AsyncReplica, Changes, LivePolicy, LiveState, Presence, RecordKey, Replica
 
 from tests.client.test_against_server import check_same, create_space, set_role
-from tests.harness import Server
-from tests.proxy import Proxy
+from tests.support.harness import Server
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.alone
 

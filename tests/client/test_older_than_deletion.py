@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from syncd_client import Replica
 
-from tests.harness import Server
-from tests.wire import Device, unique
+from tests.support.harness import Server
+from tests.support.wire import Device, unique
 
 WRITTEN, EDITED, DELETED = (f"2026-01-01T{hour}:00:00.000000Z" for hour in (10, 11, 12))
 WALL = 1_767_261_600_000_000  # at WRITTEN

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from syncd_client import Replica
 
-from tests.harness import Server
-from tests.programs import REPOSITORY
-from tests.template import Template
+from tests.support.harness import Server
+from tests.support.programs import REPOSITORY
+from tests.support.template import Template
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SAYS = re.compile(r"print\(.*\)  # (.*)")

@@ -17,7 +17,7 @@ from syncd_client.live.reconnect import Ending
 
 from tests.client.test_against_server import check_same
 from tests.client.test_live_against_server import QUICK, until
-from tests.harness import Server
+from tests.support.harness import Server
 
 pytestmark = [pytest.mark.waits]
 Open = Callable[..., AsyncReplica]

@@ -10,9 +10,9 @@ from syncd_client import AsyncReplica
 
 from tests.client.test_against_server import check_same
 from tests.client.test_live_against_server import QUICK, until
-from tests.device import Device
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 pytestmark = [pytest.mark.waits]
 YEARS = 3 * 365 * 86_400

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from syncd_client import InvalidQuery, Refused, Replica, spaces
 
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 Device = Callable[[str], Replica]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import node
-from tests.template import Template
+from tests.support import node
+from tests.support.template import Template
 
 pytestmark = pytest.mark.usefixtures("processes", "installed")
 

@@ -19,8 +19,8 @@ from syncd_client.live.reconnect import Ending
 
 from tests.client.test_against_server import check_same
 from tests.client.test_live_against_server import QUICK, until
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 Open = Callable[..., AsyncReplica]
 MINE = {"n": 1}

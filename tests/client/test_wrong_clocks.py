@@ -13,8 +13,8 @@ from syncd_client.data.clock import LATEST, format_instant
 
 from tests.client.scripted import Script, applied, page, wire
 from tests.client.test_against_server import check_same
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 YEARS = 3 * 365 * 86_400_000_000
 NOW = 1_790_000_000_000_000

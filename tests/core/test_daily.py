@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import REPOSITORY
+from tests.support.programs import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("processes")
 
 CONFTEST = """
 import pytest
-from tests.processes import Watch
+from tests.support.processes import Watch
 def pytest_configure(config): config.pluginmanager.register(Watch())
 @pytest.fixture
 def processes(): pass

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server
+from tests.support.harness import Server
 
 HOLDS = """
 import fcntl, sys, time

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from tests.programs import REPOSITORY
+from tests.support.programs import REPOSITORY
 
 LONGEST = 45  # words
 # Of a sentence that begins so the subject is a clause: "Who left gets …".

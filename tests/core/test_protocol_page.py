@@ -7,7 +7,7 @@ import re
 import pytest
 
 from syncd.core.error_codes import ERROR_CODES, GROUPS
-from tests.protocol_page import NO_TEST, NOT_YET, ROOT, Statement, page, statements
+from tests.support.protocol_page import NO_TEST, NOT_YET, ROOT, Statement, page, statements
 
 STATEMENTS = statements(page())
 VECTORS = sorted(path.name for path in (ROOT / "tests/vectors").glob("*.json"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import REPOSITORY
+from tests.support.programs import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("processes")
 

@@ -41,8 +41,8 @@ from syncd.service.principal import Principal
 from syncd.service.pull import PullRequest, PullState
 from syncd.service.push_decision import Result, encoded
 from syncd.transfer import importer
-from tests.harness import Server
-from tests.wire import at, edit, unique
+from tests.support.harness import Server
+from tests.support.wire import at, edit, unique
 
 if sys.version_info >= (3, 14):
     from compression import zstd

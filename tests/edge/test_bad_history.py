@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from syncd.protocol.page_token import PageToken, read_bookmark
-from tests.wire import Device, edit, unique
+from tests.support.wire import Device, edit, unique
 
 RECORD = "/sync/app/records/t/r"
 

@@ -15,7 +15,7 @@ import pytest
 from syncd.core.errors import TooLarge
 from syncd.edge.bodies import Bodies
 from syncd.edge.requests import Request
-from tests.wire import Device, Json, edit, unique
+from tests.support.wire import Device, Json, edit, unique
 
 if sys.version_info >= (3, 14):
     from compression import zstd

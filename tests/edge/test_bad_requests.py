@@ -10,8 +10,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 
-from tests.harness import Server
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 

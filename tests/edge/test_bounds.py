@@ -26,10 +26,10 @@ from syncd.core.errors import Malformed
 from syncd.edge.admission import Admission
 from syncd.edge.answers import PIECE, Answer, answer
 from syncd.edge.connection import DROP_BYTES, DROP_SECONDS, Bounds, Connections, HttpConnection
-from tests.harness import Server
-from tests.raw_socket import RawSocket
-from tests.socket_device import opened, socket_of, workers_of
-from tests.wire import edit, unique
+from tests.support.harness import Server
+from tests.support.raw_socket import RawSocket
+from tests.support.socket_device import opened, socket_of, workers_of
+from tests.support.wire import edit, unique
 
 PER_ADDRESS, SPARE, IN_ALL = 12, "127.0.0.9", 30
 

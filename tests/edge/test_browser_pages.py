@@ -22,9 +22,9 @@ from syncd.edge.files import Files
 from syncd.edge.requests import Request
 from syncd.edge.welcome import Welcome
 from syncd.settings import Settings
-from tests.documentation import site
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.documentation import site
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 SECRET = "a secret that is long enough to be one"

@@ -21,9 +21,9 @@ from syncd.edge.admission import Admission
 from syncd.edge.concurrency import GROWTH, LEAST, MOST_USUAL, PERIOD, SHARE, SPREAD, TARGET, ConcurrencyLimit
 from syncd.edge.connection import MOST_PIPELINED, Bounds, Connections, HttpConnection
 from tests.edge.test_bounds import Raw, raw_of
-from tests.harness import Server
-from tests.socket_device import socket_of
-from tests.wire import edit, unique
+from tests.support.harness import Server
+from tests.support.socket_device import socket_of
+from tests.support.wire import edit, unique
 
 # What every request needs.
 LOCK = "LOCK TABLE syncd.sync_memberships IN ACCESS EXCLUSIVE MODE"

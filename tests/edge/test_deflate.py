@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.edge.deflate import packed, payload
-from tests.device import Device
-from tests.harness import Server
-from tests.proxy import Proxy
-from tests.raw_socket import HANDSHAKE, RawSocket
-from tests.socket_device import opened
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.proxy import Proxy
+from tests.support.raw_socket import HANDSHAKE, RawSocket
+from tests.support.socket_device import opened
+from tests.support.wire import edit, unique
 
 OFFER = HANDSHAKE[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
 

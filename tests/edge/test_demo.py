@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from syncd.settings import Settings, SettingsError
-from tests.harness import Server
+from tests.support.harness import Server
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from syncd.protocol.digest import MAX_BODY, MAX_RECORDS
-from tests.device import Change, Device, answer
-from tests.digests import Copy, Sum, bucket_of, digest_of, sum_of
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.device import Change, Device, answer
+from tests.support.digests import Copy, Sum, bucket_of, digest_of, sum_of
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 EMPTY = {"spaces": [], "behind": [], "unready": []}
 

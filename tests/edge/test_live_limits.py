@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from tests.device import Device
-from tests.drawn import drawn, examples
-from tests.harness import Server
-from tests.socket_device import Socket, opened, refusal, socket_of, workers_of
-from tests.stream_device import stream_of
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.drawn import drawn, examples
+from tests.support.harness import Server
+from tests.support.socket_device import Socket, opened, refusal, socket_of, workers_of
+from tests.support.stream_device import stream_of
+from tests.support.wire import edit, unique
 
 PER_USER, PER_ADDRESS, FRAMES = 3, 8, 10
 ORIGIN = "https://app.example"

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
-from tests.proxy import Proxy
-from tests.raw_socket import RawSocket
-from tests.socket_device import Socket, opened
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.proxy import Proxy
+from tests.support.raw_socket import RawSocket
+from tests.support.socket_device import Socket, opened
+from tests.support.wire import edit, unique
 
 pytestmark = pytest.mark.waits
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.device import Device
-from tests.harness import Server
-from tests.socket_device import Socket, socket_of
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.socket_device import Socket, socket_of
+from tests.support.wire import edit, unique
 
 
 async def wrote(server: Server, user: str, *tables: str, app: str = "notes", space: str = "") -> None:

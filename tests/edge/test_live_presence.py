@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
-from tests.listening import unheard
-from tests.socket_device import Socket, socket_on
-from tests.wire import unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.listening import unheard
+from tests.support.socket_device import Socket, socket_on
+from tests.support.wire import unique
 
 PLACES = [(0, 0), (0, 1)]
 

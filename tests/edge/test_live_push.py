@@ -11,13 +11,13 @@ import asyncpg
 import pytest
 
 from syncd.core.error_codes import ERROR_CODES
-from tests.compacting import ALL, compact
-from tests.device import Device
-from tests.direct import somebody_waits
-from tests.harness import Server
-from tests.proxy import Proxy
-from tests.socket_device import Socket, opened, socket_of
-from tests.wire import at, edit, unique
+from tests.support.compacting import ALL, compact
+from tests.support.device import Device
+from tests.support.direct import somebody_waits
+from tests.support.harness import Server
+from tests.support.proxy import Proxy
+from tests.support.socket_device import Socket, opened, socket_of
+from tests.support.wire import at, edit, unique
 
 NUMBERS = itertools.count()
 

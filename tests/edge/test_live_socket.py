@@ -10,11 +10,11 @@ import httpx
 import jwt
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
-from tests.legacy_devices import in_milliseconds
-from tests.socket_device import opened, refusal, socket_of
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.legacy_devices import in_milliseconds
+from tests.support.socket_device import opened, refusal, socket_of
+from tests.support.wire import edit, unique
 
 LIMIT = 10 * 1024 * 1024
 FRAME_ROOM = 1024

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
-from tests.legacy_devices import in_milliseconds
-from tests.socket_device import socket_of
-from tests.stream_device import Stream, stream_of
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.legacy_devices import in_milliseconds
+from tests.support.socket_device import socket_of
+from tests.support.stream_device import Stream, stream_of
+from tests.support.wire import edit, unique
 
 
 async def wrote(server: Server, user: str, *changes: dict[str, Any], app: str = "notes") -> None:

@@ -8,11 +8,11 @@ import time
 import httpx
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
-from tests.socket_device import opened, socket_of
-from tests.stream_device import stream_of
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.socket_device import opened, socket_of
+from tests.support.stream_device import stream_of
+from tests.support.wire import edit, unique
 
 pytestmark = pytest.mark.waits
 

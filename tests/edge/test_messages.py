@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.wire import Device, unique
+from tests.support.wire import Device, unique
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "messages.json").read_text())
 Make = Callable[..., Device]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from syncd.edge.metrics import PAGE, Board, Numbers
-from tests.harness import Server
+from tests.support.harness import Server
 
 AT = "2026-01-01T00:00:00Z"
 

@@ -19,9 +19,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from syncd.edge.openapi import document
-from tests.drawn import drawn, examples
-from tests.harness import Server
-from tests.wire import Device, edit, unique
+from tests.support.drawn import drawn, examples
+from tests.support.harness import Server
+from tests.support.wire import Device, edit, unique
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 USER = unique("reader")

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from tests.harness import Server
-from tests.protocol_page import Bound, Exchange, Frame, Http, examples, page, parsed
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.protocol_page import Bound, Exchange, Frame, Http, examples, page, parsed
+from tests.support.wire import Device, edit, unique
 
 WITHIN = 60.0
 

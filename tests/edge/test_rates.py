@@ -13,10 +13,10 @@ import pytest
 from syncd.core.errors import TooMany
 from syncd.edge import rates
 from syncd.edge.rates import RateLimits, Rates
-from tests.harness import Server
-from tests.socket_device import opened
-from tests.stream_device import stream_of
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.socket_device import opened
+from tests.support.stream_device import stream_of
+from tests.support.wire import Device, edit, unique
 
 # A minute's worth of bytes and ten seconds' of requests may come at once: six requests, some kilobytes.
 REQUESTS, BYTES = 0.6, 100

@@ -11,8 +11,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.drawn import drawn, examples
-from tests.wire import Device, edit, unique
+from tests.support.drawn import drawn, examples
+from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.wire import edit, unique
 
 pytestmark = pytest.mark.waits
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Server
-from tests.socket_device import Socket, opened, refusal, socket_of
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.socket_device import Socket, opened, refusal, socket_of
+from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 STEPS = [".", ".."]

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from syncd.edge.tokens import MAX_TOKEN
-from tests.harness import Server
-from tests.socket_device import opened
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.socket_device import opened
+from tests.support.wire import Device, edit, unique
 
 PROTECTED = [
     ("POST", "/sync/app"),

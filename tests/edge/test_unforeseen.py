@@ -19,9 +19,9 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.service.counts import Counts
 from syncd.store.log import Log
 from syncd.store.pool import Pool, Unforeseen
-from tests.harness import Server
-from tests.socket_device import socket_of
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.socket_device import socket_of
+from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 

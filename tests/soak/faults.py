@@ -20,9 +20,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from syncd.cli.migrate import refusals
-from tests.compacting import compact
-from tests.proxy import Faults
-from tests.socket_device import workers_of
+from tests.support.compacting import compact
+from tests.support.proxy import Faults
+from tests.support.socket_device import workers_of
 
 if TYPE_CHECKING:
     from tests.soak.schedule import Fault as Planned
@@ -174,7 +174,7 @@ async def compaction(world: World, target: int, seconds: float) -> None:
 
 
 def on_a_line(cut_after: bool = False, **faults: Any) -> Fault:
-    """The faults of tests/proxy.py on one client's line, for a while."""
+    """The faults of tests/support/proxy.py on one client's line, for a while."""
 
     async def fault(world: World, target: int, seconds: float) -> None:
         line = world.lines[target % len(world.lines)]

@@ -1,4 +1,4 @@
-"""Devices of the first generation in a round: the engines of tests/legacy_devices.py, each in a thread of its own."""
+"""Devices of the first generation in a round: the engines of tests/support/legacy_devices.py, each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 
-from tests.harness import Server
-from tests.legacy_devices import LegacyDevice
+from tests.support.harness import Server
+from tests.support.legacy_devices import LegacyDevice
 from tests.soak.history import History
-from tests.wire import Device
+from tests.support.wire import Device
 
 TABLE = "tasks"
 

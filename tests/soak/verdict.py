@@ -10,13 +10,13 @@ from typing import Any
 
 import asyncpg
 
-from tests.device import Change, Device
-from tests.ledger import none_is_open
-from tests.model import Cells, cells_of, merge
+from tests.support.device import Change, Device
+from tests.support.ledger import none_is_open
+from tests.support.model import Cells, cells_of, merge
 from tests.soak import judge
 from tests.soak.judge import Made, Row
 from tests.soak.world import APP, CANARY, DEADLINE, MEGABYTE, SPACES, World
-from tests.socket_device import connections_of, workers_of
+from tests.support.socket_device import connections_of, workers_of
 
 # Connections to the database that a worker may have opened meanwhile, and what it has loaded by its first request.
 MORE_DESCRIPTORS, MORE_MEMORY = 64, 256 * MEGABYTE
@@ -38,7 +38,7 @@ def living(spaces: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
 
 
 def folded(changes: list[Change]) -> dict[str, dict[str, Any]]:
-    """{space: {record: registers}} of changes in their order, by the model of tests/model.py."""
+    """{space: {record: registers}} of changes in their order, by the model of tests/support/model.py."""
     spaces: dict[str, dict[str, Cells]] = {}
     for change in changes:
         records = spaces.setdefault(change["spaceId"], {})

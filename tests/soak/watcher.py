@@ -6,8 +6,8 @@ import asyncio
 
 import httpx
 
-from tests.device import Change, Device
-from tests.harness import Server
+from tests.support.device import Change, Device
+from tests.support.harness import Server
 from tests.soak.history import History
 
 LATER = (429, 503)

@@ -10,7 +10,7 @@ from typing import Self
 
 from syncd.bus.hints import Hint, key
 from syncd.bus.link import HeartbeatBus
-from tests.stalls import Stalls
+from tests.support.stalls import Stalls
 
 APP = key("app")
 # The most that losing the bus may cost (G13), in seconds.

@@ -18,7 +18,7 @@ from syncd.bus.link import HeartbeatBus
 from syncd.bus.nats import NatsBus
 from syncd.bus.postgres import CHANNEL, NotifyBus
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.nats_server import NatsServer
+from tests.support.nats_server import NatsServer
 from tests.store.listening import Listener, feed, until
 
 KEYS = st.text(max_size=20).map(key)

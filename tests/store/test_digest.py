@@ -19,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from syncd_client import Replica
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.device import Device, answer
-from tests.digests import Sum, alive, bucket_of, digest_of, sum_of
-from tests.drawn import drawn, examples, steps
-from tests.harness import Server
-from tests.wire import Device as Plain
-from tests.wire import ahead, at, unique
+from tests.support.device import Device, answer
+from tests.support.digests import Sum, alive, bucket_of, digest_of, sum_of
+from tests.support.drawn import drawn, examples, steps
+from tests.support.harness import Server
+from tests.support.wire import Device as Plain
+from tests.support.wire import ahead, at, unique
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "digest.json").read_text())
 RECORDS = """

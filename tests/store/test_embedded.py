@@ -21,7 +21,7 @@ import pytest
 from syncd.postgres import binaries as postgres_binaries
 from syncd.postgres.embedded import LONGEST_SOCKET_FOLDER, EmbeddedPostgres
 from syncd.postgres.launch import Account, EmbeddedError, account_for
-from tests.programs import postgresql_15
+from tests.support.programs import postgresql_15
 
 SUPERVISE = """
 import sys, time

@@ -19,7 +19,7 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.messages import IncomingChange, IncomingRegister
 from syncd.protocol.normalize import Limits, Stamps, batch, prepare
 from tests.store.test_merge import Sql
-from tests.wire import at, unique
+from tests.support.wire import at, unique
 
 PUSH = "SELECT seqs, marks, detail::text FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[])"
 RECORDS = """

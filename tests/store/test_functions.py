@@ -21,9 +21,9 @@ from syncd.postgres.findings import Finding
 from syncd.postgres.migrate import migrate, pending
 from syncd.postgres.schema_files import MigrationError, SchemaTooNew, read_schema, schema_directory
 from syncd.settings import Settings
-from tests import programs
-from tests.harness import Server
-from tests.wire import Device, edit
+from tests.support import programs
+from tests.support.harness import Server
+from tests.support.wire import Device, edit
 
 CATALOG = """
 SELECT p.oid, p.oid::regprocedure::text, pg_get_functiondef(p.oid), p.proacl::text, p.proowner::regrole::text

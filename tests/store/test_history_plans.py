@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.device import Device, answer
-from tests.harness import Server
+from tests.support.device import Device, answer
+from tests.support.harness import Server
 from tests.store.test_plans import EXPLAIN, NEVER_SCANNED, STAGES, TABLES, Node, Statement, Watched, grow
 
 ROWS = 8_000

@@ -21,8 +21,8 @@ from syncd.postgres.migrate import migrate
 from syncd.postgres.schema_files import read_schema
 from syncd.postgres.statements import statements
 from syncd.settings import Settings
-from tests import programs
-from tests.direct import pushed, run
+from tests.support import programs
+from tests.support.direct import pushed, run
 
 FIXED = "search_path=pg_catalog, pg_temp"
 # As a domain's check, a function or an operator: tells whose power it was called with.

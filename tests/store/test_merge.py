@@ -19,9 +19,9 @@ from syncd_client.data.clock import format_instant
 from syncd_client.data.merge import Register, Registers, is_deleted, merge
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.drawn import drawn, examples
-from tests.harness import Server
-from tests.wire import Device, at, unique
+from tests.support.drawn import drawn, examples
+from tests.support.harness import Server
+from tests.support.wire import Device, at, unique
 
 MERGE = json.loads((Path(__file__).parent.parent / "vectors" / "merge.json").read_text())
 CLIENTS = ["a", "b", "ab", "B", "é", "\uffff", "\U0001f600"]

@@ -16,7 +16,7 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.emit import emit
 from syncd.postgres.migrate import migrate, pending
 from syncd.postgres.schema_files import ChangedMigration, MigrationError, SchemaTooNew, read_schema, schema_directory
-from tests import programs
+from tests.support import programs
 
 
 def silent(text: str) -> None:

@@ -14,7 +14,7 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.service.compact import Compaction, CompactionReport, Policy
 from syncd.service.names import Names
 from syncd.store.compaction import Compactor
-from tests.direct import pushed, run, somebody_waits
+from tests.support.direct import pushed, run, somebody_waits
 
 NOTHING = timedelta(days=36500)
 # Numbers of other things.

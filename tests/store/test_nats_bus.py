@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from syncd.bus.hints import BusError, Hint
 from syncd.bus.nats import NatsBus
-from tests.nats_server import NatsServer
-from tests.proxy import Proxy
+from tests.support.nats_server import NatsServer
+from tests.support.proxy import Proxy
 from tests.store.listening import PROMISED, Listener, feed, until
 
 pytestmark = [pytest.mark.waits, pytest.mark.usefixtures("processes")]

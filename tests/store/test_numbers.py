@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.direct import pushed, run
+from tests.support.direct import pushed, run
 
 LIST = '[{{"id": "{w}-s", "role": "owner"}}, {{"id": "{w}-t", "role": "reader"}}]'
 SPACE = '{{"id": "{w}-old", "name": "x", "members": [{{"userId": "{w}", "role": "owner"}}]}}'

@@ -17,8 +17,8 @@ import asyncpg
 import pytest
 
 from syncd.postgres.statements import statements
-from tests.device import Device, answer, statuses
-from tests.harness import Server
+from tests.support.device import Device, answer, statuses
+from tests.support.harness import Server
 
 ROWS = 12_000
 STAGES = ("young", "grown without statistics", "grown and analysed")

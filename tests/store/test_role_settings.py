@@ -12,10 +12,10 @@ import pytest
 from syncd.bus.postgres import _connect
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.store.pool import Pool
-from tests.device import Device
-from tests.direct import run
-from tests.harness import Server
-from tests.pooler import Pooler
+from tests.support.device import Device
+from tests.support.direct import run
+from tests.support.harness import Server
+from tests.support.pooler import Pooler
 from tests.system.operate.test_command_line import doctor, syncd
 
 # Each by itself would stop the server, lose what was acknowledged, or show values in the database's log.

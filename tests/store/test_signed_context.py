@@ -19,7 +19,7 @@ from syncd.postgres.migrate import migrate
 from syncd.settings import Settings
 from syncd.store.live import Live
 from syncd.store.pool import Pool
-from tests.direct import pushed, run
+from tests.support.direct import pushed, run
 
 KEY = "a key of the tests, of 32 characters or more"
 VALUE = "canary"

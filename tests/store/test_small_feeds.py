@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
-from tests.compacting import ALL, compact_now
-from tests.harness import Server
-from tests.many_spaces import many_spaces
-from tests.wire import Device, ahead, at, edit, unique
+from tests.support.compacting import ALL, compact_now
+from tests.support.harness import Server
+from tests.support.many_spaces import many_spaces
+from tests.support.wire import Device, ahead, at, edit, unique
 
 
 class Kind(NamedTuple):

@@ -1,6 +1,6 @@
 """A database of the thirteen migrations that were before the baseline, made and filled by the code of then, upgraded.
 
-fixtures/thirteen holds it as `pg_dump --inserts` wrote it, and all that its server answered (tests/asked.py): pushes
+fixtures/thirteen holds it as `pg_dump --inserts` wrote it, and all that its server answered (tests/support/asked.py): pushes
 of several devices with conflicts, a deletion, a return, a repetition and restores, memberships by token, a deleted
 space, digests that were folded, and a space that was compacted twice.
 """
@@ -33,11 +33,11 @@ from syncd.postgres.schema_files import (
     read_schema,
     schema_directory,
 )
-from tests import past
-from tests.asked import answers
-from tests.harness import Server
-from tests.legacy_devices import in_milliseconds
-from tests.wire import Device, Json, edit
+from tests.support import past
+from tests.support.asked import answers
+from tests.support.harness import Server
+from tests.support.legacy_devices import in_milliseconds
+from tests.support.wire import Device, Json, edit
 
 FIXTURE = Path(__file__).parent / "fixtures" / "thirteen"
 STEPS = [

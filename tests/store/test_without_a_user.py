@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.direct import pushed, run
+from tests.support.direct import pushed, run
 
 # What runs with the owner's power and may be called: what does nothing without an acting user, or acts as the one it is
 # given …

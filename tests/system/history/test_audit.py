@@ -17,10 +17,10 @@ import pytest
 
 from syncd.service.compact import Compaction, Policy
 from syncd.store.compaction import Compactor
-from tests.compacting import ALL, compact_now
-from tests.direct import run
-from tests.harness import Server
-from tests.wire import Device, Json, ahead, edit, unique
+from tests.support.compacting import ALL, compact_now
+from tests.support.direct import run
+from tests.support.harness import Server
+from tests.support.wire import Device, Json, ahead, edit, unique
 
 WITHIN = 30.0
 Make = Callable[..., Device]

@@ -19,11 +19,11 @@ import httpx
 import pytest
 
 from syncd.store.compaction import Compactor, LeaseLost
-from tests.compacting import ALL, compact, compact_now
-from tests.harness import Server
-from tests.past import address, ask, get, history
-from tests.programs import need, psql
-from tests.wire import Device, Json, at, edit, unique, values
+from tests.support.compacting import ALL, compact, compact_now
+from tests.support.harness import Server
+from tests.support.past import address, ask, get, history
+from tests.support.programs import need, psql
+from tests.support.wire import Device, Json, at, edit, unique, values
 
 Make = Callable[..., Device]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from syncd_client import Replica
 
-from tests.compacting import ALL, compact_now
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.compacting import ALL, compact_now
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 Open = Callable[[str], Replica]
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from tests.compacting import ALL, compact_now
-from tests.drawn import drawn, examples, steps
-from tests.harness import Server
-from tests.model import Cell, Cells, Model, merge, written_by
+from tests.support.compacting import ALL, compact_now
+from tests.support.drawn import drawn, examples, steps
+from tests.support.harness import Server
+from tests.support.model import Cell, Cells, Model, merge, written_by
 from tests.system.sync.test_model import KEPT, Replica, World, limits, pick
-from tests.wire import Device, Json
+from tests.support.wire import Device, Json
 
 HUSK = "{}|a value that is gone"
 

@@ -30,9 +30,9 @@ from syncd.service.push import EventIds, PushRequest, PushService
 from syncd.store.history import History
 from syncd.store.log import Log, cursor_key
 from syncd.store.pool import Pool
-from tests.device import Device
-from tests.harness import Server
-from tests.programs import postgresql_15
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.programs import postgresql_15
 from tests.system.history.test_restore import is_lost, write
 
 LIMITS = Limits(1000, 1 << 20, 64, None)

@@ -15,10 +15,10 @@ import asyncpg
 import pytest
 
 from syncd.core.clock import format_instant
-from tests.direct import somebody_waits
-from tests.harness import Server
-from tests.past import address, ask, back, get, history, listing, restore, restored
-from tests.wire import Device, ahead, at, edit, unique, values
+from tests.support.direct import somebody_waits
+from tests.support.harness import Server
+from tests.support.past import address, ask, back, get, history, listing, restore, restored
+from tests.support.wire import Device, ahead, at, edit, unique, values
 
 Make = Callable[..., Device]
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.drawn import drawn, examples
-from tests.model import Cells, alive, merge, written_by
-from tests.past import NOTHING, address, ask, back, cells, get, listing, plain, restored
-from tests.wire import Device, Json, ahead, at, unique, values
+from tests.support.drawn import drawn, examples
+from tests.support.model import Cells, alive, merge, written_by
+from tests.support.past import NOTHING, address, ask, back, cells, get, listing, plain, restored
+from tests.support.wire import Device, Json, ahead, at, unique, values
 
 OPS = ["update"] * 4 + ["insert", "delete", "undelete"]
 edits = st.tuples(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.device import Device, answer, statuses
-from tests.harness import Server
+from tests.support.device import Device, answer, statuses
+from tests.support.harness import Server
 from tests.system.operate.test_durability import postmaster
-from tests.wire import unique
+from tests.support.wire import unique
 
 
 class Restored:

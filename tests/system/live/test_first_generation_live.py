@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import Server
-from tests.socket_device import Socket, opened, socket_of
-from tests.stream_device import stream_of
-from tests.wire import at, unique
+from tests.support.harness import Server
+from tests.support.socket_device import Socket, opened, socket_of
+from tests.support.stream_device import stream_of
+from tests.support.wire import at, unique
 
 # One more than these is forgiven in five seconds.
 FORGIVEN = 20

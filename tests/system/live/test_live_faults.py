@@ -1,6 +1,6 @@
 """G13: a notification is only a hint. Whatever dies or freezes under open sockets costs 5 s at most, and no data.
 
-Two workers, a writer that goes on, devices on sockets and a stream; see tests/live_load.py for what is compared.
+Two workers, a writer that goes on, devices on sockets and a stream; see tests/support/live_load.py for what is compared.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import pytest
 
 from syncd.postgres.cluster import PORT
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.harness import Server
-from tests.live_load import LiveLoad
-from tests.nats_server import NatsServer
-from tests.proxy import Proxy
-from tests.socket_device import workers_of
+from tests.support.harness import Server
+from tests.support.live_load import LiveLoad
+from tests.support.nats_server import NatsServer
+from tests.support.proxy import Proxy
+from tests.support.socket_device import workers_of
 
 pytestmark = pytest.mark.waits
 

@@ -1,6 +1,6 @@
 """Between reading and listening there is no gap: others commit at every point of the way, and at every two of them.
 
-Real database, log and hub, in this process; see tests/interleaved.py for what is enumerated and what is judged.
+Real database, log and hub, in this process; see tests/support/interleaved.py for what is enumerated and what is judged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from syncd.service.pull import PullRequest
 from syncd.store.live import ResolvedUser
 from syncd.store.log import cursor_key
 from syncd.store.pool import Pool
-from tests.interleaved import APP, Listener, Point, Scene, World, until
+from tests.support.interleaved import APP, Listener, Point, Scene, World, until
 
 UNIQUE = itertools.count()
 TOGETHER = 6

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from tests.device import Change, Device, statuses
-from tests.harness import Server
-from tests.socket_device import Socket, connections_of, only, opened, socket_of, socket_on, workers_of
-from tests.stream_device import Stream, stream_of
-from tests.wire import unique
+from tests.support.device import Change, Device, statuses
+from tests.support.harness import Server
+from tests.support.socket_device import Socket, connections_of, only, opened, socket_of, socket_on, workers_of
+from tests.support.stream_device import Stream, stream_of
+from tests.support.wire import unique
 
 pytestmark = pytest.mark.waits
 

@@ -16,12 +16,12 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
-from tests.listening import SOON, Listening, listening, on_the_first, unheard
-from tests.provider import Provider
-from tests.socket_device import Socket, socket_on
-from tests.wire import unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.listening import SOON, Listening, listening, on_the_first, unheard
+from tests.support.provider import Provider
+from tests.support.socket_device import Socket, socket_on
+from tests.support.wire import unique
 
 pytestmark = pytest.mark.waits
 

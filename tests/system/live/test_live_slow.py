@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
-from tests.socket_device import workers_of
-from tests.wire import unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.socket_device import workers_of
+from tests.support.wire import unique
 
 pytestmark = pytest.mark.alone
 

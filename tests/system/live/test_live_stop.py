@@ -9,14 +9,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.device import Device
-from tests.direct import somebody_waits
-from tests.harness import Server
-from tests.raw_socket import RawSocket
-from tests.socket_device import Socket, opened
-from tests.stream_device import stream_of
+from tests.support.device import Device
+from tests.support.direct import somebody_waits
+from tests.support.harness import Server
+from tests.support.raw_socket import RawSocket
+from tests.support.socket_device import Socket, opened
+from tests.support.stream_device import stream_of
 from tests.system.operate.test_busy import held
-from tests.wire import edit, unique
+from tests.support.wire import edit, unique
 
 pytestmark = pytest.mark.waits
 

@@ -15,10 +15,10 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.device import Device, statuses
-from tests.direct import somebody_waits
-from tests.harness import Server
-from tests.proxy import Proxy
+from tests.support.device import Device, statuses
+from tests.support.direct import somebody_waits
+from tests.support.harness import Server
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.waits
 

@@ -25,8 +25,8 @@ import pytest
 from syncd import __version__
 from syncd.cli import COMMANDS
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.direct import somebody_waits
-from tests.harness import Server
+from tests.support.direct import somebody_waits
+from tests.support.harness import Server
 
 pytestmark = pytest.mark.usefixtures("processes")
 

@@ -11,9 +11,9 @@ from types import ModuleType
 import httpx
 import pytest
 
-from tests.harness import Server
-from tests.programs import REPOSITORY
-from tests.wire import Device
+from tests.support.harness import Server
+from tests.support.programs import REPOSITORY
+from tests.support.wire import Device
 
 PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 ENDPOINT = PAGE.partition("\n## To add an endpoint\n")[2].partition("\n## ")[0]

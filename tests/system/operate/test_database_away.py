@@ -15,10 +15,10 @@ import pytest
 from syncd.cli.migrate import refusals
 from syncd.postgres.embedded import PORT, EmbeddedPostgres
 from syncd.store.pool import GONE
-from tests.device import Device, statuses
-from tests.harness import Server
-from tests.ledger import none_is_open
-from tests.proxy import Proxy
+from tests.support.device import Device, statuses
+from tests.support.harness import Server
+from tests.support.ledger import none_is_open
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.waits
 

@@ -1,6 +1,6 @@
 """G1, G2: what was acknowledged is there after any kill, and no push is ever there by half.
 
-Writers and readers go on while processes are killed, frozen and restarted under them; see tests/ledger.py for what
+Writers and readers go on while processes are killed, frozen and restarted under them; see tests/support/ledger.py for what
 is compared afterwards.
 """
 
@@ -22,11 +22,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
-from tests.ledger import Load, check
-from tests.socket_device import workers_of
-from tests.stalls import Stalls
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.ledger import Load, check
+from tests.support.socket_device import workers_of
+from tests.support.stalls import Stalls
 
 pytestmark = pytest.mark.waits
 

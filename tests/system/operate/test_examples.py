@@ -13,7 +13,7 @@ import pytest
 
 from examples.demo.history import NoHistory, parse, read_history
 from examples.demo.proof import Holding, differences
-from tests.programs import need
+from tests.support.programs import need
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -17,9 +17,9 @@ from syncd.core.errors import KeysUnavailable
 from syncd.edge import providers
 from syncd.edge.providers import PublicKeys
 from syncd.edge.tokens import ASYMMETRIC
-from tests.device import Device
-from tests.harness import Server
-from tests.provider import Provider
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.provider import Provider
 from tests.system.sync.test_revocation import started
 
 pytestmark = pytest.mark.waits

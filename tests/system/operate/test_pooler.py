@@ -12,8 +12,8 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
-from tests.harness import Server
-from tests.pooler import Pooler
+from tests.support.harness import Server
+from tests.support.pooler import Pooler
 from tests.system.operate.test_command_line import doctor, push
 
 

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.programs import REPOSITORY
-from tests.tour import BLOCK
+from tests.support.programs import REPOSITORY
+from tests.support.tour import BLOCK
 
 SHOWN = [body for _, body in BLOCK.findall((REPOSITORY / "docs/operate/running.md").read_text(encoding="utf-8"))]
 VARIES = re.compile(r"/tmp/tour/syncd-data|\d+\.\d+ \(Debian.*\)|PostgreSQL \d+.*|within [\d.]+ s|up to \d+ of \d+")

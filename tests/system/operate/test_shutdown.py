@@ -12,10 +12,10 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.device import Change, Device, statuses
-from tests.direct import somebody_waits
-from tests.harness import Server
-from tests.ledger import Load, check
+from tests.support.device import Change, Device, statuses
+from tests.support.direct import somebody_waits
+from tests.support.harness import Server
+from tests.support.ledger import Load, check
 
 pytestmark = pytest.mark.waits
 

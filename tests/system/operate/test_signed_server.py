@@ -9,10 +9,10 @@ import asyncpg
 import pytest
 
 from syncd.postgres.contexts import SQLSTATE
-from tests.device import Device
-from tests.harness import Server
-from tests.socket_device import socket_of
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.socket_device import socket_of
+from tests.support.wire import edit, unique
 
 KEY = "a key of the tests, of 32 characters or more"
 

@@ -17,8 +17,8 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.launch import EmbeddedError, account_for
-from tests.harness import Server
-from tests.wire import Device, edit
+from tests.support.harness import Server
+from tests.support.wire import Device, edit
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops its rights")
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,10 +14,10 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
-from tests.device import Device
-from tests.harness import Server
-from tests.socket_device import socket_of
-from tests.standby import Standby, run, url_of
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.socket_device import socket_of
+from tests.support.standby import Standby, run, url_of
 
 pytestmark = pytest.mark.waits
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import REPOSITORY, need
-from tests.tour import Comparison, Step, Terminal, steps, until
+from tests.support.programs import REPOSITORY, need
+from tests.support.tour import Comparison, Step, Terminal, steps, until
 
 TOUR = list(steps((REPOSITORY / "docs/reference/tour.md").read_text(encoding="utf-8")))
 # Its part in TypeScript is run by the client's own tests.

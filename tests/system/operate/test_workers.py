@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from syncd.postgres.launch import WORKER
-from tests.harness import Server
+from tests.support.harness import Server
 
 pytestmark = pytest.mark.waits
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from syncd_client import AsyncReplica, Offline
 
-from tests.device import Device
-from tests.harness import Server
-from tests.node import CLIENT, packages
-from tests.proxy import Proxy, bad_line
-from tests.wire import edit, unique
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.node import CLIENT, packages
+from tests.support.proxy import Proxy, bad_line
+from tests.support.wire import edit, unique
 
 pytestmark = [pytest.mark.waits, pytest.mark.timeout(600)]
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.programs import REPOSITORY
+from tests.support.programs import REPOSITORY
 
 pytestmark = [pytest.mark.waits, pytest.mark.timeout(600)]
 

@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.harness import Server
-from tests.wire import Device, Json, ahead, at, edit, unique, values
+from tests.support.harness import Server
+from tests.support.wire import Device, Json, ahead, at, edit, unique, values
 
 Make = Callable[..., Device]
 FAR = "9999-12-31T23:59:59.99999"

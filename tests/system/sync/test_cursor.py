@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from tests.harness import Server
-from tests.wire import Device, edit, unique, values
+from tests.support.harness import Server
+from tests.support.wire import Device, edit, unique, values
 
 Make = Callable[..., Device]
 

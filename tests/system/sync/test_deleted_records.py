@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from syncd_client import Replica
 
-from tests.device import Device
-from tests.harness import Server
+from tests.support.device import Device
+from tests.support.harness import Server
 
 Open = Callable[..., Replica]
 

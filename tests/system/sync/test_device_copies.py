@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.compacting import compact_now
-from tests.direct import run
-from tests.harness import Server
-from tests.socket_device import socket_of
-from tests.wire import Device, edit, unique, values
+from tests.support.compacting import compact_now
+from tests.support.direct import run
+from tests.support.harness import Server
+from tests.support.socket_device import socket_of
+from tests.support.wire import Device, edit, unique, values
 
 Make = Callable[..., Device]
 FIRST, SECOND, THIRD = "1.firstfirst", "2.secondsecond", "3.thirdthird"

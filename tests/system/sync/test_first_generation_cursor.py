@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from syncd.protocol.cursor import Cursor, encode
-from tests.harness import Server
-from tests.wire import Device, Json, edit, unique, values
+from tests.support.harness import Server
+from tests.support.wire import Device, Json, edit, unique, values
 
 Make = Callable[..., Device]
 FIRST = "1970-01-01T00:00:00.000Z"

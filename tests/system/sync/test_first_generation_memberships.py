@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.device import Device, statuses
-from tests.first_generation import first_generation
-from tests.harness import Server
-from tests.provider import Provider
-from tests.socket_device import socket_of
+from tests.support.device import Device, statuses
+from tests.support.first_generation import first_generation
+from tests.support.harness import Server
+from tests.support.provider import Provider
+from tests.support.socket_device import socket_of
 from tests.system.transfer.test_elsewhere import bring
 
 pytestmark = pytest.mark.waits

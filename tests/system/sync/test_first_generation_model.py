@@ -19,11 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from syncd_client import EVERY_SPACE, Replica
 
 from syncd.core.clock import parse_instant
-from tests.drawn import drawn, examples, steps
-from tests.harness import Server
-from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
-from tests.legacy_sockets import push_over_socket
-from tests.wire import Device, Json, unique
+from tests.support.drawn import drawn, examples, steps
+from tests.support.harness import Server
+from tests.support.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
+from tests.support.legacy_sockets import push_over_socket
+from tests.support.wire import Device, Json, unique
 
 PATIENCE = 60.0
 TABLES = ("tasks", "notes")

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.compacting import compact_now
-from tests.harness import Server
-from tests.moving import Home, delete, in_space, insert, known, titles
-from tests.socket_device import socket_of
-from tests.wire import Device, Json, at, edit, unique, values
+from tests.support.compacting import compact_now
+from tests.support.harness import Server
+from tests.support.moving import Home, delete, in_space, insert, known, titles
+from tests.support.socket_device import socket_of
+from tests.support.wire import Device, Json, at, edit, unique, values
 
 Make = Callable[..., Device]
 

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.harness import Server
-from tests.moving import Home, delete, in_space, insert, known, titles
-from tests.socket_device import socket_of
-from tests.stream_device import stream_of
-from tests.wire import Device, Json, at, edit, unique, values
+from tests.support.harness import Server
+from tests.support.moving import Home, delete, in_space, insert, known, titles
+from tests.support.socket_device import socket_of
+from tests.support.stream_device import stream_of
+from tests.support.wire import Device, Json, at, edit, unique, values
 
 Make = Callable[..., Device]
 

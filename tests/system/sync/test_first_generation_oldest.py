@@ -8,8 +8,8 @@ from itertools import count
 
 import pytest
 
-from tests.legacy_devices import FIRST, TextEngine
-from tests.wire import Device, Json, ahead, edit, unique
+from tests.support.legacy_devices import FIRST, TextEngine
+from tests.support.wire import Device, Json, ahead, edit, unique
 
 Make = Callable[..., Device]
 TABLES = ("s", "t", "u")

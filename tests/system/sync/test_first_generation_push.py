@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from syncd.core.clock import parse_instant
-from tests.wire import Device, Json, ahead, at, edit, unique, values
+from tests.support.wire import Device, Json, ahead, at, edit, unique, values
 
 Make = Callable[..., Device]
 URL = "/sync/app"

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from tests.drawn import drawn, examples, steps
-from tests.harness import Server
+from tests.support.drawn import drawn, examples, steps
+from tests.support.harness import Server
 from tests.system.sync.test_first_generation_model import PATIENCE, TABLES, World
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.harness import Server
-from tests.legacy_devices import FIRST
-from tests.socket_device import socket_of
-from tests.stream_device import stream_of
-from tests.wire import Device, Json, unique
+from tests.support.harness import Server
+from tests.support.legacy_devices import FIRST
+from tests.support.socket_device import socket_of
+from tests.support.stream_device import stream_of
+from tests.support.wire import Device, Json, unique
 
 Make = Callable[..., Device]
 T10, T10_05 = "2026-01-01T10:00:00.000Z", "2026-01-01T10:05:00.000Z"

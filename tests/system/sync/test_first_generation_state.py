@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Server
-from tests.legacy_devices import FIRST, DexieEngine, LegacyDevice, LocalStore, TextEngine
-from tests.socket_device import socket_of
-from tests.stream_device import stream_of
-from tests.wire import Device, Json, at, edit, unique
+from tests.support.harness import Server
+from tests.support.legacy_devices import FIRST, DexieEngine, LegacyDevice, LocalStore, TextEngine
+from tests.support.socket_device import socket_of
+from tests.support.stream_device import stream_of
+from tests.support.wire import Device, Json, at, edit, unique
 
 Make = Callable[..., Device]
 T10, T10_05, T10_10 = "2026-01-01T10:00:00.000Z", "2026-01-01T10:05:00.000Z", "2026-01-01T10:10:00.000Z"

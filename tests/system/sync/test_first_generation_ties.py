@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from syncd.core.clock import format_instant
-from tests.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
-from tests.wire import Device, edit, unique
+from tests.support.legacy_devices import DexieEngine, LegacyDevice, LocalStore, TextEngine
+from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 T10, T10_05 = 1767261600_000_000, 1767261900_000_000

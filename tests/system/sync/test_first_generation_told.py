@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Server
-from tests.holding import outcomes, until_written
-from tests.legacy_devices import FIRST, DexieEngine, LegacyDevice, LocalStore, TextEngine
-from tests.socket_device import Socket, opened, socket_of
-from tests.stream_device import stream_of
-from tests.wire import Device, Json, at, edit, unique
+from tests.support.harness import Server
+from tests.support.holding import outcomes, until_written
+from tests.support.legacy_devices import FIRST, DexieEngine, LegacyDevice, LocalStore, TextEngine
+from tests.support.socket_device import Socket, opened, socket_of
+from tests.support.stream_device import stream_of
+from tests.support.wire import Device, Json, at, edit, unique
 
 Make = Callable[..., Device]
 ENGINES: list[type[LegacyDevice]] = [DexieEngine, LocalStore, TextEngine]

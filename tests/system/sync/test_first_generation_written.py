@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.legacy_devices import FIRST
-from tests.wire import Device, Json, unique
+from tests.support.legacy_devices import FIRST
+from tests.support.wire import Device, Json, unique
 
 Make = Callable[..., Device]
 T10, T10_05 = "2026-01-01T10:00:00.000Z", "2026-01-01T10:05:00.000Z"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from syncd_client import Limits, Replica
 
-from tests.harness import Server
-from tests.wire import Device, Json, at, edit, unique, values
+from tests.support.harness import Server
+from tests.support.wire import Device, Json, at, edit, unique, values
 
 Make = Callable[..., Device]
 

@@ -28,11 +28,11 @@ from syncd.store.held import HeldChanges
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
 from syncd.store.pool import Pool
-from tests.harness import Server
-from tests.holding import PATIENCE, change, held, outcomes, reasons, run, until_written
-from tests.interleaved import SilentBus
-from tests.legacy_devices import FIRST
-from tests.wire import Device, Json, ahead, at, edit, unique, values
+from tests.support.harness import Server
+from tests.support.holding import PATIENCE, change, held, outcomes, reasons, run, until_written
+from tests.support.interleaved import SilentBus
+from tests.support.legacy_devices import FIRST
+from tests.support.wire import Device, Json, ahead, at, edit, unique, values
 
 Make = Callable[..., Device]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import asyncpg
 
-from tests.compacting import ALL, compact_now
-from tests.harness import Server
-from tests.holding import change, held, outcomes, reasons
-from tests.wire import Device, ahead, at, edit, unique
+from tests.support.compacting import ALL, compact_now
+from tests.support.harness import Server
+from tests.support.holding import change, held, outcomes, reasons
+from tests.support.wire import Device, ahead, at, edit, unique
 
 Make = Callable[..., Device]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from syncd.core.error_codes import ERROR_CODES
-from tests.wire import Device, Json, at, edit, unique, values
+from tests.support.wire import Device, Json, at, edit, unique, values
 
 Make = Callable[..., Device]
 

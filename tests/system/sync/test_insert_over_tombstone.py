@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.wire import Device
+from tests.support.wire import Device
 
 FIRST, LATER = "2026-01-01T10:00:00.000000Z", "2026-01-01T11:00:00.000000Z"
 

@@ -17,11 +17,11 @@ import pytest
 from syncd.core.errors import MembershipsUnavailable
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.tokens import Tokens
-from tests.direct import run
-from tests.harness import Server
-from tests.socket_device import Socket, opened
+from tests.support.direct import run
+from tests.support.harness import Server
+from tests.support.socket_device import Socket, opened
 from tests.system.transfer.test_backup import signed
-from tests.wire import Device, at, edit, unique
+from tests.support.wire import Device, at, edit, unique
 
 Make = Callable[..., Device]
 BOUNDS = {

@@ -11,13 +11,13 @@ import pytest
 
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import MOST_LISTED, MOST_MOVED, Cursor
-from tests.compacting import compact_now
-from tests.direct import run
-from tests.harness import Server
-from tests.many_spaces import Crowd, many_spaces
-from tests.socket_device import opened
-from tests.stream_device import stream_of
-from tests.wire import Device, Json, edit, unique
+from tests.support.compacting import compact_now
+from tests.support.direct import run
+from tests.support.harness import Server
+from tests.support.many_spaces import Crowd, many_spaces
+from tests.support.socket_device import opened
+from tests.support.stream_device import stream_of
+from tests.support.wire import Device, Json, edit, unique
 
 LONGEST = 8 * 1024
 COUNT = MOST_LISTED + 100

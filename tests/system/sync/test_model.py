@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from tests.drawn import drawn, examples, steps
-from tests.model import Cells, Model, alive, cells_of, merge
-from tests.wire import Device, Json, at, unique
+from tests.support.drawn import drawn, examples, steps
+from tests.support.model import Cells, Model, alive, cells_of, merge
+from tests.support.wire import Device, Json, at, unique
 
 CLIENTS = ["A", "b", "é"]
 USERS = 3

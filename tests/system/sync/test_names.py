@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from syncd.postgres.doctor import numbers
-from tests.direct import run
-from tests.harness import Server
-from tests.holding import held
-from tests.socket_device import socket_of
-from tests.wire import Device, edit, unique
+from tests.support.direct import run
+from tests.support.harness import Server
+from tests.support.holding import held
+from tests.support.socket_device import socket_of
+from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 MANY = 20

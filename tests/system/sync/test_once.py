@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.device import Change, Device, statuses
-from tests.harness import Server
-from tests.proxy import Proxy
+from tests.support.device import Change, Device, statuses
+from tests.support.harness import Server
+from tests.support.proxy import Proxy
 
 UNIQUE = itertools.count()
 LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.ConnectError)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.device import Change, Device, statuses
-from tests.harness import Server
+from tests.support.device import Change, Device, statuses
+from tests.support.harness import Server
 
 WRITERS, PUSHES = 12, 7
 SIZES = (1, 1, 2, 3, 7, 20, 60, 150, 400)

@@ -10,8 +10,8 @@ import pytest
 
 from syncd.store.backup import ExportFeed, ExportPage, Snapshot, snapshot_of
 from syncd.transfer.export import pieces
-from tests.harness import Server
-from tests.wire import Device, edit
+from tests.support.harness import Server
+from tests.support.wire import Device, edit
 
 RECORDS, LIMIT = 6_000, 5_000
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.wire import Device, Json, edit, unique, values
+from tests.support.wire import Device, Json, edit, unique, values
 
 Make = Callable[..., Device]
 

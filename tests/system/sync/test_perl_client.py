@@ -13,9 +13,9 @@ import httpx
 import pytest
 from syncd_client import EVERY_SPACE, Replica
 
-from tests.harness import Server
-from tests.programs import REPOSITORY, need
-from tests.wire import Device, unique
+from tests.support.harness import Server
+from tests.support.programs import REPOSITORY, need
+from tests.support.wire import Device, unique
 
 PERL = REPOSITORY / "examples/perl"
 AHEAD = "no warnings; *Syncd::Replica::wall = sub { int((Time::HiRes::time() + 4e7) * 1e6) }; "

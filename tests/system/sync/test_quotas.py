@@ -16,12 +16,12 @@ import httpx
 import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.compacting import ALL, compact, compact_now
-from tests.direct import pushed, run
-from tests.harness import Server
-from tests.holding import change, held, until_written
+from tests.support.compacting import ALL, compact, compact_now
+from tests.support.direct import pushed, run
+from tests.support.harness import Server
+from tests.support.holding import change, held, until_written
 from tests.system.transfer.test_backup import line, signed
-from tests.wire import Device, Json, ahead, edit, unique
+from tests.support.wire import Device, Json, ahead, edit, unique
 
 WITHIN = 30.0
 RECORDS, OF_USER, DEVICES, BYTES = 3, 5, 2, 20_000

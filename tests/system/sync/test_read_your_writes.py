@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.device import Device
-from tests.harness import Server
+from tests.support.device import Device
+from tests.support.harness import Server
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import asyncpg
 import jwt
 import pytest
 
-from tests.device import Device, statuses
-from tests.direct import somebody_waits
-from tests.harness import Server
-from tests.provider import Provider
+from tests.support.device import Device, statuses
+from tests.support.direct import somebody_waits
+from tests.support.harness import Server
+from tests.support.provider import Provider
 
 pytestmark = pytest.mark.waits
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
-from tests.harness import Server
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 ROLES = ["owner", "writer", "reader", "former", "stranger", "nobody"]

@@ -21,9 +21,9 @@ from syncd.service.pull import PullRequest
 from syncd.service.push import EventIds, PushRequest
 from syncd.store.log import Log, PushCall, Receipt, cursor_key
 from syncd.store.pool import Pool
-from tests.harness import Server
-from tests.holding import change, held, run
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.holding import change, held, run
+from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 LARGE = 12_000_000

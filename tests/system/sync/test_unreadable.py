@@ -9,11 +9,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.harness import Server
-from tests.holding import change
-from tests.socket_device import Socket, socket_of
-from tests.stream_device import stream_of
-from tests.wire import Device, edit, unique
+from tests.support.harness import Server
+from tests.support.holding import change
+from tests.support.socket_device import Socket, socket_of
+from tests.support.stream_device import stream_of
+from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 TABLES = ("sync_records", "sync_changes")

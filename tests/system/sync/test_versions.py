@@ -12,10 +12,10 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
-from tests.device import Device, answer, statuses
-from tests.harness import Server
-from tests.pooler import Pooler
-from tests.programs import postgresql_15
+from tests.support.device import Device, answer, statuses
+from tests.support.harness import Server
+from tests.support.pooler import Pooler
+from tests.support.programs import postgresql_15
 
 UNIQUE = itertools.count()
 

@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from tests.edge.test_openapi import SCHEMA
-from tests.harness import Server
-from tests.wire import Device, Json, ahead, at, edit, unique
+from tests.support.harness import Server
+from tests.support.wire import Device, Json, ahead, at, edit, unique
 
 Make = Callable[..., Device]
 NDJSON, ZIP = "application/x-ndjson", "application/zip"

@@ -22,11 +22,11 @@ import psutil
 import pytest
 
 from syncd.transfer.export import ZipArchive
-from tests.harness import Server
-from tests.programs import need, psql
-from tests.socket_device import workers_of
+from tests.support.harness import Server
+from tests.support.programs import need, psql
+from tests.support.socket_device import workers_of
 from tests.system.transfer.test_backup import NDJSON, export, parts, restore, signed, undated
-from tests.wire import Device, Json, edit, unique
+from tests.support.wire import Device, Json, edit, unique
 
 CHANGES = 40_000
 # What a page takes on its way, a few times: 40,000 changes are some 64 MB.

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.first_generation import Log, first_generation
-from tests.harness import Server
+from tests.support.first_generation import Log, first_generation
+from tests.support.harness import Server
 from tests.system.transfer.test_operator_backup import syncd
-from tests.wire import Device, ahead, at, unique, values
+from tests.support.wire import Device, ahead, at, unique, values
 
 Make = Callable[..., Device]
 

@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.harness import Server
+from tests.support.harness import Server
 from tests.system.transfer.test_elsewhere import OF_USER, counted
 from tests.system.transfer.test_operator_backup import directory, syncd
-from tests.wire import Device, at, edit, unique, values
+from tests.support.wire import Device, at, edit, unique, values
 
 Make = Callable[..., Device]
 ROWS = 7_000  # enough to be killed in the middle of

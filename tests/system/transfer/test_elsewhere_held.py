@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.first_generation import Log, first_generation
-from tests.harness import Server
-from tests.holding import held
+from tests.support.first_generation import Log, first_generation
+from tests.support.harness import Server
+from tests.support.holding import held
 from tests.system.transfer.test_elsewhere import bring, counted
 from tests.system.transfer.test_operator_backup import syncd
-from tests.wire import Device, at, unique, values
+from tests.support.wire import Device, at, unique, values
 
 Make = Callable[..., Device]
 LARGE = "y" * (1 << 20)

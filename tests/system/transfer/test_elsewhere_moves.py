@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.first_generation import Log, first_generation
-from tests.harness import Server
+from tests.support.first_generation import Log, first_generation
+from tests.support.harness import Server
 from tests.system.transfer.test_elsewhere import bring, counted
-from tests.wire import Device, ahead, at, unique, values
+from tests.support.wire import Device, ahead, at, unique, values
 
 Make = Callable[..., Device]
 

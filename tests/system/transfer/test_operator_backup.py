@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.harness import Server
+from tests.support.harness import Server
 from tests.system.transfer.test_backup import everything, export, live_through, parts, undated
-from tests.wire import Device, edit, unique
+from tests.support.wire import Device, edit, unique
 
 pytestmark = pytest.mark.usefixtures("processes")
 

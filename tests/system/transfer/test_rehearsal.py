@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
-from tests.harness import Server
-from tests.wire import Device, unique
+from tests.support.harness import Server
+from tests.support.wire import Device, unique
 
 Make = Callable[..., Device]
 CANARY = "a-value-that-is-not-told"

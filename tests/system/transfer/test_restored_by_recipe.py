@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.harness import Server
-from tests.wire import Device, Json, edit
+from tests.support.harness import Server
+from tests.support.wire import Device, Json, edit
 
 PAGE = (Path(__file__).parents[3] / "docs" / "operate" / "backup.md").read_text()
 

@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any, Self
 
-from tests.harness import Server
+from tests.support.harness import Server
 
 HANDSHAKE = (
     b"GET /ws/notes HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -12,7 +12,7 @@ from typing import Self
 
 import httpx
 
-from tests.programs import need
+from tests.support.programs import need
 
 
 class NatsServer:

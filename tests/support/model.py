@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tests.wire import Json
+from tests.support.wire import Json
 
 
 class Cell(NamedTuple):

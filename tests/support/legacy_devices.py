@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from syncd.core.clock import format_instant, parse_instant
-from tests.wire import Device
+from tests.support.wire import Device
 
 Json = dict[str, Any]
 FIRST = "1970-01-01T00:00:00.000Z"

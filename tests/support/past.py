@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import httpx
 
-from tests.model import Cell, Cells
-from tests.wire import Device, Json
+from tests.support.model import Cell, Cells
+from tests.support.wire import Device, Json
 
 NOTHING = Cell(None, "", "")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests import node
-from tests.programs import REPOSITORY, alone
+from tests.support import node
+from tests.support.programs import REPOSITORY, alone
 
 
 def site() -> Path:

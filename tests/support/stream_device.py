@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
-from tests.harness import Server
+from tests.support.harness import Server
 
 Json = dict[str, Any]
 F = TypeVar("F")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from tests.direct import run
-from tests.harness import Server
-from tests.wire import unique
+from tests.support.direct import run
+from tests.support.harness import Server
+from tests.support.wire import unique
 
 NAMED = """
 INSERT INTO syncd.sync_names (name, quoted) SELECT n, to_json(n)::text FROM unnest(ARRAY['{user}', '{writer}']) n

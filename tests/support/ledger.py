@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import httpx
 
-from tests.device import Change, Device
-from tests.harness import Server
+from tests.support.device import Change, Device
+from tests.support.harness import Server
 
 RECORDS = 4
 SPACE = "ledger"

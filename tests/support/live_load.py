@@ -15,11 +15,11 @@ import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from tests.device import Change, Device
-from tests.harness import Server
-from tests.socket_device import connections_of, workers_of
-from tests.stalls import Stalls
-from tests.wire import unique
+from tests.support.device import Change, Device
+from tests.support.harness import Server
+from tests.support.socket_device import connections_of, workers_of
+from tests.support.stalls import Stalls
+from tests.support.wire import unique
 
 APP = "notes"
 RECORDS = 4

@@ -10,7 +10,7 @@ from typing import Any, Self
 import httpx
 
 from syncd.core.clock import format_instant
-from tests.harness import Server
+from tests.support.harness import Server
 
 Change = dict[str, Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tests.harness import Server
+from tests.support.harness import Server
 
 Json = dict[str, Any]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 
-from tests import past
-from tests.harness import Server
-from tests.wire import Device, Json
+from tests.support import past
+from tests.support.harness import Server
+from tests.support.wire import Device, Json
 
 USERS = ("ann", "bob", "cid", "dan")
 # Reads a folded log too: what is missing there is said, and said the same.

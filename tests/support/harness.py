@@ -19,7 +19,7 @@ import jwt
 import psutil
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.template import Template
+from tests.support.template import Template
 
 READY = re.compile(r"syncd is ready at (http://\S+:(\d+))")
 

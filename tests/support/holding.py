@@ -6,8 +6,8 @@ import subprocess
 import time
 from typing import Any
 
-from tests.harness import Server
-from tests.wire import Device, Json, edit
+from tests.support.harness import Server
+from tests.support.wire import Device, Json, edit
 
 PATIENCE = 60.0
 

@@ -6,8 +6,8 @@ import json
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.harness import Server
-from tests.legacy_devices import FIRST, Json, LegacyDevice
+from tests.support.harness import Server
+from tests.support.legacy_devices import FIRST, Json, LegacyDevice
 
 WITHIN = 60.0
 

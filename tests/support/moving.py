@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.wire import Device, Json, at, unique
+from tests.support.wire import Device, Json, at, unique
 
 Make = Callable[..., Device]
 

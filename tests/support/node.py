@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import REPOSITORY, alone
+from tests.support.programs import REPOSITORY, alone
 
 BOARD = REPOSITORY / "examples" / "board"
 CLIENT = REPOSITORY / "clients" / "typescript"

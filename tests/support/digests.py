@@ -8,7 +8,7 @@ from functools import reduce
 from operator import xor
 from typing import Any, NamedTuple
 
-from tests.device import Change, Device
+from tests.support.device import Change, Device
 
 Registers = Mapping[str, Mapping[str, Any]]
 

@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from syncd.postgres.launch import WORKER
-from tests.harness import Server
+from tests.support.harness import Server
 
 Json = dict[str, Any]
 F = TypeVar("F")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from syncd.postgres.embedded import PORT, EmbeddedPostgres
 from syncd.postgres.launch import account_for
-from tests.programs import need
+from tests.support.programs import need
 
 CONFIGURATION = """\
 [databases]

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.wire import unique
+from tests.support.wire import unique
 
 COLUMNS = (
     "app_id", "table_name", "record_id", "user_id", "space_id", "op", "data", "times", "client_id", "created_at",

@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 
-from tests.device import Device
-from tests.harness import Server
-from tests.socket_device import Socket, connections_of, only, socket_on, workers_of
-from tests.stream_device import Stream, stream_of
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.socket_device import Socket, connections_of, only, socket_on, workers_of
+from tests.support.stream_device import Stream, stream_of
 
 # A second is promised; what else runs on the machine gets its share.
 SOON = 60.0
