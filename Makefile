@@ -12,8 +12,8 @@ REPO ?= .
 MINUTES ?= 60
 SECONDS ?= 15
 PORT ?= 3050
-# Where nearly every test needs no database: collecting the other folders takes longer than what it finds there.
-QUICK := tests/core tests/protocol tests/client
+# Those of which no test needs a database or starts a process (tests/support/plugin.py).
+QUICK := tests/unit clients/python/tests
 BOARD := examples/board
 CLIENT := clients/typescript
 
@@ -34,12 +34,11 @@ demo-board: $(STAMP) board  ## a shared board in the browser, to try with the ne
 	@$(VENV)/bin/syncd serve --demo --port $(PORT)
 
 fast: $(STAMP)  ## the tests that need no database, in seconds
-	@$(PYTHON) -m pytest -q -n 2 --fast \
-	    -m 'not soak and not alone and not waits' $(ARGS) $(QUICK)
+	@$(PYTHON) -m pytest -q -n 2 --hypothesis-profile=fast -m 'not soak and not alone and not waits' $(ARGS) $(QUICK)
 
 # Each process of a part collects all that it is given, so those of few tests are given the files that name their mark,
 # written out where it is used.
-marked = $(shell grep -rlwE 'mark\.$(1)' tests --include='test_*.py')
+marked = $(shell grep -rlwE 'mark\.$(1)' tests clients/python/tests --include='test_*.py')
 
 # Those that wait do so beside those that compute, and what they said is shown when both have ended.
 BY_FILE := $(PYTHON) -m pytest -q --dist loadfile --no-loadscope-reorder

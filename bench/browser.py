@@ -23,9 +23,9 @@ from playwright.sync_api import Browser, sync_playwright
 from bench.figures import Measure, measure, show
 from bench.stage import Stage
 from bench.workload import WORDS
-from tests.support import node
 from tests.browser import chromium
 from tests.browser.site import Site
+from tests.support import node
 from tests.support.harness import Server
 
 HERE = Path(__file__).parent / "browser"

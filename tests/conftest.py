@@ -1,8 +1,7 @@
-"""What all tests share: one database and one server a session, both real."""
+"""What all tests of a server share: one database and one server a session, both real."""
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import tempfile
@@ -10,33 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
-import hypothesis
 import psutil
 import pytest
-from httpx._config import DEFAULT_TIMEOUT_CONFIG, create_ssl_context
-from httpx._transports import default as transports
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.support import processes as started
 from tests.support.harness import Server
 from tests.support.proxy import LINE, bad_line, beside
 from tests.support.template import Template
 from tests.support.wire import Device
-
-# Httpx gives up after five seconds where a test says nothing; a machine may stand still for longer.
-vars(DEFAULT_TIMEOUT_CONFIG).update(dict.fromkeys(("connect", "read", "write", "pool"), 60.0))
-# The certificates of all authorities are read once, and not again for each of some thousand clients.
-vars(transports)["create_ssl_context"] = functools.cache(create_ssl_context)
-
-# The same examples every time, so that a red test stays red; a soak looks for new ones and prints how to repeat them.
-SOAK = bool(os.environ.get("SYNCD_SOAK"))
-# Of a planted fault (tools/mutants.py) it is enough to know that it is found.
-PHASES = tuple(phase for phase in hypothesis.Phase if phase.name != "shrink" or "MUTANTS" not in os.environ)
-hypothesis.settings.register_profile(
-    "syncd", derandomize=not SOAK, print_blob=True, deadline=None, phases=PHASES,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is
-)  # fmt: skip
-hypothesis.settings.load_profile("syncd")
 
 MEMORY, ROOM = "/dev/shm", 8 * 1024**3
 
@@ -63,38 +43,12 @@ def _place(item: pytest.Item) -> int:
     return next((place for place, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="only tests that start no process, so need no database")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(started.Watch())
-    if config.getoption("--fast"):
-        hypothesis.settings.register_profile("fast", hypothesis.settings.default, max_examples=10)
-        hypothesis.settings.load_profile("fast")
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `--fast`, what takes seconds to import and starts processes in every test anyway."""
-    slow = collection_path.name in ("browser", "test_openapi.py")
-    return True if slow and config.getoption("--fast") else None
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_place)
-    if config.getoption("--fast"):
-        slow = [item for item in items if not started.is_fast(item)]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if started.is_fast(item)]
 
 
 @pytest.fixture(scope="session")
-def processes() -> None:
-    """The test starts processes of its own. See `tests/support/processes.py`."""
-
-
-@pytest.fixture(scope="session")
-def workspace(processes: None) -> Iterator[Path]:
+def workspace() -> Iterator[Path]:
     """A folder that the database's user can enter; pytest's own is closed to it when root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="syncd-test-", dir=_in_memory()))
     folder.chmod(0o755)
@@ -159,10 +113,3 @@ def device(server: Server, http: httpx.Client) -> Callable[..., Device]:
         return Device(http, server, user, client, **more)  # type: ignore[arg-type]
 
     return make
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_settings_of_the_caller() -> None:
-    """What the developer's shell has set is not what is tested."""
-    for name in [name for name in os.environ if name.startswith("SYNCD_") or name in ("PGHOST", "PGPORT")]:
-        del os.environ[name]

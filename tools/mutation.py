@@ -26,7 +26,7 @@ FOUND = TREE / "mutants"
 STATS = FOUND / "mutmut-stats.json"
 # "src." is what mutmut leaves out of a module's name.
 LINKS = {
-    name: name for name in ("syncd", "tests", "schema", "pyproject.toml")
+    name: name for name in ("syncd", "tests", "clients/python/tests", "schema", "pyproject.toml")
 } | {"src/syncd_client": "clients/python/syncd_client"}  # fmt: skip
 KILLED, TIMED_OUT, UNTESTED = {1, 3}, {-24, 24, 36, 152, 255}, {5, 33}
 PROCESSES = os.environ.get("PROCESSES", "2")

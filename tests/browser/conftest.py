@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Playwright, async_playwright, expect
 
-from tests.support import node
 from tests.browser import chromium
 from tests.browser.site import Site
 from tests.browser.visitor import Tab, Visitor
+from tests.support import node
 from tests.support.harness import Server
 from tests.support.proxy import LINE, Proxy, bad_line
 from tests.support.wire import unique

@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from tests.support import node
 from tests.browser.board_page import BoardPage
 from tests.browser.conftest import HERE, SCREENSHOTS, MakeVisitor
+from tests.support import node
 from tests.support.wire import unique
 
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}

@@ -15,7 +15,7 @@ from tests.support import node
 from tests.support.documentation import site
 from tests.support.harness import Server
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("processes")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,7 @@ from typing import Any
 import pytest
 from syncd_client import Replica
 
-from tests.client.scripted import Script, applied, page
-
-pytestmark = pytest.mark.usefixtures("processes")
+from tests.support.scripted import Script, applied, page
 
 WRITER = """
 import sys

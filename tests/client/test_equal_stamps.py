@@ -13,8 +13,8 @@ import pytest
 from syncd_client import Replica
 
 from tests.client.test_against_server import check_same
-from tests.client.test_left_and_joined import packed, take
 from tests.support.harness import Server
+from tests.support.scripted import packed, take
 from tests.support.wire import Device, edit, unique
 
 WALL = 1_767_261_900_000_000

@@ -1,4 +1,4 @@
-"""History and undo of the Python client, with the real server where it takes one."""
+"""History and undo of the Python client with the real server."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from syncd_client import InvalidQuery, Refused, Replica, RetryPolicy, history
+from syncd_client import Refused, Replica, RetryPolicy, history
 
 from syncd.protocol.page_token import read_bookmark
 from tests.support.harness import Server
+from tests.support.replicas import values
 from tests.support.wire import ahead
 
 Device = Callable[..., Replica]
@@ -38,18 +39,6 @@ def device(server: Server, tmp_path: Path, user: str) -> Iterator[Device]:
     yield open_device
     for replica in opened:
         replica.close()
-
-
-@pytest.fixture
-def offline(tmp_path: Path) -> Iterator[Replica]:
-    with Replica(tmp_path / "offline.db", app="app", durability="normal") as replica:
-        yield replica
-
-
-def values(replica: Replica, id: str = "r") -> dict[str, Any] | None:
-    """What an application sees, without fields that are null."""
-    record = replica.get("t", id)
-    return None if record is None else {name: value for name, value in record.items() if value is not None}
 
 
 def test_a_records_changes_are_read_newest_first_in_pages(device: Device) -> None:
@@ -178,36 +167,6 @@ def test_a_restore_whose_answer_is_lost_is_done_once(server: Server, device: Dev
     assert sent[0] == sent[1]
 
 
-def test_undo_takes_the_last_write_back_and_again_is_a_redo(offline: Replica) -> None:
-    assert offline.undo() == []
-    offline.put("t", "r", {"x": 1, "y": 1})
-    offline.patch("t", "r", {"x": 2, "z": 2})
-    for _ in range(2):
-        assert len(offline.undo()) == 1
-        assert values(offline) == {"x": 1, "y": 1}
-        offline.undo()
-        assert values(offline) == {"x": 2, "y": 1, "z": 2}
-
-
-def test_undo_takes_a_whole_batch_back(offline: Replica) -> None:
-    offline.put("t", "edited", {"x": 1})
-    offline.put("t", "dropped", {"x": 1})
-    offline.put("t", "gone", {"x": 1})
-    offline.delete("t", "gone")
-    with offline.batch() as batch:
-        batch.put("t", "new", {"x": 1})
-        batch.patch("t", "edited", {"x": 2})
-        batch.patch("t", "edited", {"x": 3})
-        batch.delete("t", "dropped")
-        batch.put("t", "gone", {"x": 2})
-    before = {"edited": {"x": 1}, "dropped": {"x": 1}, "gone": None, "new": None}
-    after = {"edited": {"x": 3}, "dropped": None, "gone": {"x": 2}, "new": {"x": 1}}
-    for expected in (before, after, before):
-        changes = offline.undo()
-        assert {name: values(offline, name) for name in expected} == expected
-        assert len({queued.batch for queued in offline.pending() if queued.change_id in changes}) == 1
-
-
 def test_undo_leaves_what_others_have_written_since(device: Device) -> None:
     one, two = device("one"), device("two")
     one.put("t", "r", {"x": 1, "y": 1})
@@ -238,32 +197,3 @@ def test_undo_knows_its_own_write_by_a_lowered_stamp_too(device: Device) -> None
     one.undo()
     one.sync()
     assert values(one) == {"x": 1}
-
-
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda one: history.record_at(one, "t", "..", seq=1),
-        lambda one: history.record_at(one, "..", "pull"),
-        lambda one: next(history.changes(one, "..", ".")),
-        lambda one: history.restore(one, "..", "..", 1),
-        lambda one: history.restore(one, "t", "..", 1),
-        lambda one: next(history.space_at(one, space="..", seq=1)),
-        lambda one: history.restore_space(one, space=".", seq=1),
-    ],
-)
-def test_what_an_address_would_lose_is_refused_before_it_is_asked(
-    tmp_path: Path, ask: Callable[[Replica], object]
-) -> None:
-    asked: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        return httpx.Response(404)
-
-    http = httpx.Client(transport=httpx.MockTransport(answer))
-    with Replica(tmp_path / "one.db", app="app", url="http://server", token="t", http=http) as one:
-        one.put("t", "r", {"n": 1})
-        with pytest.raises(InvalidQuery):
-            ask(one)
-    assert asked == []

@@ -9,7 +9,7 @@ import pytest
 from tests.support import node
 from tests.support.template import Template
 
-pytestmark = pytest.mark.usefixtures("processes", "installed")
+pytestmark = pytest.mark.usefixtures("installed")
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,6 @@ def test_a_host_that_is_none_is_not_shown() -> None:
     ],
     ids=["data-dir", "secret", "claims", "memberships"],
 )
-@pytest.mark.usefixtures("processes")
 def test_the_command_for_a_token_is_one_for_how_the_server_was_started(
     given: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

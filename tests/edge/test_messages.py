@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.vectors import vectors
 from tests.support.wire import Device, unique
 
-VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "messages.json").read_text())
+VECTORS = vectors("messages")
 Make = Callable[..., Device]
 
 

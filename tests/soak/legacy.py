@@ -1,4 +1,4 @@
-"""Devices of the first generation in a round: the engines of tests/support/legacy_devices.py, each in a thread of its own."""
+"""Devices of the first generation in a round: engines of tests/support/legacy_devices.py, each in its own thread."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
+from tests.soak.history import History
 from tests.support.harness import Server
 from tests.support.legacy_devices import LegacyDevice
-from tests.soak.history import History
 from tests.support.wire import Device
 
 TABLE = "tasks"

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.soak.history import Event, History
 from tests.support.node import CLIENT, packages, run
 from tests.support.programs import REPOSITORY
-from tests.soak.history import Event, History
 
 LONGEST_LINE = 16 * 1024 * 1024
 

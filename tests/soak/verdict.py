@@ -10,12 +10,12 @@ from typing import Any
 
 import asyncpg
 
-from tests.support.device import Change, Device
-from tests.support.ledger import none_is_open
-from tests.support.model import Cells, cells_of, merge
 from tests.soak import judge
 from tests.soak.judge import Made, Row
 from tests.soak.world import APP, CANARY, DEADLINE, MEGABYTE, SPACES, World
+from tests.support.device import Change, Device
+from tests.support.ledger import none_is_open
+from tests.support.model import Cells, cells_of, merge
 from tests.support.socket_device import connections_of, workers_of
 
 # Connections to the database that a worker may have opened meanwhile, and what it has loaded by its first request.

@@ -6,9 +6,9 @@ import asyncio
 
 import httpx
 
+from tests.soak.history import History
 from tests.support.device import Change, Device
 from tests.support.harness import Server
-from tests.soak.history import History
 
 LATER = (429, 503)
 

@@ -13,16 +13,16 @@ from typing import Any, Self
 
 import httpx
 
-from tests.support.device import Device
-from tests.support.harness import Server
-from tests.support.legacy_devices import DexieEngine, LocalStore
-from tests.support.proxy import Proxy
 from tests.soak import faults
 from tests.soak.history import History
 from tests.soak.legacy import LegacyActor
 from tests.soak.programs import Program, node, python
 from tests.soak.schedule import Fault
 from tests.soak.watcher import Watcher
+from tests.support.device import Device
+from tests.support.harness import Server
+from tests.support.legacy_devices import DexieEngine, LocalStore
+from tests.support.proxy import Proxy
 from tests.support.socket_device import workers_of
 
 APP = "notes"

@@ -18,8 +18,8 @@ from syncd.bus.link import HeartbeatBus
 from syncd.bus.nats import NatsBus
 from syncd.bus.postgres import CHANNEL, NotifyBus
 from syncd.postgres.embedded import EmbeddedPostgres
-from tests.support.nats_server import NatsServer
 from tests.store.listening import Listener, feed, until
+from tests.support.nats_server import NatsServer
 
 KEYS = st.text(max_size=20).map(key)
 HINTS = st.one_of(

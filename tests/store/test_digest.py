@@ -23,10 +23,11 @@ from tests.support.device import Device, answer
 from tests.support.digests import Sum, alive, bucket_of, digest_of, sum_of
 from tests.support.drawn import drawn, examples, steps
 from tests.support.harness import Server
+from tests.support.vectors import vectors
 from tests.support.wire import Device as Plain
 from tests.support.wire import ahead, at, unique
 
-VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "digest.json").read_text())
+VECTORS = vectors("digest")
 RECORDS = """
 SELECT s.space_id, t.name, r.record_id, r.registers FROM syncd.sync_records r
 JOIN syncd.sync_spaces s ON s.space_no = r.space_no JOIN syncd.sync_names t ON t.name_no = r.table_no

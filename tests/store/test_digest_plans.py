@@ -8,9 +8,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.store.test_plans import EXPLAIN, STAGES, Node, Statement, Watched, grow
 from tests.support.device import Device, answer
 from tests.support.harness import Server
-from tests.store.test_plans import EXPLAIN, STAGES, Node, Statement, Watched, grow
 
 ROWS = 8_000
 TOUCHED = 60

@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.store.test_plans import EXPLAIN, NEVER_SCANNED, STAGES, TABLES, Node, Statement, Watched, grow
 from tests.support.device import Device, answer
 from tests.support.harness import Server
-from tests.store.test_plans import EXPLAIN, NEVER_SCANNED, STAGES, TABLES, Node, Statement, Watched, grow
 
 ROWS = 8_000
 CHANGES = 60

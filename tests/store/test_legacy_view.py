@@ -16,8 +16,8 @@ import pytest
 from syncd.postgres.legacy_view import make_view
 from syncd.postgres.schema_files import MigrationError
 from tests.support.harness import Server
-from tests.system.transfer.test_operator_backup import syncd
 from tests.support.wire import Device, at, edit, unique, values
+from tests.system.transfer.test_operator_backup import syncd
 
 Make = Callable[..., Device]
 COLUMNS = [

@@ -7,7 +7,6 @@ import itertools
 import json
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -21,9 +20,10 @@ from syncd_client.data.merge import Register, Registers, is_deleted, merge
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.drawn import drawn, examples
 from tests.support.harness import Server
+from tests.support.vectors import vectors
 from tests.support.wire import Device, at, unique
 
-MERGE = json.loads((Path(__file__).parent.parent / "vectors" / "merge.json").read_text())
+MERGE = vectors("merge")
 CLIENTS = ["a", "b", "ab", "B", "é", "\uffff", "\U0001f600"]
 Make = Callable[..., Device]
 

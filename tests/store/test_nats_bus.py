@@ -16,11 +16,11 @@ from structlog.testing import capture_logs
 
 from syncd.bus.hints import BusError, Hint
 from syncd.bus.nats import NatsBus
+from tests.store.listening import PROMISED, Listener, feed, until
 from tests.support.nats_server import NatsServer
 from tests.support.proxy import Proxy
-from tests.store.listening import PROMISED, Listener, feed, until
 
-pytestmark = [pytest.mark.waits, pytest.mark.usefixtures("processes")]
+pytestmark = pytest.mark.waits
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 INFO = b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576,"auth_required":true}\r\n'

@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 from syncd.bus.hints import Hint
 from syncd.bus.postgres import NotifyBus
 from syncd.postgres.embedded import PORT, EmbeddedPostgres
+from tests.store.listening import PROMISED, Listener, feed, until
 from tests.support.pooler import Pooler
 from tests.support.proxy import Proxy
-from tests.store.listening import PROMISED, Listener, feed, until
 
 pytestmark = pytest.mark.waits
 

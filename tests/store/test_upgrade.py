@@ -1,8 +1,8 @@
 """A database of the thirteen migrations that were before the baseline, made and filled by the code of then, upgraded.
 
-fixtures/thirteen holds it as `pg_dump --inserts` wrote it, and all that its server answered (tests/support/asked.py): pushes
-of several devices with conflicts, a deletion, a return, a repetition and restores, memberships by token, a deleted
-space, digests that were folded, and a space that was compacted twice.
+fixtures/thirteen holds it as `pg_dump --inserts` wrote it, and all that its server answered (tests/support/asked.py):
+pushes of several devices with conflicts, a deletion, a return, a repetition and restores, memberships by token, a
+deleted space, digests that were folded, and a space that was compacted twice.
 """
 
 from __future__ import annotations

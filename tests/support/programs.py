@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def need(*packages: str) -> None:

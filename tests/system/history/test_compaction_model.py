@@ -15,8 +15,8 @@ from tests.support.compacting import ALL, compact_now
 from tests.support.drawn import drawn, examples, steps
 from tests.support.harness import Server
 from tests.support.model import Cell, Cells, Model, merge, written_by
-from tests.system.sync.test_model import KEPT, Replica, World, limits, pick
 from tests.support.wire import Device, Json
+from tests.system.sync.test_model import KEPT, Replica, World, limits, pick
 
 HUSK = "{}|a value that is gone"
 

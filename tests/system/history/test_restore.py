@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.device import Device, answer, statuses
 from tests.support.harness import Server
-from tests.system.operate.test_durability import postmaster
 from tests.support.wire import unique
+from tests.system.operate.test_durability import postmaster
 
 
 class Restored:

@@ -1,6 +1,6 @@
 """G13: a notification is only a hint. Whatever dies or freezes under open sockets costs 5 s at most, and no data.
 
-Two workers, a writer that goes on, devices on sockets and a stream; see tests/support/live_load.py for what is compared.
+Two workers, a writer that goes on, devices on sockets and a stream; tests/support/live_load.py has what is compared.
 """
 
 from __future__ import annotations

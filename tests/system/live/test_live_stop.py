@@ -15,8 +15,8 @@ from tests.support.harness import Server
 from tests.support.raw_socket import RawSocket
 from tests.support.socket_device import Socket, opened
 from tests.support.stream_device import stream_of
-from tests.system.operate.test_busy import held
 from tests.support.wire import edit, unique
+from tests.system.operate.test_busy import held
 
 pytestmark = pytest.mark.waits
 

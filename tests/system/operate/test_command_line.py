@@ -28,8 +28,6 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.direct import somebody_waits
 from tests.support.harness import Server
 
-pytestmark = pytest.mark.usefixtures("processes")
-
 SECRET = "a secret of more than thirty-two bytes"
 
 

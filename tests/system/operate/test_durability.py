@@ -1,7 +1,7 @@
 """G1, G2: what was acknowledged is there after any kill, and no push is ever there by half.
 
-Writers and readers go on while processes are killed, frozen and restarted under them; see tests/support/ledger.py for what
-is compared afterwards.
+Writers and readers go on while processes are killed, frozen and restarted under them; see tests/support/ledger.py for
+what is compared afterwards.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ with Signals() as signals:
 """
 
 
-def test_no_two_workers_draw_the_same(processes: None) -> None:
+def test_no_two_workers_draw_the_same() -> None:
     with socket.socket() as listener:
         listener.set_inheritable(True)
         command = [sys.executable, "-c", FORKED, str(listener.fileno())]

@@ -28,7 +28,7 @@ LIVES = ["tests/client/test_live_against_server.py::test_two_devices_see_each_ot
     [SYNCS, BOARD, LIVE, pytest.param(LIVES, marks=pytest.mark.soak)],
     ids=["sync", "board", "live", "live-both-ways"],
 )
-def test_tests_of_the_clients_pass_over_such_a_line(processes: None, tests: list[str]) -> None:
+def test_tests_of_the_clients_pass_over_such_a_line(tests: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "500", *tests],
         cwd=REPOSITORY, env={**os.environ, "TEST_LINE": "bad"}, capture_output=True, text=True, check=False,

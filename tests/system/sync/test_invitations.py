@@ -20,8 +20,8 @@ from syncd.edge.tokens import Tokens
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.socket_device import Socket, opened
-from tests.system.transfer.test_backup import signed
 from tests.support.wire import Device, at, edit, unique
+from tests.system.transfer.test_backup import signed
 
 Make = Callable[..., Device]
 BOUNDS = {

@@ -61,7 +61,7 @@ def records(replica: Replica, *tables: str) -> list[Any]:
 
 
 @pytest.fixture
-def perl(processes: None) -> None:
+def perl() -> None:
     need("perl")
 
 

@@ -20,8 +20,8 @@ from tests.support.compacting import ALL, compact, compact_now
 from tests.support.direct import pushed, run
 from tests.support.harness import Server
 from tests.support.holding import change, held, until_written
-from tests.system.transfer.test_backup import line, signed
 from tests.support.wire import Device, Json, ahead, edit, unique
+from tests.system.transfer.test_backup import line, signed
 
 WITHIN = 30.0
 RECORDS, OF_USER, DEVICES, BYTES = 3, 5, 2, 20_000

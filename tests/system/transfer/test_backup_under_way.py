@@ -25,8 +25,8 @@ from syncd.transfer.export import ZipArchive
 from tests.support.harness import Server
 from tests.support.programs import need, psql
 from tests.support.socket_device import workers_of
-from tests.system.transfer.test_backup import NDJSON, export, parts, restore, signed, undated
 from tests.support.wire import Device, Json, edit, unique
+from tests.system.transfer.test_backup import NDJSON, export, parts, restore, signed, undated
 
 CHANGES = 40_000
 # What a page takes on its way, a few times: 40,000 changes are some 64 MB.

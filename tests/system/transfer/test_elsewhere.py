@@ -19,8 +19,8 @@ import pytest
 
 from tests.support.first_generation import Log, first_generation
 from tests.support.harness import Server
-from tests.system.transfer.test_operator_backup import syncd
 from tests.support.wire import Device, ahead, at, unique, values
+from tests.system.transfer.test_operator_backup import syncd
 
 Make = Callable[..., Device]
 

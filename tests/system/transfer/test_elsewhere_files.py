@@ -19,9 +19,9 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.harness import Server
+from tests.support.wire import Device, at, edit, unique, values
 from tests.system.transfer.test_elsewhere import OF_USER, counted
 from tests.system.transfer.test_operator_backup import directory, syncd
-from tests.support.wire import Device, at, edit, unique, values
 
 Make = Callable[..., Device]
 ROWS = 7_000  # enough to be killed in the middle of

@@ -14,9 +14,9 @@ import pytest
 from tests.support.first_generation import Log, first_generation
 from tests.support.harness import Server
 from tests.support.holding import held
+from tests.support.wire import Device, at, unique, values
 from tests.system.transfer.test_elsewhere import bring, counted
 from tests.system.transfer.test_operator_backup import syncd
-from tests.support.wire import Device, at, unique, values
 
 Make = Callable[..., Device]
 LARGE = "y" * (1 << 20)

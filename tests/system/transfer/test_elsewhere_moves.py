@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.first_generation import Log, first_generation
 from tests.support.harness import Server
-from tests.system.transfer.test_elsewhere import bring, counted
 from tests.support.wire import Device, ahead, at, unique, values
+from tests.system.transfer.test_elsewhere import bring, counted
 
 Make = Callable[..., Device]
 

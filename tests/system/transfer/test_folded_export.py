@@ -12,10 +12,10 @@ import pytest
 from tests.support.compacting import ALL, compact_now
 from tests.support.harness import Server
 from tests.support.past import address, ask
+from tests.support.wire import Device, Json, at, edit, unique, values
 from tests.system.history.test_compaction import write_much
 from tests.system.transfer.test_backup import parts
 from tests.system.transfer.test_operator_backup import directory, syncd
-from tests.support.wire import Device, Json, at, edit, unique, values
 
 # By what a stale cursor is answered: what a write from before the deletion is.
 OLD = {None: ("applied", None), "cursor_lost": ("rejected", "record_forgotten")}

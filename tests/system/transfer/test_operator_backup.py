@@ -18,10 +18,8 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.harness import Server
-from tests.system.transfer.test_backup import everything, export, live_through, parts, undated
 from tests.support.wire import Device, edit, unique
-
-pytestmark = pytest.mark.usefixtures("processes")
+from tests.system.transfer.test_backup import everything, export, live_through, parts, undated
 
 Make = Callable[..., Device]
 
