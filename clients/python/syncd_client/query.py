@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import operator
+import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .data.change import check_id
+from .data.change import check_asked
 from .data.record import Record
 from .data.values import parse
-from .errors import InvalidQuery, InvalidWrite
+from .errors import InvalidQuery
 
 Where = Mapping[str, Any] | Sequence[tuple[str, str, Any]]
 
@@ -23,6 +24,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 _OPERATORS = (*_COMPARE, "=", "!=", "in")
 _INT64 = 2**63
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def compile_query(
 ) -> Query:
     """Compiles a query. `space`: None asks every space. Raises InvalidQuery."""
     conditions = read_conditions(where)
-    clauses, params = ["tbl = ?"], [_name("the table", table)]
+    clauses, params = ["tbl = ?"], [check_asked("the table", table)]
     if space is not None:
         clauses.append("space = ?")
         params.append(space)
@@ -108,11 +110,17 @@ def compile_query(
     terms = [_term(name) for name in ([order] if isinstance(order, str) else order) if name]
     sql += ", ".join([*(term for term, _ in terms), "id", "space"])
     params += [path for _, path in terms]
-    if (limit is not None and limit < 0) or offset < 0:
-        raise InvalidQuery("limit and offset count from 0.")
+    most, offset = None if limit is None else _count(limit), _count(offset)
     if rest:
-        return Query(sql, tuple(params), lambda fields: all(c.holds(fields) for c in rest), limit, offset)
-    return Query(f"{sql} LIMIT ? OFFSET ?", (*params, -1 if limit is None else limit, offset), None, None, 0)
+        return Query(sql, tuple(params), lambda fields: all(c.holds(fields) for c in rest), most, offset)
+    return Query(f"{sql} LIMIT ? OFFSET ?", (*params, -1 if most is None else most, offset), None, None, 0)
+
+
+def _count(number: object) -> int:
+    """A number of records, as far as SQLite counts. Raises InvalidQuery."""
+    if not isinstance(number, int) or number < 0:
+        raise InvalidQuery("limit and offset count from 0.")
+    return min(number, _INT64 - 1)
 
 
 def find(db: sqlite3.Connection, query: Query) -> list[Record]:
@@ -141,21 +149,13 @@ def read_conditions(where: Where) -> list[Condition]:
     for triple in triples:
         if len(triple) != 3 or triple[1] not in _OPERATORS:
             raise InvalidQuery(f"a condition is (field, operator, value) with one of {', '.join(_OPERATORS)}.")
-        condition = Condition(_name("a field name", triple[0]), triple[1], triple[2])
+        condition = Condition(check_asked("a field name", triple[0]), triple[1], triple[2])
         if condition.operator in _COMPARE and _kind(condition.operand) not in ("number", "str"):
             raise InvalidQuery(f"{type(condition.operand).__name__} has no order: compare with a number or with text.")
         if condition.operator == "in" and not isinstance(condition.operand, list | tuple | set | frozenset):
             raise InvalidQuery("`in` needs a list of values.")
         conditions.append(condition)
     return conditions
-
-
-def _name(what: str, name: object) -> str:
-    """A name that a table or a field can have. Raises InvalidQuery."""
-    try:
-        return check_id(what, name)
-    except InvalidWrite as why:
-        raise InvalidQuery(why.detail) from None
 
 
 def _path(field: str) -> str | None:
@@ -165,7 +165,7 @@ def _path(field: str) -> str | None:
 
 def _term(name: str) -> tuple[str, str]:
     field, descending = (name[1:], " DESC") if name.startswith("-") else (name, "")
-    path = _path(_name("an order field", field))
+    path = _path(check_asked("an order field", field))
     if path is None:
         raise InvalidQuery(f"cannot order by {field!r}: its name has a quote or a backslash.")
     return f"json_extract(doc, ?){descending}", path
@@ -189,4 +189,6 @@ def operand_fits(operand: Any) -> bool:
     """Whether SQLite holds the operand as it is."""
     if isinstance(operand, int) and not isinstance(operand, bool):
         return -(2**53) <= operand <= 2**53
-    return operand is None or isinstance(operand, bool | float | str)
+    if isinstance(operand, str):
+        return operand.isascii() or not _SURROGATE.search(operand)
+    return operand is None or isinstance(operand, bool | float)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx
 
 from .batch import Batch
-from .data.change import check_id, name_space
+from .data.change import Key, check_asked, check_id, name_space
 from .data.conflict import Conflict
 from .data.events import Changes, Event, LiveState, Verified
 from .data.merge import Registers
@@ -195,10 +195,12 @@ class Replica:
     def get(self, table: str, id: str, *, space: str | None = None, deleted: bool = False) -> Record | None:
         """The record as this device sees it, own unsent writes included; None if there is none.
 
-        A deleted one is returned only with `deleted=True`.
+        A deleted one is returned only with `deleted=True`. Raises InvalidQuery for what can be no name, as all that
+        looks for a record does.
         """
+        key = self._key(table, id, space)
         with self.store.read() as db:
-            return records.find_record(db, (table, self._named(space), id), deleted=deleted)
+            return records.find_record(db, key, deleted=deleted)
 
     def query(
         self,
@@ -225,13 +227,18 @@ class Replica:
 
     def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
         """Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown."""
+        key = self._key(table, id, space)
         with self.store.read() as db:
-            return records.find_registers(db, (table, self._named(space), id))
+            return records.find_registers(db, key)
 
     def all_registers(self) -> dict[tuple[str | None, str, str], Registers]:
         """The whole replica, {(space, table, id): registers}: to compare two of them, or to export one."""
         with self.store.read() as db:
             return records.all_registers(db)
+
+    def _key(self, table: str, id: str, space: str | None) -> Key:
+        """The name of a record that is asked for. Raises InvalidQuery where there can be none."""
+        return check_asked("the table", table), self._named(space), check_asked("the record id", id)
 
     def _named(self, space: str | None) -> str:
         return name_space(space, self.identity.user, InvalidQuery)
@@ -301,7 +308,7 @@ class Replica:
 
     def why(self, table: str, id: str, *, space: str | None = None) -> Status:
         """Why a record is not synced, or that it is."""
-        return explain(self.store, (table, self._named(space), id))
+        return explain(self.store, self._key(table, id, space))
 
     # -- syncing -----------------------------------------------------------------------------------
 

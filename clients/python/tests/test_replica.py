@@ -228,6 +228,12 @@ def test_queries_are_ordered_limited_and_combined(filled: Replica) -> None:
         {"where": {"n": (">", None)}},
         {"where": {"n": ("in", 3)}},
         {"limit": -1},
+        {"limit": 1.5},
+        {"limit": float("nan")},
+        {"limit": "1"},
+        {"offset": -1},
+        {"offset": 1.5},
+        {"offset": None},
         {"where": [("n", 1)]},
         {"order": 'odd "name"'},
         {"where": {"a\n": 1}},
@@ -239,6 +245,57 @@ def test_queries_are_ordered_limited_and_combined(filled: Replica) -> None:
 def test_a_query_that_means_nothing_is_refused(filled: Replica, asked: Any) -> None:
     with pytest.raises(InvalidQuery):
         filled.query(**({"table": "t"} | asked))
+
+
+NO_NAMES = ["", "..", "a\n", "\ud800", "t" * 256, ["r"], 5, b"r"]
+
+
+@pytest.mark.parametrize("name", [*NO_NAMES, None])
+@pytest.mark.parametrize("read", ["get", "registers", "why"])
+def test_what_can_be_no_name_is_looked_for_in_vain_and_told(replica: Replica, read: str, name: Any) -> None:
+    replica.put("t", "r", {"n": 1})
+    for asked in (("t", name), (name, "r")):
+        with pytest.raises(InvalidQuery):
+            getattr(replica, read)(*asked)
+    assert replica.why("t", "r").state == "waiting"
+
+
+@pytest.mark.parametrize("space", [name for name in NO_NAMES if name] + ["_personal:None", "_personal:\ud800"])
+def test_what_can_be_no_space_is_neither_asked_nor_written(replica: Replica, space: Any) -> None:
+    for read in (replica.get, replica.registers, replica.why):
+        with pytest.raises(InvalidQuery):
+            read("t", "r", space=space)
+    with pytest.raises(InvalidQuery):
+        replica.query("t", space=space)
+    with pytest.raises(InvalidWrite):
+        replica.put("t", "r", {"n": 1}, space=space)
+    assert (replica.pending(), replica.query("t", space="")) == ([], [])
+
+
+@pytest.mark.parametrize("change_id", NO_NAMES)
+def test_what_can_be_no_change_is_none(replica: Replica, change_id: Any) -> None:
+    for act in (replica.drop, replica.requeue, lambda name: replica.move(name, "s")):
+        with pytest.raises(NoSuchChange):
+            act(change_id)
+    replica.put("t", "r", {"n": 1})
+    assert replica.why("t", "r").state == "waiting"
+
+
+def test_text_that_no_record_can_have_is_found_nowhere(filled: Replica) -> None:
+    for operand in ("\ud800", "a\0"):
+        for operator in ("=", "<", "in"):
+            assert filled.query("t", {"n": (operator, [operand] if operator == "in" else operand)}) == []
+        assert filled.query("t", {"n": ("!=", operand)}) == filled.query("t")
+        beyond = [x for x in ROWS if isinstance(x, str) and x > operand]
+        assert [r["x"] for r in filled.query("t", {"x": (">", operand)})] == beyond
+
+
+def test_as_many_records_may_be_asked_for_as_there_can_be_numbers(filled: Replica) -> None:
+    everything = filled.query("t")
+    for where in ((), {"n": ("!=", None)}):
+        assert filled.query("t", where, limit=2**80) == everything
+        assert filled.query("t", where, offset=2**80) == []
+        assert filled.query("t", where, limit=2**63, offset=2**63) == []
 
 
 OPERATIONS = st.lists(

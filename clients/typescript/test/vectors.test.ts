@@ -2,9 +2,10 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { readChange, readRegisters } from "../src/data/change.js";
+import { readChange, readRegisters, stamped } from "../src/data/change.js";
 import { formatInstant, parseInstant, tick } from "../src/data/clock.js";
 import { isDeleted, merge, overlay, type Register, type Registers, wins } from "../src/data/merge.js";
+import { wayBack } from "../src/data/undo.js";
 import { dump, type Json, type JsonObject, parse } from "../src/data/values.js";
 import { stampOver } from "../src/store/enqueue.js";
 import type { Transaction } from "../src/store/store.js";
@@ -28,6 +29,13 @@ interface ReplicaVectors {
   lowered: { name: string; held: Json; incoming: Json; stands: "held" | "incoming" }[];
   overlay: { name: string; client: string; confirmed: JsonObject; unsent: Json[]; expect: JsonObject }[];
   write: { name: string; last: Whole; wall: Whole; replaces: Whole[]; sent?: Whole[]; expect: Whole }[];
+  undo: UndoVector[];
+}
+interface UndoVector {
+  name: string;
+  writes: { id: string; before: JsonObject; fields: string[]; at: string }[];
+  now: { [id: string]: JsonObject };
+  expect: { id: string; op: "update" | "delete"; fields: JsonObject }[];
 }
 
 interface BaseVector {
@@ -47,14 +55,19 @@ function read(name: string): Json {
   return parse(readFileSync(new URL(`../../../tests/vectors/${name}`, import.meta.url), "utf8"));
 }
 
+/** What the digits of a vector say: some of them are a double, which is printed so. */
+function exactly(micros: Whole): bigint {
+  return BigInt(String(micros));
+}
+
 /** Microseconds as the instant they are. */
 function instant(micros: Whole): string {
-  const exact = BigInt(micros);
+  const exact = exactly(micros);
   return formatInstant(Number(exact / 1000n), Number(exact % 1000n));
 }
 
 function millis(micros: Whole): number {
-  return Number(BigInt(micros) / 1000n);
+  return Number(exactly(micros) / 1000n);
 }
 
 describe("clock", () => {
@@ -138,6 +151,29 @@ describe("a replica", () => {
     );
     const tx = { meta: { clock: instant(last) } } as Transaction;
     expect(stampOver(tx, view, view.keys(), millis(wall))).toBe(instant(wanted));
+  });
+
+  it.each(REPLICA.undo)("takes a batch back: $name", ({ writes, now, expect: wanted }) => {
+    const written = writes.map(({ id, before, fields, at }, place) => ({
+      changeId: `${place}`,
+      key: ["s", "t", id] as const,
+      registers: stamped(
+        fields.map((field) => [field, null]),
+        at,
+        "me",
+      ),
+      before: readRegisters(before, ""),
+    }));
+    const extra = { origin: "o" };
+    const back = wayBack(written, ([, , id]) => readRegisters(now[id], ""), "me", extra);
+    expect(back).toEqual(
+      wanted.map(({ id, op, fields }) => ({
+        op,
+        key: ["s", "t", id],
+        values: new Map(Object.entries(fields)),
+        extra,
+      })),
+    );
   });
 
   it.each(BASE)(

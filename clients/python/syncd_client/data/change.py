@@ -47,9 +47,13 @@ def name_space(space: str | None, user: str | None, refuse: type[InvalidQuery | 
     A personal space has a name too, which is another's for everybody else: it is taken where it is known to be
     one's own.
     """
-    if isinstance(space, str) and space.startswith(_PERSONAL_PREFIX) and space != f"{_PERSONAL_PREFIX}{user}":
+    if space is None or space == PERSONAL:
+        return PERSONAL
+    if isinstance(space, str) and space.startswith(_PERSONAL_PREFIX):
+        if user is not None and space == _PERSONAL_PREFIX + user:
+            return PERSONAL
         raise refuse("that is not known to be this user's personal space: leave space out for one's own.")
-    return space_key(space)
+    return check_asked("the space", space) if refuse is InvalidQuery else check_id("the space", space)
 
 
 def read_change(wire: Mapping[str, Any], client: str | None = None) -> Change:
@@ -138,6 +142,14 @@ def check_id(name: str, text: object) -> str:
     if not text.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
         raise InvalidWrite(f"{name} has a control character or a lone surrogate.", field=name)
     return text
+
+
+def check_asked(name: str, text: object) -> str:
+    """As `check_id`, for what is only looked for. Raises InvalidQuery."""
+    try:
+        return check_id(name, text)
+    except InvalidWrite as why:
+        raise InvalidQuery(why.detail) from None
 
 
 def check_fields(fields: Mapping[str, Any], space: str) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from ..data.change import Key, check_fields, read_change, space_key
+from ..data.change import Key, check_fields, check_id, read_change, space_key
 from ..data.clock import tick
 from ..data.stamp import stamp_over
-from ..errors import NoSuchChange
+from ..errors import InvalidWrite, NoSuchChange
 from .ids import new_id
 from .outbox import Queued, insert, keys_of, select
 from .records import load
@@ -19,7 +20,9 @@ from .store import get_meta, set_meta
 
 def stopped(db: sqlite3.Connection, change_id: str, alone: bool = False) -> list[Queued]:
     """A refused or set-aside change with the rest of its batch. Raises NoSuchChange."""
-    found = select(db, "change_id = ? AND state <> 'pending'", (change_id,))
+    found: list[Queued] = []
+    with suppress(InvalidWrite):
+        found = select(db, "change_id = ? AND state <> 'pending'", (check_id("the changeId", change_id),))
     if not found:
         raise NoSuchChange(f"no refused change has the id {change_id!r}.")
     return found if alone else select(db, "batch = ?", (found[0].batch,))

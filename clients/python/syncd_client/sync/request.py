@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import httpx
 
-from ..data.change import check_id
+from ..data.change import check_asked
 from ..data.values import parse
-from ..errors import BadReply, InvalidQuery, InvalidWrite, NotAllowed, Offline, Refused, ServerBusy, shape
+from ..errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, shape
 from ..store.identity import Identity
 from . import transport
 from .failures import describe
@@ -85,7 +85,4 @@ def read_answer(make: Callable[[], T]) -> T:
 
 def segment(name: str, id: str) -> str:
     """An id in an address, which would lose `.` and `..` on its way. Raises InvalidQuery."""
-    try:
-        return quote(check_id(name, id), safe="")
-    except InvalidWrite as why:
-        raise InvalidQuery(why.detail) from None
+    return quote(check_asked(name, id), safe="")

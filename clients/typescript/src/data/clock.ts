@@ -60,5 +60,5 @@ export function latest(one: Instant, other: Instant): Instant {
  */
 export function tick(last: Instant, wall: number): Instant {
   const now = formatInstant(wall);
-  return last >= now && last < formatInstant(wall + 1000) ? after(last) : now;
+  return last >= now && last <= formatInstant(wall + 999, 999) ? after(last) : now;
 }

@@ -25,13 +25,12 @@ export type Registers = Map<string, Register>;
  * form of it that the server lowered are the same write, so the lowered form stands.
  */
 export function wins(incoming: Register, held: Register): boolean {
+  if (incoming.at === held.at) return compareText(incoming.client, held.client) >= 0;
   if (incoming.client === held.client) {
-    if (incoming.at === held.at) return true;
     if (incoming.sent === held.at) return true;
     if (held.sent === incoming.at) return false;
   }
-  if (incoming.at !== held.at) return incoming.at > held.at;
-  return compareText(incoming.client, held.client) >= 0;
+  return incoming.at > held.at;
 }
 
 /** Merges `incoming` into `held`, in place. Whether anything changed. */

@@ -115,8 +115,7 @@ function bytesOf(text: string): number {
 export function insert(tx: Transaction, queued: readonly ReadyChange[]): void {
   for (const { changeId, key, batch, body } of queued) {
     const [space, table, id] = key;
-    tx.meta.position += 1;
-    const { position } = tx.meta;
+    const position = ++tx.meta.position;
     const size = bytesOf(body);
     tx.put("outbox", {
       position,
