@@ -18,7 +18,7 @@ BOARD := examples/board
 CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live demo-board board docs wheel fast test check check-python check-typescript bench overload soak bad-line mutants mutation mutation-typescript fmt clean \
+.PHONY: help demo demo-live demo-board board docs wheel dist fast test check check-python check-typescript bench overload soak bad-line mutants mutation mutation-typescript fmt clean \
         error-codes reference system-packages
 
 help:  ## this list
@@ -116,6 +116,9 @@ docs: $(STAMP)  ## the documentation as a site: build/docs, which `syncd serve` 
 
 wheel: $(STAMP) board docs  ## dist/*.whl, with the board and the documentation
 	@$(PYTHON) -m hatchling build -t wheel
+
+dist: $(STAMP) board docs $(CLIENT)/node_modules/.installed  ## what is published: wheels, source archives and the npm package, each tried alone
+	@$(PYTHON) -m tools.dist
 
 fmt: $(STAMP)  ## put everything into the house's style
 	$(VENV)/bin/ruff check --fix-only .
