@@ -157,7 +157,9 @@ def try_npm(package: Path, folder: Path) -> None:
     named = [f"@syncd/client{door[1:]}" for door in doors if door not in ("./react", "./rxdb", "./package.json")]
     lines = "\n".join(f"if (!Object.keys(await import({name!r})).length) throw new Error({name!r});" for name in named)
     run("node", "--input-type=module", "-e", lines, cwd=folder)
-    missing = [way["types"] for way in doors.values() if isinstance(way, dict) and not (installed / way["types"]).exists()]
+    missing = [
+        way["types"] for way in doors.values() if isinstance(way, dict) and not (installed / way["types"]).exists()
+    ]
     if missing:
         raise SystemExit(f"types are missing: {', '.join(missing)}")
 
