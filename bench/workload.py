@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.core.clock import format_instant
+from syncd.core.principal import Principal
 from syncd.postgres.statements import statement
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
-from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest, PullState
-from syncd.service.push import EventIds, PushDecision
+from syncd.protocol.pull_messages import PullRequest
+from syncd.protocol.push_decision import PushDecision
+from syncd.service.event_ids import EventIds
+from syncd.service.pull import PullState
+from syncd.service.push import push_call
 from syncd.store.log import Log
 from syncd.store.pool import Pool
 
@@ -111,11 +114,12 @@ class Device:
         recorder, caller = _Recorder(), Principal(self.user)
         log, calls = Log(recorder), list[Call]()
         for body in bodies:
-            work = PushDecision(
-                caller, self.client, PullState(PullRequest(APP), caller.user, b""), decode(body, PushBody), Limits()
-            )
+            wanted = PullRequest(APP)
+            work = PushDecision(caller, self.client, wanted, decode(body, PushBody), Limits())
             try:
-                await log.push(work.call(EventIds(self._at), SKEW), alone=True)
+                await log.push(
+                    push_call(work, PullState(wanted, caller.user, b""), EventIds(self._at), SKEW), alone=True
+                )
             except _Recorded:
                 calls.append(recorder.call)
         return calls

@@ -40,10 +40,10 @@ from syncd.live.hub import Hub
 from syncd.postgres.migrate import pending
 from syncd.postgres.schema_files import MigrationError, SchemaTooNew
 from syncd.protocol.normalize import Limits
+from syncd.protocol.pull_messages import PAGE_BYTES
 from syncd.service.audit import RefusalCounts
 from syncd.service.counts import Counts
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
-from syncd.service.pull import PAGE_BYTES
 from syncd.service.push import PushService
 from syncd.service.quotas import Quotas, UsageRound, WrittenFeeds
 from syncd.service.spaces import SpaceService

@@ -75,8 +75,8 @@ def _restore(settings: Settings, file: Path, as_is: bool, database_url: str | No
 async def _import(settings: Settings, url: str, file: IO[bytes], as_is: bool) -> int:
     """Writes it; how many changes were refused."""
     from syncd.cli.progress_bar import bar
+    from syncd.core.principal import Principal
     from syncd.protocol.normalize import Limits
-    from syncd.service.principal import Principal
     from syncd.store.pool import Pool
     from syncd.transfer.export_reader import ExportReader
     from syncd.transfer.importer import Importer

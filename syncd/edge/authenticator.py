@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from syncd.core.errors import MembershipsUnavailable, Unauthorized
+from syncd.core.principal import External, Principal
 from syncd.edge.concurrency import ConcurrencyLimit, Place
 from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.requests import Request
 from syncd.edge.tokens import Tokens
-from syncd.service.principal import External, Principal
 from syncd.store.turns import ACTING
 
 if TYPE_CHECKING:

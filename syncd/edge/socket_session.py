@@ -16,6 +16,7 @@ from syncd.core.clock import format_instant
 from syncd.core.errors import Busy, Fault, Malformed, SyncdError, TooMany, Unauthorized
 from syncd.core.failures import log_failure
 from syncd.core.ids import fault_in_client, fault_in_id
+from syncd.core.principal import Principal
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.admission import Admission, TokenBucket
 from syncd.edge.authenticator import Authenticator
@@ -31,10 +32,11 @@ from syncd.protocol import live_messages
 from syncd.protocol.first_generation import client_of
 from syncd.protocol.large import frame_in
 from syncd.protocol.messages import PushBody
+from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.protocol.push_answer import PushAnswer, encoded
 from syncd.service.aside import aside, is_large
-from syncd.service.principal import Principal
-from syncd.service.pull import PullPage, PullRequest
-from syncd.service.push import EventIds, PushAnswer, PushRequest, PushService, encoded
+from syncd.service.event_ids import EventIds
+from syncd.service.push import PushRequest, PushService
 from syncd.store.pool import told
 from syncd.store.turns import ACTING
 

@@ -22,7 +22,7 @@ from syncd.live.batch import Batch
 from syncd.live.member import Connection, Listener
 from syncd.live.subscription import Subscription
 from syncd.protocol import live_messages
-from syncd.service.pull import PullPage, PullRequest
+from syncd.protocol.pull_messages import PullPage, PullRequest
 from syncd.store.turns import ACTING
 
 HEARTBEAT_EVERY = 15.0

@@ -18,6 +18,7 @@ from syncd.bus.hints import Bus, Hint, key
 from syncd.core.error_codes import ERROR_CODES, TRY_AGAIN_LATER
 from syncd.core.errors import Busy, DatabaseUnavailable, MembershipsUnavailable, SyncdError
 from syncd.core.failures import log_failure
+from syncd.core.principal import External
 from syncd.live.member import Connection, Listener
 from syncd.live.pokes import Pokes
 from syncd.live.presence import Presence
@@ -26,7 +27,6 @@ from syncd.live.shared import Shared
 from syncd.live.subscription import refusal
 from syncd.protocol.cursor import Cursor
 from syncd.service.counts import Counts
-from syncd.service.principal import External
 from syncd.store.live import Live, ResolvedUser
 from syncd.store.log import Log
 from syncd.store.pool import Unforeseen, told

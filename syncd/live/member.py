@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Protocol
 
+from syncd.core.principal import Principal
 from syncd.live.batch import Batch
-from syncd.service.principal import Principal
-from syncd.service.pull import PullPage, PullRequest
-from syncd.service.push_decision import Result
+from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.protocol.push_answer import Result
 
 # Own event ids that were never met again: the device's feed was not listened to, or the change was rejected.
 MAX_OWN = 4096

@@ -19,9 +19,10 @@ from syncd.live.batch import Batch
 from syncd.live.member import Connection, Listener
 from syncd.protocol.cursor import Bookmark, Cursor, Position
 from syncd.protocol.live_messages import MAX_PUSHED, error
+from syncd.protocol.pull_messages import PullRequest
+from syncd.protocol.push_answer import Result
 from syncd.service.counts import Counts
-from syncd.service.pull import PullRequest, check_history, position, pull
-from syncd.service.push_decision import Result
+from syncd.service.pull import check_history, position, pull
 from syncd.store.log import Log
 from syncd.store.turns import ACTING, Turns
 
@@ -161,7 +162,7 @@ class Subscription:
         self.cursor = delta.synced_until.encode()
         # What came while it was read is found by the next round: joining and looking are one step here.
         if not delta.more and not self._again:
-            unreadable = {space.space_no for space in delta.unreadable} & self.member.spaces.keys()
+            unreadable = {space_no for space_no, _ in delta.unreadable} & self.member.spaces.keys()
             places = await self._places(found)
             known = await self._hub.know(self.member, {position.space for position in places} | unreadable)
             if known and not self._again:

@@ -1,6 +1,6 @@
 """From the changes a device sent to what the log is given: one canonical form for every generation. Pure.
 
-A prepared change holds its registers twice: `f` as the log keeps and sends them ({value, at}), `g` as the
+A normalized change holds its registers twice: `f` as the log keeps and sends them ({value, at}), `g` as the
 merged record keeps them ({value, at, clientId}). Its members are short because they are parsed once a change.
 """
 
@@ -217,7 +217,7 @@ class _Registers:
         return given is not None
 
 
-def prepare(
+def normalize_change(
     change: IncomingChange, i: int, client: str, stamps: Stamps, limits: Limits, feed: tuple[str, str] = ("", "")
 ) -> NormalizedChange:
     """One change in canonical form; `i` counts from 1, `feed` is (app, space). Raises Malformed with a pointer.
@@ -292,16 +292,16 @@ class NormalizedPush(NamedTuple):
     waves: list[list[NormalizedChange]]
 
 
-def batch(prepared: Sequence[tuple[NormalizedChange, str, str]], event_id: Callable[[int], str]) -> NormalizedPush:
+def batch(normalized: Sequence[tuple[NormalizedChange, str, str]], event_id: Callable[[int], str]) -> NormalizedPush:
     """Arranges (change, space, table) into waves in which no record occurs twice, places counted anew from 1."""
-    spaces = sorted({space for _, space, _ in prepared}, key=str.encode)
-    tables = sorted({table for _, _, table in prepared}, key=str.encode)
+    spaces = sorted({space for _, space, _ in normalized}, key=str.encode)
+    tables = sorted({table for _, _, table in normalized}, key=str.encode)
     space_no = {space: n for n, space in enumerate(spaces, 1)}
     table_no = {table: n for n, table in enumerate(tables, 1)}
     met: dict[tuple[int, int, str], int] = {}
     waves: list[list[NormalizedChange]] = []
     of: list[int] = []
-    for i, (change, space, table) in enumerate(in_turns(prepared), 1):
+    for i, (change, space, table) in enumerate(in_turns(normalized), 1):
         change.i, change.s, change.t, change.e = i, space_no[space], table_no[table], event_id(i)
         key = (change.s, change.t, change.r)
         wave = met[key] = met.get(key, -1) + 1
@@ -315,7 +315,7 @@ def batch(prepared: Sequence[tuple[NormalizedChange, str, str]], event_id: Calla
 def greatest_base(changes: Sequence[IncomingChange], limit: int) -> int:
     """The latest of the registers that those beyond `limit` overwrote, itself below it; 0 where there is none.
 
-    Microseconds. For changes that were prepared already, whose instants are instants.
+    Microseconds. For changes that were normalized already, whose instants are instants.
     """
     found = 0
     for change in changes:
@@ -326,23 +326,23 @@ def greatest_base(changes: Sequence[IncomingChange], limit: int) -> int:
     return found
 
 
-def lower(prepared: Sequence[NormalizedChange], client: str, limit: int, start: int) -> list[dict[str, str]]:
+def lower(normalized: Sequence[NormalizedChange], client: str, limit: int, start: int) -> list[dict[str, str]]:
     """Lowers every stamp beyond `limit` to `start` and on, keeping their order. Microseconds.
 
     Returns, for each change, the adjusted instants by field. What the device had sent stays with the register.
     """
     # Stamps are compared as the text they have; one the device left out comes after all it gave.
-    late = sorted({(r.sent is None, r.at) for p in prepared if p.hi > limit for r in p.f.values()})
+    late = sorted({(r.sent is None, r.at) for p in normalized if p.hi > limit for r in p.f.values()})
     given: dict[tuple[bool, str], Stamp] = {}
     # A stamp of this push that is ahead by less than the limit stays, and what came after it must stay after it.
-    kept = (parse_instant(r.at) for p in prepared for r in p.f.values() if r.sent is not None)
+    kept = (parse_instant(r.at) for p in normalized for r in p.f.values() if r.sent is not None)
     start = max(start, max((micros for micros in kept if micros <= limit), default=0) + 1)
     for key in late:
         if key[0] or parse_instant(key[1]) > limit:
             micros = start + len(given)
             given[key] = Stamp(format_instant(micros), micros)
     adjusted: list[dict[str, str]] = []
-    for change in prepared:
+    for change in normalized:
         found = {name: given.get((register.sent is None, register.at)) for name, register in change.f.items()}
         times = {name: stamp.text for name, stamp in found.items() if stamp is not None}
         _date(change, client, times)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from syncd.service.push_decision import PushAnswer
+    from syncd.protocol.push_answer import PushAnswer
 
 # Upper bounds in seconds of the lag from a hint to the last listener's buffer.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)

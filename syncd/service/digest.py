@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.core.errors import CursorLost
+from syncd.core.principal import Principal
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor
-from syncd.service.principal import Principal
 from syncd.store.digest import DigestPage, Digests
 from syncd.store.pool import Refusal
 

@@ -16,17 +16,20 @@ from msgspec import Raw
 from syncd.core.clock import format_instant
 from syncd.core.errors import DatabaseUnavailable, Malformed, MembershipsUnavailable, SyncdError
 from syncd.core.pieces import in_turns
+from syncd.core.principal import Principal
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import normalize
 from syncd.protocol.first_generation import LegacyStamps, push_body
+from syncd.protocol.holding import UNKNOWN
 from syncd.protocol.messages import IncomingChange, PushBody
 from syncd.protocol.normalize import Limits, NormalizedChange
+from syncd.protocol.pull_messages import PullRequest
+from syncd.protocol.push_decision import PushDecision
 from syncd.service.aside import LEGACY_SMALL, aside
 from syncd.service.counts import Counts
-from syncd.service.holding import UNKNOWN
-from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest, PullState
-from syncd.service.push import EventIds, PushDecision, perform
+from syncd.service.event_ids import EventIds
+from syncd.service.pull import PullState
+from syncd.service.push import perform
 from syncd.store.held import Due, HeldChange, HeldChanges, HeldRow
 from syncd.store.log import Log
 from syncd.store.pool import Refusal
@@ -56,7 +59,7 @@ class Releasing:
         self._rows, self.kept = rows, dict[int, str]()
 
     def refuse(
-        self, place: int, code: str, change: IncomingChange, prepared: NormalizedChange | None, space: str
+        self, place: int, code: str, change: IncomingChange, normalized: NormalizedChange | None, space: str
     ) -> None:
         self.kept[self._rows[place].held_no] = code
 
@@ -116,7 +119,8 @@ class Releaser:
             return {}, releasing.kept
         now = time.time_ns() // 1000
         try:
-            answer = await perform(work, self._log, EventIds(now), self._skew, now, large=large)
+            state = PullState(work.pull, due.user_id, self._key)
+            answer = await perform(work, state, self._log, EventIds(now), self._skew, now, large=large)
         except Refusal as why:
             if why.state != GONE:
                 raise
@@ -129,17 +133,16 @@ class Releaser:
     def _decision(
         self, due: Due, readable: Sequence[tuple[HeldChange, IncomingChange]], releasing: Releasing
     ) -> PushDecision:
-        reading = PullState(PullRequest(due.app, plain=True), due.user_id, self._key)
-        message = PushBody([change for _, change in readable], pull=False)
+        message, wanted = PushBody([change for _, change in readable], pull=False), PullRequest(due.app, plain=True)
         work = PushDecision(
-            Principal(due.user_id), due.client_id, reading, message, self._limits, LegacyStamps(), refusals=releasing
+            Principal(due.user_id), due.client_id, wanted, message, self._limits, LegacyStamps(), refusals=releasing
         )
         for i in in_turns(work.left, 1):
-            prepared, row = work.changes[i][0], readable[i][0]
+            normalized, row = work.changes[i][0], readable[i][0]
             # A stamp that was ahead when it came, or was to be the time of receipt, is from then.
-            normalize.lower([prepared], due.client_id, row.received_us + self._skew, row.received_us)
+            normalize.lower([normalized], due.client_id, row.received_us + self._skew, row.received_us)
             known = None if row.content is None or row.content.startswith(UNKNOWN) else row.content
-            prepared.c = prepared.c or known
+            normalized.c = normalized.c or known
         return work
 
 

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.core.errors import CursorLost, Fault, Malformed, Refused, SyncdError
+from syncd.core.principal import Principal
 from syncd.protocol.page_token import PageToken
-from syncd.service.principal import Principal
-from syncd.service.push_decision import LARGEST_RECORD, EventIds, PushAnswer, Result
+from syncd.protocol.push_answer import PushAnswer, Result
+from syncd.protocol.push_decision import LARGEST_RECORD
+from syncd.service.event_ids import EventIds
 from syncd.store.history import History, PastPage
 from syncd.store.pool import Refusal
 

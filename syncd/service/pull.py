@@ -5,105 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import structlog
 
 from syncd.core.clock import format_instant
 from syncd.core.errors import Busy, CursorLost
+from syncd.core.principal import Principal
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
-from syncd.protocol.live_messages import STAYED, spaces_said
-from syncd.service.principal import Principal
+from syncd.protocol.pull_messages import PullPage, PullRequest
 from syncd.store.log import Log, Page, PeekResult, UnreadableSpace
 from syncd.store.pool import Unforeseen
 
 log_ = structlog.get_logger("syncd.pull")
 
-# Pages of 4 MiB took 8.1 µs a record, these 5.1: what is copied a few times on its way should fit the caches.
-PAGE_BYTES = 2 * 1024 * 1024
-DEFAULT_LIMIT = 1000
-MAX_LIMIT = 10_000
 # A device that has missed nothing asks the same again and again; cursors of up to some 40 feeds are remembered.
 REMEMBERED, MAX_REMEMBERED = 4096, 400
 
 
-class PullRequest(NamedTuple):
-    """What a device asks for. `plain`: it is of the first generation, reads plain records too and cannot be told that
-    its cursor is of no use; `bytes` a page.
-
-    `firsts`: the tables that a new device wants before the others. `own`: only what became of its own push is read, and
-    it does not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before.
-    """
-
-    app: str
-    since: str = ""
-    tables: tuple[str, ...] = ()
-    limit: int = DEFAULT_LIMIT
-    history: bool = False
-    plain: bool = True
-    bytes: int = PAGE_BYTES
-    firsts: tuple[str, ...] = ()
-    own: bool = False
-    pushed: tuple[str, ...] = ()
-
-    def how(self) -> dict[str, Any]:
-        how: dict[str, Any] = {"limit": self.limit, "bytes": self.bytes}
-        if self.tables:
-            how["tables"] = self.tables
-        if self.plain:
-            how["legacy"] = True
-        if self.history:
-            how["history"] = True
-        return how
-
-
-def position(question: PullRequest, user: str, key: bytes) -> Cursor | int | None:
+def position(request: PullRequest, user: str, key: bytes) -> Cursor | int | None:
     """Where a device stands, as `cursor.decode` has it. Raises BadCursor."""
-    decode = cursors.decode_legacy if question.plain else cursors.decode
-    return decode(question.since, key, user, question.app, question.tables)
-
-
-class PullPage(NamedTuple):
-    """What a device missed: `changes` is JSON text, comma-separated, ready to be put between brackets."""
-
-    changes: bytes
-    synced_until: str
-    more: bool
-    joined: list[str]
-    left: list[str]
-    unreadable: tuple[UnreadableSpace, ...] = ()
-
-    @property
-    def spaces(self) -> bytes:
-        """What it says of spaces, as JSON text."""
-        if not (self.joined or self.left or self.unreadable):
-            return STAYED
-        return spaces_said(self.joined, self.left, [space.space_id for space in self.unreadable])
-
-    def body(self, *more: bytes) -> bytes:
-        """An answer as JSON text: a page may be large, so it is copied once. `more`: further members of a push's."""
-        head = b'{"syncedUntil":%s,"hasMore":%s,"spaces":%s,' % (
-            msgspec.json.encode(self.synced_until), b"true" if self.more else b"false", self.spaces,
-        )  # fmt: skip
-        return b"".join((head, *more, b'"serverChanges":[', self.changes, b"]}"))
+    decode = cursors.decode_legacy if request.plain else cursors.decode
+    return decode(request.since, key, user, request.app, request.tables)
 
 
 class PullState:
     """One device's place: its cursor taken apart, and put together again when a page came."""
 
-    def __init__(self, question: PullRequest, user: str, key: bytes) -> None:
-        self.question, self._user, self._key = question, user, key
-        self._at = position(question, user, key)
-        self._unchanged = PullPage(b"", question.since, False, [], [])
+    def __init__(self, request: PullRequest, user: str, key: bytes) -> None:
+        self.request, self._user, self._key = request, user, key
+        self._at = position(request, user, key)
+        self._unchanged = PullPage(b"", request.since, False, [], [])
         self._unreadable: tuple[UnreadableSpace, ...] = ()
-        self._stays = question.own
+        self._stays = request.own
 
     @property
     def firsts(self) -> tuple[str, ...]:
         """The tables that come first: those that a sweep began with, until it is over."""
-        return self._at.firsts if isinstance(self._at, Cursor) and self._at.sweeping else self.question.firsts
+        return self._at.firsts if isinstance(self._at, Cursor) and self._at.sweeping else self.request.firsts
 
     @property
     def fresh(self) -> bool:
@@ -111,12 +52,12 @@ class PullState:
 
     @property
     def _narrow(self) -> bool:
-        return self.question.plain and bool(self.question.tables)
+        return self.request.plain and bool(self.request.tables)
 
     @property
     def partial(self) -> bool:
         """Whether a first-generation device is between two pages of some tables and asks for all of them."""
-        asked = self.question
+        asked = self.request
         return (
             asked.plain and not asked.tables and self._at == 0
             and cursors.is_partial(asked.since, self._key, self._user, asked.app)
@@ -138,12 +79,12 @@ class PullState:
     def call(self, caller: Principal, *, peek: bool = False) -> bytes:
         """One member of sync_pull's parameter, as JSON text."""
         how = {**self.how(), "peek": True} if peek else self.how()
-        call = {**caller.head(), "app": self.question.app, "since": self.since(), "how": how}
+        call = {**caller.head(), "app": self.request.app, "since": self.since(), "how": how}
         return msgspec.json.encode(call)
 
     def how(self) -> dict[str, Any]:
         """What is asked for, as sync_pull takes it."""
-        how = self.question.how()
+        how = self.request.how()
         if self.firsts:
             how["first"] = self.firsts
         if self._unreadable:
@@ -160,7 +101,7 @@ class PullState:
         if not found:
             raise why
         spaces = [space.space_no for space in found]
-        log_.error("feeds cannot be read", app=self.question.app, spaces=spaces)
+        log_.error("feeds cannot be read", app=self.request.app, spaces=spaces)
         again = copy(self)
         again._unreadable += found
         return again
@@ -170,8 +111,8 @@ class PullState:
         if page.trouble:
             raise CursorLost
         if self._stays:
-            return PullPage(page.body, self.question.since, True, [], [], self._unreadable)
-        positions, tables = tuple(map(Position, page.spaces, page.seqs, page.bases)), self.question.tables
+            return PullPage(page.body, self.request.since, True, [], [], self._unreadable)
+        positions, tables = tuple(map(Position, page.spaces, page.seqs, page.bases)), self.request.tables
         whole, lone = self._narrow and not page.more, self._lone(page)
         row = self._at.row if isinstance(self._at, Cursor) else 0
         cursor = Cursor(
@@ -188,7 +129,7 @@ class PullState:
             if row is None:
                 raise Busy  # it went this moment: when asked again the cursor is lost
             cursor = cursor._replace(row=row, positions=())
-        return cursors.encode(cursor, self._key, self._user, self.question.app)
+        return cursors.encode(cursor, self._key, self._user, self.request.app)
 
     def _instant(self, page: Page) -> int:
         """The instant that the cursor begins with.
@@ -198,25 +139,25 @@ class PullState:
         later than the one before, so that who keeps the greatest comes to keep it.
         """
         at, now = self._at, page.now_us
-        if not self.question.plain:
+        if not self.request.plain:
             return max(now, at if isinstance(at, int) else at.instant if at else 0)
         if not page.more:
             return max(now, at.instant if isinstance(at, Cursor) else 0)
         if isinstance(at, Cursor):
             return at.instant + 1
-        named = cursors.named_instant(self.question.since)
+        named = cursors.named_instant(self.request.since)
         return (named if named <= now else 0) + 1000
 
     def _lone(self, page: Page) -> bool:
         """Whether the device's other collections may have cursors of no use that are greater than this one."""
         if isinstance(self._at, Cursor):
             return self._at.lone
-        return self._narrow and self.question.since > format_instant(page.now_us)
+        return self._narrow and self.request.since > format_instant(page.now_us)
 
     def beginning(self) -> PullState | None:
         """The same for a device of the first generation whose cursor is lost: with the deletions, or where those are
         forgotten without; None where nothing is left to try."""
-        if not self.question.plain or self._at is None:
+        if not self.request.plain or self._at is None:
             return None
         again = copy(self)
         again._at = None if self._at == 0 else 0
@@ -224,7 +165,7 @@ class PullState:
 
     def after(self, delta: PullPage) -> PullState:
         """The device's place when it has got this."""
-        return PullState(self.question._replace(since=delta.synced_until), self._user, self._key)
+        return PullState(self.request._replace(since=delta.synced_until), self._user, self._key)
 
     async def nothing(self, log: Log, peeked: PeekResult) -> PullPage:
         """What the device gets when there is no news: its own cursor, made anew after a restart of the database."""
@@ -238,20 +179,20 @@ class PullState:
         return PullPage(b"", await self._text(log, cursor), False, [], [])
 
 
-async def pull(log: Log, key: bytes, caller: Principal, question: PullRequest) -> PullPage:
+async def pull(log: Log, key: bytes, caller: Principal, request: PullRequest) -> PullPage:
     """Answers a pull. Raises BadCursor, CursorLost, Busy, DatabaseUnavailable.
 
     A device with a cursor mostly has missed nothing: that is found out in company of others, and only a
     device with news gets a call of its own.
     """
-    plain = caller.external is None and len(question.since) <= MAX_REMEMBERED
-    reading, call = (_peek if plain else _peek.__wrapped__)(question, caller, key)
-    if not reading.fresh:
+    plain = caller.external is None and len(request.since) <= MAX_REMEMBERED
+    state, call = (_peek if plain else _peek.__wrapped__)(request, caller, key)
+    if not state.fresh:
         peeked = await log.peek(call)
         lost = peeked.trouble is not None
-        if (lost and not question.plain) or not (lost or peeked.news):
-            return await reading.nothing(log, peeked)
-    return await page_or_beginning(log, caller, *await _read(log, caller, reading))
+        if (lost and not request.plain) or not (lost or peeked.news):
+            return await state.nothing(log, peeked)
+    return await page_or_beginning(log, caller, *await _read(log, caller, state))
 
 
 async def check_history(log: Log, caller: Principal, client: str, pushed: Sequence[str]) -> None:
@@ -262,25 +203,25 @@ async def check_history(log: Log, caller: Principal, client: str, pushed: Sequen
         raise CursorLost
 
 
-async def _read(log: Log, caller: Principal, reading: PullState) -> tuple[PullState, Page]:
+async def _read(log: Log, caller: Principal, state: PullState) -> tuple[PullState, Page]:
     """A page, of what can be read. Raises Busy, DatabaseUnavailable."""
     try:
-        return reading, await log.pull(reading.call(caller))
+        return state, await log.pull(state.call(caller))
     except Unforeseen as why:
-        reading = await reading.around(log, caller, why)
-        return reading, await log.pull(reading.call(caller))
+        state = await state.around(log, caller, why)
+        return state, await log.pull(state.call(caller))
 
 
-async def page_or_beginning(log: Log, caller: Principal, reading: PullState, page: Page) -> PullPage:
+async def page_or_beginning(log: Log, caller: Principal, state: PullState, page: Page) -> PullPage:
     """What a device gets of a page, or where its cursor is lost and it cannot be told, of the beginning. Raises
     CursorLost, Busy, DatabaseUnavailable."""
-    while page.trouble and (again := reading.beginning()) is not None:
-        reading, page = await _read(log, caller, again)
-    return await reading.delta(log, page)
+    while page.trouble and (again := state.beginning()) is not None:
+        state, page = await _read(log, caller, again)
+    return await state.delta(log, page)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _peek(question: PullRequest, caller: Principal, key: bytes) -> tuple[PullState, bytes]:
-    """A reading and the call that asks whether there is news for it: the same for the same question."""
-    reading = PullState(question, caller.user, key)
-    return reading, reading.call(caller, peek=True)
+def _peek(request: PullRequest, caller: Principal, key: bytes) -> tuple[PullState, bytes]:
+    """A device's place and the call that asks whether there is news for it: the same for the same request."""
+    state = PullState(request, caller.user, key)
+    return state, state.call(caller, peek=True)

@@ -9,17 +9,20 @@ import msgspec
 
 from syncd.core.errors import Busy, Fault, HeldFull, Malformed, Refused, TooLarge
 from syncd.core.pieces import empty, in_turns
+from syncd.core.principal import Principal
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import normalize
 from syncd.protocol.first_generation import LegacyStamps
+from syncd.protocol.holding import Holding, Sent
 from syncd.protocol.messages import PushBody, raw_changes
 from syncd.protocol.normalize import Limits, Stamps
+from syncd.protocol.pull_messages import PullRequest
+from syncd.protocol.push_answer import PushAnswer
+from syncd.protocol.push_decision import PushDecision
 from syncd.service.aside import aside, is_large
-from syncd.service.holding import Holding, Sent
-from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest, PullState, page_or_beginning
-from syncd.service.push_decision import EventIds, PushAnswer, PushDecision, Result, encoded
-from syncd.store.log import Log
+from syncd.service.event_ids import EventIds
+from syncd.service.pull import PullState, page_or_beginning
+from syncd.store.log import Log, PushCall
 from syncd.store.pool import Refusal, Unforeseen
 
 ROUNDS = 8
@@ -51,10 +54,10 @@ class PushService:
 
     async def push(self, request: PushRequest) -> PushAnswer:
         """Raises Malformed, TooLarge, DeviceCopied, Refused, Busy and the like."""
-        caller, client, question, body, message, now, event = request
+        caller, client, wanted, body, message, now, event = request
         log, limits, skew = self._log, self.limits, self._skew
-        sent, large = Sent(body, message.schemaVersion, limits), is_large(body, question.plain)
-        holds = question.plain and not message.atomic
+        sent, large = Sent(body, message.schemaVersion, limits), is_large(body, wanted.plain)
+        holds = wanted.plain and not message.atomic
         if len(message.changes) > limits.max_changes and not holds:
             raise TooLarge(
                 f"A push holds at most {limits.max_changes} changes; send them in parts.", code="too_many_changes"
@@ -63,21 +66,21 @@ class PushService:
             await aside(large, _check_escapes, body)
         if message.incarnations is not None and await log.devices.check(caller.user, client, message.incarnations):
             message = msgspec.structs.replace(message, incarnations=None)
-        reading = PullState(question, caller.user, self._key)
-        if reading.partial:
-            reading = reading.staying()
-        parts = Parts(caller, client, reading, message, sent, holds)
+        state = PullState(wanted, caller.user, self._key)
+        if state.partial:
+            state = state.staying()
+        parts = Parts(caller, client, state, message, sent, holds)
         if holds:
             return await _perform_parts(log, parts, await aside(large, parts.bounds), event, skew, now, large)
-        work = await aside(large, parts.part, (0, len(message.changes)), reading, stamps_of(reading), message.pull)
-        return await perform(work, log, event, skew, now, large=large)
+        work = await aside(large, parts.part, (0, len(message.changes)), stamps_of(state), message.pull)
+        return await perform(work, state, log, event, skew, now, large=large)
 
 
-def stamps_of(reading: PullState) -> Stamps:
+def stamps_of(state: PullState) -> Stamps:
     """How a device's instants are read."""
-    if not reading.question.plain:
+    if not state.request.plain:
         return Stamps()
-    return LegacyStamps(None if reading.fresh else reading.question.since)
+    return LegacyStamps(None if state.fresh else state.request.since)
 
 
 class Parts(NamedTuple):
@@ -91,7 +94,7 @@ class Parts(NamedTuple):
 
     caller: Principal
     client: str
-    reading: PullState
+    state: PullState
     message: PushBody
     sent: Sent
     holds: bool
@@ -110,7 +113,7 @@ class Parts(NamedTuple):
                 own.add(key)
         return list(zip(starts, [*starts[1:], len(changes)], strict=True))
 
-    def part(self, bounds: tuple[int, int], reading: PullState, stamps: Stamps, pull: bool) -> PushDecision:
+    def part(self, bounds: tuple[int, int], stamps: Stamps, pull: bool) -> PushDecision:
         """The push of some changes. Raises Malformed where it does not hold."""
         (start, end), message, limits = bounds, self.message, self.sent.limits
         if end - start < len(message.changes):
@@ -118,7 +121,9 @@ class Parts(NamedTuple):
         holding = Holding(self.sent, self.caller.user) if self.holds else None
         # Nobody looks at what is too large.
         passed_over = self.sent.too_large
-        work = PushDecision(self.caller, self.client, reading, message, limits, stamps, start, holding, passed_over)
+        work = PushDecision(
+            self.caller, self.client, self.state.request, message, limits, stamps, start, holding, passed_over
+        )  # fmt: skip
         if self.holds:
             work.leave_out(self.sent.unstorable, "invalid_value")
         return work
@@ -169,7 +174,7 @@ async def _perform_parts(
     log: Log, parts: Parts, all_bounds: list[tuple[int, int]], event: EventIds, skew: int, now: int, large: bool
 ) -> PushAnswer:
     """Performs all parts in order; the answer is one."""
-    reading, stamps, pull = parts.reading, stamps_of(parts.reading), parts.message.pull
+    state, stamps, pull = parts.state, stamps_of(parts.state), parts.message.pull
     answers: list[PushAnswer] = []
     many, large = len(parts.message.changes) > parts.sent.limits.max_changes, large or len(all_bounds) > 1
     waiting, cuts = deque(all_bounds), Cuts()
@@ -179,9 +184,9 @@ async def _perform_parts(
         start, end = bounds
         # A few are answered by the last part: of what was written before a record moved only what lost is told.
         whole = many or end == len(parts.message.changes)
-        work = await aside(large, parts.part, bounds, reading if whole else reading.staying(), stamps, pull)
+        work, at = await aside(large, parts.part, bounds, stamps, pull), state if whole else state.staying()
         try:
-            answers.append(await perform(work, log, event.after(start), skew, now, large=large, cuts=cuts.left > 0))
+            answers.append(await perform(work, at, log, event.after(start), skew, now, large=large, cuts=cuts.left > 0))
         except _TouchesTooMuch as why:
             cuts.too_much(why.place)
             waiting.appendleft(bounds)
@@ -190,8 +195,8 @@ async def _perform_parts(
         delta = answers[-1].delta
         if delta is not None and whole:
             # Where a page is full the device has to come for the rest anyway, but not for what it has lost.
-            reading = reading.after(delta)
-            reading = reading.staying() if delta.more else reading
+            state = state.after(delta)
+            state = state.staying() if delta.more else state
     if len(answers) == 1:
         return answers[0]
     return await aside(True, _one_answer, answers, parts)
@@ -211,7 +216,7 @@ def _one_answer(answers: list[PushAnswer], parts: Parts) -> PushAnswer:
     ) if deltas else None  # fmt: skip
     results = [result for answer in in_turns(answers, 1) for result in answer.results]
     conflicts = [conflict for answer in answers for conflict in answer.conflicts]
-    return PushAnswer(results, conflicts, delta, parts.reading.question.since, written)
+    return PushAnswer(results, conflicts, delta, parts.state.request.since, written)
 
 
 def _check_escapes(body: bytes) -> None:
@@ -227,9 +232,16 @@ def _check_escapes(body: bytes) -> None:
         raise Malformed("The body holds text that cannot be stored.", code="invalid_value") from None
 
 
+def push_call(work: PushDecision, state: PullState, event: EventIds, skew: int) -> PushCall:
+    """What is left of a push, and where its device's pull begins, as the log takes it."""
+    pull = {"since": state.since(), "how": state.how()} if work.message.pull else {}
+    return PushCall(*work.call(event, skew, pull), moves=work.moves is not None, follows=work.follows)
+
+
 async def perform(
-    work: PushDecision, log: Log, event: EventIds, skew: int, now: int, *, large: bool = False, cuts: bool = False
-) -> PushAnswer:
+    work: PushDecision, state: PullState, log: Log, event: EventIds, skew: int, now: int, *, large: bool = False,
+    cuts: bool = False,
+) -> PushAnswer:  # fmt: skip
     """Appends what is left of a push, settling in a few rounds what the log refuses. `large`: beside other work;
     `cuts`: what touches too much is not refused but told, by _TouchesTooMuch."""
     for turn in range(ROUNDS):
@@ -241,7 +253,7 @@ async def perform(
         ahead = any(work.changes[i][0].hi > now + skew for i in work.left)
         refused = work.refusals is not None and bool(work.rejected())
         try:
-            call = await aside(large, work.call, event, skew)
+            call = await aside(large, push_call, work, state, event, skew)
             receipt = await log.push(call, alone=ahead or refused or turn > 0)
         except Refusal as why:
             if why.state == "SY004":
@@ -252,12 +264,13 @@ async def perform(
         except Unforeseen as why:
             if not work.message.pull:
                 raise
-            work.reading = await work.reading.around(log, work.caller, why)
+            state = await state.around(log, work.caller, why)
             continue
-        work.settle(receipt)
+        detail = receipt.detail
+        work.settle(receipt.marks, receipt.seqs, detail.events, detail.moved, detail.conflicts)
         if receipt.page is None:
             return work.answer(None)
-        return work.answer(await page_or_beginning(log, work.caller, work.reading, receipt.page))
+        return work.answer(await page_or_beginning(log, work.caller, state, receipt.page))
     raise Busy
 
 
@@ -269,8 +282,8 @@ async def _leave_out_full(work: PushDecision, log: Log) -> None:
         return
     ids = [id_ for i in found if (id_ := work.changes[i][0].c) is not None]
     before = await log.pushed_before(work.caller.user, work.client, ids) if ids else set()
-    refused = {i: over for i, over in found.items() if work.changes[i][0].c not in before}
-    work.refuse_full(refused)
+    refused = {i: log.full[work.changes[i][1]] for i in found if work.changes[i][0].c not in before}
+    work.refuse_full({i: over.quota for i, over in refused.items()})
     for over in refused.values():
         log.on_hit(over.quota, over.space_id)
 
@@ -300,6 +313,3 @@ def _settle(work: PushDecision, why: Refusal, skew: int, cuts: bool) -> None:
 def _atomic(work: PushDecision) -> Refused:
     results = ((i, work.results[i]) for i in work.rejected())
     return Refused(faults=tuple(Fault(f"/changes/{i}", r.detail or "", r.code) for i, r in results if r is not None))
-
-
-__all__ = ["EventIds", "PushAnswer", "PushDecision", "PushRequest", "PushService", "Result", "encoded", "perform"]

@@ -11,9 +11,9 @@ import msgspec
 from syncd.core.clock import format_instant
 from syncd.core.errors import Conflict, Fault, Forbidden, Malformed, NotFound, SyncdError
 from syncd.core.ids import fault_in_name, fault_in_user
+from syncd.core.principal import Principal
 from syncd.core.sharing import UNBOUNDED, Sharing, told
-from syncd.service.principal import Principal
-from syncd.service.push_decision import EventIds
+from syncd.service.event_ids import EventIds
 from syncd.store.pool import Pool, Refusal
 from syncd.store.spaces import BlockRow, InvitationRow, MemberRow, SpaceRow
 

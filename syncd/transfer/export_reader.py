@@ -15,7 +15,7 @@ import msgspec
 
 from syncd.core.errors import Malformed, TooLarge
 from syncd.protocol.export_format import Manifest, decode_manifest
-from syncd.service.push_decision import LARGEST_RECORD
+from syncd.protocol.push_decision import LARGEST_RECORD
 from syncd.transfer.export import EVENTS, MANIFEST, Format
 
 CHUNK = 1 << 20

@@ -17,7 +17,7 @@ from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.export_format import ImportLine, ImportRow, Line
-from syncd.protocol.normalize import Limits, NormalizedChange, Stamps, lower, prepare
+from syncd.protocol.normalize import Limits, NormalizedChange, Stamps, lower, normalize_change
 from syncd.transfer.keeping import Kept, kept, kept_row
 from syncd.transfer.sources.foreign import ForeignChange, Source, UnreadableRow
 from syncd.transfer.sources.foreign import ForeignRow as FoundRow
@@ -147,7 +147,7 @@ class ImportChanges:
             # Few are different, so they are checked here, once each.
             actor = checked_actor(bytes(change.actor), self._limits.max_depth)
             change = msgspec.structs.replace(change, actor=UNSET)
-        made = prepare(change, 1, found.client, self._stamps, self._limits, (found.app, space))
+        made = normalize_change(change, 1, found.client, self._stamps, self._limits, (found.app, space))
         self._known = made.c
         self._bound(made)
         if made.hi > self._latest:

@@ -11,7 +11,7 @@ import msgspec
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy
 from syncd.protocol.export_format import ImportBatch, Member, Space, arrange
-from syncd.service.push_decision import LARGEST_RECORD, MARKS
+from syncd.protocol.push_decision import LARGEST_RECORD, MARKS
 from syncd.store.backup import Backups
 from syncd.store.imports import Feeds
 from syncd.store.pool import Refusal

@@ -14,12 +14,12 @@ from syncd.core.clock import LAST
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Malformed, QuotaExceeded
 from syncd.core.pieces import in_turns
+from syncd.core.principal import Principal
 from syncd.core.sharing import UNBOUNDED, Sharing
 from syncd.protocol.export_format import ImportBatch, ImportLine, LineReader, Member, Space, arrange, decode_spaces
 from syncd.protocol.normalize import OPS, Limits
+from syncd.protocol.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.aside import beside
-from syncd.service.principal import Principal
-from syncd.service.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.spaces import refused
 from syncd.store.backup import Backups
 from syncd.store.pool import Pool, Refusal

@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.messages import IncomingChange, IncomingRegister
-from syncd.protocol.normalize import Limits, Stamps, batch, prepare
+from syncd.protocol.normalize import Limits, Stamps, batch, normalize_change
 from tests.store.test_merge import Sql
 from tests.support.wire import at, unique
 
@@ -55,7 +55,7 @@ class Space:
 
     def push(self, client: str, *changes: IncomingChange) -> tuple[list[int], str, list[Any]]:
         """Performs one push; its seqs, marks, and [place, conflicts]."""
-        prepared = [prepare(c, i, client, Stamps(), Limits()) for i, c in enumerate(changes, 1)]
+        prepared = [normalize_change(c, i, client, Stamps(), Limits()) for i, c in enumerate(changes, 1)]
         made = batch(
             [(p, self.id, c.table) for p, c in zip(prepared, changes, strict=True)],
             lambda i: f"00000000-0000-7000-8000-{self.done + i:012x}",
@@ -188,7 +188,7 @@ def size(space: Space, *records: str) -> int:
 
 def written_size(*pushed: IncomingChange) -> int:
     """What changes write, as it is kept."""
-    whole = [prepare(one, 1, "me", Stamps(), Limits()) for one in pushed]
+    whole = [normalize_change(one, 1, "me", Stamps(), Limits()) for one in pushed]
     return sum(len(json.dumps(json.loads(_json(one.g)))) for one in whole)
 
 

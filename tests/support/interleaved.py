@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from syncd.bus.hints import Bus, Hint, State, key
+from syncd.core.principal import Principal
 from syncd.live.batch import Batch
 from syncd.live.hub import Hub
 from syncd.live.member import Connection
@@ -24,9 +25,10 @@ from syncd.protocol.cursor import Cursor
 from syncd.protocol.live_messages import SEPARATOR
 from syncd.protocol.messages import PushBody
 from syncd.protocol.normalize import Limits
-from syncd.service.principal import Principal
-from syncd.service.pull import PullPage, PullRequest, pull
-from syncd.service.push import EventIds, PushRequest, PushService
+from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.service.event_ids import EventIds
+from syncd.service.pull import pull
+from syncd.service.push import PushRequest, PushService
 from syncd.service.spaces import SpaceService
 from syncd.store.live import Live
 from syncd.store.log import Log

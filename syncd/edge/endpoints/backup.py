@@ -13,13 +13,13 @@ import msgspec
 import structlog
 
 from syncd.core.errors import MethodNotAllowed, NotFound, TooMany, UnsupportedMedia
+from syncd.core.principal import Principal
 from syncd.edge import answers
 from syncd.edge.answers import Answer, Receive, Send, answer
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.requests import Request
 from syncd.edge.services import Services
 from syncd.edge.wire import TRANSPORT, bound, sent
-from syncd.service.principal import Principal
 from syncd.store.backup import Backups
 from syncd.transfer.export import Format, Scope, export
 from syncd.transfer.export_reader import ExportReader

@@ -10,11 +10,11 @@ import jwt
 import msgspec
 
 from syncd.core.errors import Conflict, MethodNotAllowed, NotFound
+from syncd.core.principal import Principal
 from syncd.edge.answers import Answer
 from syncd.edge.files import HERE, Files, built, only_read, safe
 from syncd.edge.requests import MAX_SMALL_BODY, Request, checked_id
 from syncd.protocol.messages import DemoBody, decode
-from syncd.service.principal import Principal
 from syncd.service.spaces import SpaceService
 
 # In an installed package, else what the repository's build wrote.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed
 from syncd.core.ids import fault_in_id
+from syncd.core.principal import Principal
 from syncd.core.values import InvalidValue, check_text
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
@@ -13,7 +14,6 @@ from syncd.protocol.digest import MAX_BODY, MAX_RECORDS, CompareBody
 from syncd.protocol.messages import decode
 from syncd.service.aside import aside, is_large
 from syncd.service.digest import DeviceBucket, Inquiry, differences, digests
-from syncd.service.principal import Principal
 
 
 class DigestEndpoint:

@@ -9,6 +9,7 @@ from msgspec import UnsetType
 from syncd.core.clock import parse_instant
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound, QuotaExceeded, TooLarge
 from syncd.core.ids import fault_in_id
+from syncd.core.principal import Principal
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
@@ -19,7 +20,6 @@ from syncd.protocol.normalize import Limits
 from syncd.protocol.page_token import PageToken, read_bookmark
 from syncd.service import history
 from syncd.service.history import DEFAULT_LIMIT, MAX_LIMIT, Moment, RecordPlace, Wish
-from syncd.service.principal import Principal
 
 # It is written into every change of a restore.
 MAX_BODY = 16 * 1024

@@ -27,10 +27,12 @@ from syncd.protocol.first_generation import client_of, push_body
 from syncd.protocol.large import push_in
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
+from syncd.protocol.pull_messages import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, PullRequest
 from syncd.service.aside import aside, is_large
 from syncd.service.digest import Inquiry, digests
-from syncd.service.pull import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, PullRequest, check_history, pull
-from syncd.service.push import EventIds, PushRequest
+from syncd.service.event_ids import EventIds
+from syncd.service.pull import check_history, pull
+from syncd.service.push import PushRequest
 
 MAX_FIRSTS = 8
 REMEMBERED, MAX_REMEMBERED = 4096, 512

@@ -17,16 +17,18 @@ import msgspec
 import pytest
 
 from syncd.core.errors import CursorLost, DatabaseUnavailable
+from syncd.core.principal import Principal
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
 from syncd.protocol.messages import PushBody
 from syncd.protocol.normalize import Limits
 from syncd.protocol.page_token import read_bookmark
+from syncd.protocol.pull_messages import PullRequest
 from syncd.service import history as past
+from syncd.service.event_ids import EventIds
 from syncd.service.history import Moment, RecordPlace
-from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest, pull
-from syncd.service.push import EventIds, PushRequest, PushService
+from syncd.service.pull import pull
+from syncd.service.push import PushRequest, PushService
 from syncd.store.history import History
 from syncd.store.log import Log, cursor_key
 from syncd.store.pool import Pool

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from syncd.core.errors import Busy
+from syncd.core.principal import Principal
 from syncd.live.member import Connection
 from syncd.live.subscription import Subscription
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.live_messages import sync_available
-from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest
+from syncd.protocol.pull_messages import PullRequest
 from syncd.store.live import ResolvedUser
 from syncd.store.log import cursor_key
 from syncd.store.pool import Pool

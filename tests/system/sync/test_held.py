@@ -14,15 +14,16 @@ import asyncpg
 import httpx
 import pytest
 
+from syncd.core.principal import Principal
 from syncd.live.hub import Hub
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.first_generation import push_body
 from syncd.protocol.normalize import Limits
+from syncd.protocol.pull_messages import PullRequest
 from syncd.service.aside import LEGACY_SMALL, aside
+from syncd.service.event_ids import EventIds
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
-from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest
-from syncd.service.push import EventIds, PushRequest, PushService
+from syncd.service.push import PushRequest, PushService
 from syncd.service.spaces import SpaceService
 from syncd.store.held import HeldChanges
 from syncd.store.live import Live

@@ -12,13 +12,14 @@ import asyncpg
 import httpx
 import pytest
 
+from syncd.core.principal import Principal
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.first_generation import push_body
 from syncd.protocol.normalize import Limits
+from syncd.protocol.pull_messages import PullRequest
 from syncd.service import push as pushing
-from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest
-from syncd.service.push import EventIds, PushRequest
+from syncd.service.event_ids import EventIds
+from syncd.service.push import PushRequest
 from syncd.store.log import Log, PushCall, Receipt, cursor_key
 from syncd.store.pool import Pool
 from tests.support.harness import Server

@@ -17,11 +17,13 @@ import pytest
 
 from syncd.core.errors import HeldFull, Malformed, SyncdError, TooLarge
 from syncd.core.pieces import FEW, PIECE, RESTING
+from syncd.core.principal import Principal
 from syncd.edge.bodies import Bodies
 from syncd.edge.requests import Request
 from syncd.live.member import MAX_OWN, Connection
 from syncd.protocol import live_messages, messages
 from syncd.protocol.first_generation import push_body
+from syncd.protocol.holding import Sent
 from syncd.protocol.large import frame_in, push_in
 from syncd.protocol.messages import (
     IncomingChange,
@@ -32,13 +34,13 @@ from syncd.protocol.messages import (
     raw_changes,
 )
 from syncd.protocol.normalize import Limits
+from syncd.protocol.pull_messages import PullRequest
+from syncd.protocol.push_answer import Result, encoded
 from syncd.service import aside as working
 from syncd.service import push as pushing
 from syncd.service.aside import LARGE, LEGACY_MARKS, LEGACY_SMALL, MOST_MEMBERS, SMALL, aside, is_large
-from syncd.service.holding import Sent
-from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest, PullState
-from syncd.service.push_decision import Result, encoded
+from syncd.service.event_ids import EventIds
+from syncd.service.pull import PullState
 from syncd.transfer import importer
 from tests.support.wire import at, edit
 
@@ -102,7 +104,7 @@ async def test_what_one_turn_of_the_loop_looks_at_in_a_push_is_bounded(
     body = json.dumps({"changes": [{"table": "t", "id": "r", "op": "update", "fields": fields}]}).encode()
     message = push_body(body) if legacy else decode(body, PushBody)
     pushes, wanted = pushing.PushService(cast(Any, None), b"", Limits(), 0), PullRequest("app", plain=legacy)
-    request = pushing.PushRequest(Principal("ann"), "c", wanted, body, message, 0, pushing.EventIds(0))
+    request = pushing.PushRequest(Principal("ann"), "c", wanted, body, message, 0, EventIds(0))
     with pytest.raises(Passed):
         await pushes.push(request)
     assert beside == [legacy]
@@ -228,13 +230,13 @@ def test_who_reads_a_large_push_rests_often(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(texts) > 0
     message = rested(lambda: push_in(body, Limits(), True))
     assert rests >= count // FEW
-    caller, reading = Principal("ann"), PullState(PullRequest("app"), "ann", b"k" * 32)
-    parts = pushing.Parts(caller, "c", reading, message, Sent(body, None, Limits()), True)
+    caller, state = Principal("ann"), PullState(PullRequest("app"), "ann", b"k" * 32)
+    parts = pushing.Parts(caller, "c", state, message, Sent(body, None, Limits()), True)
     bounds = rested(parts.bounds)
     assert rests >= count // FEW
-    work = rested(lambda: parts.part(bounds[0], reading, pushing.stamps_of(reading), False))
+    work = rested(lambda: parts.part(bounds[0], pushing.stamps_of(state), False))
     assert rests >= 1000 // FEW
-    rested(lambda: work.call(pushing.EventIds(1), 0))
+    rested(lambda: pushing.push_call(work, state, EventIds(1), 0))
     assert rests >= 2 * 1000 // FEW
     rested(lambda: encoded([Result("applied")] * count))
     assert rests >= count // 100 // FEW

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from syncd.core.clock import LAST, format_instant, parse_instant
 from syncd.core.errors import Malformed
+from syncd.core.principal import Principal
 from syncd.protocol.messages import IncomingChange, PushBody, decode
 from syncd.protocol.normalize import (
     Limits,
@@ -24,10 +25,8 @@ from syncd.protocol.normalize import (
     prepare,
     space_of,
 )
-from syncd.service.principal import Principal
-from syncd.service.pull import PullRequest, PullState
-from syncd.service.push_decision import PushDecision
-from tests.support.vectors import vectors
+from syncd.protocol.pull_messages import PullRequest
+from syncd.protocol.push_decision import PushDecision
 
 NOW = parse_instant("2026-01-01T10:00:00Z")
 SKEW = 60_000_000
@@ -164,8 +163,7 @@ def test_an_insert_says_that_the_record_is_there_at_its_greatest_stamp() -> None
 def test_a_lowered_stamp_stays_later_than_what_its_writer_saw(vector: Any) -> None:
     changes = [{"table": "t", "id": "r", **change} for change in vector["changes"]]
     message = decode(msgspec.json.encode({"changes": changes}), PushBody)
-    reading = PullState(PullRequest("app", plain=False), "alice", b"")
-    push = PushDecision(Principal("alice"), "me", reading, message, Limits())
+    push = PushDecision(Principal("alice"), "me", PullRequest("app", plain=False), message, Limits())
     push.lower({"now": vector["now"], "own": vector["own"]}, SKEW)
     assert [push.adjusted.get(i, {}) for i in range(len(changes))] == vector["lowered"]
 

@@ -13,15 +13,18 @@ import pytest
 from syncd.core.clock import format_instant, parse_instant
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import InvalidId, Malformed
+from syncd.core.principal import External, Principal
 from syncd.protocol.first_generation import LegacyStamps, push_body
+from syncd.protocol.holding import Holding, Sent
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
-from syncd.service.holding import Holding, Sent
-from syncd.service.principal import External, Principal
-from syncd.service.pull import PullPage, PullRequest, PullState
-from syncd.service.push_decision import LARGEST_RECORD, PIECE, EventIds, PushAnswer, PushDecision, Result, encoded
-from syncd.store.log import Detail, Receipt
-from syncd.store.quotas import Over
+from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.protocol.push_answer import PIECE, PushAnswer, Result, encoded
+from syncd.protocol.push_decision import LARGEST_RECORD, PushDecision
+from syncd.service.event_ids import EventIds
+from syncd.service.pull import PullState
+from syncd.service.push import push_call
+from syncd.store.log import Detail, PushCall
 
 NOW = parse_instant("2026-01-01T10:00:00Z")
 SKEW = 60_000_000
@@ -42,26 +45,33 @@ def push(*changes: dict[str, Any], plain: bool = False, caller: Principal | None
          first: int = 0, passed_over: frozenset[int] = frozenset(), **message: Any) -> PushDecision:  # fmt: skip
     """Of a device of ours, or with `plain` of one of the first generation, whose refused changes are held."""
     body = json.dumps({"changes": changes, **message}).encode()
-    reading = PullState(PullRequest("app", plain=plain), "alice", b"key")
-    limits = limits or Limits()
+    limits, wanted = limits or Limits(), PullRequest("app", plain=plain)
     if not plain:
-        return PushDecision(caller or Principal("alice"), "phone", reading, decode(body, PushBody), limits, first=first,
+        return PushDecision(caller or Principal("alice"), "phone", wanted, decode(body, PushBody), limits, first=first,
                     passed_over=passed_over)  # fmt: skip
     held = Holding(Sent(body, message.get("schemaVersion"), limits), "alice")
-    return PushDecision(caller or Principal("alice"), "phone", reading, push_body(body), limits, LegacyStamps(), first,
+    return PushDecision(caller or Principal("alice"), "phone", wanted, push_body(body), limits, LegacyStamps(), first,
                         held, passed_over)  # fmt: skip
 
 
+def called(work: PushDecision) -> PushCall:
+    return push_call(work, PullState(work.pull, "alice", b"key"), EventIds(NOW), SKEW)
+
+
 def head(work: PushDecision) -> dict[str, Any]:
-    decoded: dict[str, Any] = json.loads(work.call(EventIds(NOW), SKEW).head)
+    decoded: dict[str, Any] = json.loads(called(work).head)
     return decoded
 
 
 def settled(work: PushDecision, marks: str, detail: Detail | None = None) -> list[Result]:
-    work.call(EventIds(NOW), SKEW)
+    called(work)
     seqs = [0 if mark in "nru" else 10 + n for n, mark in enumerate(marks)]
-    work.settle(Receipt(seqs, marks, detail or Detail(), None))
+    settle(work, seqs, marks, detail or Detail())
     return work.answer(None).results
+
+
+def settle(work: PushDecision, seqs: list[int], marks: str, detail: Detail) -> None:
+    work.settle(marks, seqs, detail.events, detail.moved, detail.conflicts)
 
 
 def codes(work: PushDecision) -> list[str | None]:
@@ -270,7 +280,7 @@ def test_places_that_are_left_out_are_those_of_the_whole_push() -> None:
     assert work.left == [0, 2]
     work.leave_out({11}, "not_a_writer")
     assert codes(work)[1] == "record_too_large"  # what is refused already keeps its reason
-    assert [json.loads(wave)[0]["r"] for wave in work.call(EventIds(NOW), SKEW).waves] == ["r0"]
+    assert [json.loads(wave)[0]["r"] for wave in called(work).waves] == ["r0"]
     assert head(work)["n"] == 2
 
 
@@ -300,25 +310,23 @@ def test_an_unknown_space_is_made_once_for_the_first_generation_where_that_is_wa
 def test_a_full_space_takes_nothing_but_deletions() -> None:
     deleted = {"table": "t", "id": "r", "op": "delete", "spaceId": "s", "changeId": "gone"}
     work = push(change("c"), deleted, change("d", spaceId="s2"), change("e", op="insert", id="q"))
-    over = Over("s", "bytes", 11, 10)
-    found = work.into({"s": over})
-    assert found == {0: over, 3: over}
-    work.refuse_full(found)
+    assert work.into({"s"}) == [0, 3]
+    work.refuse_full({0: "bytes", 3: "bytes"})
     assert codes(work) == ["quota_exceeded", None, None, "quota_exceeded"]
     assert [result.quota if result else None for result in work.results] == ["bytes", None, None, "bytes"]
     assert work.left == [1, 2]
-    assert work.into({"s": over}) == {}
+    assert work.into({"s"}) == []
 
 
 def test_what_the_log_is_told_of_a_plain_push() -> None:
     work = push(change("c", micros=3), change("d", id="q", table="u", micros=9))
-    call = work.call(EventIds(NOW), SKEW)
+    call = called(work)
     told = json.loads(call.head)
-    reading = work.reading
+    state = PullState(work.pull, "alice", b"key")
     assert told == {
         "user": "alice", "client": "phone", "app": "app", "n": 2, "spaces": ["s"], "tables": ["t", "u"],
         "ids": ["c", "d"], "hi": NOW + 9, "skew": SKEW, "largest": LARGEST_RECORD, "touched": Limits().max_touched,
-        "since": reading.since(), "how": reading.how(), "apart": True,
+        "since": state.since(), "how": state.how(), "apart": True,
     }  # fmt: skip
     assert LARGEST_RECORD == 16 * 1024 * 1024
     assert (call.feed, call.moves, call.follows) == (("s", "app"), False, False)
@@ -335,12 +343,12 @@ def test_what_the_log_is_told_where_there_is_more_to_say() -> None:
     assert (told["personal"], told["atomic"], told["incarnations"]) == (True, True, ["i1", "i2"])
     assert (told["list"], told["asOf"], told["touched"]) == ([{"id": "s", "role": "writer"}], 7, 5)
     assert told.keys().isdisjoint({"since", "how", "held", "tells", "moves", "follows"})
-    assert work.call(EventIds(NOW), SKEW).feed is None
+    assert called(work).feed is None
     assert not head(push(change("c"))).keys() & {"personal", "atomic", "incarnations", "sp"}
 
 
 def test_an_empty_push_asks_for_the_page_alone() -> None:
-    call = push().call(EventIds(NOW), SKEW)
+    call = called(push())
     told = json.loads(call.head)
     assert (told["n"], told["hi"], told["spaces"], call.waves, call.feed) == (0, 0, [], [], None)
 
@@ -348,7 +356,7 @@ def test_an_empty_push_asks_for_the_page_alone() -> None:
 def test_a_device_of_the_first_generation_may_have_records_move() -> None:
     work = push(change("c"), change("d", id="q"), change("e", id="p"), plain=True)
     work.leave_out({0}, "not_a_writer")
-    call = work.call(EventIds(NOW), SKEW)
+    call = called(work)
     told = json.loads(call.head)
     assert (told["moves"], call.moves, "apart" in told) == (False, True, False)
     work.move({"away": {"2": "there"}, "here": []})
@@ -364,7 +372,7 @@ def test_a_device_of_the_first_generation_may_have_records_move() -> None:
 def test_a_device_of_ours_writes_to_where_a_record_has_moved() -> None:
     work = push(change("c"))
     work.move({"follow": True})
-    call = work.call(EventIds(NOW), SKEW)
+    call = called(work)
     told = json.loads(call.head)
     assert (told["follows"], told["apart"], call.follows, call.moves) == (True, True, True, False)
 
@@ -415,7 +423,7 @@ def test_what_was_refused_is_not_lowered_and_lifts_nothing() -> None:
 
 def test_a_stamp_that_is_another_value_s_is_raised_and_told() -> None:
     work = push(change("c", 1), change("d", 2), change("e", 3, table="u"), change("f", 4, spaceId="s2"))
-    call = work.call(EventIds(NOW), SKEW)
+    call = called(work)
     assert len(call.waves) == 2
     assert work.adjusted == {1: {"a": at(1)}}
     work.keep_apart([(3, ["a"])])
@@ -425,7 +433,7 @@ def test_a_stamp_that_is_another_value_s_is_raised_and_told() -> None:
 
 def test_in_one_wave_nothing_is_kept_apart_unless_the_log_says_so() -> None:
     work = push(change("c", 1), change("d", 2, id="q"))
-    work.call(EventIds(NOW), SKEW)
+    called(work)
     assert work.adjusted == {}
     work.leave_out({0}, "not_a_writer")
     work.keep_apart([(1, ["a"])])
@@ -434,7 +442,7 @@ def test_in_one_wave_nothing_is_kept_apart_unless_the_log_says_so() -> None:
 
 def test_the_first_generation_s_stamps_are_not_raised() -> None:
     work = push(change("c", 1), change("d", 2), plain=True)
-    work.call(EventIds(NOW), SKEW)
+    called(work)
     work.keep_apart([(1, ["a"])])
     assert work.adjusted == {}
 
@@ -460,8 +468,8 @@ def test_registers_that_lost_are_told_with_their_record() -> None:
 def test_how_far_each_feed_was_brought() -> None:
     changes = [change(f"c{n}", id=f"r{n}", spaceId=space) for n, space in enumerate(["s", "s2", "s", "s3", "s4"])]
     work = push(*changes)
-    work.call(EventIds(NOW), SKEW)
-    work.settle(Receipt([9, 4, 8, 7, 6], "aasdn", Detail(moved={"s2": 5, "s5": 3}), None))
+    called(work)
+    settle(work, [9, 4, 8, 7, 6], "aasdn", Detail(moved={"s2": 5, "s5": 3}))
     delta = PullPage(b"", "x", False, [], [])
     answer = work.answer(delta)
     assert answer.written == {"s": 9, "s2": 5, "s5": 3}
@@ -470,6 +478,6 @@ def test_how_far_each_feed_was_brought() -> None:
 
 def test_a_repeat_is_not_counted_for_another_space_and_nothing_without_a_seq() -> None:
     work = push(change("c", fields={}), change("d", spaceId="s2"), plain=True)
-    work.call(EventIds(NOW), SKEW)
-    work.settle(Receipt([3], "a", Detail(), None))
+    called(work)
+    settle(work, [3], "a", Detail())
     assert work.answer(None).written == {"s2": 3}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from copy import copy
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from typing import Any, Protocol
 
 import msgspec
 
@@ -14,98 +12,44 @@ from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Fault, InvalidId, Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.pieces import in_turns
+from syncd.core.principal import Principal
 from syncd.protocol import normalize
 from syncd.protocol.messages import IncomingChange, PushBody
 from syncd.protocol.normalize import OPS, Limits, NormalizedChange, Stamps
-from syncd.service.holding import Refusals
-from syncd.service.principal import Principal
-from syncd.service.pull import PullPage, PullState
-from syncd.store.log import PushCall, Receipt
-from syncd.store.quotas import Over
+from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.protocol.push_answer import PushAnswer, Result, encoded
 
-# So many results, or changes, are little work.
-PIECE = 100
 LARGEST_RECORD = 16 * 1024 * 1024
 # In place of a change that has no canonical form.
-UNPREPARED = NormalizedChange(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
+NOT_NORMALIZED = NormalizedChange(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
 
 # Why the log did not take a change, by the letter it answers with.
 MARKS = {"n": "space_not_found", "r": "not_a_writer", "u": "change_id_reused"}
 
 
-class Result(msgspec.Struct, gc=False, omit_defaults=True):
-    """What became of one change. `held`: it is kept until it may be written; `quota`: which one is used up."""
+class Refusals(Protocol):
+    """What is done about the changes of a push that are refused."""
 
-    status: str
-    changeId: str | None = None
-    eventId: str | None = None
-    seq: int | None = None
-    at: dict[str, str] | None = None
-    code: str | None = None
-    detail: str | None = None
-    held: bool = False
-    quota: str | None = None
-
-
-class PushAnswer(NamedTuple):
-    """A push's answer: one result a change, the registers that lost, what the device missed, and how far it brought
-    each space's feed."""
-
-    results: list[Result]
-    conflicts: list[dict[str, Any]]
-    delta: PullPage | None
-    since: str
-    written: dict[str, int]
-
-    def body(self) -> bytes:
-        """The answer as JSON text."""
-        results, conflicts = encoded(self.results), encoded(self.conflicts)
-        delta = self.delta or PullPage(b"", self.since, False, [], [])
-        return delta.body(b'"results":%s,"conflicts":%s,' % (results, conflicts))
-
-
-def encoded(items: Sequence[Any]) -> bytes:
-    """A list as JSON text, made piece by piece: an encoder goes through what it is given at once."""
-    pieces = (msgspec.json.encode(items[i : i + PIECE])[1:-1] for i in in_turns(range(0, len(items), PIECE)))
-    return b"[%b]" % b",".join(pieces)
-
-
-class EventIds:
-    """Event ids of one push: UUIDv7, ascending, so that neighbours in the log are neighbours in an index."""
-
-    def __init__(self, micros: int) -> None:
-        random = int.from_bytes(os.urandom(10))
-        self._first = (micros // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | (random >> 68) << 64 | 2 << 62
-        self._first |= random & (1 << 61) - 1  # a bit is left so that counting on never runs into the variant
-
-    def after(self, count: int) -> EventIds:
-        """The ids after the first `count`."""
-        later = copy(self)
-        later._first += count
-        return later
-
-    def first(self, count: int) -> list[bytes]:
-        """The ids of the first `count` changes."""
-        return [self(i).encode() for i in range(1, count + 1)]
-
-    def __call__(self, i: int) -> str:
-        text = f"{self._first + i:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    def refuse(
+        self, place: int, code: str, change: IncomingChange, normalized: NormalizedChange | None, space: str
+    ) -> None: ...
+    def make(self, space: str) -> bool: ...
+    def head(self) -> dict[str, Any]: ...
 
 
 class PushDecision:
-    """One push on its way through the log. Decides what to send and what to answer; `perform` sends.
+    """One push on its way through the log. Decides what to send and what to answer; the push service sends.
 
-    `refusals`: what is done about refused changes, beside telling; `passed_over`: places in the whole push of changes
-    that are too large, and not looked at.
+    `pull`: how its device pulls; `refusals`: what is done about refused changes, beside telling; `passed_over`: places
+    in the whole push of changes that are too large, and not looked at.
     """
 
     def __init__(
-        self, caller: Principal, client: str, reading: PullState, message: PushBody, limits: Limits,
+        self, caller: Principal, client: str, pull: PullRequest, message: PushBody, limits: Limits,
         stamps: Stamps | None = None, first: int = 0, refusals: Refusals | None = None,
         passed_over: Set[int] = frozenset(),
     ) -> None:  # fmt: skip
-        self.caller, self.client, self.reading, self.message = caller, client, reading, message
+        self.caller, self.client, self.pull, self.message = caller, client, pull, message
         self.first, self.refusals = first, refusals
         self.results: list[Result | None] = [None] * len(message.changes)
         self.adjusted: dict[int, dict[str, str]] = {}
@@ -114,68 +58,68 @@ class PushDecision:
         self.changes: list[tuple[NormalizedChange, str, str]] = []
         self.conflicts: list[dict[str, Any]] = []
         # Whether records are to be moved, None for a device of ours.
-        self.moves: bool | None = False if reading.question.plain else None
+        self.moves: bool | None = False if pull.plain else None
         # Whether a device of ours writes to records that moved.
         self.follows = False
-        self._moved: dict[str, int] = {}
+        self._moved: Mapping[str, int] = {}
         self._touched = limits.max_touched
-        self._prepare(limits, stamps or Stamps(), passed_over)
+        self._normalize(limits, stamps or Stamps(), passed_over)
 
-    def _prepare(self, limits: Limits, stamps: Stamps, passed_over: Set[int]) -> None:
+    def _normalize(self, limits: Limits, stamps: Stamps, passed_over: Set[int]) -> None:
         first, last, turns = dict[str, int](), dict[tuple[str, ...], str | None](), Counter[str]()
         if self.refusals is None:
             normalize.version(self.message.schemaVersion, "")
         for i, change in enumerate(in_turns(self.message.changes)):
             if self.first + i in passed_over:
                 space = normalize.space_of(change, self.caller.personal) or self.caller.personal
-                self.changes.append((UNPREPARED, space, change.table))
+                self.changes.append((NOT_NORMALIZED, space, change.table))
                 self.reject(i, "change_too_large")
                 continue
             try:
-                prepared = self._prepared(i, change, limits, stamps)
+                normalized = self._normalized(i, change, limits, stamps)
             except Malformed as why:
                 if self.refusals is None:
                     raise
-                self.changes.append((UNPREPARED, "", ""))
+                self.changes.append((NOT_NORMALIZED, "", ""))
                 self.reject(i, why.code)
                 continue
             if self.moves is not None and change.changeId is None:
                 self._written_again(i, last, turns)
-            if not prepared.f:
+            if not normalized.f:
                 self.results[i] = Result("applied", change.changeId)  # nothing to write, and all of that is there
-            elif limits.max_schema_version is not None and (prepared.v or 0) > limits.max_schema_version:
+            elif limits.max_schema_version is not None and (normalized.v or 0) > limits.max_schema_version:
                 self.reject(i, "schema_too_new")
-            elif prepared.c is not None and prepared.c in first:
-                self._repeat(i, first[prepared.c])
+            elif normalized.c is not None and normalized.c in first:
+                self._repeat(i, first[normalized.c])
             else:
-                if prepared.c is not None:
-                    first[prepared.c] = i
+                if normalized.c is not None:
+                    first[normalized.c] = i
                 self.left.append(i)
 
-    def _prepared(self, i: int, change: IncomingChange, limits: Limits, stamps: Stamps) -> NormalizedChange:
+    def _normalized(self, i: int, change: IncomingChange, limits: Limits, stamps: Stamps) -> NormalizedChange:
         """The next change, in canonical form. Raises Malformed."""
         space = normalize.space_of(change, self.caller.personal)
         if stamps.legacy and not space:
             space = self.caller.personal
-        feed = (self.reading.question.app, space)
-        prepared = normalize.prepare(change, self.first + i + 1, self.client, stamps, limits, feed)
+        feed = (self.pull.app, space)
+        normalized = normalize.normalize_change(change, self.first + i + 1, self.client, stamps, limits, feed)
         if space != self.caller.personal and (wrong := fault_in_id(space)):
             raise InvalidId(f"spaceId {wrong}.", faults=(Fault(f"/changes/{self.first + i}/spaceId", wrong),))
-        if prepared.v is None and self.message.schemaVersion is not None:
-            prepared.v = normalize.version(self.message.schemaVersion, "")
-        self.changes.append((prepared, space, change.table))
-        return prepared
+        if normalized.v is None and self.message.schemaVersion is not None:
+            normalized.v = normalize.version(self.message.schemaVersion, "")
+        self.changes.append((normalized, space, change.table))
+        return normalized
 
     def _written_again(self, i: int, last: dict[tuple[str, ...], str | None], turns: Counter[str]) -> None:
         """Of a value, another one and the first again, all at one instant, the third is no repeat: it is what the
         device shows, and gets an id of its own. `last`: which content wrote a register with a stamp last; `turns`: how
         often each came where another one stood."""
-        prepared, space, table = self.changes[i]
-        content = prepared.c
-        keys = [(space, table, prepared.r, name, register.at) for name, register in prepared.f.items()]
+        normalized, space, table = self.changes[i]
+        content = normalized.c
+        keys = [(space, table, normalized.r, name, register.at) for name, register in normalized.f.items()]
         if content is not None and any(last.get(key) != content for key in keys):
             if content in turns:
-                prepared.c = normalize.content_id([content, turns[content]])
+                normalized.c = normalize.content_id([content, turns[content]])
             turns[content] += 1
         last.update(dict.fromkeys(keys, content))
 
@@ -199,8 +143,9 @@ class PushDecision:
     def reject(self, i: int, code: str) -> None:
         change = self.message.changes[i]
         if self.refusals is not None:
-            prepared, space, _ = self.changes[i]
-            self.refusals.refuse(self.first + i, code, change, None if prepared is UNPREPARED else prepared, space)
+            normalized, space, _ = self.changes[i]
+            known = None if normalized is NOT_NORMALIZED else normalized
+            self.refusals.refuse(self.first + i, code, change, known, space)
         text, held = ERROR_CODES[code].text, self.refusals is not None
         self.results[i] = Result("rejected", change.changeId, code=code, detail=text, held=held)
 
@@ -214,30 +159,34 @@ class PushDecision:
             {i: MARKS[mark] for i, space, mark in found if mark in MARKS and not (mark == "n" and space in made)}
         )
 
-    def into(self, full: Mapping[str, Over]) -> dict[int, Over]:
-        """The changes that would add to a full space."""
+    def into(self, full: Collection[str]) -> list[int]:
+        """The changes that would add to one of these spaces."""
         left = ((i, *self.changes[i][:2]) for i in self.left)
-        return {i: full[space] for i, change, space in left if space in full and change.o != OPS["delete"]}
+        return [i for i, change, space in left if space in full and change.o != OPS["delete"]]
 
-    def refuse_full(self, found: Mapping[int, Over]) -> None:
-        """Rejects changes because of a quota."""
-        self.refuse(dict.fromkeys(found, "quota_exceeded"))
-        for i, over in found.items():
+    def refuse_full(self, quotas: Mapping[int, str]) -> None:
+        """Rejects changes, each because of a quota."""
+        self.refuse(dict.fromkeys(quotas, "quota_exceeded"))
+        for i, quota in quotas.items():
             result = self.results[i]
             assert result is not None
-            result.quota = over.quota
+            result.quota = quota
 
     def rejected(self) -> list[int]:
         return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]
 
-    def call(self, event: EventIds, skew: int) -> PushCall:
-        """What is left of the push, for the log."""
+    def call(
+        self, event: Callable[[int], str], skew: int, pull: Mapping[str, Any]
+    ) -> tuple[bytes, list[str], tuple[str, str] | None]:
+        """What is left of the push, for the log: the head and the waves as JSON texts, and the (space, app) where all
+        of it is one feed's. `event`: the event id of a place; `skew`: microseconds; `pull`: `since` and `how` of the
+        page that is to be read with it, or nothing."""
         batch = normalize.batch([self.changes[i] for i in self.left], event)
         if len(batch.waves) > 1:
             self.keep_apart()
         chosen = [self.changes[i][0] for i in self.left]
         head: dict[str, Any] = {
-            **self.caller.head(), "client": self.client, "app": self.reading.question.app, "n": len(chosen),
+            **self.caller.head(), "client": self.client, "app": self.pull.app, "n": len(chosen),
             "spaces": batch.spaces, "tables": batch.tables, "ids": [p.c for p in chosen],
             "hi": max((p.hi for p in chosen), default=0), "skew": skew, "largest": LARGEST_RECORD,
             "touched": self._touched,
@@ -254,17 +203,15 @@ class PushDecision:
                 head["tells"] = True
         if self.message.incarnations is not None:
             head["incarnations"] = self.message.incarnations
-        if self.message.pull:
-            head["since"], head["how"] = self.reading.since(), self.reading.how()
+        head.update(pull)
         if self.moves is None:
             head["apart"] = True
         else:
             head["moves"] = self.moves
         if self.follows:
             head["follows"] = True
-        feed = (batch.spaces[0], self.reading.question.app) if len(batch.spaces) == 1 else None
-        waves = [encoded(wave).decode() for wave in in_turns(batch.waves)]
-        return PushCall(msgspec.json.encode(head), waves, feed, self.moves is not None, self.follows)
+        feed = (batch.spaces[0], self.pull.app) if len(batch.spaces) == 1 else None
+        return msgspec.json.encode(head), [encoded(wave).decode() for wave in in_turns(batch.waves)], feed
 
     def move(self, said: dict[str, Any]) -> None:
         """Brings changes to where their records have moved, and moves others in the next round; a device of ours has
@@ -288,7 +235,7 @@ class PushDecision:
         now = int(said["now"])
         own = int(said["own"])
         start = max(now, own + 1 if own <= now + skew else now)
-        if not self.reading.question.plain:
+        if not self.pull.plain:
             start = max(start, normalize.greatest_base([self.message.changes[i] for i in self.left], now + skew) + 1)
         chosen = [self.changes[i][0] for i in self.left]
         for i, times in zip(self.left, normalize.lower(chosen, self.client, now + skew, start), strict=True):
@@ -312,11 +259,15 @@ class PushDecision:
                 if times:
                     self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
 
-    def settle(self, receipt: Receipt) -> None:
-        """Takes the log's answer into the results."""
-        events, self._moved = receipt.detail.events, receipt.detail.moved
+    def settle(
+        self, marks: str, seqs: Sequence[int], events: Mapping[str, str | None], moved: Mapping[str, int],
+        conflicts: Sequence[tuple[int, Sequence[Mapping[str, Any]] | None]],
+    ) -> None:  # fmt: skip
+        """Takes the log's answer into the results: a letter and a seq by place, the event ids of what was there before,
+        the heads of feeds that records moved to, and the registers that lost by place."""
+        self._moved = moved
         for n, i in enumerate(self.left):
-            mark, seq = receipt.marks[n], receipt.seqs[n]
+            mark, seq = marks[n], seqs[n]
             if mark in MARKS:
                 self.reject(i, MARKS[mark])
                 continue
@@ -324,7 +275,7 @@ class PushDecision:
             status = {"a": "applied", "s": "superseded", "d": "duplicate"}[mark]
             at = self.adjusted.get(i) if mark != "d" else None
             self.results[i] = Result(status, self.message.changes[i].changeId, event, seq, at)
-        for n, fields in receipt.detail.conflicts:
+        for n, fields in conflicts:
             change, space, table = self.changes[self.left[n - 1]]
             self.conflicts += ({"spaceId": space, "table": table, "id": change.r, **field} for field in fields or [])
 
@@ -337,7 +288,7 @@ class PushDecision:
                 result = msgspec.structs.replace(first, status="duplicate" if same else first.status)
             assert result is not None
             results.append(result)
-        return PushAnswer(results, self.conflicts, delta, self.reading.question.since, self._written(results))
+        return PushAnswer(results, self.conflicts, delta, self.pull.since, self._written(results))
 
     def _written(self, results: list[Result]) -> dict[str, int]:
         heads = dict(self._moved)
@@ -348,6 +299,6 @@ class PushDecision:
 
 
 def _content(change: tuple[NormalizedChange, str, str]) -> tuple[Any, ...]:
-    prepared, space, table = change
-    registers = {name: (msgspec.json.decode(r.value), r.at) for name, r in prepared.f.items()}
-    return space, table, prepared.r, prepared.o, msgspec.json.encode(registers, order="deterministic")
+    normalized, space, table = change
+    registers = {name: (msgspec.json.decode(r.value), r.at) for name, r in normalized.f.items()}
+    return space, table, normalized.r, normalized.o, msgspec.json.encode(registers, order="deterministic")

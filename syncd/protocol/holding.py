@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from syncd.core.ids import fault_in_id
 from syncd.core.pieces import empty
@@ -19,16 +19,6 @@ from syncd.protocol.normalize import Limits, NormalizedChange, content_id
 
 # Begins what a held change is known by that is a new one when it is written.
 UNKNOWN = "\x02"
-
-
-class Refusals(Protocol):
-    """What is done about the changes of a push that are refused."""
-
-    def refuse(
-        self, place: int, code: str, change: IncomingChange, prepared: NormalizedChange | None, space: str
-    ) -> None: ...
-    def make(self, space: str) -> bool: ...
-    def head(self) -> dict[str, Any]: ...
 
 
 class Sent:
@@ -67,17 +57,17 @@ class Holding:
         self._own: set[str] = set()
 
     def refuse(
-        self, place: int, code: str, change: IncomingChange, prepared: NormalizedChange | None, space: str
+        self, place: int, code: str, change: IncomingChange, normalized: NormalizedChange | None, space: str
     ) -> None:
         """Holds a change."""
         raw, version = self._sent.raws[place], self._sent.schema_version
         if version is not None and change.schemaVersion is None and change is not UNREADABLE:
             raw = raw.rstrip()[:-1] + b',"schemaVersion":%d}' % version
         text = raw.decode()
-        if prepared is None or change.changeId is not None:
+        if normalized is None or change.changeId is not None:
             content = content_id(["held", text])
-        elif prepared.c is not None:
-            content = prepared.c
+        elif normalized.c is not None:
+            content = normalized.c
         else:
             # Written it would be a new change each time; held it must not fill the quota again with each retry.
             self._met[text] += 1
@@ -120,4 +110,4 @@ def _storable(raw: bytes) -> bool:
     return True
 
 
-__all__ = ["UNKNOWN", "Holding", "Refusals", "Sent"]
+__all__ = ["UNKNOWN", "Holding", "Sent"]
