@@ -48,14 +48,39 @@ GRANT EXECUTE ON FUNCTION
     TO syncd_runtime;
 GRANT EXECUTE ON FUNCTION syncd.sync_cursors_collect, syncd.sync_devices_collect TO syncd_compactor;
 
+-- feed_text
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_plain, syncd.sync_whole_mark, syncd.sync_change_text, syncd.sync_record_text,
+    syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text
+    TO syncd_runtime;
+
+-- page_bounds
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_page_most, syncd.sync_change_size, syncd.sync_record_size, syncd.sync_log_cut,
+    syncd.sync_state_cut, syncd.sync_sweep_cut
+    TO syncd_runtime;
+
+-- news
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_seq_before, syncd.sync_gone, syncd.sync_seen, syncd.sync_joined, syncd.sync_heads_news,
+    syncd.sync_feeds_moved, syncd.sync_left
+    TO syncd_runtime;
+
+-- small_feeds
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_feeds_fitting, syncd.sync_small_pieces, syncd.sync_legacy_small_pieces,
+    syncd.sync_feeds_together
+    TO syncd_runtime;
+
+-- own_push
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_legacy_own_text, syncd.sync_legacy_repeats, syncd.sync_made_between, syncd.sync_own_text
+    TO syncd_runtime;
+
 -- pull
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_plain, syncd.sync_whole_mark, syncd.sync_change_text, syncd.sync_record_text, syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text, syncd.sync_legacy_own_text, syncd.sync_legacy_repeats,
-    syncd.sync_made_between, syncd.sync_page_most, syncd.sync_change_size, syncd.sync_record_size,
-    syncd.sync_log_cut, syncd.sync_state_cut, syncd.sync_sweep_cut, syncd.sync_seq_before,
-    syncd.sync_gone, syncd.sync_seen, syncd.sync_tables_in, syncd.sync_joined, syncd.sync_heads_news, syncd.sync_feeds_fitting,
-    syncd.sync_small_pieces, syncd.sync_legacy_small_pieces, syncd.sync_feeds_together,
-    syncd.sync_phase_cut, syncd.sync_phase_text, syncd.sync_feeds_moved, syncd.sync_own_text, syncd.sync_left, syncd.sync_pull_feeds, syncd.sync_pull_news, syncd.sync_pull_acting, syncd.sync_pull, syncd.sync_reads, syncd.sync_unreadable
+    syncd.sync_tables_in, syncd.sync_phase_cut, syncd.sync_phase_text, syncd.sync_pull_feeds,
+    syncd.sync_pull_news, syncd.sync_pull_acting, syncd.sync_pull, syncd.sync_reads, syncd.sync_unreadable
     TO syncd_runtime;
 
 -- push
@@ -89,16 +114,33 @@ GRANT EXECUTE ON FUNCTION
 -- history
 GRANT EXECUTE ON FUNCTION
     syncd.sync_written, syncd.sync_space_read, syncd.sync_seq_at, syncd.sync_moment, syncd.sync_seq_lost,
-    syncd.sync_version_at, syncd.sync_version_text, syncd.sync_record_named, syncd.sync_history, syncd.sync_space_at, syncd.sync_past_acting,
-    syncd.sync_past, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restored_before, syncd.sync_restore_wave, syncd.sync_restore_space,
-    syncd.sync_restore_bounded, syncd.sync_restore_write, syncd.sync_restore
+    syncd.sync_version_at, syncd.sync_version_text, syncd.sync_record_named, syncd.sync_history,
+    syncd.sync_space_at, syncd.sync_past_acting, syncd.sync_past
     TO syncd_runtime;
 
--- transfer
+-- restore
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restored_before,
+    syncd.sync_restore_wave, syncd.sync_restore_space, syncd.sync_restore_bounded, syncd.sync_restore_write,
+    syncd.sync_restore
+    TO syncd_runtime;
+
+-- export
 GRANT EXECUTE ON FUNCTION
     syncd.sync_line_size, syncd.sync_export_page, syncd.sync_export_space, syncd.sync_export_member,
-    syncd.sync_export_folded, syncd.sync_space_restore, syncd.sync_space_put_back, syncd.sync_import_wave, syncd.sync_import_names, syncd.sync_import_same,
-    syncd.sync_import_may, syncd.sync_import_lock, syncd.sync_import_marks, syncd.sync_import_take, syncd.sync_import_places, syncd.sync_import
+    syncd.sync_export_folded
+    TO syncd_runtime;
+
+-- import_spaces
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_space_restore, syncd.sync_space_put_back
+    TO syncd_runtime;
+
+-- import
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_import_wave, syncd.sync_import_names, syncd.sync_import_same, syncd.sync_import_may,
+    syncd.sync_import_lock, syncd.sync_import_marks, syncd.sync_import_take, syncd.sync_import_places,
+    syncd.sync_import
     TO syncd_runtime;
 
 -- compaction

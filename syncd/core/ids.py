@@ -20,7 +20,7 @@ def fault_in_id(text: str) -> str | None:
     return fault_in_name(text)
 
 
-# Ids in which the server writes on behalf of a device (sync_server_for in schema/functions/history.sql).
+# Ids in which the server writes on behalf of a device (sync_server_for in schema/functions/restore.sql).
 SERVERS = "_server:"
 
 

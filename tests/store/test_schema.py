@@ -19,9 +19,10 @@ from syncd.postgres.statements import Statement, statements
 
 # An area calls functions of its own and of lower levels.
 LEVELS = {
-    "base": 0, "starts": 1, "security": 1, "allowances": 1, "audit": 2, "quotas": 2, "first_generation": 1, "held": 2,
-    "cursors": 2, "pull": 3, "push": 4, "live": 4, "spaces": 4, "invitations": 5, "history": 6, "transfer": 6,
-    "compaction": 7, "digest": 7, "moves": 8, "legacy_view": 9,
+    "base": 0, "starts": 1, "security": 1, "allowances": 1, "first_generation": 1, "page_bounds": 1, "audit": 2,
+    "quotas": 2, "held": 2, "cursors": 2, "feed_text": 2, "news": 3, "small_feeds": 3, "own_push": 3, "pull": 4,
+    "push": 5, "live": 5, "spaces": 5, "invitations": 6, "history": 7, "export": 7, "import_spaces": 7, "import": 7,
+    "restore": 8, "compaction": 8, "digest": 8, "moves": 9, "legacy_view": 10,
 }  # fmt: skip
 LONGEST = 60
 # Longer ones, with how long they may be. This list only shrinks.
