@@ -29,10 +29,10 @@ from syncd.edge.endpoints.quota import QuotaEndpoint
 from syncd.edge.endpoints.spaces import SpacesEndpoint
 from syncd.edge.endpoints.sync import SyncEndpoint
 from syncd.edge.http import Endpoints, HttpApplication
+from syncd.edge.live_deps import LiveDeps
 from syncd.edge.metrics import Board, numbers
 from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.services import Backend, Services
-from syncd.edge.socket_session import LiveDeps
 from syncd.edge.sockets import Sockets
 from syncd.edge.tokens import Tokens
 from syncd.edge.welcome import Welcome
@@ -85,8 +85,8 @@ class Assembly(NamedTuple):
 def build(settings: Settings, board: Board | None = None, token: str = "") -> Assembly:
     """The server for these settings. `database_url` and a key for tokens must be given. `board` is for its numbers, and
     `token` the command that prints one of its tokens."""
-    gate = _gate(settings)
-    connections = Connections(gate, _bounds(settings), ConcurrencyLimit(settings.max_requests))
+    admission = _admission(settings)
+    connections = Connections(admission, _bounds(settings), ConcurrencyLimit(settings.max_requests))
     bodies = Bodies(
         settings.max_body,
         slowest=settings.slowest_body,
@@ -101,7 +101,7 @@ def build(settings: Settings, board: Board | None = None, token: str = "") -> As
         _endpoints(settings, resources, token), backend, board, connections.ended,
         bodies=bodies, answers=answers, rates=resources.rates, version=__version__,
     )  # fmt: skip
-    sockets = Sockets(backend.live, gate, settings.max_body + 1024, settings.ping_interval)
+    sockets = Sockets(backend.live, admission, settings.max_body + 1024, settings.ping_interval)
 
     async def drain() -> None:
         http.streams.drain()
@@ -121,7 +121,7 @@ def _answers(settings: Settings) -> Bodies:
     )
 
 
-def _gate(settings: Settings) -> Admission:
+def _admission(settings: Settings) -> Admission:
     return Admission(
         per_user=settings.max_connections_per_user,
         per_address=settings.max_connections_per_address,
@@ -175,7 +175,7 @@ class Resources:
         self.quotas, self.sharing = _quotas(settings), _sharing(settings)
         self.rates = Rates(RateLimits(self.quotas.requests, self.quotas.bytes_in, self.quotas.bytes_out), self.met)
         self.limits, self.skew = _limits(settings, self.sharing), int(settings.max_clock_skew * 1_000_000)
-        self.callers = Authenticator(
+        self.authenticator = Authenticator(
             _tokens(settings), claims=settings.memberships == "token", service=_memberships(settings),
             rates=self.rates, most=settings.max_spaces_listed, limit=connections.limit,
             on_refused=partial(self.refusals.add, "refused_tokens"),
@@ -206,8 +206,9 @@ class WorkerBackend(Backend):
             on_hit=resources.met,
         )
         key, written, changed = await cursor_key(pool), WrittenFeeds(), ChangedMembers()
+        authenticator = resources.authenticator
         hub = Hub(
-            log_, Live(pool), _bus(self._settings, key), key, resources.callers.ask if resources.callers.asks else None,
+            log_, Live(pool), _bus(self._settings, key), key, authenticator.ask if authenticator.asks else None,
             counts=resources.counts, on_members=changed.add, on_wrote=written.add,
         )  # fmt: skip
         await hub.open()
@@ -217,10 +218,10 @@ class WorkerBackend(Backend):
         self._keep_current(
             hub, Releaser(log_, held, key, resources.limits, resources.skew, hub.wrote), totals, written, changed
         )
-        spaces = SpaceService(pool, resources.callers.managed_elsewhere, hub.changed_members, resources.sharing)
+        spaces = SpaceService(pool, resources.authenticator.managed_elsewhere, hub.changed_members, resources.sharing)
         pushes = PushService(log_, key, resources.limits, resources.skew)
-        gate = resources.connections.gate
-        live = LiveDeps(hub, resources.callers, gate, resources.bodies, resources.answers, pushes)
+        admission = resources.connections.admission
+        live = LiveDeps(hub, resources.authenticator, admission, resources.bodies, resources.answers, pushes)
         return Services(
             log=log_, key=key, pushes=pushes, wrote=hub.wrote, counts=hub.counts, history=History(pool),
             digests=Digests(pool), held=held, totals=totals, audit=resources.audit, spaces=spaces, live=live,
@@ -239,7 +240,7 @@ class WorkerBackend(Backend):
     ) -> None:
         """Begins to write what was held and may be written by now, and to count what is kept."""
         resources = self._resources
-        ask = partial(_ask_again, resources.callers, hub) if resources.callers.asks else None
+        ask = partial(_ask_again, resources.authenticator, hub) if resources.authenticator.asks else None
         hub.keep_doing(ReleaseRound(releaser, hub.counts, changed, ask))
         usage = UsageRound(
             totals, resources.quotas, written, hub.log.full, releaser, hub.counts, resources.rates.override,
@@ -266,22 +267,22 @@ class WorkerBackend(Backend):
         """Ends what runs, and closes the connections to others."""
         if self._hub is not None:
             await self._hub.close()
-        await self._resources.callers.close()
+        await self._resources.authenticator.close()
         await self._resources.pool.close()
 
 
 def _endpoints(settings: Settings, resources: Resources, token: str) -> Endpoints:
-    callers, docs = resources.callers, Docs()
+    authenticator, docs = resources.authenticator, Docs()
     backup = BackupEndpoint(
-        callers, Backups(resources.pool), Importer(resources.pool, resources.limits, resources.sharing),
+        authenticator, Backups(resources.pool), Importer(resources.pool, resources.limits, resources.sharing),
         skew=settings.max_clock_skew, most=settings.max_import, at_once=max(1, settings.pool_size // 4),
     )  # fmt: skip
     return Endpoints(
-        SyncEndpoint(callers, resources.limits, resources.answers),
-        SpacesEndpoint(callers),
-        InvitationsEndpoint(callers),
-        QuotaEndpoint(callers, resources.connections.gate, resources.quotas),
-        AuditEndpoint(callers),
+        SyncEndpoint(authenticator, resources.limits, resources.answers),
+        SpacesEndpoint(authenticator),
+        InvitationsEndpoint(authenticator),
+        QuotaEndpoint(authenticator, resources.connections.admission, resources.quotas),
+        AuditEndpoint(authenticator),
         backup,
         docs,
         Welcome(token, docs=docs.there, demo=settings.demo),
@@ -356,9 +357,9 @@ def _demo(settings: Settings) -> Demo:
     return Demo(settings.jwt_secret, {name: value for name, value in claims.items() if value})
 
 
-async def _ask_again(callers: Authenticator, hub: Hub, user: str) -> None:
+async def _ask_again(authenticator: Authenticator, hub: Hub, user: str) -> None:
     """Takes in which spaces a user is in by now, where a service says so. Raises MembershipsUnavailable."""
-    said = await callers.ask(user)
+    said = await authenticator.ask(user)
     await hub.live.greet(user, said.spaces, said.as_of)
 
 

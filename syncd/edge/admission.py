@@ -78,13 +78,13 @@ class Admission:
 
     def admit(self, user: str) -> TokenBucket:
         """Counts a connection of a user; what it may send. Raises TooMany."""
-        allowance = self._users.get(user)
-        if allowance is None:
-            allowance = self._users[user] = TokenBucket(self._frames or 1e9)
-        if self._per_user and allowance.connections >= self._per_user:
+        bucket = self._users.get(user)
+        if bucket is None:
+            bucket = self._users[user] = TokenBucket(self._frames or 1e9)
+        if self._per_user and bucket.connections >= self._per_user:
             raise TooMany("Too many connections of this user.")
-        allowance.connections += 1
-        return allowance
+        bucket.connections += 1
+        return bucket
 
     def connections_of(self, user: str) -> int:
         """How many live ones a user has."""
@@ -93,10 +93,10 @@ class Admission:
 
     def dismiss(self, user: str) -> None:
         """It is gone."""
-        allowance = self._users.get(user)
-        if allowance is not None:
-            allowance.connections -= 1
-            if not allowance.connections:
+        bucket = self._users.get(user)
+        if bucket is not None:
+            bucket.connections -= 1
+            if not bucket.connections:
                 del self._users[user]
 
 

@@ -43,12 +43,12 @@ class Authenticator:
     async def caller(self, request: Request) -> Principal:
         """Who sends a request, which is in work and whose user is acting from here on. Raises Unauthorized,
         KeysUnavailable, MembershipsUnavailable, TooMany, Overloaded."""
-        caller = (await self.named(request.headers.get(b"authorization", b"")))[0]
+        caller = (await self.authenticate(request.headers.get(b"authorization", b"")))[0]
         ACTING.set(caller.user)
         request.begin(Place(self.limit, caller.user))
         return caller
 
-    async def named(self, authorization: bytes) -> tuple[Principal, float]:
+    async def authenticate(self, authorization: bytes) -> tuple[Principal, float]:
         """Who an `Authorization` header names, and until when (seconds since 1970). It is a request of that user's.
         Raises what `caller` raises."""
         try:

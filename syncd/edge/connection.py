@@ -56,8 +56,8 @@ class Connections:
     `ended`: how many connections were refused or ended, by the code of the reason; `limit`: of the requests in work.
     """
 
-    def __init__(self, gate: Admission, bounds: Bounds, limit: ConcurrencyLimit | None = None) -> None:
-        self.gate, self.bounds, self.limit = gate, bounds, limit or ConcurrencyLimit()
+    def __init__(self, admission: Admission, bounds: Bounds, limit: ConcurrencyLimit | None = None) -> None:
+        self.admission, self.bounds, self.limit = admission, bounds, limit or ConcurrencyLimit()
         self.open: set[HttpConnection] = set()
         self.ended: dict[str, int] = {}
         self._sweeper: asyncio.Task[None] | None = None
@@ -127,7 +127,7 @@ class HttpConnection(HttpToolsProtocol):
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
         self._due = time.monotonic() + self._bounds.head_seconds
-        if refused := self._all.gate.arrive(self._address):
+        if refused := self._all.admission.arrive(self._address):
             self.refuse(refused)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -141,7 +141,7 @@ class HttpConnection(HttpToolsProtocol):
             self._current.message_event.set()
         self._all.open.discard(self)
         if self._address is not None:
-            self._all.gate.depart(self._address)
+            self._all.admission.depart(self._address)
             self._address = None
 
     def handle_websocket_upgrade(self) -> None:

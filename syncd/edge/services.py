@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from syncd.core.errors import DatabaseUnavailable
-from syncd.edge.socket_session import LiveDeps
+from syncd.edge.live_deps import LiveDeps
 from syncd.service.counts import Counts
 from syncd.service.push import PushService
 from syncd.service.spaces import SpaceService

@@ -13,7 +13,7 @@ import structlog
 from syncd.core.errors import DatabaseUnavailable
 from syncd.core.failures import log_failure
 from syncd.edge.admission import Admission
-from syncd.edge.socket_session import LiveDeps
+from syncd.edge.live_deps import LiveDeps
 from syncd.edge.websocket import RESTARTING, Socket
 
 log = structlog.get_logger("syncd.live")
@@ -26,9 +26,9 @@ class Sockets:
     """All WebSockets of a process. Uvicorn calls it to make a protocol for a connection that wants to be one."""
 
     def __init__(
-        self, talk: Callable[[], LiveDeps], gate: Admission, max_frame: int, ping_interval: float = 20.0
+        self, deps: Callable[[], LiveDeps], admission: Admission, max_frame: int, ping_interval: float = 20.0
     ) -> None:
-        self._talk, self.gate, self._max_frame, self.ping_interval = talk, gate, max_frame, ping_interval
+        self._deps, self.admission, self._max_frame, self.ping_interval = deps, admission, max_frame, ping_interval
         self.open: set[Socket] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self.draining = False
@@ -38,11 +38,11 @@ class Sockets:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
         return Socket(self, server_state.connections, self._max_frame)
 
-    def talk(self) -> LiveDeps:
+    def deps(self) -> LiveDeps:
         """Raises DatabaseUnavailable while the server is starting, and when it stops."""
         if self.draining:
             raise DatabaseUnavailable(RESTARTING)
-        return self._talk()
+        return self._deps()
 
     async def _sweep(self) -> None:
         while True:

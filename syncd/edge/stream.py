@@ -14,9 +14,9 @@ import msgspec
 from syncd.core.errors import SyncdError
 from syncd.edge.admission import token_in_query
 from syncd.edge.answers import Receive, Scope, Send
+from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import LARGEST_PAGE, PageSize
 from syncd.edge.requests import Request, page_bytes, query_values
-from syncd.edge.socket_session import LiveDeps
 from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent, taken
 from syncd.live.batch import Batch
 from syncd.live.member import Connection, Listener
@@ -147,46 +147,46 @@ class Streams:
         self.open: set[Stream] = set()
 
     async def serve(
-        self, request: Request, app: str, talk: LiveDeps, scope: Scope, receive: Receive, send: Send
+        self, request: Request, app: str, deps: LiveDeps, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Serves one stream until the client, its token or the server ends. Raises SyncdError before it begins."""
         if refused := token_in_query(request.query_string.decode("ascii", "replace")):
             raise refused
-        caller, expires = await talk.callers.named(request.headers.get(b"authorization", b""))
+        caller, expires = await deps.authenticator.authenticate(request.headers.get(b"authorization", b""))
         ACTING.set(caller.user)
         address = str((scope.get("client") or ("",))[0])
-        talk.gate.arrive(address)
+        deps.admission.arrive(address)
         try:
-            talk.gate.admit(caller.user)
+            deps.admission.admit(caller.user)
             try:
                 await self._serve(
-                    request, app, talk, Connection(Stream(), caller, "", app), expires, scope, receive, send
+                    request, app, deps, Connection(Stream(), caller, "", app), expires, scope, receive, send
                 )
             finally:
-                talk.gate.dismiss(caller.user)
+                deps.admission.dismiss(caller.user)
         finally:
-            talk.gate.depart(address)
+            deps.admission.depart(address)
 
     async def _serve(
-        self, request: Request, app: str, talk: LiveDeps, member: Connection, expires: float, scope: Scope,
+        self, request: Request, app: str, deps: LiveDeps, member: Connection, expires: float, scope: Scope,
         receive: Receive, send: Send,
     ) -> None:  # fmt: skip
         stream = member.sink
         assert isinstance(stream, Stream)
         question = _question(request, app)
-        subscription = Subscription(talk.hub, member, question)
+        subscription = Subscription(deps.hub, member, question)
         stream.cursor = subscription.cursor
-        await talk.hub.enter(member)
+        await deps.hub.enter(member)
         self.open.add(stream)
-        talk.hub.counts.streams += 1
+        deps.hub.counts.streams += 1
         try:
-            talk.hub.subscribe(member, subscription)
+            deps.hub.subscribe(member, subscription)
             await _pump(stream, expires, receive, send, scope.get(TRANSPORT))
         finally:
             stream.end(0, "over")
             self.open.discard(stream)
-            talk.hub.counts.streams -= 1
-            talk.hub.leave(member)
+            deps.hub.counts.streams -= 1
+            deps.hub.leave(member)
 
     def drain(self) -> None:
         """Ends all of them; their clients come back with the last id."""

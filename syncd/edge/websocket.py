@@ -12,22 +12,22 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import State
 
 from syncd.core.error_codes import ERROR_CODES
-from syncd.core.errors import Malformed, NotFound, SyncdError
-from syncd.edge.admission import Admission, token_in_query
+from syncd.core.errors import SyncdError
+from syncd.edge.admission import Admission
 from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
 from syncd.edge.frames import Frames
+from syncd.edge.handshake import answer, refusal
+from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
-from syncd.edge.problems import close_code, problem
-from syncd.edge.requests import checked_id, path_parts
-from syncd.edge.socket_session import LiveDeps, SocketSession
+from syncd.edge.problems import close_code
+from syncd.edge.socket_session import SocketSession
 from syncd.edge.wire import bound, unsent
 
 # How long a device may take nothing at all of what waits for it, in intervals between pings.
@@ -46,11 +46,11 @@ RESTARTING = ERROR_CODES["restarting"].cause
 class SocketGroup(Protocol):
     """What a socket needs of those who look after all of them."""
 
-    gate: Admission
+    admission: Admission
     ping_interval: float
     open: set[Socket]
 
-    def talk(self) -> LiveDeps:
+    def deps(self) -> LiveDeps:
         """What sessions work with. Raises DatabaseUnavailable."""
 
 
@@ -162,7 +162,7 @@ class Socket(asyncio.Protocol):
         if self._holder is not None:
             self._holder.give_back()
         # It was counted when it was accepted.
-        self._sockets.gate.depart(self.address)
+        self._sockets.admission.depart(self.address)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -186,9 +186,13 @@ class Socket(asyncio.Protocol):
 
     def _handshake(self, request: Request) -> None:
         try:
-            response = self._accept(request)
+            response, deps, app = answer(request, self._protocol, self._sockets.deps)
         except SyncdError as why:
-            response = _refusal(why)
+            response = refusal(why)
+        else:
+            if response.status_code == 101:
+                self._session = SocketSession(deps, self, app)
+                self._holder = Holder(deps.bodies, self.address)
         self._protocol.send_response(response)
         self._flush()
         if response.status_code != 101:
@@ -196,24 +200,6 @@ class Socket(asyncio.Protocol):
             return
         # Nothing needs them any more, and a thousand idle connections would hold on to them.
         self._protocol.handshake_exc = None
-
-    def _accept(self, request: Request) -> Response:
-        path, _, query = request.path.partition("?")
-        app = _app_of(path)
-        if refused := token_in_query(query):
-            raise refused
-        talk = self._sockets.talk()
-        origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")
-        if len(origins) > 1 or len(hosts) > 1:
-            raise Malformed("One Origin and one Host at most.")
-        talk.gate.check_origin("".join(origins) if origins else None, "".join(hosts))
-        response = self._protocol.accept(request)
-        if response.status_code == 500:
-            raise Malformed("The handshake's headers cannot be read.")
-        if response.status_code == 101:
-            self._session = SocketSession(talk, self, app)
-            self._holder = Holder(talk.bodies, self.address)
-        return response
 
     # -- frames ---------------------------------------------------------------------------------------------
 
@@ -391,21 +377,3 @@ class Socket(asyncio.Protocol):
         if not self._transport.is_closing():
             self._given += len(data)
             self._transport.write(data)
-
-
-def _app_of(path: str) -> str | None:
-    """The app that an address names, None for /ws. Raises NotFound, Malformed."""
-    parts = path_parts(path.encode())
-    if not 1 <= len(parts) <= 2 or parts[0] != "ws":
-        raise NotFound
-    return None if len(parts) == 1 else checked_id("app", parts[1])
-
-
-def _refusal(why: SyncdError) -> Response:
-    """A problem, as for any other request."""
-    answer = problem(why)
-    headers = Headers([("Content-Type", answer.media_type.decode()), ("Content-Length", str(len(answer.body)))])
-    headers["Connection"] = "close"
-    for name, value in answer.headers:
-        headers[name.decode()] = value.decode()
-    return Response(answer.status, "Refused", headers, answer.body)

@@ -16,14 +16,14 @@ LAST = (1 << 63) - 1
 class AuditEndpoint:
     """Oldest first, in pages: `after` is the `auditId` of the last one that is known."""
 
-    def __init__(self, callers: Authenticator) -> None:
-        self._callers = callers
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     async def handle(self, request: Request, space: str, services: Services) -> Answer:
         """Answers /spaces/{space}/audit."""
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET")
-        caller = await self._callers.caller(request)
+        caller = await self._authenticator.caller(request)
         if space != caller.personal:
             checked_id("space", space)
         query = request.query()

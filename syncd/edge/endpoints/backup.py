@@ -66,9 +66,16 @@ class BackupEndpoint:
     """Both ways. `most`: bytes of an import; `at_once`: how many exports and imports a worker has under way."""
 
     def __init__(
-        self, callers: Authenticator, backups: Backups, restorer: Importer, *, skew: float, most: int, at_once: int
+        self,
+        authenticator: Authenticator,
+        backups: Backups,
+        restorer: Importer,
+        *,
+        skew: float,
+        most: int,
+        at_once: int,
     ) -> None:
-        self._callers, self._backups, self._restorer = callers, backups, restorer
+        self._authenticator, self._backups, self._restorer = authenticator, backups, restorer
         self._skew, self._most = int(skew * 1_000_000), most
         self._uploads, self._working = TransferSlots(UPLOADS), TransferSlots(at_once)
 
@@ -86,7 +93,7 @@ class BackupEndpoint:
             case ("export",):
                 if request.method != "GET":
                     raise MethodNotAllowed("GET")
-                caller = await self._callers.caller(request)
+                caller = await self._authenticator.caller(request)
                 request.pause()
                 async with self._working.place(caller.user):
                     whole = await self._export(request, caller, scope.get(TRANSPORT), receive, send)
@@ -96,7 +103,7 @@ class BackupEndpoint:
             case ("import",):
                 if request.method != "POST":
                     raise MethodNotAllowed("POST")
-                caller = await self._callers.caller(request)
+                caller = await self._authenticator.caller(request)
                 request.pause()
                 async with self._uploads.place(caller.user):
                     report = await self._import(request, caller, services)
@@ -139,7 +146,7 @@ class BackupEndpoint:
                 source = await asyncio.to_thread(ExportReader, file, MEDIA[media], self._most)
                 await asyncio.to_thread(source.verify)
                 latest = time.time_ns() // 1000 + self._skew
-                elsewhere = self._callers.managed_elsewhere
+                elsewhere = self._authenticator.managed_elsewhere
                 return await self._restorer.as_user(
                     source, caller, latest, managed_elsewhere=elsewhere, wrote=services.wrote, full=services.log.full
                 )

@@ -19,8 +19,8 @@ from syncd.service.digest import DeviceBucket, Inquiry, differences, digests
 class DigestEndpoint:
     """GET tells digests, POST compares a bucket."""
 
-    def __init__(self, callers: Authenticator) -> None:
-        self._callers = callers
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     async def handle(self, request: Request, app: str, services: Services) -> Answer:
         match request.method:
@@ -31,7 +31,7 @@ class DigestEndpoint:
         raise MethodNotAllowed("GET, POST")
 
     async def _tell(self, request: Request, app: str, services: Services) -> Answer:
-        caller = await self._callers.caller(request)
+        caller = await self._authenticator.caller(request)
         query = request.query()
         space = query["spaceId"][-1] if "spaceId" in query else None
         since = query["since"][-1] if "since" in query else None
@@ -40,7 +40,7 @@ class DigestEndpoint:
         return Answer(await digests(services.digests, services.key, caller, inquiry))
 
     async def _compare(self, request: Request, app: str, services: Services) -> Answer:
-        caller = await self._callers.caller(request)
+        caller = await self._authenticator.caller(request)
         body = await request.body(most=MAX_BODY)
         try:
             check_text(body)

@@ -16,14 +16,14 @@ LAST = (1 << 63) - 1
 class HeldEndpoint:
     """Held changes, for their author."""
 
-    def __init__(self, callers: Authenticator) -> None:
-        self._callers = callers
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     async def handle(self, request: Request, app: str, parts: tuple[str, ...], services: Services) -> Answer:
         """Answers an address below /sync/{app}/held."""
         if len(parts) > 1:
             raise NotFound
-        caller = await self._callers.caller(request)
+        caller = await self._authenticator.caller(request)
         if parts:
             if request.method != "DELETE":
                 raise MethodNotAllowed("DELETE")

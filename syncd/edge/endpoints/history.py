@@ -28,8 +28,8 @@ MAX_BODY = 16 * 1024
 class HistoryEndpoint:
     """History, states of the past and restores."""
 
-    def __init__(self, callers: Authenticator, limits: Limits) -> None:
-        self._callers, self._limits = callers, limits
+    def __init__(self, authenticator: Authenticator, limits: Limits) -> None:
+        self._authenticator, self._limits = authenticator, limits
 
     async def handle(self, request: Request, app: str, parts: tuple[str, ...], services: Services) -> Answer:
         """Answers an address below /sync/{app}: `parts` are (records, table, id[, what]) or (spaces, space, what)."""
@@ -76,13 +76,13 @@ class HistoryEndpoint:
     async def _read(self, request: Request, place: RecordPlace) -> tuple[Principal, RecordPlace]:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET")
-        caller = await self._callers.caller(request)
+        caller = await self._authenticator.caller(request)
         return caller, _checked(place, caller, Query(request))
 
     async def _restore(self, request: Request, place: RecordPlace, services: Services) -> Answer:
         if request.method != "POST":
             raise MethodNotAllowed("POST")
-        caller = await self._callers.caller(request)
+        caller = await self._authenticator.caller(request)
         place = _checked(place, caller, Query(request))
         wish = self._wish(request, await request.body(), of_space=place.table is None)
         if over := services.log.full.get(place.space):

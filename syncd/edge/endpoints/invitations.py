@@ -16,20 +16,22 @@ NO_CONTENT = Answer(b"", 204)
 class InvitationsEndpoint:
     """Invitations and blocks of the caller."""
 
-    def __init__(self, callers: Authenticator) -> None:
-        self._callers = callers
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     async def invitations(self, request: Request, parts: tuple[str, ...], spaces: SpaceService) -> Answer:
         """Answers an address below /invitations."""
         match request.method, [*(checked_id("space", part) for part in parts[1:2]), *parts[2:]]:
             case "GET" | "HEAD", []:
-                found = await spaces.invitations(await self._callers.caller(request))
+                found = await spaces.invitations(await self._authenticator.caller(request))
                 return Answer(msgspec.json.encode({"invitations": found}))
             case "DELETE", [space]:
-                await spaces.decline(await self._callers.caller(request), space)
+                await spaces.decline(await self._authenticator.caller(request), space)
                 return NO_CONTENT
             case "POST", [space, "accept"]:
-                return Answer(msgspec.json.encode(await spaces.accept(await self._callers.caller(request), space)))
+                return Answer(
+                    msgspec.json.encode(await spaces.accept(await self._authenticator.caller(request), space))
+                )
             case _, []:
                 raise MethodNotAllowed("GET")
             case _, [_]:
@@ -42,13 +44,13 @@ class InvitationsEndpoint:
         """Answers an address below /blocks."""
         match request.method, [checked_id("userId", part) for part in parts[1:]]:
             case "GET" | "HEAD", []:
-                found = await spaces.blocks(await self._callers.caller(request))
+                found = await spaces.blocks(await self._authenticator.caller(request))
                 return Answer(msgspec.json.encode({"blocks": found}))
             case "PUT", [user]:
-                await spaces.block(await self._callers.caller(request), user)
+                await spaces.block(await self._authenticator.caller(request), user)
                 return NO_CONTENT
             case "DELETE", [user]:
-                await spaces.unblock(await self._callers.caller(request), user)
+                await spaces.unblock(await self._authenticator.caller(request), user)
                 return NO_CONTENT
             case _, []:
                 raise MethodNotAllowed("GET")

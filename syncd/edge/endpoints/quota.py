@@ -14,15 +14,15 @@ from syncd.service.quotas import Quotas, use
 class QuotaEndpoint:
     """The caller's quotas, and with `spaceId` those of a space."""
 
-    def __init__(self, callers: Authenticator, gate: Admission, quotas: Quotas) -> None:
-        self._callers, self._gate, self._quotas = callers, gate, quotas
+    def __init__(self, authenticator: Authenticator, admission: Admission, quotas: Quotas) -> None:
+        self._authenticator, self._admission, self._quotas = authenticator, admission, quotas
 
     async def handle(self, request: Request, services: Services) -> Answer:
         """Answers /quota."""
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET")
-        caller = await self._callers.caller(request)
+        caller = await self._authenticator.caller(request)
         given = request.query().get("spaceId")
         space = None if given is None else checked_id("spaceId", given[-1])
-        sockets = self._gate.connections_of(caller.user)
+        sockets = self._admission.connections_of(caller.user)
         return Answer(await use(services.totals, self._quotas, caller.user, space, sockets))

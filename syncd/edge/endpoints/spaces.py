@@ -22,8 +22,8 @@ def _json(value: object, status: int = 200) -> Answer:
 class SpacesEndpoint:
     """Spaces and their members."""
 
-    def __init__(self, callers: Authenticator) -> None:
-        self._callers = callers
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     async def handle(self, request: Request, parts: tuple[str, ...], spaces: SpaceService) -> Answer:
         """Answers an address below /spaces."""
@@ -34,27 +34,27 @@ class SpacesEndpoint:
             raise NotFound
         match request.method, parts[1:]:
             case "GET" | "HEAD", []:
-                return _json({"spaces": await spaces.spaces(await self._callers.caller(request))})
+                return _json({"spaces": await spaces.spaces(await self._authenticator.caller(request))})
             case "POST", []:
-                caller = await self._callers.caller(request)
+                caller = await self._authenticator.caller(request)
                 body = decode(await request.body(most=MAX_SMALL_BODY), SpaceBody)
                 return _json(await spaces.create(caller, body.id, body.name), 201)
             case "GET" | "HEAD", [space]:
-                return _json(await spaces.get(await self._callers.caller(request), space))
+                return _json(await spaces.get(await self._authenticator.caller(request), space))
             case "DELETE", [space]:
-                await spaces.delete(await self._callers.caller(request), space)
+                await spaces.delete(await self._authenticator.caller(request), space)
                 return NO_CONTENT
             case "GET" | "HEAD", [space, _]:
-                return _json(await spaces.members(await self._callers.caller(request), space))
+                return _json(await spaces.members(await self._authenticator.caller(request), space))
             case "PUT", [space, _, user]:
-                caller = await self._callers.caller(request)
+                caller = await self._authenticator.caller(request)
                 if wrong := fault_in_user(user):
                     raise Malformed(f"userId {wrong}.", faults=(Fault("/userId", wrong),))
                 body_ = decode(await request.body(most=MAX_SMALL_BODY), MemberBody)
                 member, there = await spaces.put_member(caller, space, user, body_.role)
                 return _json(member, 200 if there else 202)
             case "DELETE", [space, _, user]:
-                await spaces.remove_member(await self._callers.caller(request), space, user)
+                await spaces.remove_member(await self._authenticator.caller(request), space, user)
                 return NO_CONTENT
             case _, []:
                 raise MethodNotAllowed("GET, POST")

@@ -41,10 +41,10 @@ REMEMBERED, MAX_REMEMBERED = 4096, 512
 class SyncEndpoint:
     """The two calls that clients live by."""
 
-    def __init__(self, callers: Authenticator, limits: Limits, answers: Bodies) -> None:
-        self._callers, self._limits, self._answers = callers, limits, answers
-        self._held = HeldEndpoint(callers)
-        self._history, self._digest = HistoryEndpoint(callers, limits), DigestEndpoint(callers)
+    def __init__(self, authenticator: Authenticator, limits: Limits, answers: Bodies) -> None:
+        self._authenticator, self._limits, self._answers = authenticator, limits, answers
+        self._held = HeldEndpoint(authenticator)
+        self._history, self._digest = HistoryEndpoint(authenticator, limits), DigestEndpoint(authenticator)
 
     async def handle(self, request: Request, parts: tuple[str, ...], services: Services) -> Answer:
         """Answers an address below /sync."""
@@ -66,7 +66,7 @@ class SyncEndpoint:
         raise NotFound
 
     async def _push(self, request: Request, app: str, services: Services) -> Answer:
-        caller = await self._callers.caller(request)
+        caller = await self._authenticator.caller(request)
         body = await request.body(text=request.legacy)
         if large := is_large(body, request.legacy):
             message = await aside(True, push_in, body, self._limits, request.legacy)
@@ -88,7 +88,7 @@ class SyncEndpoint:
         return Answer(await aside(large, answer.body))
 
     async def _pull(self, request: Request, app: str, services: Services) -> Answer:
-        caller = await self._callers.caller(request)
+        caller = await self._authenticator.caller(request)
         short = len(request.query_string) <= MAX_REMEMBERED
         question = (_question if short else _question.__wrapped__)(app, request.query_string, request.legacy)
         delta = await pull(services.log, services.key, caller, question)

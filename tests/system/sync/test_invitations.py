@@ -301,17 +301,17 @@ class TestBounds:
 async def test_a_list_from_outside_has_a_bound_too() -> None:
     """It is refused whole: cut, it would look as if its user had left spaces."""
     secret, now = "s" * 32, int(time.time())
-    callers = Authenticator(Tokens(secret=secret), claims=True, most=2)
+    authenticator = Authenticator(Tokens(secret=secret), claims=True, most=2)
 
     def bearer(many: int) -> bytes:
         listed = [{"id": f"s{i}", "role": "reader"} for i in range(many)]
         return f"Bearer {jwt.encode({'sub': 'ann', 'iat': now, 'exp': now + 60, 'spaces': listed}, secret)}".encode()
 
-    caller = (await callers.named(bearer(2)))[0]
+    caller = (await authenticator.authenticate(bearer(2)))[0]
     assert caller.external is not None
     assert len(caller.external.spaces) == 2
     with pytest.raises(MembershipsUnavailable) as raised:
-        await callers.named(bearer(3))
+        await authenticator.authenticate(bearer(3))
     assert raised.value.code == "too_many_spaces"
 
 

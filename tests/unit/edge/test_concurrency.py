@@ -181,8 +181,8 @@ class Held:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[tuple[HttpConnection, socket.socket]]:
         ours, theirs = socket.socketpair()
-        gate = Admission(per_user=0, per_address=0, frames=0, origins=())
-        connections = Connections(gate, Bounds(), self.limit)
+        admission = Admission(per_user=0, per_address=0, frames=0, origins=())
+        connections = Connections(admission, Bounds(), self.limit)
         config = Config(app=self._serve, interface="asgi3", lifespan="off", proxy_headers=False, log_config=None)
         config.load()
         loop = asyncio.get_running_loop()

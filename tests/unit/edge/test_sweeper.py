@@ -7,7 +7,7 @@ from typing import Any
 
 from syncd.core.errors import DatabaseUnavailable
 from syncd.edge.admission import Admission
-from syncd.edge.socket_session import LiveDeps
+from syncd.edge.live_deps import LiveDeps
 from syncd.edge.sockets import SWEEP_EVERY, Sockets
 
 
@@ -23,7 +23,7 @@ class Looked:
             raise RuntimeError
 
 
-def open_gate() -> Admission:
+def open_admission() -> Admission:
     return Admission(per_user=0, per_address=0, frames=0, origins=())
 
 
@@ -32,7 +32,7 @@ def nobody() -> LiveDeps:
 
 
 async def test_one_that_cannot_be_looked_at_keeps_no_other_from_it() -> None:
-    sockets, state = Sockets(nobody, open_gate(), 1024), type("State", (), {"connections": set()})()
+    sockets, state = Sockets(nobody, open_admission(), 1024), type("State", (), {"connections": set()})()
     sockets(None, state, None)
     bad, good = Looked(fails=True), Looked(fails=False)
     places: set[Any] = {bad, good}

@@ -1,0 +1,53 @@
+"""The opening handshake of a WebSocket: whether it may be, and which app it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+from syncd.core.errors import Malformed, NotFound, SyncdError
+from syncd.edge.admission import token_in_query
+from syncd.edge.live_deps import LiveDeps
+from syncd.edge.problems import problem
+from syncd.edge.requests import checked_id, path_parts
+
+
+def answer(
+    request: Request, protocol: ServerProtocol, deps: Callable[[], LiveDeps]
+) -> tuple[Response, LiveDeps, str | None]:
+    """The response, what the socket's session is to work with, and the only app that it is for. The status is 101 where
+    it is opened. Raises NotFound, Malformed, Forbidden, DatabaseUnavailable."""
+    path, _, query = request.path.partition("?")
+    app = _app_of(path)
+    if refused := token_in_query(query):
+        raise refused
+    found = deps()
+    origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")
+    if len(origins) > 1 or len(hosts) > 1:
+        raise Malformed("One Origin and one Host at most.")
+    found.admission.check_origin("".join(origins) if origins else None, "".join(hosts))
+    response = protocol.accept(request)
+    if response.status_code == 500:
+        raise Malformed("The handshake's headers cannot be read.")
+    return response, found, app
+
+
+def _app_of(path: str) -> str | None:
+    """The app that an address names, None for /ws. Raises NotFound, Malformed."""
+    parts = path_parts(path.encode())
+    if not 1 <= len(parts) <= 2 or parts[0] != "ws":
+        raise NotFound
+    return None if len(parts) == 1 else checked_id("app", parts[1])
+
+
+def refusal(why: SyncdError) -> Response:
+    """A problem, as for any other request."""
+    answer = problem(why)
+    headers = Headers([("Content-Type", answer.media_type.decode()), ("Content-Length", str(len(answer.body)))])
+    headers["Connection"] = "close"
+    for name, value in answer.headers:
+        headers[name.decode()] = value.decode()
+    return Response(answer.status, "Refused", headers, answer.body)

@@ -1,0 +1,39 @@
+"""What live connections work with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from syncd.edge.admission import Admission
+from syncd.edge.authenticator import Authenticator
+from syncd.edge.bodies import Bodies
+from syncd.live.hub import Hub
+from syncd.service.push import PushService
+
+
+class Transport(Protocol):
+    """A socket as its session and its commands see it."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def room(self) -> bool: ...
+    @property
+    def page_bytes(self) -> int: ...
+    async def drained(self) -> None: ...
+    async def page_turn(self) -> None: ...
+    def send(self, *parts: bytes | bytearray) -> None: ...
+    async def send_page(self, head: bytes, changes: bytes | bytearray, tail: bytes) -> None: ...
+    def close(self, code: int, reason: str) -> None: ...
+    def pause(self, paused: bool) -> None: ...
+
+
+class LiveDeps(NamedTuple):
+    """What every session works with."""
+
+    hub: Hub
+    authenticator: Authenticator
+    admission: Admission
+    bodies: Bodies
+    answers: Bodies
+    pushes: PushService

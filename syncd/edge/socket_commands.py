@@ -1,0 +1,151 @@
+"""What a device asks on its socket once it has said who it is: to subscribe, to push, to say who is present."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from msgspec import Raw
+
+from syncd.core.errors import Fault, Malformed, SyncdError
+from syncd.core.ids import fault_in_id
+from syncd.core.values import InvalidValue, check_text, check_value
+from syncd.edge.concurrency import Place
+from syncd.edge.live_deps import LiveDeps, Transport
+from syncd.edge.pace import LARGEST_PAGE
+from syncd.live.member import MAX_OWN, Connection, Listener
+from syncd.live.subscription import Subscription
+from syncd.protocol import live_messages
+from syncd.protocol.first_generation import client_of
+from syncd.protocol.messages import PushBody
+from syncd.protocol.pull_messages import PullRequest
+from syncd.protocol.push_answer import PushAnswer, encoded
+from syncd.service.aside import aside, is_large
+from syncd.service.event_ids import EventIds
+from syncd.service.push import PushRequest
+
+MAX_SUBSCRIPTIONS = 64
+
+
+class SocketCommands:
+    """Performs one message of a connection. `own_app`: the only app that its socket is for, None for every app."""
+
+    __slots__ = ("_deps", "_member", "_own_app", "_transport")
+
+    def __init__(self, deps: LiveDeps, transport: Transport, member: Connection, own_app: str | None) -> None:
+        self._deps, self._transport, self._member, self._own_app = deps, transport, member, own_app
+
+    @property
+    def _legacy(self) -> bool:
+        return not self._member.fields_alone
+
+    def app_of(self, given: str | None) -> str:
+        """The app that a message is about. Raises Malformed."""
+        app = given if given is not None else self._own_app
+        if app is None:
+            raise Malformed("appId is needed: this connection is for every app.", faults=(Fault("/appId", "missing"),))
+        if wrong := fault_in_id(app):
+            raise Malformed(f"appId {wrong}.", faults=(Fault("/appId", wrong),))
+        if self._own_app is not None and app != self._own_app:
+            raise Malformed(
+                "This connection is for another app; use /ws for every app.", faults=(Fault("/appId", "another app"),)
+            )
+        return app
+
+    def subscribe(self, message: live_messages.Subscribe) -> None:
+        """Begins to send what an app's feeds have. Raises Malformed."""
+        app, member = self.app_of(message.appId), self._member
+        if len(member.subscriptions) >= MAX_SUBSCRIPTIONS and app not in member.subscriptions:
+            raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
+        tables = live_messages.tables_in(message.collections)
+        firsts = live_messages.tables_in(message.first, "first", live_messages.MAX_FIRSTS)
+        size = live_messages.page_bytes(message.bytes, LARGEST_PAGE)
+        pushed = live_messages.pushed_in(message.pushed or []) if member.fields_alone else ()
+        request = PullRequest(
+            app, message.since or "", tables, plain=not member.fields_alone, bytes=size, firsts=firsts, pushed=pushed
+        )
+        try:
+            subscription = Subscription(self._deps.hub, member, request)
+        except SyncdError as why:
+            self._transport.send(live_messages.error(why.code, why.detail, appId=app))
+            return
+        self._deps.hub.subscribe(member, subscription)
+
+    async def push(self, message: live_messages.PushFrame, text: bytes) -> None:
+        """Performs a push, and answers it. Raises what PushService.push raises."""
+        app, member = self.app_of(message.appId), self._member
+        client = member.client or (client_of(None, member.caller.user) if self._legacy else "")
+        if not client:
+            raise Malformed("The `auth` frame did not name the device: `clientId`.")
+        deps, caller = self._deps, member.caller
+        deps.authenticator.rates.request(caller.user)
+        deps.authenticator.rates.moved(caller.user, len(text), 0)
+        if deps.authenticator.asks:
+            # As for every request: what the service said a moment ago is not what it says.
+            caller = caller._replace(external=await deps.authenticator.ask(caller.user))
+        now, large = time.time_ns() // 1000, is_large(text, self._legacy)
+        event = EventIds(now)
+        kept = min(len(message.changes), MAX_OWN)  # no more of them are remembered
+        events = await aside(large, event.after(len(message.changes) - kept).first, kept)
+        body = PushBody(
+            message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=self._legacy,
+            incarnations=message.incarnations,
+        )  # fmt: skip
+        wanted = PullRequest(app, plain=self._legacy, own=self._legacy)
+        answer = await self._perform(PushRequest(caller, client, wanted, text, body, now, event), events)
+        subscription = member.subscriptions.get(app)
+        if subscription is not None:
+            subscription.acknowledges(answer.results)
+        if answer.delta is not None and answer.delta.changes and subscription is not None:
+            await self._put_right(subscription, answer.delta.changes)
+        self._transport.send(await aside(large, self._result, app, message, answer))
+        deps.hub.counts.pushed(answer)
+        for space, seq in answer.written.items():
+            deps.hub.wrote(space, app, seq)
+
+    async def _perform(self, request: PushRequest, events: list[bytes]) -> PushAnswer:
+        """Performs it. `events`: the ids of its last changes, which the member is not sent as others' changes."""
+        # Known before the database knows: the hub may hear of the push before we do.
+        self._member.wrote(events)
+        try:
+            with Place(self._deps.authenticator.limit, request.caller.user):
+                answer = await self._deps.pushes.push(request)
+        except SyncdError:
+            self._member.met(events)
+            raise
+        taken = {result.eventId for result in answer.results[-MAX_OWN:] if result.status == "applied"}
+        self._member.met(event for event in events if event.decode() not in taken)
+        return answer
+
+    async def _put_right(self, subscription: Listener, changes: bytes) -> None:
+        """Tells a device of the first generation how the records are of which it shows something else after its push:
+        before the result, with which it forgets that. Its place stays where its feeds have brought it."""
+        self._deps.authenticator.rates.moved(self._member.caller.user, 0, len(changes))
+        tail = live_messages.changes_tail(subscription.cursor, not subscription.live)
+        await self._transport.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
+
+    def _result(self, app: str, message: live_messages.PushFrame, answer: PushAnswer) -> bytes:
+        """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
+        said = {"type": "push-result", "requestId": message.requestId, "appId": app,
+                "results": Raw(encoded(answer.results)), "conflicts": Raw(encoded(answer.conflicts))}  # fmt: skip
+        subscription = self._member.subscriptions.get(app)
+        if subscription is not None:
+            said["syncedUntil"], said["hasMore"] = subscription.cursor.decode(), not subscription.live
+        elif answer.delta is not None:
+            said["serverChanges"] = Raw(b"[%b]" % answer.delta.changes)
+        return msgspec.json.encode(said)
+
+    async def present(self, message: live_messages.PresenceFrame) -> None:
+        """Takes in what a device says about its user in a space. Raises Malformed."""
+        member = self._member
+        if not member.client:
+            raise Malformed("The `auth` frame did not name the device: `clientId`.")
+        state = bytes(message.state)
+        if len(state) > live_messages.MAX_STATE:
+            raise Malformed(f"A presence state has at most {live_messages.MAX_STATE} bytes.", code="state_too_large")
+        try:
+            check_text(state)
+            check_value(state, self._deps.pushes.limits.max_depth)
+        except InvalidValue as wrong:
+            raise Malformed(f"{wrong}.", code="invalid_value", faults=(Fault("/state", str(wrong)),)) from None
+        await self._deps.hub.presence.say(member, message.spaceId, state)
