@@ -13,9 +13,9 @@ from typing import NamedTuple
 import asyncpg
 import uvloop
 
-from bench.workload import Call, pull_call
+from bench.workload import Call, Recorder, pull_call
 from syncd.postgres.statements import statement
-from syncd.store.log import Page
+from syncd.store.log import Log, Page
 
 
 class Direct(NamedTuple):
@@ -59,12 +59,12 @@ async def _pages(dsn: str, user: str, history: bool) -> Direct:
         key = bytes(await connection.fetchval(statement("server")))
         spent, size, count, since, more = 0.0, 0, 0, "", True
         while more:
-            reading, call = await pull_call(user, key, since, limit=10_000, history=history)
+            state, call = await pull_call(user, key, since, limit=10_000, history=history)
             start = time.perf_counter()
             page = Page(*(await connection.fetch(call.sql, *call.arguments))[0])
             spent += time.perf_counter() - start
             size, count, more = size + len(page.body), count + 1, page.more
-            since = reading.delta(page).synced_until
+            since = (await state.delta(Log(Recorder()), page)).synced_until
         return Direct(spent, count, size)
     finally:
         await connection.close()

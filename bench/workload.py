@@ -40,7 +40,7 @@ class _Recorded(Exception):
     """Thrown where the call would have gone to the database."""
 
 
-class _Recorder(Pool):
+class Recorder(Pool):
     """Stands where the pool is, and keeps what the server's own code would have sent."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Device:
 
     async def prepared(self, bodies: Sequence[bytes]) -> list[Call]:
         """`calls`, from within an event loop."""
-        recorder, caller = _Recorder(), Principal(self.user)
+        recorder, caller = Recorder(), Principal(self.user)
         log, calls = Log(recorder), list[Call]()
         for body in bodies:
             wanted = PullRequest(APP)
@@ -135,11 +135,11 @@ def pull_request(token: str, since: str, *, limit: int = 10_000, history: bool =
 
 
 async def pull_call(user: str, key: bytes, since: str, *, limit: int, history: bool) -> tuple[PullState, Call]:
-    """The same pull as a call of the database, and the reading that makes the next cursor of its page."""
-    question = PullRequest(APP, since, limit=limit, history=history, plain=False)
-    reading, recorder = PullState(question, user, key), _Recorder()
+    """The same pull as a call of the database, and the state that makes the next cursor of its page."""
+    request = PullRequest(APP, since, limit=limit, history=history, plain=False)
+    state, recorder = PullState(request, user, key), Recorder()
     try:
-        await Log(recorder).pull(reading.call(Principal(user)))
+        await Log(recorder).pull(state.call(Principal(user)))
     except _Recorded:
-        return reading, recorder.call
+        return state, recorder.call
     raise AssertionError("the log did not ask the database")

@@ -21,11 +21,12 @@ from syncd.core.failures import log_failure
 
 log = structlog.get_logger("syncd.store")
 
-# Seconds. A fault is noticed BEAT + PATIENCE + GLANCE after it happened at the latest, and repaired within 5.
+# Seconds. A fault is noticed HEARTBEAT_EVERY + HEARTBEAT_LATE + CHECK_EVERY after it happened at the latest, and
+# repaired within 5.
 COALESCE = 0.003
-BEAT = 1.0
-PATIENCE = 2.0
-GLANCE = 0.25
+HEARTBEAT_EVERY = 1.0
+HEARTBEAT_LATE = 2.0
+CHECK_EVERY = 0.25
 FIRST_RETRY = 0.05
 LAST_RETRY = 1.5
 RECHECK = 60.0
@@ -54,12 +55,12 @@ class Link(Protocol):
         ...
 
 
-# Makes a line that calls the function with every payload it hears. Raises BusError when trying again is useless.
+# Makes a link that calls the function with every payload it hears. Raises BusError when trying again is useless.
 Connect = Callable[[Callable[[str], None]], Awaitable[Link]]
 
 
 class HeartbeatBus:
-    """A `Bus` over a line that is made again whenever it is lost. `name` says in the log what it is."""
+    """A `Bus` over a link that is made again whenever it is lost. `name` says in the log what it is."""
 
     def __init__(self, name: str, connect: Connect) -> None:
         self.told = self.heard = self.sent = self.ignored = self.reconnects = 0
@@ -75,10 +76,10 @@ class HeartbeatBus:
         self._been_up = False
         self._life: asyncio.Task[None] | None = None
         self._instance = secrets.token_urlsafe(9)
-        self._line_number = 0
-        # Of the line of the moment: its heartbeat, and since when one, or a send, has been waiting to come through.
-        self._beat = ""
-        self._beat_since = self._sending_since = math.inf
+        self._link_number = 0
+        # Of the link of the moment: its heartbeat, and since when one, or a send, has been waiting to come through.
+        self._heartbeat = ""
+        self._heartbeat_since = self._sending_since = math.inf
 
     @property
     def state(self) -> State:
@@ -115,8 +116,8 @@ class HeartbeatBus:
         while True:
             was_up = False
             try:
-                line = await self._connect(self._deliver)
-                was_up = await self._hold(line)
+                link = await self._connect(self._deliver)
+                was_up = await self._hold(link)
             except BusError as why:
                 self._give_up(str(why))
                 await asyncio.sleep(RECHECK)
@@ -126,40 +127,40 @@ class HeartbeatBus:
             tries = 0 if was_up else min(tries + 1, 10)
             await asyncio.sleep(min(LAST_RETRY, FIRST_RETRY * 2**tries) * random.uniform(0.5, 1))
 
-    async def _hold(self, line: Link) -> bool:
-        """Use the line until it is lost. Whether it was ever up."""
-        self._line_number += 1
-        self._forget_line()
-        self._beat = f"!{self._instance}.{self._line_number}"
-        sending = asyncio.create_task(self._send(line), name="syncd bus sender")
+    async def _hold(self, link: Link) -> bool:
+        """Use the link until it is lost. Whether it was ever up."""
+        self._link_number += 1
+        self._forget_link()
+        self._heartbeat = f"!{self._instance}.{self._link_number}"
+        sending = asyncio.create_task(self._send(link), name="syncd bus sender")
         try:
-            why = await self._watch(line, sending)
+            why = await self._watch(link, sending)
         finally:
             was_up = self._state == "up"
             self._state = "down"
-            # The line first: a sender that hangs in it fails then, and does not have to be interrupted.
+            # The link first: a sender that hangs in it fails then, and does not have to be interrupted.
             try:
-                await line.close()
+                await link.close()
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
-                self._forget_line()
+                self._forget_link()
         self._fall(why, lost=was_up)
         return was_up
 
-    async def _watch(self, line: Link, sending: asyncio.Task[None]) -> Exception:
-        """Returns when the line is lost: why."""
+    async def _watch(self, link: Link, sending: asyncio.Task[None]) -> Exception:
+        """Returns when the link is lost: why."""
         while not sending.done():
-            if line.closed:
+            if link.closed:
                 return LinkLost("it was closed")
-            if asyncio.get_running_loop().time() - min(self._beat_since, self._sending_since) > PATIENCE:
+            if asyncio.get_running_loop().time() - min(self._heartbeat_since, self._sending_since) > HEARTBEAT_LATE:
                 return LinkLost("nothing comes through")
-            await asyncio.wait({sending}, timeout=GLANCE)
+            await asyncio.wait({sending}, timeout=CHECK_EVERY)
         why = sending.exception()
         return why if isinstance(why, Exception) else LinkLost("it was given up")
 
-    async def _send(self, line: Link) -> None:
-        """Hints as they come and a heartbeat every BEAT seconds, until the line fails."""
+    async def _send(self, link: Link) -> None:
+        """Hints as they come and a heartbeat every HEARTBEAT_EVERY seconds, until the link fails."""
         clock = asyncio.get_running_loop().time
         due = clock()
         while True:
@@ -169,11 +170,11 @@ class HeartbeatBus:
             chunks = len(payloads)
             self._sending_since = clock()
             if self._sending_since >= due:
-                payloads.insert(0, self._beat)
-                due = self._sending_since + BEAT
-                self._beat_since = min(self._beat_since, self._sending_since)
+                payloads.insert(0, self._heartbeat)
+                due = self._sending_since + HEARTBEAT_EVERY
+                self._heartbeat_since = min(self._heartbeat_since, self._sending_since)
             try:
-                await line.send(payloads)
+                await link.send(payloads)
             except BaseException:
                 for hint in hints:
                     self._outbox.add(hint)
@@ -189,9 +190,9 @@ class HeartbeatBus:
 
     def _deliver(self, payload: str) -> None:
         if payload.startswith("!"):
-            # One of an earlier line of ours, or of somebody else, says nothing about this line.
-            if payload == self._beat:
-                self._beat_since = math.inf
+            # One of an earlier link of ours, or of somebody else, says nothing about this link.
+            if payload == self._heartbeat:
+                self._heartbeat_since = math.inf
                 self._rise()
             return
         hints, strange = decode(payload)
@@ -226,6 +227,6 @@ class HeartbeatBus:
         self._state = "unavailable"
         self._settled.set()
 
-    def _forget_line(self) -> None:
-        self._beat = ""
-        self._beat_since = self._sending_since = math.inf
+    def _forget_link(self) -> None:
+        self._heartbeat = ""
+        self._heartbeat_since = self._sending_since = math.inf

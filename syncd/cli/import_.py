@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import click
 
-from syncd.cli.import_from_options import comparison, elsewhere_options, elsewhere_request
+from syncd.cli.import_from_options import comparison, import_from_options, import_from_request
 from syncd.cli.operator_database import BOUND, as_runtime, operator_database
 from syncd.cli.options import load_settings, progress, settings_options
 from syncd.settings import Settings
@@ -23,7 +23,7 @@ DEEPEST = 500
 @click.argument("source")
 @click.option("--as-is", is_flag=True, help="Write every author's changes, and spaces with their members, as they are.")
 @click.option("--database-url", metavar="URL", help="The server's database; --as-is and --from need a superuser.")
-@elsewhere_options
+@import_from_options
 @settings_options("data_dir", "max_clock_skew", "max_change", "max_held", "max_held_bytes")
 def import_command(source: str, as_is: bool, database_url: str | None, **options: Any) -> None:
     """Verify an export (the file SOURCE), then write what of it is not there yet.
@@ -44,7 +44,7 @@ def import_command(source: str, as_is: bool, database_url: str | None, **options
         from syncd.cli.rehearsal import rehearse
 
         sys.exit(rehearse(*wanted))
-    request = elsewhere_request(source, options)
+    request = import_from_request(source, options)
     settings = load_settings(**options)
     if request is not None:
         from syncd.cli.import_from import bring

@@ -28,11 +28,11 @@ from syncd.store.imports import Feeds
 from syncd.store.pool import Pool
 from syncd.transfer.import_changes import ImportChanges, ImportCounts, RefusedRow
 from syncd.transfer.import_job import ImportJob, Writer, portions
-from syncd.transfer.roster import Roster, read_members
 from syncd.transfer.sources.files import Csv, Ndjson, Sqlite
 from syncd.transfer.sources.foreign import Source, UnreadableRow, instant
 from syncd.transfer.sources.legacy_log import LegacyLog
 from syncd.transfer.sources.tables import Columns
+from syncd.transfer.space_members import SpaceMembers, read_members
 from syncd.transfer.verifying import Findings, verify
 
 # What was committed late has a created_at from before others that were read: increments begin this much earlier.
@@ -112,7 +112,7 @@ class Import:
                               max_schema_version=settings.max_schema_version)  # fmt: skip
         self._latest = time.time_ns() // 1000 + int(settings.max_clock_skew * 1_000_000)
         self._most = settings.max_held, settings.max_held_bytes
-        self._roster = Roster()
+        self._members = SpaceMembers()
 
     async def run(self) -> int:
         """Checks, writes, compares; the exit code."""
@@ -168,7 +168,7 @@ class Import:
         if isinstance(origin, LegacyLog):
             extent = await origin.extent()
             for author in extent.authors:
-                self._roster.meet(*author)
+                self._members.meet(*author)
             return extent.total, extent.newest
         return (await self._check(origin, Told(None), quiet=True))[1], None
 
@@ -182,7 +182,7 @@ class Import:
                 rows += portion.rows
                 step(portion.rows)
                 for arrival in portion.arrivals:
-                    self._roster.meet(arrival.line.spaceId, arrival.line.userId, arrival.line.createdAt)
+                    self._members.meet(arrival.line.spaceId, arrival.line.userId, arrival.line.createdAt)
         return counts, rows
 
     def _arrivals(self, origin: Source) -> ImportChanges:
@@ -190,16 +190,16 @@ class Import:
 
     def _spaces(self) -> list[Space]:
         members = self._request.members
-        if not self._roster.spaces:
+        if not self._members.spaces:
             return []
         if members is None:
             raise UnreadableRow("no_members", (
-                f"{len(self._roster.spaces):,} shared spaces are in it, and nothing says who is in them: "
+                f"{len(self._members.spaces):,} shared spaces are in it, and nothing says who is in them: "
                 "--members authors (who wrote there), --members none (tokens or a service say), or --members FILE.csv"
             ))  # fmt: skip
         if members == "authors":
-            return self._roster.by_authors()
-        return self._roster.by_nobody() if members == "none" else self._roster.by_list(read_members(Path(members)))
+            return self._members.by_authors()
+        return self._members.by_nobody() if members == "none" else self._members.by_list(read_members(Path(members)))
 
     @asynccontextmanager
     async def _origin(self) -> AsyncIterator[Source]:

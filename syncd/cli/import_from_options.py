@@ -52,14 +52,14 @@ OF_FILES = ("id_column", "user", "user_column", "space", "space_column", "at", "
 OF_ANY = ("app", "dry_run", "verify_only", "strict", "refusals", "members", "tables")
 
 
-def elsewhere_options(command: Command) -> Command:
+def import_from_options(command: Command) -> Command:
     """Adds the options."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
 
 
-def elsewhere_request(source: str, options: dict[str, Any]) -> ImportRequest | None:
+def import_from_request(source: str, options: dict[str, Any]) -> ImportRequest | None:
     """Takes the options of --from out of `options`; None where there is no --from. Raises UsageError."""
     given = {name: options.pop(name) for name in ("kind", *OF_MANA, *OF_FILES, *OF_ANY)}
     kind = given["kind"]

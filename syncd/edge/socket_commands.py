@@ -58,11 +58,17 @@ class SocketCommands:
         if len(member.subscriptions) >= MAX_SUBSCRIPTIONS and app not in member.subscriptions:
             raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
         tables = live_messages.tables_in(message.collections)
-        firsts = live_messages.tables_in(message.first, "first", live_messages.MAX_FIRSTS)
+        priority = live_messages.tables_in(message.first, "first", live_messages.MAX_PRIORITY)
         size = live_messages.page_bytes(message.bytes, LARGEST_PAGE)
         pushed = live_messages.pushed_in(message.pushed or []) if member.fields_alone else ()
         request = PullRequest(
-            app, message.since or "", tables, plain=not member.fields_alone, bytes=size, firsts=firsts, pushed=pushed
+            app,
+            message.since or "",
+            tables,
+            plain=not member.fields_alone,
+            bytes=size,
+            priority=priority,
+            pushed=pushed,
         )
         try:
             subscription = Subscription(self._deps.hub, member, request)

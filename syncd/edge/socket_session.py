@@ -253,20 +253,20 @@ class SocketSession:
             self.frame(live_messages.INVITATIONS)
 
     def changes(self, subscription: Listener, batch: Batch, after: int, cursor: bytes) -> None:
-        member, question = subscription.member, subscription.question
+        member, wanted = subscription.member, subscription.question
         if batch.whole:
             member.own = None
         if after == batch.after and member.own is None:
-            name = (question.plain, question.tables)
+            name = (wanted.plain, wanted.tables)
             head = batch.made.get(name)
             if head is None:
-                head = batch.made[name] = _head(question, batch, after, ())
+                head = batch.made[name] = _head(wanted, batch, after, ())
         else:
-            head = _head(question, batch, after, member.own or ())
+            head = _head(wanted, batch, after, member.own or ())
             if member.own is not None:
                 member.met(change.text[12:48] for change in batch.changes(False))
-        if head or not question.tables:
-            head = head or live_messages.changes_head(question.app)
+        if head or not wanted.tables:
+            head = head or live_messages.changes_head(wanted.app)
             self._transport.send(head, live_messages.TAIL, cursor, live_messages.END)
             self.deps.authenticator.rates.moved(member.caller.user, 0, len(head))
             self.deps.hub.counts.deliveries += 1
@@ -335,7 +335,7 @@ class SocketSession:
         self.deps.admission.dismiss(user)
 
 
-def _head(question: PullRequest, batch: Batch, after: int, own: dict[bytes, None] | tuple[()]) -> bytes:
+def _head(wanted: PullRequest, batch: Batch, after: int, own: dict[bytes, None] | tuple[()]) -> bytes:
     """The start of a frame with what a listener takes of a batch; empty where that is nothing."""
-    chosen = batch.selection(question.plain, question.tables, after=after if after > batch.after else None, own=own)
-    return live_messages.changes_head(question.app) + b",".join([change.text for change in chosen]) if chosen else b""
+    chosen = batch.selection(wanted.plain, wanted.tables, after=after if after > batch.after else None, own=own)
+    return live_messages.changes_head(wanted.app) + b",".join([change.text for change in chosen]) if chosen else b""

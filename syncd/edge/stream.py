@@ -70,8 +70,8 @@ class Stream:
             await self._taken.wait()
 
     def changes(self, subscription: Listener, batch: Batch, after: int, cursor: bytes) -> None:
-        question = subscription.question
-        chosen = batch.selection(question.plain, question.tables, after=after if after > batch.after else None)
+        wanted = subscription.question
+        chosen = batch.selection(wanted.plain, wanted.tables, after=after if after > batch.after else None)
         self._send(_grouped((change.table, change.text) for change in chosen), cursor, False)
 
     async def page(self, subscription: Listener, delta: PullPage) -> None:
@@ -81,7 +81,7 @@ class Stream:
             self._put(b"event: spaces\ndata: %s\n\n" % delta.spaces)
         self._send(_grouped(pairs), delta.synced_until.encode(), delta.more)
         if not delta.changes:
-            self.beat(delta.synced_until.encode())
+            self.heartbeat(delta.synced_until.encode())
 
     def _send(self, groups: dict[str, list[bytes]], cursor: bytes, more: bool) -> None:
         """Until the last of them the cursor is the old one: who is cut off in between gets all of them again."""
@@ -94,7 +94,7 @@ class Stream:
             self._put(b"event: changes\nid: %s\ndata: %s\n\n" % (cursor if last else self.cursor, data))
         self.cursor = cursor
 
-    def beat(self, cursor: bytes | None = None) -> None:
+    def heartbeat(self, cursor: bytes | None = None) -> None:
         """A heartbeat; with a cursor it also says how far the stream has come."""
         name = b"id: %s\n" % cursor if cursor else b""
         self._put(b"event: heartbeat\n%sdata: {}\n\n" % name)
@@ -173,8 +173,8 @@ class Streams:
     ) -> None:  # fmt: skip
         stream = member.sink
         assert isinstance(stream, Stream)
-        question = _question(request, app)
-        subscription = Subscription(deps.hub, member, question)
+        wanted = _pull_request(request, app)
+        subscription = Subscription(deps.hub, member, wanted)
         stream.cursor = subscription.cursor
         await deps.hub.enter(member)
         self.open.add(stream)
@@ -205,18 +205,18 @@ async def _pump(stream: Stream, expires: float, receive: Receive, send: Send, tr
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     hung_up = asyncio.create_task(_hung_up(receive))
     try:
-        beat = time.monotonic()
+        sent = time.monotonic()
         while stream.ended is None and not hung_up.done() and time.time() < expires:
             body = await stream.next(LOOK_EVERY)
             if body:
                 began = time.monotonic()
                 if not await _sent(stream, body, send, transport):
                     return
-                beat = time.monotonic()
-                stream.pages.took(len(body), beat - began)
+                sent = time.monotonic()
+                stream.pages.took(len(body), sent - began)
                 stream.taken()
-            elif time.monotonic() - beat > HEARTBEAT_EVERY:
-                stream.beat()
+            elif time.monotonic() - sent > HEARTBEAT_EVERY:
+                stream.heartbeat()
         await _sent(stream, b"", send, transport, more=False)
     finally:
         hung_up.cancel()
@@ -238,7 +238,7 @@ async def _hung_up(receive: Receive) -> None:
         pass
 
 
-def _question(request: Request, app: str) -> PullRequest:
+def _pull_request(request: Request, app: str) -> PullRequest:
     query = query_values(request.query_string, legacy=request.legacy)
     if request.legacy:
         last = request.headers.get(b"last-event-id", b"").decode(errors="replace")

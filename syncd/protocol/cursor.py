@@ -46,7 +46,7 @@ class Position(NamedTuple):
 class Cursor(NamedTuple):
     """`instant`: when it was made, microseconds; `boot`: when its database was started; `tables`: the narrowing.
 
-    `firsts`: the tables that a sweep began with; they count until no feed is being swept any more. `whole`: it is for
+    `priority`: the tables that a sweep began with; they count until no feed is being swept any more. `whole`: it is for
     some tables, of which everything before its positions has been sent. `lone`: so it is, but nothing is known of the
     other tables. `row`: the name of the row that keeps its positions, 0 for none; then `positions` are those that have
     moved since, with a seq of -1 where a space is gone, and `unread` says whether there is state still to be read.
@@ -56,7 +56,7 @@ class Cursor(NamedTuple):
     boot: int
     tables: tuple[str, ...]
     positions: tuple[Position, ...]
-    firsts: tuple[str, ...] = ()
+    priority: tuple[str, ...] = ()
     whole: bool = False
     lone: bool = False
     row: int = 0
@@ -125,7 +125,7 @@ def encode(cursor: Cursor, key: bytes, user: str, app: str) -> str:
         return _signed(_head_of_kept(cursor, narrowing) + _moved(cursor.positions, 0), cursor.instant, key, user, app)
     numbers = [SWEEPING if sweeping else VERSION, cursor.boot, narrowing]
     if sweeping:
-        numbers += _names(cursor.firsts)
+        numbers += _names(cursor.priority)
     last = 0
     for space, seq, base in sorted(cursor.positions):
         written = _folded(base) if sweeping else base
@@ -153,7 +153,7 @@ def _unfolded(number: int) -> int:
 
 
 def _head_of_kept(cursor: Cursor, narrowing: int) -> bytes:
-    numbers = (KEPT, cursor.boot, narrowing, cursor.row, int(cursor.unread), *_names(cursor.firsts))
+    numbers = (KEPT, cursor.boot, narrowing, cursor.row, int(cursor.unread), *_names(cursor.priority))
     return b"".join(map(_varint, numbers))
 
 
@@ -192,7 +192,7 @@ class Bookmark:
             return
         last, sweeping = 0, cursor.sweeping
         if sweeping:
-            self._parts = list(map(_varint, (SWEEPING, cursor.boot, _filter(cursor.tables), *_names(cursor.firsts))))
+            self._parts = list(map(_varint, (SWEEPING, cursor.boot, _filter(cursor.tables), *_names(cursor.priority))))
         for space, seq, base in sorted(cursor.positions):
             self.seqs[space] = seq
             self._places[space] = len(self._parts) + 1
@@ -329,9 +329,9 @@ def _parse(instant: int, payload: bytes) -> tuple[Cursor, int]:
     if version not in (VERSION, SWEEPING, KEPT):
         raise BadCursor
     row, unread = (next(numbers), bool(next(numbers))) if version == KEPT else (0, False)
-    firsts: tuple[str, ...] = ()
+    priority: tuple[str, ...] = ()
     if version != VERSION:
-        firsts = tuple("".join(chr(next(numbers)) for _ in range(next(numbers))) for _ in range(next(numbers)))
+        priority = tuple("".join(chr(next(numbers)) for _ in range(next(numbers))) for _ in range(next(numbers)))
     positions: list[Position] = []
     space = 0
     for gap in numbers:
@@ -342,5 +342,5 @@ def _parse(instant: int, payload: bytes) -> tuple[Cursor, int]:
             base = _unfolded(base)
         positions.append(Position(space, (seq >> 1) - (1 if row else 0), base))
     whole, lone = bool(narrowing & WHOLE), bool(narrowing & LONE)
-    cursor = Cursor(instant, boot, (), tuple(positions), firsts, whole, lone, row, unread)
+    cursor = Cursor(instant, boot, (), tuple(positions), priority, whole, lone, row, unread)
     return cursor, narrowing & ~(WHOLE | LONE)

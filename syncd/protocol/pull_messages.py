@@ -18,8 +18,8 @@ class PullRequest(NamedTuple):
     """What a device asks for. `plain`: it is of the first generation, reads plain records too and cannot be told that
     its cursor is of no use; `bytes` a page.
 
-    `firsts`: the tables that a new device wants before the others. `own`: only what became of its own push is read, and
-    it does not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before.
+    `priority`: the tables that a new device wants first. `own`: only what became of its own push is read, and it does
+    not move. `pushed`: changes of its own that were acknowledged, and that its cursor may stand before.
     """
 
     app: str
@@ -29,7 +29,7 @@ class PullRequest(NamedTuple):
     history: bool = False
     plain: bool = True
     bytes: int = PAGE_BYTES
-    firsts: tuple[str, ...] = ()
+    priority: tuple[str, ...] = ()
     own: bool = False
     pushed: tuple[str, ...] = ()
 

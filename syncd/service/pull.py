@@ -42,9 +42,9 @@ class PullState:
         self._stays = request.own
 
     @property
-    def firsts(self) -> tuple[str, ...]:
+    def priority(self) -> tuple[str, ...]:
         """The tables that come first: those that a sweep began with, until it is over."""
-        return self._at.firsts if isinstance(self._at, Cursor) and self._at.sweeping else self.request.firsts
+        return self._at.priority if isinstance(self._at, Cursor) and self._at.sweeping else self.request.priority
 
     @property
     def fresh(self) -> bool:
@@ -85,8 +85,8 @@ class PullState:
     def how(self) -> dict[str, Any]:
         """What is asked for, as sync_pull takes it."""
         how = self.request.how()
-        if self.firsts:
-            how["first"] = self.firsts
+        if self.priority:
+            how["first"] = self.priority
         if self._unreadable:
             how["without"] = [space.space_no for space in self._unreadable]
         if self._stays:
@@ -116,8 +116,8 @@ class PullState:
         whole, lone = self._narrow and not page.more, self._lone(page)
         row = self._at.row if isinstance(self._at, Cursor) else 0
         cursor = Cursor(
-            self._instant(page), page.boot_us, tables, positions, self.firsts, whole and not lone, whole and lone, row,
-            page.more or bool(self._unreadable),
+            self._instant(page), page.boot_us, tables, positions, self.priority, whole and not lone, whole and lone,
+            row, page.more or bool(self._unreadable),
         )  # fmt: skip
         text = await self._text(log, cursor)
         return PullPage(page.body, text, page.more, page.joined, page.gone, self._unreadable)

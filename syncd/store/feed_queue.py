@@ -88,14 +88,14 @@ class FeedQueue(Generic[C, R]):
 
     async def join(self, feed: Feed, call: C) -> R:
         """The answer to a small push, in a group of the feed's, which has a turn like a large one."""
-        convoy, users = self._groups.get(feed) or (self._convoy(feed), 0)
-        self._groups[feed] = convoy, users + 1
+        batcher, users = self._groups.get(feed) or (self._batcher(feed), 0)
+        self._groups[feed] = batcher, users + 1
         try:
-            return await convoy.join(call)
+            return await batcher.join(call)
         finally:
             _, users = self._groups.pop(feed)
             if users > 1:
-                self._groups[feed] = convoy, users - 1
+                self._groups[feed] = batcher, users - 1
 
     def took(self, feeds: Sequence[Feed | None], seconds: float) -> None:
         """Pushes to these feeds have kept the database busy for so long, together."""
@@ -116,7 +116,7 @@ class FeedQueue(Generic[C, R]):
         async with self._users.place(user):
             yield
 
-    def _convoy(self, feed: Feed) -> Batcher[C, R]:
+    def _batcher(self, feed: Feed) -> Batcher[C, R]:
         async def together(calls: list[C]) -> list[R]:
             async with self._of_user(), self._feeds.place(feed):
                 return await self._together(calls)

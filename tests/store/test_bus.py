@@ -128,7 +128,7 @@ async def test_everybody_hears_a_hint_and_so_does_who_told_it(make: Callable[[],
 
 
 async def test_a_hint_waits_for_no_heartbeat(make: Callable[[], HeartbeatBus], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syncd.bus.link.BEAT", 3600.0)
+    monkeypatch.setattr("syncd.bus.link.HEARTBEAT_EVERY", 3600.0)
     async with Listener(make()) as one, Listener(make()) as two:
         for seq in range(20):
             one.tell(feed("quick", seq))

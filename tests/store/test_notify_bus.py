@@ -122,7 +122,7 @@ async def test_a_way_that_swallows_everything_is_noticed_within_the_promise(
 async def test_a_connection_that_is_cut_or_reset_is_made_again_at_once(
     way: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("syncd.bus.link.PATIENCE", 3600.0)  # its silence would tell nothing
+    monkeypatch.setattr("syncd.bus.link.HEARTBEAT_LATE", 3600.0)  # its silence would tell nothing
     async with Listener(NotifyBus(through(way))) as one:
         for turn, end in enumerate((way.cut, way.reset)):
             end()

@@ -34,7 +34,7 @@ from syncd.service.event_ids import EventIds
 from syncd.service.pull import check_history, pull
 from syncd.service.push import PushRequest
 
-MAX_FIRSTS = 8
+MAX_PRIORITY = 8
 REMEMBERED, MAX_REMEMBERED = 4096, 512
 
 
@@ -78,9 +78,9 @@ class SyncEndpoint:
             self._answers.check(self._answers.large, Holder(self._answers, request.address, caller.user))
         size = PAGE_BYTES if request.legacy else live_messages.page_bytes(message.bytes, PAGE_BYTES)
         pushed = live_messages.pushed_in(message.pushed or [])
-        question = PullRequest(app, message.since or "", plain=request.legacy, bytes=size)
+        wanted = PullRequest(app, message.since or "", plain=request.legacy, bytes=size)
         now = time.time_ns() // 1000
-        answer = await services.pushes.push(PushRequest(caller, client, question, body, message, now, EventIds(now)))
+        answer = await services.pushes.push(PushRequest(caller, client, wanted, body, message, now, EventIds(now)))
         for space, seq in answer.written.items():
             services.wrote(space, app, seq)
         services.counts.pushed(answer)
@@ -90,20 +90,20 @@ class SyncEndpoint:
     async def _pull(self, request: Request, app: str, services: Services) -> Answer:
         caller = await self._authenticator.caller(request)
         short = len(request.query_string) <= MAX_REMEMBERED
-        question = (_question if short else _question.__wrapped__)(app, request.query_string, request.legacy)
-        delta = await pull(services.log, services.key, caller, question)
-        if question.pushed:
+        wanted = (_pull_request if short else _pull_request.__wrapped__)(app, request.query_string, request.legacy)
+        delta = await pull(services.log, services.key, caller, wanted)
+        if wanted.pushed:
             client = checked_client(request.header(b"x-client-id") or request.query().get("clientId", [""])[-1])
-            await check_history(services.log, caller, client, question.pushed)
+            await check_history(services.log, caller, client, wanted.pushed)
         services.counts.pulls += 1
         if delta.more or b"digest=1" not in request.query_string.split(b"&"):
             return Answer(delta.body())
-        inquiry = Inquiry(app, delta.synced_until, question.tables)
+        inquiry = Inquiry(app, delta.synced_until, wanted.tables)
         return Answer(delta.body(b'"digest":%b,' % await digests(services.digests, services.key, caller, inquiry)))
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _question(app: str, query_string: bytes, plain: bool) -> PullRequest:
+def _pull_request(app: str, query_string: bytes, plain: bool) -> PullRequest:
     """What a pull asks for; a device that has missed nothing asks in the same words again."""
     query = query_values(query_string, legacy=plain)
     return PullRequest(
@@ -114,7 +114,7 @@ def _question(app: str, query_string: bytes, plain: bool) -> PullRequest:
         query.get("history", ["0"])[-1] in ("1", "true"),
         plain,
         bytes=page_bytes(query.get("bytes", [str(PAGE_BYTES)])[-1], PAGE_BYTES),
-        firsts=checked_tables("first", query.get("first", []), MAX_FIRSTS),
+        priority=checked_tables("first", query.get("first", []), MAX_PRIORITY),
         pushed=() if plain else live_messages.pushed_in(query.get("pushed", [])),
     )
 

@@ -45,9 +45,9 @@ moved = st.dictionaries(
     st.integers(1, 2**31 - 1), st.tuples(st.just(-1) | seqs, st.integers(-(2**53), 2**53)), max_size=20
 )
 kept = st.builds(
-    lambda cursor, places, row, firsts, unread: cursor._replace(
+    lambda cursor, places, row, priority, unread: cursor._replace(
         positions=tuple(Position(space, *place) for space, place in places.items()),
-        row=row, firsts=tuple(firsts), unread=unread,
+        row=row, priority=tuple(priority), unread=unread,
     ),
     cursors, moved, st.integers(1, 2**62), st.lists(st.text(min_size=1, max_size=5), max_size=3), st.booleans(),
 )  # fmt: skip
@@ -192,17 +192,17 @@ def test_a_bookmark_of_a_kept_cursor_lists_what_has_moved(cursor: Cursor, moves:
         found = decode(text, KEY, "alice", "notes", cursor.tables)
         assert isinstance(found, Cursor)
         assert {position.space: position for position in found.positions} == places
-        assert (found.row, found.unread, found.firsts) == (cursor.row, cursor.unread, cursor.firsts)
+        assert (found.row, found.unread, found.priority) == (cursor.row, cursor.unread, cursor.priority)
         assert bookmark.seqs[space] == seq
     assert not bookmark.full
 
 
 @given(cursors, st.lists(st.text(min_size=1, max_size=5), max_size=3), st.booleans())
 def test_a_bookmark_keeps_the_place_in_a_state_that_could_not_be_read_to_its_end(
-    cursor: Cursor, firsts: list[str], swept: bool
+    cursor: Cursor, priority: list[str], swept: bool
 ) -> None:
     places = [Position(1, 7, -3 - 3 * 9), *cursor.positions] if swept else cursor.positions
-    cursor = cursor._replace(positions=tuple({p.space: p for p in places}.values()), firsts=tuple(firsts))
+    cursor = cursor._replace(positions=tuple({p.space: p for p in places}.values()), priority=tuple(priority))
     bookmark = Bookmark(cursor, KEY, "alice", "notes")
     assert bookmark.text().decode() == encode(cursor, KEY, "alice", "notes")
     log = Position(2**31, 5)
@@ -228,9 +228,13 @@ def test_a_feed_is_being_swept_by_its_base_and_by_its_row_where_it_is_kept(base:
 
 
 @given(cursors, st.booleans(), st.booleans(), st.lists(st.text(min_size=1, max_size=5), max_size=3))
-def test_a_cursor_keeps_what_was_sent_before_it(cursor: Cursor, whole: bool, lone: bool, firsts: list[str]) -> None:
+def test_a_cursor_keeps_what_was_sent_before_it(cursor: Cursor, whole: bool, lone: bool, priority: list[str]) -> None:
     swept = (Position(0, 7, -3), *cursor.positions)
-    for one in (cursor, cursor._replace(positions=swept, firsts=tuple(firsts)), cursor._replace(row=9)):
+    for one in (
+        cursor,
+        cursor._replace(positions=swept, priority=tuple(priority)),
+        cursor._replace(row=9),
+    ):
         said = one._replace(whole=whole, lone=lone)
         assert decode(encode(said, KEY, "alice", "notes"), KEY, "alice", "notes", said.tables) == said
 
@@ -290,7 +294,7 @@ def test_a_cursor_is_taken_up_to_its_greatest_length() -> None:
     spare = len(base64.urlsafe_b64decode(encode(cursor, KEY, "alice", "notes")[28:] + "==")) - 9
     # A name's length is written with two bytes more once it is so long.
     for more, taken in ((0, True), (1, False)):
-        long = cursor._replace(firsts=("a" * (room - spare - 2 + more),))
+        long = cursor._replace(priority=("a" * (room - spare - 2 + more),))
         text = encode(long, KEY, "alice", "notes")
         assert (len(text) <= MAX_LENGTH) is taken
         if taken:

@@ -1,4 +1,4 @@
-"""Who is in the shared spaces that an import makes: nothing says so elsewhere, so an operator does."""
+"""The members of the shared spaces that an import makes. No foreign store names them, so an operator does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from syncd.transfer.sources.foreign import UnreadableRow
 ROLES = ("owner", "writer", "reader")
 
 
-class Roster:
+class SpaceMembers:
     """Spaces as they are met: the authors in each, and when they wrote first."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Roster:
         return sorted(self._authors)
 
     def by_authors(self) -> list[Space]:
-        """Who wrote first owns a space, who else wrote may write."""
+        """The first author of a space owns it; its other authors may write."""
         made = []
         for space, authors in sorted(self._authors.items()):
             order = sorted(authors.items(), key=lambda one: (one[1], one[0]))
@@ -47,7 +47,7 @@ class Roster:
         return [Space(space, space, min(self._authors[space].values()), []) for space in self.spaces]
 
     def by_list(self, lines: Iterable[tuple[str, str, Role]]) -> list[Space]:
-        """As a list of (space, user, role) says. Raises Unreadable where a space has no owner in it."""
+        """As a list of (space, user, role) says. Raises UnreadableRow where a space has no owner in it."""
         spaces = {space.id: space for space in self.by_nobody()}
         for name, user, role in lines:
             if name in spaces:
@@ -59,7 +59,7 @@ class Roster:
 
 
 def read_members(path: Path) -> list[tuple[str, str, Role]]:
-    """A CSV with the columns space, user, role. Raises Unreadable with its line."""
+    """A CSV with the columns space, user, role. Raises UnreadableRow with its line."""
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         lines = []
