@@ -2,7 +2,7 @@
 
 import signal
 
-# Whoever interrupts it while modules are loaded gets no traceback. Where interrupts are ignored they stay so.
+# An interrupt while modules are loaded leaves no traceback. Where interrupts are ignored they stay so.
 _ON_INTERRUPT = signal.getsignal(signal.SIGINT)
 if _ON_INTERRUPT is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)

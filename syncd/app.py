@@ -380,7 +380,7 @@ async def _count_numbers(pool: Pool, counts: Counts) -> None:
 
 
 async def _stay_where_writes_go(pool: Pool) -> None:
-    """Who only reads would not notice that its database is written to elsewhere by now."""
+    """A worker that only reads would not notice that its database is written to elsewhere by now."""
     while True:
         await asyncio.sleep(WRITABLE_EVERY)
         with contextlib.suppress(SyncdError):

@@ -33,7 +33,7 @@ PROCESSES = os.environ.get("PROCESSES", "2")
 
 
 def tree() -> None:
-    """The folder in which mutmut works. Which tests reach a function is asked anew when a test has changed."""
+    """The folder in which mutmut works. Which tests reach a function is asked again when a test has changed."""
     for name, target in LINKS.items():
         link = TREE / name
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ def run(repository: Path, wanted: int) -> int:
 
 
 def choose(commits: Sequence[Commit], wanted: int, screen: Screen) -> list[Part]:
-    """Who plays what, and how much of it; says what was left out."""
+    """The parts that are played, and how much of each; says what was left out."""
     parts = cast(commits, wanted)
     users = {part.user for part in parts}
     chosen = [commit for commit in commits if commit.author in users]

@@ -21,7 +21,7 @@ LARGEST_BATCH = 500  # edits; a commit that has more is written as several batch
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Who plays what: a device's name, its user, and the user's commits that fell to it, oldest first."""
+    """The parts of the play: a device's name, its user, and the user's commits that fell to it, oldest first."""
 
     name: str
     user: str

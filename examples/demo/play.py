@@ -23,7 +23,7 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Who is online after which commits: for each device what it writes and whether it syncs then."""
+    """The devices that are online after which commits: for each device what it writes and whether it syncs then."""
 
     number: int
     writes: tuple[tuple[Commit, ...], ...]

@@ -23,7 +23,7 @@ Records = dict[tuple[str, str], Registers]  # (table, id) -> registers
 class Holding:
     """What somebody holds: records, and tombstones of deleted ones.
 
-    Who begins after a deletion is not sent the tombstone, so holdings that agree have the same records, and
+    A device that begins after a deletion is not sent the tombstone, so holdings that agree have the same records, and
     the same registers in those tombstones that both have.
     """
 

@@ -76,7 +76,7 @@ class Screen:
         self._console.print(table)
 
     def proof(self, devices: Sequence[Device], holdings: Sequence[Holding], server: Sequence[Holding]) -> None:
-        """Who holds what, by digest; of many devices that agree, a few."""
+        """The devices by the digest that they hold; of many devices that agree, a few."""
         table = Table(title="the proof", box=box.SIMPLE, title_justify="left")
         for name in ("who", "user", "records", "deleted", "sha256"):
             table.add_column(name, justify="right" if name in ("records", "deleted") else "left", no_wrap=True)

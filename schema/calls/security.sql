@@ -1,4 +1,4 @@
--- Who acts, and the key that signs cursors.
+-- The acting user, and the key that signs cursors.
 
 -- name: act_as
 -- Sets the acting user for this transaction; adds the user when new and $2 says so.

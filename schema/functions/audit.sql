@@ -70,7 +70,7 @@ BEGIN
     WHERE a.space_no = m.space_no AND a.audit_no > p_after ORDER BY a.audit_no LIMIT p_most;
 END $$;
 
--- Who became a member, and who is one no longer: who left, where that is who acts. A personal space has its user, which is
+-- Members that came, and that went: who left, where that is who acts. A personal space has its user, which is
 -- nothing to note.
 CREATE OR REPLACE FUNCTION syncd.sync_audit_members() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -83,7 +83,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Who got another role.
+-- Members that got another role.
 CREATE OR REPLACE FUNCTION syncd.sync_audit_changes() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -102,7 +102,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Who was invited, and whose invitation has ended: accepted, declined or withdrawn, as who acts and what else is noted say. Their open
+-- Invitations that came, and that ended: accepted, declined or withdrawn, as who acts and what else is noted say. Their open
 -- sockets hear of it (functions/live.sql), whatever the space: 0.
 CREATE OR REPLACE FUNCTION syncd.sync_audit_invitations() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -1,6 +1,6 @@
 -- Compaction: what was overwritten long ago leaves the log, feed by feed, below a horizon. What the horizon finds current
 -- stays, so the folded log, replayed, still makes the same state, and every look at the horizon or after it is exact.
--- Deletions stay as husks, stamps without values; when those go too, devices that may not know of them start again.
+-- Deletions stay as stripped tombstones, stamps without values; when those go too, devices that may not know of them start again.
 -- Called by the role that compacts, which may do just this. The role that serves can neither call nor do what is done here,
 -- but for what a push needs: sync_unremembered, sync_unremembered_in, and sync_guard, a trigger of sync_changes.
 
@@ -90,7 +90,7 @@ RETURN (SELECT jsonb_object_agg(r.key, CASE WHEN r.key = 'deletedAt' THEN r.valu
 
 -- Folds a feed from where it was folded up to p_upto, some p_rows changes of it: each record that was changed there keeps
 -- the changes whose registers were current at the end, and its newest. A chain that lost a link says so: its `prev_seq`
--- becomes minus that of the next change which is left, or names one that is gone. `emptied`: tombstones that became husks.
+-- becomes minus that of the next change which is left, or names one that is gone. `emptied`: tombstones that were stripped.
 -- `lines`: with p_archive, the changes that go, separated by U+001E.
 CREATE OR REPLACE FUNCTION syncd.sync_fold(p_space integer, p_app integer, p_upto bigint, p_rows integer, p_archive boolean,
                                 OUT upto bigint, OUT looked bigint, OUT dropped bigint, OUT emptied bigint, OUT lines text)
@@ -121,7 +121,7 @@ BEGIN
             WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = abs(w.prev_seq) OFFSET 0) c
     ), judged AS MATERIALIZED (
         SELECT w.place, w.top, w.seq, w.prev_seq, w.seq = w.top OR NOT w.buried AND NOT w.own <@ w.seen AS stays FROM walk w
-    ), mended AS (
+    ), relinked AS (
         UPDATE syncd.sync_changes c SET prev_seq = -k.older
         FROM (SELECT j.place, j.prev_seq, lead(j.seq) OVER (PARTITION BY j.top ORDER BY j.seq DESC) AS older FROM judged j WHERE j.stays) k
         WHERE c.ctid = k.place AND abs(k.prev_seq) <> k.older
@@ -300,7 +300,7 @@ BEGIN
     upto := ARRAY(SELECT unnest(upto));
 END $$;
 
--- Marks names as about to be removed, or takes that back. Whoever looks one up to write with it takes it back too.
+-- Marks names as about to be removed, or takes that back. A writer that looks one up takes it back too.
 CREATE OR REPLACE FUNCTION syncd.sync_names_leave(p_names integer[], p_leaving boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

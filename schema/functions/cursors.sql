@@ -5,7 +5,7 @@
 
 -- How the phases of a feed's reading follow each other, and how `base` says which one it is in. A new device sweeps the state from the
 -- head, H, down, `seq` being how far down: -2 - 3H the tables of "first", -3 - 3H the `rest`. What was touched meanwhile lies above H: it
--- comes as `state`, in ascending order (0 or more: tombstones after it matter), and then the `log` (-1). Who asks for the `history` gets the
+-- comes as `state`, in ascending order (0 or more: tombstones after it matter), and then the `log` (-1). A reader of the `history` gets the
 -- log from its start: -4 - 3H up to the head then, as no tombstone matters that is gone.
 -- Statements take these in as parts of themselves, so that they cost nothing more.
 CREATE OR REPLACE FUNCTION syncd.sync_phase(p_base bigint) RETURNS text
@@ -132,7 +132,7 @@ LANGUAGE sql STABLE AS $$
     SELECT coalesce(array_agg(e.space_no), '{}'), coalesce(array_agg(e.seq), '{}'), coalesce(array_agg(e.base), '{}') FROM every e
 $$;
 
--- That a row was used, where nobody noted it today. Who has it locked notes it too.
+-- That a row was used, where nobody noted it today. A holder of its lock notes it too.
 CREATE OR REPLACE FUNCTION syncd.sync_cursor_used(p_user integer, p_since jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN

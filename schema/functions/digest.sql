@@ -1,6 +1,6 @@
 -- Digests: what a device compares its replica with. A record's digest is of its stamps; that of a set of records is the
 -- exclusive or of theirs, so it does not depend on order, and a record goes in and out of it by the same operation.
--- Nothing is done for it when a record is written. Who asks for a digest first folds in what was touched since the
+-- Nothing is done for it when a record is written. The asker for a digest first folds in what was touched since the
 -- last time, in small transactions of its own; what is touched in between is reckoned with when it is read.
 -- Called by the role that serves: sync_digest and sync_digest_fold; sync_digest_forget by a trigger of sync_records.
 

@@ -155,7 +155,7 @@ BEGIN
     RETURN (SELECT l.piece FROM syncd.sync_legacy_log(p_space, p_app, p_after, p_upto, p_tables, p_space_quoted, p_separator) l);
 END $$;
 
--- Whether a change that wrote these registers met one of the same millisecond, found from the change before it of its record on. Whoever
+-- Whether a change that wrote these registers met one of the same millisecond, found from the change before it of its record on. The last that
 -- wrote there last before says what was held; it is looked for in so many changes.
 CREATE OR REPLACE FUNCTION syncd.sync_ties(p_space integer, p_app integer, p_before bigint, p_written jsonb) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$

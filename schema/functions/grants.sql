@@ -1,4 +1,4 @@
--- Who may execute what: the role that serves only what is listed here, PUBLIC nothing. What is not listed is the owner's, and
+-- Which role may execute what: the role that serves only what is listed here, PUBLIC nothing. What is not listed is the owner's, and
 -- an operator's who acts as it or is a superuser: the import of everybody's changes. Compaction has a role of its own.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA syncd FROM PUBLIC, syncd_runtime, syncd_compactor;
 

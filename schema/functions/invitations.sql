@@ -3,7 +3,7 @@
 -- of them is what these functions return.
 -- Called by the role that serves; sync_join by the functions here and by sync_space_put_back alone.
 
--- A new space. Who owned a deleted one makes another of its id: that one's number is new, and the deleted one gets a new id.
+-- A new space. A former owner of a deleted one makes another of its id: that one's number is new, and the deleted one gets a new id.
 CREATE OR REPLACE FUNCTION syncd.sync_space_make(p_space text, p_name text, p_bounds jsonb) RETURNS syncd.sync_space
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -147,7 +147,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
     v_user bigint := syncd.sync_user();
 BEGIN
-    -- Whoever adds the user just now is waited for, or waits.
+    -- Another call that adds the user just now is waited for, or waits.
     PERFORM syncd.sync_count_alone(v_user);
     INSERT INTO syncd.sync_blocks (user_no, blocked) VALUES (v_user, p_user) ON CONFLICT (user_no, blocked) DO NOTHING;
     IF (SELECT count(*) FROM syncd.sync_blocks b WHERE b.user_no = v_user) > (p_bounds ->> 'blocks')::bigint THEN

@@ -162,7 +162,7 @@ BEGIN
     RETURN v;
 END $$;
 
--- Who is in a space, as one of its members sees it; what was not repeated for p_seconds counts no more. `roster` is
+-- The devices in a space, as one of its members sees it; what was not repeated for p_seconds counts no more. `roster` is
 -- null when the acting user is no member.
 CREATE OR REPLACE FUNCTION syncd.sync_presence_in(p_user integer, p_space integer, p_seconds double precision)
 RETURNS TABLE (roster bigint, user_id text, client_id text, state text)

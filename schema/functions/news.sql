@@ -68,7 +68,7 @@ BEGIN
 END $$;
 
 -- The acting user's spaces but p_but, where a pull begins in each, and whether it is new to the device. lost: it cannot be told of a
--- deletion that is forgotten. Who names an instant, or speaks as the first generation, may hold records that were deleted since:
+-- deletion that is forgotten. A device that names an instant, or speaks as the first generation, may hold records that were deleted since:
 -- base 0 sends tombstones.
 CREATE OR REPLACE FUNCTION syncd.sync_joined(p_user integer, p_app integer, p_since jsonb, p_how jsonb, p_but integer[], p_at timestamptz,
                                   p_legacy boolean, p_own_spaces integer[], p_own_bases bigint[])

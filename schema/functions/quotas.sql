@@ -144,7 +144,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- A tombstone that is forgotten was counted as deleted, and so is not counted; all else that leaves the state is counted anew.
+-- A tombstone that is forgotten was counted as deleted, and so is not counted; all else that leaves the state is counted again.
 CREATE OR REPLACE FUNCTION syncd.sync_usage_forgets() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,4 +1,4 @@
--- Who acts. The context is one number, set for one transaction by sync_act_as; the policies read the memberships
+-- The acting user. The context is one number, set for one transaction by sync_act_as; the policies read the memberships
 -- themselves, so no list of spaces ever travels in a setting. The number is in a parameter that the owner may set and the role
 -- that serves may not. Where the database has a key (sync_context_key), who wants to act shows a context that was signed with it.
 -- Called by the role that serves, at the start of a transaction. Those that are SECURITY DEFINER are the only way to a

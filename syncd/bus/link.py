@@ -26,6 +26,7 @@ log = structlog.get_logger("syncd.store")
 COALESCE = 0.003
 HEARTBEAT_EVERY = 1.0
 HEARTBEAT_LATE = 2.0
+CONNECT_WITHIN = 2.0
 CHECK_EVERY = 0.25
 FIRST_RETRY = 0.05
 LAST_RETRY = 1.5
@@ -39,7 +40,7 @@ class LinkLost(Exception):
 
 
 class Link(Protocol):
-    """One connection. Whatever is sent on it, everybody hears, itself included."""
+    """One connection. Everybody hears each payload that is sent on it, the sender included."""
 
     @property
     def closed(self) -> bool:
@@ -121,7 +122,7 @@ class HeartbeatBus:
             except BusError as why:
                 self._give_up(str(why))
                 await asyncio.sleep(RECHECK)
-            # Whatever it is: these are hints, and to try again is all there is to do about them.
+            # Any other error: these are hints, and to try again is all there is to do about them.
             except Exception as why:
                 self._fall(why)
             tries = 0 if was_up else min(tries + 1, 10)

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from syncd.bus.link import PATIENCE, LinkLost
+from syncd.bus.link import CONNECT_WITHIN, LinkLost
 
 CLOSING = 0.5
 
@@ -76,7 +76,7 @@ async def connect(servers: list[str], subject: str, hear: Callable[[str], None])
 
     client = _Client()
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(CONNECT_WITHIN):
             await client.connect(
                 list(servers),
                 name="syncd",

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from syncd.bus.hints import BusError
-from syncd.bus.link import PATIENCE, HeartbeatBus
+from syncd.bus.link import CONNECT_WITHIN, HeartbeatBus
 from syncd.core.database_url import for_writing
 from syncd.postgres.sessions import AT_START, connect
 
 CHANNEL = "syncd_hints"
-# On a server that has become read-only nobody who writes is heard: heartbeats end there, and the line is made anew.
+# On a server that has become read-only nobody who writes is heard: heartbeats end there, and a new link is made.
 NOTIFY = (
     "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload "
     "WHERE NOT current_setting('transaction_read_only')::boolean"
@@ -53,9 +53,9 @@ class _PostgresLink:
 async def _connect(dsn: str, hear: Callable[[str], None]) -> _PostgresLink:
     # Prepared by hand and not before it is known that there is no pooler, which would mix up the names.
     settings = {**AT_START, "application_name": "syncd bus"}
-    connection = await connect(for_writing(dsn), settings=settings, timeout=PATIENCE, statement_cache_size=0)
+    connection = await connect(for_writing(dsn), settings=settings, timeout=CONNECT_WITHIN, statement_cache_size=0)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(CONNECT_WITHIN):
             await _refuse_pooler(connection)
             await connection.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: hear(payload))
             return _PostgresLink(connection, await connection.prepare(NOTIFY))

@@ -13,7 +13,7 @@ COMMANDS = {
     "serve": "Serve, with a database of its own or yours.",
     "token": "Print a token for a user.",
     "migrate": "Apply the schema to a database, or write it as files.",
-    "doctor": "Check database, roles, row security and configuration, and say how to mend them.",
+    "doctor": "Check database, roles, row security and configuration, and say how to fix them.",
     "export": "Write a user's changes, a space or everything to a file.",
     "import": "Write an export back, or bring in what another store has.",
     "restore": "Put a dump of pg_dump in the place of the database.",

@@ -1,4 +1,4 @@
-"""`syncd doctor`: every check says what is wrong and the command that mends it."""
+"""`syncd doctor`: every check says what is wrong and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def doctor_command(as_json: bool, **options: Any) -> None:
 
 
 async def examine(settings: Settings, *, directory: Path | None = None) -> list[Finding]:
-    """All findings, in the order in which one would mend them."""
+    """All findings, in the order in which to fix them."""
     findings = [checks.check_environment(), *checks.check_data_dir(settings), *checks.check_keys(settings)]
     if settings.database_url is not None:
         findings += await _database(settings, settings.database_url, directory)
@@ -103,4 +103,4 @@ def _show(finding: Finding) -> None:
     status = click.style(f"{finding.status:4}", fg=COLOURS[finding.status], bold=finding.status != "ok")
     click.echo(f"{status}  {finding.check}: {finding.detail}")
     if finding.remedy:
-        click.echo(f"      mend it: {finding.remedy}")
+        click.echo(f"      fix it: {finding.remedy}")

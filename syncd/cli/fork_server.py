@@ -168,7 +168,7 @@ class ForkServer:
 
     def _stop(self) -> None:
         """Waits for what is in flight, however long that takes: the supervisor is who loses patience."""
-        # Whoever connects is refused, and does not wait for nobody.
+        # A client that connects is refused, and does not wait in vain.
         os.close(self._listener)
         for worker in self._workers:
             worker.terminate()

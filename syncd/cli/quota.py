@@ -90,10 +90,10 @@ def set_command(quota: str, most: str, user: str | None, space: str | None, **op
 @click.option("--database-url", metavar="URL", help="The database, as a superuser.")
 @settings_options("data_dir")
 def recount_command(space: str | None, **options: Any) -> None:
-    """Count anew what there is, from the beginning: servers do it, in small parts, within ten minutes."""
+    """Count records and bytes again from the beginning: servers do it, in small parts, within ten minutes."""
 
     async def work(operator: QuotaOperator, noted: AuditOperator, settings: Settings) -> None:
-        progress(f"{await operator.recount(space):,} feeds are counted anew")
+        progress(f"{await operator.recount(space):,} feeds are counted again")
 
     _run(work, options)
 

@@ -135,7 +135,7 @@ def _database(
 
 
 def _account(settings: Settings, database: EmbeddedPostgres | None) -> Account | None:
-    """Who the workers become, where this is root; None where they stay what this is, and a line says why."""
+    """The user that the workers become, where this is root; None where they stay what this is, and a line says why."""
     if os.geteuid() != 0 and settings.user is None:
         return None
     if database is None and settings.user is None:
@@ -219,7 +219,7 @@ async def _prepare(settings: Settings, owner: str | None) -> None:
                 findings += await doctor.check_contexts(conn, settings.context_key)
     finally:
         await conn.close()
-    problems = [f"{f.detail}. Mend it with: {f.remedy}" for f in findings if f.status == "FAIL"]
+    problems = [f"{f.detail}. Fix it with: {f.remedy}" for f in findings if f.status == "FAIL"]
     if problems:
         raise click.ClickException("syncd does not serve like this. " + "\n".join(problems))
 

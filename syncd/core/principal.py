@@ -1,4 +1,4 @@
-"""Who calls: the user a token names, and the memberships that came with it, if they come from outside."""
+"""The user that a token names, and the memberships that came with it, if they come from outside."""
 
 from __future__ import annotations
 

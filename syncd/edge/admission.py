@@ -1,4 +1,4 @@
-"""Who may connect, and how fast a live connection may talk. Counts are those of one worker process."""
+"""Which connections may be opened, and how fast a live one may talk. Counts are of one worker process."""
 
 from __future__ import annotations
 

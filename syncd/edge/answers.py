@@ -73,7 +73,7 @@ async def answer(send: Send, what: Answer, accept_encoding: bytes = b"") -> int:
 
 
 async def packed(what: Answer, accept_encoding: bytes) -> Answer:
-    """An answer as it travels. Who lets go of `what` then keeps a large one no longer than it takes to compress it."""
+    """An answer as it travels. A caller that lets go of `what` keeps a large one only while it is compressed."""
     if len(what.body) < COMPRESS_FROM:
         return what
     body, headers = what.body, [*what.headers, (b"vary", b"accept-encoding")]

@@ -41,7 +41,7 @@ class Authenticator:
         return self._claims or self._service is not None
 
     async def caller(self, request: Request) -> Principal:
-        """Who sends a request, which is in work and whose user is acting from here on. Raises Unauthorized,
+        """The user that sends a request, which is in work and whose user is acting from here on. Raises Unauthorized,
         KeysUnavailable, MembershipsUnavailable, TooMany, Overloaded."""
         caller = (await self.authenticate(request.headers.get(b"authorization", b"")))[0]
         ACTING.set(caller.user)
@@ -49,8 +49,8 @@ class Authenticator:
         return caller
 
     async def authenticate(self, authorization: bytes) -> tuple[Principal, float]:
-        """Who an `Authorization` header names, and until when (seconds since 1970). It is a request of that user's.
-        Raises what `caller` raises."""
+        """The user that an `Authorization` header names, and until when (seconds since 1970). It is a request of
+        that user's. Raises what `caller` raises."""
         try:
             identity = await self._tokens.identity(authorization)
         except Unauthorized as why:

@@ -111,8 +111,8 @@ class _Line:
 class MembershipService:
     """Asks the service for every request: nothing is kept past a removal.
 
-    Whoever asks about a user while a call about that user is under way waits for the next one, together with the others
-    who do, and between the beginnings of two calls is a pause: however much a user sends, there are never more than
+    A question about a user while a call about that user is under way waits for the next one, together with the others,
+    and between the beginnings of two calls is a pause: however much a user sends, there are never more than
     1 / SPACING a second.
     """
 

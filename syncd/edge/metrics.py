@@ -33,7 +33,7 @@ COUNTERS = {
     "batches": "Readings of a feed, each for all of its listeners.",
     "deliveries": "Frames of changes sent to sockets that were caught up.",
     "catch_ups": "Pages read for one device that was behind.",
-    "dropped_back": "Times that a device that was current fell behind: too slow, or its feed was read anew.",
+    "dropped_back": "Times that a device that was current fell behind: too slow, or its feed was read again.",
     "closed": "Connections that the server ended with a close code.",
     "failed_looks": "Looks at members and heads that failed with the database.",
     "pushes": "Pushes answered with 200, over HTTP and sockets.",

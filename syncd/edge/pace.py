@@ -111,6 +111,6 @@ class Window:
         return max(0.0, self._marked + (STANDSTILL if self._answers else FIRST_ANSWER) - now)
 
     def give_up(self) -> None:
-        """Nothing came back in time. Who has never answered does not: its pages go as they are taken, in one size."""
+        """Nothing came back in time. One that never answered does not: its pages go as they are taken, in one size."""
         self._under_way.clear()
         self._answers = self._answers or False

@@ -39,8 +39,8 @@ class PublicKeys:
     async def key(self, kid: str | None) -> Any:
         """The key for an id. Raises Unauthorized for one the provider does not have, KeysUnavailable.
 
-        Who has a known key does not wait for the provider, which may be away: the look whether it still counts goes on
-        beside."""
+        A token with a known key does not wait for the provider, which may be away: the look whether it still
+        counts goes on beside."""
         if self._due(kid):
             if self._fetching is None or self._fetching.done():
                 self._fetching = asyncio.create_task(self._fetch())

@@ -240,7 +240,7 @@ class SocketSession:
 
     async def page_turn(self) -> None:
         await self._transport.page_turn()
-        # Who is sent more than may be is not refused what it has missed: it comes more slowly.
+        # A device that is sent more than may be is not refused what it has missed: that comes more slowly.
         if pause := self.deps.authenticator.rates.pause(self.user):
             await asyncio.sleep(pause)
 

@@ -53,7 +53,7 @@ class Tokens:
         self._known: dict[bytes, tuple[float, Identity]] = {}
 
     async def identity(self, authorization: bytes) -> Identity:
-        """Who sends this `Authorization` header. Raises Unauthorized, KeysUnavailable."""
+        """The user of this `Authorization` header. Raises Unauthorized, KeysUnavailable."""
         digest = hashlib.blake2b(authorization, digest_size=16).digest()
         known = self._known.get(digest)
         if known is not None and known[0] > time.monotonic() and known[1].expires + LEEWAY > time.time():

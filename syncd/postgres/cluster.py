@@ -68,7 +68,7 @@ INCLUDE = "include_if_exists 'syncd.conf'\n# Your own settings below; they win.\
 def create_cluster(pgdata: Path, binaries: Binaries, account: Account, *, lock: int) -> None:
     """Make a cluster with roles and database, under another name until it is whole.
 
-    `lock` is the descriptor of the data directory's lock. Whatever is started here holds it, so that the next
+    `lock` is the descriptor of the data directory's lock. Each process that is started here holds it, so that the next
     supervisor waits for what a killed one has left running.
 
     Raises:

@@ -110,7 +110,7 @@ def numbers(names: int, spaces: int) -> Finding:
     worst = max(names, spaces) / ALL
     if worst < 0.5:
         return ok("numbers", text)
-    remedy = "a lower SYNCD_MAX_NAMES; `syncd export` and `syncd import --as-is` into a new database number names anew"
+    remedy = "a lower SYNCD_MAX_NAMES; in a new database, after `syncd export` and `syncd import --as-is`, few are used"
     return (fail if worst >= 0.9 else warn)("numbers", text, remedy)
 
 

@@ -1,4 +1,4 @@
-"""What a check found: one sentence, and the command that mends it."""
+"""A finding of a check: one sentence, and the command that fixes it."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def named(path: Path | str) -> Iterator[None]:
 
 
 def account_for(folder: Path) -> Account:
-    """Who the database runs as: this user; for root the folder's owner, else `postgres`, else `nobody`.
+    """The user that the database runs as: this user; for root the folder's owner, else `postgres`, else `nobody`.
 
     Raises:
         AccountError: the user has no passwd entry, which initdb wants.

@@ -59,7 +59,7 @@ BEGIN
     IF owner <> current_user AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE WITH GRANT OPTION') THEN
         EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO %I', pg_catalog.current_database(), owner);
     END IF;
-    -- Whoever may make a type, a function or an operator can have it found in place of another. As far as this role may, that
+    -- A role that may make a type, a function or an operator can have it found in place of another. As far as this role may, that
     -- is closed to PUBLIC; `GRANT TEMPORARY ON DATABASE … TO …` gives it to a role of somebody else's that needs it.
     IF pg_catalog.pg_has_role(current_user, (SELECT d.datdba FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()), 'USAGE') THEN
         EXECUTE pg_catalog.format('REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC', pg_catalog.current_database());

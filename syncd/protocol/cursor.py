@@ -222,7 +222,7 @@ class Bookmark:
 
     @property
     def full(self) -> bool:
-        """Whether so many have moved that their positions are to be kept anew."""
+        """Whether so many have moved that a new row is to keep their positions."""
         return self._kept and len(self._places) > MOST_MOVED
 
     def text(self) -> bytes:

@@ -21,7 +21,7 @@ from syncd.protocol.normalize import string_in
 
 T = TypeVar("T")
 
-MAX_TABLES, MAX_PRIORITY_TABLES, MAX_PUSHED = 100, 8, 64
+MAX_TABLES, MAX_PRIORITY, MAX_PUSHED = 100, 8, 64
 # Names in a list of tables, each as often as it is there. A longer list is refused before anybody looks into it.
 MAX_NAMES = 1000
 MAX_STATE = 4096

@@ -293,7 +293,7 @@ class NormalizedPush(NamedTuple):
 
 
 def batch(normalized: Sequence[tuple[NormalizedChange, str, str]], event_id: Callable[[int], str]) -> NormalizedPush:
-    """Arranges (change, space, table) into waves in which no record occurs twice, places counted anew from 1."""
+    """Arranges (change, space, table) into waves in which no record occurs twice, places counted from 1 again."""
     spaces = sorted({space for _, space, _ in normalized}, key=str.encode)
     tables = sorted({table for _, _, table in normalized}, key=str.encode)
     space_no = {space: n for n, space in enumerate(spaces, 1)}

@@ -1,7 +1,7 @@
 """Names that nothing refers to are removed: such as were made before only what is written made any, or whose last
 changes were forgotten.
 
-Whoever writes finds a name's number first, and writes it later. So a name is marked, and after that nobody finds it
+A writer finds a name's number first, and writes it later. So a name is marked, and after that nobody finds it
 without taking the mark back; those who found it before are waited for; and then it counts that nothing refers to it.
 """
 

@@ -65,7 +65,7 @@ class PullState:
 
     def staying(self) -> PullState:
         """The same where it does not move: only what became of the device's own push is read. Between two pages of some
-        tables it would begin anew, and come to the same place each time."""
+        tables it would begin again, and come to the same place each time."""
         again = copy(self)
         again._stays = True
         return again
@@ -168,7 +168,7 @@ class PullState:
         return PullState(self.request._replace(since=delta.synced_until), self._user, self._key)
 
     async def nothing(self, log: Log, peeked: PeekResult) -> PullPage:
-        """What the device gets when there is no news: its own cursor, made anew after a restart of the database."""
+        """What the device gets when there is no news: its own cursor, or a new one after a restart of the database."""
         if peeked.trouble:
             raise CursorLost
         if not isinstance(self._at, Cursor) or (self._at.boot == peeked.boot_us and not self._at.long):

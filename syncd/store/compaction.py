@@ -17,7 +17,7 @@ import msgspec
 from syncd.postgres.statements import statement
 
 LEASE = "compaction"
-# A part takes some tenths of a second. Who is not heard of for so long is gone, frozen or cut off.
+# A part takes some tenths of a second. A run that is not heard of for so long is gone, frozen or cut off.
 STALE = timedelta(seconds=30)
 ROLE = "syncd_compactor"
 COUNTED_AT_ONCE = 20_000
@@ -45,7 +45,7 @@ class Stretch(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one transaction did. `upto`: how far; `changes` left the log; `tombstones` became husks, or went.
+    """What one transaction did. `upto`: how far; `changes` left the log; `tombstones` were stripped, or went.
 
     `looked`: changes that were gone through; `lines`: the changes that left, separated by U+001E, where asked for.
     """

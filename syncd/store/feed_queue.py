@@ -15,7 +15,7 @@ Feed = tuple[str, str]
 
 # Of a user whatever the feeds: a place for every second one that is free, so two of three.
 PLACES_OF_ONE = 3
-# Seconds. Who has waited so long for those before is told to come later.
+# Seconds. A push that has waited so long for those before is told to come later.
 PATIENCE = 30.0
 # Seconds that a call may take in the database before its feeds are taken for slow, and how quick one has to be for its
 # feed to be none any more.

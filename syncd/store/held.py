@@ -83,7 +83,7 @@ class HeldChanges:
         return [Due(*row) for row in await self._pool.fetch("held_due", None if users is None else list(users))]
 
     async def waiting(self, after: int, most: int) -> list[Waiting]:
-        """Who waits for a space, by number after one."""
+        """The users that wait for a space, by number after one."""
         return [Waiting(*row) for row in await self._pool.fetch("held_waiting", after, most)]
 
     async def with_room(self, full: Sequence[str]) -> list[Roomy]:

@@ -63,7 +63,7 @@ class Feeds:
         self._pool = pool
 
     async def members_source(self) -> Literal["table", "external"]:
-        """Who keeps the server's memberships: it does, or they come from outside and replace what came from there."""
+        """Where the server's memberships are kept: here, or outside; then they replace what came from there."""
         return "external" if (await self._pool.fetch("elsewhere_members"))[0][0] == "external" else "table"
 
     async def heads(self, feeds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:

@@ -110,7 +110,7 @@ class MembershipChanges(NamedTuple):
 
 
 class Here(NamedTuple):
-    """Who is in a space: a user's device and what it says, as JSON text."""
+    """One device in a space: its user and what it says, as JSON text."""
 
     user: str
     client: str
@@ -128,7 +128,7 @@ class Live:
         )
 
     async def greet(self, user: str, spaces: list[dict[str, str]] | None, as_of: int) -> ResolvedUser:
-        """Who a user is; adopts a membership list from outside (None: the table decides) made at `as_of` (us)."""
+        """A user in numbers; adopts a membership list from outside (None: the table decides) made at `as_of` (us)."""
         given = None if spaces is None else msgspec.json.encode(spaces).decode()
         return await self._greetings.join((user, given, as_of))
 
@@ -168,7 +168,7 @@ class Live:
         return 0, set()
 
     async def comings(self, horizon: str | None) -> MembershipChanges:
-        """Who came, went, changed role or was invited since `horizon` (None: from now on)."""
+        """The users that came, went, changed role or was invited since `horizon` (None: from now on)."""
         news = MembershipNews(*(await self._pool.fetch("membership_news", horizon))[0])
         return MembershipChanges(
             news.horizon, dict(zip(news.events or (), news.users or (), strict=True)), news.boot_us

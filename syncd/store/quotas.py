@@ -88,5 +88,5 @@ class QuotaOperator:
         return bool(await self._connection.fetchval(statement("quota_set"), user, space, quota, most))
 
     async def recount(self, space: str | None) -> int:
-        """Forgets what was counted of a space, or of all, which is then counted anew; of how many feeds."""
+        """Forgets what was counted of a space, or of all, which is then counted again; of how many feeds."""
         return int(await self._connection.fetchval(statement("usage_recount"), space))

@@ -129,7 +129,7 @@ class Turns:
                 self._let_in(waiting)
 
     def _let_in(self, user: str) -> None:
-        """The first of a user's line that still waits. Who was cancelled stands in it until its task has run."""
+        """The first of a user's line that still waits. One that was cancelled stands in it until its task has run."""
         while self._waiting.has(user):
             turn = self._waiting.next_of(user)
             if not turn.done():

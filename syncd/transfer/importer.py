@@ -52,7 +52,7 @@ class ImportReport(msgspec.Struct):
 
 
 class Appending(Protocol):
-    """Who writes a batch: a letter for each change, and how far each feed has come."""
+    """Writes a batch: a letter for each change, and how far each feed has come."""
 
     async def __call__(self, batch: ImportBatch) -> tuple[str, list[int]]: ...
 

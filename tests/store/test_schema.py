@@ -70,7 +70,7 @@ def test_every_area_has_a_file_and_says_who_calls_it() -> None:
     for area, text in found.items():
         head = text.split("\n\n")[0] if area != "grants" else text.split("\nREVOKE")[0]
         assert all(line.startswith("--") for line in head.split("\n"))
-        assert "Called by" in head or "Who may execute what" in head, area
+        assert "Called by" in head or "Which role may execute what" in head, area
 
 
 def test_each_function_is_there_once() -> None:

@@ -67,7 +67,7 @@ export async function members(replica: AnyReplica, space: string): Promise<Membe
   return listFrom((await own(replica, "GET", `${ofSpace(space)}/members`)).members, readMember);
 }
 
-/** Who is invited to a space, for its owners. */
+/** The users invited to a space, for its owners. */
 export async function invited(replica: AnyReplica, space: string): Promise<Member[]> {
   return listFrom((await own(replica, "GET", `${ofSpace(space)}/members`)).invited, readMember);
 }

@@ -1,4 +1,4 @@
-/** Who uses this tab. A name is all it takes; what the server gave for it is kept, so that it works offline too. */
+/** The user of this tab. A name is all it takes; what the server gave for it is kept, so that it works offline too. */
 
 /** `token` is a JWT; empty where it has to be asked for. */
 export interface Identity {

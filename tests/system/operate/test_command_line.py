@@ -343,8 +343,8 @@ class TestDoctor:
         done = syncd("doctor", "--data-dir", server.data_dir, env={"SYNCD_JWT_SECRET": "short", "SYNCD_PROT": "1"})
         assert done.returncode == 1
         assert "FAIL  secret: 5 bytes can be guessed" in done.stdout
-        assert "mend it: export SYNCD_JWT_SECRET=" in done.stdout
-        assert "mend it: perhaps SYNCD_PORT" in done.stdout
+        assert "fix it: export SYNCD_JWT_SECRET=" in done.stdout
+        assert "fix it: perhaps SYNCD_PORT" in done.stdout
 
     def test_before_the_first_start(self, folder: Path) -> None:
         code, found = doctor("--data-dir", folder / "new")

@@ -54,7 +54,7 @@ def test_anybody_is_told_what_is_wrong_with_it(places: dict[str, Path], command:
     assert "Traceback" not in text
     assert str(places[place]) in text
     assert "as root" not in text
-    assert "--data-dir" in text or "mend it" in text
+    assert "--data-dir" in text or "fix it" in text
 
 
 @pytest.mark.parametrize("place", ["a file", "below a file"])

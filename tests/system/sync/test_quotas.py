@@ -340,6 +340,6 @@ def test_an_operator_gives_a_user_and_a_space_quotas_of_their_own(make: Make, se
     shown = syncd(server, "quota", "list", "--space", space)
     assert re.search(rf"space +{space} +space_records +2 +1 +own exceeded", shown), shown
     syncd(server, "quota", "set", "space_records", "default", "--space", space)
-    assert "1 feeds are counted anew" in syncd(server, "quota", "recount", "--space", space)
+    assert "1 feeds are counted again" in syncd(server, "quota", "recount", "--space", space)
     until(lambda: code(ann, {**edit("f0", ahead(0), x=3), "spaceId": space}) is None)
     until(lambda: quotas(ann, space)["space_records"] == {"used": 2, "limit": RECORDS})

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.core.errors import Malformed
 from syncd.edge.requests import checked_tables
-from syncd.protocol.live_messages import MAX_NAMES, MAX_PRIORITY_TABLES, MAX_PUSHED, MAX_TABLES, pushed_in, tables_in
+from syncd.protocol.live_messages import MAX_NAMES, MAX_PRIORITY, MAX_PUSHED, MAX_TABLES, pushed_in, tables_in
 
 
 class LookedInto(Exception):
@@ -44,7 +44,7 @@ def refused(work: Callable[..., Any], *given: Any) -> tuple[str, str]:
     return why.value.faults[0].pointer, why.value.faults[0].detail
 
 
-@pytest.mark.parametrize(("name", "most"), [("collections", MAX_TABLES), ("first", MAX_PRIORITY_TABLES)])
+@pytest.mark.parametrize(("name", "most"), [("collections", MAX_TABLES), ("first", MAX_PRIORITY)])
 def test_a_list_that_is_too_long_is_not_looked_into(name: str, most: int) -> None:
     assert refused(tables_in, Names(MAX_NAMES + 1, 0), name, most) == (f"/{name}", "too many")
     assert refused(checked_tables, name, Names(MAX_NAMES + 1, 0), most) == (f"/{name}", "too many")
@@ -54,7 +54,7 @@ def test_a_list_that_is_too_long_is_not_looked_into(name: str, most: int) -> Non
     assert refused(pushed_in, Names(MAX_PUSHED + 1, 0)) == ("/pushed", "too many")
 
 
-@pytest.mark.parametrize(("name", "most"), [("collections", MAX_TABLES), ("first", MAX_PRIORITY_TABLES)])
+@pytest.mark.parametrize(("name", "most"), [("collections", MAX_TABLES), ("first", MAX_PRIORITY)])
 def test_of_a_list_with_too_many_no_more_is_looked_at_than_the_first_of_them(name: str, most: int) -> None:
     assert refused(tables_in, Names(MAX_NAMES, most + 1), name, most) == (f"/{name}", "too many")
     assert refused(checked_tables, name, [*Names(most + 1, most + 1), "\0"], most) == (f"/{name}", "too many")

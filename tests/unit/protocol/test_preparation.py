@@ -22,11 +22,12 @@ from syncd.protocol.normalize import (
     greatest_base,
     keep_apart,
     lower,
-    prepare,
+    normalize_change,
     space_of,
 )
 from syncd.protocol.pull_messages import PullRequest
 from syncd.protocol.push_decision import PushDecision
+from tests.support.vectors import vectors
 
 NOW = parse_instant("2026-01-01T10:00:00Z")
 SKEW = 60_000_000
@@ -40,7 +41,7 @@ def incoming(**members: Any) -> IncomingChange:
 
 
 def prepared(i: int = 1, feed: tuple[str, str] = ("app", "s"), **members: Any) -> NormalizedChange:
-    return prepare(incoming(**members), i, "phone", Stamps(), Limits(), feed)
+    return normalize_change(incoming(**members), i, "phone", Stamps(), Limits(), feed)
 
 
 def fields(**stamps: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _LOOP_PATIENCE = 5.0  # seconds for a loop that is stopping to answer
 class ExchangeLock:
     """Two locks of a live sync: `pushing`, from sending a push to its answer, and `applying`, around a frame.
 
-    Whoever holds both has the file and the server to itself; they are taken in that order. It is the
+    A holder of both has the file and the server to itself; they are taken in that order. It is the
     lender of a lease that a live sync holds. `returned` is called in the loop when it was lent.
     """
 

@@ -134,7 +134,7 @@ def acknowledge(db: sqlite3.Connection, change_ids: Sequence[str], here: Contain
 
     How it holds them (it may have lowered their stamps), or what they lost to, is in the delta and nowhere else. While
     there is `more` of that to come they stay on top of their records, if those are still `here`. Returns the records to
-    show anew.
+    show again.
     """
     remove(db, [change_id for change_id in change_ids if change_id not in here])
     db.executemany(_ACK, [(change_id,) for change_id in change_ids])

@@ -45,7 +45,7 @@ def requeue_stopped(
 ) -> tuple[str, list[Key]]:
     """Queues a stopped change again, with the rest of its batch unless `alone`; see `requeue`.
 
-    Returns its new changeId and the records to show anew. Raises NoSuchChange, InvalidWrite.
+    Returns its new changeId and the records to show again. Raises NoSuchChange, InvalidWrite.
     """
     changes = stopped(db, change_id, alone)
     place = [change.change_id for change in changes].index(change_id)

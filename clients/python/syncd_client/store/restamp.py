@@ -1,4 +1,4 @@
-"""Changes in the queue written anew: with other stamps, or another id, or for another space."""
+"""Changes in the queue, written again: with other stamps, or another id, or for another space."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .store import get_meta
 def date_stopped(db: sqlite3.Connection, clock: int, dates: Mapping[str, int], otherwise: int) -> list[Key]:
     """Lowers the stamps of refused and set-aside changes that lie beyond `clock`: it was ahead when they were made.
 
-    `dates`: {changeId: stamp} of those known, else `otherwise`. Returns the records to show anew.
+    `dates`: {changeId: stamp} of those known, else `otherwise`. Returns the records to show again.
     """
     dated: list[Queued] = []
     for change in select(db, "state IN ('rejected', 'aside')"):

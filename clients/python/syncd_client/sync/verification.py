@@ -268,7 +268,7 @@ def _whole(sums: Sums) -> Sum:
 
 
 def _replace(db: sqlite3.Connection, changes: dict[Key, Any], gone: list[Key]) -> list[Key]:
-    """Forgets what was confirmed of these records, and takes the changes for it. Returns the records to show anew."""
+    """Forgets what was confirmed of these records, and takes the changes for it. Returns the records to show again."""
     keys, round_ = [*changes, *gone], get_meta(db, "round", 0)
     purge(db, keys)
     rows = load(db, keys, round_)

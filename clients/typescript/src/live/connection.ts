@@ -18,7 +18,7 @@ const RENEW_PAUSE = 1000;
 
 type Of<K extends Frame["kind"]> = Extract<Frame, { readonly kind: K }>;
 
-/** Who hears of it: the token was accepted; it has caught up; it is in trouble but not over. */
+/** The owner, which is told: the token was accepted; it has caught up; it is in trouble but not over. */
 export interface ConnectionListener {
   opened(): Promise<void>;
   live(): void;

@@ -176,7 +176,7 @@ export class Live {
     }
   }
 
-  /** Waits for the lead. Who follows needs no token, but must not write as somebody else. Raises WrongReplica. */
+  /** Waits for the lead. A follower needs no token, but must not write as somebody else. Raises WrongReplica. */
   async #follow(): Promise<Release | null> {
     const lead = this.#tabs.lead(this.#closing.signal);
     const stranger: unknown = await this.#end.fresh().catch((error) => error);

@@ -1,4 +1,4 @@
-/** Who else is there: the latest presence of every other device. */
+/** The other devices that are there: the latest presence of every other device. */
 
 import type { Event, Presence } from "../data/events.js";
 import { freeze } from "../data/values.js";

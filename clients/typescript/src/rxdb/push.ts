@@ -176,7 +176,7 @@ function readAnswer(result: JsonObject, conflicts: readonly JsonObject[]): PushA
   const lowered = Object.entries(objectOf(result.at ?? {})).map(
     ([field, at]) => [field, readInstant(at)] as const,
   );
-  // Who wrote the winner comes with the next pull, which a nameless client lets win.
+  // The winner's writer comes with the next pull, which a nameless client lets win.
   const lost = conflicts.map(({ field, serverValue = null, serverTimestamp }) => {
     return [textOf(field), { value: serverValue, at: readInstant(serverTimestamp), client: "" }] as const;
   });

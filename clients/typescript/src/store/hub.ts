@@ -1,4 +1,4 @@
-/** Who listens, and how they are told. */
+/** The listeners, and how they are told. */
 
 import type { Event } from "../data/events.js";
 import { freeze } from "../data/values.js";

@@ -11,7 +11,7 @@ import { delay, passes, type RetryPolicy } from "./retry.js";
 import type { Answer } from "./session.js";
 import { headers, request, type Server } from "./transport.js";
 
-/** Who asks: a device of a user, in an app. `fresh` gets the token and raises SyncdError. */
+/** The device that asks, of a user, in an app. `fresh` gets the token and raises SyncdError. */
 export interface ApiClient {
   readonly app: string;
   readonly client: string;

@@ -80,7 +80,7 @@ function webLocks(): Locks | undefined {
 }
 
 /**
- * Where there are none, a replica leads alone: what it does comes one after the other. Who asks whether it is
+ * Where there are none, a replica leads alone: what it does comes one after the other. A caller that asks whether it is
  * available waits, too: nobody else is there to be followed.
  */
 class OwnLock implements Locks {

@@ -9,17 +9,17 @@ type Texts = readonly (readonly [field: string, text: string])[];
 export function Refused({
   queued,
   title,
-  onMended,
+  onDone,
 }: {
   queued: Queued;
   title: string;
-  onMended: () => void;
+  onDone: () => void;
 }): ReactNode {
   const { session, notices } = useDesk();
-  const [mending, setMending] = useState(false);
+  const [editing, setEditing] = useState(false);
   const texts = textsOf(queued);
   const perform = (act: Promise<unknown>): void => {
-    act.catch((error: Error) => notices.say(error.message)).finally(onMended);
+    act.catch((error: Error) => notices.say(error.message)).finally(onDone);
   };
   const send = (event: FormEvent<HTMLFormElement>): void => {
     event.preventDefault();
@@ -32,7 +32,7 @@ export function Refused({
       <span>
         <b>{title}</b>: {queued.detail ?? queued.code} <code>{queued.code}</code>
       </span>
-      {mending ? (
+      {editing ? (
         <form onSubmit={send}>
           {texts.map(([field, text]) => (
             <label key={field} className="field">
@@ -45,8 +45,8 @@ export function Refused({
       ) : (
         <span className="choices">
           {texts.length > 0 && (
-            <button type="button" onClick={() => setMending(true)}>
-              Mend and send
+            <button type="button" onClick={() => setEditing(true)}>
+              Edit and send
             </button>
           )}
           <button type="button" onClick={() => perform(session.replica.requeue(queued.changeId))}>

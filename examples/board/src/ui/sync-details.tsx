@@ -1,4 +1,4 @@
-/** What waits, what was refused and how to mend it, what lost, and what happened lately. */
+/** Waiting and refused changes, with what to do about these, conflicts, and the latest activity. */
 
 import type { Conflict, Json, Queued } from "@syncd/client";
 import { type ReactNode, useCallback, useEffect, useState } from "react";
@@ -49,7 +49,7 @@ export function SyncDetails({ board, onClose }: { board: Board; onClose: () => v
       </Part>
       <Part title="Rejected" empty="The server refused nothing.">
         {refused.slice(0, MOST).map((queued) => (
-          <Refused key={queued.changeId} queued={queued} title={nameOf(queued.id)} onMended={read} />
+          <Refused key={queued.changeId} queued={queued} title={nameOf(queued.id)} onDone={read} />
         ))}
       </Part>
       <Part title="Conflicts" empty="Nobody overwrote anything.">
