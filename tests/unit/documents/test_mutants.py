@@ -1,4 +1,4 @@
-"""The planted faults can be put in, name tests that exist, and are those of the page."""
+"""The planted faults can be put in, name tests that exist, and are those of the page. Mutants are drawn and counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tools import mutants
+from tools import mutants, mutation
 from tools.mutants import Edit, Mutant
 
 ALL = mutants.mutants()
@@ -59,3 +59,53 @@ def test_what_stands_around_the_table_stays() -> None:
     assert mutants.page(f"before\n{mutants.TOP}| old | old | old |\nafter\n", [mutant]) == (
         f"before\n{mutants.TOP}{row}after\n"
     )
+
+
+STATES = {"a": "killed", "b": "timed out", "c": "survived", "d": "survived", "e": "no test"}
+
+
+def module() -> mutation.Module:
+    """A module with six mutants of one function, one of them not tried."""
+    found = mutation.Module("clients/python/syncd_client/data/none.py")
+    found.mutants = [mutation.Mutant(name, "xǁAǁf", f"{name} → {name}{name}") for name in "abcdef"]
+    found.states = dict(STATES)
+    return found
+
+
+def test_a_mutant_is_shown_by_the_lines_that_it_changes() -> None:
+    spans = {
+        "x_f__mutmut_orig": ["def x_f__mutmut_orig(a=1):", "    b = a", "    return b"],
+        "x_f__mutmut_1": ["def x_f__mutmut_1(a=2):", "    b = a", "    return b"],
+        "x_f__mutmut_2": ["def x_f__mutmut_2(a=1):", "    b = None", "    return b"],
+    }
+    assert mutation.change(spans, "x_f", "x_f__mutmut_1") == "def …(a=1): → def …(a=2):"
+    assert mutation.change(spans, "x_f", "x_f__mutmut_2") == "b = a → b = None"
+
+
+def test_mutants_are_drawn_by_a_seed_and_those_that_are_killed_are_not_tried_again() -> None:
+    assert [one.name for one in module().drawn(6, "1")] == ["c", "d", "e", "f"]
+    draws = {seed: {one.name for one in module().drawn(3, seed)} for seed in "123456789"}
+    assert draws == {seed: {one.name for one in module().drawn(3, seed)} for seed in draws}
+    assert len(set(map(frozenset, draws.values()))) > 1
+    assert all(drawn <= set("cdef") and len(drawn) <= 3 for drawn in draws.values())
+
+
+def test_mutants_are_counted_and_the_equivalent_ones_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"syncd_client.data.none": {"f: c → cc": "the same", "f: a → aa": "killed after all"}}
+    monkeypatch.setattr(mutation, "equivalent", lambda: known)
+    row = "| 6 | 5 | 2 | 2 | 1 | 1 | 50 % |\n"
+    found = {module().path: mutation.counts(module())}
+    text = f"before\n{mutation.TOP}| old |\nafter\n"
+    told = f"| `syncd_client/data/none.py` {row}| together {row}"
+    assert mutation.page(text, found) == f"before\n{mutation.TOP}{told}after\n"
+
+
+def test_what_mutates_is_there_and_so_are_the_modules_of_equivalent_mutants() -> None:
+    for glob in mutation.settings()["modules"]:
+        assert list(mutation.ROOT.glob(glob)), glob
+    for test in mutation.settings()["without"]:
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (mutation.ROOT / path).read_text(encoding="utf-8"), test
+    names = {found.name for found in mutation.modules(())}
+    assert set(mutation.equivalent()) <= names
+    assert all(reason for known in mutation.equivalent().values() for reason in known.values())
