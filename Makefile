@@ -68,8 +68,8 @@ check-python: $(STAMP)
 mutants: $(STAMP) $(CLIENT)/node_modules/.installed  ## each planted fault in a copy of the tree, and whether its test finds it (ARGS="words" for some)
 	@$(PYTHON) -m tools.mutants $(ARGS)
 
-mutation: $(VENV)/.mutation  ## small faults that a tool makes, and which no test notices (ARGS="core.clock" for some modules, SAMPLE=4, MINUTES=60)
-	@MINUTES=$(MINUTES) $(PYTHON) -m tools.mutation $(ARGS)
+mutation: $(VENV)/.mutation  ## small faults that a tool makes, and which no test notices (ARGS="core.clock" for some modules, TESTS="tests/unit/core", SAMPLE=150, SEED=1, MINUTES=60)
+	@$(PYTHON) -m tools.mutation $(ARGS)
 
 $(VENV)/.mutation: $(STAMP)
 	@if command -v uv >/dev/null; then uv pip install --quiet --python $(PYTHON) -e '.[dev,mutation]'; \

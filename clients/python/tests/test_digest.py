@@ -44,3 +44,13 @@ def test_a_set_has_the_digest_and_the_buckets_of_the_vectors(members: dict[str, 
     assert whole.is_(members["records"], members["digest"])
     assert found == members["buckets"] if "buckets" in members else found[0] == members["firstBucket"]
     assert len(found) == members.get("bucketCount", len(found))
+
+
+@pytest.mark.parametrize(("records", "digest", "same"), [
+    (2, "000000000000000c", True), (3, "000000000000000c", False), (2, "000000000000000d", False), (2, "c", False),
+])  # fmt: skip
+def test_a_set_is_another_s_where_number_and_digest_are(records: int, digest: str, same: bool) -> None:
+    found = Sum()
+    found.add(10)
+    found.add(6)
+    assert found.is_(records, digest) == same

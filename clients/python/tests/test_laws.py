@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from syncd_client import InvalidWrite, Register, RetryPolicy
 from syncd_client.data.change import check_fields, check_id, read_change, write_change
 from syncd_client.data.clock import LATEST, SECOND, format_instant, parse_instant, tick
+from syncd_client.data.events import RecordKey, name_records
 from syncd_client.data.merge import Registers, merge, overlay, wins
+from syncd_client.data.stamp import stamp_over
 from syncd_client.data.values import MAX_DEPTH, dump
 from syncd_client.query import Condition, same
 from syncd_client.store.ids import new_id
@@ -68,6 +70,16 @@ def test_the_overlay_shows_what_the_merge_will_hold(base: list[Registers], pendi
     assert overlay(apply(base), pending) == apply(base, pending)
 
 
+@pytest.mark.parametrize(("one", "other", "changed"), [
+    ({"b": 1, "a": [2]}, {"a": [2], "b": 1}, False), (True, 1, True), (0, False, True), ([1], [1], False),
+])  # fmt: skip
+def test_what_is_the_same_value_to_json_is_no_change(one: Any, other: Any, changed: bool) -> None:
+    for first, second in ((one, other), (other, one)):
+        held = {"x": Register(first, 5, "me")}
+        assert merge(held, {"x": Register(second, 5, "me")}) == changed
+        assert json.dumps(held["x"].value) == json.dumps(second if changed else first)
+
+
 @given(STAMPS, STAMPS)
 def test_of_two_different_stamps_exactly_one_wins(one: tuple[int, str], other: tuple[int, str]) -> None:
     first, second = Register(1, *one), Register(2, *other)
@@ -86,6 +98,24 @@ def test_a_lowered_register_stands_for_the_one_that_was_sent(sent: int, at: int,
     own, lowered = Register("v", sent, "me"), Register("v", at, "me", sent)
     assert wins(lowered, own)
     assert not wins(own, lowered)
+
+
+@pytest.mark.parametrize(("sent", "at"), [
+    # What the server lowered is not written again, and nothing is later than the last instant.
+    ((None,), LATEST), ((LATEST,), LATEST - 1), ((LATEST, LATEST - 2), LATEST - 1), ((LATEST - 1,), LATEST),
+    ((LATEST, LATEST - 1, LATEST - 3), LATEST - 2),
+])  # fmt: skip
+def test_at_the_last_instant_a_stamp_is_one_that_was_not_lowered(sent: tuple[int | None, ...], at: int) -> None:
+    view = {f"f{n}": Register(0, 5, "me", lowered) for n, lowered in enumerate(sent)}
+    assert stamp_over(view, view, LATEST) == at
+    assert stamp_over(view, [*view, "new"], LATEST) == at
+
+
+def test_records_are_named_once_and_the_personal_space_by_none() -> None:
+    keys = [("t", "", "a"), ("u", "s", "b"), ("t", "", "a"), ("t", "s", "a")]
+    assert name_records(keys) == (
+        RecordKey(None, "t", "a"), RecordKey("s", "u", "b"), RecordKey("s", "t", "a"),
+    )  # fmt: skip
 
 
 INSTANTS = st.integers(0, LATEST)
@@ -210,12 +240,17 @@ def nested(depth: int) -> Any:
     return functools.reduce(lambda inner, _: [inner], range(depth), "leaf")
 
 
+def objects(depth: int) -> Any:
+    return functools.reduce(lambda inner, _: {"a": inner}, range(depth), "leaf")
+
+
 @pytest.mark.parametrize(
     "value",
     [
         *(float("nan"), float("inf"), -float("inf"), 10**309, -(10**400)),
         *("a\0b", "\ud800", {"\udc00": 1}, {"k\0": 1}, {1: 2}, (1, 2), {1}, b"x", object()),
-        *(nested(MAX_DEPTH + 1), [[{"a": [float("nan")]}]]),
+        *(nested(MAX_DEPTH + 1), objects(MAX_DEPTH + 1), objects(MAX_DEPTH - 1) | {"b": nested(MAX_DEPTH)}),
+        [[{"a": [float("nan")]}]],
     ],
     ids=lambda value: ascii(value)[:20],
 )
@@ -225,8 +260,24 @@ def test_what_the_server_would_refuse_is_refused_at_once_with_its_field(value: A
     assert refused.value.field == "title"
 
 
+@pytest.mark.parametrize(("value", "told"), [
+    ({"a": [1, (2,)]}, "x.a[1] is a tuple, which is not JSON."),
+    ({"a": [[], [float("inf")]]}, "x.a[1][0] is a number that JSON or a double cannot hold."),
+    ([{"b": "\0"}], "x[0].b has a \\u0000, which PostgreSQL cannot hold."),
+    ({"a": {"\ud800": 1}}, "x.a has a lone surrogate, which UTF-8 cannot hold."),
+    ([{1: 2}], "x[0] has a key that is a int; keys of JSON are text."),
+    (nested(MAX_DEPTH + 1), f"x{'[0]' * MAX_DEPTH} is nested deeper than {MAX_DEPTH} levels."),
+    (objects(MAX_DEPTH + 1), f"x{'.a' * MAX_DEPTH} is nested deeper than {MAX_DEPTH} levels."),
+])  # fmt: skip
+def test_what_is_refused_is_said_with_its_place(value: Any, told: str) -> None:
+    with pytest.raises(InvalidWrite) as refused:
+        check_fields({"x": value}, "s")
+    assert (refused.value.detail, refused.value.field) == (told, "x")
+
+
 def test_what_is_just_within_the_limits_is_taken() -> None:
-    check_fields({"a": nested(MAX_DEPTH), "b": 2**1023, "c": 1.7976931348623157e308, "d": "\U0001f600"}, "s")
+    check_fields({"a": nested(MAX_DEPTH), "o": objects(MAX_DEPTH), "p": [objects(MAX_DEPTH - 1)]}, "s")
+    check_fields({"b": 2**1023, "c": 1.7976931348623157e308, "d": "\U0001f600"}, "s")
     check_id("the id", "x" * 255)
 
 

@@ -151,6 +151,41 @@ def test_a_refused_write_leaves_no_trace_and_names_its_field(replica: Replica) -
     assert (replica.pending(), replica.all_registers()) == ([], {})
 
 
+@pytest.mark.parametrize(("names", "field"), [
+    (("", "r"), "the table"), (("t", "a\n"), "the record id"), (("t", "r", ".."), "the space"),
+])  # fmt: skip
+def test_a_name_that_is_refused_is_named(replica: Replica, names: Any, field: str) -> None:
+    table, record, *space = names
+    place = {"space": space[0]} if space else {}
+    with replica.batch() as batch:
+        writes: list[Callable[[], Any]] = [
+            lambda: batch.put(table, record, {"n": 1}, **place),
+            lambda: batch.patch(table, record, {"n": 1}, **place),
+            lambda: batch.delete(table, record, **place),
+            lambda: batch.undelete(table, record, **place),
+        ]
+        for write in writes:
+            with pytest.raises(InvalidWrite, match=field) as refused:
+                write()
+            assert refused.value.field == field
+        assert (batch.writes, batch.change_ids) == ([], [])
+
+
+@pytest.mark.parametrize("personal", [{}, {"space": "_personal:ann"}], ids=["unnamed", "by name"])
+def test_a_field_that_would_name_the_space_is_refused_in_the_personal_one_alone(
+    open_replica: Open, personal: Any
+) -> None:
+    replica = open_replica(user="ann")
+    for write in (replica.put, replica.patch):
+        with pytest.raises(InvalidWrite) as refused:
+            write("t", "r", {"n": 1, "spaceId": "s"}, **personal)
+        assert refused.value.field == "spaceId"
+        write("t", "r", {"n": 1, "spaceId": "s"}, space="s")
+        write("t", "own", {"n": 1}, **personal)
+    assert replica.get("t", "r", space="s") == {"n": 1, "spaceId": "s"}
+    assert (replica.get("t", "r"), replica.get("t", "own")) == (None, {"n": 1})
+
+
 def test_only_refused_changes_can_be_fixed_or_dropped(replica: Replica) -> None:
     pending = replica.put("t", "r", {"n": 1})
     for act in (replica.drop, replica.requeue, lambda change_id: replica.fix(change_id, {"n": 2})):

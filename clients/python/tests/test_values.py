@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from syncd_client import EVERY_SPACE, AsyncReplica, InvalidQuery, InvalidWrite, Replica, history
 from syncd_client.data.values import dump, parse
@@ -69,8 +69,23 @@ def test_every_large_double_is_known_by_the_digits_of_a_server(number: float) ->
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
+@example(10**16)
+@example(-(10**18))
+@example(2**62)
 def test_integers_of_64_bits_keep_every_digit(number: int) -> None:
-    assert parse(dump(number)) == number
+    back = parse(dump(number))
+    assert (type(back), back) == (int, number)
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (1e15, "1000000000000000.0"), (1e16, "10000000000000000.0"), (-2.5e18, "-2500000000000000000.0"),
+    (1e-7, "1e-07"), ({'"1e+16': [1e16, "1e+16"]}, '{"\\"1e+16":[10000000000000000.0,"1e+16"]}'),
+])  # fmt: skip
+def test_a_double_is_written_with_a_point_so_that_it_is_one_to_everybody(value: Any, text: str) -> None:
+    """A server gives 1e+16 back as 10000000000000000, which is an integer of 64 bits."""
+    assert dump(value) == text
+    back = parse(text)
+    assert (type(back), back) == (type(value), value)
 
 
 @pytest.mark.parametrize("text", ['"1e+23"', '{"a\\"1e+23":"\\\\"}', '["1e+23",1]', '"\\u00e9 1e+99"'])
