@@ -15,6 +15,7 @@ from syncd.bus.hints import Bus
 from syncd.bus.postgres import NotifyBus
 from syncd.core.errors import SyncdError
 from syncd.core.sharing import Sharing
+from syncd.edge.addresses import Addresses
 from syncd.edge.admission import Admission
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.bodies import Bodies
@@ -86,7 +87,8 @@ def build(settings: Settings, board: Board | None = None, token: str = "") -> As
     """The server for these settings. `database_url` and a key for tokens must be given. `board` is for its numbers, and
     `token` the command that prints one of its tokens."""
     admission = _admission(settings)
-    connections = Connections(admission, _bounds(settings), ConcurrencyLimit(settings.max_requests))
+    addresses = Addresses(settings.trusted_proxies)
+    connections = Connections(admission, _bounds(settings), ConcurrencyLimit(settings.max_requests), addresses)
     bodies = Bodies(
         settings.max_body,
         slowest=settings.slowest_body,
@@ -99,9 +101,9 @@ def build(settings: Settings, board: Board | None = None, token: str = "") -> As
     backend = WorkerBackend(settings, resources, board)
     http = HttpApplication(
         _endpoints(settings, resources, token), backend, board, connections.ended,
-        bodies=bodies, answers=answers, rates=resources.rates, version=__version__,
+        bodies=bodies, answers=answers, rates=resources.rates, version=__version__, addresses=addresses,
     )  # fmt: skip
-    sockets = Sockets(backend.live, admission, settings.max_body + 1024, settings.ping_interval)
+    sockets = Sockets(backend.live, admission, settings.max_body + 1024, settings.ping_interval, addresses)
 
     async def drain() -> None:
         http.streams.drain()

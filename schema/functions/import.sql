@@ -80,8 +80,8 @@ BEGIN
     RETURN syncd.sync_names_known(v_said);
 END $$;
 
--- Which changes of an import have the change id of one that their author's device wrote, wherever, and whether it is the same. It acts as
--- the authors meanwhile, which those that it is called by may not; it tells nothing to whom nobody acts for.
+-- Which changes of an import have the change id of one that their author's device wrote, wherever, and whether it is the same. Of
+-- others' it tells an operator alone: for that it acts as each author meanwhile, which those that it is called by may not.
 CREATE OR REPLACE FUNCTION syncd.sync_import_same(p_names integer[], p_spaces integer[], p_apps integer[], p_feeds integer[], p_events uuid[],
                                        p_ids text[], p_authors integer[], p_devices integer[], p_marks text[], p_waves json[])
 RETURNS TABLE (i integer, same boolean)
@@ -91,14 +91,16 @@ AS $$
 #variable_conflict use_column
 DECLARE
     v_acting text := coalesce(current_setting(syncd.sync_acting_in(), true), '');
+    v_user   integer := syncd.sync_user();
     f        record;
 BEGIN
-    IF syncd.sync_user() IS NULL AND NOT pg_has_role(session_user, current_user, 'MEMBER') THEN
+    IF v_user IS NULL AND NOT pg_has_role(session_user, current_user, 'MEMBER') THEN
         RAISE EXCEPTION 'nobody acts' USING ERRCODE = 'insufficient_privilege';
     END IF;
     FOR f IN SELECT p.author, p.device, array_agg(p.id) AS ids
              FROM unnest(p_authors, p_devices, p_ids, p_marks) AS p (author, device, id, mark)
-             WHERE p.mark = 'a' AND p.id IS NOT NULL GROUP BY p.author, p.device LOOP
+             WHERE p.mark = 'a' AND p.id IS NOT NULL AND (v_user IS NULL OR p_names[p.author] = v_user)
+             GROUP BY p.author, p.device LOOP
         PERFORM set_config(syncd.sync_acting_in(), coalesce(p_names[f.author]::text, ''), true);
         RETURN QUERY
         SELECT p.i::integer, c.event_id = p.event OR syncd.sync_content(c.fields, c.op) = syncd.sync_content(x.f, x.o) AND c.space_no = p_spaces[p.feed]

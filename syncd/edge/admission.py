@@ -58,18 +58,31 @@ class Admission:
 
     def arrive(self, address: str) -> SyncdError | None:
         """Counts a connection of an address, from the moment it was accepted until `depart`. Returns why it may not
-        stay; it is counted all the same, because it has a descriptor until it is closed."""
-        count = self._addresses[address] = self._addresses.get(address, 0) + 1
+        stay; it is counted all the same, because it has a descriptor until it is closed. The address is empty where
+        only all together are bounded: a proxy's."""
         self._count += 1
+        refused = self.join(address)
         if self._most and self._count > self._most:
             return Busy("The server has as many connections as it can.")
-        if self._per_address and count > self._per_address:
-            return TooMany("Too many connections from this address.")
-        return None
+        return refused
 
     def depart(self, address: str) -> None:
         """It is closed."""
         self._count -= 1
+        self.part(address)
+
+    def join(self, address: str) -> SyncdError | None:
+        """Counts a live connection that came through a proxy, for its client's address, until `part`. Returns why it
+        may not stay; it is counted all the same."""
+        if not address:
+            return None
+        count = self._addresses[address] = self._addresses.get(address, 0) + 1
+        if self._per_address and count > self._per_address:
+            return TooMany("Too many connections from this address.")
+        return None
+
+    def part(self, address: str) -> None:
+        """It is over."""
         count = self._addresses.get(address, 1) - 1
         if count:
             self._addresses[address] = count

@@ -20,6 +20,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
 COMPRESS_FROM = 1024
+# That a client names; there are some ten.
+MOST_CODINGS = 32
 DROP_FOR = 5.0
 # Compressing this much takes a few milliseconds, in which nobody else would be served.
 IN_A_THREAD_FROM = 256 * 1024
@@ -39,7 +41,7 @@ def accepted_coding(accept_encoding: bytes) -> bytes | None:
     if not accept_encoding:
         return None
     offers = {}
-    for part in accept_encoding.lower().split(b","):
+    for part in accept_encoding.lower().split(b",", MOST_CODINGS)[:MOST_CODINGS]:
         name, _, quality = part.partition(b";")
         offers[name.strip()] = quality.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
     return next((coding for coding in (b"zstd", b"gzip") if offers.get(coding)), None)

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from syncd.core.errors import HeadersTooLarge, Malformed, Overloaded, SyncdError, TooMany, TooSlow, UrlTooLong
 from syncd.core.failures import log_failure
+from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.admission import Admission
 from syncd.edge.answers import Answer
 from syncd.edge.concurrency import ConcurrencyLimit
@@ -32,6 +33,8 @@ LOOK_EVERY = 0.5
 DROP_BYTES, DROP_SECONDS = 1 << 20, 5.0
 # Requests of one connection that wait for the answer to an earlier one.
 MOST_PIPELINED = 16
+# Parts of a body, chunks or reads: so many, and one more for so many bytes. Each costs as much as a small request.
+MOST_PARTS, BYTES_OF_A_PART = 4096.0, 128
 # Of a body that is dropped where there is no time for its request.
 SMALL = 64 * 1024
 _CURSOR = re.compile(rb"[?&]since=([^&#]*)")
@@ -56,8 +59,12 @@ class Connections:
     `ended`: how many connections were refused or ended, by the code of the reason; `limit`: of the requests in work.
     """
 
-    def __init__(self, admission: Admission, bounds: Bounds, limit: ConcurrencyLimit | None = None) -> None:
+    def __init__(
+        self, admission: Admission, bounds: Bounds, limit: ConcurrencyLimit | None = None,
+        addresses: Addresses = DIRECT,
+    ) -> None:  # fmt: skip
         self.admission, self.bounds, self.limit = admission, bounds, limit or ConcurrencyLimit()
+        self.addresses = addresses
         self.open: set[HttpConnection] = set()
         self.ended: dict[str, int] = {}
         self._sweeper: asyncio.Task[None] | None = None
@@ -97,6 +104,8 @@ class HttpConnection(HttpToolsProtocol):
         # Bytes that came since the last head was whole, or the last part of a body.
         self._kept = 0
         self._refusal: SyncdError | None = None
+        # Parts that the body may still come in.
+        self._parts_left = MOST_PARTS
         # Once refused: how much more is dropped, and until when.
         self._drops, self._drop_by = 0, math.inf
         # What the client had not taken at the last look, and since when that is so.
@@ -125,7 +134,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self._all.open.add(self)
         peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else ""
+        self._address = self._all.addresses.accepted(str(peer[0]) if peer else "")
         self._due = time.monotonic() + self._bounds.head_seconds
         if refused := self._all.admission.arrive(self._address):
             self.refuse(refused)
@@ -186,7 +195,7 @@ class HttpConnection(HttpToolsProtocol):
             raise self._refused(UrlTooLong())
         if len(self.headers) > bounds.headers or (self._kept > bounds.head and self._head() > bounds.head):
             raise self._refused(HeadersTooLarge())
-        self._due, self._kept = math.inf, 0
+        self._due, self._kept, self._parts_left = math.inf, 0, MOST_PARTS
         if self._all.limit.full and self._can_be_passed_over():
             # What is to be refused is not begun: nine tenths of what that costs are Uvicorn's.
             self._passed_over, self._due = True, time.monotonic() + bounds.head_seconds
@@ -212,6 +221,9 @@ class HttpConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._kept = 0
+        self._parts_left += len(body) / BYTES_OF_A_PART - 1
+        if self._parts_left < 0:
+            raise self._refused(Malformed("The body comes in too many chunks, each of a few bytes."))
         if self._passed_over:
             return
         super().on_body(body)
@@ -257,8 +269,12 @@ class HttpConnection(HttpToolsProtocol):
         self._all.count(why.code)
         self._unset_keepalive_if_required()
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()
-            return
+            if self.cycle is not self._current or self.cycle.response_started:
+                self.transport.close()
+                return
+            # Whoever works on it is told that its client has gone, and answers nothing.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.write(self._said(problem(why), b"connection: close"))
         self._drops, self._drop_by = DROP_BYTES, time.monotonic() + DROP_SECONDS
         self.transport.write_eof()

@@ -19,6 +19,37 @@ QUIET = logging.getLogger("syncd.websocket")
 QUIET.setLevel(logging.CRITICAL)
 
 
+# What is received goes through the parser in pieces: who is ended by one is not listened to any more.
+PIECE = 4 * 1024
+# Frames that are no whole message, control frames and parts: so many at once, one more for so many bytes, and so many a
+# second. Each costs as much as a small message, and a ping has six bytes.
+MOST_PARTS, MOST_PARTS_BEFORE_AUTH, BYTES_OF_A_PART, PARTS_A_SECOND = 1000.0, 64.0, 256, 200
+
+
+class PartsAllowance:
+    """How many frames may come that no message's allowance counts."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self, now: float) -> None:
+        self._left, self._at = MOST_PARTS_BEFORE_AUTH, now
+
+    def came(self, size: int, now: float, *, known: bool) -> None:
+        """So many bytes came; `known`: it is known from whom."""
+        earned = (now - self._at) * PARTS_A_SECOND + size / BYTES_OF_A_PART
+        self._at = now
+        self._left = max(self._left, min(self._left + earned, MOST_PARTS if known else MOST_PARTS_BEFORE_AUTH))
+
+    def asked(self, count: int) -> None:
+        """So many answers will come to what was asked: to pings."""
+        self._left += count
+
+    def take(self) -> bool:
+        """Whether one more is within bounds."""
+        self._left -= 1
+        return self._left >= 0
+
+
 class Frames(ServerProtocol):
     """The library's half. Until the frame `auth` has come none may be larger than a token needs, also unpacked."""
 

@@ -11,6 +11,7 @@ import structlog
 
 from syncd.core.errors import MethodNotAllowed, NotFound, Overloaded, SyncdError, UpgradeRequired
 from syncd.core.failures import log_failure
+from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, packed, send_whole
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.docs import Docs
@@ -56,8 +57,9 @@ class HttpApplication:
 
     def __init__(
         self, endpoints: Endpoints, backend: Backend, board: Board, ended: dict[str, int],
-        *, bodies: Bodies, answers: Bodies, rates: Rates, version: str,
+        *, bodies: Bodies, answers: Bodies, rates: Rates, version: str, addresses: Addresses = DIRECT,
     ) -> None:  # fmt: skip
+        self._addresses = addresses
         self._endpoints, self._backend, self._board, self._ended = endpoints, backend, board, ended
         self._bodies, self._answers, self._rates, self._version = bodies, answers, rates, version
         self._openapi = msgspec.json.encode(document(version))
@@ -82,7 +84,7 @@ class HttpApplication:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, self._bodies)
+        request = Request(scope, receive, self._bodies, self._addresses)
         accept = request.headers.get(b"accept-encoding", b"")
         try:
             parts = request.parts()

@@ -14,24 +14,24 @@ FIRST_ANSWER = 5.0
 
 
 class Arrival:
-    """A body on its way in. Bytes that move keep it alive, however many are still to come."""
+    """A body on its way in. Bytes that move keep it alive, however many are still to come; what came quickly buys no
+    more than a standstill, or who sent all but the end would hold it for hours."""
 
-    __slots__ = ("_began", "_moved", "_slowest", "size")
+    __slots__ = ("_due", "_slowest", "size")
 
     def __init__(self, now: float, slowest: int = SLOWEST_BODY) -> None:
-        self._began = self._moved = now
+        self._due = now + GRACE
         self._slowest = slowest
         self.size = 0
 
     def came(self, size: int, now: float) -> None:
         """So many bytes more are there."""
-        if size:
-            self.size += size
-            self._moved = now
+        self.size += size
+        self._due = max(self._due, min(self._due + size / self._slowest, now + STANDSTILL))
 
     def left(self, now: float) -> float:
         """How long the next bytes may take; 0 or less when it has been too slow."""
-        return min(self._began + GRACE + self.size / self._slowest, self._moved + STANDSTILL) - now
+        return self._due - now
 
 
 SMALLEST_PAGE, FIRST_PAGE, LARGEST_PAGE = 8 * 1024, 64 * 1024, 256 * 1024

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, UnsupportedMedia
 from syncd.core.ids import STEPS, fault_in_client, fault_in_id
+from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.answers import Receive, Scope
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.concurrency import Place
@@ -33,6 +34,8 @@ MAX_TABLES = 100
 # Of a body that nobody reads; the server drops it without being asked.
 SMALL = 64 * 1024
 UNPACKED_AT_ONCE = 256 * 1024
+# Of a body in zstd, as powers of 2: what any program may use, and what a library takes by itself.
+SMALLEST_WINDOW, LARGEST_WINDOW = 23, 27
 # Of a body that names one thing. It is read where everybody waits.
 MAX_SMALL_BODY = 64 * 1024
 ONCE = (b"authorization", b"host", b"x-client-id", b"x-sync-protocol", b"content-encoding", b"content-type")
@@ -46,11 +49,11 @@ class Request:
     """One HTTP request. What is held of its body counts among `bodies` until `release`. `unread`: its body has not come
     to its end; `came`: bytes of it, as they travelled."""
 
-    def __init__(self, scope: Scope, receive: Receive, bodies: Bodies) -> None:
+    def __init__(self, scope: Scope, receive: Receive, bodies: Bodies, addresses: Addresses = DIRECT) -> None:
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.query_string: bytes = scope["query_string"]
-        self._scope, self._receive, self._bodies = scope, receive, bodies
+        self._scope, self._receive, self._bodies, self._addresses = scope, receive, bodies, addresses
         self._max_body = bodies.largest
         self._holder: Holder | None = None
         self._place: Place | None = None
@@ -58,10 +61,20 @@ class Request:
         self.unread, self._slow, self.came = True, False, 0
 
     @property
-    def address(self) -> str:
-        """Where it comes from; empty where that is not known."""
+    def peer(self) -> str:
+        """Where its connection comes from; empty where that is not known."""
         client = self._scope.get("client")
         return str(client[0]) if client else ""
+
+    @property
+    def proxied(self) -> bool:
+        """Whether a proxy that is trusted has sent it on."""
+        return self._addresses.is_proxy(self.peer)
+
+    @property
+    def address(self) -> str:
+        """The address that it counts for."""
+        return self._addresses.of(self.peer, self._scope["headers"])
 
     def begin(self, place: Place) -> None:
         """It is in work from here on, until `pause` or `release`. Raises Overloaded, TooMany."""
@@ -191,7 +204,7 @@ class Request:
 
     async def _unpacked(self, raw: bytes, coding: bytes) -> bytes:
         """Never unpacks more than the limit, however much there is in it; of more than a little in a thread."""
-        unpacker = zlib.decompressobj(wbits=31) if coding == b"gzip" else zstd.ZstdDecompressor()
+        unpacker = zlib.decompressobj(wbits=31) if coding == b"gzip" else _unpacker_of_zstd(self._bodies.largest)
         try:
             body = unpacker.decompress(raw, UNPACKED_AT_ONCE)
             if len(body) == UNPACKED_AT_ONCE:
@@ -210,6 +223,12 @@ class Request:
     def _too_large(self) -> NoReturn:
         way = "; send it in parts" if self._max_body == self._bodies.largest else ""
         raise TooLarge(f"The body is larger than {self._max_body} bytes{way}.")
+
+
+def _unpacker_of_zstd(largest: int) -> Any:
+    """A body says how much memory its unpacking takes, up to 128 MiB: no more than the largest body needs."""
+    window = max(SMALLEST_WINDOW, (largest - 1).bit_length())
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: min(window, LARGEST_WINDOW)})
 
 
 def _unpacked_on(unpacker: Any, begun: bytes, rest: bytes, most: int) -> bytes:

@@ -12,6 +12,7 @@ import structlog
 
 from syncd.core.errors import DatabaseUnavailable
 from syncd.core.failures import log_failure
+from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.admission import Admission
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.websocket import RESTARTING, Socket
@@ -26,8 +27,10 @@ class Sockets:
     """All WebSockets of a process. Uvicorn calls it to make a protocol for a connection that wants to be one."""
 
     def __init__(
-        self, deps: Callable[[], LiveDeps], admission: Admission, max_frame: int, ping_interval: float = 20.0
-    ) -> None:
+        self, deps: Callable[[], LiveDeps], admission: Admission, max_frame: int, ping_interval: float = 20.0,
+        addresses: Addresses = DIRECT,
+    ) -> None:  # fmt: skip
+        self.addresses = addresses
         self._deps, self.admission, self._max_frame, self.ping_interval = deps, admission, max_frame, ping_interval
         self.open: set[Socket] = set()
         self._sweeper: asyncio.Task[None] | None = None

@@ -154,9 +154,11 @@ class Streams:
             raise refused
         caller, expires = await deps.authenticator.authenticate(request.headers.get(b"authorization", b""))
         ACTING.set(caller.user)
-        address = str((scope.get("client") or ("",))[0])
-        deps.admission.arrive(address)
+        # A connection that came by itself was counted when it was accepted.
+        address = request.address if request.proxied else ""
         try:
+            if refused := deps.admission.join(address):
+                raise refused
             deps.admission.admit(caller.user)
             try:
                 await self._serve(
@@ -165,7 +167,7 @@ class Streams:
             finally:
                 deps.admission.dismiss(caller.user)
         finally:
-            deps.admission.depart(address)
+            deps.admission.part(address)
 
     async def _serve(
         self, request: Request, app: str, deps: LiveDeps, member: Connection, expires: float, scope: Scope,

@@ -18,11 +18,12 @@ from websockets.http11 import Request
 from websockets.protocol import State
 
 from syncd.core.error_codes import ERROR_CODES
-from syncd.core.errors import SyncdError
+from syncd.core.errors import SyncdError, TooMany
+from syncd.edge.addresses import Addresses
 from syncd.edge.admission import Admission
 from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
-from syncd.edge.frames import Frames
+from syncd.edge.frames import PIECE, Frames, PartsAllowance
 from syncd.edge.handshake import answer, refusal
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
@@ -47,6 +48,7 @@ class SocketGroup(Protocol):
     """What a socket needs of those who look after all of them."""
 
     admission: Admission
+    addresses: Addresses
     ping_interval: float
     open: set[Socket]
 
@@ -62,6 +64,7 @@ class Socket(asyncio.Protocol):
         "_behind",
         "_close_by",
         "_connections",
+        "_deaf",
         "_drained",
         "_frames",
         "_full",
@@ -69,7 +72,9 @@ class Socket(asyncio.Protocol):
         "_heard",
         "_holder",
         "_moved",
+        "_parts",
         "_paused",
+        "_peer",
         "_ping_ends",
         "_pinged",
         "_protocol",
@@ -86,14 +91,15 @@ class Socket(asyncio.Protocol):
         self._protocol = Frames(max_frame)
         self._session: SocketSession | None = None
         self._transport: Any = None
-        self.address = ""
+        self._peer = self.address = ""
         self._frames: bytearray | None = None
         self._drained: asyncio.Future[None] | None = None
         self._heard = self._moved = time.monotonic()
         # What comes before it is known who it is.
         self._arrival: Arrival | None = Arrival(self._heard)
         self._pinged = self._close_by = 0.0
-        self._paused = self._full = self._behind = False
+        self._paused = self._full = self._behind = self._deaf = False
+        self._parts = PartsAllowance(self._heard)
         # Bytes that were given to the transport, and how many of them the other side had taken at the last look.
         self._given = self._taken = self._ping_ends = 0
         self._window: Window | None = None
@@ -105,29 +111,53 @@ class Socket(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else ""
+        self._peer = str(peer[0]) if peer else ""
+        self.address = self._sockets.addresses.accepted(self._peer)
         self._connections.add(self)
         self._sockets.open.add(self)
         bound(transport)
         transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return  # until it is closed
         self._heard = time.monotonic()
         self._pinged = 0.0
         if self._arrival is not None:
             self._arrival.came(len(data), self._heard)
-        self._protocol.receive_data(data)
-        for event in self._protocol.events_received():
-            if isinstance(event, Request):
-                self._handshake(event)
-            elif isinstance(event, Frame):
-                self._frame(event)
+        for start in range(0, len(data), PIECE):
+            if not self._receive(data[start : start + PIECE] if len(data) > PIECE else data):
+                return
         self._hold()
         if not self.room and self._protocol.state is State.OPEN:
             self._protocol.data_to_send()  # pongs for somebody who does not read
         self._flush()
         if self._protocol.close_expected():
             self._closing()
+
+    def _receive(self, data: bytes) -> bool:
+        """Takes bytes in; False where no more are to come."""
+        self._parts.came(len(data), self._heard, known=self._arrival is None)
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._handshake(event)
+            elif isinstance(event, Frame) and self._may(event):
+                self._frame(event)
+        return not self._deaf
+
+    def _may(self, frame: Frame) -> bool:
+        """Whether a frame is within bounds. Messages are counted by their user's allowance, when it is known."""
+        session = self._session
+        whole = frame.opcode is Opcode.TEXT and frame.fin
+        if whole and session is not None and session.member is not None and not session.ended:
+            return True
+        if self._parts.take():
+            return True
+        if not self._deaf:
+            self._deaf = True
+            self.close(*close_code(TooMany("Too many frames in a short time.")))
+        return False
 
     def _hold(self) -> None:
         """Counts what has come of a message that is not whole."""
@@ -161,7 +191,7 @@ class Socket(asyncio.Protocol):
             self._session.gone()
         if self._holder is not None:
             self._holder.give_back()
-        # It was counted when it was accepted.
+        # It was counted when it was accepted, and one of a proxy's for its client's address after that.
         self._sockets.admission.depart(self.address)
 
     def pause_writing(self) -> None:
@@ -187,6 +217,7 @@ class Socket(asyncio.Protocol):
     def _handshake(self, request: Request) -> None:
         try:
             response, deps, app = answer(request, self._protocol, self._sockets.deps)
+            self._count_client(request)
         except SyncdError as why:
             response = refusal(why)
         else:
@@ -200,6 +231,17 @@ class Socket(asyncio.Protocol):
             return
         # Nothing needs them any more, and a thousand idle connections would hold on to them.
         self._protocol.handshake_exc = None
+
+    def _count_client(self, request: Request) -> None:
+        """Counts a connection that came through a proxy for its client's address. Raises TooMany."""
+        if self.address:
+            return
+        headers = (
+            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.raw_items()
+        )
+        self.address = self._sockets.addresses.of(self._peer, headers)
+        if refused := self._sockets.admission.join(self.address):
+            raise refused
 
     # -- frames ---------------------------------------------------------------------------------------------
 
@@ -271,6 +313,7 @@ class Socket(asyncio.Protocol):
         if self._window is None:
             self._window = Window()
         before, after = self._window.begin(size, time.monotonic())
+        self._parts.asked(2)
         self._write(b"\x89" + bytes((len(before),)) + before)
         self._send(parts, packs)
         self._write(b"\x89" + bytes((len(after),)) + after)
@@ -311,6 +354,8 @@ class Socket(asyncio.Protocol):
             self._session.ended = True
         with contextlib.suppress(InvalidState):
             self._protocol.send_close(code, reason[:120])
+        # What still comes is not unpacked any more.
+        self._protocol.extensions = []
         self._flush()
         self._close_by = time.monotonic() + CLOSE_WITHIN
         self.pause(False)
@@ -356,6 +401,7 @@ class Socket(asyncio.Protocol):
             self._taken = self._given - left
             self._pinged = self._moved = now
             self._protocol.send_ping(b"")
+            self._parts.asked(1)
             self._flush()
             self._ping_ends = self._given
 

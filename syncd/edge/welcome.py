@@ -85,7 +85,7 @@ def _is_here(request: Request, host: str) -> bool:
     """Whether the browser is on the server's machine: it came over the loopback, by itself, and asked for that by name,
     and no page of another site had it ask."""
     name = host.rsplit(":", 1)[0].strip("[]") if HOST.fullmatch(host) else ""
-    if not (_is_loopback(request.address) and (name == "localhost" or _is_loopback(name))):
+    if not (_is_loopback(request.peer) and (name == "localhost" or _is_loopback(name))):
         return False
     headers = request.headers
     if any(header in FORWARDING or header.startswith(b"x-forwarded-") for header in headers):

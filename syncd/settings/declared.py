@@ -56,6 +56,9 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
     user: Annotated[str | None, about(
         "Where root starts `serve`: the user of the system that the workers become. With a database of syncd's own "
         "that is its data directory's user, whatever is set.")] = None
+    trusted_proxies: Annotated[tuple[str, ...], about(
+        "Networks and addresses of proxies, `10.0.0.0/8,192.0.2.1`. What comes from them counts for the address that "
+        "they name in `X-Forwarded-For` or `Forwarded`: the last one that is none of theirs.", "list")] = ()
     workers: Annotated[int, about(
         "Server processes behind the one address; about one for each processor.", ge=1, le=256)] = 1
     # Database
@@ -139,7 +142,7 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
         "How many of the largest bodies, and of the largest pages, a worker holds of one user; beyond it is 429.",
         ge=3)] = 4
     max_bodies_per_address: Annotated[int, about(
-        "The same for one address; 0 behind a proxy, where all have its address.", ge=0)] = 16
+        "The same for one address, of IPv6 for a network of 64 bits; 0: no bound.", ge=0)] = 16
     max_bodies: Annotated[int, about(
         "The same for all, a quarter of it for pages; beyond it is 503. A worker needs several times that memory.",
         ge=3)] = 32
@@ -208,8 +211,8 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections_per_user: Annotated[int, about(
         "Live connections of one user to one worker; 0 for no bound. A flood must not reach others.", ge=0)] = 100
     max_connections_per_address: Annotated[int, about(
-        "Connections of one address to one worker, of any kind and from `accept` on; 0 behind a proxy, where all "
-        "have its address.", ge=0)] = 4000
+        "Connections of one address to one worker, of any kind and from `accept` on; of a trusted proxy's clients "
+        "sockets and streams. 0: no bound.", ge=0)] = 4000
     max_connections: Annotated[int, about(
         "Connections of one worker, of any kind; the next is told 503. 0: as many as it has file descriptors for, "
         "less what it needs itself.", ge=0)] = 0

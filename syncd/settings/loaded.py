@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,9 +39,23 @@ class Settings(DeclaredSettings, frozen=True, kw_only=True):
         return {s.variable: s.write(value) for s, value in changed if value != s.default}
 
 
+def is_network(text: str) -> bool:
+    """Whether it is an address, or a network in CIDR notation."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _checked(settings: Settings) -> Settings:
     if settings.memberships == "service" and not settings.memberships_url:
         raise SettingsError("SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service")
+    for proxy in settings.trusted_proxies:
+        if not is_network(proxy):
+            raise SettingsError(
+                f"SYNCD_TRUSTED_PROXIES={proxy!r} cannot be used: write addresses and networks, 10.0.0.0/8,192.0.2.1"
+            )
     for pair in settings.memberships_roles:
         theirs, _, ours = pair.rpartition(":")
         if not theirs or ours not in ("owner", "writer", "reader"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -76,6 +77,7 @@ class Space(NamedTuple):
     number: int
     user: int
     value: str
+    owner: str
 
     def filled(self, query: str) -> str:
         return query.format(s=self.number, u=self.user, n=self.name)
@@ -96,7 +98,7 @@ async def space(database: EmbeddedPostgres) -> Space:
         WHERE s.space_id = '{name}' AND n.name = '{who}' AND r.space_no = s.space_no"""
     [(number, user, stored)] = await run(database.owner_dsn, numbers)
     assert stored == value
-    return Space(name, number, user, value)
+    return Space(name, number, user, value, who)
 
 
 @pytest.fixture
@@ -172,3 +174,29 @@ async def test_a_writer_gives_back_only_what_is_not_written(nobody: asyncpg.Conn
     for counts in ((-1,), (3, -4), (-(2**31),)):
         with pytest.raises(asyncpg.InvalidParameterValueError):
             await take(*counts)
+
+
+async def test_whether_a_change_is_there_is_told_of_own_changes_alone(
+    nobody: asyncpg.Connection, space: Space, database: EmbeddedPostgres
+) -> None:
+    """An import has to know which change ids are taken: those of its user's devices."""
+    push = pushed(space.owner, space.name, "named").replace('"ids": [null]', '"ids": ["k1"]')
+    await run(database.runtime_dsn, push.replace('"r": "named"', '"r": "named", "c": "k1"'))
+    owner = await asyncpg.connect(database.owner_dsn)
+    found = await owner.fetchrow(
+        """
+        SELECT c.user_no, c.client_no, c.space_no, c.app_no, c.table_no, c.event_id, c.record_id, c.op, c.fields
+        FROM syncd.sync_changes c WHERE c.space_no = $1 AND c.change_id = 'k1'""",
+        space.number,
+    )
+    await owner.close()
+    asked = """
+        SELECT s.i, s.same FROM syncd.sync_import_same(
+            $1, $2, $3, ARRAY[1], ARRAY[$4::uuid], ARRAY['k1'], ARRAY[1], ARRAY[2], ARRAY['a'], ARRAY[$5::json]) s"""
+    wave = [{"i": 1, "t": 3, "r": found["record_id"], "o": found["op"], "f": json.loads(found["fields"])}]
+    names = [found["user_no"], found["client_no"], found["table_no"]]
+    arguments = (names, [found["space_no"]], [found["app_no"]], found["event_id"], json.dumps(wave))
+    for who, told in ((f"{space.name}-eve", []), (space.owner, [(1, True)])):
+        async with nobody.transaction():
+            await nobody.execute("SELECT syncd.sync_act_as($1, true)", who)
+            assert [tuple(row) for row in await nobody.fetch(asked, *arguments)] == told

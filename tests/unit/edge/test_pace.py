@@ -51,6 +51,16 @@ def test_what_came_quickly_may_stand_still_for_a_while_but_not_for_ever() -> Non
     assert ends(15_000, 600_000, pause=(10, 12 + STANDSTILL)) == pytest.approx(9.5 + STANDSTILL, abs=1)
 
 
+def test_what_came_quickly_buys_a_standstill_and_no_more() -> None:
+    """All but the end at once, and then a byte now and then, would hold a body's place for hours."""
+    arrival, now = Arrival(0.0), 0.0
+    arrival.came(10_000_000, now)
+    while arrival.left(now) > 0:
+        now += 5.0
+        arrival.came(1, now)
+    assert now <= STANDSTILL + 5.0
+
+
 def test_no_bytes_are_no_progress() -> None:
     arrival = Arrival(0.0)
     arrival.came(1_000_000, 0.0)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 from syncd.protocol.export_format import ImportBatch, arrange
+from syncd.transfer.export_reader import ExportReader
+from syncd.transfer.importer import BATCH_REPEATS, MOST_REPEATS, Batches, ImportReport
 from tests.unit.protocol.test_export_format import AT, EVENT, LATER, reader, text
 
 
@@ -65,3 +68,39 @@ def test_no_record_is_twice_in_a_wave() -> None:
     )
     waves = [[(row["i"], row["r"]) for row in json.loads(wave)] for wave in made.waves]
     assert waves == [[(1, "a"), (3, "b"), (5, "c"), (7, "a")], [(2, "a")], [(4, "a")], [(6, "a")]]
+
+
+class Lines:
+    """An export of these lines, one push each where they do not say."""
+
+    def __init__(self, *places: dict[str, Any]) -> None:
+        self._texts = [text(**place) for place in places]
+
+    def lines(self) -> Iterator[bytes]:
+        return iter(self._texts)
+
+
+def sizes_of(*places: dict[str, Any]) -> list[int]:
+    """How many changes the batches of an import have."""
+    source, report = cast(ExportReader, Lines(*places)), ImportReport(len(places))
+    batches = Batches(source, reader(), report)
+    sizes = [len(batch) for batch in iter(batches.next, [])]
+    assert report.refused == 0
+    return sizes
+
+
+def test_a_record_is_in_a_batch_so_many_times_at_most() -> None:
+    """Each time all of it is merged, and its space is kept from others until the end of the batch."""
+    again = [{"seq": n, "changeId": f"k{n}"} for n in range(1, 101)]
+    assert sizes_of(*again) == [BATCH_REPEATS, BATCH_REPEATS, BATCH_REPEATS, 100 - 3 * BATCH_REPEATS]
+    assert sizes_of(*({**one, "id": f"r{n % 4}"} for n, one in enumerate(again))) == [100]
+    others = [{**one, "id": f"r{n}"} for n, one in enumerate(again)]
+    assert sizes_of(*others) == [100]
+
+
+def test_a_push_is_whole_in_a_batch_while_it_is_not_too_much() -> None:
+    def push(first: int, last: int) -> list[dict[str, Any]]:
+        return [{"seq": n, "changeId": f"k{n}", "pushEnd": last} for n in range(first, last + 1)]
+
+    assert sizes_of(*push(1, 100), *push(101, 110)) == [100, 10]
+    assert sizes_of(*push(1, MOST_REPEATS + 10), *push(MOST_REPEATS + 11, MOST_REPEATS + 12)) == [MOST_REPEATS, 12]
