@@ -35,6 +35,11 @@ def answer(
     return response, found, app
 
 
+def headers_of(request: Request) -> list[tuple[bytes, bytes]]:
+    """Its headers as they are of any other request, with names in small letters."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.raw_items()]
+
+
 def _app_of(path: str) -> str | None:
     """The app that an address names, None for /ws. Raises NotFound, Malformed."""
     parts = path_parts(path.encode())

@@ -24,7 +24,7 @@ from syncd.edge.admission import Admission
 from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
 from syncd.edge.frames import PIECE, Frames, PartsAllowance
-from syncd.edge.handshake import answer, refusal
+from syncd.edge.handshake import answer, headers_of, refusal
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
 from syncd.edge.problems import close_code
@@ -236,10 +236,7 @@ class Socket(asyncio.Protocol):
         """Counts a connection that came through a proxy for its client's address. Raises TooMany."""
         if self.address:
             return
-        headers = (
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.raw_items()
-        )
-        self.address = self._sockets.addresses.of(self._peer, headers)
+        self.address = self._sockets.addresses.of(self._peer, headers_of(request))
         if refused := self._sockets.admission.join(self.address):
             raise refused
 

@@ -14,9 +14,9 @@ import pytest
 from syncd.edge.addresses import Addresses, counted
 from syncd.settings import Settings
 from syncd.settings.setting import SettingsError
-from tests.harness import Server
-from tests.raw_socket import HANDSHAKE
-from tests.wire import unique
+from tests.support.harness import Server
+from tests.support.raw_socket import HANDSHAKE
+from tests.support.wire import unique
 
 PROXY, OTHER = "10.0.0.1", "192.0.2.9"
 PER_ADDRESS = 4

@@ -16,10 +16,10 @@ from syncd.core.errors import Unauthorized
 from syncd.edge import frames
 from syncd.edge.frames import PartsAllowance
 from syncd.edge.tokens import Tokens
-from tests.harness import Server
-from tests.raw_socket import CLOSE, HANDSHAKE, RawSocket
-from tests.socket_device import workers_of
-from tests.wire import edit, unique
+from tests.support.harness import Server
+from tests.support.raw_socket import CLOSE, HANDSHAKE, RawSocket
+from tests.support.socket_device import workers_of
+from tests.support.wire import edit, unique
 
 LARGEST = 1 << 20
 SECRET = "s" * 40
