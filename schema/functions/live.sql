@@ -78,7 +78,7 @@ BEGIN
     WHERE m.user_no = sync_greet.user_no;
 END $$;
 
--- Which of p_users are members of a space, and its roster's number at that instant.
+-- Which of p_users are members of a space, and the version of its memberships (`roster`) at that instant.
 CREATE OR REPLACE FUNCTION syncd.sync_still_members(p_space integer, p_users integer[], OUT roster bigint, OUT members integer[])
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.roster, ARRAY(SELECT m.user_no FROM syncd.sync_memberships m

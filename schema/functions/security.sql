@@ -267,7 +267,7 @@ DECLARE
     v_pads   bytea;
     v_rest   text;
 BEGIN
-    -- Not by sync_name: a function's plans belong to one role, and would be made anew at every change of it.
+    -- Not by sync_name: a function's plans belong to one role, and would be made again at every change of it.
     SELECT (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = v_user AND NOT (n.leaving AND p_add)),
            (SELECT k.pads FROM syncd.sync_context_key k) INTO v_no, v_pads;
     v_rest := CASE WHEN v_pads IS NULL THEN '' WHEN v_signed THEN syncd.sync_proven('u', p_user, v_pads)

@@ -19,7 +19,7 @@ LANES, GROUP = 2, 32
 
 
 class ResolvedUser(NamedTuple):
-    """A user in numbers. `spaces`, `ids` and `rosters` go together: space number, space id, number of its roster."""
+    """A user in numbers. `spaces`, `ids`, `rosters` go together: a space's number, id and version of memberships."""
 
     user_no: int
     spaces: list[int]
@@ -46,7 +46,8 @@ class FeedQuery(NamedTuple):
 
 
 class News(NamedTuple):
-    """What a reading brought; see sync_news in the schema. `roster` is None when the reader is no member."""
+    """The result of a read; see sync_news in the schema. `roster`: the version of the memberships, None where the
+    reader is no member."""
 
     head: int | None
     upto: int | None
@@ -69,7 +70,7 @@ class FeedHead(NamedTuple):
 
 
 class Members(NamedTuple):
-    """The number of a space's roster, and which of the users that were asked for are on it."""
+    """The version of a space's memberships, and which of the users that were asked for are members."""
 
     roster: int
     members: list[int]
@@ -86,7 +87,7 @@ class MembershipNews(NamedTuple):
 
 
 class Present(NamedTuple):
-    """One device in a space, and the number of its roster; where nobody is there, one row has that alone."""
+    """One device in a space, and the version of its memberships; where nobody is there, one row has that alone."""
 
     roster: int
     user_id: str | None
@@ -150,7 +151,7 @@ class Live:
         return await self._pool.attempt(work, "greet")
 
     async def read(self, reading: FeedQuery) -> News:
-        """What came into a feed, and the number of the space's roster in the same snapshot."""
+        """The news of a feed, and the version of the space's memberships in the same snapshot."""
         return await self._readings.join(reading)
 
     async def _read_alone(self, reading: FeedQuery) -> News:
@@ -161,7 +162,7 @@ class Live:
         return [News(*row) for row in await self._pool.fetch("live", calls)]
 
     async def members(self, space: int, users: Sequence[int]) -> tuple[int, set[int]]:
-        """The number of a space's roster, and which of `users` are on it."""
+        """The version of a space's memberships, and which of `users` are members."""
         for row in await self._pool.fetch("still_members", space, list(users)):
             found = Members(*row)
             return found.roster, set(found.members)
@@ -192,6 +193,6 @@ class Live:
         return list((await self._pool.fetch("presence_put", ActingNumbers(items)))[0][0])
 
     async def here(self, user: int, space: int, seconds: float) -> tuple[int, list[Here]] | None:
-        """The number of a space's roster, and who is there, as a member sees it; None when `user` is none (now)."""
+        """The version of a space's memberships, and the devices that are there; None when `user` is no member (now)."""
         rows = [Present(*row) for row in await self._pool.fetch("presence_in", ActingNumber(user), space, seconds)]
         return (rows[0].roster, [here for row in rows for here in row.here()]) if rows else None

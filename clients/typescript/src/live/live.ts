@@ -220,7 +220,7 @@ export class Live {
     return [ending, openedAt === null ? 0 : performance.now() - openedAt];
   }
 
-  /** Whoever was there is not seen any more. */
+  /** The others are not seen any more. */
   #part(): void {
     for (const device of this.#devices.all) this.#end.publish({ ...device, state: null });
   }
