@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import gzip
 import sys
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
+
+from syncd.edge.pace import ClientWait
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -86,15 +89,19 @@ async def packed(what: Answer, accept_encoding: bytes) -> Answer:
     return what._replace(body=body, headers=headers)
 
 
-async def send_whole(send: Send, what: Answer) -> int:
+async def send_whole(send: Send, what: Answer, wait: ClientWait | None = None) -> int:
     """Sends an answer that is packed: a large one in pieces, each when most of those before it have been taken, so that
-    the connection holds no copy of all of it. Returns the bytes of its body."""
+    the connection holds no copy of all of it. `wait` is told of each. Returns the bytes of its body."""
     size = len(what.body)
     headers = [(b"content-type", what.media_type), *what.headers, (b"content-length", str(size).encode())]
     await send({"type": "http.response.start", "status": what.status, "headers": headers})
     sent = 0
     while size - sent > PIECE:
+        if wait is not None:
+            wait.begin(time.monotonic())
         await send({"type": "http.response.body", "body": what.body[sent : sent + PIECE], "more_body": True})
         sent += PIECE
+        if wait is not None:
+            wait.end(PIECE, time.monotonic())
     await send({"type": "http.response.body", "body": what.body[sent:] if sent else what.body})
     return size

@@ -1,11 +1,13 @@
 """How much of what clients send, and of what they are sent, is held at a time: by user, by address and in all. A body
-is counted while it comes, an answer while it goes."""
+is counted while it comes, an answer while it goes. Where there is no room in all, the slowest client gives way."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable
 
 from syncd.core.errors import Busy, TooMany
+from syncd.edge.pace import ClientWait, slowest
 
 # Less of a connection is not counted: it is there before anybody could count it.
 UNCOUNTED = 64 * 1024
@@ -22,6 +24,8 @@ class Bodies:
         self.largest, self.slowest = largest, slowest
         self._per_user, self._per_address, self._in_all = per_user * largest, per_address * largest, in_all * largest
         self._held: dict[Hashable, int] = {}
+        # Of what is held, whose clients are waited for.
+        self.waits: dict[Holder, ClientWait] = {}
         self.bytes = 0
 
     def check(self, size: int, holder: Holder) -> None:
@@ -31,6 +35,8 @@ class Bodies:
         if self._per_address and self._held.get(holder.address, 0) + size > self._per_address:
             raise TooMany("Too much of this address's is being worked on or on its way.")
         if self.bytes + size > self._in_all:
+            if slow := slowest(self.waits.values(), time.monotonic()):
+                slow.leave()
             raise Busy("Too much is being worked on or on its way.")
 
     def add(self, size: int, holder: Holder) -> None:
@@ -83,3 +89,10 @@ class Holder:
         if size:
             self._bodies.add(-size, self)
             self.held -= size
+        if not self.held:
+            self._bodies.waits.pop(self, None)
+
+    def waits(self, wait: ClientWait) -> ClientWait:
+        """While it holds anything, its client gives way when it is slow and there is no room for others."""
+        self._bodies.waits[self] = wait
+        return wait

@@ -24,6 +24,7 @@ from syncd.edge.endpoints.spaces import SpacesEndpoint
 from syncd.edge.endpoints.sync import SyncEndpoint
 from syncd.edge.metrics import Board, numbers, render
 from syncd.edge.openapi import document
+from syncd.edge.pace import ClientWait
 from syncd.edge.page import reads_html
 from syncd.edge.problems import problem, status_of
 from syncd.edge.rates import Rates
@@ -135,7 +136,7 @@ class HttpApplication:
                 holder.hold(size)
             result = await packed(result, accept)
             holder.give_back(size - len(result.body))
-            return await send_whole(send, result)
+            return await send_whole(send, result, holder.waits(ClientWait(request.end)))
         except SyncdError as why:
             self._ended[why.code] = self._ended.get(why.code, 0) + 1
             return await answer(send, problem(why))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+
 GRACE = 10.0
 # Bytes a second of a body on the whole, once the grace is over: less than the worst line that people use, and enough
 # that a body of any size ends some day.
@@ -32,6 +36,51 @@ class Arrival:
     def left(self, now: float) -> float:
         """How long the next bytes may take; 0 or less when it has been too slow."""
         return self._due - now
+
+
+# Who was waited for so many seconds, and moved fewer than so many bytes a second, gives way to somebody who waits.
+SLOW_FOR, SLOW_BELOW = 30.0, 64 * 1024
+
+
+class ClientWait:
+    """How long a client was waited for, and what it moved meanwhile. `leave` takes its place away."""
+
+    __slots__ = ("_moved", "_since", "_slow_for", "_waited", "leave")
+
+    def __init__(self, leave: Callable[[], None], slow_for: float = SLOW_FOR) -> None:
+        self.leave = leave
+        self._slow_for = slow_for
+        self._moved, self._waited = 0, 0.0
+        self._since: float | None = None
+
+    def begin(self, now: float) -> None:
+        """From here on the client is waited for."""
+        self._since = now
+
+    def end(self, size: int, now: float) -> None:
+        """It has moved so many bytes."""
+        self._waited = self._so_far(now)
+        self._since = None
+        self._moved += size
+
+    def over(self) -> None:
+        """It is not waited for any more."""
+        self._slow_for = math.inf
+
+    def _so_far(self, now: float) -> float:
+        return self._waited + (0.0 if self._since is None else now - self._since)
+
+    def rate(self, now: float) -> float | None:
+        """Bytes a second of one that gives way; None: it does not."""
+        waited = self._so_far(now)
+        rate = self._moved / waited if waited > self._slow_for else SLOW_BELOW
+        return rate if rate < SLOW_BELOW else None
+
+
+def slowest(waits: Iterable[ClientWait], now: float) -> ClientWait | None:
+    """The one that gives way, None where nobody has to."""
+    slow = [(rate, wait) for wait in waits if (rate := wait.rate(now)) is not None]
+    return min(slow, key=itemgetter(0))[1] if slow else None
 
 
 SMALLEST_PAGE, FIRST_PAGE, LARGEST_PAGE = 8 * 1024, 64 * 1024, 256 * 1024

@@ -18,7 +18,8 @@ from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.answers import Receive, Scope
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.concurrency import Place
-from syncd.edge.pace import Arrival
+from syncd.edge.pace import Arrival, ClientWait
+from syncd.edge.wire import TRANSPORT
 from syncd.protocol import live_messages
 from syncd.service.aside import aside
 from syncd.store.turns import ACTING
@@ -75,6 +76,11 @@ class Request:
     def address(self) -> str:
         """The address that it counts for."""
         return self._addresses.of(self.peer, self._scope["headers"])
+
+    def end(self) -> None:
+        """Ends its connection."""
+        if (transport := self._scope.get(TRANSPORT)) is not None:
+            transport.abort()
 
     def begin(self, place: Place) -> None:
         """It is in work from here on, until `pause` or `release`. Raises Overloaded, TooMany."""
@@ -173,13 +179,21 @@ class Request:
         return self.unread
 
     async def _read(self, holder: Holder) -> bytes:
-        arrival, parts, more = self._arrival(), list[bytes](), True
+        arrival, parts, more, wait = self._arrival(), list[bytes](), True, None
         while more:
+            if wait is not None:
+                wait.begin(time.monotonic())
             part, more = await self._next(arrival)
+            if wait is not None:
+                wait.end(len(part), time.monotonic())
             if arrival.size > self._max_body:
                 self._too_large()
             holder.take(len(part))
             parts.append(part)
+            if wait is None and more:
+                wait = holder.waits(ClientWait(self.end))
+        if wait is not None:
+            wait.over()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _arrival(self) -> Arrival:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import IO, Any
 
@@ -17,9 +18,10 @@ from syncd.core.principal import Principal
 from syncd.edge import answers
 from syncd.edge.answers import Answer, Receive, Send, answer
 from syncd.edge.authenticator import Authenticator
+from syncd.edge.pace import SLOW_FOR, ClientWait, slowest
 from syncd.edge.requests import Request
 from syncd.edge.services import Services
-from syncd.edge.wire import TRANSPORT, bound, sent
+from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent
 from syncd.store.backup import Backups
 from syncd.transfer.export import Format, Scope, export
 from syncd.transfer.export_reader import ExportReader
@@ -39,26 +41,34 @@ MEDIA: dict[bytes, Format] = {NDJSON: "ndjson", b"application/jsonl": "ndjson", 
 
 
 class TransferSlots:
-    """One of a user at a time, and so many in all: what is left is for everybody else."""
+    """One of a user at a time, and so many in all: what is left is for everybody else. Whose client is slow loses the
+    place when somebody waits for one."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._taken, self._freed = most, set[str](), asyncio.Event()
+    def __init__(self, most: int, slow_for: float = SLOW_FOR) -> None:
+        self._most, self._slow_for = most, slow_for
+        self._taken, self._freed = dict[str, ClientWait](), asyncio.Event()
 
     @asynccontextmanager
-    async def place(self, user: str, patience: float = PATIENCE) -> AsyncIterator[None]:
-        """Waits so many seconds for one. Raises TooMany."""
+    async def place(
+        self, user: str, patience: float = PATIENCE, leave: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[ClientWait]:
+        """Waits so many seconds for one. `leave` ends what is done in it. Raises TooMany."""
         try:
             async with asyncio.timeout(patience):
                 while user in self._taken or len(self._taken) >= self._most:
                     self._freed.clear()
-                    await self._freed.wait()
+                    in_the_way = [self._taken[user]] if user in self._taken else self._taken.values()
+                    if slow := slowest(in_the_way, time.monotonic()):
+                        slow.leave()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._freed.wait(), LOOK_EVERY)
         except TimeoutError:
             raise TooMany("Other exports and imports are under way; wait for their end.") from None
-        self._taken.add(user)
+        wait = self._taken[user] = ClientWait(leave, self._slow_for)
         try:
-            yield
+            yield wait
         finally:
-            self._taken.discard(user)
+            del self._taken[user]
             self._freed.set()
 
 
@@ -95,8 +105,9 @@ class BackupEndpoint:
                     raise MethodNotAllowed("GET")
                 caller = await self._authenticator.caller(request)
                 request.pause()
-                async with self._working.place(caller.user):
-                    whole = await self._export(request, caller, scope.get(TRANSPORT), receive, send)
+                transport = scope.get(TRANSPORT)
+                async with self._working.place(caller.user, leave=_end(transport)) as wait:
+                    whole = await self._export(request, caller, transport, receive, send, wait)
                 if whole:
                     await services.audit.say(caller.user, "export", None, {})
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -105,8 +116,8 @@ class BackupEndpoint:
                     raise MethodNotAllowed("POST")
                 caller = await self._authenticator.caller(request)
                 request.pause()
-                async with self._uploads.place(caller.user):
-                    report = await self._import(request, caller, services)
+                async with self._uploads.place(caller.user, leave=_end(scope.get(TRANSPORT))) as wait:
+                    report = await self._import(request, caller, services, wait)
                 await services.audit.say(
                     caller.user, "import", None, {"imported": report.imported, "refused": report.refused}
                 )
@@ -114,7 +125,9 @@ class BackupEndpoint:
             case _:
                 raise NotFound
 
-    async def _export(self, request: Request, caller: Principal, transport: Any, receive: Receive, send: Send) -> bool:
+    async def _export(
+        self, request: Request, caller: Principal, transport: Any, receive: Receive, send: Send, wait: ClientWait
+    ) -> bool:
         """Sends all but the end of the body. False: it was cut short, or the client has gone."""
         form = wanted(request.headers.get(b"accept", b""))
         if adopt := caller.adopt:
@@ -127,7 +140,7 @@ class BackupEndpoint:
                 bound(transport)
             await send({"type": "http.response.start", "status": 200, "headers": headers(form)})
             try:
-                return await _pump(first, data, receive, send, transport)
+                return await _pump(first, data, receive, send, transport, wait)
             except Exception as why:
                 # Without its end mark and the end of the body nobody takes it for whole.
                 log.warning("export cut short", error=getattr(why, "code", type(why).__name__))
@@ -135,12 +148,12 @@ class BackupEndpoint:
                     transport.abort()
                 return False
 
-    async def _import(self, request: Request, caller: Principal, services: Services) -> ImportReport:
+    async def _import(self, request: Request, caller: Principal, services: Services, wait: ClientWait) -> ImportReport:
         media = request.headers.get(b"content-type", NDJSON).split(b";")[0].strip().lower()
         if media not in MEDIA:
             raise UnsupportedMedia("An export is application/x-ndjson or application/zip.")
         with tempfile.TemporaryFile() as file:
-            await _spool(request.parts_of_body(self._most), file)
+            await _spool(request.parts_of_body(self._most), file, wait)
             # A slow line holds up nobody but its own user: the others' places are for what uses the database.
             async with self._working.place(caller.user, UPLOADED_PATIENCE):
                 source = await asyncio.to_thread(ExportReader, file, MEDIA[media], self._most)
@@ -170,14 +183,24 @@ def headers(form: Format) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def _pump(first: bytes, data: AsyncIterator[bytes], receive: Receive, send: Send, transport: Any) -> bool:
+def _end(transport: Any) -> Callable[[], None]:
+    """Ends a connection."""
+    return (lambda: None) if transport is None else transport.abort
+
+
+async def _pump(
+    first: bytes, data: AsyncIterator[bytes], receive: Receive, send: Send, transport: Any, wait: ClientWait
+) -> bool:
     """Sends as the client takes it; False when it has gone, or takes nothing. Raises what the reading raises."""
     hung_up = asyncio.create_task(_hung_up(receive))
     try:
         part = first
         while True:
             sending = send({"type": "http.response.body", "body": part, "more_body": True})
-            if not await sent(sending, transport, lambda: STALLED_AFTER) or hung_up.done():
+            wait.begin(time.monotonic())
+            taken = await sent(sending, transport, lambda: STALLED_AFTER)
+            wait.end(len(part), time.monotonic())
+            if not taken or hung_up.done():
                 return False
             try:
                 part = await anext(data)
@@ -192,12 +215,16 @@ async def _hung_up(receive: Receive) -> None:
         pass
 
 
-async def _spool(parts: AsyncIterator[bytes], file: IO[bytes]) -> None:
+async def _spool(parts: AsyncIterator[bytes], file: IO[bytes], wait: ClientWait) -> None:
     """The body into a file, in a thread: a disk may be slow."""
     held = bytearray()
+    wait.begin(time.monotonic())
     async for part in parts:
+        wait.end(len(part), time.monotonic())
         held += part
         if len(held) >= SPOOL:
             await asyncio.to_thread(file.write, bytes(held))
             held.clear()
+        wait.begin(time.monotonic())
+    wait.over()
     await asyncio.to_thread(file.write, bytes(held))
