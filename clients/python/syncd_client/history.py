@@ -13,7 +13,6 @@ from typing import Any
 from .data.change import PERSONAL, name_space, space_key
 from .data.clock import parse_instant
 from .data.merge import Register, Registers, is_deleted
-from .data.values import dump
 from .errors import InvalidQuery, NotConnected, Refused
 from .replica import Replica
 from .store.ids import new_id
@@ -137,7 +136,7 @@ def _restore(
 ) -> list[tuple[str, str, int]]:
     replica.push()
     body = {**goal, "clientId": replica.client_id, "changeId": new_id(replica.wall())}
-    found = ask(replica, "POST", path, params, dump(body).encode())
+    found = ask(replica, "POST", path, params, body)
     replica.pull()
     return read_answer(lambda: [(result["table"], result["id"], result["seq"]) for result in found["results"]])
 

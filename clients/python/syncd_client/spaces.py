@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from .data.values import dump
 from .errors import Refused
 from .replica import Replica
 from .store.ids import new_id
@@ -63,7 +62,7 @@ def spaces(replica: Replica) -> list[Space]:
 def create_space(replica: Replica, name: str, id: str | None = None) -> Space:
     """Makes a space that the user owns. Without `id` it gets a UUID, made here: a repeated request makes one space."""
     body = {"id": new_id(replica.wall()) if id is None else id, "name": name}
-    return read_answer(partial(_space, ask(replica, "POST", "/spaces", body=dump(body).encode())))
+    return read_answer(partial(_space, ask(replica, "POST", "/spaces", body=body)))
 
 
 def delete_space(replica: Replica, space: str) -> None:
@@ -84,7 +83,7 @@ def invited(replica: Replica, space: str) -> list[Member]:
 def put_member(replica: Replica, space: str, user: str, role: Role = "writer") -> Member:
     """Adds a user to a space, or invites them where the server asks users; changes the role of one who is there."""
     path = f"{_of(space)}/members/{segment('the user', user)}"
-    return read_answer(partial(_member, ask(replica, "PUT", path, body=dump({"role": role}).encode())))
+    return read_answer(partial(_member, ask(replica, "PUT", path, body={"role": role})))
 
 
 def remove_member(replica: Replica, space: str, user: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from syncd_client import InvalidQuery, Replica, history
+from syncd_client import InvalidQuery, Replica, history, spaces
 
 from tests.support.replicas import values
 
@@ -58,6 +58,12 @@ def test_undo_takes_a_whole_batch_back(offline: Replica) -> None:
         lambda one: history.restore(one, "t", "..", 1),
         lambda one: next(history.space_at(one, space="..", seq=1)),
         lambda one: history.restore_space(one, space=".", seq=1),
+        lambda one: history.record_at(one, "t", "r", at="\ud800"),
+        lambda one: history.record_at(one, "t", "r", space="\ud800"),
+        lambda one: next(history.space_at(one, space="s", at="\ud800")),
+        lambda one: spaces.create_space(one, "\ud800"),
+        lambda one: spaces.create_space(one, "s", "\ud800"),
+        lambda one: spaces.put_member(one, "s", "u", "\ud800"),
     ],
 )
 def test_what_an_address_would_lose_is_refused_before_it_is_asked(

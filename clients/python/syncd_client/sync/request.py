@@ -12,8 +12,8 @@ from urllib.parse import quote
 import httpx
 
 from ..data.change import check_asked
-from ..data.values import parse
-from ..errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, shape
+from ..data.values import dump, parse
+from ..errors import BadReply, InvalidQuery, NotAllowed, Offline, Refused, ServerBusy, shape
 from ..store.identity import Identity
 from . import transport
 from .failures import describe
@@ -32,11 +32,13 @@ class Asker(Protocol):
     server: Server
 
 
-def ask(replica: Asker, method: str, path: str, params: dict[str, str] | None = None, body: bytes | None = None) -> Any:
+def ask(replica: Asker, method: str, path: str, params: dict[str, str] | None = None, body: Any = None) -> Any:
     """The answer; None for one without content. What is asked must be safe to repeat: say, it carries a changeId.
 
-    Raises Offline, ServerBusy, NotAllowed, Refused, BadReply.
+    `body` is JSON, None for none. Raises InvalidQuery for text that cannot be sent, Offline, ServerBusy, NotAllowed,
+    Refused, BadReply.
     """
+    content = _encode(params, body)
     url, tokens = replica.server.url_and_tokens()
     attempt, renewed = 0, False
     while True:
@@ -45,7 +47,7 @@ def ask(replica: Asker, method: str, path: str, params: dict[str, str] | None = 
         headers |= transport.device_headers(replica.identity.client_id)
         try:
             http = replica.server.http()
-            reply = http.request(method, url + path, params=params or None, content=body, headers=headers)
+            reply = http.request(method, url + path, params=params or None, content=content, headers=headers)
         except httpx.RequestError as cause:
             failure: Offline | ServerBusy = Offline(f"{describe(cause)}.")
         else:
@@ -62,6 +64,14 @@ def ask(replica: Asker, method: str, path: str, params: dict[str, str] | None = 
         if pause is None:
             raise failure
         time.sleep(pause)
+
+
+def _encode(params: dict[str, str] | None, body: Any) -> bytes | None:
+    try:
+        "".join((params or {}).values()).encode()
+        return None if body is None else dump(body).encode()
+    except UnicodeEncodeError:
+        raise InvalidQuery("half a surrogate pair is no text that can be sent.") from None
 
 
 def _failure(reply: httpx.Response) -> ServerBusy:
