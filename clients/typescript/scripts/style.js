@@ -29,8 +29,6 @@ const folders = ["src", "test", "scripts"].flatMap((folder) =>
 const files = [
   ...folders,
   "vitest.config.ts",
-  "vitest.mutation.config.ts",
-  "stryker.config.js",
   "package.json",
   "biome.json",
   "tsconfig.json",

@@ -97,6 +97,8 @@ describe("a value", () => {
     ["an object of another page", runInNewContext("({ a: 1 })")],
     ["a list of another page", runInNewContext("[1]")],
     ["false", false],
+    ["null", null],
+    ["an integer beyond 2^53", 2n ** 64n],
     ["an empty object", {}],
     ["an empty list", []],
     ["a text beyond the first plane", "\u{1f600}"],
@@ -113,6 +115,10 @@ describe("a value", () => {
     ["U+0000 in a key", { "a\0": 1 }],
   ])("may not be %s", (_, value) => {
     expect(() => checkFields({ n: value }, "")).toThrow(InvalidWrite);
+  });
+
+  it("is a number where a big integer is no longer than that", () => {
+    expect(checkFields({ n: 5n }, "").get("n")).toBe(5);
   });
 
   it("that is refused is named by its place", () => {

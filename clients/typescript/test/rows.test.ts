@@ -113,6 +113,7 @@ describe.each<[string, () => Promise<RowStore>]>([
         .sort();
     };
     expect(await among()).toEqual([]);
+    expect(await store.read((rows) => rows.among([]))).toEqual([]);
     expect(await among(["s", "t", "b"], ["s", "t", "z"])).toEqual(["s/t/b"]);
     expect(await among(["sz", "t", "a"], ["", "t", "B"])).toEqual(["/t/B", "sz/t/a"]);
     expect(await among(["sz", "t", "a"])).toEqual(["sz/t/a"]);
@@ -123,6 +124,18 @@ describe.each<[string, () => Promise<RowStore>]>([
       ["s", "u", "a"],
     ];
     expect(await among(...every)).toHaveLength(4);
+    await store.write(async (rows) => {
+      for (const id of ["c", "d", "e"]) rows.put("records", record("s", "t", id));
+    });
+    expect(await among(["s", "t", "a"], ["s", "t", "dd"], ["s", "t", "z"])).toEqual(["s/t/a"]);
+    expect(
+      await store.read((rows) =>
+        rows.among([
+          ["s", "t", "aa"],
+          ["s", "t", "z"],
+        ]),
+      ),
+    ).not.toContain(undefined);
     const found = await store.read((rows) => rows.among([["s", "t", "a"]]));
     expect(found.find(({ id }) => id === "a")?.view).toEqual(record("s", "t", "a").view);
   });

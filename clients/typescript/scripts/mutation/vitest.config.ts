@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+import whole from "../../vitest.config.js";
+
+export default defineConfig({
+  test: {
+    ...whole.test,
+    runner: "./scripts/mutation/runner.js",
+    // All mutants that a test reaches are tried within its time.
+    testTimeout: 7_200_000,
+    dangerouslyIgnoreUnhandledErrors: true,
+    onConsoleLog: () => false,
+  },
+});
