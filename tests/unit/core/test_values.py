@@ -61,6 +61,34 @@ def test_a_number_within_a_double_passes_whatever_its_spelling(number: str) -> N
     check_value(f"[{number}]".encode(), DEPTH)
 
 
+@pytest.mark.parametrize(("within", "beyond"), [
+    ("1." + "1" * 16383, "1." + "1" * 16384),
+    ("1." + "0" * 16380 + "e-3", "1." + "0" * 16380 + "e-4"),
+    ("1." + "0" * 16385 + "E+2", "1." + "0" * 16385 + "e1"),
+    ("-1." + "0" * 16385 + "e002", "-1." + "0" * 16386 + "e+002"),
+    # Of a zero so many as it has letters, and 400.
+    ("0e-406", "0e-407"), ("-0e-407", "-0e-408"), ("0.0e-407", "0.0e-408"), ("0e-0407", "0e-0408"),
+    ("0." + "0" * 400 + "e-407", "0." + "0" * 400 + "e-408"),
+    ("0e16383", "0e16384"), ("0.0E+16383", "0.0E+16384"),
+])  # fmt: skip
+@pytest.mark.parametrize("around", ["%s", "[%s]", '{"a":[0,%s,1e5]}'])
+def test_digits_after_the_point_end_exactly_there(within: str, beyond: str, around: str) -> None:
+    check_value((around % within).encode(), DEPTH)
+    with pytest.raises(InvalidValue, match="more than 16,383 digits after the point"):
+        check_value((around % beyond).encode(), DEPTH)
+
+
+@pytest.mark.parametrize(("within", "beyond"), [
+    ("1" * 309, "2" * 309), ("-" + "1" * 309, "-" + "2" * 309), ("1.7976931348623158e308", "1.7976931348623159e308"),
+    ("17976931348623157" + "0" * 292 + ".5", "18" + "0" * 307 + ".5"), ("3e-324", "2e-324"), ("0.0e0", "0.001e-400"),
+])  # fmt: skip
+@pytest.mark.parametrize("around", ["%s", "[%s]", '{"a":[0,%s,1]}', "[[], %s\n]"])
+def test_the_range_of_a_double_ends_exactly_there(within: str, beyond: str, around: str) -> None:
+    check_value((around % within).encode(), DEPTH)
+    with pytest.raises(InvalidValue, match="beyond the range of a double"):
+        check_value((around % beyond).encode(), DEPTH)
+
+
 @pytest.mark.parametrize(
     "text", [r"\u0000", r"a\u0000b", r"\\\u0000", r"\\\\\u0000", r"\"\u0000", r"\n\u0000", r"\u0041\u0000"]
 )
@@ -129,6 +157,18 @@ def test_nesting_ends_at_the_limit(depth: int, passes: bool, start: str, end: st
     else:
         with pytest.raises(InvalidValue, match="deeper than 64"):
             check_value(raw, DEPTH)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_nesting_of_both_kinds_counts_together(most: int) -> None:
+    for depth in range(1, 7):
+        starts, ends = ("[", '{"a":') * 3, ("]", "}") * 3
+        raw = ("".join(starts[:depth]) + "1" + "".join(reversed(ends[:depth]))).encode()
+        if depth <= most:
+            check_value(raw, most)
+        else:
+            with pytest.raises(InvalidValue, match=f"deeper than {most}"):
+                check_value(raw, most)
 
 
 def test_brackets_in_text_and_beside_each_other_are_not_depth() -> None:
