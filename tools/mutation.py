@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import json
 import os
 import random
@@ -56,6 +57,8 @@ class Module:
         self.path = path
         self.file = FOUND / f"{path.replace('/', '.')}.json"
         held = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
+        self.code = self.file.with_suffix(".py.mutated")
+        self.source: str = held.get("source", "")
         self.hashes: dict[str, str] = held.get("hashes", {})
         self.mutants = [Mutant(*one) for one in held.get("mutants", [])]
         self.states: dict[str, str] = held.get("states", {})
@@ -67,11 +70,19 @@ class Module:
 
     def make(self) -> None:
         """Makes its mutants, in the tree. What is known of functions that are as they were is kept."""
+        text = (ROOT / self.path).read_text(encoding="utf-8")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if self.source != digest or not self.code.exists():
+            self._mutate(text)
+            self.source = digest
+        shutil.copy(self.code, TREE / self.path)
+
+    def _mutate(self, text: str) -> None:
         from mutmut.mutation.file_mutation import mutate_file_contents
 
-        made = mutate_file_contents(self.path, (ROOT / self.path).read_text(encoding="utf-8"))
-        target = TREE / self.path
-        target.write_text(made.code, encoding="utf-8")
+        made = mutate_file_contents(self.path, text)
+        self.code.parent.mkdir(parents=True, exist_ok=True)
+        self.code.write_text(made.code, encoding="utf-8")
         lines = made.code.splitlines()
         spans = {name: lines[span.start - 1 : span.end] for name, span in made.line_span_by_function_name.items()}
         self.mutants, before = [], self.hashes
@@ -86,8 +97,8 @@ class Module:
     def keep(self) -> None:
         """Writes down what is known."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"hashes": self.hashes, "mutants": self.mutants, "states": self.states}, ensure_ascii=False)
-        self.file.write_text(text, encoding="utf-8")
+        held = {"source": self.source, "hashes": self.hashes, "mutants": self.mutants, "states": self.states}
+        self.file.write_text(json.dumps(held, ensure_ascii=False), encoding="utf-8")
 
     def drawn(self, most: int, seed: str) -> list[Mutant]:
         """So many at most, always the same ones for a seed, without those that are killed."""
