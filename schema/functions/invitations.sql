@@ -1,24 +1,7 @@
--- Spaces and members within the bounds of functions/allowances.sql, and with those asked who are to be. Each function is called
+-- Members within the bounds of functions/allowances.sql, invitations and blocks. Each function is called
 -- by sync_act_as's user. A user's invitations and blocks are in tables that the role that serves cannot read: what is told
 -- of them is what these functions return.
 -- Called by the role that serves; sync_join by the functions here and by sync_space_put_back alone.
-
--- A new space. A former owner of a deleted one makes another of its id: that one's number is new, and the deleted one gets a new id.
-CREATE OR REPLACE FUNCTION syncd.sync_space_make(p_space text, p_name text, p_bounds jsonb) RETURNS syncd.sync_space
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_user bigint := syncd.sync_user();
-BEGIN
-    PERFORM syncd.sync_count_alone(v_user);
-    IF NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_space
-                   AND (s.deleted_at IS NULL OR NOT coalesce(v_user = ANY (s.owners), false))) THEN
-        PERFORM syncd.sync_check_room(v_user, 'owner', p_bounds);
-        PERFORM syncd.sync_must_spend(v_user, 'made', p_bounds, 1);
-        UPDATE syncd.sync_spaces s SET space_id = f.id, quoted = to_json(f.id)::text, former_id = s.space_id
-        FROM (SELECT gen_random_uuid()::text AS id) f WHERE s.space_id = p_space;
-    END IF;
-    RETURN syncd.sync_space_create(p_space, p_name);
-END $$;
 
 -- Puts a user who takes it into a space, as invited or as a member; false where the user does not.
 CREATE OR REPLACE FUNCTION syncd.sync_join(p_space bigint, p_user text, p_role text, p_ask boolean, p_bounds jsonb, p_joined timestamptz) RETURNS boolean
@@ -37,21 +20,6 @@ BEGIN
         VALUES (v_user, p_space, p_role, v_by, coalesce(p_joined, clock_timestamp()));
     END IF;
     RETURN true;
-END $$;
-
--- The members of a space that the acting user is in, and for an owner those who were invited: `joined_us` is null for these.
-CREATE OR REPLACE FUNCTION syncd.sync_roster(p_space text)
-RETURNS TABLE (user_id text, role text, joined_us bigint, invited_by text, invited_us bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-    v record;
-BEGIN
-    SELECT * INTO v FROM syncd.sync_role_in(p_space, false);
-    RETURN QUERY SELECT m.user_id, m.role, m.joined_us, NULL::text, NULL::bigint FROM syncd.sync_member_list(p_space) m;
-    RETURN QUERY SELECT n.name, i.role, NULL::bigint, b.name, syncd.sync_micros(i.invited_at) FROM syncd.sync_invitations i
-    JOIN syncd.sync_names n ON n.name_no = i.user_no JOIN syncd.sync_names b ON b.name_no = i.invited_by
-    WHERE i.space_no = v.space_no AND v.role = 'owner' ORDER BY n.name;
 END $$;
 
 -- Adds a member, or invites one where p_ask says so; changes the role of one who is there or invited already.

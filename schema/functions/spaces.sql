@@ -50,6 +50,23 @@ BEGIN
     RETURN (v_space.space_id, v_space.name, v_role, syncd.sync_micros(v_space.created_at))::syncd.sync_space;
 END $$;
 
+-- A new space. A former owner of a deleted one makes another of its id: that one's number is new, and the deleted one gets a new id.
+CREATE OR REPLACE FUNCTION syncd.sync_space_make(p_space text, p_name text, p_bounds jsonb) RETURNS syncd.sync_space
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_user bigint := syncd.sync_user();
+BEGIN
+    PERFORM syncd.sync_count_alone(v_user);
+    IF NOT EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_space
+                   AND (s.deleted_at IS NULL OR NOT coalesce(v_user = ANY (s.owners), false))) THEN
+        PERFORM syncd.sync_check_room(v_user, 'owner', p_bounds);
+        PERFORM syncd.sync_must_spend(v_user, 'made', p_bounds, 1);
+        UPDATE syncd.sync_spaces s SET space_id = f.id, quoted = to_json(f.id)::text, former_id = s.space_id
+        FROM (SELECT gen_random_uuid()::text AS id) f WHERE s.space_id = p_space;
+    END IF;
+    RETURN syncd.sync_space_create(p_space, p_name);
+END $$;
+
 -- All spaces of the acting user, or the one named.
 CREATE OR REPLACE FUNCTION syncd.sync_space_list(p_space text) RETURNS SETOF syncd.sync_space
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -84,6 +101,21 @@ BEGIN
     SELECT * INTO v FROM syncd.sync_role_in(p_space, false);
     RETURN QUERY SELECT n.name, m.role, syncd.sync_micros(m.joined_at) FROM syncd.sync_memberships m
     JOIN syncd.sync_names n ON n.name_no = m.user_no WHERE m.space_no = v.space_no ORDER BY n.name;
+END $$;
+
+-- The members of a space that the acting user is in, and for an owner those who were invited: `joined_us` is null for these.
+CREATE OR REPLACE FUNCTION syncd.sync_roster(p_space text)
+RETURNS TABLE (user_id text, role text, joined_us bigint, invited_by text, invited_us bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    v record;
+BEGIN
+    SELECT * INTO v FROM syncd.sync_role_in(p_space, false);
+    RETURN QUERY SELECT m.user_id, m.role, m.joined_us, NULL::text, NULL::bigint FROM syncd.sync_member_list(p_space) m;
+    RETURN QUERY SELECT n.name, i.role, NULL::bigint, b.name, syncd.sync_micros(i.invited_at) FROM syncd.sync_invitations i
+    JOIN syncd.sync_names n ON n.name_no = i.user_no JOIN syncd.sync_names b ON b.name_no = i.invited_by
+    WHERE i.space_no = v.space_no AND v.role = 'owner' ORDER BY n.name;
 END $$;
 
 -- Refuses what would leave a space without an owner.

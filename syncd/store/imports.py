@@ -64,42 +64,42 @@ class Feeds:
 
     async def members_source(self) -> Literal["table", "external"]:
         """Where the server's memberships are kept: here, or outside; then they replace what came from there."""
-        return "external" if (await self._pool.fetch("elsewhere_members"))[0][0] == "external" else "table"
+        return "external" if (await self._pool.fetch("import_memberships"))[0][0] == "external" else "table"
 
     async def heads(self, feeds: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """The last seq of each (space, app) that there is."""
         spaces, apps = [feed[0] for feed in feeds], [feed[1] for feed in feeds]
-        found = [KnownFeed(*row) for row in await self._pool.fetch("elsewhere_heads", spaces, apps)]
+        found = [KnownFeed(*row) for row in await self._pool.fetch("import_heads", spaces, apps)]
         return {(feed.space, feed.app): feed.head for feed in found}
 
     async def known(self, identities: Sequence[tuple[str, str, str]]) -> set[int]:
         """Which of (author, device, change id) the log has, by place from 0."""
         columns = [list(column) for column in zip(*identities, strict=True)] if identities else [[]] * 3
-        return {row[0] - 1 for row in await self._pool.fetch("elsewhere_known", *columns)}
+        return {row[0] - 1 for row in await self._pool.fetch("import_known", *columns)}
 
     async def personal(self, records: Sequence[Owned]) -> dict[int, str | None]:
         """Which of the records are in their authors' personal spaces, by place from 0, and where they moved to."""
         columns = [list(column) for column in zip(*records, strict=True)] if records else [[]] * 4
-        found = [PersonalRecord(*row) for row in await self._pool.fetch("elsewhere_personal", *columns)]
+        found = [PersonalRecord(*row) for row in await self._pool.fetch("import_personal", *columns)]
         return {record.place - 1: record.moved_to for record in found}
 
     async def move(self, moves: Sequence[dict[str, Any]], largest: int) -> None:
         """Moves records out of personal spaces; see sync_import_move."""
-        await self._pool.fetch("elsewhere_move", msgspec.json.encode(moves).decode(), largest)
+        await self._pool.fetch("import_move", msgspec.json.encode(moves).decode(), largest)
 
     async def hold(self, one: Keeping, reason: str, most: tuple[int, int]) -> None:
         """Holds a change, unless it is held. Raises Refusal with SY006 where its user has more than `most` held."""
         put = msgspec.json.encode(one.put(reason, most)).decode()
-        await self._pool.fetch("elsewhere_hold", one.user, one.client, one.app, put)
+        await self._pool.fetch("import_hold", one.user, one.client, one.app, put)
 
     async def kept(self, some: Sequence[Keeping]) -> set[int]:
         """Which changes are held, by place from 0."""
         columns = [[one.user for one in some], [one.client for one in some], [one.app for one in some],
                    [one.content for one in some]]  # fmt: skip
-        return {row[0] - 1 for row in await self._pool.fetch("elsewhere_kept", *columns)}
+        return {row[0] - 1 for row in await self._pool.fetch("import_kept", *columns)}
 
     async def held(self, asked: Sequence[Asked]) -> dict[int, StoredRecord]:
         """What there is of each, by place from 0; nothing for what has a name that the server does not know."""
         columns = [list(column) for column in zip(*asked, strict=True)] if asked else [[]] * 7
-        found = [StoredRecord(*row) for row in await self._pool.fetch("elsewhere_records", *columns)]
+        found = [StoredRecord(*row) for row in await self._pool.fetch("import_records", *columns)]
         return {held.place - 1: held for held in found}

@@ -105,7 +105,7 @@ class LegacyLog:
         quoted = await connection.fetchval("SELECT to_regclass($1)::text", table)
         if quoted is None:
             raise UnreadableRow("no_table", f"there is no table {table} in it: name it with --table SCHEMA.TABLE")
-        rows = await connection.fetch(statement("elsewhere_columns"), quoted)
+        rows = await connection.fetch(statement("legacy_log_columns"), quoted)
         there = {row[0] for row in rows}
         if missing := [name for name in NEEDED if name not in there]:
             raise UnreadableRow("no_table", f"{quoted} lacks {', '.join(missing)}: it is no first-generation log")
@@ -113,13 +113,13 @@ class LegacyLog:
 
     async def extent(self) -> Extent:
         """Counts, and who wrote in which shared space."""
-        totals = LogTotals(*await self._connection.fetchrow(self._query("elsewhere_extent"), self._since))
-        authors = await self._connection.fetch(self._query("elsewhere_authors"))
+        totals = LogTotals(*await self._connection.fetchrow(self._query("legacy_log_extent"), self._since))
+        authors = await self._connection.fetch(self._query("legacy_log_authors"))
         return Extent(totals.rows, totals.newest, [Author(*row) for row in authors])
 
     async def rows(self) -> AsyncIterator[list[ForeignRow]]:
         """By created_at, then id: the order in which a reader of the old log saw them."""
-        cursor = await self._connection.cursor(self._query("elsewhere_rows"), self._since)
+        cursor = await self._connection.cursor(self._query("legacy_log_rows"), self._since)
         count = FIRST_ROWS
         while lines := [LogLine(*row) for row in await cursor.fetch(count)]:
             yield [ForeignRow(f"row {line.id}", line.table, line.content) for line in lines]

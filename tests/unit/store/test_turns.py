@@ -148,11 +148,11 @@ async def test_groups_take_of_every_user() -> None:
     async def alone(call: str) -> str:
         return call
 
-    convoy: Batcher[str, str] = Batcher(together, alone, 1, 2)
+    batcher: Batcher[str, str] = Batcher(together, alone, 1, 2)
 
     async def ask(user: str, call: str) -> None:
         ACTING.set(user)
-        await convoy.join(call)
+        await batcher.join(call)
 
     asked = [asyncio.create_task(ask("greedy", f"g{n}")) for n in range(6)]
     await settled()

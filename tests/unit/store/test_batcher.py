@@ -20,10 +20,10 @@ async def test_beyond_a_bound_calls_are_told_to_come_later_and_all_others_are_an
     async def alone(call: int) -> int:
         return 2 * call
 
-    convoy = Batcher(together, alone, lanes=2, size=64)
-    waiting = [convoy.join(n) for n in range(MOST_WAITING + 7)]
+    batcher = Batcher(together, alone, lanes=2, size=64)
+    waiting = [batcher.join(n) for n in range(MOST_WAITING + 7)]
     answers: list[Any] = await asyncio.gather(*waiting, return_exceptions=True)
     assert [isinstance(answer, Busy) for answer in answers] == [False] * MOST_WAITING + [True] * 7
     assert answers[:MOST_WAITING] == [2 * n for n in range(MOST_WAITING)]
     assert max(groups) == 64
-    assert await convoy.join(21) == 42
+    assert await batcher.join(21) == 42

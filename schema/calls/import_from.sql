@@ -1,22 +1,22 @@
--- An import from elsewhere, an operator's, and the first-generation log that it reads.
+-- An import from another store, an operator's, and the first-generation log that it reads.
 
--- name: elsewhere_members
+-- name: import_memberships
 -- Where this server's memberships come from, as they say it themselves: `table` or `external`.
 -- returns: one value
 SELECT memberships FROM syncd.sync_server;
 
--- name: elsewhere_columns
+-- name: legacy_log_columns
 -- The columns of a foreign table, by its quoted name.
 -- returns: one value
 SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped;
 
--- name: elsewhere_extent
+-- name: legacy_log_extent
 -- How many rows of a first-generation log are to be read, and the last of them. `elsewhere.sync_changes` stands for its name.
 -- returns: transfer.sources.legacy_log.LogTotals
 SELECT count(*) AS rows, to_char(max(c.created_at::timestamptz) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS newest
 FROM elsewhere.sync_changes c WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz;
 
--- name: elsewhere_authors
+-- name: legacy_log_authors
 -- Who wrote in which shared space of a first-generation log, and when first.
 -- returns: transfer.sources.legacy_log.Author
 SELECT c.space_id::text AS space, c.user_id::text AS "user",
@@ -25,7 +25,7 @@ FROM elsewhere.sync_changes c
 WHERE c.space_id IS NOT NULL AND c.user_id IS NOT NULL AND NOT starts_with(c.space_id::text, '_personal:')
 GROUP BY 1, 2 ORDER BY 1, 3, 2;
 
--- name: elsewhere_rows
+-- name: legacy_log_rows
 -- The rows of a first-generation log in the order in which they came, each as JSON text with whatever columns it has. A row in
 -- its user's personal space goes to where a push would have moved its record: to the first space in which its user wrote the
 -- record after writing it in the personal one. What its user wrote in a space first stays there, and does not move.
@@ -49,7 +49,7 @@ LEFT JOIN (
 WHERE $1::text IS NULL OR c.created_at IS NULL OR c.created_at >= $1::text::timestamptz
 ORDER BY c.created_at NULLS LAST, c.id;
 
--- name: elsewhere_personal
+-- name: import_personal
 -- Which of these records are in their authors' personal spaces, by place: the space that one moved to (null: it did not). An operator's.
 -- returns: store.imports.PersonalRecord
 SELECT f.i AS place, CASE WHEN r.deleted THEN r.registers -> 'deletedAt' ->> 'movedTo' END AS moved_to
@@ -60,17 +60,17 @@ JOIN syncd.sync_names t ON t.name = f.tab
 CROSS JOIN LATERAL (SELECT q.deleted, q.registers FROM syncd.sync_records q WHERE q.space_no = s.space_no AND q.app_no = a.name_no
                     AND q.table_no = t.name_no AND q.record_id = f.record OFFSET 0) r;
 
--- name: elsewhere_move
+-- name: import_move
 -- Moves records of personal spaces to where their authors wrote them later. An operator's.
 -- returns: nothing
 SELECT syncd.sync_import_move($1::jsonb, $2);
 
--- name: elsewhere_hold
+-- name: import_hold
 -- Holds a change of an author's device that cannot be written. An operator's.
 -- returns: nothing
 SELECT syncd.sync_import_hold($1, $2, $3, $4::jsonb);
 
--- name: elsewhere_kept
+-- name: import_kept
 -- Which changes are held, by author, device, app and content: their places. An operator's.
 -- returns: one value
 SELECT f.i
@@ -78,7 +78,7 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS f
 JOIN syncd.sync_names u ON u.name = f.author
 JOIN syncd.sync_held h ON h.user_no = u.name_no AND h.app = f.app AND h.client_id = f.device AND h.content = f.content;
 
--- name: elsewhere_heads
+-- name: import_heads
 -- How far feeds have come: those of the spaces $1 and apps $2, side by side. An operator's.
 -- returns: store.imports.KnownFeed
 SELECT s.space_id AS space, a.name AS app, h.head
@@ -87,7 +87,7 @@ JOIN syncd.sync_spaces s ON s.space_id = f.space
 JOIN syncd.sync_names a ON a.name = f.app
 JOIN syncd.sync_feeds h ON h.space_no = s.space_no AND h.app_no = a.name_no;
 
--- name: elsewhere_known
+-- name: import_known
 -- Which changes are in the log already, by author, device and change id: their places. An operator's.
 -- returns: one value
 SELECT f.i
@@ -97,7 +97,7 @@ JOIN syncd.sync_names d ON d.name = f.device
 CROSS JOIN LATERAL (SELECT FROM syncd.sync_changes q WHERE q.user_no = u.name_no AND q.client_no = d.name_no
                     AND q.change_id = f.change OFFSET 0) c;
 
--- name: elsewhere_records
+-- name: import_records
 -- What the server has of records, and of the changes of theirs that were imported: by place, the registers as JSON text (null: no such
 -- record), the record's last seq, and the change's seq (null: not in the log). An operator's.
 -- returns: store.imports.StoredRecord
