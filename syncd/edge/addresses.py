@@ -10,7 +10,7 @@ from functools import lru_cache
 # A list is read from its right end, which the nearest proxy wrote; no more of it than so many proxies are in a row.
 MOST_PROXIES = 16
 REMEMBERED = 4096
-# Whoever has an IPv6 address has all of its network's.
+# A holder of an IPv6 address has all of its network's.
 NETWORK = 64
 _FOR = re.compile(r"(?:^|;)\s*for\s*=\s*(\"[^\"]*\"|[^;\"]*)\s*(?:;|$)", re.IGNORECASE)
 

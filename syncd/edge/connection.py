@@ -272,7 +272,7 @@ class HttpConnection(HttpToolsProtocol):
             if self.cycle is not self._current or self.cycle.response_started:
                 self.transport.close()
                 return
-            # Whoever works on it is told that its client has gone, and answers nothing.
+            # Its worker is told that its client has gone, and answers nothing.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(self._said(problem(why), b"connection: close"))

@@ -38,7 +38,7 @@ class Arrival:
         return self._due - now
 
 
-# Who was waited for so many seconds, and moved fewer than so many bytes a second, gives way to somebody who waits.
+# A client that was waited for so many seconds, and moved fewer than so many bytes a second, gives way to a waiting one.
 SLOW_FOR, SLOW_BELOW = 30.0, 64 * 1024
 
 
