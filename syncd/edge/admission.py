@@ -3,31 +3,75 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sized
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from syncd.core.errors import Busy, Forbidden, SyncdError, TooMany
 
+# Of a user's subscriptions, each counted once for every space that the user is in: so many at a time but for a few that
+# anybody may have, each of some 600 bytes; and so many begun or ended a second, each of some 10 µs.
+MOST_PLACES, LEAST_SUBSCRIPTIONS = 100_000, 8
+PLACES_A_SECOND, PLACES_SECONDS = 4000.0, 10.0
+
 
 class TokenBucket:
-    """A token bucket: `rate` a second on average, `rate * seconds` at once. One user's connections share one."""
+    """A token bucket: `rate` a second on average, `rate * seconds` at once."""
 
-    __slots__ = ("_at", "_left", "_most", "_rate", "connections")
+    __slots__ = ("_at", "_left", "_most", "_rate")
 
     def __init__(self, rate: float, seconds: float = 4.0) -> None:
         self._rate, self._most = rate, rate * seconds
         self._left, self._at = self._most, time.monotonic()
-        self.connections = 0
 
-    def take(self) -> bool:
-        """Whether one more is within bounds."""
+    def _fill(self) -> None:
         now = time.monotonic()
         self._left = min(self._most, self._left + (now - self._at) * self._rate)
         self._at = now
+
+    def take(self) -> bool:
+        """Whether one more is within bounds."""
+        self._fill()
         if self._left < 1:
             return False
         self._left -= 1
         return True
+
+    def spend(self, count: int) -> float:
+        """Takes so many, as far as there are any or not. In how many seconds they will be there."""
+        self._fill()
+        self._left -= count
+        return max(0.0, -self._left / self._rate)
+
+
+class UserAllowance(TokenBucket):
+    """What the live connections of one user share: frames, and subscriptions, each of which is a place in every space
+    that the user is in. `listening`: the connections that may subscribe."""
+
+    __slots__ = ("_begun", "connections", "listening")
+
+    def __init__(self, frames: float) -> None:
+        super().__init__(frames)
+        self.connections = 0
+        self.listening: set[Subscriber] = set()
+        self._begun = TokenBucket(PLACES_A_SECOND, PLACES_SECONDS)
+
+    def check(self, spaces: int) -> None:
+        """Whether there may be one more subscription. Raises TooMany."""
+        subscriptions = 1 + sum(len(one.subscriptions) for one in self.listening)
+        if subscriptions > LEAST_SUBSCRIPTIONS and subscriptions * spaces > MOST_PLACES:
+            raise TooMany("The sockets and streams of this user listen to too many feeds.")
+
+    def begin(self, spaces: int) -> float:
+        """How many seconds a subscription has to wait before it begins or ends."""
+        return self._begun.spend(spaces)
+
+
+class Subscriber(Protocol):
+    """A connection, by what it listens to."""
+
+    @property
+    def subscriptions(self) -> Sized: ...
 
 
 class Admission:
@@ -40,7 +84,7 @@ class Admission:
         self._per_user, self._per_address, self._frames, self._most = per_user, per_address, frames, most
         self._origins = frozenset(origins)
         self._addresses: dict[str, int] = {}
-        self._users: dict[str, TokenBucket] = {}
+        self._users: dict[str, UserAllowance] = {}
         self._count = 0
 
     def check_origin(self, origin: str | None, host: str) -> None:
@@ -89,11 +133,11 @@ class Admission:
         else:
             self._addresses.pop(address, None)
 
-    def admit(self, user: str) -> TokenBucket:
+    def admit(self, user: str) -> UserAllowance:
         """Counts a connection of a user; what it may send. Raises TooMany."""
         bucket = self._users.get(user)
         if bucket is None:
-            bucket = self._users[user] = TokenBucket(self._frames or 1e9)
+            bucket = self._users[user] = UserAllowance(self._frames or 1e9)
         if self._per_user and bucket.connections >= self._per_user:
             raise TooMany("Too many connections of this user.")
         bucket.connections += 1

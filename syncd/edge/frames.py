@@ -23,7 +23,7 @@ QUIET.setLevel(logging.CRITICAL)
 PIECE = 4 * 1024
 # Frames that are no whole message, control frames and parts: so many at once, one more for so many bytes, and so many a
 # second. Each costs as much as a small message, and a ping has six bytes.
-MOST_PARTS, MOST_PARTS_BEFORE_AUTH, BYTES_OF_A_PART, PARTS_A_SECOND = 1000.0, 64.0, 256, 200
+MOST_PARTS, MOST_PARTS_BEFORE_AUTH, BYTES_OF_A_PART, PARTS_A_SECOND = 1000.0, 512.0, 256, 200
 
 
 class PartsAllowance:

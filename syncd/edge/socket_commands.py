@@ -10,6 +10,7 @@ from msgspec import Raw
 from syncd.core.errors import Fault, Malformed, SyncdError
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_text, check_value
+from syncd.edge.admission import UserAllowance
 from syncd.edge.concurrency import Place
 from syncd.edge.live_deps import LiveDeps, Transport
 from syncd.edge.pace import LARGEST_PAGE
@@ -52,11 +53,13 @@ class SocketCommands:
             )
         return app
 
-    def subscribe(self, message: live_messages.Subscribe) -> None:
-        """Begins to send what an app's feeds have. Raises Malformed."""
+    def subscribe(self, message: live_messages.Subscribe, allowance: UserAllowance | None) -> None:
+        """Begins to send what an app's feeds have. Raises Malformed, TooMany."""
         app, member = self.app_of(message.appId), self._member
         if len(member.subscriptions) >= MAX_SUBSCRIPTIONS and app not in member.subscriptions:
             raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
+        if allowance is not None and app not in member.subscriptions:
+            allowance.check(len(member.spaces))
         tables = live_messages.tables_in(message.collections)
         priority = live_messages.tables_in(message.first, "first", live_messages.MAX_PRIORITY)
         size = live_messages.page_bytes(message.bytes, LARGEST_PAGE)

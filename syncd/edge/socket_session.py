@@ -14,7 +14,7 @@ from syncd.core.errors import Busy, Malformed, SyncdError, TooMany, Unauthorized
 from syncd.core.failures import log_failure
 from syncd.core.ids import fault_in_client
 from syncd.core.principal import Principal
-from syncd.edge.admission import TokenBucket
+from syncd.edge.admission import TokenBucket, UserAllowance
 from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.live_deps import LiveDeps, Transport
 from syncd.edge.problems import close_code
@@ -59,7 +59,7 @@ class SocketSession:
         self.member: Connection | None = None
         self.expires = 0.0
         self.ended = False
-        self._bucket: TokenBucket | None = None
+        self._bucket: UserAllowance | None = None
         self._forgiven: TokenBucket | None = None
         self._waiting: deque[bytes] | None = None
         self._waiting_bytes = 0
@@ -179,9 +179,9 @@ class SocketSession:
             return
         commands = SocketCommands(self.deps, self._transport, member, self.app)
         match message:
-            case live_messages.Subscribe():
-                commands.subscribe(message)
-            case live_messages.Unsubscribe():
+            case live_messages.Subscribe() if await self._may_begin(member):
+                commands.subscribe(message, self._bucket)
+            case live_messages.Unsubscribe() if await self._may_begin(member):
                 self.deps.hub.unsubscribe(member, commands.app_of(message.appId))
             case live_messages.PushFrame():
                 await commands.push(message, text)
@@ -189,6 +189,13 @@ class SocketSession:
                 await commands.present(message)
             case live_messages.Ping():
                 self._transport.send(live_messages.PONG)
+
+    async def _may_begin(self, member: Connection) -> bool:
+        """Waits, where a subscription of a user in very many spaces would hold up others; False where the connection is
+        over by then."""
+        if self._bucket is not None and (pause := self._bucket.begin(len(member.spaces))):
+            await asyncio.sleep(pause)
+        return self.member is member
 
     async def _auth(self, message: live_messages.Auth) -> None:
         token = message.token.encode("utf-8", "surrogateescape")
@@ -220,6 +227,7 @@ class SocketSession:
         except BaseException:
             self._dismiss(caller.user)
             raise
+        self._bucket.listening.add(member)
         return member
 
     def _present_at_last(self, member: Connection) -> None:
@@ -328,6 +336,8 @@ class SocketSession:
         member, self.member = self.member, None
         if member is not None:
             self.deps.hub.leave(member)
+            if self._bucket is not None:
+                self._bucket.listening.discard(member)
             self._dismiss(member.caller.user)
 
     def _dismiss(self, user: str) -> None:

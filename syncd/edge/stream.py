@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from syncd.core.errors import SyncdError
-from syncd.edge.admission import token_in_query
+from syncd.edge.admission import UserAllowance, token_in_query
 from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import LARGEST_PAGE, PageSize
@@ -159,19 +159,19 @@ class Streams:
         try:
             if refused := deps.admission.join(address):
                 raise refused
-            deps.admission.admit(caller.user)
+            allowance = deps.admission.admit(caller.user)
+            member = Connection(Stream(), caller, "", app)
             try:
-                await self._serve(
-                    request, app, deps, Connection(Stream(), caller, "", app), expires, scope, receive, send
-                )
+                await self._serve(request, app, deps, member, allowance, expires, scope, receive, send)
             finally:
+                allowance.listening.discard(member)
                 deps.admission.dismiss(caller.user)
         finally:
             deps.admission.part(address)
 
     async def _serve(
-        self, request: Request, app: str, deps: LiveDeps, member: Connection, expires: float, scope: Scope,
-        receive: Receive, send: Send,
+        self, request: Request, app: str, deps: LiveDeps, member: Connection, allowance: UserAllowance, expires: float,
+        scope: Scope, receive: Receive, send: Send,
     ) -> None:  # fmt: skip
         stream = member.sink
         assert isinstance(stream, Stream)
@@ -182,6 +182,9 @@ class Streams:
         self.open.add(stream)
         deps.hub.counts.streams += 1
         try:
+            allowance.check(len(member.spaces))
+            allowance.listening.add(member)
+            await asyncio.sleep(allowance.begin(len(member.spaces)))
             deps.hub.subscribe(member, subscription)
             await _pump(stream, expires, receive, send, scope.get(TRANSPORT))
         finally:

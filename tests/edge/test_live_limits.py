@@ -96,11 +96,14 @@ async def test_a_flood_of_frames_ends_its_connection_and_no_other_users(strict: 
     ann, bob = unique("ann"), unique("bob")
     async with socket_of(strict, ann) as flood, socket_of(strict, bob) as calm:
         await calm.subscribe()
+        for n in range(FRAMES):
+            await flood.send({"type": "ping"})
+            await flood.until(lambda n=n: len(flood.all("pong")) > n)  # type: ignore[misc]
         with contextlib.suppress(ConnectionClosed):
             for _ in range(FRAMES * 20):
                 await flood.send({"type": "ping"})
         assert await flood.ends() == 4429
-        assert FRAMES <= len(flood.all("pong")) < FRAMES * 10
+        assert len(flood.all("pong")) < FRAMES * 10
         await calm.push(edit("r", x=1))
         assert calm.code is None
 

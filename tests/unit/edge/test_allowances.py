@@ -1,0 +1,63 @@
+"""What the live connections of one user share."""
+
+from __future__ import annotations
+
+import pytest
+
+from syncd.core.errors import TooMany
+from syncd.edge.admission import (
+    LEAST_SUBSCRIPTIONS,
+    MOST_PLACES,
+    PLACES_A_SECOND,
+    PLACES_SECONDS,
+    Admission,
+    TokenBucket,
+)
+
+
+class Device:
+    def __init__(self, subscriptions: int) -> None:
+        self.subscriptions = range(subscriptions)
+
+
+def admission() -> Admission:
+    return Admission(per_user=3, per_address=0, frames=10, origins=())
+
+
+def test_subscriptions_of_all_a_user_s_connections_count_once_a_space() -> None:
+    ann = admission().admit("ann")
+    ann.listening |= {Device(40), Device(59)}
+    ann.check(MOST_PLACES // 100)
+    with pytest.raises(TooMany):
+        ann.check(MOST_PLACES // 100 + 1)
+
+
+def test_a_few_subscriptions_may_be_of_any_number_of_spaces() -> None:
+    ann = admission().admit("ann")
+    ann.listening.add(Device(LEAST_SUBSCRIPTIONS - 1))
+    ann.check(10 * MOST_PLACES)
+    ann.listening.add(Device(1))
+    with pytest.raises(TooMany):
+        ann.check(10 * MOST_PLACES)
+
+
+def test_another_user_s_do_not_count() -> None:
+    both = admission()
+    both.admit("ann").listening.add(Device(50))
+    both.admit("bob").check(MOST_PLACES // LEAST_SUBSCRIPTIONS)
+
+
+def test_subscriptions_in_many_spaces_begin_one_after_the_other() -> None:
+    ann = admission().admit("ann")
+    at_once = int(PLACES_A_SECOND * PLACES_SECONDS)
+    assert ann.begin(at_once) == 0
+    assert ann.begin(int(PLACES_A_SECOND)) == pytest.approx(1, abs=0.1)
+    assert ann.begin(int(PLACES_A_SECOND)) == pytest.approx(2, abs=0.1)
+    assert admission().admit("bob").begin(at_once) == 0
+
+
+def test_what_is_spent_may_be_more_than_there_is() -> None:
+    bucket = TokenBucket(10, 1)
+    assert bucket.spend(10) == 0
+    assert bucket.spend(5) == pytest.approx(0.5, abs=0.05)
+    assert not bucket.take()
