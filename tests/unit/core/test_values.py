@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.core import values
-from syncd.core.values import WIDEST, InvalidValue, check_text, check_value
+from syncd.core.values import WIDEST, InvalidValue, check_text, check_value, without_halves
 
 DEPTH = 64
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
@@ -146,6 +146,16 @@ def test_the_check_of_text_agrees_with_the_decoder(parts: list[str]) -> None:
         assert bad
     else:
         assert not bad
+
+
+@pytest.mark.parametrize(("text", "read"), [
+    (r'"\ud800"', r'"\ufFfE"'), (r'"\\ud800"', '"__ud800"'), (r'"\\\ud800"', r'"__\ufFfE"'), ('"a"', '"a"'),
+    (r'"\ud83d\ude00\ude00"', r'"\u0041\u0041\ufFfE"'), (r'"\u00e9\n"', r'"\u00e9\n"'),
+])  # fmt: skip
+def test_half_a_pair_is_read_as_a_mark_and_what_only_looks_like_one_is_not(text: str, read: str) -> None:
+    found = without_halves(text.encode())
+    assert (found.decode(), len(found)) == (read, len(text))
+    json.loads(found)
 
 
 @pytest.mark.parametrize(("depth", "passes"), [(1, True), (64, True), (65, False), (5000, False), (200_000, False)])

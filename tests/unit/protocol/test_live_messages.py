@@ -194,6 +194,7 @@ def test_a_message_at_fault_is_named_by_what_its_sender_called_it(text: bytes, n
 
 def test_tables_are_a_list_or_a_text_with_commas() -> None:
     assert tables_in(None) == tables_in([]) == tables_in("") == tables_in(["", ""]) == ()
+    assert tables_in(["", "b", "b", "a"]) == ("a", "b"), "what is nothing, or said twice, ends it not"
     assert tables_in("b,a,b") == tables_in(["b", "a", "b", ""]) == ("a", "b")
     assert tables_in(["a,b"]) == ("a,b",), "in a list a comma is part of a name"
     assert tables_in_texts(["b,a", "c"], "first", 3) == ("a", "b", "c")

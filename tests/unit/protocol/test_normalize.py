@@ -235,3 +235,20 @@ def test_the_later_write_of_one_stamp_is_raised_in_the_record_too() -> None:
     assert (json.loads(bytes(register.value)), register.clientId, register.sent) == (2, "phone", format_instant(NOW))
     last = [prepared(n, fields={"a": {"value": n, "at": format_instant(LAST)}}) for n in (1, 2)]
     assert keep_apart(last, "phone", set()) == [{}, {}]
+
+
+@pytest.mark.parametrize(("register", "place", "detail"), [
+    ({"value": 1, "at": "soon"}, "/at", "not an RFC 3339 instant such as 2026-01-01T10:05:00.123Z"),
+    ({"value": 1, "updatedAt": "soon"}, "/at", "not an RFC 3339 instant such as 2026-01-01T10:05:00.123Z"),
+    ({"value": 1}, "", "a field needs its instant, `at`"),
+    ({"value": 1, "at": format_instant(NOW), "base": "2026-02-30T00:00:00Z"}, "/base", "not an instant that exists"),
+])  # fmt: skip
+def test_a_field_whose_instant_is_none_is_named(register: Any, place: str, detail: str) -> None:
+    with pytest.raises(Malformed) as wrong:
+        prepared(i=2, fields={"a": {"value": 1, "at": format_instant(NOW)}, "b~/c": register})
+    (fault,) = wrong.value.faults
+    assert (wrong.value.code, fault.pointer, fault.detail) == (
+        "invalid_change",
+        f"/changes/1/fields/b~0~1c{place}",
+        detail,
+    )
