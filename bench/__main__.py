@@ -1,4 +1,4 @@
-"""`python -m bench [push|single|pull|idle|export|browser|growth|fanout|compaction|all] [--quick]`"""
+"""`python -m bench [NAME...] [--quick]`"""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ from typing import Any
 
 import click
 
-from bench import browser, compaction, export, fanout, growth, idle, plot, pull, push, single
-from bench.figures import Measure, save
+from bench import browser, compaction, growth, push
+from bench.figures import Work, save
+from bench.peers import cast
 from bench.stage import Stage, console
 
-MEASURES: dict[str, Callable[[Stage], list[Measure]]] = {
-    "push": push.run, "single": single.run, "pull": pull.run, "idle": idle.run,
-    "export": export.run, "browser": browser.run,
+Curves = dict[str, Any]
+WORKS: dict[str, Callable[[Stage], list[Work]]] = {
+    "singles": push.singles, "batches": push.batches, "hot": push.hot,
+    "browser": browser.run,
 }  # fmt: skip
-CURVES: dict[str, Callable[[Stage], tuple[list[Measure], dict[str, Any]]]] = {
-    "growth": growth.run, "fanout": fanout.run, "compaction": compaction.run,
-}  # fmt: skip
-NAMES = [*MEASURES, *CURVES]
+CURVES: dict[str, Callable[[Stage], tuple[list[Work], Curves]]] = {"growth": growth.run, "compaction": compaction.run}
+NAMES = [*WORKS, *CURVES]
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([*NAMES, "all"]))
 @click.option("--quick", is_flag=True, help="Fewer and smaller rounds: quicker, and noisier.")
 def main(names: tuple[str, ...], quick: bool) -> None:
-    """Measures as ratios within one run, each against what syncd stands on, and draws them."""
+    """Does works in turn with floors and peers, says what came of it, and keeps it in bench/results."""
     chosen = NAMES if not names or "all" in names else list(dict.fromkeys(names))
-    started, found, curves = time.monotonic(), list[Measure](), dict[str, Any]()
+    started, found, curves = time.monotonic(), list[Work](), Curves()
     with Stage(quick) as stage:
         version = subprocess.run([stage.bindir / "postgres", "--version"], capture_output=True, text=True, check=True)
         for name in chosen:
             console.rule(name, align="left", style="dim")
-            if name in MEASURES:
-                found += MEASURES[name](stage)
+            begun = time.monotonic()
+            if name in WORKS:
+                found += WORKS[name](stage)
             else:
-                measures, drawn = CURVES[name](stage)
-                found += measures
+                works, drawn = CURVES[name](stage)
+                found += works
                 curves |= drawn
-    path, results = save(found, curves, quick=quick, postgres=version.stdout.split()[2])
-    picture = plot.draw(results, path.with_suffix(".png"))
-    missed = [one for one in found if not one.ok]
+            console.print(f"  [dim]{time.monotonic() - begun:.0f} s[/]")
+    seconds = time.monotonic() - started
+    path, _ = save(found, curves, quick=quick, postgres=version.stdout.split()[2], seconds=seconds,
+                   peers=cast.VERSIONS, absent=cast.ABSENT)  # fmt: skip
     console.rule(style="dim")
-    console.print(f"{len(found)} measures in {time.monotonic() - started:.0f} s; {path} and {picture.name}")
-    for one in missed:
-        console.print(f"[red]not met[/]: {one.what}: {one.ratio:.2f}, target {one.target:g}", soft_wrap=True)
+    console.print(f"{len(found)} works in {seconds:.0f} s: {path}; `python -m bench.plot` draws them")
+    for name, why in cast.ABSENT.items():
+        console.print(f"[yellow]absent[/]: {name}: {why}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import httpx
 from playwright.sync_api import Browser, sync_playwright
 
-from bench.figures import Measure, measure, show
+from bench.figures import Work, measure
+from bench.play import show
 from bench.stage import Stage
 from bench.workload import WORDS
 from tests.browser import chromium
@@ -50,7 +51,7 @@ class Peer(NamedTuple):
     options: dict[str, Any]
 
 
-def run(stage: Stage) -> list[Measure]:
+def run(stage: Stage) -> list[Work]:
     """All three, in turn, round by round."""
     records = make_records(QUICK_RECORDS if stage.quick else RECORDS)
     modules = node.packages(HERE)
@@ -220,7 +221,7 @@ def first_sync(browser: Browser, site: Site, peer: Peer, records: Sequence[Recor
     return float(seconds)
 
 
-def report(peers: Sequence[Peer], seconds: dict[str, list[float]], count: int) -> list[Measure]:
+def report(peers: Sequence[Peer], seconds: dict[str, list[float]], count: int) -> list[Work]:
     """Our rate beside that of each of the others."""
     found = []
     rates = {name: [count / one for one in took] for name, took in seconds.items()}

@@ -17,7 +17,7 @@ Feed = Callable[[bytes | None], bytes | None]
 
 
 class Load(NamedTuple):
-    """What came of it: wall time in seconds, requests and those not answered with 200, bytes of body, changes
+    """What came of it: wall time in seconds, requests and those not answered with 200 or 201, bytes of body, changes
     applied, and the median and the 99th percentile of the time to an answer in milliseconds."""
 
     seconds: float
@@ -69,7 +69,7 @@ class Lane(asyncio.Protocol):
         if 0 <= self._end <= len(self._buffer):
             self.times.append(time.perf_counter_ns() - self._asked)
             body = bytes(self._buffer[self._start : self._end])
-            self.failed += not self._buffer.startswith(b"HTTP/1.1 200")
+            self.failed += not self._buffer.startswith(b"HTTP/1.1 20")
             self.size += len(body)
             self._buffer, self._end = bytearray(), -1
             self._ask(body)

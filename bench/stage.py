@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import multiprocessing
@@ -14,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
+import asyncpg
 import httpx
 import psutil
 from rich.console import Console
 
+from bench.machine import Tree
 from bench.workload import Device
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.harness import Server
@@ -36,22 +39,26 @@ def sql(name: str) -> str:
 
 
 class Stage:
-    """`syncd serve` with one worker and its own database in a temporary folder. `quick`: fewer, smaller rounds."""
+    """`syncd serve` with its own database in a temporary folder. `quick`: fewer, smaller rounds."""
 
-    def __init__(self, quick: bool) -> None:
-        self.quick = quick
-        self._folder = Path(tempfile.mkdtemp(prefix="syncd-bench-"))
-        self._folder.chmod(0o755)
+    def __init__(self, quick: bool, workers: int = 1) -> None:
+        self.quick, self._workers = quick, workers
+        self.folder = Path(tempfile.mkdtemp(prefix="syncd-bench-"))
+        self.folder.chmod(0o755)
+        self._tokens: dict[str, str] = {}
         self._loader = concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
     def __enter__(self) -> Self:
         with console.status("starting a server of its own"):
             # As fast as it can: what a user may is not what is measured.
-            self.server = Server(self._folder / "server", settings=UNBOUNDED)
+            self.server = Server(self.folder / "server", settings=UNBOUNDED, workers=self._workers)
             self.bindir = EmbeddedPostgres(self.server.data_dir).bindir
             self.worker = workers_of(self.server)[0]
             pid = (self.server.data_dir / "pgdata" / "postmaster.pid").read_text().split("\n")[0]
             self.postmaster = psutil.Process(int(pid))
+            assert self.server.process is not None
+            # Everything that serves: supervisor, workers and PostgreSQL; and PostgreSQL alone.
+            self.tree, self.database = Tree(self.server.process.pid), Tree(self.postmaster.pid)
         return self
 
     def __exit__(
@@ -59,7 +66,7 @@ class Stage:
     ) -> None:
         self._loader.shutdown(cancel_futures=True)
         self.server.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def rounds(self, full: int) -> int:
         """How many rounds: at least three, so that there is a median."""
@@ -69,7 +76,9 @@ class Stage:
         """Runs `work` in the process that makes the load."""
         return self._loader.submit(work, *args, **kwargs).result()
 
-    def devices(self, name: str, count: int, *, shared: bool = False, edits: int = 4) -> list[Device]:
+    def devices(
+        self, name: str, count: int, *, shared: bool = False, edits: int = 4, whole: bool = False
+    ) -> list[Device]:
         """Devices of as many users, each with a space of its own, or all in one."""
         users = [f"{name}-{n}" for n in range(count)]
         spaces = [f"space-{name}" if shared else f"space-{user}" for user in users]
@@ -81,13 +90,28 @@ class Stage:
                     f"/spaces/{spaces[0]}/members/{user}", json={"role": "writer"}, headers=self._as(users[0])
                 )
                 member.raise_for_status()
-        return [Device(user, space, edits=edits) for user, space in zip(users, spaces, strict=True)]
+        return [Device(user, space, edits=edits, whole=whole) for user, space in zip(users, spaces, strict=True)]
 
     def _as(self, user: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.server.token(user)}"}
 
     def token(self, device: Device) -> str:
-        return self.server.token(device.user)
+        """The device's token: one for the whole run, as a device keeps its own."""
+        if device.user not in self._tokens:
+            self._tokens[device.user] = self.server.token(device.user, ttl=24 * 3600)
+        return self._tokens[device.user]
+
+    def fetch(self, query: str, *arguments: Any) -> Any:
+        """What the database says to a superuser: the first value of the first row."""
+
+        async def ask() -> Any:
+            connection = await asyncpg.connect(self.server.owner_dsn)
+            try:
+                return await connection.fetchval(query, *arguments)
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[str], Any]]:
@@ -103,21 +127,6 @@ class Stage:
             if not console.is_terminal:
                 console.print(f"  {what} …", style="dim")
             yield step
-
-
-def cpu(process: psutil.Process) -> float:
-    """CPU seconds, user and system, that a process has used."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def backends_cpu(postmaster: psutil.Process) -> float:
-    """CPU seconds of the postmaster's children that live."""
-    total = 0.0
-    for child in postmaster.children():
-        with contextlib.suppress(psutil.Error):
-            total += cpu(child)
-    return total
 
 
 class Memory:

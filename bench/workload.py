@@ -26,6 +26,7 @@ from syncd.store.pool import Pool
 APP = "bench"
 TABLE = "tasks"
 SKEW = 60_000_000
+RECORD = 251  # bytes of a record with its id, as JSON without spaces
 WORDS = ("milk", "report", "garden", "invoice", "ladder", "window", "letter", "engine", "harbour", "lesson")
 
 
@@ -55,11 +56,14 @@ class Device:
     """A device of one user, which writes to one space: new records, and every `edits`-th time an edit of two fields.
 
     Edits are of records of earlier pushes, or `held` from the start, as of a device that pushes as it goes.
-    With 0 it only makes records. Ids and stamps ascend in time, as those of the clients do.
+    With 0 it only makes records. Ids and stamps ascend in time, as those of the clients do. Edits are `whole` where
+    others that are measured beside know no fields: then all of the record is written.
     """
 
-    def __init__(self, user: str, space: str, *, edits: int = 4, held: Sequence[str] = ()) -> None:
-        self.user, self.space, self.client, self.edits = user, space, f"{user}-phone", edits
+    def __init__(
+        self, user: str, space: str, *, edits: int = 4, held: Sequence[str] = (), whole: bool = False
+    ) -> None:
+        self.user, self.space, self.client, self.edits, self.whole = user, space, f"{user}-phone", edits, whole
         self._random = random.Random(user)
         self._held = list(held)
         self._at = time.time_ns() // 1000 - 1_000_000
@@ -77,16 +81,23 @@ class Device:
         head = {"changeId": self._id(8), "table": TABLE, "spaceId": self.space}
         self._written += 1
         if self.edits and held and self._written % self.edits == 0:
-            edit = {"done": {"value": True, "at": at}, "position": {"value": rnd.random(), "at": at}}
-            return {**head, "id": self._held[rnd.randrange(held)], "op": "update", "fields": edit}
-        title = " ".join(rnd.choices(WORDS, k=5))
-        values = {"title": title, "done": False, "position": rnd.random(), "assignee": f"user-{rnd.randrange(50)}"}
+            known = self._held[rnd.randrange(held)]
+            values = _values(rnd, known) if self.whole else {"done": True, "position": rnd.random()}
+            return {**head, "id": known, "op": "update", "fields": _stamped(values, at)}
         self._held.append(self._id(9))
-        fields = {name: {"value": value, "at": at} for name, value in values.items()}
+        fields = _stamped(_values(rnd, self._held[-1]), at)
         return {**head, "id": self._held[-1], "op": "insert", "fields": fields}
 
     def push(self, size: int) -> bytes:
         """The body of a push of `size` changes that asks for no delta."""
+        return self.body(self.changes(size))
+
+    def body(self, changes: Sequence[dict[str, Any]]) -> bytes:
+        """The body of a push of these changes."""
+        return msgspec.json.encode({"clientId": self.client, "pull": False, "changes": changes})
+
+    def changes(self, size: int) -> list[dict[str, Any]]:
+        """The next `size` changes, each to another record."""
         held, changes, met = len(self._held), list[dict[str, Any]](), set[str]()
         while len(changes) < size:
             self._at += 7
@@ -94,7 +105,7 @@ class Device:
             if change["id"] not in met:
                 met.add(change["id"])
                 changes.append(change)
-        return msgspec.json.encode({"clientId": self.client, "pull": False, "changes": changes})
+        return changes
 
     def request(self, token: str, body: bytes) -> bytes:
         """The push as the bytes of an HTTP request, as a client of today sends it."""
@@ -123,6 +134,23 @@ class Device:
             except _Recorded:
                 calls.append(recorder.call)
         return calls
+
+
+def record(change: dict[str, Any]) -> dict[str, Any]:
+    """The record that a whole change leaves behind, with its id: RECORD bytes as JSON, for all that are measured."""
+    return {"id": change["id"], **{name: register["value"] for name, register in change["fields"].items()}}
+
+
+def _values(rnd: random.Random, record_id: str) -> dict[str, Any]:
+    """Four values, with a title that is as long as a record of RECORD bytes lets it be."""
+    values = {"title": "", "done": False, "position": rnd.random(), "assignee": f"user-{rnd.randrange(50)}"}
+    room = RECORD - len(msgspec.json.encode({"id": record_id, **values}))
+    title = " ".join(rnd.choices(WORDS, k=room // 5 + 1))
+    return {**values, "title": title[: max(0, room)]}
+
+
+def _stamped(values: dict[str, Any], at: str) -> dict[str, Any]:
+    return {name: {"value": value, "at": at} for name, value in values.items()}
 
 
 def pull_request(token: str, since: str, *, limit: int = 10_000, history: bool = False) -> bytes:

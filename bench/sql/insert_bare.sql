@@ -1,1 +1,0 @@
-INSERT INTO bench.bare (fields) VALUES (:fields)

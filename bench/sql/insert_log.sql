@@ -1,2 +1,0 @@
-\set r random(100000000000, 999999999999)
-INSERT INTO bench.log (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no, client_no, op, record_id, change_id, fields) VALUES (nextval('bench.seq'), 1, NULL, clock_timestamp(), gen_random_uuid(), :client_id + 1, 1, 1, :client_id + 1, :client_id + 1, 1, '018f6d2c-7a3b-7000-9001-' || :r, '018f6d2c-7a3b-7000-8001-' || :r, :fields)
