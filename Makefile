@@ -18,7 +18,7 @@ BOARD := examples/board
 CLIENT := clients/typescript
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-live demo-board board docs wheel dist fast test check check-python check-typescript bench overload soak bad-line mutants mutation mutation-typescript fmt clean \
+.PHONY: help demo demo-live demo-board board docs wheel dist fast test check check-python check-typescript bench bench-peers overload soak bad-line mutants mutation mutation-typescript fmt clean \
         error-codes reference system-packages
 
 help:  ## this list
@@ -95,8 +95,13 @@ reference: $(STAMP)  ## docs/reference: the command line, addresses and metrics,
 
 check-typescript: $(CLIENT)/node_modules/.checked $(BOARD)/node_modules/.checked
 
-bench: $(STAMP)  ## measurements, as ratios within one run, with plots
-	@$(PYTHON) -m bench
+bench: $(STAMP) bench-peers  ## measurements beside floors and peers, with the page of figures (ARGS="singles --quick" for one)
+	@$(PYTHON) -m bench $(ARGS)
+
+bench-peers: $(STAMP)  ## the servers that are measured beside it, into bench/peers; without npm or a registry they are absent
+	-@cd bench/peers && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	-@test -x bench/peers/.venv/bin/python || $(PYTHON) -m venv bench/peers/.venv
+	-@bench/peers/.venv/bin/python -m pip install -q -r bench/peers/requirements.txt
 
 overload: $(STAMP)  ## twice what a server can do, and a greedy user beside (MINUTES=10)
 	@$(PYTHON) -m bench.overload --minutes $(if $(filter file default,$(origin MINUTES)),10,$(MINUTES))

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from bench import browser, compaction, growth, push
+from bench import browser, compaction, growth, live, page, plot, pull, push, transfer
 from bench.figures import Work, save
 from bench.peers import cast
 from bench.stage import Stage, console
 
 Curves = dict[str, Any]
 WORKS: dict[str, Callable[[Stage], list[Work]]] = {
-    "singles": push.singles, "batches": push.batches, "hot": push.hot,
+    "singles": push.singles, "batches": push.batches, "hot": push.hot, "fresh": pull.fresh,
+    "first_pulls": pull.first_pulls, "spaces": pull.spaces, "connection": live.connection,
+    "transfer": transfer.run,
     "browser": browser.run,
 }  # fmt: skip
-CURVES: dict[str, Callable[[Stage], tuple[list[Work], Curves]]] = {"growth": growth.run, "compaction": compaction.run}
+CURVES: dict[str, Callable[[Stage], tuple[list[Work], Curves]]] = {
+    "live": live.live, "growth": growth.run, "compaction": compaction.run,
+}  # fmt: skip
 NAMES = [*WORKS, *CURVES]
 
 
@@ -28,6 +34,7 @@ NAMES = [*WORKS, *CURVES]
 @click.option("--quick", is_flag=True, help="Fewer and smaller rounds: quicker, and noisier.")
 def main(names: tuple[str, ...], quick: bool) -> None:
     """Does works in turn with floors and peers, says what came of it, and keeps it in bench/results."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that all that it started is stopped
     chosen = NAMES if not names or "all" in names else list(dict.fromkeys(names))
     started, found, curves = time.monotonic(), list[Work](), Curves()
     with Stage(quick) as stage:
@@ -43,10 +50,14 @@ def main(names: tuple[str, ...], quick: bool) -> None:
                 curves |= drawn
             console.print(f"  [dim]{time.monotonic() - begun:.0f} s[/]")
     seconds = time.monotonic() - started
-    path, _ = save(found, curves, quick=quick, postgres=version.stdout.split()[2], seconds=seconds,
+    path, results = save(found, curves, quick=quick, postgres=version.stdout.split()[2], seconds=seconds,
                    peers=cast.VERSIONS, absent=cast.ABSENT)  # fmt: skip
     console.rule(style="dim")
-    console.print(f"{len(found)} works in {seconds:.0f} s: {path}; `python -m bench.plot` draws them")
+    console.print(f"{len(found)} works in {seconds:.0f} s: {path}")
+    if not quick:
+        plot.draw(results)
+        page.write(results)
+        console.print(f"written: {page.PAGE} and its plots")
     for name, why in cast.ABSENT.items():
         console.print(f"[yellow]absent[/]: {name}: {why}", soft_wrap=True)
 

@@ -19,8 +19,8 @@ import asyncpg
 
 from bench import direct_load, http_load
 from bench.figures import Work, measure
-from bench.play import show
 from bench.paced import paced
+from bench.play import show
 from bench.stage import Stage, console, sql
 from bench.workload import TABLE, Device, pull_request
 from syncd.service.compact import Compaction, CompactionReport, Policy

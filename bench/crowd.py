@@ -6,9 +6,8 @@ The writer is in the same process, so that both ends of a latency are read from 
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import multiprocessing
-import os
 import re
 import resource
 import select
@@ -18,11 +17,23 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol, Self
 
-TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
-MARK = b'"eventId"'  # once in every change
-CHANGE = re.compile(rb'"changeId":"([^"]+)"')
+from bench.sockets import PATIENCE, Count, Lane, Listener, accepted, connect
+from bench.ws_load import frame, handshake
+
 AT_ONCE = 50
-PATIENCE = 60.0
+QUIET = 0.2  # seconds without a frame, after which nothing is on its way
+
+
+class Speech(NamedTuple):
+    """How a server speaks of changes: what is once in each that it delivers, what names one (a pattern with a group),
+    and how many frames it sends to a new socket before it listens."""
+
+    mark: bytes = b'"eventId"'
+    name: bytes = rb'"changeId":"([^"]+)"'
+    greetings: int = 0
+
+
+SYNCD = Speech()
 
 
 class Tally(NamedTuple):
@@ -46,106 +57,17 @@ class Heard(NamedTuple):
     received: list[list[int]]
 
 
-def frame(text: bytes, opcode: int = TEXT) -> bytes:
-    """A client's frame. Its mask is zero, which is allowed, and saves the work of masking."""
-    size = len(text)
-    if size < 126:
-        return bytes((opcode, 0x80 | size)) + b"\0\0\0\0" + text
-    return bytes((opcode, 0x80 | 126)) + size.to_bytes(2) + b"\0\0\0\0" + text
-
-
 class _Reader(Protocol):
     def readable(self) -> None: ...
     def close(self) -> None: ...
 
 
-class _Count:
-    """What all listeners were sent since the last look."""
-
-    def __init__(self) -> None:
-        self.frames = self.changes = self.size = 0
-        self.kept: list[tuple[int, bytes]] | None = None
-
-
-class _Listener:
-    """One socket that is sent frames."""
-
-    __slots__ = ("_count", "_rest", "_socket")
-
-    def __init__(self, raw: socket.socket, count: _Count) -> None:
-        self._socket, self._count, self._rest = raw, count, b""
-
-    def readable(self) -> None:
-        got = self._socket.recv(1 << 16)
-        if not got:
-            raise ConnectionError("the server closed a listener")
-        data, count, at = self._rest + got, self._count, 0
-        end = len(data)
-        while end - at >= 2:
-            size, start = data[at + 1], at + 2
-            if size == 126:
-                size, start = int.from_bytes(data[at + 2 : at + 4]), at + 4
-            elif size == 127:
-                size, start = int.from_bytes(data[at + 2 : at + 10]), at + 10
-            if start + size > end:
-                break
-            if data[at] == TEXT:
-                count.frames += 1
-            else:
-                self._control(data[at], data[start : start + size])
-            at = start + size
-        count.size += at
-        count.changes += data.count(MARK, 0, at)
-        if count.kept is not None:
-            count.kept.append((time.perf_counter_ns(), data[:at]))
-        self._rest = data[at:]
-
-    def _control(self, opcode: int, text: bytes) -> None:
-        if opcode == PING:
-            self._socket.send(frame(text, PONG))
-        elif opcode == CLOSE:
-            raise ConnectionError(f"the server closed a listener: {text!r}")
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-class _Lane:
-    """A keep-alive connection that pushes: `ask` a request, and `answered` is when the whole answer was there."""
-
-    def __init__(self, port: int, on_answer: Callable[[_Lane], None]) -> None:
-        self.socket = _connect(port)
-        self._on_answer, self._buffer = on_answer, b""
-        self.busy, self.number, self.failed = False, 0, 0
-
-    def ask(self, request: bytes, number: int = 0) -> None:
-        self.busy, self.number = True, number
-        self.socket.sendall(request)
-
-    def readable(self) -> None:
-        got = self.socket.recv(1 << 16)
-        if not got:
-            raise ConnectionError("the server closed a lane")
-        self._buffer += got
-        head = self._buffer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        at = self._buffer.lower().index(b"content-length:", 0, head) + 15
-        if len(self._buffer) >= head + 4 + int(self._buffer[at : self._buffer.index(b"\r", at)]):
-            self.failed += not (self._buffer.startswith(b"HTTP/1.1 200") and b'"status":"applied"' in self._buffer)
-            self._buffer, self.busy = b"", False
-            self._on_answer(self)
-
-    def close(self) -> None:
-        self.socket.close()
-
-
 class _Audience:
     """Everything that the process holds. Its public methods are what `Crowd.call` calls."""
 
-    def __init__(self) -> None:
-        self._poll, self._readers, self._count = select.epoll(), dict[int, _Reader](), _Count()
-        self._listeners = 0
+    def __init__(self, speech: Speech) -> None:
+        self._poll, self._readers, self._count = select.epoll(), dict[int, _Reader](), Count(speech.mark)
+        self._speech, self._listeners = speech, 0
 
     # -- listeners -----------------------------------------------------------------------------------------
 
@@ -154,15 +76,19 @@ class _Audience:
         Returns how many are open."""
         for start in range(0, len(hellos), AT_ONCE):
             chunk = hellos[start : start + AT_ONCE]
-            sockets = [_connect(port) for _ in chunk]
+            sockets = [connect(port) for _ in chunk]
             for raw in sockets:
-                raw.sendall(_handshake(path))
-            rests = [_accepted(raw) for raw in sockets]
-            wanted = self._count.frames + expected * len(chunk)
-            for raw, rest, hello in zip(sockets, rests, chunk, strict=True):
-                assert not rest
-                self._add(raw.fileno(), _Listener(raw, self._count))
+                raw.sendall(handshake(path))
+            rests = [accepted(raw) for raw in sockets]
+            greeted = self._count.frames + self._speech.greetings * len(chunk)
+            for raw, rest in zip(sockets, rests, strict=True):
+                listener = Listener(raw, self._count)
+                self._add(raw.fileno(), listener)
+                listener.take(rest)
+            self._until(lambda greeted=greeted: self._count.frames >= greeted)  # type: ignore[misc]
+            for raw, hello in zip(sockets, chunk, strict=True):
                 raw.sendall(b"".join(map(frame, hello)))
+            wanted = greeted + expected * len(chunk)
             self._until(lambda wanted=wanted: self._count.frames >= wanted)  # type: ignore[misc]
             self._listeners += len(chunk)
         return self._listeners
@@ -184,7 +110,7 @@ class _Audience:
 
     def burst(self, port: int, lanes: Sequence[Sequence[bytes]]) -> Tally:
         """Each lane pushes as soon as it has its answer, until every listener has every change."""
-        left, total = dict[_Lane, Iterator[bytes]](), sum(map(len, lanes)) * self._listeners
+        left, total = dict[Lane, Iterator[bytes]](), sum(map(len, lanes)) * self._listeners
         began = self._began()
         with self._writing(port, len(lanes), lambda lane: _next(lane, left[lane])) as writers:
             left.update(zip(writers, map(iter, lanes), strict=True))
@@ -204,20 +130,45 @@ class _Audience:
             failed = lane.failed
         return self._tally(began, failed)
 
-    def broadcasts(self, port: int, payload: bytes, count: int, window: int) -> Tally:
-        """Has a broadcaster send a payload `count` times, `window` of them on their way at any time."""
-        control = _connect(port)
-        control.sendall(_handshake("/say"))
-        _accepted(control)
-        began, sent, said = self._began(), 0, frame(payload)
-        while sent < count:
-            control.sendall(said)
-            sent += 1
-            due = (sent - window + 1) * self._listeners
-            self._until(lambda due=due: began.frames >= due)  # type: ignore[misc]
-        self._until(lambda: began.frames >= count * self._listeners)
-        control.close()
-        return self._tally(began, 0)
+    def windowed(self, port: int, path: str, messages: Sequence[bytes], window: int) -> Tally:
+        """One socket sends messages of a change each, `window` of them on their way at any time."""
+        with self._speaking(port, path) as speaker:
+            began = self._began()
+            for sent, message in enumerate(messages, 1):
+                speaker.sendall(frame(message))
+                due = (sent - window + 1) * self._listeners
+                self._until(lambda due=due: began.changes >= due)  # type: ignore[misc]
+            self._until(lambda: began.changes >= len(messages) * self._listeners)
+            return self._tally(began, 0)
+
+    def spoken(self, port: int, path: str, messages: Sequence[bytes], rate: float) -> Heard:
+        """One socket sends messages of a change each, every one at its time, `rate` a second."""
+        with self._speaking(port, path) as speaker:
+            began, now = self._began(keep=True), time.perf_counter_ns()
+            due = [now + int((n + 1) / rate * 1e9) for n in range(len(messages))]
+            for at, message in zip(due, messages, strict=True):
+                self._until(lambda at=at: time.perf_counter_ns() >= at, at)  # type: ignore[misc]
+                speaker.sendall(frame(message))
+            self._until(lambda: began.changes >= len(messages) * self._listeners)
+            kept, began.kept = began.kept or [], None
+        return Heard(due, due, _receipts(self._speech.name, messages, kept))
+
+    @contextlib.contextmanager
+    def _speaking(self, port: int, path: str) -> Iterator[socket.socket]:
+        """A socket that says something; what it is sent itself is not counted."""
+        raw, own = connect(port), Count(self._speech.mark)
+        raw.sendall(handshake(path))
+        listener = Listener(raw, own)
+        rest = accepted(raw)
+        self._add(raw.fileno(), listener)
+        listener.take(rest)
+        self._until(lambda: own.frames >= self._speech.greetings)
+        try:
+            yield raw
+        finally:
+            self._poll.unregister(raw.fileno())
+            del self._readers[raw.fileno()]
+            raw.close()
 
     def paced(self, port: int, requests: Sequence[bytes], rate: float, lanes: int) -> Heard:
         """Pushes of one change, each at its time, `rate` a second. One that finds no lane free waits, and its time
@@ -226,7 +177,7 @@ class _Audience:
         due = [now + int((n + 1) / rate * 1e9) for n in range(len(requests))]
         answered = [0] * len(requests)
 
-        def note(lane: _Lane) -> None:
+        def note(lane: Lane) -> None:
             answered[lane.number] = time.perf_counter_ns()
 
         with self._writing(port, lanes, note) as writers:
@@ -236,7 +187,7 @@ class _Audience:
                 next(lane for lane in writers if not lane.busy).ask(request, number)
             self._until(lambda: began.changes >= len(requests) * self._listeners and all(answered))
         kept, began.kept = began.kept or [], None
-        return Heard(due, answered, _receipts(requests, kept))
+        return Heard(due, answered, _receipts(self._speech.name, requests, kept))
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -244,25 +195,33 @@ class _Audience:
         self._readers[number] = reader
         self._poll.register(number, select.EPOLLIN)
 
-    def _writing(self, port: int, lanes: int, on_answer: Callable[[_Lane], None]) -> _Writers:
-        return _Writers(self, [_Lane(port, on_answer) for _ in range(lanes)])
+    def _writing(self, port: int, lanes: int, on_answer: Callable[[Lane], None]) -> _Writers:
+        return _Writers(self, [Lane(port, on_answer) for _ in range(lanes)])
 
-    def add(self, lane: _Lane) -> None:
+    def add(self, lane: Lane) -> None:
         self._add(lane.socket.fileno(), lane)
 
-    def remove(self, lane: _Lane) -> None:
+    def remove(self, lane: Lane) -> None:
         self._poll.unregister(lane.socket.fileno())
         del self._readers[lane.socket.fileno()]
         lane.close()
 
-    def _began(self, keep: bool = False) -> _Count:
+    def _settle(self) -> None:
+        """Reads until nothing more comes for a moment: what is late from before is not of what comes next."""
+        deadline = time.perf_counter() + PATIENCE
+        while (ready := self._poll.poll(QUIET, 1024)) and time.perf_counter() < deadline:
+            for number, _ in ready:
+                self._readers[number].readable()
+
+    def _began(self, keep: bool = False) -> Count:
+        self._settle()
         count = self._count
         count.frames = count.changes = count.size = 0
         count.kept = [] if keep else None
         self._start, self._cpu = time.perf_counter(), time.process_time()
         return count
 
-    def _tally(self, count: _Count, failed: int) -> Tally:
+    def _tally(self, count: Count, failed: int) -> Tally:
         seconds, used = time.perf_counter() - self._start, time.process_time() - self._cpu
         return Tally(seconds, count.frames, count.changes, count.size, failed, used)
 
@@ -280,10 +239,10 @@ class _Audience:
 class _Writers:
     """Lanes that are open, and part of the loop, for a while."""
 
-    def __init__(self, audience: _Audience, lanes: list[_Lane]) -> None:
+    def __init__(self, audience: _Audience, lanes: list[Lane]) -> None:
         self._audience, self._lanes = audience, lanes
 
-    def __enter__(self) -> list[_Lane]:
+    def __enter__(self) -> list[Lane]:
         for lane in self._lanes:
             self._audience.add(lane)
         return self._lanes
@@ -293,48 +252,21 @@ class _Writers:
             self._audience.remove(lane)
 
 
-def _receipts(requests: Sequence[bytes], kept: Sequence[tuple[int, bytes]]) -> list[list[int]]:
+def _receipts(name: bytes, requests: Sequence[bytes], kept: Sequence[tuple[int, bytes]]) -> list[list[int]]:
     """When what was pushed was received, by push."""
-    places = {CHANGE.findall(request)[0]: n for n, request in enumerate(requests)}
+    pattern = re.compile(name)
+    places = {pattern.findall(request)[0]: n for n, request in enumerate(requests)}
     received: list[list[int]] = [[] for _ in requests]
     for instant, data in kept:
-        for change in CHANGE.findall(data):
+        for change in pattern.findall(data):
             received[places[change]].append(instant)
     return received
 
 
-def _next(lane: _Lane, requests: Iterator[bytes]) -> None:
+def _next(lane: Lane, requests: Iterator[bytes]) -> None:
     request = next(requests, None)
     if request is not None:
         lane.ask(request)
-
-
-def _connect(port: int) -> socket.socket:
-    raw = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-    raw.settimeout(None)  # with a time-out every read would be two system calls
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return raw
-
-
-def _handshake(path: str) -> bytes:
-    key = base64.b64encode(os.urandom(16))
-    return (
-        b"GET %s HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n" % (path.encode(), key)
-    )
-
-
-def _accepted(raw: socket.socket) -> bytes:
-    """Reads the answer to a handshake; returns what came after it."""
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        got = raw.recv(4096)
-        if not got:
-            break
-        answer += got
-    if not answer.startswith(b"HTTP/1.1 101"):
-        raise ConnectionError(f"the handshake was refused: {answer[:200]!r}")
-    return answer.partition(b"\r\n\r\n")[2]
 
 
 def more_files() -> None:
@@ -344,9 +276,9 @@ def more_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, speech: Speech) -> None:
     more_files()
-    audience = _Audience()
+    audience = _Audience(speech)
     while True:
         try:
             while not pipe.poll():
@@ -363,10 +295,10 @@ def _serve(pipe: Connection) -> None:
 class Crowd:
     """The process, from outside."""
 
-    def __init__(self) -> None:
+    def __init__(self, speech: Speech = SYNCD) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._pipe, other = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(other,), daemon=True)
+        self._process = spawn.Process(target=_serve, args=(other, speech), daemon=True)
         self._process.start()
         other.close()
 

@@ -132,7 +132,9 @@ def measure(
 ) -> Work:  # fmt: skip
     """A work of two sides whose rounds ran in turn, judged by their ratio."""
     sides = {"syncd": Side(label="syncd", values=list(ours)), "other": Side(label=against, values=list(theirs))}
-    bars = [] if target is None else [Bar(what=f"to {against}", value=ratio(ours, theirs), target=target, ceiling=ceiling)]
+    bars = (
+        [] if target is None else [Bar(what=f"to {against}", value=ratio(ours, theirs), target=target, ceiling=ceiling)]
+    )
     return Work(name=name, what=what, unit=unit, sides=sides, bars=bars, less_is_better=ceiling, note=note)
 
 

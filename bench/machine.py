@@ -31,6 +31,12 @@ def at_work(stat: str) -> float:
     return (user + nice + system + irq + softirq + steal) * TICK
 
 
+def own_memory(smaps_rollup: str) -> int:
+    """Bytes of a process's anonymous memory, what is shared divided among those that share it, from smaps_rollup."""
+    line = next(line for line in smaps_rollup.splitlines() if line.startswith("Pss_Anon:"))
+    return int(line.split()[1]) * 1024
+
+
 def is_busy(cores: float) -> bool:
     """Whether others used so much that figures are not to be believed."""
     return cores > BUSY
@@ -55,11 +61,11 @@ class Tree:
         return sum(map(_process_cpu, self.pids()))
 
     def memory(self) -> int:
-        """Bytes of memory, what is shared divided among those that share it."""
+        """Bytes of memory that are theirs: neither files nor PostgreSQL's shared buffers, which hold what is read."""
         total = 0
         for pid in self.pids():
-            with contextlib.suppress(psutil.Error):
-                total += psutil.Process(pid).memory_full_info().pss
+            with contextlib.suppress(OSError):
+                total += own_memory(Path(f"/proc/{pid}/smaps_rollup").read_text())
         return total
 
 

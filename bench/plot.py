@@ -1,5 +1,7 @@
-"""The figures as one picture: a bar for each ratio with its target, and what a push costs as the log grows,
-and what a message to many costs, and how soon it comes."""
+"""Draws the figures of one run: `python -m bench.plot` draws those of bench/results/latest.json again.
+
+A picture is as wide as a phone shows it, and its colours can be read on a light page and on a dark one.
+"""
 
 from __future__ import annotations
 
@@ -8,169 +10,133 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import msgspec
 
-matplotlib.use("Agg")
+matplotlib.use("svg")
 
 import matplotlib.pyplot as plt
 
-from bench.figures import Measure, Results
+from bench import page
+from bench.figures import RESULTS, Results, Work, number
+from bench.page import IMAGES, PICTURES
 
-MET, MISSED, PLAIN = "#2a7f62", "#c0392b", "#8a94a6"
-LONGEST = 4.0  # a bar that is off the scale would hide the others
-TICKS = (1, 2, 5, 10, 20, 50)
-LABELS = {
-    "push_100": "push, batches of 100\nvs SQL function from asyncpg",
-    "push_1000": "push, batches of 1,000\nvs SQL function from asyncpg",
-    "single": "single changes, 64 connections\nvs pgbench INSERT (log-like)",
-    "single_hot": "single changes, one feed\nvs pgbench INSERT (log-like)",
-    "single_bare": "single changes, 64 connections\nvs pgbench INSERT (bare table)",
-    "pull_state": "fresh pull, state\nvs same pages from asyncpg",
-    "pull_state_copy": "fresh pull, state\nvs COPY as JSON",
-    "pull_log": "fresh pull, log\nvs same pages from asyncpg",
-    "pull_log_copy": "fresh pull, log\nvs COPY as JSON",
-    "idle": "pull of nothing, server CPU\nvs bare uvicorn",
-    "idle_database": "pull of nothing, PostgreSQL CPU\nvs bare uvicorn",
-    "growth": "push of 100, large log\nvs 10,000 rows (time)",
-    "growth_buffers": "push of 100, large log\nvs 10,000 rows (buffers)",
-    "growth_spread": "the same, edits all over\n(time)",
-    "growth_spread_buffers": "the same, edits all over\n(buffers)",
-    "growth_unseen": "push of 100, plans of young tables\nvs 10,000 rows (buffers)",
-    "browser_pouchdb": "first sync in Chromium\nvs PouchDB",
-    "browser_rxdb": "first sync in Chromium\nvs RxDB",
-    "fanout": "one feed, 1,000 listeners\nvs websockets' broadcast",
-    "fanout_cpu": "the same by server CPU\nvs websockets' broadcast",
-    "fanout_sweep": "CPU a delivered message, 2,000 listeners\nvs 10",
-    "fanout_latency": "sent to received, 99 %, 100 listeners\nvs 50 ms",
-    "fanout_memory": "2,000 idle sockets\nvs 40 MB",
-    "export": "export\nvs COPY of the same rows",
-    "export_memory": "server memory, export\nvs allowed",
-    "bootstrap": "first sync beside 2,000,000 changes\nvs 100,000",
-    "bootstrap_folded": "the same after compaction\nvs before",
-    "compaction_push": "pushes during compaction, 99 %\nvs before",
-    "pull_state_memory": "server memory, fresh pull (state)\nvs allowed",
-    "pull_log_memory": "server memory, fresh pull (log)\nvs allowed",
-}
+WORDS, OURS, THEIRS, FLOOR = "#7d8590", "#1f9d6b", "#6f87b8", "#b08443"
+FLOORS = ("floor", "pgbench", "copy", "broadcast", "bare", "other")
+WIDTH, ROW = 5.2, 0.36  # inches
+STYLE = {
+    "font.size": 9, "text.color": WORDS, "axes.labelcolor": WORDS, "axes.edgecolor": WORDS, "xtick.color": WORDS,
+    "ytick.color": WORDS, "axes.titlecolor": WORDS, "svg.hashsalt": "syncd", "svg.fonttype": "none",
+    "font.family": "sans-serif",
+}  # fmt: skip
 
 
-def draw(results: Results, path: Path) -> Path:
-    """Draws what there is."""
-    floors = [results.measures[n] for n in LABELS if n in results.measures and not results.measures[n].ceiling]
-    floors = [one for one in floors if one.name != "idle_database"]
-    ceilings = [results.measures[n] for n in LABELS if n in results.measures and results.measures[n] not in floors]
-    figure, axes = plt.subplots(4, 2, figsize=(15, 25), height_ratios=(1.8, 1, 1, 1))
-    _bars(axes[0][0], floors, "Rate: ratio, more is better (bar must reach its line)")
-    _bars(axes[0][1], ceilings, "Cost: ratio, less is better (bar must stay below its line)")
-    _growth(axes[1][0], results.curves.get("growth", []))
-    _sizes(axes[1][1], results.curves.get("size", []))
-    _fanout(axes[2][0], results.curves.get("fanout", []))
-    _latency(axes[2][1], results.curves.get("fanout_latency", []), results.measures.get("fanout_latency"))
-    _folded(axes[3][0], results.curves.get("compaction", []), "changes", 1, "changes in the log")
-    _folded(axes[3][1], results.curves.get("compaction", []), "seconds", 1, "seconds of a new device's first sync")
-    machine = results.machine
-    figure.suptitle(
-        f"syncd against what it stands on: ratios within one run{' (quick)' if results.quick else ''}\n"
-        f"{results.made}, {machine.get('processors')} processors, PostgreSQL {machine.get('postgresql')}, "
-        f"Python {machine.get('python')}",
-        fontsize=13,
-    )
-    figure.tight_layout(rect=(0, 0, 1, 0.985))
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+def draw(results: Results) -> list[Path]:
+    """All pictures that there are figures for."""
+    with plt.rc_context(STYLE):
+        drawn = [
+            _works(name, [results.works[one] for one in works if one in results.works])
+            for name, works in PICTURES.items()
+        ]
+        drawn.append(_growth(results.curves.get("growth", [])))
+        drawn.append(_delays(results.curves.get("live", {}), results.works.get("live_p50")))
+    return [path for path in drawn if path is not None]
 
 
-def _bars(axes: Any, measures: Sequence[Measure], title: str) -> None:
-    axes.set_title(title, fontsize=11)
-    if not measures:
-        return
-    places = range(len(measures))
-    colours = [PLAIN if one.target is None else MET if one.ok else MISSED for one in measures]
-    axes.barh(places, [min(one.ratio, LONGEST) for one in measures], color=colours, height=0.62)
-    for place, one in zip(places, measures, strict=True):
-        end = min(max(one.ratio, one.target or 0), LONGEST)
-        axes.text(end, place, f" {one.ratio:.2f}", va="center", fontsize=9)
-        if one.target is not None:
-            axes.plot([one.target] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
-    axes.set_yticks(places, [LABELS[one.name] for one in measures], fontsize=8.5)
-    axes.invert_yaxis()
-    axes.set_xlim(0, min(LONGEST, max(max(one.ratio, one.target or 0) for one in measures)) * 1.15)
-    axes.set_xlabel("ratio (black line: target; grey: for information)")
+def _works(name: str, works: Sequence[Work]) -> Path | None:
+    """A panel for each work: a bar for each side, with its spread and its figure."""
+    if not works:
+        return None
+    rows = [len(one.sides) + 1.3 for one in works]
+    figure, axes = plt.subplots(len(works), 1, figsize=(WIDTH, sum(rows) * ROW), height_ratios=rows, squeeze=False)
+    for (place,), work in zip(axes, works, strict=True):
+        _panel(place, work)
+    return _kept(figure, name)
 
 
-def _growth(axes: Any, curve: Sequence[dict[str, float]]) -> None:
-    axes.set_title("A push of 100 changes as the log grows (database time, median)", fontsize=11)
+def _panel(axes: Any, work: Work) -> None:
+    better = "less is better" if work.less_is_better else "more is better"
+    axes.set_title(f"{work.what}\n{work.unit}, {better}", fontsize=9, loc="left")
+    sides = list(work.sides.items())
+    most = max(max(one.values) for _, one in sides)
+    for place, (name, one) in enumerate(sides):
+        mine = one.label.startswith("syncd")
+        colour = OURS if mine else FLOOR if name in FLOORS else THEIRS
+        axes.barh(place, one.median, color=colour, height=0.62)
+        axes.plot([min(one.values), max(one.values)], [place, place], color=WORDS, linewidth=1)
+        text = number(one.median)
+        if one.cpu_median is not None:
+            text += f"  ({one.cpu_median * 1000:.3g} µs CPU)"
+        axes.text(max(one.values) + most * 0.015, place, text, va="center", fontsize=8)
+    axes.set_yticks(range(len(sides)), [_short(one.label) for _, one in sides], fontsize=8)
+    axes.set_ylim(len(sides) - 0.5, -0.5)
+    axes.set_xlim(0, most * 1.55)
+    axes.set_xticks([])
+    for edge in ("top", "right", "bottom"):
+        axes.spines[edge].set_visible(False)
+
+
+def _short(label: str) -> str:
+    """A label over two lines where it is long."""
+    if len(label) <= 24:
+        return label
+    middle = min((at for at, sign in enumerate(label) if sign == " "), key=lambda at: abs(at - len(label) // 2))
+    return label[:middle] + "\n" + label[middle + 1 :]
+
+
+def _growth(curve: Sequence[dict[str, float]]) -> Path | None:
     if not curve:
-        return
+        return None
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.0))
     rows = [point["rows"] for point in curve]
-    for late, word, colour in (("", "recent records", MET), ("_spread", "records from all over", "#d08c2e")):
+    for late, word, colour in (("", "recent records", OURS), ("_spread", "records from all over", FLOOR)):
         axes.plot(rows, [p[f"millis{late}"] for p in curve], "o-", color=colour, label=f"edits of {word}")
         axes.plot(rows, [p[f"small_millis{late}"] for p in curve], "x--", color=colour, alpha=0.6,
                   label="the same into 10,000 rows, in turn with it")  # fmt: skip
     axes.set_xscale("log")
     axes.set_ylim(0, None)
+    axes.set_title("A push of 100 changes as the log grows", fontsize=9, loc="left")
     axes.set_xlabel("rows in the log (one feed)")
-    axes.set_ylabel("milliseconds a push")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8.5)
+    axes.set_ylabel("ms in the database")
+    axes.grid(alpha=0.25)
+    _legend(axes)
+    return _kept(figure, "performance-growth")
 
 
-def _sizes(axes: Any, curve: Sequence[dict[str, float]]) -> None:
-    axes.set_title("A push at the largest log, by its size (database, median)", fontsize=11)
-    if not curve:
-        return
-    sizes = [point["changes"] for point in curve]
-    axes.loglog(sizes, [p["millis"] for p in curve], "o-", color=MET, label="milliseconds")
-    axes.loglog(sizes, [p["buffers"] for p in curve], "s-", color=PLAIN, label="buffers touched")
-    for point in curve:
-        axes.annotate(f"{point['millis']:.2g} ms", (point["changes"], point["millis"]), fontsize=9,
-                      xytext=(0, -15), textcoords="offset points", ha="center")  # fmt: skip
-    axes.set_xlabel("changes in the push")
-    axes.set_ylabel("milliseconds, buffers")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=9)
-
-
-def _folded(axes: Any, points: Sequence[dict[str, float]], part: str, scale: float, what: str) -> None:
-    axes.set_title(f"Before and after compaction: {what}", fontsize=11)
-    if not points:
-        return
-    values = [point[part] / scale for point in points]
-    axes.bar(("before", "after"), values, color=(PLAIN, MET), width=0.5)
-    for place, value in enumerate(values):
-        axes.text(place, value, f"{value:,.3g}" if value < 100 else f"{value:,.0f}", ha="center", va="bottom")
-    axes.set_ylabel(what)
-
-
-def _fanout(axes: Any, curve: Sequence[dict[str, float]]) -> None:
-    axes.set_title("A change to everybody who listens, one at a time (median)", fontsize=11)
-    if not curve:
-        return
-    listeners = [point["listeners"] for point in curve]
-    axes.loglog(listeners, [p["micros"] for p in curve], "o-", color=MET, label="µs of server CPU a delivered message")
-    axes.loglog(listeners, [p["millis"] for p in curve], "s--", color=PLAIN, label="ms until the last one has it")
-    for point in curve:
-        axes.annotate(f"{point['micros']:.3g} µs", (point["listeners"], point["micros"]), fontsize=9,
-                      xytext=(0, 7), textcoords="offset points", ha="center")  # fmt: skip
-    axes.margins(0.1, 0.12)
-    axes.set_xlabel("listeners of one feed")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=9)
-
-
-def _latency(axes: Any, bars: Sequence[dict[str, float]], found: Measure | None) -> None:
-    axes.set_title("Sent to received, 100 listeners, 100 changes/s", fontsize=11)
-    if not bars or found is None:
-        return
-    starts, ends = [max(bar["from"], 0.4) for bar in bars], [min(bar["to"], 400.0) for bar in bars]
-    widths = [end - start for start, end in zip(starts, ends, strict=True)]
-    axes.bar(starts, [100 * bar["share"] for bar in bars], width=widths, align="edge", color=MET, edgecolor="white")
-    axes.axvline(found.ours, color=PLAIN, linestyle="--", label=f"99 % within {found.ours:.1f} ms")
-    axes.axvline(found.theirs, color="black", linewidth=2, label=f"target: {found.theirs:.0f} ms")
+def _delays(bars: dict[str, Sequence[dict[str, float]]], work: Work | None) -> Path | None:
+    """What part of the receipts came within so many milliseconds, by side."""
+    if not bars or work is None:
+        return None
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.0))
+    styles = ("-", "--", "-.", ":", (0, (1, 3)))
+    for (name, some), style in zip(bars.items(), styles, strict=False):
+        colour = OURS if name in ("syncd", "two workers") else FLOOR if name in FLOORS else THEIRS
+        ends, part = [min(bar["to"], 1000.0) for bar in some], 0.0
+        parts = [part := part + 100 * bar["share"] for bar in some]
+        axes.plot(ends, parts, linestyle=style, color=colour, label=work.sides[name].label)
     axes.set_xscale("log")
-    axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    axes.set_xticks((1, 3, 10, 30, 100, 300), ("1", "3", "10", "30", "100", "300"))
     axes.minorticks_off()
-    axes.set_xlim(min(starts), max(80.0, *ends))
-    axes.set_xlabel("milliseconds")
+    axes.set_title("Receipts within so many milliseconds, 100 listeners", fontsize=9, loc="left")
+    axes.set_xlabel("milliseconds from when the change was due to be sent")
     axes.set_ylabel("% of receipts")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=9)
+    axes.grid(alpha=0.25)
+    _legend(axes)
+    return _kept(figure, "performance-delays")
+
+
+def _legend(axes: Any) -> None:
+    axes.legend(fontsize=8, framealpha=0, loc="best")
+
+
+def _kept(figure: Any, name: str) -> Path:
+    path = IMAGES / f"{name}.svg"
+    figure.tight_layout()
+    figure.savefig(path, transparent=True, metadata={"Date": None})
+    plt.close(figure)
+    return path
+
+
+if __name__ == "__main__":
+    latest = msgspec.json.decode((RESULTS / "latest.json").read_bytes(), type=Results)
+    draw(latest)
+    page.write(latest)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from bench import floors, http_load, ws_load
 from bench.figures import Bar, Sample, Work, against, side
+from bench.machine import Tree
 from bench.peers import kinto, triplit
 from bench.peers.cast import Cast
-from bench.machine import Tree
 from bench.play import Player, alternate, show, timed
-from bench.stage import Stage, console
+from bench.stage import Stage, console, sql
 from bench.workload import APP, Device, record
-from bench.stage import sql
 
 WARM = 2
 CLIENTS, MANY, BATCH = 16, 64, 100
@@ -70,12 +69,12 @@ def hot(stage: Stage) -> list[Work]:
     """The same pushes into one space and into a space each, by one worker and by two."""
     found = []
     with Stage(stage.quick, workers=2) as pair:
-        for size, pushes, word in ((1, 40 if stage.quick else 300, "singles"), (BATCH, 3 if stage.quick else 12, "batches")):
+        for size, pushes, few, word in ((1, 300, 40, "singles"), (BATCH, 12, 3, "batches")):
             players: Players = {}
             for server, workers in ((stage, "one worker"), (pair, "two workers")):
                 for shared, where in ((True, "one space"), (False, "many spaces")):
                     name = f"hot-{word}-{shared}"
-                    own = Own(server, name, CLIENTS, size, pushes, shared=shared)
+                    own = Own(server, name, CLIENTS, size, few if stage.quick else pushes, shared=shared)
                     key = {("one worker", True): "syncd"}.get((workers, shared), f"{where}, {workers}")
                     players[key] = (f"syncd, {where}, {workers}", own)
             what = f"one hot space, {word}, {CLIENTS} clients"

@@ -60,9 +60,7 @@ class Device:
     others that are measured beside know no fields: then all of the record is written.
     """
 
-    def __init__(
-        self, user: str, space: str, *, edits: int = 4, held: Sequence[str] = (), whole: bool = False
-    ) -> None:
+    def __init__(self, user: str, space: str, *, edits: int = 4, held: Sequence[str] = (), whole: bool = False) -> None:
         self.user, self.space, self.client, self.edits, self.whole = user, space, f"{user}-phone", edits, whole
         self._random = random.Random(user)
         self._held = list(held)

@@ -1,1 +1,1 @@
-"""The peers: other servers that keep what devices write, as their projects ship them, each with a proof that it does."""
+"""The peers: other servers that keep what devices write, as they are shipped, each with a proof that it does."""

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import IO
 
+from syncd.postgres.launch import die_with_parent
+
 FOLDER = Path(__file__).parent
 MODULES = FOLDER / "node_modules"
 
@@ -34,8 +36,9 @@ class Process:
     def __init__(self, command: list[str], log: Path, env: dict[str, str] | None = None) -> None:
         self._log = log.open("ab")
         self.process = subprocess.Popen(
-            command, cwd=FOLDER, stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, **(env or {})}
-        )
+            command, cwd=FOLDER, stdout=subprocess.PIPE, stderr=self._log, env={**os.environ, **(env or {})},
+            preexec_fn=die_with_parent(signal.SIGKILL),
+        )  # fmt: skip
         assert self.process.stdout is not None
         try:
             self.port = _port(self.process.stdout)

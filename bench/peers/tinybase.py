@@ -6,6 +6,7 @@ It acknowledges nothing: a change is sent to the others at once, and the whole s
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -34,6 +35,12 @@ class TinyBase:
         if records:
             _script("save", records, str(folder / "tasks.json"))
         self.start()
+
+    def hold(self) -> None:
+        """Opens a socket that stays: the server forgets a store that nobody is connected to."""
+        self._held = socket.create_connection(("127.0.0.1", self.port))
+        self._held.sendall(ws_load.handshake(PATH))
+        self._held.recv(4096)
 
     def start(self) -> None:
         self._process = Process(["node", "tinybase.js", str(self._folder)], self._folder / "log")

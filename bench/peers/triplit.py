@@ -21,7 +21,7 @@ REFUSAL = b'"type":"ERROR"'
 
 
 class Triplit:
-    """A server. `flushed`: a commit waits for the disk, as PostgreSQL's does; as shipped LMDB flushes behind the answer."""
+    """A server. `flushed`: a commit waits for the disk, as PostgreSQL's does. As shipped it flushes behind."""
 
     def __init__(self, folder: Path, *, flushed: bool) -> None:
         self.version = node("@triplit/server")
