@@ -76,14 +76,20 @@ class Unauthorized(SyncdError):
 
 
 class Forbidden(SyncdError):
+    """The caller may not do that (403)."""
+
     code = "forbidden"
 
 
 class NotFound(SyncdError):
+    """There is nothing at that address, or nothing that the caller may see (404)."""
+
     code = "not_found"
 
 
 class MethodNotAllowed(SyncdError):
+    """The address answers other methods (405)."""
+
     code = "method_not_allowed"
 
     def __init__(self, allowed: str) -> None:
@@ -92,6 +98,8 @@ class MethodNotAllowed(SyncdError):
 
 
 class Conflict(SyncdError):
+    """What is there does not allow it (409)."""
+
     code = "conflict"
 
 
@@ -102,10 +110,14 @@ class DeviceCopied(SyncdError):
 
 
 class CursorLost(SyncdError):
+    """The cursor is of another history, or of a log that is not there any more (410)."""
+
     code = "cursor_lost"
 
 
 class TooLarge(SyncdError):
+    """The body, or a part of it, is beyond its bound (413)."""
+
     code = "body_too_large"
 
 
@@ -116,14 +128,20 @@ class TooSlow(SyncdError):
 
 
 class HeadersTooLarge(SyncdError):
+    """The headers are beyond their bound (431)."""
+
     code = "headers_too_large"
 
 
 class UrlTooLong(SyncdError):
+    """The address is beyond its bound (414)."""
+
     code = "url_too_long"
 
 
 class UnsupportedMedia(SyncdError):
+    """The body is of a type, or a packing, that is not read (415)."""
+
     code = "unsupported_media_type"
 
 
@@ -134,6 +152,8 @@ class Refused(SyncdError):
 
 
 class Busy(SyncdError):
+    """The server has too much to do just now (503)."""
+
     code = "busy"
 
 
@@ -164,16 +184,24 @@ class QuotaExceeded(SyncdError):
 
 
 class UpgradeRequired(SyncdError):
+    """The client speaks a protocol that is not served any more (426)."""
+
     code = "upgrade_required"
 
 
 class DatabaseUnavailable(SyncdError):
+    """The database does not answer (503)."""
+
     code = "database_unavailable"
 
 
 class MembershipsUnavailable(SyncdError):
+    """The membership service does not answer, or not usably (503)."""
+
     code = "memberships_unavailable"
 
 
 class KeysUnavailable(SyncdError):
+    """The token provider's keys cannot be had (503)."""
+
     code = "keys_unavailable"

@@ -33,6 +33,8 @@ PIECE = 256 * 1024
 
 
 class Answer(NamedTuple):
+    """A whole answer: `body` in the bytes of `media_type`, and further `headers`."""
+
     body: bytes
     status: int = 200
     media_type: bytes = JSON

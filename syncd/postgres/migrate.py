@@ -119,12 +119,7 @@ async def migrate(
             await _locked(conn, partial(_prepare, conn))
             current = current and await _is_current(conn, files, older_functions)
         applied: list[str] = []
-        if current:
-            await _settle(conn, files, lock_timeout_ms, say)
-            await _say_memberships(conn, memberships, say)
-            await _say_contexts(conn, context_key, say)
-            return applied
-        for step, work in _steps(conn, files, older_functions):
+        for step, work in () if current else _steps(conn, files, older_functions):
             if await _locked(conn, partial(_as_owner, conn, work, lock_timeout_ms)):
                 say(f"applied {step}")
                 applied.append(step)

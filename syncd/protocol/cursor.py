@@ -80,6 +80,8 @@ class Cursor(NamedTuple):
 
 
 class BadCursor(Malformed):
+    """A cursor that this server did not give to this user for this app."""
+
     code = "bad_cursor"
 
 

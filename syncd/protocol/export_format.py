@@ -31,6 +31,8 @@ CONTENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class LineRegister(msgspec.Struct, gc=False):
+    """A register on a line of an export. `at` and `sent` are instants; without `clientId` of the change's device."""
+
     value: Raw
     at: str
     clientId: str | None = None
@@ -109,6 +111,8 @@ class Invited(msgspec.Struct):
 
 
 class Member(msgspec.Struct, omit_defaults=True):
+    """A member of a space in an export; `joinedAt` is an instant."""
+
     userId: str
     role: Role
     joinedAt: str

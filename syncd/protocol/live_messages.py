@@ -38,6 +38,8 @@ class Auth(msgspec.Struct, tag="auth"):
 
 
 class Subscribe(msgspec.Struct, tag="subscribe"):
+    """The frame that asks for an app's changes after `since`, of all tables or of `collections`."""
+
     appId: str | None = None
     since: str | None = None
     collections: list[str] | str | None = None
@@ -48,10 +50,14 @@ class Subscribe(msgspec.Struct, tag="subscribe"):
 
 
 class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
+    """The frame that ends a subscription."""
+
     appId: str | None = None
 
 
 class PushFrame(msgspec.Struct, tag="push"):
+    """The frame that pushes changes; `requestId` comes back with the result."""
+
     changes: list[IncomingChange]
     requestId: str | int | None = None
     appId: str | None = None
@@ -68,7 +74,7 @@ class PresenceFrame(msgspec.Struct, tag="presence"):
 
 
 class Ping(msgspec.Struct, tag="ping"):
-    pass
+    """The frame that asks for a `pong`."""
 
 
 class LegacySubscribe(msgspec.Struct, tag="subscribe"):

@@ -91,6 +91,8 @@ class RestoreBody(msgspec.Struct):
 
 
 class RawChanges(msgspec.Struct):
+    """A push of which the changes stay the JSON text that they are."""
+
     changes: list[Raw] | None = None
 
 

@@ -25,6 +25,8 @@ OPS = {"insert": 1, "update": 2, "delete": 3}
 
 
 class LogRegister(msgspec.Struct, gc=False, omit_defaults=True):
+    """A register as the log keeps it; `at` and `sent` are instants as text."""
+
     value: Raw
     at: str
     sent: str | UnsetType | None = UNSET
@@ -32,6 +34,8 @@ class LogRegister(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class StateRegister(msgspec.Struct, gc=False, omit_defaults=True):
+    """A register as the state keeps it: with the device that wrote it."""
+
     value: Raw
     at: str
     clientId: str
@@ -78,6 +82,8 @@ class Limits(NamedTuple):
 
 
 class Stamp(NamedTuple):
+    """An instant, as text and in microseconds."""
+
     text: str
     micros: int
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 
 class SpaceRow(NamedTuple):
+    """A space and the role of the acting user in it; microseconds since 1970."""
+
     id: str
     name: str
     role: str
@@ -23,6 +25,8 @@ class MemberRow(NamedTuple):
 
 
 class InvitationRow(NamedTuple):
+    """An invitation of the acting user; microseconds since 1970."""
+
     space_id: str
     name: str
     role: str
@@ -31,5 +35,7 @@ class InvitationRow(NamedTuple):
 
 
 class BlockRow(NamedTuple):
+    """A user whose invitations the acting user does not take; microseconds since 1970."""
+
     user_id: str
     blocked_us: int

@@ -48,6 +48,8 @@ class LogRow(msgspec.Struct, gc=False):
 
 
 class FieldMeta(msgspec.Struct, gc=False):
+    """What a row says of one field: its instant under one of three names, and its device."""
+
     at: Any = None
     updatedAt: Any = None
     timestamp: Any = None
