@@ -31,6 +31,7 @@ describe("a pace", () => {
     ["grows fourfold at most", [[10, 100]], 40],
     ["grows as far as the goal takes", [[10, 500]], 20],
     ["stays where the goal is just met", [[10, 1000]], 10],
+    ["grows to what went through where the goal is just met", [[20, 1000]], 20],
     [
       "never grows beyond the most",
       [
@@ -254,7 +255,9 @@ describe("a question", () => {
     expect(await ask(once.api, GET)).toEqual({ n: 1 });
     expect(once.tokens).toEqual(["t0", "t1"]);
     const twice = client([problem(401, "expired"), problem(401, "expired")]);
-    await expect(ask(twice.api, GET)).rejects.toMatchObject({ code: "expired" });
+    const refused = ask(twice.api, GET);
+    await expect(refused).rejects.toMatchObject({ code: "expired" });
+    await expect(refused).rejects.toBeInstanceOf(NotAllowed);
     await expect(ask(client([problem(403, "forbidden")]).api, GET)).rejects.toBeInstanceOf(NotAllowed);
     expect(twice.asked).toHaveLength(2);
   });

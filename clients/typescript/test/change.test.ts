@@ -45,7 +45,9 @@ describe("an id", () => {
     expect(newId(1.9)).toMatch(/^00000000-0001-7[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/);
     expect(newId(2 ** 48 - 1)).toMatch(/^ffffffff-ffff-7/);
     expect(newId(0x0123456789ab)).toMatch(/^01234567-89ab-7/);
-    expect(new Set(Array.from({ length: 100 }, () => newId(5))).size).toBe(100);
+    const ids = Array.from({ length: 100 }, () => newId(5));
+    expect(new Set(ids).size).toBe(100);
+    for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
   });
 });
 
@@ -134,6 +136,10 @@ describe("the fields of a write", () => {
     [{ "": 1 }, "s"],
   ])("may not be %j in the space %j", (fields, space) => {
     expect(() => checkFields(fields, space)).toThrow(InvalidWrite);
+  });
+
+  it("that have no name are called so", () => {
+    expect(() => checkFields({ "": 1 }, "s")).toThrow(expect.objectContaining({ field: "a field name" }));
   });
 
   it("may be called spaceId in a shared space", () => {

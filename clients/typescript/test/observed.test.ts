@@ -173,18 +173,19 @@ describe("a read that goes on", () => {
     stop();
   });
 
-  it("tells nobody who has gone while it reads", async () => {
-    const { read } = counted();
+  it("tells nobody who has gone while it reads, and does not read again", async () => {
+    const { read, change } = counted();
     const heard: number[] = [];
     let open = (): void => undefined;
     read.gate = new Promise<void>((resolve) => {
       open = resolve;
     });
     const stop = read.subscribe((value) => heard.push(value));
+    await change(2);
     stop();
     open();
     await rest();
-    expect([heard, read.current]).toEqual([[], undefined]);
+    expect([heard, read.current, read.reads]).toEqual([[], undefined, 1]);
   });
 
   it("says that it failed, and reads again at the next change", async () => {

@@ -48,8 +48,11 @@ async function after(test, ends) {
   for (const end of ends) await end();
 }
 
-/** What a test that failed half-way has not put back. */
-function restore() {
+/** What a test that failed half-way has not put back, and the one thing that a module of `src` remembers. */
+async function restore() {
+  stryker.activeMutant = undefined;
+  const { readInstant } = await import("../../src/data/change.ts"); // the tests' own, which is not there before them
+  readInstant("2001-01-01T00:00:00.000001Z");
   vi.useRealTimers();
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
@@ -75,7 +78,7 @@ async function whole(test, patience) {
       await getFn(test)();
     }, patience);
   } finally {
-    restore();
+    await restore();
     await inTime(() => after(test, ends), patience).catch(() => {});
   }
 }
@@ -110,7 +113,7 @@ export default class MutationRunner extends VitestTestRunner {
       await whole(test, 60_000);
       stryker.currentTestId = undefined;
       const took = performance.now() - began;
-      const patience = 2000 + 20 * took;
+      const patience = 1000 + 20 * took;
       for (const [mutant, reached] of Object.entries(stryker.mutantCoverage.perTest[name] ?? {})) {
         if (!wanted.has(mutant)) continue;
         if (took > SLOW) {
@@ -120,9 +123,11 @@ export default class MutationRunner extends VitestTestRunner {
         }
         note("tries", mutant, test.name);
         let why = await attempt(test, mutant, reached, patience);
-        if (why === LATE) why = await attempt(test, mutant, reached, 10 * patience);
-        if (why !== null) wanted.delete(mutant);
+        if (why === LATE) why = await attempt(test, mutant, reached, 3 * patience);
         note(why === null ? "survives" : "kills", mutant, test.name, why);
+        if (why === null) continue;
+        wanted.delete(mutant);
+        await whole(test, 60_000); // else it has spoiled what comes after it
       }
     } catch (error) {
       stryker.currentTestId = undefined;
