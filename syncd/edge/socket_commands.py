@@ -53,13 +53,13 @@ class SocketCommands:
             )
         return app
 
-    def subscribe(self, message: live_messages.Subscribe, allowance: UserAllowance | None) -> None:
+    def subscribe(self, message: live_messages.Subscribe, bucket: UserAllowance | None) -> None:
         """Begins to send what an app's feeds have. Raises Malformed, TooMany."""
         app, member = self.app_of(message.appId), self._member
         if len(member.subscriptions) >= MAX_SUBSCRIPTIONS and app not in member.subscriptions:
             raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
-        if allowance is not None and app not in member.subscriptions:
-            allowance.check(len(member.spaces))
+        if bucket is not None and app not in member.subscriptions:
+            bucket.check(len(member.spaces))
         tables = live_messages.tables_in(message.collections)
         priority = live_messages.tables_in(message.first, "first", live_messages.MAX_PRIORITY)
         size = live_messages.page_bytes(message.bytes, LARGEST_PAGE)

@@ -159,18 +159,18 @@ class Streams:
         try:
             if refused := deps.admission.join(address):
                 raise refused
-            allowance = deps.admission.admit(caller.user)
+            bucket = deps.admission.admit(caller.user)
             member = Connection(Stream(), caller, "", app)
             try:
-                await self._serve(request, app, deps, member, allowance, expires, scope, receive, send)
+                await self._serve(request, app, deps, member, bucket, expires, scope, receive, send)
             finally:
-                allowance.listening.discard(member)
+                bucket.listening.discard(member)
                 deps.admission.dismiss(caller.user)
         finally:
             deps.admission.part(address)
 
     async def _serve(
-        self, request: Request, app: str, deps: LiveDeps, member: Connection, allowance: UserAllowance, expires: float,
+        self, request: Request, app: str, deps: LiveDeps, member: Connection, bucket: UserAllowance, expires: float,
         scope: Scope, receive: Receive, send: Send,
     ) -> None:  # fmt: skip
         stream = member.sink
@@ -182,9 +182,9 @@ class Streams:
         self.open.add(stream)
         deps.hub.counts.streams += 1
         try:
-            allowance.check(len(member.spaces))
-            allowance.listening.add(member)
-            await asyncio.sleep(allowance.begin(len(member.spaces)))
+            bucket.check(len(member.spaces))
+            bucket.listening.add(member)
+            await asyncio.sleep(bucket.begin(len(member.spaces)))
             deps.hub.subscribe(member, subscription)
             await _pump(stream, expires, receive, send, scope.get(TRANSPORT))
         finally:

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from syncd.core.clock import LAST, parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id, fault_in_name
-from syncd.core.pieces import in_turns
+from syncd.core.pieces import in_turns, more_than
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.protocol.messages import Op, Role, without_value
 from syncd.protocol.normalize import OPS, Limits, LogRegister, Stamps, StateRegister, version
@@ -26,6 +26,8 @@ from syncd.protocol.normalize import OPS, Limits, LogRegister, Stamps, StateRegi
 FORMAT = 1
 # Beyond this JavaScript's integers are not exact.
 GREATEST_SEQ = 1 << 53
+# Of a line of a user's own, beside whose reading nobody else works; shorter lines are quick.
+LONG, MOST_MEMBERS = 1 << 20, 150_000
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CONTENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -247,6 +249,8 @@ class LineReader:
         self._number += 1
         if self._number % 1000 == 0:
             self._stamps = Stamps()
+        if self._author is not None and len(text) > LONG and more_than(text, b'":', MOST_MEMBERS):
+            raise Malformed(f"more than {MOST_MEMBERS:,} members of objects", code="change_too_large")
         try:
             check_text(text)
             text.decode()

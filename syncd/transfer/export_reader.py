@@ -14,6 +14,7 @@ from typing import IO, Any
 import msgspec
 
 from syncd.core.errors import Malformed, TooLarge
+from syncd.core.pieces import more_than
 from syncd.protocol.export_format import Manifest, decode_manifest
 from syncd.protocol.push_decision import LARGEST_RECORD
 from syncd.transfer.export import EVENTS, MANIFEST, Format
@@ -21,6 +22,9 @@ from syncd.transfer.export import EVENTS, MANIFEST, Format
 CHUNK = 1 << 20
 LONGEST_LINE = 2 * LARGEST_RECORD
 LONGEST_MANIFEST = 64 << 20
+# Of a user's own, which a server reads beside everything else: a parser lets nobody else work meanwhile. It is enough
+# for some hundred thousand members of spaces.
+LONGEST_OWN, MOST_OWN_COMMAS = 16 << 20, 300_000
 # What zipfile makes of an archive that is none.
 DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, OverflowError)
 # Of two entries it has some two hundred bytes; it is read whole.
@@ -33,10 +37,11 @@ class _Wrapped(msgspec.Struct):
 
 
 class ExportReader:
-    """An export in a file that can be read again and again. `most`: bytes it may have when unpacked."""
+    """An export in a file that can be read again and again. `most`: bytes it may have when unpacked; `own`: it is a
+    user's own, whose manifest has bounds."""
 
-    def __init__(self, file: IO[bytes], form: Format, most: int) -> None:
-        self._file, self._most = file, most
+    def __init__(self, file: IO[bytes], form: Format, most: int, *, own: bool = False) -> None:
+        self._file, self._most, self._own = file, most, own
         self._zip: zipfile.ZipFile | None = None
         if form == "zip":
             self._zip = _archive(file)
@@ -47,7 +52,10 @@ class ExportReader:
         """Reads it all once. Raises Malformed with `export_cut_short`, `export_damaged`, `export_too_new`,
         `invalid_export`, and TooLarge."""
         try:
-            manifest = self.manifest = decode_manifest(self._last_words())
+            words = self._last_words()
+            if self._own:
+                _check_own(words)
+            manifest = self.manifest = decode_manifest(_unwrapped(words) if self._zip is None else words)
             digest, events = hashlib.sha256(), 0
             with self._events() as lines:
                 while data := lines.read(CHUNK):
@@ -77,13 +85,9 @@ class ExportReader:
         return _Part(self._file, self._end)
 
     def _last_words(self) -> bytes:
-        """The manifest as JSON text; in a stream of lines it is the last."""
+        """The manifest as JSON text; in a stream of lines it is the last, which has it as a member."""
         if self._zip is None:
-            line = self._last_line()
-            try:
-                return bytes(msgspec.json.decode(line, type=_Wrapped).manifest)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                raise Malformed(CUT_SHORT, code="export_cut_short") from None
+            return self._last_line()
         sizes = {info.filename: info.file_size for info in self._zip.infolist()}
         if MANIFEST not in sizes or EVENTS not in sizes:
             raise Malformed(f"The archive has no {EVENTS} and {MANIFEST}.", code="invalid_export")
@@ -104,6 +108,18 @@ class ExportReader:
                 self._end = start + at + 1
                 return tail[at + 1 :]
         raise Malformed(CUT_SHORT, code="export_cut_short")
+
+
+def _check_own(words: bytes) -> None:
+    if len(words) > LONGEST_OWN or more_than(words, b",", MOST_OWN_COMMAS):
+        raise TooLarge("The manifest names more spaces and members than is taken over HTTP. An operator can import it.")
+
+
+def _unwrapped(line: bytes) -> bytes:
+    try:
+        return bytes(msgspec.json.decode(line, type=_Wrapped).manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Malformed(CUT_SHORT, code="export_cut_short") from None
 
 
 def _archive(file: IO[bytes]) -> zipfile.ZipFile:

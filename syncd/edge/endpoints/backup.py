@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 from typing import IO, Any
 
 import msgspec
@@ -156,7 +157,7 @@ class BackupEndpoint:
             await _spool(request.parts_of_body(self._most), file, wait)
             # A slow line holds up nobody but its own user: the others' places are for what uses the database.
             async with self._working.place(caller.user, UPLOADED_PATIENCE):
-                source = await asyncio.to_thread(ExportReader, file, MEDIA[media], self._most)
+                source = await asyncio.to_thread(partial(ExportReader, own=True), file, MEDIA[media], self._most)
                 await asyncio.to_thread(source.verify)
                 latest = time.time_ns() // 1000 + self._skew
                 elsewhere = self._authenticator.managed_elsewhere
