@@ -51,6 +51,7 @@ class Forks:
         self._red: set[str] = set()
         self._reached: dict[str, list[pytest.Item]] = {}
         self._cost: dict[pytest.Item, Cost] = {}
+        self._breadth: dict[pytest.Item, int] = {}  # how many functions it reaches
         self._running: dict[int, tuple[Module, Mutant, Path]] = {}
         self._caches: list[Any] = []
         self._folder: Path  # a fork's own
@@ -113,16 +114,17 @@ class Forks:
             before = Cost(time.process_time(), time.monotonic())
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
             self._cost[item] = Cost(time.process_time() - before.processor, time.monotonic() - before.clock)
+            self._breadth[item] = len(hits)
             for name in hits if item.nodeid not in self._red else ():
                 self._reached.setdefault(name, []).append(item)
 
     def _tests(self, module: Module, mutant: Mutant) -> list[pytest.Item]:
-        """Those that reach a mutant's function: first what killed others there, then in its file, then the cheapest."""
+        """Those that reach a mutant's function: what killed others there, then in its file, then what reaches least."""
         function, chosen, together = f"{module.name}.{mutant.function}", list[pytest.Item](), 0.0
 
-        def place(item: pytest.Item) -> tuple[int, int, Cost]:
+        def place(item: pytest.Item) -> tuple[int, int, int, Cost]:
             kills = self._kills[function, item.nodeid], self._kills[module.name, item.nodeid]
-            return -kills[0], -kills[1], self._cost[item]
+            return -kills[0], -kills[1], self._breadth[item], self._cost[item]
 
         for item in sorted(self._reached.get(function, ()), key=place):
             together += self._cost[item].processor

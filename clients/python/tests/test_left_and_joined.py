@@ -57,6 +57,18 @@ def test_acknowledged_after_the_space_was_left_for_good_it_is_neither_shown_nor_
     assert (member.pending(), member.kept_aside(), member.rejected()) == ([], [], [])
 
 
+def test_what_reads_differently_is_told_with_what_was_refused(member: Replica) -> None:
+    pushed = packed(member)
+    assert take(member, LEFT).changed == [("t", "s", "a")]
+    assert take(member, JOINED).changed == [("t", "s", "a")]
+    assert take(member, JOINED).changed == []
+    own = member.put("t", "own", {"n": 1})
+    (packed_own,) = [change for change in packed(member) if change.change_id == own]
+    done = take(member, results((packed_own,), "rejected"), (packed_own,), cursor=None)
+    assert (done.rejected, done.changed) == ([own], [])
+    assert [change.change_id for change in member.kept_aside()] == [pushed[0].change_id]
+
+
 def test_a_batch_that_was_taken_is_not_kept_as_refused_because_a_space_of_it_was_left(member: Replica) -> None:
     with member.batch() as batch:
         batch.put("t", "own", {"n": 1})

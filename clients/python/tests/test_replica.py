@@ -50,7 +50,8 @@ def test_a_record_is_its_space_and_its_id(replica: Replica) -> None:
     replica.put("t", "r", {"n": 2}, space="s")
     assert replica.get("t", "r") == {"n": 1}
     assert replica.get("t", "r", space="s") == {"n": 2}
-    assert [record.space for record in replica.query("t", space=EVERY_SPACE)] == [None, "s"]
+    found = [(record.table, record.space, record.id) for record in replica.query("t", space=EVERY_SPACE)]
+    assert found == [("t", None, "r"), ("t", "s", "r")]
     assert replica.get("u", "r") is None
 
 

@@ -638,3 +638,18 @@ def test_one_is_made_where_there_was_nothing_else_to_do(open_replica: Open) -> N
     session = replica.session()
     answer(session, session.next(), said=page(cursor="c1"))
     assert session.next() == Done(), "it was just made"
+
+
+@pytest.mark.parametrize(("limits", "sizes"), [
+    (Limits(), (65_536, 32_768, 250)), (Limits(push_bytes=40_000, pull_limit=100), (40_000, 32_768, 100)),
+    (Limits(push_bytes=1000, pull_limit=1), (1000, 1000, 1)),
+])  # fmt: skip
+def test_requests_begin_small_and_within_their_limits(limits: Limits, sizes: tuple[int, ...]) -> None:
+    paces = limits.paces()
+    assert (paces.push.size, paces.socket.size, paces.pull.size) == sizes
+    for pace in (paces.push, paces.socket, paces.pull):
+        for _ in range(10):
+            pace.took(pace.size, 0.001)
+    assert paces.push.size == limits.push_bytes
+    assert paces.socket.size == min(limits.push_bytes, 256 * 1024)
+    assert paces.pull.size == limits.pull_limit

@@ -111,6 +111,7 @@ def test_a_quota_that_is_used_up_is_said_at_once_and_nothing_is_lost(replica: Re
     assert (refused.value.code, refused.value.status, len(script.asked)) == ("quota_exceeded", 507, 1)
     why = replica.why("t", "r")
     assert (why.state, why.code, why.pending) == ("rejected", "quota_exceeded", 1)
+    assert why.detail == f"The server refused the last sync: {refused.value.detail}"
     replica.sync()
     assert replica.why("t", "r").state == "synced"
     assert len({json.dumps(push) for push in script.pushes}) == 1

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +13,9 @@ from syncd_client.data.merge import Registers
 from syncd_client.data.undo import Image
 
 from tests.support.scripted import Script, applied, page, wire
+from tests.support.vectors import vectors
 
-VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "replica.json").read_text())["undo"]
+VECTORS = vectors("replica")["undo"]
 EXTRA = {"origin": "o"}
 
 
