@@ -143,12 +143,17 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def results_path(quick: bool) -> Path:
+    """Where results are kept. A quick run is a look, and not a figure to keep."""
+    return RESULTS / ("quick.json" if quick else "latest.json")
+
+
 def save(
     works: Sequence[Work], curves: dict[str, Any], *, quick: bool, postgres: str, seconds: float,
     peers: dict[str, str], absent: dict[str, str],
-) -> tuple[Path, Results]:  # fmt: skip
+) -> Results:  # fmt: skip
     """Writes the results; works that were not done this time stay as they were."""
-    path = RESULTS / ("quick.json" if quick else "latest.json")
+    path = results_path(quick)
     RESULTS.mkdir(exist_ok=True)
     results = msgspec.json.decode(path.read_bytes(), type=Results) if path.exists() else Results()
     results.made, results.quick = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), quick
@@ -157,4 +162,4 @@ def save(
     results.works = {**results.works, **{one.name: one for one in works}}
     results.curves = {**results.curves, **curves}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
-    return path, results
+    return results

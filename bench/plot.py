@@ -5,6 +5,7 @@ A picture is as wide as a phone shows it, and its colours can be read on a light
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bench.page import IMAGES, PICTURES
 
 WORDS, OURS, THEIRS, FLOOR = "#7d8590", "#1f9d6b", "#6f87b8", "#b08443"
 FLOORS = ("floor", "pgbench", "copy", "broadcast", "bare", "other")
-WIDTH, ROW = 5.2, 0.36  # inches
+WIDTH, ROW = 4.4, 0.38  # inches
 STYLE = {
     "font.size": 9, "text.color": WORDS, "axes.labelcolor": WORDS, "axes.edgecolor": WORDS, "xtick.color": WORDS,
     "ytick.color": WORDS, "axes.titlecolor": WORDS, "svg.hashsalt": "syncd", "svg.fonttype": "none",
@@ -46,7 +47,7 @@ def _works(name: str, works: Sequence[Work]) -> Path | None:
     """A panel for each work: a bar for each side, with its spread and its figure."""
     if not works:
         return None
-    rows = [len(one.sides) + 1.3 for one in works]
+    rows = [len(one.sides) + 1.6 for one in works]
     figure, axes = plt.subplots(len(works), 1, figsize=(WIDTH, sum(rows) * ROW), height_ratios=rows, squeeze=False)
     for (place,), work in zip(axes, works, strict=True):
         _panel(place, work)
@@ -55,7 +56,7 @@ def _works(name: str, works: Sequence[Work]) -> Path | None:
 
 def _panel(axes: Any, work: Work) -> None:
     better = "less is better" if work.less_is_better else "more is better"
-    axes.set_title(f"{work.what}\n{work.unit}, {better}", fontsize=9, loc="left")
+    axes.set_title(f"{textwrap.fill(work.what, 36)}\n{work.unit}, {better}", fontsize=9, loc="left")
     sides = list(work.sides.items())
     most = max(max(one.values) for _, one in sides)
     for place, (name, one) in enumerate(sides):
@@ -69,7 +70,7 @@ def _panel(axes: Any, work: Work) -> None:
         axes.text(max(one.values) + most * 0.015, place, text, va="center", fontsize=8)
     axes.set_yticks(range(len(sides)), [_short(one.label) for _, one in sides], fontsize=8)
     axes.set_ylim(len(sides) - 0.5, -0.5)
-    axes.set_xlim(0, most * 1.55)
+    axes.set_xlim(0, most * 1.9)
     axes.set_xticks([])
     for edge in ("top", "right", "bottom"):
         axes.spines[edge].set_visible(False)
