@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """Who did it (`label`), and a value of each round; `cpu` is milliseconds a record, by round."""
+    """What did it (`label`), and a value of each round; `cpu` is milliseconds a record, by round."""
 
     label: str
     values: list[float]

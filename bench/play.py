@@ -16,7 +16,7 @@ Player = Callable[[], Sample]
 
 
 def order(names: list[str], turn: int) -> list[str]:
-    """Who comes when: each round begins with another, so that nobody always follows the same."""
+    """The order of a round: each begins with another, so that nobody always follows the same."""
     first = turn % len(names)
     return names[first:] + names[:first]
 

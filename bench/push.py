@@ -132,7 +132,7 @@ class Own:
 
 
 class Rivals:
-    """The floors, the old way and the peers, with as many clients and as large pushes. Who is slow gets fewer."""
+    """The floors, the old way and the peers, with as many clients and as large pushes. Slow ones get fewer."""
 
     def __init__(self, stage: Stage, cast: Cast, name: str, clients: int, size: int, pushes: int) -> None:
         self._stage, self._cast, self._clients, self._size, self._pushes = stage, cast, clients, size, pushes
@@ -231,5 +231,5 @@ class Rivals:
         return Sample(self._size * done / load.seconds, used * 1000 / rows / (pushes + warm))
 
     def note(self) -> str:
-        """Who refused how much: a refused push counts for nothing."""
+        """The refusals of each: a refused push counts for nothing."""
         return "".join(f"; {name} refused {count} pushes" for name, count in self.refused.items() if count)

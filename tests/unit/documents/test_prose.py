@@ -77,7 +77,7 @@ CODE = [
     for room in ("syncd", "schema/functions", "schema/calls", "clients/python/syncd_client", "clients/typescript/src",
                  "examples", "bench", "tools")
     for path in sorted((REPOSITORY / room).rglob("*"))
-    if path.suffix in (".py", ".sql", ".ts") and "node_modules" not in path.parts
+    if path.suffix in (".py", ".sql", ".ts") and not {"node_modules", ".venv"} & set(path.parts)
 ]  # fmt: skip
 WHO = re.compile(r"^(?:Who|Whoever|Whatever)\b(?!.*\?$)")
 # How many faults a folder has that is still to be gone through.
