@@ -211,21 +211,23 @@ class WorkerBackend(Backend):
         authenticator = resources.authenticator
         hub = Hub(
             log_, Live(pool), _bus(self._settings, key), key, authenticator.ask if authenticator.asks else None,
-            counts=resources.counts, on_members=changed.add, on_wrote=written.add,
+            counts=resources.counts, on_members=changed.add, on_committed=written.add,
         )  # fmt: skip
         await hub.open()
         self._hub = hub
         held, totals = HeldChanges(pool), Totals(pool)
         self._watch(hub)
         self._keep_current(
-            hub, Releaser(log_, held, key, resources.limits, resources.skew, hub.wrote), totals, written, changed
+            hub, Releaser(log_, held, key, resources.limits, resources.skew, hub.committed), totals, written, changed
         )
-        spaces = SpaceService(pool, resources.authenticator.managed_elsewhere, hub.changed_members, resources.sharing)
+        spaces = SpaceService(
+            pool, resources.authenticator.managed_elsewhere, hub.members_were_changed, resources.sharing
+        )
         pushes = PushService(log_, key, resources.limits, resources.skew)
         admission = resources.connections.admission
         live = LiveDeps(hub, resources.authenticator, admission, resources.bodies, resources.answers, pushes)
         return Services(
-            log=log_, key=key, pushes=pushes, wrote=hub.wrote, counts=hub.counts, history=History(pool),
+            log=log_, key=key, pushes=pushes, wrote=hub.committed, counts=hub.counts, history=History(pool),
             digests=Digests(pool), held=held, totals=totals, audit=resources.audit, spaces=spaces, live=live,
         )  # fmt: skip
 
@@ -362,7 +364,7 @@ def _demo(settings: Settings) -> Demo:
 async def _ask_again(authenticator: Authenticator, hub: Hub, user: str) -> None:
     """Takes in which spaces a user is in by now, where a service says so. Raises MembershipsUnavailable."""
     said = await authenticator.ask(user)
-    await hub.live.greet(user, said.spaces, said.as_of)
+    await hub.live.resolve_user(user, said.spaces, said.as_of)
 
 
 async def _publish(board: Board, hub: Hub, ended: dict[str, int], limit: ConcurrencyLimit) -> None:

@@ -14,8 +14,7 @@ from syncd.edge.admission import UserAllowance
 from syncd.edge.concurrency import Place
 from syncd.edge.live_deps import LiveDeps, Transport
 from syncd.edge.pace import LARGEST_PAGE
-from syncd.live.member import MAX_OWN, Connection, Listener
-from syncd.live.subscription import Subscription
+from syncd.live.connection import MAX_OWN, Connection, Subscription
 from syncd.protocol import live_messages
 from syncd.protocol.first_generation import client_of
 from syncd.protocol.messages import PushBody
@@ -74,11 +73,11 @@ class SocketCommands:
             pushed=pushed,
         )
         try:
-            subscription = Subscription(self._deps.hub, member, request)
+            subscription = self._deps.hub.subscription(member, request)
         except SyncdError as why:
             self._transport.send(live_messages.error(why.code, why.detail, appId=app))
             return
-        self._deps.hub.subscribe(member, subscription)
+        self._deps.hub.subscribe(subscription)
 
     async def push(self, message: live_messages.PushFrame, text: bytes) -> None:
         """Performs a push, and answers it. Raises what PushService.push raises."""
@@ -110,28 +109,28 @@ class SocketCommands:
         self._transport.send(await aside(large, self._result, app, message, answer))
         deps.hub.counts.pushed(answer)
         for space, seq in answer.written.items():
-            deps.hub.wrote(space, app, seq)
+            deps.hub.committed(space, app, seq)
 
     async def _perform(self, request: PushRequest, events: list[bytes]) -> PushAnswer:
         """Performs it. `events`: the ids of its last changes, which the member is not sent as others' changes."""
         # Known before the database knows: the hub may hear of the push before we do.
-        self._member.wrote(events)
+        self._member.pushed(events)
         try:
             with Place(self._deps.authenticator.limit, request.caller.user):
                 answer = await self._deps.pushes.push(request)
         except SyncdError:
-            self._member.met(events)
+            self._member.forget_own(events)
             raise
         taken = {result.eventId for result in answer.results[-MAX_OWN:] if result.status == "applied"}
-        self._member.met(event for event in events if event.decode() not in taken)
+        self._member.forget_own(event for event in events if event.decode() not in taken)
         return answer
 
-    async def _put_right(self, subscription: Listener, changes: bytes) -> None:
+    async def _put_right(self, subscription: Subscription, changes: bytes) -> None:
         """Tells a device of the first generation how the records are of which it shows something else after its push:
         before the result, with which it forgets that. Its place stays where its feeds have brought it."""
         self._deps.authenticator.rates.moved(self._member.caller.user, 0, len(changes))
         tail = live_messages.changes_tail(subscription.cursor, not subscription.live)
-        await self._transport.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
+        await self._transport.send_page(live_messages.changes_head(subscription.request.app), changes, tail)
 
     def _result(self, app: str, message: live_messages.PushFrame, answer: PushAnswer) -> bytes:
         """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
@@ -157,4 +156,4 @@ class SocketCommands:
             check_value(state, self._deps.pushes.limits.max_depth)
         except InvalidValue as wrong:
             raise Malformed(f"{wrong}.", code="invalid_value", faults=(Fault("/state", str(wrong)),)) from None
-        await self._deps.hub.presence.say(member, message.spaceId, state)
+        self._deps.hub.say(member, message.spaceId, state)

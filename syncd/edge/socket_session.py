@@ -19,11 +19,12 @@ from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.live_deps import LiveDeps, Transport
 from syncd.edge.problems import close_code
 from syncd.edge.socket_commands import SocketCommands
+from syncd.live import frames
 from syncd.live.batch import WHOLE, Batch
-from syncd.live.member import Connection, Listener
+from syncd.live.connection import Connection, Subscription
 from syncd.protocol import live_messages
 from syncd.protocol.large import frame_in
-from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.protocol.pull_messages import PullPage
 from syncd.service.aside import aside, is_large
 from syncd.store.pool import told
 from syncd.store.turns import ACTING
@@ -223,7 +224,7 @@ class SocketSession:
         member = Connection(self, caller, client, self.app)
         member.fields_alone = message.protocol >= 1
         try:
-            await self.deps.hub.enter(member)
+            await self.deps.hub.connect(member)
         except BaseException:
             self._dismiss(caller.user)
             raise
@@ -260,37 +261,25 @@ class SocketSession:
         if not self._legacy:
             self.frame(live_messages.INVITATIONS)
 
-    def changes(self, subscription: Listener, batch: Batch, after: int, cursor: bytes) -> None:
-        member, wanted = subscription.member, subscription.question
-        if batch.whole:
-            member.own = None
-        if after == batch.after and member.own is None:
-            name = (wanted.plain, wanted.tables)
-            head = batch.made.get(name)
-            if head is None:
-                head = batch.made[name] = _head(wanted, batch, after, ())
-        else:
-            head = _head(wanted, batch, after, member.own or ())
-            if member.own is not None:
-                member.met(change.text[12:48] for change in batch.changes(False))
-        if head or not wanted.tables:
-            head = head or live_messages.changes_head(wanted.app)
+    def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
+        head = frames.changes(subscription, batch, after)
+        if head is not None:
             self._transport.send(head, live_messages.TAIL, cursor, live_messages.END)
-            self.deps.authenticator.rates.moved(member.caller.user, 0, len(head))
+            self.deps.authenticator.rates.moved(subscription.connection.caller.user, 0, len(head))
             self.deps.hub.counts.deliveries += 1
 
-    async def page(self, subscription: Listener, delta: PullPage) -> None:
+    async def page(self, subscription: Subscription, delta: PullPage) -> None:
         tail = live_messages.changes_tail(delta.synced_until.encode(), delta.more, delta.spaces)
-        changes = self.deps.hub.shared(delta.changes)
+        changes = self.deps.hub.large_texts(delta.changes)
         holder = self._held(len(changes))
         self.deps.authenticator.rates.moved(self.user, 0, len(changes))
         try:
-            await self._transport.send_page(live_messages.changes_head(subscription.question.app), changes, tail)
+            await self._transport.send_page(live_messages.changes_head(subscription.request.app), changes, tail)
         finally:
             if holder.held:
                 self.deps.hub.spawn(self._taken(holder))
         if WHOLE in delta.changes:
-            subscription.member.own = None
+            subscription.connection.own = None
 
     def _held(self, size: int) -> Holder:
         """Counts a page among the answers where it is large. Raises Busy: it will be read again."""
@@ -335,7 +324,7 @@ class SocketSession:
     def _leave(self) -> None:
         member, self.member = self.member, None
         if member is not None:
-            self.deps.hub.leave(member)
+            self.deps.hub.gone(member)
             if self._bucket is not None:
                 self._bucket.listening.discard(member)
             self._dismiss(member.caller.user)
@@ -343,9 +332,3 @@ class SocketSession:
     def _dismiss(self, user: str) -> None:
         self._bucket = None
         self.deps.admission.dismiss(user)
-
-
-def _head(wanted: PullRequest, batch: Batch, after: int, own: dict[bytes, None] | tuple[()]) -> bytes:
-    """The start of a frame with what a listener takes of a batch; empty where that is nothing."""
-    chosen = batch.selection(wanted.plain, wanted.tables, after=after if after > batch.after else None, own=own)
-    return live_messages.changes_head(wanted.app) + b",".join([change.text for change in chosen]) if chosen else b""

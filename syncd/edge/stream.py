@@ -19,8 +19,7 @@ from syncd.edge.pace import LARGEST_PAGE, PageSize
 from syncd.edge.requests import Request, page_bytes, query_values
 from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent, taken
 from syncd.live.batch import Batch
-from syncd.live.member import Connection, Listener
-from syncd.live.subscription import Subscription
+from syncd.live.connection import Connection, Subscription
 from syncd.protocol import live_messages
 from syncd.protocol.pull_messages import PullPage, PullRequest
 from syncd.store.turns import ACTING
@@ -69,12 +68,12 @@ class Stream:
             self._taken.clear()
             await self._taken.wait()
 
-    def changes(self, subscription: Listener, batch: Batch, after: int, cursor: bytes) -> None:
-        wanted = subscription.question
+    def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
+        wanted = subscription.request
         chosen = batch.selection(wanted.plain, wanted.tables, after=after if after > batch.after else None)
         self._send(_grouped((change.table, change.text) for change in chosen), cursor, False)
 
-    async def page(self, subscription: Listener, delta: PullPage) -> None:
+    async def page(self, subscription: Subscription, delta: PullPage) -> None:
         raw = msgspec.json.decode(b"[%s]" % delta.changes, type=list[msgspec.Raw])
         pairs = ((msgspec.json.decode(one, type=_Placed).table, bytes(one)) for one in raw)
         if delta.joined or delta.left or delta.unreadable:
@@ -176,22 +175,22 @@ class Streams:
         stream = member.sink
         assert isinstance(stream, Stream)
         wanted = _pull_request(request, app)
-        subscription = Subscription(deps.hub, member, wanted)
+        subscription = deps.hub.subscription(member, wanted)
         stream.cursor = subscription.cursor
-        await deps.hub.enter(member)
+        await deps.hub.connect(member)
         self.open.add(stream)
         deps.hub.counts.streams += 1
         try:
             bucket.check(len(member.spaces))
             bucket.listening.add(member)
             await asyncio.sleep(bucket.begin(len(member.spaces)))
-            deps.hub.subscribe(member, subscription)
+            deps.hub.subscribe(subscription)
             await _pump(stream, expires, receive, send, scope.get(TRANSPORT))
         finally:
             stream.end(0, "over")
             self.open.discard(stream)
             deps.hub.counts.streams -= 1
-            deps.hub.leave(member)
+            deps.hub.gone(member)
 
     def drain(self) -> None:
         """Ends all of them; their clients come back with the last id."""

@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from syncd.protocol.live_messages import SEPARATOR, sync_available
-from syncd.store.live import News
+from syncd.store.live_rows import News
 
 # Where a change's own text has its event id: {"eventId":"…36 characters…
 EVENT_ID = slice(12, 48)
@@ -40,7 +40,7 @@ class Batch:
         self._changes: dict[bool, list[Change]] = {}
         # What listeners of one kind get, made by the first of them: the frame's start by (plain, tables).
         self.made: dict[tuple[bool, tuple[str, ...]], bytes] = {}
-        self._poke: bytes | None = None
+        self._available: bytes | None = None
 
     def changes(self, legacy: bool) -> list[Change]:
         """The changes one by one; `legacy`: as the first generation reads them, where one may be two."""
@@ -66,11 +66,11 @@ class Batch:
             and not (own and plain.echoes(own))
         ]
 
-    def poke(self) -> bytes:
-        """The frame for who did not subscribe."""
-        if self._poke is None:
-            self._poke = sync_available(self.app, self._news.tables or ())
-        return self._poke
+    def available(self) -> bytes:
+        """The frame for those who did not subscribe."""
+        if self._available is None:
+            self._available = sync_available(self.app, self._news.tables or ())
+        return self._available
 
     def own_only(self, own: Container[bytes]) -> bool:
         """Whether one device wrote all of it."""

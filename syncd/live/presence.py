@@ -1,183 +1,165 @@
-"""Who is here: what devices say about their users in a space, for as long as they say it.
+"""What devices say about their users in a space, for as long as they say it. Pure.
 
 It is kept in the database, unlogged, for a minute at most; every process tells its own connections what changed.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from syncd.bus.hints import Bus, Hint
+from syncd.bus.hints import Hint
 from syncd.core.errors import Busy, DatabaseUnavailable, NotFound
-from syncd.live.member import Connection
-from syncd.live.pokes import PokeHub
-from syncd.live.rooms import LiveSpace
-from syncd.protocol.live_messages import presence
+from syncd.live import effects, frames
+from syncd.live.connection import Connection
+from syncd.live.effects import Effect, Steps
+from syncd.live.live_space import LiveSpace
+from syncd.store.live_rows import Here
 
 # Typing and moving pointers make many states; a few a second are enough to see them.
 TOGETHER_SECONDS = 0.05
-REPEAT_EVERY = 10.0
-GONE_AFTER = 30.0
-LOOK_EVERY = 5.0
 NOBODY = "null"
 
 
-class PresenceHub(PokeHub, Protocol):
-    """What presence needs of its hub. `users`: the connections of each user, by number."""
-
-    bus: Bus
-    users: dict[int, dict[Connection, None]]
-
-    def hear(self, hint: Hint) -> None:
-        """What this or another process says has happened."""
-
-
 class Presence:
-    """What this process's connections say, and what they are told."""
+    """What this process's connections say, and what they are told. `stale`: spaces where something was said; `reading`:
+    whether they are being read."""
 
-    def __init__(self, hub: PresenceHub) -> None:
-        self._hub = hub
+    def __init__(
+        self, users: dict[int, dict[Connection, None]], spaces: dict[int, LiveSpace], todo: deque[Effect]
+    ) -> None:
+        self._users, self._spaces, self._effects = users, spaces, todo
         self._said: dict[Connection, dict[int, str]] = {}
-        self._waiting: dict[tuple[int, int, str], dict[str, Any]] = {}
-        self._flushing: asyncio.Task[None] | None = None
-        self._stale: dict[LiveSpace, None] = {}
-        self._looking: asyncio.Task[None] | None = None
-        self._repeated = self._looked = time.monotonic()
+        self._waiting: dict[tuple[int, int, str], tuple[dict[str, Any], str | None]] = {}
+        self._writing = False
+        self.stale: dict[LiveSpace, None] = {}
+        self.reading = False
 
-    async def say(self, member: Connection, space_id: str, state: bytes) -> None:
+    def say(self, connection: Connection, space_id: str, state: bytes) -> None:
         """A device says something (any JSON text that the database can hold, "null": no longer here) and listens from
         now on. Raises NotFound."""
-        space = next((number for number, known in member.spaces.items() if known == space_id), None)
-        if space is None:
+        number = next((number for number, known in connection.spaces.items() if known == space_id), None)
+        if number is None:
             raise NotFound(code="space_not_found")
-        room = self._hub.rooms[space]
+        space = self._spaces[number]
         text = msgspec.json.format(state, indent=-1).decode()
-        self._put(member, space, text)
-        said = self._said.setdefault(member, {})
+        self._put(connection, number, text)
+        said = self._said.setdefault(connection, {})
         if text == NOBODY:
-            said.pop(space, None)
+            said.pop(number, None)
         else:
-            said[space] = text
-        if room.watchers is None:
-            room.watchers = {}
-        if member not in room.watchers:
-            room.watchers[member] = None
-            for (user, client), known in (room.here or {}).items():
-                self._tell_one(member, room, user, client, known)
-            self.heard(room)
+            said[number] = text
+        self._watch(connection, space)
 
-    def _take_back(self, member: Connection, space: int) -> None:
+    def _watch(self, connection: Connection, space: LiveSpace) -> None:
+        if space.watchers is None:
+            space.watchers = {}
+        if connection not in space.watchers:
+            space.watchers[connection] = None
+            for (user, client), known in (space.here or {}).items():
+                self._tell([connection], space, user, client, known)
+            self.changed(space)
+
+    def _take_back(self, connection: Connection, space: int) -> None:
         """A connection says no more there; another one of the same device may, where that has come back already."""
-        same = (m for m in self._hub.users.get(member.user_no, ()) if m is not member and m.client == member.client)
-        left = (text for m in same if (text := self._said.get(m, {}).get(space)) is not None)
-        self._put(member, space, next(left, NOBODY))
+        same = (
+            one
+            for one in self._users.get(connection.user_no, ())
+            if one is not connection and one.client == connection.client
+        )
+        left = (text for one in same if (text := self._said.get(one, {}).get(space)) is not None)
+        self._put(connection, space, next(left, NOBODY))
 
-    def leave_room(self, member: Connection, room: LiveSpace) -> None:
+    def left(self, connection: Connection, space: LiveSpace) -> None:
         """A connection is no longer in a space."""
-        if room.watchers is not None and room.watchers.pop(member, member) is None and not room.watchers:
-            room.watchers = room.here = None
-        if (said := self._said.get(member)) is not None and said.pop(room.space, None) is not None:
-            self._take_back(member, room.space)
+        if space.watchers is not None and space.watchers.pop(connection, connection) is None and not space.watchers:
+            space.watchers = space.here = None
+        if (said := self._said.get(connection)) is not None and said.pop(space.number, None) is not None:
+            self._take_back(connection, space.number)
 
-    def leave(self, member: Connection) -> None:
-        """A connection is gone, and so is what it said."""
-        for space in self._said.pop(member, ()):
-            self._take_back(member, space)
+    def gone(self, connection: Connection) -> None:
+        """A connection is lost, and so is what it said."""
+        for space in self._said.pop(connection, ()):
+            self._take_back(connection, space)
 
-    def heard(self, room: LiveSpace) -> None:
-        """Something changed in a space."""
-        if room.watchers:
-            self._stale[room] = None
-            if self._looking is None:
-                self._looking = self._hub.spawn(self._look())
+    def changed(self, space: LiveSpace) -> None:
+        """Something was said in a space, or may have been."""
+        if space.watchers:
+            self.stale[space] = None
+            if not self.reading:
+                self.reading = True
+                self._effects.append(effects.StartReadingPresence())
 
-    async def round(self) -> None:
-        """What is said is repeated, and what another process stopped repeating is found gone."""
-        await asyncio.sleep(1.0)
-        now = time.monotonic()
-        if now - self._repeated > REPEAT_EVERY:
-            self._repeated = now
-            for member, said in self._said.items():
-                for space, text in said.items():
-                    self._put(member, space, text, quietly=True)
-        if now - self._looked > LOOK_EVERY:
-            self._looked = now
-            for room in list(self._hub.rooms.values()):
-                self.heard(room)
+    def poll(self) -> None:
+        """What another process stopped repeating is to be found gone."""
+        for space in self._spaces.values():
+            self.changed(space)
+
+    def repeat(self) -> None:
+        """What is said is said again, so that it stays."""
+        for connection, said in self._said.items():
+            for space, text in said.items():
+                self._put(connection, space, text, quietly=True)
 
     # -- to the database --------------------------------------------------------------------------------
 
-    def _put(self, member: Connection, space: int, text: str, *, quietly: bool = False) -> None:
-        name = (space, member.user_no, member.client)
+    def _put(self, connection: Connection, number: int, text: str, *, quietly: bool = False) -> None:
+        name = (number, connection.user_no, connection.client)
         if quietly and name in self._waiting:
             return
-        room = self._hub.rooms.get(space)
-        item = {"user": member.user_no, "space": space, "client": member.client, "state": msgspec.Raw(text.encode())}
-        self._waiting[name] = {"item": item, "key": None if quietly or room is None else room.key}
-        if self._flushing is None:
-            self._flushing = self._hub.spawn(self._flush())
+        space = self._spaces.get(number)
+        item = {
+            "user": connection.user_no, "space": number, "client": connection.client,
+            "state": msgspec.Raw(text.encode()),
+        }  # fmt: skip
+        self._waiting[name] = item, None if quietly or space is None else space.key
+        if not self._writing:
+            self._writing = True
+            self._effects.append(effects.StartWritingPresence())
 
-    async def _flush(self) -> None:
-        await asyncio.sleep(TOGETHER_SECONDS)
-        said, self._waiting = list(self._waiting.values()), {}
-        self._flushing = None
+    def write(self) -> Steps[None]:
+        """Puts what was said, some of it together, and one call after the other: what was said last is to stay."""
         try:
-            await self._hub.live.say([one["item"] for one in said])
-        except (Busy, DatabaseUnavailable):
-            return  # it is said again soon, and who is away that long is gone
-        for space in {one["key"] for one in said if one["key"] is not None}:
-            hint = Hint("p", space)
-            self._hub.hear(hint)
-            self._hub.bus.tell(hint)
+            while self._waiting:
+                yield from effects.Wait(TOGETHER_SECONDS)
+                waiting, self._waiting = self._waiting, {}
+                try:
+                    yield from effects.WritePresence([item for item, _ in waiting.values()])
+                except (Busy, DatabaseUnavailable):
+                    continue  # it is said again soon, and whoever is away that long is gone
+                self._written({number: space_key for (number, *_), (_, space_key) in waiting.items() if space_key})
+        finally:
+            self._writing = False
+
+    def _written(self, keys: dict[int, str]) -> None:
+        """Tells everybody in which spaces something was said: their numbers, and the keys of their ids."""
+        for number, space_key in keys.items():
+            if number in self._spaces:
+                self.changed(self._spaces[number])
+            self._effects.append(effects.Publish(Hint("p", space_key)))
 
     # -- to the devices ---------------------------------------------------------------------------------
 
-    async def _look(self) -> None:
-        try:
-            while self._stale:
-                room = next(iter(self._stale))
-                del self._stale[room]
-                await self._look_at(room)
-        except (Busy, DatabaseUnavailable):
-            self._stale.clear()
-        finally:
-            self._looking = None
-
-    async def _look_at(self, room: LiveSpace) -> None:
-        if not room.watchers:
-            return
-        reader = next(iter(room.watchers))
-        found = await self._hub.live.here(reader.user_no, room.space, GONE_AFTER)
-        if found is None:
-            await self._hub.check(room)
-            self.heard(room)
-            return
-        roster, there = found
-        while room.roster < roster and room.watchers:
-            # Somebody came or went: who is no member any more is not to hear what was said since.
-            await self._hub.check(room)
+    def read(self, space: LiveSpace, there: Sequence[Here]) -> None:
+        """The devices that are in a space now; its watchers are told what changed."""
         now = {(one.user, one.client): one.state for one in there}
-        before, room.here = room.here or {}, now
+        before, space.here = space.here or {}, now
+        watchers = list(space.watchers or ())
         for name, state in now.items():
             if before.get(name) != state:
-                self._tell(room, *name, state)
-        for name in before.keys() - now.keys():
-            self._tell(room, *name, NOBODY)
-        for member in room.watchers or ():
-            said = self._said.get(member, {}).get(room.space)
-            if said is not None and (member.caller.user, member.client) not in now:
+                self._tell(watchers, space, *name, state)
+        for name in [name for name in before if name not in now]:
+            self._tell(watchers, space, *name, NOBODY)
+        for connection in watchers:
+            said = self._said.get(connection, {}).get(space.number)
+            if said is not None and (connection.caller.user, connection.client) not in now:
                 # An older connection of the device ended, on another process, and took this with it.
-                self._put(member, room.space, said)
+                self._put(connection, space.number, said)
 
-    def _tell(self, room: LiveSpace, user: str, client: str, state: str) -> None:
-        for member in list(room.watchers or ()):
-            self._tell_one(member, room, user, client, state)
-
-    def _tell_one(self, member: Connection, room: LiveSpace, user: str, client: str, state: str) -> None:
-        own = member.client == client and member.caller.user == user
-        if not own and member.sink.room:
-            member.sink.frame(presence(room.id, user, client, state.encode()))
+    def _tell(self, connections: Sequence[Connection], space: LiveSpace, user: str, client: str, state: str) -> None:
+        receivers = [one for one in connections if one.client != client or one.caller.user != user]
+        if receivers:
+            self._effects.append(effects.Send(receivers, frames.presence(space.id, user, client, state)))

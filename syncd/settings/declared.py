@@ -1,6 +1,7 @@
 """What the settings are: a typed field each, with its default and the reason for it."""
 
-# Without `from __future__ import annotations`: each would be a text, compiled twice at the start of each process.
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

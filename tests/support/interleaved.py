@@ -17,9 +17,8 @@ import msgspec
 from syncd.bus.hints import Bus, Hint, State, key
 from syncd.core.principal import Principal
 from syncd.live.batch import Batch
+from syncd.live.connection import Connection, Subscription
 from syncd.live.hub import Hub
-from syncd.live.member import Connection
-from syncd.live.subscription import Subscription
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor
 from syncd.protocol.live_messages import SEPARATOR
@@ -38,7 +37,7 @@ APP = "notes"
 LIMITS = Limits(1000, 1 << 20, 64, None)
 # The slow looks come after some hundredths of a second here, so what has not come by now never will.
 NEVER = 60.0
-CALLS = {"live": ("greet", "feeds", "heads", "read", "members", "comings"), "log": ("peek", "pull")}
+CALLS = {"live": ("resolve_user", "feeds", "heads", "read", "members", "membership_changes"), "log": ("peek", "pull")}
 Point = tuple[str, int]
 
 
@@ -91,7 +90,7 @@ class Listener:
         self.secret, self.user = secret, user
         self.seqs: dict[str, list[int]] = {}
         self.cursor = ""
-        self.pokes: list[str] = []
+        self.available: list[str] = []
         self.joined: list[str] = []
         self.left: list[str] = []
         self.errors: list[bytes] = []
@@ -127,7 +126,7 @@ class Listener:
         if said["type"] == "error":
             self.errors.append(frame)
         else:
-            self.pokes.append(said["appId"])
+            self.available.append(said["appId"])
 
     def end(self, code: int, reason: str) -> None:
         self.faults.append(f"ended with {code}")
@@ -231,14 +230,14 @@ class Scene:
         """A push of somebody else; `hinted`: whether the hub hears of it."""
         seq = self.heads[space] = await self.world.write(self.owner, space, app)
         if hinted:
-            self.hub.hear(Hint("f", key(space), key(app), seq))
+            self.hub.receive(Hint("f", key(space), key(app), seq))
 
     async def listen(self, listener: Listener, since: str) -> Connection:
         """Connects and subscribes, as a conversation does."""
         member = Connection(listener, Principal(self.user), "here", None)
-        await self.hub.enter(member)
+        await self.hub.connect(member)
         question = PullRequest(APP, since, plain=False)
-        self.hub.subscribe(member, Subscription(self.hub, member, question))
+        self.hub.subscribe(self.hub.subscription(member, question))
         return member
 
     async def play(self, since: str) -> Listener:
@@ -250,14 +249,14 @@ class Scene:
         while self.plan:
             await self.happens(self.plan.pop(next(iter(self.plan))))
         await until(lambda: self.has_it_all(listener), listener, self)
-        self.hub.leave(member)
+        self.hub.gone(member)
         return listener
 
-    async def poked(self) -> None:
+    async def listen_for_news(self) -> None:
         """As a device of the first generation, which is only told that there is news: in every space, of every app."""
         listener = await self.listener()
         member = Connection(listener, Principal(self.user), "here", None)
-        await self.hub.enter(member)
+        await self.hub.connect(member)
         await self._quiet()
         while self.plan:
             await self.happens(self.plan.pop(next(iter(self.plan))))
@@ -265,15 +264,15 @@ class Scene:
         await self._hears_of(listener, self.space, "another app", hinted=False)
         await self._hears_of(listener, self.other, APP, hinted=True)
         await self._hears_of(listener, self.space, APP, hinted=True)
-        self.hub.leave(member)
+        self.hub.gone(member)
 
     async def _hears_of(self, listener: Listener, space: str, app: str, *, hinted: bool) -> None:
         """Of one push it must hear; where the hub may not know yet that it is a member, of one of many."""
         deadline = time.monotonic() + NEVER
         await asyncio.sleep(0.1)
-        listener.pokes.clear()
+        listener.available.clear()
         await self.write(space, hinted, app)
-        while app not in listener.pokes:
+        while app not in listener.available:
             assert time.monotonic() < deadline, f"not told of {app} in {space}: {self.trace[:80]}"
             await asyncio.sleep(0.02)
             if space == self.other:
@@ -289,8 +288,8 @@ class Scene:
         """A sink of the user's, which knows the spaces by number."""
         listener = Listener(self.world.key, self.user)
         for user in (self.owner, self.user):
-            greeting = await Live(self.world.ours).greet(user, None, 0)
-            listener.ids |= dict(zip(greeting.spaces, greeting.ids, strict=True))
+            found = await Live(self.world.ours).resolve_user(user, None, 0)
+            listener.ids |= dict(zip(found.spaces, found.ids, strict=True))
         listener.forbidden = self.forbidden
         return listener
 
@@ -310,7 +309,7 @@ async def until(condition: Callable[[], bool], listener: Listener, scene: Scene)
         assert not listener.faults, listener.faults
         assert time.monotonic() < deadline, (
             f"it never came: has {listener.seqs}, cursor {listener.positions()}, heads {dict(scene.heads)}, "
-            f"inside {scene.inside}, joined {listener.joined}, left {listener.left}, pokes {listener.pokes}, "
+            f"inside {scene.inside}, joined {listener.joined}, left {listener.left}, available {listener.available}, "
             f"errors {listener.errors}, seen {scene.trace[:80]}"
         )
         await asyncio.sleep(0.005)
@@ -324,8 +323,8 @@ async def _pushed_and_read(scene: Scene) -> None:
     """The others who listen have it before anything else goes on."""
     await scene.write(scene.space, True)
     for _ in range(20):
-        rooms = [room for room in scene.hub.rooms.values() if room.id == scene.space]
-        feeds = [feed for room in rooms for feed in room.feeds.values()]
+        spaces = [space for space in scene.hub.state.spaces.values() if space.id == scene.space]
+        feeds = [feed for space in spaces for feed in space.feeds.values()]
         if all(feed.head >= scene.heads[scene.space] for feed in feeds):
             return
         await asyncio.sleep(0.005)
@@ -342,12 +341,12 @@ async def _pushed_late_hint(scene: Scene) -> None:
 
 async def _late_hint(scene: Scene) -> None:
     for hint in scene.kept:
-        scene.hub.hear(hint)
+        scene.hub.receive(hint)
 
 
 async def _early_hint(scene: Scene) -> None:
     """A hint that comes before what it tells of, from a process that is mistaken."""
-    scene.hub.hear(Hint("f", key(scene.space), key(APP), scene.heads[scene.space] + 1))
+    scene.hub.receive(Hint("f", key(scene.space), key(APP), scene.heads[scene.space] + 1))
     await asyncio.sleep(0.01)
     await scene.write(scene.space, False)
 

@@ -16,12 +16,11 @@ import pytest
 
 from syncd.core.errors import Busy
 from syncd.core.principal import Principal
-from syncd.live.member import Connection
-from syncd.live.subscription import Subscription
+from syncd.live.connection import Connection
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.live_messages import sync_available
 from syncd.protocol.pull_messages import PullRequest
-from syncd.store.live import ResolvedUser
+from syncd.store.live_rows import ResolvedUser
 from syncd.store.log import cursor_key
 from syncd.store.pool import Pool
 from tests.support.interleaved import APP, Listener, Point, Scene, World, until
@@ -56,8 +55,8 @@ async def played(world: World, plan: dict[Point, str], start: str) -> Scene:
     """One scene, from one of STARTS, to its end."""
     scene = Scene(world, next(UNIQUE), plan)
     await scene.prepare()
-    if start == "pokes":
-        return await poked(scene)
+    if start == "news alone":
+        return await news_alone(scene)
     since = "" if start == "nothing" else await world.cursor(scene.user)
     if start == "some missed":
         await scene.write(scene.space, None)
@@ -72,11 +71,11 @@ async def played(world: World, plan: dict[Point, str], start: str) -> Scene:
     return scene
 
 
-async def poked(scene: Scene) -> Scene:
+async def news_alone(scene: Scene) -> Scene:
     """One of a device that does not subscribe."""
     await scene.hub.open()
     try:
-        await scene.poked()
+        await scene.listen_for_news()
     finally:
         await scene.hub.close()
     return scene
@@ -140,7 +139,7 @@ async def play_all(
 @pytest.mark.parametrize("start", STARTS)
 async def test_whatever_happens_at_any_point_of_subscribing_arrives_once_and_in_order(world: World, start: str) -> None:
     places = await points(world, start)
-    assert {"greet", "pull", "heads", "read", "comings"} <= {name.split()[1] for name, _ in places}
+    assert {"resolve_user", "pull", "heads", "read", "membership_changes"} <= {name.split()[1] for name, _ in places}
     plans = [{place: what} for place in places for what in WHAT]
     await play_all(world, plans if ALL else some(plans, SINGLES), start)
 
@@ -171,12 +170,12 @@ async def test_all_pairs_of_points(world: World, start: str) -> None:
     await play_all(world, plans, start)
 
 
-async def test_who_is_only_poked_is_poked_whatever_happens_at_any_point(world: World) -> None:
-    places = [(f"{when} {name}", n) for name in ("greet", "feeds", "comings", "heads", "read", "members")
-              for when in ("before", "after") for n in (1, 2)]  # fmt: skip
+async def test_who_is_only_told_of_news_is_told_whatever_happens_at_any_point(world: World) -> None:
+    names = ("resolve_user", "feeds", "membership_changes", "heads", "read", "members")
+    places = [(f"{when} {name}", n) for name in names for when in ("before", "after") for n in (1, 2)]
     what = ["push unheard", "hint before push", "join", "leave and come back"]
     plans = [{place: step} for place in places for step in what]
-    await play_all(world, plans if ALL else some(plans, SINGLES // 2), "pokes", 0.05, 3 * TOGETHER)
+    await play_all(world, plans if ALL else some(plans, SINGLES // 2), "news alone", 0.05, 3 * TOGETHER)
 
 
 async def owner_listens(scene: Scene) -> Listener:
@@ -184,8 +183,8 @@ async def owner_listens(scene: Scene) -> Listener:
     listener = Listener(scene.world.key, scene.owner)
     listener.ids = (await scene.listener()).ids
     member = Connection(listener, Principal(scene.owner), "there", None)
-    await scene.hub.enter(member)
-    scene.hub.subscribe(member, Subscription(scene.hub, member, PullRequest(APP, "", plain=False)))
+    await scene.hub.connect(member)
+    scene.hub.subscribe(scene.hub.subscription(member, PullRequest(APP, "", plain=False)))
     await has_heard(scene, listener)
     return listener
 
@@ -216,23 +215,23 @@ async def test_who_is_removed_is_sent_nothing_that_others_hear_before_any_look_a
     assert listener.seqs.get(unaided.other, before) == before
 
 
-async def test_who_is_removed_between_its_greeting_and_its_place_is_told_of_nothing_that_follows(
+async def test_who_is_removed_between_its_resolution_and_its_place_is_told_of_nothing_that_follows(
     unaided: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its room is known to be of members at a later roster than that of its greeting."""
+    """Its space is known to be of members at a later membership version than that of its resolution."""
     owner, newcomer = await owner_listens(unaided), await unaided.listener()
     told: list[bytes] = []
     monkeypatch.setattr(newcomer, "frame", told.append)
-    greet = unaided.live.greet
+    resolve_user = unaided.live.resolve_user
 
-    async def greeted(user: str, spaces: Any, as_of: int) -> ResolvedUser:
-        found = await greet(user, spaces, as_of)
+    async def resolved(user: str, spaces: Any, as_of: int) -> ResolvedUser:
+        found = await resolve_user(user, spaces, as_of)
         await unaided.happens("leave")
         await has_heard(unaided, owner)
         return found
 
-    monkeypatch.setattr(unaided.live, "greet", greeted)
-    await unaided.hub.enter(Connection(newcomer, Principal(unaided.user), "here", None))
+    monkeypatch.setattr(unaided.live, "resolve_user", resolved)
+    await unaided.hub.connect(Connection(newcomer, Principal(unaided.user), "here", None))
     await unaided.write(unaided.other, True)
     await has_heard(unaided, owner)
     # That it was removed is news to it; what was written since is not.
@@ -246,18 +245,18 @@ async def test_a_removal_is_told_when_the_look_at_it_failed_half_way(
     scene = Scene(world, next(UNIQUE), {})
     await scene.prepare()
     await scene.hub.open()
-    greet, failures = scene.live.greet, [Busy()]
+    resolve_user, failures = scene.live.resolve_user, [Busy()]
 
     async def failing(user: str, spaces: Any, as_of: int) -> ResolvedUser:
         if failures:
             raise failures.pop()
-        return await greet(user, spaces, as_of)
+        return await resolve_user(user, spaces, as_of)
 
     try:
         listener = await scene.listener()
         await scene.listen(listener, "")
         await until(lambda: scene.has_it_all(listener), listener, scene)
-        monkeypatch.setattr(scene.live, "greet", failing)
+        monkeypatch.setattr(scene.live, "resolve_user", failing)
         await world.spaces.remove_member(Principal(scene.owner), scene.other, scene.user)
         # Who is still a member may be asked first: the look that fails comes all the same.
         await until(lambda: scene.other in listener.left and not failures, listener, scene)

@@ -20,7 +20,7 @@ from syncd.core.pieces import FEW, PIECE, RESTING
 from syncd.core.principal import Principal
 from syncd.edge.bodies import Bodies
 from syncd.edge.requests import Request
-from syncd.live.member import MAX_OWN, Connection
+from syncd.live.connection import MAX_OWN, Connection
 from syncd.protocol import live_messages, messages
 from syncd.protocol.first_generation import push_body
 from syncd.protocol.holding import Sent
@@ -292,11 +292,11 @@ def test_a_connection_remembers_the_last_of_its_own_changes() -> None:
     """Of a push of any size; to take out the first ones one by one takes the longer the more there were."""
     connection = Connection(cast(Any, None), Principal("ann"), "c", None)
     events = [b"%d" % n for n in range(3 * MAX_OWN)]
-    connection.wrote(events[: 2 * MAX_OWN])
-    connection.wrote(events[2 * MAX_OWN : -10])
-    connection.wrote(events[-10:])
+    connection.pushed(events[: 2 * MAX_OWN])
+    connection.pushed(events[2 * MAX_OWN : -10])
+    connection.pushed(events[-10:])
     assert list(connection.own or ()) == events[-MAX_OWN:]
-    connection.met(events)
+    connection.forget_own(events)
     assert connection.own is None
 
 

@@ -11,7 +11,7 @@ class _Held(bytearray):
     """What can be held weakly. A transport keeps a view of it, and so it itself, until all is written."""
 
 
-class Shared:
+class LargeTexts:
     """What was given is found again for as long as somebody holds it."""
 
     def __init__(self) -> None:
