@@ -1,15 +1,42 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { defineConfig } from "vitest/config";
+
+const TESTS = new URL("test/", import.meta.url);
+/** A test with one of these starts something, or has a page. */
+const NEEDS = /\/(server|socket-script|locks)\.js"|node:child_process|happy-dom|rxdb/;
+
+const names = readdirSync(TESTS, { encoding: "utf8" }).filter((name) => /\.test\.tsx?$/.test(name));
+const needing = names.filter((name) => NEEDS.test(readFileSync(new URL(name, TESTS), "utf8")));
+const files = (some: string[]): string[] => some.map((name) => `test/${name}`);
+
+const quick = files(names.filter((name) => !needing.includes(name)));
+
+/** What the mutation tool has too. */
+export const shared = {
+  setupFiles: ["test/setup.ts"],
+  // For what hangs, not for what is slow: a busy machine needs minutes for what takes seconds.
+  testTimeout: 180_000,
+  hookTimeout: 240_000,
+};
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.{ts,tsx}"],
-    setupFiles: ["test/setup.ts"],
-    // For what hangs, not for what is slow: a busy machine needs minutes for what takes seconds.
-    testTimeout: 180_000,
-    hookTimeout: 240_000,
     // One of them mostly waits for a slow line.
     maxWorkers: 3,
     minWorkers: 1,
-    pool: "forks",
+    projects: [
+      { test: { ...shared, name: "needing", include: files(needing), pool: "forks" } },
+      {
+        // In one thread, where the client is loaded once and not once for each file.
+        test: {
+          ...shared,
+          name: "quick",
+          include: quick,
+          isolate: false,
+          pool: "threads",
+          poolOptions: { threads: { singleThread: true } },
+        },
+      },
+    ],
   },
 });

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import click
 
@@ -87,8 +88,11 @@ async def _fill(url: str, file: Path, program: str) -> None:
         await connection.execute("DROP SCHEMA syncd CASCADE")
     finally:
         await connection.close()
-    command = [program, "--exit-on-error", "-d", url, str(file)]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    plain, secret = parted(url)
+    command, environment = [program, "--exit-on-error", "-d", plain, str(file)], {**os.environ, **secret}
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr.strip())
         raise click.ClickException(f"{file} cannot be restored, and nothing was changed. {said}")
@@ -108,6 +112,21 @@ async def _swap(server: Any, name: str, fresh: str, former: str) -> None:
         await server.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS true")
         raise
     await server.execute(f"ALTER DATABASE {_quoted(former)} ALLOW_CONNECTIONS true")
+
+
+def parted(url: str) -> tuple[str, dict[str, str]]:
+    """A database URL without its password, and that for the environment: everybody on the machine can read the command
+    line of a running program."""
+    parts = urlsplit(url)
+    user, colon, password = parts.netloc.rpartition("@")[0].partition(":")
+    asked = parse_qsl(parts.query, keep_blank_values=True)
+    password = next((value for name, value in asked if name == "password"), unquote(password) if colon else "")
+    if not password:
+        return url, {}
+    host = parts.netloc.rpartition("@")[2]
+    query = urlencode([(name, value) for name, value in asked if name != "password"], safe="/")
+    plain = parts._replace(netloc=f"{user}@{host}" if user else host, query=query)
+    return plain.geturl(), {"PGPASSWORD": password}
 
 
 def _named(url: str, database: str) -> str:

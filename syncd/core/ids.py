@@ -33,7 +33,10 @@ def fault_in_client(text: str) -> str | None:
 
 # What has no width, and what turns the direction of what follows.
 _UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    # variation selectors, signs without a form, and spaces that look like the ordinary one
+    "[\ufe00-\ufe0f\U000e0100-\U000e01ef\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800"
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
     "\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 

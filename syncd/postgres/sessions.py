@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
-import structlog
-
-log = structlog.get_logger("syncd.postgres")
 
 # A library that is not there ends each connection at its start, the others end it soon after.
 UNSTOPPED = {
@@ -82,5 +79,9 @@ async def _read_only_by_role(dsn: str, settings: Mapping[str, str], **how: Any) 
     if not await connection.fetchval(SET_BY_ROLE):
         await connection.close()
         raise asyncpg.TargetServerAttributeNotMatched("the server is read-only")
+    # Loaded here: with all that it loads it is a quarter of the start of a command.
+    import structlog
+
+    log = structlog.get_logger("syncd.postgres")
     log.warning("the role is set to read-only, which is not heeded", remedy="syncd doctor")
     return connection

@@ -139,7 +139,7 @@ def test_claims_that_cannot_be_believed_are_refused(http: httpx.Client, secret: 
     refused(http, f"Bearer {payload}")
 
 
-@pytest.mark.parametrize("user", [" ann", "ann ", "a\u200bnn", "\u202eann", "ann\u2069"])
+@pytest.mark.parametrize("user", [" ann", "ann ", "an\ufe0fn", "an\u00a0n", "a\u200bnn", "\u202eann", "ann\u2069"])
 def test_a_user_who_looks_like_another_is_refused(http: httpx.Client, secret: str, server: Server, user: str) -> None:
     refused(http, f"Bearer {jwt.encode({'sub': user, 'exp': NOW + 3600}, secret, algorithm='HS256')}")
     headers = {"authorization": f"Bearer {server.token('alice')}"}

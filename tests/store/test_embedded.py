@@ -22,6 +22,7 @@ from syncd.postgres import binaries as postgres_binaries
 from syncd.postgres.embedded import LONGEST_SOCKET_FOLDER, EmbeddedPostgres
 from syncd.postgres.launch import Account, EmbeddedError, account_for
 from tests.support.programs import postgresql_15
+from tests.support.template import Template
 
 SUPERVISE = """
 import sys, time
@@ -70,6 +71,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 @pytest.fixture
+def made(folder: Path, workspace: Path) -> None:
+    """A database in the test's folder that was made before: making one takes longer than most of these tests."""
+    Template(workspace / "template").copy_to(folder / "data")
+
+
+@pytest.fixture
 def database(folder: Path) -> Iterator[EmbeddedPostgres]:
     """A database of the test's own."""
     with EmbeddedPostgres(folder / "data") as running:
@@ -87,6 +94,7 @@ async def written(database: EmbeddedPostgres) -> int:
         await conn.close()
 
 
+@pytest.mark.usefixtures("made")
 async def test_what_was_committed_is_there_after_a_restart(folder: Path) -> None:
     for expected in (1, 2):
         with EmbeddedPostgres(folder / "data") as database:
@@ -95,6 +103,7 @@ async def test_what_was_committed_is_there_after_a_restart(folder: Path) -> None
         assert processes_in(folder) == []
 
 
+@pytest.mark.usefixtures("made")
 async def test_killing_the_supervisor_leaves_no_process_and_the_next_start_recovers(folder: Path) -> None:
     supervisor = Supervisor(folder / "data")
     other = EmbeddedPostgres(folder / "data")
@@ -108,12 +117,14 @@ async def test_killing_the_supervisor_leaves_no_process_and_the_next_start_recov
     wait_for(lambda: processes_in(folder) == [])
 
 
+@pytest.mark.usefixtures("made")
 async def test_killing_the_supervisor_takes_the_database_along(folder: Path) -> None:
     supervisor = Supervisor(folder / "data")
     supervisor.kill()
     wait_for(lambda: processes_in(folder) == [])
 
 
+@pytest.mark.usefixtures("made")
 async def test_a_killed_postmaster_is_started_again(database: EmbeddedPostgres) -> None:
     assert await written(database) == 1
     before = database.pid
@@ -128,6 +139,7 @@ async def test_a_killed_postmaster_is_started_again(database: EmbeddedPostgres) 
     assert database.pid != before
 
 
+@pytest.mark.usefixtures("made")
 async def test_a_killed_backend_is_no_end(database: EmbeddedPostgres) -> None:
     conn = await asyncpg.connect(database.owner_dsn)
     os.kill(conn.get_server_pid(), signal.SIGKILL)
@@ -138,6 +150,7 @@ async def test_a_killed_backend_is_no_end(database: EmbeddedPostgres) -> None:
     assert await written(database) == 1
 
 
+@pytest.mark.usefixtures("made")
 async def test_a_second_start_is_refused_at_once(database: EmbeddedPostgres) -> None:
     started = time.monotonic()
     with pytest.raises(EmbeddedError, match=f"in use by another syncd .process {os.getpid()}.*--data-dir"):
@@ -164,6 +177,7 @@ async def test_a_lock_that_could_not_be_written_is_not_kept(
         assert await written(database) == 1
 
 
+@pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("content", ["{pid}\n", "", "{pid}\n/elsewhere\n1\n5432\n", "not a number"])
 async def test_a_stale_pid_file_neither_wedges_it_nor_harms_a_stranger(folder: Path, content: str) -> None:
     with EmbeddedPostgres(folder / "data") as database:
@@ -221,6 +235,7 @@ def test_somebody_elses_folder_is_not_used_for_sockets(folder: Path) -> None:
         account_for(folder).own_folder(folder / "run")
 
 
+@pytest.mark.usefixtures("made")
 async def test_it_listens_on_a_private_socket_only(database: EmbeddedPostgres) -> None:
     assert database.socket_dir.stat().st_mode & 0o777 == 0o700
     assert database.pid is not None
@@ -262,6 +277,7 @@ async def test_it_is_durable_and_checks_its_pages(database: EmbeddedPostgres) ->
     }
 
 
+@pytest.mark.usefixtures("made")
 async def test_an_operators_setting_wins_over_the_tuned_one(folder: Path) -> None:
     with EmbeddedPostgres(folder / "data") as database:
         pass
@@ -287,6 +303,7 @@ async def test_it_runs_on_the_systems_postgresql_15_too(folder: Path) -> None:
         await conn.close()
 
 
+@pytest.mark.usefixtures("made")
 def test_a_cluster_of_a_version_that_is_not_installed_is_an_error_with_a_remedy(folder: Path) -> None:
     with EmbeddedPostgres(folder / "data") as database:
         (database.pgdata / "PG_VERSION").write_text("17\n")

@@ -71,7 +71,7 @@ async def cost(watched: Watched, device: Device, record: str) -> int:
     """The pages that a page of history touches, the least of some turns."""
     found = []
     for _ in range(3):
-        watched.statements()
+        watched.skip()
         await get(device, f"/sync/notes/records/items/{record}/history", spaceId="shared", limit=50)
         for _ in range(3000):
             calls = [one.pages for one in watched.statements() if "FROM syncd.sync_past(" in one.query]
@@ -97,7 +97,7 @@ async def looked(watched: Watched) -> tuple[dict[str, list[Statement]], dict[str
                 await owner.close()
             head = await edited(ann, f"r{n}")
             costs[stage] = await cost(watched, ann, f"r{n}")
-            watched.statements()
+            watched.skip()
             await look(ann, f"r{n}", head)
             statements[stage] = watched.statements()
     return statements, costs

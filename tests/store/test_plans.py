@@ -1,6 +1,6 @@
 """Pushing and pulling never scan: the plans of every statement of real requests, as auto_explain writes them down.
 
-The tables are looked at when they are young and have no statistics, when they have grown to tens of thousands of
+The tables are looked at when they are young and have no statistics, when they have grown to thousands of
 rows and still have none, and after ANALYZE. What a call costs is counted in rows and pages, never in time.
 """
 
@@ -20,7 +20,7 @@ from syncd.postgres.statements import statements
 from tests.support.device import Device, answer, statuses
 from tests.support.harness import Server
 
-ROWS = 12_000
+ROWS = 6_000
 STAGES = ("young", "grown without statistics", "grown and analysed")
 NEVER_SCANNED = {"sync_changes", "sync_records", "sync_feeds", "sync_memberships"}
 # For the role that serves, in the server's log: as it happens, inside every function.
@@ -87,14 +87,23 @@ class Watched:
         self._read = 0
         self._inside: dict[str, list[Statement]] = {}
 
-    def statements(self) -> list[Statement]:
-        """What was performed since the last call, but for what a worker asks by itself."""
+    def _written(self) -> bytes:
+        """What the log has since the last call."""
         with self._log.open("rb") as log:
             log.seek(self._read)
             text, end, _ = log.read().rpartition(b"\n\t}\n")  # the last one may be half written
             self._read += len(text + end)
+        return text + end
+
+    def skip(self) -> None:
+        """Leaves what was performed so far unread: it is much where a table was filled."""
+        self._written()
+        self._inside.clear()
+
+    def statements(self) -> list[Statement]:
+        """What was performed since the last call, but for what a worker asks by itself."""
         found = []
-        for session, explained in PLAN.findall((text + end).decode()):
+        for session, explained in PLAN.findall(self._written().decode()):
             try:
                 one = json.loads(explained.replace("\n\t", "\n"))
             except ValueError as why:
@@ -189,17 +198,17 @@ class Costs(NamedTuple):
 
 async def costs(watched: Watched, device: Device, name: str) -> Costs:
     """The least of some turns after the first: what a session reads once, and after each ANALYZE, is not meant."""
-    found = list[Costs]()
+    found, end = list[Costs](), ""
     for turn in range(5):
         pages = []
         for size in (1, 100):
             records = [f"{name}-{turn}-{size}-{n}" for n in range(size)]
-            watched.statements()
+            watched.skip()
             await device.push([device.change(i, i, 1, space="shared") for i in records])
             pages.append(watched.cost())
-        _, end = await device.drain(limit=1000)
+        _, end = await device.drain(end, limit=1000)
         await device.pull(end)
-        watched.statements()
+        watched.skip()
         await device.pull(end)
         found.append(Costs(*pages, watched.cost()))
     return Costs(*map(min, zip(*found[1:], strict=True)))
@@ -227,7 +236,7 @@ async def looked(watched: Watched) -> Looked:
                 # It also makes every session forget the plans it has.
                 await owner.execute("ANALYZE")
                 await owner.close()
-            watched.statements()
+            watched.skip()
             await traffic(ann, stage)
             await counted(watched, ann)
             found.statements[stage] = watched.statements()

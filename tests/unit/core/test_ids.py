@@ -63,7 +63,7 @@ def test_what_only_looks_odd_is_an_id(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [" ann", "ann ", "\u3000ann", "ann\u00a0", "a\u200bnn", "a\u200dnn", "\u202eann", "a\u2066nn", "ann\ufeff",
-     "a\u00adnn", "a\u2060nn", "ann\U000e0041"],
+     "a\u00adnn", "a\u2060nn", "ann\U000e0041", "an\u00a0n", "ann\ufe0f", "ann\U000e0100", "an\u2009n", "an\u2800n"],
 )  # fmt: skip
 def test_users_are_told_apart_by_what_is_seen(text: str) -> None:
     assert fault_in_id(text) is None

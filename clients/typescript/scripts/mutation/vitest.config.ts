@@ -1,9 +1,11 @@
 import { defineConfig } from "vitest/config";
-import whole from "../../vitest.config.js";
+import { shared } from "../../vitest.config.js";
 
 export default defineConfig({
   test: {
-    ...whole.test,
+    ...shared,
+    include: ["test/**/*.test.{ts,tsx}"],
+    pool: "forks",
     runner: "./scripts/mutation/runner.js",
     // All mutants that a test reaches are tried within its time.
     testTimeout: 7_200_000,
