@@ -79,7 +79,14 @@ afterAll(() => rmSync(outside, { recursive: true, force: true }));
 describe("the package", () => {
   it("has what it should, and nothing else", async () => {
     const installed = join(outside, "node_modules/@syncd/client");
-    expect(readdirSync(installed).sort()).toEqual(["README.md", "RXDB.md", "dist", "package.json", "src"]);
+    expect(readdirSync(installed).sort()).toEqual([
+      "LICENSE",
+      "README.md",
+      "RXDB.md",
+      "dist",
+      "package.json",
+      "src",
+    ]);
     const { dependencies } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8")) as {
       dependencies?: object;
     };
