@@ -283,8 +283,9 @@ def test_what_is_just_within_the_limits_is_taken() -> None:
 
 @pytest.mark.parametrize("text", ["", "x" * 256, "a\nb", "\x7f", "\x85", "\ud800", ".", "..", 7, None])
 def test_ids_are_checked(text: Any) -> None:
-    with pytest.raises(InvalidWrite, match="the id"):
+    with pytest.raises(InvalidWrite, match="the id") as refused:
         check_id("the id", text)
+    assert refused.value.field == "the id"
 
 
 @pytest.mark.parametrize(("name", "space"), [("deletedAt", "s"), ("spaceId", ""), ("", "s"), ("a\0", "s")])
