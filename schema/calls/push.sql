@@ -6,6 +6,12 @@
 -- returns: store.log.Receipt
 SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text);
 
+-- name: push_group
+-- Several pushes in one transaction, most of them of one change: the heads, those changes ({} for another push), the number of
+-- waves of each other push, and those waves.
+-- returns: store.log.GroupReceipt
+SELECT seqs, receipts FROM syncd.sync_push_group($1::json, $2::json, $3::integer[], $4::json[], $5::text);
+
 -- name: push_moving
 -- The same where one of them is of a device of the first generation: records that changed their space move.
 -- returns: store.log.Receipt

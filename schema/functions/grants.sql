@@ -162,6 +162,9 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_digest_trouble, syncd.sync_digest, syncd.sync_digest_fold
     TO syncd_runtime;
 
+-- push_groups
+GRANT EXECUTE ON FUNCTION syncd.sync_push_together, syncd.sync_push_group TO syncd_runtime;
+
 -- moves
 GRANT EXECUTE ON FUNCTION
     syncd.sync_moves, syncd.sync_move_places, syncd.sync_move_into, syncd.sync_move_id, syncd.sync_move_away, syncd.sync_move_lock, syncd.sync_move,

@@ -20,6 +20,11 @@ from syncd.protocol.pull_messages import PullPage, PullRequest
 from syncd.protocol.push_answer import PushAnswer, Result, encoded
 
 LARGEST_RECORD = 16 * 1024 * 1024
+# What the head of a push says that is one change and asks for nothing else.
+PLAIN_HEAD = {
+    "user", "client", "app", "n", "spaces", "tables", "ids", "hi", "skew", "largest", "touched", "personal", "atomic",
+    "apart",
+}  # fmt: skip
 # In place of a change that has no canonical form.
 NOT_NORMALIZED = NormalizedChange(i=0, r="", o=0, f={}, g={}, lo=0, hi=0)
 
@@ -177,10 +182,10 @@ class PushDecision:
 
     def call(
         self, event: Callable[[int], str], skew: int, pull: Mapping[str, Any]
-    ) -> tuple[bytes, list[str], tuple[str, str] | None]:
-        """What is left of the push, for the log: the head and the waves as JSON texts, and the (space, app) where all
-        of it is one feed's. `event`: the event id of a place; `skew`: microseconds; `pull`: `since` and `how` of the
-        page that is to be read with it, or nothing."""
+    ) -> tuple[bytes, list[str], tuple[str, str] | None, bool]:
+        """What is left of the push, for the log: the head and the waves as JSON texts, the (space, app) where all of it
+        is one feed's, and whether it is one change and asks for nothing else. `event`: the event id of a place; `skew`:
+        microseconds; `pull`: `since` and `how` of the page that is to be read with it, or nothing."""
         batch = normalize.batch([self.changes[i] for i in self.left], event)
         if len(batch.waves) > 1:
             self.keep_apart()
@@ -211,7 +216,8 @@ class PushDecision:
         if self.follows:
             head["follows"] = True
         feed = (batch.spaces[0], self.pull.app) if len(batch.spaces) == 1 else None
-        return msgspec.json.encode(head), [encoded(wave).decode() for wave in in_turns(batch.waves)], feed
+        single = len(chosen) == 1 and head.keys() <= PLAIN_HEAD
+        return msgspec.json.encode(head), [encoded(wave).decode() for wave in in_turns(batch.waves)], feed, single
 
     def move(self, said: dict[str, Any]) -> None:
         """Brings changes to where their records have moved, and moves others in the next round; a device of ours has

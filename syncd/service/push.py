@@ -235,7 +235,8 @@ def _check_escapes(body: bytes) -> None:
 def push_call(work: PushDecision, state: PullState, event: EventIds, skew: int) -> PushCall:
     """What is left of a push, and where its device's pull begins, as the log takes it."""
     pull = {"since": state.since(), "how": state.how()} if work.message.pull else {}
-    return PushCall(*work.call(event, skew, pull), moves=work.moves is not None, follows=work.follows)
+    head, waves, feed, single = work.call(event, skew, pull)
+    return PushCall(head, waves, feed, moves=work.moves is not None, follows=work.follows, single=single)
 
 
 async def perform(

@@ -18,11 +18,14 @@ _Waiting: TypeAlias = "tuple[C, asyncio.Future[R], str, float]"
 
 # At some thousands a second these would wait for a second; whoever comes then is better told so.
 MOST_WAITING = 8192
+# Seconds. A group takes some milliseconds, unless it waits for a lock.
+LATE = 0.02
 
 
 class Batcher(Generic[C, R]):
     """Performs calls in groups of at most `size`, at most `lanes` groups at a time: of each user in the order
-    they came, and of one user after the other.
+    they came, and of one user after the other. Beside a group that is under way another one begins when `spare` calls
+    wait, or when they have waited for LATE seconds: a large group costs less than two small ones.
 
     `together` answers a whole group or fails as a whole; then each of its calls is performed by `alone`,
     so that a failure reaches only the call that caused it. `owned`: a group whose calls are all of one user is that
@@ -37,11 +40,14 @@ class Batcher(Generic[C, R]):
         size: int,
         *,
         owned: bool = False,
+        spare: int = 1,
         on_wait: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._together, self._alone, self._size, self._owned = together, alone, size, owned
         self._on_wait = on_wait
-        self._free = lanes
+        self._free = self._lanes = lanes
+        self._spare = spare
+        self._late: asyncio.TimerHandle | None = None
         self._waiting: FairQueue[_Waiting[C, R]] = FairQueue()
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -52,13 +58,31 @@ class Batcher(Generic[C, R]):
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         user = ACTING.get()
         self._waiting.push(user, (call, answer, user, time.monotonic()))
-        if self._free:
-            self._free -= 1
-            # A group is nobody's alone.
-            task = asyncio.get_running_loop().create_task(self._drive(), context=Context())
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+        if self._free and self._enough():
+            self._begin()
+        elif self._free:
+            self._begin_later()
         return await answer
+
+    def _enough(self) -> bool:
+        """Whether those who wait are a group, beside those under way."""
+        return self._free == self._lanes or len(self._waiting) >= self._spare
+
+    def _begin(self) -> None:
+        self._free -= 1
+        # A group is nobody's alone.
+        task = asyncio.get_running_loop().create_task(self._drive(), context=Context())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def _begin_later(self) -> None:
+        if self._late is None:
+            self._late = asyncio.get_running_loop().call_later(LATE, self._begin_late, context=Context())
+
+    def _begin_late(self) -> None:
+        self._late = None
+        if self._waiting and self._free:
+            self._begin()
 
     async def _drive(self) -> None:
         try:
@@ -66,8 +90,12 @@ class Batcher(Generic[C, R]):
                 group = [self._waiting.pop() for _ in range(min(self._size, len(self._waiting)))]
                 self._on_wait(time.monotonic() - max(came for *_, came in group))
                 await self._perform(group)
+                if self._free < self._lanes - 1 and len(self._waiting) < self._spare:
+                    break
         finally:
             self._free += 1
+            if self._waiting:
+                self._begin_later()
 
     async def _perform(self, group: list[_Waiting[C, R]]) -> None:
         if self._owned:

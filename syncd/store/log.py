@@ -26,9 +26,11 @@ from syncd.store.quotas import Over
 from syncd.store.turns import Turns
 
 LANES = 2
-# Smaller groups of pushes keep both lanes, the flush and Python at work side by side; peeks only share a round trip.
-GROUP = 16
+# A second lane of pushes is for a group that is full; peeks only share a round trip.
+GROUP = 32
 PEEKS = 48
+# Fewer changes cost less one by one than the statements for all of them.
+FEWEST = 4
 SMALL = 16 * 1024
 SHORT_LOCK_WAIT = "250ms"
 # For those of a group that got no lock: one after the other they may all be stuck.
@@ -85,11 +87,18 @@ class Receipt(NamedTuple):
     page: Page | None
 
 
+class GroupReceipt(NamedTuple):
+    """What became of a group: of each push the seq, or 0, where its receipt follows in `receipts`, as tuples."""
+
+    seqs: list[int]
+    receipts: list[Any] | None
+
+
 class PushCall(NamedTuple):
     """A push for the log: the head as JSON text, the waves as JSON texts, and its (space, app) where that is one.
 
     `moves`: its device is of the first generation, whose records move from the personal space to others; `follows`: it
-    is not, and writes to records that moved.
+    is not, and writes to records that moved. `single`: it is one change, and asks for nothing else.
     """
 
     head: bytes
@@ -97,6 +106,7 @@ class PushCall(NamedTuple):
     feed: tuple[str, str] | None = None
     moves: bool = False
     follows: bool = False
+    single: bool = False
 
     @property
     def small(self) -> bool:
@@ -104,6 +114,18 @@ class PushCall(NamedTuple):
 
 
 _DETAIL = msgspec.json.Decoder(Detail)
+
+
+NO_DETAIL = Detail()
+
+
+def worth_a_group(calls: Sequence[PushCall]) -> bool:
+    """Whether calls are written by a few statements for all: most are of one change, and none needs another way."""
+    return sum(call.single for call in calls) >= FEWEST and not any(call.moves or call.follows for call in calls)
+
+
+def _receipt(row: Any) -> Receipt:
+    return Receipt(row[0], row[1], _DETAIL.decode(row[2]) if row[2] else NO_DETAIL, _page(row[3]))
 
 
 def _page(row: Any) -> Page | None:
@@ -124,7 +146,7 @@ class Log:
         self.full: dict[str, Over] = {}
         self.on_hit = on_hit
         self._pushes: Batcher[PushCall, Receipt] = Batcher(
-            self._push_group, self._push_alone, LANES, GROUP, on_wait=on_wait
+            self._push_group, self._push_alone, LANES, GROUP, spare=GROUP // 2, on_wait=on_wait
         )
         self._queue: FeedQueue[PushCall, Receipt] = FeedQueue(self._push_group, self._push_alone, GROUP)
         self._patient = Turns(max(1, pool.size // 2))
@@ -177,7 +199,9 @@ class Log:
     async def _push_group(self, calls: list[PushCall]) -> list[Receipt]:
         # Every group locks its feeds in one order, so that two groups never wait for each other in a ring.
         order = sorted(range(len(calls)), key=lambda i: calls[i].feed or ("", ""))
-        receipts = await self._append([calls[i] for i in order], SHORT_LOCK_WAIT)
+        ordered = [calls[i] for i in order]
+        append = self._append_together if worth_a_group(calls) else self._append
+        receipts = await append(ordered, SHORT_LOCK_WAIT)
         return [receipt for _, receipt in sorted(zip(order, receipts, strict=True), key=lambda pair: pair[0])]
 
     async def _push_patiently(self, call: PushCall) -> Receipt:
@@ -193,7 +217,20 @@ class Log:
             name, heads, [len(call.waves) for call in calls], waves, patience,
             took=lambda seconds: self._queue.took(feeds, seconds),
         )  # fmt: skip
-        return [Receipt(row[0], row[1], _DETAIL.decode(row[2]) if row[2] else Detail(), _page(row[3])) for row in rows]
+        return [_receipt(row) for row in rows]
+
+    async def _append_together(self, calls: list[PushCall], patience: str) -> list[Receipt]:
+        heads = ActingCalls([call.head for call in calls])
+        changes = ",".join([call.waves[0][1:-1] if call.single else "{}" for call in calls])
+        others = [call.waves for call in calls if not call.single]
+        waves = [text for texts in others for text in texts]
+        feeds = [call.feed for call in calls]
+        row = (await self._pool.fetch(
+            "push_group", heads, f"[{changes}]", [len(texts) for texts in others], waves, patience,
+            took=lambda seconds: self._queue.took(feeds, seconds),
+        ))[0]  # fmt: skip
+        rest = iter(row[1] or ())
+        return [Receipt([seq], "a", NO_DETAIL, None) if seq else _receipt(next(rest)) for seq in row[0]]
 
     async def _pull_alone(self, call: bytes) -> Page:
         return Page(*(await self._pool.fetch("pull", ActingCalls([call])))[0])

@@ -22,7 +22,8 @@ LEVELS = {
     "base": 0, "starts": 1, "security": 1, "allowances": 1, "first_generation": 1, "page_bounds": 1, "audit": 2,
     "quotas": 2, "held": 2, "cursors": 2, "feed_text": 2, "news": 3, "small_feeds": 3, "own_push": 3, "pull": 4,
     "push": 5, "live": 5, "spaces": 5, "invitations": 6, "history": 7, "export": 7, "import_spaces": 7, "import": 7,
-    "restore": 8, "compaction": 8, "digest": 8, "moves": 9, "legacy_view": 10,
+    "restore": 8, "compaction": 8, "digest": 8, "moves": 9, "push_groups": 9,
+    "legacy_view": 10,
 }  # fmt: skip
 LONGEST = 60
 # Longer ones, with how long they may be. This list only shrinks.

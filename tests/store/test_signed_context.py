@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -20,6 +21,7 @@ from syncd.settings import Settings
 from syncd.store.live import Live
 from syncd.store.pool import Pool
 from tests.support.direct import pushed, run
+from tests.support.wire import unique
 
 KEY = "a key of the tests, of 32 characters or more"
 VALUE = "canary"
@@ -192,6 +194,69 @@ async def test_a_forged_context_gives_no_rows_and_writes_nothing(
             async with eve.sql.transaction():
                 await eve.acts(context)
         assert await eve.seen() == []
+
+
+def of_a_group(context: str | None, record: str, client: str = "c1") -> tuple[dict[str, Any], dict[str, Any]]:
+    """A head of zoe's, who shows a context, and its change, as a group of pushes has them."""
+    register = {"value": 1, "at": "2026-01-02T00:00:00.000000Z"}
+    head = {
+        "user": "zoe", "client": client, "app": "app", "n": 1, "spaces": ["z"], "tables": ["t"], "ids": [None],
+        "hi": 1767312000000000, "skew": 60000000, "largest": 100000, "touched": 33554432,
+    }  # fmt: skip
+    change = {
+        "i": 1, "s": 1, "t": 1, "r": record, "o": 1, "e": str(uuid4()), "f": {"x": register},
+        "g": {"x": {**register, "clientId": client}}, "lo": 1767312000000000, "hi": 1767312000000000,
+    }  # fmt: skip
+    return {**head, **({} if context is None else {"context": context})}, change
+
+
+def texts(*pushes: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
+    return [json.dumps(part) for part in zip(*pushes, strict=True)]
+
+
+@pytest.fixture(scope="module")
+async def zoe(signed: Database) -> None:
+    """She has a space of her own, and has pushed from two devices."""
+    make = "DO $$ BEGIN PERFORM syncd.sync_act_as('zoe', true), syncd.sync_space_create('z', 'Space'); END $$"
+    await run(
+        signed.superuser, make, pushed("zoe", "z", "r"), pushed("zoe", "z", "of-c2").replace("c1", "c2"),
+        "DO $$ BEGIN PERFORM syncd.sync_act_as('bob', true); END $$",
+    )  # fmt: skip
+
+
+GROUP = "SELECT seqs FROM syncd.sync_push_group($1, $2, '{}', '{}', '9s')"
+
+
+@pytest.mark.parametrize("forge", [*FORGED, None], ids=[*(forge.__name__ for forge in FORGED), "none"])
+async def test_a_group_with_a_forged_context_writes_nothing(
+    signed: Database, zoe: None, eve: Connected, forge: Callable[[Database, Connected], Awaitable[str]] | None
+) -> None:
+    before, context = await signed.kept(), None if forge is None else await forge(signed, eve)
+    good = eve.session.sign(BY_NAME, "zoe") if eve.session.begun else None
+    other = of_a_group(context, unique("r"), "c2")
+    other[0]["user"] = "bob" if forge is None else "ann"
+    both = texts(of_a_group(good, unique("r")), other)
+    for query in (GROUP, "SELECT syncd.sync_push_together($1, $2)"):
+        if forge is None and query != GROUP:
+            continue  # who shows none is asked apart
+        with pytest.raises(asyncpg.PostgresError) as refused:
+            await eve.sql.fetch(query, *both)
+        assert refused.value.sqlstate == SQLSTATE
+    assert await signed.kept() == before
+
+
+async def test_a_group_acts_as_whom_its_contexts_say(signed: Database, zoe: None, eve: Connected) -> None:
+    """Also where one of it goes the way of a push alone, and shows its context a second time."""
+    before = await signed.kept()
+    who = [("zoe", "c1"), ("zoe", "c2"), ("zoe", unique("device")), ("bob", "c1")]  # all heads say zoe
+    group = [of_a_group(eve.session.sign(BY_NAME, user), unique("r"), client) for user, client in who]
+    seqs = await eve.sql.fetchval(GROUP, *texts(*group))
+    assert [seq > 0 for seq in seqs] == [True, True, False, False]
+    assert (await signed.kept())[0] == (before[0][0] + 3, before[0][1] + 1)
+    assert await eve.seen() == []
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        await eve.sql.fetchval(GROUP, *texts(*group))
+    assert refused.value.sqlstate == SQLSTATE
 
 
 READING = '{{"user": {ann}, "space": {space}, "app": "app", "after": 0, "limit": 9, "bytes": 999}}'

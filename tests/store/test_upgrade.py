@@ -68,6 +68,7 @@ STEPS = [
     "0034_post_audit",
     "0036_post_devices_used",
     "0039_post_small_feeds",
+    "0040_post_push_groups",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

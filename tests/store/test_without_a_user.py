@@ -24,7 +24,7 @@ OF_A_USER = {
     "sync_personal_space", "sync_receipts",
     "sync_restored_before", "sync_role_in", "sync_roster", "sync_space_create", "sync_space_delete", "sync_space_make",
     "sync_space_put_back", "sync_space_restore", "sync_unblock", "sync_quota_device", "sync_quota_of",
-    "sync_audit_say", "sync_import_same",
+    "sync_audit_say", "sync_import_same", "sync_push_together",
 }  # fmt: skip
 # … triggers' …
 OF_TRIGGERS = {"sync_guard", "sync_note_members"}
