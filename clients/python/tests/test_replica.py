@@ -52,6 +52,7 @@ def test_a_record_is_its_space_and_its_id(replica: Replica) -> None:
     assert replica.get("t", "r", space="s") == {"n": 2}
     found = [(record.table, record.space, record.id) for record in replica.query("t", space=EVERY_SPACE)]
     assert found == [("t", None, "r"), ("t", "s", "r")]
+    assert list(replica.all_registers()) == [(None, "t", "r"), ("s", "t", "r")]
     assert replica.get("u", "r") is None
 
 
