@@ -234,9 +234,12 @@ def _shared(stage: Stage, name: str, count: int, users: int, records: int) -> tu
 
 
 def _push(stage: Stage, work: Sequence[tuple[Device, list[bytes]]]) -> None:
-    """Pushes bodies, four at a time."""
+    """Pushes bodies, four at a time. Raises RuntimeError when not all of their changes were applied."""
     requests = [device.request(stage.token(device), body) for device, bodies in work for body in bodies]
-    _answered(stage.load(http_load.prebuilt, stage.server.port, spread(requests, min(4, len(requests)))))
+    sent = sum(body.count(b'"changeId":') for _, bodies in work for body in bodies)
+    load = stage.load(http_load.prebuilt, stage.server.port, spread(requests, min(4, len(requests))))
+    if _answered(load).applied != sent:
+        raise RuntimeError(f"{load.applied} of {sent} changes were applied")
 
 
 def _request(method: str, path: str, body: dict[str, str], token: str) -> bytes:

@@ -62,7 +62,7 @@ class Device:
 
     def __init__(self, user: str, space: str, *, edits: int = 4, held: Sequence[str] = (), whole: bool = False) -> None:
         self.user, self.space, self.client, self.edits, self.whole = user, space, f"{user}-phone", edits, whole
-        self._random = random.Random(user)
+        self._random = random.Random(f"{user} {space}")  # so that no two devices make the same ids
         self._held = list(held)
         self._at = time.time_ns() // 1000 - 1_000_000
         self._made = self._written = 0

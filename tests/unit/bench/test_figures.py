@@ -99,6 +99,12 @@ def test_every_record_that_is_written_has_as_many_bytes(edits: int) -> None:
     assert ("update" in {change["op"] for change in changes}) == bool(edits)
 
 
+def test_devices_of_one_user_make_ids_of_their_own() -> None:
+    devices = [Device("user", f"space-{n}") for n in range(50)]
+    made = [change["changeId"] for device in devices for change in device.changes(2)]
+    assert len(set(made)) == len(made)
+
+
 def test_the_page_keeps_what_is_around_its_figures(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
