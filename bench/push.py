@@ -212,16 +212,15 @@ class Rivals:
         pushes, warm = (max(2, self._pushes // 20), 1) if self._size == 1 else (1, 0)
 
         def play() -> Sample:
-            requests = [
-                [self._request([record(c) for c in d.changes(self._size)]) for _ in range(pushes + warm)] for d in devices
-            ]  # fmt: skip
+            requests = [[self._request(d) for _ in range(pushes + warm)] for d in devices]
             tree = Tree(peer.pid, self._stage.postmaster.pid)
             load, used = timed(tree, lambda: self._stage.load(http_load.prebuilt, peer.port, requests, warm))
             return self._sample("Kinto", load, used, pushes, warm)
 
         return play
 
-    def _request(self, records: list[dict[str, object]]) -> bytes:
+    def _request(self, device: Device) -> bytes:
+        records = [record(change) for change in device.changes(self._size)]
         return kinto.put(records[0]) if self._size == 1 else kinto.batch(records)
 
     def _sample(self, name: str, load: http_load.Load, used: float, pushes: int, warm: int = WARM) -> Sample:
