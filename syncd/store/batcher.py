@@ -18,7 +18,7 @@ _Waiting: TypeAlias = "tuple[C, asyncio.Future[R], str, float]"
 
 # At some thousands a second these would wait for a second; whoever comes then is better told so.
 MOST_WAITING = 8192
-# Seconds. A group takes some milliseconds, unless it waits for a lock.
+# Seconds. A group takes some milliseconds, where it does not wait for a lock.
 LATE = 0.02
 
 
