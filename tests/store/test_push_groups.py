@@ -355,3 +355,23 @@ async def test_nobody_acts_when_a_group_was_written(world: World, database: Embe
                 await conn.fetchval("SELECT syncd.sync_group(5)")
     finally:
         await conn.close()
+
+
+async def test_what_may_be_a_forgotten_record_is_refused_and_what_cannot_be_is_written(world: World) -> None:
+    await known(world, plain_of(world, 4))
+    await run(
+        world.owner_dsn,
+        f"""UPDATE syncd.sync_feeds SET forgotten = 1, forgotten_us = {NOW}
+        WHERE space_no = (SELECT space_no FROM syncd.sync_spaces WHERE space_id = '{world.name}0')""",
+    )
+    changes = [change(f"n{n}", op=1, at=NOW + 1, id_=f"n{n}") for n in range(4)]
+    heads = [{"user": "ann", "client": f"ann-{n}", "space": 0} for n in range(4)]
+    before = await world.rows(LOG)
+    for wrong in (change("n0", op=2, at=NOW + 1, id_="n0"), change("n0", op=1, at=NOW, id_="n0")):
+        calls = [world.call(head, one) for head, one in zip(heads, [wrong, *changes[1:]], strict=True)]
+        with pytest.raises(Refusal) as refused:
+            await world.log._append_together(calls, "9s")
+        assert refused.value.state == "SY004"
+        assert await world.rows(LOG) == before
+    await world.log._append_together([world.call(head, one) for head, one in zip(heads, changes, strict=True)], "9s")
+    assert 0 not in world.pool.together
