@@ -86,8 +86,8 @@ GRANT EXECUTE ON FUNCTION
 -- push
 GRANT EXECUTE ON FUNCTION
     syncd.sync_advance, syncd.sync_enter, syncd.sync_receipts, syncd.sync_pushed_before, syncd.sync_merge, syncd.sync_twice, syncd.sync_apart, syncd.sync_whole, syncd.sync_tells, syncd.sync_woken, syncd.sync_content,
-    syncd.sync_spaces_named, syncd.sync_repeats, syncd.sync_size_at_most, syncd.sync_check_size, syncd.sync_apply, syncd.sync_wave, syncd.sync_touched, syncd.sync_record_at, syncd.sync_folded_registers,
-    syncd.sync_apply_folded, syncd.sync_apply_push,
+    syncd.sync_spaces_named, syncd.sync_repeats, syncd.sync_size_at_most, syncd.sync_check_size, syncd.sync_apply, syncd.sync_wave, syncd.sync_beyond, syncd.sync_record_at, syncd.sync_judged_registers,
+    syncd.sync_append_folded, syncd.sync_apply_push,
     syncd.sync_own_latest, syncd.sync_push_may, syncd.sync_push_names, syncd.sync_push_take, syncd.sync_push_places, syncd.sync_push_merge, syncd.sync_push_one, syncd.sync_push_plain,
     syncd.sync_push
     TO syncd_runtime;
@@ -138,7 +138,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- import
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_import_wave, syncd.sync_import_names, syncd.sync_import_same, syncd.sync_import_may,
+    syncd.sync_import_wave, syncd.sync_import_append, syncd.sync_import_names, syncd.sync_import_same, syncd.sync_import_may,
     syncd.sync_import_lock, syncd.sync_import_marks, syncd.sync_import_take, syncd.sync_import_places,
     syncd.sync_import
     TO syncd_runtime;

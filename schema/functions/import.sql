@@ -53,6 +53,30 @@ BEGIN
     SELECT m.i FROM merged m WHERE pg_column_size(m.registers) > p_largest;
 END $$;
 
+-- Appends the changes of an import: those of records that have one in the batch by sync_import_wave, the others folded. Returns as that does.
+CREATE OR REPLACE FUNCTION syncd.sync_import_append(p_names integer[], p_spaces integer[], p_apps integer[], p_ends bigint[], p_seqs bigint[],
+                                         p_ats timestamptz[], p_largest integer, p_waves json[]) RETURNS SETOF integer
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_again  integer[];
+    v_single bigint[] := p_seqs;
+    v_folded bigint[];
+BEGIN
+    IF cardinality(p_waves) > 1 THEN
+        v_again := ARRAY(SELECT y.i FROM (
+            SELECT x.i, count(*) OVER (PARTITION BY x.k, x.t, x.r) AS n
+            FROM unnest(p_waves) AS b (body) CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, k integer, t integer, r text)) y WHERE y.n > 1);
+        v_folded := array_fill(0::bigint, ARRAY[cardinality(p_seqs)]);
+        FOR k IN 1 .. cardinality(v_again) LOOP
+            v_folded[v_again[k]] := p_seqs[v_again[k]];
+            v_single[v_again[k]] := 0;
+        END LOOP;
+        RETURN QUERY SELECT a.i FROM syncd.sync_append_folded(NULL, NULL, p_apps, p_spaces, p_names, NULL, v_folded, NULL, p_largest, p_waves, p_ends, p_ats) a
+                     WHERE a.too_large;
+    END IF;
+    RETURN QUERY SELECT w FROM syncd.sync_import_wave(p_names, p_spaces, p_apps, p_ends, v_single, p_ats, p_largest, p_waves[1]) w;
+END $$;
+
 -- The numbers of an import's names. An operator's makes all of them; any other those of changes that may be written (p_whys: of each
 -- feed a letter, as in a receipt) and were not, nor have the change id of something else.
 CREATE OR REPLACE FUNCTION syncd.sync_import_names(p_head jsonb, p_feeds integer[], p_ids text[], p_devices integer[], p_waves json[], p_whys text[])
@@ -226,13 +250,14 @@ BEGIN
 END $$;
 
 -- One batch of an import, whole pushes in the order of the log. p_head: {"user"?, "list"?, "asOf"?, "personal"?,
--- "largest", "names": [users, apps, tables, devices], "feeds": [{"s": space, "a": app (place in names), "after": the seq
+-- "largest", "touched"?, "names": [users, apps, tables, devices], "feeds": [{"s": space, "a": app (place in names), "after": the seq
 -- before this batch in the export}]}, feeds in the order of their spaces' ids; without "user" it is an operator's.
 -- By change: its feed, seq, end of push, time, event id, change id (null: none), author and device (places in names).
 -- p_waves: what the log keeps of them, in waves, no record twice in one.
 -- marks, by change: a appended, d there already, u change id used for something else, n no such space, r not a writer.
 -- A feed that stands where the export stood gets the same seqs; any other gets new ones, at the time of the import.
--- Raises SY001 (records too large: their places), SY011 (changes that need too many names: their places).
+-- Raises SY001 (records too large: their places), SY008 (the first change that makes it touch more bytes than "touched"), SY011 (changes
+-- that need too many names: their places).
 CREATE OR REPLACE FUNCTION syncd.sync_import(p_head jsonb, p_feeds integer[], p_seqs bigint[], p_ends bigint[], p_ats text[], p_events uuid[],
                                   p_ids text[], p_authors integer[], p_devices integer[], p_waves json[],
                                   OUT marks text, OUT heads bigint[])
@@ -243,7 +268,8 @@ DECLARE
     v_ids   text[] := ARRAY(SELECT e.f ->> 's' FROM jsonb_array_elements(p_head -> 'feeds') WITH ORDINALITY AS e (f, k) ORDER BY e.k);
     v_names integer[];
     v_marks text[];
-    v_large integer[] := '{}';
+    v_large integer[];
+    v_first integer;
     m       record;
     f       record;
     p       record;
@@ -258,10 +284,13 @@ BEGIN
     f := syncd.sync_import_lock(v_user, p_head, v_names, m.spaces);
     v_marks := syncd.sync_import_marks(v_names, m.spaces, m.whys, f.apps, f.heads, p_feeds, p_seqs, p_events, p_ids, p_authors, p_devices, p_waves);
     p := syncd.sync_import_places(v_user, p_head, m.spaces, f.apps, f.heads, p_feeds, p_seqs, p_ends, p_ats::timestamptz[], v_marks);
-    FOR k IN 1 .. cardinality(p_waves) LOOP
-        v_large := v_large || ARRAY(SELECT syncd.sync_import_wave(v_names, m.spaces, f.apps, p.ends, p.seqs, p.ats,
-                                                                  (p_head ->> 'largest')::integer, p_waves[k]));
-    END LOOP;
+    IF p_head ? 'touched' THEN
+        SELECT min(e) INTO v_first FROM syncd.sync_beyond(f.apps, m.spaces, v_names, p.seqs, (p_head ->> 'touched')::bigint, p_waves) t, unnest(t.beyond) e;
+        IF v_first IS NOT NULL THEN
+            RAISE EXCEPTION 'touched' USING ERRCODE = 'SY008', DETAIL = json_build_array(v_first)::text;
+        END IF;
+    END IF;
+    v_large := ARRAY(SELECT syncd.sync_import_append(v_names, m.spaces, f.apps, p.ends, p.seqs, p.ats, (p_head ->> 'largest')::integer, p_waves));
     IF v_large <> '{}' THEN
         RAISE EXCEPTION 'large' USING ERRCODE = 'SY001', DETAIL = array_to_json(v_large)::text;
     END IF;

@@ -84,9 +84,21 @@ class Batches:
     def __init__(self, source: ExportReader, reader: LineReader, report: ImportReport) -> None:
         self._lines, self._reader, self._report = source.lines(), reader, report
         self._next: ImportLine | None = None
+        self._rest: list[ImportLine] = []
+        self._most = 0
+
+    def put_back(self, rest: list[ImportLine], written: int) -> None:
+        """Changes of a batch that have to wait, since so many of it were as much as may be written at once."""
+        self._rest, self._most = rest, max(1, 2 * written)
 
     def next(self) -> list[ImportLine]:
         """The next batch, empty at the end. Reads and checks: for a thread."""
+        if self._rest:
+            end = min(self._most, len(self._rest))
+            while end < len(self._rest) and self._rest[end - 1].push == self._rest[end].push:
+                end += 1
+            batch, self._rest = self._rest[:end], self._rest[end:]
+            return batch
         batch = [] if self._next is None else [self._next]
         self._next, size, repeats = None, 0, Repeats(batch)
         for text in in_turns(self._lines):
@@ -121,7 +133,10 @@ async def restore(
             if change.line.spaceId in full and change.row.o != OPS["delete"]:
                 raise QuotaExceeded(full[change.line.spaceId].quota)
         total = len(batch)
-        marks, heads, arranged = await _append(batch, append, report)
+        marks, heads, arranged, rest = await _append(batch, append, report)
+        if rest:
+            batches.put_back(rest, len(batch))
+            total -= len(rest)
         for change, mark in zip(batch, marks, strict=True):
             if mark == "a":
                 report.imported += 1
@@ -136,30 +151,56 @@ async def restore(
 
 
 class _Appended(NamedTuple):
+    """What was written of a batch, and the changes of it that are still to be."""
+
     marks: str
     heads: list[int]
     batch: ImportBatch
+    rest: list[ImportLine]
 
 
 # Why the log refuses single changes of a batch, by what it raises.
-REASONS = {"SY001": "record_too_large", "SY004": "record_forgotten", "SY011": "too_many_names"}
+TOO_MUCH = "SY008"
+REASONS = {
+    "SY001": "record_too_large", "SY004": "record_forgotten", TOO_MUCH: "push_too_large", "SY011": "too_many_names"
+}  # fmt: skip
 
 
 async def _append(batch: list[ImportLine], append: Appending, report: ImportReport) -> _Appended:
-    """Writes a batch; a change that the log refuses is left out, and the others written."""
+    """Writes a batch; a change that the log refuses is left out, and the others written. Of one that touches too much
+    the beginning is written."""
+    rest: list[ImportLine] = []
     while True:
         arranged = await beside(arrange, batch)
         try:
-            return _Appended(*await append(arranged), arranged)
+            return _Appended(*await append(arranged), arranged, rest)
         except Refusal as why:
             places = msgspec.json.decode(why.said, type=list[int]) if why.state in REASONS else []
             if not places:
                 raise
+            if why.state == TOO_MUCH and places[0] > 1:
+                rest[:0] = cut(batch, places[0] - 1)
+                continue
             for place in sorted(places, reverse=True):
                 gone = batch.pop(place - 1)
                 report.refuse(gone.number, REASONS[why.state], event=gone.line.eventId)
         if not batch:
-            return _Appended("", [0] * len(arranged.head["feeds"]), arranged)
+            return _Appended("", [0] * len(arranged.head["feeds"]), arranged, rest)
+
+
+def cut(batch: list[ImportLine], count: int) -> list[ImportLine]:
+    """Takes all but the first so many changes out of a batch, and returns them: between two pushes, where one ends
+    among those. Else what is left of the push ends there: it is more than is written, and read, in one piece."""
+    end = count
+    while end and batch[end - 1].push == batch[end].push:
+        end -= 1
+    if not end:
+        last = batch[(end := count) - 1]
+        for change in batch[:end]:
+            change.line.pushEnd = last.line.seq
+    rest = batch[end:]
+    del batch[end:]
+    return rest
 
 
 def as_arguments(batch: ImportBatch) -> list[Any]:
@@ -184,7 +225,7 @@ class Importer:
             await self._put_back(caller, spaces, report)
 
         async def append(batch: ImportBatch) -> tuple[str, list[int]]:
-            head = {**caller.head(), **batch.head, "largest": LARGEST_RECORD}
+            head = {**caller.head(), **batch.head, "largest": LARGEST_RECORD, "touched": self._limits.max_touched}
             if any(feed["s"] == caller.personal for feed in batch.head["feeds"]):
                 head["personal"] = True
             return await self._append(head, batch)

@@ -69,6 +69,7 @@ STEPS = [
     "0036_post_devices_used",
     "0039_post_small_feeds",
     "0040_post_push_groups",
+    "0041_post_import_folded",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\
@@ -79,6 +80,11 @@ SMALL_FEEDS = """\
 CREATE FUNCTION syncd.sync_small_feeds(integer, integer[], bigint[], bigint[], integer[], integer[], boolean, integer, integer[], bigint)
 RETURNS text[] LANGUAGE sql STABLE RETURN NULL::text[];
 ALTER FUNCTION syncd.sync_small_feeds OWNER TO syncd_owner"""  # noqa: E501
+# Others that have another name, with as many parameters more.
+ONE_APP = """\
+CREATE FUNCTION syncd.sync_touched(integer, integer[], integer[], bigint[], bigint, json[])
+RETURNS text[] LANGUAGE sql STABLE RETURN NULL::text[];
+ALTER FUNCTION syncd.sync_touched OWNER TO syncd_owner"""
 # What a worker of then ran, word for word.
 OLD_PUSH = "SELECT seqs, marks, detail::text, page FROM syncd.sync_push($1::jsonb, $2::integer[], $3::json[], $4::text)"
 OLD_PULL = "SELECT * FROM syncd.sync_pull($1::jsonb)"
@@ -397,7 +403,7 @@ async def test_a_broken_function_file_leaves_the_old_functions(
 ) -> None:
     dsn = database.dsn("postgres", thirteen)
     worker = await OldWorker.start(database, thirteen, "old")
-    for statement in SMALL_FEEDS.split(";"):
+    for statement in f"{SMALL_FEEDS};{ONE_APP}".split(";"):
         await ask(dsn, statement)
     before = await ask(dsn, DEFINITIONS)
     append(
@@ -416,7 +422,9 @@ async def test_a_broken_function_file_leaves_the_old_functions(
     assert await ask(dsn, "SELECT count(*) FROM syncd.sync_functions") == [(0,)]
     assert await lacking(dsn) == STEPS[STEPS.index("functions") :]
     assert await migrate(dsn, say=silent) == STEPS[STEPS.index("functions") :]
-    assert await ask(dsn, "SELECT to_regproc('syncd.sync_small_feeds')") == [(None,)]
+    assert await ask(dsn, "SELECT to_regproc('syncd.sync_small_feeds'), to_regproc('syncd.sync_touched')") == [
+        (None, None)
+    ]
     await worker.push(plain=True)
     await worker.conn.close()
 
