@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -28,9 +27,6 @@ from syncd.store.quotas import Over
 from syncd.transfer.export_reader import ExportReader
 
 BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20
-# Each change of a record merges all of it, and a batch keeps its feeds from others meanwhile. So a batch ends when it
-# has a record so many times: between two pushes, and within one where it has it so often.
-BATCH_REPEATS, MOST_REPEATS = 32, 128
 # A push is written whole, so it is held whole.
 MOST_CHANGES, MOST_BYTES = 100_000, 128 << 20
 LISTED = 100
@@ -61,23 +57,6 @@ class Appending(Protocol):
     async def __call__(self, batch: ImportBatch) -> tuple[str, list[int]]: ...
 
 
-class Repeats:
-    """How often a batch has one record; `most`: the one that it has the most often."""
-
-    def __init__(self, batch: list[ImportLine]) -> None:
-        self._times = Counter[tuple[str, str, str, str]]()
-        self.most = 0
-        for change in batch:
-            self.add(change)
-
-    def add(self, change: ImportLine) -> None:
-        """One more change."""
-        line = change.line
-        key = line.spaceId, line.appId, line.table, line.id
-        self._times[key] += 1
-        self.most = max(self.most, self._times[key])
-
-
 class Batches:
     """A source's changes in batches that end between pushes; what cannot be imported goes to the report."""
 
@@ -89,7 +68,8 @@ class Batches:
 
     def put_back(self, rest: list[ImportLine], written: int) -> None:
         """Changes of a batch that have to wait, since so many of it were as much as may be written at once."""
-        self._rest, self._most = rest, max(1, 2 * written)
+        self._rest[:0] = rest
+        self._most = max(1, 2 * written)
 
     def next(self) -> list[ImportLine]:
         """The next batch, empty at the end. Reads and checks: for a thread."""
@@ -100,19 +80,17 @@ class Batches:
             batch, self._rest = self._rest[:end], self._rest[end:]
             return batch
         batch = [] if self._next is None else [self._next]
-        self._next, size, repeats = None, 0, Repeats(batch)
+        self._next, size = None, 0
         for text in in_turns(self._lines):
             try:
                 change = self._reader.read(text)
             except Malformed as why:
                 self._report.refuse(self._reader.number, why.code, why.detail)
                 continue
-            full = len(batch) >= BATCH_CHANGES or size > BATCH_BYTES or repeats.most >= BATCH_REPEATS
-            if (full and batch[-1].push != change.push) or repeats.most >= MOST_REPEATS:
+            if (len(batch) >= BATCH_CHANGES or size > BATCH_BYTES) and batch[-1].push != change.push:
                 self._next = change
                 return batch
             batch.append(change)
-            repeats.add(change)
             size += len(text)
             if len(batch) > MOST_CHANGES or size > MOST_BYTES:
                 raise Malformed("A push in it is larger than a server takes.", code="invalid_export")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from syncd.protocol.export_format import ImportBatch, arrange
+from syncd.store.pool import Refusal
 from syncd.transfer.export_reader import ExportReader
-from syncd.transfer.importer import BATCH_REPEATS, MOST_REPEATS, Batches, ImportReport
+from syncd.transfer.importer import Batches, ImportReport, restore
 from tests.unit.protocol.test_export_format import AT, EVENT, LATER, reader, text
 
 
@@ -80,27 +81,49 @@ class Lines:
         return iter(self._texts)
 
 
-def sizes_of(*places: dict[str, Any]) -> list[int]:
-    """How many changes the batches of an import have."""
+async def parts(most: int, *places: dict[str, Any]) -> tuple[list[list[tuple[int, int]]], ImportReport]:
+    """What is written at once of an import where so many changes are as much as may be, 100 for one of 'large': of each
+    change its seq and the end of its push."""
     source, report = cast(ExportReader, Lines(*places)), ImportReport(len(places))
-    batches = Batches(source, reader(), report)
-    sizes = [len(batch) for batch in iter(batches.next, [])]
-    assert report.refused == 0
-    return sizes
+    written: list[list[tuple[int, int]]] = []
+
+    async def append(made: ImportBatch) -> tuple[str, list[int]]:
+        rows = sorted((row for wave in made.waves for row in json.loads(wave)), key=lambda row: row["i"])
+        sizes = [100 if row["r"] == "large" else 1 for row in rows]
+        beyond = [n for n in range(1, len(rows) + 1) if sum(sizes[:n]) > most]
+        if beyond:
+            raise Refusal("SY008", "touched", json.dumps(beyond[:1]))
+        written.append(list(zip(made.seqs, made.ends, strict=True)))
+        return "a" * len(rows), [max(made.seqs)]
+
+    await restore(Batches(source, reader(), report), append, report)
+    return written, report
 
 
-def test_a_record_is_in_a_batch_so_many_times_at_most() -> None:
-    """Each time all of it is merged, and its space is kept from others until the end of the batch."""
-    again = [{"seq": n, "changeId": f"k{n}"} for n in range(1, 101)]
-    assert sizes_of(*again) == [BATCH_REPEATS, BATCH_REPEATS, BATCH_REPEATS, 100 - 3 * BATCH_REPEATS]
-    assert sizes_of(*({**one, "id": f"r{n % 4}"} for n, one in enumerate(again))) == [100]
-    others = [{**one, "id": f"r{n}"} for n, one in enumerate(again)]
-    assert sizes_of(*others) == [100]
+def push(first: int, last: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"seq": n, "changeId": f"k{n}", "pushEnd": last, **more} for n in range(first, last + 1)]
 
 
-def test_a_push_is_whole_in_a_batch_while_it_is_not_too_much() -> None:
-    def push(first: int, last: int) -> list[dict[str, Any]]:
-        return [{"seq": n, "changeId": f"k{n}", "pushEnd": last} for n in range(first, last + 1)]
+async def test_a_batch_that_touches_too_much_is_written_in_whole_pushes() -> None:
+    written, report = await parts(5, *push(1, 3), *push(4, 5), *push(6, 9), *push(10, 10))
+    assert [[seq for seq, _ in part] for part in written] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+    assert {end for part in written for _, end in part} == {3, 5, 9, 10}
+    assert (report.imported, report.refused) == (10, 0)
 
-    assert sizes_of(*push(1, 100), *push(101, 110)) == [100, 10]
-    assert sizes_of(*push(1, MOST_REPEATS + 10), *push(MOST_REPEATS + 11, MOST_REPEATS + 12)) == [MOST_REPEATS, 12]
+
+async def test_a_push_that_touches_too_much_ends_where_a_part_of_it_does() -> None:
+    written, report = await parts(4, *push(1, 2), *push(3, 12), *push(13, 14))
+    assert written == [
+        [(1, 2), (2, 2)],
+        [(3, 6), (4, 6), (5, 6), (6, 6)],
+        [(7, 10), (8, 10), (9, 10), (10, 10)],
+        [(11, 12), (12, 12), (13, 14), (14, 14)],
+    ]
+    assert report.imported == 14
+
+
+async def test_a_change_that_touches_too_much_by_itself_is_refused_and_the_others_are_written() -> None:
+    written, report = await parts(4, *push(1, 1, id="large"), *push(2, 3), *push(4, 4, id="large"), *push(5, 5))
+    assert [[seq for seq, _ in part] for part in written] == [[2, 3], [5]]
+    assert [(one["line"], one["code"]) for one in report.refusals] == [(1, "push_too_large"), (4, "push_too_large")]
+    assert (report.imported, report.refused) == (3, 2)
