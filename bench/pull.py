@@ -178,7 +178,7 @@ def spaces(stage: Stage) -> list[Work]:
 
 def _idle(stage: Stage, members: Sequence[str], count: int, most: float) -> Work:
     """Microseconds of CPU of a pull that brings nothing, and what a bare uvicorn uses for as large an answer."""
-    each = 20 if stage.quick else (400 if count < 1000 else 100)
+    each = 100 if stage.quick else (400 if count < 1000 else 100)
     lanes = [[pull_request(stage.server.token(user), _cursor(stage, user), limit=1000)] * each for user in members]
     size = _answered(stage.load(http_load.prebuilt, stage.server.port, [lanes[0][:1]])).size
     waits = list[float]()
