@@ -162,7 +162,7 @@ class Rivals:
             if peer is not None:
                 label = "Triplit/LMDB" + (", commit waits for the disk" if flushed else "")
                 found[name] = (label, self._triplit(peer, self._devices(name)))
-        rival = self._cast.kinto(self._clients)
+        rival = self._cast.kinto()
         if rival is not None:
             found["kinto"] = ("Kinto/PostgreSQL", self._kinto(rival, self._devices("kinto")))
         return found

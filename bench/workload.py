@@ -12,6 +12,7 @@ import msgspec
 
 from syncd.core.clock import format_instant
 from syncd.core.principal import Principal
+from syncd.postgres.contexts import bound
 from syncd.postgres.statements import statement
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
@@ -48,7 +49,7 @@ class Recorder(Pool):
         super().__init__("postgresql://nowhere")
 
     async def fetch(self, name: str, *arguments: Any, took: Any = None) -> list[Any]:
-        self.call = Call(statement(name), arguments)
+        self.call = Call(statement(name), tuple(bound(None, *arguments)))
         raise _Recorded
 
 

@@ -51,9 +51,9 @@ class Cast:
     def tinybase(self, records: Sequence[dict[str, Any]] = ()) -> TinyBase | None:
         return self._started("TinyBase", lambda: TinyBase(self._stage.folder / f"tinybase-{id(self)}", records))
 
-    def kinto(self, threads: int) -> Kinto | None:
+    def kinto(self) -> Kinto | None:
         folder, dsn = self._stage.folder / f"kinto-{id(self)}", self._stage.server.owner_dsn
-        return self._started("Kinto", lambda: Kinto(folder, dsn, threads))
+        return self._started("Kinto", lambda: Kinto(folder, dsn))
 
     def _started(self, name: str, start: Callable[[], P]) -> P | None:
         if name in ABSENT:

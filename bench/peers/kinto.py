@@ -1,4 +1,4 @@
-"""Kinto over the same PostgreSQL: one process of its own server with as many threads as clients, and its requests."""
+"""Kinto over the same PostgreSQL: one process of its own server with eight threads, and its requests."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from bench.peers.process import FOLDER, Absent, Process
 PYTHON = FOLDER / ".venv" / "bin" / "python"
 AUTHORITY = base64.b64encode(b"bench:secret").decode()
 HOME = "/v1/buckets/bench/collections/tasks/records"
+THREADS = 8  # more gain nothing in one process, and each has two connections
 SETTINGS = """[server:main]
 use = egg:waitress#main
 host = 127.0.0.1
@@ -64,7 +65,7 @@ RUN = (
 class Kinto:
     """A server whose tables are in a database `kinto` beside syncd's."""
 
-    def __init__(self, folder: Path, owner_dsn: str, threads: int) -> None:
+    def __init__(self, folder: Path, owner_dsn: str) -> None:
         if not PYTHON.exists():
             raise Absent(f"{PYTHON} is not there: `make bench-peers` installs it")
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ class Kinto:
         at = urlsplit(owner_dsn)
         url = at._replace(path="/kinto").geturl().replace("%", "%%")
         self._folder, self._settings = folder, folder / "kinto.ini"
-        self._settings.write_text(SETTINGS.format(port=self.port, threads=threads, url=url))
+        self._settings.write_text(SETTINGS.format(port=self.port, threads=THREADS, url=url))
         self.start()
         with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=_headers()) as client:
             for place in HOME.removesuffix("/records").replace("/collections/", "\n/collections/").split("\n"):
