@@ -18,6 +18,8 @@ from typing import Any
 import asyncpg
 import uvloop
 
+from bench.machine import Tree
+
 SQL = Path(__file__).parent / "sql"
 # Changes a client in one batch, batches a client, clients: (id, change id, record).
 Row = tuple[str, str, str]
@@ -35,28 +37,33 @@ def make_tables(owner_dsn: str) -> None:
     asyncio.run(_execute(owner_dsn, (SQL / "floor_tables.sql").read_text()))
 
 
-def upserts(dsn: str, lanes: Lanes) -> float:
-    """Seconds that it took to write each batch by one statement, a transaction each."""
-    return uvloop.run(_all(dsn, lanes, _upsert))
+def upserts(dsn: str, lanes: Lanes, watched: Tree) -> tuple[float, float]:
+    """Seconds that it took to write each batch by one statement, a transaction each; and CPU seconds of the watched.
+    Neither the connections nor the first batch of each is measured."""
+    return uvloop.run(_all(dsn, lanes, _upsert, watched))
 
 
-def transactions(dsn: str, lanes: Lanes) -> float:
-    """Seconds that it took to write each change in a transaction of its own: log row, then state."""
-    return uvloop.run(_all(dsn, lanes, _transaction_each))
+def transactions(dsn: str, lanes: Lanes, watched: Tree) -> tuple[float, float]:
+    """The same for each change in a transaction of its own: log row, then state."""
+    return uvloop.run(_all(dsn, lanes, _transaction_each, watched))
 
 
-def pgbench(bindir: Path, dsn: str, record: str, clients: int, seconds: int) -> tuple[float, int]:
-    """Prepared upserts a second, and how many there were."""
+def pgbench(bindir: Path, dsn: str, record: str, clients: int, seconds: float, watched: Tree) -> tuple[float, float]:
+    """Prepared upserts a second, and CPU seconds that the watched used for each, connections not counted."""
     command = [
-        str(bindir / "pgbench"), "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T", str(seconds),
+        str(bindir / "pgbench"), "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T", str(int(seconds) + 1),
         "-D", f"record={record}", "-f", str(SQL / "pgbench_upsert.sql"), dsn,
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    rate = re.search(r"tps = ([\d.]+)", done.stdout)
-    count = re.search(r"actually processed: (\d+)", done.stdout)
-    if done.returncode or rate is None or count is None:
-        raise RuntimeError(f"pgbench failed:\n{done.stdout}{done.stderr}")
-    return float(rate[1]), int(count[1])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(0.5)  # they are there by now
+        used, start = watched.cpu(), time.perf_counter()
+        time.sleep(seconds)
+        used, passed = watched.cpu() - used, time.perf_counter() - start
+        said, wrong = process.communicate()
+    rate = re.search(r"tps = ([\d.]+)", said)
+    if process.returncode or rate is None:
+        raise RuntimeError(f"pgbench failed:\n{said}{wrong}")
+    return float(rate[1]), used / passed / float(rate[1])
 
 
 async def _upsert(connection: asyncpg.Connection, rows: Sequence[Row]) -> None:
@@ -72,7 +79,7 @@ async def _transaction_each(connection: asyncpg.Connection, rows: Sequence[Row])
                 await connection.execute(STATE, record_id, record, seq)
 
 
-async def _all(dsn: str, lanes: Lanes, write: Write) -> float:
+async def _all(dsn: str, lanes: Lanes, write: Write, watched: Tree) -> tuple[float, float]:
     connections = [await asyncpg.connect(dsn) for _ in lanes]
 
     async def lane(connection: asyncpg.Connection, batches: Sequence[Sequence[Row]]) -> None:
@@ -81,9 +88,9 @@ async def _all(dsn: str, lanes: Lanes, write: Write) -> float:
 
     try:
         await asyncio.gather(*(lane(c, some[:1]) for c, some in zip(connections, lanes, strict=True)))
-        start = time.perf_counter()
+        used, start = watched.cpu(), time.perf_counter()
         await asyncio.gather(*(lane(c, some[1:]) for c, some in zip(connections, lanes, strict=True)))
-        return time.perf_counter() - start
+        return time.perf_counter() - start, watched.cpu() - used
     finally:
         for connection in connections:
             await connection.close()

@@ -12,13 +12,16 @@ from typing import NamedTuple, cast
 
 import uvloop
 
+from bench.machine import NOBODY, Tree
+
 # Given the body of the last answer (None at first): the next request, or None when there is no more to ask.
 Feed = Callable[[bytes | None], bytes | None]
 
 
 class Load(NamedTuple):
     """What came of it: wall time in seconds, requests and those not answered with 200 or 201, bytes of body, changes
-    applied, and the median and the 99th percentile of the time to an answer in milliseconds."""
+    applied, the median and the 99th percentile of the time to an answer in milliseconds, and CPU seconds that the
+    watched processes used meanwhile."""
 
     seconds: float
     requests: int
@@ -27,6 +30,7 @@ class Load(NamedTuple):
     applied: int
     p50: float
     p99: float
+    cpu: float
 
 
 class Lane(asyncio.Protocol):
@@ -109,29 +113,30 @@ class _Pages:
         return self._before + body[at : body.index(b'"', at)] + self._after
 
 
-def prebuilt(port: int, lanes: Sequence[Sequence[bytes]], warm: int = 0) -> Load:
-    """Sends each lane's requests over its own connection. The first `warm` of each are not measured."""
+def prebuilt(port: int, lanes: Sequence[Sequence[bytes]], warm: int = 0, watched: Tree = NOBODY) -> Load:
+    """Sends each lane's requests over its own connection. Neither the connections nor the first `warm` of each are
+    measured."""
     feeds = [(_Prebuilt(requests[:warm]), _Prebuilt(requests[warm:])) for requests in lanes]
-    return uvloop.run(_run(port, feeds))
+    return uvloop.run(_run(port, feeds, watched))
 
 
-def pages(port: int, before: bytes, after: bytes) -> Load:
+def pages(port: int, before: bytes, after: bytes, watched: Tree = NOBODY) -> Load:
     """Pulls page after page over one connection, until there is no more; a request is before + cursor + after."""
-    return uvloop.run(_run(port, [(_Prebuilt([]), _Pages(before, after))]))
+    return uvloop.run(_run(port, [(_Prebuilt([]), _Pages(before, after))], watched))
 
 
-async def _run(port: int, feeds: Sequence[tuple[_Prebuilt, _Prebuilt | _Pages]]) -> Load:
+async def _run(port: int, feeds: Sequence[tuple[_Prebuilt, _Prebuilt | _Pages]], watched: Tree) -> Load:
     loop = asyncio.get_running_loop()
     lanes = [(await loop.create_connection(Lane, "127.0.0.1", port))[1] for _ in feeds]
     await _ask(lanes, [warm for warm, _ in feeds])
-    start = time.perf_counter()
+    used, start = watched.cpu(), time.perf_counter()
     await _ask(lanes, [feed for _, feed in feeds])
-    seconds = time.perf_counter() - start
+    seconds, used = time.perf_counter() - start, watched.cpu() - used
     times = sorted(t for lane in lanes for t in lane.times)
     return Load(
         seconds, len(times), sum(lane.failed for lane in lanes), sum(lane.size for lane in lanes),
         sum(warm.applied + feed.applied for warm, feed in feeds),
-        times[len(times) // 2] / 1e6, times[int(len(times) * 0.99)] / 1e6,
+        times[len(times) // 2] / 1e6, times[int(len(times) * 0.99)] / 1e6, used,
     )  # fmt: skip
 
 

@@ -69,6 +69,9 @@ class Tree:
         return total
 
 
+NOBODY = Tree()
+
+
 def _process_cpu(pid: int) -> float:
     folder, total = Path(f"/proc/{pid}"), 0.0
     with contextlib.suppress(OSError):

@@ -90,8 +90,7 @@ class Fresh:
     def _own(self) -> Sample:
         stage, device = self._stage, self._device
         before, after = pull_request(stage.token(device), "@").split(b"@")
-        load, used = timed(stage.tree, lambda: stage.load(http_load.pages, stage.server.port, before, after))
-        return self._sample("syncd", load, used)
+        return self._sample("syncd", stage.load(http_load.pages, stage.server.port, before, after, stage.tree))
 
     def _copy(self) -> Sample:
         stage, arguments = self._stage, [self._device.space, APP]
@@ -105,17 +104,16 @@ class Fresh:
 
     def _socket(self, name: str, peer: triplit.Triplit | tinybase.TinyBase, script: ws_load.Script) -> Player:
         def play() -> Sample:
-            load, used = timed(Tree(peer.pid), lambda: self._stage.load(ws_load.prebuilt, peer.port, [script]))
-            return self._sample(name, load, used)
+            return self._sample(name, self._stage.load(ws_load.prebuilt, peer.port, [script], 0, Tree(peer.pid)))
 
         return play
 
-    def _sample(self, name: str, load: Load, used: float) -> Sample:
+    def _sample(self, name: str, load: Load) -> Sample:
         # A record has as many bytes as its text at the least: less than that was not all.
         if load.failed or load.size < self._count * 200:
             raise RuntimeError(f"{name} did not send everything: {load}")
         self.sizes[name] = load.size
-        return Sample(self._count / load.seconds, used * 1000 / self._count)
+        return Sample(self._count / load.seconds, load.cpu * 1000 / self._count)
 
 
 def first_pulls(stage: Stage) -> list[Work]:
@@ -185,10 +183,10 @@ def _idle(stage: Stage, members: Sequence[str], count: int, most: float) -> Work
     with _bare(size) as (port, process):
 
         def asked(port: int, tree: Tree, mine: bool) -> Sample:
-            load, used = timed(tree, lambda: stage.load(http_load.prebuilt, port, lanes))
+            load = _answered(stage.load(http_load.prebuilt, port, lanes, 1, tree))
             if mine:
-                waits.append(_answered(load).p50)
-            return Sample(used * 1e6 / load.requests)
+                waits.append(load.p50)
+            return Sample(load.cpu * 1e6 / load.requests)
 
         players: Players = {
             "syncd": ("syncd", lambda: asked(stage.server.port, stage.tree, True)),
@@ -204,10 +202,10 @@ def _idle(stage: Stage, members: Sequence[str], count: int, most: float) -> Work
 def _pulled(stage: Stage, user: str, records: int) -> Player:
     def play() -> Sample:
         before, after = pull_request(stage.server.token(user), "@").split(b"@")
-        load, used = timed(stage.tree, lambda: stage.load(http_load.pages, stage.server.port, before, after))
+        load = stage.load(http_load.pages, stage.server.port, before, after, stage.tree)
         if load.size < records * 200:
             raise RuntimeError(f"not all came: {load}")
-        return Sample(records / load.seconds, used * 1000 / records)
+        return Sample(records / load.seconds, load.cpu * 1000 / records)
 
     return play
 

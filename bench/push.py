@@ -10,7 +10,7 @@ from bench.figures import Bar, Sample, Work, against, side
 from bench.machine import Tree
 from bench.peers import kinto, triplit
 from bench.peers.cast import Cast
-from bench.play import Player, alternate, show, timed
+from bench.play import Player, alternate, show
 from bench.stage import Stage, console, sql
 from bench.workload import APP, Device, record
 
@@ -104,13 +104,13 @@ class Own:
             [d.request(stage.token(d), d.push(size)) for _ in range(pushes + WARM)] for d in self._devices
         ]  # fmt: skip
         written = stage.fetch(WAL)
-        load, used = timed(stage.tree, lambda: stage.load(http_load.prebuilt, stage.server.port, requests, WARM))
+        load = stage.load(http_load.prebuilt, stage.server.port, requests, WARM, stage.tree)
         if not load.applied:
             raise RuntimeError(f"all of {load.requests} pushes failed")
         self.wal.append(Sample(float(stage.fetch(WAL) - written) / load.applied))
         self._loads.append(load)
         done = load.requests - load.failed
-        return Sample(done * size / load.seconds, used * 1000 / load.applied)
+        return Sample(done * size / load.seconds, load.cpu * 1000 / max(1, done * size))
 
     def note(self) -> str:
         """How long answers took, in the round in the middle; and how many were a refusal, which count for nothing."""
@@ -175,25 +175,25 @@ class Rivals:
     def _upserts(self, devices: list[Device]) -> Sample:
         lanes, stage = self._lanes(devices, self._pushes), self._stage
         written = stage.fetch(WAL)
-        seconds, used = timed(stage.database, lambda: stage.load(floors.upserts, stage.server.owner_dsn, lanes))
-        rows = self._clients * self._size * (self._pushes + 1)
-        self.wal.append(Sample(float(stage.fetch(WAL) - written) / rows))
-        return Sample(self._clients * self._size * self._pushes / seconds, used * 1000 / rows)
+        seconds, used = stage.load(floors.upserts, stage.server.owner_dsn, lanes, stage.database)
+        rows = self._clients * self._size
+        self.wal.append(Sample(float(stage.fetch(WAL) - written) / rows / (self._pushes + 1)))
+        return Sample(rows * self._pushes / seconds, used * 1000 / rows / self._pushes)
 
     def _transactions(self, devices: list[Device]) -> Sample:
         pushes = max(2, self._pushes // (2 if self._size == 1 else 8))
         lanes, stage = self._lanes(devices, pushes), self._stage
-        seconds, used = timed(stage.database, lambda: stage.load(floors.transactions, stage.server.owner_dsn, lanes))
-        rows = self._clients * self._size
-        return Sample(rows * pushes / seconds, used * 1000 / rows / (pushes + 1))
+        seconds, used = stage.load(floors.transactions, stage.server.owner_dsn, lanes, stage.database)
+        rows = self._clients * self._size * pushes
+        return Sample(rows / seconds, used * 1000 / rows)
 
     def _pgbench(self, text: str) -> Sample:
-        stage, seconds = self._stage, 1 if self._stage.quick else 2
-        bindir, dsn = stage.bindir, stage.server.owner_dsn
-        (rate, count), used = timed(
-            stage.database, lambda: floors.pgbench(bindir, dsn, text, self._clients, seconds)
+        stage = self._stage
+        seconds = 1.0 if stage.quick else 2.0
+        rate, used = floors.pgbench(
+            stage.bindir, stage.server.owner_dsn, text, self._clients, seconds, stage.database
         )  # fmt: skip
-        return Sample(rate, used * 1000 / count)
+        return Sample(rate, used * 1000)
 
     def _triplit(self, peer: triplit.Triplit, devices: list[Device]) -> Player:
         def play() -> Sample:
@@ -202,8 +202,8 @@ class Rivals:
                                 for _ in range(self._pushes + WARM)])
                 for d in devices
             ]  # fmt: skip
-            load, used = timed(Tree(peer.pid), lambda: self._stage.load(ws_load.prebuilt, peer.port, scripts, WARM))
-            return self._sample("Triplit", load, used, self._pushes)
+            load = self._stage.load(ws_load.prebuilt, peer.port, scripts, WARM, Tree(peer.pid))
+            return self._sample("Triplit", load)
 
         return play
 
@@ -214,8 +214,7 @@ class Rivals:
         def play() -> Sample:
             requests = [[self._request(d) for _ in range(pushes + warm)] for d in devices]
             tree = Tree(peer.pid, self._stage.postmaster.pid)
-            load, used = timed(tree, lambda: self._stage.load(http_load.prebuilt, peer.port, requests, warm))
-            return self._sample("Kinto", load, used, pushes, warm)
+            return self._sample("Kinto", self._stage.load(http_load.prebuilt, peer.port, requests, warm, tree))
 
         return play
 
@@ -223,12 +222,12 @@ class Rivals:
         records = [record(change) for change in device.changes(self._size)]
         return kinto.put(records[0]) if self._size == 1 else kinto.batch(records)
 
-    def _sample(self, name: str, load: http_load.Load, used: float, pushes: int, warm: int = WARM) -> Sample:
+    def _sample(self, name: str, load: http_load.Load) -> Sample:
         if load.failed > load.requests // 2:
             raise RuntimeError(f"{name} refused {load.failed} of {load.requests} pushes")
         self.refused[name] = self.refused.get(name, 0) + load.failed
-        rows, done = self._clients * self._size, load.requests - load.failed
-        return Sample(self._size * done / load.seconds, used * 1000 / rows / (pushes + warm))
+        rows = self._size * (load.requests - load.failed)
+        return Sample(rows / load.seconds, load.cpu * 1000 / rows)
 
     def note(self) -> str:
         """The refusals of each: a refused push counts for nothing."""

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import uvloop
 
 from bench.http_load import Load
+from bench.machine import NOBODY, Tree
 
 TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
 
@@ -149,17 +150,17 @@ class SocketLane(asyncio.Protocol):
             self._next()
 
 
-def prebuilt(port: int, scripts: Sequence[Script], warm: int = 0) -> Load:
-    """Each script over a socket of its own. The first `warm` frames of each are not measured."""
-    return uvloop.run(_run(port, scripts, warm))[0]
+def prebuilt(port: int, scripts: Sequence[Script], warm: int = 0, watched: Tree = NOBODY) -> Load:
+    """Each script over a socket of its own. Neither the sockets nor the first `warm` frames of each are measured."""
+    return uvloop.run(_run(port, scripts, warm, watched))[0]
 
 
 def ask(port: int, script: Script) -> bytes:
     """The text that answers the script's last frame."""
-    return uvloop.run(_run(port, [script], 0))[1]
+    return uvloop.run(_run(port, [script], 0, NOBODY))[1]
 
 
-async def _run(port: int, scripts: Sequence[Script], warm: int) -> tuple[Load, bytes]:
+async def _run(port: int, scripts: Sequence[Script], warm: int, watched: Tree) -> tuple[Load, bytes]:
     loop = asyncio.get_running_loop()
     lanes = [
         (await loop.create_connection(lambda script=script: SocketLane(script), "127.0.0.1", port))[1]  # type: ignore[misc]
@@ -167,13 +168,13 @@ async def _run(port: int, scripts: Sequence[Script], warm: int) -> tuple[Load, b
     ]
     await asyncio.wait_for(asyncio.gather(*(lane.ready for lane in lanes)), 60)
     await _say(lanes, [script.frames[:warm] for script in scripts])
-    start = time.perf_counter()
+    used, start = watched.cpu(), time.perf_counter()
     await _say(lanes, [script.frames[warm:] for script in scripts])
-    seconds = time.perf_counter() - start
+    seconds, used = time.perf_counter() - start, watched.cpu() - used
     times = sorted(t for lane in lanes for t in lane.times)
     failed, size = sum(lane.failed for lane in lanes), sum(lane.size for lane in lanes)
     middle, late = times[len(times) // 2] / 1e6, times[int(len(times) * 0.99)] / 1e6
-    return Load(seconds, len(times), failed, size, 0, middle, late), lanes[0].last
+    return Load(seconds, len(times), failed, size, 0, middle, late, used), lanes[0].last
 
 
 async def _say(lanes: Sequence[SocketLane], frames: Sequence[Sequence[bytes]]) -> None:
