@@ -32,9 +32,9 @@ END $$;
 
 -- Writes what is plain of a group. By the place of each push: p_users to p_spaces as sync_group_names has them, and p_feeds to p_ats as
 -- sync_group_lock has them. p_ahead: no stamp may be beyond it, in microseconds; p_most: no record larger than so many bytes. Returns
--- the places and seqs of what was written. A change id that somebody writes at this moment is a clash of transactions.
+-- the places and seqs of what was written. Raises SY004, as sync_guard does. A change id that somebody writes at this moment is a clash of transactions.
 CREATE OR REPLACE FUNCTION syncd.sync_group_write(p_bodies json, p_users integer[], p_clients integer[], p_apps integer[], p_tables integer[],
-    p_spaces integer[], p_feeds integer[], p_heads bigint[], p_forgotten bigint[], p_ats timestamptz[], p_ahead bigint, p_most bigint,
+    p_spaces integer[], p_feeds integer[], p_heads bigint[], p_ats timestamptz[], p_ahead bigint, p_most bigint,
     OUT places integer[], OUT seqs bigint[])
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -55,8 +55,7 @@ BEGIN
                 ORDER BY q.record_id LIMIT 1) first
             WHERE first.record_id = x.r) h ON true
         WHERE x.nth = 1 AND x.hi <= p_ahead
-          AND CASE WHEN h.seq IS NOT NULL THEN x.lo > h.latest AND NOT h.deleted
-                   WHEN p_forgotten[x.feed] > 0 THEN NOT syncd.sync_unremembered(p_forgotten[x.feed], x.o, x.f) ELSE true END
+          AND (h.seq IS NULL OR x.lo > h.latest AND NOT h.deleted)
           -- Pushed before: scalar, so that each stays one probe whatever the planner believes.
           AND (SELECT c.seq FROM syncd.sync_changes c
                WHERE c.user_no = x.user_no AND c.client_no = x.client_no AND c.change_id = x.c LIMIT 1) IS NULL
@@ -116,8 +115,8 @@ BEGIN
 END $$;
 
 -- Locks the feeds of a group in the order of its pushes (p_feeds: as sync_group_names has them). places: of the first push to the same
--- feed; at that place, the head before (-1: it was not written since the start), `forgotten_us`, and the instant of what is written now.
-CREATE OR REPLACE FUNCTION syncd.sync_group_lock(p_feeds bigint[], OUT places integer[], OUT heads bigint[], OUT forgotten bigint[], OUT ats timestamptz[])
+-- feed; at that place, the head before (-1: it was not written since the start) and the instant of what is written now.
+CREATE OR REPLACE FUNCTION syncd.sync_group_lock(p_feeds bigint[], OUT places integer[], OUT heads bigint[], OUT ats timestamptz[])
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     -- sync_start, which would register one
@@ -126,10 +125,10 @@ DECLARE
                             FROM syncd.sync_starts s ORDER BY s.started_at DESC LIMIT 1);
 BEGIN
     SELECT array_agg(u.first), array_agg(CASE WHEN h.boots[cardinality(h.boots)] = v_start THEN h.head ELSE -1 END),
-           array_agg(coalesce(h.forgotten_us, 0)), array_agg(greatest(clock_timestamp(), h.written_at))
-    INTO places, heads, forgotten, ats
+           array_agg(greatest(clock_timestamp(), h.written_at))
+    INTO places, heads, ats
     FROM (SELECT e.feed, e.k, array_position(p_feeds, e.feed) AS first FROM unnest(p_feeds) WITH ORDINALITY AS e (feed, k) OFFSET 0) u
-    LEFT JOIN LATERAL (SELECT g.boots, g.head, g.forgotten_us, g.written_at FROM syncd.sync_feeds g
+    LEFT JOIN LATERAL (SELECT g.boots, g.head, g.written_at FROM syncd.sync_feeds g
                        WHERE u.feed > 0 AND u.first = u.k
                          AND g.space_no = (u.feed >> 32)::integer AND g.app_no = (u.feed & 2147483647)::integer
                        FOR NO KEY UPDATE) h ON true;
@@ -154,7 +153,7 @@ BEGIN
     f := syncd.sync_group_lock(n.feeds);
     PERFORM set_config(syncd.sync_acting_in(), concat_ws(',', '0', split_part(v_rest, ',', 2), split_part(v_rest, ',', 3), split_part(v_rest, ',', 4),
         array_to_string(n.users, '_'), array_to_string(n.clients, '_'), array_to_string(n.spaces, '_')), true);
-    w := syncd.sync_group_write(p_bodies, n.users, n.clients, n.apps, n.tables, n.spaces, f.places, f.heads, f.forgotten, f.ats,
+    w := syncd.sync_group_write(p_bodies, n.users, n.clients, n.apps, n.tables, n.spaces, f.places, f.heads, f.ats,
                                 syncd.sync_micros(clock_timestamp()) + n.skew, n.most);
     PERFORM set_config(syncd.sync_acting_in(), v_rest, true);
     FOR i IN 1 .. coalesce(cardinality(w.places), 0) LOOP

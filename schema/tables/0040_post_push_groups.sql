@@ -22,6 +22,3 @@ CREATE POLICY writing_group_merges ON syncd.sync_records FOR UPDATE TO CURRENT_U
     WITH CHECK ((SELECT m.role FROM syncd.sync_memberships m WHERE m.space_no = sync_records.space_no AND m.user_no =
                      (SELECT syncd.sync_group(5))[array_position((SELECT syncd.sync_group(6)), sync_records.client_no)]) <> 'reader');
 
--- A group looks itself for what was forgotten.
-CREATE OR REPLACE TRIGGER sync_guard BEFORE INSERT ON syncd.sync_changes FOR EACH ROW
-    WHEN (coalesce(NEW.prev_seq, 0) = 0 AND syncd.sync_user() IS DISTINCT FROM 0) EXECUTE FUNCTION syncd.sync_guard();

@@ -377,7 +377,7 @@ async def test_a_pool_signs_with_its_key_and_begins_again_where_its_session_is_l
             rows = await pool.fetch_as("ann", None, "space_list", None)
             assert [row["id"] for row in rows if not row["id"].startswith("_")] == ["s"]
         assert [feed.space_no for feed in await Live(pool).feeds(signed.ann, [signed.space])] == [signed.space]
-        assert (await Live(pool).here(signed.ann, signed.space, 60) or (0, None))[1] == []
+        assert (await Live(pool).presence(signed.ann, signed.space, 60) or (0, None))[1] == []
     finally:
         await pool.close()
 
