@@ -107,14 +107,14 @@ def poll_members(state: LiveState) -> Steps[None]:
     users = _changed_users(state, changes)
     if changes.boot != state.boot:
         state.start_over(changes.boot)
-        # Those who subscribed find out by pulling.
-        users.update(user for user, known in state.users.items() if any(one.available_only for one in known))
+    users |= state.unresolved
     for missed in state.entering.values():
         missed |= users
     processes = [resolve(state, list(state.users[user])) for user in users if user in state.users]
     yield from effects.Together(processes)
     # Not before: where one of them failed, the changes are read again from where they were.
     state.horizon, state.seen = changes.horizon, set(changes.changed)
+    state.unresolved.clear()
 
 
 def _changed_users(state: LiveState, changes: MembershipChanges) -> set[int]:
@@ -142,8 +142,9 @@ def ask_service(state: LiveState, user: int, now: float) -> Steps[None]:
         cause = ERROR_CODES["memberships_unavailable"].cause
         state.effects.append(effects.Close(connections, TRY_AGAIN_LATER, cause))
         return
-    if external is None:
-        return
+    connections = [connection for connection in connections if state.knows(connection)]
+    if external is None or not connections:
+        return  # nothing is kept of a user who has left meanwhile
     state.known_at[user] = now
     before = connections[0].caller.external
     for connection in connections:

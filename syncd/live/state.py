@@ -26,7 +26,8 @@ class LiveState:
 
     `key`: signs cursors; `boot`: the database's start that it knows of; `users`: the connections of each user, by
     number; `spaces`: by number; `unsure`: feeds that were joined just now; `entering`: by the number of its question,
-    the users who came or went while a new connection's user is being resolved.
+    the users who came or went while a new connection's user is being resolved; `unresolved`: those who have to be
+    resolved since the database was started again.
     """
 
     def __init__(self, cursor_key: bytes, counts: Counts) -> None:
@@ -42,6 +43,7 @@ class LiveState:
         self.entering: dict[int, set[int]] = {}
         self.horizon: str | None = None
         self.seen: set[int] = set()
+        self.unresolved: set[int] = set()
         # Where a service knows the memberships: when it last said so, and whose new ones the database has not heard.
         self.known_at: dict[int, float] = {}
         self.untold: set[int] = set()
@@ -189,6 +191,8 @@ class LiveState:
     def start_over(self, boot: int) -> None:
         """The database was started again, perhaps from a backup: every cursor is looked at again."""
         self.boot = boot
+        # Those who subscribed find out by pulling.
+        self.unresolved.update(user for user, known in self.users.items() if any(one.available_only for one in known))
         for space in self.spaces.values():
             for feed in space.feeds.values():
                 feed.subscribers.clear()  # one that is being read has nobody left to read for
