@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
@@ -12,7 +11,6 @@ MOST_PROXIES = 16
 REMEMBERED = 4096
 # A holder of an IPv6 address has all of its network's.
 NETWORK = 64
-_FOR = re.compile(r"(?:^|;)\s*for\s*=\s*(\"[^\"]*\"|[^;\"]*)\s*(?:;|$)", re.IGNORECASE)
 
 Headers = Iterable[tuple[bytes, bytes]]
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -47,12 +45,14 @@ class Addresses:
             if name in said:
                 said[name] += value.decode("latin-1").split(",")
         plain, named = said[b"x-forwarded-for"], said[b"forwarded"]
-        hops = [] if plain and named else plain or [_for(element) for element in named[-MOST_PROXIES:]]
-        return counted(self._nearest(peer, hops[-MOST_PROXIES:]))
+        hops = [] if plain and named else plain or named
+        # What a client wrote itself stands further left, and is not read.
+        nearest_first = map(_for if named else str, reversed(hops[-MOST_PROXIES:]))
+        return counted(self._nearest(peer, nearest_first))
 
-    def _nearest(self, peer: str, hops: list[str]) -> str:
-        """The last of these addresses that is no proxy's: each is told by the one after it."""
-        for hop in reversed(hops):
+    def _nearest(self, peer: str, hops: Iterable[str]) -> str:
+        """The first of these addresses that is no proxy's: each is told by the one before it."""
+        for hop in hops:
             found = _host(hop)
             if _parsed(found) is None:
                 return peer  # nobody knows who that was
@@ -85,9 +85,16 @@ def _parsed(address: str) -> _Address | None:
 
 
 def _for(element: str) -> str:
-    """The address in an element of `Forwarded`."""
-    found = _FOR.search(element)
-    return found[1].strip('"') if found else ""
+    """The address in an element of `Forwarded`; none where a quoted value was cut in parts, for a client may have
+    written what looks like an address into one."""
+    pairs = element.split(";")
+    if "\\" in element or any(pair.count('"') % 2 for pair in pairs):
+        return ""
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if name.strip().lower() == "for":
+            return value.strip().strip('"')
+    return ""
 
 
 def _host(hop: str) -> str:

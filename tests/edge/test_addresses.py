@@ -56,12 +56,23 @@ def test_the_nearest_that_is_no_proxy_counts(headers: list[tuple[str, str]], add
         ([("x-forwarded-for", "10.9.9.9")], "10.9.9.9"),
         ([("forwarded", "for=_hidden")], PROXY),
         ([("forwarded", "by=192.0.2.9")], PROXY),
+        ([("forwarded", f'for="{OTHER}')], PROXY),
+        ([("forwarded", f'host="a;for=203.0.113.5;b";for={OTHER}')], PROXY),
+        ([("forwarded", f'for={OTHER};host="a,for=203.0.113.5;b"')], PROXY),
+        ([("forwarded", f'for={OTHER};host="\\",for=203.0.113.5;b=\\""')], PROXY),
         ([("x-forwarded-for", "\xff")], PROXY),
         ([("x-forwarded-for", f"{OTHER}{',10.0.0.1' * 1000}")], PROXY),
     ],
 )
 def test_of_whom_nobody_knows_the_last_who_is_known_counts(headers: list[tuple[str, str]], address: str) -> None:
     assert of(*headers) == address
+
+
+def test_what_a_client_wrote_into_the_list_holds_up_nobody() -> None:
+    """It came before any token was looked at; reading it once is all that it may cost."""
+    blanks = " " * 100_000
+    assert of(("forwarded", f'for={blanks}"')) == PROXY
+    assert of(("forwarded", f'for={blanks}", for={OTHER}')) == OTHER
 
 
 def test_where_two_say_it_neither_is_believed() -> None:
