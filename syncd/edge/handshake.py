@@ -37,7 +37,11 @@ def answer(
 
 def headers_of(request: Request) -> list[tuple[bytes, bytes]]:
     """Its headers as they are of any other request, with names in small letters."""
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.raw_items()]
+    return [
+        # Some versions of the library decode a byte above 127 as it is, others into a surrogate.
+        (name.lower().encode("latin-1"), value.encode("latin-1", "surrogateescape"))
+        for name, value in request.headers.raw_items()
+    ]
 
 
 def _app_of(path: str) -> str | None:
