@@ -12,13 +12,13 @@ RUN python -m venv /opt/syncd \
 FROM python:3.13-slim
 COPY --from=build /opt/syncd /opt/syncd
 RUN useradd --system --uid 10001 --home-dir /var/lib/syncd --create-home syncd
-ENV PATH=/opt/syncd/bin:$PATH SYNCD_HOST=0.0.0.0 SYNCD_DATA_DIR=/var/lib/syncd
+ENV PATH=/opt/syncd/bin:$PATH SYNCD_HOST=0.0.0.0 SYNCD_PORT=3050 SYNCD_DATA_DIR=/var/lib/syncd
 USER 10001
 WORKDIR /var/lib/syncd
 EXPOSE 3050
 # What is read of it: the process lives. A balancer asks /readyz, which says whether it can serve.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:3050/healthz', timeout=4)"]
+    CMD ["python", "-c", "import os, http.client as h; c = h.HTTPConnection('127.0.0.1', int(os.environ['SYNCD_PORT']), timeout=4); c.request('GET', '/healthz'); assert c.getresponse().status == 200"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["syncd"]
 CMD ["serve"]

@@ -1,7 +1,7 @@
 """`python -m tools.version [VERSION]`: the version that all packages have, which is written here alone.
 
-The server, both clients and the board are published together, and say the same number. Without an argument it prints
-that; it ends with a message where they differ.
+The server, which has the board, and both clients are published together, and say the same number. Without an
+argument it prints that; it ends with a message where they differ.
 """
 
 from __future__ import annotations

@@ -426,7 +426,7 @@ BEGIN
         SELECT x.rec, h.* FROM (SELECT DISTINCT y.rec, y.space_no, y.app_no, y.table_no, y.r FROM incoming y) x
         LEFT JOIN LATERAL syncd.sync_record_at(x.space_no, x.app_no, x.table_no, x.r) h ON true
     ), folded AS MATERIALIZED (
-        SELECT m.*, o.merged, CASE WHEN pg_column_size(o.merged) > p_largest THEN pg_column_size(m.registers || '{}') END AS large
+        SELECT m.*, o.merged, CASE WHEN pg_column_size(o.merged) > p_largest THEN coalesce(pg_column_size(m.registers || '{}'), 0) END AS large
         FROM met m LEFT JOIN (SELECT j.rec, jsonb_object_agg(j.key, j.value ORDER BY j.i) AS written FROM judged j
                               WHERE j.i > 0 AND j.wins GROUP BY j.rec) w ON w.rec = m.rec
         CROSS JOIN LATERAL (SELECT CASE WHEN m.registers IS NULL THEN w.written ELSE m.registers || coalesce(w.written, '{}') END AS merged OFFSET 0) o

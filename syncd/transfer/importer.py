@@ -31,6 +31,7 @@ BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20
 MOST_CHANGES, MOST_BYTES = 100_000, 128 << 20
 LISTED = 100
 Wrote = Callable[[str, str, int], None]
+Push = tuple[str, str, int]
 Step = Callable[[int], None]
 
 
@@ -64,21 +65,33 @@ class Batches:
         self._lines, self._reader, self._report = source.lines(), reader, report
         self._next: ImportLine | None = None
         self._rest: list[ImportLine] = []
-        self._most = 0
+        self._most = 1
+        self.cut: Push | None = None
 
-    def put_back(self, rest: list[ImportLine], written: int) -> None:
-        """Changes of a batch that have to wait, since so many of it were as much as may be written at once."""
+    @property
+    def following(self) -> Push | None:
+        """The push of the change behind the last batch, where that is known: it may have begun in it."""
+        return self._rest[0].push if self._rest else None
+
+    def put_back(self, rest: list[ImportLine], written: list[ImportLine]) -> None:
+        """Changes of a batch that have to wait, since those that were written were as much as may be at once."""
         self._rest[:0] = rest
-        self._most = max(1, 2 * written)
+        self._most = max(1, 2 * len(written))
+        self.cut = rest[0].push if written and written[-1].push == rest[0].push else None
+
+    def _again(self) -> list[ImportLine]:
+        end = min(self._most, len(self._rest))
+        # A push is tried whole, but not one that was cut already: each part of it would cost all of it.
+        while end < len(self._rest) and self._rest[end].push == self._rest[end - 1].push != self.cut:
+            end += 1
+        batch, self._rest = self._rest[:end], self._rest[end:]
+        self._most *= 2
+        return batch
 
     def next(self) -> list[ImportLine]:
         """The next batch, empty at the end. Reads and checks: for a thread."""
         if self._rest:
-            end = min(self._most, len(self._rest))
-            while end < len(self._rest) and self._rest[end - 1].push == self._rest[end].push:
-                end += 1
-            batch, self._rest = self._rest[:end], self._rest[end:]
-            return batch
+            return self._again()
         batch = [] if self._next is None else [self._next]
         self._next, size = None, 0
         for text in in_turns(self._lines):
@@ -111,9 +124,9 @@ async def restore(
             if change.line.spaceId in full and change.row.o != OPS["delete"]:
                 raise QuotaExceeded(full[change.line.spaceId].quota)
         total = len(batch)
-        marks, heads, arranged, rest = await _append(batch, append, report)
+        marks, heads, arranged, rest = await _append(batch, batches, append, report)
         if rest:
-            batches.put_back(rest, len(batch))
+            batches.put_back(rest, batch)
             total -= len(rest)
         for change, mark in zip(batch, marks, strict=True):
             if mark == "a":
@@ -144,12 +157,12 @@ REASONS = {
 }  # fmt: skip
 
 
-async def _append(batch: list[ImportLine], append: Appending, report: ImportReport) -> _Appended:
+async def _append(batch: list[ImportLine], source: Batches, append: Appending, report: ImportReport) -> _Appended:
     """Writes a batch; a change that the log refuses is left out, and the others written. Of one that touches too much
     the beginning is written."""
     rest: list[ImportLine] = []
     while True:
-        arranged = await beside(arrange, batch)
+        arranged = await beside(arranged_to_end, batch, rest[0].push if rest else source.following)
         try:
             return _Appended(*await append(arranged), arranged, rest)
         except Refusal as why:
@@ -157,7 +170,7 @@ async def _append(batch: list[ImportLine], append: Appending, report: ImportRepo
             if not places:
                 raise
             if why.state == TOO_MUCH and places[0] > 1:
-                rest[:0] = cut(batch, places[0] - 1)
+                rest[:0] = cut(batch, places[0] - 1, source.cut)
                 continue
             for place in sorted(places, reverse=True):
                 gone = batch.pop(place - 1)
@@ -166,16 +179,26 @@ async def _append(batch: list[ImportLine], append: Appending, report: ImportRepo
             return _Appended("", [0] * len(arranged.head["feeds"]), arranged, rest)
 
 
-def cut(batch: list[ImportLine], count: int) -> list[ImportLine]:
-    """Takes all but the first so many changes out of a batch, and returns them: between two pushes, where one ends
-    among those. Else what is left of the push ends there: it is more than is written, and read, in one piece."""
+def arranged_to_end(batch: list[ImportLine], following: Push | None) -> ImportBatch:
+    """A batch as the log takes it. A push that goes on behind it ends with it: it is more than is written, and read, in
+    one piece."""
+    made = arrange(batch)
+    for i, change in enumerate(batch):
+        if change.push == following:
+            made.ends[i] = batch[-1].line.seq
+    return made
+
+
+def cut(batch: list[ImportLine], count: int, known: Push | None) -> list[ImportLine]:
+    """Takes all but the first changes out of a batch, of which so many may be written, and returns them. The end is
+    one of a push, or that of the first push, which is then tried alone; within that where there is nothing else, or
+    where it is `known` to be too much."""
     end = count
     while end and batch[end - 1].push == batch[end].push:
         end -= 1
-    if not end:
-        last = batch[(end := count) - 1]
-        for change in batch[:end]:
-            change.line.pushEnd = last.line.seq
+    if not end and batch[0].push != known:
+        end = next((n for n, change in enumerate(batch) if change.push != batch[0].push), 0)
+    end = end or count
     rest = batch[end:]
     del batch[end:]
     return rest

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import sys
 
 import httpx
 
 from tests.support.harness import Server
 from tests.support.wire import edit, unique
-
-if sys.version_info >= (3, 14):
-    pass
-else:
-    pass
 
 
 def test_a_push_of_too_many_members_is_not_read(server: Server) -> None:

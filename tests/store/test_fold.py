@@ -157,6 +157,17 @@ def test_a_record_that_a_push_changes_a_hundred_times_is_written_once(database: 
         sql.close()
 
 
+def test_the_changes_that_make_a_new_record_too_large_are_all_named(owner: Sql) -> None:
+    """One more a try would be a try for each."""
+    space = Space(owner, largest=4000)
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        space.push("me", *(change("r", when=n, **{f"f{n}": "x" * 1000}) for n in range(1, 13)))
+    assert refused.value.sqlstate == "SY001"
+    places = json.loads(refused.value.detail)
+    assert places == list(range(places[0], 13))
+    assert 2 <= places[0] <= 5
+
+
 def test_nothing_is_called_for_each_change_of_a_record(database: EmbeddedPostgres) -> None:
     """What is given a record unpacks it, and it may be large."""
     sql = Sql(database.owner_dsn)

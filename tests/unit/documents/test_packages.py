@@ -71,7 +71,7 @@ def test_the_image_has_no_root_a_check_of_its_health_and_what_was_built() -> Non
 def test_the_compose_file_names_settings_volumes_and_files_that_there_are() -> None:
     services, volumes = compose()["services"], set(compose()["volumes"])
     known = {setting.variable for setting in table()}
-    assert set(services["syncd"]["environment"]) <= known
+    assert set(services["syncd"]["environment"]) <= {*known, "TMPDIR"}
     for service in services.values():
         assert ("image" in service) != ("build" in service)
         for mounted in service.get("volumes", []):
@@ -85,10 +85,15 @@ def test_the_compose_file_names_settings_volumes_and_files_that_there_are() -> N
 def test_the_compose_file_has_no_password_and_says_which_it_needs() -> None:
     text = (REPOSITORY / "compose.yaml").read_text(encoding="utf-8")
     needed = set(re.findall(r"\$\{(\w+):\?", text))
-    assert needed == {"POSTGRES_PASSWORD", "SYNCD_APP_PASSWORD", "SYNCD_JWT_SECRET"}
+    assert needed == {"POSTGRES_PASSWORD", "SYNCD_APP_PASSWORD", "SYNCD_OWNER_PASSWORD", "SYNCD_JWT_SECRET"}
     explained = set(re.findall(r"(?m)^#   (\w+)=", text))
     assert explained == needed | {"SYNCD_DOMAIN"}
     assert set(re.findall(r"\$\{(\w+)", text)) == explained
+
+
+def test_the_proxy_is_one_that_is_trusted() -> None:
+    [subnet] = [each["subnet"] for each in compose()["networks"]["default"]["ipam"]["config"]]
+    assert compose()["services"]["syncd"]["environment"]["SYNCD_TRUSTED_PROXIES"] == subnet
 
 
 def test_only_the_proxy_can_be_reached_from_outside() -> None:
@@ -104,4 +109,6 @@ def test_what_publishes_keeps_no_secret_and_has_no_more_rights_than_it_needs() -
         assert jobs[name]["needs"] == "build"
         assert jobs[name]["permissions"] == {"id-token": "write"}
         assert jobs[name]["environment"] == name
+    # Without the dot npm takes it for the name of a repository.
+    assert jobs["npm"]["steps"][-1]["run"].startswith("npm publish ./dist/")
     assert "secrets." not in (REPOSITORY / ".github/workflows/publish.yml").read_text(encoding="utf-8")

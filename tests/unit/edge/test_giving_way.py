@@ -102,7 +102,7 @@ def test_where_there_is_no_room_in_all_the_slowest_gives_way() -> None:
         client.begin(time.monotonic() - waited)
         return holder
 
-    take("ann", SLOW_FOR - 1)
+    take("ann", SLOW_FOR / 2)
     slow, _ = take("bob", 10 * SLOW_FOR), take("cyd", 1)
     with pytest.raises(Busy):
         Holder(bodies, "dan", "dan").take(UNCOUNTED)

@@ -11,6 +11,7 @@ from syncd.live.available import poll_feeds
 from syncd.live.memberships import poll_members
 from syncd.live.reading import poll_heads
 from syncd.protocol.cursor import Cursor, decode
+from tests.support.drawn import drawn
 from tests.unit.live.processes import Task
 from tests.unit.live.simulation import APPS, USERS, Simulation
 from tests.unit.live.world import KEY, Device
@@ -126,6 +127,7 @@ def played(seed: int) -> Simulation:
     return world
 
 
+@drawn
 def test_whatever_happens_in_whatever_order() -> None:
     if "SEED" in os.environ:
         played(int(os.environ["SEED"]))

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, cast
 
+import pytest
+
 from syncd.protocol.export_format import ImportBatch, arrange
 from syncd.store.pool import Refusal
 from syncd.transfer.export_reader import ExportReader
@@ -81,6 +83,9 @@ class Lines:
         return iter(self._texts)
 
 
+LOOKED_AT: list[int] = []
+
+
 async def parts(most: int, *places: dict[str, Any]) -> tuple[list[list[tuple[int, int]]], ImportReport]:
     """What is written at once of an import where so many changes are as much as may be, 100 for one of 'large': of each
     change its seq and the end of its push."""
@@ -89,6 +94,7 @@ async def parts(most: int, *places: dict[str, Any]) -> tuple[list[list[tuple[int
 
     async def append(made: ImportBatch) -> tuple[str, list[int]]:
         rows = sorted((row for wave in made.waves for row in json.loads(wave)), key=lambda row: row["i"])
+        LOOKED_AT.append(len(rows))
         sizes = [100 if row["r"] == "large" else 1 for row in rows]
         beyond = [n for n in range(1, len(rows) + 1) if sum(sizes[:n]) > most]
         if beyond:
@@ -127,3 +133,34 @@ async def test_a_change_that_touches_too_much_by_itself_is_refused_and_the_other
     assert [[seq for seq, _ in part] for part in written] == [[2, 3], [5]]
     assert [(one["line"], one["code"]) for one in report.refusals] == [(1, "push_too_large"), (4, "push_too_large")]
     assert (report.imported, report.refused) == (3, 2)
+
+
+async def test_a_push_is_whole_where_those_behind_it_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it changes may count behind what they do: the log counts record by record."""
+    written: list[list[int]] = []
+
+    async def append(made: ImportBatch) -> tuple[str, list[int]]:
+        if len(made.seqs) > 5:
+            raise Refusal("SY008", "touched", "[2]")
+        written.append(made.ends)
+        return "a" * len(made.seqs), [max(made.seqs)]
+
+    report = ImportReport(12)
+    source = cast(ExportReader, Lines(*push(1, 2), *push(3, 7), *push(8, 12)))
+    await restore(Batches(source, reader(), report), append, report)
+    assert written == [[2, 2], [7] * 5, [12] * 5]
+
+
+async def test_the_work_for_a_push_in_parts_grows_with_its_changes() -> None:
+    LOOKED_AT.clear()
+    written, _ = await parts(4, *push(1, 1000))
+    assert [len(part) for part in written] == [4] * 250
+    assert sum(LOOKED_AT) < 5 * 1000
+
+
+async def test_batches_grow_again_behind_what_was_too_much() -> None:
+    LOOKED_AT.clear()
+    lines = [{"seq": n, "changeId": f"k{n}", "id": "large" if n == 2 else "small"} for n in range(1, 401)]
+    _, report = await parts(400, lines[0], {**lines[1], "id": "large"}, *lines[2:])
+    assert report.imported == 400
+    assert len(LOOKED_AT) < 12
