@@ -282,7 +282,8 @@ async def test_an_import_s_batches_are_made_ready_beside(monkeypatch: pytest.Mon
         return "a", []
 
     monkeypatch.setattr(importer, "arrange", noted)
-    batches, report = SimpleNamespace(next=iter([[object()], []]).__next__), importer.ImportReport(1)
+    change, report = SimpleNamespace(push=("s", "app", 1)), importer.ImportReport(1)
+    batches = SimpleNamespace(next=iter([[change], []]).__next__, following=None, cut=None)
     await importer.restore(cast(Any, batches), append, report)
     assert report.imported == len(threads) == 1
     assert threads != [threading.get_ident()]
