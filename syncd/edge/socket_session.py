@@ -210,9 +210,12 @@ class SocketSession:
         else:
             member.caller = caller
             await self.deps.hub.renew(member)
+            if self.member is not member:
+                return  # it was lost meanwhile
         self.expires = expires
         self._transport.send(live_messages.auth_ok(caller.user, format_instant(time.time_ns() // 1000)))
-        self._present_at_last(member)
+        if self.member is None:
+            self._present_at_last(member)
 
     async def _enter(self, message: live_messages.Auth, caller: Principal) -> Connection:
         client = message.clientId or ""
