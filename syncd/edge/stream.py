@@ -180,13 +180,13 @@ class Streams:
         await deps.hub.connect(member)
         self.open.add(stream)
         deps.hub.counts.streams += 1
+        hung_up = asyncio.create_task(_hung_up(receive))
         try:
-            bucket.check(len(member.spaces))
-            bucket.listening.add(member)
-            await asyncio.sleep(bucket.begin(len(member.spaces)))
-            deps.hub.subscribe(subscription)
-            await _pump(stream, expires, receive, send, scope.get(TRANSPORT))
+            if await _turn(bucket, member, hung_up):
+                deps.hub.subscribe(subscription)
+                await _pump(stream, expires, hung_up, send, scope.get(TRANSPORT))
         finally:
+            hung_up.cancel()
             stream.end(0, "over")
             self.open.discard(stream)
             deps.hub.counts.streams -= 1
@@ -198,7 +198,19 @@ class Streams:
             stream.end(1012, "restarting")
 
 
-async def _pump(stream: Stream, expires: float, receive: Receive, send: Send, transport: Any) -> None:
+async def _turn(bucket: UserAllowance, member: Connection, hung_up: asyncio.Task[None]) -> bool:
+    """Waits until one more subscription may begin; False where the client hangs up meanwhile. Raises TooMany."""
+    bucket.check(len(member.spaces))
+    bucket.listening.add(member)
+    await asyncio.wait([hung_up], timeout=bucket.begin(len(member.spaces)))
+    if hung_up.done():
+        return False
+    # Others that waited as well count only now.
+    bucket.check(len(member.spaces))
+    return True
+
+
+async def _pump(stream: Stream, expires: float, hung_up: asyncio.Task[None], send: Send, transport: Any) -> None:
     if transport is not None:
         bound(transport)
     headers: list[Any] = [
@@ -207,23 +219,19 @@ async def _pump(stream: Stream, expires: float, receive: Receive, send: Send, tr
         (b"x-accel-buffering", b"no"),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    hung_up = asyncio.create_task(_hung_up(receive))
-    try:
-        sent = time.monotonic()
-        while stream.ended is None and not hung_up.done() and time.time() < expires:
-            body = await stream.next(LOOK_EVERY)
-            if body:
-                began = time.monotonic()
-                if not await _sent(stream, body, send, transport):
-                    return
-                sent = time.monotonic()
-                stream.pages.took(len(body), sent - began)
-                stream.taken()
-            elif time.monotonic() - sent > HEARTBEAT_EVERY:
-                stream.heartbeat()
-        await _sent(stream, b"", send, transport, more=False)
-    finally:
-        hung_up.cancel()
+    sent = time.monotonic()
+    while stream.ended is None and not hung_up.done() and time.time() < expires:
+        body = await stream.next(LOOK_EVERY)
+        if body:
+            began = time.monotonic()
+            if not await _sent(stream, body, send, transport):
+                return
+            sent = time.monotonic()
+            stream.pages.took(len(body), sent - began)
+            stream.taken()
+        elif time.monotonic() - sent > HEARTBEAT_EVERY:
+            stream.heartbeat()
+    await _sent(stream, b"", send, transport, more=False)
 
 
 async def _sent(stream: Stream, body: bytes, send: Send, transport: Any, *, more: bool = True) -> bool:

@@ -1,0 +1,83 @@
+"""Streams of one user that wait for their turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from syncd.core.errors import TooMany
+from syncd.core.principal import Principal
+from syncd.edge.admission import LEAST_SUBSCRIPTIONS, MOST_PLACES, UserAllowance
+from syncd.edge.stream import Stream, _turn
+from syncd.live.connection import Connection, Subscription
+from syncd.protocol.pull_messages import PullRequest
+
+
+class Soon(UserAllowance):
+    """Each subscription has to wait, for less than it would."""
+
+    def begin(self, spaces: int) -> float:
+        return 0.01
+
+
+class Long(UserAllowance):
+    """Each has to wait for longer than a test does."""
+
+    def begin(self, spaces: int) -> float:
+        return 600.0
+
+
+def connection(spaces: int) -> Connection:
+    found = Connection(Stream(), Principal("ann"), "", "notes")
+    found.spaces = dict.fromkeys(range(spaces), "space")
+    return found
+
+
+async def stays() -> None:
+    """A client that does not hang up."""
+    await asyncio.Event().wait()
+
+
+async def test_streams_that_come_together_are_bounded_when_their_turn_has_come() -> None:
+    ann = Soon(10)
+
+    async def opened() -> bool:
+        one, hung_up = connection(MOST_PLACES // 4), asyncio.create_task(stays())
+        try:
+            if not await _turn(ann, one, hung_up):
+                return False
+        except TooMany:
+            return False
+        finally:
+            hung_up.cancel()
+        one.subscriptions["notes"] = Subscription(one, PullRequest("notes"), b"")
+        return True
+
+    assert sum(await asyncio.gather(*(opened() for _ in range(20)))) == LEAST_SUBSCRIPTIONS
+
+
+async def test_one_whose_client_hangs_up_waits_no_longer() -> None:
+    over = asyncio.Event()
+
+    async def hangs_up() -> None:
+        await over.wait()
+
+    ann, hung_up = Long(10), asyncio.create_task(hangs_up())
+    turn = asyncio.create_task(_turn(ann, connection(1), hung_up))
+    await asyncio.sleep(0)
+    over.set()
+    async with asyncio.timeout(20):
+        assert not await turn
+
+
+async def test_one_too_many_is_refused_before_it_waits() -> None:
+    ann = Long(10)
+    listens = connection(MOST_PLACES)
+    for n in range(LEAST_SUBSCRIPTIONS):
+        listens.subscriptions[str(n)] = Subscription(listens, PullRequest(str(n)), b"")
+    ann.listening.add(listens)
+    hung_up = asyncio.create_task(stays())
+    with pytest.raises(TooMany):
+        await _turn(ann, connection(MOST_PLACES), hung_up)
+    hung_up.cancel()
