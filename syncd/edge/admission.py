@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Sized
 from typing import Protocol
@@ -13,6 +14,8 @@ from syncd.core.errors import Busy, Forbidden, SyncdError, TooMany
 # anybody may have, each of some 600 bytes; and so many begun or ended a second, each of some 10 µs.
 MOST_PLACES, LEAST_SUBSCRIPTIONS = 100_000, 8
 PLACES_A_SECOND, PLACES_SECONDS = 4000.0, 10.0
+# Where one more would wait for longer, it is refused: what waits behind it, a push or a new token, is waited for too.
+LONGEST_TURN = 10.0
 
 
 class TokenBucket:
@@ -63,8 +66,17 @@ class UserAllowance(TokenBucket):
             raise TooMany("The sockets and streams of this user listen to too many feeds.")
 
     def begin(self, spaces: int) -> float:
-        """How many seconds a subscription has to wait before it begins or ends."""
+        """How many seconds a subscription has to wait before it begins. Raises TooMany where too much waits already."""
+        before = self._begun.spend(0)
+        if before > LONGEST_TURN:
+            raise TooMany(
+                "Too many subscriptions of this user wait for their turn.", retry_after=math.ceil(before - LONGEST_TURN)
+            )
         return self._begun.spend(spaces)
+
+    def end(self, spaces: int) -> None:
+        """A subscription ends: at once, but the next that begins waits for it."""
+        self._begun.spend(spaces)
 
 
 class Subscriber(Protocol):

@@ -52,13 +52,18 @@ class SocketCommands:
             )
         return app
 
-    def subscribe(self, message: live_messages.Subscribe, bucket: UserAllowance | None) -> None:
-        """Begins to send what an app's feeds have. Raises Malformed, TooMany."""
+    def check(self, message: live_messages.Subscribe, bucket: UserAllowance | None) -> str:
+        """The app of a subscription that may begin. Raises Malformed, TooMany."""
         app, member = self.app_of(message.appId), self._member
         if len(member.subscriptions) >= MAX_SUBSCRIPTIONS and app not in member.subscriptions:
             raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
         if bucket is not None and app not in member.subscriptions:
             bucket.check(len(member.spaces))
+        return app
+
+    def subscribe(self, message: live_messages.Subscribe, bucket: UserAllowance | None) -> None:
+        """Begins to send what an app's feeds have. Raises Malformed, TooMany."""
+        app, member = self.check(message, bucket), self._member
         tables = live_messages.tables_in(message.collections)
         priority = live_messages.tables_in(message.first, "first", live_messages.MAX_PRIORITY)
         size = live_messages.page_bytes(message.bytes, LARGEST_PAGE)
@@ -78,6 +83,13 @@ class SocketCommands:
             self._transport.send(live_messages.error(why.code, why.detail, appId=app))
             return
         self._deps.hub.subscribe(subscription)
+
+    def unsubscribe(self, message: live_messages.Unsubscribe, bucket: UserAllowance | None) -> None:
+        """Sends no more of an app's feeds. Raises Malformed."""
+        app, member = self.app_of(message.appId), self._member
+        if bucket is not None and app in member.subscriptions:
+            bucket.end(len(member.spaces))
+        self._deps.hub.unsubscribe(member, app)
 
     async def push(self, message: live_messages.PushFrame, text: bytes) -> None:
         """Performs a push, and answers it. Raises what PushService.push raises."""

@@ -43,6 +43,7 @@ class SocketSession:
     __slots__ = (
         "_bucket",
         "_forgiven",
+        "_gone",
         "_holder",
         "_task",
         "_transport",
@@ -67,6 +68,8 @@ class SocketSession:
         # Large frames, until they are worked on.
         self._holder = Holder(deps.bodies, transport.address)
         self._task: asyncio.Task[None] | None = None
+        # Ends the wait of a subscription for its turn.
+        self._gone: asyncio.Event | None = None
 
     # -- frames in ---------------------------------------------------------------------------------------
 
@@ -180,10 +183,13 @@ class SocketSession:
             return
         commands = SocketCommands(self.deps, self._transport, member, self.app)
         match message:
-            case live_messages.Subscribe() if await self._may_begin(member):
-                commands.subscribe(message, self._bucket)
-            case live_messages.Unsubscribe() if await self._may_begin(member):
-                self.deps.hub.unsubscribe(member, commands.app_of(message.appId))
+            case live_messages.Subscribe():
+                commands.check(message, self._bucket)
+                if await self._may_begin(member):
+                    # Others that waited as well count only now.
+                    commands.subscribe(message, self._bucket)
+            case live_messages.Unsubscribe():
+                commands.unsubscribe(message, self._bucket)
             case live_messages.PushFrame():
                 await commands.push(message, text)
             case live_messages.PresenceFrame():
@@ -193,9 +199,12 @@ class SocketSession:
 
     async def _may_begin(self, member: Connection) -> bool:
         """Waits, where a subscription of a user in very many spaces would hold up others; False where the connection is
-        over by then."""
+        over by then. Raises TooMany."""
         if self._bucket is not None and (pause := self._bucket.begin(len(member.spaces))):
-            await asyncio.sleep(pause)
+            self._gone = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._gone.wait()
         return self.member is member
 
     async def _auth(self, message: live_messages.Auth) -> None:
@@ -321,6 +330,8 @@ class SocketSession:
         if self._waiting is not None:
             self._waiting.clear()
             self._waiting_bytes = 0
+        if self._gone is not None:
+            self._gone.set()
         if self.member is not None:
             self._leave()
 

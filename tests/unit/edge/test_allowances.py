@@ -8,6 +8,7 @@ from syncd.core.errors import TooMany
 from syncd.edge import admission as admissions
 from syncd.edge.admission import (
     LEAST_SUBSCRIPTIONS,
+    LONGEST_TURN,
     MOST_PLACES,
     PLACES_A_SECOND,
     PLACES_SECONDS,
@@ -64,6 +65,22 @@ def test_subscriptions_in_many_spaces_begin_one_after_the_other() -> None:
     assert ann.begin(int(PLACES_A_SECOND)) == pytest.approx(1)
     assert ann.begin(int(PLACES_A_SECOND)) == pytest.approx(2)
     assert admission().admit("bob").begin(at_once) == 0
+
+
+def test_where_much_waits_already_one_more_is_refused_and_costs_nothing() -> None:
+    ann = admission().admit("ann")
+    ann.begin(int(PLACES_A_SECOND * PLACES_SECONDS))
+    longest = ann.begin(int(PLACES_A_SECOND * (LONGEST_TURN + 500)))
+    assert longest > LONGEST_TURN
+    for _ in range(100):
+        with pytest.raises(TooMany) as refused:
+            ann.begin(10_000)
+        assert 0 < (refused.value.retry_after or 0) <= 500
+
+
+def test_one_in_more_spaces_than_may_be_at_once_begins_all_the_same() -> None:
+    ann = admission().admit("ann")
+    assert ann.begin(int(PLACES_A_SECOND * (PLACES_SECONDS + 2 * LONGEST_TURN))) > LONGEST_TURN
 
 
 def test_what_is_spent_may_be_more_than_there_is() -> None:
