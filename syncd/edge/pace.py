@@ -43,13 +43,16 @@ SLOW_FOR, SLOW_BELOW = 30.0, 64 * 1024
 
 
 class ClientWait:
-    """How long a client was waited for, and what it moved meanwhile. `leave` takes its place away."""
+    """How long a client was waited for, and what it moved meanwhile. `leave` takes its place away; `moving`: how many
+    bytes it has moved that `end` was not told of."""
 
-    __slots__ = ("_moved", "_since", "_slow_for", "_waited", "leave")
+    __slots__ = ("_moved", "_moving", "_since", "_slow_for", "_waited", "leave")
 
-    def __init__(self, leave: Callable[[], None], slow_for: float = SLOW_FOR) -> None:
+    def __init__(
+        self, leave: Callable[[], None], slow_for: float = SLOW_FOR, moving: Callable[[], int] = lambda: 0
+    ) -> None:
         self.leave = leave
-        self._slow_for = slow_for
+        self._slow_for, self._moving = slow_for, moving
         self._moved, self._waited = 0, 0.0
         self._since: float | None = None
 
@@ -73,7 +76,7 @@ class ClientWait:
     def rate(self, now: float) -> float | None:
         """Bytes a second of one that gives way; None: it does not."""
         waited = self._so_far(now)
-        rate = self._moved / waited if waited > self._slow_for else SLOW_BELOW
+        rate = (self._moved + self._moving()) / waited if waited > self._slow_for else SLOW_BELOW
         return rate if rate < SLOW_BELOW else None
 
 

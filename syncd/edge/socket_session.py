@@ -17,6 +17,7 @@ from syncd.core.principal import Principal
 from syncd.edge.admission import TokenBucket, UserAllowance
 from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.live_deps import LiveDeps, Transport
+from syncd.edge.pace import ClientWait
 from syncd.edge.problems import close_code
 from syncd.edge.socket_commands import SocketCommands
 from syncd.live import frames
@@ -289,7 +290,7 @@ class SocketSession:
             await self._transport.send_page(live_messages.changes_head(subscription.request.app), changes, tail)
         finally:
             if holder.held:
-                self.deps.hub.spawn(self._taken(holder))
+                self._wait_for_device(holder)
         if WHOLE in delta.changes:
             subscription.connection.own = None
 
@@ -302,6 +303,12 @@ class SocketSession:
             except TooMany as why:
                 raise Busy(why.detail) from None
         return holder
+
+    def _wait_for_device(self, holder: Holder) -> None:
+        """Counts a page until the device has taken it. One that is slow is cut off where others wait for the room."""
+        line, before = self._transport, self._transport.taken
+        holder.waits(ClientWait(line.abort, moving=lambda: line.taken - before)).begin(time.monotonic())
+        self.deps.hub.spawn(self._taken(holder))
 
     async def _taken(self, holder: Holder) -> None:
         """Counts it no longer when the device has taken it, or is gone."""

@@ -271,6 +271,11 @@ class Socket(asyncio.Protocol):
         """How large the next page should be."""
         return FIRST_PAGE if self._window is None else self._window.size.bytes
 
+    @property
+    def taken(self) -> int:
+        """Bytes that the device has taken of what it was sent."""
+        return self._given - unsent(self._transport)
+
     async def drained(self) -> None:
         """Returns when almost nothing waits in this process. Raises ConnectionResetError."""
         while self._full and not self._transport.is_closing():
@@ -357,6 +362,10 @@ class Socket(asyncio.Protocol):
         self._close_by = time.monotonic() + CLOSE_WITHIN
         self.pause(False)
 
+    def abort(self) -> None:
+        """Ends the connection at once, with all that waits for the device."""
+        self._transport.abort()
+
     async def restart(self) -> None:
         """Answers what is in work, then closes: the device reconnects elsewhere or later."""
         if self._session is not None:
@@ -384,7 +393,7 @@ class Socket(asyncio.Protocol):
         lies behind a page, and its answer behind a push, that may be long under way."""
         interval = self._sockets.ping_interval
         if self._pinged or self._full:
-            taken = self._given - unsent(self._transport)
+            taken = self.taken
             if taken > self._taken:
                 self._taken, self._moved = taken, now
             if self._pinged and taken < self._ping_ends:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from syncd.core.errors import Busy
 from syncd.core.principal import Principal
+from syncd.edge import socket_session
 from syncd.edge.admission import Admission
-from syncd.edge.bodies import Bodies
+from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.live_deps import LiveDeps
+from syncd.edge.pace import SLOW_BELOW, SLOW_FOR
 from syncd.edge.socket_session import SocketSession
 
 AUTH = b'{"type":"auth","token":"t","protocol":1}'
@@ -67,6 +73,9 @@ class Hub:
         self.renewing.set()
         await self.renewed.wait()
 
+    def large_texts(self, changes: list[bytes]) -> bytes:
+        return b",".join(changes)
+
     def gone(self, member: Any) -> None:
         self.connections.discard(member)
 
@@ -98,3 +107,24 @@ async def test_a_connection_that_is_lost_while_its_token_is_renewed_is_let_go_of
     await asyncio.gather(*hub.tasks)
     assert hub.connections == {other.member}
     assert admission.connections_of("ann") == 1
+
+
+@pytest.mark.parametrize(("taken", "gives_way"), [(1, True), (int(3 * SLOW_FOR * SLOW_BELOW), False)])
+async def test_a_large_page_gives_way_where_its_device_is_slow(
+    monkeypatch: pytest.MonkeyPatch, taken: int, gives_way: bool
+) -> None:
+    earlier = SimpleNamespace(monotonic=lambda: time.monotonic() - 2 * SLOW_FOR)
+    monkeypatch.setattr(socket_session, "time", earlier)
+    answers, hub, line = Bodies(1 << 20, in_all=1), Hub(), Line()
+    _, session = sessions(hub, answers)
+    subscription: Any = SimpleNamespace(request=SimpleNamespace(app="notes"))
+    page: Any = SimpleNamespace(synced_until="c", more=False, spaces=b"[]", changes=[b" " * (1 << 19)])
+    await session(line).page(subscription, page)
+    line.taken = taken
+    with pytest.raises(Busy):
+        answers.check(1 << 20, Holder(answers, "203.0.113.5", "bob"))
+    assert line.lost.is_set() is gives_way
+    line.abort()
+    await asyncio.gather(*hub.tasks)
+    assert not answers.bytes
+    assert not answers.waits
