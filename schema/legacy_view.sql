@@ -40,7 +40,8 @@ WHERE (c.space_no IN (SELECT m.space_no FROM syncd.sync_memberships m JOIN syncd
 CREATE OR REPLACE TRIGGER pushes INSTEAD OF INSERT ON public.sync_changes FOR EACH ROW EXECUTE FUNCTION syncd.sync_view_insert();
 CREATE OR REPLACE TRIGGER refuses INSTEAD OF UPDATE OR DELETE ON public.sync_changes FOR EACH ROW EXECUTE FUNCTION syncd.sync_view_refuse();
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.sync_changes TO syncd_sql;
-GRANT EXECUTE ON FUNCTION syncd.sync_user TO syncd_sql;
+-- What the policies of the tables below ask.
+GRANT EXECUTE ON FUNCTION syncd.sync_user, syncd.sync_group, syncd.sync_acting_in TO syncd_sql;
 
 -- name: by_author
 CREATE INDEX CONCURRENTLY IF NOT EXISTS sync_changes_by_author ON syncd.sync_changes (user_no, app_no, created_at);

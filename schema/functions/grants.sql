@@ -170,3 +170,11 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_moves, syncd.sync_move_places, syncd.sync_move_into, syncd.sync_move_id, syncd.sync_move_away, syncd.sync_move_lock, syncd.sync_move,
     syncd.sync_push_moving, syncd.sync_follow, syncd.sync_follow_marks, syncd.sync_push_following
     TO syncd_runtime;
+
+-- What the policies ask of who uses the first generation's view, which may have been made by an older syncd (schema/legacy_view.sql).
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'syncd_sql') THEN
+        GRANT EXECUTE ON FUNCTION syncd.sync_user, syncd.sync_group, syncd.sync_acting_in TO syncd_sql;
+    END IF;
+END $$;

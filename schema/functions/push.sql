@@ -412,8 +412,7 @@ CREATE OR REPLACE FUNCTION syncd.sync_append_folded(p_user integer, p_client int
 RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, woken boolean)
 LANGUAGE plpgsql VOLATILE SET enable_nestloop = off AS $$
 BEGIN
-    RETURN QUERY
-    WITH incoming AS MATERIALIZED (
+    RETURN QUERY WITH incoming AS MATERIALIZED (
         SELECT x.*, p_spaces[coalesce(x.s, x.k)] AS space_no, p_apps[coalesce(x.s, x.k)] AS app_no, p_tables[x.t] AS table_no, p_seqs[x.i] AS seq,
                dense_rank() OVER (ORDER BY x.s, x.k, x.t, x.r) AS rec, coalesce(p_tables[x.w], p_user) AS user_no, coalesce(p_tables[x.u], p_client) AS client_no
         FROM unnest(p_bodies) AS b (body)
@@ -457,8 +456,7 @@ BEGIN
                    SELECT jsonb_object_agg(j.key, j.value ORDER BY j.i) FROM judged j WHERE j.rec = w.rec AND j.i BETWEEN 1 AND w.i AND j.wins), '{}'), w.fields) ELSE w.fields END, w.lost::json
         FROM merged w JOIN folded m ON m.rec = w.rec
     ), stored AS (
-        INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
-                                             deleted, record_id, registers)
+        INSERT INTO syncd.sync_records AS q (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version, deleted, record_id, registers)
         SELECT w.seq, greatest(w.latest, w.hi_here), w.e, w.space_no, w.app_no, w.table_no, w.client_no, w.v, syncd.sync_is_deleted(m.merged), w.r, m.merged
         FROM steps w JOIN folded m ON m.rec = w.rec WHERE w.last
         ON CONFLICT (space_no, app_no, table_no, record_id) DO UPDATE

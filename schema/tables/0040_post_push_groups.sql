@@ -21,4 +21,3 @@ CREATE POLICY writing_group_merges ON syncd.sync_records FOR UPDATE TO CURRENT_U
                 (SELECT syncd.sync_group(5))[array_position((SELECT syncd.sync_group(7)), sync_records.space_no)]) <> 'reader')
     WITH CHECK ((SELECT m.role FROM syncd.sync_memberships m WHERE m.space_no = sync_records.space_no AND m.user_no =
                      (SELECT syncd.sync_group(5))[array_position((SELECT syncd.sync_group(6)), sync_records.client_no)]) <> 'reader');
-
