@@ -308,7 +308,7 @@ BEGIN
     beyond := '{}';
     again := '{}';
     FOR d IN SELECT x.i, x.g, x.n, x.m > 1 OR x.w > 1 AS again, h.registers, h.deleted
-             FROM (SELECT y.*, b.w, row_number() OVER record AS n, min(y.i) OVER whole AS first, count(*) OVER whole AS m
+             FROM (SELECT y.*, b.w, p_spaces[coalesce(y.s, y.k)] AS space_no, p_apps[coalesce(y.s, y.k)] AS app_no, p_tables[y.t] AS table_no, row_number() OVER record AS n, min(y.i) OVER whole AS first, count(*) OVER whole AS m
                    FROM unnest(p_bodies) WITH ORDINALITY AS b (body, w)
                    CROSS JOIN LATERAL json_to_recordset(b.body) AS y (i integer, s integer, k integer, t integer, r text, g jsonb)
                    WHERE p_seqs[y.i] > 0
@@ -316,7 +316,7 @@ BEGIN
              LEFT JOIN LATERAL (  -- one probe of the primary key, as in sync_apply
                 SELECT * FROM (
                     SELECT q.registers, q.deleted, q.record_id FROM syncd.sync_records q
-                    WHERE q.space_no = p_spaces[coalesce(x.s, x.k)] AND q.app_no = p_apps[coalesce(x.s, x.k)] AND q.table_no = p_tables[x.t] AND q.record_id >= x.r
+                    WHERE q.space_no = x.space_no AND q.app_no = x.app_no AND q.table_no = x.table_no AND q.record_id >= x.r
                     ORDER BY q.record_id LIMIT 1) first
                 WHERE first.record_id = x.r) h ON true
              ORDER BY x.first, x.i LOOP
