@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -23,7 +24,9 @@ class Absent(Exception):
 
 
 def node(package: str) -> str:
-    """The version of a package of bench/peers/package.json that is installed. Raises Absent."""
+    """The version of a package of bench/peers/package.json that is installed. Raises Absent, also without Node."""
+    if shutil.which("node") is None:
+        raise Absent("there is no node")
     try:
         return str(json.loads((MODULES / package / "package.json").read_text())["version"])
     except OSError:

@@ -5,7 +5,6 @@ It acknowledges nothing: a change is sent to the others at once, and the whole s
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import msgspec
 
 from bench import ws_load
-from bench.peers.process import FOLDER, Absent, Process, node
+from bench.peers.process import FOLDER, Process, node
 from bench.ws_load import Script, frame
 
 PATH = "/tasks"
@@ -28,8 +27,6 @@ class TinyBase:
 
     def __init__(self, folder: Path, records: Sequence[dict[str, Any]] = ()) -> None:
         self.version = node("tinybase")
-        if shutil.which("node") is None:
-            raise Absent("there is no node")
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         if records:

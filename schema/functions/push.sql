@@ -294,7 +294,9 @@ END $$;
 
 -- The changes of a push that make it touch more than p_most bytes, and those that are not alone in the first of p_bodies. What it
 -- touches are the records as they are and what it writes to them, as JSON text; of a deleted record, which the log keeps
--- whole with each change, as often as it is changed. Changes count in their order, record by record. It reads no more than it has to.
+-- whole with each change, as often as it is changed. Changes count in their order, record by record. It reads no more than it has to. A
+-- change's space, app and table are columns before its record is looked up: with an expression there the planner gives up the order
+-- of the primary key, and a restore of 10,000 records takes half a minute.
 CREATE OR REPLACE FUNCTION syncd.sync_beyond(p_apps integer[], p_spaces integer[], p_tables integer[], p_seqs bigint[], p_most bigint,
                                   p_bodies json[], OUT beyond integer[], OUT again integer[])
 LANGUAGE plpgsql STABLE AS $$
