@@ -12,10 +12,26 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_start, syncd.sync_is_strange
     TO syncd_runtime;
 
+-- context
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_user, syncd.sync_session, syncd.sync_context_kind
+    TO syncd_runtime;
+
+-- names
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_name, syncd.sync_names_known, syncd.sync_names_left, syncd.sync_names_add,
+    syncd.sync_names_needed, syncd.sync_numbers_make, syncd.sync_numbers_used
+    TO syncd_runtime;
+
 -- security
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_user, syncd.sync_session, syncd.sync_context_kind, syncd.sync_name, syncd.sync_names_known, syncd.sync_names_left, syncd.sync_names_add, syncd.sync_names_needed,
-    syncd.sync_numbers_make, syncd.sync_numbers_used, syncd.sync_act_as, syncd.sync_act_as_number, syncd.sync_adopt, syncd.sync_adopt_said, syncd.sync_personal_space, syncd.sync_device, syncd.sync_same_device
+    syncd.sync_act_as, syncd.sync_act_as_number, syncd.sync_adopt, syncd.sync_adopt_said,
+    syncd.sync_personal_space
+    TO syncd_runtime;
+
+-- devices
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_device, syncd.sync_same_device
     TO syncd_runtime;
 
 -- audit
@@ -83,13 +99,42 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_pull_news, syncd.sync_pull_acting, syncd.sync_pull, syncd.sync_reads, syncd.sync_unreadable
     TO syncd_runtime;
 
+-- feeds
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_advance
+    TO syncd_runtime;
+
+-- idempotency
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_receipts, syncd.sync_pushed_before, syncd.sync_content, syncd.sync_spaces_named,
+    syncd.sync_repeats
+    TO syncd_runtime;
+
+-- merge
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_merge, syncd.sync_twice, syncd.sync_apart, syncd.sync_whole, syncd.sync_tells, syncd.sync_woken
+    TO syncd_runtime;
+
+-- touched
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_size_at_most, syncd.sync_check_size, syncd.sync_beyond
+    TO syncd_runtime;
+
+-- append
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_apply, syncd.sync_wave, syncd.sync_record_at, syncd.sync_judged_registers,
+    syncd.sync_append_folded, syncd.sync_apply_push
+    TO syncd_runtime;
+
+-- push_single
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_enter, syncd.sync_push_single
+    TO syncd_runtime;
+
 -- push
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_advance, syncd.sync_enter, syncd.sync_receipts, syncd.sync_pushed_before, syncd.sync_merge, syncd.sync_twice, syncd.sync_apart, syncd.sync_whole, syncd.sync_tells, syncd.sync_woken, syncd.sync_content,
-    syncd.sync_spaces_named, syncd.sync_repeats, syncd.sync_size_at_most, syncd.sync_check_size, syncd.sync_apply, syncd.sync_wave, syncd.sync_beyond, syncd.sync_record_at, syncd.sync_judged_registers,
-    syncd.sync_append_folded, syncd.sync_apply_push,
-    syncd.sync_own_latest, syncd.sync_push_may, syncd.sync_push_names, syncd.sync_push_take, syncd.sync_push_places, syncd.sync_push_merge, syncd.sync_push_one, syncd.sync_push_plain,
-    syncd.sync_push
+    syncd.sync_own_latest, syncd.sync_push_may, syncd.sync_push_names, syncd.sync_push_take,
+    syncd.sync_push_places, syncd.sync_push_merge, syncd.sync_push_one, syncd.sync_push
     TO syncd_runtime;
 
 -- spaces

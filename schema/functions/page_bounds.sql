@@ -1,7 +1,7 @@
 -- Where a page of a feed ends: after so many rows or bytes, and always between two pushes.
 -- Called by functions alone.
 
--- The most that a page has of one push, in bytes. None that was bounded (functions/push.sql) has as much; of one from before
+-- The most that a page has of one push, in bytes. None that was bounded (functions/touched.sql) has as much; of one from before
 -- there was a bound, or of an import, a page may have a part.
 CREATE OR REPLACE FUNCTION syncd.sync_page_most() RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -1,4 +1,4 @@
-"""Signed contexts: how a server proves to the database who acts (schema/functions/security.sql checks).
+"""Signed contexts: how a server proves to the database who acts (schema/functions/context.sql checks).
 
 A call's arguments that say who acts are of the classes below. The pool binds them to the connection that it takes:
 where the server has a key, each becomes a text that is signed for that connection, else the user as it is.

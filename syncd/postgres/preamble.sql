@@ -67,7 +67,7 @@ BEGIN
     IF pg_catalog.pg_has_role(current_user, (SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public'), 'USAGE') THEN
         REVOKE CREATE ON SCHEMA public FROM PUBLIC;
     END IF;
-    -- The parameter that says who acts: the owner's functions set it, and the role that serves does not (functions/security.sql).
+    -- The parameter that says who acts: the owner's functions set it, and the role that serves does not (functions/context.sql).
     IF NOT pg_catalog.has_parameter_privilege(owner, 'backtrace_functions', 'SET')
           AND pg_catalog.has_parameter_privilege(current_user, 'backtrace_functions', 'SET WITH GRANT OPTION') THEN
         EXECUTE pg_catalog.format('GRANT SET ON PARAMETER backtrace_functions TO %I', owner);

@@ -20,10 +20,10 @@ from syncd import __version__
 PACKAGE = Path(__file__).resolve().parent.parent
 # An area calls those before it, never one after it; the grants come last.
 AREAS = (
-    "base", "starts", "security", "allowances", "audit", "quotas", "cursors", "held", "first_generation", "feed_text",
-    "page_bounds", "news", "small_feeds", "own_push", "pull", "push", "spaces", "live", "invitations", "history",
-    "restore", "export", "import_spaces", "import", "compaction", "digest", "moves", "push_groups", "legacy_view",
-    "grants",
+    "base", "starts", "context", "names", "security", "devices", "allowances", "audit", "quotas", "cursors", "held",
+    "first_generation", "feed_text", "page_bounds", "news", "small_feeds", "own_push", "pull", "feeds", "idempotency",
+    "merge", "touched", "append", "push_single", "push", "spaces", "live", "invitations", "history", "restore",
+    "export", "import_spaces", "import", "compaction", "digest", "moves", "push_groups", "legacy_view", "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"
 # How a release compares: {0, 2, 0, 2, 1} is 0.2.0rc1, {0, 2, 0, 3, 0} is 0.2.0.

@@ -15,8 +15,8 @@ import pytest
 
 from syncd.edge.concurrency import LEAST
 from syncd.edge.connection import MOST_PIPELINED
-from tests.edge.test_bounds import Raw, raw_of
 from tests.support.harness import Server
+from tests.support.raw_http import Raw, raw_of
 from tests.support.socket_device import socket_of
 from tests.support.wire import edit, unique
 

@@ -224,6 +224,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0039_post_small_feeds.sql",
         "3_0040_post_push_groups.sql",
         "3_0041_post_import_folded.sql",
+        "3_0042_post_push_single.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

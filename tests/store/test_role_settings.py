@@ -12,11 +12,11 @@ import pytest
 from syncd.bus.postgres import _connect
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.store.pool import Pool
+from tests.support.command_line import doctor, syncd
 from tests.support.device import Device
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.pooler import Pooler
-from tests.system.operate.test_command_line import doctor, syncd
 
 # Each by itself would stop the server, lose what was acknowledged, or show values in the database's log.
 SETTINGS = {

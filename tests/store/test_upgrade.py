@@ -70,6 +70,7 @@ STEPS = [
     "0039_post_small_feeds",
     "0040_post_push_groups",
     "0041_post_import_folded",
+    "0042_post_push_single",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

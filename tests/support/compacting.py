@@ -9,6 +9,7 @@ import asyncpg
 
 from syncd.service.compact import Archive, Compaction, CompactionReport, Policy
 from syncd.store.compaction import Compactor
+from tests.support.wire import Device, at, edit, unique
 
 ALL = timedelta(seconds=-2)  # also what was written at this very instant
 
@@ -34,3 +35,15 @@ async def compact(
 def compact_now(dsn: str, space: str | None = None, **how: timedelta | None) -> CompactionReport:
     """The same, for tests that are not asynchronous."""
     return asyncio.run(compact(dsn, space, **how))  # type: ignore[arg-type]
+
+
+def write_much(device: Device, space: str = "") -> None:
+    """Records a to e, whose fields x and y are written again and again; d is deleted, e deleted and brought back."""
+    more = {"spaceId": space} if space else {}
+    for n in range(1, 31):
+        device.write(*({**edit(record, n, x=f"{record}{n}"), **more} for record in "abcde"))
+        if n % 10 == 0:
+            device.write(*({**edit(record, n, y=n), **more} for record in "abcde"))
+    for record in "de":
+        device.write({"table": "t", "id": record, "op": "delete", "deletedAt": at(40), "changeId": unique("k"), **more})
+    device.write({**edit("e", 50, x="again", deletedAt=None), **more})

@@ -12,9 +12,10 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
+from tests.support.command_line import doctor
 from tests.support.harness import Server
 from tests.support.pooler import Pooler
-from tests.system.operate.test_command_line import doctor, push
+from tests.system.operate.test_command_line import push
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.compacting import ALL, compact_now
+from tests.support.compacting import ALL, compact_now, write_much
 from tests.support.harness import Server
 from tests.support.past import address, ask
 from tests.support.wire import Device, Json, at, edit, unique, values
-from tests.system.history.test_compaction import write_much
 from tests.system.transfer.test_backup import parts
 from tests.system.transfer.test_operator_backup import directory, syncd
 

@@ -10,68 +10,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from syncd.core.clock import format_instant, parse_instant
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import InvalidId, Malformed
 from syncd.core.principal import External, Principal
-from syncd.protocol.first_generation import LegacyStamps, push_body
-from syncd.protocol.holding import Holding, Sent
-from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
-from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.protocol.pull_messages import PullPage
 from syncd.protocol.push_answer import PIECE, PushAnswer, Result, encoded
 from syncd.protocol.push_decision import LARGEST_RECORD, PushDecision
 from syncd.service.event_ids import EventIds
 from syncd.service.pull import PullState
-from syncd.service.push import push_call
-from syncd.store.log import Detail, PushCall
+from syncd.store.log import Detail
+from tests.support.push_decisions import NOW, SKEW, at, called, change, push, settle, settled
 
-NOW = parse_instant("2026-01-01T10:00:00Z")
-SKEW = 60_000_000
 OWN = "_personal:alice"
-
-
-def at(micros: int = 0) -> str:
-    return format_instant(NOW + micros)
-
-
-def change(name: str | None = None, value: Any = 1, micros: int = 0, **members: Any) -> dict[str, Any]:
-    fields = {"a": {"value": value, "at": at(micros)}}
-    named = {} if name is None else {"changeId": name}
-    return {"table": "t", "id": "r", "op": "update", "spaceId": "s", "fields": fields, **named, **members}
-
-
-def push(*changes: dict[str, Any], plain: bool = False, caller: Principal | None = None, limits: Limits | None = None,
-         first: int = 0, passed_over: frozenset[int] = frozenset(), **message: Any) -> PushDecision:  # fmt: skip
-    """Of a device of ours, or with `plain` of one of the first generation, whose refused changes are held."""
-    body = json.dumps({"changes": changes, **message}).encode()
-    limits, wanted = limits or Limits(), PullRequest("app", plain=plain)
-    if not plain:
-        return PushDecision(caller or Principal("alice"), "phone", wanted, decode(body, PushBody), limits, first=first,
-                    passed_over=passed_over)  # fmt: skip
-    held = Holding(Sent(body, message.get("schemaVersion"), limits), "alice")
-    return PushDecision(caller or Principal("alice"), "phone", wanted, push_body(body), limits, LegacyStamps(), first,
-                        held, passed_over)  # fmt: skip
-
-
-def called(work: PushDecision) -> PushCall:
-    return push_call(work, PullState(work.pull, "alice", b"key"), EventIds(NOW), SKEW)
 
 
 def head(work: PushDecision) -> dict[str, Any]:
     decoded: dict[str, Any] = json.loads(called(work).head)
     return decoded
-
-
-def settled(work: PushDecision, marks: str, detail: Detail | None = None) -> list[Result]:
-    called(work)
-    seqs = [0 if mark in "nru" else 10 + n for n, mark in enumerate(marks)]
-    settle(work, seqs, marks, detail or Detail())
-    return work.answer(None).results
-
-
-def settle(work: PushDecision, seqs: list[int], marks: str, detail: Detail) -> None:
-    work.settle(marks, seqs, detail.events, detail.moved, detail.conflicts)
 
 
 def codes(work: PushDecision) -> list[str | None]:
@@ -383,77 +339,6 @@ def test_forgotten_records_are_named_by_their_place_among_what_was_tried() -> No
     work.forgotten([1, 3])
     assert codes(work) == ["not_a_writer", "record_forgotten", None, "record_forgotten"]
     assert work.left == [2]
-
-
-@pytest.mark.parametrize(
-    ("own", "lowest"),
-    [(-5, 0), (-1, 0), (0, 1), (SKEW - 1, SKEW), (SKEW, SKEW + 1), (SKEW + 1, 0)],
-)
-def test_a_lowered_stamp_is_above_what_its_device_wrote_before_unless_that_is_too_far_ahead(
-    own: int, lowest: int
-) -> None:
-    work = push(change("c", micros=SKEW + 1))
-    work.lower({"now": str(NOW), "own": str(NOW + own)}, SKEW)
-    assert work.adjusted == {0: {"a": at(lowest)}}
-    assert settled(work, "a")[0].at == {"a": at(lowest)}
-
-
-def test_a_stamp_at_the_limit_stays() -> None:
-    work = push(change("c", micros=SKEW))
-    work.lower({"now": NOW, "own": 0}, SKEW)
-    assert work.adjusted == {}
-    assert settled(work, "a")[0].at is None
-
-
-@pytest.mark.parametrize(("plain", "lowest"), [(False, 501), (True, 0)])
-def test_what_was_overwritten_counts_for_devices_of_ours(plain: bool, lowest: int) -> None:
-    fields = {"a": {"value": 1, "at": at(2 * SKEW), "base": at(500)}}
-    work = push(change("c", fields=fields), plain=plain)
-    work.lower({"now": NOW, "own": 0}, SKEW)
-    assert work.adjusted == {0: {"a": at(lowest)}}
-
-
-def test_what_was_refused_is_not_lowered_and_lifts_nothing() -> None:
-    fields = {"a": {"value": 1, "at": at(2 * SKEW), "base": at(500)}}
-    work = push(change("c", id="q", fields=fields), change("d", micros=3 * SKEW))
-    work.leave_out({0}, "not_a_writer")
-    work.lower({"now": NOW, "own": 0}, SKEW)
-    assert work.adjusted == {1: {"a": at()}}
-
-
-def test_a_stamp_that_is_another_value_s_is_raised_and_told() -> None:
-    work = push(change("c", 1), change("d", 2), change("e", 3, table="u"), change("f", 4, spaceId="s2"))
-    call = called(work)
-    assert len(call.waves) == 2
-    assert work.adjusted == {1: {"a": at(1)}}
-    work.keep_apart([(3, ["a"])])
-    assert work.adjusted == {1: {"a": at(1)}, 2: {"a": at(1)}}
-    assert [result.at for result in settled(work, "aada")] == [None, {"a": at(1)}, None, None]
-
-
-def test_in_one_wave_nothing_is_kept_apart_unless_the_log_says_so() -> None:
-    work = push(change("c", 1), change("d", 2, id="q"))
-    called(work)
-    assert work.adjusted == {}
-    work.leave_out({0}, "not_a_writer")
-    work.keep_apart([(1, ["a"])])
-    assert work.adjusted == {1: {"a": at(1)}}
-
-
-def test_the_first_generation_s_stamps_are_not_raised() -> None:
-    work = push(change("c", 1), change("d", 2), plain=True)
-    called(work)
-    work.keep_apart([(1, ["a"])])
-    assert work.adjusted == {}
-
-
-def test_stamps_that_were_lowered_and_then_raised_are_told_together() -> None:
-    two = {"a": {"value": 1, "at": at(2 * SKEW)}, "b": {"value": 1, "at": at(1)}}
-    work = push(change("c", fields=two))
-    work.lower({"now": NOW, "own": 0}, SKEW)
-    assert work.adjusted == {0: {"a": at(2)}}
-    work.keep_apart([(1, ["b"])])
-    assert work.adjusted == {0: {"a": at(2), "b": at(2)}}
 
 
 def test_registers_that_lost_are_told_with_their_record() -> None:
