@@ -1,8 +1,9 @@
 """How many requests a worker has in work at a time. Beyond it who comes is told so at once, which costs little; to take
 all would make everybody wait for longer and longer, until nobody is answered in time.
 
-The limit follows the time that requests wait before anything is done for them: for the event loop, and in groups for
-the database. Of each period only the shortest wait counts: where that is long, the queue was never empty.
+The limit follows the time that requests wait for the event loop, and in groups for the database and in it: where it
+has too much to do at a time, its groups take longer, while none waits. Of each period only the shortest time counts:
+where that is long, the queue was never empty.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class ConcurrencyLimit:
             del self._users[user]
 
     def waited(self, seconds: float) -> None:
-        """A call waited so long for its turn."""
+        """A call was so long on its way through the database, its turn included."""
         if seconds < self._shortest:
             self._shortest = seconds
 

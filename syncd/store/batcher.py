@@ -29,7 +29,8 @@ class Batcher(Generic[C, R]):
 
     `together` answers a whole group or fails as a whole; then each of its calls is performed by `alone`,
     so that a failure reaches only the call that caused it. `owned`: a group whose calls are all of one user is that
-    user's, else it is nobody's. `on_wait`: is told how long the one of a group that came last had to wait.
+    user's, else it is nobody's. `on_wait`: is told how long the one of a group that came last was on
+    its way, from `join` until it was answered.
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class Batcher(Generic[C, R]):
         try:
             while self._waiting:
                 group = [self._waiting.pop() for _ in range(min(self._size, len(self._waiting)))]
-                self._on_wait(time.monotonic() - max(came for *_, came in group))
                 await self._perform(group)
+                self._on_wait(time.monotonic() - max(came for *_, came in group))
                 if self._free < self._lanes - 1 and len(self._waiting) < self._spare:
                     break
         finally:

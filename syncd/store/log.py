@@ -134,8 +134,8 @@ def _page(row: Any) -> Page | None:
 
 class Log:
     """Pushes and pulls. Small ones travel together. `full`: the spaces that take nothing but deletions, by id, as the
-    last look found them; `on_hit`: is told which quota was met, and in which space; `on_wait`: how long the quickest of
-    a group waited for its turn."""
+    last look found them; `on_hit`: is told which quota was met, and in which space; `on_wait`: is told how long
+    the quickest of a group was on its way."""
 
     def __init__(
         self, pool: Pool, *, most_devices: int = 0, on_wait: Callable[[float], None] = lambda seconds: None,

@@ -31,6 +31,24 @@ async def test_beyond_a_bound_calls_are_told_to_come_later_and_all_others_are_an
     assert await batcher.join(21) == 42
 
 
+async def test_a_group_tells_how_long_the_one_that_came_last_was_on_its_way() -> None:
+    told: list[float] = []
+
+    async def together(calls: list[int]) -> list[int]:
+        await asyncio.sleep(0.05)
+        return calls
+
+    async def alone(call: int) -> int:
+        return call
+
+    # The second waits for the first, and is 0.05 s in work itself: a wait alone would be told as 0 of the first.
+    batcher = Batcher(together, alone, lanes=1, size=1, on_wait=told.append)
+    await asyncio.gather(batcher.join(1), batcher.join(2))
+    first, second = told
+    assert first >= 0.05
+    assert second >= 0.1
+
+
 class Held:
     """Groups that are performed until each is let go, in the order in which they began."""
 
