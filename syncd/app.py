@@ -17,7 +17,7 @@ from syncd.core.errors import SyncdError
 from syncd.core.sharing import Sharing
 from syncd.edge.addresses import Addresses
 from syncd.edge.admission import Admission
-from syncd.edge.authenticator import Authenticator
+from syncd.edge.authenticator import Authenticator, IdentitySource
 from syncd.edge.bodies import Bodies
 from syncd.edge.concurrency import ConcurrencyLimit
 from syncd.edge.connection import Bounds, Connections
@@ -73,19 +73,29 @@ SPARE_DESCRIPTORS = 128
 MOST_BLOCKS = 1000
 
 
+class Host(NamedTuple):
+    """The application that a server is mounted in. `identities`: who says whose a request is, None: tokens do;
+    `prepare`: what is done before the database is used, and raises SyncdError where it cannot be."""
+
+    identities: Callable[[Admission], IdentitySource] | None
+    prepare: Callable[[], Awaitable[None]]
+
+
 class Assembly(NamedTuple):
     """A server: its ASGI application, the protocols for its connections and its WebSockets, and how its live
-    connections are ended."""
+    connections are ended. `http`, `backend`: of what the application is made."""
 
     application: Application
     connections: Connections
     sockets: Sockets
     drain: Callable[[], Awaitable[None]]
+    http: HttpApplication
+    backend: WorkerBackend
 
 
-def build(settings: Settings, board: Board | None = None, token: str = "") -> Assembly:
+def build(settings: Settings, board: Board | None = None, token: str = "", host: Host | None = None) -> Assembly:
     """The server for these settings. `database_url` and a key for tokens must be given. `board` is for its numbers, and
-    `token` the command that prints one of its tokens."""
+    `token` the command that prints one of its tokens. `host`: the application that it is mounted in."""
     admission = _admission(settings)
     addresses = Addresses(settings.trusted_proxies)
     connections = Connections(admission, _bounds(settings), ConcurrencyLimit(settings.max_requests), addresses)
@@ -97,10 +107,11 @@ def build(settings: Settings, board: Board | None = None, token: str = "") -> As
         in_all=settings.max_bodies,
     )
     board, answers = board or Board(None, 0), _answers(settings)
-    resources = Resources(settings, connections, bodies, answers)
-    backend = WorkerBackend(settings, resources, board)
+    identities = host.identities(admission) if host and host.identities else _tokens(settings)
+    resources = Resources(settings, connections, bodies, answers, identities)
+    backend = WorkerBackend(settings, resources, board, host)
     http = HttpApplication(
-        _endpoints(settings, resources, token), backend, board, connections.ended,
+        _endpoints(settings, resources, None if host and host.identities else token), backend, board, connections.ended,
         bodies=bodies, answers=answers, rates=resources.rates, version=__version__, addresses=addresses,
     )  # fmt: skip
     sockets = Sockets(backend.live, admission, settings.max_body + 1024, settings.ping_interval, addresses)
@@ -109,7 +120,7 @@ def build(settings: Settings, board: Board | None = None, token: str = "") -> As
         http.streams.drain()
         await sockets.drain(settings.shutdown_timeout)
 
-    return Assembly(_for_pages(http, settings), connections, sockets, drain)
+    return Assembly(_for_pages(http, settings), connections, sockets, drain, http, backend)
 
 
 def _answers(settings: Settings) -> Bodies:
@@ -170,7 +181,9 @@ def _for_pages(application: HttpApplication, settings: Settings) -> Application:
 class Resources:
     """What a worker has from its start on, before there is a database."""
 
-    def __init__(self, settings: Settings, connections: Connections, bodies: Bodies, answers: Bodies) -> None:
+    def __init__(
+        self, settings: Settings, connections: Connections, bodies: Bodies, answers: Bodies, identities: IdentitySource
+    ) -> None:
         self.connections, self.bodies, self.answers = connections, bodies, answers
         self.pool = _pool(settings)
         self.counts, self.refusals, self.audit = Counts(), RefusalCounts(), Audit(self.pool)
@@ -178,7 +191,7 @@ class Resources:
         self.rates = Rates(RateLimits(self.quotas.requests, self.quotas.bytes_in, self.quotas.bytes_out), self.met)
         self.limits, self.skew = _limits(settings, self.sharing), int(settings.max_clock_skew * 1_000_000)
         self.authenticator = Authenticator(
-            _tokens(settings), claims=settings.memberships == "token", service=_memberships(settings),
+            identities, claims=settings.memberships == "token", service=_memberships(settings),
             rates=self.rates, most=settings.max_spaces_listed, limit=connections.limit,
             on_refused=partial(self.refusals.add, "refused_tokens"),
         )  # fmt: skip
@@ -192,14 +205,17 @@ class Resources:
 class WorkerBackend(Backend):
     """The half of a worker that needs a database: opened when there is one, and closed at the end."""
 
-    def __init__(self, settings: Settings, resources: Resources, board: Board) -> None:
+    def __init__(self, settings: Settings, resources: Resources, board: Board, host: Host | None = None) -> None:
         super().__init__()
+        self._host = host
         self._settings, self._resources, self._board = settings, resources, board
         self._hub: Hub | None = None
 
     async def open(self) -> Services:
         """Raises SyncdError: busy, database_unavailable."""
         resources, pool = self._resources, self._resources.pool
+        if self._host is not None:
+            await self._host.prepare()
         await pool.open()
         log_ = Log(
             pool,
@@ -275,7 +291,7 @@ class WorkerBackend(Backend):
         await self._resources.pool.close()
 
 
-def _endpoints(settings: Settings, resources: Resources, token: str) -> Endpoints:
+def _endpoints(settings: Settings, resources: Resources, token: str | None) -> Endpoints:
     authenticator, docs = resources.authenticator, Docs()
     backup = BackupEndpoint(
         authenticator, Backups(resources.pool), Importer(resources.pool, resources.limits, resources.sharing),

@@ -109,8 +109,7 @@ def _configured(settings: Settings) -> str:
 
 
 def refusals() -> tuple[type[Exception], ...]:
-    """What asyncpg raises when there is no way in, or none any more: no server, no such role, a bad URL, a dead one."""
-    import asyncpg
+    """What the database's library raises when there is no way in, or none any more."""
+    from syncd.postgres import sessions
 
-    lost = asyncpg.InternalClientError  # the connection ended in the middle of an answer
-    return (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, lost)
+    return sessions.refusals()

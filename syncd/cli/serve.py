@@ -213,13 +213,9 @@ async def _prepare(settings: Settings, owner: str | None) -> None:
     conn = await _connected(settings.database_url)
     try:
         async with conn.transaction(readonly=True):
-            findings = [*await doctor.check_role(conn), await doctor.check_migrations(conn)]
-            if not any(f.status == "FAIL" for f in findings):
-                findings.append(await doctor.check_adoption(conn, settings.memberships))
-                findings += await doctor.check_contexts(conn, settings.context_key)
+            problems = await doctor.serving_problems(conn, settings.memberships, settings.context_key)
     finally:
         await conn.close()
-    problems = [f"{f.detail}. Fix it with: {f.remedy}" for f in findings if f.status == "FAIL"]
     if problems:
         raise click.ClickException("syncd does not serve like this. " + "\n".join(problems))
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from syncd.core.errors import MembershipsUnavailable, Unauthorized
 from syncd.core.principal import External, Principal
+from syncd.edge.answers import Scope
 from syncd.edge.concurrency import ConcurrencyLimit, Place
 from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.requests import Request
-from syncd.edge.tokens import Tokens
+from syncd.edge.tokens import Identity
 from syncd.store.turns import ACTING
 
 if TYPE_CHECKING:
@@ -23,17 +24,28 @@ if TYPE_CHECKING:
 log = structlog.get_logger("syncd.memberships")
 
 
+class IdentitySource(Protocol):
+    """Says whose a request or a socket is: the tokens, or the application that syncd is mounted in. `recheck`: after
+    how many seconds a live connection is asked for again; 0: never, since what was said has an end of its own."""
+
+    @property
+    def recheck(self) -> float: ...
+
+    async def identity(self, authorization: bytes, scope: Scope | None) -> Identity:
+        """The user of an `Authorization` header, or of a scope. Raises SyncdError."""
+
+
 class Authenticator:
-    """Knows tokens and, depending on the settings, where memberships come from; `rates`: how fast each may ask; `most`:
-    spaces in a list from outside; `limit`: of the requests in work; `on_refused`: is told the code for which a token is
-    not taken."""
+    """Knows who says whose a request is and, depending on the settings, where memberships come from; `rates`: how fast
+    each may ask; `most`: spaces in a list from outside; `limit`: of the requests in work; `on_refused`: is told the
+    code for which a token is not taken."""
 
     def __init__(
-        self, tokens: Tokens, *, claims: bool = False, service: MembershipService | None = None,
+        self, identities: IdentitySource, *, claims: bool = False, service: MembershipService | None = None,
         rates: Rates | None = None, most: int = 10_000, limit: ConcurrencyLimit | None = None,
         on_refused: Callable[[str], None] = lambda why: None,
     ) -> None:  # fmt: skip
-        self._tokens, self._claims, self._service, self._most = tokens, claims, service, most
+        self._identities, self._claims, self._service, self._most = identities, claims, service, most
         self.rates, self.limit, self._on_refused = rates or Rates(RateLimits()), limit or ConcurrencyLimit(), on_refused
 
     @property
@@ -43,28 +55,44 @@ class Authenticator:
     async def caller(self, request: Request) -> Principal:
         """The user that sends a request, which is in work and whose user is acting from here on. Raises Unauthorized,
         KeysUnavailable, MembershipsUnavailable, TooMany, Overloaded."""
-        caller = (await self.authenticate(request.headers.get(b"authorization", b"")))[0]
+        caller = (await self.authenticate(request.headers.get(b"authorization", b""), request.scope))[0]
         ACTING.set(caller.user)
         request.begin(Place(self.limit, caller.user))
         return caller
 
-    async def authenticate(self, authorization: bytes) -> tuple[Principal, float]:
-        """The user that an `Authorization` header names, and until when (seconds since 1970). It is a request of
-        that user's. Raises what `caller` raises."""
-        try:
-            identity = await self._tokens.identity(authorization)
-        except Unauthorized as why:
-            self._on_refused(why.code)
-            raise
+    async def authenticate(self, authorization: bytes, scope: Scope | None = None) -> tuple[Principal, float]:
+        """The user that an `Authorization` header or a scope names, and until when (seconds since 1970). It is a
+        request of that user's. Raises what `caller` raises."""
+        identity = await self._identity(authorization, scope)
         self.rates.request(identity.user)
         if self._service is not None:
             return Principal(identity.user, await self.ask(identity.user)), identity.expires
+        return self._principal(identity), identity.expires
+
+    @property
+    def recheck(self) -> float:
+        """After how many seconds a live connection's user is asked for again, 0: never."""
+        return self._identities.recheck
+
+    async def authenticate_again(self, authorization: bytes, scope: Scope | None) -> Principal:
+        """The user of a live connection, as is said by now. `external` is None where a service is asked for it. Raises
+        what `caller` raises."""
+        identity = await self._identity(authorization, scope)
+        return Principal(identity.user) if self._service is not None else self._principal(identity)
+
+    async def _identity(self, authorization: bytes, scope: Scope | None) -> Identity:
+        try:
+            return await self._identities.identity(authorization, scope)
+        except Unauthorized as why:
+            self._on_refused(why.code)
+            raise
+
+    def _principal(self, identity: Identity) -> Principal:
         if not self._claims:
-            return Principal(identity.user), identity.expires
+            return Principal(identity.user)
         if identity.spaces is None:
             raise Unauthorized("The token needs a claim `spaces`: [{id, role}].")
-        external = External(self._bounded(identity.spaces), int(identity.issued * 1_000_000))
-        return Principal(identity.user, external), identity.expires
+        return Principal(identity.user, External(self._bounded(identity.spaces), int(identity.issued * 1_000_000)))
 
     @property
     def asks(self) -> bool:

@@ -37,7 +37,7 @@ class Docs:
         if parts[1:] == ("errors",):
             return error_page()
         if len(parts) == 1 and self.there:
-            return Answer(b"", 308, headers=[(b"location", b"/docs/")])
+            return Answer(b"", 308, headers=[(b"location", f"{request.root}/docs/".encode())])
         try:
             if self._files is None:
                 raise NotFound(NOT_BUILT)
@@ -45,5 +45,6 @@ class Docs:
         except NotFound:
             if not reads_html(request):
                 raise
-            way = 'Begin at <a href="/docs/">the first page</a>.' if self.there else text(NOT_BUILT)
+            first = f'Begin at <a href="{request.root}/docs/">the first page</a>.'
+            way = first if self.there else text(NOT_BUILT)
             return page("There is no such page", f"<p>{way}</p>", 404)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from syncd.core.errors import Malformed, NotFound, SyncdError
-from syncd.edge.admission import token_in_query
+from syncd.edge.admission import Admission, token_in_query
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.problems import problem
 from syncd.edge.requests import checked_id, path_parts
@@ -21,14 +21,9 @@ def answer(
     """The response, what the socket's session is to work with, and the only app that it is for. The status is 101 where
     it is opened. Raises NotFound, Malformed, Forbidden, DatabaseUnavailable."""
     path, _, query = request.path.partition("?")
-    app = _app_of(path)
-    if refused := token_in_query(query):
-        raise refused
+    app = app_of(path.encode(), query)
     found = deps()
-    origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")
-    if len(origins) > 1 or len(hosts) > 1:
-        raise Malformed("One Origin and one Host at most.")
-    found.admission.check_origin("".join(origins) if origins else None, "".join(hosts))
+    check_page(found.admission, headers_of(request))
     response = protocol.accept(request)
     if response.status_code == 500:
         raise Malformed("The handshake's headers cannot be read.")
@@ -44,12 +39,25 @@ def headers_of(request: Request) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _app_of(path: str) -> str | None:
-    """The app that an address names, None for /ws. Raises NotFound, Malformed."""
-    parts = path_parts(path.encode())
+def app_of(path: bytes, query: str) -> str | None:
+    """The app that an address names, None for /ws. Raises NotFound, Malformed, Forbidden."""
+    parts = path_parts(path)
     if not 1 <= len(parts) <= 2 or parts[0] != "ws":
         raise NotFound
+    if refused := token_in_query(query):
+        raise refused
     return None if len(parts) == 1 else checked_id("app", parts[1])
+
+
+def check_page(admission: Admission, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Whether a page of that origin may do this. Raises Malformed, Forbidden."""
+    origins, hosts = list[str](), list[str]()
+    for name, value in headers:
+        if name in (b"origin", b"host"):
+            (origins if name == b"origin" else hosts).append(value.decode("latin-1"))
+    if len(origins) > 1 or len(hosts) > 1:
+        raise Malformed("One Origin and one Host at most.")
+    admission.check_origin("".join(origins) if origins else None, "".join(hosts))
 
 
 def refusal(why: SyncdError) -> Response:

@@ -63,7 +63,7 @@ class HttpApplication:
         self._addresses = addresses
         self._endpoints, self._backend, self._board, self._ended = endpoints, backend, board, ended
         self._bodies, self._answers, self._rates, self._version = bodies, answers, rates, version
-        self._openapi = msgspec.json.encode(document(version))
+        self._openapi = document(version)
         self.streams = Streams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,14 +106,14 @@ class HttpApplication:
                 self._ended[why.code] = self._ended.get(why.code, 0) + 1
             if status_of(why) in (500, 503) and not isinstance(why, Overloaded):
                 log.warning("refused", code=why.code, method=request.method)
-            result = problem(why)
+            result = problem(why, request.root)
             if await request.goes_on():
                 request.release()
                 self._moved(request, 0)
                 await answer_unread(send, receive, result, 2 * self._bodies.largest)
                 return
         except Exception as why:
-            result = problem(SyncdError(log_failure(log, "failed", why).detail))
+            result = problem(SyncdError(log_failure(log, "failed", why).detail), request.root)
         finally:
             request.release()
         if len(result.body) > PIECE:
@@ -139,7 +139,7 @@ class HttpApplication:
             return await send_whole(send, result, holder.waits(ClientWait(request.end)))
         except SyncdError as why:
             self._ended[why.code] = self._ended.get(why.code, 0) + 1
-            return await answer(send, problem(why))
+            return await answer(send, problem(why, request.root))
         finally:
             holder.give_back()
 
@@ -198,7 +198,8 @@ class HttpApplication:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET")
         if name == "openapi.json":
-            return Answer(self._openapi)
+            servers = {"servers": [{"url": request.root}]} if request.root else {}
+            return Answer(msgspec.json.encode(self._openapi | servers))
         if name == "metrics":
             hub = (await self._backend.services()).live.hub
             text = render(self._board, lambda: numbers(hub.counts, hub.bus, self._ended))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from syncd.edge.admission import Admission
+from syncd.edge.answers import Scope
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.bodies import Bodies
 from syncd.live.hub import Hub
@@ -16,6 +17,8 @@ class Transport(Protocol):
 
     @property
     def address(self) -> str: ...
+    @property
+    def scope(self) -> Scope | None: ...
     @property
     def room(self) -> bool: ...
     @property

@@ -25,11 +25,12 @@ def status_of(error: SyncdError) -> int:
     return ERROR_CODES[error.code].status or 400
 
 
-def problem(error: SyncdError) -> Answer:
-    """The answer that tells a client what is wrong and, where it passes by itself, when to try again."""
+def problem(error: SyncdError, root: str = "") -> Answer:
+    """The answer that tells a client what is wrong and, where it passes by itself, when to try again. `root`: what
+    stands before syncd's addresses on this server."""
     status = status_of(error)
     body: dict[str, Any] = {
-        "type": problem_type(error.code),
+        "type": root + problem_type(error.code),
         "title": error.code.replace("_", " ").capitalize(),
         "status": status,
         "code": error.code,

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, UnsupportedMedia
 from syncd.core.ids import STEPS, fault_in_client, fault_in_id
@@ -19,7 +19,7 @@ from syncd.edge.answers import Receive, Scope
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.concurrency import Place
 from syncd.edge.pace import Arrival, ClientWait
-from syncd.edge.wire import TRANSPORT
+from syncd.edge.wire import HOST, LEAVE, TRANSPORT
 from syncd.protocol import live_messages
 from syncd.service.aside import aside
 from syncd.store.turns import ACTING
@@ -59,7 +59,7 @@ class Request:
         self._holder: Holder | None = None
         self._place: Place | None = None
         self._names_each_once = len(self.headers) == len(scope["headers"])
-        self.unread, self._slow, self.came = True, False, 0
+        self.unread, self._slow, self._given_up, self.came = True, False, False, 0
 
     @property
     def peer(self) -> str:
@@ -77,10 +77,29 @@ class Request:
         """The address that it counts for."""
         return self._addresses.of(self.peer, self._scope["headers"])
 
+    @property
+    def scope(self) -> Scope:
+        """As the server gave it, or the application that syncd is mounted in."""
+        found: Scope = self._scope.get(HOST, self._scope)
+        return found
+
+    @property
+    def root(self) -> str:
+        """What stands before syncd's addresses on this server, as it is sent; empty where it is not mounted."""
+        return str(self._scope.get("root_path", ""))
+
+    @property
+    def counted(self) -> bool:
+        """Whether its connection was counted for its client's address when it was accepted."""
+        return TRANSPORT in self._scope and not self.proxied
+
     def end(self) -> None:
-        """Ends its connection."""
+        """Ends its connection; of a host's server, what is waited for of this request."""
+        self._given_up = True
         if (transport := self._scope.get(TRANSPORT)) is not None:
             transport.abort()
+        elif (leave := self._scope.get(LEAVE)) is not None:
+            leave()
 
     def begin(self, place: Place) -> None:
         """It is in work from here on, until `pause` or `release`. Raises Overloaded, TooMany."""
@@ -112,7 +131,7 @@ class Request:
             seen = [name for name, _ in self._scope["headers"]]
             if twice := next((name for name in ONCE if seen.count(name) > 1), None):
                 raise Malformed(f"The header {twice.decode()} is there twice.")
-        raw: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
+        raw: bytes = self._scope.get("raw_path") or quote(self._scope["path"]).encode()
         return _parts(raw) if len(raw) <= MAX_REMEMBERED else _parts.__wrapped__(raw)
 
     def query(self) -> dict[str, list[str]]:
@@ -209,6 +228,9 @@ class Request:
             self._slow = True
             raise TooSlow from None
         if message["type"] == "http.disconnect":
+            if LEAVE in self._scope and self._given_up:
+                self._slow = True
+                raise TooSlow
             raise Disconnected
         part: bytes = message.get("body", b"")
         self.came += len(part)

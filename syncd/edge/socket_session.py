@@ -19,6 +19,7 @@ from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.live_deps import LiveDeps, Transport
 from syncd.edge.pace import ClientWait
 from syncd.edge.problems import close_code
+from syncd.edge.rechecking import asked_again
 from syncd.edge.socket_commands import SocketCommands
 from syncd.live import frames
 from syncd.live.batch import WHOLE, Batch
@@ -46,6 +47,7 @@ class SocketSession:
         "_forgiven",
         "_gone",
         "_holder",
+        "_rechecks",
         "_task",
         "_transport",
         "_waiting",
@@ -71,6 +73,7 @@ class SocketSession:
         self._task: asyncio.Task[None] | None = None
         # Ends the wait of a subscription for its turn.
         self._gone: asyncio.Event | None = None
+        self._rechecks: contextlib.ExitStack | None = None
 
     # -- frames in ---------------------------------------------------------------------------------------
 
@@ -210,7 +213,8 @@ class SocketSession:
 
     async def _auth(self, message: live_messages.Auth) -> None:
         token = message.token.encode("utf-8", "surrogateescape")
-        caller, expires = await self.deps.authenticator.authenticate(b"Bearer " + token)
+        authorization, scope = b"Bearer " + token, self._transport.scope
+        caller, expires = await self.deps.authenticator.authenticate(authorization, scope)
         member = self.member
         if member is None:
             member = await self._enter(message, caller)
@@ -226,6 +230,15 @@ class SocketSession:
         self._transport.send(live_messages.auth_ok(caller.user, format_instant(time.time_ns() // 1000)))
         if self.member is None:
             self._present_at_last(member)
+        self._recheck(member, authorization)
+
+    def _recheck(self, member: Connection, authorization: bytes) -> None:
+        """Asks again and again whose it is, where what was said has no end of its own."""
+        if self._rechecks is not None:
+            self._rechecks.close()
+        if self.deps.authenticator.recheck and self.member is member:
+            self._rechecks = contextlib.ExitStack()
+            self._rechecks.enter_context(asked_again(self.deps, member, authorization, self._transport.scope))
 
     async def _enter(self, message: live_messages.Auth, caller: Principal) -> Connection:
         client = message.clientId or ""
@@ -344,6 +357,8 @@ class SocketSession:
 
     def _leave(self) -> None:
         member, self.member = self.member, None
+        if self._rechecks is not None:
+            self._rechecks.close()
         if member is not None:
             self.deps.hub.gone(member)
             if self._bucket is not None:

@@ -31,15 +31,25 @@ class Sockets:
         addresses: Addresses = DIRECT,
     ) -> None:  # fmt: skip
         self.addresses = addresses
-        self._deps, self.admission, self._max_frame, self.ping_interval = deps, admission, max_frame, ping_interval
-        self.open: set[Socket] = set()
+        self._deps, self.admission, self.max_frame, self.ping_interval = deps, admission, max_frame, ping_interval
+        self.open: set[Any] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self.draining = False
 
     def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> Socket:
+        self.watch()
+        return Socket(self, server_state.connections, self.max_frame)
+
+    def watch(self) -> None:
+        """Begins to look at them, for as long as the process serves."""
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
-        return Socket(self, server_state.connections, self._max_frame)
+
+    async def close(self) -> None:
+        """Looks at them no longer. Those that are open stay so."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
 
     def deps(self) -> LiveDeps:
         """Raises DatabaseUnavailable while the server is starting, and when it stops."""

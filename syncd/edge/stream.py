@@ -16,6 +16,7 @@ from syncd.edge.admission import UserAllowance, token_in_query
 from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import LARGEST_PAGE, PageSize
+from syncd.edge.rechecking import asked_again
 from syncd.edge.requests import Request, page_bytes, query_values
 from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent, taken
 from syncd.live.batch import Batch
@@ -151,10 +152,11 @@ class Streams:
         """Serves one stream until the client, its token or the server ends. Raises SyncdError before it begins."""
         if refused := token_in_query(request.query_string.decode("ascii", "replace")):
             raise refused
-        caller, expires = await deps.authenticator.authenticate(request.headers.get(b"authorization", b""))
+        caller, expires = await deps.authenticator.authenticate(
+            request.headers.get(b"authorization", b""), request.scope
+        )
         ACTING.set(caller.user)
-        # A connection that came by itself was counted when it was accepted.
-        address = request.address if request.proxied else ""
+        address = "" if request.counted else request.address
         try:
             if refused := deps.admission.join(address):
                 raise refused
@@ -184,7 +186,8 @@ class Streams:
         try:
             if await _turn(bucket, member, hung_up):
                 deps.hub.subscribe(subscription)
-                await _pump(stream, expires, hung_up, send, scope.get(TRANSPORT))
+                with asked_again(deps, member, request.headers.get(b"authorization", b""), request.scope):
+                    await _pump(stream, expires, hung_up, send, scope.get(TRANSPORT))
         finally:
             hung_up.cancel()
             stream.end(0, "over")

@@ -40,6 +40,9 @@ class Identity(NamedTuple):
 class Tokens:
     """Verifies bearer tokens by secret, public key or JWKS; a verified one is remembered for a minute at most."""
 
+    # They say themselves when they end.
+    recheck = 0.0
+
     def __init__(
         self,
         *,
@@ -54,8 +57,8 @@ class Tokens:
         self._issuer, self._audience = issuer, audience
         self._known: dict[bytes, tuple[float, Identity]] = {}
 
-    async def identity(self, authorization: bytes) -> Identity:
-        """The user of this `Authorization` header. Raises Unauthorized, KeysUnavailable."""
+    async def identity(self, authorization: bytes, scope: Any = None) -> Identity:
+        """The user of this `Authorization` header; `scope` says nothing more. Raises Unauthorized, KeysUnavailable."""
         digest = hashlib.blake2b(_spelled(authorization), digest_size=16).digest()
         known = self._known.get(digest)
         if known is not None and known[0] > time.monotonic() and known[1].expires + LEEWAY > time.time():

@@ -50,7 +50,7 @@ class SocketGroup(Protocol):
     admission: Admission
     addresses: Addresses
     ping_interval: float
-    open: set[Socket]
+    open: set[Any]
 
     def deps(self) -> LiveDeps:
         """What sessions work with. Raises DatabaseUnavailable."""
@@ -239,6 +239,10 @@ class Socket(asyncio.Protocol):
         self.address = self._sockets.addresses.of(self._peer, headers_of(request))
         if refused := self._sockets.admission.join(self.address):
             raise refused
+
+    @property
+    def scope(self) -> None:
+        """A connection of syncd's own: it has none."""
 
     # -- frames ---------------------------------------------------------------------------------------------
 

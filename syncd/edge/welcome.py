@@ -21,26 +21,31 @@ CHANGE = (
 
 
 class Welcome:
-    """`token` is the command that prints a token for this server, "" where another service makes them. It names folders
-    of the server, so it is shown on that machine alone."""
+    """`token` is the command that prints a token for this server, "" where another service makes them, None where the
+    application does without that it is mounted in. It names folders of the server, so it is shown on that machine
+    alone."""
 
-    def __init__(self, token: str, *, docs: bool, demo: bool) -> None:
+    def __init__(self, token: str | None, *, docs: bool, demo: bool) -> None:
         self._token, self._docs, self._demo = token, docs, demo
 
     def answer(self, request: Request) -> Answer:
         """The page, with the address at which the browser asked."""
         host = request.header(b"host")
-        address = f"{_scheme(request)}://{host if HOST.fullmatch(host) else 'localhost'}"
-        steps = [self._get_token(_is_here(request, host)), _write(address), self._go_on()]
+        root = request.root
+        address = f"{_scheme(request)}://{host if HOST.fullmatch(host) else 'localhost'}{root}"
+        steps = [self._get_token(_is_here(request, host)), _write(address), self._go_on(root)]
         body = (
             "<p>This is an offline-first sync server, and it is running. Applications keep their records in a database "
             "on the device, and sync them here when they can.</p>"
             f"{''.join(f'<h2>{number}. {step}' for number, step in enumerate(steps, 1))}"
-            f"<h2>More</h2><ul>{''.join(f'<li>{link}</li>' for link in self._links())}</ul>"
+            f"<h2>More</h2><ul>{''.join(f'<li>{link}</li>' for link in self._links(root))}</ul>"
         )
         return page("syncd", body, headers=HEADERS)
 
     def _get_token(self, here: bool) -> str:
+        if self._token is None:
+            way = "This application says whose a request is: its sign-in is yours here, too. See its own documentation."
+            return f"Sign in</h2><p>{text(way)}</p>"
         if not self._token:
             way = "Your identity provider makes the tokens of this server. Sign in there, and keep yours in a variable."
             return f"Get a token</h2><p>{text(way)}</p>{shell('export TOKEN=…')}"
@@ -52,19 +57,20 @@ class Welcome:
             way += " Put the server's secret in place of the dots, or leave that part out in a terminal that has it."
         return f"Make a token</h2><p>{text(way)}</p>{shell(f'export TOKEN=$({self._token})')}"
 
-    def _go_on(self) -> str:
+    def _go_on(self, root: str) -> str:
         if self._docs:
-            way = '<p>The <a href="/docs/tutorial.html">tutorial</a> goes from nothing to two devices that agree after '
+            tutorial = f'<a href="{root}/docs/tutorial.html">tutorial</a>'
+            way = f"<p>The {tutorial} goes from nothing to two devices that agree after "
             return f"Build an application</h2>{way}both were offline, in Python and in TypeScript.</p>"
         way = "The tutorial is part of the documentation, which was not built with this server: `make docs` builds it."
         return f"Build an application</h2><p>{text(way)}</p>"
 
-    def _links(self) -> list[str]:
-        links = ['<a href="/docs/">The documentation</a>'] if self._docs else []
+    def _links(self, root: str) -> list[str]:
+        links = [f'<a href="{root}/docs/">The documentation</a>'] if self._docs else []
         links += ['<a href="/demo/">The demonstration board</a>'] if self._demo else []
-        links.append('<a href="/docs/errors">Error codes</a>, each with its cause and what to do')
-        links.append('<a href="/openapi.json">/openapi.json</a>, the interface for programs')
-        links.append('<a href="/readyz">/readyz</a>, whether the server is ready')
+        links.append(f'<a href="{root}/docs/errors">Error codes</a>, each with its cause and what to do')
+        links.append(f'<a href="{root}/openapi.json">/openapi.json</a>, the interface for programs')
+        links.append(f'<a href="{root}/readyz">/readyz</a>, whether the server is ready')
         return links
 
 
@@ -78,7 +84,8 @@ def _write(address: str) -> str:
 
 def _scheme(request: Request) -> str:
     """As the browser has it, where a proxy says so."""
-    return "https" if request.headers.get(b"x-forwarded-proto") == b"https" else "http"
+    secure = request.headers.get(b"x-forwarded-proto") == b"https" or request.scope.get("scheme") == "https"
+    return "https" if secure else "http"
 
 
 def _is_here(request: Request, host: str) -> bool:

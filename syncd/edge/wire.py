@@ -14,6 +14,8 @@ from typing import Any
 # What the kernel holds for a slow reader; left to itself it takes 4 MB.
 SEND_BUFFER = 64 * 1024
 TRANSPORT = "syncd.transport"
+# In the scope of a request that a host's server has taken: what ends it, and the scope as it came from the host.
+LEAVE, HOST = "syncd.leave", "syncd.host"
 LOOK_EVERY = 0.5
 
 

@@ -50,6 +50,16 @@ async def check_server(conn: Any, *, max_clock_skew: float = 60.0, pool: int = 0
     ]
 
 
+async def serving_problems(conn: Any, memberships: str, context_key: str | None) -> list[str]:
+    """Why nobody may be served from this database by this role; nothing where all is well. `memberships`,
+    `context_key`: as the settings have them."""
+    findings = [*await check_role(conn), await check_migrations(conn)]
+    if not any(f.status == "FAIL" for f in findings):
+        findings.append(await check_adoption(conn, memberships))
+        findings += await check_contexts(conn, context_key)
+    return [f"{f.detail}. Fix it with: {f.remedy}" for f in findings if f.status == "FAIL"]
+
+
 async def check_migrations(conn: Any, *, directory: Path | None = None) -> Finding:
     """Whether the schema is the one that this program was written for."""
     try:

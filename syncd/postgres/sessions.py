@@ -72,6 +72,12 @@ async def connect(dsn: str, *, settings: Mapping[str, str] = AT_START, **how: An
         return await _read_only_by_role(dsn, settings, **how)
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    """What asyncpg raises when there is no way in, or none any more: no server, no such role, a bad URL, a dead one."""
+    lost = asyncpg.InternalClientError  # the connection ended in the middle of an answer
+    return (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, lost)
+
+
 async def _read_only_by_role(dsn: str, settings: Mapping[str, str], **how: Any) -> Any:
     """Raises TargetServerAttributeNotMatched where it is not the role. Where the role says so and the server is fenced
     off as well, the two cannot be told apart, and it is written to: `doctor` names the role's setting, to be reset."""

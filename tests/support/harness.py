@@ -21,11 +21,15 @@ import psutil
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.template import Template
 
-READY = re.compile(r"syncd is ready at (http://\S+:(\d+))")
+READY = re.compile(r"syncd is ready at (http://[^\s/]+:(\d+)\S*)")
 
 
 # TEST_CONTEXT_KEY=…: every server signs who acts; tests that speak SQL as the role that serves are not for that.
 CONTEXT_KEY = os.environ.get("TEST_CONTEXT_KEY", "")
+# TEST_SERVER=uvicorn|hypercorn: each server is a FastAPI application that has syncd mounted (tests/support/mounted.py),
+# run by that one's own protocols.
+FORM = os.environ.get("TEST_SERVER", "")
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Server:
@@ -33,7 +37,7 @@ class Server:
 
     `settings` are settings by name (`{"max_changes": 10}`), `env` further environment variables. It compacts by itself
     only where `compact_every` is among them. With `database_url` in the settings there is no embedded database, and its
-    DSNs are of no use.
+    DSNs are of no use. `form`: what serves a FastAPI application that has it mounted; "": it is `syncd serve`.
     """
 
     # Where the tests say so, new servers begin with a copy of this database instead of making one.
@@ -51,7 +55,9 @@ class Server:
         settings: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
         start: bool = True,
+        form: str = FORM,
     ) -> None:
+        self.form = form
         self.data_dir = Path(data_dir)
         self.workers = workers
         self.settings = dict(settings or {})
@@ -89,7 +95,7 @@ class Server:
         """Start the process without waiting for it."""
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [*self.command(), "serve"],
+                [sys.executable, "-m", "tests.support.mounted"] if self.form else [*self.command(), "serve"],
                 env=self.environment(),
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -107,7 +113,8 @@ class Server:
         if CONTEXT_KEY:
             own["context_key"] = CONTEXT_KEY
         values = {f"SYNCD_{name.upper()}": str(value) for name, value in {**own, **self.settings}.items()}
-        return {**os.environ, **values, **self.env}
+        mounted = {"PYTHONPATH": str(REPOSITORY), "TEST_SERVER": self.form} if self.form else {}
+        return {**os.environ, **mounted, **values, **self.env}
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Read its output up to the ready line."""

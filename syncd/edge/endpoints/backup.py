@@ -107,7 +107,7 @@ class BackupEndpoint:
                 caller = await self._authenticator.caller(request)
                 request.pause()
                 transport = scope.get(TRANSPORT)
-                async with self._working.place(caller.user, leave=_end(transport)) as wait:
+                async with self._working.place(caller.user, leave=request.end) as wait:
                     whole = await self._export(request, caller, transport, receive, send, wait)
                 if whole:
                     await services.audit.say(caller.user, "export", None, {})
@@ -117,7 +117,7 @@ class BackupEndpoint:
                     raise MethodNotAllowed("POST")
                 caller = await self._authenticator.caller(request)
                 request.pause()
-                async with self._uploads.place(caller.user, leave=_end(scope.get(TRANSPORT))) as wait:
+                async with self._uploads.place(caller.user, leave=request.end) as wait:
                     report = await self._import(request, caller, services, wait)
                 await services.audit.say(
                     caller.user, "import", None, {"imported": report.imported, "refused": report.refused}
@@ -182,11 +182,6 @@ def headers(form: Format) -> list[tuple[bytes, bytes]]:
         (b"vary", b"accept"),
         (b"x-accel-buffering", b"no"),
     ]
-
-
-def _end(transport: Any) -> Callable[[], None]:
-    """Ends a connection."""
-    return (lambda: None) if transport is None else transport.abort
 
 
 async def _pump(

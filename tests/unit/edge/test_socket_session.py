@@ -25,7 +25,7 @@ AUTH = b'{"type":"auth","token":"t","protocol":1}'
 class Line:
     """A socket whose device takes nothing."""
 
-    address, room, page_bytes, taken = "192.0.2.9", True, 65536, 0
+    address, scope, room, page_bytes, taken = "192.0.2.9", None, True, 65536, 0
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -80,14 +80,14 @@ class Hub:
         self.connections.discard(member)
 
 
-async def authenticated(header: bytes) -> tuple[Principal, float]:
+async def authenticated(header: bytes, scope: Any) -> tuple[Principal, float]:
     return Principal("ann"), 0.0
 
 
 def sessions(hub: Any, answers: Bodies) -> tuple[Admission, Callable[[Line], SocketSession]]:
     admission = Admission(per_user=0, per_address=0, frames=0, origins=())
     rates = SimpleNamespace(moved=lambda user, came, went: None, pause=lambda user: 0.0)
-    authenticator: Any = SimpleNamespace(authenticate=authenticated, rates=rates)
+    authenticator: Any = SimpleNamespace(authenticate=authenticated, rates=rates, recheck=0.0)
     pushes: Any = None
     deps = LiveDeps(hub, authenticator, admission, Bodies(1 << 20), answers, pushes)
     return admission, lambda line: SocketSession(deps, line, None)

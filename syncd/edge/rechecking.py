@@ -1,0 +1,64 @@
+"""The user of a live connection, asked for again: a session that the application has ended says so only when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterator
+
+from syncd.core.error_codes import TRY_AGAIN_LATER
+from syncd.core.errors import Forbidden, SyncdError, Unauthorized
+from syncd.core.principal import Principal
+from syncd.edge.answers import Scope
+from syncd.edge.live_deps import LiveDeps
+from syncd.edge.problems import close_code
+from syncd.live.connection import Connection
+
+# How often in a row it may fail to say so before nobody knows whose the connection is any more.
+FAILURES = 2
+
+
+@contextlib.contextmanager
+def asked_again(deps: LiveDeps, member: Connection, authorization: bytes, scope: Scope | None) -> Iterator[None]:
+    """While it lasts the user of a connection is asked for again and again, where what was said has no end of its own,
+    and the connection is ended where the application does not know the user any more."""
+    task = None
+    if every := deps.authenticator.recheck:
+        task = deps.hub.spawn(_keep_asking(every, deps, member, authorization, scope))
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+
+
+async def _keep_asking(
+    every: float, deps: LiveDeps, member: Connection, authorization: bytes, scope: Scope | None
+) -> None:
+    failures, end = 0, None
+    while end is None:
+        await asyncio.sleep(every * random.uniform(0.8, 1))
+        try:
+            caller = await deps.authenticator.authenticate_again(authorization, scope)
+        except (Unauthorized, Forbidden) as why:
+            end = close_code(why)
+        except SyncdError as why:
+            failures += 1
+            end = (TRY_AGAIN_LATER, close_code(why)[1]) if failures >= FAILURES else None
+        else:
+            failures = 0
+            end = await _take_over(deps, member, caller)
+    member.sink.end(*end)
+
+
+async def _take_over(deps: LiveDeps, member: Connection, caller: Principal) -> tuple[int, str] | None:
+    """A list of spaces counts from now on. A close code and a reason, where it is somebody else by now."""
+    if caller.user != member.caller.user:
+        return 4403, "a connection stays its user's"
+    if caller.external is not None:
+        member.caller = caller
+        # Where the database is away it is told with the next answer.
+        with contextlib.suppress(SyncdError):
+            await deps.hub.renew(member)
+    return None
