@@ -1,3 +1,28 @@
-"""syncd: an offline-first sync server over PostgreSQL."""
+"""syncd: an offline-first sync server over PostgreSQL.
+
+`write` and `read` are for an application's own backend (docs/guide/writing-from-your-backend.md).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from syncd.backend.reading import Record, RecordList, read
+    from syncd.backend.writing import WriteRefused, Written, write
 
 __version__ = "0.1.0"
+__all__ = ["Record", "RecordList", "WriteRefused", "Written", "read", "write"]
+
+# Loaded when they are asked for: who starts a server needs none of them, and who writes needs no server.
+_PUBLIC = {
+    "Record": "syncd.backend.reading", "RecordList": "syncd.backend.reading", "read": "syncd.backend.reading",
+    "WriteRefused": "syncd.backend.writing", "Written": "syncd.backend.writing", "write": "syncd.backend.writing",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

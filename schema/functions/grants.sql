@@ -216,10 +216,15 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_push_moving, syncd.sync_follow, syncd.sync_follow_marks, syncd.sync_push_following
     TO syncd_runtime;
 
--- What the policies ask of who uses the first generation's view, which may have been made by an older syncd (schema/legacy_view.sql).
+-- What the policies ask of who uses the first generation's view, which may have been made by an older syncd (schema/legacy_view.sql); and
+-- what the role of an application's backend is granted, which reaches nothing else (functions/write.sql).
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'syncd_sql') THEN
         GRANT EXECUTE ON FUNCTION syncd.sync_user, syncd.sync_group, syncd.sync_acting_in TO syncd_sql;
+    END IF;
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'syncd_writer') THEN
+        GRANT USAGE ON SCHEMA syncd TO syncd_writer;
+        GRANT EXECUTE ON FUNCTION syncd.write, syncd.read TO syncd_writer;
     END IF;
 END $$;

@@ -203,7 +203,8 @@ BEGIN
     RETURN v;
 END $$;
 
--- The living records of a feed after a seq, in the order of their names' numbers and ids, from after "table", "id" on.
+-- The living records of a feed after a seq, in the order of their names' numbers and ids, from after "table", "id" on; of the table "only"
+-- where the call names one.
 -- "limit" counts rows looked at: a record that came later, or was deleted then, is looked at too. Where
 -- tombstones were forgotten since, their records are missing: complete is false.
 CREATE OR REPLACE FUNCTION syncd.sync_space_at(p_space integer, p_app integer, p_call jsonb) RETURNS syncd.sync_past_page
@@ -213,6 +214,7 @@ DECLARE
     v_left   integer := (p_call ->> 'limit')::integer;
     v_bytes  bigint := (p_call ->> 'bytes')::bigint;
     v_table  integer := 0;
+    v_only   integer := CASE WHEN p_call ? 'only' THEN coalesce((SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_call ->> 'only'), 0) END;
     v_id     text := coalesce(p_call ->> 'id', '');
     v_pieces text[] := '{}';
     v_piece  text;
@@ -227,7 +229,7 @@ BEGIN
         v_table := coalesce(v_table, 0);
     END IF;
     FOR r IN SELECT q.* FROM syncd.sync_records q
-             WHERE q.space_no = p_space AND q.app_no = p_app AND (q.table_no, q.record_id) > (v_table, v_id)
+             WHERE q.space_no = p_space AND q.app_no = p_app AND (q.table_no, q.record_id) > (v_table, v_id) AND (v_only IS NULL OR q.table_no = v_only)
              ORDER BY q.table_no, q.record_id LIMIT v_left + 1 LOOP
         IF v_left = 0 OR v_bytes <= 0 THEN
             v.more := true;

@@ -10,7 +10,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Literal, NamedTuple, Protocol
 
 State = Literal["up", "down", "unavailable"]
@@ -38,9 +38,12 @@ class Hint(NamedTuple):
 
 @lru_cache(maxsize=16384)
 def key(name: str) -> str:
-    """11 characters that stand for a name: the bus carries no names. Two names share a key once in 2^64 pairs."""
-    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return urlsafe_b64encode(digest)[:11].decode()
+    """11 characters that stand for a name: the bus carries no names. Two names share a key once in 2^64 pairs.
+
+    The database makes the same (sync_hint_key), for what an application's backend wrote.
+    """
+    digest = sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return urlsafe_b64encode(digest[:8])[:11].decode()
 
 
 class Bus(Protocol):

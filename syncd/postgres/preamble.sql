@@ -23,6 +23,10 @@ BEGIN
                 ALTER ROLE syncd_compactor LOGIN;
             END IF;
         END IF;
+        -- What the role of an application's backend is granted (functions/write.sql).
+        IF pg_catalog.to_regrole('syncd_writer') IS NULL THEN
+            CREATE ROLE syncd_writer NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+        END IF;
         -- Since PostgreSQL 16 a creator is an administrator of the role, and no member, until it says so.
         FOREACH needed IN ARRAY ARRAY['syncd_owner', 'syncd_compactor'] LOOP
             IF NOT pg_catalog.pg_has_role(current_user, needed, 'USAGE') THEN
