@@ -216,8 +216,11 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_push_moving, syncd.sync_follow, syncd.sync_follow_marks, syncd.sync_push_following
     TO syncd_runtime;
 
+-- consume
+GRANT EXECUTE ON FUNCTION syncd.sync_consumer_lags TO syncd_runtime;
+
 -- What the policies ask of who uses the first generation's view, which may have been made by an older syncd (schema/legacy_view.sql); and
--- what the role of an application's backend is granted, which reaches nothing else (functions/write.sql).
+-- what the role of an application's backend is granted, and that of consumers, which reach nothing else (functions/write.sql, consume.sql).
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'syncd_sql') THEN
@@ -226,5 +229,13 @@ BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'syncd_writer') THEN
         GRANT USAGE ON SCHEMA syncd TO syncd_writer;
         GRANT EXECUTE ON FUNCTION syncd.write, syncd.read TO syncd_writer;
+    END IF;
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'syncd_consumer') THEN
+        REVOKE ALL ON ALL FUNCTIONS IN SCHEMA syncd FROM syncd_consumer;
+        GRANT USAGE ON SCHEMA syncd TO syncd_consumer;
+        GRANT EXECUTE ON FUNCTION
+            syncd.sync_consumer_named, syncd.sync_consume_lease, syncd.sync_consume_leave, syncd.sync_consume_look, syncd.sync_consume_look_at,
+            syncd.sync_consume_read, syncd.sync_consume_ack, syncd.sync_consume_acked
+            TO syncd_consumer;
     END IF;
 END $$;

@@ -19,6 +19,8 @@ COMMANDS = {
     "restore": "Put a dump of pg_dump in the place of the database.",
     "held": "What first-generation clients pushed and may not be written: list, retry, export or drop it.",
     "compact": "Fold what was overwritten long ago out of the log.",
+    "consume": "Hand what happens to a command, batch by batch.",
+    "consumers": "Programs that read what happens: list, add, begin again, remove, and how far they are.",
     "audit": "What was done to spaces and by whom, and what was refused, as lines of JSON.",
     "quota": "What users and spaces have, and quotas of their own: list, set or recount.",
 }

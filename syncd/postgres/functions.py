@@ -36,7 +36,8 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(
     pg_catalog.md5(pg_catalog.concat(pg_catalog.pg_get_functiondef(p.oid), (
         SELECT pg_catalog.string_agg(a.grantee::pg_catalog.regrole::text, ',' ORDER BY a.grantee)
         FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
-        WHERE a.grantee IN (0, 'syncd_runtime'::pg_catalog.regrole, 'syncd_compactor'::pg_catalog.regrole))))), '{{}}')
+        WHERE a.grantee IN (0, 'syncd_runtime'::pg_catalog.regrole, 'syncd_compactor'::pg_catalog.regrole,
+                            pg_catalog.to_regrole('syncd_consumer')))))), '{{}}')
 FROM pg_catalog.pg_proc p
 WHERE p.pronamespace = 'syncd'::pg_catalog.regnamespace AND p.proname = ANY ('{names}')"""
 # How a definition is printed depends on settings, which are therefore the same to record and to compare.

@@ -27,6 +27,10 @@ BEGIN
         IF pg_catalog.to_regrole('syncd_writer') IS NULL THEN
             CREATE ROLE syncd_writer NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
         END IF;
+        -- What a consumer's role is granted (functions/consume.sql).
+        IF pg_catalog.to_regrole('syncd_consumer') IS NULL THEN
+            CREATE ROLE syncd_consumer NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+        END IF;
         -- Since PostgreSQL 16 a creator is an administrator of the role, and no member, until it says so.
         FOREACH needed IN ARRAY ARRAY['syncd_owner', 'syncd_compactor'] LOOP
             IF NOT pg_catalog.pg_has_role(current_user, needed, 'USAGE') THEN

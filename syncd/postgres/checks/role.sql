@@ -3,7 +3,7 @@ SELECT r.rolname::text AS name,
        r.rolsuper AS superuser,
        r.rolbypassrls AS bypasses,
        ARRAY(SELECT m.rolname::text FROM pg_catalog.pg_roles m
-             WHERE (m.rolsuper OR m.rolbypassrls OR m.rolname = 'syncd_compactor') AND m.oid <> r.oid
+             WHERE (m.rolsuper OR m.rolbypassrls OR m.rolname IN ('syncd_compactor', 'syncd_consumer')) AND m.oid <> r.oid
                AND pg_catalog.pg_has_role(r.oid, m.oid, 'MEMBER')) AS can_become,
        ARRAY(SELECT c.relname::text FROM pg_catalog.pg_class c
              WHERE c.relnamespace = schema.oid AND c.relkind IN ('r', 'p')

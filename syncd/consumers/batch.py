@@ -1,0 +1,132 @@
+"""What a consumer is handed: changes of some feeds, in order per feed, and the way to acknowledge them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from syncd.store.consumers import ConsumedPlace, ReadPart, WaitingFeed
+
+SEPARATOR = b"\x1e"
+# Between two tokens a stored value may have line breaks, and nowhere else.
+_ONE_LINE = bytes.maketrans(b"\x1e\n\r", b"\n  ")
+_LISTED = bytes.maketrans(b"\x1e", b",")
+
+
+class ConsumedRegister(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """A field of a change: its value, when its device wrote it, and for one that another device wrote which."""
+
+    value: Any = None
+    at: str | None = None
+    client_id: str | None = None
+
+
+class ConsumedChange(msgspec.Struct, frozen=True, rename="camel"):
+    """A change that took effect, or (`state`) a record as it is, whole. `created_at`: when the server took it;
+    `user_id`: who wrote it; both None for a record whose last change is gone. `deleted_at`: of a `delete`."""
+
+    app_id: str
+    event_id: str
+    seq: int
+    table: str
+    id: str
+    op: str
+    space_id: str
+    client_id: str
+    fields: dict[str, ConsumedRegister] = {}
+    state: bool = False
+    user_id: str | None = None
+    created_at: str | None = None
+    change_id: str | None = None
+    deleted_at: str | None = None
+    schema_version: int | None = None
+    actor: Any = None
+    origin: str | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The fields that the change wrote, by name; of a `state` all that the record has."""
+        return {name: register.value for name, register in self.fields.items() if name != "deletedAt"}
+
+
+_decode = msgspec.json.Decoder(list[ConsumedChange]).decode
+
+
+class ResetFeed(NamedTuple):
+    """A feed of which the consumer is handed records in place of changes, as compaction folded those.
+
+    `whole`: deletions were forgotten that the consumer may not have heard of. It is handed all records of the feed:
+    what it has of others is to go.
+    """
+
+    space_id: str
+    app_id: str
+    whole: bool
+
+
+class Acknowledging(Protocol):
+    """What a batch goes back to."""
+
+    async def acknowledge(self, batch: ConsumerBatch) -> None: ...
+
+    def transaction(self, batch: ConsumerBatch) -> Any: ...
+
+
+class ConsumerBatch:
+    """Changes of some feeds, in the order of each feed; whole pushes. `attempt`: 1, and more where it comes again as it
+    was not acknowledged. `reset`: the feeds of which the consumer is told that they start again."""
+
+    def __init__(self, owner: Acknowledging, taken: Sequence[WaitingFeed], parts: Sequence[ReadPart]) -> None:
+        self._owner = owner
+        self.places = [ConsumedPlace(taken[part.k - 1], part.upto, part.base) for part in parts]
+        self.reset = [
+            ResetFeed(taken[part.k - 1].space_id, taken[part.k - 1].app, part.reset == "all")
+            for part in parts
+            if part.reset is not None
+        ]
+        self._bodies = [part.body for part in parts if part.body]
+        self.attempt = 1
+        self.settled = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to hand out: feeds moved, and nothing in them is for this consumer."""
+        return not (self._bodies or self.reset)
+
+    @cached_property
+    def changes(self) -> list[ConsumedChange]:
+        """The changes, read once they are asked for."""
+        return _decode(b"[" + b",".join(body.translate(_LISTED) for body in self._bodies) + b"]")
+
+    def ndjson(self) -> bytes:
+        """Lines of JSON: feeds that start again, as `{"reset": true, "spaceId", "appId", "whole"}`, and the changes, in
+        the bytes that the database has."""
+        told = [
+            {"reset": True, "spaceId": feed.space_id, "appId": feed.app_id, "whole": feed.whole} for feed in self.reset
+        ]
+        lines = [body.translate(_ONE_LINE) for body in self._bodies]
+        return b"".join(line + b"\n" for line in [*map(msgspec.json.encode, told), *lines])
+
+    async def ack(self) -> None:
+        """Says that this batch is done with: it does not come again.
+
+        Raises:
+            BatchLost: another process has these feeds by now, and is handed the changes again.
+            OSError, asyncpg.PostgresError: the database was away for longer than the lease lasts.
+        """
+        await self._owner.acknowledge(self)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """A transaction that ends with the acknowledgement of this batch: what is written over its connection
+        (asyncpg's) is kept together with that, or not at all.
+
+        Raises:
+            BatchLost: as `ack`, at the begin.
+        """
+        async with self._owner.transaction(self) as connection:
+            yield connection

@@ -1,0 +1,69 @@
+"""A consumer's connections: one over which it reads and says that it is there, one over which it acknowledges."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+from uuid import UUID
+
+import structlog
+
+from syncd.core.database_url import for_writing
+from syncd.postgres.sessions import AT_START, connect
+from syncd.store.consumers import ConsumerSession
+from syncd.store.pool import GONE
+
+T = TypeVar("T")
+log = structlog.get_logger("syncd.consumers")
+
+FIRST_PAUSE, LAST_PAUSE = 0.05, 5.0
+# Who reads for long between a begin and an acknowledgement holds the slots, and nothing else.
+SETTINGS = {**AT_START, "application_name": "syncd consume", "idle_in_transaction_session_timeout": "0"}
+
+
+def pause(attempt: int, first: float = FIRST_PAUSE, last: float = LAST_PAUSE) -> float:
+    """Seconds to wait before the n-th attempt after the first: twice as long each time, and never the same."""
+    return float(min(last, first * 2 ** min(attempt, 30)) * random.uniform(0.5, 1))
+
+
+class ConsumerLine:
+    """A connection that is made when it is needed, and again when it was lost. One call at a time."""
+
+    def __init__(self, dsn: str, name: str, holder: UUID) -> None:
+        self._dsn, self._name, self._holder = for_writing(dsn), name, holder
+        self._connection: Any = None
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[ConsumerSession]:
+        """The connection, for as long as the block takes. One that fails in it is not used again."""
+        async with self._turn:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await connect(self._dsn, settings=SETTINGS, timeout=10, statement_cache_size=0)
+            try:
+                yield ConsumerSession(self._connection, self._name, self._holder)
+            except (*GONE, asyncio.CancelledError):
+                self._connection.terminate()
+                self._connection = None
+                raise
+
+    async def steadily(self, work: Callable[[ConsumerSession], Awaitable[T]]) -> T:
+        """What `work` returns. While the database is away it is tried again."""
+        attempt = 0
+        while True:
+            try:
+                async with self.session() as session:
+                    return await work(session)
+            except GONE as why:
+                if not attempt:
+                    log.warning("the database is away: trying again", consumer=self._name, error=type(why).__name__)
+                await asyncio.sleep(pause(attempt))
+                attempt += 1
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            with suppress(*GONE):
+                await self._connection.close(timeout=2)
