@@ -78,8 +78,8 @@ class Consumer:
 
     def __init__(self, name: str, dsn: str, options: ConsumerOptions, bus: Bus | None = None) -> None:
         self.name, self._options = name, options
-        holder = uuid4()
-        self._reading, self._acking = ConsumerLine(dsn, name, holder), ConsumerLine(dsn, name, holder)
+        whose = (dsn, name, uuid4(), options.lease)
+        self._reading, self._acking = ConsumerLine(*whose), ConsumerLine(*whose)
         self._bus = bus if bus is not None else NotifyBus(dsn)
         self._feeds, self._hearing = FeedsToRead(), Hearing()
         self._current: ConsumerBatch | None = None

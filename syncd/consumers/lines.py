@@ -20,8 +20,7 @@ T = TypeVar("T")
 log = structlog.get_logger("syncd.consumers")
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 5.0
-# Who reads for long between a begin and an acknowledgement holds the slots, and nothing else.
-SETTINGS = {**AT_START, "application_name": "syncd consume", "idle_in_transaction_session_timeout": "0"}
+SETTINGS = {**AT_START, "application_name": "syncd consume"}
 
 
 def pause(attempt: int, first: float = FIRST_PAUSE, last: float = LAST_PAUSE) -> float:
@@ -30,10 +29,12 @@ def pause(attempt: int, first: float = FIRST_PAUSE, last: float = LAST_PAUSE) ->
 
 
 class ConsumerLine:
-    """A connection that is made when it is needed, and again when it was lost. One call at a time."""
+    """A connection that is made when it is needed, and again when it was lost. One call at a time. `lease`: seconds after
+    which the database ends a transaction in which its process stands still, as that keeps its slots from others."""
 
-    def __init__(self, dsn: str, name: str, holder: UUID) -> None:
+    def __init__(self, dsn: str, name: str, holder: UUID, lease: float) -> None:
         self._dsn, self._name, self._holder = for_writing(dsn), name, holder
+        self._settings = {**SETTINGS, "idle_in_transaction_session_timeout": f"{int(lease * 1000)}ms"}
         self._connection: Any = None
         self._turn = asyncio.Lock()
 
@@ -42,7 +43,7 @@ class ConsumerLine:
         """The connection, for as long as the block takes. One that fails in it is not used again."""
         async with self._turn:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await connect(self._dsn, settings=SETTINGS, timeout=10, statement_cache_size=0)
+                self._connection = await connect(self._dsn, settings=self._settings, timeout=10, statement_cache_size=0)
             try:
                 yield ConsumerSession(self._connection, self._name, self._holder)
             except (*GONE, asyncio.CancelledError):

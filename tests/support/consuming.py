@@ -1,0 +1,88 @@
+"""Consumers for tests: all that there is, as one process sees it; and a process of its own, to be killed.
+
+As a program: `python -m tests.support.consuming NAME DSN STEP NTH` notes each change in the table `effects`, together
+with its acknowledgement, and ends itself by SIGKILL at a step of its n-th batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import asyncpg
+
+from syncd.consumers import ConsumedChange, ConsumerBatch, consume
+from tests.support.programs import REPOSITORY
+
+EFFECTS = "CREATE TABLE IF NOT EXISTS public.effects (consumer text, space text, seq bigint, n bigserial)"
+NOTE = "INSERT INTO public.effects (consumer, space, seq) SELECT $1, * FROM unnest($2::text[], $3::bigint[])"
+# The steps of a batch at which a process is killed.
+STEPS = ("handed out", "begun", "written", "committed")
+
+
+async def all_of(name: str, dsn: str, **how: Any) -> list[ConsumedChange]:
+    """What a consumer is handed until there is no more; it acknowledges all."""
+    return [change for batch in await batches_of(name, dsn, **how) for change in batch.changes]
+
+
+async def batches_of(name: str, dsn: str, **how: Any) -> list[ConsumerBatch]:
+    """The same, as batches."""
+    found = []
+    async with aclosing(consume(name, database=dsn, wait=False, **how)) as batches:
+        async for batch in batches:
+            assert batch.changes or batch.reset
+            found.append(batch)
+            await batch.ack()
+    return found
+
+
+async def first_of(batches: AsyncGenerator[ConsumerBatch, None], seconds: float = 30) -> ConsumerBatch:
+    """The next batch, which has to come within a time."""
+    async with asyncio.timeout(seconds):
+        return await anext(batches)
+
+
+def started(name: str, dsn: str, step: str = "", nth: int = 0, **how: Any) -> subprocess.Popen[bytes]:
+    """The program below; without a step it works until it is killed or there is no more."""
+    options = [f"{key}={value}" for key, value in how.items()]
+    command = [sys.executable, "-m", "tests.support.consuming", name, dsn, step, str(nth), *options]
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE)
+
+
+def ended(step: str, wanted: str, batch: int, nth: int) -> None:
+    """Ends this process as nobody can notice, where it is to end."""
+    if step == wanted and batch == nth:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def work(name: str, dsn: str, wanted: str, nth: int, **how: Any) -> None:
+    """Notes each change, and says so on standard output."""
+    setup = await asyncpg.connect(dsn)
+    await setup.execute(EFFECTS)
+    await setup.close()
+    count = 0
+    async with aclosing(consume(name, database=dsn, start="beginning", **how)) as batches:
+        async for batch in batches:
+            count += 1
+            ended("handed out", wanted, count, nth)
+            async with batch.transaction() as connection:
+                ended("begun", wanted, count, nth)
+                changes = batch.changes
+                await connection.execute(NOTE, name, [c.space_id for c in changes], [c.seq for c in changes])
+                ended("written", wanted, count, nth)
+            ended("committed", wanted, count, nth)
+            print(len(batch.changes), flush=True)
+
+
+if __name__ == "__main__":
+    given = dict(option.split("=") for option in sys.argv[5:])
+    how = {key: value == "True" if value in ("True", "False") else float(value) for key, value in given.items()}
+    if "batch" in how:
+        how["batch"] = int(how["batch"])
+    asyncio.run(work(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), **how))
