@@ -30,7 +30,7 @@ def pause(attempt: int, first: float = FIRST_PAUSE, last: float = LAST_PAUSE) ->
 
 class ConsumerLine:
     """A connection that is made when it is needed, and again when it was lost. One call at a time. `lease`: seconds
-    after which the database ends a transaction in which its process stands still, as that keeps its slots from others."""
+    after which the database ends a transaction in which its process stands still, as that keeps its slots to itself."""
 
     def __init__(self, dsn: str, name: str, holder: UUID, lease: float) -> None:
         self._dsn, self._name, self._holder = for_writing(dsn), name, holder

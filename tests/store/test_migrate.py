@@ -299,7 +299,7 @@ async def test_a_plain_owner_without_the_runtime_role_is_told_the_command(folder
         await run(other, "DROP DATABASE syncd")
         await run(other, "DROP ROLE syncd_owner, syncd_runtime")
         await run(other, "CREATE DATABASE plain OWNER plain")
-        for missing_role in ("syncd_runtime", "syncd_compactor", "syncd_consumer"):
+        for missing_role in ("syncd_runtime", "syncd_compactor"):
             with pytest.raises(MigrationError, match=f"Have an administrator run: CREATE ROLE {missing_role} NOLOGIN;"):
                 await migrate(other.dsn("plain", "plain"), say=silent, directory=files)
             await run(other, f"CREATE ROLE {missing_role} NOLOGIN")
