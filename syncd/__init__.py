@@ -1,6 +1,7 @@
 """syncd: an offline-first sync server over PostgreSQL.
 
-`write` and `read` are for an application's own backend (docs/guide/writing-from-your-backend.md).
+`write` and `read` are for an application's own backend (docs/guide/writing-from-your-backend.md), `consume` for what
+follows what happens (docs/guide/reacting-to-changes.md).
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from syncd.backend.reading import Record, RecordList, read
     from syncd.backend.writing import WriteRefused, Written, write
+    from syncd.consumers.consumer import consume
 
 __version__ = "0.1.0"
-__all__ = ["Record", "RecordList", "WriteRefused", "Written", "read", "write"]
+__all__ = ["Record", "RecordList", "WriteRefused", "Written", "consume", "read", "write"]
 
 # Loaded when they are asked for: who starts a server needs none of them, and who writes needs no server.
 _PUBLIC = {
     "Record": "syncd.backend.reading", "RecordList": "syncd.backend.reading", "read": "syncd.backend.reading",
+    "consume": "syncd.consumers.consumer",
     "WriteRefused": "syncd.backend.writing", "Written": "syncd.backend.writing", "write": "syncd.backend.writing",
 }  # fmt: skip
 

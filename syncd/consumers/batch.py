@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from syncd.backend.writing import OnRefused, Written, write
 from syncd.store.consumers import ConsumedPlace, ReadPart, WaitingFeed
 
 SEPARATOR = b"\x1e"
@@ -69,7 +70,9 @@ class ResetFeed(NamedTuple):
 
 
 class Acknowledging(Protocol):
-    """What a batch goes back to."""
+    """What a batch goes back to, which has the consumer's name."""
+
+    name: str
 
     async def acknowledge(self, batch: ConsumerBatch) -> None: ...
 
@@ -78,7 +81,8 @@ class Acknowledging(Protocol):
 
 class ConsumerBatch:
     """Changes of some feeds, in the order of each feed; whole pushes. `attempt`: 1, and more where it comes again as it
-    was not acknowledged. `reset`: the feeds of which the consumer is told that they start again."""
+    was not acknowledged. `reset`: the feeds of which the consumer is told that they start again. `written`: what became
+    of what it wrote, in order, once it is acknowledged."""
 
     def __init__(self, owner: Acknowledging, taken: Sequence[WaitingFeed], parts: Sequence[ReadPart]) -> None:
         self._owner = owner
@@ -89,6 +93,8 @@ class ConsumerBatch:
             if part.reset is not None
         ]
         self._bodies = [part.body for part in parts if part.body]
+        self._writes: list[dict[str, Any]] = []
+        self.written: list[Written] = []
         self.attempt = 1
         self.settled = False
 
@@ -111,11 +117,35 @@ class ConsumerBatch:
         lines = [body.translate(_ONE_LINE) for body in self._bodies]
         return b"".join(line + b"\n" for line in [*map(msgspec.json.encode, told), *lines])
 
+    def write(
+        self, *, user: str, app: str, changes: Sequence[Mapping[str, Any]], client: str | None = None,
+        actor: Any = None, on_refused: OnRefused = "raise",
+    ) -> None:  # fmt: skip
+        """Has changes written as `user` together with the acknowledgement of this batch: both, or neither. So what is
+        written is written once, whatever dies in between. The arguments are those of `syncd.write`; `client` is named
+        after the consumer."""
+        own = client or f"consumer-{self._owner.name}"
+        self._writes.append(
+            {"user": user, "app": app, "changes": changes, "client": own, "actor": actor, "on_refused": on_refused}
+        )
+
+    def again(self) -> None:
+        """It is handed out once more, and what was to be written for it is not."""
+        self.attempt += 1
+        self._writes.clear()
+
+    async def perform(self, connection: Any) -> None:
+        """Writes, over the connection whose transaction acknowledges the batch."""
+        self.written = []
+        for call in self._writes:
+            self.written += await write(connection, **call)
+
     async def ack(self) -> None:
-        """Says that this batch is done with: it does not come again.
+        """Says that this batch is done with: it does not come again. What was to be written is written.
 
         Raises:
             BatchLost: another process has these feeds by now, and is handed the changes again.
+            WriteRefused: something may not be written, so nothing was: the batch is not acknowledged.
             OSError, asyncpg.PostgresError: the database was away for longer than the lease lasts.
         """
         await self._owner.acknowledge(self)

@@ -147,6 +147,7 @@ class Consumer:
             async with self._acking.session() as session, session.connection.transaction():
                 await session.ack(batch.places)
                 yield session.connection
+                await batch.perform(session.connection)
         except BatchLost:
             self._lose(batch)
             raise
@@ -202,7 +203,7 @@ class Consumer:
         if not self._feeds.holds(batch.places):
             self._lose(batch)
             return False
-        batch.attempt += 1
+        batch.again()
         return True
 
     async def _skip(self, batch: ConsumerBatch) -> None:

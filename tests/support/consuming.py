@@ -22,6 +22,10 @@ from tests.support.programs import REPOSITORY
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS public.effects (consumer text, space text, seq bigint, n bigserial)"
 NOTE = "INSERT INTO public.effects (consumer, space, seq) SELECT $1, * FROM unnest($2::text[], $3::bigint[])"
+# What is written to synced data for each change, in an app of the consumer's name.
+ECHOES = """
+SELECT count(*), count(DISTINCT c.record_id) FROM syncd.sync_changes c JOIN syncd.sync_names a ON a.name_no = c.app_no
+WHERE a.name = '{name}'"""
 # The steps of a batch at which a process is killed.
 STEPS = ("handed out", "begun", "written", "committed")
 
@@ -61,6 +65,23 @@ def ended(step: str, wanted: str, batch: int, nth: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+async def echo(name: str, dsn: str, wanted: str, nth: int, **how: Any) -> None:
+    """Writes a record for each change, with the acknowledgement."""
+    count = 0
+    async with aclosing(consume(name, database=dsn, start="beginning", **how)) as batches:
+        async for batch in batches:
+            count += 1
+            ended("handed out", wanted, count, nth)
+            heard = [{"table": "t", "id": f"{c.space_id}:{c.seq}", "fields": {"n": c.seq}} for c in batch.changes]
+            batch.write(user="echo", app=name, changes=heard)
+            ended("begun", wanted, count, nth)
+            if wanted == "written" and count == nth:  # somewhere on the way
+                asyncio.get_running_loop().call_later(0.003, ended, wanted, wanted, nth, nth)
+            await batch.ack()
+            ended("committed", wanted, count, nth)
+            print(len(batch.changes), flush=True)
+
+
 async def work(name: str, dsn: str, wanted: str, nth: int, **how: Any) -> None:
     """Notes each change, and says so on standard output."""
     setup = await asyncpg.connect(dsn)
@@ -82,7 +103,12 @@ async def work(name: str, dsn: str, wanted: str, nth: int, **how: Any) -> None:
 
 if __name__ == "__main__":
     given = dict(option.split("=") for option in sys.argv[5:])
-    how = {key: value == "True" if value in ("True", "False") else float(value) for key, value in given.items()}
+    how: dict[str, Any] = {
+        key: value == "True" if value in ("True", "False") else float(value) for key, value in given.items()
+    }
     if "batch" in how:
         how["batch"] = int(how["batch"])
-    asyncio.run(work(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), **how))
+    does = echo if how.pop("echo", False) else work
+    if does is echo:
+        how["app"] = "app"
+    asyncio.run(does(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), **how))

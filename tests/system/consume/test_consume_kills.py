@@ -81,14 +81,41 @@ async def test_a_process_killed_at_a_step(
         heir.communicate()
 
 
+async def echoed(server: Server, name: str, count: int, seconds: float = 60) -> None:
+    """Waits until so many records were written, and sees that the log has no change more than these."""
+    deadline, found = time.monotonic() + seconds, [(0, 0)]
+    while found[0][1] < count and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+        found = await run(server.owner_dsn, consuming.ECHOES.format(name=name))
+    assert found == [(count, count)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_what_it_writes_to_synced_data_is_written_once(
+    filled: tuple[Server, set[tuple[str, int]], Callable[[], None]], step: str
+) -> None:
+    server, places, _ = filled
+    name = unique("c")
+    dying = started(name, server.owner_dsn, step, 2, batch=7, lease=1, echo=True)
+    await asyncio.to_thread(dying.communicate, None, 60)
+    assert dying.returncode == -signal.SIGKILL
+    heir = started(name, server.owner_dsn, batch=7, lease=1, echo=True)
+    try:
+        await echoed(server, name, len(places))
+    finally:
+        heir.kill()
+        heir.communicate()
+
+
 async def test_processes_killed_at_random_under_load(
     filled: tuple[Server, set[tuple[str, int]], Callable[[], None]],
 ) -> None:
     server, places, write = filled
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    drawn, name = random.Random(seed), unique("c")
+    drawn, name, other = random.Random(seed), unique("c"), unique("c")
     workers = [started(name, server.owner_dsn, batch=3, lease=1) for _ in range(2)]
+    echo = started(other, server.owner_dsn, batch=3, lease=1, echo=True)
     try:
         for _ in range(8):
             await asyncio.to_thread(write)
@@ -97,9 +124,13 @@ async def test_processes_killed_at_random_under_load(
             workers[place].kill()
             workers[place].communicate()
             workers[place] = started(name, server.owner_dsn, batch=3, lease=1)
+            echo.kill()
+            echo.communicate()
+            echo = started(other, server.owner_dsn, batch=3, lease=1, echo=True)
         await complete(server, name, places)
+        await echoed(server, other, len(places))
     finally:
-        for worker in workers:
+        for worker in [*workers, echo]:
             worker.kill()
             worker.communicate()
 
