@@ -51,6 +51,7 @@ from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
 from syncd.store.audit import Audit
 from syncd.store.backup import Backups
+from syncd.store.consumers import consumer_lags
 from syncd.store.digest import Digests
 from syncd.store.held import HeldChanges
 from syncd.store.history import History
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
 Application = Any  # an ASGI application
 
 WRITABLE_EVERY = 2.0
+# What is counted of consumers, in seconds, and how many of them a page of numbers has room for.
+CONSUMERS_EVERY, MOST_CONSUMERS = 5.0, 50
 # What a worker has open beside its clients' connections and the pool's: files of imports, calls to other services.
 SPARE_DESCRIPTORS = 128
 # Users that one user blocks.
@@ -254,6 +257,8 @@ class WorkerBackend(Backend):
         hub.spawn(connections.limit.watch())
         hub.spawn(_stay_where_writes_go(pool))
         hub.spawn(_count_numbers(pool, hub.counts))
+        if self._board.worker == 0:
+            hub.spawn(_count_consumers(pool, hub.counts))
 
     def _keep_current(
         self, hub: Hub, releaser: Releaser, totals: Totals, written: WrittenFeeds, changed: ChangedMembers
@@ -397,6 +402,17 @@ async def _count_numbers(pool: Pool, counts: Counts) -> None:
         with contextlib.suppress(SyncdError):
             counts.names, counts.spaces = await numbers_used(pool)
         await asyncio.sleep(60)
+
+
+async def _count_consumers(pool: Pool, counts: Counts) -> None:
+    """How far consumers are behind, of the MOST_CONSUMERS that are behind most. It goes through all feeds for each."""
+    while True:
+        begun = asyncio.get_running_loop().time()
+        with contextlib.suppress(SyncdError):
+            lags = sorted(await consumer_lags(pool), key=lambda lag: lag.changes)[-MOST_CONSUMERS:]
+            counts.consumers = {lag.name: [lag.processes, lag.feeds, lag.changes, lag.seconds] for lag in lags}
+        took = asyncio.get_running_loop().time() - begun
+        await asyncio.sleep(max(CONSUMERS_EVERY, 50 * took))
 
 
 async def _stay_where_writes_go(pool: Pool) -> None:

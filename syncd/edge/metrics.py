@@ -29,6 +29,12 @@ GAUGES = {
     "requests": "Requests that count: in work, or come and not begun, as of a second ago.",
     "request_limit": "Requests that may be in work: falls while they wait long for their turn.",
 }
+CONSUMERS = {
+    "processes": "Processes of a consumer that are there.",
+    "lag_feeds": "Feeds of which a consumer has not acknowledged all.",
+    "lag_changes": "Changes, of all tables of its apps, that a consumer has not acknowledged.",
+    "lag_seconds": "For how long the oldest change waits for a consumer.",
+}
 COUNTERS = {
     "batches": "Readings of a feed, each for all of its listeners.",
     "deliveries": "Frames of changes sent to sockets that were caught up.",
@@ -53,6 +59,7 @@ class Numbers(msgspec.Struct):
     ended: dict[str, int] = {}
     full: dict[str, int] = {}
     quota_hits: dict[str, int] = {}
+    consumers: dict[str, list[float]] = {}
 
 
 class Board:
@@ -84,7 +91,10 @@ def numbers(counts: Counts, bus: Any, ended: dict[str, int]) -> Numbers:
     values = {name: getattr(counts, name) for name in (*GAUGES, *COUNTERS, "held", *NUMBERS)}
     told = {name: getattr(bus, name) for name in BUS}
     up = int(bus.state == "up")
-    return Numbers(values, list(counts.lags), counts.lag_sum, told, up, ended, counts.full, dict(counts.quota_hits))
+    quota_hits = dict(counts.quota_hits)
+    return Numbers(
+        values, list(counts.lags), counts.lag_sum, told, up, ended, counts.full, quota_hits, counts.consumers
+    )
 
 
 def render(board: Board, own: Callable[[], Numbers]) -> bytes:
@@ -117,6 +127,17 @@ class _Collector:
         yield self._numbers()
         yield GaugeMetricFamily("syncd_held", "Changes held until they may be written.", value=held)
         yield from self._quotas()
+        yield from self._consumers()
+
+    def _consumers(self) -> Iterator[Any]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        for place, (name, what) in enumerate(CONSUMERS.items()):
+            metric = GaugeMetricFamily(f"syncd_consumer_{name}", what, labels=["consumer"])
+            for _, page in self._pages:  # one worker looks
+                for consumer, values in page.consumers.items():
+                    metric.add_metric([consumer], values[place])
+            yield metric
 
     def _bus(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

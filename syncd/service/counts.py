@@ -23,6 +23,8 @@ class Counts:
         # In work, and how many may be.
         self.requests = self.request_limit = 0
         self.names = self.spaces = 0
+        # Of each consumer: its processes, and the feeds, changes and seconds that it is behind.
+        self.consumers: dict[str, list[float]] = {}
         # Spaces that are full, and refusals, by quota.
         self.full: dict[str, int] = {}
         self.quota_hits: Counter[str] = Counter()

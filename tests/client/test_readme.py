@@ -43,7 +43,8 @@ def test_the_code_of_the_page_runs(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    for name, value in {"SYNCD_URL": guides.url, "SYNCD_TOKEN": guides.token("readme")}.items():
+    for name, value in {"SYNCD_URL": guides.url, "SYNCD_TOKEN": guides.token("readme"),
+                        "DATABASE_URL": guides.owner_dsn}.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     for user in ("ada", "bob"):
         monkeypatch.setenv(user.upper(), guides.token(user))

@@ -209,6 +209,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0035_pre_devices_used.sql",
         "1_0037_pre_context_key.sql",
         "1_0038_pre_written_change.sql",
+        "1_0043_pre_consumers.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -225,6 +226,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0040_post_push_groups.sql",
         "3_0041_post_import_folded.sql",
         "3_0042_post_push_single.sql",
+        "3_0044_post_consumers.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)
