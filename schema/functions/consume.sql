@@ -30,8 +30,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN p_names IS NOT NULL THEN ARRAY(SELECT n.name_no FROM syncd.sync_names n WHERE n.name = ANY (p_names)) END
 $$;
 
--- Puts a consumer where it begins: at the heads as they are ('now'), at the state ('state'), or at the log's beginning. Who reads for it
--- loses the lease first, and what is just being acknowledged is waited for. Feeds that are made later are read from their beginning.
+-- Puts a consumer where it begins: at the heads as they are ('now'), at the state ('state'), or at the log's beginning. A process that
+-- reads for it loses the lease first; this waits for acknowledgements under way. Feeds that are made later are read from their beginning.
 CREATE OR REPLACE FUNCTION syncd.sync_consumer_place(p_consumer integer, p_begins text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -93,7 +93,7 @@ def status_command(**options: Any) -> None:
 @click.option("--start", "begins", type=STARTS, required=True, help="What comes first, as for `add`.")
 @_options
 def reset_command(name: str, begins: str, **options: Any) -> None:
-    """Have the consumer NAME begin again. What its processes are at just then is handed out anew."""
+    """Have the consumer NAME begin again. Its processes are handed again the batches that they are at."""
 
     async def work(operator: ConsumerOperator) -> None:
         if not await operator.reset(name, begins):

@@ -23,7 +23,7 @@ def command(text: str, name: str) -> Perform:
     environment, and what it writes goes where ours goes."""
 
     async def perform(batch: ConsumerBatch) -> bool:
-        environment = {**os.environ, "SYNCD_CONSUMER": name, "SYNCD_ATTEMPT": str(batch.attempt)}
+        environment = {**os.environ, "CONSUMER_NAME": name, "CONSUMER_ATTEMPT": str(batch.attempt)}
         # In a session of its own: Ctrl-C ends this process when the command has ended.
         process = await asyncio.create_subprocess_shell(
             text, stdin=asyncio.subprocess.PIPE, env=environment, start_new_session=True

@@ -164,7 +164,7 @@ async def test_an_acknowledgement_whose_answer_is_lost_counts_once(
     """The connection ends after the commit and before its answer: it is not done again, and it is not lost either."""
     server, places, _ = filled
     name = unique("c")
-    async with aclosing(consume(name, database=server.owner_dsn, start="beginning", batch=7)) as batches:
+    async with aclosing(consume(name, database=server.owner_dsn, app="app", start="beginning", batch=7)) as batches:
         batch = await first_of(batches)
         owner = batch._owner
         settle = owner._settle  # type: ignore[attr-defined]
