@@ -17,7 +17,8 @@ from typing import Any
 
 import asyncpg
 
-from syncd.consumers import ConsumedChange, ConsumerBatch, consume
+from syncd.consumers import BatchLost, ConsumedChange, ConsumerBatch, consume
+from syncd.store.pool import GONE
 from tests.support.programs import REPOSITORY
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS public.effects (consumer text, space text, seq bigint, n bigserial)"
@@ -110,4 +111,8 @@ if __name__ == "__main__":
         how["batch"] = int(how["batch"])
     # What is echoed is in another app.
     does = echo if how.pop("echo", False) else work
-    asyncio.run(does(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), **how))
+    while True:  # as what restarts a program would
+        try:
+            asyncio.run(does(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), **how))
+        except (BatchLost, *GONE) as why:
+            print(f"started again: {type(why).__name__}", file=sys.stderr, flush=True)
