@@ -259,7 +259,9 @@ def _receipts(name: bytes, requests: Sequence[bytes], kept: Sequence[tuple[int, 
     received: list[list[int]] = [[] for _ in requests]
     for instant, data in kept:
         for change in pattern.findall(data):
-            received[places[change]].append(instant)
+            # A peer may send once more what it sent before, late, and nothing was asked about that.
+            if (place := places.get(change)) is not None:
+                received[place].append(instant)
     return received
 
 
