@@ -23,9 +23,11 @@ log = structlog.get_logger("syncd.store")
 
 # Seconds. A fault is noticed HEARTBEAT_EVERY + HEARTBEAT_LATE + CHECK_EVERY after it happened at the latest, and
 # repaired within 5.
-COALESCE = 0.003
 HEARTBEAT_EVERY = 1.0
 HEARTBEAT_LATE = 2.0
+# Hints are gathered for so long, and for longer where no other worker was heard for some heartbeats.
+COALESCE, COALESCE_ALONE = 0.003, 0.03
+OTHERS_FOR = 10 * HEARTBEAT_EVERY
 CONNECT_WITHIN = 2.0
 CHECK_EVERY = 0.25
 FIRST_RETRY = 0.05
@@ -81,10 +83,17 @@ class HeartbeatBus:
         # Of the link of the moment: its heartbeat, and since when one, or a send, has been waiting to come through.
         self._heartbeat = ""
         self._heartbeat_since = self._sending_since = math.inf
+        # When another worker was last heard.
+        self._others = -math.inf
 
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other worker was heard lately."""
+        return asyncio.get_running_loop().time() - self._others > OTHERS_FOR
 
     @property
     def dropped(self) -> int:
@@ -187,7 +196,7 @@ class HeartbeatBus:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await self._wake.wait()
-                    await asyncio.sleep(COALESCE)
+                    await asyncio.sleep(COALESCE_ALONE if self.alone else COALESCE)
 
     def _deliver(self, payload: str) -> None:
         if payload.startswith("!"):
@@ -195,6 +204,8 @@ class HeartbeatBus:
             if payload == self._heartbeat:
                 self._heartbeat_since = math.inf
                 self._rise()
+            elif not payload.startswith(f"!{self._instance}."):
+                self._others = asyncio.get_running_loop().time()
             return
         hints, strange = decode(payload)
         self.heard += len(hints)

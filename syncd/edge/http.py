@@ -14,6 +14,7 @@ from syncd.core.failures import log_failure
 from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, packed, send_whole
 from syncd.edge.bodies import Bodies, Holder
+from syncd.edge.direct import respond
 from syncd.edge.docs import Docs
 from syncd.edge.endpoints.audit import AuditEndpoint
 from syncd.edge.endpoints.backup import BackupEndpoint
@@ -120,8 +121,10 @@ class HttpApplication:
             sending = self._send_large(send, request, result, accept)
             del result  # it is let go of as soon as it is compressed
             went = await sending
+        elif respond(send, result := await packed(result, accept)):
+            went = len(result.body)
         else:
-            went = await answer(send, result, accept)
+            went = await send_whole(send, result)
         self._moved(request, went)
 
     async def _send_large(self, send: Send, request: Request, result: Answer, accept: bytes) -> int:

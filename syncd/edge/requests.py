@@ -18,6 +18,7 @@ from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.answers import Receive, Scope
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.concurrency import Place
+from syncd.edge.direct import whole_body
 from syncd.edge.pace import Arrival, ClientWait
 from syncd.edge.wire import HOST, LEAVE, TRANSPORT
 from syncd.protocol import live_messages
@@ -198,6 +199,13 @@ class Request:
         return self.unread
 
     async def _read(self, holder: Holder) -> bytes:
+        whole = whole_body(self._receive) if self.unread else None
+        if whole is not None:
+            self.came, self.unread = len(whole), False
+            if self.came > self._max_body:
+                self._too_large()
+            holder.take(self.came)
+            return whole
         arrival, parts, more, wait = self._arrival(), list[bytes](), True, None
         while more:
             if wait is not None:

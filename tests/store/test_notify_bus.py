@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import time
@@ -62,6 +63,18 @@ async def server_processes(dsn: str) -> list[int]:
     )
     await connection.close()
     return [row["pid"] for row in rows]
+
+
+async def test_a_worker_is_alone_until_it_hears_another(database: EmbeddedPostgres, folder: Path) -> None:
+    async with Listener(NotifyBus(database.runtime_dsn)) as one:
+        # Its own heartbeats, of this link and of the next, are nobody else's; those of other tests' workers may be.
+        own = f"!{one.bus._instance}.1"
+        one.bus._deliver(own)
+        one.bus._others = -math.inf
+        one.bus._deliver(own)
+        assert one.bus.alone
+        async with Listener(NotifyBus(database.runtime_dsn)):
+            await until(lambda: not one.bus.alone)
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
