@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from syncd import __version__
 from syncd.bus.hints import Bus
 from syncd.bus.postgres import NotifyBus
+from syncd.core.database_url import server_of
 from syncd.core.errors import SyncdError
 from syncd.core.sharing import Sharing
 from syncd.edge.addresses import Addresses
@@ -60,6 +61,7 @@ from syncd.store.log import Log, cursor_key
 from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
 from syncd.store.quotas import Totals
+from syncd.store.standbys import PATIENCE, Standby, Standbys
 from syncd.transfer.importer import Importer
 
 if TYPE_CHECKING:
@@ -190,6 +192,8 @@ class Resources:
         self.connections, self.bodies, self.answers = connections, bodies, answers
         self.pool = _pool(settings)
         self.counts, self.refusals, self.audit = Counts(), RefusalCounts(), Audit(self.pool)
+        standbys = [Standby(server_of(url), _pool(settings, url)) for url in settings.read_urls]
+        self.standbys = Standbys(self.pool, standbys, self.counts) if standbys else None
         self.quotas, self.sharing = _quotas(settings), _sharing(settings)
         self.rates = Rates(RateLimits(self.quotas.requests, self.quotas.bytes_in, self.quotas.bytes_out), self.met)
         self.limits, self.skew = _limits(settings, self.sharing), int(settings.max_clock_skew * 1_000_000)
@@ -225,6 +229,7 @@ class WorkerBackend(Backend):
             most_devices=resources.quotas.devices,
             on_wait=resources.connections.limit.waited,
             on_hit=resources.met,
+            standbys=resources.standbys,
         )
         key, written, changed = await cursor_key(pool), WrittenFeeds(), ChangedMembers()
         authenticator = resources.authenticator
@@ -245,9 +250,10 @@ class WorkerBackend(Backend):
         pushes = PushService(log_, key, resources.limits, resources.skew)
         admission = resources.connections.admission
         live = LiveDeps(hub, resources.authenticator, admission, resources.bodies, resources.answers, pushes)
+        history, digests = History(pool, resources.standbys), Digests(pool, resources.standbys)
         return Services(
-            log=log_, key=key, pushes=pushes, wrote=hub.committed, counts=hub.counts, history=History(pool),
-            digests=Digests(pool), held=held, totals=totals, audit=resources.audit, spaces=spaces, live=live,
+            log=log_, key=key, pushes=pushes, wrote=hub.committed, counts=hub.counts, history=history,
+            digests=digests, held=held, totals=totals, audit=resources.audit, spaces=spaces, live=live,
         )  # fmt: skip
 
     def _watch(self, hub: Hub) -> None:
@@ -259,6 +265,8 @@ class WorkerBackend(Backend):
         hub.spawn(_count_numbers(pool, hub.counts))
         if self._board.worker == 0:
             hub.spawn(_count_consumers(pool, hub.counts))
+        if self._resources.standbys is not None:
+            hub.spawn(self._resources.standbys.watch())
 
     def _keep_current(
         self, hub: Hub, releaser: Releaser, totals: Totals, written: WrittenFeeds, changed: ChangedMembers
@@ -293,13 +301,16 @@ class WorkerBackend(Backend):
         if self._hub is not None:
             await self._hub.close()
         await self._resources.authenticator.close()
+        if self._resources.standbys is not None:
+            await self._resources.standbys.close()
         await self._resources.pool.close()
 
 
 def _endpoints(settings: Settings, resources: Resources, token: str | None) -> Endpoints:
     authenticator, docs = resources.authenticator, Docs()
+    backups = Backups(resources.pool, resources.standbys)
     backup = BackupEndpoint(
-        authenticator, Backups(resources.pool), Importer(resources.pool, resources.limits, resources.sharing),
+        authenticator, backups, Importer(resources.pool, resources.limits, resources.sharing),
         skew=settings.max_clock_skew, most=settings.max_import, at_once=max(1, settings.pool_size // 4),
     )  # fmt: skip
     return Endpoints(
@@ -315,16 +326,19 @@ def _endpoints(settings: Settings, resources: Resources, token: str | None) -> E
     )
 
 
-def _pool(settings: Settings) -> Pool:
+def _pool(settings: Settings, standby: str = "") -> Pool:
+    """Connections to the database, or to a standby of it by its URL, for which nothing waits long."""
     if settings.database_url is None:
         raise ValueError("database_url is needed")
     return Pool(
-        settings.database_url,
+        standby or settings.database_url,
         size=settings.pool_size,
         lock_ms=settings.lock_timeout_ms,
         statement_ms=settings.statement_timeout_ms,
         max_names=settings.max_names,
         context_key=settings.context_key,
+        timeout=PATIENCE if standby else 10.0,
+        writes=not standby,
     )
 
 

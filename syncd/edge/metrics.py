@@ -60,6 +60,9 @@ class Numbers(msgspec.Struct):
     full: dict[str, int] = {}
     quota_hits: dict[str, int] = {}
     consumers: dict[str, list[float]] = {}
+    reads: dict[str, int] = {}
+    turned: dict[str, int] = {}
+    standbys: dict[str, int] = {}
 
 
 class Board:
@@ -93,8 +96,9 @@ def numbers(counts: Counts, bus: Any, ended: dict[str, int]) -> Numbers:
     up = int(bus.state == "up")
     quota_hits = dict(counts.quota_hits)
     return Numbers(
-        values, list(counts.lags), counts.lag_sum, told, up, ended, counts.full, quota_hits, counts.consumers
-    )
+        values, list(counts.lags), counts.lag_sum, told, up, ended, counts.full, quota_hits, counts.consumers,
+        counts.reads, counts.turned, counts.standbys,
+    )  # fmt: skip
 
 
 def render(board: Board, own: Callable[[], Numbers]) -> bytes:
@@ -128,6 +132,7 @@ class _Collector:
         yield GaugeMetricFamily("syncd_held", "Changes held until they may be written.", value=held)
         yield from self._quotas()
         yield from self._consumers()
+        yield from self._reads()
 
     def _consumers(self) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
@@ -170,6 +175,27 @@ class _Collector:
             for quota, value in page.quota_hits.items():
                 hits.add_metric([str(worker), quota], value)
         yield from (full, hits)
+
+    def _reads(self) -> Iterator[Any]:
+        """Each worker looks at the standbys; the one that thinks least of a standby is the one that is shown."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        what = "Reads that a standby may answer, by who answered: a standby, or `primary`."
+        reads = CounterMetricFamily("syncd_reads", what, labels=["worker", "where"])
+        what = "Reads that a standby was asked for and did not answer, by why; the primary did."
+        turned = CounterMetricFamily("syncd_reads_turned", what, labels=["worker", "why"])
+        for worker, page in self._pages:
+            for metric, values in ((reads, page.reads), (turned, page.turned)):
+                for key, value in values.items():
+                    metric.add_metric([str(worker), key], value)
+        up = GaugeMetricFamily("syncd_standby_up", "Whether a standby is read.", labels=["standby"])
+        what = "Bytes of WAL that a standby was behind the primary when it was looked at last."
+        lag = GaugeMetricFamily("syncd_standby_lag_bytes", what, labels=["standby"])
+        for name in sorted({name for _, page in self._pages for name in page.standbys}):
+            found = [page.standbys[name] for _, page in self._pages if name in page.standbys]
+            up.add_metric([name], int(min(found) >= 0))
+            lag.add_metric([name], max(behind if behind >= 0 else -1 - behind for behind in found))
+        yield from (reads, turned, up, lag)
 
     def _ended(self) -> Any:
         from prometheus_client.core import CounterMetricFamily

@@ -28,6 +28,11 @@ class Counts:
         # Spaces that are full, and refusals, by quota.
         self.full: dict[str, int] = {}
         self.quota_hits: Counter[str] = Counter()
+        # Reads that a standby may answer: by who did, and those that one did not, by why.
+        self.reads: dict[str, int] = {}
+        self.turned: dict[str, int] = {}
+        # Standbys by name: the bytes that each is behind, -1 where it is not read.
+        self.standbys: dict[str, int] = {}
         self.closed = self.pushes = self.changes = self.pulls = 0
         self.lags = [0] * (len(BUCKETS) + 1)
         self.lag_sum = 0.0

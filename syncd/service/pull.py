@@ -51,6 +51,13 @@ class PullState:
         return not isinstance(self._at, Cursor)
 
     @property
+    def begins(self) -> bool:
+        """Whether it is a page of a first sync that any database may read that is so far: nothing is noted of it."""
+        if self._stays or self._unreadable:
+            return False
+        return not self._at or (isinstance(self._at, Cursor) and self._at.sweeping and not self._at.row)
+
+    @property
     def _narrow(self) -> bool:
         return self.request.plain and bool(self.request.tables)
 
@@ -187,7 +194,7 @@ async def pull(log: Log, key: bytes, caller: Principal, request: PullRequest) ->
     """
     plain = caller.external is None and len(request.since) <= MAX_REMEMBERED
     state, call = (_peek if plain else _peek.__wrapped__)(request, caller, key)
-    if not state.fresh:
+    if not (state.fresh or (log.spread and state.begins)):  # in the middle of a first sync there is always news
         peeked = await log.peek(call)
         lost = peeked.trouble is not None
         if (lost and not request.plain) or not (lost or peeked.news):
@@ -206,7 +213,7 @@ async def check_history(log: Log, caller: Principal, client: str, pushed: Sequen
 async def _read(log: Log, caller: Principal, state: PullState) -> tuple[PullState, Page]:
     """A page, of what can be read. Raises Busy, DatabaseUnavailable."""
     try:
-        return state, await log.pull(state.call(caller))
+        return state, await (log.pull_anywhere if state.begins else log.pull)(state.call(caller))
     except Unforeseen as why:
         state = await state.around(log, caller, why)
         return state, await log.pull(state.call(caller))

@@ -64,6 +64,9 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[str | None, about(
         "A PostgreSQL 15 to 18, as the runtime role, direct or pooled; without it syncd starts its own.",
         "secret")] = None
+    read_urls: Annotated[tuple[str, ...], about(
+        "Standbys of that database, a URL each, as the same role: first syncs, history, exports and digests are read "
+        "there while they keep up, else on the primary.", "secrets")] = ()
     migrate_url: Annotated[str | None, about(
         "The same database as its owner, to migrate at start; without it run `syncd migrate` yourself.",
         "secret")] = None

@@ -73,6 +73,8 @@ def _checked(settings: Settings) -> Settings:
         raise SettingsError(
             "SYNCD_DEMO makes its own tokens and members: no public keys, no outside memberships with it"
         )
+    if settings.read_urls and not settings.database_url:
+        raise SettingsError("SYNCD_READ_URLS is for standbys of a database of yours: set SYNCD_DATABASE_URL as well")
     if settings.listen_url and not settings.database_url:
         raise SettingsError("SYNCD_LISTEN_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
     return settings

@@ -75,7 +75,7 @@ class Setting(msgspec.Struct, frozen=True):
                 _READ.get(self.kind, _plain)(value), _annotation(self.name), strict=False, dec_hook=_path
             )
         except (ValueError, msgspec.ValidationError) as error:
-            shown = "…" if self.kind == "secret" else repr(value)
+            shown = "…" if self.kind in ("secret", "secrets") else repr(value)
             named = f"{self.option} {shown}" if option else f"{self.variable}={shown}"
             why = str(error) if self.kind == "pem" else f"it has to be {self.wanted}"
             raise SettingsError(f"{named} cannot be used: {why}. {self.reason}") from None
@@ -170,6 +170,7 @@ _METAVARS = {
     "bytes": "SIZE",
     "seconds": "DURATION",
     "list": "A,B,…",
+    "secrets": "A,B,…",
     "pem": "PEM|FILE",
     "IntType": "N",
     "FloatType": "N",
@@ -178,6 +179,7 @@ _METAVARS = {
 }
 _READ: dict[str, Callable[[Any], Any]] = {
     "list": _list,
+    "secrets": _list,
     "bytes": parse_bytes,
     "seconds": parse_seconds,
     "pem": _pem,

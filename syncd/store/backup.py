@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from syncd.core.errors import Busy, DatabaseUnavailable
 from syncd.postgres.contexts import ActingCall, ActingUser, ContextSession, bound
 from syncd.postgres.statements import statement
 from syncd.store.pool import BUSY, GONE, Pool, refusal
+from syncd.store.standbys import Standbys
 
 log = structlog.get_logger("syncd.store")
 
@@ -135,10 +136,11 @@ async def standing(connection: Any) -> Standing:
 
 
 class Backups:
-    """Backup over the server's own connections. A snapshot keeps one for as long as its reader takes."""
+    """Backup over the server's own connections. A snapshot keeps one for as long as its reader takes. `standbys`: one
+    is asked of them first."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, standbys: Standbys | None = None) -> None:
+        self._pool, self._standbys = pool, standbys
 
     async def adopt(self, user: str, adopt: tuple[str, int]) -> None:
         """Takes over a membership list (JSON text and its age): a snapshot is read-only."""
@@ -153,11 +155,16 @@ class Backups:
     @asynccontextmanager
     async def snapshot(self, user: str) -> AsyncIterator[Snapshot]:
         """What a user sees. Raises Busy, DatabaseUnavailable."""
+
+        def begin(connection: Any) -> AbstractAsyncContextManager[Snapshot]:
+            return snapshot_of(connection, user, connection.session)
+
         try:
-            async with (
-                self._pool.exclusive() as connection,
-                snapshot_of(connection, user, connection.session) as snapshot,
-            ):
+            async with AsyncExitStack() as stack:
+                snapshot = await self._standbys.begin(stack, user, begin) if self._standbys else None
+                if snapshot is None:
+                    connection = await stack.enter_async_context(self._pool.exclusive())
+                    snapshot = await stack.enter_async_context(begin(connection))
                 yield snapshot
         except BUSY as why:
             log.warning("busy", error=type(why).__name__)

@@ -23,6 +23,7 @@ from syncd.store.devices import Devices
 from syncd.store.feed_queue import FeedQueue
 from syncd.store.pool import Locked, Pool
 from syncd.store.quotas import Over
+from syncd.store.standbys import Standbys
 from syncd.store.turns import Turns
 
 LANES = 2
@@ -51,6 +52,15 @@ class Page(NamedTuple):
     now_us: int
     boot_us: int
     trouble: str | None
+
+
+class PulledThere(NamedTuple):
+    """A page that a standby read; `members`: by which spaces of the user, as one value."""
+
+    why: str | None
+    replayed: int | None
+    members: bytes | None
+    page: Page | None
 
 
 class PeekResult(NamedTuple):
@@ -135,13 +145,13 @@ def _page(row: Any) -> Page | None:
 class Log:
     """Pushes and pulls. Small ones travel together. `full`: the spaces that take nothing but deletions, by id, as the
     last look found them; `on_hit`: is told which quota was met, and in which space; `on_wait`: is told how long
-    the quickest of a group was on its way."""
+    the quickest of a group was on its way. `standbys`: what may be read elsewhere is asked of them first."""
 
     def __init__(
         self, pool: Pool, *, most_devices: int = 0, on_wait: Callable[[float], None] = lambda seconds: None,
-        on_hit: Callable[[str, str], None] = lambda quota, space: None,
+        on_hit: Callable[[str, str], None] = lambda quota, space: None, standbys: Standbys | None = None,
     ) -> None:  # fmt: skip
-        self._pool = pool
+        self._pool, self._standbys = pool, standbys
         self.devices, self.cursors = Devices(pool, most_devices), Cursors(pool)
         self.full: dict[str, Over] = {}
         self.on_hit = on_hit
@@ -178,6 +188,19 @@ class Log:
         """Reads a page. `call` is one member of sync_pull's parameter as JSON text. Raises Unforeseen where a feed
         cannot be read."""
         return await self._pull_alone(call)
+
+    @property
+    def spread(self) -> bool:
+        """Whether standbys answer what begins."""
+        return self._standbys is not None
+
+    async def pull_anywhere(self, call: bytes) -> Page:
+        """The same of what a standby may answer: it is so far as the primary is now, which has the clock."""
+        found = await self._standbys.read("pull_there", call) if self._standbys else None
+        if found is None:
+            return await self._pull_alone(call)
+        row, point = found
+        return Page(*row["page"])._replace(now_us=point.now_us)
 
     async def unreadable(self, call: bytes) -> list[UnreadableSpace]:
         """For which spaces a pull fails, when it has failed with Unforeseen; none where it is something else."""

@@ -97,14 +97,14 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 class Pool:
     """A pool of connections; `open` before use. Waiting for a connection ends after `timeout` seconds; users take
     turns for one (`syncd.store.turns`). `max_names`: how many names a user may make, None for any number.
-    `context_key`: signs who acts (`syncd.postgres.contexts`)."""
+    `context_key`: signs who acts (`syncd.postgres.contexts`). `writes`: it is of the server that is written to."""
 
     def __init__(
         self, dsn: str, *, size: int = 8, timeout: float = 10.0, lock_ms: int = 5000, statement_ms: int = 30000,
-        max_names: int | None = None, context_key: str | None = None,
+        max_names: int | None = None, context_key: str | None = None, writes: bool = True,
     ) -> None:  # fmt: skip
-        self._context_key = context_key
-        self._dsn, self.size, self._timeout = dsn, size, timeout
+        self._context_key, self._writes = context_key, writes
+        self._dsn, self.size, self._timeout = for_writing(dsn) if writes else dsn, size, timeout
         self.lock_seconds = lock_ms / 1000
         # A little more than the database gives itself: it should be the one to say no.
         self._patience = statement_ms / 1000 + 2
@@ -125,7 +125,7 @@ class Pool:
             try:
                 self.pooled = await self._behind_pooler()
                 self._pool = await asyncpg.create_pool(
-                    for_writing(self._dsn),
+                    self._dsn,
                     connect=asyncpg.connect if self.pooled else self._connect,
                     min_size=0 if self.pooled else min(2, self.size),
                     max_size=self.size,
@@ -148,7 +148,7 @@ class Pool:
 
     async def _behind_pooler(self) -> bool:
         """A pooler hands out a process id of its own making, not that of the server process behind it."""
-        connection = await self._connect(for_writing(self._dsn), timeout=self._timeout, statement_cache_size=0)
+        connection = await self._connect(self._dsn, timeout=self._timeout, statement_cache_size=0)
         try:
             async with connection.transaction():
                 return bool(await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid())
@@ -161,6 +161,12 @@ class Pool:
             await _ended(pool, 5)
         await asyncio.gather(*self._leaving)
 
+    def drop(self) -> None:
+        """Cuts all connections off, and what waits for an answer of one; the next call makes new ones."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.terminate()
+
     async def must_write(self, connection: Any) -> None:
         """For `attempt`: whether what is written there is taken. Raises ReadOnlySQLTransactionError."""
         if await connection.fetchval(READ_ONLY):
@@ -169,7 +175,7 @@ class Pool:
     def _leave(self, pool: Any) -> None:
         """Gives all connections up: their server has become a standby, or was fenced off. The next call looks for
         the one that is written to now, by the names in the URL."""
-        if pool is self._pool:
+        if pool is self._pool and self._writes:
             log.warning("the database is read-only: leaving it")
             self._pool = None
             task = asyncio.create_task(_ended(pool, self._patience))
@@ -267,7 +273,7 @@ class Pool:
         for turn in range(TRIES):
             try:
                 async with self.connection() as connection:
-                    return await _with_good_contexts(connection, work)
+                    return await with_good_contexts(connection, work)
             except asyncpg.ReadOnlySQLTransactionError:
                 # Nothing was written there; there may be another one that is written to, which is looked for once.
                 if turn:
@@ -301,7 +307,9 @@ class Pool:
             raise refusal(why, "numbers_make") from None
 
 
-async def _with_good_contexts(connection: Any, work: Callable[[Any], Awaitable[T]]) -> T:
+async def with_good_contexts(connection: Any, work: Callable[[Any], Awaitable[T]]) -> T:
+    """`work(connection)`; where the database refuses who acts, the connection has to be named anew before its next
+    call."""
     try:
         return await work(connection)
     except asyncpg.PostgresError as why:

@@ -12,6 +12,7 @@ from typing import Self
 from urllib.parse import quote
 
 import asyncpg
+import psutil
 
 from syncd.postgres.cluster import environment
 from syncd.postgres.embedded import PORT, EmbeddedPostgres
@@ -38,14 +39,27 @@ class Standby:
         await run(self.primary, "SELECT pg_reload_conf()")
         source = ["-h", str(self.primary.socket_dir), "-p", str(PORT), "-U", "postgres"]
         await self._do("pg_basebackup", *source, "-D", str(self.pgdata), "-R", "-X", "stream", "-c", "fast")
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.socket_dir} -c shared_buffers=32MB"
-        await self._do("pg_ctl", "start", "-w", "-D", str(self.pgdata), "-l", str(self.folder / "log"), "-o", options)
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Runs it, again where it was stopped."""
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.socket_dir} -c shared_buffers=32MB"
+        await self._do("pg_ctl", "start", "-w", "-D", str(self.pgdata), "-l", str(self.folder / "log"), "-o", options)
+
+    async def stop(self) -> None:
+        """Ends it as a crash does."""
         await self._do("pg_ctl", "stop", "-m", "immediate", "-D", str(self.pgdata))
+
+    def processes(self) -> list[psutil.Process]:
+        """Its postmaster and all that it started."""
+        postmaster = psutil.Process(int((self.pgdata / "postmaster.pid").read_text().splitlines()[0]))
+        return [postmaster, *postmaster.children(recursive=True)]
 
     async def promote(self) -> None:
         """Takes over, with all that the primary has committed."""
