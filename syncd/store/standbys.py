@@ -33,7 +33,7 @@ WAIT, LOOK_AGAIN = 0.05, 0.004
 # How long a standby may take in all; then the primary is asked, and the standby left alone.
 PATIENCE = 2.0
 # How often a standby is looked at, and the longest time between two looks at one that is left alone.
-LOOK_EVERY, LONGEST_AWAY = 1.0, 30.0
+LOOK_EVERY, LONGEST_AWAY = 1.0, 10.0
 # Why a standby is left alone; all else is of one read.
 AWAY = {"behind", "promoted", "another_role", "another_history", "another_system", "unreachable"}
 
@@ -199,15 +199,21 @@ class Standbys:
         """Where the primary is now. Raises Refusal, Busy, DatabaseUnavailable."""
         return ReadPoint(*(await self._primary.fetch("read_point", ActingCall(head)))[0])
 
+    @property
+    def turned(self) -> dict[str, int]:
+        """Reads that no standby answered that was asked, by why."""
+        return self._counts.turned
+
     async def watch(self) -> None:
         """Looks at all of them, again and again."""
         while True:
             due = [standby for standby in self.all if standby.due]
             if due:
-                await asyncio.gather(*map(self._look, due))
+                await asyncio.gather(*map(self.look, due))
             await asyncio.sleep(LOOK_EVERY)
 
-    async def _look(self, standby: Standby) -> None:
+    async def look(self, standby: Standby) -> None:
+        """Looks whether one can be read."""
         try:
             if self._system is None:
                 self._system = await self._primary.attempt(system_of)

@@ -7,16 +7,24 @@ import json
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
+import asyncpg
 import httpx
 import pytest
 
 from syncd.core.database_url import server_of
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
+from syncd.service.counts import Counts
+from syncd.store import standbys
+from syncd.store.backup import snapshot_of
+from syncd.store.pool import Pool
 from tests.support.device import Device
 from tests.support.harness import Server
 from tests.support.standby import Standby, run, url_of
@@ -25,16 +33,26 @@ from tests.support.wire import unique
 pytestmark = pytest.mark.waits
 
 SECRET = "a secret that the server has, of 32 bytes and more"
+SYSTEM = "another_system"
 KEY = "a key of the tests, of 32 characters or more"
+RECORD, DIGEST = "/sync/notes/records/items", "/sync/notes/digest"
+HOW = {"limit": 100, "bytes": 1 << 20}
+SLOW = "SELECT pg_sleep(25), count(*) FROM syncd.sync_memberships"
 PAUSE, RESUME = "SELECT pg_wal_replay_pause()", "SELECT pg_wal_replay_resume()"
 
 
+def past(space: str) -> str:
+    """Where a space as it was is asked for."""
+    return f"/sync/notes/spaces/{quote(space)}/at?seq=1"
+
+
 class House(NamedTuple):
-    """A primary, a standby of it, and a server that reads there."""
+    """A primary, a standby of it, a server that reads there, and one that does not."""
 
     primary: EmbeddedPostgres
     standby: Standby
     server: Server
+    plain: Server
 
     async def reads(self) -> dict[str, int]:
         """How many reads were answered by whom: "standby", "primary"."""
@@ -44,12 +62,23 @@ class House(NamedTuple):
         return {"standby": found.get(name, 0), "primary": found.get("primary", 0)}
 
     async def answered_by(self, where: str, ask: Callable[[], Any]) -> Any:
-        """What is answered, and that it was there."""
-        before = await self.reads()
-        answer = await ask()
-        after = await self.reads()
-        assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == {where: 1}
-        return answer
+        """What is answered there: by the standby now and then where the machine is busy, by the primary at once."""
+        deadline = time.monotonic() + 30
+        while True:
+            before = await self.reads()
+            answer = await ask()
+            after = await self.reads()
+            found = {name: after[name] - before[name] for name in after if after[name] != before[name]}
+            if found == {where: 1}:
+                return answer
+            turned = await metric(self.server, "syncd_reads_turned_total", "why")
+            assert (where, found) == ("standby", {"primary": 1}), turned
+            assert time.monotonic() < deadline, turned
+
+    async def at_the_primary(self, device: Device, path: str) -> httpx.Response:
+        """What the server answers that reads on no standby."""
+        async with Device(self.plain, device.user, device.client) as same:
+            return await same.http.get(path)
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +87,23 @@ async def house(workspace: Path) -> AsyncIterator[House]:
     place = workspace / "standbys"
     place.mkdir(mode=0o755)
     with EmbeddedPostgres(place / "primary", settings={"wal_level": "replica", "shared_buffers": "32MB"}) as primary:
-        await migrate(primary.owner_dsn, say=lambda text: None, context_key=KEY)
+        await migrate(primary.owner_dsn, say=lambda text: None, context_key=KEY, memberships="external")
         async with Standby(primary, place / "standby") as standby:
             await run(standby, "ALTER SYSTEM SET hot_standby_feedback = on")
             await run(standby, "SELECT pg_reload_conf()")
             urls = f"{url_of(standby)},{url_of(primary)}"
             settings = {"database_url": url_of(primary), "read_urls": urls, "jwt_secret": SECRET, "context_key": KEY}
             server = Server(place / "served", settings=settings, start=False)
-            await asyncio.to_thread(server.start)
+            plain = Server(place / "plain", settings={**settings, "read_urls": ""}, start=False)
             try:
-                found = House(primary, standby, server)
+                for one in (server, plain):
+                    await asyncio.to_thread(one.start)
+                found = House(primary, standby, server, plain)
                 await comes_to(found, up=True)
                 yield found
             finally:
-                await asyncio.to_thread(server.stop)
+                for one in (server, plain):
+                    await asyncio.to_thread(one.stop)
 
 
 async def metric(server: Server, name: str, label: str) -> dict[str, int]:
@@ -109,11 +141,11 @@ async def test_first_syncs_history_digests_and_exports_are_read_there(house: Hou
         page = await house.answered_by("standby", ann.pull)
         assert sorted(ids_of(page)) == ids
         assert not (await ann.pull(page["syncedUntil"]))["serverChanges"]
-        space = f"/sync/notes/spaces/_personal:{ann.user}"
-        for path in (f"{space}/items/r0001", f"{space}/items/r0001/history", space, "/sync/notes/digest"):
-            answer = await house.answered_by("standby", lambda path=path: ann.http.get(path))
+        for path in (f"{RECORD}/r0001", f"{RECORD}/r0001/history", past(f"_personal:{ann.user}"), DIGEST):
+            answer = await house.answered_by("standby", partial(ann.http.get, path))
             assert answer.status_code == 200, (path, answer.text)
-        export = await house.answered_by("standby", lambda: ann.http.get("/backup/export"))
+            assert answer.text == (await house.at_the_primary(ann, path)).text
+        export = await house.answered_by("standby", partial(ann.http.get, "/backup/export"))
         lines = [json.loads(line) for line in export.text.splitlines()]
         assert sorted(line["id"] for line in lines if line.get("table") == "items") == ids
         assert await metric(house.server, "syncd_standby_up", "standby") == {
@@ -125,18 +157,21 @@ async def test_first_syncs_history_digests_and_exports_are_read_there(house: Hou
 async def test_pages_of_a_first_sync_come_from_either_and_are_whole(house: House) -> None:
     async with Device(house.server, unique("ann")) as ann:
         ids = await written(ann, 60)
-        for query in ({"limit": 7}, {"limit": 7, "history": 1}, {"limit": 7, "first": "items"}):
-            found, since, more, turn = list[str](), "", True, 0
-            while more:
-                if turn == 3:
-                    await run(house.standby, PAUSE)
-                    await ann.push([ann.change(unique("c"), "more", turn)])
-                page = await ann.pull(since, **query)
-                found, since, more, turn = found + ids_of(page), page["syncedUntil"], page["hasMore"], turn + 1
-            assert sorted({*found} - {"more"}) == ids
-            assert "more" in found
+        kinds: list[dict[str, Any]] = [{"limit": 7}, {"limit": 7, "history": 1}, {"limit": 7, "first": "items"}]
+        begun = list[tuple[list[str], str]]()
+        for query in kinds:
+            first = await house.answered_by("standby", partial(ann.pull, **query))
+            second = await ann.pull(first["syncedUntil"], **query)
+            begun.append((ids_of(first) + ids_of(second), second["syncedUntil"]))
+        await run(house.standby, PAUSE)
+        try:
+            await ann.push([ann.change("c-more", "more", 1)])
+            for query, (found, since) in zip(kinds, begun, strict=True):
+                rest, _ = await ann.drain(since, **query)
+                assert sorted(found + [change["id"] for change in rest]) == ["more", *ids]
+        finally:
             await run(house.standby, RESUME)
-            await comes_to(house, up=True)
+        await comes_to(house, up=True)
 
 
 async def test_what_was_acknowledged_is_in_the_next_read_of_a_standby_that_is_behind(house: House) -> None:
@@ -150,7 +185,7 @@ async def test_what_was_acknowledged_is_in_the_next_read_of_a_standby_that_is_be
             assert "late" in ids_of(await house.answered_by("primary", ann.pull))
             await comes_to(house, up=False)
             assert "late" in ids_of(await house.answered_by("primary", ann.pull))
-            assert (await ann.http.get(f"/sync/notes/spaces/_personal:{ann.user}/items/late")).status_code == 200
+            assert (await ann.http.get(f"{RECORD}/late")).status_code == 200
             assert '"late"' in (await ann.http.get("/backup/export")).text
         finally:
             await run(house.standby, RESUME)
@@ -162,7 +197,7 @@ async def test_who_was_removed_reads_nothing_of_a_standby_that_does_not_know(hou
     async with Device(house.server, unique("ann")) as ann, Device(house.server, unique("bob")) as bob:
         space = await ann.create_space(unique("space"), **{bob.user: "reader"})
         await ann.push([ann.change("c", "canary", 1, space=space)])
-        asked = ("/sync/notes/pull", f"/sync/notes/spaces/{space}", "/sync/notes/digest", "/backup/export")
+        asked = ("/sync/notes/pull", past(space), DIGEST, "/backup/export")
         assert "canary" in (await bob.http.get(asked[0])).text
         await run(house.standby, PAUSE)
         try:
@@ -174,7 +209,7 @@ async def test_who_was_removed_reads_nothing_of_a_standby_that_does_not_know(hou
         finally:
             await run(house.standby, RESUME)
         await comes_to(house, up=True)
-        assert "canary" not in (await house.answered_by("standby", lambda: bob.http.get(asked[0]))).text
+        assert "canary" not in (await house.answered_by("standby", partial(bob.http.get, asked[0]))).text
         async with Device(house.server, unique("eve")) as stranger:
             assert "canary" not in (await house.answered_by("standby", stranger.ask)).text
 
@@ -212,3 +247,162 @@ async def test_what_lies_behind_comes_from_the_primary(house: House) -> None:
         await ann.push([ann.change("c2", "r2", 2)])
         assert ids_of(await ann.pull(since)) == ["r2"]
         assert await house.reads() == before
+
+
+# -- beneath the server ------------------------------------------------------------------------------------------------
+
+
+class Meanwhile(standbys.Standby):
+    """A standby after whose reading something happens, before the answer leaves."""
+
+    happens: Callable[[], Awaitable[object]]
+
+    async def wait(self, *asked: Any) -> Any:
+        row = await super().wait(*asked)
+        await self.happens()
+        return row
+
+
+class Cancelled(standbys.Standby):
+    """A standby whose readers take long and are cancelled for what it replays."""
+
+    async def wait(self, *asked: Any) -> Any:
+        async with self.pool.connection() as connection:
+            return await connection.fetchrow(SLOW)
+
+
+def pool(url: str, **more: Any) -> Pool:
+    return Pool(url, size=2, context_key=KEY, **more)
+
+
+@asynccontextmanager
+async def reading(
+    primary: EmbeddedPostgres | Standby, there: str, kind: type[standbys.Standby] = standbys.Standby
+) -> AsyncIterator[tuple[standbys.Standbys, Any]]:
+    """What reads on a standby by its URL, which it has looked at once."""
+    main, one = pool(url_of(primary)), kind("there", pool(there, writes=False))
+    found = standbys.Standbys(main, [one], Counts())
+    try:
+        if kind is standbys.Standby:
+            await found.look(one)
+        else:
+            one.why = None
+        yield found, one
+    finally:
+        await found.close()
+        await main.close()
+
+
+def asked(user: str, **more: Any) -> bytes:
+    return json.dumps({"user": user, "app": "notes", "since": {}, "how": HOW, **more}).encode()
+
+
+async def test_a_removal_while_a_standby_reads_is_seen_before_the_answer_leaves(house: House) -> None:
+    async with Device(house.server, unique("ann")) as ann:
+        bob = unique("bob")
+        space = await ann.create_space(unique("space"), **{bob: "reader"})
+        await ann.push([ann.change("c", "canary", 1, space=space)])
+        async with reading(house.primary, url_of(house.standby), Meanwhile) as (reads, one):
+            one.happens = partial(asyncio.sleep, 0)
+            row = await until_read(reads, asked(bob))
+            assert b"canary" in row["page"][0]
+            one.happens = lambda: ann.http.delete(f"/spaces/{space}/members/{bob}")
+            one.why = None
+            assert await reads.read("pull_there", asked(bob)) is None
+            assert one.why is None, "it is not the standby's fault"
+
+
+async def until_read(reads: standbys.Standbys, call: bytes) -> Any:
+    """What the standby answers, once it has caught up."""
+    deadline = time.monotonic() + 30
+    while (found := await reads.read("pull_there", call)) is None:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+        reads.all[0].why = None
+    return found[0]
+
+
+async def test_a_list_of_memberships_counts_from_the_read_that_it_comes_with(house: House) -> None:
+    async with Device(house.server, unique("ann")) as ann:
+        bob, now = unique("bob"), time.time_ns() // 1000
+        space = await ann.create_space(unique("space"))
+        await ann.push([ann.change("c", "canary", 1, space=space)])
+        member = [{"id": space, "role": "reader"}]
+        async with reading(house.primary, url_of(house.standby)) as (reads, one):
+            one.why = None
+            row = await until_read(reads, asked(bob, list=member, asOf=now))
+            assert b"canary" in row["page"][0]
+            await run(house.standby, PAUSE)
+            try:
+                one.why = None
+                assert await reads.read("pull_there", asked(bob, list=[], asOf=now + 5_000_000)) is None
+            finally:
+                await run(house.standby, RESUME)
+
+
+async def test_an_export_is_begun_where_its_user_was_not_removed_meanwhile(house: House) -> None:
+    async with Device(house.server, unique("ann")) as ann:
+        bob = unique("bob")
+        space = await ann.create_space(unique("space"), **{bob: "reader"})
+        await ann.push([ann.change("c", "canary", 1, space=space)])
+        async with reading(house.primary, url_of(house.standby)) as (reads, one):
+            await until_read(reads, asked(bob))
+
+            @asynccontextmanager
+            async def begin(connection: Any) -> AsyncIterator[str]:
+                async with snapshot_of(connection, bob, connection.session):
+                    assert (await ann.http.delete(f"/spaces/{space}/members/{bob}")).status_code == 204
+                    yield "begun"
+
+            one.why, one.patient = None, True
+            async with AsyncExitStack() as stack:
+                assert await reads.begin(stack, bob, begin) is None
+
+
+async def test_who_is_cancelled_for_what_is_replayed_asks_the_primary(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standbys, "PATIENCE", 30.0)
+    await run(house.standby, "ALTER SYSTEM SET max_standby_streaming_delay = 0")
+    await run(house.standby, "SELECT pg_reload_conf()")
+    try:
+        async with reading(house.primary, url_of(house.standby), Cancelled) as (reads, one):
+            asking = asyncio.create_task(reads.read("pull_there", asked("ann")))
+            deadline = time.monotonic() + 20
+            while not await run(house.standby, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+            connection = await asyncpg.connect(house.primary.owner_dsn)
+            await connection.execute("BEGIN; LOCK TABLE syncd.sync_memberships IN ACCESS EXCLUSIVE MODE; COMMIT")
+            await connection.close()
+            assert await asking is None
+            assert (reads.turned, one.why) == ({"conflict": 1}, None)
+    finally:
+        await run(house.standby, "ALTER SYSTEM RESET max_standby_streaming_delay")
+        await run(house.standby, "SELECT pg_reload_conf()")
+
+
+async def test_a_standby_is_read_as_the_role_that_serves_and_of_this_database_alone(
+    house: House, database: EmbeddedPostgres
+) -> None:
+    superuser = url_of(house.standby).replace("syncd_runtime", "postgres")
+    for url, why in ((superuser, "another_role"), (url_of(house.primary), "promoted"), (database.runtime_dsn, SYSTEM)):
+        async with reading(house.primary, url) as (reads, one):
+            assert one.why == why
+            assert await reads.read("pull_there", asked("ann")) is None
+            assert reads.turned == {}, "it is not even asked"
+            one.why = None
+            assert await reads.read("pull_there", asked("ann")) is None, why
+
+
+async def test_after_a_switchover_what_follows_the_old_primary_is_not_read(house: House, folder: Path) -> None:
+    async with Standby(house.primary, folder / "promoted") as promoted:
+        await promoted.promote()
+        async with reading(house.primary, url_of(promoted)) as (_, one):
+            assert one.why == "promoted"
+        async with Device(house.plain, unique("ann")) as ann:
+            await written(ann, 20)  # the old primary, and what follows it, are further than the new one
+        async with reading(promoted, url_of(house.standby)) as (reads, one):
+            assert one.why == "another_history"
+            one.why = None
+            assert await reads.read("pull_there", asked("ann")) is None
