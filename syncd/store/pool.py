@@ -308,8 +308,7 @@ class Pool:
 
 
 async def with_good_contexts(connection: Any, work: Callable[[Any], Awaitable[T]]) -> T:
-    """`work(connection)`; where the database refuses who acts, the connection has to be named anew before its next
-    call."""
+    """`work(connection)`. A connection of which the database refuses contexts is named again before its next call."""
     try:
         return await work(connection)
     except asyncpg.PostgresError as why:

@@ -2,9 +2,9 @@
 
 A read goes three ways. The primary says how far a standby has to be, and takes over a list of memberships where one
 came; the standby reads if it is so far; the primary says again whose spaces the user is in, and where that is not what
-the standby read by, the answer is thrown away. Whatever goes wrong on a standby, the primary is asked instead: nobody
-sees an error of a standby's. One that is behind, promoted, gone or of another history is left alone, and looked at
-again and again, more and more rarely.
+the standby read by, the answer is thrown away. Where anything goes wrong on a standby, the primary answers:
+nobody sees an error of a standby's. One that is behind, promoted, gone or of another history is left alone, and looked
+at again and again, more and more rarely.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class Standbys:
 
     async def _still(self, standby: Standby, head: bytes, members: bytes) -> bool:
         """Whether the user is in the same spaces on the primary, now. Raises what the primary says."""
-        user = msgspec.json.decode(head, type=_User).user
+        user = msgspec.json.decode(head, type=_Asker).user
         same = (await self.point(msgspec.json.encode({"user": user}))).members == members
         if same:
             self._count(standby.name)
@@ -285,7 +285,7 @@ class Standbys:
         self._counts.reads[where] = self._counts.reads.get(where, 0) + 1
 
 
-class _User(msgspec.Struct):
+class _Asker(msgspec.Struct):
     user: str
 
 
