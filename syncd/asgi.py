@@ -23,6 +23,7 @@ from syncd.core.principal import External, Principal
 from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.host import Authenticate, HostIdentity
 from syncd.edge.mounted import MountedApplication
+from syncd.edge.stop_signals import StopSignals
 from syncd.settings import Settings, SettingsError
 
 log = structlog.get_logger("syncd.asgi")
@@ -56,6 +57,8 @@ class SyncApplication:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._assembly: Assembly | None = None
         self._application: MountedApplication | None = None
+        self._signals: StopSignals | None = None
+        self._draining: asyncio.Task[None] | None = None
         _log_by_the_host()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +99,7 @@ class SyncApplication:
             assembly.http, assembly.sockets, assembly.backend, self._prefix, self._settings.idle_timeout
         )
         assembly.sockets.watch()
+        self._signals = StopSignals(self._drain_soon)
         try:
             await assembly.backend.services()
         except UnfitDatabase as why:
@@ -111,9 +115,18 @@ class SyncApplication:
         if self._assembly is not None:
             await self._assembly.drain()
 
+    def _drain_soon(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self.drain())
+
     async def close(self) -> None:
         """Ends the live connections, what runs beside, and the connections to the database."""
         assembly, self._assembly, self._application, self._loop = self._assembly, None, None, None
+        if self._signals is not None:
+            self._signals.forget()
+        if self._draining is not None:
+            await asyncio.wait([self._draining])
+        self._signals = self._draining = None
         if assembly is not None:
             await assembly.drain()
             await assembly.sockets.close()

@@ -1,7 +1,8 @@
 """Every setting of syncd, with its default and the reason for it.
 
 A setting is a field in `declared`; its environment variable is `SYNCD_` and the field's name in capitals, and
-`syncd serve` has an option of the same name. Only `app.py` and `cli/` read this package.
+`syncd serve` has an option of the same name. Only `app.py`, `asgi.py`, `django/` and `cli/` read
+this package.
 """
 
 from syncd.settings.declared import NOT_AN_OPTION, TOPICS

@@ -29,6 +29,9 @@ CONTEXT_KEY = os.environ.get("TEST_CONTEXT_KEY", "")
 # TEST_SERVER=uvicorn|hypercorn: each server is a FastAPI application that has syncd mounted (tests/support/mounted.py),
 # run by that one's own protocols.
 FORM = os.environ.get("TEST_SERVER", "")
+# Below which path that is; nothing where it is `syncd serve`.
+MOUNT = "/own/sync"
+PATH = MOUNT if FORM else ""
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

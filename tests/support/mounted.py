@@ -31,8 +31,8 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.launch import PR_SET_PDEATHSIG
 from syncd.postgres.migrate import migrate
 from syncd.settings import Settings
+from tests.support.harness import MOUNT as PATH
 
-PATH = "/own/sync"
 SPARE_CONNECTIONS = 60
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.harness import PATH
+
 CHUNK = 16 * 1024
 # Pieces that are under way at most, and how often a second a slow line moves.
 UNDER_WAY, MOVES = 8, 50
@@ -173,7 +175,7 @@ class Proxy:
     @property
     def url(self) -> str:
         """Where HTTP clients connect."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{PATH}"
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the target."""

@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any, Self
 
-from tests.support.harness import Server
+from tests.support.harness import PATH, Server
 
 HANDSHAKE = (
     b"GET /ws/notes HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -43,7 +43,7 @@ class RawSocket:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(connection, ("127.0.0.1", port))
-        await loop.sock_sendall(connection, head)
+        await loop.sock_sendall(connection, head.replace(b" /", f" {PATH}/".encode(), 1))
         self = cls(connection)
         while b"\r\n\r\n" not in self._ahead:
             self._ahead += await self._some(1024)

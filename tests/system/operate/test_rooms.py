@@ -40,6 +40,7 @@ def test_an_import_that_goes_up_and_one_of_io_break_each_contract(tree: Path) ->
     planted = {
         "syncd/core/ids.py": "from syncd.store import pool",
         "syncd/protocol/messages.py": "import socket",
+        "syncd/edge/host.py": "import django",
         "syncd/live/state.py": "import asyncio",
         "syncd_client/data/merge.py": "from syncd_client.live import hub",
         "syncd_client/data/clock.py": "import os",
@@ -53,6 +54,7 @@ def test_an_import_that_goes_up_and_one_of_io_break_each_contract(tree: Path) ->
     for importer, imported in (
         ("syncd.core.ids", "syncd.store.pool"),
         ("syncd.protocol.messages", "socket"),
+        ("syncd.edge.host", "django"),
         ("syncd.live.state", "asyncio"),
         ("syncd_client.data.merge", "syncd_client.live.hub"),
         ("syncd_client.data.clock", "os"),
