@@ -15,6 +15,7 @@ import pytest
 from syncd.core.errors import TooLarge
 from syncd.edge.bodies import Bodies
 from syncd.edge.requests import Request
+from tests.support.harness import PATH
 from tests.support.wire import Device, Json, edit, unique
 
 if sys.version_info >= (3, 14):
@@ -49,7 +50,7 @@ def problem(answer: httpx.Response, status: int, code: str, pointer: str | None 
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     body: Json = answer.json()
-    assert (body["status"], body["code"], body["type"]) == (status, code, f"/docs/errors#{code}")
+    assert (body["status"], body["code"], body["type"]) == (status, code, f"{PATH}/docs/errors#{code}")
     assert body["title"]
     assert body["detail"]
     if pointer is not None:

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.device import Device
 from tests.support.drawn import drawn, examples
-from tests.support.harness import Server
+from tests.support.harness import PATH, Server
 from tests.support.socket_device import Socket, opened, refusal, socket_of, workers_of
 from tests.support.stream_device import stream_of
 from tests.support.wire import edit, unique
@@ -143,7 +143,7 @@ async def raw(server: Server, *lines: str, method: str = "GET") -> httpx.Respons
     """A handshake with further header lines, as it was answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     head = [
-        f"{method} /ws HTTP/1.1",
+        f"{method} {PATH}/ws HTTP/1.1",
         *([] if any(line.lower().startswith("host:") for line in lines) else [f"Host: 127.0.0.1:{server.port}"]),
         "Upgrade: websocket",
         "Connection: Upgrade",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.device import Device
-from tests.support.harness import Server
+from tests.support.harness import PATH, Server
 from tests.support.wire import edit, unique
 
 pytestmark = pytest.mark.waits
@@ -27,7 +27,7 @@ class Upload:
     async def begun(cls, server: Server, user: str, body: bytes, *more: str, path: str = "/sync/notes") -> Upload:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         lines = [
-            f"POST {path} HTTP/1.1",
+            f"POST {PATH}{path} HTTP/1.1",
             "Host: localhost",
             f"Authorization: Bearer {server.token(user)}",
             "X-Client-Id: slow",

@@ -1,6 +1,6 @@
 """The second form of the tests' servers: syncd in a FastAPI application, below a path, served by TEST_SERVER.
 
-It takes the settings of `syncd serve` from the environment and prints the same line, with its path.
+It takes the settings of `syncd serve` from the environment, or as options, and prints the same line, with its path.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def by_uvicorn(settings: Settings, listener: socket.socket) -> None:
         uvicorn.Server(uvicorn.Config(application, **how)).run(sockets=[listener])
         return
     config = uvicorn.Config("tests.support.mounted:application", workers=settings.workers, **how)
-    uvicorn.supervisors.Multiprocess(config, uvicorn.Server(config).run, [listener]).run()
+    uvicorn.supervisors.Multiprocess(config, [listener]).run()
 
 
 def by_hypercorn(settings: Settings, listener: socket.socket) -> None:
@@ -118,8 +118,10 @@ def by_hypercorn(settings: Settings, listener: socket.socket) -> None:
     asyncio.run(run())
 
 
-def main() -> int:
-    """Serves until SIGTERM."""
+def main(options: list[str]) -> int:
+    """Serves until SIGTERM. `options`: `--name value`, as `syncd serve` takes them."""
+    given = zip(options[::2], options[1::2], strict=True)
+    os.environ |= {f"SYNCD_{name[2:].replace('-', '_').upper()}": value for name, value in given}
     settings = Settings.load(os.environ)
     die = signal.getsignal(signal.SIGTERM)
     listener = socket.create_server((settings.host, settings.port), backlog=2048)
@@ -135,4 +137,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

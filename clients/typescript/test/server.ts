@@ -12,7 +12,12 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const PYTHON = process.env.SYNCD_PYTHON ?? "python3";
-const READY = /syncd is ready at (http:\/\/\S+:(\d+))/;
+const READY = /syncd is ready at (http:\/\/[^\s/]+:(\d+)\S*)/;
+const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
+// TEST_SERVER: as in tests/support/harness.py, an application that has syncd mounted below a path.
+const [SERVE, MOUNTED] = process.env.TEST_SERVER
+  ? [["-m", "tests.support.mounted"], { PYTHONPATH: REPOSITORY }]
+  : [["-m", "syncd", "serve"], {}];
 
 const SHIFTED = fileURLToPath(new URL("../../../tests/clock", import.meta.url));
 
@@ -41,10 +46,10 @@ export class RealServer {
 
   /** Starts it, on the same port and with the same data each time. */
   async start(): Promise<void> {
-    const options = ["serve", "--data-dir", join(this.#folder, "data"), "--port", String(this.#port)];
-    const child = spawn(PYTHON, ["-m", "syncd", ...options, ...this.#options], {
+    const options = ["--data-dir", join(this.#folder, "data"), "--port", String(this.#port)];
+    const child = spawn(PYTHON, [...SERVE, ...options, ...this.#options], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, ...this.#env },
+      env: { ...process.env, ...MOUNTED, ...this.#env },
     });
     this.#process = child;
     let said = "";

@@ -42,7 +42,7 @@ def _problem() -> Schema:
     )
     return object_of(
             ["type", "title", "status", "code", "detail"],
-            type={"type": "string", "format": "uri-reference", "pattern": "^/docs/errors#[a-z_]+$",
+            type={"type": "string", "format": "uri-reference", "pattern": "^(/.*)?/docs/errors#[a-z_]+$",
                   "description": "Where the code is explained, on this server."},
             title={"type": "string"}, status={"type": "integer"},
             code={"type": "string", "description": "Stable, and for programs. More may come."},
