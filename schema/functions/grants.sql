@@ -20,7 +20,7 @@ GRANT EXECUTE ON FUNCTION
 -- names
 GRANT EXECUTE ON FUNCTION
     syncd.sync_name, syncd.sync_names_known, syncd.sync_names_left, syncd.sync_names_add,
-    syncd.sync_names_needed, syncd.sync_numbers_make, syncd.sync_numbers_used
+    syncd.sync_names_needed, syncd.sync_names_first, syncd.sync_numbers_make, syncd.sync_numbers_used
     TO syncd_runtime;
 
 -- security
@@ -134,7 +134,8 @@ GRANT EXECUTE ON FUNCTION
 -- push
 GRANT EXECUTE ON FUNCTION
     syncd.sync_own_latest, syncd.sync_push_may, syncd.sync_push_names, syncd.sync_push_take,
-    syncd.sync_push_places, syncd.sync_push_merge, syncd.sync_push_one, syncd.sync_push
+    syncd.sync_push_places, syncd.sync_push_merge, syncd.sync_push_one, syncd.sync_push_makes,
+    syncd.sync_push
     TO syncd_runtime;
 
 -- spaces
@@ -217,7 +218,7 @@ GRANT EXECUTE ON FUNCTION syncd.sync_push_together, syncd.sync_push_group TO syn
 
 -- moves
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_moves, syncd.sync_move_places, syncd.sync_move_into, syncd.sync_move_id, syncd.sync_move_away, syncd.sync_move_lock, syncd.sync_move,
+    syncd.sync_moves, syncd.sync_move_places, syncd.sync_move_into, syncd.sync_move_id, syncd.sync_move_away, syncd.sync_move_begin, syncd.sync_move_lock, syncd.sync_move,
     syncd.sync_push_moving, syncd.sync_follow, syncd.sync_follow_marks, syncd.sync_push_following
     TO syncd_runtime;
 

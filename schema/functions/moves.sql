@@ -142,7 +142,17 @@ BEGIN
         deleted = true, registers = q.registers || EXCLUDED.registers;
 END $$;
 
--- Holds the acting user's memberships and locks the feeds, in the order of the spaces' ids, as every push does it.
+-- Makes the names of a push and its moves, holds the acting user's memberships and locks the feeds, in the order of the spaces' ids,
+-- as every push does it. p_head: as in sync_push_one.
+CREATE OR REPLACE FUNCTION syncd.sync_move_begin(p_head jsonb, p_app integer, p_spaces text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM syncd.sync_names_first(ARRAY[p_head ->> 'client', syncd.sync_server_for(p_head ->> 'client')]
+                                   || ARRAY(SELECT jsonb_array_elements_text(p_head -> 'tables')));
+    PERFORM syncd.sync_move_lock(p_app, p_spaces);
+END $$;
+
+-- Holds the acting user's memberships and locks the feeds.
 CREATE OR REPLACE FUNCTION syncd.sync_move_lock(p_app integer, p_spaces text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -177,7 +187,7 @@ BEGIN
         RETURN NULL;
     END IF;
     IF p_now AND NOT p_written THEN  -- what was written was written under these locks
-        PERFORM syncd.sync_move_lock(v_app, ARRAY(SELECT jsonb_array_elements_text(p_head -> 'spaces')) || v_id);
+        PERFORM syncd.sync_move_begin(p_head, v_app, ARRAY(SELECT jsonb_array_elements_text(p_head -> 'spaces')) || v_id);
     END IF;
     SELECT jsonb_object_agg(x.i, x.away) FILTER (WHERE x.away IS NOT NULL), bool_or(x.away IS NULL) INTO v_away, v_here
     FROM syncd.sync_moves(p_head, p_bodies, v_app, v_personal, p_written) x;
@@ -315,7 +325,7 @@ BEGIN
     END IF;
     v_spaces := ARRAY(SELECT m.away FROM syncd.sync_moves(v_head, p_bodies, v_app, v_personal, true) m WHERE m.away IS NOT NULL)
         || ARRAY(SELECT jsonb_array_elements_text(v_head -> 'spaces')) || v_id;
-    PERFORM syncd.sync_move_lock(v_app, v_spaces);
+    PERFORM syncd.sync_move_begin(v_head, v_app, v_spaces);
     SELECT coalesce(jsonb_object_agg(m.i, m.away), '{}') INTO v_away
     FROM syncd.sync_moves(v_head, p_bodies, v_app, v_personal, true) m WHERE m.away IS NOT NULL;
     IF EXISTS (SELECT FROM jsonb_each_text(v_away) a WHERE a.value <> ALL (v_spaces)) THEN

@@ -149,6 +149,16 @@ BEGIN
                  FROM unnest(p_names) WITH ORDINALITY AS e (name, place) ORDER BY e.place);
 END $$;
 
+-- Makes those names that are missing, as the acting user's, for what is about to be written: before its feeds are locked, as others
+-- have their names when they come to a feed. Raises SY010.
+CREATE OR REPLACE FUNCTION syncd.sync_names_first(p_names text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF array_position(syncd.sync_names_known(p_names), NULL) IS NOT NULL THEN
+        PERFORM syncd.sync_names_add(p_names);
+    END IF;
+END $$;
+
 -- The number of a name, which is added if it is new, for what is being written. Raises SY010.
 CREATE OR REPLACE FUNCTION syncd.sync_name(p_name text) RETURNS integer
 LANGUAGE plpgsql VOLATILE AS $$

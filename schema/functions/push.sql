@@ -248,8 +248,18 @@ BEGIN
     RETURN v;
 END $$;
 
+-- Whether a push may have to make what others wait for: a name, or what is held. p_head: as in sync_push_one.
+CREATE OR REPLACE FUNCTION syncd.sync_push_makes(p_head jsonb) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN p_head ? 'incarnations' OR array_position(syncd.sync_names_known(
+        ARRAY[p_head ->> 'user', p_head ->> 'client', p_head ->> 'app'] || ARRAY(SELECT jsonb_array_elements_text(p_head -> 'tables'))), NULL) IS NOT NULL;
+END $$;
+
 -- Pushes, each under its own user, in one transaction. p_waves: how many of p_bodies belong to each.
--- p_patience: how long to wait for a lock, for a group whose members can also be pushed alone.
+-- p_patience: how long to wait for a lock, for a group whose members can also be pushed alone. A push whose head says "grouped"
+-- and that would make something gets a receipt of nulls, and is to come alone: it would wait for others with a name while the
+-- group has feeds, and a push that comes alone has names first.
 CREATE OR REPLACE FUNCTION syncd.sync_push(p_heads jsonb, p_waves integer[], p_bodies json[], p_patience text DEFAULT NULL) RETURNS SETOF syncd.sync_receipt
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -265,18 +275,28 @@ BEGIN
     FOR k IN 1 .. cardinality(p_waves) LOOP
         v := NULL;
         v_head := p_heads -> (k - 1);
-        IF v_head -> 'held' ? 'own' THEN
-            PERFORM syncd.sync_make_spaces(coalesce(v_head ->> 'context', v_head ->> 'user'), v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
+        v_from := v_from + p_waves[k];
+        IF v_head -> 'held' ?| ARRAY['own', 'put', 'release'] THEN
+            IF v_head ? 'grouped' THEN
+                RETURN NEXT v;
+                CONTINUE;
+            ELSIF v_head -> 'held' ? 'own' THEN
+                PERFORM syncd.sync_make_spaces(coalesce(v_head ->> 'context', v_head ->> 'user'), v_head -> 'held' -> 'own', v_head -> 'held' -> 'bounds');
+            END IF;
         END IF;
         IF v_head ->> 'n' = '1' AND NOT v_head ?| ARRAY['list', 'incarnations', 'tells'] THEN
-            v := syncd.sync_push_single(v_head, p_bodies[v_from]);
+            v := syncd.sync_push_single(v_head, p_bodies[v_from - p_waves[k]]);
         END IF;
         IF v.marks IS NULL THEN
+            IF v_head ? 'grouped' AND syncd.sync_push_makes(v_head) THEN
+                RETURN NEXT v;
+                CONTINUE;
+            END IF;
             PERFORM syncd.sync_start();
             IF v_head ? 'tells' THEN
                 PERFORM set_config('syncd.tells', 'yes', true);
             END IF;
-            v := syncd.sync_push_one(v_head, p_bodies[v_from : v_from + p_waves[k] - 1]);
+            v := syncd.sync_push_one(v_head, p_bodies[v_from - p_waves[k] : v_from - 1]);
             IF v_head ? 'tells' THEN
                 PERFORM set_config('syncd.tells', '', true);
             END IF;
@@ -289,6 +309,5 @@ BEGIN
             PERFORM syncd.sync_hold(v_head ->> 'client', v_head ->> 'app', v_head -> 'held');
         END IF;
         RETURN NEXT v;
-        v_from := v_from + p_waves[k];
     END LOOP;
 END $$;

@@ -164,36 +164,41 @@ END $$;
 
 -- Pushes of as many devices, in the order of their feeds, each under its own user, in one transaction. p_heads, p_bodies: as
 -- sync_push_together has them. p_waves: of each push that has no one change there, how many of p_rest are its own. p_patience: as
--- sync_push has it. seqs: of what was plain, and 0 for the others, whose receipts follow in their order.
+-- sync_push has it. seqs: of what was plain, and 0 for the others, whose receipts follow in their order, as sync_push has them.
 CREATE OR REPLACE FUNCTION syncd.sync_push_group(p_heads json, p_bodies json, p_waves integer[], p_rest json[], p_patience text,
                                       OUT seqs bigint[], OUT receipts syncd.sync_receipt[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 DECLARE
-    v_heads  jsonb := '[]';
+    v_heads  json[] := '{}';
     v_waves  integer[] := '{}';
     v_bodies json[] := '{}';
     v_from   integer := 1;
     v_next   integer := 1;
+    d        record;
 BEGIN
     PERFORM set_config('lock_timeout', p_patience, true);
     seqs := syncd.sync_push_together(p_heads, p_bodies);
     IF 0 <> ALL (seqs) THEN
         RETURN;
     END IF;
-    FOR k IN 1 .. cardinality(seqs) LOOP
-        CONTINUE WHEN seqs[k] > 0;
-        v_heads := v_heads || jsonb_build_array(p_heads -> (k - 1));
-        IF p_bodies -> (k - 1) ->> 'r' IS NOT NULL THEN
+    -- Each text is read once, however many there are.
+    FOR d IN SELECT x.head, x.body, x.body ->> 'r' IS NOT NULL AS single
+             FROM ROWS FROM (json_array_elements(p_heads), json_array_elements(p_bodies)) WITH ORDINALITY AS x (head, body, k)
+             WHERE seqs[x.k] = 0 ORDER BY x.k LOOP
+        v_heads := v_heads || d.head;
+        IF d.single THEN
             v_waves := v_waves || 1;
-            v_bodies := v_bodies || json_build_array(p_bodies -> (k - 1));
+            v_bodies := v_bodies || json_build_array(d.body);
         ELSE
             v_waves := v_waves || p_waves[v_next];
-            v_bodies := v_bodies || p_rest[v_from : v_from + p_waves[v_next] - 1];
+            FOR i IN v_from .. v_from + p_waves[v_next] - 1 LOOP
+                v_bodies := v_bodies || p_rest[i];
+            END LOOP;
             v_from := v_from + p_waves[v_next];
             v_next := v_next + 1;
         END IF;
     END LOOP;
-    receipts := ARRAY(SELECT r FROM syncd.sync_push(v_heads, v_waves, v_bodies) r);
+    receipts := ARRAY(SELECT r FROM syncd.sync_push(to_jsonb(v_heads), v_waves, v_bodies) r);
 END $$;

@@ -184,6 +184,7 @@ BEGIN
     END IF;
     PERFORM syncd.sync_adopt_said(p_call);
     v_space := syncd.sync_restore_space(v_user, p_call ->> 'space');
+    PERFORM syncd.sync_names_first(ARRAY[p_call ->> 'client', p_call ->> 'app', syncd.sync_server_for(p_call ->> 'client')]);
     v_client := syncd.sync_name(p_call ->> 'client');
     v_app := syncd.sync_name(p_call ->> 'app');
     PERFORM syncd.sync_advance(v_space, v_app, 0);
@@ -195,6 +196,7 @@ BEGIN
         RAISE EXCEPTION 'change_id_reused' USING ERRCODE = 'SY010';
     END IF;
 
+    PERFORM set_config('syncd.steps', '300000', true);
     w := syncd.sync_restore_bounded(v_space, v_app, syncd.sync_moment(v_space, v_app, p_call), v_only, p_call);
     v_base := syncd.sync_restore_write(v_user, v_space, v_app, w.body, w.tables, w.count, p_call);
     IF v_id IS NOT NULL THEN

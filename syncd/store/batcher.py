@@ -28,14 +28,14 @@ class Batcher(Generic[C, R]):
     wait, or when they have waited for LATE seconds: a large group costs less than two small ones.
 
     `together` answers a whole group or fails as a whole; then each of its calls is performed by `alone`,
-    so that a failure reaches only the call that caused it. `owned`: a group whose calls are all of one user is that
-    user's, else it is nobody's. `on_wait`: is told how long the one of a group that came last was on
-    its way, from `join` until it was answered.
+    so that a failure reaches only the call that caused it. What it answers with None is performed alone as well.
+    `owned`: a group whose calls are all of one user is that user's, else it is nobody's. `on_wait`: is told how
+    long the one of a group that came last was on its way, from `join` until it was answered.
     """
 
     def __init__(
         self,
-        together: Callable[[list[C]], Awaitable[list[R]]],
+        together: Callable[[list[C]], Awaitable[list[R] | list[R | None]]],
         alone: Callable[[C], Awaitable[R]],
         lanes: int,
         size: int,
@@ -118,9 +118,13 @@ class Batcher(Generic[C, R]):
             if not isinstance(why, Exception):
                 raise
             return
-        for (_, answer, *_), result in zip(group, answers, strict=True):
-            if not answer.done():
-                answer.set_result(result)
+        apart: list[_Waiting[C, R]] = []
+        for waiting, result in zip(group, answers, strict=True):
+            if result is None:
+                apart.append(waiting)
+            elif not waiting[1].done():
+                waiting[1].set_result(result)
+        await asyncio.gather(*(self._perform_alone(*waiting[:3]) for waiting in apart))
 
     async def _perform_alone(self, call: C, answer: asyncio.Future[R], user: str) -> None:
         ACTING.set(user)

@@ -55,7 +55,7 @@ class FeedQueue(Generic[C, R]):
     """
 
     def __init__(
-        self, together: Callable[[list[C]], Awaitable[list[R]]], alone: Callable[[C], Awaitable[R]], size: int
+        self, together: Callable[[list[C]], Awaitable[list[R | None]]], alone: Callable[[C], Awaitable[R]], size: int
     ) -> None:
         self._together, self._alone, self._size = together, alone, size
         self._feeds, self._users = TurnsByKey(1), TurnsByKey(PLACES_OF_ONE)
@@ -117,7 +117,7 @@ class FeedQueue(Generic[C, R]):
             yield
 
     def _batcher(self, feed: Feed) -> Batcher[C, R]:
-        async def together(calls: list[C]) -> list[R]:
+        async def together(calls: list[C]) -> list[R | None]:
             async with self._of_user(), self._feeds.place(feed):
                 return await self._together(calls)
 

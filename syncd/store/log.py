@@ -3,6 +3,7 @@
 A small call waits for the one in flight and then shares a transaction with those that waited too: its
 flush is shared, and a hot feed does not serialise devices by it. Each runs under its own user; where one
 of them fails, all are run again alone, so nobody pays for another's fault but with a little time.
+What would have to make a name, as a device's first push, is left out of its group and then goes alone.
 
 Others take turns (`syncd.store.feed_queue`), so that a push waits here for those to its feed that are before it. But a
 feed may be locked for long by another worker. At first nobody waits longer than a moment for it; who has to
@@ -134,8 +135,15 @@ def worth_a_group(calls: Sequence[PushCall]) -> bool:
     return sum(call.single for call in calls) >= FEWEST and not any(call.moves or call.follows for call in calls)
 
 
-def _receipt(row: Any) -> Receipt:
+def _receipt(row: Any) -> Receipt | None:
+    if row[1] is None:
+        return None
     return Receipt(row[0], row[1], _DETAIL.decode(row[2]) if row[2] else NO_DETAIL, _page(row[3]))
+
+
+def _heads(calls: Sequence[PushCall]) -> ActingCalls:
+    """The heads of a group say that they are of one."""
+    return ActingCalls([b'{"grouped":true,' + call.head[1:] if len(calls) > 1 else call.head for call in calls])
 
 
 def _page(row: Any) -> Page | None:
@@ -212,14 +220,14 @@ class Log:
 
     async def _push_large(self, call: PushCall) -> Receipt:
         try:
-            return (await self._append([call], SHORT_LOCK_WAIT))[0]
+            return await self._append_one(call, SHORT_LOCK_WAIT)
         except Locked:
             return await self._push_patiently(call)
 
     async def _push_alone(self, call: PushCall) -> Receipt:
-        return (await self._append([call], SHORTEST_LOCK_WAIT))[0]
+        return await self._append_one(call, SHORTEST_LOCK_WAIT)
 
-    async def _push_group(self, calls: list[PushCall]) -> list[Receipt]:
+    async def _push_group(self, calls: list[PushCall]) -> list[Receipt | None]:
         # Every group locks its feeds in one order, so that two groups never wait for each other in a ring.
         order = sorted(range(len(calls)), key=lambda i: calls[i].feed or ("", ""))
         ordered = [calls[i] for i in order]
@@ -229,10 +237,16 @@ class Log:
 
     async def _push_patiently(self, call: PushCall) -> Receipt:
         async with self._patient.place(self._pool.lock_seconds):
-            return (await self._append([call], None))[0]
+            return await self._append_one(call, None)
 
-    async def _append(self, calls: list[PushCall], patience: str | None) -> list[Receipt]:
-        heads = ActingCalls([call.head for call in calls])
+    async def _append_one(self, call: PushCall, patience: str | None) -> Receipt:
+        [receipt] = await self._append([call], patience)
+        assert receipt is not None
+        return receipt
+
+    async def _append(self, calls: list[PushCall], patience: str | None) -> list[Receipt | None]:
+        """The receipt of each; None for one that has to come alone."""
+        heads = _heads(calls)
         waves = [text for call in calls for text in call.waves]
         name = "push_following" if calls[0].follows else "push_moving" if any(call.moves for call in calls) else "push"
         feeds = [call.feed for call in calls]
@@ -242,8 +256,8 @@ class Log:
         )  # fmt: skip
         return [_receipt(row) for row in rows]
 
-    async def _append_together(self, calls: list[PushCall], patience: str) -> list[Receipt]:
-        heads = ActingCalls([call.head for call in calls])
+    async def _append_together(self, calls: list[PushCall], patience: str) -> list[Receipt | None]:
+        heads = _heads(calls)
         changes = ",".join([call.waves[0][1:-1] if call.single else "{}" for call in calls])
         others = [call.waves for call in calls if not call.single]
         waves = [text for texts in others for text in texts]
