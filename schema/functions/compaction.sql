@@ -29,11 +29,6 @@ BEGIN
     END IF;
 END $$;
 
--- The names of the registers that a change wrote itself.
-CREATE OR REPLACE FUNCTION syncd.sync_own_fields(p_fields json) RETURNS text[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN ARRAY(SELECT f.key FROM json_each(p_fields) f WHERE f.value -> 'clientId' IS NULL);
-
 -- Whether a change deleted its record itself: one that met a tombstone carries that, as another's.
 CREATE OR REPLACE FUNCTION syncd.sync_own_deletion(p_fields json) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

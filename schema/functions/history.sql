@@ -1,5 +1,5 @@
 -- History: a record's changes, and a record or a space as it was. The log has it all: a record's changes
--- are a chain (prev_seq), so nothing here scans and nothing new is kept.
+-- are a chain (prev_seq), so nothing here scans the log, and nothing new is kept. No look goes any number of steps.
 -- A look into a log that was folded is exact from the horizon on, and before it never wrong without saying so.
 -- Everything runs as the acting user. Refusals are raised with ERRCODE SY010 and the problem's code as message.
 -- Called by the role that serves: sync_past.
@@ -15,6 +15,11 @@ BEGIN
     END IF;
     RETURN coalesce((SELECT json_object_agg(f.key, f.value) FROM json_each(p_fields) f WHERE f.value -> 'clientId' IS NULL)::text, '{}');
 END $$;
+
+-- The names of the registers that a change wrote itself.
+CREATE OR REPLACE FUNCTION syncd.sync_own_fields(p_fields json) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ARRAY(SELECT f.key FROM json_each(p_fields) f WHERE f.value -> 'clientId' IS NULL);
 
 -- The number of a space that the acting user is a member of; null for the own personal space before its first use.
 CREATE OR REPLACE FUNCTION syncd.sync_space_read(p_space text, p_user text) RETURNS integer
@@ -80,47 +85,128 @@ BEGIN
                        AND NOT EXISTS (SELECT FROM unnest(h.boots, h.bases) AS b (at, base) WHERE b.at > v_start AND b.base < p_seq));
 END $$;
 
+-- How many more steps along chains this transaction takes: set by sync_past and sync_restore, so that no look takes any number. Below
+-- 0: something was not found with them.
+CREATE OR REPLACE FUNCTION syncd.sync_steps_left() RETURNS integer
+LANGUAGE sql STABLE
+RETURN coalesce(nullif(current_setting('syncd.steps', true), ''), '20000')::integer;
+
+-- The last change of a record at or before p_seq, which is below the record's newest: `seq`, null where there is none. next_prev: what
+-- the change after it says of the one before it; null where that is the record's first. It goes down the chain for some steps. A record
+-- that was changed more often since is mostly found soon among what its feed has before p_seq, so that is looked through then, and what
+-- comes after it. touched: the fields that were written since; null where that is not known. steps: of p_left, below 0 where it was not
+-- found with them; some twenty changes that are looked through count as one.
+CREATE OR REPLACE FUNCTION syncd.sync_change_before(p_record syncd.sync_records, p_seq bigint, p_left integer,
+                                                    OUT seq bigint, OUT next_prev bigint, OUT touched text[], OUT steps integer)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_at   bigint := p_record.seq;
+    v_prev bigint;
+    v_own  text[];
+    v_rows bigint;
+BEGIN
+    touched := '{}';
+    FOR n IN 1 .. greatest(p_left, 0) LOOP
+        steps := p_left - n;
+        SELECT c.prev_seq, syncd.sync_own_fields(c.fields) INTO v_prev, v_own FROM syncd.sync_changes c
+        WHERE c.space_no = p_record.space_no AND c.app_no = p_record.app_no AND c.seq = v_at;
+        IF NOT FOUND THEN
+            RETURN;  -- it is gone, and next_prev names it
+        END IF;
+        IF v_prev < 0 OR NOT v_own <@ touched THEN
+            touched := CASE WHEN v_prev >= 0 THEN touched || v_own END;
+        END IF;
+        next_prev := v_prev;
+        v_at := abs(v_prev);
+        IF v_at IS NULL OR v_at <= p_seq THEN
+            seq := v_at;
+            RETURN;
+        ELSIF n = 4000 THEN
+            touched := NULL;
+            SELECT max(c.seq) FILTER (WHERE c.table_no = p_record.table_no AND c.record_id = p_record.record_id), count(*) INTO seq, v_rows
+            FROM (SELECT h.seq, h.table_no, h.record_id FROM syncd.sync_changes h
+                  WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no AND h.seq <= p_seq
+                  ORDER BY h.seq DESC LIMIT 10000) c;
+            CONTINUE WHEN seq IS NULL AND v_rows = 10000;
+            SELECT (array_agg(c.prev_seq ORDER BY c.seq))[1], count(*) INTO next_prev, v_rows
+            FROM (SELECT h.seq, h.prev_seq, h.table_no, h.record_id FROM syncd.sync_changes h
+                  WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no AND h.seq > p_seq
+                  ORDER BY h.seq LIMIT 10000) c
+            WHERE c.table_no = p_record.table_no AND c.record_id = p_record.record_id;
+            steps := steps - 1000;
+            CONTINUE WHEN seq IS NULL AND v_rows = 0;
+            next_prev := coalesce(next_prev, -seq);
+            RETURN;
+        END IF;
+    END LOOP;
+    steps := -1;
+END $$;
+
 -- A change holds the registers that won, so the newest change that has a register has its value: also where the log is
--- folded, if the look is no earlier than the record's last change below the horizon.
+-- folded, if the look is no earlier than the record's last change below the horizon. It goes down the chain from there, until all
+-- registers that the record has were found.
 CREATE OR REPLACE FUNCTION syncd.sync_version_at(p_record syncd.sync_records, p_seq bigint) RETURNS syncd.sync_version
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v      syncd.sync_version;
-    v_lost boolean;
+    v         syncd.sync_version;
+    v_missing text[] := ARRAY(SELECT jsonb_object_keys(p_record.registers));
+    v_horizon bigint := coalesce((SELECT h.horizon FROM syncd.sync_feeds h
+                                  WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no), 0);
+    v_left    integer := syncd.sync_steps_left();
+    v_at      bigint := p_record.seq;
+    v_last    bigint;
+    v_gap     boolean := false;
+    v_below   boolean := false;
+    b         record;
+    c         record;
 BEGIN
     IF p_record.seq <= p_seq THEN
         RETURN (p_record.registers, p_record.seq, p_record.event_id, p_record.client_no, p_record.schema_version, true)::syncd.sync_version;
+    ELSIF p_record.seq > greatest(p_seq, v_horizon) THEN
+        b := syncd.sync_change_before(p_record, greatest(p_seq, v_horizon), v_left);
+        v_left := b.steps;
+        v_at := b.seq;
+        v.complete := b.seq IS NULL AND b.next_prev IS NULL;
+        IF v_at IS NOT NULL AND p_seq >= v_horizon AND b.touched IS NOT NULL THEN
+            -- what was not written since is as it is now
+            v.registers := p_record.registers - b.touched;
+            v_missing := ARRAY(SELECT m FROM unnest(v_missing) m WHERE m = ANY (b.touched));
+        END IF;
     END IF;
-    WITH RECURSIVE walk AS (
-        SELECT c.seq, c.prev_seq, c.event_id, c.client_no, c.schema_version, c.fields
-        FROM syncd.sync_changes c
-        WHERE c.space_no = p_record.space_no AND c.app_no = p_record.app_no AND c.seq = p_record.seq
-        UNION ALL
-        SELECT o.* FROM walk w CROSS JOIN LATERAL (
-            SELECT c.seq, c.prev_seq, c.event_id, c.client_no, c.schema_version, c.fields
-            FROM syncd.sync_changes c
-            -- OFFSET 0 keeps it one probe of the primary key a step, whatever the planner believes of the table
-            WHERE c.space_no = p_record.space_no AND c.app_no = p_record.app_no AND c.seq = abs(w.prev_seq) OFFSET 0) o
-    ), past AS (
-        SELECT * FROM walk w WHERE w.seq <= p_seq
-    )
-    SELECT k.registers, n.seq, n.event_id, n.client_no, n.schema_version,
-           coalesce((SELECT w.prev_seq IS NULL FROM walk w ORDER BY w.seq LIMIT 1), false)
-               OR k.registers ?& ARRAY(SELECT jsonb_object_keys(p_record.registers)),
-           -- what is missing lies below p_seq, and the record was changed between p_seq and the horizon
-           (SELECT (bool_or(-w.prev_seq BETWEEN 1 AND p_seq - 1) OR (array_agg(w.prev_seq ORDER BY w.seq))[1] IS NOT NULL)
-                   AND p_seq < max(w.seq) FILTER (WHERE w.seq <= (SELECT h.horizon FROM syncd.sync_feeds h
-                                                                  WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no))
-            FROM walk w HAVING bool_or(w.prev_seq < 0) OR (array_agg(w.prev_seq ORDER BY w.seq))[1] IS NOT NULL)
-    INTO v.registers, v.seq, v.event_id, v.client_no, v.schema_version, v.complete, v_lost
-    FROM (SELECT jsonb_object_agg(r.key, r.value) AS registers FROM (
-              SELECT DISTINCT ON (f.key) f.key, CASE WHEN f.value ? 'clientId' THEN f.value ELSE f.value || jsonb_build_object(
-                  'clientId', (SELECT d.name FROM syncd.sync_names d WHERE d.name_no = p.client_no)) END AS value
-              FROM past p CROSS JOIN LATERAL jsonb_each(p.fields::jsonb) f ORDER BY f.key, p.seq DESC) r) k
-    LEFT JOIN LATERAL (SELECT * FROM past p ORDER BY p.seq DESC LIMIT 1) n ON true;
-    v.complete := coalesce(NOT v_lost, v.complete, false);
+    WHILE v_at IS NOT NULL AND v_left >= 0 LOOP
+        v_left := v_left - 1;
+        SELECT h.seq, h.prev_seq, h.event_id, h.client_no, h.schema_version, h.fields INTO c FROM syncd.sync_changes h
+        WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no AND h.seq = v_at;
+        v_gap := v_gap OR c.seq IS NULL OR coalesce(c.prev_seq < 0, false);
+        v_below := v_below OR c.seq IS NULL OR coalesce(-c.prev_seq BETWEEN 1 AND p_seq - 1, false);
+        EXIT WHEN c.seq IS NULL;
+        v_last := coalesce(v_last, CASE WHEN c.seq <= v_horizon THEN c.seq END);
+        IF c.seq <= p_seq THEN
+            IF v.seq IS NULL THEN
+                v.seq := c.seq; v.event_id := c.event_id; v.client_no := c.client_no; v.schema_version := c.schema_version;
+            END IF;
+            IF c.fields::jsonb ?| v_missing THEN
+                v.registers := coalesce(v.registers, '{}') || syncd.sync_registers_in(c.fields::jsonb, c.client_no, v_missing);
+                v_missing := ARRAY(SELECT m FROM unnest(v_missing) m WHERE NOT v.registers ? m);
+            END IF;
+        END IF;
+        v.complete := c.prev_seq IS NULL OR v_missing = '{}';
+        EXIT WHEN v.complete;
+        v_at := abs(c.prev_seq);
+    END LOOP;
+    -- Where changes are missing, what is below p_seq is known unless the record was changed between p_seq and the horizon.
+    v.registers := CASE WHEN v.seq IS NOT NULL THEN v.registers END;
+    v.complete := v_left >= 0 AND coalesce(NOT CASE WHEN v_gap THEN v_below AND p_seq < v_last END, v.complete, false);
+    PERFORM set_config('syncd.steps', v_left::text, true);
     RETURN v;
 END $$;
+
+-- Some registers of a change, each with its device.
+CREATE OR REPLACE FUNCTION syncd.sync_registers_in(p_fields jsonb, p_client integer, p_keys text[]) RETURNS jsonb
+LANGUAGE sql STABLE
+RETURN (SELECT jsonb_object_agg(f.key, CASE WHEN f.value ? 'clientId' THEN f.value ELSE f.value || jsonb_build_object(
+            'clientId', (SELECT d.name FROM syncd.sync_names d WHERE d.name_no = p_client)) END)
+        FROM jsonb_each(p_fields) f WHERE f.key = ANY (p_keys));
 
 -- A version as JSON text.
 CREATE OR REPLACE FUNCTION syncd.sync_version_text(p_record syncd.sync_records, p_version syncd.sync_version) RETURNS text
@@ -163,12 +249,23 @@ DECLARE
     v_from   bigint := p_record.seq;
     v_older  bigint;
     v_gap    boolean;
+    v_cut    boolean;
+    b        record;
 BEGIN
     -- one of its own changes, as the last page ended with: go on from there
     SELECT c.seq INTO v_older FROM syncd.sync_changes c
     WHERE c.space_no = p_record.space_no AND c.app_no = p_record.app_no AND c.seq = v_before
       AND c.table_no = p_record.table_no AND c.record_id = p_record.record_id;
-    v_from := coalesce(v_older, v_from);
+    IF v_older IS NOT NULL THEN
+        v_from := v_older;
+    ELSIF v_before <= p_record.seq THEN
+        b := syncd.sync_change_before(p_record, v_before - 1, syncd.sync_steps_left());
+        IF b.steps < 0 THEN
+            RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
+        END IF;
+        v_from := b.seq;
+        v_cut := CASE WHEN b.seq IS NULL THEN b.next_prev IS NOT NULL ELSE b.next_prev < 0 END;
+    END IF;
     WITH RECURSIVE walk AS (
         SELECT c.*, (c.seq < v_before)::integer AS n, 0::bigint AS size
         FROM syncd.sync_changes c
@@ -193,7 +290,7 @@ BEGIN
             ',"status":"', CASE WHEN w.fields IS NULL THEN 'superseded' ELSE 'applied' END,
             '","fields":', syncd.sync_written(w.fields), ',"superseded":', coalesce(w.lost::text, '{}'), '}'),
             ',' ORDER BY w.seq DESC) FILTER (WHERE w.seq < v_before),
-        (array_agg(abs(w.prev_seq) ORDER BY w.seq))[1], bool_or(w.prev_seq < 0) OR count(*) = 0,
+        (array_agg(abs(w.prev_seq) ORDER BY w.seq))[1], bool_or(w.prev_seq < 0) OR v_cut OR count(*) = 0 AND v_cut IS NULL,
         min(w.seq) FILTER (WHERE w.seq < v_before)
     INTO v.body, v_older, v_gap, v.seq FROM walk w;
     v.more := EXISTS (SELECT FROM syncd.sync_changes c
@@ -206,7 +303,8 @@ END $$;
 -- The living records of a feed after a seq, in the order of their names' numbers and ids, from after "table", "id" on; of the table "only"
 -- where the call names one.
 -- "limit" counts rows looked at: a record that came later, or was deleted then, is looked at too. Where
--- tombstones were forgotten since, their records are missing: complete is false.
+-- tombstones were forgotten since, their records are missing: complete is false. So it is where a record was changed so often that
+-- it was not found.
 CREATE OR REPLACE FUNCTION syncd.sync_space_at(p_space integer, p_app integer, p_call jsonb) RETURNS syncd.sync_past_page
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -216,6 +314,7 @@ DECLARE
     v_table  integer := 0;
     v_only   integer := CASE WHEN p_call ? 'only' THEN coalesce((SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_call ->> 'only'), 0) END;
     v_id     text := coalesce(p_call ->> 'id', '');
+    v_any    boolean := false;
     v_pieces text[] := '{}';
     v_piece  text;
     r        syncd.sync_records;
@@ -231,11 +330,13 @@ BEGIN
     FOR r IN SELECT q.* FROM syncd.sync_records q
              WHERE q.space_no = p_space AND q.app_no = p_app AND (q.table_no, q.record_id) > (v_table, v_id) AND (v_only IS NULL OR q.table_no = v_only)
              ORDER BY q.table_no, q.record_id LIMIT v_left + 1 LOOP
-        IF v_left = 0 OR v_bytes <= 0 THEN
-            v.more := true;
-            EXIT;
-        END IF;
+        v.more := v_left = 0 OR v_bytes <= 0 OR syncd.sync_steps_left() < 0;
+        EXIT WHEN v.more;
         a := syncd.sync_version_at(r, v.seq);
+        -- One that takes more steps than are left begins the next page; of one that takes more than a page has it tells what was found.
+        v.more := syncd.sync_steps_left() < 0 AND v_any;
+        EXIT WHEN v.more;
+        v_any := true;
         v.complete := v.complete AND a.complete;
         IF a.registers IS NOT NULL AND NOT syncd.sync_is_deleted(a.registers) THEN
             v_piece := syncd.sync_version_text(r, a);
@@ -292,6 +393,6 @@ BEGIN
     IF p_call ? 'list' THEN
         PERFORM syncd.sync_adopt(p_call -> 'list', to_timestamp((p_call ->> 'asOf')::bigint / 1000000.0));
     END IF;
-    PERFORM syncd.sync_start();
+    PERFORM syncd.sync_start(), set_config('syncd.steps', '20000', true);
     RETURN syncd.sync_past_acting(p_call);
 END $$;

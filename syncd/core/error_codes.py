@@ -125,7 +125,8 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {
     "History": (
         _E("record_not_found", 404, _NEVER, "There is no such record, or there was none at that moment.",
            "Check table, id and space, or ask for another moment."),
-        _E("history_gone", 410, _NEVER, "The log no longer reaches back to that moment.", "Ask for a later one."),
+        _E("history_gone", 410, _NEVER, "The log does not reach back to that moment, or not in one request.",
+           "Ask for a later one."),
         _E("restore_too_large", 422, _FIX, "The restore would write more than one push may.",
            "Restore to a later moment, or the records one by one."),
     ),

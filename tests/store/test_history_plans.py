@@ -132,7 +132,8 @@ def test_nothing_is_scanned(looked: Looked, stage: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "table", "index", "most"),
     [
-        (("WITH RECURSIVE walk", "DISTINCT ON"), "sync_changes", "sync_changes_pkey", 1),
+        (("SELECT h.seq, h.prev_seq, h.event_id",), "sync_changes", "sync_changes_pkey", 1),
+        (("SELECT c.prev_seq",), "sync_changes", "sync_changes_pkey", 1),
         (("WITH RECURSIVE walk", "string_agg"), "sync_changes", "sync_changes_pkey", 1),
         (("SELECT q.*", "ORDER BY q.record_id LIMIT 1"), "sync_records", "sync_records_pkey", 1),
         (("SELECT q.*", "ORDER BY q.table_no, q.record_id"), "sync_records", "sync_records_pkey", 51),

@@ -193,7 +193,7 @@ TEXTS = {
         "Check table, id and space, or ask for another moment.",
     ),
     "history_gone": (
-        "The log no longer reaches back to that moment.",
+        "The log does not reach back to that moment, or not in one request.",
         "Ask for a later one.",
     ),
     "restore_too_large": (

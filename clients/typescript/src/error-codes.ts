@@ -111,7 +111,7 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Delete what is not needed, or ask the operator for more; then send it again."],
   record_not_found: ["There is no such record, or there was none at that moment.",
     "Check table, id and space, or ask for another moment."],
-  history_gone: ["The log no longer reaches back to that moment.",
+  history_gone: ["The log does not reach back to that moment, or not in one request.",
     "Ask for a later one."],
   restore_too_large: ["The restore would write more than one push may.",
     "Restore to a later moment, or the records one by one."],
