@@ -159,8 +159,8 @@ GRANT EXECUTE ON FUNCTION
 
 -- history
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_written, syncd.sync_space_read, syncd.sync_seq_at, syncd.sync_moment, syncd.sync_seq_lost,
-    syncd.sync_version_at, syncd.sync_version_text, syncd.sync_record_named, syncd.sync_history,
+    syncd.sync_written, syncd.sync_own_fields, syncd.sync_space_read, syncd.sync_seq_at, syncd.sync_moment, syncd.sync_seq_lost,
+    syncd.sync_steps_left, syncd.sync_change_before, syncd.sync_registers_in, syncd.sync_version_at, syncd.sync_version_text, syncd.sync_record_named, syncd.sync_history,
     syncd.sync_space_at, syncd.sync_past_acting, syncd.sync_past
     TO syncd_runtime;
 
