@@ -41,7 +41,7 @@ APART = {
 }  # fmt: skip
 # Unique indexes of distributed tables without the space.
 WITHOUT_THE_SPACE = {"sync_changes_once": "a change id is of a user's device, whatever the space (G3)"}
-# Citus takes triggers on distributed tables only where it is told that they are local to a shard (enable_unsafe_triggers).
+# Citus takes triggers on distributed tables only where it is told that each stays in its shard (enable_unsafe_triggers).
 TRIGGERS = {
     "sync_guard": "asks the feed of the same space",
     "digest_forgets": "writes digests of the same space, and asks a name",
@@ -62,13 +62,15 @@ TO_SEVERAL = {
 CALLS = ("push", "push_group", "push_moving", "push_following", "pull", "peek", "unreadable")
 UNIQUE = """
 SELECT t.relname AS table, i.relname AS index, x.indisprimary AS key,
-       ARRAY(SELECT a.attname FROM unnest(x.indkey) k JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k) AS columns
+       ARRAY(SELECT a.attname FROM unnest(x.indkey) k
+             JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k) AS columns
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
 WHERE t.relnamespace = 'syncd'::regnamespace AND t.relkind IN ('r', 'p') AND x.indisunique
 """
 FOREIGN = """
 SELECT c.conrelid::regclass::text AS of, c.confrelid::regclass::text AS to,
-       ARRAY(SELECT a.attname FROM unnest(c.conkey) k JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k) AS columns
+       ARRAY(SELECT a.attname FROM unnest(c.conkey) k
+             JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k) AS columns
 FROM pg_constraint c WHERE c.contype = 'f' AND c.connamespace = 'syncd'::regnamespace
 """
 TRIGGER = """
@@ -82,11 +84,8 @@ async def catalog(database: EmbeddedPostgres) -> dict[str, list[asyncpg.Record]]
     """Unique indexes, references and triggers."""
     conn = await asyncpg.connect(database.owner_dsn)
     try:
-        return {
-            "unique": await conn.fetch(UNIQUE),
-            "foreign": await conn.fetch(FOREIGN),
-            "trigger": await conn.fetch(TRIGGER),
-        }
+        asked = {"unique": UNIQUE, "foreign": FOREIGN, "trigger": TRIGGER}
+        return {name: await conn.fetch(sql) for name, sql in asked.items()}
     finally:
         await conn.close()
 
@@ -168,7 +167,7 @@ def readings(sql: str, tables: set[str]) -> Iterator[tuple[str, str]]:
 
 
 # A parameter, a variable, or a row that a loop or a call has at hand.
-ONE = r"(?:p_\w+(?:\.\w+)?|v\w*(?:\.\w+)?|sync_\w+\.space_no|[fr]\.space_no|NEW\.space_no|OLD\.space_no)(?!\w|\s*\()"
+ONE = r"(?:p_\w+(?:\.\w+)?|v\w*(?:\.\w+)?|sync_\w+\.space_no|[fr]\.space_no|NEW\.space_no|OLD\.space_no)(?!\w|\s*[(\[])"
 
 
 def kind(alias: str, rest: str) -> str:
