@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bench import browser, compaction, growth, live, page, plot, pull, push, transfer
+from bench import browser, compaction, day, growth, live, page, plot, pull, push, transfer
 from bench.figures import Results, Work, results_path, save
 from bench.machine import Watch
 from bench.peers import cast
@@ -26,6 +26,7 @@ WORKS: dict[str, Callable[[Stage], list[Work]]] = {
 }  # fmt: skip
 CURVES: dict[str, Callable[[Stage], tuple[list[Work], Curves]]] = {
     "live": live.live, "growth": growth.run, "compaction": compaction.run,
+    "day": day.day,
 }  # fmt: skip
 NAMES = [*WORKS, *CURVES]
 

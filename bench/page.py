@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from bench import day
 from bench.figures import Bar, Results, Work, number
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, IMAGES = DOCS / "operate" / "performance.md", DOCS / "images"
+SCALING = DOCS / "operate" / "scaling.md"
 PICTURES = {
     "performance-writing": ("singles_16", "singles_64", "batches", "wal", "hot_singles", "hot_batches"),
     "performance-reading": ("fresh_100000", "bytes_100000", "spaces", "first_pulls"),
@@ -30,11 +32,19 @@ CURVES = {
 }
 
 
-def write(results: Results, page: Path = PAGE) -> None:
-    """Replaces what is between the two marks."""
+def write(results: Results, page: Path = PAGE, scaling: Path = SCALING) -> None:
+    """Replaces what is between the two marks, on the page of figures and on that of the mixed day where there was
+    one."""
+    _replace(page, figures(results))
+    if curve := results.curves.get("day"):
+        made = f"The run of {results.made[:10]} on {results.machine.get('processors')} processors. "
+        _replace(scaling, f"{made}{day.model(curve)}\n")
+
+
+def _replace(page: Path, text: str) -> None:
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{figures(results)}\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
 
 
 def figures(results: Results) -> str:

@@ -31,7 +31,7 @@ T = TypeVar("T")
 SQL = Path(__file__).parent / "sql"
 UNBOUNDED = {
     "quota_requests": 0, "quota_bytes_in": 0, "quota_bytes_out": 0, "spaces_per_hour": 1_000_000,
-    "members_per_hour": 1_000_000, "max_spaces_owned": 1_000_000, "max_spaces_added": 1_000_000,
+    "members_per_hour": 1_000_000, "max_spaces_owned": 1_000_000, "max_spaces_added": 1_000_000, "idle_timeout": 3600,
 }  # fmt: skip
 console = Console(highlight=False)
 

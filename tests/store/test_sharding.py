@@ -41,7 +41,7 @@ APART = {
 }  # fmt: skip
 # Unique indexes of distributed tables without the space.
 WITHOUT_THE_SPACE = {"sync_changes_once": "a change id is of a user's device, whatever the space (G3)"}
-# Citus takes triggers on distributed tables only where it is told that each stays in its shard (enable_unsafe_triggers).
+# On distributed tables Citus takes them only where it is told that each stays in its shard (enable_unsafe_triggers).
 TRIGGERS = {
     "sync_guard": "asks the feed of the same space",
     "digest_forgets": "writes digests of the same space, and asks a name",
@@ -57,7 +57,7 @@ TO_ALL = {
 TO_SEVERAL = {
     "sync_apply", "sync_beyond", "sync_group_lock", "sync_group_write", "sync_legacy_own_text", "sync_legacy_repeats",
     "sync_push_following", "sync_push_single", "sync_cursor_news", "sync_feeds_fitting", "sync_feeds_moved",
-    "sync_heads_news", "sync_joined", "sync_small_pieces", "sync_legacy_small_pieces",
+    "sync_heads_news", "sync_joined", "sync_own_latest", "sync_small_pieces", "sync_legacy_small_pieces",
 }  # fmt: skip
 CALLS = ("push", "push_group", "push_moving", "push_following", "pull", "peek", "unreadable")
 UNIQUE = """
