@@ -10,16 +10,18 @@ class LiveSpace:
     """A space: its members' connections, and its feeds by the key of their app.
 
     `version` is the membership version at which all of its connections were known to be of members. `available`: the
-    connections that are told of news instead of being sent it.
+    connections that are told of news instead of being sent it. `written`: keys of apps that were written to, whose
+    feeds nobody has found yet.
     """
 
-    __slots__ = ("available", "feeds", "here", "id", "key", "members", "number", "version", "watchers")
+    __slots__ = ("available", "feeds", "here", "id", "key", "members", "number", "version", "watchers", "written")
 
     def __init__(self, number: int, space_id: str, version: int) -> None:
         self.number, self.id, self.key, self.version = number, space_id, key(space_id), version
         self.members: dict[Connection, None] = {}
         self.available: dict[Connection, None] = {}
         self.feeds: dict[str, Feed] = {}
+        self.written: frozenset[str] = frozenset()
         # Presence: who listens for it here, and what was last heard of whom; none in most spaces.
         self.watchers: dict[Connection, None] | None = None
         self.here: dict[tuple[str, str], str] | None = None

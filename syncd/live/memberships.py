@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from syncd.core.error_codes import ERROR_CODES, TRY_AGAIN_LATER
-from syncd.core.errors import MembershipsUnavailable
+from syncd.core.errors import Busy, DatabaseUnavailable, MembershipsUnavailable
 from syncd.live import effects
 from syncd.live.available import find_feeds
 from syncd.live.connection import Connection
@@ -45,7 +45,7 @@ def connect(state: LiveState, connection: Connection) -> Steps[None]:
 def renew(state: LiveState, connection: Connection) -> Steps[None]:
     """The same user with a new token: memberships may have come with it."""
     if connection.caller.external is not None:
-        yield from resolve(state, [connection])
+        yield from _tell_database(state, connection.user_no, [connection])
 
 
 def knows_spaces(state: LiveState, connection: Connection, spaces: Set[int]) -> Steps[bool]:
@@ -126,6 +126,8 @@ def _changed_users(state: LiveState, changes: MembershipChanges) -> set[int]:
     users = {user for user in users if user > 0}
     if users:
         state.effects.append(effects.MembersChanged(frozenset(users)))
+    # Where a service knows the memberships, a request of the user may have brought a list that is older by now.
+    state.untold |= users & state.users.keys()
     return users
 
 
@@ -152,6 +154,16 @@ def ask_service(state: LiveState, user: int, now: float) -> Steps[None]:
     if before is None or before.spaces != external.spaces:
         state.untold.add(user)
     if user in state.untold:
-        # The database is told until it has heard.
+        yield from _tell_database(state, user, connections)
+
+
+def _tell_database(state: LiveState, user: int, connections: Sequence[Connection]) -> Steps[None]:
+    """A list of the user's spaces that came from outside: it is told until the database has heard."""
+    # Not after it: what is found meanwhile is told by the next question to the service.
+    state.untold.discard(user)
+    try:
         yield from resolve(state, connections)
-        state.untold.discard(user)
+    except (Busy, DatabaseUnavailable):
+        if user in state.users:
+            state.untold.add(user)
+        raise

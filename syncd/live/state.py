@@ -185,6 +185,7 @@ class LiveState:
 
     def _no_longer_available(self, connection: Connection, space: LiveSpace) -> None:
         if space.available.pop(connection, space) is None and not space.available:
+            space.written = frozenset()
             for name in [name for name, feed in space.feeds.items() if not feed.heard]:
                 del space.feeds[name]
 
@@ -223,6 +224,9 @@ class LiveState:
             feed = space.feeds.get(app)
             if feed is None or not feed.heard:
                 feed = space.feeds[app] = Feed(space, subscription.request.app, position.seq)
+                if app in space.written:
+                    space.written -= {app}
+                    self.tell_available(space.available, (subscription.request.app,))
             feed.subscribers[subscription] = None
             self._check_head(feed)
         return True
@@ -253,10 +257,15 @@ class LiveState:
 
     def found_feed(self, number: int, app: str, head: int) -> Feed | None:
         """A feed that was not known, in a space where somebody wants to be told that there is news."""
-        space = self.spaces.get(number)
-        if space is None or not space.available or key(app) in space.feeds:
+        space, name = self.spaces.get(number), key(app)
+        if space is None or not space.available or name in space.feeds:
             return None
-        space.feeds[key(app)] = feed = Feed(space, app, head)
+        is_news = name in space.written
+        space.feeds[name] = feed = Feed(space, app, 0 if is_news else head)
+        if is_news:
+            # It was written to while somebody looked which feeds there are: the others have not heard of it.
+            space.written -= {name}
+            self.hinted(feed, head)
         return feed
 
     # -- news for those who did not subscribe ------------------------------------------------------------
@@ -296,6 +305,7 @@ class LiveState:
         if feed is not None:
             self.hinted(feed, hint.seq)
         elif space.available:
+            space.written |= {hint.app}
             self.effects.append(effects.StartFinding([space], next(iter(space.available)), all_new=True))
 
     def committed(self, space: str, app: str, seq: int) -> None:

@@ -6,24 +6,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from syncd.bus.hints import Hint
-from syncd.core.errors import Busy, CursorLost, SyncdError
+from syncd.core.errors import Busy, CursorLost, MembershipsUnavailable, SyncdError
 from syncd.live import effects
 from syncd.live.available import find_feeds, find_new_feeds
 from syncd.live.catching_up import catch_up
 from syncd.live.connection import SKIPS, Subscription
-from syncd.live.memberships import poll_members
+from syncd.live.memberships import UNKNOWN_FOR, ask_service, poll_members
 from syncd.live.reading import check_joined_heads, read_feed, read_presence
 from syncd.live.state import LiveState
 from syncd.service.counts import Counts
-from tests.unit.live.world import KEY, Device, ModelDatabase
+from tests.unit.live.device import Device
+from tests.unit.live.world import KEY, ModelDatabase
 
 # A process that is at work for so many steps never ends.
 MOST_STEPS = 5000
 Process = Generator[effects.Call[Any], Any, Any]
 UNASKED = object()
+AT_ONCE = (effects.Rest, effects.Wait, effects.BackOff)
 
 
 class Task:
@@ -41,7 +43,7 @@ class Task:
 
 class Processes:
     """What runs in one process of the server. `failing`: how often a call fails; `unwritten`: presence was not written
-    once; `trace`: each step that was taken."""
+    once; `silent`: the membership service says nothing; `clock`: seconds; `trace`: each step that was taken."""
 
     def __init__(self, chance: Random, database: ModelDatabase) -> None:
         self.chance, self.database = chance, database
@@ -52,7 +54,9 @@ class Processes:
         self.published: list[Hint] = []
         self.changed: set[int] = set()
         self.trace: list[tuple[Any, Any]] = []
-        self.failing, self.unwritten = 0.0, False
+        self.failing, self.unwritten, self.silent, self.clock = 0.0, False, False, 0.0
+        # When the membership service last said something of a user.
+        self.heard_at: dict[int, float] = {}
 
     # -- processes -------------------------------------------------------------------------------------
 
@@ -73,19 +77,18 @@ class Processes:
     def step(self, task: Task) -> None:
         """One step of a process: its beginning, asking, or what it does with an answer."""
         call = task.call
-        if call is None:
+        kind = type(call)
+        if call is None or task.answer is not UNASKED or task.failure is not None:
             self._resume(task)
-        elif isinstance(call, effects.Deliver):
-            self._offer(task, call)
-        elif isinstance(call, effects.Together):
+        elif kind is effects.Deliver:
+            self._offer(task, call)  # type: ignore[arg-type]
+        elif kind is effects.Together:
             if task.children <= 0:
                 self._resume(task)
-        elif task.answer is UNASKED and task.failure is None:
+        else:
             self.ask(task, call)
             if self.chance.random() < 0.5:
                 self._resume(task)
-        else:
-            self._resume(task)
 
     def _resume(self, task: Task) -> None:
         answer, failure = (None if task.answer is UNASKED else task.answer), task.failure
@@ -97,7 +100,7 @@ class Processes:
         except (SyncdError, ConnectionResetError) as why:
             self._ended(task, why)
         else:
-            if isinstance(task.call, effects.Together):
+            if type(task.call) is effects.Together:
                 self._together(task, task.call)
         self.perform()
 
@@ -122,19 +125,25 @@ class Processes:
             if task.offered == len(call.subscribers):
                 self._resume(task)
                 return
-            subscription = call.subscribers[task.offered]
             task.offered += 1
-            device = subscription.connection.sink
-            assert isinstance(device, Device)
-            after = self.state.offer(call, subscription, device.room)
-            if after != SKIPS:
-                device.changes(subscription, call.batch, after, subscription.cursor)
-            self.perform()
+            self._offer_to(call, call.subscribers[task.offered - 1])
+
+    def _offer_to(self, call: effects.Deliver, subscription: Subscription) -> None:
+        device = subscription.connection.sink
+        assert isinstance(device, Device)
+        after = self.state.offer(call, subscription, device.room)
+        if after != SKIPS:
+            device.changes(subscription, call.batch, after, subscription.cursor)
+        self.perform()
+
+    def _offer_all(self, call: effects.Deliver) -> None:
+        for subscription in call.subscribers:
+            self._offer_to(call, subscription)
 
     # -- calls -----------------------------------------------------------------------------------------
 
     def ask(self, task: Task, call: effects.Call[Any]) -> None:
-        if self.chance.random() < self.failing and not isinstance(call, effects.Rest | effects.Wait | effects.BackOff):
+        if self.failing and self.chance.random() < self.failing and not isinstance(call, AT_ONCE):
             task.failure = Busy()
             if isinstance(call, effects.WritePresence):
                 self.unwritten = True
@@ -144,41 +153,46 @@ class Processes:
                 self._owes(call.subscription, 1)
             return
         try:
-            task.answer = self._answer(call)
+            task.answer = self.ANSWERS[type(call)](self, call)
         except SyncdError as why:
             task.failure = why
+            if isinstance(call, effects.ReadPage):
+                self._owes(call.subscription, 1)
 
-    def _answer(self, call: effects.Call[Any]) -> Any:
-        database = self.database
-        match call:
-            case effects.ReadFeed(query):
-                return database.read(query)
-            case effects.ReadPage(subscription):
-                return database.page(subscription)
-            case effects.SendPage(subscription, page):
-                device = subscription.connection.sink
-                assert isinstance(device, Device)
-                if subscription in self.catching_up:
-                    device.takes(subscription, page)
-            case effects.ResolveUser(caller):
-                return database.resolved(caller)
-            case effects.CheckMembers(space, users):
-                return database.members(space, users)
-            case effects.ReadMembershipChanges(horizon):
-                return database.changes(horizon)
-            case effects.ReadHeads(feeds):
-                return [database.spaces[space].head(app) for space, app in feeds]
-            case effects.FindFeeds(user, spaces):
-                return database.feeds(user, spaces)
-            case effects.ReadPresence(user, space, _):
-                return database.presence(user, space)
-            case effects.WritePresence(items):
-                return database.put_presence(items)
-            case effects.Rest() | effects.Wait() | effects.BackOff():
-                return None
-            case _:
-                raise TypeError(type(call).__name__)
-        return None
+    def _send_page(self, call: effects.SendPage) -> None:
+        device = call.subscription.connection.sink
+        assert isinstance(device, Device)
+        if call.subscription in self.catching_up:
+            device.takes(call.subscription, call.page)
+
+    def _heads(self, call: effects.ReadHeads) -> list[int]:
+        return [self.database.spaces[space].head(app) for space, app in call.feeds]
+
+    def _ask_service(self, call: effects.AskService) -> Any:
+        if self.database.lists is None:
+            return None
+        if self.silent:
+            if self.clock >= call.until:
+                raise MembershipsUnavailable
+            return None
+        self.heard_at[int(call.user)] = self.clock
+        return self.database.external(int(call.user))
+
+    ANSWERS: ClassVar[dict[type[effects.Call[Any]], Callable[[Any, Any], Any]]] = {
+        effects.ReadFeed: lambda self, call: self.database.read(call.query),
+        effects.ReadPage: lambda self, call: self.database.page(call.subscription),
+        effects.SendPage: _send_page,
+        effects.ResolveUser: lambda self, call: self.database.resolved(call.caller),
+        effects.CheckMembers: lambda self, call: self.database.members(call.space, call.users),
+        effects.ReadMembershipChanges: lambda self, call: self.database.changes(call.horizon),
+        effects.ReadHeads: _heads,
+        effects.ReadPositions: lambda self, call: self.database.positions(call.cursor),
+        effects.FindFeeds: lambda self, call: self.database.feeds(call.user, call.spaces),
+        effects.ReadPresence: lambda self, call: self.database.presence(call.user, call.space),
+        effects.WritePresence: lambda self, call: self.database.put_presence(call.items),
+        effects.AskService: _ask_service,
+        **dict.fromkeys(AT_ONCE, lambda self, call: None),
+    }
 
     def _owes(self, subscription: Subscription, times: int) -> None:
         device, app = subscription.connection.sink, subscription.request.app
@@ -188,48 +202,61 @@ class Processes:
     # -- effects ---------------------------------------------------------------------------------------
 
     def perform(self) -> None:
-        while self.state.effects:
-            self._perform(self.state.effects.popleft())
+        todo = self.state.effects
+        while todo:
+            effect = todo.popleft()
+            self.EFFECTS[type(effect)](self, effect)
 
-    def _perform(self, effect: effects.Effect) -> None:
-        state = self.state
-        match effect:
-            case effects.StartReading(feed):
-                self.start(read_feed(state, feed))
-            case effects.StartCatchingUp(subscription):
-                assert subscription not in self.catching_up, "it catches up twice"
-                self.catching_up[subscription] = self.start(
-                    catch_up(state, subscription), lambda _: self.catching_up.pop(subscription, None)
-                )
-            case effects.StopCatchingUp(subscription):
-                task = self.catching_up.pop(subscription, None)
-                if task is not None and task in self.tasks:
-                    self.tasks.remove(task)
-                    if task.process.gi_running is False:
-                        task.process.close()
-            case effects.StartFinding(spaces, connection, all_new):
-                self.start((find_new_feeds if all_new else find_feeds)(state, spaces, connection))
-            case effects.StartCheckingHeads():
-                self.start(check_joined_heads(state))
-            case effects.StartReadingPresence():
-                self.start(read_presence(state))
-            case effects.StartWritingPresence():
-                self.start(state.presence.write())
-            case effects.Send(connections, frame):
-                for device in [connection.sink for connection in connections]:
-                    assert isinstance(device, Device)
-                    if device.room:
-                        device.frame(frame)
-                    else:
-                        device.missed = True
-            case effects.Refuse(subscription, why):
-                self._refused(subscription, why)
-            case effects.MembersChanged(users):
-                self.changed |= users
-            case effects.Publish(hint):
-                self.published.append(hint)
-            case effects.PollMembers():
-                self.poll(poll_members)
+    def _catch_up(self, effect: effects.StartCatchingUp) -> None:
+        subscription = effect.subscription
+        assert subscription not in self.catching_up, "it catches up twice"
+        self.catching_up[subscription] = self.start(
+            catch_up(self.state, subscription), lambda _: self.catching_up.pop(subscription, None)
+        )
+
+    def _stop(self, effect: effects.StopCatchingUp) -> None:
+        task = self.catching_up.pop(effect.subscription, None)
+        if task is not None and task in self.tasks:
+            self.tasks.remove(task)
+            if task.process.gi_running is False:
+                task.process.close()
+
+    def _find(self, effect: effects.StartFinding) -> None:
+        find = find_new_feeds if effect.all_new else find_feeds
+        self.start(find(self.state, effect.spaces, effect.connection))
+
+    def _send(self, effect: effects.Send) -> None:
+        for connection in effect.connections:
+            device = connection.sink
+            assert isinstance(device, Device)
+            if device.room:
+                device.frame(effect.frame)
+            else:
+                device.missed = True
+
+    def _close(self, effect: effects.Close) -> None:
+        for connection in effect.connections:
+            known = self.heard_at[connection.user_no]
+            assert self.clock - known >= UNKNOWN_FOR, f"closed {self.clock - known} s after its service spoke"
+            connection.sink.end(effect.code, effect.reason)
+
+    EFFECTS: ClassVar[dict[type[effects.Effect], Callable[[Any, Any], Any]]] = {
+        effects.StartReading: lambda self, effect: self.start(read_feed(self.state, effect.feed)),
+        effects.Delivered: lambda self, effect: None,
+        effects.StartCatchingUp: _catch_up,
+        effects.StopCatchingUp: _stop,
+        effects.StartFinding: _find,
+        effects.StartCheckingHeads: lambda self, effect: self.start(check_joined_heads(self.state)),
+        effects.StartReadingPresence: lambda self, effect: self.start(read_presence(self.state)),
+        effects.StartWritingPresence: lambda self, effect: self.start(self.state.presence.write()),
+        effects.Send: _send,
+        effects.Refuse: lambda self, effect: self._refused(effect.subscription, effect.why),
+        effects.TellInvited: lambda self, effect: [one.sink.invitations() for one in effect.connections],
+        effects.Close: _close,
+        effects.MembersChanged: lambda self, effect: self.changed.update(effect.users),
+        effects.Publish: lambda self, effect: self.published.append(effect.hint),
+        effects.PollMembers: lambda self, effect: self.poll(poll_members),
+    }
 
     def _refused(self, subscription: Subscription, why: SyncdError) -> None:
         device, app = subscription.connection.sink, subscription.request.app
@@ -247,12 +274,56 @@ class Processes:
         if process not in self.polls:
             self.polls[process] = self.start(process(self.state), lambda _: self.polls.pop(process))
 
+    def ask_service(self, seconds: float) -> None:
+        """Time passes, and the membership service is asked about everybody, once at a time for each."""
+        self.clock += seconds
+        for user in list(self.state.users):
+            if ("service", user) not in self.polls:
+                asking = ask_service(self.state, user, self.clock)
+                self.polls["service", user] = self.start(asking, lambda _, user=user: self.polls.pop(("service", user)))
+
+    def finish(self, process: Process | None = None) -> None:
+        """A process, and what comes of it, each to its end in one go: for when the order is no question."""
+        if process is not None:
+            self._run(process)
+        while self.tasks:
+            task = self.tasks[0]
+            why = self._run(task.process)
+            self._ended(task, why)
+
+    def _run(self, process: Process) -> Exception | None:
+        answer: Any = None
+        failure: Exception | None = None
+        try:
+            while True:
+                call = process.send(answer) if failure is None else process.throw(failure)
+                answer = failure = None
+                self.perform()
+                kind = type(call)
+                if kind is effects.Deliver:
+                    self._offer_all(call)
+                elif kind is effects.Together:
+                    for one in call.processes:
+                        failure = self._run(one) or failure
+                else:
+                    try:
+                        answer = self.ANSWERS[kind](self, call)
+                    except SyncdError as why:
+                        failure = why
+        except StopIteration:
+            return None
+        except (SyncdError, ConnectionResetError) as why:
+            return why
+        finally:
+            self.perform()
+
     def settle(self) -> None:
         """Nothing fails or comes any more; what is under way goes on until it ends."""
+        chance, step, tasks = self.chance.random, self.step, self.tasks
         for _ in range(MOST_STEPS):
-            if not self.tasks:
+            if not tasks:
                 return
-            self.step(self.tasks[int(self.chance.random() * len(self.tasks))])
+            step(tasks[int(chance() * len(tasks))] if len(tasks) > 1 else tasks[0])
         raise AssertionError(f"it never ends: {[task.process.gi_code.co_name for task in self.tasks]}")
 
     def way(self) -> str:

@@ -1,20 +1,17 @@
-"""What the live core asks of, as a model: spaces, members, feeds, devices. No database, no clock, no event loop.
-
-An answer is what a call would find at the moment it is asked for. What a device is sent is judged as it comes.
+"""What the live core asks of, as a model: spaces, members, feeds, kept cursors, a membership service. No database, no
+clock, no event loop. An answer is what a call would find at the moment it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
-import msgspec
-
-from syncd.core.errors import CursorLost, DatabaseUnavailable, SyncdError
+from syncd.core.errors import CursorLost, SyncdError
 from syncd.core.principal import External, Principal
-from syncd.live import frames
-from syncd.live.batch import Batch
-from syncd.live.connection import Connection, Subscription
+from syncd.live.connection import Subscription
 from syncd.live.effects import Missed
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, Position
@@ -26,12 +23,14 @@ KEY = b"k" * 32
 PAGE = 3  # changes that one reading brings at most
 
 
-class Written(msgspec.Struct):
-    """A change as a device reads it."""
-
-    spaceId: str
-    seq: int
-    eventId: str = ""
+@lru_cache(4096)
+def opened(text: bytes) -> Cursor | None:
+    """A cursor without a look at its signature and its instant, None for a text that is none. The last look at a world
+    decodes it as the server does."""
+    if not text:
+        return None
+    signed = base64.urlsafe_b64decode(text[28:] + b"=" * (-(len(text) - 28) % 4))
+    return cursors._parse(0, signed[: -cursors.SIGNATURE])[0]
 
 
 class ModelSpace:
@@ -55,13 +54,17 @@ class ModelSpace:
 
 
 class ModelDatabase:
-    """The answers. `said`: how often a device said something, which its states tell."""
+    """The answers. `said`: how often a device said something, which its states tell. `keeps`: positions are kept in
+    rows, which cursors name. `lists`: the spaces of each user as a membership service has them, where there is one."""
 
-    def __init__(self, spaces: int) -> None:
+    def __init__(self, spaces: int, *, keeps: bool = False) -> None:
         self.spaces = {number: ModelSpace(number) for number in range(1, spaces + 1)}
         self.by_id = {space.id: space for space in self.spaces.values()}
         self.boot, self.now, self.said = 1, 1, 0
         self.events: list[int] = []
+        self.keeps, self.rows, self.kept = keeps, 0, dict[int, dict[int, int]]()
+        self.lists: dict[int, set[int]] | None = None
+        self.made, self.adopted = 0, dict[int, int]()
 
     # -- what others do --------------------------------------------------------------------------------
 
@@ -93,10 +96,30 @@ class ModelDatabase:
         """The spaces of a user."""
         return [space for space in self.spaces.values() if user in space.members]
 
+    # -- a membership service --------------------------------------------------------------------------
+
+    def external(self, user: int) -> External:
+        """What the service says now, or nothing where the table decides."""
+        self.made += 1
+        mine = () if self.lists is None else sorted(self.lists.get(user, ()))
+        return External([{"id": self.spaces[number].id, "role": "writer"} for number in mine], self.made)
+
+    def _adopt(self, user: int, said: External) -> None:
+        """Takes a list over; one that is older than another is not."""
+        if said.as_of < self.adopted.get(user, 0):
+            return
+        self.adopted[user] = said.as_of
+        now = {one["id"] for one in said.spaces}
+        for space in self.spaces.values():
+            if (space.id in now) != (user in space.members):
+                (self.join if space.id in now else self.leave)(space, user)
+
     # -- what the core asks ----------------------------------------------------------------------------
 
     def resolved(self, caller: Principal) -> ResolvedUser:
         user = int(caller.user)
+        if self.lists is not None and caller.external is not None:
+            self._adopt(user, caller.external)
         mine = self.of(user)
         return ResolvedUser(user, [s.number for s in mine], [s.id for s in mine], [s.version for s in mine])
 
@@ -127,13 +150,36 @@ class ModelDatabase:
         seen = [space for space in spaces if user is None or user in space.members]
         return [FeedHead(space.number, app, len(feed)) for space in seen for app, feed in space.feeds.items()]
 
+    def positions(self, at: Cursor) -> Sequence[Position] | None:
+        """All positions of a cursor; None where its row is gone."""
+        if not at.row:
+            return at.positions
+        if at.row not in self.kept:
+            return None
+        places = {**self.kept[at.row], **{p.space: p.seq for p in at.positions}}
+        return [Position(space, seq) for space, seq in sorted(places.items()) if seq >= 0]
+
+    def _cursor(self, places: dict[int, int], at: Cursor | None) -> Cursor:
+        """The cursor for some positions, of a device that had another one."""
+        if not self.keeps:
+            return Cursor(self.now, self.boot, (), tuple(Position(*place) for place in sorted(places.items())))
+        row = at.row if at is not None else 0
+        base = self.kept.get(row, {})
+        changed = sorted(space for space in {*base, *places} if base.get(space) != places.get(space))
+        if not row or len(changed) > cursors.MOST_MOVED:
+            row = self.rows = self.rows + 1
+            self.kept[row], changed = places, []
+        moved = tuple(Position(space, places.get(space, -1)) for space in changed)
+        return Cursor(self.now, self.boot, (), moved, row=row)
+
     def page(self, subscription: Subscription) -> Missed:
         """A page from where the subscription stands: a pull's answer."""
         app, user = subscription.request.app, subscription.connection.caller.user
-        at = cursors.decode(subscription.cursor.decode(), KEY, user, app, ())
-        before = {p.space: p.seq for p in at.positions} if isinstance(at, Cursor) else {}
-        if isinstance(at, Cursor) and at.boot > self.boot:
+        at = opened(subscription.cursor)
+        known = () if at is None else self.positions(at)
+        if known is None or (at is not None and at.boot > self.boot):
             raise CursorLost
+        before = {p.space: p.seq for p in known}
         mine = {space.number: space for space in self.of(int(user))}
         changes, places, unreadable, room = list[bytes](), dict[int, int](), list[tuple[int, str]](), PAGE + 1
         for number, space in mine.items():
@@ -149,7 +195,7 @@ class ModelDatabase:
         more = room == 0 and any(
             places[n] < s.head(app) for n, s in mine.items() if n in places and app not in s.broken
         )
-        found = Cursor(self.now, self.boot, (), tuple(Position(*place) for place in sorted(places.items())))
+        found = self._cursor(places, at)
         page = PullPage(
             b",".join(changes), cursors.encode(found, KEY, user, app), more,
             [self.spaces[number].id for number in places if number not in before],
@@ -173,110 +219,3 @@ class ModelDatabase:
             return None
         there = [Here(str(u), c, state) for (u, c), state in space.present.items() if u in space.members]
         return space.version, there
-
-
-class Device:
-    """A device: a sink that judges what it is sent. `has`: seqs by app and space; `owed`: failures that it is to be
-    told of; `told`: the tables it was told of news in; `missed`: it did not keep up once; `sees`: presence by space,
-    user and client."""
-
-    page_bytes = 1 << 20
-
-    def __init__(self, database: ModelDatabase, user: int, client: str, app: str | None) -> None:
-        self.database, self.user = database, user
-        # Its memberships come from outside, so that they are asked for again with each new token.
-        self.connection = Connection(self, Principal(str(user), External([], 0)), client, app)
-        self.room, self.ended, self.missed = True, False, False
-        self.has: dict[str, dict[int, set[int]]] = {}
-        self.at: dict[str, Cursor] = {}
-        self.cursors: dict[str, str] = {}
-        self.owed: dict[str, int] = {}
-        self.refused: list[str] = []
-        self.told: set[str] = set()
-        self.sees: dict[tuple[str, str, str], str] = {}
-
-    def knows(self, app: str, number: int) -> set[int]:
-        return self.has.setdefault(app, {}).setdefault(number, set())
-
-    # -- what it is sent -------------------------------------------------------------------------------
-
-    def changes(self, subscription: Subscription, batch: Batch, after: int, cursor: bytes) -> None:
-        """Part of a batch: what follows what it has, and nothing twice."""
-        app = subscription.request.app
-        assert self.connection.subscriptions.get(app) is subscription, "a batch for a subscription that is over"
-        assert self.room, "a device that does not keep up is sent more"
-        head = frames.changes(subscription, batch, after)
-        taken = _written(head.partition(b'"changes":[')[2]) if head else []
-        for one in taken:
-            space = self.database.by_id[one.spaceId]
-            known = self.knows(app, space.number)
-            assert space.may_see(self.user, app, one.seq), f"{one} is shown to {self.user}, who had left"
-            assert one.seq > after, f"{one} comes after {after}"
-            assert one.seq not in known or one.eventId.startswith("own"), f"{one} comes again"
-            known.add(one.seq)
-        if batch.whole and after == batch.after:
-            assert len(taken) == batch.upto - batch.after, "what a device wrote itself is kept from it"
-        self._stands(app, cursor.decode())
-
-    async def page(self, subscription: Subscription, page: PullPage) -> None:
-        """As the runner would send it; the simulation calls `takes`."""
-        self.takes(subscription, page)
-
-    async def page_turn(self) -> None:
-        """It always takes one."""
-
-    def takes(self, subscription: Subscription, page: PullPage) -> None:
-        """A page of what it had missed."""
-        app = subscription.request.app
-        for space_id in page.left:
-            number = self.database.by_id[space_id].number
-            self.has.get(app, {}).pop(number, None)
-            if app in self.at:
-                left = tuple(p for p in self.at[app].positions if p.space != number)
-                self.at[app] = self.at[app]._replace(positions=left)
-        for one in _written(page.changes):
-            self.knows(app, self.database.by_id[one.spaceId].number).add(one.seq)
-        self._stands(app, page.synced_until)
-
-    def _stands(self, app: str, text: str) -> None:
-        """A cursor came: it has all that is before it, and never goes back."""
-        found = cursors.decode(text, KEY, str(self.user), app, ())
-        assert isinstance(found, Cursor)
-        before = {p.space: p.seq for p in self.at[app].positions} if app in self.at else {}
-        for space, seq, _ in found.positions:
-            missing = set(range(1, seq + 1)) - self.knows(app, space)
-            assert not missing, f"{self.user} has a cursor at {seq} in {space}, and {missing} never came"
-            assert seq >= before.get(space, 0), f"a cursor went from {before[space]} back to {seq} in {space}"
-        self.at[app], self.cursors[app] = found, text
-
-    def frame(self, frame: bytes) -> None:
-        said = msgspec.json.decode(frame)
-        if said["type"] == "sync-available":
-            assert self.connection.available_only
-            for table in said["tables"]:
-                number, _, seq = table.partition("-")
-                space = self.database.spaces[int(number)]
-                assert space.may_see(self.user, said["appId"], int(seq)), f"{self.user} is told of {table} and had left"
-            self.told |= {*said["tables"], said["appId"]}
-            return
-        space, name = self.database.by_id[said["spaceId"]], (said["spaceId"], said["userId"], said["clientId"])
-        if said["state"] is None:
-            self.sees.pop(name, None)
-            return
-        assert space.may_see(self.user, "said", said["state"]), f"{self.user} hears {said}, and had left"
-        self.sees[name] = str(said["state"])
-
-    def invitations(self) -> None:
-        self.told.add("invitations")
-
-    def end(self, code: int, reason: str) -> None:
-        self.ended = True
-
-
-def _written(texts: bytes) -> list[Written]:
-    return msgspec.json.decode(b"[%b]" % texts, type=list[Written])
-
-
-def unavailable() -> SyncdError:
-    """What a call raises that failed."""
-    return DatabaseUnavailable()
