@@ -5,7 +5,8 @@
 -- the record was a tombstone, null for one that says that its record moved. p_most: where the records and what is written to
 -- them may be more than so many bytes as text, nothing is done, and one row with the place 0 says so; null: no matter. A jsonb
 -- is at most 32 times as long as text: above all numbers with an exponent. A row with a negated place has the fields that
--- sync_twice finds in that change, as its conflicts.
+-- sync_twice finds in that change, as its conflicts. What a change wrote over unseen (functions/unseen.sql) is among its conflicts; its `b`
+-- says what its writer had seen.
 CREATE OR REPLACE FUNCTION syncd.sync_apply(p_user integer, p_client integer, p_app integer, p_spaces integer[], p_tables integer[],
                                 p_ends bigint[], p_seqs bigint[], p_at timestamptz, p_largest integer, p_most bigint, p_body json)
 RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, woken boolean)
@@ -15,20 +16,18 @@ BEGIN
     WITH incoming AS MATERIALIZED (
         SELECT x.*, p_spaces[x.s] AS space_no, p_tables[x.t] AS table_no, p_seqs[x.i] AS seq
         FROM json_to_recordset(p_body) AS x (i integer, s integer, t integer, r text, o smallint, c text, e uuid, f json,
-                                             g jsonb, lo bigint, hi bigint, v integer, a text, n text)
+                                             g jsonb, lo bigint, hi bigint, v integer, a text, n text, b jsonb)
         WHERE p_seqs[x.i] > 0
     ), met AS MATERIALIZED (
         SELECT x.*, h.registers AS held, h.seq AS prev_seq, h.latest, h.deleted AS was_deleted,
                h.latest IS NULL OR x.lo > h.latest AS newer
         FROM incoming x
-        LEFT JOIN LATERAL (
-            -- one probe a change, without statistics too: only the primary key has the order of the first at or after an id
+        LEFT JOIN LATERAL (  -- one probe a change, without statistics too: only the primary key has the order of the first at or after an id
             SELECT * FROM (
                 SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id FROM syncd.sync_records q
                 WHERE q.space_no = x.space_no AND q.app_no = p_app AND q.table_no = x.table_no AND q.record_id >= x.r
                 ORDER BY q.record_id LIMIT 1) first
-            WHERE first.record_id = x.r
-        ) h ON true
+            WHERE first.record_id = x.r) h ON true
     ), gate AS (  -- what it may be at most is mostly little enough; else it is measured, where that costs little
         SELECT p_most IS NULL OR CASE WHEN u.size <= p_most / 32 THEN true WHEN u.size <= 2 * p_most THEN (
             SELECT sum(octet_length(y.g::text) + coalesce(octet_length(y.held::text), 0)) <= p_most FROM met y) ELSE false END AS small
@@ -37,13 +36,15 @@ BEGIN
         SELECT y.i, y.space_no, y.table_no, y.seq, y.r, y.o, y.c, y.e, y.v, y.a, y.n, y.prev_seq, y.s, y.was_deleted, greatest(y.latest, y.hi) AS latest,
                y.was_deleted AND y.held -> 'deletedAt' ? 'movedTo' AS moved,
                CASE WHEN y.held IS NULL THEN y.g WHEN y.newer THEN y.held || y.g ELSE z.merged END AS registers,
-               CASE WHEN y.newer THEN y.f ELSE z.won::json END AS fields,
-               z.lost, z.conflicts
+               CASE WHEN u.unseen IS NOT NULL THEN syncd.sync_marked(CASE WHEN y.newer THEN y.f ELSE z.won::json END, u.unseen, y.b)
+                    WHEN y.newer THEN y.f ELSE z.won::json END AS fields,
+               z.lost, CASE WHEN u.unseen IS NULL THEN z.conflicts ELSE syncd.sync_told(z.conflicts, u.unseen) END AS conflicts
         FROM met y
         -- OFFSET 0 keeps the test before the call: what is newer throughout is never merged by field
         LEFT JOIN LATERAL (SELECT m.won, m.lost, m.conflicts, m.merged FROM (SELECT WHERE NOT y.newer OFFSET 0) late
                            CROSS JOIN LATERAL syncd.sync_merge(y.held, y.g) m OFFSET 0) z ON true
-        WHERE (SELECT u.small FROM gate u)
+        LEFT JOIN LATERAL (SELECT syncd.sync_unseen(y.held, y.g, y.b) AS unseen FROM (SELECT WHERE NOT y.held @> y.b OR y.b IS NOT NULL AND y.was_deleted OFFSET 0) other OFFSET 0) u ON true
+        WHERE (SELECT t.small FROM gate t)
     ), logged AS (
         INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                         client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
@@ -62,7 +63,7 @@ BEGIN
     )
     SELECT w.i, w.fields IS NULL, w.conflicts, pg_column_size(w.registers) > p_largest,
            CASE WHEN w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
-    FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR pg_column_size(w.registers) > p_largest
+    FROM merged w WHERE w.conflicts IS NOT NULL OR w.was_deleted OR pg_column_size(w.registers) > p_largest
     UNION ALL SELECT -y.i, NULL, z.fields, NULL, NULL FROM met y CROSS JOIN LATERAL (SELECT syncd.sync_twice(y.held, y.g) AS fields WHERE NOT y.newer OFFSET 0) z WHERE z.fields IS NOT NULL
     UNION ALL SELECT 0, NULL, NULL, NULL, NULL FROM gate u WHERE NOT u.small;
 END $$;
@@ -150,14 +151,11 @@ RETURNS TABLE (i integer, all_lost boolean, conflicts jsonb, too_large boolean, 
 LANGUAGE plpgsql VOLATILE SET enable_nestloop = off AS $$
 BEGIN
     RETURN QUERY WITH incoming AS MATERIALIZED (
-        SELECT x.*, p_spaces[coalesce(x.s, x.k)] AS space_no, p_apps[coalesce(x.s, x.k)] AS app_no, p_tables[x.t] AS table_no, p_seqs[x.i] AS seq,
-               dense_rank() OVER (ORDER BY x.s, x.k, x.t, x.r) AS rec, coalesce(p_tables[x.w], p_user) AS user_no, coalesce(p_tables[x.u], p_client) AS client_no
+        SELECT x.*, p_spaces[coalesce(x.s, x.k)] AS space_no, p_apps[coalesce(x.s, x.k)] AS app_no, p_tables[x.t] AS table_no, p_seqs[x.i] AS seq, dense_rank() OVER (ORDER BY x.s, x.k, x.t, x.r) AS rec, coalesce(p_tables[x.w], p_user) AS user_no, coalesce(p_tables[x.u], p_client) AS client_no
         FROM unnest(p_bodies) AS b (body)
-        CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, s integer, k integer, w integer, u integer, t integer, r text, o smallint, c text,
-                                                           e uuid, f json, g jsonb, lo bigint, hi bigint, v integer, a text, n text, p boolean)
+        CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, s integer, k integer, w integer, u integer, t integer, r text, o smallint, c text, e uuid, f json, g jsonb, lo bigint, hi bigint, v integer, a text, n text, p boolean, b jsonb)
         WHERE p_seqs[x.i] > 0
-    ), judged AS MATERIALIZED (
-        SELECT * FROM syncd.sync_judged_registers(p_apps, p_spaces, p_tables, p_seqs, p_bodies)
+    ), judged AS MATERIALIZED (SELECT * FROM syncd.sync_judged_registers(p_apps, p_spaces, p_tables, p_seqs, p_bodies)
     ), met AS MATERIALIZED (
         SELECT x.rec, h.* FROM (SELECT DISTINCT y.rec, y.space_no, y.app_no, y.table_no, y.r FROM incoming y) x
         LEFT JOIN LATERAL syncd.sync_record_at(x.space_no, x.app_no, x.table_no, x.r) h ON true
@@ -166,12 +164,13 @@ BEGIN
         FROM met m LEFT JOIN (SELECT j.rec, jsonb_object_agg(j.key, j.value ORDER BY j.i) AS written FROM judged j
                               WHERE j.i > 0 AND j.wins GROUP BY j.rec) w ON w.rec = m.rec
         CROSS JOIN LATERAL (SELECT CASE WHEN m.registers IS NULL THEN w.written ELSE m.registers || coalesce(w.written, '{}') END AS merged OFFSET 0) o
-    ), result AS (
+    ), result AS (  -- unseen: what the record holds of others is overwritten by the first of its changes that wins
         SELECT j.i, jsonb_object_agg(j.key, j.value - 'clientId') FILTER (WHERE j.wins) AS won,
                jsonb_object_agg(j.key, j.value - 'clientId') FILTER (WHERE NOT j.wins) AS lost,
                jsonb_agg(jsonb_build_object('field', j.key, 'clientValue', j.value -> 'value', 'clientTimestamp', j.value -> 'at',
-                   'serverValue', j.stood -> 'value', 'serverTimestamp', j.stood -> 'at') ORDER BY j.key) FILTER (WHERE j.stood IS NOT NULL) AS conflicts
-        FROM judged j WHERE j.i > 0 GROUP BY j.i
+                   'serverValue', j.stood -> 'value', 'serverTimestamp', j.stood -> 'at', 'by', j.stood -> 'clientId') ORDER BY j.key) FILTER (WHERE j.stood IS NOT NULL) AS conflicts,
+               jsonb_agg(syncd.sync_overwritten(j.key, h.value) ORDER BY j.key) FILTER (WHERE j.i = j.first AND x.b IS NOT NULL AND syncd.sync_is_unseen(j.key, h.value, j.value, x.b)) AS unseen
+        FROM (SELECT *, min(w.i) FILTER (WHERE w.wins AND w.i > 0) OVER (PARTITION BY w.rec, w.key) AS first FROM judged w) j JOIN incoming x ON x.i = j.i LEFT JOIN judged h ON h.rec = j.rec AND h.key = j.key AND h.i = 0 WHERE j.i > 0 GROUP BY j.i
     ), steps AS MATERIALIZED (  -- died: the place of the register `deletedAt` that stands before the change; size: an upper bound
         SELECT x.*, m.latest, coalesce(lag(x.seq) OVER record, m.seq) AS prev_seq, lead(x.i) OVER record IS NULL AS last,
                x.lo > coalesce(greatest(m.latest, max(x.hi) OVER before), -1) AS newer, max(x.hi) OVER record AS hi_here,
@@ -180,7 +179,9 @@ BEGIN
         WINDOW record AS (PARTITION BY x.rec ORDER BY x.i), before AS (record ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     ), merged AS MATERIALIZED (
         SELECT s.*, CASE WHEN s.died = 0 THEN m.deleted ELSE d.value -> 'value' <> 'null' END AS was_deleted, d.value ? 'movedTo' AS moved,
-               CASE WHEN s.newer THEN s.f ELSE z.won::json END AS fields, z.lost, z.conflicts,
+               CASE WHEN z.unseen IS NOT NULL THEN syncd.sync_marked(CASE WHEN s.newer THEN s.f ELSE z.won::json END, z.unseen, s.b)
+                    WHEN s.newer THEN s.f WHEN s.w IS NULL THEN z.won::json ELSE syncd.sync_imported(z.won, s.f) END AS fields, z.lost,
+               CASE WHEN s.b IS NULL THEN z.conflicts ELSE syncd.sync_told(z.conflicts, z.unseen, CASE WHEN s.died = 0 THEN d.value END, s.g) END AS conflicts,
                pg_column_size(m.merged) > p_largest AND (s.last OR m.large + s.size > p_largest) AS too_large
         FROM steps s JOIN folded m ON m.rec = s.rec JOIN result z ON z.i = s.i LEFT JOIN judged d ON d.rec = s.rec AND d.i = s.died AND d.key = 'deletedAt'
     ), logged AS (
@@ -201,7 +202,7 @@ BEGIN
             schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers
     )
     SELECT w.i, w.fields IS NULL, w.conflicts, w.too_large, CASE WHEN w.was_deleted AND w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
-    FROM merged w WHERE w.lost IS NOT NULL OR w.was_deleted OR w.too_large
+    FROM merged w WHERE w.lost IS NOT NULL OR w.conflicts IS NOT NULL OR w.was_deleted OR w.too_large
     UNION ALL SELECT -j.i, NULL, jsonb_agg(j.key ORDER BY j.key), NULL, NULL FROM judged j WHERE j.twice GROUP BY j.i ORDER BY 1;
 END $$;
 

@@ -115,6 +115,11 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_merge, syncd.sync_twice, syncd.sync_apart, syncd.sync_whole, syncd.sync_tells, syncd.sync_woken
     TO syncd_runtime;
 
+-- unseen
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_is_unseen, syncd.sync_is_hidden, syncd.sync_overwritten, syncd.sync_unseen, syncd.sync_told, syncd.sync_based, syncd.sync_marked, syncd.sync_imported
+    TO syncd_runtime;
+
 -- touched
 GRANT EXECUTE ON FUNCTION
     syncd.sync_size_at_most, syncd.sync_check_size, syncd.sync_beyond

@@ -29,7 +29,7 @@ BEGIN
     ), merged AS MATERIALIZED (
         SELECT y.*, greatest(y.latest, y.hi) AS newest,
                CASE WHEN y.held IS NULL THEN y.g WHEN y.newer THEN y.held || y.g ELSE z.merged END AS registers,
-               CASE WHEN y.newer THEN y.f ELSE z.won::json END AS fields, z.lost
+               CASE WHEN y.newer THEN y.f ELSE syncd.sync_imported(z.won, y.f) END AS fields, z.lost
         FROM met y
         LEFT JOIN LATERAL (SELECT m.won, m.lost, m.merged FROM (SELECT WHERE NOT y.newer OFFSET 0) late
                            CROSS JOIN LATERAL syncd.sync_merge(y.held, y.g) m OFFSET 0) z ON true

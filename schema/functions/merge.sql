@@ -11,7 +11,7 @@ BEGIN
            jsonb_object_agg(r.key, r.new - 'clientId') FILTER (WHERE r.wins),
            jsonb_object_agg(r.key, r.new - 'clientId') FILTER (WHERE NOT r.wins),
            jsonb_agg(jsonb_build_object('field', r.key, 'clientValue', r.new -> 'value', 'clientTimestamp', r.new -> 'at',
-               'serverValue', r.held -> 'value', 'serverTimestamp', r.held -> 'at') ORDER BY r.key) FILTER (WHERE NOT r.wins)
+               'serverValue', r.held -> 'value', 'serverTimestamp', r.held -> 'at', 'by', r.held -> 'clientId') ORDER BY r.key) FILTER (WHERE NOT r.wins)
     INTO merged, won, lost, conflicts
     FROM (SELECT n.key, n.value AS new, p_held -> n.key AS held,
                  NOT p_held ? n.key

@@ -43,8 +43,8 @@ BEGIN
                p_spaces[x.k] AS space_no, p_feeds[x.k] AS feed,
                row_number() OVER (PARTITION BY p_feeds[x.k], p_tables[x.k], x.r ORDER BY x.k) AS nth
         FROM ROWS FROM (json_to_recordset(p_bodies) AS (r text, o smallint, c text, e uuid, f json, g jsonb, lo bigint, hi bigint,
-                                                        v integer, a text, n text)) WITH ORDINALITY
-             AS x (r, o, c, e, f, g, lo, hi, v, a, n, k)
+                                                        v integer, a text, n text, b jsonb)) WITH ORDINALITY
+             AS x (r, o, c, e, f, g, lo, hi, v, a, n, b, k)
         WHERE x.r IS NOT NULL AND p_users[x.k] > 0 AND p_heads[p_feeds[x.k]] >= 0 AND array_position(p_clients, p_clients[x.k]) = x.k
     ), met AS MATERIALIZED (
         SELECT x.*, h.seq AS prev_seq, CASE WHEN h.seq IS NULL THEN x.g ELSE h.registers || x.g END AS registers
@@ -56,6 +56,8 @@ BEGIN
             WHERE first.record_id = x.r) h ON true
         WHERE x.nth = 1 AND x.hi <= p_ahead
           AND (h.seq IS NULL OR x.lo > h.latest AND NOT h.deleted)
+          -- what wrote over something unseen has more to tell than its place
+          AND (h.seq IS NULL OR x.b IS NULL OR h.registers @> x.b OR syncd.sync_unseen(h.registers, x.g, x.b) IS NULL)
           -- Pushed before: scalar, so that each stays one probe whatever the planner believes.
           AND (SELECT c.seq FROM syncd.sync_changes c
                WHERE c.user_no = x.user_no AND c.client_no = x.client_no AND c.change_id = x.c LIMIT 1) IS NULL

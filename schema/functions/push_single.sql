@@ -55,10 +55,11 @@ DECLARE
     v_fields    json;
     v_lost      json;
     v_conflicts jsonb;
+    v_unseen    jsonb;
     v_deleted   boolean;
     v_woken     bigint[] := '{}';
     k           record;
-    x           syncd.sync_written_change;
+    x           syncd.sync_told_change;
     v_held      jsonb;
     v_held_id   text;
     v_prev      bigint;
@@ -67,29 +68,24 @@ DECLARE
 BEGIN
     k := syncd.sync_enter(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ->> 'client', p_head ->> 'app',
                           p_head -> 'tables' ->> 0, p_head -> 'spaces' ->> 0);
-    x := json_populate_record(NULL::syncd.sync_written_change, p_body -> 0);
+    x := json_populate_record(NULL::syncd.sync_told_change, p_body -> 0);
     IF k.base IS NULL THEN
         RETURN NULL;
     ELSIF x.hi > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint THEN
         PERFORM syncd.sync_advance(k.space_no, k.app_no, -1);
         RETURN NULL;
     END IF;
-
     SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id INTO v_held, v_prev, v_latest, v_deleted, v_held_id FROM syncd.sync_records q
     WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.table_no = k.table_no AND q.record_id >= x.r
     ORDER BY q.record_id LIMIT 1;  -- one probe of the primary key, as in sync_apply
     v.marks := 'a';
     IF v_held_id IS DISTINCT FROM x.r THEN
-        v_prev := NULL; v_latest := NULL; v_deleted := NULL;
-        v_registers := x.g;
-        v_fields := x.f;
+        v_prev := NULL; v_latest := NULL; v_deleted := NULL; v_registers := x.g; v_fields := x.f;
     ELSIF x.lo > v_latest THEN
-        v_registers := v_held || x.g;
-        v_fields := x.f;
+        v_registers := v_held || x.g; v_fields := x.f;
     ELSE
         m := syncd.sync_merge(v_held, x.g);
-        v_registers := m.merged;
-        v_fields := m.won; v_lost := m.lost; v_conflicts := m.conflicts;
+        v_registers := m.merged; v_fields := m.won; v_lost := m.lost; v_conflicts := m.conflicts;
         IF v_fields IS NULL THEN
             v.marks := 's';
         ELSE
@@ -100,6 +96,10 @@ BEGIN
         PERFORM syncd.sync_check_size(v_registers, p_head);
     END IF;
 
+    IF v_held_id = x.r AND (NOT v_held @> x.b OR x.b IS NOT NULL AND v_deleted) THEN
+        v_unseen := syncd.sync_unseen(v_held, x.g, x.b);
+        v_fields := syncd.sync_marked(v_fields, v_unseen, x.b); v_conflicts := syncd.sync_told(v_conflicts, v_unseen);
+    END IF;
     IF v_deleted THEN
         v_woken := ARRAY[syncd.sync_woken(p_head, v_held -> 'deletedAt' ? 'movedTo', k.base + 1)];
         v_fields := syncd.sync_whole(v_registers, v_fields);

@@ -109,7 +109,7 @@ class SocketCommands:
         events = await aside(large, event.after(len(message.changes) - kept).first, kept)
         body = PushBody(
             message.changes, schemaVersion=message.schemaVersion, atomic=message.atomic, pull=self._legacy,
-            incarnations=message.incarnations,
+            incarnations=message.incarnations, bases=message.bases,
         )  # fmt: skip
         wanted = PullRequest(app, plain=self._legacy, own=self._legacy)
         answer = await self._perform(PushRequest(caller, client, wanted, text, body, now, event), events)

@@ -33,13 +33,14 @@ CONTENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class LineRegister(msgspec.Struct, gc=False):
-    """A register on a line of an export. `at` and `sent` are instants; without `clientId` of the change's device."""
+    """A register on a line of an export. `at`, `sent`, `base`: instants; without `clientId` of the change's device."""
 
     value: Raw
     at: str
     clientId: str | None = None
     sent: str | UnsetType | None = UNSET
     movedTo: str | UnsetType = UNSET
+    base: str | UnsetType | None = UNSET
 
 
 class Line(msgspec.Struct):
@@ -284,7 +285,7 @@ class LineReader:
         micros = []
         for name, register in registers.items():
             value, at, sent = self._register(name, register)
-            log[name] = LogRegister(register.value, at, sent, register.movedTo)
+            log[name] = LogRegister(register.value, at, sent, register.movedTo, self._base(name, register))
             state[name] = StateRegister(register.value, at, line.clientId, sent, register.movedTo)
             micros.append(value)
         for name, register in line.husk.items() if self._author is None else ():
@@ -318,6 +319,12 @@ class LineReader:
         except ValueError as wrong:
             raise Malformed(f"{name}: {wrong}", code="invalid_change") from None
         return stamp.micros, stamp.text, sent
+
+    def _base(self, name: str, register: LineRegister) -> str | UnsetType | None:
+        try:
+            return self._stamps.of(register.base).text if isinstance(register.base, str) else register.base
+        except ValueError as wrong:
+            raise Malformed(f"{name}: {wrong}", code="invalid_change") from None
 
     def _value(self, value: Raw) -> None:
         try:

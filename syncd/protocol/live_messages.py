@@ -64,6 +64,7 @@ class PushFrame(msgspec.Struct, tag="push"):
     schemaVersion: int | None = None
     atomic: bool = False
     incarnations: list[str] | None = None
+    bases: bool = False
 
 
 class PresenceFrame(msgspec.Struct, tag="presence"):

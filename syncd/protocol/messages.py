@@ -20,13 +20,13 @@ Role = Literal["owner", "writer", "reader"]
 class IncomingRegister(msgspec.Struct, gc=False):
     """A field of a change: any JSON value, and when its device wrote it (`updatedAt` is the legacy name).
 
-    `base`: the instant of the register that its writer overwrote.
+    `base`: the instant of the register that its writer had seen there, null for none.
     """
 
     value: Raw
     at: str | None = None
     updatedAt: str | None = None
-    base: str | None = None
+    base: str | UnsetType | None = UNSET
 
 
 class IncomingChange(msgspec.Struct, gc=False):
@@ -47,7 +47,8 @@ class IncomingChange(msgspec.Struct, gc=False):
 
 class PushBody(msgspec.Struct):
     """`POST /sync/{app}`. `pull: false` asks for no delta; `bytes`: about how large it may be; `incarnations`: which
-    copy of a device's store pushes; `pushed`: changes of its own that were acknowledged."""
+    copy of a device's store pushes; `pushed`: changes of its own that were acknowledged; `bases`: a register without a
+    `base` was written by a device that had seen none of another's there."""
 
     changes: list[IncomingChange] = []
     clientId: str | None = None
@@ -58,6 +59,7 @@ class PushBody(msgspec.Struct):
     bytes: int | None = None
     incarnations: list[str] | None = None
     pushed: list[str] | None = None
+    bases: bool = False
 
 
 class SpaceBody(msgspec.Struct):

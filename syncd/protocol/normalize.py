@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,12 +25,14 @@ OPS = {"insert": 1, "update": 2, "delete": 3}
 
 
 class LogRegister(msgspec.Struct, gc=False, omit_defaults=True):
-    """A register as the log keeps it; `at` and `sent` are instants as text."""
+    """A register as the log keeps it; `at`, `sent` and `base` are instants as text. `base`: it was written over what
+    its writer had not seen."""
 
     value: Raw
     at: str
     sent: str | UnsetType | None = UNSET
     movedTo: str | UnsetType = UNSET
+    base: str | UnsetType | None = UNSET
 
 
 class StateRegister(msgspec.Struct, gc=False, omit_defaults=True):
@@ -46,7 +48,7 @@ class StateRegister(msgspec.Struct, gc=False, omit_defaults=True):
 class NormalizedChange(msgspec.Struct, gc=False, omit_defaults=True):
     """One change for the log. i: place in the push, from 1; s, t: places in the push's spaces and tables, from 1;
     r: record; o: op; c: change id; e: event id; lo, hi: least and greatest stamp in microseconds;
-    v: schema version; a: actor as JSON text; n: origin."""
+    v: schema version; a: actor as JSON text; n: origin; b: what its writer had seen, as functions/unseen.sql has it."""
 
     i: int
     r: str
@@ -62,6 +64,7 @@ class NormalizedChange(msgspec.Struct, gc=False, omit_defaults=True):
     v: int | None = None
     a: str | None = None
     n: str | None = None
+    b: dict[str, dict[str, str]] | list[str] | None = None
 
 
 class Limits(NamedTuple):
@@ -180,7 +183,7 @@ class _Registers:
             pointer = f"{self.pointer}/fields/{name.replace('~', '~0').replace('/', '~1')}"
             at = register.at if register.at is not None else register.updatedAt
             stamp = stamps.written(at, f"{pointer}/at")
-            if register.base is not None:
+            if isinstance(register.base, str):
                 stamps.written(register.base, f"{pointer}/base")
             if stamp is None:
                 self.write(name, register.value, RECEIPT, pointer, sent=None)
@@ -223,9 +226,27 @@ class _Registers:
         return given is not None
 
 
+def seen_by_writer(
+    change: IncomingChange, written: Collection[str], client: str, stamps: Stamps, bases: bool
+) -> dict[str, dict[str, str]] | list[str] | None:
+    """What a change's writer had seen of others where it wrote, as functions/unseen.sql has it.
+
+    `written`: the names of its registers. `bases`: one without a `base` was written over none of another's.
+    """
+    given = {name: register.base for name, register in (change.fields or {}).items() if register.base is not UNSET}
+    if not given and (not bases or change.op == "insert"):
+        return [] if bases else None  # what is new is mostly inserted, and nothing is compared there
+    own = {"clientId": client}
+    return {
+        name: {"at": stamps.of(base).text} if isinstance(base := given.get(name), str) else own
+        for name in (written if bases else given)
+    }
+
+
 def normalize_change(
-    change: IncomingChange, i: int, client: str, stamps: Stamps, limits: Limits, feed: tuple[str, str] = ("", "")
-) -> NormalizedChange:
+    change: IncomingChange, i: int, client: str, stamps: Stamps, limits: Limits, feed: tuple[str, str] = ("", ""),
+    bases: bool = False,
+) -> NormalizedChange:  # fmt: skip
     """One change in canonical form; `i` counts from 1, `feed` is (app, space). Raises Malformed with a pointer.
 
     A legacy update without fields has no registers: there is nothing to write.
@@ -255,6 +276,7 @@ def normalize_change(
     return NormalizedChange(
         i=i, r=change.id, o=OPS[change.op], f=registers.log, g=registers.state, lo=registers.low, hi=registers.high,
         c=change_id, v=version(change.schemaVersion, pointer), a=actor, n=change.origin,
+        b=None if stamps.legacy else seen_by_writer(change, registers.log, client, stamps, bases),
     )  # fmt: skip
 
 
@@ -326,7 +348,7 @@ def greatest_base(changes: Sequence[IncomingChange], limit: int) -> int:
     found = 0
     for change in changes:
         for register in (change.fields or {}).values():
-            if register.base is not None and register.at is not None and parse_instant(register.at) > limit:
+            if isinstance(register.base, str) and register.at is not None and parse_instant(register.at) > limit:
                 base = parse_instant(register.base)
                 found = max(found, base if base < limit else 0)
     return found

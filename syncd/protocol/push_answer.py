@@ -15,7 +15,8 @@ PIECE = 100
 
 
 class Result(msgspec.Struct, gc=False, omit_defaults=True):
-    """What became of one change. `held`: it is kept until it may be written; `quota`: which one is used up."""
+    """What became of one change. `held`: it is kept until it may be written; `quota`: which one is used up;
+    `overwrote`: what its writer had not seen, {field, value, by, at} each."""
 
     status: str
     changeId: str | None = None
@@ -26,6 +27,7 @@ class Result(msgspec.Struct, gc=False, omit_defaults=True):
     detail: str | None = None
     held: bool = False
     quota: str | None = None
+    overwrote: list[Any] | None = None
 
 
 class PushAnswer(NamedTuple):

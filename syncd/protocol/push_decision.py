@@ -107,7 +107,9 @@ class PushDecision:
         if stamps.legacy and not space:
             space = self.caller.personal
         feed = (self.pull.app, space)
-        normalized = normalize.normalize_change(change, self.first + i + 1, self.client, stamps, limits, feed)
+        normalized = normalize.normalize_change(
+            change, self.first + i + 1, self.client, stamps, limits, feed, self.message.bases
+        )
         if space != self.caller.personal and (wrong := fault_in_id(space)):
             raise InvalidId(f"spaceId {wrong}.", faults=(Fault(f"/changes/{self.first + i}/spaceId", wrong),))
         if normalized.v is None and self.message.schemaVersion is not None:
@@ -282,8 +284,19 @@ class PushDecision:
             at = self.adjusted.get(i) if mark != "d" else None
             self.results[i] = Result(status, self.message.changes[i].changeId, event, seq, at)
         for n, fields in conflicts:
-            change, space, table = self.changes[self.left[n - 1]]
-            self.conflicts += ({"spaceId": space, "table": table, "id": change.r, **field} for field in fields or [])
+            self._told(self.left[n - 1], fields or ())
+
+    def _told(self, i: int, fields: Sequence[Mapping[str, Any]]) -> None:
+        """The registers of a change that lost, and those that it wrote over unseen."""
+        change, space, table = self.changes[i]
+        for field in fields:
+            if "clientValue" in field:
+                said = {"spaceId": space, "table": table, "id": change.r, **field}
+                if self.pull.plain:
+                    del said["by"]
+                self.conflicts.append(said)
+            elif (result := self.results[i]) is not None:
+                result.overwrote = [*(result.overwrote or ()), field]
 
     def answer(self, delta: PullPage | None) -> PushAnswer:
         results: list[Result] = []

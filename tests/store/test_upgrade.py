@@ -55,6 +55,7 @@ STEPS = [
     "0035_pre_devices_used",
     "0037_pre_context_key",
     "0038_pre_written_change",
+    "0045_pre_told_change",
     "functions",
     "0015_post_baseline",
     "0017_post_held",

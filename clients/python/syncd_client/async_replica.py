@@ -164,9 +164,9 @@ class AsyncReplica:
         """See Replica.conflicts."""
         return await asyncio.to_thread(self.local.conflicts)
 
-    async def clear_conflicts(self) -> None:
+    async def clear_conflicts(self, *dismissed: Conflict) -> None:
         """See Replica.clear_conflicts."""
-        await asyncio.to_thread(self.local.clear_conflicts)
+        await asyncio.to_thread(self.local.clear_conflicts, *dismissed)
 
     async def why(self, table: str, id: str, *, space: str | None = None) -> Status:
         """See Replica.why."""

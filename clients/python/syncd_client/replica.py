@@ -52,7 +52,7 @@ class Replica:
     this device's id, made up and kept in the file by default; one that is given must be no other file's, of whatever
     user: two that write one field at once could end apart, and nothing would tell. `schema_version`, `actor`, `origin`:
     sent with every change. `durability`: "full" survives a power cut, "normal" the process's death only. `on_conflict`
-    is called for each register that lost on the server. It and `token` are called in threads of their own and have
+    is called for each `Conflict`. It and `token` are called in threads of their own and have
     `callback_timeout` seconds to return. `http`: an httpx.Client of your own. `wall`: microseconds since 1970.
     `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself (see `verify`);
     None: never.
@@ -297,14 +297,14 @@ class Replica:
         self.bulletin.committed(keys)
 
     def conflicts(self) -> list[Conflict]:
-        """Registers of this device that lost on the server, oldest first, until `clear_conflicts`."""
+        """Values of this device and of others that stand against each other, oldest first, until `clear_conflicts`."""
         with self.store.read() as db:
             return conflicts.listed(db)
 
-    def clear_conflicts(self) -> None:
-        """Forgets the conflicts that were shown."""
+    def clear_conflicts(self, *dismissed: Conflict) -> None:
+        """Forgets these conflicts, or all of them where none is named."""
         with self.store.write() as db:
-            conflicts.clear(db)
+            conflicts.clear(db, dismissed)
 
     def why(self, table: str, id: str, *, space: str | None = None) -> Status:
         """Why a record is not synced, or that it is."""

@@ -174,9 +174,10 @@ def test_the_frames_it_sends() -> None:
     assert json.loads(session.presence(None, 1)) == {"type": "presence", "spaceId": "_personal:u", "state": 1}
     push = json.loads(session.push([ONE, TWO]))
     assert [change["changeId"] for change in push.pop("changes")] == ["1", "2"]
-    assert push == {"type": "push", "requestId": "p1", "appId": "app", "schemaVersion": 3, "atomic": True}
+    head = {"type": "push", "requestId": "p1", "appId": "app", "bases": True, "schemaVersion": 3}
+    assert push == {**head, "atomic": True}
     session.learn(answered("applied"))
-    assert json.loads(session.push([ONE])).keys() == {"type", "requestId", "appId", "schemaVersion", "changes"}
+    assert json.loads(session.push([ONE])).keys() == {*head, "changes"}
 
 
 @pytest.mark.parametrize(

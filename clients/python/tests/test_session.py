@@ -25,7 +25,8 @@ def test_a_pull_asks_from_its_cursor_and_a_push_says_who_it_is(open_replica: Ope
     step = session.next()
     assert isinstance(step, Send)
     assert (step.method, step.path, step.params) == ("POST", "/sync/app", {})
-    assert {name: value for name, value in body(step).items() if name != "changes"} == {"clientId": "me", "since": "c1"}
+    head = {name: value for name, value in body(step).items() if name != "changes"}
+    assert head == {"clientId": "me", "since": "c1", "bases": True}
     assert [packed.change_id for packed in step.pushed] == [change["changeId"] for change in body(step)["changes"]]
     answer(session, step)
     assert session.next() == Done()

@@ -1,4 +1,5 @@
-"""The vectors that every implementation reads: clock.json, merge.json, replica.json and base.json in tests/vectors."""
+"""The vectors that every implementation reads: clock.json, merge.json, replica.json, base.json and
+overwrites.json in tests/vectors."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ CLOCK = vectors("clock")
 MERGE = vectors("merge")
 REPLICA = vectors("replica")
 BASE = vectors("base")
+OVERWRITES = vectors("overwrites")
 
 
 def named(vectors: list[Any]) -> Any:
@@ -125,3 +127,19 @@ def test_a_write_says_what_of_others_it_is_written_over(
     names = {"table": "t", "id": "r"}
     changes = [{**queued.change, "changeId": None} for queued in replica.pending()]
     assert changes == [{**change, **names, "changeId": None} for change in vector["changes"]]
+
+
+@named(OVERWRITES["found"])
+def test_a_write_over_what_was_not_seen_is_found(
+    vector: Any, open_replica: Callable[..., Replica], script: Script
+) -> None:
+    edited = parse_instant("2026-01-01T10:30:00Z")
+    replica = open_replica(wall=lambda: edited, client_id="me")
+    script.answers = [page(wire("r") | {"fields": vector["held"]}), page(wire("r") | vector["change"], cursor="c2")]
+    replica.pull()
+    for fields in vector.get("edits", ()):
+        replica.patch("t", "r", fields)
+    replica.pull()
+    names = ("kind", "field", "mine", "theirs", "by")
+    found = [{name: getattr(conflict, name) for name in names} for conflict in replica.conflicts()]
+    assert found == vector["conflicts"]

@@ -14,7 +14,7 @@ import {
 } from "./data/change.js";
 import { changesOf, type Event, type Listener, liveState } from "./data/events.js";
 import type { Registers } from "./data/merge.js";
-import { copy, freeze, type JsonObject } from "./data/values.js";
+import { copy, freeze, type JsonObject, same } from "./data/values.js";
 import { InvalidQuery, SyncBusy } from "./errors.js";
 import { endpointOf } from "./live/endpoint.js";
 import { Live } from "./live/live.js";
@@ -31,9 +31,9 @@ import type { ChangeState, Transaction } from "./store/store.js";
 import { OwnDevice } from "./sync/device.js";
 import { Exchange } from "./sync/exchange.js";
 import { RETRY } from "./sync/retry.js";
+import { serverOf } from "./sync/server.js";
 import type { Report } from "./sync/session.js";
 import { Tabs } from "./sync/tabs.js";
-import { serverOf } from "./sync/transport.js";
 import { sleep } from "./timing.js";
 
 /** How a replica is opened; see Replica.open. */
@@ -317,16 +317,18 @@ export class Replica<S extends object = AnyTables> {
     this.#committed(await this.#device.store.write((tx) => drop(tx, changeId, alone)));
   }
 
-  /** Registers of this device that lost on the server, oldest first, until `clearConflicts`. */
+  /** Values of this device and of others that stand against each other, oldest first, until `clearConflicts`. */
   async conflicts(): Promise<Conflict[]> {
     const rows = await this.#device.store.read((tx) => tx.all("conflicts"));
     return rows.map(({ conflict }) => freeze(conflict));
   }
 
-  /** Forgets the conflicts that were shown. */
-  async clearConflicts(): Promise<void> {
+  /** Forgets these conflicts, or all of them where none is named. */
+  async clearConflicts(...dismissed: Conflict[]): Promise<void> {
     await this.#device.store.write(async (tx) => {
-      for (const { number } of await tx.all("conflicts")) tx.delete("conflicts", [number]);
+      for (const { number, conflict } of await tx.all("conflicts"))
+        if (!dismissed[0] || dismissed.some((one) => same({ ...one }, { ...conflict })))
+          tx.delete("conflicts", [number]);
     });
   }
 

@@ -87,8 +87,8 @@ describe("an answer tells", () => {
 
   it("each conflict by itself, and what was refused without an answer", () => {
     const lost = { table: "t", id: "r", field: "n" };
-    const told = eventsOf(page({ conflicts: [lost, { ...lost, spaceId: "s" }] }), NOTHING);
-    expect(told).toEqual([
+    const { conflicts } = page({ conflicts: [lost, { ...lost, spaceId: "s" }] });
+    expect(eventsOf(null, { ...NOTHING, conflicts })).toMatchObject([
       { kind: "conflict", conflict: { ...lost, space: null } },
       { kind: "conflict", conflict: { ...lost, space: "s" } },
     ]);

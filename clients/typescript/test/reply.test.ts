@@ -3,6 +3,7 @@
 import { describe, expect, it } from "vitest";
 import type { Packed } from "../src/data/change.js";
 import { BadReply, type Json, type JsonObject } from "../src/index.js";
+import { blamedIn } from "../src/sync/blamed.js";
 import { buildPage, parseReply, readPage, readProblem } from "../src/sync/reply.js";
 import { delay, parseRetryAfter, passes } from "../src/sync/retry.js";
 
@@ -20,7 +21,7 @@ function read(wire: Json, ...ids: string[]): ReturnType<typeof readPage> {
 
 describe("a page", () => {
   it("may leave out all but its cursor", () => {
-    expect(read({ syncedUntil: "c1" })).toEqual({
+    expect(read({ syncedUntil: "c1" })).toMatchObject({
       changes: [],
       cursor: "c1",
       more: false,
@@ -92,9 +93,9 @@ describe("a page", () => {
     ["the personal one", { spaceId: "_personal:u" }, null],
     ["a shared one", { spaceId: "s" }, "s"],
   ])("has conflicts of %s", (_, place, space) => {
-    const lost = { table: "t", id: "r", field: "n", clientValue: 1, serverValue: 2 };
+    const lost = { table: "t", id: "r", field: "n", clientValue: 1, serverValue: 2, by: "phone" };
     const { conflicts } = read({ ...PAGE, conflicts: [{ ...lost, ...place }] });
-    expect(conflicts).toEqual([{ ...lost, space }]);
+    expect(conflicts).toEqual([{ kind: "lost", mine: 1, theirs: 2, ...lost, space }]);
   });
 
   it("of a frame may have no cursor", () => {
@@ -105,24 +106,24 @@ describe("a page", () => {
 describe("a refusal", () => {
   const BODY = { code: "invalid_value", detail: "No.", title: "Invalid" };
   const blamed = (...errors: Json[]): object =>
-    Object.fromEntries(readProblem(400, JSON.stringify({ ...BODY, errors })).blamed);
+    Object.fromEntries(blamedIn(readProblem(400, JSON.stringify({ ...BODY, errors }))));
 
   it("has a code and a sentence", () => {
     expect(readProblem(400, JSON.stringify(BODY))).toEqual({
       status: 400,
       code: "invalid_value",
       detail: "No.",
-      blamed: new Map(),
+      errors: [],
     });
     expect(readProblem(400, JSON.stringify({ code: "x", title: "T" })).detail).toBe("T");
     expect(readProblem(400, JSON.stringify({ code: "x" })).detail).toBe("");
   });
 
-  it.each(["<html>", "[]", "{}", '{"code":7}', '{"code":"x","errors":{}}', '{"code":"x","errors":[1]}', ""])(
+  it.each(["<html>", "[]", "{}", '{"code":7}', '{"code":"x","errors":{}}', ""])(
     "that is not syncd's is named by its status: %s",
     (body) => {
-      const { status, code, blamed } = readProblem(502, body);
-      expect([status, code, blamed.size]).toEqual([502, "http_502", 0]);
+      const { status, code, errors } = readProblem(502, body);
+      expect([status, code, errors]).toEqual([502, "http_502", []]);
     },
   );
 

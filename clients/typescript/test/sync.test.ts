@@ -162,7 +162,7 @@ describe("a sync", () => {
     script.answers.push((body) => results(body, "superseded", { conflicts: [{ ...lost, spaceId: "s" }] }));
     const { conflicts, superseded } = await replica.sync();
     expect(superseded).toBe(1);
-    expect(conflicts).toEqual([{ ...lost, space: "s" }]);
+    expect(conflicts).toEqual([{ kind: "lost", mine: 1, theirs: 2, ...lost, space: "s" }]);
     expect(await replica.conflicts()).toEqual(conflicts);
     expect(told).toEqual(conflicts);
     await replica.clearConflicts();

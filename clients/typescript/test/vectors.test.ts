@@ -46,7 +46,16 @@ interface BaseVector {
   changes: JsonObject[];
 }
 
+interface FoundVector {
+  name: string;
+  held: JsonObject;
+  edits?: JsonObject[];
+  change: JsonObject;
+  conflicts: JsonObject[];
+}
+
 const BASE = (read("base.json") as unknown as { base: BaseVector[] }).base;
+const FOUND = (read("overwrites.json") as unknown as { found: FoundVector[] }).found;
 const CLOCK = read("clock.json") as unknown as ClockVectors;
 const MERGE = read("merge.json") as unknown as MergeVector[];
 const REPLICA = read("replica.json") as unknown as ReplicaVectors;
@@ -192,6 +201,19 @@ describe("a replica", () => {
       expect(sent).toEqual(changes.map((change) => ({ table: "t", id: "r", ...change })));
     },
   );
+});
+
+it.each(FOUND)("finds what was written over unseen: $name", async ({ held, edits = [], change, conflicts }) => {
+  const script = new Script();
+  const server = { url: "http://server/", token: "t", fetch: script.fetch };
+  const wall = (): number => Date.parse("2026-01-01T10:30:00Z");
+  const replica = await open({ ...server, clientId: "me", wall });
+  script.answers.push(page([wire("r", {}, { fields: held })]), page([wire("r", {}, change)]));
+  await replica.pull();
+  for (const fields of edits) await replica.patch("t", "r", fields);
+  await replica.pull();
+  const found = await replica.conflicts();
+  expect(found.map(({ kind, field, mine, theirs, by }) => ({ kind, field, mine, theirs, by }))).toEqual(conflicts);
 });
 
 interface NumberVector {

@@ -344,10 +344,14 @@ def test_forgotten_records_are_named_by_their_place_among_what_was_tried() -> No
 def test_registers_that_lost_are_told_with_their_record() -> None:
     work = push(change("c"), change("d", id="q", table="u", spaceId="s2"), change("e", id="p"))
     work.leave_out({0}, "not_a_writer")
-    lost = [{"field": msgspec.Raw(b'"a"')}, {"field": msgspec.Raw(b'"b"')}]
-    settled(work, "sa", Detail(conflicts=[(1, lost), (2, None)]))
+    one = msgspec.Raw(b"1")
+    lost = [{"field": msgspec.Raw(b'"%b"' % name), "clientValue": one, "by": one} for name in (b"a", b"b")]
+    over = {"field": msgspec.Raw(b'"c"'), "value": one}
+    settled(work, "sa", Detail(conflicts=[(1, [*lost, over]), (2, None)]))
     told = json.loads(encoded(work.conflicts))
-    assert told == [{"spaceId": "s2", "table": "u", "id": "q", "field": name} for name in "ab"]
+    record = {"spaceId": "s2", "table": "u", "id": "q"}
+    assert told == [{**record, "field": name, "clientValue": 1, "by": 1} for name in "ab"]
+    assert [result and result.overwrote for result in work.results] == [None, [over], None]
 
 
 def test_how_far_each_feed_was_brought() -> None:

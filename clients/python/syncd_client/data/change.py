@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from ..errors import BadReply, InvalidQuery, InvalidWrite, shape
@@ -23,7 +23,8 @@ Key = tuple[str, str, str]  # (table, space, record)
 class Change:
     """One write to one record. `space` is "" for the personal space; `op` is insert, update or delete.
 
-    `whole`: the server has nothing else of the record.
+    `whole`: the server has nothing else of the record. `unseen`: of registers that were written over something that
+    their writer had not seen, the stamp that it had seen, by field; 0: none.
     """
 
     change_id: str | None
@@ -34,6 +35,7 @@ class Change:
     client: str
     registers: Registers
     whole: bool = False
+    unseen: Mapping[str, int] = field(default_factory=dict)
 
 
 def space_key(space: str | None) -> str:
@@ -78,9 +80,14 @@ def read_change(wire: Mapping[str, Any], client: str | None = None) -> Change:
             writer,
             registers,
             wire.get("whole") is True,
+            {name: _seen(register["base"]) for name, register in (fields or {}).items() if "base" in register},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadReply(f"a change cannot be read: {shape(error)}.") from None
+
+
+def _seen(base: str | None) -> int:
+    return 0 if base is None else parse_instant(base)
 
 
 def _read_register(wire: Mapping[str, Any], writer: str) -> Register:

@@ -168,8 +168,6 @@ class Connection:
                 self._apply(meaning.page, meaning.pushed)
                 with self._end.store.write() as db:
                     copied.acknowledge(db)
-                for conflict in meaning.page.conflicts:
-                    self._end.hub.publish(conflict)
             case Authenticated():
                 self._end.identity.claim_user(meaning.user)
             case SubscribeRefused(cursor_lost=True):
@@ -183,6 +181,8 @@ class Connection:
             if self._session.push_held and self._held is not None:
                 apply.note_trouble(db, self._held.trouble, self._held.code, self._held.detail)
         self._end.publish(page, done)
+        for conflict in done.conflicts:
+            self._end.hub.publish(conflict)
 
     async def _follow(self, meaning: Meaning) -> None:
         """Acts on a frame's meaning for the connection itself."""

@@ -212,6 +212,7 @@ class LiveSession:
         self._requests += 1
         self.awaiting = Awaited(f"p{self._requests}", tuple(packed))
         head: dict[str, Any] = {"type": "push", "requestId": self.awaiting.request, "appId": self._app}
+        head["bases"] = True
         if self._schema_version is not None:
             head["schemaVersion"] = self._schema_version
         if incarnations:

@@ -23,6 +23,10 @@ def listed(db: sqlite3.Connection) -> list[Conflict]:
     return [Conflict(**parse(row[0])) for row in db.execute("SELECT body FROM conflicts ORDER BY number")]
 
 
-def clear(db: sqlite3.Connection) -> None:
-    """Removes all of them."""
-    db.execute("DELETE FROM conflicts")
+def clear(db: sqlite3.Connection, those: Iterable[Conflict]) -> None:
+    """Removes these, or all of them where there are none."""
+    bodies = [(dump(asdict(conflict)),) for conflict in those]
+    if bodies:
+        db.executemany("DELETE FROM conflicts WHERE body = ?", bodies)
+    else:
+        db.execute("DELETE FROM conflicts")

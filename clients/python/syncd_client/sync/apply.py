@@ -14,6 +14,7 @@ from ..store.records import drop_unconfirmed, load, save, settle
 from ..store.store import get_meta, set_meta
 from .reply import Page, Result
 from .report import Applied
+from .unseen import Unseen, own_edits
 
 _MOST_ACKNOWLEDGED = 16
 
@@ -26,22 +27,25 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     """
     client, round_ = get_meta(db, "client"), get_meta(db, "round", 0)
     purged = _follow_spaces(db, page)
-    here, taken = _here(db, pushed), [result for result in page.results if result.status in ("applied", "superseded")]
-    sent = {change.change_id: change for change in pushed}
-    confirmed = [_confirmed(result, sent[result.change_id], client) for result in taken if result.change_id in here]
+    taken = [result for result in page.results if result.status in ("applied", "superseded")]
+    here, confirmed = _here(db, pushed, taken, client)
     # What lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this was.
     kept = {result.change_id for result in taken if result.status == "superseded"}
     if page.more:  # of a space that is still to be read all comes that is true of it
         kept |= outbox.unread(db, pushed) & {result.change_id for result in taken}
     repeated = [result.change_id for result in page.results if result.status == "duplicate"]
+    unseen = Unseen(client, own_edits(db, page.changes, client))
     answered = outbox.acknowledge(db, [*repeated, *kept], here, page.more)
     won = [change for change in confirmed if change.change_id not in kept]
-    keys = [_key(change) for change in (*page.changes, *won)]
-    rows = load(db, [*keys, *answered], round_)
+    rows = load(db, [*map(_key, (*page.changes, *confirmed)), *answered], round_)
+    unseen.answered(confirmed, taken, {key: row.base for key, row in rows.items()})
     for key in answered:
         rows[key].write({})  # what is unsent is laid on top again
-    for key, change in zip(keys, (*page.changes, *won), strict=True):
-        rows[key].confirm(change.registers, round_, whole=change.whole)
+    for change in page.changes:
+        unseen.arrived(change, rows[_key(change)].base)
+        rows[_key(change)].confirm(change.registers, round_, whole=change.whole)
+    for change in won:
+        rows[_key(change)].confirm(change.registers, round_)
     own = [change.change_id for change in page.changes if change.client == client and change.change_id]
     outbox.remove(db, [*own, *(result.change_id for result in taken if result.change_id not in kept)])
     rejected = outbox.reject(db, _refusals(page.results))
@@ -49,9 +53,10 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     settle(db, rows)
     changed = save(db, rows)
     changed += restamp.resettle(db, [key for key in dated if key not in rows]) + purged
-    conflicts.keep(db, page.conflicts)
+    found = [*page.conflicts, *unseen.found]
+    conflicts.keep(db, found)
     _note_acknowledged(db, page, checked)
-    return Applied(rejected, changed, _move_on(db, page))
+    return Applied(rejected, changed, _move_on(db, page), conflicts=found)
 
 
 def acknowledged(db: sqlite3.Connection) -> list[str]:
@@ -86,11 +91,16 @@ def _refusals(results: Sequence[Result]) -> dict[str, tuple[str, str]]:
     return {result.change_id: (result.code, result.detail) for result in refused}
 
 
-def _here(db: sqlite3.Connection, pushed: Sequence[Packed]) -> set[str]:
-    """Those of a push whose records belong here: not those of a space that was left since, and not joined again."""
+def _here(
+    db: sqlite3.Connection, pushed: Sequence[Packed], taken: Sequence[Result], client: str
+) -> tuple[set[str], list[Change]]:
+    """Those of a push whose records belong here: not those of a space that was left since, and not joined again. And
+    the ones of them that the server has taken, as it holds them."""
     spaces = {row[0] for row in db.execute("SELECT id FROM spaces")} if pushed else set()
     waiting = outbox.unanswered(db, pushed) if pushed else set()
-    return {c.change_id for c in pushed if not c.space or c.space in spaces or c.change_id in waiting}
+    here = {c.change_id for c in pushed if not c.space or c.space in spaces or c.change_id in waiting}
+    sent = {change.change_id: change for change in pushed}
+    return here, [_confirmed(r, sent[r.change_id], client) for r in taken if r.change_id in here]
 
 
 def _move_on(db: sqlite3.Connection, page: Page) -> bool:

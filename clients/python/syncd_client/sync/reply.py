@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..data.change import Change, Packed, read_change, space_key
 from ..data.clock import parse_instant
@@ -18,6 +18,15 @@ from ..errors import BadReply, shape
 _CHANGE = re.compile(r"/changes/(\d+)(?:/|$)", re.ASCII)
 
 
+class Overwritten(NamedTuple):
+    """A register of the device `by` that a change was written over, without its writer having seen it."""
+
+    field: str
+    value: Any
+    by: str
+    at: int
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The server's word on one change. `at`: lowered stamps in microseconds, by field."""
@@ -27,6 +36,7 @@ class Result:
     at: Mapping[str, int]
     code: str
     detail: str
+    overwrote: Sequence[Overwritten] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,11 @@ def _read_result(wire: Mapping[str, Any], sent: Packed) -> Result:
         raise BadReply("a change has a status that is none.")
     at = {name: parse_instant(instant) for name, instant in (wire.get("at") or {}).items()}
     code = wire.get("code") or "rejected"
-    return Result(sent.change_id, wire["status"], at, code, wire.get("detail") or _cause(code))
+    overwrote = tuple(
+        Overwritten(item["field"], item["value"], item["by"], parse_instant(item["at"]))
+        for item in wire.get("overwrote") or ()
+    )
+    return Result(sent.change_id, wire["status"], at, code, wire.get("detail") or _cause(code), overwrote)
 
 
 def _read_conflict(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> Conflict:
@@ -116,6 +130,7 @@ def _read_conflict(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> Conflic
         client_timestamp=wire.get("clientTimestamp") or "",
         server_value=wire.get("serverValue"),
         server_timestamp=wire.get("serverTimestamp") or "",
+        by=wire.get("by"),
     )
 
 

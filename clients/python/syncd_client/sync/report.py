@@ -67,7 +67,7 @@ class Report:
         self.duplicates += statuses.count("duplicate")
         self.pulled += len(page.changes)
         self.rejected += done.rejected
-        self.conflicts += page.conflicts
+        self.conflicts += done.conflicts
         self.joined += [space for space in page.joined if space_key(space)]
         self.left += page.left
         self.unreadable += [space for space in page.unreadable if space not in self.unreadable]
@@ -77,10 +77,12 @@ class Report:
 class Applied:
     """The changes that an answer made here. `rejected`: changeIds. `changed`: the records that read differently now.
 
-    `everything`: too much to be listed. `verified`: nothing was to be applied, the replica was compared.
+    `everything`: too much to be listed. `verified`: nothing was to be applied, the replica was compared. `conflicts`:
+    those that it told, and that were found in it.
     """
 
     rejected: Sequence[str] = ()
     changed: Sequence[Key] = ()
     everything: bool = False
     verified: Verified | None = None
+    conflicts: Sequence[Conflict] = ()

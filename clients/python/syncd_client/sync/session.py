@@ -195,7 +195,7 @@ class Session:
         self._sender = Sender(client, tuple(names))
 
     def _push(self, cursor: str, packed: list[Packed]) -> Send:
-        head: dict[str, Any] = {"clientId": self.client, "since": cursor}
+        head: dict[str, Any] = {"clientId": self.client, "since": cursor, "bases": True}
         if self._sender.incarnations:
             head["incarnations"] = list(self._sender.incarnations)
         if self._acknowledged:
@@ -277,7 +277,7 @@ class Session:
         self._caught_up = self._scope == "push" or not page.more
         self.report.count(page, done)
         self._publish(page, done)
-        return list(page.conflicts)
+        return list(done.conflicts)
 
     def _retry(self, error: SyncdError, headers: Mapping[str, str]) -> None:
         self._attempt += 1

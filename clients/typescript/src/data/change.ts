@@ -56,8 +56,17 @@ export interface Refusal {
   readonly detail: string;
 }
 
-/** A register of this device that lost against what the server had. */
+/**
+ * A value of this device (`mine`, `clientValue`) and one of another (`theirs`, `serverValue`), of which one was written
+ * without having seen the other. lost: mine lost when it arrived. overwritten: theirs stands over mine. overwrote: mine
+ * stands over theirs. deleted: mine, `{ field: value }`, went to a record that is deleted; theirs is when. `by`: the
+ * device that theirs is of, where the server said so.
+ */
 export interface Conflict {
+  readonly kind: "lost" | "overwritten" | "overwrote" | "deleted";
+  readonly by?: string;
+  readonly mine: Json;
+  readonly theirs: Json;
   readonly space: string | null;
   readonly table: string;
   readonly id: string;

@@ -5,6 +5,7 @@ import type { Json } from "../data/values.js";
 import { NO_SOCKET } from "../error-codes.js";
 import { pack, unread } from "../store/outbox.js";
 import { applyPage, beginRestart } from "../sync/apply.js";
+import { finderOf } from "../sync/on-demand.js";
 import type { Page } from "../sync/reply.js";
 import { announce } from "../sync/session.js";
 import { claim } from "../sync/tokens.js";
@@ -191,8 +192,9 @@ export class Connection {
   }
 
   async #apply(page: Page, pushed: readonly Packed[]): Promise<void> {
+    const find = await finderOf(page);
     const done = await this.#end.store.write(async (tx) => {
-      const applied = await applyPage(tx, page, pushed, this.#session.checked);
+      const applied = await applyPage(tx, page, pushed, this.#session.checked, find);
       if (this.#session.pushHeld && this.#held !== null) tx.meta.trouble = troubleOf(this.#held);
       return applied;
     });

@@ -5,12 +5,12 @@
  * it what it wants next.
  */
 
-import { objectOf, type Packed, readInstant, spaceKey, textOf, textOr } from "../data/change.js";
+import { type Packed, readInstant, spaceKey, textOf, textOr } from "../data/change.js";
 import type { Instant } from "../data/clock.js";
 import type { Presence } from "../data/events.js";
 import { dump, type Json, type JsonObject } from "../data/values.js";
 import { RETRYABLE } from "../error-codes.js";
-import { buildPage, type Page, parseReply } from "../sync/reply.js";
+import { buildPage, type Page, readWire } from "../sync/reply.js";
 import { LONGEST } from "../sync/retry.js";
 import { type Device, pushHead, withChanges } from "../sync/session.js";
 
@@ -46,7 +46,7 @@ const NOISE: Frame = { kind: "noise" };
 
 /** What a frame means. `trustCursor`: a push's answer may move the cursor. Raises BadReply. */
 export function readFrame(text: string, app: string, awaiting: Awaited | null, trustCursor: boolean): Frame {
-  const wire = objectOf(parseReply(text));
+  const wire = readWire(text);
   switch (wire.type) {
     case "auth-ok": {
       const serverTime = wire.serverTime === undefined ? null : readInstant(wire.serverTime);

@@ -18,12 +18,14 @@ import { dropUnconfirmed, load, pick, save, settle } from "../store/records.js";
 import { redate } from "../store/restamp.js";
 import { keyOf, type Transaction } from "../store/store.js";
 import type { Page, Result } from "./reply.js";
+import type { FindConflicts } from "./unseen.js";
 
 /** What an answer changed here. `rejected`: changeIds. `everything`: too much to be listed. */
 export interface Applied {
   readonly rejected: readonly string[];
   readonly changed: readonly Key[];
   readonly everything: boolean;
+  readonly conflicts?: readonly Conflict[];
 }
 
 /**
@@ -31,15 +33,17 @@ export interface Applied {
  * again under its old name is left and joined at once.
  *
  * A server whose database went back to between the cursor and what it had acknowledged knows the cursor; so it is asked
- * about the acknowledged changes too, of which `checked` were named when this page was asked for.
+ * about the acknowledged changes too, of which `checked` were named when this page was asked for. `find`: as `finderOf`.
  */
 export async function applyPage(
   tx: Transaction,
   page: Page,
   pushed: readonly Packed[],
   checked = tx.meta.acked ?? [],
+  find?: FindConflicts,
 ): Promise<Applied> {
   const { client, round } = tx.meta;
+  const conflicts = [...page.conflicts, ...((await find?.(tx, page, pushed)) ?? [])];
   const purged = await followSpaces(tx, page);
   const confirmed = await confirm(tx, page.results, pushed, client);
   // what lost is nothing of the record: what it lost to is here, or comes, or is a deletion from before this replica was;
@@ -67,9 +71,9 @@ export async function applyPage(
   );
   await settle(tx, records);
   const changed = [...purged, ...save(tx, records)];
-  keepConflicts(tx, page.conflicts);
+  keepConflicts(tx, conflicts);
   if (pushed.length > 0) tx.meta.incarnations = tx.meta.incarnations?.slice(-1);
-  return { rejected, changed, everything: await moveOn(tx, page, applied, checked) };
+  return { rejected, changed, conflicts, everything: await moveOn(tx, page, applied, checked) };
 }
 
 /** Moves the cursor, and what is known with it. Whether a restart from an empty cursor has ended by that. */
@@ -203,6 +207,6 @@ export function eventsOf(page: Page | null, done: Applied): Event[] {
   if (accepted > 0 || done.rejected.length > 0) {
     events.push({ kind: "answered", accepted, rejected: done.rejected });
   }
-  for (const conflict of page?.conflicts ?? []) events.push({ kind: "conflict", conflict });
+  for (const conflict of done.conflicts ?? []) events.push({ kind: "conflict", conflict });
   return events;
 }

@@ -3,10 +3,10 @@
 import { NotConnected, SyncBusy } from "../errors.js";
 import { Wakeup } from "../timing.js";
 import type { RetryPolicy } from "./retry.js";
+import { perform, type Server } from "./server.js";
 import { type Device, type Report, type Scope, Session } from "./session.js";
 import type { Release, Tabs } from "./tabs.js";
 import { freshToken } from "./tokens.js";
-import { perform, type Server } from "./transport.js";
 
 /** A live sync of this tab: it may have the lead already, and does not give it back. */
 interface Leader {

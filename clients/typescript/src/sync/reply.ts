@@ -38,18 +38,24 @@ export interface Page {
   readonly unreadable: readonly string[];
   readonly results: readonly Result[];
   readonly conflicts: readonly Conflict[];
+  readonly wire: JsonObject;
 }
 
-/** A refusal. `blamed`: by index in the push, where the pointers name changes. */
+/** A refusal. `errors`: as `blamedIn` reads them. */
 export interface Problem extends Refusal {
   readonly status: number;
-  readonly blamed: ReadonlyMap<number, Refusal>;
+  readonly errors: readonly Json[];
 }
 
 /** Reads the answer to a push of `pushed`, or to a pull where nothing was. Raises BadReply. */
 export function readPage(body: string, pushed: readonly Packed[]): Page {
-  const wire = objectOf(parseReply(body));
+  const wire = readWire(body);
   return buildPage(wire, wire.serverChanges, textOf(wire.syncedUntil), wire.hasMore === true, pushed);
+}
+
+/** An object, and whether conflicts may be found in it (`unseen`). Raises BadReply. */
+export function readWire(body: string): JsonObject {
+  return { ...objectOf(parseReply(body)), unseen: /"(base|overwrote)":|"deletedAt":"/.test(body) };
 }
 
 /** Parses what should be JSON. Raises BadReply. */
@@ -83,6 +89,7 @@ export function buildPage(
     unreadable: listOf(spaces.unreadable ?? []).map(textOf),
     results: pushed.map((sent, place) => readResult(objectOf(results[place]), sent)),
     conflicts: listOf(wire.conflicts).map((conflict) => readConflict(objectOf(conflict))),
+    wire,
   };
 }
 
@@ -105,7 +112,8 @@ function readResult(wire: JsonObject, { changeId }: Packed): Result {
 function readConflict({ spaceId, ...said }: JsonObject): Conflict {
   textOf(said.table);
   textOf(said.id);
-  return { ...(said as unknown as Conflict), space: spaceKey(textOr(spaceId, "")) || null };
+  const conflict = { kind: "lost", mine: said.clientValue, theirs: said.serverValue, ...said };
+  return { ...(conflict as unknown as Conflict), space: spaceKey(textOr(spaceId, "")) || null };
 }
 
 /** Reads a refusal; one that is not of the server's making has the code `http_<status>`. */
@@ -113,20 +121,8 @@ export function readProblem(status: number, body: string): Problem {
   try {
     const wire = objectOf(parse(body));
     const [code, detail] = [textOf(wire.code), textOr(wire.detail, textOr(wire.title, ""))];
-    return { status, code, detail, blamed: readBlamed(listOf(wire.errors), { code, detail }) };
+    return { status, code, detail, errors: listOf(wire.errors) };
   } catch {
-    return { status, code: `http_${status}`, detail: "The answer is not syncd's.", blamed: new Map() };
+    return { status, code: `http_${status}`, detail: "The answer is not syncd's.", errors: [] };
   }
-}
-
-function readBlamed(errors: readonly Json[], whole: Refusal): Map<number, Refusal> {
-  const blamed = new Map<number, Refusal>();
-  for (const error of errors.map(objectOf)) {
-    const pointer = textOr(error.pointer, "");
-    const match = /^\/changes\/(\d+)(?:\/|$)/.exec(pointer);
-    if (match === null || blamed.has(Number(match[1]))) continue;
-    const detail = `${textOr(error.detail, whole.detail)} (${pointer})`;
-    blamed.set(Number(match[1]), { code: textOr(error.code, whole.code), detail });
-  }
-  return blamed;
 }

@@ -1,15 +1,17 @@
 /** One call to the server, repeated while the failure passes by itself. */
 
-import { checkId, objectOf } from "../data/change.js";
+import { checkId, objectOf, type Refusal } from "../data/change.js";
 import type { JsonObject } from "../data/values.js";
 import { InvalidQuery, NotAllowed, Offline, Refused, ServerBusy, type SyncdError } from "../errors.js";
 import { sleep } from "../timing.js";
+import { blamedIn } from "./blamed.js";
 import type { Exchange } from "./exchange.js";
 import { SLOWEST } from "./pace.js";
 import { type Problem, parseReply, readProblem } from "./reply.js";
 import { delay, passes, type RetryPolicy } from "./retry.js";
+import type { Server } from "./server.js";
 import type { Answer } from "./session.js";
-import { headers, request, type Server } from "./transport.js";
+import { headers, request } from "./transport.js";
 
 /** The device that asks, of a user, in an app. `fresh` gets the token and raises SyncdError. */
 export interface ApiClient {
@@ -46,11 +48,12 @@ export interface ApiCall {
 
 /** A refusal that says which changes of the request are at fault. */
 export class Blamed extends Refused {
-  declare readonly blamed: Problem["blamed"];
+  declare readonly blamed: ReadonlyMap<number, Refusal>;
 
-  constructor({ detail, code, status, blamed }: Problem) {
+  constructor(problem: Problem) {
+    const { detail, code, status } = problem;
     super(detail, code, status);
-    this.blamed = blamed;
+    this.blamed = blamedIn(problem);
   }
 }
 

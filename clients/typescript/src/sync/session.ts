@@ -13,6 +13,7 @@ import type { Limits } from "../store/enqueue.js";
 import { pack, reject } from "../store/outbox.js";
 import type { Meta, Store, Transaction, Trouble } from "../store/store.js";
 import { type Applied, applyPage, beginRestart, eventsOf } from "./apply.js";
+import { finderOf, onDemand } from "./on-demand.js";
 import type { Pace, Paces } from "./pace.js";
 import { type Page, type Problem, readPage, readProblem } from "./reply.js";
 import { delay, passes, type RetryPolicy } from "./retry.js";
@@ -97,6 +98,7 @@ export function pushHead(
     incarnations,
     pushed,
     atomic: batches.size < packed.length || undefined,
+    bases: true,
   } as JsonObject; // which leaves out what is undefined
 }
 
@@ -246,7 +248,8 @@ export class Session {
       return this.#retry(error, null);
     }
     this.#pace(sent).took(sent.body?.length ?? page.changes.length, took);
-    const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed));
+    const find = await finderOf(page);
+    const done = await this.#device.store.write((tx) => applyPage(tx, page, sent.pushed, undefined, find));
     this.#attempt = 0;
     this.#renewed = false;
     this.#caughtUp = this.#scope === "push" || !page.more;
@@ -263,7 +266,7 @@ export class Session {
     }
     report.pulled += page.changes.length;
     report.rejected.push(...done.rejected);
-    report.conflicts.push(...page.conflicts);
+    report.conflicts.push(...(done.conflicts ?? []));
     report.joined.push(...page.joined.filter(spaceKey));
     report.left.push(...page.left);
     report.unreadable.push(...page.unreadable.filter((space) => !report.unreadable.includes(space)));
@@ -281,7 +284,7 @@ export class Session {
     const { status, code, detail } = problem;
     const batches = new Set(sent.pushed.map(({ batch }) => batch));
     const blamed = new Map<string, Refusal>();
-    for (const [place, refusal] of problem.blamed) {
+    for (const [place, refusal] of await blame(problem)) {
       const change = sent.pushed[place];
       if (change !== undefined) blamed.set(change.changeId, refusal);
     }
@@ -308,6 +311,11 @@ export class Session {
     await noteTrouble(this.#device.store, { kind, code, detail }).catch(() => {}); // the error says more than a store that is full
     throw error;
   }
+}
+
+/** As `blamedIn`. Raises Offline. */
+async function blame(problem: Problem): Promise<ReadonlyMap<number, Refusal>> {
+  return problem.errors[0] ? (await onDemand(() => import("./blamed.js"))).blamedIn(problem) : new Map();
 }
 
 /** Tells everybody what an answer of the server, applied, means to the application. */

@@ -1,51 +1,25 @@
-/** Performs the steps of a session over HTTP. */
+/** Requests over HTTP. A module of its own, which is loaded with the first of them. */
 
-import { Offline } from "../errors.js";
-import { CALLBACK_TIMEOUT, sleep } from "../timing.js";
 import { SLOWEST } from "./pace.js";
 import { parseRetryAfter } from "./retry.js";
-import type { Answer, Report, Send, Session } from "./session.js";
-import type { Token, TokenSource } from "./tokens.js";
+import type { Answer, Send } from "./session.js";
 
-/** A server, and how it is asked. */
-export interface Server extends TokenSource {
+export type Request = Pick<Send, "method" | "path" | "body" | "travel">;
+
+/** Where requests go, and how. */
+export interface Line {
   readonly url: string;
   readonly fetch: typeof fetch;
 }
 
-export type Request = Pick<Send, "method" | "path" | "body" | "travel">;
-
 const TIMEOUT = 30_000;
-
-/** Runs a session to its end. Raises what it raises, and Offline when `signal` ends it. */
-export async function perform(
-  session: Session,
-  server: Server,
-  fresh: () => Promise<string>,
-  signal: AbortSignal,
-): Promise<Report> {
-  const ask = (): Promise<string> => fresh().catch((error) => session.noToken(error));
-  let token = await ask();
-  for (let step = await session.next(); step.kind !== "done"; step = await session.next()) {
-    if (signal.aborted) throw new Offline("the replica was closed.", "closed");
-    if (step.kind === "wait") await sleep(step.pause, signal);
-    else if (step.kind === "renew") token = await ask();
-    else {
-      await request(server, step, headers(token, step), signal).then(
-        (answer) => session.receive(step, answer),
-        (cause) => session.failed(step, cause),
-      );
-    }
-  }
-  return session.report;
-}
 
 /**
  * One request and its whole answer. Raises what `fetch` raises, also when `signal` ends it, or when nothing has moved
  * for 30 seconds. What is sent moves unseen, so it may `travel` for longer.
  */
 export async function request(
-  { url, fetch }: Server,
+  { url, fetch }: Line,
   { method, path, body, travel }: Request,
   headers: Record<string, string>,
   signal: AbortSignal,
@@ -99,23 +73,4 @@ export function headers(token: string, { body }: Request): Record<string, string
     "X-Sync-Protocol": "1",
     ...(body === null ? {} : { "Content-Type": "application/json" }),
   };
-}
-
-/** The server, if there is one. */
-export function serverOf({
-  url,
-  token,
-  fetch: given,
-  callbackTimeout = CALLBACK_TIMEOUT,
-}: {
-  url?: string;
-  token?: Token;
-  fetch?: typeof fetch;
-  callbackTimeout?: number;
-}): Server | null {
-  if (url === undefined || token === undefined) return null;
-  const base = /^https?:/.test(url) ? url : new URL(url, globalThis.location?.href).href;
-  // A browser's own fetch wants to be called as a function of the window.
-  const fetched: typeof fetch = given ?? ((...request) => fetch(...request));
-  return { url: base.replace(/\/+$/, ""), token, fetch: fetched, timeout: callbackTimeout };
 }

@@ -1,0 +1,19 @@
+/** Which changes of a push a refusal blames. A module of its own, which is loaded when a push was refused whole. */
+
+import { type Refusal, textOr } from "../data/change.js";
+import type { JsonObject } from "../data/values.js";
+import type { Problem } from "./reply.js";
+
+/** By index in the push, where the pointers name changes. */
+export function blamedIn({ errors, detail, code }: Problem): Map<number, Refusal> {
+  const blamed = new Map<number, Refusal>();
+  for (const error of errors) {
+    const said = { ...(error as JsonObject) };
+    const pointer = textOr(said.pointer, "");
+    const match = /^\/changes\/(\d+)(?:\/|$)/.exec(pointer);
+    if (match === null || blamed.has(Number(match[1]))) continue;
+    const why = `${textOr(said.detail, detail)} (${pointer})`;
+    blamed.set(Number(match[1]), { code: textOr(said.code, code), detail: why });
+  }
+  return blamed;
+}

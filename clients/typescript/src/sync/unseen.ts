@@ -1,0 +1,164 @@
+/**
+ * Writes over what their writer had not seen: conflicts that an answer tells of, or that are found in it. A module of its
+ * own, which is loaded when an answer may have some.
+ */
+
+import { type Change, type Conflict, type Packed, readChange, textOr } from "../data/change.js";
+import { latest } from "../data/clock.js";
+import { isDeleted, type Register, type Registers, TOMBSTONE, wins } from "../data/merge.js";
+import { type Json, type JsonObject, parse } from "../data/values.js";
+import { find, present } from "../store/outbox.js";
+import { type LoadedRecord, load, pick } from "../store/records.js";
+import type { Transaction } from "../store/store.js";
+import type { Page } from "./reply.js";
+
+/** The conflicts that are found in an answer, before it is applied. */
+export type FindConflicts = (tx: Transaction, page: Page, pushed: readonly Packed[]) => Promise<Conflict[]>;
+
+export const findUnseen: FindConflicts = async (tx, page, pushed) => {
+  const own = pushed.map(({ body }) => readChange(parse(body), tx.meta.client));
+  const found = new Found(tx.meta.client);
+  const records = await load(
+    tx,
+    [...page.changes, ...own].map(({ key }) => key),
+  );
+  const edits = await editsOf(tx, page);
+  for (const [place, change] of own.entries()) {
+    const { changeId, overwrote, at } = { ...page.results[place], overwrote: overwrittenBy(page, place) };
+    if (overwrote.length === 0 || !changeId || !(await isHere(tx, changeId, change))) continue;
+    found.answered(change, overwrote, at ?? new Map(), pick(records, change.key));
+  }
+  found.hide();
+  for (const [place, change] of page.changes.entries()) {
+    const record = pick(records, change.key);
+    found.arrived(change, basesIn(page, place), record, edits.get(change) ?? []);
+    record.confirm(change.registers, tx.meta.round, change.whole);
+  }
+  return found.conflicts;
+};
+
+interface Overwritten extends Register {
+  readonly field: string;
+}
+
+function overwrittenBy({ wire }: Page, place: number): Overwritten[] {
+  const said = ((wire.results as JsonObject[])[place]?.overwrote ?? []) as JsonObject[];
+  return said.map((item) => ({
+    field: textOr(item.field, ""),
+    value: item.value as Json,
+    at: textOr(item.at, ""),
+    client: textOr(item.by, ""),
+  }));
+}
+
+/** What a change of the log says that its writer had seen, by field; "": nothing. */
+function basesIn({ wire }: Page, place: number): Map<string, string> {
+  const changes = (wire.serverChanges ?? wire.changes) as JsonObject[];
+  const fields = Object.entries((changes[place]?.fields ?? {}) as Record<string, JsonObject>);
+  const said = fields.filter(([, register]) => register.base !== undefined);
+  return new Map(said.map(([field, { base }]) => [field, textOr(base, "")]));
+}
+
+async function isHere(tx: Transaction, changeId: string, { key }: Change): Promise<boolean> {
+  return present(tx, { space: key[0], state: (await find(tx, changeId))?.state ?? "aside" });
+}
+
+/** This device's edits, not confirmed yet, of the records that others deleted. */
+async function editsOf(tx: Transaction, page: Page): Promise<Map<Change, Change[]>> {
+  const edits = new Map<Change, Change[]>();
+  for (const change of page.changes) {
+    if (deletionIn(change, tx.meta.client) === undefined) continue;
+    const rows = await tx.all("outbox", change.key, "record");
+    const waiting = rows.filter(({ state }) => state === "pending" || state === "acked");
+    edits.set(
+      change,
+      waiting.map(({ body }) => readChange(parse(body), tx.meta.client)),
+    );
+  }
+  return edits;
+}
+
+function deletionIn({ registers }: Change, client: string): Register | undefined {
+  const tombstone = registers.get(TOMBSTONE);
+  return tombstone && tombstone.client !== client && isDeleted(registers) ? tombstone : undefined;
+}
+
+class Found {
+  readonly conflicts: Conflict[] = [];
+  readonly #client: string;
+  readonly #hidden = new Map<string, [Register, Change[]]>();
+  readonly #told = new Set<string>();
+
+  constructor(client: string) {
+    this.#client = client;
+  }
+
+  /** What the server says that an own change was written over. `at`: the stamps that it gave. */
+  answered(
+    change: Change,
+    overwrote: readonly Overwritten[],
+    at: ReadonlyMap<string, string>,
+    { base }: LoadedRecord,
+  ): void {
+    for (const { field, ...theirs } of overwrote) {
+      const mine = change.registers.get(field);
+      const key = JSON.stringify(change.key);
+      if (mine) this.#tell("overwrote", change, field, { ...mine, at: at.get(field) ?? mine.at }, theirs);
+      else if (!isDeleted(base))
+        this.#hidden.set(key, [theirs, [...(this.#hidden.get(key)?.[1] ?? []), change]]);
+    }
+  }
+
+  /** Tells of the deletions that the server spoke of. */
+  hide(): void {
+    for (const [deletion, edits] of this.#hidden.values()) this.#hide(edits, deletion);
+  }
+
+  /** A change of the log, before it is confirmed: by this device over another's, or the other way round. */
+  arrived(
+    change: Change,
+    bases: ReadonlyMap<string, string>,
+    { base }: LoadedRecord,
+    edits: readonly Change[],
+  ): void {
+    for (const [field, seen] of bases) {
+      const [register, held] = [change.registers.get(field), base.get(field)];
+      if (!register || !held || held.client === register.client || held.at <= seen || !wins(register, held))
+        continue;
+      if (held.client === this.#client) this.#tell("overwritten", change, field, held, register);
+      else if (register.client === this.#client) this.#tell("overwrote", change, field, register, held);
+    }
+    const deletion = deletionIn(change, this.#client);
+    const held = base.get(TOMBSTONE);
+    if (deletion && !isDeleted(base) && (!held || wins(deletion, held))) this.#hide(edits, deletion);
+  }
+
+  #hide(all: readonly Change[], deletion: Register): void {
+    const edits = all.filter(({ registers }) => !registers.has(TOMBSTONE));
+    const [edit] = edits;
+    if (!edit || this.#told.has(JSON.stringify(edit.key))) return;
+    this.#told.add(JSON.stringify(edit.key));
+    const written: Registers = new Map(edits.flatMap(({ registers }) => [...registers]));
+    const value = Object.fromEntries([...written].map(([field, register]) => [field, register.value]));
+    const at = [...written.values()].map((register) => register.at).reduce(latest);
+    this.#tell("deleted", edit, TOMBSTONE, { value, at, client: this.#client }, deletion);
+  }
+
+  #tell(kind: Conflict["kind"], { key }: Change, field: string, mine: Register, theirs: Register): void {
+    const [space, table, id] = key;
+    this.conflicts.push({
+      kind,
+      space: space || null,
+      table,
+      id,
+      field,
+      by: theirs.client,
+      mine: mine.value,
+      theirs: theirs.value,
+      clientValue: mine.value,
+      clientTimestamp: mine.at,
+      serverValue: theirs.value,
+      serverTimestamp: theirs.at,
+    });
+  }
+}
