@@ -13,14 +13,19 @@ if TYPE_CHECKING:
     from syncd.backend.reading import Record, RecordList, read
     from syncd.backend.writing import WriteRefused, Written, write
     from syncd.consumers.consumer import consume
+    from syncd.service.rules import ProposedChange, RuleRefused, rule
 
 __version__ = "0.1.0"
-__all__ = ["Record", "RecordList", "WriteRefused", "Written", "consume", "read", "write"]
+__all__ = [
+    "ProposedChange", "Record", "RecordList", "RuleRefused", "WriteRefused", "Written", "consume", "read", "rule",
+    "write",
+]  # fmt: skip
 
 # Loaded when they are asked for: who starts a server needs none of them, and who writes needs no server.
 _PUBLIC = {
     "Record": "syncd.backend.reading", "RecordList": "syncd.backend.reading", "read": "syncd.backend.reading",
     "consume": "syncd.consumers.consumer",
+    "ProposedChange": "syncd.service.rules", "RuleRefused": "syncd.service.rules", "rule": "syncd.service.rules",
     "WriteRefused": "syncd.backend.writing", "Written": "syncd.backend.writing", "write": "syncd.backend.writing",
 }  # fmt: skip
 

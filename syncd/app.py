@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import resource
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,8 +46,9 @@ from syncd.protocol.pull_messages import PAGE_BYTES
 from syncd.service.audit import RefusalCounts
 from syncd.service.counts import Counts
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
-from syncd.service.push import PushService
+from syncd.service.push import Check, PushService
 from syncd.service.quotas import Quotas, UsageRound, WrittenFeeds
+from syncd.service.rules import Rules, rules_of
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
 from syncd.store.audit import Audit
@@ -61,6 +62,7 @@ from syncd.store.log import Log, cursor_key
 from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
 from syncd.store.quotas import Totals
+from syncd.store.rules import RuleReads
 from syncd.store.standbys import PATIENCE, Standby, Standbys
 from syncd.transfer.importer import Importer
 
@@ -80,10 +82,11 @@ MOST_BLOCKS = 1000
 
 class Host(NamedTuple):
     """The application that a server is mounted in. `identities`: who says whose a request is, None: tokens do;
-    `prepare`: what is done before the database is used, and raises SyncdError where it cannot be."""
+    `prepare`: what is done before the database is used, and raises SyncdError where it cannot be; `rules`: its own."""
 
     identities: Callable[[Admission], IdentitySource] | None
     prepare: Callable[[], Awaitable[None]]
+    rules: Sequence[Callable[..., Any]] = ()
 
 
 class Assembly(NamedTuple):
@@ -239,15 +242,14 @@ class WorkerBackend(Backend):
         )  # fmt: skip
         await hub.open()
         self._hub = hub
-        held, totals = HeldChanges(pool), Totals(pool)
+        held, totals, check = HeldChanges(pool), Totals(pool), self._check()
         self._watch(hub)
-        self._keep_current(
-            hub, Releaser(log_, held, key, resources.limits, resources.skew, hub.committed), totals, written, changed
-        )
+        releaser = Releaser(log_, held, key, resources.limits, resources.skew, hub.committed, check)
+        self._keep_current(hub, releaser, totals, written, changed)
         spaces = SpaceService(
             pool, resources.authenticator.managed_elsewhere, hub.members_were_changed, resources.sharing
         )
-        pushes = PushService(log_, key, resources.limits, resources.skew)
+        pushes = PushService(log_, key, resources.limits, resources.skew, check)
         admission = resources.connections.admission
         live = LiveDeps(hub, resources.authenticator, admission, resources.bodies, resources.answers, pushes)
         history, digests = History(pool, resources.standbys), Digests(pool, resources.standbys)
@@ -255,6 +257,12 @@ class WorkerBackend(Backend):
             log=log_, key=key, pushes=pushes, wrote=hub.committed, counts=hub.counts, history=history,
             digests=digests, held=held, totals=totals, audit=resources.audit, spaces=spaces, live=live,
         )  # fmt: skip
+
+    def _check(self) -> Check | None:
+        """The application's rules, where there are any."""
+        own = self._host.rules if self._host is not None else ()
+        found = [*own, *(rules_of(self._settings.rules) if self._settings.rules else ())]
+        return Rules(found, RuleReads(self._resources.pool)).check if found else None
 
     def _watch(self, hub: Hub) -> None:
         """Begins to look at how the worker is, and to say so."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -28,6 +28,7 @@ from syncd.settings import Settings, SettingsError
 
 log = structlog.get_logger("syncd.asgi")
 
+Rule = Callable[..., Any]
 RECHECK = 60.0
 SHORTEST_SECRET = 32
 NOT_OPEN = (
@@ -50,10 +51,11 @@ class SyncApplication:
     loop as well, as tests do."""
 
     def __init__(
-        self, settings: Settings, authenticate: Authenticate | None, prefix: str, recheck: float, lazily: bool
-    ) -> None:
+        self, settings: Settings, authenticate: Authenticate | None, prefix: str, recheck: float, lazily: bool,
+        rules: Sequence[Rule],
+    ) -> None:  # fmt: skip
         self._settings, self._authenticate, self._prefix = settings, authenticate, prefix
-        self._recheck, self._lazily = recheck, lazily
+        self._recheck, self._lazily, self._rules = recheck, lazily, rules
         self._loop: asyncio.AbstractEventLoop | None = None
         self._assembly: Assembly | None = None
         self._application: MountedApplication | None = None
@@ -92,7 +94,7 @@ class SyncApplication:
         where nobody may be served from it, with what to do: a role that row security does not bind, a schema that lacks
         migrations.
         """
-        host = Host(None if self._authenticate is None else self._identities, self._prepare)
+        host = Host(None if self._authenticate is None else self._identities, self._prepare, self._rules)
         assembly = build(self._settings, host=host)
         self._loop, self._assembly = asyncio.get_running_loop(), assembly
         self._application = MountedApplication(
@@ -178,7 +180,7 @@ class SyncApplication:
 
 def create_app(
     settings: Settings | str | None = None, *, authenticate: Authenticate | None = None, prefix: str = "",
-    recheck: float = RECHECK, lazily: bool = False, **more: Any,
+    recheck: float = RECHECK, lazily: bool = False, rules: Iterable[Rule] = (), **more: Any,
 ) -> SyncApplication:  # fmt: skip
     """syncd as an ASGI application.
 
@@ -186,7 +188,8 @@ def create_app(
     environment (`SYNCD_…`). `more`: further settings by name. `authenticate`: gets the scope of a request or a
     WebSocket, and returns a `Principal`, or None for nobody; without it tokens say whose a request is. `recheck`: after
     how many seconds it is asked again about a live connection. `prefix`: what stands before syncd's addresses where the
-    host does not say so in `root_path`, as `mount` does. `lazily`: a request opens it where nothing else has.
+    host does not say so in `root_path`, as `mount` does. `lazily`: a request opens it where nothing else has. `rules`:
+    functions that `syncd.rule` marked; they see each change before it is written.
 
     Raises SettingsError: a setting is missing, or cannot be used in a mounted application.
     """
@@ -200,7 +203,7 @@ def create_app(
     if recheck <= 0:
         raise SettingsError("recheck= is a number of seconds, more than 0")
     _check(settings, authenticate is not None)
-    return SyncApplication(settings, authenticate, prefix, recheck, lazily)
+    return SyncApplication(settings, authenticate, prefix, recheck, lazily, tuple(rules))
 
 
 def _check(settings: Settings, authenticates: bool) -> None:

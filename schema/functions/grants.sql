@@ -7,6 +7,9 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_micros, syncd.sync_instant, syncd.sync_is_deleted
     TO syncd_runtime;
 
+-- rules
+GRANT EXECUTE ON FUNCTION syncd.sync_rules_see TO syncd_runtime;
+
 -- starts
 GRANT EXECUTE ON FUNCTION
     syncd.sync_start, syncd.sync_is_strange

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -47,6 +48,7 @@ class StoppedError(Exception):
 def serve(settings: Settings) -> int:
     """Run the server; the exit code of the program."""
     check_secret(settings)
+    _check_rules(settings)
     with Signals() as signals:
         try:
             with _bound(settings) as listener:
@@ -55,6 +57,21 @@ def serve(settings: Settings) -> int:
             return 0
         except EmbeddedError as error:
             raise click.ClickException(str(error)) from None
+
+
+def _check_rules(settings: Settings) -> None:
+    """A module that is not there stops the start. It is loaded by the workers alone, which are not root."""
+    if settings.rules is None:
+        return
+    try:
+        found = find_spec(settings.rules)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise click.ClickException(
+            f"SYNCD_RULES={settings.rules}: there is no such module. Write it as `import` has it, and start syncd "
+            "where Python finds it: in its folder, or with PYTHONPATH."
+        )
 
 
 def _serve(settings: Settings, listener: socket.socket, signals: Signals) -> int:

@@ -23,7 +23,7 @@ AREAS = (
     "base", "starts", "context", "names", "security", "devices", "allowances", "audit", "quotas", "cursors", "held",
     "first_generation", "feed_text", "page_bounds", "news", "small_feeds", "own_push", "pull", "feeds", "idempotency",
     "merge", "unseen", "touched", "append", "push_single", "push", "spaces", "live", "invitations", "history",
-    "restore", "export", "import_spaces", "import", "compaction", "digest", "standbys", "moves", "push_groups",
+    "rules", "restore", "export", "import_spaces", "import", "compaction", "digest", "standbys", "moves", "push_groups",
     "legacy_view", "write", "consume", "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"

@@ -16,7 +16,7 @@ PIECE = 100
 
 class Result(msgspec.Struct, gc=False, omit_defaults=True):
     """What became of one change. `held`: it is kept until it may be written; `quota`: which one is used up;
-    `overwrote`: what its writer had not seen, {field, value, by, at} each."""
+    `overwrote`: what its writer had not seen, {field, value, by, at} each; `field`: the one a rule does not take."""
 
     status: str
     changeId: str | None = None
@@ -28,6 +28,7 @@ class Result(msgspec.Struct, gc=False, omit_defaults=True):
     held: bool = False
     quota: str | None = None
     overwrote: list[Any] | None = None
+    field: str | None = None
 
 
 class PushAnswer(NamedTuple):

@@ -179,6 +179,22 @@ class PushDecision:
             assert result is not None
             result.quota = quota
 
+    def refuse_by_rule(self, reasons: Mapping[int, tuple[str, str | None, str]]) -> None:
+        """Rejects changes that rules of the application do not take: the code, the field and the text of each; an empty
+        text is the code's."""
+        self.refuse({i: code for i, (code, _, _) in reasons.items()})
+        for i, (_, field, text) in reasons.items():
+            result = self.results[i]
+            assert result is not None
+            result.field, result.detail = field, text or result.detail
+
+    def derive(self, i: int, values: Mapping[str, Any]) -> None:
+        """Writes fields beside those of a change, stamped above all of them, as a rule says. Raises InvalidValue."""
+        normalized, _, _ = self.changes[i]
+        if normalized.o == OPS["delete"]:
+            return
+        normalize.derive(normalized, values, self.client)
+
     def rejected(self) -> list[int]:
         return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]
 

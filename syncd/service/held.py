@@ -29,7 +29,7 @@ from syncd.service.aside import LEGACY_SMALL, aside
 from syncd.service.counts import Counts
 from syncd.service.event_ids import EventIds
 from syncd.service.pull import PullState
-from syncd.service.push import perform
+from syncd.service.push import Check, perform
 from syncd.store.held import Due, HeldChange, HeldChanges, HeldRow
 from syncd.store.log import Log
 from syncd.store.pool import Refusal
@@ -75,9 +75,11 @@ class Releaser:
     end of being held are one transaction. `wrote` is told (space, app, seq). `skew` is microseconds."""
 
     def __init__(
-        self, log: Log, held: HeldChanges, key: bytes, limits: Limits, skew: int, wrote: Callable[[str, str, int], None]
-    ) -> None:
+        self, log: Log, held: HeldChanges, key: bytes, limits: Limits, skew: int,
+        wrote: Callable[[str, str, int], None], check: Check | None = None,
+    ) -> None:  # fmt: skip
         self._log, self.held, self._key, self._limits, self._skew, self._wrote = log, held, key, limits, skew, wrote
+        self._check = check
 
     async def release(self, due: Due, nos: Sequence[int] | None = None) -> Released:
         """Writes a device's changes that may be written by now, or tries those of `nos`. Raises Busy and the like."""
@@ -120,7 +122,9 @@ class Releaser:
         now = time.time_ns() // 1000
         try:
             state = PullState(work.pull, due.user_id, self._key)
-            answer = await perform(work, state, self._log, EventIds(now), self._skew, now, large=large)
+            answer = await perform(
+                work, state, self._log, EventIds(now), self._skew, now, large=large, check=self._check
+            )
         except Refusal as why:
             if why.state != GONE:
                 raise

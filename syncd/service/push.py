@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import msgspec
@@ -33,6 +34,9 @@ CUTS, SOME = 32, 4
 REASONS = {"SY001": "record_too_large", "SY008": "push_too_large", "SY011": "too_many_names"}
 
 
+Check = Callable[[PushDecision], Awaitable[None]]
+
+
 class PushRequest(NamedTuple):
     """What a device pushes, and what it wants in return: `pull`. `body` is the JSON text of `message`; `now` is
     microseconds; `events` gives the changes their event ids."""
@@ -47,10 +51,11 @@ class PushRequest(NamedTuple):
 
 
 class PushService:
-    """Answers pushes. `key` signs cursors; `skew`: microseconds by which a device's clock may be ahead."""
+    """Answers pushes. `key` signs cursors; `skew`: microseconds by which a device's clock may be ahead; `check`: the
+    application's rules."""
 
-    def __init__(self, log: Log, key: bytes, limits: Limits, skew: int) -> None:
-        self._log, self._key, self.limits, self._skew = log, key, limits, skew
+    def __init__(self, log: Log, key: bytes, limits: Limits, skew: int, check: Check | None = None) -> None:
+        self._log, self._key, self.limits, self._skew, self._check = log, key, limits, skew, check
 
     async def push(self, request: PushRequest) -> PushAnswer:
         """Raises Malformed, TooLarge, DeviceCopied, Refused, Busy and the like."""
@@ -71,9 +76,10 @@ class PushService:
             state = state.staying()
         parts = Parts(caller, client, state, message, sent, holds)
         if holds:
-            return await _perform_parts(log, parts, await aside(large, parts.bounds), event, skew, now, large)
+            bounds = await aside(large, parts.bounds)
+            return await _perform_parts(log, parts, bounds, event, skew, now, large, self._check)
         work = await aside(large, parts.part, (0, len(message.changes)), stamps_of(state), message.pull)
-        return await perform(work, state, log, event, skew, now, large=large)
+        return await perform(work, state, log, event, skew, now, large=large, check=self._check)
 
 
 def stamps_of(state: PullState) -> Stamps:
@@ -171,8 +177,9 @@ class _TouchesTooMuch(Exception):
 
 
 async def _perform_parts(
-    log: Log, parts: Parts, all_bounds: list[tuple[int, int]], event: EventIds, skew: int, now: int, large: bool
-) -> PushAnswer:
+    log: Log, parts: Parts, all_bounds: list[tuple[int, int]], event: EventIds, skew: int, now: int, large: bool,
+    check: Check | None,
+) -> PushAnswer:  # fmt: skip
     """Performs all parts in order; the answer is one."""
     state, stamps, pull = parts.state, stamps_of(parts.state), parts.message.pull
     answers: list[PushAnswer] = []
@@ -186,7 +193,8 @@ async def _perform_parts(
         whole = many or end == len(parts.message.changes)
         work, at = await aside(large, parts.part, bounds, stamps, pull), state if whole else state.staying()
         try:
-            answers.append(await perform(work, at, log, event.after(start), skew, now, large=large, cuts=cuts.left > 0))
+            turn = event.after(start)
+            answers.append(await perform(work, at, log, turn, skew, now, large=large, cuts=cuts.left > 0, check=check))
         except _TouchesTooMuch as why:
             cuts.too_much(why.place)
             waiting.appendleft(bounds)
@@ -241,10 +249,12 @@ def push_call(work: PushDecision, state: PullState, event: EventIds, skew: int) 
 
 async def perform(
     work: PushDecision, state: PullState, log: Log, event: EventIds, skew: int, now: int, *, large: bool = False,
-    cuts: bool = False,
+    cuts: bool = False, check: Check | None = None,
 ) -> PushAnswer:  # fmt: skip
     """Appends what is left of a push, settling in a few rounds what the log refuses. `large`: beside other work;
-    `cuts`: what touches too much is not refused but told, by _TouchesTooMuch."""
+    `cuts`: what touches too much is not refused but told, by _TouchesTooMuch; `check`: leaves out what rules refuse."""
+    if check is not None:
+        await check(work)
     for turn in range(ROUNDS):
         if log.full:
             await _leave_out_full(work, log)

@@ -22,6 +22,7 @@ TOPICS = {
     "memberships": "Memberships",
     "invitations": "What users may do to each other",
     "max_body": "What a request may hold",
+    "rules": "Rules of the application",
     "max_requests": "What a worker has in hand",
     "max_head": "Before a request is read",
     "quota_requests": "Quotas of a second",
@@ -133,6 +134,9 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
         "seconds", ge=0)] = 60.0
     max_schema_version: Annotated[Annotated[int, Meta(ge=0)] | None, about(
         "The newest `schemaVersion` that is accepted; newer changes are refused, not garbled.")] = None
+    # Rules of the application
+    rules: Annotated[str | None, about(
+        "A Python module with rules about what may be written, `shop.rules`; see the guide on rules.")] = None
     # What a worker has in hand
     max_requests: Annotated[int, about(
         "Requests that a worker has in work at a time, at most. While they wait long for their turn it has fewer, "

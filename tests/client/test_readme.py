@@ -28,7 +28,7 @@ PAGES = [REPOSITORY / "README.md", REPOSITORY / "clients/python/README.md", *GUI
 @pytest.fixture(scope="module")
 def guides(workspace: Path) -> Iterator[Server]:
     """A server for the pages' users, whose names are the same on each."""
-    with Server(workspace / "guides") as server:
+    with Server(workspace / "guides", settings={"rules": "tests.support.page_rules"}) as server:
         yield server
 
 

@@ -140,6 +140,14 @@ TEXTS = {
         "The records that the push changes are too large together.",
         "Send this change again in a push with fewer others.",
     ),
+    "rule_refused": (
+        "A rule of the application does not take this change.",
+        "Correct what the text says, of the field that `field` names; then send it again.",
+    ),
+    "rule_failed": (
+        "A rule of the application failed, or did not end in time.",
+        "Tell the operator, whose log names it; then send it again.",
+    ),
     "schema_too_new": (
         "This change has a newer schema version than the server takes.",
         "Ask the operator to raise SYNCD_MAX_SCHEMA_VERSION, then send it again.",

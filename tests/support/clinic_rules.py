@@ -1,0 +1,54 @@
+"""The rules of a clinic, for tests: what `SYNCD_RULES` names."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from syncd import ProposedChange, RuleRefused, rule
+from syncd.core.principal import Principal
+
+STUCK = threading.Event()
+
+
+@rule("clinic/visits")
+def needs_a_reason(
+    change: ProposedChange, record: dict[str, Any] | None, principal: Principal
+) -> dict[str, Any] | None:
+    if change.fields.get("reason") == "":
+        raise RuleRefused("reason", "A visit needs a reason.")
+    if record is not None and record.get("closed") and change.op == "update":
+        raise RuleRefused(None, f"{principal.user}, this visit is closed.")
+    if "reason" in change.fields:
+        return {"summary": str(change.fields["reason"]).strip().lower(), "by": principal.user}
+    return None
+
+
+@rule("clinic/beds")
+async def counts_up(change: ProposedChange, record: dict[str, Any] | None, principal: Principal) -> None:
+    await asyncio.sleep(0)
+    if change.op == "delete":
+        raise RuleRefused(None, "Beds stay.")
+    if change.fields.get("number", 0) < (record or {}).get("number", 0):
+        raise RuleRefused("number", "A number only grows.")
+
+
+@rule("clinic/broken")
+def fails(change: ProposedChange, record: dict[str, Any] | None, principal: Principal) -> object:
+    match change.fields.get("how"):
+        case "raises":
+            raise KeyError("secret-in-an-error")
+        case "loops":
+            STUCK.wait(20)
+        case "lies":
+            return "a text"
+        case "invents":
+            return {"deletedAt": "2026-01-01T00:00:00Z"}
+    return None
+
+
+@rule("ward/*")
+def only_owners_write(change: ProposedChange, record: dict[str, Any] | None, principal: Principal) -> None:
+    if change.origin == "import":
+        raise RuleRefused("origin", "Imports come another way.")

@@ -1,0 +1,150 @@
+"""Rules of the application: what they refuse is told with its field, the rest goes through, nobody waits for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.harness import Server
+from tests.support.holding import reasons
+from tests.support.wire import Device, Json, edit, unique, values
+
+Make = Callable[..., Device]
+
+
+@pytest.fixture(scope="module")
+def served(workspace: Path) -> Iterator[Server]:
+    with Server(workspace / "ruled", settings={"rules": "tests.support.clinic_rules"}) as server:
+        yield server
+
+
+@pytest.fixture
+def ruled(served: Server) -> Iterator[Make]:
+    with httpx.Client(base_url=served.url, timeout=30) as http:
+
+        def make(user: str = "", client: str = "c1", **more: Any) -> Device:
+            return Device(http, served, user or unique("ann"), client, app=more.pop("app", "clinic"), **more)
+
+        yield make
+
+
+def visit(record: str, **fields: Any) -> Json:
+    return edit(record, **fields) | {"table": "visits"}
+
+
+def bed(record: str, number: int, when: int = 1, **more: Any) -> Json:
+    return edit(record, when, number=number, **more) | {"table": "beds"}
+
+
+def test_a_refusal_names_its_field_and_the_rest_goes_through(ruled: Make) -> None:
+    ann = ruled()
+    fine, wrong, other = ann.push(visit("v1", reason="Cough"), visit("v2", reason=""), edit("n1", title="x"))["results"]
+    assert (fine["status"], other["status"]) == ("applied", "applied")
+    assert (wrong["status"], wrong["code"], wrong["field"]) == ("rejected", "rule_refused", "reason")
+    assert wrong["detail"] == "A visit needs a reason."
+    assert set(values(ann.drain()[0])) == {"v1", "n1"}
+
+
+def test_what_a_rule_derives_is_written_above_what_the_device_wrote_and_comes_back_to_it(ruled: Make) -> None:
+    ann = ruled()
+    ann.write(visit("v1", reason=" Cough ", summary="mine", by="somebody"))
+    [change], _ = ann.drain()
+    fields = change["fields"]
+    assert {name: fields[name]["value"] for name in fields if name != "deletedAt"} == {
+        "reason": " Cough ", "summary": "cough", "by": ann.user,
+    }  # fmt: skip
+    assert fields["summary"]["at"] > fields["reason"]["at"]
+    assert values(ruled(ann.user, "c2").drain()[0])["v1"]["summary"] == "cough"
+
+
+def test_a_rule_sees_the_record_as_it_stands(ruled: Make) -> None:
+    ann = ruled()
+    ann.write(visit("v1", closed=True))
+    [result] = ann.push(visit("v1", when=2, reason="again"))["results"]
+    assert (result["code"], result["detail"], "field" in result) == (
+        "rule_refused", f"{ann.user}, this visit is closed.", False,
+    )  # fmt: skip
+
+
+def test_a_repeat_of_what_was_written_is_no_new_question(ruled: Make) -> None:
+    ann = ruled()
+    first = bed("b1", 1)
+    ann.write(first)
+    ann.write(bed("b1", 5, when=2))
+    [again] = ann.push(first)["results"]
+    assert again["status"] == "duplicate"
+    [lower] = ann.push(bed("b1", 2, when=3))["results"]
+    assert (lower["code"], lower["field"]) == ("rule_refused", "number")
+
+
+def test_deletions_are_asked_about_and_get_nothing_written_beside(ruled: Make) -> None:
+    ann = ruled()
+    ann.write(bed("b1", 1), visit("v1", reason="x"))
+    gone = {"op": "delete", "deletedAt": "2026-02-01T00:00:00Z"}
+    kept, left = ann.push(
+        {"table": "beds", "id": "b1", "changeId": unique("c"), **gone},
+        {"table": "visits", "id": "v1", "changeId": unique("c"), **gone},
+    )["results"]
+    assert (kept["code"], left["status"]) == ("rule_refused", "applied")
+
+
+def test_row_security_comes_first_and_nothing_is_told_of_what_may_not_be_seen(ruled: Make) -> None:
+    owner, reader, stranger = ruled(), ruled(), ruled()
+    space = owner.create(unique("space"))
+    owner.member(space, reader.user, "reader")
+    owner.write(visit("v1", closed=True) | {"spaceId": space})
+    mine = visit("v1", reason="") | {"spaceId": space}
+    assert reader.push(mine)["results"][0]["code"] == "not_a_writer"
+    assert stranger.push(mine)["results"][0]["code"] == "space_not_found"
+
+
+def test_an_atomic_push_is_refused_as_a_whole(ruled: Make) -> None:
+    ann = ruled()
+    answer = ann.send(visit("v1", reason="x"), visit("v2", reason=""), atomic=True)
+    assert (answer.status_code, answer.json()["code"]) == (422, "atomic_rejected")
+    assert answer.json()["errors"] == [
+        {"pointer": "/changes/1", "detail": "A visit needs a reason.", "code": "rule_refused"}
+    ]
+    assert ann.drain()[0] == []
+
+
+@pytest.mark.parametrize("how", ["raises", "lies", "invents"])
+def test_a_rule_that_fails_takes_its_change_alone(ruled: Make, how: str) -> None:
+    ann = ruled()
+    failed, fine = ann.push(edit("x", how=how) | {"table": "broken"}, edit("y", a=1))["results"]
+    assert (failed["code"], fine["status"]) == ("rule_failed", "applied")
+    assert "secret" not in str(failed)
+
+
+def test_a_rule_that_does_not_end_holds_up_neither_its_push_nor_others(ruled: Make) -> None:
+    ann, ben = ruled(), ruled()
+    began = time.monotonic()
+    stuck, behind = ann.push(edit("x", how="loops") | {"table": "broken"}, visit("v1", reason="x"))["results"]
+    assert time.monotonic() - began < 15
+    assert (stuck["code"], behind["code"]) == ("rule_failed", "rule_failed")
+    ben.write(visit("v1", reason="x"))
+    ann.write(visit("v1", reason="x"))
+
+
+def test_a_rule_for_all_tables_of_an_app(ruled: Make) -> None:
+    ann = ruled(app="ward")
+    taken, refused = ann.push(edit("a", x=1), edit("b", x=1) | {"table": "other", "origin": "import"})["results"]
+    assert (taken["status"], refused["field"]) == ("applied", "origin")
+
+
+def test_a_device_of_the_first_generation_has_what_is_refused_held(ruled: Make) -> None:
+    old = ruled(legacy=True)
+    change = {
+        "table": "visits",
+        "id": "v1",
+        "op": "insert",
+        "data": {"reason": "", "updatedAt": "2026-01-01T00:00:00Z"},
+    }
+    old.push(change)
+    assert reasons(old) == ["rule_refused"]
+    assert values(ruled(old.user, "c2").drain()[0]) == {}
