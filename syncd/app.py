@@ -64,6 +64,7 @@ from syncd.store.pool import Pool
 from syncd.store.quotas import Totals
 from syncd.store.rules import RuleReads
 from syncd.store.standbys import PATIENCE, Standby, Standbys
+from syncd.store.webhooks import webhook_counts
 from syncd.transfer.importer import Importer
 
 if TYPE_CHECKING:
@@ -427,12 +428,17 @@ async def _count_numbers(pool: Pool, counts: Counts) -> None:
 
 
 async def _count_consumers(pool: Pool, counts: Counts) -> None:
-    """How far consumers are behind, of the MOST_CONSUMERS that are behind most. It goes through all feeds for each."""
+    """How far consumers are behind, of the MOST_CONSUMERS that are behind most, and what became of as many webhooks'
+    messages. It goes through all feeds for each consumer."""
     while True:
         begun = asyncio.get_running_loop().time()
         with contextlib.suppress(SyncdError):
             lags = sorted(await consumer_lags(pool), key=lambda lag: lag.changes)[-MOST_CONSUMERS:]
             counts.consumers = {lag.name: [lag.processes, lag.feeds, lag.changes, lag.seconds] for lag in lags}
+            sent = (await webhook_counts(pool))[:MOST_CONSUMERS]
+            counts.webhooks = {
+                one.name: [one.sent, one.failed, one.retries, one.dead, one.seconds, *one.buckets] for one in sent
+            }
         took = asyncio.get_running_loop().time() - begun
         await asyncio.sleep(max(CONSUMERS_EVERY, 50 * took))
 

@@ -233,6 +233,9 @@ GRANT EXECUTE ON FUNCTION
 -- consume
 GRANT EXECUTE ON FUNCTION syncd.sync_consumer_lags TO syncd_runtime;
 
+-- webhooks
+GRANT EXECUTE ON FUNCTION syncd.sync_webhook_counts TO syncd_runtime;
+
 -- What the policies ask of who uses the first generation's view, which may have been made by an older syncd (schema/legacy_view.sql); and
 -- what the role of an application's backend is granted, and that of consumers, which reach nothing else (functions/write.sql, consume.sql).
 DO $$

@@ -21,6 +21,7 @@ COMMANDS = {
     "compact": "Fold what was overwritten long ago out of the log.",
     "consume": "Hand what happens to a command, batch by batch.",
     "consumers": "Programs that read what happens: list, add, begin again, remove, and how far they are.",
+    "webhooks": "Addresses that are told what happens: add, run, pause, retry, and how they are.",
     "audit": "What was done to spaces and by whom, and what was refused, as lines of JSON.",
     "quota": "What users and spaces have, and quotas of their own: list, set or recount.",
 }

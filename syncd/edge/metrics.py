@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from syncd.core.numbers import ALL
 from syncd.service.counts import BUCKETS, Counts
+from syncd.store.webhooks import DURATIONS
 
 PAGE = 16 * 1024
 MAX_WORKERS = 256
@@ -60,6 +62,7 @@ class Numbers(msgspec.Struct):
     full: dict[str, int] = {}
     quota_hits: dict[str, int] = {}
     consumers: dict[str, list[float]] = {}
+    webhooks: dict[str, list[float]] = {}
     reads: dict[str, int] = {}
     turned: dict[str, int] = {}
     standbys: dict[str, int] = {}
@@ -97,7 +100,7 @@ def numbers(counts: Counts, bus: Any, ended: dict[str, int]) -> Numbers:
     quota_hits = dict(counts.quota_hits)
     return Numbers(
         values, list(counts.lags), counts.lag_sum, told, up, ended, counts.full, quota_hits, counts.consumers,
-        counts.reads, counts.turned, counts.standbys,
+        counts.webhooks, counts.reads, counts.turned, counts.standbys,
     )  # fmt: skip
 
 
@@ -133,6 +136,28 @@ class _Collector:
         yield from self._quotas()
         yield from self._consumers()
         yield from self._reads()
+        yield from self._webhooks()
+
+    def _webhooks(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        named = ["webhook"]
+        processed = CounterMetricFamily(
+            "syncd_webhook_processed", "Attempts to deliver a message.", labels=[*named, "status"]
+        )
+        retries = CounterMetricFamily("syncd_webhook_retries", "Those that were not a message's first.", labels=named)
+        dead = GaugeMetricFamily("syncd_webhook_dead_letters", "Messages that were never taken.", labels=named)
+        took = HistogramMetricFamily("syncd_webhook_duration_seconds", "How long an attempt took.", labels=named)
+        for webhook, values in ((name, values) for _, page in self._pages for name, values in page.webhooks.items()):
+            sent, failed, again, letters, seconds, *buckets = values
+            processed.add_metric([webhook, "sent"], sent)
+            processed.add_metric([webhook, "failed"], failed)
+            retries.add_metric([webhook], again)
+            dead.add_metric([webhook], letters)
+            took.add_metric(
+                [webhook], [*zip((*map(str, DURATIONS), "+Inf"), accumulate(buckets), strict=False)], seconds
+            )
+        yield from (processed, retries, dead, took)
 
     def _consumers(self) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
