@@ -11,9 +11,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -21,6 +21,7 @@ from syncd.consumers import BatchLost, ConsumedChange, ConsumerBatch, consume
 from syncd.store.pool import GONE
 from tests.support.programs import REPOSITORY
 
+T = TypeVar("T")
 EFFECTS = "CREATE TABLE IF NOT EXISTS public.effects (consumer text, space text, seq bigint, n bigserial)"
 NOTE = "INSERT INTO public.effects (consumer, space, seq) SELECT $1, * FROM unnest($2::text[], $3::bigint[])"
 # What is written to synced data for each change, in an app of the consumer's name.
@@ -29,6 +30,15 @@ SELECT count(*), count(DISTINCT c.record_id) FROM syncd.sync_changes c JOIN sync
 WHERE a.name = '{name}'"""
 # The steps of a batch at which a process is killed.
 STEPS = ("handed out", "begun", "written", "committed")
+
+
+async def eventually(ask: Callable[[], Awaitable[T]], what: Callable[[T], Any], seconds: float = 60) -> T:
+    """What is answered once it is as wanted, which has to be within a time."""
+    for _ in range(int(seconds * 20)):
+        if what(found := await ask()):
+            return found
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"it never was: {found}")
 
 
 async def all_of(name: str, dsn: str, **how: Any) -> list[ConsumedChange]:

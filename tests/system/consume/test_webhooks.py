@@ -1,0 +1,318 @@
+"""G26 for webhooks: each message comes at least once, signed, in order; a slow or wrong receiver harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from syncd.consumers import sending
+from syncd.consumers.message import secret_text
+from syncd.consumers.sending import UnusableAddress, check_url, deliver, resolve
+from syncd.consumers.webhooks import WebhookOptions, WebhookRunner, revive, webhook_line
+from syncd.store.consumers import ConsumerOperator
+from syncd.store.webhooks import Webhook, WebhookOperator
+from tests.support.consuming import eventually
+from tests.support.direct import run
+from tests.support.harness import Server
+from tests.support.receiver import Receiver, receiving
+from tests.support.wire import Device, edit, unique
+
+Make = Callable[..., Device]
+QUICK = WebhookOptions((0.05, 0.05), 2)
+FAILED = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
+
+
+class Hook:
+    """A webhook to a receiver, kept by an operator."""
+
+    def __init__(self, server: Server, name: str, secret: str) -> None:
+        self.server, self.name, self.secret = server, name, secret
+
+    @asynccontextmanager
+    async def operator(self) -> AsyncIterator[WebhookOperator]:
+        connection = await asyncpg.connect(self.server.owner_dsn)
+        try:
+            yield WebhookOperator(connection)
+        finally:
+            await connection.close()
+
+    async def now(self) -> Webhook:
+        async with self.operator() as operator:
+            return next(one for one in await operator.all() if one.name == self.name)
+
+    async def until(self, what: Callable[[Webhook], bool]) -> Webhook:
+        return await eventually(self.now, what)
+
+    async def into(self, state: str) -> None:
+        async with self.operator() as operator:
+            assert await operator.into(self.name, state, None, of=["active", "paused", "draining"])
+
+    async def behind(self) -> int:
+        found = await run(
+            self.server.owner_dsn, f"SELECT changes FROM syncd.sync_consumer_lags() WHERE name = '{self.name}'"
+        )
+        return int(found[0][0])
+
+
+async def hook(server: Server, url: str, app: str, **how: Any) -> Hook:
+    name, key = unique("hook"), os.urandom(32)
+    connection = await asyncpg.connect(server.owner_dsn)
+    async with connection.transaction():
+        await ConsumerOperator(connection).add(name, "syncd_owner", [app], how.pop("tables", None), "beginning")
+        values = (how.get("ops"), how.get("fields"), how.get("private", True))
+        await WebhookOperator(connection).add(name, url, key, *values)
+    await connection.close()
+    return Hook(server, name, secret_text(key))
+
+
+@asynccontextmanager
+async def running(server: Server, options: WebhookOptions = QUICK) -> AsyncIterator[None]:
+    task = asyncio.create_task(WebhookRunner(server.owner_dsn, options).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        # What is left would be sent by the next one.
+        await run(server.owner_dsn, "UPDATE syncd.sync_webhooks SET state = 'paused' WHERE state <> 'paused'")
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as one:
+        yield one
+
+
+@pytest.fixture
+def ada(device: Make) -> Device:
+    return device(unique("ada"), app=unique("app"))
+
+
+async def test_what_happens_is_posted_and_signed(server: Server, ada: Device, receiver: Receiver) -> None:
+    ada.write(edit("r1", 1, title="Water the plants"), edit("r2", 2, title="Feed the cat"))
+    one = await hook(server, receiver.url, ada.app)
+    async with running(server):
+        (first,) = await receiver.until(1)
+        assert first.is_signed_with(one.secret)
+        assert first.headers["content-type"] == "application/json"
+        assert abs(int(first.headers["webhook-timestamp"]) - datetime.now(UTC).timestamp()) < 60
+        assert [(c["id"], c["op"], c["user"], c["values"]) for c in first.data["changes"]] == [
+            ("r1", "update", ada.user, {"title": "Water the plants"}),
+            ("r2", "update", ada.user, {"title": "Feed the cat"}),
+        ]
+        assert b'\n   "id": "r1"' in first.body.replace(b"    ", b"   ")  # for a person
+        await asyncio.to_thread(ada.write, edit("r1", 3, title="Water the ferns"))
+        _, second = await receiver.until(2)
+        assert second.data["changes"][0]["values"] == {"title": "Water the ferns"}
+        assert second.headers["webhook-id"] != first.headers["webhook-id"]
+    assert (await one.now()).said == "answered 204"
+
+
+async def test_what_is_not_taken_is_sent_again_with_its_id(server: Server, ada: Device, receiver: Receiver) -> None:
+    redirected = b"HTTP/1.1 307 There\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    receiver.answers = [FAILED, redirected, *receiver.answers]
+    ada.write(edit("r", 1, x=1))
+    one = await hook(server, receiver.url, ada.app)
+    async with running(server):
+        posted = await receiver.until(3)
+        await one.until(lambda now: now.said == "answered 204")
+    assert len({post.headers["webhook-id"] for post in posted}) == 1
+    assert all(post.is_signed_with(one.secret) for post in posted)
+    assert await one.behind() == 0
+    async with one.operator() as operator:
+        count = next(count for count in await operator.counts() if count.name == one.name)
+    assert (count.sent, count.failed, count.retries, count.dead, sum(count.buckets)) == (1, 2, 2, 0, 3)
+
+
+async def test_what_is_never_taken_is_kept_apart_and_sent_later(
+    server: Server, ada: Device, receiver: Receiver
+) -> None:
+    receiver.answers = [FAILED]
+    ada.write(edit("r", 1, x=1))
+    one = await hook(server, receiver.url, ada.app)
+    async with running(server):
+        await receiver.until(3)
+        async with one.operator() as operator:
+            letters = await eventually(partial(operator.dead, one.name), bool)
+        assert (letters[0].attempts, letters[0].reason) == (3, "answered 500")
+        assert letters[0].body == receiver.posted[0].body
+        # The second in a row opens the circuit.
+        await asyncio.to_thread(ada.write, edit("r", 2, x=2))
+        now = await one.until(lambda now: now.state == "paused")
+        assert now.reason == "2 messages in a row were not taken: answered 500"
+        receiver.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
+        await asyncio.to_thread(ada.write, edit("r", 3, x=3))
+        await one.into("active")
+        posted = await receiver.until(7)
+        assert posted[6].data["changes"][0]["values"] == {"x": 3}
+    async with one.operator() as operator, webhook_line(server.owner_dsn) as line:
+        for letter in await operator.dead(one.name):
+            assert (await revive(await one.now(), letter, line)).taken
+        assert await operator.dead(one.name) == []
+    again = receiver.posted[7:]
+    assert [post.data["changes"][0]["values"]["x"] for post in again] == [1, 2]
+    assert again[0].headers["webhook-id"] == receiver.posted[0].headers["webhook-id"]
+
+
+async def test_only_what_was_asked_for_is_sent(server: Server, ada: Device, receiver: Receiver) -> None:
+    ada.write(edit("r1", 1, x=1), edit("r2", 1, title="a"), {**edit("r3", 1, title="a"), "table": "other"})
+    ada.write({"table": "t", "id": "r1", "op": "delete", "deletedAt": "2026-01-02T00:00:00.000000Z"})
+    one = await hook(server, receiver.url, ada.app, tables=["t"], fields=["title"], ops=["update"])
+    async with running(server):
+        await receiver.until(1)
+        await eventually(one.behind, lambda behind: not behind)
+    assert [change["id"] for post in receiver.posted for change in post.data["changes"]] == ["r2"]
+
+
+async def test_one_that_never_answers_holds_up_no_other(
+    server: Server, ada: Device, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "WITHIN", 1.0)
+    ada.write(edit("r", 1, x=1))
+    async with receiving() as silent:
+        silent.answers = [b""]
+        held = await hook(server, silent.url, ada.app)
+        quick = await hook(server, receiver.url, ada.app)
+        async with running(server):
+            await asyncio.gather(silent.until(1), receiver.until(1))
+            await quick.until(lambda now: now.said == "answered 204")
+            await held.until(lambda now: now.said == "no answer within 1 s")
+            assert await quick.behind() == 0
+            assert await held.behind() == 1
+
+
+async def test_an_answer_without_end_is_not_read(receiver: Receiver) -> None:
+    receiver.answers, receiver.endless = [b"HTTP/1.1 200 OK\r\n\r\n"], True
+    async with asyncio.timeout(10):
+        found = await deliver(receiver.url, {}, b"{}", private=True)
+    assert found.taken
+
+
+async def test_one_that_is_gone_is_paused(server: Server, ada: Device, receiver: Receiver) -> None:
+    receiver.answers = [b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"]
+    ada.write(edit("r", 1, x=1))
+    one = await hook(server, receiver.url, ada.app)
+    async with running(server):
+        assert "410" in ((await one.until(lambda now: now.state == "paused")).reason or "")
+    assert len(receiver.posted) == 1
+    assert await one.behind() == 1
+
+
+async def test_pausing_draining_and_replaying(server: Server, ada: Device, receiver: Receiver) -> None:
+    ada.write(edit("r", 1, x=1))
+    one = await hook(server, receiver.url, ada.app)
+    async with running(server):
+        await receiver.until(1)
+        await one.until(lambda now: now.said is not None)
+        await one.into("paused")
+        await asyncio.sleep(2)
+        between = datetime.now(UTC)
+        await asyncio.to_thread(ada.write, edit("r", 2, x=2))
+        await asyncio.sleep(1)
+        assert len(receiver.posted) == 1
+        await one.into("draining")
+        now = await one.until(lambda now: now.state == "paused")
+        assert now.reason == "drained"
+        assert [post.data["changes"][0]["values"]["x"] for post in receiver.posted] == [1, 2]
+        async with one.operator() as operator:
+            assert await operator.rewind(one.name, between)
+        await one.into("active")
+        posted = await receiver.until(3)
+        assert posted[2].data["changes"][0]["values"] == {"x": 2}
+
+
+async def test_two_runners_send_each_message_once(server: Server, ada: Device, receiver: Receiver) -> None:
+    one = await hook(server, receiver.url, ada.app)
+    async with running(server), running(server):
+        for n in range(1, 6):
+            await asyncio.to_thread(ada.write, edit("r", n, x=n))
+        await eventually(one.behind, lambda behind: not behind)
+    found = [change["values"]["x"] for post in receiver.posted for change in post.data["changes"]]
+    assert found == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
+        "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fd00:ec2::254", "fec0::1", "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a9fe:a9fe::", "ff02::1", "localhost",
+        "2130706433", "0x7f.1", "0177.0.0.1",
+    ],
+)  # fmt: skip
+async def test_a_private_address_is_refused(host: str) -> None:
+    """Also wrapped, and as the resolver reads it."""
+    with pytest.raises((UnusableAddress, OSError)):
+        await resolve(host, 443, False)
+
+
+@pytest.mark.parametrize("host", ["1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1"])
+async def test_a_public_address_is_not(host: str) -> None:
+    assert await resolve(host, 443, False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/",
+        "ftp://example.com/",
+        "https://",
+        "https://a:b@example.com/",
+        "https://x:99999/",
+        "file:///etc",
+    ],
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(UnusableAddress):
+        check_url(url, False)
+
+
+async def test_a_name_is_looked_up_once(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that answers differently the next time leads nowhere else: the connection goes to what was judged."""
+    asked = list[str]()
+    loop = asyncio.get_running_loop()
+    genuine = loop.getaddrinfo
+
+    async def rebinding(host: Any, port: Any, **how: Any) -> Any:
+        if host == "rebinding.example":
+            asked.append(host)
+            host = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+        return await genuine(host, port, **how)
+
+    monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+    url = receiver.url.replace("127.0.0.1", "rebinding.example")
+    assert (await deliver(url, {}, b"{}", private=True)).taken
+    assert asked == ["rebinding.example"]
+    assert receiver.posted[0].headers["host"].startswith("rebinding.example:")
+    asked.clear()
+    assert "private network" in (await deliver(url.replace("http", "https"), {}, b"{}", private=False)).said
+    assert len(receiver.posted) == 1
+
+
+async def test_the_role_that_serves_sees_no_secret(server: Server, receiver: Receiver) -> None:
+    await hook(server, receiver.url, unique("app"))
+    for role in ("syncd_runtime", "syncd_compactor"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await run(server.dsn(role), "SELECT secret FROM syncd.sync_webhooks")
+    assert await run(server.runtime_dsn, "SELECT name FROM syncd.sync_webhook_counts()")
+
+
+async def test_metrics_say_what_was_sent(server: Server, ada: Device, receiver: Receiver) -> None:
+    ada.write(edit("r", 1, x=1))
+    one = await hook(server, receiver.url, ada.app)
+    async with running(server):
+        await one.until(lambda now: now.said is not None)
+    wanted = f'syncd_webhook_processed_total{{status="sent",webhook="{one.name}"}} 1.0'
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        text = (await eventually(lambda: client.get("/metrics"), lambda answer: wanted in answer.text)).text
+    assert f'syncd_webhook_duration_seconds_count{{webhook="{one.name}"}} 1.0' in text
+    assert f'syncd_webhook_dead_letters{{webhook="{one.name}"}} 0.0' in text
