@@ -3,7 +3,7 @@
 -- name: webhook_add
 -- Makes the webhook of a consumer that was just registered.
 -- returns: nothing
-INSERT INTO syncd.sync_webhooks (consumer_id, url, secret, ops, fields, private, buckets)
+INSERT INTO syncd.sync_webhooks AS w (consumer_id, url, secret, ops, fields, private, buckets)
 SELECT c.consumer_id, $2, $3::bytea, $4::text[], $5::text[], $6, array_fill(0::bigint, ARRAY[$7::integer])
 FROM syncd.sync_consumers c WHERE c.name = $1;
 
@@ -30,7 +30,7 @@ FROM syncd.sync_consumers c WHERE c.consumer_id = w.consumer_id AND c.name = $1;
 -- name: webhook_bury
 -- Keeps a message that could not be delivered.
 -- returns: nothing
-INSERT INTO syncd.sync_webhook_dead (consumer_id, message_id, body, attempts, reason)
+INSERT INTO syncd.sync_webhook_dead AS d (consumer_id, message_id, body, attempts, reason)
 SELECT c.consumer_id, $2, $3, $4, $5 FROM syncd.sync_consumers c WHERE c.name = $1;
 
 -- name: webhook_dead

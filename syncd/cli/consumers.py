@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 STARTS = click.Choice(["now", "state", "beginning"])
+# Columns of a table that a program reads: nothing is cut off.
+WIDE = 500
 NOT_OWNER = "only who may act as the tables' owner, or a superuser, keeps consumers: connect as one of them."
 
 
@@ -124,7 +127,7 @@ def _show(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     shown = Table(*columns, box=None)
     for row in rows:
         shown.add_row(*row)
-    return Console(soft_wrap=True, markup=False).print(shown)
+    return Console(soft_wrap=True, markup=False, width=None if sys.stdout.isatty() else WIDE).print(shown)
 
 
 def _run(work: Callable[[ConsumerOperator], Awaitable[None]], options: dict[str, Any]) -> None:

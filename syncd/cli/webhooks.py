@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from syncd.cli.consumers import NOT_OWNER, STARTS
+from syncd.cli.consumers import NOT_OWNER, STARTS, WIDE
 from syncd.cli.operator_database import operator_database
 from syncd.cli.options import load_settings, progress, settings_options
 
@@ -236,7 +237,7 @@ def _show(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         shown.add_row(*row)
     if rows:
-        Console(soft_wrap=True, markup=False).print(shown)
+        Console(soft_wrap=True, markup=False, width=None if sys.stdout.isatty() else WIDE).print(shown)
     else:
         progress("there are no webhooks")
 

@@ -102,7 +102,7 @@ class Consumer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(*GONE, UnknownConsumer):
-            async with asyncio.timeout(2), self._acking.session() as session:
+            async with asyncio.timeout(5), self._reading.session() as session:
                 await session.leave()
         await asyncio.gather(self._reading.close(), self._acking.close(), self._bus.close(), return_exceptions=True)
 

@@ -74,6 +74,7 @@ def test_metrics_that_are_named_are_there() -> None:
     named = set(re.findall(r"`(syncd_[a-z_]+)`", section))
     apart = {"syncd_bus_up", "syncd_fanout_lag_seconds", "syncd_held", "syncd_numbers_used"}
     apart |= {"syncd_full_spaces", "syncd_quota_hits_total", "syncd_reads_total", "syncd_standby_up"}
+    apart |= {f"syncd_webhook_{what}" for what in ("retries_total", "duration_seconds", "dead_letters")}
     assert named - there <= apart
 
 
