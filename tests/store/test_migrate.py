@@ -211,7 +211,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0038_pre_written_change.sql",
         "1_0043_pre_consumers.sql",
         "1_0045_pre_told_change.sql",
-        "1_0045_pre_webhooks.sql",
+        "1_0046_pre_webhooks.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -229,7 +229,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0041_post_import_folded.sql",
         "3_0042_post_push_single.sql",
         "3_0044_post_consumers.sql",
-        "3_0046_post_webhooks.sql",
+        "3_0047_post_webhooks.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

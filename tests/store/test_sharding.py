@@ -38,6 +38,7 @@ APART = {
     "sync_functions": "of the server",
     "sync_consumers": "of the server", "sync_consumer_holders": "of a consumer",
     "sync_consumer_slots": "of a consumer", "sync_consumer_feeds": "of a consumer, in all spaces together",
+    "sync_webhooks": "of a consumer", "sync_webhook_dead": "of a consumer",
 }  # fmt: skip
 # Unique indexes of distributed tables without the space.
 WITHOUT_THE_SPACE = {"sync_changes_once": "a change id is of a user's device, whatever the space (G3)"}
