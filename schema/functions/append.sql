@@ -171,22 +171,24 @@ BEGIN
                    'serverValue', j.stood -> 'value', 'serverTimestamp', j.stood -> 'at', 'by', j.stood -> 'clientId') ORDER BY j.key) FILTER (WHERE j.stood IS NOT NULL) AS conflicts,
                jsonb_agg(syncd.sync_overwritten(j.key, h.value) ORDER BY j.key) FILTER (WHERE j.i = j.first AND x.b IS NOT NULL AND syncd.sync_is_unseen(j.key, h.value, j.value, x.b)) AS unseen
         FROM (SELECT *, min(w.i) FILTER (WHERE w.wins AND w.i > 0) OVER (PARTITION BY w.rec, w.key) AS first FROM judged w) j JOIN incoming x ON x.i = j.i LEFT JOIN judged h ON h.rec = j.rec AND h.key = j.key AND h.i = 0 WHERE j.i > 0 GROUP BY j.i
-    ), steps AS MATERIALIZED (  -- died: the place of the register `deletedAt` that stands before the change; size: an upper bound
+    ), grown AS MATERIALIZED (  -- by how much a change makes a record larger that becomes too large
+        SELECT u.rec, u.i, sum(u.by) AS by FROM (SELECT j.rec, j.i, pg_column_size(j.value) - coalesce(lag(pg_column_size(j.value)) OVER (PARTITION BY j.rec, j.key ORDER BY j.i), -octet_length(j.key)) AS by
+            FROM judged j JOIN folded m ON m.rec = j.rec WHERE j.wins AND m.large IS NOT NULL) u WHERE u.i > 0 GROUP BY u.rec, u.i
+    ), steps AS MATERIALIZED (  -- died: the place of the register `deletedAt` that stands before the change; size: of what the changes added
         SELECT x.*, m.latest, coalesce(lag(x.seq) OVER record, m.seq) AS prev_seq, lead(x.i) OVER record IS NULL AS last,
                x.lo > coalesce(greatest(m.latest, max(x.hi) OVER before), -1) AS newer, max(x.hi) OVER record AS hi_here,
-               coalesce(max(j.i) OVER before, 0) AS died, sum(pg_column_size(x.g)) OVER record AS size
-        FROM incoming x JOIN met m ON m.rec = x.rec LEFT JOIN judged j ON j.rec = x.rec AND j.i = x.i AND j.key = 'deletedAt' AND j.wins
+               coalesce(max(j.i) OVER before, 0) AS died, coalesce(sum(g.by) OVER record, 0) AS size
+        FROM incoming x JOIN met m ON m.rec = x.rec LEFT JOIN grown g ON g.rec = x.rec AND g.i = x.i LEFT JOIN judged j ON j.rec = x.rec AND j.i = x.i AND j.key = 'deletedAt' AND j.wins
         WINDOW record AS (PARTITION BY x.rec ORDER BY x.i), before AS (record ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     ), merged AS MATERIALIZED (
         SELECT s.*, CASE WHEN s.died = 0 THEN m.deleted ELSE d.value -> 'value' <> 'null' END AS was_deleted, d.value ? 'movedTo' AS moved,
                CASE WHEN z.unseen IS NOT NULL THEN syncd.sync_marked(CASE WHEN s.newer THEN s.f ELSE z.won::json END, z.unseen, s.b)
                     WHEN s.newer THEN s.f WHEN s.w IS NULL THEN z.won::json ELSE syncd.sync_imported(z.won, s.f) END AS fields, z.lost,
                CASE WHEN s.b IS NULL THEN z.conflicts ELSE syncd.sync_told(z.conflicts, z.unseen, CASE WHEN s.died = 0 THEN d.value END, s.g) END AS conflicts,
-               pg_column_size(m.merged) > p_largest AND (s.last OR m.large + s.size > p_largest) AS too_large
+               m.large IS NOT NULL AND (s.last OR s.i > coalesce(max(s.i) FILTER (WHERE m.large + s.size <= p_largest AND NOT s.last) OVER (PARTITION BY s.rec), 0)) AS too_large
         FROM steps s JOIN folded m ON m.rec = s.rec JOIN result z ON z.i = s.i LEFT JOIN judged d ON d.rec = s.rec AND d.i = s.died AND d.key = 'deletedAt'
     ), logged AS (
-        INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
-                                        client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
+        INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no, client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
         SELECT w.seq, coalesce(p_own_ends[w.i], p_ends[w.s]), CASE WHEN w.p THEN coalesce(-w.prev_seq, 0) ELSE w.prev_seq END,
                coalesce(p_own_ats[w.i], p_at), w.e, w.space_no, w.app_no, w.table_no, w.user_no, w.client_no, w.v, w.o, w.r, w.c, w.n, w.a::json,
                CASE WHEN w.last AND syncd.sync_tells() AND EXISTS (SELECT FROM merged l WHERE l.rec = w.rec AND l.lost IS NOT NULL) THEN syncd.sync_whole(m.merged, coalesce(w.fields, '{}'))
@@ -198,8 +200,7 @@ BEGIN
         SELECT w.seq, greatest(w.latest, w.hi_here), w.e, w.space_no, w.app_no, w.table_no, w.client_no, w.v, syncd.sync_is_deleted(m.merged), w.r, m.merged
         FROM steps w JOIN folded m ON m.rec = w.rec WHERE w.last
         ON CONFLICT (space_no, app_no, table_no, record_id) DO UPDATE
-        SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no,
-            schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers
+        SET seq = EXCLUDED.seq, latest = EXCLUDED.latest, event_id = EXCLUDED.event_id, client_no = EXCLUDED.client_no, schema_version = EXCLUDED.schema_version, deleted = EXCLUDED.deleted, registers = EXCLUDED.registers
     )
     SELECT w.i, w.fields IS NULL, w.conflicts, w.too_large, CASE WHEN w.was_deleted AND w.moved THEN NULL ELSE coalesce(w.was_deleted, false) END
     FROM merged w WHERE w.lost IS NOT NULL OR w.conflicts IS NOT NULL OR w.was_deleted OR w.too_large

@@ -168,6 +168,22 @@ def test_the_changes_that_make_a_new_record_too_large_are_all_named(owner: Sql) 
     assert 2 <= places[0] <= 5
 
 
+def test_values_that_replace_one_another_count_once(owner: Sql) -> None:
+    """Of a record that becomes too large, only the changes are refused behind the last with which it is not."""
+    space = Space(owner, largest=4000)
+    space.push("me", change("r", when=1, held="x" * 1000))
+    pushed = [change("r", when=n, text="x" * 1500) for n in range(2, 12)]
+    pushed += [
+        change("r", when=12, other="x" * 3000),
+        change("r", when=13, other=""),
+        change("r", when=14, last="x" * 2000),
+    ]
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        space.push("me", *pushed)
+    assert (refused.value.sqlstate, json.loads(refused.value.detail)) == ("SY001", [13])
+    assert space.push("me", *pushed[:-1])[1] == "a" * 12
+
+
 def test_nothing_is_called_for_each_change_of_a_record(database: EmbeddedPostgres) -> None:
     """What is given a record unpacks it, and it may be large."""
     sql = Sql(database.owner_dsn)
