@@ -64,6 +64,12 @@ async def answer_unread(send: Send, receive: Receive, what: Answer, most: int) -
     headers.append((b"content-length", str(len(what.body)).encode()))
     await send({"type": "http.response.start", "status": what.status, "headers": headers})
     await send({"type": "http.response.body", "body": what.body, "more_body": True})
+    await drop(receive, most)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def drop(receive: Receive, most: int) -> None:
+    """Reads and drops what comes of a body, up to `most` bytes and for some seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DROP_FOR):
             more = True
@@ -71,7 +77,6 @@ async def answer_unread(send: Send, receive: Receive, what: Answer, most: int) -
                 message = await receive()
                 most -= len(message.get("body", b""))
                 more = bool(message.get("more_body"))
-    await send({"type": "http.response.body", "body": b""})
 
 
 async def answer(send: Send, what: Answer, accept_encoding: bytes = b"") -> int:

@@ -12,7 +12,7 @@ import structlog
 from syncd.core.errors import MethodNotAllowed, NotFound, Overloaded, SyncdError, UpgradeRequired
 from syncd.core.failures import log_failure
 from syncd.edge.addresses import DIRECT, Addresses
-from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, packed, send_whole
+from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, drop, packed, send_whole
 from syncd.edge.bodies import Bodies, Holder
 from syncd.edge.direct import respond
 from syncd.edge.docs import Docs
@@ -108,15 +108,16 @@ class HttpApplication:
             if status_of(why) in (500, 503) and not isinstance(why, Overloaded):
                 log.warning("refused", code=why.code, method=request.method)
             result = problem(why, request.root)
-            if await request.goes_on():
-                request.release()
-                self._moved(request, 0)
-                await answer_unread(send, receive, result, 2 * self._bodies.largest)
-                return
         except Exception as why:
             result = problem(SyncdError(log_failure(log, "failed", why).detail), request.root)
         finally:
             request.release()
+        if request.unread and await request.goes_on():
+            if len(result.body) <= PIECE:
+                self._moved(request, 0)
+                await answer_unread(send, receive, result, 2 * self._bodies.largest)
+                return
+            await drop(receive, 2 * self._bodies.largest)
         if len(result.body) > PIECE:
             sending = self._send_large(send, request, result, accept)
             del result  # it is let go of as soon as it is compressed

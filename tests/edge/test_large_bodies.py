@@ -6,6 +6,7 @@ import asyncio
 import gzip
 
 import httpx
+import pytest
 
 from tests.support.harness import Server
 from tests.support.wire import edit, unique
@@ -41,3 +42,45 @@ async def test_ten_kilobytes_that_unpack_to_ten_megabytes_hold_up_nobody(server:
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_value"), answer.text
     # Who is held up hears once before it, and once after it.
     assert asked > 3
+
+
+READS_NONE = [
+    ("PUT", "/blocks/{other}", 204), ("DELETE", "/blocks/{other}", 204), ("GET", "/quota", 200),
+    ("GET", "/spaces", 200), ("GET", "/invitations", 200), ("GET", "/sync/app/pull?since=", 200),
+    ("GET", "/health", 200), ("GET", "/readyz", 200),
+    ("GET", "/openapi.json", 200), ("GET", "/docs/errors", 200), ("GET", "/", 200), ("DELETE", "/spaces/{space}", 204),
+    ("POST", "/invitations/{other}/accept", 404), ("GET", "/nothing", 404), ("GET", "/backup/export", 200),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["close", "keep-alive"])
+@pytest.mark.parametrize(("method", "address", "status"), READS_NONE, ids=[f"{m} {a}" for m, a, _ in READS_NONE])
+async def test_an_answer_reaches_who_sends_a_body_that_nobody_reads(
+    server: Server, method: str, address: str, status: int, ending: str
+) -> None:
+    """A connection that is closed while its client writes is reset, and the answer lost with it."""
+    user, space = unique("ann"), unique("space")
+    headers = {"Authorization": f"Bearer {server.token(user)}"}
+    if "{space}" in address:
+        async with httpx.AsyncClient(headers=headers) as http:
+            (await http.post(f"{server.url}/spaces", json={"id": space, "name": "x"})).raise_for_status()
+    path = address.format(other=unique("bob"), space=space)
+    head = f"{method} {path} HTTP/1.1\r\nHost: here\r\nAuthorization: {headers['Authorization']}\r\n"
+    head += f"X-Sync-Protocol: 1\r\nAccept: text/html\r\nConnection: {ending}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    chunk = b"%x\r\n%b\r\n" % (1 << 16, b"x" * (1 << 16))
+    try:
+        writer.write(head.encode())
+        for _ in range(48):
+            writer.write(chunk)
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        assert (await reader.readline()).split()[1] == str(status).encode()
+        while await reader.readline() != b"\r\n":
+            pass
+        if ending == "close":
+            await reader.read()
+    finally:
+        writer.close()
