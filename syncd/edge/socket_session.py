@@ -203,13 +203,13 @@ class SocketSession:
 
     async def _may_begin(self, member: Connection) -> bool:
         """Waits, where a subscription of a user in very many spaces would hold up others; False where the connection is
-        over by then. Raises TooMany."""
+        over by then, or the server stops. Raises TooMany."""
         if self._bucket is not None and (pause := self._bucket.begin(len(member.spaces))):
             self._gone = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._gone.wait()
-        return self.member is member
+        return self.member is member and not self.ended
 
     async def _auth(self, message: live_messages.Auth) -> None:
         token = message.token.encode("utf-8", "surrogateescape")
@@ -340,7 +340,9 @@ class SocketSession:
     # -- the end -----------------------------------------------------------------------------------------
 
     async def finish(self) -> None:
-        """Lets what is being worked on be answered."""
+        """Lets what is being worked on be answered; what waits for its turn does not wait for it."""
+        if self._gone is not None:
+            self._gone.set()
         if self._task is not None and self._transport.room:
             await asyncio.wait([self._task])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from syncd.core.errors import SyncdError
+from syncd.core.errors import Busy, SyncdError
 from syncd.edge.admission import UserAllowance, token_in_query
 from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.live_deps import LiveDeps
@@ -49,6 +49,7 @@ class Stream:
         self._size = 0
         self._news = asyncio.Event()
         self._taken = asyncio.Event()
+        self.over = asyncio.Event()
         self.ended: str | None = None
         # Where the client stands that has all that was sent.
         self.cursor = b""
@@ -109,8 +110,8 @@ class Stream:
 
     def end(self, code: int, reason: str) -> None:
         self.ended = reason
-        self._news.set()
-        self._taken.set()
+        for waited_for in (self._news, self._taken, self.over):
+            waited_for.set()
 
     def _put(self, event: bytes) -> None:
         self._events.append(event)
@@ -145,6 +146,7 @@ class Streams:
 
     def __init__(self) -> None:
         self.open: set[Stream] = set()
+        self._draining = False
 
     async def serve(
         self, request: Request, app: str, deps: LiveDeps, scope: Scope, receive: Receive, send: Send
@@ -180,6 +182,8 @@ class Streams:
         subscription = deps.hub.subscription(member, wanted)
         stream.cursor = subscription.cursor
         await deps.hub.connect(member)
+        if self._draining:
+            stream.end(1012, "restarting")
         self.open.add(stream)
         deps.hub.counts.streams += 1
         hung_up = asyncio.create_task(_hung_up(receive))
@@ -196,18 +200,26 @@ class Streams:
             deps.hub.gone(member)
 
     def drain(self) -> None:
-        """Ends all of them; their clients come back with the last id."""
+        """Ends all of them, and those that come; their clients come back with the last id."""
+        self._draining = True
         for stream in list(self.open):
             stream.end(1012, "restarting")
 
 
 async def _turn(bucket: UserAllowance, member: Connection, hung_up: asyncio.Task[None]) -> bool:
-    """Waits until one more subscription may begin; False where the client hangs up meanwhile. Raises TooMany."""
+    """Waits until one more subscription may begin; False where the client hangs up meanwhile. Raises TooMany, and Busy
+    where the server stops."""
+    assert isinstance(member.sink, Stream)
     bucket.check(len(member.spaces))
     bucket.listening.add(member)
-    await asyncio.wait([hung_up], timeout=bucket.begin(len(member.spaces)))
+    over = asyncio.ensure_future(member.sink.over.wait())
+    seconds = bucket.begin(len(member.spaces))
+    await asyncio.wait([hung_up, over], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    over.cancel()
     if hung_up.done():
         return False
+    if member.sink.ended is not None:
+        raise Busy("The server is restarting.")
     # Others that waited as well count only now.
     bucket.check(len(member.spaces))
     return True

@@ -172,7 +172,9 @@ class Runner:
         try:
             await self.run(catch_up(self.state, subscription))
         finally:
-            self._catching_up.pop(subscription, None)
+            # One that was stopped ends when another may have begun.
+            if self._catching_up.get(subscription) is asyncio.current_task():
+                del self._catching_up[subscription]
 
     # -- calls -----------------------------------------------------------------------------------------
 

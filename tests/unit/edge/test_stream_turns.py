@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from syncd.core.errors import TooMany
+from syncd.core.errors import Busy, TooMany
 from syncd.core.principal import Principal
 from syncd.edge.admission import LEAST_SUBSCRIPTIONS, MOST_PLACES, UserAllowance
 from syncd.edge.stream import Stream, _turn
@@ -69,6 +69,17 @@ async def test_one_whose_client_hangs_up_waits_no_longer() -> None:
     over.set()
     async with asyncio.timeout(20):
         assert not await turn
+
+
+async def test_one_that_waits_when_the_server_stops_is_told_so_at_once() -> None:
+    hung_up, one = asyncio.create_task(stays()), connection(1)
+    turn = asyncio.create_task(_turn(Long(10), one, hung_up))
+    await asyncio.sleep(0)
+    one.sink.end(1012, "restarting")
+    async with asyncio.timeout(20):
+        with pytest.raises(Busy):
+            await turn
+    hung_up.cancel()
 
 
 async def test_one_too_many_is_refused_before_it_waits() -> None:
