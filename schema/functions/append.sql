@@ -172,8 +172,7 @@ BEGIN
                jsonb_agg(syncd.sync_overwritten(j.key, h.value) ORDER BY j.key) FILTER (WHERE j.i = j.first AND x.b IS NOT NULL AND syncd.sync_is_unseen(j.key, h.value, j.value, x.b)) AS unseen
         FROM (SELECT *, min(w.i) FILTER (WHERE w.wins AND w.i > 0) OVER (PARTITION BY w.rec, w.key) AS first FROM judged w) j JOIN incoming x ON x.i = j.i LEFT JOIN judged h ON h.rec = j.rec AND h.key = j.key AND h.i = 0 WHERE j.i > 0 GROUP BY j.i
     ), grown AS MATERIALIZED (  -- by how much a change makes a record larger that becomes too large
-        SELECT u.rec, u.i, sum(u.by) AS by FROM (SELECT j.rec, j.i, pg_column_size(j.value) - coalesce(lag(pg_column_size(j.value)) OVER (PARTITION BY j.rec, j.key ORDER BY j.i), -octet_length(j.key)) AS by
-            FROM judged j JOIN folded m ON m.rec = j.rec WHERE j.wins AND m.large IS NOT NULL) u WHERE u.i > 0 GROUP BY u.rec, u.i
+        SELECT u.rec, u.i, sum(u.by) AS by FROM (SELECT j.rec, j.i, pg_column_size(j.value) - coalesce(lag(pg_column_size(j.value)) OVER (PARTITION BY j.rec, j.key ORDER BY j.i), -octet_length(j.key)) AS by FROM judged j JOIN folded m ON m.rec = j.rec WHERE j.wins AND m.large IS NOT NULL) u WHERE u.i > 0 GROUP BY u.rec, u.i
     ), steps AS MATERIALIZED (  -- died: the place of the register `deletedAt` that stands before the change; size: of what the changes added
         SELECT x.*, m.latest, coalesce(lag(x.seq) OVER record, m.seq) AS prev_seq, lead(x.i) OVER record IS NULL AS last,
                x.lo > coalesce(greatest(m.latest, max(x.hi) OVER before), -1) AS newer, max(x.hi) OVER record AS hi_here,
