@@ -34,6 +34,7 @@ from syncd.edge.http import Endpoints, HttpApplication
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.metrics import Board, numbers
 from syncd.edge.rates import RateLimits, Rates
+from syncd.edge.service_identity import ServiceIdentities
 from syncd.edge.services import Backend, Services
 from syncd.edge.sockets import Sockets
 from syncd.edge.tokens import Tokens
@@ -63,6 +64,7 @@ from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
 from syncd.store.quotas import Totals
 from syncd.store.rules import RuleReads
+from syncd.store.service_tokens import ServiceTokens
 from syncd.store.standbys import PATIENCE, Standby, Standbys
 from syncd.store.webhooks import webhook_counts
 from syncd.transfer.importer import Importer
@@ -205,6 +207,7 @@ class Resources:
             identities, claims=settings.memberships == "token", service=_memberships(settings),
             rates=self.rates, most=settings.max_spaces_listed, limit=connections.limit,
             on_refused=partial(self.refusals.add, "refused_tokens"),
+            services=ServiceIdentities(ServiceTokens(self.pool)),
         )  # fmt: skip
 
     def met(self, quota: str, space: str = "") -> None:
@@ -454,8 +457,10 @@ async def _stay_where_writes_go(pool: Pool) -> None:
 def _bus(settings: Settings, key: bytes) -> Bus:
     """How this process hears from the others. The tag keeps two deployments on one NATS apart."""
     if settings.bus != "postgres":
+        from syncd.bus.both import ListeningToo
         from syncd.bus.nats import NatsBus
 
-        return NatsBus(settings.bus, tag=hashlib.blake2b(key, digest_size=8).hexdigest())
+        nats = NatsBus(settings.bus, tag=hashlib.blake2b(key, digest_size=8).hexdigest())
+        return ListeningToo(nats, NotifyBus(settings.listen_url)) if settings.listen_url else nats
     assert settings.database_url is not None
     return NotifyBus(settings.listen_url or settings.database_url)

@@ -221,6 +221,9 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_members_now, syncd.sync_wal_bytes, syncd.sync_connected_as, syncd.sync_read_point, syncd.sync_not_there, syncd.sync_read_there
     TO syncd_runtime;
 
+-- services
+GRANT EXECUTE ON FUNCTION syncd.sync_service_token TO syncd_runtime;
+
 -- push_groups
 GRANT EXECUTE ON FUNCTION syncd.sync_push_together, syncd.sync_push_group TO syncd_runtime;
 

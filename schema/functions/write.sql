@@ -2,96 +2,6 @@
 -- the way of a push, so that row security decides each change, the feed's lock makes the order, and a rollback leaves nothing.
 -- Called by syncd_writer: write and read, which are SECURITY DEFINER. The others are called by those, as the owner.
 
--- What is wrong with an id, as syncd/core/ids.py says it; null: nothing.
-CREATE OR REPLACE FUNCTION syncd.sync_fault_in_id(p_id text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN p_id IS NULL THEN 'must be a text'
-            WHEN p_id = '' THEN 'must not be empty'
-            WHEN p_id IN ('.', '..') THEN concat('must not be ', p_id, ', which addresses lose on their way')
-            WHEN length(p_id) > 255 THEN 'must not be longer than 255 characters'
-            WHEN p_id ~ U&'[\0001-\001F\007F-\009F]' THEN 'must not contain control characters' END;
-
--- The same for a user, or a space that a user made: two of them never look the same because of what cannot be seen.
-CREATE OR REPLACE FUNCTION syncd.sync_fault_in_user(p_id text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN coalesce(syncd.sync_fault_in_id(p_id), CASE
-    WHEN p_id ~ U&'^[ \3000]|[ \3000]$' THEN 'must not begin or end with a space'
-    WHEN octet_length(p_id) > length(p_id) AND p_id ~ U&'[\FE00-\FE0F\+0E0100-\+0E01EF\+01BCA0-\+01BCA3\+01D173-\+01D17A\00A0\1680\2000-\200A\2028\2029\202F\205F\2800\00AD\034F\061C\115F\1160\17B4\17B5\180B-\180F\200B-\200F\202A-\202E\2060-\206F\3164\FEFF\FFA0\FFF9-\FFFB\+0E0000-\+0E007F]'
-        THEN 'must not contain characters that cannot be seen' END);
-
--- What is wrong with a value; null: nothing. As the edge has it, numbers are those of a double, and nothing is nested deeper than 64.
-CREATE OR REPLACE FUNCTION syncd.sync_fault_in_value(p_value jsonb) RETURNS text
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-BEGIN
-    IF jsonb_typeof(p_value) IN ('string', 'boolean', 'null') THEN
-        RETURN NULL;
-    ELSIF pg_column_size(p_value) > 64 AND jsonb_path_exists(p_value, '$.**{64 to last} ? (@.type() == "array" || @.type() == "object")') THEN
-        RETURN 'nested deeper than 64';
-    ELSIF EXISTS (SELECT FROM jsonb_path_query(p_value, '$.** ? (@.type() == "number")') AS n (n)
-                  WHERE abs(n.n::numeric) >= 1.797693134862315808e308 OR n.n::numeric <> 0 AND abs(n.n::numeric) <= 2.4703282292062327e-324) THEN
-        RETURN 'a number beyond the range of a double cannot be stored';
-    END IF;
-    RETURN NULL;
-END $$;
-
--- What is wrong with a change by itself: the code of syncd/core/error_codes.py, the member that it is about, and a text; nulls: nothing.
-CREATE OR REPLACE FUNCTION syncd.sync_write_fault(p_change jsonb, p_own text, OUT code text, OUT field text, OUT detail text)
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-DECLARE
-    d record;
-BEGIN
-    code := 'invalid_change';
-    IF jsonb_typeof(p_change) IS DISTINCT FROM 'object' THEN
-        detail := 'a change is an object';
-        RETURN;
-    END IF;
-    SELECT e.key, e.wrong INTO field, detail FROM (
-        SELECT m.key, CASE
-            WHEN m.key IN ('table', 'id', 'changeId') OR m.key = 'spaceId' AND m.value #>> '{}' <> p_own
-                THEN CASE jsonb_typeof(m.value) WHEN 'string' THEN syncd.sync_fault_in_id(m.value #>> '{}') ELSE 'must be a text' END
-            WHEN m.key = 'spaceId' OR m.key = 'actor' THEN NULL
-            WHEN m.key = 'origin' THEN CASE WHEN jsonb_typeof(m.value) <> 'string' THEN 'must be a text' END
-            WHEN m.key = 'op' THEN CASE WHEN m.value NOT IN ('"insert"', '"update"', '"delete"') THEN 'must be insert, update or delete' END
-            WHEN m.key = 'schemaVersion' THEN CASE WHEN m.value::text !~ '^-?\d{1,9}$' THEN 'must be an integer of nine digits at most' END
-            WHEN m.key = 'fields' THEN CASE WHEN jsonb_typeof(m.value) <> 'object' THEN 'must be an object of values by name' END
-            ELSE 'is no member of a change that is written here' END AS wrong
-        FROM jsonb_each(p_change || CASE WHEN p_change ?& ARRAY['table', 'id'] THEN '{}' ELSE jsonb_build_object(
-            'table', p_change -> 'table', 'id', p_change -> 'id') END) m) e
-    WHERE e.wrong IS NOT NULL ORDER BY e.key LIMIT 1;
-    IF detail IS NULL AND pg_column_size(p_change) > 32768 AND octet_length(p_change::text) > 1048576 THEN
-        code := 'change_too_large';
-        detail := 'a change has 1 MiB at most';
-    ELSIF detail IS NULL AND coalesce(p_change ->> 'op', '') <> 'delete' AND coalesce(p_change -> 'fields', '{}') = '{}' THEN
-        code := 'empty_change'; field := 'fields';
-        detail := 'a change needs at least one field';
-    ELSIF detail IS NULL THEN
-        SELECT e.code, concat('fields/', e.key), e.wrong INTO d FROM (
-            SELECT 'invalid_change' AS code, f.key, CASE f.key WHEN 'deletedAt' THEN 'is set by op: delete, insert'
-                                                     ELSE syncd.sync_fault_in_id(f.key) END AS wrong
-            FROM jsonb_object_keys(coalesce(p_change -> 'fields', '{}')) AS f (key)
-            UNION ALL
-            SELECT 'invalid_value', f.key, syncd.sync_fault_in_value(f.value)
-            FROM jsonb_each(coalesce(p_change -> 'fields', '{}')) f) e WHERE e.wrong IS NOT NULL LIMIT 1;
-        code := d.code; field := d.concat; detail := d.wrong;
-        IF detail IS NULL AND p_change ? 'actor' THEN
-            detail := syncd.sync_fault_in_value(p_change -> 'actor');
-            code := CASE WHEN detail IS NOT NULL THEN 'invalid_value' END;
-            field := CASE WHEN detail IS NOT NULL THEN 'actor' END;
-        END IF;
-    END IF;
-END $$;
-
--- An id that was not there before, and those that are made later sort behind it: a UUID of version 7.
-CREATE OR REPLACE FUNCTION syncd.sync_uuid_now() RETURNS uuid
-LANGUAGE sql VOLATILE PARALLEL SAFE
-RETURN encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send((syncd.sync_micros(clock_timestamp()) / 1000)) FROM 3) FROM 1 FOR 6),
-                              52, 1), 53, 1), 'hex')::uuid;
-
--- What stands for a name in a hint between servers (syncd/bus/hints.py).
-CREATE OR REPLACE FUNCTION syncd.sync_hint_key(p_name text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN rtrim(translate(encode(substr(sha256(convert_to(p_name, 'UTF8')), 1, 8), 'base64'), '+/', '-_'), '=');
-
 -- Holds the acting user's memberships in spaces (in the order of their ids) and locks the feeds of those where the user may write, in that
 -- order, as pushes do; a feed that is not there is made. Returns as sync_push_may.
 CREATE OR REPLACE FUNCTION syncd.sync_write_lock(p_user integer, p_app text, p_spaces text[], OUT spaces integer[], OUT whys text[])
@@ -269,11 +179,10 @@ BEGIN
     END LOOP;
 END $$;
 
--- What a call says, checked: raises invalid_parameter_value for what is no call at all. Returns it as sync_write_push takes it.
-CREATE OR REPLACE FUNCTION syncd.sync_write_call(p_app text, p_user text, p_changes jsonb, p_client text, p_on_refused text) RETURNS jsonb
-LANGUAGE plpgsql STABLE AS $$
+-- Raises invalid_parameter_value for what is no call at all.
+CREATE OR REPLACE FUNCTION syncd.sync_write_check(p_app text, p_user text, p_changes jsonb, p_client text, p_on_refused text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    v_own   text := concat('_personal:', p_user);
     v_wrong text := coalesce('user ' || syncd.sync_fault_in_user(p_user), 'app ' || syncd.sync_fault_in_id(p_app), 'client ' || syncd.sync_fault_in_id(p_client),
         CASE WHEN p_on_refused IS NULL OR p_on_refused NOT IN ('raise', 'return') THEN 'on_refused must be raise or return'
              WHEN jsonb_typeof(p_changes) IS DISTINCT FROM 'array' THEN 'changes must be an array'
@@ -282,6 +191,14 @@ BEGIN
     IF v_wrong IS NOT NULL THEN
         RAISE EXCEPTION '%', v_wrong USING ERRCODE = 'invalid_parameter_value';
     END IF;
+END $$;
+
+-- A call as sync_write_push takes it, with the refusals of what is no change.
+CREATE OR REPLACE FUNCTION syncd.sync_write_call(p_app text, p_user text, p_changes jsonb, p_client text) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_own text := concat('_personal:', p_user);
+BEGIN
     RETURN (
         SELECT jsonb_build_object('user', p_user, 'app', p_app, 'client', syncd.sync_server_for(p_client), 'own', v_own,
             'spaces', coalesce(jsonb_agg(DISTINCT coalesce(c.c ->> 'spaceId', v_own) COLLATE "C") FILTER (WHERE f.detail IS NULL), '[]'),
@@ -303,13 +220,40 @@ BEGIN
     END IF;
 END $$;
 
+-- Writes what can be written of a call, and returns the results in order. Raises SY040, unless p_on_refused is 'return'.
+CREATE OR REPLACE FUNCTION syncd.sync_write_all(p_call jsonb, p_changes jsonb, p_on_refused text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_results jsonb := p_call -> 'out';
+BEGIN
+    IF p_on_refused = 'raise' THEN
+        PERFORM syncd.sync_write_refused(v_results);
+    END IF;
+    IF p_call -> 'spaces' <> '[]' THEN
+        v_results := syncd.sync_write_push(p_call, p_changes);
+    END IF;
+    IF p_on_refused = 'raise' THEN
+        PERFORM syncd.sync_write_refused(v_results);
+    END IF;
+    RETURN (SELECT jsonb_agg(v_results -> k::text ORDER BY k) FROM generate_series(1, jsonb_array_length(p_changes)) k);
+END $$;
+
 -- Tells the servers, at commit, how far the feeds are that were written to (syncd/bus/hints.py).
 CREATE OR REPLACE FUNCTION syncd.sync_write_hint(p_app text, p_results jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_app text := syncd.sync_hint_key(p_app);
+    v_one jsonb := p_results -> 0;
 BEGIN
-    PERFORM pg_notify('syncd_hints', concat('f', syncd.sync_hint_key(w.space), syncd.sync_hint_key(p_app), w.seq))
-    FROM (SELECT e.value ->> 'spaceId' AS space, max((e.value ->> 'seq')::bigint) AS seq FROM jsonb_each(p_results) e
-          WHERE e.value ->> 'status' IN ('applied', 'superseded') GROUP BY 1) w;
+    IF jsonb_array_length(p_results) = 1 THEN
+        IF v_one ->> 'status' = 'applied' THEN
+            PERFORM pg_notify('syncd_hints', concat('f', syncd.sync_hint_key(v_one ->> 'spaceId'), v_app, v_one ->> 'seq'));
+        END IF;
+        RETURN;
+    END IF;
+    PERFORM pg_notify('syncd_hints', concat('f', syncd.sync_hint_key(w.space), v_app, w.seq))
+    FROM (SELECT e ->> 'spaceId' AS space, max((e ->> 'seq')::bigint) AS seq FROM jsonb_array_elements(p_results) e
+          WHERE e ->> 'status' IN ('applied', 'superseded') GROUP BY 1) w;
 END $$;
 
 -- Writes changes as a user, in the caller's transaction. p_changes: an array of {"table", "id", "op"?: "insert" | "update" | "delete",
@@ -323,34 +267,37 @@ SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off 
 DECLARE
     v_acting  text := coalesce(current_setting(syncd.sync_acting_in(), true), '');
     v_timeout text := current_setting('lock_timeout');
-    v_call    jsonb := syncd.sync_write_call(p_app, p_user, p_changes, p_client, p_on_refused);
-    v_results jsonb := v_call -> 'out';
+    v_said    text;
+    v_result  jsonb;
+    v_results jsonb;
 BEGIN
-    IF p_on_refused = 'raise' THEN
-        PERFORM syncd.sync_write_refused(v_results);
+    PERFORM syncd.sync_write_check(p_app, p_user, p_changes, p_client, p_on_refused);
+    IF v_timeout = '0' THEN
+        v_said := set_config('lock_timeout', '5s', true);
     END IF;
-    IF v_call -> 'spaces' <> '[]' THEN
-        IF v_timeout = '0' THEN
-            PERFORM set_config('lock_timeout', '5s', true);
-        END IF;
-        -- What listeners were told must not be lost with the machine.
-        IF current_setting('synchronous_commit') = 'off' THEN
-            PERFORM set_config('synchronous_commit', 'on', true);
-        END IF;
-        PERFORM set_config(syncd.sync_acting_in(), ',owner', true);
-        v_results := syncd.sync_write_push(v_call, p_changes);
-        PERFORM set_config(syncd.sync_acting_in(), v_acting, true), set_config('lock_timeout', v_timeout, true);
-        IF p_on_refused = 'raise' THEN
-            PERFORM syncd.sync_write_refused(v_results);
-        END IF;
-        PERFORM syncd.sync_write_hint(p_app, v_results);
+    -- What listeners were told must not be lost with the machine.
+    IF current_setting('synchronous_commit') = 'off' THEN
+        v_said := set_config('synchronous_commit', 'on', true);
     END IF;
-    RETURN (SELECT jsonb_agg(v_results -> k::text ORDER BY k) FROM generate_series(1, jsonb_array_length(p_changes)) k);
+    v_said := set_config(syncd.sync_acting_in(), ',owner', true);
+    IF jsonb_array_length(p_changes) = 1 AND syncd.sync_write_plain(p_changes -> 0) THEN
+        v_result := syncd.sync_write_single(p_app, p_user, syncd.sync_server_for(p_client),
+            coalesce(p_changes -> 0 ->> 'spaceId', concat('_personal:', p_user)), p_changes -> 0);
+    END IF;
+    IF v_result IS NULL THEN
+        v_results := syncd.sync_write_all(syncd.sync_write_call(p_app, p_user, p_changes, p_client), p_changes, p_on_refused);
+    ELSE
+        v_results := jsonb_build_array(v_result);
+    END IF;
+    v_said := set_config(syncd.sync_acting_in(), v_acting, true);
+    v_said := set_config('lock_timeout', v_timeout, true);
+    PERFORM syncd.sync_write_hint(p_app, v_results);
+    RETURN v_results;
 END $$;
 
 -- Reads as a user: a record, where p_what has "id", or a page of a space. p_what: {"spaceId"?: else the personal space, "table", "id", or
 -- "table"?: no other, "after"?: {"table", "id"}, "limit"?: 1 to 1,000; "seq" or "at"?: a moment, else now}. Returns {"records": [a record as the history has
--- it], "seq", "complete", "after"?}. Raises SY041 with the code as the message: space_not_found, record_not_found, history_gone.
+-- it], "seq", "complete", "after"?}. Raises SY041 with the code as the message: space_not_found, history_gone, seq_ahead.
 CREATE OR REPLACE FUNCTION syncd.read(p_app text, p_user text, p_what jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -376,7 +323,10 @@ BEGIN
         v := syncd.sync_past(v_call);
     EXCEPTION WHEN SQLSTATE 'SY010' THEN
         GET STACKED DIAGNOSTICS v_code = MESSAGE_TEXT, v_said = PG_EXCEPTION_DETAIL;
-        RAISE EXCEPTION '%', v_code USING ERRCODE = 'SY041', DETAIL = v_said;
+        IF v_code <> 'record_not_found' THEN  -- which is no reason to end the caller's transaction
+            RAISE EXCEPTION '%', v_code USING ERRCODE = 'SY041', DETAIL = v_said;
+        END IF;
+        v.complete := true;
     END;
     PERFORM set_config(syncd.sync_acting_in(), v_acting, true);
     RETURN jsonb_strip_nulls(jsonb_build_object('seq', v.seq, 'complete', v.complete,

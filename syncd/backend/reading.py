@@ -22,7 +22,6 @@ from syncd.core.errors import Malformed, NotFound, SyncdError
 from syncd.postgres.statements import statement
 
 REFUSED = "SY041"
-GONE = "record_not_found"
 
 
 class Record(NamedTuple):
@@ -111,25 +110,13 @@ def read(
     arguments = (app, user, what)
     if is_asynchronous(connection):
         return _read_async(connection, arguments, one=id is not None)
-    try:
-        with _refusals():
-            text = fetch_value(connection, statement("read"), arguments)
-    except _NoRecord:
-        return None
-    return _found(text, one=id is not None)
+    with _refusals():
+        return _found(fetch_value(connection, statement("read"), arguments), one=id is not None)
 
 
 async def _read_async(connection: Any, arguments: tuple[str, ...], *, one: bool) -> Any:
-    try:
-        with _refusals():
-            text = await fetch_value_async(connection, statement("read"), arguments)
-    except _NoRecord:
-        return None
-    return _found(text, one=one)
-
-
-class _NoRecord(Exception):
-    """There is none, or none that the user may see."""
+    with _refusals():
+        return _found(await fetch_value_async(connection, statement("read"), arguments), one=one)
 
 
 @contextmanager
@@ -140,8 +127,6 @@ def _refusals() -> Iterator[None]:
         word = word_of(error)
         if word is None:
             raise
-        if word.state == REFUSED and word.message == GONE:
-            raise _NoRecord from None
         if word.state == REFUSED:
             raise _refusal(word.message) from error
         if word.state == NO_CALL:
@@ -161,7 +146,7 @@ def _found(text: str, *, one: bool) -> Any:
     found = json.loads(text)
     records = [_record(one) for one in found["records"]]
     if one:
-        return records[0]
+        return records[0] if records else None
     after = found.get("after")
     place = None if after is None else (found["seq"], after["table"], after["id"])
     return RecordList(records, found.get("seq", 0), found["complete"], place)

@@ -49,11 +49,30 @@ def key(name: str) -> str:
 class Bus(Protocol):
     """What carries hints between processes. Counters only grow; every process hears its own hints too."""
 
-    told: int  # hints given to `tell`
-    heard: int  # hints that arrived
-    sent: int  # payloads that carried hints, after coalescing
-    ignored: int  # what arrived and was no hint
-    reconnects: int  # times that a lost connection was made again
+    @property
+    def told(self) -> int:
+        """Hints given to `tell`."""
+        ...
+
+    @property
+    def heard(self) -> int:
+        """Hints that arrived."""
+        ...
+
+    @property
+    def sent(self) -> int:
+        """Payloads that carried hints, after coalescing."""
+        ...
+
+    @property
+    def ignored(self) -> int:
+        """What arrived and was no hint."""
+        ...
+
+    @property
+    def reconnects(self) -> int:
+        """Times that a lost connection was made again."""
+        ...
 
     @property
     def dropped(self) -> int:

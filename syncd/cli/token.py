@@ -1,4 +1,4 @@
-"""`syncd token`: a token for development, tests and machines."""
+"""`syncd token`: a token for development and tests, and those of services."""
 
 from __future__ import annotations
 
@@ -18,22 +18,88 @@ from syncd.settings import Settings, parse_seconds
 ROLES = ("owner", "writer", "reader")
 
 
-@click.command("token")
-@click.argument("user")
-@click.option("--ttl", default="1h", show_default=True, help="How long it is valid: 90s, 15m, 1h, 30d.")
+class TokenGroup(click.Group):
+    """Without the name of a subcommand it makes a token: `syncd token ada`, `syncd token --service billing`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`make` stands before what is no subcommand."""
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["make", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("token", cls=TokenGroup)
+def token_command() -> None:
+    """Print a token for a user, or one for a service; list those of services, and revoke them.
+
+    `syncd token ada` is short for `syncd token make ada`.
+    """
+
+
+@token_command.command("make")
+@click.argument("user", required=False)
+@click.option(
+    "--ttl", metavar="TIME", help="How long it is valid: 90s, 15m, 1h, 30d. Default: 1h; of a service: for ever."
+)
 @click.option("--space", "spaces", multiple=True, metavar="ID:ROLE", help="A space of the token's claim; repeatable.")
+@click.option("--service", metavar="NAME", help="For a service, which acts as itself, or on behalf of USER.")
+@click.option("--spaces", "listed", metavar="ID,ID", help="Where the service's own user becomes a member.")
+@click.option("--role", type=click.Choice(ROLES), default="writer", show_default=True, help="As what it does.")
+@click.option("--database-url", metavar="URL", help="The database, as a superuser: for a service's token.")
 @settings_options("data_dir", "jwt_issuer", "jwt_audience")
-def token_command(user: str, ttl: str, spaces: tuple[str, ...], **options: Any) -> None:
+def make_command(
+    user: str | None, ttl: str | None, spaces: tuple[str, ...], service: str | None, listed: str | None, role: str,
+    database_url: str | None, **options: Any,
+) -> None:  # fmt: skip
     """Print a token for USER, for a server that uses the data directory's or SYNCD_JWT_SECRET's secret.
 
-    The claim `spaces` counts with SYNCD_MEMBERSHIPS=token only.
+    The claim `spaces` counts with SYNCD_MEMBERSHIPS=token only. With --service it is a token that the database knows:
+    it is shown once, and ends when it is revoked.
     """
     settings = load_settings(**options)
     try:
-        seconds = parse_seconds(ttl)
+        seconds = None if ttl is None else parse_seconds(ttl)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--ttl") from None
-    click.echo(make_token(settings, user, seconds, [_space(text) for text in spaces] if spaces else None))
+    if service is None:
+        if user is None or listed is not None:
+            raise click.UsageError("Name a USER, or a service with --service NAME and its --spaces.")
+        claim = [_space(text) for text in spaces] if spaces else None
+        click.echo(make_token(settings, user, 3600 if seconds is None else seconds, claim))
+        return
+    from syncd.cli.service_tokens import make_service_token
+
+    if spaces or (user is not None and listed is not None):
+        raise click.UsageError("A service has --spaces as itself; on behalf of USER it has what that one may.")
+    click.echo(make_service_token(settings, database_url, service, user, _ids(listed), role, seconds))
+
+
+@token_command.command("list")
+@click.option("--database-url", metavar="URL", help="The database, as a superuser.")
+@settings_options("data_dir")
+def list_command(database_url: str | None, **options: Any) -> None:
+    """Show the tokens of services, those that ended too. The tokens themselves are nowhere."""
+    from syncd.cli.service_tokens import show_service_tokens
+
+    show_service_tokens(load_settings(**options), database_url)
+
+
+@token_command.command("revoke")
+@click.argument("number", type=click.IntRange(1))
+@click.option("--database-url", metavar="URL", help="The database, as a superuser.")
+@settings_options("data_dir")
+def revoke_command(number: int, database_url: str | None, **options: Any) -> None:
+    """End the token of this NUMBER, as `syncd token list` has it.
+
+    Servers refuse it within two seconds, and end the sockets and streams that are open with it.
+    """
+    from syncd.cli.service_tokens import revoke_service_token
+
+    revoke_service_token(load_settings(**options), database_url, number)
+
+
+def _ids(listed: str | None) -> list[str]:
+    return [] if listed is None else [text for text in listed.split(",") if text]
 
 
 def make_token(settings: Settings, user: str, ttl: float, spaces: list[dict[str, str]] | None = None) -> str:

@@ -24,6 +24,10 @@ def fault_in_id(text: str) -> str | None:
 SERVERS = "_server:"
 
 
+# Users that are services, which show tokens of their own (sync_service_user in schema/functions/services.sql).
+SERVICES = "_service:"
+
+
 def fault_in_client(text: str) -> str | None:
     """What is wrong with a device's id, or None: it is an id, and none that the server writes under."""
     if text.startswith(SERVERS):

@@ -18,10 +18,12 @@ class External(NamedTuple):
 
 
 class Principal(NamedTuple):
-    """A user, acting. `external` is None where the membership table decides."""
+    """A user, acting. `external` is None where the membership table decides. `service`: the one that acts for the user,
+    where it is one: what is written has its name as `actor`."""
 
     user: str
     external: External | None = None
+    service: str | None = None
 
     @property
     def personal(self) -> str:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from syncd.core.errors import MembershipsUnavailable, Unauthorized
+from syncd.core.ids import SERVICES
 from syncd.core.principal import External, Principal
 from syncd.edge.answers import Scope
 from syncd.edge.concurrency import ConcurrencyLimit, Place
 from syncd.edge.rates import RateLimits, Rates
 from syncd.edge.requests import Request
+from syncd.edge.service_identity import REMEMBERED, ServiceIdentities, is_service_token
 from syncd.edge.tokens import Identity
 from syncd.store.turns import ACTING
 
@@ -38,13 +40,14 @@ class IdentitySource(Protocol):
 class Authenticator:
     """Knows who says whose a request is and, depending on the settings, where memberships come from; `rates`: how fast
     each may ask; `most`: spaces in a list from outside; `limit`: of the requests in work; `on_refused`: is told the
-    code for which a token is not taken."""
+    code for which a token is not taken; `services`: knows the tokens of services."""
 
     def __init__(
         self, identities: IdentitySource, *, claims: bool = False, service: MembershipService | None = None,
         rates: Rates | None = None, most: int = 10_000, limit: ConcurrencyLimit | None = None,
-        on_refused: Callable[[str], None] = lambda why: None,
+        on_refused: Callable[[str], None] = lambda why: None, services: ServiceIdentities | None = None,
     ) -> None:  # fmt: skip
+        self._services = services
         self._identities, self._claims, self._service, self._most = identities, claims, service, most
         self.rates, self.limit, self._on_refused = rates or Rates(RateLimits()), limit or ConcurrencyLimit(), on_refused
 
@@ -66,30 +69,36 @@ class Authenticator:
         identity = await self._identity(authorization, scope)
         self.rates.request(identity.user)
         if self._service is not None:
-            return Principal(identity.user, await self.ask(identity.user)), identity.expires
+            return Principal(identity.user, await self.ask(identity.user), identity.service), identity.expires
         return self._principal(identity), identity.expires
 
-    @property
-    def recheck(self) -> float:
-        """After how many seconds a live connection's user is asked for again, 0: never."""
-        return self._identities.recheck
+    def recheck(self, authorization: bytes) -> float:
+        """After how many seconds the user of a live connection with this header is asked for again, 0: never."""
+        return REMEMBERED if self._is_service(authorization) else self._identities.recheck
+
+    def _is_service(self, authorization: bytes) -> bool:
+        return self._services is not None and is_service_token(authorization)
 
     async def authenticate_again(self, authorization: bytes, scope: Scope | None) -> Principal:
         """The user of a live connection, as is said by now. `external` is None where a service is asked for it. Raises
         what `caller` raises."""
         identity = await self._identity(authorization, scope)
-        return Principal(identity.user) if self._service is not None else self._principal(identity)
+        if self._service is not None:
+            return Principal(identity.user, service=identity.service)
+        return self._principal(identity)
 
     async def _identity(self, authorization: bytes, scope: Scope | None) -> Identity:
         try:
+            if self._services is not None and is_service_token(authorization):
+                return await self._services.identity(authorization)
             return await self._identities.identity(authorization, scope)
         except Unauthorized as why:
             self._on_refused(why.code)
             raise
 
     def _principal(self, identity: Identity) -> Principal:
-        if not self._claims:
-            return Principal(identity.user)
+        if not self._claims or identity.service is not None:
+            return Principal(identity.user, service=identity.service)
         if identity.spaces is None:
             raise Unauthorized("The token needs a claim `spaces`: [{id, role}].")
         return Principal(identity.user, External(self._bounded(identity.spaces), int(identity.issued * 1_000_000)))
@@ -103,6 +112,8 @@ class Authenticator:
         """What the membership service says now. Raises MembershipsUnavailable."""
         assert self._service is not None
         asked = int(time.time() * 1_000_000)
+        if user.startswith(SERVICES):  # whom nobody outside knows: what the table says of it counts
+            return External([], asked)
         return External(self._bounded(await self._service.spaces(user)), asked)
 
     def _bounded(self, spaces: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ import structlog
 
 from syncd.core.errors import KeysUnavailable, SyncdError, Unauthorized
 from syncd.core.failures import log_failure
-from syncd.core.ids import fault_in_user
+from syncd.core.ids import SERVICES, fault_in_user
 from syncd.core.principal import Principal
 from syncd.edge.admission import Admission
 from syncd.edge.answers import Scope
@@ -87,6 +87,8 @@ class HostIdentity:
             return "it is no Principal, and not None"
         if not isinstance(principal.user, str) or (wrong := fault_in_user(principal.user)):
             return f"the user {wrong}" if isinstance(principal.user, str) else "the user is no text"
+        if principal.user.startswith(SERVICES):
+            return f"a user that begins with {SERVICES} is a service's"
         if (principal.external is not None) != self._lists:
             return "external= is for SYNCD_MEMBERSHIPS=token, and needed there"
         if principal.external is not None and spaces_in(principal.external.spaces) is None:

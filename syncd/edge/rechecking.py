@@ -24,7 +24,7 @@ def asked_again(deps: LiveDeps, member: Connection, authorization: bytes, scope:
     """While it lasts the user of a connection is asked for again and again, where what was said has no end of its own,
     and the connection is ended where the application does not know the user any more."""
     task = None
-    if every := deps.authenticator.recheck:
+    if every := deps.authenticator.recheck(authorization):
         task = deps.hub.spawn(_keep_asking(every, deps, member, authorization, scope))
     try:
         yield

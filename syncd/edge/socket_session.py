@@ -236,7 +236,7 @@ class SocketSession:
         """Asks again and again whose it is, where what was said has no end of its own."""
         if self._rechecks is not None:
             self._rechecks.close()
-        if self.deps.authenticator.recheck and self.member is member:
+        if self.deps.authenticator.recheck(authorization) and self.member is member:
             self._rechecks = contextlib.ExitStack()
             self._rechecks.enter_context(asked_again(self.deps, member, authorization, self._transport.scope))
 

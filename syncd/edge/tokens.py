@@ -12,7 +12,7 @@ import jwt
 import structlog
 
 from syncd.core.errors import Unauthorized
-from syncd.core.ids import fault_in_id, fault_in_user
+from syncd.core.ids import SERVICES, fault_in_id, fault_in_user
 
 if TYPE_CHECKING:
     from syncd.edge.providers import PublicKeys
@@ -29,12 +29,14 @@ ROLES = ("owner", "writer", "reader")
 
 
 class Identity(NamedTuple):
-    """What a token says: the user, when it ends and was made (seconds), and its spaces where it has any."""
+    """What a token says: the user, when it ends and was made (seconds), its spaces where it has any, and of a service's
+    which one."""
 
     user: str
     expires: float
     issued: float
     spaces: list[dict[str, str]] | None
+    service: str | None = None
 
 
 class Tokens:
@@ -154,7 +156,7 @@ def _too_large(token: bytes) -> Unauthorized:
 
 def _identity(claims: Mapping[str, Any]) -> Identity:
     user = claims["sub"]
-    if not isinstance(user, str) or fault_in_user(user):
+    if not isinstance(user, str) or fault_in_user(user) or user.startswith(SERVICES):
         raise Unauthorized("The token's `sub` is no user id.")
     issued = claims.get("iat")
     if not isinstance(issued, int | float):

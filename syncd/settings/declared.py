@@ -212,7 +212,8 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
         "What carries hints between workers: `postgres`, or `nats://…` or `tls://…` to spare the database.",
         "secret", pattern=r"^(postgres|(nats|tls)://\S+)$")] = "postgres"
     listen_url: Annotated[str | None, about(
-        "The same database without the pooler, for `LISTEN`, when `SYNCD_DATABASE_URL` leads through one.",
+        "The same database without the pooler, for `LISTEN`, when `SYNCD_DATABASE_URL` leads through one. With a NATS "
+        "bus: hear there at once, and not within two seconds, what an application's backend writes.",
         "secret")] = None
     max_connections_per_user: Annotated[int, about(
         "Live connections of one user to one worker; 0 for no bound. A flood must not reach others.", ge=0)] = 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from syncd_client import Replica
 
@@ -17,6 +19,7 @@ from tests.support.programs import REPOSITORY
 from tests.support.template import Template
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SQL = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SAYS = re.compile(r"print\(.*\)  # (.*)")
 # What is made of the language's parts, and no program of its own.
 GUIDES = [path for path in sorted((REPOSITORY / "docs/guide").glob("*.md")) if BLOCK.search(path.read_text())]
@@ -30,6 +33,13 @@ def guides(workspace: Path) -> Iterator[Server]:
     """A server for the pages' users, whose names are the same on each."""
     with Server(workspace / "guides", settings={"rules": "tests.support.page_rules"}) as server:
         yield server
+
+
+async def executed(dsn: str, sql: str) -> None:
+    """Runs statements as a superuser."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(sql or "SELECT")
+    await connection.close()
 
 
 def is_in_order(promised: list[str], said: list[str]) -> bool:
@@ -50,6 +60,8 @@ def test_the_code_of_the_page_runs(
         monkeypatch.setenv(name, value)
     for user in ("ada", "bob"):
         monkeypatch.setenv(user.upper(), guides.token(user))
+    monkeypatch.setenv("DATABASE_URL", guides.dsn("shop"))
+    asyncio.run(executed(guides.owner_dsn, "".join(SQL.findall(page.read_text(encoding="utf-8")))))
     code = "\n".join(BLOCK.findall(page.read_text(encoding="utf-8"))).replace("http://127.0.0.1:3050", guides.url)
     if '"test-data"' in code:
         Template(workspace / "template").copy_to(folder / "test-data")

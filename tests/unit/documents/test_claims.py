@@ -63,7 +63,8 @@ def options() -> Iterator[str]:
     for name in COMMANDS:
         command = main.get_command(click.Context(main), name)
         assert command is not None
-        for option in command.params:
+        inner = command.commands.values() if isinstance(command, click.Group) else ()
+        for option in (option for one in (command, *inner) for option in one.params):
             yield from (*option.opts, *option.secondary_opts)
 
 

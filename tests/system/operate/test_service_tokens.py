@@ -1,0 +1,174 @@
+"""Tokens of services: made by an operator, good for what the database says, and gone within seconds when revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import jwt
+import pytest
+
+from tests.support.direct import run
+from tests.support.harness import Server
+from tests.support.past import history
+from tests.support.socket_device import socket_on
+from tests.support.stream_device import stream_of
+from tests.support.wire import Device, ahead, edit, unique
+
+# Two seconds are promised; what else runs on the machine gets its share.
+SOON = 60.0
+
+
+@pytest.fixture(scope="module")
+def serving(workspace: Path) -> Iterator[Server]:
+    with Server(workspace / "services") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http(serving: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=serving.url, timeout=60) as client:
+        yield client
+
+
+async def command(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    """`syncd token …` for this server."""
+    called = [sys.executable, "-m", "syncd", "token", *words, "--database-url", server.owner_dsn]
+    return await asyncio.to_thread(subprocess.run, called, capture_output=True, text=True, timeout=120)
+
+
+async def made(server: Server, *words: str) -> tuple[str, str]:
+    """A new token, and its number."""
+    done = await command(server, *words)
+    assert done.returncode == 0, done.stderr
+    number = re.search(r"token (\d+) of", done.stderr)
+    assert number is not None, done.stderr
+    return done.stdout.strip(), number[1]
+
+
+def with_token(http: httpx.Client, server: Server, token: str) -> Device:
+    device = Device(http, server, "nobody", "worker")
+    device.headers["authorization"] = f"Bearer {token}"
+    return device
+
+
+async def test_a_service_acts_as_itself_where_it_was_made_a_member(serving: Server, http: httpx.Client) -> None:
+    ada = Device(http, serving, unique("ada"))
+    space, other = ada.create(unique("shop")), ada.create(unique("other"))
+    name = unique("billing")
+    token, _ = await made(serving, "--service", name, "--spaces", space)
+    service = with_token(http, serving, token)
+    service.write({**edit("r", ahead(0), x=1), "spaceId": space, "actor": {"job": 7}})
+    [refused] = service.push({**edit("r", ahead(0), x=1), "spaceId": other})["results"]
+    assert refused["code"] == "space_not_found"
+    [change] = history(ada, space)
+    assert (change["userId"], change["actor"]) == (f"_service:{name}", {"job": 7, "service": name})
+    reader, _ = await made(serving, "--service", unique("report"), "--spaces", space, "--role", "reader")
+    [refused] = with_token(http, serving, reader).push({**edit("r", ahead(0), x=1), "spaceId": space})["results"]
+    assert refused["code"] == "not_a_writer"
+
+
+async def test_a_service_acts_on_behalf_of_a_user_and_its_name_is_there(serving: Server, http: httpx.Client) -> None:
+    ada = Device(http, serving, unique("ada"))
+    space = ada.create(unique("shop"))
+    token, _ = await made(serving, ada.user, "--service", "mailer")
+    service = with_token(http, serving, token)
+    service.write(
+        {**edit("r", ahead(0), x=1), "spaceId": space}, {**edit("s", ahead(0), x=1), "spaceId": space, "actor": "robot"}
+    )
+    for record, actor in (("r", {"service": "mailer"}), ("s", {"said": "robot", "service": "mailer"})):
+        [change] = history(ada, space, record)
+        assert (change["userId"], change["actor"]) == (ada.user, actor)
+
+
+async def test_one_that_is_revoked_is_refused_and_what_is_open_with_it_ends(
+    serving: Server, http: httpx.Client
+) -> None:
+    ada = Device(http, serving, unique("ada"))
+    space = ada.create(unique("shop"))
+    name = unique("billing")
+    token, number = await made(serving, "--service", name, "--spaces", space)
+    kept, _ = await made(serving, "--service", name)
+    service = with_token(http, serving, token)
+    service.write({**edit("r", ahead(0), x=1), "spaceId": space})
+    async with (
+        socket_on(serving, 0, "nobody", "phone", token=token) as socket,
+        stream_of(serving, "nobody", token=token) as stream,
+    ):
+        await socket.subscribe("app")
+        assert (await command(serving, "revoke", number)).returncode == 0
+        begun = time.monotonic()
+        while service.ask().status_code != 401:
+            assert time.monotonic() - begun < SOON
+            await asyncio.sleep(0.05)
+        assert await socket.ends() == 4401
+        await stream.ends()
+    # The other token of the service goes on, with the same memberships.
+    with_token(http, serving, kept).write({**edit("r2", ahead(0), x=1), "spaceId": space})
+    assert (await command(serving, "revoke", number)).returncode == 1
+
+
+async def test_with_its_last_token_a_service_is_a_member_of_nothing(serving: Server, http: httpx.Client) -> None:
+    ada = Device(http, serving, unique("ada"))
+    space = ada.create(unique("shop"))
+    name = unique("billing")
+    _, number = await made(serving, "--service", name, "--spaces", space)
+    members = f"/spaces/{space}/members"
+    assert len(ada.request("GET", members).json()["members"]) == 2
+    await command(serving, "revoke", number)
+    assert len(ada.request("GET", members).json()["members"]) == 1
+
+
+async def test_what_is_no_token_of_a_service_is_refused(serving: Server, http: httpx.Client) -> None:
+    secret = (serving.data_dir / "jwt_secret").read_text().strip()
+    signed = jwt.encode({"sub": "_service:billing", "exp": time.time() + 60}, secret, algorithm="HS256")
+    short, _ = await made(serving, "--service", "short", "--ttl", "1s")
+    await asyncio.sleep(1.1)
+    for token in ("syncds_", "syncds_guess", "syncds_" + "x" * 600, signed, short):
+        assert with_token(http, serving, token).ask().status_code == 401, token
+
+
+async def test_they_are_listed_and_noted_and_are_nowhere_themselves(serving: Server) -> None:
+    name = unique("billing")
+    token, number = await made(serving, "--service", name, "--ttl", "30d")
+    assert re.search(rf"{number}\s+{name}\s+_service:{name}", (await command(serving, "list")).stdout)
+    await command(serving, "revoke", number)
+    assert re.search(rf"{number}\s+{name}.*revoked", (await command(serving, "list")).stdout)
+    noted = await run(
+        serving.owner_dsn, f"SELECT what FROM syncd.sync_audit WHERE detail ->> 'service' = '{name}' ORDER BY audit_no"
+    )
+    assert [row[0] for row in noted] == ["service_token_made", "service_token_revoked"]
+    dumped = await run(serving.owner_dsn, "SELECT t::text FROM syncd.sync_service_tokens t")
+    assert token not in str(dumped)
+
+
+async def test_the_serving_role_sees_no_tokens(serving: Server) -> None:
+    await made(serving, "--service", unique("billing"))
+    for statement in ("SELECT * FROM syncd.sync_service_tokens", "SELECT syncd.sync_service_revoke(1)"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await run(serving.runtime_dsn, statement)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--service", ""], "must not be empty"),
+        (["--service", "a\x01b"], "control"),
+        (["--service", "x", "--spaces", "no-such-space"], "not there"),
+        (["ada", "--service", "x", "--spaces", "s"], "on behalf of USER"),
+        (["_service:x", "--service", "x"], "acts as itself"),
+        (["--ttl", "1h"], "Name a USER"),
+        (["--service", "x", "--ttl", "soon"], "--ttl"),
+    ],
+)
+async def test_a_call_that_is_wrong_says_so(serving: Server, words: list[str], said: str) -> None:
+    done = await command(serving, *words)
+    assert done.returncode != 0
+    assert said in done.stderr
