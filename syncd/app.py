@@ -344,7 +344,7 @@ def _pool(settings: Settings, standby: str = "") -> Pool:
         raise ValueError("database_url is needed")
     return Pool(
         standby or settings.database_url,
-        size=settings.pool_size,
+        size=settings.pool_size + bool(standby),
         lock_ms=settings.lock_timeout_ms,
         statement_ms=settings.statement_timeout_ms,
         max_names=settings.max_names,

@@ -69,6 +69,7 @@ async def _embedded(settings: Settings, directory: Path | None) -> list[Finding]
 async def _database(settings: Settings, url: str, directory: Path | None) -> list[Finding]:
     from syncd.postgres import doctor
     from syncd.postgres.sessions import UNSTOPPED, connect
+    from syncd.postgres.standby_checks import check_standby
 
     try:
         conn = await connect(url, settings=UNSTOPPED, statement_cache_size=0, timeout=10)
@@ -94,6 +95,7 @@ async def _database(settings: Settings, url: str, directory: Path | None) -> lis
                 *await doctor.check_ownership(conn),
                 *await doctor.check_held(conn),
                 *await doctor.check_numbers(conn),
+                *[await check_standby(conn, standby) for standby in settings.read_urls],
             ]
     finally:
         await conn.close()

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from syncd.core.errors import SyncdError
+from syncd.core.failures import log_failure
 from syncd.postgres.contexts import ActingCall, bound
 from syncd.postgres.statements import statement
 from syncd.store.pool import GONE, Pool, Row, with_good_contexts
@@ -35,7 +36,7 @@ PATIENCE = 2.0
 # How often a standby is looked at, and the longest time between two looks at one that is left alone.
 LOOK_EVERY, LONGEST_AWAY = 1.0, 10.0
 # Why a standby is left alone; all else is of one read.
-AWAY = {"behind", "promoted", "another_role", "another_history", "another_system", "unreachable"}
+AWAY = {"behind", "slow", "promoted", "another_role", "another_history", "another_system", "unreachable"}
 
 
 class ReadPoint(NamedTuple):
@@ -75,6 +76,8 @@ class Standby:
         self.name, self.pool = name, pool
         self.why: str | None = "not looked at yet"
         self.lag, self.patient = 0, False
+        # A read that finds all connections in use is the primary's. One of them is left for looks.
+        self._places = max(1, pool.size - 1)
         self._away, self._again, self._since = LOOK_EVERY, 0.0, 0.0
         self._system: int | None = None
 
@@ -82,6 +85,19 @@ class Standby:
     def due(self) -> bool:
         """Whether it is time to look at it."""
         return time.monotonic() >= self._again
+
+    def free(self, *, patient: bool = False) -> bool:
+        """Whether it is read, and has a connection for one more; `patient`: of what takes long."""
+        return self.why is None and self._places > 0 and (self.patient or not patient)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of its connections is in use."""
+        self._places -= 1
+        try:
+            yield
+        finally:
+            self._places += 1
 
     def leave(self, why: str) -> None:
         """From now on the primary is asked, until a look finds it well."""
@@ -109,8 +125,9 @@ class Standby:
             return await connection.fetchrow(statement(name), *bound(connection, *point.wanted(), call))
 
         while True:
-            async with self.pool.connection() as connection:
-                row = await with_good_contexts(connection, ask)
+            with self.place():
+                async with self.pool.connection() as connection:
+                    row = await with_good_contexts(connection, ask)
             if row["why"] is None:
                 return row
             if row["why"] not in ("behind", "another_history") or time.monotonic() >= until:
@@ -223,14 +240,15 @@ class Standbys:
         try:
             await self._within(standby.look(point, self._system or None))
         except Exception as why:
-            self._leave(standby, _reason(why) if _reason(why) in AWAY else "unreachable")
+            reason = _reason(why)
+            self._leave(standby, reason if reason in AWAY - {"slow"} else "unreachable")
         else:
             standby.welcome()
             self._counts.standbys[standby.name] = standby.lag
 
     def _next(self, *, patient: bool = False) -> Standby | None:
         """The one whose turn it is."""
-        ready = [standby for standby in self.all if standby.why is None and (standby.patient or not patient)]
+        ready = [standby for standby in self.all if standby.free(patient=patient)]
         self._turn += 1
         return ready[self._turn % len(ready)] if ready else None
 
@@ -296,6 +314,7 @@ async def _begun(
     await standby.pool.open()
     if standby.pool.pooled:
         raise NotThere("pooled")  # what comes next may be asked of another server
+    stack.enter_context(standby.place())
     connection = await stack.enter_async_context(standby.pool.exclusive())
     until = time.monotonic() + WAIT
     while why := (await connection.fetchrow(statement("look_there"), *point.wanted(), "{}"))["why"]:
@@ -327,7 +346,7 @@ async def system_of(connection: Any) -> int | None:
 
 
 def _reason(why: BaseException) -> str:
-    """Why a standby did not answer, as a word. Raises what nobody reckons with."""
+    """Why a standby did not answer, as a word."""
     match why:
         case NotThere():
             return why.why
@@ -335,7 +354,9 @@ def _reason(why: BaseException) -> str:
             return "conflict"  # with what is replayed
         case asyncpg.ReadOnlySQLTransactionError():
             return "writes"
-        case TimeoutError() | OSError():
+        case TimeoutError():
+            return "slow"
+        case OSError():
             return "unreachable"
         case SyncdError():
             return "unreachable" if why.code == "database_unavailable" else "busy"
@@ -343,4 +364,5 @@ def _reason(why: BaseException) -> str:
             return "unreachable"
         case asyncpg.PostgresError():
             return "refused"
-    raise why
+    log_failure(log, "a read on a standby failed", why)
+    return "failed"

@@ -18,15 +18,18 @@ import asyncpg
 import httpx
 import pytest
 
+from syncd.cli.doctor import examine
 from syncd.core.database_url import server_of
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
 from syncd.service.counts import Counts
+from syncd.settings import Settings
 from syncd.store import standbys
 from syncd.store.backup import snapshot_of
 from syncd.store.pool import Pool
 from tests.support.device import Device
 from tests.support.harness import Server
+from tests.support.socket_device import socket_of
 from tests.support.standby import Standby, run, url_of
 from tests.support.wire import unique
 
@@ -154,6 +157,25 @@ async def test_first_syncs_history_digests_and_exports_are_read_there(house: Hou
         }
 
 
+async def test_a_socket_and_a_device_of_the_first_generation_begin_there_too(house: House) -> None:
+    async with Device(house.server, unique("ann")) as ann, Device(house.plain, ann.user) as plainly:
+        ids = await written(ann, 10)
+        for device in (ann, plainly):
+            del device.http.headers["X-Sync-Protocol"]
+        old = (await house.answered_by("standby", ann.ask)).json()
+        assert {**old, "syncedUntil": ""} == {**(await plainly.ask()).json(), "syncedUntil": ""}
+        assert len(ids_of(old)) == len(ids)
+
+        async def listen() -> None:
+            async with socket_of(house.server, ann.user, "listener") as listener:
+                await listener.subscribe()
+                await listener.brings("r0009")
+                await plainly.push([ann.change("live", "live", 1)], clientId="phone")
+                await listener.brings("live")
+
+        await house.answered_by("standby", listen)
+
+
 async def test_pages_of_a_first_sync_come_from_either_and_are_whole(house: House) -> None:
     async with Device(house.server, unique("ann")) as ann:
         ids = await written(ann, 60)
@@ -249,6 +271,16 @@ async def test_what_lies_behind_comes_from_the_primary(house: House) -> None:
         assert await house.reads() == before
 
 
+async def test_doctor_says_which_is_read(house: House) -> None:
+    urls = (url_of(house.standby), url_of(house.primary), url_of(house.standby).replace("syncd_runtime", "postgres"))
+    settings = Settings(database_url=url_of(house.primary), read_urls=(*urls, "postgresql://nobody@127.0.0.1:9/none"))
+    found = [finding for finding in await examine(settings) if finding.check.startswith("standby ")]
+    assert [finding.status for finding in found] == ["ok", "warn", "warn", "warn"]
+    assert [finding.detail.split(":")[0].split(",")[0] for finding in found] == [
+        "follows", "is no standby", "is asked by postgres as postgres", "cannot be reached",
+    ]  # fmt: skip
+
+
 # -- beneath the server ------------------------------------------------------------------------------------------------
 
 
@@ -315,29 +347,36 @@ async def test_a_removal_while_a_standby_reads_is_seen_before_the_answer_leaves(
 async def until_read(reads: standbys.Standbys, call: bytes) -> Any:
     """What the standby answers, once it has caught up."""
     deadline = time.monotonic() + 30
+    reads.all[0].why = None
     while (found := await reads.read("pull_there", call)) is None:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
         reads.all[0].why = None
+    reads.turned.clear()
     return found[0]
 
 
 async def test_a_list_of_memberships_counts_from_the_read_that_it_comes_with(house: House) -> None:
+    """It is taken over in the transaction that says how far a standby must be: one that is so far has it not yet."""
     async with Device(house.server, unique("ann")) as ann:
         bob, now = unique("bob"), time.time_ns() // 1000
         space = await ann.create_space(unique("space"))
         await ann.push([ann.change("c", "canary", 1, space=space)])
         member = [{"id": space, "role": "reader"}]
         async with reading(house.primary, url_of(house.standby)) as (reads, one):
-            one.why = None
-            row = await until_read(reads, asked(bob, list=member, asOf=now))
-            assert b"canary" in row["page"][0]
-            await run(house.standby, PAUSE)
-            try:
-                one.why = None
-                assert await reads.read("pull_there", asked(bob, list=[], asOf=now + 5_000_000)) is None
-            finally:
-                await run(house.standby, RESUME)
+            for turn in range(20):
+                at = now + turn * 10_000_000
+                row = await until_read(reads, asked(bob, list=member, asOf=at))
+                assert b"canary" in row["page"][0]
+                await run(house.standby, PAUSE)
+                try:
+                    one.why = None
+                    assert await reads.read("pull_there", asked(bob, list=[], asOf=at + 5_000_000)) is None
+                finally:
+                    await run(house.standby, RESUME)
+                if "members" in reads.turned:
+                    return
+            raise AssertionError(f"it was never so far: {reads.turned}")
 
 
 async def test_an_export_is_begun_where_its_user_was_not_removed_meanwhile(house: House) -> None:
