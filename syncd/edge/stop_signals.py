@@ -30,7 +30,9 @@ class StopSignals:
             return
 
         def heard(number: int, frame: FrameType | None) -> None:
-            self._loop.call_soon_threadsafe(self._stop)
+            # One that another has wrapped since stays in its place when it is forgotten.
+            if number in self._handlers and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._stop)
             before(number, frame)
 
         signal.signal(number, heard)

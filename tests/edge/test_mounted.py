@@ -6,17 +6,20 @@ import asyncio
 import base64
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 from itsdangerous import TimestampSigner
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection
+from websockets.exceptions import InvalidStatus
 
-from syncd.asgi import Principal, SettingsError, SyncApplication, Unauthorized, create_app
+from syncd.asgi import External, Principal, SettingsError, SyncApplication, Unauthorized, create_app
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.hosted import Hosted, hosted
 from tests.support.socket_device import opened, refusal, socket_of
@@ -244,3 +247,65 @@ async def test_a_database_that_is_away_is_answered_with_503(caplog: pytest.LogCa
 def test_what_cannot_be_mounted_is_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         create_app(**wrong)
+
+
+async def test_sockets_and_streams_of_an_address_are_bounded(database: EmbeddedPostgres) -> None:
+    sync = create_app(database.runtime_dsn, authenticate=bearer, max_connections_per_address=2)
+    async with hosted(host_of(sync), PATH) as host, httpx.AsyncClient(base_url=host.url) as http:
+        async with await opened(host), stream_of(host, "ann"):
+            refused = await refusal(host)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+            assert (await http.get("/sync/notes/stream", headers=as_user("bob"))).status_code == 429
+            # Requests are the host's server's to count.
+            assert (await http.get("/spaces", headers=as_user("bob"))).status_code == 200
+        for _ in range(600):
+            if await two_are_taken(host):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError("they count still")
+
+
+async def two_are_taken(host: Hosted) -> bool:
+    """Whether those of before count no more."""
+    try:
+        async with await opened(host), await opened(host):
+            return True
+    except InvalidStatus:
+        return False
+
+
+async def test_a_host_says_who_is_in_which_space(database: EmbeddedPostgres) -> None:
+    """With a database that takes the lists over, as `migrate_url` has it do."""
+    spaces = {"garden": "writer"}
+
+    async def authenticate(scope: Any) -> Principal:
+        listed = [{"id": space, "role": role} for space, role in spaces.items()]
+        return Principal("ann", External(listed, time.time_ns() // 1000))
+
+    name = unique("lists").replace("-", "_")
+    owner = await asyncpg.connect(database.owner_dsn)
+    await owner.execute(f'CREATE DATABASE "{name}"')
+    await owner.close()
+    role = database.owner_dsn.split("//")[1].split("@")[0]
+    runtime = database.runtime_dsn.split("//")[1].split("@")[0]
+    sync = create_app(
+        database.dsn(runtime, name), migrate_url=database.dsn(role, name), memberships="token",
+        authenticate=authenticate, recheck=0.3,
+    )  # fmt: skip
+    async with hosted(host_of(sync), PATH) as host, httpx.AsyncClient(base_url=host.url) as http:
+        assert [space["id"] for space in (await http.get("/spaces")).json()["spaces"] if space["id"] == "garden"]
+        async with await opened(host) as socket:
+            await socket.ask({"type": "auth", "token": "", "clientId": "c1", "protocol": 1}, "auth-ok")
+            await socket.subscribe("notes")
+            del spaces["garden"]
+            await socket.until(lambda: [f for f in socket.all("changes") if "garden" in f["spaces"]["left"]])
+    await drop(database, name)
+
+
+async def drop(database: EmbeddedPostgres, name: str) -> None:
+    """Raises where anything of it is left that holds the database."""
+    owner = await asyncpg.connect(database.owner_dsn)
+    try:
+        await owner.execute(f'DROP DATABASE "{name}"')
+    finally:
+        await owner.close()
