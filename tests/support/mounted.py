@@ -28,7 +28,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from syncd.asgi import create_app
 from syncd.cli.secret import with_secret
 from syncd.postgres.embedded import EmbeddedPostgres
-from syncd.postgres.launch import PR_SET_PDEATHSIG
+from syncd.postgres.launch import PR_SET_PDEATHSIG, WORKER, set_process_name
 from syncd.postgres.migrate import migrate
 from syncd.settings import Settings
 from tests.support.harness import MOUNT as PATH
@@ -40,6 +40,7 @@ def application() -> FastAPI:
     """The host, with what it has to set up for its pages."""
     if multiprocessing.parent_process() is not None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        set_process_name(WORKER)
     settings = Settings.load(os.environ)
     sync = create_app(settings)
 
@@ -95,7 +96,9 @@ def by_uvicorn(settings: Settings, listener: socket.socket) -> None:
     if settings.workers == 1:
         uvicorn.Server(uvicorn.Config(application, **how)).run(sockets=[listener])
         return
-    config = uvicorn.Config("tests.support.mounted:application", workers=settings.workers, **how)
+    config = uvicorn.Config(
+        "tests.support.mounted:application", workers=settings.workers, timeout_worker_healthcheck=60, **how
+    )
     uvicorn.supervisors.Multiprocess(config, [listener]).run()
 
 
