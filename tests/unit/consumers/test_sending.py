@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from typing import Any
 
 import pytest
 
-from syncd.consumers.sending import UnusableAddress, resolve
+from syncd.consumers.sending import UnusableAddress, is_public, resolve
 
 
 @pytest.mark.parametrize("addresses", [["1.1.1.1", "10.0.0.1"], ["10.0.0.1", "1.1.1.1"], ["2606:4700::1", "::1"]])
@@ -21,3 +22,10 @@ async def test_every_address_is_judged(addresses: list[str], monkeypatch: pytest
     with pytest.raises(UnusableAddress, match="private network"):
         await resolve("both.example", 443, False)
     assert await resolve("both.example", 443, True) == addresses[0]
+
+
+def test_a_wrapped_address_is_judged_by_what_it_wraps() -> None:
+    private = ["::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe"]
+    assert [text for text in private if is_public(ipaddress.ip_address(text))] == []
+    public = ["::ffff:1.1.1.1", "64:ff9b::101:101", "2606:4700:4700::1111", "1.1.1.1"]
+    assert [text for text in public if not is_public(ipaddress.ip_address(text))] == []
