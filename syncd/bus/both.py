@@ -45,13 +45,13 @@ class ListeningToo:
     def state(self) -> State:
         return self._main.state
 
-    async def open(self, hear: Callable[[Hint], None]) -> None:
+    async def open(self, receive: Callable[[Hint], None]) -> None:
         """Connect both, each in the background if it takes longer than a second."""
-        await asyncio.gather(self._main.open(hear), self._also.open(hear))
+        await asyncio.gather(self._main.open(receive), self._also.open(receive))
 
-    def tell(self, hint: Hint) -> None:
+    def publish(self, hint: Hint) -> None:
         """Tell everybody, on the first."""
-        self._main.tell(hint)
+        self._main.publish(hint)
 
     async def close(self) -> None:
         """End both."""

@@ -84,12 +84,12 @@ class Bus(Protocol):
         """`unavailable`: it cannot work as configured, and the log says what to do. Hints may be lost in any state."""
         ...
 
-    async def open(self, hear: Callable[[Hint], None]) -> None:
-        """Connect, in the background if it takes longer than a second. `hear` is called from the event loop."""
+    async def open(self, receive: Callable[[Hint], None]) -> None:
+        """Connect, in the background if it takes longer than a second. `receive` is called from the event loop."""
         ...
 
-    def tell(self, hint: Hint) -> None:
-        """Tell everybody, some milliseconds later. From the event loop; never blocks or raises."""
+    def publish(self, hint: Hint) -> None:
+        """Tells everybody, some milliseconds later. From the event loop; never blocks or raises."""
         ...
 
     async def close(self) -> None:

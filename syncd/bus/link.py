@@ -69,7 +69,7 @@ class HeartbeatBus:
         self.told = self.heard = self.sent = self.ignored = self.reconnects = 0
         self._log = log.bind(bus=name)
         self._connect = connect
-        self._hear: Callable[[Hint], None] = lambda hint: None
+        self._receive: Callable[[Hint], None] = lambda hint: None
         self._outbox = Outbox()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -99,14 +99,14 @@ class HeartbeatBus:
     def dropped(self) -> int:
         return self._outbox.dropped
 
-    async def open(self, hear: Callable[[Hint], None]) -> None:
+    async def open(self, receive: Callable[[Hint], None]) -> None:
         assert self._life is None, "a bus is opened once"
-        self._hear = hear
+        self._receive = receive
         self._life = asyncio.create_task(self._live(), name="syncd bus")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._settled.wait(), OPENING)
 
-    def tell(self, hint: Hint) -> None:
+    def publish(self, hint: Hint) -> None:
         self.told += 1
         self._outbox.add(hint)
         self._idle.clear()
@@ -212,7 +212,7 @@ class HeartbeatBus:
         self.ignored += strange
         for hint in hints:
             try:
-                self._hear(hint)
+                self._receive(hint)
             except Exception as why:
                 log_failure(self._log, "hint not taken", why)
 

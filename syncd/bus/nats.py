@@ -28,4 +28,4 @@ class NatsBus(HeartbeatBus):
                 raise
             raise BusError("SYNCD_BUS is a NATS server, which needs a library: pip install 'syncd[nats]'") from None
         servers = [part.strip() for part in url.split(",")]
-        super().__init__("nats", lambda hear: connect(servers, f"syncd.hints.{tag}", hear))
+        super().__init__("nats", lambda receive: connect(servers, f"syncd.hints.{tag}", receive))

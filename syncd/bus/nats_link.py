@@ -68,11 +68,11 @@ class _NatsLink:
             self._subscription._stop_processing()
 
 
-async def connect(servers: list[str], subject: str, hear: Callable[[str], None]) -> _NatsLink:
+async def connect(servers: list[str], subject: str, receive: Callable[[str], None]) -> _NatsLink:
     """Connected and subscribed. Raises LinkLost with what the server said, or what the library raises."""
 
     async def on_message(message: Msg) -> None:
-        hear(message.data.decode("ascii", "replace"))
+        receive(message.data.decode("ascii", "replace"))
 
     client = _Client()
     try:

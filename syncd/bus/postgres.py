@@ -30,7 +30,7 @@ class NotifyBus(HeartbeatBus):
     """Hints by LISTEN and NOTIFY; `dsn` has to be a direct one, any role will do."""
 
     def __init__(self, dsn: str) -> None:
-        super().__init__("postgres", lambda hear: _connect(dsn, hear))
+        super().__init__("postgres", lambda receive: _connect(dsn, receive))
 
 
 class _PostgresLink:
@@ -50,14 +50,14 @@ class _PostgresLink:
         await asyncio.sleep(0)
 
 
-async def _connect(dsn: str, hear: Callable[[str], None]) -> _PostgresLink:
+async def _connect(dsn: str, receive: Callable[[str], None]) -> _PostgresLink:
     # Prepared by hand and not before it is known that there is no pooler, which would mix up the names.
     settings = {**AT_START, "application_name": "syncd bus"}
     connection = await connect(for_writing(dsn), settings=settings, timeout=CONNECT_WITHIN, statement_cache_size=0)
     try:
         async with asyncio.timeout(CONNECT_WITHIN):
             await _refuse_pooler(connection)
-            await connection.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: hear(payload))
+            await connection.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: receive(payload))
             return _PostgresLink(connection, await connection.prepare(NOTIFY))
     except BaseException:
         connection.terminate()

@@ -92,7 +92,7 @@ class AsgiSocket:
         if len(data) > self._most:
             session.end(*close_code(TooLarge(f"A frame has at most {self._most} bytes.")))
             return
-        if session.member is None:
+        if session.connection is None:
             # What follows `auth` may come at once.
             if self._most != self._most_after_auth and is_auth(data):
                 self._most = self._most_after_auth
@@ -226,7 +226,7 @@ class AsgiSocket:
         if self._close_by:
             if now > self._close_by:
                 self.abort()
-        elif session.member is None:
+        elif session.connection is None:
             if now > self._auth_by:
                 self.close(4408, ERROR_CODES["auth_timeout"].cause)
         elif wall > session.expires > 0:

@@ -20,12 +20,12 @@ FAILURES = 2
 
 
 @contextlib.contextmanager
-def asked_again(deps: LiveDeps, member: Connection, authorization: bytes, scope: Scope | None) -> Iterator[None]:
+def asked_again(deps: LiveDeps, connection: Connection, authorization: bytes, scope: Scope | None) -> Iterator[None]:
     """While it lasts the user of a connection is asked for again and again, where what was said has no end of its own,
     and the connection is ended where the application does not know the user any more."""
     task = None
     if every := deps.authenticator.recheck(authorization):
-        task = deps.hub.spawn(_keep_asking(every, deps, member, authorization, scope))
+        task = deps.hub.spawn(_keep_asking(every, deps, connection, authorization, scope))
     try:
         yield
     finally:
@@ -34,7 +34,7 @@ def asked_again(deps: LiveDeps, member: Connection, authorization: bytes, scope:
 
 
 async def _keep_asking(
-    every: float, deps: LiveDeps, member: Connection, authorization: bytes, scope: Scope | None
+    every: float, deps: LiveDeps, connection: Connection, authorization: bytes, scope: Scope | None
 ) -> None:
     failures, end = 0, None
     while end is None:
@@ -48,17 +48,17 @@ async def _keep_asking(
             end = (TRY_AGAIN_LATER, close_code(why)[1]) if failures >= FAILURES else None
         else:
             failures = 0
-            end = await _take_over(deps, member, caller)
-    member.sink.end(*end)
+            end = await _take_over(deps, connection, caller)
+    connection.sink.end(*end)
 
 
-async def _take_over(deps: LiveDeps, member: Connection, caller: Principal) -> tuple[int, str] | None:
+async def _take_over(deps: LiveDeps, connection: Connection, caller: Principal) -> tuple[int, str] | None:
     """A list of spaces counts from now on. A close code and a reason, where it is somebody else by now."""
-    if caller.user != member.caller.user:
+    if caller.user != connection.caller.user:
         return 4403, "a connection stays its user's"
     if caller.external is not None:
-        member.caller = caller
+        connection.caller = caller
         # Where the database is away it is told with the next answer.
         with contextlib.suppress(SyncdError):
-            await deps.hub.renew(member)
+            await deps.hub.renew(connection)
     return None

@@ -30,14 +30,14 @@ MAX_SUBSCRIPTIONS = 64
 class SocketCommands:
     """Performs one message of a connection. `own_app`: the only app that its socket is for, None for every app."""
 
-    __slots__ = ("_deps", "_member", "_own_app", "_transport")
+    __slots__ = ("_connection", "_deps", "_own_app", "_transport")
 
-    def __init__(self, deps: LiveDeps, transport: Transport, member: Connection, own_app: str | None) -> None:
-        self._deps, self._transport, self._member, self._own_app = deps, transport, member, own_app
+    def __init__(self, deps: LiveDeps, transport: Transport, connection: Connection, own_app: str | None) -> None:
+        self._deps, self._transport, self._connection, self._own_app = deps, transport, connection, own_app
 
     @property
     def _legacy(self) -> bool:
-        return not self._member.fields_alone
+        return not self._connection.fields_alone
 
     def app_of(self, given: str | None) -> str:
         """The app that a message is about. Raises Malformed."""
@@ -54,31 +54,31 @@ class SocketCommands:
 
     def check(self, message: live_messages.Subscribe, bucket: UserAllowance | None) -> str:
         """The app of a subscription that may begin. Raises Malformed, TooMany."""
-        app, member = self.app_of(message.appId), self._member
-        if len(member.subscriptions) >= MAX_SUBSCRIPTIONS and app not in member.subscriptions:
+        app, connection = self.app_of(message.appId), self._connection
+        if len(connection.subscriptions) >= MAX_SUBSCRIPTIONS and app not in connection.subscriptions:
             raise Malformed(f"At most {MAX_SUBSCRIPTIONS} subscriptions a connection.")
-        if bucket is not None and app not in member.subscriptions:
-            bucket.check(len(member.spaces))
+        if bucket is not None and app not in connection.subscriptions:
+            bucket.check(len(connection.spaces))
         return app
 
     def subscribe(self, message: live_messages.Subscribe, bucket: UserAllowance | None) -> None:
         """Begins to send what an app's feeds have. Raises Malformed, TooMany."""
-        app, member = self.check(message, bucket), self._member
+        app, connection = self.check(message, bucket), self._connection
         tables = live_messages.tables_in(message.collections)
         priority = live_messages.tables_in(message.first, "first", live_messages.MAX_PRIORITY)
         size = live_messages.page_bytes(message.bytes, LARGEST_PAGE)
-        pushed = live_messages.pushed_in(message.pushed or []) if member.fields_alone else ()
+        pushed = live_messages.pushed_in(message.pushed or []) if connection.fields_alone else ()
         request = PullRequest(
             app,
             message.since or "",
             tables,
-            plain=not member.fields_alone,
+            plain=not connection.fields_alone,
             bytes=size,
             priority=priority,
             pushed=pushed,
         )
         try:
-            subscription = self._deps.hub.subscription(member, request)
+            subscription = self._deps.hub.subscription(connection, request)
         except SyncdError as why:
             self._transport.send(live_messages.error(why.code, why.detail, appId=app))
             return
@@ -86,18 +86,18 @@ class SocketCommands:
 
     def unsubscribe(self, message: live_messages.Unsubscribe, bucket: UserAllowance | None) -> None:
         """Sends no more of an app's feeds. Raises Malformed."""
-        app, member = self.app_of(message.appId), self._member
-        if bucket is not None and app in member.subscriptions:
-            bucket.end(len(member.spaces))
-        self._deps.hub.unsubscribe(member, app)
+        app, connection = self.app_of(message.appId), self._connection
+        if bucket is not None and app in connection.subscriptions:
+            bucket.end(len(connection.spaces))
+        self._deps.hub.unsubscribe(connection, app)
 
     async def push(self, message: live_messages.PushFrame, text: bytes) -> None:
         """Performs a push, and answers it. Raises what PushService.push raises."""
-        app, member = self.app_of(message.appId), self._member
-        client = member.client or (client_of(None, member.caller.user) if self._legacy else "")
+        app, connection = self.app_of(message.appId), self._connection
+        client = connection.client or (client_of(None, connection.caller.user) if self._legacy else "")
         if not client:
             raise Malformed("The `auth` frame did not name the device: `clientId`.")
-        deps, caller = self._deps, member.caller
+        deps, caller = self._deps, connection.caller
         deps.authenticator.rates.request(caller.user)
         deps.authenticator.rates.moved(caller.user, len(text), 0)
         if deps.authenticator.asks:
@@ -113,7 +113,7 @@ class SocketCommands:
         )  # fmt: skip
         wanted = PullRequest(app, plain=self._legacy, own=self._legacy)
         answer = await self._perform(PushRequest(caller, client, wanted, text, body, now, event), events)
-        subscription = member.subscriptions.get(app)
+        subscription = connection.subscriptions.get(app)
         if subscription is not None:
             subscription.acknowledges(answer.results)
         if answer.delta is not None and answer.delta.changes and subscription is not None:
@@ -124,23 +124,23 @@ class SocketCommands:
             deps.hub.committed(space, app, seq)
 
     async def _perform(self, request: PushRequest, events: list[bytes]) -> PushAnswer:
-        """Performs it. `events`: the ids of its last changes, which the member is not sent as others' changes."""
+        """Performs it. `events`: the ids of its last changes, which the connection is not sent as others' changes."""
         # Known before the database knows: the hub may hear of the push before we do.
-        self._member.pushed(events)
+        self._connection.pushed(events)
         try:
             with Place(self._deps.authenticator.limit, request.caller.user):
                 answer = await self._deps.pushes.push(request)
         except SyncdError:
-            self._member.forget_own(events)
+            self._connection.forget_own(events)
             raise
         taken = {result.eventId for result in answer.results[-MAX_OWN:] if result.status == "applied"}
-        self._member.forget_own(event for event in events if event.decode() not in taken)
+        self._connection.forget_own(event for event in events if event.decode() not in taken)
         return answer
 
     async def _put_right(self, subscription: Subscription, changes: bytes) -> None:
         """Tells a device of the first generation how the records are of which it shows something else after its push:
         before the result, with which it forgets that. Its place stays where its feeds have brought it."""
-        self._deps.authenticator.rates.moved(self._member.caller.user, 0, len(changes))
+        self._deps.authenticator.rates.moved(self._connection.caller.user, 0, len(changes))
         tail = live_messages.changes_tail(subscription.cursor, not subscription.live)
         await self._transport.send_page(live_messages.changes_head(subscription.request.app), changes, tail)
 
@@ -148,7 +148,7 @@ class SocketCommands:
         """As a push's answer, less what came from others: its place stays where its feeds have brought it."""
         said = {"type": "push-result", "requestId": message.requestId, "appId": app,
                 "results": Raw(encoded(answer.results)), "conflicts": Raw(encoded(answer.conflicts))}  # fmt: skip
-        subscription = self._member.subscriptions.get(app)
+        subscription = self._connection.subscriptions.get(app)
         if subscription is not None:
             said["syncedUntil"], said["hasMore"] = subscription.cursor.decode(), not subscription.live
         elif answer.delta is not None:
@@ -157,8 +157,8 @@ class SocketCommands:
 
     async def present(self, message: live_messages.PresenceFrame) -> None:
         """Takes in what a device says about its user in a space. Raises Malformed."""
-        member = self._member
-        if not member.client:
+        connection = self._connection
+        if not connection.client:
             raise Malformed("The `auth` frame did not name the device: `clientId`.")
         state = bytes(message.state)
         if len(state) > live_messages.MAX_STATE:
@@ -168,4 +168,4 @@ class SocketCommands:
             check_value(state, self._deps.pushes.limits.max_depth)
         except InvalidValue as wrong:
             raise Malformed(f"{wrong}.", code="invalid_value", faults=(Fault("/state", str(wrong)),)) from None
-        self._deps.hub.say(member, message.spaceId, state)
+        self._deps.hub.say(connection, message.spaceId, state)

@@ -53,15 +53,15 @@ class SocketSession:
         "_waiting",
         "_waiting_bytes",
         "app",
+        "connection",
         "deps",
         "ended",
         "expires",
-        "member",
     )
 
     def __init__(self, deps: LiveDeps, transport: Transport, app: str | None) -> None:
         self.deps, self._transport, self.app = deps, transport, app
-        self.member: Connection | None = None
+        self.connection: Connection | None = None
         self.expires = 0.0
         self.ended = False
         self._bucket: UserAllowance | None = None
@@ -84,7 +84,7 @@ class SocketSession:
         if self._bucket is not None and not self._bucket.take():
             self.end(*close_code(TooMany("Too many frames in a short time.")))
             return
-        if text == b'{"type":"ping"}' and self.member is not None and self._transport.room:
+        if text == b'{"type":"ping"}' and self.connection is not None and self._transport.room:
             self._transport.send(live_messages.PONG)
             return
         if len(text) > UNCOUNTED:
@@ -123,8 +123,8 @@ class SocketSession:
         self._task = None
 
     async def _one(self, text: bytes) -> None:
-        if self.member is not None:
-            ACTING.set(self.member.caller.user)
+        if self.connection is not None:
+            ACTING.set(self.connection.caller.user)
         try:
             if is_large(text, self._legacy):
                 message = await aside(True, frame_in, text, self.deps.pushes.limits, self._legacy)
@@ -139,18 +139,18 @@ class SocketSession:
     @property
     def user(self) -> str:
         """Whose it is, "" before that is known."""
-        return "" if self.member is None else self.member.caller.user
+        return "" if self.connection is None else self.connection.caller.user
 
     @property
     def _legacy(self) -> bool:
         """Whether the device is of the first generation, as far as it has said."""
-        return self.member is not None and not self.member.fields_alone
+        return self.connection is not None and not self.connection.fields_alone
 
     async def _refuse(self, why: SyncdError, text: bytes) -> None:
         """What is no message ends the connection, but that of a device that may know no better; what cannot be done is
         told, and the rest goes on."""
         unusable = isinstance(why, Unauthorized) or why.code in ("malformed_json", "invalid_message")
-        if (self.member is None or unusable) and not self._forgives(why, text):
+        if (self.connection is None or unusable) and not self._forgives(why, text):
             self.end(*close_code(why))
             return
         errors = [fault.wire() for fault in why.faults] or None
@@ -162,7 +162,7 @@ class SocketSession:
     def _forgives(self, why: SyncdError, text: bytes) -> bool:
         """Whether a frame that is no message is only told of: before the connection has said what it speaks, and where
         it is of the first generation. What was to say it, and cannot be read, is not."""
-        if not isinstance(why, Malformed) or not (self.member is None or self._legacy):
+        if not isinstance(why, Malformed) or not (self.connection is None or self._legacy):
             return False
         return (is_large(text) or not live_messages.is_auth(text)) and self._forgive()
 
@@ -176,8 +176,8 @@ class SocketSession:
         if isinstance(message, live_messages.Auth):
             await self._auth(message)
             return
-        member = self.member
-        if member is None:
+        connection = self.connection
+        if connection is None:
             if not isinstance(message, live_messages.Ping):
                 raise Unauthorized("The first frame must be `auth`.")
             if not self._forgive():
@@ -185,11 +185,11 @@ class SocketSession:
                 return
             self._transport.send(live_messages.PONG)
             return
-        commands = SocketCommands(self.deps, self._transport, member, self.app)
+        commands = SocketCommands(self.deps, self._transport, connection, self.app)
         match message:
             case live_messages.Subscribe():
                 commands.check(message, self._bucket)
-                if await self._may_begin(member):
+                if await self._may_begin(connection):
                     # Others that waited as well count only now.
                     commands.subscribe(message, self._bucket)
             case live_messages.Unsubscribe():
@@ -201,44 +201,44 @@ class SocketSession:
             case live_messages.Ping():
                 self._transport.send(live_messages.PONG)
 
-    async def _may_begin(self, member: Connection) -> bool:
+    async def _may_begin(self, connection: Connection) -> bool:
         """Waits, where a subscription of a user in very many spaces would hold up others; False where the connection is
         over by then, or the server stops. Raises TooMany."""
-        if self._bucket is not None and (pause := self._bucket.begin(len(member.spaces))):
+        if self._bucket is not None and (pause := self._bucket.begin(len(connection.spaces))):
             self._gone = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._gone.wait()
-        return self.member is member and not self.ended
+        return self.connection is connection and not self.ended
 
     async def _auth(self, message: live_messages.Auth) -> None:
         token = message.token.encode("utf-8", "surrogateescape")
         authorization, scope = b"Bearer " + token, self._transport.scope
         caller, expires = await self.deps.authenticator.authenticate(authorization, scope)
-        member = self.member
-        if member is None:
-            member = await self._enter(message, caller)
-        elif caller.user != member.caller.user:
+        connection = self.connection
+        if connection is None:
+            connection = await self._enter(message, caller)
+        elif caller.user != connection.caller.user:
             self.end(4403, "a connection stays its user's")
             return
         else:
-            member.caller = caller
-            await self.deps.hub.renew(member)
-            if self.member is not member:
+            connection.caller = caller
+            await self.deps.hub.renew(connection)
+            if self.connection is not connection:
                 return  # it was lost meanwhile
         self.expires = expires
         self._transport.send(live_messages.auth_ok(caller.user, format_instant(time.time_ns() // 1000)))
-        if self.member is None:
-            self._present_at_last(member)
-        self._recheck(member, authorization)
+        if self.connection is None:
+            self._present_at_last(connection)
+        self._recheck(connection, authorization)
 
-    def _recheck(self, member: Connection, authorization: bytes) -> None:
+    def _recheck(self, connection: Connection, authorization: bytes) -> None:
         """Asks again and again whose it is, where what was said has no end of its own."""
         if self._rechecks is not None:
             self._rechecks.close()
-        if self.deps.authenticator.recheck(authorization) and self.member is member:
+        if self.deps.authenticator.recheck(authorization) and self.connection is connection:
             self._rechecks = contextlib.ExitStack()
-            self._rechecks.enter_context(asked_again(self.deps, member, authorization, self._transport.scope))
+            self._rechecks.enter_context(asked_again(self.deps, connection, authorization, self._transport.scope))
 
     async def _enter(self, message: live_messages.Auth, caller: Principal) -> Connection:
         client = message.clientId or ""
@@ -247,19 +247,19 @@ class SocketSession:
                 raise Malformed(f"clientId {wrong}.", code="invalid_message")
             client = ""
         self._bucket = self.deps.admission.admit(caller.user)
-        member = Connection(self, caller, client, self.app)
-        member.fields_alone = message.protocol >= 1
+        connection = Connection(self, caller, client, self.app)
+        connection.fields_alone = message.protocol >= 1
         try:
-            await self.deps.hub.connect(member)
+            await self.deps.hub.connect(connection)
         except BaseException:
             self._dismiss(caller.user)
             raise
-        self._bucket.listening.add(member)
-        return member
+        self._bucket.listening.add(connection)
+        return connection
 
-    def _present_at_last(self, member: Connection) -> None:
+    def _present_at_last(self, connection: Connection) -> None:
         """The hub knows it; so do we, unless it was lost meanwhile."""
-        self.member = member
+        self.connection = connection
         if self.ended:
             self._leave()
 
@@ -280,7 +280,7 @@ class SocketSession:
             await asyncio.sleep(pause)
 
     def frame(self, frame: bytes) -> None:
-        if self.member is not None:
+        if self.connection is not None:
             self._transport.send(frame)
 
     def invitations(self) -> None:
@@ -354,18 +354,18 @@ class SocketSession:
             self._waiting_bytes = 0
         if self._gone is not None:
             self._gone.set()
-        if self.member is not None:
+        if self.connection is not None:
             self._leave()
 
     def _leave(self) -> None:
-        member, self.member = self.member, None
+        connection, self.connection = self.connection, None
         if self._rechecks is not None:
             self._rechecks.close()
-        if member is not None:
-            self.deps.hub.gone(member)
+        if connection is not None:
+            self.deps.hub.gone(connection)
             if self._bucket is not None:
-                self._bucket.listening.discard(member)
-            self._dismiss(member.caller.user)
+                self._bucket.listening.discard(connection)
+            self._dismiss(connection.caller.user)
 
     def _dismiss(self, user: str) -> None:
         self._bucket = None

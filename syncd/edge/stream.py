@@ -163,41 +163,41 @@ class Streams:
             if refused := deps.admission.join(address):
                 raise refused
             bucket = deps.admission.admit(caller.user)
-            member = Connection(Stream(), caller, "", app)
+            connection = Connection(Stream(), caller, "", app)
             try:
-                await self._serve(request, app, deps, member, bucket, expires, scope, receive, send)
+                await self._serve(request, app, deps, connection, bucket, expires, scope, receive, send)
             finally:
-                bucket.listening.discard(member)
+                bucket.listening.discard(connection)
                 deps.admission.dismiss(caller.user)
         finally:
             deps.admission.part(address)
 
     async def _serve(
-        self, request: Request, app: str, deps: LiveDeps, member: Connection, bucket: UserAllowance, expires: float,
+        self, request: Request, app: str, deps: LiveDeps, connection: Connection, bucket: UserAllowance, expires: float,
         scope: Scope, receive: Receive, send: Send,
     ) -> None:  # fmt: skip
-        stream = member.sink
+        stream = connection.sink
         assert isinstance(stream, Stream)
         wanted = _pull_request(request, app)
-        subscription = deps.hub.subscription(member, wanted)
+        subscription = deps.hub.subscription(connection, wanted)
         stream.cursor = subscription.cursor
-        await deps.hub.connect(member)
+        await deps.hub.connect(connection)
         if self._draining:
             stream.end(1012, "restarting")
         self.open.add(stream)
         deps.hub.counts.streams += 1
         hung_up = asyncio.create_task(_hung_up(receive))
         try:
-            if await _turn(bucket, member, hung_up):
+            if await _turn(bucket, connection, hung_up):
                 deps.hub.subscribe(subscription)
-                with asked_again(deps, member, request.headers.get(b"authorization", b""), request.scope):
+                with asked_again(deps, connection, request.headers.get(b"authorization", b""), request.scope):
                     await _pump(stream, expires, hung_up, send, scope.get(TRANSPORT))
         finally:
             hung_up.cancel()
             stream.end(0, "over")
             self.open.discard(stream)
             deps.hub.counts.streams -= 1
-            deps.hub.gone(member)
+            deps.hub.gone(connection)
 
     def drain(self) -> None:
         """Ends all of them, and those that come; their clients come back with the last id."""
@@ -206,22 +206,22 @@ class Streams:
             stream.end(1012, "restarting")
 
 
-async def _turn(bucket: UserAllowance, member: Connection, hung_up: asyncio.Task[None]) -> bool:
+async def _turn(bucket: UserAllowance, connection: Connection, hung_up: asyncio.Task[None]) -> bool:
     """Waits until one more subscription may begin; False where the client hangs up meanwhile. Raises TooMany, and Busy
     where the server stops."""
-    assert isinstance(member.sink, Stream)
-    bucket.check(len(member.spaces))
-    bucket.listening.add(member)
-    over = asyncio.ensure_future(member.sink.over.wait())
-    seconds = bucket.begin(len(member.spaces))
+    assert isinstance(connection.sink, Stream)
+    bucket.check(len(connection.spaces))
+    bucket.listening.add(connection)
+    over = asyncio.ensure_future(connection.sink.over.wait())
+    seconds = bucket.begin(len(connection.spaces))
     await asyncio.wait([hung_up, over], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     over.cancel()
     if hung_up.done():
         return False
-    if member.sink.ended is not None:
+    if connection.sink.ended is not None:
         raise Busy("The server is restarting.")
     # Others that waited as well count only now.
-    bucket.check(len(member.spaces))
+    bucket.check(len(connection.spaces))
     return True
 
 

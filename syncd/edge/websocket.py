@@ -150,7 +150,7 @@ class Socket(asyncio.Protocol):
         """Whether a frame is within bounds. Messages are counted by their user's allowance, when it is known."""
         session = self._session
         whole = frame.opcode is Opcode.TEXT and frame.fin
-        if whole and session is not None and session.member is not None and not session.ended:
+        if whole and session is not None and session.connection is not None and not session.ended:
             return True
         if self._parts.take():
             return True
@@ -383,7 +383,7 @@ class Socket(asyncio.Protocol):
         if self._close_by:
             if now > self._close_by:
                 self._transport.abort()
-        elif session is None or session.member is None:
+        elif session is None or session.connection is None:
             if self._arrival is not None and self._arrival.left(now) <= 0:
                 self.close(4408, ERROR_CODES["auth_timeout"].cause)
         elif wall > session.expires > 0:

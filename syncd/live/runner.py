@@ -143,7 +143,7 @@ class Runner:
                 if (task := self._catching_up.pop(subscription, None)) is not None:
                     task.cancel()
             case effects.Publish(hint):
-                self._bus.tell(hint)
+                self._bus.publish(hint)
             case effects.PollMembers():
                 self.members_due.set()
             case effects.MembersChanged(users):

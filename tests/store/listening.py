@@ -40,10 +40,10 @@ class Listener:
         self.bus, self.wait = bus, wait
         self.hints: list[Hint] = []
 
-    def tell(self, *hints: Hint) -> None:
+    def publish(self, *hints: Hint) -> None:
         """Tell them all."""
         for hint in hints:
-            self.bus.tell(hint)
+            self.bus.publish(hint)
 
     async def hears(self, *hints: Hint, within: float = 30.0) -> None:
         """Wait until they have all arrived."""

@@ -120,7 +120,7 @@ def make(request: pytest.FixtureRequest, database: EmbeddedPostgres, server: Nat
 async def test_everybody_hears_a_hint_and_so_does_who_told_it(make: Callable[[], HeartbeatBus]) -> None:
     async with Listener(make()) as one, Listener(make()) as two, Listener(make()) as three:
         hints = [feed("garden", 7), Hint("m"), Hint("p", key("garden"))]
-        two.tell(*hints)
+        two.publish(*hints)
         for listener in (one, two, three):
             await listener.hears(*hints)
         assert (one.bus.told, one.bus.sent, one.bus.heard) == (0, 0, 3)
@@ -131,13 +131,13 @@ async def test_a_hint_waits_for_no_heartbeat(make: Callable[[], HeartbeatBus], m
     monkeypatch.setattr("syncd.bus.link.HEARTBEAT_EVERY", 3600.0)
     async with Listener(make()) as one, Listener(make()) as two:
         for seq in range(20):
-            one.tell(feed("quick", seq))
+            one.publish(feed("quick", seq))
             await two.hears(feed("quick", seq))
 
 
 async def test_of_many_hints_about_a_feed_the_greatest_travels(make: Callable[[], HeartbeatBus]) -> None:
     async with Listener(make()) as one, Listener(make()) as two:
-        one.tell(*(feed("hot", seq) for seq in (*range(1000), *range(500))), feed("cold", 1))
+        one.publish(*(feed("hot", seq) for seq in (*range(1000), *range(500))), feed("cold", 1))
         await two.hears(feed("hot", 999), feed("cold", 1))
         async with asyncio.timeout(60):
             while not one.bus.sent:  # noqa: ASYNC110 (others may hear it before its sender has its confirmation)
@@ -148,7 +148,7 @@ async def test_of_many_hints_about_a_feed_the_greatest_travels(make: Callable[[]
 async def test_a_burst_of_thousands_arrives_whole_in_few_payloads(make: Callable[[], HeartbeatBus]) -> None:
     hints = [feed(f"space {n}", n) for n in range(5000)]
     async with Listener(make()) as one, Listener(make()) as two:
-        one.tell(*hints)
+        one.publish(*hints)
         await two.hears(*hints)
         # It counts what the database has answered, which may come after what the other one hears.
         await until(lambda: one.bus.sent >= len(encode(hints)))
@@ -188,7 +188,7 @@ async def test_a_listener_that_fails_costs_its_hint_and_nothing_else(make: Calla
     await bus.open(hear)
     await until(lambda: bus.state == "up")
     for hint in (Hint("m"), feed("after", 1)):
-        bus.tell(hint)
+        bus.publish(hint)
     await until(lambda: taken == [feed("after", 1)])
     assert bus.state == "up"
     await bus.close()
@@ -197,7 +197,7 @@ async def test_a_listener_that_fails_costs_its_hint_and_nothing_else(make: Calla
 async def test_what_was_told_just_before_the_end_is_still_sent(make: Callable[[], HeartbeatBus]) -> None:
     async with Listener(make()) as one:
         async with Listener(make()) as two:
-            two.tell(feed("last", 1))
+            two.publish(feed("last", 1))
         await one.hears(feed("last", 1))
 
 
@@ -230,7 +230,7 @@ async def test_a_bus_may_be_closed_twice_and_without_having_been_opened(make: Ca
     await bus.open(lambda hint: None)
     await bus.close()
     await bus.close()
-    bus.tell(Hint("m"))
+    bus.publish(Hint("m"))
     assert bus.state == "down"
 
 
@@ -242,7 +242,7 @@ async def test_a_bus_opens_though_nobody_is_there_and_connects_when_somebody_is(
     bus = NotifyBus(late.owner_dsn) if isinstance(late, EmbeddedPostgres) else NatsBus(late.url, "test")
     async with Listener(bus, wait=False) as one:
         assert bus.state == "down"
-        one.tell(*(feed("early", seq) for seq in range(100)), *(feed(str(n), 1) for n in range(MOST_WAITING)))
+        one.publish(*(feed("early", seq) for seq in range(100)), *(feed(str(n), 1) for n in range(MOST_WAITING)))
         assert bus.dropped == 1
         late.start()
         await one.hears(feed("early", 99), feed("0", 1))

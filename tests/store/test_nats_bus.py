@@ -39,13 +39,13 @@ def test_a_server_that_is_killed_and_comes_back_is_found_again(server: NatsServe
             server.kill()
             await until(lambda: one.bus.state == two.bus.state == "down", PROMISED)
             await asyncio.sleep(2)
-            one.tell(feed("meanwhile", 1))
+            one.publish(feed("meanwhile", 1))
             server.start()
             began = time.monotonic()
             await one.is_up(PROMISED)
             await two.is_up(PROMISED)
             print(f"restart: up after {time.monotonic() - began:.2f} s")
-            two.tell(feed("after", 1))
+            two.publish(feed("after", 1))
             await one.hears(feed("after", 1), feed("meanwhile", 1))
             assert (one.bus.reconnects, two.bus.reconnects) == (1, 1)
 
@@ -67,7 +67,7 @@ def test_a_server_that_is_frozen_is_noticed_and_used_again_when_it_thaws(server:
             await one.is_up(PROMISED)
             await two.is_up(PROMISED)
             print(f"SIGCONT: up after {time.monotonic() - began:.2f} s")
-            one.tell(feed("after", 1))
+            one.publish(feed("after", 1))
             await two.hears(feed("after", 1))
         await until(lambda: server.connections() == 0)
 
@@ -86,7 +86,7 @@ async def test_a_way_that_swallows_everything_is_noticed(server: NatsServer, dir
         await until(lambda: one.bus.state == "down", PROMISED)
         way.heal()
         await one.is_up()
-        one.tell(feed("after", 1))
+        one.publish(feed("after", 1))
         await one.hears(feed("after", 1))
 
 
@@ -97,7 +97,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_frozen(server: NatsSer
         server.freeze()
         # More than the sockets between them hold, so that it waits to be written.
         for turn in range(30):
-            one.tell(*(feed(f"{turn} {n}", turn) for n in range(15000)))
+            one.publish(*(feed(f"{turn} {n}", turn) for n in range(15000)))
             await asyncio.sleep(0.01)
         if noticed:
             await until(lambda: one.bus.state == "down", PROMISED)
@@ -115,15 +115,15 @@ async def test_while_the_server_is_frozen_what_waits_is_bounded(server: NatsServ
     async with Listener(NatsBus(server.url, "test")) as one:
         server.freeze()
         for turn in range(60):
-            one.tell(*(feed(f"{turn} {n}", turn) for n in range(15000)))
+            one.publish(*(feed(f"{turn} {n}", turn) for n in range(15000)))
             await asyncio.sleep(0.02)
         assert one.bus.dropped > 0
 
 
 async def test_deployments_with_different_tags_do_not_mix(server: NatsServer) -> None:
     async with Listener(NatsBus(server.url, "blue")) as blue, Listener(NatsBus(server.url, "green")) as green:
-        blue.tell(feed("shared", 1))
-        green.tell(feed("shared", 2))
+        blue.publish(feed("shared", 1))
+        green.publish(feed("shared", 2))
         await blue.hears(feed("shared", 1))
         await green.hears(feed("shared", 2))
         assert (blue.hints, green.hints) == ([feed("shared", 1)], [feed("shared", 2)])
@@ -131,7 +131,7 @@ async def test_deployments_with_different_tags_do_not_mix(server: NatsServer) ->
 
 async def test_of_several_servers_one_that_lives_is_enough(server: NatsServer) -> None:
     async with Listener(NatsBus(f"nats://127.0.0.1:1, {server.url}", "test")) as one:
-        one.tell(Hint("m"))
+        one.publish(Hint("m"))
         await one.hears(Hint("m"))
 
 

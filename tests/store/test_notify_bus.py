@@ -87,7 +87,7 @@ def test_a_server_process_that_is_killed_is_replaced_within_the_promise(
             os.kill((await server_processes(mortal.owner_dsn))[0], sign)
             print(f"{sign.name}: down and up in {await one.goes_down_and_up(PROMISED):.2f} s")
             await two.is_up()
-            one.tell(feed("after", 1))
+            one.publish(feed("after", 1))
             await two.hears(feed("after", 1))
             assert one.bus.reconnects == 1
 
@@ -102,10 +102,10 @@ def test_a_server_process_that_is_frozen_is_given_up_within_the_promise(mortal: 
             os.kill(frozen, signal.SIGSTOP)
             try:
                 # In the middle of a statement: it never returns, and what it carried is sent again.
-                one.tell(feed("lost", 1))
+                one.publish(feed("lost", 1))
                 print(f"SIGSTOP: down and up in {await one.goes_down_and_up(PROMISED):.2f} s")
                 await two.hears(feed("lost", 1))
-                two.tell(feed("after", 1))
+                two.publish(feed("after", 1))
                 await one.hears(feed("after", 1))
                 assert (one.bus.reconnects, two.bus.reconnects) == (1, 0)
             finally:
@@ -128,7 +128,7 @@ async def test_a_way_that_swallows_everything_is_noticed_within_the_promise(
         assert one.bus.state == "down"
         way.heal()
         await one.is_up()
-        one.tell(feed("after", 1))
+        one.publish(feed("after", 1))
         await one.hears(feed("after", 1))
 
 
@@ -161,7 +161,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_frozen(mortal: Embedde
         frozen = (await server_processes(mortal.owner_dsn))[0]
         os.kill(frozen, signal.SIGSTOP)
         try:
-            one.tell(Hint("m"))
+            one.publish(Hint("m"))
             await asyncio.sleep(0.05)
             began = time.monotonic()
             await one.bus.close()
@@ -187,7 +187,7 @@ async def test_a_worker_that_was_busy_for_seconds_does_not_take_its_connection_f
         for _ in range(2):
             # The whole event loop stands still, as it does when a worker is starved of processors.
             time.sleep(2.5)  # noqa: ASYNC251
-            one.tell(feed("late", 1))
+            one.publish(feed("late", 1))
             await asyncio.sleep(0.6)
         await one.hears(feed("late", 1))
         assert (one.bus.state, one.bus.reconnects) == ("up", 0)
@@ -200,7 +200,7 @@ async def test_through_a_pooler_it_is_unavailable_and_says_once_what_to_set(
     with capture_logs() as logged:
         async with Listener(NotifyBus(pooler.dsn("syncd_runtime")), wait=False) as one:
             await until(lambda: one.bus.state == "unavailable")
-            one.tell(feed("nobody", 1))
+            one.publish(feed("nobody", 1))
             await asyncio.sleep(0.5)
             assert one.bus.state == "unavailable"
     assert [entry["log_level"] for entry in logged] == ["error"]
@@ -211,7 +211,7 @@ async def test_through_a_pooler_it_is_unavailable_and_says_once_what_to_set(
 async def test_with_a_direct_url_beside_the_pooler_it_works(pooler: Pooler, database: EmbeddedPostgres) -> None:
     connection = await asyncpg.connect(pooler.dsn("syncd_runtime"), statement_cache_size=0)
     async with Listener(NotifyBus(database.runtime_dsn)) as one:
-        one.tell(feed("direct", 1))
+        one.publish(feed("direct", 1))
         await one.hears(feed("direct", 1))
         assert await connection.fetchval("SELECT 1") == 1
     await connection.close()

@@ -66,18 +66,18 @@ class Hub:
         self.tasks.append(asyncio.ensure_future(work))
         return self.tasks[-1]
 
-    async def connect(self, member: Any) -> None:
-        self.connections.add(member)
+    async def connect(self, connection: Any) -> None:
+        self.connections.add(connection)
 
-    async def renew(self, member: Any) -> None:
+    async def renew(self, connection: Any) -> None:
         self.renewing.set()
         await self.renewed.wait()
 
     def large_texts(self, changes: list[bytes]) -> bytes:
         return b",".join(changes)
 
-    def gone(self, member: Any) -> None:
-        self.connections.discard(member)
+    def gone(self, connection: Any) -> None:
+        self.connections.discard(connection)
 
 
 async def authenticated(header: bytes, scope: Any) -> tuple[Principal, float]:
@@ -105,7 +105,7 @@ async def test_a_connection_that_is_lost_while_its_token_is_renewed_is_let_go_of
     lost.gone()
     hub.renewed.set()
     await asyncio.gather(*hub.tasks)
-    assert hub.connections == {other.member}
+    assert hub.connections == {other.connection}
     assert admission.connections_of("ann") == 1
 
 

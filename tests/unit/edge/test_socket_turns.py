@@ -56,15 +56,15 @@ class Scene:
         self.line, self.ann = Line(), Long()
         deps = LiveDeps(self.hub, NOTHING, admission, bodies, bodies, NOTHING)
         self.session = SocketSession(deps, cast(Any, self.line), None)
-        self.member = self.session.member = Connection(self.session, Principal("ann"), "phone", None)
-        self.member.fields_alone = True
+        self.connection = self.session.connection = Connection(self.session, Principal("ann"), "phone", None)
+        self.connection.fields_alone = True
         self.session._bucket = self.ann
-        self.ann.listening.add(self.member)
-        self.hub.state.entered(self.member, 1)
+        self.ann.listening.add(self.connection)
+        self.hub.state.entered(self.connection, 1)
 
     def listens(self, *apps: str) -> None:
         for app in apps:
-            self.member.subscriptions[app] = Subscription(self.member, PullRequest(app), b"")
+            self.connection.subscriptions[app] = Subscription(self.connection, PullRequest(app), b"")
 
     async def told(self, frame: bytes) -> None:
         """A frame comes, and is worked on to its end."""
@@ -83,14 +83,14 @@ async def test_a_socket_that_is_lost_does_not_wait_for_its_turn() -> None:
     await scene.ann.asked.wait()
     scene.session.gone()
     await scene.over()
-    assert not scene.member.subscriptions
+    assert not scene.connection.subscriptions
     assert not scene.hub.state.users
 
 
 async def test_a_subscription_that_is_refused_waits_for_nothing_and_costs_nothing() -> None:
     scene = Scene()
     scene.listens(*map(str, range(LEAST_SUBSCRIPTIONS)))
-    scene.member.spaces = dict.fromkeys(range(MOST_PLACES), "space")
+    scene.connection.spaces = dict.fromkeys(range(MOST_PLACES), "space")
     await scene.told(SUBSCRIBE)
     assert b'"too_many_requests"' in scene.line.sent[0]
     assert not scene.ann.asked.is_set()
@@ -100,5 +100,5 @@ async def test_a_subscription_ends_without_a_wait() -> None:
     scene = Scene()
     scene.listens("notes", "other")
     await scene.told(UNSUBSCRIBE)
-    assert list(scene.member.subscriptions) == ["other"]
+    assert list(scene.connection.subscriptions) == ["other"]
     assert not scene.ann.asked.is_set()
