@@ -356,6 +356,29 @@ async def until_read(reads: standbys.Standbys, call: bytes) -> Any:
     return found[0]
 
 
+async def test_more_at_once_than_a_standby_has_connections_for_is_the_primary_s(house: House) -> None:
+    user, busy, done = unique("ann"), asyncio.Event(), asyncio.Event()
+
+    class Occupied(standbys.Standby):
+        async def wait(self, *asked: Any) -> Any:
+            with self.place():
+                busy.set()
+                await done.wait()
+            return await super().wait(*asked)
+
+    async with reading(house.primary, url_of(house.standby), Occupied) as (reads, one):
+        done.set()
+        await until_read(reads, asked(user))
+        done.clear()
+        busy.clear()
+        first = asyncio.create_task(until_read(reads, asked(user)))
+        await busy.wait()
+        assert await asyncio.wait_for(reads.read("pull_there", asked(user)), 1.5) is None, "nobody waits for the other"
+        assert (reads.turned, one.why) == ({}, None)
+        done.set()
+        assert (await first)["page"] is not None
+
+
 async def test_a_list_of_memberships_counts_from_the_read_that_it_comes_with(house: House) -> None:
     """It is taken over in the transaction that says how far a standby must be: one that is so far has it not yet."""
     async with Device(house.server, unique("ann")) as ann:
