@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from syncd.consumers import sending
 from syncd.consumers.message import secret_text
@@ -295,6 +300,48 @@ async def test_a_name_is_looked_up_once(receiver: Receiver, monkeypatch: pytest.
     asked.clear()
     assert "private network" in (await deliver(url.replace("http", "https"), {}, b"{}", private=False)).said
     assert len(receiver.posted) == 1
+
+
+def certificate(name: str) -> tuple[bytes, bytes]:
+    """A certificate of a name, which vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(who).issuer_name(who).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    plain = serialization.NoEncryption()
+    pem = serialization.Encoding.PEM
+    return made.public_bytes(pem), key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+
+
+@pytest.mark.parametrize(("name", "taken"), [("hook.example", True), ("other.example", False)])
+async def test_the_certificate_has_to_be_the_name_s(
+    name: str, taken: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection goes to an address, and is proved to be with the name."""
+    pem, key = certificate("hook.example")
+    (folder / "certificate").write_bytes(pem)
+    (folder / "key").write_bytes(key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "certificate", folder / "key")
+    trusted = ssl.create_default_context(cafile=folder / "certificate")
+    monkeypatch.setattr(sending, "_trusted", lambda: trusted)
+    loop = asyncio.get_running_loop()
+    genuine = loop.getaddrinfo
+
+    async def here(host: Any, port: Any, **how: Any) -> Any:
+        return await genuine("127.0.0.1" if str(host).endswith(".example") else host, port, **how)
+
+    monkeypatch.setattr(loop, "getaddrinfo", here)
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.handle, "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        found = await deliver(f"https://{name}:{port}/", {}, b"{}", private=True)
+    assert (found.taken, len(receiver.posted)) == (taken, int(taken)), found.said
 
 
 async def test_the_role_that_serves_sees_no_secret(server: Server, receiver: Receiver) -> None:
