@@ -87,6 +87,8 @@ class HostIdentity:
             return "it is no Principal, and not None"
         if not isinstance(principal.user, str) or (wrong := fault_in_user(principal.user)):
             return f"the user {wrong}" if isinstance(principal.user, str) else "the user is no text"
+        if principal.service is not None:
+            return "service= is syncd's own: a service shows a token"
         if principal.user.startswith(SERVICES):
             return f"a user that begins with {SERVICES} is a service's"
         if (principal.external is not None) != self._lists:

@@ -103,6 +103,8 @@ def answers(returned: Any) -> Any:
         (RuntimeError("password=hunter2"), 503, "keys_unavailable"),
         ("ann", 500, "internal"),
         (Principal(""), 500, "internal"),
+        (Principal("_service:invoices"), 500, "internal"),
+        (Principal("ann", service="invoices"), 500, "internal"),
         (Principal("ann", ([], 0)), 500, "internal"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
