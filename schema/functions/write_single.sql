@@ -68,7 +68,8 @@ BEGIN
     v_at := to_char((timestamptz 'epoch' + v_us * interval '1 microsecond') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
     w := syncd.sync_write_registers(p_change, v_op, v_at, p_client);
     w.registers := coalesce(h.registers || w.registers, w.registers);
-    IF w.wrong OR h.deleted OR pg_column_size(w.registers) > 1048576 THEN
+    -- An update of a record that is not there may be of one that was deleted and is forgotten (sync_guard).
+    IF w.wrong OR h.deleted OR v_op = 2 AND h.seq IS NULL OR pg_column_size(w.registers) > 1048576 THEN
         PERFORM syncd.sync_advance(k.space_no, k.app_no, -1);
         RETURN NULL;
     END IF;

@@ -16,6 +16,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
+from syncd.bus.both import ListeningToo
 from syncd.bus.hints import Hint
 from syncd.bus.postgres import NotifyBus
 from syncd.postgres.embedded import PORT, EmbeddedPostgres
@@ -215,3 +216,24 @@ async def test_with_a_direct_url_beside_the_pooler_it_works(pooler: Pooler, data
         await one.hears(feed("direct", 1))
         assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
+
+
+async def test_two_buses_are_heard_and_one_is_told(database: EmbeddedPostgres, mortal: EmbeddedPostgres) -> None:
+    """As where NATS carries the workers' hints, and the database tells what a backend wrote."""
+    both = ListeningToo(NotifyBus(database.owner_dsn), NotifyBus(mortal.owner_dsn))
+    heard: list[Hint] = []
+    await both.open(heard.append)
+    async with Listener(NotifyBus(database.owner_dsn)) as main, Listener(NotifyBus(mortal.owner_dsn)) as also:
+        await until(lambda: both.state == "up" and both._also.state == "up")
+        main.tell(feed("on the first", 1))
+        also.tell(feed("on the second", 1))
+        await until(lambda: {feed("on the first", 1), feed("on the second", 1)} <= set(heard))
+        both.tell(feed("its own", 1))
+        await main.hears(feed("its own", 1))
+        also.tell(feed("after it", 1))
+        await also.hears(feed("after it", 1))
+        assert feed("its own", 1) not in also.hints
+    assert (both.told, both.dropped, both.ignored, both.reconnects) == (1, 0, 0, 0)
+    assert both.heard >= 3
+    assert both.sent == 1
+    await both.close()

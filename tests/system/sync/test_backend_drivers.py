@@ -8,9 +8,11 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -20,7 +22,7 @@ from syncd.core.errors import Busy, NotFound
 from tests.support.backend import Backend, backend_of
 from tests.support.direct import run
 from tests.support.harness import Server
-from tests.support.wire import Device, edit, unique, values
+from tests.support.wire import Device, ahead, edit, unique, values
 from tests.system.sync.test_backend_writes import SEQS, put
 
 Make = Callable[..., Device]
@@ -222,3 +224,39 @@ async def test_a_ring_that_an_application_made_ends_with_busy(backend: Backend, 
             return "written"
 
     assert sorted(await asyncio.gather(write(spaces), write(spaces[::-1]))) in (["busy", "written"], ["busy", "busy"])
+
+
+async def test_what_others_wrote_since_its_snapshot_ends_a_repeatable_read_with_busy(
+    backend: Backend, device: Make
+) -> None:
+    ada = device(unique("ada"))
+    space = ada.create(unique("shop"))
+    write = {"user": ada.user, "app": "app"}
+    async with backend.connection() as connection:
+        await syncd.write(connection, **write, changes=[put("r", space, x=1)])
+        old = connection.transaction(isolation="repeatable_read")
+        await old.start()
+        await connection.fetchval("SELECT 1")
+        await asyncio.to_thread(ada.write, {**edit("s", ahead(0), x=1), "spaceId": space})
+        with pytest.raises(Busy):
+            await syncd.write(connection, **write, changes=[put("r", space, x=2)])
+        await old.rollback()
+        async with connection.transaction(isolation="serializable"):
+            [done] = await syncd.write(connection, **write, changes=[put("r", space, x=2)])
+    assert done.seq == 3
+
+
+async def test_with_signed_contexts_a_backend_needs_no_key(folder: Path) -> None:
+    settings = {"context_key": "k" * 48}
+    with Server(folder / "signed", settings=settings) as signed, httpx.Client(base_url=signed.url, timeout=60) as http:
+        ada = Device(http, signed, "ada")
+        space = ada.create("shop")
+        assert await run(signed.owner_dsn, "SELECT syncd.sync_context_kind()") == [("signed",)]
+        async with backend_of(signed) as backend, backend.connection() as connection:
+            for user, code in (("ada", None), ("eve", "space_not_found")):
+                write = {"user": user, "app": "app"}
+                for changes in ([put("r", space, x=1), put("s", space, x=1)], [put("t", space, x=1)]):
+                    done = await syncd.write(connection, **write, changes=changes, on_refused="return")
+                    assert {one.code for one in done} == {code}
+            found = await syncd.read(connection, user="ada", app="app", space=space)
+        assert {record.id for record in found.records} == {"r", "s", "t"} == values(ada.drain()[0]).keys()

@@ -265,3 +265,35 @@ async def test_what_cannot_be_stored_is_refused_before_it_is_sent(connection: as
                 await syncd.write(connection, user=ada.user, app="app", changes=[put("r", x=value)])
         await syncd.write(connection, user=ada.user, app="app", changes=[put("r", x=1)])
     assert json.dumps(values(ada.drain()[0])["r"]["x"]) == "1"
+
+
+async def test_what_the_log_refuses_of_a_call_is_told_of_that_change_alone(
+    connection: asyncpg.Connection, device: Make, server: Server
+) -> None:
+    ada = device(unique("ada"))
+    space = ada.create(unique("shop"))
+    write = {"user": ada.user, "app": "app"}
+    large = "x" * 1_000_000
+    for n in range(16):
+        [done] = await syncd.write(connection, **write, changes=[put("large", space, **{f"f{n}": large})])
+        assert done.status == "applied"
+    await run(
+        server.owner_dsn,
+        "UPDATE syncd.sync_feeds f SET forgotten = 1, forgotten_us = 1 FROM syncd.sync_spaces s"
+        f" WHERE s.space_no = f.space_no AND s.space_id = '{space}'",
+    )
+    forgotten = {**put("gone", space, x=1), "op": "update"}
+    for changes, codes in (
+        ([put("large", space, more=large)], ["record_too_large"]),
+        ([forgotten], ["record_forgotten"]),
+        ([put("a", space, x=1), put("large", space, more=large), forgotten, put("b", space, x=1)],
+         [None, "record_too_large", "record_forgotten", None]),
+    ):  # fmt: skip
+        done = await syncd.write(connection, **write, changes=changes, on_refused="return")
+        assert [one.code for one in done] == codes
+        with pytest.raises(syncd.WriteRefused) as refused:
+            await syncd.write(connection, **write, changes=changes)
+        assert refused.value.code == next(code for code in codes if code)
+    found = await syncd.read(connection, **write, space=space)
+    assert {record.id for record in found.records} == {"large", "a", "b"}
+    assert len(await run(server.owner_dsn, SEQS.format(space))) == 18
