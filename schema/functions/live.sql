@@ -157,6 +157,9 @@ BEGIN
             INSERT INTO syncd.sync_presence (space_no, user_no, client_id, state, seen)
             VALUES (i.space, i."user", i.client, i.state, clock_timestamp())
             ON CONFLICT (space_no, user_no, client_id) DO UPDATE SET state = EXCLUDED.state, seen = EXCLUDED.seen;
+            -- those of devices whose server was killed, and that never came back
+            DELETE FROM syncd.sync_presence p
+            WHERE p.space_no = i.space AND p.user_no = i."user" AND p.seen < clock_timestamp() - interval '1 hour';
         END IF;
     END LOOP;
     RETURN v;

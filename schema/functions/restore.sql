@@ -199,7 +199,9 @@ BEGIN
     PERFORM set_config('syncd.steps', '300000', true);
     w := syncd.sync_restore_bounded(v_space, v_app, syncd.sync_moment(v_space, v_app, p_call), v_only, p_call);
     v_base := syncd.sync_restore_write(v_user, v_space, v_app, w.body, w.tables, w.count, p_call);
-    IF v_id IS NOT NULL THEN
+    -- Of those that had nothing to do a thousand of a user are kept: they count in no quota.
+    IF v_id IS NOT NULL AND (w.count > 0 OR 1000 > (SELECT count(*) FROM (
+            SELECT FROM syncd.sync_restores d WHERE d.user_no = v_user AND d.last_seq < d.first_seq LIMIT 1000) k)) THEN
         INSERT INTO syncd.sync_restores (user_no, client_no, change_id, space_no, app_no, table_no, record_id, target, first_seq, last_seq)
         VALUES (v_user, v_client, v_id, v_space, v_app, v_only.table_no, v_only.record_id, p_call ->> 'target', v_base + 1, v_base + w.count);
     END IF;
