@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import node
 from tests.support.harness import Server
 from tests.support.programs import REPOSITORY
 from tests.support.socket_device import socket_of
 from tests.support.stream_device import stream_of
+from tests.support.template import Template
 
 pytestmark = [pytest.mark.waits, pytest.mark.timeout(600)]
 
@@ -58,3 +60,14 @@ async def test_live_connections_are_told_before_the_server_stops(folder: Path, f
             await stream.ends()
             async with asyncio.timeout(30):
                 assert await stopping == 0
+
+
+@pytest.mark.timeout(300)
+def test_the_typescript_client_syncs_and_is_live_below_a_path(
+    folder: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.packages(node.CLIENT)
+    Template(workspace / "template").copy_to(folder / "data")
+    for name, value in {"TEST_DATA": folder / "data", "TMPDIR": folder, "TEST_SERVER": "uvicorn"}.items():
+        monkeypatch.setenv(name, str(value))
+    node.run(node.CLIENT, "npx", "vitest", "run", "test/against-server.test.ts", "-t", "sync|live|spaces")
