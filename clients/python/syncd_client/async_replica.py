@@ -74,6 +74,12 @@ class AsyncReplica:
         batch.patch(table, id, fields, space=space)
         return (await asyncio.to_thread(self.local.commit, batch))[0]
 
+    async def update(
+        self, table: str, id: str, change: Callable[[Record], Mapping[str, Any]], *, space: str | None = None
+    ) -> str:
+        """See Replica.update; `change` is called in another thread."""
+        return await asyncio.to_thread(self.local.update, table, id, change, space=space)
+
     async def delete(self, table: str, id: str, *, space: str | None = None) -> str:
         """See Replica.delete."""
         return await asyncio.to_thread(self.local.delete, table, id, space=space)

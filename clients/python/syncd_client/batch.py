@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from .data.change import Write, check_fields, check_id, name_space
+from .data.change import Key, Write, check_asked, check_fields, check_id, name_space
 from .data.merge import TOMBSTONE
+from .data.record import Record
+from .errors import InvalidQuery
 
 
 class Batch:
@@ -14,12 +16,26 @@ class Batch:
 
     Comes from `replica.batch()` and is committed at the end of the `with` block; an exception inside it
     leaves no trace. Reads inside the block do not see its writes yet. `change_ids` is filled by the commit.
+    `read`: reads a record in the transaction that the commit ends.
     """
 
-    def __init__(self, extra: Mapping[str, Any], user: str | None = None) -> None:
-        self._extra, self._user = extra, user
+    def __init__(
+        self, extra: Mapping[str, Any], user: str | None = None, read: Callable[[Key], Record | None] | None = None
+    ) -> None:
+        self._extra, self._user, self._read = extra, user, read
         self.writes: list[Write] = []
         self.change_ids: list[str] = []
+
+    def get(self, table: str, id: str, *, space: str | None = None) -> Record | None:
+        """A record as it was before this batch; None where there is none.
+
+        From here to the end of the block nobody else writes on this device, so that what is written is made of what was
+        read. Raises InvalidQuery, also in an async batch, which has `update` for that.
+        """
+        if self._read is None:
+            raise InvalidQuery("this batch cannot read: use update().")
+        named = name_space(space, self._user, InvalidQuery)
+        return self._read((check_asked("the table", table), named, check_asked("the record id", id)))
 
     def put(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> None:
         """Writes a record: creates it, or brings it back if deleted. Fields not named stay."""

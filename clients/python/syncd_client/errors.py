@@ -56,6 +56,12 @@ class NoSuchChange(SyncdError, LookupError):
     code = "no_such_change"
 
 
+class NoSuchRecord(SyncdError, LookupError):
+    """There is no such record on this device."""
+
+    code = "no_such_record"
+
+
 class WrongReplica(SyncdError):
     """The file belongs to another app, client id or user, or was written by a newer version."""
 

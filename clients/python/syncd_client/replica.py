@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 from .batch import Batch
-from .data.change import Key, check_asked, check_id, name_space
+from .data.change import Key, Write, check_asked, check_id, name_space
 from .data.conflict import Conflict
 from .data.events import Changes, Event, LiveState, Verified
 from .data.merge import Registers
 from .data.record import Record
 from .data.undo import Image
 from .data.values import take
-from .errors import InvalidQuery
+from .errors import InvalidQuery, NoSuchRecord
+from .in_space import InSpace
 from .live.endpoint import LiveOptions, for_thread
 from .live.hub import Bulletin
 from .live.live import Live, choose_handlers
@@ -137,6 +139,24 @@ class Replica:
             batch.patch(table, id, fields, space=space)
         return batch.change_ids[0]
 
+    def update(
+        self, table: str, id: str, change: Callable[[Record], Mapping[str, Any]], *, space: str | None = None
+    ) -> str:
+        """Patches a record with the fields that `change` makes of it, and no other write of this device comes between.
+
+        Returns the changeId. Raises NoSuchRecord.
+        """
+        with self.batch() as batch:
+            found = batch.get(table, id, space=space)
+            if found is None:
+                raise NoSuchRecord(f"there is no {table} {id!r} here.", remedy="Make it with put().")
+            batch.patch(table, id, change(found), space=space)
+        return batch.change_ids[0]
+
+    def in_(self, space: str | None) -> InSpace:
+        """The records of one space (None: the personal one), so that none of its writes forgets to name it."""
+        return InSpace(self, space if space is None else check_id("the space", space))
+
     def delete(self, table: str, id: str, *, space: str | None = None) -> str:
         """Deletes a record; `undelete` brings it back as it was. Returns the changeId."""
         with self.batch() as batch:
@@ -156,9 +176,22 @@ class Replica:
         They are one transaction here and one push, never split, all or nothing on the server.
         Raises BatchTooLarge at the end of the block when they do not fit one push.
         """
-        batch = self.new_batch()
-        yield batch
-        batch.change_ids = self.commit(batch)
+        with ExitStack() as stack:
+            open_: list[sqlite3.Connection] = []
+
+            def read(key: Key) -> Record | None:
+                if not open_:
+                    open_.append(stack.enter_context(self.store.write()))
+                return records.find_record(open_[0], key, deleted=False)
+
+            batch = Batch(self._extra, self.identity.user, read)
+            yield batch
+            if not open_:
+                batch.change_ids = self.commit(batch)
+                return
+            image = Image()
+            batch.change_ids = self._queue(open_[0], batch.writes, image)
+        self._queued(batch.change_ids, batch.writes, image)
 
     def new_batch(self) -> Batch:
         """An empty batch, to be committed by hand."""
@@ -169,14 +202,20 @@ class Replica:
         return self._commit(lambda db: batch.writes) if batch.writes else []
 
     def _commit(self, plan: Plan) -> list[str]:
-        limits, image = (self.limits.push_changes, self.limits.batch_bytes), Image()
+        image = Image()
         with self.store.write() as db:
             writes = plan(db)
-            change_ids = enqueue(db, writes, self.wall(), limits, image)
+            change_ids = self._queue(db, writes, image)
+        self._queued(change_ids, writes, image)
+        return change_ids
+
+    def _queue(self, db: sqlite3.Connection, writes: Sequence[Write], image: Image) -> list[str]:
+        return enqueue(db, writes, self.wall(), (self.limits.push_changes, self.limits.batch_bytes), image)
+
+    def _queued(self, change_ids: Sequence[str], writes: Sequence[Write], image: Image) -> None:
         if change_ids:
             self._image = image
             self.bulletin.committed([(write.table, write.space, write.record) for write in writes])
-        return change_ids
 
     def undo(self) -> list[str]:
         """Takes back the last write or batch since the replica was opened, as a new batch: twice is a redo.

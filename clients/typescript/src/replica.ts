@@ -1,6 +1,14 @@
 /** The application's face: a local database that syncs when it can. */
 
-import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
+import {
+  type AnyTables,
+  Batch,
+  type FieldsOf,
+  type Place,
+  type ReadRecord,
+  type TableOf,
+  Writer,
+} from "./batch.js";
 import {
   type Conflict,
   checkId,
@@ -44,7 +52,7 @@ export type ReplicaOptions<S extends object = AnyTables> = OpenOptions<S, Replic
  * its promise is fulfilled; `sync()` exchanges it with the server, `live()` does so all the time. The tabs of an
  * origin share a store and are one device.
  */
-export class Replica<S extends object = AnyTables> {
+export class Replica<S extends object = AnyTables> extends Writer<S> {
   declare readonly name: string;
   declare readonly app: string;
   readonly #options: ReplicaOptions<S>;
@@ -60,6 +68,7 @@ export class Replica<S extends object = AnyTables> {
   protected written: readonly Written[] = [];
 
   private constructor(name: string, options: ReplicaOptions<S>) {
+    super();
     const { schemaVersion, actor, origin } = options;
     this.name = name;
     this.app = checkId("the app", options.app);
@@ -144,50 +153,13 @@ export class Replica<S extends object = AnyTables> {
 
   // -- writing ---------------------------------------------------------------------------------------
 
-  /** Writes a record: creates it, or brings it back if deleted. Fields not named stay. Returns the changeId. */
-  put<T extends TableOf<S>>(
-    table: T,
-    id: string,
-    fields: Partial<FieldsOf<S, T>>,
-    place?: Place,
-  ): Promise<string> {
-    return this.#one((batch) => batch.put(table, id, fields, place));
+  protected begin(): Batch<S> {
+    const read: ReadRecord = (key) => this.#device.store.read((tx) => tx.get("records", key));
+    return new Batch<S>(this.extra, this.#device.user, read);
   }
 
-  /** Writes some fields of a record. A deleted record stays deleted. Returns the changeId. */
-  patch<T extends TableOf<S>>(
-    table: T,
-    id: string,
-    fields: Partial<FieldsOf<S, T>>,
-    place?: Place,
-  ): Promise<string> {
-    return this.#one((batch) => batch.patch(table, id, fields, place));
-  }
-
-  /** Deletes a record; `undelete` brings it back as it was. Returns the changeId. */
-  delete(table: TableOf<S>, id: string, place?: Place): Promise<string> {
-    return this.#one((batch) => batch.delete(table, id, place));
-  }
-
-  /** Brings a deleted record back. Returns the changeId. */
-  undelete(table: TableOf<S>, id: string, place?: Place): Promise<string> {
-    return this.#one((batch) => batch.undelete(table, id, place));
-  }
-
-  async #one(write: (batch: Batch<S>) => void): Promise<string> {
-    const [changeId = ""] = await this.batch(write);
-    return changeId;
-  }
-
-  /**
-   * Several writes as one: one transaction here and one push, never split, all or nothing on the server. Returns the
-   * changeIds. Raises BatchTooLarge, and what `write` raises; nothing is written then.
-   */
-  async batch(write: (batch: Batch<S>) => void | Promise<void>): Promise<string[]> {
-    const batch = new Batch<S>(this.extra, this.#device.user);
-    await write(batch);
-    if (batch.writes.length === 0) return [];
-    return this.commit(async () => batch.writes);
+  protected write(batch: Batch<S>): Promise<string[]> {
+    return this.commit((tx) => batch.plan((key) => tx.get("records", key)));
   }
 
   /** Writes and queues, as one batch, what is planned in the same transaction. Returns the changeIds. */

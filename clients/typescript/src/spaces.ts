@@ -6,9 +6,12 @@
  * on how often: `retryAfter` says when again), NotConnected, BadReply. What is to be gone and is gone already is no error.
  */
 
+import type { AnyTables, Fields, FieldsOf, TableOf } from "./batch.js";
 import { listOf, newId, objectOf, textOf } from "./data/change.js";
+import type { Row } from "./data/row.js";
 import { dump, type Json, type JsonObject } from "./data/values.js";
 import { Refused } from "./errors.js";
+import type { Query, QueryOptions, RecordView, Where } from "./query.js";
 import type { Replica } from "./replica.js";
 import { type ApiCall, apiClientOf, ask, segment } from "./sync/request.js";
 
@@ -178,4 +181,46 @@ function readInvitation(wire: JsonObject): Invitation {
 
 function textOrNull(value: Json | undefined): string | null {
   return typeof value === "string" ? value : null;
+}
+
+/** A replica's methods, without the space. */
+export interface InSpace<S extends object = AnyTables> {
+  put<T extends TableOf<S>>(table: T, id: string, fields: Fields<S, T>): Promise<string>;
+  patch<T extends TableOf<S>>(table: T, id: string, fields: Fields<S, T>): Promise<string>;
+  update<T extends TableOf<S>>(
+    table: T,
+    id: string,
+    change: (row: Row<FieldsOf<S, T>>) => Fields<S, T>,
+  ): Promise<string>;
+  delete(table: TableOf<S>, id: string): Promise<string>;
+  undelete(table: TableOf<S>, id: string): Promise<string>;
+  get<T extends TableOf<S>>(
+    table: T,
+    id: string,
+    options?: { readonly deleted?: boolean },
+  ): RecordView<FieldsOf<S, T>>;
+  query<T extends TableOf<S>>(
+    table: T,
+    where?: Where<FieldsOf<S, T>>,
+    options?: Omit<QueryOptions, "space">,
+  ): Query<FieldsOf<S, T>>;
+}
+
+/** The methods of `replica`, each with its space at the end of what it is given. */
+export function inSpace<S extends object>(replica: Replica<S>, space: string | null): InSpace<S> {
+  const at =
+    (name: string, place: number) =>
+    (...given: unknown[]): unknown => {
+      given[place] = { ...(given[place] as object), space };
+      return (replica as unknown as Record<string, (...all: unknown[]) => unknown>)[name]?.(...given);
+    };
+  return {
+    put: at("put", 3),
+    patch: at("patch", 3),
+    update: at("update", 3),
+    delete: at("delete", 2),
+    undelete: at("undelete", 2),
+    get: at("get", 2),
+    query: at("query", 2),
+  } as InSpace<S>;
 }

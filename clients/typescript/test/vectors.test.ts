@@ -203,18 +203,23 @@ describe("a replica", () => {
   );
 });
 
-it.each(FOUND)("finds what was written over unseen: $name", async ({ held, edits = [], change, conflicts }) => {
-  const script = new Script();
-  const server = { url: "http://server/", token: "t", fetch: script.fetch };
-  const wall = (): number => Date.parse("2026-01-01T10:30:00Z");
-  const replica = await open({ ...server, clientId: "me", wall });
-  script.answers.push(page([wire("r", {}, { fields: held })]), page([wire("r", {}, change)]));
-  await replica.pull();
-  for (const fields of edits) await replica.patch("t", "r", fields);
-  await replica.pull();
-  const found = await replica.conflicts();
-  expect(found.map(({ kind, field, mine, theirs, by }) => ({ kind, field, mine, theirs, by }))).toEqual(conflicts);
-});
+it.each(FOUND)(
+  "finds what was written over unseen: $name",
+  async ({ held, edits = [], change, conflicts }) => {
+    const script = new Script();
+    const server = { url: "http://server/", token: "t", fetch: script.fetch };
+    const wall = (): number => Date.parse("2026-01-01T10:30:00Z");
+    const replica = await open({ ...server, clientId: "me", wall });
+    script.answers.push(page([wire("r", {}, { fields: held })]), page([wire("r", {}, change)]));
+    await replica.pull();
+    for (const fields of edits) await replica.patch("t", "r", fields);
+    await replica.pull();
+    const found = await replica.conflicts();
+    expect(found.map(({ kind, field, mine, theirs, by }) => ({ kind, field, mine, theirs, by }))).toEqual(
+      conflicts,
+    );
+  },
+);
 
 interface NumberVector {
   name: string;

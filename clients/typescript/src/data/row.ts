@@ -15,7 +15,7 @@ export interface Row<F extends object = { readonly [field: string]: Json }> {
 }
 
 /** A record with its registers. */
-interface Held {
+export interface Held {
   readonly space: string;
   readonly table: string;
   readonly id: string;
