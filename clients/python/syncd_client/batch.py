@@ -60,3 +60,45 @@ class Batch:
         if space is not None:
             check_id("the space", space)
         self.writes.append(Write(op, table, name_space(space, self._user), record, values, self._extra))
+
+
+class InSpace:
+    """The records of one space: the methods of a replica, without `space`. Comes from `replica.in_("north")`."""
+
+    def __init__(self, replica: Any, space: str | None) -> None:
+        self._replica, self.space = replica, space
+
+    def put(self, table: str, id: str, fields: Mapping[str, Any]) -> str:
+        """See Replica.put."""
+        done: str = self._replica.put(table, id, fields, space=self.space)
+        return done
+
+    def patch(self, table: str, id: str, fields: Mapping[str, Any]) -> str:
+        """See Replica.patch."""
+        done: str = self._replica.patch(table, id, fields, space=self.space)
+        return done
+
+    def update(self, table: str, id: str, change: Callable[[Record], Mapping[str, Any]]) -> str:
+        """See Replica.update."""
+        done: str = self._replica.update(table, id, change, space=self.space)
+        return done
+
+    def delete(self, table: str, id: str) -> str:
+        """See Replica.delete."""
+        done: str = self._replica.delete(table, id, space=self.space)
+        return done
+
+    def undelete(self, table: str, id: str) -> str:
+        """See Replica.undelete."""
+        done: str = self._replica.undelete(table, id, space=self.space)
+        return done
+
+    def get(self, table: str, id: str, *, deleted: bool = False) -> Record | None:
+        """See Replica.get."""
+        done: Record | None = self._replica.get(table, id, space=self.space, deleted=deleted)
+        return done
+
+    def query(self, table: str, *given: Any, **more: Any) -> list[Record]:
+        """See Replica.query."""
+        done: list[Record] = self._replica.query(table, *given, space=self.space, **more)
+        return done

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import httpx
 
-from .batch import Batch
+from .batch import Batch, InSpace
 from .data.change import Key, Write, check_asked, check_id, name_space
 from .data.conflict import Conflict
 from .data.events import Changes, Event, LiveState, Verified
@@ -19,7 +19,6 @@ from .data.record import Record
 from .data.undo import Image
 from .data.values import take
 from .errors import InvalidQuery, NoSuchRecord
-from .in_space import InSpace
 from .live.endpoint import LiveOptions, for_thread
 from .live.hub import Bulletin
 from .live.live import Live, choose_handlers
