@@ -42,7 +42,7 @@ BY_ITSELF = {
     statements()[name].sql
     for name in (
         "usage_look", "quota_over", "quota_rates", "audit_count", "held_number", "held_due", "held_waiting",
-        "held_with_room", "heads", "feeds_of", "membership_news", "still_members",
+        "held_with_room", "heads", "feeds_of", "membership_news", "still_members", "consumer_lags", "webhook_counts",
     )
 }  # fmt: skip
 
