@@ -123,7 +123,7 @@ async def test_what_happens_is_posted_and_signed(server: Server, ada: Device, re
 
 
 async def test_what_is_not_taken_is_sent_again_with_its_id(server: Server, ada: Device, receiver: Receiver) -> None:
-    redirected = b"HTTP/1.1 307 There\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    redirected = b"HTTP/1.1 307 There\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % receiver.url.encode()
     receiver.answers = [FAILED, redirected, *receiver.answers]
     ada.write(edit("r", 1, x=1))
     one = await hook(server, receiver.url, ada.app)
