@@ -50,7 +50,6 @@ OF_NOBODY = {
     "sync_quota_over": "SELECT * FROM syncd.sync_quota_over('{{}}')",
     "sync_webhook_counts": "SELECT * FROM syncd.sync_webhook_counts()",
     "sync_consumer_lags": "SELECT * FROM syncd.sync_consumer_lags()",
-    "sync_webhook_counts": "SELECT * FROM syncd.sync_webhook_counts()",
     "sync_service_token": "SELECT * FROM syncd.sync_service_token(sha256('no token'))",
     "sync_session": "SELECT * FROM syncd.sync_session()",
     "sync_context_kind": "SELECT syncd.sync_context_kind()",
