@@ -104,9 +104,10 @@ class Account(msgspec.Struct, frozen=True):
             os.setgroups(groups)
 
     def open(self, path: Path | str, flags: int) -> int:
-        """A file of this user's, opened as this user: no link is followed, and what is made is for nobody else."""
+        """A file of this user's, opened as this user: no link is followed, no pipe waited for, and what is made is for
+        nobody else."""
         with self.acting(), named(path):
-            return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
 
     def read(self, path: Path) -> bytes:
         """What is in a file of this user's. Raises OSError."""

@@ -82,6 +82,25 @@ def test_a_link_in_the_data_directory_leads_root_nowhere(data: Path, victim: Pat
             EmbeddedPostgres(data).start()
 
 
+START = """
+import sys
+from pathlib import Path
+from syncd.postgres.embedded import EmbeddedPostgres
+with EmbeddedPostgres(Path(sys.argv[1])):
+    pass
+"""
+
+
+@pytest.mark.parametrize("place", [*PLACES, "pgdata/PG_VERSION"])
+def test_a_pipe_in_the_data_directory_keeps_root_waiting_for_nothing(data: Path, place: str) -> None:
+    as_postgres("rm", "-rf", data / place)
+    as_postgres("mkfifo", data / place)
+    done = subprocess.run(
+        [sys.executable, "-c", START, data], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 0 or "EmbeddedError" in done.stderr or "Error: " in done.stderr
+
+
 @pytest.mark.parametrize("place", ["pgdata.new/pg_hba.conf", "pgdata.new/postgresql.conf"])
 def test_a_link_where_the_database_is_made_leads_root_nowhere(folder: Path, victim: Path, place: str) -> None:
     (folder / "data").mkdir()
