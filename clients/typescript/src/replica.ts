@@ -182,7 +182,7 @@ export class Replica<S extends object = AnyTables> extends Writer<S> {
 
   /**
    * The record as this device sees it, own unsent writes included; null if there is none. A deleted one is returned
-   * only with `deleted`. Await it, or subscribe to it.
+   * only with `deleted`. Await it, or subscribe to it. Raises InvalidQuery for what can be no name.
    */
   get<T extends TableOf<S>>(
     table: T,
@@ -230,7 +230,8 @@ export class Replica<S extends object = AnyTables> extends Writer<S> {
   }
 
   #key(table: string, id: string, { space }: Place): Key {
-    return [this.spaceOf(space), table, id];
+    checkId("the table", table, InvalidQuery);
+    return [this.spaceOf(space), table, checkId("the record id", id, InvalidQuery)];
   }
 
   /** A space that is asked for, by its name in here. Raises InvalidQuery. */

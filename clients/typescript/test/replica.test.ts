@@ -186,6 +186,13 @@ describe("queries", () => {
     expect(await found([["v", "!=", 1]])).toBe("bcdefgh");
     expect(() => replica.query("t", [["v", "~" as "=", 1]])).toThrow(InvalidQuery);
     expect(() => replica.query("t", { v: { "<": null } } as object)).toThrow(InvalidQuery);
+    for (const wrong of ["", ".", "..", "a\u0000", "x".repeat(256), 7 as unknown as string]) {
+      expect(() => replica.get(wrong, "r")).toThrow(InvalidQuery);
+      expect(() => replica.get("t", wrong)).toThrow(InvalidQuery);
+      expect(() => replica.query(wrong)).toThrow(InvalidQuery);
+      await expect(replica.why("t", wrong)).rejects.toThrow(InvalidQuery);
+      await expect(replica.registers(wrong, "r")).rejects.toThrow(InvalidQuery);
+    }
     expect(() => replica.query("t", [["v", "in", 1]])).toThrow(InvalidQuery);
   });
 
