@@ -39,7 +39,8 @@ class DatabaseWord(NamedTuple):
 
 def is_asynchronous(connection: Any) -> bool:
     """Whether its statements are awaited."""
-    return inspect.iscoroutinefunction(getattr(connection, "execute", None))
+    # What a pool of asyncpg gives hands its calls on, and is no coroutine function by its looks.
+    return hasattr(connection, "fetchval") or inspect.iscoroutinefunction(getattr(connection, "execute", None))
 
 
 async def fetch_value_async(connection: Any, sql: str, arguments: Sequence[str]) -> Any:

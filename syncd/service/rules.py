@@ -38,7 +38,7 @@ TIME_LIMIT, THREADS = 2.0, 4
 # Characters of the text that a refusal is told with.
 LONGEST_TEXT = 500
 _NAMES = {number: name for name, number in OPS.items()}
-_TARGET = "__syncd_rule__"
+_TARGETS = "__syncd_rules__"
 
 
 class RuleRefused(Exception):
@@ -65,20 +65,23 @@ class ProposedChange(NamedTuple):
     origin: str | None
 
 
-def rule(target: str) -> Callable[[F], F]:
-    """Marks a function as a rule for "APP/TABLE", or for "APP/*", all tables of an app.
+def rule(*targets: str) -> Callable[[F], F]:
+    """Marks a function as a rule for one or several "APP/TABLE", or "APP/*", all tables of an app.
 
     It is called with the change (`ProposedChange`), the record as it stands (a dict of its fields, None where there is
     none or it is deleted) and the `Principal`. It returns None, or a dict of fields that are written beside the
     change's own, stamped by the server. It raises RuleRefused. It may be a coroutine function. Raises ValueError where
-    the target is none.
+    a target is none.
     """
-    app, _, table = target.partition("/")
-    if fault_in_id(app) or fault_in_id(table):
-        raise ValueError(f'{target!r} names no table: write "APP/TABLE", or "APP/*" for all tables of an app')
+    named = [tuple(target.split("/", 1)) for target in targets]
+    for target, parts in zip(targets, named, strict=True):
+        if len(parts) < 2 or any(map(fault_in_id, parts)):
+            raise ValueError(f'{target!r} names no table: write "APP/TABLE", or "APP/*" for all tables of an app')
+    if not named:
+        raise ValueError('name a table: @rule("APP/TABLE")')
 
     def mark(function: F) -> F:
-        setattr(function, _TARGET, (app, table))
+        setattr(function, _TARGETS, (*getattr(function, _TARGETS, ()), *named))
         return function
 
     return mark
@@ -87,7 +90,7 @@ def rule(target: str) -> Callable[[F], F]:
 def rules_of(module: str) -> list[Callable[..., Any]]:
     """The rules in a module of that name, in the order of their definition. Raises ImportError, and ValueError where
     there are none."""
-    found = [one for one in vars(import_module(module)).values() if callable(one) and hasattr(one, _TARGET)]
+    found = [one for one in vars(import_module(module)).values() if callable(one) and hasattr(one, _TARGETS)]
     if not found:
         raise ValueError(f"the module {module} has no rules: mark its functions with @rule")
     return found
@@ -110,10 +113,10 @@ class Rules:
         self._reads = reads
         self._threads = ThreadPoolExecutor(THREADS, "syncd rule")
         for one in rules:
-            target = getattr(one, _TARGET, None)
-            if target is None:
+            if not hasattr(one, _TARGETS):
                 raise TypeError(f'{one!r} is no rule: mark it with @rule("APP/TABLE")')
-            self._by_table.setdefault(target, []).append(one)
+            for target in getattr(one, _TARGETS):
+                self._by_table.setdefault(target, []).append(one)
 
     def about(self, app: str, table: str) -> list[Callable[..., Any]]:
         """The rules for a table."""
@@ -139,13 +142,20 @@ class Rules:
     async def _judged(self, work: PushDecision, places: Sequence[int], seen: Sequence[Seen]) -> dict[int, _Verdict]:
         """What the rules say to each change, by its place. What they do not say in time is no permission."""
         found: dict[int, _Verdict] = {}
+        # A record that a push writes twice is, for the second change, what the first one made of it.
+        made: dict[tuple[str, ...], dict[str, Any] | None] = {}
         try:
             async with asyncio.timeout(TIME_LIMIT):
                 for i, before in zip(places, seen, strict=True):
-                    if before.writes or work.changes[i][1] == work.caller.personal:
-                        found[i] = await self._judge(work, i, before)
-                    else:
+                    change, space, table = work.changes[i]
+                    if not before.writes and space != work.caller.personal:
                         found[i] = _Verdict()  # the log refuses it, and says why
+                        continue
+                    key = space, table, change.r
+                    now = before._replace(record=made[key]) if key in made else before
+                    verdict = found[i] = await self._judge(work, i, now)
+                    if verdict.code is None:
+                        made[key] = _made(work, i, now.record, verdict.derived)
         except TimeoutError:
             late = next(i for i in places if i not in found)
             log.error("rules took too long", app=work.pull.app, table=work.changes[late][2], seconds=TIME_LIMIT)
@@ -184,6 +194,14 @@ def _proposed(work: PushDecision, i: int) -> ProposedChange:
         work.pull.app, table, change.r, space, _NAMES[change.o], fields, work.message.changes[i].changeId, actor,
         change.n,
     )  # fmt: skip
+
+
+def _made(
+    work: PushDecision, i: int, record: dict[str, Any] | None, derived: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The record as a change leaves it, where nothing else is newer."""
+    change = _proposed(work, i)
+    return None if change.op == "delete" else {**(record or {}), **change.fields, **derived}
 
 
 def _check_derived(said: object) -> None:

@@ -71,6 +71,16 @@ def test_a_rule_sees_the_record_as_it_stands(ruled: Make) -> None:
     )  # fmt: skip
 
 
+def test_a_second_change_of_a_push_is_asked_about_as_the_first_one_leaves_its_record(ruled: Make) -> None:
+    ann = ruled()
+    closed, late, other = ann.push(
+        visit("v1", closed=True), visit("v1", when=2, reason="again"), visit("v2", reason="x")
+    )["results"]
+    assert (closed["status"], late["code"], other["status"]) == ("applied", "rule_refused", "applied")
+    refused, lower = ann.push(bed("b1", 5), bed("b1", 3, when=2))["results"]
+    assert (refused["status"], lower["code"]) == ("applied", "rule_refused")
+
+
 def test_a_repeat_of_what_was_written_is_no_new_question(ruled: Make) -> None:
     ann = ruled()
     first = bed("b1", 1)
