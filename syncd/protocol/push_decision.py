@@ -67,6 +67,8 @@ class PushDecision:
         # Whether a device of ours writes to records that moved.
         self.follows = False
         self._moved: Mapping[str, int] = {}
+        # The registers that rules wrote beside those of a change.
+        self._derived: dict[int, list[str]] = {}
         self._touched = limits.max_touched
         self._normalize(limits, stamps or Stamps(), passed_over)
 
@@ -196,6 +198,7 @@ class PushDecision:
         if normalized.o == OPS["delete"]:
             return
         normalize.derive(normalized, values, self.client)
+        self._derived[i] = list(values)
 
     def rejected(self) -> list[int]:
         return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]
@@ -325,7 +328,19 @@ class PushDecision:
                 result = msgspec.structs.replace(first, status="duplicate" if same else first.status)
             assert result is not None
             results.append(result)
+        if delta is not None and self._derived:
+            # A page leaves out the changes of its own push, and its device has not these.
+            told = [self._derived_text(i, results[i]) for i in self._derived if results[i].status == "applied"]
+            delta = delta._replace(changes=b",".join([text for text in (delta.changes, *told) if text]))
         return PushAnswer(results, self.conflicts, delta, self.pull.since, self._written(results))
+
+    def _derived_text(self, i: int, result: Result) -> bytes:
+        """What a rule wrote beside a change, as a page says a change."""
+        change, space, table = self.changes[i]
+        return msgspec.json.encode({
+            "eventId": result.eventId, "seq": result.seq, "table": table, "id": change.r, "op": "update",
+            "spaceId": space, "clientId": self.client, "fields": {name: change.f[name] for name in self._derived[i]},
+        })  # fmt: skip
 
     def _written(self, results: list[Result]) -> dict[str, int]:
         heads = dict(self._moved)

@@ -62,6 +62,20 @@ def test_what_a_rule_derives_is_written_above_what_the_device_wrote_and_comes_ba
     assert values(ruled(ann.user, "c2").drain()[0])["v1"]["summary"] == "cough"
 
 
+def test_the_device_that_pushed_is_told_what_a_rule_wrote_in_the_answer(ruled: Make) -> None:
+    ann = ruled()
+    ann.write(visit("v0", reason="x"))
+    _, cursor = ann.drain()
+    answer = ann.push(visit("v1", reason=" Cough "), pull=True, since=cursor)
+    [told] = answer["serverChanges"]
+    assert (told["id"], told["clientId"], told["seq"]) == ("v1", "c1", answer["results"][0]["seq"])
+    assert {name: register["value"] for name, register in told["fields"].items()} == {
+        "summary": "cough",
+        "by": ann.user,
+    }
+    assert ann.pull(answer["syncedUntil"])["serverChanges"] == []
+
+
 def test_a_rule_sees_the_record_as_it_stands(ruled: Make) -> None:
     ann = ruled()
     ann.write(visit("v1", closed=True))
