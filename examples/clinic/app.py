@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS invoices (visit text PRIMARY KEY, ward text NOT NULL,
 
 
 def caller(scope: Any) -> Principal | None:
-    """Who is signed in on a page, or whose phone it is."""
+    """The user who is signed in on a page, or has the phone; None for nobody."""
     connection = HTTPConnection(scope)
     name = connection.session.get("name")
     with suppress(BadSignature):
