@@ -334,6 +334,12 @@ def _role_problems(name: str, row: Any) -> Iterator[Finding]:
             f"{name} can change or delete what is in the log",
             f"REVOKE UPDATE, DELETE, TRUNCATE ON syncd.sync_changes FROM {name}, syncd_runtime;",
         )
+    if row["is_backend"] and not row["owns"]:
+        yield warn(
+            check,
+            f"{name} may call syncd.write, and so acts as any user without a proof",
+            f"serve as another role than your backend's: REVOKE syncd_writer FROM {name};",
+        )
     if row["may_create"] and not row["owns"]:
         yield fail(
             check,

@@ -60,7 +60,7 @@ def test_the_code_of_the_page_runs(
         monkeypatch.setenv(name, value)
     for user in ("ada", "bob"):
         monkeypatch.setenv(user.upper(), guides.token(user))
-    monkeypatch.setenv("DATABASE_URL", guides.dsn("shop"))
+    monkeypatch.setenv("SHOP_DATABASE_URL", guides.dsn("shop"))
     asyncio.run(executed(guides.owner_dsn, "".join(SQL.findall(page.read_text(encoding="utf-8")))))
     code = "\n".join(BLOCK.findall(page.read_text(encoding="utf-8"))).replace("http://127.0.0.1:3050", guides.url)
     if '"test-data"' in code:

@@ -196,6 +196,16 @@ async def test_a_login_that_may_compact_does_not_serve(database: EmbeddedPostgre
     assert ("FAIL", f"{role} can become syncd_compactor, whom row security does not bind") in said
 
 
+async def test_a_login_that_serves_and_is_a_backend_s_is_named(database: EmbeddedPostgres, own: str) -> None:
+    role = f"both_{os.urandom(3).hex()}"
+    dsn = database.dsn("postgres", own)
+    await run(dsn, f"CREATE ROLE {role} LOGIN IN ROLE syncd_runtime, syncd_writer")
+    findings = await examine(Settings(database_url=database.dsn(role, own)))
+    await run(dsn, f"DROP ROLE {role}")
+    said = [(f.status, f.detail) for f in findings if f.check == "runtime role"]
+    assert said == [("warn", f"{role} may call syncd.write, and so acts as any user without a proof")]
+
+
 async def test_the_serving_role_makes_nothing(database: EmbeddedPostgres, own: str) -> None:
     for statement in (
         "CREATE TEMPORARY TABLE t (x integer)",

@@ -13,7 +13,9 @@ SELECT r.rolname::text AS name,
        pg_catalog.has_table_privilege(log.oid, 'SELECT')
            AND pg_catalog.has_table_privilege(log.oid, 'INSERT') AS may_append,
        pg_catalog.has_table_privilege(log.oid, 'UPDATE, DELETE, TRUNCATE')
-           OR pg_catalog.has_any_column_privilege(log.oid, 'UPDATE') AS may_rewrite
+           OR pg_catalog.has_any_column_privilege(log.oid, 'UPDATE') AS may_rewrite,
+       EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace = schema.oid AND p.proname = 'write'
+               AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')) AS is_backend
 FROM pg_catalog.pg_roles r
 -- By the catalogs: a name is resolved only for who may enter the schema.
 LEFT JOIN pg_catalog.pg_namespace schema ON schema.nspname = 'syncd'
