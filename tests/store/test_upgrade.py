@@ -55,7 +55,10 @@ STEPS = [
     "0035_pre_devices_used",
     "0037_pre_context_key",
     "0038_pre_written_change",
+    "0043_pre_consumers",
     "0045_pre_told_change",
+    "0046_pre_webhooks",
+    "0048_pre_service_tokens",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -72,6 +75,8 @@ STEPS = [
     "0040_post_push_groups",
     "0041_post_import_folded",
     "0042_post_push_single",
+    "0044_post_consumers",
+    "0047_post_webhooks",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\
