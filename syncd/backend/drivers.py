@@ -20,13 +20,15 @@ LOCKED, DEADLOCK, CLASH = "55P03", "40P01", "40001"
 class AsyncDriver(Protocol):
     """A connection of asyncpg, or an asynchronous one of psycopg."""
 
-    def execute(self, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]: ...
+    def execute(self, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]:
+        """Runs a statement, and answers a cursor or a coroutine, as the driver does."""
 
 
 class SyncDriver(Protocol):
     """A connection of psycopg, of Django, or of another DB-API driver for PostgreSQL."""
 
-    def cursor(self) -> Any: ...
+    def cursor(self) -> Any:
+        """A cursor of the driver's."""
 
 
 class DatabaseWord(NamedTuple):

@@ -51,6 +51,7 @@ class WebhookLine:
         self._operator, self._turn = WebhookOperator(connection), asyncio.Lock()
 
     async def do(self, work: Callable[[WebhookOperator], Awaitable[T]]) -> T:
+        """Runs one piece of work on the line's connection, after those that came before it."""
         async with self._turn:
             return await work(self._operator)
 

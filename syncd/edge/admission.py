@@ -83,7 +83,8 @@ class Subscriber(Protocol):
     """A connection, by what it listens to."""
 
     @property
-    def subscriptions(self) -> Sized: ...
+    def subscriptions(self) -> Sized:
+        """What it is subscribed to."""
 
 
 class Admission:

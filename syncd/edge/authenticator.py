@@ -53,6 +53,7 @@ class Authenticator:
 
     @property
     def managed_elsewhere(self) -> bool:
+        """Whether memberships come from outside, so that the space endpoints change none."""
         return self._claims or self._service is not None
 
     async def caller(self, request: Request) -> Principal:

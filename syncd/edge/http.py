@@ -101,13 +101,8 @@ class HttpApplication:
             result = await self._answer(request, parts)
         except Disconnected:
             return
-        except SyncdError as refused:
-            why = told(refused)
-            if status_of(why) in (408, 413, 429, 503, 507):
-                self._ended[why.code] = self._ended.get(why.code, 0) + 1
-            if status_of(why) in (500, 503) and not isinstance(why, Overloaded):
-                log.warning("refused", code=why.code, method=request.method)
-            result = problem(why, request.root)
+        except SyncdError as why:
+            result = self._refused(request, told(why))
         except Exception as why:
             result = problem(SyncdError(log_failure(log, "failed", why).detail), request.root)
         finally:
@@ -127,6 +122,14 @@ class HttpApplication:
         else:
             went = await send_whole(send, result)
         self._moved(request, went)
+
+    def _refused(self, request: Request, why: SyncdError) -> Answer:
+        """The answer to what was refused, which is counted, and logged where it is the server's trouble."""
+        if status_of(why) in (408, 413, 429, 503, 507):
+            self._ended[why.code] = self._ended.get(why.code, 0) + 1
+        if status_of(why) in (500, 503) and not isinstance(why, Overloaded):
+            log.warning("refused", code=why.code, method=request.method)
+        return problem(why, request.root)
 
     async def _send_large(self, send: Send, request: Request, result: Answer, accept: bytes) -> int:
         """As `answer`, within the bounds of what is on its way; what cannot be read now is refused, while the answer to

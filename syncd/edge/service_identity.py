@@ -29,11 +29,16 @@ class GrantedService(Protocol):
     """What the database says of a token."""
 
     @property
-    def service(self) -> str: ...
+    def service(self) -> str:
+        """The service's name."""
+
     @property
-    def user_id(self) -> str: ...
+    def user_id(self) -> str:
+        """The user that it acts for."""
+
     @property
-    def expires(self) -> float | None: ...
+    def expires(self) -> float | None:
+        """When that ends, in seconds since 1970; None: it does not."""
 
 
 class TokenGrants(Protocol):

@@ -181,6 +181,7 @@ class Socket(asyncio.Protocol):
             self._transport.write_eof()
 
     def eof_received(self) -> None:
+        """The client sends no more."""
         self._protocol.receive_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -195,10 +196,11 @@ class Socket(asyncio.Protocol):
         self._sockets.admission.depart(self.address)
 
     def pause_writing(self) -> None:
-        self._full = True
-        self._moved = time.monotonic()
+        """The kernel takes no more for now."""
+        self._full, self._moved = True, time.monotonic()
 
     def resume_writing(self) -> None:
+        """It takes more again."""
         self._full = False
         self._wake()
 

@@ -38,6 +38,7 @@ class ContextSession:
 
     @property
     def begun(self) -> bool:
+        """Whether the database has named it."""
         return bool(self._name)
 
     async def begin(self, connection: Any) -> None:

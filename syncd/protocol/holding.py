@@ -29,6 +29,7 @@ class Sent:
 
     @cached_property
     def raws(self) -> list[bytes]:
+        """Each change as it came, as JSON text."""
         return raw_changes(self.body)
 
     def let_go(self) -> None:

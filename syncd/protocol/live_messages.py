@@ -256,6 +256,7 @@ def page_bytes(given: int | None, most: int) -> int:
 
 
 def auth_ok(user: str, server_time: str) -> bytes:
+    """The frame that says that a token was taken; `server_time`: an instant as text."""
     return msgspec.json.encode({"type": "auth-ok", "userId": user, "serverTime": server_time})
 
 
@@ -286,6 +287,7 @@ TAIL, _, END = changes_tail(b"|", False).partition(b"|")
 
 
 def sync_available(app: str, tables: Iterable[str]) -> bytes:
+    """The frame that says that there is news in an app, and in which tables; none: it is not said."""
     return msgspec.json.encode({"type": "sync-available", "appId": app, "tables": sorted(set(tables))})
 
 

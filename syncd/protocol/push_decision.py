@@ -152,6 +152,7 @@ class PushDecision:
             self.reject(i, code)
 
     def reject(self, i: int, code: str) -> None:
+        """Refuses the change at a place, with a code of the error codes."""
         change = self.message.changes[i]
         if self.refusals is not None:
             normalized, space, _ = self.changes[i]
@@ -201,6 +202,7 @@ class PushDecision:
         self._derived[i] = list(values)
 
     def rejected(self) -> list[int]:
+        """The places of the changes that were refused."""
         return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]
 
     def call(

@@ -48,6 +48,7 @@ class PullState:
 
     @property
     def fresh(self) -> bool:
+        """Whether the device has no cursor yet."""
         return not isinstance(self._at, Cursor)
 
     @property

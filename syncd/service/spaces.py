@@ -84,6 +84,7 @@ class SpaceService:
             raise Conflict(code="managed_elsewhere")
 
     async def create(self, caller: Principal, space: str | None, name: str) -> dict[str, str]:
+        """A new space, whose owner the caller is. `space` None: its id is made. Raises Malformed, SyncdError."""
         self._changeable()
         space = EventIds(time.time_ns() // 1000)(0) if space is None else space
         if wrong := fault_in_user(space):
@@ -98,12 +99,14 @@ class SpaceService:
         return [_space(SpaceRow(*row)) for row in await self._do(caller, "space_list", None)]
 
     async def get(self, caller: Principal, space: str) -> dict[str, str]:
+        """A space of the caller's. Raises NotFound."""
         rows = await self._do(caller, "space_list", space)
         if not rows:
             raise NotFound(code="space_not_found")
         return _space(SpaceRow(*rows[0]))
 
     async def delete(self, caller: Principal, space: str) -> None:
+        """Deletes a space of an owner's. Raises Forbidden, NotFound."""
         self._changeable()
         if space.startswith(RESERVED):
             raise Forbidden("A personal space stays.")
@@ -124,6 +127,7 @@ class SpaceService:
         return _member(row), row.joined_us is not None
 
     async def remove_member(self, caller: Principal, space: str, user: str) -> None:
+        """Takes a member out, or the caller leaves. Raises Forbidden, NotFound, and SyncdError for the last owner."""
         self._changeable()
         await self._do(caller, "member_remove", space, user)
 
@@ -131,10 +135,12 @@ class SpaceService:
         return [_invitation(InvitationRow(*row)) for row in await self._do(caller, "invitation_list")]
 
     async def accept(self, caller: Principal, space: str) -> dict[str, str]:
+        """The caller's invitation becomes a membership; answers the space. Raises NotFound, SyncdError."""
         self._changeable()
         return _space(SpaceRow(*(await self._do(caller, "invitation_accept", space, self._bounds))[0]))
 
     async def decline(self, caller: Principal, space: str) -> None:
+        """The caller's invitation ends. Raises NotFound."""
         await self._do(caller, "invitation_decline", space)
 
     async def blocks(self, caller: Principal) -> list[dict[str, str]]:
@@ -147,4 +153,5 @@ class SpaceService:
         await self._do(caller, "block", user, self._bounds, add=True)
 
     async def unblock(self, caller: Principal, user: str) -> None:
+        """The caller takes invitations of a user again."""
         await self._do(caller, "unblock", user)

@@ -172,6 +172,7 @@ class ConsumerOperator:
         return bool(await self._connection.fetchval(statement("consumer_remove"), name))
 
     async def lags(self) -> list[ConsumerLag]:
+        """How far each consumer is behind."""
         return [ConsumerLag(*row) for row in await self._connection.fetch(statement("consumer_lags"))]
 
     async def list(self) -> list[RegisteredConsumer]:

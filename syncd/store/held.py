@@ -38,6 +38,7 @@ class Roomy(NamedTuple):
 
     @property
     def device(self) -> Due:
+        """The device whose changes are due."""
         return Due(self.user_id, self.client_id, self.app)
 
 
@@ -168,6 +169,7 @@ class HeldOperator:
         self._connection = connection
 
     async def groups(self, which: HeldFilter) -> list[HeldGroup]:
+        """An overview of what a filter says."""
         return [HeldGroup(*row) for row in await self._connection.fetch(statement("held_groups"), *which)]
 
     async def found(self, which: HeldFilter, after: int) -> list[FoundChange]:
@@ -175,6 +177,7 @@ class HeldOperator:
         return [FoundChange(*row) for row in await self._connection.fetch(statement("held_found"), *which, after)]
 
     async def devices(self, which: HeldFilter) -> list[HeldDevice]:
+        """Whose they are, with how many each has."""
         return [HeldDevice(*row) for row in await self._connection.fetch(statement("held_devices"), *which)]
 
     async def drop(self, which: HeldFilter) -> int:

@@ -41,11 +41,17 @@ class Keeping(Protocol):
     @property
     def user(self) -> str: ...
     @property
-    def client(self) -> str: ...
+    def client(self) -> str:
+        """The device id that it is written under."""
+
     @property
-    def app(self) -> str: ...
+    def app(self) -> str:
+        """The app that it is of."""
+
     @property
-    def content(self) -> str: ...
+    def content(self) -> str:
+        """The change as JSON text."""
+
     def put(self, reason: str, most: tuple[int, int]) -> dict[str, Any]: ...
 
 

@@ -121,6 +121,7 @@ class PushCall(NamedTuple):
 
     @property
     def small(self) -> bool:
+        """Whether it may share a transaction with others."""
         return self.feed is not None and len(self.waves) == 1 and len(self.head) + len(self.waves[0]) <= SMALL
 
 

@@ -76,9 +76,11 @@ class WebhookOperator:
         await self._connection.execute(statement("webhook_add"), *values)
 
     async def all(self) -> list[Webhook]:
+        """Every webhook."""
         return [Webhook(*row) for row in await self._connection.fetch(statement("webhook_list"))]
 
     async def counts(self) -> list[WebhookCounts]:
+        """What each has sent, for /metrics."""
         return [WebhookCounts(*row) for row in await self._connection.fetch(statement("webhook_counts"))]
 
     async def into(self, name: str, state: str, reason: str | None, *, of: Sequence[str]) -> bool:
@@ -96,6 +98,7 @@ class WebhookOperator:
         await self._connection.execute(statement("webhook_bury"), name, message_id, body, attempts, reason)
 
     async def dead(self, name: str, after: int = 0, most: int = 100) -> list[DeadLetter]:
+        """The oldest messages that could not be delivered, after one of them, at most so many."""
         return [DeadLetter(*row) for row in await self._connection.fetch(statement("webhook_dead"), name, after, most)]
 
     async def revived(self, dead_id: int) -> None:

@@ -49,6 +49,7 @@ class ExportTally:
         self.events += events
 
     def digest(self) -> str:
+        """The hash of all lines so far, as hexadecimal digits."""
         return self._hash.hexdigest()
 
 
