@@ -334,6 +334,11 @@ def _role_problems(name: str, row: Any) -> Iterator[Finding]:
             f"{name} can change or delete what is in the log",
             f"REVOKE UPDATE, DELETE, TRUNCATE ON syncd.sync_changes FROM {name}, syncd_runtime;",
         )
+    yield from _rights(check, name, row)
+
+
+def _rights(check: str, name: str, row: Any) -> Iterator[Finding]:
+    """What a role that row security binds may do, and should not, or may not, and should."""
     if row["is_backend"] and not row["owns"]:
         yield warn(
             check,

@@ -17,7 +17,6 @@ TOO_LONG = {
     "clients/python/syncd_client/replica.py": 444,
     "tests/client/test_against_server.py": 463,
     "tests/client/test_live_against_server.py": 464,
-    "tests/store/test_upgrade.py": 455,
     "tests/system/operate/test_standbys.py": 470,
     "tests/system/transfer/test_backup.py": 453,
 }
