@@ -201,10 +201,10 @@ BEGIN
     RETURN v;
 END $$;
 
--- Some registers of a change, each with its device.
+-- Some registers of a change, each with its device, as the record had them: without what their writer had seen.
 CREATE OR REPLACE FUNCTION syncd.sync_registers_in(p_fields jsonb, p_client integer, p_keys text[]) RETURNS jsonb
 LANGUAGE sql STABLE
-RETURN (SELECT jsonb_object_agg(f.key, CASE WHEN f.value ? 'clientId' THEN f.value ELSE f.value || jsonb_build_object(
+RETURN (SELECT jsonb_object_agg(f.key, CASE WHEN f.value ? 'clientId' THEN f.value ELSE f.value - 'base' || jsonb_build_object(
             'clientId', (SELECT d.name FROM syncd.sync_names d WHERE d.name_no = p_client)) END)
         FROM jsonb_each(p_fields) f WHERE f.key = ANY (p_keys));
 

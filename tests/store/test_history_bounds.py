@@ -172,3 +172,15 @@ async def test_a_page_ends_where_its_steps_do_and_the_next_goes_on(past: Past) -
         after = {"table": found["last_table"], "id": found["last_id"]}
     assert len(seen) == len(set(seen)) == 41
     assert pages > 1
+
+
+async def test_a_state_of_the_past_has_registers_as_the_record_has_them(database: EmbeddedPostgres, past: Past) -> None:
+    """Without what the log says of a write besides: what its writer had seen."""
+    await past.make("(SELECT g AS seq, 'r' AS r FROM generate_series(2, 4) g)")
+    based = """
+        UPDATE syncd.sync_changes
+        SET fields = jsonb_set(fields::jsonb, '{x,base}', '"2026-01-01T00:00:00.000000Z"')::json
+        WHERE seq = 3 AND space_no = (SELECT space_no FROM syncd.sync_spaces WHERE space_id = '%s')"""
+    await run(database.owner_dsn, based % past.space)
+    found, _ = await past.look("record", table="t", id="r", seq=3)
+    assert set(json.loads(found["body"])["fields"]["x"]) == {"value", "at", "clientId"}
