@@ -5,7 +5,7 @@
 -- text; null where there is no record, or it is deleted. It reads no more than p_most bytes and the last of them.
 CREATE OR REPLACE FUNCTION syncd.sync_rules_see(p_app text, p_spaces text[], p_tables text[], p_ids text[], p_most bigint)
 RETURNS TABLE (writes boolean, record text, too_large boolean)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_app  integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_app);
     v_left bigint := p_most;
