@@ -98,6 +98,11 @@ def live_through(make: Make, user: str, seed: int = 1) -> list[Device]:
         changes = [{**edit(record, when, x=value), **place} for _ in range(rnd.randint(1, 3))]
         changes.append({**edit("s", when, change_id=None, y=n), **place, "actor": {"a": 1}, "origin": "agent"})
         device.push(*changes, schemaVersion=rnd.choice([None, 2]))
+    for n, name in enumerate(("tablet", "watch", "tablet", "watch")):  # over what was not seen, not always newer
+        changes = [edit(f"r{r}", 30_000 - 5_000 * n, z=n) for r in range(2 - n % 2)]
+        for change in changes:
+            change["fields"]["x"] = {"value": name, "at": at(30_000 + n)}
+        make(user, name).push(*changes, bases=True)
     old.push({"table": "t", "id": "untimed", "op": "insert", "data": {"a": 1}})
     old.push({"table": "t", "id": "timed", "op": "insert", "data": {"a": 1, "createdAt": at(1)}})
     old.push({"table": "t", "id": "late", "op": "update", "fields": {"a": {"value": 1, "at": ahead(9000)}}})
@@ -137,6 +142,7 @@ def test_an_import_into_an_empty_server_reproduces_everything(device: Make, else
     assert manifest["apps"] == ["app", "other"]
     assert manifest["eventsSha256"] == hashlib.sha256(first[: first.rindex(b'{"manifest":')]).hexdigest()
     assert any(change.get("superseded") for change in changes)
+    assert sum("base" in register for change in changes for register in change["fields"].values()) >= 4
     report = restore(elsewhere(user), first)
     assert (report["imported"], report["refused"]) == (len(changes), 0)
     assert undated(export(elsewhere(user))) == undated(first)
