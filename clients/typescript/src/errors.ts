@@ -46,13 +46,6 @@ export class NoSuchChange extends SyncdError {
   }
 }
 
-/** There is no such record on this device. */
-export class NoSuchRecord extends SyncdError {
-  constructor(id: string) {
-    super("no_such_record", `no record ${id}.`);
-  }
-}
-
 /** The store belongs to another app, client id or user, or was written by a newer version. */
 export class WrongReplica extends SyncdError {
   constructor(detail: string) {

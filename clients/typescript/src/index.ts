@@ -35,8 +35,9 @@ export {
   type Where,
 } from "./query.js";
 export { Replica, type ReplicaOptions } from "./replica.js";
-export type { Status, StatusName, StatusView, SyncStatus } from "./status.js";
+export type { StatusView, SyncStatus } from "./status.js";
 export type { Limits } from "./store/enqueue.js";
+export type { Status, StatusName } from "./store/explain.js";
 export type { Durability } from "./store/indexeddb.js";
 export type { Observed } from "./store/observed.js";
 export type { MakeStore, Prepare } from "./store/open.js";

@@ -1,14 +1,6 @@
 /** The application's face: a local database that syncs when it can. */
 
-import {
-  type AnyTables,
-  Batch,
-  type FieldsOf,
-  type Place,
-  type ReadRecord,
-  type TableOf,
-  Writer,
-} from "./batch.js";
+import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
 import {
   type Conflict,
   checkId,
@@ -28,8 +20,9 @@ import { endpointOf } from "./live/endpoint.js";
 import { Live } from "./live/live.js";
 import type { LiveOptions, OpenOptions } from "./options.js";
 import { compile, Query, type QueryOptions, RecordView, type Where } from "./query.js";
-import { explain, type Status, StatusView } from "./status.js";
+import { StatusView } from "./status.js";
 import { enqueue } from "./store/enqueue.js";
+import type { Status } from "./store/explain.js";
 import { Hub } from "./store/hub.js";
 import type { Source } from "./store/observed.js";
 import { migrate } from "./store/open.js";
@@ -52,7 +45,7 @@ export type ReplicaOptions<S extends object = AnyTables> = OpenOptions<S, Replic
  * its promise is fulfilled; `sync()` exchanges it with the server, `live()` does so all the time. The tabs of an
  * origin share a store and are one device.
  */
-export class Replica<S extends object = AnyTables> extends Writer<S> {
+export class Replica<S extends object = AnyTables> {
   declare readonly name: string;
   declare readonly app: string;
   readonly #options: ReplicaOptions<S>;
@@ -68,7 +61,6 @@ export class Replica<S extends object = AnyTables> extends Writer<S> {
   protected written: readonly Written[] = [];
 
   private constructor(name: string, options: ReplicaOptions<S>) {
-    super();
     const { schemaVersion, actor, origin } = options;
     this.name = name;
     this.app = checkId("the app", options.app);
@@ -153,13 +145,50 @@ export class Replica<S extends object = AnyTables> extends Writer<S> {
 
   // -- writing ---------------------------------------------------------------------------------------
 
-  protected begin(): Batch<S> {
-    const read: ReadRecord = (key) => this.#device.store.read((tx) => tx.get("records", key));
-    return new Batch<S>(this.extra, this.#device.user, read);
+  /** Writes a record: creates it, or brings it back if deleted. Fields not named stay. Returns the changeId. */
+  put<T extends TableOf<S>>(
+    table: T,
+    id: string,
+    fields: Partial<FieldsOf<S, T>>,
+    place?: Place,
+  ): Promise<string> {
+    return this.#one((batch) => batch.put(table, id, fields, place));
   }
 
-  protected write(batch: Batch<S>): Promise<string[]> {
-    return this.commit((tx) => batch.plan((key) => tx.get("records", key)));
+  /** Writes some fields of a record. A deleted record stays deleted. Returns the changeId. */
+  patch<T extends TableOf<S>>(
+    table: T,
+    id: string,
+    fields: Partial<FieldsOf<S, T>>,
+    place?: Place,
+  ): Promise<string> {
+    return this.#one((batch) => batch.patch(table, id, fields, place));
+  }
+
+  /** Deletes a record; `undelete` brings it back as it was. Returns the changeId. */
+  delete(table: TableOf<S>, id: string, place?: Place): Promise<string> {
+    return this.#one((batch) => batch.delete(table, id, place));
+  }
+
+  /** Brings a deleted record back. Returns the changeId. */
+  undelete(table: TableOf<S>, id: string, place?: Place): Promise<string> {
+    return this.#one((batch) => batch.undelete(table, id, place));
+  }
+
+  async #one(write: (batch: Batch<S>) => void): Promise<string> {
+    const [changeId = ""] = await this.batch(write);
+    return changeId;
+  }
+
+  /**
+   * Several writes as one: one transaction here and one push, never split, all or nothing on the server. Returns the
+   * changeIds. Raises BatchTooLarge, and what `write` raises; nothing is written then.
+   */
+  async batch(write: (batch: Batch<S>) => void | Promise<void>): Promise<string[]> {
+    const batch = new Batch<S>(this.extra, this.#device.user);
+    await write(batch);
+    if (batch.writes.length === 0) return [];
+    return this.commit(async () => batch.writes);
   }
 
   /** Writes and queues, as one batch, what is planned in the same transaction. Returns the changeIds. */
@@ -204,9 +233,8 @@ export class Replica<S extends object = AnyTables> extends Writer<S> {
   /** Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown. */
   async registers(table: TableOf<S>, id: string, place: Place = {}): Promise<Registers> {
     const key = this.#key(table, id, place);
-    return new Map(
-      freeze([...((await this.#device.store.read((tx) => tx.get("records", key)))?.view ?? [])]),
-    );
+    const row = await this.#device.store.read((tx) => tx.get("records", key));
+    return new Map(freeze([...(row?.view ?? [])]));
   }
 
   /** The shared spaces that the server said this user is in, as of the last sync. */
@@ -308,6 +336,7 @@ export class Replica<S extends object = AnyTables> extends Writer<S> {
   /** Why a record is not synced, or that it is. */
   async why(table: TableOf<S>, id: string, place: Place = {}): Promise<Status> {
     const key = this.#key(table, id, place);
+    const { explain } = await import("./store/explain.js");
     return this.#device.store.read((tx) => explain(tx, key));
   }
 

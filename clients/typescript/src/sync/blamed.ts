@@ -1,4 +1,4 @@
-/** Which changes of a push a refusal blames. A module of its own, which is loaded when a push was refused whole. */
+/** Which changes of a push a refusal blames. */
 
 import { type Refusal, textOr } from "../data/change.js";
 import type { JsonObject } from "../data/values.js";

@@ -4,7 +4,7 @@ import { Offline } from "../errors.js";
 import { CALLBACK_TIMEOUT, sleep } from "../timing.js";
 import type { Report, Session } from "./session.js";
 import type { Token, TokenSource } from "./tokens.js";
-import type { Line } from "./transport.js";
+import { headers, type Line, request } from "./transport.js";
 
 /** A server, and how it is asked. */
 export interface Server extends TokenSource, Line {}
@@ -23,13 +23,10 @@ export async function perform(
     if (step.kind === "wait") await sleep(step.pause, signal);
     else if (step.kind === "renew") token = await ask();
     else {
-      const said = token;
-      await import("./transport.js")
-        .then(({ headers, request }) => request(server, step, headers(said, step), signal))
-        .then(
-          (answer) => session.receive(step, answer),
-          (cause) => session.failed(step, cause),
-        );
+      await request(server, step, headers(token, step), signal).then(
+        (answer) => session.receive(step, answer),
+        (cause) => session.failed(step, cause),
+      );
     }
   }
   return session.report;

@@ -13,7 +13,8 @@ import type { Limits } from "../store/enqueue.js";
 import { pack, reject } from "../store/outbox.js";
 import type { Meta, Store, Transaction, Trouble } from "../store/store.js";
 import { type Applied, applyPage, beginRestart, eventsOf } from "./apply.js";
-import { finderOf, onDemand } from "./on-demand.js";
+import { blamedIn } from "./blamed.js";
+import { finderOf } from "./on-demand.js";
 import type { Pace, Paces } from "./pace.js";
 import { type Page, type Problem, readPage, readProblem } from "./reply.js";
 import { delay, passes, type RetryPolicy } from "./retry.js";
@@ -284,7 +285,7 @@ export class Session {
     const { status, code, detail } = problem;
     const batches = new Set(sent.pushed.map(({ batch }) => batch));
     const blamed = new Map<string, Refusal>();
-    for (const [place, refusal] of await blame(problem)) {
+    for (const [place, refusal] of blamedIn(problem)) {
       const change = sent.pushed[place];
       if (change !== undefined) blamed.set(change.changeId, refusal);
     }
@@ -311,11 +312,6 @@ export class Session {
     await noteTrouble(this.#device.store, { kind, code, detail }).catch(() => {}); // the error says more than a store that is full
     throw error;
   }
-}
-
-/** As `blamedIn`. Raises Offline. */
-async function blame(problem: Problem): Promise<ReadonlyMap<number, Refusal>> {
-  return problem.errors[0] ? (await onDemand(() => import("./blamed.js"))).blamedIn(problem) : new Map();
 }
 
 /** Tells everybody what an answer of the server, applied, means to the application. */

@@ -1,4 +1,4 @@
-/** Requests over HTTP. A module of its own, which is loaded with the first of them. */
+/** Requests over HTTP. */
 
 import { SLOWEST } from "./pace.js";
 import { parseRetryAfter } from "./retry.js";
