@@ -49,8 +49,11 @@ def fields(device: Device, since: str) -> list[Json]:
     return [change["fields"] for change in device.drain(since)[0]]
 
 
-def test_the_writer_is_told_and_the_log_says_it(device: Make) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["a new device", "a known one"])
+def test_the_writer_is_told_and_the_log_says_it(device: Make, known: bool) -> None:
     two = Two(device)
+    if known:  # whose push of one change goes a way of its own
+        two.bob.write(edit("another", 1, x=0))
     since = two.wrote(edit("r", 10, x="ada's", y=1))
     (result,) = two.bob.push(over("r", 20, x="bob's", z=2))["results"]
     assert result["overwrote"] == [{"field": "x", "value": "ada's", "by": "ada", "at": at(10)}]
