@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import os
 
+import pytest
+
 from syncd.live.memberships import poll_members
 from syncd.protocol import cursor as cursors
 from syncd.protocol.cursor import Cursor, decode
@@ -209,6 +211,39 @@ def test_a_newcomer_that_is_removed_between_its_answer_and_its_place_is_told_of_
     world.settle()
     # That it was removed is news to it; what was written since is not.
     assert newcomer.told <= {"notes"}
+
+
+def test_an_app_s_first_change_is_news_also_where_somebody_else_looks_just_then() -> None:
+    world = with_a_device_live((1, 2))
+    space = world.database.spaces[1]
+    listener = world.arrives(2)
+    world.settle()
+    assert listener.connection.available_only
+    head = world.database.push(space, "lists", 1)
+    world.commit(space, "lists", head)
+    looking = world.tasks.pop()
+    world.arrives(2, "another")  # it finds the feed before whoever looks for what is new does
+    world.settle()
+    world.tasks.append(looking)
+    world.settle()
+    assert "1-1" in listener.told
+
+
+def test_a_kept_cursor_of_which_too_much_has_moved_is_given_up_for_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cursors, "MOST_MOVED", 0)
+    world = Simulation(0)
+    world.database.keeps = True
+    device = world.arrives(1, app="notes")
+    world.settle()
+    world.subscribe(device)
+    world.perform()
+    world.settle()
+    pages = world.state.counts.dropped_back
+    for _ in range(2):
+        world.commit(world.home, "notes", world.database.push(world.home, "notes", 1))
+        world.settle()
+    assert world.state.counts.dropped_back == pages + 1
+    assert device.connection.subscriptions["notes"].live
 
 
 def test_a_newcomer_whose_memberships_changed_meanwhile_is_in_the_spaces_of_now() -> None:
