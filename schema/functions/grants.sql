@@ -8,7 +8,7 @@ GRANT EXECUTE ON FUNCTION
     TO syncd_runtime;
 
 -- rules
-GRANT EXECUTE ON FUNCTION syncd.sync_rules_see TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION syncd.sync_rules_see, syncd.sync_plain_fields, syncd.sync_rules_written TO syncd_runtime;
 
 -- starts
 GRANT EXECUTE ON FUNCTION

@@ -112,7 +112,13 @@ class SocketCommands:
             incarnations=message.incarnations, bases=message.bases,
         )  # fmt: skip
         wanted = PullRequest(app, plain=self._legacy, own=self._legacy)
-        answer = await self._perform(PushRequest(caller, client, wanted, text, body, now, event), events)
+        first = len(message.changes) - kept
+
+        def derived(place: int) -> None:
+            # Its device has not all of it, so it comes like another's.
+            connection.forget_own(events[place - first : place - first + 1] if place >= first else ())
+
+        answer = await self._perform(PushRequest(caller, client, wanted, text, body, now, event, derived), events)
         subscription = connection.subscriptions.get(app)
         if subscription is not None:
             subscription.acknowledges(answer.results)

@@ -79,11 +79,15 @@ class Holding:
 
     def make(self, space: str) -> bool:
         """Whether an unknown space is to be made, which is tried once."""
-        able = self._sent.limits.make_spaces and _name(space) is not None and not space.startswith("_personal:")
-        if not able or space in self._own:
+        if not self.may_make(space) or space in self._own:
             return False
         self._own.add(space)
         return True
+
+    def may_make(self, space: str) -> bool:
+        """Whether a space of that id would be made where there is none."""
+        named = _name(space) is not None and not space.startswith("_personal:")
+        return self._sent.limits.make_spaces and named
 
     def head(self) -> dict[str, Any]:
         """For the log."""

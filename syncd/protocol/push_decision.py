@@ -39,6 +39,7 @@ class Refusals(Protocol):
         self, place: int, code: str, change: IncomingChange, normalized: NormalizedChange | None, space: str
     ) -> None: ...
     def make(self, space: str) -> bool: ...
+    def may_make(self, space: str) -> bool: ...
     def head(self) -> dict[str, Any]: ...
 
 
@@ -69,6 +70,8 @@ class PushDecision:
         self._moved: Mapping[str, int] = {}
         # The registers that rules wrote beside those of a change.
         self._derived: dict[int, list[str]] = {}
+        # Is told the places, in the whole push, of changes that rules write something beside.
+        self.on_derived: Callable[[int], None] = lambda place: None
         self._touched = limits.max_touched
         self._normalize(limits, stamps or Stamps(), passed_over)
 
@@ -193,6 +196,11 @@ class PushDecision:
             assert result is not None
             result.field, result.detail = field, text or result.detail
 
+    def repeated(self, i: int, event: str, seq: int) -> None:
+        """A change is in the log already, as it is."""
+        self.left.remove(i)
+        self.results[i] = Result("duplicate", self.message.changes[i].changeId, event, seq)
+
     def derive(self, i: int, values: Mapping[str, Any]) -> None:
         """Writes fields beside those of a change, stamped above all of them, as a rule says. Raises InvalidValue."""
         normalized, _, _ = self.changes[i]
@@ -200,6 +208,7 @@ class PushDecision:
             return
         normalize.derive(normalized, values, self.client)
         self._derived[i] = list(values)
+        self.on_derived(self.first + i)
 
     def rejected(self) -> list[int]:
         """The places of the changes that were refused."""
@@ -339,9 +348,14 @@ class PushDecision:
     def _derived_text(self, i: int, result: Result) -> bytes:
         """What a rule wrote beside a change, as a page says a change."""
         change, space, table = self.changes[i]
+        fields: dict[str, Any] = {name: change.f[name] for name in self._derived[i]}
+        if self.pull.plain:
+            # A device of the first generation reads milliseconds, under both names.
+            times = {name: f"{register.at[:23]}Z" for name, register in fields.items()}
+            fields = {n: {"value": r.value, "at": times[n], "updatedAt": times[n]} for n, r in fields.items()}
         return msgspec.json.encode({
             "eventId": result.eventId, "seq": result.seq, "table": table, "id": change.r, "op": "update",
-            "spaceId": space, "clientId": self.client, "fields": {name: change.f[name] for name in self._derived[i]},
+            "spaceId": space, "clientId": self.client, "fields": fields,
         })  # fmt: skip
 
     def _written(self, results: list[Result]) -> dict[str, int]:

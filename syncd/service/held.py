@@ -66,6 +66,9 @@ class Releasing:
     def make(self, space: str) -> bool:
         return False
 
+    def may_make(self, space: str) -> bool:
+        return False
+
     def head(self) -> dict[str, Any]:
         return {"release": [row.held_no for row in self._rows if row.held_no not in self.kept]}
 

@@ -39,7 +39,8 @@ Check = Callable[[PushDecision], Awaitable[None]]
 
 class PushRequest(NamedTuple):
     """What a device pushes, and what it wants in return: `pull`. `body` is the JSON text of `message`; `now` is
-    microseconds; `events` gives the changes their event ids."""
+    microseconds; `events` gives the changes their event ids; `on_derived` is told the places of changes that rules
+    write something beside, before anybody hears of them."""
 
     caller: Principal
     client: str
@@ -48,6 +49,7 @@ class PushRequest(NamedTuple):
     message: PushBody
     now: int
     events: EventIds
+    on_derived: Callable[[int], None] | None = None
 
 
 class PushService:
@@ -59,7 +61,7 @@ class PushService:
 
     async def push(self, request: PushRequest) -> PushAnswer:
         """Raises Malformed, TooLarge, DeviceCopied, Refused, Busy and the like."""
-        caller, client, wanted, body, message, now, event = request
+        caller, client, wanted, body, message, now, event, on_derived = request
         log, limits, skew = self._log, self.limits, self._skew
         sent, large = Sent(body, message.schemaVersion, limits), is_large(body, wanted.plain)
         holds = wanted.plain and not message.atomic
@@ -79,6 +81,8 @@ class PushService:
             bounds = await aside(large, parts.bounds)
             return await _perform_parts(log, parts, bounds, event, skew, now, large, self._check)
         work = await aside(large, parts.part, (0, len(message.changes)), stamps_of(state), message.pull)
+        if on_derived is not None:
+            work.on_derived = on_derived
         return await perform(work, state, log, event, skew, now, large=large, check=self._check)
 
 

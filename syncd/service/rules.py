@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
@@ -23,12 +23,13 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import structlog
 
+from syncd.core.clock import LAST, format_instant
 from syncd.core.failures import log_failure
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue
-from syncd.protocol.normalize import OPS
+from syncd.protocol.normalize import OPS, LogRegister, NormalizedChange
 from syncd.protocol.push_decision import PushDecision
-from syncd.store.rules import RuleReads, Seen
+from syncd.store.rules import RuleReads, Seen, WrittenRow
 
 log = structlog.get_logger("syncd.rules")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,7 +38,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 TIME_LIMIT, THREADS = 2.0, 4
 # Characters of the text that a refusal is told with.
 LONGEST_TEXT = 500
-_NAMES = {number: name for name, number in OPS.items()}
 _TARGETS = "__syncd_rules__"
 
 
@@ -50,9 +50,10 @@ class RuleRefused(Exception):
 
 
 class ProposedChange(NamedTuple):
-    """A change that is about to be written. `fields`: the values that it writes, by name; `space`: its id; `op`:
-    "insert", "update" or "delete"; `change_id` is None where the server makes it; `actor`, `origin`: as the device says
-    them."""
+    """A change that is about to be written. `fields`: the values that it writes, by name; `space`: the id of the one
+    that its record is in; `op`: what it will be, "insert", "update" or "delete", whatever its device calls it;
+    `change_id` is None where the server makes it; `actor`, `origin`: as the device says them; `brings_back`: the fields
+    of a deleted record that it inserts again, which are there again with it, else None."""
 
     app: str
     table: str
@@ -63,6 +64,7 @@ class ProposedChange(NamedTuple):
     change_id: str | None
     actor: Any
     origin: str | None
+    brings_back: dict[str, Any] | None
 
 
 def rule(*targets: str) -> Callable[[F], F]:
@@ -96,13 +98,20 @@ def rules_of(module: str) -> list[Callable[..., Any]]:
     return found
 
 
-class _Verdict(NamedTuple):
-    """`code` is None where the change is taken, with `derived` written beside."""
+class Verdict(NamedTuple):
+    """What the rules say to a change. `code` is None where the change is taken, with `derived` written beside."""
 
     code: str | None = None
     field: str | None = None
     text: str = ""
     derived: Mapping[str, Any] = {}
+
+
+class Asked(NamedTuple):
+    """What stands before a change, and the fields that its record brings along from the space that it moves from."""
+
+    seen: Seen
+    brought: dict[str, Any]
 
 
 class Rules:
@@ -124,47 +133,61 @@ class Rules:
 
     async def check(self, work: PushDecision) -> None:
         """Has the rules look at the changes of a push, and takes in what they say. Raises what reading raises."""
-        app = work.pull.app
+        app, own = work.pull.app, work.caller.personal
         places = [i for i in work.left if self.about(app, work.changes[i][2])]
         if not places:
             return
         keys = [(work.changes[i][1], work.changes[i][2], work.changes[i][0].r) for i in places]
-        seen = await self._reads.seen(work.caller, app, keys)
-        verdicts = await self._judged(work, places, seen)
-        refused = {i: verdict for i, verdict in verdicts.items() if verdict.code is not None}
-        for i in await self._reads.written_before(work.caller.user, work.client, _ids(work, refused)):
-            del refused[i]  # it was written: that it may not be again is no answer to a repeat
-        work.refuse_by_rule({i: (v.code or "", v.field, v.text) for i, v in refused.items()})
-        for i, verdict in verdicts.items():
-            if i in work.left and verdict.derived:
-                _derive(work, i, verdict.derived)
+        # A record of the first generation moves with all that it has: its fields are written in the other space too.
+        movers = [n for n, (space, _, _) in enumerate(keys) if work.moves is not None and space != own]
+        seen = await self._reads.seen(work.caller, app, [*keys, *((own, *keys[n][1:]) for n in movers)])
+        brought = {places[n]: one.record or {} for n, one in zip(movers, seen[len(keys) :], strict=True)}
+        asked = {i: Asked(seen[n], brought.get(i, {})) for n, i in enumerate(places)}
+        await self._settle(work, await self._judged(work, asked))
 
-    async def _judged(self, work: PushDecision, places: Sequence[int], seen: Sequence[Seen]) -> dict[int, _Verdict]:
+    async def _settle(self, work: PushDecision, verdicts: dict[int, Verdict]) -> None:
+        """Takes in what the rules said. What was written before is what it was then, whatever they say now."""
+        weighty = {i: work.changes[i][0].c for i, said in verdicts.items() if said.code is not None or said.derived}
+        ids = [id_ for id_ in weighty.values() if id_ is not None]
+        written = await self._reads.written(work.caller, work.client, ids)
+        for i, id_ in weighty.items():
+            row = written.get(id_ or "")
+            if row is not None:
+                del verdicts[i]  # of another change under this id the log says that it is one
+                if _is_repeat(work.changes[i][0], row):
+                    work.repeated(i, row.event_id, row.seq)
+        refused = {i: said for i, said in verdicts.items() if said.code is not None}
+        work.refuse_by_rule({i: (v.code or "", v.field, v.text) for i, v in refused.items()})
+        for i, said in verdicts.items():
+            if i not in refused and said.derived:
+                _derive(work, i, said.derived)
+
+    async def _judged(self, work: PushDecision, asked: Mapping[int, Asked]) -> dict[int, Verdict]:
         """What the rules say to each change, by its place. What they do not say in time is no permission."""
-        found: dict[int, _Verdict] = {}
+        found: dict[int, Verdict] = {}
         # A record that a push writes twice is, for the second change, what the first one made of it.
-        made: dict[tuple[str, ...], dict[str, Any] | None] = {}
+        made: dict[tuple[str, ...], Seen] = {}
         try:
             async with asyncio.timeout(TIME_LIMIT):
-                for i, before in zip(places, seen, strict=True):
-                    change, space, table = work.changes[i]
-                    if not before.writes and space != work.caller.personal:
-                        found[i] = _Verdict()  # the log refuses it, and says why
+                for i, (before, brought) in asked.items():
+                    key = before.space, work.changes[i][2], work.changes[i][0].r
+                    now = made.get(key, before)
+                    if (code := _why_not(work, i, before)) is not None:
+                        found[i] = Verdict(code)
                         continue
-                    key = space, table, change.r
-                    now = before._replace(record=made[key]) if key in made else before
-                    verdict = found[i] = await self._judge(work, i, now)
+                    change = _proposed(work, i, now, brought)
+                    verdict = found[i] = await self._judge(work, change, now)
                     if verdict.code is None:
-                        made[key] = _made(work, i, now.record, verdict.derived)
+                        made[key] = _made(change, now, verdict.derived)
         except TimeoutError:
-            late = next(i for i in places if i not in found)
+            late = next(i for i in asked if i not in found)
             log.error("rules took too long", app=work.pull.app, table=work.changes[late][2], seconds=TIME_LIMIT)
-        return {i: found.get(i, _Verdict("rule_failed")) for i in places}
+            found[late] = Verdict("rule_failed")
+        # The others have done nothing: their device sends them again in a push of fewer.
+        return {i: found.get(i, Verdict("push_too_large")) for i in asked}
 
-    async def _judge(self, work: PushDecision, i: int, before: Seen) -> _Verdict:
-        if before.too_large:
-            return _Verdict("push_too_large")
-        change, derived = _proposed(work, i), dict[str, Any]()
+    async def _judge(self, work: PushDecision, change: ProposedChange, before: Seen) -> Verdict:
+        derived = dict[str, Any]()
         for one in self.about(change.app, change.table):
             try:
                 said = await self._called(one, change, before.record, work.caller)
@@ -172,13 +195,13 @@ class Rules:
                     _check_derived(said)
                     derived.update(said)
             except RuleRefused as why:
-                return _Verdict("rule_refused", why.field, str(why.text)[:LONGEST_TEXT])
+                return Verdict("rule_refused", why.field, str(why.text)[:LONGEST_TEXT])
             except TimeoutError:
                 raise
             except Exception as why:
                 log_failure(log, "a rule failed", why, rule=getattr(one, "__qualname__", "rule"), app=change.app)
-                return _Verdict("rule_failed")
-        return _Verdict(derived=derived)
+                return Verdict("rule_failed")
+        return Verdict(derived=derived)
 
     async def _called(self, one: Callable[..., Any], *arguments: Any) -> Any:
         if inspect.iscoroutinefunction(one):
@@ -186,22 +209,54 @@ class Rules:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(one, *arguments))
 
 
-def _proposed(work: PushDecision, i: int) -> ProposedChange:
-    change, space, table = work.changes[i]
+def _why_not(work: PushDecision, i: int, before: Seen) -> str | None:
+    """The code of a change that no rule is asked about: its user may not write there, or too much would be read."""
+    if before.too_large:
+        return "push_too_large"
+    if before.role == "reader":
+        return "not_a_writer"
+    known = before.role is not None or before.space == work.caller.personal
+    makes = work.refusals is not None and work.refusals.may_make(before.space)
+    return None if known or makes else "space_not_found"
+
+
+def _proposed(work: PushDecision, i: int, before: Seen, brought: Mapping[str, Any]) -> ProposedChange:
+    change, _, table = work.changes[i]
     fields = {name: msgspec.json.decode(register.value) for name, register in change.f.items() if name != "deletedAt"}
     actor = None if change.a is None else msgspec.json.decode(change.a)
+    op, back = "delete", None
+    if change.o != OPS["delete"]:
+        revives = before.deleted is not None and change.o == OPS["insert"]
+        back = before.deleted if revives else None
+        op = "insert" if before.record is None and (revives or before.deleted is None) else "update"
     return ProposedChange(
-        work.pull.app, table, change.r, space, _NAMES[change.o], fields, work.message.changes[i].changeId, actor,
-        change.n,
+        work.pull.app, table, change.r, before.space, op, {**brought, **fields}, work.message.changes[i].changeId,
+        actor, change.n, back,
     )  # fmt: skip
 
 
-def _made(
-    work: PushDecision, i: int, record: dict[str, Any] | None, derived: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """The record as a change leaves it, where nothing else is newer."""
-    change = _proposed(work, i)
-    return None if change.op == "delete" else {**(record or {}), **change.fields, **derived}
+def _made(change: ProposedChange, before: Seen, derived: Mapping[str, Any]) -> Seen:
+    """What stands behind a change, where nothing else is newer."""
+    if change.op == "delete":
+        return before._replace(record=None, deleted=before.record or before.deleted or {})
+    if change.op == "update" and before.record is None:
+        return before._replace(deleted={**(before.deleted or {}), **change.fields, **derived})
+    stood = before.record or change.brings_back or {}
+    return before._replace(record={**stood, **change.fields, **derived}, deleted=None)
+
+
+def _is_repeat(change: NormalizedChange, row: WrittenRow) -> bool:
+    """Whether a change says what was written under its id: all of it, but for what a rule wrote above it."""
+    logged = msgspec.json.decode(row.fields)
+    highest = format_instant(change.hi) if change.hi < LAST else ""
+    return row.record_id == change.r and all(
+        name in logged and (logged[name].get("at", "") > highest or logged[name]["value"] == _value(register))
+        for name, register in change.f.items()
+    )
+
+
+def _value(register: LogRegister) -> Any:
+    return msgspec.json.decode(register.value)
 
 
 def _check_derived(said: object) -> None:
@@ -219,7 +274,3 @@ def _derive(work: PushDecision, i: int, values: Mapping[str, Any]) -> None:
     except (InvalidValue, TypeError, ValueError, msgspec.MsgspecError) as why:
         log_failure(log, "a rule failed", why, rule="returned value", app=work.pull.app)
         work.refuse_by_rule({i: ("rule_failed", None, "")})
-
-
-def _ids(work: PushDecision, refused: Iterable[int]) -> dict[int, str]:
-    return {i: id_ for i in refused if (id_ := work.changes[i][0].c) is not None}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from syncd.core.principal import Principal
-from syncd.postgres.contexts import ActingUser
 from syncd.store.pool import Pool
 
 # Bytes of JSON that the records of one push are, together, as what it may touch.
@@ -18,17 +17,32 @@ MOST_SEEN = 32 << 20
 class SeenRow(NamedTuple):
     """As the database says it: `record` is JSON text."""
 
-    writes: bool
+    role: str | None
+    space: str
     record: str | None
+    deleted: bool
     too_large: bool
 
 
-class Seen(NamedTuple):
-    """What stands before a change: whether its user may write in its space, the record's fields (None: there is none,
-    or it is deleted), and whether it was not read because all together are too much."""
+class WrittenRow(NamedTuple):
+    """A change that was written before: its registers as JSON text, as the log has them."""
 
-    writes: bool
+    change_id: str
+    event_id: str
+    seq: int
+    record_id: str
+    fields: str
+
+
+class Seen(NamedTuple):
+    """What stands before a change: the role of its user where the record is, None where it has none; the space that is
+    in; the record's fields, None where there is none; those of a deleted one, which an insert brings back; and whether
+    it was not read because all together are too much."""
+
+    role: str | None
+    space: str
     record: dict[str, Any] | None
+    deleted: dict[str, Any] | None
     too_large: bool
 
 
@@ -40,15 +54,16 @@ class RuleReads:
 
     async def seen(self, caller: Principal, app: str, keys: Sequence[tuple[str, str, str]]) -> list[Seen]:
         """What stands at each (space, table, record). Raises Busy, DatabaseUnavailable."""
-        spaces, tables, records = (list(column) for column in zip(*keys, strict=True))
-        rows = await self._pool.fetch_as(
-            caller.user, caller.adopt, "rules_see", app, spaces, tables, records, MOST_SEEN, add=True
-        )
-        return [Seen(row[0], None if row[1] is None else msgspec.json.decode(row[1]), row[2]) for row in rows]
+        columns = (list(column) for column in zip(*keys, strict=True))
+        rows = await self._pool.fetch_as(caller.user, caller.adopt, "rules_see", app, *columns, MOST_SEEN, add=True)
+        return [_seen(SeenRow(*row)) for row in rows]
 
-    async def written_before(self, user: str, client: str, ids: Mapping[int, str]) -> list[int]:
-        """Which places are of changes that are in the log already, by their change ids."""
-        if not ids:
-            return []
-        found = set((await self._pool.fetch("pushed_before", ActingUser(user), client, list(ids.values())))[0][0] or ())
-        return [place for place, id_ in ids.items() if id_ in found]
+    async def written(self, caller: Principal, client: str, ids: Sequence[str]) -> dict[str, WrittenRow]:
+        """The changes of a device that are in the log already, by their change ids."""
+        rows = await self._pool.fetch_as(caller.user, None, "rules_written", client, list(ids)) if ids else []
+        return {row[0]: WrittenRow(*row) for row in rows}
+
+
+def _seen(row: SeenRow) -> Seen:
+    fields = None if row.record is None else msgspec.json.decode(row.record)
+    return Seen(row.role, row.space, None if row.deleted else fields, fields if row.deleted else None, row.too_large)

@@ -20,6 +20,10 @@ def needs_a_reason(
         raise RuleRefused("reason", "A visit needs a reason.")
     if record is not None and record.get("closed") and change.op == "update":
         raise RuleRefused(None, f"{principal.user}, this visit is closed.")
+    if change.brings_back is not None:
+        raise RuleRefused(None, f"What was deleted stays so: {sorted(change.brings_back)}.")
+    if record is None and change.op == "insert" and change.fields.get("reason") == "first":
+        return {"summary": "the first time"}
     if "reason" in change.fields:
         return {"summary": str(change.fields["reason"]).strip().lower(), "by": principal.user}
     return None
@@ -50,5 +54,7 @@ def fails(change: ProposedChange, record: dict[str, Any] | None, principal: Prin
 
 @rule("ward/*")
 def only_owners_write(change: ProposedChange, record: dict[str, Any] | None, principal: Principal) -> None:
+    if change.space[:1] != "_" and "secret" in change.fields:
+        raise RuleRefused("secret", "This stays where it is.")
     if change.origin == "import":
         raise RuleRefused("origin", "Imports come another way.")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.harness import Server
 from tests.support.holding import reasons
+from tests.support.socket_device import socket_of
 from tests.support.wire import Device, Json, edit, unique, values
 
 Make = Callable[..., Device]
@@ -106,6 +107,73 @@ def test_a_repeat_of_what_was_written_is_no_new_question(ruled: Make) -> None:
     assert (lower["code"], lower["field"]) == ("rule_refused", "number")
 
 
+def test_a_repeat_is_one_whatever_the_rule_would_write_beside_it_now(ruled: Make) -> None:
+    ann = ruled()
+    first = visit("v1", reason="first")
+    written = ann.push(first)["results"][0]
+    again = ann.push(first)["results"][0]
+    assert (again["status"], again["seq"], again["eventId"]) == ("duplicate", written["seq"], written["eventId"])
+    [other] = ann.push(first | {"fields": visit("v1", reason="other")["fields"]})["results"]
+    assert other["code"] == "change_id_reused"
+
+
+def test_an_insert_of_what_is_there_is_an_update_and_of_what_is_deleted_says_what_it_brings_back(ruled: Make) -> None:
+    ann = ruled()
+    ann.write(visit("v1", closed=True), visit("v2", reason="x"))
+    [there] = ann.push(visit("v1", when=2, reason="again") | {"op": "insert"})["results"]
+    assert there["detail"] == f"{ann.user}, this visit is closed."
+    gone = {"table": "visits", "id": "v2", "op": "delete", "deletedAt": "2026-02-01T00:00:00Z"}
+    ann.write(gone | {"changeId": unique("c")})
+    [back] = ann.push(visit("v2", when="2026-02-02T00:00:00Z", other=1) | {"op": "insert"})["results"]
+    assert back["detail"] == "What was deleted stays so: ['by', 'reason', 'summary']."
+
+
+def test_a_record_that_moved_is_judged_where_it_is_by_now(ruled: Make) -> None:
+    old, owner = ruled(legacy=True), ruled()
+    space = owner.create(unique("space"))
+    owner.member(space, old.user)
+    insert = {
+        "table": "visits",
+        "id": "v1",
+        "op": "insert",
+        "data": {"reason": "x", "updatedAt": "2026-01-01T00:00:00Z"},
+    }
+    old.push(insert)
+    moved = {"table": "visits", "id": "v1", "op": "update", "spaceId": space,
+             "fields": {"note": {"value": 1, "updatedAt": "2026-01-02T00:00:00Z"}}}  # fmt: skip
+    old.push(moved)
+    owner.write(visit("v1", when="2026-01-03T00:00:00Z", closed=True) | {"spaceId": space})
+    late = {"table": "visits", "id": "v1", "op": "update",
+            "fields": {"reason": {"value": "forged", "updatedAt": "2026-01-04T00:00:00Z"}}}  # fmt: skip
+    old.push(late)
+    record = values(owner.drain()[0])["v1"]
+    assert (record["closed"], record["reason"]) == (True, "x")
+    assert reasons(old) == ["rule_refused"]
+
+
+def test_what_a_record_brings_along_is_judged_in_the_space_that_it_moves_to(ruled: Make) -> None:
+    old, owner = ruled(legacy=True, app="ward"), ruled(app="ward")
+    space = owner.create(unique("space"))
+    owner.member(space, old.user)
+    insert = {"table": "beds", "id": "b1", "op": "insert", "data": {"secret": 1, "updatedAt": "2026-01-01T00:00:00Z"}}
+    old.push(insert)
+    moved = {"table": "beds", "id": "b1", "op": "update", "spaceId": space,
+             "fields": {"note": {"value": 1, "updatedAt": "2026-01-02T00:00:00Z"}}}  # fmt: skip
+    old.push(moved)
+    assert values(owner.drain()[0]) == {}
+    assert reasons(old) == ["rule_refused"]
+
+
+async def test_over_a_socket_too_the_device_has_what_a_rule_wrote(served: Server, ruled: Make) -> None:
+    ann = ruled()
+    ann.write(visit("v0", reason="x"))
+    async with socket_of(served, ann.user, "c1", protocol=1) as socket:
+        await socket.subscribe("clinic")
+        assert (await socket.push(visit("v1", reason=" Cough "), app="clinic"))["results"][0]["status"] == "applied"
+        brought = await socket.brings("v1")
+    assert brought["fields"]["summary"]["value"] == "cough"
+
+
 def test_deletions_are_asked_about_and_get_nothing_written_beside(ruled: Make) -> None:
     ann = ruled()
     ann.write(bed("b1", 1), visit("v1", reason="x"))
@@ -150,7 +218,8 @@ def test_a_rule_that_does_not_end_holds_up_neither_its_push_nor_others(ruled: Ma
     began = time.monotonic()
     stuck, behind = ann.push(edit("x", how="loops") | {"table": "broken"}, visit("v1", reason="x"))["results"]
     assert time.monotonic() - began < 15
-    assert (stuck["code"], behind["code"]) == ("rule_failed", "rule_failed")
+    # What was behind it has done nothing, and may come again in a push of fewer.
+    assert (stuck["code"], behind["code"]) == ("rule_failed", "push_too_large")
     ben.write(visit("v1", reason="x"))
     ann.write(visit("v1", reason="x"))
 
