@@ -215,6 +215,11 @@ def _check(settings: Settings, authenticates: bool) -> None:
         )
     if settings.demo:
         raise SettingsError("SYNCD_DEMO is for `syncd serve`: the board is at an address of its own there")
+    if authenticates and "*" in settings.allowed_origins:
+        raise SettingsError(
+            "SYNCD_ALLOWED_ORIGINS=* is for tokens: with authenticate= any page on the web could write as its reader, "
+            "whose cookie the browser sends along. Name the origins"
+        )
     if authenticates:
         return
     if not (settings.jwt_secret or settings.jwt_public_key or settings.jwks_url):

@@ -111,7 +111,7 @@ BEGIN
         ORDER BY o.slot LIMIT abs(v_part - v_mine) FOR UPDATE SKIP LOCKED));
 END $$;
 
--- Says that a process is there for p_seconds more, and which slots it has by now. Raises SY022.
+-- Says that a process is there for p_seconds more, 600 at most, and which slots it has by now. Raises SY022.
 CREATE OR REPLACE FUNCTION syncd.sync_consume_lease(p_name text, p_holder uuid, p_seconds double precision, p_idle boolean)
 RETURNS TABLE (slot integer, lease bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -120,7 +120,7 @@ DECLARE
     v_id integer := (syncd.sync_consumer_named(p_name)).consumer_id;
 BEGIN
     INSERT INTO syncd.sync_consumer_holders AS h (consumer_id, holder, expires_at)
-    VALUES (v_id, p_holder, clock_timestamp() + make_interval(secs => p_seconds))
+    VALUES (v_id, p_holder, clock_timestamp() + make_interval(secs => least(p_seconds, 600)))
     ON CONFLICT (consumer_id, holder) DO UPDATE SET expires_at = EXCLUDED.expires_at;
     -- one process shares out at a time; who comes meanwhile does it the next time
     IF pg_try_advisory_xact_lock(hashtext('syncd.sync_consumers'), v_id) THEN

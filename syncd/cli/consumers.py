@@ -38,13 +38,13 @@ def _options(command: Command) -> Command:
 @click.option("--table", "tables", metavar="TABLE", multiple=True, help="Only this table; can be repeated.  [all]")
 @click.option("--start", "begins", type=STARTS, default="now", show_default=True,
               help="What it is handed: only what comes now, the state first, or the whole log.")  # fmt: skip
-@click.option("--role", metavar="ROLE", default="syncd_consumer", show_default=True,
-              help="Whose members may be this consumer.")  # fmt: skip
+@click.option("--role", metavar="ROLE", default="syncd_owner", show_default=True,
+              help="Whose members may be this consumer: a login of its own, or an operator alone.")  # fmt: skip
 @_options
 def add_command(
     name: str, apps: tuple[str, ...], tables: tuple[str, ...], begins: str, role: str, **options: Any
 ) -> None:
-    """Register the consumer NAME, for a login that is a member of a role and no operator."""
+    """Register the consumer NAME, for an operator, or by `--role` for a login that is none."""
 
     async def work(operator: ConsumerOperator) -> None:
         if not await operator.add(name, role, list(apps) or None, list(tables) or None, begins):

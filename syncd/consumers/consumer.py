@@ -24,7 +24,8 @@ from syncd.store.pool import GONE
 log = structlog.get_logger("syncd.consumers")
 Begins = Literal["state", "now", "beginning"]
 
-ROLE = "syncd_consumer"
+# Whose a consumer is that an operator asks for: nobody else's, since it may read everything.
+ROLE = "syncd_owner"
 BATCH_BYTES = 4 << 20
 # A look at all feeds finds so many; where there are more, the next follows at once.
 LOOK_MOST, HINTED_AT_ONCE = 2000, 200

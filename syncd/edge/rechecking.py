@@ -7,13 +7,18 @@ import contextlib
 import random
 from collections.abc import Iterator
 
+import structlog
+
 from syncd.core.error_codes import TRY_AGAIN_LATER
 from syncd.core.errors import Forbidden, SyncdError, Unauthorized
+from syncd.core.failures import log_failure
 from syncd.core.principal import Principal
 from syncd.edge.answers import Scope
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.problems import close_code
 from syncd.live.connection import Connection
+
+log = structlog.get_logger("syncd.live")
 
 # How often in a row it may fail to say so before nobody knows whose the connection is any more.
 FAILURES = 2
@@ -41,14 +46,14 @@ async def _keep_asking(
         await asyncio.sleep(every * random.uniform(0.8, 1))
         try:
             caller = await deps.authenticator.authenticate_again(authorization, scope)
+            end, failures = await _take_over(deps, connection, caller), 0
         except (Unauthorized, Forbidden) as why:
             end = close_code(why)
-        except SyncdError as why:
+        except Exception as why:
+            # Also one that nobody foresaw: who is not asked about any more would stay for ever.
+            known = why if isinstance(why, SyncdError) else SyncdError(log_failure(log, "failed", why).detail)
             failures += 1
-            end = (TRY_AGAIN_LATER, close_code(why)[1]) if failures >= FAILURES else None
-        else:
-            failures = 0
-            end = await _take_over(deps, connection, caller)
+            end = (TRY_AGAIN_LATER, close_code(known)[1]) if failures >= FAILURES else None
     connection.sink.end(*end)
 
 

@@ -89,8 +89,8 @@ class Batcher(Generic[C, R]):
         try:
             while self._waiting:
                 group = [self._waiting.pop() for _ in range(min(self._size, len(self._waiting)))]
-                await self._perform(group)
-                self._on_wait(time.monotonic() - max(came for *_, came in group))
+                if await self._perform(group):
+                    self._on_wait(time.monotonic() - max(came for *_, came in group))
                 if self._free < self._lanes - 1 and len(self._waiting) < self._spare:
                     break
         finally:
@@ -98,7 +98,8 @@ class Batcher(Generic[C, R]):
             if self._waiting:
                 self._begin_later()
 
-    async def _perform(self, group: list[_Waiting[C, R]]) -> None:
+    async def _perform(self, group: list[_Waiting[C, R]]) -> bool:
+        """Whether it was performed as a group: one that met a lock, or failed, says nothing of the load."""
         if self._owned:
             users = {user for _, _, user, _ in group}
             ACTING.set(users.pop() if len(users) == 1 else "")
@@ -111,13 +112,13 @@ class Batcher(Generic[C, R]):
                     _fail(answer, why)
             else:
                 await asyncio.gather(*(self._perform_alone(*waiting[:3]) for waiting in group))
-            return
+            return False
         except BaseException as why:
             for _, answer, *_ in group:
                 _fail(answer, why)
             if not isinstance(why, Exception):
                 raise
-            return
+            return False
         apart: list[_Waiting[C, R]] = []
         for waiting, result in zip(group, answers, strict=True):
             if result is None:
@@ -125,6 +126,7 @@ class Batcher(Generic[C, R]):
             elif not waiting[1].done():
                 waiting[1].set_result(result)
         await asyncio.gather(*(self._perform_alone(*waiting[:3]) for waiting in apart))
+        return not apart
 
     async def _perform_alone(self, call: C, answer: asyncio.Future[R], user: str) -> None:
         ACTING.set(user)
