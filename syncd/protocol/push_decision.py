@@ -14,6 +14,7 @@ from syncd.core.ids import fault_in_id
 from syncd.core.pieces import in_turns
 from syncd.core.principal import Principal
 from syncd.protocol import normalize
+from syncd.protocol.derived import derive
 from syncd.protocol.messages import IncomingChange, PushBody
 from syncd.protocol.normalize import OPS, Limits, NormalizedChange, Stamps
 from syncd.protocol.pull_messages import PullPage, PullRequest
@@ -206,7 +207,7 @@ class PushDecision:
         normalized, _, _ = self.changes[i]
         if normalized.o == OPS["delete"]:
             return
-        normalize.derive(normalized, values, self.client)
+        derive(normalized, values, self.client)
         self._derived[i] = list(values)
         self.on_derived(self.first + i)
 

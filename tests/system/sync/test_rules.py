@@ -170,7 +170,7 @@ async def test_over_a_socket_too_the_device_has_what_a_rule_wrote(served: Server
     async with socket_of(served, ann.user, "c1", protocol=1) as socket:
         await socket.subscribe("clinic")
         assert (await socket.push(visit("v1", reason=" Cough "), app="clinic"))["results"][0]["status"] == "applied"
-        brought = await socket.brings("v1")
+        brought = await socket.brings("v1", "clinic")
     assert brought["fields"]["summary"]["value"] == "cough"
 
 

@@ -13,7 +13,7 @@ TOO_LONG = {
     "syncd/app.py": 466,
     "syncd/edge/websocket.py": 437,
     "syncd/protocol/export_format.py": 405,
-    "syncd/protocol/normalize.py": 431,
+    "syncd/protocol/normalize.py": 417,
     "clients/python/syncd_client/replica.py": 444,
     "tests/client/test_against_server.py": 463,
     "tests/client/test_live_against_server.py": 464,
