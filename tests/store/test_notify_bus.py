@@ -225,12 +225,12 @@ async def test_two_buses_are_heard_and_one_is_told(database: EmbeddedPostgres, m
     await both.open(heard.append)
     async with Listener(NotifyBus(database.owner_dsn)) as main, Listener(NotifyBus(mortal.owner_dsn)) as also:
         await until(lambda: both.state == "up" and both._also.state == "up")
-        main.tell(feed("on the first", 1))
-        also.tell(feed("on the second", 1))
+        main.publish(feed("on the first", 1))
+        also.publish(feed("on the second", 1))
         await until(lambda: {feed("on the first", 1), feed("on the second", 1)} <= set(heard))
-        both.tell(feed("its own", 1))
+        both.publish(feed("its own", 1))
         await main.hears(feed("its own", 1))
-        also.tell(feed("after it", 1))
+        also.publish(feed("after it", 1))
         await also.hears(feed("after it", 1))
         assert feed("its own", 1) not in also.hints
     assert (both.told, both.dropped, both.ignored, both.reconnects) == (1, 0, 0, 0)

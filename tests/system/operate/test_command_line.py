@@ -83,7 +83,7 @@ class TestToken:
             (["ann", "--ttl", "soon"], "a duration such as 90s"),
             (["ann", "--space", "s1"], "'s1' is not ID:ROLE"),
             (["ann", "--space", "s1:king"], "owner, writer, reader"),
-            ([], "Missing argument 'USER'"),
+            (["--ttl", "1h"], "Name a USER, or a service"),
         ],
     )
     def test_a_mistake_is_explained(self, arguments: list[str], said: str) -> None:
