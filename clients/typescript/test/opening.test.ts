@@ -63,18 +63,23 @@ describe("a store", () => {
         closed();
       }
     }
+    let comes = (): void => undefined;
+    const coming = new Promise<void>((resolve) => {
+      comes = resolve;
+    });
     const late = openStore(
       "mine",
       {
         callbackTimeout: 5,
         store: async () => {
-          await new Promise((over) => setTimeout(over, 20));
+          await coming;
           return new Late(LAYOUT);
         },
       },
       claim,
     );
     await expect(late).rejects.toBeInstanceOf(StoreFailed);
+    comes();
     await closing;
     const failing = openStore("mine", { store: async () => Promise.reject(new RangeError("x")) }, claim);
     await expect(failing).rejects.toMatchObject({ code: "store_failed" });
