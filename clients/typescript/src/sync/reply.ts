@@ -55,7 +55,8 @@ export function readPage(body: string, pushed: readonly Packed[]): Page {
 
 /** An object, and whether conflicts may be found in it (`unseen`). Raises BadReply. */
 export function readWire(body: string): JsonObject {
-  return { ...objectOf(parseReply(body)), unseen: /"(base|overwrote)":|"deletedAt":(\{[^}]*"value":)?"/.test(body) };
+  const unseen = /"(base|overwrote)":|"deletedAt":(\{[^}]*"value":)?"/.test(body);
+  return { ...objectOf(parseReply(body)), unseen };
 }
 
 /** Parses what should be JSON. Raises BadReply. */
