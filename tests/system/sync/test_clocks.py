@@ -145,6 +145,7 @@ def test_what_lost_on_arrival_is_not_sent_to_anybody(device: Make) -> None:
             "table": "t",
             "id": "r",
             "field": "x",
+            "by": "c1",
             "clientValue": "old",
             "clientTimestamp": at(5),
             "serverValue": "new",
