@@ -208,6 +208,8 @@ CLIENT_GROUPS: dict[str, tuple[ErrorCode, ...]] = {
         _E("invalid_query", None, _FIX, "The query cannot be answered.", "Correct the operator or its operand."),
         _E("batch_too_large", None, _FIX, "A batch is pushed whole, so it must fit one push. Nothing was written.",
            "Split it into smaller batches, or raise the client's limits with the server's."),
+        _E("no_such_record", None, _FIX, "There is no such record on this device.",
+           "Put it first, or check its id and space."),
         _E("no_such_change", None, _NEVER, "No refused or set-aside change has this id.",
            "It may have been sent, fixed or dropped meanwhile: list them again."),
         _E("wrong_replica", None, _NEVER, "The store belongs to another app, device or user, or to a newer version.",

@@ -284,6 +284,10 @@ TEXTS = {
         "A batch is pushed whole, so it must fit one push. Nothing was written.",
         "Split it into smaller batches, or raise the client's limits with the server's.",
     ),
+    "no_such_record": (
+        "There is no such record on this device.",
+        "Put it first, or check its id and space.",
+    ),
     "no_such_change": (
         "No refused or set-aside change has this id.",
         "It may have been sent, fixed or dropped meanwhile: list them again.",

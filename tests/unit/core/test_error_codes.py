@@ -34,7 +34,7 @@ SCHEMA = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "
 TRANSLATED = {"seq_ahead", "member_not_found"}
 WORD = re.compile(r"[a-z]+(_[a-z]+)*")
 # Functions that take a code: the place of it among their arguments.
-TAKES_CODE = {"UnreadableRow": 0, "reject": 1, "_invalid": 2, "_fault": 2}
+TAKES_CODE = {"UnreadableRow": 0, "Verdict": 0, "reject": 1, "_invalid": 2, "_fault": 2}
 
 
 def strings(node: ast.expr | None) -> Iterator[str]:
