@@ -9,4 +9,4 @@ SELECT role, space, record, deleted, too_large FROM syncd.sync_rules_see($1, $2:
 -- name: rules_written
 -- Which changes of a device were written before, by their ids.
 -- returns: store.rules.WrittenRow
-SELECT change_id, event_id, seq, record_id, fields FROM syncd.sync_rules_written($1, $2::text[]);
+SELECT change_id, event_id, seq, app, table_name, record_id, fields FROM syncd.sync_rules_written($1, $2::text[]);

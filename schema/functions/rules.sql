@@ -41,8 +41,10 @@ END $$;
 
 -- The changes of a device of the acting user that were written before, of these ids: where, and their registers.
 CREATE OR REPLACE FUNCTION syncd.sync_rules_written(p_client text, p_ids text[])
-RETURNS TABLE (change_id text, event_id text, seq bigint, record_id text, fields text)
+RETURNS TABLE (change_id text, event_id text, seq bigint, app text, table_name text, record_id text, fields text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.change_id, r.event_id::text, r.seq, r.record_id, r.fields::text
-    FROM syncd.sync_receipts((SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_client), p_ids) r WHERE r.event_id IS NOT NULL
+    SELECT r.change_id, r.event_id::text, r.seq, a.name, t.name, r.record_id, r.fields::text
+    FROM syncd.sync_receipts((SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_client), p_ids) r
+    JOIN syncd.sync_names a ON a.name_no = r.app_no
+    JOIN syncd.sync_names t ON t.name_no = r.table_no WHERE r.event_id IS NOT NULL
 $$;

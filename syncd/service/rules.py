@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import CancelledError, Future
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,15 +27,17 @@ from syncd.core.clock import LAST, format_instant
 from syncd.core.failures import log_failure
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue
-from syncd.protocol.normalize import OPS, LogRegister, NormalizedChange
+from syncd.protocol.normalize import OPS, LogRegister
 from syncd.protocol.push_decision import PushDecision
+from syncd.service.rule_threads import RuleThreads, TooManyEndless
 from syncd.store.rules import RuleReads, Seen, WrittenRow
 
 log = structlog.get_logger("syncd.rules")
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Seconds that all rules of one push may take together, and threads in which those run that do not await.
-TIME_LIMIT, THREADS = 2.0, 4
+# Seconds that all rules of one push may take together, pushes that are judged at a time, and how many rules that do not
+# end are left alone before no more are asked.
+TIME_LIMIT, THREADS, MOST_ENDLESS = 2.0, 4, 64
 # Characters of the text that a refusal is told with.
 LONGEST_TEXT = 500
 _TARGETS = "__syncd_rules__"
@@ -120,7 +122,7 @@ class Rules:
     def __init__(self, rules: Iterable[Callable[..., Any]], reads: RuleReads) -> None:
         self._by_table: dict[tuple[str, str], list[Callable[..., Any]]] = {}
         self._reads = reads
-        self._threads = ThreadPoolExecutor(THREADS, "syncd rule")
+        self._threads = RuleThreads(THREADS, MOST_ENDLESS)
         for one in rules:
             if not hasattr(one, _TARGETS):
                 raise TypeError(f'{one!r} is no rule: mark it with @rule("APP/TABLE")')
@@ -154,7 +156,7 @@ class Rules:
             row = written.get(id_ or "")
             if row is not None:
                 del verdicts[i]  # of another change under this id the log says that it is one
-                if _is_repeat(work.changes[i][0], row):
+                if _is_repeat(work, i, row):
                     work.repeated(i, row.event_id, row.seq)
         refused = {i: said for i, said in verdicts.items() if said.code is not None}
         work.refuse_by_rule({i: (v.code or "", v.field, v.text) for i, v in refused.items()})
@@ -164,49 +166,85 @@ class Rules:
 
     async def _judged(self, work: PushDecision, asked: Mapping[int, Asked]) -> dict[int, Verdict]:
         """What the rules say to each change, by its place. What they do not say in time is no permission."""
-        found: dict[int, Verdict] = {}
-        # A record that a push writes twice is, for the second change, what the first one made of it.
-        made: dict[tuple[str, ...], Seen] = {}
+        judging = Judging(self, work, asked)
         try:
             async with asyncio.timeout(TIME_LIMIT):
-                for i, (before, brought) in asked.items():
-                    key = before.space, work.changes[i][2], work.changes[i][0].r
-                    now = made.get(key, before)
-                    if (code := _why_not(work, i, before)) is not None:
-                        found[i] = Verdict(code)
-                        continue
-                    change = _proposed(work, i, now, brought)
-                    verdict = found[i] = await self._judge(work, change, now)
-                    if verdict.code is None:
-                        made[key] = _made(change, now, verdict.derived)
+                await self._threads(judging.run)
         except TimeoutError:
-            late = next(i for i in asked if i not in found)
+            pass
+        except TooManyEndless as why:
+            log.error("no rule is asked any more: restart the worker", why=str(why))
+            return dict.fromkeys(asked, Verdict("rule_failed"))
+        finally:
+            judging.give_up()
+        found = dict(judging.found)
+        late = next((i for i in asked if i not in found), None)
+        if late is not None:
             log.error("rules took too long", app=work.pull.app, table=work.changes[late][2], seconds=TIME_LIMIT)
             found[late] = Verdict("rule_failed")
         # The others have done nothing: their device sends them again in a push of fewer.
         return {i: found.get(i, Verdict("push_too_large")) for i in asked}
 
-    async def _judge(self, work: PushDecision, change: ProposedChange, before: Seen) -> Verdict:
+
+class Judging:
+    """The rules' look at a push, in one thread for all of it; those that await do so in the loop. `found`: what was
+    said so far, by place."""
+
+    def __init__(self, rules: Rules, work: PushDecision, asked: Mapping[int, Asked]) -> None:
+        self._rules, self._work, self._asked = rules, work, asked
+        self._loop = asyncio.get_running_loop()
+        self._awaited: Future[Any] | None = None
+        self._over = threading.Event()
+        self.found: dict[int, Verdict] = {}
+
+    def give_up(self) -> None:
+        """Nobody waits any more."""
+        self._over.set()
+        if self._awaited is not None:
+            self._awaited.cancel()
+
+    def run(self) -> None:
+        """Asks about each change in its turn."""
+        work = self._work
+        # A record that a push writes twice is, for the second change, what the first one made of it.
+        made: dict[tuple[str, ...], Seen] = {}
+        for i, (before, brought) in self._asked.items():
+            if self._over.is_set():
+                return
+            if (code := _why_not(work, i, before)) is not None:
+                self.found[i] = Verdict(code)
+                continue
+            key = before.space, work.changes[i][2], work.changes[i][0].r
+            now = made.get(key, before)
+            change = _proposed(work, i, now, brought)
+            verdict = self._judge(change, now)
+            if self._over.is_set():
+                return
+            self.found[i] = verdict
+            if verdict.code is None:
+                made[key] = _made(change, now, verdict.derived)
+
+    def _judge(self, change: ProposedChange, before: Seen) -> Verdict:
         derived = dict[str, Any]()
-        for one in self.about(change.app, change.table):
+        for one in self._rules.about(change.app, change.table):
             try:
-                said = await self._called(one, change, before.record, work.caller)
+                said = self._called(one, change, before.record, self._work.caller)
                 if said is not None:
                     _check_derived(said)
                     derived.update(said)
             except RuleRefused as why:
                 return Verdict("rule_refused", why.field, str(why.text)[:LONGEST_TEXT])
-            except TimeoutError:
-                raise
-            except Exception as why:
-                log_failure(log, "a rule failed", why, rule=getattr(one, "__qualname__", "rule"), app=change.app)
+            except (Exception, CancelledError) as why:
+                if not self._over.is_set():
+                    log_failure(log, "a rule failed", why, rule=getattr(one, "__qualname__", "rule"), app=change.app)
                 return Verdict("rule_failed")
         return Verdict(derived=derived)
 
-    async def _called(self, one: Callable[..., Any], *arguments: Any) -> Any:
-        if inspect.iscoroutinefunction(one):
-            return await one(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(one, *arguments))
+    def _called(self, one: Callable[..., Any], *arguments: Any) -> Any:
+        if not inspect.iscoroutinefunction(one):
+            return one(*arguments)
+        self._awaited = asyncio.run_coroutine_threadsafe(one(*arguments), self._loop)
+        return self._awaited.result()
 
 
 def _why_not(work: PushDecision, i: int, before: Seen) -> str | None:
@@ -245,11 +283,14 @@ def _made(change: ProposedChange, before: Seen, derived: Mapping[str, Any]) -> S
     return before._replace(record={**stood, **change.fields, **derived}, deleted=None)
 
 
-def _is_repeat(change: NormalizedChange, row: WrittenRow) -> bool:
+def _is_repeat(work: PushDecision, i: int, row: WrittenRow) -> bool:
     """Whether a change says what was written under its id: all of it, but for what a rule wrote above it."""
+    change, _, table = work.changes[i]
+    if (row.app, row.table_name, row.record_id) != (work.pull.app, table, change.r):
+        return False
     logged = msgspec.json.decode(row.fields)
     highest = format_instant(change.hi) if change.hi < LAST else ""
-    return row.record_id == change.r and all(
+    return all(
         name in logged and (logged[name].get("at", "") > highest or logged[name]["value"] == _value(register))
         for name, register in change.f.items()
     )

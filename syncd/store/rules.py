@@ -30,6 +30,8 @@ class WrittenRow(NamedTuple):
     change_id: str
     event_id: str
     seq: int
+    app: str
+    table_name: str
     record_id: str
     fields: str
 
@@ -55,7 +57,7 @@ class RuleReads:
     async def seen(self, caller: Principal, app: str, keys: Sequence[tuple[str, str, str]]) -> list[Seen]:
         """What stands at each (space, table, record). Raises Busy, DatabaseUnavailable."""
         columns = (list(column) for column in zip(*keys, strict=True))
-        rows = await self._pool.fetch_as(caller.user, caller.adopt, "rules_see", app, *columns, MOST_SEEN, add=True)
+        rows = await self._pool.fetch_as(caller.user, caller.adopt, "rules_see", app, *columns, MOST_SEEN)
         return [_seen(SeenRow(*row)) for row in rows]
 
     async def written(self, caller: Principal, client: str, ids: Sequence[str]) -> dict[str, WrittenRow]:

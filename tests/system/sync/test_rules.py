@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -195,6 +198,15 @@ def test_row_security_comes_first_and_nothing_is_told_of_what_may_not_be_seen(ru
     assert stranger.push(mine)["results"][0]["code"] == "space_not_found"
 
 
+async def test_what_is_refused_makes_no_name(ruled: Make, served: Server) -> None:
+    new = ruled(unique("new"), unique("device"))
+    assert new.push(visit("v1", reason=""))["results"][0]["code"] == "rule_refused"
+    owner = await asyncpg.connect(served.owner_dsn)
+    names = "SELECT array_agg(name) FROM syncd.sync_names WHERE name = ANY ($1)"
+    assert await owner.fetchval(names, [new.user, new.client]) is None
+    await owner.close()
+
+
 def test_an_atomic_push_is_refused_as_a_whole(ruled: Make) -> None:
     ann = ruled()
     answer = ann.send(visit("v1", reason="x"), visit("v2", reason=""), atomic=True)
@@ -241,3 +253,23 @@ def test_a_device_of_the_first_generation_has_what_is_refused_held(ruled: Make) 
     old.push(change)
     assert reasons(old) == ["rule_refused"]
     assert values(ruled(old.user, "c2").drain()[0]) == {}
+
+
+ENDLESS = """
+import asyncio, time
+from syncd.service.rule_threads import RuleThreads
+
+async def main():
+    try:
+        async with asyncio.timeout(0.05):
+            await RuleThreads(1, 1)(lambda: [time.sleep(1) for _ in iter(int, 1)])
+    except TimeoutError:
+        print("given up")
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_ends_beside_one_that_does_not() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "given up\n")
