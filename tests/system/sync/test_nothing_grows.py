@@ -36,8 +36,8 @@ async def rows(server: Server) -> dict[str, int]:
 
 
 async def counted(server: Server) -> None:
-    """Returns when every feed that others wrote is counted: each gets a row then, which the server else adds at leisure.
-    The server may be at it meanwhile, and then this look does nothing."""
+    """Returns when every feed that others wrote is counted: each gets a row then, which the server adds at leisure
+    else. The server may be at it meanwhile, and then this look does nothing."""
     conn = await asyncpg.connect(server.owner_dsn)
     left = """
         SELECT EXISTS (SELECT FROM syncd.sync_feeds h LEFT JOIN syncd.sync_feed_usage c USING (space_no, app_no)
