@@ -16,15 +16,14 @@ from syncd_client import Replica
 
 from tests.support.harness import Server
 from tests.support.programs import REPOSITORY
-from tests.support.template import Template
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SQL = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SAYS = re.compile(r"print\(.*\)  # (.*)")
 # What is made of the language's parts, and no program of its own.
 GUIDES = [path for path in sorted((REPOSITORY / "docs/guide").glob("*.md")) if BLOCK.search(path.read_text())]
-# Its blocks are files of applications: see test_mounting_guide.py.
-GUIDES = [path for path in GUIDES if path.name != "mounting.md"]
+# Their blocks are files of applications: see test_mounting_guide.py and test_testing_guide.py.
+GUIDES = [path for path in GUIDES if path.name not in ("mounting.md", "testing-your-app.md")]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "clients/python/README.md", *GUIDES]
 
 
@@ -50,7 +49,7 @@ def is_in_order(promised: list[str], said: list[str]) -> bool:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_the_code_of_the_page_runs(
-    page: Path, guides: Server, workspace: Path, folder: Path,
+    page: Path, guides: Server, folder: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(folder)
@@ -63,8 +62,6 @@ def test_the_code_of_the_page_runs(
     monkeypatch.setenv("SHOP_DATABASE_URL", guides.dsn("shop"))
     asyncio.run(executed(guides.owner_dsn, "".join(SQL.findall(page.read_text(encoding="utf-8")))))
     code = "\n".join(BLOCK.findall(page.read_text(encoding="utf-8"))).replace("http://127.0.0.1:3050", guides.url)
-    if '"test-data"' in code:
-        Template(workspace / "template").copy_to(folder / "test-data")
     names: dict[str, Any] = {"token": guides.token("ada")}
     try:
         exec(compile(code, str(page), "exec"), names)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from syncd_client import Replica
 
-from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.testing import Server
 from tests.support.hosted import Hosted, hosted
 from tests.support.wire import unique
 
@@ -28,27 +28,16 @@ class Clinic(NamedTuple):
 
 
 @pytest.fixture
-async def clinic(database: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clinic]:
-    owner = await asyncpg.connect(database.owner_dsn)
-    for role, groups in (("clinic_app", "syncd_writer, syncd_consumer"), ("clinic_sync", "syncd_runtime")):
-        await owner.execute(f"DROP ROLE IF EXISTS {role}")
-        await owner.execute(f"CREATE ROLE {role} LOGIN IN ROLE {groups}")
-    await owner.execute("CREATE SCHEMA clinic_app AUTHORIZATION clinic_app")
-    name = await owner.fetchval("SELECT current_database()")
-    monkeypatch.setenv("CLINIC_DATABASE", database.dsn("clinic_app", name))
-    monkeypatch.setenv("SYNC_DATABASE", database.dsn("clinic_sync", name))
+async def clinic(syncd_server: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clinic]:
+    monkeypatch.setenv("CLINIC_DATABASE", syncd_server.database_url)
+    monkeypatch.setenv("SYNC_DATABASE", syncd_server.runtime_url)
     monkeypatch.setenv("CLINIC_SECRET", "s" * 32)
-    await owner.fetchval("SELECT syncd.sync_consumer_add('billing', 'clinic_app', '{clinic}', '{visits}', 'now')")
-    try:
-        module = importlib.reload(importlib.import_module("examples.clinic.app"))
-        async with hosted(module.app) as host:
-            yield Clinic(host, database.owner_dsn)
-    finally:
-        await owner.execute("SELECT syncd.sync_consumer_remove('billing')")
-        await owner.execute("DROP SCHEMA clinic_app CASCADE")
-        await owner.execute("DROP ROLE clinic_app")
-        await owner.execute("DROP ROLE clinic_sync")
-        await owner.close()
+    owner = await asyncpg.connect(syncd_server.owner_url)
+    await owner.fetchval("SELECT syncd.sync_consumer_add('billing', 'application', '{clinic}', '{visits}', 'now')")
+    await owner.close()
+    module = importlib.reload(importlib.import_module("examples.clinic.app"))
+    async with hosted(module.app) as host:
+        yield Clinic(host, syncd_server.owner_url)
 
 
 async def staff(clinic: Clinic, name: str) -> httpx.AsyncClient:
@@ -76,7 +65,7 @@ async def test_a_ward_s_day(clinic: Clinic, folder: Path) -> None:
     assert (await desk.post(f"/wards/{ward}/patients/p1", params=admission)).status_code == 200
     assert (await desk.post("/wards/nowhere/patients/p2", params=admission)).status_code == 403
     owner = await asyncpg.connect(clinic.owner)
-    assert await owner.fetchval("SELECT array_agg(id) FROM clinic_app.patients") == ["p1"]
+    assert await owner.fetchval("SELECT array_agg(id) FROM public.patients") == ["p1"]
 
     def offline() -> tuple[Replica, Replica]:
         one, two = (phone_of(clinic, user, token, folder) for user, token in zip((ann, ben), tokens, strict=True))
