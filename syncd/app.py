@@ -45,11 +45,13 @@ from syncd.postgres.schema_files import MigrationError, SchemaTooNew
 from syncd.protocol.normalize import Limits
 from syncd.protocol.pull_messages import PAGE_BYTES
 from syncd.service.audit import RefusalCounts
+from syncd.service.checks import Checks
 from syncd.service.counts import Counts
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
-from syncd.service.push import Check, PushService
+from syncd.service.push import PushService
 from syncd.service.quotas import Quotas, UsageRound, WrittenFeeds
 from syncd.service.rules import Rules, rules_of
+from syncd.service.schemas import CurrentSchemas
 from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
 from syncd.store.audit import Audit
@@ -64,6 +66,7 @@ from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
 from syncd.store.quotas import Totals
 from syncd.store.rules import RuleReads
+from syncd.store.schemas import SchemaReads
 from syncd.store.service_tokens import ServiceTokens
 from syncd.store.standbys import PATIENCE, Standby, Standbys
 from syncd.store.webhooks import webhook_counts
@@ -177,16 +180,11 @@ def _for_pages(application: HttpApplication, settings: Settings) -> Application:
         allow_origins=settings.allowed_origins,
         allow_methods=["GET", "POST", "PUT", "DELETE"],
         allow_headers=[
-            "Authorization",
-            "Content-Type",
-            "Content-Encoding",
-            "Last-Event-ID",
-            "X-Client-Id",
-            "X-Sync-Protocol",
+            "Authorization", "Content-Type", "Content-Encoding", "Last-Event-ID", "X-Client-Id", "X-Sync-Protocol",
         ],
         expose_headers=["Retry-After"],
         max_age=600,
-    )
+    )  # fmt: skip
 
 
 class Resources:
@@ -224,6 +222,7 @@ class WorkerBackend(Backend):
         self._host = host
         self._settings, self._resources, self._board = settings, resources, board
         self._hub: Hub | None = None
+        self._schemas = CurrentSchemas(SchemaReads(resources.pool))
 
     async def open(self) -> Services:
         """Raises SyncdError: busy, database_unavailable."""
@@ -232,13 +231,11 @@ class WorkerBackend(Backend):
             await self._host.prepare()
         await pool.open()
         log_ = Log(
-            pool,
-            most_devices=resources.quotas.devices,
-            on_wait=resources.connections.limit.waited,
-            on_hit=resources.met,
-            standbys=resources.standbys,
-        )
+            pool, most_devices=resources.quotas.devices, on_wait=resources.connections.limit.waited,
+            on_hit=resources.met, standbys=resources.standbys,
+        )  # fmt: skip
         key, written, changed = await cursor_key(pool), WrittenFeeds(), ChangedMembers()
+        await self._schemas.load()
         authenticator = resources.authenticator
         hub = Hub(
             log_, Live(pool), _bus(self._settings, key), key, authenticator.ask if authenticator.asks else None,
@@ -246,7 +243,7 @@ class WorkerBackend(Backend):
         )  # fmt: skip
         await hub.open()
         self._hub = hub
-        held, totals, check = HeldChanges(pool), Totals(pool), self._check()
+        held, totals, check = HeldChanges(pool), Totals(pool), self._checks()
         self._watch(hub)
         releaser = Releaser(log_, held, key, resources.limits, resources.skew, hub.committed, check)
         self._keep_current(hub, releaser, totals, written, changed)
@@ -262,11 +259,11 @@ class WorkerBackend(Backend):
             digests=digests, held=held, totals=totals, audit=resources.audit, spaces=spaces, live=live,
         )  # fmt: skip
 
-    def _check(self) -> Check | None:
-        """The application's rules, where there are any."""
+    def _checks(self) -> Checks:
+        """What a push is checked by: schemas, and the application's rules."""
         own = self._host.rules if self._host is not None else ()
-        found = [*own, *(rules_of(self._settings.rules) if self._settings.rules else ())]
-        return Rules(found, RuleReads(self._resources.pool)).check if found else None
+        rules = Rules([*own, *(rules_of(self._settings.rules) if self._settings.rules else ())])
+        return Checks(self._schemas, rules, RuleReads(self._resources.pool))
 
     def _watch(self, hub: Hub) -> None:
         """Begins to look at how the worker is, and to say so."""
@@ -292,6 +289,7 @@ class WorkerBackend(Backend):
             self._settings.quota_every, partial(resources.refusals.write, resources.audit),
         )  # fmt: skip
         hub.keep_doing(usage)
+        hub.keep_doing(self._schemas.follow)
 
     async def ready(self) -> list[str]:
         """Why it could not serve just now; nothing where it can."""
@@ -303,10 +301,11 @@ class WorkerBackend(Backend):
             return [why.code]
         except SchemaTooNew:
             # A newer syncd upgraded the database while this one serves, which goes on until it is replaced.
-            return []
+            waiting = []
         except MigrationError as why:
             return [str(why)]
-        return [f"migrations to apply: {', '.join(waiting)}; run `syncd migrate`"] if waiting else []
+        missing = [f"migrations to apply: {', '.join(waiting)}; run `syncd migrate`"] if waiting else []
+        return missing + self._schemas.reasons()
 
     async def close(self) -> None:
         """Ends what runs, and closes the connections to others."""

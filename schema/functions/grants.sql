@@ -10,6 +10,9 @@ GRANT EXECUTE ON FUNCTION
 -- rules
 GRANT EXECUTE ON FUNCTION syncd.sync_rules_see, syncd.sync_plain_fields, syncd.sync_rules_written TO syncd_runtime;
 
+-- schemas
+GRANT EXECUTE ON FUNCTION syncd.sync_schemas_mark, syncd.sync_schemas_in_force TO syncd_runtime;
+
 -- starts
 GRANT EXECUTE ON FUNCTION
     syncd.sync_start, syncd.sync_is_strange

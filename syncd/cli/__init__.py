@@ -23,6 +23,7 @@ COMMANDS = {
     "consumers": "Programs that read what happens: list, add, begin again, remove, and how far they are.",
     "webhooks": "Addresses that are told what happens: add, run, pause, retry, and how they are.",
     "audit": "What was done to spaces and by whom, and what was refused, as lines of JSON.",
+    "schema": "JSON Schemas of an application's tables: apply, list, show or remove.",
     "quota": "What users and spaces have, and quotas of their own: list, set or recount.",
 }
 

@@ -23,8 +23,8 @@ AREAS = (
     "base", "starts", "context", "names", "security", "devices", "allowances", "audit", "quotas", "cursors", "held",
     "first_generation", "feed_text", "page_bounds", "news", "small_feeds", "own_push", "pull", "feeds", "idempotency",
     "merge", "unseen", "touched", "append", "push_single", "push", "spaces", "live", "invitations", "history",
-    "rules", "restore", "export", "import_spaces", "import", "compaction", "digest", "standbys", "moves", "push_groups",
-    "legacy_view", "services", "write_checks", "write_single", "write", "consume", "webhooks", "grants",
+    "rules", "schemas", "restore", "export", "import_spaces", "import", "compaction", "digest", "standbys", "moves",
+    "push_groups", "legacy_view", "services", "write_checks", "write_single", "write", "consume", "webhooks", "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"
 # How a release compares: {0, 2, 0, 2, 1} is 0.2.0rc1, {0, 2, 0, 3, 0} is 0.2.0.

@@ -18,19 +18,17 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from importlib import import_module
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
-from syncd.core.clock import LAST, format_instant
 from syncd.core.failures import log_failure
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue
-from syncd.protocol.normalize import OPS, LogRegister
 from syncd.protocol.push_decision import PushDecision
+from syncd.service.proposed import Asked, ProposedChange, Verdict, made, proposed, why_not
 from syncd.service.rule_threads import RuleThreads, TooManyEndless
-from syncd.store.rules import RuleReads, Seen, WrittenRow
+from syncd.store.rules import Seen
 
 log = structlog.get_logger("syncd.rules")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,24 +47,6 @@ class RuleRefused(Exception):
     def __init__(self, field: str | None, text: str) -> None:
         super().__init__(field, text)
         self.field, self.text = field, text
-
-
-class ProposedChange(NamedTuple):
-    """A change that is about to be written. `fields`: the values that it writes, by name; `space`: the id of the one
-    that its record is in; `op`: what it will be, "insert", "update" or "delete", whatever its device calls it;
-    `change_id` is None where the server makes it; `actor`, `origin`: as the device says them; `brings_back`: the fields
-    of a deleted record that it inserts again, which are there again with it, else None."""
-
-    app: str
-    table: str
-    id: str
-    space: str
-    op: str
-    fields: dict[str, Any]
-    change_id: str | None
-    actor: Any
-    origin: str | None
-    brings_back: dict[str, Any] | None
 
 
 def rule(*targets: str) -> Callable[[F], F]:
@@ -100,28 +80,11 @@ def rules_of(module: str) -> list[Callable[..., Any]]:
     return found
 
 
-class Verdict(NamedTuple):
-    """What the rules say to a change. `code` is None where the change is taken, with `derived` written beside."""
-
-    code: str | None = None
-    field: str | None = None
-    text: str = ""
-    derived: Mapping[str, Any] = {}
-
-
-class Asked(NamedTuple):
-    """What stands before a change, and the fields that its record brings along from the space that it moves from."""
-
-    seen: Seen
-    brought: dict[str, Any]
-
-
 class Rules:
     """The rules of a server. Raises TypeError where one is not marked by `rule`."""
 
-    def __init__(self, rules: Iterable[Callable[..., Any]], reads: RuleReads) -> None:
+    def __init__(self, rules: Iterable[Callable[..., Any]]) -> None:
         self._by_table: dict[tuple[str, str], list[Callable[..., Any]]] = {}
-        self._reads = reads
         self._threads = RuleThreads(THREADS, MOST_ENDLESS)
         for one in rules:
             if not hasattr(one, _TARGETS):
@@ -133,39 +96,14 @@ class Rules:
         """The rules for a table."""
         return [*self._by_table.get((app, table), ()), *self._by_table.get((app, "*"), ())]
 
-    async def check(self, work: PushDecision) -> None:
-        """Has the rules look at the changes of a push, and takes in what they say. Raises what reading raises."""
-        app, own = work.pull.app, work.caller.personal
-        places = [i for i in work.left if self.about(app, work.changes[i][2])]
-        if not places:
-            return
-        keys = [(work.changes[i][1], work.changes[i][2], work.changes[i][0].r) for i in places]
-        # A record of the first generation moves with all that it has: its fields are written in the other space too.
-        movers = [n for n, (space, _, _) in enumerate(keys) if work.moves is not None and space != own]
-        seen = await self._reads.seen(work.caller, app, [*keys, *((own, *keys[n][1:]) for n in movers)])
-        brought = {places[n]: one.record or {} for n, one in zip(movers, seen[len(keys) :], strict=True)}
-        asked = {i: Asked(seen[n], brought.get(i, {})) for n, i in enumerate(places)}
-        await self._settle(work, await self._judged(work, asked))
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._by_table)
 
-    async def _settle(self, work: PushDecision, verdicts: dict[int, Verdict]) -> None:
-        """Takes in what the rules said. What was written before is what it was then, whatever they say now."""
-        weighty = {i: work.changes[i][0].c for i, said in verdicts.items() if said.code is not None or said.derived}
-        ids = [id_ for id_ in weighty.values() if id_ is not None]
-        written = await self._reads.written(work.caller, work.client, ids)
-        for i, id_ in weighty.items():
-            row = written.get(id_ or "")
-            if row is not None:
-                del verdicts[i]  # of another change under this id the log says that it is one
-                if _is_repeat(work, i, row):
-                    work.repeated(i, row.event_id, row.seq)
-        refused = {i: said for i, said in verdicts.items() if said.code is not None}
-        work.refuse_by_rule({i: (v.code or "", v.field, v.text) for i, v in refused.items()})
-        for i, said in verdicts.items():
-            if i not in refused and said.derived:
-                _derive(work, i, said.derived)
-
-    async def _judged(self, work: PushDecision, asked: Mapping[int, Asked]) -> dict[int, Verdict]:
+    async def judged(self, work: PushDecision, asked: Mapping[int, Asked]) -> dict[int, Verdict]:
         """What the rules say to each change, by its place. What they do not say in time is no permission."""
+        if not asked:
+            return {}
         judging = Judging(self, work, asked)
         try:
             async with asyncio.timeout(TIME_LIMIT):
@@ -207,22 +145,22 @@ class Judging:
         """Asks about each change in its turn."""
         work = self._work
         # A record that a push writes twice is, for the second change, what the first one made of it.
-        made: dict[tuple[str, ...], Seen] = {}
+        left: dict[tuple[str, ...], Seen] = {}
         for i, (before, brought) in self._asked.items():
             if self._over.is_set():
                 return
-            if (code := _why_not(work, i, before)) is not None:
+            if (code := why_not(work, i, before)) is not None:
                 self.found[i] = Verdict(code)
                 continue
             key = before.space, work.changes[i][2], work.changes[i][0].r
-            now = made.get(key, before)
-            change = _proposed(work, i, now, brought)
+            now = left.get(key, before)
+            change = proposed(work, i, now, brought)
             verdict = self._judge(change, now)
             if self._over.is_set():
                 return
             self.found[i] = verdict
             if verdict.code is None:
-                made[key] = _made(change, now, verdict.derived)
+                left[key] = made(change, now, verdict.derived)
 
     def _judge(self, change: ProposedChange, before: Seen) -> Verdict:
         derived = dict[str, Any]()
@@ -247,59 +185,6 @@ class Judging:
         return self._awaited.result()
 
 
-def _why_not(work: PushDecision, i: int, before: Seen) -> str | None:
-    """The code of a change that no rule is asked about: its user may not write there, or too much would be read."""
-    if before.too_large:
-        return "push_too_large"
-    if before.role == "reader":
-        return "not_a_writer"
-    known = before.role is not None or before.space == work.caller.personal
-    makes = work.refusals is not None and work.refusals.may_make(before.space)
-    return None if known or makes else "space_not_found"
-
-
-def _proposed(work: PushDecision, i: int, before: Seen, brought: Mapping[str, Any]) -> ProposedChange:
-    change, _, table = work.changes[i]
-    fields = {name: msgspec.json.decode(register.value) for name, register in change.f.items() if name != "deletedAt"}
-    actor = None if change.a is None else msgspec.json.decode(change.a)
-    op, back = "delete", None
-    if change.o != OPS["delete"]:
-        revives = before.deleted is not None and change.o == OPS["insert"]
-        back = before.deleted if revives else None
-        op = "insert" if before.record is None and (revives or before.deleted is None) else "update"
-    return ProposedChange(
-        work.pull.app, table, change.r, before.space, op, {**brought, **fields}, work.message.changes[i].changeId,
-        actor, change.n, back,
-    )  # fmt: skip
-
-
-def _made(change: ProposedChange, before: Seen, derived: Mapping[str, Any]) -> Seen:
-    """What stands behind a change, where nothing else is newer."""
-    if change.op == "delete":
-        return before._replace(record=None, deleted=before.record or before.deleted or {})
-    if change.op == "update" and before.record is None:
-        return before._replace(deleted={**(before.deleted or {}), **change.fields, **derived})
-    stood = before.record or change.brings_back or {}
-    return before._replace(record={**stood, **change.fields, **derived}, deleted=None)
-
-
-def _is_repeat(work: PushDecision, i: int, row: WrittenRow) -> bool:
-    """Whether a change says what was written under its id: all of it, but for what a rule wrote above it."""
-    change, _, table = work.changes[i]
-    if (row.app, row.table_name, row.record_id) != (work.pull.app, table, change.r):
-        return False
-    logged = msgspec.json.decode(row.fields)
-    highest = format_instant(change.hi) if change.hi < LAST else ""
-    return all(
-        name in logged and (logged[name].get("at", "") > highest or logged[name]["value"] == _value(register))
-        for name, register in change.f.items()
-    )
-
-
-def _value(register: LogRegister) -> Any:
-    return msgspec.json.decode(register.value)
-
-
 def _check_derived(said: object) -> None:
     """Raises TypeError, InvalidValue: what a rule returned cannot be written."""
     if not isinstance(said, Mapping):
@@ -307,11 +192,3 @@ def _check_derived(said: object) -> None:
     for name in said:
         if not isinstance(name, str) or name == "deletedAt" or fault_in_id(name):
             raise InvalidValue("a rule wrote a field that cannot be one")
-
-
-def _derive(work: PushDecision, i: int, values: Mapping[str, Any]) -> None:
-    try:
-        work.derive(i, values)
-    except (InvalidValue, TypeError, ValueError, msgspec.MsgspecError) as why:
-        log_failure(log, "a rule failed", why, rule="returned value", app=work.pull.app)
-        work.refuse_by_rule({i: ("rule_failed", None, "")})

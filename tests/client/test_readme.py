@@ -15,6 +15,7 @@ import pytest
 from syncd_client import Replica
 
 from tests.support.harness import Server
+from tests.support.page_schemas import put_in_force
 from tests.support.programs import REPOSITORY
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -31,6 +32,7 @@ PAGES = [REPOSITORY / "README.md", REPOSITORY / "clients/python/README.md", *GUI
 def guides(workspace: Path) -> Iterator[Server]:
     """A server for the pages' users, whose names are the same on each."""
     with Server(workspace / "guides", settings={"rules": "tests.support.page_rules"}) as server:
+        put_in_force(server)
         yield server
 
 

@@ -40,6 +40,7 @@ APART = {
     "sync_consumer_slots": "of a consumer", "sync_consumer_feeds": "of a consumer, in all spaces together",
     "sync_webhooks": "of a consumer", "sync_webhook_dead": "of a consumer",
     "sync_service_tokens": "of a service, looked up by the token",
+    "sync_table_schemas": "of the server",
 }  # fmt: skip
 # Unique indexes of distributed tables without the space.
 WITHOUT_THE_SPACE = {"sync_changes_once": "a change id is of a user's device, whatever the space (G3)"}

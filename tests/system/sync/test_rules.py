@@ -131,6 +131,27 @@ def test_an_insert_of_what_is_there_is_an_update_and_of_what_is_deleted_says_wha
     assert back["detail"] == "What was deleted stays so: ['by', 'reason', 'summary']."
 
 
+def test_what_a_change_will_be_is_decided_by_what_it_writes_and_not_by_what_it_is_called(ruled: Make) -> None:
+    ann = ruled()
+    ann.write(visit("v1", reason="x"), bed("b1", 3))
+    alive, gone = ({"value": value, "at": "2026-02-03T00:00:00Z"} for value in (None, "2026-02-03T00:00:00.000000Z"))
+    kept = {"table": "beds", "id": "b1", "op": "update", "changeId": unique("c"), "fields": {"deletedAt": gone}}
+    lower = {
+        **kept,
+        "op": "delete",
+        "changeId": unique("c"),
+        "fields": {"deletedAt": alive, "number": {**alive, "value": 1}},
+    }
+    refused, also = ann.push(kept, lower)["results"]
+    assert (refused.get("detail"), also.get("detail")) == ("Beds stay.", "A number only grows.")
+    ann.write(
+        {"table": "visits", "id": "v1", "op": "delete", "deletedAt": "2026-02-01T00:00:00Z", "changeId": unique("c")}
+    )
+    back = {"table": "visits", "id": "v1", "op": "update", "changeId": unique("c"), "fields": {"deletedAt": alive}}
+    [result] = ann.push(back)["results"]
+    assert result.get("detail") == "What was deleted stays so: ['by', 'reason', 'summary']."
+
+
 def test_a_record_that_moved_is_judged_where_it_is_by_now(ruled: Make) -> None:
     old, owner = ruled(legacy=True), ruled()
     space = owner.create(unique("space"))

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LONGEST_FILE, LONGEST_TEST, LONGEST_FUNCTION = 400, 450, 40
 # Longer ones, with how long they may be. This list only shrinks.
 TOO_LONG = {
-    "syncd/app.py": 466,
+    "syncd/app.py": 465,
     "syncd/edge/websocket.py": 437,
     "syncd/protocol/export_format.py": 405,
     "syncd/protocol/normalize.py": 417,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from syncd import rule
 from syncd.service.rules import Rules, rules_of
-from syncd.store.rules import RuleReads
-
-READS = cast(RuleReads, None)
 
 
 def nothing(change: Any, record: Any, principal: Any) -> None:
@@ -25,7 +22,7 @@ def test_a_rule_is_for_the_tables_that_it_names() -> None:
     @rule("shop/*")
     def all_of_the_shop(change: Any, record: Any, principal: Any) -> None: ...
 
-    rules = Rules([several, all_of_the_shop], READS)
+    rules = Rules([several, all_of_the_shop])
     assert rules.about("shop", "orders") == [several, all_of_the_shop]
     assert rules.about("shop", "bills") == [several, all_of_the_shop]
     assert rules.about("shop", "else") == [all_of_the_shop]
@@ -41,7 +38,7 @@ def test_a_target_that_names_no_table_is_refused(targets: tuple[str, ...]) -> No
 
 def test_a_function_that_is_not_marked_is_no_rule() -> None:
     with pytest.raises(TypeError, match="is no rule"):
-        Rules([nothing], READS)
+        Rules([nothing])
 
 
 def test_a_module_without_rules_is_said_to_be_one() -> None:

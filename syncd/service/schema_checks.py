@@ -1,0 +1,128 @@
+"""What JSON Schemas say to the changes of a push.
+
+A change is judged as the record that it makes: what stands, with its fields over that. A fault counts where the change
+makes it, or writes the field that has it. So a record that was invalid before there was a schema can be edited, and
+corrected field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+import msgspec
+import structlog
+
+from syncd.core.failures import log_failure
+from syncd.protocol.push_decision import PushDecision
+from syncd.service.proposed import Asked, ProposedChange, Verdict, deletes, made, proposed, values_of, why_not
+from syncd.service.schema_faults import MOST_FAULTS, RecordFault
+from syncd.service.table_schema import TableSchema
+from syncd.store.rules import Seen
+
+log = structlog.get_logger("syncd.rules")
+
+Tables = Mapping[tuple[str, str], TableSchema]
+NOTHING: frozenset[str] = frozenset()
+# How many faults a refusal tells, and characters of its text.
+FAULTS_SHOWN, LONGEST_TEXT = 3, 500
+
+
+def needing_records(work: PushDecision, schemas: Tables) -> list[int]:
+    """The places of changes that no schema takes by themselves, and of the others of the push to their records."""
+    keys, needing = dict[int, tuple[str, ...]](), set[tuple[str, ...]]()
+    there = dict[tuple[str, ...], Set[str]]()  # the fields that a record has with what this push wrote before
+    for i in work.left:
+        change, space, table = work.changes[i]
+        schema = schemas.get((work.pull.app, table))
+        if schema is None:
+            continue
+        key = keys[i] = space, table, change.r
+        fields = values_of(change)
+        if deletes(change):
+            there.pop(key, None)
+            if fields:
+                needing.add(key)
+        elif _moves(work, space) or not _takes(schema, fields, there.get(key, NOTHING)):
+            needing.add(key)
+        else:
+            there[key] = there.get(key, NOTHING) | fields.keys()
+    return [i for i, key in keys.items() if key in needing]
+
+
+def _moves(work: PushDecision, space: str) -> bool:
+    """Whether a record of the first generation may bring fields along, from its author's own space."""
+    return work.moves is not None and space != work.caller.personal
+
+
+def _takes(schema: TableSchema, fields: dict[str, Any], there: Set[str]) -> bool:
+    try:
+        return schema.takes_alone(fields, there)
+    except Exception:  # what the validator cannot bear is told where it is judged again
+        return False
+
+
+def judged(work: PushDecision, schemas: Tables, asked: Mapping[int, Asked]) -> dict[int, Verdict]:
+    """What is refused of some changes, by place, with why. A change that cannot be judged is refused, too."""
+    found = dict[int, Verdict]()
+    left = dict[tuple[str, ...], Seen]()
+    for i, (before, brought) in asked.items():
+        if (code := why_not(work, i, before)) is not None:
+            found[i] = Verdict(code)
+            continue
+        table = work.changes[i][2]
+        key = before.space, table, work.changes[i][0].r
+        now = left.get(key, before)
+        change = proposed(work, i, now, brought)
+        verdict = _judged(schemas[work.pull.app, table], change, now)
+        if verdict is None:
+            left[key] = made(change, now, {})
+        else:
+            found[i] = verdict
+    return found
+
+
+def _judged(schema: TableSchema, change: ProposedChange, before: Seen) -> Verdict | None:
+    try:
+        faults = new_faults(schema, change, before)
+    except Exception as why:
+        log_failure(log, "a schema could not judge", why, app=change.app)
+        return Verdict("rule_failed")
+    return refusal_of(faults) if faults else None
+
+
+def refusal_of(faults: list[RecordFault]) -> Verdict:
+    """A refusal that tells the first faults."""
+    told = [fault.text for fault in faults[:FAULTS_SHOWN]]
+    if len(faults) > FAULTS_SHOWN:
+        told.append("and more")
+    text = "; ".join(told)
+    short = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+    return Verdict("rule_refused", faults[0].field, short)
+
+
+def new_faults(schema: TableSchema, change: ProposedChange, before: Seen) -> list[RecordFault]:
+    """The faults of the record with a change that count: those that it makes, and those of fields that it gives another
+    value. A record that is new, or comes back, has to be whole as well."""
+    stood = (before.deleted if before.record is None else before.record) or {}
+    if not change.fields and change.op != "insert":
+        return []
+    found = schema.faults({**stood, **change.fields})
+    if not found:
+        return []
+    if not stood and change.op == "insert":
+        return found
+    old = schema.faults(stood)
+    if max(len(found), len(old)) >= MOST_FAULTS:
+        return found  # which of them are new cannot be told
+    known = {fault.key for fault in old}
+    changed = {name for name, value in change.fields.items() if name not in stood or _text(stood[name]) != _text(value)}
+    return [
+        fault
+        for fault in found
+        if fault.field in changed or fault.key not in known or (change.op == "insert" and not fault.of_a_field)
+    ]
+
+
+def _text(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="deterministic")

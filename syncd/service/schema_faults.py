@@ -1,0 +1,233 @@
+"""What is wrong with a record, in words for people. No value of a record is in them.
+
+The validator's own list of errors has one for each item of a list, which a device could make very long. So the faulty
+places are looked for here, by asking about parts of the schema: one fault of a field is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import msgspec
+
+# How many faults of a record are looked for, items of a list to find a faulty one, and characters of what is told of a
+# schema.
+MOST_FAULTS, MOST_ITEMS, LONGEST_PART = 100, 1000, 120
+ANNOTATIONS = frozenset((
+    "$schema", "$id", "$comment", "$defs", "title", "description", "default", "examples", "deprecated", "readOnly",
+    "writeOnly", "contentEncoding", "contentMediaType", "contentSchema", "then", "else", "minContains", "maxContains",
+    "unevaluatedProperties", "unevaluatedItems",
+))  # fmt: skip
+
+WITH = {"contains": ("minContains", "maxContains")}
+# In place of a word, of a field of the record.
+UNEXPECTED, MISNAMED = "unexpected field", "misnamed field"
+
+Rule = tuple[str, ...]
+Judge = Callable[[Any, Any, Rule], bool]
+
+
+class RecordFault(NamedTuple):
+    """One fault. `field`: which field has it or lacks, None where it is the record's; `key`: the same for the same
+    fault; `of_a_field`: it is in what a field holds, and not in what the record lacks or is as a whole."""
+
+    field: str | None
+    text: str
+    key: tuple[Any, ...]
+    of_a_field: bool
+
+
+class FoundFault(NamedTuple):
+    """A faulty place in a record, the word of the schema that says so, with what it says, and where in the schema."""
+
+    place: tuple[str | int, ...]
+    word: str
+    said: Any
+    rule: Rule
+
+
+def _count(number: Any, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _json(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= LONGEST_PART else f"{text[: LONGEST_PART - 1]}…"
+
+
+TYPES = {
+    "string": "a text", "number": "a number", "integer": "a whole number", "boolean": "true or false",
+    "array": "a list", "object": "an object", "null": "null",
+}  # fmt: skip
+FORMATS = {
+    "date": "a date as 2026-11-29", "time": "a time as 12:00:00Z", "date-time": "an instant as 2026-11-29T12:00:00Z",
+    "email": "an e-mail address", "uri": "a URI", "uuid": "a UUID", "ipv4": "an IPv4 address",
+    "ipv6": "an IPv6 address", "hostname": "a host name",
+}  # fmt: skip
+REASONS: dict[str, Callable[[Any], str]] = {
+    "maxLength": lambda most: f"must be at most {_count(most, 'character')}",
+    "minLength": lambda least: f"must be at least {_count(least, 'character')}",
+    "maximum": lambda most: f"must be at most {most}",
+    "minimum": lambda least: f"must be at least {least}",
+    "exclusiveMaximum": lambda most: f"must be less than {most}",
+    "exclusiveMinimum": lambda least: f"must be more than {least}",
+    "multipleOf": lambda of: f"must be a multiple of {of}",
+    "maxItems": lambda most: f"must have at most {_count(most, 'item')}",
+    "minItems": lambda least: f"must have at least {_count(least, 'item')}",
+    "maxProperties": lambda most: f"must have at most {_count(most, 'member')}",
+    "minProperties": lambda least: f"must have at least {_count(least, 'member')}",
+    "uniqueItems": lambda _: "must have no item twice",
+    "contains": lambda _: "lacks an item that it must have",
+    "type": lambda types: f"must be {' or '.join(TYPES.get(one, one) for one in _listed(types))}",
+    "enum": lambda options: f"must be one of {_json(options)[1:-1]}",
+    "const": lambda wanted: f"must be {_json(wanted)}",
+    "pattern": lambda pattern: f"must be of the form {_json(pattern)[1:-1]}",
+    "format": lambda name: f"must be {FORMATS.get(name, f'of the format {name}')}",
+    "anyOf": lambda _: "is of none of the forms that are allowed",
+    "oneOf": lambda _: "is not of exactly one of the forms that are allowed",
+    "not": lambda _: "is of a form that is not allowed",
+    "propertyNames": lambda _: "has a member whose name is not allowed",
+    "additionalProperties": lambda _: "has a member that is not allowed",
+    "items": lambda _: "has an item that is not allowed",
+    UNEXPECTED: lambda _: "is no field of this table",
+    MISNAMED: lambda _: "is no name of a field",
+    "required": lambda _: "lacks a member that it must have",
+    "dependentRequired": lambda _: "lacks a member that it must have",
+}
+
+
+def _listed(types: Any) -> Iterable[str]:
+    return [types] if isinstance(types, str) else types
+
+
+class FaultFinder:
+    """Finds what is wrong with records by a schema without `$ref`. `judge`: whether a value is valid by a part of a
+    schema, of which the third argument is the name; `known`: the names that the schema has: no other member of a value
+    is named."""
+
+    def __init__(self, schema: dict[str, Any], judge: Judge, known: frozenset[str]) -> None:
+        self._schema, self._judge, self._known = schema, judge, known
+
+    def faults(self, record: dict[str, Any]) -> list[RecordFault]:
+        """At most MOST_FAULTS; of each field one by each part of the schema that says something about it."""
+        found = self._found(self._schema, record, (), ())
+        return [self._told(one) for one in islice(found, MOST_FAULTS)]
+
+    def _found(self, node: Any, value: Any, place: tuple[str | int, ...], rule: Rule) -> Iterator[FoundFault]:
+        if self._judge(node, value, rule):
+            return
+        nothing = True
+        for word, said in node.items() if isinstance(node, dict) else ():
+            for one in self._of_word(word, said, node, value, place, (*rule, word)):
+                nothing = False
+                yield one
+        if nothing:
+            yield FoundFault(place, "", None, rule)
+
+    def _of_word(
+        self, word: str, said: Any, node: dict[str, Any], value: Any, place: tuple[str | int, ...], rule: Rule
+    ) -> Iterator[FoundFault]:  # fmt: skip
+        """What one word of a part of the schema finds."""
+        if word in ANNOTATIONS:
+            return
+        if word == "if":
+            word = "then" if self._judge(said, value, rule) else "else"
+            yield from self._found(node.get(word, True), value, place, (*rule[:-1], word))
+        elif word == "allOf":
+            for n, part in enumerate(said):
+                yield from self._found(part, value, place, (*rule, str(n)))
+        elif word == "dependentSchemas":
+            for name in [one for one in said if one in value] if isinstance(value, dict) else ():
+                yield from self._found(said[name], value, place, (*rule, name))
+        elif word in ("properties", "patternProperties", "additionalProperties", "propertyNames"):
+            if isinstance(value, dict):
+                yield from self._of_members(word, said, node, value, place, rule)
+        elif word in ("items", "prefixItems"):
+            if isinstance(value, list):
+                yield from islice(self._of_items(word, said, node, value, place, rule), 1)
+        elif word in ("required", "dependentRequired") and not place and isinstance(value, dict):
+            yield from (FoundFault(place, word, name, rule) for name in _missing(said, value))
+        elif not self._judge({one: node[one] for one in (word, *WITH.get(word, ())) if one in node}, value, rule):
+            yield FoundFault(place, word, said, rule)
+
+    def _of_members(
+        self, word: str, said: Any, node: dict[str, Any], value: dict[str, Any], place: tuple[str | int, ...],
+        rule: Rule,
+    ) -> Iterator[FoundFault]:  # fmt: skip
+        """One fault of each member at the top, of the first faulty one below."""
+        found = self._members(word, said, node, value, place, rule)
+        yield from islice(found, None if not place else 1)
+
+    def _members(
+        self, word: str, said: Any, node: dict[str, Any], value: dict[str, Any], place: tuple[str | int, ...],
+        rule: Rule,
+    ) -> Iterator[FoundFault]:  # fmt: skip
+        if word == "properties":
+            for name in [one for one in said if one in value]:
+                yield from islice(self._found(said[name], value[name], (*place, name), (*rule, name)), 1)
+        elif word == "patternProperties":
+            for pattern, part in said.items():
+                for name in value:
+                    if not self._judge({word: {pattern: False}}, {name: 0}, (*rule, pattern, "names")):
+                        yield from islice(self._found(part, value[name], (*place, name), (*rule, pattern)), 1)
+        elif word == "propertyNames":
+            for name in value:
+                if not self._judge(said, name, rule):
+                    yield FoundFault(place or (name,), word if place else MISNAMED, said, rule)
+        else:
+            others = {"properties": dict.fromkeys(node.get("properties", ()), True), word: False,
+                      "patternProperties": dict.fromkeys(node.get("patternProperties", ()), True)}  # fmt: skip
+            for name in value:
+                if self._judge(others, {name: 0}, (*rule, "names")):
+                    continue
+                if said is False:
+                    yield FoundFault(place or (name,), word if place else UNEXPECTED, said, rule)
+                else:
+                    yield from islice(self._found(said, value[name], (*place, name), rule), 1)
+
+    def _of_items(
+        self, word: str, said: Any, node: dict[str, Any], value: list[Any], place: tuple[str | int, ...], rule: Rule
+    ) -> Iterator[FoundFault]:  # fmt: skip
+        if word == "prefixItems":
+            for n, (part, item) in enumerate(zip(said, value, strict=False)):
+                yield from self._found(part, item, (*place, n), (*rule, str(n)))
+            return
+        first = len(node.get("prefixItems", ()))
+        if self._judge({"prefixItems": [True] * first, word: said} if first else {word: said}, value, (*rule, "all")):
+            return
+        for n, item in enumerate(value[first : first + MOST_ITEMS], first):
+            yield from self._found(said, item, (*place, n), rule)
+        yield FoundFault(place, word, said, rule)  # of one further behind
+
+    def _told(self, one: FoundFault) -> RecordFault:
+        place, word, said, rule = one
+        if word in ("required", "dependentRequired") and not place:
+            return RecordFault(said, f"{said}: is needed", (rule, said), False)
+        if not place:
+            return RecordFault(None, f"The record {_reason(word, said)}", (rule, None), False)
+        field = str(place[0])
+        return RecordFault(field, f"{self._place(place)}: {_reason(word, said)}", (rule, field), True)
+
+    def _place(self, place: tuple[str | int, ...]) -> str:
+        """As people write it: `address.lines[2]`."""
+        parts = [str(place[0])]
+        for part in place[1:]:
+            if isinstance(part, int):
+                parts.append(f"[{part}]")
+            else:
+                parts.append(f".{part}" if part in self._known else ".…")
+        return "".join(parts)
+
+
+def _missing(said: Any, value: dict[str, Any]) -> Iterator[str]:
+    """The members that are required and not there."""
+    if isinstance(said, dict):
+        said = [name for there, names in said.items() if there in value for name in names]
+    return (name for name in dict.fromkeys(said) if name not in value)
+
+
+def _reason(word: str, said: Any) -> str:
+    made = REASONS.get(word)
+    return "is not allowed" if made is None else made(said)
