@@ -83,6 +83,7 @@ def check_schema(schema: object) -> list[tuple[Path, str]]:
         except (library.ValidationError, library.ReferencingError, ValueError) as why:
             raise _refused(why) from None
     unknown = check_limits(schema)
+    assert isinstance(schema, dict)
     _validator(schema)  # tells the place of a pattern or a format that it does not know
     return unknown
 

@@ -57,6 +57,7 @@ STEPS = [
     "0045_pre_told_change",
     "0046_pre_webhooks",
     "0048_pre_service_tokens",
+    "0049_pre_schemas",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
