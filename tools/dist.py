@@ -153,8 +153,9 @@ def try_npm(package: Path, folder: Path) -> None:
     run("npm", "install", "--no-audit", "--no-fund", "--loglevel", "error", package, cwd=folder)
     installed = folder / "node_modules/@syncd/client"
     doors = json.loads((installed / "package.json").read_text())["exports"]
-    # React and RxDB are the application's own.
-    named = [f"@syncd/client{door[1:]}" for door in doors if door not in ("./react", "./rxdb", "./package.json")]
+    # Frameworks and RxDB are the application's own.
+    others = ("./react", "./rxdb", "./solid", "./svelte", "./vue", "./package.json")
+    named = [f"@syncd/client{door[1:]}" for door in doors if door not in others]
     lines = "\n".join(f"if (!Object.keys(await import({name!r})).length) throw new Error({name!r});" for name in named)
     run("node", "--input-type=module", "-e", lines, cwd=folder)
     missing = [

@@ -11,6 +11,17 @@ const files = (some: string[]): string[] => some.map((name) => `test/${name}`);
 
 const quick = files(names.filter((name) => !needing.includes(name)));
 
+/** Solid and Svelte are other programs in a page than on a server. */
+const PAGES = ["solid.test.ts", "svelte.test.ts"];
+const svelte = {
+  name: "svelte",
+  async transform(code: string, id: string) {
+    if (!id.endsWith(".svelte")) return;
+    const { compile } = await import("svelte/compiler");
+    return compile(code, { filename: id, generate: "client" }).js;
+  },
+};
+
 /** What the mutation tool has too. */
 export const shared = {
   setupFiles: ["test/setup.ts"],
@@ -25,7 +36,19 @@ export default defineConfig({
     maxWorkers: 3,
     minWorkers: 1,
     projects: [
-      { test: { ...shared, name: "needing", include: files(needing), pool: "forks" } },
+      { test: { ...shared, name: "needing", include: files(needing.filter((name) => !PAGES.includes(name))), pool: "forks" } },
+      {
+        plugins: [svelte],
+        resolve: { alias: [{ find: /^ws$/, replacement: "ws/wrapper.mjs" }] },
+        ssr: { resolve: { conditions: ["browser", "module", "development"] } },
+        test: {
+          ...shared,
+          name: "pages",
+          include: files(PAGES),
+          pool: "forks",
+          server: { deps: { inline: [/solid-js/, /svelte/] } },
+        },
+      },
       {
         // In one thread, where the client is loaded once and not once for each file.
         test: {

@@ -195,3 +195,23 @@ async def reach(board: BoardPage, goal: Any, *, backwards: bool = False) -> None
             return
         await board.page.keyboard.press("Shift+Tab" if backwards else "Tab")
     raise AssertionError(f"Tab does not lead to {goal}")
+
+
+async def test_a_title_is_typed_fast_in_its_middle_and_nothing_is_lost(guest: MakeVisitor, cards: Cards) -> None:
+    title, text = unique("Card"), "the quick brown fox "
+    ann, bob = await BoardPage.open(await guest(), "Ida"), await BoardPage.open(await guest(), "Jon")
+    await ann.add_card(title)
+    await ann.open_card(title)  # which is called as the card is, whatever that is by now
+    field = ann.page.get_by_role("dialog").get_by_role("textbox", name="Title", exact=True)
+    await field.evaluate("input => { input.focus(); input.setSelectionRange(0, 0) }")
+    for letter in text:  # each as a key of its own; the pauses are those of the test's own line to the browser
+        await ann.page.keyboard.press("Space" if letter == " " else letter)
+        await field.evaluate("input => new Promise(requestAnimationFrame)")
+    assert await field.input_value() == text + title
+    assert await field.evaluate("input => input.selectionStart") == len(text)
+    await eventually(lambda: text + title in cards())
+    await expect(bob.card(text + title)).to_be_visible()
+    assert await field.evaluate("input => input.selectionStart") == len(text)
+    await ann.page.keyboard.type("jumps over ", delay=1)
+    await ann.page.keyboard.press("Escape")  # it is gone in the pause
+    await expect(bob.card(f"{text}jumps over {title}")).to_be_visible()

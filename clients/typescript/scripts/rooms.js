@@ -11,7 +11,9 @@ import { fileURLToPath } from "node:url";
 
 /** From top to bottom. A room is a folder, or a file by its name. Rooms of one floor do not know each other. */
 const FLOORS = [
-  ["index", "history", "spaces", "verify", "react"],
+  ["index", "history", "spaces", "verify", "react", "solid", "svelte", "vue"],
+  ["field"],
+  ["update"],
   ["replica"],
   ["options", "rxdb"],
   ["live"],

@@ -5,6 +5,15 @@ import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
 import type { Presence } from "./data/events.js";
 import type { Row } from "./data/row.js";
 import { dump, type Json } from "./data/values.js";
+import {
+  type Field,
+  type FieldName,
+  type FieldOptions,
+  type FieldState,
+  fieldOf,
+  NOT_READ,
+  type ValueOf,
+} from "./field.js";
 import type { Live } from "./live/live.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
@@ -12,6 +21,7 @@ import type { SyncStatus } from "./status.js";
 import type { Observed } from "./store/observed.js";
 
 const UNDEFINED = (): undefined => undefined;
+const NEVER = (): (() => void) => UNDEFINED;
 const NOBODY: readonly Presence[] = [];
 
 function useObserved<T>(observed: Observed<T> | null): T | undefined {
@@ -64,4 +74,63 @@ export function usePresence(live: Live | null, space: string | null = null): rea
     () => live?.peers(space) ?? NOBODY,
     () => NOBODY,
   );
+}
+
+/** For `<input>` and `<textarea>`, of a field that holds text. Until the record is read nothing can be typed. */
+export interface TextProps {
+  readonly value: string;
+  readonly readOnly: boolean;
+  readonly onChange: (event: { readonly target: { readonly value: string } }) => void;
+  readonly onBlur: () => void;
+}
+
+/** A field as it stands, and what to do with it. `props` are those of a field that may hold any text. */
+export interface BoundField<V> extends FieldState<V> {
+  readonly set: (value: V) => void;
+  /** Writes what was typed now. */
+  readonly onBlur: () => void;
+  /** What others wrote is seen: what was typed stays. */
+  readonly dismiss: () => void;
+  readonly props: string extends V ? TextProps : never;
+}
+
+/**
+ * A field of a record for an input: what is typed shows in the same tick, and is written after a pause, when the input is left,
+ * and when it is gone. `<input {...useField(replica, "tasks", id, "title").props} />`
+ */
+export function useField<
+  S extends object = AnyTables,
+  T extends TableOf<S> = TableOf<S>,
+  F extends FieldName<S, T> = FieldName<S, T>,
+>(
+  replica: Replica<S> | null,
+  table: T,
+  id: string,
+  field: F,
+  options: FieldOptions = {},
+): BoundField<ValueOf<S, T, F>> {
+  const { space = null, pause } = options;
+  const held = useMemo(
+    () => replica && fieldOf(replica, table, id, field, options),
+    [replica, table, id, field, space, pause],
+  );
+  const state = useSyncExternalStore(
+    held?.subscribe ?? NEVER,
+    () => held?.current ?? NOT_READ,
+    () => NOT_READ,
+  );
+  return useMemo(() => boundOf(held, state), [held, state]);
+}
+
+function boundOf<V>(held: Field<V> | null, state: FieldState<V>): BoundField<V> {
+  const { value, loading } = state;
+  const set = (typed: V): void => held?.set(typed);
+  const onBlur = (): void => void held?.flush();
+  const props: TextProps = {
+    value: value === undefined || value === null ? "" : String(value),
+    readOnly: loading,
+    onChange: ({ target }) => set(target.value as V),
+    onBlur,
+  };
+  return { ...state, set, onBlur, dismiss: () => held?.dismiss(), props: props as BoundField<V>["props"] };
 }

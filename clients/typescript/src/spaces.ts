@@ -6,14 +6,17 @@
  * on how often: `retryAfter` says when again), NotConnected, BadReply. What is to be gone and is gone already is no error.
  */
 
-import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
+import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
 import { listOf, newId, objectOf, textOf } from "./data/change.js";
-import { type Row, rowOf } from "./data/row.js";
+import type { Row } from "./data/row.js";
 import { dump, type Json, type JsonObject } from "./data/values.js";
-import { Refused, SyncdError } from "./errors.js";
+import { Refused } from "./errors.js";
 import type { Query, QueryOptions, RecordView, Where } from "./query.js";
 import type { Replica } from "./replica.js";
 import { type ApiCall, apiClientOf, ask, segment } from "./sync/request.js";
+import { update } from "./update.js";
+
+export { NoSuchRecord, update } from "./update.js";
 
 export type Role = "owner" | "writer" | "reader";
 type AnyReplica = Pick<Replica, "push">;
@@ -181,34 +184,6 @@ function readInvitation(wire: JsonObject): Invitation {
 
 function textOrNull(value: Json | undefined): string | null {
   return typeof value === "string" ? value : null;
-}
-
-/** There is no such record on this device. */
-export class NoSuchRecord extends SyncdError {
-  constructor(id: string) {
-    super("no_such_record", `no record ${id}.`);
-  }
-}
-
-/**
- * Patches a record with what `change` makes of it, in one transaction: no other write of this device comes between. Returns
- * the changeId. Raises NoSuchRecord, InvalidWrite.
- */
-export async function update<S extends object, T extends TableOf<S>>(
-  replica: Replica<S>,
-  table: T,
-  id: string,
-  change: (row: Row<FieldsOf<S, T>>) => Partial<FieldsOf<S, T>>,
-  place?: Place,
-): Promise<string> {
-  const [changeId = ""] = await replica["commit"](async (tx) => {
-    const row = await tx.get("records", [replica["spaceOf"](place?.space), table, id]);
-    if (!row || row.deleted) throw new NoSuchRecord(id);
-    const batch = new Batch<S>(replica["extra"], tx.meta.user);
-    batch.patch(table, id, change(rowOf(row)), place);
-    return batch.writes;
-  });
-  return changeId;
 }
 
 /** A replica's methods, without the space. */

@@ -39,7 +39,13 @@ function blocks(language: string, file = "README.md"): string {
 }
 
 const DOCS = "../../docs/";
-const PAGES = [`${DOCS}tutorial.md`, `${DOCS}guide/live-and-presence.md`, `${DOCS}guide/offline-ux.md`];
+const FORMS = `${DOCS}guide/forms.md`;
+const PAGES = [
+  `${DOCS}tutorial.md`,
+  `${DOCS}guide/live-and-presence.md`,
+  `${DOCS}guide/offline-ux.md`,
+  FORMS,
+];
 
 function nameOf(page: string): string {
   return page.replace(/.*\//, "").replace(".md", "");
@@ -71,8 +77,9 @@ beforeAll(async () => {
   for (const page of PAGES) writeFileSync(join(outside, `${nameOf(page)}.ts`), blocks("ts", page));
   writeFileSync(
     join(outside, "component.tsx"),
-    `import type { Tables } from "./types.js";\n${blocks("tsx")}\nexport { Tasks };`,
+    `import type { Tables } from "./types.js";\n${blocks("tsx")}\nexport { Tasks, Title };`,
   );
+  writeFileSync(join(outside, "form.tsx"), blocks("tsx", FORMS));
 });
 afterAll(() => rmSync(outside, { recursive: true, force: true }));
 
@@ -109,7 +116,7 @@ describe("the package", () => {
     "type-checks from outside, declarations too (module %s, resolution %s)",
     async (module, moduleResolution) => {
       const compilerOptions = { ...CONFIG, module, moduleResolution, noEmit: true };
-      const files = ["types.tsx", "readme.ts", "component.tsx"];
+      const files = ["types.tsx", "readme.ts", "component.tsx", "form.tsx"];
       writeFileSync(join(outside, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
       await run(process.execPath, [TSC, "-p", "."]);
     },

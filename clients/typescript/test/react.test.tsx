@@ -4,10 +4,11 @@
 import { createElement, StrictMode } from "react";
 import { createRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Replica } from "../src/index.js";
-import { usePresence, useQuery, useRecord, useStatus } from "../src/react.js";
-import { open, until } from "./devices.js";
+import { useField, usePresence, useQuery, useRecord, useStatus } from "../src/react.js";
+import { open, QUICK, until } from "./devices.js";
+import { RealServer } from "./server.js";
 
 let root: Root;
 let page: HTMLElement;
@@ -55,4 +56,119 @@ it("render what a replica has, and again when it changes", async () => {
 
 it("render on a server", () => {
   expect(renderToString(createElement(Board, { replica: null, least: 0 }))).toBe("<p>reading|none|?|0</p>");
+});
+
+describe("a field", () => {
+  function Title({ replica, id = "a", pause = 30 }: { replica: Replica | null; id?: string; pause?: number }) {
+    const { props, dirty, theirs, error } = useField(replica, "t", id, "title", { pause });
+    const said = `${dirty ? "dirty" : "clean"}|${theirs ?? ""}|${error?.code ?? ""}`;
+    return createElement("form", null, createElement("input", props), createElement("output", null, said));
+  }
+
+  function showTitle(given: Parameters<typeof Title>[0]): void {
+    root.render(createElement(StrictMode, null, createElement(Title, given)));
+  }
+
+  const input = (): HTMLInputElement => page.querySelector("input") as HTMLInputElement;
+  const said = (): string | null | undefined => page.querySelector("output")?.textContent;
+
+  /** A key: what the browser does before it tells the page. React's own setter on the element would hide it from React. */
+  function press(letter: string): void {
+    const at = input().selectionStart ?? 0;
+    const text = `${input().value.slice(0, at)}${letter}${input().value.slice(at)}`;
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value")?.set?.call(input(), text);
+    input().setSelectionRange(at + 1, at + 1);
+    input().dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  async function shown(title = "old", given: object = {}): Promise<Replica> {
+    const replica = await open();
+    await replica.put("t", "a", { title });
+    showTitle({ replica, ...given });
+    await until("read", () => input()?.value === title && !input().readOnly);
+    return replica;
+  }
+
+  const stored = async (replica: Replica, id = "a") => (await replica.get("t", id))?.fields.title;
+
+  it.each([
+    ["as fast as can be", 0],
+    ["while answers of the store come between", 4],
+  ])("takes what is typed in the middle of it whole, and leaves the caret, %s", async (_, pause) => {
+    const replica = await shown("[]", { pause: pause === 0 ? 30 : 1 });
+    input().setSelectionRange(1, 1);
+    let at = 1;
+    for (const letter of "the quick brown fox") {
+      press(letter);
+      at += 1;
+      expect(input().value).toBe(`[${"the quick brown fox".slice(0, at - 1)}]`);
+      if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+      expect([input().selectionStart, input().selectionEnd]).toEqual([at, at]);
+    }
+    await until("written", () => said() === "clean||");
+    expect(input().value).toBe("[the quick brown fox]");
+    expect(input().selectionStart).toBe(at);
+    expect(await stored(replica)).toBe("[the quick brown fox]");
+  });
+
+  it("is written when it is left, shows what others write, and says what stands against it", async () => {
+    const replica = await shown("old", { pause: 2 ** 30 });
+    await replica.patch("t", "a", { title: "theirs" });
+    await until("shown", () => input().value === "theirs");
+    input().setSelectionRange(6, 6);
+    press("!");
+    expect(said()).toBe("dirty||");
+    await replica.patch("t", "a", { title: "theirs again" });
+    await until("told", () => said() === "dirty|theirs again|");
+    expect(input().value).toBe("theirs!");
+    input().dispatchEvent(new FocusEvent("focusout", { bubbles: true }));
+    await until("written", () => said() === "clean|theirs again|");
+    expect(await stored(replica)).toBe("theirs!");
+    press("\u0000");
+    input().dispatchEvent(new FocusEvent("focusout", { bubbles: true }));
+    await until("refused", () => said() === "dirty||invalid_write");
+    press("x");
+    expect(said()).toBe("dirty||"); // and is told to the console when it goes
+  });
+
+  it("is written when it goes in the pause, to the record that it was of", async () => {
+    const replica = await shown("old", { pause: 2 ** 30 });
+    await replica.put("t", "b", { title: "another" });
+    press("1");
+    showTitle({ replica, id: "b", pause: 2 ** 30 });
+    await until("the other one", () => input().value === "another");
+    press("2");
+    root.render(null);
+    await until("written", async () => (await stored(replica, "b")) === "2another");
+    expect(await stored(replica)).toBe("1old");
+  });
+
+  it("takes nothing before it is read", async () => {
+    showTitle({ replica: null });
+    await until("there", () => input() !== null);
+    expect([input().value, input().readOnly]).toEqual(["", true]);
+  });
+
+  it("passes between two devices", async () => {
+    const server = await RealServer.start();
+    try {
+      const device = { url: server.url, token: await server.token("ann") };
+      const [mine, theirs] = [await open(device), await open(device)];
+      const lives = [mine.live({ policy: QUICK }), theirs.live({ policy: QUICK })];
+      await theirs.put("t", "a", { title: "" });
+      showTitle({ replica: mine, pause: 20 });
+      await until("here", async () => (await mine.get("t", "a")) !== null);
+      for (const letter of "the quick brown fox") {
+        input().setSelectionRange(input().value.length, input().value.length);
+        press(letter);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      await until("there", async () => (await stored(theirs)) === "the quick brown fox");
+      await theirs.patch("t", "a", { title: "a lazy dog" });
+      await until("and back", () => input().value === "a lazy dog");
+      await Promise.all(lives.map((live) => live.close()));
+    } finally {
+      await server.remove();
+    }
+  });
 });

@@ -1,5 +1,6 @@
 /** A card, opened: its fields, where it stands, its comments and its history. */
 
+import { type BoundField, useField } from "@syncd/client/react";
 import { type ReactNode, useId } from "react";
 import type { Board } from "../board.js";
 import { type Card, type Comment, LABELS } from "../tables.js";
@@ -8,7 +9,6 @@ import { CardHistory } from "./card-history.js";
 import { Comments } from "./comments.js";
 import { useDesk } from "./context.js";
 import { Dialog } from "./dialog.js";
-import { useTextField } from "./field.js";
 
 export interface CardDialogProps {
   readonly card: Card;
@@ -55,15 +55,10 @@ export function CardDialog({ card, board, comments, viewers, onClose }: CardDial
 }
 
 function Texts({ card }: { card: Card }): ReactNode {
-  const { actions } = useDesk();
+  const { replica, space } = useDesk().session;
   const id = useId();
-  const title = useTextField(card.title, (text) => {
-    if (text.trim() !== "") void actions.editCard(card, { title: text.trim() });
-  });
-  const description = useTextField(
-    card.description,
-    (text) => void actions.editCard(card, { description: text }),
-  );
+  const title = useField(replica, "cards", card.id, "title", { space });
+  const description = useField(replica, "cards", card.id, "description", { space });
   return (
     <>
       <div className="field">
@@ -71,15 +66,27 @@ function Texts({ card }: { card: Card }): ReactNode {
         <input
           id={`${id}-title`}
           maxLength={500}
-          {...title}
+          {...title.props}
           onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
         />
+        <Theirs field={title} />
       </div>
       <div className="field">
         <label htmlFor={`${id}-description`}>Description</label>
-        <textarea id={`${id}-description`} rows={4} {...description} />
+        <textarea id={`${id}-description`} rows={4} {...description.props} />
+        <Theirs field={description} />
       </div>
     </>
+  );
+}
+
+/** What somebody else wrote while this was typed. */
+function Theirs({ field: { theirs, set } }: { field: BoundField<string> }): ReactNode {
+  if (theirs === undefined) return null;
+  return (
+    <button type="button" className="quiet" onClick={() => set(theirs)}>
+      Take what was written meanwhile: {theirs}
+    </button>
   );
 }
 

@@ -1,0 +1,97 @@
+/** @syncd/client/solid: reads of a replica as signals, and fields for inputs. What is given as a function is followed. */
+
+import { type Accessor, createComputed, createSignal, onCleanup } from "solid-js";
+import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
+import type { Row } from "./data/row.js";
+import {
+  type Field,
+  type FieldName,
+  type FieldOptions,
+  type FieldState,
+  fieldOf,
+  NOT_READ,
+  type ValueOf,
+} from "./field.js";
+import type { QueryOptions, Where } from "./query.js";
+import type { Replica } from "./replica.js";
+import type { SyncStatus } from "./status.js";
+import type { Observed } from "./store/observed.js";
+
+type Answer<T> = Accessor<T | undefined>;
+
+function observe<T>(make: () => Observed<T> | undefined): Answer<T> {
+  const [answer, setAnswer] = createSignal<T>();
+  createComputed(() => {
+    setAnswer(undefined);
+    const stop = make()?.subscribe((now) => setAnswer(() => now));
+    if (stop) onCleanup(stop);
+  });
+  return answer;
+}
+
+/** The records that a query asks for; undefined until they are read. */
+export function useQuery<S extends object = AnyTables, T extends TableOf<S> = TableOf<S>>(
+  replica: Accessor<Replica<S> | null | undefined>,
+  table: T,
+  where: Accessor<Where<FieldsOf<S, T>>> = () => [],
+  options: Accessor<QueryOptions> = () => ({}),
+): Answer<readonly Row<FieldsOf<S, T>>[]> {
+  return observe(() => replica()?.query(table, where(), options()));
+}
+
+/** One record; null where there is none, undefined until it is read. */
+export function useRecord<S extends object = AnyTables, T extends TableOf<S> = TableOf<S>>(
+  replica: Accessor<Replica<S> | null | undefined>,
+  table: T,
+  id: Accessor<string>,
+  options: Place & { readonly deleted?: boolean } = {},
+): Answer<Row<FieldsOf<S, T>> | null> {
+  return observe(() => replica()?.get(table, id(), options));
+}
+
+/** Where the replica stands as a whole; undefined until it is read. */
+export function useStatus<S extends object>(
+  replica: Accessor<Replica<S> | null | undefined>,
+): Answer<SyncStatus> {
+  return observe(() => replica()?.status());
+}
+
+/** `<input value={title.value() ?? ""} onInput={(e) => title.set(e.currentTarget.value)} onBlur={title.onBlur} />` */
+export interface BoundField<V> {
+  readonly value: Accessor<V | undefined>;
+  readonly field: Accessor<FieldState<V>>;
+  readonly set: (value: V) => void;
+  readonly onBlur: () => void;
+  readonly dismiss: () => void;
+}
+
+/** A field of a record for an input. What is typed is written after a pause, when it is left, and when it is gone. */
+export function useField<
+  S extends object = AnyTables,
+  T extends TableOf<S> = TableOf<S>,
+  F extends FieldName<S, T> = FieldName<S, T>,
+>(
+  replica: Accessor<Replica<S> | null | undefined>,
+  table: T,
+  id: Accessor<string>,
+  field: F,
+  options: FieldOptions = {},
+): BoundField<ValueOf<S, T, F>> {
+  type V = ValueOf<S, T, F>;
+  const [now, setNow] = createSignal<FieldState<V>>(NOT_READ);
+  let held: Field<V> | undefined;
+  createComputed(() => {
+    const opened = replica();
+    held = opened ? fieldOf(opened, table, id(), field, options) : undefined;
+    setNow(NOT_READ);
+    const stop = held?.subscribe((state) => setNow(() => state));
+    if (stop) onCleanup(stop);
+  });
+  return {
+    value: () => now().value,
+    field: now,
+    set: (value) => held?.set(value),
+    onBlur: () => void held?.flush(),
+    dismiss: () => held?.dismiss(),
+  };
+}

@@ -1,0 +1,101 @@
+/** @syncd/client/vue: reads of a replica as refs, and fields for inputs. What is given may be refs or getters. */
+
+import {
+  computed,
+  type MaybeRefOrGetter as Given,
+  type ShallowRef,
+  shallowRef,
+  toValue,
+  type WritableComputedRef,
+  watchEffect,
+} from "vue";
+import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
+import type { Row } from "./data/row.js";
+import {
+  type Field,
+  type FieldName,
+  type FieldOptions,
+  type FieldState,
+  fieldOf,
+  NOT_READ,
+  type ValueOf,
+} from "./field.js";
+import type { QueryOptions, Where } from "./query.js";
+import type { Replica } from "./replica.js";
+import type { SyncStatus } from "./status.js";
+import type { Observed } from "./store/observed.js";
+
+type Answer<T> = Readonly<ShallowRef<T | undefined>>;
+
+function observe<T>(make: () => Observed<T> | undefined): Answer<T> {
+  const answer = shallowRef<T>();
+  watchEffect((onCleanup) => {
+    answer.value = undefined;
+    const stop = make()?.subscribe((now) => {
+      answer.value = now;
+    });
+    if (stop) onCleanup(stop);
+  });
+  return answer;
+}
+
+/** The records that a query asks for; undefined until they are read. */
+export function useQuery<S extends object = AnyTables, T extends TableOf<S> = TableOf<S>>(
+  replica: Given<Replica<S> | null>,
+  table: T,
+  where: Given<Where<FieldsOf<S, T>>> = [],
+  options: Given<QueryOptions> = {},
+): Answer<readonly Row<FieldsOf<S, T>>[]> {
+  return observe(() => toValue(replica)?.query(table, toValue(where), toValue(options)));
+}
+
+/** One record; null where there is none, undefined until it is read. */
+export function useRecord<S extends object = AnyTables, T extends TableOf<S> = TableOf<S>>(
+  replica: Given<Replica<S> | null>,
+  table: T,
+  id: Given<string>,
+  options: Place & { readonly deleted?: boolean } = {},
+): Answer<Row<FieldsOf<S, T>> | null> {
+  return observe(() => toValue(replica)?.get(table, toValue(id), options));
+}
+
+/** Where the replica stands as a whole; undefined until it is read. */
+export function useStatus<S extends object>(replica: Given<Replica<S> | null>): Answer<SyncStatus> {
+  return observe(() => toValue(replica)?.status());
+}
+
+/** `value` is for `v-model`, `onBlur` for `@blur`; `field` says the rest. */
+export interface BoundField<V> {
+  readonly value: WritableComputedRef<V | undefined, V>;
+  readonly field: Readonly<ShallowRef<FieldState<V>>>;
+  readonly onBlur: () => void;
+  readonly dismiss: () => void;
+}
+
+/** A field of a record for an input. What is typed is written after a pause, when it is left, and when it is gone. */
+export function useField<
+  S extends object = AnyTables,
+  T extends TableOf<S> = TableOf<S>,
+  F extends FieldName<S, T> = FieldName<S, T>,
+>(
+  replica: Given<Replica<S> | null>,
+  table: T,
+  id: Given<string>,
+  field: F,
+  options: FieldOptions = {},
+): BoundField<ValueOf<S, T, F>> {
+  type V = ValueOf<S, T, F>;
+  const now = shallowRef<FieldState<V>>(NOT_READ);
+  let held: Field<V> | null = null;
+  watchEffect((onCleanup) => {
+    const opened = toValue(replica);
+    held = opened && fieldOf(opened, table, toValue(id), field, options);
+    now.value = NOT_READ;
+    const stop = held?.subscribe((state) => {
+      now.value = state;
+    });
+    if (stop) onCleanup(stop);
+  });
+  const value = computed({ get: () => now.value.value, set: (typed: V) => held?.set(typed) });
+  return { value, field: now, onBlur: () => void held?.flush(), dismiss: () => held?.dismiss() };
+}
