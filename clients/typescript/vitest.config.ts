@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 const TESTS = new URL("test/", import.meta.url);
@@ -36,11 +37,25 @@ export default defineConfig({
     maxWorkers: 3,
     minWorkers: 1,
     projects: [
-      { test: { ...shared, name: "needing", include: files(needing.filter((name) => !PAGES.includes(name))), pool: "forks" } },
+      {
+        test: {
+          ...shared,
+          name: "needing",
+          include: files(needing.filter((name) => !PAGES.includes(name))),
+          pool: "forks",
+        },
+      },
       {
         plugins: [svelte],
-        resolve: { alias: [{ find: /^ws$/, replacement: "ws/wrapper.mjs" }] },
-        ssr: { resolve: { conditions: ["browser", "module", "development"] } },
+        resolve: {
+          conditions: ["browser", "module", "development"],
+          alias: [
+            {
+              find: /^ws$/,
+              replacement: fileURLToPath(new URL("node_modules/ws/wrapper.mjs", import.meta.url)),
+            },
+          ],
+        },
         test: {
           ...shared,
           name: "pages",

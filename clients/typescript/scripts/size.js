@@ -27,16 +27,13 @@ function loaded(outputs, entry, seen = new Set()) {
   return seen;
 }
 
-function outputOf(outputs, path) {
-  return Object.keys(outputs).find((name) => outputs[name].entryPoint === path);
-}
-
-/** Bytes of the core, of what `path` adds to it, and of what is loaded on demand. */
-async function measure(path) {
-  const entries = [...new Set(["dist/index.js", path])];
+/** Bytes of a bundle of the core together with `more`, another of the package's files, and of what is loaded on demand. */
+async function measure(more = null) {
+  const lines = ["index.js", more].map((file) => file && `export * from "./dist/${file}";`);
+  const folder = fileURLToPath(new URL("..", import.meta.url));
   const { outputFiles, metafile } = await build({
-    entryPoints: entries,
-    absWorkingDir: fileURLToPath(new URL("..", import.meta.url)),
+    stdin: { contents: lines.join(""), resolveDir: folder },
+    absWorkingDir: folder,
     bundle: true,
     splitting: true,
     minify: true,
@@ -47,18 +44,15 @@ async function measure(path) {
     outdir: "bundle",
     write: false,
   });
-  const { outputs } = metafile;
-  const core = loaded(outputs, outputOf(outputs, "dist/index.js"));
-  const mine = loaded(outputs, outputOf(outputs, path));
+  const entry = Object.keys(metafile.outputs).find((name) => metafile.outputs[name].entryPoint === "<stdin>");
+  const now = [...loaded(metafile.outputs, entry)];
+  const sizes = outputFiles.map(({ path, contents }) => ({
+    now: now.some((file) => path.endsWith(file)),
+    size: gzipSync(contents, { level: 9 }).length,
+  }));
   const sum = (wanted) =>
-    outputFiles
-      .filter(({ path: file }) => wanted(Object.keys(outputs).find((name) => file.endsWith(name))))
-      .reduce((size, { contents }) => size + gzipSync(contents, { level: 9 }).length, 0);
-  return {
-    core: sum((name) => core.has(name)),
-    more: sum((name) => mine.has(name) && !core.has(name)),
-    rest: sum((name) => !mine.has(name) && !core.has(name)),
-  };
+    sizes.filter((file) => file.now === wanted).reduce((all, { size }) => all + size, 0);
+  return { size: sum(true), rest: sum(false) };
 }
 
 function fail(text) {
@@ -66,7 +60,7 @@ function fail(text) {
   process.exitCode = 1;
 }
 
-const { core, rest } = await measure("dist/index.js");
+const { size: core, rest } = await measure();
 console.log(`index: ${core} bytes gzipped (at most ${LIMIT}), and ${rest} on demand`);
 if (core > LIMIT) process.exitCode = 1;
 
@@ -74,7 +68,7 @@ const rows = read("README.md").matchAll(/^\| `@syncd\/client(\/[\w-]+)` \| ([\d.
 const said = new Map(Array.from(rows, ([, path, kilobytes]) => [`.${path}`, Number(kilobytes)]));
 for (const [path, files] of Object.entries(exports)) {
   if (path === "." || typeof files === "string") continue;
-  const { more } = await measure(files.default.slice(2));
+  const more = (await measure(files.default.slice("./dist/".length))).size - core;
   const promised = said.get(path);
   console.log(`${path.slice(2)}: ${more} bytes more`);
   if (promised === undefined) fail(`README.md does not say how large ${path} is.`);

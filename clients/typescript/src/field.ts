@@ -4,7 +4,6 @@
  */
 
 import type { AnyTables, FieldsOf, TableOf } from "./batch.js";
-import type { Row } from "./data/row.js";
 import { type Json, same } from "./data/values.js";
 import { StoreFailed, SyncdError } from "./errors.js";
 import type { Replica } from "./replica.js";
@@ -164,7 +163,7 @@ export class Field<V> {
 
   #lose(value: V): void {
     const { onUnwritten } = this.#options;
-    if (onUnwritten) onUnwritten(json(value), this.#error);
+    if (onUnwritten) onUnwritten(value as Json, this.#error);
     else console.error(`syncd: what was typed in ${this.#end.name} is not in the store`, this.#error);
   }
 
@@ -240,7 +239,10 @@ export class Field<V> {
     const { name } = this.#end;
     if (found === null) this.#error = new NoSuchRecord(name, `${name}: the record is not on this device.`);
     else if (this.#deleted)
-      this.#error = new NoSuchRecord(name, `${name}: the record was deleted; undelete() brings this back too.`);
+      this.#error = new NoSuchRecord(
+        name,
+        `${name}: the record was deleted; undelete() brings this back too.`,
+      );
   }
 
   /** The record is there, or there again. */
@@ -296,13 +298,7 @@ export function fieldOf<
   S extends object = AnyTables,
   T extends TableOf<S> = TableOf<S>,
   F extends FieldName<S, T> = FieldName<S, T>,
->(
-  replica: Replica<S>,
-  table: T,
-  id: string,
-  field: F,
-  options: FieldOptions = {},
-): Field<ValueOf<S, T, F>> {
+>(replica: Replica<S>, table: T, id: string, field: F, options: FieldOptions = {}): Field<ValueOf<S, T, F>> {
   type V = ValueOf<S, T, F>;
   const { space = null } = options;
   const view = replica.get(table, id, { space, deleted: true });
@@ -310,5 +306,8 @@ export function fieldOf<
     const fields = { [field]: value } as unknown as Partial<FieldsOf<S, T>>;
     return patchHeld(replica, table, id, true, () => fields, { space });
   };
-  return new Field<V>({ name: `${table}.${field}`, view: view as unknown as FieldEnd<V>["view"], field, write }, options);
+  return new Field<V>(
+    { name: `${table}.${field}`, view: view as unknown as FieldEnd<V>["view"], field, write },
+    options,
+  );
 }

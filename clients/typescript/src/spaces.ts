@@ -6,7 +6,7 @@
  * on how often: `retryAfter` says when again), NotConnected, BadReply. What is to be gone and is gone already is no error.
  */
 
-import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
+import type { AnyTables, FieldsOf, TableOf } from "./batch.js";
 import { listOf, newId, objectOf, textOf } from "./data/change.js";
 import type { Row } from "./data/row.js";
 import { dump, type Json, type JsonObject } from "./data/values.js";

@@ -7,8 +7,8 @@ import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Replica } from "../src/index.js";
 import { useField, usePresence, useQuery, useRecord, useStatus } from "../src/react.js";
-import { open, QUICK, until } from "./devices.js";
-import { RealServer } from "./server.js";
+import { open, until } from "./devices.js";
+import { page as answer, scripted, wire } from "./script.js";
 
 let root: Root;
 let page: HTMLElement;
@@ -59,7 +59,15 @@ it("render on a server", () => {
 });
 
 describe("a field", () => {
-  function Title({ replica, id = "a", pause = 30 }: { replica: Replica | null; id?: string; pause?: number }) {
+  function Title({
+    replica,
+    id = "a",
+    pause = 30,
+  }: {
+    replica: Replica | null;
+    id?: string;
+    pause?: number;
+  }) {
     const { props, dirty, theirs, error } = useField(replica, "t", id, "title", { pause });
     const said = `${dirty ? "dirty" : "clean"}|${theirs ?? ""}|${error?.code ?? ""}`;
     return createElement("form", null, createElement("input", props), createElement("output", null, said));
@@ -134,9 +142,11 @@ describe("a field", () => {
   it("is written when it goes in the pause, to the record that it was of", async () => {
     const replica = await shown("old", { pause: 2 ** 30 });
     await replica.put("t", "b", { title: "another" });
+    input().setSelectionRange(0, 0);
     press("1");
     showTitle({ replica, id: "b", pause: 2 ** 30 });
     await until("the other one", () => input().value === "another");
+    input().setSelectionRange(0, 0);
     press("2");
     root.render(null);
     await until("written", async () => (await stored(replica, "b")) === "2another");
@@ -150,25 +160,24 @@ describe("a field", () => {
   });
 
   it("passes between two devices", async () => {
-    const server = await RealServer.start();
-    try {
-      const device = { url: server.url, token: await server.token("ann") };
-      const [mine, theirs] = [await open(device), await open(device)];
-      const lives = [mine.live({ policy: QUICK }), theirs.live({ policy: QUICK })];
-      await theirs.put("t", "a", { title: "" });
-      showTitle({ replica: mine, pause: 20 });
-      await until("here", async () => (await mine.get("t", "a")) !== null);
-      for (const letter of "the quick brown fox") {
-        input().setSelectionRange(input().value.length, input().value.length);
-        press(letter);
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-      await until("there", async () => (await stored(theirs)) === "the quick brown fox");
-      await theirs.patch("t", "a", { title: "a lazy dog" });
-      await until("and back", () => input().value === "a lazy dog");
-      await Promise.all(lives.map((live) => live.close()));
-    } finally {
-      await server.remove();
+    const { replica, script } = await scripted();
+    await replica.put("t", "a", { title: "" });
+    showTitle({ replica, pause: 5 });
+    await until("read", () => input() !== null && !input().readOnly);
+    for (const [place, letter] of [..."the quick brown fox"].entries()) {
+      press(letter);
+      const at = new Date(Date.now() + place).toISOString();
+      await replica.push();
+      script.answers.push(answer([wire("a", { n: [place, at] })]));
+      await replica.pull();
+      expect(input().value).toBe("the quick brown fox".slice(0, place + 1));
     }
+    await until("written", () => said() === "clean||");
+    await replica.push();
+    const at = new Date(Date.now() + 1000).toISOString();
+    script.answers.push(answer([wire("a", { title: ["a lazy dog", at] })]));
+    await replica.pull();
+    await until("and back", () => input().value === "a lazy dog");
+    expect((await replica.get("t", "a"))?.fields).toEqual({ title: "a lazy dog", n: 18 });
   });
 });

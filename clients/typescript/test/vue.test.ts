@@ -28,10 +28,7 @@ it("show what a replica has, and write what is typed", async () => {
         }),
         [[vModelText, title.value.value]],
       ),
-      h(
-        "p",
-        `${rows.value?.length}|${record.value?.id}|${status.value?.pending}|${title.field.value.dirty}`,
-      ),
+      h("p", `${rows.value?.length}|${record.value?.id}|${status.value?.pending}|${title.field.value.dirty}`),
     ];
   });
   const page = document.createElement("div");
