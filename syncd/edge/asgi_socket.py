@@ -16,11 +16,12 @@ from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import TooLarge, TooMany
 from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.frames import MOST_BEFORE_AUTH, PartsAllowance
-from syncd.edge.live_deps import LiveDeps
+from syncd.edge.line_watch import STALLED_AFTER
+from syncd.edge.live_deps import LiveDeps, SocketGroup
 from syncd.edge.pace import GRACE, SLOWEST, SLOWEST_BODY, PageSize
 from syncd.edge.problems import close_code
 from syncd.edge.socket_session import SocketSession
-from syncd.edge.websocket import CLOSE_WITHIN, MARKED_FROM, RESTARTING, ROOM, STALLED_AFTER, SocketGroup
+from syncd.edge.websocket import CLOSE_WITHIN, MARKED_FROM, RESTARTING, ROOM
 from syncd.protocol.live_messages import is_auth
 
 # A message is only seen when it is whole: the largest token has as long as its bytes may take.

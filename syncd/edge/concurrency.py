@@ -23,6 +23,9 @@ PERIOD, TARGET = 0.1, 0.02
 # What is usual with few in work is learned in some ten periods, and in a hundred where as many are as always may be. It
 # is no more than so much: others may use the processors, too.
 USUAL, USUAL_OF_LEAST, MOST_USUAL = 0.1, 0.01, 0.1
+# A worker that begins, perhaps in the midst of traffic, takes the shortest of so many periods for usual: no queue is
+# there yet.
+FIRST_PERIODS = 20
 # Twice so often the loop is asked how late it is: the shortest of a period counts.
 BEATS = 4
 # It never falls below that, nor does so few waiting say anything; so many a user always has while any are free.
@@ -55,7 +58,7 @@ class ConcurrencyLimit:
         self._users: dict[str, int] = {}
         self._used, self._used_by_all, self._looks = dict[str, float](), 0.0, 0
         self._peak = self._pause = 0
-        self._shortest, self._usual = math.inf, 0.0
+        self._shortest, self._usual, self._first = math.inf, MOST_USUAL, FIRST_PERIODS
         self._told, self._told_at = 0, 0.0
 
     @property
@@ -115,7 +118,10 @@ class ConcurrencyLimit:
             self._forget()
         delay = late + (self._shortest if self._shortest < math.inf else 0.0)
         peak, self._peak, self._shortest = self._peak, self.requests, math.inf
-        if peak <= LEAST:
+        if self._first and peak:
+            self._first -= 1
+            self._usual = min(self._usual, delay)
+        elif peak <= LEAST:
             learned = USUAL if peak <= LEAST // 2 else USUAL_OF_LEAST
             self._usual += (min(delay, MOST_USUAL) - self._usual) * learned
         target = TARGET + self._usual

@@ -62,3 +62,13 @@ class Frames(ServerProtocol):
         super().recv_frame(frame)
         if self.max_message_size != self._most and frame.opcode is Opcode.TEXT and is_auth(bytes(frame.data)):
             self.max_message_size = self._most
+
+
+def text_header(size: int, packed: bool) -> bytes:
+    """The head of a text frame of `size` bytes, whole, from a server (RFC 6455, section 5.2)."""
+    first = b"\xc1" if packed else b"\x81"
+    if size < 126:
+        return first + bytes((size,))
+    if size < 65536:
+        return first + b"\x7e" + size.to_bytes(2)
+    return first + b"\x7f" + size.to_bytes(8)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from syncd.edge.addresses import Addresses
 from syncd.edge.admission import Admission
 from syncd.edge.answers import Scope
 from syncd.edge.authenticator import Authenticator
@@ -43,3 +44,15 @@ class LiveDeps(NamedTuple):
     bodies: Bodies
     answers: Bodies
     pushes: PushService
+
+
+class SocketGroup(Protocol):
+    """What a socket needs of those who look after all of them."""
+
+    admission: Admission
+    addresses: Addresses
+    ping_interval: float
+    open: set[Any]
+
+    def deps(self) -> LiveDeps:
+        """What sessions work with. Raises DatabaseUnavailable."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -19,20 +19,17 @@ from websockets.protocol import State
 
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import SyncdError, TooMany
-from syncd.edge.addresses import Addresses
-from syncd.edge.admission import Admission
 from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
-from syncd.edge.frames import PIECE, Frames, PartsAllowance
+from syncd.edge.frames import PIECE, Frames, PartsAllowance, text_header
 from syncd.edge.handshake import answer, headers_of, refusal
-from syncd.edge.live_deps import LiveDeps
+from syncd.edge.line_watch import LineWatch
+from syncd.edge.live_deps import SocketGroup
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
 from syncd.edge.problems import close_code
 from syncd.edge.socket_session import SocketSession
 from syncd.edge.wire import bound, unsent
 
-# How long a device may take nothing at all of what waits for it, in intervals between pings.
-STALLED_AFTER = 3
 CLOSE_WITHIN = 5.0
 # Above this a device does not keep up; what it catches up with waits for the buffer to be almost empty, so that pages
 # are as large as its line is quick when they are read.
@@ -44,24 +41,11 @@ MARKED_FROM = 8 * 1024
 RESTARTING = ERROR_CODES["restarting"].cause
 
 
-class SocketGroup(Protocol):
-    """What a socket needs of those who look after all of them."""
-
-    admission: Admission
-    addresses: Addresses
-    ping_interval: float
-    open: set[Any]
-
-    def deps(self) -> LiveDeps:
-        """What sessions work with. Raises DatabaseUnavailable."""
-
-
 class Socket(asyncio.Protocol):
     """One connection, from its handshake on."""
 
     __slots__ = (
         "_arrival",
-        "_behind",
         "_close_by",
         "_connections",
         "_deaf",
@@ -69,19 +53,15 @@ class Socket(asyncio.Protocol):
         "_frames",
         "_full",
         "_given",
-        "_heard",
         "_holder",
-        "_moved",
         "_parts",
         "_paused",
         "_peer",
-        "_ping_ends",
-        "_pinged",
         "_protocol",
         "_session",
         "_sockets",
-        "_taken",
         "_transport",
+        "_watch",
         "_window",
         "address",
     )
@@ -94,14 +74,15 @@ class Socket(asyncio.Protocol):
         self._peer = self.address = ""
         self._frames: bytearray | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._heard = self._moved = time.monotonic()
+        now = time.monotonic()
+        self._watch = LineWatch(now)
         # What comes before it is known who it is.
-        self._arrival: Arrival | None = Arrival(self._heard)
-        self._pinged = self._close_by = 0.0
-        self._paused = self._full = self._behind = self._deaf = False
-        self._parts = PartsAllowance(self._heard)
-        # Bytes that were given to the transport, and how many of them the other side had taken at the last look.
-        self._given = self._taken = self._ping_ends = 0
+        self._arrival: Arrival | None = Arrival(now)
+        self._close_by = 0.0
+        self._paused = self._full = self._deaf = False
+        self._parts = PartsAllowance(now)
+        # Bytes that were given to the transport.
+        self._given = 0
         self._window: Window | None = None
         # What has come of a message that is not whole.
         self._holder: Holder | None = None
@@ -121,10 +102,10 @@ class Socket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return  # until it is closed
-        self._heard = time.monotonic()
-        self._pinged = 0.0
+        now = time.monotonic()
+        self._watch.came(now)
         if self._arrival is not None:
-            self._arrival.came(len(data), self._heard)
+            self._arrival.came(len(data), now)
         for start in range(0, len(data), PIECE):
             if not self._receive(data[start : start + PIECE] if len(data) > PIECE else data):
                 return
@@ -137,7 +118,7 @@ class Socket(asyncio.Protocol):
 
     def _receive(self, data: bytes) -> bool:
         """Takes bytes in; False where no more are to come."""
-        self._parts.came(len(data), self._heard, known=self._arrival is None)
+        self._parts.came(len(data), self._watch.heard, known=self._arrival is None)
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
@@ -197,7 +178,8 @@ class Socket(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The kernel takes no more for now."""
-        self._full, self._moved = True, time.monotonic()
+        self._full = True
+        self._watch.filled(time.monotonic())
 
     def resume_writing(self) -> None:
         """It takes more again."""
@@ -262,7 +244,7 @@ class Socket(asyncio.Protocol):
                 whole, self._frames = bytes(self._frames), None
                 session.receive(whole)
         elif frame.opcode is Opcode.PONG and self._window is not None:
-            self._window.came(bytes(frame.data), self._heard)
+            self._window.came(bytes(frame.data), self._watch.heard)
             self._wake()
         elif frame.opcode is Opcode.BINARY:
             session.end(4400, "text frames only")
@@ -334,13 +316,7 @@ class Socket(asyncio.Protocol):
         if self._transport.is_closing() or self._close_by:
             return
         size = sum(map(len, parts))
-        first = b"\xc1" if packs else b"\x81"
-        if size < 126:
-            header = first + bytes((size,))
-        elif size < 65536:
-            header = first + b"\x7e" + size.to_bytes(2)
-        else:
-            header = first + b"\x7f" + size.to_bytes(8)
+        header = text_header(size, packs)
         self._given += len(header) + size
         if size < JOIN_BELOW:
             self._transport.write(b"".join((header, *parts)))
@@ -395,37 +371,20 @@ class Socket(asyncio.Protocol):
             self._look_at_line(now)
 
     def _look_at_line(self, now: float) -> None:
-        """Pings who is silent; ends who does not answer, or takes nothing of what waits. What moves is alive: a ping
-        lies behind a page, and its answer behind a push, that may be long under way."""
-        interval = self._sockets.ping_interval
-        if self._pinged or self._full:
-            taken = self.taken
-            if taken > self._taken:
-                self._taken, self._moved = taken, now
-            if self._pinged and taken < self._ping_ends:
-                self._pinged = now  # it is still here
-            if self._silent(now, interval):
+        """Pings who is silent; ends who does not answer, or takes nothing of what waits."""
+        interval, watch, window = self._sockets.ping_interval, self._watch, self._window
+        if watch.asked or self._full:
+            on_its_way = 0.0 if window is None else window.seconds
+            if watch.gone(now, interval, self.taken, self._full, on_its_way):
                 self._transport.abort()
-        elif now - self._heard > interval:
+        elif now - watch.heard > interval:
             left = unsent(self._transport)
-            # What is neither here nor there is on its way, in a proxy perhaps.
-            self._behind = left > 0 or (self._window is not None and self._window.waits)
-            self._taken = self._given - left
-            self._pinged = self._moved = now
+            taken = self._given - left
             self._protocol.send_ping(b"")
             self._parts.asked(1)
             self._flush()
-            self._ping_ends = self._given
-
-    def _silent(self, now: float, interval: float) -> bool:
-        """Whether it took nothing for too long, or did not answer. What is sent after a ping delays no answer to it."""
-        if self._full or self._behind:
-            if now - self._moved > STALLED_AFTER * interval:
-                return True
-        elif now - max(self._pinged, self._moved) > interval:
-            return True
-        on_its_way = 0.0 if self._window is None else self._window.seconds
-        return bool(self._pinged) and now - self._pinged > STALLED_AFTER * interval + on_its_way
+            # What is neither here nor there is on its way, in a proxy perhaps.
+            watch.ask(now, taken, self._given, behind=left > 0 or (window is not None and window.waits))
 
     def _flush(self) -> None:
         if data := b"".join(self._protocol.data_to_send()):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from syncd.core.clock import LAST, parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id, fault_in_name
-from syncd.core.pieces import in_turns, more_than
+from syncd.core.pieces import more_than
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.protocol.messages import Op, Role, without_value
 from syncd.protocol.normalize import OPS, Limits, LogRegister, Stamps, StateRegister, version
@@ -355,51 +355,3 @@ def _identity(line: Line) -> str:
     if line.changeId is not None:
         return line.changeId
     return f"\x02{line.eventId}" if line.contentId is None else f"\x01{line.contentId}"
-
-
-class ImportBatch(NamedTuple):
-    """Changes as sync_import takes them: `head` lacks who imports; the lists have one member a change."""
-
-    head: dict[str, Any]
-    feeds: list[int]
-    seqs: list[int]
-    ends: list[int]
-    ats: list[str]
-    events: list[str]
-    ids: list[str]
-    authors: list[int]
-    devices: list[int]
-    waves: list[bytes]
-
-
-def arrange(changes: Sequence[ImportLine]) -> ImportBatch:
-    """A batch: names and feeds by number, rows in waves in which no record occurs twice."""
-    names: dict[str, int] = {}
-
-    def number(name: str) -> int:
-        return names.setdefault(name, len(names) + 1)
-
-    after: dict[tuple[str, str], int] = {}
-    for change in changes:
-        after.setdefault((change.line.spaceId, change.line.appId), change.after)
-    order = sorted(after, key=lambda feed: (feed[0].encode(), feed[1].encode()))
-    place = {feed: n for n, feed in enumerate(order, 1)}
-    met: dict[tuple[int, str, str], int] = {}
-    waves: list[list[ImportRow]] = []
-    for i, change in enumerate(in_turns(changes), 1):
-        line, row = change.line, change.row
-        row.i, row.k = i, place[line.spaceId, line.appId]
-        row.w, row.u, row.t = number(line.userId), number(line.clientId), number(line.table)
-        key = (row.k, line.table, row.r)
-        wave = met[key] = met.get(key, -1) + 1
-        if wave == len(waves):
-            waves.append([])
-        waves[wave].append(row)
-    feeds = [{"s": space, "a": number(app), "after": after[space, app]} for space, app in order]
-    lines, rows = [change.line for change in changes], [change.row for change in changes]
-    return ImportBatch(
-        {"feeds": feeds, "names": list(names)}, [row.k for row in rows], [line.seq for line in lines],
-        [line.pushEnd or line.seq for line in lines], [line.createdAt for line in lines], [row.e for row in rows],
-        [row.c for row in rows], [row.w for row in rows], [row.u for row in rows],
-        [msgspec.json.encode(wave) for wave in in_turns(waves)],
-    )  # fmt: skip

@@ -13,7 +13,7 @@ from syncd.core.errors import Fault, InvalidId, Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.pieces import in_turns
 from syncd.core.principal import Principal
-from syncd.protocol import normalize
+from syncd.protocol import normalize, restamp
 from syncd.protocol.derived import derive
 from syncd.protocol.messages import IncomingChange, PushBody
 from syncd.protocol.normalize import OPS, Limits, NormalizedChange, Stamps
@@ -277,9 +277,9 @@ class PushDecision:
         own = int(said["own"])
         start = max(now, own + 1 if own <= now + skew else now)
         if not self.pull.plain:
-            start = max(start, normalize.greatest_base([self.message.changes[i] for i in self.left], now + skew) + 1)
+            start = max(start, restamp.greatest_base([self.message.changes[i] for i in self.left], now + skew) + 1)
         chosen = [self.changes[i][0] for i in self.left]
-        for i, times in zip(self.left, normalize.lower(chosen, self.client, now + skew, start), strict=True):
+        for i, times in zip(self.left, restamp.lower(chosen, self.client, now + skew, start), strict=True):
             if times:
                 self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
 
@@ -296,7 +296,7 @@ class PushDecision:
         for places in in_turns(records.values()):
             chosen = [self.changes[i][0] for i in places]
             again = {(k, field) for k, i in enumerate(places) for field in twice.get(i, ())}
-            for i, times in zip(places, normalize.keep_apart(chosen, self.client, again), strict=True):
+            for i, times in zip(places, restamp.keep_apart(chosen, self.client, again), strict=True):
                 if times:
                     self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
 

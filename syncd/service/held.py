@@ -18,7 +18,7 @@ from syncd.core.errors import DatabaseUnavailable, Malformed, MembershipsUnavail
 from syncd.core.pieces import in_turns
 from syncd.core.principal import Principal
 from syncd.core.values import InvalidValue, check_text
-from syncd.protocol import normalize
+from syncd.protocol import restamp
 from syncd.protocol.first_generation import LegacyStamps, push_body
 from syncd.protocol.holding import UNKNOWN
 from syncd.protocol.messages import IncomingChange, PushBody
@@ -147,7 +147,7 @@ class Releaser:
         for i in in_turns(work.left, 1):
             normalized, row = work.changes[i][0], readable[i][0]
             # A stamp that was ahead when it came, or was to be the time of receipt, is from then.
-            normalize.lower([normalized], due.client_id, row.received_us + self._skew, row.received_us)
+            restamp.lower([normalized], due.client_id, row.received_us + self._skew, row.received_us)
             known = None if row.content is None or row.content.startswith(UNKNOWN) else row.content
             normalized.c = normalized.c or known
         return work

@@ -17,7 +17,8 @@ from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.export_format import ImportLine, ImportRow, Line
-from syncd.protocol.normalize import Limits, NormalizedChange, Stamps, lower, normalize_change
+from syncd.protocol.normalize import Limits, NormalizedChange, Stamps, normalize_change
+from syncd.protocol.restamp import lower
 from syncd.transfer.keeping import Kept, kept, kept_row
 from syncd.transfer.sources.foreign import ForeignChange, Source, UnreadableRow
 from syncd.transfer.sources.foreign import ForeignRow as FoundRow

@@ -10,7 +10,8 @@ import msgspec
 
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy
-from syncd.protocol.export_format import ImportBatch, Member, Space, arrange
+from syncd.protocol.export_format import Member, Space
+from syncd.protocol.import_batch import ImportBatch, arrange
 from syncd.protocol.push_decision import LARGEST_RECORD, MARKS
 from syncd.store.backup import Backups
 from syncd.store.imports import Feeds

@@ -16,7 +16,8 @@ from syncd.core.errors import Malformed, QuotaExceeded
 from syncd.core.pieces import in_turns
 from syncd.core.principal import Principal
 from syncd.core.sharing import UNBOUNDED, Sharing
-from syncd.protocol.export_format import ImportBatch, ImportLine, LineReader, Member, Space, arrange, decode_spaces
+from syncd.protocol.export_format import ImportLine, LineReader, Member, Space, decode_spaces
+from syncd.protocol.import_batch import ImportBatch, arrange
 from syncd.protocol.normalize import OPS, Limits
 from syncd.protocol.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.aside import beside

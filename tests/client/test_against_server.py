@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import httpx
 import pytest
 from syncd_client import AsyncReplica, Limits, Replica, RetryPolicy
-from syncd_client.data.merge import is_deleted
 from syncd_client.error_codes import TEXTS
 
-
-class Server(Protocol):
-    """What these tests need of the `server` fixture."""
-
-    url: str
-
-    def token(self, user: str, spaces: Any = None) -> str: ...
-
+from tests.support.agreeing import Server, check_same, create_space, lossy, set_role
 
 Device = Callable[..., Replica]
 UNIQUE = iter(range(1_000_000))
@@ -57,62 +47,6 @@ def device(server: Server, tmp_path: Path, user: str) -> Iterator[Device]:
 def space(server: Server, user: str) -> str:
     """A shared space that the user owns."""
     return create_space(server, user)
-
-
-def create_space(server: Server, owner: str) -> str:
-    headers = {"Authorization": f"Bearer {server.token(owner)}"}
-    name = f"space-{random.getrandbits(60):x}"
-    httpx.post(f"{server.url}/spaces", json={"id": name, "name": name}, headers=headers).raise_for_status()
-    return name
-
-
-def set_role(server: Server, owner: str, space: str, member: str, role: str | None) -> None:
-    headers = {"Authorization": f"Bearer {server.token(owner)}"}
-    url = f"{server.url}/spaces/{space}/members/{member}"
-    if role is None:
-        httpx.delete(url, headers=headers).raise_for_status()
-    else:
-        httpx.put(url, json={"role": role}, headers=headers).raise_for_status()
-
-
-@contextlib.contextmanager
-def lossy(chance: float, most: int = 1_000_000) -> Iterator[httpx.Client]:
-    """A client that loses replies to pushes after the server has sent them: `most` at most, each by chance."""
-    left = [most]
-
-    def perform(request: httpx.Request) -> httpx.Response:
-        reply = plain.handle_request(request)
-        reply.read()
-        if request.method == "POST" and left[0] and random.random() < chance:
-            left[0] -= 1
-            raise httpx.ReadError("the reply was lost")
-        return reply
-
-    with httpx.HTTPTransport() as plain, httpx.Client(transport=httpx.MockTransport(perform)) as http:
-        yield http
-
-
-Shown = dict[Any, dict[str, Any]]
-
-
-def live(replica: Replica) -> Shown:
-    """The records that are not deleted, with values and stamps: what every device must agree on.
-
-    A device that came after a delete never hears of the record, so tombstones are not compared. Where the
-    server lowered a stamp, it notes what was sent beside the register: that is no part of it.
-    """
-    return {
-        key: {name: register[:3] for name, register in registers.items()}
-        for key, registers in replica.all_registers().items()
-        if not is_deleted(registers)
-    }
-
-
-def check_same(*replicas: Replica) -> None:
-    """Fails with the difference unless all hold the same live records."""
-    first = live(replicas[0])
-    for other in replicas[1:]:
-        assert live(other) == first
 
 
 def test_two_devices_that_were_offline_agree_afterwards(device: Device) -> None:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from syncd_client import AsyncReplica, LivePolicy, LiveState, Replica, RetryPolicy
 
-from tests.client.test_against_server import check_same
+from tests.support.agreeing import check_same
 from tests.support.harness import Server
 from tests.support.proxy import Proxy, bad_line
 from tests.support.scripted_live import until

@@ -10,7 +10,7 @@ import pytest
 from syncd_client import Replica
 from syncd_client.store.store import Store
 
-from tests.client.test_against_server import check_same
+from tests.support.agreeing import check_same
 from tests.support.replicas import copy
 from tests.support.wire import unique
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from syncd_client import Replica
 
-from tests.client.test_against_server import check_same
+from tests.support.agreeing import check_same
 from tests.support.harness import Server
 from tests.support.scripted import packed, take
 from tests.support.wire import Device, edit, unique

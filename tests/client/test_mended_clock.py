@@ -8,7 +8,7 @@ from typing import Any
 
 from syncd_client import Replica
 
-from tests.client.test_against_server import check_same
+from tests.support.agreeing import check_same
 from tests.support.harness import Server
 from tests.support.replicas import Wall
 from tests.support.wire import unique

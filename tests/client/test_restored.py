@@ -15,9 +15,9 @@ from syncd_client import AsyncReplica
 from syncd_client.live.connection import Connection, ConnectionOver
 from syncd_client.live.reconnect import Ending
 
-from tests.client.test_against_server import check_same
-from tests.client.test_live_against_server import QUICK, until
+from tests.support.agreeing import check_same
 from tests.support.harness import Server
+from tests.support.quick_live import QUICK, until
 
 pytestmark = [pytest.mark.waits]
 Open = Callable[..., AsyncReplica]

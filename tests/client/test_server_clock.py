@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from syncd_client import AsyncReplica
 
-from tests.client.test_against_server import check_same
-from tests.client.test_live_against_server import QUICK, until
+from tests.support.agreeing import check_same
 from tests.support.device import Device
 from tests.support.harness import Server
+from tests.support.quick_live import QUICK, until
 from tests.support.wire import unique
 
 pytestmark = [pytest.mark.waits]

@@ -27,7 +27,8 @@ from .errors import (
     WrongReplica,
 )
 from .live.live import AsyncLive, Live
-from .replica import EVERY_SPACE, Replica
+from .reading import EVERY_SPACE
+from .replica import Replica
 from .status import Status
 from .store.outbox import Queued
 from .sync.report import Limits, Report

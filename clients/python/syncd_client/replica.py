@@ -6,23 +6,22 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx
 
 from .batch import Batch, InSpace
-from .data.change import Key, Write, check_asked, check_id, name_space
+from .data.change import Key, Write, check_id, name_space
 from .data.conflict import Conflict
 from .data.events import Changes, Event, LiveState, Verified
-from .data.merge import Registers
 from .data.record import Record
 from .data.undo import Image
 from .data.values import take
-from .errors import InvalidQuery, NoSuchRecord
+from .errors import NoSuchRecord
 from .live.endpoint import LiveOptions, for_thread
 from .live.hub import Bulletin
 from .live.live import Live, choose_handlers
-from .query import Where, compile_query, find
+from .reading import Reading
 from .status import Status, explain
 from .store import conflicts, outbox, records, rejected
 from .store.enqueue import Plan, enqueue, way_back
@@ -30,7 +29,7 @@ from .store.identity import Identity, check_owner
 from .store.ids import new_id, read_wall_clock
 from .store.lease import Lease
 from .store.outbox import Queued
-from .store.store import Durability, Store, get_meta
+from .store.store import Durability, Store
 from .sync import callbacks, transport, verification
 from .sync.report import Limits, Report
 from .sync.retry import LivePolicy, RetryPolicy
@@ -39,10 +38,8 @@ from .sync.session import Device, Session
 from .sync.steps import Scope
 from .sync.tokens import Token, TokenSource, subject
 
-EVERY_SPACE: Final = "*\0every space"
 
-
-class Replica:
+class Replica(Reading):
     """One device's copy of an app's data, in the SQLite file `path`.
 
     Every write is durable, visible and queued when the method returns; `sync()` exchanges it with the
@@ -228,64 +225,6 @@ class Replica:
         """A fresh record id (UUIDv7): unique everywhere, and kind to the server's indexes."""
         return new_id(self.wall())
 
-    # -- reading -----------------------------------------------------------------------------------
-
-    def get(self, table: str, id: str, *, space: str | None = None, deleted: bool = False) -> Record | None:
-        """The record as this device sees it, own unsent writes included; None if there is none.
-
-        A deleted one is returned only with `deleted=True`. Raises InvalidQuery for what can be no name, as all that
-        looks for a record does.
-        """
-        key = self._key(table, id, space)
-        with self.store.read() as db:
-            return records.find_record(db, key, deleted=deleted)
-
-    def query(
-        self,
-        table: str,
-        where: Where = (),
-        *,
-        order: str | Sequence[str] = (),
-        limit: int | None = None,
-        offset: int = 0,
-        space: str | None = None,
-        deleted: bool = False,
-    ) -> list[Record]:
-        """The records of a table that fulfil every condition.
-
-        `where`: `{"done": False, "priority": (">=", 2)}` or `[("priority", ">=", 2), ("priority", "<", 5)]`,
-        with =, !=, <, <=, >, >=, in. A missing field equals None; only numbers and text have an order, each
-        among themselves (text by code point). `order`: field names, "-" in front for descending; null sorts
-        first, then numbers, then text; ids break ties. `space`: None for the personal one, or EVERY_SPACE.
-        """
-        asked = None if space == EVERY_SPACE else self._named(space)
-        query = compile_query(table, asked, where, order, limit, offset, deleted)
-        with self.store.read() as db:
-            return find(db, query)
-
-    def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
-        """Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown."""
-        key = self._key(table, id, space)
-        with self.store.read() as db:
-            return records.find_registers(db, key)
-
-    def all_registers(self) -> dict[tuple[str | None, str, str], Registers]:
-        """The whole replica, {(space, table, id): registers}: to compare two of them, or to export one."""
-        with self.store.read() as db:
-            return records.all_registers(db)
-
-    def _key(self, table: str, id: str, space: str | None) -> Key:
-        """The name of a record that is asked for. Raises InvalidQuery where there can be none."""
-        return check_asked("the table", table), self._named(space), check_asked("the record id", id)
-
-    def _named(self, space: str | None) -> str:
-        return name_space(space, self.identity.user, InvalidQuery)
-
-    def spaces(self) -> list[str]:
-        """The shared spaces that the server said this user is in, as of the last sync."""
-        with self.store.read() as db:
-            return records.joined_spaces(db)
-
     # -- the outbox --------------------------------------------------------------------------------
 
     def pending(self) -> list[Queued]:
@@ -423,12 +362,6 @@ class Replica:
         options = LiveOptions(policy or LivePolicy(), socket or {})
         handlers = choose_handlers(on_change, on_state, on_event, self._on_conflict)
         return Live(lambda hub: for_thread(self, self.server.given, options, hub), self.lease, self.bulletin, handlers)
-
-    @property
-    def cursor(self) -> str:
-        """How far this replica has read, in the server's terms; "" before the first sync."""
-        with self.store.read() as db:
-            return str(get_meta(db, "cursor", ""))
 
     def close(self) -> None:
         """Ends a live sync and closes the file. Everything written is in it."""

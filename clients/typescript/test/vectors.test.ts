@@ -50,7 +50,8 @@ interface FoundVector {
   name: string;
   held: JsonObject;
   edits?: JsonObject[];
-  change: JsonObject;
+  change?: JsonObject;
+  overwrote?: Json[];
   conflicts: JsonObject[];
 }
 
@@ -205,15 +206,27 @@ describe("a replica", () => {
 
 it.each(FOUND)(
   "finds what was written over unseen: $name",
-  async ({ held, edits = [], change, conflicts }) => {
+  async ({ held, edits = [], change, overwrote = [], conflicts }) => {
     const script = new Script();
     const server = { url: "http://server/", token: "t", fetch: script.fetch };
     const wall = (): number => Date.parse("2026-01-01T10:30:00Z");
     const replica = await open({ ...server, clientId: "me", wall });
-    script.answers.push(page([wire("r", {}, { fields: held })]), page([wire("r", {}, change)]));
+    script.answers.push(page([wire("r", {}, { fields: held })]));
     await replica.pull();
     for (const fields of edits) await replica.patch("t", "r", fields);
-    await replica.pull();
+    if (change) script.answers.push(page([wire("r", {}, change)]));
+    else
+      script.answers.push((body) => {
+        const sent = body?.changes ?? [];
+        const each = sent.map(({ changeId }, place) => ({
+          changeId,
+          seq: place + 2,
+          status: "applied",
+          overwrote: overwrote[place],
+        }));
+        return page([], { results: each as Json, conflicts: [] });
+      });
+    await (change ? replica.pull() : replica.push());
     const found = await replica.conflicts();
     expect(found.map(({ kind, field, mine, theirs, by }) => ({ kind, field, mine, theirs, by }))).toEqual(
       conflicts,

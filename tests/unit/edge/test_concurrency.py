@@ -14,7 +14,17 @@ from uvicorn.server import ServerState
 
 from syncd.core.errors import Overloaded, TooMany
 from syncd.edge.admission import Admission
-from syncd.edge.concurrency import GROWTH, LEAST, MOST_USUAL, PERIOD, SHARE, SPREAD, TARGET, ConcurrencyLimit
+from syncd.edge.concurrency import (
+    FIRST_PERIODS,
+    GROWTH,
+    LEAST,
+    MOST_USUAL,
+    PERIOD,
+    SHARE,
+    SPREAD,
+    TARGET,
+    ConcurrencyLimit,
+)
 from syncd.edge.connection import MOST_PIPELINED, Bounds, Connections, HttpConnection
 
 
@@ -40,6 +50,15 @@ def periods(limit: ConcurrencyLimit, count: int, *waits: float, late: float = 0.
             limit.leave(user)
 
 
+def settled(limit: ConcurrencyLimit) -> ConcurrencyLimit:
+    """One that has seen periods in which nobody waited."""
+    for _ in range(FIRST_PERIODS):
+        limit.enter("user")
+        limit.look(0.0)
+        limit.leave("user")
+    return limit
+
+
 def test_the_limit_is_exact_and_who_comes_after_is_spread() -> None:
     limit = ConcurrencyLimit(100)
     refused = crowd(limit, 120)
@@ -51,7 +70,7 @@ def test_the_limit_is_exact_and_who_comes_after_is_spread() -> None:
 
 
 def test_it_falls_while_all_wait_long_and_comes_back() -> None:
-    limit = ConcurrencyLimit(512)
+    limit = settled(ConcurrencyLimit(512))
     periods(limit, 1, 4 * TARGET)
     assert limit.limit == 256
     periods(limit, 40, 4 * TARGET)
@@ -63,7 +82,7 @@ def test_it_falls_while_all_wait_long_and_comes_back() -> None:
 
 
 def test_it_comes_back_in_calm_too() -> None:
-    limit = ConcurrencyLimit(512)
+    limit = settled(ConcurrencyLimit(512))
     periods(limit, 100, late=1.0)
     assert limit.limit == LEAST
     for _ in range(200):
@@ -81,10 +100,24 @@ def test_what_is_usual_with_few_in_work_says_nothing() -> None:
     assert limit.limit < 512
 
 
-def test_a_machine_that_is_slow_from_the_start_is_no_queue_for_ever() -> None:
+def test_a_worker_that_begins_in_the_midst_of_traffic_takes_how_long_that_waits_for_usual() -> None:
     limit = ConcurrencyLimit(512)
-    periods(limit, 1, late=2 * TARGET)
-    periods(limit, 10, late=2 * TARGET)
+    periods(limit, FIRST_PERIODS, late=2 * TARGET)
+    periods(limit, 200, late=2 * TARGET)
+    assert limit.limit == 512
+    periods(limit, 1, late=3 * TARGET + 0.01)
+    assert limit.limit < 512
+
+
+def test_and_one_that_begins_in_the_midst_of_too_much_still_refuses() -> None:
+    limit = ConcurrencyLimit(512)
+    periods(limit, 1, late=TARGET + MOST_USUAL + 0.01)
+    assert limit.limit < 512
+
+
+def test_a_machine_that_has_become_slow_is_no_queue_for_ever() -> None:
+    limit = settled(ConcurrencyLimit(512))
+    periods(limit, 11, late=2 * TARGET)
     assert limit.limit == LEAST
     periods(limit, 200, late=2 * TARGET)
     assert limit.limit > 2 * LEAST
@@ -101,7 +134,7 @@ def test_what_is_usual_has_an_end() -> None:
 
 
 def test_the_shortest_wait_counts_and_that_of_few_does_not() -> None:
-    limit = ConcurrencyLimit(512)
+    limit = settled(ConcurrencyLimit(512))
     periods(limit, 5, 9.0, 0.0, 9.0)
     assert limit.limit == 512
     limit.look(0.0)
@@ -112,7 +145,7 @@ def test_the_shortest_wait_counts_and_that_of_few_does_not() -> None:
 
 
 def test_after_a_cut_those_that_were_there_before_are_waited_for() -> None:
-    limit = ConcurrencyLimit(512)
+    limit = settled(ConcurrencyLimit(512))
     periods(limit, 1, 3 * PERIOD)
     assert limit.limit == 256
     periods(limit, 3, 3 * PERIOD)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from syncd.protocol.export_format import ImportBatch, arrange
+from syncd.protocol.import_batch import ImportBatch, arrange
 from syncd.store.pool import Refusal
 from syncd.transfer.export_reader import ExportReader
 from syncd.transfer.importer import Batches, ImportReport, restore

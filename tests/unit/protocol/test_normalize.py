@@ -19,14 +19,12 @@ from syncd.protocol.normalize import (
     NormalizedChange,
     Stamps,
     batch,
-    greatest_base,
-    keep_apart,
-    lower,
     normalize_change,
     space_of,
 )
 from syncd.protocol.pull_messages import PullRequest
 from syncd.protocol.push_decision import PushDecision
+from syncd.protocol.restamp import greatest_base, keep_apart, lower
 from tests.support.vectors import vectors
 
 NOW = parse_instant("2026-01-01T10:00:00Z")

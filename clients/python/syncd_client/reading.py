@@ -1,0 +1,86 @@
+"""What a replica answers from its own store, without a word to anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from .data.change import Key, check_asked, name_space
+from .data.merge import Registers
+from .data.record import Record
+from .errors import InvalidQuery
+from .query import Where, compile_query, find
+from .store import records
+from .store.identity import Identity
+from .store.store import Store, get_meta
+
+EVERY_SPACE: Final = "*\0every space"
+
+
+class Reading:
+    """The records of a replica, as this device sees them."""
+
+    store: Store
+    identity: Identity
+
+    def get(self, table: str, id: str, *, space: str | None = None, deleted: bool = False) -> Record | None:
+        """The record as this device sees it, own unsent writes included; None if there is none.
+
+        A deleted one is returned only with `deleted=True`. Raises InvalidQuery for what can be no name, as all that
+        looks for a record does.
+        """
+        key = self._key(table, id, space)
+        with self.store.read() as db:
+            return records.find_record(db, key, deleted=deleted)
+
+    def query(
+        self,
+        table: str,
+        where: Where = (),
+        *,
+        order: str | Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+        space: str | None = None,
+        deleted: bool = False,
+    ) -> list[Record]:
+        """The records of a table that fulfil every condition.
+
+        `where`: `{"done": False, "priority": (">=", 2)}` or `[("priority", ">=", 2), ("priority", "<", 5)]`,
+        with =, !=, <, <=, >, >=, in. A missing field equals None; only numbers and text have an order, each
+        among themselves (text by code point). `order`: field names, "-" in front for descending; null sorts
+        first, then numbers, then text; ids break ties. `space`: None for the personal one, or EVERY_SPACE.
+        """
+        asked = None if space == EVERY_SPACE else self._named(space)
+        query = compile_query(table, asked, where, order, limit, offset, deleted)
+        with self.store.read() as db:
+            return find(db, query)
+
+    def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
+        """Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown."""
+        key = self._key(table, id, space)
+        with self.store.read() as db:
+            return records.find_registers(db, key)
+
+    def all_registers(self) -> dict[tuple[str | None, str, str], Registers]:
+        """The whole replica, {(space, table, id): registers}: to compare two of them, or to export one."""
+        with self.store.read() as db:
+            return records.all_registers(db)
+
+    def _key(self, table: str, id: str, space: str | None) -> Key:
+        """The name of a record that is asked for. Raises InvalidQuery where there can be none."""
+        return check_asked("the table", table), self._named(space), check_asked("the record id", id)
+
+    def _named(self, space: str | None) -> str:
+        return name_space(space, self.identity.user, InvalidQuery)
+
+    def spaces(self) -> list[str]:
+        """The shared spaces that the server said this user is in, as of the last sync."""
+        with self.store.read() as db:
+            return records.joined_spaces(db)
+
+    @property
+    def cursor(self) -> str:
+        """How far this replica has read, in the server's terms; "" before the first sync."""
+        with self.store.read() as db:
+            return str(get_meta(db, "cursor", ""))
