@@ -284,16 +284,19 @@ BEGIN
     CLOSE v_read;
 END $$;
 
--- A reading of feeds, from where each of them is: k is its place in the lists, upto and base where it is then.
+-- A reading of feeds, from where each of them is: k is its place in the lists, upto and base where it is then. Of another app than the consumer's
+-- it says nothing, not even how far that has come.
 CREATE OR REPLACE FUNCTION syncd.sync_consume_read(p_name text, p_spaces integer[], p_apps integer[], p_seqs bigint[], p_bases bigint[],
                                                 p_rows integer, p_bytes bigint)
 RETURNS TABLE (k integer, upto bigint, base bigint, reset text, body bytea)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v syncd.sync_consumers := syncd.sync_consumer_named(p_name);
+    v      syncd.sync_consumers := syncd.sync_consumer_named(p_name);
+    v_apps integer[] := syncd.sync_consumer_numbers(v.apps);
 BEGIN
-    PERFORM syncd.sync_consume_act(coalesce(syncd.sync_consumer_numbers(v.apps), '{0}'), coalesce(syncd.sync_consumer_numbers(v.tables), '{0}'));
-    RETURN QUERY SELECT q.* FROM syncd.sync_consume_parts(p_spaces, p_apps, p_seqs, p_bases, p_rows, p_bytes) q;
+    PERFORM syncd.sync_consume_act(coalesce(v_apps, '{0}'), coalesce(syncd.sync_consumer_numbers(v.tables), '{0}'));
+    RETURN QUERY SELECT q.* FROM syncd.sync_consume_parts(p_spaces, p_apps, p_seqs, p_bases, p_rows, p_bytes) q
+    WHERE v.apps IS NULL OR p_apps[q.k] = ANY (v_apps);
     PERFORM syncd.sync_consume_act(NULL, NULL);
 END $$;
 

@@ -84,6 +84,9 @@ BEGIN
     END IF;
     v_cut := least(p_head, coalesce((SELECT c.push_end FROM syncd.sync_changes c
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq = v_last), v_last));
+    IF v_cut <= v_last THEN
+        RETURN v_cut;
+    END IF;
     SELECT s.seq INTO v_full FROM (  -- a push without a bound
         SELECT r.seq, sum(syncd.sync_record_size(r.registers)) OVER (ORDER BY r.seq) AS total
         FROM syncd.sync_records r
@@ -123,6 +126,9 @@ BEGIN
     END IF;
     v_cut := coalesce((SELECT c.seq FROM syncd.sync_changes c
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq < v_last AND c.push_end < v_last ORDER BY c.seq DESC LIMIT 1), 0);
+    IF v_cut >= v_last - 1 THEN
+        RETURN v_cut;
+    END IF;
     SELECT s.seq INTO v_full FROM (  -- a push without a bound
         SELECT r.seq, sum(syncd.sync_record_size(r.registers)) OVER (ORDER BY r.seq DESC) AS total
         FROM syncd.sync_records r

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -45,16 +45,21 @@ def _options(command: Command) -> Command:
 @click.option("--start", "begins", type=STARTS, default="now", show_default=True,
               help="What it is sent: only what comes now, the state first, or the whole log.")  # fmt: skip
 @click.option("--secret", metavar="whsec_…", help="The key of its signatures.  [a new one]")
+@click.option("--secret-file", type=click.File(), metavar="FILE",
+              help="A file with it, - for standard input: what stands in a command line, others on the machine see.")  # fmt: skip
 @click.option("--private", is_flag=True, help="The address may be in a private network, and be http://.")
 @_options
 def add_command(
     name: str, url: str, apps: tuple[str, ...], tables: tuple[str, ...], ops: tuple[str, ...], fields: tuple[str, ...],
-    begins: str, secret: str | None, private: bool, **options: Any,
+    begins: str, secret: str | None, secret_file: TextIO | None, private: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Have what happens sent to URL, as the consumer NAME; its secret is printed once."""
     from syncd.consumers.message import SECRET_BYTES, secret_of, secret_text
     from syncd.consumers.sending import UnusableAddress, check_url
 
+    if secret is not None and secret_file is not None:
+        raise click.UsageError("--secret and --secret-file say the same: give one of them.")
+    secret = secret_file.read().strip() if secret_file is not None else secret
     try:
         check_url(url, private)
         key = os.urandom(SECRET_BYTES) if secret is None else secret_of(secret)

@@ -20,10 +20,11 @@ Perform = Callable[[ConsumerBatch], Awaitable[bool]]
 
 def command(text: str, name: str) -> Perform:
     """Performs a batch by a shell's command. It has the consumer's name and the number of the attempt in its
-    environment, and what it writes goes where ours goes."""
+    environment, and none of syncd's settings, of which some are keys; what it writes goes where ours goes."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNCD_")}
 
     async def perform(batch: ConsumerBatch) -> bool:
-        environment = {**os.environ, "CONSUMER_NAME": name, "CONSUMER_ATTEMPT": str(batch.attempt)}
+        environment = {**inherited, "CONSUMER_NAME": name, "CONSUMER_ATTEMPT": str(batch.attempt)}
         # In a session of its own: Ctrl-C ends this process when the command has ended.
         process = await asyncio.create_subprocess_shell(
             text, stdin=asyncio.subprocess.PIPE, env=environment, start_new_session=True

@@ -13,7 +13,8 @@ from typing import Protocol
 
 import structlog
 
-from syncd.core.errors import Unauthorized
+from syncd.core.errors import TooMany, Unauthorized
+from syncd.edge.admission import TokenBucket
 from syncd.edge.tokens import Identity
 
 log = structlog.get_logger("syncd.tokens")
@@ -23,6 +24,8 @@ MAX_SERVICE_TOKEN = 512
 # Seconds that an answer of the database counts, and after which a live connection's token is looked up again.
 REMEMBERED = 2.0
 MAX_REMEMBERED = 10_000
+# So many a second, and for so many seconds at once, are looked up of tokens that were never good here.
+UNKNOWN_A_SECOND, UNKNOWN_SECONDS = 20.0, 5.0
 
 
 class GrantedService(Protocol):
@@ -54,14 +57,16 @@ def is_service_token(authorization: bytes) -> bool:
 
 class ServiceIdentities:
     """Knows the tokens of services. What the database said counts for two seconds, a refusal too: who floods the server
-    with tokens that are none does not flood the database with one of them."""
+    with tokens that are none does not flood the database, whether it is one of them or always another."""
 
     def __init__(self, grants: TokenGrants) -> None:
         self._grants = grants
         self._known: dict[bytes, tuple[float, Identity | None]] = {}
+        self._good = set[bytes]()
+        self._unknown = TokenBucket(UNKNOWN_A_SECOND, UNKNOWN_SECONDS)
 
     async def identity(self, authorization: bytes) -> Identity:
-        """The user for whom a service acts. Raises Unauthorized, Busy, DatabaseUnavailable."""
+        """The user for whom a service acts. Raises Unauthorized, TooMany, Busy, DatabaseUnavailable."""
         token = authorization[7:].strip()
         if len(token) > MAX_SERVICE_TOKEN:
             raise Unauthorized
@@ -76,12 +81,17 @@ class ServiceIdentities:
         return identity
 
     async def _look(self, digest: bytes) -> tuple[float, Identity | None]:
+        if digest not in self._good and not self._unknown.take():
+            raise TooMany("Too many tokens that no service has: this one was not looked up.")
         asked = time.monotonic()
         found = await self._grants.grant(digest)
         identity = None
         if found is not None:
             expires = math.inf if found.expires is None else found.expires
             identity = Identity(found.user_id, expires, 0.0, None, found.service)
+            self._good.add(digest)
+        else:
+            self._good.discard(digest)
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
         known = self._known[digest] = asked + REMEMBERED, identity

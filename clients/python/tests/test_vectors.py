@@ -15,7 +15,7 @@ from syncd_client.data.clock import format_instant, parse_instant, tick
 from syncd_client.data.merge import Register, Registers, is_deleted, merge, overlay, wins
 from syncd_client.store.store import set_meta
 
-from tests.support.scripted import Script, page, wire
+from tests.support.scripted import Script, applied, page, wire
 from tests.support.vectors import vectors
 
 CLOCK = vectors("clock")

@@ -54,11 +54,12 @@ def test_changes_are_lines_of_json(server: Server, ada: Device) -> None:
 def test_a_command_that_fails_is_given_the_batch_again(server: Server, ada: Device, folder: Path) -> None:
     name, script = (
         unique("c"),
-        "cat >> lines; echo $CONSUMER_NAME $CONSUMER_ATTEMPT >> tries; [ $CONSUMER_ATTEMPT -ge 3 ]",
+        "cat >> lines; echo $CONSUMER_NAME $CONSUMER_ATTEMPT $SYNCD_JWT_SECRET >> tries; [ $CONSUMER_ATTEMPT -ge 3 ]",
     )
     told = subprocess.run(
         command(server, "consume", name, "--app", ada.app, "--start", "beginning", "--once", "--exec", script),
         capture_output=True, text=True, timeout=100, check=False, cwd=folder,
+        env={**os.environ, "SYNCD_JWT_SECRET": "a key of 32 bytes that no command is to see"},
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
     assert (folder / "tries").read_text().split() == [name, "1", name, "2", name, "3"]

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,15 @@ async def test_one_is_kept_run_killed_and_run_again(server: Server, device: Make
     await webhooks(server, "remove", name)
     assert "there is no webhook" in await webhooks(server, "pause", name, ok=False)
     assert await run(server.owner_dsn, f"SELECT count(*) FROM syncd.sync_consumers WHERE name = '{name}'") == [(0,)]
+
+
+async def test_a_key_may_come_from_a_file_and_no_line_of_a_command_has_it(server: Server, folder: Path) -> None:
+    key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    (folder / "key").write_text(f"{key}\n")
+    name, there = unique("hook"), ("http://127.0.0.1:1/", "--private", "--secret-file", str(folder / "key"))
+    assert (await webhooks(server, "add", name, *there)).strip() == key
+    assert "one of them" in await webhooks(server, "add", name, *there, "--secret", key, ok=False)
+    await webhooks(server, "remove", name)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import httpx
 import jwt
 import pytest
 
+from syncd.edge.service_identity import REMEMBERED
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.past import history
@@ -172,3 +173,18 @@ async def test_a_call_that_is_wrong_says_so(serving: Server, words: list[str], s
     done = await command(serving, *words)
     assert done.returncode != 0
     assert said in done.stderr
+
+
+async def test_tokens_that_are_invented_do_not_reach_the_database_without_end_nor_keep_a_service_out(
+    serving: Server, http: httpx.Client
+) -> None:
+    name = unique("billing")
+    token, _ = await made(serving, "--service", name)
+    service = with_token(http, serving, token)
+    assert service.ask().status_code == 200
+    statuses = [with_token(http, serving, f"syncds_{unique('invented')}").ask().status_code for _ in range(300)]
+    assert set(statuses) == {401, 429}
+    assert statuses[:50] == [401] * 50
+    await asyncio.sleep(REMEMBERED + 0.1)  # its own answer counts no more, so it is looked up again
+    assert {with_token(http, serving, f"syncds_{unique('more')}").ask().status_code for _ in range(100)} == {401, 429}
+    assert service.ask().status_code == 200
