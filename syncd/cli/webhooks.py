@@ -46,7 +46,7 @@ def _options(command: Command) -> Command:
               help="What it is sent: only what comes now, the state first, or the whole log.")  # fmt: skip
 @click.option("--secret", metavar="whsec_…", help="The key of its signatures.  [a new one]")
 @click.option("--secret-file", type=click.File(), metavar="FILE",
-              help="A file with it, - for standard input: what stands in a command line, others on the machine see.")  # fmt: skip
+              help="A file with it, - for standard input: others on the machine see a command line.")  # fmt: skip
 @click.option("--private", is_flag=True, help="The address may be in a private network, and be http://.")
 @_options
 def add_command(
