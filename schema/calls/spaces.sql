@@ -1,4 +1,4 @@
--- Spaces and their members, as the acting user. Bounds are those of functions/allowances.sql, as JSON.
+-- Spaces and their members, as the acting user. Bounds are those of functions/user_bounds.sql, as JSON.
 
 -- name: space_create
 -- A new space, owned by its maker.

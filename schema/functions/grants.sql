@@ -76,7 +76,7 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_log_text, syncd.sync_state_text, syncd.sync_sweep_text
     TO syncd_runtime;
 
--- page_bounds
+-- page_cuts
 GRANT EXECUTE ON FUNCTION
     syncd.sync_page_most, syncd.sync_change_size, syncd.sync_record_size, syncd.sync_log_cut,
     syncd.sync_state_cut, syncd.sync_sweep_cut

@@ -82,7 +82,7 @@ BEGIN
         THEN 'taken' ELSE 'created' END;
 END $$;
 
--- The same within the bounds that hold for whoever makes a space and adds its members one by one (functions/allowances.sql),
+-- The same within the bounds that hold for whoever makes a space and adds its members one by one (functions/user_bounds.sql),
 -- and with those invited who have to be asked. Members who take no more are left out.
 CREATE OR REPLACE FUNCTION syncd.sync_space_put_back(p_space jsonb, p_ask boolean, p_bounds jsonb) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -1,4 +1,4 @@
--- Members within the bounds of functions/allowances.sql, invitations and blocks. Each function is called
+-- Members within the bounds of functions/user_bounds.sql, invitations and blocks. Each function is called
 -- by sync_act_as's user. A user's invitations and blocks are in tables that the role that serves cannot read: what is told
 -- of them is what these functions return.
 -- Called by the role that serves; sync_join by the functions here and by sync_space_put_back alone.

@@ -54,8 +54,8 @@ def add_command(
     begins: str, secret: str | None, secret_file: TextIO | None, private: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Have what happens sent to URL, as the consumer NAME; its secret is printed once."""
+    from syncd.consumers.delivery import UnusableAddress, check_url
     from syncd.consumers.message import SECRET_BYTES, secret_of, secret_text
-    from syncd.consumers.sending import UnusableAddress, check_url
 
     if secret is not None and secret_file is not None:
         raise click.UsageError("--secret and --secret-file say the same: give one of them.")
@@ -146,7 +146,7 @@ def retry_command(name: str, **options: Any) -> None:
     """Send its dead letters once more, oldest first, up to the first that is not taken."""
 
     async def work(operator: WebhookOperator, connection: Any) -> None:
-        from syncd.consumers.webhooks import WebhookLine, revive
+        from syncd.consumers.webhook_sender import WebhookLine, revive
 
         webhook, line, count = await _named(operator, name), WebhookLine(connection), 0
         while letters := await operator.dead(name):
@@ -198,7 +198,7 @@ def remove_command(name: str, **options: Any) -> None:
 def run_command(pauses: str, database_url: str | None, **options: Any) -> None:
     """Send for all webhooks that are not paused, until it is stopped."""
     from syncd.cli.logs import start_logging
-    from syncd.consumers.webhooks import WebhookOptions, WebhookRunner
+    from syncd.consumers.webhook_sender import WebhookOptions, WebhookRunner
 
     try:
         chosen = WebhookOptions(tuple(float(one) for one in pauses.split(",") if one))

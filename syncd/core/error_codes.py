@@ -93,7 +93,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {
            "Make it smaller, or spread it over several records."),
         _E("record_too_large", 422, _FIX, "With this change the record would be larger than the server keeps.",
            "Spread it over several records."),
-        _E("push_too_large", None, _FIX, "The records that the push changes are too large together.",
+        _E("push_too_large", None, _FIX, "The push is too much at once, for its records' sizes or the rules' time.",
            "Send this change again in a push with fewer others."),
         _E("rule_refused", None, _FIX, "A rule of the application does not take this change.",
            "Correct what the text says, of the field that `field` names; then send it again."),

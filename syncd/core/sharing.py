@@ -19,7 +19,7 @@ class Sharing(NamedTuple):
     blocks: int | None = None
 
     def bounds(self) -> dict[str, Any]:
-        """As functions/allowances.sql reads them."""
+        """As functions/user_bounds.sql reads them."""
         return {name: most for name, most in self._asdict().items() if name != "ask" and most is not None}
 
 

@@ -16,7 +16,7 @@ from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import TooLarge, TooMany
 from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.frames import MOST_BEFORE_AUTH, PartsAllowance
-from syncd.edge.line_watch import STALLED_AFTER
+from syncd.edge.heartbeat import STALLED_AFTER
 from syncd.edge.live_deps import LiveDeps, SocketGroup
 from syncd.edge.pace import GRACE, SLOWEST, SLOWEST_BODY, PageSize
 from syncd.edge.problems import close_code

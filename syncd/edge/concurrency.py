@@ -19,7 +19,7 @@ from syncd.core.errors import Overloaded, TooMany
 log = structlog.get_logger("syncd.load")
 
 # Seconds of a period, and by how much longer everybody may wait in one than with few in work.
-PERIOD, TARGET = 0.1, 0.02
+PERIOD, TARGET = 0.1, 0.05
 # What is usual with few in work is learned in some ten periods, and in a hundred where as many are as always may be. It
 # is no more than so much: others may use the processors, too.
 USUAL, USUAL_OF_LEAST, MOST_USUAL = 0.1, 0.01, 0.1
@@ -29,7 +29,7 @@ FIRST_PERIODS = 20
 # Twice so often the loop is asked how late it is: the shortest of a period counts.
 BEATS = 4
 # It never falls below that, nor does so few waiting say anything; so many a user always has while any are free.
-LEAST, SHARE = 16, 8
+LEAST, SHARE = 48, 8
 # In a period: growth while all of it is used, and while nothing is amiss, slow since what it does shows only later; at
 # most it is cut to a half.
 GROWTH, RECOVERY, MOST_CUT = 1.05, 1.02, 0.5

@@ -23,7 +23,7 @@ from syncd.edge.bodies import UNCOUNTED, Holder
 from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
 from syncd.edge.frames import PIECE, Frames, PartsAllowance, text_header
 from syncd.edge.handshake import answer, headers_of, refusal
-from syncd.edge.line_watch import LineWatch
+from syncd.edge.heartbeat import Heartbeat
 from syncd.edge.live_deps import SocketGroup
 from syncd.edge.pace import FIRST_PAGE, Arrival, Window
 from syncd.edge.problems import close_code
@@ -53,6 +53,7 @@ class Socket(asyncio.Protocol):
         "_frames",
         "_full",
         "_given",
+        "_heartbeat",
         "_holder",
         "_parts",
         "_paused",
@@ -61,7 +62,6 @@ class Socket(asyncio.Protocol):
         "_session",
         "_sockets",
         "_transport",
-        "_watch",
         "_window",
         "address",
     )
@@ -75,7 +75,7 @@ class Socket(asyncio.Protocol):
         self._frames: bytearray | None = None
         self._drained: asyncio.Future[None] | None = None
         now = time.monotonic()
-        self._watch = LineWatch(now)
+        self._heartbeat = Heartbeat(now)
         # What comes before it is known who it is.
         self._arrival: Arrival | None = Arrival(now)
         self._close_by = 0.0
@@ -103,7 +103,7 @@ class Socket(asyncio.Protocol):
         if self._deaf:
             return  # until it is closed
         now = time.monotonic()
-        self._watch.came(now)
+        self._heartbeat.came(now)
         if self._arrival is not None:
             self._arrival.came(len(data), now)
         for start in range(0, len(data), PIECE):
@@ -118,7 +118,7 @@ class Socket(asyncio.Protocol):
 
     def _receive(self, data: bytes) -> bool:
         """Takes bytes in; False where no more are to come."""
-        self._parts.came(len(data), self._watch.heard, known=self._arrival is None)
+        self._parts.came(len(data), self._heartbeat.heard, known=self._arrival is None)
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
@@ -179,7 +179,7 @@ class Socket(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The kernel takes no more for now."""
         self._full = True
-        self._watch.filled(time.monotonic())
+        self._heartbeat.filled(time.monotonic())
 
     def resume_writing(self) -> None:
         """It takes more again."""
@@ -244,7 +244,7 @@ class Socket(asyncio.Protocol):
                 whole, self._frames = bytes(self._frames), None
                 session.receive(whole)
         elif frame.opcode is Opcode.PONG and self._window is not None:
-            self._window.came(bytes(frame.data), self._watch.heard)
+            self._window.came(bytes(frame.data), self._heartbeat.heard)
             self._wake()
         elif frame.opcode is Opcode.BINARY:
             session.end(4400, "text frames only")
@@ -372,19 +372,19 @@ class Socket(asyncio.Protocol):
 
     def _look_at_line(self, now: float) -> None:
         """Pings who is silent; ends who does not answer, or takes nothing of what waits."""
-        interval, watch, window = self._sockets.ping_interval, self._watch, self._window
-        if watch.asked or self._full:
+        interval, heartbeat, window = self._sockets.ping_interval, self._heartbeat, self._window
+        if heartbeat.asked or self._full:
             on_its_way = 0.0 if window is None else window.seconds
-            if watch.gone(now, interval, self.taken, self._full, on_its_way):
+            if heartbeat.gone(now, interval, self.taken, self._full, on_its_way):
                 self._transport.abort()
-        elif now - watch.heard > interval:
+        elif now - heartbeat.heard > interval:
             left = unsent(self._transport)
             taken = self._given - left
             self._protocol.send_ping(b"")
             self._parts.asked(1)
             self._flush()
             # What is neither here nor there is on its way, in a proxy perhaps.
-            watch.ask(now, taken, self._given, behind=left > 0 or (window is not None and window.waits))
+            heartbeat.ask(now, taken, self._given, behind=left > 0 or (window is not None and window.waits))
 
     def _flush(self) -> None:
         if data := b"".join(self._protocol.data_to_send()):

@@ -10,8 +10,8 @@ from syncd.protocol.live_messages import STAYED, spaces_said
 
 # Pages of 4 MiB took 8.1 µs a record, these 5.1: what is copied a few times on its way should fit the caches.
 PAGE_BYTES = 2 * 1024 * 1024
-DEFAULT_LIMIT = 1000
-MAX_LIMIT = 10_000
+PAGE_ROWS = 1000
+MOST_PAGE_ROWS = 10_000
 
 
 class PullRequest(NamedTuple):
@@ -25,7 +25,7 @@ class PullRequest(NamedTuple):
     app: str
     since: str = ""
     tables: tuple[str, ...] = ()
-    limit: int = DEFAULT_LIMIT
+    limit: int = PAGE_ROWS
     history: bool = False
     plain: bool = True
     bytes: int = PAGE_BYTES

@@ -223,7 +223,7 @@ class PushDecision:
         microseconds; `pull`: `since` and `how` of the page that is to be read with it, or nothing."""
         batch = normalize.batch([self.changes[i] for i in self.left], event)
         if len(batch.waves) > 1:
-            self.keep_apart()
+            self.separate_stamps()
         chosen = [self.changes[i][0] for i in self.left]
         head: dict[str, Any] = {
             **self.caller.head(), "client": self.client, "app": self.pull.app, "n": len(chosen),
@@ -270,7 +270,7 @@ class PushDecision:
         """Rejects what would bring back a record whose tombstone the server does not have any more."""
         self.refuse({self.left[n - 1]: "record_forgotten" for n in places})
 
-    def lower(self, said: dict[str, Any], skew: int) -> None:
+    def lower_stamps(self, said: dict[str, Any], skew: int) -> None:
         """Brings stamps ahead of the database's clock down to it, above all that this device wrote there before, and
         above what it says that it overwrote."""
         now = int(said["now"])
@@ -279,11 +279,11 @@ class PushDecision:
         if not self.pull.plain:
             start = max(start, restamp.greatest_base([self.message.changes[i] for i in self.left], now + skew) + 1)
         chosen = [self.changes[i][0] for i in self.left]
-        for i, times in zip(self.left, restamp.lower(chosen, self.client, now + skew, start), strict=True):
+        for i, times in zip(self.left, restamp.lower_stamps(chosen, self.client, now + skew, start), strict=True):
             if times:
                 self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
 
-    def keep_apart(self, said: Sequence[tuple[int, list[str]]] = ()) -> None:
+    def separate_stamps(self, said: Sequence[tuple[int, list[str]]] = ()) -> None:
         """Raises stamps that a device of ours has given to another value already: in this push or, as the log said,
         before."""
         if self.moves is not None:
@@ -296,7 +296,7 @@ class PushDecision:
         for places in in_turns(records.values()):
             chosen = [self.changes[i][0] for i in places]
             again = {(k, field) for k, i in enumerate(places) for field in twice.get(i, ())}
-            for i, times in zip(places, restamp.keep_apart(chosen, self.client, again), strict=True):
+            for i, times in zip(places, restamp.separate_stamps(chosen, self.client, again), strict=True):
                 if times:
                     self.adjusted[i] = {**self.adjusted.get(i, {}), **times}
 

@@ -25,7 +25,7 @@ def greatest_base(changes: Sequence[IncomingChange], limit: int) -> int:
     return found
 
 
-def lower(normalized: Sequence[NormalizedChange], client: str, limit: int, start: int) -> list[dict[str, str]]:
+def lower_stamps(normalized: Sequence[NormalizedChange], client: str, limit: int, start: int) -> list[dict[str, str]]:
     """Lowers every stamp beyond `limit` to `start` and on, keeping their order. Microseconds.
 
     Returns, for each change, the adjusted instants by field. What the device had sent stays with the register.
@@ -49,7 +49,9 @@ def lower(normalized: Sequence[NormalizedChange], client: str, limit: int, start
     return adjusted
 
 
-def keep_apart(changes: Sequence[NormalizedChange], client: str, twice: Set[tuple[int, str]]) -> list[dict[str, str]]:
+def separate_stamps(
+    changes: Sequence[NormalizedChange], client: str, twice: Set[tuple[int, str]]
+) -> list[dict[str, str]]:
     """Gives the later of two writes of a register with one stamp a later one, so that a stamp names one value.
 
     `changes` are of one record, in their order; `twice` has the (place, field) of those whose stamp is another write's

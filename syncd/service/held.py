@@ -147,7 +147,7 @@ class Releaser:
         for i in in_turns(work.left, 1):
             normalized, row = work.changes[i][0], readable[i][0]
             # A stamp that was ahead when it came, or was to be the time of receipt, is from then.
-            restamp.lower([normalized], due.client_id, row.received_us + self._skew, row.received_us)
+            restamp.lower_stamps([normalized], due.client_id, row.received_us + self._skew, row.received_us)
             known = None if row.content is None or row.content.startswith(UNKNOWN) else row.content
             normalized.c = normalized.c or known
         return work

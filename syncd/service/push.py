@@ -310,13 +310,13 @@ def _settle(work: PushDecision, why: Refusal, skew: int, cuts: bool) -> None:
             raise _TouchesTooMuch(min(places))
         work.refuse(dict.fromkeys(places, REASONS[why.state]))
     elif why.state == "SY002":
-        work.lower(msgspec.json.decode(why.said), skew)
+        work.lower_stamps(msgspec.json.decode(why.said), skew)
     elif why.state == "SY003":
         work.refused(why.said)
     elif why.state == "SY007":
         work.move(msgspec.json.decode(why.said))
     elif why.state == "SY009":
-        work.keep_apart(msgspec.json.decode(why.said, type=list[tuple[int, list[str]]]))
+        work.separate_stamps(msgspec.json.decode(why.said, type=list[tuple[int, list[str]]]))
     elif why.state == "SY006":
         raise HeldFull
     elif why.state == "SY010":

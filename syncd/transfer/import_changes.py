@@ -18,7 +18,7 @@ from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.export_format import ImportLine, ImportRow, Line
 from syncd.protocol.normalize import Limits, NormalizedChange, Stamps, normalize_change
-from syncd.protocol.restamp import lower
+from syncd.protocol.restamp import lower_stamps
 from syncd.transfer.keeping import Kept, kept, kept_row
 from syncd.transfer.sources.foreign import ForeignChange, Source, UnreadableRow
 from syncd.transfer.sources.foreign import ForeignRow as FoundRow
@@ -152,7 +152,7 @@ class ImportChanges:
         self._known = made.c
         self._bound(made)
         if made.hi > self._latest:
-            lower([made], found.client, self._latest, min(parse_instant(found.created_at), self._latest))
+            lower_stamps([made], found.client, self._latest, min(parse_instant(found.created_at), self._latest))
             counts.lowered[change.table] += 1
         identity = str(made.c)
         event = event_id(found.user, found.client, identity)

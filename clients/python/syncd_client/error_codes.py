@@ -137,7 +137,7 @@ TEXTS = {
         "Spread it over several records.",
     ),
     "push_too_large": (
-        "The records that the push changes are too large together.",
+        "The push is too much at once, for its records' sizes or the rules' time.",
         "Send this change again in a push with fewer others.",
     ),
     "rule_refused": (

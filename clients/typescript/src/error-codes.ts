@@ -83,7 +83,7 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Make it smaller, or spread it over several records."],
   record_too_large: ["With this change the record would be larger than the server keeps.",
     "Spread it over several records."],
-  push_too_large: ["The records that the push changes are too large together.",
+  push_too_large: ["The push is too much at once, for its records' sizes or the rules' time.",
     "Send this change again in a push with fewer others."],
   rule_refused: ["A rule of the application does not take this change.",
     "Correct what the text says, of the field that `field` names; then send it again."],

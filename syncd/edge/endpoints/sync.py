@@ -27,7 +27,7 @@ from syncd.protocol.first_generation import client_of, push_body
 from syncd.protocol.large import push_in
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
-from syncd.protocol.pull_messages import DEFAULT_LIMIT, MAX_LIMIT, PAGE_BYTES, PullRequest
+from syncd.protocol.pull_messages import MOST_PAGE_ROWS, PAGE_BYTES, PAGE_ROWS, PullRequest
 from syncd.service.aside import aside, is_large
 from syncd.service.digest import Inquiry, digests
 from syncd.service.event_ids import EventIds
@@ -110,7 +110,7 @@ def _pull_request(app: str, query_string: bytes, plain: bool) -> PullRequest:
         app,
         query.get("since", [""])[-1],
         checked_tables("collection", query.get("collection", []), MAX_TABLES),
-        _limit(query.get("limit", [str(DEFAULT_LIMIT)])[-1]),
+        _limit(query.get("limit", [str(PAGE_ROWS)])[-1]),
         query.get("history", ["0"])[-1] in ("1", "true"),
         plain,
         bytes=page_bytes(query.get("bytes", [str(PAGE_BYTES)])[-1], PAGE_BYTES),
@@ -131,6 +131,6 @@ def _client(request: Request, message: PushBody, user: str) -> str:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT and len(text) < 9):
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_PAGE_ROWS and len(text) < 9):
         raise Malformed("limit must be 1 to 10,000.", faults=(Fault("/limit", "must be 1 to 10,000"),))
     return int(text)

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from syncd.consumers import sending
+from syncd.consumers.delivery import UnusableAddress, check_url, deliver, resolve
 from syncd.consumers.message import secret_text
-from syncd.consumers.sending import UnusableAddress, check_url, deliver, resolve
-from syncd.consumers.webhooks import WebhookOptions, WebhookRunner, revive, webhook_line
+from syncd.consumers.webhook_sender import WebhookOptions, WebhookRunner, revive, webhook_line
 from syncd.store.consumers import ConsumerOperator
 from syncd.store.webhooks import Webhook, WebhookOperator
 from tests.support.consuming import eventually

@@ -19,7 +19,7 @@ from syncd.edge.admission import Admission
 from syncd.edge.asgi_socket import AUTH_WITHIN, AsgiSocket
 from syncd.edge.bodies import Bodies
 from syncd.edge.frames import MOST_BEFORE_AUTH, MOST_PARTS_BEFORE_AUTH
-from syncd.edge.line_watch import STALLED_AFTER
+from syncd.edge.heartbeat import STALLED_AFTER
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import SLOWEST
 from syncd.edge.websocket import CLOSE_WITHIN, ROOM

@@ -24,7 +24,7 @@ from syncd.protocol.normalize import (
 )
 from syncd.protocol.pull_messages import PullRequest
 from syncd.protocol.push_decision import PushDecision
-from syncd.protocol.restamp import greatest_base, keep_apart, lower
+from syncd.protocol.restamp import greatest_base, lower_stamps, separate_stamps
 from tests.support.vectors import vectors
 
 NOW = parse_instant("2026-01-01T10:00:00Z")
@@ -124,7 +124,7 @@ stamps = st.integers(-3 * SKEW, 3 * SKEW).map(lambda ahead: NOW + ahead) | st.in
 @given(st.lists(st.lists(stamps, min_size=1, max_size=3), min_size=1, max_size=8), st.integers(NOW, LIMIT))
 def test_lowering_keeps_the_order_of_the_device_s_own_stamps(times: list[list[int]], start: int) -> None:
     changes = [prepared(i, fields=fields(**{f"f{n}": t for n, t in enumerate(ts)})) for i, ts in enumerate(times, 1)]
-    adjusted = lower(changes, "phone", LIMIT, start)
+    adjusted = lower_stamps(changes, "phone", LIMIT, start)
     pairs = []
     for change, ts, told in zip(changes, times, adjusted, strict=True):
         for n, before in enumerate(ts):
@@ -144,7 +144,7 @@ def test_lowering_keeps_the_order_of_the_device_s_own_stamps(times: list[list[in
 
 def test_a_delete_without_an_instant_comes_after_all_that_the_push_dates() -> None:
     edit, delete = prepared(1, fields=fields(a=LAST - 1)), prepared(2, op="delete")
-    lower([edit, delete], "phone", LIMIT, NOW)
+    lower_stamps([edit, delete], "phone", LIMIT, NOW)
     tombstone = delete.f["deletedAt"]
     assert tombstone.at > edit.f["a"].at
     assert tombstone.sent is None
@@ -163,7 +163,7 @@ def test_a_lowered_stamp_stays_later_than_what_its_writer_saw(vector: Any) -> No
     changes = [{"table": "t", "id": "r", **change} for change in vector["changes"]]
     message = decode(msgspec.json.encode({"changes": changes}), PushBody)
     push = PushDecision(Principal("alice"), "me", PullRequest("app", plain=False), message, Limits())
-    push.lower({"now": vector["now"], "own": vector["own"]}, SKEW)
+    push.lower_stamps({"now": vector["now"], "own": vector["own"]}, SKEW)
     assert [push.adjusted.get(i, {}) for i in range(len(changes))] == vector["lowered"]
 
 
@@ -199,7 +199,7 @@ def test_a_deletion_that_is_dated_is_of_that_instant() -> None:
 def test_what_is_lowered_is_lowered_in_the_record_too_and_stays_its_device_s() -> None:
     changes = [prepared(1, fields=fields(a=LIMIT + 5)), prepared(2, op="delete", deletedAt=format_instant(LIMIT + 9)),
                prepared(3, fields={"deletedAt": {"value": "x", "at": format_instant(LIMIT + 7)}})]  # fmt: skip
-    lower(changes, "phone", LIMIT, NOW)
+    lower_stamps(changes, "phone", LIMIT, NOW)
     for change, name, place, value in (changes[0], "a", 0, 1), (changes[2], "deletedAt", 1, "x"):
         register = change.g[name]
         assert (json.loads(bytes(register.value)), register.at) == (value, format_instant(NOW + place))
@@ -213,7 +213,7 @@ def test_what_is_lowered_is_lowered_in_the_record_too_and_stays_its_device_s() -
 
 def test_a_stamp_at_the_limit_stays_and_what_came_after_it_stays_after_it() -> None:
     changes = [prepared(1, fields=fields(a=LIMIT)), prepared(2, fields=fields(a=LIMIT + 1))]
-    assert lower(changes, "phone", LIMIT, NOW) == [{}, {"a": format_instant(LIMIT + 1)}]
+    assert lower_stamps(changes, "phone", LIMIT, NOW) == [{}, {"a": format_instant(LIMIT + 1)}]
 
 
 @pytest.mark.parametrize(("ahead", "base", "found"), [
@@ -228,11 +228,11 @@ def test_what_was_overwritten_is_looked_at_below_the_limit_and_for_stamps_beyond
 
 def test_the_later_write_of_one_stamp_is_raised_in_the_record_too() -> None:
     changes = [prepared(n, fields={"a": {"value": n, "at": format_instant(NOW)}}) for n in (1, 2)]
-    assert keep_apart(changes, "phone", set()) == [{}, {"a": format_instant(NOW + 1)}]
+    assert separate_stamps(changes, "phone", set()) == [{}, {"a": format_instant(NOW + 1)}]
     register = changes[1].g["a"]
     assert (json.loads(bytes(register.value)), register.clientId, register.sent) == (2, "phone", format_instant(NOW))
     last = [prepared(n, fields={"a": {"value": n, "at": format_instant(LAST)}}) for n in (1, 2)]
-    assert keep_apart(last, "phone", set()) == [{}, {}]
+    assert separate_stamps(last, "phone", set()) == [{}, {}]
 
 
 @pytest.mark.parametrize(("register", "place", "detail"), [

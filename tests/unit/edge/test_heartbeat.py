@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from syncd.edge.frames import text_header
-from syncd.edge.line_watch import STALLED_AFTER, LineWatch
+from syncd.edge.heartbeat import STALLED_AFTER, Heartbeat
 
 INTERVAL = 20.0
 
 
-def asked(*, behind: bool = False) -> LineWatch:
+def asked(*, behind: bool = False) -> Heartbeat:
     """One that was pinged at 100, when it had taken 50 of 60 bytes or all of them; the ping ends at 66."""
-    watch = LineWatch(10.0)
+    watch = Heartbeat(10.0)
     watch.ask(100.0, 50 if behind else 60, 66, behind)
     return watch
 
@@ -42,7 +42,7 @@ def test_the_time_to_answer_begins_when_the_ping_was_taken() -> None:
 
 
 def test_what_waits_and_does_not_move_ends_it() -> None:
-    watch = LineWatch(10.0)
+    watch = Heartbeat(10.0)
     watch.filled(100.0)
     most = 100.0 + STALLED_AFTER * INTERVAL
     assert not watch.gone(most, INTERVAL, 0, True, 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from syncd.consumers.sending import UnusableAddress, is_public, resolve
+from syncd.consumers.delivery import UnusableAddress, is_public, resolve
 
 
 @pytest.mark.parametrize("addresses", [["1.1.1.1", "10.0.0.1"], ["10.0.0.1", "1.1.1.1"], ["2606:4700::1", "::1"]])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-# How long a device may take nothing at all of what waits for it, in intervals between pings.
-STALLED_AFTER = 3
+# In intervals between pings: how long a device has to answer one that it has taken; and how long it may take nothing at
+# all of what waits for it, or a ping may be on its way to it.
+ANSWER_WITHIN, STALLED_AFTER = 1, 3
 
 
-class LineWatch:
+class Heartbeat:
     """Says when a silent device is asked by a ping, and when it is taken for gone. What moves is alive: a ping lies
     behind a page, and its answer behind a push, that may be long under way."""
 
@@ -53,6 +54,6 @@ class LineWatch:
         if full or self._behind:
             if now - self._moved > STALLED_AFTER * interval:
                 return True
-        elif now - max(self._asked, self._moved) > interval:
+        elif now - max(self._asked, self._moved) > ANSWER_WITHIN * interval:
             return True
         return self.asked and now - self._asked > STALLED_AFTER * interval + on_its_way

@@ -19,9 +19,9 @@ import structlog
 
 from syncd.consumers.batch import ConsumerBatch
 from syncd.consumers.consumer import consume
+from syncd.consumers.delivery import Delivery, deliver
 from syncd.consumers.lines import pause
 from syncd.consumers.message import WebhookMessage, headers, message
-from syncd.consumers.sending import Delivery, deliver
 from syncd.core.clock import format_instant
 from syncd.core.failures import log_failure
 from syncd.postgres.sessions import OPERATOR, connect
