@@ -19,7 +19,7 @@ from syncd.core.errors import Overloaded, TooMany
 log = structlog.get_logger("syncd.load")
 
 # Seconds of a period, and by how much longer everybody may wait in one than with few in work.
-PERIOD, TARGET = 0.1, 0.05
+PERIOD, TARGET = 0.1, 0.02
 # What is usual with few in work is learned in some ten periods, and in a hundred where as many are as always may be. It
 # is no more than so much: others may use the processors, too.
 USUAL, USUAL_OF_LEAST, MOST_USUAL = 0.1, 0.01, 0.1
