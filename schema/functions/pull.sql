@@ -85,9 +85,7 @@ BEGIN
         END LOOP;
         seqs[f.k] := f.head; bases[f.k] := -1;
     END LOOP;
-    IF v_pieces <> '{}' THEN
-        body := concat_ws(',', body, array_to_string(v_pieces, ','));
-    END IF;
+    body := CASE v_pieces WHEN '{}' THEN body ELSE concat_ws(',', body, array_to_string(v_pieces, ',')) END;
 END $$;
 
 -- What a pull reads that has news: p_page is what it says already, p_matched, p_members and p_active are as sync_heads_news has them, all

@@ -1,4 +1,4 @@
-"""Stamps that a push's changes get anew: of a clock that is ahead, or of two values that share one. Pure."""
+"""Stamps that are given a second time to the changes of a push: a clock was ahead, or two values shared one. Pure."""
 
 from __future__ import annotations
 

@@ -15,14 +15,14 @@ def test_a_lowered_stamp_is_above_what_its_device_wrote_before_unless_that_is_to
     own: int, lowest: int
 ) -> None:
     work = push(change("c", micros=SKEW + 1))
-    work.lower({"now": str(NOW), "own": str(NOW + own)}, SKEW)
+    work.lower_stamps({"now": str(NOW), "own": str(NOW + own)}, SKEW)
     assert work.adjusted == {0: {"a": at(lowest)}}
     assert settled(work, "a")[0].at == {"a": at(lowest)}
 
 
 def test_a_stamp_at_the_limit_stays() -> None:
     work = push(change("c", micros=SKEW))
-    work.lower({"now": NOW, "own": 0}, SKEW)
+    work.lower_stamps({"now": NOW, "own": 0}, SKEW)
     assert work.adjusted == {}
     assert settled(work, "a")[0].at is None
 
@@ -31,7 +31,7 @@ def test_a_stamp_at_the_limit_stays() -> None:
 def test_what_was_overwritten_counts_for_devices_of_ours(plain: bool, lowest: int) -> None:
     fields = {"a": {"value": 1, "at": at(2 * SKEW), "base": at(500)}}
     work = push(change("c", fields=fields), plain=plain)
-    work.lower({"now": NOW, "own": 0}, SKEW)
+    work.lower_stamps({"now": NOW, "own": 0}, SKEW)
     assert work.adjusted == {0: {"a": at(lowest)}}
 
 
@@ -39,7 +39,7 @@ def test_what_was_refused_is_not_lowered_and_lifts_nothing() -> None:
     fields = {"a": {"value": 1, "at": at(2 * SKEW), "base": at(500)}}
     work = push(change("c", id="q", fields=fields), change("d", micros=3 * SKEW))
     work.leave_out({0}, "not_a_writer")
-    work.lower({"now": NOW, "own": 0}, SKEW)
+    work.lower_stamps({"now": NOW, "own": 0}, SKEW)
     assert work.adjusted == {1: {"a": at()}}
 
 
@@ -48,7 +48,7 @@ def test_a_stamp_that_is_another_value_s_is_raised_and_told() -> None:
     call = called(work)
     assert len(call.waves) == 2
     assert work.adjusted == {1: {"a": at(1)}}
-    work.keep_apart([(3, ["a"])])
+    work.separate_stamps([(3, ["a"])])
     assert work.adjusted == {1: {"a": at(1)}, 2: {"a": at(1)}}
     assert [result.at for result in settled(work, "aada")] == [None, {"a": at(1)}, None, None]
 
@@ -58,21 +58,21 @@ def test_in_one_wave_nothing_is_kept_apart_unless_the_log_says_so() -> None:
     called(work)
     assert work.adjusted == {}
     work.leave_out({0}, "not_a_writer")
-    work.keep_apart([(1, ["a"])])
+    work.separate_stamps([(1, ["a"])])
     assert work.adjusted == {1: {"a": at(1)}}
 
 
 def test_the_first_generation_s_stamps_are_not_raised() -> None:
     work = push(change("c", 1), change("d", 2), plain=True)
     called(work)
-    work.keep_apart([(1, ["a"])])
+    work.separate_stamps([(1, ["a"])])
     assert work.adjusted == {}
 
 
 def test_stamps_that_were_lowered_and_then_raised_are_told_together() -> None:
     two = {"a": {"value": 1, "at": at(2 * SKEW)}, "b": {"value": 1, "at": at(1)}}
     work = push(change("c", fields=two))
-    work.lower({"now": NOW, "own": 0}, SKEW)
+    work.lower_stamps({"now": NOW, "own": 0}, SKEW)
     assert work.adjusted == {0: {"a": at(2)}}
-    work.keep_apart([(1, ["b"])])
+    work.separate_stamps([(1, ["b"])])
     assert work.adjusted == {0: {"a": at(2), "b": at(2)}}

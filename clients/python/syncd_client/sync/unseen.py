@@ -45,7 +45,7 @@ class Unseen:
                 theirs = Register(item.value, item.at, item.by)
                 if item.field in change.registers:
                     self._tell("overwrote", change, item.field, change.registers[item.field], theirs)
-                elif not is_deleted(bases[key]):
+                elif item.field == TOMBSTONE and not is_deleted(bases[key]):
                     deletions.setdefault(key, (theirs, []))[1].append(change)
         for deletion, edits in deletions.values():
             self._hide(edits, deletion)

@@ -104,7 +104,7 @@ class Found {
       const mine = change.registers.get(field);
       const key = JSON.stringify(change.key);
       if (mine) this.#tell("overwrote", change, field, { ...mine, at: at.get(field) ?? mine.at }, theirs);
-      else if (!isDeleted(base))
+      else if (field === TOMBSTONE && !isDeleted(base))
         this.#hidden.set(key, [theirs, [...(this.#hidden.get(key)?.[1] ?? []), change]]);
     }
   }
