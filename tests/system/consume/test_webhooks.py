@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from syncd.consumers import sending
+from syncd.consumers import delivery
 from syncd.consumers.delivery import UnusableAddress, check_url, deliver, resolve
 from syncd.consumers.message import secret_text
 from syncd.consumers.webhook_sender import WebhookOptions, WebhookRunner, revive, webhook_line
