@@ -180,7 +180,7 @@ async def test_only_what_was_asked_for_is_sent(server: Server, ada: Device, rece
 async def test_one_that_never_answers_holds_up_no_other(
     server: Server, ada: Device, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "WITHIN", 1.0)
+    monkeypatch.setattr(delivery, "WITHIN", 1.0)
     ada.write(edit("r", 1, x=1))
     async with receiving() as silent:
         silent.answers = [b""]
@@ -328,7 +328,7 @@ async def test_the_certificate_has_to_be_the_name_s(
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "certificate", folder / "key")
     trusted = ssl.create_default_context(cafile=folder / "certificate")
-    monkeypatch.setattr(sending, "_trusted", lambda: trusted)
+    monkeypatch.setattr(delivery, "_trusted", lambda: trusted)
     loop = asyncio.get_running_loop()
     genuine = loop.getaddrinfo
 
