@@ -48,7 +48,7 @@ class StoppedError(Exception):
 def serve(settings: Settings) -> int:
     """Run the server; the exit code of the program."""
     check_secret(settings)
-    _check_rules(settings)
+    check_rules(settings)
     with Signals() as signals:
         try:
             with _bound(settings) as listener:
@@ -59,7 +59,7 @@ def serve(settings: Settings) -> int:
             raise click.ClickException(str(error)) from None
 
 
-def _check_rules(settings: Settings) -> None:
+def check_rules(settings: Settings) -> None:
     """A module that is not there stops the start. It is loaded by the workers alone, which are not root."""
     if settings.rules is None:
         return

@@ -52,6 +52,9 @@ FIXED = {
     "port": str(PORT),
 }
 
+# In place of some of them, where nothing rests on a promise: see EmbeddedPostgres.
+THROWN_AWAY = {"fsync": "off", "full_page_writes": "off"}
+
 # One statement a line, as single-user mode reads them. In the cluster before it gets its name, so that
 # there is no such thing as a cluster without them.
 BOOTSTRAP = f"""\

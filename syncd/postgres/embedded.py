@@ -32,6 +32,7 @@ from syncd.postgres.cluster import (
     OWNER,
     PORT,
     RUNTIME,
+    THROWN_AWAY,
     create_cluster,
     environment,
     write_configuration,
@@ -48,17 +49,20 @@ class EmbeddedPostgres:
     """A PostgreSQL server that lives exactly as long as its supervisor.
 
     `owner_dsn` connects as the superuser that owns the cluster (for migrations), `runtime_dsn` as the
-    role that serves, `compactor_dsn` as the one that compacts. All are known before `start()`.
+    role that serves, `compactor_dsn` as the one that compacts. All are known before `start()`. `thrown_away`: it is for
+    tests, and waits for no disk: its data survive the death of any process, and not that of the machine.
     """
 
     def __init__(
-        self, data_dir: Path, *, settings: Mapping[str, str] | None = None, bindir: Path | None = None
-    ) -> None:
+        self, data_dir: Path, *, settings: Mapping[str, str] | None = None, bindir: Path | None = None,
+        thrown_away: bool = False,
+    ) -> None:  # fmt: skip
         self.data_dir = Path(data_dir).absolute()
         self.pgdata = self.data_dir / "pgdata"
         self.log = self.data_dir / "postgres.log"
         self._settings = dict(settings or {})
         self._wanted_bindir = bindir
+        self._fixed = {**FIXED, **THROWN_AWAY} if thrown_away else FIXED
         self._binaries: Binaries | None = None
         self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -258,7 +262,7 @@ class EmbeddedPostgres:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         assert self._lock is not None
-        fixed = {**FIXED, "unix_socket_directories": str(self.socket_dir), "unix_socket_permissions": "0700"}
+        fixed = {**self._fixed, "unix_socket_directories": str(self.socket_dir), "unix_socket_permissions": "0700"}
         options = [part for name, value in fixed.items() for part in ("-c", f"{name}={value}")]
         with self._account.acting():
             # One that a syncd of before made as root cannot be written to.

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from syncd.testing.clock import Clock
     from syncd.testing.network import Network
-    from syncd.testing.process import ServeError
     from syncd.testing.proxy import Faults
     from syncd.testing.server import Server, User
+    from syncd.testing.template import ServeError
 
 __all__ = ["Clock", "Faults", "Network", "ServeError", "Server", "User"]
 
 # Loaded when they are asked for: pytest loads the plugin in every run, also where nothing of it is used.
 _PUBLIC = {
-    "Clock": "clock", "Faults": "proxy", "Network": "network", "ServeError": "process", "Server": "server",
+    "Clock": "clock", "Faults": "proxy", "Network": "network", "ServeError": "template", "Server": "server",
     "User": "server",
 }  # fmt: skip
 

@@ -2,60 +2,68 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
-import weakref
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from syncd.settings import SettingsError, table
+import httpx
+import jwt
+
+from syncd.postgres.cluster import OWNER, RUNTIME
+from syncd.settings import Settings, SettingsError
 from syncd.testing.clock import Clock
-from syncd.testing.kept import ROLE, kept_template
+from syncd.testing.hosting import host_process
+from syncd.testing.kept import ROLE
 from syncd.testing.network import Network
-from syncd.testing.process import ServeError, ServeProcess
 from syncd.testing.proxy import Proxy
-from syncd.testing.template import in_memory
+from syncd.testing.template import ServeError
 
 if TYPE_CHECKING:
     from syncd_client import Replica
 
 # What a server of the tests decides itself.
-OWN = ("data_dir", "database_url", "host", "migrate_url", "port")
-# A developer's settings and database are none of a test's; a warning that is an error here would end the server.
-NOT_INHERITED = ("SYNCD_", "PG", "PYTHONWARNINGS")
+OWN = ("compact_every", "data_dir", "database_url", "host", "migrate_url", "port", "user")
+TIMEOUT = 60.0
+LOG = "server.log"
+NOT_STARTED = "the server is not started: `with Server() as server:`, or server.start()"
 
 
 class Server:
-    """`with Server() as server:` starts `syncd serve` and a PostgreSQL, both gone at the end of the block with all that
-    was written. The first one makes a database, which takes seconds; the others begin with a copy of it.
+    """`with Server() as server:` serves a database of its own, which is thrown away at the end of the block.
 
-    `settings` are settings of `syncd serve` by name: `Server(rules="shop.rules", max_changes=10)`. `env`: further
-    environment variables. `clock` is what its replicas go by, `network` what they and `url` go over. Raises
-    SettingsError for a setting that there is not, and ServeError where the server does not become ready.
+    Its fork server and workers are those of `syncd serve`, forked from a process that has loaded them. The first server
+    of a run starts that, with a PostgreSQL that all servers share; a database is a copy of one that was made before.
+
+    `settings` are settings of `syncd serve` by name: `Server(rules="shop.rules", max_changes=10)`. `env`: environment
+    variables of the workers. `clock` is what its replicas go by, `network` what they and `url` go over. Raises
+    SettingsError for a setting that cannot be used, and ServeError where the server does not become ready.
     """
 
     def __init__(self, *, env: Mapping[str, str] | None = None, **settings: Any) -> None:
-        written = _written(settings)
+        self._settings, self._env = _checked(settings), dict(env or {})
+        self._secret = self._settings.get("jwt_secret") or secrets.token_urlsafe(48)
         self.clock = Clock()
-        self._folder = Path(tempfile.mkdtemp(prefix="syncd-testing-", dir=in_memory()))
-        # Of one that is never closed as well.
-        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._process = _OwnedServe(self._folder, written, env or {})
+        self._folder: Path | None = None
+        self._database = f"test_{secrets.token_hex(8)}"
+        self._pid, self._port = 0, 0
         self._network: Network | None = None
         self._networks: list[Network] = []
         self._replicas: list[Replica] = []
+        self._clients: list[httpx.Client] = []
         self._devices: dict[tuple[str, str, str], Path] = {}
 
     @property
     def network(self) -> Network:
         """Between the server and all that connects to `url`."""
         if self._network is None:
-            raise ServeError("the server is not started: `with Server() as server:`, or server.start()")
+            raise ServeError(NOT_STARTED)
         return self._network
 
     @property
@@ -66,33 +74,41 @@ class Server:
     @property
     def direct_url(self) -> str:
         """Its address past the network: what is sent there arrives whatever becomes of that."""
-        return self._process.url
+        self.network  # noqa: B018 (raises where it is not started)
+        return f"http://127.0.0.1:{self._port}"
 
     @property
     def database_url(self) -> str:
         """The database as an application's backend has it: a role that may `syncd.write`, `syncd.read` and
         `syncd.consume`, and make tables of its own in the schema `public`."""
-        return self._process.dsn(ROLE)
+        return host_process().url(ROLE, self._database)
 
     @property
     def runtime_url(self) -> str:
         """The database as the role that serves: for `syncd.asgi.create_app` in an application of yours."""
-        return self._process.runtime_dsn
+        return host_process().url(RUNTIME, self._database)
 
     @property
     def owner_url(self) -> str:
         """The database as its superuser."""
-        return self._process.owner_dsn
+        return host_process().url(OWNER, self._database)
 
     @property
     def folder(self) -> Path:
         """A folder that goes away with the server."""
+        if self._folder is None:
+            raise ServeError(NOT_STARTED)
         return self._folder
 
     def token(self, user: str, *, ttl: float = 3600.0, **claims: Any) -> str:
         """A token that this server accepts, for `ttl` seconds; with less than 0 it has expired. `claims` are put into
         it: `spaces=[{"id": "garden", "role": "reader"}]` counts with the setting `memberships="token"`."""
-        return self._process.token(user, ttl=ttl, **claims)
+        now = time.time()
+        said: dict[str, Any] = {"sub": user, "iat": int(now), "exp": int(now + ttl)}
+        for claim, setting in (("iss", "jwt_issuer"), ("aud", "jwt_audience")):
+            if self._settings.get(setting):
+                said[claim] = self._settings[setting]
+        return jwt.encode(said | claims, self._secret, algorithm="HS256")
 
     def user(self, name: str) -> User:
         """A user, who need not be known before: `server.user("ada").replica("notes")`."""
@@ -111,11 +127,15 @@ class Server:
         from syncd_client import Replica, RetryPolicy
 
         key = (user, app, device or secrets.token_hex(8))
-        path = self._devices.setdefault(key, self._folder / f"device-{len(self._devices)}.db")
+        path = self._devices.setdefault(key, self.folder / f"device-{len(self._devices)}.db")
         standard: dict[str, Any] = {
             "url": (network or self.network).url, "token": self.token(user), "wall": clock or self.clock,
             "durability": "normal", "retry": RetryPolicy(attempts=3, first=0.01, longest=0.05),
         }  # fmt: skip
+        if "http" not in options:
+            # Without the certificates of all authorities, which take as long to read as the rest.
+            self._clients.append(http := httpx.Client(verify=False, timeout=TIMEOUT))
+            standard["http"] = http
         replica = Replica(path, app=app, **(standard | options))
         self._replicas.append(replica)
         return replica
@@ -139,10 +159,9 @@ class Server:
 
         Raises RuntimeError, with the answer, where that is none of 200 to 299.
         """
-        import httpx
-
         headers = {"authorization": f"Bearer {self.token(user)}"}
-        answer = httpx.request(method, self.direct_url + path, headers=headers, json=body, timeout=60)
+        with httpx.Client(verify=False, timeout=TIMEOUT) as http:
+            answer = http.request(method, self.direct_url + path, headers=headers, json=body)
         if not answer.is_success:
             raise RuntimeError(f"{method} {path} as {user}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None
@@ -153,45 +172,71 @@ class Server:
 
     def new_network(self) -> Network:
         """Another line to the server, for a device that is to be offline alone. The server closes it at its end."""
-        if not self._process.port:
-            raise ServeError("the server is not started: `with Server() as server:`, or server.start()")
-        network = Network(Proxy(self._process.port)).__enter__()
+        if not self._port:
+            raise ServeError(NOT_STARTED)
+        network = Network(Proxy(self._port)).__enter__()
         self._networks.append(network)
         return network
 
     def output(self) -> str:
-        """What it wrote to standard error, over all its starts."""
-        return self._process.output() if self._process.log.exists() else ""
+        """What its workers wrote to standard error, over all its starts."""
+        log = None if self._folder is None else self._folder / LOG
+        return "" if log is None or not log.exists() else log.read_text(encoding="utf-8", errors="replace")
 
     def start(self) -> None:
         """Starts it, or starts it again after `stop` or `kill`: with the same data, on the same port."""
-        kept_template().copy_to(self._process.data_dir)
-        self._process.start()
+        if self._pid:
+            return
+        host = host_process()
+        settings = Settings.load(
+            {}, **{**self._settings, "database_url": self.runtime_url, "jwt_secret": self._secret, "compact_every": 0}
+        )
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="server-", dir=host.folder))
+            key = settings.context_key or ""
+            host.ask("database", name=self._database, memberships=settings.memberships, context_key=key)
+        try:
+            served = host.ask(
+                "serve", settings=settings.environment(), environment=self._env, path=sys.path, port=self._port,
+                log=str(self._folder / LOG),
+            )  # fmt: skip
+        except ServeError as error:
+            raise ServeError(f"{error}\n{self.output()[-4000:]}") from None
+        self._pid, self._port = served["pid"], served["port"]
         if self._network is None:
             self._network = self.new_network()
 
     def stop(self) -> None:
         """Ends it in order: requests in flight are finished, and its connections closed. The data stay."""
-        self._process.stop()
+        self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends it as a power cut does: SIGKILL, for its workers and its database too. The data stay."""
-        self._process.kill()
+        """Ends it by SIGKILL, its workers too, wherever they are just now. What was acknowledged stays."""
+        self._end(signal.SIGKILL)
 
     def restart(self, **settings: Any) -> None:
         """Ends it in order and starts it again, with `settings` in place of those that it had."""
-        self._process.settings |= _written(settings)
+        self._settings |= _checked(settings)
         self.stop()
         self.start()
 
     def close(self) -> None:
-        """Ends it and everything that it made, and removes the folder."""
+        """Ends it and everything that it made, and removes database and folder."""
         for replica in self._replicas:
             replica.close()
+        for client in self._clients:
+            client.close()
         for network in self._networks:
             network.close()
-        self._process.discard()
-        self._remove()
+        self.kill()
+        if self._folder is not None:
+            host_process().ask("drop", name=self._database)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self, sign: signal.Signals) -> None:
+        pid, self._pid = self._pid, 0
+        if pid:
+            host_process().ask("end", pid=pid, sign=int(sign))
 
     def __enter__(self) -> Self:
         try:
@@ -226,29 +271,11 @@ class User:
         return f"<User {self.name}>"
 
 
-class _OwnedServe(ServeProcess):
-    """It ends with this process, and has no settings of the developer's."""
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any], env: Mapping[str, str]) -> None:
-        # Root's database runs as another user, who has to get there.
-        folder.chmod(0o755)
-        self._folder = folder
-        super().__init__(folder / "data", settings=settings, env=env)
-
-    def command_line(self) -> list[str]:
-        return [sys.executable, "-m", "syncd.testing.serve", str(self._folder)]
-
-    def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
-        return {**kept, **self.variables(), **self.env}
-
-
-def _written(settings: Mapping[str, Any]) -> dict[str, str]:
-    """As variables have them. Raises SettingsError."""
-    known = {setting.name: setting for setting in table()}
+def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises SettingsError."""
     for name in settings:
         if name in OWN:
             raise SettingsError(f"{name}= is not for a server of a test: it has an address and a database of its own")
-        if name not in known:
-            raise SettingsError(f"there is no setting called {name}")
-    return {name: known[name].write(tuple(it) if isinstance(it, list) else it) for name, it in settings.items()}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    Settings.load({}, **given)
+    return given

@@ -17,9 +17,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from syncd.testing.process import ServeError
-
 MEMORY, ROOM = "/dev/shm", 2 * 1024**3
+
+
+class ServeError(RuntimeError):
+    """A server, or what it needs, did not start. The text says why."""
 
 
 class DatabaseTemplate:
@@ -61,7 +63,7 @@ def make(folder: Path, statements: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="syncd-template-", dir=in_memory()) as place:
         Path(place).chmod(0o755)
         making, whole = Path(place) / "data", folder.with_name(f"{folder.name}.new")
-        with EmbeddedPostgres(making) as postgres:
+        with EmbeddedPostgres(making, thrown_away=True) as postgres:
             asyncio.run(_prepare(postgres.owner_dsn, statements))
         for name in ("lock", "postgres.log"):
             (making / name).unlink(missing_ok=True)

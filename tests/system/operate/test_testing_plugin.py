@@ -77,7 +77,7 @@ def test_what_the_server_said_is_shown_with_a_test_that_failed(tmp_path: Path) -
     assert code == 1
     assert "GET /nowhere as ada: 404" in said
     assert "what syncd_server said" in said
-    assert "the database is up" in said
+    assert "bus is up" in said
 
 
 def test_a_run_that_asks_for_no_server_loads_nothing(tmp_path: Path) -> None:
