@@ -106,7 +106,8 @@ def _endpoints(settings: Settings, resources: Resources, token: str | None) -> E
     authenticator, docs = resources.authenticator, Docs()
     backups = Backups(resources.pool, resources.standbys)
     backup = BackupEndpoint(
-        authenticator, backups, Importer(resources.pool, resources.limits, resources.sharing),
+        authenticator, backups,
+        Importer(resources.pool, resources.limits, resources.sharing, resources.schemas.fault_in_import),
         skew=settings.max_clock_skew, most=settings.max_import, at_once=max(1, settings.pool_size // 4),
     )  # fmt: skip
     return Endpoints(

@@ -70,6 +70,7 @@ class Resources:
         self.connections, self.bodies, self.answers = connections, bodies, answers
         self.pool = pool_of(settings)
         self.counts, self.refusals, self.audit = Counts(), RefusalCounts(), Audit(self.pool)
+        self.schemas = CurrentSchemas(SchemaReads(self.pool))
         standbys = [Standby(server_of(url), pool_of(settings, url)) for url in settings.read_urls]
         self.standbys = Standbys(self.pool, standbys, self.counts) if standbys else None
         self.quotas, self.sharing = quotas_of(settings), sharing_of(settings)
@@ -96,7 +97,6 @@ class WorkerBackend(Backend):
         self._host = host
         self._settings, self._resources, self._board = settings, resources, board
         self._hub: Hub | None = None
-        self._schemas = CurrentSchemas(SchemaReads(resources.pool))
 
     async def open(self) -> Services:
         """Raises SyncdError: busy, database_unavailable."""
@@ -112,7 +112,7 @@ class WorkerBackend(Backend):
             standbys=resources.standbys,
         )
         key, written, changed = await cursor_key(pool), WrittenFeeds(), ChangedMembers()
-        await self._schemas.load()
+        await self._resources.schemas.load()
         authenticator = resources.authenticator
         hub = Hub(
             log_, Live(pool), bus_of(self._settings, key), key, authenticator.ask if authenticator.asks else None,
@@ -140,7 +140,7 @@ class WorkerBackend(Backend):
         """What a push is checked by: schemas, and the application's rules."""
         own = self._host.rules if self._host is not None else ()
         rules = Rules([*own, *(rules_of(self._settings.rules) if self._settings.rules else ())])
-        return Checks(self._schemas, rules, RuleReads(self._resources.pool))
+        return Checks(self._resources.schemas, rules, RuleReads(self._resources.pool))
 
     def _watch(self, hub: Hub) -> None:
         """Begins to look at how the worker is, and to say so."""
@@ -166,7 +166,7 @@ class WorkerBackend(Backend):
             self._settings.quota_every, partial(resources.refusals.write, resources.audit),
         )  # fmt: skip
         hub.keep_doing(usage)
-        hub.keep_doing(self._schemas.follow)
+        hub.keep_doing(self._resources.schemas.follow)
 
     async def ready(self) -> list[str]:
         """Why it could not serve just now; nothing where it can."""
@@ -182,7 +182,7 @@ class WorkerBackend(Backend):
         except MigrationError as why:
             return [str(why)]
         missing = [f"migrations to apply: {', '.join(waiting)}; run `syncd migrate`"] if waiting else []
-        return missing + self._schemas.reasons()
+        return missing + self._resources.schemas.reasons()
 
     async def close(self) -> None:
         """Ends what runs, and closes the connections to others."""

@@ -18,7 +18,7 @@ from syncd.service.aside import SMALL, aside
 from syncd.service.proposed import Asked, Verdict
 from syncd.service.rules import Rules
 from syncd.service.schema_checks import judged, needing_records
-from syncd.service.schemas import CurrentSchemas
+from syncd.service.schemas import UNREAD, CurrentSchemas
 from syncd.store.rules import RuleReads, WrittenRow
 
 log = structlog.get_logger("syncd.rules")
@@ -36,7 +36,7 @@ class Checks:
             return
         app = work.pull.app
         if any((app, work.changes[i][2]) in self._schemas.unread for i in work.left):
-            raise Busy("A table's JSON Schema cannot be read by this server. Nothing was written. Try again.")
+            raise Busy(UNREAD)
         large = sum(len(one.value) for i in work.left for one in work.changes[i][0].f.values()) > SMALL
         schemas = self._schemas.current
         by_schema = await aside(large, needing_records, work, schemas) if schemas else []

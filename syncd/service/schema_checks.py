@@ -16,7 +16,7 @@ import structlog
 from syncd.core.failures import log_failure
 from syncd.protocol.push_decision import PushDecision
 from syncd.service.proposed import Asked, ProposedChange, Verdict, deletes, made, proposed, values_of, why_not
-from syncd.service.schema_faults import MOST_FAULTS, RecordFault
+from syncd.service.schema_faults import MOST_FAULTS, RecordFault, told
 from syncd.service.table_schema import TableSchema
 from syncd.store.rules import Seen
 
@@ -24,8 +24,6 @@ log = structlog.get_logger("syncd.rules")
 
 Tables = Mapping[tuple[str, str], TableSchema]
 NOTHING: frozenset[str] = frozenset()
-# How many faults a refusal tells, and characters of its text.
-FAULTS_SHOWN, LONGEST_TEXT = 3, 500
 
 
 def needing_records(work: PushDecision, schemas: Tables) -> list[int]:
@@ -93,12 +91,7 @@ def _judged(schema: TableSchema, change: ProposedChange, before: Seen) -> Verdic
 
 def refusal_of(faults: list[RecordFault]) -> Verdict:
     """A refusal that tells the first faults."""
-    told = [fault.text for fault in faults[:FAULTS_SHOWN]]
-    if len(faults) > FAULTS_SHOWN:
-        told.append("and more")
-    text = "; ".join(told)
-    short = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
-    return Verdict("rule_refused", faults[0].field, short)
+    return Verdict("rule_refused", faults[0].field, told(faults))
 
 
 def new_faults(schema: TableSchema, change: ProposedChange, before: Seen) -> list[RecordFault]:

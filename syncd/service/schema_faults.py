@@ -15,6 +15,8 @@ import msgspec
 # How many faults of a record are looked for, items of a list to find a faulty one, and characters of what is told of a
 # schema.
 MOST_FAULTS, MOST_ITEMS, LONGEST_PART = 100, 1000, 120
+# How many faults a refusal tells, and characters of its text.
+FAULTS_SHOWN, LONGEST_TEXT = 3, 500
 ANNOTATIONS = frozenset((
     "$schema", "$id", "$comment", "$defs", "title", "description", "default", "examples", "deprecated", "readOnly",
     "writeOnly", "contentEncoding", "contentMediaType", "contentSchema", "then", "else", "minContains", "maxContains",
@@ -104,15 +106,15 @@ def _listed(types: Any) -> Iterable[str]:
 
 class FaultFinder:
     """Finds what is wrong with records by a schema without `$ref`. `judge`: whether a value is valid by a part of a
-    schema, of which the third argument is the name; `known`: the names that the schema has: no other member of a value
-    is named."""
+    schema, of which the third argument is the name, that of all of it being `rule`; `known`: the names that the schema
+    has: no other member of a value is named."""
 
-    def __init__(self, schema: dict[str, Any], judge: Judge, known: frozenset[str]) -> None:
-        self._schema, self._judge, self._known = schema, judge, known
+    def __init__(self, schema: dict[str, Any], judge: Judge, known: frozenset[str], rule: Rule = ()) -> None:
+        self._schema, self._judge, self._known, self._rule = schema, judge, known, rule
 
     def faults(self, record: dict[str, Any]) -> list[RecordFault]:
         """At most MOST_FAULTS; of each field one by each part of the schema that says something about it."""
-        found = self._found(self._schema, record, (), ())
+        found = self._found(self._schema, record, (), self._rule)
         return [self._told(one) for one in islice(found, MOST_FAULTS)]
 
     def _found(self, node: Any, value: Any, place: tuple[str | int, ...], rule: Rule) -> Iterator[FoundFault]:
@@ -231,3 +233,12 @@ def _missing(said: Any, value: dict[str, Any]) -> Iterator[str]:
 def _reason(word: str, said: Any) -> str:
     made = REASONS.get(word)
     return "is not allowed" if made is None else made(said)
+
+
+def told(faults: list[RecordFault]) -> str:
+    """The first faults, as the text of a refusal."""
+    parts = [fault.text for fault in faults[:FAULTS_SHOWN]]
+    if len(faults) > FAULTS_SHOWN:
+        parts.append("and more")
+    text = "; ".join(parts)
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

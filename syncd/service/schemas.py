@@ -7,6 +7,9 @@ import asyncio
 import msgspec
 import structlog
 
+from syncd.core.errors import Busy
+from syncd.protocol.export_format import ImportLine
+from syncd.service.schema_faults import told
 from syncd.service.schema_limits import SchemaRefused
 from syncd.service.table_schema import TableSchema, ValidatorMissing
 from syncd.store.schemas import SchemaInForce, SchemaReads
@@ -15,6 +18,7 @@ log = structlog.get_logger("syncd.rules")
 
 # Seconds between two looks at whether schemas have changed.
 EVERY = 1.0
+UNREAD = "A table's JSON Schema cannot be read by this server. Nothing was written. Try again."
 Table = tuple[str, str]
 
 
@@ -42,6 +46,21 @@ class CurrentSchemas:
         """Waits, and reads them where they have changed. Raises Busy, DatabaseUnavailable."""
         await asyncio.sleep(EVERY)
         await self.load()
+
+    def fault_in_import(self, change: ImportLine) -> str | None:
+        """What is wrong with the fields of a change that a user imports, each by itself: it need not be the newest, nor
+        what came before it be there. Raises Busy, as a push does."""
+        table = change.line.appId, change.line.table
+        if table in self.unread:
+            raise Busy(UNREAD)
+        schema = self.current.get(table)
+        if schema is None:
+            return None
+        fields = {
+            name: msgspec.json.decode(register.value) for name, register in change.row.f.items() if name != "deletedAt"
+        }
+        faults = schema.faults_of_fields(fields)
+        return told(faults) if faults else None
 
     def reasons(self) -> list[str]:
         """Why this worker is not ready."""

@@ -19,9 +19,10 @@ from syncd.service.schema_limits import (
 )
 
 # What a table's schema may say for each field to be judged by itself, beside `required`.
+EACH_FIELD = ("properties", "patternProperties", "additionalProperties", "propertyNames")
 OF_FIELDS = frozenset((
-    "$schema", "$id", "$comment", "$defs", "type", "properties", "patternProperties", "additionalProperties",
-    "propertyNames", "required", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
+    *EACH_FIELD, "$schema", "$id", "$comment", "$defs", "type", "required", "title", "description", "default",
+    "examples", "deprecated", "readOnly", "writeOnly",
 ))  # fmt: skip
 # Bytes that a pattern may take when it is made ready, and while it is used.
 PATTERN_SIZE = 1 << 20
@@ -45,21 +46,27 @@ class TableSchema:
         whole = without_refs(schema)
         self._whole = _validator(whole)
         self.required = frozenset(whole.get("required", ()))
-        by_field = all(word in OF_FIELDS or word not in KEYWORDS for word in whole)
-        without = {word: said for word, said in whole.items() if word != "required"}
-        self._alone = _validator(without) if by_field else None
-        self._finder = FaultFinder(whole, self._judge, property_names(schema))
+        self._by_field = all(word in OF_FIELDS or word not in KEYWORDS for word in whole)
+        fields = {word: whole[word] for word in EACH_FIELD if word in whole}
+        self._fields = _validator(fields)
         self._parts: dict[Rule, Any] = {}
+        known = property_names(schema)
+        self._finder = FaultFinder(whole, self._judge, known)
+        self._field_finder = FaultFinder(fields, self._judge, known, ("fields",))
 
     def takes_alone(self, fields: dict[str, Any], there: Set[str]) -> bool:
         """Whether these fields are right whatever else the record has, if it has those that are `there`."""
-        if self._alone is None or not self._alone.is_valid(fields):
+        if not (self._by_field and self._fields.is_valid(fields)):
             return False
         return self.required <= fields.keys() or self.required <= fields.keys() | there
 
     def faults(self, record: dict[str, Any]) -> list[RecordFault]:
         """What is wrong with a whole record, at most MOST_FAULTS."""
         return [] if self._whole.is_valid(record) else self._finder.faults(record)
+
+    def faults_of_fields(self, fields: dict[str, Any]) -> list[RecordFault]:
+        """What is wrong with fields, each by itself, at most MOST_FAULTS."""
+        return [] if self._fields.is_valid(fields) else self._field_finder.faults(fields)
 
     def _judge(self, part: Any, value: Any, rule: Rule) -> bool:
         """Whether a value is valid by a part of the schema, which is made ready when it is first needed."""

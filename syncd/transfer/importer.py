@@ -34,6 +34,8 @@ LISTED = 100
 Wrote = Callable[[str, str, int], None]
 Push = tuple[str, str, int]
 Step = Callable[[int], None]
+# What is wrong with a change by the schema of its table, None: nothing.
+Judge = Callable[[ImportLine], str | None]
 
 
 class ImportReport(msgspec.Struct):
@@ -60,10 +62,13 @@ class Appending(Protocol):
 
 
 class Batches:
-    """A source's changes in batches that end between pushes; what cannot be imported goes to the report."""
+    """A source's changes in batches that end between pushes; what cannot be imported, or is refused by `judge`, goes to
+    the report."""
 
-    def __init__(self, source: ExportReader, reader: LineReader, report: ImportReport) -> None:
-        self._lines, self._reader, self._report = source.lines(), reader, report
+    def __init__(
+        self, source: ExportReader, reader: LineReader, report: ImportReport, judge: Judge = lambda _: None
+    ) -> None:  # fmt: skip
+        self._lines, self._reader, self._report, self._judge = source.lines(), reader, report, judge
         self._next: ImportLine | None = None
         self._rest: list[ImportLine] = []
         self._most = 1
@@ -100,6 +105,9 @@ class Batches:
                 change = self._reader.read(text)
             except Malformed as why:
                 self._report.refuse(self._reader.number, why.code, why.detail)
+                continue
+            if (wrong := self._judge(change)) is not None:
+                self._report.refuse(change.number, "rule_refused", wrong, change.line.eventId)
                 continue
             if (len(batch) >= BATCH_CHANGES or size > BATCH_BYTES) and batch[-1].push != change.push:
                 self._next = change
@@ -211,10 +219,13 @@ def as_arguments(batch: ImportBatch) -> list[Any]:
 
 
 class Importer:
-    """Imports over a server's connections."""
+    """Imports over a server's connections. `judge`: of what a user imports."""
 
-    def __init__(self, pool: Pool, limits: Limits, sharing: Sharing = UNBOUNDED) -> None:
+    def __init__(
+        self, pool: Pool, limits: Limits, sharing: Sharing = UNBOUNDED, judge: Judge = lambda _: None
+    ) -> None:  # fmt: skip
         self._pool, self._backups, self._limits, self._sharing = pool, Backups(pool), limits, sharing
+        self._judge = judge
 
     async def as_user(
         self, source: ExportReader, caller: Principal, latest: int, *, managed_elsewhere: bool = False,
@@ -233,7 +244,7 @@ class Importer:
             return await self._append(head, batch)
 
         reader = LineReader(self._limits, caller.user, latest)
-        await restore(Batches(source, reader, report), append, report, wrote, step, full)
+        await restore(Batches(source, reader, report, self._judge), append, report, wrote, step, full)
         return report
 
     async def _append(self, head: dict[str, Any], batch: ImportBatch) -> tuple[str, list[int]]:

@@ -19,7 +19,8 @@ from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.holding import reasons
 from tests.support.socket_device import socket_of, socket_on
-from tests.support.wire import Device, Json, edit, unique, values
+from tests.support.wire import Device, Json, at, edit, unique, values
+from tests.system.transfer.test_backup import line, restore, signed
 
 Make = Callable[..., Device]
 # Two seconds are promised; what else runs on the machine gets its share.
@@ -310,6 +311,18 @@ async def test_one_that_starts_judges_from_its_first_push(workspace: Path) -> No
         with httpx.Client(base_url=server.url, timeout=30) as http:
             ann = Device(http, server, unique("ann"), app="notes")
             assert told(ann.push(page("p1", title=7))["results"][0])[1] == "title"
+
+
+def test_of_a_user_s_import_each_field_is_judged(judged: Make) -> None:
+    ann = judged()
+    fields = [{"title": {"value": value, "at": at(1)}} for value in (7, "Beds")]
+    lines = [line(ann.user, n, appId="notes", table="pages", fields=one) for n, one in enumerate(fields, 1)]
+    report = restore(ann, signed(lines))
+    assert (report["imported"], report["refused"]) == (1, 1)
+    assert (report["refusals"][0]["code"], report["refusals"][0]["detail"]) == (
+        "rule_refused", "title: must be a text",
+    )  # fmt: skip
+    assert set(values(ann.drain()[0])) == {"r2"}
 
 
 @asynccontextmanager
