@@ -26,7 +26,7 @@ from syncd.settings import Settings
 from syncd.store.backup import Backups, standing
 from syncd.store.imports import Feeds
 from syncd.store.pool import Pool
-from syncd.transfer.import_changes import ImportChanges, ImportCounts, RefusedRow
+from syncd.transfer.foreign_changes import ImportChanges, ImportCounts, RefusedRow
 from syncd.transfer.import_job import ImportJob, Writer, portions
 from syncd.transfer.sources.files import Csv, Ndjson, Sqlite
 from syncd.transfer.sources.foreign import Source, UnreadableRow, instant

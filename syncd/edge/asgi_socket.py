@@ -18,10 +18,10 @@ from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.frames import MOST_BEFORE_AUTH, PartsAllowance
 from syncd.edge.heartbeat import STALLED_AFTER
 from syncd.edge.live_deps import LiveDeps, SocketGroup
-from syncd.edge.pace import GRACE, SLOWEST, SLOWEST_BODY, PageSize
+from syncd.edge.pace import GRACE, KEEPS_UP_BELOW, SLOWEST, SLOWEST_BODY, PageSize
 from syncd.edge.problems import close_code
 from syncd.edge.socket_session import SocketSession
-from syncd.edge.websocket import CLOSE_WITHIN, MARKED_FROM, RESTARTING, ROOM
+from syncd.edge.websocket import CLOSE_WITHIN, MARKED_FROM, RESTARTING
 from syncd.protocol.live_messages import is_auth
 
 # A message is only seen when it is whole: the largest token has as long as its bytes may take.
@@ -116,9 +116,9 @@ class AsgiSocket:
     # -- frames out -----------------------------------------------------------------------------------------
 
     @property
-    def room(self) -> bool:
+    def keeps_up(self) -> bool:
         """Whether the device keeps up."""
-        return self._waiting < ROOM
+        return self._waiting < KEEPS_UP_BELOW
 
     @property
     def page_bytes(self) -> int:

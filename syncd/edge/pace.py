@@ -10,6 +10,8 @@ GRACE = 10.0
 # Bytes a second of a body on the whole, once the grace is over: less than the worst line that people use, and enough
 # that a body of any size ends some day.
 SLOWEST_BODY = 1000
+# A device keeps up while fewer bytes than that wait for it in this process; the rest waits in the log.
+KEEPS_UP_BELOW = 128 * 1024
 # Bytes a second that a page may be on its way down with: who waits for it has no other way.
 SLOWEST = 500
 STANDSTILL = 30.0

@@ -84,7 +84,7 @@ class SocketSession:
         if self._bucket is not None and not self._bucket.take():
             self.end(*close_code(TooMany("Too many frames in a short time.")))
             return
-        if text == b'{"type":"ping"}' and self.connection is not None and self._transport.room:
+        if text == b'{"type":"ping"}' and self.connection is not None and self._transport.keeps_up:
             self._transport.send(live_messages.PONG)
             return
         if len(text) > UNCOUNTED:
@@ -109,7 +109,7 @@ class SocketSession:
             self._waiting_bytes -= len(text)
             if not self._waiting:
                 self._transport.pause(False)
-            if not self._transport.room:
+            if not self._transport.keeps_up:
                 # An answer to each frame of a device that reads none would be an answer too many.
                 try:
                     await self._transport.drained()
@@ -266,8 +266,8 @@ class SocketSession:
     # -- frames out, as the hub wants them ------------------------------------------------------------------
 
     @property
-    def room(self) -> bool:
-        return self._transport.room
+    def keeps_up(self) -> bool:
+        return self._transport.keeps_up
 
     @property
     def page_bytes(self) -> int:
@@ -343,7 +343,7 @@ class SocketSession:
         """Lets what is being worked on be answered; what waits for its turn does not wait for it."""
         if self._gone is not None:
             self._gone.set()
-        if self._task is not None and self._transport.room:
+        if self._task is not None and self._transport.keeps_up:
             await asyncio.wait([self._task])
 
     def gone(self) -> None:

@@ -15,7 +15,7 @@ from syncd.core.errors import Busy, SyncdError
 from syncd.edge.admission import UserAllowance, token_in_query
 from syncd.edge.answers import Receive, Scope, Send
 from syncd.edge.live_deps import LiveDeps
-from syncd.edge.pace import LARGEST_PAGE, PageSize
+from syncd.edge.pace import KEEPS_UP_BELOW, LARGEST_PAGE, PageSize
 from syncd.edge.rechecking import asked_again
 from syncd.edge.requests import Request, page_bytes, query_values
 from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent, taken
@@ -30,8 +30,6 @@ HEARTBEAT_EVERY = 15.0
 STALLED_AFTER = 60.0
 # The same while the server is stopping.
 CLOSE_WITHIN = 5.0
-# What waits in this process for one stream; the rest waits in the log.
-ROOM = 128 * 1024
 # What may still be under way when the next events are sent.
 LEFT = 16 * 1024
 NEWLINES = bytes.maketrans(b"\n\r", b"  ")
@@ -56,8 +54,8 @@ class Stream:
         self.pages = PageSize()
 
     @property
-    def room(self) -> bool:
-        return self._size < ROOM
+    def keeps_up(self) -> bool:
+        return self._size < KEEPS_UP_BELOW
 
     @property
     def page_bytes(self) -> int:

@@ -25,15 +25,14 @@ from syncd.edge.frames import PIECE, Frames, PartsAllowance, text_header
 from syncd.edge.handshake import answer, headers_of, refusal
 from syncd.edge.heartbeat import Heartbeat
 from syncd.edge.live_deps import SocketGroup
-from syncd.edge.pace import FIRST_PAGE, Arrival, Window
+from syncd.edge.pace import FIRST_PAGE, KEEPS_UP_BELOW, Arrival, Window
 from syncd.edge.problems import close_code
 from syncd.edge.socket_session import SocketSession
 from syncd.edge.wire import bound, unsent
 
 CLOSE_WITHIN = 5.0
-# Above this a device does not keep up; what it catches up with waits for the buffer to be almost empty, so that pages
-# are as large as its line is quick when they are read.
-ROOM = 128 * 1024
+# What a device catches up with waits for the buffer to be almost empty, so that pages are as large as its line is quick
+# when they are read.
 HIGH_WATER, LOW_WATER = 32 * 1024, 16 * 1024
 JOIN_BELOW = 16 * 1024
 # Smaller pages say nothing about a line.
@@ -110,7 +109,7 @@ class Socket(asyncio.Protocol):
             if not self._receive(data[start : start + PIECE] if len(data) > PIECE else data):
                 return
         self._hold()
-        if not self.room and self._protocol.state is State.OPEN:
+        if not self.keeps_up and self._protocol.state is State.OPEN:
             self._protocol.data_to_send()  # pongs for somebody who does not read
         self._flush()
         if self._protocol.close_expected():
@@ -250,9 +249,9 @@ class Socket(asyncio.Protocol):
             session.end(4400, "text frames only")
 
     @property
-    def room(self) -> bool:
+    def keeps_up(self) -> bool:
         """Whether the device keeps up."""
-        return not self._full or self._transport.get_write_buffer_size() < ROOM
+        return not self._full or self._transport.get_write_buffer_size() < KEEPS_UP_BELOW
 
     @property
     def page_bytes(self) -> int:

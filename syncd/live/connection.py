@@ -29,7 +29,7 @@ class Sink(Protocol):
     """Where a connection's bytes go. Nothing here waits but `page_turn`, and `page` for as long as it is made ready."""
 
     @property
-    def room(self) -> bool:
+    def keeps_up(self) -> bool:
         """Whether the device keeps up: little of what it was sent is still here."""
 
     @property
@@ -127,16 +127,16 @@ class Subscription:
         # Acknowledged changes of the device's own that the place may not be past, and the start that they are known of.
         self._pushed, self._boot = deque(request.pushed, MAX_PUSHED), 0
 
-    def takes_after(self, space: int, batch: Batch, room: bool) -> int:
+    def takes_after(self, space: int, batch: Batch, keeps_up: bool) -> int:
         """The seq after which it takes of a batch, whose end is its place from now on; SKIPS where it has all of it, or
-        FALLS_BEHIND. `room`: whether the device keeps up."""
+        FALLS_BEHIND. `keeps_up`: whether the device keeps up."""
         place = self.bookmark
         if not self.live or place is None:
             return SKIPS
         seq = place.seqs.get(space, -1)
         if seq >= batch.upto:
             return SKIPS
-        if seq < batch.after or batch.boot != place.boot or not room or place.full:
+        if seq < batch.after or batch.boot != place.boot or not keeps_up or place.full:
             return FALLS_BEHIND
         self.cursor = place.move(space, batch.upto, batch.now)
         return seq

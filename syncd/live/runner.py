@@ -135,7 +135,7 @@ class Runner:
                 feed.hinted_at = now
             case effects.Send(connections, frame):
                 for connection in connections:
-                    if connection.sink.room:
+                    if connection.sink.keeps_up:
                         connection.sink.frame(frame)
             case effects.StartCatchingUp(subscription):
                 self._catching_up[subscription] = self.spawn(self._catch_up(subscription))
@@ -230,7 +230,7 @@ class Runner:
         offer, batch = self.state.offer, delivery.batch
         for n, subscription in enumerate(delivery.subscribers, 1):
             sink = subscription.connection.sink
-            after = offer(delivery, subscription, sink.room)
+            after = offer(delivery, subscription, sink.keeps_up)
             if after != SKIPS:
                 sink.changes(subscription, batch, after, subscription.cursor)
             if n % AT_ONCE == 0:

@@ -130,16 +130,16 @@ class LiveState:
         for space in subscription.connection.spaces:
             self.leave_feed(subscription, space)
 
-    def offer(self, delivery: effects.Deliver, subscription: Subscription, room: bool) -> int:
+    def offer(self, delivery: effects.Deliver, subscription: Subscription, keeps_up: bool) -> int:
         """The seq after which a subscription takes of a batch, whose end is its place from now on; SKIPS where it takes
-        nothing. `room`: whether its device keeps up."""
+        nothing. `keeps_up`: whether its device keeps up."""
         feed, batch = delivery.feed, delivery.batch
         if subscription not in feed.subscribers:
             return SKIPS
         if subscription.request.plain and not delivery.legacy:
             self.fall_behind(subscription)  # it came while the batch was read, which is without plain records
             return SKIPS
-        after = subscription.takes_after(feed.space.number, batch, room)
+        after = subscription.takes_after(feed.space.number, batch, keeps_up)
         if after == FALLS_BEHIND:
             self.fall_behind(subscription)
             return SKIPS

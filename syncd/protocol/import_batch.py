@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from syncd.core.pieces import in_turns
-from syncd.protocol.export_format import ImportLine, ImportRow
+from syncd.protocol.import_lines import ImportLine, ImportRow
 
 
 class ImportBatch(NamedTuple):

@@ -16,7 +16,7 @@ from syncd.protocol.push_decision import LARGEST_RECORD, MARKS
 from syncd.store.backup import Backups
 from syncd.store.imports import Feeds
 from syncd.store.pool import Refusal
-from syncd.transfer.import_changes import (
+from syncd.transfer.foreign_changes import (
     ImportChange,
     ImportChanges,
     ImportCounts,

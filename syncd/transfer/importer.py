@@ -16,8 +16,9 @@ from syncd.core.errors import Malformed, QuotaExceeded
 from syncd.core.pieces import in_turns
 from syncd.core.principal import Principal
 from syncd.core.sharing import UNBOUNDED, Sharing
-from syncd.protocol.export_format import ImportLine, LineReader, Member, Space, decode_spaces
+from syncd.protocol.export_format import Member, Space, decode_spaces
 from syncd.protocol.import_batch import ImportBatch, arrange
+from syncd.protocol.import_lines import ImportLine, LineReader
 from syncd.protocol.normalize import OPS, Limits
 from syncd.protocol.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.aside import beside

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from syncd.store.imports import Feeds, StoredRecord
-from syncd.transfer.import_changes import ImportChange, RefusedRow, follow
+from syncd.transfer.foreign_changes import ImportChange, RefusedRow, follow
 from syncd.transfer.import_job import ImportJob, portions
 from syncd.transfer.keeping import kept
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import asyncpg
 
 from syncd.postgres.embedded import EmbeddedPostgres
-from syncd.protocol.export_format import LineReader
 from syncd.protocol.import_batch import arrange
+from syncd.protocol.import_lines import LineReader
 from syncd.protocol.normalize import Limits
 from tests.store.test_fold import UPDATED, Space, change
 from tests.store.test_merge import Sql

@@ -21,8 +21,8 @@ from syncd.edge.bodies import Bodies
 from syncd.edge.frames import MOST_BEFORE_AUTH, MOST_PARTS_BEFORE_AUTH
 from syncd.edge.heartbeat import STALLED_AFTER
 from syncd.edge.live_deps import LiveDeps
-from syncd.edge.pace import SLOWEST
-from syncd.edge.websocket import CLOSE_WITHIN, ROOM
+from syncd.edge.pace import KEEPS_UP_BELOW, SLOWEST
+from syncd.edge.websocket import CLOSE_WITHIN
 
 AUTH = '{"type":"auth","token":"ann","clientId":"c1","protocol":1}'
 MOST, PING_INTERVAL = 100_000, 20.0
@@ -170,12 +170,12 @@ async def test_what_waits_for_a_device_that_takes_nothing_is_bounded_and_it_is_g
         found.server.say(AUTH)
         await found.server.next("auth-ok")
         found.server.takes.clear()
-        assert found.socket.room
-        found.socket.send(b'"' + b"x" * ROOM + b'"')
-        assert not found.socket.room
+        assert found.socket.keeps_up
+        found.socket.send(b'"' + b"x" * KEEPS_UP_BELOW + b'"')
+        assert not found.socket.keeps_up
         waiting = asyncio.ensure_future(found.socket.page_turn())
         await asyncio.sleep(0)
-        patience = STALLED_AFTER * PING_INTERVAL + (ROOM + 2) / SLOWEST
+        patience = STALLED_AFTER * PING_INTERVAL + (KEEPS_UP_BELOW + 2) / SLOWEST
         found.socket.look(time.monotonic() + patience - 5, 0.0)
         assert not found.serving.done()
         found.socket.look(time.monotonic() + patience + 5, 0.0)

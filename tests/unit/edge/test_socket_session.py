@@ -25,7 +25,7 @@ AUTH = b'{"type":"auth","token":"t","protocol":1}'
 class Line:
     """A socket whose device takes nothing."""
 
-    address, scope, room, page_bytes, taken = "192.0.2.9", None, True, 65536, 0
+    address, scope, keeps_up, page_bytes, taken = "192.0.2.9", None, True, 65536, 0
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []

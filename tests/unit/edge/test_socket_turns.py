@@ -34,7 +34,7 @@ class Long(UserAllowance):
 class Line:
     """A socket that takes all it is sent."""
 
-    address, room, page_bytes = "", True, 1 << 20
+    address, keeps_up, page_bytes = "", True, 1 << 20
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []

@@ -35,7 +35,7 @@ class Device:
         self.database, self.user = database, user
         # Its memberships come from outside, so that they are asked for again with each new token.
         self.connection = Connection(self, Principal(str(user), database.external(user)), client, app)
-        self.room, self.ended, self.missed = True, False, False
+        self.keeps_up, self.ended, self.missed = True, False, False
         self.has: dict[str, dict[int, set[int]]] = {}
         self.at: dict[str, dict[int, int]] = {}
         self.cursors: dict[str, str] = {}
@@ -54,7 +54,7 @@ class Device:
         """Part of a batch: what follows what it has, and nothing twice."""
         app = subscription.request.app
         assert self.connection.subscriptions.get(app) is subscription, "a batch for a subscription that is over"
-        assert self.room, "a device that does not keep up is sent more"
+        assert self.keeps_up, "a device that does not keep up is sent more"
         head = frames.changes(subscription, batch, after)
         taken = _written(head.partition(b'"changes":[')[2]) if head else []
         for one in taken:

@@ -131,7 +131,7 @@ class Processes:
     def _offer_to(self, call: effects.Deliver, subscription: Subscription) -> None:
         device = subscription.connection.sink
         assert isinstance(device, Device)
-        after = self.state.offer(call, subscription, device.room)
+        after = self.state.offer(call, subscription, device.keeps_up)
         if after != SKIPS:
             device.changes(subscription, call.batch, after, subscription.cursor)
         self.perform()
@@ -229,7 +229,7 @@ class Processes:
         for connection in effect.connections:
             device = connection.sink
             assert isinstance(device, Device)
-            if device.room:
+            if device.keeps_up:
                 device.frame(effect.frame)
             else:
                 device.missed = True

@@ -158,7 +158,7 @@ class Simulation(Processes):
 
     def slow_or_quick(self) -> None:
         if (device := self.device()) is not None:
-            device.room = not device.room
+            device.keeps_up = not device.keeps_up
 
     def connect(self) -> None:
         # Where the service is silent nobody is let in.
@@ -290,7 +290,7 @@ class Simulation(Processes):
             self.was_broken = False
             self.restart()  # what could not be read is tried again with the next page
         for device in self.devices:
-            device.room = True
+            device.keeps_up = True
         if self.database.lists is not None:
             self.hear_the_service()
         # What a poll finds may be found to have gone on by the next.

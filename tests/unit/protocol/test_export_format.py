@@ -13,12 +13,11 @@ from syncd.core.errors import Malformed
 from syncd.protocol.export_format import (
     FORMAT,
     GREATEST_SEQ,
-    ImportLine,
-    LineReader,
     Member,
     decode_manifest,
     decode_spaces,
 )
+from syncd.protocol.import_lines import ImportLine, LineReader
 from syncd.protocol.normalize import Limits
 
 AT, LATER = "2026-01-01T10:00:00.000000Z", "2026-01-01T10:00:05.000000Z"

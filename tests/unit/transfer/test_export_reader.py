@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from syncd.core.errors import Malformed, TooLarge
-from syncd.protocol.export_format import LONG, MOST_MEMBERS
+from syncd.protocol.import_lines import LONG, MOST_MEMBERS
 from syncd.transfer.export import EVENTS, MANIFEST, Format
 from syncd.transfer.export_reader import LONGEST_OWN, MOST_OWN_COMMAS, ExportReader
 from tests.unit.protocol.test_export_format import AT, reader, text

@@ -16,7 +16,8 @@ from syncd.core.clock import parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue, check_value
-from syncd.protocol.export_format import ImportLine, ImportRow, Line
+from syncd.protocol.export_format import Line
+from syncd.protocol.import_lines import ImportLine, ImportRow
 from syncd.protocol.normalize import Limits, NormalizedChange, Stamps, normalize_change
 from syncd.protocol.restamp import lower_stamps
 from syncd.transfer.keeping import Kept, kept, kept_row
