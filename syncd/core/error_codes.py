@@ -2,8 +2,8 @@
 
 From this table come problems, rejections of single changes, `error` frames, close codes and the page /docs/errors.
 `make error-codes` writes docs/reference/errors.md and a file in each client. A new code is a new row here.
-What is raised may say more of the case (`detail`), in the place of cause and remedy; the code stays that of the row. Of a
-push: `body_too_large` is of all its bytes, `too_many_changes` of their number, `push_too_large` of one change in it.
+What is raised may say more of the case (`detail`), in the place of cause and remedy; the code stays that of the row.
+Of a push: `body_too_large` is of all its bytes, `too_many_changes` of their number, `push_too_large` of one change.
 """
 
 from __future__ import annotations
