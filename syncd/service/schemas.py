@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from syncd.core.errors import Busy
-from syncd.protocol.export_format import ImportLine
+from syncd.protocol.import_lines import ImportLine
 from syncd.service.schema_faults import told
 from syncd.service.schema_limits import SchemaRefused
 from syncd.service.table_schema import TableSchema, ValidatorMissing
