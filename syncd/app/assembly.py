@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from syncd import __version__
+from syncd.app.backend import Host, Resources, WorkerBackend
 from syncd.app.from_settings import (
     admission_of,
     answer_bodies,
     connection_bounds,
     tokens_of,
 )
-from syncd.app.worker import Host, Resources, WorkerBackend
 from syncd.edge.addresses import Addresses
-from syncd.edge.bodies import Bodies
+from syncd.edge.bytes_held import Bodies
 from syncd.edge.concurrency import ConcurrencyLimit
 from syncd.edge.connection import Connections
 from syncd.edge.docs import Docs

@@ -10,7 +10,7 @@ from syncd.bus.hints import Bus
 from syncd.bus.postgres import NotifyBus
 from syncd.core.sharing import Sharing
 from syncd.edge.admission import Admission
-from syncd.edge.bodies import Bodies
+from syncd.edge.bytes_held import Bodies
 from syncd.edge.connection import Bounds
 from syncd.edge.tokens import Tokens
 from syncd.protocol.normalize import Limits

@@ -13,7 +13,7 @@ from syncd.core.errors import MethodNotAllowed, NotFound, Overloaded, SyncdError
 from syncd.core.failures import log_failure
 from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, drop, packed, send_whole
-from syncd.edge.bodies import Bodies, Holder
+from syncd.edge.bytes_held import Bodies, Holder
 from syncd.edge.direct import respond
 from syncd.edge.docs import Docs
 from syncd.edge.endpoints.audit import AuditEndpoint

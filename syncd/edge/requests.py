@@ -4,40 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
-import zlib
 from collections.abc import AsyncIterator
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, UnsupportedMedia
 from syncd.core.ids import STEPS, fault_in_client, fault_in_id
 from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.answers import Receive, Scope
-from syncd.edge.bodies import Bodies, Holder
+from syncd.edge.bytes_held import Bodies, Holder
 from syncd.edge.concurrency import Place
 from syncd.edge.direct import whole_body
 from syncd.edge.pace import Arrival, ClientWait
+from syncd.edge.unpacking import unpacked
 from syncd.edge.wire import HOST, LEAVE, TRANSPORT
 from syncd.protocol import live_messages
-from syncd.service.aside import aside
 from syncd.store.turns import ACTING
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 # Devices ask at the same few addresses again and again.
 REMEMBERED, MAX_REMEMBERED = 1024, 256
 MAX_TABLES = 100
 # Of a body that nobody reads; the server drops it without being asked.
 SMALL = 64 * 1024
-UNPACKED_AT_ONCE = 256 * 1024
-# Of a body in zstd, as powers of 2: what any program may use, and what a library takes by itself.
-SMALLEST_WINDOW, LARGEST_WINDOW = 23, 27
 # Of a body that names one thing. It is read where everybody waits.
 MAX_SMALL_BODY = 64 * 1024
 ONCE = (b"authorization", b"host", b"x-client-id", b"x-sync-protocol", b"content-encoding", b"content-type")
@@ -168,7 +158,10 @@ class Request:
             self._place.enter()
         if coding in (b"identity", b""):
             return raw
-        body = await self._unpacked(raw, coding)
+        # Never more than the limit and a byte, however much there is in it.
+        body = await unpacked(raw, coding, self._max_body + 1, self._bodies.largest)
+        if len(body) > self._max_body:
+            self._too_large()
         holder.take(len(body))
         holder.give_back(len(raw))
         return body
@@ -246,39 +239,9 @@ class Request:
         self.unread = bool(message.get("more_body"))
         return part, self.unread
 
-    async def _unpacked(self, raw: bytes, coding: bytes) -> bytes:
-        """Never unpacks more than the limit, however much there is in it; of more than a little in a thread."""
-        unpacker = zlib.decompressobj(wbits=31) if coding == b"gzip" else _unpacker_of_zstd(self._bodies.largest)
-        try:
-            body = unpacker.decompress(raw, UNPACKED_AT_ONCE)
-            if len(body) == UNPACKED_AT_ONCE:
-                # What a unpacker of zstd has not looked at it keeps itself.
-                rest = getattr(unpacker, "unconsumed_tail", b"")
-                body = await aside(True, _unpacked_on, unpacker, body, rest, self._max_body + 1)
-            done = unpacker.eof and not unpacker.unused_data
-        except (zlib.error, zstd.ZstdError):
-            raise Malformed(f"The body is not {coding.decode()}.", code="bad_encoding") from None
-        if len(body) > self._max_body:
-            self._too_large()
-        if not done:
-            raise Malformed(f"The {coding.decode()} body is cut short or followed by more.", code="bad_encoding")
-        return body
-
     def _too_large(self) -> NoReturn:
         way = "; send it in parts" if self._max_body == self._bodies.largest else ""
         raise TooLarge(f"The body is larger than {self._max_body} bytes{way}.")
-
-
-def _unpacker_of_zstd(largest: int) -> Any:
-    """A body says how much memory its unpacking takes, up to 128 MiB: no more than the largest body needs."""
-    window = max(SMALLEST_WINDOW, (largest - 1).bit_length())
-    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: min(window, LARGEST_WINDOW)})
-
-
-def _unpacked_on(unpacker: Any, begun: bytes, rest: bytes, most: int) -> bytes:
-    """What was unpacked with what follows, of at most so many bytes in all."""
-    unpacked: bytes = begun + unpacker.decompress(rest, most - len(begun))
-    return unpacked
 
 
 @lru_cache(maxsize=REMEMBERED)

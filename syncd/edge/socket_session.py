@@ -15,7 +15,7 @@ from syncd.core.failures import log_failure
 from syncd.core.ids import fault_in_client
 from syncd.core.principal import Principal
 from syncd.edge.admission import TokenBucket, UserAllowance
-from syncd.edge.bodies import UNCOUNTED, Holder
+from syncd.edge.bytes_held import UNCOUNTED, Holder
 from syncd.edge.live_deps import LiveDeps, Transport
 from syncd.edge.pace import ClientWait
 from syncd.edge.problems import close_code

@@ -19,7 +19,7 @@ from websockets.protocol import State
 
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import SyncdError, TooMany
-from syncd.edge.bodies import UNCOUNTED, Holder
+from syncd.edge.bytes_held import UNCOUNTED, Holder
 from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
 from syncd.edge.frames import PIECE, Frames, PartsAllowance, text_header
 from syncd.edge.handshake import answer, headers_of, refusal

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from syncd.core.errors import TooLarge
-from syncd.edge.bodies import Bodies
+from syncd.edge.bytes_held import Bodies
 from syncd.edge.requests import Request
 from tests.support.harness import PATH
 from tests.support.wire import Device, Json, edit, unique
@@ -289,6 +289,15 @@ def test_a_body_that_names_one_thing_is_small(method: str, path: str, mallory: D
     long = b'{"name":"n","role":"reader","filler":"%s"}' % (b"\\ud800" * 11_000)
     headers = {"content-type": "application/json"}
     problem(mallory.request(method, path, content=long, headers=headers), 413, "body_too_large")
+
+
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 256 * 1024, 256 * 1024 + 1, 8 << 20])
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_nor_may_it_be_larger_unpacked(coding: str, size: int, mallory: Device) -> None:
+    packed = (gzip if coding == "gzip" else zstd).compress(b'{"name":"n"}' + b" " * (size - 12))
+    headers = {"content-type": "application/json", "content-encoding": coding}
+    problem(mallory.request("POST", "/spaces", content=packed, headers=headers), 413, "body_too_large")
+    assert mallory.request("GET", "/health").status_code == 200
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

@@ -16,7 +16,7 @@ import pytest
 
 from syncd.cli.token import token_command_line
 from syncd.core.errors import NotFound
-from syncd.edge.bodies import Bodies
+from syncd.edge.bytes_held import Bodies
 from syncd.edge.docs import Docs
 from syncd.edge.files import Files
 from syncd.edge.requests import Request

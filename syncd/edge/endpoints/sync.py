@@ -8,7 +8,7 @@ from functools import lru_cache
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
-from syncd.edge.bodies import Bodies, Holder
+from syncd.edge.bytes_held import Bodies, Holder
 from syncd.edge.endpoints.digest import DigestEndpoint
 from syncd.edge.endpoints.held import HeldEndpoint
 from syncd.edge.endpoints.history import HistoryEndpoint

@@ -39,6 +39,15 @@ def test_files_that_are_named_are_there(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_row_of_a_table_is_there_twice(document: str) -> None:
+    """As when two changes of one row were put together."""
+    for rows in re.findall(r"(?:^\|.*\n)+", read(document), re.MULTILINE):
+        firsts = [row.split("|")[1].strip() for row in rows.splitlines()]
+        paths = [first for first in firsts if first.startswith("`") and "/" in first]
+        assert len(paths) == len(set(paths)), document
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_settings_that_are_named_are_there(document: str) -> None:
     assert set(re.findall(r"\bSYNCD_[A-Z_]+[A-Z]\b", read(document))) - set(SETTINGS) - OF_CLIENTS <= {"SYNCD_SOAK"}
 

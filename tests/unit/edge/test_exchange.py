@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from syncd.core.errors import TooSlow
-from syncd.edge.bodies import Bodies
+from syncd.edge.bytes_held import Bodies
 from syncd.edge.mounted import Exchange
 from syncd.edge.requests import Disconnected, Request
 from syncd.edge.wire import LEAVE

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from syncd.core.errors import Busy, TooMany
-from syncd.edge.bodies import UNCOUNTED, Bodies, Holder
+from syncd.edge.bytes_held import UNCOUNTED, Bodies, Holder
 from syncd.edge.endpoints.backup import TransferSlots
 from syncd.edge.pace import SLOW_BELOW, SLOW_FOR, ClientWait, slowest
 

@@ -7,7 +7,7 @@ import pytest
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, SyncdError, TooMany
 from syncd.edge.admission import MOST_PLACES, Admission, UserAllowance
-from syncd.edge.bodies import Bodies, Holder
+from syncd.edge.bytes_held import Bodies, Holder
 from syncd.edge.concurrency import LEAST, ConcurrencyLimit
 from syncd.edge.problems import problem
 from syncd.edge.rates import RateLimits, Rates

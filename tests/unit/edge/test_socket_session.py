@@ -14,7 +14,7 @@ from syncd.core.errors import Busy
 from syncd.core.principal import Principal
 from syncd.edge import socket_session
 from syncd.edge.admission import Admission
-from syncd.edge.bodies import Bodies, Holder
+from syncd.edge.bytes_held import Bodies, Holder
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import SLOW_BELOW, SLOW_FOR
 from syncd.edge.socket_session import SocketSession

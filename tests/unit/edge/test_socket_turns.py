@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from syncd.core.principal import Principal
 from syncd.edge.admission import LEAST_SUBSCRIPTIONS, MOST_PLACES, Admission, UserAllowance
-from syncd.edge.bodies import Bodies
+from syncd.edge.bytes_held import Bodies
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.socket_session import SocketSession
 from syncd.live.connection import Connection, Subscription

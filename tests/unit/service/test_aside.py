@@ -18,7 +18,7 @@ import pytest
 from syncd.core.errors import HeldFull, Malformed, SyncdError, TooLarge
 from syncd.core.pieces import FEW, PIECE, RESTING
 from syncd.core.principal import Principal
-from syncd.edge.bodies import Bodies
+from syncd.edge.bytes_held import Bodies
 from syncd.edge.requests import Request
 from syncd.live.connection import MAX_OWN, Connection
 from syncd.protocol import live_messages, messages

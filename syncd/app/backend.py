@@ -19,7 +19,7 @@ from syncd.core.database_url import server_of
 from syncd.core.errors import SyncdError
 from syncd.edge.admission import Admission
 from syncd.edge.authenticator import Authenticator, IdentitySource
-from syncd.edge.bodies import Bodies
+from syncd.edge.bytes_held import Bodies
 from syncd.edge.connection import Connections
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.metrics import Board
