@@ -45,6 +45,7 @@ class Checks:
         if not places:
             return
         asked = await self._asked(work, places)
+        large = large or sum(asked[i].seen.size for i in by_schema) > SMALL
         verdicts = await aside(large, judged, work, schemas, {i: asked[i] for i in by_schema})
         verdicts |= await self._rules.judged(work, {i: asked[i] for i in by_rule if i not in verdicts})
         await self._settle(work, verdicts)

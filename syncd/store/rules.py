@@ -39,13 +39,14 @@ class WrittenRow(NamedTuple):
 class Seen(NamedTuple):
     """What stands before a change: the role of its user where the record is, None where it has none; the space that is
     in; the record's fields, None where there is none; those of a deleted one, which an insert brings back; and whether
-    it was not read because all together are too much."""
+    it was not read because all together are too much; `size`: bytes of what was read."""
 
     role: str | None
     space: str
     record: dict[str, Any] | None
     deleted: dict[str, Any] | None
     too_large: bool
+    size: int = 0
 
 
 class RuleReads:
@@ -68,4 +69,5 @@ class RuleReads:
 
 def _seen(row: SeenRow) -> Seen:
     fields = None if row.record is None else msgspec.json.decode(row.record)
-    return Seen(row.role, row.space, None if row.deleted else fields, fields if row.deleted else None, row.too_large)
+    standing, deleted = (None, fields) if row.deleted else (fields, None)
+    return Seen(row.role, row.space, standing, deleted, row.too_large, len(row.record or ""))

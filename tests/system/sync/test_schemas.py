@@ -188,9 +188,12 @@ def test_a_delete_is_not_judged_and_what_comes_back_has_to_be_whole(judged: Make
     undone = {"table": "pages", "id": "p1", "op": "update", "changeId": unique("c"), "fields": back}
     ann.write(undone)
     # One that never was: nobody can make it by deleting it first.
-    ann.write({**gone, "id": "p2", "changeId": unique("c"), "deletedAt": "2026-02-01T00:00:00Z"})
-    [result] = ann.push({**undone, "id": "p2", "changeId": unique("c")})["results"]
-    assert told(result)[1:] == ("title", "title: is needed")
+    status = {"status": {"value": "done", "at": "2026-02-01T00:00:00Z"}}
+    for record, fields in (("p2", {}), ("p3", status)):
+        deletion = {**gone, "id": record, "deletedAt": "2026-02-01T00:00:00Z", "fields": fields}
+        ann.write(deletion | {"changeId": unique("c")})
+        [result] = ann.push({**undone, "id": record, "changeId": unique("c")})["results"]
+        assert told(result)[1:] == ("title", "title: is needed")
 
 
 @pytest.mark.parametrize("op", ["delete", "update", "insert"])
