@@ -45,6 +45,7 @@ const PAGES = [
   `${DOCS}guide/live-and-presence.md`,
   `${DOCS}guide/offline-ux.md`,
   FORMS,
+  `${DOCS}guide/testing-your-app.md`,
 ];
 
 function nameOf(page: string): string {
