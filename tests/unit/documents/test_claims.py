@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SHALLOW = [*ROOT.glob("*.md"), *ROOT.glob("clients/*/*.md"), *ROOT.glob("examples/board/*.md")]
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*SHALLOW, *ROOT.glob("docs/**/*.md")])
 SETTINGS = {setting.variable: setting for setting in table()}
-OF_CLIENTS = {"SYNCD_URL", "SYNCD_TOKEN"}
+OF_CLIENTS = {"SYNCD_PYTHON", "SYNCD_TOKEN", "SYNCD_URL"}
 DEFAULT = re.compile(r"`(SYNCD_\w+)`(?: \(|, )(\d[\d,.]*(?: (?:s|MiB|KiB))?|a year)\b")
 
 
