@@ -10,3 +10,18 @@ SELECT role, space, record, deleted, too_large FROM syncd.sync_rules_see($1, $2:
 -- Which changes of a device were written before, by their ids.
 -- returns: store.rules.WrittenRow
 SELECT change_id, event_id, seq, app, table_name, record_id, fields FROM syncd.sync_rules_written($1, $2::text[]);
+
+-- name: replay_feeds
+-- The feeds with changes of the last $1 seconds, of one app or of all. An operator's.
+-- returns: store.replay.ReplayFeed
+SELECT DISTINCT c.space_no, c.app_no, s.space_id, a.name AS app FROM syncd.sync_changes c
+JOIN syncd.sync_spaces s ON s.space_no = c.space_no JOIN syncd.sync_names a ON a.name_no = c.app_no
+WHERE c.created_at >= clock_timestamp() - make_interval(secs => $1) AND ($2::text IS NULL OR a.name = $2) ORDER BY a.name, s.space_id;
+
+-- name: replay_changes
+-- Some changes of a feed after one, with what of each won as JSON text, and whether it is of the last $4 seconds. An operator's.
+-- returns: store.replay.ReplayChange
+SELECT c.seq, c.created_at >= clock_timestamp() - make_interval(secs => $4) AS counts, c.created_at, u.name AS user_id, t.name AS table_name,
+       c.record_id, c.change_id, c.actor::text AS actor, c.origin, c.fields::text AS fields
+FROM syncd.sync_changes c JOIN syncd.sync_names u ON u.name_no = c.user_no JOIN syncd.sync_names t ON t.name_no = c.table_no
+WHERE c.space_no = $1 AND c.app_no = $2 AND c.seq > $3 ORDER BY c.seq LIMIT 1000;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,12 +41,7 @@ def apply_command(files: tuple[Path, ...], **options: Any) -> None:
 
     Servers judge by them within two seconds. A table that no file names keeps the schema that it has.
     """
-    found = dict[tuple[str, str], str]()
-    for file in files:
-        for table, body in _read(file).items():
-            if table in found:
-                raise click.ClickException(f"{file}: another file has a schema of {'/'.join(table)}")
-            found[table] = body
+    found = read_schemas(files)
 
     async def work(operator: SchemaOperator) -> None:
         for (app, table), body in found.items():
@@ -54,6 +49,18 @@ def apply_command(files: tuple[Path, ...], **options: Any) -> None:
             progress(f"{app}/{table}: {'as it was' if version is None else f'version {version}'}")
 
     _run(work, options)
+
+
+def read_schemas(files: Sequence[Path]) -> dict[tuple[str, str], str]:
+    """The schemas of files by app and table, as JSON texts. Raises click.ClickException, which says what is wrong, and
+    where."""
+    found = dict[tuple[str, str], str]()
+    for file in files:
+        for table, body in _read(file).items():
+            if table in found:
+                raise click.ClickException(f"{file}: another file has a schema of {'/'.join(table)}")
+            found[table] = body
+    return found
 
 
 def _read(file: Path) -> dict[tuple[str, str], str]:

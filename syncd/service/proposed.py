@@ -69,16 +69,20 @@ def deletes(change: NormalizedChange) -> bool | None:
     return None if register is None else bytes(register.value).strip() != b"null"
 
 
+def op_of(deleting: bool | None, before: Seen) -> tuple[str, dict[str, Any] | None]:
+    """What a change will be, by what `deletes` says of it, and the fields that it brings back."""
+    if deleting:
+        return "delete", None
+    revives = before.deleted is not None and deleting is False
+    new = before.record is None and (revives or before.deleted is None)
+    return "insert" if new else "update", before.deleted if revives else None
+
+
 def proposed(work: PushDecision, i: int, before: Seen, brought: Mapping[str, Any]) -> ProposedChange:
     """A change of a push, over what stands before it."""
     change, _, table = work.changes[i]
     actor = None if change.a is None else msgspec.json.decode(change.a)
-    deleting = deletes(change)
-    op, back = "delete", None
-    if not deleting:
-        revives = before.deleted is not None and deleting is False
-        back = before.deleted if revives else None
-        op = "insert" if before.record is None and (revives or before.deleted is None) else "update"
+    op, back = op_of(deletes(change), before)
     return ProposedChange(
         work.pull.app, table, change.r, before.space, op, {**brought, **values_of(change)},
         work.message.changes[i].changeId, actor, change.n, back,

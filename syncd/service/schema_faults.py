@@ -81,7 +81,7 @@ REASONS: dict[str, Callable[[Any], str]] = {
     "maxProperties": lambda most: f"must have at most {_count(most, 'member')}",
     "minProperties": lambda least: f"must have at least {_count(least, 'member')}",
     "uniqueItems": lambda _: "must have no item twice",
-    "contains": lambda _: "lacks an item that it must have",
+    "contains": lambda _: "has too few or too many of an item that is asked for",
     "type": lambda types: f"must be {' or '.join(TYPES.get(one, one) for one in _listed(types))}",
     "enum": lambda options: f"must be one of {_json(options)[1:-1]}",
     "const": lambda wanted: f"must be {_json(wanted)}",
