@@ -67,6 +67,19 @@ async def test_two_browsers_one_offline_edit_one_record_and_end_equal(visitor: V
     assert (conflict["field"], conflict["clientValue"]) == ("title", "the train's, earlier")
 
 
+async def test_what_the_browser_says_of_the_network_is_believed_at_once(visitor: Visit, tab: OpenTab) -> None:
+    guest = await visitor()
+    page = await tab(guest)
+    await page.open(unique("user"))
+    await page.synced()
+    await guest.context.set_offline(True)  # which leaves the socket alone
+    await page.eventually("() => live.state.name === 'offline'", patience=5.0)
+    await page.call("put", "t", "r1", {"title": "offline"})
+    await guest.context.set_offline(False)
+    await page.synced()
+    assert await page.pending() == []
+
+
 async def test_a_page_that_is_reloaded_offline_still_has_what_was_written(
     visitor: Visit, tab: OpenTab, wire: Wire
 ) -> None:

@@ -293,7 +293,7 @@ def test_an_atomic_batch_with_one_refused_change_is_refused_whole(device: Device
 
 
 def test_a_poisoned_change_at_the_head_does_not_wedge_the_device(device: Device) -> None:
-    one = device("one")
+    one = device("one", limits=Limits(change_bytes=2_000_000))  # more than the server takes
     huge = one.put("t", "huge", {"text": "x" * 1_100_000})
     ids = [one.put("t", f"r{n}", {"n": n}) for n in range(20)]
     report = one.sync()

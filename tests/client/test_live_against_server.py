@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from syncd_client import AsyncReplica, Changes, LiveState, Presence, RecordKey, Replica
+from syncd_client import AsyncReplica, Changes, Limits, LiveState, Presence, RecordKey, Replica
 
 from tests.support.agreeing import check_same, create_space, set_role
 from tests.support.harness import Server
@@ -289,7 +289,7 @@ async def test_an_atomic_batch_and_a_poisoned_change_do_not_wedge_a_live_device(
     device: Open, server: Server, user: str
 ) -> None:
     foreign = create_space(server, f"stranger-{user}")
-    phone, laptop = device("phone"), device("laptop")
+    phone, laptop = device("phone", limits=Limits(change_bytes=2_000_000)), device("laptop")
     huge = await phone.put("t", "huge", {"text": "x" * 1_100_000})
     async with phone.live(policy=QUICK) as live, laptop.live(policy=QUICK):
         async with phone.batch() as batch:

@@ -206,7 +206,7 @@ class Replica(Reading):
         return change_ids
 
     def _queue(self, db: sqlite3.Connection, writes: Sequence[Write], image: Image) -> list[str]:
-        return enqueue(db, writes, self.wall(), (self.limits.push_changes, self.limits.batch_bytes), image)
+        return enqueue(db, writes, self.wall(), self.limits.written, image)
 
     def _queued(self, change_ids: Sequence[str], writes: Sequence[Write], image: Image) -> None:
         if change_ids:

@@ -224,6 +224,24 @@ def test_what_an_error_means(error: Any, state: str, trouble: str) -> None:
     assert (failed(error).state, failed(error).trouble) == (state, trouble)
 
 
+@pytest.mark.parametrize(
+    ("ending", "login"),
+    [
+        (failed(NotAllowed("no token.", code="no_token")), "signed_out"),
+        (failed(NotAllowed("The token has expired.")), "signed_out"),
+        (closed(4401, "the token has expired", True), "signed_out"),
+        (closed(4401, "The token's signature is not by the key that it names.", False), "refused"),
+        (failed(NotAllowed("longer than 16384.", code="token_too_large")), "refused"),
+        (closed(4403, "", False), "refused"),
+        (failed(Refused("x", code="invalid_request", status=400)), None),
+        (failed(Offline("the token function failed", code="no_token")), None),
+        (closed(1006, "", True), None),
+    ],
+)
+def test_a_login_that_is_at_fault_is_told_from_a_line(ending: Ending, login: str | None) -> None:
+    assert ending.login == login
+
+
 POLICY = LivePolicy(first=1.0, longest=8.0, restart_spread=5.0, steady=10.0, refused_interval=60.0, blocked_after=3)
 LOST_LINE = Ending("offline", "connection_lost", "", opened=True)
 NO_LINE = Ending("offline", "offline", "")

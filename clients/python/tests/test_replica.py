@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,26 @@ def test_a_refused_write_leaves_no_trace_and_names_its_field(replica: Replica) -
     with pytest.raises(InvalidWrite):
         replica.put("t", "", {"n": 1})
     assert (replica.pending(), replica.all_registers()) == ([], {})
+
+
+def test_a_change_that_the_server_would_find_too_large_is_refused_at_once(open_replica: Open) -> None:
+    replica = open_replica()
+    with pytest.raises(InvalidWrite, match="1048576") as refused:
+        replica.put("t", "r", {"title": "x", "photo": "é" * 600_000})
+    assert refused.value.field == "photo"
+    batch = replica.batch()
+    writes = batch.__enter__()
+    writes.put("t", "small", {"n": 1})
+    writes.put("t", "large", {"photo": "x" * 1_200_000})
+    with pytest.raises(InvalidWrite, match="photo"):
+        batch.__exit__(None, None, None)
+    assert (replica.pending(), replica.all_registers()) == ([], {})
+    replica.put("t", "r", {"photo": "x" * 1_000_000})
+    body = len(json.dumps(replica.pending()[0].change, separators=(",", ":")))
+    exact = open_replica("exact", limits=Limits(change_bytes=body))
+    exact.put("t", "r", {"photo": "x" * 1_000_000})
+    with pytest.raises(InvalidWrite):
+        exact.put("t", "r", {"photo": "x" * 1_000_001})
 
 
 @pytest.mark.parametrize(("names", "field"), [

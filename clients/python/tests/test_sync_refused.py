@@ -8,6 +8,7 @@ import httpx
 import pytest
 from syncd_client import (
     BadReply,
+    Limits,
     Refused,
     Replica,
 )
@@ -87,6 +88,7 @@ def test_a_push_that_is_too_large_is_halved(replica: Replica, script: Script) ->
 
 
 def test_one_change_that_is_too_large_alone_is_set_aside(replica: Replica, script: Script) -> None:
+    replica.limits = Limits(change_bytes=4_000_000)  # more than the server takes
     large, small = replica.put("t", "large", {"n": "x" * 2_000_000}), replica.put("t", "small", {"n": 1})
     script.answers = [problem(413, "body_too_large")]
     assert replica.sync().rejected == [large]

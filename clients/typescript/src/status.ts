@@ -1,8 +1,10 @@
 /** Where the replica stands as a whole. */
 
 import type { Event, LiveState } from "./data/events.js";
+import { type Json, same } from "./data/values.js";
 import { Observed, type Source } from "./store/observed.js";
 import { waiting } from "./store/outbox.js";
+import type { ChangeState } from "./store/store.js";
 
 /** Where the replica stands as a whole: the live sync, and how many changes wait, were refused, are kept aside. */
 export interface SyncStatus {
@@ -27,18 +29,19 @@ export class StatusView extends Observed<SyncStatus> {
 
   protected now(): Promise<SyncStatus> {
     return this.source.read(async (tx) => {
-      const states = ["pending", "rejected", "aside"] as const;
-      const counts = states.map(async (state) => [state, await tx.count("outbox", [state], "state")]);
-      const counted = Object.fromEntries(await Promise.all(counts)) as Record<
-        (typeof states)[number],
-        number
-      >;
-      return { live: this.#live(), synced: !(await waiting(tx)), ...counted };
+      const count = (state: ChangeState): Promise<number> => tx.count("outbox", [state], "state");
+      return {
+        live: this.#live(),
+        synced: !(await waiting(tx)),
+        pending: await count("pending"),
+        rejected: await count("rejected"),
+        aside: await count("aside"),
+      };
     });
   }
 
   protected override async next(previous: SyncStatus | undefined): Promise<SyncStatus> {
     const status = await this.now();
-    return previous !== undefined && JSON.stringify(previous) === JSON.stringify(status) ? previous : status;
+    return previous && same(previous as unknown as Json, status as unknown as Json) ? previous : status;
   }
 }

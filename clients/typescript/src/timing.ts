@@ -73,5 +73,10 @@ export function sleep(pause: number, signal: AbortSignal): Promise<void> {
   return new Wakeup().wait(signal, pause);
 }
 
+/** So that devices spread out. */
+export function vary(pause: number): number {
+  return pause * (0.75 + Math.random() / 2);
+}
+
 /** Milliseconds that the application's functions have to answer. */
 export const CALLBACK_TIMEOUT = 30_000;

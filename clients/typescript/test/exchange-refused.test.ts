@@ -41,7 +41,7 @@ describe("a refusal", () => {
   });
 
   it("of one change that is too large alone sets it aside", async () => {
-    const { replica, script } = await scripted();
+    const { replica, script } = await scripted({ limits: { changeBytes: 1 << 22 } });
     const large = await replica.put("t", "large", { n: "x".repeat(2_000_000) });
     await replica.put("t", "small", { n: 1 });
     script.answers.push(problem(413, "body_too_large"));

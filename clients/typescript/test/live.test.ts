@@ -310,6 +310,75 @@ describe("the token", () => {
   });
 });
 
+describe("a login that is at fault", () => {
+  it.each<[string, object, string, string]>([
+    ["that has ended", { detail: "The token has expired." }, "unauthorized", "signed_out"],
+    [
+      "that is not believed",
+      { detail: "The token's signature is not by the key that it names." },
+      "unauthorized",
+      "refused",
+    ],
+    ["that there is none of", { token: () => null }, "no_token", "signed_out"],
+  ])("is told from a line that is: one %s", async (_, how, code, login) => {
+    const { detail = "", ...options } = how as { detail?: string };
+    server.on.auth = Array.from({ length: 9 }, () => (_frame, socket) => {
+      socket.close(4401, detail);
+      return null;
+    });
+    const { replica, live: sync } = await live(options, { refusedInterval: 60_000 });
+    await named(sync, "refused");
+    expect(sync.state).toMatchObject({ code, login });
+    expect((await replica.status()).live.login).toBe(login);
+    if (detail) expect(sync.state.detail).toBe(detail);
+  });
+
+  it("is none where the line is", async () => {
+    const { live: sync } = await live({ token: () => Promise.reject(new Error("no line")) });
+    await named(sync, "offline");
+    expect(sync.state.login).toBeUndefined();
+  });
+});
+
+describe("the browser's word on the network", () => {
+  const page = new EventTarget();
+  beforeEach(() => {
+    vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
+  });
+  afterEach(() => vi.unstubAllGlobals());
+  const LONG = { first: 60_000, longest: 60_000, pingInterval: 60_000 };
+
+  it.each<[string, object]>([
+    ["live", {}],
+    ["polling", { webSocket: null }],
+  ])("ends what is %s at once, and begins it again at once", async (name, options) => {
+    const { live: sync } = await live(options, LONG);
+    await named(sync, name);
+    const cut = Date.now();
+    page.dispatchEvent(new Event("offline"));
+    await named(sync, "offline");
+    expect(Date.now() - cut).toBeLessThan(1000);
+    expect(sync.state.code).toBe("offline");
+    const [sockets, asked] = [server.frames("auth").length, http.asked.length];
+    await new Promise((resolve) => setTimeout(resolve, 600)); // three times the pause between polls
+    expect([sync.state.name, server.frames("auth").length, http.asked.length]).toEqual([
+      "offline",
+      sockets,
+      asked,
+    ]);
+    page.dispatchEvent(new Event("online"));
+    await named(sync, name);
+  });
+
+  it("is not all: it tries again by itself", async () => {
+    const { live: sync } = await live({}, { longest: 300 });
+    await named(sync, "live");
+    page.dispatchEvent(new Event("offline"));
+    await named(sync, "offline");
+    await named(sync, "live");
+  });
+});
+
 describe("without sockets", () => {
   it("it polls, sends what is written at once, and tries a socket now and then", async () => {
     const { replica, live: sync } = await live(

@@ -123,6 +123,23 @@ describe("writing", () => {
     expect(await replica.pending()).toEqual([]);
   });
 
+  it("refuses a change at once that the server would find too large", async () => {
+    const replica = await open();
+    const photo = replica.put("t", "a", { title: "x", photo: "é".repeat(600_000) });
+    await expect(photo).rejects.toMatchObject({ field: "photo", code: "invalid_write" });
+    const batch = replica.batch((writes) => {
+      writes.put("t", "small", { n: 1 });
+      writes.put("t", "large", { photo: "x".repeat(1_200_000) });
+    });
+    await expect(batch).rejects.toThrow(InvalidWrite);
+    expect([await replica.pending(), await replica.query("t")]).toEqual([[], []]);
+    await replica.put("t", "a", { photo: "x".repeat(1_000_000) });
+    const changeBytes = JSON.stringify((await replica.pending())[0]?.change).length;
+    const exact = await open({ limits: { changeBytes } });
+    await exact.put("t", "a", { photo: "x".repeat(1_000_000) });
+    await expect(exact.put("t", "a", { photo: "x".repeat(1_000_001) })).rejects.toThrow(InvalidWrite);
+  });
+
   it.each(["", "x".repeat(256), "a\nb", "\x7f", "\x85", "\ud800", ".", ".."])(
     "refuses the id %j",
     async (id) => {

@@ -79,11 +79,15 @@ class LiveState:
     connecting: on the way, or catching up. live: what happens is here at once. polling: sockets are
     blocked, so it asks over HTTP. following: another process keeps this file current. offline, busy: it
     tries again by itself. refused: token, permission or protocol; it tries again now and then. closed: over.
+
+    `login`: where the login is why, "signed_out" (the user has to sign in) or "refused" (the server does not
+    believe the token, as `detail` says).
     """
 
     name: LiveName
     code: str | None = None
     detail: str = ""
+    login: Literal["signed_out", "refused"] | None = None
 
 
 Event = Changes | Answered | Conflict | Presence | LiveState | Verified

@@ -187,7 +187,7 @@ class LiveSync:
 
     async def _report(self, ending: Ending) -> None:
         """Tells the application, and `why`, what is wrong."""
-        self._show(ending.state, ending.code, ending.detail)
+        self._show(ending.state, ending.code, ending.detail, ending.login)
         if self._noted != ending:
             self._noted = ending
             with suppress(StoreFailed):  # it is told at least
@@ -204,8 +204,8 @@ class LiveSync:
         with self._end.store.write() as db:
             apply.clear_trouble(db)
 
-    def _show(self, name: LiveName, code: str | None = None, detail: str = "") -> None:
-        state = LiveState(name, code, detail)
+    def _show(self, name: LiveName, code: str | None = None, detail: str = "", login: Any = None) -> None:
+        state = LiveState(name, code, detail, login)
         if state != self.state:
             self.state = state
             self._end.hub.publish(state)

@@ -37,6 +37,13 @@ class Ending:
         """How the outbox calls it; see `status.explain`."""
         return "forbidden" if self.state == "refused" and self.code in _NOT_ALLOWED else self.state
 
+    @property
+    def login(self) -> Literal["signed_out", "refused"] | None:
+        """What is wrong with the login, if that is it. The server says of a token that ended that it "has expired"."""
+        if self.trouble != "forbidden":
+            return None
+        return "signed_out" if self.code == "no_token" or "has expired" in self.detail else "refused"
+
 
 _SUSPECT = frozenset({"body_too_large", "invalid_message"})
 _RESTARTING = frozenset({"closing", "restarting"})

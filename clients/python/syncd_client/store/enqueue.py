@@ -11,7 +11,8 @@ from ..data.clock import MAX_AHEAD, format_instant, tick
 from ..data.merge import TOMBSTONE, Register
 from ..data.stamp import replaced, stamp_over
 from ..data.undo import Image
-from ..errors import BatchTooLarge
+from ..data.values import dump
+from ..errors import BatchTooLarge, InvalidWrite
 from .ids import new_id
 from .outbox import insert
 from .records import Row, load, save
@@ -22,12 +23,12 @@ Plan = Callable[[sqlite3.Connection], Sequence[Write]]  # what to write, decided
 
 
 def enqueue(
-    db: sqlite3.Connection, writes: Sequence[Write], wall: int, limits: tuple[int, int], image: Image
+    db: sqlite3.Connection, writes: Sequence[Write], wall: int, limits: tuple[int, int, int], image: Image
 ) -> list[str]:
     """Stamps the writes, shows them in the records and queues them as one batch. Returns their changeIds.
 
-    `limits`: most changes and most bytes of a batch. `image` takes note of what they replace. Runs inside the
-    caller's transaction.
+    `limits`: most changes and most bytes of a batch, most bytes of a change. `image` takes note of what they replace.
+    Runs inside the caller's transaction. Raises BatchTooLarge, InvalidWrite.
     """
     if not writes:
         return []
@@ -46,7 +47,9 @@ def enqueue(
         image.note(key, rows[key].view, values, at)
         rows[key].write({name: Register(value, at, client) for name, value in values.items()})
         change_id = new_id(wall)
-        queued.append((change_id, key, _body(change_id, write, values, at, bases)))
+        body = _body(change_id, write, values, at, bases)
+        check_change(body, values, limits[2])
+        queued.append((change_id, key, body))
     _check_size([body for _, _, body in queued], limits)
     insert(db, queued)
     save(db, rows)
@@ -93,8 +96,16 @@ def _fix_stopped(db: sqlite3.Connection, rows: Mapping[Key, Row], wall: int) -> 
     return ahead
 
 
-def _check_size(bodies: Sequence[str], limits: tuple[int, int]) -> None:
-    changes, size = limits
+def check_change(body: str, values: Mapping[str, Any], most: int) -> None:
+    """Raises InvalidWrite with its largest field for a change that is larger than the server takes."""
+    if len(body) * 4 <= most or (size := len(body.encode())) <= most:
+        return
+    largest = max(values, key=lambda name: len(dump(values[name])))
+    raise InvalidWrite(f"{largest}: with it the change has {size} bytes; the server takes {most}.", field=largest)
+
+
+def _check_size(bodies: Sequence[str], limits: tuple[int, int, int]) -> None:
+    changes, size, _ = limits
     if len(bodies) == 1:
         return
     if len(bodies) > changes:

@@ -20,7 +20,8 @@ _FIRST_FRAME, _LARGEST_FRAME = 32 * 1024, 256 * 1024  # nothing else gets throug
 class Limits:
     """The largest sizes of a request. Bytes are of JSON; the server's defaults are 1,000 changes, 10 MiB.
 
-    `first`: tables, at most 8, that a new replica gets before the others.
+    `first`: tables, at most 8, that a new replica gets before the others. `change_bytes`: the largest change, as it is
+    sent, which is the server's SYNCD_MAX_CHANGE.
     """
 
     push_changes: int = 1000
@@ -28,6 +29,12 @@ class Limits:
     batch_bytes: int = 8 * 1024 * 1024
     pull_limit: int = 1000
     first: tuple[str, ...] = ()
+    change_bytes: int = 1024 * 1024
+
+    @property
+    def written(self) -> tuple[int, int, int]:
+        """Most changes and most bytes of a batch, most bytes of a change."""
+        return self.push_changes, self.batch_bytes, self.change_bytes
 
     def paces(self) -> Paces:
         """They are kept to from the beginning, and filled as far as the line carries."""

@@ -67,6 +67,8 @@ export interface LiveState {
   readonly code: string | null;
   readonly detail: string;
   readonly following: boolean;
+  /** Where the login is why: the user has to sign in, or the server does not believe the token, as `detail` says. */
+  readonly login?: "signed_out" | "refused" | undefined;
 }
 
 /**
@@ -107,6 +109,7 @@ export function liveState(
   code: string | null = null,
   detail = "",
   following = false,
+  login?: LiveState["login"],
 ): LiveState {
-  return { kind: "state", name, code, detail, following };
+  return { kind: "state", name, code, detail, following, login };
 }

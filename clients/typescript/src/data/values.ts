@@ -81,7 +81,7 @@ export function copy(value: unknown, path: string, field: string, depth: number)
   if (typeof value === "object") return copyMembers(value, path, field, depth);
   if (typeof value !== "number" && typeof value !== "bigint")
     throw new InvalidWrite(`${path} is ${typeof value}, which is not JSON.`, field);
-  if (!Number.isFinite(Number(value))) throw new InvalidWrite(`${path} is not a finite double.`, field);
+  if (!Number.isFinite(Number(value))) throw new InvalidWrite(`${path} is not finite.`, field);
   return typeof value === "bigint" ? normal(value) : value;
 }
 

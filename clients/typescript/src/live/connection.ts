@@ -9,10 +9,10 @@ import { finderOf } from "../sync/on-demand.js";
 import type { Page } from "../sync/reply.js";
 import { announce } from "../sync/session.js";
 import { claim } from "../sync/tokens.js";
-import { sleep, Wakeup } from "../timing.js";
+import { sleep, vary, Wakeup } from "../timing.js";
 import type { Endpoint, Socket } from "./endpoint.js";
 import type { ExchangeLock } from "./exchange-lock.js";
-import { closed, type Ending, endingOf, troubleOf } from "./reconnect.js";
+import { closed, type Ending, endingOf, NOT_ALLOWED, troubleOf } from "./reconnect.js";
 import { type Frame, LiveSession, readFrame } from "./session.js";
 
 const RENEW_PAUSE = 1000;
@@ -144,7 +144,7 @@ export class Connection {
 
   /** Nobody is there. */
   #giveUp(code: string, timeout: number): void {
-    this.stop({ state: "offline", code, detail: `Silent for ${timeout} ms.` });
+    this.stop({ state: "offline", code, detail: `no answer in ${timeout} ms.` });
   }
 
   #send(text: string): void {
@@ -246,8 +246,7 @@ export class Connection {
 
   /** An error that a fresh connection may do without, and that would only come again on this one. */
   #complain(code: string, detail: string): void {
-    const renew = code === "unauthorized" || code === "forbidden";
-    this.stop({ state: "refused", code, detail, renew });
+    this.stop({ state: "refused", code, detail, renew: NOT_ALLOWED.includes(code) });
   }
 
   /** The server is busy: the same again after a pause, on this connection. */
@@ -351,7 +350,7 @@ export class Connection {
     const { signal } = this.#over;
     const { pingInterval, pingTimeout } = this.#end.policy;
     while (!signal.aborted) {
-      await this.#probe.wait(signal, pingInterval * (0.75 + Math.random() / 2));
+      await this.#probe.wait(signal, vary(pingInterval));
       this.#wakeup.wake(); // what another tab wrote is looked for too, should its message be lost
       const asked = performance.now();
       this.#send('{"type":"ping"}');

@@ -1,14 +1,14 @@
 /** A live sync from beginning to end: the lead among the tabs, one connection after another, polling where none is. */
 
 import { type Event, type LiveState, liveState, type Presence } from "../data/events.js";
-import type { Json } from "../data/values.js";
+import { type Json, same } from "../data/values.js";
 import { NO_SOCKET } from "../error-codes.js";
 import { WrongReplica } from "../errors.js";
 import type { Hub } from "../store/hub.js";
 import { waiting } from "../store/outbox.js";
 import { noteTrouble, type Report, type Scope } from "../sync/session.js";
 import type { Message, Release, Tabs } from "../sync/tabs.js";
-import { sleep, Wakeup } from "../timing.js";
+import { sleep, vary, Wakeup } from "../timing.js";
 import { Connection } from "./connection.js";
 import type { Endpoint } from "./endpoint.js";
 import { ExchangeLock } from "./exchange-lock.js";
@@ -34,6 +34,8 @@ export class Live {
   #noted: Ending | null = null;
   #state = liveState("connecting");
   #leading = false;
+  /** The browser says that there is no network. */
+  #cut = false;
 
   constructor(endpoint: Endpoint, tabs: Tabs, hub: Hub, closing: AbortController) {
     this.#closing = closing;
@@ -80,6 +82,7 @@ export class Live {
 
   /** Tries to connect at once, say because the network is back. */
   readonly retryNow = (): void => {
+    this.#cut = false;
     this.#retry.wake();
     this.#connection?.probe();
   };
@@ -145,7 +148,7 @@ export class Live {
       while (!this.#closing.signal.aborted) await this.#takeLead();
     } catch (error) {
       const { code, detail } = endingOf(error);
-      if (code === "internal") console.error("syncd: a live sync ended", error);
+      console.error("syncd: a live sync ended", error);
       reason = liveState("closed", code, detail);
     }
     for (const stop of stops) stop();
@@ -187,6 +190,11 @@ export class Live {
 
   /** One connection, and what comes after it: a pause, or polling. */
   async #connectOnce(): Promise<void> {
+    if (this.#cut) {
+      this.#show(liveState("offline", "offline"));
+      // The browser may be wrong, so that this is no more than a pause.
+      await this.#retry.wait(this.#closing.signal, this.#end.policy.longest);
+    }
     let [ending, lasted] = await this.#connect();
     if (this.#closing.signal.aborted) return;
     let plan = this.#reconnect.after(ending, lasted, Math.random());
@@ -234,8 +242,8 @@ export class Live {
       if (failure !== null) return failure;
       this.#noted = null;
       this.#show(liveState("polling", "no_socket", NO_SOCKET));
-      if (performance.now() >= until || signal.aborted) return null;
       await this.#retry.wait(signal, vary(this.#end.policy.pollInterval));
+      if (performance.now() >= until || signal.aborted || this.#cut) return null;
     }
   }
 
@@ -264,16 +272,20 @@ export class Live {
 
   /** Tells the application, and `why`, what is wrong. */
   async #report(ending: Ending): Promise<void> {
-    this.#show(liveState(ending.state, ending.code, ending.detail));
-    if (sameState(this.#noted, ending)) return;
+    const { state, code, detail } = ending;
+    const trouble = troubleOf(ending);
+    // The server says of a token that ended that it "has expired".
+    const signedOut = /^no_token|has expired/.test(code + detail) ? "signed_out" : (state as "refused");
+    this.#show(liveState(state, code, detail, false, trouble?.kind === "forbidden" ? signedOut : undefined));
+    if (same(this.#noted as Json, ending as unknown as Json)) return;
     this.#noted = ending;
     // A store that the browser is just taking away fails this, and must not end the live sync, which finds the new one.
-    await noteTrouble(this.#end.store, troubleOf(ending)).catch(() => {});
+    await noteTrouble(this.#end.store, trouble).catch(() => {});
   }
 
   /** This tab's own state, which the others are told, or that of the tab that leads, seen from here. */
   #show(state: LiveState): void {
-    if (sameState(state, this.#state)) return;
+    if (same(state as unknown as Json, this.#state as unknown as Json)) return;
     this.#state = state;
     if (state.following) this.#hub.publish(state);
     else this.#end.publish(state);
@@ -311,22 +323,16 @@ export class Live {
     for (const [space, said] of this.#presences) this.#tabs.post({ kind: "say", space, state: said });
   }
 
-  /** A network that comes back, or a page that is looked at again, is a reason to hurry. */
+  /** A network that comes back, or a page that is put away or looked at again, is a reason to look. */
   #hurryWhenBack(): void {
     const { signal } = this.#closing;
-    const visible = (): void => {
-      if (document.visibilityState === "visible") this.retryNow();
+    // A socket would notice that half a minute later.
+    const cut = (): void => {
+      this.#cut = true;
+      this.restart("offline");
     };
-    globalThis.document?.addEventListener("visibilitychange", visible, { signal });
+    globalThis.document?.addEventListener("visibilitychange", this.retryNow, { signal });
     globalThis.addEventListener?.("online", this.retryNow, { signal });
+    globalThis.addEventListener?.("offline", cut, { signal });
   }
-}
-
-function sameState(one: object | null, other: object | null): boolean {
-  return JSON.stringify(one) === JSON.stringify(other);
-}
-
-/** So that devices spread out. */
-function vary(pause: number): number {
-  return pause * (0.75 + Math.random() / 2);
 }

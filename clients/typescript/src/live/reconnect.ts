@@ -26,7 +26,8 @@ export interface Ending {
   readonly retryAfter?: number;
 }
 
-const NOT_ALLOWED = ["unauthorized", "forbidden", "no_token", "bad_token", "token_too_large"];
+/** What is wrong with a token. */
+export const NOT_ALLOWED = ["unauthorized", "forbidden", "no_token", "bad_token", "token_too_large"];
 /** How long a store that failed is left alone, in milliseconds: there may be room again at any time. */
 const STORE_PAUSE = 4000;
 

@@ -94,7 +94,7 @@ function readError(wire: JsonObject, app: string, awaiting: Awaited | null): Fra
   if ((wire.requestId ?? null) !== null) {
     return wire.requestId === awaiting?.request ? { kind: "refused", ...refusal } : NOISE;
   }
-  if (code === "cursor_lost" || code === "bad_cursor")
+  if (["cursor_lost", "bad_cursor"].includes(code))
     return { kind: "unsubscribed", lost: true, ...refusal, again: false };
   if (wire.appId === app) return { kind: "unsubscribed", lost: false, ...refusal };
   return { kind: "complaint", code, detail: refusal.detail };

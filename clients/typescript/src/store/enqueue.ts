@@ -3,8 +3,8 @@
 import { type Key, newId, stamped, type Write, type Written, writeChange } from "../data/change.js";
 import { after, EPOCH, formatInstant, type Instant, LATEST, latest, MAX_AHEAD, tick } from "../data/clock.js";
 import { type Registers, TOMBSTONE } from "../data/merge.js";
-import type { Json } from "../data/values.js";
-import { BatchTooLarge } from "../errors.js";
+import { dump, type Json } from "../data/values.js";
+import { BatchTooLarge, InvalidWrite } from "../errors.js";
 import { type LoadedRecords, load, pick, save } from "./records.js";
 import { redate, resettle } from "./restamp.js";
 import type { Transaction } from "./store.js";
@@ -14,12 +14,20 @@ export interface Limits {
   readonly pushChanges: number;
   readonly pushBytes: number;
   readonly batchBytes: number;
+  /** The largest change, as it is sent: SYNCD_MAX_CHANGE of the server. */
+  readonly changeBytes: number;
   readonly pullLimit: number;
   /** Tables that a new replica gets before the others, comma-separated, at most 8. */
   readonly first?: string;
 }
 
-export const LIMITS: Limits = { pushChanges: 1000, pushBytes: 1 << 20, batchBytes: 8 << 20, pullLimit: 1000 };
+export const LIMITS: Limits = {
+  pushChanges: 1000,
+  pushBytes: 1 << 20,
+  batchBytes: 8 << 20,
+  changeBytes: 1 << 20,
+  pullLimit: 1000,
+};
 
 /** A change that is ready to be queued. */
 export interface ReadyChange {
@@ -31,7 +39,7 @@ export interface ReadyChange {
 
 /**
  * Stamps the writes, shows them in the records and queues them, as one batch unless `apart`. Returns them.
- * Raises BatchTooLarge.
+ * Raises BatchTooLarge, InvalidWrite.
  */
 export async function enqueue(
   tx: Transaction,
@@ -58,6 +66,12 @@ export async function enqueue(
     const changeId = newId(wall);
     const batch = apart ? changeId : (queued[0]?.batch ?? changeId);
     const body = writeChange({ changeId, key, op, registers, confirmed: record.base, extra });
+    if (bytesOf(body) > limits.changeBytes) {
+      const [[field]] = [...values].sort(([, a], [, b]) => dump(b).length - dump(a).length) as [
+        [string, Json],
+      ];
+      throw new InvalidWrite(`${field} is longer than ${limits.changeBytes}.`, field);
+    }
     queued.push({ changeId, key, batch, body, registers, before: record.before });
   }
   if (!apart) checkSize(queued, limits);
@@ -98,7 +112,8 @@ export function stampOver(tx: Transaction, view: Registers, names: Iterable<stri
 
 function checkSize(queued: readonly ReadyChange[], { pushChanges, batchBytes }: Limits): void {
   const { length } = queued;
-  const size = queued.reduce((sum, { body }) => sum + bytesOf(body), 0);
+  let size = 0;
+  for (const { body } of queued) size += bytesOf(body);
   if (length > 1 && (length > pushChanges || size > batchBytes))
     throw new BatchTooLarge(
       `${length} changes, ${size} bytes; one push takes ${pushChanges}, ${batchBytes}.`,

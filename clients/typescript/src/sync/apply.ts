@@ -64,10 +64,9 @@ export async function applyPage(
   for (const { key, registers, whole } of changes) pick(records, key).confirm(registers, round, whole);
   const own = page.changes.filter((change) => change.client === client);
   const applied = page.results.filter(ended("applied"));
-  const held = [...own, ...applied];
   await outbox.forget(
     tx,
-    held.map(({ changeId }) => changeId ?? ""),
+    [...own, ...applied].map(({ changeId }) => changeId ?? ""),
   );
   await settle(tx, records);
   const changed = [...purged, ...save(tx, records)];
