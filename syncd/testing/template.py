@@ -92,5 +92,16 @@ async def _prepare(url: str, statements: Sequence[str]) -> None:
         await connection.close()
 
 
+def main(folder: str) -> str | int:
+    """What the program ends with: the reason, where no database can be started here."""
+    from syncd.postgres.launch import EmbeddedError
+
+    try:
+        make(Path(folder), json.load(sys.stdin))
+    except EmbeddedError as why:
+        return str(why)
+    return 0
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), json.load(sys.stdin))
+    sys.exit(main(sys.argv[1]))
