@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.holding import reasons
-from tests.support.socket_device import socket_of, socket_on
+from tests.support.socket_device import Socket, socket_of, socket_on
 from tests.support.wire import Device, Json, at, edit, unique, values
 from tests.system.transfer.test_backup import line, restore, signed
 
@@ -67,10 +67,15 @@ async def in_force(server: Server, app: str, tables: dict[str, Json]) -> None:
     for table, schema in tables.items():
         name = next(iter(schema["properties"]))
         for place in range(server.workers):
-            async with socket_on(server, place, unique("probe")) as socket:
+            async with on_worker(server, place) as socket:
                 await until_refused(
                     lambda s=socket, t=table, n=name: s.push(edit(unique("r"), **{n: []}) | {"table": t}, app=app)
                 )
+
+
+def on_worker(server: Server, place: int) -> AbstractAsyncContextManager[Socket]:
+    """A connection of somebody new to one of the workers."""
+    return socket_on(server, place, unique("probe")) if server.workers > 1 else socket_of(server, unique("probe"))
 
 
 async def until_refused(push: Callable[[], Any]) -> Json:
@@ -298,7 +303,7 @@ async def test_versions_are_taken_in_by_all_workers_and_kept(judged: Make, serve
     assert (await command(served, "remove", f"{app}/pages")).returncode == 0
     async with AsyncExitStack() as stack:
         for place in range(served.workers):
-            socket = await stack.enter_async_context(socket_on(served, place, unique("probe")))
+            socket = await stack.enter_async_context(on_worker(served, place))
             begun = time.monotonic()
             while (await socket.push(page(unique("r"), title=7), app=app))["results"][0]["status"] != "applied":
                 assert time.monotonic() - begun < SOON
