@@ -25,7 +25,7 @@ async def unpacked(raw: bytes, coding: bytes, most: int, largest: int) -> bytes:
     unpacker = zlib.decompressobj(wbits=31) if coding == b"gzip" else _unpacker_of_zstd(largest)
     try:
         body = unpacker.decompress(raw, min(UNPACKED_AT_ONCE, most))
-        if UNPACKED_AT_ONCE <= len(body) < most:
+        if UNPACKED_AT_ONCE <= len(body) < most and not unpacker.eof:
             # What a unpacker of zstd has not looked at it keeps itself.
             rest = getattr(unpacker, "unconsumed_tail", b"")
             body = await aside(True, _unpacked_on, unpacker, body, rest, most)

@@ -67,6 +67,13 @@ class NormalizedChange(msgspec.Struct, gc=False, omit_defaults=True):
     b: dict[str, dict[str, str]] | list[str] | None = None
 
 
+def deletes(fields: Mapping[str, LogRegister]) -> bool | None:
+    """Whether a record is deleted with these registers of a change, or is there again; None: they say nothing about
+    that. A device can write it in a change of any name."""
+    register = fields.get("deletedAt")
+    return None if register is None else bytes(register.value).strip() != b"null"
+
+
 class Limits(NamedTuple):
     """What a push may hold; sizes in bytes."""
 

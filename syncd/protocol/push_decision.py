@@ -178,7 +178,10 @@ class PushDecision:
     def into(self, full: Collection[str]) -> list[int]:
         """The changes that would add to one of these spaces."""
         left = ((i, *self.changes[i][:2]) for i in self.left)
-        return [i for i, change, space in left if space in full and change.o != OPS["delete"]]
+        return [
+            i for i, change, space in left
+            if space in full and not (change.o == OPS["delete"] and normalize.deletes(change.f))
+        ]  # fmt: skip
 
     def refuse_full(self, quotas: Mapping[int, str]) -> None:
         """Rejects changes, each because of a quota."""
@@ -205,7 +208,7 @@ class PushDecision:
     def derive(self, i: int, values: Mapping[str, Any]) -> None:
         """Writes fields beside those of a change, stamped above all of them, as a rule says. Raises InvalidValue."""
         normalized, _, _ = self.changes[i]
-        if normalized.o == OPS["delete"]:
+        if normalize.deletes(normalized.f):
             return
         derive(normalized, values, self.client)
         self._derived[i] = list(values)

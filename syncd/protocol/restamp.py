@@ -8,7 +8,7 @@ from msgspec import UNSET, Raw
 
 from syncd.core.clock import format_instant, parse_instant
 from syncd.protocol.messages import IncomingChange
-from syncd.protocol.normalize import OPS, RECEIPT, LogRegister, NormalizedChange, Stamp, StateRegister
+from syncd.protocol.normalize import OPS, RECEIPT, LogRegister, NormalizedChange, Stamp, StateRegister, deletes
 
 
 def greatest_base(changes: Sequence[IncomingChange], limit: int) -> int:
@@ -81,7 +81,7 @@ def _date(change: NormalizedChange, client: str, times: Mapping[str, str]) -> No
         register = change.f[name]
         sent = register.at if register.sent is UNSET else register.sent
         value = register.value
-        if change.o == OPS["delete"] and name == "deletedAt":
+        if change.o == OPS["delete"] and name == "deletedAt" and deletes(change.f):
             value = Raw(b'"%s"' % at.encode())
         change.f[name] = LogRegister(value, at, sent)
         change.g[name] = StateRegister(value, at, client, sent)

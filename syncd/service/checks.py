@@ -23,6 +23,9 @@ from syncd.store.rules import RuleReads, WrittenRow
 
 log = structlog.get_logger("syncd.rules")
 
+# Fields of a push: to judge more, of which each may be at fault, takes longer than the event loop has.
+MANY = 300
+
 
 class Checks:
     """Looks at the changes of a push. What schemas take by themselves, of tables without rules, costs no read."""
@@ -37,7 +40,8 @@ class Checks:
         app = work.pull.app
         if any((app, work.changes[i][2]) in self._schemas.unread for i in work.left):
             raise Busy(UNREAD)
-        large = sum(len(one.value) for i in work.left for one in work.changes[i][0].f.values()) > SMALL
+        sizes = [len(one.value) for i in work.left for one in work.changes[i][0].f.values()]
+        large = sum(sizes) > SMALL or len(sizes) > MANY
         schemas = self._schemas.current
         by_schema = await aside(large, needing_records, work, schemas) if schemas else []
         by_rule = [i for i in work.left if self._rules.about(app, work.changes[i][2])] if self._rules else []

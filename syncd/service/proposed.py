@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from syncd.protocol.normalize import NormalizedChange
+from syncd.protocol.normalize import NormalizedChange, deletes
 from syncd.protocol.push_decision import PushDecision
 from syncd.store.rules import Seen
 
@@ -62,13 +62,6 @@ def values_of(change: NormalizedChange) -> dict[str, Any]:
     return {name: msgspec.json.decode(register.value) for name, register in change.f.items() if name != "deletedAt"}
 
 
-def deletes(change: NormalizedChange) -> bool | None:
-    """Whether a record is deleted with a change, or is there again; None: it says nothing about that. A device can
-    write it in a change of any name."""
-    register = change.f.get("deletedAt")
-    return None if register is None else bytes(register.value).strip() != b"null"
-
-
 def op_of(deleting: bool | None, before: Seen) -> tuple[str, dict[str, Any] | None]:
     """What a change will be, by what `deletes` says of it, and the fields that it brings back."""
     if deleting:
@@ -82,7 +75,7 @@ def proposed(work: PushDecision, i: int, before: Seen, brought: Mapping[str, Any
     """A change of a push, over what stands before it."""
     change, _, table = work.changes[i]
     actor = None if change.a is None else msgspec.json.decode(change.a)
-    op, back = op_of(deletes(change), before)
+    op, back = op_of(deletes(change.f), before)
     return ProposedChange(
         work.pull.app, table, change.r, before.space, op, {**brought, **values_of(change)},
         work.message.changes[i].changeId, actor, change.n, back,

@@ -7,6 +7,7 @@ corrected field by field.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -14,30 +15,35 @@ import msgspec
 import structlog
 
 from syncd.core.failures import log_failure
+from syncd.core.pieces import in_turns
+from syncd.protocol.normalize import deletes
 from syncd.protocol.push_decision import PushDecision
-from syncd.service.proposed import Asked, ProposedChange, Verdict, deletes, made, proposed, values_of, why_not
-from syncd.service.schema_faults import MOST_FAULTS, RecordFault, told
+from syncd.service.proposed import Asked, ProposedChange, Verdict, made, proposed, values_of, why_not
+from syncd.service.schema_faults import FAULTS_SHOWN, MOST_FAULTS, RecordFault, told
 from syncd.service.table_schema import TableSchema
 from syncd.store.rules import Seen
 
 log = structlog.get_logger("syncd.rules")
 
 Tables = Mapping[tuple[str, str], TableSchema]
+# Seconds that the changes of one push may be judged; what is left then comes again in a push of fewer.
+TIME_LIMIT = 2.0
 NOTHING: frozenset[str] = frozenset()
+NO_FIELDS: Mapping[str, Any] = {}
 
 
 def needing_records(work: PushDecision, schemas: Tables) -> list[int]:
     """The places of changes that no schema takes by themselves, and of the others of the push to their records."""
     keys, needing = dict[int, tuple[str, ...]](), set[tuple[str, ...]]()
     there = dict[tuple[str, ...], Set[str]]()  # the fields that a record has with what this push wrote before
-    for i in work.left:
+    for i in in_turns(work.left):
         change, space, table = work.changes[i]
         schema = schemas.get((work.pull.app, table))
         if schema is None:
             continue
         key = keys[i] = space, table, change.r
         fields = values_of(change)
-        if deletes(change):
+        if deletes(change.f):
             there.pop(key, None)
             if fields:
                 needing.add(key)
@@ -64,7 +70,11 @@ def judged(work: PushDecision, schemas: Tables, asked: Mapping[int, Asked]) -> d
     """What is refused of some changes, by place, with why. A change that cannot be judged is refused, too."""
     found = dict[int, Verdict]()
     left = dict[tuple[str, ...], Seen]()
-    for i, (before, brought) in asked.items():
+    until = time.monotonic() + TIME_LIMIT
+    for i, (before, brought) in in_turns(asked.items()):
+        if (found or left) and time.monotonic() > until:
+            found[i] = Verdict("push_too_large")
+            continue
         if (code := why_not(work, i, before)) is not None:
             found[i] = Verdict(code)
             continue
@@ -72,7 +82,7 @@ def judged(work: PushDecision, schemas: Tables, asked: Mapping[int, Asked]) -> d
         key = before.space, table, work.changes[i][0].r
         now = left.get(key, before)
         change = proposed(work, i, now, brought)
-        verdict = _judged(schemas[work.pull.app, table], change, now)
+        verdict = _judged(schemas[work.pull.app, table], change, now, brought)
         if verdict is None:
             left[key] = made(change, now, {})
         else:
@@ -80,9 +90,9 @@ def judged(work: PushDecision, schemas: Tables, asked: Mapping[int, Asked]) -> d
     return found
 
 
-def _judged(schema: TableSchema, change: ProposedChange, before: Seen) -> Verdict | None:
+def _judged(schema: TableSchema, change: ProposedChange, before: Seen, brought: Mapping[str, Any]) -> Verdict | None:
     try:
-        faults = new_faults(schema, change, before)
+        faults = new_faults(schema, change, before, brought)
     except Exception as why:
         log_failure(log, "a schema could not judge", why, app=change.app)
         return Verdict("rule_failed")
@@ -94,26 +104,32 @@ def refusal_of(faults: list[RecordFault]) -> Verdict:
     return Verdict("rule_refused", faults[0].field, told(faults))
 
 
-def new_faults(schema: TableSchema, change: ProposedChange, before: Seen) -> list[RecordFault]:
+def new_faults(
+    schema: TableSchema, change: ProposedChange, before: Seen, brought: Mapping[str, Any] = NO_FIELDS
+) -> list[RecordFault]:
     """The faults of the record with a change that count: those that it makes, and those of fields that it gives another
-    value. A record that is new, or comes back, has to be whole as well."""
-    stood = (before.deleted if before.record is None else before.record) or {}
+    value. A record that is new, or comes back, has to be whole as well; one that moves, with the fields that it brought
+    along, is neither."""
+    stood = (before.deleted if before.record is None else before.record) or dict(brought)
     if not change.fields and change.op != "insert":
         return []
+    if not stood and change.op == "insert":
+        return schema.faults(change.fields, FAULTS_SHOWN + 1)
     found = schema.faults({**stood, **change.fields})
     if not found:
         return []
-    if not stood and change.op == "insert":
-        return found
     old = schema.faults(stood)
     if max(len(found), len(old)) >= MOST_FAULTS:
-        return found  # which of them are new cannot be told
+        # Which of them are new cannot be told; what it writes has to be right by itself.
+        return schema.faults_of_fields({name: value for name, value in change.fields.items() if name not in brought})
     known = {fault.key for fault in old}
     changed = {name for name, value in change.fields.items() if name not in stood or _text(stood[name]) != _text(value)}
     return [
         fault
         for fault in found
-        if fault.field in changed or fault.key not in known or (change.op == "insert" and not fault.of_a_field)
+        if fault.field in changed
+        or fault.key not in known
+        or (change.op == "insert" and not brought and not fault.of_a_field)
     ]
 
 

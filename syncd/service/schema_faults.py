@@ -7,6 +7,7 @@ places are looked for here, by asking about parts of the schema: one fault of a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -32,11 +33,12 @@ Judge = Callable[[Any, Any, Rule], bool]
 
 
 class RecordFault(NamedTuple):
-    """One fault. `field`: which field has it or lacks, None where it is the record's; `key`: the same for the same
-    fault; `of_a_field`: it is in what a field holds, and not in what the record lacks or is as a whole."""
+    """One fault. `field`: which field has it or lacks, None where it is the record's; `say`: its text, made for those
+    that are told alone; `key`: the same for the same fault; `of_a_field`: it is in what a field holds, not in
+    what the record lacks or is as a whole."""
 
     field: str | None
-    text: str
+    say: Callable[[], str]
     key: tuple[Any, ...]
     of_a_field: bool
 
@@ -112,10 +114,10 @@ class FaultFinder:
     def __init__(self, schema: dict[str, Any], judge: Judge, known: frozenset[str], rule: Rule = ()) -> None:
         self._schema, self._judge, self._known, self._rule = schema, judge, known, rule
 
-    def faults(self, record: dict[str, Any]) -> list[RecordFault]:
-        """At most MOST_FAULTS; of each field one by each part of the schema that says something about it."""
+    def faults(self, record: dict[str, Any], most: int = MOST_FAULTS) -> list[RecordFault]:
+        """At most so many; of each field one by each part of the schema that says something about it."""
         found = self._found(self._schema, record, (), self._rule)
-        return [self._told(one) for one in islice(found, MOST_FAULTS)]
+        return [self._fault(one) for one in islice(found, most)]
 
     def _found(self, node: Any, value: Any, place: tuple[str | int, ...], rule: Rule) -> Iterator[FoundFault]:
         if self._judge(node, value, rule):
@@ -203,14 +205,20 @@ class FaultFinder:
             yield from self._found(said, item, (*place, n), rule)
         yield FoundFault(place, word, said, rule)  # of one further behind
 
-    def _told(self, one: FoundFault) -> RecordFault:
+    def _fault(self, one: FoundFault) -> RecordFault:
         place, word, said, rule = one
+        say = partial(self._text, one)
         if word in ("required", "dependentRequired") and not place:
-            return RecordFault(said, f"{said}: is needed", (rule, said), False)
+            return RecordFault(said, say, (rule, said), False)
         if not place:
-            return RecordFault(None, f"The record {_reason(word, said)}", (rule, None), False)
-        field = str(place[0])
-        return RecordFault(field, f"{self._place(place)}: {_reason(word, said)}", (rule, field), True)
+            return RecordFault(None, say, (rule, None), False)
+        return RecordFault(str(place[0]), say, (rule, str(place[0])), True)
+
+    def _text(self, one: FoundFault) -> str:
+        place, word, said, _ = one
+        if word in ("required", "dependentRequired") and not place:
+            return f"{said}: is needed"
+        return f"{self._place(place)}: {_reason(word, said)}" if place else f"The record {_reason(word, said)}"
 
     def _place(self, place: tuple[str | int, ...]) -> str:
         """As people write it: `address.lines[2]`."""
@@ -237,7 +245,7 @@ def _reason(word: str, said: Any) -> str:
 
 def told(faults: list[RecordFault]) -> str:
     """The first faults, as the text of a refusal."""
-    parts = [fault.text for fault in faults[:FAULTS_SHOWN]]
+    parts = [fault.say() for fault in faults[:FAULTS_SHOWN]]
     if len(faults) > FAULTS_SHOWN:
         parts.append("and more")
     text = "; ".join(parts)

@@ -78,7 +78,8 @@ class CurrentSchemas:
                 continue
             try:
                 current[table] = TableSchema(msgspec.json.decode(body))
-            except (SchemaRefused, ValidatorMissing, msgspec.DecodeError) as why:
-                unread[table] = str(why)
-                log.error("a JSON Schema cannot be read", app=table[0], table=table[1], why=str(why))
+            except Exception as why:  # a library of another version too: nothing is written to the table unjudged
+                known = isinstance(why, (SchemaRefused, ValidatorMissing, msgspec.DecodeError))
+                unread[table] = str(why) if known else type(why).__name__
+                log.error("a JSON Schema cannot be read", app=table[0], table=table[1], why=unread[table])
         return bodies, current, unread

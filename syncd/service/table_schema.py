@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from syncd.service.schema_faults import FaultFinder, RecordFault, Rule
+from syncd.service.schema_faults import MOST_FAULTS, FaultFinder, RecordFault, Rule
 from syncd.service.schema_limits import (
     KEYWORDS,
     LARGEST,
@@ -60,9 +60,9 @@ class TableSchema:
             return False
         return self.required <= fields.keys() or self.required <= fields.keys() | there
 
-    def faults(self, record: dict[str, Any]) -> list[RecordFault]:
-        """What is wrong with a whole record, at most MOST_FAULTS."""
-        return [] if self._whole.is_valid(record) else self._finder.faults(record)
+    def faults(self, record: dict[str, Any], most: int = MOST_FAULTS) -> list[RecordFault]:
+        """What is wrong with a whole record, `most` faults at most."""
+        return [] if self._whole.is_valid(record) else self._finder.faults(record, most)
 
     def faults_of_fields(self, fields: dict[str, Any]) -> list[RecordFault]:
         """What is wrong with fields, each by itself, at most MOST_FAULTS."""

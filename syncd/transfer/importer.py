@@ -19,7 +19,7 @@ from syncd.core.sharing import UNBOUNDED, Sharing
 from syncd.protocol.export_format import Member, Space, decode_spaces
 from syncd.protocol.import_batch import ImportBatch, arrange
 from syncd.protocol.import_lines import ImportLine, LineReader
-from syncd.protocol.normalize import OPS, Limits
+from syncd.protocol.normalize import OPS, Limits, deletes
 from syncd.protocol.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.aside import beside
 from syncd.service.spaces import refused
@@ -131,7 +131,8 @@ async def restore(
     """
     while batch := await beside(batches.next):
         for change in batch if full else ():
-            if change.line.spaceId in full and change.row.o != OPS["delete"]:
+            lessens = change.row.o == OPS["delete"] and deletes(change.row.f)
+            if change.line.spaceId in full and not lessens:
                 raise QuotaExceeded(full[change.line.spaceId].quota)
         total = len(batch)
         marks, heads, arranged, rest = await _append(batch, batches, append, report)

@@ -334,6 +334,14 @@ def test_a_large_body_of_something_else_is_no_error_of_ours(mallory: Device) -> 
     problem(raw(mallory, rb'{"filler":"\u0000"}'), 400, "invalid_value")
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1])
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_packed_body_of_any_size_is_unpacked(mallory: Device, coding: str, more: int) -> None:
+    pack = gzip.compress if coding == "gzip" else zstd.compress
+    body = b'{"changes":[]}' + b" " * (256 * 1024 + more - 14)
+    assert raw(mallory, pack(body), content_encoding=coding).status_code == 200
+
+
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 def test_a_packed_body_that_is_broken_is_refused(mallory: Device, coding: str) -> None:
     pack = gzip.compress if coding == "gzip" else zstd.compress

@@ -15,12 +15,14 @@ from typing import Any
 import httpx
 import pytest
 
+from syncd.service import schema_faults
+from syncd.service.table_schema import TableSchema
+from tests.support.backups import line, restore, signed
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.holding import reasons
 from tests.support.socket_device import Socket, socket_of, socket_on
 from tests.support.wire import Device, Json, at, edit, unique, values
-from tests.system.transfer.test_backup import line, restore, signed
 
 Make = Callable[..., Device]
 # Two seconds are promised; what else runs on the machine gets its share.
@@ -141,6 +143,27 @@ def test_a_refusal_names_its_field_and_why_and_the_rest_goes_through(judged: Mak
     ]
     assert "secret" not in str(results)
     assert set(values(ann.drain()[0])) == {"p1", "n1"}
+
+
+async def test_many_faults_keep_nobody_waiting_and_are_judged_beside_the_others(
+    judged: Make, served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is refused counts in no quota."""
+    ann, said = judged(), 0
+    changes = [page(f"p{n}", **{f"x{m}": 1 for m in range(60)}) for n in range(400)]
+    results = ann.push(*changes)["results"]
+    assert {result["detail"] for result in results} == {
+        "title: is needed; x0: is no field of this table; x1: is no field of this table; and more"
+    }
+    schema = TableSchema({"properties": {f"x{n}": {"enum": list(range(100))} for n in range(60)}})
+
+    def counted(options: Any) -> str:
+        nonlocal said
+        said += 1
+        return "is wrong"
+
+    monkeypatch.setitem(schema_faults.REASONS, "enum", counted)
+    assert schema_faults.told(schema.faults({f"x{n}": -1 for n in range(60)})).count("is wrong") == said == 3
 
 
 def test_an_edit_needs_only_what_it_writes_where_the_record_has_the_rest(judged: Make) -> None:

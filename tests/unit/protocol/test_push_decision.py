@@ -274,6 +274,27 @@ def test_a_full_space_takes_nothing_but_deletions() -> None:
     assert work.into({"s"}) == []
 
 
+def untold() -> dict[str, Any]:
+    """What is called a deletion, and says that the record is there."""
+    fields = {"deletedAt": {"value": None, "at": at(1)}, "amount": {"value": 5, "at": at(1)}}
+    return {"table": "t", "id": "r", "op": "delete", "spaceId": "s", "changeId": "c", "fields": fields}
+
+
+def test_what_is_called_a_deletion_and_is_none_is_written_as_an_edit_is() -> None:
+    work = push(untold())
+    assert work.into({"s"}) == [0]
+    work.derive(0, {"approved": False})
+    assert bytes(work.changes[0][0].f["approved"].value) == b"false"
+
+
+def test_and_stays_one_where_its_stamps_are_given_anew() -> None:
+    work = push(untold())
+    work.lower_stamps({"now": NOW - 2 * SKEW, "own": 0}, SKEW)
+    register = work.changes[0][0].f["deletedAt"]
+    assert register.sent == at(1)
+    assert bytes(register.value) == b"null"
+
+
 def test_what_the_log_is_told_of_a_plain_push() -> None:
     work = push(change("c", micros=3), change("d", id="q", table="u", micros=9))
     call = called(work)
