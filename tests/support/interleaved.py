@@ -101,7 +101,7 @@ class Listener:
         self.reading.set()
 
     @property
-    def room(self) -> bool:
+    def keeps_up(self) -> bool:
         return self.reading.is_set()
 
     page_bytes = 256 * 1024
