@@ -8,25 +8,27 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
 from syncd.testing.kept import kept_template
-from syncd.testing.template import ServeError, in_memory
+from syncd.testing.template import ServeError, environment, in_memory, python
 
-# A developer's settings and database are none of a test's; a warning that is an error here would end a server.
-NOT_INHERITED = ("SYNCD_", "PG", "PYTHONWARNINGS")
 GOING_SECONDS = 30.0
+ENDED = "what servers are forked from has ended"
+
+
+class _Refused(ServeError):
+    """It answered that it could not."""
 
 
 class HostProcess:
     """`syncd.testing.host`, and what it is asked. Any thread may ask."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), False
         self.folder = Path(tempfile.mkdtemp(prefix="syncd-testing-", dir=in_memory()))
         # Root's database runs as another user, who has to get there.
         self.folder.chmod(0o755)
@@ -35,7 +37,7 @@ class HostProcess:
             kept_template().copy_to(self.folder / "data")
             with self._log.open("w") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "syncd.testing.host", str(self.folder)], env=_environment(),
+                    [*python("syncd.testing.host"), str(self.folder)], env=environment(),
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                     # Ctrl-C reaches the tests alone, which end things in order.
                     start_new_session=True,
@@ -43,7 +45,11 @@ class HostProcess:
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
-        self._urls: dict[str, str] = self._answer()
+        try:
+            self._urls: dict[str, str] = self._answer()
+        except BaseException:
+            self.close()
+            raise
 
     def url(self, role: str, database: str) -> str:
         """A database of its PostgreSQL, as a role."""
@@ -52,16 +58,26 @@ class HostProcess:
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
         """Has something done; see `ServerHost`. Raises ServeError."""
         with self._lock:
-            assert self._process.stdin is not None
+            if self._closed:
+                raise ServeError(ENDED)
+            asked = json.dumps({"do": do, **what}) + "\n"
             try:
-                self._process.stdin.write(json.dumps({"do": do, **what}) + "\n")
+                assert self._process.stdin is not None
+                self._process.stdin.write(asked)
                 self._process.stdin.flush()
-            except BrokenPipeError:
-                raise ServeError(f"what servers are forked from has ended:\n{self._said()}") from None
-            return self._answer()
+                return self._answer()
+            except _Refused as why:
+                raise ServeError(str(why)) from None
+            except BaseException:
+                # Its answer, if one comes, would be taken for that to the next question.
+                self.close()
+                raise
 
     def close(self) -> None:
-        """Ends it, with all servers."""
+        """Ends it, with all servers. A server that starts after that has another process."""
+        self._closed = True
+        for pid in [pid for pid, host in _hosts.items() if host is self]:
+            del _hosts[pid]
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
@@ -76,9 +92,11 @@ class HostProcess:
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "what servers are forked from has ended"}
+        if not line:
+            raise ServeError(f"{ENDED}\n{self._said()}".strip())
+        answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise ServeError(f"{answer['error']}\n{self._said()}".strip())
+            raise _Refused(f"{answer['error']}\n{self._said()}".strip())
         return answer
 
     def _said(self) -> str:
@@ -100,10 +118,11 @@ def host_process() -> HostProcess:
         return _hosts[pid]
 
 
+def running_host() -> HostProcess | None:
+    """This process's, None where it has none or that has ended, and its servers with it."""
+    return _hosts.get(os.getpid())
+
+
 def _close(pid: int) -> None:
     if os.getpid() == pid and (host := _hosts.pop(pid, None)) is not None:
         host.close()
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}

@@ -19,7 +19,7 @@ import jwt
 from syncd.postgres.cluster import OWNER, RUNTIME
 from syncd.settings import Settings, SettingsError
 from syncd.testing.clock import Clock
-from syncd.testing.hosting import host_process
+from syncd.testing.hosting import host_process, running_host
 from syncd.testing.kept import ROLE
 from syncd.testing.network import Network
 from syncd.testing.proxy import Proxy
@@ -215,8 +215,12 @@ class Server:
         self._end(signal.SIGKILL)
 
     def restart(self, **settings: Any) -> None:
-        """Ends it in order and starts it again, with `settings` in place of those that it had."""
+        """Ends it in order and starts it again, with `settings` in place of those that it had.
+
+        With another `jwt_secret` the tokens of before are refused, and `token` makes new ones.
+        """
         self._settings |= _checked(settings)
+        self._secret = self._settings.get("jwt_secret") or self._secret
         self.stop()
         self.start()
 
@@ -230,13 +234,14 @@ class Server:
             network.close()
         self.kill()
         if self._folder is not None:
-            host_process().ask("drop", name=self._database)
+            if (host := running_host()) is not None:
+                host.ask("drop", name=self._database)
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _end(self, sign: signal.Signals) -> None:
         pid, self._pid = self._pid, 0
-        if pid:
-            host_process().ask("end", pid=pid, sign=int(sign))
+        if pid and (host := running_host()) is not None:
+            host.ask("end", pid=pid, sign=int(sign))
 
     def __enter__(self) -> Self:
         try:

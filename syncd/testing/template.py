@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MEMORY, ROOM = "/dev/shm", 2 * 1024**3
+# A developer's settings and database are none of a test's; a warning that is an error here would end a server.
+NOT_INHERITED = ("SYNCD_", "PG", "PYTHONWARNINGS")
 
 
 class ServeError(RuntimeError):
@@ -47,10 +49,9 @@ class DatabaseTemplate:
             fcntl.flock(file, fcntl.LOCK_EX)
             if self._folder.exists():
                 return
-            command = [sys.executable, "-m", "syncd.testing.template", str(self._folder)]
-            done = subprocess.run(
-                command, input=json.dumps(self._statements), capture_output=True, text=True, check=False
-            )
+            command = [*python("syncd.testing.template"), str(self._folder)]
+            asked = json.dumps(self._statements)
+            done = subprocess.run(command, input=asked, env=environment(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise ServeError(f"no database could be made:\n{done.stdout}{done.stderr}")
 
@@ -70,6 +71,16 @@ def make(folder: Path, statements: Sequence[str]) -> None:
         shutil.rmtree(whole, ignore_errors=True)
         subprocess.run(["cp", "-a", making, whole], check=True)
     whole.rename(folder)
+
+
+def python(module: str) -> list[str]:
+    """How a module is run. Without the working directory, whose files may be called like modules of Python's."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def environment() -> dict[str, str]:
+    """What programs of the tests inherit."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
 
 
 def in_memory() -> str | None:

@@ -23,6 +23,7 @@ from syncd_client import (
     WrongReplica,
     history,
 )
+from syncd_client.live.reconnect import failed
 
 from tests.support.scripted import Script, page
 from tests.support.scripted_live import QUICK, LiveScript, until
@@ -162,6 +163,16 @@ def test_a_function_that_gives_no_token_asks_for_sign_in(open_replica: Open, giv
     with pytest.raises(NotAllowed) as refused:
         replica.sync()
     assert (refused.value.code, replica.why("t", "r").state) == ("no_token", "no_permission")
+
+
+def test_a_function_that_says_who_has_to_sign_in_is_believed(open_replica: Open) -> None:
+    def refuse() -> str:
+        raise NotAllowed("The session is over.")
+
+    replica = open_replica(token=refuse)
+    with pytest.raises(NotAllowed, match=r"The session is over\.") as refused:
+        replica.sync()
+    assert (refused.value.code, failed(refused.value).login) == ("no_token", "signed_out")
 
 
 @pytest.mark.waits

@@ -17,7 +17,10 @@ export interface FieldOptions {
   readonly space?: string | null;
   /** Milliseconds from the last key to the write, 300 by default. */
   readonly pause?: number;
-  /** Told what could not be written where nobody listens any more; the console is told by default, without the value. */
+  /**
+   * Told what could not be written where nobody listens, or there is no replica yet; the console is told by default,
+   * without the value.
+   */
   readonly onUnwritten?: (value: Json, error: SyncdError | null) => void;
 }
 
@@ -29,7 +32,7 @@ export interface FieldState<V> {
   readonly loading: boolean;
   /** What was typed is not in the store yet. */
   readonly dirty: boolean;
-  /** What others wrote while something else was typed, which stands over it, or will: offer it. Else undefined. */
+  /** What others wrote, or was there unread, under what was typed, which stands over it, or will: offer it. Else undefined. */
   readonly theirs: V | undefined;
   /** Why what was typed could not be written, or where it went: InvalidWrite, NoSuchRecord, StoreFailed. */
   readonly error: SyncdError | null;
@@ -81,6 +84,8 @@ export class Field<V> {
   /** What is on its way into the store, and until when. */
   #writing: { readonly value: V } | null = null;
   #done: Promise<void> | null = null;
+  /** What was told to be lost. */
+  #lost: { readonly value: V } | null = null;
   /** What was typed by now is to be written. */
   #wanted = false;
   /** The input was left: what others wrote until then is no news to what is typed next. */
@@ -139,9 +144,7 @@ export class Field<V> {
     this.#listeners.clear();
     this.#leave?.abort();
     this.#leave = null;
-    const kept = await this.flush();
-    if (!kept && this.#typed !== null && this.#listeners.size === 0) this.#lose(this.#typed.value);
-    return kept;
+    return this.flush();
   };
 
   #begin(): AbortController {
@@ -161,10 +164,12 @@ export class Field<V> {
     return leave;
   }
 
-  #lose(value: V): void {
-    const { onUnwritten } = this.#options;
-    if (onUnwritten) onUnwritten(value as Json, this.#error);
-    else console.error(`syncd: what was typed in ${this.#end.name} is not in the store`, this.#error);
+  /** Says once that what was typed could not be written, where nobody listens to hear it. */
+  #lose(failed: { readonly value: V } | null): void {
+    if (failed === null || failed !== this.#typed || failed === this.#lost || this.#listeners.size > 0)
+      return;
+    this.#lost = failed;
+    unwritten(this.#end.name, failed.value, this.#error, this.#options);
   }
 
   // -- writing ---------------------------------------------------------------------------------------
@@ -180,32 +185,46 @@ export class Field<V> {
 
   /** One write after the other: what is typed meanwhile waits. */
   async #writeAll(): Promise<void> {
+    let failed: { readonly value: V } | null = null;
     while (this.#wanted && this.#typed !== null) {
       this.#wanted = false;
-      this.#writing = this.#typed;
-      await this.#writeOne(this.#typed).catch((error: unknown) => this.#fail(error));
+      const typed = this.#typed;
+      this.#writing = typed;
+      failed = null;
+      await this.#writeOne(typed).catch((error: unknown) => {
+        this.#error = error instanceof SyncdError ? error : new StoreFailed(error);
+        failed = typed;
+      });
       this.#writing = null;
       this.#show();
     }
     this.#done = null;
+    this.#lose(failed);
   }
 
   async #writeOne(typed: { readonly value: V }): Promise<void> {
-    if (!this.#read) this.#take(await this.#end.view);
-    // A text that was typed back to what was there says nothing, and takes nothing of others' away.
-    if (!same(json(typed.value), json(this.#base))) {
-      await this.#end.write(typed.value);
-      this.#base = typed.value;
-      this.#error = null;
-      this.#take(await this.#end.view); // a read that began after the write
+    if (!this.#read) {
+      this.#take(await this.#end.view);
+      this.#show(); // what was there is told before it is written over
     }
+    // A text that was typed back to what was there says nothing, and takes nothing of others' away.
+    const says = !same(json(typed.value), json(this.#base));
+    if (says) await this.#end.write(typed.value);
+    this.#error = null;
+    if (says) await this.#written(typed.value);
     if (this.#typed !== typed) return;
     this.#typed = null;
     if (!same(json(typed.value), json(this.#stored))) this.#theirs = undefined; // it shows
   }
 
-  #fail(error: unknown): void {
-    this.#error = error instanceof SyncdError ? error : new StoreFailed(error);
+  /** Reads after a write. That it is in the store holds also where it cannot be read again. */
+  async #written(value: V): Promise<void> {
+    this.#base = value;
+    try {
+      this.#take(await this.#end.view);
+    } catch {
+      this.#stored = value;
+    }
   }
 
   // -- reading ---------------------------------------------------------------------------------------
@@ -221,11 +240,17 @@ export class Field<V> {
     if (this.#typed === null) {
       if (changed) this.#theirs = undefined; // it shows
     } else {
-      if (first) this.#base = stored;
+      if (first) this.#meet(this.#typed.value, changed);
       else if (changed) this.#compare(found === null ? this.#base : stored);
       this.#locate(found);
     }
     if (found !== null && !this.#deleted) this.#come();
+  }
+
+  /** What is in the store is read after something was typed, whose user has not seen it unless that was before. */
+  #meet(typed: V, unseen: boolean): void {
+    this.#base = this.#stored;
+    if (unseen && !same(json(this.#stored), json(typed))) this.#theirs = this.#stored;
   }
 
   /** Something else is in the store than before, and under what was typed. */
@@ -283,6 +308,17 @@ export class Field<V> {
       console.error("syncd: a listener failed", error);
     }
   }
+}
+
+/** Says that what was typed in a field is not in the store. `error`: why, null where there was no store. */
+export function unwritten(
+  name: string,
+  value: unknown,
+  error: SyncdError | null,
+  { onUnwritten }: FieldOptions,
+): void {
+  if (onUnwritten) onUnwritten(value as Json, error);
+  else console.error(`syncd: what was typed in ${name} is not in the store`, error);
 }
 
 /** For comparisons: what no JSON is raises where it is written. */

@@ -1,6 +1,6 @@
 /** Thin hooks for React: each one subscribes to a read of a replica, and renders again with each new answer. */
 
-import { useCallback, useMemo, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useMemo, useSyncExternalStore } from "react";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
 import type { Presence } from "./data/events.js";
 import type { Row } from "./data/row.js";
@@ -12,6 +12,7 @@ import {
   type FieldState,
   fieldOf,
   NOT_READ,
+  unwritten,
   type ValueOf,
 } from "./field.js";
 import type { Live } from "./live/live.js";
@@ -110,21 +111,29 @@ export function useField<
   options: FieldOptions = {},
 ): BoundField<ValueOf<S, T, F>> {
   const { space = null, pause } = options;
-  const held = useMemo(
-    () => replica && fieldOf(replica, table, id, field, options),
-    [replica, table, id, field, space, pause],
-  );
+  // Each field tells whom the last rendering with it named.
+  const [held, own] = useMemo(() => {
+    const own: { -readonly [name in keyof FieldOptions]: FieldOptions[name] } = { ...options };
+    return [replica && fieldOf(replica, table, id, field, own), own] as const;
+  }, [replica, table, id, field, space, pause]);
+  useEffect(() => {
+    if (options.onUnwritten) own.onUnwritten = options.onUnwritten;
+    else delete own.onUnwritten;
+  });
   const state = useSyncExternalStore(
     held?.subscribe ?? NEVER,
     () => held?.current ?? NOT_READ,
     () => NOT_READ,
   );
-  return useMemo(() => boundOf(held, state), [held, state]);
+  return useMemo(() => {
+    const set = (typed: ValueOf<S, T, F>): void =>
+      held ? held.set(typed) : unwritten(`${table}.${field}`, typed, null, own);
+    return boundOf(held, state, set);
+  }, [held, own, state]);
 }
 
-function boundOf<V>(held: Field<V> | null, state: FieldState<V>): BoundField<V> {
+function boundOf<V>(held: Field<V> | null, state: FieldState<V>, set: (typed: V) => void): BoundField<V> {
   const { value, loading } = state;
-  const set = (typed: V): void => held?.set(typed);
   const onBlur = (): void => void held?.flush();
   const props: TextProps = {
     value: value === undefined || value === null ? "" : String(value),

@@ -10,6 +10,7 @@ import {
   type FieldState,
   fieldOf,
   NOT_READ,
+  unwritten,
   type ValueOf,
 } from "./field.js";
 import type { QueryOptions, Where } from "./query.js";
@@ -56,7 +57,7 @@ export function useStatus<S extends object>(
   return observe(() => replica()?.status());
 }
 
-/** `<input value={title.value() ?? ""} onInput={(e) => title.set(e.currentTarget.value)} onBlur={title.onBlur} />` */
+/** `<input value={title.value() ?? ""} readOnly={title.field().loading} onInput={(e) => title.set(e.currentTarget.value)} onBlur={title.onBlur} />` */
 export interface BoundField<V> {
   readonly value: Accessor<V | undefined>;
   readonly field: Accessor<FieldState<V>>;
@@ -90,7 +91,10 @@ export function useField<
   return {
     value: () => now().value,
     field: now,
-    set: (value) => held?.set(value),
+    set: (value) => {
+      if (held) held.set(value);
+      else unwritten(`${table}.${field}`, value, null, options);
+    },
     onBlur: () => void held?.flush(),
     dismiss: () => held?.dismiss(),
   };

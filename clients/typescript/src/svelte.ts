@@ -1,9 +1,21 @@
-/** @syncd/client/svelte: reads of a replica as Svelte's stores, and fields for inputs. */
+/**
+ * @syncd/client/svelte: reads of a replica as Svelte's stores, and fields for inputs. What is given as a store is followed: in
+ * Svelte 5 that is `toStore(() => id)` of `svelte/store`. A value is taken as it is, once.
+ */
 
-import { derived, type Readable, readable, type Writable } from "svelte/store";
+import { derived, get, type Readable, readable, type Writable } from "svelte/store";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
 import type { Row } from "./data/row.js";
-import { type FieldName, type FieldOptions, type FieldState, fieldOf, type ValueOf } from "./field.js";
+import {
+  type Field,
+  type FieldName,
+  type FieldOptions,
+  type FieldState,
+  fieldOf,
+  NOT_READ,
+  unwritten,
+  type ValueOf,
+} from "./field.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
 import type { SyncStatus } from "./status.js";
@@ -11,36 +23,56 @@ import type { Observed } from "./store/observed.js";
 
 type Answer<T> = Readable<T | undefined>;
 
-function observe<T>(observed: Observed<T>): Answer<T> {
-  return readable<T | undefined>(undefined, (set) => observed.subscribe(set));
+type Given<T> = T | Readable<T>;
+
+/** What is given, as a store. */
+function storeOf<T>(given: Given<T>): Readable<T> {
+  const follows = typeof given === "object" && given !== null && "subscribe" in given;
+  return follows ? given : readable(given as T);
+}
+
+function observe<A extends unknown[], T>(
+  given: { [place in keyof A]: Given<A[place]> },
+  make: (...now: A) => Observed<T> | undefined,
+): Answer<T> {
+  const all = derived(given.map(storeOf), (now) => now as A);
+  return derived<typeof all, T | undefined>(all, (now, set) => {
+    set(undefined);
+    return make(...now)?.subscribe(set);
+  });
 }
 
 /** The records that a query asks for; undefined until they are read. */
 export function useQuery<S extends object = AnyTables, T extends TableOf<S> = TableOf<S>>(
-  replica: Replica<S>,
+  replica: Given<Replica<S> | null>,
   table: T,
-  where: Where<FieldsOf<S, T>> = [],
-  options: QueryOptions = {},
+  where: Given<Where<FieldsOf<S, T>>> = [],
+  options: Given<QueryOptions> = {},
 ): Answer<readonly Row<FieldsOf<S, T>>[]> {
-  return observe(replica.query(table, where, options));
+  type Asked = [Replica<S> | null, Where<FieldsOf<S, T>>, QueryOptions];
+  return observe<Asked, readonly Row<FieldsOf<S, T>>[]>([replica, where, options], (from, said, how) =>
+    from?.query(table, said, how),
+  );
 }
 
 /** One record; null where there is none, undefined until it is read. */
 export function useRecord<S extends object = AnyTables, T extends TableOf<S> = TableOf<S>>(
-  replica: Replica<S>,
+  replica: Given<Replica<S> | null>,
   table: T,
-  id: string,
+  id: Given<string>,
   options: Place & { readonly deleted?: boolean } = {},
 ): Answer<Row<FieldsOf<S, T>> | null> {
-  return observe(replica.get(table, id, options));
+  return observe<[Replica<S> | null, string], Row<FieldsOf<S, T>> | null>([replica, id], (from, at) =>
+    from?.get(table, at, options),
+  );
 }
 
 /** Where the replica stands as a whole; undefined until it is read. */
-export function useStatus<S extends object>(replica: Replica<S>): Answer<SyncStatus> {
-  return observe(replica.status());
+export function useStatus<S extends object>(replica: Given<Replica<S> | null>): Answer<SyncStatus> {
+  return observe<[Replica<S> | null], SyncStatus>([replica], (from) => from?.status());
 }
 
-/** `<input bind:value={$value} onblur={onBlur} />`; `field` says the rest. */
+/** `<input bind:value={$value} readonly={$field.loading} onblur={onBlur} />`; `field` says the rest. */
 export interface BoundField<V> {
   readonly value: Omit<Writable<V | undefined>, "update">;
   readonly field: Readable<FieldState<V>>;
@@ -48,24 +80,48 @@ export interface BoundField<V> {
   readonly dismiss: () => void;
 }
 
-/** A field of a record for an input. What is typed is written after a pause, when it is left, and when it is gone. */
+/**
+ * A field of a record for an input. What is typed is written after a pause, when it is left, and when it is gone. Another
+ * record or replica is followed where they are given as stores.
+ */
 export function useField<
   S extends object = AnyTables,
   T extends TableOf<S> = TableOf<S>,
   F extends FieldName<S, T> = FieldName<S, T>,
 >(
-  replica: Replica<S>,
+  replica: Given<Replica<S> | null>,
   table: T,
-  id: string,
+  id: Given<string>,
   field: F,
   options: FieldOptions = {},
 ): BoundField<ValueOf<S, T, F>> {
   type V = ValueOf<S, T, F>;
-  const held = fieldOf(replica, table, id, field, options);
-  const now = readable<FieldState<V>>(held.current, (set) => held.subscribe(set));
+  let last: readonly [Replica<S> | null, string, Field<V> | null] | undefined;
+  const fieldAt = (from: Replica<S> | null, at: string): Field<V> | null => {
+    if (last?.[0] !== from || last[1] !== at)
+      last = [from, at, from && fieldOf(from, table, at, field, options)];
+    return last[2];
+  };
+  const held = derived([storeOf(replica), storeOf(id)], ([from, at]) => fieldAt(from, at));
+  const now = derived<typeof held, FieldState<V>>(
+    held,
+    (one, set) => {
+      if (one === null) set(NOT_READ);
+      return one?.subscribe(set);
+    },
+    NOT_READ,
+  );
   const { subscribe } = derived(now, ({ value }) => value);
   const set = (value: V | undefined): void => {
-    if (value !== undefined) held.set(value);
+    const one = get(held);
+    if (value === undefined) return;
+    if (one) one.set(value);
+    else unwritten(`${table}.${field}`, value, null, options);
   };
-  return { value: { subscribe, set }, field: now, onBlur: () => void held.flush(), dismiss: held.dismiss };
+  return {
+    value: { subscribe, set },
+    field: now,
+    onBlur: () => void get(held)?.flush(),
+    dismiss: () => get(held)?.dismiss(),
+  };
 }

@@ -39,7 +39,7 @@ class Program {
   readonly #waiting: Waiting[] = [];
 
   constructor(ended: () => void) {
-    this.#child = spawn(process.env.SYNCD_PYTHON ?? "python3", ["-m", "syncd.testing"], {
+    this.#child = spawn(process.env.SYNCD_PYTHON ?? "python3", ["-P", "-m", "syncd.testing"], {
       stdio: ["pipe", "pipe", "inherit"],
     });
     createInterface({ input: this.#child.stdout }).on("line", (line) => this.#hear(line));

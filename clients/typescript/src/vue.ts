@@ -5,6 +5,7 @@ import {
   type MaybeRefOrGetter as Given,
   type ShallowRef,
   shallowRef,
+  toRaw,
   toValue,
   type WritableComputedRef,
   watchEffect,
@@ -18,6 +19,7 @@ import {
   type FieldState,
   fieldOf,
   NOT_READ,
+  unwritten,
   type ValueOf,
 } from "./field.js";
 import type { QueryOptions, Where } from "./query.js";
@@ -26,6 +28,11 @@ import type { SyncStatus } from "./status.js";
 import type { Observed } from "./store/observed.js";
 
 type Answer<T> = Readonly<ShallowRef<T | undefined>>;
+
+/** Without the proxy of a plain `ref`, behind which a replica cannot work. */
+function opened<S extends object>(replica: Given<Replica<S> | null>): Replica<S> | null {
+  return toRaw(toValue(replica));
+}
 
 function observe<T>(make: () => Observed<T> | undefined): Answer<T> {
   const answer = shallowRef<T>();
@@ -46,7 +53,7 @@ export function useQuery<S extends object = AnyTables, T extends TableOf<S> = Ta
   where: Given<Where<FieldsOf<S, T>>> = [],
   options: Given<QueryOptions> = {},
 ): Answer<readonly Row<FieldsOf<S, T>>[]> {
-  return observe(() => toValue(replica)?.query(table, toValue(where), toValue(options)));
+  return observe(() => opened(replica)?.query(table, toValue(where), toValue(options)));
 }
 
 /** One record; null where there is none, undefined until it is read. */
@@ -56,15 +63,15 @@ export function useRecord<S extends object = AnyTables, T extends TableOf<S> = T
   id: Given<string>,
   options: Place & { readonly deleted?: boolean } = {},
 ): Answer<Row<FieldsOf<S, T>> | null> {
-  return observe(() => toValue(replica)?.get(table, toValue(id), options));
+  return observe(() => opened(replica)?.get(table, toValue(id), options));
 }
 
 /** Where the replica stands as a whole; undefined until it is read. */
 export function useStatus<S extends object>(replica: Given<Replica<S> | null>): Answer<SyncStatus> {
-  return observe(() => toValue(replica)?.status());
+  return observe(() => opened(replica)?.status());
 }
 
-/** `value` is for `v-model`, `onBlur` for `@blur`; `field` says the rest. */
+/** `value` is for `v-model`, `onBlur` for `@blur`; `field` says the rest, `field.loading` when the input is `readonly`. */
 export interface BoundField<V> {
   readonly value: WritableComputedRef<V | undefined, V>;
   readonly field: Readonly<ShallowRef<FieldState<V>>>;
@@ -88,14 +95,18 @@ export function useField<
   const now = shallowRef<FieldState<V>>(NOT_READ);
   let held: Field<V> | null = null;
   watchEffect((onCleanup) => {
-    const opened = toValue(replica);
-    held = opened && fieldOf(opened, table, toValue(id), field, options);
+    const from = opened(replica);
+    held = from && fieldOf(from, table, toValue(id), field, options);
     now.value = NOT_READ;
     const stop = held?.subscribe((state) => {
       now.value = state;
     });
     if (stop) onCleanup(stop);
   });
-  const value = computed({ get: () => now.value.value, set: (typed: V) => held?.set(typed) });
+  const set = (typed: V): void => {
+    if (held) held.set(typed);
+    else unwritten(`${table}.${field}`, typed, null, options);
+  };
+  const value = computed({ get: () => now.value.value, set });
   return { value, field: now, onBlur: () => void held?.flush(), dismiss: () => held?.dismiss() };
 }

@@ -1,7 +1,7 @@
 /** A field for an input: what is typed, what is stored, and what others write meanwhile. */
 
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { type Field, type FieldOptions, type FieldState, fieldOf } from "../src/field.js";
+import { Field, type FieldOptions, type FieldState, fieldOf } from "../src/field.js";
 import { InvalidWrite, type Replica, StoreFailed } from "../src/index.js";
 import { NoSuchRecord } from "../src/update.js";
 import { until } from "./devices.js";
@@ -164,6 +164,36 @@ describe("what is typed", () => {
 });
 
 describe("what others write", () => {
+  it("is told where it was there unread when something was typed", async () => {
+    const { replica } = await scripted();
+    await replica.put("t", "a", { title: "a whole text" });
+    const field = fieldOf(replica, "t", "a", "title", NEVER);
+    fields.push(field as Field<unknown>);
+    const told: unknown[] = [];
+    field.subscribe(({ value, dirty, theirs }) => told.push([value, dirty, theirs]));
+    field.set("x");
+    await field.flush();
+    // Before it was written over, and still.
+    expect(told).toContainEqual(["x", true, "a whole text"]);
+    expect(field.current).toMatchObject({ value: "x", dirty: false, theirs: "a whole text" });
+    field.set("a whole text");
+    await field.flush();
+    expect(field.current).toMatchObject({ value: "a whole text", theirs: undefined });
+    expect(await stored(replica)).toBe("a whole text");
+  });
+
+  it("is no news where it is what was typed before it was read", async () => {
+    const { replica } = await scripted();
+    await replica.put("t", "a", { title: "same" });
+    const field = fieldOf(replica, "t", "a", "title", NEVER);
+    fields.push(field as Field<unknown>);
+    field.subscribe(() => {});
+    field.set("same");
+    await field.flush();
+    expect(field.current).toMatchObject({ value: "same", dirty: false, theirs: undefined });
+    expect(await written(replica)).toEqual(["same"]);
+  });
+
   it("shows at once where nothing is typed", async () => {
     const it = await desk();
     await others(it, "theirs");
@@ -283,6 +313,43 @@ describe("what cannot be written", () => {
     expect(lost).not.toHaveBeenCalled();
     expect(await field.close()).toBe(false);
     expect(lost.mock.calls).toEqual([["typed", field.current.error]]);
+  });
+
+  it("is said where nobody listens, once", async () => {
+    const lost = vi.fn();
+    const { replica } = await scripted();
+    const field = fieldOf(replica, "t", "none", "title", { ...QUICK, onUnwritten: lost });
+    field.set("typed");
+    await until("told", () => lost.mock.calls.length > 0);
+    expect(await field.close()).toBe(false);
+    expect(lost.mock.calls).toEqual([["typed", expect.objectContaining({ code: "no_such_record" })]]);
+    field.set("more");
+    expect(await field.close()).toBe(false);
+    expect(lost).toHaveBeenCalledTimes(2);
+  });
+
+  it("does not count what was written and could not be read again", async () => {
+    const { replica } = await scripted();
+    await replica.put("t", "a", { title: "old" });
+    const view = replica.get("t", "a", { deleted: true });
+    let wrote = false;
+    const read = () => (wrote ? Promise.reject(new StoreFailed("gone")) : view.then((row) => row));
+    const lost = vi.fn();
+    const end = {
+      name: "t.title",
+      field: "title",
+      view: { subscribe: () => () => {}, then: (...how: never[]) => read().then(...how) },
+      write: async (title: unknown) => {
+        await replica.patch("t", "a", { title: title as string });
+        wrote = true;
+      },
+    };
+    const field = new Field<unknown>(end as never, { ...NEVER, onUnwritten: lost });
+    field.set("typed");
+    expect(await field.flush()).toBe(true);
+    expect(field.current).toMatchObject({ value: "typed", dirty: false, error: null });
+    expect(await stored(replica)).toBe("typed");
+    expect(lost).not.toHaveBeenCalled();
   });
 
   it("is said to the console by default, without what it was", async () => {

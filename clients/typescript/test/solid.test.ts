@@ -15,11 +15,13 @@ afterEach(() => dispose?.());
 it("show what a replica has, and write what is typed", async () => {
   const [replica, setReplica] = createSignal<Replica | null>(null);
   const [id, setId] = createSignal("a");
+  const lost: unknown[] = [];
+  const onUnwritten = (value: unknown, error: unknown) => lost.push([value, error]);
   function Board() {
     const rows = useQuery(replica, "t", () => ({ n: 1 }));
     const record = useRecord(replica, "t", id);
     const status = useStatus(replica);
-    const title = useField(replica, "t", id, "title", { pause: 2 ** 30 });
+    const title = useField(replica, "t", id, "title", { pause: 2 ** 30, onUnwritten });
     const said = () => `${rows()?.length}|${record()?.id}|${status()?.pending}|${title.field().dirty}`;
     return [
       h("input", {
@@ -40,6 +42,8 @@ it("show what a replica has, and write what is typed", async () => {
     input.dispatchEvent(new Event("input", { bubbles: true }));
   };
   await said("undefined|undefined|undefined|false");
+  type("too early");
+  expect(lost).toEqual([["too early", null]]);
   const opened = await open();
   await opened.put("t", "a", { title: "old", n: 1 });
   await opened.put("t", "b", { title: "another", n: 2 });

@@ -1,4 +1,4 @@
 declare module "*.svelte" {
-  const component: import("svelte").Component<{ replica: unknown }>;
+  const component: import("svelte").Component<{ replica: unknown; at: unknown }>;
   export default component;
 }

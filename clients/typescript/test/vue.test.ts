@@ -10,6 +10,28 @@ import { open, until } from "./devices.js";
 let app: App | undefined;
 afterEach(() => app?.unmount());
 
+it("work with a replica in a plain ref, and say what is typed before there is one", async () => {
+  const replica = ref();
+  const lost: unknown[] = [];
+  const onUnwritten = (value: unknown, error: unknown) => lost.push([value, error]);
+  let title: ReturnType<typeof useField> | undefined;
+  const Board = defineComponent(() => {
+    const record = useRecord(replica, "t", "a");
+    title = useField(replica, "t", "a", "title", { pause: 2 ** 30, onUnwritten });
+    return () => h("p", `${record.value?.id}|${title?.value.value}|${title?.field.value.loading}`);
+  });
+  const page = document.createElement("div");
+  app = createApp(Board);
+  app.mount(page);
+  expect(title?.field.value.loading).toBe(true);
+  (title as NonNullable<typeof title>).value.value = "too early";
+  expect(lost).toEqual([["too early", null]]);
+  const opened = await open();
+  await opened.put("t", "a", { title: "old" });
+  replica.value = opened;
+  await until("read", () => page.textContent === "a|old|false");
+});
+
 it("show what a replica has, and write what is typed", async () => {
   const replica = shallowRef<Replica | null>(null);
   const id = ref("a");

@@ -197,6 +197,16 @@ def test_it_starts_again_where_it_was_and_its_devices_come_back() -> None:
         assert server.request("ada", "GET", "/healthz")
 
 
+def test_it_takes_another_secret_when_it_starts_again() -> None:
+    def status(token: str) -> int:
+        return httpx.get(f"{server.url}/spaces", headers={"authorization": f"Bearer {token}"}).status_code
+
+    with Server() as server:
+        before = server.token("ada")
+        server.restart(jwt_secret="another secret of more than 32 bytes")
+        assert (status(before), status(server.token("ada"))) == (401, 200)
+
+
 def test_each_begins_with_nothing_and_leaves_nothing() -> None:
     def processes() -> set[psutil.Process]:
         return set(psutil.Process().children(recursive=True))

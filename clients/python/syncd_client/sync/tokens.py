@@ -57,8 +57,9 @@ class TokenSource:
     """The source of tokens: text, or a function of the application that gets `patience` seconds to answer.
 
     `claim_user` gets the user of each token, and raises WrongReplica for another than the file's. Both ways to ask
-    raise NotAllowed where there is no token to be had without the user (`no_token`: the function gave none, or gave no
-    answer in time), Offline `no_token` where the function failed, TypeError where it gives something else than text.
+    raise NotAllowed where there is no token to be had without the user (`no_token`: the function gave none, raised
+    NotAllowed, or gave no answer in time), Offline `no_token` where the function failed, TypeError where it gives
+    something else than text.
     """
 
     def __init__(self, token: Token, patience: float, claim_user: Callable[[str], None]) -> None:
@@ -128,6 +129,8 @@ class TokenSource:
         match error:
             case NoAnswer():
                 return NotAllowed(f"the token function gave no answer in {self._patience:g} s.", code="no_token")
+            case NotAllowed():
+                return NotAllowed(error.detail, code="no_token")
             case SyncdError():
                 return error
             case _:
