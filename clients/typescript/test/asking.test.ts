@@ -162,6 +162,8 @@ describe("a token", () => {
     const never = (): Promise<string> => new Promise(() => {});
     await expect(fresh(never, 5)).rejects.toMatchObject({ code: "no_token" });
     await expect(fresh(never, 5)).rejects.toBeInstanceOf(NotAllowed);
+    const over = async (): Promise<string> => Promise.reject(new NotAllowed("the session is over."));
+    await expect(fresh(over)).rejects.toMatchObject({ code: "no_token", detail: "the session is over." });
     const failing = async (): Promise<string> => Promise.reject(new TypeError("secret"));
     await expect(fresh(failing)).rejects.toMatchObject({
       code: "no_token",

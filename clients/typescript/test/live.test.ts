@@ -377,6 +377,19 @@ describe("the browser's word on the network", () => {
     await named(sync, "offline");
     await named(sync, "live");
   });
+
+  it("counts no more once a connection has shown it wrong", async () => {
+    const { replica, live: sync } = await live({}, { longest: 300, restartSpread: 0 });
+    await named(sync, "live");
+    page.dispatchEvent(new Event("offline"));
+    await named(sync, "offline");
+    await named(sync, "live");
+    const states: string[] = [];
+    replica.on((event) => event.kind === "state" && states.push(`${event.name} ${event.code}`));
+    server.sockets.at(-1)?.close(1012);
+    await until("live again", () => states.at(-1) === "live null");
+    expect(states).not.toContain("offline offline");
+  });
 });
 
 describe("without sockets", () => {

@@ -123,10 +123,29 @@ describe("writing", () => {
     expect(await replica.pending()).toEqual([]);
   });
 
+  it("opens though what a migration wrote is too large, which the server refuses", async () => {
+    const shared = { name: "grown", indexedDB: new IDBFactory() };
+    await (await open({ ...shared, schemaVersion: 1 })).close();
+    const onMigrate = (
+      _: number,
+      writes: { put(table: string, id: string, fields: object): unknown },
+    ): void => {
+      writes.put("t", "large", { photo: "x".repeat(1_200_000) });
+    };
+    const replica = await open({ ...shared, schemaVersion: 2, onMigrate });
+    expect((await replica.pending()).length).toBe(1);
+  });
+
   it("refuses a change at once that the server would find too large", async () => {
     const replica = await open();
     const photo = replica.put("t", "a", { title: "x", photo: "é".repeat(600_000) });
     await expect(photo).rejects.toMatchObject({ field: "photo", code: "invalid_write" });
+    // Two that are not too large each are named as what they are.
+    const pair = replica.put("t", "a", { note: "x".repeat(600_000), text: "x".repeat(700_000) });
+    await expect(pair).rejects.toMatchObject({
+      field: "text",
+      message: "text makes it longer than 1048576.",
+    });
     const batch = replica.batch((writes) => {
       writes.put("t", "small", { n: 1 });
       writes.put("t", "large", { photo: "x".repeat(1_200_000) });

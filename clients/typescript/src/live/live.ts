@@ -117,7 +117,7 @@ export class Live {
     if (!this.#leading)
       for (const space of this.#presences.keys()) this.#tabs.post({ kind: "say", space, state: null });
     this.#closing.abort();
-    this.#connection?.stop({ state: "offline", code: "closed", detail: "" });
+    this.restart("closed");
     return this.#done;
   }
 
@@ -129,7 +129,7 @@ export class Live {
     return this.#lock.alone(exchange, signal).finally(this.retryNow);
   }
 
-  /** The store goes on under another client id. */
+  /** The connection ends: the store goes on under another client id, unless `code` says another reason. */
   restart(code = "store_lost"): void {
     this.#connection?.stop({ state: "offline", code, detail: "" });
     this.#retry.wake(); // where the old store's end was what it waits after
@@ -216,7 +216,7 @@ export class Live {
   async #connect(): Promise<[Ending, number]> {
     const listener = {
       opened: () => this.#opened(),
-      live: () => this.#caughtUp(),
+      live: () => this.#works(liveState("live")),
       trouble: (e: Ending) => this.#report(e),
     };
     const connection = new Connection(this.#end, this.#lock, this.#presences, listener);
@@ -240,8 +240,7 @@ export class Live {
     for (;;) {
       const failure = await this.#exchange("both");
       if (failure !== null) return failure;
-      this.#noted = null;
-      this.#show(liveState("polling", "no_socket", NO_SOCKET));
+      this.#works(liveState("polling", "no_socket", NO_SOCKET));
       await this.#retry.wait(signal, vary(this.#end.policy.pollInterval));
       if (performance.now() >= until || signal.aborted || this.#cut) return null;
     }
@@ -261,13 +260,14 @@ export class Live {
   /** The server accepted the token: whatever kept the writes back is over. */
   async #opened(): Promise<void> {
     if (this.#noted !== null) await noteTrouble(this.#end.store, null);
-    this.#noted = null;
-    this.#show(liveState("connecting"));
+    this.#works(liveState("connecting"));
   }
 
-  #caughtUp(): void {
+  /** The line works, whatever the browser says. */
+  #works(state: LiveState): void {
     this.#noted = null;
-    this.#show(liveState("live"));
+    this.#cut = false;
+    this.#show(state);
   }
 
   /** Tells the application, and `why`, what is wrong. */
@@ -275,7 +275,7 @@ export class Live {
     const { state, code, detail } = ending;
     const trouble = troubleOf(ending);
     // The server says of a token that ended that it "has expired".
-    const signedOut = /^no_token|has expired/.test(code + detail) ? "signed_out" : (state as "refused");
+    const signedOut = /^no_token|has expired/.test(code + detail) ? "signed_out" : "refused";
     this.#show(liveState(state, code, detail, false, trouble?.kind === "forbidden" ? signedOut : undefined));
     if (same(this.#noted as Json, ending as unknown as Json)) return;
     this.#noted = ending;

@@ -96,8 +96,10 @@ export class Reconnect {
       this.#attempt = 0;
       this.#renewed = false;
     }
-    const plan: Plan = { pause: this.#slowly(chance), poll: false, silent: false, fix: false };
-    if (ending.local) return { ...plan, pause: STORE_PAUSE * (0.5 + chance / 2) };
+    const part = 0.5 + chance / 2;
+    const pause = this.#policy.refusedInterval * part;
+    const plan: Plan = { pause, poll: false, silent: false, fix: false };
+    if (ending.local) return { ...plan, pause: STORE_PAUSE * part };
     if (ending.renew) return this.#refusedToken(plan);
     this.#blocked = ending.opened ? 0 : this.#blocked + 1;
     const poll = ending.blocked || this.#blocked >= this.#policy.blockedAfter;
@@ -110,10 +112,6 @@ export class Reconnect {
     if (!this.#renewable || this.#renewed) return plan;
     this.#renewed = true;
     return { ...plan, pause: 0, silent: true };
-  }
-
-  #slowly(chance: number): number {
-    return this.#policy.refusedInterval * (0.5 + chance / 2);
   }
 
   #backoff(ending: Ending, chance: number): number {

@@ -33,7 +33,7 @@ export function claim(token: string, name: string): unknown {
 
 /**
  * The token now, without the blanks around it. Raises NotAllowed where there is none to be had without the user
- * (`no_token`: the function gave none, or no answer in time), and for one that no server takes (`bad_token`,
+ * (`no_token`: the function gave none, raised it, or gave no answer in time), and for one that no server takes (`bad_token`,
  * `token_too_large`); Offline `no_token` where the function failed, which is a reason to try later.
  */
 export async function freshToken(
@@ -52,6 +52,8 @@ export async function freshToken(
 }
 
 function tokenFailure(error: unknown): never {
+  // It says that the user has to sign in: the same error, with the code for that.
+  if (error instanceof NotAllowed) (error as { code: string }).code = "no_token";
   if (error instanceof SyncdError) throw error;
   throw new Offline("the token function failed", "no_token", error);
 }

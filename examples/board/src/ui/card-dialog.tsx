@@ -1,7 +1,7 @@
 /** A card, opened: its fields, where it stands, its comments and its history. */
 
 import { type BoundField, useField } from "@syncd/client/react";
-import { type ReactNode, useId } from "react";
+import { type ReactNode, useId, useRef, useState } from "react";
 import type { Board } from "../board.js";
 import { type Card, type Comment, LABELS } from "../tables.js";
 import { Avatar } from "./avatar.js";
@@ -58,6 +58,14 @@ function Texts({ card }: { card: Card }): ReactNode {
   const { replica, space } = useDesk().session;
   const id = useId();
   const title = useField(replica, "cards", card.id, "title", { space });
+  // A card has a title: one that is blank, while another is typed, stays here, and the card keeps what it had.
+  const [blank, setBlank] = useState<string | null>(null);
+  const before = useRef(card.title);
+  const type = (text: string): void => {
+    const empty = text.trim() === "";
+    setBlank(empty ? text : null);
+    title.set(empty ? before.current : text);
+  };
   const description = useField(replica, "cards", card.id, "description", { space });
   return (
     <>
@@ -67,14 +75,25 @@ function Texts({ card }: { card: Card }): ReactNode {
           id={`${id}-title`}
           maxLength={500}
           {...title.props}
+          value={blank ?? title.props.value}
+          onFocus={() => {
+            before.current = title.value ?? card.title;
+          }}
+          onChange={({ target }) => type(target.value)}
+          onBlur={() => {
+            setBlank(null);
+            title.onBlur();
+          }}
           onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
         />
         <Theirs field={title} />
+        <Fault field={title} />
       </div>
       <div className="field">
         <label htmlFor={`${id}-description`}>Description</label>
         <textarea id={`${id}-description`} rows={4} {...description.props} />
         <Theirs field={description} />
+        <Fault field={description} />
       </div>
     </>
   );
@@ -87,6 +106,16 @@ function Theirs({ field: { theirs, set } }: { field: BoundField<string> }): Reac
     <button type="button" className="quiet" onClick={() => set(theirs)}>
       Take what was written meanwhile: {theirs}
     </button>
+  );
+}
+
+/** Why what was typed is not on the card. */
+function Fault({ field: { error } }: { field: BoundField<string> }): ReactNode {
+  if (error === null) return null;
+  return (
+    <p role="alert" className="fault">
+      {error.message}
+    </p>
   );
 }
 
