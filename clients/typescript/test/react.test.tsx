@@ -2,6 +2,7 @@
 /** The hooks, in React. */
 
 import { createElement, StrictMode } from "react";
+import { flushSync } from "react-dom";
 import { createRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -63,12 +64,14 @@ describe("a field", () => {
     replica,
     id = "a",
     pause = 30,
+    ...more
   }: {
     replica: Replica | null;
     id?: string;
     pause?: number;
+    onUnwritten?: () => void;
   }) {
-    const { props, dirty, theirs, error } = useField(replica, "t", id, "title", { pause });
+    const { props, dirty, theirs, error } = useField(replica, "t", id, "title", { pause, ...more });
     const said = `${dirty ? "dirty" : "clean"}|${theirs ?? ""}|${error?.code ?? ""}`;
     return createElement("form", null, createElement("input", props), createElement("output", null, said));
   }
@@ -151,6 +154,20 @@ describe("a field", () => {
     root.render(null);
     await until("written", async () => (await stored(replica, "b")) === "2another");
     expect(await stored(replica)).toBe("1old");
+  });
+
+  it("tells whom the last rendering named of what could not be written", async () => {
+    const replica = await open();
+    const told: string[] = [];
+    await replica.put("t", "a", { title: "old" });
+    const named = (name: string) => ({ replica, pause: 2 ** 30, onUnwritten: () => told.push(name) });
+    showTitle(named("first"));
+    await until("read", () => input() !== null && !input().readOnly);
+    flushSync(() => showTitle(named("last")));
+    press("\u0000");
+    root.render(null);
+    await until("told", () => told.length > 0);
+    expect(told).toEqual(["last"]);
   });
 
   it("takes nothing before it is read", async () => {
