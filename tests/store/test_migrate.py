@@ -213,6 +213,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0045_pre_told_change.sql",
         "1_0046_pre_webhooks.sql",
         "1_0048_pre_service_tokens.sql",
+        "1_0049_pre_schemas.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",

@@ -51,6 +51,8 @@ OF_NOBODY = {
     "sync_webhook_counts": "SELECT * FROM syncd.sync_webhook_counts()",
     "sync_consumer_lags": "SELECT * FROM syncd.sync_consumer_lags()",
     "sync_service_token": "SELECT * FROM syncd.sync_service_token(sha256('no token'))",
+    "sync_schemas_mark": "SELECT syncd.sync_schemas_mark()",
+    "sync_schemas_in_force": "SELECT * FROM syncd.sync_schemas_in_force()",
     "sync_session": "SELECT * FROM syncd.sync_session()",
     "sync_context_kind": "SELECT syncd.sync_context_kind()",
     "sync_quota_rates": "SELECT * FROM syncd.sync_quota_rates()",
