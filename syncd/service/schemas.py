@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from syncd.core.errors import Busy
+from syncd.core.failures import log_failure
 from syncd.protocol.import_lines import ImportLine
 from syncd.service.schema_faults import told
 from syncd.service.schema_limits import SchemaRefused
@@ -78,8 +79,10 @@ class CurrentSchemas:
                 continue
             try:
                 current[table] = TableSchema(msgspec.json.decode(body))
-            except Exception as why:  # a library of another version too: nothing is written to the table unjudged
-                known = isinstance(why, (SchemaRefused, ValidatorMissing, msgspec.DecodeError))
-                unread[table] = str(why) if known else type(why).__name__
-                log.error("a JSON Schema cannot be read", app=table[0], table=table[1], why=unread[table])
+            except (SchemaRefused, ValidatorMissing, msgspec.DecodeError) as why:
+                unread[table] = str(why)
+                log.error("a JSON Schema cannot be read", app=table[0], table=table[1], why=str(why))
+            except Exception as why:  # of a library of another version: nothing is written to the table unjudged
+                unread[table] = type(why).__name__
+                log_failure(log, "a JSON Schema cannot be read", why, app=table[0], table=table[1])
         return bodies, current, unread

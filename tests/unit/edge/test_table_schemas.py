@@ -108,7 +108,7 @@ def proposed(op: str, **fields: Any) -> ProposedChange:
 
 
 def texts(schema: Json, op: str, before: Seen, **fields: Any) -> list[str]:
-    return sorted(fault.text for fault in new_faults(TableSchema(schema), proposed(op, **fields), before))
+    return sorted(fault.say() for fault in new_faults(TableSchema(schema), proposed(op, **fields), before))
 
 
 NAMES: Json = {"propertyNames": {"maxLength": 3}}
