@@ -295,9 +295,11 @@ async def _leave_out_full(work: PushDecision, log: Log) -> None:
     found = work.into(log.full)
     if not found:
         return
+    # Meanwhile a look at what there is may find that one of the spaces has room again.
+    full = {i: log.full[work.changes[i][1]] for i in found}
     ids = [id_ for i in found if (id_ := work.changes[i][0].c) is not None]
     before = await log.pushed_before(work.caller.user, work.client, ids) if ids else set()
-    refused = {i: log.full[work.changes[i][1]] for i in found if work.changes[i][0].c not in before}
+    refused = {i: over for i, over in full.items() if work.changes[i][0].c not in before}
     work.refuse_full({i: over.quota for i, over in refused.items()})
     for over in refused.values():
         log.on_hit(over.quota, over.space_id)
