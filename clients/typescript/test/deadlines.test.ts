@@ -34,7 +34,7 @@ describe("a token function", () => {
     ["that never answers", NEVER, "no_token"],
     ["that says sign-in is needed", () => null, "no_token"],
     ["that gives an empty text", () => " \n", "no_token"],
-    ["that raises NotAllowed", () => Promise.reject(new NotAllowed("sign in", "signed_out")), "unauthorized"],
+    ["that raises NotAllowed", () => Promise.reject(new NotAllowed("sign in", "signed_out")), "no_token"],
     ["whose token no header can carry", () => "a\nb", "bad_token"],
     ["whose token is larger than a server takes", () => "x".repeat(16_385), "token_too_large"],
   ])("%s is a refusal, in a sync and live", async (_name, token, code) => {
