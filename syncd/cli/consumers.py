@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from syncd.cli.operator_database import operator_database
+from syncd.cli.operator_command import run_on_database
 from syncd.cli.options import load_settings, progress, settings_options
 
 if TYPE_CHECKING:
@@ -131,32 +130,19 @@ def _show(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def _run(work: Callable[[ConsumerOperator], Awaitable[None]], options: dict[str, Any]) -> None:
-    from syncd.cli.migrate import refusals
+    async def on_connection(connection: Any, _: str) -> None:
+        import asyncpg
+
+        from syncd.store.consumers import ConsumerOperator
+
+        try:
+            await work(ConsumerOperator(connection))
+        except asyncpg.InsufficientPrivilegeError:
+            raise click.ClickException(NOT_OWNER) from None
+        except asyncpg.CheckViolationError:
+            raise click.ClickException(
+                "a consumer's name is of small letters, digits, `_`, `.` and `-`, 63 at most"
+            ) from None
 
     url = options.pop("database_url")
-    with operator_database(load_settings(**options), url, whole=True) as found:
-        try:
-            asyncio.run(_connected(work, found))
-        except BrokenPipeError:
-            raise  # who reads has had enough, `head` for instance
-        except refusals() as why:
-            raise click.ClickException(f"the database said no: {why}") from None
-
-
-async def _connected(work: Callable[[ConsumerOperator], Awaitable[None]], url: str) -> None:
-    import asyncpg
-
-    from syncd.postgres.sessions import OPERATOR, connect
-    from syncd.store.consumers import ConsumerOperator
-
-    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
-    try:
-        await work(ConsumerOperator(connection))
-    except asyncpg.InsufficientPrivilegeError:
-        raise click.ClickException(NOT_OWNER) from None
-    except asyncpg.CheckViolationError:
-        raise click.ClickException(
-            "a consumer's name is of small letters, digits, `_`, `.` and `-`, 63 at most"
-        ) from None
-    finally:
-        await connection.close()
+    run_on_database(load_settings(**options), url, on_connection)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from syncd.cli.operator_database import BOUND, as_runtime, operator_database
+from syncd.cli.operator_command import run_on_database
+from syncd.cli.operator_database import as_runtime
 from syncd.cli.options import load_settings, progress, settings_options
 from syncd.settings import Settings
 
@@ -147,33 +147,19 @@ async def _retry(held: HeldOperator, which: HeldFilter, settings: Settings, url:
 
 def _run(work: Callable[[HeldOperator, HeldFilter, Settings, str], Awaitable[None]], options: dict[str, Any]) -> None:
     """Does something with what an operator means."""
-    from syncd.cli.migrate import refusals
     from syncd.core.errors import SyncdError
     from syncd.store.held import HeldFilter
 
     which = HeldFilter(*(options.pop(name) for name in HeldFilter._fields))
     url = options.pop("database_url")
     settings = load_settings(**options)
-    with operator_database(settings, url, whole=True) as found:
+
+    async def on_connection(connection: Any, found: str) -> None:
+        from syncd.store.held import HeldOperator
+
         try:
-            asyncio.run(_connected(work, which, settings, found))
+            await work(HeldOperator(connection), which, settings, found)
         except SyncdError as why:
             raise click.ClickException(why.detail) from None
-        except BrokenPipeError:
-            raise  # who reads has had enough, `head` for instance
-        except refusals() as why:
-            raise click.ClickException(f"the database said no: {why}") from None
 
-
-async def _connected(work: Any, which: HeldFilter, settings: Settings, url: str) -> None:
-    from syncd.postgres.sessions import OPERATOR, connect
-    from syncd.store.backup import standing
-    from syncd.store.held import HeldOperator
-
-    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
-    try:
-        if not (await standing(connection)).whole:
-            raise click.ClickException(BOUND)
-        await work(HeldOperator(connection), which, settings, url)
-    finally:
-        await connection.close()
+    run_on_database(settings, url, on_connection, unbound=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from syncd.cli.operator_database import BOUND, operator_database
+from syncd.cli.operator_command import run_on_database
 from syncd.cli.options import load_settings, progress, settings_options
 from syncd.settings import Settings
 
@@ -99,29 +98,13 @@ def recount_command(space: str | None, **options: Any) -> None:
 
 
 def _run(work: Callable[[QuotaOperator, AuditOperator, Settings], Awaitable[None]], options: dict[str, Any]) -> None:
-    from syncd.cli.migrate import refusals
-
     url = options.pop("database_url")
     settings = load_settings(**options)
-    with operator_database(settings, url, whole=True) as found:
-        try:
-            asyncio.run(_connected(work, settings, found))
-        except BrokenPipeError:
-            raise  # who reads has had enough, `head` for instance
-        except refusals() as why:
-            raise click.ClickException(f"the database said no: {why}") from None
 
+    async def on_connection(connection: Any, _: str) -> None:
+        from syncd.store.audit import AuditOperator
+        from syncd.store.quotas import QuotaOperator
 
-async def _connected(work: Any, settings: Settings, url: str) -> None:
-    from syncd.postgres.sessions import OPERATOR, connect
-    from syncd.store.audit import AuditOperator
-    from syncd.store.backup import standing
-    from syncd.store.quotas import QuotaOperator
-
-    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
-    try:
-        if not (await standing(connection)).whole:
-            raise click.ClickException(BOUND)
         await work(QuotaOperator(connection), AuditOperator(connection), settings)
-    finally:
-        await connection.close()
+
+    run_on_database(settings, url, on_connection, unbound=True)

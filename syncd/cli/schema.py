@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from syncd.cli.operator_database import operator_database
+from syncd.cli.operator_command import run_on_database
 from syncd.cli.options import load_settings, progress, settings_options
 from syncd.core.ids import fault_in_id
 
@@ -170,31 +169,20 @@ def _named(table: str) -> tuple[str, str]:
 
 
 def _run(work: Callable[[SchemaOperator], Awaitable[None]], options: dict[str, Any]) -> None:
-    from syncd.cli.migrate import refusals
+    async def on_connection(connection: Any, _: str) -> None:
+        import asyncpg
+
+        from syncd.store.schemas import SchemaOperator
+
+        try:
+            async with connection.transaction():
+                await work(SchemaOperator(connection))
+        except asyncpg.InsufficientPrivilegeError:
+            raise click.ClickException(NOT_OWNER) from None
+        except (asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError):
+            raise click.ClickException(
+                "the database has an older schema of syncd's: run `syncd migrate` first."
+            ) from None
 
     url = options.pop("database_url")
-    with operator_database(load_settings(**options), url, whole=True) as found:
-        try:
-            asyncio.run(_connected(work, found))
-        except BrokenPipeError:
-            raise  # who reads has had enough, `head` for instance
-        except refusals() as why:
-            raise click.ClickException(f"the database said no: {why}") from None
-
-
-async def _connected(work: Callable[[SchemaOperator], Awaitable[None]], url: str) -> None:
-    import asyncpg
-
-    from syncd.postgres.sessions import OPERATOR, connect
-    from syncd.store.schemas import SchemaOperator
-
-    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
-    try:
-        async with connection.transaction():
-            await work(SchemaOperator(connection))
-    except asyncpg.InsufficientPrivilegeError:
-        raise click.ClickException(NOT_OWNER) from None
-    except (asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError):
-        raise click.ClickException("the database has an older schema of syncd's: run `syncd migrate` first.") from None
-    finally:
-        await connection.close()
+    run_on_database(load_settings(**options), url, on_connection)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from syncd.cli.operator_database import BOUND, operator_database
+from syncd.cli.operator_command import run_on_database
 from syncd.cli.options import progress
 from syncd.core.ids import SERVICES, fault_in_user
 from syncd.settings import Settings
@@ -87,28 +86,18 @@ def _day(seconds: float | None) -> str:
 
 
 def _run(settings: Settings, url: str | None, work: Work) -> None:
-    from syncd.cli.migrate import refusals
+    async def on_connection(connection: Any, _: str) -> None:
+        import asyncpg
 
-    with operator_database(settings, url, whole=True) as found:
+        from syncd.store.audit import AuditOperator
+        from syncd.store.service_tokens import ServiceOperator
+
         try:
-            asyncio.run(_connected(work, found))
-        except refusals() as why:
-            if getattr(why, "sqlstate", None) == "SY010":
+            async with connection.transaction():
+                await work(ServiceOperator(connection), AuditOperator(connection))
+        except asyncpg.PostgresError as why:
+            if why.sqlstate == "SY010":
                 raise click.ClickException("a space of these is not there") from None
-            raise click.ClickException(f"the database said no: {why}") from None
+            raise
 
-
-async def _connected(work: Work, url: str) -> None:
-    from syncd.postgres.sessions import OPERATOR, connect
-    from syncd.store.audit import AuditOperator
-    from syncd.store.backup import standing
-    from syncd.store.service_tokens import ServiceOperator
-
-    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
-    try:
-        if not (await standing(connection)).whole:
-            raise click.ClickException(BOUND)
-        async with connection.transaction():
-            await work(ServiceOperator(connection), AuditOperator(connection))
-    finally:
-        await connection.close()
+    run_on_database(settings, url, on_connection, unbound=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from syncd.cli.consumers import NOT_OWNER, STARTS, WIDE
+from syncd.cli.operator_command import run_on_database
 from syncd.cli.operator_database import operator_database
 from syncd.cli.options import load_settings, progress, settings_options
 
@@ -248,28 +249,17 @@ def _show(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _run(work: Callable[[WebhookOperator, Any], Awaitable[None]], options: dict[str, Any]) -> None:
-    from syncd.cli.migrate import refusals
+    async def on_connection(connection: Any, _: str) -> None:
+        import asyncpg
+
+        from syncd.store.webhooks import WebhookOperator
+
+        try:
+            await work(WebhookOperator(connection), connection)
+        except asyncpg.InsufficientPrivilegeError:
+            raise click.ClickException(NOT_OWNER) from None
+        except asyncpg.CheckViolationError:
+            raise click.ClickException("a name is of small letters, digits, `_`, `.` and `-`, 63 at most") from None
 
     url = options.pop("database_url")
-    with operator_database(load_settings(**options), url, whole=True) as found:
-        try:
-            asyncio.run(_connected(work, found))
-        except refusals() as why:
-            raise click.ClickException(f"the database said no: {why}") from None
-
-
-async def _connected(work: Callable[[WebhookOperator, Any], Awaitable[None]], url: str) -> None:
-    import asyncpg
-
-    from syncd.postgres.sessions import OPERATOR, connect
-    from syncd.store.webhooks import WebhookOperator
-
-    connection = await connect(url, timeout=10, statement_cache_size=0, settings=OPERATOR)
-    try:
-        await work(WebhookOperator(connection), connection)
-    except asyncpg.InsufficientPrivilegeError:
-        raise click.ClickException(NOT_OWNER) from None
-    except asyncpg.CheckViolationError:
-        raise click.ClickException("a name is of small letters, digits, `_`, `.` and `-`, 63 at most") from None
-    finally:
-        await connection.close()
+    run_on_database(load_settings(**options), url, on_connection)

@@ -38,13 +38,17 @@ class Checks:
         if not (self._schemas.current or self._rules or self._schemas.unread):
             return
         app = work.pull.app
-        if any((app, work.changes[i][2]) in self._schemas.unread for i in work.left):
+        of_table = dict[str, list[int]]()
+        for i in work.left:
+            of_table.setdefault(work.changes[i][2], []).append(i)
+        if any((app, table) in self._schemas.unread for table in of_table):
             raise Busy(UNREAD)
-        sizes = [len(one.value) for i in work.left for one in work.changes[i][0].f.values()]
+        schemas = {(app, table): found for table in of_table if (found := self._schemas.current.get((app, table)))}
+        changes = [work.changes[i][0] for _, table in schemas for i in of_table[table]]
+        sizes = [len(register.value) for change in changes for register in change.f.values()]
         large = sum(sizes) > SMALL or len(sizes) > MANY
-        schemas = self._schemas.current
         by_schema = await aside(large, needing_records, work, schemas) if schemas else []
-        by_rule = [i for i in work.left if self._rules.about(app, work.changes[i][2])] if self._rules else []
+        by_rule = [i for table, those in of_table.items() if self._rules.about(app, table) for i in those]
         places = sorted({*by_schema, *by_rule})
         if not places:
             return
