@@ -21,7 +21,7 @@ from bench.http_load import Load
 from bench.machine import Tree
 from bench.peers import tinybase, triplit
 from bench.peers.cast import Cast
-from bench.play import Player, alternate, show, timed
+from bench.play import FAILURES, Player, alternate, fell_out, show, timed
 from bench.stage import Stage, spread, sql
 from bench.workload import APP, Device, pull_request, record
 
@@ -47,7 +47,7 @@ def fresh(stage: Stage) -> list[Work]:
         ]
         found.append(Work(name=f"fresh_{records}", what=f"fresh device, {count:,} records", unit="records/s",
                           sides=sides, bars=bars, others=others))  # fmt: skip
-        sizes = {name: side(sides[name].label, [Sample(size / count)]) for name, size in pulls.sizes.items()}
+        sizes = {name: side(one.label, [Sample(pulls.sizes[name] / count)]) for name, one in sides.items()}
         bar = Bar(what="syncd", value=sizes["syncd"].median, target=SIZE_BAR, ceiling=True)
         found.append(Work(name=f"bytes_{records}", what=f"what a fresh device is sent, {count:,} records",
                           unit="bytes a record", sides=sizes, bars=[bar], less_is_better=True))  # fmt: skip
@@ -83,8 +83,12 @@ class Fresh:
         if other is not None:
             other.hold()
             found["tinybase"] = ("TinyBase", self._socket("tinybase", other, tinybase.pull()))
-        for _, play in found.values():
-            play()
+        for name, (_, play) in list(found.items()):
+            try:
+                play()
+            except FAILURES as why:
+                fell_out(name, f"fresh device, {self._count:,} records", why)
+                del found[name]
         return found
 
     def _own(self) -> Sample:
