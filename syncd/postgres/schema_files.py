@@ -21,7 +21,8 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # An area calls those before it, never one after it; the grants come last.
 AREAS = (
     "base", "starts", "context", "names", "security", "devices", "user_bounds", "audit", "quotas", "cursors", "held",
-    "first_generation", "feed_text", "page_cuts", "news", "small_feeds", "own_push", "pull", "feeds", "idempotency",
+    "first_generation", "feed_text", "page_cuts", "news", "small_feeds", "own_push", "shared_pages", "pull", "feeds",
+    "idempotency",
     "merge", "unseen", "touched", "append", "push_single", "push", "spaces", "live", "invitations", "history",
     "rules", "schemas", "restore", "export", "import_spaces", "import", "compaction", "digest", "standbys", "moves",
     "push_groups", "legacy_view", "services", "write_checks", "write_single", "write", "consume", "webhooks", "grants",
