@@ -46,9 +46,8 @@ BEGIN
     END IF;
     <<feeds>>
     FOR f IN SELECT * FROM syncd.sync_feeds_moved(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_how ? 'history') LOOP
-        read := read || f.space_no;
+        read := read || f.space_no; v_own := array_position(p_own_spaces, f.space_no);
         v_alone := v_alone + CASE WHEN v_texts[f.k] IS NULL THEN p_members ELSE 0 END;
-        v_own := array_position(p_own_spaces, f.space_no);
         LOOP  -- the phases of one feed
             seqs[f.k] := f.seq; bases[f.k] := f.base;
             more := v_left <= 0 OR v_bytes <= 0 OR v_alone > 200000;
