@@ -28,7 +28,7 @@ ZSTD_LEVEL, ZSTD_WINDOW = 3, 21
 # No length, no checksum, no dictionary, and a window of 2 MiB, of which a browser takes four.
 ZSTD_HEAD = ZSTD_MAGIC + bytes((0, (ZSTD_WINDOW - 10) << 3))
 LONGEST_RAW = 128 * 1024
-ZSTD_OPTIONS = {
+ZSTD_OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.compression_level: ZSTD_LEVEL, zstd.CompressionParameter.window_log: ZSTD_WINDOW,
     zstd.CompressionParameter.content_size_flag: 0, zstd.CompressionParameter.checksum_flag: 0,
 }  # fmt: skip
