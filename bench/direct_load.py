@@ -90,21 +90,16 @@ async def _copy(dsn: str, sql: str, arguments: Sequence[object]) -> Direct:
         await connection.close()
 
 
-def unshare(dsn: str) -> None:
-    """Moves every feed's version, so that no page that a worker keeps is right: the next device is the first."""
-    uvloop.run(_done(dsn, "UPDATE syncd.sync_feeds SET head = head"))
-
-
 def tidy(dsn: str) -> None:
     """Vacuums and analyses, as autovacuum would have done within a minute: for both sides of a comparison. And writes
     what the load left to write, which is no part of what is measured next."""
-    uvloop.run(_done(dsn, "VACUUM (ANALYZE)", "CHECKPOINT"))
+    uvloop.run(_tidy(dsn))
 
 
-async def _done(dsn: str, *queries: str) -> None:
+async def _tidy(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        for query in queries:
-            await connection.execute(query)
+        await connection.execute("VACUUM (ANALYZE)")
+        await connection.execute("CHECKPOINT")
     finally:
         await connection.close()

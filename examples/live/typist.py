@@ -68,7 +68,7 @@ class Typist:
         self._count += 1
         key = f"{self.name}:{self._count}"
         self._keys.press(key)
-        self._replica.patch(TABLE, line, {"text": text, "by": self.name, "key": key}, space=SPACE)
+        self._replica.patch(TABLE, line, {"text": text, "by": self.name, "key": key}, space=SPACE, upsert=True)
 
     def _refresh(self, changes: Changes) -> None:
         """What an application does on a change: reads what it shows again."""

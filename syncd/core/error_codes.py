@@ -211,7 +211,7 @@ CLIENT_GROUPS: dict[str, tuple[ErrorCode, ...]] = {
         _E("batch_too_large", None, _FIX, "A batch is pushed whole, so it must fit one push. Nothing was written.",
            "Split it into smaller batches, or raise the client's limits with the server's."),
         _E("no_such_record", None, _FIX, "There is no such record on this device.",
-           "Put it first, or check its id and space."),
+           "Put it first, check its id and space, or write it with `upsert`."),
         _E("no_such_change", None, _NEVER, "No refused or set-aside change has this id.",
            "It may have been sent, fixed or dropped meanwhile: list them again."),
         _E("wrong_replica", None, _NEVER, "The store belongs to another app, device or user, or to a newer version.",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from weakref import WeakValueDictionary
 
-from syncd.core.shared_text import SharedText
-
 LARGE = 256 * 1024
 
 
@@ -21,7 +19,7 @@ class LargeTexts:
 
     def __call__(self, text: bytes) -> bytes | bytearray:
         """The same text, in memory that others have already where it is large and they do."""
-        if len(text) < LARGE or isinstance(text, SharedText):
+        if len(text) < LARGE:
             return text
         name, same = hash(text), _Held(text)
         held = self._held.get(name)

@@ -156,7 +156,7 @@ def test_a_wrong_clock_neither_wins_for_ever_nor_loses_its_writes(device: Device
     year_9999 = 253_370_764_800_000_000
     wrong, right = device("wrong", wall=lambda: year_9999), device("right")
     wrong.put("t", "r", {"n": "wrong"})
-    wrong.delete("t", "gone")
+    wrong.delete("t", "gone", upsert=True)
     wrong.sync()
     assert wrong.why("t", "r").state == "clock_lowered"
     right.sync()
@@ -351,15 +351,15 @@ def edit_at_random(replica: Replica, rng: random.Random, where: str | None) -> N
     record = rng.choice("abcd")
     match rng.randrange(7):
         case 0 | 1:
-            replica.patch("t", record, {rng.choice("xy"): rng.random()}, space=where)
+            replica.patch("t", record, {rng.choice("xy"): rng.random()}, space=where, upsert=True)
         case 2:
             replica.put("t", record, {"x": rng.random()}, space=where)
         case 3:
-            replica.delete("t", record, space=where)
+            replica.delete("t", record, space=where, upsert=True)
         case 4:
             with replica.batch() as batch:
                 for name in rng.sample("abcd", 3):
-                    batch.patch("t", name, {"x": rng.random()}, space=where)
+                    batch.patch("t", name, {"x": rng.random()}, space=where, upsert=True)
         case _:
             replica.sync()
 
@@ -371,7 +371,7 @@ def test_devices_sync_at_the_same_time(device: Device) -> None:
     def work(replica: Replica) -> None:
         try:
             for n in range(15):
-                replica.patch("t", f"r{n % 4}", {"by": replica.client_id, "n": n})
+                replica.patch("t", f"r{n % 4}", {"by": replica.client_id, "n": n}, upsert=True)
                 replica.sync()
         except BaseException as failure:
             failures.append(failure)

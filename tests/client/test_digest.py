@@ -293,7 +293,7 @@ def test_while_others_write_nothing_is_mistaken_for_damage(phone: Replica, open_
             n += 1
             record = f"r{chance.randrange(20)}"
             if chance.random() < 0.3:
-                laptop.delete("tasks", record, space=space)
+                laptop.delete("tasks", record, space=space, upsert=True)
             else:
                 laptop.put("tasks", record, {"n": n}, space=space)
             laptop.push()

@@ -72,7 +72,7 @@ def write_at_one_instant(pair: Pair, name: str) -> dict[str, list[Any]]:
     with pair.open(name, name) as replica:
         replica.pull()
         for record in ORDERS:
-            replica.patch("t", record, {"title": name}, space=pair.space)
+            replica.patch("t", record, {"title": name}, space=pair.space, upsert=True)
             replica.patch("t", record, {"title": f"{name} again", "body": name}, space=pair.space)
         queue = packed(replica)
     return {record: [change for change in queue if json.loads(change.body)["id"] == record] for record in ORDERS}

@@ -57,7 +57,7 @@ async def test_two_devices_see_each_other_s_writes_at_once(device: Open) -> None
         await until(lambda: one.state.name == two.state.name == "live", "both are live")
         assert await one.wait_until_synced(180)
         await until(lambda: laptop.local.get("t", "before") == {"n": 1}, "the backlog")
-        await phone.patch("t", "a", {"n": 1})
+        await phone.patch("t", "a", {"n": 1}, upsert=True)
         await until(lambda: laptop.local.get("t", "a") == {"n": 1}, "there")
         await laptop.patch("t", "a", {"m": 2})
         await until(lambda: phone.local.get("t", "a") == {"n": 1, "m": 2}, "and back")
@@ -100,7 +100,7 @@ async def test_a_write_that_was_taken_stands_though_its_space_was_left_and_joine
             for role in (None, "writer"):
                 await asyncio.to_thread(set_role, server, user, space, guest, role)
                 await asyncio.sleep(1.5)
-            await theirs.patch("t", "r", {"n": "theirs"}, space=space)
+            await theirs.patch("t", "r", {"n": "theirs"}, space=space, upsert=True)
             await until(lambda: mine.local.pull() and mine.local.get("t", "r", space=space) == {"n": "theirs"}, "taken")
             proxy.heal()
             assert await live.wait_until_synced(180)
@@ -410,15 +410,15 @@ async def test_devices_whose_connections_break_at_random_converge(
             replica, where = rng.choice(devices), rng.choice([None, space])
             match rng.randrange(6):
                 case 0:
-                    await replica.delete("t", rng.choice("abcd"), space=where)
+                    await replica.delete("t", rng.choice("abcd"), space=where, upsert=True)
                 case 1:
                     await replica.put("t", rng.choice("abcd"), {"x": round_}, space=where)
                 case 2:
                     async with replica.batch() as batch:
                         for record in rng.sample("abcd", 3):
-                            batch.patch("t", record, {"y": round_}, space=where)
+                            batch.patch("t", record, {"y": round_}, space=where, upsert=True)
                 case _:
-                    await replica.patch("t", rng.choice("abcd"), {rng.choice("xy"): round_}, space=where)
+                    await replica.patch("t", rng.choice("abcd"), {rng.choice("xy"): round_}, space=where, upsert=True)
             if rng.random() < 0.15:
                 rng.choice([proxy.cut, proxy.reset])()
             await asyncio.sleep(rng.choice([0, 0, 0.01, 0.1]))

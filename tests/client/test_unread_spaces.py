@@ -185,7 +185,7 @@ async def test_by_sync_what_is_deleted_between_two_pages_is_gone(device: Open, s
         more.append(response.json()["hasMore"])
         if len(more) == 1:
             with Replica(tmp_path / "third.db", app="app", url=server.url, token=server.token(user)) as third:
-                third.delete("t", "r")
+                third.delete("t", "r", upsert=True)
                 third.sync()
 
     with (

@@ -133,9 +133,9 @@ class Device:
         if what < 0.4:
             batch.put("items", record, fields, space=space)
         elif what < 0.6:
-            batch.patch("items", record, fields, space=space)
+            batch.patch("items", record, fields, space=space, upsert=True)
         elif what < 0.75:
-            batch.delete("items", record, space=space)
+            batch.delete("items", record, space=space, upsert=True)
 
     def account(self) -> None:
         """Tells what has left the outbox: the server has it. What was refused is given up, as a user would."""

@@ -130,12 +130,12 @@ class Digested(RuleBasedStateMachine):
 
     @rule(device=DEVICES, space=SPACES, id_=IDS, field=FIELDS)
     def patch(self, device: int, space: int, id_: str, field: str) -> None:
-        self.replicas[device].patch("t", id_, {field: "patched"}, space=self.spaces[space])
+        self.replicas[device].patch("t", id_, {field: "patched"}, space=self.spaces[space], upsert=True)
 
     @rule(device=DEVICES, space=SPACES, id_=IDS, back=st.booleans())
     def delete(self, device: int, space: int, id_: str, back: bool) -> None:
         replica = self.replicas[device]
-        (replica.undelete if back else replica.delete)("t", id_, space=self.spaces[space])
+        (replica.undelete if back else replica.delete)("t", id_, space=self.spaces[space], upsert=True)
 
     @rule(space=SPACES, id_=IDS, field=FIELDS, when=st.integers(1, 3), value=st.integers(0, 9))
     def tie(self, space: int, id_: str, field: str, when: int, value: int) -> None:

@@ -14,6 +14,11 @@ def vectors(name: str) -> Any:
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def names() -> list[tuple[str, Any]]:
+    """The names of names.json, each with its case."""
+    return [(case["text"] * case.get("times", 1), case) for case in vectors("names")]
+
+
 def check_number(value: Any, vector: Any) -> None:
     """A value is of the type and the size that a case of numbers.json says."""
     match vector["kind"]:

@@ -5,6 +5,7 @@
 
 from .async_replica import AsyncReplica
 from .batch import Batch
+from .condition import and_, not_, or_
 from .data.conflict import Conflict
 from .data.events import Answered, Changes, Event, LiveState, Presence, RecordKey, Verified
 from .data.merge import Register
@@ -27,7 +28,9 @@ from .errors import (
     WrongReplica,
 )
 from .live.live import AsyncLive, Live
+from .measures import aggregate, group_by
 from .reading import EVERY_SPACE
+from .related import include
 from .replica import Replica
 from .status import Status
 from .store.outbox import Queued
@@ -74,4 +77,10 @@ __all__ = [
     "SyncdError",
     "Verified",
     "WrongReplica",
+    "aggregate",
+    "and_",
+    "group_by",
+    "include",
+    "not_",
+    "or_",
 ]

@@ -14,13 +14,14 @@ from typing import Any
 import httpx
 
 from .batch import Batch
+from .condition import Where
 from .data.conflict import Conflict
 from .data.events import Changes, Event, LiveState, Verified
 from .data.merge import Registers
 from .data.record import Record
+from .in_space import AsyncInSpace
 from .live.endpoint import LiveOptions, for_loop
 from .live.live import AsyncLive, choose_handlers
-from .query import Where
 from .replica import Replica
 from .status import Status
 from .store.outbox import Queued
@@ -68,10 +69,12 @@ class AsyncReplica:
         batch.put(table, id, fields, space=space)
         return (await asyncio.to_thread(self.local.commit, batch))[0]
 
-    async def patch(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
+    async def patch(
+        self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None, upsert: bool = False
+    ) -> str:
         """See Replica.patch."""
         batch = self.local.new_batch()
-        batch.patch(table, id, fields, space=space)
+        batch.patch(table, id, fields, space=space, upsert=upsert)
         return (await asyncio.to_thread(self.local.commit, batch))[0]
 
     async def update(
@@ -80,13 +83,17 @@ class AsyncReplica:
         """See Replica.update; `change` is called in another thread."""
         return await asyncio.to_thread(self.local.update, table, id, change, space=space)
 
-    async def delete(self, table: str, id: str, *, space: str | None = None) -> str:
-        """See Replica.delete."""
-        return await asyncio.to_thread(self.local.delete, table, id, space=space)
+    def in_(self, space: str | None) -> AsyncInSpace:
+        """See Replica.in_; not a coroutine, the methods of what it returns are."""
+        return AsyncInSpace(self, self.local.in_(space).space)
 
-    async def undelete(self, table: str, id: str, *, space: str | None = None) -> str:
+    async def delete(self, table: str, id: str, *, space: str | None = None, upsert: bool = False) -> str:
+        """See Replica.delete."""
+        return await asyncio.to_thread(self.local.delete, table, id, space=space, upsert=upsert)
+
+    async def undelete(self, table: str, id: str, *, space: str | None = None, upsert: bool = False) -> str:
         """See Replica.undelete."""
-        return await asyncio.to_thread(self.local.undelete, table, id, space=space)
+        return await asyncio.to_thread(self.local.undelete, table, id, space=space, upsert=upsert)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
@@ -111,6 +118,7 @@ class AsyncReplica:
         order: str | Sequence[str] = (),
         limit: int | None = None,
         offset: int = 0,
+        after: Record | None = None,
         space: str | None = None,
         deleted: bool = False,
     ) -> list[Record]:
@@ -122,6 +130,7 @@ class AsyncReplica:
             order=order,
             limit=limit,
             offset=offset,
+            after=after,
             space=space,
             deleted=deleted,
         )

@@ -16,6 +16,8 @@ class Batch:
 
     Comes from `replica.batch()` and is committed at the end of the `with` block; an exception inside it
     leaves no trace. Reads inside the block do not see its writes yet. `change_ids` is filled by the commit.
+    A `patch`, `delete` or `undelete` of a record that is neither on this device nor put in the batch before raises
+    NoSuchRecord at the end of the block, and nothing is written; with `upsert` it is written all the same.
     `read`: reads a record in the transaction that the commit ends.
     """
 
@@ -42,63 +44,25 @@ class Batch:
         values = check_fields(fields, name_space(space, self._user))
         self._add("insert", table, id, space, {**values, TOMBSTONE: None})
 
-    def patch(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> None:
+    def patch(
+        self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None, upsert: bool = False
+    ) -> None:
         """Writes some fields of a record. A deleted record stays deleted."""
-        self._add("update", table, id, space, check_fields(fields, name_space(space, self._user)))
+        self._add("update", table, id, space, check_fields(fields, name_space(space, self._user)), upsert)
 
-    def delete(self, table: str, id: str, *, space: str | None = None) -> None:
+    def delete(self, table: str, id: str, *, space: str | None = None, upsert: bool = False) -> None:
         """Deletes a record. Its fields are kept, so that `undelete` brings them back."""
-        self._add("delete", table, id, space, {})
+        self._add("delete", table, id, space, {}, upsert)
 
-    def undelete(self, table: str, id: str, *, space: str | None = None) -> None:
+    def undelete(self, table: str, id: str, *, space: str | None = None, upsert: bool = False) -> None:
         """Brings a deleted record back as it was."""
-        self._add("update", table, id, space, {TOMBSTONE: None})
+        self._add("update", table, id, space, {TOMBSTONE: None}, upsert)
 
-    def _add(self, op: Any, table: str, record: str, space: str | None, values: Mapping[str, Any]) -> None:
+    def _add(
+        self, op: Any, table: str, record: str, space: str | None, values: Mapping[str, Any], upsert: bool = False
+    ) -> None:
         check_id("the table", table)
         check_id("the record id", record)
         if space is not None:
             check_id("the space", space)
-        self.writes.append(Write(op, table, name_space(space, self._user), record, values, self._extra))
-
-
-class InSpace:
-    """The records of one space: the methods of a replica, without `space`. Comes from `replica.in_("north")`."""
-
-    def __init__(self, replica: Any, space: str | None) -> None:
-        self._replica, self.space = replica, space
-
-    def put(self, table: str, id: str, fields: Mapping[str, Any]) -> str:
-        """See Replica.put."""
-        done: str = self._replica.put(table, id, fields, space=self.space)
-        return done
-
-    def patch(self, table: str, id: str, fields: Mapping[str, Any]) -> str:
-        """See Replica.patch."""
-        done: str = self._replica.patch(table, id, fields, space=self.space)
-        return done
-
-    def update(self, table: str, id: str, change: Callable[[Record], Mapping[str, Any]]) -> str:
-        """See Replica.update."""
-        done: str = self._replica.update(table, id, change, space=self.space)
-        return done
-
-    def delete(self, table: str, id: str) -> str:
-        """See Replica.delete."""
-        done: str = self._replica.delete(table, id, space=self.space)
-        return done
-
-    def undelete(self, table: str, id: str) -> str:
-        """See Replica.undelete."""
-        done: str = self._replica.undelete(table, id, space=self.space)
-        return done
-
-    def get(self, table: str, id: str, *, deleted: bool = False) -> Record | None:
-        """See Replica.get."""
-        done: Record | None = self._replica.get(table, id, space=self.space, deleted=deleted)
-        return done
-
-    def query(self, table: str, *given: Any, **more: Any) -> list[Record]:
-        """See Replica.query."""
-        done: list[Record] = self._replica.query(table, *given, space=self.space, **more)
-        return done
+        self.writes.append(Write(op, table, name_space(space, self._user), record, values, self._extra, upsert))

@@ -286,7 +286,7 @@ TEXTS = {
     ),
     "no_such_record": (
         "There is no such record on this device.",
-        "Put it first, or check its id and space.",
+        "Put it first, check its id and space, or write it with `upsert`.",
     ),
     "no_such_change": (
         "No refused or set-aside change has this id.",

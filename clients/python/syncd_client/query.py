@@ -1,87 +1,48 @@
-"""Queries by field: one SELECT where SQLite compares as JSON does, finished in Python where not."""
+"""Queries: one SELECT where SQLite compares as JSON does, finished in Python where not."""
 
 from __future__ import annotations
 
-import operator
-import re
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .condition import All, AnyCondition, Condition, Not, Some, Where, read_where
 from .data.change import check_asked
+from .data.merge import TOMBSTONE
+from .data.order import sort_key, value_at
 from .data.record import Record
 from .data.values import parse
 from .errors import InvalidQuery
 
-Where = Mapping[str, Any] | Sequence[tuple[str, str, Any]]
-
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_OPERATORS = (*_COMPARE, "=", "!=", "in")
+_COMPARED = ("<", "<=", ">", ">=")
 _INT64 = 2**63
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_Clause = tuple[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A part of an order: a field or path, and whether what is greater comes first."""
+
+    path: str
+    descending: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A SELECT with its parameters, and what remains to be decided in Python (None: nothing)."""
+    """What is asked, checked. `space`: None asks every space. `after`: what the answer begins behind."""
 
-    sql: str
-    params: tuple[Any, ...]
-    residue: Callable[[Mapping[str, Any]], bool] | None
+    table: str
+    space: str | None
+    condition: AnyCondition
+    order: tuple[Term, ...]
     limit: int | None
     offset: int
+    deleted: bool
+    after: Record | None
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """`field operator operand`."""
-
-    field: str
-    operator: str
-    operand: Any
-
-    def holds(self, fields: Mapping[str, Any]) -> bool:
-        """Whether a record fulfils it. A missing field counts as null; other types are never in order."""
-        value = fields.get(self.field)
-        match self.operator:
-            case "=":
-                return same(value, self.operand)
-            case "!=":
-                return not same(value, self.operand)
-            case "in":
-                return any(same(value, item) for item in self.operand)
-            case _:
-                return _kind(value) == _kind(self.operand) and _COMPARE[self.operator](value, self.operand)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equality of JSON: true is not 1, and 1 is 1.0."""
-    if _kind(one) != _kind(other):
-        return False
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    return bool(one == other)
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case _:
-            return type(value).__name__
-
-
-def compile_query(
+def check_query(
     table: str,
     space: str | None,
     where: Where,
@@ -89,31 +50,19 @@ def compile_query(
     limit: int | None,
     offset: int,
     deleted: bool,
+    after: Record | None,
 ) -> Query:
-    """Compiles a query. `space`: None asks every space. Raises InvalidQuery."""
-    conditions = read_conditions(where)
-    clauses, params = ["tbl = ?"], [check_asked("the table", table)]
-    if space is not None:
-        clauses.append("space = ?")
-        params.append(space)
-    if not deleted:
-        clauses.append("deleted = 0")
-    rest = []
-    for condition in conditions:
-        clause = _clause(condition)
-        if clause is None:
-            rest.append(condition)
-        else:
-            clauses.append(clause[0])
-            params += clause[1]
-    sql = f"SELECT tbl, space, id, doc FROM records WHERE {' AND '.join(clauses)} ORDER BY "
-    terms = [_term(name) for name in ([order] if isinstance(order, str) else order) if name]
-    sql += ", ".join([*(term for term, _ in terms), "id", "space"])
-    params += [path for _, path in terms]
-    most, offset = None if limit is None else _count(limit), _count(offset)
-    if rest:
-        return Query(sql, tuple(params), lambda fields: all(c.holds(fields) for c in rest), most, offset)
-    return Query(f"{sql} LIMIT ? OFFSET ?", (*params, -1 if most is None else most, offset), None, None, 0)
+    """A query that can be answered. Raises InvalidQuery."""
+    terms = tuple(_term(name) for name in ([order] if isinstance(order, str) else order))
+    most = None if limit is None else _count(limit)
+    return Query(
+        check_asked("the table", table), space, read_where(where), terms, most, _count(offset), deleted, after
+    )  # fmt: skip
+
+
+def _term(name: str) -> Term:
+    descending = isinstance(name, str) and name.startswith("-")
+    return Term(check_asked("an order field", name[1:] if descending else name), descending)
 
 
 def _count(number: object) -> int:
@@ -123,72 +72,177 @@ def _count(number: object) -> int:
     return min(number, _INT64 - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A row of the file, not yet a record."""
+
+    names: tuple[str, str, str]
+    fields: dict[str, Any]
+
+    @property
+    def ties(self) -> tuple[str, str]:
+        """What is in order where nothing else is: the id, then the space."""
+        return self.names[2], self.names[1]
+
+
 def find(db: sqlite3.Connection, query: Query) -> list[Record]:
-    """The records that a compiled query asks for."""
-    rows = db.execute(query.sql, query.params)
-    if query.residue is None:
-        return [Record(tbl, held, id, parse(doc)) for tbl, held, id, doc in rows]
-    found: list[Record] = []
+    """The records that a query asks for."""
+    selected, whole = _where(query)
+    ordering = _order_by(query.order)
+    if ordering is not None:
+        found = _in_order(db, query, selected, ordering, whole)
+        if not any(_is_large(value_at(one.fields, term.path)) for one in found for term in query.order):
+            return [Record(*one.names, one.fields) for one in found]
+    matching = [one for one in _rows(db, query, selected) if whole or query.condition.holds(one.fields)]
+    matching.sort(key=lambda one: one.ties)
+    for term in reversed(query.order):
+        matching.sort(key=lambda one: sort_key(value_at(one.fields, term.path)), reverse=term.descending)
+    beyond = [one for one in matching if _is_beyond(one, query)]
     end = None if query.limit is None else query.offset + query.limit
-    for tbl, held, id, doc in rows:
+    return [Record(*one.names, one.fields) for one in beyond[query.offset : end]]
+
+
+def _in_order(db: sqlite3.Connection, query: Query, selected: _Clause, ordering: _Clause, whole: bool) -> list[_Found]:
+    """What SQLite has put in order. `whole`: it has decided the whole condition."""
+    clauses, params = selected
+    if query.after is not None:
+        bound, values = _bound(query)
+        clauses, params = f"{clauses}{bound}", [*params, *values]
+    ends = f" ORDER BY {ordering[0]}"
+    if whole and query.after is None:
+        page = [-1 if query.limit is None else query.limit, query.offset]
+        return list(_rows(db, query, (clauses, params), f"{ends} LIMIT ? OFFSET ?", [*ordering[1], *page]))
+    found: list[_Found] = []
+    end = None if query.limit is None else query.offset + query.limit
+    for one in _rows(db, query, (clauses, params), ends, ordering[1]):
         if end is not None and len(found) >= end:
             break
-        fields = parse(doc)
-        if query.residue(fields):
-            found.append(Record(tbl, held, id, fields))
+        if (whole or query.condition.holds(one.fields)) and _is_beyond(one, query):
+            found.append(one)
     return found[query.offset : end]
 
 
-def read_conditions(where: Where) -> list[Condition]:
-    """Both forms of `where` as conditions. Raises InvalidQuery."""
-    if isinstance(where, Mapping):
-        triples = [(f, *v) if isinstance(v, tuple) else (f, "=", v) for f, v in where.items()]
-    else:
-        triples = [tuple(triple) for triple in where]
-    conditions = []
-    for triple in triples:
-        if len(triple) != 3 or triple[1] not in _OPERATORS:
-            raise InvalidQuery(f"a condition is (field, operator, value) with one of {', '.join(_OPERATORS)}.")
-        condition = Condition(check_asked("a field name", triple[0]), triple[1], triple[2])
-        if condition.operator in _COMPARE and _kind(condition.operand) not in ("number", "str"):
-            raise InvalidQuery(f"{type(condition.operand).__name__} has no order: compare with a number or with text.")
-        if condition.operator == "in" and not isinstance(condition.operand, list | tuple | set | frozenset):
-            raise InvalidQuery("`in` needs a list of values.")
-        conditions.append(condition)
-    return conditions
+def _rows(
+    db: sqlite3.Connection, query: Query, selected: _Clause, ends: str = "", more: Sequence[Any] = ()
+) -> Iterator[_Found]:
+    sql = f"SELECT tbl, space, id, doc FROM records WHERE {selected[0]}{ends}"
+    for table, space, record, doc in db.execute(sql, (*selected[1], *more)):
+        yield _Found((table, space, record), parse(doc))
+
+
+def _where(query: Query) -> tuple[_Clause, bool]:
+    """What SQLite decides, and whether nothing is left to be decided."""
+    clauses, params = ["tbl = ?"], [query.table]
+    if query.space is not None:
+        clauses.append("space = ?")
+        params.append(query.space)
+    if not query.deleted:
+        clauses.append("deleted = 0")
+    parts = query.condition.parts if isinstance(query.condition, All) else (query.condition,)
+    decided = [_clause(part) for part in parts]
+    for clause in decided:
+        if clause is not None:
+            clauses.append(clause[0])
+            params += clause[1]
+    return (" AND ".join(clauses), params), None not in decided
 
 
 def _path(field: str) -> str | None:
-    """A JSON path, if the name can stand in one."""
-    return None if '"' in field or "\\" in field else f'$."{field}"'
+    """A JSON path, if the name can stand in one. A path with dots may be a name too, which SQLite cannot tell."""
+    return None if '"' in field or "\\" in field or "." in field else f'$."{field}"'
 
 
-def _term(name: str) -> tuple[str, str]:
-    field, descending = (name[1:], " DESC") if name.startswith("-") else (name, "")
-    path = _path(check_asked("an order field", field))
-    if path is None:
-        raise InvalidQuery(f"cannot order by {field!r}: its name has a quote or a backslash.")
-    return f"json_extract(doc, ?){descending}", path
+_SORTED = "CASE json_type(doc, ?) WHEN 'array' THEN x'00' WHEN 'object' THEN x'01' ELSE json_extract(doc, ?) END"
 
 
-def _clause(condition: Condition) -> tuple[str, list[Any]] | None:
-    """SQL that means the same as the condition, or None where SQLite's comparison would differ."""
-    path, operand = _path(condition.field), condition.operand
-    if path is None or condition.operator not in ("=", *_COMPARE) or not operand_fits(operand):
+def _order_by(order: Sequence[Term]) -> _Clause | None:
+    paths = [_path(term.path) for term in order]
+    if None in paths:
+        return None
+    terms = [_SORTED + (" DESC" if term.descending else "") for term in order]
+    return ", ".join([*terms, "id", "space"]), [path for path in paths for _ in range(2)]
+
+
+def _bound(query: Query) -> _Clause:
+    """What spares SQLite most of what comes before `after`; the rest is told apart in Python."""
+    assert query.after is not None
+    if not query.order:
+        return " AND id >= ?", [query.after.id]
+    value, path = value_at(fields_of(query.after), query.order[0].path), _path(query.order[0].path)
+    if isinstance(value, list | dict) or not operand_fits(value):
+        return "", []
+    if query.order[0].descending:
+        end = "IS NULL" if value is None else "<= ?"
+        given = [] if value is None else [value]
+        return f" AND ({_SORTED} IS NULL OR {_SORTED} {end})", [path] * 4 + given
+    return ("", []) if value is None else (f" AND {_SORTED} >= ?", [path, path, value])
+
+
+def fields_of(record: Record) -> dict[str, Any]:
+    """The fields of a record with its tombstone."""
+    return {**record, TOMBSTONE: record.deleted_at}
+
+
+def _is_beyond(one: _Found, query: Query) -> bool:
+    """Whether it comes after what the answer begins behind."""
+    if query.after is None:
+        return True
+    start = fields_of(query.after)
+    for term in query.order:
+        here, there = sort_key(value_at(one.fields, term.path)), sort_key(value_at(start, term.path))
+        if here != there:
+            return bool((here > there) != term.descending)
+    return one.ties > (query.after.id, query.after.space or "")
+
+
+def _is_large(value: Any) -> bool:
+    """SQLite rounds integers of this size, so that it cannot tell them apart."""
+    return isinstance(value, int | float) and abs(value) >= _INT64
+
+
+def _clause(condition: AnyCondition) -> _Clause | None:
+    """SQL that means the same as a condition, or None where SQLite's comparison would differ."""
+    match condition:
+        case Condition():
+            return _compared(condition)
+        case Not(part):
+            inner = _clause(part)
+            return inner and (f"NOT coalesce({inner[0]}, 0)", inner[1])
+        case All(parts) | Some(parts):
+            clauses = [clause for part in parts if (clause := _clause(part)) is not None]
+            if len(clauses) < len(parts):
+                return None
+            word, none = (" AND ", "1") if isinstance(condition, All) else (" OR ", "0")
+            joined = word.join(f"coalesce({text}, 0)" for text, _ in clauses) or none
+            return f"({joined})", [param for _, params in clauses for param in params]
+
+
+def _compared(condition: Condition) -> _Clause | None:
+    path, operator, operand = _path(condition.field), condition.operator, condition.operand
+    if operator == "between":
+        low, high = (Condition(condition.field, end, operand[n]) for n, end in enumerate((">=", "<=")))
+        return _clause(All((low, high)))
+    if path is None or operator not in ("=", *_COMPARED) or not operand_fits(operand):
         return None
     if operand is None:
         return "json_extract(doc, ?) IS NULL", [path]
     if isinstance(operand, bool):
         return "json_type(doc, ?) = ?", [path, "true" if operand else "false"]
     types = "= 'text'" if isinstance(operand, str) else "IN ('integer', 'real')"
-    comparison = f"json_extract(doc, ?) {condition.operator} ?"
+    comparison = f"json_extract(doc, ?) {operator} ?"
     return f"(json_type(doc, ?) {types} AND {comparison})", [path, path, operand]
 
 
 def operand_fits(operand: Any) -> bool:
-    """Whether SQLite holds the operand as it is."""
-    if isinstance(operand, int) and not isinstance(operand, bool):
-        return -(2**53) <= operand <= 2**53
-    if isinstance(operand, str):
-        return operand.isascii() or not _SURROGATE.search(operand)
-    return operand is None or isinstance(operand, bool | float)
+    """Whether SQLite holds the operand as it is, and compares with it exactly."""
+    match operand:
+        case bool() | None:
+            return True
+        case int():
+            return -(2**53) <= operand <= 2**53
+        case float():
+            return abs(operand) < _INT64
+        case str():
+            return operand.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in operand)
+        case _:
+            return False

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from .condition import Where
 from .data.change import Key, check_asked, name_space
 from .data.merge import Registers
 from .data.record import Record
 from .errors import InvalidQuery
-from .query import Where, compile_query, find
+from .query import check_query, find
 from .store import records
 from .store.identity import Identity
 from .store.store import Store, get_meta
@@ -41,18 +42,23 @@ class Reading:
         order: str | Sequence[str] = (),
         limit: int | None = None,
         offset: int = 0,
+        after: Record | None = None,
         space: str | None = None,
         deleted: bool = False,
     ) -> list[Record]:
         """The records of a table that fulfil every condition.
 
-        `where`: `{"done": False, "priority": (">=", 2)}` or `[("priority", ">=", 2), ("priority", "<", 5)]`,
-        with =, !=, <, <=, >, >=, in. A missing field equals None; only numbers and text have an order, each
-        among themselves (text by code point). `order`: field names, "-" in front for descending; null sorts
-        first, then numbers, then text; ids break ties. `space`: None for the personal one, or EVERY_SPACE.
+        `where`: `{"done": False, "priority": (">=", 2), "place.city": "Oslo"}`, where `{">=": 2, "<": 5}` are two
+        conditions, or `[("priority", ">=", 2), ("priority", "<", 5)]`, with =, !=, <, <=, >, >=, in, contains,
+        startsWith, like, between; or what `and_`, `or_` and `not_` make of such. A missing field equals None; only
+        numbers and text have an order, each among themselves. `order`: fields or paths, "-" in front for descending;
+        null sorts first, then numbers (False as 0, True as 1), then text by code point, then lists and objects, which
+        have none among themselves; ids break ties. `after`: a record of the same order that the answer begins behind,
+        say the last one of the page before; it is as it was then. `space`: None for the personal one, or EVERY_SPACE.
+        Raises InvalidQuery.
         """
         asked = None if space == EVERY_SPACE else self._named(space)
-        query = compile_query(table, asked, where, order, limit, offset, deleted)
+        query = check_query(table, asked, where, order, limit, offset, deleted, after)
         with self.store.read() as db:
             return find(db, query)
 

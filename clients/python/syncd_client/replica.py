@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from .batch import Batch, InSpace
+from .batch import Batch
 from .data.change import Key, Write, check_id, name_space
 from .data.conflict import Conflict
 from .data.events import Changes, Event, LiveState, Verified
@@ -18,6 +18,7 @@ from .data.record import Record
 from .data.undo import Image
 from .data.values import take
 from .errors import NoSuchRecord
+from .in_space import InSpace
 from .live.endpoint import LiveOptions, for_thread
 from .live.hub import Bulletin
 from .live.live import Live, choose_handlers
@@ -129,10 +130,15 @@ class Replica(Reading):
             batch.put(table, id, fields, space=space)
         return batch.change_ids[0]
 
-    def patch(self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None) -> str:
-        """Writes some fields of a record. A deleted record stays deleted. Returns the changeId."""
+    def patch(
+        self, table: str, id: str, fields: Mapping[str, Any], *, space: str | None = None, upsert: bool = False
+    ) -> str:
+        """Writes some fields of a record. A deleted record stays deleted. Returns the changeId.
+
+        Raises NoSuchRecord where this device has none, unless `upsert`; so do `delete` and `undelete`.
+        """
         with self.batch() as batch:
-            batch.patch(table, id, fields, space=space)
+            batch.patch(table, id, fields, space=space, upsert=upsert)
         return batch.change_ids[0]
 
     def update(
@@ -145,7 +151,7 @@ class Replica(Reading):
         with self.batch() as batch:
             found = batch.get(table, id, space=space)
             if found is None:
-                raise NoSuchRecord(f"there is no {table} {id!r} here.", remedy="Make it with put().")
+                raise NoSuchRecord(f"there is no {table} {id!r} here.")
             batch.patch(table, id, change(found), space=space)
         return batch.change_ids[0]
 
@@ -153,16 +159,16 @@ class Replica(Reading):
         """The records of one space (None: the personal one), so that none of its writes forgets to name it."""
         return InSpace(self, space if space is None else check_id("the space", space))
 
-    def delete(self, table: str, id: str, *, space: str | None = None) -> str:
+    def delete(self, table: str, id: str, *, space: str | None = None, upsert: bool = False) -> str:
         """Deletes a record; `undelete` brings it back as it was. Returns the changeId."""
         with self.batch() as batch:
-            batch.delete(table, id, space=space)
+            batch.delete(table, id, space=space, upsert=upsert)
         return batch.change_ids[0]
 
-    def undelete(self, table: str, id: str, *, space: str | None = None) -> str:
+    def undelete(self, table: str, id: str, *, space: str | None = None, upsert: bool = False) -> str:
         """Brings a deleted record back. Returns the changeId."""
         with self.batch() as batch:
-            batch.undelete(table, id, space=space)
+            batch.undelete(table, id, space=space, upsert=upsert)
         return batch.change_ids[0]
 
     @contextmanager
@@ -170,7 +176,7 @@ class Replica(Reading):
         """Several writes as one: `with replica.batch() as b: b.put(…); b.delete(…)`.
 
         They are one transaction here and one push, never split, all or nothing on the server.
-        Raises BatchTooLarge at the end of the block when they do not fit one push.
+        Raises BatchTooLarge at the end of the block when they do not fit one push, and NoSuchRecord (see Batch).
         """
         with ExitStack() as stack:
             open_: list[sqlite3.Connection] = []

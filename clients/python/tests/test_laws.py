@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from syncd_client import InvalidWrite, Register
+from syncd_client.condition import Condition
 from syncd_client.data.change import check_fields, check_id, read_change, write_change
 from syncd_client.data.clock import LATEST, SECOND, format_instant, parse_instant, tick
 from syncd_client.data.events import RecordKey, name_records
 from syncd_client.data.merge import Registers, merge, overlay, wins
+from syncd_client.data.order import same
 from syncd_client.data.stamp import stamp_over
 from syncd_client.data.values import MAX_DEPTH, dump
-from syncd_client.query import Condition, same
 from syncd_client.store.ids import new_id
 
 CLIENTS = st.sampled_from(["a", "ab", "B", "é", "\ufffd", "\U0001f600"])

@@ -131,7 +131,7 @@ def test_who_wrote_it_with_what_and_by_which_schema_goes_along(open_replica: Ope
 def test_what_is_sent_again_is_written_over_others_registers_and_not_over_one_s_own(
     replica: Replica, script: Script
 ) -> None:
-    replica.patch("t", "a", {"own": 1})
+    replica.patch("t", "a", {"own": 1}, upsert=True)
     script.answers = [lambda body: applied(body, wire("a", theirs=(1, EARLY)))]
     replica.sync()
     replica.patch("t", "a", {"own": 2, "theirs": 2})
@@ -168,7 +168,7 @@ def test_of_one_push_what_was_refused_stays_in_its_place_among_what_was_lowered(
 ) -> None:
     replica = open_replica(wall=Wall(NOW + YEARS))
     for n, _ in enumerate(order):
-        replica.patch("t", f"r{n}", {"n": 1}, space="s")
+        replica.patch("t", f"r{n}", {"n": 1}, space="s", upsert=True)
     lowered = [{"status": "applied", "at": {"n": format_instant(NOW + 10 * n)}} for n in range(len(order))]
     script.answers = [
         answer(*[REFUSED if word == "refused" else lowered[n] for n, word in enumerate(order)])
@@ -184,8 +184,8 @@ def test_a_write_that_lost_to_what_is_gone_is_not_shown(replica: Replica, script
     """It lost to a deletion that the server has forgotten since, so nothing comes that it lost to."""
     script.answers = [page(spaces={"joined": ["_personal:u"]})]
     replica.pull()
-    replica.patch("t", "gone", {"n": 1})
-    replica.patch("t", "here", {"n": 1})
+    replica.patch("t", "gone", {"n": 1}, upsert=True)
+    replica.patch("t", "here", {"n": 1}, upsert=True)
     script.answers = [answer({"status": "superseded"}, {"status": "applied"}, more=more)]
     report = replica.sync()
     assert (report.pushed, report.superseded, report.duplicates) == (2, 1, 0)
@@ -194,7 +194,7 @@ def test_a_write_that_lost_to_what_is_gone_is_not_shown(replica: Replica, script
 
 
 def test_a_write_to_a_space_that_the_server_has_not_named_is_confirmed(replica: Replica, script: Script) -> None:
-    replica.patch("t", "a", {"n": 1}, space="new")
+    replica.patch("t", "a", {"n": 1}, space="new", upsert=True)
     replica.sync()
     script.answers = [page(wire("a", space="new", m=(1, EARLY)), spaces={"joined": ["new"]}, cursor="c2")]
     replica.sync()
@@ -202,7 +202,7 @@ def test_a_write_to_a_space_that_the_server_has_not_named_is_confirmed(replica: 
 
 
 def test_a_change_of_another_device_is_no_word_on_one_s_own_of_that_id(replica: Replica, script: Script) -> None:
-    own = replica.patch("t", "a", {"n": 1})
+    own = replica.patch("t", "a", {"n": 1}, upsert=True)
     script.answers = [page(wire("a", m=(1, EARLY)) | {"changeId": own})]
     replica.pull()
     assert [change.change_id for change in replica.pending()] == [own]
@@ -215,7 +215,7 @@ def test_an_answer_s_stamps_are_taken_where_they_are_other_ones_of_fields_that_w
     open_replica: Open, script: Script
 ) -> None:
     replica = open_replica(wall=Wall(NOW))
-    replica.patch("t", "a", {"n": 1, "m": 1})
+    replica.patch("t", "a", {"n": 1, "m": 1}, upsert=True)
     stamps = {"n": NOW, "m": NOW - 1, "never": NOW - 1}
     script.answers = [answer({"at": {name: format_instant(at) for name, at in stamps.items()}})]
     replica.sync()

@@ -183,7 +183,7 @@ def test_a_refused_change_is_fixed_under_a_new_id(replica: Replica, script: Scri
 def test_a_refused_batch_is_fixed_or_dropped_whole(replica: Replica, script: Script) -> None:
     with replica.batch() as batch:
         batch.put("t", "a", {"n": 1})
-        batch.delete("t", "b")
+        batch.delete("t", "b", upsert=True)
     script.answers = [problem(422, "atomic_rejected", "/changes/0")]
     replica.sync()
     replica.fix(batch.change_ids[0], {"n": 2})

@@ -56,7 +56,7 @@ def test_a_later_pending_write_keeps_its_stamp_when_an_earlier_one_is_lowered(
 def test_the_lowered_form_that_comes_back_replaces_the_own_write(open_replica: Open, script: Script) -> None:
     """The reply to the push was lost, so the device hears of the lowered stamp only from the log."""
     replica = open_replica(wall=lambda: 3_000_000_000_000_000)
-    change_id = replica.patch("t", "r", {"n": 1})
+    change_id = replica.patch("t", "r", {"n": 1}, upsert=True)
     sent = replica.pending()[0].change["fields"]["n"]["at"]
     back = wire("r", client=replica.client_id, n=(1, "2026-01-01T00:00:00.000000Z")) | {"changeId": change_id}
     back["fields"]["n"]["sent"] = sent
@@ -67,7 +67,7 @@ def test_the_lowered_form_that_comes_back_replaces_the_own_write(open_replica: O
 
 
 def test_an_own_pending_write_wins_a_tie_until_it_is_sent(replica: Replica, script: Script) -> None:
-    replica.patch("t", "r", {"n": "mine"})
+    replica.patch("t", "r", {"n": "mine"}, upsert=True)
     at = replica.pending()[0].change["fields"]["n"]["at"]
     twin = wire("r", client=replica.client_id, n=("theirs", at)) | {"changeId": None}
     script.answers = [page(twin)]
@@ -138,7 +138,7 @@ def answer_duplicate(more: bool, *changes: Any) -> Callable[[Any], Any]:
 def test_what_the_server_had_already_is_taken_from_its_delta(open_replica: Open, script: Script) -> None:
     """The reply was lost that told of the lowered stamps; a repeated change is answered without them."""
     replica = open_replica(wall=lambda: 3_000_000_000_000_000)
-    ids = [replica.patch("t", "r", {"n": n}) for n in (1, 2)]
+    ids = [replica.patch("t", "r", {"n": n}, upsert=True) for n in (1, 2)]
     sent = [change.change["fields"]["n"]["at"] for change in replica.pending()]
     lowered = [wire("r", client=replica.client_id, n=(n, f"2026-01-01T00:00:0{n}Z")) for n in (1, 2)]
     for change, change_id, at in zip(lowered, ids, sent, strict=True):
@@ -161,7 +161,7 @@ def test_what_the_server_had_already_is_taken_from_its_delta(open_replica: Open,
 
 
 def test_a_repeated_change_that_had_lost_does_not_win_here(replica: Replica, script: Script) -> None:
-    replica.patch("t", "r", {"n": "mine"})
+    replica.patch("t", "r", {"n": "mine"}, upsert=True)
     script.answers = [answer_duplicate(False, wire("r", n=("theirs", EARLY)))]
     replica.sync()
     assert replica.get("t", "r") == {"n": "theirs"}

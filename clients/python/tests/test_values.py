@@ -99,7 +99,7 @@ def test_one_list_in_several_puts_of_a_batch_is_in_each_what_it_was(replica: Rep
     with replica.batch() as batch:
         batch.put("t", "1", {"tags": tags, "deep": deep})
         tags.append("b")
-        batch.patch("t", "2", {"tags": tags, "deep": deep})
+        batch.patch("t", "2", {"tags": tags, "deep": deep}, upsert=True)
         deep["in"] = None
         tags.append(object())
     replica.sync()

@@ -111,7 +111,7 @@ def test_a_write_is_later_than_what_it_replaces(
     replica.sync()
     with replica.store.write() as db:
         set_meta(db, "clock", vector["last"])
-    replica.patch("t", "r", dict.fromkeys([*fields, "new"], 1))
+    replica.patch("t", "r", dict.fromkeys([*fields, "new"], 1), upsert=True)
     assert {register.at for register in replica.registers("t", "r").values()} == {vector["expect"]}
 
 
@@ -137,7 +137,7 @@ def test_a_write_over_what_was_not_seen_is_found(
     replica = open_replica(wall=lambda: edited, client_id="me")
     script.answers = [page(wire("r") | {"fields": vector["held"]})]
     replica.pull()
-    sent = [replica.patch("t", "r", fields) for fields in vector.get("edits", ())]
+    sent = [replica.patch("t", "r", fields, upsert=True) for fields in vector.get("edits", ())]
     if "change" in vector:
         script.answers = [page(wire("r") | vector["change"], cursor="c2")]
         replica.pull()

@@ -14,9 +14,15 @@ export interface Place {
   readonly space?: string | null;
 }
 
+/** `upsert`: also where this device has no such record, say because it has not synced yet. */
+export interface WriteOptions extends Place {
+  readonly upsert?: boolean;
+}
+
 /**
  * Several writes that are seen all together or not at all: here, on the server and on other devices. Reads made
- * meanwhile do not see them yet.
+ * meanwhile do not see them yet. A `patch`, `delete` or `undelete` of a record that is neither on this device nor put in
+ * the batch before, without `upsert`, raises NoSuchRecord where the batch is written: then nothing of it is.
  */
 export class Batch<S extends object = AnyTables> {
   readonly writes: Write[] = [];
@@ -40,28 +46,27 @@ export class Batch<S extends object = AnyTables> {
     table: T,
     id: string,
     fields: Partial<FieldsOf<S, T>>,
-    place: Place = {},
+    place: WriteOptions = {},
   ): void {
     this.#add("update", table, id, place, checkFields(fields, spaceKey(place.space)));
   }
 
   /** Deletes a record. Its fields are kept, so that `undelete` brings them back. */
-  delete(table: TableOf<S>, id: string, place: Place = {}): void {
+  delete(table: TableOf<S>, id: string, place: WriteOptions = {}): void {
     this.#add("delete", table, id, place, new Map());
   }
 
   /** Brings a deleted record back as it was. */
-  undelete(table: TableOf<S>, id: string, place: Place = {}): void {
+  undelete(table: TableOf<S>, id: string, place: WriteOptions = {}): void {
     this.#add("update", table, id, place, new Map([[TOMBSTONE, null]]));
   }
 
-  #add(op: Op, table: string, id: string, { space }: Place, values: Map<string, Json>): void {
-    if (space !== null && space !== undefined) checkId("the space", space);
+  #add(op: Op, table: string, id: string, { space, upsert }: WriteOptions, values: Map<string, Json>): void {
     const key: Key = [
       checkSpace(space, this.#user),
       checkId("the table", table),
       checkId("the record id", id),
     ];
-    this.writes.push({ op, key, values, extra: this.#extra });
+    this.writes.push({ op, key, values, upsert, extra: this.#extra });
   }
 }

@@ -158,7 +158,7 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
   batch_too_large: ["A batch is pushed whole, so it must fit one push. Nothing was written.",
     "Split it into smaller batches, or raise the client's limits with the server's."],
   no_such_record: ["There is no such record on this device.",
-    "Put it first, or check its id and space."],
+    "Put it first, check its id and space, or write it with `upsert`."],
   no_such_change: ["No refused or set-aside change has this id.",
     "It may have been sent, fixed or dropped meanwhile: list them again."],
   wrong_replica: ["The store belongs to another app, device or user, or to a newer version.",

@@ -39,6 +39,13 @@ export class InvalidQuery extends SyncdError {
   }
 }
 
+/** There is no such record on this device. */
+export class NoSuchRecord extends SyncdError {
+  constructor(detail: string) {
+    super("no_such_record", detail);
+  }
+}
+
 /** No refused or set-aside change has that id (it may have been sent, fixed or dropped since). */
 export class NoSuchChange extends SyncdError {
   constructor(changeId: string) {

@@ -5,9 +5,9 @@
 
 import type { AnyTables, FieldsOf, TableOf } from "./batch.js";
 import { type Json, same } from "./data/values.js";
-import { StoreFailed, SyncdError } from "./errors.js";
+import { NoSuchRecord, StoreFailed, SyncdError } from "./errors.js";
 import type { Replica } from "./replica.js";
-import { NoSuchRecord, patchHeld } from "./update.js";
+import { patchHeld } from "./update.js";
 
 /** Milliseconds from the last key to the write. */
 const PAUSE = 300;
@@ -262,12 +262,9 @@ export class Field<V> {
   /** Says where what was typed goes when the record is not there. */
   #locate(found: Found<V> | null): void {
     const { name } = this.#end;
-    if (found === null) this.#error = new NoSuchRecord(name, `${name}: the record is not on this device.`);
+    if (found === null) this.#error = new NoSuchRecord(`${name}: the record is not on this device.`);
     else if (this.#deleted)
-      this.#error = new NoSuchRecord(
-        name,
-        `${name}: the record was deleted; undelete() brings this back too.`,
-      );
+      this.#error = new NoSuchRecord(`${name}: the record was deleted; undelete() brings this back too.`);
   }
 
   /** The record is there, or there again. */

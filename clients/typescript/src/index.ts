@@ -3,7 +3,14 @@
  * takes, returns or raises.
  */
 
-export { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
+export {
+  type AnyTables,
+  Batch,
+  type FieldsOf,
+  type Place,
+  type TableOf,
+  type WriteOptions,
+} from "./batch.js";
 export { type Conflict, type Key, newId } from "./data/change.js";
 export type { Instant } from "./data/clock.js";
 export type {
@@ -26,9 +33,12 @@ export type { Socket, SocketConstructor, SocketEvent } from "./live/endpoint.js"
 export type { Live } from "./live/live.js";
 export type { LiveOptions } from "./options.js";
 export {
+  type Condition,
   EVERY_SPACE,
   type Operator,
   type Operators,
+  type Order,
+  type Path,
   type Query,
   type QueryOptions,
   type RecordView,

@@ -3,17 +3,16 @@
 import { checkId, checkSpace, type Key, keyText } from "./data/change.js";
 import type { Event, RecordKey } from "./data/events.js";
 import { type Registers, TOMBSTONE } from "./data/merge.js";
-import { compareText, compareValues, kindOf } from "./data/order.js";
+import { compareValues, kindOf } from "./data/order.js";
 import { type Row, rowOf } from "./data/row.js";
-import { type Json, type JsonObject, same } from "./data/values.js";
+import { copy, type Json, type JsonObject, same } from "./data/values.js";
 import { InvalidQuery } from "./errors.js";
 import { Observed, type Source } from "./store/observed.js";
-import type { RecordRow, Transaction, Work } from "./store/store.js";
+import { keyOf, type Transaction } from "./store/store.js";
 
 /** Asks every space. */
 export const EVERY_SPACE = "*\0every space";
 
-export type Operator = "=" | "!=" | "<" | "<=" | ">" | ">=" | "in";
 type Ordered = number | bigint | string;
 
 /** `{ ">=": 2, "<": 5 }` */
@@ -27,196 +26,250 @@ export interface Operators {
   readonly in?: readonly Json[];
 }
 
-/**
- * `{ done: false, priority: { ">=": 2 } }`, or a list of `["priority", ">=", 2]`. All have to hold. A missing field
- * equals null; only numbers and texts have an order, each among themselves.
- */
-export type Where<F extends object> =
-  | { readonly [K in keyof F]?: F[K] | null | Operators }
-  | readonly (readonly [field: keyof F & string, operator: Operator, operand: Json])[];
+export type Operator = keyof Operators;
+
+/** A field, or what is in one that holds an object: `place.city`. A field of that very name, with the dot, goes first. */
+export type Path<F extends object> = (keyof F & string) | `${keyof F & string}.${string}`;
+type Plain<V> = V extends readonly unknown[] ? V : V extends object ? never : V;
 
 /**
- * `order`: field names, "-" in front for descending; null sorts first, then numbers, then texts by code point; ids
- * break ties. `space`: null for the personal one, or EVERY_SPACE.
+ * `{ done: false, priority: { ">=": 2 }, "place.city": "Oslo" }`, or a list of `["priority", ">=", 2]`. All have to hold. A
+ * missing field equals null; only numbers and texts have an order, each among themselves. An object with members is
+ * one of operators: `{ place: { "=": { city: "Oslo" } } }`. A `Condition` comes from @syncd/client/query.
  */
-export interface QueryOptions {
-  readonly order?: string | readonly string[];
+export type Where<F extends object, O = Operators> =
+  | { readonly [K in keyof F]?: Plain<F[K]> | null | O }
+  | { readonly [K in `${keyof F & string}.${string}`]?: Plain<Json> | O }
+  | readonly (readonly [field: Path<F>, operator: keyof O & string, operand: Json])[]
+  | Condition<F>;
+
+/** Reads a field of a record, or what is at a path; null where there is none. */
+export type Reader = (path: string) => Json;
+
+/** A condition on records with the fields F that was checked. `toJSON`: what it says, for those who compare. */
+export interface Condition<F extends object> {
+  (read: Reader): boolean;
+  toJSON(): Json;
+  readonly fields?: (fields: F) => void;
+}
+
+/** Fields, "-" in front for descending. */
+export type Order<F extends object> = Path<F> | `-${Path<F>}` | "deletedAt" | "-deletedAt";
+
+/**
+ * `order`: null sorts first, then numbers (false as 0, true as 1), then texts by code point, then lists and objects, which
+ * have none among themselves; ids break ties. `after`: a row of the same order that the answer begins behind, say the last
+ * one of the page before; it is as it was then. `space`: null for the personal one, or EVERY_SPACE.
+ */
+export interface QueryOptions<F extends object = { readonly [field: string]: Json }> {
+  readonly order?: Order<F> | readonly Order<F>[];
   readonly limit?: number;
   readonly offset?: number;
+  readonly after?: Row<F> | null;
   readonly space?: string | null;
   readonly deleted?: boolean;
 }
 
-interface Condition {
-  readonly field: string;
-  readonly operator: Operator;
-  readonly operand: Json;
+/** Whether a value holds against an operand, and which operands there are. */
+export type Meaning = readonly [
+  holds: (value: Json, operand: Json) => boolean,
+  takes?: (operand: Json) => unknown,
+];
+
+export const OPERATORS: ReadonlyMap<string, Meaning> = new Map<string, Meaning>([
+  ["=", [same]],
+  ["!=", [(value, operand) => !same(value, operand)]],
+  ["in", [(value, operand) => (operand as readonly Json[]).some((item) => same(value, item)), Array.isArray]],
+  ["<", ordered((order) => order < 0)],
+  ["<=", ordered((order) => order <= 0)],
+  [">", ordered((order) => order > 0)],
+  [">=", ordered((order) => order >= 0)],
+]);
+
+function ordered(accepts: (order: number) => boolean): Meaning {
+  return [
+    (value, operand) => kindOf(value) === kindOf(operand) && accepts(compareValues(value, operand)),
+    hasOrder,
+  ];
 }
 
-type Holds = (value: Json, operand: Json) => boolean;
-
-const HOLDS: { readonly [operator in Operator]: Holds } = {
-  "=": same,
-  "!=": (value, operand) => !same(value, operand),
-  in: (value, operand) => (operand as readonly Json[]).some((item) => same(value, item)),
-  "<": ordered((order) => order < 0),
-  "<=": ordered((order) => order <= 0),
-  ">": ordered((order) => order > 0),
-  ">=": ordered((order) => order >= 0),
-};
-
-function ordered(accepts: (order: number) => boolean): Holds {
-  return (value, operand) => kindOf(value) === kindOf(operand) && accepts(compareValues(value, operand));
+/** Whether there are smaller and greater ones of its kind. */
+export function hasOrder(value: Json): boolean {
+  return /r$|x/.test(kindOf(value)); // a number, a text
 }
 
-/** A query that was checked. `space`: null asks every space. */
-export interface CompiledQuery {
+/** A query that was checked. `space`: null asks every space. `A`: what it answers of the rows that match. */
+export interface CompiledQuery<F extends object, A = readonly Row<F>[]> {
   readonly table: string;
   readonly space: string | null;
   readonly matches: (view: Registers, deleted: boolean) => boolean;
-  readonly arrange: <F extends object>(rows: Iterable<Row<F>>) => Row<F>[];
+  readonly arrange: (rows: Iterable<Row<F>>) => A;
 }
 
 /** Raises InvalidQuery. */
-export function compile(table: string, where: object, options: QueryOptions, user: string): CompiledQuery {
-  const conditions = readConditions(where);
-  const { order = [], limit = Infinity, offset = 0, deleted = false } = options;
-  if (!(limit >= 0 && offset >= 0)) throw new InvalidQuery("limit and offset count from 0.");
-  const compare = comparison(typeof order === "string" ? [order] : order);
+export function compile<F extends object>(
+  table: string,
+  where: object,
+  options: QueryOptions<F>,
+  user: string,
+): CompiledQuery<F> {
+  const holds = readWhere(where);
+  const { order = [], limit = Infinity, offset = 0, deleted, after } = options;
+  if (!(limit >= 0 && offset >= 0) || limit % 1 || offset % 1)
+    throw new InvalidQuery("limit, offset: from 0.");
+  const terms = ([] as string[]).concat(order as string).map(readTerm);
+  const place = (row: Row<F>): Placed<F> => [
+    row,
+    [...terms.map(([path]) => readerOf(row)(path)), row.id, row.space],
+  ];
+  const compare = ([, values]: Placed<F>, [, others]: Placed<F>): number =>
+    values.reduce<number>(
+      (decided, value, at) => decided || (terms[at]?.[1] ?? 1) * compareValues(value, others[at]),
+      0,
+    );
   return {
     table: checkId("the table", table, InvalidQuery),
     space: options.space === EVERY_SPACE ? null : checkSpace(options.space, user, InvalidQuery),
-    matches: (view, gone) => (deleted || !gone) && conditions.every((condition) => holds(condition, view)),
-    arrange: (rows) => [...rows].sort(compare).slice(offset, offset + limit),
+    matches: (view, gone) =>
+      (deleted || !gone) && holds((path) => valueAt((name) => view.get(name)?.value, path)),
+    arrange: (rows) => {
+      const start = after && place(after);
+      return Array.from(rows, place)
+        .filter((placed) => !start || compare(start, placed) < 0)
+        .sort(compare)
+        .slice(offset, offset + limit)
+        .map(([row]) => row);
+    },
   };
 }
 
-function holds({ field, operator, operand }: Condition, view: Registers): boolean {
-  return HOLDS[operator](view.get(field)?.value ?? null, operand);
+/** What a record has at a path. `own`: its fields. */
+export function valueAt(own: (field: string) => Json | undefined, path: string): Json {
+  const held = own(path);
+  if (held !== undefined) return held;
+  const [field, ...names] = path.split(".") as [string, ...string[]];
+  const at = (value: Json | undefined, name: string): Json | undefined =>
+    kindOf(value) === "object" && Object.hasOwn(value as object, name) ? (value as JsonObject)[name] : null;
+  return names.reduce(at, own(field)) ?? null;
 }
 
-function readConditions(where: object): Condition[] {
+/** A `where` as one condition. Raises InvalidQuery. */
+export function readWhere(where: object, operators = OPERATORS): (read: Reader) => boolean {
+  if (typeof where === "function") return where as (read: Reader) => boolean;
   const triples: readonly (readonly unknown[])[] = Array.isArray(where)
     ? where
-    : Object.entries(where).flatMap(([field, asked]) => readOperators(field, asked));
-  return triples.map(readTriple);
+    : Object.entries(where).flatMap(([path, asked]) => {
+        const pairs = kindOf(asked) === "object" ? Object.entries(asked as object) : [];
+        return (pairs[0] ? pairs : [["=", asked]]).map((pair) => [path, ...pair]);
+      });
+  const all = triples.map((triple) => readTriple(triple as [string, string, Json], operators));
+  return (read) => all.every((holds) => holds(read));
 }
 
-/** An object of operators is several conditions; any other value is compared as it is. */
-function readOperators(field: string, asked: unknown): [string, string, unknown][] {
-  const members = kindOf(asked as Json) === "object" ? Object.entries(asked as JsonObject) : [];
-  if (members.length > 0 && members.every(([name]) => Object.hasOwn(HOLDS, name))) {
-    return members.map(([operator, operand]) => [field, operator, operand]);
-  }
-  return [[field, "=", asked]];
+function readTriple(
+  triple: readonly [path: string, operator: string, operand: Json],
+  operators: typeof OPERATORS,
+): (read: Reader) => boolean {
+  const [path, operator, asked] = triple;
+  checkId("a field name", path, InvalidQuery);
+  const [holds, takes] = operators.get(operator) ?? [];
+  try {
+    const operand = copy(asked, path, "", 1);
+    if (holds && triple.length === 3 && takes?.(operand) !== false)
+      return (read) => holds(read(path), operand);
+  } catch {}
+  throw new InvalidQuery(`no condition: ${path} ${operator}.`);
 }
 
-function readTriple(triple: readonly unknown[]): Condition {
-  const [field, operator, operand] = triple as [string, Operator, Json];
-  if (triple.length !== 3 || !Object.hasOwn(HOLDS, operator) || operand === undefined) {
-    throw new InvalidQuery(`a condition is [field, ${Object.keys(HOLDS)}, value].`);
-  }
-  checkId("a field name", field, InvalidQuery);
-  if (/[<>]/.test(operator) && !["number", "text"].includes(kindOf(operand))) {
-    throw new InvalidQuery(`${kindOf(operand)} has no order.`);
-  }
-  if (operator === "in" && !Array.isArray(operand)) throw new InvalidQuery("`in` needs a list of values.");
-  return { field, operator, operand };
+type Term = readonly [path: string, sign: number];
+/** A row with its values in the order's terms, and what breaks ties. */
+type Placed<F extends object> = readonly [row: Row<F>, values: readonly Json[]];
+
+function readTerm(name: string): Term {
+  const path = name.replace(/^-/, "");
+  return [checkId("a field name", path, InvalidQuery), path === name ? 1 : -1];
 }
 
-function comparison(order: readonly string[]): <F extends object>(one: Row<F>, other: Row<F>) => number {
-  const terms = order.map((name) => {
-    const descending = name.startsWith("-");
-    const field = checkId("an order field", descending ? name.slice(1) : name, InvalidQuery);
-    return { field, sign: descending ? -1 : 1 };
-  });
-  return (one, other) => {
-    for (const { field, sign } of terms) {
-      const decided = compareValues(fieldOf(one, field), fieldOf(other, field));
-      if (decided !== 0) return sign * decided;
-    }
-    return compareText(one.id, other.id) || compareText(one.space ?? "", other.space ?? "");
-  };
-}
-
-function fieldOf<F extends object>(row: Row<F>, field: string): Json {
-  if (field === TOMBSTONE) return row.deletedAt;
-  return (row.fields as { readonly [field: string]: Json | undefined })[field] ?? null;
+/** Reads a row. */
+export function readerOf<F extends object>({ fields, deletedAt }: Row<F>): Reader {
+  return (path) =>
+    valueAt(
+      (name) =>
+        name === TOMBSTONE
+          ? deletedAt
+          : Object.hasOwn(fields, name)
+            ? (fields as JsonObject)[name]
+            : undefined,
+      path,
+    );
 }
 
 /** The records that a query asks for. Those that did not change stay the same objects from answer to answer. */
-export class Query<F extends object> extends Observed<readonly Row<F>[]> {
-  readonly #asked: CompiledQuery;
-  /** All that match, by key, before order and limit; null: they have to be read, as after a read that failed. */
+export class Query<F extends object, A = readonly Row<F>[]> extends Observed<A> {
+  // Private to TypeScript only: what counts and groups reaches it as query["asked"].
+  declare private readonly asked: CompiledQuery<F, A>;
+  /** All that match, by key, before order and limit. */
   #matching: Map<string, Row<F>> | null = null;
-  #everything = true;
-  readonly #changed = new Map<string, Key>();
+  /** What has changed of them; null: they have to be read, as after a read that failed. */
+  #changed: Map<string, Key> | null = null;
 
-  constructor(source: Source, asked: CompiledQuery) {
+  constructor(source: Source, asked: CompiledQuery<F, A>) {
     super(source);
-    this.#asked = asked;
+    this.asked = asked;
   }
 
   protected override begin(): void {
-    this.#everything = true;
+    this.#changed = null;
   }
 
   protected concerns(event: Event): boolean {
     if (event.kind !== "changes") return false;
-    const { table, space } = this.#asked;
-    const wanted = event.records.filter(
-      (record) => record.table === table && (space ?? record.space ?? "") === (record.space ?? ""),
-    );
-    for (const { space: held, id } of wanted)
-      this.#changed.set(keyText([held ?? "", table, id]), [held ?? "", table, id]);
-    if (event.everything) this.#everything = true;
-    return event.everything || wanted.length > 0;
+    if (event.everything) this.#changed = null;
+    for (const { space, table, id } of event.records) {
+      const key: Key = [space ?? "", table, id];
+      if (table === this.asked.table && (this.asked.space ?? key[0]) === key[0])
+        this.#changed?.set(keyText(key), key);
+    }
+    return this.#changed?.size !== 0;
   }
 
-  protected async now(): Promise<readonly Row<F>[]> {
-    const matching = await this.source.read((tx) => this.#readAll(tx));
-    return this.#asked.arrange(matching.values());
+  protected async now(): Promise<A> {
+    const matching = await this.source.read((tx) => this.#read(tx));
+    return this.asked.arrange(matching.values());
   }
 
-  protected override async next(previous: readonly Row<F>[] | undefined): Promise<readonly Row<F>[]> {
-    const changed = [...this.#changed.values()];
-    const held = this.#everything ? null : this.#matching;
-    this.#changed.clear();
-    this.#everything = false;
+  protected override next(): Promise<A> {
+    return this.source.read((tx) => this.renew(tx));
+  }
+
+  /** The next answer, of what has changed since the last one. */
+  private async renew(tx: Transaction): Promise<A> {
+    const changed = this.#matching && this.#changed;
+    const held = changed ? this.#matching : null;
+    this.#changed = new Map();
     this.#matching = null;
-    const read: Work<Map<string, Row<F>>> = (tx) =>
-      held === null ? this.#readAll(tx) : this.#readSome(tx, held, changed);
-    const matching = await this.source.read(read);
+    const matching = await this.#read(tx, held ?? new Map(), changed);
     this.#matching = matching;
-    const rows = this.#asked.arrange(matching.values());
-    return previous !== undefined && sameRows(previous, rows) ? previous : rows;
+    return this.asked.arrange(matching.values());
   }
 
-  async #readAll(tx: Transaction): Promise<Map<string, Row<F>>> {
-    const { table, space } = this.#asked;
-    const rows = await (space === null
-      ? tx.all("records", [table], "table")
-      : tx.all("records", [space, table]));
-    const matching = new Map<string, Row<F>>();
-    for (const row of rows) this.#place(matching, row);
+  /** Reads all that match, or what has `changed` of them. */
+  async #read(
+    tx: Transaction,
+    matching = new Map<string, Row<F>>(),
+    changed: ReadonlyMap<string, Key> | null = null,
+  ): Promise<Map<string, Row<F>>> {
+    const { table, space, matches } = this.asked;
+    const rows = await (changed
+      ? Promise.all(Array.from(changed.values(), (key) => tx.get("records", key)))
+      : space === null
+        ? tx.all("records", [table], "table")
+        : tx.all("records", [space, table]));
+    for (const text of changed?.keys() ?? []) matching.delete(text);
+    for (const row of rows)
+      if (row && matches(row.view, row.deleted)) matching.set(keyText(keyOf(row)), rowOf<F>(row));
     return matching;
   }
-
-  async #readSome(tx: Transaction, matching: Map<string, Row<F>>, keys: Key[]): Promise<Map<string, Row<F>>> {
-    const rows = await Promise.all(keys.map((key) => tx.get("records", key)));
-    for (const key of keys) matching.delete(keyText(key));
-    for (const row of rows) if (row) this.#place(matching, row);
-    return matching;
-  }
-
-  #place(matching: Map<string, Row<F>>, row: RecordRow): void {
-    const { space, table, id, view, deleted } = row;
-    if (this.#asked.matches(view, deleted)) matching.set(keyText([space, table, id]), rowOf<F>(row));
-  }
-}
-
-function sameRows(one: readonly unknown[], other: readonly unknown[]): boolean {
-  return one.length === other.length && one.every((row, place) => row === other[place]);
 }
 
 /** One record, or null where there is none (or it is deleted, and deleted ones were not asked for). */

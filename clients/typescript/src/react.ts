@@ -41,7 +41,7 @@ export function useQuery<S extends object = AnyTables, T extends TableOf<S> = Ta
   replica: Replica<S> | null,
   table: T,
   where: Where<FieldsOf<S, T>> = [],
-  options: QueryOptions = {},
+  options: QueryOptions<FieldsOf<S, T>> = {},
 ): readonly Row<FieldsOf<S, T>>[] | undefined {
   const asked = dump([where, options] as unknown as Json);
   const query = useMemo(() => replica?.query(table, where, options) ?? null, [replica, table, asked]);

@@ -1,20 +1,20 @@
 /** The application's face: a local database that syncs when it can. */
 
-import { type AnyTables, Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
+import type { AnyTables, FieldsOf, Place, TableOf, WriteOptions } from "./batch.js";
+import { Batch } from "./batch.js";
 import {
   type Conflict,
   checkId,
   checkSpace,
   type Key,
   newId,
-  PERSONAL,
   spaceKey,
   type Write,
   type Written,
 } from "./data/change.js";
 import { changesOf, type Event, type Listener, liveState } from "./data/events.js";
 import type { Registers } from "./data/merge.js";
-import { copy, freeze, type JsonObject, same } from "./data/values.js";
+import { copy, freeze, type Json, type JsonObject, same } from "./data/values.js";
 import { InvalidQuery, SyncBusy } from "./errors.js";
 import { endpointOf } from "./live/endpoint.js";
 import { Live } from "./live/live.js";
@@ -155,39 +155,40 @@ export class Replica<S extends object = AnyTables> {
     return this.#one((batch) => batch.put(table, id, fields, place));
   }
 
-  /** Writes some fields of a record. A deleted record stays deleted. Returns the changeId. */
+  /**
+   * Writes some fields of a record. A deleted record stays deleted. Returns the changeId. As `delete` and `undelete` it
+   * raises NoSuchRecord where there is none on this device, unless `upsert`.
+   */
   patch<T extends TableOf<S>>(
     table: T,
     id: string,
     fields: Partial<FieldsOf<S, T>>,
-    place?: Place,
+    place?: WriteOptions,
   ): Promise<string> {
     return this.#one((batch) => batch.patch(table, id, fields, place));
   }
 
-  /** Deletes a record; `undelete` brings it back as it was. Returns the changeId. */
-  delete(table: TableOf<S>, id: string, place?: Place): Promise<string> {
+  /** Deletes a record; `undelete` brings it back. Returns the changeId. */
+  delete(table: TableOf<S>, id: string, place?: WriteOptions): Promise<string> {
     return this.#one((batch) => batch.delete(table, id, place));
   }
 
   /** Brings a deleted record back. Returns the changeId. */
-  undelete(table: TableOf<S>, id: string, place?: Place): Promise<string> {
+  undelete(table: TableOf<S>, id: string, place?: WriteOptions): Promise<string> {
     return this.#one((batch) => batch.undelete(table, id, place));
   }
 
   async #one(write: (batch: Batch<S>) => void): Promise<string> {
-    const [changeId = ""] = await this.batch(write);
-    return changeId;
+    return (await this.batch(write))[0] as string;
   }
 
   /**
-   * Several writes as one: one transaction here and one push, never split, all or nothing on the server. Returns the
-   * changeIds. Raises BatchTooLarge, and what `write` raises; nothing is written then.
+   * Several writes as one: one transaction here and one push, all or nothing on the server. Returns the changeIds.
+   * Raises BatchTooLarge, NoSuchRecord, and what `write` raises; nothing is written then.
    */
   async batch(write: (batch: Batch<S>) => void | Promise<void>): Promise<string[]> {
     const batch = new Batch<S>(this.extra, this.#device.user);
     await write(batch);
-    if (batch.writes.length === 0) return [];
     return this.commit(async () => batch.writes);
   }
 
@@ -225,7 +226,7 @@ export class Replica<S extends object = AnyTables> {
   query<T extends TableOf<S>>(
     table: T,
     where: Where<FieldsOf<S, T>> = [],
-    options: QueryOptions = {},
+    options: QueryOptions<FieldsOf<S, T>> = {},
   ): Query<FieldsOf<S, T>> {
     return new Query(this.#source, compile(table, where, options, this.#device.user));
   }
@@ -240,7 +241,7 @@ export class Replica<S extends object = AnyTables> {
   /** The shared spaces that the server said this user is in, as of the last sync. */
   async spaces(): Promise<string[]> {
     const rows = await this.#device.store.read((tx) => tx.all("spaces"));
-    return rows.map(({ id }) => id).filter((id) => spaceKey(id) !== PERSONAL);
+    return rows.map(({ id }) => id).filter(spaceKey);
   }
 
   /** Where the replica stands as a whole. Await it, or subscribe to it. */
@@ -300,7 +301,6 @@ export class Replica<S extends object = AnyTables> {
 
   /** Queues a refused or set-aside change again, alone, for another space (null: the personal one). */
   async move(changeId: string, space: string | null): Promise<string> {
-    if (space !== null) checkId("the space", space);
     return this.#requeue(changeId, { space: this.#device.checkSpace(space), alone: true });
   }
 
@@ -328,7 +328,7 @@ export class Replica<S extends object = AnyTables> {
   async clearConflicts(...dismissed: Conflict[]): Promise<void> {
     await this.#device.store.write(async (tx) => {
       for (const { number, conflict } of await tx.all("conflicts"))
-        if (!dismissed[0] || dismissed.some((one) => same({ ...one }, { ...conflict })))
+        if (!dismissed[0] || dismissed.some((one) => same(one as object as Json, conflict as object as Json)))
           tx.delete("conflicts", [number]);
     });
   }

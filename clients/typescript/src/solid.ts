@@ -35,7 +35,7 @@ export function useQuery<S extends object = AnyTables, T extends TableOf<S> = Ta
   replica: Accessor<Replica<S> | null | undefined>,
   table: T,
   where: Accessor<Where<FieldsOf<S, T>>> = () => [],
-  options: Accessor<QueryOptions> = () => ({}),
+  options: Accessor<QueryOptions<FieldsOf<S, T>>> = () => ({}),
 ): Answer<readonly Row<FieldsOf<S, T>>[]> {
   return observe(() => replica()?.query(table, where(), options()));
 }

@@ -6,7 +6,7 @@
  * on how often: `retryAfter` says when again), NotConnected, BadReply. What is to be gone and is gone already is no error.
  */
 
-import type { AnyTables, FieldsOf, TableOf } from "./batch.js";
+import type { AnyTables, FieldsOf, TableOf, WriteOptions } from "./batch.js";
 import { listOf, newId, objectOf, textOf } from "./data/change.js";
 import type { Row } from "./data/row.js";
 import { dump, type Json, type JsonObject } from "./data/values.js";
@@ -16,7 +16,8 @@ import type { Replica } from "./replica.js";
 import { type ApiCall, apiClientOf, ask, segment } from "./sync/request.js";
 import { update } from "./update.js";
 
-export { NoSuchRecord, update } from "./update.js";
+export { NoSuchRecord } from "./errors.js";
+export { update } from "./update.js";
 
 export type Role = "owner" | "writer" | "reader";
 type AnyReplica = Pick<Replica, "push">;
@@ -186,17 +187,24 @@ function textOrNull(value: Json | undefined): string | null {
   return typeof value === "string" ? value : null;
 }
 
+type Upsert = Omit<WriteOptions, "space">;
+
 /** A replica's methods, without the space. */
 export interface InSpace<S extends object = AnyTables> {
   put<T extends TableOf<S>>(table: T, id: string, fields: Partial<FieldsOf<S, T>>): Promise<string>;
-  patch<T extends TableOf<S>>(table: T, id: string, fields: Partial<FieldsOf<S, T>>): Promise<string>;
+  patch<T extends TableOf<S>>(
+    table: T,
+    id: string,
+    fields: Partial<FieldsOf<S, T>>,
+    options?: Upsert,
+  ): Promise<string>;
   update<T extends TableOf<S>>(
     table: T,
     id: string,
     change: (row: Row<FieldsOf<S, T>>) => Partial<FieldsOf<S, T>>,
   ): Promise<string>;
-  delete(table: TableOf<S>, id: string): Promise<string>;
-  undelete(table: TableOf<S>, id: string): Promise<string>;
+  delete(table: TableOf<S>, id: string, options?: Upsert): Promise<string>;
+  undelete(table: TableOf<S>, id: string, options?: Upsert): Promise<string>;
   get<T extends TableOf<S>>(
     table: T,
     id: string,
@@ -205,7 +213,7 @@ export interface InSpace<S extends object = AnyTables> {
   query<T extends TableOf<S>>(
     table: T,
     where?: Where<FieldsOf<S, T>>,
-    options?: Omit<QueryOptions, "space">,
+    options?: Omit<QueryOptions<FieldsOf<S, T>>, "space">,
   ): Query<FieldsOf<S, T>>;
 }
 

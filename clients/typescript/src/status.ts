@@ -1,7 +1,6 @@
 /** Where the replica stands as a whole. */
 
 import type { Event, LiveState } from "./data/events.js";
-import { type Json, same } from "./data/values.js";
 import { Observed, type Source } from "./store/observed.js";
 import { waiting } from "./store/outbox.js";
 import type { ChangeState } from "./store/store.js";
@@ -38,10 +37,5 @@ export class StatusView extends Observed<SyncStatus> {
         aside: await count("aside"),
       };
     });
-  }
-
-  protected override async next(previous: SyncStatus | undefined): Promise<SyncStatus> {
-    const status = await this.now();
-    return previous && same(previous as unknown as Json, status as unknown as Json) ? previous : status;
   }
 }

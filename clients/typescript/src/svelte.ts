@@ -47,9 +47,9 @@ export function useQuery<S extends object = AnyTables, T extends TableOf<S> = Ta
   replica: Given<Replica<S> | null>,
   table: T,
   where: Given<Where<FieldsOf<S, T>>> = [],
-  options: Given<QueryOptions> = {},
+  options: Given<QueryOptions<FieldsOf<S, T>>> = {},
 ): Answer<readonly Row<FieldsOf<S, T>>[]> {
-  type Asked = [Replica<S> | null, Where<FieldsOf<S, T>>, QueryOptions];
+  type Asked = [Replica<S> | null, Where<FieldsOf<S, T>>, QueryOptions<FieldsOf<S, T>>];
   return observe<Asked, readonly Row<FieldsOf<S, T>>[]>([replica, where, options], (from, said, how) =>
     from?.query(table, said, how),
   );

@@ -2,15 +2,8 @@
 
 import { Batch, type FieldsOf, type Place, type TableOf } from "./batch.js";
 import { type Row, rowOf } from "./data/row.js";
-import { SyncdError } from "./errors.js";
+import { NoSuchRecord } from "./errors.js";
 import type { Replica } from "./replica.js";
-
-/** There is no such record on this device. */
-export class NoSuchRecord extends SyncdError {
-  constructor(id: string, detail = `no record ${id}.`) {
-    super("no_such_record", detail);
-  }
-}
 
 /**
  * Patches a record with what `change` makes of it, in one transaction: no other write of this device comes between. Returns
@@ -37,7 +30,7 @@ export async function patchHeld<S extends object, T extends TableOf<S>>(
 ): Promise<string> {
   const [changeId = ""] = await replica["commit"](async (tx) => {
     const row = await tx.get("records", [replica["spaceOf"](place?.space), table, id]);
-    if (!row || (row.deleted && !deleted)) throw new NoSuchRecord(id);
+    if (!row || (row.deleted && !deleted)) throw new NoSuchRecord(`no record ${id}.`);
     const batch = new Batch<S>(replica["extra"], tx.meta.user);
     batch.patch(table, id, change(rowOf(row)), place);
     return batch.writes;

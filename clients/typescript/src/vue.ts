@@ -51,7 +51,7 @@ export function useQuery<S extends object = AnyTables, T extends TableOf<S> = Ta
   replica: Given<Replica<S> | null>,
   table: T,
   where: Given<Where<FieldsOf<S, T>>> = [],
-  options: Given<QueryOptions> = {},
+  options: Given<QueryOptions<FieldsOf<S, T>>> = {},
 ): Answer<readonly Row<FieldsOf<S, T>>[]> {
   return observe(() => opened(replica)?.query(table, toValue(where), toValue(options)));
 }

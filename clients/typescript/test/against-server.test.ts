@@ -68,9 +68,9 @@ describe("many devices", () => {
       const device = devices[random(3)] as Replica;
       const id = `r${random(6)}`;
       const what = random(8);
-      if (what === 0) await device.delete("t", id);
-      else if (what === 1) await device.undelete("t", id);
-      else if (what < 5) await device.patch("t", id, { [`f${random(3)}`]: step });
+      if (what === 0) await device.delete("t", id, { upsert: true });
+      else if (what === 1) await device.undelete("t", id, { upsert: true });
+      else if (what < 5) await device.patch("t", id, { [`f${random(3)}`]: step }, { upsert: true });
       else if (what < 7) await device.put("t", id, { [`f${random(3)}`]: step, big: 9007199254740993n });
       else await device.sync();
       if (step === 60) {
@@ -143,7 +143,7 @@ describe("live", () => {
     const live = [phone, laptop].map((replica) => replica.live({ policy: QUICK }));
     await until("both are live", () => live.every(({ state }) => state.name === "live"));
     await until("the backlog", async () => (await laptop.get("t", "before"))?.fields.n === 1);
-    await phone.patch("t", "a", { n: 1 });
+    await phone.patch("t", "a", { n: 1 }, { upsert: true });
     await until("there", async () => (await laptop.get("t", "a"))?.fields.n === 1);
     await laptop.patch("t", "a", { m: 2 });
     await until("and back", async () => (await phone.get("t", "a"))?.fields.m === 2);

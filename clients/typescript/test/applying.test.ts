@@ -29,6 +29,7 @@ async function queued(ids: string[], spaces: string[] = []): Promise<[Store, Pac
         key: [spaces[place] ?? "", "t", id],
         values: new Map([["n", 1]]),
         extra: {},
+        upsert: true,
       };
       await enqueue(tx, [write], NOW, LIMITS);
     }

@@ -55,7 +55,6 @@ describe("a space", () => {
   it.each([
     [null, "", ""],
     [undefined, "", ""],
-    ["", "ann", ""],
     ["s", "", "s"],
     ["_personal:ann", "ann", ""],
     ["_personalx", "ann", "_personalx"],
@@ -69,6 +68,10 @@ describe("a space", () => {
     ["_personal:ann", ""],
     ["_personal:", ""],
     ["_personal:anna", "ann"],
+    ["", "ann"],
+    ["..", "ann"],
+    ["a\n", "ann"],
+    ["x".repeat(256), "ann"],
   ])("%j is not one of the user %j", (space, user) => {
     expect(() => checkSpace(space, user)).toThrow(InvalidWrite);
     expect(() => checkSpace(space, user, InvalidQuery)).toThrow(InvalidQuery);

@@ -80,7 +80,7 @@ describe("two stores of one client id", () => {
       const [first, second] = await Promise.all(
         tokens.map(async (token, place) => {
           const replica = await open({ ...CLIENT, url: server.url, token });
-          await replica.patch("t", "r", { title: `${place}` }, { space });
+          await replica.patch("t", "r", { title: `${place}` }, { space, upsert: true });
           await replica.patch("t", "r", { title: `${place} again`, body: `${place}` }, { space });
           return { replica, token, sent: await queued(replica), answers: [] as Frame[] };
         }),

@@ -47,7 +47,7 @@ describe("stamps that the server lowered", () => {
 
   it("in the form that comes back replace the own write, where the answer was lost", async () => {
     const { replica, script } = await scripted({ wall: () => AHEAD });
-    const changeId = await replica.patch("t", "a", { n: 1 });
+    const changeId = await replica.patch("t", "a", { n: 1 }, { upsert: true });
     const [sent = ""] = await stamps(replica);
     const fields = { n: { value: 1, at: AT, sent } };
     const back = wire("a", {}, { clientId: replica.clientId, changeId, fields });
@@ -61,7 +61,10 @@ describe("stamps that the server lowered", () => {
 describe("what the server had already", () => {
   it("is taken from its delta, and stays in sight until that has come", async () => {
     const { replica, script } = await scripted({ wall: () => AHEAD });
-    const changeIds = [await replica.patch("t", "a", { n: 1 }), await replica.patch("t", "a", { n: 2 })];
+    const changeIds = [
+      await replica.patch("t", "a", { n: 1 }, { upsert: true }),
+      await replica.patch("t", "a", { n: 2 }),
+    ];
     const sent = await stamps(replica);
     const lowered = changeIds.map((changeId, place) => {
       const register = { value: place + 1, at: `2026-01-01T10:00:0${place}Z`, sent: sent[place] as string };
@@ -82,7 +85,7 @@ describe("what the server had already", () => {
 
   it("and that had lost does not win here", async () => {
     const { replica, script } = await scripted();
-    await replica.patch("t", "a", { n: "mine" });
+    await replica.patch("t", "a", { n: "mine" }, { upsert: true });
     script.answers.push(answer("duplicate", { serverChanges: [wire("a", { n: ["theirs", AT] })] }));
     await replica.sync();
     expect([await fieldsOf(replica), await replica.pending()]).toEqual([{ n: "theirs" }, []]);
@@ -153,7 +156,7 @@ describe("unsent writes", () => {
     const { replica, script } = await scripted();
     const batch = await replica.batch((writes) => {
       writes.put("t", "a", { n: 1 });
-      writes.delete("t", "b");
+      writes.delete("t", "b", { upsert: true });
     });
     script.answers.push(problem(422, "atomic_rejected", ["/changes/0"]));
     await replica.sync();
@@ -194,7 +197,7 @@ describe("unsent writes", () => {
     await replica.batch((batch) => {
       batch.put("t", "1", { tags, deep: { in: { it: tags } } });
       tags.push("b");
-      batch.patch("t", "2", { tags });
+      batch.patch("t", "2", { tags }, { upsert: true });
       tags.push("c");
     });
     await replica.sync();

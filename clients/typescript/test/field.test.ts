@@ -2,8 +2,7 @@
 
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Field, type FieldOptions, type FieldState, fieldOf } from "../src/field.js";
-import { InvalidWrite, type Replica, StoreFailed } from "../src/index.js";
-import { NoSuchRecord } from "../src/update.js";
+import { InvalidWrite, NoSuchRecord, type Replica, StoreFailed } from "../src/index.js";
 import { until } from "./devices.js";
 import { page, type Script, scripted, wire } from "./script.js";
 

@@ -154,8 +154,8 @@ describe("a write to a space", () => {
   });
 
   it("that is left does not touch what is beside it", async () => {
-    await replica.patch("t", "a", { n: 1 }, { space: "s2" });
-    await replica.patch("t", "a", { n: 2 });
+    await replica.patch("t", "a", { n: 1 }, { space: "s2", upsert: true });
+    await replica.patch("t", "a", { n: 2 }, { upsert: true });
     await take({ spaces: { joined: ["s2", "z"] } });
     await take(LEFT);
     expect(await replica.spaces()).toEqual(["s2", "z"]);

@@ -45,6 +45,7 @@ const PAGES = [
   `${DOCS}guide/live-and-presence.md`,
   `${DOCS}guide/offline-ux.md`,
   FORMS,
+  `${DOCS}guide/queries.md`,
   `${DOCS}guide/testing-your-app.md`,
 ];
 

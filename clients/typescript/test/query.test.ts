@@ -68,17 +68,42 @@ describe("a condition", () => {
     expect(matches([], { n: 1 })).toBe(true);
   });
 
-  it("is an object that is compared as it is, where not all its members are operators", () => {
+  it("is one of operators where it is an object with members, and compares others as they are", () => {
     expect(matches({ n: {} }, { n: {} })).toBe(true);
     expect(matches({ n: {} }, { n: { a: 1 } })).toBe(false);
-    expect(matches({ n: { "<": 1, a: 2 } }, { n: { a: 2, "<": 1 } })).toBe(true);
+    expect(matches({ n: { "=": { a: 2, "<": 1 } } }, { n: { "<": 1, a: 2 } })).toBe(true);
     expect(matches({ n: ["<", 1] }, { n: ["<", 1] })).toBe(true);
-    expect(matches({ n: { toString: 1 } }, { n: { toString: 1 } })).toBe(true);
+  });
+
+  it("reads a path through objects, after a field of that very name", () => {
+    expect(matches({ "a.b.c": 1 }, { a: { b: { c: 1 } } })).toBe(true);
+    expect(matches({ "a.b": 1 }, { "a.b": 1, a: { b: 2 } })).toBe(true);
+    expect(matches({ "a.b": null }, { "a.b": null, a: { b: 2 } })).toBe(true);
+    expect(matches({ "a.b": null }, { a: ["x"], b: 1 })).toBe(true);
+    expect(matches({ "a.length": 1 }, { a: ["x"] })).toBe(false);
+    expect(matches({ "a.toString": null }, { a: {} })).toBe(true);
+    expect(matches({ "a..b": 1 }, { a: { "": { b: 1 } } })).toBe(true);
+  });
+
+  it("compares with a number however it is given, and keeps what it was given", () => {
+    const tags = ["a"];
+    const { matches: holds } = compile("t", { n: 5n, tags: { in: [tags] } } as object, {}, "u");
+    tags.push("b");
+    expect(holds(view({ n: 5, tags: ["a"] }), false)).toBe(true);
   });
 
   it.each<[object, object]>([
     [[["n", "~", 1]], {}],
     [[["n", "toString", 1]], {}],
+    [{ n: { "<": 1, a: 2 } }, {}],
+    [{ n: { a: 1 } }, {}],
+    [{ n: { toString: 1 } }, {}],
+    [{ n: Number.NaN }, {}],
+    [{ n: new Date(0) }, {}],
+    [{ n: () => 1 }, {}],
+    [[], { limit: 1.5 }],
+    [[], { offset: 0.5 }],
+    [[], { order: "" }],
     [[["n", "="]], {}],
     [[["n", "=", 1, 2]], {}],
     [[["n", "=", undefined]], {}],
@@ -165,6 +190,20 @@ describe("an order", () => {
     const arranged = compile("t", [], { space: EVERY_SPACE }, "u").arrange(spaces);
     expect(arranged.map(({ space }) => space)).toEqual([null, "s", "z"]);
     expect(ids({}, [row("\u{1f600}"), row("\uffff")])).toBe("\uffff\u{1f600}");
+  });
+
+  it("begins behind a row, wherever that would be now", () => {
+    expect(ids({ after: row("b") })).toBe("cde");
+    expect(ids({ order: "n", after: row("b", { n: 1 }) })).toBe("ace");
+    expect(ids({ order: "-n", after: row("zz", { n: 2 }) })).toBe("bd");
+    expect(ids({ order: "n", after: row("e", { n: "x" }) })).toBe("");
+    expect(ids({ after: row("b"), offset: 1, limit: 1 })).toBe("d");
+    expect(ids({ after: null })).toBe("abcde");
+  });
+
+  it("has no inherited member of an object for a field", () => {
+    expect(ids({ order: "constructor" })).toBe("abcde");
+    expect(ids({ order: "-n.toString" })).toBe("abcde");
   });
 
   it("may be that of the deletions", () => {

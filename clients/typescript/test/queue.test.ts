@@ -21,7 +21,13 @@ function store(): Store {
 }
 
 function write(id: string, values: JsonObject = { n: 1 }, space = ""): Write {
-  return { op: "update", key: [space, "t", id], values: new Map(Object.entries(values)), extra: {} };
+  return {
+    op: "update",
+    key: [space, "t", id],
+    values: new Map(Object.entries(values)),
+    extra: {},
+    upsert: true,
+  };
 }
 
 /** Queues writes, as one batch unless `apart`, in a transaction of their own. */

@@ -74,7 +74,7 @@ describe("writing", () => {
 
   it("stamps what one millisecond holds in order", async () => {
     const replica = await open({ wall: () => NOON });
-    for (const n of [1, 2, 3]) await replica.patch("t", "a", { n });
+    for (const n of [1, 2, 3]) await replica.patch("t", "a", { n }, { upsert: true });
     const stamps = (await replica.pending()).map(
       ({ change }) => (change.fields as { n: { at: string } }).n.at,
     );
@@ -85,7 +85,7 @@ describe("writing", () => {
     const replica = await open({ limits: { pushChanges: 2 } });
     await replica.batch((batch) => {
       batch.put("t", "a", { n: 1 });
-      batch.patch("t", "b", { n: 2 });
+      batch.patch("t", "b", { n: 2 }, { upsert: true });
     });
     const [one, other] = await replica.pending();
     expect(one?.batch).toBe(other?.batch);

@@ -67,7 +67,9 @@ async function play(
     const [id, place] = [`t${random(5)}`, random(3)];
     const [own, rx] = [lines[place], devices[place]];
     if (own === undefined || rx === undefined) {
-      await (random(5) === 0 ? replica.delete("tasks", id) : replica.put("tasks", id, { title: `r${step}` }));
+      await (random(5) === 0
+        ? replica.delete("tasks", id, { upsert: true })
+        : replica.put("tasks", id, { title: `r${step}` }));
       if (random(2) === 0) await replica.sync();
       continue;
     }

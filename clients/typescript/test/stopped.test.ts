@@ -19,7 +19,7 @@ function store(): Store {
 }
 
 function write(id: string, values: JsonObject = { n: 1 }, space = "", op: Write["op"] = "update"): Write {
-  return { op, key: [space, "t", id], values: new Map(Object.entries(values)), extra: {} };
+  return { op, key: [space, "t", id], values: new Map(Object.entries(values)), extra: {}, upsert: true };
 }
 
 function put(to: Store, writes: Write[], wall = NOW): Promise<Written[]> {

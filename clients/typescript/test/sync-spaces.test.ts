@@ -80,7 +80,7 @@ describe("a space that was made again under its old name", () => {
       page([wire("old", { n: [1, AT] }, { spaceId: "s" })], { spaces: { joined: ["s"], left: [] } }),
     );
     await replica.sync();
-    await replica.patch("t", "mine", { n: 1 }, { space: "s" });
+    await replica.patch("t", "mine", { n: 1 }, { space: "s", upsert: true });
     script.answers.push((body) =>
       results(body, "applied", {
         spaces: { joined: ["s"], left: ["s"] },

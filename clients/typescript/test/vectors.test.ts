@@ -213,7 +213,7 @@ it.each(FOUND)(
     const replica = await open({ ...server, clientId: "me", wall });
     script.answers.push(page([wire("r", {}, { fields: held })]));
     await replica.pull();
-    for (const fields of edits) await replica.patch("t", "r", fields);
+    for (const fields of edits) await replica.patch("t", "r", fields, { upsert: true });
     if (change) script.answers.push(page([wire("r", {}, change)]));
     else
       script.answers.push((body) => {

@@ -59,7 +59,7 @@ describe("a clock that was ahead", () => {
     await replica.sync();
     clock.now = NOW + 3_600_000;
     await replica.patch("t", "a", { n: 2 });
-    await replica.patch("t", "c", { n: 2 });
+    await replica.patch("t", "c", { n: 2 }, { upsert: true });
     expect([await stamp(replica, "a"), await stamp(replica, "c")]).toEqual([
       formatInstant(clock.now),
       formatInstant(clock.now, 1),

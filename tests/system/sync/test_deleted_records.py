@@ -83,7 +83,7 @@ def test_a_device_that_writes_to_a_record_it_never_saw_deleted_learns_of_the_del
     late = begin()
     if synced_before:
         late.sync()
-    late.patch("notes", "n", {"extra": 1})
+    late.patch("notes", "n", {"extra": 1}, upsert=True)
     if several:
         late.put("notes", "another", {"title": "more"})
     late.sync()
@@ -97,7 +97,7 @@ def test_a_write_that_loses_against_a_deleted_record_teaches_its_device_too(begi
     first.sync()
     late = begin(wall=lambda: 1_000_000)
     late.sync()
-    late.patch("notes", "n", {"title": "from 1970"})
+    late.patch("notes", "n", {"title": "from 1970"}, upsert=True)
     assert late.sync().superseded == 1
     assert late.registers("notes", "n") == first.registers("notes", "n")
 

@@ -174,7 +174,10 @@ def check_fields(fields: Mapping[str, Any], space: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A write of the application, checked, not yet stamped. A delete has no values of its own."""
+    """A write of the application, checked, not yet stamped. A delete has no values of its own.
+
+    `upsert`: also where there is no such record; an insert always is.
+    """
 
     op: Literal["insert", "update", "delete"]
     table: str
@@ -182,6 +185,7 @@ class Write:
     record: str
     values: Mapping[str, Any]
     extra: Mapping[str, Any]
+    upsert: bool = False
 
 
 class Packed(NamedTuple):

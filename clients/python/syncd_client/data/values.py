@@ -51,7 +51,10 @@ def _read_integer(text: str) -> int | float:
 
 
 def take(value: Any, field: str) -> Any:
-    """A copy of an application's value, if the server would take it. Raises InvalidWrite, which names the field."""
+    """A copy of an application's value, if the server would take it. Raises InvalidWrite, which names the field.
+
+    `field` "": it is only looked for, so that it may hold text that is nowhere.
+    """
     return _take(value, field, field, 1)
 
 
@@ -89,7 +92,9 @@ def _key(key: object, path: str, field: str) -> str:
 
 
 def check_text(text: str, path: str, field: str) -> str:
-    """Text that can be stored. Raises InvalidWrite."""
+    """Text that can be stored, if there is a `field` to store it in. Raises InvalidWrite."""
+    if not field:
+        return text
     if "\0" in text:
         raise InvalidWrite(f"{path} has a \\u0000, which PostgreSQL cannot hold.", field=field)
     if not text.isascii():

@@ -12,7 +12,7 @@ from ..data.merge import TOMBSTONE, Register
 from ..data.stamp import replaced, stamp_over
 from ..data.undo import Image
 from ..data.values import dump
-from ..errors import BatchTooLarge, InvalidWrite
+from ..errors import BatchTooLarge, InvalidWrite, NoSuchRecord
 from .ids import new_id
 from .outbox import insert
 from .records import Row, load, save
@@ -28,7 +28,7 @@ def enqueue(
     """Stamps the writes, shows them in the records and queues them as one batch. Returns their changeIds.
 
     `limits`: most changes and most bytes of a batch, most bytes of a change. `image` takes note of what they replace.
-    Runs inside the caller's transaction. Raises BatchTooLarge, InvalidWrite.
+    Runs inside the caller's transaction. Raises BatchTooLarge, InvalidWrite, NoSuchRecord.
     """
     if not writes:
         return []
@@ -39,6 +39,8 @@ def enqueue(
         rows = load(db, keys, round_)
     queued: list[tuple[str, Key, str]] = []
     for key, write in zip(keys, writes, strict=True):
+        if write.op != "insert" and not write.upsert and not rows[key].view:
+            raise NoSuchRecord(f"there is no {write.table} {write.record!r} here.")
         clock = tick(clock, wall)
         names = [*write.values, TOMBSTONE] if write.op == "delete" else write.values
         at = stamp_over(rows[key].view, names, clock)

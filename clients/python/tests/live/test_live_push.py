@@ -85,7 +85,7 @@ async def test_an_answer_that_says_duplicate_waits_for_the_form_of_the_server(
 ) -> None:
     """The reply was lost that told of the lowered stamp: only the log has it."""
     replica = open_async(wall=lambda: 3_000_000_000_000_000)
-    change_id = await replica.patch("t", "r", {"n": 1})
+    change_id = await replica.patch("t", "r", {"n": 1}, upsert=True)
     (pending,) = await replica.pending()
     back = wire("r", client=replica.client_id, n=(1, "2026-01-01T00:00:00Z")) | {"changeId": change_id}
     back["fields"]["n"]["sent"] = pending.change["fields"]["n"]["at"]

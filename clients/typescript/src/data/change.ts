@@ -25,12 +25,16 @@ export interface Change {
   readonly whole: boolean;
 }
 
-/** What the application asked for, checked, not yet stamped. A delete has no values of its own. */
+/**
+ * What the application asked for, checked, not yet stamped. A delete has no values of its own. `upsert`: also where there
+ * is no such record; an insert always is.
+ */
 export interface Write {
   readonly op: Op;
   readonly key: Key;
   readonly values: ReadonlyMap<string, Json>;
   readonly extra: JsonObject;
+  readonly upsert?: boolean | undefined;
 }
 
 /** A write that was queued: these registers, over those of `before` (empty: there was no such record). */
@@ -238,6 +242,7 @@ export function checkSpace(
   user: string,
   Wrong: new (detail: string) => Error = InvalidWrite,
 ): string {
+  if ((space ?? null) !== null) checkId("the space", space, Wrong);
   const key = spaceKey(space);
   if (space && key === PERSONAL && (user === "" || space !== PERSONAL_PREFIX + user))
     throw new Wrong(`${space} is not this user's.`);

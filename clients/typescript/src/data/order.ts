@@ -1,6 +1,6 @@
 /** The order of texts and of JSON values, the same as the server's and the Python client's. Pure. */
 
-import { dump, type Json } from "./values.js";
+import type { Json } from "./values.js";
 
 /**
  * Compares texts by their UTF-8 bytes, which is by code point. JavaScript's own `<` compares UTF-16 units and
@@ -19,24 +19,18 @@ export function kindOf(value: Json | undefined): Kind {
   if (value === null || value === undefined) return "null";
   if (typeof value === "bigint") return "number";
   if (typeof value === "string") return "text";
-  if (typeof value === "object") return Array.isArray(value) ? "list" : "object";
-  return typeof value as "boolean" | "number";
+  return Array.isArray(value) ? "list" : (typeof value as Kind);
 }
 
-/** Sorts null first, then numbers (false and true among them as 0 and 1), then texts, then the rest. */
+/** Sorts null first, then numbers (false and true among them as 0 and 1), then texts, lists, objects. */
 export function compareValues(one: Json | undefined, other: Json | undefined): number {
   const group = groupOf(one);
   if (group !== groupOf(other)) return group - groupOf(other);
+  if (group === 2) return compareText(one as string, other as string);
   // JavaScript compares numbers with big integers by value.
-  if (group === 1)
-    return (one as number) < (other as number) ? -1 : Number((one as number) > (other as number));
-  return compareText(asText(one), asText(other));
+  return group === 1 ? +((one as number) > (other as number)) - +((one as number) < (other as number)) : 0;
 }
 
 function groupOf(value: Json | undefined): number {
-  return { null: 0, boolean: 1, number: 1, text: 2, list: 3, object: 3 }[kindOf(value)];
-}
-
-function asText(value: Json | undefined): string {
-  return typeof value === "string" ? value : dump(value ?? null);
+  return { null: 0, boolean: 1, number: 1, text: 2, list: 3, object: 4 }[kindOf(value)];
 }

@@ -74,7 +74,10 @@ export function same(one: Json | undefined, other: Json | undefined): boolean {
   );
 }
 
-/** A copy of its own, so that nobody changes it later. Raises InvalidWrite where it is no JSON that can be kept. */
+/**
+ * A copy of its own, so that nobody changes it later. Raises InvalidWrite where it is no JSON that can be kept. `field` "": it
+ * is only looked for, so that it may hold text that is nowhere.
+ */
 export function copy(value: unknown, path: string, field: string, depth: number): Json {
   if (value === null || typeof value === "boolean") return value;
   if (typeof value === "string") return checkText(value, path, field);
@@ -101,6 +104,7 @@ function copyMembers(value: object, path: string, field: string, depth: number):
 }
 
 function checkText(text: string, path: string, field: string): string {
-  if (/\0|\p{Cs}/u.test(text)) throw new InvalidWrite(`${path} has a \\u0000 or a lone surrogate.`, field);
+  if (field && /\0|\p{Cs}/u.test(text))
+    throw new InvalidWrite(`${path} has a \\u0000 or a lone surrogate.`, field);
   return text;
 }

@@ -103,7 +103,10 @@ async function fetchPage(
   const named = (spaces: Json): boolean =>
     listOf(spaces).some((space) => spaceKey(textOf(space)) === feed.space);
   return {
-    changes: changes.filter(({ key: [space, table] }) => space === feed.space && table === feed.table),
+    // RxDB keeps documents in objects by their ids: one named as what every object has would end its replication.
+    changes: changes.filter(
+      ({ key: [space, table, id] }) => space === feed.space && table === feed.table && !(id in {}),
+    ),
     cursor: textOf(wire.syncedUntil),
     more: wire.hasMore === true,
     left: feed.space !== "" && named(left) && !named(joined), // made again under its old name, it begins again

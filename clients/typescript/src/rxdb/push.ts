@@ -1,6 +1,15 @@
 /** The push handler: edited documents as changes of their fields, and the server's word on each. */
 
-import { type Key, listOf, newId, objectOf, readInstant, textOf, writeChange } from "../data/change.js";
+import {
+  checkId,
+  type Key,
+  listOf,
+  newId,
+  objectOf,
+  readInstant,
+  textOf,
+  writeChange,
+} from "../data/change.js";
 import { isDeleted, merge, type Registers } from "../data/merge.js";
 import { dump, type Json, type JsonObject, parse } from "../data/values.js";
 import { InvalidWrite, Refused, SyncdError } from "../errors.js";
@@ -71,6 +80,7 @@ async function prepare(
     const id = ids[place] ?? "";
     const held = shades.get(id)?.registers ?? new Map();
     try {
+      checkId("the record id", id); // one that JSON cannot carry would keep all others from being sent
       const edit = editOf(row, held, written.get(id) ?? Date.now(), feed.shape, {
         client,
         space: feed.space,

@@ -4,7 +4,7 @@ import { type Key, newId, stamped, type Write, type Written, writeChange } from 
 import { after, EPOCH, formatInstant, type Instant, LATEST, latest, MAX_AHEAD, tick } from "../data/clock.js";
 import { type Registers, TOMBSTONE } from "../data/merge.js";
 import { dump, type Json } from "../data/values.js";
-import { BatchTooLarge, InvalidWrite } from "../errors.js";
+import { BatchTooLarge, InvalidWrite, NoSuchRecord } from "../errors.js";
 import { type LoadedRecords, load, pick, save } from "./records.js";
 import { redate, resettle } from "./restamp.js";
 import type { Transaction } from "./store.js";
@@ -39,7 +39,7 @@ export interface ReadyChange {
 
 /**
  * Stamps the writes, shows them in the records and queues them, as one batch unless `apart`. Returns them.
- * Raises BatchTooLarge, InvalidWrite.
+ * Raises BatchTooLarge, InvalidWrite, NoSuchRecord. What a migration (`apart`) says of a record that is not there is left out.
  */
 export async function enqueue(
   tx: Transaction,
@@ -52,8 +52,12 @@ export async function enqueue(
   let records = await load(tx, keys);
   if (await redateStopped(tx, records, wall)) records = await load(tx, keys);
   const queued: (ReadyChange & Written)[] = [];
-  for (const { op, key, values, extra } of writes) {
+  for (const { op, key, values, extra, upsert } of writes) {
     const record = pick(records, key);
+    if (op !== "insert" && !upsert && record.view.size === 0) {
+      if (apart) continue;
+      throw new NoSuchRecord(`no record ${key[2]}.`);
+    }
     const at = stampOver(
       tx,
       record.view,
@@ -66,15 +70,9 @@ export async function enqueue(
     const changeId = newId(wall);
     const batch = apart ? changeId : (queued[0]?.batch ?? changeId);
     const body = writeChange({ changeId, key, op, registers, confirmed: record.base, extra });
-    // What a migration writes must not keep the replica from opening: the server refuses it.
-    if (!apart && bytesOf(body) > limits.changeBytes) {
-      const [[field]] = [...values].sort(([, a], [, b]) => dump(b).length - dump(a).length) as [
-        [string, Json],
-      ];
-      throw new InvalidWrite(`${field} makes it longer than ${limits.changeBytes}.`, field);
-    }
     queued.push({ changeId, key, batch, body, registers, before: record.before });
   }
+  // What a migration writes must not keep the replica from opening: the server refuses it.
   if (!apart) checkSize(queued, limits);
   insert(tx, queued);
   save(tx, records);
@@ -111,10 +109,20 @@ export function stampOver(tx: Transaction, view: Registers, names: Iterable<stri
   return at;
 }
 
-function checkSize(queued: readonly ReadyChange[], { pushChanges, batchBytes }: Limits): void {
+function checkSize(
+  queued: readonly (ReadyChange & Written)[],
+  { pushChanges, batchBytes, changeBytes }: Limits,
+): void {
   const { length } = queued;
   let size = 0;
-  for (const { body } of queued) size += bytesOf(body);
+  for (const { body, registers } of queued) {
+    const bytes = bytesOf(body);
+    size += bytes;
+    if (bytes <= changeBytes) continue;
+    const longest = [...registers].sort(([, a], [, b]) => dump(b.value).length - dump(a.value).length);
+    const [[field]] = longest as [[string, unknown]];
+    throw new InvalidWrite(`${field} makes it longer than ${changeBytes}.`, field);
+  }
   if (length > 1 && (length > pushChanges || size > batchBytes))
     throw new BatchTooLarge(
       `${length} changes, ${size} bytes; one push takes ${pushChanges}, ${batchBytes}.`,

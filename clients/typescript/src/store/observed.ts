@@ -1,6 +1,7 @@
 /** A read that goes on: read again whenever its answer may have changed. */
 
 import type { Event, Listener } from "../data/events.js";
+import { type Json, same } from "../data/values.js";
 import { Hub } from "./hub.js";
 import type { Work } from "./store.js";
 
@@ -37,8 +38,8 @@ export abstract class Observed<T> implements PromiseLike<T> {
   /** Takes note of what an event changes; false where it changes nothing here. */
   protected abstract concerns(event: Event): boolean;
 
-  /** The next answer of a subscription; `previous` itself where nothing changed. */
-  protected next(_previous: T | undefined): Promise<T> {
+  /** The next answer of a subscription. One that says the same as the last is not told. */
+  protected next(): Promise<T> {
     return this.now();
   }
 
@@ -91,8 +92,8 @@ export abstract class Observed<T> implements PromiseLike<T> {
     try {
       while (this.#stale && this.#stop !== null) {
         this.#stale = false;
-        const answer = await this.next(this.#current);
-        if (this.#stop === null || (answer === this.#current && this.#told)) continue;
+        const answer = await this.next();
+        if (this.#stop === null || (this.#told && same(this.#current as Json, answer as Json))) continue;
         this.#told = true;
         this.#current = answer;
         this.#hub.publish(answer);

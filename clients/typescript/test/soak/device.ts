@@ -202,8 +202,8 @@ function share(batch: Batch, space: string, value: string): void {
   const what = Math.random();
   const fields = { [one(["x", "y"])]: value };
   if (what < 0.4) batch.put("items", record, fields, { space });
-  else if (what < 0.6) batch.patch("items", record, fields, { space });
-  else if (what < 0.75) batch.delete("items", record, { space });
+  else if (what < 0.6) batch.patch("items", record, fields, { space, upsert: true });
+  else if (what < 0.75) batch.delete("items", record, { space, upsert: true });
 }
 
 async function main(job: Job): Promise<void> {

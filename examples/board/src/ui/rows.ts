@@ -12,7 +12,7 @@ import { useDesk } from "./context.js";
  */
 export function useBoard(): Board | null {
   const { session } = useDesk();
-  const options = { space: session.space, deleted: true, order: "rank" };
+  const options = { space: session.space, deleted: true, order: "rank" } as const;
   const lists = useDeferredValue(useQuery<Tables, "lists">(session.replica, "lists", [], options));
   const cards = useDeferredValue(useQuery<Tables, "cards">(session.replica, "cards", [], options));
   const previous = useRef(EMPTY);
