@@ -38,13 +38,14 @@ def main(names: tuple[str, ...], quick: bool) -> None:
     """Does works in turn with floors and peers, says what came of it, and keeps it in bench/results."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that all that it started is stopped
     chosen = NAMES if not names or "all" in names else list(dict.fromkeys(names))
-    started, failed, results = time.monotonic(), list[str](), None
+    failed, results = list[str](), None
     if chosen == NAMES:
         results_path(quick).unlink(missing_ok=True)  # the figures of one run, and of no other
     with Stage(quick) as stage:
         version = subprocess.run([stage.bindir / "postgres", "--version"], capture_output=True, text=True, check=True)
         for name in chosen:
             console.rule(name, align="left", style="dim")
+            begun = time.monotonic()
             try:
                 works, curves = _done(stage, name)
             except Exception:  # one that fails takes nothing from the others
@@ -52,7 +53,7 @@ def main(names: tuple[str, ...], quick: bool) -> None:
                 failed.append(name)
                 continue
             results = save(works, curves, quick=quick, postgres=version.stdout.split()[2],
-                           seconds=time.monotonic() - started, peers=cast.VERSIONS, absent=cast.ABSENT)  # fmt: skip
+                           took={name: time.monotonic() - begun}, peers=cast.VERSIONS, absent=cast.ABSENT)  # fmt: skip
     if results is not None:
         _closed(results, quick)
     if failed:

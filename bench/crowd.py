@@ -131,15 +131,19 @@ class _Audience:
         return self._tally(began, failed)
 
     def windowed(self, port: int, path: str, messages: Sequence[bytes], window: int) -> Tally:
-        """One socket sends messages of a change each, `window` of them on their way at any time."""
+        """One socket sends messages of a change each, `window` of them on their way at any time. The changes of the
+        tally are those that were there once: a server that repeats some has more of them on their way."""
         with self._speaking(port, path) as speaker:
-            began = self._began()
+            began, start = self._began(keep=True), time.perf_counter_ns()
             for sent, message in enumerate(messages, 1):
                 speaker.sendall(frame(message))
                 due = (sent - window + 1) * self._listeners
                 self._until(lambda due=due: began.changes >= due)  # type: ignore[misc]
             self._until(lambda: began.changes >= len(messages) * self._listeners)
-            return self._tally(began, 0)
+            tally = self._tally(began, 0)
+            received = self._received(began, messages)
+        instants = [instant for some in received for instant in some]
+        return tally._replace(seconds=(max(instants) - start) / 1e9, changes=len(instants))
 
     def spoken(self, port: int, path: str, messages: Sequence[bytes], rate: float) -> Heard:
         """One socket sends messages of a change each, every one at its time, `rate` a second."""
@@ -150,8 +154,7 @@ class _Audience:
                 self._until(lambda at=at: time.perf_counter_ns() >= at, at)  # type: ignore[misc]
                 speaker.sendall(frame(message))
             self._until(lambda: began.changes >= len(messages) * self._listeners)
-            kept, began.kept = began.kept or [], None
-        return Heard(due, due, _receipts(self._speech.name, messages, kept))
+            return Heard(due, due, self._received(began, messages))
 
     @contextlib.contextmanager
     def _speaking(self, port: int, path: str) -> Iterator[socket.socket]:
@@ -186,8 +189,7 @@ class _Audience:
                 self._until(lambda: not all(lane.busy for lane in writers))
                 next(lane for lane in writers if not lane.busy).ask(request, number)
             self._until(lambda: began.changes >= len(requests) * self._listeners and all(answered))
-        kept, began.kept = began.kept or [], None
-        return Heard(due, answered, _receipts(self._speech.name, requests, kept))
+        return Heard(due, answered, self._received(began, requests))
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -221,6 +223,12 @@ class _Audience:
         self._start, self._cpu = time.perf_counter(), time.process_time()
         return count
 
+    def _received(self, count: Count, requests: Sequence[bytes]) -> list[list[int]]:
+        """The receipts of what was sent, when nothing more comes: repeats may have been counted as what is late."""
+        self._settle()
+        kept, count.kept = count.kept or [], None
+        return receipts(self._speech.name, requests, kept)
+
     def _tally(self, count: Count, failed: int) -> Tally:
         seconds, used = time.perf_counter() - self._start, time.process_time() - self._cpu
         return Tally(seconds, count.frames, count.changes, count.size, failed, used)
@@ -252,17 +260,17 @@ class _Writers:
             self._audience.remove(lane)
 
 
-def _receipts(name: bytes, requests: Sequence[bytes], kept: Sequence[tuple[int, bytes]]) -> list[list[int]]:
-    """When what was pushed was received, by push."""
+def receipts(name: bytes, requests: Sequence[bytes], kept: Sequence[tuple[int, Listener, bytes]]) -> list[list[int]]:
+    """When each listener first received what was pushed, by push."""
     pattern = re.compile(name)
     places = {pattern.findall(request)[0]: n for n, request in enumerate(requests)}
-    received: list[list[int]] = [[] for _ in requests]
-    for instant, data in kept:
+    received: list[dict[Listener, int]] = [{} for _ in requests]
+    for instant, listener, data in kept:
         for change in pattern.findall(data):
             # A peer may send once more what it sent before, late, and nothing was asked about that.
             if (place := places.get(change)) is not None:
-                received[place].append(instant)
-    return received
+                received[place].setdefault(listener, instant)
+    return [list(some.values()) for some in received]
 
 
 def _next(lane: Lane, requests: Iterator[bytes]) -> None:

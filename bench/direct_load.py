@@ -90,16 +90,21 @@ async def _copy(dsn: str, sql: str, arguments: Sequence[object]) -> Direct:
         await connection.close()
 
 
+def unshare(dsn: str) -> None:
+    """Moves every feed's version, so that no page that a worker keeps is right: the next device is the first."""
+    uvloop.run(_done(dsn, "UPDATE syncd.sync_feeds SET head = head"))
+
+
 def tidy(dsn: str) -> None:
     """Vacuums and analyses, as autovacuum would have done within a minute: for both sides of a comparison. And writes
     what the load left to write, which is no part of what is measured next."""
-    uvloop.run(_tidy(dsn))
+    uvloop.run(_done(dsn, "VACUUM (ANALYZE)", "CHECKPOINT"))
 
 
-async def _tidy(dsn: str) -> None:
+async def _done(dsn: str, *queries: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute("VACUUM (ANALYZE)")
-        await connection.execute("CHECKPOINT")
+        for query in queries:
+            await connection.execute(query)
     finally:
         await connection.close()

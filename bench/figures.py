@@ -81,16 +81,21 @@ class Work(msgspec.Struct, kw_only=True):
 
 
 class Results(msgspec.Struct):
-    """All works by name, the curves behind them, who was absent and why, and where and when it was."""
+    """All works by name, the curves behind them, who was absent and why, and where and when it was. `took`: seconds of
+    each name that `python -m bench` takes; a work is compared within itself, so they may have run on their own."""
 
     made: str = ""
     machine: dict[str, Any] = {}
     quick: bool = False
-    seconds: float = 0.0
+    took: dict[str, float] = {}
     peers: dict[str, str] = {}
     absent: dict[str, str] = {}
     works: dict[str, Work] = {}
     curves: dict[str, Any] = {}
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.took.values())
 
 
 def part(ordered: Sequence[float], share: float) -> float:
@@ -149,7 +154,7 @@ def results_path(quick: bool) -> Path:
 
 
 def save(
-    works: Sequence[Work], curves: dict[str, Any], *, quick: bool, postgres: str, seconds: float,
+    works: Sequence[Work], curves: dict[str, Any], *, quick: bool, postgres: str, took: dict[str, float],
     peers: dict[str, str], absent: dict[str, str],
 ) -> Results:  # fmt: skip
     """Writes the results; works that were not done this time stay as they were."""
@@ -158,7 +163,11 @@ def save(
     results = msgspec.json.decode(path.read_bytes(), type=Results) if path.exists() else Results()
     results.made, results.quick = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), quick
     results.machine = {"processors": os.cpu_count(), "python": platform.python_version(), "postgresql": postgres}
-    results.seconds, results.peers, results.absent = seconds, peers, absent
+    results.took = {**results.took, **took}
+    results.peers = {**results.peers, **peers}
+    done = {one.what for one in works}
+    earlier = {name: why for name, why in results.absent.items() if not any(what in name for what in done)}
+    results.absent = {name: why for name, why in {**earlier, **absent}.items() if name not in results.peers}
     results.works = {**results.works, **{one.name: one for one in works}}
     results.curves = {**results.curves, **curves}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")

@@ -22,7 +22,7 @@ from bench.figures import Bar, Sample, Side, Work, against, part, side
 from bench.machine import Tree, Watch
 from bench.peers import tinybase, triplit
 from bench.peers.cast import Cast
-from bench.play import Player, alternate, show, timed
+from bench.play import FAILURES, Player, alternate, fell_out, show, timed
 from bench.stage import Stage, spread
 from bench.workload import APP, Device, record
 
@@ -190,8 +190,14 @@ def _latency(stage: Stage, halls: dict[str, Own | Other]) -> tuple[list[Work], d
     times = {name: list[float]() for name in halls}
     with Watch() as watch, stage.progress(f"{AUDIENCE} listeners, {RATE:.0f} changes/s", stage.rounds(5)) as step:
         for _ in range(stage.rounds(5)):
-            for name, hall in halls.items():
-                waits = _waits(hall.heard(count))
+            for name, hall in list(halls.items()):
+                try:
+                    waits = _waits(hall.heard(count))
+                except FAILURES as why:
+                    fell_out(name, "live", why)
+                    for some in (halls, middle, late, times):
+                        del some[name]  # type: ignore[attr-defined]
+                    continue
                 middle[name].append(Sample(part(waits, 0.5)))
                 late[name].append(Sample(part(waits, 0.99)))
                 times[name] += waits

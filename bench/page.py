@@ -55,7 +55,7 @@ def figures(results: Results) -> str:
     text = f"The run of {results.made[:10]} on {machine.get('processors')} processors with PostgreSQL "
     text += f"{machine.get('postgresql')} and Python {machine.get('python')}: {results.seconds / 60:.0f} minutes"
     text += f"{', of small rounds' if results.quick else ''}. Peers: {peers}. "
-    text += "".join(f"{name} was not there. " for name in results.absent)
+    text += "".join(f"{name} was not there: {why}. " for name, why in results.absent.items())
     if busy:
         text += (
             f"**The machine was busy** during {len(busy)} of {len(results.works)} works: other processes used up to "

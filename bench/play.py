@@ -9,10 +9,13 @@ from rich.markup import escape
 
 from bench.figures import Sample, Side, Work, number, ratio, side
 from bench.machine import Tree, Watch
+from bench.peers.cast import ABSENT
 from bench.stage import Stage, console
 
 # Does one round.
 Player = Callable[[], Sample]
+RIVALS = ("triplit", "tinybase", "kinto")  # what their sides' names begin with
+FAILURES = (ConnectionError, TimeoutError, RuntimeError)
 
 
 def order(names: list[str], turn: int) -> list[str]:
@@ -28,10 +31,23 @@ def alternate(
     samples: dict[str, list[Sample]] = {name: [] for name in players}
     with Watch() as watch, stage.progress(what, rounds) as step:
         for turn in range(rounds):
-            for name in order(list(players), turn):
-                samples[name].append(players[name][1]())
+            for name in order(list(samples), turn):
+                try:
+                    samples[name].append(players[name][1]())
+                except FAILURES as why:
+                    fell_out(name, what, why)
+                    del samples[name]
             step(", ".join(f"{name} {number(some[-1].value)}" for name, some in samples.items()))
     return {name: side(players[name][0], some) for name, some in samples.items()}, watch.others
+
+
+def fell_out(name: str, what: str, why: Exception) -> None:
+    """Says that a peer did not get through a work, whose other sides go on. Raises `why` where it is no peer's."""
+    if not name.startswith(RIVALS):
+        raise why
+    reason = (str(why).splitlines() or [type(why).__name__])[0]
+    ABSENT[f"{name} ({what})"] = reason
+    console.print(f"  [yellow]{name} did not get through[/]: {escape(reason)}", soft_wrap=True)
 
 
 def show(work: Work) -> None:

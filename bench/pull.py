@@ -21,7 +21,7 @@ from bench.http_load import Load
 from bench.machine import Tree
 from bench.peers import tinybase, triplit
 from bench.peers.cast import Cast
-from bench.play import Player, alternate, show, timed
+from bench.play import FAILURES, Player, alternate, fell_out, show, timed
 from bench.stage import Stage, spread, sql
 from bench.workload import APP, Device, pull_request, record
 
@@ -47,7 +47,8 @@ def fresh(stage: Stage) -> list[Work]:
         ]
         found.append(Work(name=f"fresh_{records}", what=f"fresh device, {count:,} records", unit="records/s",
                           sides=sides, bars=bars, others=others))  # fmt: skip
-        sizes = {name: side(sides[name].label, [Sample(size / count)]) for name, size in pulls.sizes.items()}
+        sent = {name: one for name, one in sides.items() if name in pulls.sizes}
+        sizes = {name: side(one.label, [Sample(pulls.sizes[name] / count)]) for name, one in sent.items()}
         bar = Bar(what="syncd", value=sizes["syncd"].median, target=SIZE_BAR, ceiling=True)
         found.append(Work(name=f"bytes_{records}", what=f"what a fresh device is sent, {count:,} records",
                           unit="bytes a record", sides=sizes, bars=[bar], less_is_better=True))  # fmt: skip
@@ -70,7 +71,10 @@ class Fresh:
 
     def players(self) -> Players:
         """Those that are there, each once asked already."""
-        found: Players = {"syncd": ("syncd", self._own), "copy": ("COPY of the stored text", self._copy)}
+        found: Players = {
+            "syncd": ("syncd", self._first), "shared": ("syncd, what another device was just sent", self._own),
+            "copy": ("COPY of the stored text", self._copy),
+        }  # fmt: skip
         rival = self._cast.triplit(flushed=False)
         if rival is not None:
             port = rival.port
@@ -83,9 +87,17 @@ class Fresh:
         if other is not None:
             other.hold()
             found["tinybase"] = ("TinyBase", self._socket("tinybase", other, tinybase.pull()))
-        for _, play in found.values():
-            play()
+        for name, (_, play) in list(found.items()):
+            try:
+                play()
+            except FAILURES as why:
+                fell_out(name, f"fresh device, {self._count:,} records", why)
+                del found[name]
         return found
+
+    def _first(self) -> Sample:
+        self._stage.load(direct_load.unshare, self._stage.server.owner_dsn)
+        return self._own()
 
     def _own(self) -> Sample:
         stage, device = self._stage, self._device
@@ -201,6 +213,7 @@ def _idle(stage: Stage, members: Sequence[str], count: int, most: float) -> Work
 
 def _pulled(stage: Stage, user: str, records: int) -> Player:
     def play() -> Sample:
+        stage.load(direct_load.unshare, stage.server.owner_dsn)
         before, after = pull_request(stage.server.token(user), "@").split(b"@")
         load = stage.load(http_load.pages, stage.server.port, before, after, stage.tree)
         if load.size < records * 200:

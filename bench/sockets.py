@@ -17,7 +17,8 @@ class Count:
     def __init__(self, mark: bytes) -> None:
         self.frames = self.changes = self.size = 0
         self.mark = mark
-        self.kept: list[tuple[int, bytes]] | None = None
+        # When, to which listener, and what.
+        self.kept: list[tuple[int, Listener, bytes]] | None = None
 
 
 class Listener:
@@ -54,7 +55,7 @@ class Listener:
         count.size += at
         count.changes += data.count(count.mark, 0, at)
         if count.kept is not None:
-            count.kept.append((time.perf_counter_ns(), data[:at]))
+            count.kept.append((time.perf_counter_ns(), self, data[:at]))
         self._rest = data[at:]
 
     def _control(self, opcode: int, text: bytes) -> None:

@@ -24,7 +24,7 @@ from bench.machine import Tree
 from bench.workload import Device
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.harness import Server
-from tests.support.socket_device import workers_of
+from tests.support.processes import workers_of
 
 P = ParamSpec("P")
 T = TypeVar("T")

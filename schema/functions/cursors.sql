@@ -78,6 +78,15 @@ BEGIN
     END IF;
 END $$;
 
+-- Whether a cursor of this start of the database has missed nothing: p_spaces, ascending, are all that the user is in, and no feed has
+-- moved. Of one start no head goes down: where none has gone up, their sum is what it was.
+CREATE OR REPLACE FUNCTION syncd.sync_unmoved(p_user integer, p_app integer, p_spaces integer[], p_seqs bigint[], p_bases bigint[]) RETURNS boolean
+LANGUAGE sql STABLE
+RETURN NOT -1 <> ANY (p_bases)
+   AND p_spaces = ARRAY(SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = p_user ORDER BY m.space_no)
+   AND (SELECT sum(u.seq) FROM unnest(p_seqs) AS u (seq)) = (SELECT coalesce(sum(h.head), 0) FROM syncd.sync_feeds h
+                                                             WHERE h.space_no = ANY (p_spaces) AND h.app_no = p_app);
+
 -- Where a kept cursor stands, and what the heads of its feeds say, as sync_pull_acting looks at those of few: in how many of its spaces the user still
 -- is, in how many in all, which of its feeds have news, and whether it is lost. FULL JOIN and the ANY are for one pass through each
 -- of the indexes and hashes of the rest: a planner that does not know how many there are would look for each feed by itself.
@@ -92,11 +101,7 @@ BEGIN
         spaces := '{}'; trouble := 'lost';
         RETURN;
     END IF;
-    IF v_since = p_boot AND NOT -1 <> ANY (bases)
-       AND spaces = ARRAY(SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = p_user ORDER BY m.space_no)
-       -- of one start no head has gone down: where none has gone up, their sum is what it was
-       AND (SELECT sum(u.seq) FROM unnest(seqs) AS u (seq)) = (SELECT coalesce(sum(h.head), 0) FROM syncd.sync_feeds h
-                                                               WHERE h.space_no = ANY (spaces) AND h.app_no = p_app) THEN
+    IF v_since = p_boot AND syncd.sync_unmoved(p_user, p_app, spaces, seqs, bases) THEN
         matched := cardinality(spaces); members := matched;
         RETURN;
     END IF;

@@ -65,7 +65,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- cursors
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_phase, syncd.sync_phase_head, syncd.sync_phase_base, syncd.sync_phase_after, syncd.sync_cursor_places, syncd.sync_cursor_positions, syncd.sync_cursor_news, syncd.sync_cursor_changes, syncd.sync_cursor_used,
+    syncd.sync_phase, syncd.sync_phase_head, syncd.sync_phase_base, syncd.sync_phase_after, syncd.sync_cursor_places, syncd.sync_cursor_positions, syncd.sync_unmoved, syncd.sync_cursor_news, syncd.sync_cursor_changes, syncd.sync_cursor_used,
     syncd.sync_cursor_prune, syncd.sync_cursor_keep, syncd.sync_cursor_at
     TO syncd_runtime;
 GRANT EXECUTE ON FUNCTION syncd.sync_cursors_collect, syncd.sync_devices_collect TO syncd_compactor;
@@ -97,6 +97,11 @@ GRANT EXECUTE ON FUNCTION
 -- own_push
 GRANT EXECUTE ON FUNCTION
     syncd.sync_legacy_own_text, syncd.sync_legacy_repeats, syncd.sync_made_between, syncd.sync_own_text
+    TO syncd_runtime;
+
+-- shared_pages
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_feed_version, syncd.sync_shared_page
     TO syncd_runtime;
 
 -- pull
@@ -238,6 +243,9 @@ GRANT EXECUTE ON FUNCTION
 
 -- consume
 GRANT EXECUTE ON FUNCTION syncd.sync_consumer_lags TO syncd_runtime;
+
+-- projections
+GRANT EXECUTE ON FUNCTION syncd.sync_projections_fill, syncd.sync_projection_lags TO syncd_runtime;
 
 -- webhooks
 GRANT EXECUTE ON FUNCTION syncd.sync_webhook_counts TO syncd_runtime;

@@ -38,7 +38,7 @@ DECLARE
     v_bytes  bigint := (p_how ->> 'bytes')::bigint;
     v_alone  bigint := 0;  -- reading a feed alone costs as many looks as the user has spaces: a page takes so much, too
     v_texts  text[]; v_pieces text[] := '{}'; v_piece text;
-    v_phase  text; v_from bigint; v_cut bigint; v_end bigint; v_own integer; f record;
+    v_phase  text; v_from bigint; v_cut bigint; v_end bigint; v_size bigint; v_own integer; f record;
 BEGIN
     seqs := p_seqs; bases := p_bases; read := '{}'; told := '{}'; more := false;
     IF cardinality(p_active) > 7 THEN
@@ -46,15 +46,13 @@ BEGIN
     END IF;
     <<feeds>>
     FOR f IN SELECT * FROM syncd.sync_feeds_moved(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_how ? 'history') LOOP
-        read := read || f.space_no;
+        read := read || f.space_no; v_own := array_position(p_own_spaces, f.space_no);
         v_alone := v_alone + CASE WHEN v_texts[f.k] IS NULL THEN p_members ELSE 0 END;
-        v_own := array_position(p_own_spaces, f.space_no);
         LOOP  -- the phases of one feed
             seqs[f.k] := f.seq; bases[f.k] := f.base;
             more := v_left <= 0 OR v_bytes <= 0 OR v_alone > 200000;
             EXIT feeds WHEN more;
-            v_phase := syncd.sync_phase(f.base);
-            v_from := syncd.sync_phase_head(f.base);
+            v_phase := syncd.sync_phase(f.base); v_from := syncd.sync_phase_head(f.base); v_size := NULL;
             IF v_texts[f.k] IS NOT NULL THEN
                 f.seq := CASE WHEN v_phase = 'first' OR v_phase = 'rest' THEN 0 ELSE f.seq END;
                 v_phase := 'log'; v_end := f.head; v_cut := v_end;
@@ -62,11 +60,13 @@ BEGIN
             ELSE
                 v_end := CASE WHEN v_phase = 'log' AND v_own IS NOT NULL THEN p_own_bases[v_own] WHEN v_phase = 'history' THEN v_from
                               WHEN v_phase = 'log' OR v_phase = 'state' THEN f.head ELSE 0 END;
-                v_cut := syncd.sync_phase_cut(v_phase, f.space_no, p_app, f.seq, v_end, v_left, v_bytes);
-                v_piece := syncd.sync_phase_text(v_phase, f.space_no, p_app, f.seq, v_cut, f.base, v_tables, v_firsts, p_legacy, f.quoted);
-                IF v_phase = 'log' OR v_phase = 'history' THEN
-                    told := told || f.space_no;
+                IF p_how ? 'kept' AND (v_phase = 'first' OR v_phase = 'rest') THEN
+                    SELECT s.* INTO v_cut, v_size, v_piece FROM syncd.sync_shared_page(p_how -> 'kept', v_phase, f.space_no, p_app, f.seq, v_left, v_bytes, v_tables, v_firsts, f.quoted) s;
+                ELSE
+                    v_cut := syncd.sync_phase_cut(v_phase, f.space_no, p_app, f.seq, v_end, v_left, v_bytes);
+                    v_piece := syncd.sync_phase_text(v_phase, f.space_no, p_app, f.seq, v_cut, f.base, v_tables, v_firsts, p_legacy, f.quoted);
                 END IF;
+                told := CASE WHEN v_phase = 'log' OR v_phase = 'history' THEN told || f.space_no ELSE told END;
                 IF v_phase = 'log' AND v_own IS NOT NULL AND (p_woken <> '{}' OR f.forgotten > 0 OR p_legacy) THEN
                     v_piece := nullif(concat_ws(',', v_piece, syncd.sync_own_text(f.space_no, p_app, v_end, f.head, f.forgotten, p_woken, v_tables, p_legacy, f.quoted)), '');
                 END IF;
@@ -76,7 +76,7 @@ BEGIN
             ELSIF v_piece IS NOT NULL THEN
                 v_pieces := v_pieces || v_piece;
             END IF;
-            v_bytes := v_bytes - coalesce(octet_length(v_piece), 0);
+            v_bytes := v_bytes - coalesce(v_size, octet_length(v_piece), 0);
             v_left := v_left - least(abs(v_cut - f.seq) / CASE WHEN v_phase = 'first' THEN 10 ELSE 1 END, v_left)::integer;
             seqs[f.k] := v_cut; more := v_cut <> v_end;
             EXIT feeds WHEN more;
@@ -149,9 +149,9 @@ END $$;
 -- and log are of one snapshot: a record touched after the head was read would else be in neither.
 -- p_since: {"s": [space], "q": [seq], "b": [base], "boot": us} a cursor, {"at": us} a plain instant, {} nothing. With "row" the cursor
 -- is one of many feeds (functions/cursors.sql): the lists say what has moved since that row, and so do those of the answer.
--- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?}; peek: say whether there is news, read
+-- p_how: {"limit", "bytes", "tables"?, "first"?, "legacy"?, "history"?, "peek"?, "own"?, "without"?, "kept"?}; peek: say whether there is news, read
 -- none; own: only what a push of the first generation is to be told of itself; without: spaces of which nothing is read, and whose
--- positions stay.
+-- positions stay; kept: the pages of sweeps that its asker has, who is not of the first generation (functions/shared_pages.sql).
 -- p_own_spaces, p_own_bases: feeds that this transaction has pushed to, and their heads before it. p_woken: the seqs it
 -- gave to changes of deleted records. Their device may never have been sent those, so it is told how they are now; and so
 -- are those that it made, where it may hold deleted ones of their names that are forgotten here, and what sync_nesting finds.
@@ -185,7 +185,12 @@ BEGIN
         SELECT n.* INTO v_spaces, v_seqs, v_bases, v_matched, v_members, v_active, v.trouble FROM syncd.sync_cursor_news(p_user, v_app, p_since, v_boot) n;
     ELSE
         v_spaces := v.spaces; v_seqs := v.seqs; v_bases := v.bases;
-        SELECT n.* INTO v_matched, v_members, v_active, v.trouble FROM syncd.sync_heads_news(p_user, v_app, v_spaces, v_seqs, v_bases, v_since, v_boot) n;
+        IF cardinality(v_spaces) > 7 AND v_since = v_boot  -- looking at each feed takes longer than at all of them
+           AND syncd.sync_unmoved(p_user, v_app, ARRAY(SELECT u.no FROM unnest(v_spaces) AS u (no) ORDER BY u.no), v_seqs, v_bases) THEN
+            v_matched := cardinality(v_spaces); v_members := v_matched;
+        ELSE
+            SELECT n.* INTO v_matched, v_members, v_active, v.trouble FROM syncd.sync_heads_news(p_user, v_app, v_spaces, v_seqs, v_bases, v_since, v_boot) n;
+        END IF;
     END IF;
     v.news := v_active IS NOT NULL OR v_matched < cardinality(v_spaces) OR v_members > v_matched;
     IF v.trouble IS NOT NULL OR NOT v.news OR p_how ? 'peek' THEN

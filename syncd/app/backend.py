@@ -33,6 +33,7 @@ from syncd.service.audit import RefusalCounts
 from syncd.service.checks import Checks
 from syncd.service.counts import Counts
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
+from syncd.service.projections import ProjectionRound
 from syncd.service.push import PushService
 from syncd.service.quotas import UsageRound, WrittenFeeds
 from syncd.service.rules import Rules, rules_of
@@ -46,6 +47,7 @@ from syncd.store.history import History
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
 from syncd.store.quotas import Totals
+from syncd.store.reports import Projections
 from syncd.store.rules import RuleReads
 from syncd.store.schemas import SchemaReads
 from syncd.store.service_tokens import ServiceTokens
@@ -151,6 +153,7 @@ class WorkerBackend(Backend):
         hub.spawn(count_numbers(pool, hub.counts))
         if self._board.worker == 0:
             hub.spawn(count_consumers(pool, hub.counts))
+            hub.keep_doing(ProjectionRound(Projections(pool)))
         if self._resources.standbys is not None:
             hub.spawn(self._resources.standbys.watch())
 

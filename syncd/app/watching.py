@@ -14,11 +14,12 @@ from syncd.service.counts import Counts
 from syncd.store.consumers import consumer_lags
 from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
+from syncd.store.reports import Projections
 from syncd.store.webhooks import webhook_counts
 
 WRITABLE_EVERY = 2.0
 # What is counted of consumers, in seconds, and how many of them a page of numbers has room for.
-CONSUMERS_EVERY, MOST_CONSUMERS = 5.0, 50
+CONSUMERS_EVERY, MOST_CONSUMERS, MOST_PROJECTIONS = 5.0, 50, 20
 
 
 async def ask_again(authenticator: Authenticator, hub: Hub, user: str) -> None:
@@ -44,13 +45,15 @@ async def count_numbers(pool: Pool, counts: Counts) -> None:
 
 
 async def count_consumers(pool: Pool, counts: Counts) -> None:
-    """How far consumers are behind, of the MOST_CONSUMERS that are behind most, and what became of as many webhooks'
-    messages. It goes through all feeds for each consumer."""
+    """How far consumers are behind, of the MOST_CONSUMERS that are behind most, and projections, and what became of as
+    many webhooks' messages. It goes through all feeds for each consumer."""
     while True:
         begun = asyncio.get_running_loop().time()
         with contextlib.suppress(SyncdError):
             lags = sorted(await consumer_lags(pool), key=lambda lag: lag.changes)[-MOST_CONSUMERS:]
             counts.consumers = {lag.name: [lag.processes, lag.feeds, lag.changes, lag.seconds] for lag in lags}
+            behind = sorted(await Projections(pool).lags(), key=lambda lag: lag.changes)[-MOST_PROJECTIONS:]
+            counts.projections = {one.name: [one.feeds, one.changes, one.seconds] for one in behind}
             sent = (await webhook_counts(pool))[:MOST_CONSUMERS]
             counts.webhooks = {
                 one.name: [one.sent, one.failed, one.retries, one.dead, one.seconds, *one.buckets] for one in sent

@@ -24,6 +24,7 @@ COMMANDS = {
     "webhooks": "Addresses that are told what happens: add, run, pause, retry, and how they are.",
     "audit": "What was done to spaces and by whom, and what was refused, as lines of JSON.",
     "schema": "JSON Schemas of an application's tables: apply, list, show or remove.",
+    "views": "Views in SQL of tables with a schema, and the logins that read them: apply, list, drop, grant.",
     "rules": "What schemas and the application's rules would refuse of what was written.",
     "quota": "What users and spaces have, and quotas of their own: list, set or recount.",
 }

@@ -68,6 +68,7 @@ async def _embedded(settings: Settings, directory: Path | None) -> list[Finding]
 
 async def _database(settings: Settings, url: str, directory: Path | None) -> list[Finding]:
     from syncd.postgres import doctor
+    from syncd.postgres.report_checks import check_reports
     from syncd.postgres.sessions import UNSTOPPED, connect
     from syncd.postgres.standby_checks import check_standby
 
@@ -93,6 +94,7 @@ async def _database(settings: Settings, url: str, directory: Path | None) -> lis
                 await doctor.check_row_security(conn, directory=directory),
                 *await doctor.check_functions(conn, directory=directory),
                 *await doctor.check_ownership(conn),
+                *await check_reports(conn),
                 *await doctor.check_held(conn),
                 *await doctor.check_numbers(conn),
                 *[await check_standby(conn, standby) for standby in settings.read_urls],

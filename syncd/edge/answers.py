@@ -10,7 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 
+from syncd.core.shared_text import SharedText
 from syncd.edge.pace import ClientWait
+from syncd.edge.splicing import is_made, spliced
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -33,12 +35,14 @@ PIECE = 256 * 1024
 
 
 class Answer(NamedTuple):
-    """A whole answer: `body` in the bytes of `media_type`, and further `headers`."""
+    """A whole answer: `body` in the bytes of `media_type`, and further `headers`. `shared`: the text in it that others
+    are sent too, with what stands before and behind it."""
 
     body: bytes
     status: int = 200
     media_type: bytes = JSON
     headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012  never changed, only copied
+    shared: tuple[bytes, SharedText, bytes] | None = None
 
 
 def accepted_coding(accept_encoding: bytes) -> bytes | None:
@@ -90,10 +94,18 @@ async def packed(what: Answer, accept_encoding: bytes) -> Answer:
         return what
     body, headers = what.body, [*what.headers, (b"vary", b"accept-encoding")]
     if coding := accepted_coding(accept_encoding):
-        large = len(body) >= IN_A_THREAD_FROM
-        body = await asyncio.to_thread(_compress, body, coding) if large else _compress(body, coding)
+        body = await _packed_body(what, coding)
         headers.append((b"content-encoding", coding))
-    return what._replace(body=body, headers=headers)
+    return what._replace(body=body, headers=headers, shared=None)
+
+
+async def _packed_body(what: Answer, coding: bytes) -> bytes:
+    large, shared = len(what.body) >= IN_A_THREAD_FROM, what.shared
+    if shared is None:
+        return await asyncio.to_thread(_compress, what.body, coding) if large else _compress(what.body, coding)
+    if large and not is_made(shared[1], coding):
+        return await asyncio.to_thread(spliced, *shared, coding)
+    return spliced(*shared, coding)
 
 
 async def send_whole(send: Send, what: Answer, wait: ClientWait | None = None) -> int:

@@ -7,17 +7,21 @@ No context is kept between frames, so that a connection costs what it did. See d
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Iterator, Sequence
 
 from websockets.extensions.base import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 
+from syncd.core.shared_text import SharedText
+
 # Smaller frames gain little; larger ones would hold up others for longer than 10 ms.
 DEFLATE_FROM, IN_A_THREAD_FROM = 4 * 1024, 1024 * 1024
 # At 6 it takes thrice as long, and is a seventh smaller.
 LEVEL, WINDOW = 1, 15
 LONGEST_STORED = 65_535
+FORM = "frames"  # of a shared text, as `packed` makes it
 
 # What is offered to every connection that asks.
 EXTENSION = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
@@ -32,6 +36,18 @@ def packed(text: bytes | bytearray) -> bytes:
     """A text as whole blocks, after which others may follow: it depends on nothing before it."""
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -WINDOW)
     return packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+async def packed_page(changes: bytes | bytearray) -> bytes:
+    """`packed`, beside the loop where it takes long; what others are sent too is packed once."""
+    shared = changes if isinstance(changes, SharedText) else None
+    if shared is not None and shared.has(FORM):
+        return shared.form(FORM, packed)
+    if len(changes) < IN_A_THREAD_FROM:
+        return shared.form(FORM, packed) if shared is not None else packed(changes)
+    if shared is not None:
+        return await asyncio.to_thread(shared.form, FORM, packed)
+    return await asyncio.to_thread(packed, changes)
 
 
 def stored(text: bytes) -> Iterator[bytes]:

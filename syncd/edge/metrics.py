@@ -37,6 +37,11 @@ CONSUMERS = {
     "lag_changes": "Changes, of all tables of its apps, that a consumer has not acknowledged.",
     "lag_seconds": "For how long the oldest change waits for a consumer.",
 }
+PROJECTIONS = {
+    "lag_feeds": "Feeds of which not all is in a table's projection.",
+    "lag_changes": "Changes, of all tables of its app, that are not in a table's projection.",
+    "lag_seconds": "For how long the oldest change waits for a table's projection.",
+}
 COUNTERS = {
     "batches": "Readings of a feed, each for all of its listeners.",
     "deliveries": "Frames of changes sent to sockets that were caught up.",
@@ -63,6 +68,7 @@ class Numbers(msgspec.Struct):
     quota_hits: dict[str, int] = {}
     consumers: dict[str, list[float]] = {}
     webhooks: dict[str, list[float]] = {}
+    projections: dict[str, list[float]] = {}
     reads: dict[str, int] = {}
     turned: dict[str, int] = {}
     standbys: dict[str, int] = {}
@@ -100,7 +106,7 @@ def numbers(counts: Counts, bus: Any, ended: dict[str, int]) -> Numbers:
     quota_hits = dict(counts.quota_hits)
     return Numbers(
         values, list(counts.lags), counts.lag_sum, told, up, ended, counts.full, quota_hits, counts.consumers,
-        counts.webhooks, counts.reads, counts.turned, counts.standbys,
+        counts.webhooks, counts.projections, counts.reads, counts.turned, counts.standbys,
     )  # fmt: skip
 
 
@@ -135,6 +141,7 @@ class _Collector:
         yield GaugeMetricFamily("syncd_held", "Changes held until they may be written.", value=held)
         yield from self._quotas()
         yield from self._consumers()
+        yield from self._projections()
         yield from self._reads()
         yield from self._webhooks()
 
@@ -167,6 +174,16 @@ class _Collector:
             for _, page in self._pages:  # one worker looks
                 for consumer, values in page.consumers.items():
                     metric.add_metric([consumer], values[place])
+            yield metric
+
+    def _projections(self) -> Iterator[Any]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        for place, (name, what) in enumerate(PROJECTIONS.items()):
+            metric = GaugeMetricFamily(f"syncd_projection_{name}", what, labels=["view"])
+            for _, page in self._pages:  # one worker looks
+                for view, values in page.projections.items():
+                    metric.add_metric([view], values[place])
             yield metric
 
     def _bus(self) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from websockets.protocol import State
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import SyncdError, TooMany
 from syncd.edge.bytes_held import UNCOUNTED, Holder
-from syncd.edge.deflate import DEFLATE_FROM, IN_A_THREAD_FROM, packed, payload, takes_packed
+from syncd.edge.deflate import DEFLATE_FROM, packed_page, payload, takes_packed
 from syncd.edge.frames import PIECE, Frames, PartsAllowance, text_header
 from syncd.edge.handshake import answer, headers_of, refusal
 from syncd.edge.heartbeat import Heartbeat
@@ -293,9 +293,7 @@ class Socket(asyncio.Protocol):
         parts: list[bytes | bytearray] = [head, changes, tail]
         packs = size >= DEFLATE_FROM and takes_packed(self._protocol.extensions)
         if packs:
-            large = size >= IN_A_THREAD_FROM
-            middle = await asyncio.to_thread(packed, changes) if large else packed(changes)
-            parts = [*payload(head, middle, tail)]
+            parts = [*payload(head, await packed_page(changes), tail)]
         if size < MARKED_FROM:
             self._send(parts, packs)
             return

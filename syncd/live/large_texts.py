@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from weakref import WeakValueDictionary
 
+from syncd.core.shared_text import SharedText
+
 LARGE = 256 * 1024
 
 
@@ -19,7 +21,7 @@ class LargeTexts:
 
     def __call__(self, text: bytes) -> bytes | bytearray:
         """The same text, in memory that others have already where it is large and they do."""
-        if len(text) < LARGE:
+        if len(text) < LARGE or isinstance(text, SharedText):
             return text
         name, same = hash(text), _Held(text)
         held = self._held.get(name)

@@ -369,8 +369,13 @@ def _wanted_policies(directory: Path | None) -> dict[str, set[str]]:
     return wanted
 
 
-# Those that `migrate --legacy-view` adds, where it was asked for.
-OF_VIEW = {"sync_changes": {"view_reads"}}
+# Those that `migrate --legacy-view` and `views apply` add, where they were asked for.
+OF_REPORTS = {"reports_read", "reports_bound"}
+ADDED = {
+    "sync_changes": {"view_reads", *OF_REPORTS},
+    "sync_records": OF_REPORTS,
+    **{table: {"reports_read"} for table in ("sync_names", "sync_spaces", "sync_memberships", "sync_report_roles")},
+}
 _SECURITY = re.compile(
     r"ALTER\s+TABLE\s+(?:syncd\.)?(?P<table>\w+)\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY"
     r"|(?P<verb>CREATE|DROP)\s+POLICY\s+(?:IF\s+EXISTS\s+)?(?P<policy>\w+)\s+ON\s+(?:syncd\.)?(?P<on>\w+)",
@@ -388,5 +393,5 @@ def _table_problems(name: str, row: Any, policies: set[str]) -> Iterator[str]:
         yield f"row security is not forced on {name}"
     if lacking := policies - set(row["policies"]):
         yield f"{name} lacks the policy {', '.join(sorted(lacking))}"
-    if foreign := set(row["policies"]) - policies - OF_VIEW.get(name, set()):
+    if foreign := set(row["policies"]) - policies - ADDED.get(name, set()):
         yield f"{name} has a policy that is not syncd's: {', '.join(sorted(foreign))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from syncd.postgres.migrate import LOCK_TIMEOUT_MS, _as_owner, _locked
-from syncd.postgres.schema_files import MigrationError, schema_directory
+from syncd.postgres.schema_files import MigrationError, named_parts
 from syncd.postgres.sessions import OPERATOR, connect
 
 VIEW = "public.sync_changes"
@@ -33,7 +32,7 @@ async def make_view(dsn: str, *, say: Callable[[str], object] = print) -> None:
     Raises:
         MigrationError: a table has the view's name, or the database refuses.
     """
-    parts = _parts()
+    parts = named_parts("legacy_view.sql")
     conn = await connect(dsn, settings=OPERATOR, statement_cache_size=0, timeout=30)
     try:
         if await conn.fetchval(KIND) not in (None, "v"):
@@ -65,13 +64,3 @@ async def _put_view(conn: Any, parts: dict[str, str]) -> None:
     await conn.execute("RESET ROLE")
     if lent:
         await conn.execute(f"REVOKE CREATE ON SCHEMA public FROM {owner}")
-
-
-def _parts() -> dict[str, str]:
-    """The statements by name."""
-    text = (schema_directory() / "legacy_view.sql").read_text(encoding="utf-8")
-    names, bodies = (
-        re.findall(r"^-- name: (\w+)$", text, re.MULTILINE),
-        re.split(r"^-- name: \w+$", text, flags=re.MULTILINE),
-    )
-    return dict(zip(names, bodies[1:], strict=True))

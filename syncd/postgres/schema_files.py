@@ -21,10 +21,12 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # An area calls those before it, never one after it; the grants come last.
 AREAS = (
     "base", "starts", "context", "names", "security", "devices", "user_bounds", "audit", "quotas", "cursors", "held",
-    "first_generation", "feed_text", "page_cuts", "news", "small_feeds", "own_push", "pull", "feeds", "idempotency",
+    "first_generation", "feed_text", "page_cuts", "news", "small_feeds", "own_push", "shared_pages", "pull", "feeds",
+    "idempotency",
     "merge", "unseen", "touched", "append", "push_single", "push", "spaces", "live", "invitations", "history",
     "rules", "schemas", "restore", "export", "import_spaces", "import", "compaction", "digest", "standbys", "moves",
-    "push_groups", "legacy_view", "services", "write_checks", "write_single", "write", "consume", "webhooks", "grants",
+    "push_groups", "legacy_view", "services", "write_checks", "write_single", "write", "consume", "webhooks", "reports",
+    "projections", "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"
 # How a release compares: {0, 2, 0, 2, 1} is 0.2.0rc1, {0, 2, 0, 3, 0} is 0.2.0.
@@ -191,6 +193,13 @@ def _before(path: Path) -> dict[int, str]:
         return {}
     lines = path.read_text(encoding="utf-8").splitlines()
     return {int(name[:4]): digest for digest, name in (line.split() for line in lines)}
+
+
+def named_parts(file: str) -> dict[str, str]:
+    """The statements of a file of the schema that begin with `-- name: …`, by name."""
+    text = (schema_directory() / file).read_text(encoding="utf-8")
+    _, *parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def release(version: str = __version__) -> list[int]:

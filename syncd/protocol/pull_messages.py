@@ -64,7 +64,12 @@ class PullPage(NamedTuple):
 
     def body(self, *more: bytes) -> bytes:
         """An answer as JSON text: a page may be large, so it is copied once. `more`: further members of a push's."""
+        head, tail = self.around(*more)
+        return b"".join((head, self.changes, tail))
+
+    def around(self, *more: bytes) -> tuple[bytes, bytes]:
+        """What such an answer says before the changes, and after them."""
         head = b'{"syncedUntil":%s,"hasMore":%s,"spaces":%s,' % (
             msgspec.json.encode(self.synced_until), b"true" if self.more else b"false", self.spaces,
         )  # fmt: skip
-        return b"".join((head, *more, b'"serverChanges":[', self.changes, b"]}"))
+        return b"".join((head, *more, b'"serverChanges":[')), b"]}"

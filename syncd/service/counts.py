@@ -25,6 +25,8 @@ class Counts:
         self.names = self.spaces = 0
         # Of each consumer: its processes, and the feeds, changes and seconds that it is behind.
         self.consumers: dict[str, list[float]] = {}
+        # Of each table's projection: the feeds, changes and seconds that it is behind.
+        self.projections: dict[str, list[float]] = {}
         # Of each webhook: attempts taken, not taken, and again; dead letters; seconds, and how many took how long.
         self.webhooks: dict[str, list[float]] = {}
         # Spaces that are full, and refusals, by quota.

@@ -59,6 +59,11 @@ class PullState:
         return not self._at or (isinstance(self._at, Cursor) and self._at.sweeping and not self._at.row)
 
     @property
+    def shared(self) -> bool:
+        """Whether it is a page that is the same for all who may read it."""
+        return self.begins and not self.request.plain and not self.request.history
+
+    @property
     def _narrow(self) -> bool:
         return self.request.plain and bool(self.request.tables)
 
@@ -84,9 +89,11 @@ class PullState:
             return {}
         return {"at": self._at} if isinstance(self._at, int) else self._at.since()
 
-    def call(self, caller: Principal, *, peek: bool = False) -> bytes:
-        """One member of sync_pull's parameter, as JSON text."""
+    def call(self, caller: Principal, *, peek: bool = False, kept: dict[str, Any] | None = None) -> bytes:
+        """One member of sync_pull's parameter, as JSON text. `kept`: the pages that are there already."""
         how = {**self.how(), "peek": True} if peek else self.how()
+        if kept is not None:
+            how["kept"] = kept
         call = {**caller.head(), "app": self.request.app, "since": self.since(), "how": how}
         return msgspec.json.encode(call)
 
@@ -214,10 +221,19 @@ async def check_history(log: Log, caller: Principal, client: str, pushed: Sequen
 async def _read(log: Log, caller: Principal, state: PullState) -> tuple[PullState, Page]:
     """A page, of what can be read. Raises Busy, DatabaseUnavailable."""
     try:
+        if state.shared:
+            return state, await _shared(log, caller, state)
         return state, await (log.pull_anywhere if state.begins else log.pull)(state.call(caller))
     except Unforeseen as why:
         state = await state.around(log, caller, why)
         return state, await log.pull(state.call(caller))
+
+
+async def _shared(log: Log, caller: Principal, state: PullState) -> Page:
+    """A page of a first sync: what others were sent of the same records is not made again."""
+    offer = log.pages.offer(state.request.app)
+    page = await log.pull_anywhere(state.call(caller, kept=offer.known()))
+    return page._replace(body=offer.opened(page.body))
 
 
 async def page_or_beginning(log: Log, caller: Principal, state: PullState, page: Page) -> PullPage:

@@ -24,6 +24,7 @@ from syncd.store.devices import Devices
 from syncd.store.feed_queue import FeedQueue
 from syncd.store.pool import Locked, Pool
 from syncd.store.quotas import Over
+from syncd.store.shared_pages import SharedPages
 from syncd.store.standbys import Standbys
 from syncd.store.turns import Turns
 
@@ -161,7 +162,7 @@ class Log:
         on_hit: Callable[[str, str], None] = lambda quota, space: None, standbys: Standbys | None = None,
     ) -> None:  # fmt: skip
         self._pool, self._standbys = pool, standbys
-        self.devices, self.cursors = Devices(pool, most_devices), Cursors(pool)
+        self.devices, self.cursors, self.pages = Devices(pool, most_devices), Cursors(pool), SharedPages()
         self.full: dict[str, Over] = {}
         self.on_hit = on_hit
         self._pushes: Batcher[PushCall, Receipt] = Batcher(

@@ -56,6 +56,10 @@ class SchemaOperator:
         found: int | None = await self._connection.fetchval(statement("schema_put"), app, table, body)
         return found
 
+    async def in_force(self) -> list[SchemaInForce]:
+        """The schemas of all tables that have one."""
+        return [SchemaInForce(*row) for row in await self._connection.fetch(statement("schemas_in_force"))]
+
     async def versions(self, app: str | None = None, table: str | None = None) -> list[SchemaVersion]:
         """All versions, of all tables or one, by app and table, the oldest first."""
         return [SchemaVersion(*row) for row in await self._connection.fetch(statement("schema_versions"), app, table)]

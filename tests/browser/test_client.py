@@ -285,3 +285,26 @@ async def test_ten_thousand_records_arrive_and_no_task_is_longer_than_200_ms(
         if longest[-1][0] < most:
             return
     raise AssertionError(f"each time one was longer: {longest} ms")
+
+
+ASK = """async ([url, token]) => {
+    const headers = { Authorization: `Bearer ${token}`, 'X-Sync-Protocol': '1', 'X-Client-Id': 'page' };
+    return (await fetch(url, { headers })).json();
+}"""
+
+
+async def test_pages_that_are_packed_once_for_all_are_read_by_each_browser(
+    visitor: Visit, tab: OpenTab, wire: Wire, open_server: Server
+) -> None:
+    user = unique("user")
+    outside = wire(user)
+    outside.write(*(edit(f"r{n}", n + 1, title=f"record {n}", text="words " * 70) for n in range(400)))
+    expected = held(outside)
+    for _ in range(3):
+        one = await tab(await visitor())
+        await one.open(user)
+        await one.synced()
+        assert await one.rows() == expected
+        url = f"{open_server.url}/sync/{outside.app}/pull?since="
+        told = await one.page.evaluate(ASK, [url, open_server.token(user)])
+        assert [change["id"] for change in told["serverChanges"]] == [f"r{n}" for n in reversed(range(400))]

@@ -17,8 +17,9 @@ import pytest
 
 from syncd.edge.connection import DROP_BYTES, DROP_SECONDS
 from tests.support.harness import Server
+from tests.support.processes import workers_of
 from tests.support.raw_http import asked, raw_of, refused
-from tests.support.socket_device import opened, workers_of
+from tests.support.socket_device import opened
 from tests.support.wire import edit, unique
 
 

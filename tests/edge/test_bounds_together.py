@@ -20,9 +20,10 @@ import pytest
 
 from syncd.edge.answers import PIECE, Answer, answer
 from tests.support.harness import Server
+from tests.support.processes import workers_of
 from tests.support.raw_http import Raw, asked, raw_of
 from tests.support.raw_socket import RawSocket
-from tests.support.socket_device import socket_of, workers_of
+from tests.support.socket_device import socket_of
 from tests.support.wire import edit, unique
 
 PER_ADDRESS, SPARE, IN_ALL = 12, "127.0.0.9", 30

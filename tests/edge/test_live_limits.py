@@ -20,7 +20,8 @@ from websockets.exceptions import ConnectionClosed
 from tests.support.device import Device
 from tests.support.drawn import drawn, examples
 from tests.support.harness import PATH, Server
-from tests.support.socket_device import Socket, opened, refusal, socket_of, workers_of
+from tests.support.processes import workers_of
+from tests.support.socket_device import Socket, opened, refusal, socket_of
 from tests.support.stream_device import stream_of
 from tests.support.wire import edit, unique
 

@@ -17,8 +17,8 @@ from syncd.edge import frames
 from syncd.edge.frames import PartsAllowance
 from syncd.edge.tokens import Tokens
 from tests.support.harness import Server
+from tests.support.processes import workers_of
 from tests.support.raw_socket import CLOSE, HANDSHAKE, RawSocket
-from tests.support.socket_device import workers_of
 from tests.support.wire import edit, unique
 
 LARGEST = 1 << 20

@@ -21,8 +21,8 @@ from websockets.exceptions import WebSocketException
 
 from syncd.cli.migrate import refusals
 from tests.support.compacting import compact
+from tests.support.processes import backends_of, postmaster_of, workers_of
 from tests.support.proxy import Faults
-from tests.support.socket_device import workers_of
 
 if TYPE_CHECKING:
     from tests.soak.schedule import Fault as Planned
@@ -33,23 +33,6 @@ PATIENCE = 120.0
 HOUR = 3_600_000_000
 YEAR_9999 = 7_900 * 365 * 24 * HOUR
 Fault = Callable[["World", int, float], Awaitable[None]]
-
-
-def postmaster(world: World) -> psutil.Process:
-    if world.server.process is None:
-        raise LookupError("it is being started")
-    children = psutil.Process(world.server.process.pid).children()
-    return hit([child for child in children if child.name() == "postgres"], 0)
-
-
-def backends(world: World) -> list[psutil.Process]:
-    """The database's processes that work for the server."""
-    found = []
-    for child in postmaster(world).children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "syncd_runtime" in " ".join(child.cmdline()):
-                found.append(child)
-    return found
 
 
 def hit(found: Sequence[psutil.Process], target: int) -> psutil.Process:
@@ -91,15 +74,15 @@ async def kill_the_fork_server(world: World, target: int, seconds: float) -> Non
 
 
 async def kill_a_backend(world: World, target: int, seconds: float) -> None:
-    hit(backends(world), target).kill()
+    hit(backends_of(world.server), target).kill()
 
 
 async def kill_the_postmaster(world: World, target: int, seconds: float) -> None:
-    postmaster(world).kill()
+    postmaster_of(world.server).kill()
 
 
 async def kill_the_database(world: World, target: int, seconds: float) -> None:
-    master = postmaster(world)
+    master = postmaster_of(world.server)
     for process in [master, *master.children()]:
         process.kill()
 
@@ -128,11 +111,11 @@ async def freeze_a_worker(world: World, target: int, seconds: float) -> None:
 
 
 async def freeze_the_postmaster(world: World, target: int, seconds: float) -> None:
-    await freeze([postmaster(world)], seconds)
+    await freeze([postmaster_of(world.server)], seconds)
 
 
 async def freeze_a_backend(world: World, target: int, seconds: float) -> None:
-    await freeze([hit(backends(world), target)], seconds)
+    await freeze([hit(backends_of(world.server), target)], seconds)
 
 
 async def freeze_the_listeners(world: World, target: int, seconds: float) -> None:

@@ -16,7 +16,8 @@ from tests.soak.world import APP, CANARY, DEADLINE, MEGABYTE, SPACES, World
 from tests.support.device import Change, Device
 from tests.support.ledger import none_is_open
 from tests.support.model import Cells, cells_of, merge
-from tests.support.socket_device import connections_of, workers_of
+from tests.support.processes import workers_of
+from tests.support.socket_device import connections_of
 
 # Connections to the database that a worker may have opened meanwhile, and what it has loaded by its first request.
 MORE_DESCRIPTORS, MORE_MEMORY = 64, 256 * MEGABYTE

@@ -22,8 +22,8 @@ from tests.soak.watcher import Watcher
 from tests.support.device import Device
 from tests.support.harness import Server
 from tests.support.legacy_devices import DexieEngine, LocalStore
+from tests.support.processes import workers_of
 from tests.support.proxy import Proxy
-from tests.support.socket_device import workers_of
 
 APP = "notes"
 # All write to the first and nobody leaves it; to the second come and go its members, and it is compacted.

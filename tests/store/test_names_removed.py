@@ -23,8 +23,8 @@ OTHERS = {
     "latest", "no", "number", "op", "ordinal", "prev_seq", "push_end", "records", "release", "roster", "schema_version",
     "searched", "seq", "server", "size", "space_no", "held_no", "event_no", "name_no",
     "line", "name", "seqs", "spaces", "bytes", "count", "counted", "most",
-    "acks", "attempts", "base", "buckets", "consumer_id", "dead_id", "failed", "lease", "retries", "sent", "slot",
-    "version",
+    "acks", "attempts", "base", "buckets", "consumer_id", "dead_id", "failed", "lease", "projection_id", "retries",
+    "sent", "slot", "version",
 }  # fmt: skip
 
 

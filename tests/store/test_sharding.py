@@ -40,7 +40,8 @@ APART = {
     "sync_consumer_slots": "of a consumer", "sync_consumer_feeds": "of a consumer, in all spaces together",
     "sync_webhooks": "of a consumer", "sync_webhook_dead": "of a consumer",
     "sync_service_tokens": "of a service, looked up by the token",
-    "sync_table_schemas": "of the server",
+    "sync_table_schemas": "of the server", "sync_report_views": "of the server", "sync_report_roles": "of a login",
+    "sync_projections": "of the server", "sync_projection_feeds": "of a projection, in all spaces together",
 }  # fmt: skip
 # Unique indexes of distributed tables without the space.
 WITHOUT_THE_SPACE = {"sync_changes_once": "a change id is of a user's device, whatever the space (G3)"}
@@ -48,6 +49,8 @@ WITHOUT_THE_SPACE = {"sync_changes_once": "a change id is of a user's device, wh
 TRIGGERS = {
     "sync_guard": "asks the feed of the same space",
     "digest_forgets": "writes digests of the same space, and asks a name",
+    "projections_change": "writes projections, by a feed's place in them",
+    "projections_forget": "writes projections, by a feed's place in them",
     "usage_shrinks": "writes usage of the same space",
     "usage_forgets": "writes usage of the same space",
 }
@@ -61,6 +64,7 @@ TO_SEVERAL = {
     "sync_apply", "sync_beyond", "sync_group_lock", "sync_group_write", "sync_legacy_own_text", "sync_legacy_repeats",
     "sync_push_following", "sync_push_single", "sync_cursor_news", "sync_feeds_fitting", "sync_feeds_moved",
     "sync_heads_news", "sync_joined", "sync_own_latest", "sync_small_pieces", "sync_legacy_small_pieces",
+    "sync_unmoved",
 }  # fmt: skip
 CALLS = ("push", "push_group", "push_moving", "push_following", "pull", "peek", "unreadable")
 UNIQUE = """

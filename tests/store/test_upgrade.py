@@ -58,6 +58,8 @@ STEPS = [
     "0046_pre_webhooks",
     "0048_pre_service_tokens",
     "0049_pre_schemas",
+    "0050_pre_reports",
+    "0051_pre_projections",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -76,6 +78,7 @@ STEPS = [
     "0042_post_push_single",
     "0044_post_consumers",
     "0047_post_webhooks",
+    "0052_post_projections",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

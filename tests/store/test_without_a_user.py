@@ -50,6 +50,8 @@ OF_NOBODY = {
     "sync_quota_over": "SELECT * FROM syncd.sync_quota_over('{{}}')",
     "sync_webhook_counts": "SELECT * FROM syncd.sync_webhook_counts()",
     "sync_consumer_lags": "SELECT * FROM syncd.sync_consumer_lags()",
+    "sync_projections_fill": "SELECT syncd.sync_projections_fill(NULL, 10)",
+    "sync_projection_lags": "SELECT * FROM syncd.sync_projection_lags()",
     "sync_service_token": "SELECT * FROM syncd.sync_service_token(sha256('no token'))",
     "sync_schemas_mark": "SELECT syncd.sync_schemas_mark()",
     "sync_schemas_in_force": "SELECT * FROM syncd.sync_schemas_in_force()",
@@ -127,7 +129,9 @@ async def test_what_answers_nobody_tells_no_value_and_writes_none(
     nobody: asyncpg.Connection, space: Space, query: str
 ) -> None:
     told = str([tuple(row) for row in await nobody.fetch(space.filled(query))])
-    assert told != "[]" or any(word in query for word in ("held", "quota", "service", "consumer", "webhook", "schemas"))
+    assert told != "[]" or any(
+        word in query for word in ("held", "quota", "service", "consumer", "webhook", "schemas", "projection")
+    )
     assert space.value not in told
 
 

@@ -10,7 +10,8 @@ import asyncpg
 
 from tests.support.device import Device
 from tests.support.harness import Server
-from tests.support.socket_device import Socket, connections_of, only, socket_on, workers_of
+from tests.support.processes import workers_of
+from tests.support.socket_device import Socket, connections_of, only, socket_on
 from tests.support.stream_device import Stream, stream_of
 
 # A second is promised; what else runs on the machine gets its share.

@@ -17,7 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.support.device import Change, Device
 from tests.support.harness import Server
-from tests.support.socket_device import connections_of, workers_of
+from tests.support.processes import workers_of
+from tests.support.socket_device import connections_of
 from tests.support.stalls import Stalls
 from tests.support.wire import unique
 

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -18,8 +18,8 @@ import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from syncd.postgres.launch import WORKER
 from tests.support.harness import Server
+from tests.support.processes import workers_of
 
 Json = dict[str, Any]
 F = TypeVar("F")
@@ -174,18 +174,6 @@ async def socket_of(
     async with await opened(server, path) as socket:
         await socket.auth(user, client, token, **members)
         yield socket
-
-
-def workers_of(server: Server) -> list[psutil.Process]:
-    """Its worker processes, in the order of their ids."""
-    assert server.process is not None
-    found = []
-    for process in psutil.Process(server.process.pid).children(recursive=True):
-        # The database's processes come and go.
-        with suppress(psutil.NoSuchProcess):
-            if process.name() == WORKER:
-                found.append(process)
-    return sorted(found, key=lambda process: process.pid)
 
 
 @contextmanager

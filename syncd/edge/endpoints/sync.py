@@ -6,6 +6,7 @@ import time
 from functools import lru_cache
 
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
+from syncd.core.shared_text import SharedText
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
 from syncd.edge.bytes_held import Bodies, Holder
@@ -27,7 +28,7 @@ from syncd.protocol.first_generation import client_of, push_body
 from syncd.protocol.large import push_in
 from syncd.protocol.messages import PushBody, decode
 from syncd.protocol.normalize import Limits
-from syncd.protocol.pull_messages import MOST_PAGE_ROWS, PAGE_BYTES, PAGE_ROWS, PullRequest
+from syncd.protocol.pull_messages import MOST_PAGE_ROWS, PAGE_BYTES, PAGE_ROWS, PullPage, PullRequest
 from syncd.service.aside import aside, is_large
 from syncd.service.digest import Inquiry, digests
 from syncd.service.event_ids import EventIds
@@ -97,9 +98,16 @@ class SyncEndpoint:
             await check_history(services.log, caller, client, wanted.pushed)
         services.counts.pulls += 1
         if delta.more or b"digest=1" not in request.query_string.split(b"&"):
-            return Answer(delta.body())
+            return _page(delta)
         inquiry = Inquiry(app, delta.synced_until, wanted.tables)
         return Answer(delta.body(b'"digest":%b,' % await digests(services.digests, services.key, caller, inquiry)))
+
+
+def _page(delta: PullPage) -> Answer:
+    """A page as an answer; one that others are sent too is packed once."""
+    head, tail = delta.around()
+    shared = (head, delta.changes, tail) if isinstance(delta.changes, SharedText) else None
+    return Answer(b"".join((head, delta.changes, tail)), shared=shared)
 
 
 @lru_cache(maxsize=REMEMBERED)

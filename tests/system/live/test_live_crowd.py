@@ -15,9 +15,9 @@ import pytest
 from tests.support.device import Device
 from tests.support.harness import Server
 from tests.support.live_load import Follower, LiveLoad, until
+from tests.support.processes import workers_of
 from tests.support.proxy import Proxy
 from tests.support.raw_socket import RawSocket
-from tests.support.socket_device import workers_of
 from tests.support.wire import edit, unique
 
 pytestmark = pytest.mark.alone

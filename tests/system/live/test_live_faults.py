@@ -22,8 +22,8 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.harness import Server
 from tests.support.live_load import LiveLoad
 from tests.support.nats_server import NatsServer
+from tests.support.processes import postmaster_of, workers_of
 from tests.support.proxy import Proxy
-from tests.support.socket_device import workers_of
 
 pytestmark = pytest.mark.waits
 
@@ -62,11 +62,6 @@ async def freeze(pids: list[int], seconds: float) -> None:
         for pid in pids:
             if psutil.pid_exists(pid):
                 os.kill(pid, signal.SIGCONT)
-
-
-def postmaster(server: Server) -> psutil.Process:
-    assert server.process is not None
-    return next(child for child in psutil.Process(server.process.pid).children() if child.name() == "postgres")
 
 
 # -- the listener ------------------------------------------------------------------------------------------------
@@ -164,7 +159,7 @@ async def test_all_workers_that_are_killed(pair: Server) -> None:
 async def test_a_database_that_is_killed_and_started_anew(pair: Server) -> None:
     async with LiveLoad(pair) as load:
         before = {follower.port for follower in load.followers if follower.port}
-        postmaster(pair).kill()
+        postmaster_of(pair).kill()
         await load.progress(20)
         assert before <= {follower.port for follower in load.followers}, "a socket did not outlive the database"
         await load.settle(PROMISED)

@@ -20,7 +20,8 @@ import pytest
 
 from tests.support.device import Change, Device, statuses
 from tests.support.harness import Server
-from tests.support.socket_device import Socket, connections_of, only, opened, socket_of, socket_on, workers_of
+from tests.support.processes import workers_of
+from tests.support.socket_device import Socket, connections_of, only, opened, socket_of, socket_on
 from tests.support.stream_device import Stream, stream_of
 from tests.support.wire import unique
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.device import Device
 from tests.support.harness import Server
-from tests.support.socket_device import workers_of
+from tests.support.processes import workers_of
 from tests.support.wire import unique
 
 pytestmark = pytest.mark.alone

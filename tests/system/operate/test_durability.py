@@ -25,29 +25,10 @@ import pytest
 from tests.support.device import Device
 from tests.support.harness import Server
 from tests.support.ledger import Load, check
-from tests.support.socket_device import workers_of
+from tests.support.processes import backends_of, fork_server_of, postmaster_of, workers_of
 from tests.support.stalls import Stalls
 
 pytestmark = pytest.mark.waits
-
-
-def children(server: Server) -> list[psutil.Process]:
-    """The processes that the supervisor started."""
-    assert server.process is not None
-    return psutil.Process(server.process.pid).children()
-
-
-def fork_server(server: Server) -> psutil.Process:
-    return next(process for process in children(server) if process.name() != "postgres")
-
-
-def postmaster(server: Server) -> psutil.Process:
-    return next(process for process in children(server) if process.name() == "postgres")
-
-
-def backends(server: Server) -> list[psutil.Process]:
-    """The database processes that work for the server."""
-    return [process for process in postmaster(server).children() if "syncd_runtime" in " ".join(process.cmdline())]
 
 
 async def kill_a_worker(server: Server) -> None:
@@ -60,19 +41,19 @@ async def kill_all_workers(server: Server) -> None:
 
 
 async def kill_the_fork_server(server: Server) -> None:
-    fork_server(server).kill()
+    fork_server_of(server).kill()
 
 
 async def kill_a_backend(server: Server) -> None:
-    random.choice(backends(server)).kill()
+    random.choice(backends_of(server)).kill()
 
 
 async def kill_the_postmaster(server: Server) -> None:
-    postmaster(server).kill()
+    postmaster_of(server).kill()
 
 
 async def kill_everything_of_the_database(server: Server) -> None:
-    master = postmaster(server)
+    master = postmaster_of(server)
     for process in [master, *master.children()]:
         process.kill()
 
@@ -95,11 +76,11 @@ async def freeze_a_worker(server: Server) -> None:
 
 
 async def freeze_the_postmaster(server: Server) -> None:
-    await freeze(postmaster(server), 2)
+    await freeze(postmaster_of(server), 2)
 
 
 async def freeze_a_backend(server: Server) -> None:
-    await freeze(random.choice(backends(server)), 1)
+    await freeze(random.choice(backends_of(server)), 1)
 
 
 Fault = Callable[[Server], Awaitable[None]]
@@ -133,7 +114,7 @@ async def inject(load: Load, fault: Fault) -> None:
     await asyncio.sleep(random.random() * 0.2)
     try:
         await fault(load.server)
-    except (IndexError, StopIteration, RuntimeError, psutil.NoSuchProcess):
+    except (LookupError, RuntimeError, psutil.NoSuchProcess):
         # What was to be hit is being started again.
         await asyncio.sleep(0.2)
     await load.progress()

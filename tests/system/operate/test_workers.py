@@ -17,8 +17,8 @@ import httpx
 import psutil
 import pytest
 
-from syncd.postgres.launch import WORKER
 from tests.support.harness import Server
+from tests.support.processes import backends_of, family, fork_server_of, postmaster_of, running, workers_of
 
 pytestmark = pytest.mark.waits
 
@@ -29,24 +29,6 @@ def pair(folder: Path) -> Iterator[Server]:
     # A stop that somebody holds up takes longer than the harness waits.
     with Server(folder / "data", workers=2, settings={"shutdown_timeout": 120}) as running:
         yield running
-
-
-def family(server: Server) -> list[psutil.Process]:
-    """Everything that a server started."""
-    assert server.process is not None
-    return psutil.Process(server.process.pid).children(recursive=True)
-
-
-def workers(server: Server) -> list[psutil.Process]:
-    """Its worker processes."""
-    return [process for process in family(server) if process.name() == WORKER]
-
-
-def postmaster(server: Server) -> psutil.Process:
-    """Its database."""
-    assert server.process is not None
-    children = psutil.Process(server.process.pid).children()
-    return next(process for process in children if process.name() == "postgres")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -141,34 +123,27 @@ def check(server: Server, writers: list[Writer]) -> None:
 
 
 def test_both_workers_serve_one_address(pair: Server) -> None:
-    assert len(workers(pair)) == 2
-    listening = [c for p in workers(pair) for c in p.net_connections("inet") if c.status == "LISTEN"]
+    assert len(workers_of(pair)) == 2
+    listening = [c for p in workers_of(pair) for c in p.net_connections("inet") if c.status == "LISTEN"]
     assert {connection.laddr.port for connection in listening} == {pair.port}
 
 
 def test_a_killed_worker_is_replaced(pair: Server, writers: list[Writer]) -> None:
     for _ in range(3):
-        victim = workers(pair)[0]
+        victim = workers_of(pair)[0]
         victim.kill()
-        wait_for(lambda: not victim.is_running() and len(workers(pair)) == 2)  # noqa: B023
+        wait_for(lambda: not victim.is_running() and len(workers_of(pair)) == 2)  # noqa: B023
     check(pair, writers)
     assert "starting another" in pair.output()
 
 
-def fork_server(server: Server) -> psutil.Process:
-    """What its workers are forked from."""
-    assert server.process is not None
-    (found,) = (p for p in psutil.Process(server.process.pid).children() if "syncd.cli.fork_server" in p.cmdline())
-    return found
-
-
 def test_a_worker_is_forked_from_a_process_that_has_nothing_which_two_must_not_share(pair: Server) -> None:
-    parent = fork_server(pair)
-    before = workers(pair)
+    parent = fork_server_of(pair)
+    before = workers_of(pair)
     for victim in before:
         victim.kill()
-    wait_for(lambda: len(workers(pair)) == 2 and not any(victim.is_running() for victim in before))
-    for worker in workers(pair):
+    wait_for(lambda: len(workers_of(pair)) == 2 and not any(victim.is_running() for victim in before))
+    for worker in workers_of(pair):
         # The same program in the same process image: what is started anew has a command line of its own.
         assert (worker.ppid(), worker.cmdline()) == (parent.pid, parent.cmdline())
     assert parent.num_threads() == 1
@@ -178,17 +153,17 @@ def test_a_worker_is_forked_from_a_process_that_has_nothing_which_two_must_not_s
 
 
 def test_workers_end_with_who_forked_them_and_others_are_there(pair: Server, writers: list[Writer]) -> None:
-    parent, before = fork_server(pair), workers(pair)
+    parent, before = fork_server_of(pair), workers_of(pair)
     parent.kill()
     wait_for(lambda: not any(process.is_running() for process in (parent, *before)))
     check(pair, writers)
-    assert {worker.ppid() for worker in workers(pair)} == {fork_server(pair).pid} != {parent.pid}
+    assert {worker.ppid() for worker in workers_of(pair)} == {fork_server_of(pair).pid} != {parent.pid}
 
 
 def test_no_secret_is_in_the_environment_of_who_serves(folder: Path) -> None:
     secret = "a secret of forty characters, not guessed"
     with Server(folder / "data", settings={"jwt_secret": secret}) as one:
-        for process in (fork_server(one), *workers(one)):
+        for process in (fork_server_of(one), *workers_of(one)):
             assert not [name for name in process.environ() if name.startswith("SYNCD_")]
             assert secret not in Path(f"/proc/{process.pid}/environ").read_text()
 
@@ -200,10 +175,9 @@ def test_no_secret_is_in_the_environment_of_who_compacts(folder: Path) -> None:
         seen: dict[int, str] = {}
         deadline = time.monotonic() + 60
         while not seen and time.monotonic() < deadline:
-            for process in family(one):
-                with contextlib.suppress(psutil.Error, OSError):
-                    if "syncd.cli.compactor" in process.cmdline():
-                        seen[process.pid] = Path(f"/proc/{process.pid}/environ").read_text()
+            for process in running(family(one), "syncd.cli.compactor"):
+                with contextlib.suppress(OSError):
+                    seen[process.pid] = Path(f"/proc/{process.pid}/environ").read_text()
     assert seen
     assert not [text for text in seen.values() if "SYNCD_" in text or secret in text]
 
@@ -240,27 +214,24 @@ def test_no_two_workers_draw_the_same() -> None:
 
 
 def test_all_workers_killed_are_replaced(pair: Server, writers: list[Writer]) -> None:
-    for victim in workers(pair):
+    for victim in workers_of(pair):
         victim.kill()
     check(pair, writers)
 
 
 def test_a_killed_database_comes_back_and_the_workers_reconnect(pair: Server, writers: list[Writer]) -> None:
-    same = {worker.pid for worker in workers(pair)}
+    same = {worker.pid for worker in workers_of(pair)}
     for _ in range(3):
-        postmaster(pair).kill()
+        postmaster_of(pair).kill()
         before = sum(len(writer.acknowledged) for writer in writers)
         wait_for(lambda: sum(len(writer.acknowledged) for writer in writers) > before + 20)  # noqa: B023
     check(pair, writers)
-    assert {worker.pid for worker in workers(pair)} == same
+    assert {worker.pid for worker in workers_of(pair)} == same
     assert pair.output().count("the database is back") == 3
 
 
 def test_a_killed_backend_is_reconnected(pair: Server, writers: list[Writer]) -> None:
-    def serves_a_worker(process: psutil.Process) -> bool:
-        return "syncd_runtime" in " ".join(process.cmdline())
-
-    next(backend for backend in postmaster(pair).children() if serves_a_worker(backend)).kill()
+    backends_of(pair)[0].kill()
     check(pair, writers)
 
 
@@ -310,19 +281,12 @@ def test_a_worker_that_cannot_start_ends_the_program_with_its_reason(folder: Pat
     (folder / "httptools.py").write_text("raise ImportError('a broken installation')")
     with pytest.raises(RuntimeError, match=r"(?s)a broken installation.*the workers did not start"):
         Server(folder / "data", env={"PYTHONPATH": str(folder)})
-    assert not [p for p in psutil.process_iter() if str(folder) in " ".join(_command(p))]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+    assert not running(psutil.process_iter(), str(folder))
 
 
 def test_a_stop_while_a_worker_starts_is_quick(pair: Server) -> None:
     for pause in (0.0, 0.1, 0.3, 0.6):
-        workers(pair)[0].kill()
+        workers_of(pair)[0].kill()
         time.sleep(0.15 + pause)
         assert pair.stop() == 0
         pair.start()
@@ -331,6 +295,6 @@ def test_a_stop_while_a_worker_starts_is_quick(pair: Server) -> None:
 def test_the_workers_do_not_hold_the_databases_lock(pair: Server) -> None:
     # Else a worker that outlives its supervisor by a moment would keep the next server out.
     lock = os.stat(pair.data_dir / "lock")
-    for worker in workers(pair):
+    for worker in workers_of(pair):
         held = [os.stat(f"/proc/{worker.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{worker.pid}/fd")]
         assert (lock.st_dev, lock.st_ino) not in {(found.st_dev, found.st_ino) for found in held}

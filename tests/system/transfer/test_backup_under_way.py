@@ -23,8 +23,8 @@ import pytest
 
 from syncd.transfer.export import ZipArchive
 from tests.support.harness import Server
+from tests.support.processes import workers_of
 from tests.support.programs import need, psql
-from tests.support.socket_device import workers_of
 from tests.support.wire import Device, Json, edit, unique
 from tests.system.transfer.test_backup import NDJSON, export, parts, restore, signed, undated
 

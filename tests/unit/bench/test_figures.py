@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bench.figures import Bar, Results, Sample, Side, Work, against, measure, part, ratio, side
+from bench.crowd import SYNCD, receipts
+from bench.figures import Bar, Results, Sample, Side, Work, against, measure, part, ratio, save, side
 from bench.live import histogram
 from bench.page import BEGIN, END, alt, write
-from bench.play import order
+from bench.peers.cast import ABSENT
+from bench.play import fell_out, order
+from bench.sockets import Count, Listener
 from bench.workload import RECORD, Device, record
 
 
@@ -115,6 +119,39 @@ def test_the_page_keeps_what_is_around_its_figures(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "Kinto was not there." in text
+    assert "Kinto was not there: no npm." in text
     assert "| a [log] (bytes) | syncd | 1 |" in text
     assert alt(works) == "Bars. a log, bytes: syncd 1, floor 2"
+
+
+def test_a_peer_that_does_not_get_through_is_said_to_be_absent_and_a_floor_ends_the_work() -> None:
+    try:
+        fell_out("triplit_flushed", "a work", ConnectionError("the server closed the connection\nand more"))
+        assert ABSENT == {"triplit_flushed (a work)": "the server closed the connection"}
+    finally:
+        ABSENT.clear()
+    for name in ("syncd", "copy", "broadcast"):
+        with pytest.raises(ConnectionError):
+            fell_out(name, "a work", ConnectionError("the server closed the connection"))
+
+
+def test_a_change_that_a_listener_is_sent_again_is_received_once_and_first() -> None:
+    count, (one, other) = Count(b"x"), (socket.socket(), socket.socket())
+    with one, other:
+        ann, bob = Listener(one, count), Listener(other, count)
+        sent = [b'{"changeId":"a"}', b'{"changeId":"b"}']
+        kept = [(1, ann, sent[0]), (2, ann, sent[0]), (3, bob, sent[0] + sent[1]), (4, bob, b'{"changeId":"older"}')]
+        assert receipts(SYNCD.name, sent, kept) == [[1, 3], [3]]
+
+
+def test_works_of_several_runs_are_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.figures.RESULTS", tmp_path)
+    one = measure("wal", "the log", [1.0], [2.0], unit="bytes", against="floor", target=1.0)
+    gone = {"triplit (the log)": "it closed", "Kinto": "no npm"}
+    save([one], {}, quick=False, postgres="17", took={"wal": 60.0}, peers={}, absent=gone)
+    other = measure("page", "a page", [1.0], [2.0], unit="bytes", against="floor", target=1.0)
+    kept = save([other], {}, quick=False, postgres="17", took={"page": 30.0}, peers={"Kinto": "1"}, absent={})
+    assert (list(kept.works), kept.seconds) == (["wal", "page"], 90.0)
+    assert kept.absent == {"triplit (the log)": "it closed"}
+    again = save([one], {}, quick=False, postgres="17", took={"wal": 50.0}, peers={}, absent={})
+    assert (again.seconds, again.absent) == (80.0, {})

@@ -16,7 +16,7 @@ import syncd_client
 import examples
 import syncd
 from syncd.cli import COMMANDS, main
-from syncd.edge.metrics import CONSUMERS, COUNTERS, GAUGES
+from syncd.edge.metrics import CONSUMERS, COUNTERS, GAUGES, PROJECTIONS
 from syncd.settings import table
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,7 +79,7 @@ def options() -> Iterator[str]:
 
 def test_metrics_that_are_named_are_there() -> None:
     there = {f"syncd_{name}" for name in GAUGES} | {f"syncd_{name}_total" for name in COUNTERS}
-    there |= {f"syncd_consumer_{name}" for name in CONSUMERS}
+    there |= {f"syncd_consumer_{name}" for name in CONSUMERS} | {f"syncd_projection_{name}" for name in PROJECTIONS}
     section = read("docs/operate/running.md").split("## Metrics")[1].split("\n## ")[0]
     named = set(re.findall(r"`(syncd_[a-z_]+)`", section))
     apart = {"syncd_bus_up", "syncd_fanout_lag_seconds", "syncd_held", "syncd_numbers_used"}

@@ -1,0 +1,240 @@
+"""A page of a first sync is made once for all who may read it, and never when it is not right any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import asyncpg
+import pytest
+
+import syncd
+from syncd.postgres.contexts import ActingCalls
+from syncd.protocol.pull_messages import PullRequest
+from syncd.service.pull import PullState
+from syncd.store.log import Log
+from syncd.store.pool import Pool
+from tests.support.compacting import ALL, compact_now
+from tests.support.harness import Server
+from tests.support.moving import Home, in_space, insert
+from tests.support.wire import Device, Json, edit, unique, values
+
+Make = Callable[..., Device]
+TEXT = "x" * 200
+VERSION = """
+SELECT h.space_no, h.app_no, syncd.sync_feed_version(h.space_no, h.app_no) AS version,
+       syncd.sync_sweep_text(h.space_no, h.app_no, 0, h.head, NULL, NULL, false, false, s.quoted) AS text
+FROM syncd.sync_feeds h JOIN syncd.sync_spaces s USING (space_no) JOIN syncd.sync_names n ON n.name_no = h.app_no
+WHERE s.space_id = $1 AND n.name = $2
+"""
+
+
+def read(server: Server, user: str, query: str, *arguments: Any) -> Any:
+    """The first row of a query of the runtime role that acts as a user."""
+
+    async def ask() -> Any:
+        conn = await asyncpg.connect(server.runtime_dsn)
+        try:
+            async with conn.transaction():
+                await conn.execute("SELECT syncd.sync_act_as($1)", user)
+                return await conn.fetchrow(query, *arguments)
+        finally:
+            await conn.close()
+
+    return asyncio.run(ask())
+
+
+def fill(writer: Device, space: str, count: int = 200) -> None:
+    made = [{**edit(f"r{n}", n + 1, v=n, text=TEXT), "op": "insert", "spaceId": space} for n in range(count)]
+    for start in range(0, count, 1000):
+        writer.write(*made[start : start + 1000])
+
+
+@pytest.fixture
+def ann(device: Make) -> Device:
+    return device(unique("ann"), app=unique("app"))
+
+
+@pytest.fixture
+def hall(ann: Device) -> str:
+    """A space of Ann's with records of 60 kB in all."""
+    space = ann.create(unique("hall"))
+    fill(ann, space)
+    return space
+
+
+class Reader:
+    """What a worker does for first pulls, with the pages of one."""
+
+    def __init__(self, server: Server) -> None:
+        self._dsn = server.runtime_dsn
+
+    def pulls(self, app: str, *users: str, tables: tuple[str, ...] = ()) -> list[tuple[bytes, bytes]]:
+        """What the database answered to each user's first pull, and that as it was opened."""
+        return asyncio.run(self._pulls(app, users, tables))
+
+    async def _pulls(self, app: str, users: tuple[str, ...], tables: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+        pool = Pool(self._dsn, size=1)
+        log, found = Log(pool), []
+        try:
+            for user in users:
+                offer = log.pages.offer(app)
+                how = {"limit": 1000, "bytes": 1 << 21, "kept": offer.known(), **({"tables": tables} if tables else {})}
+                call = json.dumps({"user": user, "app": app, "since": {}, "how": how}).encode()
+                body = (await pool.fetch("pull", ActingCalls([call])))[0][0]
+                found.append((body, offer.opened(body)))
+        finally:
+            await pool.close()
+        return found
+
+
+@pytest.fixture
+def reader(server: Server) -> Reader:
+    return Reader(server)
+
+
+def test_the_second_device_is_sent_what_the_first_was_and_the_database_makes_it_once(
+    device: Make, ann: Device, hall: str, reader: Reader
+) -> None:
+    ann.member(hall, "bob-" + hall, "reader")
+    (made, first), (named, second), (again, third) = reader.pulls(ann.app, ann.user, "bob-" + hall, ann.user)
+    assert made.startswith(b"\x02")
+    assert named == again == b"\x010\x01"
+    assert first == second == third
+    changes = json.loads(b"[" + first + b"]")
+    assert len(changes) == 200
+    assert changes == [c for c in ann.drain()[0] if c["spaceId"] == hall]
+
+
+def test_who_is_no_member_is_sent_nothing_of_a_page_that_is_there(ann: Device, hall: str, reader: Reader) -> None:
+    stranger, gone = "eve-" + hall, "bob-" + hall
+    ann.member(hall, gone)
+    ann.remove(hall, gone)
+    (_, first), *others = reader.pulls(ann.app, ann.user, stranger, gone)
+    assert TEXT.encode() in first
+    assert others == [(b"", b"")] * 2
+
+
+def test_pages_of_some_tables_are_others_than_those_of_all(ann: Device, hall: str, reader: Reader) -> None:
+    ann.write(
+        *({**edit(f"n{n}", n + 1, text=TEXT), "op": "insert", "table": "notes", "spaceId": hall} for n in range(99))
+    )
+    ((_, whole),) = reader.pulls(ann.app, ann.user)
+    some = reader.pulls(ann.app, ann.user, ann.user, tables=("notes",))
+    assert len(json.loads(b"[" + whole + b"]")) == 299
+    assert [len(json.loads(b"[" + opened + b"]")) for _, opened in some] == [99, 99]
+    assert some[1][0] == b"\x010\x01"
+
+
+@pytest.fixture
+def written(server: Server, ann: Device, hall: str) -> Iterator[Callable[[], tuple[str, str]]]:
+    """What the feed stands at, and its text."""
+
+    def look() -> tuple[str, str]:
+        row = read(server, ann.user, VERSION, hall, ann.app)
+        return row["version"], row["text"]
+
+    before = look()
+    yield look
+    version, text = look()
+    assert text != before[1], "what was done changed nothing that can be read"
+    assert version != before[0], "the records are others, and the feed stands where it stood"
+
+
+class TestWhoeverChangesARecordMovesTheVersionOfItsFeed:
+    @pytest.fixture(autouse=True)
+    def _written(self, written: Callable[[], tuple[str, str]]) -> None:
+        """Looks before and after."""
+
+    def test_an_edit(self, ann: Device, hall: str) -> None:
+        ann.write({**edit("r1", 9000, v=2), "spaceId": hall})
+
+    def test_edits_of_an_older_stamp(self, ann: Device, hall: str) -> None:
+        ann.write({**edit("r1", 0, other=2), "spaceId": hall}, {**edit("r2", 0, other=2), "spaceId": hall})
+
+    def test_a_deletion(self, ann: Device, hall: str) -> None:
+        deletion = {"table": "t", "id": "r1", "op": "delete", "deletedAt": edit("x", 9000, v=1)["fields"]["v"]["at"]}
+        ann.write({**deletion, "changeId": unique("d"), "spaceId": hall})
+
+    async def test_a_backend(self, server: Server, ann: Device, hall: str) -> None:
+        conn = await asyncpg.connect(server.owner_dsn)
+        try:
+            async with conn.transaction():
+                change = {"op": "update", "table": "t", "id": "r1", "spaceId": hall, "fields": {"v": 4}}
+                await syncd.write(conn, user=ann.user, app=ann.app, changes=[change])
+        finally:
+            await conn.close()
+
+    def test_many_at_once(self, device: Make, ann: Device, hall: str) -> None:
+        devices = [device(ann.user, f"c{n}", app=ann.app) for n in range(12)]
+        with ThreadPoolExecutor(12) as pool:
+            list(pool.map(lambda n: devices[n].write({**edit(f"r{n}", 9000, v=-1), "spaceId": hall}), range(12)))
+
+    def test_a_deletion_that_is_forgotten(self, server: Server, ann: Device, hall: str) -> None:
+        deletion = {"table": "t", "id": "r1", "op": "delete", "deletedAt": edit("x", 9000, v=1)["fields"]["v"]["at"]}
+        ann.write({**deletion, "changeId": unique("d"), "spaceId": hall})
+        compact_now(server.owner_dsn, hall, tombstones=ALL)
+
+
+def test_a_record_that_moves_moves_the_version_of_both_feeds(server: Server, device: Make) -> None:
+    home = Home(device)
+
+    def look() -> dict[str, Any]:
+        return {
+            space: tuple(read(server, home.ours.user, VERSION, space, home.ours.app) or ())
+            for space in (home.space, f"_personal:{home.ours.user}")
+        }
+
+    home.old.write(insert("s", 1, title="other"), insert("r", 1, title="one"))
+    home.old.write(in_space(home, edit("s", 2, title="there")))
+    before = look()
+    home.old.write(in_space(home, edit("r", 2, title="two")))
+    after = look()
+    for space, (no, app, version, text) in before.items():
+        assert (no, app) == after[space][:2]
+        assert text != after[space][3]
+        assert version != after[space][2]
+
+
+def test_pages_over_http_are_right_whatever_happens_between_two_devices(device: Make, ann: Device, hall: str) -> None:
+    def as_sent(name: str) -> dict[str, Json]:
+        other = device(ann.user, unique(name), app=ann.app)
+        return values([c for c in other.drain()[0] if c["spaceId"] == hall])
+
+    whole = as_sent("a")
+    assert as_sent("b") == whole
+    assert len(whole) == 200
+    ann.write({**edit("r7", 9000, v="changed"), "spaceId": hall})
+    assert as_sent("c")["r7"]["v"] == "changed"
+    deletion = {"table": "t", "id": "r8", "op": "delete", "deletedAt": edit("x", 9000, v=1)["fields"]["v"]["at"]}
+    ann.write({**deletion, "changeId": unique("d"), "spaceId": hall})
+    assert set(whole) - set(as_sent("d")) == {"r8"}
+
+
+def test_a_device_in_the_middle_of_its_first_sync_goes_on_after_others_wrote(
+    device: Make, ann: Device, hall: str
+) -> None:
+    fill(ann, hall, 3000)
+    other = device(ann.user, unique("b"), app=ann.app)
+    cursor, found = "", list[Json]()
+    for n, page in enumerate(device(ann.user, unique("a"), app=ann.app).pages()):
+        mine = other.pull(cursor)
+        assert mine["serverChanges"] == page["serverChanges"] or n
+        found += mine["serverChanges"]
+        cursor = mine["syncedUntil"]
+        ann.write({**edit(f"r{n}", 90_000 + n, v=f"late {n}"), "spaceId": hall})
+    found += other.drain(cursor)[0]
+    fresh = device(ann.user, unique("c"), app=ann.app)
+    assert values(found) == values(fresh.drain()[0])
+
+
+def test_only_first_syncs_of_clients_of_ours_name_pages() -> None:
+    def shared(**more: Any) -> bool:
+        return PullState(PullRequest("app", **more), "u", b"k").shared
+
+    assert shared(plain=False)
+    assert not shared()
+    assert not shared(plain=False, history=True)
