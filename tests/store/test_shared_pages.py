@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
@@ -15,8 +15,9 @@ import syncd
 from syncd.postgres.contexts import ActingCalls
 from syncd.protocol.pull_messages import PullRequest
 from syncd.service.pull import PullState
-from syncd.store.log import Log
+from syncd.store.log import Page
 from syncd.store.pool import Pool
+from syncd.store.shared_pages import SharedPages
 from tests.support.compacting import ALL, compact_now
 from tests.support.harness import Server
 from tests.support.moving import Home, in_space, insert
@@ -49,8 +50,8 @@ def read(server: Server, user: str, query: str, *arguments: Any) -> Any:
 
 def fill(writer: Device, space: str, count: int = 200) -> None:
     made = [{**edit(f"r{n}", n + 1, v=n, text=TEXT), "op": "insert", "spaceId": space} for n in range(count)]
-    for start in range(0, count, 1000):
-        writer.write(*made[start : start + 1000])
+    for start in range(0, count, 100):  # a page ends between two pushes
+        writer.write(*made[start : start + 100])
 
 
 @pytest.fixture
@@ -66,29 +67,37 @@ def hall(ann: Device) -> str:
     return space
 
 
+class Answer(NamedTuple):
+    """What the database answered, that as it was opened, and where its reader stands then."""
+
+    body: bytes
+    opened: bytes
+    since: Json
+
+    @property
+    def ids(self) -> list[str]:
+        return [change["id"] for change in json.loads(b"[" + self.opened + b"]")]
+
+
 class Reader:
-    """What a worker does for first pulls, with the pages of one."""
+    """What a worker does for first pulls, and the pages that it keeps."""
 
     def __init__(self, server: Server) -> None:
-        self._dsn = server.runtime_dsn
+        self._dsn, self._pages = server.runtime_dsn, SharedPages()
 
-    def pulls(self, app: str, *users: str, tables: tuple[str, ...] = ()) -> list[tuple[bytes, bytes]]:
-        """What the database answered to each user's first pull, and that as it was opened."""
-        return asyncio.run(self._pulls(app, users, tables))
+    def pull(self, app: str, user: str, since: Json | None = None, **how: Any) -> Answer:
+        return asyncio.run(self._pull(app, user, since or {}, how))
 
-    async def _pulls(self, app: str, users: tuple[str, ...], tables: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
-        pool = Pool(self._dsn, size=1)
-        log, found = Log(pool), []
+    async def _pull(self, app: str, user: str, since: Json, more: Json) -> Answer:
+        pool, offer = Pool(self._dsn, size=1), self._pages.offer(app)
+        how = {"limit": 1000, "bytes": 1 << 21, "kept": offer.known(), **more}
         try:
-            for user in users:
-                offer = log.pages.offer(app)
-                how = {"limit": 1000, "bytes": 1 << 21, "kept": offer.known(), **({"tables": tables} if tables else {})}
-                call = json.dumps({"user": user, "app": app, "since": {}, "how": how}).encode()
-                body = (await pool.fetch("pull", ActingCalls([call])))[0][0]
-                found.append((body, offer.opened(body)))
+            call = json.dumps({"user": user, "app": app, "since": since, "how": how}).encode()
+            page = Page(*(await pool.fetch("pull", ActingCalls([call])))[0])
         finally:
             await pool.close()
-        return found
+        place = {"s": page.spaces, "q": page.seqs, "b": page.bases, "boot": page.boot_us}
+        return Answer(page.body, offer.opened(page.body), place)
 
 
 @pytest.fixture
@@ -97,36 +106,44 @@ def reader(server: Server) -> Reader:
 
 
 def test_the_second_device_is_sent_what_the_first_was_and_the_database_makes_it_once(
-    device: Make, ann: Device, hall: str, reader: Reader
+    ann: Device, hall: str, reader: Reader
 ) -> None:
     ann.member(hall, "bob-" + hall, "reader")
-    (made, first), (named, second), (again, third) = reader.pulls(ann.app, ann.user, "bob-" + hall, ann.user)
-    assert made.startswith(b"\x02")
-    assert named == again == b"\x010\x01"
-    assert first == second == third
-    changes = json.loads(b"[" + first + b"]")
-    assert len(changes) == 200
-    assert changes == [c for c in ann.drain()[0] if c["spaceId"] == hall]
+    first, *others = [reader.pull(ann.app, user) for user in (ann.user, "bob-" + hall, ann.user)]
+    assert first.body.startswith(b"\x02")
+    assert [other.body for other in others] == [b"\x010\x01"] * 2
+    assert [other.opened for other in others] == [first.opened] * 2
+    assert len(first.ids) == 200
+    assert json.loads(b"[" + first.opened + b"]") == [c for c in ann.drain()[0] if c["spaceId"] == hall]
 
 
 def test_who_is_no_member_is_sent_nothing_of_a_page_that_is_there(ann: Device, hall: str, reader: Reader) -> None:
     stranger, gone = "eve-" + hall, "bob-" + hall
     ann.member(hall, gone)
     ann.remove(hall, gone)
-    (_, first), *others = reader.pulls(ann.app, ann.user, stranger, gone)
-    assert TEXT.encode() in first
-    assert others == [(b"", b"")] * 2
+    assert TEXT.encode() in reader.pull(ann.app, ann.user).opened
+    for user in (stranger, gone):
+        assert reader.pull(ann.app, user)[:2] == (b"", b"")
 
 
 def test_pages_of_some_tables_are_others_than_those_of_all(ann: Device, hall: str, reader: Reader) -> None:
-    ann.write(
-        *({**edit(f"n{n}", n + 1, text=TEXT), "op": "insert", "table": "notes", "spaceId": hall} for n in range(99))
-    )
-    ((_, whole),) = reader.pulls(ann.app, ann.user)
-    some = reader.pulls(ann.app, ann.user, ann.user, tables=("notes",))
-    assert len(json.loads(b"[" + whole + b"]")) == 299
-    assert [len(json.loads(b"[" + opened + b"]")) for _, opened in some] == [99, 99]
-    assert some[1][0] == b"\x010\x01"
+    notes = ({**edit(f"n{n}", n + 1, text=TEXT), "op": "insert", "table": "notes", "spaceId": hall} for n in range(99))
+    ann.write(*notes)
+    whole = reader.pull(ann.app, ann.user)
+    some, again = (reader.pull(ann.app, ann.user, tables=["notes"]) for _ in range(2))
+    rest = reader.pull(ann.app, ann.user, tables=["t"])
+    assert [len(answer.ids) for answer in (whole, some, again, rest)] == [299, 99, 99, 200]
+    assert again.body == b"\x010\x01"
+
+
+def test_a_later_page_is_made_again_when_what_it_has_is_other(ann: Device, hall: str, reader: Reader) -> None:
+    first = reader.pull(ann.app, ann.user, limit=100)
+    later, again = (reader.pull(ann.app, ann.user, first.since, limit=100) for _ in range(2))
+    assert (again.body[:1], again.opened) == (b"\x01", later.opened)
+    assert "r5" in later.ids
+    ann.write({**edit("r5", 9000, v=1), "spaceId": hall})
+    now = reader.pull(ann.app, ann.user, first.since, limit=100)
+    assert now.ids == [one for one in later.ids if one != "r5"]
 
 
 @pytest.fixture

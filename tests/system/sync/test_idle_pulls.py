@@ -60,6 +60,19 @@ def test_a_space_that_was_left_and_another_that_was_joined_with_as_many_changes(
     assert {change["spaceId"] for change in page["serverChanges"]} == {joined}
 
 
+def test_an_empty_space_that_was_left_and_another_that_was_joined(several: Several) -> None:
+    empty, other = (several.ann.create(unique("empty")) for _ in range(2))
+    several.ann.member(empty, several.bob.user)
+    several.cursor = several.bob.drain(several.cursor)[1]
+    several.ann.remove(empty, several.bob.user)
+    several.ann.member(other, several.bob.user)
+    page = several.news()
+    assert page["spaces"]["left"] == [empty]
+    several.cursor = page["syncedUntil"]
+    several.ann.write({**edit("r", v=2), "spaceId": other})
+    assert [change["spaceId"] for change in several.news()["serverChanges"]] == [other]
+
+
 def test_a_space_that_was_left(several: Several) -> None:
     several.ann.remove(several.spaces[-1], several.bob.user)
     assert several.news()["spaces"]["left"] == [several.spaces[-1]]
