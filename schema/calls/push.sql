@@ -27,6 +27,11 @@ SELECT seqs, marks, detail::text AS detail, page FROM syncd.sync_push_following(
 -- returns: one value
 SELECT syncd.sync_unremembered_in($1::jsonb, $2::json[]);
 
+-- name: erased_in
+-- Which of them are of records that were erased.
+-- returns: one value
+SELECT syncd.sync_erased_only($1::jsonb, $2::json[]);
+
 -- name: pushed_before
 -- Which of a device's changes are in the log already.
 -- returns: one value

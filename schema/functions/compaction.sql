@@ -150,7 +150,8 @@ BEGIN
     ORDER BY h.space_no, h.app_no;
 END $$;
 
--- Forgets some tombstones of a feed, at most p_limit, up to p_upto, with all that the log has of their records. Under
+-- Forgets some tombstones of a feed, at most p_limit, up to p_upto, with all that the log has of their records; what was erased is never
+-- forgotten. Under
 -- the feed's lock, as a push that has just read one of them would write to what is gone.
 CREATE OR REPLACE FUNCTION syncd.sync_forget(p_space integer, p_app integer, p_upto bigint, p_limit integer, p_archive boolean,
                                   OUT searched bigint, OUT forgotten bigint, OUT dropped bigint, OUT lines text)
@@ -166,6 +167,7 @@ BEGIN
     SELECT array_agg(t.seq), max(t.seq) INTO v_seqs, searched
     FROM (SELECT r.seq FROM syncd.sync_records r
           WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > v_from AND r.seq <= p_upto AND r.deleted
+            AND NOT syncd.sync_is_erased(r.registers)
           ORDER BY r.seq LIMIT p_limit) t;
     forgotten := coalesce(cardinality(v_seqs), 0);
     IF forgotten < p_limit THEN
@@ -218,8 +220,8 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- Which changes of a push or an import that raised SY004 are at fault, by their places: all of an unknown record up to its
--- first good insert. p_head, p_bodies: as sync_push_one or sync_import got them, whose members are named alike but for feeds.
+-- Which changes of a push or an import that raised SY004 are at fault, by their places: those of erased records, and all of an unknown
+-- record up to its first good insert. p_head, p_bodies: as sync_push_one or sync_import got them, whose members are named alike but for feeds.
 CREATE OR REPLACE FUNCTION syncd.sync_unremembered_in(p_head jsonb, p_bodies json[]) RETURNS integer[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
@@ -228,7 +230,7 @@ BEGIN
     IF p_head ? 'user' THEN
         PERFORM syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'));
     END IF;
-    RETURN ARRAY(
+    RETURN syncd.sync_erased_in(p_head, p_bodies) || ARRAY(
         SELECT y.i FROM (
             SELECT x.i, bool_and(syncd.sync_unremembered(h.forgotten_us, x.o, x.f))
                             OVER (PARTITION BY p.space_no, a.name_no, x.t, x.r ORDER BY x.i) AS bad
@@ -241,6 +243,14 @@ BEGIN
             WHERE NOT EXISTS (SELECT FROM syncd.sync_records q
                 WHERE q.space_no = p.space_no AND q.app_no = a.name_no AND q.table_no = t.name_no AND q.record_id = x.r)) y
         WHERE y.bad ORDER BY y.i);
+END $$;
+
+-- Those of them that are of erased records alone.
+CREATE OR REPLACE FUNCTION syncd.sync_erased_only(p_head jsonb, p_bodies json[]) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    PERFORM syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'));
+    RETURN syncd.sync_erased_in(p_head, p_bodies);
 END $$;
 
 -- The newest p_limit names to which nothing refers but, perhaps, the log and the state, which sync_names_used looks through. A number

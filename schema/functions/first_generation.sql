@@ -34,7 +34,7 @@ RETURN concat(left(p_at, 23), 'Z');
 -- Registers with their instants spelt so, under both names that engines read, and in what a deletion has for a value.
 CREATE OR REPLACE FUNCTION syncd.sync_legacy_fields(p_registers jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (SELECT jsonb_object_agg(e.key, e.value - 'base' || CASE
+RETURN (SELECT jsonb_object_agg(e.key, e.value - '{base,erased}'::text[] || CASE
             WHEN e.key = 'deletedAt' AND e.value ->> 'value' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$'
             THEN jsonb_build_object('at', a.at, 'updatedAt', a.at, 'value', syncd.sync_legacy_instant(e.value ->> 'value'))
             ELSE jsonb_build_object('at', a.at, 'updatedAt', a.at) END)

@@ -117,7 +117,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- idempotency
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_receipts, syncd.sync_pushed_before, syncd.sync_content, syncd.sync_spaces_named,
+    syncd.sync_receipts, syncd.sync_pushed_before, syncd.sync_content, syncd.sync_same_content, syncd.sync_spaces_named,
     syncd.sync_repeats
     TO syncd_runtime;
 
@@ -207,7 +207,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- compaction
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_unremembered, syncd.sync_guard, syncd.sync_unremembered_in
+    syncd.sync_unremembered, syncd.sync_guard, syncd.sync_unremembered_in, syncd.sync_erased_only
     TO syncd_runtime;
 GRANT EXECUTE ON FUNCTION
     syncd.sync_lease_take, syncd.sync_lease_beat, syncd.sync_own_fields, syncd.sync_own_deletion, syncd.sync_archive_line,
@@ -215,6 +215,13 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_seq_before, syncd.sync_instant, syncd.sync_names_idle, syncd.sync_names_used, syncd.sync_names_leave,
     syncd.sync_names_readers, syncd.sync_names_remove
     TO syncd_compactor;
+
+-- erased
+GRANT EXECUTE ON FUNCTION syncd.sync_is_erased, syncd.sync_erased_stays, syncd.sync_was_erased, syncd.sync_erased_in TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION syncd.sync_is_erased TO syncd_compactor;
+
+-- erase_user
+GRANT EXECUTE ON FUNCTION syncd.sync_erase_ask TO syncd_runtime;
 
 -- digest
 GRANT EXECUTE ON FUNCTION

@@ -51,6 +51,7 @@ BEGIN
              WITH ORDINALITY AS x (s, t, r, w, k, d, o)
         WHERE NOT EXISTS (SELECT FROM syncd.sync_held o WHERE o.user_no = v_user AND o.app = p_app
                           AND o.client_id = p_client AND o.content = x.k)
+          AND NOT syncd.sync_was_erased(x.s, p_app, x.t, x.r)
         ORDER BY x.o;
         IF FOUND THEN
             SELECT count(*), sum(h.size) INTO v_count, v_bytes FROM syncd.sync_held h WHERE h.user_no = v_user;

@@ -49,6 +49,18 @@ RETURN (SELECT jsonb_object_agg(f.key, jsonb_build_array(
             CASE WHEN f.value ? 'sent' THEN f.value -> 'sent' ELSE f.value -> 'at' END))
         FROM jsonb_each(p_fields) f WHERE NOT f.value ? 'clientId');
 
+-- Whether a change that comes again is the one that was written (p_held, p_op: its registers and what it was). Of what was erased since, only the
+-- stamp is compared: its device may send it again.
+CREATE OR REPLACE FUNCTION syncd.sync_same_content(p_held jsonb, p_op integer, p_new jsonb, p_new_op integer) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF jsonb_path_exists(p_held, '$.*.erased') THEN
+        p_new := (SELECT jsonb_object_agg(n.key, CASE WHEN p_held -> n.key ? 'erased' THEN n.value || '{"value": null}' ELSE n.value END)
+                  FROM jsonb_each(p_new) n);
+    END IF;
+    RETURN p_op = p_new_op AND syncd.sync_content(p_held, p_op) = syncd.sync_content(p_new, p_new_op);
+END $$;
+
 -- The changes of a push that its device had pushed before: place in the push, first seq and event
 -- id, and whether the content is still the same.
 CREATE OR REPLACE FUNCTION syncd.sync_repeats(p_client integer, p_app integer, p_ids text[], p_bodies json[],
@@ -59,7 +71,7 @@ BEGIN
     RETURN QUERY
     SELECT x.i, d.seq, d.event_id,
            d.app_no = p_app AND d.space_no = p_spaces[x.s] AND d.table_no = p_tables[x.t] AND d.record_id = x.r
-           AND d.op = x.o AND syncd.sync_content(d.fields, d.op) = syncd.sync_content(x.f, x.o)
+           AND syncd.sync_same_content(d.fields, d.op, x.f, x.o)
     FROM syncd.sync_receipts(p_client, p_ids) d
     JOIN (SELECT y.* FROM unnest(p_bodies) AS b (body)
           CROSS JOIN LATERAL json_to_recordset(b.body) AS y (i integer, s integer, t integer, r text, o integer, c text, f jsonb)

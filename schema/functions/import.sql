@@ -127,8 +127,8 @@ BEGIN
              GROUP BY p.author, p.device LOOP
         PERFORM set_config(syncd.sync_acting_in(), coalesce(p_names[f.author]::text, ''), true);
         RETURN QUERY
-        SELECT p.i::integer, c.event_id = p.event OR syncd.sync_content(c.fields, c.op) = syncd.sync_content(x.f, x.o) AND c.space_no = p_spaces[p.feed]
-               AND c.app_no = p_apps[p.feed] AND c.record_id = x.r AND c.op = x.o AND c.table_no = p_names[x.t]
+        SELECT p.i::integer, c.event_id = p.event OR syncd.sync_same_content(c.fields, c.op, x.f, x.o) AND c.space_no = p_spaces[p.feed]
+               AND c.app_no = p_apps[p.feed] AND c.record_id = x.r AND c.table_no = p_names[x.t]
         FROM syncd.sync_receipts(p_names[f.device], f.ids) c
         JOIN unnest(p_feeds, p_events, p_authors, p_devices, p_ids, p_marks) WITH ORDINALITY AS p (feed, event, author, device, id, mark, i)
           ON p.id = c.change_id AND p.author = f.author AND p.device = f.device AND p.mark = 'a'

@@ -20,10 +20,11 @@ BEGIN
     JOIN syncd.sync_spaces s ON s.space_id = p_head -> 'spaces' ->> (x.s - 1)
     JOIN syncd.sync_memberships m ON m.user_no = syncd.sync_user() AND m.space_no = s.space_no AND m.role <> 'reader'
     CROSS JOIN LATERAL (  -- one probe of the primary key, as in sync_apply
-        SELECT r.record_id, CASE WHEN r.deleted THEN r.registers -> 'deletedAt' ->> 'movedTo' END AS moved, r.seq FROM syncd.sync_records r
+        SELECT r.record_id, CASE WHEN r.deleted THEN r.registers -> 'deletedAt' ->> 'movedTo' END AS moved, r.seq,
+               r.deleted AND syncd.sync_is_erased(r.registers) AS erased FROM syncd.sync_records r
         WHERE r.space_no = p_personal AND r.app_no = p_app AND r.table_no = t.name_no AND r.record_id >= x.r
         ORDER BY r.record_id LIMIT 1) q
-    WHERE q.record_id = x.r AND CASE
+    WHERE q.record_id = x.r AND NOT q.erased AND CASE
         WHEN s.space_no = p_personal THEN q.moved IS NOT NULL AND (x.c IS NULL OR NOT EXISTS (
             SELECT FROM syncd.sync_names d, syncd.sync_receipts(d.name_no, ARRAY[x.c]) k
             WHERE d.name = p_head ->> 'client' AND k.space_no = p_personal AND k.seq < q.seq))

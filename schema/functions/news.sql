@@ -21,10 +21,10 @@ END $$;
 
 -- The ids of those of p_spaces that the acting user is no longer a member of. The numbers come out
 -- of a signed cursor, so the user has known them. One whose id was given to a new space since is named as it was. A number
--- without a space: null.
+-- without a space, or of one that was erased: null, for all that came from there has to go.
 CREATE OR REPLACE FUNCTION syncd.sync_gone(p_spaces integer[]) RETURNS TABLE (space_no integer, space_id text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT n.no, coalesce(s.former_id, s.space_id) FROM unnest(p_spaces) AS n (no) LEFT JOIN syncd.sync_spaces s ON s.space_no = n.no
+    SELECT n.no, CASE WHEN s.erased_at IS NULL THEN coalesce(s.former_id, s.space_id) END FROM unnest(p_spaces) AS n (no) LEFT JOIN syncd.sync_spaces s ON s.space_no = n.no
     WHERE NOT EXISTS (SELECT FROM syncd.sync_memberships m
                       WHERE m.user_no = syncd.sync_user() AND m.space_no = n.no)
 $$;

@@ -83,7 +83,7 @@ BEGIN
         SELECT p_only AS q WHERE p_only.record_id IS NOT NULL
         UNION ALL
         SELECT q FROM syncd.sync_records q
-        WHERE p_only.record_id IS NULL AND q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq
+        WHERE p_only.record_id IS NULL AND q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq AND NOT syncd.sync_is_erased(q.registers)
     ), back AS MATERIALIZED (
         SELECT (c.q).table_no, (c.q).record_id, b.*
         FROM chosen c CROSS JOIN LATERAL syncd.sync_way_back(c.q, p_seq, p_now, syncd.sync_server_for(p_call ->> 'client')) b
@@ -128,7 +128,9 @@ DECLARE
     v_touched bigint;
     w         record;
 BEGIN
-    IF p_only.record_id IS NULL THEN  -- before any is read
+    IF syncd.sync_is_erased(p_only.registers) THEN
+        RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
+    ELSIF p_only.record_id IS NULL THEN  -- before any is read
         SELECT count(*) INTO v_touched FROM syncd.sync_records q
         WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq;
         IF v_touched > (p_call ->> 'most')::bigint THEN

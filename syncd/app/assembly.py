@@ -22,6 +22,7 @@ from syncd.edge.endpoints.audit import AuditEndpoint
 from syncd.edge.endpoints.backup import BackupEndpoint
 from syncd.edge.endpoints.demo import Demo
 from syncd.edge.endpoints.invitations import InvitationsEndpoint
+from syncd.edge.endpoints.me import MeEndpoint
 from syncd.edge.endpoints.quota import QuotaEndpoint
 from syncd.edge.endpoints.spaces import SpacesEndpoint
 from syncd.edge.endpoints.sync import SyncEndpoint
@@ -120,6 +121,7 @@ def _endpoints(settings: Settings, resources: Resources, token: str | None) -> E
         docs,
         Welcome(token, docs=docs.there, demo=settings.demo),
         _demo(settings) if settings.demo else None,
+        MeEndpoint(authenticator) if settings.erase_me else None,
     )
 
 

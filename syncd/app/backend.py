@@ -42,6 +42,7 @@ from syncd.service.spaces import SpaceService
 from syncd.settings import Settings
 from syncd.store.audit import Audit
 from syncd.store.digest import Digests
+from syncd.store.erasures import Erasures
 from syncd.store.held import HeldChanges
 from syncd.store.history import History
 from syncd.store.live import Live
@@ -135,7 +136,8 @@ class WorkerBackend(Backend):
         history, digests = History(pool, resources.standbys), Digests(pool, resources.standbys)
         return Services(
             log=log_, key=key, pushes=pushes, wrote=hub.committed, counts=hub.counts, history=history,
-            digests=digests, held=held, totals=totals, audit=resources.audit, spaces=spaces, live=live,
+            digests=digests, held=held, totals=totals, audit=resources.audit,
+            erasures=Erasures(pool), spaces=spaces, live=live,
         )  # fmt: skip
 
     def _checks(self) -> Checks:

@@ -22,6 +22,7 @@ COMMANDS = {
     "consume": "Hand what happens to a command, batch by batch.",
     "consumers": "Programs that read what happens: list, add, begin again, remove, and how far they are.",
     "webhooks": "Addresses that are told what happens: add, run, pause, retry, and how they are.",
+    "erase": "Erase a user or a record for good, and say so in a receipt.",
     "audit": "What was done to spaces and by whom, and what was refused, as lines of JSON.",
     "schema": "JSON Schemas of an application's tables: apply, list, show or remove.",
     "views": "Views in SQL of tables with a schema, and the logins that read them: apply, list, drop, grant.",

@@ -26,7 +26,7 @@ def restore_command(file: Path, database_url: str | None, **options: Any) -> Non
 
     It is restored into a new database first, which gets the other's name when all is there: what fails changes nothing.
     The former database stays, under a name that is printed. A server may be running: its devices are told to try
-    again for a moment.
+    again for a moment. What was erased since the dump was made is erased again (`syncd erase`).
     """
     from syncd.cli.migrate import refusals
     from syncd.postgres.schema_files import MigrationError
@@ -69,6 +69,7 @@ async def _restore(url: str, file: Path, program: str) -> None:
             await _fill(_named(url, fresh), file, program)
             progress("bringing its schema up to this syncd's")
             await migrate(_named(url, fresh), say=progress)
+            await _erase_again(url, _named(url, fresh))
         except BaseException:
             await server.execute(f"DROP DATABASE IF EXISTS {_quoted(fresh)} WITH (FORCE)")
             raise
@@ -96,6 +97,27 @@ async def _fill(url: str, file: Path, program: str) -> None:
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr.strip())
         raise click.ClickException(f"{file} cannot be restored, and nothing was changed. {said}")
+
+
+async def _erase_again(url: str, fresh: str) -> None:
+    """The dump may be from before an erasure, which the database in whose place it comes knows."""
+    from syncd.cli.erase import erase_again
+    from syncd.postgres.sessions import OPERATOR, connect
+    from syncd.store.erasures import ErasureOperator
+
+    before = await connect(url, statement_cache_size=0, timeout=10, settings=OPERATOR)
+    try:
+        known = await before.fetchval("SELECT pg_catalog.to_regclass('syncd.sync_erasures') IS NOT NULL")
+        listed = await ErasureOperator(before).list() if known else []
+    finally:
+        await before.close()
+    if not listed:
+        return
+    after = await connect(fresh, statement_cache_size=0, timeout=10, settings=OPERATOR)
+    try:
+        await erase_again(ErasureOperator(after), listed)
+    finally:
+        await after.close()
 
 
 async def _swap(server: Any, name: str, fresh: str, former: str) -> None:

@@ -20,6 +20,7 @@ from syncd.edge.endpoints.audit import AuditEndpoint
 from syncd.edge.endpoints.backup import BackupEndpoint
 from syncd.edge.endpoints.demo import Demo
 from syncd.edge.endpoints.invitations import InvitationsEndpoint
+from syncd.edge.endpoints.me import MeEndpoint
 from syncd.edge.endpoints.quota import QuotaEndpoint
 from syncd.edge.endpoints.spaces import SpacesEndpoint
 from syncd.edge.endpoints.sync import SyncEndpoint
@@ -40,7 +41,7 @@ log = structlog.get_logger("syncd.http")
 
 
 class Endpoints(NamedTuple):
-    """What answers what lies below each address. `demo`: None where there is none."""
+    """What answers what lies below each address. `demo`, `me`: None where there is none."""
 
     sync: SyncEndpoint
     spaces: SpacesEndpoint
@@ -51,6 +52,7 @@ class Endpoints(NamedTuple):
     docs: Docs
     welcome: Welcome
     demo: Demo | None = None
+    me: MeEndpoint | None = None
 
 
 class HttpApplication:
@@ -186,6 +188,8 @@ class HttpApplication:
                 return await at.invitations.blocks(request, parts, (await self._backend.services()).spaces)
             case "quota" if len(parts) == 1:
                 return await at.quota.handle(request, await self._backend.services())
+            case "me" if len(parts) == 1 and at.me is not None:
+                return await at.me.handle(request, await self._backend.services())
             case "demo" if at.demo is not None:
                 return await at.demo.handle(request, parts, (await self._backend.services()).spaces)
             case "docs":

@@ -14,6 +14,7 @@ from syncd.service.push import PushService
 from syncd.service.spaces import SpaceService
 from syncd.store.audit import Audit
 from syncd.store.digest import Digests
+from syncd.store.erasures import Erasures
 from syncd.store.held import HeldChanges
 from syncd.store.history import History
 from syncd.store.log import Log
@@ -33,6 +34,7 @@ class Services(NamedTuple):
     held: HeldChanges
     totals: Totals
     audit: Audit
+    erasures: Erasures
     spaces: SpaceService
     live: LiveDeps
 

@@ -20,13 +20,12 @@ from syncd import __version__
 PACKAGE = Path(__file__).resolve().parent.parent
 # An area calls those before it, never one after it; the grants come last.
 AREAS = (
-    "base", "starts", "context", "names", "security", "devices", "user_bounds", "audit", "quotas", "cursors", "held",
-    "first_generation", "feed_text", "page_cuts", "news", "small_feeds", "own_push", "shared_pages", "pull", "feeds",
-    "idempotency",
-    "merge", "unseen", "touched", "append", "push_single", "push", "spaces", "live", "invitations", "history",
-    "rules", "schemas", "restore", "export", "import_spaces", "import", "compaction", "digest", "standbys", "moves",
-    "push_groups", "legacy_view", "services", "write_checks", "write_single", "write", "consume", "webhooks", "reports",
-    "projections", "grants",
+    "base", "starts", "context", "names", "security", "devices", "user_bounds", "audit", "quotas", "cursors", "erased",
+    "held", "first_generation", "feed_text", "page_cuts", "news", "small_feeds", "own_push", "shared_pages", "pull",
+    "feeds", "idempotency", "merge", "unseen", "touched", "append", "push_single", "push", "spaces", "live",
+    "invitations", "history", "rules", "schemas", "restore", "export", "import_spaces", "import", "compaction",
+    "digest", "standbys", "moves", "push_groups", "legacy_view", "services", "write_checks", "write_single", "write",
+    "consume", "webhooks", "reports", "projections", "erase", "erase_user", "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"
 # How a release compares: {0, 2, 0, 2, 1} is 0.2.0rc1, {0, 2, 0, 3, 0} is 0.2.0.

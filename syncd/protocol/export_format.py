@@ -33,6 +33,7 @@ class LineRegister(msgspec.Struct, gc=False):
     clientId: str | None = None
     sent: str | UnsetType | None = UNSET
     movedTo: str | UnsetType = UNSET
+    erased: bool | UnsetType = UNSET
     base: str | UnsetType | None = UNSET
 
 

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.clock import parse_instant
 from syncd.core.errors import Malformed
@@ -114,8 +114,10 @@ class LineReader:
         micros = []
         for name, register in registers.items():
             value, at, sent = self._register(name, register)
-            log[name] = LogRegister(register.value, at, sent, register.movedTo, self._base(name, register))
-            state[name] = StateRegister(register.value, at, line.clientId, sent, register.movedTo)
+            # That something was erased an operator's file says, and nobody else's.
+            gone = register.erased if self._author is None else UNSET
+            log[name] = LogRegister(register.value, at, sent, register.movedTo, gone, self._base(name, register))
+            state[name] = StateRegister(register.value, at, line.clientId, sent, register.movedTo, gone)
             micros.append(value)
         for name, register in line.husk.items() if self._author is None else ():
             if bytes(register.value) != b"null" or (register.clientId is not None and fault_in_id(register.clientId)):

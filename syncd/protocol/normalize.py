@@ -32,6 +32,7 @@ class LogRegister(msgspec.Struct, gc=False, omit_defaults=True):
     at: str
     sent: str | UnsetType | None = UNSET
     movedTo: str | UnsetType = UNSET
+    erased: bool | UnsetType = UNSET
     base: str | UnsetType | None = UNSET
 
 
@@ -43,6 +44,7 @@ class StateRegister(msgspec.Struct, gc=False, omit_defaults=True):
     clientId: str
     sent: str | UnsetType | None = UNSET
     movedTo: str | UnsetType = UNSET
+    erased: bool | UnsetType = UNSET
 
 
 class NormalizedChange(msgspec.Struct, gc=False, omit_defaults=True):

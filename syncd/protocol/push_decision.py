@@ -149,20 +149,21 @@ class PushDecision:
         """Rejects changes that are not to be tried; places are those of the whole push."""
         self.refuse({i: code for i in self.left if self.first + i in places})
 
-    def refuse(self, codes: dict[int, str]) -> None:
-        """Rejects changes that were to be tried, each with its code."""
+    def refuse(self, codes: dict[int, str], never: Collection[int] = ()) -> None:
+        """Rejects changes that were to be tried, each with its code; those in `never` are not held."""
         self.left = [i for i in self.left if i not in codes]
         for i, code in codes.items():
-            self.reject(i, code)
+            self.reject(i, code, hold=i not in never)
 
-    def reject(self, i: int, code: str) -> None:
+    def reject(self, i: int, code: str, *, hold: bool = True) -> None:
         """Refuses the change at a place, with a code of the error codes."""
         change = self.message.changes[i]
-        if self.refusals is not None:
+        held = hold and self.refusals is not None
+        if held and self.refusals is not None:
             normalized, space, _ = self.changes[i]
             known = None if normalized is NOT_NORMALIZED else normalized
             self.refusals.refuse(self.first + i, code, change, known, space)
-        text, held = ERROR_CODES[code].text, self.refusals is not None
+        text = ERROR_CODES[code].text
         self.results[i] = Result("rejected", change.changeId, code=code, detail=text, held=held)
 
     def refused(self, marks: str) -> None:
@@ -269,9 +270,11 @@ class PushDecision:
             self.changes[i] = change, space, table
         self.moves = self.moves or bool(said["here"])
 
-    def forgotten(self, places: list[int]) -> None:
-        """Rejects what would bring back a record whose tombstone the server does not have any more."""
-        self.refuse({self.left[n - 1]: "record_forgotten" for n in places})
+    def forgotten(self, places: list[int], erased: Collection[int] = ()) -> None:
+        """Rejects what would bring back a record whose tombstone the server does not have any more, or one that was
+        `erased`, of which nothing is held."""
+        never = {self.left[n - 1] for n in erased}
+        self.refuse({self.left[n - 1]: "record_forgotten" for n in places}, never)
 
     def lower_stamps(self, said: dict[str, Any], skew: int) -> None:
         """Brings stamps ahead of the database's clock down to it, above all that this device wrote there before, and

@@ -272,7 +272,7 @@ async def perform(
             receipt = await log.push(call, alone=ahead or refused or turn > 0)
         except Refusal as why:
             if why.state == "SY004":
-                work.forgotten(await log.unremembered(call))
+                work.forgotten(await log.unremembered(call), await log.erased(call) if work.refusals else ())
             else:
                 _settle(work, why, skew, cuts)
             continue

@@ -244,6 +244,8 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
     compact_devices: Annotated[float, about(
         "How long a device that does not push is known, and counts among its user's; one that comes back is a new "
         "one, and has all that it had. 0: for ever.", "seconds", ge=0)] = 365 * 86400.0
+    erase_me: Annotated[bool, about(
+        "Whether users may ask to be erased, by `DELETE /me`; `syncd erase asked` does it.")] = False
     # Web pages
     allowed_origins: Annotated[tuple[str, ...], about(
         "The web origins whose pages may call this server; `*` allows all. Programs send no origin.", "list")] = ()

@@ -190,6 +190,10 @@ class Log:
         """The places of the changes for which a push was refused with SY004."""
         return list((await self._pool.fetch("unremembered", ActingCall(call.head), call.waves))[0][0] or [])
 
+    async def erased(self, call: PushCall) -> list[int]:
+        """Those of them that are of erased records."""
+        return list((await self._pool.fetch("erased_in", ActingCall(call.head), call.waves))[0][0] or [])
+
     async def pushed_before(self, user: str, client: str, changes: Sequence[str]) -> set[str]:
         """Which of a device's change ids are in the log already."""
         return set((await self._pool.fetch("pushed_before", ActingUser(user), client, list(changes)))[0][0])

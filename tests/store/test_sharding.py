@@ -42,6 +42,7 @@ APART = {
     "sync_service_tokens": "of a service, looked up by the token",
     "sync_table_schemas": "of the server", "sync_report_views": "of the server", "sync_report_roles": "of a login",
     "sync_projections": "of the server", "sync_projection_feeds": "of a projection, in all spaces together",
+    "sync_erasures": "of a record or a user, by names",
 }  # fmt: skip
 # Unique indexes of distributed tables without the space.
 WITHOUT_THE_SPACE = {"sync_changes_once": "a change id is of a user's device, whatever the space (G3)"}
@@ -53,6 +54,7 @@ TRIGGERS = {
     "projections_forget": "writes projections, by a feed's place in them",
     "usage_shrinks": "writes usage of the same space",
     "usage_forgets": "writes usage of the same space",
+    "erased_stays": "looks at nothing but its row",
 }
 # Statements of pushes and pulls that name no space, and would go to all shards.
 TO_ALL = {

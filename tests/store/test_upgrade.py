@@ -60,6 +60,7 @@ STEPS = [
     "0049_pre_schemas",
     "0050_pre_reports",
     "0051_pre_projections",
+    "0053_pre_erasures",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -79,6 +80,7 @@ STEPS = [
     "0044_post_consumers",
     "0047_post_webhooks",
     "0052_post_projections",
+    "0054_post_erasures",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

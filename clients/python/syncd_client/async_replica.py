@@ -262,12 +262,25 @@ class AsyncReplica:
         except Exception:
             log.exception("a callback failed")
 
-    async def close(self) -> None:
-        """Ends a live sync, and closes the connections and the file."""
+    async def sign_out(self, *, wipe: bool = False) -> list[Queued]:
+        """See Replica.sign_out."""
+        await self._end()
+        return await asyncio.to_thread(self.local.sign_out, wipe=wipe)
+
+    @staticmethod
+    async def destroy(path: str | Path) -> None:
+        """See Replica.destroy."""
+        await asyncio.to_thread(Replica.destroy, path)
+
+    async def _end(self) -> None:
         if isinstance(self.local.bulletin.listener, AsyncLive):
             await self.local.bulletin.listener.close()
         if self._http is not None and self._own_http:
             await self._http.aclose()
+
+    async def close(self) -> None:
+        """Ends a live sync, and closes the connections and the file."""
+        await self._end()
         await asyncio.to_thread(self.local.close)
 
     async def __aenter__(self) -> AsyncReplica:

@@ -157,7 +157,7 @@ TEXTS = {
         "Send it under a new changeId.",
     ),
     "record_forgotten": (
-        "The record may have been deleted so long ago that it is forgotten.",
+        "The record was erased, or may have been deleted so long ago that it is forgotten.",
         "Write it as a new record if it is wanted.",
     ),
     "too_many_names": (

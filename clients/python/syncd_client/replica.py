@@ -28,7 +28,7 @@ from .store import conflicts, outbox, records, rejected
 from .store.enqueue import Plan, enqueue, way_back
 from .store.identity import Identity, check_owner
 from .store.ids import new_id, read_wall_clock
-from .store.lease import Lease
+from .store.lease import Lease, destroy_files
 from .store.outbox import Queued
 from .store.store import Durability, Store
 from .sync import callbacks, transport, verification
@@ -84,7 +84,7 @@ class Replica(Reading):
         verify_every: float | None = verification.EVERY,
         callback_timeout: float = 30.0,
     ) -> None:
-        self.app, self.schema_version = check_id("the app", app), schema_version
+        self.path, self.app, self.schema_version = path, check_id("the app", app), schema_version
         self.limits, self.retry = limits or Limits(), retry or RetryPolicy()
         self.paces = self.limits.paces()
         self._on_conflict, self.callback_timeout = on_conflict, callback_timeout
@@ -368,6 +368,21 @@ class Replica(Reading):
         options = LiveOptions(policy or LivePolicy(), socket or {})
         handlers = choose_handlers(on_change, on_state, on_event, self._on_conflict)
         return Live(lambda hub: for_thread(self, self.server.given, options, hub), self.lease, self.bulletin, handlers)
+
+    def sign_out(self, *, wipe: bool = False) -> list[Queued]:
+        """Closes the replica, as when its user signs out. Returns what was never sent: pending, refused and set aside.
+        `wipe`: deletes the file as well. Raises SyncBusy while another process syncs it, StoreFailed."""
+        with self.store.read() as db:
+            unsent = [change for change in outbox.listed(db) if change.state != "acked"]
+        self.close()
+        if wipe:
+            self.destroy(self.path)
+        return unsent
+
+    @staticmethod
+    def destroy(path: str | Path) -> None:
+        """Deletes a replica that is closed, or not there. Raises SyncBusy while a process syncs it, StoreFailed."""
+        destroy_files(path)
 
     def close(self) -> None:
         """Ends a live sync and closes the file. Everything written is in it."""

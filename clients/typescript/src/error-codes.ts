@@ -93,7 +93,7 @@ export const ERROR_TEXTS: { readonly [code: string]: readonly [cause: string, re
     "Ask the operator to raise SYNCD_MAX_SCHEMA_VERSION, then send it again."],
   change_id_reused: ["This changeId was used for another change or restore of this device.",
     "Send it under a new changeId."],
-  record_forgotten: ["The record may have been deleted so long ago that it is forgotten.",
+  record_forgotten: ["The record was erased, or may have been deleted so long ago that it is forgotten.",
     "Write it as a new record if it is wanted."],
   too_many_names: ["You have made as many names (of devices, tables, apps, members) as one may.",
     "Use those that there are, or ask the operator to raise SYNCD_MAX_NAMES."],

@@ -22,7 +22,7 @@ from syncd.edge.openapi.base import (
 
 def paths() -> dict[str, Any]:
     """The addresses."""
-    return _space_paths() | _invitation_paths() | _quota_paths() | _audit_paths()
+    return _space_paths() | _invitation_paths() | _quota_paths() | _audit_paths() | _me_paths()
 
 
 def schemas() -> dict[str, Schema]:
@@ -95,6 +95,12 @@ def _space_schemas() -> dict[str, Schema]:
         ),
         "NewRole": object_of(["role"], role=ROLE),
     }  # fmt: skip
+
+
+def _me_paths() -> dict[str, Any]:
+    asked = object_of(["askedAt"], askedAt=INSTANT)
+    ask = operation("eraseMe", "Ask to be erased, where the operator lets users", answers_of(202, asked, 403, 404, 409))
+    return {"/me": {"delete": ask}}
 
 
 def _quota_paths() -> dict[str, Any]:

@@ -24,7 +24,8 @@ class Change:
     """One write to one record. `space` is "" for the personal space; `op` is insert, update or delete.
 
     `whole`: the server has nothing else of the record. `unseen`: of registers that were written over something that
-    their writer had not seen, the stamp that it had seen, by field; 0: none.
+    their writer had not seen, the stamp that it had seen, by field; 0: none. `erased`: it has registers whose values
+    were erased for good.
     """
 
     change_id: str | None
@@ -36,6 +37,7 @@ class Change:
     registers: Registers
     whole: bool = False
     unseen: Mapping[str, int] = field(default_factory=dict)
+    erased: bool = False
 
 
 def space_key(space: str | None) -> str:
@@ -81,6 +83,7 @@ def read_change(wire: Mapping[str, Any], client: str | None = None) -> Change:
             registers,
             wire.get("whole") is True,
             {name: _seen(register["base"]) for name, register in (fields or {}).items() if "base" in register},
+            any("erased" in register for register in (fields or {}).values()),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadReply(f"a change cannot be read: {shape(error)}.") from None

@@ -180,6 +180,8 @@ class Connection:
             done = apply.apply_page(db, page, pushed, self._session.checked)
             if self._session.push_held and self._held is not None:
                 apply.note_trouble(db, self._held.trouble, self._held.code, self._held.detail)
+        if done.erased:
+            self._end.store.scrub()
         self._end.publish(page, done)
         for conflict in done.conflicts:
             self._end.hub.publish(conflict)

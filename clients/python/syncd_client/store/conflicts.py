@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from ..data.change import Key
 from ..data.conflict import Conflict
 from ..data.values import dump, parse
 
@@ -16,6 +17,11 @@ def keep(db: sqlite3.Connection, conflicts: Iterable[Conflict]) -> None:
         "INSERT INTO conflicts (tbl, space, id, body) VALUES (?, ?, ?, ?)",
         [(c.table, c.space or "", c.id, dump(asdict(c))) for c in conflicts],
     )
+
+
+def forget(db: sqlite3.Connection, keys: Iterable[Key]) -> None:
+    """Removes those of these records, whose values were erased."""
+    db.executemany("DELETE FROM conflicts WHERE tbl = ? AND space = ? AND id = ?", keys)
 
 
 def listed(db: sqlite3.Connection) -> list[Conflict]:

@@ -7,9 +7,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from ..errors import SyncBusy
 from .store import explain_failure
 
 if sys.platform == "win32":
@@ -35,6 +37,25 @@ class Lender(Protocol):
 
     async def lend_async(self, patience: float) -> GiveBack | None:
         """The same, in the live sync's own loop."""
+
+
+def destroy_files(path: str | Path) -> None:
+    """Deletes a replica's file and those beside it, under its lock. Raises SyncBusy, StoreFailed."""
+    if str(path) == ":memory:":
+        return
+    lease = Lease(path)
+    if not lease.take():
+        raise SyncBusy("another process or thread is syncing this file.")
+    try:
+        # The file itself last: without it nobody would look for the others.
+        for name in ("-wal", "-shm", "-journal", ""):
+            Path(f"{path}{name}").unlink(missing_ok=True)
+    except OSError as error:
+        raise explain_failure(error, path) from error
+    finally:
+        lease.release()
+    with suppress(OSError):  # another process may have made it again
+        os.unlink(f"{path}-sync")
 
 
 class Lease:

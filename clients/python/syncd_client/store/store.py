@@ -60,6 +60,8 @@ class Store:
         try:
             with self._explained():
                 self._db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+                # What is deleted or overwritten is not left in the file: it may have been erased for good.
+                self._db.execute("PRAGMA secure_delete = ON")
                 self._use_wal(timeout)
             with self.write() as db:
                 self._create(db)
@@ -143,6 +145,11 @@ class Store:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('room', zeroblob(65536))")
         with self.write() as db:
             db.execute("DELETE FROM meta WHERE key = 'room'")
+
+    def scrub(self) -> None:
+        """What was deleted leaves the write-ahead log as well, unless another process is reading there: then later."""
+        with self._lock, suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def place(self) -> str | None:
         """The place of the file, as a hash that no copy of it has: of the machine and of the file's own number there.

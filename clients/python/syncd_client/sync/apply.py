@@ -53,10 +53,12 @@ def apply_page(db: sqlite3.Connection, page: Page, pushed: Sequence[Packed], che
     settle(db, rows)
     changed = save(db, rows)
     changed += restamp.resettle(db, [key for key in dated if key not in rows]) + purged
-    found = [*page.conflicts, *unseen.found]
+    erased = {_key(change) for change in page.changes if change.erased}
+    conflicts.forget(db, erased)
+    found = [c for c in (*page.conflicts, *unseen.found) if (c.table, c.space or "", c.id) not in erased]
     conflicts.keep(db, found)
     _note_acknowledged(db, page, checked)
-    return Applied(rejected, changed, _move_on(db, page), conflicts=found)
+    return Applied(rejected, changed, _move_on(db, page), conflicts=found, erased=bool(erased or page.left))
 
 
 def acknowledged(db: sqlite3.Connection) -> list[str]:

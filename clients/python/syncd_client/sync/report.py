@@ -85,7 +85,7 @@ class Applied:
     """The changes that an answer made here. `rejected`: changeIds. `changed`: the records that read differently now.
 
     `everything`: too much to be listed. `verified`: nothing was to be applied, the replica was compared. `conflicts`:
-    those that it told, and that were found in it.
+    those that it told, and that were found in it. `erased`: values were erased by it, which should leave the file now.
     """
 
     rejected: Sequence[str] = ()
@@ -93,3 +93,4 @@ class Applied:
     everything: bool = False
     verified: Verified | None = None
     conflicts: Sequence[Conflict] = ()
+    erased: bool = False

@@ -272,6 +272,8 @@ class Session:
             done = apply.apply_page(db, page, sent.pushed, self._acknowledged)
             if sent.pushed:
                 copied.acknowledge(db)
+        if done.erased:
+            self._store.scrub()
         self._restarting = self._restarting and page.more
         self._attempt, self._renewed = 0, False
         self._caught_up = self._scope == "push" or not page.more

@@ -1,0 +1,289 @@
+-- Erasing a user: its name becomes an opaque one, its memberships and all that is the user's alone go, and so does every value that it wrote; or
+-- with `anonymise` those that it wrote where others are stay, and only who wrote them is gone.
+-- Called by an operator, whom row security does not bind; sync_erase_ask by the role that serves. That one is SECURITY DEFINER: a user asks to be
+-- erased itself, and an operator's command does it.
+
+-- The spaces that a user alone owns and that have other members.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_alone(p_user bigint) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT s.space_id FROM syncd.sync_memberships m JOIN syncd.sync_spaces s ON s.space_no = m.space_no
+        WHERE m.user_no = p_user AND m.role = 'owner' AND m.source = 'table'
+          AND EXISTS (SELECT FROM syncd.sync_memberships o WHERE o.space_no = m.space_no AND o.user_no <> p_user)
+          AND NOT EXISTS (SELECT FROM syncd.sync_memberships o WHERE o.space_no = m.space_no AND o.user_no <> p_user AND o.role = 'owner')
+        ORDER BY s.space_id);
+END $$;
+
+-- Notes that the acting user asks to be erased; when it first did (seconds since 1970). Nothing happens to a user of whom nothing is known. Raises SY010
+-- (last_owner).
+CREATE OR REPLACE FUNCTION syncd.sync_erase_ask(p_user text) RETURNS double precision
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_user  bigint := syncd.sync_act_as(p_user);
+    v_salt  bytea := decode(replace(gen_random_uuid()::text, '-', ''), 'hex');
+    v_asked timestamptz := clock_timestamp();
+    v_name  text;
+BEGIN
+    IF v_user = 0 THEN
+        RETURN extract(epoch FROM v_asked);
+    ELSIF syncd.sync_erase_alone(v_user) <> '{}' THEN
+        RAISE EXCEPTION 'last_owner' USING ERRCODE = 'SY010';
+    END IF;
+    SELECT n.name INTO STRICT v_name FROM syncd.sync_names n WHERE n.name_no = v_user;
+    INSERT INTO syncd.sync_erasures AS e (what, user_no, salt, digest) VALUES ('user', v_user, v_salt, sha256(v_salt || convert_to(v_name, 'UTF8')))
+    ON CONFLICT (user_no) WHERE user_no IS NOT NULL DO NOTHING;
+    IF FOUND THEN
+        PERFORM syncd.sync_audit_note('erasure_asked', NULL, v_user);
+    END IF;
+    RETURN (SELECT extract(epoch FROM e.asked_at) FROM syncd.sync_erasures e WHERE e.user_no = v_user);
+END $$;
+
+-- Refuses a user that cannot be erased. Raises SY010: user_not_found, name_in_use (it is the name of a table, an app or a device as well),
+-- last_owner (with the spaces that it alone owns and that have other members; not with p_always).
+CREATE OR REPLACE FUNCTION syncd.sync_erase_may(p_user text, p_always boolean) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_no     integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_user AND n.name !~ '^_(service|server|erased|personal):');
+    v_spaces text[];
+BEGIN
+    IF v_no IS NULL THEN
+        RAISE EXCEPTION 'user_not_found' USING ERRCODE = 'SY010';
+    ELSIF EXISTS (SELECT FROM syncd.sync_feeds h WHERE h.app_no = v_no)
+            OR EXISTS (SELECT FROM syncd.sync_records q WHERE q.table_no = v_no OR q.client_no = v_no)
+            OR EXISTS (SELECT FROM syncd.sync_changes c WHERE c.table_no = v_no OR c.client_no = v_no)
+            OR EXISTS (SELECT FROM syncd.sync_devices d WHERE d.client_no = v_no) THEN
+        RAISE EXCEPTION 'name_in_use' USING ERRCODE = 'SY010';
+    END IF;
+    v_spaces := syncd.sync_erase_alone(v_no);
+    IF v_spaces <> '{}' AND NOT p_always THEN
+        RAISE EXCEPTION 'last_owner' USING ERRCODE = 'SY010', DETAIL = array_to_string(v_spaces, ', ');
+    END IF;
+    RETURN v_no;
+END $$;
+
+-- Spaces in which nobody else is are erased with their user: nobody is told of their names again.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_spaces(p_user integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_n bigint;
+BEGIN
+    UPDATE syncd.sync_spaces s
+    SET space_id = f.id, quoted = to_json(f.id)::text, name = 'erased', former_id = NULL, owners = '{}', erased_at = clock_timestamp(),
+        deleted_at = coalesce(s.deleted_at, clock_timestamp())
+    FROM (SELECT o.space_no, gen_random_uuid()::text AS id FROM syncd.sync_spaces o) f
+    WHERE f.space_no = s.space_no AND s.erased_at IS NULL
+      AND (s.owners = ARRAY[p_user]::bigint[] OR EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no = p_user))
+      AND NOT EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no <> p_user);
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    DELETE FROM syncd.sync_invitations i USING syncd.sync_spaces s WHERE s.space_no = i.space_no AND s.erased_at IS NOT NULL;
+    UPDATE syncd.sync_spaces s SET owners = array_remove(s.owners, p_user::bigint) WHERE p_user = ANY (s.owners);
+    RETURN v_n;
+END $$;
+
+-- What is a user's alone.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_own(p_user integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM syncd.sync_memberships m WHERE m.user_no = p_user;
+    DELETE FROM syncd.sync_invitations i WHERE i.user_no = p_user;
+    DELETE FROM syncd.sync_presence p WHERE p.user_no = p_user;
+    DELETE FROM syncd.sync_adoptions a WHERE a.user_no = p_user;
+    DELETE FROM syncd.sync_blocks b WHERE b.user_no = p_user;
+    DELETE FROM syncd.sync_allowances a WHERE a.user_no = p_user;
+    DELETE FROM syncd.sync_devices d WHERE d.user_no = p_user;
+    DELETE FROM syncd.sync_cursors c WHERE c.user_no = p_user;
+    DELETE FROM syncd.sync_quotas q WHERE q.user_no = p_user;
+    DELETE FROM syncd.sync_user_usage u WHERE u.user_no = p_user;
+    DELETE FROM syncd.sync_restores r WHERE r.user_no = p_user;
+    UPDATE syncd.sync_service_tokens t SET revoked_at = clock_timestamp() WHERE t.user_no = p_user AND t.revoked_at IS NULL;
+END $$;
+
+-- A webhook's message without a user. p_author: who wrote its changes instead; p_values: these may stay.
+CREATE OR REPLACE FUNCTION syncd.sync_unsigned_message(p_body jsonb, p_user text, p_author text, p_values boolean) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+RETURN jsonb_set(p_body, '{data,changes}', coalesce((
+    SELECT jsonb_agg(CASE WHEN c ->> 'user' IS DISTINCT FROM p_user THEN c
+                          ELSE c || jsonb_build_object('user', p_author)
+                               || CASE WHEN p_values THEN '{}'::jsonb ELSE '{"values": {}, "erased": true}'::jsonb END END ORDER BY n)
+    FROM jsonb_array_elements(p_body #> '{data,changes}') WITH ORDINALITY AS x (c, n)), '[]'));
+
+-- Begins the erasure of a user, or goes on with one that was begun; its number. From here on nobody is of that name: who comes with it again is
+-- somebody new, who is a member of nothing. p_always, and what it raises: as in sync_erase_may.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_user(p_user text, p_anonymise boolean, p_always boolean DEFAULT false) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_author  text := concat('_erased:', gen_random_uuid());
+    v_salt    bytea := decode(replace(gen_random_uuid()::text, '-', ''), 'hex');
+    v_user    integer;
+    v_ordinal bigint;
+    v_spaces  bigint;
+    v_held    bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM syncd.sync_names n WHERE n.name = p_user) THEN
+        SELECT e.ordinal INTO v_ordinal FROM syncd.sync_erasures e
+        WHERE e.what = 'user' AND e.digest = sha256(e.salt || convert_to(p_user, 'UTF8')) ORDER BY e.ordinal DESC LIMIT 1;
+        IF FOUND THEN
+            RETURN v_ordinal;
+        END IF;
+    END IF;
+    v_user := syncd.sync_erase_may(p_user, p_always);
+    INSERT INTO syncd.sync_erasures AS e (what, user_no, salt, digest, anonymise)
+    VALUES ('user', v_user, v_salt, sha256(v_salt || convert_to(p_user, 'UTF8')), p_anonymise)
+    ON CONFLICT (user_no) WHERE user_no IS NOT NULL DO UPDATE SET anonymise = EXCLUDED.anonymise  -- the user had asked
+    RETURNING e.ordinal INTO v_ordinal;
+    v_spaces := syncd.sync_erase_spaces(v_user);
+    PERFORM syncd.sync_erase_own(v_user);
+    DELETE FROM syncd.sync_held h WHERE h.user_no = v_user;
+    GET DIAGNOSTICS v_held = ROW_COUNT;
+    UPDATE syncd.sync_names n SET name = v_author, quoted = to_json(v_author)::text, made_by = NULL WHERE n.name_no = v_user;
+    UPDATE syncd.sync_webhook_dead d SET body = convert_to(jsonb_pretty(m.body), 'UTF8')
+    FROM (SELECT o.dead_id, convert_from(o.body, 'UTF8')::jsonb AS was,
+                 syncd.sync_unsigned_message(convert_from(o.body, 'UTF8')::jsonb, p_user, v_author, p_anonymise) AS body FROM syncd.sync_webhook_dead o) m
+    WHERE d.dead_id = m.dead_id AND m.body <> m.was;
+    UPDATE syncd.sync_webhooks w SET said = NULL WHERE w.said IS NOT NULL;
+    DELETE FROM syncd.sync_report_roles r WHERE r.user_id = p_user;
+    PERFORM syncd.sync_erase_count(v_ordinal, 'spaces', v_spaces), syncd.sync_erase_count(v_ordinal, 'held', v_held);
+    RETURN v_ordinal;
+END $$;
+
+-- The feeds that an erasure of a user goes through, each as far as it is now. whole: all that is in it is erased.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_feeds(p_ordinal bigint) RETURNS TABLE (space_no integer, app_no integer, whole boolean, upto bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT h.space_no, h.app_no, s.erased_at IS NOT NULL, h.head
+    FROM syncd.sync_feeds h JOIN syncd.sync_spaces s ON s.space_no = h.space_no JOIN syncd.sync_erasures e ON e.ordinal = p_ordinal
+    WHERE e.user_no IS NOT NULL AND (s.erased_at IS NULL OR s.erased_at >= e.asked_at) ORDER BY h.space_no, h.app_no
+$$;
+
+-- The devices with which only the user of an erasure wrote, by their ids.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_clients(p_ordinal bigint) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_user bigint := (SELECT e.user_no FROM syncd.sync_erasures e WHERE e.ordinal = p_ordinal);
+BEGIN
+    RETURN ARRAY(
+        SELECT n.name FROM (SELECT c.client_no FROM syncd.sync_changes c GROUP BY c.client_no HAVING bool_and(c.user_no = v_user)) d
+        JOIN syncd.sync_names n ON n.name_no = d.client_no);
+END $$;
+
+-- The registers of a change, by their names, that an erasure takes: with p_own those that it wrote itself, and those of p_clients that it carries.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_keys(p_fields json, p_own boolean, p_clients text[]) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ARRAY(SELECT f.key FROM json_each(p_fields) f
+             WHERE CASE WHEN f.value -> 'clientId' IS NULL THEN p_own ELSE f.value ->> 'clientId' = ANY (p_clients) END);
+
+-- Empties what a user's changes after p_after up to p_upto have made of the records of a feed, and tells devices. The feed is locked.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_written(p_ordinal bigint, p_user bigint, p_space integer, p_app integer, p_after bigint, p_upto bigint)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_buried bigint := 0;
+    v_fields bigint := 0;
+    v_bury   boolean;
+    v        syncd.sync_records;
+    d        record;
+BEGIN
+    FOR d IN SELECT c.table_no, c.record_id, array_agg(DISTINCT f.key) AS keys
+             FROM syncd.sync_changes c CROSS JOIN LATERAL json_each(c.fields) f
+             JOIN syncd.sync_names n ON n.name_no = c.client_no
+             JOIN syncd.sync_records q ON q.space_no = c.space_no AND q.app_no = c.app_no AND q.table_no = c.table_no AND q.record_id = c.record_id
+             WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto AND c.user_no = p_user
+               AND f.key <> 'deletedAt' AND f.value -> 'clientId' IS NULL AND NOT q.registers -> f.key ? 'erased'
+               AND q.registers -> f.key ->> 'at' = f.value ->> 'at' AND q.registers -> f.key ->> 'clientId' = n.name
+             GROUP BY c.table_no, c.record_id ORDER BY c.table_no, c.record_id LOOP
+        SELECT q.* INTO v FROM syncd.sync_records q
+        WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = d.table_no AND q.record_id = d.record_id;
+        v_bury := NOT EXISTS (SELECT FROM jsonb_each(v.registers) r WHERE r.key <> 'deletedAt' AND r.key <> ALL (d.keys) AND NOT r.value ? 'erased');
+        PERFORM syncd.sync_erase_write(v, d.keys, v_bury);
+        v_buried := v_buried + v_bury::integer;
+        v_fields := v_fields + cardinality(d.keys);
+    END LOOP;
+    IF v_fields > 0 THEN
+        PERFORM pg_notify('syncd_hints', concat('f', syncd.sync_hint_key(s.space_id), syncd.sync_hint_key(a.name), h.head))
+        FROM syncd.sync_feeds h, syncd.sync_spaces s, syncd.sync_names a
+        WHERE h.space_no = p_space AND h.app_no = p_app AND s.space_no = p_space AND a.name_no = p_app;
+    END IF;
+    PERFORM syncd.sync_erase_count(p_ordinal, 'records', v_buried), syncd.sync_erase_count(p_ordinal, 'fields', v_fields);
+END $$;
+
+-- Takes a user's values out of the next p_rows places of a feed's log, and out of what they made of the records; how far that was. p_whole: all
+-- values of the feed; p_clients: as sync_erase_clients has them.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_user_log(p_ordinal bigint, p_space integer, p_app integer, p_whole boolean, p_clients text[],
+                                                     p_after bigint, p_rows integer, p_upto bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off AS $$
+DECLARE
+    e         syncd.sync_erasures;
+    v_upto    bigint := least(p_after + p_rows, p_upto);
+    v_counted bigint;
+    v_n       bigint;
+    v_bytes   bigint;
+BEGIN
+    SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
+    PERFORM syncd.sync_erase_lock(p_space, p_app);
+    IF p_whole THEN
+        UPDATE syncd.sync_records q SET registers = syncd.sync_erased_fields(q.registers::text::json, NULL)::jsonb
+        WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= v_upto;
+        GET DIAGNOSTICS v_n = ROW_COUNT;
+        PERFORM syncd.sync_erase_count(p_ordinal, 'records', v_n);
+    ELSIF NOT e.anonymise THEN
+        PERFORM syncd.sync_erase_written(p_ordinal, e.user_no, p_space, p_app, p_after, v_upto);
+    END IF;
+    SELECT u.counted INTO v_counted FROM syncd.sync_feed_usage u WHERE u.space_no = p_space AND u.app_no = p_app FOR UPDATE;
+    WITH found AS MATERIALIZED (
+        SELECT c.ctid AS place, c.seq, c.fields AS was, c.lost AS was_lost, c.change_id AS was_id, c.actor, c.origin, o.own,
+               CASE WHEN o.keeps THEN c.fields ELSE syncd.sync_erased_fields(c.fields, CASE WHEN p_whole THEN NULL ELSE syncd.sync_erase_keys(c.fields, o.own, p_clients) END) END AS fields,
+               CASE WHEN o.keeps OR NOT o.own THEN c.lost ELSE syncd.sync_erased_fields(c.lost, NULL) END AS lost,
+               CASE WHEN o.own AND NOT o.keeps AND c.change_id < U&'\0020' THEN syncd.sync_move_id(c.event_id) ELSE c.change_id END AS change_id,
+               syncd.sync_stored_bytes(c.fields, c.lost, c.actor, c.record_id, c.change_id) AS size
+        FROM syncd.sync_changes c CROSS JOIN LATERAL (SELECT p_whole OR c.user_no = e.user_no AS own, e.anonymise AND NOT p_whole AS keeps) o
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_upto
+          AND (o.own OR NOT o.keeps AND strpos(c.fields::text, '"clientId"') > 0)
+    ), emptied AS (
+        UPDATE syncd.sync_changes c SET fields = f.fields, lost = f.lost, change_id = f.change_id,
+            actor = CASE WHEN NOT f.own THEN c.actor END, origin = CASE WHEN NOT f.own OR e.anonymise AND NOT p_whole THEN c.origin END
+        FROM found f
+        WHERE c.ctid = f.place AND (f.fields::text IS DISTINCT FROM f.was::text OR f.lost::text IS DISTINCT FROM f.was_lost::text
+              OR f.change_id IS DISTINCT FROM f.was_id OR f.own AND (f.actor IS NOT NULL OR f.origin IS NOT NULL AND NOT e.anonymise))
+        RETURNING f.seq, f.size - syncd.sync_stored_bytes(c.fields, c.lost, c.actor, c.record_id, c.change_id) AS less
+    )
+    SELECT count(*), coalesce(sum(m.less) FILTER (WHERE m.seq <= v_counted), 0) INTO v_n, v_bytes FROM emptied m;
+    PERFORM syncd.sync_erase_usage(p_space, p_app, v_bytes), syncd.sync_erase_count(p_ordinal, 'changes', v_n);
+    RETURN v_upto;
+END $$;
+
+-- Erases again, in a database that was restored from before it, what p_list (as the call erase_list has it) names: takes the list over, and
+-- returns the numbers of those that have work left. What the database knows to be done is not done again: since then a user may be back.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_again(p_list jsonb) RETURNS SETOF bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_known  syncd.sync_erasures;
+    v_user   text;
+    v_number bigint;
+    e        record;
+BEGIN
+    FOR e IN SELECT x.*, decode(x.salt, 'hex') AS salted FROM jsonb_to_recordset(p_list) AS x (what text, asked double precision, done double precision,
+                 space_id text, app text, table_name text, record_id text, salt text, digest text, anonymise boolean, counts jsonb) LOOP
+        SELECT k.* INTO v_known FROM syncd.sync_erasures k
+        WHERE CASE e.what WHEN 'user' THEN k.salt = e.salted
+                          ELSE (k.record_id, k.table_name, k.app, k.space_id) = (e.record_id, e.table_name, e.app, e.space_id) END;
+        v_number := v_known.ordinal;
+        IF v_number IS NULL THEN
+            v_user := (SELECT n.name FROM syncd.sync_names n WHERE sha256(e.salted || convert_to(n.name, 'UTF8')) = decode(e.digest, 'hex'));
+            IF v_user IS NOT NULL THEN
+                v_number := syncd.sync_erase_user(v_user, e.anonymise, true);
+                UPDATE syncd.sync_erasures k SET salt = e.salted, digest = decode(e.digest, 'hex') WHERE k.ordinal = v_number;
+            ELSE
+                INSERT INTO syncd.sync_erasures AS k (what, asked_at, done_at, space_id, app, table_name, record_id, salt, digest, anonymise, counts)
+                VALUES (e.what, to_timestamp(e.asked), CASE WHEN e.what = 'user' THEN coalesce(to_timestamp(e.done), clock_timestamp()) END, e.space_id,
+                        e.app, e.table_name, e.record_id, e.salted, decode(e.digest, 'hex'), e.anonymise, CASE e.what WHEN 'user' THEN e.counts ELSE '{}' END)
+                RETURNING k.ordinal INTO v_number;
+                CONTINUE WHEN e.what = 'user';
+            END IF;
+        ELSIF v_known.done_at IS NOT NULL OR e.done IS NULL THEN
+            CONTINUE;
+        ELSIF e.what = 'user' THEN
+            PERFORM syncd.sync_erase_user(n.name, v_known.anonymise, true) FROM syncd.sync_names n
+            WHERE n.name_no = v_known.user_no AND NOT starts_with(n.name, '_erased:');
+        END IF;
+        RETURN NEXT v_number;
+    END LOOP;
+END $$;

@@ -1,0 +1,87 @@
+"""Erasures: asked for as an operator does, and a canary looked for in every table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+
+from tests.support.direct import run, somebody_waits
+from tests.support.harness import Server
+
+TABLES = (
+    """SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'syncd'::regnamespace AND c.relkind = 'r' ORDER BY 1"""
+)
+FIND = "SELECT count(*) FROM syncd.{} x WHERE strpos(to_jsonb(x)::text, $1) > 0 OR strpos(to_jsonb(x)::text, $2) > 0"
+
+
+def erase(server: Server, *arguments: str, ok: bool = True) -> str:
+    """`syncd erase`: what it printed, or what it said where it refused."""
+    command = [sys.executable, "-m", "syncd", "erase", *arguments, "--database-url", server.owner_dsn]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode == 0) == ok, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout.strip() if ok else done.stderr
+
+
+def checked(server: Server, receipt: str) -> dict[str, Any]:
+    """The facts of a receipt, which the server knows for its own."""
+    facts: dict[str, Any] = json.loads(erase(server, "check", receipt))
+    return facts
+
+
+def tables_with(server: Server, text: str) -> list[str]:
+    """The tables that have a text in any column, bytes included."""
+    return asyncio.run(_tables_with(server.owner_dsn, text))
+
+
+def ask(server: Server, statement: str) -> list[Any]:
+    """What a statement of an operator's answers."""
+    return asyncio.run(run(server.owner_dsn, statement))
+
+
+def kill_while_it_waits(server: Server, lock: str, *arguments: str) -> None:
+    """`syncd erase`, killed as soon as it waits for what a statement has locked."""
+    asyncio.run(_kill_while_it_waits(server, lock, *arguments))
+
+
+async def _kill_while_it_waits(server: Server, lock: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", "syncd", "erase", *arguments, "--database-url", server.owner_dsn]
+    conn = await asyncpg.connect(server.owner_dsn)
+    try:
+        async with conn.transaction():
+            await conn.execute(lock)
+            running = await asyncio.create_subprocess_exec(*command)
+            await somebody_waits(conn)
+            running.kill()
+            await running.wait()
+    finally:
+        await conn.close()
+
+
+async def _tables_with(dsn: str, text: str) -> list[str]:
+    conn = await asyncpg.connect(dsn)
+    try:
+        names = [row[0] for row in await conn.fetch(TABLES)]
+        return [name for name in names if await conn.fetchval(FIND.format(name), text, text.encode().hex())]
+    finally:
+        await conn.close()
+
+
+def outcomes(answer: Any) -> list[str]:
+    """Of each change of a push its status, or the code of what was refused."""
+    return [result.get("code", result["status"]) for result in answer["results"]]
+
+
+def until(check: Callable[[], Any], seconds: float = 60) -> None:
+    """Waits until something is so."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
