@@ -222,10 +222,10 @@ def _check(settings: Settings, authenticates: bool) -> None:
         )
     if authenticates:
         return
-    if not (settings.jwt_secret or settings.jwt_public_key or settings.jwks_url):
+    if not (settings.jwt_secret or settings.jwt_public_key or settings.jwks_url or settings.oidc_issuer):
         raise SettingsError(
             "who says whose a request is? Give create_app authenticate=, or a key for tokens: SYNCD_JWT_SECRET, "
-            "SYNCD_JWT_PUBLIC_KEY or SYNCD_JWKS_URL"
+            "SYNCD_JWT_PUBLIC_KEY, SYNCD_JWKS_URL or SYNCD_OIDC_ISSUER"
         )
     if settings.jwt_secret and len(settings.jwt_secret.encode()) < SHORTEST_SECRET:
         raise SettingsError(f"SYNCD_JWT_SECRET can be guessed: give it {SHORTEST_SECRET} bytes or more")

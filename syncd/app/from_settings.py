@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from syncd.bus.hints import Bus
 from syncd.bus.postgres import NotifyBus
+from syncd.core.issuers import issuers_of
 from syncd.core.sharing import Sharing
 from syncd.edge.admission import Admission
 from syncd.edge.bytes_held import Bodies
@@ -88,6 +89,8 @@ def tokens_of(settings: Settings) -> Tokens:
         jwks_url=settings.jwks_url,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
+        issuers=issuers_of(settings.oidc_issuer),
+        user_claim=settings.oidc_user_claim,
     )
 
 

@@ -9,6 +9,7 @@ import stat
 from typing import Any
 
 from syncd.cli.secret import NEW_SECRET, SHORTEST_SECRET, read_secret, secret_file
+from syncd.core.issuers import issuers_of
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.findings import Finding, fail, ok, warn
 from syncd.postgres.launch import EmbeddedError
@@ -72,7 +73,7 @@ def _socket(settings: Settings) -> Finding:
 
 def check_keys(settings: Settings) -> list[Finding]:
     """How tokens are verified."""
-    if settings.jwt_public_key or settings.jwks_url:
+    if settings.jwt_public_key or settings.jwks_url or settings.oidc_issuer:
         return [_public_key(settings.jwt_public_key)] if settings.jwt_public_key else []
     try:
         secret = read_secret(settings)
@@ -112,6 +113,28 @@ async def check_jwks(settings: Settings) -> Finding:
     if problem or not isinstance(keys, list):
         return fail("JWKS", problem or "the answer has no `keys`", f"curl -v {settings.jwks_url}")
     return ok("JWKS", f"{len(keys)} keys")
+
+
+async def check_issuers(settings: Settings) -> list[Finding]:
+    """Whether each issuer says where its keys are, and they can be fetched."""
+    if not settings.oidc_issuer:
+        return []
+    from syncd.edge.providers import discovery_of, keys_address
+
+    found = []
+    for issuer in issuers_of(settings.oidc_issuer):
+        try:
+            said, problem = await _get(discovery_of(issuer.url))
+            answer, problem = (None, problem) if problem else await _get(keys_address(said, issuer.url))
+        except ValueError as why:
+            answer, problem = None, f"{discovery_of(issuer.url)}: {why}"
+        keys = answer.get("keys") if isinstance(answer, dict) else None
+        if problem or not isinstance(keys, list):
+            problem = problem or "the answer has no `keys`"
+            found.append(fail("issuer", problem, f"curl -v {discovery_of(issuer.url)}"))
+        else:
+            found.append(ok("issuer", f"{issuer.url}: {len(keys)} keys"))
+    return found
 
 
 async def check_memberships(settings: Settings) -> Finding:

@@ -20,7 +20,7 @@ NEW_SECRET = "export SYNCD_JWT_SECRET=$(openssl rand -base64 48)"
 
 def has_key(settings: Settings) -> bool:
     """Whether the operator configured how tokens are verified."""
-    return bool(settings.jwt_secret or settings.jwt_public_key or settings.jwks_url)
+    return bool(settings.jwt_secret or settings.jwt_public_key or settings.jwks_url or settings.oidc_issuer)
 
 
 def check_secret(settings: Settings) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx
 import jwt
+import msgspec
 import structlog
 
 from syncd.core.errors import KeysUnavailable, Unauthorized
+from syncd.core.issuers import is_private_or_tls
 
 log = structlog.get_logger("syncd.tokens")
 
@@ -23,6 +25,9 @@ JWKS_PAUSE = 10.0
 JWKS_RETRY = 2.0
 JWKS_FRESH = 600.0
 SERVICE_TIMEOUT = 5.0
+# Bytes of an answer: key sets have some thousands.
+LARGEST = 512 * 1024
+DISCOVERY = "/.well-known/openid-configuration"
 # What PyJWT makes of JSON that is no key set.
 NO_KEYS = (jwt.PyJWTError, AttributeError, KeyError, TypeError)
 
@@ -59,15 +64,56 @@ class PublicKeys:
             return now - self._tried > JWKS_RETRY
         return now - self._fetched > (JWKS_FRESH if kid in self._keys else JWKS_PAUSE)
 
+    async def _key_set(self, client: httpx.AsyncClient) -> Any:
+        return await answer_of(client, self._url)
+
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(SERVICE_TIMEOUT), httpx.AsyncClient(timeout=SERVICE_TIMEOUT) as client:
-                answer = await client.get(self._url)
-                answer.raise_for_status()
-                keys = jwt.PyJWKSet.from_dict(answer.json()).keys
-        except (httpx.HTTPError, TimeoutError, RecursionError, ValueError, *NO_KEYS) as why:
-            log.warning("keys unavailable", error=type(why).__name__)
+                keys = jwt.PyJWKSet.from_dict(await self._key_set(client)).keys
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, RecursionError, ValueError, *NO_KEYS) as why:
+            log.warning("keys unavailable", of=self._url, error=type(why).__name__)
             self._tried = time.monotonic()
             return
         self._keys = {key.key_id: key for key in keys if key.algorithm_name in self._algorithms}
         self._tried = self._fetched = time.monotonic()
+
+
+class DiscoveredKeys(PublicKeys):
+    """The keys of an issuer, which says itself where they are (OpenID Connect Discovery)."""
+
+    async def _key_set(self, client: httpx.AsyncClient) -> Any:
+        return await answer_of(client, keys_address(await answer_of(client, discovery_of(self._url)), self._url))
+
+
+def discovery_of(issuer: str) -> str:
+    """Where an issuer says what it has."""
+    return f"{issuer.removesuffix('/')}{DISCOVERY}"
+
+
+def keys_address(said: Any, issuer: str) -> str:
+    """Where an issuer's keys are, by what it says. Raises ValueError for what says that it is another issuer, or leads
+    where anybody could answer."""
+    if not isinstance(said, dict) or said.get("issuer") != issuer:
+        raise ValueError("it says that it is another issuer")
+    address = said.get("jwks_uri")
+    if not isinstance(address, str) or not is_private_or_tls(address):
+        raise ValueError("its jwks_uri is not https")
+    return address
+
+
+async def answer_of(client: httpx.AsyncClient, url: str) -> Any:
+    """The JSON of an address, of LARGEST bytes at most, packed by nobody. Follows no redirection. Raises
+    httpx.HTTPError, ValueError."""
+    body = bytearray()
+    async with client.stream(
+        "GET", url, headers={"accept": "application/json", "accept-encoding": "identity"}
+    ) as answer:
+        answer.raise_for_status()
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            raise ValueError("the answer is packed")
+        async for piece in answer.aiter_raw():
+            body += piece
+            if len(body) > LARGEST:
+                raise ValueError(f"the answer has more than {LARGEST:,} bytes")
+    return msgspec.json.decode(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jwt
@@ -13,8 +13,10 @@ import structlog
 
 from syncd.core.errors import Unauthorized
 from syncd.core.ids import SERVICES, fault_in_id, fault_in_user
+from syncd.core.issuers import Issuer
 
 if TYPE_CHECKING:
+    from syncd.edge.issuers import Issuers
     from syncd.edge.providers import PublicKeys
 
 log = structlog.get_logger("syncd.tokens")
@@ -53,10 +55,13 @@ class Tokens:
         jwks_url: str | None = None,
         issuer: str | None = None,
         audience: str | None = None,
+        issuers: Sequence[Issuer] = (),
+        user_claim: str = "sub",
     ) -> None:
         self._secret, self._public_key = secret, public_key
         self._keys = _public_keys(jwks_url) if jwks_url else None
         self._issuer, self._audience = issuer, audience
+        self._issuers = _issuers(issuers, user_claim) if issuers else None
         self._known: dict[bytes, tuple[float, Identity]] = {}
 
     async def identity(self, authorization: bytes, scope: Any = None) -> Identity:
@@ -86,20 +91,34 @@ class Tokens:
     async def _verify(self, token: bytes) -> Identity:
         try:
             header = jwt.get_unverified_header(token)
+            if self._issuers is not None and header.get("alg") in ASYMMETRIC and (found := self._issuers.of(token)):
+                issuer, keys = found
+                claims = self._claims(token, await keys.key(_key_id(header)), ASYMMETRIC, issuer.url, ["exp"])
+                return _identity(claims, self._issuers.user(issuer, claims))
             key, algorithms = await self._key_for(header)
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=algorithms,
-                issuer=self._issuer,
-                audience=self._audience,
-                leeway=LEEWAY,
-                options={"require": ["exp", "sub"], "verify_iat": True, "verify_aud": self._audience is not None},
-            )
-            return _identity(claims)
+            claims = self._claims(token, key, algorithms, self._issuer, ["exp", "sub"])
+            user = claims["sub"]
+            if self._issuers is not None and algorithms is ASYMMETRIC:  # the secret is this server's own
+                user = self._issuers.plain(user)
+            return _identity(claims, user)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError) as why:
             reason = _reason(why)
             raise Unauthorized.because(reason) if reason else Unauthorized from None
+
+    def _claims(
+        self, token: bytes, key: Any, algorithms: list[str], issuer: str | None, required: list[str]
+    ) -> dict[str, Any]:
+        """What a token says, whose signature, times, audience and issuer are right. Raises jwt.PyJWTError."""
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=algorithms,
+            issuer=issuer,
+            audience=self._audience,
+            leeway=LEEWAY,
+            options={"require": required, "verify_iat": True, "verify_aud": self._audience is not None},
+        )
+        return claims
 
     async def _key_for(self, header: Mapping[str, Any]) -> tuple[Any, list[str]]:
         """The key and the algorithms it may be used with: a public key never serves as an HMAC secret."""
@@ -109,9 +128,13 @@ class Tokens:
         if algorithm in ASYMMETRIC and self._public_key:
             return self._public_key, ASYMMETRIC
         if algorithm in ASYMMETRIC and self._keys:
-            kid = header.get("kid")
-            return await self._keys.key(kid if isinstance(kid, str) else None), ASYMMETRIC
-        raise Unauthorized.because("unknown_key")
+            return await self._keys.key(_key_id(header)), ASYMMETRIC
+        raise Unauthorized.because("wrong_issuer" if self._issuers and algorithm in ASYMMETRIC else "unknown_key")
+
+
+def _key_id(header: Mapping[str, Any]) -> str | None:
+    kid = header.get("kid")
+    return kid if isinstance(kid, str) else None
 
 
 def _spelled(authorization: bytes) -> bytes:
@@ -154,8 +177,7 @@ def _too_large(token: bytes) -> Unauthorized:
     )
 
 
-def _identity(claims: Mapping[str, Any]) -> Identity:
-    user = claims["sub"]
+def _identity(claims: Mapping[str, Any], user: Any) -> Identity:
     if not isinstance(user, str) or fault_in_user(user) or user.startswith(SERVICES):
         raise Unauthorized("The token's `sub` is no user id.")
     issued = claims.get("iat")
@@ -184,3 +206,9 @@ def _public_keys(url: str) -> PublicKeys:
     from syncd.edge.providers import PublicKeys
 
     return PublicKeys(url, ASYMMETRIC)
+
+
+def _issuers(issuers: Sequence[Issuer], claim: str) -> Issuers:
+    from syncd.edge.issuers import Issuers
+
+    return Issuers(issuers, claim, ASYMMETRIC)

@@ -85,6 +85,12 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_issuer: Annotated[str | None, about("The `iss` that a token must have, when set.")] = None
     jwt_audience: Annotated[str | None, about(
         "The `aud` that a token must have, when set: tokens for another service are refused.")] = None
+    oidc_issuer: Annotated[tuple[str, ...], about(
+        "Identity providers by their issuers, which say where their keys are: `https://login.example.com`. With "
+        "several, all but one have a name that the ids of their users begin with: "
+        "`https://a.example,staff=https://b.example`. Needs `SYNCD_JWT_AUDIENCE`.", "list")] = ()
+    oidc_user_claim: Annotated[str, about(
+        "The claim that names the user in tokens of these issuers; `email` counts where it is verified.")] = "sub"
     # Memberships
     memberships: Annotated[Memberships, about(
         "Who says who is in a space: syncd's own table, the token's claim, or a service of yours.")] = "table"

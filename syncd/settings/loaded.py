@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from syncd.core.issuers import issuers_of
 from syncd.settings.declared import DeclaredSettings
 from syncd.settings.setting import SettingsError, table
 
@@ -48,7 +49,30 @@ def is_network(text: str) -> bool:
     return True
 
 
+def _check_issuers(settings: Settings) -> None:
+    if not settings.oidc_issuer:
+        return
+    try:
+        issuers = issuers_of(settings.oidc_issuer)
+    except ValueError as why:
+        raise SettingsError(f"SYNCD_OIDC_ISSUER cannot be used: {why}") from None
+    if not settings.jwt_audience:
+        raise SettingsError(
+            "SYNCD_OIDC_ISSUER needs SYNCD_JWT_AUDIENCE: an issuer's tokens for other applications would be taken too"
+        )
+    if (settings.jwks_url or settings.jwt_public_key) and any(not one.name for one in issuers):
+        raise SettingsError(
+            "SYNCD_OIDC_ISSUER and SYNCD_JWKS_URL or SYNCD_JWT_PUBLIC_KEY could sign for the same user: give the "
+            "issuer a name, staff=https://login.example.com"
+        )
+    if settings.memberships == "token" and (len(issuers) > 1 or settings.jwks_url or settings.jwt_public_key):
+        raise SettingsError(
+            "SYNCD_MEMBERSHIPS=token is for one issuer: each of several could put its users into the others' spaces"
+        )
+
+
 def _checked(settings: Settings) -> Settings:
+    _check_issuers(settings)
     if settings.memberships == "service" and not settings.memberships_url:
         raise SettingsError("SYNCD_MEMBERSHIPS=service needs SYNCD_MEMBERSHIPS_URL, the address of that service")
     for proxy in settings.trusted_proxies:
@@ -69,7 +93,9 @@ def _checked(settings: Settings) -> Settings:
         raise SettingsError("SYNCD_LEGACY_SPACES=own makes spaces, which is not for syncd to do with SYNCD_MEMBERSHIPS")
     if settings.migrate_url and not settings.database_url:
         raise SettingsError("SYNCD_MIGRATE_URL is for a database of yours: set SYNCD_DATABASE_URL as well")
-    if settings.demo and (settings.memberships != "table" or settings.jwt_public_key or settings.jwks_url):
+    if settings.demo and (
+        settings.memberships != "table" or settings.jwt_public_key or settings.jwks_url or settings.oidc_issuer
+    ):
         raise SettingsError(
             "SYNCD_DEMO makes its own tokens and members: no public keys, no outside memberships with it"
         )

@@ -13,7 +13,8 @@ USER = re.compile(r"/users/([^/]+)/memberships")
 
 
 class Provider:
-    """`body` is what it answers (JSON, or bytes as they are), `by_user` what it answers about a user.
+    """`body` is what it answers (JSON, or bytes as they are), `by_user` what it answers about a user, and
+    `by_path` at an address.
 
     `silent` never answers, `dribble` sends a byte a second, `key` is what a header `x-service-key` must say. `asked`
     counts the requests, `at_once` says how many of them were answered at the same time at most, each after `pause`.
@@ -22,6 +23,7 @@ class Provider:
     def __init__(self, body: Any = None) -> None:
         self.body: Any = body
         self.by_user: dict[str, Any] = {}
+        self.by_path: dict[str, Any] = {}
         self.status = 200
         self.headers = ""
         self.silent = self.dribble = False
@@ -72,7 +74,7 @@ class Provider:
         address = urlsplit(request.split()[1])
         named = USER.fullmatch(address.path)
         user = unquote(named[1]) if named else parse_qs(address.query).get("userId", [""])[0]
-        told = self.by_user.get(user, self.body)
+        told = self.by_user.get(user, self.by_path.get(address.path, self.body))
         body = told if isinstance(told, bytes) else json.dumps(told).encode()
         known = not self.key or f"x-service-key: {self.key}\r\n" in request
         head = f"HTTP/1.1 {self.status if known else 403} Told\r\nContent-Length: {len(body)}\r\n"

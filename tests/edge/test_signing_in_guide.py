@@ -1,0 +1,77 @@
+"""docs/guide/signing-in.md: each recipe's settings have the tokens of that provider believed."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import jwt
+import pytest
+from fastapi.testclient import TestClient
+
+from syncd.app.from_settings import tokens_of
+from syncd.core.errors import Unauthorized
+from syncd.settings import Settings
+from tests.support.programs import REPOSITORY
+from tests.support.provider import Provider
+from tests.support.sign_in import RECORDED, Signer, publish
+
+PAGE = (REPOSITORY / "docs/guide/signing-in.md").read_text(encoding="utf-8")
+SECRET = "a secret of more than thirty-two bytes"
+
+
+def exports(heading: str) -> dict[str, str]:
+    """The settings of the first block below a heading."""
+    block = re.search(rf"^##+ {heading}\n.*?^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    return dict(re.findall(r"^export (SYNCD_\w+)=(\S+)", block[1], re.MULTILINE))
+
+
+def test_each_provider_of_the_page_is_tried() -> None:
+    part = PAGE.split("## An identity provider")[1].split("\n## ")[0]
+    assert re.findall(r"^### (.+)$", part, re.MULTILINE) == list(RECORDED)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+async def test_its_tokens_are_believed_by_its_recipe(name: str) -> None:
+    recorded, said = RECORDED[name], exports(name)
+    signer = Signer("k-2026", recorded.algorithm)
+    assert urlsplit(said["SYNCD_OIDC_ISSUER"]).path == recorded.path
+    async with Provider({}) as provider:
+        issuer = publish(provider, signer, recorded.path, keys=f"/{recorded.keys.removeprefix('/')}")
+        tokens = tokens_of(Settings.load({**said, "SYNCD_OIDC_ISSUER": issuer}))
+        found = await tokens.identity(b"Bearer " + signer.token(issuer, **recorded.claims).encode())
+        assert found.user == recorded.user
+        other = Signer("k-2026", recorded.algorithm).token(issuer, **recorded.claims)
+        with pytest.raises(Unauthorized):
+            await tokens.identity(b"Bearer " + other.encode())
+
+
+async def test_several_issuers_have_users_of_their_own() -> None:
+    first, second = Signer(), Signer()
+    said = exports("Several issuers")
+    assert len(Settings.load(said).oidc_issuer) == 2
+    async with Provider({}) as provider:
+        a, b = publish(provider, first, "/"), publish(provider, second, "/realms/staff")
+        tokens = tokens_of(Settings.load({**said, "SYNCD_OIDC_ISSUER": f"{a},staff={b}"}))
+        for signer, issuer, user in ((first, a, "4711"), (second, b, "staff:4711")):
+            token = signer.token(issuer, sub="4711", aud=said["SYNCD_JWT_AUDIENCE"])
+            assert (await tokens.identity(b"Bearer " + token.encode())).user == user
+
+
+async def test_an_application_s_own_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {**exports("Your own application"), "SYNCD_JWT_SECRET": SECRET}
+    monkeypatch.setitem(os.environ, "SYNCD_JWT_SECRET", SECRET)
+    code = re.search(r"^```python\n# app\.py\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {"__name__": "app"}
+    exec(compile(code[1], "app.py", "exec"), names)
+    with TestClient(names["app"]) as client:
+        assert client.post("/login", json={"user": "alice", "password": "wrong"}).status_code == 401
+        token = client.post("/login", json={"user": "alice", "password": "correct horse"}).json()["token"]
+    assert jwt.decode(token, SECRET, algorithms=["HS256"], audience="syncd")["exp"] > time.time()
+    tokens = tokens_of(Settings.load(said))
+    assert (await tokens.identity(b"Bearer " + token.encode())).user == "alice"
