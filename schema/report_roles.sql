@@ -1,4 +1,4 @@
--- The two roles of reports, made by `syncd views apply`. syncd_views owns the views in syncd_app and nobody logs in as it or is a member
+-- The two roles of reports, made by `syncd migrate`, or by `syncd views apply` where they are not there yet. syncd_views owns the views in syncd_app and nobody logs in as it or is a member
 -- of it: whoever reads a view reads the tables as syncd_views, whom row security binds by who reads (functions/reports.sql). syncd_reports is
 -- granted to logins, and reaches the views and nothing else. Each statement may run again.
 

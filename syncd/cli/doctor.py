@@ -46,6 +46,7 @@ async def examine(settings: Settings, *, directory: Path | None = None) -> list[
     else:
         findings += await _embedded(settings, directory)
     findings.append(await checks.check_jwks(settings))
+    findings += await checks.check_issuers(settings)
     findings.append(await checks.check_memberships(settings))
     return [finding for finding in findings if finding.detail]
 

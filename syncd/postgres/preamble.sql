@@ -31,6 +31,13 @@ BEGIN
         IF pg_catalog.to_regrole('syncd_consumer') IS NULL THEN
             CREATE ROLE syncd_consumer NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
         END IF;
+        -- Whom views for reports belong to, and what their readers are granted: a dump with views needs them (schema/report_roles.sql).
+        IF pg_catalog.to_regrole('syncd_views') IS NULL THEN
+            CREATE ROLE syncd_views NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+        END IF;
+        IF pg_catalog.to_regrole('syncd_reports') IS NULL THEN
+            CREATE ROLE syncd_reports NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+        END IF;
         -- Since PostgreSQL 16 a creator is an administrator of the role, and no member, until it says so.
         FOREACH needed IN ARRAY ARRAY['syncd_owner', 'syncd_compactor'] LOOP
             IF NOT pg_catalog.pg_has_role(current_user, needed, 'USAGE') THEN

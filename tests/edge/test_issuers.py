@@ -75,11 +75,7 @@ async def test_what_is_not_said_as_it_has_to_be_is_refused(
 ) -> None:
     key = Signer()
     issuer = publish(provider, key)
-    tokens = trusting(issuer)
-    # PyJWT writes no `sub` and no `iss` that is no text.
-    token = key.token(issuer, **{n: v for n, v in claims.items() if not isinstance(v, int | list) or n == "exp"})
-    if claims.get("sub") != 7 and not isinstance(claims.get("iss"), list):
-        assert await refused(tokens, token) == reason
+    assert await refused(trusting(issuer), key.token(issuer, **claims)) == reason
 
 
 async def test_an_issuer_never_signs_for_another_s_users(provider: Provider) -> None:

@@ -8,9 +8,9 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import jwt
 import pytest
-from fastapi.testclient import TestClient
 
 from syncd.app.from_settings import tokens_of
 from syncd.core.errors import Unauthorized
@@ -69,9 +69,9 @@ async def test_an_application_s_own_login(monkeypatch: pytest.MonkeyPatch) -> No
     assert code is not None
     names: dict[str, Any] = {"__name__": "app"}
     exec(compile(code[1], "app.py", "exec"), names)
-    with TestClient(names["app"]) as client:
-        assert client.post("/login", json={"user": "alice", "password": "wrong"}).status_code == 401
-        token = client.post("/login", json={"user": "alice", "password": "correct horse"}).json()["token"]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(names["app"]), base_url="http://app") as client:
+        assert (await client.post("/login", json={"user": "alice", "password": "wrong"})).status_code == 401
+        token = (await client.post("/login", json={"user": "alice", "password": "correct horse"})).json()["token"]
     assert jwt.decode(token, SECRET, algorithms=["HS256"], audience="syncd")["exp"] > time.time()
     tokens = tokens_of(Settings.load(said))
     assert (await tokens.identity(b"Bearer " + token.encode())).user == "alice"

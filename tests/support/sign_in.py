@@ -38,7 +38,9 @@ class Signer:
         now = int(time.time())
         body = {"iss": issuer, "iat": now, "exp": now + 600, "aud": "syncd", "sub": "alice", **claims}
         said = {name: value for name, value in body.items() if value is not None}
-        return jwt.encode(said, self.key, algorithm=self.algorithm, headers={"kid": self.kid})
+        # Not jwt.encode, which writes no claim that is of another type than it should be.
+        text = json.dumps(said).encode()
+        return jwt.PyJWS().encode(text, self.key, algorithm=self.algorithm, headers={"kid": self.kid, "typ": "JWT"})
 
 
 def publish(provider: Provider, signer: Signer, path: str = "", keys: str = "/keys", **more: Any) -> str:

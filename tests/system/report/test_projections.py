@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ import asyncpg
 import httpx
 import pytest
 
+from syncd.cli.doctor import examine
+from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.settings import Settings
 from tests.support.consuming import eventually
 from tests.support.direct import run, somebody_waits
 from tests.support.harness import Server
@@ -328,3 +333,56 @@ async def test_through_kills_it_has_what_the_state_has(workspace: Path) -> None:
             exact, copy = [sorted(map(repr, rows)) for rows in await table.read(dsn)]
             assert exact == copy
             assert len(exact) > 50
+
+
+async def test_a_dump_has_views_and_copies_and_they_go_on_elsewhere(
+    table: Table, workspace: Path, folder: Path
+) -> None:
+    """On a server that never had a view: the roles come with the schema."""
+    table.write("a", state="open")
+    await table.apply()
+    await table.filled()
+    dump = folder / "syncd.dump"
+    pg_dump = EmbeddedPostgres(workspace / "elsewhere").bindir / "pg_dump"
+    await asyncio.to_thread(subprocess.run, [pg_dump, "-Fc", "-d", table.server.owner_dsn, "-f", dump], check=True)
+    with Server(workspace / "elsewhere") as other:
+        called = [sys.executable, "-m", "syncd", "restore", str(dump), "--data-dir", str(other.data_dir)]
+        restored = await asyncio.to_thread(subprocess.run, called, capture_output=True, text=True, timeout=120)
+        assert restored.returncode == 0, restored.stderr
+        other.restart()
+        with httpx.Client(base_url=other.url, timeout=60) as http:
+            ada = Device(http, other, table.ada.user, app=table.app)
+            ada.write({**edit("b", 2, state="new"), "spaceId": table.space})
+        waits = WAITS.format(table.view)
+        await eventually(lambda: run(other.owner_dsn, waits), lambda rows: rows == [(0,)])
+        async with login(other, "--user", table.ada.user) as dsn:
+            for view in (table.view, f"{table.view}_indexed"):
+                assert await run(dsn, f"SELECT id, state FROM syncd_app.{view} ORDER BY id") == [
+                    ("a", "open"),
+                    ("b", "new"),
+                ]
+        findings = await examine(Settings(database_url=other.runtime_dsn))
+        assert [one.status for one in findings if one.check in ("reports", "row security")] == ["ok", "ok"]
+
+
+async def test_who_may_create_roles_and_acts_as_the_owner_makes_them_too(workspace: Path) -> None:
+    """The role that owns the views is lent for as long as a view is made, and is nobody's afterwards."""
+    with Server(workspace / "operator") as server:
+        roles = "DROP ROLE syncd_views", "DROP ROLE syncd_reports"
+        await run(
+            server.owner_dsn, *roles, "CREATE ROLE op LOGIN CREATEROLE IN ROLE syncd_owner", "CREATE ROLE bi LOGIN"
+        )
+        await run(server.owner_dsn, "GRANT bi TO op WITH ADMIN OPTION")
+        await schema(server, "app", t=SCHEMA)
+        with httpx.Client(base_url=server.url, timeout=60) as http:
+            ada = Device(http, server, "ada")
+            ada.write({**edit("a", state="open"), "table": "t"})
+        for words in (["apply"], ["apply"], ["grant", "bi", "--user", "ada"], ["list"]):
+            called = [sys.executable, "-m", "syncd", "views", *words, "--database-url", server.dsn("op")]
+            finished = await asyncio.to_thread(subprocess.run, called, capture_output=True, text=True, timeout=120)
+            assert finished.returncode == 0, finished.stderr
+        assert await run(server.dsn("bi"), "SELECT state FROM syncd_app.app_t_indexed") == [("open",)]
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await run(server.dsn("op"), "SET ROLE syncd_views")
+        findings = await examine(Settings(database_url=server.runtime_dsn))
+        assert [(one.status, one.detail) for one in findings if one.check == "reports" and one.status != "ok"] == []
