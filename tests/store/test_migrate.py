@@ -214,6 +214,8 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0046_pre_webhooks.sql",
         "1_0048_pre_service_tokens.sql",
         "1_0049_pre_schemas.sql",
+        "1_0050_pre_reports.sql",
+        "1_0051_pre_projections.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -232,6 +234,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0042_post_push_single.sql",
         "3_0044_post_consumers.sql",
         "3_0047_post_webhooks.sql",
+        "3_0052_post_projections.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

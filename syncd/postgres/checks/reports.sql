@@ -20,4 +20,5 @@ SELECT v.rolcanlogin OR v.rolsuper OR v.rolbypassrls AS unbound_role,
                    SELECT FROM pg_catalog.pg_roles o
                    WHERE o.rolname IN ('syncd_runtime', 'syncd_compactor', 'syncd_writer', 'syncd_consumer', 'syncd_owner', 'syncd_views')
                      AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER'))) ORDER BY 1) AS unsafe_logins
-FROM pg_catalog.pg_roles v WHERE v.rolname = 'syncd_views'
+FROM pg_catalog.pg_roles v
+WHERE v.rolname = 'syncd_views' AND EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = 'syncd_app')
