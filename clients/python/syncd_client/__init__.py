@@ -29,6 +29,7 @@ from .errors import (
 )
 from .live.live import AsyncLive, Live
 from .measures import aggregate, group_by
+from .query import QueryPlan
 from .reading import EVERY_SPACE
 from .related import include
 from .replica import Replica
@@ -62,6 +63,7 @@ __all__ = [
     "NotConnected",
     "Offline",
     "Presence",
+    "QueryPlan",
     "Queued",
     "Record",
     "RecordKey",

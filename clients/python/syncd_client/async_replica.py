@@ -22,6 +22,7 @@ from .data.record import Record
 from .in_space import AsyncInSpace
 from .live.endpoint import LiveOptions, for_loop
 from .live.live import AsyncLive, choose_handlers
+from .query import QueryPlan
 from .replica import Replica
 from .status import Status
 from .store.outbox import Queued
@@ -134,6 +135,19 @@ class AsyncReplica:
             space=space,
             deleted=deleted,
         )
+
+    async def explain(
+        self,
+        table: str,
+        where: Where = (),
+        *,
+        order: str | Sequence[str] = (),
+        space: str | None = None,
+        deleted: bool = False,
+    ) -> QueryPlan:
+        """See Replica.explain."""
+        more: dict[str, Any] = {"order": order, "space": space, "deleted": deleted}
+        return await asyncio.to_thread(self.local.explain, table, deepcopy(where), **more)
 
     async def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
         """See Replica.registers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from .data.order import sort_key, value_at
 from .data.record import Record
 from .data.values import parse
 from .errors import InvalidQuery
+from .expressions import kind_of, path_of, quoted, value_of
 
 _COMPARED = ("<", "<=", ">", ">=")
 _INT64 = 2**63
+_MOST = 100  # conditions side by side that SQLite is asked; it takes none that are nested a thousand deep, as many are
 _Clause = tuple[str, list[Any]]
 
 
@@ -93,7 +95,7 @@ def find(db: sqlite3.Connection, query: Query) -> list[Record]:
         found = _in_order(db, query, selected, ordering, whole)
         if not any(_is_large(value_at(one.fields, term.path)) for one in found for term in query.order):
             return [Record(*one.names, one.fields) for one in found]
-    matching = [one for one in _rows(db, query, selected) if whole or query.condition.holds(one.fields)]
+    matching = [one for one in _rows(db, selected) if whole or query.condition.holds(one.fields)]
     matching.sort(key=lambda one: one.ties)
     for term in reversed(query.order):
         matching.sort(key=lambda one: sort_key(value_at(one.fields, term.path)), reverse=term.descending)
@@ -102,19 +104,49 @@ def find(db: sqlite3.Connection, query: Query) -> list[Record]:
     return [Record(*one.names, one.fields) for one in beyond[query.offset : end]]
 
 
-def _in_order(db: sqlite3.Connection, query: Query, selected: _Clause, ordering: _Clause, whole: bool) -> list[_Found]:
+@dataclass(frozen=True, slots=True)
+class QueryPlan:
+    """How a query is answered.
+
+    `index`: the fields of the declared index that finds its records, None where all of the table in its space are
+    looked through. `sorted`: the index has them in order already, or at least by the first field. `decided`: SQLite
+    decides the whole condition and order; else the rest is decided in Python. `steps`: SQLite's own words.
+    """
+
+    index: tuple[str, ...] | None
+    sorted: bool
+    decided: bool
+    steps: tuple[str, ...]
+
+
+def explain(db: sqlite3.Connection, query: Query, indexes: Mapping[str, tuple[str, ...]]) -> QueryPlan:
+    """How a query is answered. `indexes`: the fields of those that there are, by name."""
+    selected, whole = _where(query)
+    ordering = _order_by(query.order)
+    ends = "" if ordering is None else f" ORDER BY {ordering}"
+    sql = f"EXPLAIN QUERY PLAN SELECT doc FROM records WHERE {selected[0]}{ends}"
+    steps = tuple(row[3] for row in db.execute(sql, selected[1]))
+    words = {word for step in steps for word in step.split()}
+    used = [fields for name, fields in indexes.items() if name in words]
+    unsorted = any(step.endswith("B-TREE FOR ORDER BY") for step in steps)
+    return QueryPlan(
+        used[0] if used else None, ordering is not None and not unsorted, whole and ordering is not None, steps
+    )
+
+
+def _in_order(db: sqlite3.Connection, query: Query, selected: _Clause, ordering: str, whole: bool) -> list[_Found]:
     """What SQLite has put in order. `whole`: it has decided the whole condition."""
     clauses, params = selected
     if query.after is not None:
         bound, values = _bound(query)
         clauses, params = f"{clauses}{bound}", [*params, *values]
-    ends = f" ORDER BY {ordering[0]}"
+    ends = f" ORDER BY {ordering}"
     if whole and query.after is None:
         page = [-1 if query.limit is None else query.limit, query.offset]
-        return list(_rows(db, query, (clauses, params), f"{ends} LIMIT ? OFFSET ?", [*ordering[1], *page]))
+        return list(_rows(db, (clauses, params), f"{ends} LIMIT ? OFFSET ?", page))
     found: list[_Found] = []
     end = None if query.limit is None else query.offset + query.limit
-    for one in _rows(db, query, (clauses, params), ends, ordering[1]):
+    for one in _rows(db, (clauses, params), ends):
         if end is not None and len(found) >= end:
             break
         if (whole or query.condition.holds(one.fields)) and _is_beyond(one, query):
@@ -122,9 +154,7 @@ def _in_order(db: sqlite3.Connection, query: Query, selected: _Clause, ordering:
     return found[query.offset : end]
 
 
-def _rows(
-    db: sqlite3.Connection, query: Query, selected: _Clause, ends: str = "", more: Sequence[Any] = ()
-) -> Iterator[_Found]:
+def _rows(db: sqlite3.Connection, selected: _Clause, ends: str = "", more: Sequence[Any] = ()) -> Iterator[_Found]:
     sql = f"SELECT tbl, space, id, doc FROM records WHERE {selected[0]}{ends}"
     for table, space, record, doc in db.execute(sql, (*selected[1], *more)):
         yield _Found((table, space, record), parse(doc))
@@ -132,14 +162,15 @@ def _rows(
 
 def _where(query: Query) -> tuple[_Clause, bool]:
     """What SQLite decides, and whether nothing is left to be decided."""
-    clauses, params = ["tbl = ?"], [query.table]
+    params: list[Any] = []
+    clauses = [f"tbl = {quoted(query.table)}"]  # said in the text, by which an index on fields of the table is found
     if query.space is not None:
         clauses.append("space = ?")
         params.append(query.space)
     if not query.deleted:
         clauses.append("deleted = 0")
     parts = query.condition.parts if isinstance(query.condition, All) else (query.condition,)
-    decided = [_clause(part) for part in parts]
+    decided = [_clause(part) if n < _MOST else None for n, part in enumerate(parts)]
     for clause in decided:
         if clause is not None:
             clauses.append(clause[0])
@@ -147,20 +178,12 @@ def _where(query: Query) -> tuple[_Clause, bool]:
     return (" AND ".join(clauses), params), None not in decided
 
 
-def _path(field: str) -> str | None:
-    """A JSON path, if the name can stand in one. A path with dots may be a name too, which SQLite cannot tell."""
-    return None if '"' in field or "\\" in field or "." in field else f'$."{field}"'
-
-
-_SORTED = "CASE json_type(doc, ?) WHEN 'array' THEN x'00' WHEN 'object' THEN x'01' ELSE json_extract(doc, ?) END"
-
-
-def _order_by(order: Sequence[Term]) -> _Clause | None:
-    paths = [_path(term.path) for term in order]
-    if None in paths:
-        return None
-    terms = [_SORTED + (" DESC" if term.descending else "") for term in order]
-    return ", ".join([*terms, "id", "space"]), [path for path in paths for _ in range(2)]
+def _order_by(order: Sequence[Term]) -> str | None:
+    paths = [path_of(term.path) for term in order]
+    terms = [
+        f"{value_of(path)}{' DESC' if term.descending else ''}" for path, term in zip(paths, order, strict=True) if path
+    ]
+    return None if None in paths else ", ".join([*terms, "id", "space"])
 
 
 def _bound(query: Query) -> _Clause:
@@ -168,14 +191,15 @@ def _bound(query: Query) -> _Clause:
     assert query.after is not None
     if not query.order:
         return " AND id >= ?", [query.after.id]
-    value, path = value_at(fields_of(query.after), query.order[0].path), _path(query.order[0].path)
-    if isinstance(value, list | dict) or not operand_fits(value):
+    first, path = query.order[0], path_of(query.order[0].path)
+    value = value_at(fields_of(query.after), first.path)
+    if path is None or isinstance(value, list | dict) or not operand_fits(value):
         return "", []
-    if query.order[0].descending:
-        end = "IS NULL" if value is None else "<= ?"
-        given = [] if value is None else [value]
-        return f" AND ({_SORTED} IS NULL OR {_SORTED} {end})", [path] * 4 + given
-    return ("", []) if value is None else (f" AND {_SORTED} >= ?", [path, path, value])
+    if not first.descending:
+        return ("", []) if value is None else (f" AND {value_of(path)} >= ?", [value])
+    if value is None:
+        return f" AND {value_of(path)} IS NULL", []
+    return f" AND ({value_of(path)} IS NULL OR {value_of(path)} <= ?)", [value]
 
 
 def fields_of(record: Record) -> dict[str, Any]:
@@ -209,28 +233,28 @@ def _clause(condition: AnyCondition) -> _Clause | None:
             inner = _clause(part)
             return inner and (f"NOT coalesce({inner[0]}, 0)", inner[1])
         case All(parts) | Some(parts):
-            clauses = [clause for part in parts if (clause := _clause(part)) is not None]
+            clauses = [clause for part in parts[:_MOST] if (clause := _clause(part)) is not None]
             if len(clauses) < len(parts):
                 return None
             word, none = (" AND ", "1") if isinstance(condition, All) else (" OR ", "0")
-            joined = word.join(f"coalesce({text}, 0)" for text, _ in clauses) or none
+            joined = word.join(text for text, _ in clauses) or none
             return f"({joined})", [param for _, params in clauses for param in params]
 
 
 def _compared(condition: Condition) -> _Clause | None:
-    path, operator, operand = _path(condition.field), condition.operator, condition.operand
+    path, operator, operand = path_of(condition.field), condition.operator, condition.operand
     if operator == "between":
         low, high = (Condition(condition.field, end, operand[n]) for n, end in enumerate((">=", "<=")))
         return _clause(All((low, high)))
     if path is None or operator not in ("=", *_COMPARED) or not operand_fits(operand):
         return None
     if operand is None:
-        return "json_extract(doc, ?) IS NULL", [path]
+        return f"{value_of(path)} IS NULL", []
     if isinstance(operand, bool):
-        return "json_type(doc, ?) = ?", [path, "true" if operand else "false"]
-    types = "= 'text'" if isinstance(operand, str) else "IN ('integer', 'real')"
-    comparison = f"json_extract(doc, ?) {operator} ?"
-    return f"(json_type(doc, ?) {types} AND {comparison})", [path, path, operand]
+        kinds = f"= '{'true' if operand else 'false'}'"
+    else:
+        kinds = "= 'text'" if isinstance(operand, str) else "IN ('integer', 'real')"
+    return f"({value_of(path)} {operator} ? AND {kind_of(path)} {kinds})", [operand]
 
 
 def operand_fits(operand: Any) -> bool:

@@ -10,8 +10,8 @@ from .data.change import Key, check_asked, name_space
 from .data.merge import Registers
 from .data.record import Record
 from .errors import InvalidQuery
-from .query import check_query, find
-from .store import records
+from .query import QueryPlan, check_query, explain, find
+from .store import indexes, records
 from .store.identity import Identity
 from .store.store import Store, get_meta
 
@@ -61,6 +61,22 @@ class Reading:
         query = check_query(table, asked, where, order, limit, offset, deleted, after)
         with self.store.read() as db:
             return find(db, query)
+
+    def explain(
+        self,
+        table: str,
+        where: Where = (),
+        *,
+        order: str | Sequence[str] = (),
+        space: str | None = None,
+        deleted: bool = False,
+    ) -> QueryPlan:
+        """How `query` would answer: by which declared index, if any. Raises InvalidQuery."""
+        asked = None if space == EVERY_SPACE else self._named(space)
+        query = check_query(table, asked, where, order, None, 0, deleted, None)
+        with self.store.read() as db:
+            held = {name: indexes.fields_of(sql) for name, sql in indexes.held(db).items()}
+            return explain(db, query, held)
 
     def registers(self, table: str, id: str, *, space: str | None = None) -> Registers:
         """Every register of a record with its stamp, the tombstone `deletedAt` included; empty if unknown."""

@@ -28,6 +28,7 @@ from .store import conflicts, outbox, records, rejected
 from .store.enqueue import Plan, enqueue, way_back
 from .store.identity import Identity, check_owner
 from .store.ids import new_id, read_wall_clock
+from .store.indexes import Indexes, declare
 from .store.lease import Lease, destroy_files
 from .store.outbox import Queued
 from .store.store import Durability, Store
@@ -54,13 +55,14 @@ class Replica(Reading):
     is called for each `Conflict`. It and `token` are called in threads of their own and have
     `callback_timeout` seconds to return. `http`: an httpx.Client of your own. `wall`: microseconds since 1970.
     `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself (see `verify`);
-    None: never.
+    None: never. `indexes`: the fields by which records of a table are found and sorted without looking through all of
+    it, `{"tasks": ["owner", ("done", "due")]}`; those not named any more are removed, None leaves them as they are.
 
     A file that was copied, say with a phone's backup, is another device: it gets a client id of its own and keeps
     what it has not sent, when it is opened at another place, or when the server has had a push of the other copy.
     `copied_from` is the id that it had then, else None.
 
-    Raises WrongReplica when the file is another app's, device's or user's.
+    Raises WrongReplica when the file is another app's, device's or user's; InvalidQuery for what can be no index.
     """
 
     def __init__(
@@ -83,21 +85,21 @@ class Replica(Reading):
         wall: Callable[[], int] = read_wall_clock,
         verify_every: float | None = verification.EVERY,
         callback_timeout: float = 30.0,
+        indexes: Indexes | None = None,
     ) -> None:
         self.path, self.app, self.schema_version = path, check_id("the app", app), schema_version
         self.limits, self.retry = limits or Limits(), retry or RetryPolicy()
-        self.paces = self.limits.paces()
         self._on_conflict, self.callback_timeout = on_conflict, callback_timeout
-        self.wall, self.verify_every = wall, verify_every
+        self.paces, self.wall, self.verify_every = self.limits.paces(), wall, verify_every
         given = {"schemaVersion": schema_version, "actor": take(actor, "actor"), "origin": origin}
         self._extra = {name: value for name, value in given.items() if value is not None}
         users = check_owner(client_id, (user, subject(token.strip()) if isinstance(token, str) else None))
-        self.store, self.lease = Store(path, durability), Lease(path)
-        self.bulletin, self._image = Bulletin(), Image()
+        self.store, self.lease, self.bulletin, self._image = Store(path, durability), Lease(path), Bulletin(), Image()
         try:
             self.identity = Identity(self.store, app, client_id, wall)
             for name in users:
                 self.identity.claim_user(name)
+            declare(self.store, indexes)
         except BaseException:
             self.store.close()
             raise

@@ -33,9 +33,13 @@ def named(part: str) -> Any:
     return pytest.mark.parametrize("case", cases, ids=[case.get("name", str(case)) for case in cases])
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with Replica(tmp_path_factory.mktemp("queries") / "replica.db", app="app", durability="normal") as replica:
+INDEXES = {"kinds": ["x", "n", ("x", "n")], "tasks": ["owner", ("done", "priority"), "priority", "title", "deletedAt"]}
+
+
+@pytest.fixture(scope="module", params=[None, INDEXES], ids=["without indexes", "with indexes"])
+def filled(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Any:
+    path = tmp_path_factory.mktemp("queries") / "replica.db"
+    with Replica(path, app="app", durability="normal", indexes=request.param) as replica:
         for record in VECTORS["records"]:
             place = {"space": record.get("space")}
             replica.put(record["table"], record["id"], record["fields"], **place)
@@ -125,6 +129,21 @@ def test_pages_make_up_the_whole(filled: Replica, order: Any, where: Any) -> Non
         while page := filled.query("kinds", where, order=order, limit=limit, after=found[-1] if found else None):
             found += page
         assert [record.id for record in found] == [record.id for record in whole]
+
+
+def test_there_may_be_many_conditions(filled: Replica) -> None:
+    some = filled.query("kinds", or_(*({"n": n} for n in range(3000))))
+    assert [record["n"] for record in some] == list(range(31))
+    assert [record["n"] for record in filled.query("kinds", [("n", "!=", n) for n in range(5, 3000)])] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert [record["n"] for record in filled.query("kinds", [("n", ">=", n - 3000) for n in range(3004)])] == list(
+        range(3, 31)
+    )
 
 
 def test_what_a_query_was_given_may_change_afterwards() -> None:
