@@ -147,12 +147,15 @@ BEGIN
     RETURN v_ordinal;
 END $$;
 
--- The feeds that an erasure of a user goes through, each as far as it is now. whole: all that is in it is erased.
+-- The feeds that an erasure of a user goes through, each as far as it is now: those in which it wrote. whole: all that is in it is erased.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_feeds(p_ordinal bigint) RETURNS TABLE (space_no integer, app_no integer, whole boolean, upto bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT h.space_no, h.app_no, s.erased_at IS NOT NULL, h.head
     FROM syncd.sync_feeds h JOIN syncd.sync_spaces s ON s.space_no = h.space_no JOIN syncd.sync_erasures e ON e.ordinal = p_ordinal
-    WHERE e.user_no IS NOT NULL AND (s.erased_at IS NULL OR s.erased_at >= e.asked_at) ORDER BY h.space_no, h.app_no
+    WHERE CASE WHEN s.erased_at IS NULL THEN EXISTS (
+                   SELECT FROM syncd.sync_changes c WHERE c.space_no = h.space_no AND c.app_no = h.app_no AND c.user_no = e.user_no)
+               ELSE e.user_no IS NOT NULL AND s.erased_at >= e.asked_at END
+    ORDER BY h.space_no, h.app_no
 $$;
 
 -- The devices with which only the user of an erasure wrote, by their ids.

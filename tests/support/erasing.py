@@ -85,3 +85,31 @@ def until(check: Callable[[], Any], seconds: float = 60) -> None:
     while not check():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.02)
+
+
+def dead(server: Server, text: str, **change: str) -> None:
+    """A message of one change that a webhook never took, as the sender keeps it."""
+    told = {"type": "syncd.changes", "data": {"webhook": "w", "changes": [{**change, "values": {"text": text}}]}}
+    asyncio.run(_dead(server.owner_dsn, json.dumps(told, indent=1).encode()))
+
+
+async def _dead(dsn: str, body: bytes) -> None:
+    conn = await asyncpg.connect(dsn)
+    try:
+        await conn.execute(
+            "INSERT INTO syncd.sync_consumers (name, role, begins) VALUES ('w', 'postgres', 'now') "
+            "ON CONFLICT DO NOTHING"
+        )
+        await conn.execute(
+            "INSERT INTO syncd.sync_webhooks (consumer_id, url, secret, buckets, said, state) "
+            "SELECT consumer_id, 'https://example.com', sha256('x'), '{}', 'it said', 'paused' "
+            "FROM syncd.sync_consumers "
+            "WHERE name = 'w' ON CONFLICT DO NOTHING"
+        )
+        await conn.execute(
+            "INSERT INTO syncd.sync_webhook_dead (consumer_id, message_id, body, attempts, reason) "
+            "SELECT consumer_id, 'm', $1, 1, 'never' FROM syncd.sync_consumers WHERE name = 'w'",
+            body,
+        )
+    finally:
+        await conn.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from syncd_client import Replica
 
 from tests.support.backups import line, restore, signed
 from tests.support.compacting import ALL, compact_now
-from tests.support.erasing import ask, checked, erase, kill_while_it_waits, outcomes, tables_with, until
+from tests.support.erasing import ask, checked, dead, erase, kill_while_it_waits, outcomes, tables_with, until
 from tests.support.harness import Server
 from tests.support.holding import outcomes as held_outcomes
 from tests.support.past import address, history
@@ -138,6 +140,30 @@ def test_what_is_held_goes_and_is_not_held_again(scene: Scene, make: Make) -> No
     scene.erase()
     assert tables_with(scene.server, scene.canary) == []
     old.push(stranger)
+    assert tables_with(scene.server, scene.canary) == []
+
+
+def test_a_message_that_a_webhook_never_took_has_no_value_of_it(scene: Scene) -> None:
+    dead(scene.server, scene.canary, space=scene.space, app="app", table="t", id="secret", user=scene.ada.user)
+    dead(scene.server, "kept", space=scene.space, app="app", table="t", id="kept", user=scene.ada.user)
+    facts = checked(scene.server, scene.erase())
+    assert facts["counts"]["messages"] == 1
+    assert tables_with(scene.server, scene.canary) == []
+    assert tables_with(scene.server, '"text": "kept"') == ["sync_webhook_dead"]
+
+
+def test_a_copy_for_reports_follows_at_once(scene: Scene) -> None:
+    body = '{"properties": {"title": {"type": "string", "x-index": true}}}'
+    ask(scene.server, f"SELECT syncd.sync_schema_put('app', 't', '{body}')")
+    command = [sys.executable, "-m", "syncd", "views", "apply", "--database-url", scene.server.owner_dsn]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+    def filled() -> bool:
+        ask(scene.server, "SELECT syncd.sync_projections_fill(NULL, 1000)")
+        return any(name.startswith("sync_projection_") for name in tables_with(scene.server, scene.canary))
+
+    until(filled)
+    scene.erase()
     assert tables_with(scene.server, scene.canary) == []
 
 

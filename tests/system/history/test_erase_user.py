@@ -12,7 +12,7 @@ import httpx
 import pytest
 from syncd_client import Replica
 
-from tests.support.erasing import ask, checked, erase, kill_while_it_waits, outcomes, tables_with, until
+from tests.support.erasing import ask, checked, dead, erase, kill_while_it_waits, outcomes, tables_with, until
 from tests.support.harness import Server
 from tests.support.past import history
 from tests.support.wire import Device, Json, ahead, at, edit, unique, values
@@ -94,6 +94,16 @@ def test_anonymised_it_leaves_what_it_wrote_among_others_and_nothing_else(scene:
     [first] = [change for change in history(scene.bob, scene.space, "both") if change["seq"] == 2]
     assert first["userId"].startswith("_erased:")
     assert "actor" not in first
+
+
+@pytest.mark.parametrize("anonymise", [False, True])
+def test_messages_that_a_webhook_never_took_do_not_name_it(scene: Scene, anonymise: bool) -> None:
+    dead(scene.server, CANARY, space=scene.space, app="app", table="t", id="both", user=scene.name)
+    dead(scene.server, "bob's", space=scene.space, app="app", table="t", id="his", user=scene.bob.user)
+    erase(scene.server, "user", scene.name, *(["--anonymise"] if anonymise else []))
+    assert tables_with(scene.server, scene.name) == []
+    assert ("sync_webhook_dead" in tables_with(scene.server, CANARY)) == anonymise
+    assert "sync_webhook_dead" in tables_with(scene.server, "bob's")
 
 
 def test_devices_of_others_and_its_own_drop_it(scene: Scene, folder: Path) -> None:
