@@ -25,7 +25,11 @@ const UNDEFINED = (): undefined => undefined;
 const NEVER = (): (() => void) => UNDEFINED;
 const NOBODY: readonly Presence[] = [];
 
-function useObserved<T>(observed: Observed<T> | null): T | undefined {
+/**
+ * What is observed, say by `aggregate` or `include` of @syncd/client/query; undefined until it is read. Make it in a `useMemo`: of
+ * another one it begins anew.
+ */
+export function useObserved<T>(observed: Observed<T> | null): T | undefined {
   const subscribe = useCallback(
     (changed: () => void) => observed?.subscribe(changed) ?? UNDEFINED,
     [observed],

@@ -20,7 +20,8 @@ import type { Observed } from "./store/observed.js";
 
 type Answer<T> = Accessor<T | undefined>;
 
-function observe<T>(make: () => Observed<T> | undefined): Answer<T> {
+/** What is observed, say by `aggregate` of @syncd/client/query; undefined until it is read. Made anew where what `make` reads changes. */
+export function useObserved<T>(make: () => Observed<T> | null | undefined): Answer<T> {
   const [answer, setAnswer] = createSignal<T>();
   createComputed(() => {
     setAnswer(undefined);
@@ -37,7 +38,7 @@ export function useQuery<S extends object = AnyTables, T extends TableOf<S> = Ta
   where: Accessor<Where<FieldsOf<S, T>>> = () => [],
   options: Accessor<QueryOptions<FieldsOf<S, T>>> = () => ({}),
 ): Answer<readonly Row<FieldsOf<S, T>>[]> {
-  return observe(() => replica()?.query(table, where(), options()));
+  return useObserved(() => replica()?.query(table, where(), options()));
 }
 
 /** One record; null where there is none, undefined until it is read. */
@@ -47,14 +48,14 @@ export function useRecord<S extends object = AnyTables, T extends TableOf<S> = T
   id: Accessor<string>,
   options: Place & { readonly deleted?: boolean } = {},
 ): Answer<Row<FieldsOf<S, T>> | null> {
-  return observe(() => replica()?.get(table, id(), options));
+  return useObserved(() => replica()?.get(table, id(), options));
 }
 
 /** Where the replica stands as a whole; undefined until it is read. */
 export function useStatus<S extends object>(
   replica: Accessor<Replica<S> | null | undefined>,
 ): Answer<SyncStatus> {
-  return observe(() => replica()?.status());
+  return useObserved(() => replica()?.status());
 }
 
 /** `<input value={title.value() ?? ""} readOnly={title.field().loading} onInput={(e) => title.set(e.currentTarget.value)} onBlur={title.onBlur} />` */

@@ -31,9 +31,10 @@ function storeOf<T>(given: Given<T>): Readable<T> {
   return follows ? given : readable(given as T);
 }
 
-function observe<A extends unknown[], T>(
+/** What is observed, say by `aggregate` of @syncd/client/query; undefined until it is read. Made anew where a store of `given` changes. */
+export function useObserved<A extends unknown[], T>(
   given: { [place in keyof A]: Given<A[place]> },
-  make: (...now: A) => Observed<T> | undefined,
+  make: (...now: A) => Observed<T> | null | undefined,
 ): Answer<T> {
   const all = derived(given.map(storeOf), (now) => now as A);
   return derived<typeof all, T | undefined>(all, (now, set) => {
@@ -50,7 +51,7 @@ export function useQuery<S extends object = AnyTables, T extends TableOf<S> = Ta
   options: Given<QueryOptions<FieldsOf<S, T>>> = {},
 ): Answer<readonly Row<FieldsOf<S, T>>[]> {
   type Asked = [Replica<S> | null, Where<FieldsOf<S, T>>, QueryOptions<FieldsOf<S, T>>];
-  return observe<Asked, readonly Row<FieldsOf<S, T>>[]>([replica, where, options], (from, said, how) =>
+  return useObserved<Asked, readonly Row<FieldsOf<S, T>>[]>([replica, where, options], (from, said, how) =>
     from?.query(table, said, how),
   );
 }
@@ -62,14 +63,14 @@ export function useRecord<S extends object = AnyTables, T extends TableOf<S> = T
   id: Given<string>,
   options: Place & { readonly deleted?: boolean } = {},
 ): Answer<Row<FieldsOf<S, T>> | null> {
-  return observe<[Replica<S> | null, string], Row<FieldsOf<S, T>> | null>([replica, id], (from, at) =>
+  return useObserved<[Replica<S> | null, string], Row<FieldsOf<S, T>> | null>([replica, id], (from, at) =>
     from?.get(table, at, options),
   );
 }
 
 /** Where the replica stands as a whole; undefined until it is read. */
 export function useStatus<S extends object>(replica: Given<Replica<S> | null>): Answer<SyncStatus> {
-  return observe<[Replica<S> | null], SyncStatus>([replica], (from) => from?.status());
+  return useObserved<[Replica<S> | null], SyncStatus>([replica], (from) => from?.status());
 }
 
 /** `<input bind:value={$value} readonly={$field.loading} onblur={onBlur} />`; `field` says the rest. */

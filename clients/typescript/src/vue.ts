@@ -34,7 +34,8 @@ function opened<S extends object>(replica: Given<Replica<S> | null>): Replica<S>
   return toRaw(toValue(replica));
 }
 
-function observe<T>(make: () => Observed<T> | undefined): Answer<T> {
+/** What is observed, say by `aggregate` of @syncd/client/query; undefined until it is read. Made anew where what `make` reads changes. */
+export function useObserved<T>(make: () => Observed<T> | null | undefined): Answer<T> {
   const answer = shallowRef<T>();
   watchEffect((onCleanup) => {
     answer.value = undefined;
@@ -53,7 +54,10 @@ export function useQuery<S extends object = AnyTables, T extends TableOf<S> = Ta
   where: Given<Where<FieldsOf<S, T>>> = [],
   options: Given<QueryOptions<FieldsOf<S, T>>> = {},
 ): Answer<readonly Row<FieldsOf<S, T>>[]> {
-  return observe(() => opened(replica)?.query(table, toValue(where), toValue(options)));
+  // A condition is a function, and no getter of one.
+  const said = (): Where<FieldsOf<S, T>> =>
+    typeof where === "function" && "toJSON" in where ? where : (toValue(where) as Where<FieldsOf<S, T>>);
+  return useObserved(() => opened(replica)?.query(table, said(), toValue(options)));
 }
 
 /** One record; null where there is none, undefined until it is read. */
@@ -63,12 +67,12 @@ export function useRecord<S extends object = AnyTables, T extends TableOf<S> = T
   id: Given<string>,
   options: Place & { readonly deleted?: boolean } = {},
 ): Answer<Row<FieldsOf<S, T>> | null> {
-  return observe(() => opened(replica)?.get(table, toValue(id), options));
+  return useObserved(() => opened(replica)?.get(table, toValue(id), options));
 }
 
 /** Where the replica stands as a whole; undefined until it is read. */
 export function useStatus<S extends object>(replica: Given<Replica<S> | null>): Answer<SyncStatus> {
-  return observe(() => opened(replica)?.status());
+  return useObserved(() => opened(replica)?.status());
 }
 
 /** `value` is for `v-model`, `onBlur` for `@blur`; `field` says the rest, `field.loading` when the input is `readonly`. */

@@ -1,13 +1,14 @@
 /** @vitest-environment happy-dom */
 /** The hooks, in React. */
 
-import { createElement, StrictMode } from "react";
+import { createElement, StrictMode, useMemo } from "react";
 import { flushSync } from "react-dom";
 import { createRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Replica } from "../src/index.js";
-import { useField, usePresence, useQuery, useRecord, useStatus } from "../src/react.js";
+import { groupBy, or } from "../src/queries/index.js";
+import { useField, useObserved, usePresence, useQuery, useRecord, useStatus } from "../src/react.js";
 import { open, until } from "./devices.js";
 import { page as answer, scripted, wire } from "./script.js";
 
@@ -53,6 +54,31 @@ it("render what a replica has, and again when it changes", async () => {
   await reads("b|1|2|0");
   await replica.delete("t", "b");
   await reads("|1|3|0");
+});
+
+it("take a condition that is written in place, and what is counted of it", async () => {
+  let rendered = 0;
+  function Counted({ replica, least }: { replica: Replica | null; least: number }) {
+    rendered += 1;
+    const rows = useQuery(replica, "t", or({ n: { ">=": least } }, { kept: true }));
+    const groups = useObserved(
+      useMemo(() => replica && groupBy(replica.query("t"), "kept", { all: "count" }), [replica]),
+    );
+    const said = groups?.map(({ by, all }) => `${by} ${all}`).join();
+    return createElement("p", null, `${rows?.map(({ id }) => id).join()}|${said}`);
+  }
+  const replica = await open();
+  const draw = (least: number): void => root.render(createElement(Counted, { replica, least }));
+  await replica.put("t", "a", { n: 1 });
+  await replica.put("t", "b", { n: 2 });
+  draw(2);
+  await reads("b|null 2");
+  draw(1);
+  await reads("a,b|null 2");
+  draw(3);
+  await replica.patch("t", "a", { kept: true });
+  await reads("a|null 1,true 1");
+  expect(rendered).toBeLessThan(15);
 });
 
 it("render on a server", () => {

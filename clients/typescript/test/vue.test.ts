@@ -4,6 +4,7 @@
 import { afterEach, expect, it } from "vitest";
 import { type App, createApp, defineComponent, h, ref, shallowRef, vModelText, withDirectives } from "vue";
 import type { Replica } from "../src/index.js";
+import { or } from "../src/queries/index.js";
 import { useField, useQuery, useRecord, useStatus } from "../src/vue.js";
 import { open, until } from "./devices.js";
 
@@ -36,7 +37,7 @@ it("show what a replica has, and write what is typed", async () => {
   const replica = shallowRef<Replica | null>(null);
   const id = ref("a");
   const Board = defineComponent(() => {
-    const rows = useQuery(replica, "t", { n: 1 });
+    const rows = useQuery(replica, "t", or({ n: 1 }, { n: 7 }));
     const record = useRecord(replica, "t", id);
     const status = useStatus(replica);
     const title = useField(replica, "t", id, "title", { pause: 2 ** 30 });
