@@ -26,8 +26,8 @@ const NEVER = (): (() => void) => UNDEFINED;
 const NOBODY: readonly Presence[] = [];
 
 /**
- * What is observed, say by `aggregate` or `include` of @syncd/client/query; undefined until it is read. Make it in a `useMemo`: of
- * another one it begins anew.
+ * What is observed, say by `aggregate` or `include` of @syncd/client/query; undefined until it is read. Make it in a `useMemo`: it
+ * begins again with each other one.
  */
 export function useObserved<T>(observed: Observed<T> | null): T | undefined {
   const subscribe = useCallback(

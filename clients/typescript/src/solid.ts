@@ -20,7 +20,7 @@ import type { Observed } from "./store/observed.js";
 
 type Answer<T> = Accessor<T | undefined>;
 
-/** What is observed, say by `aggregate` of @syncd/client/query; undefined until it is read. Made anew where what `make` reads changes. */
+/** What is observed, say by `aggregate` of @syncd/client/query; undefined until it is read. `make` runs again where what it reads changes. */
 export function useObserved<T>(make: () => Observed<T> | null | undefined): Answer<T> {
   const [answer, setAnswer] = createSignal<T>();
   createComputed(() => {

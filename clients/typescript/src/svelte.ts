@@ -31,7 +31,7 @@ function storeOf<T>(given: Given<T>): Readable<T> {
   return follows ? given : readable(given as T);
 }
 
-/** What is observed, say by `aggregate` of @syncd/client/query; undefined until it is read. Made anew where a store of `given` changes. */
+/** What is observed, say by `aggregate` of @syncd/client/query; undefined until it is read. `make` runs again where a store of `given` changes. */
 export function useObserved<A extends unknown[], T>(
   given: { [place in keyof A]: Given<A[place]> },
   make: (...now: A) => Observed<T> | null | undefined,

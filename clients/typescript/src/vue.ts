@@ -34,7 +34,7 @@ function opened<S extends object>(replica: Given<Replica<S> | null>): Replica<S>
   return toRaw(toValue(replica));
 }
 
-/** What is observed, say by `aggregate` of @syncd/client/query; undefined until it is read. Made anew where what `make` reads changes. */
+/** What is observed, say by `aggregate` of @syncd/client/query; undefined until it is read. `make` runs again where what it reads changes. */
 export function useObserved<T>(make: () => Observed<T> | null | undefined): Answer<T> {
   const answer = shallowRef<T>();
   watchEffect((onCleanup) => {
