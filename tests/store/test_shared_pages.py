@@ -19,12 +19,13 @@ from syncd.store.log import Page
 from syncd.store.pool import Pool
 from syncd.store.shared_pages import SharedPages
 from tests.support.compacting import ALL, compact_now
+from tests.support.erasing import erase
 from tests.support.harness import Server
 from tests.support.moving import Home, in_space, insert
 from tests.support.wire import Device, Json, edit, unique, values
 
 Make = Callable[..., Device]
-TEXT = "x" * 200
+TEXT, CANARY = "x" * 200, "canary-of-eve"
 VERSION = """
 SELECT h.space_no, h.app_no, syncd.sync_feed_version(h.space_no, h.app_no) AS version,
        syncd.sync_sweep_text(h.space_no, h.app_no, 0, h.head, NULL, NULL, false, false, s.quoted) AS text
@@ -176,6 +177,9 @@ class TestWhoeverChangesARecordMovesTheVersionOfItsFeed:
         deletion = {"table": "t", "id": "r1", "op": "delete", "deletedAt": edit("x", 9000, v=1)["fields"]["v"]["at"]}
         ann.write({**deletion, "changeId": unique("d"), "spaceId": hall})
 
+    def test_an_erasure_of_a_record(self, server: Server, ann: Device, hall: str) -> None:
+        erase(server, "record", hall, "t", "r1", "--app", ann.app)
+
     async def test_a_backend(self, server: Server, ann: Device, hall: str) -> None:
         conn = await asyncpg.connect(server.owner_dsn)
         try:
@@ -246,6 +250,21 @@ def test_a_device_in_the_middle_of_its_first_sync_goes_on_after_others_wrote(
     found += other.drain(cursor)[0]
     fresh = device(ann.user, unique("c"), app=ann.app)
     assert values(found) == values(fresh.drain()[0])
+
+
+def test_what_a_user_wrote_is_in_no_page_that_is_sent_after_the_user_is_erased(
+    server: Server, device: Make, ann: Device, hall: str, reader: Reader
+) -> None:
+    eve = device("eve-" + hall, app=ann.app)
+    ann.member(hall, eve.user)
+    eve.write(*({**edit(f"e{n}", n + 1, v=CANARY), "op": "insert", "spaceId": hall} for n in range(20)))
+    assert CANARY.encode() in reader.pull(ann.app, ann.user).opened
+    fresh = device(ann.user, unique("a"), app=ann.app)
+    assert CANARY in str(fresh.drain()[0])
+    erase(server, "user", eve.user)
+    assert CANARY.encode() not in reader.pull(ann.app, ann.user).opened
+    fresh = device(ann.user, unique("b"), app=ann.app)
+    assert CANARY not in str(fresh.drain()[0])
 
 
 def test_only_first_syncs_of_clients_of_ours_name_pages() -> None:
