@@ -46,8 +46,7 @@ BEGIN
     END IF;
     <<feeds>>
     FOR f IN SELECT * FROM syncd.sync_feeds_moved(p_app, p_spaces, p_seqs, p_bases, p_active, p_without, p_how ? 'history') LOOP
-        read := read || f.space_no; v_own := array_position(p_own_spaces, f.space_no);
-        v_alone := v_alone + CASE WHEN v_texts[f.k] IS NULL THEN p_members ELSE 0 END;
+        read := read || f.space_no; v_own := array_position(p_own_spaces, f.space_no); v_alone := v_alone + CASE WHEN v_texts[f.k] IS NULL THEN p_members ELSE 0 END;
         LOOP  -- the phases of one feed
             seqs[f.k] := f.seq; bases[f.k] := f.base;
             more := v_left <= 0 OR v_bytes <= 0 OR v_alone > 200000;
@@ -61,7 +60,8 @@ BEGIN
                 v_end := CASE WHEN v_phase = 'log' AND v_own IS NOT NULL THEN p_own_bases[v_own] WHEN v_phase = 'history' THEN v_from
                               WHEN v_phase = 'log' OR v_phase = 'state' THEN f.head ELSE 0 END;
                 IF p_how ? 'kept' AND (v_phase = 'first' OR v_phase = 'rest') THEN
-                    SELECT s.* INTO v_cut, v_size, v_piece FROM syncd.sync_shared_page(p_how -> 'kept', v_phase, f.space_no, p_app, f.seq, v_left, v_bytes, v_tables, v_firsts, f.quoted) s;
+                    SELECT s.* INTO v_cut, v_size, v_piece FROM syncd.sync_shared_page(p_how, v_phase, f.space_no, p_app, f.seq, v_left, v_bytes, v_tables, v_firsts, f.quoted) s;
+                    more := v_cut IS NULL; EXIT feeds WHEN more;
                 ELSE
                     v_cut := syncd.sync_phase_cut(v_phase, f.space_no, p_app, f.seq, v_end, v_left, v_bytes);
                     v_piece := syncd.sync_phase_text(v_phase, f.space_no, p_app, f.seq, v_cut, f.base, v_tables, v_firsts, p_legacy, f.quoted);

@@ -14,7 +14,14 @@ from syncd.app.from_settings import (
     quotas_of,
     sharing_of,
 )
-from syncd.app.watching import ask_again, count_consumers, count_numbers, publish_numbers, stay_where_writes_go
+from syncd.app.watching import (
+    ask_again,
+    count_consumers,
+    count_numbers,
+    drop_pages,
+    publish_numbers,
+    stay_where_writes_go,
+)
 from syncd.core.database_url import server_of
 from syncd.core.errors import SyncdError
 from syncd.edge.admission import Admission
@@ -125,6 +132,7 @@ class WorkerBackend(Backend):
         self._hub = hub
         held, totals, check = HeldChanges(pool), Totals(pool), self._checks()
         self._watch(hub)
+        hub.spawn(drop_pages(log_.pages))
         releaser = Releaser(log_, held, key, resources.limits, resources.skew, hub.committed, check)
         self._keep_current(hub, releaser, totals, written, changed)
         spaces = SpaceService(

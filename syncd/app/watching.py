@@ -15,9 +15,10 @@ from syncd.store.consumers import consumer_lags
 from syncd.store.numbers import used as numbers_used
 from syncd.store.pool import Pool
 from syncd.store.reports import Projections
+from syncd.store.shared_pages import SharedPages
 from syncd.store.webhooks import webhook_counts
 
-WRITABLE_EVERY = 2.0
+WRITABLE_EVERY, PAGES_EVERY = 2.0, 60.0
 # What is counted of consumers, in seconds, and how many of them a page of numbers has room for.
 CONSUMERS_EVERY, MOST_CONSUMERS, MOST_PROJECTIONS = 5.0, 50, 20
 
@@ -60,6 +61,13 @@ async def count_consumers(pool: Pool, counts: Counts) -> None:
             }
         took = asyncio.get_running_loop().time() - begun
         await asyncio.sleep(max(CONSUMERS_EVERY, 50 * took))
+
+
+async def drop_pages(pages: SharedPages) -> None:
+    """Lets go of what is kept for first syncs when none come any more."""
+    while True:
+        await asyncio.sleep(PAGES_EVERY)
+        pages.expire()
 
 
 async def stay_where_writes_go(pool: Pool) -> None:

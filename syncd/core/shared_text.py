@@ -16,6 +16,11 @@ class SharedText(bytes):
             found = forms[name] = make(self)
         return found
 
+    @property
+    def held(self) -> int:
+        """Its bytes, with those of its forms."""
+        return len(self) + sum(map(len, self.__dict__.values()))
+
     def has(self, name: str) -> bool:
         """Whether that was made already."""
         return name in self.__dict__

@@ -30,6 +30,8 @@ MOST_CODINGS = 32
 DROP_FOR = 5.0
 # Compressing this much takes a few milliseconds, in which nobody else would be served.
 IN_A_THREAD_FROM = 256 * 1024
+# Copying and summing this much does.
+COPIED_IN_A_THREAD_FROM = 4 * 1024 * 1024
 # What is handed to a connection at a time, which then waits until its client has taken most of it.
 PIECE = 256 * 1024
 
@@ -103,7 +105,7 @@ async def _packed_body(what: Answer, coding: bytes) -> bytes:
     large, shared = len(what.body) >= IN_A_THREAD_FROM, what.shared
     if shared is None:
         return await asyncio.to_thread(_compress, what.body, coding) if large else _compress(what.body, coding)
-    if large and not is_made(shared[1], coding):
+    if len(what.body) >= COPIED_IN_A_THREAD_FROM or (large and not is_made(shared[1], coding)):
         return await asyncio.to_thread(spliced, *shared, coding)
     return spliced(*shared, coding)
 

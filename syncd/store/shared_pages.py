@@ -15,12 +15,15 @@ import msgspec
 
 from syncd.core.shared_text import SharedText
 
-# Of all pages together, in a worker. A page has some 2 MiB at most, unless one push is larger.
-MOST_BYTES = 16 * 1024 * 1024
+# Of all pages together, with what they were packed to, in a worker. A page has some 2 MiB at most, unless one push is
+# larger.
+MOST_BYTES = 24 * 1024 * 1024
 # That a call names: each costs it some microseconds.
 MOST_NAMED = 24
 # Seconds after which a page that nobody asked for makes room, and after which any page is made again.
 UNUSED_FOR, KEPT_FOR = 30.0, 600.0
+# Pages that were asked for once, by name: one that nobody else asks for is not worth its room.
+MOST_SEEN = 4096
 KEPT, NEW = b"\x01", b"\x02"
 
 
@@ -46,11 +49,17 @@ class SharedPages:
     def __init__(self, most: int = MOST_BYTES, now: Callable[[], float] = time.monotonic) -> None:
         self._most, self._now = most, now
         self._entries = dict[tuple[str, str], _Entry]()
-        self.bytes = self.hits = 0
+        self._seen = dict[tuple[str, str, str], None]()
+        self.hits = 0
+
+    @property
+    def bytes(self) -> int:
+        """What is kept, with what it was packed to."""
+        return sum(entry.page.text.held for entry in self._entries.values())
 
     def offer(self, app: str) -> PagesOffer:
         """What a call for a page of a first sync says that there is, and what its answer is opened with."""
-        self._drop(KEPT_FOR, KEPT_FOR)
+        self.expire()
         mine = [(key, entry.page) for (of, key), entry in reversed(self._entries.items()) if of == app]
         return PagesOffer(self, app, mine[:MOST_NAMED])
 
@@ -62,22 +71,32 @@ class SharedPages:
             self._entries[app, key] = entry
 
     def keep(self, app: str, key: str, page: SharedPage) -> None:
-        """Keeps a page in place of its older version, where there is room, or others are not used any more. One that is
-        asked for stays, so that the beginning of what is larger than all the room is kept, and not its end."""
-        if old := self._entries.pop((app, key), None):
-            self.bytes -= old.page.size
+        """Keeps a page that was asked for before, or in place of its older version, where there is room, or others are
+        not used any more. One that is asked for stays, so that the beginning of what is larger than all the room is
+        kept, and not its end."""
+        old = self._entries.pop((app, key), None)
+        if old is None and not self._came_before((app, key, page.version)):
+            return
         if self.bytes + page.size > self._most:
-            self._drop(UNUSED_FOR, KEPT_FOR)
+            self.expire(UNUSED_FOR)
         if self.bytes + page.size <= self._most:
             self._entries[app, key] = _Entry(page, self._now())
-            self.bytes += page.size
 
-    def _drop(self, unused: float, kept: float) -> None:
+    def expire(self, unused: float = KEPT_FOR) -> None:
+        """Lets go of pages that are too old, or were not used for so many seconds."""
         now = self._now()
         for key, entry in list(self._entries.items()):
-            if now - entry.used > unused or now - entry.made > kept:
-                self.bytes -= entry.page.size
+            if now - entry.used > unused or now - entry.made > KEPT_FOR:
                 del self._entries[key]
+
+    def _came_before(self, name: tuple[str, str, str]) -> bool:
+        if name in self._seen:
+            del self._seen[name]
+            return True
+        if len(self._seen) >= MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
+        self._seen[name] = None
+        return False
 
 
 class PagesOffer:
