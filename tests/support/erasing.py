@@ -12,12 +12,16 @@ from typing import Any
 
 import asyncpg
 
-from tests.support.direct import run, somebody_waits
+from tests.support.consuming import eventually
+from tests.support.direct import run
 from tests.support.harness import Server
 
 TABLES = (
     """SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'syncd'::regnamespace AND c.relkind = 'r' ORDER BY 1"""
 )
+# A server that waits for the same lock is not meant.
+WAITING = """SELECT count(*) FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND strpos(query, 'syncd.sync_erase_') > 0 AND pid <> pg_backend_pid()"""
 FIND = "SELECT count(*) FROM syncd.{} x WHERE strpos(to_jsonb(x)::text, $1) > 0 OR strpos(to_jsonb(x)::text, $2) > 0"
 
 
@@ -53,16 +57,17 @@ def kill_while_it_waits(server: Server, lock: str, *arguments: str) -> None:
 
 async def _kill_while_it_waits(server: Server, lock: str, *arguments: str) -> None:
     command = [sys.executable, "-m", "syncd", "erase", *arguments, "--database-url", server.owner_dsn]
-    conn = await asyncpg.connect(server.owner_dsn)
+    conn, watch = await asyncpg.connect(server.owner_dsn), await asyncpg.connect(server.owner_dsn)
     try:
         async with conn.transaction():
             await conn.execute(lock)
             running = await asyncio.create_subprocess_exec(*command)
-            await somebody_waits(conn)
+            await eventually(lambda: watch.fetchval(WAITING), bool)
             running.kill()
             await running.wait()
     finally:
         await conn.close()
+        await watch.close()
 
 
 async def _tables_with(dsn: str, text: str) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -239,6 +242,30 @@ def test_it_stays_erased_where_tombstones_are_forgotten(scene: Scene) -> None:
     assert compact_now(scene.server.owner_dsn, scene.space, tombstones=ALL).forgotten == 1
     assert outcomes(scene.bob.push(scene.of(edit("secret", ahead(9), title=scene.canary)))) == ["record_forgotten"]
     assert values(scene.bob.drain()[0]) == {"kept": {"title": "tea"}}
+
+
+def test_pushes_go_on_meanwhile_and_leave_nothing(scene: Scene, make: Make) -> None:
+    over = threading.Event()
+
+    def push(client: str) -> list[str]:
+        device, codes = make(scene.bob.user, client), []
+        for n in itertools.count(100):
+            if over.is_set():
+                return codes
+            changes = [scene.of(edit("secret", n, body=scene.canary)), scene.of(edit("kept", n, **{client: n}))]
+            codes += outcomes(device.push(*changes[: 1 + n % 2]))
+        raise AssertionError
+
+    with ThreadPoolExecutor(4) as pool:
+        pushing = [pool.submit(push, f"writer{n}") for n in range(4)]
+        until(lambda: any("writer3" in record for record in values(scene.ada.drain()[0]).values()))
+        scene.erase()
+        over.set()
+        codes = [code for one in pushing for code in one.result()]
+    assert set(codes) <= {"applied", "superseded", "record_forgotten"}
+    assert tables_with(scene.server, scene.canary) == []
+    assert values(scene.ada.drain()[0]).keys() == {"kept"}
+    assert values(scene.ada.drain(history=1)[0]).keys() == {"kept"}
 
 
 def test_killed_in_the_middle_it_ends_the_same(scene: Scene) -> None:
