@@ -8,6 +8,11 @@ CREATE OR REPLACE FUNCTION syncd.sync_projection_column(p_place bigint) RETURNS 
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN concat('c', p_place);
 
+-- What a feed's place in a projection is made under, so that a step finds out that another one makes it, and waits for nobody.
+CREATE OR REPLACE FUNCTION syncd.sync_projection_key(p_projection integer, p_space integer, p_app integer) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN hashtextextended(concat('syncd.sync_projections ', p_projection, ' ', p_space, ' ', p_app), 0);
+
 -- A field's value in a record `r` for a projection. p_indexed: a text of more than 2,000 bytes has no room in an index, and is null.
 CREATE OR REPLACE FUNCTION syncd.sync_projection_value(p_column jsonb, p_indexed boolean) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -150,13 +155,17 @@ BEGIN
     -- 0: they have ended. A number beyond the next one is from a database of before.
     UPDATE syncd.sync_projections j
     SET fills_from = CASE WHEN j.fills_from <= pg_snapshot_xmin(pg_current_snapshot()) THEN '0' ELSE pg_snapshot_xmax(pg_current_snapshot()) END
-    WHERE j.fills_from IS NULL OR j.fills_from > pg_snapshot_xmax(pg_current_snapshot())
-       OR j.fills_from <> '0' AND j.fills_from <= pg_snapshot_xmin(pg_current_snapshot());
+    WHERE j.projection_id = ANY (ARRAY(
+        SELECT q.projection_id FROM syncd.sync_projections q
+        WHERE q.fills_from IS NULL OR q.fills_from > pg_snapshot_xmax(pg_current_snapshot())
+           OR q.fills_from <> '0' AND q.fills_from <= pg_snapshot_xmin(pg_current_snapshot())
+        FOR NO KEY UPDATE SKIP LOCKED));
     IF NOT EXISTS (SELECT FROM syncd.sync_projections) THEN
         RETURN NULL;
     END IF;
     FOR f IN SELECT b.* FROM syncd.sync_projections_behind(p_projection, 200) b LOOP
         IF NOT f.placed THEN
+            CONTINUE WHEN NOT pg_try_advisory_xact_lock(syncd.sync_projection_key(f.projection_id, f.space_no, f.app_no));
             INSERT INTO syncd.sync_projection_feeds (projection_id, space_no, app_no) VALUES (f.projection_id, f.space_no, f.app_no) ON CONFLICT DO NOTHING;
             RETURN 1;
         END IF;
@@ -187,9 +196,14 @@ BEGIN
              JOIN syncd.sync_names a ON a.name = q.app AND a.name_no = OLD.app_no
              JOIN syncd.sync_names t ON t.name = q.table_name AND t.name_no = OLD.table_no
              ORDER BY q.projection_id FOR KEY SHARE OF q LOOP
-        INSERT INTO syncd.sync_projection_feeds (projection_id, space_no, app_no) VALUES (j.projection_id, OLD.space_no, OLD.app_no) ON CONFLICT DO NOTHING;
         PERFORM FROM syncd.sync_projection_feeds p
         WHERE p.projection_id = j.projection_id AND p.space_no = OLD.space_no AND p.app_no = OLD.app_no FOR SHARE;
+        IF NOT FOUND THEN
+            PERFORM pg_advisory_xact_lock(syncd.sync_projection_key(j.projection_id, OLD.space_no, OLD.app_no));
+            INSERT INTO syncd.sync_projection_feeds (projection_id, space_no, app_no) VALUES (j.projection_id, OLD.space_no, OLD.app_no) ON CONFLICT DO NOTHING;
+            PERFORM FROM syncd.sync_projection_feeds p
+            WHERE p.projection_id = j.projection_id AND p.space_no = OLD.space_no AND p.app_no = OLD.app_no FOR SHARE;
+        END IF;
         v_name := format('sync_projection_%s', j.projection_id);
         IF TG_OP = 'DELETE' THEN
             EXECUTE format('DELETE FROM syncd.%I p WHERE p.space_no = $1 AND p.record_id = $2', v_name) USING OLD.space_no, OLD.record_id;

@@ -221,6 +221,8 @@ async def test_a_step_is_whole_or_not_at_all_and_no_step_waits_for_another(table
     conn = await asyncpg.connect(table.server.owner_dsn)
     counted = f"SELECT count(*) FROM {await table.projection()}"
     await conn.execute("BEGIN")
+    # As a step does which finds that all of before has ended.
+    await conn.execute(f"UPDATE syncd.sync_projections SET fills_from = '1' WHERE app = '{table.app}'")
     table.write("a", state="open")
     await conn.execute(FILL)
     within = await conn.fetchval(counted)
@@ -231,6 +233,31 @@ async def test_a_step_is_whole_or_not_at_all_and_no_step_waits_for_another(table
     assert within in (0, 1)  # the server's own step may have been the first
     await table.filled()
     assert await run(table.server.owner_dsn, counted) == [(1,)]
+
+
+async def test_a_feed_whose_place_is_being_made_holds_up_no_other(table: Table) -> None:
+    """As by an erasure in a feed that no step has come to yet, which takes long."""
+    await table.apply()
+    new, name = await asyncio.to_thread(table.ada.create, unique("s")), await table.projection()
+    table.write("a", state="first")
+    await table.filled()
+    feed = f"""SELECT syncd.sync_projection_key({name.rsplit("_", 1)[1]}, s.space_no, a.name_no)
+               FROM syncd.sync_spaces s, syncd.sync_names a WHERE s.space_id = '{new}' AND a.name = '{table.app}'"""
+    [(key,)] = await run(table.server.owner_dsn, feed)
+    conn = await asyncpg.connect(table.server.owner_dsn)
+    transaction = conn.transaction()
+    await transaction.start()
+    await conn.execute(f"SELECT pg_advisory_xact_lock({key})")
+    table.ada.write({**edit("b", state="held"), "spaceId": new})
+    table.write("c", state="second")
+    await asyncio.wait_for(run(table.server.owner_dsn, FILL), 20)
+    counted = f"SELECT count(*) FROM {name}"
+    await eventually(lambda: run(table.server.owner_dsn, counted), lambda rows: rows == [(2,)])
+    assert await run(table.server.owner_dsn, WAITS.format(table.view)) == [(1,)]
+    await transaction.commit()
+    await conn.close()
+    await table.filled()
+    assert await run(table.server.owner_dsn, counted) == [(3,)]
 
 
 async def test_a_value_that_is_refused_holds_up_its_own_feed_alone(table: Table) -> None:
