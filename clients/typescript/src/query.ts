@@ -3,7 +3,7 @@
 import { checkId, checkSpace, type Key, keyText } from "./data/change.js";
 import type { Event, RecordKey } from "./data/events.js";
 import { type Registers, TOMBSTONE } from "./data/merge.js";
-import { compareValues, kindOf } from "./data/order.js";
+import { compareText, compareValues, kindOf } from "./data/order.js";
 import { type Row, rowOf } from "./data/row.js";
 import { copy, type Json, type JsonObject, same } from "./data/values.js";
 import { InvalidQuery } from "./errors.js";
@@ -118,28 +118,23 @@ export function compile<F extends object>(
   if (!(limit >= 0 && offset >= 0) || limit % 1 || offset % 1)
     throw new InvalidQuery("limit, offset: from 0.");
   const terms = ([] as string[]).concat(order as string).map(readTerm);
-  const place = (row: Row<F>): Placed<F> => [
-    row,
-    [...terms.map(([path]) => readerOf(row)(path)), row.id, row.space],
-  ];
-  const compare = ([, values]: Placed<F>, [, others]: Placed<F>): number =>
-    values.reduce<number>(
-      (decided, value, at) => decided || (terms[at]?.[1] ?? 1) * compareValues(value, others[at]),
-      0,
-    );
+  const compare = (one: Row<F>, other: Row<F>): number => {
+    for (const [path, sign] of terms) {
+      const decided = compareValues(fieldOf(one, path), fieldOf(other, path));
+      if (decided) return sign * decided;
+    }
+    return compareText(one.id, other.id) || compareText(one.space ?? "", other.space ?? "");
+  };
   return {
     table: checkId("the table", table, InvalidQuery),
     space: options.space === EVERY_SPACE ? null : checkSpace(options.space, user, InvalidQuery),
     matches: (view, gone) =>
       (deleted || !gone) && holds((path) => valueAt((name) => view.get(name)?.value, path)),
-    arrange: (rows) => {
-      const start = after && place(after);
-      return Array.from(rows, place)
-        .filter((placed) => !start || compare(start, placed) < 0)
+    arrange: (rows) =>
+      [...rows]
+        .filter((row) => !after || compare(after, row) < 0)
         .sort(compare)
-        .slice(offset, offset + limit)
-        .map(([row]) => row);
-    },
+        .slice(offset, offset + limit),
   };
 }
 
@@ -182,12 +177,14 @@ function readTriple(
 }
 
 type Term = readonly [path: string, sign: number];
-/** A row with its values in the order's terms, and what breaks ties. */
-type Placed<F extends object> = readonly [row: Row<F>, values: readonly Json[]];
-
 function readTerm(name: string): Term {
   const path = name.replace(/^-/, "");
   return [checkId("a field name", path, InvalidQuery), path === name ? 1 : -1];
+}
+
+/** What a row has at a path: as `readerOf`, and quick where that is a field. */
+function fieldOf<F extends object>(row: Row<F>, path: string): Json {
+  return Object.hasOwn(row.fields, path) ? ((row.fields as JsonObject)[path] as Json) : readerOf(row)(path);
 }
 
 /** Reads a row. */

@@ -22,15 +22,15 @@ export function kindOf(value: Json | undefined): Kind {
   return Array.isArray(value) ? "list" : (typeof value as Kind);
 }
 
+const GROUPS = { null: 0, boolean: 1, number: 1, text: 2, list: 3, object: 4 };
+
 /** Sorts null first, then numbers (false and true among them as 0 and 1), then texts, lists, objects. */
 export function compareValues(one: Json | undefined, other: Json | undefined): number {
-  const group = groupOf(one);
-  if (group !== groupOf(other)) return group - groupOf(other);
-  if (group === 2) return compareText(one as string, other as string);
+  if (typeof one === "string" && typeof other === "string") return compareText(one, other);
+  if (typeof one === "number" && typeof other === "number") return one - other;
+  const group = GROUPS[kindOf(one)];
+  const groups = group - GROUPS[kindOf(other)];
+  if (groups || group > 1) return groups;
   // JavaScript compares numbers with big integers by value.
-  return group === 1 ? +((one as number) > (other as number)) - +((one as number) < (other as number)) : 0;
-}
-
-function groupOf(value: Json | undefined): number {
-  return { null: 0, boolean: 1, number: 1, text: 2, list: 3, object: 4 }[kindOf(value)];
+  return +((one as number) > (other as number)) - +((one as number) < (other as number));
 }
