@@ -25,6 +25,9 @@ GRANT SELECT (space_no, app_no, seq, user_no) ON syncd.sync_changes TO syncd_vie
 GRANT SELECT (seq, latest, space_no, app_no, table_no, deleted, record_id, registers) ON syncd.sync_records TO syncd_views;
 
 -- name: policies
-SELECT syncd.sync_report_sees('sync_names', 'true'), syncd.sync_report_sees('sync_spaces', 'true'),
-       syncd.sync_report_sees('sync_memberships', 'true'), syncd.sync_report_sees('sync_report_roles', 'role = CURRENT_USER'),
-       syncd.sync_report_bind('sync_records'), syncd.sync_report_bind('sync_changes');
+SELECT syncd.sync_report_sees('sync_names', 'true');
+SELECT syncd.sync_report_sees('sync_spaces', 'true');
+SELECT syncd.sync_report_sees('sync_memberships', 'true');
+SELECT syncd.sync_report_sees('sync_report_roles', 'role = CURRENT_USER');
+SELECT syncd.sync_report_bind('sync_records');
+SELECT syncd.sync_report_bind('sync_changes');

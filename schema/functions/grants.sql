@@ -252,7 +252,7 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION syncd.sync_consumer_lags TO syncd_runtime;
 
 -- projections
-GRANT EXECUTE ON FUNCTION syncd.sync_projections_fill, syncd.sync_projection_lags TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION syncd.sync_projections_step, syncd.sync_projections_fill, syncd.sync_projection_lags TO syncd_runtime;
 
 -- webhooks
 GRANT EXECUTE ON FUNCTION syncd.sync_webhook_counts TO syncd_runtime;

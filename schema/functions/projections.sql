@@ -50,6 +50,9 @@ BEGIN
                    'CREATE POLICY owner_keeps ON syncd.%1$I TO CURRENT_USER USING (true) WITH CHECK (true); '
                    'GRANT SELECT ON syncd.%1$I TO syncd_views', v_name);
     PERFORM syncd.sync_report_bind(v_name);
+    -- No statistics of what a reader may compare: EXPLAIN would tell values of others by its estimates.
+    EXECUTE (SELECT format('ALTER TABLE syncd.%I %s', v_name, string_agg(format('ALTER COLUMN %I SET STATISTICS 0', u.name), ', '))
+             FROM unnest(k.names || ARRAY['record_id', 'author']) AS u (name));
     -- The space first: an index is gone through in the spaces of who reads, and tells nothing about others by the time that it takes.
     INSERT INTO syncd.sync_projection_feeds (projection_id, space_no, app_no)
     SELECT j.projection_id, h.space_no, h.app_no FROM syncd.sync_feeds h JOIN syncd.sync_names a ON a.name = p_app AND a.name_no = h.app_no;
@@ -70,9 +73,9 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_projection_view_text(p_view text, p_projection integer) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN (SELECT format('CREATE OR REPLACE VIEW syncd_app.%I WITH (security_barrier) AS SELECT %s FROM syncd.%I p JOIN syncd.sync_spaces s ON s.space_no = p.space_no',
+    RETURN (SELECT format('CREATE OR REPLACE VIEW syncd_app.%I WITH (security_barrier) AS SELECT %s FROM syncd.%I p',
                 p_view, string_agg(format('%s AS %I', CASE e.value ->> 'is'
-                        WHEN 'space_id' THEN 's.space_id' WHEN 'id' THEN 'p.record_id'
+                        WHEN 'space_id' THEN '(SELECT s.space_id FROM syncd.sync_spaces s WHERE s.space_no = p.space_no)' WHEN 'id' THEN 'p.record_id'
                         WHEN 'updated_by' THEN '(SELECT u.name FROM syncd.sync_names u WHERE u.name_no = p.author)'
                         ELSE format('p.%I', coalesce(e.value ->> 'is', syncd.sync_projection_column(e.ordinality))) END, e.value ->> 'column'), ', ' ORDER BY e.ordinality),
                 format('sync_projection_%s', p_projection))
@@ -141,17 +144,22 @@ BEGIN
     RETURN v_count;
 END $$;
 
--- Brings projections p_rows records further at most, 5,000 in any case; how many feeds were, null where there is no projection. p_projection:
--- null for all. A feed gets its place by itself, so that nothing is waited for while others are held. A value that the database refuses after all holds
--- up its own feed alone, and is told in the database's log.
-CREATE OR REPLACE FUNCTION syncd.sync_projections_fill(p_projection integer, p_rows integer) RETURNS integer
+-- Brings projections p_rows records further at most, 5,000 in any case, and for about a second. p_projection: null for all. `feeds`: how many
+-- were, null where there is no projection; `more`: there is more to do at once; `looked`: the seconds of the look at all feeds. Feeds get their
+-- places by 500, as the database has room for so many keys, and in a transaction of their own. A value that the database refuses after all
+-- holds up its own feed alone, and is told in the database's log.
+CREATE OR REPLACE FUNCTION syncd.sync_projections_step(p_projection integer, p_rows integer, OUT feeds integer, OUT more boolean,
+                                                       OUT looked double precision)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_left  integer := least(greatest(p_rows, 1), 5000);
-    v_done  integer := 0;
-    v_count integer;
-    f       record;
+    v_left   integer := least(greatest(p_rows, 1), 5000);
+    v_begun  timestamptz := clock_timestamp();
+    v_seen   integer := 0;
+    v_placed integer := 0;
+    v_count  integer;
+    f        record;
 BEGIN
+    more := false;
     -- 0: they have ended. A number beyond the next one is from a database of before.
     UPDATE syncd.sync_projections j
     SET fills_from = CASE WHEN j.fills_from <= pg_snapshot_xmin(pg_current_snapshot()) THEN '0' ELSE pg_snapshot_xmax(pg_current_snapshot()) END
@@ -161,26 +169,45 @@ BEGIN
            OR q.fills_from <> '0' AND q.fills_from <= pg_snapshot_xmin(pg_current_snapshot())
         FOR NO KEY UPDATE SKIP LOCKED));
     IF NOT EXISTS (SELECT FROM syncd.sync_projections) THEN
-        RETURN NULL;
+        RETURN;
     END IF;
-    FOR f IN SELECT b.* FROM syncd.sync_projections_behind(p_projection, 200) b LOOP
+    feeds := 0;
+    FOR f IN SELECT b.* FROM syncd.sync_projections_behind(p_projection, 5000) b LOOP
+        looked := coalesce(looked, extract(epoch FROM clock_timestamp() - v_begun));
+        v_seen := v_seen + 1;
         IF NOT f.placed THEN
-            CONTINUE WHEN NOT pg_try_advisory_xact_lock(syncd.sync_projection_key(f.projection_id, f.space_no, f.app_no));
-            INSERT INTO syncd.sync_projection_feeds (projection_id, space_no, app_no) VALUES (f.projection_id, f.space_no, f.app_no) ON CONFLICT DO NOTHING;
-            RETURN 1;
+            EXIT WHEN v_placed = 500;
+            IF pg_try_advisory_xact_lock(syncd.sync_projection_key(f.projection_id, f.space_no, f.app_no)) THEN
+                INSERT INTO syncd.sync_projection_feeds (projection_id, space_no, app_no) VALUES (f.projection_id, f.space_no, f.app_no) ON CONFLICT DO NOTHING;
+                v_placed := v_placed + 1;
+            END IF;
+            CONTINUE;
         END IF;
+        EXIT WHEN v_placed > 0;
         BEGIN
             v_count := syncd.sync_projection_advance(f.projection_id, f.space_no, f.app_no, v_left);
-            v_done := v_done + CASE WHEN v_count IS NULL THEN 0 ELSE 1 END;
+            feeds := feeds + CASE WHEN v_count IS NULL THEN 0 ELSE 1 END;
             v_left := v_left - coalesce(v_count, 0);
         EXCEPTION WHEN data_exception OR program_limit_exceeded OR integrity_constraint_violation THEN
             RAISE WARNING 'projection % of feed (%, %): %', f.projection_id, f.space_no, f.app_no, SQLSTATE;
             UPDATE syncd.sync_projection_feeds p SET moved_at = clock_timestamp()
             WHERE p.projection_id = f.projection_id AND p.space_no = f.space_no AND p.app_no = f.app_no;
         END;
-        EXIT WHEN v_left <= 0;
+        more := feeds > 0 AND (v_left <= 0 OR v_seen = 5000 OR extract(epoch FROM clock_timestamp() - v_begun) > looked + 1);
+        EXIT WHEN more;
     END LOOP;
-    RETURN v_done;
+    IF v_placed > 0 THEN
+        feeds := v_placed;
+        more := true;
+    END IF;
+    looked := coalesce(looked, extract(epoch FROM clock_timestamp() - v_begun));
+END $$;
+
+-- The same; how many feeds were brought on.
+CREATE OR REPLACE FUNCTION syncd.sync_projections_fill(p_projection integer, p_rows integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT s.feeds FROM syncd.sync_projections_step(p_projection, p_rows) s);
 END $$;
 
 -- Has a record that was changed where it stands, or went, be so in the projections of its table too. It waits for a step that
@@ -191,7 +218,14 @@ DECLARE
     j      syncd.sync_projections;
     k      record;
     v_name text;
+    v_none boolean;
 BEGIN
+    IF NOT EXISTS (SELECT FROM syncd.sync_projections) THEN
+        RETURN NULL;
+    END IF;
+    -- Nothing is left of a record that was emptied.
+    v_none := TG_OP = 'UPDATE' AND NOT EXISTS (SELECT FROM jsonb_each(NEW.registers) e
+                                               WHERE e.key <> 'deletedAt' AND jsonb_typeof(e.value -> 'value') IS DISTINCT FROM 'null');
     FOR j IN SELECT q.* FROM syncd.sync_projections q
              JOIN syncd.sync_names a ON a.name = q.app AND a.name_no = OLD.app_no
              JOIN syncd.sync_names t ON t.name = q.table_name AND t.name_no = OLD.table_no
@@ -210,7 +244,9 @@ BEGIN
         ELSE
             k := syncd.sync_projection_parts(j);
             EXECUTE format('UPDATE syncd.%I p SET (%s) = (SELECT %s FROM (SELECT ($1).*) r) WHERE p.space_no = $2 AND p.record_id = $3',
-                           v_name, array_to_string(k.names, ', '), array_to_string(k.vals, ', ')) USING NEW, NEW.space_no, NEW.record_id;
+                           v_name, array_to_string(k.names, ', '),
+                           (SELECT string_agg(CASE WHEN v_none AND u.name ~ '^c[0-9]+$' THEN 'NULL::' || u.type ELSE u.val END, ', ' ORDER BY u.place)
+                            FROM unnest(k.names, k.types, k.vals) WITH ORDINALITY AS u (name, type, val, place))) USING NEW, NEW.space_no, NEW.record_id;
         END IF;
     END LOOP;
     RETURN NULL;

@@ -31,12 +31,13 @@ BEGIN
     RETURN format('CASE jsonb_typeof(%s) WHEN %L THEN %s END', v, v_of, v_as);
 END $$;
 
--- A column of a view as an SQL expression over a record `r` in a space `s`. p_column: as sync_report_views has it.
+-- A column of a view as an SQL expression over a record `r`. p_column: as sync_report_views has it. The space's id is a subquery: joined, it would
+-- be compared in the rows of all spaces, which EXPLAIN ANALYZE counts, as comparing texts tells nothing by itself.
 CREATE OR REPLACE FUNCTION syncd.sync_report_column(p_column jsonb) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN CASE p_column ->> 'is'
-        WHEN 'space_id' THEN 's.space_id'
+        WHEN 'space_id' THEN '(SELECT s.space_id FROM syncd.sync_spaces s WHERE s.space_no = r.space_no)'
         WHEN 'id' THEN 'r.record_id'
         -- The earliest of what stands: of a record whose fields were all written again it is its insert's.
         WHEN 'created_at' THEN '(SELECT min((e.value ->> ''at'') COLLATE "C") FROM jsonb_each(r.registers) AS e)::timestamptz'
@@ -54,7 +55,6 @@ CREATE OR REPLACE FUNCTION syncd.sync_report_view_text(p_view text, p_app text, 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN format('CREATE OR REPLACE VIEW syncd_app.%I WITH (security_barrier) AS SELECT %s FROM syncd.sync_records r '
-                  'JOIN syncd.sync_spaces s ON s.space_no = r.space_no '
                   'WHERE r.app_no = (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = %L) '
                   'AND r.table_no = (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = %L)',
                   p_view, (SELECT string_agg(format('%s AS %I', syncd.sync_report_column(e.value), e.value ->> 'column'), ', ' ORDER BY e.ordinality)
@@ -69,22 +69,39 @@ BEGIN
     ON CONFLICT (app, table_name) DO UPDATE SET version = EXCLUDED.version, columns = EXCLUDED.columns, made_at = clock_timestamp();
 END $$;
 
+-- Has a table have a policy for syncd_views that is so: one that was altered is made again. What the database prints of a condition has
+-- brackets and types that were not written.
+CREATE OR REPLACE FUNCTION syncd.sync_report_policy(p_table text, p_name text, p_permissive boolean, p_condition text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_table regclass := format('syncd.%I', p_table)::regclass;
+    v_as    text := '[[:space:]()]|::(name|text)\M';
+    v_same  boolean;
+BEGIN
+    SELECT p.polpermissive = p_permissive AND p.polcmd = 'r' AND p.polroles = ARRAY[to_regrole('syncd_views')::oid]
+           AND regexp_replace(pg_get_expr(p.polqual, p.polrelid), v_as, '', 'g') = regexp_replace(p_condition, v_as, '', 'g')
+    INTO v_same FROM pg_policy p WHERE p.polname = p_name AND p.polrelid = v_table;
+    IF v_same THEN
+        RETURN;
+    END IF;
+    EXECUTE format('DROP POLICY IF EXISTS %I ON %s', p_name, v_table);
+    EXECUTE format('CREATE POLICY %I ON %s AS %s FOR SELECT TO syncd_views USING (%s)',
+                   p_name, v_table, CASE WHEN p_permissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END, p_condition);
+END $$;
+
 -- Has syncd_views see the rows of a table for which a condition holds.
 CREATE OR REPLACE FUNCTION syncd.sync_report_sees(p_table text, p_condition text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_policy p WHERE p.polname = 'reports_read' AND p.polrelid = format('syncd.%I', p_table)::regclass) THEN
-        EXECUTE format('CREATE POLICY reports_read ON syncd.%I FOR SELECT TO syncd_views USING (%s)', p_table, p_condition);
-    END IF;
+    PERFORM syncd.sync_report_policy(p_table, 'reports_read', true, p_condition);
 END $$;
 
 -- Has syncd_views see the rows of a table that are in a space of the login that reads, and no others, whatever another policy allows. A
--- login that is a member of the role that serves sees nothing.
+-- login that is a member of the role that serves sees nothing. `syncd doctor` knows this text too (syncd/postgres/checks/reports.sql).
 CREATE OR REPLACE FUNCTION syncd.sync_report_bind(p_table text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_policy p WHERE p.polname = 'reports_bound' AND p.polrelid = format('syncd.%I', p_table)::regclass) THEN
-        EXECUTE format($f$CREATE POLICY reports_bound ON syncd.%I AS RESTRICTIVE FOR SELECT TO syncd_views USING (space_no = ANY (ARRAY(
+    PERFORM syncd.sync_report_policy(p_table, 'reports_bound', false, $c$space_no = ANY (ARRAY(
             SELECT m.space_no FROM syncd.sync_report_roles b
             JOIN syncd.sync_names n ON n.name = b.user_id
             JOIN syncd.sync_memberships m ON m.user_no = n.name_no
@@ -92,8 +109,7 @@ BEGIN
             UNION ALL
             SELECT s.space_no FROM syncd.sync_report_roles b
             JOIN syncd.sync_spaces s ON s.space_no = ANY (b.spaces)
-            WHERE b.role = CURRENT_USER AND s.deleted_at IS NULL AND NOT pg_has_role(CURRENT_USER, 'syncd_runtime', 'MEMBER'))))$f$, p_table);
-    END IF;
+            WHERE b.role = CURRENT_USER AND s.deleted_at IS NULL AND NOT pg_has_role(CURRENT_USER, 'syncd_runtime', 'MEMBER')))$c$);
     PERFORM syncd.sync_report_sees(p_table, 'true');
 END $$;
 

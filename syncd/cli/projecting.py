@@ -29,10 +29,11 @@ class Projecting:
         from syncd.service.report_columns import indexed
 
         own = [one for one in self._projections if (one.app, one.table_name) == (view.app, view.table_name)]
-        right = [one for one in own if same(one, view, indexes)] if indexes else []
+        right = [one for one in own if same(one, view, indexes) and not one.is_told] if indexes else []
         name = indexed(view.view_name)
         if right and right[0].is_read:
             chosen: int | None = right[0].projection_id
+            await self._operator.read_projection(view, name, chosen, again=False)
         elif not indexes:
             chosen = None
             if any(one.is_read for one in own):

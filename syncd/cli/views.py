@@ -15,13 +15,17 @@ from syncd.core.ids import fault_in_id
 if TYPE_CHECKING:
     from syncd.cli.projecting import Projecting
     from syncd.service.report_columns import ReportColumn
-    from syncd.store.reports import ReportOperator, ReportView
+    from syncd.store.reports import ReportLogin, ReportOperator, ReportView
     from syncd.store.schemas import SchemaInForce
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 NOT_OWNER = (
     "views and their roles are made by a superuser, or by a member of the tables' owner that may create roles: "
     "connect as one of them."
+)
+EXTERNAL = (
+    "memberships are taken over from outside: it reads what {user} was last seen to be a member of, and goes on where "
+    "{user} was removed outside and has not been seen since. Revoke it yourself then"
 )
 NONE_YET = "there are no views: `syncd views apply` makes them"
 
@@ -79,7 +83,13 @@ class _Applying:
         """Makes the view of a table, or brings it up to date, and says what became of it."""
         import asyncpg
 
-        from syncd.service.report_columns import ReportColumn, ReportRefused, indexed_fields, report_columns
+        from syncd.service.report_columns import (
+            ReportColumn,
+            ReportRefused,
+            check_projected,
+            indexed_fields,
+            report_columns,
+        )
 
         named = f"{schema.app}/{schema.table_name}"
         try:
@@ -91,8 +101,14 @@ class _Applying:
             else:
                 columns = [ReportColumn.of(one) for one in msgspec.json.decode(before.columns)]
                 await self._change(schema, before, columns, wanted)
-            await self._projecting.bring(self._there[schema.app, schema.table_name], indexes)
-        except (ReportRefused, asyncpg.DependentObjectsStillExistError, asyncpg.WrongObjectTypeError) as why:
+            made = self._there[schema.app, schema.table_name]
+            if indexes:
+                check_projected([ReportColumn.of(one) for one in msgspec.json.decode(made.columns)])
+            await self._projecting.bring(made, indexes)
+        except (ReportRefused, asyncpg.PostgresError, click.ClickException) as why:
+            # A table's fault is no other's, unless no table can be made any more.
+            if self._operator.lost():
+                raise
             self.failed += 1
             said = getattr(why, "detail", None) or str(why)
             progress(f"{named}: not made: {' '.join(said.split())}")
@@ -164,7 +180,7 @@ def list_command(**options: Any) -> None:
                 ", ".join(indexes.get(view.projection_id or 0, [])),
             ))  # fmt: skip
         _show(rows, NONE_YET)
-        logins = [(one.role, _reads(one.user_id, one.spaces)) for one in await operator.logins()]
+        logins = [(one.role, _reads(one.user_id, one.spaces) + _gone(one)) for one in await operator.logins()]
         if logins:
             click.echo("")
             _show([("login", "reads"), *logins], "")
@@ -174,6 +190,11 @@ def list_command(**options: Any) -> None:
 
 def _reads(user: str | None, spaces: list[str] | None) -> str:
     return f"what the user {user} may" if spaces is None else f"the spaces {', '.join(spaces)}"
+
+
+def _gone(login: ReportLogin) -> str:
+    """Of a role that was dropped, what is to be done before another is made with its name."""
+    return "" if login.there else f" (there is no such reader any more: `syncd views revoke {login.role}`)"
 
 
 def _show(rows: list[Any], none: str) -> None:
@@ -239,6 +260,8 @@ def grant_command(role: str, user: str | None, spaces: tuple[str, ...], **option
         except asyncpg.NoDataFoundError as why:
             raise click.ClickException(str(why)) from None
         progress(f"{role} reads {_reads(user, list(spaces) or None)}")
+        if user is not None and await operator.external():
+            progress(EXTERNAL.format(user=user))
 
     _run(work, options)
 
@@ -275,10 +298,13 @@ def _run(work: Callable[[ReportOperator, Any], Awaitable[None]], options: dict[s
     async def on_connection(connection: Any, _: str) -> None:
         import asyncpg
 
+        from syncd.postgres.schema_files import MigrationError
         from syncd.store.reports import ReportOperator
 
         try:
             await work(ReportOperator(connection), connection)
+        except MigrationError as why:
+            raise click.ClickException(f"the views' policies are not made: {why}") from None
         except asyncpg.InsufficientPrivilegeError as why:
             raise click.ClickException(f"{NOT_OWNER} ({why})") from None
         except (asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError):

@@ -68,8 +68,8 @@ def indexed_fields(schema: dict[str, Any]) -> list[str]:
     for name in fields:
         if columns[name].type == OPEN:
             raise ReportRefused(f"{name}: an index is made of a text, a number, a boolean, a date or an instant")
-    if fields and len(columns) > MOST_PROJECTED:
-        raise ReportRefused(f"it has an index and more than {MOST_PROJECTED} fields")
+    if fields:
+        check_projected(list(columns.values()))
     return fields
 
 
@@ -162,8 +162,18 @@ def replaced(before: Sequence[ReportColumn], wanted: Sequence[ReportColumn]) -> 
 
 
 def kept(before: Sequence[ReportColumn], wanted: Sequence[ReportColumn]) -> list[ReportColumn] | None:
-    """The same with those that are no longer wanted; None where one has another type or field now."""
+    """The same with those that are no longer wanted; None where one has another type or field now. Raises
+    ReportRefused for too many."""
     by_name = {one.column: one for one in wanted}
     if any(by_name.get(one.column, one) != one for one in before):
         return None
-    return [*before, *(one for one in wanted if one not in before)]
+    columns = [*before, *(one for one in wanted if one not in before)]
+    if len(columns) > MOST_COLUMNS + len(BEFORE) + len(AFTER):
+        raise ReportRefused(f"with those that stay it has more than {MOST_COLUMNS:,} fields")
+    return columns
+
+
+def check_projected(columns: Sequence[ReportColumn]) -> None:
+    """Raises ReportRefused for more columns than a table with indexes has."""
+    if len(columns) > MOST_PROJECTED:
+        raise ReportRefused(f"it has an index and more than {MOST_PROJECTED} fields")

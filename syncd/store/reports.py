@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
 
-from syncd.postgres.migrate import LOCK_TIMEOUT_MS, PROLOGUE
+from syncd.postgres.migrate import LOCK_TIMEOUT_MS, PROLOGUE, _as_owner, _locked
 from syncd.postgres.schema_files import named_parts
 from syncd.postgres.statements import statement
 from syncd.store.pool import Pool
 
 HAS_ROLE = "SELECT pg_catalog.to_regrole($1) IS NOT NULL"
 IDENTIFIER = "SELECT pg_catalog.quote_ident($1)"
+# A policy is made under a lock that pushes wait behind: it is tried for so many milliseconds, again and again.
+POLICY_LOCK_MS = 100
 ROLE_NAME = "SELECT pg_catalog.quote_ident(rolname) FROM pg_catalog.pg_roles WHERE oid = $1"
 
 
@@ -32,7 +35,8 @@ class ReportView(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """A table's records in typed columns with indexes. `columns`: JSON text; `indexes`: fields."""
+    """A table's records in typed columns with indexes. `columns`: JSON text; `indexes`: fields; `is_told`: the planner
+    has statistics of its values, which EXPLAIN tells of."""
 
     projection_id: int
     app: str
@@ -40,6 +44,7 @@ class Projection(NamedTuple):
     columns: str
     indexes: list[str]
     is_read: bool
+    is_told: bool
 
 
 class ProjectionLag(NamedTuple):
@@ -51,12 +56,22 @@ class ProjectionLag(NamedTuple):
     seconds: float
 
 
+class ProjectionStep(NamedTuple):
+    """What a step did. `feeds`: brought on, None where there is no projection; `more`: there is more to do at once;
+    `looked`: the seconds of its look at all feeds."""
+
+    feeds: int | None
+    more: bool
+    looked: float | None
+
+
 class ReportLogin(NamedTuple):
-    """A login that reads as a user, or some spaces by their ids."""
+    """A login that reads as a user, or some spaces by their ids. `there`: it is a role that may read the views."""
 
     role: str
     user_id: str | None
     spaces: list[str] | None
+    there: bool
 
 
 class RoleFaults(NamedTuple):
@@ -74,14 +89,28 @@ class ReportOperator:
         self._connection = connection
 
     async def prepare(self) -> None:
-        """Makes the roles, and the policies by which row security binds them, where there are none. Raises
-        asyncpg.InsufficientPrivilegeError."""
+        """Makes the roles, and the policies by which row security binds them, where they are not so, and gives the
+        views back to whom they belong. Raises asyncpg.InsufficientPrivilegeError, MigrationError for locks that are not
+        to be had."""
         parts = named_parts("report_roles.sql")
         async with self._connection.transaction():
             await self._connection.execute(parts["roles"])
             await self._as_owner()
             await self._connection.execute(parts["grants"])
-            await self._connection.execute(parts["policies"])
+        for policy in filter(str.strip, parts["policies"].split(";")):
+            work = partial(self._connection.execute, policy)
+            await _locked(self._connection, partial(_as_owner, self._connection, work, POLICY_LOCK_MS))
+        await self._take_back()
+
+    async def _take_back(self) -> None:
+        """Gives views that a restore, or somebody, gave to another owner back: read as that one they show more."""
+        async with self._connection.transaction():
+            await self._as_owner()
+            astray = [row[0] for row in await self._fetch("report_views_astray")]
+            if astray:
+                async with self._lent():
+                    for view in astray:
+                        await self._connection.execute(f"ALTER VIEW syncd_app.{view} OWNER TO syncd_views")
 
     async def prepared(self) -> bool:
         """Whether there are the roles."""
@@ -91,23 +120,28 @@ class ReportOperator:
         await self._connection.execute(PROLOGUE.format(lock_timeout=LOCK_TIMEOUT_MS))
 
     @contextlib.asynccontextmanager
-    async def _as_views(self) -> AsyncIterator[None]:
-        """As the role that owns the views, which is lent to who may give it for as long; in a transaction."""
+    async def _lent(self) -> AsyncIterator[None]:
+        """As who connected, whom the role that owns the views is lent where it may give it; in a transaction."""
         await self._connection.execute("RESET ROLE")
         lent = False
         try:
             async with self._connection.transaction():
-                await self._connection.execute("SET LOCAL ROLE syncd_views")
+                await self._connection.execute("SET LOCAL ROLE syncd_views; RESET ROLE")
         except asyncpg.InsufficientPrivilegeError:
             lent = True
             await self._connection.execute("GRANT syncd_views TO CURRENT_USER")
-            await self._connection.execute("SET LOCAL ROLE syncd_views")
-        await self._connection.execute("SET LOCAL search_path = pg_catalog")
         yield
         await self._connection.execute("RESET ROLE")
         if lent:
             await self._connection.execute("REVOKE syncd_views FROM CURRENT_USER")
         await self._as_owner()
+
+    @contextlib.asynccontextmanager
+    async def _as_views(self) -> AsyncIterator[None]:
+        """As the role that owns the views; in a transaction."""
+        async with self._lent():
+            await self._connection.execute("SET LOCAL ROLE syncd_views; SET LOCAL search_path = pg_catalog")
+            yield
 
     async def views(self) -> list[ReportView]:
         """Those that there are."""
@@ -208,6 +242,16 @@ class ReportOperator:
         """Those that read."""
         return [ReportLogin(*row) for row in await self._fetch("report_logins")]
 
+    async def external(self) -> bool:
+        """Whether memberships are taken over from outside."""
+        async with self._connection.transaction():
+            await self._as_owner()
+            return bool(await self._value("report_memberships") == "external")
+
+    def lost(self) -> bool:
+        """Whether there is no connection any more."""
+        return bool(self._connection.is_closed())
+
     async def _fetch(self, name: str, *arguments: Any) -> list[Any]:
         found: list[Any] = await self._connection.fetch(statement(name), *arguments)
         return found
@@ -227,10 +271,9 @@ class Projections:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def fill(self, rows: int) -> int | None:
-        """Brings projections so many records further at most; how many feeds were, None where there is none."""
-        done: int | None = (await self._pool.fetch("projections_fill", None, rows))[0][0]
-        return done
+    async def step(self, rows: int) -> ProjectionStep:
+        """Brings projections so many records further at most."""
+        return ProjectionStep(*(await self._pool.fetch("projections_step", None, rows))[0])
 
     async def lags(self) -> list[ProjectionLag]:
         """How far each table's is behind."""

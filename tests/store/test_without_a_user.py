@@ -51,6 +51,7 @@ OF_NOBODY = {
     "sync_webhook_counts": "SELECT * FROM syncd.sync_webhook_counts()",
     "sync_consumer_lags": "SELECT * FROM syncd.sync_consumer_lags()",
     "sync_projections_fill": "SELECT syncd.sync_projections_fill(NULL, 10)",
+    "sync_projections_step": "SELECT * FROM syncd.sync_projections_step(NULL, 10)",
     "sync_projection_lags": "SELECT * FROM syncd.sync_projection_lags()",
     "sync_service_token": "SELECT * FROM syncd.sync_service_token(sha256('no token'))",
     "sync_schemas_mark": "SELECT syncd.sync_schemas_mark()",
