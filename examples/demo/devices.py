@@ -95,11 +95,11 @@ class Device:
     def _edit(self, batch: Batch, commit: Commit, edit: Edit) -> None:
         known = self.replica.get(TABLE, record_id(edit.old or edit.path), space=SPACE)
         if edit.status == "deleted":
-            batch.delete(TABLE, record_id(edit.path), space=SPACE)
+            batch.delete(TABLE, record_id(edit.path), space=SPACE, upsert=True)  # it may be of before the history
             return
         fields = dict(_fields(commit, edit, dict(known or {})))
         if edit.old is not None:
-            batch.delete(TABLE, record_id(edit.old), space=SPACE)
+            batch.delete(TABLE, record_id(edit.old), space=SPACE, upsert=True)
         if edit.status == "modified" and known is not None:
             batch.patch(TABLE, record_id(edit.path), fields, space=SPACE)
         else:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .data.change import check_asked
 from .data.order import has_order, kind, same, value_at
 from .data.values import take
 from .errors import InvalidQuery, InvalidWrite
+from .pattern import Pattern
 
 
 class Meaning(NamedTuple):
-    """Whether a value holds against an operand, and which operands there are."""
+    """Whether a value holds against what is prepared of an operand, once, and which operands there are."""
 
     holds: Callable[[Any, Any], bool]
     takes: Callable[[Any], bool] = lambda operand: True
+    prepare: Callable[[Any], Any] = lambda operand: operand
 
 
 def _ordered(accepts: Callable[[Any, Any], bool]) -> Meaning:
@@ -34,18 +35,8 @@ def _contains(value: Any, operand: Any) -> bool:
     return isinstance(value, str) and isinstance(operand, str) and operand in value
 
 
-_CAPITALS = {letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)}
-_PIECE = re.compile(r"\\(.)|(%)|(_)|([^\\%_]+|\\)", re.DOTALL)
-
-
-def _like(value: Any, operand: str) -> bool:
-    if not isinstance(value, str):
-        return False
-    pattern = "".join(
-        ".*" if some else "." if one else re.escape(escaped or text)
-        for escaped, some, one, text in _PIECE.findall(operand.translate(_CAPITALS))
-    )
-    return re.fullmatch(pattern, value.translate(_CAPITALS), re.DOTALL) is not None
+def _like(value: Any, pattern: Pattern) -> bool:
+    return isinstance(value, str) and pattern.is_of(value)
 
 
 def _between(value: Any, operand: Any) -> bool:
@@ -69,7 +60,7 @@ OPERATORS: Mapping[str, Meaning] = {
     ">=": _ordered(lambda value, operand: value >= operand),
     "contains": Meaning(_contains),
     "startsWith": Meaning(lambda value, operand: isinstance(value, str) and value.startswith(operand), _is_text),
-    "like": Meaning(_like, _is_text),
+    "like": Meaning(_like, _is_text, Pattern),
     "between": Meaning(_between, _is_span),
 }
 
@@ -81,10 +72,14 @@ class Condition:
     field: str
     operator: str
     operand: Any
+    _prepared: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_prepared", OPERATORS[self.operator].prepare(self.operand))
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Whether a record with these fields fulfils it."""
-        return OPERATORS[self.operator].holds(value_at(fields, self.field), self.operand)
+        return OPERATORS[self.operator].holds(value_at(fields, self.field), self._prepared)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,19 @@ def ask(replica: Replica, asked: Any) -> list[Record]:
 @named("queries")
 def test_it_answers(filled: Replica, case: Any) -> None:
     assert [record.id for record in ask(filled, case)] == case["expect"]
+
+
+def repeated(parts: list[Any]) -> str:
+    """Texts, each followed by how often it stands there."""
+    return "".join(text * int(times) for text, times in zip(parts[::2], parts[1::2], strict=True))
+
+
+@named("patterns")
+def test_a_text_is_of_a_pattern_in_time(case: Any) -> None:
+    where = and_({"x": {"like": repeated(case["like"])}})
+    started = time.process_time()
+    assert where.holds({"x": repeated(case["text"])}) is case["holds"]
+    assert time.process_time() - started < 2
 
 
 @named("refused")

@@ -19,9 +19,12 @@ interface Asked {
   readonly space?: string;
   readonly deleted?: boolean;
 }
+/** Texts, each followed by how often it stands there. */
+type Repeated = readonly (string | number)[];
 interface Cases {
   records: { table: string; id: string; fields: Fields; space?: string; deleted?: boolean }[];
   queries: (Asked & { name: string; expect: string[] })[];
+  patterns: { name: string; text: Repeated; like: Repeated; holds: boolean }[];
   refused: Partial<Asked>[];
   aggregates: { name: string; query: Asked; measures: JsonObject; by?: string; expect: Json }[];
   refusedAggregates: { measures: JsonObject; by?: string }[];
@@ -61,6 +64,18 @@ async function ask(asked: Asked): Promise<[Query<Fields>]> {
 it.each(CASES.queries)("answers: $name", async ({ expect: expected, name: _name, ...asked }) => {
   const [query] = await ask(asked);
   expect((await query).map(({ id }) => id)).toEqual(expected);
+});
+
+function repeated(parts: Repeated): string {
+  return parts.map((text, at) => (at % 2 ? "" : `${text}`.repeat(Number(parts[at + 1] ?? 1)))).join("");
+}
+
+it.each(CASES.patterns)("is of a pattern, in time: $name", ({ text, like, holds }) => {
+  const asked = where({ x: { like: repeated(like) } } as never);
+  const value = repeated(text);
+  const started = performance.now();
+  expect(asked(() => value)).toBe(holds);
+  expect(performance.now() - started).toBeLessThan(2000);
 });
 
 it.each(CASES.refused)("refuses what is no query: %j", async (asked) => {
@@ -149,6 +164,13 @@ describe("a condition", () => {
     );
     expect(one((path) => (path === "a.b" ? "xy" : path === "tags" ? ["a"] : null))).toBe(false);
     expect(one((path) => (path === "a.b" ? "xy" : path === "tags" ? ["b"] : null))).toBe(true);
+  });
+
+  it("may look for text that no record holds", async () => {
+    const long = "\0abc1234567890123456";
+    expect(or({ x: long }, { n: 9007199254740993n }).toJSON()).toEqual({
+      or: [{ x: long }, { n: 9007199254740993n }],
+    });
   });
 
   it("is no value that is not JSON", () => {

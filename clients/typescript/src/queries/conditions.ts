@@ -1,7 +1,7 @@
 /** Conditions beyond those of the core. Pure. */
 
 import { compareValues, kindOf } from "../data/order.js";
-import { dump, type Json, parse, same } from "../data/values.js";
+import { copy, type Json, same } from "../data/values.js";
 import {
   type Condition,
   hasOrder,
@@ -12,6 +12,7 @@ import {
   readWhere,
   type Where,
 } from "../query.js";
+import { readPattern } from "./patterns.js";
 
 type Ordered = number | bigint | string;
 
@@ -37,20 +38,35 @@ const isSpan = (operand: Json): boolean =>
   hasOrder(operand[0]) &&
   kindOf(operand[0]) === kindOf(operand[1]);
 
-const MORE: ReadonlyMap<string, Meaning> = new Map<string, Meaning>([
-  ...OPERATORS,
-  ["contains", [contains]],
-  [
-    "startsWith",
-    [(value, operand) => isText(value) && (value as string).startsWith(operand as string), isText],
-  ],
-  ["like", [like, isText]],
-  ["between", [between, isSpan]],
-]);
+/** What the operators of one condition mean: it keeps its patterns, so that they are read once and not for each record. */
+function meanings(): ReadonlyMap<string, Meaning> {
+  const patterns = new Map<Json, (text: string) => boolean>();
+  return new Map<string, Meaning>([
+    ...OPERATORS,
+    ["contains", [contains]],
+    [
+      "startsWith",
+      [(value, operand) => isPart(operand) && isText(value) && (value as string).startsWith(operand), isText],
+    ],
+    [
+      "like",
+      [
+        (value, operand) => typeof value === "string" && patterns.get(operand)?.(value) === true,
+        (operand) => typeof operand === "string" && patterns.set(operand, readPattern(operand)),
+      ],
+    ],
+    ["between", [between, isSpan]],
+  ]);
+}
+
+/** No record has half a pair of surrogates, and half a character is no part of one. */
+function isPart(operand: Json): operand is string {
+  return typeof operand === "string" && !/\p{Cs}/u.test(operand);
+}
 
 function contains(value: Json, operand: Json): boolean {
   if (Array.isArray(value)) return value.some((item) => same(item, operand));
-  return typeof value === "string" && typeof operand === "string" && value.includes(operand);
+  return typeof value === "string" && isPart(operand) && value.includes(operand);
 }
 
 function between(value: Json, operand: Json): boolean {
@@ -58,21 +74,9 @@ function between(value: Json, operand: Json): boolean {
   return kindOf(value) === kindOf(low) && compareValues(low, value) <= 0 && compareValues(value, high) <= 0;
 }
 
-const small = (text: string): string => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
-
-function like(value: Json, operand: Json): boolean {
-  if (typeof value !== "string") return false;
-  const pattern = small(operand as string).replace(
-    /\\(.)|[%_]|[\\^$.*+?()[\]{}|/]/gsu,
-    (piece, escaped?: string) =>
-      piece === "%" ? ".*" : piece === "_" ? "." : (escaped ?? piece).replace(/[\\^$.*+?()[\]{}|/]/, "\\$&"),
-  );
-  return new RegExp(`^${pattern}$`, "su").test(small(value));
-}
-
 /** All of these hold, with more operators than the core knows. Raises InvalidQuery. */
 export function where<F extends object>(...asked: readonly Asked<NoInfer<F>>[]): Condition<F> {
-  const all = asked.map((one) => readWhere(one, MORE));
+  const all = asked.map((one) => readWhere(one, meanings()));
   return condition((read) => all.every((holds) => holds(read)), asked);
 }
 
@@ -81,17 +85,26 @@ export const and = where;
 
 /** One of these holds, or more. Raises InvalidQuery. */
 export function or<F extends object>(...asked: readonly Asked<NoInfer<F>>[]): Condition<F> {
-  const all = asked.map((one) => readWhere(one, MORE));
+  const all = asked.map((one) => readWhere(one, meanings()));
   return condition((read) => all.some((holds) => holds(read)), { or: asked });
 }
 
 /** This does not hold. Raises InvalidQuery. */
 export function not<F extends object>(asked: Asked<NoInfer<F>>): Condition<F> {
-  const holds = readWhere(asked, MORE);
+  const holds = readWhere(asked, meanings());
   return condition((read) => !holds(read), { not: asked });
 }
 
 function condition<F extends object>(holds: (read: Reader) => boolean, says: unknown): Condition<F> {
-  const said = parse(dump(says as Json)); // now: what the application gave may change
+  // Now, for what the application gave may change; and as deep as it is, for what was read of it is not too deep.
+  const said = copy(plain(says), "", "", Number.NEGATIVE_INFINITY);
   return Object.assign(holds, { toJSON: () => said }) as Condition<F>;
+}
+
+/** With conditions as what they say. */
+function plain(says: unknown): unknown {
+  if (typeof says === "function") return (says as Condition<object>).toJSON();
+  if (Array.isArray(says)) return says.map(plain);
+  if (kindOf(says as Json) !== "object") return says;
+  return Object.fromEntries(Object.entries(says as object).map(([name, part]) => [name, plain(part)]));
 }
