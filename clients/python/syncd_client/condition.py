@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as member
 from typing import Any, NamedTuple
 
 from .data.change import check_asked
@@ -65,6 +66,9 @@ OPERATORS: Mapping[str, Meaning] = {
 }
 
 
+DEEPEST = 100  # and_, or_ and not_ in one another
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """`field operator operand`, where `field` may be a path. A missing field counts as null."""
@@ -72,7 +76,7 @@ class Condition:
     field: str
     operator: str
     operand: Any
-    _prepared: Any = field(init=False, repr=False, compare=False)
+    _prepared: Any = member(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_prepared", OPERATORS[self.operator].prepare(self.operand))
@@ -87,6 +91,7 @@ class All:
     """Conditions that all have to hold. Comes from `and_`, or from a `where`."""
 
     parts: tuple[AnyCondition, ...]
+    depth: int = member(default=0, repr=False, compare=False)
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Whether a record with these fields fulfils it."""
@@ -98,6 +103,7 @@ class Some:
     """Conditions of which one has to hold. Comes from `or_`."""
 
     parts: tuple[AnyCondition, ...]
+    depth: int = member(default=0, repr=False, compare=False)
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Whether a record with these fields fulfils it."""
@@ -109,6 +115,7 @@ class Not:
     """A condition that must not hold. Comes from `not_`."""
 
     part: AnyCondition
+    depth: int = member(default=0, repr=False, compare=False)
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Whether a record with these fields fulfils it."""
@@ -121,26 +128,42 @@ Where = Mapping[str, Any] | Sequence[tuple[str, str, Any]] | AnyCondition
 
 def and_(*parts: Where) -> All:
     """All of these hold. Raises InvalidQuery."""
-    return All(tuple(map(read_where, parts)))
+    read = tuple(map(read_where, parts))
+    return All(read, _depth_over(read))
 
 
 def or_(*parts: Where) -> Some:
     """One of these holds, or more. Raises InvalidQuery."""
-    return Some(tuple(map(read_where, parts)))
+    read = tuple(map(read_where, parts))
+    flat = (some for part in read for some in (part.parts if isinstance(part, Some) else (part,)))
+    return Some(tuple(flat), _depth_over(read))
 
 
 def not_(part: Where) -> Not:
     """This does not hold. Raises InvalidQuery."""
-    return Not(read_where(part))
+    read = read_where(part)
+    return Not(read, _depth_over((read,)))
+
+
+def _depth_over(parts: tuple[AnyCondition, ...]) -> int:
+    """How deep `and_`, `or_` and `not_` of these are. Raises InvalidQuery."""
+    depth = 1 + max((0 if isinstance(part, Condition) else part.depth for part in parts), default=0)
+    if depth > DEEPEST:
+        raise InvalidQuery(f"conditions are nested deeper than {DEEPEST}.")
+    return depth
 
 
 def read_where(where: Where) -> AnyCondition:
     """Any form of `where` as one condition. Raises InvalidQuery."""
     if isinstance(where, Condition | All | Some | Not):
         return where
-    if not isinstance(where, Mapping):
-        return All(tuple(_read_triple(tuple(triple)) for triple in where))
-    return All(tuple(_read_triple(triple) for path, asked in where.items() for triple in _triples(path, asked)))
+    if isinstance(where, Mapping):
+        return All(tuple(_read_triple(triple) for path, asked in where.items() for triple in _triples(path, asked)))
+    if not isinstance(where, list | tuple):
+        raise InvalidQuery(
+            "a condition is a mapping, a list of (field, operator, value), or what and_, or_, not_ make."
+        )
+    return All(tuple(_read_triple(triple) for triple in where))
 
 
 def _triples(path: str, asked: Any) -> list[tuple[Any, ...]]:
@@ -154,8 +177,13 @@ def _triples(path: str, asked: Any) -> list[tuple[Any, ...]]:
             return [(path, "=", asked)]
 
 
-def _read_triple(triple: tuple[Any, ...]) -> Condition:
-    if len(triple) != 3 or not isinstance(triple[1], str) or triple[1] not in OPERATORS:
+def _read_triple(triple: Sequence[Any]) -> Condition:
+    if (
+        not isinstance(triple, list | tuple)
+        or len(triple) != 3
+        or not isinstance(triple[1], str)
+        or triple[1] not in OPERATORS
+    ):
         raise InvalidQuery(f"a condition is (field, operator, value) with one of {', '.join(OPERATORS)}.")
     path, operator, asked = check_asked("a field name", triple[0]), triple[1], triple[2]
     if isinstance(asked, tuple | set | frozenset):

@@ -9,6 +9,7 @@ from typing import Any
 from .data.merge import TOMBSTONE
 from .data.order import has_order, kind, sort_key, value_at
 from .data.record import Record
+from .data.values import normal
 from .errors import InvalidQuery
 
 Measure = str | Mapping[str, str]
@@ -84,11 +85,11 @@ def _sum(values: list[Any]) -> Any:
     numbers = [value for value in values if kind(value) == "number"]
     whole = [int(value) for value in numbers if isinstance(value, int) or value.is_integer()]
     if len(whole) == len(numbers):
-        return sum(whole)
+        return normal(sum(whole))
     try:
         return math.fsum(numbers)
     except OverflowError:
-        return sum(whole)
+        return normal(sum(whole))
 
 
 _MEASURES: Mapping[str, Callable[[list[Any]], Any]] = {

@@ -19,6 +19,9 @@ from .expressions import kind_of, path_of, quoted, value_of
 _COMPARED = ("<", "<=", ">", ">=")
 _INT64 = 2**63
 _MOST = 100  # conditions side by side that SQLite is asked; it takes none that are nested a thousand deep, as many are
+_DEEPEST = 8  # and its parser nests little
+_MOST_PARAMS = 2 * _MOST
+_MOST_TERMS = 64
 _Clause = tuple[str, list[Any]]
 
 
@@ -55,7 +58,12 @@ def check_query(
     after: Record | None,
 ) -> Query:
     """A query that can be answered. Raises InvalidQuery."""
-    terms = tuple(_term(name) for name in ([order] if isinstance(order, str) else order))
+    names = [order] if isinstance(order, str) else order
+    if not isinstance(names, list | tuple) or len(names) > _MOST_TERMS:
+        raise InvalidQuery(f"an order is a field, or a list of {_MOST_TERMS} at most.")
+    if after is not None and (not isinstance(after, Record) or after.table != table):
+        raise InvalidQuery("`after` is a record of the table that is asked.")
+    terms = tuple(map(_term, names))
     most = None if limit is None else _count(limit)
     return Query(
         check_asked("the table", table), space, read_where(where), terms, most, _count(offset), deleted, after
@@ -69,7 +77,7 @@ def _term(name: str) -> Term:
 
 def _count(number: object) -> int:
     """A number of records, as far as SQLite counts. Raises InvalidQuery."""
-    if not isinstance(number, int) or number < 0:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise InvalidQuery("limit and offset count from 0.")
     return min(number, _INT64 - 1)
 
@@ -224,21 +232,24 @@ def _is_large(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) >= _INT64
 
 
-def _clause(condition: AnyCondition) -> _Clause | None:
-    """SQL that means the same as a condition, or None where SQLite's comparison would differ."""
+def _clause(condition: AnyCondition, nested: int = 0) -> _Clause | None:
+    """SQL that means the same as a condition, or None where SQLite's comparison would differ, or it takes none such."""
+    if nested > _DEEPEST:
+        return None
     match condition:
         case Condition():
             return _compared(condition)
         case Not(part):
-            inner = _clause(part)
+            inner = _clause(part, nested + 1)
             return inner and (f"NOT coalesce({inner[0]}, 0)", inner[1])
         case All(parts) | Some(parts):
-            clauses = [clause for part in parts[:_MOST] if (clause := _clause(part)) is not None]
-            if len(clauses) < len(parts):
+            clauses = [clause for part in parts[:_MOST] if (clause := _clause(part, nested + 1)) is not None]
+            params = [param for _, some in clauses for param in some]
+            if len(clauses) < len(parts) or len(params) > _MOST_PARAMS:
                 return None
             word, none = (" AND ", "1") if isinstance(condition, All) else (" OR ", "0")
             joined = word.join(text for text, _ in clauses) or none
-            return f"({joined})", [param for _, params in clauses for param in params]
+            return f"({joined})", params
 
 
 def _compared(condition: Condition) -> _Clause | None:
@@ -258,14 +269,14 @@ def _compared(condition: Condition) -> _Clause | None:
 
 
 def operand_fits(operand: Any) -> bool:
-    """Whether SQLite holds the operand as it is, and compares with it exactly."""
+    """Whether SQLite holds the operand as it is, and compares with it exactly, whichever digits a double is kept in."""
     match operand:
         case bool() | None:
             return True
         case int():
             return -(2**53) <= operand <= 2**53
         case float():
-            return abs(operand) < _INT64
+            return abs(operand) <= 2**53
         case str():
             return operand.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in operand)
         case _:

@@ -58,5 +58,5 @@ def _fit(rows: Any, by: Any, limit: Any) -> bool:
         isinstance(rows, list)
         and all(isinstance(row, Record) for row in rows)
         and isinstance(by, str)
-        and (limit is None or (isinstance(limit, int) and limit >= 0))
+        and (limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0))
     )

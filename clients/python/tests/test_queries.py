@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from syncd_client import (
     or_,
 )
 from syncd_client.data.order import same
+from syncd_client.data.values import parse
 
 from tests.support.vectors import vectors
 
@@ -94,7 +96,7 @@ def test_it_comes_to(filled: Replica, case: Any) -> None:
     records = ask(filled, case["query"])
     by = case.get("by")
     found = aggregate(records, case["measures"]) if by is None else group_by(records, by, case["measures"])
-    assert same(found, case["expect"]), found
+    assert same(found, parse(json.dumps(case["expect"]))), found
 
 
 @named("refusedAggregates")
@@ -128,6 +130,7 @@ def test_it_includes(filled: Replica, case: Any) -> None:
 @pytest.mark.parametrize("how", [
     {}, {"one": []}, {"by": "x"}, {"one": 1, "by": "x"}, {"one": [], "many": [], "by": "x"}, {"many": [{}], "by": "x"},
     {"many": [], "by": 1}, {"many": [], "by": "x", "limit": -1}, {"many": [], "by": "x", "order": "x"}, 1,
+    {"many": [], "by": "x", "limit": 1.5}, {"many": [], "by": "x", "limit": True},
 ])  # fmt: skip
 def test_what_is_related_to_nothing_is_refused(how: Any) -> None:
     with pytest.raises(InvalidQuery):
@@ -158,6 +161,62 @@ def test_there_may_be_many_conditions(filled: Replica) -> None:
     assert [record["n"] for record in filled.query("kinds", [("n", ">=", n - 3000) for n in range(3004)])] == list(
         range(3, 31)
     )
+
+
+def nested(times: int, make: Callable[..., Any]) -> Any:
+    where: Any = {"n": 3}
+    for _ in range(times):
+        where = make(where)
+    return where
+
+
+WAYS: dict[str, Callable[..., Any]] = {
+    "not": not_,
+    "or": or_,
+    "and": lambda part: and_(part, {"n": 3}),
+    "or of and": lambda part: and_(or_(part, {"n": 4}), {"n": {"<": 4}}),
+    "not of or": lambda part: not_(or_(not_(part), {"n": 4})),
+}
+
+
+@pytest.mark.parametrize("make", WAYS.values(), ids=list(WAYS))
+def test_conditions_may_be_nested(filled: Replica, make: Callable[..., Any]) -> None:
+    for times in (2, 4, 8, 9, 10, 30):
+        wanted = [3] if make is not not_ or times % 2 == 0 else [n for n in range(31) if n != 3]
+        assert [record["n"] for record in filled.query("kinds", nested(times, make))] == wanted
+
+
+@pytest.mark.parametrize("make", [not_, or_, and_])
+def test_but_not_without_end(filled: Replica, make: Callable[..., Any]) -> None:
+    assert filled.query("kinds", nested(100, make))
+    for times in (101, 2000):
+        with pytest.raises(InvalidQuery):
+            nested(times, make)
+
+
+def test_conditions_side_by_side_in_one_another(filled: Replica) -> None:
+    where = and_(
+        *(or_(*(and_(*({"n": {"between": [k, k + 1]}} for k in range(90))) for _ in range(90))) for _ in range(3))
+    )
+    assert filled.query("kinds", where) == []
+
+
+@pytest.mark.parametrize("where", [None, 5, b"", {1}, [5], ["abc"], [None], [{"n": 1}], [("n", "=")], [[1, "=", 1]]])
+def test_what_is_no_condition_is_refused(filled: Replica, where: Any) -> None:
+    with pytest.raises(InvalidQuery):
+        filled.query("kinds", where)
+
+
+def test_an_order_has_so_many_terms(filled: Replica) -> None:
+    assert len(filled.query("kinds", order=["n"] * 64)) == 31
+    with pytest.raises(InvalidQuery):
+        filled.query("kinds", order=["n"] * 65)
+
+
+def test_a_page_begins_behind_a_record_of_its_table(filled: Replica) -> None:
+    for after in ("k01", {"id": "k01"}, filled.get("tasks", "t1")):
+        with pytest.raises(InvalidQuery):
+            filled.query("kinds", after=after)
 
 
 def test_what_a_query_was_given_may_change_afterwards() -> None:

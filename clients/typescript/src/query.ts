@@ -63,7 +63,7 @@ export type Order<F extends object> = Path<F> | `-${Path<F>}` | "deletedAt" | "-
  */
 export interface QueryOptions<F extends object = { readonly [field: string]: Json }> {
   readonly order?: Order<F> | readonly Order<F>[];
-  readonly limit?: number;
+  readonly limit?: number | null;
   readonly offset?: number;
   readonly after?: Row<F> | null;
   readonly space?: string | null;
@@ -114,10 +114,11 @@ export function compile<F extends object>(
   user: string,
 ): CompiledQuery<F> {
   const holds = readWhere(where);
-  const { order = [], limit = Infinity, offset = 0, deleted, after } = options;
-  if (!(limit >= 0 && offset >= 0) || limit % 1 || offset % 1)
-    throw new InvalidQuery("limit, offset: from 0.");
+  const { order = [], offset = 0, deleted, after } = options;
+  const limit = options.limit ?? 1e15;
   const terms = ([] as string[]).concat(order as string).map(readTerm);
+  for (const count of [limit, offset])
+    if (!Number.isInteger(count) || count < 0) throw new InvalidQuery("limit, offset: from 0.");
   const compare = (one: Row<F>, other: Row<F>): number => {
     for (const [path, sign] of terms) {
       const decided = compareValues(fieldOf(one, path), fieldOf(other, path));
@@ -151,34 +152,39 @@ export function valueAt(own: (field: string) => Json | undefined, path: string):
 /** A `where` as one condition. Raises InvalidQuery. */
 export function readWhere(where: object, operators = OPERATORS): (read: Reader) => boolean {
   if (typeof where === "function") return where as (read: Reader) => boolean;
-  const triples: readonly (readonly unknown[])[] = Array.isArray(where)
-    ? where
-    : Object.entries(where).flatMap(([path, asked]) => {
-        const pairs = kindOf(asked) === "object" ? Object.entries(asked as object) : [];
-        return (pairs[0] ? pairs : [["=", asked]]).map((pair) => [path, ...pair]);
-      });
-  const all = triples.map((triple) => readTriple(triple as [string, string, Json], operators));
-  return (read) => all.every((holds) => holds(read));
+  try {
+    // A copy, as deep as a value may be behind a field and an operator.
+    const held = copy(where, "", "", -1) as JsonObject;
+    const triples = Array.isArray(held)
+      ? held
+      : // Raises for what is no object.
+        Reflect.ownKeys(held).flatMap((path) => {
+          const asked = held[path as string] as Json;
+          const pairs = kindOf(asked) === "object" ? Object.entries(asked as object) : [];
+          return (pairs[0] ? pairs : [["=", asked]]).map((pair) => [path, ...pair]);
+        });
+    const all = triples.map((triple) => readTriple(triple, operators));
+    return (read) => all.every((holds) => holds(read));
+  } catch (error) {
+    throw new InvalidQuery((error as Error).message);
+  }
 }
 
+/** Raises whatever says why it is none. */
 function readTriple(
   triple: readonly [path: string, operator: string, operand: Json],
   operators: typeof OPERATORS,
 ): (read: Reader) => boolean {
-  const [path, operator, asked] = triple;
-  checkId("a field name", path, InvalidQuery);
+  const [path, operator, operand] = triple;
+  checkId("a field name", path);
   const [holds, takes] = operators.get(operator) ?? [];
-  try {
-    const operand = copy(asked, path, "", 1);
-    if (holds && triple.length === 3 && takes?.(operand) !== false)
-      return (read) => holds(read(path), operand);
-  } catch {}
-  throw new InvalidQuery(`no condition: ${path} ${operator}.`);
+  if (holds && triple.length === 3 && takes?.(operand) !== false) return (read) => holds(read(path), operand);
+  throw new Error(`no condition: ${path} ${operator}.`);
 }
 
 type Term = readonly [path: string, sign: number];
 function readTerm(name: string): Term {
-  const path = name.replace(/^-/, "");
+  const path = name?.replace?.(/^-/, "");
   return [checkId("a field name", path, InvalidQuery), path === name ? 1 : -1];
 }
 

@@ -132,6 +132,9 @@ it.each([{}, { one: 1, by: "x" }, { by: "x" }, { many: [], by: "x" }])(
       { one: people },
       { one: people, many: people, by: "x" },
       { many: people, by: "x", limit: -1 },
+      { many: people, by: "x", limit: 1.5 },
+      { many: people, by: "x", limit: true },
+      { many: people, by: "x", order: "x" },
     ])
       expect(() => include(replica.query("tasks"), { name: wrong } as never)).toThrow(InvalidQuery);
   },
@@ -171,6 +174,36 @@ describe("a condition", () => {
     expect(or({ x: long }, { n: 9007199254740993n }).toJSON()).toEqual({
       or: [{ x: long }, { n: 9007199254740993n }],
     });
+  });
+
+  it("is nested a hundred deep at most", () => {
+    const nested = (times: number, make: (part: never) => unknown): unknown => {
+      let all: unknown = { n: 3 };
+      for (let n = 0; n < times; n++) all = make(all as never);
+      return all;
+    };
+    for (const make of [not, or, and]) {
+      expect(nested(100, make)).toBeTypeOf("function");
+      expect(() => nested(101, make)).toThrow(InvalidQuery);
+    }
+  });
+
+  it("is a list, an object or what where, or and not make", () => {
+    for (const wrong of [
+      false,
+      true,
+      5,
+      "",
+      "n",
+      null,
+      new Date(0),
+      new Map(),
+      [5],
+      ["abc"],
+      [null],
+      [{ n: 1 }],
+    ])
+      expect(() => replica.query("t", wrong as never)).toThrow(InvalidQuery);
   });
 
   it("is no value that is not JSON", () => {

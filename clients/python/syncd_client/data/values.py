@@ -14,6 +14,7 @@ MAX_DEPTH = 64
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _LARGEST = int(1.7976931348623157e308)
 _EXACT = 16  # so many digits fit a double and are an integer to everybody
+_SMALL = 10 ** (_EXACT - 1)
 _INT64 = 2**63
 _POWER = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d(?:\.\d+)?e\+\d+')
 
@@ -39,8 +40,12 @@ def parse(text: str | bytes) -> Any:
 
 
 def _read_integer(text: str) -> int | float:
-    number = int(text)
-    if len(text) <= _EXACT:
+    return int(text) if len(text) <= _EXACT else normal(int(text))
+
+
+def normal(number: int) -> int | float:
+    """An integer as it is read: the double that is printed so, else all its digits."""
+    if -_SMALL < number < _SMALL:
         return number
     try:
         double = float(number)
@@ -67,7 +72,7 @@ def _take(value: Any, path: str, field: str, depth: int) -> Any:
         case int() | float():
             if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > _LARGEST:
                 raise InvalidWrite(f"{path} is a number that JSON or a double cannot hold.", field=field)
-            return value
+            return value if isinstance(value, float) else normal(value)
         case list():
             _check_depth(depth, path, field)
             return [_take(item, f"{path}[{index}]", field, depth + 1) for index, item in enumerate(value)]

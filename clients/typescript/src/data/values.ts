@@ -1,6 +1,7 @@
 /** JSON whose integers keep all their digits: those that a double would round are big integers. Pure. */
 
 import { InvalidWrite } from "../errors.js";
+import { kindOf } from "./order.js";
 
 /** Any JSON value. A `bigint` is an integer that `number` would round; it travels as a plain number. */
 export type Json =
@@ -59,13 +60,11 @@ export function dump(value: Json): string {
   }
 }
 
-/** Equality of JSON: true is not 1, and the order of members does not matter. */
+/** Equality of JSON: true is not 1, 1n is 1, and the order of members does not matter. */
 export function same(one: Json | undefined, other: Json | undefined): boolean {
-  if (one === other) return true;
-  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) {
-    return one === undefined ? other === null : one === null && other === undefined;
-  }
-  if (Array.isArray(one) !== Array.isArray(other)) return false;
+  if (kindOf(one) !== kindOf(other)) return false;
+  // biome-ignore lint/suspicious/noDoubleEquals: of one kind, so that it compares big integers with numbers by value.
+  if (one == other || typeof one !== "object") return one == other;
   const [a, b] = [one as JsonObject, other as JsonObject];
   const keys = Object.keys(a);
   return (

@@ -2,6 +2,7 @@
 
 import { compareValues, kindOf } from "../data/order.js";
 import { copy, type Json, same } from "../data/values.js";
+import { InvalidQuery } from "../errors.js";
 import {
   type Condition,
   hasOrder,
@@ -77,7 +78,7 @@ function between(value: Json, operand: Json): boolean {
 /** All of these hold, with more operators than the core knows. Raises InvalidQuery. */
 export function where<F extends object>(...asked: readonly Asked<NoInfer<F>>[]): Condition<F> {
   const all = asked.map((one) => readWhere(one, meanings()));
-  return condition((read) => all.every((holds) => holds(read)), asked);
+  return condition((read) => all.every((holds) => holds(read)), asked, asked);
 }
 
 /** The same, for those who read better with it. */
@@ -86,16 +87,27 @@ export const and = where;
 /** One of these holds, or more. Raises InvalidQuery. */
 export function or<F extends object>(...asked: readonly Asked<NoInfer<F>>[]): Condition<F> {
   const all = asked.map((one) => readWhere(one, meanings()));
-  return condition((read) => all.some((holds) => holds(read)), { or: asked });
+  return condition((read) => all.some((holds) => holds(read)), { or: asked }, asked);
 }
 
 /** This does not hold. Raises InvalidQuery. */
 export function not<F extends object>(asked: Asked<NoInfer<F>>): Condition<F> {
   const holds = readWhere(asked, meanings());
-  return condition((read) => !holds(read), { not: asked });
+  return condition((read) => !holds(read), { not: asked }, [asked]);
 }
 
-function condition<F extends object>(holds: (read: Reader) => boolean, says: unknown): Condition<F> {
+/** How deep `where`, `or` and `not` may be in one another, as in Python. */
+const DEEPEST = 100;
+const depths = new WeakMap<object, number>();
+
+function condition<F extends object>(
+  holds: (read: Reader) => boolean,
+  says: unknown,
+  parts: readonly object[],
+): Condition<F> {
+  const depth = 1 + parts.reduce((most, part) => Math.max(most, depths.get(part) ?? 0), 0);
+  if (depth > DEEPEST) throw new InvalidQuery(`conditions are nested deeper than ${DEEPEST}.`);
+  depths.set(holds, depth);
   // Now, for what the application gave may change; and as deep as it is, for what was read of it is not too deep.
   const said = copy(plain(says), "", "", Number.NEGATIVE_INFINITY);
   return Object.assign(holds, { toJSON: () => said }) as Condition<F>;

@@ -75,6 +75,7 @@ function grouped<F extends object>(rows: readonly Row<F>[], by: string): [Json, 
 /** Said so that equal values, and no others, have one text: the members of objects are in one order. */
 function canonical(value: Json): Json {
   if (Array.isArray(value)) return ["list", ...value.map(canonical)];
+  if (typeof value === "number" && Number.isInteger(value)) return BigInt(value);
   if (kindOf(value) !== "object") return value;
   const members = Object.entries(value as JsonObject).sort(([one], [other]) => (one < other ? -1 : 1));
   return ["object", ...members.map(([name, part]) => [name, canonical(part)])];

@@ -104,9 +104,17 @@ interface AnyRelated {
   readonly anySpace?: boolean;
 }
 
-function checkRelated({ one, many, by, limit = Infinity }: AnyRelated): AnyQuery {
+function checkRelated(how: AnyRelated): AnyQuery {
+  const { one, many, by, limit, anySpace: _anySpace, ...unknown } = Object(how) as AnyRelated;
   const of = one ?? many;
-  if (!(of instanceof Query) || (one && many) || typeof by !== "string" || !(limit >= 0))
+  const most = limit ?? 0;
+  if (
+    !(of instanceof Query) ||
+    (one && many) ||
+    typeof by !== "string" ||
+    !(Number.isInteger(most) && most >= 0) ||
+    Object.keys(unknown).length > 0
+  )
     throw new InvalidQuery(
       "what is related is { one: query, by: field }, or { many: query, by: field, limit }.",
     );
@@ -138,5 +146,5 @@ function finderOf(
       const id = readerOf(row)(by);
       return (typeof id === "string" && find(row, id)[0]) || null;
     };
-  return (row) => Object.freeze(find(row, row.id).slice(0, limit));
+  return (row) => Object.freeze(find(row, row.id).slice(0, limit ?? undefined));
 }
