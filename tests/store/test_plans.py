@@ -43,7 +43,7 @@ BY_ITSELF = {
     for name in (
         "usage_look", "quota_over", "quota_rates", "audit_count", "held_number", "held_due", "held_waiting",
         "held_with_room", "heads", "feeds_of", "membership_news", "still_members", "consumer_lags", "webhook_counts",
-        "projections_fill", "projection_lags",
+        "projections_fill", "projections_step", "projection_lags",
     )
 }  # fmt: skip
 
