@@ -47,24 +47,19 @@ BEGIN
 END $$;
 
 -- Writes the change that tells devices of an erasure, and stores the record so: the registers p_keys have no values from now on; p_bury: and the record
--- is deleted. Its stamps are later than all that the record has. The feed is locked. Returns its seq.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_write(p_record syncd.sync_records, p_keys text[], p_bury boolean) RETURNS bigint
+-- is deleted. Its stamps are later than all that the record has. p_by: the server's number; p_seq, p_at: its place, which was taken.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_write(p_record syncd.sync_records, p_keys text[], p_bury boolean, p_by integer, p_seq bigint, p_at timestamptz)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_name  text := syncd.sync_server_for('erasure');
     v_event uuid := gen_random_uuid();
-    v_no    integer;
-    v_seq   bigint;
-    v_at    timestamptz;
     v_us    bigint;
     v_text  text;
     v_new   json;
     v_all   jsonb;
 BEGIN
-    PERFORM syncd.sync_names_put(ARRAY[v_name], NULL);
-    SELECT n.name_no INTO v_no FROM syncd.sync_names n WHERE n.name = v_name;
-    SELECT a.base + 1, a.written_at INTO v_seq, v_at FROM syncd.sync_take(p_record.space_no, p_record.app_no, 1) a;
-    v_us := greatest(syncd.sync_micros(v_at), p_record.latest + 1);
+    v_us := greatest(syncd.sync_micros(p_at), p_record.latest + 1);
     v_text := syncd.sync_instant(timestamptz 'epoch' + v_us * interval '1 microsecond');
     SELECT concat('{', string_agg(concat(to_json(k), ':{"value":', CASE WHEN k = 'deletedAt' THEN to_json(v_text)::text ELSE 'null' END,
                                          ',"at":', to_json(v_text), ',"erased":true}'), ',' ORDER BY k COLLATE "C"), '}')::json
@@ -72,16 +67,25 @@ BEGIN
     SELECT p_record.registers || jsonb_object_agg(e.key, e.value || jsonb_build_object('clientId', v_name)) INTO v_all FROM jsonb_each(v_new::jsonb) e;
     INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no, client_no,
                                     schema_version, op, record_id, change_id, fields)
-    VALUES (v_seq, v_seq, p_record.seq, v_at, v_event, p_record.space_no, p_record.app_no, p_record.table_no, v_no, v_no,
+    VALUES (p_seq, p_seq, p_record.seq, p_at, v_event, p_record.space_no, p_record.app_no, p_record.table_no, p_by, p_by,
             p_record.schema_version, CASE WHEN p_bury THEN 3 ELSE 2 END, p_record.record_id, syncd.sync_move_id(v_event),
             CASE WHEN p_record.deleted THEN syncd.sync_whole(v_all, v_new) ELSE v_new END);
     UPDATE syncd.sync_records q
-    SET seq = v_seq, latest = v_us, event_id = v_event, client_no = v_no, deleted = p_record.deleted OR p_bury, registers = v_all
-    WHERE q.space_no = p_record.space_no AND q.app_no = p_record.app_no AND q.table_no = p_record.table_no AND q.record_id = p_record.record_id;
+    SET seq = p_seq, latest = v_us, event_id = v_event, client_no = p_by, deleted = p_record.deleted OR p_bury, registers = v_all
+    WHERE q.space_no = p_record.space_no AND q.app_no = p_record.app_no AND q.table_no = p_record.table_no AND q.record_id = p_record.record_id
+      AND q.seq = p_record.seq;  -- so that the other index finds one row as well
     -- what is changed without a place of its own is so in projections at once (functions/projections.sql)
     UPDATE syncd.sync_records q SET registers = q.registers
-    WHERE q.space_no = p_record.space_no AND q.app_no = p_record.app_no AND q.table_no = p_record.table_no AND q.record_id = p_record.record_id;
-    RETURN v_seq;
+    WHERE q.space_no = p_record.space_no AND q.app_no = p_record.app_no AND q.table_no = p_record.table_no AND q.record_id = p_record.record_id
+      AND q.seq = p_seq AND EXISTS (SELECT FROM syncd.sync_projections);
+END $$;
+
+-- In whose name an erasure writes.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_by() RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM syncd.sync_names_put(ARRAY[syncd.sync_server_for('erasure')], NULL);
+    RETURN (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = syncd.sync_server_for('erasure'));
 END $$;
 
 -- Adds to what an erasure has done.
@@ -117,6 +121,7 @@ DECLARE
     e       syncd.sync_erasures;
     v_table integer;
     v       syncd.sync_records;
+    t       record;
 BEGIN
     SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
     space_no := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = e.space_id);
@@ -126,10 +131,10 @@ BEGIN
         RETURN;  -- the database that was restored is from before it
     END IF;
     PERFORM syncd.sync_erase_lock(space_no, app_no);
-    SELECT q.* INTO v FROM syncd.sync_records q
-    WHERE q.space_no = sync_erase_bury.space_no AND q.app_no = sync_erase_bury.app_no AND q.table_no = v_table AND q.record_id = e.record_id;
+    v := syncd.sync_record_at(space_no, app_no, v_table, e.record_id);
     IF v.record_id IS NOT NULL AND NOT syncd.sync_is_erased(v.registers) THEN
-        PERFORM syncd.sync_erase_write(v, ARRAY(SELECT jsonb_object_keys(v.registers)), true);
+        SELECT a.* INTO t FROM syncd.sync_take(space_no, app_no, 1) a;
+        PERFORM syncd.sync_erase_write(v, ARRAY(SELECT jsonb_object_keys(v.registers)), true, syncd.sync_erase_by(), t.base + 1, t.written_at);
         PERFORM syncd.sync_erase_count(p_ordinal, 'records', 1);
     END IF;
     SELECT h.head INTO upto FROM syncd.sync_feeds h WHERE h.space_no = sync_erase_bury.space_no AND h.app_no = sync_erase_bury.app_no;

@@ -181,22 +181,29 @@ RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET
 DECLARE
     v_buried bigint := 0;
     v_fields bigint := 0;
+    v_by     integer := syncd.sync_erase_by();
+    v_found  jsonb;
     v_bury   boolean;
     v        syncd.sync_records;
+    t        record;
     d        record;
 BEGIN
-    FOR d IN SELECT c.table_no, c.record_id, array_agg(DISTINCT f.key) AS keys
-             FROM syncd.sync_changes c CROSS JOIN LATERAL json_each(c.fields) f
-             JOIN syncd.sync_names n ON n.name_no = c.client_no
-             JOIN syncd.sync_records q ON q.space_no = c.space_no AND q.app_no = c.app_no AND q.table_no = c.table_no AND q.record_id = c.record_id
-             WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto AND c.user_no = p_user
-               AND f.key <> 'deletedAt' AND f.value -> 'clientId' IS NULL AND NOT q.registers -> f.key ? 'erased'
-               AND q.registers -> f.key ->> 'at' = f.value ->> 'at' AND q.registers -> f.key ->> 'clientId' = n.name
-             GROUP BY c.table_no, c.record_id ORDER BY c.table_no, c.record_id LOOP
-        SELECT q.* INTO v FROM syncd.sync_records q
-        WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = d.table_no AND q.record_id = d.record_id;
+    SELECT jsonb_agg(jsonb_build_array(f.table_no, f.record_id, f.keys)) INTO v_found FROM (
+        SELECT c.table_no, c.record_id, array_agg(DISTINCT f.key) AS keys
+        FROM syncd.sync_changes c CROSS JOIN LATERAL json_each(c.fields) f
+        JOIN syncd.sync_names n ON n.name_no = c.client_no
+        CROSS JOIN LATERAL (SELECT h.registers FROM syncd.sync_record_at(p_space, p_app, c.table_no, c.record_id) h OFFSET 0) q
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto AND c.user_no = p_user
+          AND f.key <> 'deletedAt' AND f.value -> 'clientId' IS NULL AND NOT q.registers -> f.key ? 'erased'
+          AND q.registers -> f.key ->> 'at' = f.value ->> 'at' AND q.registers -> f.key ->> 'clientId' = n.name
+        GROUP BY c.table_no, c.record_id ORDER BY c.table_no, c.record_id) f;
+    -- all places at once: the row of a feed that is written a thousand times in a transaction becomes slow
+    SELECT a.* INTO t FROM syncd.sync_take(p_space, p_app, coalesce(jsonb_array_length(v_found), 0)) a;
+    FOR d IN SELECT (e.value ->> 0)::integer AS table_no, e.value ->> 1 AS record_id, ARRAY(SELECT jsonb_array_elements_text(e.value -> 2)) AS keys, e.n
+             FROM jsonb_array_elements(v_found) WITH ORDINALITY AS e (value, n) LOOP
+        v := syncd.sync_record_at(p_space, p_app, d.table_no, d.record_id);
         v_bury := NOT EXISTS (SELECT FROM jsonb_each(v.registers) r WHERE r.key <> 'deletedAt' AND r.key <> ALL (d.keys) AND NOT r.value ? 'erased');
-        PERFORM syncd.sync_erase_write(v, d.keys, v_bury);
+        PERFORM syncd.sync_erase_write(v, d.keys, v_bury, v_by, t.base + d.n, t.written_at);
         v_buried := v_buried + v_bury::integer;
         v_fields := v_fields + cardinality(d.keys);
     END LOOP;

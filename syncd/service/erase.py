@@ -15,8 +15,8 @@ import jwt
 
 from syncd.store.erasures import ErasedFeed, Erasure, ErasureOperator
 
-# Places of a log a part, and how long to rest after each, as a share of what it took.
-AT_ONCE, REST = 5000, 0.5
+# Places of a log a part, fewer where the feed is locked meanwhile; how long to rest after each, as a share of its time.
+AT_ONCE, LOCKED_AT_ONCE, REST = 5000, 250, 0.5
 PURPOSE, TYPE = b"syncd erasure receipt", "syncd-erasure+jwt"
 
 
@@ -39,7 +39,7 @@ async def perform(operator: ErasureOperator, ordinal: int, what: str, rest: floa
 
 
 def _cleaning(operator: ErasureOperator, ordinal: int, feed: ErasedFeed, clients: list[str]) -> Any:
-    return lambda after: operator.clean_user(ordinal, feed, clients, after, AT_ONCE)
+    return lambda after: operator.clean_user(ordinal, feed, clients, after, LOCKED_AT_ONCE)
 
 
 async def _through(feed: ErasedFeed, rest: float, clean: Any) -> None:
