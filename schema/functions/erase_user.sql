@@ -62,18 +62,22 @@ BEGIN
     RETURN v_no;
 END $$;
 
--- Spaces in which nobody else is are erased with their user: nobody is told of their names again.
+-- Spaces in which nobody else is are erased with their user: nobody is told of their names again. Where memberships come from outside, a member
+-- is known here from its first sync on, so of those spaces the personal one alone is nobody else's. Nobody is made a member meanwhile.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_spaces(p_user integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_n bigint;
+    v_own text := (SELECT concat('_personal:', n.name) FROM syncd.sync_names n WHERE n.name_no = p_user);
+    v_n   bigint;
 BEGIN
+    LOCK TABLE syncd.sync_memberships IN SHARE ROW EXCLUSIVE MODE;
     UPDATE syncd.sync_spaces s
     SET space_id = f.id, quoted = to_json(f.id)::text, name = 'erased', former_id = NULL, owners = '{}', erased_at = clock_timestamp(),
         deleted_at = coalesce(s.deleted_at, clock_timestamp())
     FROM (SELECT o.space_no, gen_random_uuid()::text AS id FROM syncd.sync_spaces o) f
     WHERE f.space_no = s.space_no AND s.erased_at IS NULL
       AND (s.owners = ARRAY[p_user]::bigint[] OR EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no = p_user))
+      AND (s.space_id = v_own OR NOT EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.source <> 'table'))
       AND NOT EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no <> p_user);
     GET DIAGNOSTICS v_n = ROW_COUNT;
     DELETE FROM syncd.sync_invitations i USING syncd.sync_spaces s WHERE s.space_no = i.space_no AND s.erased_at IS NOT NULL;
@@ -120,12 +124,14 @@ DECLARE
     v_spaces  bigint;
     v_held    bigint;
 BEGIN
-    IF NOT EXISTS (SELECT FROM syncd.sync_names n WHERE n.name = p_user) THEN
-        SELECT e.ordinal INTO v_ordinal FROM syncd.sync_erasures e
-        WHERE e.what = 'user' AND e.digest = sha256(e.salt || convert_to(p_user, 'UTF8')) ORDER BY e.ordinal DESC LIMIT 1;
-        IF FOUND THEN
-            RETURN v_ordinal;
-        END IF;
+    -- One that was begun comes first, also where its user is back, as somebody new.
+    SELECT e.ordinal INTO v_ordinal FROM syncd.sync_erasures e
+    WHERE e.what = 'user' AND e.digest = sha256(e.salt || convert_to(p_user, 'UTF8'))
+      AND CASE WHEN e.done_at IS NULL THEN EXISTS (SELECT FROM syncd.sync_names n WHERE n.name_no = e.user_no AND starts_with(n.name, '_erased:'))
+               ELSE NOT EXISTS (SELECT FROM syncd.sync_names n WHERE n.name = p_user) END
+    ORDER BY e.done_at IS NOT NULL, e.ordinal DESC LIMIT 1;
+    IF FOUND THEN
+        RETURN v_ordinal;
     END IF;
     v_user := syncd.sync_erase_may(p_user, p_always);
     INSERT INTO syncd.sync_erasures AS e (what, user_no, salt, digest, anonymise)
@@ -261,7 +267,7 @@ BEGIN
 END $$;
 
 -- Erases again, in a database that was restored from before it, what p_list (as the call erase_list has it) names: takes the list over, and
--- returns the numbers of those that have work left. What the database knows to be done is not done again: since then a user may be back.
+-- returns the numbers of those that have work left. What was only asked for is asked for here too. What the database knows to be done is not done again: since then a user may be back.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_again(p_list jsonb) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -278,7 +284,12 @@ BEGIN
         v_number := v_known.ordinal;
         IF v_number IS NULL THEN
             v_user := (SELECT n.name FROM syncd.sync_names n WHERE sha256(e.salted || convert_to(n.name, 'UTF8')) = decode(e.digest, 'hex'));
-            IF v_user IS NOT NULL THEN
+            IF v_user IS NOT NULL AND e.done IS NULL THEN  -- it was asked for, and an operator has still to do it
+                INSERT INTO syncd.sync_erasures (what, asked_at, user_no, salt, digest, anonymise)
+                SELECT 'user', to_timestamp(e.asked), n.name_no, e.salted, decode(e.digest, 'hex'), e.anonymise FROM syncd.sync_names n WHERE n.name = v_user
+                ON CONFLICT (user_no) WHERE user_no IS NOT NULL DO NOTHING;
+                CONTINUE;
+            ELSIF v_user IS NOT NULL THEN
                 v_number := syncd.sync_erase_user(v_user, e.anonymise, true);
                 UPDATE syncd.sync_erasures k SET salt = e.salted, digest = decode(e.digest, 'hex') WHERE k.ordinal = v_number;
             ELSE
@@ -291,7 +302,7 @@ BEGIN
         ELSIF v_known.done_at IS NOT NULL OR e.done IS NULL THEN
             CONTINUE;
         ELSIF e.what = 'user' THEN
-            PERFORM syncd.sync_erase_user(n.name, v_known.anonymise, true) FROM syncd.sync_names n
+            PERFORM syncd.sync_erase_user(n.name, e.anonymise, true) FROM syncd.sync_names n
             WHERE n.name_no = v_known.user_no AND NOT starts_with(n.name, '_erased:');
         END IF;
         RETURN NEXT v_number;

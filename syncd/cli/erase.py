@@ -66,7 +66,11 @@ def user_command(user: str, anonymise: bool, database_url: str | None, **options
     """
 
     async def work(operator: ErasureOperator) -> None:
-        await _perform(operator, await operator.begin_user(user, anonymise), "user")
+        done = set[int]()
+        # The second is that of a user who came back while the first was interrupted.
+        while len(done) < 2 and (ordinal := await operator.begin_user(user, anonymise)) not in done:
+            await _perform(operator, ordinal, "user")
+            done.add(ordinal)
 
     _run(work, database_url, options)
 

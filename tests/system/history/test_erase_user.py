@@ -173,6 +173,50 @@ def test_killed_in_the_middle_it_ends_the_same(scene: Scene) -> None:
     assert scene.shared() == {"both": {"b": "bob's", "c": "bob's"}, "his": {"a": "bob's"}}
 
 
+def test_one_that_was_interrupted_is_ended_where_its_user_is_back(scene: Scene) -> None:
+    lock = (
+        "SELECT FROM syncd.sync_feeds h JOIN syncd.sync_spaces s USING (space_no) "
+        f"WHERE s.space_id = '{scene.space}' FOR UPDATE OF h"
+    )
+    kill_while_it_waits(scene.server, lock, "user", scene.name)
+    scene.eve.write(edit("back", text=CANARY))
+    receipts = erase(scene.server, "user", scene.name).splitlines()
+    assert [checked(scene.server, receipt)["counts"]["spaces"] for receipt in receipts] == [2, 1]
+    assert tables_with(scene.server, CANARY) == []
+    assert ask(scene.server, "SELECT count(*) FROM syncd.sync_erasures WHERE done_at IS NULL") == [(0,)]
+
+
+def test_what_a_list_says_was_only_asked_for_is_asked_for_again_and_nothing_is_erased(
+    scene: Scene, folder: Path
+) -> None:
+    ask(scene.server, f"SELECT syncd.sync_erase_ask('{scene.name}')")
+    (folder / "list").write_text(erase(scene.server, "list"))
+    ask(scene.server, "WITH gone AS (DELETE FROM syncd.sync_erasures RETURNING 1) SELECT count(*) FROM gone")
+    erase(scene.server, "again", str(folder / "list"))
+    assert values(scene.eve.drain()[0]) != {}
+    assert ask(scene.server, "SELECT done_at, anonymise FROM syncd.sync_erasures") == [(None, False)]
+    assert len(erase(scene.server, "asked", "--anonymise").splitlines()) == 1
+    assert scene.shared() != {}
+
+
+def test_a_space_whose_members_are_known_elsewhere_is_not_erased_with_the_one_who_came(folder: Path) -> None:
+    garden = [{"id": "garden", "role": "writer"}]
+    with (
+        Server(folder / "outside", settings={"memberships": "token"}) as server,
+        httpx.Client(base_url=server.url, timeout=300) as http,
+    ):
+        ada, bob = Device(http, server, "ada"), Device(http, server, "bob", "c2")
+        for one in (ada, bob):
+            one.headers["authorization"] = f"Bearer {server.token(one.user, garden)}"
+        ada.write(edit("own", text=CANARY), {**edit("hers", 50, a=CANARY, n=1), "spaceId": "garden"})
+        erase(server, "user", "ada")
+        assert tables_with(server, CANARY) == []
+        # Bob had not come yet, and finds the space as it was, without what Ada wrote.
+        assert [change["id"] for change in bob.drain(history=1)[0] if change["spaceId"] == "garden"] != []
+        named = "SELECT space_id FROM syncd.sync_spaces WHERE space_id = 'garden' AND deleted_at IS NULL"
+        assert ask(server, named) == [("garden",)]
+
+
 def test_an_export_comes_back_the_same_and_keeps_what_is_erased(scene: Scene, folder: Path) -> None:
     erase(scene.server, "record", scene.space, "t", "his", "--app", "app")
     erase(scene.server, "user", scene.name)
