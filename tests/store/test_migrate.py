@@ -216,6 +216,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0049_pre_schemas.sql",
         "1_0050_pre_reports.sql",
         "1_0051_pre_projections.sql",
+        "1_0053_pre_erasures.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -235,6 +236,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0044_post_consumers.sql",
         "3_0047_post_webhooks.sql",
         "3_0052_post_projections.sql",
+        "3_0054_post_erasures.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

@@ -24,7 +24,7 @@ OF_A_USER = {
     "sync_personal_space", "sync_receipts",
     "sync_restored_before", "sync_role_in", "sync_roster", "sync_space_create", "sync_space_delete", "sync_space_make",
     "sync_space_put_back", "sync_space_restore", "sync_unblock", "sync_quota_device", "sync_quota_of",
-    "sync_audit_say", "sync_import_same", "sync_push_together",
+    "sync_audit_say", "sync_import_same", "sync_push_together", "sync_erase_ask",
 }  # fmt: skip
 # … triggers' …
 OF_TRIGGERS = {"sync_guard", "sync_note_members"}
@@ -58,6 +58,7 @@ OF_NOBODY = {
     "sync_schemas_in_force": "SELECT * FROM syncd.sync_schemas_in_force()",
     "sync_session": "SELECT * FROM syncd.sync_session()",
     "sync_context_kind": "SELECT syncd.sync_context_kind()",
+    "sync_was_erased": "SELECT syncd.sync_was_erased('{n}', 'app', 't', 'r')",
     "sync_quota_rates": "SELECT * FROM syncd.sync_quota_rates()",
 }
 REFUSED = [
