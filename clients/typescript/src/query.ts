@@ -3,9 +3,9 @@
 import { checkId, checkSpace, type Key, keyText } from "./data/change.js";
 import type { Event, RecordKey } from "./data/events.js";
 import { type Registers, TOMBSTONE } from "./data/merge.js";
-import { compareText, compareValues, kindOf } from "./data/order.js";
+import { compareText, compareValues } from "./data/order.js";
 import { type Row, rowOf } from "./data/row.js";
-import { copy, type Json, type JsonObject, same } from "./data/values.js";
+import { copy, type Json, type JsonObject, kindOf, same } from "./data/values.js";
 import { InvalidQuery } from "./errors.js";
 import { Observed, type Source } from "./store/observed.js";
 import { keyOf, type Transaction } from "./store/store.js";
@@ -118,7 +118,7 @@ export function compile<F extends object>(
   const limit = options.limit ?? 1e15;
   const terms = ([] as string[]).concat(order as string).map(readTerm);
   for (const count of [limit, offset])
-    if (!Number.isInteger(count) || count < 0) throw new InvalidQuery("limit, offset: from 0.");
+    if (!Number.isInteger(count) || count < 0) throw new InvalidQuery("limit, offset?");
   const compare = (one: Row<F>, other: Row<F>): number => {
     for (const [path, sign] of terms) {
       const decided = compareValues(fieldOf(one, path), fieldOf(other, path));
@@ -179,7 +179,7 @@ function readTriple(
   checkId("a field name", path);
   const [holds, takes] = operators.get(operator) ?? [];
   if (holds && triple.length === 3 && takes?.(operand) !== false) return (read) => holds(read(path), operand);
-  throw new Error(`no condition: ${path} ${operator}.`);
+  throw new Error(`no condition: ${path} ${operator}`);
 }
 
 type Term = readonly [path: string, sign: number];

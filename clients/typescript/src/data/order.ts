@@ -1,6 +1,6 @@
 /** The order of texts and of JSON values, the same as the server's and the Python client's. Pure. */
 
-import type { Json } from "./values.js";
+import { type Json, kindOf } from "./values.js";
 
 /**
  * Compares texts by their UTF-8 bytes, which is by code point. JavaScript's own `<` compares UTF-16 units and
@@ -10,16 +10,6 @@ export function compareText(one: string, other: string): number {
   let index = 0;
   while (index < one.length && one[index] === other[index]) index += 1;
   return (one.codePointAt(index) ?? -1) - (other.codePointAt(index) ?? -1);
-}
-
-/** The kind of a JSON value, as queries tell them apart: true is not 1. */
-export type Kind = "null" | "boolean" | "number" | "text" | "list" | "object";
-
-export function kindOf(value: Json | undefined): Kind {
-  if (value === null || value === undefined) return "null";
-  if (typeof value === "bigint") return "number";
-  if (typeof value === "string") return "text";
-  return Array.isArray(value) ? "list" : (typeof value as Kind);
 }
 
 const GROUPS = { null: 0, boolean: 1, number: 1, text: 2, list: 3, object: 4 };

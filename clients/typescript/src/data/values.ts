@@ -1,7 +1,6 @@
 /** JSON whose integers keep all their digits: those that a double would round are big integers. Pure. */
 
 import { InvalidWrite } from "../errors.js";
-import { kindOf } from "./order.js";
 
 /** Any JSON value. A `bigint` is an integer that `number` would round; it travels as a plain number. */
 export type Json =
@@ -106,4 +105,14 @@ function checkText(text: string, path: string, field: string): string {
   if (field && /\0|\p{Cs}/u.test(text))
     throw new InvalidWrite(`${path} has a \\u0000 or a lone surrogate.`, field);
   return text;
+}
+
+/** The kind of a JSON value, as queries tell them apart: true is not 1. */
+export type Kind = "null" | "boolean" | "number" | "text" | "list" | "object";
+
+export function kindOf(value: Json | undefined): Kind {
+  if (value === null || value === undefined) return "null";
+  if (typeof value === "bigint") return "number";
+  if (typeof value === "string") return "text";
+  return Array.isArray(value) ? "list" : (typeof value as Kind);
 }

@@ -1,7 +1,7 @@
 /** Conditions beyond those of the core. Pure. */
 
-import { compareValues, kindOf } from "../data/order.js";
-import { copy, type Json, same } from "../data/values.js";
+import { compareValues } from "../data/order.js";
+import { copy, type Json, kindOf, same } from "../data/values.js";
 import { InvalidQuery } from "../errors.js";
 import {
   type Condition,

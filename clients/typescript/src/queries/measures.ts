@@ -1,8 +1,8 @@
 /** What is counted, summed and grouped of the rows of a query. */
 
-import { compareValues, kindOf } from "../data/order.js";
+import { compareValues } from "../data/order.js";
 import type { Row } from "../data/row.js";
-import { dump, type Json, type JsonObject, normal } from "../data/values.js";
+import { dump, type Json, type JsonObject, kindOf, normal } from "../data/values.js";
 import { InvalidQuery } from "../errors.js";
 import { type Path, Query, readerOf } from "../query.js";
 
