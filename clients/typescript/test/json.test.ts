@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { after, EPOCH, formatInstant, LATEST, latest, tick } from "../src/data/clock.js";
 import { compareText, compareValues } from "../src/data/order.js";
-import { dump, freeze, type Json, normal, parse, same, kindOf } from "../src/data/values.js";
+import { dump, freeze, type Json, kindOf, normal, parse, same } from "../src/data/values.js";
 
 describe("JSON", () => {
   it.each<[string, Json]>([
