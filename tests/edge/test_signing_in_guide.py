@@ -17,7 +17,7 @@ from syncd.core.errors import Unauthorized
 from syncd.settings import Settings
 from tests.support.programs import REPOSITORY
 from tests.support.provider import Provider
-from tests.support.sign_in import RECORDED, Signer, publish
+from tests.support.sign_in import SHAPED, Signer, publish
 
 PAGE = (REPOSITORY / "docs/guide/signing-in.md").read_text(encoding="utf-8")
 SECRET = "a secret of more than thirty-two bytes"
@@ -32,20 +32,20 @@ def exports(heading: str) -> dict[str, str]:
 
 def test_each_provider_of_the_page_is_tried() -> None:
     part = PAGE.split("## An identity provider")[1].split("\n## ")[0]
-    assert re.findall(r"^### (.+)$", part, re.MULTILINE) == list(RECORDED)
+    assert re.findall(r"^### (.+)$", part, re.MULTILINE) == list(SHAPED)
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", SHAPED)
 async def test_its_tokens_are_believed_by_its_recipe(name: str) -> None:
-    recorded, said = RECORDED[name], exports(name)
-    signer = Signer("k-2026", recorded.algorithm)
-    assert urlsplit(said["SYNCD_OIDC_ISSUER"]).path == recorded.path
+    shaped, said = SHAPED[name], exports(name)
+    signer = Signer("k-2026", shaped.algorithm)
+    assert urlsplit(said["SYNCD_OIDC_ISSUER"]).path == shaped.path
     async with Provider({}) as provider:
-        issuer = publish(provider, signer, recorded.path, keys=f"/{recorded.keys.removeprefix('/')}")
+        issuer = publish(provider, signer, shaped.path, keys=f"/{shaped.keys.removeprefix('/')}")
         tokens = tokens_of(Settings.load({**said, "SYNCD_OIDC_ISSUER": issuer}))
-        found = await tokens.identity(b"Bearer " + signer.token(issuer, **recorded.claims).encode())
-        assert found.user == recorded.user
-        other = Signer("k-2026", recorded.algorithm).token(issuer, **recorded.claims)
+        found = await tokens.identity(b"Bearer " + signer.token(issuer, **shaped.claims).encode())
+        assert found.user == shaped.user
+        other = Signer("k-2026", shaped.algorithm).token(issuer, **shaped.claims)
         with pytest.raises(Unauthorized):
             await tokens.identity(b"Bearer " + other.encode())
 
