@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.device import Device, answer, statuses
 from tests.support.harness import Server
+from tests.support.processes import postmaster_of
 from tests.support.wire import unique
-from tests.system.operate.test_durability import postmaster
 
 
 class Restored:
@@ -149,7 +149,7 @@ async def test_a_crash_of_the_database_loses_no_cursor(backup: Restored, user: s
         for turn in range(3):
             await write(ann, f"turn-{turn}", 5)
             cursors.append((await ann.drain())[1])
-            postmaster(backup.server).kill()
+            postmaster_of(backup.server).kill()
             while (await ann.ask()).status_code != 200:
                 pass
         await write(ann, "last", 5)

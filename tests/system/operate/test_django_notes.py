@@ -29,6 +29,7 @@ BEGIN RAISE unique_violation; END $$;
 CREATE CONSTRAINT TRIGGER late AFTER INSERT ON public.notes_link DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW WHEN (NEW.slug = 'late') EXECUTE FUNCTION public.late();
 """
+ROLES = ("notes", "syncd_app")
 
 
 class Notes:
@@ -57,7 +58,9 @@ class Notes:
 
     @contextlib.contextmanager
     def made(self) -> Iterator[None]:
-        self.administer("CREATE ROLE notes LOGIN", "CREATE ROLE syncd_app LOGIN")
+        # Roles are the whole cluster's, and another test may have left one of these names.
+        for role in ROLES:
+            self.administer(f"DROP ROLE IF EXISTS {role}", f"CREATE ROLE {role} LOGIN")
         self.administer(f'CREATE DATABASE "{self._name}" OWNER notes')
         try:
             assert "notes.0001_initial" in self.manage("migrate")
@@ -66,7 +69,7 @@ class Notes:
             assert "no issues" in self.manage("check", "--database", "syncd")
             yield
         finally:
-            self.administer(f'DROP DATABASE "{self._name}" WITH (FORCE)', "DROP ROLE notes", "DROP ROLE syncd_app")
+            self.administer(f'DROP DATABASE "{self._name}" WITH (FORCE)', *(f"DROP ROLE {role}" for role in ROLES))
 
     @contextlib.contextmanager
     def served(self) -> Iterator[None]:
