@@ -19,7 +19,7 @@ class SharedText(bytes):
     @property
     def held(self) -> int:
         """Its bytes, with those of its forms."""
-        return len(self) + sum(map(len, self.__dict__.values()))
+        return len(self) + sum(map(len, list(self.__dict__.values())))  # a thread may be making one
 
     def has(self, name: str) -> bool:
         """Whether that was made already."""

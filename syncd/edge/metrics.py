@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -167,23 +167,22 @@ class _Collector:
         yield from (processed, retries, dead, took)
 
     def _consumers(self) -> Iterator[Any]:
-        from prometheus_client.core import GaugeMetricFamily
-
-        for place, (name, what) in enumerate(CONSUMERS.items()):
-            metric = GaugeMetricFamily(f"syncd_consumer_{name}", what, labels=["consumer"])
-            for _, page in self._pages:  # one worker looks
-                for consumer, values in page.consumers.items():
-                    metric.add_metric([consumer], values[place])
-            yield metric
+        return self._looked("consumer", "consumer", CONSUMERS, lambda page: page.consumers)
 
     def _projections(self) -> Iterator[Any]:
+        return self._looked("projection", "view", PROJECTIONS, lambda page: page.projections)
+
+    def _looked(
+        self, kind: str, label: str, numbers: Mapping[str, str], of: Callable[[Any], Mapping[str, Sequence[float]]]
+    ) -> Iterator[Any]:
+        """What one worker looks at for all: a gauge of each number, by name."""
         from prometheus_client.core import GaugeMetricFamily
 
-        for place, (name, what) in enumerate(PROJECTIONS.items()):
-            metric = GaugeMetricFamily(f"syncd_projection_{name}", what, labels=["view"])
-            for _, page in self._pages:  # one worker looks
-                for view, values in page.projections.items():
-                    metric.add_metric([view], values[place])
+        for place, (name, what) in enumerate(numbers.items()):
+            metric = GaugeMetricFamily(f"syncd_{kind}_{name}", what, labels=[label])
+            for _, page in self._pages:
+                for one, values in of(page).items():
+                    metric.add_metric([one], values[place])
             yield metric
 
     def _bus(self) -> Iterator[Any]:
