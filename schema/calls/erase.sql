@@ -31,6 +31,11 @@ WHERE e.what = 'user' AND e.done_at IS NULL ORDER BY e.ordinal;
 -- returns: store.erasures.ErasedFeed
 SELECT space_no AS space, app_no AS app, true AS whole, upto FROM syncd.sync_erase_bury($1::bigint);
 
+-- name: erase_moved
+-- The numbers of the erasures of the same record where it was before, which are begun here.
+-- returns: one value
+SELECT syncd.sync_erase_moved($1::bigint);
+
 -- name: erase_log
 -- Takes a record's values out of the next part of its feed's log; how far that was.
 -- returns: one value
@@ -42,9 +47,9 @@ SELECT syncd.sync_erase_log($1::bigint, $2::integer, $3::integer, $4::bigint, $5
 SELECT syncd.sync_erase_beside($1::bigint);
 
 -- name: erase_feeds
--- The feeds that an erasure of a user goes through.
+-- The feeds that an erasure of a user goes through. $2: its devices, as erase_clients has them.
 -- returns: store.erasures.ErasedFeed
-SELECT space_no AS space, app_no AS app, whole, upto FROM syncd.sync_erase_feeds($1::bigint);
+SELECT space_no AS space, app_no AS app, whole, upto FROM syncd.sync_erase_places($1::bigint, $2::text[]);
 
 -- name: erase_clients
 -- The devices with which only that user wrote.
@@ -55,6 +60,11 @@ SELECT syncd.sync_erase_clients($1::bigint);
 -- Takes a user's values out of the next part of a feed; how far that was.
 -- returns: one value
 SELECT syncd.sync_erase_user_log($1::bigint, $2::integer, $3::integer, $4::boolean, $5::text[], $6::bigint, $7::integer, $8::bigint);
+
+-- name: receipt_key
+-- The key that signs receipts, which no role of a server reads.
+-- returns: one value
+SELECT receipt_key FROM syncd.sync_erasure_key;
 
 -- name: erase_end
 -- Ends an erasure: what is known of it.

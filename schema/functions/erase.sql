@@ -21,18 +21,33 @@ BEGIN
     RETURN CASE WHEN v_base IS NULL THEN v_core ELSE concat(left(v_core, -1), v_base) END;
 END $$;
 
--- Registers of the log without the values of p_keys (null: of all), but for the tombstone's, which is an instant.
+-- The register `deletedAt` without what a device wrote in place of an instant: the stamp stands there then, so that what was deleted stays so.
+CREATE OR REPLACE FUNCTION syncd.sync_erased_deletion(p_register json) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF syncd.sync_is_instant(p_register::jsonb -> 'value') THEN
+        RETURN p_register::text;
+    ELSIF p_register::text = p_register::jsonb::text THEN
+        RETURN (p_register::jsonb || jsonb_build_object('value', p_register -> 'at'))::text;
+    END IF;
+    RETURN (SELECT concat('{', string_agg(concat(to_json(m.key), ':', CASE WHEN m.key = 'value' THEN p_register -> 'at' ELSE m.value END), ',' ORDER BY m.n), '}')
+            FROM json_each(p_register) WITH ORDINALITY AS m (key, value, n));
+END $$;
+
+-- Registers of the log without the values of p_keys (null: of all), but for the tombstone's where that is an instant.
 CREATE OR REPLACE FUNCTION syncd.sync_erased_fields(p_fields json, p_keys text[]) RETURNS json
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     IF p_fields IS NULL OR p_fields::text = '{}' OR p_keys = '{}' THEN
         RETURN p_fields;
     ELSIF p_fields::text = p_fields::jsonb::text THEN
-        RETURN (SELECT jsonb_object_agg(e.key, CASE WHEN e.key = 'deletedAt' OR e.key <> ALL (p_keys) THEN e.value
+        RETURN (SELECT jsonb_object_agg(e.key, CASE WHEN e.key <> ALL (p_keys) THEN e.value
+                                                    WHEN e.key = 'deletedAt' THEN syncd.sync_erased_deletion(e.value::text::json)::jsonb
                                                     ELSE e.value || '{"value": null, "erased": true}' END)
                 FROM jsonb_each(p_fields::jsonb) e)::json;
     END IF;
-    RETURN (SELECT concat('{', string_agg(concat(to_json(e.key), ':', CASE WHEN e.key = 'deletedAt' OR e.key <> ALL (p_keys) THEN e.value::text
+    RETURN (SELECT concat('{', string_agg(concat(to_json(e.key), ':', CASE WHEN e.key <> ALL (p_keys) THEN e.value::text
+                                                                           WHEN e.key = 'deletedAt' THEN syncd.sync_erased_deletion(e.value)
                                                                            ELSE syncd.sync_erased_register(e.value) END), ',' ORDER BY e.n), '}')::json
             FROM json_each(p_fields) WITH ORDINALITY AS e (key, value, n));
 END $$;
@@ -47,7 +62,7 @@ BEGIN
 END $$;
 
 -- Writes the change that tells devices of an erasure, and stores the record so: the registers p_keys have no values from now on; p_bury: and the record
--- is deleted. Its stamps are later than all that the record has. p_by: the server's number; p_seq, p_at: its place, which was taken.
+-- is deleted for good; else `deletedAt` among p_keys stays a deletion. Its stamps are later than all that the record has. p_by: the server's number; p_seq, p_at: its place, which was taken.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_write(p_record syncd.sync_records, p_keys text[], p_bury boolean, p_by integer, p_seq bigint, p_at timestamptz)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -62,8 +77,9 @@ BEGIN
     v_us := greatest(syncd.sync_micros(p_at), p_record.latest + 1);
     v_text := syncd.sync_instant(timestamptz 'epoch' + v_us * interval '1 microsecond');
     SELECT concat('{', string_agg(concat(to_json(k), ':{"value":', CASE WHEN k = 'deletedAt' THEN to_json(v_text)::text ELSE 'null' END,
-                                         ',"at":', to_json(v_text), ',"erased":true}'), ',' ORDER BY k COLLATE "C"), '}')::json
-    INTO v_new FROM unnest(array_remove(p_keys, 'deletedAt') || CASE WHEN p_bury THEN ARRAY['deletedAt'] ELSE '{}' END) AS k;
+                                         ',"at":', to_json(v_text), CASE WHEN k <> 'deletedAt' OR p_bury THEN ',"erased":true' END, '}'),
+                                  ',' ORDER BY k COLLATE "C"), '}')::json
+    INTO v_new FROM unnest(array_remove(p_keys, 'deletedAt') || CASE WHEN p_bury OR 'deletedAt' = ANY (p_keys) THEN ARRAY['deletedAt'] ELSE '{}' END) AS k;
     SELECT p_record.registers || jsonb_object_agg(e.key, e.value || jsonb_build_object('clientId', v_name)) INTO v_all FROM jsonb_each(v_new::jsonb) e;
     INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no, client_no,
                                     schema_version, op, record_id, change_id, fields)
@@ -112,6 +128,30 @@ BEGIN
     ON CONFLICT (record_id, table_name, app, space_id) WHERE what = 'record' DO UPDATE SET what = e.what
     RETURNING e.ordinal INTO v_ordinal;
     RETURN v_ordinal;
+END $$;
+
+-- Begins the erasures of a record where it was before it moved to where one erases it: in the personal space that says so. Their numbers, and
+-- those of others of the same record that are not done.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_moved(p_ordinal bigint) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    e       syncd.sync_erasures;
+    v_app   integer;
+    v_table integer;
+BEGIN
+    SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
+    v_app := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = e.app);
+    v_table := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = e.table_name);
+    INSERT INTO syncd.sync_erasures (what, space_id, app, table_name, record_id)
+    SELECT 'record', s.space_id, e.app, e.table_name, e.record_id
+    FROM syncd.sync_feeds h JOIN syncd.sync_spaces s ON s.space_no = h.space_no
+    CROSS JOIN LATERAL (SELECT r.registers FROM syncd.sync_record_at(h.space_no, h.app_no, v_table, e.record_id) r OFFSET 0) q
+    WHERE h.app_no = v_app AND starts_with(s.space_id, '_personal:') AND q.registers -> 'deletedAt' ->> 'movedTo' = e.space_id
+    ORDER BY s.space_id
+    ON CONFLICT (record_id, table_name, app, space_id) WHERE what = 'record' DO NOTHING;
+    RETURN ARRAY(SELECT x.ordinal FROM syncd.sync_erasures x
+                 WHERE x.what = 'record' AND x.record_id = e.record_id AND x.table_name = e.table_name AND x.app = e.app
+                   AND x.done_at IS NULL AND x.ordinal <> p_ordinal ORDER BY x.ordinal);
 END $$;
 
 -- Empties a record of the state, and tells devices of it; how far its feed has to be gone through. From here on nobody writes to it.
@@ -184,14 +224,6 @@ BEGIN
     RETURN v_upto;
 END $$;
 
--- A webhook's message without the values of a record.
-CREATE OR REPLACE FUNCTION syncd.sync_erased_message(p_body jsonb, e syncd.sync_erasures) RETURNS jsonb
-LANGUAGE sql IMMUTABLE
-RETURN jsonb_set(p_body, '{data,changes}', coalesce((
-    SELECT jsonb_agg(CASE WHEN c @> jsonb_build_object('space', e.space_id, 'app', e.app, 'table', e.table_name, 'id', e.record_id)
-                          THEN c || '{"values": {}, "erased": true}' ELSE c END ORDER BY n)
-    FROM jsonb_array_elements(p_body #> '{data,changes}') WITH ORDINALITY AS x (c, n)), '[]'));
-
 -- Takes a record out of what is beside log and state: changes that are held, and messages that a webhook never took.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_beside(p_ordinal bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -203,14 +235,7 @@ BEGIN
     DELETE FROM syncd.sync_held h WHERE h.space_id = e.space_id AND h.app = e.app AND h.table_name = e.table_name AND h.record_id = e.record_id;
     GET DIAGNOSTICS v_n = ROW_COUNT;
     PERFORM syncd.sync_erase_count(p_ordinal, 'held', v_n);
-    UPDATE syncd.sync_webhook_dead d SET body = convert_to(jsonb_pretty(m.body), 'UTF8')
-    FROM (SELECT o.dead_id, syncd.sync_erased_message(convert_from(o.body, 'UTF8')::jsonb, e) AS body, convert_from(o.body, 'UTF8')::jsonb AS was
-          FROM syncd.sync_webhook_dead o) m
-    WHERE d.dead_id = m.dead_id AND m.body <> m.was;
-    GET DIAGNOSTICS v_n = ROW_COUNT;
-    PERFORM syncd.sync_erase_count(p_ordinal, 'messages', v_n);
-    -- what a receiver answered may repeat what it was sent
-    UPDATE syncd.sync_webhooks w SET said = NULL WHERE w.said IS NOT NULL;
+    PERFORM syncd.sync_erase_count(p_ordinal, 'messages', syncd.sync_letters_clean());
 END $$;
 
 -- Ends an erasure, once, and notes it: how it went, without what it was of.
@@ -219,8 +244,13 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     e syncd.sync_erasures;
 BEGIN
-    UPDATE syncd.sync_erasures x SET done_at = clock_timestamp(), user_no = NULL WHERE x.ordinal = p_ordinal AND x.done_at IS NULL RETURNING x.* INTO e;
+    IF EXISTS (SELECT FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal AND x.what = 'user' AND x.done_at IS NULL) THEN
+        PERFORM syncd.sync_erase_count(p_ordinal, 'messages', syncd.sync_letters_clean());
+    END IF;
+    UPDATE syncd.sync_erasures x SET done_at = clock_timestamp(), user_no = NULL, former_no = NULL, clients = NULL
+    WHERE x.ordinal = p_ordinal AND x.done_at IS NULL RETURNING x.* INTO e;
     IF FOUND THEN
+        DELETE FROM syncd.sync_erasure_feeds f WHERE f.ordinal = p_ordinal;
         PERFORM syncd.sync_audit_note(concat(e.what, '_erased'), (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = e.space_id), NULL,
                                       e.counts || jsonb_build_object('erasure', e.ordinal));
     END IF;

@@ -39,24 +39,17 @@ BEGIN
     RETURN (SELECT extract(epoch FROM e.asked_at) FROM syncd.sync_erasures e WHERE e.user_no = v_user);
 END $$;
 
--- Refuses a user that cannot be erased. Raises SY010: user_not_found, name_in_use (it is the name of a table, an app or a device as well),
--- last_owner (with the spaces that it alone owns and that have other members; not with p_always).
+-- Refuses a user that cannot be erased. Raises SY010: user_not_found, last_owner (with the spaces that it alone owns and that have other
+-- members; not with p_always).
 CREATE OR REPLACE FUNCTION syncd.sync_erase_may(p_user text, p_always boolean) RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_no     integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_user AND n.name !~ '^_(service|server|erased|personal):');
-    v_spaces text[];
+    v_no     integer := syncd.sync_user_known(p_user);
+    v_spaces text[] := syncd.sync_erase_alone(v_no);
 BEGIN
     IF v_no IS NULL THEN
         RAISE EXCEPTION 'user_not_found' USING ERRCODE = 'SY010';
-    ELSIF EXISTS (SELECT FROM syncd.sync_feeds h WHERE h.app_no = v_no)
-            OR EXISTS (SELECT FROM syncd.sync_records q WHERE q.table_no = v_no OR q.client_no = v_no)
-            OR EXISTS (SELECT FROM syncd.sync_changes c WHERE c.table_no = v_no OR c.client_no = v_no)
-            OR EXISTS (SELECT FROM syncd.sync_devices d WHERE d.client_no = v_no) THEN
-        RAISE EXCEPTION 'name_in_use' USING ERRCODE = 'SY010';
-    END IF;
-    v_spaces := syncd.sync_erase_alone(v_no);
-    IF v_spaces <> '{}' AND NOT p_always THEN
+    ELSIF v_spaces <> '{}' AND NOT p_always THEN
         RAISE EXCEPTION 'last_owner' USING ERRCODE = 'SY010', DETAIL = array_to_string(v_spaces, ', ');
     END IF;
     RETURN v_no;
@@ -67,13 +60,14 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_erase_spaces(p_user integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_own text := (SELECT concat('_personal:', n.name) FROM syncd.sync_names n WHERE n.name_no = p_user);
-    v_n   bigint;
+    v_own  text := (SELECT concat('_personal:', n.name) FROM syncd.sync_names n WHERE n.name_no = p_user);
+    v_salt bytea := (SELECT e.salt FROM syncd.sync_erasures e WHERE e.user_no = p_user);
+    v_n    bigint;
 BEGIN
     LOCK TABLE syncd.sync_memberships IN SHARE ROW EXCLUSIVE MODE;
     UPDATE syncd.sync_spaces s
     SET space_id = f.id, quoted = to_json(f.id)::text, name = 'erased', former_id = NULL, owners = '{}', erased_at = clock_timestamp(),
-        deleted_at = coalesce(s.deleted_at, clock_timestamp())
+        erased_as = sha256(v_salt || convert_to(s.space_id, 'UTF8')), deleted_at = coalesce(s.deleted_at, clock_timestamp())
     FROM (SELECT o.space_no, gen_random_uuid()::text AS id FROM syncd.sync_spaces o) f
     WHERE f.space_no = s.space_no AND s.erased_at IS NULL
       AND (s.owners = ARRAY[p_user]::bigint[] OR EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no = p_user))
@@ -128,21 +122,22 @@ BEGIN
     SELECT e.ordinal INTO v_ordinal FROM syncd.sync_erasures e
     WHERE e.what = 'user' AND e.digest = sha256(e.salt || convert_to(p_user, 'UTF8'))
       AND CASE WHEN e.done_at IS NULL THEN EXISTS (SELECT FROM syncd.sync_names n WHERE n.name_no = e.user_no AND starts_with(n.name, '_erased:'))
-               ELSE NOT EXISTS (SELECT FROM syncd.sync_names n WHERE n.name = p_user) END
+               ELSE syncd.sync_user_known(p_user) IS NULL END
     ORDER BY e.done_at IS NOT NULL, e.ordinal DESC LIMIT 1;
     IF FOUND THEN
         RETURN v_ordinal;
     END IF;
     v_user := syncd.sync_erase_may(p_user, p_always);
-    INSERT INTO syncd.sync_erasures AS e (what, user_no, salt, digest, anonymise)
-    VALUES ('user', v_user, v_salt, sha256(v_salt || convert_to(p_user, 'UTF8')), p_anonymise)
-    ON CONFLICT (user_no) WHERE user_no IS NOT NULL DO UPDATE SET anonymise = EXCLUDED.anonymise  -- the user had asked
+    INSERT INTO syncd.sync_erasures AS e (what, user_no, salt, digest, anonymise, clients, begun_at)
+    VALUES ('user', v_user, v_salt, sha256(v_salt || convert_to(p_user, 'UTF8')), p_anonymise, syncd.sync_erase_devices(v_user), clock_timestamp())
+    ON CONFLICT (user_no) WHERE user_no IS NOT NULL  -- the user had asked
+    DO UPDATE SET anonymise = EXCLUDED.anonymise, clients = EXCLUDED.clients, begun_at = EXCLUDED.begun_at
     RETURNING e.ordinal INTO v_ordinal;
     v_spaces := syncd.sync_erase_spaces(v_user);
     PERFORM syncd.sync_erase_own(v_user);
     DELETE FROM syncd.sync_held h WHERE h.user_no = v_user;
     GET DIAGNOSTICS v_held = ROW_COUNT;
-    UPDATE syncd.sync_names n SET name = v_author, quoted = to_json(v_author)::text, made_by = NULL WHERE n.name_no = v_user;
+    PERFORM syncd.sync_erase_rename(v_ordinal, v_user, v_author);
     UPDATE syncd.sync_webhook_dead d SET body = convert_to(jsonb_pretty(m.body), 'UTF8')
     FROM (SELECT o.dead_id, convert_from(o.body, 'UTF8')::jsonb AS was,
                  syncd.sync_unsigned_message(convert_from(o.body, 'UTF8')::jsonb, p_user, v_author, p_anonymise) AS body FROM syncd.sync_webhook_dead o) m
@@ -153,26 +148,47 @@ BEGIN
     RETURN v_ordinal;
 END $$;
 
--- The feeds that an erasure of a user goes through, each as far as it is now: those in which it wrote. whole: all that is in it is erased.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_feeds(p_ordinal bigint) RETURNS TABLE (space_no integer, app_no integer, whole boolean, upto bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT h.space_no, h.app_no, s.erased_at IS NOT NULL, h.head
-    FROM syncd.sync_feeds h JOIN syncd.sync_spaces s ON s.space_no = h.space_no JOIN syncd.sync_erasures e ON e.ordinal = p_ordinal
-    WHERE CASE WHEN s.erased_at IS NULL THEN EXISTS (
-                   SELECT FROM syncd.sync_changes c WHERE c.space_no = h.space_no AND c.app_no = h.app_no AND c.user_no = e.user_no)
-               ELSE e.user_no IS NOT NULL AND s.erased_at >= e.asked_at END
-    ORDER BY h.space_no, h.app_no
-$$;
-
--- The devices with which only the user of an erasure wrote, by their ids.
+-- The devices with which only the user of an erasure wrote, by their ids: as the log has it, and those that were kept when it began.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_clients(p_ordinal bigint) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_user bigint := (SELECT e.user_no FROM syncd.sync_erasures e WHERE e.ordinal = p_ordinal);
+    e syncd.sync_erasures;
 BEGIN
+    SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
     RETURN ARRAY(
-        SELECT n.name FROM (SELECT c.client_no FROM syncd.sync_changes c GROUP BY c.client_no HAVING bool_and(c.user_no = v_user)) d
-        JOIN syncd.sync_names n ON n.name_no = d.client_no);
+        WITH logged AS MATERIALIZED (
+            SELECT n.name, bool_and(c.user_no = e.user_no OR c.user_no IS NOT DISTINCT FROM e.former_no) AS own
+            FROM syncd.sync_changes c JOIN syncd.sync_names n ON n.name_no = c.client_no GROUP BY n.name)
+        SELECT l.name FROM logged l WHERE l.own
+        UNION SELECT k.name FROM unnest(e.clients) AS k (name) WHERE NOT EXISTS (SELECT FROM logged l WHERE l.name = k.name AND NOT l.own));
+END $$;
+
+-- Whether registers, as text, may have some of these devices (as JSON strings).
+CREATE OR REPLACE FUNCTION syncd.sync_erase_names(p_registers text, p_clients text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN strpos(p_registers, '"clientId"') > 0 AND EXISTS (SELECT FROM unnest(p_clients) AS k (name) WHERE strpos(p_registers, k.name) > 0);
+
+-- The feeds that an erasure of a user goes through, each as far as it is now: those in which it wrote, or which have something of its devices
+-- (p_clients). whole: all that is in it is erased.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_places(p_ordinal bigint, p_clients text[])
+RETURNS TABLE (space_no integer, app_no integer, whole boolean, upto bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    e       syncd.sync_erasures;
+    v_named text[] := ARRAY(SELECT to_json(k)::text FROM unnest(p_clients) k);
+BEGIN
+    SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
+    RETURN QUERY
+    SELECT h.space_no, h.app_no, s.erased_at IS NOT NULL, h.head
+    FROM syncd.sync_feeds h JOIN syncd.sync_spaces s ON s.space_no = h.space_no
+    LEFT JOIN syncd.sync_erasure_feeds f ON f.ordinal = p_ordinal AND f.space_no = h.space_no AND f.app_no = h.app_no
+    WHERE CASE WHEN e.user_no IS NULL THEN false WHEN s.erased_at IS NOT NULL THEN s.erased_at >= e.asked_at
+               ELSE EXISTS (SELECT FROM syncd.sync_changes c WHERE c.space_no = h.space_no AND c.app_no = h.app_no
+                            AND (c.user_no = e.user_no OR c.user_no = e.former_no AND c.seq <= f.head OR syncd.sync_erase_names(c.fields::text, v_named)))
+                 OR EXISTS (SELECT FROM syncd.sync_records q WHERE q.space_no = h.space_no AND q.app_no = h.app_no
+                            AND syncd.sync_erase_names(q.registers::text, v_named)) END
+    ORDER BY h.space_no, h.app_no;
 END $$;
 
 -- The registers of a change, by their names, that an erasure takes: with p_own those that it wrote itself, and those of p_clients that it carries.
@@ -181,8 +197,33 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN ARRAY(SELECT f.key FROM json_each(p_fields) f
              WHERE CASE WHEN f.value -> 'clientId' IS NULL THEN p_own ELSE f.value ->> 'clientId' = ANY (p_clients) END);
 
--- Empties what a user's changes after p_after up to p_upto have made of the records of a feed, and tells devices. The feed is locked.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_written(p_ordinal bigint, p_user bigint, p_space integer, p_app integer, p_after bigint, p_upto bigint)
+-- What stands in the records of a feed of what a user wrote: of its own changes after p_after up to p_upto, by their stamps; and of its devices
+-- (p_clients) in records that were last changed there, as the log may have lost the changes. p_former, p_head: its former number, and up to where.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_found(p_user bigint, p_former bigint, p_head bigint, p_space integer, p_app integer, p_clients text[],
+                                                  p_after bigint, p_upto bigint) RETURNS TABLE (table_no integer, record_id text, keys text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT f.table_no, f.record_id, array_agg(f.key) FROM (
+        SELECT c.table_no, c.record_id, f.key
+        FROM syncd.sync_changes c CROSS JOIN LATERAL json_each(c.fields) f
+        JOIN syncd.sync_names n ON n.name_no = c.client_no
+        CROSS JOIN LATERAL (SELECT h.registers FROM syncd.sync_record_at(p_space, p_app, c.table_no, c.record_id) h OFFSET 0) q
+        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto
+          AND (c.user_no = p_user OR c.user_no = p_former AND c.seq <= p_head)
+          AND f.value -> 'clientId' IS NULL AND NOT q.registers -> f.key ? 'erased'
+          AND (f.key <> 'deletedAt' OR NOT syncd.sync_is_instant(q.registers -> f.key -> 'value'))
+          AND q.registers -> f.key ->> 'at' = f.value ->> 'at' AND q.registers -> f.key ->> 'clientId' = n.name
+        UNION
+        SELECT q.table_no, q.record_id, r.key FROM syncd.sync_records q CROSS JOIN LATERAL jsonb_each(q.registers) r
+        WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= p_upto AND r.value ->> 'clientId' = ANY (p_clients)
+          AND r.value -> 'value' <> 'null' AND NOT r.value ? 'erased' AND (r.key <> 'deletedAt' OR NOT syncd.sync_is_instant(r.value -> 'value'))) f
+    GROUP BY f.table_no, f.record_id;
+END $$;
+
+-- Empties those, and tells devices. The feed is locked.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_standing(p_ordinal bigint, p_space integer, p_app integer, p_clients text[], p_after bigint, p_upto bigint)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_buried bigint := 0;
@@ -194,15 +235,12 @@ DECLARE
     t        record;
     d        record;
 BEGIN
-    SELECT jsonb_agg(jsonb_build_array(f.table_no, f.record_id, f.keys)) INTO v_found FROM (
-        SELECT c.table_no, c.record_id, array_agg(DISTINCT f.key) AS keys
-        FROM syncd.sync_changes c CROSS JOIN LATERAL json_each(c.fields) f
-        JOIN syncd.sync_names n ON n.name_no = c.client_no
-        CROSS JOIN LATERAL (SELECT h.registers FROM syncd.sync_record_at(p_space, p_app, c.table_no, c.record_id) h OFFSET 0) q
-        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto AND c.user_no = p_user
-          AND f.key <> 'deletedAt' AND f.value -> 'clientId' IS NULL AND NOT q.registers -> f.key ? 'erased'
-          AND q.registers -> f.key ->> 'at' = f.value ->> 'at' AND q.registers -> f.key ->> 'clientId' = n.name
-        GROUP BY c.table_no, c.record_id ORDER BY c.table_no, c.record_id) f;
+    SELECT jsonb_agg(jsonb_build_array(f.table_no, f.record_id, f.keys) ORDER BY f.table_no, f.record_id) INTO v_found
+    FROM syncd.sync_erasures e
+    CROSS JOIN LATERAL syncd.sync_erase_found(e.user_no, e.former_no, (
+        SELECT h.head FROM syncd.sync_erasure_feeds h WHERE h.ordinal = e.ordinal AND h.space_no = p_space AND h.app_no = p_app),
+        p_space, p_app, p_clients, p_after, p_upto) f
+    WHERE e.ordinal = p_ordinal;
     -- all places at once: the row of a feed that is written a thousand times in a transaction becomes slow
     SELECT a.* INTO t FROM syncd.sync_take(p_space, p_app, coalesce(jsonb_array_length(v_found), 0)) a;
     FOR d IN SELECT (e.value ->> 0)::integer AS table_no, e.value ->> 1 AS record_id, ARRAY(SELECT jsonb_array_elements_text(e.value -> 2)) AS keys, e.n
@@ -229,6 +267,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SE
 DECLARE
     e         syncd.sync_erasures;
     v_upto    bigint := least(p_after + p_rows, p_upto);
+    v_head    bigint := (SELECT f.head FROM syncd.sync_erasure_feeds f WHERE f.ordinal = p_ordinal AND f.space_no = p_space AND f.app_no = p_app);
     v_counted bigint;
     v_n       bigint;
     v_bytes   bigint;
@@ -241,24 +280,26 @@ BEGIN
         GET DIAGNOSTICS v_n = ROW_COUNT;
         PERFORM syncd.sync_erase_count(p_ordinal, 'records', v_n);
     ELSIF NOT e.anonymise THEN
-        PERFORM syncd.sync_erase_written(p_ordinal, e.user_no, p_space, p_app, p_after, v_upto);
+        PERFORM syncd.sync_erase_standing(p_ordinal, p_space, p_app, p_clients, p_after, v_upto);
     END IF;
     SELECT u.counted INTO v_counted FROM syncd.sync_feed_usage u WHERE u.space_no = p_space AND u.app_no = p_app FOR UPDATE;
     WITH found AS MATERIALIZED (
-        SELECT c.ctid AS place, c.seq, c.fields AS was, c.lost AS was_lost, c.change_id AS was_id, c.actor, c.origin, o.own,
+        SELECT c.ctid AS place, c.seq, c.fields AS was, c.lost AS was_lost, c.change_id AS was_id, c.actor, c.origin, c.user_no AS was_user, o.own,
+               CASE WHEN c.user_no = e.former_no AND c.seq <= v_head THEN e.user_no ELSE c.user_no END AS user_no,
                CASE WHEN o.keeps THEN c.fields ELSE syncd.sync_erased_fields(c.fields, CASE WHEN p_whole THEN NULL ELSE syncd.sync_erase_keys(c.fields, o.own, p_clients) END) END AS fields,
                CASE WHEN o.keeps OR NOT o.own THEN c.lost ELSE syncd.sync_erased_fields(c.lost, NULL) END AS lost,
                CASE WHEN o.own AND NOT o.keeps AND c.change_id < U&'\0020' THEN syncd.sync_move_id(c.event_id) ELSE c.change_id END AS change_id,
                syncd.sync_stored_bytes(c.fields, c.lost, c.actor, c.record_id, c.change_id) AS size
-        FROM syncd.sync_changes c CROSS JOIN LATERAL (SELECT p_whole OR c.user_no = e.user_no AS own, e.anonymise AND NOT p_whole AS keeps) o
+        FROM syncd.sync_changes c CROSS JOIN LATERAL (SELECT coalesce(p_whole OR c.user_no = e.user_no OR c.user_no = e.former_no AND c.seq <= v_head, false) AS own,
+                                                                 e.anonymise AND NOT p_whole AS keeps) o
         WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= v_upto
           AND (o.own OR NOT o.keeps AND strpos(c.fields::text, '"clientId"') > 0)
     ), emptied AS (
-        UPDATE syncd.sync_changes c SET fields = f.fields, lost = f.lost, change_id = f.change_id,
+        UPDATE syncd.sync_changes c SET fields = f.fields, lost = f.lost, change_id = f.change_id, user_no = f.user_no,
             actor = CASE WHEN NOT f.own THEN c.actor END, origin = CASE WHEN NOT f.own OR e.anonymise AND NOT p_whole THEN c.origin END
         FROM found f
         WHERE c.ctid = f.place AND (f.fields::text IS DISTINCT FROM f.was::text OR f.lost::text IS DISTINCT FROM f.was_lost::text
-              OR f.change_id IS DISTINCT FROM f.was_id OR f.own AND (f.actor IS NOT NULL OR f.origin IS NOT NULL AND NOT e.anonymise))
+              OR f.change_id IS DISTINCT FROM f.was_id OR f.user_no <> f.was_user OR f.own AND (f.actor IS NOT NULL OR f.origin IS NOT NULL AND NOT e.anonymise))
         RETURNING f.seq, f.size - syncd.sync_stored_bytes(c.fields, c.lost, c.actor, c.record_id, c.change_id) AS less
     )
     SELECT count(*), coalesce(sum(m.less) FILTER (WHERE m.seq <= v_counted), 0) INTO v_n, v_bytes FROM emptied m;
@@ -283,7 +324,8 @@ BEGIN
                           ELSE (k.record_id, k.table_name, k.app, k.space_id) = (e.record_id, e.table_name, e.app, e.space_id) END;
         v_number := v_known.ordinal;
         IF v_number IS NULL THEN
-            v_user := (SELECT n.name FROM syncd.sync_names n WHERE sha256(e.salted || convert_to(n.name, 'UTF8')) = decode(e.digest, 'hex'));
+            v_user := (SELECT n.name FROM syncd.sync_names n
+                       WHERE sha256(e.salted || convert_to(n.name, 'UTF8')) = decode(e.digest, 'hex') AND syncd.sync_user_known(n.name) IS NOT NULL);
             IF v_user IS NOT NULL AND e.done IS NULL THEN  -- it was asked for, and an operator has still to do it
                 INSERT INTO syncd.sync_erasures (what, asked_at, user_no, salt, digest, anonymise)
                 SELECT 'user', to_timestamp(e.asked), n.name_no, e.salted, decode(e.digest, 'hex'), e.anonymise FROM syncd.sync_names n WHERE n.name = v_user

@@ -217,7 +217,9 @@ GRANT EXECUTE ON FUNCTION
     TO syncd_compactor;
 
 -- erased
-GRANT EXECUTE ON FUNCTION syncd.sync_is_erased, syncd.sync_erased_stays, syncd.sync_was_erased, syncd.sync_erased_in TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_is_erased, syncd.sync_is_instant, syncd.sync_erased_stays, syncd.sync_was_erased, syncd.sync_erased_in
+    TO syncd_runtime;
 GRANT EXECUTE ON FUNCTION syncd.sync_is_erased TO syncd_compactor;
 
 -- erase_user

@@ -58,6 +58,9 @@ BEGIN
         p_new := (SELECT jsonb_object_agg(n.key, CASE WHEN p_held -> n.key ? 'erased' THEN n.value || '{"value": null}' ELSE n.value END)
                   FROM jsonb_each(p_new) n);
     END IF;
+    IF p_held #> '{deletedAt,value}' = p_held #> '{deletedAt,at}' AND NOT syncd.sync_is_instant(p_new #> '{deletedAt,value}') THEN
+        p_new := jsonb_set(p_new, '{deletedAt,value}', p_held #> '{deletedAt,value}');
+    END IF;
     RETURN p_op = p_new_op AND syncd.sync_content(p_held, p_op) = syncd.sync_content(p_new, p_new_op);
 END $$;
 

@@ -257,7 +257,7 @@ END $$;
 -- p_waves: what the log keeps of them, in waves, no record twice in one.
 -- marks, by change: a appended, d there already, u change id used for something else, n no such space, r not a writer.
 -- A feed that stands where the export stood gets the same seqs; any other gets new ones, at the time of the import.
--- Raises SY001 (records too large: their places), SY008 (the first change that makes it touch more bytes than "touched"), SY011 (changes
+-- Raises SY001 (records too large: their places), SY004 (of an operator's, what was erased: their places; else no places), SY008 (the first change that makes it touch more bytes than "touched"), SY011 (changes
 -- that need too many names: their places).
 CREATE OR REPLACE FUNCTION syncd.sync_import(p_head jsonb, p_feeds integer[], p_seqs bigint[], p_ends bigint[], p_ats text[], p_events uuid[],
                                   p_ids text[], p_authors integer[], p_devices integer[], p_waves json[],
@@ -270,6 +270,7 @@ DECLARE
     v_names integer[];
     v_marks text[];
     v_large integer[];
+    v_gone  integer[];
     v_first integer;
     m       record;
     f       record;
@@ -278,6 +279,11 @@ BEGIN
     IF p_head ? 'user' THEN
         v_user := syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ?| ARRAY['list', 'personal']);
         PERFORM syncd.sync_adopt_said(p_head);
+    ELSE
+        v_gone := syncd.sync_import_erased(p_head, p_feeds, p_ats::timestamptz[], p_authors, p_waves);
+        IF v_gone <> '{}' THEN
+            RAISE EXCEPTION 'erased' USING ERRCODE = 'SY004', DETAIL = array_to_json(v_gone)::text;
+        END IF;
     END IF;
     -- Memberships are held, names made, and feeds locked, as in a push.
     m := syncd.sync_import_may(v_user, v_ids);

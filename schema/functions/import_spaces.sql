@@ -18,10 +18,14 @@ BEGIN
     ORDER BY i."userId";
 END $$;
 
--- Puts them back, beside those that there are.
+-- Puts them back, beside those that there are; not those of a user who was erased and has not come again.
 CREATE OR REPLACE FUNCTION syncd.sync_import_blocks(p_blocks jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_gone text[] := ARRAY(SELECT g.name FROM syncd.sync_erased_users(ARRAY(SELECT b ->> 'userId' FROM jsonb_array_elements(p_blocks) b)) g
+                           WHERE NOT EXISTS (SELECT FROM syncd.sync_names n WHERE n.name = g.name));
 BEGIN
+    p_blocks := (SELECT coalesce(jsonb_agg(b), '[]') FROM jsonb_array_elements(p_blocks) b WHERE b ->> 'userId' <> ALL (v_gone));
     PERFORM syncd.sync_names_put(ARRAY(SELECT b."userId" FROM jsonb_to_recordset(p_blocks) AS b ("userId" text)), NULL);
     INSERT INTO syncd.sync_blocks (user_no, blocked, blocked_at)
     SELECT syncd.sync_name(b."userId"), b.blocked, least(b."blockedAt", clock_timestamp())
@@ -126,6 +130,7 @@ DECLARE
 BEGIN
     LOCK TABLE syncd.sync_spaces IN EXCLUSIVE MODE;
     made := 0;
+    p_spaces := syncd.sync_import_unerased(p_spaces, p_made);
     numbered := p_key IS NOT NULL AND p_made < syncd.sync_start() AND (
         EXISTS (SELECT FROM syncd.sync_server k WHERE k.cursor_key = p_key)
         OR NOT EXISTS (SELECT FROM syncd.sync_spaces) AND NOT EXISTS (SELECT FROM syncd.sync_feeds));

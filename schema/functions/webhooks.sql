@@ -1,5 +1,6 @@
 -- Webhooks: what a server shows of them, and going back in time. All else is done by an operator's statements (calls/webhooks.sql).
--- Called by the role that serves: sync_webhook_counts, which has neither address nor secret; the others by an operator.
+-- Called by the role that serves: sync_webhook_counts, which has neither address nor secret; the others by an operator. sync_letter_kept is a trigger
+-- of sync_webhook_dead.
 
 CREATE OR REPLACE FUNCTION syncd.sync_webhook_counts()
 RETURNS TABLE (name text, sent bigint, failed bigint, retries bigint, dead bigint, buckets bigint[], seconds double precision)
@@ -29,4 +30,86 @@ BEGIN
     WHERE p.consumer_id = v.consumer_id AND p.space_no = b.space_no AND p.app_no = b.app_no AND b.seq < p.seq AND p.base = -1;
     PERFORM syncd.sync_consume_act(NULL, NULL);
     RETURN true;
+END $$;
+
+-- The name of a space as a message may keep it: not that of one which was erased.
+CREATE OR REPLACE FUNCTION syncd.sync_letter_space(p_space text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_id = p_space)
+                  OR EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.former_id = p_space) THEN p_space ELSE '_erased' END
+$$;
+
+-- A change of a message as it may be kept: without values that were erased since, and without who was. A whole record (`state`) may have values of
+-- several users, so it has none where any was erased.
+CREATE OR REPLACE FUNCTION syncd.sync_letter_part(p_part jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_none   jsonb := '{"values": {}, "erased": true}';
+    v_space  integer := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = p_part ->> 'space');
+    v_app    integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_part ->> 'app');
+    v_table  integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_part ->> 'table');
+    v_fields json;
+    v_user   text;
+    v_gone   text[];
+BEGIN
+    IF syncd.sync_letter_space(p_part ->> 'space') <> p_part ->> 'space' THEN
+        RETURN p_part || v_none || jsonb_build_object('space', syncd.sync_letter_space(p_part ->> 'space'));
+    ELSIF syncd.sync_was_erased(p_part ->> 'space', p_part ->> 'app', p_part ->> 'table', p_part ->> 'id') THEN
+        RETURN p_part || v_none;
+    END IF;
+    SELECT c.fields, n.name INTO v_fields, v_user FROM syncd.sync_changes c JOIN syncd.sync_names n ON n.name_no = c.user_no
+    WHERE c.space_no = v_space AND c.app_no = v_app AND c.seq = (p_part ->> 'seq')::bigint AND c.table_no = v_table AND c.record_id = p_part ->> 'id';
+    IF starts_with(v_user, '_erased:') AND p_part ? 'user' THEN
+        p_part := p_part || jsonb_build_object('user', v_user);
+    END IF;
+    IF p_part ? 'state' THEN
+        RETURN CASE WHEN EXISTS (
+            SELECT FROM syncd.sync_changes c WHERE c.space_no = v_space AND c.app_no = v_app AND c.table_no = v_table AND c.record_id = p_part ->> 'id'
+            AND strpos(c.fields::text, '"erased"') > 0 AND jsonb_path_exists(c.fields::jsonb, '$.*.erased')) THEN p_part || v_none ELSE p_part END;
+    END IF;
+    v_gone := ARRAY(SELECT f.key FROM json_each(v_fields) f WHERE f.value ->> 'erased' = 'true');
+    RETURN CASE WHEN p_part -> 'values' ?| v_gone THEN p_part || jsonb_build_object('values', (p_part -> 'values') - v_gone, 'erased', true) ELSE p_part END;
+END $$;
+
+-- A message as it may be kept.
+CREATE OR REPLACE FUNCTION syncd.sync_letter(p_body bytea) RETURNS bytea
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_was jsonb := convert_from(p_body, 'UTF8')::jsonb;
+    v_now jsonb := v_was;
+BEGIN
+    IF jsonb_typeof(v_was #> '{data,changes}') = 'array' THEN
+        v_now := jsonb_set(v_now, '{data,changes}', coalesce((
+            SELECT jsonb_agg(syncd.sync_letter_part(x.c) ORDER BY x.n) FROM jsonb_array_elements(v_was #> '{data,changes}') WITH ORDINALITY AS x (c, n)), '[]'));
+    END IF;
+    IF jsonb_typeof(v_was #> '{data,resets}') = 'array' THEN
+        v_now := jsonb_set(v_now, '{data,resets}', coalesce((
+            SELECT jsonb_agg(x.r || jsonb_build_object('space', syncd.sync_letter_space(x.r ->> 'space')) ORDER BY x.n)
+            FROM jsonb_array_elements(v_was #> '{data,resets}') WITH ORDINALITY AS x (r, n)), '[]'));
+    END IF;
+    RETURN CASE WHEN v_now = v_was THEN p_body ELSE convert_to(jsonb_pretty(v_now), 'UTF8') END;
+END $$;
+
+-- Of a message that is given up: its sender may have read it before an erasure.
+CREATE OR REPLACE FUNCTION syncd.sync_letter_kept() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM syncd.sync_erasures) THEN
+        NEW.body := syncd.sync_letter(NEW.body);
+    END IF;
+    RETURN NEW;
+END $$;
+
+-- Takes what was erased out of the messages that webhooks gave up; how many had any. What a receiver answered may repeat what it was sent.
+CREATE OR REPLACE FUNCTION syncd.sync_letters_clean() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_n bigint;
+BEGIN
+    UPDATE syncd.sync_webhook_dead d SET body = m.body
+    FROM (SELECT o.dead_id, syncd.sync_letter(o.body) AS body FROM syncd.sync_webhook_dead o) m
+    WHERE d.dead_id = m.dead_id AND m.body <> d.body;
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    UPDATE syncd.sync_webhooks w SET said = NULL WHERE w.said IS NOT NULL;
+    RETURN v_n;
 END $$;

@@ -20,7 +20,6 @@ BEGUN = "_erased:"
 REFUSED = {
     "record_not_found": "there is no such record",
     "user_not_found": "there is no such user",
-    "name_in_use": "a table, an app or a device has the same name: it cannot be taken away",
     "last_owner": "the user alone owns spaces that have other members. Make somebody else an owner of each, "
     "or remove the others, and erase the user then: ",
 }
@@ -47,10 +46,15 @@ def _options(command: Command) -> Command:
 @click.option("--app", required=True, metavar="APP", help="The app that the record is of.")
 @_options
 def record_command(space: str, table: str, record: str, app: str, database_url: str | None, **options: Any) -> None:
-    """Erase the record ID of TABLE in SPACE. The id itself stays, and is never used again."""
+    """Erase the record ID of TABLE in SPACE. The id itself stays, and is never used again.
+
+    A record that moved there is erased where it was, too: each place has its receipt.
+    """
 
     async def work(operator: ErasureOperator) -> None:
-        await _perform(operator, await operator.begin_record(space, app, table, record), "record")
+        first = await operator.begin_record(space, app, table, record)
+        for ordinal in (first, *await operator.moved(first)):
+            await _perform(operator, ordinal, "record")
 
     _run(work, database_url, options)
 

@@ -6,8 +6,6 @@ Each step can be done again, so an erasure that was killed goes on where it is b
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import time
 from typing import Any
 
@@ -17,7 +15,7 @@ from syncd.store.erasures import ErasedFeed, Erasure, ErasureOperator
 
 # Places of a log a part, fewer where the feed is locked meanwhile; how long to rest after each, as a share of its time.
 AT_ONCE, LOCKED_AT_ONCE, REST = 5000, 250, 0.5
-PURPOSE, TYPE = b"syncd erasure receipt", "syncd-erasure+jwt"
+TYPE = "syncd-erasure+jwt"
 
 
 class BadReceipt(ValueError):
@@ -31,10 +29,15 @@ async def perform(operator: ErasureOperator, ordinal: int, what: str, rest: floa
         if feed.upto is not None:
             await _through(feed, rest, lambda after: operator.clean_record(ordinal, feed, after, AT_ONCE))
         await operator.clean_beside(ordinal)
-    elif feeds := await operator.feeds(ordinal):
+    else:
         clients = await operator.clients(ordinal)
-        for feed in feeds:
-            await _through(feed, rest, _cleaning(operator, ordinal, feed, clients))
+        gone_through: dict[tuple[int | None, int | None], int] = {}
+        # What others wrote meanwhile may carry along a value that still stood.
+        for _ in range(2):
+            for feed in await operator.feeds(ordinal, clients):
+                place = feed.space, feed.app
+                clean = _cleaning(operator, ordinal, feed, clients)
+                gone_through[place] = await _through(feed, rest, clean, gone_through.get(place, 0))
     return await operator.end(ordinal)
 
 
@@ -42,19 +45,19 @@ def _cleaning(operator: ErasureOperator, ordinal: int, feed: ErasedFeed, clients
     return lambda after: operator.clean_user(ordinal, feed, clients, after, LOCKED_AT_ONCE)
 
 
-async def _through(feed: ErasedFeed, rest: float, clean: Any) -> None:
-    after = 0
+async def _through(feed: ErasedFeed, rest: float, clean: Any, after: int = 0) -> int:
     while after < (feed.upto or 0):
         begun = time.monotonic()
         after = await clean(after)
         await asyncio.sleep((time.monotonic() - begun) * rest)
+    return after
 
 
 def receipt(erasure: Erasure, key: bytes) -> str:
-    """What was erased and when, with counts and no values, signed by the server: a JWT that is no token."""
+    """What was erased and when, with counts and no values, signed with the key for receipts: a JWT that is no token."""
     facts = erasure.facts()
     claims = {"iat": int(erasure.done or 0), "erasure": facts}
-    return jwt.encode(claims, _signing(key), algorithm="HS256", headers={"typ": TYPE})
+    return jwt.encode(claims, key, algorithm="HS256", headers={"typ": TYPE})
 
 
 def read_receipt(text: str, key: bytes) -> dict[str, Any]:
@@ -62,13 +65,8 @@ def read_receipt(text: str, key: bytes) -> dict[str, Any]:
     try:
         if jwt.get_unverified_header(text).get("typ") != TYPE:
             raise BadReceipt("it is no receipt of an erasure")
-        claims = jwt.decode(text, _signing(key), algorithms=["HS256"], options={"verify_iat": False})
+        claims = jwt.decode(text, key, algorithms=["HS256"], options={"verify_iat": False})
     except jwt.InvalidTokenError as wrong:
         raise BadReceipt(str(wrong)) from None
     facts: dict[str, Any] = claims["erasure"]
     return facts
-
-
-def _signing(key: bytes) -> bytes:
-    """A key for receipts alone, made of the one that signs cursors."""
-    return hmac.digest(key, PURPOSE, hashlib.sha256)

@@ -85,6 +85,10 @@ class ErasureOperator:
         told = msgspec.json.encode([one.facts() for one in erasures]).decode()
         return [int(row[0]) for row in await self._connection.fetch(statement("erase_again"), told)]
 
+    async def moved(self, ordinal: int) -> list[int]:
+        """Of the erasure of a record that moved: those of where it was, and others of it that are not done."""
+        return list(await self._connection.fetchval(statement("erase_moved"), ordinal))
+
     async def bury(self, ordinal: int) -> ErasedFeed:
         """Empties the record of an erasure, and tells devices of it."""
         return ErasedFeed(*await self._connection.fetchrow(statement("erase_bury"), ordinal))
@@ -98,9 +102,9 @@ class ErasureOperator:
         """Takes the record out of held changes and undelivered messages."""
         await self._connection.execute(statement("erase_beside"), ordinal)
 
-    async def feeds(self, ordinal: int) -> list[ErasedFeed]:
-        """The feeds that the erasure of a user goes through."""
-        return [ErasedFeed(*row) for row in await self._connection.fetch(statement("erase_feeds"), ordinal)]
+    async def feeds(self, ordinal: int, clients: list[str]) -> list[ErasedFeed]:
+        """The feeds that the erasure of a user goes through, who has those devices."""
+        return [ErasedFeed(*row) for row in await self._connection.fetch(statement("erase_feeds"), ordinal, clients)]
 
     async def clients(self, ordinal: int) -> list[str]:
         """The devices that only that user wrote with."""
@@ -120,5 +124,5 @@ class ErasureOperator:
         return [Erasure(*row) for row in await self._connection.fetch(statement("erase_list"))]
 
     async def key(self) -> bytes:
-        """The key that this server signs with."""
-        return bytes(await self._connection.fetchval(statement("server")))
+        """The key that signs receipts."""
+        return bytes(await self._connection.fetchval(statement("receipt_key")))

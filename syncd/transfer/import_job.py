@@ -149,14 +149,15 @@ class Writer:
     ) -> list[ImportChange]:
         """A batch without the changes that the log refuses. Raises the refusal where it is not of changes."""
         places: list[int] = []
-        if why.state == "SY001":
+        erased = why.state == "SY004" and why.said != ""
+        if why.state == "SY001" or erased:
             places = msgspec.json.decode(why.said, type=list[int])
         elif why.state == "SY004":
             places = await self._backups.unremembered(arranged.head, as_arguments(arranged)[-1])
         if not places:
             raise why
         for place in places:
-            await self._refuse(batch[place - 1], REASONS[why.state])
+            await self._refuse(batch[place - 1], REASONS[why.state], hold=not erased)
         return [arrival for place, arrival in enumerate(batch, 1) if place not in places]
 
     async def _hold(self, one: RefusedRow) -> None:
@@ -174,8 +175,8 @@ class Writer:
             detail = "so much of this user is held already: raise SYNCD_MAX_HELD or SYNCD_MAX_HELD_BYTES"
             self._passage.tell(RefusedRow(one.where, one.table, "held_full", detail))
 
-    async def _refuse(self, arrival: ImportChange, code: str) -> None:
-        keep = kept(arrival.found, arrival.row.c) if self._passage.origin.legacy else None
+    async def _refuse(self, arrival: ImportChange, code: str, *, hold: bool = True) -> None:
+        keep = kept(arrival.found, arrival.row.c) if hold and self._passage.origin.legacy else None
         one = RefusedRow(arrival.where, arrival.line.table, code, ERROR_CODES[code].text, keep)
         self.refused.add(arrival.line.eventId)
         self._passage.tell(one)

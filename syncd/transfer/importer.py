@@ -254,7 +254,7 @@ class Importer:
         try:
             return await self._backups.append(head, arguments)
         except Refusal as why:
-            if why.state == "SY004":
+            if why.state == "SY004" and not why.said:
                 why.said = msgspec.json.encode(await self._backups.unremembered(head, arguments[-1])).decode()
             raise
 

@@ -13,7 +13,12 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.direct import pushed, run
 from tests.support.wire import unique
 
-DECIDED = tomllib.loads(Path(__file__).with_name("erased_columns.toml").read_text())
+READ = tomllib.loads(Path(__file__).with_name("erased_columns.toml").read_text())
+DECIDED = {table: why for table, why in READ.items() if table.startswith("sync_")}
+NUMBERED = """SELECT c.relname, a.attname FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'syncd'::regnamespace AND c.relkind IN ('r', 'p') AND a.attname ~ '(_no|_by|owners)$'
+AND a.atttypid = ANY ('{int4,int8,_int4,_int8}'::regtype[])"""
 COLUMNS = """SELECT c.relname, a.attname FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relnamespace = 'syncd'::regnamespace AND c.relkind IN ('r', 'p')
@@ -26,6 +31,19 @@ async def test_each_column_is_erased_or_kept_for_a_reason(database: EmbeddedPost
         (table, column) for table, why in DECIDED.items() for columns in why.values() for column in columns.split()
     ]
     assert sorted(decided) == sorted(there)
+
+
+async def test_each_column_of_users_is_pointed_at_the_new_number_or_known_not_to_be(database: EmbeddedPostgres) -> None:
+    listed = {(table, column) for table, names in READ["numbers_of_users"].items() for column in names.split()}
+    assert set(await run(database.owner_dsn, "SELECT * FROM syncd.sync_user_columns()")) == listed
+    apart = {
+        tuple(one.split("."))
+        for names in READ["numbers of users that are not pointed at another"].values()
+        for one in names.split()
+    }
+    others = set(READ["numbers of other things"]["columns"].split())
+    numbered = {(table, column) for table, column in await run(database.owner_dsn, NUMBERED) if column not in others}
+    assert numbered == listed | apart
 
 
 @pytest.mark.parametrize(
@@ -41,7 +59,12 @@ async def test_each_column_is_erased_or_kept_for_a_reason(database: EmbeddedPost
         "SELECT syncd.sync_erase_again('[]')",
         "SELECT syncd.sync_erase_own(1)",
         "SELECT syncd.sync_erase_spaces(1)",
+        "SELECT syncd.sync_erase_moved(1)",
+        "SELECT syncd.sync_erase_rename(1, 1, 'x')",
+        "SELECT syncd.sync_letters_clean()",
         "SELECT * FROM syncd.sync_erasures",
+        "SELECT * FROM syncd.sync_erasure_feeds",
+        "SELECT * FROM syncd.sync_erasure_key",
         "INSERT INTO syncd.sync_erasures (what, salt, digest) VALUES ('user', '', '')",
         "UPDATE syncd.sync_changes SET fields = NULL",
         "UPDATE syncd.sync_spaces SET erased_at = now()",
@@ -100,13 +123,19 @@ async def test_a_register_keeps_its_form(database: EmbeddedPostgres, register: s
 @pytest.mark.parametrize(
     ("fields", "keys", "expect"),
     [
-        ('{"a":{"value":1,"at":"t"},"deletedAt":{"value":"t","at":"t"}}', None,
-         '{"a":{"value":null,"at":"t","erased":true},"deletedAt":{"value":"t","at":"t"}}'),
+        ('{"a":{"value":1,"at":"t"},"deletedAt":{"value":"2026-01-01T00:00:00.000000Z","at":"t"}}', None,
+         '{"a":{"value":null,"at":"t","erased":true},"deletedAt":{"value":"2026-01-01T00:00:00.000000Z","at":"t"}}'),
         ('{"a":{"value":1,"at":"t"},"b":{"value":2,"at":"t"}}', ["b"],
          '{"a":{"value":1,"at":"t"},"b":{"value":null,"at":"t","erased":true}}'),
         ('{"a": {"at": "t", "value": 1, "clientId": "c"}, "b": {"at": "t", "value": 2}}', None,
          '{"a": {"at": "t", "value": null, "erased": true, "clientId": "c"}, '
          '"b": {"at": "t", "value": null, "erased": true}}'),
+        ('{"deletedAt":{"value":"a name","at":"t"}}', None, '{"deletedAt":{"value":"t","at":"t"}}'),
+        ('{"deletedAt":{"value":{"x":[1]},"at":"t"}}', ["deletedAt"], '{"deletedAt":{"value":"t","at":"t"}}'),
+        ('{"deletedAt":{"value":"a name","at":"t"}}', ["a"], '{"deletedAt":{"value":"a name","at":"t"}}'),
+        ('{"deletedAt": {"at": "t", "value": "a name", "clientId": "c"}}', None,
+         '{"deletedAt": {"at": "t", "value": "t", "clientId": "c"}}'),
+        ('{"deletedAt":{"value":null,"at":"t"}}', None, '{"deletedAt":{"value":null,"at":"t"}}'),
         ("{}", None, "{}"),
         (None, None, None),
         ('{"a":{"value":1,"at":"t"}}', [], '{"a":{"value":1,"at":"t"}}'),

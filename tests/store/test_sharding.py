@@ -42,7 +42,7 @@ APART = {
     "sync_service_tokens": "of a service, looked up by the token",
     "sync_table_schemas": "of the server", "sync_report_views": "of the server", "sync_report_roles": "of a login",
     "sync_projections": "of the server", "sync_projection_feeds": "of a projection, in all spaces together",
-    "sync_erasures": "of a record or a user, by names",
+    "sync_erasures": "of a record or a user, by names", "sync_erasure_key": "of the server",
 }  # fmt: skip
 # Unique indexes of distributed tables without the space.
 WITHOUT_THE_SPACE = {"sync_changes_once": "a change id is of a user's device, whatever the space (G3)"}

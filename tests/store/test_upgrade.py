@@ -61,6 +61,7 @@ STEPS = [
     "0050_pre_reports",
     "0051_pre_projections",
     "0053_pre_erasures",
+    "0055_pre_erasing",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -81,6 +82,7 @@ STEPS = [
     "0047_post_webhooks",
     "0052_post_projections",
     "0054_post_erasures",
+    "0056_post_erasing",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

@@ -92,9 +92,9 @@ def until(check: Callable[[], Any], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def dead(server: Server, text: str, **change: str) -> None:
+def dead(server: Server, text: str, **change: object) -> None:
     """A message of one change that a webhook never took, as the sender keeps it."""
-    told = {"type": "syncd.changes", "data": {"webhook": "w", "changes": [{**change, "values": {"text": text}}]}}
+    told = {"type": "syncd.changes", "data": {"webhook": "w", "changes": [{"values": {"text": text}, **change}]}}
     asyncio.run(_dead(server.owner_dsn, json.dumps(told, indent=1).encode()))
 
 

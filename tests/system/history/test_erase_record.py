@@ -236,6 +236,33 @@ def test_a_device_that_has_not_heard_of_a_move_is_not_stuck(scene: Scene, make: 
     assert outcomes(pushed) == ["record_forgotten", "applied"]
 
 
+def test_a_record_that_moved_is_erased_where_it_was_too(scene: Scene, make: Make) -> None:
+    old, own = make(scene.ada.user, "old", legacy=True), unique("own-canary")
+    old.push(edit("wander", 5, change_id=None, x=own, y=own))
+    old.push(scene.of(edit("wander", 9, change_id=None, x=2)))
+    assert values(scene.bob.drain()[0])["wander"] == {"x": 2, "y": own}
+    receipts = erase(scene.server, "record", scene.space, "t", "wander", "--app", "app").splitlines()
+    places = [checked(scene.server, receipt)["space_id"] for receipt in receipts]
+    assert places == [scene.space, f"_personal:{scene.ada.user}"]
+    assert tables_with(scene.server, own) == []
+    ours = make(scene.ada.user, "c5")
+    assert outcomes(ours.push(edit("wander", ahead(1), x=own))) == ["record_forgotten"]
+    again = erase(scene.server, "record", scene.space, "t", "wander", "--app", "app").splitlines()
+    assert again == receipts[:1]
+
+
+def test_where_a_moved_record_was_is_erased_after_an_interruption(scene: Scene, make: Make) -> None:
+    old, own = make(scene.ada.user, "old", legacy=True), unique("own-canary")
+    old.push(edit("wander", 5, change_id=None, x=own))
+    old.push(scene.of(edit("wander", 9, change_id=None, x=2)))
+    first = f"syncd.sync_erase_record('{scene.space}', 'app', 't', 'wander')"
+    # the first is done, the second stands emptied in the state, and has its values in the log
+    ask(scene.server, f"SELECT syncd.sync_erase_bury(x) FROM unnest(syncd.sync_erase_moved({first})) x")
+    assert tables_with(scene.server, own) != []
+    assert len(erase(scene.server, "record", scene.space, "t", "wander", "--app", "app").splitlines()) == 2
+    assert tables_with(scene.server, own) == []
+
+
 def test_it_stays_erased_where_tombstones_are_forgotten(scene: Scene) -> None:
     scene.write(scene.ada, {"table": "t", "id": "gone", "op": "delete", "deletedAt": at(90), "changeId": unique("k")})
     scene.erase()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.erasing import erase, tables_with
 from tests.support.first_generation import Log, first_generation
 from tests.support.harness import Server
 from tests.support.holding import held
-from tests.support.wire import Device, at, unique, values
+from tests.support.wire import Device, at, edit, unique, values
 from tests.system.transfer.test_elsewhere import bring, counted
 from tests.system.transfer.test_operator_backup import syncd
 
@@ -124,6 +126,17 @@ async def test_what_was_held_is_written_with_its_times_and_once(server: Server, 
     assert said_to_nobody(server, "export", user) == b""
     (record,) = ada.drain()[0]
     assert (record["fields"]["x"]["at"], len(values([record])["big"]["x"])) == (at(3), len(LARGE))
+
+
+async def test_rows_of_an_erased_user_are_neither_written_nor_held(server: Server, device: Make, meta: Log) -> None:
+    user, canary = unique("ada"), unique("canary")
+    device(user).write(edit("r", 1, x=1))
+    await asyncio.to_thread(erase, server, "user", user)
+    await meta.add("r", "update", {"x": canary}, user_id=user, times={"x": at(3)}, created_at=at(9))
+    counts = counted(bring(server, meta))
+    assert (counts["imported"], counts["held"], counts["refused"]) == (0, 0, 1)
+    found = await asyncio.to_thread(lambda: (tables_with(server, canary), tables_with(server, user)))
+    assert found == ([], [])
 
 
 async def test_more_than_a_user_may_have_held_is_refused(server: Server, device: Make, meta: Log) -> None:
