@@ -62,7 +62,8 @@ BEGIN
 END $$;
 
 -- Writes the change that tells devices of an erasure, and stores the record so: the registers p_keys have no values from now on; p_bury: and the record
--- is deleted for good; else `deletedAt` among p_keys stays a deletion. Its stamps are later than all that the record has. p_by: the server's number; p_seq, p_at: its place, which was taken.
+-- is deleted for good; else `deletedAt` among p_keys stays a deletion. Its stamps are later than all that the record has. p_by: the server's number;
+-- p_seq, p_at: its place, which was taken.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_write(p_record syncd.sync_records, p_keys text[], p_bury boolean, p_by integer, p_seq bigint, p_at timestamptz)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -39,11 +39,12 @@ BEGIN
     RETURN CASE WHEN v_there OR NOT syncd.sync_name_shared(v_no) THEN v_no END;
 END $$;
 
--- The devices of a user that no other user has, by their ids: they are forgotten with the user, and the log may have lost what they wrote.
+-- The devices of a user, by their ids: those that the log has, and those that are known for the user's, as the log may have lost what they wrote.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_devices(p_user integer) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT ARRAY(SELECT n.name FROM syncd.sync_devices d JOIN syncd.sync_names n ON n.name_no = d.client_no
-                 WHERE d.user_no = p_user AND NOT EXISTS (SELECT FROM syncd.sync_devices o WHERE o.client_no = d.client_no AND o.user_no <> p_user))
+    SELECT ARRAY(SELECT n.name FROM syncd.sync_names n WHERE n.name_no IN (
+        SELECT c.client_no FROM syncd.sync_changes c WHERE c.user_no = p_user
+        UNION SELECT d.client_no FROM syncd.sync_devices d WHERE d.user_no = p_user) ORDER BY n.name)
 $$;
 
 -- Gives the user of an erasure another name. A number that is a device's, a table's or an app's as well stays theirs with its name: the user gets a

@@ -148,19 +148,18 @@ BEGIN
     RETURN v_ordinal;
 END $$;
 
--- The devices with which only the user of an erasure wrote, by their ids: as the log has it, and those that were kept when it began.
+-- The devices of the user of an erasure, by their ids: those that were noted when it began, and those that the log has by now.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_clients(p_ordinal bigint) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    e syncd.sync_erasures;
 BEGIN
-    SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
     RETURN ARRAY(
-        WITH logged AS MATERIALIZED (
-            SELECT n.name, bool_and(c.user_no = e.user_no OR c.user_no IS NOT DISTINCT FROM e.former_no) AS own
-            FROM syncd.sync_changes c JOIN syncd.sync_names n ON n.name_no = c.client_no GROUP BY n.name)
-        SELECT l.name FROM logged l WHERE l.own
-        UNION SELECT k.name FROM unnest(e.clients) AS k (name) WHERE NOT EXISTS (SELECT FROM logged l WHERE l.name = k.name AND NOT l.own));
+        SELECT k.name FROM syncd.sync_erasures e CROSS JOIN LATERAL unnest(e.clients) AS k (name) WHERE e.ordinal = p_ordinal
+        UNION
+        SELECT n.name FROM (
+            SELECT DISTINCT c.client_no FROM syncd.sync_erasures e JOIN syncd.sync_changes c ON c.user_no IN (e.user_no, e.former_no)
+            LEFT JOIN syncd.sync_erasure_feeds f ON f.ordinal = e.ordinal AND f.space_no = c.space_no AND f.app_no = c.app_no
+            WHERE e.ordinal = p_ordinal AND (c.user_no = e.user_no OR c.seq <= f.head)) d
+        JOIN syncd.sync_names n ON n.name_no = d.client_no);
 END $$;
 
 -- Whether registers, as text, may have some of these devices (as JSON strings).
@@ -191,14 +190,42 @@ BEGIN
     ORDER BY h.space_no, h.app_no;
 END $$;
 
--- The registers of a change, by their names, that an erasure takes: with p_own those that it wrote itself, and those of p_clients that it carries.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_keys(p_fields json, p_own boolean, p_clients text[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN ARRAY(SELECT f.key FROM json_each(p_fields) f
-             WHERE CASE WHEN f.value -> 'clientId' IS NULL THEN p_own ELSE f.value ->> 'clientId' = ANY (p_clients) END);
+-- Whether somebody else than the user of an erasure (p_user, or p_former up to p_head) wrote a register that a device of that user wrote as well as
+-- the other's, for all that is known: the record's changes are gone through backwards from p_seq to the one that it is of. Where that is
+-- dropped, it counts as the user's.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_others(p_user bigint, p_former bigint, p_head bigint, p_space integer, p_app integer, p_seq bigint,
+                                                   p_key text, p_at text, p_client text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    c record;
+BEGIN
+    WHILE p_seq > 0 LOOP
+        SELECT h.seq, h.prev_seq, h.user_no, h.fields -> p_key AS register, n.name INTO c
+        FROM syncd.sync_changes h JOIN syncd.sync_names n ON n.name_no = h.client_no
+        WHERE h.space_no = p_space AND h.app_no = p_app AND h.seq = p_seq;
+        IF c.register ->> 'at' = p_at AND c.register ->> 'clientId' IS NULL AND c.name = p_client THEN
+            RETURN NOT coalesce(c.user_no = p_user OR c.user_no = p_former AND c.seq <= p_head, false);
+        END IF;
+        p_seq := abs(c.prev_seq);
+    END LOOP;
+    RETURN false;
+END $$;
+
+-- The registers of a change, by their names, that an erasure takes: with p_own those that it wrote itself, and those of p_clients that it carries,
+-- but for others'. The rest as in sync_erase_others.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_taken(p_fields json, p_own boolean, p_clients text[], p_user bigint, p_former bigint, p_head bigint,
+                                                  p_space integer, p_app integer, p_seq bigint) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT f.key FROM json_each(p_fields) f
+        WHERE CASE WHEN f.value -> 'clientId' IS NULL THEN p_own WHEN f.value ->> 'clientId' <> ALL (p_clients) THEN false
+                   ELSE NOT syncd.sync_erase_others(p_user, p_former, p_head, p_space, p_app, p_seq, f.key, f.value ->> 'at', f.value ->> 'clientId') END);
+END $$;
 
 -- What stands in the records of a feed of what a user wrote: of its own changes after p_after up to p_upto, by their stamps; and of its devices
--- (p_clients) in records that were last changed there, as the log may have lost the changes. p_former, p_head: its former number, and up to where.
+-- (p_clients) in records that were last changed there, but for others', as compaction may have dropped the changes. p_former, p_head: its former
+-- number, and up to where.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_found(p_user bigint, p_former bigint, p_head bigint, p_space integer, p_app integer, p_clients text[],
                                                   p_after bigint, p_upto bigint) RETURNS TABLE (table_no integer, record_id text, keys text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
@@ -218,7 +245,8 @@ BEGIN
         UNION
         SELECT q.table_no, q.record_id, r.key FROM syncd.sync_records q CROSS JOIN LATERAL jsonb_each(q.registers) r
         WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= p_upto AND r.value ->> 'clientId' = ANY (p_clients)
-          AND r.value -> 'value' <> 'null' AND NOT r.value ? 'erased' AND (r.key <> 'deletedAt' OR NOT syncd.sync_is_instant(r.value -> 'value'))) f
+          AND r.value -> 'value' <> 'null' AND NOT r.value ? 'erased' AND (r.key <> 'deletedAt' OR NOT syncd.sync_is_instant(r.value -> 'value'))
+          AND NOT syncd.sync_erase_others(p_user, p_former, p_head, p_space, p_app, q.seq, r.key, r.value ->> 'at', r.value ->> 'clientId')) f
     GROUP BY f.table_no, f.record_id;
 END $$;
 
@@ -286,7 +314,8 @@ BEGIN
     WITH found AS MATERIALIZED (
         SELECT c.ctid AS place, c.seq, c.fields AS was, c.lost AS was_lost, c.change_id AS was_id, c.actor, c.origin, c.user_no AS was_user, o.own,
                CASE WHEN c.user_no = e.former_no AND c.seq <= v_head THEN e.user_no ELSE c.user_no END AS user_no,
-               CASE WHEN o.keeps THEN c.fields ELSE syncd.sync_erased_fields(c.fields, CASE WHEN p_whole THEN NULL ELSE syncd.sync_erase_keys(c.fields, o.own, p_clients) END) END AS fields,
+               CASE WHEN o.keeps THEN c.fields ELSE syncd.sync_erased_fields(c.fields, CASE WHEN p_whole THEN NULL ELSE syncd.sync_erase_taken(
+                   c.fields, o.own, p_clients, e.user_no, e.former_no, v_head, p_space, p_app, c.seq) END) END AS fields,
                CASE WHEN o.keeps OR NOT o.own THEN c.lost ELSE syncd.sync_erased_fields(c.lost, NULL) END AS lost,
                CASE WHEN o.own AND NOT o.keeps AND c.change_id < U&'\0020' THEN syncd.sync_move_id(c.event_id) ELSE c.change_id END AS change_id,
                syncd.sync_stored_bytes(c.fields, c.lost, c.actor, c.record_id, c.change_id) AS size

@@ -158,7 +158,9 @@ async def erase_again(operator: ErasureOperator, listed: list[Any]) -> int:
     begun = set(await operator.take_over(listed))
     chosen = [one for one in await operator.list() if one.ordinal in begun]
     for one in chosen:
-        await perform(operator, one.ordinal, one.what)
+        moved = await operator.moved(one.ordinal) if one.what == "record" else []
+        for ordinal in (one.ordinal, *moved):
+            await perform(operator, ordinal, one.what)
     progress(f"erased again: {len(chosen):,} of {len(listed):,}")
     return len(chosen)
 

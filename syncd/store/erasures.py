@@ -107,7 +107,7 @@ class ErasureOperator:
         return [ErasedFeed(*row) for row in await self._connection.fetch(statement("erase_feeds"), ordinal, clients)]
 
     async def clients(self, ordinal: int) -> list[str]:
-        """The devices that only that user wrote with."""
+        """The devices that only that user wrote with, also where the log has lost that."""
         return list(await self._connection.fetchval(statement("erase_clients"), ordinal))
 
     async def clean_user(self, ordinal: int, feed: ErasedFeed, clients: list[str], after: int, rows: int) -> int:

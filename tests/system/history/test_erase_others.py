@@ -138,6 +138,21 @@ def test_what_others_carry_goes_where_compaction_dropped_the_user_s_own_change(s
     assert "over a tombstone" in str(history(scene.bob, scene.space, "gone"))
 
 
+def test_a_device_that_somebody_else_writes_with_hides_nothing_and_loses_nothing(scene: Scene, make: Make) -> None:
+    mallory = make(unique("mallory"), scene.eve.client)
+    scene.bob.member(scene.space, mallory.user)
+    scene.write(scene.eve, edit("gone", 50, a=CANARY), edit("went", 50, a="hers"))
+    scene.write(mallory, edit("gone", 55, c="mallory wrote"), edit("went", 60, a="mallory too"))
+    for record in ("gone", "went"):
+        scene.delete(scene.bob, record, 70)
+        scene.write(scene.bob, edit(record, 80, b="over a tombstone"))
+    erase(scene.server, "user", scene.eve.user)
+    assert tables_with(scene.server, CANARY) == []
+    for text in ("mallory wrote", "mallory too"):
+        kept = f"SELECT count(*) FROM syncd.sync_changes WHERE strpos(fields::text, '{text}') > 0"
+        assert ask(scene.server, kept) == [(2,)]
+
+
 def test_what_stands_goes_where_compaction_dropped_the_user_s_own_change(scene: Scene) -> None:
     """Compaction goes as far as the deletion, and what was written over that is behind it: the record keeps its values."""
     scene.eve.push(scene.of(edit("gone", 50, a=CANARY)), incarnations=["1.firstfirst"])
