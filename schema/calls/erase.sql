@@ -51,8 +51,13 @@ SELECT syncd.sync_erase_beside($1::bigint);
 -- returns: store.erasures.ErasedFeed
 SELECT space_no AS space, app_no AS app, whole, upto FROM syncd.sync_erase_places($1::bigint, $2::text[]);
 
+-- name: erase_head
+-- How far a feed is by now.
+-- returns: one value
+SELECT h.head FROM syncd.sync_feeds h WHERE h.space_no = $1 AND h.app_no = $2;
+
 -- name: erase_clients
--- The devices with which only that user wrote.
+-- That user's devices.
 -- returns: one value
 SELECT syncd.sync_erase_clients($1::bigint);
 

@@ -31,13 +31,13 @@ async def perform(operator: ErasureOperator, ordinal: int, what: str, rest: floa
         await operator.clean_beside(ordinal)
     else:
         clients = await operator.clients(ordinal)
-        gone_through: dict[tuple[int | None, int | None], int] = {}
+        feeds = await operator.feeds(ordinal, clients)
+        for feed in feeds:
+            await _through(feed, rest, _cleaning(operator, ordinal, feed, clients))
         # What others wrote meanwhile may carry along a value that still stood.
-        for _ in range(2):
-            for feed in await operator.feeds(ordinal, clients):
-                place = feed.space, feed.app
-                clean = _cleaning(operator, ordinal, feed, clients)
-                gone_through[place] = await _through(feed, rest, clean, gone_through.get(place, 0))
+        for feed in feeds:
+            grown = feed._replace(upto=await operator.head(feed))
+            await _through(grown, rest, _cleaning(operator, ordinal, grown, clients), after=feed.upto or 0)
     return await operator.end(ordinal)
 
 
@@ -45,12 +45,11 @@ def _cleaning(operator: ErasureOperator, ordinal: int, feed: ErasedFeed, clients
     return lambda after: operator.clean_user(ordinal, feed, clients, after, LOCKED_AT_ONCE)
 
 
-async def _through(feed: ErasedFeed, rest: float, clean: Any, after: int = 0) -> int:
+async def _through(feed: ErasedFeed, rest: float, clean: Any, after: int = 0) -> None:
     while after < (feed.upto or 0):
         begun = time.monotonic()
         after = await clean(after)
         await asyncio.sleep((time.monotonic() - begun) * rest)
-    return after
 
 
 def receipt(erasure: Erasure, key: bytes) -> str:

@@ -106,8 +106,12 @@ class ErasureOperator:
         """The feeds that the erasure of a user goes through, who has those devices."""
         return [ErasedFeed(*row) for row in await self._connection.fetch(statement("erase_feeds"), ordinal, clients)]
 
+    async def head(self, feed: ErasedFeed) -> int:
+        """How far a feed is by now."""
+        return int(await self._connection.fetchval(statement("erase_head"), feed.space, feed.app))
+
     async def clients(self, ordinal: int) -> list[str]:
-        """The devices that only that user wrote with, also where the log has lost that."""
+        """The devices of that user."""
         return list(await self._connection.fetchval(statement("erase_clients"), ordinal))
 
     async def clean_user(self, ordinal: int, feed: ErasedFeed, clients: list[str], after: int, rows: int) -> int:
