@@ -1,4 +1,4 @@
-"""G25: an operator's import of an export from before an erasure does not bring back what the database knows to be erased."""
+"""G25: an operator's import of an older export does not bring back what the database knows to be erased."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def syncd(server: Server, *arguments: str | Path) -> tuple[int, str]:
 
 
 class House:
-    """A server with an export of it from before two erasures: of a record, and of eve, who wrote in bob's space and had one."""
+    """A server with an export from before two erasures: of a record, and of eve, who wrote in ann's space too."""
 
     def __init__(self, server: Server, http: httpx.Client, folder: Path) -> None:
         self.server, self.file = server, folder / "before.jsonl"
