@@ -7,7 +7,7 @@ SELECT syncd.sync_cursor_keep($1, $2, $3, $4::integer[], $5::bigint[], $6::bigin
 
 -- name: cursor_at
 -- All positions of a kept cursor; nulls where its row is not there any more.
--- returns: store.cursors.KeptPositions
+-- returns: store.kept_cursors.KeptPositions
 SELECT spaces, seqs, bases FROM syncd.sync_cursor_at($1, $2::jsonb);
 
 -- name: cursors_collect

@@ -12,17 +12,17 @@ SELECT syncd.sync_usage_count($1, $2, $3);
 
 -- name: quota_over
 -- The spaces that take nothing but deletions.
--- returns: store.quotas.Over
+-- returns: store.usage.Over
 SELECT space_id, quota, used, most FROM syncd.sync_quota_over($1::jsonb);
 
 -- name: quota_rates
 -- The rates that users have of their own.
--- returns: store.quotas.OwnRate
+-- returns: store.usage.OwnRate
 SELECT user_id, quota, most FROM syncd.sync_quota_rates();
 
 -- name: quota_of
 -- What a user has and may have, and a space that the user is in.
--- returns: store.quotas.Use
+-- returns: store.usage.Use
 SELECT used::text AS used, own::text AS own, space_used::text AS space_used, space_own::text AS space_own FROM syncd.sync_quota_of($1, $2);
 
 -- name: quota_set
@@ -32,7 +32,7 @@ SELECT syncd.sync_quota_set($1, $2, $3, $4::bigint);
 
 -- name: quota_list
 -- What spaces and users have that is more than nothing, and their own quotas. An operator's.
--- returns: store.quotas.Listed
+-- returns: store.usage.Listed
 SELECT k.kind, k.name, k.quota, k.used, q.most AS own FROM (
     SELECT 'space' AS kind, s.space_id AS name, u.space_no, NULL::bigint AS user_no, v.quota, v.used
     FROM syncd.sync_space_usage u JOIN syncd.sync_spaces s ON s.space_no = u.space_no AND s.deleted_at IS NULL

@@ -36,16 +36,16 @@ from syncd.edge.services import Backend, Services
 from syncd.live.hub import Hub
 from syncd.postgres.migrate import pending
 from syncd.postgres.schema_files import MigrationError, SchemaTooNew
-from syncd.service.audit import RefusalCounts
 from syncd.service.checks import Checks
 from syncd.service.counts import Counts
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
 from syncd.service.projections import ProjectionRound
 from syncd.service.push import PushService
-from syncd.service.quotas import UsageRound, WrittenFeeds
+from syncd.service.refusals import RefusalCounts
 from syncd.service.rules import Rules, rules_of
 from syncd.service.schemas import CurrentSchemas
 from syncd.service.spaces import SpaceService
+from syncd.service.usage import UsageRound, WrittenFeeds
 from syncd.settings import Settings
 from syncd.store.audit import Audit
 from syncd.store.digest import Digests
@@ -54,12 +54,12 @@ from syncd.store.held import HeldChanges
 from syncd.store.history import History
 from syncd.store.live import Live
 from syncd.store.log import Log, cursor_key
-from syncd.store.quotas import Totals
 from syncd.store.reports import Projections
 from syncd.store.rules import RuleReads
 from syncd.store.schemas import SchemaReads
 from syncd.store.service_tokens import ServiceTokens
 from syncd.store.standbys import Standby, Standbys
+from syncd.store.usage import Totals
 
 
 class Host(NamedTuple):
@@ -79,12 +79,15 @@ class Resources:
     ) -> None:
         self.connections, self.bodies, self.answers = connections, bodies, answers
         self.pool = pool_of(settings)
-        self.counts, self.refusals, self.audit = Counts(), RefusalCounts(), Audit(self.pool)
+        self.counts, self.audit = Counts(), Audit(self.pool)
+        self.refusals = RefusalCounts(self.counts.quota_hits)
         self.schemas = CurrentSchemas(SchemaReads(self.pool))
         standbys = [Standby(server_of(url), pool_of(settings, url)) for url in settings.read_urls]
         self.standbys = Standbys(self.pool, standbys, self.counts) if standbys else None
         self.quotas, self.sharing = quotas_of(settings), sharing_of(settings)
-        self.rates = Rates(RateLimits(self.quotas.requests, self.quotas.bytes_in, self.quotas.bytes_out), self.met)
+        self.rates = Rates(
+            RateLimits(self.quotas.requests, self.quotas.bytes_in, self.quotas.bytes_out), self.refusals.quota
+        )
         self.limits, self.skew = limits_of(settings, self.sharing), int(settings.max_clock_skew * 1_000_000)
         self.authenticator = Authenticator(
             identities, claims=settings.memberships == "token", service=memberships_of(settings),
@@ -92,11 +95,6 @@ class Resources:
             on_refused=partial(self.refusals.add, "refused_tokens"),
             services=ServiceIdentities(ServiceTokens(self.pool)),
         )  # fmt: skip
-
-    def met(self, quota: str, space: str = "") -> None:
-        """Counts that somebody met a quota."""
-        self.counts.quota_hits[quota] += 1
-        self.refusals.add("quota_hits", quota, space)
 
 
 class WorkerBackend(Backend):
@@ -118,7 +116,7 @@ class WorkerBackend(Backend):
             pool,
             most_devices=resources.quotas.devices,
             on_wait=resources.connections.limit.waited,
-            on_hit=resources.met,
+            on_hit=resources.refusals.quota,
             standbys=resources.standbys,
         )
         key, written, changed = await cursor_key(pool), WrittenFeeds(), ChangedMembers()

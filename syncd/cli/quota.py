@@ -13,7 +13,7 @@ from syncd.settings import Settings
 
 if TYPE_CHECKING:
     from syncd.store.audit import AuditOperator
-    from syncd.store.quotas import QuotaOperator
+    from syncd.store.usage import QuotaOperator
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OF_A_USER = ("requests", "bytes_in", "bytes_out", "user_records", "user_bytes", "devices")
@@ -103,7 +103,7 @@ def _run(work: Callable[[QuotaOperator, AuditOperator, Settings], Awaitable[None
 
     async def on_connection(connection: Any, _: str) -> None:
         from syncd.store.audit import AuditOperator
-        from syncd.store.quotas import QuotaOperator
+        from syncd.store.usage import QuotaOperator
 
         await work(QuotaOperator(connection), AuditOperator(connection), settings)
 

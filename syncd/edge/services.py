@@ -18,7 +18,7 @@ from syncd.store.erasures import Erasures
 from syncd.store.held import HeldChanges
 from syncd.store.history import History
 from syncd.store.log import Log
-from syncd.store.quotas import Totals
+from syncd.store.usage import Totals
 
 
 class Services(NamedTuple):

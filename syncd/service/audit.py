@@ -1,8 +1,7 @@
-"""The audit: what was refused is counted here and written by the hour; what was done is shown to a space's owners."""
+"""The audit: what was done, and how often something was refused, shown to a space's owners and to operators."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,34 +12,6 @@ from syncd.core.clock import format_instant
 from syncd.core.errors import NotFound
 from syncd.store.audit import Audit, AuditEntry, Noted
 from syncd.store.pool import Refusal
-
-# What is counted between two writes; of more kinds than that nobody could read the list.
-MOST_KINDS = 2000
-
-
-class RefusalCounts:
-    """How often something was refused since the last write, by what, why and space ("" for none)."""
-
-    def __init__(self) -> None:
-        self._counts = Counter[tuple[str, str, str]]()
-
-    def add(self, what: str, why: str, space: str = "") -> None:
-        """Once more."""
-        if len(self._counts) >= MOST_KINDS:
-            space = ""
-        self._counts[what, why, space] += 1
-
-    async def write(self, audit: Audit) -> None:
-        """Writes what was counted; it goes on being counted where that fails. Raises Busy, DatabaseUnavailable."""
-        if not self._counts:
-            return
-        counts, self._counts = self._counts, Counter()
-        rows = [{"what": what, "why": why, "space": space or None, "n": n} for (what, why, space), n in counts.items()]
-        try:
-            await audit.count(rows)
-        except Exception:
-            self._counts.update(counts)
-            raise
 
 
 async def listed(audit: Audit, user: str, space: str, after: int, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What the live half counts, for /metrics."""
+"""What a worker counts, for /metrics."""
 
 from __future__ import annotations
 

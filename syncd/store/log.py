@@ -19,14 +19,14 @@ import msgspec
 
 from syncd.postgres.contexts import ActingCall, ActingCalls, ActingUser
 from syncd.store.batcher import Batcher
-from syncd.store.cursors import Cursors
 from syncd.store.devices import Devices
 from syncd.store.feed_queue import FeedQueue
+from syncd.store.kept_cursors import KeptCursors
 from syncd.store.pool import Locked, Pool
-from syncd.store.quotas import Over
 from syncd.store.shared_pages import SharedPages
 from syncd.store.standbys import Standbys
 from syncd.store.turns import Turns
+from syncd.store.usage import Over
 
 LANES = 2
 # A second lane of pushes is for a group that is full; peeks only share a round trip.
@@ -162,7 +162,7 @@ class Log:
         on_hit: Callable[[str, str], None] = lambda quota, space: None, standbys: Standbys | None = None,
     ) -> None:  # fmt: skip
         self._pool, self._standbys = pool, standbys
-        self.devices, self.cursors, self.pages = Devices(pool, most_devices), Cursors(pool), SharedPages()
+        self.devices, self.cursors, self.pages = Devices(pool, most_devices), KeptCursors(pool), SharedPages()
         self.full: dict[str, Over] = {}
         self.on_hit = on_hit
         self._pushes: Batcher[PushCall, Receipt] = Batcher(

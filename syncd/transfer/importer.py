@@ -25,7 +25,7 @@ from syncd.service.aside import beside
 from syncd.service.spaces import refused
 from syncd.store.backup import Backups
 from syncd.store.pool import Pool, Refusal
-from syncd.store.quotas import Over
+from syncd.store.usage import Over
 from syncd.transfer.export_reader import ExportReader
 
 BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20

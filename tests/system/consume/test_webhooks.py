@@ -123,8 +123,7 @@ async def test_what_happens_is_posted_and_signed(server: Server, ada: Device, re
 
 
 async def test_what_is_not_taken_is_sent_again_with_its_id(server: Server, ada: Device, receiver: Receiver) -> None:
-    redirected = b"HTTP/1.1 307 There\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % receiver.url.encode()
-    receiver.answers = [FAILED, redirected, *receiver.answers]
+    receiver.answers = [FAILED, FAILED, *receiver.answers]
     ada.write(edit("r", 1, x=1))
     one = await hook(server, receiver.url, ada.app)
     async with running(server):
@@ -135,6 +134,23 @@ async def test_what_is_not_taken_is_sent_again_with_its_id(server: Server, ada: 
     async with one.operator() as operator:
         count = next(count for count in await operator.counts() if count.name == one.name)
     assert (count.sent, count.failed, count.retries, count.dead, sum(count.buckets)) == (1, 2, 2, 0, 3)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(server: Server, ada: Device, receiver: Receiver, status: int) -> None:
+    async with receiving() as elsewhere:
+        there = b"HTTP/1.1 %d There\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (status, elsewhere.url.encode())
+        receiver.answers = [there, *receiver.answers]
+        ada.write(edit("r", 1, x=1))
+        one = await hook(server, receiver.url, ada.app)
+        async with running(server):
+            posted = await receiver.until(2)
+            await eventually(one.behind, lambda behind: not behind)
+        assert [post.headers["webhook-id"] for post in posted] == [posted[0].headers["webhook-id"]] * 2
+        assert elsewhere.posted == []
+    async with one.operator() as operator:
+        count = next(count for count in await operator.counts() if count.name == one.name)
+    assert (count.sent, count.failed) == (1, 1)
 
 
 async def test_what_is_never_taken_is_kept_apart_and_sent_later(

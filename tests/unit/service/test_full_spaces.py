@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from syncd.service import push as pushes
-from syncd.store.quotas import Over
+from syncd.store.usage import Over
 from tests.support.push_decisions import change, push
 
 

@@ -23,7 +23,7 @@ class KeptPositions(NamedTuple):
     bases: list[int] | None
 
 
-class Cursors:
+class KeptCursors:
     """The rows. None of them ever changes; those that are not used go. Raises Busy, DatabaseUnavailable."""
 
     def __init__(self, pool: Pool) -> None:
