@@ -13,7 +13,7 @@ const files = (some: string[]): string[] => some.map((name) => `test/${name}`);
 const quick = files(names.filter((name) => !needing.includes(name)));
 
 /** Solid and Svelte are other programs in a page than on a server. */
-const PAGES = ["solid.test.ts", "svelte.test.ts"];
+const PAGES = ["outbox.test.ts", "solid.test.ts", "svelte.test.ts"];
 const svelte = {
   name: "svelte",
   async transform(code: string, id: string) {

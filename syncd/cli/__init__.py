@@ -25,6 +25,7 @@ COMMANDS = {
     "erase": "Erase a user or a record for good, and say so in a receipt.",
     "audit": "What was done to spaces and by whom, and what was refused, as lines of JSON.",
     "schema": "JSON Schemas of an application's tables: apply, list, show or remove.",
+    "types": "Types for applications, in TypeScript and Python, from these schemas.",
     "views": "Views in SQL of tables with a schema, and the logins that read them: apply, list, drop, grant.",
     "rules": "What schemas and the application's rules would refuse of what was written.",
     "quota": "What users and spaces have, and quotas of their own: list, set or recount.",

@@ -47,7 +47,7 @@ def apply_command(files: tuple[Path, ...], **options: Any) -> None:
             version = await operator.put(app, table, body)
             progress(f"{app}/{table}: {'as it was' if version is None else f'version {version}'}")
 
-    _run(work, options)
+    run_with_schemas(work, options)
 
 
 def read_schemas(files: Sequence[Path]) -> dict[tuple[str, str], str]:
@@ -118,7 +118,7 @@ def list_command(**options: Any) -> None:
         for row in rows:
             click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
-    _run(work, options)
+    run_with_schemas(work, options)
 
 
 @schema_command.command("show")
@@ -139,7 +139,7 @@ def show_command(table: str, version: int | None, **options: Any) -> None:
             raise click.ClickException(f"{table} has no schema{which}")
         click.echo(msgspec.json.format(body, indent=2))
 
-    _run(work, options)
+    run_with_schemas(work, options)
 
 
 def _body(found: list[SchemaVersion], version: int | None) -> str | None:
@@ -158,7 +158,7 @@ def remove_command(table: str, **options: Any) -> None:
             raise click.ClickException(f"{table} has no schema")
         progress(f"{table} has no schema any more")
 
-    _run(work, options)
+    run_with_schemas(work, options)
 
 
 def _named(table: str) -> tuple[str, str]:
@@ -168,7 +168,9 @@ def _named(table: str) -> tuple[str, str]:
     return app, name
 
 
-def _run(work: Callable[[SchemaOperator], Awaitable[None]], options: dict[str, Any]) -> None:
+def run_with_schemas(work: Callable[[SchemaOperator], Awaitable[None]], options: dict[str, Any]) -> None:
+    """Has `work` done in one transaction on the database that a command's options name. Raises ClickException."""
+
     async def on_connection(connection: Any, _: str) -> None:
         import asyncpg
 

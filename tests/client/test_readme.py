@@ -24,8 +24,8 @@ SAYS = re.compile(r"print\(.*\)  # (.*)")
 # What is made of the language's parts, and no program of its own.
 GUIDES = [path for path in sorted((REPOSITORY / "docs/guide").glob("*.md")) if BLOCK.search(path.read_text())]
 # Their blocks are files of applications, or need a login: see test_mounting_guide.py, test_testing_guide.py,
-# test_reporting_guide.py and test_signing_in_guide.py.
-ELSEWHERE = ("mounting.md", "testing-your-app.md", "reporting.md", "signing-in.md")
+# test_reporting_guide.py, test_signing_in_guide.py and test_types_guide.py.
+ELSEWHERE = ("mounting.md", "testing-your-app.md", "reporting.md", "signing-in.md", "types-from-schemas.md")
 GUIDES = [path for path in GUIDES if path.name not in ELSEWHERE]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "clients/python/README.md", *GUIDES]
 

@@ -63,7 +63,8 @@ def ask(replica: Replica, asked: Any) -> list[Record]:
     more = {name: asked[name] for name in ("order", "limit", "offset", "deleted") if name in asked}
     if "after" in asked:
         own = None if space == EVERY_SPACE else space
-        more["after"] = replica.get(asked["table"], asked["after"], space=own, deleted=True)
+        table, id = asked["after"] if isinstance(asked["after"], list) else (asked["table"], asked["after"])
+        more["after"] = replica.get(table, id, space=own, deleted=True)
     return replica.query(asked["table"], condition(asked.get("where", [])), space=space, **more)
 
 

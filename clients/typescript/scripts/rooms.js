@@ -11,20 +11,9 @@ import { fileURLToPath } from "node:url";
 
 /** From top to bottom. A room is a folder, or a file by its name. Rooms of one floor do not know each other. */
 const FLOORS = [
-  [
-    "index",
-    "history",
-    "queries",
-    "sign-out",
-    "spaces",
-    "verify",
-    "react",
-    "solid",
-    "svelte",
-    "testing",
-    "vue",
-  ],
-  ["field"],
+  ["index", "queries", "sign-out", "spaces", "verify", "react", "solid", "svelte", "testing", "vue"],
+  ["observe"],
+  ["field", "history"],
   ["update"],
   ["replica"],
   ["options", "rxdb"],

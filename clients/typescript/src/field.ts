@@ -49,7 +49,10 @@ export const NOT_READ: FieldState<never> = Object.freeze({
 
 /** The names of a table's fields, and what one of them holds. */
 export type FieldName<S extends object, T extends TableOf<S>> = keyof FieldsOf<S, T> & string;
-export type ValueOf<S extends object, T extends TableOf<S>, F extends FieldName<S, T>> = FieldsOf<S, T>[F];
+export type ValueOf<S extends object, T extends TableOf<S>, F extends FieldName<S, T>> = Exclude<
+  FieldsOf<S, T>[F],
+  undefined
+>;
 
 /** Where a field is read and written. `write` also writes to a record that is deleted; it raises NoSuchRecord. */
 interface FieldEnd<V> {

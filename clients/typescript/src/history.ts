@@ -75,6 +75,33 @@ export async function recordAt<S extends object, T extends TableOf<S>>(
   }
 }
 
+/** Some of a record's changes, newest first. `next`: where the older ones begin, null where there are none. */
+export interface ChangesPage {
+  readonly changes: readonly PastChange[];
+  readonly next: { readonly after: string } | { readonly before: number } | null;
+}
+
+/** The newest of a record's changes, or those from the `next` of an earlier page on. Raises what `changes` raises. */
+export async function changesPage<S extends object>(
+  replica: Replica<S>,
+  table: TableOf<S>,
+  id: string,
+  {
+    space = null,
+    page = 100,
+    next,
+  }: Place & { readonly page?: number; readonly next?: ChangesPage["next"] } = {},
+): Promise<ChangesPage> {
+  const path = `${recordPath(table, id)}/history`;
+  const params = { ...inSpace(replica, space), ...given({ limit: page, ...next }) };
+  const found = await ask(apiClientOf(replica["exchange"]), { method: "GET", path, params });
+  const read = listOf(found.changes).map((change) => readPast(objectOf(change)));
+  if (found.hasMore !== true) return { changes: read, next: null };
+  // An older server knows only the seq.
+  const older = typeof found.next === "string" ? { after: found.next } : { before: read.at(-1)?.seq ?? 0 };
+  return { changes: read, next: older };
+}
+
 /**
  * A record's changes, newest first, fetched `page` at a time as they are taken. Raises what `recordAt` raises, and Refused
  * `cursor_lost` where the server's database was restored meanwhile: what came is of a history that there is no more.
@@ -83,18 +110,14 @@ export async function* changes<S extends object>(
   replica: Replica<S>,
   table: TableOf<S>,
   id: string,
-  { space = null, page = 100 }: Place & { readonly page?: number } = {},
+  options: Place & { readonly page?: number } = {},
 ): AsyncGenerator<PastChange, void, undefined> {
-  const path = `${recordPath(table, id)}/history`;
-  for (let next = {}; ; ) {
-    const params = { ...inSpace(replica, space), ...given({ limit: page, ...next }) };
-    const found = await ask(apiClientOf(replica["exchange"]), { method: "GET", path, params });
-    const read = listOf(found.changes).map((change) => readPast(objectOf(change)));
-    yield* read;
-    if (found.hasMore !== true) return;
-    // An older server knows only the seq.
-    next = typeof found.next === "string" ? { after: found.next } : { before: read.at(-1)?.seq ?? 0 };
-  }
+  let next: ChangesPage["next"] = null;
+  do {
+    const found: ChangesPage = await changesPage(replica, table, id, { ...options, next });
+    yield* found.changes;
+    next = found.next;
+  } while (next);
 }
 
 /** The records that lived in a space at a moment, fetched `page` at a time. Raises what `changes` raises. */

@@ -1,7 +1,7 @@
 /** Queries by field, decided in memory, and records by key: read once, or again whenever they may have changed. */
 
 import { checkId, checkSpace, type Key, keyText } from "./data/change.js";
-import type { Event, RecordKey } from "./data/events.js";
+import type { Event } from "./data/events.js";
 import { type Registers, TOMBSTONE } from "./data/merge.js";
 import { compareText, compareValues } from "./data/order.js";
 import { type Row, rowOf } from "./data/row.js";
@@ -13,23 +13,47 @@ import { keyOf, type Transaction } from "./store/store.js";
 /** Asks every space. */
 export const EVERY_SPACE = "*\0every space";
 
-type Ordered = number | bigint | string;
+/** What a V is compared with: a text with texts, a number with numbers. */
+export type OrderOf<V> =
+  | (V extends string ? string : never)
+  | (V extends number | bigint ? number | bigint : never);
 
-/** `{ ">=": 2, "<": 5 }` */
-export interface Operators {
-  readonly "="?: Json;
-  readonly "!="?: Json;
-  readonly "<"?: Ordered;
-  readonly "<="?: Ordered;
-  readonly ">"?: Ordered;
-  readonly ">="?: Ordered;
-  readonly in?: readonly Json[];
+/** `{ ">=": 2, "<": 5 }`, for a field that holds a V. */
+export interface Operators<V = Json> {
+  readonly "="?: V | null;
+  readonly "!="?: V | null;
+  readonly "<"?: OrderOf<V>;
+  readonly "<="?: OrderOf<V>;
+  readonly ">"?: OrderOf<V>;
+  readonly ">="?: OrderOf<V>;
+  readonly in?: readonly (V | null)[];
 }
 
 export type Operator = keyof Operators;
 
-/** A field, or what is in one that holds an object: `place.city`. A field of that very name, with the dot, goes first. */
-export type Path<F extends object> = (keyof F & string) | `${keyof F & string}.${string}`;
+/** The operators that there are for a field with an `of`. */
+export interface OperatorsOf {
+  readonly of: unknown;
+  readonly operators: Operators<this["of"]>;
+}
+type On<V, O extends OperatorsOf> = (O & { readonly of: V })["operators"];
+
+/**
+ * A field, or what is in one that holds an object: `place.city`. A field of that very name, with the dot, goes first. Six
+ * names deep they are checked.
+ */
+export type Path<F extends object, Deep extends readonly unknown[] = []> =
+  | (keyof F & string)
+  | { [K in keyof F & string]: PathIn<K, NonNullable<F[K]>, Deep> }[keyof F & string];
+type PathIn<K extends string, V, Deep extends readonly unknown[]> = V extends readonly unknown[]
+  ? never
+  : V extends object
+    ? string extends keyof V
+      ? `${K}.${string}`
+      : Deep["length"] extends 5
+        ? `${K}.${string}`
+        : `${K}.${Path<V, [...Deep, K]>}`
+    : never;
 type Plain<V> = V extends readonly unknown[] ? V : V extends object ? never : V;
 
 /**
@@ -37,11 +61,16 @@ type Plain<V> = V extends readonly unknown[] ? V : V extends object ? never : V;
  * missing field equals null; only numbers and texts have an order, each among themselves. An object with members is
  * one of operators: `{ place: { "=": { city: "Oslo" } } }`. A `Condition` comes from @syncd/client/query.
  */
-export type Where<F extends object, O = Operators> =
-  | { readonly [K in keyof F]?: Plain<F[K]> | null | O }
-  | { readonly [K in `${keyof F & string}.${string}`]?: Plain<Json> | O }
-  | readonly (readonly [field: Path<F>, operator: keyof O & string, operand: Json])[]
+export type Where<F extends object, O extends OperatorsOf = OperatorsOf> =
+  | { readonly [K in keyof F]?: Plain<F[K]> | null | On<NonNullable<F[K]>, O> }
+  | WherePaths<Exclude<Path<F>, keyof F>, O>
+  | readonly (readonly [field: Path<F>, operator: keyof On<Json, O> & string, operand: Json])[]
   | Condition<F>;
+
+/** Nothing where there are no paths but fields: what has no member at all would take anything. */
+type WherePaths<P extends string, O extends OperatorsOf> = [P] extends [never]
+  ? never
+  : { readonly [K in P]?: Plain<Json> | On<Json, O> };
 
 /** Reads a field of a record, or what is at a path; null where there is none. */
 export type Reader = (path: string) => Json;
@@ -117,8 +146,8 @@ export function compile<F extends object>(
   const { order = [], offset = 0, deleted, after } = options;
   const limit = options.limit ?? 1e15;
   const terms = ([] as string[]).concat(order as string).map(readTerm);
-  for (const count of [limit, offset])
-    if (!Number.isInteger(count) || count < 0) throw new InvalidQuery("limit, offset?");
+  const counted = [limit, offset].every((count) => Number.isInteger(count) && count >= 0);
+  if (!counted || (after && after.table !== table)) throw new InvalidQuery("limit, offset, after?");
   const compare = (one: Row<F>, other: Row<F>): number => {
     for (const [path, sign] of terms) {
       const decided = compareValues(fieldOf(one, path), fieldOf(other, path));
@@ -287,11 +316,12 @@ export class RecordView<F extends object> extends Observed<Row<F> | null> {
   }
 
   protected concerns(event: Event): boolean {
-    return event.kind === "changes" && (event.everything || event.records.some((record) => this.#is(record)));
-  }
-
-  #is({ space, table, id }: RecordKey): boolean {
-    return id === this.#key[2] && table === this.#key[1] && (space ?? "") === this.#key[0];
+    if (event.kind !== "changes") return false;
+    const [space, table, id] = this.#key;
+    return (
+      event.everything ||
+      event.records.some((one) => one.id === id && one.table === table && (one.space ?? "") === space)
+    );
   }
 
   protected async now(): Promise<Row<F> | null> {

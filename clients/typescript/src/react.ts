@@ -2,6 +2,7 @@
 
 import { useCallback, useEffect, useMemo, useSyncExternalStore } from "react";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
+import type { Conflict } from "./data/change.js";
 import type { Presence } from "./data/events.js";
 import type { Row } from "./data/row.js";
 import { dump, type Json } from "./data/values.js";
@@ -16,10 +17,19 @@ import {
   type ValueOf,
 } from "./field.js";
 import type { Live } from "./live/live.js";
+import {
+  conflictsOf,
+  type History,
+  type HistoryOptions,
+  historyOf,
+  pendingOf,
+  rejectedOf,
+} from "./observe.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
 import type { SyncStatus } from "./status.js";
 import type { Observed } from "./store/observed.js";
+import type { Queued } from "./store/outbox.js";
 
 const UNDEFINED = (): undefined => undefined;
 const NEVER = (): (() => void) => UNDEFINED;
@@ -69,6 +79,47 @@ export function useRecord<S extends object = AnyTables, T extends TableOf<S> = T
 /** Where the replica stands as a whole; undefined until it is read. */
 export function useStatus<S extends object>(replica: Replica<S> | null): SyncStatus | undefined {
   return useObserved(useMemo(() => replica?.status() ?? null, [replica]));
+}
+
+/** What stands against each other until `replica.clearConflicts`, oldest first; undefined until it is read. */
+export function useConflicts<S extends object>(replica: Replica<S> | null): readonly Conflict[] | undefined {
+  return useObserved(useMemo(() => replica && conflictsOf(replica), [replica]));
+}
+
+/** What the server refused; undefined until it is read. */
+export function useRejected<S extends object>(replica: Replica<S> | null): readonly Queued[] | undefined {
+  return useObserved(useMemo(() => replica && rejectedOf(replica), [replica]));
+}
+
+/** What waits to be sent, in the order written; undefined until it is read. */
+export function usePending<S extends object>(replica: Replica<S> | null): readonly Queued[] | undefined {
+  return useObserved(useMemo(() => replica && pendingOf(replica), [replica]));
+}
+
+/** A record's history, and how to read more of it. `loading`: nothing is read yet. */
+export interface BoundHistory extends History {
+  readonly loading: boolean;
+  readonly more: () => void;
+}
+
+const NO_HISTORY: History = { changes: [], hasMore: false, error: null };
+
+/** A record's changes, newest first, asked of the server, and again where there are new ones. */
+export function useHistory<S extends object = AnyTables>(
+  replica: Replica<S> | null,
+  table: TableOf<S>,
+  id: string,
+  { space = null, page = 100 }: HistoryOptions = {},
+): BoundHistory {
+  const view = useMemo(
+    () => replica && historyOf(replica, table, id, { space, page }),
+    [replica, table, id, space, page],
+  );
+  const read = useObserved(view);
+  return useMemo(
+    () => ({ ...(read ?? NO_HISTORY), loading: read === undefined, more: view?.more ?? UNDEFINED }),
+    [view, read],
+  );
 }
 
 /** The other devices that are in a space now. Tell them of this one with `live.presence`. */

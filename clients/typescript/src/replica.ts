@@ -310,10 +310,7 @@ export class Replica<S extends object = AnyTables> {
     return fresh.changeId;
   }
 
-  /**
-   * Gives a refused or set-aside change up: its record falls back to what the server has. The rest of its batch is
-   * dropped too, unless `alone`. Raises NoSuchChange.
-   */
+  /** Gives up a refused or set-aside change, and its batch unless `alone`: what the server has shows again. Raises NoSuchChange. */
   async drop(changeId: string, { alone = false } = {}): Promise<void> {
     this.#committed(await this.#device.store.write((tx) => drop(tx, changeId, alone)));
   }
@@ -331,6 +328,7 @@ export class Replica<S extends object = AnyTables> {
         if (!dismissed[0] || dismissed.some((one) => same(one as object as Json, conflict as object as Json)))
           tx.delete("conflicts", [number]);
     });
+    this.#committed([]);
   }
 
   /** Why a record is not synced, or that it is. */

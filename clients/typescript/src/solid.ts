@@ -2,6 +2,7 @@
 
 import { type Accessor, createComputed, createSignal, onCleanup } from "solid-js";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
+import type { Conflict } from "./data/change.js";
 import type { Row } from "./data/row.js";
 import {
   type Field,
@@ -13,10 +14,20 @@ import {
   unwritten,
   type ValueOf,
 } from "./field.js";
+import {
+  conflictsOf,
+  type History,
+  type HistoryOptions,
+  type HistoryView,
+  historyOf,
+  pendingOf,
+  rejectedOf,
+} from "./observe.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
 import type { SyncStatus } from "./status.js";
 import type { Observed } from "./store/observed.js";
+import type { Queued } from "./store/outbox.js";
 
 type Answer<T> = Accessor<T | undefined>;
 
@@ -56,6 +67,56 @@ export function useStatus<S extends object>(
   replica: Accessor<Replica<S> | null | undefined>,
 ): Answer<SyncStatus> {
   return useObserved(() => replica()?.status());
+}
+
+/** What stands against each other until `replica.clearConflicts`, oldest first; undefined until it is read. */
+export function useConflicts<S extends object>(
+  replica: Accessor<Replica<S> | null | undefined>,
+): Answer<readonly Conflict[]> {
+  return useObserved(() => given(conflictsOf, replica()));
+}
+
+/** What the server refused; undefined until it is read. */
+export function useRejected<S extends object>(
+  replica: Accessor<Replica<S> | null | undefined>,
+): Answer<readonly Queued[]> {
+  return useObserved(() => given(rejectedOf, replica()));
+}
+
+/** What waits to be sent, in the order written; undefined until it is read. */
+export function usePending<S extends object>(
+  replica: Accessor<Replica<S> | null | undefined>,
+): Answer<readonly Queued[]> {
+  return useObserved(() => given(pendingOf, replica()));
+}
+
+function given<S extends object, T>(
+  of: (replica: Replica<S>) => Observed<T>,
+  replica: Replica<S> | null | undefined,
+): Observed<T> | null {
+  return replica ? of(replica) : null;
+}
+
+/** A record's history, undefined until it is read, and how to read more of it. */
+export interface BoundHistory {
+  readonly history: Answer<History>;
+  readonly more: () => void;
+}
+
+/** A record's changes, newest first, asked of the server, and again where there are new ones. */
+export function useHistory<S extends object = AnyTables>(
+  replica: Accessor<Replica<S> | null | undefined>,
+  table: TableOf<S>,
+  id: Accessor<string>,
+  options: HistoryOptions = {},
+): BoundHistory {
+  let view: HistoryView | null = null;
+  const history = useObserved(() => {
+    const from = replica();
+    view = from ? historyOf(from, table, id(), options) : null;
+    return view;
+  });
+  return { history, more: () => view?.more() };
 }
 
 /** `<input value={title.value() ?? ""} readOnly={title.field().loading} onInput={(e) => title.set(e.currentTarget.value)} onBlur={title.onBlur} />` */

@@ -23,7 +23,7 @@ export class StatusView extends Observed<SyncStatus> {
   }
 
   protected concerns(event: Event): boolean {
-    return event.kind === "state" || event.kind === "answered" || event.kind === "changes";
+    return event.kind !== "presence";
   }
 
   protected now(): Promise<SyncStatus> {

@@ -5,6 +5,7 @@
 
 import { derived, get, type Readable, readable, type Writable } from "svelte/store";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
+import type { Conflict } from "./data/change.js";
 import type { Row } from "./data/row.js";
 import {
   type Field,
@@ -16,10 +17,20 @@ import {
   unwritten,
   type ValueOf,
 } from "./field.js";
+import {
+  conflictsOf,
+  type History,
+  type HistoryOptions,
+  type HistoryView,
+  historyOf,
+  pendingOf,
+  rejectedOf,
+} from "./observe.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
 import type { SyncStatus } from "./status.js";
 import type { Observed } from "./store/observed.js";
+import type { Queued } from "./store/outbox.js";
 
 type Answer<T> = Readable<T | undefined>;
 
@@ -71,6 +82,47 @@ export function useRecord<S extends object = AnyTables, T extends TableOf<S> = T
 /** Where the replica stands as a whole; undefined until it is read. */
 export function useStatus<S extends object>(replica: Given<Replica<S> | null>): Answer<SyncStatus> {
   return useObserved<[Replica<S> | null], SyncStatus>([replica], (from) => from?.status());
+}
+
+/** What stands against each other until `replica.clearConflicts`, oldest first; undefined until it is read. */
+export function useConflicts<S extends object>(
+  replica: Given<Replica<S> | null>,
+): Answer<readonly Conflict[]> {
+  return useObserved<[Replica<S> | null], readonly Conflict[]>(
+    [replica],
+    (from) => from && conflictsOf(from),
+  );
+}
+
+/** What the server refused; undefined until it is read. */
+export function useRejected<S extends object>(replica: Given<Replica<S> | null>): Answer<readonly Queued[]> {
+  return useObserved<[Replica<S> | null], readonly Queued[]>([replica], (from) => from && rejectedOf(from));
+}
+
+/** What waits to be sent, in the order written; undefined until it is read. */
+export function usePending<S extends object>(replica: Given<Replica<S> | null>): Answer<readonly Queued[]> {
+  return useObserved<[Replica<S> | null], readonly Queued[]>([replica], (from) => from && pendingOf(from));
+}
+
+/** A record's history, undefined until it is read, and how to read more of it. */
+export interface BoundHistory {
+  readonly history: Answer<History>;
+  readonly more: () => void;
+}
+
+/** A record's changes, newest first, asked of the server, and again where there are new ones. */
+export function useHistory<S extends object = AnyTables>(
+  replica: Given<Replica<S> | null>,
+  table: TableOf<S>,
+  id: Given<string>,
+  options: HistoryOptions = {},
+): BoundHistory {
+  let view: HistoryView | null = null;
+  const history = useObserved<[Replica<S> | null, string], History>([replica, id], (from, at) => {
+    view = from && historyOf(from, table, at, options);
+    return view;
+  });
+  return { history, more: () => view?.more() };
 }
 
 /** `<input bind:value={$value} readonly={$field.loading} onblur={onBlur} />`; `field` says the rest. */

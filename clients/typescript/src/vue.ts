@@ -11,6 +11,7 @@ import {
   watchEffect,
 } from "vue";
 import type { AnyTables, FieldsOf, Place, TableOf } from "./batch.js";
+import type { Conflict } from "./data/change.js";
 import type { Row } from "./data/row.js";
 import {
   type Field,
@@ -22,10 +23,20 @@ import {
   unwritten,
   type ValueOf,
 } from "./field.js";
+import {
+  conflictsOf,
+  type History,
+  type HistoryOptions,
+  type HistoryView,
+  historyOf,
+  pendingOf,
+  rejectedOf,
+} from "./observe.js";
 import type { QueryOptions, Where } from "./query.js";
 import type { Replica } from "./replica.js";
 import type { SyncStatus } from "./status.js";
 import type { Observed } from "./store/observed.js";
+import type { Queued } from "./store/outbox.js";
 
 type Answer<T> = Readonly<ShallowRef<T | undefined>>;
 
@@ -73,6 +84,53 @@ export function useRecord<S extends object = AnyTables, T extends TableOf<S> = T
 /** Where the replica stands as a whole; undefined until it is read. */
 export function useStatus<S extends object>(replica: Given<Replica<S> | null>): Answer<SyncStatus> {
   return useObserved(() => opened(replica)?.status());
+}
+
+/** What stands against each other until `replica.clearConflicts`, oldest first; undefined until it is read. */
+export function useConflicts<S extends object>(
+  replica: Given<Replica<S> | null>,
+): Answer<readonly Conflict[]> {
+  return useObserved(() => given(conflictsOf, replica));
+}
+
+/** What the server refused; undefined until it is read. */
+export function useRejected<S extends object>(replica: Given<Replica<S> | null>): Answer<readonly Queued[]> {
+  return useObserved(() => given(rejectedOf, replica));
+}
+
+/** What waits to be sent, in the order written; undefined until it is read. */
+export function usePending<S extends object>(replica: Given<Replica<S> | null>): Answer<readonly Queued[]> {
+  return useObserved(() => given(pendingOf, replica));
+}
+
+function given<S extends object, T>(
+  of: (replica: Replica<S>) => Observed<T>,
+  replica: Given<Replica<S> | null>,
+): Observed<T> | null {
+  const from = opened(replica);
+  return from && of(from);
+}
+
+/** A record's history, undefined until it is read, and how to read more of it. */
+export interface BoundHistory {
+  readonly history: Answer<History>;
+  readonly more: () => void;
+}
+
+/** A record's changes, newest first, asked of the server, and again where there are new ones. */
+export function useHistory<S extends object = AnyTables>(
+  replica: Given<Replica<S> | null>,
+  table: TableOf<S>,
+  id: Given<string>,
+  options: HistoryOptions = {},
+): BoundHistory {
+  let view: HistoryView | null = null;
+  const history = useObserved(() => {
+    const from = opened(replica);
+    view = from && historyOf(from, table, toValue(id), options);
+    return view;
+  });
+  return { history, more: () => view?.more() };
 }
 
 /** `value` is for `v-model`, `onBlur` for `@blur`; `field` says the rest, `field.loading` when the input is `readonly`. */

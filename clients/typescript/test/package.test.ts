@@ -40,13 +40,15 @@ function blocks(language: string, file = "README.md"): string {
 
 const DOCS = "../../docs/";
 const FORMS = `${DOCS}guide/forms.md`;
+const OFFLINE = `${DOCS}guide/offline-ux.md`;
 const PAGES = [
   `${DOCS}tutorial.md`,
   `${DOCS}guide/live-and-presence.md`,
-  `${DOCS}guide/offline-ux.md`,
+  OFFLINE,
   FORMS,
   `${DOCS}guide/queries.md`,
   `${DOCS}guide/testing-your-app.md`,
+  `${DOCS}guide/types-from-schemas.md`,
 ];
 
 function nameOf(page: string): string {
@@ -74,6 +76,11 @@ beforeAll(async () => {
     symlinkSync(join(HERE, "node_modules", name), join(outside, "node_modules", name));
   }
   writeFileSync(join(outside, "types.tsx"), readFileSync(join(HERE, "test/outside/types.tsx.txt")));
+  writeFileSync(join(outside, "generated.ts"), readFileSync(join(HERE, "test/outside/generated.ts.txt")));
+  writeFileSync(
+    join(outside, "shop.ts"),
+    readFileSync(join(HERE, "../../tests/unit/service/types/shop.ts.txt")),
+  );
   writeFileSync(join(outside, "readme.ts"), blocks("ts"));
   writeFileSync(join(outside, "rxdb.ts"), blocks("ts", "RXDB.md"));
   for (const page of PAGES) writeFileSync(join(outside, `${nameOf(page)}.ts`), blocks("ts", page));
@@ -82,6 +89,7 @@ beforeAll(async () => {
     `import type { Tables } from "./types.js";\n${blocks("tsx")}\nexport { Tasks, Title };`,
   );
   writeFileSync(join(outside, "form.tsx"), blocks("tsx", FORMS));
+  writeFileSync(join(outside, "unsettled.tsx"), blocks("tsx", OFFLINE));
 });
 afterAll(() => rmSync(outside, { recursive: true, force: true }));
 
@@ -118,7 +126,7 @@ describe("the package", () => {
     "type-checks from outside, declarations too (module %s, resolution %s)",
     async (module, moduleResolution) => {
       const compilerOptions = { ...CONFIG, module, moduleResolution, noEmit: true };
-      const files = ["types.tsx", "readme.ts", "component.tsx", "form.tsx"];
+      const files = ["types.tsx", "generated.ts", "readme.ts", "component.tsx", "form.tsx", "unsettled.tsx"];
       writeFileSync(join(outside, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
       await run(process.execPath, [TSC, "-p", "."]);
     },

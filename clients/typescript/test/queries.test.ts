@@ -15,7 +15,8 @@ interface Asked {
   readonly order?: string | string[];
   readonly limit?: number;
   readonly offset?: number;
-  readonly after?: string;
+  /** The id of a record of the table, or a table and an id. */
+  readonly after?: string | [table: string, id: string];
   readonly space?: string;
   readonly deleted?: boolean;
 }
@@ -55,7 +56,8 @@ async function ask(asked: Asked): Promise<[Query<Fields>]> {
   const space = asked.space === "*" ? EVERY_SPACE : (asked.space ?? null);
   const { order, limit, offset, deleted } = asked;
   const own = { space: space === EVERY_SPACE ? null : space, deleted: true };
-  const after = asked.after === undefined ? null : await replica.get(asked.table, asked.after, own);
+  const [from, id] = typeof asked.after === "string" ? [asked.table, asked.after] : (asked.after ?? []);
+  const after = from && id ? await replica.get(from, id, own) : null;
   const given = Object.entries({ order, limit, offset, deleted }).filter(([, value]) => value !== undefined);
   const options = { space, after, ...Object.fromEntries(given) };
   return [replica.query(asked.table, condition(asked.where ?? []), options)];

@@ -384,3 +384,16 @@ async def test_what_cannot_be_read_lets_nothing_pass_and_is_told_by_readyz(judge
     while ann.http.get("/readyz").status_code != 200:
         assert time.monotonic() - begun < SOON
         await asyncio.sleep(0.05)
+
+
+async def test_types_are_made_of_what_is_in_force(served: Server) -> None:
+    app = unique("typed")
+    await applied(served, app, pages=PAGES, stays=STAYS)
+    file = served.data_dir.with_name(f"{app}.json")
+    file.write_text(json.dumps({"app": app, "tables": {"stays": STAYS, "pages": PAGES}}))
+    called = [sys.executable, "-m", "syncd", "types", "typescript"]
+    made = [
+        await asyncio.to_thread(subprocess.run, [*called, *more], capture_output=True, text=True, timeout=120)
+        for more in (["--database-url", served.owner_dsn, "--app", app], ["--file", file])
+    ]
+    assert made[0].stdout == made[1].stdout != "", made[0].stderr

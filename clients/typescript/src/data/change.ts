@@ -117,7 +117,7 @@ export function textOr(value: Json | undefined, otherwise: string): string {
 
 export function listOf(value: Json | undefined): readonly Json[] {
   if (value === null || value === undefined) return [];
-  if (!Array.isArray(value)) throw new BadReply("a list is missing.");
+  if (!Array.isArray(value)) throw new BadReply("no list.");
   return value as readonly Json[];
 }
 
@@ -151,7 +151,7 @@ export function readRegisters(fields: Json | undefined, writer: string): Registe
 }
 
 function readRegister(wire: JsonObject, writer: string): Register {
-  if (wire.value === undefined) throw new BadReply("a value is missing.");
+  if (wire.value === undefined) throw new BadReply("no value.");
   const client = textOr(wire.clientId, writer);
   const register = { value: wire.value, at: readInstant(wire.at ?? wire.updatedAt), client };
   return wire.sent ? { ...register, sent: readInstant(wire.sent) } : register;
@@ -165,7 +165,7 @@ export function readInstant(value: Json | undefined): Instant {
     if (value !== lastText) [lastText, lastInstant] = [value, parseInstant(textOf(value))];
     return lastInstant;
   } catch {
-    throw new BadReply("an instant is missing.");
+    throw new BadReply("no instant.");
   }
 }
 

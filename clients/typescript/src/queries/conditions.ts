@@ -9,28 +9,33 @@ import {
   type Meaning,
   OPERATORS,
   type Operators,
+  type OperatorsOf,
+  type OrderOf,
   type Reader,
   readWhere,
   type Where,
 } from "../query.js";
 import { readPattern } from "./patterns.js";
 
-type Ordered = number | bigint | string;
-
 /**
  * `contains`: a text in a text, or a value in a list. `startsWith`: the beginning of a text. `like`: a whole text, where `%` is
  * any text, `_` any character, `\` takes the next one as it is, and A to Z are as a to z. `between`: from the first to the second,
  * both included.
  */
-export interface MoreOperators extends Operators {
-  readonly contains?: Json;
-  readonly startsWith?: string;
-  readonly like?: string;
-  readonly between?: readonly [Ordered, Ordered];
+export interface MoreOperators<V = Json> extends Operators<V> {
+  readonly contains?: V extends string ? string : V extends readonly (infer I)[] ? I | null : never;
+  readonly startsWith?: V extends string ? string : never;
+  readonly like?: V extends string ? string : never;
+  readonly between?: readonly [OrderOf<V>, OrderOf<V>];
+}
+
+/** The operators that there are in here for a field with an `of`. */
+interface MoreOperatorsOf extends OperatorsOf {
+  readonly operators: MoreOperators<this["of"]>;
 }
 
 /** What `where`, `or`, `and` and `not` take. */
-export type Asked<F extends object> = Where<F, MoreOperators>;
+export type Asked<F extends object> = Where<F, MoreOperatorsOf>;
 
 const isText = (operand: Json): boolean => typeof operand === "string";
 const isSpan = (operand: Json): boolean =>
