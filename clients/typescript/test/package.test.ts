@@ -79,7 +79,7 @@ beforeAll(async () => {
   writeFileSync(join(outside, "generated.ts"), readFileSync(join(HERE, "test/outside/generated.ts.txt")));
   writeFileSync(
     join(outside, "shop.ts"),
-    readFileSync(join(HERE, "../../tests/unit/service/types/shop.ts.txt")),
+    readFileSync(join(HERE, "../../tests/client/types/shop.ts.txt")),
   );
   writeFileSync(join(outside, "readme.ts"), blocks("ts"));
   writeFileSync(join(outside, "rxdb.ts"), blocks("ts", "RXDB.md"));

@@ -62,6 +62,7 @@ def test_the_module_does_what_the_client_does(tmp_path: Path) -> None:
         ('{"app": "a", "tables": {"t": {}}}', ["--file", str(SHOP)], "there are schemas of a, shop: name one by --app"),
         ('{"app": "a", "tables": {"t": {}}}', ["--out", "no/such/folder"], "No such file or directory"),
     ],
+    ids=["none", "no object", "another app", "two apps", "no folder"],
 )
 def test_what_cannot_be_written_is_told(text: str, arguments: list[str], says: str, tmp_path: Path) -> None:
     file = tmp_path / "a.json"
