@@ -251,10 +251,8 @@ class Replica(Reading):
             return outbox.listed(db, "aside")
 
     def fix(self, change_id: str, fields: Mapping[str, Any]) -> str:
-        """Edits a refused change and queues it again under a new changeId, which is returned.
-
-        The rest of its batch goes with it. Raises NoSuchChange, InvalidWrite.
-        """
+        """Edits a refused change and queues it, with the rest of its batch, again. Returns its new changeId.
+        Raises NoSuchChange, InvalidWrite."""
         return self._requeue(change_id, fields, None)
 
     def requeue(self, change_id: str) -> str:
@@ -290,6 +288,7 @@ class Replica(Reading):
         """Forgets these conflicts, or all of them where none is named."""
         with self.store.write() as db:
             conflicts.clear(db, dismissed)
+        self.bulletin.committed(())
 
     def why(self, table: str, id: str, *, space: str | None = None) -> Status:
         """Why a record is not synced, or that it is."""

@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from ..data.conflict import Conflict
@@ -22,8 +22,10 @@ from ..store.lease import Lease
 from .endpoint import Endpoint
 from .hub import Bulletin, Hub
 from .live_sync import LiveSync
+from .watched import KINDS, Watched, says
 
 log = logging.getLogger("syncd_client")
+T = TypeVar("T")
 EventT = TypeVar("EventT", bound=Event)
 Handlers = Sequence[tuple[tuple[type, ...], Callable[[Any], object]]]
 ALL = (Changes, Answered, Conflict, Presence, LiveState, Verified)
@@ -73,6 +75,11 @@ class Events(AsyncIterator[EventT], Generic[EventT]):
                 await self._bell.wait()
         event: EventT = self._ready.popleft()
         return event
+
+    def skip(self) -> None:
+        """Passes over what waits."""
+        self._ready.clear()
+        self._box.take()
 
 
 class AsyncLive:
@@ -130,6 +137,19 @@ class AsyncLive:
     def changes(self) -> Events[Changes]:
         """The changes in the replica from now on."""
         return Events(self._hub, (Changes,))
+
+    async def watch(self, read: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
+        """The answers of a read, such as `replica.pending`: now, and each time that something happened and it answers
+        otherwise, until this is closed. What `read` raises ends it."""
+        events, last = Events[Event](self._hub, KINDS), None
+        while True:
+            events.skip()  # it is in what is read now
+            answer = await read()
+            if (said := says(answer)) != last:
+                last = said
+                yield answer
+            if await anext(events, None) is None:
+                return
 
     def presence(self, space: str | None, state: Any) -> None:
         """Tells the members of a space what this device is doing (any JSON up to 4 KiB); None: it is gone.
@@ -236,6 +256,19 @@ class Live:
             return LiveState("connecting" if self._thread.is_alive() else "closed")
         return self._sync.state
 
+    def watch(self, read: Callable[[], T], tell: Callable[[T], object]) -> Callable[[], None]:
+        """Tells the answers of a read, such as `replica.pending`: the first one before this returns, and from then on,
+        in the callbacks' thread, each time that something happened and it answers otherwise. Returns how to stop it.
+        Raises what the first `read` and `tell` raise."""
+        watched = Watched(read, tell)
+        stop = self._dispatcher.add((KINDS, watched.look))
+        try:
+            watched.look()
+        except BaseException:
+            stop()
+            raise
+        return stop
+
     def presence(self, space: str | None, state: Any) -> None:
         """See AsyncLive.presence."""
         if self._sync is not None:
@@ -301,7 +334,7 @@ class Dispatcher:
     """Calls the callbacks, one event after the other, in a thread of their own: a slow one delays nothing else."""
 
     def __init__(self, hub: Hub, handlers: Handlers) -> None:
-        self._handlers = handlers
+        self._handlers = [*handlers]
         self._bell = threading.Event()
         self._box = hub.open(self._bell.set, ALL)
         self._thread = threading.Thread(target=self._run, name="syncd-live-callbacks", daemon=True)
@@ -317,8 +350,18 @@ class Dispatcher:
             self._bell.wait()
             self._bell.clear()
 
+    def add(self, entry: tuple[tuple[type, ...], Callable[[Any], object]]) -> Callable[[], None]:
+        """One more handler. Returns how to take it out again, which may be done twice."""
+        self._handlers.append(entry)
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                self._handlers.remove(entry)
+
+        return stop
+
     def _deliver(self, event: Event) -> None:
-        for kinds, handler in self._handlers:
+        for kinds, handler in [*self._handlers]:
             if isinstance(event, kinds):
                 try:
                     handler(event)

@@ -40,6 +40,25 @@ async def test_own_and_foreign_changes_are_told_each_with_its_source(
     assert [event async for event in events] == []
 
 
+async def test_a_read_is_told_again_when_it_answers_otherwise(replica: AsyncReplica, live_script: LiveScript) -> None:
+    async with replica.live(policy=QUICK) as live:
+        waiting, rows = live.watch(replica.pending), live.watch(lambda: replica.query("t"))
+        assert await anext(waiting) == await anext(rows) == []
+        await replica.put("t", "mine", {"n": 1})
+        assert [change.id for change in await anext(waiting)] == ["mine"]
+        assert [row.id for row in await anext(rows)] == ["mine"]
+        await until(is_live(live))
+        assert await live.wait_until_synced(60)
+        assert await anext(waiting) == []
+        await live_script.say(changes(wire("another", n=(1, EARLY)), cursor="c2"))
+        assert [row.id for row in await anext(rows)] == ["another", "mine"]
+        await replica.patch("t", "mine", {"n": True})
+        assert [row["n"] for row in await anext(rows)] == [1, True], "True is not 1"
+        await replica.delete("t", "another")
+        assert [row.id for row in await anext(rows)] == ["mine"]
+    assert [len(one) async for one in rows] == []
+
+
 @pytest.mark.waits
 async def test_an_iterator_that_is_not_read_does_not_grow(replica: AsyncReplica, live_script: LiveScript) -> None:
     async with replica.live(policy=QUICK) as live:
