@@ -20,6 +20,9 @@ def start_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # That the database is away is said by the supervisor and by each refusal; not with a traceback a second as well.
     logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
+    # A line for every request would have its address in it, which may be a secret: a webhook's, for one.
+    for library in ("httpx", "httpcore"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
     # Standard output is for the ready line; a reader who has gone after it must not hold up the worker.
     renderer = structlog.processors.JSONRenderer() if settings.log_format == "json" else _TEXT

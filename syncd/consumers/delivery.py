@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from syncd.core.unlogged import unlogged
+
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Seconds for all of an attempt, and how much of an answer is read.
 WITHIN, CONNECT_WITHIN, MOST_ANSWER = 15.0, 5.0, 16 * 1024
@@ -78,7 +80,8 @@ async def deliver(url: str, headers: dict[str, str], body: bytes, *, private: bo
     """Posts a body once. It never raises because of the receiver."""
     try:
         async with asyncio.timeout(WITHIN):
-            return await _post(url, headers, body, private)
+            with unlogged():
+                return await _post(url, headers, body, private)
     except UnusableAddress as why:
         return Delivery(False, False, f"not sent: {why}")
     except (TimeoutError, httpx.TimeoutException):

@@ -6,7 +6,6 @@ A module of its own, for an HTTP client is a sixth of what a worker has to load 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections import Counter
@@ -19,13 +18,12 @@ import structlog
 
 from syncd.core.errors import MembershipsUnavailable
 from syncd.core.ids import fault_in_id
+from syncd.core.unlogged import unlogged
+from syncd.edge.outgoing import SERVICE_TIMEOUT, http_client
 from syncd.edge.tokens import ROLES, spaces_in
 
 log = structlog.get_logger("syncd.memberships")
-# Its line for every request has the address in it, and the user's id in that.
-logging.getLogger("httpx").setLevel(logging.WARNING)
 
-SERVICE_TIMEOUT = 5.0
 # Between two calls for one user, seconds: what one user's requests can cost the service.
 SPACING = 0.05
 MOST_TOLD = 100
@@ -118,7 +116,7 @@ class MembershipService:
 
     def __init__(self, source: MembershipSource) -> None:
         self._source = source
-        self._client = httpx.AsyncClient(timeout=SERVICE_TIMEOUT)
+        self._client = http_client()
         self._lines: dict[str, _Line] = {}
         self._waiting = Counter[asyncio.Task[list[dict[str, str]]]]()
         self._told, self._faults = set[str](), set[str]()
@@ -166,7 +164,8 @@ class MembershipService:
     async def _call(self, user: str) -> list[dict[str, str]]:
         began = time.monotonic()
         try:
-            answer = await self._client.get(**self._source.request(user))
+            with unlogged():
+                answer = await self._client.get(**self._source.request(user))
             answer.raise_for_status()
             given = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, RecursionError, ValueError) as why:

@@ -18,13 +18,14 @@ import structlog
 
 from syncd.core.errors import KeysUnavailable, Unauthorized
 from syncd.core.issuers import is_private_or_tls
+from syncd.core.unlogged import unlogged
+from syncd.edge.outgoing import SERVICE_TIMEOUT, http_client, trusted
 
 log = structlog.get_logger("syncd.tokens")
 
 JWKS_PAUSE = 10.0
 JWKS_RETRY = 2.0
 JWKS_FRESH = 600.0
-SERVICE_TIMEOUT = 5.0
 # Bytes of an answer: key sets have some thousands.
 LARGEST = 512 * 1024
 DISCOVERY = "/.well-known/openid-configuration"
@@ -40,6 +41,7 @@ class PublicKeys:
         self._keys: dict[str | None, Any] = {}
         self._tried = self._fetched = -math.inf
         self._fetching: asyncio.Task[None] | None = None
+        self._told = False
 
     async def key(self, kid: str | None) -> Any:
         """The key for an id. Raises Unauthorized for one the provider does not have, KeysUnavailable.
@@ -69,14 +71,37 @@ class PublicKeys:
 
     async def _fetch(self) -> None:
         try:
-            async with asyncio.timeout(SERVICE_TIMEOUT), httpx.AsyncClient(timeout=SERVICE_TIMEOUT) as client:
-                keys = jwt.PyJWKSet.from_dict(await self._key_set(client)).keys
+            async with asyncio.timeout(SERVICE_TIMEOUT):
+                await asyncio.to_thread(trusted)
+                async with http_client() as client:
+                    with unlogged():
+                        given = await self._key_set(client)
+                keys = self._read(given)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, RecursionError, ValueError, *NO_KEYS) as why:
             log.warning("keys unavailable", of=self._url, error=type(why).__name__)
             self._tried = time.monotonic()
             return
         self._keys = {key.key_id: key for key in keys if key.algorithm_name in self._algorithms}
         self._tried = self._fetched = time.monotonic()
+
+    def _read(self, given: Any) -> list[jwt.PyJWK]:
+        """The keys of a set that can be used. Raises ValueError where none can, and those of `NO_KEYS`."""
+        usable, passed_over = list[jwt.PyJWK](), 0
+        for one in given["keys"]:
+            try:
+                key = jwt.PyJWK(one)
+                if not isinstance(key.key_id, str | None):
+                    raise TypeError
+            except (ValueError, *NO_KEYS):
+                passed_over += 1
+            else:
+                usable.append(key)
+        if not usable:
+            raise ValueError("it has no key that can be used")
+        if passed_over and not self._told:
+            self._told = True
+            log.warning("keys are passed over", of=self._url, keys=passed_over, remedy="see what the key set has")
+        return usable
 
 
 class DiscoveredKeys(PublicKeys):
@@ -106,9 +131,8 @@ async def answer_of(client: httpx.AsyncClient, url: str) -> Any:
     """The JSON of an address, of LARGEST bytes at most, packed by nobody. Follows no redirection. Raises
     httpx.HTTPError, ValueError."""
     body = bytearray()
-    async with client.stream(
-        "GET", url, headers={"accept": "application/json", "accept-encoding": "identity"}
-    ) as answer:
+    wanted = {"accept": "application/json", "accept-encoding": "identity"}
+    async with client.stream("GET", url, headers=wanted) as answer:
         answer.raise_for_status()
         if answer.headers.get("content-encoding", "identity") != "identity":
             raise ValueError("the answer is packed")
