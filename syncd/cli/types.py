@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from syncd.cli.options import progress, settings_options
 from syncd.cli.schema import read_schemas, run_with_schemas
 
 if TYPE_CHECKING:
-    from syncd.service.record_types import ObjectOf
     from syncd.store.schemas import SchemaOperator
 
 NO_SCHEMA = "no table has a schema: `syncd schema apply FILE` puts one in force, or name a file by --file"
@@ -70,13 +69,17 @@ def _listed(schemas: Mapping[tuple[str, str], str]) -> str:
 
 def _written(language: str, app: str, tables: Mapping[str, dict[str, Any]]) -> str:
     from syncd.service.python_types import python_types
-    from syncd.service.record_types import record_type
+    from syncd.service.record_types import ObjectOf, record_type
+    from syncd.service.schema_limits import SchemaRefused
     from syncd.service.typescript_types import typescript_types
 
-    writer: Callable[[str, Mapping[str, ObjectOf]], str] = (
-        typescript_types if language == "typescript" else python_types
-    )
-    return writer(app, {table: record_type(schema) for table, schema in tables.items()})
+    records = dict[str, ObjectOf]()
+    for table, schema in tables.items():
+        try:
+            records[table] = record_type(schema)
+        except SchemaRefused as why:
+            raise click.ClickException(f"{app}/{table}: this syncd cannot read its schema: {why}") from None
+    return typescript_types(app, records) if language == "typescript" else python_types(app, records)
 
 
 def _put(out: Path, text: str) -> None:

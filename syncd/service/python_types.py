@@ -142,7 +142,7 @@ class _DictWriter:
     def _typed_dict(self, name: str, one: ObjectOf, whole: bool) -> None:
         members = [(field, self._member(name, field, member, whole), member.note) for field, member in one.members]
         if all(_is_plain(field) for field, _, _ in members):
-            lines = [line for field, type_, note in members for line in (note and f"# {note}", f"{field}: {type_}")]
+            lines = [line for field, type_, note in members for line in (note and f"#: {note}", f"{field}: {type_}")]
             body = "".join(f"    {line}\n" for line in filter(None, lines)) or "    pass\n"
             self._made.append(f"class {name}(TypedDict, total=False):\n{body}")
             return

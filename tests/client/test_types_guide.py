@@ -36,7 +36,7 @@ def test_the_commands_make_what_the_page_shows_and_its_program_runs(
     Path("program.py").write_text(PYTHON, encoding="utf-8")
     said = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True, check=False)
     assert said.stdout.splitlines() == re.findall(r"print\(.*\)  # (.*)", PYTHON), said.stderr
-    cache = REPOSITORY / ".mypy_cache/types"
+    cache = REPOSITORY / ".mypy_cache/types-guide"
     checker = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", cache, "program.py"]
     checked = subprocess.run(checker, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from syncd.cli.types import _written
 from tests.support.command_line import syncd
 from tests.support.programs import REPOSITORY
 
@@ -51,6 +53,11 @@ def test_the_module_does_what_the_client_does(tmp_path: Path) -> None:
     )
     said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert said.stdout == "Tulips\n", said.stderr
+
+
+def test_a_schema_in_force_that_is_not_read_here_is_told() -> None:
+    with pytest.raises(click.ClickException, match=r"a/t: this syncd cannot read its schema: \$ref: only parts of"):
+        _written("python", "a", {"t": {"$ref": "https://a.example/b"}})
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ export interface OperatorsOf {
 type On<V, O extends OperatorsOf> = (O & { readonly of: V })["operators"];
 
 /**
- * A field, or what is in one that holds an object: `place.city`. A field of that very name, with the dot, goes first. Six
+ * A field, or what is in one that holds an object: `place.city`. A field of that very name, with the dot, goes first. Four
  * names deep they are checked.
  */
 export type Path<F extends object, Deep extends readonly unknown[] = []> =
@@ -50,7 +50,7 @@ type PathIn<K extends string, V, Deep extends readonly unknown[]> = V extends re
   : V extends object
     ? string extends keyof V
       ? `${K}.${string}`
-      : Deep["length"] extends 5
+      : Deep["length"] extends 3
         ? `${K}.${string}`
         : `${K}.${Path<V, [...Deep, K]>}`
     : never;

@@ -77,10 +77,7 @@ beforeAll(async () => {
   }
   writeFileSync(join(outside, "types.tsx"), readFileSync(join(HERE, "test/outside/types.tsx.txt")));
   writeFileSync(join(outside, "generated.ts"), readFileSync(join(HERE, "test/outside/generated.ts.txt")));
-  writeFileSync(
-    join(outside, "shop.ts"),
-    readFileSync(join(HERE, "../../tests/client/types/shop.ts.txt")),
-  );
+  writeFileSync(join(outside, "shop.ts"), readFileSync(join(HERE, "../../tests/client/types/shop.ts.txt")));
   writeFileSync(join(outside, "readme.ts"), blocks("ts"));
   writeFileSync(join(outside, "rxdb.ts"), blocks("ts", "RXDB.md"));
   for (const page of PAGES) writeFileSync(join(outside, `${nameOf(page)}.ts`), blocks("ts", page));

@@ -136,6 +136,15 @@ def test_names_that_are_none_in_the_language_and_names_that_are_there_twice() ->
     assert re.findall(r"^class (\w+)\(TypedDict", python, re.MULTILINE) == given[:-1]
 
 
+def test_a_note_is_one_line_and_no_more_than_a_note() -> None:
+    part = {"type": "string", "description": "type: ignore\n\u202e*/ and # more"}
+    tables = {"t": record_type({"properties": {"x": part}})}
+    assert "class T(TypedDict, total=False):\n    #: type: ignore */ and # more\n    x: str\n" in python_types(
+        "a", tables
+    )
+    assert "  /** type: ignore *\\/ and # more */\n  x?: string;\n" in typescript_types("a", tables)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 2.0, 2**60, "", "a", "b"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "c"]), inner, max_size=3),
