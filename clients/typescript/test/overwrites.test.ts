@@ -17,11 +17,13 @@ afterAll(() => server.remove());
 let seconds: number;
 let ada: Replica;
 let bob: Replica;
+let user: string;
 
 /** The two know one record and have no conflict. */
 beforeEach(async () => {
   seconds = 0;
-  const token = await server.token(`u-${randomUUID()}`);
+  user = `u-${randomUUID()}`;
+  const token = await server.token(user);
   const wall = (): number => NOON + seconds * 1000;
   const options = { url: server.url, token, wall };
   [ada, bob] = await Promise.all([
@@ -63,6 +65,21 @@ async function told(): Promise<unknown[][][]> {
 const BOTH = [[["overwritten", "price", 4, 5, "bob"]], [["overwrote", "price", 5, 4, "ada"]]];
 
 describe("an overwrite of what was not seen", () => {
+  it.each([false, true])("is forgotten with a record that is erased (heard live: %s)", async (heard) => {
+    await patch(ada, 10, { price: 4, stock: 2 });
+    await patch(bob, 20, { price: 5, name: "Green tea" });
+    await ada.put("items", "kept", { price: 1 });
+    await exchange(ada, bob, ada);
+    expect(await told()).toEqual(BOTH);
+    const live = heard ? ada.live({ verify: false }) : null;
+    await server.erase(`_personal:${user}`, "items", "tea", "app");
+    if (live) await until("it is erased", async () => (await ada.conflicts()).length === 0);
+    await live?.close();
+    await exchange(ada, bob);
+    expect(await told()).toEqual([[], []]);
+    expect(await ada.get("items", "kept")).toMatchObject({ fields: { price: 1 } });
+  });
+
   it("is told to both where the later edit arrives later", async () => {
     await patch(ada, 10, { price: 4, stock: 2 });
     await patch(bob, 20, { price: 5, name: "Green tea" });

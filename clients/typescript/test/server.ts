@@ -102,6 +102,12 @@ export class RealServer {
     await promisify(execFile)(PYTHON, ["-m", "syncd", "compact", ...options]);
   }
 
+  /** Erases a record for good, as an operator does. */
+  async erase(space: string, table: string, id: string, app: string): Promise<void> {
+    const place = ["--app", app, "--data-dir", join(this.#folder, "data")];
+    await promisify(execFile)(PYTHON, ["-m", "syncd", "erase", "record", space, table, id, ...place]);
+  }
+
   /** An HTTP request as a user. */
   async request(token: string, method: string, path: string, body?: object): Promise<unknown> {
     const response = await fetch(this.url + path, {

@@ -3,7 +3,7 @@
  * own, which is loaded when an answer may have some.
  */
 
-import { type Change, type Conflict, type Packed, readChange, textOr } from "../data/change.js";
+import { type Change, type Conflict, keyText, type Packed, readChange, textOr } from "../data/change.js";
 import { latest } from "../data/clock.js";
 import { isDeleted, type Register, type Registers, TOMBSTONE, wins } from "../data/merge.js";
 import { type Json, type JsonObject, parse } from "../data/values.js";
@@ -12,10 +12,11 @@ import { type LoadedRecord, load, pick } from "../store/records.js";
 import type { Transaction } from "../store/store.js";
 import type { Page } from "./reply.js";
 
-/** The conflicts that are found in an answer, before it is applied. */
+/** The conflicts that are found in an answer, before it is applied. Those of records that it erases are forgotten. */
 export type FindConflicts = (tx: Transaction, page: Page, pushed: readonly Packed[]) => Promise<Conflict[]>;
 
 export const findUnseen: FindConflicts = async (tx, page, pushed) => {
+  const erased = await forgetErased(tx, page);
   const own = pushed.map(({ body }) => readChange(parse(body), tx.meta.client));
   const found = new Found(tx.meta.client);
   const records = await load(
@@ -34,8 +35,23 @@ export const findUnseen: FindConflicts = async (tx, page, pushed) => {
     found.arrived(change, basesIn(page, place), record, edits.get(change) ?? []);
     record.confirm(change.registers, tx.meta.round, change.whole);
   }
-  return found.conflicts;
+  return found.conflicts.filter((conflict) => !erased.has(keyOf(conflict)));
 };
+
+function keyOf({ space, table, id }: Conflict): string {
+  return keyText([space ?? "", table, id]);
+}
+
+/** Forgets the conflicts of records of which values were erased; which records these are. */
+async function forgetErased(tx: Transaction, page: Page): Promise<Set<string>> {
+  const changes = page.changes.filter((_, place) =>
+    fieldsIn(page, place).some(([, register]) => register.erased === true),
+  );
+  const erased = new Set(changes.map(({ key }) => keyText(key)));
+  for (const { number, conflict } of erased.size > 0 ? await tx.all("conflicts") : [])
+    if (erased.has(keyOf(conflict))) tx.delete("conflicts", [number]);
+  return erased;
+}
 
 interface Overwritten extends Register {
   readonly field: string;
@@ -52,11 +68,15 @@ function overwrittenBy({ wire }: Page, place: number): Overwritten[] {
 }
 
 /** What a change of the log says that its writer had seen, by field; "": nothing. */
-function basesIn({ wire }: Page, place: number): Map<string, string> {
-  const changes = (wire.serverChanges ?? wire.changes) as JsonObject[];
-  const fields = Object.entries((changes[place]?.fields ?? {}) as Record<string, JsonObject>);
-  const said = fields.filter(([, register]) => register.base !== undefined);
+function basesIn(page: Page, place: number): Map<string, string> {
+  const said = fieldsIn(page, place).filter(([, register]) => register.base !== undefined);
   return new Map(said.map(([field, { base }]) => [field, textOr(base, "")]));
+}
+
+/** The registers of a change, as the wire has them. */
+function fieldsIn({ wire }: Page, place: number): [string, JsonObject][] {
+  const changes = (wire.serverChanges ?? wire.changes) as JsonObject[];
+  return Object.entries((changes[place]?.fields ?? {}) as Record<string, JsonObject>);
 }
 
 async function isHere(tx: Transaction, changeId: string, { key }: Change): Promise<boolean> {
