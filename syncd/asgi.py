@@ -153,7 +153,6 @@ class SyncApplication:
 
     async def _prepare(self) -> None:
         """Migrates where that is wanted, and looks whether anybody may be served. Raises DatabaseUnavailable."""
-        from syncd.postgres import doctor
         from syncd.postgres.migrate import migrate
         from syncd.postgres.schema_files import MigrationError
         from syncd.postgres.sessions import connect, refusals
@@ -166,7 +165,7 @@ class SyncApplication:
             conn = await connect(settings.database_url, statement_cache_size=0, timeout=10)
             try:
                 async with conn.transaction(readonly=True):
-                    problems = await doctor.serving_problems(conn, settings.memberships, settings.context_key)
+                    problems = await database_checks.serving_problems(conn, settings.memberships, settings.context_key)
             finally:
                 await conn.close()
         except MigrationError as why:

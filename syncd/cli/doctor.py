@@ -68,7 +68,6 @@ async def _embedded(settings: Settings, directory: Path | None) -> list[Finding]
 
 
 async def _database(settings: Settings, url: str, directory: Path | None) -> list[Finding]:
-    from syncd.postgres import doctor
     from syncd.postgres.report_checks import check_reports
     from syncd.postgres.sessions import UNSTOPPED, connect
     from syncd.postgres.standby_checks import check_standby
@@ -82,22 +81,26 @@ async def _database(settings: Settings, url: str, directory: Path | None) -> lis
         # One transaction: through a pooler, one connection.
         async with conn.transaction(readonly=True):
             pool = settings.workers * settings.pool_size
-            migrations = await doctor.check_migrations(conn, directory=directory)
+            migrations = await database_checks.check_migrations(conn, directory=directory)
             return [
                 ok("database", "reachable"),
-                *await doctor.check_server(conn, max_clock_skew=settings.max_clock_skew, pool=pool),
+                *await database_checks.check_server(conn, max_clock_skew=settings.max_clock_skew, pool=pool),
                 migrations,
-                *([await doctor.check_adoption(conn, settings.memberships)] if migrations.status == "ok" else []),
-                *await doctor.check_role(conn),
-                await doctor.check_creating(conn),
-                await doctor.check_role_settings(conn),
-                *await doctor.check_contexts(conn, settings.context_key),
-                await doctor.check_row_security(conn, directory=directory),
-                *await doctor.check_functions(conn, directory=directory),
-                *await doctor.check_ownership(conn),
+                *(
+                    [await database_checks.check_adoption(conn, settings.memberships)]
+                    if migrations.status == "ok"
+                    else []
+                ),
+                *await database_checks.check_role(conn),
+                await database_checks.check_creating(conn),
+                await database_checks.check_role_settings(conn),
+                *await database_checks.check_contexts(conn, settings.context_key),
+                await database_checks.check_row_security(conn, directory=directory),
+                *await database_checks.check_functions(conn, directory=directory),
+                *await database_checks.check_ownership(conn),
                 *await check_reports(conn),
-                *await doctor.check_held(conn),
-                *await doctor.check_numbers(conn),
+                *await database_checks.check_held(conn),
+                *await database_checks.check_numbers(conn),
                 *[await check_standby(conn, standby) for standby in settings.read_urls],
             ]
     finally:

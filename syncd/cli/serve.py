@@ -132,7 +132,7 @@ def _database(
 
     def load() -> None:
         meanwhile()
-        import syncd.postgres.doctor
+        import syncd.postgres.database_checks
         import syncd.postgres.migrate  # noqa: F401
 
     if database is None:
@@ -216,7 +216,6 @@ async def _unless_stopped(work: Coroutine[Any, Any, None], signals: Signals) -> 
 
 async def _prepare(settings: Settings, owner: str | None) -> None:
     """Migrate as the owner, then see as the runtime role that everything is as it must be."""
-    from syncd.postgres import doctor
     from syncd.postgres.migrate import MembershipsFrom, migrate
 
     assert settings.database_url is not None
@@ -230,7 +229,7 @@ async def _prepare(settings: Settings, owner: str | None) -> None:
     conn = await _connected(settings.database_url)
     try:
         async with conn.transaction(readonly=True):
-            problems = await doctor.serving_problems(conn, settings.memberships, settings.context_key)
+            problems = await database_checks.serving_problems(conn, settings.memberships, settings.context_key)
     finally:
         await conn.close()
     if problems:

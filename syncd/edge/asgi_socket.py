@@ -15,8 +15,8 @@ from collections import deque
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import TooLarge, TooMany
 from syncd.edge.answers import Receive, Scope, Send
-from syncd.edge.frames import MOST_BEFORE_AUTH, PartsAllowance
 from syncd.edge.heartbeat import STALLED_AFTER
+from syncd.edge.incoming_frames import MOST_BEFORE_AUTH, PartsAllowance
 from syncd.edge.live_deps import LiveDeps, SocketGroup
 from syncd.edge.pace import GRACE, KEEPS_UP_BELOW, SLOWEST, SLOWEST_BODY, PageSize
 from syncd.edge.problems import close_code

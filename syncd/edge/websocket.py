@@ -21,9 +21,9 @@ from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import SyncdError, TooMany
 from syncd.edge.bytes_held import UNCOUNTED, Holder
 from syncd.edge.deflate import DEFLATE_FROM, packed_page, payload, takes_packed
-from syncd.edge.frames import PIECE, Frames, PartsAllowance, text_header
 from syncd.edge.handshake import answer, headers_of, refusal
 from syncd.edge.heartbeat import Heartbeat
+from syncd.edge.incoming_frames import PIECE, Frames, PartsAllowance, text_header
 from syncd.edge.live_deps import SocketGroup
 from syncd.edge.pace import FIRST_PAGE, KEEPS_UP_BELOW, Arrival, Window
 from syncd.edge.problems import close_code

@@ -14,7 +14,7 @@ import pytest
 
 from syncd.core.errors import Unauthorized
 from syncd.edge import frames
-from syncd.edge.frames import PartsAllowance
+from syncd.edge.incoming_frames import PartsAllowance
 from syncd.edge.tokens import Tokens
 from tests.support.harness import Server
 from tests.support.processes import workers_of

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from syncd.postgres.doctor import check_row_security
+from syncd.postgres.database_checks import check_row_security
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.emit import emit
 from syncd.postgres.migrate import migrate, pending

@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 
 from syncd.core.errors import DatabaseUnavailable
-from syncd.postgres import doctor
 from syncd.postgres.contexts import BY_NAME, BY_NUMBER, SQLSTATE, ActingUser, ContextSession
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
@@ -395,7 +394,7 @@ async def test_a_pool_without_the_key_is_told_that_the_database_is_of_no_use(sig
 async def test_doctor_says_whether_who_acts_is_signed_and_who_may_set_it(signed: Database, eve: Connected) -> None:
     async def said(key: str | None) -> list[str]:
         async with eve.sql.transaction():
-            return [f"{f.status} {f.detail}" for f in await doctor.check_contexts(eve.sql, key)]
+            return [f"{f.status} {f.detail}" for f in await database_checks.check_contexts(eve.sql, key)]
 
     assert await said(KEY) == ["ok signed: the role that serves acts as nobody without the key"]
     assert await said("b" * 32) == ["FAIL SYNCD_CONTEXT_KEY is not the database's key"]

@@ -15,7 +15,7 @@ AS_ANYBODY = """
 import asyncio, encodings.idna, os, sys
 import jwt, syncd.cli.token, syncd.cli.checks
 import syncd.cli.doctor, syncd.cli.serve, syncd.cli.supervisor, syncd.postgres.embedded
-import syncd.cli.migrate, syncd.postgres.doctor, syncd.postgres.migrate
+import syncd.cli.migrate, syncd.postgres.database_checks, syncd.postgres.migrate
 from syncd.cli import main
 if os.geteuid() == 0 and sys.argv[1] == "anybody":
     os.setgroups([]); os.setgid({id}); os.setuid({id})

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from syncd.postgres.doctor import numbers
+from syncd.postgres.database_checks import numbers
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.holding import held

@@ -18,8 +18,8 @@ from syncd.edge.addresses import DIRECT
 from syncd.edge.admission import Admission
 from syncd.edge.asgi_socket import AUTH_WITHIN, AsgiSocket
 from syncd.edge.bytes_held import Bodies
-from syncd.edge.frames import MOST_BEFORE_AUTH, MOST_PARTS_BEFORE_AUTH
 from syncd.edge.heartbeat import STALLED_AFTER
+from syncd.edge.incoming_frames import MOST_BEFORE_AUTH, MOST_PARTS_BEFORE_AUTH
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import KEEPS_UP_BELOW, SLOWEST
 from syncd.edge.websocket import CLOSE_WITHIN

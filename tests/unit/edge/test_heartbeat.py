@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from syncd.edge.frames import text_header
 from syncd.edge.heartbeat import STALLED_AFTER, Heartbeat
+from syncd.edge.incoming_frames import text_header
 
 INTERVAL = 20.0
 
