@@ -153,6 +153,7 @@ class SyncApplication:
 
     async def _prepare(self) -> None:
         """Migrates where that is wanted, and looks whether anybody may be served. Raises DatabaseUnavailable."""
+        from syncd.postgres import database_checks
         from syncd.postgres.migrate import migrate
         from syncd.postgres.schema_files import MigrationError
         from syncd.postgres.sessions import connect, refusals

@@ -68,6 +68,7 @@ async def _embedded(settings: Settings, directory: Path | None) -> list[Finding]
 
 
 async def _database(settings: Settings, url: str, directory: Path | None) -> list[Finding]:
+    from syncd.postgres import database_checks
     from syncd.postgres.report_checks import check_reports
     from syncd.postgres.sessions import UNSTOPPED, connect
     from syncd.postgres.standby_checks import check_standby

@@ -216,6 +216,7 @@ async def _unless_stopped(work: Coroutine[Any, Any, None], signals: Signals) -> 
 
 async def _prepare(settings: Settings, owner: str | None) -> None:
     """Migrate as the owner, then see as the runtime role that everything is as it must be."""
+    from syncd.postgres import database_checks
     from syncd.postgres.migrate import MembershipsFrom, migrate
 
     assert settings.database_url is not None

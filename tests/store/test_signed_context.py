@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from syncd.core.errors import DatabaseUnavailable
+from syncd.postgres import database_checks
 from syncd.postgres.contexts import BY_NAME, BY_NUMBER, SQLSTATE, ActingUser, ContextSession
 from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.postgres.migrate import migrate
