@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 
 from msgspec import UNSET, Raw
@@ -57,22 +59,53 @@ def separate_stamps(
     `changes` are of one record, in their order; `twice` has the (place, field) of those whose stamp is another write's
     in the log. Returns, for each change, the new instants by field. What the device had sent stays with the register.
     """
-    given: dict[tuple[str, str], bytes] = {}
-    taken = {(place, name, changes[place].f[name].at) for place, name in twice}
+    given = defaultdict[str, _InstantsGiven](_InstantsGiven)
     moved: list[dict[str, str]] = []
     for place, change in enumerate(changes):
         times: dict[str, str] = {}
         for name, register in change.f.items():
-            at, value = register.at, bytes(register.value)
-            # The last instant stays: it is ahead of every clock, so it is lowered first.
-            while at < RECEIPT.text and ((place, name, at) in taken or given.get((name, at), value) != value):
-                at = format_instant(parse_instant(at) + 1)
-            if at != register.at:
-                times[name] = at
-            given[name, at] = value
+            at = parse_instant(register.at)
+            found = given[name].take(at, bytes(register.value), elsewhere=(place, name) in twice)
+            if found != at:
+                times[name] = format_instant(found)
         _date(change, client, times)
         moved.append(times)
     return moved
+
+
+class _InstantsGiven:
+    """The instants of one register's writes in a push, in microseconds, each of one value. A push may give one instant
+    to all of its changes, so none is looked for by going through those that are given: that would be a square."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, bytes] = {}
+        # Of each value, in order; and of an instant that is given, one after it that is no earlier than the next free one.
+        self._places = defaultdict[bytes, list[int]](list)
+        self._after: dict[int, int] = {}
+
+    def take(self, at: int, value: bytes, *, elsewhere: bool) -> int:
+        """The first instant from `at` on that no other value has. `elsewhere`: another write in the log has `at`."""
+        if at < RECEIPT.micros and (elsewhere or self._values.get(at, value) != value):
+            free, places = self._free(at + 1), self._places[value]
+            place = bisect_left(places, at + 1)
+            at = places[place] if place < len(places) and places[place] < free else free
+        if self._values.get(at) != value:
+            self._values[at] = value
+            insort(self._places[value], at)
+            # The last instant stays: it is ahead of every clock, so it is lowered first.
+            if at < RECEIPT.micros:
+                self._after[at] = at + 1
+        return at
+
+    def _free(self, at: int) -> int:
+        """The first that is not given, from `at` on."""
+        passed = []
+        while at in self._after:
+            passed.append(at)
+            at = self._after[at]
+        for one in passed:
+            self._after[one] = at
+        return at
 
 
 def _date(change: NormalizedChange, client: str, times: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -233,6 +234,28 @@ def test_the_later_write_of_one_stamp_is_raised_in_the_record_too() -> None:
     assert (json.loads(bytes(register.value)), register.clientId, register.sent) == (2, "phone", format_instant(NOW))
     last = [prepared(n, fields={"a": {"value": n, "at": format_instant(LAST)}}) for n in (1, 2)]
     assert separate_stamps(last, "phone", set()) == [{}, {}]
+
+
+def one_by_one(writes: Sequence[tuple[int, int, bool]]) -> list[int]:
+    """What is promised, looked for the slow way: each write's first instant that no other value has."""
+    values: dict[int, int] = {}
+    found = []
+    for moment, value, elsewhere in writes:
+        while elsewhere or values.get(moment, value) != value:
+            moment, elsewhere = moment + 1, False
+        values[moment] = value
+        found.append(moment)
+    return found
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.booleans()), max_size=30))
+def test_each_write_has_the_first_instant_that_no_other_value_has(writes: list[tuple[int, int, bool]]) -> None:
+    changes = [
+        prepared(n, fields={"a": {"value": value, "at": format_instant(NOW + moment)}})
+        for n, (moment, value, _) in enumerate(writes)
+    ]
+    separate_stamps(changes, "phone", {(n, "a") for n, (_, _, elsewhere) in enumerate(writes) if elsewhere})
+    assert [parse_instant(one.f["a"].at) - NOW for one in changes] == one_by_one(writes)
 
 
 @pytest.mark.parametrize(("register", "place", "detail"), [

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
 import pytest
 
 from tests.support.push_decisions import NOW, SKEW, at, called, change, push, settled
@@ -76,3 +81,23 @@ def test_stamps_that_were_lowered_and_then_raised_are_told_together() -> None:
     assert work.adjusted == {0: {"a": at(2)}}
     work.separate_stamps([(1, ["b"])])
     assert work.adjusted == {0: {"a": at(2), "b": at(2)}}
+
+
+@pytest.mark.parametrize("values", [range(1000), [i % 2 for i in range(1000)], [7] * 1000])
+def test_a_thousand_writes_of_one_instant_are_dated_without_a_look_at_each_other(
+    values: Sequence[int],
+) -> None:
+    steps = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal steps
+        steps += event == "line"
+        return count
+
+    work = push(*(change(f"c{i}", value) for i, value in enumerate(values)))
+    sys.settrace(count)
+    try:
+        work.separate_stamps()
+    finally:
+        sys.settrace(None)
+    assert steps < 200 * len(values)
