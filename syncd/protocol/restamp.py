@@ -79,7 +79,7 @@ class _InstantsGiven:
 
     def __init__(self) -> None:
         self._values: dict[int, bytes] = {}
-        # Of each value, in order; and of an instant that is given, one after it that is no earlier than the next free one.
+        # Of each value, in order; and of an instant that is given, one after it up to the next that is free.
         self._places = defaultdict[bytes, list[int]](list)
         self._after: dict[int, int] = {}
 
