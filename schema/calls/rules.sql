@@ -6,10 +6,10 @@
 -- returns: store.rules.SeenRow
 SELECT role, space, record, deleted, too_large FROM syncd.sync_rules_see($1, $2::text[], $3::text[], $4::text[], $5);
 
--- name: rules_written
--- Which changes of a device were written before, by their ids.
+-- name: rules_repeats
+-- Which of these changes of a device were written before, and whether they are the same. Of no more than $4 bytes that is found out.
 -- returns: store.rules.WrittenRow
-SELECT change_id, event_id, seq, app, table_name, record_id, fields FROM syncd.sync_rules_written($1, $2::text[]);
+SELECT change_id, event_id, seq, same, too_large FROM syncd.sync_rules_repeats($1, $2, $3::json, $4);
 
 -- name: replay_feeds
 -- The feeds with changes of the last $1 seconds, of one app or of all. An operator's.

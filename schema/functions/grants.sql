@@ -8,7 +8,9 @@ GRANT EXECUTE ON FUNCTION
     TO syncd_runtime;
 
 -- rules
-GRANT EXECUTE ON FUNCTION syncd.sync_rules_see, syncd.sync_plain_fields, syncd.sync_rules_written TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_rules_see, syncd.sync_plain_fields, syncd.sync_rules_repeats, syncd.sync_rules_written
+    TO syncd_runtime;
 
 -- schemas
 GRANT EXECUTE ON FUNCTION syncd.sync_schemas_mark, syncd.sync_schemas_in_force TO syncd_runtime;

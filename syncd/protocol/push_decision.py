@@ -219,6 +219,11 @@ class PushDecision:
         """The places of the changes that were refused."""
         return [i for i, result in enumerate(self.results) if result is not None and result.status == "rejected"]
 
+    def coded(self, i: int) -> str | None:
+        """Why the change at a place was refused."""
+        result = self.results[i]
+        return None if result is None else result.code
+
     def call(
         self, event: Callable[[int], str], skew: int, pull: Mapping[str, Any]
     ) -> tuple[bytes, list[str], tuple[str, str] | None, bool]:

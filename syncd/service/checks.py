@@ -11,15 +11,16 @@ import structlog
 from syncd.core.clock import LAST, format_instant
 from syncd.core.errors import Busy
 from syncd.core.failures import log_failure
+from syncd.core.pieces import in_turns
 from syncd.core.values import InvalidValue
-from syncd.protocol.normalize import LogRegister
+from syncd.protocol.normalize import NormalizedChange
 from syncd.protocol.push_decision import PushDecision
 from syncd.service.aside import SMALL, aside
 from syncd.service.proposed import Asked, Verdict
 from syncd.service.rules import Rules
 from syncd.service.schema_checks import judged, needing_records
 from syncd.service.schemas import UNREAD, CurrentSchemas
-from syncd.store.rules import RuleReads, WrittenRow
+from syncd.store.rules import RuleReads, WrittenRow, decoded
 
 log = structlog.get_logger("syncd.rules")
 
@@ -45,40 +46,49 @@ class Checks:
             raise Busy(UNREAD)
         schemas = {(app, table): found for table in of_table if (found := self._schemas.current.get((app, table)))}
         changes = [work.changes[i][0] for _, table in schemas for i in of_table[table]]
-        sizes = [len(register.value) for change in changes for register in change.f.values()]
-        large = sum(sizes) > SMALL or len(sizes) > MANY
+        large = _much(changes)
         by_schema = await aside(large, needing_records, work, schemas) if schemas else []
         by_rule = [i for table, those in of_table.items() if self._rules.about(app, table) for i in those]
         places = sorted({*by_schema, *by_rule})
         if not places:
             return
-        asked = await self._asked(work, places)
-        large = large or sum(asked[i].seen.size for i in by_schema) > SMALL
-        verdicts = await aside(large, judged, work, schemas, {i: asked[i] for i in by_schema})
+        asked, size = await self._asked(work, places)
+        judging = {i: asked[i] for i in by_schema}
+        verdicts = await aside(large or size > SMALL, judged, work, schemas, judging) if judging else {}
         verdicts |= await self._rules.judged(work, {i: asked[i] for i in by_rule if i not in verdicts})
         await self._settle(work, verdicts)
 
-    async def _asked(self, work: PushDecision, places: Sequence[int]) -> dict[int, Asked]:
-        """What stands before some changes, in one read."""
+    async def _asked(self, work: PushDecision, places: Sequence[int]) -> tuple[dict[int, Asked], int]:
+        """What stands before some changes, in one read, which has each record once; and how many bytes that is."""
         own = work.caller.personal
-        keys = [(work.changes[i][1], work.changes[i][2], work.changes[i][0].r) for i in places]
+        keys = {i: (work.changes[i][1], work.changes[i][2], work.changes[i][0].r) for i in places}
         # A record of the first generation moves with all that it has: its fields are written in the other space too.
-        movers = [n for n, (space, _, _) in enumerate(keys) if work.moves is not None and space != own]
-        seen = await self._reads.seen(work.caller, work.pull.app, [*keys, *((own, *keys[n][1:]) for n in movers)])
-        brought = {places[n]: one.record or {} for n, one in zip(movers, seen[len(keys) :], strict=True)}
-        return {i: Asked(seen[n], brought.get(i, {})) for n, i in enumerate(places)}
+        movers = {i: (own, *key[1:]) for i, key in keys.items() if work.moves is not None and key[0] != own}
+        once = list(dict.fromkeys((*keys.values(), *movers.values())))
+        rows = await self._reads.seen(work.caller, work.pull.app, once)
+        size = sum(len(row.record or "") for row in rows)
+        seen = dict(zip(once, await aside(size > SMALL, decoded, rows), strict=True))
+        brought = {i: seen[key].record or {} for i, key in movers.items()}
+        return {i: Asked(seen[key], brought.get(i, {})) for i, key in keys.items()}, size
 
     async def _settle(self, work: PushDecision, verdicts: dict[int, Verdict]) -> None:
         """Takes in what was said. What was written before is what it was then, whatever is said now."""
-        weighty = {i: work.changes[i][0].c for i, said in verdicts.items() if said.code is not None or said.derived}
-        ids = [id_ for id_ in weighty.values() if id_ is not None]
-        written = await self._reads.written(work.caller, work.client, ids)
+        weighty = {i: id_ for i, said in verdicts.items() if (said.code is not None or said.derived)
+                   and (id_ := work.changes[i][0].c) is not None}  # fmt: skip
+        written = dict[str, WrittenRow]()
+        if weighty:
+            asked = await aside(_much([work.changes[i][0] for i in weighty]), _contents, work, list(weighty))
+            written = await self._reads.written(work.caller, work.client, work.pull.app, asked)
         for i, id_ in weighty.items():
-            row = written.get(id_ or "")
-            if row is not None:
-                del verdicts[i]  # of another change under this id the log says that it is one
-                if _is_repeat(work, i, row):
-                    work.repeated(i, row.event_id, row.seq)
+            row = written.get(id_)
+            if row is None:
+                continue
+            if row.too_large:
+                verdicts[i] = Verdict("push_too_large")
+                continue
+            del verdicts[i]  # of another change under this id the log says that it is one
+            if row.same:
+                work.repeated(i, row.event_id, row.seq)
         refused = {i: said for i, said in verdicts.items() if said.code is not None}
         work.refuse_by_rule({i: (v.code or "", v.field, v.text) for i, v in refused.items()})
         for i, said in verdicts.items():
@@ -86,21 +96,21 @@ class Checks:
                 _derive(work, i, said.derived)
 
 
-def _is_repeat(work: PushDecision, i: int, row: WrittenRow) -> bool:
-    """Whether a change says what was written under its id: all of it, but for what a rule wrote above it."""
-    change, _, table = work.changes[i]
-    if (row.app, row.table_name, row.record_id) != (work.pull.app, table, change.r):
-        return False
-    logged = msgspec.json.decode(row.fields)
-    highest = format_instant(change.hi) if change.hi < LAST else ""
-    return all(
-        name in logged and (logged[name].get("at", "") > highest or logged[name]["value"] == _value(register))
-        for name, register in change.f.items()
-    )
+def _much(changes: Sequence[NormalizedChange]) -> bool:
+    """Whether to go through their fields takes longer than the event loop has."""
+    sizes = [len(register.value) for change in changes for register in change.f.values()]
+    return sum(sizes) > SMALL or len(sizes) > MANY
 
 
-def _value(register: LogRegister) -> Any:
-    return msgspec.json.decode(register.value)
+def _contents(work: PushDecision, places: Sequence[int]) -> bytes:
+    """What some changes say, for comparing it with what was written under their ids."""
+    contents = list[dict[str, Any]]()
+    for i in in_turns(places):
+        change, _, table = work.changes[i]
+        values = {name: register.value for name, register in change.f.items()}
+        highest = format_instant(change.hi) if change.hi < LAST else ""
+        contents.append({"c": change.c, "t": table, "r": change.r, "hi": highest, "f": values})
+    return msgspec.json.encode(contents)
 
 
 def _derive(work: PushDecision, i: int, values: Mapping[str, Any]) -> None:

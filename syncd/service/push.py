@@ -259,6 +259,9 @@ async def perform(
     `cuts`: what touches too much is not refused but told, by _TouchesTooMuch; `check`: leaves out what rules refuse."""
     if check is not None:
         await check(work)
+        place = next((i for i in work.rejected() if work.coded(i) == "push_too_large"), 0)
+        if cuts and place:
+            raise _TouchesTooMuch(place)
     for turn in range(ROUNDS):
         if log.full:
             await _leave_out_full(work, log)

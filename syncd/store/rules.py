@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.core.pieces import in_turns
 from syncd.core.principal import Principal
 from syncd.store.pool import Pool
 
-# Bytes of JSON that the records of one push are, together, as what it may touch.
-MOST_SEEN = 32 << 20
+# Bytes of JSON that the records of one push are, together; of the first one, whatever it is.
+MOST_SEEN = 8 << 20
+# Bytes of what was written under ids that come again, together, beside as many as are sent under them.
+MOST_COMPARED = 1 << 20
 
 
 class SeenRow(NamedTuple):
@@ -25,15 +28,14 @@ class SeenRow(NamedTuple):
 
 
 class WrittenRow(NamedTuple):
-    """A change that was written before: its registers as JSON text, as the log has them."""
+    """A change that was written before under the same id: whether it is `same`, None where it was `too_large` to be
+    compared."""
 
     change_id: str
     event_id: str
     seq: int
-    app: str
-    table_name: str
-    record_id: str
-    fields: str
+    same: bool | None
+    too_large: bool
 
 
 class Seen(NamedTuple):
@@ -55,16 +57,23 @@ class RuleReads:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def seen(self, caller: Principal, app: str, keys: Sequence[tuple[str, str, str]]) -> list[Seen]:
+    async def seen(self, caller: Principal, app: str, keys: Sequence[tuple[str, str, str]]) -> list[SeenRow]:
         """What stands at each (space, table, record). Raises Busy, DatabaseUnavailable."""
         columns = (list(column) for column in zip(*keys, strict=True))
         rows = await self._pool.fetch_as(caller.user, caller.adopt, "rules_see", app, *columns, MOST_SEEN)
-        return [_seen(SeenRow(*row)) for row in rows]
+        return [SeenRow(*row) for row in rows]
 
-    async def written(self, caller: Principal, client: str, ids: Sequence[str]) -> dict[str, WrittenRow]:
-        """The changes of a device that are in the log already, by their change ids."""
-        rows = await self._pool.fetch_as(caller.user, None, "rules_written", client, list(ids)) if ids else []
+    async def written(self, caller: Principal, client: str, app: str, asked: bytes) -> dict[str, WrittenRow]:
+        """Which of these changes of a device are in the log already, by their change ids. `asked`: as
+        sync_rules_repeats takes them."""
+        most = MOST_COMPARED + 2 * len(asked)
+        rows = await self._pool.fetch_as(caller.user, None, "rules_repeats", client, app, asked.decode(), most)
         return {row[0]: WrittenRow(*row) for row in rows}
+
+
+def decoded(rows: Sequence[SeenRow]) -> list[Seen]:
+    """What rows say, read: beside the loop, where it is much."""
+    return [_seen(row) for row in in_turns(rows, 1)]
 
 
 def _seen(row: SeenRow) -> Seen:
