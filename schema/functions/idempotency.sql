@@ -25,12 +25,23 @@ BEGIN
         OFFSET 0) r;
 END $$;
 
+-- Of these change ids those that the acting user's device used before, as sync_receipts has them, without a look at what they wrote.
+CREATE OR REPLACE FUNCTION syncd.sync_used_ids(p_client_no integer, p_change_ids text[]) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT i.change_id FROM unnest(p_change_ids) AS i (change_id)
+    WHERE (SELECT h.seq FROM syncd.sync_changes h
+           WHERE h.user_no = syncd.sync_user() AND h.client_no = p_client_no AND h.change_id = i.change_id LIMIT 1) IS NOT NULL
+       OR (SELECT h.first_seq FROM syncd.sync_restores h
+           WHERE h.user_no = syncd.sync_user() AND h.client_no = p_client_no AND h.change_id = i.change_id LIMIT 1) IS NOT NULL;
+END $$;
+
 -- Which of a device's changes are in the log already, wherever.
 CREATE OR REPLACE FUNCTION syncd.sync_pushed_before(p_user text, p_client text, p_ids text[]) RETURNS text[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM syncd.sync_act_as(p_user);
-    RETURN ARRAY(SELECT d.change_id FROM syncd.sync_names n CROSS JOIN LATERAL syncd.sync_receipts(n.name_no, p_ids) d WHERE n.name = p_client);
+    RETURN ARRAY(SELECT d FROM syncd.sync_names n CROSS JOIN LATERAL syncd.sync_used_ids(n.name_no, p_ids) d WHERE n.name = p_client);
 END $$;
 
 -- The numbers of spaces, in the order of their ids, also of those that the acting user is no member of: for comparing what

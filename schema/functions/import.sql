@@ -97,7 +97,7 @@ BEGIN
     SELECT array_agg(x.i ORDER BY x.i, n.o), array_agg(n.name ORDER BY x.i, n.o) INTO v_places, v_names
     FROM unnest(p_waves) AS b (body) CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, k integer, u integer, t integer)
     CROSS JOIN LATERAL (VALUES (1, v_said[x.u]), (2, v_said[(p_head -> 'feeds' -> (x.k - 1) ->> 'a')::integer]), (3, v_said[x.t])) AS n (o, name)
-    WHERE p_whys[x.k] = 'a' AND NOT EXISTS (SELECT FROM syncd.sync_receipts(v_known[p_devices[x.i]], ARRAY[p_ids[x.i]]));
+    WHERE p_whys[x.k] = 'a' AND NOT EXISTS (SELECT FROM syncd.sync_used_ids(v_known[p_devices[x.i]], ARRAY[p_ids[x.i]]));
     IF v_places IS NOT NULL THEN
         PERFORM syncd.sync_names_needed(v_places, v_names);
     END IF;

@@ -29,7 +29,7 @@ BEGIN
             SELECT FROM syncd.sync_names d, syncd.sync_receipts(d.name_no, ARRAY[x.c]) k
             WHERE d.name = p_head ->> 'client' AND k.space_no = p_personal AND k.seq < q.seq))
         ELSE q.moved IS NULL AND (p_written OR x.c IS NULL OR NOT EXISTS (
-            SELECT FROM syncd.sync_names d, syncd.sync_receipts(d.name_no, ARRAY[x.c]) WHERE d.name = p_head ->> 'client')) END;
+            SELECT FROM syncd.sync_names d, syncd.sync_used_ids(d.name_no, ARRAY[x.c]) WHERE d.name = p_head ->> 'client')) END;
 END $$;
 
 -- Takes seqs of a feed for a move; written_at is when its changes are said to have come: now, or in an import, which sets

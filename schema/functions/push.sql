@@ -54,7 +54,7 @@ BEGIN
     IF array_position(v_known, NULL) IS NULL AND NOT p_head ? 'incarnations' OR 'a' <> ALL (p_whys) THEN
         RETURN v_known;
     END IF;
-    v_done := ARRAY(SELECT r.change_id FROM syncd.sync_receipts(v_known[1], ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'ids') e)) r);
+    v_done := ARRAY(SELECT syncd.sync_used_ids(v_known[1], ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'ids') e)));
     SELECT array_agg(x.i ORDER BY x.i, n.o), array_agg(n.name ORDER BY x.i, n.o) INTO v_places, v_names
     FROM unnest(p_bodies) AS b (body) CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, s integer, t integer, c text)
     CROSS JOIN LATERAL (VALUES (1, v_said[1]), (2, v_said[2]), (3, v_said[x.t + 2])) AS n (o, name)
@@ -108,7 +108,7 @@ DECLARE
     d     record;
 BEGIN
     ends := p_ends; events := '{}'; repeats := 0;
-    IF EXISTS (SELECT FROM syncd.sync_receipts(p_names[1], v_ids)) THEN
+    IF EXISTS (SELECT FROM syncd.sync_used_ids(p_names[1], v_ids)) THEN
         marks := array_fill(NULL::text, ARRAY[v_n]);
         seqs := array_fill(0::bigint, ARRAY[v_n]);
         FOR d IN SELECT * FROM syncd.sync_repeats(p_names[1], p_names[2], v_ids, p_bodies, syncd.sync_spaces_named(

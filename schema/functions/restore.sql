@@ -194,7 +194,7 @@ BEGIN
     v_done := syncd.sync_restored_before(p_call, v_client, v_app);  -- it may have been done meanwhile
     IF v_done.seqs IS NOT NULL THEN
         RETURN v_done;
-    ELSIF EXISTS (SELECT FROM syncd.sync_receipts(v_client, ARRAY[v_id])) THEN
+    ELSIF EXISTS (SELECT FROM syncd.sync_used_ids(v_client, ARRAY[v_id])) THEN
         RAISE EXCEPTION 'change_id_reused' USING ERRCODE = 'SY010';
     END IF;
 

@@ -21,6 +21,27 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Makes the names that a call needs and that are not there, where the acting user may write: before its feeds are locked, as a push does.
+CREATE OR REPLACE FUNCTION syncd.sync_write_names(p_user integer, p_call jsonb, p_changes jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_own    text[] := ARRAY[p_call ->> 'client', p_call ->> 'app'];
+    v_there  text[] := ARRAY(SELECT jsonb_array_elements_text(p_call -> 'spaces'));
+    v_tables text[] := ARRAY(SELECT DISTINCT c ->> 'table' FROM jsonb_array_elements(p_changes) c WHERE jsonb_typeof(c -> 'table') = 'string');
+    v_whys   text[];
+BEGIN
+    IF array_position(syncd.sync_names_known(v_own || v_tables), NULL) IS NULL THEN
+        RETURN;
+    END IF;
+    v_whys := (syncd.sync_push_may(p_user, v_there)).whys;
+    v_tables := ARRAY(
+        SELECT DISTINCT c.c ->> 'table' FROM jsonb_array_elements(p_changes) WITH ORDINALITY AS c (c, k)
+        WHERE NOT p_call -> 'out' ? c.k::text AND v_whys[array_position(v_there, coalesce(c.c ->> 'spaceId', p_call ->> 'own'))] = 'a');
+    IF v_tables <> '{}' THEN
+        PERFORM syncd.sync_names_first(v_own || v_tables);
+    END IF;
+END $$;
+
 -- A change that is refused, as a result.
 CREATE OR REPLACE FUNCTION syncd.sync_write_refusal(p_change jsonb, p_code text, p_field text, p_detail text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -156,6 +177,7 @@ BEGIN
             IF p_call ->> 'own' = ANY (v_spaces) THEN
                 PERFORM syncd.sync_personal_space();
             END IF;
+            PERFORM syncd.sync_write_names(v_user, v_call, p_changes);
             v_may := syncd.sync_write_lock(v_user, p_call ->> 'app', v_spaces);
             v_call := v_call || jsonb_build_object('out', syncd.sync_write_known(v_call, p_changes, v_may.whys) || (v_call -> 'out'));
             b := syncd.sync_write_bodies(v_call, p_changes, v_may.spaces);

@@ -59,6 +59,7 @@ TRIGGERS = {
 # Statements of pushes and pulls that name no space, and would go to all shards.
 TO_ALL = {
     "sync_receipts": "whether a change id was used before (G3)",
+    "sync_used_ids": "whether a change id was used before (G3)",
     "sync_group_write": "whether a change id was used before (G3)",
 }
 # Statements that take spaces from a list or from memberships: one shard only where a push or a pull is of one space.

@@ -18,6 +18,7 @@ from syncd.bus.hints import Hint, decode, key
 from syncd.bus.postgres import CHANNEL
 from syncd.core.errors import Busy, Malformed
 from tests.support.backend import Backend, backend_of
+from tests.support.consuming import eventually
 from tests.support.direct import run, somebody_waits
 from tests.support.harness import Server
 from tests.support.socket_device import socket_on
@@ -27,6 +28,10 @@ Make = Callable[..., Device]
 SEQS = """
 SELECT c.seq FROM syncd.sync_changes c JOIN syncd.sync_spaces s ON s.space_no = c.space_no
 WHERE s.space_id = '{}' ORDER BY c.seq"""
+
+
+WAITING = "SELECT array_agg(locktype ORDER BY locktype) FROM pg_locks WHERE NOT granted"
+FEED = "SELECT FROM syncd.sync_feeds f JOIN syncd.sync_spaces s USING (space_no) WHERE s.space_id = $1 FOR UPDATE OF f"
 
 
 @pytest.fixture
@@ -297,3 +302,28 @@ async def test_what_the_log_refuses_of_a_call_is_told_of_that_change_alone(
     found = await syncd.read(connection, **write, space=space)
     assert {record.id for record in found.records} == {"large", "a", "b"}
     assert len(await run(server.owner_dsn, SEQS.format(space))) == 18
+
+
+async def test_names_are_made_before_feeds_are_locked_as_by_a_push(
+    connection: asyncpg.Connection, backend: Backend, server: Server, device: Make
+) -> None:
+    """Whoever comes first to a new table of a busy feed: neither waits for what the other has, in a ring."""
+    ada = device(unique("ada"))
+    space, table = ada.create(unique("shop")), unique("new")
+    ada.write({**edit("r", 1, x=1), "spaceId": space})
+    await syncd.write(connection, user=ada.user, app="app", changes=[put("w", space, x=1)])
+    holder = await asyncpg.connect(server.owner_dsn)
+    try:
+        async with holder.transaction():
+            await holder.execute(FEED, space)
+            change = {**put("by-the-backend", space, x=1), "table": table}
+            written = asyncio.create_task(syncd.write(connection, user=ada.user, app="app", changes=[change]))
+            await somebody_waits(holder)
+            push = {**edit("by-a-device", 2, x=1), "spaceId": space, "table": table}
+            pushed = asyncio.create_task(asyncio.to_thread(ada.write, push))
+            # The device for the name that the backend makes, and not both for the feed.
+            await eventually(lambda: holder.fetchval(WAITING), lambda kinds: kinds == ["transactionid"] * 2, 20)
+        assert (await written)[0].status == "applied"
+        await pushed
+    finally:
+        await holder.close()

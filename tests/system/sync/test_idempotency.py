@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from syncd.core.error_codes import ERROR_CODES
+from tests.support.direct import run
+from tests.support.harness import Server
 from tests.support.wire import Device, Json, at, edit, unique, values
 
 Make = Callable[..., Device]
@@ -288,3 +290,15 @@ def test_what_is_deleted_again_is_not_there_as_for_a_stranger(device: Make) -> N
         assert asking.request("DELETE", path).status_code == 204
         again, never = asking.request("DELETE", path), stranger.request("DELETE", "/spaces/never")
         assert (again.status_code, again.json()) == (404, never.json())
+
+
+async def test_whether_an_id_was_used_is_asked_without_a_look_at_what_it_wrote(server: Server, device: Make) -> None:
+    """Of a change that could not be read again: it is not read."""
+    ada = device(unique("ada"))
+    ada.write({**edit("r", 1, x=1), "changeId": "mine"})
+    broken = """UPDATE syncd.sync_changes c SET fields = '{{"x": {{"value": 1e999999}}}}'
+        FROM syncd.sync_names n WHERE n.name = '{}' AND n.name_no = c.user_no"""
+    await run(server.owner_dsn, broken.format(ada.user))
+    asked = f"SELECT syncd.sync_pushed_before('{ada.user}', 'c1', ARRAY['mine', 'another'])"
+    assert await run(server.runtime_dsn, asked) == [(["mine"],)]
+    ada.write({**edit("r", 2, x=2), "changeId": "another", "table": unique("new")})
