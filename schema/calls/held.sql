@@ -18,7 +18,7 @@ SELECT user_id, client_id, app, nos FROM syncd.sync_held_with_room($1::text[]);
 -- name: held_take
 -- What a device has held and may be written now, or the changes of $4.
 -- returns: store.held.HeldChange
-SELECT held_no, content, received_us, change FROM syncd.sync_held_take($1, $2, $3, $4::bigint[], $5);
+SELECT held_no, content, received_us, change, service FROM syncd.sync_held_of_device($1, $2, $3, $4::bigint[], $5);
 
 -- name: held_mark
 -- Why some could not be released.

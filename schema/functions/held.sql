@@ -24,7 +24,7 @@ BEGIN
 END $$;
 
 -- Ends a push: keeps what of it cannot be written, or removes what it wrote out of what was kept. p_held: {"put": [{"w":
--- reason, "k": content, "s": space, "t": table, "r": record, "d": change}]?, "most": [changes, bytes], "release": [no]?}.
+-- reason, "k": content, "s": space, "t": table, "r": record, "d": change, "v": service?}]?, "most": [changes, bytes], "release": [no]?}.
 -- Raises SY005 (what was to be released is gone: somebody else released it), SY006 (more than a user may have).
 CREATE OR REPLACE FUNCTION syncd.sync_hold(p_client text, p_app text, p_held jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
@@ -45,10 +45,10 @@ BEGIN
         -- one push of a user after the other, so that they count what the others put
         PERFORM pg_advisory_xact_lock(hashtext('syncd.sync_held'), v_user);
         INSERT INTO syncd.sync_held (user_no, client_id, app, space_id, table_name, record_id, reason, content,
-                                     received_at, size, change)
-        SELECT v_user, p_client, p_app, x.s, x.t, x.r, x.w, x.k, clock_timestamp(), octet_length(x.d), x.d
-        FROM ROWS FROM (jsonb_to_recordset(p_held -> 'put') AS (s text, t text, r text, w text, k text, d text))
-             WITH ORDINALITY AS x (s, t, r, w, k, d, o)
+                                     received_at, size, change, service)
+        SELECT v_user, p_client, p_app, x.s, x.t, x.r, x.w, x.k, clock_timestamp(), octet_length(x.d), x.d, x.v
+        FROM ROWS FROM (jsonb_to_recordset(p_held -> 'put') AS (s text, t text, r text, w text, k text, d text, v text))
+             WITH ORDINALITY AS x (s, t, r, w, k, d, v, o)
         WHERE NOT EXISTS (SELECT FROM syncd.sync_held o WHERE o.user_no = v_user AND o.app = p_app
                           AND o.client_id = p_client AND o.content = x.k)
           AND NOT syncd.sync_was_erased(x.s, p_app, x.t, x.r)
@@ -123,16 +123,16 @@ LANGUAGE sql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_te
     GROUP BY n.name, h.client_id, h.app LIMIT 50
 $$;
 
--- A device's held changes in the order they came, of some 4 MB: those that have become writable, or those of p_nos.
-CREATE OR REPLACE FUNCTION syncd.sync_held_take(p_user text, p_client text, p_app text, p_nos bigint[], p_most integer)
-RETURNS TABLE (held_no bigint, content text, received_us bigint, change text)
+-- A device's held changes, each with the service that pushed it, in the order they came, of some 4 MB: those that have become writable, or those of p_nos.
+CREATE OR REPLACE FUNCTION syncd.sync_held_of_device(p_user text, p_client text, p_app text, p_nos bigint[], p_most integer)
+RETURNS TABLE (held_no bigint, content text, received_us bigint, change text, service text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_user integer := syncd.sync_act_as(p_user);
 BEGIN
     RETURN QUERY
-    SELECT t.held_no, t.content, syncd.sync_micros(t.received_at), t.change
+    SELECT t.held_no, t.content, syncd.sync_micros(t.received_at), t.change, t.service
     FROM (
         SELECT h.*, sum(h.size) OVER (ORDER BY h.held_no) - h.size AS before FROM syncd.sync_held h
         WHERE h.user_no = v_user AND h.client_id = p_client AND h.app = p_app AND CASE

@@ -19,7 +19,7 @@ class External(NamedTuple):
 
 class Principal(NamedTuple):
     """A user, acting. `external` is None where the membership table decides. `service`: the one that acts for the user,
-    where it is one: what is written has its name as `actor`."""
+    where it is one: what is written has its name in `actor`, and what is noted in the audit in `detail`."""
 
     user: str
     external: External | None = None
@@ -36,5 +36,20 @@ class Principal(NamedTuple):
             None if self.external is None else (msgspec.json.encode(self.external.spaces).decode(), self.external.as_of)
         )
 
+    @property
+    def noted(self) -> dict[str, str]:
+        """Of the audit's detail, who acts in the user's name."""
+        return {} if self.service is None else {"service": self.service}
+
     def head(self) -> dict[str, Any]:
         return {"user": self.user, **(self.external.head() if self.external else {})}
+
+
+def actor_of(service: str | None, said: str | None) -> str | None:
+    """The `actor` of what is written, as JSON text: what is said, and of what a service writes its name, whatever it
+    says itself."""
+    if service is None:
+        return said
+    given = None if said is None else msgspec.json.decode(said)
+    whole = given if isinstance(given, dict) else {} if given is None else {"said": given}
+    return msgspec.json.encode({**whole, "service": service}).decode()

@@ -49,10 +49,11 @@ class Sent:
 
 
 class Holding:
-    """Keeps the refused changes of one transaction; `places` are those of the whole push."""
+    """Keeps the refused changes of one transaction; `places` are those of the whole push. `service`: which pushes it
+    in the user's name."""
 
-    def __init__(self, sent: Sent, user: str) -> None:
-        self._sent, self._personal = sent, f"_personal:{user}"
+    def __init__(self, sent: Sent, user: str, service: str | None = None) -> None:
+        self._sent, self._personal, self._service = sent, f"_personal:{user}", service
         self._put: dict[str, dict[str, Any]] = {}
         self._met = Counter[str]()
         self._own: set[str] = set()
@@ -75,6 +76,8 @@ class Holding:
             content = UNKNOWN + content_id(["held", text, self._met[text]])
         table, record = _name(change.table), _name(change.id)
         row = {"w": code, "k": content, "s": self._space(space), "t": table, "r": record, "d": text}
+        if self._service is not None:
+            row["v"] = self._service
         self._put.setdefault(content, row)
 
     def make(self, space: str) -> bool:

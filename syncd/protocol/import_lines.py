@@ -12,6 +12,7 @@ from syncd.core.clock import parse_instant
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.pieces import more_than
+from syncd.core.principal import actor_of
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.protocol.export_format import GREATEST_SEQ, Line, LineRegister
 from syncd.protocol.messages import without_value
@@ -65,10 +66,10 @@ _LINE = msgspec.json.Decoder(Line)
 
 class LineReader:
     """Reads lines one after the other. `author`: whose changes are read, None for everybody's; `latest`: stamps beyond
-    it (microseconds) are of a clock that is ahead."""
+    it (microseconds) are of a clock that is ahead; `service`: which imports them in the author's name."""
 
-    def __init__(self, limits: Limits, author: str | None, latest: int) -> None:
-        self._limits, self._author, self._latest = limits, author, latest
+    def __init__(self, limits: Limits, author: str | None, latest: int, service: str | None = None) -> None:
+        self._limits, self._author, self._latest, self._service = limits, author, latest, service
         self._stamps = Stamps()
         self._number = 0
         self._feed = ("", "")
@@ -136,7 +137,7 @@ class LineReader:
             actor = bytes(line.actor).decode()
         return ImportRow(
             r=line.id, o=OPS[line.op], c=_identity(line), e=line.eventId, f=log, g=state, lo=min(micros),
-            hi=max(micros), v=version(line.schemaVersion, "/line"), a=actor, n=line.origin,
+            hi=max(micros), v=version(line.schemaVersion, "/line"), a=actor_of(self._service, actor), n=line.origin,
             p=line.folded and self._author is None,
         )  # fmt: skip
 

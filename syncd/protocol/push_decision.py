@@ -12,7 +12,7 @@ from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Fault, InvalidId, Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.pieces import in_turns
-from syncd.core.principal import Principal
+from syncd.core.principal import Principal, actor_of
 from syncd.protocol import normalize, restamp
 from syncd.protocol.derived import derive
 from syncd.protocol.messages import IncomingChange, PushBody
@@ -118,8 +118,7 @@ class PushDecision:
         )
         if space != self.caller.personal and (wrong := fault_in_id(space)):
             raise InvalidId(f"spaceId {wrong}.", faults=(Fault(f"/changes/{self.first + i}/spaceId", wrong),))
-        if self.caller.service is not None:
-            normalized.a = _of_service(self.caller.service, normalized.a)
+        normalized.a = actor_of(self.caller.service, normalized.a)
         if normalized.v is None and self.message.schemaVersion is not None:
             normalized.v = normalize.version(self.message.schemaVersion, "")
         self.changes.append((normalized, space, change.table))
@@ -376,13 +375,6 @@ class PushDecision:
             if result.status in ("applied", "superseded") and result.seq:
                 heads[space] = max(heads.get(space, 0), result.seq)
         return heads
-
-
-def _of_service(service: str, said: str | None) -> str:
-    """The actor of what a service writes: what it says, and who it is."""
-    given = None if said is None else msgspec.json.decode(said)
-    whole = given if isinstance(given, dict) else {} if given is None else {"said": given}
-    return msgspec.json.encode({**whole, "service": service}).decode()
 
 
 def _content(change: tuple[NormalizedChange, str, str]) -> tuple[Any, ...]:

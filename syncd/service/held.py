@@ -16,7 +16,7 @@ from msgspec import Raw
 from syncd.core.clock import format_instant
 from syncd.core.errors import DatabaseUnavailable, Malformed, MembershipsUnavailable, SyncdError
 from syncd.core.pieces import in_turns
-from syncd.core.principal import Principal
+from syncd.core.principal import Principal, actor_of
 from syncd.core.values import InvalidValue, check_text
 from syncd.protocol import restamp
 from syncd.protocol.first_generation import LegacyStamps, push_body
@@ -150,6 +150,7 @@ class Releaser:
             restamp.lower_stamps([normalized], due.client_id, row.received_us + self._skew, row.received_us)
             known = None if row.content is None or row.content.startswith(UNKNOWN) else row.content
             normalized.c = normalized.c or known
+            normalized.a = actor_of(row.service, normalized.a)
         return work
 
 

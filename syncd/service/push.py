@@ -128,7 +128,7 @@ class Parts(NamedTuple):
         (start, end), message, limits = bounds, self.message, self.sent.limits
         if end - start < len(message.changes):
             message = msgspec.structs.replace(message, changes=message.changes[start:end], pull=pull)
-        holding = Holding(self.sent, self.caller.user) if self.holds else None
+        holding = Holding(self.sent, self.caller.user, self.caller.service) if self.holds else None
         # Nobody looks at what is too large.
         passed_over = self.sent.too_large
         work = PushDecision(

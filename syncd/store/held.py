@@ -43,12 +43,13 @@ class Roomy(NamedTuple):
 
 
 class HeldChange(NamedTuple):
-    """A held change: its JSON text as it came, what identifies it, when it came."""
+    """A held change: its JSON text as it came, what identifies it, when it came; `service`: which pushed it."""
 
     held_no: int
     content: str | None
     received_us: int
     change: str
+    service: str | None
 
 
 class HeldRow(NamedTuple):

@@ -245,7 +245,7 @@ class Importer:
                 head["personal"] = True
             return await self._append(head, batch)
 
-        reader = LineReader(self._limits, caller.user, latest)
+        reader = LineReader(self._limits, caller.user, latest, caller.service)
         await restore(Batches(source, reader, report, self._judge), append, report, wrote, step, full)
         return report
 

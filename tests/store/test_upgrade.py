@@ -62,6 +62,7 @@ STEPS = [
     "0051_pre_projections",
     "0053_pre_erasures",
     "0055_pre_erasing",
+    "0057_pre_held_service",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -83,6 +84,7 @@ STEPS = [
     "0052_post_projections",
     "0054_post_erasures",
     "0056_post_erasing",
+    "0058_post_held_service",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

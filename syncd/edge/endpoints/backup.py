@@ -110,7 +110,7 @@ class BackupEndpoint:
                 async with self._working.place(caller.user, leave=request.end) as wait:
                     whole = await self._export(request, caller, transport, receive, send, wait)
                 if whole:
-                    await services.audit.say(caller.user, "export", None, {})
+                    await services.audit.say(caller.user, "export", None, caller.noted)
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
             case ("import",):
                 if request.method != "POST":
@@ -120,7 +120,10 @@ class BackupEndpoint:
                 async with self._uploads.place(caller.user, leave=request.end) as wait:
                     report = await self._import(request, caller, services, wait)
                 await services.audit.say(
-                    caller.user, "import", None, {"imported": report.imported, "refused": report.refused}
+                    caller.user,
+                    "import",
+                    None,
+                    {"imported": report.imported, "refused": report.refused, **caller.noted},
                 )
                 await answer(send, Answer(msgspec.json.encode(report)), request.headers.get(b"accept-encoding", b""))
             case _:

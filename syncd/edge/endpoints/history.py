@@ -9,7 +9,7 @@ from msgspec import UnsetType
 from syncd.core.clock import parse_instant
 from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound, QuotaExceeded, TooLarge
 from syncd.core.ids import fault_in_id
-from syncd.core.principal import Principal
+from syncd.core.principal import Principal, actor_of
 from syncd.core.values import InvalidValue, check_text, check_value
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
@@ -84,18 +84,19 @@ class HistoryEndpoint:
             raise MethodNotAllowed("POST")
         caller = await self._authenticator.caller(request)
         place = _checked(place, caller, Query(request))
-        wish = self._wish(request, await request.body(), of_space=place.table is None)
+        wish = self._wish(caller, request, await request.body(), of_space=place.table is None)
         if over := services.log.full.get(place.space):
             services.log.on_hit(over.quota, over.space_id)
             raise QuotaExceeded(over.quota)
         answer = await history.restore(services.history, caller, place, wish, time.time_ns() // 1000)
         for space, seq in answer.written.items():
             services.wrote(space, place.app, seq)
-            await services.audit.say(caller.user, "restore", space, {"app": place.app, "changes": len(answer.results)})
+            noted = {"app": place.app, "changes": len(answer.results), **caller.noted}
+            await services.audit.say(caller.user, "restore", space, noted)
         services.counts.pushed(answer)
         return Answer(answer.body())
 
-    def _wish(self, request: Request, body: bytes, *, of_space: bool) -> Wish:
+    def _wish(self, caller: Principal, request: Request, body: bytes, *, of_space: bool) -> Wish:
         if len(body) > MAX_BODY:
             raise TooLarge(f"The body of a restore has at most {MAX_BODY} bytes.")
         try:
@@ -110,7 +111,13 @@ class HistoryEndpoint:
         checked_client(client)
         if message.changeId is not None:
             checked_id("changeId", message.changeId)
-        return Wish(client, _goal(message, of_space), message.changeId, self._actor(message), message.origin)
+        return Wish(
+            client,
+            _goal(message, of_space),
+            message.changeId,
+            actor_of(caller.service, self._actor(message)),
+            message.origin,
+        )
 
     def _actor(self, message: RestoreBody) -> str | None:
         if isinstance(message.actor, UnsetType):

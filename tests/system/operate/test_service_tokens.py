@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -16,9 +17,11 @@ import jwt
 import pytest
 
 from syncd.edge.service_identity import REMEMBERED
+from tests.support.backups import export, line, restore, signed
 from tests.support.direct import run
 from tests.support.harness import Server
-from tests.support.past import history
+from tests.support.holding import change, outcomes, until_written
+from tests.support.past import address, history, restored
 from tests.support.socket_device import socket_on
 from tests.support.stream_device import stream_of
 from tests.support.wire import Device, ahead, edit, unique
@@ -54,8 +57,8 @@ async def made(server: Server, *words: str) -> tuple[str, str]:
     return done.stdout.strip(), number[1]
 
 
-def with_token(http: httpx.Client, server: Server, token: str) -> Device:
-    device = Device(http, server, "nobody", "worker")
+def with_token(http: httpx.Client, server: Server, token: str, **how: Any) -> Device:
+    device = Device(http, server, "nobody", "worker", **how)
     device.headers["authorization"] = f"Bearer {token}"
     return device
 
@@ -87,6 +90,43 @@ async def test_a_service_acts_on_behalf_of_a_user_and_its_name_is_there(serving:
     for record, actor in (("r", {"service": "mailer"}), ("s", {"said": "robot", "service": "mailer"})):
         [change] = history(ada, space, record)
         assert (change["userId"], change["actor"]) == (ada.user, actor)
+
+
+async def test_no_door_leads_past_the_name_of_a_service(serving: Server, http: httpx.Client) -> None:
+    """A restore, an import and what was held, each with an actor of the service's own invention."""
+    ada = Device(http, serving, unique("ada"))
+    space, later = ada.create(unique("shop")), unique("later")
+    token, _ = await made(serving, ada.user, "--service", "mailer")
+    service = with_token(http, serving, token)
+    of_it = {"by": "ada", "service": "mailer"}
+
+    ada.write({**edit("r", 1, x=1), "spaceId": space})
+    ada.write({**edit("r", 2, x=2), "spaceId": space})
+    first = history(ada, space)[-1]
+    restored(service, address(space, what="/restore"), seq=first["seq"], clientId="worker", actor={"by": "ada"})
+    assert history(ada, space)[0]["actor"] == of_it
+
+    said = {"by": "ada", "service": "another"}
+    lines = [line(ada.user, n, actor=actor) for n, actor in ((1, said), (2, "ada"), (3, None))]
+    assert restore(service, signed(lines, userId=ada.user))["imported"] == 3
+    personal = f"_personal:{ada.user}"
+    named = [of_it, {"said": "ada", "service": "mailer"}, {"service": "mailer"}]
+    assert [history(ada, personal, f"r{n}")[0]["actor"] for n in (1, 2, 3)] == named
+
+    old = with_token(http, serving, token, legacy=True)
+    assert outcomes(old.push({**change("h", later, x=1), "actor": {"by": "ada"}})) == ["space_not_found"]
+    ada.create(later)
+    until_written(ada)
+    [written] = history(ada, later, "h")
+    assert (written["userId"], written["actor"]) == (ada.user, of_it)
+
+    export(service)
+    noted = await run(
+        serving.owner_dsn,
+        "SELECT what, detail ->> 'service' FROM syncd.sync_audit a JOIN syncd.sync_names n ON n.name_no = a.actor_no"
+        f" WHERE n.name = '{ada.user}' AND what IN ('restore', 'import', 'export') ORDER BY audit_no",
+    )
+    assert [tuple(row) for row in noted] == [("restore", "mailer"), ("import", "mailer"), ("export", "mailer")]
 
 
 async def test_one_that_is_revoked_is_refused_and_what_is_open_with_it_ends(
