@@ -9,6 +9,7 @@ export function readPattern(pattern: string): (text: string) => boolean {
   const [first = [], ...rest] = split(pattern);
   const last = rest.pop();
   const least = [first, ...rest, last ?? []].reduce((all, piece) => all + piece.length, 0);
+  const between = rest.map((piece) => ({ piece, borders: bordersOf(piece) }));
   return (value) => {
     const text = pointsOf(value);
     if (text.length < least || !stands(first, text, 0)) return false;
@@ -17,13 +18,52 @@ export function readPattern(pattern: string): (text: string) => boolean {
     if (!stands(last, text, end)) return false;
     // Where one has its leftmost place, those after it have the most room: no other place need be tried.
     let at = first.length;
-    for (const piece of rest) {
-      while (at + piece.length <= end && !stands(piece, text, at)) at++;
-      at += piece.length;
-      if (at > end) return false;
+    for (const { piece, borders } of between) {
+      const found = borders ? findLiteral(piece, borders, text, at, end) : find(piece, text, at, end);
+      if (found < 0) return false;
+      at = found + piece.length;
     }
     return true;
   };
+}
+
+function find(piece: Piece, text: Points, start: number, end: number): number {
+  for (let at = start; at + piece.length <= end; at++) if (stands(piece, text, at)) return at;
+  return -1;
+}
+
+/**
+ * The leftmost place of a piece without `_` from `start` on that ends by `end`, -1 where there is none; by Knuth, Morris
+ * and Pratt, so that no point of the text is looked at more than twice. `borders`: as `bordersOf` has them.
+ */
+export function findLiteral(
+  piece: Piece,
+  borders: readonly number[],
+  text: Points,
+  start: number,
+  end: number,
+): number {
+  if (!piece.length) return start;
+  let met = 0;
+  for (let at = start; at < end; at++) {
+    const point = text[at] as string;
+    while (met > 0 && piece[met] !== point) met = borders[met - 1] as number;
+    if (piece[met] === point) met++;
+    if (met === piece.length) return at + 1 - met;
+  }
+  return -1;
+}
+
+/** Of each beginning of a piece, how long its longest end is that is a beginning too; null for a piece with `_`. */
+export function bordersOf(piece: Piece): number[] | null {
+  if (piece.includes(null)) return null;
+  const borders = [0];
+  for (let at = 1, met = 0; at < piece.length; at++) {
+    while (met > 0 && piece[met] !== piece[at]) met = borders[met - 1] as number;
+    if (piece[met] === piece[at]) met++;
+    borders.push(met);
+  }
+  return borders;
 }
 
 function stands(piece: Piece, text: Points, start: number): boolean {
