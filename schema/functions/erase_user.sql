@@ -162,20 +162,20 @@ BEGIN
         JOIN syncd.sync_names n ON n.name_no = d.client_no);
 END $$;
 
--- Whether registers, as text, may have some of these devices (as JSON strings).
+-- Whether registers, as text, may have some devices, each a pattern for LIKE.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_names(p_registers text, p_clients text[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN strpos(p_registers, '"clientId"') > 0 AND EXISTS (SELECT FROM unnest(p_clients) AS k (name) WHERE strpos(p_registers, k.name) > 0);
+RETURN p_registers LIKE ANY (p_clients);
 
 -- The feeds that an erasure of a user goes through, each as far as it is now: those in which it wrote, or which have something of its devices
 -- (p_clients). whole: all that is in it is erased.
 CREATE OR REPLACE FUNCTION syncd.sync_erase_places(p_ordinal bigint, p_clients text[])
 RETURNS TABLE (space_no integer, app_no integer, whole boolean, upto bigint)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     e       syncd.sync_erasures;
-    v_named text[] := ARRAY(SELECT to_json(k)::text FROM unnest(p_clients) k);
+    v_named text[] := ARRAY(SELECT concat('%"clientId":%', regexp_replace(to_json(k)::text, '([\\%_])', '\\\1', 'g'), '%') FROM unnest(p_clients) k);
 BEGIN
     SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
     RETURN QUERY

@@ -40,7 +40,7 @@ class Scene:
 
     def __init__(self, server: Server, make: Make) -> None:
         self.server = server
-        self.eve, self.bob = make(unique("eve"), unique("hers")), make(unique("bob"), unique("his"))
+        self.eve, self.bob = make(unique("eve"), unique('her "s_%\\')), make(unique("bob"), unique("his"))
         self.space = self.bob.create(unique("space"))
         self.bob.member(self.space, self.eve.user)
 
