@@ -120,7 +120,7 @@ BEGIN
     RETURN v_may.spaces[1];
 END $$;
 
--- As sync_restore_wave, where that is complete and no more than the call says. Raises SY010.
+-- As sync_restore_wave, where that is complete, no more than the call says, and of no table that it calls ruled. Raises SY010.
 CREATE OR REPLACE FUNCTION syncd.sync_restore_bounded(p_space integer, p_app integer, p_seq bigint, p_only syncd.sync_records, p_call jsonb,
                                            OUT body json, OUT tables integer[], OUT count integer)
 LANGUAGE plpgsql VOLATILE AS $$
@@ -142,6 +142,9 @@ BEGIN
         RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
     ELSIF w.size > (p_call ->> 'bytes')::bigint THEN
         RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', w.count, 'bytes', w.size)::text;
+    END IF;
+    IF EXISTS (SELECT FROM syncd.sync_names t WHERE t.name_no = ANY (w.tables) AND p_call -> 'ruled' ?| ARRAY['*', t.name]) THEN
+        RAISE EXCEPTION 'rule_refused' USING ERRCODE = 'SY010';
     END IF;
     body := w.body; tables := w.tables; count := w.count;
 END $$;
@@ -167,7 +170,7 @@ END $$;
 -- Goes back, as one push in one transaction, under the feed's lock from before the first look: what comes between
 -- is neither lost nor undone by halves. {"user", "client", "app", "space", "table"?, "id"?, "seq" | "at" (us), "target": text of
 -- those, "changeId"?, "actor"?: JSON text, "origin", "event": [first half as hex, second half as a number], "most": changes,
--- "bytes", "largest": bytes of a record, "personal"?, "list"?, "asOf"?}.
+-- "bytes", "largest": bytes of a record, "ruled"?: [tables to which nothing is written, or "*"], "personal"?, "list"?, "asOf"?}.
 CREATE OR REPLACE FUNCTION syncd.sync_restore(p_call jsonb) RETURNS syncd.sync_restored
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE

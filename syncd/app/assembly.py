@@ -66,7 +66,8 @@ def build(settings: Settings, board: Board | None = None, token: str = "", host:
     )
     board, answers = board or Board(None, 0), answer_bodies(settings)
     identities = host.identities(admission) if host and host.identities else tokens_of(settings)
-    resources = Resources(settings, connections, bodies, answers, identities)
+    rules = host.rules if host else ()
+    resources = Resources(settings, connections, bodies, answers, identities, rules)
     backend = WorkerBackend(settings, resources, board, host)
     http = HttpApplication(
         _endpoints(settings, resources, None if host and host.identities else token), backend, board, connections.ended,
@@ -108,7 +109,7 @@ def _endpoints(settings: Settings, resources: Resources, token: str | None) -> E
     backups = Backups(resources.pool, resources.standbys)
     backup = BackupEndpoint(
         authenticator, backups,
-        Importer(resources.pool, resources.limits, resources.sharing, resources.schemas.fault_in_import),
+        Importer(resources.pool, resources.limits, resources.sharing, resources.fault_in_import),
         skew=settings.max_clock_skew, most=settings.max_import, at_once=max(1, settings.pool_size // 4),
     )  # fmt: skip
     return Endpoints(

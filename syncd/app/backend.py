@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from syncd.app.from_settings import (
@@ -36,6 +36,7 @@ from syncd.edge.services import Backend, Services
 from syncd.live.hub import Hub
 from syncd.postgres.migrate import pending
 from syncd.postgres.schema_files import MigrationError, SchemaTooNew
+from syncd.protocol.import_lines import ImportLine
 from syncd.service.checks import Checks
 from syncd.service.counts import Counts
 from syncd.service.held import ChangedMembers, Releaser, ReleaseRound
@@ -75,8 +76,10 @@ class Resources:
     """What a worker has from its start on, before there is a database."""
 
     def __init__(
-        self, settings: Settings, connections: Connections, bodies: Bodies, answers: Bodies, identities: IdentitySource
-    ) -> None:
+        self, settings: Settings, connections: Connections, bodies: Bodies, answers: Bodies, identities: IdentitySource,
+        rules: Sequence[Callable[..., Any]] = (),
+    ) -> None:  # fmt: skip
+        self._given_rules, self._rules_module = rules, settings.rules
         self.connections, self.bodies, self.answers = connections, bodies, answers
         self.pool = pool_of(settings)
         self.counts, self.audit = Counts(), Audit(self.pool)
@@ -95,6 +98,15 @@ class Resources:
             on_refused=partial(self.refusals.add, "refused_tokens"),
             services=ServiceIdentities(ServiceTokens(self.pool)),
         )  # fmt: skip
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The application's rules, whose module is imported when it is needed."""
+        return Rules([*self._given_rules, *(rules_of(self._rules_module) if self._rules_module else ())])
+
+    def fault_in_import(self, change: ImportLine) -> str | None:
+        """What is wrong with a change that a user imports. Raises Busy."""
+        return self.rules.fault_in_import(change) or self.schemas.fault_in_import(change)
 
 
 class WorkerBackend(Backend):
@@ -143,14 +155,12 @@ class WorkerBackend(Backend):
         return Services(
             log=log_, key=key, pushes=pushes, wrote=hub.committed, counts=hub.counts, history=history,
             digests=digests, held=held, totals=totals, audit=resources.audit,
-            erasures=Erasures(pool), spaces=spaces, live=live,
+            erasures=Erasures(pool), spaces=spaces, live=live, rules=resources.rules,
         )  # fmt: skip
 
     def _checks(self) -> Checks:
         """What a push is checked by: schemas, and the application's rules."""
-        own = self._host.rules if self._host is not None else ()
-        rules = Rules([*own, *(rules_of(self._settings.rules) if self._settings.rules else ())])
-        return Checks(self._resources.schemas, rules, RuleReads(self._resources.pool))
+        return Checks(self._resources.schemas, self._resources.rules, RuleReads(self._resources.pool))
 
     def _watch(self, hub: Hub) -> None:
         """Begins to look at how the worker is, and to say so."""

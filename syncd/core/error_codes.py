@@ -97,7 +97,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {
            "Spread it over several records."),
         _E("push_too_large", None, _FIX, "The push is too much at once, for its records' sizes or the rules' time.",
            "Send this change again in a push with fewer others."),
-        _E("rule_refused", None, _FIX, "A rule of the application does not take this change.",
+        _E("rule_refused", 422, _FIX, "A rule of the application does not take this change.",
            "Correct what the text says, of the field that `field` names; then send it again."),
         _E("rule_failed", None, _LATER, "A rule of the application failed, or did not end in time.",
            "Tell the operator, whose log names it; then send it again."),

@@ -11,6 +11,7 @@ from syncd.core.errors import DatabaseUnavailable
 from syncd.edge.live_deps import LiveDeps
 from syncd.service.counts import Counts
 from syncd.service.push import PushService
+from syncd.service.rules import Rules
 from syncd.service.spaces import SpaceService
 from syncd.store.audit import Audit
 from syncd.store.digest import Digests
@@ -37,6 +38,7 @@ class Services(NamedTuple):
     erasures: Erasures
     spaces: SpaceService
     live: LiveDeps
+    rules: Rules
 
 
 class Backend(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,6 +13,7 @@ from syncd.protocol.page_token import PageToken
 from syncd.protocol.push_answer import PushAnswer, Result
 from syncd.protocol.push_decision import LARGEST_RECORD
 from syncd.service.event_ids import EventIds
+from syncd.service.rules import NOT_ASKED
 from syncd.store.history import History, PastPage
 from syncd.store.pool import Refusal
 
@@ -84,6 +86,8 @@ def _refused(why: Refusal) -> SyncdError:
             return CursorLost("The listing cannot go on: the database was restored. Ask for its first page again.")
         case "restore_too_large":
             return _too_large(msgspec.json.decode(why.said))
+        case "rule_refused":
+            return Refused(f"{NOT_ASKED} Nothing was written.", code=why.message)
     return why.as_code()
 
 
@@ -143,13 +147,18 @@ async def space(
     return b'{"records":[%b],"seq":%d,"hasMore":%b%b,"complete":%b}' % facts
 
 
-async def restore(history: History, caller: Principal, place: RecordPlace, wish: Wish, now: int) -> PushAnswer:
-    """Goes back, as one push of the caller's. `now` (microseconds) goes into the event ids.
+async def restore(
+    history: History, caller: Principal, place: RecordPlace, wish: Wish, now: int, ruled: Sequence[str] = ()
+) -> PushAnswer:
+    """Goes back, as one push of the caller's. `now` (microseconds) goes into the event ids; `ruled`: tables to which
+    nothing is written, "*": all.
 
     Raises SyncdError: space_not_found, record_not_found, not_a_writer, history_gone, change_id_reused,
-    record_too_large, restore_too_large, invalid_request.
+    record_too_large, restore_too_large, rule_refused, invalid_request.
     """
-    call = {**place.call(caller), **wish.call(EventIds(now))}
+    call: dict[str, Any] = {**place.call(caller), **wish.call(EventIds(now))}
+    if ruled:
+        call["ruled"] = list(ruled)
     if place.space == caller.personal:
         call["personal"] = True
     try:

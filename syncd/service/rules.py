@@ -25,6 +25,7 @@ import structlog
 from syncd.core.failures import log_failure
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue
+from syncd.protocol.import_lines import ImportLine
 from syncd.protocol.push_decision import PushDecision
 from syncd.service.proposed import Asked, ProposedChange, Verdict, made, proposed, why_not
 from syncd.service.rule_threads import RuleThreads, TooManyEndless
@@ -39,6 +40,10 @@ TIME_LIMIT, THREADS, MOST_ENDLESS = 2.0, 4, 64
 # Characters of the text that a refusal is told with.
 LONGEST_TEXT = 500
 _TARGETS = "__syncd_rules__"
+NOT_ASKED = (
+    "Changes to this table are judged by rules of the application, which cannot be asked about imports and restores. "
+    "Write it as a change."
+)
 
 
 class RuleRefused(Exception):
@@ -95,6 +100,14 @@ class Rules:
     def about(self, app: str, table: str) -> list[Callable[..., Any]]:
         """The rules for a table."""
         return [*self._by_table.get((app, table), ()), *self._by_table.get((app, "*"), ())]
+
+    def tables(self, app: str) -> list[str]:
+        """The tables of an app that have rules; "*": all have."""
+        return [table for of, table in self._by_table if of == app]
+
+    def fault_in_import(self, change: ImportLine) -> str | None:
+        """Why a user may not import a change: what stood before it is not known, so that no rule can be asked."""
+        return NOT_ASKED if self.about(change.line.appId, change.line.table) else None
 
     def __bool__(self) -> bool:
         """Whether there are any."""

@@ -88,7 +88,8 @@ class HistoryEndpoint:
         if over := services.log.full.get(place.space):
             services.log.on_hit(over.quota, over.space_id)
             raise QuotaExceeded(over.quota)
-        answer = await history.restore(services.history, caller, place, wish, time.time_ns() // 1000)
+        ruled, now = services.rules.tables(place.app), time.time_ns() // 1000
+        answer = await history.restore(services.history, caller, place, wish, now, ruled)
         for space, seq in answer.written.items():
             services.wrote(space, place.app, seq)
             noted = {"app": place.app, "changes": len(answer.results), **caller.noted}
