@@ -59,6 +59,7 @@ from syncd.store.reports import Projections
 from syncd.store.rules import RuleReads
 from syncd.store.schemas import SchemaReads
 from syncd.store.service_tokens import ServiceTokens
+from syncd.store.shared_pages import SharedPages
 from syncd.store.standbys import Standby, Standbys
 from syncd.store.usage import Totals
 
@@ -141,8 +142,7 @@ class WorkerBackend(Backend):
         await hub.open()
         self._hub = hub
         held, totals, check = HeldChanges(pool), Totals(pool), self._checks()
-        self._watch(hub)
-        hub.spawn(drop_pages(log_.pages))
+        self._watch(hub, log_.pages)
         releaser = Releaser(log_, held, key, resources.limits, resources.skew, hub.committed, check)
         self._keep_current(hub, releaser, totals, written, changed)
         spaces = SpaceService(
@@ -162,10 +162,11 @@ class WorkerBackend(Backend):
         """What a push is checked by: schemas, and the application's rules."""
         return Checks(self._resources.schemas, self._resources.rules, RuleReads(self._resources.pool))
 
-    def _watch(self, hub: Hub) -> None:
+    def _watch(self, hub: Hub, pages: SharedPages) -> None:
         """Begins to look at how the worker is, and to say so."""
         pool, connections = self._resources.pool, self._resources.connections
-        hub.spawn(publish_numbers(self._board, hub, connections.ended, connections.limit))
+        hub.spawn(publish_numbers(self._board, hub, connections.ended, connections.limit, pages))
+        hub.spawn(drop_pages(pages))
         hub.spawn(connections.limit.watch())
         hub.spawn(stay_where_writes_go(pool))
         hub.spawn(count_numbers(pool, hub.counts))

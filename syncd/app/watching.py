@@ -29,10 +29,13 @@ async def ask_again(authenticator: Authenticator, hub: Hub, user: str) -> None:
     await hub.live.resolve_user(user, said.spaces, said.as_of)
 
 
-async def publish_numbers(board: Board, hub: Hub, ended: dict[str, int], limit: ConcurrencyLimit) -> None:
+async def publish_numbers(
+    board: Board, hub: Hub, ended: dict[str, int], limit: ConcurrencyLimit, pages: SharedPages
+) -> None:
     """Puts this worker's numbers where the others find them."""
     while True:
         hub.counts.requests, hub.counts.request_limit = limit.counted, int(limit.limit)
+        hub.counts.shared_pages, hub.counts.shared_page_bytes = pages.hits, pages.bytes
         board.put(numbers(hub.counts, hub.bus, ended))
         await asyncio.sleep(1)
 

@@ -30,6 +30,7 @@ GAUGES = {
     "subscriptions": "Apps that live connections are kept current in.",
     "requests": "Requests that count: in work, or come and not begun, as of a second ago.",
     "request_limit": "Requests that may be in work: falls while they wait long for their turn.",
+    "shared_page_bytes": "Bytes of pages of first syncs that are kept for others, as of a second ago.",
 }
 CONSUMERS = {
     "processes": "Processes of a consumer that are there.",
@@ -52,6 +53,7 @@ COUNTERS = {
     "pushes": "Pushes answered with 200, over HTTP and sockets.",
     "changes": "Changes that these pushes appended.",
     "pulls": "Pulls answered with 200.",
+    "shared_pages": "Pages of first syncs that were kept and not read again, as of a second ago.",
 }
 
 

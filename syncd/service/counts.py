@@ -22,6 +22,8 @@ class Counts:
         self.held = 0
         # In work, and how many may be.
         self.requests = self.request_limit = 0
+        # Of first syncs: pages that were not made again, and the bytes of those that are kept.
+        self.shared_pages = self.shared_page_bytes = 0
         self.names = self.spaces = 0
         # Of each consumer: its processes, and the feeds, changes and seconds that it is behind.
         self.consumers: dict[str, list[float]] = {}

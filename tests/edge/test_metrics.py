@@ -50,6 +50,25 @@ def test_any_worker_tells_the_numbers_of_all(folder: Path) -> None:
         assert "ann" not in text
 
 
+def test_pages_that_first_syncs_share_are_counted(folder: Path) -> None:
+    with Server(folder / "data") as server:
+        ann = {"Authorization": f"Bearer {server.token('ann')}", "X-Sync-Protocol": "1"}
+        changes = [
+            {"table": "t", "id": str(i), "op": "update", "fields": {"n": {"value": "x" * 200, "at": AT}}}
+            for i in range(200)
+        ]
+        body = {"clientId": "d", "changes": [{**change, "changeId": change["id"]} for change in changes]}
+        assert httpx.post(f"{server.url}/sync/app", json=body, headers=ann).status_code == 200
+        pulled = [httpx.get(f"{server.url}/sync/app/pull", headers=ann).text for _ in range(4)]
+        assert all("xxx" in text for text in pulled)
+        deadline = time.monotonic() + 20
+        # One that is asked for twice is kept.
+        while (found := sums(httpx.get(f"{server.url}/metrics").text))["syncd_shared_pages_total"] != 2:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+        assert found["syncd_shared_page_bytes"] > 200 * 200
+
+
 def test_metrics_say_what_they_are(server: Server) -> None:
     answer = httpx.get(f"{server.url}/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
