@@ -14,10 +14,13 @@ import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
 from tests.support.harness import Server
+from tests.support.prefork import Prefork
 from tests.support.proxy import LINE, bad_line, beside
 from tests.support.template import Template
 from tests.support.wire import Device
 
+# Its tests are about starts and processes.
+EXECUTED = ("tests/system/operate/",)
 MEMORY, ROOM = "/dev/shm", 8 * 1024**3
 
 # The files that take longest, in this order and first: several processes share the files, and none should end with a
@@ -44,6 +47,12 @@ def _place(item: pytest.Item) -> int:
     return next((place for place, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is about starts, processes, their time or their memory has servers that are executed."""
+    Server.executed = item.nodeid.startswith(EXECUTED) or item.get_closest_marker("alone") is not None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_place)
 
@@ -53,9 +62,10 @@ def workspace() -> Iterator[Path]:
     """A folder that the database's user can enter; pytest's own is closed to it when root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="syncd-test-", dir=_in_memory()))
     folder.chmod(0o755)
-    Server.template, Server.discarded = Template(folder / "template"), True
+    Server.template, Server.discarded, Server.prefork = Template(folder / "template"), True, Prefork()
     yield folder
-    Server.template, Server.discarded = None, False
+    Server.prefork.close()
+    Server.template, Server.discarded, Server.prefork = None, False, None
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -9,9 +9,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.harness import Server
+
 
 def syncd(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run `syncd` to its end."""
+    prefork = Server.prefork
+    if prefork is not None and not Server.executed and prefork.suits(env or {}):
+        return prefork.run([str(argument) for argument in arguments], {**os.environ, **(env or {})}, 500)
     return subprocess.run(
         [sys.executable, "-m", "syncd", *map(str, arguments)],
         capture_output=True,

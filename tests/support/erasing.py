@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import asyncpg
 
+from tests.support.command_line import syncd
 from tests.support.consuming import eventually
 from tests.support.direct import run
 from tests.support.harness import Server
@@ -27,8 +27,7 @@ FIND = "SELECT count(*) FROM syncd.{} x WHERE strpos(to_jsonb(x)::text, $1) > 0 
 
 def erase(server: Server, *arguments: str, ok: bool = True) -> str:
     """`syncd erase`: what it printed, or what it said where it refused."""
-    command = [sys.executable, "-m", "syncd", "erase", *arguments, "--database-url", server.owner_dsn]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = syncd("erase", *arguments, "--database-url", server.owner_dsn)
     assert (done.returncode == 0) == ok, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout.strip() if ok else done.stderr

@@ -19,6 +19,7 @@ import jwt
 import psutil
 
 from syncd.postgres.embedded import EmbeddedPostgres
+from tests.support.prefork import Prefork, PreforkedProcess
 from tests.support.template import Template
 
 READY = re.compile(r"syncd is ready at (http://[^\s/]+:(\d+)\S*)")
@@ -47,6 +48,9 @@ class Server:
     template: ClassVar[Template | None] = None
     # Where the tests say so, a `with` block ends by `discard`: a proper stop is a fifth of the work.
     discarded: ClassVar[bool] = False
+    # Where the tests say so, what it runs is not loaded for each start (tests/support/prefork.py); and where not.
+    prefork: ClassVar[Prefork | None] = None
+    executed: ClassVar[bool] = False
     # How many seconds its database has to go when it is killed.
     patience: ClassVar[float] = 30
 
@@ -68,7 +72,7 @@ class Server:
         self.port = 0
         self.url = ""
         self.log = self.data_dir.with_name(f"{self.data_dir.name}.log")
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | PreforkedProcess | None = None
         if self.template is not None and "database_url" not in self.settings:
             self.template.copy_to(self.data_dir)
         self._database = EmbeddedPostgres(self.data_dir)
@@ -97,6 +101,9 @@ class Server:
     def launch(self) -> None:
         """Start the process without waiting for it."""
         with self.log.open("a") as log:
+            if self.prefork is not None and not self.form and not self.executed and self._is_plain():
+                self.process = self.prefork.start(["serve"], self.environment(), log.fileno())
+                return
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.mounted"] if self.form else [*self.command(), "serve"],
                 env=self.environment(),
@@ -104,6 +111,10 @@ class Server:
                 stderr=log,
                 text=True,
             )
+
+    def _is_plain(self) -> bool:
+        """Whether its interpreter would be as one that was started here is."""
+        return type(self).command is Server.command and self.prefork is not None and self.prefork.suits(self.env)
 
     def command(self) -> list[str]:
         """How `syncd` is called."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 
+from tests.support import command_line
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.wire import Json, unique
@@ -19,8 +19,7 @@ from tests.support.wire import Json, unique
 
 async def syncd(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
     """`syncd …` for this server's database."""
-    called = [sys.executable, "-m", "syncd", *words, "--database-url", server.owner_dsn]
-    return await asyncio.to_thread(subprocess.run, called, capture_output=True, text=True, timeout=120)
+    return await asyncio.to_thread(command_line.syncd, *words, "--database-url", server.owner_dsn)
 
 
 async def done(server: Server, *words: str) -> str:

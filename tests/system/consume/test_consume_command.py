@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support import command_line
 from tests.support.harness import Server
 from tests.support.wire import Device, edit, unique
 
@@ -26,7 +27,7 @@ def command(server: Server, *arguments: str) -> list[str]:
 
 def syncd(server: Server, *arguments: str, ok: bool = True) -> str:
     """What the command says on its standard output; on its error where it fails."""
-    done = subprocess.run(command(server, *arguments), capture_output=True, text=True, timeout=100, check=False)
+    done = command_line.syncd(*arguments, "--database-url", server.owner_dsn)
     assert (done.returncode == 0) == ok, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout if ok else done.stderr

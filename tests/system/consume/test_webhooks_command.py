@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import syncd
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.receiver import Receiver, receiving
@@ -31,13 +32,10 @@ def command(server: Server, *arguments: str) -> list[str]:
 
 async def webhooks(server: Server, *arguments: str, ok: bool = True) -> str:
     """What the command says on its standard output; on its error where it fails."""
-    made = await asyncio.create_subprocess_exec(
-        *command(server, *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    said, error = await made.communicate()
-    assert (made.returncode == 0) == ok, error.decode()
-    assert b"Traceback" not in error
-    return said.decode() if ok else error.decode()
+    made = await asyncio.to_thread(syncd, "webhooks", *arguments, "--database-url", server.owner_dsn)
+    assert (made.returncode == 0) == ok, made.stderr
+    assert "Traceback" not in made.stderr
+    return made.stdout if ok else made.stderr
 
 
 def sending(server: Server) -> subprocess.Popen[bytes]:

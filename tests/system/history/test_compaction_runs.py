@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from syncd.store.compaction import Compactor, LeaseLost
+from tests.support.command_line import syncd
 from tests.support.compacting import ALL, compact, compact_now, write_much
 from tests.support.harness import Server
 from tests.support.programs import need, psql
@@ -46,8 +47,7 @@ def count(server: Server, table: str) -> int:
 
 def run(server: Server, *arguments: str, expect: int = 0, **more: Any) -> str:
     """`syncd compact` as an operator calls it; what it says."""
-    command = [sys.executable, "-m", "syncd", "compact", "--database-url", server.owner_dsn, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, **more)
+    done = syncd("compact", "--database-url", server.owner_dsn, *arguments, **more)
     assert done.returncode == expect, done.stderr
     return done.stderr
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import httpx
 import pytest
 from syncd_client import Replica
 
+from tests.support import command_line
 from tests.support.erasing import ask, checked, dead, erase, kill_while_it_waits, outcomes, tables_with, until
 from tests.support.harness import Server
 from tests.support.past import history
@@ -224,8 +223,7 @@ def test_an_export_comes_back_the_same_and_keeps_what_is_erased(scene: Scene, fo
     new = Server(folder / "new", start=False)
 
     def syncd(*arguments: str | Path, data_dir: Path) -> None:
-        command = [sys.executable, "-m", "syncd", *map(str, arguments), "--data-dir", str(data_dir)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        done = command_line.syncd(*arguments, "--data-dir", data_dir)
         assert done.returncode == 0, done.stderr
 
     syncd("export", "--all", "-o", files[0], data_dir=scene.server.data_dir)

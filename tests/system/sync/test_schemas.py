@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -18,6 +17,7 @@ import pytest
 from syncd.service import schema_faults
 from syncd.service.table_schema import TableSchema
 from tests.support.backups import line, restore, signed
+from tests.support.command_line import syncd
 from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.holding import reasons
@@ -50,8 +50,7 @@ VISITS: Json = {"properties": {"reason": {"type": "string", "maxLength": 10}}}
 
 async def command(server: Server, *words: str | Path) -> subprocess.CompletedProcess[str]:
     """`syncd schema …` for this server."""
-    called = [sys.executable, "-m", "syncd", "schema", *map(str, words), "--database-url", server.owner_dsn]
-    return await asyncio.to_thread(subprocess.run, called, capture_output=True, text=True, timeout=120)
+    return await asyncio.to_thread(syncd, "schema", *words, "--database-url", server.owner_dsn)
 
 
 async def applied(server: Server, app: str, **tables: Json) -> subprocess.CompletedProcess[str]:

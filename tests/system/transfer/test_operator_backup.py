@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
+from tests.support import command_line
 from tests.support.harness import Server
 from tests.support.wire import Device, edit, unique
 from tests.system.transfer.test_backup import everything, export, live_through, parts, undated
@@ -26,10 +27,7 @@ Make = Callable[..., Device]
 
 def syncd(*arguments: str | Path, env: Mapping[str, str] | None = None, ok: bool = True) -> str:
     """Runs `syncd`; what it said on standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "syncd", *map(str, arguments)],
-        capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=500, check=False,
-    )  # fmt: skip
+    done = command_line.syncd(*arguments, env=env)
     assert (done.returncode == 0) == ok, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
