@@ -321,14 +321,18 @@ class _Forker:
 
 
 def _main() -> None:
+    import rich.progress
     from click import Context
 
+    # What serves does without it, and says so to all that it loads; what shows progress does not.
+    coloured = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == rich.__name__}
     import syncd.cli.fork_server
     import syncd.cli.supervisor
     import syncd.postgres.migrate
 
     for name in syncd.cli.COMMANDS:
         syncd.cli.main.get_command(Context(syncd.cli.main), name)
+    sys.modules.update(coloured)
     _Forker(socket.socket(fileno=int(sys.argv[1]))).run()
 
 
