@@ -390,9 +390,8 @@ async def test_types_are_made_of_what_is_in_force(served: Server) -> None:
     await applied(served, app, pages=PAGES, stays=STAYS)
     file = served.data_dir.with_name(f"{app}.json")
     file.write_text(json.dumps({"app": app, "tables": {"stays": STAYS, "pages": PAGES}}))
-    called = [sys.executable, "-m", "syncd", "types", "typescript"]
     made = [
-        await asyncio.to_thread(subprocess.run, [*called, *more], capture_output=True, text=True, timeout=120)
+        await asyncio.to_thread(syncd, "types", "typescript", *more)
         for more in (["--database-url", served.owner_dsn, "--app", app], ["--file", file])
     ]
     assert made[0].stdout == made[1].stdout != "", made[0].stderr
