@@ -218,8 +218,36 @@ LANGUAGE sql STABLE AS $$
     ORDER BY w.k
 $$;
 
+-- Whether what a feed has after p_seq, as far as p_upto, is 256 KiB at most, of the log or of the state. What is packed is unpacked to be measured, where it
+-- is stored in less.
+CREATE OR REPLACE FUNCTION syncd.sync_consume_fits(p_space integer, p_app integer, p_seq bigint, p_upto bigint, p_base bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_size   bigint;
+    v_packed boolean;
+BEGIN
+    IF p_upto IS NULL THEN
+        RETURN false;
+    ELSIF p_base = -1 THEN
+        SELECT sum(pg_column_size(c.fields)), bool_or(pg_column_compression(c.fields) IS NOT NULL) INTO v_size, v_packed
+        FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.seq <= p_upto;
+        IF v_packed AND v_size <= 262144 THEN
+            SELECT sum(syncd.sync_change_size(c.fields)) INTO v_size
+            FROM syncd.sync_changes c WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.seq <= p_upto;
+        END IF;
+    ELSE
+        SELECT sum(pg_column_size(r.registers)), bool_or(pg_column_compression(r.registers) IS NOT NULL) INTO v_size, v_packed
+        FROM syncd.sync_records r WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_seq AND r.seq <= p_upto;
+        IF v_packed AND v_size <= 262144 THEN
+            SELECT sum(syncd.sync_record_size(r.registers)) INTO v_size
+            FROM syncd.sync_records r WHERE r.space_no = p_space AND r.app_no = p_app AND r.seq > p_seq AND r.seq <= p_upto;
+        END IF;
+    END IF;
+    RETURN coalesce(v_size, 0) <= 262144;
+END $$;
+
 -- The text of each of these feeds as far as `upto`, separated by U+001E: of the log, each change as it travels, with its app, who wrote it and
--- when; of the state, each record whole. Without p_upto, what is stored in more than 256 KiB is not fetched: `upto` is null. Deletions in that matter only where the record may have been handed out before: after `base`.
+-- when; of the state, each record whole. Without p_upto, what has more than 256 KiB is not fetched: `upto` is null. What is stored in less is unpacked to be measured. Deletions in that matter only where the record may have been handed out before: after `base`.
 CREATE OR REPLACE FUNCTION syncd.sync_consume_pieces(p_spaces integer[], p_apps integer[], p_seqs bigint[], p_bases bigint[], p_rows integer, p_upto bigint)
 RETURNS TABLE (k integer, space_no integer, app_no integer, seq bigint, base bigint, head bigint, reset text, upto bigint, piece text)
 LANGUAGE sql STABLE AS $$
@@ -243,12 +271,7 @@ LANGUAGE sql STABLE AS $$
         LEFT JOIN syncd.sync_names u ON u.name_no = c.user_no
         WHERE r.space_no = o.space_no AND r.app_no = o.app_no AND r.seq > o.seq AND r.seq <= o.upto AND (NOT r.deleted OR r.seq > o.base)) END
     FROM (SELECT f.k, f.space_no, f.app_no, f.seq, f.base, f.head, f.reset, f.space, f.app,
-                 coalesce(p_upto, CASE WHEN CASE WHEN f.base = -1 THEN (
-                     SELECT sum(pg_column_size(c.fields)) FROM syncd.sync_changes c
-                     WHERE c.space_no = f.space_no AND c.app_no = f.app_no AND c.seq > f.seq AND c.seq <= f.upto)
-                 ELSE (
-                     SELECT sum(pg_column_size(r.registers)) FROM syncd.sync_records r
-                     WHERE r.space_no = f.space_no AND r.app_no = f.app_no AND r.seq > f.seq AND r.seq <= f.upto) END > 262144 THEN NULL ELSE f.upto END) AS upto
+                 coalesce(p_upto, CASE WHEN syncd.sync_consume_fits(f.space_no, f.app_no, f.seq, f.upto, f.base) THEN f.upto END) AS upto
           FROM syncd.sync_consume_feeds(p_spaces, p_apps, p_seqs, p_bases, p_rows) f OFFSET 0) o
 $$;
 

@@ -138,7 +138,7 @@ BEGIN
     DELETE FROM syncd.sync_held h WHERE h.user_no = v_user;
     GET DIAGNOSTICS v_held = ROW_COUNT;
     PERFORM syncd.sync_erase_rename(v_ordinal, v_user, v_author);
-    UPDATE syncd.sync_webhook_dead d SET body = convert_to(jsonb_pretty(m.body), 'UTF8')
+    UPDATE syncd.sync_webhook_dead d SET body = convert_to(m.body::text, 'UTF8')
     FROM (SELECT o.dead_id, convert_from(o.body, 'UTF8')::jsonb AS was,
                  syncd.sync_unsigned_message(convert_from(o.body, 'UTF8')::jsonb, p_user, v_author, p_anonymise) AS body FROM syncd.sync_webhook_dead o) m
     WHERE d.dead_id = m.dead_id AND m.body <> m.was;

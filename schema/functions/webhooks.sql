@@ -71,7 +71,7 @@ BEGIN
     RETURN CASE WHEN p_part -> 'values' ?| v_gone THEN p_part || jsonb_build_object('values', (p_part -> 'values') - v_gone, 'erased', true) ELSE p_part END;
 END $$;
 
--- A message as it may be kept.
+-- A message as it may be kept, changed in one line: with line breaks it could be many times as long as it was.
 CREATE OR REPLACE FUNCTION syncd.sync_letter(p_body bytea) RETURNS bytea
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -87,7 +87,7 @@ BEGIN
             SELECT jsonb_agg(x.r || jsonb_build_object('space', syncd.sync_letter_space(x.r ->> 'space')) ORDER BY x.n)
             FROM jsonb_array_elements(v_was #> '{data,resets}') WITH ORDINALITY AS x (r, n)), '[]'));
     END IF;
-    RETURN CASE WHEN v_now = v_was THEN p_body ELSE convert_to(jsonb_pretty(v_now), 'UTF8') END;
+    RETURN CASE WHEN v_now = v_was THEN p_body ELSE convert_to(v_now::text, 'UTF8') END;
 END $$;
 
 -- Of a message that is given up: its sender may have read it before an erasure.

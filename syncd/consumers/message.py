@@ -5,23 +5,30 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from syncd.consumers.batch import ConsumedChange, ConsumerBatch
+from syncd.consumers.batch import ConsumedChange, ConsumerBatch, ResetFeed
 from syncd.store.webhooks import Webhook
 
+_encode = msgspec.json.encode
 PREFIX, VERSION = "whsec_", "v1"
 SECRET_BYTES = 32
 
 
+# Bytes of a message, but for one of a single change; and of one that is kept with its values where it is not taken.
+MOST, MOST_KEPT = 4 << 20, 16 << 20
+
+
 class WebhookMessage(NamedTuple):
-    """A body and its id, which is the same in each attempt, so that a receiver knows one that comes twice."""
+    """A body and its id, which is the same in each attempt, so that a receiver knows one that comes twice. `kept`: the
+    body where it is not taken, without values where those are too many."""
 
     id: str
     body: bytes
+    kept: bytes
 
 
 def wanted(webhook: Webhook, changes: Sequence[ConsumedChange]) -> list[ConsumedChange]:
@@ -36,17 +43,55 @@ def wanted(webhook: Webhook, changes: Sequence[ConsumedChange]) -> list[Consumed
     ]
 
 
-def message(webhook: Webhook, batch: ConsumerBatch, now: str) -> WebhookMessage | None:
-    """The message of a batch; None: there is nothing in it for this webhook. `now`: an instant."""
+def messages(webhook: Webhook, batch: ConsumerBatch, now: str) -> list[WebhookMessage]:
+    """The messages of a batch in their order, each of `MOST` bytes about; none where there is nothing in it for this
+    webhook. `now`: an instant."""
     changes = wanted(webhook, batch.changes)
     if not changes and not batch.reset:
-        return None
-    resets = [{"space": space, "app": app, "whole": whole} for space, app, whole in batch.reset]
-    data: dict[str, Any] = {"webhook": webhook.name, "changes": [_readable(change) for change in changes]}
-    if resets:
-        data["resets"] = resets
-    body = msgspec.json.format(msgspec.json.encode({"type": "syncd.changes", "timestamp": now, "data": data}), indent=1)
-    return WebhookMessage(f"msg_{_digest(webhook.name, batch)}", body)
+        return []
+    digest, resets = _digest(webhook.name, batch), batch.reset
+    made = list[WebhookMessage]()
+    for part in _parts(changes):
+        body = kept = _body(webhook, [text for _, text in part], resets, now)
+        if len(body) > MOST_KEPT:
+            kept = _body(webhook, [_text(change, omitted=True) for change, _ in part], resets, now)
+        made.append(WebhookMessage(f"msg_{digest}_{len(made) + 1}" if made else f"msg_{digest}", body, kept))
+        resets = []
+    return made
+
+
+def _parts(changes: Sequence[ConsumedChange]) -> list[list[tuple[ConsumedChange, bytes]]]:
+    """The changes with their texts, as many together as one message has. At least one part."""
+    parts, size = [list[tuple[ConsumedChange, bytes]]()], 0
+    for change in changes:
+        text = _text(change)
+        if parts[-1] and size + len(text) > MOST:
+            parts.append([])
+            size = 0
+        parts[-1].append((change, text))
+        size += len(text)
+    return parts
+
+
+def _body(webhook: Webhook, changes: Sequence[bytes], resets: Sequence[ResetFeed], now: str) -> bytes:
+    told = [{"space": space, "app": app, "whole": whole} for space, app, whole in resets]
+    data = {"webhook": _encode(webhook.name), "changes": _lines(b"[]", changes, 2)}
+    if told:
+        data["resets"] = _lines(b"[]", [_object({n: _encode(v) for n, v in one.items()}, 3) for one in told], 2)
+    whole = {"type": _encode("syncd.changes"), "timestamp": _encode(now), "data": _object(data, 1)}
+    return _object(whole, 0)
+
+
+def _object(members: Mapping[str, bytes], depth: int) -> bytes:
+    """JSON for a person, a line for each member. A value has no line breaks: they could be many times its size."""
+    return _lines(b"{}", [b"%b: %b" % (_encode(name), text) for name, text in members.items()], depth)
+
+
+def _lines(around: bytes, texts: Sequence[bytes], depth: int) -> bytes:
+    if not texts:
+        return around
+    end = b"\n" + b" " * depth
+    return around[:1] + b",".join(b"%b %b" % (end, text) for text in texts) + end + around[1:]
 
 
 def _digest(name: str, batch: ConsumerBatch) -> str:
@@ -54,15 +99,19 @@ def _digest(name: str, batch: ConsumerBatch) -> str:
     return hashlib.sha256(msgspec.json.encode(places)).hexdigest()[:32]
 
 
-def _readable(change: ConsumedChange) -> dict[str, Any]:
+def _text(change: ConsumedChange, *, omitted: bool = False) -> bytes:
+    """A change in a message; `omitted`: without its values, and it says so."""
     told: dict[str, Any] = {
         "app": change.app_id, "table": change.table, "id": change.id, "op": change.op, "space": change.space_id,
         "user": change.user_id, "device": change.client_id, "at": change.created_at, "seq": change.seq,
-        "eventId": change.event_id, "values": change.values,
+        "eventId": change.event_id,
     }  # fmt: skip
-    if change.state:
-        told["state"] = True
-    return told
+    members = {name: _encode(value) for name, value in told.items()}
+    values = {} if omitted else {name: _encode(value) for name, value in change.values.items()}
+    members["values"] = _object(values, 4)
+    members |= {"omitted": b"true"} if omitted else {}
+    members |= {"state": b"true"} if change.state else {}
+    return _object(members, 3)
 
 
 def secret_of(text: str) -> bytes:

@@ -21,7 +21,7 @@ from syncd.consumers.batch import ConsumerBatch
 from syncd.consumers.consumer import consume
 from syncd.consumers.delivery import Delivery, deliver
 from syncd.consumers.lines import pause
-from syncd.consumers.message import WebhookMessage, headers, message
+from syncd.consumers.message import WebhookMessage, headers, messages
 from syncd.core.clock import format_instant
 from syncd.core.failures import log_failure
 from syncd.postgres.sessions import OPERATOR, connect
@@ -69,36 +69,56 @@ class WebhookSender:
         batches = consume(name, database=self._dsn, batch=CHANGES, lease=LEASE, wait=waits)
         async with aclosing(batches):
             async for batch in batches:
-                one = message(self.webhook, batch, _now())
+                parts = messages(self.webhook, batch, _now())
                 try:
-                    if one is None:
-                        await batch.ack()
-                    elif not await self._sent(batch, one):
+                    if not await self._sent(batch, parts):
                         return
                 except BatchLost:
                     log.info("the batch comes again", webhook=name)
         await self._pause("drained")
 
-    async def _sent(self, batch: ConsumerBatch, one: WebhookMessage) -> bool:
-        """Sends until it is taken, or kept apart. Whether the webhook goes on."""
+    async def _sent(self, batch: ConsumerBatch, parts: Sequence[WebhookMessage]) -> bool:
+        """Sends each message until it is taken, or kept apart, and acknowledges the batch. Whether the webhook goes on:
+        where it does not before the last message, all of them come again."""
+        unsent = list[tuple[WebhookMessage, str]]()
+        for one in parts:
+            found = await self._tried(one)
+            if found.gone:
+                return await self._pause("the receiver says that it is gone (410)")
+            self._buried = 0 if found.taken else self._buried + 1
+            if not found.taken:
+                unsent.append((one, found.said))
+            if self._buried >= self._options.circuit and one is not parts[-1]:
+                return await self._pause(self._in_a_row(found))
+        if not unsent:
+            await batch.ack()
+            return True
+        async with batch.transaction() as connection:
+            for one, said in unsent:
+                await self._bury(WebhookOperator(connection), one, said)
+        return self._buried < self._options.circuit or await self._pause(self._in_a_row(found))
+
+    async def _tried(self, one: WebhookMessage) -> Delivery:
+        """What came of a message in the end."""
         for attempt in range(len(self._options.pauses) + 1):
             if attempt:
                 await asyncio.sleep(self._options.pauses[attempt - 1] * random.uniform(0.5, 1))
             found = await attempted(self.webhook, one, self._line, again=attempt > 0)
             if found.taken:
-                await batch.ack()
-                self._buried = 0
-                return True
+                break
             log.warning("a webhook did not take it", webhook=self.webhook.name, said=found.said, attempt=attempt + 1)
             if found.gone:
-                return await self._pause("the receiver says that it is gone (410)")
-        async with batch.transaction() as connection:
-            attempts = len(self._options.pauses) + 1
-            await WebhookOperator(connection).bury(self.webhook.name, one.id, one.body, attempts, found.said)
-        self._buried += 1
-        if self._buried < self._options.circuit:
-            return True
-        return await self._pause(f"{self._buried} messages in a row were not taken: {found.said}")
+                break
+        return found
+
+    async def _bury(self, operator: WebhookOperator, one: WebhookMessage, said: str) -> None:
+        if one.kept is not one.body:
+            said = f"{said}; of its {len(one.body):,} bytes the values are not kept"
+            log.warning("a message is kept without its values", webhook=self.webhook.name, bytes=len(one.body))
+        await operator.bury(self.webhook.name, one.id, one.kept, len(self._options.pauses) + 1, said)
+
+    def _in_a_row(self, found: Delivery) -> str:
+        return f"{self._buried} messages in a row were not taken: {found.said}"
 
     async def _pause(self, why: str) -> bool:
         await self._line.do(lambda operator: operator.into(self.webhook.name, "paused", why, of=RUNS))
@@ -118,7 +138,7 @@ async def attempted(webhook: Webhook, one: WebhookMessage, line: WebhookLine, *,
 
 async def revive(webhook: Webhook, letter: DeadLetter, line: WebhookLine) -> Delivery:
     """Sends a dead letter once more, which is gone when it is taken."""
-    found = await attempted(webhook, WebhookMessage(letter.message_id, letter.body), line, again=True)
+    found = await attempted(webhook, WebhookMessage(letter.message_id, letter.body, letter.body), line, again=True)
     if found.taken:
         await line.do(lambda operator: operator.revived(letter.dead_id))
     return found

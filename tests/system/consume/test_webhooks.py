@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -181,6 +182,41 @@ async def test_what_is_never_taken_is_kept_apart_and_sent_later(
     again = receiver.posted[7:]
     assert [post.data["changes"][0]["values"]["x"] for post in again] == [1, 2]
     assert again[0].headers["webhook-id"] == receiver.posted[0].headers["webhook-id"]
+
+
+def nested(ones: int) -> Any:
+    """A value that is some thousand bytes when it is stored, and 35 times as long where each number has a line."""
+    value: Any = [1] * ones
+    for _ in range(60):
+        value = [value]
+    return value
+
+
+async def test_nested_values_are_sent_as_large_as_they_are_and_batches_are_bounded(
+    server: Server, ada: Device, receiver: Receiver
+) -> None:
+    value = nested(240_000)
+    for n in range(12):
+        ada.write(edit(f"r{n:02}", n + 1, deep=value))
+    one = await hook(server, receiver.url, ada.app)
+    async with running(server):
+        await eventually(one.behind, lambda behind: not behind)
+    told = [post.data["changes"] for post in receiver.posted]
+    assert [change["id"] for changes in told for change in changes] == [f"r{n:02}" for n in range(12)]
+    assert max(len(post.body) for post in receiver.posted) < 4.5e6, [len(post.body) for post in receiver.posted]
+    assert told[0][0]["values"] == {"deep": value}
+
+
+async def test_a_message_that_an_erasure_changes_stays_as_large_as_it_is(server: Server, ada: Device) -> None:
+    ada.write(edit("r", 1, x=1))
+    here = {"space": f"_personal:{ada.user}", "app": ada.app, "table": "t", "id": "r", "seq": 1}
+    changes = [{**here, "space": "nowhere", "values": {"x": "erased"}}, {**here, "values": {"deep": nested(240_000)}}]
+    body = json.dumps({"data": {"changes": changes}}).encode()
+    connection = await asyncpg.connect(server.owner_dsn)
+    kept = await connection.fetchval("SELECT syncd.sync_letter($1)", body)
+    await connection.close()
+    assert [change.get("erased") for change in json.loads(kept)["data"]["changes"]] == [True, None]
+    assert len(kept) < 2 * len(body)
 
 
 async def test_only_what_was_asked_for_is_sent(server: Server, ada: Device, receiver: Receiver) -> None:
