@@ -279,14 +279,15 @@ BEGIN
     IF p_head ? 'user' THEN
         v_user := syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ?| ARRAY['list', 'personal']);
         PERFORM syncd.sync_adopt_said(p_head);
-    ELSE
+    END IF;
+    -- Memberships are held, names made, and feeds locked, as in a push.
+    m := syncd.sync_import_may(v_user, v_ids);
+    IF v_user IS NULL AND has_function_privilege('syncd.sync_import_erased(jsonb, integer[], timestamptz[], integer[], json[])', 'EXECUTE') THEN
         v_gone := syncd.sync_import_erased(p_head, p_feeds, p_ats::timestamptz[], p_authors, p_waves);
         IF v_gone <> '{}' THEN
             RAISE EXCEPTION 'erased' USING ERRCODE = 'SY004', DETAIL = array_to_json(v_gone)::text;
         END IF;
     END IF;
-    -- Memberships are held, names made, and feeds locked, as in a push.
-    m := syncd.sync_import_may(v_user, v_ids);
     v_names := syncd.sync_import_names(p_head, p_feeds, p_ids, p_devices, p_waves, m.whys);
     f := syncd.sync_import_lock(v_user, p_head, v_names, m.spaces);
     v_marks := syncd.sync_import_marks(v_names, m.spaces, m.whys, f.apps, f.heads, p_feeds, p_seqs, p_events, p_ids, p_authors, p_devices, p_waves);
