@@ -69,6 +69,13 @@ SELECT syncd.sync_space_put_back($1::jsonb, $2, $3::jsonb);
 SELECT marks, heads FROM syncd.sync_import($1::jsonb, $2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::uuid[], $7::text[],
                                            $8::integer[], $9::integer[], $10::json[]);
 
+-- name: import_new
+-- One batch of an operator's import, if all of it is new.
+-- returns: store.backup.AppendedIfNew
+SELECT marks, heads FROM syncd.sync_import_new($1::jsonb, $2::integer[], $3::bigint[], $4::bigint[], $5::integer[], $6::text[], $7::uuid[],
+    $8::text[], $9::text[], $10::integer[], $11::integer[], $12::integer[], $13::text[], $14::smallint[], $15::json[], $16::jsonb[],
+    $17::bigint[], $18::bigint[], $19::integer[], $20::json[], $21::text[], $22::boolean[], $23::json[]);
+
 -- name: import_spaces
 -- The start of an operator's import.
 -- returns: store.backup.PutBack

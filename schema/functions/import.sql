@@ -126,6 +126,8 @@ BEGIN
              WHERE p.mark = 'a' AND p.id IS NOT NULL AND (v_user IS NULL OR p_names[p.author] = v_user)
              GROUP BY p.author, p.device LOOP
         PERFORM set_config(syncd.sync_acting_in(), coalesce(p_names[f.author]::text, ''), true);
+        -- Mostly none of them is there: then their texts need not be read.
+        CONTINUE WHEN NOT EXISTS (SELECT FROM syncd.sync_receipts(p_names[f.device], f.ids));
         RETURN QUERY
         SELECT p.i::integer, c.event_id = p.event OR syncd.sync_same_content(c.fields, c.op, x.f, x.o) AND c.space_no = p_spaces[p.feed]
                AND c.app_no = p_apps[p.feed] AND c.record_id = x.r AND c.table_no = p_names[x.t]
@@ -219,35 +221,29 @@ CREATE OR REPLACE FUNCTION syncd.sync_import_places(p_user integer, p_head jsonb
                                          OUT seqs bigint[], OUT ends bigint[], OUT ats timestamptz[], OUT heads bigint[])
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_count   bigint;
-    v_last    bigint;
     v_last_at timestamptz;
+    v_kept    boolean[];
+    v_written timestamptz[];
+    v_since   timestamptz[];
     t         record;
     d         record;
 BEGIN
-    seqs := array_fill(0::bigint, ARRAY[cardinality(p_feeds)]);
-    ends := p_ends; ats := p_ats; heads := '{}';
-    FOR k IN 1 .. cardinality(p_spaces) LOOP
-        SELECT count(*), max(p.seq) INTO v_count, v_last
-        FROM unnest(p_feeds, p_seqs, p_marks) AS p (feed, seq, mark) WHERE p.feed = k AND p.mark = 'a';
-        IF v_count = 0 THEN
-            heads := heads || 0::bigint;
-            CONTINUE;
-        END IF;
-        t := syncd.sync_import_take(p_user, p_spaces[k], p_apps[k], p_heads[k], (p_head -> 'feeds' -> (k - 1) ->> 'after')::bigint, v_last, v_count);
+    heads := array_fill(0::bigint, ARRAY[cardinality(p_spaces)]);
+    FOR d IN SELECT p.feed AS k, count(*) AS count, max(p.seq) AS last
+             FROM unnest(p_feeds, p_seqs, p_marks) AS p (feed, seq, mark) WHERE p.mark = 'a' GROUP BY p.feed ORDER BY p.feed LOOP
+        t := syncd.sync_import_take(p_user, p_spaces[d.k], p_apps[d.k], p_heads[d.k], (p_head -> 'feeds' -> (d.k - 1) ->> 'after')::bigint, d.last, d.count);
         SELECT c.created_at INTO v_last_at FROM syncd.sync_changes c
-        WHERE c.space_no = p_spaces[k] AND c.app_no = p_apps[k] AND c.seq <= p_heads[k] ORDER BY c.seq DESC LIMIT 1;
-        FOR d IN SELECT y.i, y.place, max(y.place) OVER (PARTITION BY y.pushed) AS last,
-                        greatest(v_last_at, max(least(y.at, t.written_at)) OVER (ORDER BY y.i)) AS at
-                 FROM (SELECT p.i, p.pushed, p.at, CASE WHEN t.kept THEN p.seq ELSE p_heads[k] + row_number() OVER (ORDER BY p.i) END AS place
-                       FROM unnest(p_feeds, p_seqs, p_ends, p_marks, p_ats) WITH ORDINALITY AS p (feed, seq, pushed, mark, at, i)
-                       WHERE p.feed = k AND p.mark = 'a') y LOOP
-            seqs[d.i] := d.place;
-            ends[d.i] := d.last;
-            ats[d.i] := CASE WHEN t.kept THEN d.at ELSE t.written_at END;
-        END LOOP;
-        heads := heads || t.reached;
+        WHERE c.space_no = p_spaces[d.k] AND c.app_no = p_apps[d.k] AND c.seq <= p_heads[d.k] ORDER BY c.seq DESC LIMIT 1;
+        v_kept[d.k] := t.kept; v_written[d.k] := t.written_at; v_since[d.k] := v_last_at; heads[d.k] := t.reached;
     END LOOP;
+    SELECT array_agg(CASE WHEN y.here THEN y.place ELSE 0 END ORDER BY y.i), array_agg(CASE WHEN y.here THEN y.last ELSE y.pushed END ORDER BY y.i),
+           array_agg(CASE WHEN NOT y.here THEN y.at WHEN v_kept[y.k] THEN greatest(v_since[y.k], y.latest) ELSE v_written[y.k] END ORDER BY y.i)
+    INTO seqs, ends, ats
+    FROM (SELECT x.*, max(x.place) OVER (PARTITION BY x.k, x.here, x.pushed) AS last,
+                 max(least(x.at, v_written[x.k])) OVER (PARTITION BY x.k, x.here ORDER BY x.i) AS latest
+          FROM (SELECT p.*, CASE WHEN v_kept[p.k] THEN p.seq ELSE p_heads[p.k] + row_number() OVER (PARTITION BY p.k, p.here ORDER BY p.i) END AS place
+                FROM (SELECT f.k, f.seq, f.pushed, f.at, f.i, f.mark = 'a' AS here
+                      FROM unnest(p_feeds, p_seqs, p_ends, p_marks, p_ats) WITH ORDINALITY AS f (k, seq, pushed, mark, at, i)) p) x) y;
 END $$;
 
 -- One batch of an import, whole pushes in the order of the log. p_head: {"user"?, "list"?, "asOf"?, "personal"?,

@@ -23,6 +23,7 @@ def bar(what: str, total: int | None, of: str = "changes") -> Iterator[Callable[
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(of),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, auto_refresh=console.is_terminal) as shown:
         task = shown.add_task(what, total=total)
         yield lambda done: shown.advance(task, done)

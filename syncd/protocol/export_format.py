@@ -19,22 +19,17 @@ from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id, fault_in_name
 from syncd.core.values import check_text
 from syncd.protocol.messages import Op, Role, without_value
+from syncd.protocol.normalize import LogRegister
 
 FORMAT = 1
 # Beyond this JavaScript's integers are not exact.
 GREATEST_SEQ = 1 << 53
 
 
-class LineRegister(msgspec.Struct, gc=False):
-    """A register on a line of an export. `at`, `sent`, `base`: instants; without `clientId` of the change's device."""
+class LineRegister(LogRegister, gc=False):
+    """A register on a line of an export, which without `clientId` is of the change's device."""
 
-    value: Raw
-    at: str
     clientId: str | None = None
-    sent: str | UnsetType | None = UNSET
-    movedTo: str | UnsetType = UNSET
-    erased: bool | UnsetType = UNSET
-    base: str | UnsetType | None = UNSET
 
 
 class Line(msgspec.Struct):

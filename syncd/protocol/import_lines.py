@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from syncd.core.clock import parse_instant
+from syncd.core.clock import LAST
 from syncd.core.errors import Malformed
 from syncd.core.ids import fault_in_id
 from syncd.core.pieces import more_than
@@ -20,8 +21,15 @@ from syncd.protocol.normalize import OPS, Limits, LogRegister, Stamps, StateRegi
 
 # Of a line of a user's own, beside whose reading nobody else works; shorter lines are quick.
 LONG, MOST_MEMBERS = 1 << 20, 150_000
+# How much of what is good is remembered, and how a value begins that is so whatever follows.
+MOST_GOOD, QUICK = 1024, b'"tfn'
+PLACES = ("appId", "userId", "table", "spaceId", "clientId")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CONTENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+# Registers for the log and for the state, and the least and the greatest stamp in microseconds.
+Registers = tuple[Mapping[str, LogRegister], dict[str, StateRegister], int, int]
 
 
 class ImportRow(msgspec.Struct, gc=False, omit_defaults=True):
@@ -32,7 +40,7 @@ class ImportRow(msgspec.Struct, gc=False, omit_defaults=True):
     o: int
     c: str
     e: str
-    f: dict[str, LogRegister]
+    f: Mapping[str, LogRegister]
     g: dict[str, StateRegister]
     lo: int
     hi: int
@@ -74,6 +82,9 @@ class LineReader:
         self._number = 0
         self._feed = ("", "")
         self._seq = 0
+        # What was found to be good, of what most lines share.
+        self._places: set[tuple[str, ...]] = set()
+        self._fields: set[str] = set()
 
     def read(self, text: bytes) -> ImportLine:
         """The change of the next line. Raises Malformed for one that cannot be imported; the next line can."""
@@ -106,7 +117,50 @@ class LineReader:
         return self._number
 
     def _row(self, line: Line) -> ImportRow:
-        _check(line)
+        self._check(line)
+        log, state, low, high = self._plain(line) or self._registers(line)
+        if high > self._latest:
+            raise Malformed("a stamp is ahead of this server's clock", code="stamp_ahead")
+        newest = self._limits.max_schema_version
+        if newest is not None and (line.schemaVersion or 0) > newest:
+            raise Malformed("a newer schema version than this server takes", code="schema_too_new")
+        actor = None
+        if not isinstance(line.actor, UnsetType):
+            self._value(line.actor)
+            actor = bytes(line.actor).decode()
+        return ImportRow(
+            r=line.id, o=OPS[line.op], c=_identity(line), e=line.eventId, f=log, g=state, lo=low,
+            hi=high, v=version(line.schemaVersion, "/line"), a=actor_of(self._service, actor), n=line.origin,
+            p=line.folded and self._author is None,
+        )  # fmt: skip
+
+    def _plain(self, line: Line) -> Registers | None:
+        """The registers of a line that says nothing but its change's own values, as most do; None where it says more, or
+        something is wrong. They are as they were read."""
+        if line.superseded or line.husk or not line.fields:
+            return None
+        client, of, good, depth = line.clientId, self._stamps.of, self._fields, self._limits.max_depth
+        state: dict[str, StateRegister] = {}
+        low, high = LAST, 0
+        try:
+            for name, register in line.fields.items():
+                at, value = register.at, register.value
+                stamp = of(at)
+                if (
+                    name not in good or stamp.text != at or register.clientId is not None or register.sent is not UNSET
+                    or register.base is not UNSET or register.movedTo is not UNSET or register.erased is not UNSET
+                ):  # fmt: skip
+                    return None
+                if (raw := bytes(value))[0] not in QUICK:
+                    check_value(raw, depth)
+                state[name] = StateRegister(value, at, client)
+                low, high = min(low, stamp.micros), max(high, stamp.micros)
+        except ValueError:
+            return None
+        return line.fields, state, low, high
+
+    def _registers(self, line: Line) -> Registers:
+        """The registers of any line. Raises Malformed."""
         registers = {n: r for n, r in line.fields.items() if r.clientId is None} | line.superseded
         if not registers:
             raise Malformed("no register of its own", code="empty_change")
@@ -126,24 +180,13 @@ class LineReader:
             value, at, sent = self._register(name, register)
             state.setdefault(name, StateRegister(register.value, at, register.clientId or line.clientId, sent))
             micros.append(value)
-        if max(micros) > self._latest:
-            raise Malformed("a stamp is ahead of this server's clock", code="stamp_ahead")
-        newest = self._limits.max_schema_version
-        if newest is not None and (line.schemaVersion or 0) > newest:
-            raise Malformed("a newer schema version than this server takes", code="schema_too_new")
-        actor = None
-        if not isinstance(line.actor, UnsetType):
-            self._value(line.actor)
-            actor = bytes(line.actor).decode()
-        return ImportRow(
-            r=line.id, o=OPS[line.op], c=_identity(line), e=line.eventId, f=log, g=state, lo=min(micros),
-            hi=max(micros), v=version(line.schemaVersion, "/line"), a=actor_of(self._service, actor), n=line.origin,
-            p=line.folded and self._author is None,
-        )  # fmt: skip
+        return log, state, min(micros), max(micros)
 
     def _register(self, name: str, register: LineRegister) -> tuple[int, str, str | UnsetType | None]:
-        if wrong := fault_in_id(name):
-            raise Malformed(f"a field name {wrong}", code="invalid_change")
+        if name not in self._fields:
+            if wrong := fault_in_id(name):
+                raise Malformed(f"a field name {wrong}", code="invalid_change")
+            _keep(self._fields, name)
         self._value(register.value)
         try:
             stamp = self._stamps.of(register.at)
@@ -164,22 +207,37 @@ class LineReader:
         except InvalidValue as wrong:
             raise Malformed(str(wrong), code="invalid_value") from None
 
+    def _check(self, line: Line) -> None:
+        places = (line.appId, line.userId, line.table, line.spaceId, line.clientId)
+        if places not in self._places:
+            for name, text in zip(PLACES, places, strict=True):
+                _check_id(name, text, line)
+            _keep(self._places, places)
+        _check_id("id", line.id, line)
+        if line.changeId is not None:
+            _check_id("changeId", line.changeId, line)
+        if not UUID.fullmatch(line.eventId) or (
+            line.contentId is not None and not CONTENT_ID.fullmatch(line.contentId)
+        ):
+            raise Malformed("eventId or contentId is not one", code="invalid_change")
+        if not 0 < line.seq <= (line.pushEnd or line.seq) < GREATEST_SEQ:
+            raise Malformed("seq or pushEnd is out of range", code="invalid_change")
+        try:
+            self._stamps.of(line.createdAt)
+        except ValueError as wrong:
+            raise Malformed(f"createdAt: {wrong}", code="invalid_change") from None
 
-def _check(line: Line) -> None:
-    named = {"appId": line.appId, "userId": line.userId, "table": line.table, "id": line.id, "spaceId": line.spaceId,
-             "clientId": line.clientId, "changeId": line.changeId}  # fmt: skip
-    for name, text in named.items():
-        # A personal space's id is its user's with a word before it, and may be longer for that.
-        if text is not None and (wrong := fault_in_id(text)) and text != f"_personal:{line.userId}":
-            raise Malformed(f"{name} {wrong}", code="invalid_change")
-    if not UUID.fullmatch(line.eventId) or (line.contentId is not None and not CONTENT_ID.fullmatch(line.contentId)):
-        raise Malformed("eventId or contentId is not one", code="invalid_change")
-    if not 0 < line.seq <= (line.pushEnd or line.seq) < GREATEST_SEQ:
-        raise Malformed("seq or pushEnd is out of range", code="invalid_change")
-    try:
-        parse_instant(line.createdAt)
-    except ValueError as wrong:
-        raise Malformed(f"createdAt: {wrong}", code="invalid_change") from None
+
+def _keep(good: set[Any], one: object) -> None:
+    """Remembers what is good, within bounds."""
+    if len(good) < MOST_GOOD:
+        good.add(one)
+
+
+def _check_id(name: str, text: str, line: Line) -> None:
+    # A personal space's id is its user's with a word before it, and may be longer for that.
+    if (wrong := fault_in_id(text)) and text != f"_personal:{line.userId}":
+        raise Malformed(f"{name} {wrong}", code="invalid_change")
 
 
 def _identity(line: Line) -> str:

@@ -63,6 +63,13 @@ class Appended(NamedTuple):
     heads: list[int]
 
 
+class AppendedIfNew(NamedTuple):
+    """As Appended; None: not all of the batch was new, and nothing is written."""
+
+    marks: str | None
+    heads: list[int] | None
+
+
 class Standing(NamedTuple):
     """An operator: the time, the key that signs the server's cursors, and whether row security leaves the role free."""
 
@@ -198,3 +205,9 @@ class Backups:
     async def append(self, head: dict[str, Any], lists: Sequence[Any]) -> Appended:
         """Writes a batch. Raises Refusal."""
         return Appended(*(await self._pool.fetch("import", _call(head), *lists))[0])
+
+    async def append_new(self, head: dict[str, Any], columns: Sequence[Any]) -> Appended | None:
+        """An operator's: writes a batch of which all is new; None: something may be known, and nothing is written.
+        Raises Refusal."""
+        found = AppendedIfNew(*(await self._pool.fetch("import_new", _call(head), *columns))[0])
+        return None if found.marks is None or found.heads is None else Appended(found.marks, found.heads)

@@ -55,6 +55,14 @@ class Keeping(Protocol):
     def put(self, reason: str, most: tuple[int, int]) -> dict[str, Any]: ...
 
 
+class Places(dict[str, int]):
+    """Texts as they are met, each with its place from 1."""
+
+    def __missing__(self, text: str) -> int:
+        place = self[text] = len(self) + 1
+        return place
+
+
 # space, app, table, record, author, device, change id
 Asked = tuple[str, str, str, str, str, str, str]
 
@@ -80,8 +88,10 @@ class Feeds:
 
     async def known(self, identities: Sequence[tuple[str, str, str]]) -> set[int]:
         """Which of (author, device, change id) the log has, by place from 0."""
-        columns = [list(column) for column in zip(*identities, strict=True)] if identities else [[]] * 3
-        return {row[0] - 1 for row in await self._pool.fetch("import_known", *columns)}
+        names = Places()
+        columns = [[names[one[0]] for one in identities], [names[one[1]] for one in identities],
+                   [one[2] for one in identities]]  # fmt: skip
+        return {row[0] - 1 for row in await self._pool.fetch("import_known", list(names), *columns)}
 
     async def personal(self, records: Sequence[Owned]) -> dict[int, str | None]:
         """Which of the records are in their authors' personal spaces, by place from 0, and where they moved to."""
@@ -105,7 +115,13 @@ class Feeds:
         return {row[0] - 1 for row in await self._pool.fetch("import_kept", *columns)}
 
     async def held(self, asked: Sequence[Asked]) -> dict[int, StoredRecord]:
-        """What there is of each, by place from 0; nothing for what has a name that the server does not know."""
-        columns = [list(column) for column in zip(*asked, strict=True)] if asked else [[]] * 7
-        found = [StoredRecord(*row) for row in await self._pool.fetch("import_records", *columns)]
+        """What there is of each, by place from 0."""
+        names, spaces = Places(), Places()
+        columns: list[list[Any]] = [[], [], [], [], [], [], []]
+        for space, app, table, record, author, device, change in asked:
+            values = (spaces[space], names[app], names[table], record, names[author], names[device], change)
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+        rows = await self._pool.fetch("import_records", list(names), list(spaces), *columns)
+        found = [StoredRecord(*row) for row in rows]
         return {held.place - 1: held for held in found}

@@ -19,6 +19,7 @@ from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.export_format import Line
 from syncd.protocol.import_lines import ImportLine, ImportRow
 from syncd.protocol.normalize import Limits, NormalizedChange, Stamps, normalize_change
+from syncd.protocol.plain_inserts import PlainInserts
 from syncd.protocol.restamp import lower_stamps
 from syncd.transfer.keeping import Kept, kept, kept_row
 from syncd.transfer.sources.foreign import ForeignChange, Source, UnreadableRow
@@ -103,6 +104,7 @@ class ImportChanges:
     def __init__(self, origin: Source, limits: Limits, latest: int) -> None:
         self._origin, self._limits, self._latest = origin, limits, latest
         self._stamps = Stamps()
+        self._plain = PlainInserts(limits)
         self._known: str | None = None
 
     def read(self, rows: Sequence[FoundRow], counts: ImportCounts, refuse: list[RefusedRow]) -> list[ImportChange]:
@@ -149,7 +151,10 @@ class ImportChanges:
             # Few are different, so they are checked here, once each.
             actor = checked_actor(bytes(change.actor), self._limits.max_depth)
             change = msgspec.structs.replace(change, actor=UNSET)
-        made = normalize_change(change, 1, found.client, self._stamps, self._limits, (found.app, space))
+        feed = (found.app, space)
+        made = self._plain.read(change, found.client, self._stamps, feed) or normalize_change(
+            change, 1, found.client, self._stamps, self._limits, feed
+        )
         self._known = made.c
         self._bound(made)
         if made.hi > self._latest:

@@ -26,7 +26,7 @@ from syncd.transfer.foreign_changes import (
     once,
     placed,
 )
-from syncd.transfer.importer import REASONS, as_arguments
+from syncd.transfer.importer import REASONS, OperatorsAppend, as_arguments
 from syncd.transfer.keeping import kept
 from syncd.transfer.sources.foreign import Source
 
@@ -36,8 +36,6 @@ WAITING = 2
 # A batch ends by its changes, or by the bytes that its values have.
 BATCH_CHANGES, BATCH_BYTES = 2000, 8 << 20
 TRIES = 3
-# Where sync_import's arguments have the change ids that it is to look for.
-IDS = 5
 Tell = Callable[[RefusedRow], None]
 
 
@@ -68,12 +66,29 @@ async def portions(passage: ImportJob) -> AsyncIterator[Chunk]:
         yield Chunk(len(rows), arrivals, [one for one in refused if one.kept is not None])
 
 
+async def read_ahead(chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+    """The same chunks; the next one is read while one is looked at."""
+
+    async def following() -> Chunk | None:
+        return await anext(chunks, None)
+
+    reading = asyncio.create_task(following())
+    try:
+        while (chunk := await reading) is not None:
+            reading = asyncio.create_task(following())
+            yield chunk
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+
+
 class Writer:
     """Writes portions for an operator, in everybody's name. Shared spaces must be there. `most`: how many changes and
     bytes of one user are held; `refused`: the events that the log did not take."""
 
     def __init__(self, backups: Backups, feeds: Feeds, passage: ImportJob, most: tuple[int, int]) -> None:
         self._backups, self._feeds, self._passage, self._most = backups, feeds, passage, most
+        self._write = OperatorsAppend(backups, known=True)
         self._heads: dict[tuple[str, str], int] = {}
         self._personal: set[str] = set()
         self.refused: set[str] = set()
@@ -128,10 +143,8 @@ class Writer:
     async def _append(self, batch: list[ImportChange]) -> None:
         while batch:
             arranged = arrange(placed(batch, self._heads))
-            arguments = as_arguments(arranged)
-            arguments[IDS] = [None] * len(batch)
             try:
-                marks, heads = await self._backups.append({**arranged.head, "largest": LARGEST_RECORD}, arguments)
+                marks, heads = await self._write(arranged)
             except Refusal as why:
                 batch = await self._without_refused(why, batch, arranged)
                 continue

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -17,21 +18,26 @@ from syncd.core.pieces import in_turns
 from syncd.core.principal import Principal
 from syncd.core.sharing import UNBOUNDED, Sharing
 from syncd.protocol.export_format import Member, Space, decode_spaces
-from syncd.protocol.import_batch import ImportBatch, arrange
+from syncd.protocol.import_batch import ImportBatch, arrange, columns
 from syncd.protocol.import_lines import ImportLine, LineReader
 from syncd.protocol.normalize import OPS, Limits, deletes
 from syncd.protocol.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.aside import beside
 from syncd.service.spaces import refused
-from syncd.store.backup import Backups
+from syncd.store.backup import Appended, Backups
 from syncd.store.pool import Pool, Refusal
 from syncd.store.usage import Over
 from syncd.transfer.export_reader import ExportReader
 
 BATCH_CHANGES, BATCH_BYTES = 500, 4 << 20
+# Of an operator's, which waits for nobody and is waited for by nobody: each is a flush to the disk.
+OPERATORS_CHANGES = 2000
 # A push is written whole, so it is held whole.
 MOST_CHANGES, MOST_BYTES = 100_000, 128 << 20
 LISTED = 100
+# Where sync_import's arguments have the change ids that it is to look for.
+IDS = 5
+T = TypeVar("T")
 Wrote = Callable[[str, str, int], None]
 Push = tuple[str, str, int]
 Step = Callable[[int], None]
@@ -62,17 +68,28 @@ class Appending(Protocol):
     async def __call__(self, batch: ImportBatch) -> tuple[str, list[int]]: ...
 
 
+class _Taken(NamedTuple):
+    """A batch as it was read, and how often and why lines before its end could not be: arguments of `refuse`."""
+
+    batch: list[ImportLine]
+    refused: list[tuple[Any, ...]]
+
+
 class Batches:
     """A source's changes in batches that end between pushes; what cannot be imported, or is refused by `judge`, goes to
-    the report."""
+    the report. `most`: changes after which a batch ends; `ahead`: the next one is read while one is written, beside
+    nobody else's work."""
 
     def __init__(
-        self, source: ExportReader, reader: LineReader, report: ImportReport, judge: Judge = lambda _: None
+        self, source: ExportReader, reader: LineReader, report: ImportReport, judge: Judge = lambda _: None,
+        most: int = BATCH_CHANGES, *, ahead: bool = False,
     ) -> None:  # fmt: skip
         self._lines, self._reader, self._report, self._judge = source.lines(), reader, report, judge
+        self._full, self._ahead = most, ahead
         self._next: ImportLine | None = None
         self._rest: list[ImportLine] = []
         self._most = 1
+        self._reading: asyncio.Task[_Taken] | None = None
         self.cut: Push | None = None
 
     @property
@@ -95,29 +112,53 @@ class Batches:
         self._most *= 2
         return batch
 
-    def next(self) -> list[ImportLine]:
-        """The next batch, empty at the end. Reads and checks: for a thread."""
+    async def next(self) -> list[ImportLine]:
+        """The next batch, empty at the end. Raises Malformed for what is no export."""
         if self._rest:
-            return self._again()
-        batch = [] if self._next is None else [self._next]
+            return await self.apart(self._again)
+        reading, self._reading = self._reading or self._begin(), None
+        taken = await reading
+        for refused in taken.refused:
+            self._report.refuse(*refused)
+        if self._ahead and taken.batch:
+            self._reading = self._begin()
+        return taken.batch
+
+    async def close(self) -> None:
+        """Waits for what is being read ahead: its file is about to be closed."""
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+            self._reading.exception()
+
+    async def apart(self, work: Callable[..., T], *arguments: object) -> T:
+        """Work in a thread, which rests where others work."""
+        return await (asyncio.to_thread(work, *arguments) if self._ahead else beside(work, *arguments))
+
+    def _begin(self) -> asyncio.Task[_Taken]:
+        return asyncio.create_task(self.apart(self._read))
+
+    def _read(self) -> _Taken:
+        """Reads and checks: for a thread."""
+        taken = _Taken([] if self._next is None else [self._next], [])
+        batch = taken.batch
         self._next, size = None, 0
         for text in in_turns(self._lines):
             try:
                 change = self._reader.read(text)
             except Malformed as why:
-                self._report.refuse(self._reader.number, why.code, why.detail)
+                taken.refused.append((self._reader.number, why.code, why.detail))
                 continue
             if (wrong := self._judge(change)) is not None:
-                self._report.refuse(change.number, "rule_refused", wrong, change.line.eventId)
+                taken.refused.append((change.number, "rule_refused", wrong, change.line.eventId))
                 continue
-            if (len(batch) >= BATCH_CHANGES or size > BATCH_BYTES) and batch[-1].push != change.push:
+            if (len(batch) >= self._full or size > BATCH_BYTES) and batch[-1].push != change.push:
                 self._next = change
-                return batch
+                return taken
             batch.append(change)
             size += len(text)
             if len(batch) > MOST_CHANGES or size > MOST_BYTES:
                 raise Malformed("A push in it is larger than a server takes.", code="invalid_export")
-        return batch
+        return taken
 
 
 async def restore(
@@ -129,27 +170,36 @@ async def restore(
 
     Raises QuotaExceeded and what `append` raises; what was written stays, and the same import again goes on from there.
     """
-    while batch := await beside(batches.next):
-        for change in batch if full else ():
-            lessens = change.row.o == OPS["delete"] and deletes(change.row.f)
-            if change.line.spaceId in full and not lessens:
-                raise QuotaExceeded(full[change.line.spaceId].quota)
-        total = len(batch)
-        marks, heads, arranged, rest = await _append(batch, batches, append, report)
-        if rest:
-            batches.put_back(rest, batch)
-            total -= len(rest)
-        for change, mark in zip(batch, marks, strict=True):
-            if mark == "a":
-                report.imported += 1
-            elif mark == "d":
-                report.duplicates += 1
-            else:
-                report.refuse(change.number, MARKS[mark], event=change.line.eventId)
-        for feed, head in zip(arranged.head["feeds"], heads, strict=True):
-            if head:
-                wrote(feed["s"], arranged.head["names"][feed["a"] - 1], head)
-        step(total)
+    try:
+        while batch := await batches.next():
+            for change in batch if full else ():
+                lessens = change.row.o == OPS["delete"] and deletes(change.row.f)
+                if change.line.spaceId in full and not lessens:
+                    raise QuotaExceeded(full[change.line.spaceId].quota)
+            total = len(batch)
+            written = await _append(batch, batches, append, report)
+            if written.rest:
+                batches.put_back(written.rest, batch)
+                total -= len(written.rest)
+            _note(batch, written, report, wrote)
+            step(total)
+    finally:
+        await batches.close()
+
+
+def _note(batch: list[ImportLine], written: _Appended, report: ImportReport, wrote: Wrote) -> None:
+    """Says what became of a batch."""
+    for change, mark in zip(batch, written.marks, strict=True):
+        if mark == "a":
+            report.imported += 1
+        elif mark == "d":
+            report.duplicates += 1
+        else:
+            report.refuse(change.number, MARKS[mark], event=change.line.eventId)
+    head = written.batch.head
+    for feed, reached in zip(head["feeds"], written.heads, strict=True):
+        if reached:
+            wrote(feed["s"], head["names"][feed["a"] - 1], reached)
 
 
 class _Appended(NamedTuple):
@@ -173,7 +223,7 @@ async def _append(batch: list[ImportLine], source: Batches, append: Appending, r
     the beginning is written."""
     rest: list[ImportLine] = []
     while True:
-        arranged = await beside(arranged_to_end, batch, rest[0].push if rest else source.following)
+        arranged = await source.apart(arranged_to_end, batch, rest[0].push if rest else source.following)
         try:
             return _Appended(*await append(arranged), arranged, rest)
         except Refusal as why:
@@ -220,6 +270,29 @@ def as_arguments(batch: ImportBatch) -> list[Any]:
     return [*batch[1:-1], [wave.decode() for wave in in_turns(batch.waves, 1)]]
 
 
+class OperatorsAppend:
+    """Writes batches in everybody's names. What is here already is mostly followed by more of it, and so is what is
+    new: a batch that is new is not looked at change by change. `known`: that no change id is in the log."""
+
+    def __init__(self, backups: Backups, *, known: bool = False) -> None:
+        self._backups, self._known = backups, known
+        self._new = True
+
+    async def __call__(self, batch: ImportBatch) -> Appended:
+        """What became of each change. Raises Refusal."""
+        head = {**batch.head, "largest": LARGEST_RECORD}
+        if self._new:
+            found = await self._backups.append_new(head, await asyncio.to_thread(columns, batch, known=self._known))
+            if found is not None:
+                return found
+        arguments = await asyncio.to_thread(as_arguments, batch)
+        if self._known:
+            arguments[IDS] = [None] * len(batch.ids)
+        written = await self._backups.append(head, arguments)
+        self._new = written.marks.strip("a") == ""
+        return written
+
+
 class Importer:
     """Imports over a server's connections. `judge`: of what a user imports."""
 
@@ -251,11 +324,18 @@ class Importer:
 
     async def _append(self, head: dict[str, Any], batch: ImportBatch) -> tuple[str, list[int]]:
         arguments = await beside(as_arguments, batch)
+        return await self._told(head, batch, self._backups.append(head, arguments))
+
+    async def _told(
+        self, head: dict[str, Any], batch: ImportBatch, written: Awaitable[tuple[str, list[int]]]
+    ) -> tuple[str, list[int]]:
+        """What was written; a refusal of forgotten records says which they are."""
         try:
-            return await self._backups.append(head, arguments)
+            return await written
         except Refusal as why:
             if why.state == "SY004" and not why.said:
-                why.said = msgspec.json.encode(await self._backups.unremembered(head, arguments[-1])).decode()
+                waves = await beside(as_arguments, batch)
+                why.said = msgspec.json.encode(await self._backups.unremembered(head, waves[-1])).decode()
             raise
 
     async def _put_back(self, caller: Principal, spaces: list[Space], report: ImportReport) -> None:
@@ -295,11 +375,14 @@ class Importer:
         if manifest.blocks and manifest.userId is None:
             await self._backups.block(msgspec.json.encode(manifest.blocks).decode())
 
-        async def append(batch: ImportBatch) -> tuple[str, list[int]]:
-            return await self._append({**batch.head, "largest": LARGEST_RECORD}, batch)
+        write = OperatorsAppend(self._backups)
 
-        reader = LineReader(self._limits, None, LAST)
-        await restore(Batches(source, reader, report), append, report, step=step)
+        async def append(batch: ImportBatch) -> tuple[str, list[int]]:
+            head = {**batch.head, "largest": LARGEST_RECORD}
+            return await self._told(head, batch, write(batch))
+
+        batches = Batches(source, LineReader(self._limits, None, LAST), report, most=OPERATORS_CHANGES, ahead=True)
+        await restore(batches, append, report, step=step)
         # One author's changes are no log of a feed, folded or not.
         if manifest.folded and manifest.userId is None:
             await self._backups.fold(msgspec.json.encode(manifest.folded).decode(), numbered)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Set
-from typing import Any
-
 import msgspec
+from msgspec import Raw
 
 from syncd.store.imports import Feeds, StoredRecord
 from syncd.transfer.foreign_changes import ImportChange, RefusedRow, follow
-from syncd.transfer.import_job import ImportJob, portions
+from syncd.transfer.import_job import ImportJob, portions, read_ahead
 from syncd.transfer.keeping import kept
 
 AT_A_TIME = 1000
 
 
 class HeldRegister(msgspec.Struct):
-    """A register of the state; the value is compared, so it is decoded."""
+    """A register of the state, with the text of its value."""
 
-    value: Any
+    value: Raw
     at: str
     clientId: str
 
@@ -45,7 +44,7 @@ async def verify(
     """Compares everything that can be imported, but not the events that the log `refused`. `tell` hears each
     difference, as a sentence."""
     findings = Findings()
-    async for portion in portions(passage):
+    async for portion in read_ahead(portions(passage)):
         await _check_held(portion.held, feeds, findings, tell)
         for start in range(0, len(portion.arrivals), AT_A_TIME):
             part = portion.arrivals[start : start + AT_A_TIME]
@@ -115,23 +114,26 @@ def _compare(
 def _faults(arrival: ImportChange, held: StoredRecord) -> tuple[list[str], bool]:
     """What of a change the server does not have, and whether something newer is there instead."""
     registers = _HELD.decode(str(held.registers))
-    faults, newer = [], False
+    faults, newer, client = [], False, arrival.line.clientId
     for name, register in arrival.row.f.items():
         there = registers.get(name)
-        mine = (register.at, arrival.line.clientId.encode())
         if there is None:
             faults.append(f"has no field {name}")
-        elif (there.at, there.clientId.encode()) > mine:
+            continue
+        mine = there.at == register.at and there.clientId == client
+        if not mine and (there.at, there.clientId.encode()) > (register.at, client.encode()):
             newer = True
-        elif not _equal(bytes(register.value), there.value):
-            if (there.at, there.clientId.encode()) == mine and held.change is not None and held.seq != held.change:
+        elif not _equal(bytes(register.value), bytes(there.value)):
+            if mine and held.change is not None and held.seq != held.change:
                 newer = True  # a later row wrote it with the same stamp: of two such the later one stands
             else:
                 faults.append(f"differs in {name}")
     return faults, newer
 
 
-def _equal(source: bytes, there: Any) -> bool:
+def _equal(source: bytes, there: bytes) -> bool:
     """Whether two JSON values mean the same; numbers as doubles."""
-    value = msgspec.json.decode(source)
-    return bool(value == there) and isinstance(value, bool) == isinstance(there, bool)
+    if source == there:
+        return True
+    value, other = msgspec.json.decode(source), msgspec.json.decode(there)
+    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)

@@ -24,9 +24,10 @@ LEVELS = {
     "merge": 1, "touched": 1, "unseen": 1, "security": 2, "append": 2, "feeds": 2, "feed_text": 2, "audit": 3,
     "quotas": 3, "held": 3, "cursors": 3, "devices": 3, "idempotency": 3, "news": 4, "small_feeds": 4, "own_push": 4,
     "shared_pages": 4, "pull": 5, "push_single": 6, "push": 7, "live": 7, "spaces": 7, "invitations": 8, "history": 9,
-    "export": 9, "import_spaces": 9, "import": 9, "restore": 10, "compaction": 10, "digest": 10, "moves": 11,
-    "push_groups": 11, "rules": 10, "standbys": 11, "legacy_view": 12, "write": 12, "consume": 12, "webhooks": 13,
-    "reports": 1, "projections": 13, "erased": 1, "erase": 14, "erase_names": 14, "erase_user": 15,
+    "export": 9, "import_spaces": 9, "import": 9, "import_new": 10, "restore": 10, "compaction": 10, "digest": 10,
+    "moves": 11, "push_groups": 11, "rules": 10, "standbys": 11, "legacy_view": 12, "write": 12, "consume": 12,
+    "webhooks": 13, "reports": 1, "projections": 13, "erased": 1, "erase": 14,
+    "erase_names": 14, "erase_user": 15,
 }  # fmt: skip
 LONGEST = 60
 # Longer ones, with how long they may be. This list only shrinks.

@@ -50,10 +50,11 @@ def found(columns: Columns, table: str, values: dict[str, Any]) -> list[ForeignC
     record = _text(values, columns.id)
     if record is None:
         raise UnreadableRow("invalid_row", f"column {columns.id} is empty: a record needs its id")
+    identity, left_out = columns.id, columns.left_out
     fields = {
-        name: IncomingRegister(_value(columns, name, value), at)
+        name: IncomingRegister(value if type(value) is Raw else _value(columns, name, value), at)
         for name, value in values.items()
-        if name != columns.id and name not in columns.left_out
+        if name != identity and name not in left_out
     }
     fields = fields or {"deletedAt": IncomingRegister(Raw(b"null"), at)}  # it has only its id, and is there
     # Only its log is younger than it: what it replaces was not here.
@@ -76,7 +77,8 @@ def _text(values: dict[str, Any], column: str | None) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        as_json(value, f"column {column}")
+        if not value.isprintable():
+            as_json(value, f"column {column}")
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

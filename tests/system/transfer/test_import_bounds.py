@@ -11,6 +11,7 @@ from syncd.postgres.embedded import EmbeddedPostgres
 from syncd.protocol.import_batch import arrange
 from syncd.protocol.import_lines import LineReader
 from syncd.protocol.normalize import Limits
+from syncd.transfer.importer import as_arguments
 from tests.store.test_fold import UPDATED, Space, change
 from tests.store.test_merge import Sql
 from tests.support.harness import Server
@@ -69,10 +70,9 @@ def test_a_record_with_many_changes_is_written_once(database: EmbeddedPostgres) 
         reader = LineReader(Limits(), None, 1 << 60)
         lines = [line(space.user, n, id="r") for n in range(101, 201)]
         lines += [line(space.user, 300, id="s"), line(space.user, 301, id="new")]
-        head, *arguments = arrange([reader.read(json.dumps(one).encode()) for one in lines])
+        made = arrange([reader.read(json.dumps(one).encode()) for one in lines])
         sql.fetch("BEGIN")
-        waves = [wave.decode() for wave in arguments[-1]]
-        [(marks,)] = sql.fetch(IMPORT, json.dumps({**head, "largest": 16 << 20}), *arguments[:-1], waves)
+        [(marks,)] = sql.fetch(IMPORT, json.dumps({**made.head, "largest": 16 << 20}), *as_arguments(made))
         assert marks == "a" * len(lines)
         # A merge into a record that is there counts as an insert and an update.
         assert sql.fetch(UPDATED)[0][0] == 5

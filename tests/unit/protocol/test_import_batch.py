@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from syncd.core.errors import Malformed
 from syncd.protocol.import_batch import ImportBatch, arrange
 from syncd.store.pool import Refusal
 from syncd.transfer.export_reader import ExportReader
@@ -164,3 +165,50 @@ async def test_batches_grow_again_behind_what_was_too_much() -> None:
     _, report = await parts(400, lines[0], {**lines[1], "id": "large"}, *lines[2:])
     assert report.imported == 400
     assert len(LOOKED_AT) < 12
+
+
+async def ahead(source: Lines, append: Any, report: ImportReport) -> None:
+    """An operator's import, which reads while it writes, two changes at a time."""
+    await restore(Batches(cast(ExportReader, source), reader(), report, most=2, ahead=True), append, report)
+
+
+async def test_what_is_read_ahead_is_written_and_told_in_order() -> None:
+    written: list[list[int]] = []
+
+    async def append(made: ImportBatch) -> tuple[str, list[int]]:
+        written.append(made.seqs)
+        return "an"[: len(made.seqs)], [0]
+
+    report = ImportReport(7)
+    wrong = {"seq": 4, "id": ""}
+    await ahead(Lines(*push(1, 1), *push(2, 2), *push(3, 3), wrong, *push(5, 5), *push(6, 6), *push(7, 7)), append, report)
+    assert written == [[1, 2], [3, 5], [6, 7]]
+    assert [(one["line"], one["code"]) for one in report.refusals] == [
+        (2, "space_not_found"), (4, "invalid_change"), (5, "space_not_found"), (7, "space_not_found"),
+    ]  # fmt: skip
+    assert (report.imported, report.refused) == (3, 4)
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["the log refuses", "the source ends"])
+async def test_what_is_read_ahead_is_done_when_an_import_fails(full: bool) -> None:
+    """Its file is closed then."""
+    reading: list[bool] = []
+
+    class Broken(Lines):
+        def lines(self) -> Iterator[bytes]:
+            reading.append(True)
+            yield from super().lines()
+            reading.pop()
+            if not full:
+                raise Malformed("A line is longer than any change.", code="invalid_export")
+
+    async def append(made: ImportBatch) -> tuple[str, list[int]]:
+        if full:
+            raise Refusal("XX000", "full", "")
+        return "a" * len(made.seqs), [0]
+
+    report = ImportReport(3)
+    with pytest.raises(Refusal if full else Malformed):
+        await ahead(Broken(*push(1, 1), *push(2, 2), *push(3, 3)), append, report)
+    assert reading == []
+    assert report.imported == (0 if full else 2)
