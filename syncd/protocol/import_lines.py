@@ -135,8 +135,8 @@ class LineReader:
         )  # fmt: skip
 
     def _plain(self, line: Line) -> Registers | None:
-        """The registers of a line that says nothing but its change's own values, as most do; None where it says more, or
-        something is wrong. They are as they were read."""
+        """The registers of a line that says nothing but its change's own values, as most do, as they were read; None
+        where it says more, or something is wrong."""
         if line.superseded or line.husk or not line.fields:
             return None
         client, of, good, depth = line.clientId, self._stamps.of, self._fields, self._limits.max_depth

@@ -31,7 +31,9 @@ class PlainInserts:
         self._depth = limits.max_depth
         self._names: set[str] = set()
 
-    def read(self, change: IncomingChange, client: str, stamps: Stamps, feed: tuple[str, str]) -> NormalizedChange | None:
+    def read(
+        self, change: IncomingChange, client: str, stamps: Stamps, feed: tuple[str, str]
+    ) -> NormalizedChange | None:
         """What normalize_change makes of it; None where it is no such insert, or something is wrong with it."""
         fields = change.fields
         if (

@@ -118,8 +118,8 @@ class Batches:
             return await self.apart(self._again)
         reading, self._reading = self._reading or self._begin(), None
         taken = await reading
-        for refused in taken.refused:
-            self._report.refuse(*refused)
+        for why in taken.refused:
+            self._report.refuse(*why)
         if self._ahead and taken.batch:
             self._reading = self._begin()
         return taken.batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Set
+
 import msgspec
 from msgspec import Raw
 

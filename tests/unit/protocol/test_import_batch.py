@@ -181,7 +181,9 @@ async def test_what_is_read_ahead_is_written_and_told_in_order() -> None:
 
     report = ImportReport(7)
     wrong = {"seq": 4, "id": ""}
-    await ahead(Lines(*push(1, 1), *push(2, 2), *push(3, 3), wrong, *push(5, 5), *push(6, 6), *push(7, 7)), append, report)
+    await ahead(
+        Lines(*push(1, 1), *push(2, 2), *push(3, 3), wrong, *push(5, 5), *push(6, 6), *push(7, 7)), append, report
+    )
     assert written == [[1, 2], [3, 5], [6, 7]]
     assert [(one["line"], one["code"]) for one in report.refusals] == [
         (2, "space_not_found"), (4, "invalid_change"), (5, "space_not_found"), (7, "space_not_found"),

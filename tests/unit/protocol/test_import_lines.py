@@ -37,7 +37,8 @@ members = st.fixed_dictionaries(
     optional={
         "superseded": st.dictionaries(st.sampled_from(["x", "z"]), registers, max_size=1),
         "husk": st.dictionaries(st.sampled_from(["x", "z"]), registers, max_size=1),
-        "createdAt": st.sampled_from([AT, "2026-01-01T11:00:00+01:00", "never"]), "schemaVersion": st.sampled_from([2, 9]),
+        "createdAt": st.sampled_from([AT, "2026-01-01T11:00:00+01:00", "never"]),
+        "schemaVersion": st.sampled_from([2, 9]),
         "id": st.sampled_from(["r", ".", "_personal:ann"]), "table": st.sampled_from(["t", "", "_personal:ann"]),
         "changeId": st.sampled_from([None, "c", ""]), "actor": st.just({"n": 1}), "folded": st.booleans(),
     },
