@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,9 @@ from syncd.cli.operator_database import BOUND, as_runtime, operator_database
 from syncd.cli.options import load_settings, progress, settings_options
 from syncd.settings import Settings
 
+# A batch is thousands of objects that refer to each other in no circle: to look for circles in them costs as much as
+# to read them.
+RARELY = 200_000, 20, 20
 # What is in a log was taken by the limits of its time.
 DEEPEST = 500
 
@@ -40,6 +44,7 @@ def import_command(source: str, as_is: bool, database_url: str | None, **options
     With --from mana and --compare, SOURCE is the old server's URL: nothing is written. Both servers are read as one
     device of the first generation reads them, with the token in SYNCD_TOKEN, and what differs is listed.
     """
+    gc.set_threshold(*RARELY)
     if (wanted := comparison(source, options)) is not None:
         from syncd.cli.rehearsal import rehearse
 

@@ -80,7 +80,7 @@ def check_value(raw: bytes, max_depth: int) -> None:
         return
     if first in _NESTED:
         _check_nested(raw, max_depth)
-    elif len(raw) > 15 or b"e" in raw or b"E" in raw:
+    elif len(raw) > LONG or b"e" in raw or b"E" in raw:
         _check_number(raw.decode())
 
 

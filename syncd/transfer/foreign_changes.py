@@ -41,12 +41,14 @@ def checked_actor(raw: bytes, max_depth: int) -> str:
 
 
 class ImportChange(NamedTuple):
-    """A change that can be written. `where` names its row to people, `found` is what was read."""
+    """A change that can be written. `where` names its row to people, `found` is what was read; `size`: bytes of its
+    values and their names."""
 
     where: str
     line: Line
     row: ImportRow
     found: ForeignChange
+    size: int
 
     @property
     def personal(self) -> bool:
@@ -156,7 +158,7 @@ class ImportChanges:
             change, 1, found.client, self._stamps, self._limits, feed
         )
         self._known = made.c
-        self._bound(made)
+        size = self._bound(made)
         if made.hi > self._latest:
             lower_stamps([made], found.client, self._latest, min(parse_instant(found.created_at), self._latest))
             counts.lowered[change.table] += 1
@@ -167,15 +169,16 @@ class ImportChanges:
         row = ImportRow(
             made.r, made.o, identity, line.eventId, made.f, made.g, made.lo, made.hi, v=made.v, a=actor, n=made.n
         )
-        return ImportChange(where, line, row, found)
+        return ImportChange(where, line, row, found, size)
 
-    def _bound(self, made: NormalizedChange) -> None:
+    def _bound(self, made: NormalizedChange) -> int:
         size = sum(len(bytes(register.value)) + len(name) for name, register in made.f.items())
         if size > self._limits.max_change:
             raise UnreadableRow("change_too_large", f"larger than {self._limits.max_change:,} bytes")
         newest = self._limits.max_schema_version
         if newest is not None and (made.v or 0) > newest:
             raise UnreadableRow("schema_too_new", "a newer schema version than this server takes")
+        return size
 
 
 def event_id(user: str, client: str, identity: str) -> str:

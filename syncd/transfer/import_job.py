@@ -243,5 +243,5 @@ def _parts(arrivals: list[ImportChange]) -> list[list[ImportChange]]:
             parts.append([])
             size = 0
         parts[-1].append(arrival)
-        size += sum(len(bytes(register.value)) for register in arrival.row.f.values())
+        size += arrival.size
     return parts
