@@ -101,14 +101,6 @@ CROSS JOIN LATERAL (SELECT FROM syncd.sync_changes q WHERE q.user_no = k.numbers
 -- What the server has of records, and of the changes of theirs that were imported: by place, the registers as JSON text (null: no such
 -- record), the record's last seq, and the change's seq (null: not in the log). Names and spaces are places in $1 and $2. An operator's.
 -- returns: store.imports.StoredRecord
-SELECT f.i AS place, r.registers::text AS registers, r.seq, c.seq AS change
-FROM (SELECT ARRAY(SELECT coalesce((SELECT n.name_no FROM syncd.sync_names n WHERE n.name = e.name), 0)
-                   FROM unnest($1::text[]) WITH ORDINALITY AS e (name, i) ORDER BY e.i) AS numbers,
-             ARRAY(SELECT coalesce((SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = e.id), 0)
-                   FROM unnest($2::text[]) WITH ORDINALITY AS e (id, i) ORDER BY e.i) AS spaces) k
-CROSS JOIN unnest($3::integer[], $4::integer[], $5::integer[], $6::text[], $7::integer[], $8::integer[], $9::text[])
-     WITH ORDINALITY AS f (space, app, tab, record, author, device, change, i)
-LEFT JOIN LATERAL (SELECT * FROM syncd.sync_records q WHERE q.space_no = k.spaces[f.space] AND q.app_no = k.numbers[f.app]
-                   AND q.table_no = k.numbers[f.tab] AND q.record_id = f.record OFFSET 0) r ON true
-LEFT JOIN LATERAL (SELECT q.seq FROM syncd.sync_changes q WHERE q.user_no = k.numbers[f.author] AND q.client_no = k.numbers[f.device]
-                   AND q.change_id = f.change OFFSET 0) c ON true;
+SELECT f.place, f.registers, f.seq, f.change
+FROM syncd.sync_import_found($1::text[], $2::text[], $3::integer[], $4::integer[], $5::integer[], $6::text[], $7::integer[], $8::integer[],
+                             $9::text[]) f;

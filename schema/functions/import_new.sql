@@ -88,7 +88,7 @@ CREATE OR REPLACE FUNCTION syncd.sync_import_new(p_head jsonb, p_feeds integer[]
     p_events uuid[], p_ids text[], p_known text[], p_authors integer[], p_devices integer[], p_tables integer[], p_records text[], p_ops smallint[],
     p_fields json[], p_registers jsonb[], p_lows bigint[], p_highs bigint[], p_versions integer[], p_actors json[], p_origins text[],
     p_partial boolean[], p_waves json[], OUT marks text, OUT heads bigint[])
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 DECLARE
     v_said   text[] := ARRAY(SELECT e FROM jsonb_array_elements_text(p_head -> 'names') e);
@@ -127,4 +127,33 @@ BEGIN
     END IF;
     marks := array_to_string(v_marks, '');
     heads := p.heads;
+END $$;
+
+-- What there is of records, and of the changes of theirs that were imported, by place: the registers as JSON text (null: no such record), the
+-- record's last seq, and the change's seq (null: not in the log). The other arrays are by place: names and spaces as places in the first two. One probe
+-- each, whatever the planner believes of tables that were empty a moment ago: in the order of the ids, for which nothing else has an index.
+CREATE OR REPLACE FUNCTION syncd.sync_import_found(p_names text[], p_ids text[], p_spaces integer[], p_apps integer[], p_tables integer[],
+    p_records text[], p_authors integer[], p_devices integer[], p_changes text[])
+RETURNS TABLE (place integer, registers text, seq bigint, change bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_names  integer[] := ARRAY(SELECT (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = e.name)
+                                FROM unnest(p_names) WITH ORDINALITY AS e (name, i) ORDER BY e.i);
+    v_spaces integer[] := ARRAY(SELECT (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = e.id)
+                                FROM unnest(p_ids) WITH ORDINALITY AS e (id, i) ORDER BY e.i);
+BEGIN
+    RETURN QUERY
+    SELECT f.i, r.registers::text, r.seq, c.seq
+    FROM generate_subscripts(p_records, 1) AS f (i)
+    LEFT JOIN LATERAL (SELECT first.registers, first.seq FROM (
+            SELECT q.registers, q.seq, q.record_id FROM syncd.sync_records q
+            WHERE q.space_no = v_spaces[p_spaces[f.i]] AND q.app_no = v_names[p_apps[f.i]] AND q.table_no = v_names[p_tables[f.i]]
+              AND q.record_id >= p_records[f.i] ORDER BY q.record_id LIMIT 1) first
+        WHERE first.record_id = p_records[f.i]) r ON true
+    LEFT JOIN LATERAL (SELECT q.seq FROM syncd.sync_changes q
+                       WHERE q.user_no = v_names[p_authors[f.i]] AND q.client_no = v_names[p_devices[f.i]] AND q.change_id = p_changes[f.i]
+                       OFFSET 0) c ON true;
 END $$;
