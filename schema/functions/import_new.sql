@@ -80,7 +80,7 @@ BEGIN
     SELECT y.i FROM met y LEFT JOIN merged m ON m.i = y.i WHERE pg_column_size(coalesce(m.registers, p_registers[y.i])) > p_largest;
 END $$;
 
--- One batch of an operator's import, if all of it is new here, else null, and nothing is written. p_head, and by change p_feeds to p_devices:
+-- One batch of an operator's import, if all of it is new here and nothing was ever erased, else null, and nothing is written. p_head, and by change p_feeds to p_devices:
 -- as sync_import has them; p_at: the place of its time in p_times. p_tables to p_partial: what the log keeps of a change, null where its record is
 -- in the batch more than once; p_tables are places in the head's names, an array is null where all its members are. p_waves: those others, as in
 -- sync_import. heads, and what is raised: as there.
@@ -101,6 +101,9 @@ DECLARE
     f        record;
     p        record;
 BEGIN
+    IF EXISTS (SELECT FROM syncd.sync_erasures) THEN  -- then it is asked of each change whether it is of what was erased
+        RETURN;
+    END IF;
     m := syncd.sync_import_may(NULL, ARRAY(SELECT e.f ->> 's' FROM jsonb_array_elements(p_head -> 'feeds') WITH ORDINALITY AS e (f, k) ORDER BY e.k));
     IF 'n' = ANY (m.whys) THEN
         RETURN;

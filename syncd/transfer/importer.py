@@ -276,12 +276,12 @@ class OperatorsAppend:
 
     def __init__(self, backups: Backups, *, known: bool = False) -> None:
         self._backups, self._known = backups, known
-        self._new = True
+        self._new = self._ever = True
 
     async def __call__(self, batch: ImportBatch) -> Appended:
         """What became of each change. Raises Refusal."""
         head = {**batch.head, "largest": LARGEST_RECORD}
-        if self._new:
+        if tried := self._new:
             found = await self._backups.append_new(head, await asyncio.to_thread(columns, batch, known=self._known))
             if found is not None:
                 return found
@@ -289,7 +289,9 @@ class OperatorsAppend:
         if self._known:
             arguments[IDS] = [None] * len(batch.ids)
         written = await self._backups.append(head, arguments)
-        self._new = written.marks.strip("a") == ""
+        new = written.marks.strip("a") == ""
+        self._ever = self._ever and not (tried and new)  # what keeps it from that way stays
+        self._new = self._ever and new
         return written
 
 

@@ -30,6 +30,10 @@ SELECT a.name, c.seq, c.push_end, CASE WHEN c.created_at < '2026-06-01' THEN c.c
 FROM syncd.sync_changes c JOIN syncd.sync_spaces s USING (space_no) JOIN syncd.sync_names a ON a.name_no = c.app_no
 WHERE s.space_id = $1 ORDER BY 1, 2
 """
+ERASED = """
+INSERT INTO syncd.sync_erasures (what, done_at, space_id, app, table_name, record_id)
+VALUES ('record', now(), $1, 'app', 't', 'gone')
+"""
 UNDONE = """
 INSERT INTO syncd.sync_restores (user_no, client_no, change_id, space_no, app_no, target, first_seq, last_seq)
 SELECT user_no, client_no, 'undone', space_no, app_no, 'x', seq, seq
@@ -138,6 +142,19 @@ def test_an_id_of_a_restore_is_known(owner: Sql) -> None:
     owner.fetch("BEGIN")
     owner.fetch(UNDONE, space.id)
     assert as_new(owner, batch(line(space.user, 9, clientId="me", changeId="undone"))) == (None, None)
+    owner.fetch("ROLLBACK")
+
+
+def test_where_something_was_erased_each_change_is_looked_at(owner: Sql) -> None:
+    space = Space(owner)
+    space.push("me", change("r", n=0))
+    owner.fetch("BEGIN")
+    owner.fetch(ERASED, space.id)
+    gone, other = (line(space.user, 9 + n, id=record) for n, record in enumerate(("gone", "other")))
+    assert as_new(owner, batch(gone, other)) == (None, None)
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        looked_at(owner, batch(gone, other))
+    assert (refused.value.sqlstate, refused.value.detail) == ("SY004", "[1]")
     owner.fetch("ROLLBACK")
 
 
