@@ -204,7 +204,7 @@ class WorkerBackend(Backend):
         except MigrationError as why:
             return [str(why)]
         missing = [f"migrations to apply: {', '.join(waiting)}; run `syncd migrate`"] if waiting else []
-        return missing + self._resources.schemas.reasons()
+        return missing + self._resources.schemas.reasons() + self._resources.rules.reasons()
 
     async def close(self) -> None:
         """Ends what runs, and closes the connections to others."""

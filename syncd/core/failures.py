@@ -46,8 +46,30 @@ class Failure(NamedTuple):
         return f"Something went wrong on the server, and was logged as failure {self.id}."
 
 
-def log_failure(log: ErrorLog, what: str, why: BaseException, **facts: object) -> Failure:
-    """Logs that `what` happened because of an error. `facts`: what the server itself calls things."""
+def log_failure(log: ErrorLog, what: str, why: BaseException, *, times: int = 1, **facts: object) -> Failure:
+    """Logs that `what` happened because of an error, so many times. `facts`: what the server itself calls things."""
     failure = Failure.of(why)._replace(about=" ".join(f"{name}={fact}" for name, fact in facts.items()))
-    log.error(what, error=failure.kind, where=failure.where, failure=failure.id, **facts)
+    often = {"times": times} if times > 1 else {}
+    log.error(what, error=failure.kind, where=failure.where, failure=failure.id, **facts, **often)
     return failure
+
+
+class Failures:
+    """What failed at one request, told in one line however often it did: of the first, with how many there were."""
+
+    def __init__(self, log: ErrorLog, what: str) -> None:
+        self._log, self._what = log, what
+        self._first: tuple[BaseException, dict[str, object]] | None = None
+        self._times = 0
+
+    def add(self, why: BaseException, **facts: object) -> None:
+        """Once more. `facts`: as log_failure has them."""
+        self._times += 1
+        if self._first is None:
+            self._first = why, facts
+
+    def tell(self) -> None:
+        """Logs the line, where there is anything to tell."""
+        if self._first is not None:
+            why, facts = self._first
+            log_failure(self._log, self._what, why, times=self._times, **facts)

@@ -10,7 +10,7 @@ import structlog
 
 from syncd.core.clock import LAST, format_instant
 from syncd.core.errors import Busy
-from syncd.core.failures import log_failure
+from syncd.core.failures import Failures
 from syncd.core.pieces import in_turns
 from syncd.core.values import InvalidValue
 from syncd.protocol.normalize import NormalizedChange
@@ -91,9 +91,11 @@ class Checks:
                 work.repeated(i, row.event_id, row.seq)
         refused = {i: said for i, said in verdicts.items() if said.code is not None}
         work.refuse_by_rule({i: (v.code or "", v.field, v.text) for i, v in refused.items()})
+        failures = Failures(log, "a rule failed")
         for i, said in verdicts.items():
             if i not in refused and said.derived:
-                _derive(work, i, said.derived)
+                _derive(work, i, said.derived, failures)
+        failures.tell()
 
 
 def _much(changes: Sequence[NormalizedChange]) -> bool:
@@ -113,9 +115,9 @@ def _contents(work: PushDecision, places: Sequence[int]) -> bytes:
     return msgspec.json.encode(contents)
 
 
-def _derive(work: PushDecision, i: int, values: Mapping[str, Any]) -> None:
+def _derive(work: PushDecision, i: int, values: Mapping[str, Any], failures: Failures) -> None:
     try:
         work.derive(i, values)
     except (InvalidValue, TypeError, ValueError, msgspec.MsgspecError) as why:
-        log_failure(log, "a rule failed", why, rule="returned value", app=work.pull.app)
+        failures.add(why, rule="returned value", app=work.pull.app)
         work.refuse_by_rule({i: ("rule_failed", None, "")})

@@ -8,7 +8,11 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from syncd.store.turns import Turns
+
 T = TypeVar("T")
+# Seconds that a push waits for its turn.
+PATIENCE = 10.0
 
 
 class TooManyEndless(RuntimeError):
@@ -16,17 +20,23 @@ class TooManyEndless(RuntimeError):
 
 
 class RuleThreads:
-    """Runs functions in threads of their own, `at_once` at a time. A function whose caller gave it up goes on without a
-    place; beyond `most_left` of them nothing is begun any more."""
+    """Runs functions in threads of their own, `at_once` at a time, of one user after the other. A function whose caller
+    gave it up goes on without a place; beyond `most_left` of them nothing is begun any more."""
 
     def __init__(self, at_once: int, most_left: int) -> None:
-        self._free = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._most_left, self.left = most_left, 0
 
-    async def __call__(self, work: Callable[[], T]) -> T:
-        """What `work` returns. Raises what it raises, and TooManyEndless."""
-        async with self._free:
-            if self.left >= self._most_left:
+    @property
+    def full(self) -> bool:
+        """Whether nothing is begun any more."""
+        return self.left >= self._most_left
+
+    async def __call__(self, work: Callable[[], T], seconds: float | None = None) -> T:
+        """What `work` returns. Raises what it raises, TimeoutError where it takes longer than so many seconds, Busy and
+        TooMany where it was not begun, and TooManyEndless."""
+        async with self._turns.place(PATIENCE):
+            if self.full:
                 raise TooManyEndless(f"{self.left} rules have not ended")
             loop, ended = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
 
@@ -42,9 +52,10 @@ class RuleThreads:
             # A daemon, for which the end of the process does not wait.
             threading.Thread(target=run, name="syncd rule", daemon=True).start()
             try:
-                return await ended  # type: ignore[no-any-return]
-            except asyncio.CancelledError:
-                self.left += 1
+                async with asyncio.timeout(seconds):
+                    return await ended  # type: ignore[no-any-return]
+            except (asyncio.CancelledError, TimeoutError):
+                self.left += ended.cancelled()
                 raise
 
     def _end(self, ended: asyncio.Future[object], result: object, why: BaseException | None) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from importlib import import_module
@@ -22,7 +23,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from syncd.core.failures import log_failure
+from syncd.core.errors import Busy
+from syncd.core.failures import Failures
 from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue
 from syncd.protocol.import_lines import ImportLine
@@ -34,11 +36,12 @@ from syncd.store.rules import Seen
 log = structlog.get_logger("syncd.rules")
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Seconds that all rules of one push may take together, pushes that are judged at a time, and how many rules that do not
-# end are left alone before no more are asked.
+# Seconds that all rules of one push may take together from when the first is asked, pushes that are judged at a time,
+# and how many rules that do not end are left alone before no more are asked.
 TIME_LIMIT, THREADS, MOST_ENDLESS = 2.0, 4, 64
 # Characters of the text that a refusal is told with.
 LONGEST_TEXT = 500
+ENDLESS = "Rules of the application have not ended, and none is asked any more."
 _TARGETS = "__syncd_rules__"
 NOT_ASKED = (
     "Changes to this table are judged by rules of the application, which cannot be asked about imports and restores. "
@@ -114,32 +117,40 @@ class Rules:
         return bool(self._by_table)
 
     async def judged(self, work: PushDecision, asked: Mapping[int, Asked]) -> dict[int, Verdict]:
-        """What the rules say to each change, by its place. What they do not say in time is no permission."""
+        """What the rules say to each change, by its place. What they do not say in time is no permission. Raises Busy
+        where none is asked, TooMany."""
         if not asked:
             return {}
         judging = Judging(self, work, asked)
         try:
-            async with asyncio.timeout(TIME_LIMIT):
-                await self._threads(judging.run)
+            await self._threads(judging.run, TIME_LIMIT)
         except TimeoutError:
             pass
         except TooManyEndless as why:
             log.error("no rule is asked any more: restart the worker", why=str(why))
-            return dict.fromkeys(asked, Verdict("rule_failed"))
+            raise Busy(ENDLESS) from None
         finally:
             judging.give_up()
-        found = dict(judging.found)
-        late = next((i for i in asked if i not in found), None)
-        if late is not None:
-            log.error("rules took too long", app=work.pull.app, table=work.changes[late][2], seconds=TIME_LIMIT)
-            found[late] = Verdict("rule_failed")
+            judging.failures.tell()
+        found, asking = dict(judging.found), judging.asking
+        if len(found) < len(asked):
+            late = None if asking is None or asking[0] in found else asking
+            if late is None and not found:
+                raise Busy  # nothing was asked, so that nobody can say whose fault it is
+            if late is not None and (not found or time.monotonic() - late[1] > TIME_LIMIT / 2):
+                log.error("rules took too long", app=work.pull.app, table=work.changes[late[0]][2], seconds=TIME_LIMIT)
+                found[late[0]] = Verdict("rule_failed")
         # The others have done nothing: their device sends them again in a push of fewer.
         return {i: found.get(i, Verdict("push_too_large")) for i in asked}
+
+    def reasons(self) -> list[str]:
+        """Why this worker is not ready."""
+        return [f"{ENDLESS} Restart the worker."] if self._threads.full else []
 
 
 class Judging:
     """The rules' look at a push, in one thread for all of it; those that await do so in the loop. `found`: what was
-    said so far, by place."""
+    said so far, by place; `asking`: the place that is being asked about, and since when."""
 
     def __init__(self, rules: Rules, work: PushDecision, asked: Mapping[int, Asked]) -> None:
         self._rules, self._work, self._asked = rules, work, asked
@@ -147,6 +158,8 @@ class Judging:
         self._awaited: Future[Any] | None = None
         self._over = threading.Event()
         self.found: dict[int, Verdict] = {}
+        self.failures = Failures(log, "a rule failed")
+        self.asking: tuple[int, float] | None = None
 
     def give_up(self) -> None:
         """Nobody waits any more."""
@@ -168,6 +181,7 @@ class Judging:
             key = before.space, work.changes[i][2], work.changes[i][0].r
             now = left.get(key, before)
             change = proposed(work, i, now, brought)
+            self.asking = i, time.monotonic()
             verdict = self._judge(change, now)
             if self._over.is_set():
                 return
@@ -187,7 +201,7 @@ class Judging:
                 return Verdict("rule_refused", why.field, str(why.text)[:LONGEST_TEXT])
             except (Exception, CancelledError) as why:
                 if not self._over.is_set():
-                    log_failure(log, "a rule failed", why, rule=getattr(one, "__qualname__", "rule"), app=change.app)
+                    self.failures.add(why, rule=getattr(one, "__qualname__", "rule"), app=change.app)
                 return Verdict("rule_failed")
         return Verdict(derived=derived)
 

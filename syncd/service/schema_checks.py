@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from syncd.core.failures import log_failure
+from syncd.core.failures import Failures
 from syncd.core.pieces import in_turns
 from syncd.protocol.normalize import deletes
 from syncd.protocol.push_decision import PushDecision
 from syncd.service.proposed import Asked, ProposedChange, Verdict, made, proposed, values_of, why_not
-from syncd.service.schema_faults import FAULTS_SHOWN, MOST_FAULTS, RecordFault, told
+from syncd.service.schema_faults import FAULTS_SHOWN, MOST_FAULTS, RecordFault, TookTooLong, judged_until, told
 from syncd.service.table_schema import TableSchema
 from syncd.store.rules import Seen
 
@@ -70,6 +70,7 @@ def judged(work: PushDecision, schemas: Tables, asked: Mapping[int, Asked]) -> d
     """What is refused of some changes, by place, with why. A change that cannot be judged is refused, too."""
     found = dict[int, Verdict]()
     left = dict[tuple[str, ...], Seen]()
+    failures = Failures(log, "a schema could not judge")
     until = time.monotonic() + TIME_LIMIT
     for i, (before, brought) in in_turns(asked.items()):
         if (found or left) and time.monotonic() > until:
@@ -82,21 +83,22 @@ def judged(work: PushDecision, schemas: Tables, asked: Mapping[int, Asked]) -> d
         key = before.space, table, work.changes[i][0].r
         now = left.get(key, before)
         change = proposed(work, i, now, brought)
-        verdict = _judged(schemas[work.pull.app, table], change, now, brought)
-        if verdict is None:
-            left[key] = made(change, now, {})
+        try:
+            with judged_until(until):
+                faults = new_faults(schemas[work.pull.app, table], change, now, brought)
+        except Exception as why:
+            # Beside others it comes again in a push of fewer; alone it takes all the time that there is.
+            cut = isinstance(why, TookTooLong) and (found or left)
+            found[i] = Verdict("push_too_large" if cut else "rule_failed")
+            if not cut:
+                failures.add(why, app=work.pull.app, table=table)
+            continue
+        if faults:
+            found[i] = refusal_of(faults)
         else:
-            found[i] = verdict
+            left[key] = made(change, now, {})
+    failures.tell()
     return found
-
-
-def _judged(schema: TableSchema, change: ProposedChange, before: Seen, brought: Mapping[str, Any]) -> Verdict | None:
-    try:
-        faults = new_faults(schema, change, before, brought)
-    except Exception as why:
-        log_failure(log, "a schema could not judge", why, app=change.app)
-        return Verdict("rule_failed")
-    return refusal_of(faults) if faults else None
 
 
 def refusal_of(faults: list[RecordFault]) -> Verdict:

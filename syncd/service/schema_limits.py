@@ -16,6 +16,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Bytes of a table's schema as JSON, how deep its parts lie in each other, and how many there are with each `$ref`
 # replaced.
 LARGEST, DEEPEST, MOST_PARTS = 64 * 1024, 32, 2000
+# How many patterns one part may have for names: each of them is looked for in each name of a record, at once.
+MOST_PATTERNS = 32
 
 IN_NAMES = ("properties", "patternProperties", "$defs", "dependentSchemas")
 IN_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
@@ -78,6 +80,8 @@ def _gather(node: object, path: Path, places: dict[Path, Any], unknown: list[tup
             raise SchemaRefused((*path, word), f'{word} is not read; name a part by `$ref`: "#/$defs/NAME"')
         if word not in KEYWORDS and not word.startswith("x-"):
             unknown.append((path, word))
+    if isinstance(named := node.get("patternProperties"), dict) and len(named) > MOST_PATTERNS:
+        raise SchemaRefused((*path, "patternProperties"), f"it has more than {MOST_PATTERNS} patterns")
     if isinstance(ref := node.get("$ref"), str) and not ref.startswith("#"):
         raise SchemaRefused((*path, "$ref"), 'only parts of the same schema can be named: "#/$defs/NAME"')
     for inner in _inside(node):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,37 @@ def test_a_push_of_the_first_generation_is_cut_where_its_rules_would_read_too_mu
     reason = {"reason": {"value": "x", "updatedAt": "2026-01-04T00:00:00Z"}}
     answer = old.push(*({"table": "visits", "id": one, "op": "update", "fields": reason} for one in records))
     assert (outcomes(answer), reasons(old)) == (["applied"] * 12, [])
+
+
+def broken(record: str, how: str) -> Json:
+    return edit(record, how=how) | {"table": "broken"}
+
+
+def test_one_user_s_many_pushes_keep_no_place_from_another(ruled: Make) -> None:
+    """What is never asked is busy, and no refusal."""
+    greedy, other = ruled(), ruled()
+    with ThreadPoolExecutor(12) as many:
+        pushes = [many.submit(greedy.send, broken(f"x{n}", "loops")) for n in range(12)]
+        wait(pushes, return_when=FIRST_COMPLETED)  # all places that may be taken are
+        other.write(visit("v1", reason="x"))
+        answers = [push.result() for push in pushes]
+    busy = [answer for answer in answers if answer.status_code != 200]
+    assert all((answer.status_code, answer.json()["code"]) == (503, "busy") for answer in busy)
+    assert all("retry-after" in answer.headers for answer in busy)
+    assert {code for answer in answers if answer.status_code == 200 for code in outcomes(answer.json())} == {
+        "rule_failed"
+    }
+
+
+def test_a_rule_that_fails_is_one_line_of_the_log_a_push(ruled: Make, served: Server) -> None:
+    ann = ruled()
+    before = served.output().count("a rule failed")
+    assert outcomes(ann.push(*(broken(f"x{n}", "raises") for n in range(200)))) == ["rule_failed"] * 200
+    lines = served.output().splitlines()
+    told = [line for line in lines if "a rule failed" in line][before:]
+    assert len(told) == 1
+    assert "200" in told[0]
+    # What it returns, and cannot be written, is no other.
+    before = served.output().count("a rule failed")
+    ann.push(*(broken(f"y{n}", "lies") for n in range(20)))
+    assert served.output().count("a rule failed") == before + 1

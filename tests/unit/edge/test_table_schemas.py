@@ -10,6 +10,7 @@ import pytest
 
 from syncd.service.proposed import ProposedChange
 from syncd.service.schema_checks import new_faults
+from syncd.service.schema_faults import TookTooLong, judged_until
 from syncd.service.schema_limits import SchemaRefused
 from syncd.service.table_schema import TableSchema, ValidatorMissing
 from syncd.store.rules import Seen
@@ -55,6 +56,7 @@ def nested(times: int) -> Json:
         ({"properties": {"a": {"pattern": "("}}}, "properties/a/pattern", ""),
         ({"properties": {"a": {"pattern": "(a{1000}){1000}"}}}, "properties/a/pattern", "linear"),
         ({"patternProperties": {"(": {}}}, "patternProperties", ""),
+        ({"patternProperties": {f"^{n}$": {} for n in range(33)}}, "patternProperties", "more than 32 patterns"),
         ({"properties": {"a": {"format": "dat-time"}}}, "properties/a/format", "dat-time"),
         ({"description": "x" * 70_000}, "", "larger"),
     ],
@@ -135,6 +137,40 @@ def test_a_fault_counts_that_the_change_makes_or_writes() -> None:
     assert texts(TWO, "delete", seen(None), a="x") == ["a: must be a whole number"]
     assert texts(NAMES, "update", seen({"long": 1}), longer=1) != []
     assert texts(NAMES, "update", seen({"long": 1}), abc=1) == []
+
+
+WIDE: Json = {
+    "properties": {"title": {"type": "string"}},
+    "patternProperties": {"^x": {"type": "integer"}, "0$": {"maximum": 1_000_000}},
+    "propertyNames": {"maxLength": 10},
+    "additionalProperties": False,
+}
+
+
+def test_a_fault_is_found_among_many_fields_without_asking_about_each() -> None:
+    """A change of 20 bytes to a record with 300,000 fields took seconds."""
+    schema, asked = TableSchema(WIDE), 0
+    stood = {f"x{n}": n for n in range(20_000)}
+    judge = schema._finder._judge
+
+    def counted(part: Any, value: Any, rule: Any) -> bool:
+        nonlocal asked
+        asked += 1
+        return judge(part, value, rule)
+
+    schema._finder._judge = counted
+    wrong = proposed("update", title=5, x7="a", y=1, a_name_that_is_long=2)
+    assert [fault.say() for fault in new_faults(schema, wrong, seen(stood))] == [
+        "title: must be a text", "x7: must be a whole number", "a_name_that_is_long: is no name of a field",
+        "y: is no field of this table", "a_name_that_is_long: is no field of this table",
+    ]  # fmt: skip
+    assert asked < 300
+
+
+def test_judging_ends_in_time_within_a_record() -> None:
+    schema, stood = TableSchema(WIDE), {f"x{n}": n for n in range(100)}
+    with judged_until(time.monotonic() - 1), pytest.raises(TookTooLong):
+        new_faults(schema, proposed("update", title=5), seen(stood))
 
 
 def test_true_is_no_one() -> None:
