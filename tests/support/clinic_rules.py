@@ -45,6 +45,8 @@ def fails(change: ProposedChange, record: dict[str, Any] | None, principal: Prin
             raise KeyError("secret-in-an-error")
         case "loops":
             STUCK.wait(20)
+        case "takes a second":
+            STUCK.wait(0.9)
         case "lies":
             return "a text"
         case "invents":
