@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from syncd.core.errors import Busy, SyncdError
+from syncd.core.errors import Busy, SyncdError, TooMany
+from syncd.core.pieces import in_turns
 from syncd.edge.admission import UserAllowance, token_in_query
 from syncd.edge.answers import Receive, Scope, Send
+from syncd.edge.bytes_held import Bodies, Holder
 from syncd.edge.live_deps import LiveDeps
-from syncd.edge.pace import KEEPS_UP_BELOW, LARGEST_PAGE, PageSize
+from syncd.edge.pace import KEEPS_UP_BELOW, LARGEST_PAGE, ClientWait, PageSize
 from syncd.edge.rechecking import asked_again
 from syncd.edge.requests import Request, page_bytes, query_values
 from syncd.edge.wire import LOOK_EVERY, TRANSPORT, bound, sent, taken
@@ -23,6 +25,7 @@ from syncd.live.batch import Batch
 from syncd.live.connection import Connection, Subscription
 from syncd.protocol import live_messages
 from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.service.aside import SMALL, aside
 from syncd.store.turns import ACTING
 
 HEARTBEAT_EVERY = 15.0
@@ -32,6 +35,8 @@ STALLED_AFTER = 60.0
 CLOSE_WITHIN = 5.0
 # What may still be under way when the next events are sent.
 LEFT = 16 * 1024
+# Small pages are not counted.
+UNBOUNDED = Bodies(1)
 NEWLINES = bytes.maketrans(b"\n\r", b"  ")
 
 
@@ -40,9 +45,15 @@ class _Placed(msgspec.Struct):
 
 
 class Stream:
-    """One stream. It is a sink of the hub's: events go into a short queue, and out as the client takes them."""
+    """One stream. It is a sink of the hub's: events go into a short queue, and out as the client takes them. `answers`:
+    where large pages are counted until they are taken, for this address and user."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Bodies | None = None, address: str = "", user: str = "") -> None:
+        self._answers, self._address, self._user = answers, address, user
+        # Of pages: those that wait, and those that are on their way.
+        self._waiting, self._under_way = list[Holder](), list[Holder]()
+        # Ends the connection of a client that is slow.
+        self.leave: Callable[[], None] = lambda: None
         self._events: deque[bytes] = deque()
         self._size = 0
         self._news = asyncio.Event()
@@ -74,23 +85,45 @@ class Stream:
         self._send(_grouped((change.table, change.text) for change in chosen), cursor, False)
 
     async def page(self, subscription: Subscription, delta: PullPage) -> None:
-        raw = msgspec.json.decode(b"[%s]" % delta.changes, type=list[msgspec.Raw])
-        pairs = ((msgspec.json.decode(one, type=_Placed).table, bytes(one)) for one in raw)
+        size, cursor = len(delta.changes), delta.synced_until.encode()
+        holder = self._held(size)
+        try:
+            # Each of its changes is looked at, which is long for a large one: everybody else's would wait.
+            events = await aside(size > SMALL, _page_events, delta.changes, self.cursor, cursor, delta.more)
+        except BaseException:
+            holder.give_back()
+            raise
+        if self.ended is not None:
+            holder.give_back()
+            return
         if delta.joined or delta.left or delta.unreadable:
             self._put(b"event: spaces\ndata: %s\n\n" % delta.spaces)
-        self._send(_grouped(pairs), delta.synced_until.encode(), delta.more)
+        if holder.held:
+            holder.waits(ClientWait(self.leave)).begin(time.monotonic())
+            self._waiting.append(holder)
+        for event in events:
+            self._put(event)
+        self.cursor = cursor
         if not delta.changes:
-            self.heartbeat(delta.synced_until.encode())
+            self.heartbeat(cursor)
+
+    def _held(self, size: int) -> Holder:
+        """Counts a page among the answers where it is large. Raises Busy: it will be read again."""
+        if self._answers is None or size <= self._answers.large:
+            return Holder(UNBOUNDED, "")
+        try:
+            return Holder(self._answers, self._address, self._user).take(size)
+        except TooMany as why:
+            raise Busy(why.detail) from None
+
+    def let_go(self) -> None:
+        """It is over: what was on its way is not any more."""
+        for holder in (*self._waiting, *self._under_way):
+            holder.give_back()
 
     def _send(self, groups: dict[str, list[bytes]], cursor: bytes, more: bool) -> None:
-        """Until the last of them the cursor is the old one: who is cut off in between gets all of them again."""
-        for n, (table, texts) in enumerate(groups.items(), 1):
-            last = n == len(groups)
-            data = b'{"table":%s,"changes":[%s],"syncedUntil":"%s","hasMore":%s}' % (
-                msgspec.json.encode(table), b",".join(texts).translate(NEWLINES), cursor if last else self.cursor,
-                b"false" if last and not more else b"true",
-            )  # fmt: skip
-            self._put(b"event: changes\nid: %s\ndata: %s\n\n" % (cursor if last else self.cursor, data))
+        for event in _events(groups, self.cursor, cursor, more):
+            self._put(event)
         self.cursor = cursor
 
     def heartbeat(self, cursor: bytes | None = None) -> None:
@@ -124,12 +157,35 @@ class Stream:
                 await asyncio.wait_for(self._news.wait(), seconds)
         found = b"".join(self._events)
         self._events.clear()
+        self._under_way += self._waiting
+        self._waiting.clear()
         return found
 
     def taken(self) -> None:
         """What `next` gave is on its way."""
         self._size = sum(map(len, self._events))
+        for holder in self._under_way:
+            holder.give_back()
+        self._under_way.clear()
         self._taken.set()
+
+
+def _page_events(changes: bytes, before: bytes, cursor: bytes, more: bool) -> list[bytes]:
+    """The events of a page; it is long work where that is large."""
+    raw = msgspec.json.decode(b"[%s]" % changes, type=list[msgspec.Raw])
+    placed = ((msgspec.json.decode(one, type=_Placed).table, bytes(one)) for one in in_turns(raw))
+    return list(in_turns(_events(_grouped(placed), before, cursor, more), 1))
+
+
+def _events(groups: dict[str, list[bytes]], before: bytes, cursor: bytes, more: bool) -> Iterator[bytes]:
+    """Until the last of them the cursor is the one before: who is cut off in between gets all of them again."""
+    for n, (table, texts) in enumerate(groups.items(), 1):
+        last = n == len(groups)
+        data = b'{"table":%s,"changes":[%s],"syncedUntil":"%s","hasMore":%s}' % (
+            msgspec.json.encode(table), b",".join(texts).translate(NEWLINES), cursor if last else before,
+            b"false" if last and not more else b"true",
+        )  # fmt: skip
+        yield b"event: changes\nid: %s\ndata: %s\n\n" % (cursor if last else before, data)
 
 
 def _grouped(pairs: Iterable[tuple[str, bytes]]) -> dict[str, list[bytes]]:
@@ -161,7 +217,7 @@ class Streams:
             if refused := deps.admission.join(address):
                 raise refused
             bucket = deps.admission.admit(caller.user)
-            connection = Connection(Stream(), caller, "", app)
+            connection = Connection(Stream(deps.answers, request.address, caller.user), caller, "", app)
             try:
                 await self._serve(request, app, deps, connection, bucket, expires, scope, receive, send)
             finally:
@@ -193,6 +249,7 @@ class Streams:
         finally:
             hung_up.cancel()
             stream.end(0, "over")
+            stream.let_go()
             self.open.discard(stream)
             deps.hub.counts.streams -= 1
             deps.hub.gone(connection)
@@ -226,6 +283,7 @@ async def _turn(bucket: UserAllowance, connection: Connection, hung_up: asyncio.
 async def _pump(stream: Stream, expires: float, hung_up: asyncio.Task[None], send: Send, transport: Any) -> None:
     if transport is not None:
         bound(transport)
+        stream.leave = transport.abort
     headers: list[Any] = [
         (b"content-type", b"text/event-stream"),
         (b"cache-control", b"no-store"),

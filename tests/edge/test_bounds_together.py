@@ -24,6 +24,7 @@ from tests.support.processes import workers_of
 from tests.support.raw_http import Raw, asked, raw_of
 from tests.support.raw_socket import RawSocket
 from tests.support.socket_device import socket_of
+from tests.support.stream_device import stream_of
 from tests.support.wire import edit, unique
 
 PER_ADDRESS, SPARE, IN_ALL = 12, "127.0.0.9", 30
@@ -195,6 +196,26 @@ async def test_pages_that_no_socket_takes_are_bounded_together(narrow: Server) -
         for one in stuck:
             one.close()
         assert len((await socket_.next("changes", appId="notes"))["changes"]) == 7
+
+
+async def test_pages_that_no_stream_takes_are_bounded_together(narrow: Server) -> None:
+    """As those of sockets: the fifth is told to wait, and comes when the others are gone."""
+    eve = unique("eve")
+    async with httpx.AsyncClient(base_url=narrow.url, headers=headers_of(narrow, eve), timeout=60) as http:
+        changes = [edit(f"r{n}", text=secrets.token_hex(455_000)) for n in range(7)]
+        assert (await http.post("/sync/notes", json={"changes": changes, "pull": False})).status_code == 200
+    stuck = AsyncExitStack()
+    for _ in range(4):
+        raw = await stuck.enter_async_context(raw_of(narrow))
+        lines = [f"{name}: {value}" for name, value in headers_of(narrow, eve).items()]
+        raw.say("GET /sync/notes/stream HTTP/1.1", "Host: x", *lines)
+        await raw.reader.readuntil(b"event: changes")
+    async with stream_of(narrow, eve) as stream:
+        try:
+            assert (await stream.next("error")).data["code"] == "busy"
+        finally:
+            await stuck.aclose()
+        assert len((await stream.next("changes", within=60)).data["changes"]) == 7
 
 
 async def test_answers_that_nobody_takes_are_bounded_together(narrow: Server) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from typing import Any
 
 import pytest
 
 from syncd.core.errors import Busy, TooMany
 from syncd.core.principal import Principal
+from syncd.edge import stream
 from syncd.edge.admission import LEAST_SUBSCRIPTIONS, MOST_PLACES, UserAllowance
 from syncd.edge.stream import Stream, _turn
 from syncd.live.connection import Connection, Subscription
-from syncd.protocol.pull_messages import PullRequest
+from syncd.protocol.pull_messages import PullPage, PullRequest
+from syncd.service.aside import SMALL
 
 
 class Soon(UserAllowance):
@@ -92,3 +96,21 @@ async def test_one_too_many_is_refused_before_it_waits() -> None:
     with pytest.raises(TooMany):
         await _turn(ann, connection(MOST_PLACES), hung_up)
     hung_up.cancel()
+
+
+async def test_a_large_page_is_made_beside_the_loop_and_a_small_one_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, threads = stream._page_events, list[bool]()
+
+    def noted(*given: Any) -> list[bytes]:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return made(*given)
+
+    monkeypatch.setattr(stream, "_page_events", noted)
+    one = b'{"table":"t","id":"r","fields":{"x":{"value":"%b"}}}'
+    for value in (b"x", b"x" * SMALL):
+        sink = Stream()
+        page = PullPage(b",".join([one % value] * 2), "c2", True, [], [])
+        await sink.page(Subscription(connection(1), PullRequest("notes"), b""), page)
+        assert b'"syncedUntil":"c2","hasMore":true' in await sink.next(0)
+        assert sink.cursor == b"c2"
+    assert threads == [True, False]
