@@ -37,6 +37,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_apps integer[];
 BEGIN
+    PERFORM FROM syncd.sync_consumer_slots s WHERE s.consumer_id = p_consumer ORDER BY s.slot FOR UPDATE;  -- in the order in which an acknowledgement locks them
     UPDATE syncd.sync_consumer_slots s SET lease = s.lease + 1, holder = NULL WHERE s.consumer_id = p_consumer;
     DELETE FROM syncd.sync_consumer_feeds p WHERE p.consumer_id = p_consumer;
     SELECT syncd.sync_consumer_numbers(c.apps) INTO v_apps FROM syncd.sync_consumers c WHERE c.consumer_id = p_consumer;
@@ -136,6 +137,7 @@ DECLARE
     v_id integer := (syncd.sync_consumer_named(p_name)).consumer_id;
 BEGIN
     DELETE FROM syncd.sync_consumer_holders h WHERE h.consumer_id = v_id AND h.holder = p_holder;
+    PERFORM FROM syncd.sync_consumer_slots s WHERE s.consumer_id = v_id AND s.holder = p_holder ORDER BY s.slot FOR UPDATE;  -- as above
     UPDATE syncd.sync_consumer_slots s SET holder = NULL, lease = s.lease + 1 WHERE s.consumer_id = v_id AND s.holder = p_holder;
 END $$;
 

@@ -21,6 +21,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    PERFORM FROM syncd.sync_consumer_slots s WHERE s.consumer_id = v.consumer_id ORDER BY s.slot FOR UPDATE;  -- in the order in which an acknowledgement locks them
     UPDATE syncd.sync_consumer_slots s SET lease = s.lease + 1, holder = NULL WHERE s.consumer_id = v.consumer_id;
     v_apps := syncd.sync_consumer_numbers(v.apps);
     PERFORM syncd.sync_consume_act(coalesce(v_apps, '{0}'), '{0}');

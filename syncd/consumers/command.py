@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TypeVar
 
 import structlog
@@ -25,14 +26,15 @@ def command(text: str, name: str) -> Perform:
 
     async def perform(batch: ConsumerBatch) -> bool:
         environment = {**inherited, "CONSUMER_NAME": name, "CONSUMER_ATTEMPT": str(batch.attempt)}
-        # In a session of its own: Ctrl-C ends this process when the command has ended.
+        # In a session of its own, a group of processes: Ctrl-C ends this process when the command has ended.
         process = await asyncio.create_subprocess_shell(
             text, stdin=asyncio.subprocess.PIPE, env=environment, start_new_session=True
         )
         try:
             await process.communicate(batch.ndjson())
         except asyncio.CancelledError:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a shell's children outlive it
             raise
         if process.returncode:
             log.warning("the command failed: the batch comes again", consumer=name, status=process.returncode,

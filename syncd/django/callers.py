@@ -19,7 +19,7 @@ def session_user(scope: Any) -> Principal | None:
     nobody. To be called in a thread, since it asks Django's database."""
     cookies = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     key = parse_cookie(cookies.decode("latin-1")).get(project.SESSION_COOKIE_NAME)
-    if not key:
+    if not key or not key.isprintable():  # a cookie may spell any character, and no database takes all in a key
         return None
     close_old_connections()
     try:

@@ -47,6 +47,16 @@ class Answer(NamedTuple):
     shared: tuple[bytes, SharedText, bytes] | None = None
 
 
+NO_STORE = (b"cache-control", b"private, no-store")
+
+
+def of_a_user(what: Answer) -> Answer:
+    """An answer that no cache may keep: where a cookie says who asks, its address is everybody's."""
+    if any(name == b"cache-control" for name, _ in what.headers):
+        return what
+    return what._replace(headers=[*what.headers, NO_STORE])
+
+
 def accepted_coding(accept_encoding: bytes) -> bytes | None:
     """zstd when the client takes it, else gzip, else nothing; a coding with q=0 is refused by it."""
     if not accept_encoding:

@@ -12,7 +12,19 @@ import structlog
 from syncd.core.errors import MethodNotAllowed, NotFound, Overloaded, SyncdError, UpgradeRequired
 from syncd.core.failures import log_failure
 from syncd.edge.addresses import DIRECT, Addresses
-from syncd.edge.answers import PIECE, Answer, Receive, Scope, Send, answer, answer_unread, drop, packed, send_whole
+from syncd.edge.answers import (
+    PIECE,
+    Answer,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    answer_unread,
+    drop,
+    of_a_user,
+    packed,
+    send_whole,
+)  # fmt: skip
 from syncd.edge.bytes_held import Bodies, Holder
 from syncd.edge.direct import respond
 from syncd.edge.docs import Docs
@@ -109,6 +121,8 @@ class HttpApplication:
             result = problem(SyncdError(log_failure(log, "failed", why).detail), request.root)
         finally:
             request.release()
+        if ACTING.get():
+            result = of_a_user(result)
         if request.unread and await request.goes_on():
             if len(result.body) <= PIECE:
                 self._moved(request, 0)
@@ -148,7 +162,7 @@ class HttpApplication:
             return await send_whole(send, result, holder.waits(ClientWait(request.end)))
         except SyncdError as why:
             self._ended[why.code] = self._ended.get(why.code, 0) + 1
-            return await answer(send, problem(why, request.root))
+            return await answer(send, of_a_user(problem(why, request.root)))
         finally:
             holder.give_back()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -28,6 +29,9 @@ from syncd.store.turns import ACTING
 # Between two connections of HTTP/1.1; other versions have no such headers.
 HOP_BY_HOP = (b"connection", b"upgrade", b"transfer-encoding")
 REFUSAL = "websocket.http.response"
+# What a proxy keeps for operators, by its path as it was sent: spelled with escapes that nobody needs it is not there.
+OPERATORS = (b"/metrics", b"/readyz")
+SPELLED = re.compile(rb"%(?:2[DEF]|3\d|[46][1-9A-F]|[57][0-9A]|5F|7E)", re.IGNORECASE)
 
 
 class MountedApplication:
@@ -104,7 +108,9 @@ def placed(scope: Scope, prefix: str = "") -> tuple[str, bytes] | None:
     if found is None and outer:
         found = after(raw, root.removeprefix(outer))
     address = after(raw if found is None else found, prefix)
-    return None if address is None else (quote(root + prefix), address)
+    if address is None or (address in OPERATORS and SPELLED.search(raw)):
+        return None
+    return quote(root + prefix), address
 
 
 def after(raw: bytes, lead: str) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,7 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from syncd.consumers.batch import ConsumerBatch
+from syncd.consumers.command import command as exec_command
+from syncd.store.consumers import ReadPart, WaitingFeed
 from tests.support import command_line
+from tests.support.consuming import eventually
 from tests.support.harness import Server
 from tests.support.wire import Device, edit, unique
 
@@ -89,6 +94,30 @@ def test_a_stopped_process_finishes_the_command(server: Server, ada: Device, fol
     time.sleep(3)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+async def test_a_command_that_is_given_up_is_ended_with_its_children(folder: Path) -> None:
+    """The shell's own end would leave what it has begun at work."""
+    feed = WaitingFeed(1, 1, 0, 1, 4, -1, 0, 9, "garden", "notes")
+    batch = ConsumerBatch(None, [feed], [ReadPart(1, 9, -1, None, b"{}")])  # type: ignore[arg-type]
+    perform = exec_command(f"sh -c 'echo $$ > {folder}/child; sleep 600; true'; true", "c")
+    task = asyncio.ensure_future(perform(batch))
+    child = await eventually(lambda: asyncio.to_thread(read, folder / "child"), bool)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await eventually(lambda: asyncio.to_thread(at_work, int(child)), lambda alive: not alive)
+
+
+def read(file: Path) -> str:
+    return file.read_text().strip() if file.exists() else ""
+
+
+def at_work(number: int) -> bool:
+    """Whether a process is there, and no zombie that nobody has asked for."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_consumers_are_kept(server: Server, ada: Device) -> None:

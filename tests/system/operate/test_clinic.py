@@ -43,9 +43,9 @@ async def clinic(syncd_server: Server, monkeypatch: pytest.MonkeyPatch) -> Async
 async def staff(clinic: Clinic, name: str) -> httpx.AsyncClient:
     """A browser in which somebody has signed in."""
     browser = httpx.AsyncClient(base_url=clinic.host.url, timeout=60)
-    (await browser.post(f"/staff/{name}", params={"password": PASSWORD})).raise_for_status()
-    assert (await browser.post(f"/sign-in/{name}", params={"password": "a guess"})).status_code == 401
-    (await browser.post(f"/sign-in/{name}", params={"password": PASSWORD})).raise_for_status()
+    (await browser.post(f"/staff/{name}", json={"password": PASSWORD})).raise_for_status()
+    assert (await browser.post(f"/sign-in/{name}", json={"password": "a guess"})).status_code == 401
+    (await browser.post(f"/sign-in/{name}", json={"password": PASSWORD})).raise_for_status()
     return browser
 
 
@@ -62,8 +62,8 @@ async def test_a_ward_s_day(clinic: Clinic, folder: Path) -> None:
     (await desk.put(f"/sync/spaces/{ward}/members/{ben}", json={"role": "writer"}, headers=as_ann)).raise_for_status()
 
     admission = {"full_name": "Ada", "insurance": "X-1"}
-    assert (await desk.post(f"/wards/{ward}/patients/p1", params=admission)).status_code == 200
-    assert (await desk.post("/wards/nowhere/patients/p2", params=admission)).status_code == 403
+    assert (await desk.post(f"/wards/{ward}/patients/p1", json=admission)).status_code == 200
+    assert (await desk.post("/wards/nowhere/patients/p2", json=admission)).status_code == 403
     owner = await asyncpg.connect(clinic.owner)
     assert await owner.fetchval("SELECT array_agg(id) FROM public.patients") == ["p1"]
 

@@ -23,6 +23,12 @@ from syncd.edge.mounted import after, placed
         ({"raw_path": b"/other/ws"}, "/sync", None),
         ({"raw_path": b"/synchronous/ws"}, "/sync", None),
         ({"raw_path": b"/sy%6Ec/ws"}, "/sync", ("/sync", b"/ws")),
+        # What a proxy keeps for operators is not reached past it by another spelling.
+        ({"raw_path": b"/sync/metrics"}, "/sync", ("/sync", b"/metrics")),
+        ({"raw_path": b"/s%79nc/metrics"}, "/sync", None),
+        ({"raw_path": b"/s%79nc/readyz?x", "root_path": "/sync"}, "", None),
+        ({"raw_path": b"/a%2fb/metrics", "root_path": "/a/b"}, "", None),
+        ({"raw_path": b"/caf%C3%A9/metrics", "root_path": "/caf\u00e9"}, "", ("/caf%C3%A9", b"/metrics")),
         ({"raw_path": b"/caf%C3%A9/ws", "root_path": "/café"}, "", ("/caf%C3%A9", b"/ws")),
         # A tenant's name with a slash in it: one segment as it was sent.
         ({"raw_path": b"/a%2Fb/sync/ws", "root_path": "/a/b/sync"}, "", ("/a/b/sync", b"/ws")),
