@@ -17,11 +17,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.core.pieces import rest
+
 # How many faults of a record are looked for, items of a list to find a faulty one, and characters of what is told of a
 # schema.
 MOST_FAULTS, MOST_ITEMS, LONGEST_PART = 100, 1000, 120
 # How many faults a refusal tells, and characters of its text.
 FAULTS_SHOWN, LONGEST_TEXT = 3, 500
+# How many members of a value are judged at once: nobody else works meanwhile.
+PIECE = 10_000
 ANNOTATIONS = frozenset((
     "$schema", "$id", "$comment", "$defs", "title", "description", "default", "examples", "deprecated", "readOnly",
     "writeOnly", "contentEncoding", "contentMediaType", "contentSchema", "then", "else", "minContains", "maxContains",
@@ -52,6 +56,13 @@ def judged_until(until: float) -> Iterator[None]:
         yield
     finally:
         UNTIL.reset(token)
+
+
+def pieces(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The members of a value, so many at a time as are judged without a rest."""
+    items = iter(value.items())
+    while piece := dict(islice(items, PIECE)):
+        yield piece
 
 
 class RecordFault(NamedTuple):
@@ -137,15 +148,19 @@ class FaultFinder:
         self._schema, self._judge, self._known, self._rule = schema, judge, known, rule
 
     def faults(self, record: dict[str, Any], most: int = MOST_FAULTS) -> list[RecordFault]:
-        """At most so many; of each field one by each part of the schema that says something about it."""
-        found = self._found(self._schema, record, (), self._rule)
+        """At most so many of a record that is known to be wrong; of each field one by each part of the schema that says
+        something about it."""
+        found = self._inside(self._schema, record, (), self._rule)
         return [self._fault(one) for one in islice(found, most)]
 
     def _found(self, node: Any, value: Any, place: tuple[str | int, ...], rule: Rule) -> Iterator[FoundFault]:
         if time.monotonic() > UNTIL.get():
             raise TookTooLong
-        if self._judge(node, value, rule):
-            return
+        if not self._judge(node, value, rule):
+            yield from self._inside(node, value, place, rule)
+
+    def _inside(self, node: Any, value: Any, place: tuple[str | int, ...], rule: Rule) -> Iterator[FoundFault]:
+        """What is wrong with a value that a part of the schema does not take."""
         nothing = True
         for word, said in node.items() if isinstance(node, dict) else ():
             for one in self._of_word(word, said, node, value, place, (*rule, word)):
@@ -214,18 +229,21 @@ class FaultFinder:
     def _faulty(self, part: dict[str, Any], value: dict[str, Any], rule: Rule) -> Iterator[str]:
         """The members that a part of a schema which judges each by itself does not take, in their order. Halves without
         any are passed over whole: to ask about each of 300,000 takes seconds."""
-        waiting = [list(value)]
-        while waiting:
-            names = waiting.pop()
-            if time.monotonic() > UNTIL.get():
-                raise TookTooLong
-            if self._judge(part, {name: value[name] for name in names}, rule):
-                continue
-            if len(names) == 1:
-                yield names[0]
-            else:
-                half = len(names) // 2
-                waiting += [names[half:], names[:half]]
+        for piece in pieces(value):
+            waiting = [piece]
+            while waiting:
+                members = waiting.pop()
+                rest()
+                if time.monotonic() > UNTIL.get():
+                    raise TookTooLong
+                if self._judge(part, members, rule):
+                    continue
+                if len(members) == 1:
+                    yield from members
+                else:
+                    items = list(members.items())
+                    half = len(items) // 2
+                    waiting += [dict(items[half:]), dict(items[:half])]
 
     def _of_items(
         self, word: str, said: Any, node: dict[str, Any], value: list[Any], place: tuple[str | int, ...], rule: Rule

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from syncd.service.schema_faults import MOST_FAULTS, FaultFinder, RecordFault, Rule
+from syncd.core.pieces import in_turns
+from syncd.service.schema_faults import MOST_FAULTS, PIECE, FaultFinder, RecordFault, Rule, pieces
 from syncd.service.schema_limits import (
     KEYWORDS,
     LARGEST,
@@ -62,7 +63,12 @@ class TableSchema:
 
     def faults(self, record: dict[str, Any], most: int = MOST_FAULTS) -> list[RecordFault]:
         """What is wrong with a whole record, `most` faults at most."""
-        return [] if self._whole.is_valid(record) else self._finder.faults(record, most)
+        return [] if self._takes(record) else self._finder.faults(record, most)
+
+    def _takes(self, record: dict[str, Any]) -> bool:
+        if not self._by_field or len(record) <= PIECE:
+            return bool(self._whole.is_valid(record))
+        return self.required <= record.keys() and all(map(self._fields.is_valid, in_turns(pieces(record), 1)))
 
     def faults_of_fields(self, fields: dict[str, Any]) -> list[RecordFault]:
         """What is wrong with fields, each by itself, at most MOST_FAULTS."""
