@@ -48,13 +48,17 @@ class Answer(NamedTuple):
 
 
 NO_STORE = (b"cache-control", b"private, no-store")
+ONLY_NO_STORE = [NO_STORE]
 
 
 def of_a_user(what: Answer) -> Answer:
     """An answer that no cache may keep: where a cookie says who asks, its address is everybody's."""
-    if any(name == b"cache-control" for name, _ in what.headers):
+    body, status, media_type, headers, shared = what
+    if not headers:
+        return Answer(body, status, media_type, ONLY_NO_STORE, shared)
+    if any(name == b"cache-control" for name, _ in headers):
         return what
-    return what._replace(headers=[*what.headers, NO_STORE])
+    return Answer(body, status, media_type, [*headers, NO_STORE], shared)
 
 
 def accepted_coding(accept_encoding: bytes) -> bytes | None:
