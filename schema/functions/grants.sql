@@ -119,7 +119,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- idempotency
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_receipts, syncd.sync_used_ids, syncd.sync_pushed_before, syncd.sync_content, syncd.sync_same_content, syncd.sync_spaces_named,
+    syncd.sync_receipts, syncd.sync_receipts_within, syncd.sync_used_ids, syncd.sync_pushed_before, syncd.sync_content, syncd.sync_same_content, syncd.sync_spaces_named,
     syncd.sync_repeats
     TO syncd_runtime;
 

@@ -3,17 +3,20 @@
 -- also where it may no longer read.
 
 -- What the acting user's device already had written, by change id, wherever it was. A restore that it asked for is there
--- too, without content: no change is the same.
-CREATE OR REPLACE FUNCTION syncd.sync_receipts(p_client_no integer, p_change_ids text[])
+-- too, without content: no change is the same. p_most: no content either where its text has more bytes than that, by id; such a
+-- one is not read: its compressed size alone may say so.
+CREATE OR REPLACE FUNCTION syncd.sync_receipts_within(p_client_no integer, p_change_ids text[], p_most bigint[])
 RETURNS TABLE (change_id text, space_no integer, app_no integer, table_no integer, record_id text,
                seq bigint, event_id uuid, op smallint, fields jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT c.change_id, c.space_no, c.app_no, c.table_no, c.record_id, c.seq, c.event_id, c.op,
-           coalesce(c.fields::jsonb, '{}') || coalesce(c.lost::jsonb, '{}')
+           CASE WHEN pg_column_size(c.fields) > i.most OR pg_column_size(c.lost) > i.most THEN NULL
+                WHEN octet_length(concat(c.fields::text, c.lost::text)) > i.most THEN NULL
+                ELSE coalesce(c.fields::jsonb, '{}') || coalesce(c.lost::jsonb, '{}') END
     -- one probe an id, whatever the planner believes of the table: = ANY can become a filter
-    FROM unnest(p_change_ids) AS i (change_id) CROSS JOIN LATERAL (
+    FROM unnest(p_change_ids, p_most) AS i (change_id, most) CROSS JOIN LATERAL (
         SELECT * FROM syncd.sync_changes h
         WHERE h.user_no = syncd.sync_user() AND h.client_no = p_client_no AND h.change_id = i.change_id
         OFFSET 0) c
@@ -23,6 +26,15 @@ BEGIN
         SELECT * FROM syncd.sync_restores h
         WHERE h.user_no = syncd.sync_user() AND h.client_no = p_client_no AND h.change_id = i.change_id
         OFFSET 0) r;
+END $$;
+
+-- The same with all content.
+CREATE OR REPLACE FUNCTION syncd.sync_receipts(p_client_no integer, p_change_ids text[])
+RETURNS TABLE (change_id text, space_no integer, app_no integer, table_no integer, record_id text,
+               seq bigint, event_id uuid, op smallint, fields jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM syncd.sync_receipts_within(p_client_no, p_change_ids, NULL);
 END $$;
 
 -- Of these change ids those that the acting user's device used before, as sync_receipts has them, without a look at what they wrote.
@@ -76,7 +88,8 @@ BEGIN
 END $$;
 
 -- The changes of a push that its device had pushed before: place in the push, first seq and event
--- id, and whether the content is still the same.
+-- id, and whether the content is still the same. What was written is only read where it is of about the size of what comes: it is
+-- the same text, or as jsonb prints it. So nobody has the server read much by sending little.
 CREATE OR REPLACE FUNCTION syncd.sync_repeats(p_client integer, p_app integer, p_ids text[], p_bodies json[],
                                    p_spaces integer[], p_tables integer[])
 RETURNS TABLE (i integer, seq bigint, event_id uuid, same boolean)
@@ -85,9 +98,9 @@ BEGIN
     RETURN QUERY
     SELECT x.i, d.seq, d.event_id,
            d.app_no = p_app AND d.space_no = p_spaces[x.s] AND d.table_no = p_tables[x.t] AND d.record_id = x.r
-           AND syncd.sync_same_content(d.fields, d.op, x.f, x.o)
-    FROM syncd.sync_receipts(p_client, p_ids) d
-    JOIN (SELECT y.* FROM unnest(p_bodies) AS b (body)
-          CROSS JOIN LATERAL json_to_recordset(b.body) AS y (i integer, s integer, t integer, r text, o integer, c text, f jsonb)
-         ) x ON x.c = d.change_id;
+           AND d.fields IS NOT NULL AND syncd.sync_same_content(d.fields, d.op, x.f::jsonb, x.o)
+    FROM unnest(p_bodies) AS b (body)
+    CROSS JOIN LATERAL json_to_recordset(b.body) AS x (i integer, s integer, t integer, r text, o integer, c text, f json)
+    CROSS JOIN LATERAL syncd.sync_receipts_within(p_client, ARRAY[x.c], ARRAY[4096 + 4 * octet_length(x.f::text)::bigint]) d
+    WHERE x.c = ANY (p_ids);
 END $$;

@@ -58,7 +58,7 @@ TRIGGERS = {
 }
 # Statements of pushes and pulls that name no space, and would go to all shards.
 TO_ALL = {
-    "sync_receipts": "whether a change id was used before (G3)",
+    "sync_receipts_within": "whether a change id was used before (G3)",
     "sync_used_ids": "whether a change id was used before (G3)",
     "sync_group_write": "whether a change id was used before (G3)",
 }

@@ -21,7 +21,7 @@ OF_A_USER = {
     "sync_digest_fold_feed", "sync_enter",
     "sync_invitation_accept", "sync_invitation_decline", "sync_invitation_list", "sync_make_spaces", "sync_member_add",
     "sync_member_list", "sync_member_put", "sync_member_remove", "sync_names_add", "sync_names_left",
-    "sync_personal_space", "sync_receipts", "sync_used_ids",
+    "sync_personal_space", "sync_receipts", "sync_receipts_within", "sync_used_ids", "sync_rules_repeats",
     "sync_restored_before", "sync_role_in", "sync_roster", "sync_space_create", "sync_space_delete", "sync_space_make",
     "sync_space_put_back", "sync_space_restore", "sync_unblock", "sync_quota_device", "sync_quota_of",
     "sync_audit_say", "sync_import_same", "sync_push_together", "sync_erase_ask",

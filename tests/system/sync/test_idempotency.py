@@ -292,13 +292,35 @@ def test_what_is_deleted_again_is_not_there_as_for_a_stranger(device: Make) -> N
         assert (again.status_code, again.json()) == (404, never.json())
 
 
+BROKEN = """UPDATE syncd.sync_changes c SET fields = '{{"x": {{"value": [{} 1e999999]}}}}'
+FROM syncd.sync_names n WHERE n.name = '{}' AND n.name_no = c.user_no"""
+
+
 async def test_whether_an_id_was_used_is_asked_without_a_look_at_what_it_wrote(server: Server, device: Make) -> None:
     """Of a change that could not be read again: it is not read."""
     ada = device(unique("ada"))
     ada.write({**edit("r", 1, x=1), "changeId": "mine"})
-    broken = """UPDATE syncd.sync_changes c SET fields = '{{"x": {{"value": 1e999999}}}}'
-        FROM syncd.sync_names n WHERE n.name = '{}' AND n.name_no = c.user_no"""
-    await run(server.owner_dsn, broken.format(ada.user))
+    await run(server.owner_dsn, BROKEN.format("", ada.user))
     asked = f"SELECT syncd.sync_pushed_before('{ada.user}', 'c1', ARRAY['mine', 'another'])"
     assert await run(server.runtime_dsn, asked) == [(["mine"],)]
     ada.write({**edit("r", 2, x=2), "changeId": "another", "table": unique("new")})
+
+
+@pytest.mark.parametrize("varied", [False, True])
+async def test_what_was_written_is_not_read_for_a_much_smaller_change_of_its_id(
+    server: Server, device: Make, varied: bool
+) -> None:
+    """Whether its text or what it is compressed to says so."""
+    ada = device(unique("ada"))
+    ada.write({**edit("r", 1, x=1), "changeId": "mine"})
+    values = random.Random(1)
+    more = "".join(f"{values.randrange(10**9) if varied else 1}," for _ in range(5000))
+    await run(server.owner_dsn, BROKEN.format(more, ada.user))
+    [result] = ada.push({**edit("r", 1, x=2), "changeId": "mine"})["results"]
+    assert (result["status"], result["code"]) == ("rejected", "change_id_reused")
+
+
+def test_a_large_change_that_comes_again_is_known(device: Make) -> None:
+    ada = device(unique("ada"))
+    change = {**edit("r", 1, x=[1] * 20_000), "changeId": "mine"}
+    assert [ada.push(change)["results"][0]["status"] for _ in range(2)] == ["applied", "duplicate"]
