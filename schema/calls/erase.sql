@@ -10,6 +10,16 @@ SELECT syncd.sync_erase_record($1, $2, $3, $4);
 -- returns: one value
 SELECT syncd.sync_erase_user($1, $2);
 
+-- name: erase_begin
+-- Begins the erasure of a user by its number, or goes on: whether it is begun and not done. $2: as in erase_user.
+-- returns: one value
+SELECT syncd.sync_erase_begin($1::bigint, $2);
+
+-- name: erase_known
+-- Whether somebody has a user's id.
+-- returns: one value
+SELECT syncd.sync_user_known($1) IS NOT NULL;
+
 -- name: erase_again
 -- Takes over a list of erasures ($1, JSON), in a database that was restored: the numbers of those that are to be done again.
 -- returns: one value
@@ -21,10 +31,9 @@ SELECT syncd.sync_erase_again($1::jsonb);
 SELECT syncd.sync_erase_ask($1);
 
 -- name: erase_asked
--- The users whose erasure was asked for or begun, and is not done, by their names of now.
--- returns: store.erasures.AskedErasure
-SELECT e.ordinal, n.name AS user_id FROM syncd.sync_erasures e JOIN syncd.sync_names n ON n.name_no = e.user_no
-WHERE e.what = 'user' AND e.done_at IS NULL ORDER BY e.ordinal;
+-- The numbers of the erasures of users that were asked for or begun, and are not done.
+-- returns: one value
+SELECT e.ordinal FROM syncd.sync_erasures e WHERE e.what = 'user' AND e.done_at IS NULL ORDER BY e.ordinal;
 
 -- name: erase_bury
 -- Empties a record and tells devices: its feed, and how far that has to be gone through; nulls where there is no such feed.

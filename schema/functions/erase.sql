@@ -239,12 +239,23 @@ BEGIN
     PERFORM syncd.sync_erase_count(p_ordinal, 'messages', syncd.sync_letters_clean());
 END $$;
 
--- Ends an erasure, once, and notes it: how it went, without what it was of.
+-- Refuses to do or to end the erasure of a user who still has a name. Raises SY010 (not_begun).
+CREATE OR REPLACE FUNCTION syncd.sync_erase_begun(p_ordinal bigint) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM syncd.sync_erasures e WHERE e.ordinal = p_ordinal AND e.what = 'user' AND e.done_at IS NULL AND NOT EXISTS (
+               SELECT FROM syncd.sync_names n WHERE n.name_no = e.user_no AND starts_with(n.name, '_erased:'))) THEN
+        RAISE EXCEPTION 'not_begun' USING ERRCODE = 'SY010';
+    END IF;
+END $$;
+
+-- Ends an erasure, once, and notes it: how it went, without what it was of. Raises SY010 (not_begun).
 CREATE OR REPLACE FUNCTION syncd.sync_erase_end(p_ordinal bigint) RETURNS SETOF syncd.sync_erasures
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     e syncd.sync_erasures;
 BEGIN
+    PERFORM syncd.sync_erase_begun(p_ordinal);
     IF EXISTS (SELECT FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal AND x.what = 'user' AND x.done_at IS NULL) THEN
         PERFORM syncd.sync_erase_count(p_ordinal, 'messages', syncd.sync_letters_clean());
     END IF;

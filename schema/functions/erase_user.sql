@@ -39,119 +39,11 @@ BEGIN
     RETURN (SELECT extract(epoch FROM e.asked_at) FROM syncd.sync_erasures e WHERE e.user_no = v_user);
 END $$;
 
--- Refuses a user that cannot be erased. Raises SY010: user_not_found, last_owner (with the spaces that it alone owns and that have other
--- members; not with p_always).
-CREATE OR REPLACE FUNCTION syncd.sync_erase_may(p_user text, p_always boolean) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_no     integer := syncd.sync_user_known(p_user);
-    v_spaces text[] := syncd.sync_erase_alone(v_no);
-BEGIN
-    IF v_no IS NULL THEN
-        RAISE EXCEPTION 'user_not_found' USING ERRCODE = 'SY010';
-    ELSIF v_spaces <> '{}' AND NOT p_always THEN
-        RAISE EXCEPTION 'last_owner' USING ERRCODE = 'SY010', DETAIL = array_to_string(v_spaces, ', ');
-    END IF;
-    RETURN v_no;
-END $$;
-
--- Spaces in which nobody else is are erased with their user: nobody is told of their names again. Where memberships come from outside, a member
--- is known here from its first sync on, so of those spaces the personal one alone is nobody else's. Nobody is made a member meanwhile.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_spaces(p_user integer) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_own  text := (SELECT concat('_personal:', n.name) FROM syncd.sync_names n WHERE n.name_no = p_user);
-    v_salt bytea := (SELECT e.salt FROM syncd.sync_erasures e WHERE e.user_no = p_user);
-    v_n    bigint;
-BEGIN
-    LOCK TABLE syncd.sync_memberships IN SHARE ROW EXCLUSIVE MODE;
-    UPDATE syncd.sync_spaces s
-    SET space_id = f.id, quoted = to_json(f.id)::text, name = 'erased', former_id = NULL, owners = '{}', erased_at = clock_timestamp(),
-        erased_as = sha256(v_salt || convert_to(s.space_id, 'UTF8')), deleted_at = coalesce(s.deleted_at, clock_timestamp())
-    FROM (SELECT o.space_no, gen_random_uuid()::text AS id FROM syncd.sync_spaces o) f
-    WHERE f.space_no = s.space_no AND s.erased_at IS NULL
-      AND (s.owners = ARRAY[p_user]::bigint[] OR EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no = p_user))
-      AND (s.space_id = v_own OR NOT EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.source <> 'table'))
-      AND NOT EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no <> p_user);
-    GET DIAGNOSTICS v_n = ROW_COUNT;
-    DELETE FROM syncd.sync_invitations i USING syncd.sync_spaces s WHERE s.space_no = i.space_no AND s.erased_at IS NOT NULL;
-    UPDATE syncd.sync_spaces s SET owners = array_remove(s.owners, p_user::bigint) WHERE p_user = ANY (s.owners);
-    RETURN v_n;
-END $$;
-
--- What is a user's alone.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_own(p_user integer) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM syncd.sync_memberships m WHERE m.user_no = p_user;
-    DELETE FROM syncd.sync_invitations i WHERE i.user_no = p_user;
-    DELETE FROM syncd.sync_presence p WHERE p.user_no = p_user;
-    DELETE FROM syncd.sync_adoptions a WHERE a.user_no = p_user;
-    DELETE FROM syncd.sync_blocks b WHERE b.user_no = p_user;
-    DELETE FROM syncd.sync_allowances a WHERE a.user_no = p_user;
-    DELETE FROM syncd.sync_devices d WHERE d.user_no = p_user;
-    DELETE FROM syncd.sync_cursors c WHERE c.user_no = p_user;
-    DELETE FROM syncd.sync_quotas q WHERE q.user_no = p_user;
-    DELETE FROM syncd.sync_user_usage u WHERE u.user_no = p_user;
-    DELETE FROM syncd.sync_restores r WHERE r.user_no = p_user;
-    UPDATE syncd.sync_service_tokens t SET revoked_at = clock_timestamp() WHERE t.user_no = p_user AND t.revoked_at IS NULL;
-END $$;
-
--- A webhook's message without a user. p_author: who wrote its changes instead; p_values: these may stay.
-CREATE OR REPLACE FUNCTION syncd.sync_unsigned_message(p_body jsonb, p_user text, p_author text, p_values boolean) RETURNS jsonb
-LANGUAGE sql IMMUTABLE
-RETURN jsonb_set(p_body, '{data,changes}', coalesce((
-    SELECT jsonb_agg(CASE WHEN c ->> 'user' IS DISTINCT FROM p_user THEN c
-                          ELSE c || jsonb_build_object('user', p_author)
-                               || CASE WHEN p_values THEN '{}'::jsonb ELSE '{"values": {}, "erased": true}'::jsonb END END ORDER BY n)
-    FROM jsonb_array_elements(p_body #> '{data,changes}') WITH ORDINALITY AS x (c, n)), '[]'));
-
--- Begins the erasure of a user, or goes on with one that was begun; its number. From here on nobody is of that name: who comes with it again is
--- somebody new, who is a member of nothing. p_always, and what it raises: as in sync_erase_may.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_user(p_user text, p_anonymise boolean, p_always boolean DEFAULT false) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_author  text := concat('_erased:', gen_random_uuid());
-    v_salt    bytea := decode(replace(gen_random_uuid()::text, '-', ''), 'hex');
-    v_user    integer;
-    v_ordinal bigint;
-    v_spaces  bigint;
-    v_held    bigint;
-BEGIN
-    -- One that was begun comes first, also where its user is back, as somebody new.
-    SELECT e.ordinal INTO v_ordinal FROM syncd.sync_erasures e
-    WHERE e.what = 'user' AND e.digest = sha256(e.salt || convert_to(p_user, 'UTF8'))
-      AND CASE WHEN e.done_at IS NULL THEN EXISTS (SELECT FROM syncd.sync_names n WHERE n.name_no = e.user_no AND starts_with(n.name, '_erased:'))
-               ELSE syncd.sync_user_known(p_user) IS NULL END
-    ORDER BY e.done_at IS NOT NULL, e.ordinal DESC LIMIT 1;
-    IF FOUND THEN
-        RETURN v_ordinal;
-    END IF;
-    v_user := syncd.sync_erase_may(p_user, p_always);
-    INSERT INTO syncd.sync_erasures AS e (what, user_no, salt, digest, anonymise, clients, begun_at)
-    VALUES ('user', v_user, v_salt, sha256(v_salt || convert_to(p_user, 'UTF8')), p_anonymise, syncd.sync_erase_devices(v_user), clock_timestamp())
-    ON CONFLICT (user_no) WHERE user_no IS NOT NULL  -- the user had asked
-    DO UPDATE SET anonymise = EXCLUDED.anonymise, clients = EXCLUDED.clients, begun_at = EXCLUDED.begun_at
-    RETURNING e.ordinal INTO v_ordinal;
-    v_spaces := syncd.sync_erase_spaces(v_user);
-    PERFORM syncd.sync_erase_own(v_user);
-    DELETE FROM syncd.sync_held h WHERE h.user_no = v_user;
-    GET DIAGNOSTICS v_held = ROW_COUNT;
-    PERFORM syncd.sync_erase_rename(v_ordinal, v_user, v_author);
-    UPDATE syncd.sync_webhook_dead d SET body = convert_to(m.body::text, 'UTF8')
-    FROM (SELECT o.dead_id, convert_from(o.body, 'UTF8')::jsonb AS was,
-                 syncd.sync_unsigned_message(convert_from(o.body, 'UTF8')::jsonb, p_user, v_author, p_anonymise) AS body FROM syncd.sync_webhook_dead o) m
-    WHERE d.dead_id = m.dead_id AND m.body <> m.was;
-    UPDATE syncd.sync_webhooks w SET said = NULL WHERE w.said IS NOT NULL;
-    DELETE FROM syncd.sync_report_roles r WHERE r.user_id = p_user;
-    PERFORM syncd.sync_erase_count(v_ordinal, 'spaces', v_spaces), syncd.sync_erase_count(v_ordinal, 'held', v_held);
-    RETURN v_ordinal;
-END $$;
-
--- The devices of the user of an erasure, by their ids: those that were noted when it began, and those that the log has by now.
+-- The devices of the user of an erasure, by their ids: those that were noted when it began, and those that the log has by now. Raises SY010 (not_begun).
 CREATE OR REPLACE FUNCTION syncd.sync_erase_clients(p_ordinal bigint) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM syncd.sync_erase_begun(p_ordinal);
     RETURN ARRAY(
         SELECT k.name FROM syncd.sync_erasures e CROSS JOIN LATERAL unnest(e.clients) AS k (name) WHERE e.ordinal = p_ordinal
         UNION
@@ -182,7 +74,7 @@ BEGIN
     SELECT h.space_no, h.app_no, s.erased_at IS NOT NULL, h.head
     FROM syncd.sync_feeds h JOIN syncd.sync_spaces s ON s.space_no = h.space_no
     LEFT JOIN syncd.sync_erasure_feeds f ON f.ordinal = p_ordinal AND f.space_no = h.space_no AND f.app_no = h.app_no
-    WHERE CASE WHEN e.user_no IS NULL THEN false WHEN s.erased_at IS NOT NULL THEN s.erased_at >= e.asked_at
+    WHERE CASE WHEN e.user_no IS NULL THEN false WHEN s.erased_at IS NOT NULL THEN s.erased_at >= coalesce(e.begun_at, e.asked_at)
                ELSE EXISTS (SELECT FROM syncd.sync_changes c WHERE c.space_no = h.space_no AND c.app_no = h.app_no
                             AND (c.user_no = e.user_no OR c.user_no = e.former_no AND c.seq <= f.head OR syncd.sync_erase_names(c.fields::text, v_named)))
                  OR EXISTS (SELECT FROM syncd.sync_records q WHERE q.space_no = h.space_no AND q.app_no = h.app_no
@@ -334,48 +226,4 @@ BEGIN
     SELECT count(*), coalesce(sum(m.less) FILTER (WHERE m.seq <= v_counted), 0) INTO v_n, v_bytes FROM emptied m;
     PERFORM syncd.sync_erase_usage(p_space, p_app, v_bytes), syncd.sync_erase_count(p_ordinal, 'changes', v_n);
     RETURN v_upto;
-END $$;
-
--- Erases again, in a database that was restored from before it, what p_list (as the call erase_list has it) names: takes the list over, and
--- returns the numbers of those that have work left. What was only asked for is asked for here too. What the database knows to be done is not done again: since then a user may be back.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_again(p_list jsonb) RETURNS SETOF bigint
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_known  syncd.sync_erasures;
-    v_user   text;
-    v_number bigint;
-    e        record;
-BEGIN
-    FOR e IN SELECT x.*, decode(x.salt, 'hex') AS salted FROM jsonb_to_recordset(p_list) AS x (what text, asked double precision, done double precision,
-                 space_id text, app text, table_name text, record_id text, salt text, digest text, anonymise boolean, counts jsonb) LOOP
-        SELECT k.* INTO v_known FROM syncd.sync_erasures k
-        WHERE CASE e.what WHEN 'user' THEN k.salt = e.salted
-                          ELSE (k.record_id, k.table_name, k.app, k.space_id) = (e.record_id, e.table_name, e.app, e.space_id) END;
-        v_number := v_known.ordinal;
-        IF v_number IS NULL THEN
-            v_user := (SELECT n.name FROM syncd.sync_names n
-                       WHERE sha256(e.salted || convert_to(n.name, 'UTF8')) = decode(e.digest, 'hex') AND syncd.sync_user_known(n.name) IS NOT NULL);
-            IF v_user IS NOT NULL AND e.done IS NULL THEN  -- it was asked for, and an operator has still to do it
-                INSERT INTO syncd.sync_erasures (what, asked_at, user_no, salt, digest, anonymise)
-                SELECT 'user', to_timestamp(e.asked), n.name_no, e.salted, decode(e.digest, 'hex'), e.anonymise FROM syncd.sync_names n WHERE n.name = v_user
-                ON CONFLICT (user_no) WHERE user_no IS NOT NULL DO NOTHING;
-                CONTINUE;
-            ELSIF v_user IS NOT NULL THEN
-                v_number := syncd.sync_erase_user(v_user, e.anonymise, true);
-                UPDATE syncd.sync_erasures k SET salt = e.salted, digest = decode(e.digest, 'hex') WHERE k.ordinal = v_number;
-            ELSE
-                INSERT INTO syncd.sync_erasures AS k (what, asked_at, done_at, space_id, app, table_name, record_id, salt, digest, anonymise, counts)
-                VALUES (e.what, to_timestamp(e.asked), CASE WHEN e.what = 'user' THEN coalesce(to_timestamp(e.done), clock_timestamp()) END, e.space_id,
-                        e.app, e.table_name, e.record_id, e.salted, decode(e.digest, 'hex'), e.anonymise, CASE e.what WHEN 'user' THEN e.counts ELSE '{}' END)
-                RETURNING k.ordinal INTO v_number;
-                CONTINUE WHEN e.what = 'user';
-            END IF;
-        ELSIF v_known.done_at IS NOT NULL OR e.done IS NULL THEN
-            CONTINUE;
-        ELSIF e.what = 'user' THEN
-            PERFORM syncd.sync_erase_user(n.name, e.anonymise, true) FROM syncd.sync_names n
-            WHERE n.name_no = v_known.user_no AND NOT starts_with(n.name, '_erased:');
-        END IF;
-        RETURN NEXT v_number;
-    END LOOP;
 END $$;

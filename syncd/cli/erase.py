@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from syncd.store.erasures import ErasureOperator
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-# Begins the names of those whose erasure has begun.
-BEGUN = "_erased:"
 REFUSED = {
     "record_not_found": "there is no such record",
     "user_not_found": "there is no such user",
+    "not_begun": "the erasure of this user has not begun. Call `syncd erase asked`, which begins it",
     "last_owner": "the user alone owns spaces that have other members. Make somebody else an owner of each, "
     "or remove the others, and erase the user then: ",
 }
@@ -66,15 +65,16 @@ def record_command(space: str, table: str, record: str, app: str, database_url: 
 def user_command(user: str, anonymise: bool, database_url: str | None, **options: Any) -> None:
     """Erase the user ID: its name, memberships and devices, the spaces where nobody else is, and all that it wrote.
 
-    End its tokens first: who comes with one again is a new user of the same id.
+    End its tokens first: who comes with one again is a new user of the same id. Where an erasure was interrupted,
+    that one is finished, and a new user of the id is left alone until you give the command again.
     """
 
     async def work(operator: ErasureOperator) -> None:
-        done = set[int]()
-        # The second is that of a user who came back while the first was interrupted.
-        while len(done) < 2 and (ordinal := await operator.begin_user(user, anonymise)) not in done:
-            await _perform(operator, ordinal, "user")
-            done.add(ordinal)
+        await _perform(operator, await operator.begin_user(user, anonymise), "user")
+        if await operator.known(user):
+            progress(
+                "The id is in use again, by somebody who came since. To erase that one too, give this command again."
+            )
 
     _run(work, database_url, options)
 
@@ -91,16 +91,16 @@ def asked_command(anonymise: bool, database_url: str | None, **options: Any) -> 
     async def work(operator: ErasureOperator) -> None:
         import asyncpg
 
-        for one in await operator.asked():
+        for ordinal in await operator.asked():
             try:
-                if not one.user_id.startswith(BEGUN):
-                    await operator.begin_user(one.user_id, anonymise)
+                left = await operator.begin(ordinal, anonymise)
             except asyncpg.PostgresError as why:
                 if why.sqlstate != "SY010":
                     raise
-                progress(f"erasure {one.ordinal} waits: {_said(why)}")
+                progress(f"erasure {ordinal} waits: {_said(why)}")
                 continue
-            await _perform(operator, one.ordinal, "user")
+            if left:
+                await _perform(operator, ordinal, "user")
 
     _run(work, database_url, options)
 

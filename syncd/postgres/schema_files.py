@@ -26,7 +26,7 @@ AREAS = (
     "invitations", "history", "rules", "schemas", "restore", "export", "import_spaces", "import", "import_new",
     "compaction", "digest", "standbys", "moves", "push_groups", "legacy_view", "services", "write_checks",
     "write_single", "write", "consume", "webhooks", "reports", "projections", "erase", "erase_names",
-    "erase_user", "grants",
+    "erase_user", "erase_begin", "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"
 # How a release compares: {0, 2, 0, 2, 1} is 0.2.0rc1, {0, 2, 0, 3, 0} is 0.2.0.

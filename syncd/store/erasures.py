@@ -44,13 +44,6 @@ class ErasedFeed(NamedTuple):
     upto: int | None
 
 
-class AskedErasure(NamedTuple):
-    """An erasure that is not done: of a user of this name, which is an opaque one where it was begun."""
-
-    ordinal: int
-    user_id: str
-
-
 class Erasures:
     """What users ask for. Raises Refusal (SY010: last_owner), Busy, DatabaseUnavailable."""
 
@@ -76,9 +69,17 @@ class ErasureOperator:
         """The same of a user, whose memberships and name are gone from then on."""
         return int(await self._connection.fetchval(statement("erase_user"), user, anonymise))
 
-    async def asked(self) -> list[AskedErasure]:
-        """The users whose erasure is not done."""
-        return [AskedErasure(*row) for row in await self._connection.fetch(statement("erase_asked"))]
+    async def begin(self, ordinal: int, anonymise: bool) -> bool:
+        """Begins one that was asked for, or goes on: whether it is not done, as another process may have done it."""
+        return bool(await self._connection.fetchval(statement("erase_begin"), ordinal, anonymise))
+
+    async def known(self, user: str) -> bool:
+        """Whether somebody has the id."""
+        return bool(await self._connection.fetchval(statement("erase_known"), user))
+
+    async def asked(self) -> list[int]:
+        """The numbers of those of users that are not done."""
+        return [int(row[0]) for row in await self._connection.fetch(statement("erase_asked"))]
 
     async def take_over(self, erasures: list[Erasure]) -> list[int]:
         """In a database that was restored: the numbers of those that are to be performed again."""

@@ -85,6 +85,7 @@ STEPS = [
     "0054_post_erasures",
     "0056_post_erasing",
     "0058_post_held_service",
+    "0059_post_erase_begun",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

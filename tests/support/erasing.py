@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,29 @@ def ask(server: Server, statement: str) -> list[Any]:
 def kill_while_it_waits(server: Server, lock: str, *arguments: str) -> None:
     """`syncd erase`, killed as soon as it waits for what a statement has locked."""
     asyncio.run(_kill_while_it_waits(server, lock, *arguments))
+
+
+def while_it_waits(server: Server, lock: str, meanwhile: Callable[[], Any], *arguments: str) -> tuple[int, str, str]:
+    """`syncd erase`, where something happens while it waits for what a statement locks: code, output, errors."""
+    return asyncio.run(_while_it_waits(server, lock, meanwhile, *arguments))
+
+
+async def _while_it_waits(
+    server: Server, lock: str, meanwhile: Callable[[], Any], *arguments: str
+) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "syncd", "erase", *arguments, "--database-url", server.owner_dsn]
+    conn, watch = await asyncpg.connect(server.owner_dsn), await asyncpg.connect(server.owner_dsn)
+    try:
+        async with conn.transaction():
+            await conn.execute(lock)
+            running = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+            await eventually(lambda: watch.fetchval(WAITING), bool)
+            await asyncio.to_thread(meanwhile)
+        said, wrong = await running.communicate()
+        return running.returncode or 0, said.decode(), wrong.decode()
+    finally:
+        await conn.close()
+        await watch.close()
 
 
 async def _kill_while_it_waits(server: Server, lock: str, *arguments: str) -> None:

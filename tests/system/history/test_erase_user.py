@@ -172,19 +172,6 @@ def test_killed_in_the_middle_it_ends_the_same(scene: Scene) -> None:
     assert scene.shared() == {"both": {"b": "bob's", "c": "bob's"}, "his": {"a": "bob's"}}
 
 
-def test_one_that_was_interrupted_is_ended_where_its_user_is_back(scene: Scene) -> None:
-    lock = (
-        "SELECT FROM syncd.sync_feeds h JOIN syncd.sync_spaces s USING (space_no) "
-        f"WHERE s.space_id = '{scene.space}' FOR UPDATE OF h"
-    )
-    kill_while_it_waits(scene.server, lock, "user", scene.name)
-    scene.eve.write(edit("back", text=CANARY))
-    receipts = erase(scene.server, "user", scene.name).splitlines()
-    assert [checked(scene.server, receipt)["counts"]["spaces"] for receipt in receipts] == [2, 1]
-    assert tables_with(scene.server, CANARY) == []
-    assert ask(scene.server, "SELECT count(*) FROM syncd.sync_erasures WHERE done_at IS NULL") == [(0,)]
-
-
 def test_what_a_list_says_was_only_asked_for_is_asked_for_again_and_nothing_is_erased(
     scene: Scene, folder: Path
 ) -> None:
