@@ -116,17 +116,18 @@ $$;
 CREATE OR REPLACE FUNCTION syncd.sync_erase_record(p_space text, p_app text, p_table text, p_record text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    v_space   integer := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = p_space);
     v_ordinal bigint;
 BEGIN
     IF NOT EXISTS (
         SELECT FROM syncd.sync_records q
-        WHERE q.space_no = (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = p_space)
+        WHERE q.space_no = v_space
           AND q.app_no = (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_app)
           AND q.table_no = (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_table) AND q.record_id = p_record) THEN
         RAISE EXCEPTION 'record_not_found' USING ERRCODE = 'SY010';
     END IF;
-    INSERT INTO syncd.sync_erasures AS e (what, space_id, app, table_name, record_id) VALUES ('record', p_space, p_app, p_table, p_record)
-    ON CONFLICT (record_id, table_name, app, space_id) WHERE what = 'record' DO UPDATE SET what = e.what
+    INSERT INTO syncd.sync_erasures AS e (what, space_id, space_no, app, table_name, record_id) VALUES ('record', p_space, v_space, p_app, p_table, p_record)
+    ON CONFLICT (record_id, table_name, app, space_id, coalesce(space_no, 0)) WHERE what = 'record' DO UPDATE SET what = e.what
     RETURNING e.ordinal INTO v_ordinal;
     RETURN v_ordinal;
 END $$;
@@ -143,13 +144,13 @@ BEGIN
     SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
     v_app := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = e.app);
     v_table := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = e.table_name);
-    INSERT INTO syncd.sync_erasures (what, space_id, app, table_name, record_id)
-    SELECT 'record', s.space_id, e.app, e.table_name, e.record_id
+    INSERT INTO syncd.sync_erasures (what, space_id, space_no, app, table_name, record_id)
+    SELECT 'record', s.space_id, s.space_no, e.app, e.table_name, e.record_id
     FROM syncd.sync_feeds h JOIN syncd.sync_spaces s ON s.space_no = h.space_no
     CROSS JOIN LATERAL (SELECT r.registers FROM syncd.sync_record_at(h.space_no, h.app_no, v_table, e.record_id) r OFFSET 0) q
     WHERE h.app_no = v_app AND starts_with(s.space_id, '_personal:') AND q.registers -> 'deletedAt' ->> 'movedTo' = e.space_id
     ORDER BY s.space_id
-    ON CONFLICT (record_id, table_name, app, space_id) WHERE what = 'record' DO NOTHING;
+    ON CONFLICT (record_id, table_name, app, space_id, coalesce(space_no, 0)) WHERE what = 'record' DO NOTHING;
     RETURN ARRAY(SELECT x.ordinal FROM syncd.sync_erasures x
                  WHERE x.what = 'record' AND x.record_id = e.record_id AND x.table_name = e.table_name AND x.app = e.app
                    AND x.done_at IS NULL AND x.ordinal <> p_ordinal ORDER BY x.ordinal);
@@ -165,7 +166,7 @@ DECLARE
     t       record;
 BEGIN
     SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
-    space_no := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = e.space_id);
+    space_no := e.space_no;
     app_no := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = e.app);
     v_table := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = e.table_name);
     IF space_no IS NULL OR app_no IS NULL OR v_table IS NULL THEN
@@ -233,7 +234,8 @@ DECLARE
     v_n bigint;
 BEGIN
     SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
-    DELETE FROM syncd.sync_held h WHERE h.space_id = e.space_id AND h.app = e.app AND h.table_name = e.table_name AND h.record_id = e.record_id;
+    DELETE FROM syncd.sync_held h WHERE h.space_id = e.space_id AND h.app = e.app AND h.table_name = e.table_name AND h.record_id = e.record_id
+      AND (h.received_at <= e.asked_at OR syncd.sync_was_erased(h.space_id, h.app, h.table_name, h.record_id));  -- or it is of another space of the id
     GET DIAGNOSTICS v_n = ROW_COUNT;
     PERFORM syncd.sync_erase_count(p_ordinal, 'held', v_n);
     PERFORM syncd.sync_erase_count(p_ordinal, 'messages', syncd.sync_letters_clean());
@@ -263,7 +265,7 @@ BEGIN
     WHERE x.ordinal = p_ordinal AND x.done_at IS NULL RETURNING x.* INTO e;
     IF FOUND THEN
         DELETE FROM syncd.sync_erasure_feeds f WHERE f.ordinal = p_ordinal;
-        PERFORM syncd.sync_audit_note(concat(e.what, '_erased'), (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = e.space_id), NULL,
+        PERFORM syncd.sync_audit_note(concat(e.what, '_erased'), e.space_no, NULL,
                                       e.counts || jsonb_build_object('erasure', e.ordinal));
     END IF;
     RETURN QUERY SELECT x.* FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;

@@ -31,6 +31,8 @@ BEGIN
       AND (s.space_id = v_own OR NOT EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.source <> 'table'))
       AND NOT EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no <> p_user);
     GET DIAGNOSTICS v_n = ROW_COUNT;
+    UPDATE syncd.sync_erasures e SET space_id = s.space_id FROM syncd.sync_spaces s
+    WHERE e.what = 'record' AND s.space_no = e.space_no AND s.erased_at IS NOT NULL AND e.space_id <> s.space_id;
     DELETE FROM syncd.sync_invitations i USING syncd.sync_spaces s WHERE s.space_no = i.space_no AND s.erased_at IS NOT NULL;
     UPDATE syncd.sync_spaces s SET owners = array_remove(s.owners, p_user::bigint) WHERE p_user = ANY (s.owners);
     RETURN v_n;
@@ -148,7 +150,9 @@ BEGIN
                  space_id text, app text, table_name text, record_id text, salt text, digest text, anonymise boolean, counts jsonb) LOOP
         SELECT k.* INTO v_known FROM syncd.sync_erasures k
         WHERE CASE e.what WHEN 'user' THEN k.salt = e.salted
-                          ELSE (k.record_id, k.table_name, k.app, k.space_id) = (e.record_id, e.table_name, e.app, e.space_id) END;
+                          ELSE (k.record_id, k.table_name, k.app) = (e.record_id, e.table_name, e.app)
+                               AND abs(extract(epoch FROM k.asked_at) - e.asked::numeric) < 0.001  -- in another space of the id it is another one
+                               AND (k.space_id = e.space_id OR EXISTS (SELECT FROM syncd.sync_spaces s WHERE s.space_no = k.space_no AND s.erased_at IS NOT NULL)) END;
         v_number := v_known.ordinal;
         IF v_number IS NULL THEN
             v_user := (SELECT n.name_no FROM syncd.sync_names n
@@ -160,9 +164,10 @@ BEGIN
                 RETURNING k.ordinal INTO v_number;
                 CONTINUE WHEN e.done IS NULL OR NOT syncd.sync_erase_begin(v_number, e.anonymise, true);  -- or it was asked for, and is still to be done
             ELSE
-                INSERT INTO syncd.sync_erasures AS k (what, asked_at, done_at, space_id, app, table_name, record_id, salt, digest, anonymise, counts)
+                INSERT INTO syncd.sync_erasures AS k (what, asked_at, done_at, space_id, space_no, app, table_name, record_id, salt, digest, anonymise, counts)
                 VALUES (e.what, to_timestamp(e.asked), CASE WHEN e.what = 'user' THEN coalesce(to_timestamp(e.done), clock_timestamp()) END, e.space_id,
-                        e.app, e.table_name, e.record_id, e.salted, decode(e.digest, 'hex'), e.anonymise, CASE e.what WHEN 'user' THEN e.counts ELSE '{}' END)
+                        (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = e.space_id AND s.created_at <= to_timestamp(e.asked)), e.app, e.table_name, e.record_id, e.salted, decode(e.digest, 'hex'), e.anonymise, CASE e.what WHEN 'user' THEN e.counts ELSE '{}' END)
+                ON CONFLICT (record_id, table_name, app, space_id, coalesce(space_no, 0)) WHERE what = 'record' DO UPDATE SET what = k.what
                 RETURNING k.ordinal INTO v_number;
                 CONTINUE WHEN e.what = 'user';
             END IF;

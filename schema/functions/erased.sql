@@ -13,11 +13,20 @@ BEGIN
     RAISE EXCEPTION 'erased' USING ERRCODE = 'SY004';
 END $$;
 
--- Whether a record was erased, by its names: for what is held, which has no numbers, and whose author may not read there.
+-- Whether a record was erased, by its names of now: for what is held, which has no numbers, and whose author may not read there. What was erased
+-- in another space that had the id is another record.
 CREATE OR REPLACE FUNCTION syncd.sync_was_erased(p_space text, p_app text, p_table text, p_record text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM syncd.sync_erasures e WHERE e.what = 'record' AND e.record_id = p_record AND e.table_name = p_table
-                   AND e.app = p_app AND e.space_id = p_space)
+    SELECT EXISTS (SELECT FROM syncd.sync_erasures e JOIN syncd.sync_spaces s ON s.space_no = e.space_no
+                   WHERE e.what = 'record' AND e.record_id = p_record AND e.table_name = p_table AND e.app = p_app AND s.space_id = p_space)
+$$;
+
+-- Until when what was written under these names may be of a record that was erased, in whichever space had the id; null: it is not.
+CREATE OR REPLACE FUNCTION syncd.sync_erased_until(p_space text, p_app text, p_table text, p_record text) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT max(CASE WHEN s.space_id IS NOT NULL OR e.done_at IS NULL THEN 'infinity' ELSE e.done_at END)
+    FROM syncd.sync_erasures e LEFT JOIN syncd.sync_spaces s ON s.space_no = e.space_no AND s.space_id = e.space_id
+    WHERE e.what = 'record' AND e.record_id = p_record AND e.table_name = p_table AND e.app = p_app AND e.space_id = p_space
 $$;
 
 -- Which changes of a push or an import that raised SY004 are of erased records, by their places. p_head, p_bodies: as in
@@ -90,7 +99,7 @@ BEGIN
         )
         SELECT r.i FROM records r JOIN feeds f ON f.k = p_feeds[r.i]
         LEFT JOIN users u ON u.name = p_head -> 'names' ->> (p_authors[r.i] - 1)
-        WHERE p_ats[r.i] <= greatest(u.gone_at, f.gone_at) OR syncd.sync_was_erased(f.space, f.app, r.table_name, r.r) AND EXISTS (
+        WHERE p_ats[r.i] <= greatest(u.gone_at, f.gone_at) OR p_ats[r.i] <= syncd.sync_erased_until(f.space, f.app, r.table_name, r.r) AND EXISTS (
             SELECT FROM json_each(r.f) w WHERE w.key <> 'deletedAt' AND w.value ->> 'erased' IS DISTINCT FROM 'true')
         ORDER BY r.i);
 END $$;

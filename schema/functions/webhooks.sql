@@ -49,6 +49,7 @@ DECLARE
     v_space  integer := (SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = p_part ->> 'space');
     v_app    integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_part ->> 'app');
     v_table  integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_part ->> 'table');
+    v_once   boolean := syncd.sync_erased_until(p_part ->> 'space', p_part ->> 'app', p_part ->> 'table', p_part ->> 'id') IS NOT NULL;
     v_fields json;
     v_user   text;
     v_gone   text[];
@@ -60,6 +61,10 @@ BEGIN
     END IF;
     SELECT c.fields, n.name INTO v_fields, v_user FROM syncd.sync_changes c JOIN syncd.sync_names n ON n.name_no = c.user_no
     WHERE c.space_no = v_space AND c.app_no = v_app AND c.seq = (p_part ->> 'seq')::bigint AND c.table_no = v_table AND c.record_id = p_part ->> 'id';
+    IF v_once AND (p_part ? 'state' OR v_fields IS NULL OR EXISTS (  -- of another space that had the id, for all that is known
+        SELECT FROM jsonb_each(p_part -> 'values') w WHERE (v_fields -> w.key -> 'value')::jsonb IS DISTINCT FROM w.value)) THEN
+        RETURN p_part || v_none;
+    END IF;
     IF starts_with(v_user, '_erased:') AND p_part ? 'user' THEN
         p_part := p_part || jsonb_build_object('user', v_user);
     END IF;

@@ -63,6 +63,7 @@ STEPS = [
     "0053_pre_erasures",
     "0055_pre_erasing",
     "0057_pre_held_service",
+    "0060_pre_erased_incarnations",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
