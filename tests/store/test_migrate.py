@@ -218,6 +218,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0051_pre_projections.sql",
         "1_0053_pre_erasures.sql",
         "1_0055_pre_erasing.sql",
+        "1_0057_pre_held_service.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -239,6 +240,8 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0052_post_projections.sql",
         "3_0054_post_erasures.sql",
         "3_0056_post_erasing.sql",
+        "3_0058_post_held_service.sql",
+        "3_0059_post_erase_begun.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

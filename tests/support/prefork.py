@@ -24,6 +24,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -243,7 +244,7 @@ def _be(work: Callable[[], int], command: Sequence[str], keep: Iterable[int] = (
             if descriptor not in kept:
                 with contextlib.suppress(OSError):  # the one that the list was read by
                     os.close(descriptor)
-        sys.argv = list(command[2:])
+        sys.argv = [_file_of(command[2]), *command[3:]]
         _show(command)
         status = work()
     except SystemExit as end:
@@ -256,6 +257,12 @@ def _be(work: Callable[[], int], command: Sequence[str], keep: Iterable[int] = (
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
+
+
+def _file_of(module: str) -> str:
+    """What `python -m` has as the first word: messages say how a program was called."""
+    found = find_spec(f"{module}.__main__") if module == "syncd" else find_spec(module)
+    return str(found.origin) if found is not None else module
 
 
 def _show(command: Sequence[str]) -> None:
