@@ -15,6 +15,11 @@ SELECT syncd.sync_erase_user($1, $2);
 -- returns: one value
 SELECT syncd.sync_erase_begin($1::bigint, $2);
 
+-- name: erase_letters
+-- Takes the user of an erasure out of what webhooks never took.
+-- returns: nothing
+SELECT syncd.sync_erase_letters($1::bigint);
+
 -- name: erase_known
 -- Whether somebody has a user's id.
 -- returns: one value

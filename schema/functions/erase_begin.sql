@@ -20,21 +20,23 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_own  text := (SELECT concat('_personal:', n.name) FROM syncd.sync_names n WHERE n.name_no = p_user);
     v_salt bytea := (SELECT e.salt FROM syncd.sync_erasures e WHERE e.user_no = p_user);
+    v_of   integer[] := ARRAY(SELECT m.space_no FROM syncd.sync_memberships m WHERE m.user_no = p_user
+                              UNION SELECT s.space_no FROM syncd.sync_spaces s WHERE p_user = ANY (s.owners));
     v_n    bigint;
 BEGIN
     UPDATE syncd.sync_spaces s
     SET space_id = f.id, quoted = to_json(f.id)::text, name = 'erased', former_id = NULL, owners = '{}', erased_at = clock_timestamp(),
         erased_as = sha256(v_salt || convert_to(s.space_id, 'UTF8')), deleted_at = coalesce(s.deleted_at, clock_timestamp())
-    FROM (SELECT o.space_no, gen_random_uuid()::text AS id FROM syncd.sync_spaces o) f
-    WHERE f.space_no = s.space_no AND s.erased_at IS NULL
+    FROM (SELECT o.no, gen_random_uuid()::text AS id FROM unnest(v_of) AS o (no)) f
+    WHERE f.no = s.space_no AND s.erased_at IS NULL
       AND (s.owners = ARRAY[p_user]::bigint[] OR EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no = p_user))
       AND (s.space_id = v_own OR NOT EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.source <> 'table'))
       AND NOT EXISTS (SELECT FROM syncd.sync_memberships m WHERE m.space_no = s.space_no AND m.user_no <> p_user);
     GET DIAGNOSTICS v_n = ROW_COUNT;
     UPDATE syncd.sync_erasures e SET space_id = s.space_id FROM syncd.sync_spaces s
     WHERE e.what = 'record' AND s.space_no = e.space_no AND s.erased_at IS NOT NULL AND e.space_id <> s.space_id;
-    DELETE FROM syncd.sync_invitations i USING syncd.sync_spaces s WHERE s.space_no = i.space_no AND s.erased_at IS NOT NULL;
-    UPDATE syncd.sync_spaces s SET owners = array_remove(s.owners, p_user::bigint) WHERE p_user = ANY (s.owners);
+    DELETE FROM syncd.sync_invitations i USING syncd.sync_spaces s WHERE s.space_no = i.space_no AND s.erased_at IS NOT NULL AND s.space_no = ANY (v_of);
+    UPDATE syncd.sync_spaces s SET owners = array_remove(s.owners, p_user::bigint) WHERE s.space_no = ANY (v_of) AND p_user = ANY (s.owners);
     RETURN v_n;
 END $$;
 
@@ -80,6 +82,8 @@ DECLARE
     v_name   text := (SELECT n.name FROM syncd.sync_erasures x JOIN syncd.sync_names n ON n.name_no = x.user_no WHERE x.ordinal = p_ordinal);
     v_author text := concat('_erased:', gen_random_uuid());
     v_user   integer;
+    v_shared boolean;
+    v_heads  syncd.sync_erasure_feeds[];
     v_held   bigint;
 BEGIN
     PERFORM syncd.sync_erase_alone_of(v_name);
@@ -89,6 +93,9 @@ BEGIN
         RETURN coalesce(starts_with(v_name, '_erased:'), false);
     END IF;
     UPDATE syncd.sync_erasures x SET anonymise = p_anonymise, clients = syncd.sync_erase_devices(v_user) WHERE x.ordinal = p_ordinal;
+    v_heads := ARRAY(SELECT (h.space_no, h.app_no, p_ordinal, h.head)::syncd.sync_erasure_feeds FROM syncd.sync_feeds h);
+    v_shared := syncd.sync_name_shared(v_user);
+    -- Nobody joins, leaves or comes for the first time from here on, so what is as large as the log was read before.
     LOCK TABLE syncd.sync_memberships IN SHARE ROW EXCLUSIVE MODE;
     PERFORM syncd.sync_erase_refuse(v_user, p_always);  -- somebody may have come, or gone, meanwhile
     UPDATE syncd.sync_erasures x SET begun_at = clock_timestamp() WHERE x.ordinal = p_ordinal;
@@ -96,14 +103,39 @@ BEGIN
     PERFORM syncd.sync_erase_own(v_user);
     DELETE FROM syncd.sync_held h WHERE h.user_no = v_user;
     GET DIAGNOSTICS v_held = ROW_COUNT;
-    PERFORM syncd.sync_erase_rename(p_ordinal, v_user, v_author), syncd.sync_erase_count(p_ordinal, 'held', v_held);
-    UPDATE syncd.sync_webhook_dead d SET body = convert_to(m.body::text, 'UTF8')
-    FROM (SELECT o.dead_id, convert_from(o.body, 'UTF8')::jsonb AS was,
-                 syncd.sync_unsigned_message(convert_from(o.body, 'UTF8')::jsonb, v_name, v_author, p_anonymise) AS body FROM syncd.sync_webhook_dead o) m
-    WHERE d.dead_id = m.dead_id AND m.body <> m.was;
-    UPDATE syncd.sync_webhooks w SET said = NULL WHERE w.said IS NOT NULL;
+    PERFORM syncd.sync_erase_count(p_ordinal, 'held', v_held);
+    IF v_shared OR syncd.sync_name_shared_since(v_user, v_heads) THEN
+        PERFORM syncd.sync_erase_apart(p_ordinal, v_user, v_author);
+    ELSE
+        UPDATE syncd.sync_names n SET name = v_author, quoted = to_json(v_author)::text, made_by = NULL WHERE n.name_no = v_user;
+    END IF;
     DELETE FROM syncd.sync_report_roles r WHERE r.user_id = v_name;
     RETURN true;
+END $$;
+
+-- Takes the user of an erasure that was begun out of the messages that webhooks gave up before. Its name is known there by its digest alone by now.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_letters(p_ordinal bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    e        syncd.sync_erasures;
+    v_author text;
+    v_name   text;
+BEGIN
+    PERFORM syncd.sync_erase_begun(p_ordinal);
+    SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal;
+    SELECT n.name INTO v_author FROM syncd.sync_names n WHERE n.name_no = e.user_no;
+    SELECT u.name INTO v_name FROM (
+        SELECT DISTINCT c ->> 'user' AS name FROM syncd.sync_webhook_dead d
+        CROSS JOIN LATERAL (SELECT convert_from(d.body, 'UTF8')::jsonb #> '{data,changes}' AS told) b
+        CROSS JOIN LATERAL jsonb_array_elements(CASE jsonb_typeof(b.told) WHEN 'array' THEN b.told END) c
+        WHERE d.died_at <= e.begun_at) u
+    WHERE v_author IS NOT NULL AND e.digest = sha256(e.salt || convert_to(u.name, 'UTF8'));
+    UPDATE syncd.sync_webhook_dead d SET body = convert_to(m.body::text, 'UTF8')
+    FROM (SELECT o.dead_id, convert_from(o.body, 'UTF8')::jsonb AS was,
+                 syncd.sync_unsigned_message(convert_from(o.body, 'UTF8')::jsonb, v_name, v_author, e.anonymise) AS body
+          FROM syncd.sync_webhook_dead o WHERE v_name IS NOT NULL AND o.died_at <= e.begun_at) m
+    WHERE d.dead_id = m.dead_id AND m.body <> m.was;
+    UPDATE syncd.sync_webhooks w SET said = NULL WHERE w.said IS NOT NULL;
 END $$;
 
 -- Begins the erasure of a user, or goes on with one that was begun: its number, which is that of a former user of the id where that one's is not

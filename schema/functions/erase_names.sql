@@ -23,6 +23,25 @@ BEGIN
         OR EXISTS (SELECT FROM syncd.sync_changes c WHERE p_no IN (c.table_no, c.client_no));
 END $$;
 
+-- The same, where it was not so when feeds were as far as p_heads: what came since, by the index of places, however large the log is.
+CREATE OR REPLACE FUNCTION syncd.sync_name_shared_since(p_no integer, p_heads syncd.sync_erasure_feeds[]) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    h record;
+BEGIN
+    FOR h IN SELECT n.space_no, n.app_no, coalesce(f.head, 0) AS head FROM syncd.sync_feeds n
+             LEFT JOIN unnest(p_heads) f ON f.space_no = n.space_no AND f.app_no = n.app_no WHERE n.head > coalesce(f.head, 0) LOOP
+        IF h.app_no = p_no
+           OR EXISTS (SELECT FROM syncd.sync_changes c WHERE c.space_no = h.space_no AND c.app_no = h.app_no AND c.seq > h.head AND p_no IN (c.table_no, c.client_no))
+           OR EXISTS (SELECT FROM syncd.sync_records q WHERE q.space_no = h.space_no AND q.app_no = h.app_no AND q.seq > h.head
+                      AND p_no IN (q.table_no, q.client_no)) THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN EXISTS (SELECT FROM syncd.sync_devices d WHERE d.client_no = p_no)
+        OR EXISTS (SELECT FROM syncd.sync_restores r WHERE p_no IN (r.client_no, r.table_no));
+END $$;
+
 -- The number of a user; null where there is none of the name. A name that is a device's, a table's or an app's is a user's too only where a
 -- column of users has it.
 CREATE OR REPLACE FUNCTION syncd.sync_user_known(p_user text) RETURNS integer
@@ -47,18 +66,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         UNION SELECT d.client_no FROM syncd.sync_devices d WHERE d.user_no = p_user) ORDER BY n.name)
 $$;
 
--- Gives the user of an erasure another name. A number that is a device's, a table's or an app's as well stays theirs with its name: the user gets a
--- number of its own, and the columns of users are pointed at it, the log's as the erasure goes through it. The user writes no more.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_rename(p_ordinal bigint, p_user integer, p_author text) RETURNS void
+-- Gives the user of an erasure a number of its own and another name, as the former number is a device's, a table's or an app's as well and stays theirs
+-- with its name. The columns of users are pointed at the new one, the log's as the erasure goes through it. The user writes no more.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_apart(p_ordinal bigint, p_user integer, p_author text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_new integer;
     f     record;
 BEGIN
-    IF NOT syncd.sync_name_shared(p_user) THEN
-        UPDATE syncd.sync_names n SET name = p_author, quoted = to_json(p_author)::text, made_by = NULL WHERE n.name_no = p_user;
-        RETURN;
-    END IF;
     PERFORM syncd.sync_names_put(ARRAY[p_author], NULL);
     SELECT n.name_no INTO STRICT v_new FROM syncd.sync_names n WHERE n.name = p_author;
     FOR f IN SELECT c.* FROM syncd.sync_user_columns() c WHERE c.table_name <> 'sync_changes' LOOP

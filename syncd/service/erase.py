@@ -30,6 +30,7 @@ async def perform(operator: ErasureOperator, ordinal: int, what: str, rest: floa
             await _through(feed, rest, lambda after: operator.clean_record(ordinal, feed, after, AT_ONCE))
         await operator.clean_beside(ordinal)
     else:
+        await operator.clean_letters(ordinal)
         clients = await operator.clients(ordinal)
         feeds = await operator.feeds(ordinal, clients)
         for feed in feeds:

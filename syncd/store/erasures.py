@@ -103,6 +103,10 @@ class ErasureOperator:
         """Takes the record out of held changes and undelivered messages."""
         await self._connection.execute(statement("erase_beside"), ordinal)
 
+    async def clean_letters(self, ordinal: int) -> None:
+        """Takes the user out of undelivered messages."""
+        await self._connection.execute(statement("erase_letters"), ordinal)
+
     async def feeds(self, ordinal: int, clients: list[str]) -> list[ErasedFeed]:
         """The feeds that the erasure of a user goes through, who has those devices."""
         return [ErasedFeed(*row) for row in await self._connection.fetch(statement("erase_feeds"), ordinal, clients)]

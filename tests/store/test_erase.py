@@ -60,7 +60,7 @@ async def test_each_column_of_users_is_pointed_at_the_new_number_or_known_not_to
         "SELECT syncd.sync_erase_own(1)",
         "SELECT syncd.sync_erase_spaces(1)",
         "SELECT syncd.sync_erase_moved(1)",
-        "SELECT syncd.sync_erase_rename(1, 1, 'x')",
+        "SELECT syncd.sync_erase_apart(1, 1, 'x')",
         "SELECT syncd.sync_letters_clean()",
         "SELECT * FROM syncd.sync_erasures",
         "SELECT * FROM syncd.sync_erasure_feeds",

@@ -87,6 +87,7 @@ STEPS = [
     "0056_post_erasing",
     "0058_post_held_service",
     "0059_post_erase_begun",
+    "0061_post_erase_apart",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\

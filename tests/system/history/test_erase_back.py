@@ -109,3 +109,20 @@ def test_who_becomes_a_member_while_it_begins_has_it_refused(alone: Server, make
     code, _, wrong = while_it_waits(alone, joins, lambda: None, "user", eve.user)
     assert (code, space in wrong, "alone owns" in wrong) == (1, True, True)
     assert ask(alone, f"SELECT count(*) FROM syncd.sync_names WHERE name = '{eve.user}'") == [(1,)]
+
+
+@pytest.mark.parametrize("table", ["sync_records", "sync_webhook_dead"])
+def test_people_join_while_what_is_as_large_as_the_log_is_read(alone: Server, make: Make, table: str) -> None:
+    eve, ada, bob = make("eve"), make("ada"), make("bob")
+    eve.write(edit("own", text=CANARY))
+    space = ada.create(unique("space"))
+    lock, joined = f"LOCK TABLE syncd.{table} IN ACCESS EXCLUSIVE MODE", []
+
+    def joins() -> None:
+        with httpx.Client(base_url=alone.url, timeout=5) as http:
+            Device(http, alone, ada.user, "c1").member(space, bob.user)
+            joined.append(bob.user)
+
+    code, _, wrong = while_it_waits(alone, lock, joins, "user", eve.user)
+    assert (code, joined) == (0, [bob.user]), wrong
+    assert tables_with(alone, CANARY) == []
