@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import keyword
+import signal
 
 import click
 
@@ -44,6 +45,10 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"syncd.cli.{cmd_name}{'_' * keyword.iskeyword(cmd_name)}")
+        # While modules are loaded an interrupt ends the process at once: raised in there it would leave a traceback, or
+        # be lost where Python calls back and goes on.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
