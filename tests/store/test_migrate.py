@@ -219,6 +219,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "1_0053_pre_erasures.sql",
         "1_0055_pre_erasing.sql",
         "1_0057_pre_held_service.sql",
+        "1_0060_pre_erased_incarnations.sql",
         "2_functions.sql",
         "3_0015_post_baseline.sql",
         "3_0017_post_held.sql",
@@ -242,6 +243,7 @@ async def test_the_emitted_files_applied_by_psql_are_all_that_is_needed(
         "3_0056_post_erasing.sql",
         "3_0058_post_held_service.sql",
         "3_0059_post_erase_begun.sql",
+        "3_0061_post_erase_apart.sql",
     ]
     for path in sorted((folder / "out").glob("*.sql")):
         psql(database, empty, path)

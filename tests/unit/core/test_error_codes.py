@@ -31,8 +31,8 @@ ROWS = [row for rows in (GROUPS | CLIENT_GROUPS).values() for row in rows]
 SERVER = [path for path in sorted((ROOT / "syncd").rglob("*.py")) if path.name != "error_codes.py"]
 SCHEMA = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "schema").rglob("*.sql")))
 # What the schema raises and Python says with another code, and in its own words.
-# The last two are told to operators by `syncd erase`.
-TRANSLATED = {"seq_ahead", "member_not_found", "user_not_found"}
+# The last three are told to operators by `syncd erase`.
+TRANSLATED = {"seq_ahead", "member_not_found", "user_not_found", "not_begun"}
 WORD = re.compile(r"[a-z]+(_[a-z]+)*")
 # Functions that take a code: the place of it among their arguments.
 TAKES_CODE = {"UnreadableRow": 0, "Verdict": 0, "reject": 1, "_invalid": 2, "_fault": 2}

@@ -270,6 +270,17 @@ def test_a_rest_after_a_long_stop_is_short(monkeypatch: pytest.MonkeyPatch) -> N
     assert slept == [0.05, 0.05]
 
 
+class FewBatches(importer.Batches):
+    """Those of a user's import, which are not read ahead, without a file."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self._batches, self._ahead, self._reading = batches, False, None
+        self._rest, self.cut = [], None
+
+    async def next(self) -> Any:
+        return self._batches.pop(0)
+
+
 async def test_an_import_s_batches_are_made_ready_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """One push of an export may be a hundred thousand changes."""
     threads = list[int]()
@@ -283,8 +294,7 @@ async def test_an_import_s_batches_are_made_ready_beside(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(importer, "arrange", noted)
     change, report = SimpleNamespace(push=("s", "app", 1)), importer.ImportReport(1)
-    batches = SimpleNamespace(next=iter([[change], []]).__next__, following=None, cut=None)
-    await importer.restore(cast(Any, batches), append, report)
+    await importer.restore(FewBatches([[change], []]), append, report)
     assert report.imported == len(threads) == 1
     assert threads != [threading.get_ident()]
 
