@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from syncd.core.errors import Unauthorized
-from syncd.edge import frames
+from syncd.edge import incoming_frames
 from syncd.edge.incoming_frames import PartsAllowance
 from syncd.edge.tokens import Tokens
 from tests.support.harness import Server
@@ -81,7 +81,7 @@ async def test_frames_that_are_no_message_are_counted(served: Server, before: by
     code, answers = await flooded(served, user=unique("ann") if known else None, before=before, one=one, count=40_000)
     assert code == 4429
     # What came in one piece with the one too many is answered too.
-    assert answers <= frames.MOST_PARTS + 2 * frames.PIECE / len(one)
+    assert answers <= incoming_frames.MOST_PARTS + 2 * incoming_frames.PIECE / len(one)
 
 
 async def test_small_frames_before_auth_are_counted_too(served: Server) -> None:

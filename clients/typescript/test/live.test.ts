@@ -59,7 +59,9 @@ describe("a connection", () => {
     await replica.put("t", "before", { n: 1 });
     const sync = replica.live({ policy: QUICK });
     expect(await sync.waitUntilSynced(10_000)).toBe(true);
-    expect(server.heard.map(({ type }) => type).slice(0, 3)).toEqual(["auth", "push", "subscribe"]);
+    // A ping comes in between where the machine is slow.
+    const heard = server.heard.map(({ type }) => type).filter((type) => type !== "ping");
+    expect(heard.slice(0, 3)).toEqual(["auth", "push", "subscribe"]);
     await replica.put("t", "now", { n: 1 });
     expect(await sync.waitUntilSynced(10_000)).toBe(true);
     expect(server.frames("push")).toHaveLength(2);
@@ -237,11 +239,13 @@ describe("a connection", () => {
   });
 
   it("that is dead is noticed, and replaced", async () => {
-    const { live: sync } = await live({}, { pingInterval: 50, pingTimeout: 80 });
+    const { replica, live: sync } = await live({}, { pingInterval: 50, pingTimeout: 80 });
+    const codes: unknown[] = [];
+    replica.on((event) => event.kind === "state" && event.code && codes.push(event.code));
     await named(sync, "live");
     server.mute = true;
-    await named(sync, "offline");
-    expect(sync.state.code).toBe("silent");
+    await until("offline", () => codes.length > 0);
+    expect(codes[0]).toBe("silent");
     server.mute = false;
     await named(sync, "live");
     expect(server.frames("ping").length).toBeGreaterThan(0);
