@@ -18,7 +18,7 @@ from syncd.settings import Settings
 
 # A batch is thousands of objects that refer to each other in no circle: to look for circles in them costs as much as
 # to read them.
-RARELY = 200_000, 20, 20
+RARELY = 50_000, 5, 5
 # What is in a log was taken by the limits of its time.
 DEEPEST = 500
 
