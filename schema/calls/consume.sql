@@ -35,6 +35,14 @@ SELECT name, processes, feeds, changes, seconds FROM syncd.sync_consumer_lags();
 -- returns: store.consumers.HeldSlot
 SELECT slot, lease FROM syncd.sync_consume_lease($1, $2::uuid, $3::double precision, $4);
 
+-- name: consume_end_still
+-- Ends the connections, of this login, of processes that are gone and stand still within a statement, whose values PostgreSQL waits for: to it that is
+-- no idle transaction. How many.
+-- returns: one value
+SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
+WHERE a.usename = session_user AND a.datname = current_database() AND a.state = 'active' AND a.wait_event = 'ClientRead'
+  AND a.application_name IN (SELECT 'syncd consume ' || h FROM syncd.sync_consume_silent($1) AS h);
+
 -- name: consume_leave
 -- A process goes.
 -- returns: nothing

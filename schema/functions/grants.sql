@@ -276,8 +276,8 @@ BEGIN
         REVOKE ALL ON ALL FUNCTIONS IN SCHEMA syncd FROM syncd_consumer;
         GRANT USAGE ON SCHEMA syncd TO syncd_consumer;
         GRANT EXECUTE ON FUNCTION
-            syncd.sync_consumer_named, syncd.sync_consume_lease, syncd.sync_consume_leave, syncd.sync_consume_look, syncd.sync_consume_look_at,
-            syncd.sync_consume_read, syncd.sync_consume_ack, syncd.sync_consume_acked
+            syncd.sync_consumer_named, syncd.sync_consume_lease, syncd.sync_consume_leave, syncd.sync_consume_silent, syncd.sync_consume_look,
+            syncd.sync_consume_look_at, syncd.sync_consume_read, syncd.sync_consume_ack, syncd.sync_consume_acked
             TO syncd_consumer;
     END IF;
 END $$;

@@ -193,6 +193,7 @@ class Consumer:
     async def _share(self, *, idle: bool) -> None:
         held = await self._reading.steadily(lambda session: session.lease(self._options.lease, idle))
         if idle:
+            await self._reading.steadily(ConsumerSession.end_still)
             self._shared_at = time.monotonic()
         if self._feeds.hold(held):
             self._more = True

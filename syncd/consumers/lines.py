@@ -20,7 +20,6 @@ T = TypeVar("T")
 log = structlog.get_logger("syncd.consumers")
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 5.0
-SETTINGS = {**AT_START, "application_name": "syncd consume"}
 
 
 def pause(attempt: int, first: float = FIRST_PAUSE, last: float = LAST_PAUSE) -> float:
@@ -30,11 +29,16 @@ def pause(attempt: int, first: float = FIRST_PAUSE, last: float = LAST_PAUSE) ->
 
 class ConsumerLine:
     """A connection that is made when it is needed, and again when it was lost. One call at a time. `lease`: seconds
-    after which the database ends a transaction in which its process stands still, as that keeps its slots to itself."""
+    after which the database ends a transaction in which its process stands still, as that keeps its slots to itself.
+    Where it stands still within a statement another process ends it, which knows its connections by the holder."""
 
     def __init__(self, dsn: str, name: str, holder: UUID, lease: float) -> None:
         self._dsn, self._name, self._holder = for_writing(dsn), name, holder
-        self._settings = {**SETTINGS, "idle_in_transaction_session_timeout": f"{int(lease * 1000)}ms"}
+        self._settings = {
+            **AT_START,
+            "application_name": f"syncd consume {holder}",
+            "idle_in_transaction_session_timeout": f"{int(lease * 1000)}ms",
+        }
         self._connection: Any = None
         self._turn = asyncio.Lock()
 

@@ -25,7 +25,7 @@ AREAS = (
     "feeds", "idempotency", "merge", "unseen", "touched", "append", "push_single", "push", "spaces", "live",
     "invitations", "history", "rules", "schemas", "restore", "export", "import_spaces", "import", "import_new",
     "compaction", "digest", "standbys", "moves", "push_groups", "legacy_view", "services", "write_checks",
-    "write_single", "write", "consume", "webhooks", "reports", "projections", "erase", "erase_names",
+    "write_single", "write", "consume", "consume_slots", "webhooks", "reports", "projections", "erase", "erase_names",
     "erase_user", "erase_begin", "grants",
 )  # fmt: skip
 FUNCTIONS = "functions"

@@ -84,6 +84,7 @@ class Compactor:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._holder: UUID = uuid4()
+        self._prepared: dict[str, Any] = {}
 
     async def take(self) -> bool:
         """Takes the lease, if nobody else is at work. Raises NotAllowed."""
@@ -170,9 +171,10 @@ class Compactor:
 
     async def _in_turn(self, name: str, *values: Any, archive: Any = None) -> Any:
         try:
+            beat, part = await self._statement("lease_beat"), await self._statement(name)
             async with self._connection.transaction():
-                await self._connection.execute(statement("lease_beat"), LEASE, self._holder)
-                row = await self._connection.fetchrow(statement(name), *values)
+                await beat.fetch(LEASE, self._holder)
+                row = await part.fetchrow(*values)
                 if archive is not None and row[-1]:
                     archive(row[-1])
                 return row
@@ -180,6 +182,13 @@ class Compactor:
             if why.sqlstate in ("SY020", "25P03"):
                 raise LeaseLost from None
             raise
+
+    async def _statement(self, name: str) -> Any:
+        """Prepared before the transaction begins: who is frozen between a statement's text and its values is not
+        idle to the database, which would wait for it for ever."""
+        if name not in self._prepared:
+            self._prepared[name] = await self._connection.prepare(statement(name))
+        return self._prepared[name]
 
 
 async def act_as_compactor(connection: Any) -> None:

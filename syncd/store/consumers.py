@@ -103,6 +103,10 @@ class ConsumerSession:
         which it has too many can go. Raises UnknownConsumer."""
         return [HeldSlot(*row) for row in await self._call("consume_lease", self._holder, seconds, idle)]
 
+    async def end_still(self) -> int:
+        """Ends what processes that are gone stand still in: how many connections. Raises UnknownConsumer."""
+        return int((await self._call("consume_end_still"))[0][0])
+
     async def leave(self) -> None:
         """This process goes."""
         await self._call("consume_leave", self._holder)

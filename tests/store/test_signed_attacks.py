@@ -309,7 +309,7 @@ async def test_an_import_is_its_user_s_alone(signed: Database, eve: Connected) -
 
 async def test_a_group_shows_each_of_its_proofs(signed: Database, eve: Connected) -> None:
     """By JSON that says it twice, by a head without a user, by none at all: nobody acts but who proved it."""
-    await run(signed.superuser, pushed("ann", "s", "first").replace("c1", "dev-a"))
+    await run(signed.superuser, pushed("ann", "s", "first", client="dev-a"))
     before = await run(signed.superuser, COUNTED)
     bob, zero = eve.session.sign(BY_NAME, "bob"), json.dumps(said_of_ann(signed, None))
     twice = f'{{"context": {json.dumps(bob)}, {zero[1:-1]}, "context": "ann"}}'

@@ -219,7 +219,7 @@ async def zoe(signed: Database) -> None:
     """She has a space of her own, and has pushed from two devices."""
     make = "DO $$ BEGIN PERFORM syncd.sync_act_as('zoe', true), syncd.sync_space_create('z', 'Space'); END $$"
     await run(
-        signed.superuser, make, pushed("zoe", "z", "r"), pushed("zoe", "z", "of-c2").replace("c1", "c2"),
+        signed.superuser, make, pushed("zoe", "z", "r"), pushed("zoe", "z", "of-c2", client="c2"),
         "DO $$ BEGIN PERFORM syncd.sync_act_as('bob', true); END $$",
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 
@@ -21,15 +22,19 @@ async def compact(
     """One run as an operator, without rests."""
     connection = await asyncpg.connect(dsn)
     try:
-        compactor = Compactor(connection)
-        assert await compactor.take()
-        policy = Policy(history, tombstones, space, devices=devices)
-        work = Compaction(compactor, policy, datetime.now(UTC), archive=archive, rest=0)
-        report = await work.run(await work.plan())
-        await compactor.give_back()
-        return report
+        return await compacted(connection, Policy(history, tombstones, space, devices=devices), archive)
     finally:
         await connection.close()
+
+
+async def compacted(connection: Any, policy: Policy, archive: Archive | None = None) -> CompactionReport:
+    """The same over a connection."""
+    compactor = Compactor(connection)
+    assert await compactor.take()
+    work = Compaction(compactor, policy, datetime.now(UTC), archive=archive, rest=0)
+    report = await work.run(await work.plan())
+    await compactor.give_back()
+    return report
 
 
 def compact_now(dsn: str, space: str | None = None, **how: timedelta | None) -> CompactionReport:

@@ -76,6 +76,13 @@ def ended(step: str, wanted: str, batch: int, nth: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+async def stands_still(connection: Any, wanted: str, batch: int, nth: int) -> None:
+    """Stops this process between the two messages of a statement, where the database does not call it idle."""
+    if wanted == "prepared" and batch == nth:
+        await connection.prepare("SELECT 1")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
 async def echo(name: str, dsn: str, wanted: str, nth: int, **how: Any) -> None:
     """Writes a record for each change, with the acknowledgement."""
     count = 0
@@ -105,6 +112,7 @@ async def work(name: str, dsn: str, wanted: str, nth: int, **how: Any) -> None:
             ended("handed out", wanted, count, nth)
             async with batch.transaction() as connection:
                 ended("begun", wanted, count, nth)
+                await stands_still(connection, wanted, count, nth)
                 changes = batch.changes
                 await connection.execute(NOTE, name, [c.space_id for c in changes], [c.seq for c in changes])
                 ended("written", wanted, count, nth)

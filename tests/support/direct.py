@@ -22,17 +22,17 @@ async def run(dsn: str, *statements: str) -> list[Any]:
         await conn.close()
 
 
-def pushed(who: str, space: str, record: str, value: object = 1) -> str:
+def pushed(who: str, space: str, record: str, value: object = 1, client: str = "c1") -> str:
     """A push of one change: the first goes the long way, the second the short one."""
     register = {"value": value, "at": "2026-01-01T00:00:00.000000Z"}
     instant = 1767225600000000
     head = {
-        "user": who, "client": "c1", "app": "app", "n": 1, "spaces": [space], "tables": ["t"], "ids": [None],
+        "user": who, "client": client, "app": "app", "n": 1, "spaces": [space], "tables": ["t"], "ids": [None],
         "hi": instant, "skew": 60000000, "largest": 100000,
     }  # fmt: skip
     change = {
         "i": 1, "s": 1, "t": 1, "r": record, "o": 1, "e": str(uuid4()), "f": {"x": register},
-        "g": {"x": {**register, "clientId": "c1"}}, "lo": instant, "hi": instant,
+        "g": {"x": {**register, "clientId": client}}, "lo": instant, "hi": instant,
     }  # fmt: skip
     return (
         f"SELECT marks FROM syncd.sync_push('{json.dumps([head])}', ARRAY[1],"

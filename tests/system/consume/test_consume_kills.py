@@ -4,6 +4,7 @@ written with the acknowledgement."""
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import time
@@ -140,7 +141,7 @@ async def test_backends_killed_at_random(filled: tuple[Server, set[tuple[str, in
     server, places, write = filled
     name = unique("c")
     worker = started(name, server.owner_dsn, batch=3, lease=2)
-    ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'syncd consume'"
+    ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'syncd consume %'"
     try:
         for _ in range(10):
             await asyncio.to_thread(write)
@@ -179,6 +180,26 @@ async def test_an_acknowledgement_whose_answer_is_lost_counts_once(
         handed = [(change.space_id, change.seq) for change in batch.changes]
     rest = [(change.space_id, change.seq) for change in await all_of(name, server.owner_dsn)]
     assert sorted(handed + rest) == sorted(places)
+
+
+async def test_a_process_that_stands_still_within_a_statement_holds_nobody_up(
+    filled: tuple[Server, set[tuple[str, int]], Callable[[], None]],
+) -> None:
+    """It has sent a statement's text and not its values: to the database it is active, not idle in a transaction."""
+    server, places, _ = filled
+    name = unique("c")
+    still = started(name, server.owner_dsn, "prepared", 1, batch=3, lease=1)
+    heir = None
+    try:
+        stopped = await asyncio.to_thread(os.waitid, os.P_PID, still.pid, os.WSTOPPED | os.WEXITED)
+        assert stopped is not None
+        assert stopped.si_code == os.CLD_STOPPED
+        heir = started(name, server.owner_dsn, batch=3, lease=1)
+        await complete(server, name, places)
+    finally:
+        for worker in [still, heir] if heir else [still]:
+            worker.kill()
+            worker.communicate()
 
 
 async def test_a_process_that_stood_still_does_nothing_after(

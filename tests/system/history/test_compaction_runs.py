@@ -18,9 +18,10 @@ import asyncpg
 import httpx
 import pytest
 
+from syncd.service.compact import Policy
 from syncd.store.compaction import Compactor, LeaseLost
 from tests.support.command_line import syncd
-from tests.support.compacting import ALL, compact, compact_now, write_much
+from tests.support.compacting import ALL, compact, compact_now, compacted, write_much
 from tests.support.harness import Server
 from tests.support.programs import need, psql
 from tests.support.wire import Device, Json, at, edit, unique, values
@@ -138,6 +139,30 @@ def test_one_compacts_at_a_time_and_who_stood_still_cannot_go_on(alone: Server, 
         await second.close()
 
     asyncio.run(work())
+
+
+class ParsesOutside(asyncpg.Connection):  # type: ignore[misc]
+    """Fails where a statement's text is sent alone while a transaction is open: who is frozen then is not idle."""
+
+    async def _get_statement(self, query: str, *how: Any, **more: Any) -> Any:
+        assert not self.is_in_transaction(), query
+        return await super()._get_statement(query, *how, **more)
+
+
+def test_nothing_of_a_part_is_sent_without_its_values(alone: Server, make: Make) -> None:
+    write_much(make("ada"))
+    before = count(alone, "sync_changes")
+
+    async def work() -> None:
+        connection = await asyncpg.connect(alone.owner_dsn, connection_class=ParsesOutside, statement_cache_size=0)
+        with pytest.raises(AssertionError, match="SELECT 1"):
+            async with connection.transaction():
+                await connection.prepare("SELECT 1")
+        await compacted(connection, Policy(ALL, ALL, None))
+        await connection.close()
+
+    asyncio.run(work())
+    assert count(alone, "sync_changes") < before
 
 
 def test_the_command_says_what_it_did_and_keeps_what_goes(alone: Server, make: Make, folder: Path) -> None:

@@ -10,6 +10,7 @@ from syncd.consumers.lines import ConsumerLine, pause
 def test_a_transaction_ends_with_the_lease() -> None:
     line = ConsumerLine("postgresql:///x", "c", uuid4(), 1.5)
     assert line._settings["idle_in_transaction_session_timeout"] == "1500ms"
+    assert line._settings["application_name"] == f"syncd consume {line._holder}"
 
 
 def test_pauses_grow_up_to_a_bound() -> None:
