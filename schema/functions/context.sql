@@ -30,6 +30,12 @@ BEGIN
     END IF;
 END $$;
 
+-- The acting users of a group of pushes (functions/push_groups.sql), as lists of one length: the users (5), their devices (6) and the spaces that they write to (7). No two are of
+-- one device, so that a row's device says who its author is. The lists stand in the parameter of sync_user, which is 0 then, nobody.
+CREATE OR REPLACE FUNCTION syncd.sync_group(p_part integer) RETURNS integer[]
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN string_to_array(nullif(split_part(current_setting(syncd.sync_acting_in(), true), ',', p_part), ''), '_')::integer[];
+
 -- The start of a connection that signs: a name of its own, for which contexts are, and the time, by which they expire.
 CREATE OR REPLACE FUNCTION syncd.sync_session(OUT session text, OUT now double precision)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -15,6 +15,12 @@ GRANT EXECUTE ON FUNCTION
 -- schemas
 GRANT EXECUTE ON FUNCTION syncd.sync_schemas_mark, syncd.sync_schemas_in_force TO syncd_runtime;
 
+-- writable_by
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_unwritable_field, syncd.sync_may_append, syncd.sync_may_store, syncd.sync_unwritable_said,
+    syncd.sync_refuse_unwritable, syncd.sync_check_writable, syncd.sync_unwritable_move, syncd.sync_check_follow
+    TO syncd_runtime;
+
 -- starts
 GRANT EXECUTE ON FUNCTION
     syncd.sync_start, syncd.sync_is_strange

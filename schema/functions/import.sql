@@ -254,7 +254,7 @@ END $$;
 -- marks, by change: a appended, d there already, u change id used for something else, n no such space, r not a writer.
 -- A feed that stands where the export stood gets the same seqs; any other gets new ones, at the time of the import.
 -- Raises SY001 (records too large: their places), SY004 (of an operator's, what was erased: their places; else no places), SY008 (the first change that makes it touch more bytes than "touched"), SY011 (changes
--- that need too many names: their places).
+-- that need too many names: their places), SY012 (as sync_push_one).
 CREATE OR REPLACE FUNCTION syncd.sync_import(p_head jsonb, p_feeds integer[], p_seqs bigint[], p_ends bigint[], p_ats text[], p_events uuid[],
                                   p_ids text[], p_authors integer[], p_devices integer[], p_waves json[],
                                   OUT marks text, OUT heads bigint[])
@@ -287,6 +287,9 @@ BEGIN
     v_names := syncd.sync_import_names(p_head, p_feeds, p_ids, p_devices, p_waves, m.whys);
     f := syncd.sync_import_lock(v_user, p_head, v_names, m.spaces);
     v_marks := syncd.sync_import_marks(v_names, m.spaces, m.whys, f.apps, f.heads, p_feeds, p_seqs, p_events, p_ids, p_authors, p_devices, p_waves);
+    IF v_user IS NOT NULL THEN
+        PERFORM syncd.sync_check_writable(v_user, f.apps, m.spaces, v_names, v_marks, p_waves);
+    END IF;
     p := syncd.sync_import_places(v_user, p_head, m.spaces, f.apps, f.heads, p_feeds, p_seqs, p_ends, p_ats::timestamptz[], v_marks);
     IF p_head ? 'touched' THEN
         SELECT min(e) INTO v_first FROM syncd.sync_beyond(f.apps, m.spaces, v_names, p.seqs, (p_head ->> 'touched')::bigint, p_waves) t, unnest(t.beyond) e;

@@ -156,6 +156,9 @@ BEGIN
                 RAISE EXCEPTION 'the record would be larger than 16 MiB' USING ERRCODE = 'program_limit_exceeded';
             WHEN SQLSTATE 'SY008' THEN
                 RAISE EXCEPTION 'the record would be larger than 32 MiB as text' USING ERRCODE = 'program_limit_exceeded';
+            WHEN SQLSTATE 'SY012' THEN
+                GET STACKED DIAGNOSTICS v_said = PG_EXCEPTION_DETAIL;
+                RAISE EXCEPTION '%', v_said::jsonb #>> '{0,2}' USING ERRCODE = 'insufficient_privilege';
             WHEN SQLSTATE 'SY004' THEN
                 RAISE EXCEPTION 'the record was deleted, so long ago that this is forgotten' USING ERRCODE = 'object_not_in_prerequisite_state';
         END;

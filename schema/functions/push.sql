@@ -195,7 +195,8 @@ END $$;
 -- Raises SY001 (records too large: their places), SY002 (stamps ahead of the clock: {"now", "own"}), SY003 (refused: marks),
 -- SY007 (records that moved away, unless the head says "moves" or "follows": functions/moves.sql), SY008 (changes that make it
 -- touch more than it may: their places), with "apart" SY009 (stamps that their client has given already to another value:
--- [[place, [field]]]), SY011 (changes that need too many names: their places).
+-- [[place, [field]]]), SY011 (changes that need too many names: their places), SY012 (changes that the user's role may not write: [[place,
+-- field or null, text]]).
 CREATE OR REPLACE FUNCTION syncd.sync_push_one(p_head jsonb, p_bodies json[]) RETURNS syncd.sync_receipt
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -221,6 +222,7 @@ BEGIN
     IF p_head ?| ARRAY['atomic', 'held'] AND array_to_string(v_place.marks, '') ~ '[unr]' THEN
         RAISE EXCEPTION 'refused' USING ERRCODE = 'SY003', DETAIL = array_to_string(v_place.marks, '');
     END IF;
+    PERFORM syncd.sync_check_writable(v_user, array_fill(v_names[2], ARRAY[cardinality(v_ids)]), v_may.spaces, v_names[3:], v_place.marks, p_bodies);
 
     v.seqs := v_place.seqs;
     v.marks := array_to_string(v_place.marks, '');

@@ -3,12 +3,6 @@
 -- Called by the role that serves: sync_push_group. sync_push_together is SECURITY DEFINER: who acts is then a group, whose
 -- policies are the owner's alone. They look each row's author up, by its device, and the author's membership.
 
--- The acting users of a group, as lists of one length: the users (5), their devices (6) and the spaces that they write to (7). No two are of
--- one device, so that a row's device says who its author is. The lists stand in the parameter of sync_user, which is 0 then, nobody.
-CREATE OR REPLACE FUNCTION syncd.sync_group(p_part integer) RETURNS integer[]
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN string_to_array(nullif(split_part(current_setting(syncd.sync_acting_in(), true), ',', p_part), ''), '_')::integer[];
-
 -- Checks the contexts of a group's heads, where those are signed. Returns what stays in the parameter when nobody acts, or null
 -- where somebody shows none: then each is asked apart. Raises SY030.
 CREATE OR REPLACE FUNCTION syncd.sync_group_proven(p_heads json) RETURNS text
@@ -92,7 +86,7 @@ BEGIN
 END $$;
 
 -- The numbers of the names in a group's heads, by the place of each push; the memberships of those who are writers are held. users and spaces: 0
--- for one that is none, or has a name that is not there; feeds: space and app as one number, 0 where nothing may be
+-- for one that is none, has a name that is not there, or may not write all of the table; feeds: space and app as one number, 0 where nothing may be
 -- written. skew, most: the least of what the heads say.
 CREATE OR REPLACE FUNCTION syncd.sync_group_names(p_heads json, OUT users integer[], OUT clients integer[], OUT apps integer[],
     OUT tables integer[], OUT spaces integer[], OUT feeds bigint[], OUT skew bigint, OUT most bigint)
@@ -112,7 +106,8 @@ BEGIN
           FROM json_to_recordset(p_heads) AS x ("user" text, context text, client text, app text, tables json, spaces json,
                                                 skew bigint, largest bigint, touched bigint)
           OFFSET 0) y
-    LEFT JOIN LATERAL (SELECT h.user_no, y.client_no > 0 AND y.app_no > 0 AND y.table_no > 0 AS named FROM syncd.sync_memberships h
+    LEFT JOIN LATERAL (SELECT h.user_no, y.client_no > 0 AND y.app_no > 0 AND y.table_no > 0 AND (h.role = 'owner' OR NOT EXISTS (
+                           SELECT FROM syncd.sync_writable_by w WHERE w.app_no = y.app_no AND w.table_no = y.table_no)) AS named FROM syncd.sync_memberships h
                        WHERE h.user_no = y.user_no AND h.space_no = y.space_no AND h.role <> 'reader' FOR SHARE) m ON true;
 END $$;
 

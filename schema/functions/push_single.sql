@@ -2,7 +2,7 @@
 -- Called by functions alone. sync_enter is SECURITY DEFINER: it says who acts, and takes a seq for a writer.
 
 -- The start of a push of one plain change, in one call: acts as the user, finds the numbers of names, holds the
--- membership and, where the user is a writer and the feed was written since the current start, takes a seq.
+-- membership and, where the user may write the table with all its fields and the feed was written since the current start, takes a seq.
 -- A part that is not there is null; base is null when no seq was taken.
 CREATE OR REPLACE FUNCTION syncd.sync_enter(p_user text, p_client text, p_app text, p_table text, p_space text,
                                  OUT user_no integer, OUT client_no integer, OUT app_no integer, OUT table_no integer,
@@ -31,6 +31,10 @@ BEGIN
         SELECT s.space_no FROM syncd.sync_spaces s WHERE s.space_id = p_space)
     FOR SHARE OF m;
     IF v_role <> 'reader' AND client_no IS NOT NULL AND table_no IS NOT NULL THEN
+        IF v_role <> 'owner' AND EXISTS (  -- what it may write of that is asked elsewhere
+                SELECT FROM syncd.sync_writable_by w WHERE w.app_no = sync_enter.app_no AND w.table_no = sync_enter.table_no) THEN
+            RETURN;
+        END IF;
         UPDATE syncd.sync_feeds h
         SET head = h.head + 1, written_at = greatest(clock_timestamp(), h.written_at)
         WHERE h.space_no = sync_enter.space_no AND h.app_no = sync_enter.app_no

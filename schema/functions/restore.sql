@@ -120,7 +120,7 @@ BEGIN
     RETURN v_may.spaces[1];
 END $$;
 
--- As sync_restore_wave, where that is complete, no more than the call says, and of no table that it calls ruled. Raises SY010.
+-- As sync_restore_wave, where that is complete, no more than the call says, of no table that it calls ruled, and of nothing that the user may not write. Raises SY010, SY012.
 CREATE OR REPLACE FUNCTION syncd.sync_restore_bounded(p_space integer, p_app integer, p_seq bigint, p_only syncd.sync_records, p_call jsonb,
                                            OUT body json, OUT tables integer[], OUT count integer)
 LANGUAGE plpgsql VOLATILE AS $$
@@ -146,6 +146,7 @@ BEGIN
     IF EXISTS (SELECT FROM syncd.sync_names t WHERE t.name_no = ANY (w.tables) AND p_call -> 'ruled' ?| ARRAY['*', t.name]) THEN
         RAISE EXCEPTION 'rule_refused' USING ERRCODE = 'SY010';
     END IF;
+    PERFORM syncd.sync_check_writable(syncd.sync_user(), ARRAY[p_app], ARRAY[p_space], w.tables, array_fill('a'::text, ARRAY[w.count]), ARRAY[w.body]);
     body := w.body; tables := w.tables; count := w.count;
 END $$;
 

@@ -28,6 +28,7 @@ BEGIN
     LOCK TABLE syncd.sync_table_schemas IN SHARE ROW EXCLUSIVE MODE;
     SELECT s.version, s.body::text AS body INTO v_last FROM syncd.sync_table_schemas s
     WHERE s.app = p_app AND s.table_name = p_table ORDER BY s.version DESC LIMIT 1;
+    PERFORM syncd.sync_writable_put(p_app, p_table, p_body::json);
     IF v_last.body IS NOT DISTINCT FROM p_body THEN
         RETURN NULL;
     END IF;

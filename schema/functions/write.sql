@@ -141,6 +141,13 @@ BEGIN
         ELSE ARRAY(SELECT jsonb_array_elements_text(p_detail::jsonb)::integer) END;
 END $$;
 
+-- The results of changes that the user's role may not write (p_said: as SY012 says it), by place.
+CREATE OR REPLACE FUNCTION syncd.sync_write_unwritable(p_said jsonb, p_places integer[], p_changes jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT jsonb_object_agg(p_places[(e ->> 0)::integer], syncd.sync_write_refusal(
+                   p_changes -> (p_places[(e ->> 0)::integer] - 1), 'rule_refused', coalesce('fields/' || (e ->> 1), 'table'), e ->> 2))
+        FROM jsonb_array_elements(p_said) e);
+
 -- The results of changes that were pushed, by place, beside those that are known (p_out).
 CREATE OR REPLACE FUNCTION syncd.sync_write_results(p_out jsonb, p_head jsonb, p_places integer[], p_receipt syncd.sync_receipt) RETURNS jsonb
 LANGUAGE sql STABLE
@@ -195,6 +202,9 @@ BEGIN
                 SELECT v_call || jsonb_build_object('out', (v_call -> 'out') || jsonb_object_agg(
                            b.places[u.i], syncd.sync_write_refusal(p_changes -> (b.places[u.i] - 1), c.code, 'id', NULL)))
                 INTO v_call FROM syncd.sync_write_codes(v_state, v_detail, b.head, b.bodies) c CROSS JOIN LATERAL unnest(c.places) AS u (i);
+            WHEN SQLSTATE 'SY012' THEN
+                GET STACKED DIAGNOSTICS v_detail = PG_EXCEPTION_DETAIL;
+                v_call := v_call || jsonb_build_object('out', (v_call -> 'out') || syncd.sync_write_unwritable(v_detail::jsonb, b.places, p_changes));
             WHEN SQLSTATE 'SY007' THEN
                 v_follows := '{"follows": true}';
         END;

@@ -87,9 +87,12 @@ def _read(file: Path) -> dict[tuple[str, str], str]:
 def _checked(file: Path, table: str, schema: object) -> str:
     from syncd.service.schema_limits import SchemaRefused
     from syncd.service.table_schema import TableSchema, ValidatorMissing
+    from syncd.service.writable_by import check_writable_by
 
     try:
         unknown = TableSchema(schema).unknown
+        assert isinstance(schema, dict)
+        check_writable_by(schema)
     except SchemaRefused as why:
         raise click.ClickException(f"{file}: {'/'.join(('tables', table, *why.path))}: {why.why}") from None
     except ValidatorMissing as why:

@@ -15,7 +15,7 @@ from syncd.protocol.push_decision import LARGEST_RECORD
 from syncd.service.event_ids import EventIds
 from syncd.service.rules import NOT_ASKED
 from syncd.store.history import History, PastPage
-from syncd.store.pool import Refusal
+from syncd.store.pool import UNWRITABLE, Refusal, unwritable
 
 MAX_LIMIT, DEFAULT_LIMIT = 1000, 100
 PAGE_BYTES = 2 * 1024 * 1024
@@ -78,6 +78,8 @@ class Undone(Result, kw_only=True, omit_defaults=True):
 
 
 def _refused(why: Refusal) -> SyncdError:
+    if why.state == UNWRITABLE:
+        return Refused(f"{unwritable(why)[0].text}. Nothing was written.", code="rule_refused")
     match why.message:
         case "seq_ahead":
             detail = f"must not be beyond the last seq, which is {why.said}"

@@ -24,7 +24,7 @@ from syncd.service.aside import aside, is_large
 from syncd.service.event_ids import EventIds
 from syncd.service.pull import PullState, page_or_beginning
 from syncd.store.log import Log, PushCall
-from syncd.store.pool import Refusal, Unforeseen
+from syncd.store.pool import UNWRITABLE, Refusal, Unforeseen, unwritable
 
 ROUNDS = 8
 # How often a push of the first generation may fail and be cut because what it touches is too much for one transaction,
@@ -314,6 +314,10 @@ def _settle(work: PushDecision, why: Refusal, skew: int, cuts: bool) -> None:
         if cuts and why.state == "SY008" and min(places) > 0:
             raise _TouchesTooMuch(min(places))
         work.refuse(dict.fromkeys(places, REASONS[why.state]))
+    elif why.state == UNWRITABLE:
+        work.refuse_by_rule(
+            {work.left[one.place - 1]: ("rule_refused", one.field, one.text) for one in unwritable(why)}
+        )
     elif why.state == "SY002":
         work.lower_stamps(msgspec.json.decode(why.said), skew)
     elif why.state == "SY003":

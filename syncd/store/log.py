@@ -175,7 +175,7 @@ class Log:
         )
 
     async def push(self, call: PushCall, *, alone: bool = False) -> Receipt:
-        """Appends a push. Raises Refusal (SY001 to SY011), Busy, DatabaseUnavailable."""
+        """Appends a push. Raises Refusal (SY001 to SY012), Busy, DatabaseUnavailable."""
         if alone or not call.small:
             async with self._queue.large(call.feed):
                 return await self._push_large(call)

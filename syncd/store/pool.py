@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 import msgspec
@@ -337,6 +337,24 @@ class Refusal(SyncdError):
         if self.message in ERROR_CODES:
             return SyncdError(code=self.message)
         return Unforeseen(log_failure(log, "unknown refusal", self, state=self.state).detail)
+
+
+class Unwritable(NamedTuple):
+    """A change that its user's role may not write: its place, from 1, the field (None: it is the table), and a text for
+    people."""
+
+    place: int
+    field: str | None
+    text: str
+
+
+# What the schema raises for such changes.
+UNWRITABLE = "SY012"
+
+
+def unwritable(why: Refusal) -> list[Unwritable]:
+    """The changes that were refused so."""
+    return [Unwritable(*one) for one in msgspec.json.decode(why.said, type=list[tuple[int, str | None, str]])]
 
 
 class Unforeseen(SyncdError):

@@ -25,7 +25,7 @@ from syncd.protocol.push_decision import LARGEST_RECORD, MARKS
 from syncd.service.aside import beside
 from syncd.service.spaces import refused
 from syncd.store.backup import Appended, Backups
-from syncd.store.pool import Pool, Refusal
+from syncd.store.pool import UNWRITABLE, Pool, Refusal, unwritable
 from syncd.store.usage import Over
 from syncd.transfer.export_reader import ExportReader
 
@@ -218,6 +218,15 @@ REASONS = {
 }  # fmt: skip
 
 
+def _refused_alone(why: Refusal) -> dict[int, tuple[str, str | None]]:
+    """The code and the text of each change that is refused for itself, by place; none where it is not of changes."""
+    if why.state == UNWRITABLE:
+        return {one.place: ("rule_refused", one.text) for one in unwritable(why)}
+    if why.state not in REASONS:
+        return {}
+    return dict.fromkeys(msgspec.json.decode(why.said, type=list[int]), (REASONS[why.state], None))
+
+
 async def _append(batch: list[ImportLine], source: Batches, append: Appending, report: ImportReport) -> _Appended:
     """Writes a batch; a change that the log refuses is left out, and the others written. Of one that touches too much
     the beginning is written."""
@@ -227,15 +236,15 @@ async def _append(batch: list[ImportLine], source: Batches, append: Appending, r
         try:
             return _Appended(*await append(arranged), arranged, rest)
         except Refusal as why:
-            places = msgspec.json.decode(why.said, type=list[int]) if why.state in REASONS else []
-            if not places:
+            refused = _refused_alone(why)
+            if not refused:
                 raise
-            if why.state == TOO_MUCH and places[0] > 1:
-                rest[:0] = cut(batch, places[0] - 1, source.cut)
+            if why.state == TOO_MUCH and min(refused) > 1:
+                rest[:0] = cut(batch, min(refused) - 1, source.cut)
                 continue
-            for place in sorted(places, reverse=True):
+            for place in sorted(refused, reverse=True):
                 gone = batch.pop(place - 1)
-                report.refuse(gone.number, REASONS[why.state], event=gone.line.eventId)
+                report.refuse(gone.number, *refused[place], event=gone.line.eventId)
         if not batch:
             return _Appended("", [0] * len(arranged.head["feeds"]), arranged, rest)
 

@@ -19,7 +19,7 @@ from syncd.postgres.statements import Statement, statements
 
 # An area calls functions of its own and of lower levels.
 LEVELS = {
-    "services": 4, "schemas": 1, "write_checks": 1, "write_single": 7,
+    "services": 4, "schemas": 3, "writable_by": 2, "import_moves": 12, "write_checks": 1, "write_single": 7,
     "base": 0, "context": 0, "starts": 1, "names": 1, "user_bounds": 1, "first_generation": 1, "page_cuts": 1,
     "merge": 1, "touched": 1, "unseen": 1, "security": 2, "append": 2, "feeds": 2, "feed_text": 2, "audit": 3,
     "quotas": 3, "held": 3, "cursors": 3, "devices": 3, "idempotency": 3, "news": 4, "small_feeds": 4, "own_push": 4,

@@ -22,6 +22,7 @@ REFERENCE = {
     "sync_names": "numbers of users, apps, tables and devices, of no space",
     "sync_spaces": "found by id, and by number from every other table",
     "sync_memberships": "the policies ask for all spaces of a user",
+    "sync_writable_by": "the policies ask for it, where a table has such a word",
     "sync_server": "one row",
     "sync_context_key": "one row",
     "sync_starts": "a row a start",

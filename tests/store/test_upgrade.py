@@ -64,6 +64,7 @@ STEPS = [
     "0055_pre_erasing",
     "0057_pre_held_service",
     "0060_pre_erased_incarnations",
+    "0062_pre_writable_by",
     "functions",
     "0015_post_baseline",
     "0017_post_held",
@@ -88,6 +89,7 @@ STEPS = [
     "0058_post_held_service",
     "0059_post_erase_begun",
     "0061_post_erase_apart",
+    "0063_post_writable_by",
 ]
 # How it was said before who acts.
 SAYS_IN_A_SETTING = """\
