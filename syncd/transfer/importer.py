@@ -222,9 +222,8 @@ def _refused_alone(why: Refusal) -> dict[int, tuple[str, str | None]]:
     """The code and the text of each change that is refused for itself, by place; none where it is not of changes."""
     if why.state == UNWRITABLE:
         return {one.place: ("rule_refused", one.text) for one in unwritable(why)}
-    if why.state not in REASONS:
-        return {}
-    return dict.fromkeys(msgspec.json.decode(why.said, type=list[int]), (REASONS[why.state], None))
+    places = msgspec.json.decode(why.said, type=list[int]) if why.state in REASONS else ()
+    return dict.fromkeys(places, (REASONS.get(why.state, ""), None))
 
 
 async def _append(batch: list[ImportLine], source: Batches, append: Appending, report: ImportReport) -> _Appended:
@@ -236,8 +235,7 @@ async def _append(batch: list[ImportLine], source: Batches, append: Appending, r
         try:
             return _Appended(*await append(arranged), arranged, rest)
         except Refusal as why:
-            refused = _refused_alone(why)
-            if not refused:
+            if not (refused := _refused_alone(why)):
                 raise
             if why.state == TOO_MUCH and min(refused) > 1:
                 rest[:0] = cut(batch, min(refused) - 1, source.cut)

@@ -15,6 +15,7 @@ import pytest
 
 from syncd.postgres.legacy_view import make_view
 from syncd.postgres.schema_files import MigrationError
+from tests.support.direct import run
 from tests.support.harness import Server
 from tests.support.wire import Device, at, edit, unique, values
 from tests.system.transfer.test_operator_backup import syncd
@@ -203,6 +204,22 @@ async def test_what_cannot_be_is_refused(sql: Sql, arguments: tuple[Any, ...], r
     with pytest.raises(refusal):
         await sql.insert(*arguments)
     assert await sql.rows() == []
+
+
+async def test_what_a_user_s_role_may_not_write_is_refused(sql: Sql, server: Server, device: Make) -> None:
+    ada, bob, table = device(unique("ada")), device(unique("bob")), unique("prices")
+    space = ada.create(unique("garden"))
+    ada.member(space, bob.user)
+    body = '{"x-writable-by": "owner"}'
+    await run(server.owner_dsn, f"SELECT syncd.sync_schema_put('app', '{table}', '{body}')")
+    insert = INSERT.replace("'t'", f"'{table}'")
+    arguments = ("r", "insert", '{"x": 1}', "null", space)
+    await sql.as_user(bob.user)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="only an owner"):
+        await sql.connection.fetchrow(insert, *arguments)
+    await sql.as_user(ada.user)
+    assert (await sql.connection.fetchrow(insert, *arguments))["space_id"] == space
+    await run(server.owner_dsn, f"SELECT syncd.sync_schema_put('app', '{table}', NULL)")
 
 
 async def test_nobody_writes_as_another_or_without_saying_who(sql: Sql) -> None:

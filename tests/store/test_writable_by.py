@@ -57,7 +57,8 @@ class Place(NamedTuple):
             statement, user, fields, lost))  # fmt: skip
 
     async def may_in_a_group(self, user: str, statement: str, fields: Any = None) -> bool:
-        return await self._tried(self.dsns[1], self.filled(GROUP, user), self.filled(statement, user, fields))
+        said = (self.filled(GROUP, user), self.filled(statement, user, fields))
+        return await self._tried(self.dsns[1], "SET LOCAL ROLE syncd_owner", *said)
 
     async def _tried(self, dsn: str, *statements: str) -> bool:
         conn = await asyncpg.connect(dsn)

@@ -1,4 +1,4 @@
-"""What docs/guide/schemas.md puts in force, for the server that the guides' code talks to: its files, by its command."""
+"""What docs/guide/schemas.md puts in force, for the server that the guides' code talks to: its files, its command."""
 
 from __future__ import annotations
 
