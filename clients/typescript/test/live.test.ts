@@ -1,32 +1,16 @@
-/** A live sync with a server that is a script: frames, refusals, closed and dead connections, polling. */
+/** A live sync with a server that is a script: frames, refusals, closed and dead connections. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { InvalidWrite, ServerBusy, StoreFailed } from "../src/errors.js";
-import type { Event, Live, Replica } from "../src/index.js";
+import type { Event } from "../src/index.js";
 import { endingOf } from "../src/live/reconnect.js";
 import { readFrame } from "../src/live/session.js";
 import { open, QUICK, until } from "./devices.js";
-import { page, problem, Script, wire } from "./script.js";
-import { answered, changes, type Frame, SocketScript } from "./socket-script.js";
+import { http, live, named, server } from "./live-script.js";
+import { problem, wire } from "./script.js";
+import { answered, changes, type Frame } from "./socket-script.js";
 
 const AT = "2026-01-01T10:00:00.000000Z";
-let server: SocketScript;
-let http: Script;
-beforeEach(async () => {
-  server = new SocketScript();
-  http = new Script();
-  await server.start();
-});
-afterEach(() => server.stop());
-
-async function live(options: object = {}, policy: object = {}): Promise<{ replica: Replica; live: Live }> {
-  const replica = await open({ url: server.url, token: "t", fetch: http.fetch, ...options });
-  return { replica, live: replica.live({ policy: { ...QUICK, ...policy } }) };
-}
-
-async function named(sync: Live, name: string): Promise<void> {
-  await until(`it is ${name}, not ${sync.state.name} ${sync.state.code}`, () => sync.state.name === name);
-}
 
 describe("a connection", () => {
   it("introduces itself, subscribes from the cursor, and applies what comes with its cursor", async () => {
@@ -283,154 +267,6 @@ describe("a connection", () => {
       states.some((event) => event.kind === "state" && event.name === name && event.code === because),
     );
     await named(sync, "live");
-  });
-});
-
-describe("the token", () => {
-  function jwt(seconds: number): string {
-    return `h.${btoa(JSON.stringify({ sub: "u", exp: Date.now() / 1000 + seconds, n: Math.random() }))}.s`;
-  }
-
-  it("is renewed in place before it ends", async () => {
-    const { live: sync } = await live({ token: () => jwt(6) });
-    await named(sync, "live");
-    await until("renewed", () => server.frames("auth").length >= 2);
-    expect(server.sockets).toHaveLength(1);
-    expect(sync.state.name).toBe("live");
-  });
-
-  it("that is refused is asked for again at once, and silently", async () => {
-    server.on.auth = [
-      (_frame, socket) => {
-        socket.close(4401);
-        return null;
-      },
-    ];
-    const { replica, live: sync } = await live({ token: () => jwt(100) });
-    const names: string[] = [];
-    replica.on((event) => event.kind === "state" && names.push(event.name));
-    await named(sync, "live");
-    expect(names).not.toContain("refused");
-  });
-});
-
-describe("a login that is at fault", () => {
-  it.each<[string, object, string, string]>([
-    ["that has ended", { detail: "The token has expired." }, "unauthorized", "signed_out"],
-    [
-      "that is not believed",
-      { detail: "The token's signature is not by the key that it names." },
-      "unauthorized",
-      "refused",
-    ],
-    ["that there is none of", { token: () => null }, "no_token", "signed_out"],
-  ])("is told from a line that is: one %s", async (_, how, code, login) => {
-    const { detail = "", ...options } = how as { detail?: string };
-    server.on.auth = Array.from({ length: 9 }, () => (_frame, socket) => {
-      socket.close(4401, detail);
-      return null;
-    });
-    const { replica, live: sync } = await live(options, { refusedInterval: 60_000 });
-    await named(sync, "refused");
-    expect(sync.state).toMatchObject({ code, login });
-    expect((await replica.status()).live.login).toBe(login);
-    if (detail) expect(sync.state.detail).toBe(detail);
-  });
-
-  it("is none where the line is", async () => {
-    const { live: sync } = await live({ token: () => Promise.reject(new Error("no line")) });
-    await named(sync, "offline");
-    expect(sync.state.login).toBeUndefined();
-  });
-});
-
-describe("the browser's word on the network", () => {
-  const page = new EventTarget();
-  beforeEach(() => {
-    vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
-  });
-  afterEach(() => vi.unstubAllGlobals());
-  const LONG = { first: 60_000, longest: 60_000, pingInterval: 60_000 };
-
-  it.each<[string, object]>([
-    ["live", {}],
-    ["polling", { webSocket: null }],
-  ])("ends what is %s at once, and begins it again at once", async (name, options) => {
-    const { live: sync } = await live(options, LONG);
-    await named(sync, name);
-    const cut = Date.now();
-    page.dispatchEvent(new Event("offline"));
-    await named(sync, "offline");
-    expect(Date.now() - cut).toBeLessThan(1000);
-    expect(sync.state.code).toBe("offline");
-    const [sockets, asked] = [server.frames("auth").length, http.asked.length];
-    await new Promise((resolve) => setTimeout(resolve, 600)); // three times the pause between polls
-    expect([sync.state.name, server.frames("auth").length, http.asked.length]).toEqual([
-      "offline",
-      sockets,
-      asked,
-    ]);
-    page.dispatchEvent(new Event("online"));
-    await named(sync, name);
-  });
-
-  it("is not all: it tries again by itself", async () => {
-    const { live: sync } = await live({}, { longest: 300 });
-    await named(sync, "live");
-    page.dispatchEvent(new Event("offline"));
-    await named(sync, "offline");
-    await named(sync, "live");
-  });
-
-  it("counts no more once a connection has shown it wrong", async () => {
-    const { replica, live: sync } = await live({}, { longest: 300, restartSpread: 0 });
-    await named(sync, "live");
-    page.dispatchEvent(new Event("offline"));
-    await named(sync, "offline");
-    await named(sync, "live");
-    const states: string[] = [];
-    replica.on((event) => event.kind === "state" && states.push(`${event.name} ${event.code}`));
-    server.sockets.at(-1)?.close(1012);
-    await until("live again", () => states.at(-1) === "live null");
-    expect(states).not.toContain("offline offline");
-  });
-});
-
-describe("without sockets", () => {
-  it("it polls, sends what is written at once, and tries a socket now and then", async () => {
-    const { replica, live: sync } = await live(
-      { webSocket: null },
-      { first: 60_000, refusedInterval: 60_000 },
-    );
-    await named(sync, "polling");
-    await replica.put("t", "a", { n: 1 });
-    http.answers.push((body) =>
-      body === null
-        ? page()
-        : page([], { results: body.changes.map(({ changeId }) => ({ changeId, status: "applied" })) }),
-    );
-    expect(await sync.waitUntilSynced(10_000)).toBe(true);
-    const pulls = http.pulls.length;
-    await until("it asks again", () => http.pulls.length > pulls);
-  });
-
-  it("waits as long as a busy server says with its own date, whatever the device's clock says", async () => {
-    const date = new Date(Date.now() + 3 * 365 * 86_400_000).toUTCString();
-    http.answers.push(problem(503, "busy", [], { date, "retry-after": date }));
-    const { live: sync } = await live({ webSocket: null });
-    await until("busy", () => http.asked.length === 1);
-    await named(sync, "polling");
-  });
-
-  it("it is offline while nothing answers, and retryNow ends a pause", async () => {
-    http.answers.push(...Array.from({ length: 50 }, () => new TypeError("no network")));
-    const { live: sync } = await live({ webSocket: null }, { first: 60_000, longest: 60_000 });
-    await named(sync, "offline");
-    http.answers.length = 0;
-    await until("polling", () => {
-      sync.retryNow();
-      return sync.state.name === "polling";
-    });
   });
 });
 

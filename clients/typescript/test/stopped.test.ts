@@ -4,27 +4,13 @@ import { describe, expect, it } from "vitest";
 import { type Key, stamped, type Write, type Written } from "../src/data/change.js";
 import { after, formatInstant, type Instant, MAX_AHEAD } from "../src/data/clock.js";
 import { InvalidWrite, type JsonObject } from "../src/index.js";
-import * as queueing from "../src/store/enqueue.js";
-import { MemoryStore } from "../src/store/memory.js";
 import * as outbox from "../src/store/outbox.js";
 import { load, pick, save } from "../src/store/records.js";
 import * as rejected from "../src/store/rejected.js";
-import { LAYOUT, Store } from "../src/store/store.js";
+import type { Store } from "../src/store/store.js";
+import { NOW, put, store, write } from "./queues.js";
 
-const NOW = Date.parse("2026-01-01T10:00:00Z");
 const BOUND = NOW + MAX_AHEAD;
-
-function store(): Store {
-  return new Store(new MemoryStore(LAYOUT), 5000);
-}
-
-function write(id: string, values: JsonObject = { n: 1 }, space = "", op: Write["op"] = "update"): Write {
-  return { op, key: [space, "t", id], values: new Map(Object.entries(values)), extra: {}, upsert: true };
-}
-
-function put(to: Store, writes: Write[], wall = NOW): Promise<Written[]> {
-  return to.write((tx) => queueing.enqueue(tx, writes, wall, queueing.LIMITS));
-}
 
 async function refuse(to: Store, written: readonly Written[]): Promise<void> {
   const said = new Map(written.map(({ changeId }) => [changeId, { code: "no", detail: "No." }]));
@@ -77,7 +63,7 @@ describe("a stamp of a wrong clock", () => {
   /** A refused write far ahead of the clock, which another write is to mend or to leave alone. */
   async function ahead(): Promise<Store> {
     const to = store();
-    await refuse(to, await put(to, [write("far")], FAR));
+    await refuse(to, await put(to, [write("far")], false, FAR));
     return to;
   }
 
@@ -88,7 +74,7 @@ describe("a stamp of a wrong clock", () => {
   it("is mended by a write to any of its fields, among others", async () => {
     const to = store();
     await put(to, [write("far", { early: 1 })]);
-    await refuse(to, await put(to, [write("far")], FAR));
+    await refuse(to, await put(to, [write("far")], false, FAR));
     await put(to, [write("fresh"), write("far", { m: 1 })]);
     expect(await isMended(to)).toBe(true);
     expect((await stampsOf(to, "far")).early).toBe(formatInstant(NOW));
@@ -116,7 +102,7 @@ describe("a stamp of a wrong clock", () => {
     const to = await ahead();
     const theirs = BOUND + 5000;
     await confirm(to, "b", { n: 1 }, formatInstant(theirs, below));
-    await put(to, [write("b")], theirs + later);
+    await put(to, [write("b")], false, theirs + later);
     await put(to, [write("b", { m: 1 })]);
     expect(await isMended(to)).toBe(mended);
   });
@@ -126,7 +112,7 @@ describe("a stamp of a wrong clock", () => {
     [1, true],
   ])("of a record that is %d ms beyond the bound: mended %s", async (beyond, mended) => {
     const to = await ahead();
-    await refuse(to, await put(to, [write("b")], BOUND + beyond));
+    await refuse(to, await put(to, [write("b")], false, BOUND + beyond));
     await put(to, [write("b", { m: 1 })]);
     expect(await isMended(to)).toBe(mended);
   });
