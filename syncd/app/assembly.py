@@ -14,7 +14,7 @@ from syncd.app.from_settings import (
     tokens_of,
 )
 from syncd.edge.addresses import Addresses
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.concurrency import ConcurrencyLimit
 from syncd.edge.connection import Connections
 from syncd.edge.docs import Docs
@@ -57,7 +57,7 @@ def build(settings: Settings, board: Board | None = None, token: str = "", host:
     connections = Connections(
         admission, connection_bounds(settings), ConcurrencyLimit(settings.max_requests), addresses
     )
-    bodies = Bodies(
+    bodies = BytesHeld(
         settings.max_body,
         slowest=settings.slowest_body,
         per_user=settings.max_bodies_per_user,

@@ -26,7 +26,7 @@ from syncd.core.database_url import server_of
 from syncd.core.errors import SyncdError
 from syncd.edge.admission import Admission
 from syncd.edge.authenticator import Authenticator, IdentitySource
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.connection import Connections
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.metrics import Board
@@ -77,8 +77,8 @@ class Resources:
     """What a worker has from its start on, before there is a database."""
 
     def __init__(
-        self, settings: Settings, connections: Connections, bodies: Bodies, answers: Bodies, identities: IdentitySource,
-        rules: Sequence[Callable[..., Any]] = (),
+        self, settings: Settings, connections: Connections, bodies: BytesHeld, answers: BytesHeld,
+        identities: IdentitySource, rules: Sequence[Callable[..., Any]] = (),
     ) -> None:  # fmt: skip
         self._given_rules, self._rules_module = rules, settings.rules
         self.connections, self.bodies, self.answers = connections, bodies, answers

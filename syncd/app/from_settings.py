@@ -11,7 +11,7 @@ from syncd.bus.postgres import NotifyBus
 from syncd.core.issuers import issuers_of
 from syncd.core.sharing import Sharing
 from syncd.edge.admission import Admission
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.connection import Bounds
 from syncd.edge.tokens import Tokens
 from syncd.protocol.normalize import Limits
@@ -30,10 +30,10 @@ SPARE_DESCRIPTORS = 128
 MOST_BLOCKS = 1000
 
 
-def answer_bodies(settings: Settings) -> Bodies:
+def answer_bodies(settings: Settings) -> BytesHeld:
     """The bounds of what is on its way down: so many pages, each of which is what one push touched at most and its own
     size."""
-    return Bodies(
+    return BytesHeld(
         settings.max_touched + PAGE_BYTES,
         per_user=settings.max_bodies_per_user,
         per_address=settings.max_bodies_per_address,

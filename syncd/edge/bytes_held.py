@@ -13,7 +13,7 @@ from syncd.edge.pace import ClientWait, slowest
 UNCOUNTED = 64 * 1024
 
 
-class Bodies:
+class BytesHeld:
     """The bounds of one process. `largest`: bytes of a body, also unpacked; the others: how many of the largest may be
     held for one user, for one address (0: any number) and in all; `slowest`: bytes a second that a body has to come at.
     """
@@ -60,7 +60,7 @@ class Holder:
 
     __slots__ = ("_bodies", "address", "held", "user")
 
-    def __init__(self, bodies: Bodies, address: str, user: str = "") -> None:
+    def __init__(self, bodies: BytesHeld, address: str, user: str = "") -> None:
         self._bodies, self.address, self.user, self.held = bodies, address, user, 0
 
     def take(self, size: int) -> Holder:

@@ -25,7 +25,7 @@ from syncd.edge.answers import (
     packed,
     send_whole,
 )  # fmt: skip
-from syncd.edge.bytes_held import Bodies, Holder
+from syncd.edge.bytes_held import BytesHeld, Holder
 from syncd.edge.direct import respond
 from syncd.edge.docs import Docs
 from syncd.edge.endpoints.audit import AuditEndpoint
@@ -73,7 +73,7 @@ class HttpApplication:
 
     def __init__(
         self, endpoints: Endpoints, backend: Backend, board: Board, ended: dict[str, int],
-        *, bodies: Bodies, answers: Bodies, rates: Rates, version: str, addresses: Addresses = DIRECT,
+        *, bodies: BytesHeld, answers: BytesHeld, rates: Rates, version: str, addresses: Addresses = DIRECT,
     ) -> None:  # fmt: skip
         self._addresses = addresses
         self._endpoints, self._backend, self._board, self._ended = endpoints, backend, board, ended

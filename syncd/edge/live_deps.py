@@ -8,7 +8,7 @@ from syncd.edge.addresses import Addresses
 from syncd.edge.admission import Admission
 from syncd.edge.answers import Scope
 from syncd.edge.authenticator import Authenticator
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.live.hub import Hub
 from syncd.service.push import PushService
 
@@ -41,8 +41,8 @@ class LiveDeps(NamedTuple):
     hub: Hub
     authenticator: Authenticator
     admission: Admission
-    bodies: Bodies
-    answers: Bodies
+    bodies: BytesHeld
+    answers: BytesHeld
     pushes: PushService
 
 

@@ -19,7 +19,7 @@ import structlog
 from syncd.core.errors import MembershipsUnavailable
 from syncd.core.ids import fault_in_id
 from syncd.core.unlogged import unlogged
-from syncd.edge.outgoing import SERVICE_TIMEOUT, http_client
+from syncd.edge.http_client import SERVICE_TIMEOUT, http_client
 from syncd.edge.tokens import ROLES, spaces_in
 
 log = structlog.get_logger("syncd.memberships")

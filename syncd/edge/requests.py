@@ -14,7 +14,7 @@ from syncd.core.errors import Fault, Malformed, NotFound, TooLarge, TooSlow, Uns
 from syncd.core.ids import STEPS, fault_in_client, fault_in_id
 from syncd.edge.addresses import DIRECT, Addresses
 from syncd.edge.answers import Receive, Scope
-from syncd.edge.bytes_held import Bodies, Holder
+from syncd.edge.bytes_held import BytesHeld, Holder
 from syncd.edge.concurrency import Place
 from syncd.edge.direct import whole_body
 from syncd.edge.pace import Arrival, ClientWait
@@ -41,7 +41,7 @@ class Request:
     """One HTTP request. What is held of its body counts among `bodies` until `release`. `unread`: its body has not come
     to its end; `came`: bytes of it, as they travelled."""
 
-    def __init__(self, scope: Scope, receive: Receive, bodies: Bodies, addresses: Addresses = DIRECT) -> None:
+    def __init__(self, scope: Scope, receive: Receive, bodies: BytesHeld, addresses: Addresses = DIRECT) -> None:
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.query_string: bytes = scope["query_string"]

@@ -15,7 +15,7 @@ from syncd.core.errors import Busy, SyncdError, TooMany
 from syncd.core.pieces import in_turns
 from syncd.edge.admission import UserAllowance, token_in_query
 from syncd.edge.answers import Receive, Scope, Send
-from syncd.edge.bytes_held import Bodies, Holder
+from syncd.edge.bytes_held import BytesHeld, Holder
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import KEEPS_UP_BELOW, LARGEST_PAGE, ClientWait, PageSize
 from syncd.edge.rechecking import asked_again
@@ -30,13 +30,13 @@ from syncd.store.turns import ACTING
 
 HEARTBEAT_EVERY = 15.0
 # How long a client may take nothing at all of what waits for it.
-STALLED_AFTER = 60.0
+MOVES_WITHIN = 60.0
 # The same while the server is stopping.
 CLOSE_WITHIN = 5.0
 # What may still be under way when the next events are sent.
 LEFT = 16 * 1024
 # Small pages are not counted.
-UNBOUNDED = Bodies(1)
+UNBOUNDED = BytesHeld(1)
 NEWLINES = bytes.maketrans(b"\n\r", b"  ")
 
 
@@ -48,7 +48,7 @@ class Stream:
     """One stream. It is a sink of the hub's: events go into a short queue, and out as the client takes them. `answers`:
     where large pages are counted until they are taken, for this address and user."""
 
-    def __init__(self, answers: Bodies | None = None, address: str = "", user: str = "") -> None:
+    def __init__(self, answers: BytesHeld | None = None, address: str = "", user: str = "") -> None:
         self._answers, self._address, self._user = answers, address, user
         # Of pages: those that wait, and those that are on their way.
         self._waiting, self._under_way = list[Holder](), list[Holder]()
@@ -313,7 +313,7 @@ async def _sent(stream: Stream, body: bytes, send: Send, transport: Any, *, more
         if transport is not None:
             await taken(transport, LEFT)
 
-    return await sent(sending(), transport, lambda: STALLED_AFTER if stream.ended is None else CLOSE_WITHIN)
+    return await sent(sending(), transport, lambda: MOVES_WITHIN if stream.ended is None else CLOSE_WITHIN)
 
 
 async def _hung_up(receive: Receive) -> None:

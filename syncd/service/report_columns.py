@@ -1,4 +1,8 @@
-"""What a view of a table has for columns, by the table's JSON Schema; and what views and columns are called."""
+"""What a view of a table has for columns, by the table's JSON Schema; and what views and columns are called.
+
+What each column is made of is in sync_report_column (schema/functions/reports.sql), and for a projection in
+projections.sql.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from syncd.core.errors import TooLarge
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.requests import Request
 from tests.support.harness import PATH
 from tests.support.wire import Device, Json, edit, unique
@@ -308,7 +308,7 @@ async def test_of_a_bomb_little_more_is_unpacked_than_would_be_taken(coding: str
         return {"type": "http.request", "body": bomb, "more_body": False}
 
     headers = [(b"content-encoding", coding.encode())]
-    request = Request({"method": "POST", "headers": headers, "query_string": b""}, receive, Bodies(1 << 20))
+    request = Request({"method": "POST", "headers": headers, "query_string": b""}, receive, BytesHeld(1 << 20))
     tracemalloc.start()
     try:
         with pytest.raises(TooLarge):

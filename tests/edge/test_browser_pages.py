@@ -16,7 +16,7 @@ import pytest
 
 from syncd.cli.token import token_command_line
 from syncd.core.errors import NotFound
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.docs import Docs
 from syncd.edge.files import Files
 from syncd.edge.requests import Request
@@ -50,7 +50,7 @@ def request(path: str = "/", host: str = "localhost", client: str = "127.0.0.1",
         "method": "GET", "headers": list(named.items()), "query_string": b"", "client": (client, 1),
         "raw_path": path.encode(),
     }  # fmt: skip
-    return Request(scope, lambda: None, Bodies(1 << 20))  # type: ignore[arg-type,return-value]
+    return Request(scope, lambda: None, BytesHeld(1 << 20))  # type: ignore[arg-type,return-value]
 
 
 def shown(page: Any) -> str:

@@ -24,7 +24,7 @@ from .live.hub import Bulletin
 from .live.live import Live, choose_handlers
 from .reading import Reading
 from .status import Status, explain
-from .store import conflicts, outbox, records, rejected
+from .store import conflicts, outbox, records, requeue
 from .store.enqueue import Plan, enqueue, way_back
 from .store.identity import Identity, check_owner
 from .store.ids import new_id, read_wall_clock
@@ -266,7 +266,7 @@ class Replica(Reading):
 
     def _requeue(self, change_id: str, fields: Mapping[str, Any], space: str | None, alone: bool = False) -> str:
         with self.store.write() as db:
-            fresh, keys = rejected.requeue_stopped(db, change_id, self.wall(), fields, space, alone)
+            fresh, keys = requeue.requeue_stopped(db, change_id, self.wall(), fields, space, alone)
         self.bulletin.committed(keys)
         return fresh
 
@@ -276,7 +276,7 @@ class Replica(Reading):
         The rest of its batch is dropped too, unless `alone`. Raises NoSuchChange.
         """
         with self.store.write() as db:
-            keys = rejected.drop(db, change_id, alone)
+            keys = requeue.drop(db, change_id, alone)
         self.bulletin.committed(keys)
 
     def conflicts(self) -> list[Conflict]:

@@ -10,7 +10,7 @@ from syncd_client import BatchTooLarge, InvalidWrite, Limits, Replica
 from syncd_client.data.clock import format_instant
 from syncd_client.data.values import dump
 from syncd_client.store.outbox import Queued, pack
-from syncd_client.store.rejected import requeue_stopped
+from syncd_client.store.requeue import requeue_stopped
 
 from tests.support.replicas import Wall
 from tests.support.scripted import Script, applied, page, wire

@@ -27,7 +27,7 @@ import { Hub } from "./store/hub.js";
 import type { Source } from "./store/observed.js";
 import { migrate } from "./store/open.js";
 import { listed, type Queued } from "./store/outbox.js";
-import { drop, type Requeue, requeue } from "./store/rejected.js";
+import { drop, type Requeue, requeue } from "./store/requeue.js";
 import type { ChangeState, Transaction } from "./store/store.js";
 import { OwnDevice } from "./sync/device.js";
 import { Exchange } from "./sync/exchange.js";

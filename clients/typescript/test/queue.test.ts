@@ -8,7 +8,7 @@ import { BatchTooLarge } from "../src/index.js";
 import { incarnate as nameOpening } from "../src/store/copied.js";
 import * as queueing from "../src/store/enqueue.js";
 import * as outbox from "../src/store/outbox.js";
-import * as rejected from "../src/store/rejected.js";
+import * as rejected from "../src/store/requeue.js";
 import type { Store, Transaction, Work } from "../src/store/store.js";
 import { NOW, packed, put, seen, states, store, write } from "./queues.js";
 

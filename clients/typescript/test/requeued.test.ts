@@ -6,7 +6,7 @@ import { after, formatInstant } from "../src/data/clock.js";
 import { NoSuchChange } from "../src/index.js";
 import { takeName } from "../src/store/copied.js";
 import * as outbox from "../src/store/outbox.js";
-import * as rejected from "../src/store/rejected.js";
+import * as rejected from "../src/store/requeue.js";
 import { redate } from "../src/store/restamp.js";
 import type { Store, Transaction } from "../src/store/store.js";
 import { NOW, put, seen, states, store, write } from "./queues.js";

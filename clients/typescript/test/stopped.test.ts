@@ -1,12 +1,12 @@
 /** What of the queue is touched, and what is not, by a write, an answer, a space that is left, and what goes again. */
 
 import { describe, expect, it } from "vitest";
-import { type Key, stamped, type Write, type Written } from "../src/data/change.js";
+import { type Key, stamped, type Written } from "../src/data/change.js";
 import { after, formatInstant, type Instant, MAX_AHEAD } from "../src/data/clock.js";
 import { InvalidWrite, type JsonObject } from "../src/index.js";
 import * as outbox from "../src/store/outbox.js";
 import { load, pick, save } from "../src/store/records.js";
-import * as rejected from "../src/store/rejected.js";
+import * as rejected from "../src/store/requeue.js";
 import type { Store } from "../src/store/store.js";
 import { NOW, put, store, write } from "./queues.js";
 

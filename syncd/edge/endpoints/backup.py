@@ -31,7 +31,7 @@ from syncd.transfer.importer import Importer, ImportReport
 log = structlog.get_logger("syncd.backup")
 
 # How long a client may take nothing at all: its snapshot is held open meanwhile.
-STALLED_AFTER = 60.0
+MOVES_WITHIN = 60.0
 # How long to wait for one's own last one to end: it may have been given up a moment ago.
 PATIENCE = 2.0
 # Imports that are on their way in, each into a temporary file; and how long one that is there waits for its turn.
@@ -197,7 +197,7 @@ async def _pump(
         while True:
             sending = send({"type": "http.response.body", "body": part, "more_body": True})
             wait.begin(time.monotonic())
-            taken = await sent(sending, transport, lambda: STALLED_AFTER)
+            taken = await sent(sending, transport, lambda: MOVES_WITHIN)
             wait.end(len(part), time.monotonic())
             if not taken or hung_up.done():
                 return False

@@ -9,7 +9,7 @@ from syncd.core.errors import Fault, Malformed, MethodNotAllowed, NotFound
 from syncd.core.shared_text import SharedText
 from syncd.edge.answers import Answer
 from syncd.edge.authenticator import Authenticator
-from syncd.edge.bytes_held import Bodies, Holder
+from syncd.edge.bytes_held import BytesHeld, Holder
 from syncd.edge.endpoints.digest import DigestEndpoint
 from syncd.edge.endpoints.held import HeldEndpoint
 from syncd.edge.endpoints.history import HistoryEndpoint
@@ -42,7 +42,7 @@ REMEMBERED, MAX_REMEMBERED = 4096, 512
 class SyncEndpoint:
     """The two calls that clients live by."""
 
-    def __init__(self, authenticator: Authenticator, limits: Limits, answers: Bodies) -> None:
+    def __init__(self, authenticator: Authenticator, limits: Limits, answers: BytesHeld) -> None:
         self._authenticator, self._limits, self._answers = authenticator, limits, answers
         self._held = HeldEndpoint(authenticator)
         self._history, self._digest = HistoryEndpoint(authenticator, limits), DigestEndpoint(authenticator)

@@ -17,7 +17,7 @@ from syncd.core.principal import Principal
 from syncd.edge.addresses import DIRECT
 from syncd.edge.admission import Admission
 from syncd.edge.asgi_socket import AUTH_WITHIN, AsgiSocket
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.heartbeat import STALLED_AFTER
 from syncd.edge.incoming_frames import MOST_BEFORE_AUTH, MOST_PARTS_BEFORE_AUTH
 from syncd.edge.live_deps import LiveDeps
@@ -105,7 +105,7 @@ async def scene() -> AsyncIterator[Scene]:
     authenticator: Any = SimpleNamespace(authenticate=whose, rates=rates, recheck=0.0)
     nothing: Any = SimpleNamespace(limits=None)
     hub: Any = Hub()
-    deps = LiveDeps(hub, authenticator, admission, Bodies(1 << 20), Bodies(1 << 20), nothing)
+    deps = LiveDeps(hub, authenticator, admission, BytesHeld(1 << 20), BytesHeld(1 << 20), nothing)
     group: Any = SimpleNamespace(admission=admission, addresses=DIRECT, ping_interval=PING_INTERVAL, open=set())
     server = HostServer()
     socket = AsgiSocket(group, {"type": "websocket", "headers": []}, server.receive, server.send, "192.0.2.9", MOST)

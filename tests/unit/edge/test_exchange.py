@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from syncd.core.errors import TooSlow
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.mounted import Exchange
 from syncd.edge.requests import Disconnected, Request
 from syncd.edge.wire import LEAVE
@@ -30,7 +30,7 @@ class Taker:
 
 async def test_a_body_whose_client_gives_way_is_too_slow() -> None:
     exchange = Exchange(SCOPE, never, never, 60)
-    request = Request({**SCOPE, LEAVE: exchange.end}, exchange.receive, Bodies(1 << 20))
+    request = Request({**SCOPE, LEAVE: exchange.end}, exchange.receive, BytesHeld(1 << 20))
     reading = asyncio.ensure_future(request.body())
     await asyncio.sleep(0)
     request.end()

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from syncd.core.errors import Busy, TooMany
-from syncd.edge.bytes_held import UNCOUNTED, Bodies, Holder
+from syncd.edge.bytes_held import UNCOUNTED, BytesHeld, Holder
 from syncd.edge.endpoints.backup import TransferSlots
 from syncd.edge.pace import SLOW_BELOW, SLOW_FOR, ClientWait, slowest
 
@@ -94,7 +94,7 @@ async def test_who_waits_for_its_own_place_takes_nobody_elses() -> None:
 
 
 def test_where_there_is_no_room_in_all_the_slowest_gives_way() -> None:
-    bodies, left = Bodies(1 << 20, in_all=3), list[str]()
+    bodies, left = BytesHeld(1 << 20, in_all=3), list[str]()
 
     def take(user: str, waited: float) -> Holder:
         holder = Holder(bodies, user, user).take(1 << 20)

@@ -7,7 +7,7 @@ import pytest
 from syncd.core.error_codes import ERROR_CODES
 from syncd.core.errors import Busy, SyncdError, TooMany
 from syncd.edge.admission import MOST_PLACES, Admission, UserAllowance
-from syncd.edge.bytes_held import Bodies, Holder
+from syncd.edge.bytes_held import BytesHeld, Holder
 from syncd.edge.concurrency import LEAST, ConcurrencyLimit
 from syncd.edge.problems import problem
 from syncd.edge.rates import RateLimits, Rates
@@ -23,15 +23,15 @@ def test_what_passes_by_itself_says_when_to_come_again(code: str) -> None:
 
 
 def a_user_s_bodies() -> None:
-    Holder(Bodies(100), "address", "ann").take(401)
+    Holder(BytesHeld(100), "address", "ann").take(401)
 
 
 def an_address_s_bodies() -> None:
-    Holder(Bodies(100), "address").take(1601)
+    Holder(BytesHeld(100), "address").take(1601)
 
 
 def all_bodies() -> None:
-    Holder(Bodies(100, per_address=0), "address").take(3201)
+    Holder(BytesHeld(100, per_address=0), "address").take(3201)
 
 
 def connections_of_a_user() -> None:

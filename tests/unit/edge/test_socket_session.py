@@ -14,7 +14,7 @@ from syncd.core.errors import Busy
 from syncd.core.principal import Principal
 from syncd.edge import socket_session
 from syncd.edge.admission import Admission
-from syncd.edge.bytes_held import Bodies, Holder
+from syncd.edge.bytes_held import BytesHeld, Holder
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.pace import SLOW_BELOW, SLOW_FOR
 from syncd.edge.socket_session import SocketSession
@@ -84,18 +84,18 @@ async def authenticated(header: bytes, scope: Any) -> tuple[Principal, float]:
     return Principal("ann"), 0.0
 
 
-def sessions(hub: Any, answers: Bodies) -> tuple[Admission, Callable[[Line], SocketSession]]:
+def sessions(hub: Any, answers: BytesHeld) -> tuple[Admission, Callable[[Line], SocketSession]]:
     admission = Admission(per_user=0, per_address=0, frames=0, origins=())
     rates = SimpleNamespace(moved=lambda user, came, went: None, pause=lambda user: 0.0)
     authenticator: Any = SimpleNamespace(authenticate=authenticated, rates=rates, recheck=0.0)
     pushes: Any = None
-    deps = LiveDeps(hub, authenticator, admission, Bodies(1 << 20), answers, pushes)
+    deps = LiveDeps(hub, authenticator, admission, BytesHeld(1 << 20), answers, pushes)
     return admission, lambda line: SocketSession(deps, line, None)
 
 
 async def test_a_connection_that_is_lost_while_its_token_is_renewed_is_let_go_of_once() -> None:
     hub = Hub()
-    admission, session = sessions(hub, Bodies(1 << 20))
+    admission, session = sessions(hub, BytesHeld(1 << 20))
     lost, other = session(Line()), session(Line())
     for one in (lost, other):
         one.receive(AUTH)
@@ -115,7 +115,7 @@ async def test_a_large_page_gives_way_where_its_device_is_slow(
 ) -> None:
     earlier = SimpleNamespace(monotonic=lambda: time.monotonic() - 2 * SLOW_FOR)
     monkeypatch.setattr(socket_session, "time", earlier)
-    answers, hub, line = Bodies(1 << 20, in_all=1), Hub(), Line()
+    answers, hub, line = BytesHeld(1 << 20, in_all=1), Hub(), Line()
     _, session = sessions(hub, answers)
     subscription: Any = SimpleNamespace(request=SimpleNamespace(app="notes"))
     page: Any = SimpleNamespace(synced_until="c", more=False, spaces=b"[]", changes=[b" " * (1 << 19)])

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from syncd.core.principal import Principal
 from syncd.edge.admission import LEAST_SUBSCRIPTIONS, MOST_PLACES, Admission, UserAllowance
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.live_deps import LiveDeps
 from syncd.edge.socket_session import SocketSession
 from syncd.live.connection import Connection, Subscription
@@ -52,7 +52,7 @@ class Scene:
     def __init__(self) -> None:
         self.hub = Hub(NOTHING, NOTHING, NOTHING, b"k" * 32)
         admission = Admission(per_user=0, per_address=0, frames=100, origins=())
-        bodies = Bodies(1 << 20)
+        bodies = BytesHeld(1 << 20)
         self.line, self.ann = Line(), Long()
         deps = LiveDeps(self.hub, NOTHING, admission, bodies, bodies, NOTHING)
         self.session = SocketSession(deps, cast(Any, self.line), None)

@@ -18,7 +18,7 @@ import pytest
 from syncd.core.errors import HeldFull, Malformed, SyncdError, TooLarge
 from syncd.core.pieces import FEW, PIECE, RESTING
 from syncd.core.principal import Principal
-from syncd.edge.bytes_held import Bodies
+from syncd.edge.bytes_held import BytesHeld
 from syncd.edge.requests import Request
 from syncd.live.connection import MAX_OWN, Connection
 from syncd.protocol import live_messages, messages
@@ -329,7 +329,7 @@ async def test_others_have_their_turn_while_a_body_is_unpacked(coding: str) -> N
             turns += 1
 
     task = asyncio.create_task(others())
-    assert await Request(scope, receive, Bodies(10 << 20)).body() == text
+    assert await Request(scope, receive, BytesHeld(10 << 20)).body() == text
     task.cancel()
     assert turns
 

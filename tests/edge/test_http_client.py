@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from syncd.consumers.delivery import deliver
 from syncd.core.errors import Unauthorized
-from syncd.edge import outgoing
+from syncd.edge import http_client
 from syncd.edge.memberships import MembershipService, MembershipSource
 from syncd.edge.providers import PublicKeys
 from syncd.edge.tokens import ASYMMETRIC
@@ -87,7 +87,7 @@ async def test_an_invented_key_id_does_not_hold_the_loop(monkeypatch: pytest.Mon
         return made(*given, **named)
 
     monkeypatch.setattr(ssl, "create_default_context", counted)
-    outgoing.trusted.cache_clear()
+    http_client.trusted.cache_clear()
     async with Provider({"keys": [public("a")]}) as provider:
         for _ in range(3):
             with pytest.raises(Unauthorized):
