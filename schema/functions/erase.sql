@@ -251,6 +251,45 @@ BEGIN
     END IF;
 END $$;
 
+-- What is a user's alone.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_own(p_user integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM syncd.sync_memberships m WHERE m.user_no = p_user;
+    DELETE FROM syncd.sync_invitations i WHERE i.user_no = p_user;
+    DELETE FROM syncd.sync_presence p WHERE p.user_no = p_user;
+    DELETE FROM syncd.sync_adoptions a WHERE a.user_no = p_user;
+    DELETE FROM syncd.sync_blocks b WHERE b.user_no = p_user;
+    DELETE FROM syncd.sync_allowances a WHERE a.user_no = p_user;
+    DELETE FROM syncd.sync_devices d WHERE d.user_no = p_user;
+    DELETE FROM syncd.sync_cursors c WHERE c.user_no = p_user;
+    DELETE FROM syncd.sync_quotas q WHERE q.user_no = p_user;
+    DELETE FROM syncd.sync_user_usage u WHERE u.user_no = p_user;
+    DELETE FROM syncd.sync_restores r WHERE r.user_no = p_user;
+    UPDATE syncd.sync_service_tokens t SET revoked_at = clock_timestamp() WHERE t.user_no = p_user AND t.revoked_at IS NULL;
+END $$;
+
+-- What is held of a user's changes; of a number that is a device's too and somebody new's by now, what came before.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_held(p_ordinal bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_n bigint;
+BEGIN
+    DELETE FROM syncd.sync_held h USING syncd.sync_erasures e
+    WHERE e.ordinal = p_ordinal AND (h.user_no = e.user_no OR h.user_no = e.former_no AND h.received_at < e.begun_at);
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    PERFORM syncd.sync_erase_count(p_ordinal, 'held', v_n);
+END $$;
+
+-- What was under way when the erasure of a user began, and could not be seen yet.
+CREATE OR REPLACE FUNCTION syncd.sync_erase_late(p_ordinal bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM syncd.sync_erase_own(e.user_no), syncd.sync_erase_held(p_ordinal) FROM syncd.sync_erasures e WHERE e.ordinal = p_ordinal;
+    DELETE FROM syncd.sync_devices d USING syncd.sync_erasures e
+    WHERE e.ordinal = p_ordinal AND d.user_no = e.former_no AND d.used_at < e.begun_at;
+END $$;
+
 -- Ends an erasure, once, and notes it: how it went, without what it was of. Raises SY010 (not_begun).
 CREATE OR REPLACE FUNCTION syncd.sync_erase_end(p_ordinal bigint) RETURNS SETOF syncd.sync_erasures
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -260,6 +299,7 @@ BEGIN
     PERFORM syncd.sync_erase_begun(p_ordinal);
     IF EXISTS (SELECT FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal AND x.what = 'user' AND x.done_at IS NULL) THEN
         PERFORM syncd.sync_erase_count(p_ordinal, 'messages', syncd.sync_letters_clean());
+        PERFORM syncd.sync_erase_late(p_ordinal);
     END IF;
     UPDATE syncd.sync_erasures x SET done_at = clock_timestamp(), user_no = NULL, former_no = NULL, clients = NULL
     WHERE x.ordinal = p_ordinal AND x.done_at IS NULL RETURNING x.* INTO e;

@@ -40,24 +40,6 @@ BEGIN
     RETURN v_n;
 END $$;
 
--- What is a user's alone.
-CREATE OR REPLACE FUNCTION syncd.sync_erase_own(p_user integer) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM syncd.sync_memberships m WHERE m.user_no = p_user;
-    DELETE FROM syncd.sync_invitations i WHERE i.user_no = p_user;
-    DELETE FROM syncd.sync_presence p WHERE p.user_no = p_user;
-    DELETE FROM syncd.sync_adoptions a WHERE a.user_no = p_user;
-    DELETE FROM syncd.sync_blocks b WHERE b.user_no = p_user;
-    DELETE FROM syncd.sync_allowances a WHERE a.user_no = p_user;
-    DELETE FROM syncd.sync_devices d WHERE d.user_no = p_user;
-    DELETE FROM syncd.sync_cursors c WHERE c.user_no = p_user;
-    DELETE FROM syncd.sync_quotas q WHERE q.user_no = p_user;
-    DELETE FROM syncd.sync_user_usage u WHERE u.user_no = p_user;
-    DELETE FROM syncd.sync_restores r WHERE r.user_no = p_user;
-    UPDATE syncd.sync_service_tokens t SET revoked_at = clock_timestamp() WHERE t.user_no = p_user AND t.revoked_at IS NULL;
-END $$;
-
 -- A webhook's message without a user. p_author: who wrote its changes instead; p_values: these may stay.
 CREATE OR REPLACE FUNCTION syncd.sync_unsigned_message(p_body jsonb, p_user text, p_author text, p_values boolean) RETURNS jsonb
 LANGUAGE sql IMMUTABLE
@@ -84,7 +66,6 @@ DECLARE
     v_user   integer;
     v_shared boolean;
     v_heads  syncd.sync_erasure_feeds[];
-    v_held   bigint;
 BEGIN
     PERFORM syncd.sync_erase_alone_of(v_name);
     SELECT x.* INTO STRICT e FROM syncd.sync_erasures x WHERE x.ordinal = p_ordinal FOR UPDATE;
@@ -100,10 +81,7 @@ BEGIN
     PERFORM syncd.sync_erase_refuse(v_user, p_always);  -- somebody may have come, or gone, meanwhile
     UPDATE syncd.sync_erasures x SET begun_at = clock_timestamp() WHERE x.ordinal = p_ordinal;
     PERFORM syncd.sync_erase_count(p_ordinal, 'spaces', syncd.sync_erase_spaces(v_user));
-    PERFORM syncd.sync_erase_own(v_user);
-    DELETE FROM syncd.sync_held h WHERE h.user_no = v_user;
-    GET DIAGNOSTICS v_held = ROW_COUNT;
-    PERFORM syncd.sync_erase_count(p_ordinal, 'held', v_held);
+    PERFORM syncd.sync_erase_own(v_user), syncd.sync_erase_held(p_ordinal);
     IF v_shared OR syncd.sync_name_shared_since(v_user, v_heads) THEN
         PERFORM syncd.sync_erase_apart(p_ordinal, v_user, v_author);
     ELSE

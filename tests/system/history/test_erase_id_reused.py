@@ -57,6 +57,25 @@ def test_one_that_was_interrupted_is_ended_and_who_has_the_id_since_stays(alone:
     assert eve.drain()[0] == []
 
 
+@pytest.mark.parametrize("is_a_device_too", [False, True], ids=["a user's id alone", "a device's id as well"])
+def test_what_was_under_way_when_it_began_goes_at_its_end(alone: Server, make: Make, is_a_device_too: bool) -> None:
+    """A change is being held, and a device noted, while the erasure begins: it cannot see them yet."""
+    eve = make("eve")
+    if is_a_device_too:
+        make("bob").push(edit("other", 50, x=1), client=eve.user)
+    eve.write(edit("old", 50, text=CANARY))
+    number = f"(SELECT name_no FROM syncd.sync_names WHERE name = '{eve.user}')"
+    under_way = (
+        "WITH held AS (INSERT INTO syncd.sync_held (user_no, client_id, app, reason, received_at, size, change) "
+        f"SELECT {number}, 'c', 'app', 'space_not_found', now(), 1, '{{\"text\": \"{CANARY}\"}}'), "
+        f"device AS (INSERT INTO syncd.sync_devices (user_no, client_no, incarnation) SELECT {number}, 1, '{CANARY}') "
+    )
+    code, said, wrong = while_it_waits(alone, under_way + personal(eve.user), lambda: None, "user", eve.user)
+    assert code == 0, wrong
+    assert checked(alone, said.strip())["counts"]["held"] == 1
+    assert tables_with(alone, CANARY) == []
+
+
 def test_who_never_asked_is_not_erased_for_who_did(alone: Server, make: Make) -> None:
     ann, bob = make("ann"), make("bob")
     for one in (ann, bob):
