@@ -285,7 +285,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_erase_late(p_ordinal bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM syncd.sync_erase_own(e.user_no), syncd.sync_erase_held(p_ordinal) FROM syncd.sync_erasures e WHERE e.ordinal = p_ordinal;
+    PERFORM syncd.sync_erase_own(e.user_no::integer), syncd.sync_erase_held(p_ordinal) FROM syncd.sync_erasures e WHERE e.ordinal = p_ordinal;
     DELETE FROM syncd.sync_devices d USING syncd.sync_erasures e
     WHERE e.ordinal = p_ordinal AND d.user_no = e.former_no AND d.used_at < e.begun_at;
 END $$;

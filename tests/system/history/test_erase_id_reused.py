@@ -49,7 +49,7 @@ def test_one_that_was_interrupted_is_ended_and_who_has_the_id_since_stays(alone:
     eve = make("eve")
     interrupted(alone, eve)
     done = syncd("erase", "user", eve.user, "--database-url", alone.owner_dsn)
-    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
     assert "is in use again" in done.stderr
     assert tables_with(alone, CANARY) == []
     assert values(eve.drain()[0]) == {"back": {"text": "the new one's"}}
