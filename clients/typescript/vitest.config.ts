@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 
 const TESTS = new URL("test/", import.meta.url);
 /** A test with one of these starts something, or has a page. */
-const NEEDS = /\/(server|socket-script|locks)\.js"|node:child_process|happy-dom|rxdb/;
+const NEEDS = /\/(server|socket-script|live-script|locks)\.js"|node:child_process|happy-dom|rxdb/;
 
 const names = readdirSync(TESTS, { encoding: "utf8" }).filter((name) => /\.test\.tsx?$/.test(name));
 const needing = names.filter((name) => NEEDS.test(readFileSync(new URL(name, TESTS), "utf8")));
