@@ -16,7 +16,7 @@ from syncd.service.counts import BUCKETS
 from syncd.settings import table
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("get", "post", "put", "delete")
+METHODS = ("get", "post", "put", "patch", "delete")
 MADE = "Made by `make reference` from the code: change it there."
 
 

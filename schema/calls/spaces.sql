@@ -10,6 +10,11 @@ SELECT id, name, role, created_us FROM syncd.sync_space_make($1, $2, $3::jsonb);
 -- returns: store.spaces.SpaceRow
 SELECT id, name, role, created_us FROM syncd.sync_space_list($1);
 
+-- name: space_rename
+-- Another name for a space.
+-- returns: store.spaces.SpaceRow
+SELECT id, name, role, created_us FROM syncd.sync_space_rename($1, $2, $3::jsonb);
+
 -- name: space_delete
 -- Ends a space and every membership in it.
 -- returns: nothing
@@ -59,3 +64,23 @@ SELECT syncd.sync_block($1, $2::jsonb);
 -- Ends a block.
 -- returns: nothing
 SELECT syncd.sync_unblock($1);
+
+-- name: link_make
+-- A link to a space, by the SHA-256 of its token.
+-- returns: store.spaces.LinkRow
+SELECT link_id, role, uses, used, made_by, made_us, expires_us FROM syncd.sync_link_make($1, $2, $3, $4, $5, $6::jsonb);
+
+-- name: link_list
+-- The links that are in force in a space, for its owners.
+-- returns: store.spaces.LinkRow
+SELECT link_id, role, uses, used, made_by, made_us, expires_us FROM syncd.sync_link_list($1);
+
+-- name: link_withdraw
+-- Ends a link.
+-- returns: nothing
+SELECT syncd.sync_link_withdraw($1, $2);
+
+-- name: link_join
+-- Makes the acting user a member by a link, by the SHA-256 of its token.
+-- returns: store.spaces.SpaceRow
+SELECT id, name, role, created_us FROM syncd.sync_link_join($1, $2::jsonb);

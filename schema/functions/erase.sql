@@ -257,6 +257,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM syncd.sync_memberships m WHERE m.user_no = p_user;
     DELETE FROM syncd.sync_invitations i WHERE i.user_no = p_user;
+    DELETE FROM syncd.sync_links l WHERE l.made_by = p_user;
+    DELETE FROM syncd.sync_removals r WHERE r.user_no = p_user;
     DELETE FROM syncd.sync_presence p WHERE p.user_no = p_user;
     DELETE FROM syncd.sync_adoptions a WHERE a.user_no = p_user;
     DELETE FROM syncd.sync_blocks b WHERE b.user_no = p_user;

@@ -164,7 +164,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- spaces
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_role_in, syncd.sync_space_create, syncd.sync_space_list, syncd.sync_space_delete,
+    syncd.sync_role_in, syncd.sync_space_create, syncd.sync_space_list, syncd.sync_space_rename, syncd.sync_space_delete,
     syncd.sync_space_make, syncd.sync_roster, syncd.sync_member_list, syncd.sync_member_put, syncd.sync_member_remove
     TO syncd_runtime;
 
@@ -172,6 +172,11 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     syncd.sync_member_add, syncd.sync_invitation_list,
     syncd.sync_invitation_accept, syncd.sync_invitation_decline, syncd.sync_block_list, syncd.sync_block, syncd.sync_unblock
+    TO syncd_runtime;
+
+-- links
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_link_make, syncd.sync_link_list, syncd.sync_link_withdraw, syncd.sync_link_join
     TO syncd_runtime;
 
 -- live

@@ -13,6 +13,7 @@ BEGIN
     IF NOT syncd.sync_takes_more(v_user, v_by, p_bounds) THEN
         RETURN false;
     END IF;
+    DELETE FROM syncd.sync_removals r WHERE r.user_no = v_user AND r.space_no = p_space;
     IF p_ask THEN
         INSERT INTO syncd.sync_invitations (user_no, space_no, role, invited_by) VALUES (v_user, p_space, p_role, v_by);
     ELSE

@@ -76,6 +76,26 @@ BEGIN
     WHERE m.user_no = syncd.sync_user() AND (p_space IS NULL OR s.space_id = p_space) ORDER BY s.space_id;
 END $$;
 
+-- Another name for a space, by an owner. The name that it has is answered as done.
+CREATE OR REPLACE FUNCTION syncd.sync_space_rename(p_space text, p_name text, p_bounds jsonb) RETURNS SETOF syncd.sync_space
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v     record;
+    v_was text;
+BEGIN
+    SELECT * INTO v FROM syncd.sync_role_in(p_space, true);
+    IF v.role <> 'owner' OR starts_with(p_space, '_personal:') THEN
+        RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
+    END IF;
+    SELECT s.name INTO v_was FROM syncd.sync_spaces s WHERE s.space_no = v.space_no;
+    IF v_was <> p_name THEN
+        PERFORM syncd.sync_must_spend(syncd.sync_user(), 'renamed', p_bounds, 1);
+        UPDATE syncd.sync_spaces s SET name = p_name WHERE s.space_no = v.space_no;
+        PERFORM syncd.sync_audit_note('renamed', v.space_no, NULL, jsonb_build_object('was', v_was));
+    END IF;
+    RETURN QUERY SELECT l.* FROM syncd.sync_space_list(p_space) l;
+END $$;
+
 -- Deleting a space ends every membership and invitation; its log stays, and nobody is a member who could read it.
 CREATE OR REPLACE FUNCTION syncd.sync_space_delete(p_space text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -90,6 +110,8 @@ BEGIN
         SELECT m.user_no FROM syncd.sync_memberships m WHERE m.space_no = v.space_no AND m.role = 'owner')
     WHERE s.space_no = v.space_no;
     DELETE FROM syncd.sync_invitations i WHERE i.space_no = v.space_no;
+    DELETE FROM syncd.sync_links l WHERE l.space_no = v.space_no;
+    DELETE FROM syncd.sync_removals r WHERE r.space_no = v.space_no;
     DELETE FROM syncd.sync_memberships m WHERE m.space_no = v.space_no;
 END $$;
 
@@ -143,13 +165,14 @@ BEGIN
     IF p_role <> 'owner' AND EXISTS (SELECT FROM syncd.sync_memberships m
             WHERE m.space_no = v.space_no AND m.user_no = v_member AND m.role = 'owner') THEN
         PERFORM syncd.sync_keep_owner(v.space_no, v_member);
+        DELETE FROM syncd.sync_links l WHERE l.space_no = v.space_no AND l.made_by = v_member;
     END IF;
     INSERT INTO syncd.sync_memberships (user_no, space_no, role) VALUES (coalesce(v_member, syncd.sync_name(p_user)), v.space_no, p_role)
     ON CONFLICT (user_no, space_no) DO UPDATE SET role = EXCLUDED.role RETURNING joined_at INTO v_joined;
     RETURN (p_user, p_role, syncd.sync_micros(v_joined))::syncd.sync_member;
 END $$;
 
--- Owners remove anyone and withdraw invitations, anyone may leave, the last owner cannot.
+-- Owners remove anyone, whom no link brings back, and withdraw invitations; anyone may leave, the last owner cannot. An owner's links end.
 CREATE OR REPLACE FUNCTION syncd.sync_member_remove(p_space text, p_user text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -173,6 +196,10 @@ BEGIN
     END IF;
     IF v_role = 'owner' THEN
         PERFORM syncd.sync_keep_owner(v.space_no, v_member);
+        DELETE FROM syncd.sync_links l WHERE l.space_no = v.space_no AND l.made_by = v_member;
+    END IF;
+    IF v_member <> syncd.sync_user() THEN
+        INSERT INTO syncd.sync_removals (user_no, space_no) VALUES (v_member, v.space_no) ON CONFLICT (user_no, space_no) DO NOTHING;
     END IF;
     DELETE FROM syncd.sync_memberships m WHERE m.space_no = v.space_no AND m.user_no = v_member;
 END $$;

@@ -1,5 +1,5 @@
 -- What one user may have and do to others: bounds that hold whoever asks. p_bounds, where it stands: {"owned", "joined",
--- "added", "made", "members", "blocks"}, the operator's settings; null, or what is missing in it, is no bound.
+-- "added", "made", "renamed", "members", "links", "blocks"}, the operator's settings; null, or what is missing in it, is no bound.
 -- Called by the owner's functions that make spaces and members, and by nobody else. Refusals have ERRCODE SY010, as in functions/spaces.sql; their
 -- DETAIL is {"what", "most", "seconds"?}, which the server puts into words.
 

@@ -90,7 +90,7 @@ def _for_pages(application: HttpApplication, settings: Settings) -> Application:
     return CORSMiddleware(
         application,
         allow_origins=settings.allowed_origins,
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=[
             "Authorization",
             "Content-Type",

@@ -19,8 +19,10 @@ class Sharing(NamedTuple):
     blocks: int | None = None
 
     def bounds(self) -> dict[str, Any]:
-        """As functions/user_bounds.sql reads them."""
-        return {name: most for name, most in self._asdict().items() if name != "ask" and most is not None}
+        """As functions/user_bounds.sql reads them. Spaces renamed and links made are counted apart, with the bounds of
+        spaces made and members added."""
+        found = {**self._asdict(), "renamed": self.made, "links": self.members}
+        return {name: most for name, most in found.items() if name != "ask" and most is not None}
 
 
 UNBOUNDED = Sharing()
@@ -28,11 +30,15 @@ UNBOUNDED = Sharing()
 # What is said where a bound is met, by its name.
 _RATES = {
     "made": "You made as many spaces as one user may in an hour ({most}).",
+    "renamed": "You renamed as many spaces as one user may in an hour ({most}).",
+    "links": "You made as many links to spaces as one user may in an hour ({most}).",
+    "joining": "As many users joined by the links of one user as may in an hour ({most}).",
     "members": "You added as many members to spaces as one user may in an hour ({most}).",
 }
 _TOTALS = {
     "owned": "You own as many spaces as one user may ({most}). Delete or leave one first.",
     "joined": "You are in as many spaces as one user may be ({most}). Leave one first.",
+    "space_links": "This space has as many links in force as one may ({most}). Withdraw one first.",
     "blocks": "You block as many users as one may ({most}). Unblock one first.",
 }
 

@@ -194,6 +194,8 @@ class HttpApplication:
                 return await at.sync.handle(request, parts, await self._backend.services())
             case "spaces" if len(parts) == 3 and parts[2] == "audit":
                 return await at.audit.handle(request, parts[1], await self._backend.services())
+            case "spaces" if len(parts) > 2 and parts[2] == "invitations":
+                return await at.invitations.links(request, parts, (await self._backend.services()).spaces)
             case "spaces":
                 return await at.spaces.handle(request, parts, (await self._backend.services()).spaces)
             case "invitations":

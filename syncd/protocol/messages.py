@@ -69,6 +69,26 @@ class SpaceBody(msgspec.Struct):
     id: str | None = None
 
 
+class SpaceName(msgspec.Struct):
+    """`PATCH /spaces/{id}`."""
+
+    name: str
+
+
+class LinkBody(msgspec.Struct):
+    """`POST /spaces/{id}/invitations`: a link for so many `uses`, which ends after `expiresIn` seconds."""
+
+    role: Literal["writer", "reader"]
+    uses: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    expiresIn: Annotated[int, msgspec.Meta(ge=1, le=30 * 86400)] = 7 * 86400
+
+
+class TokenBody(msgspec.Struct):
+    """`POST /invitations`: the token of a link."""
+
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
 class DemoBody(msgspec.Struct):
     """`POST /demo/token`."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +15,18 @@ from syncd.core.errors import Conflict, Fault, Forbidden, Malformed, NotFound, S
 from syncd.core.ids import fault_in_name, fault_in_user
 from syncd.core.principal import Principal
 from syncd.core.sharing import UNBOUNDED, Sharing, told
+from syncd.protocol.messages import LinkBody
 from syncd.service.event_ids import EventIds
 from syncd.store.pool import Pool, Refusal
-from syncd.store.spaces import BlockRow, InvitationRow, MemberRow, SpaceRow
+from syncd.store.spaces import BlockRow, InvitationRow, LinkRow, MemberRow, SpaceRow
 
 RESERVED = "_personal:"
+# So that who finds the token of a link knows what it is. 32 bytes by chance follow.
+LINK = "syncdl_"
 # The statements after which somebody is in a space or invited who was not, or is no longer.
 CHANGES = (
     "space_create", "space_delete", "member_put", "member_remove", "invitation_accept", "invitation_decline", "block",
+    "link_join",
 )  # fmt: skip
 
 
@@ -53,6 +59,23 @@ def _member(row: MemberRow) -> dict[str, str]:
 def _invitation(row: InvitationRow) -> dict[str, str]:
     space = {"spaceId": row.space_id, "name": row.name, "role": row.role}
     return {**space, "invitedBy": row.invited_by, "invitedAt": format_instant(row.invited_us)}
+
+
+def _link(row: LinkRow) -> dict[str, Any]:
+    made, ends = format_instant(row.made_us), format_instant(row.expires_us)
+    counts = {"id": row.link_id, "role": row.role, "uses": row.uses, "used": row.used}
+    return {**counts, "createdBy": row.made_by, "createdAt": made, "expiresAt": ends}
+
+
+def _digest(token: str) -> bytes:
+    """What the database knows of a token: neither its tables nor its log have the token itself."""
+    return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def _checked_name(name: str) -> str:
+    if wrong := fault_in_name(name):
+        raise Malformed(f"name {wrong}.", faults=(Fault("/name", wrong),))
+    return name
 
 
 class SpaceService:
@@ -91,9 +114,8 @@ class SpaceService:
             raise Malformed(f"id {wrong}.", faults=(Fault("/id", wrong),))
         if space.startswith(RESERVED):
             raise Malformed(f"An id that starts with {RESERVED} is reserved.", faults=(Fault("/id", "reserved"),))
-        if wrong := fault_in_name(name):
-            raise Malformed(f"name {wrong}.", faults=(Fault("/name", wrong),))
-        return _space(SpaceRow(*(await self._do(caller, "space_create", space, name, self._bounds, add=True))[0]))
+        given = (space, _checked_name(name), self._bounds)
+        return _space(SpaceRow(*(await self._do(caller, "space_create", *given, add=True))[0]))
 
     async def spaces(self, caller: Principal) -> list[dict[str, str]]:
         return [_space(SpaceRow(*row)) for row in await self._do(caller, "space_list", None)]
@@ -104,6 +126,12 @@ class SpaceService:
         if not rows:
             raise NotFound(code="space_not_found")
         return _space(SpaceRow(*rows[0]))
+
+    async def rename(self, caller: Principal, space: str, name: str) -> dict[str, str]:
+        """Another name for a space of an owner's; answers it. Raises Malformed, Forbidden, NotFound, SyncdError."""
+        self._changeable()
+        row = (await self._do(caller, "space_rename", space, _checked_name(name), self._bounds))[0]
+        return _space(SpaceRow(*row))
 
     async def delete(self, caller: Principal, space: str) -> None:
         """Deletes a space of an owner's. Raises Forbidden, NotFound."""
@@ -130,6 +158,31 @@ class SpaceService:
         """Takes a member out, or the caller leaves. Raises Forbidden, NotFound, and SyncdError for the last owner."""
         self._changeable()
         await self._do(caller, "member_remove", space, user)
+
+    async def leave(self, caller: Principal, space: str) -> None:
+        """The caller leaves. Raises Forbidden for the personal space, NotFound, and SyncdError for the last owner."""
+        await self.remove_member(caller, space, caller.user)
+
+    async def make_link(self, caller: Principal, space: str, wanted: LinkBody) -> dict[str, Any]:
+        """A link to a space of an owner's, with its token, shown this once. Raises Forbidden, NotFound, SyncdError."""
+        self._changeable()
+        token = f"{LINK}{secrets.token_urlsafe(32)}"
+        given = (space, _digest(token), wanted.role, wanted.uses, wanted.expiresIn, self._bounds)
+        return {"token": token, **_link(LinkRow(*(await self._do(caller, "link_make", *given))[0]))}
+
+    async def links(self, caller: Principal, space: str) -> list[dict[str, Any]]:
+        """The links in force in a space of an owner's. Raises Forbidden, NotFound."""
+        return [_link(LinkRow(*row)) for row in await self._do(caller, "link_list", space)]
+
+    async def withdraw_link(self, caller: Principal, space: str, link: str) -> None:
+        """Ends a link, by its id. Raises Forbidden, NotFound."""
+        self._changeable()
+        await self._do(caller, "link_withdraw", space, link)
+
+    async def join(self, caller: Principal, token: str) -> dict[str, str]:
+        """The caller becomes a member by a link; answers the space. Raises NotFound, SyncdError."""
+        self._changeable()
+        return _space(SpaceRow(*(await self._do(caller, "link_join", _digest(token), self._bounds, add=True))[0]))
 
     async def invitations(self, caller: Principal) -> list[dict[str, str]]:
         return [_invitation(InvitationRow(*row)) for row in await self._do(caller, "invitation_list")]

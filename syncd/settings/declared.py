@@ -116,9 +116,11 @@ class DeclaredSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_spaces_listed: Annotated[int, about(
         "With `token` or `service`: spaces in a user's list; one with more is 403.", ge=1)] = 10_000
     spaces_per_hour: Annotated[int, about(
-        "Spaces that a user makes in an hour: so many at once, then one each hour's share; 429.", ge=1)] = 100
+        "Spaces that a user makes in an hour: so many at once, then one each hour's share; 429. As many get another "
+        "name.", ge=1)] = 100
     members_per_hour: Annotated[int, about(
-        "The same for members that a user adds or invites, in all spaces together.", ge=1)] = 1000
+        "The same for members that a user adds or invites, or who join by the user's links, in all spaces together. As "
+        "many links are made.", ge=1)] = 1000
     # What a request may hold
     max_body: Annotated[int, about(
         "The largest request, also after decompression; a batch of 1,000 rows is 0.3 MB.",

@@ -34,6 +34,18 @@ class InvitationRow(NamedTuple):
     invited_us: int
 
 
+class LinkRow(NamedTuple):
+    """A link to a space: `used` of its `uses` are gone; microseconds since 1970."""
+
+    link_id: str
+    role: str
+    uses: int
+    used: int
+    made_by: str
+    made_us: int
+    expires_us: int
+
+
 class BlockRow(NamedTuple):
     """A user whose invitations the acting user does not take; microseconds since 1970."""
 

@@ -61,7 +61,7 @@ def test_the_code_of_the_page_runs(
     for name, value in {"SYNCD_URL": guides.url, "SYNCD_TOKEN": guides.token("readme"),
                         "DATABASE_URL": guides.owner_dsn}.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    for user in ("ada", "bob"):
+    for user in ("ada", "bob", "eve"):
         monkeypatch.setenv(user.upper(), guides.token(user))
     monkeypatch.setenv("SHOP_DATABASE_URL", guides.dsn("shop"))
     asyncio.run(executed(guides.owner_dsn, "".join(SQL.findall(page.read_text(encoding="utf-8")))))

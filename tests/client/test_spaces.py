@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from syncd_client import InvalidQuery, Refused, Replica, spaces
+from syncd_client import InvalidQuery, NotAllowed, Refused, Replica, spaces
 
 from tests.support.harness import Server
 from tests.support.wire import unique
@@ -104,3 +104,48 @@ def test_a_space_that_was_made_again_has_nothing_of_the_one_before(device: Devic
     assert ann.get("t", "old", space=space) is None
     ann.put("t", "new", {"x": 2}, space=space)
     assert ann.sync().pushed == 1
+
+
+def test_a_link_is_made_shown_used_and_withdrawn(device: Device) -> None:
+    ann, bob, eve = unique("ann"), unique("bob"), unique("eve")
+    hers, his, other = device(ann), device(bob), device(eve)
+    space = spaces.create_space(hers, "Garden").id
+    hers.put("t", "r", {"x": 1}, space=space)
+    hers.sync()
+    made = spaces.invite_link(hers, space, "reader", uses=2, expires_in=60)
+    assert (made.role, made.uses, made.used, made.created_by) == ("reader", 2, 0, ann)
+    assert made.token is not None
+    assert made.token not in repr(made)
+    for link in (f"https://app.example/join?from=ann#{made.token}", made.token):
+        joined = spaces.accept_link(his, link)
+        assert (joined.id, joined.name, joined.role) == (space, "Garden", "reader")
+    assert space in his.sync().joined
+    assert his.get("t", "r", space=space) is not None
+    [shown] = spaces.links(hers, space)
+    assert (shown.id, shown.used, shown.token) == (made.id, 1, None)
+    for _ in range(2):
+        spaces.withdraw_link(hers, space, made.id)
+    assert spaces.links(hers, space) == []
+    with pytest.raises(Refused) as refused:
+        spaces.accept_link(other, made.token)
+    assert refused.value.code == "invitation_not_found"
+    assert made.token not in str(refused.value)
+    with pytest.raises(NotAllowed):
+        spaces.invite_link(his, space)
+
+
+def test_a_space_gets_another_name_and_is_left(device: Device) -> None:
+    ann, bob = device(unique("ann")), device(unique("bob"))
+    space = spaces.create_space(ann, "Garden").id
+    spaces.accept_link(bob, spaces.invite_link(ann, space).token or "")
+    assert spaces.rename(ann, space, "Orchard").name == "Orchard"
+    assert [one.name for one in spaces.spaces(bob) if one.id == space] == ["Orchard"]
+    with pytest.raises(NotAllowed):
+        spaces.rename(bob, space, "His")
+    bob.sync()
+    for _ in range(2):
+        spaces.leave(bob, space)
+    assert bob.sync().left == [space]
+    with pytest.raises(Refused) as refused:
+        spaces.leave(ann, space)
+    assert refused.value.code == "last_owner"

@@ -106,13 +106,13 @@ def test_an_address_that_is_not_there_is_404(mallory: Device, path: str, method:
         ("DELETE", "/sync/app/pull", "GET"),
         ("PUT", "/spaces", "GET, POST"),
         ("DELETE", "/spaces", "GET, POST"),
-        ("POST", "/spaces/x", "GET, DELETE"),
+        ("POST", "/spaces/x", "GET, PATCH, DELETE"),
         ("POST", "/spaces/x/members", "GET"),
         ("GET", "/spaces/x/members/y", "PUT, DELETE"),
         ("POST", "/health", "GET"),
         ("POST", "/openapi.json", "GET"),
         ("PATCH", "/sync/app", "POST"),
-        ("OPTIONS", "/spaces/x", "GET, DELETE"),
+        ("OPTIONS", "/spaces/x", "GET, PATCH, DELETE"),
     ],
 )
 def test_a_method_that_is_not_there_is_405_and_says_which_is(

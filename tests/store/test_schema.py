@@ -27,7 +27,7 @@ LEVELS = {
     "export": 9, "import_spaces": 9, "import": 9, "import_new": 10, "restore": 10, "compaction": 10, "digest": 10,
     "moves": 11, "push_groups": 11, "rules": 10, "standbys": 11, "legacy_view": 12, "write": 12, "consume": 12,
     "consume_slots": 13, "webhooks": 13, "reports": 1, "projections": 13, "erased": 1, "erase": 14,
-    "erase_names": 14, "erase_user": 15, "erase_begin": 16,
+    "erase_names": 14, "erase_user": 15, "erase_begin": 16, "links": 8,
 }  # fmt: skip
 LONGEST = 60
 # Longer ones, with how long they may be. This list only shrinks.

@@ -65,6 +65,7 @@ STEPS = [
     "0057_pre_held_service",
     "0060_pre_erased_incarnations",
     "0062_pre_writable_by",
+    "0064_pre_invitation_links",
     "functions",
     "0015_post_baseline",
     "0017_post_held",

@@ -24,7 +24,8 @@ OF_A_USER = {
     "sync_personal_space", "sync_receipts", "sync_receipts_within", "sync_used_ids", "sync_rules_repeats",
     "sync_restored_before", "sync_role_in", "sync_roster", "sync_space_create", "sync_space_delete", "sync_space_make",
     "sync_space_put_back", "sync_space_restore", "sync_unblock", "sync_quota_device", "sync_quota_of",
-    "sync_audit_say", "sync_import_same", "sync_push_together", "sync_erase_ask",
+    "sync_audit_say", "sync_import_same", "sync_push_together", "sync_erase_ask", "sync_space_rename", "sync_link_make",
+    "sync_link_list", "sync_link_withdraw", "sync_link_join",
 }  # fmt: skip
 # … triggers' …
 OF_TRIGGERS = {"sync_guard", "sync_note_members"}
@@ -71,6 +72,11 @@ REFUSED = [
     "SELECT * FROM syncd.sync_invitation_accept('{n}', NULL)",
     "SELECT syncd.sync_invitation_decline('{n}')",
     "SELECT syncd.sync_block('eve', NULL)",
+    "SELECT * FROM syncd.sync_space_rename('{n}', 'x', NULL)",
+    "SELECT * FROM syncd.sync_link_make('{n}', sha256('x'), 'reader', 1, 60, NULL)",
+    "SELECT * FROM syncd.sync_link_list('{n}')",
+    "SELECT syncd.sync_link_withdraw('{n}', 'x')",
+    "SELECT * FROM syncd.sync_link_join(sha256('x'), NULL)",
     "SELECT syncd.sync_space_make('of-nobody', 'x', NULL)",
     "SELECT syncd.sync_space_delete('{n}')",
     "SELECT syncd.sync_advance({s}, 1, 1)",

@@ -1,4 +1,4 @@
-"""Spaces, their members, invitations and blocks, asked of the server: functions on a Replica.
+"""Spaces, their members, invitations, links and blocks, asked of the server: functions on a Replica.
 
 What comes of them in the replica (a space that is joined, one that was left) comes with its next sync. All raise
 InvalidQuery for what can be no id, Refused with the server's code, NotAllowed (`forbidden`), Offline, ServerBusy (a
@@ -9,7 +9,7 @@ no error.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -44,6 +44,23 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A link to a space: by it `uses` users become members, `used` so far, until `expires_at` (RFC 3339 text).
+
+    `token` is what the link holds: who has it may join. It is there when the link is made, and None afterwards.
+    """
+
+    id: str
+    role: str
+    uses: int
+    used: int
+    created_by: str
+    created_at: str
+    expires_at: str
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Invitation:
     """An invitation of the user: `name` is the space's. `invited_at` is RFC 3339 text."""
 
@@ -63,6 +80,16 @@ def create_space(replica: Replica, name: str, id: str | None = None) -> Space:
     """Makes a space that the user owns. Without `id` it gets a UUID, made here: a repeated request makes one space."""
     body = {"id": new_id(replica.wall()) if id is None else id, "name": name}
     return read_answer(partial(_space, ask(replica, "POST", "/spaces", body=body)))
+
+
+def rename(replica: Replica, space: str, name: str) -> Space:
+    """Gives a space another name, as one of its owners. Other members see it when they ask for their spaces."""
+    return read_answer(partial(_space, ask(replica, "PATCH", _of(space), body={"name": name})))
+
+
+def leave(replica: Replica, space: str) -> None:
+    """Leaves a space. Raises Refused `last_owner`."""
+    _gone(replica, f"{_of(space)}/membership")
 
 
 def delete_space(replica: Replica, space: str) -> None:
@@ -89,6 +116,41 @@ def put_member(replica: Replica, space: str, user: str, role: Role = "writer") -
 def remove_member(replica: Replica, space: str, user: str) -> None:
     """Removes a member, withdraws an invitation, or (the user's own id) leaves the space."""
     _gone(replica, f"{_of(space)}/members/{segment('the user', user)}")
+
+
+def invite_link(
+    replica: Replica,
+    space: str,
+    role: Literal["writer", "reader"] = "writer",
+    *,
+    uses: int = 1,
+    expires_in: int = 604800,
+) -> Link:
+    """Invites by a link, as an owner: its `token` makes `uses` users members, within `expires_in` seconds.
+
+    Put the token behind the `#` of an address of your application, which no server writes down. A request whose answer
+    was lost and that is repeated makes two; the one whose token nobody has ends by itself.
+    """
+    body = {"role": role, "uses": uses, "expiresIn": expires_in}
+    return read_answer(partial(_link, ask(replica, "POST", f"{_of(space)}/invitations", body=body)))
+
+
+def links(replica: Replica, space: str) -> list[Link]:
+    """The links to a space that are in force, without their tokens, for its owners."""
+    return _list(ask(replica, "GET", f"{_of(space)}/invitations"), "invitations", _link)
+
+
+def withdraw_link(replica: Replica, space: str, link: str) -> None:
+    """Ends a link, by its id. Members who joined by it stay."""
+    _gone(replica, f"{_of(space)}/invitations/{segment('the link', link)}")
+
+
+def accept_link(replica: Replica, link: str) -> Space:
+    """Joins a space by a link, or by what is behind its `#`. The records come with the next sync; a member stays as is.
+
+    Raises Refused `invitation_not_found` for whatever cannot be used, `limit_reached`.
+    """
+    return read_answer(partial(_space, ask(replica, "POST", "/invitations", body={"token": link.rpartition("#")[2]})))
 
 
 def invitations(replica: Replica) -> list[Invitation]:
@@ -151,6 +213,11 @@ def _space(wire: Any) -> Space:
 
 def _member(wire: Any) -> Member:
     return Member(wire["userId"], wire["role"], wire.get("joinedAt"), wire.get("invitedBy"), wire.get("invitedAt"))
+
+
+def _link(wire: Any) -> Link:
+    created = wire["createdBy"], wire["createdAt"], wire["expiresAt"]
+    return Link(wire["id"], wire["role"], wire["uses"], wire["used"], *created, wire.get("token"))
 
 
 def _invitation(wire: Any) -> Invitation:

@@ -1,5 +1,5 @@
 /**
- * @syncd/client/spaces: spaces, their members, invitations and blocks, asked of the server: functions on a Replica.
+ * @syncd/client/spaces: spaces, their members, invitations, links and blocks, asked of the server: functions on a Replica.
  *
  * What comes of them in the replica (a space that is joined, one that was left) comes with its next sync. All raise
  * InvalidQuery for what can be no id, Refused with the server's code, NotAllowed (`forbidden`), Offline, ServerBusy (a bound
@@ -39,6 +39,27 @@ export interface Member {
   readonly invitedAt: string | null;
 }
 
+/**
+ * A link to a space, by which `uses` users become members, `used` of them so far, until `expiresAt` (RFC 3339 text). `token`
+ * is what the link holds: who has it may join. It is there when the link is made, and null afterwards.
+ */
+export interface Link {
+  readonly id: string;
+  readonly role: Role;
+  readonly uses: number;
+  readonly used: number;
+  readonly createdBy: string;
+  readonly createdAt: string;
+  readonly expiresAt: string;
+  readonly token: string | null;
+}
+
+/** `expiresIn`: seconds, a week if it is not given, 30 days at most. `uses`: 1 if it is not given, 1,000 at most. */
+export interface LinkOptions {
+  readonly uses?: number;
+  readonly expiresIn?: number;
+}
+
 /** What the user is invited to: `name` is the space's. `invitedAt` is RFC 3339 text. */
 export interface Invitation {
   readonly space: string;
@@ -62,6 +83,16 @@ export async function createSpace(
   id: string | null = null,
 ): Promise<Space> {
   return readSpace(await own(replica, "POST", "/spaces", { id: id ?? newId(Date.now()), name }));
+}
+
+/** Gives a space another name, as one of its owners. Other members see it when they ask for their spaces. */
+export async function rename(replica: AnyReplica, space: string, name: string): Promise<Space> {
+  return readSpace(await own(replica, "PATCH", ofSpace(space), { name }));
+}
+
+/** Leaves a space. Raises Refused `last_owner`. */
+export async function leave(replica: AnyReplica, space: string): Promise<void> {
+  await remove(replica, `${ofSpace(space)}/membership`);
 }
 
 /** Ends a space, for all its members. */
@@ -94,6 +125,37 @@ export async function putMember(
 /** Removes a member, withdraws an invitation, or (the user's own id) leaves the space. */
 export async function removeMember(replica: AnyReplica, space: string, user: string): Promise<void> {
   await remove(replica, `${ofSpace(space)}/members/${segment("the user", user)}`);
+}
+
+/**
+ * Invites by a link, as an owner: its `token` makes users members. Put it behind the `#` of an address of your application, which no
+ * server writes down. A request whose answer was lost and that is repeated makes two links; the other one ends by itself.
+ */
+export async function inviteLink(
+  replica: AnyReplica,
+  space: string,
+  role: "writer" | "reader" = "writer",
+  options: LinkOptions = {},
+): Promise<Link> {
+  return readLink(await own(replica, "POST", linksOf(space), { role, ...options }));
+}
+
+/** The links to a space that are in force, without their tokens, for its owners. */
+export async function links(replica: AnyReplica, space: string): Promise<Link[]> {
+  return listFrom((await own(replica, "GET", linksOf(space))).invitations, readLink);
+}
+
+/** Ends a link, by its id. Members who joined by it stay. */
+export async function withdrawLink(replica: AnyReplica, space: string, link: string): Promise<void> {
+  await remove(replica, `${linksOf(space)}/${segment("the link", link)}`);
+}
+
+/**
+ * Joins a space by a link, or by what is behind its `#`. The records come with the next sync; a member stays as is. Raises
+ * Refused `invitation_not_found` for whatever cannot be used, `limit_reached`.
+ */
+export async function acceptLink(replica: AnyReplica, link: string): Promise<Space> {
+  return readSpace(await own(replica, "POST", "/invitations", { token: link.replace(/.*#/, "") }));
 }
 
 /** What the user is invited to. Nothing tells of a new one: ask when the application is opened. */
@@ -154,6 +216,10 @@ function ofSpace(space: string): string {
   return `/spaces/${segment("the space", space)}`;
 }
 
+function linksOf(space: string): string {
+  return `${ofSpace(space)}/invitations`;
+}
+
 function invitedTo(space: string): string {
   return `/invitations/${segment("the space", space)}`;
 }
@@ -175,6 +241,13 @@ function readMember(wire: JsonObject): Member {
     invitedBy: textOrNull(wire.invitedBy),
     invitedAt: textOrNull(wire.invitedAt),
   };
+}
+
+function readLink(wire: JsonObject): Link {
+  const [id, role, createdBy] = [textOf(wire.id), textOf(wire.role) as Role, textOf(wire.createdBy)];
+  const [createdAt, expiresAt] = [textOf(wire.createdAt), textOf(wire.expiresAt)];
+  const [uses, used] = [Number(wire.uses), Number(wire.used)];
+  return { id, role, uses, used, createdBy, createdAt, expiresAt, token: textOrNull(wire.token) };
 }
 
 function readInvitation(wire: JsonObject): Invitation {

@@ -47,6 +47,7 @@ const PAGES = [
   OFFLINE,
   FORMS,
   `${DOCS}guide/queries.md`,
+  `${DOCS}guide/sharing.md`,
   `${DOCS}guide/testing-your-app.md`,
   `${DOCS}guide/types-from-schemas.md`,
 ];

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Replica } from "../src/index.js";
 import {
   accept,
+  acceptLink,
   block,
   blocks,
   createSpace,
@@ -12,11 +13,16 @@ import {
   deleteSpace,
   invitations,
   invited,
+  inviteLink,
+  leave,
+  links,
   members,
   putMember,
   removeMember,
+  rename,
   spaces,
   unblock,
+  withdrawLink,
 } from "../src/spaces.js";
 import { open } from "./devices.js";
 import { RealServer } from "./server.js";
@@ -82,6 +88,38 @@ describe("spaces", () => {
     await unblock(bob.replica, ann.user);
     expect((await putMember(ann.replica, id, bob.user)).invitedBy).toBe(ann.user);
     await expect(putMember(ann.replica, "..", bob.user)).rejects.toMatchObject({ code: "invalid_query" });
+  });
+
+  it("are joined by a link, which is shown without its token and withdrawn", async () => {
+    const [ann, bob, eve] = [await device("ann"), await device("bob"), await device("eve")];
+    const { id } = await createSpace(ann.replica, "Garden");
+    const made = await inviteLink(ann.replica, id, "reader", { uses: 2, expiresIn: 60 });
+    const { token, ...shown } = made;
+    expect(shown).toMatchObject({ role: "reader", uses: 2, used: 0, createdBy: ann.user });
+    for (const link of [`https://app.example/join?from=ann#${token}`, token ?? ""])
+      expect(await acceptLink(bob.replica, link)).toMatchObject({ id, name: "Garden", role: "reader" });
+    expect((await bob.replica.sync()).joined).toContain(id);
+    expect(await links(ann.replica, id)).toEqual([{ ...shown, used: 1, token: null }]);
+    for (const _ of [1, 2]) await withdrawLink(ann.replica, id, made.id);
+    expect(await links(ann.replica, id)).toEqual([]);
+    await expect(acceptLink(eve.replica, token ?? "")).rejects.toMatchObject({
+      code: "invitation_not_found",
+    });
+    await expect(inviteLink(bob.replica, id)).rejects.toMatchObject({ code: "forbidden" });
+  });
+
+  it("get another name, and are left", async () => {
+    const [ann, bob] = [await device("ann"), await device("bob")];
+    const { id } = await createSpace(ann.replica, "Garden");
+    const { token } = await inviteLink(ann.replica, id);
+    expect(await acceptLink(bob.replica, token ?? "")).toMatchObject({ role: "writer" });
+    expect(await rename(ann.replica, id, "Orchard")).toMatchObject({ id, name: "Orchard" });
+    expect((await spaces(bob.replica)).find((space) => space.id === id)?.name).toBe("Orchard");
+    await expect(rename(bob.replica, id, "His")).rejects.toMatchObject({ code: "forbidden" });
+    await bob.replica.sync();
+    for (const _ of [1, 2]) await leave(bob.replica, id);
+    expect((await bob.replica.sync()).left).toEqual([id]);
+    await expect(leave(ann.replica, id)).rejects.toMatchObject({ code: "last_owner" });
   });
 
   it("that was made again has nothing of the one before", async () => {

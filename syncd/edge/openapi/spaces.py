@@ -22,12 +22,12 @@ from syncd.edge.openapi.base import (
 
 def paths() -> dict[str, Any]:
     """The addresses."""
-    return _space_paths() | _invitation_paths() | _quota_paths() | _audit_paths() | _me_paths()
+    return _space_paths() | _invitation_paths() | _link_paths() | _quota_paths() | _audit_paths() | _me_paths()
 
 
 def schemas() -> dict[str, Schema]:
     """What their bodies are."""
-    return {**_space_schemas(), "Quota": _quota_schema(), "Audit": _audit_schema()}
+    return {**_space_schemas(), **_link_schemas(), "Quota": _quota_schema(), "Audit": _audit_schema()}
 
 
 def _space_paths() -> dict[str, Any]:
@@ -36,6 +36,12 @@ def _space_paths() -> dict[str, Any]:
     made = answers_of(201, ref("Space"), 409, 413, 415, 429, 507)
     create = operation("createSpace", "Make a space", made, "NewSpace")
     added = answers_of(200, ref("Member"), 403, 404, 409, 413, 415, 429)
+    rename = operation(
+        "renameSpace",
+        "Give a space another name",
+        answers_of(200, ref("Space"), 403, 404, 409, 413, 415, 429),
+        "NewName",
+    )
     added["202"] = {"description": "Invited.", "content": {"application/json": {"schema": ref("Invited")}}}
     put = operation("putMember", "Add or invite a member, or change a role", added, "NewRole")
     return {
@@ -46,7 +52,12 @@ def _space_paths() -> dict[str, Any]:
         "/spaces/{space}": {
             "parameters": [in_path("space")],
             "get": operation("getSpace", "One space", answers_of(200, ref("Space"), 404)),
+            "patch": rename,
             "delete": operation("deleteSpace", "End a space", answers_of(204, None, 403, 404, 409)),
+        },
+        "/spaces/{space}/membership": {
+            "parameters": [in_path("space")],
+            "delete": operation("leaveSpace", "Leave a space", answers_of(204, None, 403, 404, 409)),
         },
         "/spaces/{space}/members": {
             "parameters": [in_path("space")],
@@ -65,8 +76,12 @@ def _invitation_paths() -> dict[str, Any]:
     blocked = object_of(["userId", "blockedAt"], userId=ID, blockedAt=INSTANT)
     blocks = object_of(["blocks"], blocks=array_of(blocked))
     accept = operation("acceptInvitation", "Become a member", answers_of(200, ref("Space"), 404, 409))
+    joined = answers_of(200, ref("Space"), 404, 409, 413, 415, 429, 507)
     return {
-        "/invitations": {"get": operation("listInvitations", "To which spaces", answers_of(200, invitations))},
+        "/invitations": {
+            "get": operation("listInvitations", "To which spaces", answers_of(200, invitations)),
+            "post": operation("acceptLink", "Become a member by a link", joined, "LinkToken"),
+        },
         "/invitations/{space}": {
             "parameters": [in_path("space")],
             "delete": operation("declineInvitation", "Decline it", answers_of(204, None, 404)),
@@ -79,6 +94,41 @@ def _invitation_paths() -> dict[str, Any]:
             "delete": operation("unblock", "End a block", answers_of(204, None)),
         },
     }  # fmt: skip
+
+
+def _link_paths() -> dict[str, Any]:
+    links = object_of(["invitations"], invitations=array_of(ref("Link")))
+    made = answers_of(201, ref("NewLinkMade"), 403, 404, 409, 413, 415, 429)
+    return {
+        "/spaces/{space}/invitations": {
+            "parameters": [in_path("space")],
+            "get": operation("listLinks", "The links in force to a space", answers_of(200, links, 403, 404)),
+            "post": operation("makeLink", "Invite by a link", made, "NewLink"),
+        },
+        "/spaces/{space}/invitations/{link}": {
+            "parameters": [in_path("space"), in_path("link")],
+            "delete": operation("withdrawLink", "Withdraw a link", answers_of(204, None, 403, 404, 409)),
+        },
+    }  # fmt: skip
+
+
+def _link_schemas() -> dict[str, Schema]:
+    role: Schema = {"enum": ["writer", "reader"]}
+    uses: Schema = {"type": "integer", "minimum": 1, "maximum": 1000}
+    seconds: Schema = {"type": "integer", "minimum": 1, "maximum": 30 * 86400}
+    token: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
+    shown: dict[str, Any] = {
+        "id": ID, "role": role, "uses": uses, "used": {"type": "integer", "minimum": 0},
+        "createdBy": ID, "createdAt": INSTANT, "expiresAt": INSTANT,
+    }  # fmt: skip
+    wanted = {"uses": {**uses, "default": 1}, "expiresIn": {**seconds, "default": 7 * 86400}}
+    return {
+        "NewName": object_of(["name"], name=ID),
+        "NewLink": object_of(["role"], role=role, **wanted),
+        "LinkToken": object_of(["token"], token=token),
+        "Link": object_of([*shown], **shown),
+        "NewLinkMade": object_of(["token", *shown], token=token, **shown),
+    }
 
 
 def _space_schemas() -> dict[str, Schema]:

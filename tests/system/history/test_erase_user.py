@@ -40,6 +40,9 @@ class Scene:
         self.eve, self.bob = make(self.name, unique("hers")), make(unique("bob"), unique("his"))
         self.space, self.own = self.bob.create(unique("space")), self.eve.create(unique(f"{CANARY}-own"))
         self.bob.member(self.space, self.name)
+        # The audit has what a space was called.
+        assert self.eve.request("PATCH", f"/spaces/{self.own}", json={"name": "hers"}).status_code == 200
+        assert self.eve.request("POST", f"/spaces/{self.own}/invitations", json={"role": "reader"}).status_code == 201
         self.eve.write(edit("private", 50, text=CANARY))
         self.eve.write({**edit("own", 50, text=CANARY), "spaceId": self.own})
         self.write(self.eve, edit("hers", 50, a=CANARY, b=[CANARY]))

@@ -189,6 +189,18 @@ class TestTheToken:
         assert not await self.may(claims, user, self.token(user, 20), space)
         assert not await self.may(claims, user, self.token(user, 60, space), space)
 
+    async def test_memberships_from_outside_are_not_changed_here(self, claims: Server) -> None:
+        user = f"claims-{next(UNIQUE)}"
+        space = f"/spaces/{user}-a"
+        async with Device(claims, user, token=self.token(user, 10, f"{user}-a")) as device:
+            for method, path, body in (
+                ("POST", "/spaces", {"name": "x"}), ("PATCH", space, {"name": "x"}), ("DELETE", space, None),
+                ("DELETE", f"{space}/membership", None), ("POST", f"{space}/invitations", {"role": "reader"}),
+                ("DELETE", f"{space}/invitations/x", None), ("POST", "/invitations", {"token": "x"}),
+            ):  # fmt: skip
+                answer = await device.http.request(method, path, json=body)
+                assert (answer.status_code, answer.json()["code"]) == (409, "managed_elsewhere"), (method, path)
+
     async def test_a_token_without_the_claim_is_refused_not_taken_for_an_empty_list(self, claims: Server) -> None:
         async with Device(claims, "nobody") as device:
             assert (await device.ask()).status_code == 401

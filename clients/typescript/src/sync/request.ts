@@ -39,7 +39,7 @@ export function apiClientOf(exchange: Exchange): ApiClient {
 
 /** `path` is below the app's, or the server's own. What is asked must be safe to repeat: say, it carries a changeId. */
 export interface ApiCall {
-  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly own?: boolean;
   readonly params: { readonly [name: string]: string } | URLSearchParams;

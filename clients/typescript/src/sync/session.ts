@@ -24,7 +24,7 @@ export type Scope = "both" | "push" | "pull";
 /** Perform this request and hand the answer to `receive`, or the failure to `failed`. */
 export interface Send {
   readonly kind: "send";
-  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly body: string | null;
   readonly pushed: readonly Packed[];
