@@ -48,9 +48,6 @@ DECLARE
     v_role text;
     v_held jsonb;
 BEGIN
-    IF NOT EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = p_app AND w.table_no = p_table) THEN
-        RETURN true;
-    END IF;
     v_role := (SELECT m.role FROM syncd.sync_memberships m WHERE m.user_no = p_user AND m.space_no = p_space);
     IF v_role = 'owner' THEN
         RETURN true;
@@ -72,9 +69,7 @@ DECLARE
     v_role text;
     v_held jsonb;
 BEGIN
-    IF NOT EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = p_app AND w.table_no = p_table) THEN
-        RETURN true;
-    ELSIF v_user = 0 THEN
+    IF v_user = 0 THEN
         v_user := (syncd.sync_group(5))[array_position(syncd.sync_group(6), p_client)];
     END IF;
     v_role := (SELECT m.role FROM syncd.sync_memberships m WHERE m.user_no = v_user AND m.space_no = p_space);
