@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-import httpx
+import httpx2
+from syncd_client import HttpSender
 
 from examples.demo import proof
 from examples.demo.devices import Device, Part, cast
@@ -55,7 +56,7 @@ def run(repository: Path, wanted: int) -> int:
         screen.stage(f"reading the history of {repository.resolve().name}")
         parts = choose(read_history(repository), wanted, screen)
         screen.stage("starting a server and its PostgreSQL")
-        with Server() as server, httpx.Client(timeout=60.0) as http:
+        with Server() as server, httpx2.Client(timeout=60.0) as http:
             users = list(dict.fromkeys(part.user for part in parts))
             open_space(server.url, users[0], users, server.token, http)
             with company(parts, server, http) as devices:
@@ -92,12 +93,12 @@ def _left_out(number: int) -> str:
 
 
 @contextlib.contextmanager
-def company(parts: Sequence[Part], server: Server, http: httpx.Client) -> Iterator[list[Device]]:
+def company(parts: Sequence[Part], server: Server, http: httpx2.Client) -> Iterator[list[Device]]:
     """The devices, opened and closed together."""
     with contextlib.ExitStack() as stack:
         devices = []
         for part in parts:
-            device = Device(part, server.folder, server.url, server.token(part.user), http)
+            device = Device(part, server.folder, server.url, server.token(part.user), HttpSender(http))
             stack.callback(device.close)
             devices.append(device)
         yield devices

@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-from syncd_client import Batch, Replica, Report
+from syncd_client import (
+    Batch,
+    HttpSender,
+    Replica,
+    Report,
+)
 
 from examples.demo.history import Commit, Edit, record_id
 
@@ -70,7 +74,7 @@ class Tally:
 class Device:
     """One part being played. Its clock shows the time of the commit it is writing, so stamps are the history's."""
 
-    def __init__(self, part: Part, folder: Path, url: str, token: str, http: httpx.Client) -> None:
+    def __init__(self, part: Part, folder: Path, url: str, token: str, send: HttpSender) -> None:
         self.part, self.tally, self.written = part, Tally(), 0
         self._now = part.commits[0].at if part.commits else 0
         self.replica = Replica(
@@ -79,7 +83,7 @@ class Device:
             url=url,
             token=token,
             client_id=part.name,
-            http=http,
+            send=send,
             wall=lambda: self._now,
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote
 
-import httpx
+import httpx2
 
 from examples.demo.devices import SPACE, Device
 from examples.demo.history import Commit
@@ -34,7 +34,7 @@ class Wave:
         return sum(map(len, self.writes))
 
 
-def open_space(url: str, owner: str, users: Sequence[str], token: Callable[[str], str], http: httpx.Client) -> None:
+def open_space(url: str, owner: str, users: Sequence[str], token: Callable[[str], str], http: httpx2.Client) -> None:
     """The shared space, made by one user with everybody as a member."""
     headers = {"Authorization": f"Bearer {token(owner)}"}
     body = {"id": SPACE, "name": "The repository"}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 from syncd_client import Register, Replica
 from syncd_client.data.clock import format_instant
 
@@ -58,17 +58,17 @@ def _wire(register: Register) -> tuple[Any, str, str]:
     return register.value, format_instant(register.at), register.client
 
 
-def of_snapshot(url: str, token: str, http: httpx.Client) -> Holding:
+def of_snapshot(url: str, token: str, http: httpx2.Client) -> Holding:
     """What a device gets that was never here before: the server's current state."""
     return _split("server, fresh snapshot", _read(url, token, http, {}))
 
 
-def of_log(url: str, token: str, http: httpx.Client) -> Holding:
+def of_log(url: str, token: str, http: httpx2.Client) -> Holding:
     """The server's log from its first change, applied in its order: each register just replaces the one before."""
     return _split("server, log replayed", _read(url, token, http, {"history": "1"}))
 
 
-def _read(url: str, token: str, http: httpx.Client, how: Mapping[str, str]) -> Records:
+def _read(url: str, token: str, http: httpx2.Client, how: Mapping[str, str]) -> Records:
     records: Records = {}
     for change in _changes(url, token, http, how):
         held = records.setdefault((change["table"], change["id"]), {})
@@ -77,7 +77,7 @@ def _read(url: str, token: str, http: httpx.Client, how: Mapping[str, str]) -> R
     return records
 
 
-def _changes(url: str, token: str, http: httpx.Client, how: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _changes(url: str, token: str, http: httpx2.Client, how: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     headers = {"Authorization": f"Bearer {token}", "X-Client-Id": "auditor", "X-Sync-Protocol": "1"}
     since, more = "", True
     while more:

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from syncd_client import AsyncReplica, Limits, Replica, RetryPolicy
+from syncd_client import (
+    AsyncReplica,
+    HttpSender,
+    Limits,
+    Replica,
+    RetryPolicy,
+)
 from syncd_client.error_codes import TEXTS
 
 from tests.support.agreeing import Server, check_same, create_space, lossy, set_role
@@ -142,7 +148,7 @@ def test_a_device_that_brings_back_what_it_never_saw_gets_the_whole_of_it(device
 
 def test_a_retry_after_a_lost_reply_has_one_effect(device: Device, server: Server, user: str) -> None:
     with lossy(1.0, most=1) as http:
-        one = device("one", http=http)
+        one = device("one", send=HttpSender(http))
         one.put("t", "a", {"n": 1})
         one.put("t", "b", {"n": 2})
         report = one.sync()
@@ -212,7 +218,7 @@ def test_a_clock_mended_before_anything_was_lowered_does_not_win_over_later_writ
 
 def test_a_lowered_write_whose_reply_was_lost_still_converges(device: Device) -> None:
     with lossy(1.0, most=1) as http:
-        wrong = device("wrong", http=http, wall=lambda: 3_000_000_000_000_000)
+        wrong = device("wrong", send=HttpSender(http), wall=lambda: 3_000_000_000_000_000)
         wrong.put("t", "r", {"n": "wrong"})
         wrong.sync()
         right = device("right")
@@ -325,7 +331,7 @@ def test_devices_that_edit_at_random_converge(device: Device, user: str, space: 
     rng = random.Random(f"{seed}-{user}")
     retry = RetryPolicy(attempts=50, first=0.001, longest=0.002)
     with lossy(loss) as http:
-        options = {"limits": Limits(push_changes=7, pull_limit=5), "http": http, "retry": retry}
+        options = {"limits": Limits(push_changes=7, pull_limit=5), "send": HttpSender(http), "retry": retry}
         devices = [device(f"d{n}", wall=skewed(by), **options) for n, by in enumerate([0, 0, 1800, -1800, 10**7])]
         for where in (None, space):
             devices[0].put("t", "seed", {"x": 0}, space=where)

@@ -11,9 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
-from syncd_client import AsyncReplica, LiveState, Replica, StoreFailed
+from syncd_client import (
+    AsyncReplica,
+    HttpSender,
+    LiveState,
+    Replica,
+    StoreFailed,
+)
 
 from tests.support.scripted import Script, page, wire
 from tests.support.scripted_live import LiveScript, changes, until
@@ -68,8 +74,8 @@ def _mount(path: Path) -> bool:
 
 
 def open_on(disk: Disk, script: Script, **options: Any) -> Replica:
-    http = httpx.Client(transport=httpx.MockTransport(script))
-    return Replica(disk.path / "r.db", app="app", url="http://server", token="t", http=http, **options)
+    http = httpx2.Client(transport=httpx2.MockTransport(script))
+    return Replica(disk.path / "r.db", app="app", url="http://server", token="t", send=HttpSender(http), **options)
 
 
 def write_until_full(replica: Replica) -> None:

@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
-from syncd_client import Refused, Replica, RetryPolicy, history
+from syncd_client import (
+    HttpSender,
+    Refused,
+    Replica,
+    RetryPolicy,
+    history,
+)
 
 from syncd.protocol.page_token import read_bookmark
 from tests.support.harness import Server
@@ -60,10 +66,10 @@ def test_a_records_changes_are_read_newest_first_in_pages(device: Device) -> Non
     assert [change.fields["x"].value for change in found[1:]] == [4, 3, 2, 1, 0]
 
 
-class Elsewhere(httpx.HTTPTransport):
+class Elsewhere(httpx2.HTTPTransport):
     """Asks for the next page of a listing as if this one were of a history that the database does not have."""
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         after = request.url.params.get("after")
         if after is not None:
             mark = read_bookmark(after)
@@ -73,8 +79,8 @@ class Elsewhere(httpx.HTTPTransport):
 
 
 def test_a_listing_that_was_lost_is_said_to_be(device: Device) -> None:
-    with httpx.Client(transport=Elsewhere()) as http:
-        one = device(http=http)
+    with httpx2.Client(transport=Elsewhere()) as http:
+        one = device(send=HttpSender(http))
         for n in range(2):
             one.put("t", "r", {"x": n})
             one.put("t", f"s{n}", {"x": n})
@@ -146,19 +152,19 @@ def test_a_space_is_read_and_restored(device: Device) -> None:
 def test_a_restore_whose_answer_is_lost_is_done_once(server: Server, device: Device) -> None:
     sent: list[str] = []
 
-    class Losing(httpx.HTTPTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
+    class Losing(httpx2.HTTPTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
             answer = super().handle_request(request)
             if request.url.path.endswith("/restore"):
                 sent.append(request.content.decode())
                 if len(sent) == 1:
                     answer.read()
-                    raise httpx.ReadError("lost", request=request)
+                    raise httpx2.ReadError("lost", request=request)
             return answer
 
     retry = RetryPolicy(first=0.001)
-    with httpx.Client(transport=Losing()) as http:
-        one = device(http=http, retry=retry)
+    with httpx2.Client(transport=Losing()) as http:
+        one = device(send=HttpSender(http), retry=retry)
         one.put("t", "r", {"x": 1})
         one.patch("t", "r", {"x": 2})
         assert history.restore(one, "t", "r", 1) == 3

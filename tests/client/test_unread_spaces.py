@@ -11,9 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
-from syncd_client import AsyncReplica, Replica, spaces
+from syncd_client import (
+    AsyncReplica,
+    HttpSender,
+    Replica,
+    spaces,
+)
 from syncd_client.live.connection import Connection, ConnectionOver
 from syncd_client.live.reconnect import Ending
 
@@ -180,7 +185,7 @@ async def test_by_sync_what_is_deleted_between_two_pages_is_gone(device: Open, s
         await other.sync()
     more = list[bool]()
 
-    def after(response: httpx.Response) -> None:
+    def after(response: httpx2.Response) -> None:
         response.read()
         more.append(response.json()["hasMore"])
         if len(more) == 1:
@@ -189,8 +194,10 @@ async def test_by_sync_what_is_deleted_between_two_pages_is_gone(device: Open, s
                 third.sync()
 
     with (
-        httpx.Client(event_hooks={"response": [after]}) as http,
-        Replica(tmp_path / "new.db", app="app", url=server.url, token=server.token(user), http=http) as replica,
+        httpx2.Client(event_hooks={"response": [after]}) as http,
+        Replica(
+            tmp_path / "new.db", app="app", url=server.url, token=server.token(user), send=HttpSender(http)
+        ) as replica,
     ):
         replica.put("t", "r", MINE)
         replica.sync()

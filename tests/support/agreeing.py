@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-import httpx
+import httpx2
 from syncd_client import Replica
 from syncd_client.data.merge import is_deleted
 
@@ -25,7 +25,7 @@ class Server(Protocol):
 def create_space(server: Server, owner: str) -> str:
     headers = {"Authorization": f"Bearer {server.token(owner)}"}
     name = f"space-{random.getrandbits(60):x}"
-    httpx.post(f"{server.url}/spaces", json={"id": name, "name": name}, headers=headers).raise_for_status()
+    httpx2.post(f"{server.url}/spaces", json={"id": name, "name": name}, headers=headers).raise_for_status()
     return name
 
 
@@ -33,25 +33,25 @@ def set_role(server: Server, owner: str, space: str, member: str, role: str | No
     headers = {"Authorization": f"Bearer {server.token(owner)}"}
     url = f"{server.url}/spaces/{space}/members/{member}"
     if role is None:
-        httpx.delete(url, headers=headers).raise_for_status()
+        httpx2.delete(url, headers=headers).raise_for_status()
     else:
-        httpx.put(url, json={"role": role}, headers=headers).raise_for_status()
+        httpx2.put(url, json={"role": role}, headers=headers).raise_for_status()
 
 
 @contextlib.contextmanager
-def lossy(chance: float, most: int = 1_000_000) -> Iterator[httpx.Client]:
+def lossy(chance: float, most: int = 1_000_000) -> Iterator[httpx2.Client]:
     """A client that loses replies to pushes after the server has sent them: `most` at most, each by chance."""
     left = [most]
 
-    def perform(request: httpx.Request) -> httpx.Response:
+    def perform(request: httpx2.Request) -> httpx2.Response:
         reply = plain.handle_request(request)
         reply.read()
         if request.method == "POST" and left[0] and random.random() < chance:
             left[0] -= 1
-            raise httpx.ReadError("the reply was lost")
+            raise httpx2.ReadError("the reply was lost")
         return reply
 
-    with httpx.HTTPTransport() as plain, httpx.Client(transport=httpx.MockTransport(perform)) as http:
+    with httpx2.HTTPTransport() as plain, httpx2.Client(transport=httpx2.MockTransport(perform)) as http:
         yield http
 
 

@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from syncd_client import (
+    AsyncHttpSender,
     AsyncReplica,
     RetryPolicy,
 )
@@ -25,11 +26,17 @@ Open = Callable[..., AsyncReplica]
 async def open_async(tmp_path: Path, script: Script, live_script: LiveScript) -> AsyncIterator[Open]:
     """Opens replicas whose sockets go to one script and whose HTTP goes to the other."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.MockTransport(script)))
+        http = await stack.enter_async_context(httpx2.AsyncClient(transport=httpx2.MockTransport(script)))
         opened: list[AsyncReplica] = []
 
         def open_one(name: str = "replica", **options: Any) -> AsyncReplica:
-            standard = {"app": "app", "url": live_script.url, "token": "t", "durability": "normal", "http": http}
+            standard = {
+                "app": "app",
+                "url": live_script.url,
+                "token": "t",
+                "durability": "normal",
+                "send": AsyncHttpSender(http),
+            }
             replica = AsyncReplica(tmp_path / f"{name}.db", **(standard | {"retry": RetryPolicy(attempts=1)} | options))
             opened.append(replica)
             return replica

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
-from syncd_client import Replica, RetryPolicy
+from syncd_client import (
+    HttpSender,
+    Replica,
+    RetryPolicy,
+)
 
 from tests.support.scripted import Script
 
@@ -35,10 +39,16 @@ def script() -> Script:
 def open_replica(tmp_path: Path, script: Script) -> Iterator[Callable[..., Replica]]:
     """Opens replicas that talk to the script; every file and connection is closed in the end."""
     opened: list[Replica] = []
-    http = httpx.Client(transport=httpx.MockTransport(script))
+    http = httpx2.Client(transport=httpx2.MockTransport(script))
 
     def open_one(name: str = "replica", **options: Any) -> Replica:
-        standard = {"app": "app", "url": "http://server", "token": "t", "durability": "normal", "http": http}
+        standard = {
+            "app": "app",
+            "url": "http://server",
+            "token": "t",
+            "durability": "normal",
+            "send": HttpSender(http),
+        }
         replica = Replica(tmp_path / f"{name}.db", **(standard | {"retry": QUICK} | options))
         opened.append(replica)
         return replica

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 from syncd_client import Replica
 from syncd_client.data.change import Packed
 from syncd_client.data.digest import bucket_of
@@ -15,7 +15,7 @@ from syncd_client.sync.apply import apply_page
 from syncd_client.sync.reply import Page, build_page
 from syncd_client.sync.report import Applied
 
-Answer = httpx.Response | Exception | Callable[[Any], Any]
+Answer = httpx2.Response | Exception | Callable[[Any], Any]
 
 
 def page(*changes: dict[str, Any], cursor: str = "c1", more: bool = False, **other: Any) -> dict[str, Any]:
@@ -53,31 +53,31 @@ class Script:
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
-        self.asked: list[httpx.Request] = []
+        self.asked: list[httpx2.Request] = []
 
     @property
     def pushes(self) -> list[dict[str, Any]]:
         return [json.loads(request.content) for request in self.asked if request.method == "POST"]
 
     @property
-    def pulls(self) -> list[httpx.URL]:
+    def pulls(self) -> list[httpx2.URL]:
         return [request.url for request in self.asked if request.method == "GET"]
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(request)
         answer: Any = self.answers.pop(0) if self.answers else self._agree
         if callable(answer):
             answer = answer(json.loads(request.content) if request.content else None)
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+        return answer if isinstance(answer, httpx2.Response) else httpx2.Response(200, json=answer)
 
     @staticmethod
     def _agree(body: Any) -> Any:
         return page() if body is None else applied(body)
 
 
-def problem(status: int, code: str, *pointers: str, **headers: str) -> httpx.Response:
+def problem(status: int, code: str, *pointers: str, **headers: str) -> httpx2.Response:
     """A refusal of the server."""
     errors = [{"pointer": pointer, "detail": f"bad: {pointer}"} for pointer in pointers]
     body = {
@@ -89,7 +89,7 @@ def problem(status: int, code: str, *pointers: str, **headers: str) -> httpx.Res
         "errors": errors,
     }
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.Response(
+    return httpx2.Response(
         status, content=json.dumps(body), headers={"content-type": "application/problem+json"} | named
     )
 

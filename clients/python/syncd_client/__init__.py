@@ -35,6 +35,7 @@ from .related import include
 from .replica import Replica
 from .status import Status
 from .store.outbox import Queued
+from .sync.http import AsyncHttpSender, HttpRequest, HttpResponse, HttpSender, SendFailed
 from .sync.report import Limits, Report
 from .sync.retry import LivePolicy, RetryPolicy
 
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EVERY_SPACE",
     "Answered",
+    "AsyncHttpSender",
     "AsyncLive",
     "AsyncReplica",
     "BadReply",
@@ -51,6 +53,9 @@ __all__ = [
     "Changes",
     "Conflict",
     "Event",
+    "HttpRequest",
+    "HttpResponse",
+    "HttpSender",
     "InvalidQuery",
     "InvalidWrite",
     "Limits",
@@ -72,6 +77,7 @@ __all__ = [
     "Replica",
     "Report",
     "RetryPolicy",
+    "SendFailed",
     "ServerBusy",
     "Status",
     "StoreFailed",

@@ -11,8 +11,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from .batch import Batch
 from .condition import Where
 from .data.conflict import Conflict
@@ -27,6 +25,7 @@ from .replica import Replica
 from .status import Status
 from .store.outbox import Queued
 from .sync import transport
+from .sync.http import AsyncHttpSender, SendRequestAsync
 from .sync.report import Report
 from .sync.retry import LivePolicy
 from .sync.steps import Scope
@@ -37,7 +36,7 @@ log = logging.getLogger("syncd_client")
 class AsyncReplica:
     """A Replica whose methods are coroutines. The file is touched in threads, so the loop never waits.
 
-    Takes what Replica takes, but `http` is an httpx.AsyncClient, and `token` and `on_conflict` may be
+    Takes what Replica takes, but `send` is async, and `token` and `on_conflict` may be
     async callables. Use it as `async with AsyncReplica(…) as replica:`.
     """
 
@@ -46,13 +45,14 @@ class AsyncReplica:
         path: str | Path,
         *,
         app: str,
-        http: httpx.AsyncClient | None = None,
+        send: SendRequestAsync | None = None,
         on_conflict: Callable[[Conflict], object] | Callable[[Conflict], Awaitable[object]] | None = None,
         **options: Any,
     ) -> None:
         self.local = Replica(path, app=app, **options)
         self.app = self.local.app
-        self._http, self._own_http, self._on_conflict = http, http is None, on_conflict
+        self._own, self._on_conflict = AsyncHttpSender(), on_conflict
+        self._send: SendRequestAsync = send or self._own
 
     @property
     def client_id(self) -> str:
@@ -231,13 +231,8 @@ class AsyncReplica:
         async with transport.taken_async(self.local.lease, patience if limit is None else min(patience, limit)):
             session = await asyncio.to_thread(self.local.session, scope)
             session.limit(limit)
-            await transport.perform_async(session, self._client(), url, tokens.ask_async, self._notify_in_time)
+            await transport.perform_async(session, self._send, url, tokens.ask_async, self._notify_in_time)
             return session.report
-
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._http = httpx.AsyncClient(timeout=transport.TIMEOUT)
-        return self._http
 
     def live(
         self,
@@ -256,7 +251,7 @@ class AsyncReplica:
         handlers = choose_handlers(on_change, on_state, on_event, self._notify)
 
         return AsyncLive(
-            lambda hub: for_loop(self.local, self._client(), options, hub),
+            lambda hub: for_loop(self.local, self._send, options, hub),
             self.local.lease,
             self.local.bulletin,
             handlers,
@@ -289,8 +284,7 @@ class AsyncReplica:
     async def _end(self) -> None:
         if isinstance(self.local.bulletin.listener, AsyncLive):
             await self.local.bulletin.listener.close()
-        if self._http is not None and self._own_http:
-            await self._http.aclose()
+        await self._own.close()
 
     async def close(self) -> None:
         """Ends a live sync, and closes the connections and the file."""

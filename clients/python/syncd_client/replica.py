@@ -8,8 +8,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from .batch import Batch
 from .data.change import Key, Write, check_id, name_space
 from .data.conflict import Conflict
@@ -33,6 +31,7 @@ from .store.lease import Lease, destroy_files
 from .store.outbox import Queued
 from .store.store import Durability, Store
 from .sync import callbacks, transport, verification
+from .sync.http import SendRequest
 from .sync.report import Limits, Report
 from .sync.retry import LivePolicy, RetryPolicy
 from .sync.server import Server
@@ -53,7 +52,8 @@ class Replica(Reading):
     user: two that write one field at once could end apart, and nothing would tell. `schema_version`, `actor`, `origin`:
     sent with every change. `durability`: "full" survives a power cut, "normal" the process's death only. `on_conflict`
     is called for each `Conflict`. It and `token` are called in threads of their own and have
-    `callback_timeout` seconds to return. `http`: an httpx.Client of your own. `wall`: microseconds since 1970.
+    `callback_timeout` seconds to return. `send`: how
+    requests go, where your application has a way of its own (see `SendRequest`). `wall`: microseconds since 1970.
     `verify_every`: how many seconds apart a sync that found nothing new verifies the replica by itself (see `verify`);
     None: never. `indexes`: the fields by which records of a table are found and sorted without looking through all of
     it, `{"tasks": ["owner", ("done", "due")]}`; those not named any more are removed, None leaves them as they are.
@@ -81,7 +81,7 @@ class Replica(Reading):
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,
         on_conflict: transport.Notify | None = None,
-        http: httpx.Client | None = None,
+        send: SendRequest | None = None,
         wall: Callable[[], int] = read_wall_clock,
         verify_every: float | None = verification.EVERY,
         callback_timeout: float = 30.0,
@@ -104,7 +104,7 @@ class Replica(Reading):
             self.store.close()
             raise
         tokens = None if token is None else TokenSource(token, callback_timeout, self.identity.claim_user)
-        self.server = Server(url, tokens, http)
+        self.server = Server(url, tokens, send)
 
     @property
     def client_id(self) -> str:
@@ -331,14 +331,14 @@ class Replica(Reading):
             with transport.taken(self.lease, patience if timeout is None else min(patience, timeout)):
                 session = self.session(scope)
                 session.limit(timeout)
-                transport.perform(session, self.server.http(), url, tokens.ask, lost.append)
+                transport.perform(session, self.server.send, url, tokens.ask, lost.append)
         finally:
             if self._on_conflict is not None:
                 callbacks.deliver(self._on_conflict, lost, self.callback_timeout)
         return session.report
 
     def session(self, scope: Scope = "both", retry: RetryPolicy | None = None) -> Session:
-        """A sync to be performed by the caller, who holds the lease. For other transports than httpx."""
+        """A sync to be performed by the caller, who holds the lease. For other transports than HTTP."""
         device = Device(transport.app_path(self.app), self.identity, self.schema_version)
         policy, publish = retry or self.retry, self.bulletin.publish_answer
         every, paces = self.verify_every, self.paces

@@ -8,9 +8,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
-from syncd_client import AsyncReplica, Offline, Replica, RetryPolicy
+from syncd_client import (
+    AsyncHttpSender,
+    AsyncReplica,
+    Offline,
+    Replica,
+    RetryPolicy,
+)
 
 from tests.support.scripted import Script, applied, page, problem, wire
 
@@ -22,10 +28,16 @@ async def replica(tmp_path: Path, script: Script) -> AsyncIterator[AsyncReplica]
     async def token() -> str:
         return "fresh"
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(script)) as http:
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(script)) as http:
         policy = RetryPolicy(attempts=3, first=0.001)
         async with AsyncReplica(
-            tmp_path / "r.db", app="app", url="http://server", token=token, http=http, retry=policy, durability="normal"
+            tmp_path / "r.db",
+            app="app",
+            url="http://server",
+            token=token,
+            send=AsyncHttpSender(http),
+            retry=policy,
+            durability="normal",
         ) as opened:
             yield opened
 
@@ -45,9 +57,9 @@ async def test_it_writes_reads_and_syncs(replica: AsyncReplica, script: Script) 
 
 async def test_it_retries_and_gives_up(replica: AsyncReplica, script: Script) -> None:
     await replica.put("t", "a", {"n": 1})
-    script.answers = [problem(401, "unauthorized"), httpx.ReadTimeout("slow"), page()]
+    script.answers = [problem(401, "unauthorized"), httpx2.ReadTimeout("slow"), page()]
     await replica.pull()
-    script.answers = [httpx.ConnectError("no")] * 3
+    script.answers = [httpx2.ConnectError("no")] * 3
     with pytest.raises(Offline):
         await replica.sync()
     await replica.sync()
@@ -63,7 +75,7 @@ async def test_a_conflict_is_awaited(tmp_path: Path, script: Script) -> None:
 
     conflict = {"table": "t", "id": "a", "field": "n", "clientValue": 1, "serverValue": 2}
     script.answers = [lambda body: applied(body, conflicts=[conflict])]
-    async with httpx.AsyncClient(transport=httpx.MockTransport(script)) as http:
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(script)) as http:
         options: Any = {"url": "http://s", "token": "t", "http": http, "on_conflict": tell}
         async with AsyncReplica(tmp_path / "r.db", app="app", **options) as replica:
             await replica.put("t", "a", {"n": 1})

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import httpx
-from syncd_client import Limits, Replica, RetryPolicy
+import httpx2
+from syncd_client import (
+    HttpSender,
+    Limits,
+    Replica,
+    RetryPolicy,
+)
 from syncd_client.sync.pace import SLOWEST, Pace
 
 from tests.support.scripted import Script, applied, page, problem, wire
@@ -52,8 +57,8 @@ def test_bytes_on_their_way_are_waited_for_by_the_speed_that_was_measured() -> N
 
 def test_a_pull_that_fails_is_asked_for_in_halves(open_replica: Open, script: Script) -> None:
     replica = open_replica(limits=Limits(pull_limit=100))
-    cut = httpx.Response(200, text='{"serverCha')
-    script.answers = [httpx.ReadTimeout("slow"), cut, page(wire("a", n=(1, EARLY)), more=True)]
+    cut = httpx2.Response(200, text='{"serverCha')
+    script.answers = [httpx2.ReadTimeout("slow"), cut, page(wire("a", n=(1, EARLY)), more=True)]
     replica.sync()
     assert [url.params["limit"] for url in script.pulls] == ["100", "50", "25", "25"]
 
@@ -63,7 +68,7 @@ def test_a_push_that_fails_is_sent_in_halves_and_grows_again(open_replica: Open,
     for n in range(200):
         replica.put("t", f"{n}", {"text": "x" * 500})
     script.answers = [
-        httpx.WriteTimeout("slow"),
+        httpx2.WriteTimeout("slow"),
         problem(408, "too_slow"),
         *[lambda body: applied(body)] * 2,
     ]
@@ -75,8 +80,8 @@ def test_a_push_that_fails_is_sent_in_halves_and_grows_again(open_replica: Open,
 
 
 def test_a_client_of_the_applications_own_waits_for_nothing_for_ever(open_replica: Open, script: Script) -> None:
-    with httpx.Client(transport=httpx.MockTransport(script), timeout=None) as http:
-        replica = open_replica(http=http)
+    with httpx2.Client(transport=httpx2.MockTransport(script), timeout=None) as http:
+        replica = open_replica(send=HttpSender(http))
         replica.put("t", "r", {"text": "x" * 50_000})
         replica.sync()
     times = [request.extensions["timeout"] for request in script.asked]

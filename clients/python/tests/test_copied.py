@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from syncd_client import Offline, Refused, Replica, RetryPolicy
 
@@ -65,7 +65,7 @@ def incarnations(script: Script) -> list[list[str]]:
 def test_a_push_whose_answer_was_lost_names_what_it_may_have_been_sent_as(open_replica: Open, script: Script) -> None:
     first = open_replica("first", retry=RetryPolicy(attempts=1))
     first.put("t", "r", {"n": 1})
-    script.answers = [httpx.ReadError("lost"), httpx.ReadError("lost")]
+    script.answers = [httpx2.ReadError("lost"), httpx2.ReadError("lost")]
     for _ in range(2):
         with pytest.raises(Offline):
             first.push()

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
-from syncd_client import InvalidQuery, Replica, history, spaces
+from syncd_client import (
+    HttpSender,
+    InvalidQuery,
+    Replica,
+    history,
+    spaces,
+)
 
 from tests.support.replicas import values
 
@@ -69,14 +75,14 @@ def test_undo_takes_a_whole_batch_back(offline: Replica) -> None:
 def test_what_an_address_would_lose_is_refused_before_it_is_asked(
     tmp_path: Path, ask: Callable[[Replica], object]
 ) -> None:
-    asked: list[httpx.Request] = []
+    asked: list[httpx2.Request] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         asked.append(request)
-        return httpx.Response(404)
+        return httpx2.Response(404)
 
-    http = httpx.Client(transport=httpx.MockTransport(answer))
-    with Replica(tmp_path / "one.db", app="app", url="http://server", token="t", http=http) as one:
+    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    with Replica(tmp_path / "one.db", app="app", url="http://server", token="t", send=HttpSender(http)) as one:
         one.put("t", "r", {"n": 1})
         with pytest.raises(InvalidQuery):
             ask(one)

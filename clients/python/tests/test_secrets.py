@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from syncd_client import (
+    AsyncHttpSender,
     AsyncReplica,
     BadReply,
+    HttpSender,
     LiveState,
     NotAllowed,
     Offline,
@@ -83,19 +85,19 @@ def test_a_token_that_is_too_large_is_told_so(open_replica: Open, script: Script
 
 
 LIBRARY = [
-    httpx.ConnectError,
-    httpx.ReadTimeout,
-    httpx.ReadError,
-    httpx.RemoteProtocolError,
-    httpx.LocalProtocolError,
-    httpx.DecodingError,
-    httpx.ProxyError,
+    httpx2.ConnectError,
+    httpx2.ReadTimeout,
+    httpx2.ReadError,
+    httpx2.RemoteProtocolError,
+    httpx2.LocalProtocolError,
+    httpx2.DecodingError,
+    httpx2.ProxyError,
 ]
 
 
 @pytest.mark.parametrize("kind", LIBRARY)
 def test_the_text_of_the_http_library_is_passed_on_nowhere(
-    open_replica: Open, script: Script, said: Callable[[], str], kind: type[httpx.TransportError]
+    open_replica: Open, script: Script, said: Callable[[], str], kind: type[httpx2.TransportError]
 ) -> None:
     replica = open_replica(token=CANARY)
     replica.put("t", "r", {"n": 1})
@@ -111,8 +113,8 @@ def test_the_text_of_the_http_library_is_passed_on_nowhere(
 
 
 def test_a_certificate_or_a_name_that_is_wrong_is_told_in_words_of_our_own(open_replica: Open) -> None:
-    with httpx.Client() as http:
-        replica = open_replica(http=http, url=f"https://{CANARY}.invalid", retry=RetryPolicy(attempts=1))
+    with httpx2.Client() as http:
+        replica = open_replica(send=HttpSender(http), url=f"https://{CANARY}.invalid", retry=RetryPolicy(attempts=1))
         with pytest.raises(Offline, match="name is not known") as offline:
             replica.sync()
     assert CANARY not in told(offline.value)
@@ -133,7 +135,7 @@ def test_an_answer_that_cannot_be_read_is_not_quoted(
     script.answers = [
         page(change),
         page(spaces={"joined": [{CANARY: 1}]}),
-        httpx.Response(200, text=f'{{"{CANARY}'),
+        httpx2.Response(200, text=f'{{"{CANARY}'),
     ] * 3
     for _ in range(3):
         with pytest.raises(BadReply) as bad:
@@ -225,8 +227,13 @@ def test_an_async_token_function_and_callback_have_deadlines_too(tmp_path: Path,
         await asyncio.sleep(60)
 
     async def main() -> None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(script)) as http:
-            options: dict[str, Any] = {"app": "app", "url": "http://server", "http": http, "callback_timeout": 0.1}
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(script)) as http:
+            options: dict[str, Any] = {
+                "app": "app",
+                "url": "http://server",
+                "send": AsyncHttpSender(http),
+                "callback_timeout": 0.1,
+            }
             for token in (hang, lambda: hang(), lambda: time.sleep(5)):
                 async with AsyncReplica(tmp_path / "a.db", token=token, **options) as replica:
                     with pytest.raises(NotAllowed) as refused:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from syncd_client import (
     Limits,
@@ -52,7 +52,7 @@ def test_a_sync_pulls_until_nothing_is_left_and_goes_on_from_its_cursor(replica:
 
 def test_a_lost_reply_is_asked_for_again_with_the_same_bytes(replica: Replica, script: Script) -> None:
     replica.put("t", "r", {"n": 1})
-    script.answers = [httpx.ReadError("cut"), httpx.Response(200, content=b'{"serverCh'), httpx.Response(502)]
+    script.answers = [httpx2.ReadError("cut"), httpx2.Response(200, content=b'{"serverCh'), httpx2.Response(502)]
     with pytest.raises(ServerBusy):
         replica.sync()
     assert replica.why("t", "r").state == "busy"
@@ -63,7 +63,7 @@ def test_a_lost_reply_is_asked_for_again_with_the_same_bytes(replica: Replica, s
 
 def test_offline_keeps_the_writes_and_says_so(replica: Replica, script: Script) -> None:
     replica.put("t", "r", {"n": 1})
-    script.answers = [httpx.ConnectError("no route")] * 3
+    script.answers = [httpx2.ConnectError("no route")] * 3
     with pytest.raises(Offline):
         replica.sync()
     assert replica.why("t", "r").state == "offline"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from syncd_client import (
     BadReply,
@@ -114,7 +114,7 @@ def test_why_says_what_an_atomic_refusal_was_for(replica: Replica, script: Scrip
         batch.put("t", "b", {"n": 1})
     refusal = problem(422, "atomic_rejected", "/changes/0").json()
     refusal["errors"][0] |= {"code": "not_a_writer", "detail": "You read."}
-    script.answers = [httpx.Response(422, json=refusal)]
+    script.answers = [httpx2.Response(422, json=refusal)]
     replica.sync()
     why = replica.why("t", "a", space="s")
     assert (why.state, why.code) == ("no_permission", "not_a_writer")

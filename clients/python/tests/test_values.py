@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -43,14 +43,14 @@ def test_a_number_stays_what_it_was_in_the_file_and_for_other_devices(
 ) -> None:
     text = json.dumps(page(wire("a", n=("@", EARLY)))).replace('"@"', vector["back"])
     one, two = open_replica("one"), open_replica("two")
-    script.answers = [httpx.Response(200, text=text)]
+    script.answers = [httpx2.Response(200, text=text)]
     one.pull()
     check_number(one.get("t", "a", space=None)["n"], vector)  # type: ignore[index]
     one.put("t", "b", {"n": one.get("t", "a")["n"], "deep": [{"n": one.get("t", "a")["n"]}]})  # type: ignore[index]
     one.push()
     (pushed,) = [json.loads(p.content, parse_int=str, parse_float=str) for p in script.asked if p.method == "POST"]
     spelled = pushed["changes"][0]["fields"]["n"]["value"]
-    script.answers = [httpx.Response(200, text=text.replace(vector["back"], spelled))]
+    script.answers = [httpx2.Response(200, text=text.replace(vector["back"], spelled))]
     two.pull()
     check_number(two.get("t", "a")["n"], vector)  # type: ignore[index]
     assert [record.id for record in one.query("t", {"n": two.get("t", "a")["n"]})] == ["a", "b"]  # type: ignore[index]

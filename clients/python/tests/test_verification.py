@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from syncd_client import BadReply, Refused, Replica, Verified
 from syncd_client.sync import transport
@@ -121,11 +121,11 @@ def test_who_asks_a_server_that_is_wrong_is_told(replica: Replica, script: Scrip
 FAILURES = {
     "too old": problem(404, "not_found"),
     "busy": problem(503, "busy"),
-    "not syncd": httpx.Response(200, text="<html>"),
-    "no list": httpx.Response(200, json=5),
+    "not syncd": httpx2.Response(200, text="<html>"),
+    "no list": httpx2.Response(200, json=5),
     "a token that ended": problem(401, "unauthorized"),
     "a cursor that it does not know": problem(410, "cursor_lost"),
-    "no answer": httpx.ConnectError("gone"),
+    "no answer": httpx2.ConnectError("gone"),
 }
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
-import httpx
-
 from ..data.change import name_space
 from ..store.identity import Identity
 from ..store.store import Store
 from ..sync import transport
+from ..sync.http import AsyncHttpSender, SendRequest, SendRequestAsync
 from ..sync.pace import Pace, Paces
 from ..sync.reply import Page
 from ..sync.report import Applied, Limits, Report
@@ -88,16 +87,16 @@ class LiveOptions:
     socket: Mapping[str, Any]
 
 
-def for_loop(replica: LiveReplica, http: httpx.AsyncClient, options: LiveOptions, hub: Hub) -> Endpoint:
+def for_loop(replica: LiveReplica, send: SendRequestAsync, options: LiveOptions, hub: Hub) -> Endpoint:
     """For a replica whose application runs the loop."""
     url, tokens = replica.server.url_and_tokens()
     fresh = tokens.ask_async
-    return _build(replica, hub, options, fresh, _over_loop(replica, http, fresh, hub, url))
+    return _build(replica, hub, options, fresh, _over_loop(replica, send, fresh, hub, url))
 
 
 @asynccontextmanager
 async def for_thread(
-    replica: LiveReplica, http: httpx.Client | None, options: LiveOptions, hub: Hub
+    replica: LiveReplica, send: SendRequest | None, options: LiveOptions, hub: Hub
 ) -> AsyncIterator[Endpoint]:
     """For a replica of threads; `http` where the application has given a client of its own."""
     url, tokens = replica.server.url_and_tokens()
@@ -105,11 +104,14 @@ async def for_thread(
     async def fresh() -> str:
         return await in_thread(tokens.ask)
 
-    if http is not None:
-        yield _build(replica, hub, options, fresh, _over_threads(replica, http, fresh, hub, url))
+    if send is not None:
+        yield _build(replica, hub, options, fresh, _over_threads(replica, send, fresh, hub, url))
         return
-    async with httpx.AsyncClient(timeout=transport.TIMEOUT) as own:
+    own = AsyncHttpSender()
+    try:
         yield _build(replica, hub, options, fresh, _over_loop(replica, own, fresh, hub, url))
+    finally:
+        await own.close()
 
 
 def _build(
@@ -142,26 +144,26 @@ def _build(
 
 
 def _over_loop(
-    replica: LiveReplica, http: httpx.AsyncClient, fresh: Callable[[], Awaitable[str]], hub: Hub, url: str
+    replica: LiveReplica, send: SendRequestAsync, fresh: Callable[[], Awaitable[str]], hub: Hub, url: str
 ) -> Callable[[Scope], Awaitable[Report]]:
     async def notify(conflict: Any) -> None:
         hub.publish(conflict)
 
     async def exchange(scope: Scope) -> Report:
         session = await in_thread(replica.session, scope, _ONCE)
-        await transport.perform_async(session, http, url, fresh, notify)
+        await transport.perform_async(session, send, url, fresh, notify)
         return session.report
 
     return exchange
 
 
 def _over_threads(
-    replica: LiveReplica, http: httpx.Client, fresh: Callable[[], Awaitable[str]], hub: Hub, url: str
+    replica: LiveReplica, send: SendRequest, fresh: Callable[[], Awaitable[str]], hub: Hub, url: str
 ) -> Callable[[Scope], Awaitable[Report]]:
     async def exchange(scope: Scope) -> Report:
         session = await in_thread(replica.session, scope, _ONCE)
         token = await fresh()
-        await in_thread(transport.perform, session, http, url, lambda: token, hub.publish)
+        await in_thread(transport.perform, session, send, url, lambda: token, hub.publish)
         return session.report
 
     return exchange

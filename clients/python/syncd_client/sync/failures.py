@@ -7,8 +7,9 @@ import ssl
 import traceback
 from collections.abc import Iterator
 
-import httpx
 from websockets.exceptions import InvalidHandshake, InvalidURI
+
+from .http import SendFailed
 
 
 def describe(error: BaseException) -> str:
@@ -24,17 +25,15 @@ def describe(error: BaseException) -> str:
             case ConnectionRefusedError():
                 return "nothing listens at the server's address"
     match error:
-        case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.ProxyError():
-            return "the server cannot be reached"
-        case httpx.TimeoutException() | TimeoutError():
+        case SendFailed():
+            return str(error)
+        case TimeoutError():
             return "nothing came for too long"
-        case httpx.UnsupportedProtocol() | InvalidURI():
+        case InvalidURI():
             return "url= is no address of a server"
-        case httpx.DecodingError():
-            return "the answer could not be unpacked"
         case InvalidHandshake():
             return "the answer to the handshake is no socket's"
-        case httpx.NetworkError() | httpx.RemoteProtocolError() | OSError() | EOFError():
+        case OSError() | EOFError():
             return "the connection was cut"
         case _:
             return f"the request failed ({type(error).__name__})"

@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
-import httpx
-
 from ..data.change import check_asked
 from ..data.values import dump, parse
 from ..errors import BadReply, InvalidQuery, NotAllowed, Offline, Refused, ServerBusy, shape
 from ..store.identity import Identity
 from . import transport
 from .failures import describe
+from .http import HttpResponse, SendFailed
 from .reply import read_problem
 from .retry import RetryPolicy, parse_retry_after, passes
 from .server import Server
+from .steps import Send
 
 T = TypeVar("T")
 
@@ -46,16 +46,17 @@ def ask(replica: Asker, method: str, path: str, params: dict[str, str] | None = 
         headers = {"Authorization": f"Bearer {tokens.ask()}", "Content-Type": "application/json"}
         headers |= transport.device_headers(replica.identity.client_id)
         try:
-            http = replica.server.http()
-            reply = http.request(method, url + path, params=params or None, content=content, headers=headers)
-        except httpx.RequestError as cause:
+            reply = replica.server.send(
+                transport.request_of(url, Send(method, path, params or {}, content, ()), headers)
+            )
+        except (SendFailed, OSError) as cause:
             failure: Offline | ServerBusy = Offline(f"{describe(cause)}.")
         else:
-            if reply.status_code == 204:
+            if reply.status == 204:
                 return None
-            if reply.is_success:
-                return read_answer(partial(parse, reply.content))
-            if reply.status_code == 401 and not renewed:
+            if 200 <= reply.status < 300:
+                return read_answer(partial(parse, reply.body))
+            if reply.status == 401 and not renewed:
                 renewed = True
                 continue
             failure = _failure(reply)
@@ -74,9 +75,9 @@ def _encode(params: dict[str, str] | None, body: Any) -> bytes | None:
         raise InvalidQuery("half a surrogate pair is no text that can be sent.") from None
 
 
-def _failure(reply: httpx.Response) -> ServerBusy:
+def _failure(reply: HttpResponse) -> ServerBusy:
     """The failure that passes by itself. Raises NotAllowed and Refused, which do not."""
-    problem = read_problem(reply.status_code, reply.content)
+    problem = read_problem(reply.status, reply.body)
     if problem.status in (401, 403):
         raise NotAllowed(problem.detail, code=problem.code)
     if not passes(problem.status):

@@ -1,19 +1,17 @@
-"""The server of a replica: its URL, the tokens for it, and the connections to it."""
+"""The server of a replica: its URL, the tokens for it, and the way to it."""
 
 from __future__ import annotations
 
-import httpx
-
 from ..errors import NotConnected
+from .http import HttpRequest, HttpResponse, HttpSender, SendRequest
 from .tokens import TokenSource
-from .transport import TIMEOUT
 
 
 class Server:
-    """A replica's server, if it has one. `given`: the application's own client, else None."""
+    """A replica's server, if it has one. `given`: the application's own way to send, else None."""
 
-    def __init__(self, url: str | None, tokens: TokenSource | None, given: httpx.Client | None) -> None:
-        self._url, self._tokens, self._http, self.given = url, tokens, given, given
+    def __init__(self, url: str | None, tokens: TokenSource | None, given: SendRequest | None) -> None:
+        self._url, self._tokens, self.given, self._own = url, tokens, given, HttpSender()
 
     def url_and_tokens(self) -> tuple[str, TokenSource]:
         """Its URL, and the source of tokens for it. Raises NotConnected."""
@@ -21,13 +19,10 @@ class Server:
             raise NotConnected("the replica has no server.")
         return self._url.rstrip("/"), self._tokens
 
-    def http(self) -> httpx.Client:
-        """The connections, made when they are needed first."""
-        if self._http is None:
-            self._http = httpx.Client(timeout=TIMEOUT)
-        return self._http
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """See SendRequest."""
+        return (self.given or self._own)(request)
 
     def close(self) -> None:
-        """Closes the connections, unless they are the application's own."""
-        if self._http is not None and self.given is None:
-            self._http.close()
+        """Closes the connections of its own."""
+        self._own.close()

@@ -7,21 +7,19 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
-from typing import Any
-from urllib.parse import quote
-
-import httpx
+from urllib.parse import quote, urlencode
 
 from ..data.conflict import Conflict
 from ..errors import NotAllowed, Offline, SyncBusy
 from ..store.lease import GiveBack, Lease
+from .http import HttpRequest, HttpResponse, SendFailed, SendRequest, SendRequestAsync
 from .pace import SLOWEST
 from .session import Session
 from .steps import Done, Renew, Send, Wait
 
 Notify = Callable[[Conflict], object]
 _STANDSTILL = 30.0
-TIMEOUT = httpx.Timeout(_STANDSTILL, connect=10.0)
+_CONNECT = 10.0
 _POLL = 0.05
 
 
@@ -85,48 +83,30 @@ def _check_patience(until: float) -> None:
         raise SyncBusy("another sync of this file is under way.")
 
 
-def _patience(given: httpx.Timeout, body: bytes | None, left: float | None) -> httpx.Timeout:
-    """The client's own times, of which none is for ever. A body may be on its way for long after it was sent."""
-    travel = len(body or b"") / SLOWEST
+def request_of(url: str, step: Send, headers: Mapping[str, str], left: float | None = None) -> HttpRequest:
+    """The request of a step, no part of which may stand still for ever. `left`: seconds that there are for all of it. A
+    body may be on its way for long after it was sent."""
     most = inf if left is None else max(left, 0.001)
-    return httpx.Timeout(
-        connect=min(given.connect or _STANDSTILL, most),
-        read=min((given.read or _STANDSTILL) + travel, most),
-        write=min((given.write or _STANDSTILL) + travel, most),
-        pool=min(given.pool or _STANDSTILL, most),
-    )
+    query = f"?{urlencode(step.params, doseq=True, quote_via=quote)}" if step.params else ""
+    return HttpRequest(
+        step.method, url + step.path + query, headers, step.body,
+        connect_within=min(_CONNECT, most), idle=min(_STANDSTILL + len(step.body or b"") / SLOWEST, most),
+    )  # fmt: skip
 
 
-def _request(
-    http: httpx.Client, url: str, send: Send, headers: Mapping[str, str], left: float | None
-) -> httpx.Response | httpx.RequestError:
-    """The answer, or why there is none: not raised, so that no error of ours drags the library's along."""
+def _answer(send: SendRequest, request: HttpRequest) -> HttpResponse | Exception:
+    """The answer, or why there is none: not raised, so that no error of ours drags another along."""
     try:
-        return http.request(**_arguments(http.timeout, url, send, headers, left))
-    except httpx.RequestError as error:
+        return send(request)
+    except (SendFailed, OSError) as error:
         return error
 
 
-async def _request_async(
-    http: httpx.AsyncClient, url: str, send: Send, headers: Mapping[str, str], left: float | None
-) -> httpx.Response | httpx.RequestError:
+async def _answer_async(send: SendRequestAsync, request: HttpRequest) -> HttpResponse | Exception:
     try:
-        return await http.request(**_arguments(http.timeout, url, send, headers, left))
-    except httpx.RequestError as error:
+        return await send(request)
+    except (SendFailed, OSError) as error:
         return error
-
-
-def _arguments(
-    given: httpx.Timeout, url: str, send: Send, headers: Mapping[str, str], left: float | None
-) -> dict[str, Any]:
-    return {
-        "method": send.method,
-        "url": url + send.path,
-        "params": send.params or None,
-        "content": send.body,
-        "headers": headers,
-        "timeout": _patience(given, send.body, left),
-    }
 
 
 def _fresh(session: Session, fresh: Callable[[], str]) -> str:
@@ -145,7 +125,7 @@ async def _fresh_async(session: Session, fresh: Callable[[], Awaitable[str]]) ->
     raise failure
 
 
-def perform(session: Session, http: httpx.Client, url: str, fresh: Callable[[], str], notify: Notify) -> None:
+def perform(session: Session, send: SendRequest, url: str, fresh: Callable[[], str], notify: Notify) -> None:
     """Runs a session to its end. Raises what it raises."""
     token = _fresh(session, fresh)
     while not isinstance(step := session.next(), Done):
@@ -156,10 +136,10 @@ def perform(session: Session, http: httpx.Client, url: str, fresh: Callable[[], 
                 token = _fresh(session, fresh)
             case Send():
                 began = time.monotonic()
-                reply = _request(http, url, step, _headers(session.client, token, step.body), session.left)
-                if isinstance(reply, httpx.Response):
-                    took = time.monotonic() - began
-                    for conflict in session.receive(step, reply.status_code, reply.headers, reply.content, took):
+                headers = _headers(session.client, token, step.body)
+                reply = _answer(send, request_of(url, step, headers, session.left))
+                if isinstance(reply, HttpResponse):
+                    for conflict in session.receive(step, *reply, time.monotonic() - began):
                         notify(conflict)
                 else:
                     session.failed(step, reply)
@@ -167,7 +147,7 @@ def perform(session: Session, http: httpx.Client, url: str, fresh: Callable[[], 
 
 async def perform_async(
     session: Session,
-    http: httpx.AsyncClient,
+    send: SendRequestAsync,
     url: str,
     fresh: Callable[[], Awaitable[str]],
     notify: Callable[[Conflict], Awaitable[object]],
@@ -182,10 +162,11 @@ async def perform_async(
                 token = await _fresh_async(session, fresh)
             case Send():
                 began = time.monotonic()
-                reply = await _request_async(http, url, step, _headers(session.client, token, step.body), session.left)
-                if isinstance(reply, httpx.Response):
-                    answer = (reply.status_code, reply.headers, reply.content, time.monotonic() - began)
-                    for conflict in await asyncio.to_thread(session.receive, step, *answer):
+                headers = _headers(session.client, token, step.body)
+                reply = await _answer_async(send, request_of(url, step, headers, session.left))
+                if isinstance(reply, HttpResponse):
+                    took = time.monotonic() - began
+                    for conflict in await asyncio.to_thread(session.receive, step, *reply, took):
                         await notify(conflict)
                 else:
                     await asyncio.to_thread(session.failed, step, reply)

@@ -6,11 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from syncd_client import (
     AsyncReplica,
     Changes,
+    HttpSender,
     LiveState,
     Offline,
     RecordKey,
@@ -124,7 +125,7 @@ async def test_a_sync_while_live_does_what_it_always_does(
         del live_script.on["push"]
         await live_script.say(result(live_script.frames("push")[0]))
         assert await live.wait_until_synced(60)
-        script.answers = [httpx.ConnectError("no")]
+        script.answers = [httpx2.ConnectError("no")]
         with pytest.raises(Offline):
             await replica.sync()
 
@@ -183,8 +184,14 @@ async def test_frames_of_other_apps_and_later_protocols_are_passed_over(
 async def test_a_replica_of_threads_is_live_too(tmp_path: Path, live_script: LiveScript, script: Script) -> None:
     def work() -> list[Any]:
         told: list[Any] = []
-        http = httpx.Client(transport=httpx.MockTransport(script))
-        options: Any = {"app": "app", "url": live_script.url, "token": "t", "http": http, "durability": "normal"}
+        http = httpx2.Client(transport=httpx2.MockTransport(script))
+        options: Any = {
+            "app": "app",
+            "url": live_script.url,
+            "token": "t",
+            "send": HttpSender(http),
+            "durability": "normal",
+        }
         with http, Replica(tmp_path / "threads.db", **options) as replica:
             with replica.live(policy=QUICK, on_change=told.append, on_state=told.append) as live:
                 replica.put("t", "a", {"n": 1})

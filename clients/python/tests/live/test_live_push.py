@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from syncd_client import (
     Answered,
@@ -58,7 +58,7 @@ async def test_trouble_of_an_earlier_sync_is_over_when_the_token_is_accepted(
     replica: AsyncReplica, live_script: LiveScript, script: Script
 ) -> None:
     await replica.put("t", "a", {"n": 1})
-    script.answers = [httpx.ConnectError("no")]
+    script.answers = [httpx2.ConnectError("no")]
     with pytest.raises(Offline):
         await replica.sync()
     assert (await replica.why("t", "a")).state == "offline"

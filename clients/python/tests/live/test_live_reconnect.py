@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from syncd_client import (
     AsyncReplica,
@@ -65,14 +65,14 @@ async def test_a_cut_connection_is_offline_until_it_is_back(replica: AsyncReplic
     async with replica.live(policy=QUICK) as live:
         await until(is_live(live))
         live_script.refuse_with = 404
-        script_down = httpx.MockTransport(lambda request: (_ for _ in ()).throw(httpx.ConnectError("down")))
-        assert replica._http is not None
-        before, replica._http._transport = replica._http._transport, script_down
+        script_down = httpx2.MockTransport(lambda request: (_ for _ in ()).throw(httpx2.ConnectError("down")))
+        http = replica._send._client  # type: ignore[attr-defined]
+        before, http._transport = http._transport, script_down
         live_script.sockets[-1].transport.abort()
         await replica.put("t", "a", {"n": 1})
         await until(lambda: live.state.name == "offline")
         await until(lambda: replica.local.why("t", "a").state == "offline")
-        replica._http._transport = before
+        http._transport = before
         live_script.refuse_with = None
         assert await live.wait_until_synced(60)
         assert (await replica.why("t", "a")).state == "synced"
