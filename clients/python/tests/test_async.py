@@ -76,7 +76,7 @@ async def test_a_conflict_is_awaited(tmp_path: Path, script: Script) -> None:
     conflict = {"table": "t", "id": "a", "field": "n", "clientValue": 1, "serverValue": 2}
     script.answers = [lambda body: applied(body, conflicts=[conflict])]
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(script)) as http:
-        options: Any = {"url": "http://s", "token": "t", "http": http, "on_conflict": tell}
+        options: Any = {"url": "http://s", "token": "t", "send": AsyncHttpSender(http), "on_conflict": tell}
         async with AsyncReplica(tmp_path / "r.db", app="app", **options) as replica:
             await replica.put("t", "a", {"n": 1})
             await replica.sync()

@@ -19,7 +19,7 @@ Open = Callable[..., Replica]
 
 @pytest.mark.waits
 def test_a_sync_of_somebody_offline_takes_no_longer_than_it_may(open_replica: Open) -> None:
-    replica = open_replica(http=None, url="http://127.0.0.1:9", retry=RetryPolicy())
+    replica = open_replica(send=None, url="http://127.0.0.1:9", retry=RetryPolicy())
     replica.put("t", "r", {"n": 1})
     began = time.monotonic()
     for sync in (replica.sync, replica.push, replica.pull):

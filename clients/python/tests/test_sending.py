@@ -67,7 +67,7 @@ def test_a_query_is_a_part_of_the_address_and_arrives_as_it_is(open_replica: Ope
     (request,) = sent.requests
     assert " " not in request.url
     asked = parse_qs(urlsplit(request.url).query)
-    assert (asked["space"], asked["at"]) == (["s & t"], ["2026-01-01T00:00:00+00:00"])
+    assert (asked["spaceId"], asked["at"]) == (["s & t"], ["2026-01-01T00:00:00+00:00"])
 
 
 def test_no_request_may_stand_still_for_ever_and_a_large_one_may_for_longer(open_replica: Open) -> None:

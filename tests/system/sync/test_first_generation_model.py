@@ -152,7 +152,7 @@ class World(RuleBasedStateMachine):
     def new_ours(self, user: int) -> Replica:
         number, name = next(self.numbers), self.users[user]
         return Replica(
-            self.folder / f"{self.tail}-{number}.db", app=self.tail, url=self.server.url, http=self.http,
+            self.folder / f"{self.tail}-{number}.db", app=self.tail, url=self.server.url,
             token=self.server.token(name), client_id=f"d{number}", durability="normal", wall=self.clock(number),
             verify_every=None,
         )  # fmt: skip
