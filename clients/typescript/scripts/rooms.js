@@ -19,7 +19,7 @@ const FLOORS = [
   ["options", "rxdb"],
   ["live"],
   ["sync"],
-  ["batch", "query", "status"],
+  ["batch", "query", "sqlite", "status"],
   ["store"],
   ["data"],
   ["errors", "error-codes", "timing"],

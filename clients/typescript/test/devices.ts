@@ -5,6 +5,7 @@ import { afterEach, expect } from "vitest";
 import WebSocket from "ws";
 import type { LivePolicy, Register, ReplicaOptions, SocketConstructor } from "../src/index.js";
 import { Replica } from "../src/index.js";
+import { keptIn } from "./files.js";
 
 export const QUICK: Partial<LivePolicy> = {
   first: 50,
@@ -30,12 +31,13 @@ let devices = 0;
 /** A replica; `indexedDB` shared with another and the same `name` make it another tab of that one. */
 export async function open(options: Partial<ReplicaOptions> & { name?: string } = {}): Promise<Replica> {
   devices += 1;
+  const { indexedDB = new IDBFactory() } = options;
   const replica = await Replica.open(options.name ?? `device-${devices}`, {
     app: "app",
-    indexedDB: new IDBFactory(),
     webSocket: WebSocket as unknown as SocketConstructor,
     durability: "normal",
     ...options,
+    ...(options.store ? {} : keptIn(indexedDB as IDBFactory | null)),
   });
   opened.push(replica as unknown as Replica<never>);
   return replica;

@@ -14,7 +14,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { nodeWithSqlite } from "./node-sqlite.js";
 import { RealServer } from "./server.js";
 
 const HERE = fileURLToPath(new URL("..", import.meta.url));
@@ -40,6 +42,7 @@ function blocks(language: string, file = "README.md"): string {
 
 const DOCS = "../../docs/";
 const FORMS = `${DOCS}guide/forms.md`;
+const STORES = `${DOCS}guide/stores.md`;
 const OFFLINE = `${DOCS}guide/offline-ux.md`;
 const PAGES = [
   `${DOCS}tutorial.md`,
@@ -48,6 +51,7 @@ const PAGES = [
   FORMS,
   `${DOCS}guide/queries.md`,
   `${DOCS}guide/sharing.md`,
+  STORES,
   `${DOCS}guide/testing-your-app.md`,
   `${DOCS}guide/types-from-schemas.md`,
 ];
@@ -76,6 +80,7 @@ beforeAll(async () => {
   for (const name of ["react", "rxdb", "rxjs", "fake-indexeddb", ...types]) {
     symlinkSync(join(HERE, "node_modules", name), join(outside, "node_modules", name));
   }
+  await putExpo();
   writeFileSync(join(outside, "types.tsx"), readFileSync(join(HERE, "test/outside/types.tsx.txt")));
   writeFileSync(join(outside, "generated.ts"), readFileSync(join(HERE, "test/outside/generated.ts.txt")));
   writeFileSync(join(outside, "shop.ts"), readFileSync(join(HERE, "../../tests/client/types/shop.ts.txt")));
@@ -89,6 +94,39 @@ beforeAll(async () => {
   writeFileSync(join(outside, "form.tsx"), blocks("tsx", FORMS));
   writeFileSync(join(outside, "unsettled.tsx"), blocks("tsx", OFFLINE));
 });
+
+/** In the place of `expo-sqlite`, with the declarations that it has of what is used. */
+const EXPO = `export type Bound = string | number | null | boolean | Uint8Array | ArrayBuffer;
+export declare class SQLiteDatabase {
+  getAllAsync<T>(source: string, params: Record<string, Bound> | Bound[]): Promise<T[]>;
+  getAllAsync<T>(source: string, ...params: Bound[]): Promise<T[]>;
+  runAsync(source: string, params: Record<string, Bound> | Bound[]): Promise<{ lastInsertRowId: number; changes: number }>;
+  runAsync(source: string, ...params: Bound[]): Promise<{ lastInsertRowId: number; changes: number }>;
+  closeAsync(): Promise<void>;
+}
+export declare function openDatabaseAsync(
+  databaseName: string, options?: { enableChangeListener?: boolean; useNewConnection?: boolean }, directory?: string,
+): Promise<SQLiteDatabase>;
+export declare function deleteDatabaseAsync(databaseName: string, directory?: string): Promise<void>;
+`;
+
+async function putExpo(): Promise<void> {
+  const folder = join(outside, "node_modules/expo-sqlite");
+  const entryPoints = [join(HERE, "test/expo-sqlite.ts")];
+  await build({
+    entryPoints,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    outfile: join(folder, "index.js"),
+  });
+  writeFileSync(
+    join(folder, "package.json"),
+    '{ "name": "expo-sqlite", "type": "module", "main": "index.js" }',
+  );
+  writeFileSync(join(folder, "index.d.ts"), EXPO);
+}
+
 afterAll(() => rmSync(outside, { recursive: true, force: true }));
 
 describe("the package", () => {
@@ -145,7 +183,8 @@ describe("what is written", () => {
       await run(process.execPath, [TSC, "-p", "."]);
       const token = await server.token("readme");
       const environment = { SYNCD_URL: server.url, SYNCD_TOKEN: token, ADA: await server.token("ada") };
-      const lines = (await run(process.execPath, [`out/${name}.js`], outside, environment)).split("\n");
+      const node = file === STORES ? nodeWithSqlite() : process.execPath;
+      const lines = (await run(node, [`out/${name}.js`], outside, environment)).split("\n");
       const promised = blocks("ts", file).matchAll(/console\.log\(.*\).*; \/\/ (.*)/g);
       const expected = Array.from(promised, ([, line]) => line);
       expect(expected.length).toBeGreaterThanOrEqual(least);

@@ -6,6 +6,7 @@ import { dump, type JsonObject } from "../src/data/values.js";
 import { EVERY_SPACE, InvalidQuery, type Query, Replica, type Row } from "../src/index.js";
 import { aggregate, and, groupBy, include, not, or, where } from "../src/queries/index.js";
 import { until } from "./devices.js";
+import { keptIn } from "./files.js";
 import { type Json, vectors } from "./vectors.js";
 
 type Fields = { readonly [field: string]: Json };
@@ -36,7 +37,7 @@ const CASES = vectors<Cases>("queries");
 let replica: Replica;
 
 beforeAll(async () => {
-  replica = await Replica.open("queries", { app: "app", indexedDB: new IDBFactory(), durability: "normal" });
+  replica = await Replica.open("queries", { app: "app", ...keptIn(new IDBFactory()), durability: "normal" });
   for (const { table, id, fields, deleted, space = null } of CASES.records) {
     await replica.put(table, id, fields, { space });
     if (deleted) await replica.delete(table, id, { space });
@@ -217,7 +218,7 @@ describe("a condition", () => {
 
 describe("what is subscribed to", () => {
   async function fresh(): Promise<Replica> {
-    return Replica.open("live", { app: "app", indexedDB: null, durability: "normal" });
+    return Replica.open("live", { app: "app", ...keptIn(null), durability: "normal" });
   }
 
   it("is counted again where it changes, and told once for each answer", async () => {

@@ -1,4 +1,4 @@
-/** Both stores of rows: the same order, limits and counts, and nothing of a transaction that fails half-way. */
+/** All stores of rows: the same order, limits and counts, and nothing of a transaction that fails half-way. */
 
 import { IDBFactory } from "fake-indexeddb";
 import { describe, expect, it, vi } from "vitest";
@@ -15,6 +15,7 @@ import {
   Store,
   within,
 } from "../src/store/store.js";
+import { FILES, newFolder } from "./files.js";
 
 const AT = "2026-01-01T10:00:00.000000Z";
 
@@ -49,6 +50,10 @@ async function browser(factory = new IDBFactory()): Promise<IndexedDbStore> {
 describe.each<[string, () => Promise<RowStore>]>([
   ["in memory", async () => new MemoryStore(LAYOUT)],
   ["in IndexedDB", browser],
+  ...FILES.map(([name, kind]): [string, () => Promise<RowStore>] => [
+    `in a file of ${name}`,
+    () => kind(newFolder())("rows", prepare),
+  ]),
 ])("a store %s", (_name, make) => {
   async function filled(): Promise<RowStore> {
     const store = await make();

@@ -1,0 +1,185 @@
+/** A store in a file of SQLite, which has one owner at a time. */
+
+import { StoreFailed, SyncdError, WrongReplica } from "../errors.js";
+import type { MakeStore } from "../store/open.js";
+import type { RowStore, RowWork } from "../store/store.js";
+import { Mutex } from "../timing.js";
+import type { SqliteDriver, SqliteFiles, SqliteValue } from "./driver.js";
+import { APPLICATION, FORMAT, SCHEMA } from "./tables.js";
+import { SqliteTransaction } from "./transaction.js";
+
+/** Milliseconds between two looks whether the owner of a file is gone. */
+const PAUSE = 25;
+/** Milliseconds after a write until what it has replaced leaves the log beside the file. */
+const TIDY = 10_000;
+
+export interface SqliteOptions {
+  /** "full", the default, flushes each write to the disk; with "normal" it survives the death of the process only. */
+  readonly durability?: "full" | "normal" | undefined;
+  /** Milliseconds to wait for another owner of the file to end, 1,000 by default. */
+  readonly patience?: number | undefined;
+}
+
+/** Stores in files, to be given to `Replica.open` as `store`, and to `signOut`. */
+export interface SqliteStores extends MakeStore {
+  /** Deletes the store `name` of a replica that is closed. One that is not there is no error. Raises StoreFailed. */
+  destroy(name: string): Promise<void>;
+}
+
+/** Stores in files of SQLite. */
+export function sqliteStore(files: SqliteFiles, options: SqliteOptions = {}): SqliteStores {
+  const make: MakeStore = async (name, prepare) => {
+    const store = new SqliteStore(await own(files, name, options));
+    try {
+      await store.write(prepare);
+      return store;
+    } catch (error) {
+      await store.closed();
+      throw error;
+    }
+  };
+  const destroy = async (name: string): Promise<void> => {
+    try {
+      await (await own(files, name, options)).close();
+      await files.remove(name);
+    } catch (error) {
+      throw error instanceof SyncdError ? error : new StoreFailed(error);
+    }
+  };
+  return Object.assign(make, { destroy });
+}
+
+export class SqliteStore implements RowStore {
+  readonly durable = true;
+  readonly #driver: SqliteDriver;
+  readonly #turns = new Mutex();
+  #ended: Promise<void> | null = null;
+  /** Whether SQLite may be in a transaction. */
+  #begun = false;
+  #tidying: ReturnType<typeof setTimeout> | undefined;
+
+  /** `driver`: that of a file which is this one's own, and of its format. */
+  constructor(driver: SqliteDriver) {
+    this.#driver = driver;
+  }
+
+  /** Reads and writes come one after the other, so a read needs no transaction. */
+  read<T>(work: RowWork<T>): Promise<T> {
+    return this.#turn(async () => {
+      await this.#end();
+      return work(new SqliteTransaction(this.#driver));
+    });
+  }
+
+  write<T>(work: RowWork<T>): Promise<T> {
+    return this.#turn(() => this.#write(work));
+  }
+
+  close(): void {
+    this.closed().catch(() => undefined);
+  }
+
+  /** Closes it behind what was asked before, and waits for that. */
+  closed(): Promise<void> {
+    clearTimeout(this.#tidying);
+    this.#ended ??= this.#turns.run(async () => this.#driver.close());
+    return this.#ended;
+  }
+
+  async #turn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#ended) throw new StoreFailed("it is closed");
+    return this.#turns.run(work);
+  }
+
+  async #write<T>(work: RowWork<T>): Promise<T> {
+    await this.#end();
+    this.#begun = true;
+    try {
+      await this.#driver.run("BEGIN IMMEDIATE");
+      const rows = new SqliteTransaction(this.#driver);
+      const answer = await work(rows);
+      await rows.flush();
+      await this.#driver.run("COMMIT");
+      this.#begun = false;
+      this.#tidy();
+      return answer;
+    } catch (error) {
+      await this.#end().catch(() => undefined); // or before the next one begins
+      throw error;
+    }
+  }
+
+  /** Nothing is left of a transaction that failed. SQLite has ended some by itself. */
+  async #end(): Promise<void> {
+    if (!this.#begun) return;
+    try {
+      await this.#driver.run("ROLLBACK");
+    } catch (error) {
+      if (!/no transaction/.test(String(error))) throw error;
+    }
+    this.#begun = false;
+  }
+
+  /** What was overwritten may have been erased for good: soon it is not in the log beside the file either. */
+  #tidy(): void {
+    if (this.#tidying || this.#ended) return;
+    this.#tidying = setTimeout(() => {
+      this.#tidying = undefined;
+      this.#turn(() => checkpoint(this.#driver)).catch(() => undefined); // the next write comes back to it
+    }, TIDY);
+    (this.#tidying as unknown as { unref?: () => void }).unref?.(); // alone it keeps no process from ending
+  }
+}
+
+async function checkpoint(driver: SqliteDriver): Promise<void> {
+  await driver.all("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+/** A connection that owns its file. The lock is the system's, and ends with the process. Raises StoreFailed, WrongReplica. */
+async function own(
+  files: SqliteFiles,
+  name: string,
+  { durability, patience = 1000 }: SqliteOptions,
+): Promise<SqliteDriver> {
+  const deadline = Date.now() + patience;
+  for (;;) {
+    const driver = await files.open(name);
+    try {
+      await lock(driver, name);
+      await driver.all(`PRAGMA synchronous = ${durability === "normal" ? "NORMAL" : "FULL"}`);
+      await driver.all("PRAGMA secure_delete = ON"); // what is deleted is not left in the file
+      await create(driver, name);
+      await checkpoint(driver);
+      return driver;
+    } catch (error) {
+      await (async () => driver.close())().catch(() => undefined);
+      if (error instanceof SyncdError || !/is locked/.test(String(error))) throw error;
+      if (Date.now() >= deadline)
+        throw new StoreFailed(`${name} is open in another process, or in another replica`);
+    }
+    await new Promise((over) => setTimeout(over, PAUSE));
+  }
+}
+
+/** A connection in this mode that has read its file is alone with it. */
+async function lock(driver: SqliteDriver, name: string): Promise<void> {
+  await driver.all("PRAGMA locking_mode = EXCLUSIVE");
+  const mode = await only(driver, "PRAGMA journal_mode = WAL");
+  if (mode !== "wal") throw new StoreFailed(`${name} is no file that lasts`);
+}
+
+async function create(driver: SqliteDriver, name: string): Promise<void> {
+  await driver.run("BEGIN IMMEDIATE");
+  const tables = await only(driver, "SELECT count(*) FROM sqlite_master");
+  if (tables === 0) for (const statement of SCHEMA) await driver.run(statement);
+  if ((await only(driver, "PRAGMA application_id")) !== APPLICATION)
+    throw new WrongReplica(`${name} is no store of this client.`);
+  if (((await only(driver, "PRAGMA user_version")) as number) > FORMAT)
+    throw new WrongReplica(`a newer version wrote ${name}: upgrade.`);
+  await driver.run("COMMIT");
+}
+
+async function only(driver: SqliteDriver, sql: string): Promise<SqliteValue | undefined> {
+  const [row] = await driver.all(sql);
+  return Object.values(row ?? {})[0];
+}

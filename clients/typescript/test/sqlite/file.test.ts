@@ -1,0 +1,306 @@
+/** A store in a file: whose it is, what is left in it, and what it says where there is no room. */
+
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { Replica, type ReplicaOptions, StoreFailed, WrongReplica } from "../../src/index.js";
+import { destroy, signOut } from "../../src/sign-out.js";
+import {
+  expoSqlite,
+  nodeSqlite,
+  type SqliteDriver,
+  type SqliteFiles,
+  sqliteStore,
+} from "../../src/sqlite/index.js";
+import type { RecordRow } from "../../src/store/store.js";
+import * as expo from "../expo-sqlite.js";
+import { FILES, newFolder } from "../files.js";
+import { connect, executed } from "../node-sqlite.js";
+
+const AT = "2026-01-01T10:00:00.000000Z";
+const prepare = async (): Promise<void> => undefined;
+
+function record(id: string, value: string): RecordRow {
+  const view = new Map([["n", { value, at: AT, client: "me" }]]);
+  return { space: "", table: "t", id, deleted: false, round: 0, view, base: null };
+}
+
+/** All that lies in a folder, as text. */
+function bytesIn(folder: string): string {
+  return readdirSync(folder)
+    .map((name) => readFileSync(join(folder, name), "latin1"))
+    .join("");
+}
+
+/** A driver of Node's own, of which a test sees each statement. */
+function seen(see: (sql: string) => void): SqliteFiles {
+  const open = (path: string): SqliteDriver => {
+    const connection = connect(path);
+    return {
+      all(sql, values = []) {
+        see(sql);
+        return connection.prepare(sql).all(...values) as [];
+      },
+      run(sql, values = []) {
+        see(sql);
+        connection.prepare(sql).run(...values);
+      },
+      close: () => connection.close(),
+    };
+  };
+  return { open, remove: () => undefined };
+}
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe.each(FILES)("a file of %s", (_name, kind) => {
+  const options = (folder: string): ReplicaOptions => ({ app: "app", store: kind(folder, { patience: 50 }) });
+
+  it("has one replica at a time, and then the next", async () => {
+    const folder = newFolder();
+    const first = await Replica.open("notes", options(folder));
+    await first.put("t", "a", { n: 1 });
+    expect(first.durable).toBe(true);
+    await expect(Replica.open("notes", options(folder))).rejects.toThrow(/notes is open in another/);
+    await first.close();
+    await first.close();
+    const second = await Replica.open("notes", options(folder));
+    expect(await second.query("t")).toHaveLength(1);
+    expect(second.clientId).toBe(first.clientId);
+    await second.close();
+  });
+
+  it("is one app's, and let go of by whoever it is not of", async () => {
+    const folder = newFolder();
+    await (await Replica.open("notes", options(folder))).close();
+    await expect(Replica.open("notes", { ...options(folder), app: "other" })).rejects.toThrow(WrongReplica);
+    await (await Replica.open("notes", options(folder))).close();
+  });
+
+  it("keeps what a record has, whatever its names and numbers are", async () => {
+    const folder = newFolder();
+    const fields = {
+      __proto__x: 1,
+      constructor: "c",
+      "10": "ten",
+      "9": ["nine", null, { deep: { "": "" } }],
+      big: 2n ** 70n,
+      long: 9007199254740993n,
+      half: 0.5,
+      tiny: 5e-324,
+      no: null,
+      yes: true,
+      text: "\u2028 \"'\\ \u{1f600} $[0] %",
+      '"quoted"': 1,
+    };
+    const proto = JSON.parse('{"__proto__": {"a": 1}}') as object;
+    const first = await Replica.open("notes", options(folder));
+    await first.put("t", "'; DROP TABLE records; --", { ...fields, ...proto });
+    await first.put("t", "p", proto);
+    const before = await first.query("t");
+    const registers = await first.registers("t", "p");
+    await first.close();
+    const second = await Replica.open("notes", options(folder));
+    expect(await second.query("t")).toEqual(before);
+    expect(before.find(({ id }) => id !== "p")?.fields).toEqual({ ...fields, ...proto });
+    expect(Object.keys(before.find(({ id }) => id === "p")?.fields ?? {})).toEqual(["__proto__"]);
+    expect(await second.registers("t", "p")).toEqual(registers);
+    await second.close();
+  });
+
+  it("that is something else's, or a newer version's, is left alone", async () => {
+    const folder = newFolder();
+    const other = connect(join(folder, "other"));
+    other.exec("CREATE TABLE records (id TEXT); PRAGMA user_version = 1");
+    other.close();
+    const before = readFileSync(join(folder, "other")).subarray(100);
+    const opened = (name: string): Promise<Replica> => Replica.open(name, options(folder));
+    await expect(opened("other")).rejects.toThrow(WrongReplica);
+    await expect(kind(folder).destroy("other")).rejects.toThrow(WrongReplica);
+    expect(readFileSync(join(folder, "other")).subarray(100).equals(before)).toBe(true);
+    await (await opened("newer")).close();
+    await executed(join(folder, "newer"), "PRAGMA user_version = 2");
+    await expect(opened("newer")).rejects.toThrow(/a newer version wrote .*newer: upgrade/);
+    writeFileSync(join(folder, "damaged"), "no database ".repeat(1000));
+    await expect(opened("damaged")).rejects.toMatchObject({ code: "store_failed" });
+    await expect(opened("no/folder")).rejects.toMatchObject({ code: "store_failed" });
+  });
+
+  it("has nothing of what was overwritten or deleted some seconds ago, nor when it is closed", async () => {
+    const folder = newFolder();
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const store = await kind(folder)("notes", prepare);
+    const canaries = ["one", "two", "three"].map((part) => `canary-${part}`);
+    await store.write(async (rows) => {
+      for (const [n, text] of canaries.entries()) rows.put("records", record(String(n), text));
+    });
+    await store.write(async (rows) => rows.put("records", record("0", "gone")));
+    await store.write(async (rows) => rows.delete("records", ["", "t", "1"]));
+    expect(bytesIn(folder)).toContain("canary-one");
+    await vi.advanceTimersByTimeAsync(10_000);
+    await store.read(async (rows) => rows.all("records"));
+    expect(canaries.map((text) => bytesIn(folder).includes(text))).toEqual([false, false, true]);
+    await store.write(async (rows) => rows.delete("records", ["", "t", "2"]));
+    vi.useRealTimers();
+    store.close();
+    (await kind(folder)("notes", prepare)).close();
+    expect(bytesIn(folder)).not.toContain("canary");
+  });
+
+  it("is deleted by who signs out with wipe, who has to say where it is", async () => {
+    const folder = newFolder();
+    const store = kind(folder);
+    const replica = await Replica.open("notes", { app: "app", store });
+    await replica.put("t", "a", { n: 1 });
+    const { indexedDB } = globalThis;
+    Reflect.deleteProperty(globalThis, "indexedDB");
+    try {
+      await expect(signOut(replica, { wipe: true })).rejects.toBeInstanceOf(StoreFailed);
+    } finally {
+      globalThis.indexedDB = indexedDB;
+    }
+    expect(await replica.pending()).toHaveLength(1);
+    await expect(destroy("notes", { store: kind(folder, { patience: 0 }) })).rejects.toThrow(
+      /open in another/,
+    );
+    expect(await signOut(replica, { wipe: true, store })).toHaveLength(1);
+    expect(readdirSync(folder)).toEqual([]);
+    await destroy("notes", { store });
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+describe("a store in a file", () => {
+  it("that has no room says so, keeps nothing of the write, and goes on when there is", async () => {
+    const folder = newFolder();
+    let database: expo.SQLiteDatabase | undefined;
+    const small = {
+      ...expo,
+      async openDatabaseAsync(...asked: Parameters<typeof expo.openDatabaseAsync>) {
+        database = await expo.openDatabaseAsync(...asked);
+        return database;
+      },
+    };
+    const store = expoSqlite(small, { directory: folder });
+    const replica = await Replica.open("notes", { app: "app", store });
+    await replica.put("t", "a", { n: 1 });
+    const pages = (await database?.getAllAsync<{ page_count: number }>("PRAGMA page_count", []))?.[0];
+    await database?.getAllAsync(`PRAGMA max_page_count = ${(pages?.page_count ?? 0) + 5}`, []);
+    const large = { text: "x".repeat(100_000) };
+    const failing = replica.batch((batch) => {
+      batch.put("t", "b", { n: 2 });
+      batch.put("t", "c", large);
+    });
+    await expect(failing).rejects.toMatchObject({ code: "storage_full" });
+    expect((await replica.query("t")).map(({ id }) => id)).toEqual(["a"]);
+    expect(await replica.pending()).toHaveLength(1);
+    await replica.put("t", "d", { n: 4 });
+    await database?.getAllAsync("PRAGMA max_page_count = 1000000", []);
+    await replica.put("t", "c", large);
+    expect((await replica.query("t")).map(({ id }) => id).sort()).toEqual(["a", "c", "d"]);
+    await replica.close();
+  });
+
+  it("shows nothing of a transaction that could not even be taken back, and takes it back before the next", async () => {
+    const folder = newFolder();
+    let failing: RegExp | null = null;
+    const see = (sql: string): void => {
+      if (failing?.test(sql)) throw new Error(`disk I/O error at ${sql}`);
+    };
+    const store = await sqliteStore(seen(see))(join(folder, "notes"), prepare);
+    await store.write(async (rows) => rows.put("records", record("a", "kept")));
+    failing = /COMMIT|ROLLBACK/;
+    const lost = store.write(async (rows) => rows.put("records", record("b", "lost")));
+    await expect(lost).rejects.toThrow("COMMIT");
+    await expect(store.read((rows) => rows.all("records"))).rejects.toThrow("ROLLBACK");
+    failing = null;
+    expect(await store.read((rows) => rows.all("records"))).toHaveLength(1);
+    failing = /INSERT/;
+    const swallowed = store.write(async (rows) => {
+      rows.put("records", record("c", "lost"));
+      await rows.all("records").catch(() => undefined);
+    });
+    await expect(swallowed).rejects.toThrow("INSERT");
+    failing = null;
+    await store.write(async (rows) => rows.put("records", record("d", "kept")));
+    const ids = (await store.read((rows) => rows.all("records"))).map(({ id }) => id);
+    expect(ids).toEqual(["a", "d"]);
+    store.close();
+  });
+
+  it("reads what was put before, and not what is put behind it", async () => {
+    const store = await nodeSqlite()(join(newFolder(), "notes"), prepare);
+    await store.write(async (rows) => {
+      rows.put("spaces", { id: "a" });
+      const before = rows.all("spaces");
+      rows.put("spaces", { id: "b" });
+      rows.put("spaces", { id: "b" });
+      rows.delete("spaces", ["a"]);
+      expect(await before).toEqual([{ id: "a" }]);
+      expect(await rows.all("spaces")).toEqual([{ id: "b" }]);
+    });
+    store.close();
+  });
+
+  it("looks rows up by their keys and indexes", async () => {
+    const asked: string[] = [];
+    const path = join(newFolder(), "notes");
+    const store = await sqliteStore(seen((sql) => asked.push(sql)))(path, prepare);
+    asked.length = 0;
+    await store.write(async (rows) => {
+      await rows.among([["", "t", "a"]]);
+      await rows.get("records", ["", "t", "a"]);
+      await rows.all("records", ["", "t"]);
+      await rows.all("records", ["t"], "table");
+      await rows.all("outbox", ["pending"], "state", 1);
+      await rows.all("outbox", ["", "t", "a"], "record");
+      await rows.all("outbox", ["c"], "change");
+      await rows.all("outbox", ["b"], "batch");
+      await rows.count("outbox", ["pending"], "state");
+      await rows.all("conflicts", ["s"], "space");
+      rows.delete("records", ["", "t", "a"]);
+    });
+    store.close();
+    await (await nodeSqlite()(path, prepare)).close();
+    const connection = connect(path);
+    for (const sql of asked.filter((one) => /SELECT/.test(one))) {
+      const values = sql.match(/\?/g)?.map(() => "[]") ?? [];
+      const plan = connection.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values) as { detail: string }[];
+      const scans = plan.filter(({ detail }) => /SCAN (?!k\b)|TEMP B-TREE/.test(detail));
+      expect(scans, sql).toEqual([]);
+    }
+    connection.close();
+  });
+
+  it("is none where nothing lasts, or where there is no SQLite", async () => {
+    await expect(Replica.open(":memory:", { app: "app", store: nodeSqlite() })).rejects.toThrow(
+      /no file that lasts/,
+    );
+    const { getBuiltinModule } = process as unknown as { getBuiltinModule: unknown };
+    Object.assign(process, { getBuiltinModule: undefined });
+    try {
+      const asked = Replica.open(join(newFolder(), "n"), { app: "app", store: nodeSqlite() });
+      await expect(asked).rejects.toThrow(/there is no node:sqlite here/);
+    } finally {
+      Object.assign(process, { getBuiltinModule });
+    }
+  });
+
+  it("of Expo has a connection of its own beside the application's", async () => {
+    const folder = newFolder();
+    const replica = await Replica.open("notes", {
+      app: "app",
+      store: expoSqlite(expo, { directory: folder }),
+    });
+    const beside = await expo.openDatabaseAsync("mine", {}, folder);
+    await beside.execAsync("CREATE TABLE mine (n)");
+    await beside.execAsync("BEGIN");
+    await replica.put("t", "a", { n: 1 });
+    await beside.execAsync("ROLLBACK");
+    expect(await replica.query("t")).toHaveLength(1);
+    await Promise.all([replica.close(), beside.closeAsync()]);
+    expect(existsSync(join(folder, "notes"))).toBe(true);
+  });
+});

@@ -1,0 +1,3 @@
+/** Newer Nodes have Web Locks. Tests say themselves which they mean. */
+
+Object.defineProperty(globalThis, "navigator", { value: undefined, configurable: true });
