@@ -13,12 +13,15 @@ import pytest
 import syncd
 from tests.support.backend import backend_of
 from tests.support.backups import line, restore, signed
+from tests.support.command_line import syncd as syncd_command
 from tests.support.direct import run
 from tests.support.harness import Server
-from tests.support.holding import held, outcomes
+from tests.support.holding import held, outcomes, reasons, until_written
+from tests.support.holding import run as command
 from tests.support.moving import insert
 from tests.support.socket_device import socket_of
 from tests.support.wire import Device, Json, at, edit, unique, values
+from tests.system.operate.test_service_tokens import made, with_token
 
 Make = Callable[..., Device]
 TABLE = "only an owner of the space may write to this table"
@@ -280,3 +283,37 @@ async def test_a_backend_writes_as_the_user_that_it_names(shop: Shop) -> None:
         [owned] = await write(shop.ann.user, several[2])
         assert owned.status == "applied"
     assert shop.found() == {"o1": {"item": "tea"}, "p1": {"pence": 1}}
+
+
+async def test_a_service_writes_what_its_own_role_may(shop: Shop) -> None:
+    token, _ = await made(shop.server, "--service", unique("tills"), "--spaces", shop.space)
+    service = with_token(shop.ann.http, shop.server, token, app=shop.app)
+    results = service.push(shop.price("p1"), shop.order("o1", item="tea"), shop.order("o2", state="sent"))["results"]
+    assert [said(result)[:3] for result in results] == [NO_TABLE[:3], ("applied", None, None), NO_FIELD[:3]]
+    token, _ = await made(shop.server, shop.ann.user, "--service", unique("office"))
+    with_token(shop.ann.http, shop.server, token, app=shop.app).write(shop.price("p1", 2))
+
+
+def test_what_is_held_is_asked_again_when_it_may_be_released(shop: Shop) -> None:
+    shop.ann.member(shop.space, shop.bob.user, "reader")
+    old = shop.make(shop.bob.user, "old", app=shop.app, legacy=True)
+    changes = [shop.price("p1"), shop.order("o1", item="tea")]
+    changes = [{key: value for key, value in change.items() if key != "changeId"} for change in changes]
+    assert outcomes(old.push(*changes)) == ["not_a_writer"] * 2
+    shop.ann.member(shop.space, shop.bob.user, "writer")
+    until_written(old, 1)
+    assert (shop.found(), reasons(old)) == ({"o1": {"item": "tea"}}, ["rule_refused"])
+    shop.ann.member(shop.space, shop.bob.user, "owner")
+    command(shop.server, "held", "retry", "--user", shop.bob.user)
+    until_written(old)
+    assert shop.found()["p1"] == {"pence": 1}
+
+
+def test_a_word_that_nobody_would_read_is_not_applied(shop: Shop) -> None:
+    file = shop.server.data_dir.with_name(f"{shop.app}.json")
+    nested = {"properties": {"address": {"properties": {"zip": {"x-writable-by": "owner"}}}}}
+    for schema, place in ((nested, "tables/rooms/properties/address/"), ({"x-writable-by": "boss"}, "tables/rooms/")):
+        file.write_text(json.dumps({"app": shop.app, "tables": {"rooms": schema}}))
+        done = syncd_command("schema", "apply", file, "--database-url", shop.server.owner_dsn)
+        assert done.returncode != 0
+        assert place in done.stderr
