@@ -348,8 +348,8 @@ class Unwritable(NamedTuple):
     text: str
 
 
-# What the schema raises for such changes.
-UNWRITABLE = "SY012"
+# What the schema raises for such changes, and the beginning of the policies' names behind that.
+UNWRITABLE, POLICY = "SY012", '"writable_by'
 
 
 def unwritable(why: Refusal) -> list[Unwritable]:
@@ -373,6 +373,9 @@ def refusal(why: asyncpg.PostgresError, name: str) -> SyncdError:
     if isinstance(why, asyncpg.InsufficientPrivilegeError) and _not_granted(why):
         log.warning("database unavailable", error=type(why).__name__)
         return DatabaseUnavailable()
+    if isinstance(why, asyncpg.InsufficientPrivilegeError) and POLICY in str(why):
+        log.warning("a schema was applied while a change was written, or a way in has not asked", statement=name)
+        return Busy()  # then it is asked anew
     if state == USED_UP:
         log.error("no number is left", remedy="syncd doctor")
         return SyncdError(code="numbers_used_up")

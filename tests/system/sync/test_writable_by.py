@@ -3,11 +3,13 @@ on every way in."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import asyncpg
 import pytest
 
 import syncd
@@ -26,6 +28,10 @@ from tests.system.operate.test_service_tokens import made, with_token
 Make = Callable[..., Device]
 TABLE = "only an owner of the space may write to this table"
 FIELD = "state: only an owner of the space may write this field"
+FEED = "SELECT FROM syncd.sync_feeds f JOIN syncd.sync_spaces s USING (space_no) WHERE s.space_id = $1 FOR UPDATE OF f"
+WAITS = """
+    SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND waitstart < clock_timestamp() - interval '1 second'
+    AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"""
 PRICES: Json = {"x-writable-by": "owner"}
 ORDERS: Json = {"properties": {"state": {"x-writable-by": "owner"}, "item": {"x-writable-by": "writer"}}}
 
@@ -317,3 +323,37 @@ def test_a_word_that_nobody_would_read_is_not_applied(shop: Shop) -> None:
         done = syncd_command("schema", "apply", file, "--database-url", shop.server.owner_dsn)
         assert done.returncode != 0
         assert place in done.stderr
+
+
+async def test_a_schema_that_comes_between_the_question_and_the_write_is_asked_again(
+    server: Server, device: Make
+) -> None:
+    shop = Shop(server, device)
+    shop.bob.write(shop.price("p1"))
+    holding = await asyncpg.connect(server.owner_dsn)
+    transaction = holding.transaction()
+    await transaction.start()
+    await holding.execute(FEED, shop.space)
+    pushing = asyncio.create_task(asyncio.to_thread(shop.bob.send, shop.price("p1", 2)))
+    for _ in range(1200):  # patiently, and not for a quarter of a second
+        if await holding.fetchval(WAITS):
+            break
+        await asyncio.sleep(0.05)
+    await shop.begin()
+    await transaction.rollback()
+    await holding.close()
+    answer = await pushing
+    assert (answer.status_code, answer.json().get("code")) in ((503, "busy"), (200, None)), answer.text
+    if answer.status_code == 200:
+        assert said(answer.json()["results"][0]) == NO_TABLE
+    assert said(shop.bob.push(shop.price("p1", 2))["results"][0]) == NO_TABLE
+    assert shop.found() == {"p1": {"pence": 1}}
+
+
+def test_an_operator_s_import_is_not_bound(shop: Shop) -> None:
+    fields = {"pence": {"value": 7, "at": at(1)}}
+    file = shop.server.data_dir.with_name(f"{shop.app}.jsonl")
+    file.write_bytes(signed([line(shop.bob.user, appId=shop.app, table="prices", spaceId=shop.space, fields=fields)]))
+    done = syncd_command("import", "--as-is", file, "--database-url", shop.server.owner_dsn)
+    assert done.returncode == 0, done.stderr
+    assert shop.found() == {"r1": {"pence": 7}}
