@@ -375,7 +375,7 @@ def refusal(why: asyncpg.PostgresError, name: str) -> SyncdError:
         return DatabaseUnavailable()
     if isinstance(why, asyncpg.InsufficientPrivilegeError) and POLICY in str(why):
         log.warning("a schema was applied while a change was written, or a way in has not asked", statement=name)
-        return Busy()  # then it is asked anew
+        return Busy()
     if state == USED_UP:
         log.error("no number is left", remedy="syncd doctor")
         return SyncdError(code="numbers_used_up")
