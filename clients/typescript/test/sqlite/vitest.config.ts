@@ -10,7 +10,6 @@ const AGAIN = [
   "late",
   "left-and-joined",
   "names",
-  "outbox",
   "queries",
   "reading-writes",
   "replica",
