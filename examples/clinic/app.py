@@ -73,7 +73,7 @@ def signed_in(request: Request) -> str:
 
 Name = Annotated[str, Depends(signed_in)]
 # In the body: addresses are in the logs of servers and proxies.
-Password = Annotated[str, Body(embed=True)]
+Password, Words = Annotated[str, Body(embed=True)], Annotated[str, Body()]
 
 
 def hashed(password: str, salt: str) -> str:
@@ -105,14 +105,7 @@ async def phone(name: Name) -> str:
 
 
 @app.post("/wards/{ward}/patients/{patient}")
-async def admit(
-    ward: str,
-    patient: str,
-    full_name: Annotated[str, Body()],
-    insurance: Annotated[str, Body()],
-    name: Name,
-    request: Request,
-) -> None:
+async def admit(ward: str, patient: str, full_name: Words, insurance: Words, name: Name, request: Request) -> None:
     """A row of the clinic's own, and what the ward's phones see of it: both or neither."""
     async with request.app.state.pool.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO patients VALUES ($1, $2, $3, $4)", patient, ward, full_name, insurance)
@@ -145,12 +138,8 @@ async def write_invoices() -> None:
                 )
                 if change.user_id is None:
                     continue  # compaction took who wrote it: there is nobody to write the record as
-                invoice = {
-                    "table": "invoices",
-                    "id": change.id,
-                    "spaceId": change.space_id,
-                    "fields": {"amount": PRICE},
-                }
+                place = {"table": "invoices", "id": change.id, "spaceId": change.space_id}
+                invoice = {**place, "fields": {"amount": PRICE}}
                 batch.write(user=change.user_id, app=APP, changes=[invoice], on_refused="return")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Generator
 from typing import Any
 from uuid import uuid4
 
-from examples.tasks.runs import Call, Run, Task
+from examples.tasks.runs import Call, Run, Task, stack
 
 
 def price(run: Run) -> int:
@@ -26,4 +27,18 @@ def order(run: Run) -> Generator[Call, Any, dict[str, int]]:
     return {"total": total}
 
 
-TASKS: dict[str, Task] = {"price": price, "order": order}
+def append(run: Run) -> list[str]:
+    """For a stack: what was before, and an item more. It takes its time."""
+    time.sleep(run.input.get("seconds", 0))
+    run.write("entries", str(uuid4()), {"run": run.id})
+    return [*(run.input.get("before") or []), run.input["item"]]
+
+
+def sign(run: Run) -> str:
+    """What only the owner of the key `signing` can say of a text. The key itself goes nowhere."""
+    time.sleep(run.input.get("seconds", 0))
+    run.write("entries", str(uuid4()), {"run": run.id})
+    return hmac.digest(run.secret("signing").encode(), run.input["text"].encode(), "sha256").hex()
+
+
+TASKS: dict[str, Task] = {"price": price, "order": order, "append": append, "sign": sign, "stack": stack}

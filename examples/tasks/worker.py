@@ -12,12 +12,14 @@ import asyncio
 import json
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 
 import syncd
+from examples.tasks import keystore
 from examples.tasks.runs import Call, Outcome, Run, Task, replay
 from syncd.core.errors import Malformed
 
@@ -50,7 +52,7 @@ async def serve(database: str, tasks: dict[str, Task]) -> None:
     """Queues what the phones ask for, and works. What fails is tried again."""
     async with asyncpg.create_pool(database, min_size=1, max_size=4) as pool:
         async with pool.acquire() as connection, connection.transaction():
-            await connection.execute(TABLE)
+            await connection.execute(TABLE + keystore.TABLE)
         await asyncio.gather(_steadily(lambda: _queue(pool, database)), _steadily(lambda: _work(pool, tasks)))
 
 
@@ -79,6 +81,7 @@ async def _work(pool: Any, tasks: dict[str, Task]) -> None:
         if (run := await _claimed(pool)) is None:
             await asyncio.sleep(IDLE)
             continue
+        run.ask = _asking(pool, run.space)
         beating = asyncio.create_task(_steadily(lambda: _beat(pool, run)))
         came = await asyncio.to_thread(replay, run, tasks)
         beating.cancel()
@@ -88,6 +91,12 @@ async def _work(pool: Any, tasks: dict[str, Task]) -> None:
         except (syncd.WriteRefused, Malformed, asyncpg.DataError) as why:  # it would be so each time
             run.writes.clear()
             await _keep(pool, run, {"error": repr(why)})
+
+
+def _asking(pool: Any, space: str) -> Callable[[str], str]:
+    """Asks for a secret from the thread in which a task runs."""
+    loop = asyncio.get_running_loop()
+    return lambda name: asyncio.run_coroutine_threadsafe(keystore.secret(pool, space, name), loop).result()
 
 
 async def _claimed(pool: Any) -> Run | None:
@@ -126,7 +135,7 @@ async def _keep(pool: Any, run: Run, came: Call | Outcome) -> None:
             child, given = str(uuid4()), json.dumps(came.input)
             await connection.execute(ADD, run.space, child, run.person, came.task, given, run.id)
             asked = {"task": came.task, "input": came.input, "parent": run.id, "state": "queued"}
-            changes, fields = [run.record("runs", child, asked)], {"child": child}
+            changes, fields = [run.record("runs", child, asked)], {"child": child, "step": len(run.results) + 1}
         else:
             fields = came
             if run.parent:

@@ -193,9 +193,14 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_space_at, syncd.sync_past_acting, syncd.sync_past
     TO syncd_runtime;
 
+-- revert
+GRANT EXECUTE ON FUNCTION
+    syncd.sync_later_register, syncd.sync_is_reverted, syncd.sync_of_others, syncd.sync_way_without, syncd.sync_acted_on
+    TO syncd_runtime;
+
 -- restore
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restored_before,
+    syncd.sync_way, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restored_before,
     syncd.sync_restore_wave, syncd.sync_restore_space, syncd.sync_restore_bounded, syncd.sync_restore_write,
     syncd.sync_restore
     TO syncd_runtime;

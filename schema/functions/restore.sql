@@ -31,6 +31,24 @@ BEGIN
     schema_version := CASE WHEN a.registers IS NULL THEN p_record.schema_version ELSE a.schema_version END;
 END $$;
 
+-- What has to be written to a record of a restore, or of a revert where the call is one.
+CREATE OR REPLACE FUNCTION syncd.sync_way(p_record syncd.sync_records, p_seq bigint, p_now bigint, p_call jsonb,
+                               OUT fields jsonb, OUT registers jsonb, OUT op integer, OUT stamp bigint,
+                               OUT schema_version integer, OUT needed boolean, OUT complete boolean)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_client text := syncd.sync_server_for(p_call ->> 'client');
+    w        record;
+BEGIN
+    IF p_call ? 'revert' THEN
+        w := syncd.sync_way_without(p_record, p_call -> 'revert', p_seq, v_client);
+    ELSE
+        w := syncd.sync_way_back(p_record, p_seq, p_now, v_client);
+    END IF;
+    fields := w.fields; registers := w.registers; op := w.op; stamp := w.stamp;
+    schema_version := w.schema_version; needed := w.needed; complete := w.complete;
+END $$;
+
 -- In whose name the server writes what a device asked it to: not the device's, or both could stamp a register equally at
 -- one time. No device can have such an id.
 CREATE OR REPLACE FUNCTION syncd.sync_server_for(p_client text) RETURNS text
@@ -71,7 +89,7 @@ BEGIN
 END $$;
 
 -- The records of a restore, as a push's wave: all that were touched after p_seq and differ from what they were, or the
--- one. `size`: bytes of what will be written.
+-- one; of a revert, the call's "records". `size`: bytes of what will be written.
 CREATE OR REPLACE FUNCTION syncd.sync_restore_wave(p_space integer, p_app integer, p_seq bigint, p_only syncd.sync_records, p_now bigint, p_call jsonb,
                                         OUT body json, OUT tables integer[], OUT count integer, OUT size bigint, OUT complete boolean)
 LANGUAGE plpgsql STABLE AS $$
@@ -83,10 +101,14 @@ BEGIN
         SELECT p_only AS q WHERE p_only.record_id IS NOT NULL
         UNION ALL
         SELECT q FROM syncd.sync_records q
-        WHERE p_only.record_id IS NULL AND q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq AND NOT syncd.sync_is_erased(q.registers)
+        WHERE p_only.record_id IS NULL AND NOT p_call ? 'revert' AND q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq AND NOT syncd.sync_is_erased(q.registers)
+        UNION ALL
+        SELECT q FROM jsonb_to_recordset(p_call -> 'records') AS k (t integer, r text)
+        CROSS JOIN LATERAL syncd.sync_record_at(p_space, p_app, k.t, k.r) q
+        WHERE q.record_id IS NOT NULL AND NOT syncd.sync_is_erased(q.registers)
     ), back AS MATERIALIZED (
         SELECT (c.q).table_no, (c.q).record_id, b.*
-        FROM chosen c CROSS JOIN LATERAL syncd.sync_way_back(c.q, p_seq, p_now, syncd.sync_server_for(p_call ->> 'client')) b
+        FROM chosen c CROSS JOIN LATERAL syncd.sync_way(c.q, p_seq, p_now, p_call) b
     ), placed AS (
         SELECT b.*, row_number() OVER (ORDER BY b.table_no, b.record_id) AS i
         FROM back b WHERE b.needed OR p_only.record_id IS NOT NULL
@@ -97,7 +119,7 @@ BEGIN
                'i', p.i, 's', 1, 't', array_position(u.nos, p.table_no), 'r', p.record_id, 'o', p.op,
                'c', CASE WHEN p.i = 1 THEN p_call ->> 'changeId' END,
                'e', concat(v_high, lpad(to_hex(v_low + p.i), 16, '0')), 'f', p.fields, 'g', p.registers,
-               'lo', p.stamp, 'hi', p.stamp, 'v', p.schema_version, 'a', p_call ->> 'actor', 'n', p_call ->> 'origin')),
+               'lo', CASE WHEN p_call ? 'revert' THEN 0 ELSE p.stamp END, 'hi', p.stamp, 'v', p.schema_version, 'a', p_call ->> 'actor', 'n', p_call ->> 'origin')),
            max(u.nos), count(*), sum(octet_length(p.fields::text))
                + count(*) * (coalesce(octet_length(p_call ->> 'actor'), 0) + coalesce(octet_length(p_call ->> 'origin'), 0)),
            (SELECT coalesce(bool_and(b.complete), true) FROM back b) AND (p_only.record_id IS NOT NULL OR NOT EXISTS (
@@ -126,10 +148,15 @@ CREATE OR REPLACE FUNCTION syncd.sync_restore_bounded(p_space integer, p_app int
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_touched bigint;
+    v_seq     bigint := p_seq;
+    v_call    jsonb := p_call;
     w         record;
 BEGIN
     IF syncd.sync_is_erased(p_only.registers) THEN
         RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
+    ELSIF p_call ? 'revert' THEN
+        SELECT p_call || jsonb_build_object('records', a.records, 'actor', a.actor), coalesce(a.before, 9223372036854775807)
+        INTO v_call, v_seq FROM syncd.sync_acted_on(p_space, p_app, p_seq, p_call) a;
     ELSIF p_only.record_id IS NULL THEN  -- before any is read
         SELECT count(*) INTO v_touched FROM syncd.sync_records q
         WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_seq;
@@ -137,7 +164,7 @@ BEGIN
             RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('records', v_touched)::text;
         END IF;
     END IF;
-    SELECT * INTO w FROM syncd.sync_restore_wave(p_space, p_app, p_seq, p_only, syncd.sync_micros(clock_timestamp()), p_call);
+    SELECT * INTO w FROM syncd.sync_restore_wave(p_space, p_app, v_seq, p_only, syncd.sync_micros(clock_timestamp()), v_call);
     IF NOT w.complete THEN
         RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010';
     ELSIF w.size > (p_call ->> 'bytes')::bigint THEN
@@ -170,7 +197,8 @@ END $$;
 
 -- Goes back, as one push in one transaction, under the feed's lock from before the first look: what comes between
 -- is neither lost nor undone by halves. {"user", "client", "app", "space", "table"?, "id"?, "seq" | "at" (us), "target": text of
--- those, "changeId"?, "actor"?: JSON text, "origin", "event": [first half as hex, second half as a number], "most": changes,
+-- those, "revert"?: whose changes are taken back in place of going back to a moment, those after it, "looks": so many changes of the feed at most,
+-- "changeId"?, "actor"?: JSON text, "origin", "event": [first half as hex, second half as a number], "most": changes,
 -- "bytes", "largest": bytes of a record, "ruled"?: [tables to which nothing is written, or "*"], "personal"?, "list"?, "asOf"?}.
 CREATE OR REPLACE FUNCTION syncd.sync_restore(p_call jsonb) RETURNS syncd.sync_restored
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$

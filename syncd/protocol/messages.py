@@ -102,7 +102,10 @@ class MemberBody(msgspec.Struct):
 
 
 class RestoreBody(msgspec.Struct):
-    """`POST …/restore`: to after a seq, or (a space only) to an instant. `changeId` is the idempotency key."""
+    """`POST …/restore`: to after a seq, or (a space only) to an instant. `changeId` is the idempotency key.
+
+    `POST …/revert`: `actor` says whose changes are taken back, and the moment after which they are looked for.
+    """
 
     seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
     instant: str | None = None

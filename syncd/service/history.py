@@ -1,7 +1,8 @@
-"""History: a record's changes, a record or a space as it was, and restoring either."""
+"""History: a record's changes, a record or a space as it was, restoring either, and taking back what an actor wrote."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ MAX_LIMIT, DEFAULT_LIMIT = 1000, 100
 PAGE_BYTES = 2 * 1024 * 1024
 # A push is never split, so every device takes a restore in one page: it is bounded as those are.
 MOST_CHANGES, MOST_BYTES = 10_000, 10 * 1024 * 1024
-ORIGIN = "restore"
+# A revert looks through so many changes of a feed for those of an actor.
+MOST_LOOKS = 100_000
 
 
 class RecordPlace(NamedTuple):
@@ -51,20 +53,33 @@ class Moment(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """A restore: by which device, to when, and what its changes are to carry. `actor` is JSON text."""
+    """A restore: by which device, to when, and what its changes are to carry. `actor` is JSON text.
+
+    `revert`: an object; the changes whose actor has all that it has, from after the moment on, are taken back instead.
+    """
 
     client: str
     moment: Moment
     change_id: str | None = None
     actor: str | None = None
     origin: str | None = None
+    revert: dict[str, Any] | None = None
+
+    @property
+    def target(self) -> str:
+        """What is asked for, the same for the same, as text of a bounded length."""
+        if self.revert is None:
+            return self.moment.text()
+        whose = msgspec.json.encode(self.revert, order="sorted")
+        return f"revert={hashlib.sha256(whose).hexdigest()} {self.moment.text()}"
 
     def call(self, event: EventIds) -> dict[str, Any]:
         first = event(0).replace("-", "")
-        more = {"changeId": self.change_id, "actor": self.actor}
+        more = {"changeId": self.change_id, "actor": self.actor, "revert": self.revert}
         return {
             **self.moment.call(), **{name: value for name, value in more.items() if value is not None},
-            "client": self.client, "origin": self.origin or ORIGIN, "target": self.moment.text(),
+            "client": self.client, "target": self.target, "looks": MOST_LOOKS,
+            "origin": self.origin or ("restore" if self.revert is None else "revert"),
             "event": [first[:16], int(first[16:], 16) - (1 << 64)],
             "most": MOST_CHANGES, "bytes": MOST_BYTES, "largest": LARGEST_RECORD,
         }  # fmt: skip
@@ -94,6 +109,12 @@ def _refused(why: Refusal) -> SyncdError:
 
 
 def _too_large(said: dict[str, int]) -> Refused:
+    if "looks" in said:
+        return Refused(
+            f"The feed has {said['looks']:,} changes since then, and a revert looks through {MOST_LOOKS:,}. Say with "
+            "seq or instant when the actor began. Nothing was written.",
+            code="restore_too_large",
+        )
     if "touched" in said:
         found = f"would touch more than {said['touched']:,} bytes of records"
     elif "bytes" in said:

@@ -37,6 +37,7 @@ PATHS = {
     "/sync/{app}/records/{table}/{id}/restore",
     "/sync/{app}/spaces/{space}/at",
     "/sync/{app}/spaces/{space}/restore",
+    "/sync/{app}/spaces/{space}/revert",
     "/backup/export",
     "/backup/import",
     "/spaces",
@@ -139,7 +140,7 @@ def test_a_real_exchange_is_as_the_document_says(device: Callable[..., Device]) 
         200,
         400,
         200,
-        *[200] * 7,
+        *[200] * 8,
         404,
         422,
     ]
@@ -164,6 +165,7 @@ def past(writer: Device) -> list[tuple[str, str, httpx.Response]]:
             "POST",
             writer.request("POST", f"{mine}/restore", json={"instant": "2026-01-01T00:00:00Z"}),
         ),
+        (f"{space}/revert", "POST", writer.request("POST", f"{mine}/revert", json={"actor": {"agent": "tidy"}})),
         (record, "GET", writer.request("GET", "/sync/app/records/t/nothing")),
         (f"{space}/restore", "POST", writer.request("POST", f"{mine}/restore", json=back)),
     ]

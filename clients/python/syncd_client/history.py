@@ -131,6 +131,25 @@ def restore_space(
     return _restore(replica, f"{_whole(replica, space)}/restore", {}, goal)
 
 
+def revert(
+    replica: Replica,
+    actor: Mapping[str, Any],
+    *,
+    space: str | None = None,
+    seq: int | None = None,
+    at: str | None = None,
+) -> list[tuple[str, str, int]]:
+    """Takes back, as one batch, what an actor wrote in a space, and fetches it. Returns (table, id, seq) of changes.
+
+    `actor`: what the changes' actor has, say `{"agent": "tidy", "run": "7"}`; less of it means more of them. What
+    others wrote over it since stays. `seq`, `at`: only changes after that. To undo it, revert `{"reverted": actor}`.
+    Raises what `restore` raises; Refused `restore_too_large` says so where it has to be told since when.
+    """
+    goal = {"actor": dict(actor), "seq": seq, "instant": at}
+    given = {name: value for name, value in goal.items() if value is not None}
+    return _restore(replica, f"{_whole(replica, space)}/revert", {}, given)
+
+
 def _restore(
     replica: Replica, path: str, params: dict[str, str], goal: Mapping[str, Any]
 ) -> list[tuple[str, str, int]]:

@@ -64,6 +64,7 @@ def test_undo_takes_a_whole_batch_back(offline: Replica) -> None:
         lambda one: history.restore(one, "t", "..", 1),
         lambda one: next(history.space_at(one, space="..", seq=1)),
         lambda one: history.restore_space(one, space=".", seq=1),
+        lambda one: history.revert(one, {"agent": "a"}, space=".."),
         lambda one: history.record_at(one, "t", "r", at="\ud800"),
         lambda one: history.record_at(one, "t", "r", space="\ud800"),
         lambda one: next(history.space_at(one, space="s", at="\ud800")),

@@ -165,6 +165,21 @@ export async function restoreSpace<S extends object>(
 }
 
 /**
+ * Takes back, as one batch, what an actor wrote in a space, and fetches it. Returns what changed. `actor`: what the changes'
+ * actor has, say `{ agent: "tidy", run: "7" }`; less of it means more of them. What others wrote over it since stays.
+ * `seq`, `at`: only changes after that. To undo it, revert `{ reverted: actor }`. Raises what `restore` raises; Refused
+ * `restore_too_large` says so where it has to be told since when.
+ */
+export async function revert<S extends object>(
+  replica: Replica<S>,
+  actor: JsonObject,
+  { space = null, seq, at }: Place & Moment = {},
+): Promise<Restored[]> {
+  const since = { ...(seq === undefined ? {} : { seq }), ...(at === undefined ? {} : { instant: at }) };
+  return restored(replica, `${await spacePath(replica, space)}/revert`, {}, { actor, ...since });
+}
+
+/**
  * Takes back the last write or batch of this tab since the replica was opened, as a new batch: twice is a redo.
  *
  * Works offline. What somebody else has written since stays. Returns the changeIds; none where nothing of it stands

@@ -2,7 +2,16 @@
 
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { changes, type PastChange, recordAt, restore, restoreSpace, spaceAt, undo } from "../src/history.js";
+import {
+  changes,
+  type PastChange,
+  recordAt,
+  restore,
+  restoreSpace,
+  revert,
+  spaceAt,
+  undo,
+} from "../src/history.js";
 import type { Json, Registers, Replica, ReplicaOptions } from "../src/index.js";
 import { contents, expectSame, open } from "./devices.js";
 import { RealServer } from "./server.js";
@@ -62,6 +71,7 @@ describe("history", () => {
     ["a restore elsewhere", (one) => restore(one, "..", "..", 1)],
     ["a space", (one) => all(spaceAt(one, { space: "..", seq: 1 }))],
     ["a space's restore", (one) => restoreSpace(one, { space: ".", seq: 1 })],
+    ["a revert", (one) => revert(one, { agent: "a" }, { space: ".." })],
   ])("refuses what an address would lose before it asks: %s", async (_what, ask) => {
     let asked = 0;
     const one = await open({
@@ -182,6 +192,27 @@ describe("history", () => {
     await restoreSpace(one, { seq: (done[0]?.seq ?? 0) - 1 });
     expect(await ids(one)).toEqual(["late", "r1", "r2", "r3", "r4"]);
     expect(await restoreSpace(one, { at: AHEAD })).toEqual([]);
+  });
+
+  it("takes back what an actor wrote, and that again", async () => {
+    const actor = { agent: "tidy", run: randomUUID() };
+    const [one, agent] = (await devices({}, { actor, origin: "agent" })) as [Replica, Replica];
+    await one.put("t", "r", { x: "old", y: "old" });
+    await one.sync();
+    await agent.sync();
+    await agent.patch("t", "r", { x: "new", y: "new" });
+    await agent.put("t", "made", { x: "new" });
+    await agent.sync();
+    await one.sync();
+    await one.patch("t", "r", { y: "mine" });
+    await one.sync();
+    expect((await revert(one, actor, { at: AHEAD })).length).toBe(0);
+    expect((await revert(one, actor)).map(({ id }) => id)).toEqual(["made", "r"]);
+    expect(await seen(one)).toEqual({ x: "old", y: "mine" });
+    expect(await ids(one)).toEqual(["r"]);
+    await revert(one, { reverted: actor });
+    expect(await seen(one)).toEqual({ x: "new", y: "mine" });
+    expect(await ids(one)).toEqual(["made", "r"]);
   });
 
   it("works in a shared space, and refuses a reader's restore", async () => {

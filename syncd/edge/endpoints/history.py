@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any, Literal
 
+import msgspec
 from msgspec import UnsetType
 
 from syncd.core.clock import parse_instant
@@ -23,6 +25,8 @@ from syncd.service.history import DEFAULT_LIMIT, MAX_LIMIT, Moment, RecordPlace,
 
 # It is written into every change of a restore.
 MAX_BODY = 16 * 1024
+# What goes back: a record, a space, or what an actor wrote in a space.
+Back = Literal["record", "space", "actor"]
 
 
 class HistoryEndpoint:
@@ -39,11 +43,13 @@ class HistoryEndpoint:
             case ("records", table, id_, "history"):
                 return await self._changes(request, RecordPlace(app, "", table, id_), services)
             case ("records", table, id_, "restore"):
-                return await self._restore(request, RecordPlace(app, "", table, id_), services)
+                return await self._restore(request, RecordPlace(app, "", table, id_), services, "record")
             case ("spaces", space, "at"):
                 return await self._space(request, RecordPlace(app, space), services)
             case ("spaces", space, "restore"):
-                return await self._restore(request, RecordPlace(app, space), services)
+                return await self._restore(request, RecordPlace(app, space), services, "space")
+            case ("spaces", space, "revert"):
+                return await self._restore(request, RecordPlace(app, space), services, "actor")
         raise NotFound
 
     async def _record(self, request: Request, place: RecordPlace, services: Services) -> Answer:
@@ -79,12 +85,12 @@ class HistoryEndpoint:
         caller = await self._authenticator.caller(request)
         return caller, _checked(place, caller, Query(request))
 
-    async def _restore(self, request: Request, place: RecordPlace, services: Services) -> Answer:
+    async def _restore(self, request: Request, place: RecordPlace, services: Services, back: Back) -> Answer:
         if request.method != "POST":
             raise MethodNotAllowed("POST")
         caller = await self._authenticator.caller(request)
         place = _checked(place, caller, Query(request))
-        wish = self._wish(caller, request, await request.body(), of_space=place.table is None)
+        wish = self._wish(caller, request, await request.body(), back)
         if over := services.log.full.get(place.space):
             services.log.on_hit(over.quota, over.space_id)
             raise QuotaExceeded(over.quota)
@@ -97,7 +103,7 @@ class HistoryEndpoint:
         services.counts.pushed(answer)
         return Answer(answer.body())
 
-    def _wish(self, caller: Principal, request: Request, body: bytes, *, of_space: bool) -> Wish:
+    def _wish(self, caller: Principal, request: Request, body: bytes, back: Back) -> Wish:
         if len(body) > MAX_BODY:
             raise TooLarge(f"The body of a restore has at most {MAX_BODY} bytes.")
         try:
@@ -112,13 +118,11 @@ class HistoryEndpoint:
         checked_client(client)
         if message.changeId is not None:
             checked_id("changeId", message.changeId)
-        return Wish(
-            client,
-            _goal(message, of_space),
-            message.changeId,
-            actor_of(caller.service, self._actor(message)),
-            message.origin,
-        )
+        revert, actor = None, self._actor(message)
+        if back == "actor":
+            revert, actor = _reverted(actor)
+        acting = actor_of(caller.service, actor)
+        return Wish(client, _goal(message, back), message.changeId, acting, message.origin, revert)
 
     def _actor(self, message: RestoreBody) -> str | None:
         if isinstance(message.actor, UnsetType):
@@ -139,16 +143,29 @@ def _fault(name: str, detail: str, code: str = "invalid_request") -> Malformed:
     return Malformed(f"{name} {detail}.", code=code, faults=(Fault(f"/{name}", detail),))
 
 
-def _goal(message: RestoreBody, of_space: bool) -> Moment:
-    """When a restore goes back to: a record to a seq, a space to a seq or an instant."""
-    if message.instant is not None and not of_space:
+def _reverted(actor: str | None) -> tuple[dict[str, Any], str]:
+    """Whose changes a revert takes back, and the actor of its own as JSON text, by which it is reverted itself."""
+    if actor is None:
+        raise _fault("actor", "is missing: whose changes are to be taken back")
+    whose = msgspec.json.decode(actor)
+    if not isinstance(whose, dict) or not whose:
+        raise _fault("actor", "must be an object with members: all that a change's actor has to have")
+    return whose, msgspec.json.encode({"reverted": whose}).decode()
+
+
+def _goal(message: RestoreBody, back: Back) -> Moment:
+    """When a restore goes back to: a record to a seq, a space to a seq or an instant. A revert is of what came after
+    it, or of all."""
+    if message.instant is not None and back == "record":
         raise _fault("instant", "is for spaces; a record goes back to a seq of its history")
     if message.instant is not None and message.seq is not None:
         raise _fault("seq", "and instant exclude each other")
     if message.instant is not None:
         return Moment(at=_instant("instant", message.instant))
+    if message.seq is None and back == "actor":
+        return Moment(seq=0)
     if message.seq is None:
-        raise _fault("instant" if of_space else "seq", "is missing")
+        raise _fault("instant" if back == "space" else "seq", "is missing")
     return Moment(seq=message.seq)
 
 

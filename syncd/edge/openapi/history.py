@@ -41,6 +41,7 @@ def paths() -> dict[str, Any]:
     restored = answers_of(200, ref("PushAnswer"), 403, 404, 410, 413, 415, 422, 507)
     restore_record = operation("restoreRecord", "Write a record as it was", restored, "Restore")
     restore_space = operation("restoreSpace", "Write a space as it was, in one batch", restored, "Restore")
+    revert = operation("revertActor", "Take back what an actor wrote, in one batch", restored, "Revert")
     named = [in_path("app"), in_path("table"), in_path("id"), space]
     of_space = [in_path("app"), in_path("space")]
     return {
@@ -49,6 +50,7 @@ def paths() -> dict[str, Any]:
         "/sync/{app}/records/{table}/{id}/restore": {"parameters": [*named, client], "post": restore_record},
         "/sync/{app}/spaces/{space}/at": {"parameters": of_space, "get": listing},
         "/sync/{app}/spaces/{space}/restore": {"parameters": [*of_space, client], "post": restore_space},
+        "/sync/{app}/spaces/{space}/revert": {"parameters": [*of_space, client], "post": revert},
     }
 
 
@@ -69,19 +71,10 @@ def schemas() -> dict[str, Schema]:
         status={"enum": ["applied", "superseded"]}, fields=fields, superseded=fields,
     )  # fmt: skip
     after = {"type": "string", "description": "To send as `after` for the next page."}
-    restore = object_of(
-        [],
-        seq=nullable({**number, "minimum": 0, "maximum": (1 << 63) - 1, "description": "To what was after it."}),
-        instant=nullable({**INSTANT, "description": "To what was then; for spaces, instead of seq."}),
-        changeId=nullable({**ID, "description": "With it a repeated request has one effect."}),
-        clientId=nullable(ID),
-        actor={"description": "Any JSON, given back as it came."},
-        origin=nullable({"type": "string", "description": "`restore` where none is given."}),
-    )
     return {
         "Record": record,
         "PastChange": past,
-        "Restore": restore,
+        **_wishes(),
         "History": object_of(
             ["changes", "hasMore", "complete"], changes=array_of(ref("PastChange")), hasMore=flag, next=after,
             complete=complete,
@@ -91,3 +84,27 @@ def schemas() -> dict[str, Schema]:
             next=after, complete=complete,
         ),
     }  # fmt: skip
+
+
+def _wishes() -> dict[str, Schema]:
+    """The bodies that ask for a way back."""
+    number: Schema = {"type": "integer"}
+    restore = object_of(
+        [],
+        seq=nullable({**number, "minimum": 0, "maximum": (1 << 63) - 1, "description": "To what was after it."}),
+        instant=nullable({**INSTANT, "description": "To what was then; for spaces, instead of seq."}),
+        changeId=nullable({**ID, "description": "With it a repeated request has one effect."}),
+        clientId=nullable(ID),
+        actor={"description": "Any JSON, given back as it came."},
+        origin=nullable({"type": "string", "description": "`restore` where none is given."}),
+    )
+    revert = object_of(
+        ["actor"],
+        actor={"type": "object", "minProperties": 1, "description": "What the actor of a change must have."},
+        seq=nullable({**number, "minimum": 0, "maximum": (1 << 63) - 1, "description": "Only changes after it."}),
+        instant=nullable({**INSTANT, "description": "Only changes after it; instead of seq."}),
+        changeId=nullable({**ID, "description": "With it a repeated request has one effect."}),
+        clientId=nullable(ID),
+        origin=nullable({"type": "string", "description": "`revert` where none is given."}),
+    )
+    return {"Restore": restore, "Revert": revert}

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
+import secrets
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +19,7 @@ from syncd_client import Replica
 
 from syncd.testing import Server
 from tests.support.hosted import Hosted, hosted
+from tests.support.programs import REPOSITORY
 from tests.support.wire import unique
 
 PASSWORD = "a long word"
@@ -101,8 +106,42 @@ async def test_a_ward_s_day(clinic: Clinic, folder: Path) -> None:
     assert one.get("invoices", "v1", space=ward)["amount"] == 80
     stranger = await staff(clinic, unique("eve"))
     assert (await stranger.get(f"/wards/{ward}/report")).status_code == 404
+    await reported(clinic, ward, ann)
     for phone in (one, two):
         phone.close()
     for browser in (desk, other, stranger):
         await browser.aclose()
     await owner.close()
+
+
+async def reported(clinic: Clinic, ward: str, nurse: str) -> None:
+    """A login that may read one ward has its report, and nothing of another."""
+    reader, nobody = (f"reports_{secrets.token_hex(4)}" for _ in range(2))
+    owner = await asyncpg.connect(clinic.owner)
+    for login in (reader, nobody):
+        await owner.execute(f"CREATE ROLE {login} LOGIN")
+    await owner.close()
+    commands = (
+        ["schema", "apply", str(REPOSITORY / "examples/clinic/clinic.json")],
+        ["views", "apply"],
+        ["views", "grant", reader, "--space", ward],
+        ["views", "grant", nobody, "--user", "a stranger"],
+    )
+    for words in commands:
+        await asyncio.to_thread(said, [sys.executable, "-m", "syncd", *words, "--database-url", clinic.owner])
+    for login, rows in ((reader, f"{ward}\t{nurse}\t1\n"), (nobody, "")):
+        command = [sys.executable, "-m", "examples.clinic.report"]
+        assert await asyncio.to_thread(said, command, CLINIC_REPORTS=of_login(clinic.owner, login)) == rows
+
+
+def said(command: list[str], **environment: str) -> str:
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def of_login(url: str, login: str) -> str:
+    return url.replace("://postgres@", f"://{login}@")

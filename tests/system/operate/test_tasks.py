@@ -6,89 +6,22 @@ import os
 import random
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from syncd_client import Replica
 
 from syncd.testing import Server
-from tests.support.programs import REPOSITORY, psql
+from tests.support.task_workers import LEASE, Workers, asked, started
 
-LEASE = 2.0
 DISASTERS, ORDERS, ITEMS = 12, 2, 3
-
-
-class Workers:
-    """Some processes that work."""
-
-    def __init__(self, server: Server, many: int) -> None:
-        self._server = server
-        self._folder = server.folder
-        self.running = [self.another() for _ in range(many)]
-
-    def another(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "TASKS_DATABASE": self._server.database_url, "TASKS_LEASE": str(LEASE)}
-        command = [sys.executable, "-m", "examples.tasks"]
-        with (self._folder / "workers.log").open("ab") as log:
-            return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
-
-    def sql(self, statement: str) -> str:
-        return psql("-At", "-d", self._server.owner_url, "-c", statement).strip()
-
-    def until(self, condition: str, seconds: float = 120) -> None:
-        deadline = time.monotonic() + seconds
-        while self.sql(f"SELECT {condition}") != "t":
-            log = (self._folder / "workers.log").read_text()[-4000:]
-            assert time.monotonic() < deadline, f"{condition}: {self.sql('SELECT * FROM task_runs')}\n{log}"
-            time.sleep(0.1)
-
-    def busy(self) -> list[subprocess.Popen[bytes]]:
-        """Those that have a run."""
-        owners = self.sql("SELECT split_part(owner, ':', 2) FROM task_runs WHERE state = 'running'").split()
-        return [one for one in self.running if str(one.pid) in owners]
-
-    def disaster(self, drawn: random.Random) -> None:
-        """One that has a run, where there is one, is killed, or stopped for so long that another has its run."""
-        process = drawn.choice(self.busy() or self.running)
-        if drawn.random() < 0.3:
-            process.send_signal(signal.SIGSTOP)
-            time.sleep(LEASE * drawn.uniform(0.2, 2))
-            process.send_signal(signal.SIGCONT)
-            return
-        process.kill()
-        process.wait()
-        self.running[self.running.index(process)] = self.another()
-
-    def end(self) -> None:
-        for process in self.running:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture
 def workers(syncd_server: Server) -> Iterator[Workers]:
-    psql(
-        "-d",
-        syncd_server.owner_url,
-        "-c",
-        "SELECT syncd.sync_consumer_add('tasks', 'application', '{tasks}', '{runs}', 'now')",
-    )
-    workers = Workers(syncd_server, 3)
-    try:
-        workers.until("to_regclass('task_runs') IS NOT NULL")
+    with started(syncd_server, 3) as workers:
         yield workers
-    finally:
-        workers.end()
-
-
-def asked(phone: Replica, id: str, task: str, **given: Any) -> None:
-    """A run that a phone asks for; it may be offline."""
-    phone.put("runs", id, {"task": task, "input": given})
 
 
 def test_workers_that_die_anywhere_do_each_thing_once(syncd_server: Server, workers: Workers) -> None:
@@ -164,3 +97,36 @@ def test_a_run_waits_for_its_child_and_hears_of_its_failure(syncd_server: Server
     assert "ChildFailed" in wrong["error"]
     assert (unknown["state"], unknown["error"]) == ("failed", "KeyError('fly')")
     assert {entry["run"] for entry in phone.query("entries")} == {"slow", slow["child"]}
+
+
+def test_a_stack_goes_on_at_the_step_that_it_was_at(syncd_server: Server, workers: Workers) -> None:
+    seed = int(os.environ.get("SEED") or secrets.randbits(32))
+    print("SEED", seed)
+    drawn = random.Random(seed)
+    phone = syncd_server.replica("ada", app="tasks")
+    steps = [{"task": "append", "input": {"item": item, "seconds": 0.2}} for item in "abcd"]
+    inner = {"task": "stack", "input": {"steps": steps[:2]}}
+    asked(phone, "flat", "stack", steps=steps, before=["start"])
+    asked(phone, "nested", "stack", steps=[steps[3], inner, steps[2]])
+    asked(phone, "wrong", "stack", steps=[steps[0], {"task": "fly"}, steps[1]])
+    asked(phone, "empty", "stack", steps=[], before="kept")
+    asked(phone, "none", "stack")
+    phone.sync()
+    for _ in range(8):
+        if workers.sql("SELECT count(*) FROM task_runs WHERE parent IS NULL AND state IN ('done', 'failed')") == "5":
+            break
+        time.sleep(drawn.uniform(0, 0.5))
+        workers.disaster(drawn)
+    workers.until("count(*) = 5 FROM task_runs WHERE parent IS NULL AND state IN ('done', 'failed')")
+    phone.sync()
+    flat, nested, wrong, empty, none = (phone.get("runs", id) for id in ("flat", "nested", "wrong", "empty", "none"))
+    assert (flat["state"], flat["result"], flat["step"]) == ("done", ["start", "a", "b", "c", "d"], 4)
+    assert (nested["state"], nested["result"]) == ("done", ["d", "a", "b", "c"])
+    assert (empty["state"], empty["result"]) == ("done", "kept")
+    assert (wrong["state"], wrong["step"]) == ("failed", 2)
+    assert "ChildFailed" in wrong["error"]
+    assert (none["state"], none["error"]) == ("failed", "KeyError('steps')")
+    # Each step was one run, with its effect once; what came after the one that failed was not begun.
+    runs = [run.id for run in phone.query("runs") if run["task"] == "append"]
+    assert len(runs) == 4 + 4 + 1
+    assert Counter(entry["run"] for entry in phone.query("entries")) == dict.fromkeys(runs, 1)

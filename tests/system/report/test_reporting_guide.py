@@ -65,7 +65,7 @@ def test_what_the_page_says_is_so(
                 assert [line.rstrip() for line in said.splitlines() if line] == [
                     line.rstrip() for line in text.splitlines() if line
                 ]
-        assert kinds == ["json", "sh", "sql", "sh", "python", "sh", "", "python", "sql"]
+        assert kinds == ["json", "sh", "sql", "sh", "python", "sh", "", "python", "python", "sql"]
         for opened in names.values():
             if isinstance(opened, Replica):
                 opened.close()
