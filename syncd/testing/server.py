@@ -26,6 +26,7 @@ from syncd.testing.proxy import Proxy
 from syncd.testing.template import ServeError
 
 if TYPE_CHECKING:
+    import httpx2
     from syncd_client import Replica
 
 # What a server of the tests decides itself.
@@ -56,7 +57,7 @@ class Server:
         self._network: Network | None = None
         self._networks: list[Network] = []
         self._replicas: list[Replica] = []
-        self._clients: list[httpx.Client] = []
+        self._clients: list[httpx2.Client] = []
         self._devices: dict[tuple[str, str, str], Path] = {}
 
     @property
@@ -124,7 +125,8 @@ class Server:
         over `network` and by `clock`, the server's unless given, and gives up soon when it is offline. `options` are
         further ones of `Replica`. Raises ModuleNotFoundError where syncd-client is not installed.
         """
-        from syncd_client import Replica, RetryPolicy
+        import httpx2
+        from syncd_client import HttpSender, Replica, RetryPolicy
 
         key = (user, app, device or secrets.token_hex(8))
         path = self._devices.setdefault(key, self.folder / f"device-{len(self._devices)}.db")
@@ -132,10 +134,10 @@ class Server:
             "url": (network or self.network).url, "token": self.token(user), "wall": clock or self.clock,
             "durability": "normal", "retry": RetryPolicy(attempts=3, first=0.01, longest=0.05),
         }  # fmt: skip
-        if "http" not in options:
+        if "send" not in options:
             # Without the certificates of all authorities, which take as long to read as the rest.
-            self._clients.append(http := httpx.Client(verify=False, timeout=TIMEOUT))
-            standard["http"] = http
+            self._clients.append(client := httpx2.Client(verify=False))
+            standard["send"] = HttpSender(client)
         replica = Replica(path, app=app, **(standard | options))
         self._replicas.append(replica)
         return replica
