@@ -73,7 +73,8 @@ def signed_in(request: Request) -> str:
 
 Name = Annotated[str, Depends(signed_in)]
 # In the body: addresses are in the logs of servers and proxies.
-Password, Words = Annotated[str, Body(embed=True)], Annotated[str, Body()]
+Password = Annotated[str, Body(embed=True)]
+Words = Annotated[str, Body()]
 
 
 def hashed(password: str, salt: str) -> str:
