@@ -267,6 +267,19 @@ def test_nor_is_the_way_back_to_before(shop: Shop) -> None:
     assert shop.found() == {"p1": {"pence": 1}, "o1": {"item": "a", "state": "open"}}
 
 
+def test_nor_is_the_taking_back_of_what_an_actor_wrote(shop: Shop) -> None:
+    run = {"agent": "prices", "run": "1"}
+    shop.ann.write(shop.price("p1") | {"actor": run}, shop.order("o1", state="open") | {"actor": run})
+    before = shop.found()
+    body = {"clientId": shop.bob.client, "actor": run}
+    answer = shop.bob.request("POST", f"/sync/{shop.app}/spaces/{shop.space}/revert", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "rule_refused"), answer.text
+    assert shop.found() == before
+    answer = shop.ann.request("POST", f"/sync/{shop.app}/spaces/{shop.space}/revert", json=body | {"clientId": "c1"})
+    assert answer.status_code == 200, answer.text
+    assert shop.found() == {}
+
+
 async def test_a_backend_writes_as_the_user_that_it_names(shop: Shop) -> None:
     def put(table: str, record: str, **fields: Any) -> Json:
         return {"table": table, "id": record, "spaceId": shop.space, "fields": fields}
