@@ -12,8 +12,8 @@ export const FORMAT = 1;
 export const APPLICATION = 0x73796364;
 
 /**
- * A column is called as the member of a row that lies in it. Of a record, `doc` has the values by field, and `stamps` a list
- * for each field: [field, at, client, sent?]. `base` is a list of [field, register].
+ * A column is called as the member of a row that lies in it. Of a record, `doc` has the values by field, and `stamps` a list for
+ * fields beside each other that were written at once: [at, client, sent or null, ...fields]. `base` is a list of [field, register].
  */
 export const COLUMNS: { readonly [name in Name]: readonly string[] } = {
   meta: ["name", "meta"],
@@ -54,7 +54,7 @@ export const SCHEMA: readonly string[] = [
   `PRAGMA user_version = ${FORMAT}`,
 ];
 
-type Stamp = readonly [field: string, at: Instant, client: string, sent?: Instant];
+type Stamp = [at: Instant, client: string, sent: Instant | null, ...fields: string[]];
 
 /** A row as its columns. */
 export function encode<N extends Name>(name: N, row: Rows[N]): SqliteValue[] {
@@ -68,31 +68,40 @@ function plain(value: Json): SqliteValue {
 }
 
 function flat({ view, base, ...names }: RecordRow): object {
-  const stamps = Array.from(view, ([field, { at, client, sent }]) =>
-    sent === undefined ? [field, at, client] : [field, at, client, sent],
-  );
+  const stamps: Stamp[] = [];
+  for (const [field, { at, client, sent = null }] of view) {
+    const last = stamps.at(-1);
+    if (last?.[0] === at && last[1] === client && last[2] === sent) last.push(field);
+    else stamps.push([at, client, sent, field]);
+  }
   const doc = Object.fromEntries(Array.from(view, ([field, { value }]) => [field, value]));
   return { ...names, doc, stamps, base: base && [...base] };
 }
 
 /** A row of its columns. */
 export function decode<N extends Name>(name: N, kept: SqliteRow): Rows[N] {
-  const row = { ...kept };
-  const read = (column: string): Json => parse(row[column] as string);
+  const read = (column: string): Json => parse(kept[column] as string);
+  if (name === "records") return recordOf(kept, read) as Rows[N];
+  const row = { ...kept } as object;
   if (name === "meta") return { ...row, meta: read("meta") } as unknown as Rows[N];
-  if (name === "conflicts") return { ...row, conflict: read("conflict") } as unknown as Rows[N];
-  if (name !== "records") return row as unknown as Rows[N];
-  const { doc: _doc, stamps: _stamps, base, deleted, ...names } = row;
+  return (name === "conflicts" ? { ...row, conflict: read("conflict") } : row) as Rows[N];
+}
+
+/** Member by member: thousands of them are read at once. */
+function recordOf(kept: SqliteRow, read: (column: string) => Json): RecordRow {
+  const { space, table, id, round } = kept as unknown as RecordRow;
   const view = viewOf(read("doc") as JsonObject, read("stamps") as unknown as Stamp[]);
-  const below = base === null ? null : new Map(read("base") as unknown as [string, Register][]);
-  return { ...names, deleted: deleted === 1, view, base: below } as unknown as Rows[N];
+  const base = kept.base === null ? null : new Map(read("base") as unknown as [string, Register][]);
+  return { space, table, id, deleted: kept.deleted === 1, round, view, base };
 }
 
 function viewOf(doc: JsonObject, stamps: readonly Stamp[]): Registers {
   const view: Registers = new Map();
-  for (const [field, at, client, sent] of stamps) {
-    const register = { value: doc[field] as Json, at, client };
-    view.set(field, sent === undefined ? register : { ...register, sent });
+  for (const [at, client, sent, ...fields] of stamps) {
+    for (const field of fields) {
+      const value = doc[field] as Json;
+      view.set(field, sent === null ? { value, at, client } : { value, at, client, sent });
+    }
   }
   return view;
 }
