@@ -89,6 +89,7 @@ class Table:
 def served(workspace: Path) -> Any:
     """A server, which fills, and its connections."""
     with Server(workspace / "projections") as server, httpx.Client(base_url=server.url, timeout=60) as http:
+        asyncio.run(Table(server, http).apply())  # the first of a database makes policies, and waits for who writes
         yield server, http
 
 
