@@ -24,50 +24,71 @@ BEGIN
     END IF;
 END $$;
 
+-- A name that is a path, and each name before one of its dots: `a.b.c`, `a` and `a.b`.
+CREATE OR REPLACE FUNCTION syncd.sync_name_and_objects(p_name text) RETURNS SETOF text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_to_string(p.parts[1:n.i], '.') FROM (SELECT string_to_array(p_name, '.') AS parts) p CROSS JOIN LATERAL generate_subscripts(p.parts, 1) AS n (i)
+$$;
+
 -- What of a change this role may not write: a field, or the empty text for its table; null: it may write all. p_fields: the registers that it
 -- writes. The first generation takes one with a dot for a member of the object before it, so the word of either is the other's.
 CREATE OR REPLACE FUNCTION syncd.sync_unwritable_field(p_role text, p_app integer, p_table integer, p_fields text[]) RETURNS text
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_field text;
 BEGIN
     IF p_role = 'owner' THEN
         RETURN NULL;
+    ELSIF EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = p_app AND w.table_no = p_table AND w.field = '') THEN
+        RETURN '';
     END IF;
+    -- Both lookups are by hash: a record may have thousands of fields, and a schema as many words. Their OR keeps them from being joined.
+    SELECT min(f.name COLLATE "C") INTO v_field FROM unnest(p_fields) AS f (name)
+    WHERE f.name IN (SELECT o.name FROM syncd.sync_writable_by w CROSS JOIN LATERAL syncd.sync_name_and_objects(w.field) AS o (name)
+                     WHERE w.app_no = p_app AND w.table_no = p_table)
+       OR f.name LIKE '%.%' AND EXISTS (
+              SELECT FROM syncd.sync_name_and_objects(f.name) AS o (name)
+              JOIN syncd.sync_writable_by w ON w.app_no = p_app AND w.table_no = p_table AND w.field = o.name);
     RETURN (SELECT w.field FROM syncd.sync_writable_by w
-            WHERE w.app_no = p_app AND w.table_no = p_table
-              AND (w.field = '' OR EXISTS (SELECT FROM unnest(p_fields) AS f (name) WHERE f.name = w.field
-                   OR starts_with(f.name, concat(w.field, '.')) OR starts_with(w.field, concat(f.name, '.'))))
+            WHERE v_field IS NOT NULL AND w.app_no = p_app AND w.table_no = p_table
+              AND (w.field = v_field OR starts_with(v_field, concat(w.field, '.')) OR starts_with(w.field, concat(v_field, '.')))
             ORDER BY w.field LIMIT 1);
 END $$;
 
 -- Whether a user may append this change to the log. p_fields: as the log keeps them. Those with a `clientId` are others', which are kept beside a change
--- as the record has them: where they are not so, they are the change's own.
+-- as the record has them: where they are not so, they are the change's own. The record is joined, not looked into for each field: that
+-- would unpack all of it each time.
 CREATE OR REPLACE FUNCTION syncd.sync_may_append(p_user integer, p_space integer, p_app integer, p_table integer, p_record text, p_fields json, p_lost json)
 RETURNS boolean
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_role text;
-    v_held jsonb;
+    v_role  text;
+    v_wrote text[];
 BEGIN
     v_role := (SELECT m.role FROM syncd.sync_memberships m WHERE m.user_no = p_user AND m.space_no = p_space);
     IF v_role = 'owner' THEN
         RETURN true;
+    ELSIF EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = p_app AND w.table_no = p_table AND w.field = '') THEN
+        RETURN false;
     END IF;
-    v_held := (SELECT q.registers FROM syncd.sync_records q
-               WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = p_table AND q.record_id = p_record);
-    RETURN syncd.sync_unwritable_field(v_role, p_app, p_table, ARRAY(
-        SELECT e.key FROM json_each(p_fields) e
-        WHERE e.value ->> 'clientId' IS NULL OR e.value::jsonb IS DISTINCT FROM v_held -> e.key
-        UNION ALL SELECT json_object_keys(p_lost))) IS NULL;
+    v_wrote := ARRAY(SELECT e.key FROM json_each(p_fields) e WHERE e.value ->> 'clientId' IS NULL UNION ALL SELECT json_object_keys(p_lost));
+    IF EXISTS (SELECT FROM json_each(p_fields) e WHERE e.value ->> 'clientId' IS NOT NULL) THEN
+        v_wrote := v_wrote || ARRAY(
+            SELECT e.key FROM (SELECT o.key, o.value::jsonb AS value FROM json_each(p_fields) o WHERE o.value ->> 'clientId' IS NOT NULL) e
+            FULL JOIN (SELECT r.key, r.value FROM syncd.sync_records q CROSS JOIN LATERAL jsonb_each(q.registers) r
+                       WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = p_table AND q.record_id = p_record) h ON h.key = e.key
+            WHERE e.key IS NOT NULL AND e.value IS DISTINCT FROM h.value);
+    END IF;
+    RETURN syncd.sync_unwritable_field(v_role, p_app, p_table, v_wrote) IS NULL;
 END $$;
 
 -- Whether a record may be stored so: what differs from the record as it is counts as written. In a group of pushes the user is that of the row's device.
 CREATE OR REPLACE FUNCTION syncd.sync_may_store(p_space integer, p_app integer, p_table integer, p_client integer, p_record text, p_registers jsonb)
 RETURNS boolean
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_user integer := syncd.sync_user();
     v_role text;
-    v_held jsonb;
 BEGIN
     IF v_user = 0 THEN
         v_user := (syncd.sync_group(5))[array_position(syncd.sync_group(6), p_client)];
@@ -75,12 +96,14 @@ BEGIN
     v_role := (SELECT m.role FROM syncd.sync_memberships m WHERE m.user_no = v_user AND m.space_no = p_space);
     IF v_role = 'owner' THEN
         RETURN true;
+    ELSIF EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = p_app AND w.table_no = p_table AND w.field = '') THEN
+        RETURN false;
     END IF;
-    v_held := coalesce((SELECT q.registers FROM syncd.sync_records q
-                        WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = p_table AND q.record_id = p_record), '{}');
     RETURN syncd.sync_unwritable_field(v_role, p_app, p_table, ARRAY(
-        SELECT e.key FROM jsonb_each(p_registers) e WHERE e.value IS DISTINCT FROM v_held -> e.key
-        UNION ALL SELECT k FROM jsonb_object_keys(v_held) k WHERE NOT p_registers ? k)) IS NULL;
+        SELECT coalesce(e.key, h.key) FROM jsonb_each(p_registers) e
+        FULL JOIN (SELECT r.key, r.value FROM syncd.sync_records q CROSS JOIN LATERAL jsonb_each(q.registers) r
+                   WHERE q.space_no = p_space AND q.app_no = p_app AND q.table_no = p_table AND q.record_id = p_record) h ON h.key = e.key
+        WHERE e.value IS DISTINCT FROM h.value)) IS NULL;
 END $$;
 
 -- A change that is refused so: its place, the field (null: the table), and a text for people.
@@ -102,7 +125,7 @@ END $$;
 -- p_apps: of each of p_spaces.
 CREATE OR REPLACE FUNCTION syncd.sync_check_writable(p_user integer, p_apps integer[], p_spaces integer[], p_tables integer[], p_marks text[], p_bodies json[])
 RETURNS void
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.table_no = ANY (p_tables) AND w.app_no = ANY (p_apps)) THEN
         RETURN;

@@ -16,3 +16,8 @@ CREATE POLICY writable_by_merged ON syncd.sync_records AS RESTRICTIVE FOR UPDATE
     WITH CHECK (NOT EXISTS (SELECT FROM syncd.sync_writable_by)
                 OR NOT EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = sync_records.app_no AND w.table_no = sync_records.table_no)
                 OR syncd.sync_may_store(space_no, app_no, table_no, client_no, record_id, registers));
+
+-- What a policy asks of a row it asks of the row as it will be: whoever could give a record another key would take it out of its table first, and
+-- write it there. The role that serves changes what its functions change, and no key.
+REVOKE UPDATE ON syncd.sync_records FROM syncd_runtime;
+GRANT UPDATE (seq, latest, event_id, client_no, schema_version, deleted, registers) ON syncd.sync_records TO syncd_runtime;
