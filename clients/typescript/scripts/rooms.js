@@ -11,7 +11,20 @@ import { fileURLToPath } from "node:url";
 
 /** From top to bottom. A room is a folder, or a file by its name. Rooms of one floor do not know each other. */
 const FLOORS = [
-  ["index", "queries", "sign-out", "spaces", "verify", "react", "solid", "svelte", "testing", "vue"],
+  [
+    "index",
+    "order",
+    "queries",
+    "sets",
+    "sign-out",
+    "spaces",
+    "verify",
+    "react",
+    "solid",
+    "svelte",
+    "testing",
+    "vue",
+  ],
   ["observe"],
   ["field", "history"],
   ["update"],

@@ -49,6 +49,7 @@ const PAGES = [
   `${DOCS}guide/live-and-presence.md`,
   OFFLINE,
   FORMS,
+  `${DOCS}guide/lists-and-sets.md`,
   `${DOCS}guide/queries.md`,
   `${DOCS}guide/sharing.md`,
   STORES,
