@@ -26,7 +26,8 @@ Authenticate = Callable[[Scope], Principal | Awaitable[Principal | None] | None]
 # How long the application may take to say it.
 ANSWER_WITHIN = 10.0
 SAFE = ("GET", "HEAD", "OPTIONS")
-UNKNOWN = "The application does not know whose request this is. Sign in there, and try again."
+# "has expired" is how a client tells that its user has to sign in. It has room in a close frame.
+UNKNOWN = "Nobody is signed in to the application: the session has expired, or there is none. Sign in, and try again."
 SILENT = "The application could not say whose request this is."
 
 

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import json
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -17,6 +19,7 @@ from fastapi import FastAPI
 from itsdangerous import TimestampSigner
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection
+from syncd_client import Replica
 from websockets.exceptions import InvalidStatus
 
 from syncd.asgi import External, Principal, SettingsError, SyncApplication, Unauthorized, create_app
@@ -311,3 +314,13 @@ async def drop(database: EmbeddedPostgres, name: str) -> None:
         await owner.execute(f'DROP DATABASE "{name}"')
     finally:
         await owner.close()
+
+
+async def test_a_device_whose_session_has_ended_is_told_to_sign_in(database: EmbeddedPostgres, tmp_path: Path) -> None:
+    nobody = create_app(database.runtime_dsn, authenticate=answers(None))
+    async with hosted(host_of(nobody), PATH) as served:
+        replica = Replica(tmp_path / "one.db", app="notes", url=served.url, user="ann", token="session")
+        told = threading.Event()
+        with replica, replica.live(on_state=lambda state: state.name == "refused" and told.set()) as live:
+            assert await asyncio.to_thread(told.wait, 60)
+            assert (live.state.code, live.state.login) == ("unauthorized", "signed_out"), live.state

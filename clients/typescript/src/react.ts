@@ -140,14 +140,24 @@ export interface TextProps {
   readonly onBlur: () => void;
 }
 
-/** A field as it stands, and what to do with it. `props` are those of a field that may hold any text. */
+/** For `<select>`, of a field that holds one of some texts. An `<input>` does not take it: half a word is none of them. */
+export interface ChoiceProps extends Omit<TextProps, "readOnly" | "onChange"> {
+  readonly onChange: (event: {
+    readonly target: { readonly value: string; readonly selectedOptions: unknown };
+  }) => void;
+}
+
+/**
+ * A field as it stands, and what to do with it. `props` are those of a field that may hold any text, or one of some texts;
+ * others use `value` and `set`.
+ */
 export interface BoundField<V> extends FieldState<V> {
   readonly set: (value: V) => void;
   /** Writes what was typed now. */
   readonly onBlur: () => void;
   /** What others wrote is seen: what was typed stays. */
   readonly dismiss: () => void;
-  readonly props: string extends V ? TextProps : never;
+  readonly props: string extends V ? TextProps : [Extract<V, string>] extends [never] ? never : ChoiceProps;
 }
 
 /**

@@ -28,7 +28,7 @@ export interface Answered {
   readonly rejected: readonly string[];
 }
 
-/** A register that lost on the server. */
+/** Two values that stand against each other, of which one was written without having seen the other. */
 export interface Conflicted {
   readonly kind: "conflict";
   readonly conflict: Conflict;
