@@ -258,6 +258,7 @@ BEGIN
     DELETE FROM syncd.sync_memberships m WHERE m.user_no = p_user;
     DELETE FROM syncd.sync_invitations i WHERE i.user_no = p_user;
     DELETE FROM syncd.sync_links l WHERE l.made_by = p_user;
+    DELETE FROM syncd.sync_link_joins j WHERE j.user_no = p_user;
     DELETE FROM syncd.sync_removals r WHERE r.user_no = p_user;
     DELETE FROM syncd.sync_presence p WHERE p.user_no = p_user;
     DELETE FROM syncd.sync_adoptions a WHERE a.user_no = p_user;

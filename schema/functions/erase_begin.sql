@@ -38,9 +38,6 @@ BEGIN
     DELETE FROM syncd.sync_invitations i USING syncd.sync_spaces s WHERE s.space_no = i.space_no AND s.erased_at IS NOT NULL AND s.space_no = ANY (v_of);
     DELETE FROM syncd.sync_links l USING syncd.sync_spaces s WHERE s.space_no = l.space_no AND s.erased_at IS NOT NULL AND s.space_no = ANY (v_of);
     DELETE FROM syncd.sync_removals r USING syncd.sync_spaces s WHERE s.space_no = r.space_no AND s.erased_at IS NOT NULL AND s.space_no = ANY (v_of);
-    -- What the space was called before.
-    UPDATE syncd.sync_audit a SET detail = '{}' FROM syncd.sync_spaces s
-    WHERE a.what = 'renamed' AND s.space_no = a.space_no AND s.erased_at IS NOT NULL AND s.space_no = ANY (v_of);
     UPDATE syncd.sync_spaces s SET owners = array_remove(s.owners, p_user::bigint) WHERE s.space_no = ANY (v_of) AND p_user = ANY (s.owners);
     RETURN v_n;
 END $$;

@@ -101,13 +101,15 @@ BEGIN
     is_member := v.is_member;
 END $$;
 
--- Makes the acting user a member by a link, by their own hand; a member stays what they are, and uses nothing up. The space is locked
+-- Makes the acting user a member by a link, by their own hand; a member stays what they are, and uses nothing up, and who comes back by the link
+-- by which they came takes neither a use nor the maker's allowance, else one could use it up for all. The space is locked
 -- while uses are counted; the order of locks is that of sync_member_add.
 CREATE OR REPLACE FUNCTION syncd.sync_link_join(p_digest bytea, p_bounds jsonb) RETURNS SETOF syncd.sync_space
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_user    bigint := syncd.sync_user();
     v         record;
+    v_back    boolean;
     v_seconds integer;
 BEGIN
     SELECT * INTO v FROM syncd.sync_link_open(p_digest);
@@ -116,7 +118,8 @@ BEGIN
         SELECT * INTO v FROM syncd.sync_link_open(p_digest);
     END IF;
     IF NOT v.is_member THEN
-        v_seconds := syncd.sync_spend(v.made_by, 'members', (p_bounds ->> 'members')::integer, 1);
+        v_back := EXISTS (SELECT FROM syncd.sync_link_joins j WHERE j.link_id = v.link_id AND j.user_no = v_user);
+        v_seconds := CASE WHEN v_back THEN 0 ELSE syncd.sync_spend(v.made_by, 'members', (p_bounds ->> 'members')::integer, 1) END;
         IF v_seconds > 0 THEN
             RAISE EXCEPTION 'too_many_requests' USING ERRCODE = 'SY010', DETAIL =
                 jsonb_build_object('what', 'joining', 'most', p_bounds -> 'members', 'seconds', v_seconds);
@@ -125,7 +128,12 @@ BEGIN
         -- Either may have blocked the other meanwhile.
         PERFORM syncd.sync_link_open(p_digest);
         PERFORM syncd.sync_check_room(v_user, v.role, p_bounds);
-        UPDATE syncd.sync_links l SET used = l.used + 1 WHERE l.digest = p_digest;
+        -- Whose row nobody but the user locks, so that it is in no ring.
+        PERFORM syncd.sync_must_spend(v_user, 'joins', jsonb_build_object('joins', p_bounds -> 'members'), 1);
+        IF NOT v_back THEN
+            UPDATE syncd.sync_links l SET used = l.used + 1 WHERE l.digest = p_digest;
+            INSERT INTO syncd.sync_link_joins (link_id, user_no) VALUES (v.link_id, v_user);
+        END IF;
         DELETE FROM syncd.sync_invitations i WHERE i.user_no = v_user AND i.space_no = v.space_no;
         INSERT INTO syncd.sync_memberships (user_no, space_no, role) VALUES (v_user, v.space_no, v.role);
         PERFORM syncd.sync_audit_note('joined_by_link', v.space_no, v_user, jsonb_build_object('id', v.link_id, 'role', v.role));

@@ -91,7 +91,7 @@ BEGIN
     IF v_was <> p_name THEN
         PERFORM syncd.sync_must_spend(syncd.sync_user(), 'renamed', p_bounds, 1);
         UPDATE syncd.sync_spaces s SET name = p_name WHERE s.space_no = v.space_no;
-        PERFORM syncd.sync_audit_note('renamed', v.space_no, NULL, jsonb_build_object('was', v_was));
+        PERFORM syncd.sync_audit_note('renamed', v.space_no);  -- not what it was called: a text that a user gave outlives them there
     END IF;
     RETURN QUERY SELECT l.* FROM syncd.sync_space_list(p_space) l;
 END $$;
@@ -172,7 +172,8 @@ BEGIN
     RETURN (p_user, p_role, syncd.sync_micros(v_joined))::syncd.sync_member;
 END $$;
 
--- Owners remove anyone, whom no link brings back, and withdraw invitations; anyone may leave, the last owner cannot. An owner's links end.
+-- Owners remove anyone, whom no link brings back, and withdraw invitations; anyone may leave, the last owner cannot. An owner's links end. While a
+-- link is in force, who has left is removed as a member is: only of those whom the owner knows to have been there, by the audit or by a link.
 CREATE OR REPLACE FUNCTION syncd.sync_member_remove(p_space text, p_user text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -187,12 +188,16 @@ BEGIN
         RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
     END IF;
     IF v_member IS NULL THEN
-        DELETE FROM syncd.sync_invitations i USING syncd.sync_names n
-        WHERE i.space_no = v.space_no AND i.user_no = n.name_no AND n.name = p_user;
-        IF FOUND THEN
-            RETURN;
+        v_member := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_user);
+        DELETE FROM syncd.sync_invitations i WHERE i.space_no = v.space_no AND i.user_no = v_member;
+        IF NOT FOUND AND NOT (EXISTS (
+                SELECT FROM syncd.sync_links l JOIN syncd.sync_memberships o ON o.space_no = l.space_no AND o.user_no = l.made_by AND o.role = 'owner'
+                WHERE l.space_no = v.space_no AND l.used < l.uses AND l.expires_at > clock_timestamp()) AND (
+                EXISTS (SELECT FROM syncd.sync_audit a WHERE a.space_no = v.space_no AND a.user_no = v_member)
+                OR EXISTS (SELECT FROM syncd.sync_link_joins j JOIN syncd.sync_links l ON l.link_id = j.link_id
+                           WHERE l.space_no = v.space_no AND j.user_no = v_member))) THEN
+            RAISE EXCEPTION 'member_not_found' USING ERRCODE = 'SY010';
         END IF;
-        RAISE EXCEPTION 'member_not_found' USING ERRCODE = 'SY010';
     END IF;
     IF v_role = 'owner' THEN
         PERFORM syncd.sync_keep_owner(v.space_no, v_member);

@@ -14,6 +14,14 @@ CREATE TABLE syncd.sync_links (
 CREATE INDEX sync_links_space ON syncd.sync_links (space_no, made_by);
 CREATE INDEX sync_links_maker ON syncd.sync_links (made_by);
 
+-- Who has joined by a link, so that who leaves and comes back by it uses it up once.
+CREATE TABLE syncd.sync_link_joins (
+    link_id uuid NOT NULL REFERENCES syncd.sync_links ON DELETE CASCADE,
+    user_no bigint NOT NULL REFERENCES syncd.sync_names,
+    PRIMARY KEY (link_id, user_no)
+);
+CREATE INDEX sync_link_joins_user ON syncd.sync_link_joins (user_no);
+
 -- Whom an owner has taken out of a space: no link brings them back. The row goes when an owner adds or invites them again.
 CREATE TABLE syncd.sync_removals (
     user_no    bigint NOT NULL REFERENCES syncd.sync_names,
@@ -25,6 +33,8 @@ CREATE INDEX sync_removals_space ON syncd.sync_removals (space_no);
 
 -- The owner's functions alone see them (functions/links.sql); the role that serves has no grant.
 ALTER TABLE syncd.sync_links ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE syncd.sync_link_joins ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE syncd.sync_removals ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_keeps ON syncd.sync_links TO CURRENT_USER USING (true) WITH CHECK (true);
+CREATE POLICY owner_keeps ON syncd.sync_link_joins TO CURRENT_USER USING (true) WITH CHECK (true);
 CREATE POLICY owner_keeps ON syncd.sync_removals TO CURRENT_USER USING (true) WITH CHECK (true);

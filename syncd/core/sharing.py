@@ -33,6 +33,7 @@ _RATES = {
     "renamed": "You renamed as many spaces as one user may in an hour ({most}).",
     "links": "You made as many links to spaces as one user may in an hour ({most}).",
     "joining": "As many users joined by the links of one user as may in an hour ({most}).",
+    "joins": "You joined as many spaces by links as one user may in an hour ({most}).",
     "members": "You added as many members to spaces as one user may in an hour ({most}).",
 }
 _TOTALS = {

@@ -26,6 +26,7 @@ def test_without_a_word_nobody_is_asked() -> None:
     ("renamed", "You renamed as many spaces as one user may in an hour (7)."),
     ("links", "You made as many links to spaces as one user may in an hour (7)."),
     ("joining", "As many users joined by the links of one user as may in an hour (7)."),
+    ("joins", "You joined as many spaces by links as one user may in an hour (7)."),
     ("space_links", "This space has as many links in force as one may (7). Withdraw one first."),
     ("members", "You added as many members to spaces as one user may in an hour (7)."),
     ("owned", "You own as many spaces as one user may (7). Delete or leave one first."),
