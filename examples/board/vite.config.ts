@@ -13,6 +13,7 @@ export default defineConfig({
     alias: [
       { find: /^@syncd\/client$/, replacement: client("index.ts") },
       { find: /^@syncd\/client\/history$/, replacement: client("history.ts") },
+      { find: /^@syncd\/client\/order$/, replacement: client("order.ts") },
       { find: /^@syncd\/client\/react$/, replacement: client("react.ts") },
     ],
     dedupe: ["react", "react-dom"],

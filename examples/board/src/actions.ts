@@ -1,8 +1,8 @@
 /** What people do to the board: each is one write or one batch of the replica, and says how to take it back. */
 
 import type { Replica } from "@syncd/client";
+import { type Placed, place } from "@syncd/client/order";
 import type { Notices } from "./notices.js";
-import { type Placed, place } from "./rank.js";
 import type { Card, CardFields, List, Tables } from "./tables.js";
 
 export class Actions {

@@ -1,6 +1,7 @@
 /** Lists with their cards, made of rows as they come; what did not change stays the same object. Pure. */
 
 import type { Row } from "@syncd/client";
+import { inOrder } from "@syncd/client/order";
 import {
   type Card,
   type CardFields,
@@ -36,9 +37,9 @@ export function arrange(
   const grouped = new Map<string, Card[]>(livingLists.map(({ id }) => [id, []]));
   for (const card of livingCards) grouped.get(card.list)?.push(card);
   const kept = new Map<string, readonly Card[]>();
-  for (const [list, group] of grouped) kept.set(list, keep(previous.cards.get(list), inOrder(group)));
+  for (const [list, group] of grouped) kept.set(list, keep(previous.cards.get(list), ranked(group)));
   return {
-    lists: keep(previous.lists, inOrder(livingLists)),
+    lists: keep(previous.lists, ranked(livingLists)),
     cards: kept,
     deletedLists: keep(previous.deletedLists, deletedLists.sort(latestFirst)),
     deletedCards: keep(previous.deletedCards, deletedCards.sort(latestFirst)),
@@ -76,17 +77,8 @@ function split<T extends { readonly deletedAt: string | null }>(all: readonly T[
   return [living, deleted];
 }
 
-type Ranked = { readonly rank: string; readonly id: string };
-
-function compare(one: Ranked, other: Ranked): number {
-  if (one.rank !== other.rank) return one.rank < other.rank ? -1 : 1;
-  return one.id < other.id ? -1 : 1;
-}
-
-/** Rows come in the order of their ranks, so this is one walk but for ranks that were none. */
-function inOrder<T extends Ranked>(group: T[]): T[] {
-  const sorted = group.every((one, place) => place === 0 || compare(group[place - 1] as T, one) < 0);
-  return sorted ? group : group.sort(compare);
+function ranked<T extends { readonly rank: string; readonly id: string }>(group: readonly T[]): T[] {
+  return inOrder(group, ({ rank }) => rank);
 }
 
 function latestFirst(one: { deletedAt: string | null }, other: { deletedAt: string | null }): number {

@@ -1,7 +1,7 @@
 /** What the first visitor finds: a few lists, written through the client like everything else. */
 
 import type { Replica } from "@syncd/client";
-import { generateNKeysBetween } from "fractional-indexing";
+import { ranksBetween } from "@syncd/client/order";
 import type { CardFields, Tables } from "./tables.js";
 
 type Sample = Pick<CardFields, "title"> & Partial<CardFields>;
@@ -39,13 +39,13 @@ export async function writeSamples(replica: Replica<Tables>, space: string): Pro
   if ((await replica.query("lists", [], { space, deleted: true, limit: 1 })).length > 0) return;
   if (!(await replica.spaces()).includes(space)) return;
   const titles = Object.keys(SAMPLES);
-  const ranks = generateNKeysBetween(null, null, titles.length);
+  const ranks = ranksBetween(null, null, titles.length);
   await replica.batch((batch) => {
     for (const [place, title] of titles.entries()) {
       const list = `sample-list-${place}`;
       batch.put("lists", list, { title, rank: ranks[place] ?? "a0" }, { space });
       const samples = SAMPLES[title] ?? [];
-      const keys = generateNKeysBetween(null, null, samples.length);
+      const keys = ranksBetween(null, null, samples.length);
       for (const [index, sample] of samples.entries())
         batch.put(
           "cards",

@@ -1,7 +1,7 @@
 /** The board's own schema, and its rows with the gaps closed: another device may have written only some fields. */
 
 import type { Json, Row } from "@syncd/client";
-import { isRank } from "./rank.js";
+import { isRank } from "@syncd/client/order";
 
 export interface ListFields {
   title: string;
@@ -91,6 +91,7 @@ function text(value: Json | undefined, otherwise: string): string {
   return typeof value === "string" && value !== "" ? value : otherwise;
 }
 
+/** "" where there is none: such stand last. */
 function rank(value: Json | undefined): string {
-  return isRank(value) ? value : "a0";
+  return isRank(value) ? value : "";
 }
