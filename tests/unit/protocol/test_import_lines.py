@@ -62,6 +62,18 @@ def test_it_comes_to_the_same(some: list[dict[str, Any]], author: str | None) ->
         assert told(quick, line) == told(thorough, line)
 
 
+def test_a_stamp_that_is_spelled_otherwise_is_kept_as_all_are() -> None:
+    plain, spelled = (
+        text(seq=seq, fields={"x": {"value": 1, "at": at}}) for seq, at in ((1, AT), (2, "2026-01-01T10:00:00Z"))
+    )
+    readers = [kind(LIMITS, None, NOW) for kind in (LineReader, Thorough)]
+    for reader in readers:
+        reader.read(plain)
+    quick, thorough = (told(reader, spelled) for reader in readers)
+    assert quick == thorough
+    assert b"2026-01-01T10:00:00.000000Z" in quick[3]
+
+
 def test_what_most_lines_are_goes_the_quick_way() -> None:
     reader = LineReader(LIMITS, None, NOW)
     lines = [text(seq=seq, fields={"x": {"value": seq, "at": AT}, "y": {"value": "a", "at": LATER}}) for seq in (1, 2)]
