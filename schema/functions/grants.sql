@@ -158,7 +158,7 @@ GRANT EXECUTE ON FUNCTION
 -- push
 GRANT EXECUTE ON FUNCTION
     syncd.sync_own_latest, syncd.sync_push_may, syncd.sync_push_names, syncd.sync_push_take,
-    syncd.sync_push_places, syncd.sync_push_merge, syncd.sync_push_one, syncd.sync_push_makes,
+    syncd.sync_push_places, syncd.sync_push_merge, syncd.sync_push_one, syncd.sync_push_makes, syncd.sync_push_unwritable,
     syncd.sync_push
     TO syncd_runtime;
 

@@ -258,10 +258,33 @@ BEGIN
         ARRAY[p_head ->> 'user', p_head ->> 'client', p_head ->> 'app'] || ARRAY(SELECT jsonb_array_elements_text(p_head -> 'tables'))), NULL) IS NOT NULL;
 END $$;
 
+-- Whether a push has a change that its user may not write: it would undo those of a group. Those that were written before are asked as well.
+CREATE OR REPLACE FUNCTION syncd.sync_push_unwritable(p_head jsonb, p_bodies json[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_names integer[];
+    v_user  integer;
+BEGIN
+    IF NOT EXISTS (SELECT FROM syncd.sync_writable_by) THEN
+        RETURN false;
+    END IF;
+    v_names := syncd.sync_names_known(ARRAY[p_head ->> 'app'] || ARRAY(SELECT jsonb_array_elements_text(p_head -> 'tables')));
+    IF NOT EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = v_names[1] AND w.table_no = ANY (v_names[2:])) THEN
+        RETURN false;
+    END IF;
+    v_user := syncd.sync_act_as(coalesce(p_head ->> 'context', p_head ->> 'user'));
+    RETURN EXISTS (
+        SELECT FROM unnest(p_bodies) AS b (body)
+        CROSS JOIN LATERAL json_to_recordset(b.body) AS x (s integer, t integer, g jsonb)
+        JOIN syncd.sync_spaces p ON p.space_id = p_head -> 'spaces' ->> (x.s - 1)
+        JOIN syncd.sync_memberships m ON m.user_no = v_user AND m.space_no = p.space_no AND m.role <> 'owner'
+        WHERE syncd.sync_unwritable_field(m.role, v_names[1], v_names[x.t + 1], ARRAY(SELECT jsonb_object_keys(x.g))) IS NOT NULL);
+END $$;
+
 -- Pushes, each under its own user, in one transaction. p_waves: how many of p_bodies belong to each.
 -- p_patience: how long to wait for a lock, for a group whose members can also be pushed alone. A push whose head says "grouped"
 -- and that would make something gets a receipt of nulls, and is to come alone: it would wait for others with a name while the
--- group has feeds, and a push that comes alone has names first.
+-- group has feeds, and a push that comes alone has names first. So does one that has what its user may not write.
 CREATE OR REPLACE FUNCTION syncd.sync_push(p_heads jsonb, p_waves integer[], p_bodies json[], p_patience text DEFAULT NULL) RETURNS SETOF syncd.sync_receipt
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -290,7 +313,8 @@ BEGIN
             v := syncd.sync_push_single(v_head, p_bodies[v_from - p_waves[k]]);
         END IF;
         IF v.marks IS NULL THEN
-            IF v_head ? 'grouped' AND syncd.sync_push_makes(v_head) THEN
+            IF v_head ? 'grouped' AND (syncd.sync_push_makes(v_head)
+                                       OR syncd.sync_push_unwritable(v_head, p_bodies[v_from - p_waves[k] : v_from - 1])) THEN
                 RETURN NEXT v;
                 CONTINUE;
             END IF;

@@ -36,3 +36,19 @@ BEGIN
     VALUES (p_app, p_table, coalesce(v_last.version, 0) + 1, p_body::json) RETURNING s.version INTO v_version;
     RETURN v_version;
 END $$;
+
+-- Puts in force what the schemas in force say already of who may write, as those of a database of before. One that says what cannot be is left as it
+-- was, with a warning: nobody refused it when it was applied.
+CREATE OR REPLACE FUNCTION syncd.sync_schemas_say() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    s record;
+BEGIN
+    FOR s IN SELECT f.app, f.table_name, f.body FROM syncd.sync_schemas_in_force() f WHERE f.body LIKE '%x-writable-by%' ORDER BY 1, 2 LOOP
+        BEGIN
+            PERFORM syncd.sync_writable_put(s.app, s.table_name, s.body::json);
+        EXCEPTION WHEN check_violation OR invalid_parameter_value THEN
+            RAISE WARNING 'the schema of table % of app % has an x-writable-by that cannot be: apply it again', s.table_name, s.app;
+        END;
+    END LOOP;
+END $$;

@@ -17,6 +17,9 @@ CREATE POLICY writable_by_merged ON syncd.sync_records AS RESTRICTIVE FOR UPDATE
                 OR NOT EXISTS (SELECT FROM syncd.sync_writable_by w WHERE w.app_no = sync_records.app_no AND w.table_no = sync_records.table_no)
                 OR syncd.sync_may_store(space_no, app_no, table_no, client_no, record_id, registers));
 
+-- What schemas in force say already is in force from now on.
+SELECT syncd.sync_schemas_say();
+
 -- What a policy asks of a row it asks of the row as it will be: whoever could give a record another key would take it out of its table first, and
 -- write it there. The role that serves changes what its functions change, and no key.
 REVOKE UPDATE ON syncd.sync_records FROM syncd_runtime;

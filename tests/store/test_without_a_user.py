@@ -162,7 +162,7 @@ async def test_which_tables_the_serving_role_can_keep_from_others(
             locked.add(table)
         except asyncpg.InsufficientPrivilegeError:
             pass
-    assert locked == {"sync_records", "sync_presence", "sync_held"}
+    assert locked == {"sync_presence", "sync_held"}
 
 
 async def test_a_large_object_is_its_maker_s_alone(database: EmbeddedPostgres, nobody: asyncpg.Connection) -> None:

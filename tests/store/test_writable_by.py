@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import asyncpg
 import pytest
 
 from syncd.postgres.embedded import EmbeddedPostgres
+from syncd.postgres.schema_files import schema_directory
 from tests.support.direct import pushed, run
 from tests.support.wire import unique
 
@@ -203,6 +205,44 @@ async def test_while_a_group_is_written(place: Place) -> None:
             allowed = may if (statement, fields) in ways else may_x
             assert await place.may_in_a_group("bob", statement, fields) == allowed, (schema, statement, fields)
             assert await place.may_in_a_group("ann", statement, fields), (schema, statement)
+
+
+def grouped(push: str, app: str) -> tuple[str, str]:
+    """The head and the body of a push, as they are in a group's."""
+    found = re.search(r"sync_push\('\[(.*)\]', ARRAY\[1\], ARRAY\['(.*)'\]::", push)
+    assert found
+    return json.dumps({**json.loads(found[1]), "app": app, "grouped": True}), found[2]
+
+
+async def test_what_is_refused_does_not_undo_its_group(place: Place) -> None:
+    """It gets a receipt of nulls, and comes alone."""
+    await place.says({"properties": {"x": {"x-writable-by": "owner"}}})
+    space = f"{place.app}-s"
+    mine, other = (pushed(place.users[who], space, f"r-{who}", client=f"c-{who}") for who in ("ann", "bob"))
+    fine = other.replace('"x"', '"y"').replace("r-bob", "r-y").replace("c-bob", "c1")
+    pushes = [grouped(one, place.app) for one in (mine.replace("c-ann", "c1"), other.replace("c-bob", "c1"), fine)]
+    heads, bodies = ",".join(head for head, _ in pushes), ",".join(f"'{body}'" for _, body in pushes)
+    call = f"SELECT marks FROM syncd.sync_push('[{heads}]', ARRAY[1, 1, 1], ARRAY[{bodies}]::pg_catalog.json[])"
+    assert await run(place.dsns[0], call) == [("a",), (None,), ("a",)]
+    head, body = pushes[1]
+    alone = f"'[{head}]'::jsonb #- '{{0,grouped}}', ARRAY[1], ARRAY['{body}']::pg_catalog.json[]"
+    with pytest.raises(asyncpg.PostgresError, match="unwritable"):
+        await run(place.dsns[0], f"SELECT marks FROM syncd.sync_push({alone})")
+
+
+async def test_a_word_that_stood_in_a_schema_before_is_in_force_afterwards(place: Place) -> None:
+    """The migration reads the schemas; those that say what cannot be are left as they were."""
+    words = f"SELECT field FROM syncd.sync_writable_by WHERE app_no = {place.number['app']}"
+    for k, (says, found) in enumerate((({"properties": {"x": {"x-writable-by": "owner"}}}, [("x",)]), (
+            {"x-writable-by": "me"}, []), ({"properties": [{"x-writable-by": "owner"}]}, []))):  # fmt: skip
+        await run(place.dsns[1], "DELETE FROM syncd.sync_writable_by")
+        await run(place.dsns[1], "INSERT INTO syncd.sync_table_schemas (app, table_name, version, body) VALUES "
+                  f"('{place.app}', 't', {k + 1}, '{json.dumps(says)}')")  # fmt: skip
+        assert await run(place.dsns[1], words) == []
+        await run(place.dsns[1], "SET ROLE syncd_owner", "SELECT syncd.sync_schemas_say()")
+        assert await run(place.dsns[1], words) == found
+    migration = (schema_directory() / "tables" / "0063_post_writable_by.sql").read_text()
+    assert "SELECT syncd.sync_schemas_say();" in migration
 
 
 async def test_the_role_that_serves_reads_it_and_writes_none(database: EmbeddedPostgres) -> None:
