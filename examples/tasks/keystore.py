@@ -18,6 +18,8 @@ from typing import Any
 import asyncpg
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from examples.tasks.runs import NoSecret
+
 LEAST = 8  # characters: what is shorter is found in texts that have nothing to do with it
 TABLE = """
 CREATE TABLE IF NOT EXISTS task_secrets (
@@ -29,8 +31,8 @@ ON CONFLICT (space, name) DO UPDATE SET value = EXCLUDED.value, since = now()"""
 GET = "SELECT space, value FROM task_secrets WHERE space IN ($1, '*') AND name = $2 ORDER BY space = '*' LIMIT 1"
 
 
-class NoSecret(Exception):
-    """There is none of this name for the run's space, or the worker's key does not open it. It says the name alone."""
+class Unopened(Exception):
+    """No key of TASKS_KEY opens it. It says the name alone. A worker whose key is older than the value passes by."""
 
 
 def keys() -> MultiFernet:
@@ -49,27 +51,33 @@ def sealed(space: str, name: str, value: str) -> bytes:
 
 
 async def secret(pool: Any, space: str, name: str) -> str:
-    """The value that a run of this space may have. Raises NoSecret."""
+    """The value that a run of this space may have. Raises NoSecret, Unopened."""
     row = await pool.fetchrow(GET, space, name)
     if row is None:
         raise NoSecret(name)
     try:
         *place, value = json.loads(keys().decrypt(row["value"]))
     except InvalidToken:
-        raise NoSecret(f"{name}: TASKS_KEY does not open it") from None
+        raise Unopened(f"{name}: TASKS_KEY does not open it") from None
     if place != [row["space"], name]:
         raise NoSecret(f"{name}: the row is of another secret")
     return str(value)
 
 
 async def rotate(connection: Any) -> int:
-    """Encrypts all values with the newest key, in one transaction; their number."""
+    """Encrypts all values with the newest key, in one transaction; their number. Raises Unopened with the names of
+    those that no key opens: then none is changed."""
+    known, new, unopened = keys(), [], []
     async with connection.transaction():
         rows = await connection.fetch("SELECT space, name, value FROM task_secrets ORDER BY space, name FOR UPDATE")
         for space, name, value in rows:
-            await connection.execute(
-                "UPDATE task_secrets SET value = $3 WHERE space = $1 AND name = $2", space, name, keys().rotate(value)
-            )
+            try:
+                new.append((space, name, known.rotate(value)))
+            except InvalidToken:
+                unopened.append(f"{space} {name}")
+        if unopened:
+            raise Unopened(f"nothing is rotated, as no key opens: {', '.join(unopened)}")
+        await connection.executemany("UPDATE task_secrets SET value = $3 WHERE space = $1 AND name = $2", new)
     return len(rows)
 
 
@@ -86,7 +94,10 @@ async def _command(words: list[str]) -> None:
             case ["remove", space, name]:
                 await connection.execute("DELETE FROM task_secrets WHERE space = $1 AND name = $2", space, name)
             case ["rotate"]:
-                print(await rotate(connection))
+                try:
+                    print(await rotate(connection))
+                except Unopened as why:
+                    sys.exit(str(why))
             case _:
                 sys.exit(__doc__)
     finally:

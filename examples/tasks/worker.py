@@ -83,9 +83,11 @@ async def _work(pool: Any, tasks: dict[str, Task]) -> None:
             continue
         run.ask = _asking(pool, run.space)
         beating = asyncio.create_task(_steadily(lambda: _beat(pool, run)))
-        came = await asyncio.to_thread(replay, run, tasks)
-        beating.cancel()
-        await asyncio.wait([beating])
+        try:
+            came = await asyncio.to_thread(replay, run, tasks)
+        finally:  # a run that could not have its secret is begun again when it is not heard of any more
+            beating.cancel()
+            await asyncio.wait([beating])
         try:
             await _keep(pool, run, came)
         except (syncd.WriteRefused, Malformed, asyncpg.DataError) as why:  # it would be so each time
