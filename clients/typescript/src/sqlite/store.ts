@@ -14,7 +14,7 @@ const PAUSE = 25;
 const TIDY = 10_000;
 
 export interface SqliteOptions {
-  /** "full", the default, flushes each write to the disk; with "normal" it survives the death of the process only. */
+  /** "full", the default, flushes each write to the disk, on Apple's systems through its cache; with "normal" it survives the death of the process only. */
   readonly durability?: "full" | "normal" | undefined;
   /** Milliseconds to wait for another owner of the file to end, 1,000 by default. */
   readonly patience?: number | undefined;
@@ -22,14 +22,17 @@ export interface SqliteOptions {
 
 /** Stores in files, to be given to `Replica.open` as `store`, and to `signOut`. */
 export interface SqliteStores extends MakeStore {
-  /** Deletes the store `name` of a replica that is closed. One that is not there is no error. Raises StoreFailed. */
+  /**
+   * Deletes the store `name` of a replica that is closed, also one that is damaged or that a newer version wrote. One that is
+   * not there is no error. Raises StoreFailed, and WrongReplica for a file of something else.
+   */
   destroy(name: string): Promise<void>;
 }
 
 /** Stores in files of SQLite. */
 export function sqliteStore(files: SqliteFiles, options: SqliteOptions = {}): SqliteStores {
   const make: MakeStore = async (name, prepare) => {
-    const store = new SqliteStore(await own(files, name, options));
+    const store = new SqliteStore(await own(files, name, options, begin));
     try {
       await store.write(prepare);
       return store;
@@ -40,7 +43,7 @@ export function sqliteStore(files: SqliteFiles, options: SqliteOptions = {}): Sq
   };
   const destroy = async (name: string): Promise<void> => {
     try {
-      await (await own(files, name, options)).close();
+      await (await own(files, name, options, release)).close();
       await files.remove(name);
     } catch (error) {
       throw error instanceof SyncdError ? error : new StoreFailed(error);
@@ -67,7 +70,12 @@ export class SqliteStore implements RowStore {
   read<T>(work: RowWork<T>): Promise<T> {
     return this.#turn(async () => {
       await this.#end();
-      return work(new SqliteTransaction(this.#driver));
+      const rows = new SqliteTransaction(this.#driver);
+      try {
+        return await work(rows);
+      } finally {
+        await rows.end();
+      }
     });
   }
 
@@ -94,9 +102,9 @@ export class SqliteStore implements RowStore {
   async #write<T>(work: RowWork<T>): Promise<T> {
     await this.#end();
     this.#begun = true;
+    const rows = new SqliteTransaction(this.#driver);
     try {
       await this.#driver.run("BEGIN IMMEDIATE");
-      const rows = new SqliteTransaction(this.#driver);
       const answer = await work(rows);
       await rows.flush();
       await this.#driver.run("COMMIT");
@@ -104,6 +112,7 @@ export class SqliteStore implements RowStore {
       this.#tidy();
       return answer;
     } catch (error) {
+      await rows.end(); // what still waits would be kept, behind the ROLLBACK
       await this.#end().catch(() => undefined); // or before the next one begins
       throw error;
     }
@@ -135,21 +144,24 @@ async function checkpoint(driver: SqliteDriver): Promise<void> {
   await driver.all("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-/** A connection that owns its file. The lock is the system's, and ends with the process. Raises StoreFailed, WrongReplica. */
+/** What is done first with a file that is one's own. */
+type First = (driver: SqliteDriver, name: string, options: SqliteOptions) => Promise<void>;
+
+/**
+ * A connection that owns its file, once `first` is done. The lock is the system's, and ends with the process. Raises StoreFailed,
+ * WrongReplica.
+ */
 async function own(
   files: SqliteFiles,
   name: string,
-  { durability, patience = 1000 }: SqliteOptions,
+  options: SqliteOptions,
+  first: First,
 ): Promise<SqliteDriver> {
-  const deadline = Date.now() + patience;
+  const deadline = Date.now() + (options.patience ?? 1000);
   for (;;) {
     const driver = await files.open(name);
     try {
-      await lock(driver, name);
-      await driver.all(`PRAGMA synchronous = ${durability === "normal" ? "NORMAL" : "FULL"}`);
-      await driver.all("PRAGMA secure_delete = ON"); // what is deleted is not left in the file
-      await create(driver, name);
-      await checkpoint(driver);
+      await first(driver, name, options);
       return driver;
     } catch (error) {
       await (async () => driver.close())().catch(() => undefined);
@@ -161,19 +173,48 @@ async function own(
   }
 }
 
-/** A connection in this mode that has read its file is alone with it. */
-async function lock(driver: SqliteDriver, name: string): Promise<void> {
-  await driver.all("PRAGMA locking_mode = EXCLUSIVE");
+async function begin(driver: SqliteDriver, name: string, { durability }: SqliteOptions): Promise<void> {
+  await lock(driver, name);
+  await flush(driver, durability === "normal");
   const mode = await only(driver, "PRAGMA journal_mode = WAL");
   if (mode !== "wal") throw new StoreFailed(`${name} is no file that lasts`);
+  await driver.all("PRAGMA secure_delete = ON"); // what is deleted is not left in the file
+  await create(driver, name);
+  await checkpoint(driver);
+}
+
+/** For a file that is to be deleted: what is in it need not be read, nor be of a version that is known. */
+async function release(driver: SqliteDriver, name: string): Promise<void> {
+  await lock(driver, name).catch((error) => {
+    if (error instanceof SyncdError || !/not a database|malformed/.test(String(error))) throw error;
+  });
+}
+
+/**
+ * A connection in this mode that was to write is alone with its file from then on. Nothing is written: the file may be something
+ * else's. Raises WrongReplica then.
+ */
+async function lock(driver: SqliteDriver, name: string): Promise<void> {
+  await driver.all("PRAGMA locking_mode = EXCLUSIVE");
+  await driver.run("BEGIN EXCLUSIVE");
+  const application = await only(driver, "PRAGMA application_id");
+  const fresh = application === 0 && (await only(driver, "SELECT count(*) FROM sqlite_master")) === 0;
+  if (application !== APPLICATION && !fresh) throw new WrongReplica(`${name} is no store of this client.`);
+  await driver.run("COMMIT");
+}
+
+async function flush(driver: SqliteDriver, normal: boolean): Promise<void> {
+  await driver.all(`PRAGMA synchronous = ${normal ? "NORMAL" : "FULL"}`);
+  if (normal) return;
+  // Where fsync() leaves it in the cache of the disk, as on iOS and macOS; elsewhere they do nothing.
+  await driver.all("PRAGMA fullfsync = ON");
+  await driver.all("PRAGMA checkpoint_fullfsync = ON");
 }
 
 async function create(driver: SqliteDriver, name: string): Promise<void> {
   await driver.run("BEGIN IMMEDIATE");
-  const tables = await only(driver, "SELECT count(*) FROM sqlite_master");
-  if (tables === 0) for (const statement of SCHEMA) await driver.run(statement);
-  if ((await only(driver, "PRAGMA application_id")) !== APPLICATION)
-    throw new WrongReplica(`${name} is no store of this client.`);
+  const fresh = (await only(driver, "PRAGMA application_id")) !== APPLICATION;
+  if (fresh) for (const statement of SCHEMA) await driver.run(statement);
   if (((await only(driver, "PRAGMA user_version")) as number) > FORMAT)
     throw new WrongReplica(`a newer version wrote ${name}: upgrade.`);
   await driver.run("COMMIT");

@@ -1,6 +1,7 @@
 /** One transaction of the store. What is put waits until something is read, or the end, and goes as a list for each table. */
 
 import type { Key } from "../data/change.js";
+import { StoreFailed } from "../errors.js";
 import {
   type Index,
   LAYOUT,
@@ -69,9 +70,17 @@ export class SqliteTransaction implements RowTransaction {
     this.#writesOf(name).set(JSON.stringify(key), null);
   }
 
-  /** Until all that was put is written. Raises what any of it has raised, also earlier. */
+  /** Until all that was put is written; it takes no more from then on. Raises what any of it has raised, also earlier. */
   async flush(): Promise<void> {
-    await this.#next(() => undefined);
+    await this.#next(() => {
+      this.#failure = over();
+    });
+  }
+
+  /** Until what was begun is over. What waits behind it, or is asked later, fails with StoreFailed and is not done. */
+  async end(): Promise<void> {
+    this.#failure ??= over();
+    await this.#turns.run(async () => undefined);
   }
 
   #writesOf(name: Name): Writes {
@@ -107,6 +116,10 @@ export class SqliteTransaction implements RowTransaction {
     const found = `SELECT held.rowid FROM ${joined(name)}`;
     if (gone[0]) await this.#driver.run(`DELETE FROM ${name} WHERE rowid IN (${found})`, [`[${gone}]`]);
   }
+}
+
+function over(): StoreFailed {
+  return new StoreFailed("its transaction is over");
 }
 
 function membersOf(name: Name, index: Index | undefined): readonly string[] {

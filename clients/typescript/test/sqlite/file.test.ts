@@ -112,20 +112,69 @@ describe.each(FILES)("a file of %s", (_name, kind) => {
 
   it("that is something else's, or a newer version's, is left alone", async () => {
     const folder = newFolder();
-    const other = connect(join(folder, "other"));
-    other.exec("CREATE TABLE records (id TEXT); PRAGMA user_version = 1");
-    other.close();
-    const before = readFileSync(join(folder, "other")).subarray(100);
+    const others = { other: "PRAGMA user_version = 1", python: "PRAGMA application_id = 7" };
     const opened = (name: string): Promise<Replica> => Replica.open(name, options(folder));
-    await expect(opened("other")).rejects.toThrow(WrongReplica);
-    await expect(kind(folder).destroy("other")).rejects.toThrow(WrongReplica);
-    expect(readFileSync(join(folder, "other")).subarray(100).equals(before)).toBe(true);
+    for (const [name, sql] of Object.entries(others)) {
+      const other = connect(join(folder, name));
+      other.exec(`CREATE TABLE records (id TEXT); ${sql}`);
+      other.close();
+      const before = readFileSync(join(folder, name));
+      await expect(opened(name)).rejects.toThrow(WrongReplica);
+      await expect(kind(folder).destroy(name)).rejects.toThrow(WrongReplica);
+      expect(readFileSync(join(folder, name)).equals(before)).toBe(true);
+    }
     await (await opened("newer")).close();
     await executed(join(folder, "newer"), "PRAGMA user_version = 2");
     await expect(opened("newer")).rejects.toThrow(/a newer version wrote .*newer: upgrade/);
+    await expect(opened("no/folder")).rejects.toMatchObject({ code: "store_failed" });
+    expect(readdirSync(folder).sort()).toEqual(["newer", "other", "python"]);
+  });
+
+  it("that a newer version wrote, or that is damaged, can be wiped by who has it alone", async () => {
+    const folder = newFolder();
+    const opened = (name: string): Promise<Replica> => Replica.open(name, options(folder));
+    await (await opened("newer")).close();
+    await executed(join(folder, "newer"), "PRAGMA user_version = 2");
+    const used = connect(join(folder, "newer"));
+    used.exec("BEGIN IMMEDIATE");
+    await expect(kind(folder, { patience: 0 }).destroy("newer")).rejects.toThrow(/open in another/);
+    used.exec("ROLLBACK");
+    used.close();
+    await kind(folder).destroy("newer");
     writeFileSync(join(folder, "damaged"), "no database ".repeat(1000));
     await expect(opened("damaged")).rejects.toMatchObject({ code: "store_failed" });
-    await expect(opened("no/folder")).rejects.toMatchObject({ code: "store_failed" });
+    await kind(folder).destroy("damaged");
+    await (await opened("torn")).close();
+    const torn = readFileSync(join(folder, "torn"));
+    writeFileSync(join(folder, "torn"), torn.fill(255, 100, 4096));
+    await expect(opened("torn")).rejects.toMatchObject({ code: "store_failed" });
+    await kind(folder).destroy("torn");
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it("keeps nothing of a write that failed while more of it was asked", async () => {
+    const store = await kind(newFolder())("notes", prepare);
+    const asked: Promise<unknown>[] = [];
+    const failing = store.write(async (rows) => {
+      for (let n = 0; n < 20; n++) {
+        rows.put("records", record(String(n), "lost"));
+        asked.push(rows.all("records").catch(() => undefined));
+      }
+      throw new Error("the work failed");
+    });
+    await expect(failing).rejects.toThrow("the work failed");
+    await Promise.all(asked);
+    expect(await store.read((rows) => rows.all("records"))).toEqual([]);
+    let late: Promise<unknown> | undefined;
+    await store.write(async (rows) => {
+      late = new Promise((over) => setTimeout(over, 50)).then(() => {
+        rows.put("records", record("late", "lost"));
+        return rows.all("records");
+      });
+    });
+    await expect(late).rejects.toThrow(StoreFailed);
+    expect(await store.read((rows) => rows.all("records"))).toEqual([]);
+    store.close();
   });
 
   it("has nothing of what was overwritten or deleted some seconds ago, nor when it is closed", async () => {
@@ -201,6 +250,21 @@ describe("a store in a file", () => {
     await replica.put("t", "c", large);
     expect((await replica.query("t")).map(({ id }) => id).sort()).toEqual(["a", "c", "d"]);
     await replica.close();
+  });
+
+  it("is flushed through the disk's own cache, where the system has to be asked for that", async () => {
+    for (const [durability, flushed] of [["full", 1] as const, ["normal", 0] as const]) {
+      let driver: SqliteDriver | undefined;
+      const files = seen(() => undefined);
+      const open = async (path: string): Promise<SqliteDriver> => (driver = await files.open(path));
+      const store = await sqliteStore({ ...files, open }, { durability })(
+        join(newFolder(), "notes"),
+        prepare,
+      );
+      const values = ["fullfsync", "checkpoint_fullfsync"].map((name) => driver?.all(`PRAGMA ${name}`));
+      expect(values).toEqual([[{ fullfsync: flushed }], [{ checkpoint_fullfsync: flushed }]]);
+      store.close();
+    }
   });
 
   it("shows nothing of a transaction that could not even be taken back, and takes it back before the next", async () => {
