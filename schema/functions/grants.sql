@@ -195,12 +195,13 @@ GRANT EXECUTE ON FUNCTION
 
 -- revert
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_later_register, syncd.sync_is_reverted, syncd.sync_of_others, syncd.sync_way_without, syncd.sync_acted_on
+    syncd.sync_later_register, syncd.sync_is_reverted, syncd.sync_of_others, syncd.sync_way_without, syncd.sync_acted_on,
+    syncd.sync_reverts, syncd.sync_names_among, syncd.sync_actor_bytes
     TO syncd_runtime;
 
 -- restore
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_way, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_restored_between, syncd.sync_restored_before,
+    syncd.sync_way, syncd.sync_way_back, syncd.sync_server_for, syncd.sync_writer_for, syncd.sync_restored_between, syncd.sync_restored_before,
     syncd.sync_restore_wave, syncd.sync_restore_space, syncd.sync_restore_bounded, syncd.sync_restore_write,
     syncd.sync_restore
     TO syncd_runtime;

@@ -37,7 +37,7 @@ CREATE OR REPLACE FUNCTION syncd.sync_way(p_record syncd.sync_records, p_seq big
                                OUT schema_version integer, OUT needed boolean, OUT complete boolean)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v_client text := syncd.sync_server_for(p_call ->> 'client');
+    v_client text := syncd.sync_writer_for(p_call);
     w        record;
 BEGIN
     IF p_call ? 'revert' THEN
@@ -54,6 +54,12 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_server_for(p_client text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN concat('_server:', CASE WHEN length(p_client) > 247 THEN md5(p_client) ELSE p_client END);
+
+-- In whose name a call writes. Reverts are known by it: a device's id cannot begin as the server's do.
+CREATE OR REPLACE FUNCTION syncd.sync_writer_for(p_call jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN NOT p_call ? 'revert' THEN syncd.sync_server_for(p_call ->> 'client')
+            ELSE concat('_server:_server:', CASE WHEN length(p_call ->> 'client') > 239 THEN md5(p_call ->> 'client') ELSE p_call ->> 'client' END) END;
 
 -- The changes that a restore wrote.
 CREATE OR REPLACE FUNCTION syncd.sync_restored_between(p_space integer, p_app integer, p_first bigint, p_last bigint, p_repeated boolean)
@@ -89,7 +95,8 @@ BEGIN
 END $$;
 
 -- The records of a restore, as a push's wave: all that were touched after p_seq and differ from what they were, or the
--- one; of a revert, the call's "records". `size`: bytes of what will be written.
+-- one; of a revert, the call's "records". `size`: bytes of what will be written; beyond the
+-- call's there is no body.
 CREATE OR REPLACE FUNCTION syncd.sync_restore_wave(p_space integer, p_app integer, p_seq bigint, p_only syncd.sync_records, p_now bigint, p_call jsonb,
                                         OUT body json, OUT tables integer[], OUT count integer, OUT size bigint, OUT complete boolean)
 LANGUAGE plpgsql STABLE AS $$
@@ -113,15 +120,16 @@ BEGIN
         SELECT b.*, row_number() OVER (ORDER BY b.table_no, b.record_id) AS i
         FROM back b WHERE b.needed OR p_only.record_id IS NOT NULL
     ), used AS (
-        SELECT array_agg(DISTINCT p.table_no) AS nos FROM placed p
+        SELECT array_agg(DISTINCT p.table_no) AS nos, sum(octet_length(p.fields::text))
+                   + count(*) * (coalesce(octet_length(p_call ->> 'actor'), 0) + coalesce(octet_length(p_call ->> 'origin'), 0)) AS size
+        FROM placed p
     )
     SELECT json_agg(json_build_object(
                'i', p.i, 's', 1, 't', array_position(u.nos, p.table_no), 'r', p.record_id, 'o', p.op,
                'c', CASE WHEN p.i = 1 THEN p_call ->> 'changeId' END,
                'e', concat(v_high, lpad(to_hex(v_low + p.i), 16, '0')), 'f', p.fields, 'g', p.registers,
-               'lo', CASE WHEN p_call ? 'revert' THEN 0 ELSE p.stamp END, 'hi', p.stamp, 'v', p.schema_version, 'a', p_call ->> 'actor', 'n', p_call ->> 'origin')),
-           max(u.nos), count(*), sum(octet_length(p.fields::text))
-               + count(*) * (coalesce(octet_length(p_call ->> 'actor'), 0) + coalesce(octet_length(p_call ->> 'origin'), 0)),
+               'lo', CASE WHEN p_call ? 'revert' THEN 0 ELSE p.stamp END, 'hi', p.stamp, 'v', p.schema_version, 'a', p_call ->> 'actor', 'n', p_call ->> 'origin')) FILTER (WHERE u.size <= (p_call ->> 'bytes')::bigint),
+           max(u.nos), count(*), max(u.size),
            (SELECT coalesce(bool_and(b.complete), true) FROM back b) AND (p_only.record_id IS NOT NULL OR NOT EXISTS (
                SELECT FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app AND h.forgotten > p_seq))
     INTO body, tables, count, size, complete
@@ -188,7 +196,7 @@ BEGIN
     SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_advance(p_space, p_app, p_count) a;
     IF p_count > 0 AND (
         SELECT bool_or(d.too_large)
-        FROM syncd.sync_wave(p_user, syncd.sync_name(syncd.sync_server_for(p_call ->> 'client')), p_app, ARRAY[p_space], p_tables, ARRAY[v_base + p_count],
+        FROM syncd.sync_wave(p_user, syncd.sync_name(syncd.sync_writer_for(p_call)), p_app, ARRAY[p_space], p_tables, ARRAY[v_base + p_count],
             ARRAY(SELECT v_base + g FROM generate_series(1, p_count) g), v_at, (p_call ->> 'largest')::integer, p_body) d) THEN
         RAISE EXCEPTION 'record_too_large' USING ERRCODE = 'SY010';
     END IF;
@@ -197,7 +205,8 @@ END $$;
 
 -- Goes back, as one push in one transaction, under the feed's lock from before the first look: what comes between
 -- is neither lost nor undone by halves. {"user", "client", "app", "space", "table"?, "id"?, "seq" | "at" (us), "target": text of
--- those, "revert"?: whose changes are taken back in place of going back to a moment, those after it, "looks": so many changes of the feed at most,
+-- those, "revert"?: whose changes are taken back in place of going back to a moment, those after it, "looks": so many changes of the feed at most, with
+-- "lookBytes" of actors,
 -- "changeId"?, "actor"?: JSON text, "origin", "event": [first half as hex, second half as a number], "most": changes,
 -- "bytes", "largest": bytes of a record, "ruled"?: [tables to which nothing is written, or "*"], "personal"?, "list"?, "asOf"?}.
 CREATE OR REPLACE FUNCTION syncd.sync_restore(p_call jsonb) RETURNS syncd.sync_restored
@@ -218,7 +227,7 @@ BEGIN
     END IF;
     PERFORM syncd.sync_adopt_said(p_call);
     v_space := syncd.sync_restore_space(v_user, p_call ->> 'space');
-    PERFORM syncd.sync_names_first(ARRAY[p_call ->> 'client', p_call ->> 'app', syncd.sync_server_for(p_call ->> 'client')]);
+    PERFORM syncd.sync_names_first(ARRAY[p_call ->> 'client', p_call ->> 'app', syncd.sync_writer_for(p_call)]);
     v_client := syncd.sync_name(p_call ->> 'client');
     v_app := syncd.sync_name(p_call ->> 'app');
     PERFORM syncd.sync_advance(v_space, v_app, 0);

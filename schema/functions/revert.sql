@@ -8,49 +8,72 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN p_other IS NULL OR concat(p_one ->> 'at', p_one ->> 'clientId') COLLATE "C"
                                     >= concat(p_other ->> 'at', p_other ->> 'clientId') COLLATE "C" THEN p_one ELSE p_other END;
 
--- Whether a change is one that is taken back: its actor has all that one of p_actors has, as "reverted", and it is after that one's "after".
-CREATE OR REPLACE FUNCTION syncd.sync_is_reverted(p_actor jsonb, p_seq bigint, p_actors jsonb[]) RETURNS boolean
+-- What a change takes back, as {"reverted", "after"}, where it is a revert's; else null. The server alone writes under such a client id
+-- (sync_writer_for), whatever an actor says of itself. An import may bring any: what is compared has no arrays, and is short.
+CREATE OR REPLACE FUNCTION syncd.sync_reverts(p_actor jsonb, p_client integer) RETURNS jsonb
+LANGUAGE sql STABLE
+RETURN CASE WHEN jsonb_typeof(p_actor -> 'reverted') = 'object' AND p_actor -> 'reverted' <> '{}' AND octet_length((p_actor -> 'reverted')::text) <= 8192
+                 AND NOT jsonb_path_exists(p_actor -> 'reverted', 'strict $.** ? (@.type() == "array")')
+                 AND EXISTS (SELECT FROM syncd.sync_names d WHERE d.name_no = p_client AND starts_with(d.name, '_server:_server:'))
+            THEN jsonb_build_object('reverted', p_actor -> 'reverted', 'after',
+                     CASE WHEN jsonb_typeof(p_actor -> 'after') = 'number' THEN p_actor -> 'after' ELSE '0' END) END;
+
+-- Whether a change is one that is taken back: its actor has all that one of p_reverts has as "reverted", and it is after that one's "after".
+CREATE OR REPLACE FUNCTION syncd.sync_is_reverted(p_actor jsonb, p_seq bigint, p_reverts jsonb[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN EXISTS (SELECT FROM unnest(p_actors) a WHERE p_actor @> (a -> 'reverted') AND p_seq > coalesce((a ->> 'after')::bigint, 0));
+RETURN EXISTS (SELECT FROM unnest(p_reverts) a WHERE p_actor @> (a -> 'reverted') AND p_seq > (a -> 'after')::numeric);
+
+-- Of the members of an object of names those that another has, or has not.
+CREATE OR REPLACE FUNCTION syncd.sync_names_among(p_names jsonb, p_others jsonb, p_has boolean) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT coalesce(jsonb_object_agg(n.name, true), '{}') FROM jsonb_object_keys(p_names) AS n (name) WHERE p_others ? n.name = p_has);
 
 -- What a record would hold without the changes after p_after whose actor has all that p_actor has, and without those that were reverted before and
--- not again since. taken: the registers that are of those changes, or of a revert; fresh: those of the first alone. others: for each, what the
+-- not again since. taken: the registers that are of those changes, or of a revert, as {name: true}; fresh: those of the first alone. others: for each, what the
 -- greatest stamp among all other changes wrote, those that lost to it included; nothing where there is none. lone: there is
--- no other change. It goes down the record's chain until the change that each such register was won from.
-CREATE OR REPLACE FUNCTION syncd.sync_of_others(p_record syncd.sync_records, p_actor jsonb, p_after bigint, OUT taken text[], OUT fresh text[],
+-- no other change. It goes down the record's chain until the change that each such register was won from. A change counts as
+-- more steps by its fields, those still looked for, its bytes and the reverts that it is compared with.
+CREATE OR REPLACE FUNCTION syncd.sync_of_others(p_record syncd.sync_records, p_actor jsonb, p_after bigint, OUT taken jsonb, OUT fresh jsonb,
                                      OUT others jsonb, OUT lone boolean, OUT complete boolean)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v_open   text[] := ARRAY(SELECT jsonb_object_keys(p_record.registers));
-    v_sought text[] := '{}';
+    v_open   jsonb := syncd.sync_names_among(p_record.registers, '{}', false);
+    v_sought jsonb := '{}';
     v_gone   jsonb[] := '{}';
     v_left   integer := syncd.sync_steps_left();
     v_at     bigint := p_record.seq;
+    v_meant  boolean;
+    v_held   jsonb;
+    v_revert jsonb;
     c        record;
 BEGIN
     taken := '{}'; fresh := '{}'; others := '{}'; lone := true; complete := true;
     WHILE v_at IS NOT NULL AND (v_open <> '{}' OR v_sought <> '{}') LOOP
-        v_left := v_left - 1;
-        SELECT h.seq, h.prev_seq, h.client_no, syncd.sync_own_fields(h.fields) AS own, syncd.sync_written(h.fields)::jsonb AS won,
-               coalesce(h.lost::jsonb, '{}') AS lost, h.actor::jsonb AS actor,
-               h.seq > p_after AND coalesce(h.actor::jsonb @> p_actor, false) AS meant, syncd.sync_is_reverted(h.actor::jsonb, h.seq, v_gone) AS gone
+        SELECT h.seq, h.prev_seq, h.client_no, syncd.sync_written(h.fields)::jsonb AS won, coalesce(h.lost::jsonb, '{}') AS lost, h.actor::jsonb AS actor,
+               coalesce(octet_length(h.fields::text), 0) + coalesce(octet_length(h.lost::text), 0) + coalesce(octet_length(h.actor::text), 0) AS bytes
         INTO c FROM syncd.sync_changes h
         WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no AND h.seq = v_at;
+        v_left := v_left - 1 - coalesce(c.bytes, 0) / 2048 - pg_column_size(v_gone) / 1024
+                  - (SELECT count(*) FROM jsonb_object_keys(v_open || v_sought || coalesce(c.won, '{}'))) / 16;
         complete := v_left >= 0 AND c.seq IS NOT NULL;
         EXIT WHEN NOT complete;
-        IF c.meant OR c.gone OR coalesce(c.actor ? 'reverted', false) THEN
-            v_gone := CASE WHEN c.meant OR c.gone OR NOT c.actor ? 'reverted' THEN v_gone ELSE v_gone || c.actor END;
-            taken := taken || ARRAY(SELECT f FROM unnest(c.own) f WHERE f = ANY (v_open));
-            fresh := fresh || ARRAY(SELECT f FROM unnest(c.own) f WHERE f = ANY (v_open) AND c.meant);
-            v_sought := v_sought || ARRAY(SELECT f FROM unnest(c.own) f WHERE f = ANY (v_open));
+        v_meant := c.seq > p_after AND coalesce(c.actor @> p_actor, false);
+        v_revert := CASE WHEN NOT v_meant AND NOT syncd.sync_is_reverted(c.actor, c.seq, v_gone) THEN syncd.sync_reverts(c.actor, c.client_no) END;
+        IF v_meant OR v_revert IS NOT NULL OR syncd.sync_is_reverted(c.actor, c.seq, v_gone) THEN
+            v_gone := CASE WHEN v_revert IS NULL OR v_revert = ANY (v_gone) THEN v_gone ELSE v_gone || v_revert END;
+            v_held := syncd.sync_names_among(v_open, c.won, true);
+            taken := taken || v_held;
+            fresh := CASE WHEN v_meant THEN fresh || v_held ELSE fresh END;
+            v_sought := v_sought || v_held;
         ELSE
             lone := false;
+            v_held := jsonb_build_object('clientId', (SELECT d.name FROM syncd.sync_names d WHERE d.name_no = c.client_no));
             others := others || coalesce((
-                SELECT jsonb_object_agg(r.key, syncd.sync_later_register(others -> r.key, r.value))
-                FROM jsonb_each(syncd.sync_registers_in(c.won || c.lost, c.client_no, v_open || v_sought)) r), '{}');
-            v_sought := ARRAY(SELECT f FROM unnest(v_sought) f WHERE NOT f = ANY (c.own));
+                SELECT jsonb_object_agg(r.key, syncd.sync_later_register(others -> r.key, v_held || (r.value - 'base')))
+                FROM jsonb_each(c.won || c.lost) r WHERE v_open ? r.key OR v_sought ? r.key), '{}');
+            v_sought := syncd.sync_names_among(v_sought, c.won, false);
         END IF;
-        v_open := ARRAY(SELECT f FROM unnest(v_open) f WHERE NOT f = ANY (c.own));
+        v_open := syncd.sync_names_among(v_open, c.won, false);
         complete := v_sought = '{}' OR coalesce(c.prev_seq >= 0, true);
         EXIT WHEN NOT complete;
         v_at := abs(c.prev_seq);
@@ -67,42 +90,65 @@ CREATE OR REPLACE FUNCTION syncd.sync_way_without(p_record syncd.sync_records, p
                                        OUT schema_version integer, OUT needed boolean, OUT complete boolean)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    w record := syncd.sync_of_others(p_record, p_actor, p_after);
+    w           record := syncd.sync_of_others(p_record, p_actor, p_after);
+    v_registers jsonb := p_record.registers || '{}';  -- read once, and not for each field
 BEGIN
     complete := w.complete;
     schema_version := p_record.schema_version;
     needed := false;
     IF p_record.deleted AND (w.lone OR NOT complete OR p_record.registers -> 'deletedAt' ? 'movedTo') THEN
-        complete := complete OR NOT 'deletedAt' = ANY (w.taken) OR p_record.registers -> 'deletedAt' ? 'movedTo';
+        complete := complete OR NOT w.taken ? 'deletedAt' OR p_record.registers -> 'deletedAt' ? 'movedTo';
         RETURN;
     ELSIF w.lone THEN
-        w.taken := ARRAY['deletedAt'];
+        w.taken := '{"deletedAt": true}';
         w.others := jsonb_build_object('deletedAt', jsonb_build_object('value', true));
     END IF;
     SELECT jsonb_object_agg(f.key, jsonb_build_object('at', f.at, 'value',
                CASE WHEN f.key = 'deletedAt' AND f.value <> 'null' THEN to_jsonb(f.at) ELSE f.value END)), max(f.us)
     INTO fields, stamp
     FROM (SELECT k.*, syncd.sync_instant(timestamptz 'epoch' + k.us * interval '1 microsecond') AS at
-          FROM (SELECT t AS key, coalesce(w.others -> t -> 'value', 'null') AS value, p_record.registers -> t -> 'value' AS held,
-                       CASE WHEN w.lone THEN p_record.latest ELSE syncd.sync_micros((p_record.registers -> t ->> 'at')::timestamptz) END + 1000 AS us
-                FROM unnest(w.taken) t) k
-          WHERE k.key = ANY (w.fresh) OR CASE WHEN k.key = 'deletedAt' THEN (k.value = 'null') <> (coalesce(k.held, 'null') = 'null')
+          FROM (SELECT t AS key, coalesce(w.others -> t -> 'value', 'null') AS value, v_registers -> t -> 'value' AS held,
+                       CASE WHEN w.lone THEN p_record.latest ELSE syncd.sync_micros((v_registers -> t ->> 'at')::timestamptz) END + 1000 AS us
+                FROM jsonb_object_keys(w.taken) t) k
+          WHERE w.fresh ? k.key OR CASE WHEN k.key = 'deletedAt' THEN (k.value = 'null') <> (coalesce(k.held, 'null') = 'null')
                                               ELSE k.value <> k.held END) f;
     needed := fields IS NOT NULL;
     SELECT jsonb_object_agg(f.key, f.value || jsonb_build_object('clientId', p_client)) INTO registers FROM jsonb_each(fields) f;
     op := CASE WHEN NOT fields ? 'deletedAt' THEN 2 WHEN fields -> 'deletedAt' -> 'value' <> 'null' THEN 3 WHEN p_record.deleted THEN 1 ELSE 2 END;
 END $$;
 
+-- Bytes of the actors of a feed's changes after a seq, counted until they are more than p_most.
+CREATE OR REPLACE FUNCTION syncd.sync_actor_bytes(p_space integer, p_app integer, p_seq bigint, p_most bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_bytes bigint := 0;
+    v_one   bigint;
+BEGIN
+    FOR v_one IN SELECT octet_length(c.actor::text) FROM syncd.sync_changes c
+                 WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_seq AND c.actor IS NOT NULL LOOP
+        v_bytes := v_bytes + v_one;
+        EXIT WHEN v_bytes > p_most;
+    END LOOP;
+    RETURN v_bytes;
+END $$;
+
 -- The records that the actor of a revert wrote to after a seq, as [{"t": table, "r": id}], the seq before its first such change, and the actor
--- of the revert itself, which says the seq. It looks through the feed from there: no more than the call says. Raises SY010 (restore_too_large).
+-- of the revert itself, which says the seq. It looks through the feed from there: no more than the call says. Where changes after it
+-- were folded it is not known to what the actor wrote. Raises SY010 (restore_too_large, history_gone).
 CREATE OR REPLACE FUNCTION syncd.sync_acted_on(p_space integer, p_app integer, p_seq bigint, p_call jsonb,
                                     OUT records jsonb, OUT before bigint, OUT actor text)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v_many bigint := (SELECT h.head - p_seq FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app);
+    v_many    bigint;
+    v_horizon bigint;
 BEGIN
-    IF v_many > (p_call ->> 'looks')::bigint THEN
+    SELECT h.head - p_seq, h.horizon INTO v_many, v_horizon FROM syncd.sync_feeds h WHERE h.space_no = p_space AND h.app_no = p_app;
+    IF v_horizon > p_seq THEN
+        RAISE EXCEPTION 'history_gone' USING ERRCODE = 'SY010', DETAIL = v_horizon::text;
+    ELSIF v_many > (p_call ->> 'looks')::bigint THEN
         RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('looks', v_many)::text;
+    ELSIF syncd.sync_actor_bytes(p_space, p_app, p_seq, (p_call ->> 'lookBytes')::bigint) > (p_call ->> 'lookBytes')::bigint THEN
+        RAISE EXCEPTION 'restore_too_large' USING ERRCODE = 'SY010', DETAIL = jsonb_build_object('lookBytes', p_call -> 'lookBytes')::text;
     END IF;
     SELECT coalesce(jsonb_agg(jsonb_build_object('t', k.table_no, 'r', k.record_id)), '[]'), min(k.first) - 1, count(*)
     INTO records, before, v_many

@@ -22,8 +22,8 @@ MAX_LIMIT, DEFAULT_LIMIT = 1000, 100
 PAGE_BYTES = 2 * 1024 * 1024
 # A push is never split, so every device takes a restore in one page: it is bounded as those are.
 MOST_CHANGES, MOST_BYTES = 10_000, 10 * 1024 * 1024
-# A revert looks through so many changes of a feed for those of an actor.
-MOST_LOOKS = 100_000
+# A revert looks through so many changes of a feed for those of an actor, and reads so many bytes of actors.
+MOST_LOOKS, MOST_LOOK_BYTES = 100_000, 32 * 1024 * 1024
 
 
 class RecordPlace(NamedTuple):
@@ -78,7 +78,8 @@ class Wish(NamedTuple):
         more = {"changeId": self.change_id, "actor": self.actor, "revert": self.revert}
         return {
             **self.moment.call(), **{name: value for name, value in more.items() if value is not None},
-            "client": self.client, "target": self.target, "looks": MOST_LOOKS,
+            "client": self.client, "target": self.target,
+            "looks": MOST_LOOKS, "lookBytes": MOST_LOOK_BYTES,
             "origin": self.origin or ("restore" if self.revert is None else "revert"),
             "event": [first[:16], int(first[16:], 16) - (1 << 64)],
             "most": MOST_CHANGES, "bytes": MOST_BYTES, "largest": LARGEST_RECORD,
@@ -101,6 +102,12 @@ def _refused(why: Refusal) -> SyncdError:
             return Malformed(f"seq {detail}.", faults=(Fault("/seq", detail),))
         case "cursor_lost":
             return CursorLost("The listing cannot go on: the database was restored. Ask for its first page again.")
+        case "history_gone" if why.said:
+            return SyncdError(
+                f"The log was compacted up to seq {why.said}, so it is not known to what the actor wrote before. "
+                f"Nothing was written. Where it began later, say so: with seq, {why.said} or more, or with instant.",
+                code=why.message,
+            )
         case "restore_too_large":
             return _too_large(msgspec.json.decode(why.said))
         case "rule_refused":
@@ -109,10 +116,11 @@ def _refused(why: Refusal) -> SyncdError:
 
 
 def _too_large(said: dict[str, int]) -> Refused:
-    if "looks" in said:
+    if "looks" in said or "lookBytes" in said:
+        found = f"{said['looks']:,} changes" if "looks" in said else f"more than {MOST_LOOK_BYTES:,} bytes of actors"
         return Refused(
-            f"The feed has {said['looks']:,} changes since then, and a revert looks through {MOST_LOOKS:,}. Say with "
-            "seq or instant when the actor began. Nothing was written.",
+            f"The feed has {found} since then, and a revert looks through {MOST_LOOKS:,} changes with "
+            f"{MOST_LOOK_BYTES:,} bytes of actors. Say with seq or instant when the actor began. Nothing was written.",
             code="restore_too_large",
         )
     if "touched" in said:

@@ -141,9 +141,10 @@ def revert(
 ) -> list[tuple[str, str, int]]:
     """Takes back, as one batch, what an actor wrote in a space, and fetches it. Returns (table, id, seq) of changes.
 
-    `actor`: what the changes' actor has, say `{"agent": "tidy", "run": "7"}`; less of it means more of them. What
-    others wrote over it since stays. `seq`, `at`: only changes after that. To undo it, revert `{"reverted": actor}`.
-    Raises what `restore` raises; Refused `restore_too_large` says so where it has to be told since when.
+    `actor`: what the changes' actor has, say `{"agent": "tidy", "run": "7"}`; less of it means more of them. It is
+    flat: up to ten texts, numbers, booleans or None. What others wrote over it since stays. `seq`, `at`: only changes
+    after that. To undo it, revert `{"reverted": actor}`. Raises what `restore` raises; Refused `restore_too_large` and
+    `history_gone` say so where it has to be told since when.
     """
     goal = {"actor": dict(actor), "seq": seq, "instant": at}
     given = {name: value for name, value in goal.items() if value is not None}

@@ -167,8 +167,9 @@ export async function restoreSpace<S extends object>(
 /**
  * Takes back, as one batch, what an actor wrote in a space, and fetches it. Returns what changed. `actor`: what the changes'
  * actor has, say `{ agent: "tidy", run: "7" }`; less of it means more of them. What others wrote over it since stays.
- * `seq`, `at`: only changes after that. To undo it, revert `{ reverted: actor }`. Raises what `restore` raises; Refused
- * `restore_too_large` says so where it has to be told since when.
+ * `actor` is flat: up to ten texts, numbers, booleans or null. `seq`, `at`: only changes after that. To undo it, revert
+ * `{ reverted: actor }`. Raises what `restore` raises; Refused `restore_too_large` and `history_gone` say so where it has to
+ * be told since when.
  */
 export async function revert<S extends object>(
   replica: Replica<S>,

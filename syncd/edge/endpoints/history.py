@@ -20,6 +20,7 @@ from syncd.edge.services import Services
 from syncd.protocol.messages import RestoreBody, decode
 from syncd.protocol.normalize import Limits
 from syncd.protocol.page_token import PageToken, read_bookmark
+from syncd.protocol.whose_changes import whose_changes
 from syncd.service import history
 from syncd.service.history import DEFAULT_LIMIT, MAX_LIMIT, Moment, RecordPlace, Wish
 
@@ -147,9 +148,10 @@ def _reverted(actor: str | None) -> tuple[dict[str, Any], str]:
     """Whose changes a revert takes back, and the actor of its own as JSON text, by which it is reverted itself."""
     if actor is None:
         raise _fault("actor", "is missing: whose changes are to be taken back")
-    whose = msgspec.json.decode(actor)
-    if not isinstance(whose, dict) or not whose:
-        raise _fault("actor", "must be an object with members: all that a change's actor has to have")
+    try:
+        whose = whose_changes(actor)
+    except ValueError as wrong:
+        raise _fault("actor", str(wrong)) from None
     return whose, msgspec.json.encode({"reverted": whose}).decode()
 
 

@@ -100,7 +100,14 @@ def _wishes() -> dict[str, Schema]:
     )
     revert = object_of(
         ["actor"],
-        actor={"type": "object", "minProperties": 1, "description": "What the actor of a change must have."},
+        actor={
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 10,
+            "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+            "properties": {"reverted": {"description": "A scalar, or an object of such: a revert's changes."}},
+            "description": "What the actor of a change must have: flat, at most 4,096 bytes.",
+        },
         seq=nullable({**number, "minimum": 0, "maximum": (1 << 63) - 1, "description": "Only changes after it."}),
         instant=nullable({**INSTANT, "description": "Only changes after it; instead of seq."}),
         changeId=nullable({**ID, "description": "With it a repeated request has one effect."}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 
 import asyncpg
@@ -215,7 +216,7 @@ def test_who_may_take_back(device: Make, owner: Device, agent: Device, space: st
     assert len(history(owner, space)) == 1
 
 
-@pytest.mark.parametrize("actor", [None, 7, "tidy", [], [RUN], {}])
+@pytest.mark.parametrize("actor", [None, 7, "tidy", [], [RUN], {}, {"run": ["1"]}, {"run": 2**53 + 1}])
 def test_whose_changes_has_to_be_said(owner: Device, space: str, actor: object) -> None:
     answer = restore(owner, of(space), actor=actor)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
@@ -260,3 +261,71 @@ async def test_a_feed_is_looked_through_so_far_and_not_further(
         with pytest.raises(asyncpg.PostgresError, match="restore_too_large"):
             await superuser.fetchval(looks, *place, seq, call % (most, records))
     assert await superuser.fetchval(looks, *place, 1, call % (1, 1)) is not None
+    few = '{"revert": {"run": "1"}, "looks": 2, "most": 2, "lookBytes": %d}'
+    with pytest.raises(asyncpg.PostgresError, match="restore_too_large"):
+        await superuser.fetchval(looks, *place, 0, few % 20)
+    assert await superuser.fetchval(looks, *place, 0, few % 1000) is not None
+
+
+async def test_of_a_folded_log_half_a_run_is_not_taken_back(
+    owner: Device, agent: Device, space: str, superuser: asyncpg.Connection
+) -> None:
+    agent.write(*into(space, edit("r", STEP, x=2), edit("s", STEP, x=2), run=RUN))
+    agent.write(*into(space, edit("u", 2 * STEP, x=2), run=RUN))
+    place = await superuser.fetchrow(PLACE, space)
+    await superuser.execute("SELECT syncd.sync_raise_horizon($1, $2, 2)", *place)
+    answer = restore(owner, of(space), actor=RUN)
+    assert (answer.status_code, answer.json()["code"]) == (410, "history_gone")
+    assert "with seq, 2 or more" in answer.json()["detail"]
+    assert [r["id"] for r in restored(owner, of(space), actor=RUN, seq=2)] == ["u"]
+
+
+FORGED = [(RUN, "x"), (RUN, 0), (RUN, 1.5), (RUN, 1e19), (False, {}), (["reverted"], 0), ({}, 0)]
+
+
+@pytest.mark.parametrize(("said", "after"), FORGED)
+def test_only_the_server_writes_reverts(
+    device: Make, owner: Device, agent: Device, space: str, said: object, after: object
+) -> None:
+    if said == ["reverted"]:
+        theirs: object = said
+    else:
+        theirs = {"app": "web", "reverted": said, "after": after}
+    owner.write(*into(space, edit("r", 1, x="old")))
+    owner.write({**edit("r", 2, x="mine", y="mine"), "spaceId": space, "actor": theirs, "origin": "revert"})
+    agent.write(*into(space, edit("r", STEP, x="agent"), run=RUN))
+    # Neither is a restore one, whatever it says of itself, nor has a device an id that the server writes under.
+    said_by = {"actor": theirs, "origin": "revert"}
+    agent.write(*into(space, edit("s", 1, x="old"), edit("s", STEP, x="agent"), run=RUN))
+    last = history(owner, space, "s")[0]["seq"]
+    owner.write(*into(space, edit("s", 2 * STEP, x="spoilt")))
+    assert restore(owner, address(space, "s", what="/restore"), seq=last, **said_by).status_code == 200
+    forger = device(owner.user, "_server:_server:c1")
+    assert forger.send(*into(space, edit("r", 3 * STEP, x=1), run=RUN)).status_code == 400
+    assert [r["id"] for r in restored(owner, of(space), actor=RUN)] == ["r"]
+    assert shown(owner, space) == {"r": {"x": "mine", "y": "mine"}, "s": {"x": "agent"}}
+
+
+def test_numbers_and_other_scalars_name_a_run(owner: Device, agent: Device, space: str) -> None:
+    for n, run in enumerate(({"run": 0.1}, {"run": 2**53}, {"run": True}, {"run": None}, {"run": -1e300})):
+        agent.write(*into(space, edit(f"r{n}", STEP, x=1), run=run))
+        assert [r["id"] for r in restored(owner, of(space), actor=run)] == [f"r{n}"]
+
+
+def test_an_actor_of_many_elements_is_compared_at_once(owner: Device, agent: Device, space: str) -> None:
+    many = {"agent": "tidy", "run": [f"{n}" for n in range(100_000)], "reverted": {"run": [f"{n}" for n in range(9)]}}
+    agent.write(*into(space, edit("r", STEP, x=1), run=many))
+    agent.write(*into(space, edit("s", STEP, x=1), run=RUN))
+    assert restored(owner, of(space), actor={"run": "1", "agent": "tidy"})[0]["id"] == "s"
+    assert restored(owner, of(space), actor={"agent": "tidy"})[0]["id"] == "r"
+
+
+def test_a_record_of_many_fields_is_taken_back(owner: Device, agent: Device, space: str) -> None:
+    many = 5000
+    owner.write(*into(space, edit("r", 1, **{f"f{n}": 0 for n in range(many)})))
+    agent.write(*into(space, edit("r", STEP, **{f"f{n}": 1 for n in range(many)}), run=RUN))
+    began = time.monotonic()
+    restored(owner, of(space), actor=RUN)
+    print("seconds", time.monotonic() - began)
+    fields = get(owner, address(space))["fields"]
+    assert {fields[f"f{n}"]["value"] for n in range(many)} == {0}
