@@ -321,7 +321,7 @@ def test_an_actor_of_many_elements_is_compared_at_once(owner: Device, agent: Dev
 
 
 def test_a_record_of_many_fields_is_taken_back(owner: Device, agent: Device, space: str) -> None:
-    many = 5000
+    many = 1000
     owner.write(*into(space, edit("r", 1, **{f"f{n}": 0 for n in range(many)})))
     agent.write(*into(space, edit("r", STEP, **{f"f{n}": 1 for n in range(many)}), run=RUN))
     began = time.monotonic()
