@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from syncd_client import Conflict, Replica
+from syncd_client import Conflict, HttpRequest, HttpResponse, Replica
 
 from tests.client.test_against_server import device, space, user  # noqa: F401 (fixtures)
 
@@ -101,19 +101,19 @@ def test_a_lost_answer_hides_nothing(two: Two, monkeypatch: pytest.MonkeyPatch) 
     two.at(10, lambda: two.ada.patch("items", "tea", {"price": 4}))
     two.at(20, lambda: two.bob.patch("items", "tea", {"price": 5}))
     two.exchange(two.ada)
-    http = two.bob.server.http()
-    send, lost = http.send, []
+    lost = list[HttpResponse]()
 
-    def lose_one(request: Any, **options: Any) -> Any:
-        answer = send(request, **options)
+    def lose_one(request: HttpRequest) -> HttpResponse:
+        answer = send(request)
         if request.method == "POST" and not lost:
             lost.append(answer)
-            raise ConnectionError
+            raise EOFError
         return answer
 
+    send = two.bob.server.send
     with monkeypatch.context() as patch:
-        patch.setattr(http, "send", lose_one)
-        with pytest.raises(ConnectionError):
+        patch.setattr(two.bob.server, "send", lose_one)
+        with pytest.raises(EOFError):
             two.bob.sync()
     two.exchange(two.bob, two.ada)
     assert two.told() == [[("overwritten", "price", 4, 5, "bob")], [("overwrote", "price", 5, 4, "ada")]]
