@@ -33,10 +33,7 @@ DECLARE
     v_member record;
     v_asked  boolean;
 BEGIN
-    SELECT * INTO v FROM syncd.sync_role_in(p_space, true);
-    IF v.role <> 'owner' OR starts_with(p_space, '_personal:') THEN
-        RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
-    END IF;
+    SELECT syncd.sync_owned_space(p_space, true) AS space_no INTO v;
     SELECT m.user_no, m.role, m.added_by INTO v_member FROM syncd.sync_memberships m JOIN syncd.sync_names n ON n.name_no = m.user_no
     WHERE m.space_no = v.space_no AND n.name = p_user;
     v_asked := p_ask AND EXISTS (SELECT FROM syncd.sync_invitations i JOIN syncd.sync_names n ON n.name_no = i.user_no

@@ -1,19 +1,6 @@
 -- Invitations by a link. Each function is called by sync_act_as's user. The role that serves cannot read the table of links, and comes
 -- to a link only with the SHA-256 of its token. One is in force until it ends, is used up or is withdrawn, and while its maker is an owner.
--- Called by the role that serves; sync_link_space, sync_links_in and sync_link_open by the functions here alone.
-
--- The number of a space in which the acting user, an owner, may have links; locks its members where p_lock says so.
-CREATE OR REPLACE FUNCTION syncd.sync_link_space(p_space text, p_lock boolean) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v record;
-BEGIN
-    SELECT * INTO v FROM syncd.sync_role_in(p_space, p_lock);
-    IF v.role <> 'owner' OR starts_with(p_space, '_personal:') THEN
-        RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
-    END IF;
-    RETURN v.space_no;
-END $$;
+-- Called by the role that serves; sync_links_in and sync_link_open by the functions here alone.
 
 -- The links of a space that are in force.
 CREATE OR REPLACE FUNCTION syncd.sync_links_in(p_space bigint)
@@ -32,7 +19,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 #variable_conflict use_column
 DECLARE
     c_most  constant integer := 100;
-    v_space bigint := syncd.sync_link_space(p_space, true);
+    v_space bigint := syncd.sync_owned_space(p_space, true);
     v_now   timestamptz := clock_timestamp();
     v_link  uuid;
 BEGIN
@@ -52,14 +39,14 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_link_list(p_space text)
 RETURNS TABLE (link_id text, role text, uses integer, used integer, made_by text, made_us bigint, expires_us bigint)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT l.* FROM syncd.sync_links_in(syncd.sync_link_space(p_space, false)) l
+    SELECT l.* FROM syncd.sync_links_in(syncd.sync_owned_space(p_space, false)) l
 $$;
 
 -- Ends a link of an owner's space, by its id.
 CREATE OR REPLACE FUNCTION syncd.sync_link_withdraw(p_space text, p_link text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_space bigint := syncd.sync_link_space(p_space, true);
+    v_space bigint := syncd.sync_owned_space(p_space, true);
     v       record;
 BEGIN
     DELETE FROM syncd.sync_links l WHERE l.space_no = v_space AND l.link_id::text = p_link RETURNING l.role, l.used INTO v;

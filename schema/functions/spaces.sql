@@ -24,6 +24,19 @@ BEGIN
     END IF;
 END $$;
 
+-- The number of a space that the acting user owns, and shares: a personal one is nobody else's. Locks as above. Raises SY010.
+CREATE OR REPLACE FUNCTION syncd.sync_owned_space(p_space text, p_lock boolean) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v record;
+BEGIN
+    SELECT * INTO v FROM syncd.sync_role_in(p_space, p_lock);
+    IF v.role <> 'owner' OR starts_with(p_space, '_personal:') THEN
+        RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
+    END IF;
+    RETURN v.space_no;
+END $$;
+
 -- A new space. Its maker has been a member for exactly as long as it exists, which is how a request that is repeated is
 -- known: of its maker, with the same name, it is answered as done.
 CREATE OR REPLACE FUNCTION syncd.sync_space_create(p_space text, p_name text) RETURNS syncd.sync_space
@@ -83,10 +96,7 @@ DECLARE
     v     record;
     v_was text;
 BEGIN
-    SELECT * INTO v FROM syncd.sync_role_in(p_space, true);
-    IF v.role <> 'owner' OR starts_with(p_space, '_personal:') THEN
-        RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
-    END IF;
+    SELECT syncd.sync_owned_space(p_space, true) AS space_no INTO v;
     SELECT s.name INTO v_was FROM syncd.sync_spaces s WHERE s.space_no = v.space_no;
     IF v_was <> p_name THEN
         PERFORM syncd.sync_must_spend(syncd.sync_user(), 'renamed', p_bounds, 1);
@@ -157,10 +167,7 @@ DECLARE
     v_member integer;
     v_joined timestamptz;
 BEGIN
-    SELECT * INTO v FROM syncd.sync_role_in(p_space, true);
-    IF v.role <> 'owner' OR starts_with(p_space, '_personal:') THEN
-        RAISE EXCEPTION 'forbidden' USING ERRCODE = 'SY010';
-    END IF;
+    SELECT syncd.sync_owned_space(p_space, true) AS space_no INTO v;
     v_member := (syncd.sync_names_known(ARRAY[p_user]))[1];
     IF p_role <> 'owner' AND EXISTS (SELECT FROM syncd.sync_memberships m
             WHERE m.space_no = v.space_no AND m.user_no = v_member AND m.role = 'owner') THEN
