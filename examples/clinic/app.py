@@ -45,7 +45,9 @@ def caller(scope: Any) -> Principal | None:
 
 
 phones = Signer(os.environ["CLINIC_SECRET"], salt="phone")
-sync = create_app(os.environ["SYNC_DATABASE"], authenticate=caller, rules=[rules.visits, rules.only_the_office])
+sync = create_app(
+    os.environ["SYNC_DATABASE"], authenticate=caller, rules=[rules.visits, rules.only_the_office], erase_me=True
+)
 
 
 @asynccontextmanager
