@@ -126,14 +126,16 @@ BEGIN
     RETURN QUERY
     SELECT f.table_no, f.record_id, array_agg(f.key) FROM (
         SELECT c.table_no, c.record_id, f.key
-        FROM syncd.sync_changes c CROSS JOIN LATERAL json_each(c.fields) f
+        FROM (  -- its record is unpacked once, and not for each field
+            SELECT w.table_no, w.record_id, w.client_no, w.fields, h.registers || '{}' AS held
+            FROM syncd.sync_changes w CROSS JOIN LATERAL syncd.sync_record_at(p_space, p_app, w.table_no, w.record_id) h
+            WHERE w.space_no = p_space AND w.app_no = p_app AND w.seq > p_after AND w.seq <= p_upto
+              AND (w.user_no = p_user OR w.user_no = p_former AND w.seq <= p_head) OFFSET 0) c
+        CROSS JOIN LATERAL json_each(c.fields) f
         JOIN syncd.sync_names n ON n.name_no = c.client_no
-        CROSS JOIN LATERAL (SELECT h.registers FROM syncd.sync_record_at(p_space, p_app, c.table_no, c.record_id) h OFFSET 0) q
-        WHERE c.space_no = p_space AND c.app_no = p_app AND c.seq > p_after AND c.seq <= p_upto
-          AND (c.user_no = p_user OR c.user_no = p_former AND c.seq <= p_head)
-          AND f.value -> 'clientId' IS NULL AND NOT q.registers -> f.key ? 'erased'
-          AND (f.key <> 'deletedAt' OR NOT syncd.sync_is_instant(q.registers -> f.key -> 'value'))
-          AND q.registers -> f.key ->> 'at' = f.value ->> 'at' AND q.registers -> f.key ->> 'clientId' = n.name
+        WHERE f.value -> 'clientId' IS NULL AND NOT c.held -> f.key ? 'erased'
+          AND (f.key <> 'deletedAt' OR NOT syncd.sync_is_instant(c.held -> f.key -> 'value'))
+          AND c.held -> f.key ->> 'at' = f.value ->> 'at' AND c.held -> f.key ->> 'clientId' = n.name
         UNION
         SELECT q.table_no, q.record_id, r.key FROM syncd.sync_records q CROSS JOIN LATERAL jsonb_each(q.registers) r
         WHERE q.space_no = p_space AND q.app_no = p_app AND q.seq > p_after AND q.seq <= p_upto AND r.value ->> 'clientId' = ANY (p_clients)

@@ -6,17 +6,19 @@
 -- p_written: only those that a change which wrote these registers has to do with, as one of them or as a member of one.
 CREATE OR REPLACE FUNCTION syncd.sync_members(p_registers jsonb, p_written jsonb DEFAULT NULL) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    v_registers jsonb := p_registers || '{}';  -- unpacked once, and not for each field
 BEGIN
-    IF NOT EXISTS (SELECT FROM jsonb_object_keys(p_registers) k WHERE strpos(k, '.') > 0) THEN
+    IF NOT EXISTS (SELECT FROM jsonb_object_keys(v_registers) k WHERE strpos(k, '.') > 0) THEN
         RETURN NULL;  -- mostly: what follows costs ten times as much
     END IF;
     RETURN (
         SELECT jsonb_object_agg(m.key, m.value)
-        FROM jsonb_each(p_registers) m
+        FROM jsonb_each(v_registers) m
         CROSS JOIN LATERAL (
             SELECT bool_or(p_written ? o.key) AS touched,
-                   bool_or(concat(p_registers -> o.key ->> 'at', p_registers -> o.key ->> 'clientId') COLLATE "C"
-                           > concat(m.value ->> 'at', m.value ->> 'clientId') COLLATE "C") FILTER (WHERE p_registers ? o.key) AS older
+                   bool_or(concat(v_registers -> o.key ->> 'at', v_registers -> o.key ->> 'clientId') COLLATE "C"
+                           > concat(m.value ->> 'at', m.value ->> 'clientId') COLLATE "C") FILTER (WHERE v_registers ? o.key) AS older
             FROM string_to_array(m.key, '.') AS s (parts)
             CROSS JOIN LATERAL generate_series(1, cardinality(s.parts) - 1) n
             CROSS JOIN LATERAL (SELECT array_to_string(s.parts[1:n], '.') AS key) o
@@ -95,20 +97,21 @@ RETURN EXISTS (SELECT FROM jsonb_object_keys(p_registers) k WHERE strpos(k, '.')
 CREATE OR REPLACE FUNCTION syncd.sync_with_objects(p_fields json, p_lost json, p_held jsonb) RETURNS json
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
+    v_held    jsonb := p_held || '{}';  -- unpacked once, and not for each field
     v_written jsonb;
 BEGIN
-    IF NOT EXISTS (SELECT FROM jsonb_object_keys(p_held) k WHERE strpos(k, '.') > 0) THEN
+    IF NOT EXISTS (SELECT FROM jsonb_object_keys(v_held) k WHERE strpos(k, '.') > 0) THEN
         RETURN p_fields;  -- mostly
     END IF;
     v_written := coalesce(p_fields::jsonb, '{}') || coalesce(p_lost::jsonb, '{}');
     RETURN coalesce(p_fields::jsonb, '{}') || coalesce((
-        SELECT jsonb_object_agg(o.key, p_held -> o.key)
+        SELECT jsonb_object_agg(o.key, v_held -> o.key)
         FROM jsonb_object_keys(v_written) AS m (key)
         CROSS JOIN LATERAL string_to_array(m.key, '.') AS s (parts)
         CROSS JOIN LATERAL generate_series(1, cardinality(s.parts) - 1) n
         CROSS JOIN LATERAL (SELECT array_to_string(s.parts[1:n], '.') AS key) o
-        WHERE concat(p_held -> o.key ->> 'at', p_held -> o.key ->> 'clientId') COLLATE "C"
-              > concat(p_held -> m.key ->> 'at', p_held -> m.key ->> 'clientId') COLLATE "C"), '{}');
+        WHERE concat(v_held -> o.key ->> 'at', v_held -> o.key ->> 'clientId') COLLATE "C"
+              > concat(v_held -> m.key ->> 'at', v_held -> m.key ->> 'clientId') COLLATE "C"), '{}');
 END $$;
 
 -- Whether these are the registers of a record that moved from this space to another. A device that knows a record by its id alone is

@@ -50,7 +50,7 @@ DECLARE
     v_app    integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_part ->> 'app');
     v_table  integer := (SELECT n.name_no FROM syncd.sync_names n WHERE n.name = p_part ->> 'table');
     v_once   boolean := syncd.sync_erased_until(p_part ->> 'space', p_part ->> 'app', p_part ->> 'table', p_part ->> 'id') IS NOT NULL;
-    v_fields json;
+    v_fields jsonb;
     v_user   text;
     v_gone   text[];
 BEGIN
@@ -59,10 +59,10 @@ BEGIN
     ELSIF syncd.sync_was_erased(p_part ->> 'space', p_part ->> 'app', p_part ->> 'table', p_part ->> 'id') THEN
         RETURN p_part || v_none;
     END IF;
-    SELECT c.fields, n.name INTO v_fields, v_user FROM syncd.sync_changes c JOIN syncd.sync_names n ON n.name_no = c.user_no
+    SELECT c.fields::jsonb, n.name INTO v_fields, v_user FROM syncd.sync_changes c JOIN syncd.sync_names n ON n.name_no = c.user_no
     WHERE c.space_no = v_space AND c.app_no = v_app AND c.seq = (p_part ->> 'seq')::bigint AND c.table_no = v_table AND c.record_id = p_part ->> 'id';
     IF v_once AND (p_part ? 'state' OR v_fields IS NULL OR EXISTS (  -- of another space that had the id, for all that is known
-        SELECT FROM jsonb_each(p_part -> 'values') w WHERE (v_fields -> w.key -> 'value')::jsonb IS DISTINCT FROM w.value)) THEN
+        SELECT FROM jsonb_each(p_part -> 'values') w WHERE v_fields -> w.key -> 'value' IS DISTINCT FROM w.value)) THEN
         RETURN p_part || v_none;
     END IF;
     IF starts_with(v_user, '_erased:') AND p_part ? 'user' THEN
@@ -73,7 +73,7 @@ BEGIN
             SELECT FROM syncd.sync_changes c WHERE c.space_no = v_space AND c.app_no = v_app AND c.table_no = v_table AND c.record_id = p_part ->> 'id'
             AND strpos(c.fields::text, '"erased"') > 0 AND jsonb_path_exists(c.fields::jsonb, '$.*.erased')) THEN p_part || v_none ELSE p_part END;
     END IF;
-    v_gone := ARRAY(SELECT f.key FROM json_each(v_fields) f WHERE f.value ->> 'erased' = 'true');
+    v_gone := ARRAY(SELECT f.key FROM jsonb_each(v_fields) f WHERE f.value ->> 'erased' = 'true');
     RETURN CASE WHEN p_part -> 'values' ?| v_gone THEN p_part || jsonb_build_object('values', (p_part -> 'values') - v_gone, 'erased', true) ELSE p_part END;
 END $$;
 
