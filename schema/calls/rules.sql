@@ -21,7 +21,8 @@ WHERE c.created_at >= clock_timestamp() - make_interval(secs => $1) AND ($2::tex
 -- name: replay_changes
 -- Some changes of a feed after one, with what of each won as JSON text, and whether it is of the last $4 seconds. An operator's.
 -- returns: store.replay.ReplayChange
-SELECT c.seq, c.created_at >= clock_timestamp() - make_interval(secs => $4) AS counts, c.created_at, u.name AS user_id, t.name AS table_name,
+SELECT c.seq, c.created_at >= clock_timestamp() - make_interval(secs => $4) AS counts, c.created_at, u.name AS user_id, m.role, t.name AS table_name,
        c.record_id, c.change_id, c.actor::text AS actor, c.origin, c.fields::text AS fields
 FROM syncd.sync_changes c JOIN syncd.sync_names u ON u.name_no = c.user_no JOIN syncd.sync_names t ON t.name_no = c.table_no
+LEFT JOIN syncd.sync_memberships m ON m.user_no = c.user_no AND m.space_no = c.space_no
 WHERE c.space_no = $1 AND c.app_no = $2 AND c.seq > $3 ORDER BY c.seq LIMIT 1000;

@@ -51,7 +51,12 @@ def canonical_instant(text: str) -> tuple[str, int]:
     return format_instant(micros), micros
 
 
+def moment_of(micros: int) -> datetime:
+    """An instant of so many microseconds since 1970, in UTC."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
 def format_instant(micros: int) -> str:
     """The canonical 27 characters of an instant, so that text order is time order: 2026-01-01T10:05:00.123456Z."""
-    moment = EPOCH + timedelta(microseconds=micros)
+    moment = moment_of(micros)
     return f"{moment.isoformat(timespec='microseconds')[:26]}Z"

@@ -19,11 +19,13 @@ class External(NamedTuple):
 
 class Principal(NamedTuple):
     """A user, acting. `external` is None where the membership table decides. `service`: the one that acts for the user,
-    where it is one: what is written has its name in `actor`, and what is noted in the audit in `detail`."""
+    where it is one: what is written has its name in `actor`, and what is noted in the audit in `detail`. `role`: to a
+    rule alone, what the user is in the space of the change, "owner" or "writer"; elsewhere None, whatever it says."""
 
     user: str
     external: External | None = None
     service: str | None = None
+    role: str | None = None
 
     @property
     def personal(self) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.core.clock import moment_of
+from syncd.core.principal import Principal
 from syncd.protocol.normalize import NormalizedChange, deletes
 from syncd.protocol.push_decision import PushDecision
 from syncd.store.rules import Seen
@@ -16,7 +19,8 @@ class ProposedChange(NamedTuple):
     """A change that is about to be written. `fields`: the values that it writes, by name; `space`: the id of the one
     that its record is in; `op`: what it will be, "insert", "update" or "delete", whatever its device calls it;
     `change_id` is None where the server makes it; `actor`, `origin`: as the device says them; `brings_back`: the fields
-    of a deleted record that it inserts again, which are there again with it, else None."""
+    of a deleted record that it inserts again, which are there again with it, else None; `written_at`: when its user
+    wrote it, the latest of its stamps, in UTC: the word of the device, whose clock may be wrong."""
 
     app: str
     table: str
@@ -28,6 +32,7 @@ class ProposedChange(NamedTuple):
     actor: Any
     origin: str | None
     brings_back: dict[str, Any] | None
+    written_at: datetime
 
 
 class Verdict(NamedTuple):
@@ -57,6 +62,11 @@ def why_not(work: PushDecision, i: int, before: Seen) -> str | None:
     return None if known or makes else "space_not_found"
 
 
+def acting(caller: Principal, before: Seen) -> Principal:
+    """The principal of a change, with its role there. A space that the change makes is its user's."""
+    return caller._replace(role=before.role or "owner")
+
+
 def values_of(change: NormalizedChange) -> dict[str, Any]:
     """The fields that a change writes, without the one that says whether the record is deleted."""
     return {name: msgspec.json.decode(register.value) for name, register in change.f.items() if name != "deletedAt"}
@@ -78,7 +88,7 @@ def proposed(work: PushDecision, i: int, before: Seen, brought: Mapping[str, Any
     op, back = op_of(deletes(change.f), before)
     return ProposedChange(
         work.pull.app, table, change.r, before.space, op, {**brought, **values_of(change)},
-        work.message.changes[i].changeId, actor, change.n, back,
+        work.message.changes[i].changeId, actor, change.n, back, moment_of(change.hi),
     )  # fmt: skip
 
 

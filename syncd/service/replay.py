@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from syncd.core.clock import moment_of, parse_instant
 from syncd.core.principal import Principal
 from syncd.service.proposed import ProposedChange, Verdict, made, op_of
 from syncd.service.rules import RuleRefused, Rules
@@ -35,7 +36,8 @@ async def replayed(
             before = stands.get(key, Seen("owner", feed.space_id, None, None, False))
             change = _proposed(feed, row, before)
             if row.counts:
-                yield WouldRefuse(feed, row, await _said(change, before, schemas, rules, row.user_id))
+                principal = Principal(row.user_id, role=row.role)
+                yield WouldRefuse(feed, row, await _said(change, before, schemas, rules, principal))
             stands[key] = made(change, before, {})
 
 
@@ -45,21 +47,32 @@ def _proposed(feed: ReplayFeed, row: ReplayChange, before: Seen) -> ProposedChan
     fields = {name: register["value"] for name, register in registers.items() if "value" in register}
     deleting = fields.pop("deletedAt") is not None if "deletedAt" in fields else None
     op, back = op_of(deleting, before)
+    written = max((parse_instant(register["at"]) for register in registers.values()), default=0)
     actor = None if row.actor is None else msgspec.json.decode(row.actor)
     return ProposedChange(
-        feed.app, row.table_name, row.record_id, feed.space_id, op, fields, row.change_id, actor, row.origin, back
+        feed.app,
+        row.table_name,
+        row.record_id,
+        feed.space_id,
+        op,
+        fields,
+        row.change_id,
+        actor,
+        row.origin,
+        back,
+        moment_of(written),
     )
 
 
 async def _said(
-    change: ProposedChange, before: Seen, schemas: Tables, rules: Rules, user: str
+    change: ProposedChange, before: Seen, schemas: Tables, rules: Rules, principal: Principal
 ) -> Verdict | None:  # fmt: skip
     schema = schemas.get((change.app, change.table))
     if schema is not None and (faults := new_faults(schema, change, before)):
         return refusal_of(faults)
     for one in rules.about(change.app, change.table):
         try:
-            said = one(change, before.record, Principal(user))
+            said = one(change, before.record, principal)
             if inspect.isawaitable(said):
                 await said
         except RuleRefused as why:

@@ -29,7 +29,7 @@ from syncd.core.ids import fault_in_id
 from syncd.core.values import InvalidValue
 from syncd.protocol.import_lines import ImportLine
 from syncd.protocol.push_decision import PushDecision
-from syncd.service.proposed import Asked, ProposedChange, Verdict, made, proposed, why_not
+from syncd.service.proposed import Asked, ProposedChange, Verdict, acting, made, proposed, why_not
 from syncd.service.rule_threads import RuleThreads, TooManyEndless
 from syncd.store.rules import Seen
 
@@ -61,9 +61,9 @@ def rule(*targets: str) -> Callable[[F], F]:
     """Marks a function as a rule for one or several "APP/TABLE", or "APP/*", all tables of an app.
 
     It is called with the change (`ProposedChange`), the record as it stands (a dict of its fields, None where there is
-    none or it is deleted) and the `Principal`. It returns None, or a dict of fields that are written beside the
-    change's own, stamped by the server. It raises RuleRefused. It may be a coroutine function. Raises ValueError where
-    a target is none.
+    none or it is deleted) and the `Principal`, with its `role` in the change's space. It returns None, or a dict of
+    fields that are written beside the change's own, stamped by the server. It raises RuleRefused. It may be a coroutine
+    function. Raises ValueError where a target is none.
     """
     named = [tuple(target.split("/", 1)) for target in targets]
     for target, parts in zip(targets, named, strict=True):
@@ -190,10 +190,10 @@ class Judging:
                 left[key] = made(change, now, verdict.derived)
 
     def _judge(self, change: ProposedChange, before: Seen) -> Verdict:
-        derived = dict[str, Any]()
+        derived, principal = dict[str, Any](), acting(self._work.caller, before)
         for one in self._rules.about(change.app, change.table):
             try:
-                said = self._called(one, change, before.record, self._work.caller)
+                said = self._called(one, change, before.record, principal)
                 if said is not None:
                     _check_derived(said)
                     derived.update(said)

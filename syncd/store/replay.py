@@ -19,13 +19,14 @@ class ReplayFeed(NamedTuple):
 
 
 class ReplayChange(NamedTuple):
-    """A change of the log. `counts`: it is new enough to be told; `fields`, its registers that won, and `actor`: JSON
-    text."""
+    """A change of the log. `counts`: it is new enough to be told; `role`: what its user is in the space today, None
+    where it has left; `fields`, its registers that won, and `actor`: JSON text."""
 
     seq: int
     counts: bool
     created_at: datetime
     user_id: str
+    role: str | None
     table_name: str
     record_id: str
     change_id: str | None

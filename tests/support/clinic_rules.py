@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import datetime
 from typing import Any
 
 from syncd import ProposedChange, RuleRefused, rule
@@ -36,6 +37,18 @@ async def counts_up(change: ProposedChange, record: dict[str, Any] | None, princ
         raise RuleRefused(None, "Beds stay.")
     if change.fields.get("number", 0) < (record or {}).get("number", 0):
         raise RuleRefused("number", "A number only grows.")
+
+
+@rule("clinic/plans")
+def an_owner_approves(
+    change: ProposedChange, record: dict[str, Any] | None, principal: Principal
+) -> dict[str, Any] | None:
+    if change.fields.get("state") == "approved" and principal.role != "owner":
+        raise RuleRefused("state", f"An owner approves a plan, not a {principal.role}.")
+    closed = (record or {}).get("closed_at")
+    if closed is not None and change.written_at >= datetime.fromisoformat(closed):
+        raise RuleRefused(None, "This plan is closed.")
+    return {"role": principal.role, "written": change.written_at.isoformat()} if "note" in change.fields else None
 
 
 @rule("clinic/broken")

@@ -219,6 +219,23 @@ def test_row_security_comes_first_and_nothing_is_told_of_what_may_not_be_seen(ru
     assert stranger.push(mine)["results"][0]["code"] == "space_not_found"
 
 
+def test_a_rule_knows_the_role_in_the_change_s_space_and_when_it_was_written(ruled: Make) -> None:
+    owner, writer = ruled(), ruled()
+    space = owner.create(unique("space"))
+    owner.member(space, writer.user, "writer")
+    there = {"table": "plans", "spaceId": space}
+    approved = edit("p", when=10, state="approved") | there
+    [mine, shared] = writer.push(edit("p", when=10, state="approved") | {"table": "plans"}, approved)["results"]
+    assert (mine["status"], shared["code"]) == ("applied", "rule_refused")
+    assert (shared["field"], shared["detail"]) == ("state", "An owner approves a plan, not a writer.")
+    owner.write(edit("p", when=11, state="approved", closed_at="2026-01-01T00:00:00.000020+00:00") | there)
+    # One in a train wrote before it was closed, and another one after.
+    early, late = writer.push(edit("p", when=19, note="a") | there, edit("p", when=20, note="b") | there)["results"]
+    assert (early["status"], late["detail"]) == ("applied", "This plan is closed.")
+    told = values(owner.drain()[0])["p"]
+    assert (told["role"], told["written"]) == ("writer", "2026-01-01T00:00:00.000019+00:00")
+
+
 async def test_what_is_refused_makes_no_name(ruled: Make, served: Server) -> None:
     new = ruled(unique("new"), unique("device"))
     assert new.push(visit("v1", reason=""))["results"][0]["code"] == "rule_refused"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from syncd.core.clock import EPOCH
 from syncd.service.proposed import ProposedChange
 from syncd.service.schema_checks import new_faults
 from syncd.service.schema_faults import TookTooLong, judged_until
@@ -106,7 +107,7 @@ def seen(record: Json | None, deleted: Json | None = None) -> Seen:
 
 
 def proposed(op: str, **fields: Any) -> ProposedChange:
-    return ProposedChange("app", "t", "r", "s", op, fields, "c", None, None, None)
+    return ProposedChange("app", "t", "r", "s", op, fields, "c", None, None, None, EPOCH)
 
 
 def texts(schema: Json, op: str, before: Seen, **fields: Any) -> list[str]:
