@@ -99,6 +99,9 @@ BEGIN
     NEW.field_meta := coalesce(nullif(NEW.field_meta, 'null'), '{}');
     NEW.user_id := v_user;
     NEW.client_id := coalesce(nullif(NEW.client_id, ''), left(concat('legacy:', v_user), 255));
+    IF starts_with(v_user, '_erased:') OR starts_with(NEW.client_id, '_server:') THEN
+        RAISE EXCEPTION 'a client id does not begin with _server:, nor a user''s with _erased:' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     NEW.space_id := coalesce(nullif(NEW.space_id, ''), CASE jsonb_typeof(NEW.data -> 'spaceId') WHEN 'string' THEN nullif(NEW.data ->> 'spaceId', '') END,
                              concat('_personal:', v_user));
     IF NEW.created_at IS NULL AND NEW.id IS NOT NULL THEN

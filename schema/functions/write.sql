@@ -215,7 +215,7 @@ END $$;
 CREATE OR REPLACE FUNCTION syncd.sync_write_check(p_app text, p_user text, p_changes jsonb, p_client text, p_on_refused text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    v_wrong text := coalesce('user ' || syncd.sync_fault_in_user(p_user), 'app ' || syncd.sync_fault_in_id(p_app), 'client ' || syncd.sync_fault_in_id(p_client),
+    v_wrong text := coalesce('user ' || syncd.sync_fault_in_user(p_user), 'app ' || syncd.sync_fault_in_id(p_app), 'client ' || syncd.sync_fault_in_client(p_client),
         CASE WHEN p_on_refused IS NULL OR p_on_refused NOT IN ('raise', 'return') THEN 'on_refused must be raise or return'
              WHEN jsonb_typeof(p_changes) IS DISTINCT FROM 'array' THEN 'changes must be an array'
              WHEN jsonb_array_length(p_changes) NOT BETWEEN 1 AND 1000 THEN 'changes must be 1 to 1,000' END);

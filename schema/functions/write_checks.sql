@@ -10,10 +10,16 @@ RETURN CASE WHEN p_id IS NULL THEN 'must be a text'
             WHEN length(p_id) > 255 THEN 'must not be longer than 255 characters'
             WHEN p_id ~ U&'[\0001-\001F\007F-\009F]' THEN 'must not contain control characters' END;
 
+-- The same for who writes: none of the ids under which the server writes. A revert is known by its own.
+CREATE OR REPLACE FUNCTION syncd.sync_fault_in_client(p_id text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN starts_with(p_id, '_server:') THEN 'must not begin with _server:, under which the server writes' ELSE syncd.sync_fault_in_id(p_id) END;
+
 -- The same for a user, or a space that a user made: two of them never look the same because of what cannot be seen.
 CREATE OR REPLACE FUNCTION syncd.sync_fault_in_user(p_id text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN coalesce(syncd.sync_fault_in_id(p_id), CASE
+    WHEN starts_with(p_id, '_erased:') THEN 'must not begin with _erased:, by which those are called who were erased'
     WHEN p_id ~ U&'^[ \3000]|[ \3000]$' THEN 'must not begin or end with a space'
     WHEN octet_length(p_id) > length(p_id) AND p_id ~ U&'[\FE00-\FE0F\+0E0100-\+0E01EF\+01BCA0-\+01BCA3\+01D173-\+01D17A\00A0\1680\2000-\200A\2028\2029\202F\205F\2800\00AD\034F\061C\115F\1160\17B4\17B5\180B-\180F\200B-\200F\202A-\202E\2060-\206F\3164\FEFF\FFA0\FFF9-\FFFB\+0E0000-\+0E007F]'
         THEN 'must not contain characters that cannot be seen' END);

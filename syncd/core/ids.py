@@ -24,6 +24,10 @@ def fault_in_id(text: str) -> str | None:
 SERVERS = "_server:"
 
 
+# How users are called in the log once they were erased (sync_erase_begin in schema/functions/erase_begin.sql).
+ERASED = "_erased:"
+
+
 # Users that are services, which show tokens of their own (sync_service_user in schema/functions/services.sql).
 SERVICES = "_service:"
 
@@ -48,9 +52,12 @@ _UNSEEN = re.compile(
 def fault_in_user(text: str) -> str | None:
     """What is wrong with the id of a user or of a new space, or None: as an id, and two of them never look the same
     because of what cannot be seen. (Ids of what is in a space are of the application's making, and nobody reads them.)
+    Nobody comes as a user who was erased.
     """
     if wrong := fault_in_id(text):
         return wrong
+    if text.startswith(ERASED):
+        return f"must not begin with {ERASED}, by which those are called who were erased"
     if text != text.strip():
         return "must not begin or end with a space"
     if not text.isascii() and _UNSEEN.search(text):

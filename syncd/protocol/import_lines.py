@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from syncd.core.clock import LAST
 from syncd.core.errors import Malformed
-from syncd.core.ids import fault_in_id
+from syncd.core.ids import SERVERS, fault_in_id
 from syncd.core.pieces import more_than
 from syncd.core.principal import actor_of
 from syncd.core.values import InvalidValue, check_text, check_value
@@ -26,6 +26,8 @@ MOST_GOOD, QUICK = 1024, b'"tfn'
 PLACES = ("appId", "userId", "table", "spaceId", "clientId")
 # A UUID, once its digits are zeros.
 UUID, _AS_ZERO = "00000000-0000-0000-0000-000000000000", str.maketrans("123456789abcdef", "0" * 15)
+# What the actor of a revert's changes says of it (sync_reverts in schema/functions/revert.sql).
+REVERTS = frozenset(("reverted", "after"))
 CONTENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -129,6 +131,9 @@ class LineReader:
         if not isinstance(line.actor, UnsetType):
             self._value(line.actor)
             actor = bytes(line.actor).decode()
+            # That a change is a revert an operator's file says, and nobody else's: its values are its author's then.
+            if self._author is not None and line.clientId.startswith(SERVERS):
+                actor = _without(actor, REVERTS)
         return ImportRow(
             r=line.id, o=OPS[line.op], c=_identity(line), e=line.eventId, f=log, g=state, lo=low,
             hi=high, v=version(line.schemaVersion, "/line"), a=actor_of(self._service, actor), n=line.origin,
@@ -227,6 +232,15 @@ class LineReader:
             self._stamps.of(line.createdAt)
         except ValueError as wrong:
             raise Malformed(f"createdAt: {wrong}", code="invalid_change") from None
+
+
+def _without(actor: str, members: frozenset[str]) -> str | None:
+    """An actor without some of its members; None: without any it is none."""
+    whole = msgspec.json.decode(actor, type=Any)
+    if not isinstance(whole, dict) or members.isdisjoint(whole):
+        return actor
+    left = {name: value for name, value in whole.items() if name not in members}
+    return msgspec.json.encode(left).decode() if left else None
 
 
 def _keep(good: set[Any], one: object) -> None:

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from syncd.core.clock import parse_instant
 from syncd.core.errors import Malformed
-from syncd.core.ids import fault_in_id
+from syncd.core.ids import fault_in_client, fault_in_id
 from syncd.core.values import InvalidValue, check_value
 from syncd.protocol.export_format import Line
 from syncd.protocol.import_lines import ImportLine, ImportRow
@@ -27,7 +27,7 @@ from syncd.transfer.sources.foreign import ForeignRow as FoundRow
 
 # Event ids are made in it, from what a change is: never from where it was read.
 NAMESPACE = uuid.UUID("6d1f0f4e-6b0a-5a0e-9c58-1f3bb7a5c0de")
-fault = lru_cache(4096)(fault_in_id)
+fault, fault_of_client = lru_cache(4096)(fault_in_id), lru_cache(4096)(fault_in_client)
 
 
 @lru_cache(1024)
@@ -140,8 +140,9 @@ class ImportChanges:
 
     def _arrival(self, where: str, found: ForeignChange, counts: ImportCounts) -> ImportChange:
         space = found.space or f"_personal:{found.user}"
-        for name, text in (("app", found.app), ("user", found.user), ("client", found.client)):
-            if wrong := fault(text):
+        wrong_ids = ("app", fault(found.app)), ("user", fault(found.user)), ("client", fault_of_client(found.client))
+        for name, wrong in wrong_ids:
+            if wrong:
                 raise UnreadableRow("invalid_id", f"the {name} {wrong}")
         if space.startswith("_personal:"):
             if space != f"_personal:{found.user}":

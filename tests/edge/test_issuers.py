@@ -67,6 +67,7 @@ async def test_its_keys_are_found_and_asked_for_once(provider: Provider) -> None
         ({"sub": 7}, None),
         ({"sub": ""}, None),
         ({"sub": "_service:x"}, None),
+        ({"sub": "_erased:x"}, None),
         ({"sub": "a\u0000b"}, None),
     ],
 )

@@ -107,6 +107,7 @@ def answers(returned: Any) -> Any:
         ("ann", 500, "internal"),
         (Principal(""), 500, "internal"),
         (Principal("_service:invoices"), 500, "internal"),
+        (Principal("_erased:ann"), 500, "internal"),
         (Principal("ann", service="invoices"), 500, "internal"),
         (Principal("ann", ([], 0)), 500, "internal"),  # type: ignore[arg-type]
     ],

@@ -206,6 +206,17 @@ async def test_what_cannot_be_is_refused(sql: Sql, arguments: tuple[Any, ...], r
     assert await sql.rows() == []
 
 
+@pytest.mark.parametrize(
+    ("client", "user"), [("_server:c1", None), ("_server:_server:c1", None), ("script", "_erased:ada")]
+)
+async def test_a_name_of_the_servers_is_refused(sql: Sql, client: str, user: str | None) -> None:
+    """A revert is known by its client id."""
+    await sql.as_user(user or unique("ada"))
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=r"_server:|_erased:"):
+        await sql.connection.execute(INSERT.replace("'script'", "$6"), "r", "update", '{"x": 1}', "null", None, client)
+    assert await sql.rows() == []
+
+
 async def test_what_a_user_s_role_may_not_write_is_refused(sql: Sql, server: Server, device: Make) -> None:
     ada, bob, table = device(unique("ada")), device(unique("bob")), unique("prices")
     space = ada.create(unique("garden"))

@@ -205,6 +205,7 @@ async def test_the_serving_role_sees_no_tokens(serving: Server) -> None:
         (["--service", "x", "--spaces", "no-such-space"], "not there"),
         (["ada", "--service", "x", "--spaces", "s"], "on behalf of USER"),
         (["_service:x", "--service", "x"], "acts as itself"),
+        (["_erased:x", "--service", "x"], "_erased:"),
         (["--ttl", "1h"], "Name a USER"),
         (["--service", "x", "--ttl", "soon"], "--ttl"),
     ],

@@ -202,13 +202,23 @@ async def test_who_may_not_write_is_refused_and_what_else_there_is_can_go_throug
 
 
 @pytest.mark.parametrize(
-    "user", ["", " ada", "a\x01da", "a\u200bda", "..", "\x01" + "0" * 64 + "u" + "0" * 54 + "ada", "a" * 256]
+    "user",
+    ["", " ada", "a\x01da", "a\u200bda", "..", "\x01" + "0" * 64 + "u" + "0" * 54 + "ada", "a" * 256, "_erased:ada"],
 )
 async def test_a_user_who_cannot_be_is_refused(connection: asyncpg.Connection, user: str) -> None:
     with pytest.raises(Malformed, match="user must"):
         await syncd.write(connection, user=user, app="app", changes=[put("r", x=1)])
     with pytest.raises(Malformed, match="user must"):
         await syncd.read(connection, user=user, app="app", table="t", id="r")
+
+
+@pytest.mark.parametrize("client", ["_server:", "_server:c1", "_server:_server:c1"])
+async def test_a_part_of_the_backend_has_no_id_of_the_servers(connection: asyncpg.Connection, client: str) -> None:
+    """A revert is known by its client id."""
+    run = {"actor": {"reverted": {"run": "1"}}}
+    for changes in ([put("r", x=1)], [{**put("r", x=1), **run}]):
+        with pytest.raises(Malformed, match="client must not begin with _server:"):
+            await syncd.write(connection, user="ada", app="app", changes=changes, client=client)
 
 
 async def test_a_backend_that_is_killed_between_write_and_commit_has_written_nothing(
