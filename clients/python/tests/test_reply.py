@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from syncd_client import BadReply
-from syncd_client.data.change import Packed
+from syncd_client.data.change import Packed, Refusal
 from syncd_client.data.clock import parse_instant
 from syncd_client.data.conflict import Conflict
 from syncd_client.error_codes import TEXTS
@@ -186,7 +186,7 @@ def test_the_changes_at_fault_are_named_with_what_is_wrong_with_each() -> None:
     ]  # fmt: skip
     found = read_problem(422, problem(errors=errors))
     assert found.blamed == {
-        3: ("invalid_value", "Too deep. (/changes/3/fields/x)"), 12: ("busy", "Wait. (/changes/12)"),
-        0: ("busy", "No. (/changes/0/)"),
+        3: Refusal("invalid_value", "Too deep. (/changes/3/fields/x)"), 12: Refusal("busy", "Wait. (/changes/12)"),
+        0: Refusal("busy", "No. (/changes/0/)"),
     }  # fmt: skip
     assert len(found.errors) == 8

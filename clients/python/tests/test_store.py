@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from syncd_client import StoreFailed, WrongReplica
+from syncd_client.store import outbox
 from syncd_client.store import store as stores
 from syncd_client.store.store import FORMAT, Store, claim_meta, explain_failure, get_meta, set_meta
 
@@ -84,6 +85,24 @@ def test_a_file_of_a_later_format_is_not_opened_and_stays_as_it_is(path: Path, s
     file = sqlite3.connect(path)
     assert file.execute("SELECT value FROM meta").fetchall() == [("c1",)]
     file.close()
+
+
+def test_a_file_of_the_first_format_is_taken_over_with_what_waits_in_it(path: Path, store: Store) -> None:
+    with store.write() as db:
+        db.execute("ALTER TABLE outbox DROP COLUMN field")
+        db.execute("PRAGMA user_version = 1")
+        db.execute(
+            "INSERT INTO outbox (change_id, batch, tbl, space, id, state, body, code, detail) "
+            "VALUES ('c', 'c', 't', '', 'r', 'rejected', '{}', 'rule_refused', 'No.')"
+        )
+    store.close()
+    for _ in range(2):
+        again = Store(path)
+        assert setting(again, "user_version") == FORMAT
+        with again.read() as db:
+            (kept,) = outbox.select(db, "state = 'rejected'")
+        assert (kept.detail, kept.field) == ("No.", None)
+        again.close()
 
 
 def test_a_transaction_that_fails_leaves_no_trace_and_the_next_one_works(store: Store) -> None:

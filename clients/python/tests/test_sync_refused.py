@@ -37,6 +37,19 @@ def test_a_rejected_change_is_kept_with_its_reason_and_the_rest_goes_through(rep
     assert good not in [change.change_id for change in replica.pending()]
 
 
+def test_the_field_that_is_at_fault_is_kept_with_the_reason(replica: Replica, script: Script) -> None:
+    replica.put("visits", "v1", {"reason": ""})
+    replica.put("visits", "v2", {"reason": "Cough"})
+
+    def answer(body: Any) -> Any:
+        refused = {"status": "rejected", "code": "rule_refused", "detail": "A visit needs a reason."}
+        return {**applied(body), "results": [{**refused, "field": "reason"}, {**refused, "field": 7}]}
+
+    script.answers = [answer]
+    replica.sync()
+    assert [(one.id, one.field) for one in replica.rejected()] == [("v1", "reason"), ("v2", None)]
+
+
 def test_what_was_too_much_for_its_push_is_sent_again_and_kept_where_nothing_else_was_settled(
     replica: Replica, script: Script
 ) -> None:

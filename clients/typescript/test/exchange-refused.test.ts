@@ -18,6 +18,24 @@ describe("a refusal", () => {
     expect(kept?.detail).toContain(`/changes/${place}/fields/n/value`);
   });
 
+  it("of one field is kept with the field", async () => {
+    const { replica, script } = await scripted();
+    for (const id of ["v1", "v2"]) await replica.put("visits", id, { reason: "" });
+    const refused = { status: "rejected", code: "rule_refused", detail: "A visit needs a reason." };
+    script.answers.push((body) => {
+      const said = body?.changes.map(({ changeId, id }) => {
+        return { ...refused, changeId, field: id === "v1" ? "reason" : 7 };
+      });
+      return page([], { results: said ?? [] });
+    });
+    await replica.sync();
+    const kept = await replica.rejected();
+    expect(kept.map(({ id, detail, field }) => [id, detail, field])).toEqual([
+      ["v1", refused.detail, "reason"],
+      ["v2", refused.detail, null],
+    ]);
+  });
+
   it.each<[number, string, string[]]>([
     [400, "invalid_request", ["/clientId"]],
     [400, "invalid_request", ["/changes/7"]],

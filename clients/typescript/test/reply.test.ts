@@ -10,6 +10,7 @@ import { delay, parseRetryAfter, passes } from "../src/sync/retry.js";
 const AT = "2026-01-01T10:00:00.000000Z";
 const PAGE = { serverChanges: [], syncedUntil: "c1" };
 const RESULT = { changeId: "c", status: "applied" };
+const UNSAID = { code: "rejected", detail: "", field: null };
 
 function packed(...ids: string[]): Packed[] {
   return ids.map((changeId) => ({ changeId, batch: changeId, body: "{}", size: 2, space: "" }));
@@ -81,10 +82,10 @@ describe("a page", () => {
     ];
     const { results } = read({ ...PAGE, results: said }, "c", "d");
     expect(results).toEqual([
-      { changeId: "c", status: "superseded", at: new Map([["n", AT]]), code: "rejected", detail: "" },
-      { changeId: "d", status: "applied", at: new Map(), code: "rejected", detail: "" },
+      { changeId: "c", status: "superseded", at: new Map([["n", AT]]), ...UNSAID },
+      { changeId: "d", status: "applied", at: new Map(), ...UNSAID },
     ]);
-    const refusal = { status: "rejected", code: "not_a_writer", detail: "You read." };
+    const refusal = { status: "rejected", code: "not_a_writer", detail: "You read.", field: "title" };
     expect(read({ ...PAGE, results: [refusal] }, "c").results[0]).toMatchObject(refusal);
   });
 

@@ -191,6 +191,14 @@ class Write:
     upsert: bool = False
 
 
+class Refusal(NamedTuple):
+    """Why a change was refused: the server's code, a sentence, and which of its fields is wrong, where one is named."""
+
+    code: str
+    detail: str
+    field: str | None = None
+
+
 class Packed(NamedTuple):
     """A change on its way in a push."""
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..data.change import Key, Packed, space_key
+from ..data.change import Key, Packed, Refusal, space_key
 from ..data.values import dump, parse
 
 State = Literal["pending", "acked", "rejected", "aside"]
@@ -17,28 +17,28 @@ VALUES (?, ?, ?, ?, ?, 'pending', ?)"""
 _NEXT = """SELECT change_id, batch, body, space FROM outbox WHERE state = 'pending' AND position <= ?
 ORDER BY position LIMIT ?"""
 _BATCH = """SELECT change_id, batch, body, space FROM outbox WHERE state = 'pending' AND batch = ? ORDER BY position"""
-_REJECT = """UPDATE outbox SET state = 'rejected', code = ?, detail = ?
+_REJECT = """UPDATE outbox SET state = 'rejected', code = ?, detail = ?, field = ?
 WHERE state = 'pending' AND change_id = ?"""
 _REST = """SELECT change_id FROM outbox WHERE state = 'pending'
 AND batch = (SELECT batch FROM outbox WHERE change_id = ?)"""
 _REMOVE = "DELETE FROM outbox WHERE change_id = ?"
 _UNANSWERED = """SELECT change_id FROM outbox WHERE state = 'pending'
 AND change_id IN (SELECT value FROM json_each(?))"""
-_ACK = "UPDATE outbox SET state = 'acked', code = NULL, detail = NULL WHERE change_id = ?"
+_ACK = "UPDATE outbox SET state = 'acked', code = NULL, detail = NULL, field = NULL WHERE change_id = ?"
 _ASIDE = """UPDATE outbox SET state = 'aside', code = coalesce(code, 'space_left'),
 detail = coalesce(detail, 'The space was left before this was sent.')
 WHERE space = ?"""
 _STOP_BATCH = """UPDATE outbox SET state = 'rejected', code = 'batch_rejected',
 detail = 'Goes together with a change to a space that was left.' WHERE state = 'pending' AND batch = ?"""
-_COLUMNS = "SELECT change_id, batch, tbl, space, id, state, body, code, detail FROM outbox"
+_COLUMNS = "SELECT change_id, batch, tbl, space, id, state, body, code, detail, field FROM outbox"
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
     """A change in the outbox, as the application sees it.
 
-    `state`: "pending" waits to be sent, "rejected" was refused for the reason in `code` and `detail`,
-    "aside" belonged to a space that was left. `change` is the wire form, a dictionary.
+    `state`: "pending" waits to be sent, "rejected" was refused for the reason in `code` and `detail`, where the server
+    said so because of one `field`, "aside" belonged to a space that was left. `change` is the wire form, a dictionary.
     """
 
     change_id: str
@@ -50,6 +50,7 @@ class Queued:
     change: dict[str, Any]
     code: str | None
     detail: str | None
+    field: str | None = None
 
 
 def insert(db: sqlite3.Connection, queued: Sequence[tuple[str, Key, str]]) -> None:
@@ -85,19 +86,19 @@ def _cut(rows: Sequence[tuple[str, str, str, str]], most: int, size: int) -> int
     return len(rows)
 
 
-def reject(db: sqlite3.Connection, refusals: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Sets changes aside as refused, {changeId: (code, detail)}, each with the rest of its batch.
+def reject(db: sqlite3.Connection, refusals: Mapping[str, Refusal]) -> list[str]:
+    """Sets changes aside as refused, by changeId, each with the rest of its batch.
 
     Returns the changeIds that were set aside.
     """
     rejected: list[str] = []
-    for change_id, (code, detail) in refusals.items():
-        if db.execute(_REJECT, (code, detail, change_id)).rowcount:
+    for change_id, why in refusals.items():
+        if db.execute(_REJECT, (*why, change_id)).rowcount:
             rejected.append(change_id)
-    for change_id, (code, _) in refusals.items():
-        why = f"Goes together with {change_id}, which was refused: {code}."
+    for change_id, why in refusals.items():
+        with_it = Refusal("batch_rejected", f"Goes together with {change_id}, which was refused: {why.code}.")
         rest = [row[0] for row in db.execute(_REST, (change_id,)).fetchall()]
-        db.executemany(_REJECT, [("batch_rejected", why, other) for other in rest])
+        db.executemany(_REJECT, [(*with_it, other) for other in rest])
         rejected += rest
     return rejected
 
@@ -170,8 +171,8 @@ def select(db: sqlite3.Connection, condition: str, params: Sequence[Any] = ()) -
 
 
 def _read(row: Sequence[Any]) -> Queued:
-    change_id, batch, table, space, record, state, body, code, detail = row
-    return Queued(change_id, batch, table, space or None, record, state, parse(body), code, detail)
+    change_id, batch, table, space, record, state, body, *why = row
+    return Queued(change_id, batch, table, space or None, record, state, parse(body), *why)
 
 
 def keys_of(changes: Iterable[Queued]) -> list[Key]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ..errors import StoreFailed, WrongReplica
 
-FORMAT = 1
+FORMAT = 2
 _LITTLE = 65_536  # bytes: less room than this is none
 _MACHINE = Path("/etc/machine-id")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,7 +33,7 @@ CREATE TABLE records (tbl TEXT NOT NULL, space TEXT NOT NULL, id TEXT NOT NULL, 
 -- shared by changes that go together or not at all. body: the bytes that are sent, and sent again.
 CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, change_id TEXT NOT NULL UNIQUE,
     batch TEXT NOT NULL, tbl TEXT NOT NULL, space TEXT NOT NULL, id TEXT NOT NULL,
-    state TEXT NOT NULL, body TEXT NOT NULL, code TEXT, detail TEXT);
+    state TEXT NOT NULL, body TEXT NOT NULL, code TEXT, detail TEXT, field TEXT);
 CREATE INDEX outbox_record ON outbox (tbl, space, id);
 CREATE INDEX outbox_state ON outbox (state, position);
 CREATE INDEX outbox_batch ON outbox (batch);
@@ -101,6 +101,9 @@ class Store:
             for statement in _SCHEMA.split(";"):
                 if statement.strip():
                     db.execute(statement)
+        if version == 1:
+            db.execute("ALTER TABLE outbox ADD COLUMN field TEXT")
+        if version < FORMAT:
             db.execute(f"PRAGMA user_version = {FORMAT}")
 
     @contextmanager

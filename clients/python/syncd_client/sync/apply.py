@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ..data.change import Change, Key, Packed, read_change, space_key
+from ..data.change import Change, Key, Packed, Refusal, read_change, space_key
 from ..data.clock import format_instant
 from ..data.merge import TOMBSTONE
 from ..data.values import dump, parse
@@ -81,8 +81,8 @@ def _note_acknowledged(db: sqlite3.Connection, page: Page, checked: Sequence[str
         set_meta(db, "acknowledged", dump(kept))
 
 
-def _refusals(results: Sequence[Result]) -> dict[str, tuple[str, str]]:
-    """The refused changes, {changeId: (code, detail)}.
+def _refusals(results: Sequence[Result]) -> dict[str, Refusal]:
+    """Why changes were refused, by changeId.
 
     Changes that were too much for their push stay queued where others of it were settled: they have their turn in the
     next.
@@ -90,7 +90,7 @@ def _refusals(results: Sequence[Result]) -> dict[str, tuple[str, str]]:
     refused = [result for result in results if result.status == "rejected"]
     if any(result not in refused or result.code != "push_too_large" for result in results):
         refused = [result for result in refused if result.code != "push_too_large"]
-    return {result.change_id: (result.code, result.detail) for result in refused}
+    return {result.change_id: Refusal(result.code, result.detail, result.field) for result in refused}
 
 
 def _here(

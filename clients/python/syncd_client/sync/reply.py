@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..data.change import Change, Packed, read_change, space_key
+from ..data.change import Change, Packed, Refusal, read_change, space_key
 from ..data.clock import parse_instant
 from ..data.conflict import Conflict
 from ..data.values import parse
@@ -29,7 +29,7 @@ class Overwritten(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The server's word on one change. `at`: lowered stamps in microseconds, by field."""
+    """The server's word on one change. `at`: lowered stamps in microseconds, by field; `field`: which one is wrong."""
 
     change_id: str
     status: str
@@ -37,6 +37,7 @@ class Result:
     code: str
     detail: str
     overwrote: Sequence[Overwritten] = ()
+    field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,13 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A refusal. `blamed`: {index in the push: (code, detail)} where the pointers name changes."""
+    """A refusal. `blamed`: why, by index in the push, where the pointers name changes."""
 
     status: int
     code: str
     detail: str
     errors: Sequence[Any] = ()
-    blamed: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    blamed: Mapping[int, Refusal] = field(default_factory=dict)
 
 
 def read_page(body: bytes, pushed: Sequence[Packed]) -> Page:
@@ -116,7 +117,9 @@ def _read_result(wire: Mapping[str, Any], sent: Packed) -> Result:
         Overwritten(item["field"], item["value"], item["by"], parse_instant(item["at"]))
         for item in wire.get("overwrote") or ()
     )
-    return Result(sent.change_id, wire["status"], at, code, wire.get("detail") or _cause(code), overwrote)
+    named = wire.get("field")
+    wrong = named if isinstance(named, str) else None
+    return Result(sent.change_id, wire["status"], at, code, wire.get("detail") or _cause(code), overwrote, wrong)
 
 
 def _read_conflict(wire: Mapping[str, Any], pushed: Sequence[Packed]) -> Conflict:
@@ -152,12 +155,12 @@ def read_problem(status: int, body: bytes) -> Problem:
         code, detail = str(wire["code"]), str(wire.get("detail") or _cause(wire["code"]) or wire.get("title") or "")
     except (ValueError, KeyError, TypeError, AttributeError):
         return Problem(status, f"http_{status}", "The answer is not syncd's.")
-    blamed: dict[int, tuple[str, str]] = {}
+    blamed: dict[int, Refusal] = {}
     for error in errors:
         match = _CHANGE.match(str(error.get("pointer", "")))
         if match:
             reason = f"{error.get('detail') or detail} ({error['pointer']})"
-            blamed.setdefault(int(match[1]), (str(error.get("code") or code), reason))
+            blamed.setdefault(int(match[1]), Refusal(str(error.get("code") or code), reason))
     return Problem(status, code, detail, errors, blamed)
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from ..data.change import Packed
+from ..data.change import Packed, Refusal
 from ..data.conflict import Conflict
 from ..data.values import dump
 from ..errors import BadReply, NotAllowed, Offline, Refused, ServerBusy, StoreFailed, SyncdError
@@ -308,12 +308,12 @@ class Session:
         elif problem.status in (413, 422) and len(batches) > 1:
             self._limits = replace(self._limits, push_changes=max(1, len(sent.pushed) // 2))
         elif problem.status in (413, 422) and batches:
-            self._reject({change.change_id: (problem.code, problem.detail) for change in sent.pushed})
+            self._reject({change.change_id: Refusal(problem.code, problem.detail) for change in sent.pushed})
         else:
             error = Refused(problem.detail, code=problem.code, status=problem.status, errors=problem.errors)
             self._give_up("refused", error)
 
-    def _reject(self, refusals: Mapping[str, tuple[str, str]]) -> None:
+    def _reject(self, refusals: Mapping[str, Refusal]) -> None:
         with self._store.write() as db:
             rejected = outbox.reject(db, refusals)
         self.report.rejected += rejected

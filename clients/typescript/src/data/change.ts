@@ -54,10 +54,11 @@ export interface Packed {
   readonly size: number;
 }
 
-/** Why a change was refused: the server's code, and a sentence. */
+/** Why a change was refused: the server's code, a sentence, and which of its fields is wrong, where one is named. */
 export interface Refusal {
   readonly code: string;
   readonly detail: string;
+  readonly field?: string | null | undefined;
 }
 
 /**

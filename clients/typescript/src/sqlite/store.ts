@@ -5,7 +5,7 @@ import type { MakeStore } from "../store/open.js";
 import type { RowStore, RowWork } from "../store/store.js";
 import { Mutex } from "../timing.js";
 import type { SqliteDriver, SqliteFiles, SqliteValue } from "./driver.js";
-import { APPLICATION, FORMAT, SCHEMA } from "./tables.js";
+import { APPLICATION, FORMAT, SCHEMA, SECOND } from "./tables.js";
 import { SqliteTransaction } from "./transaction.js";
 
 /** Milliseconds between two looks whether the owner of a file is gone. */
@@ -215,8 +215,9 @@ async function create(driver: SqliteDriver, name: string): Promise<void> {
   await driver.run("BEGIN IMMEDIATE");
   const fresh = (await only(driver, "PRAGMA application_id")) !== APPLICATION;
   if (fresh) for (const statement of SCHEMA) await driver.run(statement);
-  if (((await only(driver, "PRAGMA user_version")) as number) > FORMAT)
-    throw new WrongReplica(`a newer version wrote ${name}: upgrade.`);
+  const format = (await only(driver, "PRAGMA user_version")) as number;
+  if (format > FORMAT) throw new WrongReplica(`a newer version wrote ${name}: upgrade.`);
+  if (format === 1) for (const statement of SECOND) await driver.run(statement);
   await driver.run("COMMIT");
 }
 

@@ -7,7 +7,7 @@ import type { Name, RecordRow, Rows } from "../store/store.js";
 import type { SqliteRow, SqliteValue } from "./driver.js";
 
 /** Of the tables below. A file with a greater one was written by a newer version. */
-export const FORMAT = 1;
+export const FORMAT = 2;
 /** In the head of the file: whose it is. */
 export const APPLICATION = 0x73796364;
 
@@ -30,6 +30,7 @@ export const COLUMNS: { readonly [name in Name]: readonly string[] } = {
     "size",
     "code",
     "detail",
+    "field",
   ],
   conflicts: ["number", "space", "conflict"],
   spaces: ["id"],
@@ -42,7 +43,7 @@ export const SCHEMA: readonly string[] = [
   `CREATE INDEX records_table ON records ("table", space, id)`,
   `CREATE TABLE outbox (position INTEGER PRIMARY KEY, changeId TEXT NOT NULL, batch TEXT NOT NULL, space TEXT NOT NULL,
     "table" TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL, size INTEGER NOT NULL, code TEXT,
-    detail TEXT)`,
+    detail TEXT, field TEXT)`,
   `CREATE INDEX outbox_change ON outbox (changeId)`,
   `CREATE INDEX outbox_state ON outbox (state, position)`,
   `CREATE INDEX outbox_record ON outbox (space, "table", id, position)`,
@@ -52,6 +53,12 @@ export const SCHEMA: readonly string[] = [
   `CREATE TABLE spaces (id TEXT PRIMARY KEY)`,
   `PRAGMA application_id = ${APPLICATION}`,
   `PRAGMA user_version = ${FORMAT}`,
+];
+
+/** What makes a file of the first format one of the second. */
+export const SECOND: readonly string[] = [
+  `ALTER TABLE outbox ADD COLUMN field TEXT`,
+  `PRAGMA user_version = 2`,
 ];
 
 type Stamp = [at: Instant, client: string, sent: Instant | null, ...fields: string[]];

@@ -18,6 +18,8 @@ export interface Queued {
   readonly change: JsonObject;
   readonly code: string | null;
   readonly detail: string | null;
+  /** Which field the server says is wrong, where it names one. */
+  readonly field?: string | null | undefined;
 }
 
 /**
@@ -53,10 +55,10 @@ function cut(rows: readonly OutboxRow[], changes: number, bytes: number): number
 export async function reject(tx: Transaction, refusals: ReadonlyMap<string, Refusal>): Promise<string[]> {
   const told: string[] = [];
   const batches = new Map<string, string>();
-  for (const [changeId, { code, detail }] of refusals) {
+  for (const [changeId, { code, detail, field }] of refusals) {
     const row = await find(tx, changeId);
     if (row?.state !== "pending") continue;
-    tx.put("outbox", { ...row, state: "rejected", code, detail });
+    tx.put("outbox", { ...row, state: "rejected", code, detail, field });
     told.push(changeId);
     batches.set(row.batch, `Goes together with ${changeId}, which was refused: ${code}.`);
   }

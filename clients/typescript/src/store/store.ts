@@ -39,6 +39,7 @@ export interface OutboxRow {
   readonly size: number;
   readonly code: string | null;
   readonly detail: string | null;
+  readonly field?: string | null | undefined;
 }
 
 /** Why nothing is synced now. */

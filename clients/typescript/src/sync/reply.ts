@@ -20,12 +20,10 @@ import { BadReply } from "../errors.js";
 const STATUSES = ["applied", "superseded", "duplicate", "rejected"] as const;
 
 /** The server's word on one change. `at`: lowered stamps by field. */
-export interface Result {
+export interface Result extends Refusal {
   readonly changeId: string;
   readonly status: (typeof STATUSES)[number];
   readonly at: ReadonlyMap<string, Instant>;
-  readonly code: string;
-  readonly detail: string;
 }
 
 /** Changes to apply, the cursor after them (null: it stays where it was), memberships, results. */
@@ -98,15 +96,15 @@ function readResult(wire: JsonObject, { changeId }: Packed): Result {
   if ((wire.changeId ?? changeId) !== changeId) throw new BadReply("another change.");
   const status = STATUSES.find((name) => name === wire.status);
   if (status === undefined) throw new BadReply("an unknown op.");
-  const at = Object.entries(objectOf(wire.at ?? {})).map(
-    ([field, instant]) => [field, readInstant(instant)] as const,
-  );
   return {
     changeId,
     status,
-    at: new Map(at),
+    at: new Map(
+      Object.entries(objectOf(wire.at ?? {})).map(([field, instant]) => [field, readInstant(instant)]),
+    ),
     code: textOr(wire.code, "rejected"),
     detail: textOr(wire.detail, ""),
+    field: textOr(wire.field, "") || null,
   };
 }
 
@@ -121,8 +119,12 @@ function readConflict({ spaceId, ...said }: JsonObject): Conflict {
 export function readProblem(status: number, body: string): Problem {
   try {
     const wire = objectOf(parse(body));
-    const [code, detail] = [textOf(wire.code), textOr(wire.detail, textOr(wire.title, ""))];
-    return { status, code, detail, errors: listOf(wire.errors) };
+    return {
+      status,
+      code: textOf(wire.code),
+      detail: textOr(wire.detail, textOr(wire.title, "")),
+      errors: listOf(wire.errors),
+    };
   } catch {
     return { status, code: `http_${status}`, detail: "The answer is not syncd's.", errors: [] };
   }

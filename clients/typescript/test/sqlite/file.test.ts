@@ -110,6 +110,20 @@ describe.each(FILES)("a file of %s", (_name, kind) => {
     await second.close();
   });
 
+  it("of the first format is taken over with what waits in it", async () => {
+    const folder = newFolder();
+    const first = await Replica.open("notes", options(folder));
+    await first.put("t", "a", { n: 1 });
+    await first.close();
+    await executed(join(folder, "notes"), "ALTER TABLE outbox DROP COLUMN field");
+    await executed(join(folder, "notes"), "PRAGMA user_version = 1");
+    for (let n = 0; n < 2; n++) {
+      const again = await Replica.open("notes", options(folder));
+      expect(await again.pending()).toMatchObject([{ id: "a", code: null, field: null }]);
+      await again.close();
+    }
+  });
+
   it("that is something else's, or a newer version's, is left alone", async () => {
     const folder = newFolder();
     const others = { other: "PRAGMA user_version = 1", python: "PRAGMA application_id = 7" };
@@ -124,7 +138,7 @@ describe.each(FILES)("a file of %s", (_name, kind) => {
       expect(readFileSync(join(folder, name)).equals(before)).toBe(true);
     }
     await (await opened("newer")).close();
-    await executed(join(folder, "newer"), "PRAGMA user_version = 2");
+    await executed(join(folder, "newer"), "PRAGMA user_version = 3");
     await expect(opened("newer")).rejects.toThrow(/a newer version wrote .*newer: upgrade/);
     await expect(opened("no/folder")).rejects.toMatchObject({ code: "store_failed" });
     expect(readdirSync(folder).sort()).toEqual(["newer", "other", "python"]);
@@ -134,7 +148,7 @@ describe.each(FILES)("a file of %s", (_name, kind) => {
     const folder = newFolder();
     const opened = (name: string): Promise<Replica> => Replica.open(name, options(folder));
     await (await opened("newer")).close();
-    await executed(join(folder, "newer"), "PRAGMA user_version = 2");
+    await executed(join(folder, "newer"), "PRAGMA user_version = 3");
     const used = connect(join(folder, "newer"));
     used.exec("BEGIN IMMEDIATE");
     await expect(kind(folder, { patience: 0 }).destroy("newer")).rejects.toThrow(/open in another/);
