@@ -265,7 +265,7 @@ GRANT EXECUTE ON FUNCTION syncd.sync_push_together, syncd.sync_push_group TO syn
 
 -- moves
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_moves, syncd.sync_move_places, syncd.sync_move_into, syncd.sync_move_id, syncd.sync_move_away, syncd.sync_move_begin, syncd.sync_move_lock, syncd.sync_move,
+    syncd.sync_moves, syncd.sync_writers, syncd.sync_move_parts, syncd.sync_move_places, syncd.sync_move_into, syncd.sync_move_id, syncd.sync_move_away, syncd.sync_move_begin, syncd.sync_move_lock, syncd.sync_move,
     syncd.sync_push_moving, syncd.sync_follow, syncd.sync_follow_marks, syncd.sync_push_following
     TO syncd_runtime;
 

@@ -49,9 +49,51 @@ BEGIN
         WHERE c.space_no = p_space AND c.app_no = p_app ORDER BY c.seq DESC LIMIT 1));
 END $$;
 
--- Writes the registers of a record into a space as changes of the devices that wrote them, the one that made it or deleted it
--- first; where the record is there already, they merge. Whether that was done: not where it would be larger than p_largest, nor
--- where it may be one whose tombstone that space has forgotten. The feed is locked.
+-- The registers of a record, each with the `origin` and the `actor` of the change that it was won from, and of those of a revert without what makes them
+-- one: what it took back does not go along. Both are null where the record's chain is longer than the steps that are left (sync_steps_left): 2 kB of
+-- changes count as one, and 16 kB of what is left of a record that is written in one more part.
+CREATE OR REPLACE FUNCTION syncd.sync_writers(p_record syncd.sync_records) RETURNS TABLE (key text, value jsonb, origin text, actor text)
+LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+DECLARE
+    v_sought jsonb := p_record.registers || '{}';
+    v_left   integer := syncd.sync_steps_left();
+    v_at     bigint := p_record.seq;
+    v_found  text[];
+    c        record;
+BEGIN
+    WHILE v_at > 0 AND v_sought <> '{}' AND v_left > 0 LOOP
+        SELECT h.prev_seq, d.name, h.origin, coalesce(h.lost::jsonb, '{}') || syncd.sync_written(h.fields)::jsonb AS written,
+               CASE WHEN syncd.sync_reverts(h.actor::jsonb, h.client_no) IS NULL THEN h.actor::text
+                    ELSE nullif((h.actor::jsonb - ARRAY['reverted', 'after'])::text, '{}') END AS actor
+        INTO c FROM syncd.sync_changes h JOIN syncd.sync_names d ON d.name_no = h.client_no
+        WHERE h.space_no = p_record.space_no AND h.app_no = p_record.app_no AND h.seq = v_at;
+        EXIT WHEN NOT FOUND;
+        v_found := ARRAY(SELECT w.key FROM jsonb_each(c.written) w
+                         WHERE v_sought -> w.key ->> 'at' = w.value ->> 'at' AND v_sought -> w.key ->> 'clientId' = c.name);
+        RETURN QUERY SELECT f, v_sought -> f, c.origin, c.actor FROM unnest(v_found) f;
+        v_sought := v_sought - v_found;
+        v_left := v_left - 1 - pg_column_size(c.written) / 2048 - CASE WHEN v_found <> '{}' THEN pg_column_size(v_sought) / 16384 ELSE 0 END;
+        v_at := abs(c.prev_seq);
+    END LOOP;
+    PERFORM set_config('syncd.steps', v_left::text, true);
+    RETURN QUERY SELECT w.key, w.value, NULL::text, NULL::text FROM jsonb_each(v_sought) w;
+END $$;
+
+-- What a move writes of a record: [{"registers", "device": number, "origin", "actor": text, "made": whether it made or deleted the record}], a
+-- change for each device, origin and actor, that which made or deleted the record first.
+CREATE OR REPLACE FUNCTION syncd.sync_move_parts(p_from syncd.sync_records) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('registers', p.registers, 'device', syncd.sync_name(p.device), 'origin', p.origin, 'actor', p.actor, 'made', p.made)
+                                  ORDER BY p.made DESC, p.device COLLATE "C", p.origin COLLATE "C" NULLS FIRST, p.actor COLLATE "C" NULLS FIRST), '[]')
+        FROM (SELECT w.value ->> 'clientId' AS device, w.origin, w.actor, jsonb_object_agg(w.key, w.value) AS registers, bool_or(w.key = 'deletedAt') AS made
+              FROM syncd.sync_writers(p_from) w GROUP BY 1, 2, 3) p);
+END $$;
+
+-- Writes the registers of a record into a space as changes of the devices that wrote them (sync_move_parts); where the record is there already, they
+-- merge. Whether that was done: not where it would be larger than p_largest, nor where it may be one whose tombstone that space has forgotten. The feed is locked.
 CREATE OR REPLACE FUNCTION syncd.sync_move_into(p_space integer, p_from syncd.sync_records, p_largest integer) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -63,6 +105,7 @@ DECLARE
     v_last  bigint;
     v_by    integer;
     v_dead  boolean;
+    v_parts jsonb;
     d       record;
     m       record;
 BEGIN
@@ -75,23 +118,19 @@ BEGIN
             AND syncd.sync_unremembered(h.forgotten_us, CASE WHEN p_from.registers ? 'deletedAt' THEN 1 ELSE 2 END, p_from.registers::json)) THEN
         RETURN false;
     END IF;
-    SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_move_places(p_space, p_from.app_no, (
-        SELECT count(DISTINCT e.value ->> 'clientId') FROM jsonb_each(p_from.registers) e)::integer) a;
-    FOR d IN SELECT syncd.sync_name(e.value ->> 'clientId') AS client_no, jsonb_object_agg(e.key, e.value) AS registers,
-                    bool_or(e.key = 'deletedAt') AS made, gen_random_uuid() AS event_id, v_base + row_number() OVER w AS seq,
-                    v_base + count(*) OVER () AS push_end
-             FROM jsonb_each(p_from.registers) e GROUP BY e.value ->> 'clientId'
-             WINDOW w AS (ORDER BY bool_or(e.key = 'deletedAt') DESC, (e.value ->> 'clientId') COLLATE "C") ORDER BY 5 LOOP
+    v_parts := syncd.sync_move_parts(p_from);
+    SELECT a.base, a.written_at INTO v_base, v_at FROM syncd.sync_move_places(p_space, p_from.app_no, jsonb_array_length(v_parts)) a;
+    FOR d IN SELECT (e.part ->> 'device')::integer AS client_no, e.part -> 'registers' AS registers, (e.part ->> 'made')::boolean AS made,
+                    e.part ->> 'origin' AS origin, e.part ->> 'actor' AS actor, gen_random_uuid() AS event_id, v_base + e.n AS seq
+             FROM jsonb_array_elements(v_parts) WITH ORDINALITY AS e (part, n) ORDER BY e.n LOOP
         m := syncd.sync_merge(v_whole, d.registers);
         v_whole := m.merged;
         INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no, client_no,
                                         schema_version, op, record_id, change_id, origin, actor, fields, lost)
-        SELECT d.seq, d.push_end, coalesce(v_last, v_there.seq), v_at, d.event_id, p_space, p_from.app_no, p_from.table_no,
+        SELECT d.seq, v_base + jsonb_array_length(v_parts), coalesce(v_last, v_there.seq), v_at, d.event_id, p_space, p_from.app_no, p_from.table_no,
                syncd.sync_user(), d.client_no, p_from.schema_version, CASE WHEN NOT d.made THEN 2 WHEN syncd.sync_is_deleted(d.registers) THEN 3 WHEN v_there.seq IS NULL THEN 1 ELSE 2 END,
-               p_from.record_id, syncd.sync_move_id(d.event_id), c.origin, c.actor,
-               CASE WHEN v_dead THEN syncd.sync_whole(v_whole, m.won::json) ELSE m.won::json END, m.lost::json
-        FROM (SELECT p_from.seq) r LEFT JOIN syncd.sync_changes c
-            ON c.space_no = p_from.space_no AND c.app_no = p_from.app_no AND c.seq = p_from.seq;
+               p_from.record_id, syncd.sync_move_id(d.event_id), d.origin, d.actor::json,
+               CASE WHEN v_dead THEN syncd.sync_whole(v_whole, m.won::json) ELSE m.won::json END, m.lost::json;
         v_dead := v_dead OR syncd.sync_is_deleted(v_whole);
         v_last := d.seq;
         v_event := d.event_id;
