@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -16,6 +18,7 @@ from tests.support.command_line import syncd
 from tests.support.consuming import eventually
 from tests.support.direct import run
 from tests.support.harness import Server
+from tests.support.programs import REPOSITORY
 
 TABLES = (
     """SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'syncd'::regnamespace AND c.relkind = 'r' ORDER BY 1"""
@@ -53,6 +56,20 @@ def ask(server: Server, statement: str) -> list[Any]:
 def kill_while_it_waits(server: Server, lock: str, *arguments: str) -> None:
     """`syncd erase`, killed as soon as it waits for what a statement has locked."""
     asyncio.run(_kill_while_it_waits(server, lock, *arguments))
+
+
+def killed_at_each_step(server: Server, how: str, *arguments: str) -> tuple[int, str]:
+    """`syncd erase`, begun again until it ends: the first time it is killed at its first call to the database, then at
+    its second, and so on, "after" each or "within" it. How often it was killed, and the receipt."""
+    for nth in range(1, 100):
+        command = [sys.executable, "-m", "tests.support.dying", how, str(nth), "erase", *arguments]
+        done = subprocess.run(
+            [*command, "--database-url", server.owner_dsn], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return nth - 1, done.stdout.strip()
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    raise AssertionError("it never ended")
 
 
 def while_it_waits(server: Server, lock: str, meanwhile: Callable[[], Any], *arguments: str) -> tuple[int, str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,62 +21,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from syncd.consumers import delivery
 from syncd.consumers.delivery import UnusableAddress, check_url, deliver, resolve
-from syncd.consumers.message import secret_text
 from syncd.consumers.webhook_sender import WebhookOptions, WebhookRunner, revive, webhook_line
-from syncd.store.consumers import ConsumerOperator
-from syncd.store.webhooks import Webhook, WebhookOperator
 from tests.support.consuming import eventually
 from tests.support.direct import run
 from tests.support.harness import Server
+from tests.support.hooks import hook
 from tests.support.receiver import Receiver, receiving
 from tests.support.wire import Device, edit, unique
 
 Make = Callable[..., Device]
 QUICK = WebhookOptions((0.05, 0.05), 2)
 FAILED = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
-
-
-class Hook:
-    """A webhook to a receiver, kept by an operator."""
-
-    def __init__(self, server: Server, name: str, secret: str) -> None:
-        self.server, self.name, self.secret = server, name, secret
-
-    @asynccontextmanager
-    async def operator(self) -> AsyncIterator[WebhookOperator]:
-        connection = await asyncpg.connect(self.server.owner_dsn)
-        try:
-            yield WebhookOperator(connection)
-        finally:
-            await connection.close()
-
-    async def now(self) -> Webhook:
-        async with self.operator() as operator:
-            return next(one for one in await operator.all() if one.name == self.name)
-
-    async def until(self, what: Callable[[Webhook], bool]) -> Webhook:
-        return await eventually(self.now, what)
-
-    async def into(self, state: str) -> None:
-        async with self.operator() as operator:
-            assert await operator.into(self.name, state, None, of=["active", "paused", "draining"])
-
-    async def behind(self) -> int:
-        found = await run(
-            self.server.owner_dsn, f"SELECT changes FROM syncd.sync_consumer_lags() WHERE name = '{self.name}'"
-        )
-        return int(found[0][0])
-
-
-async def hook(server: Server, url: str, app: str, **how: Any) -> Hook:
-    name, key = unique("hook"), os.urandom(32)
-    connection = await asyncpg.connect(server.owner_dsn)
-    async with connection.transaction():
-        await ConsumerOperator(connection).add(name, "syncd_owner", [app], how.pop("tables", None), "beginning")
-        values = (how.get("ops"), how.get("fields"), how.get("private", True))
-        await WebhookOperator(connection).add(name, url, key, *values)
-    await connection.close()
-    return Hook(server, name, secret_text(key))
 
 
 @asynccontextmanager

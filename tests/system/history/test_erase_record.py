@@ -16,7 +16,17 @@ from syncd_client import Replica
 
 from tests.support.backups import line, restore, signed
 from tests.support.compacting import ALL, compact_now
-from tests.support.erasing import ask, checked, dead, erase, kill_while_it_waits, outcomes, tables_with, until
+from tests.support.erasing import (
+    ask,
+    checked,
+    dead,
+    erase,
+    kill_while_it_waits,
+    killed_at_each_step,
+    outcomes,
+    tables_with,
+    until,
+)
 from tests.support.harness import Server
 from tests.support.holding import outcomes as held_outcomes
 from tests.support.past import address, history
@@ -304,6 +314,17 @@ def test_killed_in_the_middle_it_ends_the_same(scene: Scene) -> None:
     facts = checked(scene.server, scene.erase())
     assert facts["counts"]["records"] == 1
     assert tables_with(scene.server, scene.canary) == []
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("how", ["after", "within"])
+def test_killed_at_each_step_it_ends_the_same(scene: Scene, how: str) -> None:
+    kills, receipt = killed_at_each_step(scene.server, how, "record", scene.space, "t", "secret", "--app", "app")
+    assert kills >= 5
+    assert checked(scene.server, receipt)["counts"]["records"] == 1
+    assert tables_with(scene.server, scene.canary) == []
+    noted = f"SELECT count(*), count(done_at) FROM syncd.sync_erasures WHERE space_id = '{scene.space}'"
+    assert ask(scene.server, noted) == [(1, 1)]
 
 
 @pytest.mark.parametrize("when", ["buried", "half"])

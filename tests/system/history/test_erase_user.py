@@ -11,7 +11,17 @@ import pytest
 from syncd_client import Replica
 
 from tests.support import command_line
-from tests.support.erasing import ask, checked, dead, erase, kill_while_it_waits, outcomes, tables_with, until
+from tests.support.erasing import (
+    ask,
+    checked,
+    dead,
+    erase,
+    kill_while_it_waits,
+    killed_at_each_step,
+    outcomes,
+    tables_with,
+    until,
+)
 from tests.support.harness import Server
 from tests.support.past import history
 from tests.support.wire import Device, Json, ahead, at, edit, unique, values
@@ -173,6 +183,19 @@ def test_killed_in_the_middle_it_ends_the_same(scene: Scene) -> None:
     erase(scene.server, "user", scene.name)
     assert tables_with(scene.server, CANARY) == []
     assert scene.shared() == {"both": {"b": "bob's", "c": "bob's"}, "his": {"a": "bob's"}}
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("how", ["after", "within"])
+def test_killed_at_each_step_it_ends_the_same(scene: Scene, how: str) -> None:
+    kills, receipt = killed_at_each_step(scene.server, how, "user", scene.name)
+    # It begins, asks for devices and feeds, goes through letters and three feeds twice, and ends.
+    assert kills >= 10
+    assert checked(scene.server, receipt)["what"] == "user"
+    assert tables_with(scene.server, CANARY) == []
+    assert tables_with(scene.server, scene.name) == []
+    assert scene.shared() == {"both": {"b": "bob's", "c": "bob's"}, "his": {"a": "bob's"}}
+    assert ask(scene.server, "SELECT count(*), count(done_at) FROM syncd.sync_erasures") == [(1, 1)]
 
 
 def test_what_a_list_says_was_only_asked_for_is_asked_for_again_and_nothing_is_erased(
