@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bench import browser, compaction, consume, day, growth, live, page, plot, pull, push, transfer
+from bench import back_end, browser, compaction, consume, day, growth, live, page, plot, pull, push, transfer
 from bench.figures import Results, Work, results_path, save
 from bench.machine import Watch
 from bench.peers import cast
@@ -22,6 +22,7 @@ WORKS: dict[str, Callable[[Stage], list[Work]]] = {
     "singles": push.singles, "batches": push.batches, "hot": push.hot, "fresh": pull.fresh,
     "first_pulls": pull.first_pulls, "spaces": pull.spaces, "connection": live.connection,
     "transfer": transfer.run, "consume": consume.run,
+    "checks": back_end.checks, "write": back_end.written, "projections": back_end.projections,
     "browser": browser.run,
 }  # fmt: skip
 CURVES: dict[str, Callable[[Stage], tuple[list[Work], Curves]]] = {

@@ -17,6 +17,15 @@ PICTURES = {
     "performance-idle": ("idle_1", "idle_100", "idle_1000", "connection"),
     "performance-live": ("live_p50", "live_p99", "live_rate"),
     "performance-moving": ("export", "import_as_is", "import_ndjson"),
+    "performance-back-end": (
+        "checks",
+        "write_cpu",
+        "write_time",
+        "consume",
+        "consume_look",
+        "projection_rate",
+        "projection",
+    ),
 }
 BEGIN, END = "<!-- the figures of one run: written by bench/page.py -->", "<!-- the end of the figures -->"
 TITLES = {
@@ -25,6 +34,7 @@ TITLES = {
     "performance-idle": "Idle devices",
     "performance-live": "Live",
     "performance-moving": "Moving in and out",
+    "performance-back-end": "The back end of an application",
 }
 CURVES = {
     "performance-delays": ("live", "How many of the receipts came within so many milliseconds"),

@@ -43,6 +43,8 @@ INSERT INTO syncd.sync_records (seq, latest, event_id, space_no, app_no, table_n
 VALUES ($1, 1767225600000000, gen_random_uuid(), $2, $3, $4, $5, false, $6, $7)"""
 
 Way = Callable[[str], Awaitable[Any]]
+# Of each way and round: microseconds of PostgreSQL, of this process, and of waiting, a transaction.
+Found = dict[str, list[tuple[float, float, float]]]
 
 
 class Hand:
@@ -77,7 +79,8 @@ class Hand:
             await self.state.fetch(seq, self.space, self.app, self.table, self.client, record, held)
 
 
-async def measured(postgres: EmbeddedPostgres, rounds: int) -> None:
+async def measured(postgres: EmbeddedPostgres, rounds: int) -> Found:
+    """All ways in turn; the first round is not kept."""
     owner = await asyncpg.connect(postgres.owner_dsn)
     await owner.execute(
         "CREATE ROLE shop LOGIN IN ROLE syncd_writer; CREATE TABLE public.orders (id text PRIMARY KEY, state text);"
@@ -105,13 +108,13 @@ async def measured(postgres: EmbeddedPostgres, rounds: int) -> None:
         "own row alone": (shop, alone), "by hand, as the owner": (owner, by_hand.write),
         "by hand, bound": (runtime, bound.write), "syncd.write": (shop, write),
     }  # fmt: skip
-    found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
+    found: Found = {way: [] for way in ways}
     for turn in range(rounds + 1):
         for way in list(ways) if turn % 2 else list(ways)[::-1]:
             figures = await _round(*ways[way], f"{way}{turn}")
             if turn:
                 found[way].append(figures)
-    _told(found)
+    return found
 
 
 async def _round(connection: asyncpg.Connection, way: Way, name: str) -> tuple[float, float, float]:
@@ -123,7 +126,7 @@ async def _round(connection: asyncpg.Connection, way: Way, name: str) -> tuple[f
     return taken[0] / TRANSACTIONS / 1000, taken[1] / TRANSACTIONS / 1000, taken[2] / TRANSACTIONS / 1000
 
 
-def _told(found: dict[str, list[tuple[float, float, float]]]) -> None:
+def _told(found: Found) -> None:
     for way, figures in found.items():
         backend, own, waited = (statistics.median(column) for column in zip(*figures, strict=True))
         console.print(f"{way:22} PostgreSQL {backend:7.0f}  Python {own:7.0f}  waited {waited:7.0f}")
@@ -134,15 +137,20 @@ def _told(found: dict[str, list[tuple[float, float, float]]]) -> None:
         console.print(f"syncd.write / {hand}: {cpu:.2f} of its CPU, {waited:.2f} of its time")
 
 
-def main() -> None:
+def alone(rounds: int) -> Found:
+    """Measured in a database of its own."""
     folder = Path(tempfile.mkdtemp(prefix="syncd-bench-"))
     folder.chmod(0o755)
     try:
         with EmbeddedPostgres(folder / "data") as postgres:
             asyncio.run(migrate(postgres.owner_dsn, say=lambda text: None))
-            asyncio.run(measured(postgres, int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+            return asyncio.run(measured(postgres, rounds))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    _told(alone(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ class Desk:
         self._servers: list[Server] = []
         self._networks: list[Network] = []
 
-    def open(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Starts a server."""
-        server = Server(**settings)
+    def open(self, settings: dict[str, Any], env: dict[str, str] | None = None) -> dict[str, Any]:
+        """Starts a server, with environment variables of its workers."""
+        server = Server(env=env, **settings)
         try:
             server.start()
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import signal
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 OWN = ("compact_every", "data_dir", "database_url", "host", "migrate_url", "port", "user")
 TIMEOUT = 60.0
 LOG = "server.log"
+# In a variable of the workers.
+ADDRESS = re.compile(r"\{((?:database|runtime|owner)_url)\}")
 NOT_STARTED = "the server is not started: `with Server() as server:`, or server.start()"
 
 
@@ -43,8 +46,9 @@ class Server:
     of a run starts that, with a PostgreSQL that all servers share; a database is a copy of one that was made before.
 
     `settings` are settings of `syncd serve` by name: `Server(rules="shop.rules", max_changes=10)`. `env`: environment
-    variables of the workers. `clock` is what its replicas go by, `network` what they and `url` go over. Raises
-    SettingsError for a setting that cannot be used, and ServeError where the server does not become ready.
+    variables of the workers; in their values `{database_url}`, `{runtime_url}` and `{owner_url}` are the addresses of
+    its database, for rules that read it. `clock` is what its replicas go by, `network` what they and `url` go over.
+    Raises SettingsError for a setting that cannot be used, and ServeError where the server does not become ready.
     """
 
     def __init__(self, *, env: Mapping[str, str] | None = None, **settings: Any) -> None:
@@ -199,14 +203,20 @@ class Server:
             host.ask("database", name=self._database, memberships=settings.memberships, context_key=key)
         try:
             served = host.ask(
-                "serve", settings=settings.environment(), environment=self._env, path=sys.path, port=self._port,
-                log=str(self._folder / LOG),
+                "serve", settings=settings.environment(), environment=self._environment(), path=sys.path,
+                port=self._port, log=str(self._folder / LOG),
             )  # fmt: skip
         except ServeError as error:
             raise ServeError(f"{error}\n{self.output()[-4000:]}") from None
         self._pid, self._port = served["pid"], served["port"]
         if self._network is None:
             self._network = self.new_network()
+
+    def _environment(self) -> dict[str, str]:
+        """What the workers have beside the settings, with its addresses put in."""
+        return {
+            name: ADDRESS.sub(lambda found: str(getattr(self, found[1])), value) for name, value in self._env.items()
+        }
 
     def stop(self) -> None:
         """Ends it in order: requests in flight are finished, and its connections closed. The data stay."""

@@ -103,14 +103,20 @@ def by_uvicorn(settings: Settings, listener: socket.socket) -> None:
 
 
 def by_hypercorn(settings: Settings, listener: socket.socket) -> None:
-    """By its own protocols, in one process."""
+    """By its own protocols, in as many processes as there are to be workers."""
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
+    from hypercorn.run import run as run_processes
 
     config = Config.from_mapping(
         bind=[f"fd://{listener.fileno()}"], graceful_timeout=settings.shutdown_timeout,
         websocket_max_message_size=settings.max_body + 1024, websocket_ping_interval=settings.ping_interval,
     )  # fmt: skip
+
+    if settings.workers > 1:
+        config.workers, config.application_path = settings.workers, "tests.support.mounted:application()"
+        run_processes(config)
+        return
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -128,6 +128,63 @@ export class Network {
   }
 }
 
+/**
+ * The clock of devices: it runs as the machine's does, and a test moves it, in milliseconds. `Replica.open(name, { …, wall: clock.wall })`
+ * takes it. Each reading is later than the one before, so devices that share one write in the order of the test. Give a device one of
+ * its own to have it wrong: `new Clock(3_600_000)` is an hour ahead.
+ */
+export class Clock {
+  #offset: number;
+  #last = 0;
+  #stopped: number | null = null;
+
+  constructor(ahead = 0) {
+    this.#offset = ahead;
+  }
+
+  /** A reading, in milliseconds since 1970. */
+  readonly wall = (): number => {
+    this.#last = Math.max(this.#last + 1, this.#stopped ?? Date.now() + this.#offset);
+    return this.#last;
+  };
+
+  /** Moves it on. */
+  forward(by: number): void {
+    this.#move(by);
+  }
+
+  /** Moves it back: from here on its readings are earlier than those before. */
+  back(by: number): void {
+    this.#move(-by);
+  }
+
+  /** Sets it to a moment, from which it runs on; where it is stopped, it stays there. */
+  set(to: Date): void {
+    const moment = to.getTime();
+    [this.#offset, this.#last] = [moment - Date.now(), moment - 1];
+    if (this.#stopped !== null) this.#stopped = moment;
+  }
+
+  /** Stops it: each reading is a millisecond after the one before, until it is moved, or runs again. */
+  stop(): void {
+    this.#stopped = this.wall();
+  }
+
+  /** Lets it run again, from where it was stopped. */
+  run(): void {
+    if (this.#stopped === null) return;
+    this.#offset = Math.max(this.#stopped, this.#last) - Date.now();
+    this.#stopped = null;
+  }
+
+  #move(by: number): void {
+    this.#offset += by;
+    if (this.#stopped !== null) this.#stopped = Math.max(this.#stopped, this.#last) + by;
+    // Moved on, it stays ahead of its last reading; moved back, it leaves that behind.
+    this.#last = Math.min(this.#last, this.#last + by);
+  }
+}
+
 /** A real server with a database of its own. Made by `startServer`. */
 export class TestServer {
   /** Between the server and all that connects to `url`. */
@@ -212,7 +269,13 @@ export class TestServer {
   }
 }
 
-/** Starts a server. The first of a run takes two seconds, each after it some tenths. */
-export async function startServer(settings: Settings = {}): Promise<TestServer> {
-  return new TestServer((await ask("open", { settings })) as Opened);
+/**
+ * Starts a server. The first of a run takes two seconds, each after it some tenths. `env`: environment variables of its workers;
+ * in their values `{database_url}`, `{runtime_url}` and `{owner_url}` are the addresses of its database, for rules that read it.
+ */
+export async function startServer(
+  settings: Settings = {},
+  { env = {} }: { readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<TestServer> {
+  return new TestServer((await ask("open", { settings, env })) as Opened);
 }

@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { startServer, type TestServer } from "../src/testing.js";
+import { Clock, startServer, type TestServer } from "../src/testing.js";
 import { open } from "./devices.js";
 
 let server: TestServer;
@@ -40,6 +40,44 @@ it("starts again where it was, with what was acknowledged", async () => {
   const other = await open({ url: server.url, token: await server.token("eve"), retry: QUICK });
   await other.sync();
   expect((await other.get("tasks", "milk"))?.fields.title).toBe("Buy milk");
+});
+
+it("has a clock that is moved for all devices, or is wrong on one", async () => {
+  const [clock, slow] = [new Clock(), new Clock(-3_600_000)];
+  const [url, token] = [server.url, await server.token("clocks")];
+  const opened = (wall: () => number) => open({ url, token, wall, retry: QUICK });
+  const [phone, laptop, late] = await Promise.all([clock, clock, slow].map(({ wall }) => opened(wall)));
+  if (!phone || !laptop || !late) throw new Error("not opened");
+  await phone.put("pages", "p1", { title: "first" });
+  await late.put("pages", "p1", { title: "an hour late" });
+  await laptop.put("pages", "p1", { title: "second" });
+  const titles = async (): Promise<unknown[]> => {
+    for (const one of [laptop, phone, late, laptop, phone]) await one.sync();
+    const records = await Promise.all([phone, laptop, late].map((one) => one.get("pages", "p1")));
+    return [...new Set(records.map((record) => record?.fields.title))];
+  };
+  expect(await titles()).toEqual(["second"]);
+  clock.forward(30_000);
+  await phone.put("pages", "p1", { title: "after" });
+  clock.back(15_000);
+  await laptop.put("pages", "p1", { title: "between" });
+  expect(await titles()).toEqual(["after"]);
+});
+
+it("a clock never stands still, and can be stopped, set and let run", () => {
+  const clock = new Clock();
+  const readings = Array.from({ length: 100 }, clock.wall);
+  expect(new Set(readings).size).toBe(100);
+  expect(readings).toEqual([...readings].sort((a, b) => a - b));
+  clock.stop();
+  const stopped = clock.wall();
+  expect(clock.wall() - stopped).toBe(1);
+  clock.set(new Date("2030-01-01T00:00:00Z"));
+  expect(clock.wall()).toBe(Date.parse("2030-01-01T00:00:00Z"));
+  clock.forward(1000);
+  expect(clock.wall()).toBe(Date.parse("2030-01-01T00:00:01Z"));
+  clock.run();
+  expect(clock.wall() - Date.parse("2030-01-01T00:00:01Z")).toBeLessThan(60_000);
 });
 
 it("begins with nothing, and says what cannot be", async () => {

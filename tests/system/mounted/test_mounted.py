@@ -24,6 +24,11 @@ DEVICES = [
     "tests/client/test_against_server.py::test_a_shared_space_is_joined_read_written_and_left",
     "tests/client/test_live_against_server.py::test_two_devices_see_each_other_s_writes_at_once",
 ]
+# With two processes and more, each of which has syncd mounted.
+WORKERS = [
+    "tests/system/sync/test_read_your_writes.py",
+    "tests/system/live/test_live_revocation.py::TestTheTable::test_it_stops_at_once_and_both_are_told_within_a_second",
+]
 # By Uvicorn, of each part of the system what its promises stand on; by Hypercorn, that another server does as well.
 TESTS = {
     "uvicorn": [
@@ -32,10 +37,9 @@ TESTS = {
         "tests/edge/test_live_stream.py::test_the_same_changes_come_as_on_a_socket",
         "tests/edge/test_slow_bodies.py::test_a_body_over_the_limit_is_answered_while_it_is_still_being_sent",
         "tests/system/sync/test_idempotency.py",
-        "tests/system/sync/test_read_your_writes.py",
-        "tests/system/live/test_live_revocation.py::TestTheTable::test_it_stops_at_once_and_both_are_told_within_a_second",
+        *WORKERS,
     ],
-    "hypercorn": [*DEVICES, "tests/edge/test_live_push.py"],
+    "hypercorn": [*DEVICES, "tests/edge/test_live_push.py", *WORKERS],
 }
 
 
