@@ -152,7 +152,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- push_single
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_enter, syncd.sync_push_single
+    syncd.sync_enter, syncd.sync_merge_single, syncd.sync_not_single, syncd.sync_push_single
     TO syncd_runtime;
 
 -- push

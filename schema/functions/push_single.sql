@@ -48,6 +48,43 @@ BEGIN
     END IF;
 END $$;
 
+-- What becomes of a record that was there, where a change to it is not plainly the later one: its stamps are not all newer (p_newer), it was
+-- a tombstone, or its writer had not seen all that it writes over. `fields`, `lost`: as the log keeps them, `woken`: what sync_woken says of a
+-- tombstone. Raises SY007 and SY009.
+CREATE OR REPLACE FUNCTION syncd.sync_merge_single(p_head jsonb, p_change syncd.sync_told_change, p_held jsonb, p_deleted boolean, p_newer boolean, p_seq bigint,
+                                        OUT registers jsonb, OUT fields json, OUT lost json, OUT conflicts jsonb, OUT woken bigint[])
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    v_unseen jsonb;
+BEGIN
+    IF p_newer THEN
+        registers := p_held || p_change.g; fields := p_change.f;
+    ELSE
+        SELECT m.merged, m.won, m.lost, m.conflicts INTO registers, fields, lost, conflicts FROM syncd.sync_merge(p_held, p_change.g) m;
+        IF fields IS NOT NULL THEN
+            PERFORM syncd.sync_apart(p_head, jsonb_build_array(jsonb_build_array(1, syncd.sync_twice(p_held, p_change.g))));
+        END IF;
+    END IF;
+    IF NOT p_held @> p_change.b OR p_change.b IS NOT NULL AND p_deleted THEN
+        v_unseen := syncd.sync_unseen(p_held, p_change.g, p_change.b);
+        fields := syncd.sync_marked(fields, v_unseen, p_change.b); conflicts := syncd.sync_told(conflicts, v_unseen);
+    END IF;
+    IF p_deleted THEN
+        woken := ARRAY[syncd.sync_woken(p_head, p_held -> 'deletedAt' ? 'movedTo', p_seq)];
+        fields := syncd.sync_whole(registers, fields);
+    END IF;
+END $$;
+
+-- What a push of one change says that is not written here: nothing, once the seq that was taken for it is given back.
+CREATE OR REPLACE FUNCTION syncd.sync_not_single(p_space integer, p_app integer, p_base bigint) RETURNS syncd.sync_receipt
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF p_base IS NOT NULL THEN
+        PERFORM syncd.sync_advance(p_space, p_app, -1);
+    END IF;
+    RETURN NULL;
+END $$;
+
 -- A push of one change where all is plain: names, feed and membership known, a clock that is right, nothing
 -- repeated. It does what sync_push_one does with scalars instead of sets, at a third of the cost. For anything
 -- else it answers null, with nothing written, and sync_push_one decides.
@@ -55,90 +92,58 @@ CREATE OR REPLACE FUNCTION syncd.sync_push_single(p_head jsonb, p_body json) RET
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v           syncd.sync_receipt;
-    v_registers jsonb;
-    v_fields    json;
+    k           record := syncd.sync_enter(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ->> 'client', p_head ->> 'app',
+                                           p_head -> 'tables' ->> 0, p_head -> 'spaces' ->> 0);
+    x           syncd.sync_told_change := json_populate_record(NULL::syncd.sync_told_change, p_body -> 0);
+    h           record;
+    v_same      boolean;
+    v_registers jsonb := x.g;
+    v_fields    json := x.f;
     v_lost      json;
     v_conflicts jsonb;
-    v_unseen    jsonb;
-    v_deleted   boolean;
-    v_woken     bigint[] := '{}';
-    k           record;
-    x           syncd.sync_told_change;
-    v_held      jsonb;
-    v_held_id   text;
-    v_prev      bigint;
-    v_latest    bigint;
-    m           record;
+    v_woken     bigint[];
 BEGIN
-    k := syncd.sync_enter(coalesce(p_head ->> 'context', p_head ->> 'user'), p_head ->> 'client', p_head ->> 'app',
-                          p_head -> 'tables' ->> 0, p_head -> 'spaces' ->> 0);
-    x := json_populate_record(NULL::syncd.sync_told_change, p_body -> 0);
-    IF k.base IS NULL THEN
-        RETURN NULL;
-    ELSIF x.hi > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint THEN
-        PERFORM syncd.sync_advance(k.space_no, k.app_no, -1);
-        RETURN NULL;
+    IF k.base IS NULL OR x.hi > syncd.sync_micros(clock_timestamp()) + (p_head ->> 'skew')::bigint THEN
+        RETURN syncd.sync_not_single(k.space_no, k.app_no, k.base);
     END IF;
-    SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id INTO v_held, v_prev, v_latest, v_deleted, v_held_id FROM syncd.sync_records q
+    SELECT q.registers, q.seq, q.latest, q.deleted, q.record_id INTO h FROM syncd.sync_records q
     WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.table_no = k.table_no AND q.record_id >= x.r
     ORDER BY q.record_id LIMIT 1;  -- one probe of the primary key, as in sync_apply
-    v.marks := 'a';
-    IF v_held_id IS DISTINCT FROM x.r THEN
-        v_prev := NULL; v_latest := NULL; v_deleted := NULL; v_registers := x.g; v_fields := x.f;
-    ELSIF x.lo > v_latest THEN
-        v_registers := v_held || x.g; v_fields := x.f;
-    ELSE
-        m := syncd.sync_merge(v_held, x.g);
-        v_registers := m.merged; v_fields := m.won; v_lost := m.lost; v_conflicts := m.conflicts;
-        IF v_fields IS NULL THEN
-            v.marks := 's';
-        ELSE
-            PERFORM syncd.sync_apart(p_head, jsonb_build_array(jsonb_build_array(1, syncd.sync_twice(v_held, x.g))));
-        END IF;
+    v_same := h.record_id = x.r;
+    IF v_same AND x.lo > h.latest AND NOT h.deleted AND (h.registers @> x.b) IS NOT FALSE THEN
+        v_registers := h.registers || x.g;
+    ELSIF v_same THEN
+        SELECT m.registers, m.fields, m.lost, m.conflicts, m.woken INTO v_registers, v_fields, v_lost, v_conflicts, v_woken
+        FROM syncd.sync_merge_single(p_head, x, h.registers, h.deleted, x.lo > h.latest, k.base + 1) m;
     END IF;
     IF pg_column_size(v_registers) > least((p_head ->> 'largest')::integer, (p_head ->> 'touched')::bigint / 32) THEN
         PERFORM syncd.sync_check_size(v_registers, p_head);
     END IF;
-
-    IF v_held_id = x.r AND (NOT v_held @> x.b OR x.b IS NOT NULL AND v_deleted) THEN
-        v_unseen := syncd.sync_unseen(v_held, x.g, x.b);
-        v_fields := syncd.sync_marked(v_fields, v_unseen, x.b); v_conflicts := syncd.sync_told(v_conflicts, v_unseen);
-    END IF;
-    IF v_deleted THEN
-        v_woken := ARRAY[syncd.sync_woken(p_head, v_held -> 'deletedAt' ? 'movedTo', k.base + 1)];
-        v_fields := syncd.sync_whole(v_registers, v_fields);
-    END IF;
-
     INSERT INTO syncd.sync_changes (seq, push_end, prev_seq, created_at, event_id, space_no, app_no, table_no, user_no,
                                     client_no, schema_version, op, record_id, change_id, origin, actor, fields, lost)
-    SELECT k.base + 1, k.base + 1, v_prev, k.written_at, x.e, k.space_no, k.app_no, k.table_no, k.user_no,
+    SELECT k.base + 1, k.base + 1, CASE WHEN v_same THEN h.seq END, k.written_at, x.e, k.space_no, k.app_no, k.table_no, k.user_no,
            k.client_no, x.v, x.o, x.r, x.c, x.n, x.a::json, v_fields, v_lost
     WHERE NOT EXISTS (SELECT FROM syncd.sync_restores d WHERE d.user_no = k.user_no AND d.client_no = k.client_no AND d.change_id = x.c)
     ON CONFLICT (user_no, client_no, change_id) WHERE change_id IS NOT NULL DO NOTHING;
     IF NOT FOUND THEN  -- pushed before
-        PERFORM syncd.sync_advance(k.space_no, k.app_no, -1);
-        RETURN NULL;
+        RETURN syncd.sync_not_single(k.space_no, k.app_no, k.base);
     END IF;
-    -- Under the feed's lock nobody else can have made the record: an insert of its own is checked by one policy, not three.
-    v_deleted := v_registers ? 'deletedAt' AND v_registers -> 'deletedAt' -> 'value' <> 'null';
-    IF v_prev IS NULL THEN
-        INSERT INTO syncd.sync_records (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version,
-                                        deleted, record_id, registers)
-        VALUES (k.base + 1, x.hi, x.e, k.space_no, k.app_no, k.table_no, k.client_no, x.v, v_deleted, x.r, v_registers);
-    ELSE
+    IF v_same THEN
         UPDATE syncd.sync_records q
-        SET seq = k.base + 1, latest = greatest(v_latest, x.hi), event_id = x.e, client_no = k.client_no,
-            schema_version = x.v, deleted = v_deleted, registers = v_registers
+        SET seq = k.base + 1, latest = greatest(h.latest, x.hi), event_id = x.e, client_no = k.client_no,
+            schema_version = x.v, deleted = syncd.sync_is_deleted(v_registers), registers = v_registers
         WHERE q.space_no = k.space_no AND q.app_no = k.app_no AND q.table_no = k.table_no AND q.record_id = x.r
-          AND q.seq = v_prev;  -- so that the other index finds one row as well
+          AND q.seq = h.seq;  -- so that the other index finds one row as well
+    ELSE  -- under the feed's lock nobody else can have made it: an insert of its own is checked by one policy, not three
+        INSERT INTO syncd.sync_records (seq, latest, event_id, space_no, app_no, table_no, client_no, schema_version, deleted, record_id, registers)
+        VALUES (k.base + 1, x.hi, x.e, k.space_no, k.app_no, k.table_no, k.client_no, x.v, syncd.sync_is_deleted(v_registers), x.r, v_registers);
     END IF;
-
-    v.seqs := ARRAY[k.base + 1];
+    v.seqs := ARRAY[k.base + 1]; v.marks := CASE WHEN v_fields IS NULL THEN 's' ELSE 'a' END;
     IF v_conflicts IS NOT NULL THEN
         v.detail := jsonb_build_object('conflicts', jsonb_build_array(jsonb_build_array(1, v_conflicts)));
     END IF;
     IF p_head ? 'since' THEN
-        v.page := syncd.sync_pull_acting(k.user_no, p_head ->> 'app', p_head -> 'since', p_head -> 'how', ARRAY[k.space_no], ARRAY[k.base], v_woken);
+        v.page := syncd.sync_pull_acting(k.user_no, p_head ->> 'app', p_head -> 'since', p_head -> 'how', ARRAY[k.space_no], ARRAY[k.base], coalesce(v_woken, '{}'));
     END IF;
     RETURN v;
 END $$;

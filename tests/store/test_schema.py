@@ -30,11 +30,6 @@ LEVELS = {
     "erase_names": 14, "erase_user": 15, "erase_begin": 16, "links": 8,
 }  # fmt: skip
 LONGEST = 60
-# Longer ones, with how long they may be. This list only shrinks.
-TOO_LONG = {
-    # The record's write as a step of its own costs a push 1.0 to 1.3 % (15,300 to 19,500 instructions of 1,523,500).
-    "sync_push_single": 91,
-}
 LONGEST_FILE = 400
 # The files before the functions that drop one, which an older worker lacks until they are in. This list only shrinks.
 DROPS_TOO_EARLY = {"0025_pre_invitations"}
@@ -122,10 +117,7 @@ def test_the_calls_between_areas_have_no_circle() -> None:
 
 def test_functions_are_of_sixty_lines_at_most() -> None:
     lengths = {function.name: function.sql.count("\n") + 1 for function in functions()}
-    grown = {name: length for name, length in lengths.items() if length > TOO_LONG.get(name, LONGEST)}
-    assert grown == {}
-    short = [name for name in TOO_LONG if lengths.get(name, 0) <= LONGEST]
-    assert short == [], "short enough now: take it off the list"
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
 def test_files_of_functions_are_of_400_lines_at_most() -> None:
