@@ -1,7 +1,7 @@
 -- The acting user. The context is one number, set for one transaction by sync_act_as; the policies read the memberships
 -- themselves, so no list of spaces ever travels in a setting. The number is in a parameter that the owner may set and the role
 -- that serves may not. Where the database has a key (sync_context_key), who wants to act shows a context that was signed with it.
--- Called by the role that serves, at the start of a connection (sync_session) and by policies (sync_user); functions/security.sql says
+-- Called by the role that serves, at the start of a connection (sync_session) and by policies (sync_user); functions/acting.sql says
 -- who acts. Those that are SECURITY DEFINER name a connection, and tell how far a proof is asked for.
 -- Here and in every area, a function that runs as somebody else has a search_path of its own, and so has each that Python
 -- calls: by the caller's, another `text`, `to_json` or `=` may be found, and would run as the owner.

@@ -37,7 +37,7 @@ GRANT EXECUTE ON FUNCTION
     syncd.sync_names_needed, syncd.sync_names_first, syncd.sync_numbers_make, syncd.sync_numbers_used
     TO syncd_runtime;
 
--- security
+-- acting
 GRANT EXECUTE ON FUNCTION
     syncd.sync_act_as, syncd.sync_act_as_number, syncd.sync_adopt, syncd.sync_adopt_said,
     syncd.sync_personal_space
@@ -52,11 +52,14 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION syncd.sync_audit_say, syncd.sync_audit_count, syncd.sync_audit_of TO syncd_runtime;
 GRANT EXECUTE ON FUNCTION syncd.sync_audit_note TO syncd_compactor;
 
+-- usage
+GRANT EXECUTE ON FUNCTION syncd.sync_usage_look TO syncd_runtime;
+GRANT EXECUTE ON FUNCTION syncd.sync_usage_count TO syncd_compactor;
+
 -- quotas
 GRANT EXECUTE ON FUNCTION
-    syncd.sync_usage_look, syncd.sync_quota_over, syncd.sync_quota_rates, syncd.sync_quota_of, syncd.sync_quota_device
+    syncd.sync_quota_over, syncd.sync_quota_rates, syncd.sync_quota_of, syncd.sync_quota_device
     TO syncd_runtime;
-GRANT EXECUTE ON FUNCTION syncd.sync_usage_count TO syncd_compactor;
 
 -- held
 GRANT EXECUTE ON FUNCTION

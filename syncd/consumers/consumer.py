@@ -27,6 +27,8 @@ Begins = Literal["state", "now", "beginning"]
 # Whose a consumer is that an operator asks for: nobody else's, since it may read everything.
 ROLE = "syncd_owner"
 BATCH_BYTES = 4 << 20
+# Seconds after which others take over from a process that is not heard of, where nothing else is asked for.
+LEASE = 15.0
 # A look at all feeds finds so many; where there are more, the next follows at once.
 LOOK_MOST, HINTED_AT_ONCE = 2000, 200
 # A look goes through all heads. It takes at most a fiftieth of the time where nothing is heard, else a twentieth.
@@ -47,7 +49,7 @@ class ConsumerOptions(NamedTuple):
 
 async def consume(
     name: str, *, database: str, app: str | Sequence[str] | None = None, tables: Sequence[str] | None = None,
-    start: Begins = "now", batch: int = 1000, lease: float = 15.0, wait: bool = True,
+    start: Begins = "now", batch: int = 1000, lease: float = LEASE, wait: bool = True,
     bus: Bus | None = None,
 ) -> AsyncGenerator[ConsumerBatch, None]:  # fmt: skip
     """What happens in all feeds, or in those of an app and its tables, as batches that are acknowledged.

@@ -33,7 +33,9 @@ T = TypeVar("T")
 log = structlog.get_logger("syncd.webhooks")
 
 RUNS = ("active", "draining")
-CHANGES, LEASE, LOOK_EVERY = 100, 30.0, 1.0
+CHANGES, LOOK_EVERY = 100, 1.0
+# Seconds: longer than a consumer's, since what is under way to a receiver goes again where another takes over.
+WEBHOOK_LEASE = 30.0
 
 
 class WebhookOptions(NamedTuple):
@@ -66,7 +68,7 @@ class WebhookSender:
     async def run(self) -> None:
         """Returns when it was drained, or paused."""
         name, waits = self.webhook.name, self.webhook.state == "active"
-        batches = consume(name, database=self._dsn, batch=CHANGES, lease=LEASE, wait=waits)
+        batches = consume(name, database=self._dsn, batch=CHANGES, lease=WEBHOOK_LEASE, wait=waits)
         async with aclosing(batches):
             async for batch in batches:
                 parts = messages(self.webhook, batch, _now())

@@ -20,7 +20,7 @@ from syncd import __version__
 PACKAGE = Path(__file__).resolve().parent.parent
 # An area calls those before it, never one after it; the grants come last.
 AREAS = (
-    "base", "starts", "context", "names", "security", "devices", "user_bounds", "audit", "quotas", "cursors", "erased",
+    "base", "starts", "context", "names", "acting", "devices", "user_bounds", "audit", "usage", "quotas", "cursors", "erased",
     "held", "first_generation", "feed_text", "page_cuts", "news", "small_feeds", "own_push", "shared_pages", "pull",
     "feeds", "idempotency", "merge", "unseen", "touched", "append", "writable_by", "push_single", "push", "spaces",
     "live", "invitations", "links", "history", "rules", "schemas", "revert", "restore", "export", "import_spaces",

@@ -19,7 +19,7 @@ from syncd.protocol.import_lines import LineReader
 from syncd.protocol.messages import IncomingChange
 from syncd.protocol.normalize import Limits
 from syncd.transfer.importer import as_arguments
-from tests.store.test_fold import Space, change, changes
+from tests.store.test_append_folded import Space, change, changes
 from tests.store.test_merge import Sql
 from tests.support.backups import line
 from tests.support.wire import Json, at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from tests.support.wire import Device, Json, ahead, edit, unique
 from tests.system.transfer.test_backup import line, signed
 
 WITHIN = 30.0
-RECORDS, OF_USER, DEVICES, BYTES = 3, 5, 2, 20_000
+RECORDS, OF_USER, DEVICES, BYTES, BYTES_OF_USER = 3, 5, 2, 20_000, 30_000
 Make = Callable[..., Device]
 
 
@@ -36,6 +37,7 @@ def server(workspace: Path) -> Iterator[Server]:
         "quota_space_records": RECORDS,
         "quota_space_bytes": BYTES,
         "quota_user_records": OF_USER,
+        "quota_user_bytes": BYTES_OF_USER,
         "quota_devices": DEVICES,
     }
     with Server(workspace / "quotas", settings=limits) as running:
@@ -77,6 +79,12 @@ def personal(device: Device) -> str:
 def code(device: Device, *changes: Json) -> str | None:
     """Why a change is refused, if it is."""
     found: str | None = device.push(*changes)["results"][0].get("code")
+    return found
+
+
+def quota_of(device: Device, *changes: Json) -> str | None:
+    """Which quota a change meets, if it does."""
+    found: str | None = device.push(*changes)["results"][0].get("quota")
     return found
 
 
@@ -159,6 +167,24 @@ def test_a_user_s_spaces_count_together_while_the_user_is_in_them(make: Make, se
     ann.remove(second, ann.user)
     assert used(ann, "user_records") == 4
     until(lambda: code(ann, {**edit("f0", ahead(0), x=3), "spaceId": first}) is None)
+
+
+def test_the_bytes_of_a_user_s_spaces_count_together(make: Make) -> None:
+    ann, bob = make("ann"), make("bob")
+    first, second = ann.create(unique("s")), ann.create(unique("s"))
+    ann.member(second, bob.user)
+    text = secrets.token_hex(
+        BYTES * 4 // 10
+    )  # of which two are more than a user may have, and one is less than a space may
+    for space in (first, second):
+        ann.write({**edit("r", x=text), "spaceId": space})
+    for writer, space in ((ann, first), (ann, second), (bob, second)):
+        until_full(writer, "r", spaceId=space)
+        assert quota_of(writer, {**edit("r", ahead(0), x=1), "spaceId": space}) == "user_bytes"
+    assert BYTES_OF_USER < used(ann, "user_bytes") < 2 * BYTES
+    assert max(used(ann, "space_bytes", space) for space in (first, second)) < BYTES
+    # Who is a member of one of them has a space of its own, and room there.
+    bob.write(edit("r", x=text))
 
 
 def test_so_many_devices_and_those_that_are_there_go_on(make: Make) -> None:

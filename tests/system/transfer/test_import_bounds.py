@@ -12,7 +12,7 @@ from syncd.protocol.import_batch import arrange
 from syncd.protocol.import_lines import LineReader
 from syncd.protocol.normalize import Limits
 from syncd.transfer.importer import as_arguments
-from tests.store.test_fold import UPDATED, Space, change
+from tests.store.test_append_folded import UPDATED, Space, change
 from tests.store.test_merge import Sql
 from tests.support.harness import Server
 from tests.support.wire import Device, Json, unique
