@@ -173,9 +173,7 @@ def test_the_bytes_of_a_user_s_spaces_count_together(make: Make) -> None:
     ann, bob = make("ann"), make("bob")
     first, second = ann.create(unique("s")), ann.create(unique("s"))
     ann.member(second, bob.user)
-    text = secrets.token_hex(
-        BYTES * 4 // 10
-    )  # two are more than a user may have, one is less than a space may
+    text = secrets.token_hex(BYTES * 4 // 10)  # two are more than a user may have, one is less than a space may
     for space in (first, second):
         ann.write({**edit("r", x=text), "spaceId": space})
     for writer, space in ((ann, first), (ann, second), (bob, second)):
