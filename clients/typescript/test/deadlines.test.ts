@@ -123,6 +123,48 @@ describe("other functions of the application", () => {
   });
 });
 
+describe("a write of a store that is slow", () => {
+  /** A replica whose store takes so many milliseconds, once, before or after the work of its next write. */
+  async function slowly(): Promise<{ replica: Replica; slow: { before: number; after: number } }> {
+    const slow = { before: 0, after: 0 };
+    const pause = (which: "before" | "after"): Promise<void> => {
+      const time = slow[which];
+      slow[which] = 0;
+      return time === 0 ? Promise.resolve() : new Promise((over) => setTimeout(over, time));
+    };
+    const store = async (_name: string, prepare: RowWork<void>): Promise<RowStore> => {
+      const rows = new MemoryStore(LAYOUT);
+      await rows.write(prepare);
+      const write = rows.write.bind(rows);
+      rows.write = async <T>(work: RowWork<T>): Promise<T> => {
+        await pause("before");
+        const answer = await write(work);
+        await pause("after");
+        return answer;
+      };
+      return rows;
+    };
+    return { replica: await open({ store, callbackTimeout: 200 }), slow };
+  }
+
+  it("is not kept any more once it was said to have failed", async () => {
+    const { replica, slow } = await slowly();
+    slow.before = 400;
+    await expect(replica.put("t", "a", { n: 1 })).rejects.toMatchObject({ code: "store_failed" });
+    await new Promise((over) => setTimeout(over, 400));
+    expect(await replica.pending()).toEqual([]);
+    await replica.put("t", "b", { n: 1 });
+    expect((await replica.pending()).map(({ id }) => id)).toEqual(["b"]);
+  });
+
+  it("is waited for where its work was done in time", async () => {
+    const { replica, slow } = await slowly();
+    slow.after = 400;
+    await replica.put("t", "a", { n: 1 });
+    expect((await replica.pending()).map(({ id }) => id)).toEqual(["a"]);
+  });
+});
+
 describe("a store that is full", () => {
   /** A store in memory that has no room while `full`. */
   function limited(): { store: (name: string, prepare: RowWork<void>) => Promise<RowStore>; full: boolean } {

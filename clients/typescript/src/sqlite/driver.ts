@@ -12,12 +12,16 @@ export interface SqliteDriver {
   /** Executes a statement that finds nothing. */
   run(sql: string, values?: readonly SqliteValue[]): void | Promise<void>;
   close(): void | Promise<void>;
+  /** Whether its file still has the name that it was opened by: another may have deleted it meanwhile. Without it, it has. */
+  isThere?(): boolean | Promise<boolean>;
 }
 
 /** Where the files are. */
 export interface SqliteFiles {
   /** A new connection to the file `name`, which is made where there is none. */
   open(name: string): SqliteDriver | Promise<SqliteDriver>;
-  /** Deletes the file, which nobody has open. */
+  /** Deletes the file, which nobody has open but, where it `removesOpen`, who asks. */
   remove(name: string): void | Promise<void>;
+  /** Whether `remove` takes the name of a file that is open, and nothing else: its owner keeps it until it is gone then. */
+  readonly removesOpen?: boolean | undefined;
 }

@@ -17,7 +17,10 @@ interface Database {
 /** What is used of the modules `node:sqlite` and `node:fs`. */
 interface Modules {
   "node:sqlite": { DatabaseSync: new (path: string) => Database };
-  "node:fs": { rmSync(path: string, options: { force: boolean }): void };
+  "node:fs": {
+    rmSync(path: string, options: { force: boolean }): void;
+    statSync(path: string, options: { throwIfNoEntry: false }): { readonly ino: number } | undefined;
+  };
 }
 
 /** The file itself is the last to go: without it nobody would look for the others. */
@@ -28,12 +31,25 @@ const PARTS = ["-wal", "-shm", "-journal", ""];
  * thread that asks.
  */
 export function nodeSqlite(options: SqliteOptions = {}): SqliteStores {
-  const open = (path: string): SqliteDriver =>
-    new NodeDriver(new (moduleOf("node:sqlite").DatabaseSync)(path));
+  const open = (path: string): SqliteDriver => {
+    const { DatabaseSync } = moduleOf("node:sqlite");
+    const file = numberOf(path); // not one that takes its place
+    return new NodeDriver(new DatabaseSync(path), path, file);
+  };
   const remove = (path: string): void => {
     for (const part of PARTS) moduleOf("node:fs").rmSync(path + part, { force: true });
   };
-  return sqliteStore({ open, remove }, options);
+  return sqliteStore({ open, remove, removesOpen: !onWindows() }, options);
+}
+
+/** The system's number for the file of that name; undefined: there is none. */
+function numberOf(path: string): number | undefined {
+  return moduleOf("node:fs").statSync(path, { throwIfNoEntry: false })?.ino;
+}
+
+/** There an open file keeps its name. */
+function onWindows(): boolean {
+  return (globalThis as { process?: { platform?: string } }).process?.platform === "win32";
 }
 
 /** A module of Node, without an import that a bundler for something else would stumble over. Raises StoreFailed. */
@@ -49,9 +65,14 @@ function moduleOf<N extends keyof Modules>(name: N): Modules[N] {
 class NodeDriver implements SqliteDriver {
   readonly #database: Database;
   readonly #statements = new Map<string, Statement>();
+  readonly #path: string;
+  readonly #file: number | undefined;
 
-  constructor(database: Database) {
+  /** `file`: the number of the file that was there before it was opened, where there was one. */
+  constructor(database: Database, path: string, file = numberOf(path)) {
     this.#database = database;
+    this.#path = path;
+    this.#file = file;
   }
 
   all(sql: string, values: readonly SqliteValue[] = []): readonly SqliteRow[] {
@@ -64,6 +85,10 @@ class NodeDriver implements SqliteDriver {
 
   close(): void {
     this.#database.close();
+  }
+
+  isThere(): boolean {
+    return onWindows() || numberOf(this.#path) === this.#file;
   }
 
   #prepared(sql: string): Statement {

@@ -43,8 +43,7 @@ export function sqliteStore(files: SqliteFiles, options: SqliteOptions = {}): Sq
   };
   const destroy = async (name: string): Promise<void> => {
     try {
-      await (await own(files, name, options, release)).close();
-      await files.remove(name);
+      await wipe(files, name, await own(files, name, options, release));
     } catch (error) {
       throw error instanceof SyncdError ? error : new StoreFailed(error);
     }
@@ -140,6 +139,26 @@ export class SqliteStore implements RowStore {
   }
 }
 
+/** Deletes a file that is one's own: before it is let go of where that can be, or another would open it, write, and lose that. */
+async function wipe(files: SqliteFiles, name: string, driver: SqliteDriver): Promise<void> {
+  const held = files.removesOpen && (await isOneFile(driver));
+  try {
+    if (held) await files.remove(name);
+  } finally {
+    await driver.close();
+  }
+  if (!held) await files.remove(name);
+}
+
+/** Brings what the log beside a file has into it: SQLite deletes that log by its name when it closes. False for a damaged one. */
+async function isOneFile(driver: SqliteDriver): Promise<boolean> {
+  try {
+    return (await only(driver, "PRAGMA journal_mode = DELETE")) === "delete";
+  } catch {
+    return false;
+  }
+}
+
 async function checkpoint(driver: SqliteDriver): Promise<void> {
   await driver.all("PRAGMA wal_checkpoint(TRUNCATE)");
 }
@@ -164,8 +183,9 @@ async function own(
       await first(driver, name, options);
       return driver;
     } catch (error) {
+      const there = await isThere(driver);
       await (async () => driver.close())().catch(() => undefined);
-      if (error instanceof SyncdError || !/is locked/.test(String(error))) throw error;
+      if (there && (error instanceof SyncdError || !/is locked/.test(String(error)))) throw error;
       if (Date.now() >= deadline)
         throw new StoreFailed(`${name} is open in another process, or in another replica`);
     }
@@ -201,6 +221,12 @@ async function lock(driver: SqliteDriver, name: string): Promise<void> {
   const fresh = application === 0 && (await only(driver, "SELECT count(*) FROM sqlite_master")) === 0;
   if (application !== APPLICATION && !fresh) throw new WrongReplica(`${name} is no store of this client.`);
   await driver.run("COMMIT");
+  // Before anything is done with the log beside it, which may be that of another file of this name.
+  if (!(await isThere(driver))) throw new StoreFailed(`${name} was deleted`);
+}
+
+async function isThere(driver: SqliteDriver): Promise<boolean> {
+  return (await driver.isThere?.()) !== false;
 }
 
 async function flush(driver: SqliteDriver, normal: boolean): Promise<void> {

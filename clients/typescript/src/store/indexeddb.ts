@@ -2,7 +2,7 @@
 
 import type { Key } from "../data/change.js";
 import { dump, type Json, parse } from "../data/values.js";
-import { StoreFailed, SyncdError, WrongReplica } from "../errors.js";
+import { StoreFailed, WrongReplica } from "../errors.js";
 import {
   type Index,
   LAYOUT,
@@ -13,6 +13,7 @@ import {
   type Rows,
   type RowTransaction,
   type RowWork,
+  raise,
 } from "./store.js";
 
 const FORMAT = 1;
@@ -86,7 +87,10 @@ export class IndexedDbStore implements RowStore {
   }
 
   async #perform<T>(transaction: IDBTransaction, work: RowWork<T>): Promise<T> {
-    const finished = finish(transaction);
+    const finished = new Promise<unknown>((resolve, reject) => {
+      transaction.oncomplete = resolve;
+      transaction.onabort = () => reject(transaction.error ?? "aborted");
+    });
     finished.catch(() => undefined); // told below, or the work's own failure is
     try {
       const answer = await work(new IndexedDbTransaction(transaction));
@@ -94,7 +98,11 @@ export class IndexedDbStore implements RowStore {
       return answer;
     } catch (error) {
       const cause = transaction.error;
-      abort(transaction);
+      try {
+        transaction.abort();
+      } catch {
+        // it is over already
+      }
       await finished.catch(() => undefined);
       throw cause ?? error;
     }
@@ -104,7 +112,7 @@ export class IndexedDbStore implements RowStore {
     if (this.#closed) throw new StoreFailed("it is closed");
     this.#opening ??= this.#open().catch((error: unknown) => {
       this.#opening = null;
-      throw error instanceof SyncdError ? error : new StoreFailed(error);
+      raise(error);
     });
     return this.#opening;
   }
@@ -146,36 +154,21 @@ export class IndexedDbStore implements RowStore {
 function connect(factory: IDBFactory, name: string): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     const request = factory.open(name, FORMAT);
-    request.onupgradeneeded = () => create(request.result);
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => {
-      const newer = request.error?.name === "VersionError";
-      reject(newer ? new WrongReplica("a newer version wrote the store: reload the page.") : request.error);
+    request.onupgradeneeded = () => {
+      for (const name of NAMES) {
+        const store = request.result.createObjectStore(name, { keyPath: [...LAYOUT.keys[name]] });
+        for (const [index, members] of Object.entries(LAYOUT.indexes[name] ?? {}))
+          store.createIndex(index, [...members]);
+      }
     };
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () =>
+      reject(
+        request.error?.name === "VersionError"
+          ? new WrongReplica("a newer version wrote the store: reload the page.")
+          : request.error,
+      );
   });
-}
-
-function create(database: IDBDatabase): void {
-  for (const name of NAMES) {
-    const store = database.createObjectStore(name, { keyPath: [...LAYOUT.keys[name]] });
-    for (const [index, members] of Object.entries(LAYOUT.indexes[name] ?? {}))
-      store.createIndex(index, [...members]);
-  }
-}
-
-function finish(transaction: IDBTransaction): Promise<void> {
-  return new Promise((resolve, reject) => {
-    transaction.oncomplete = () => resolve();
-    transaction.onabort = () => reject(transaction.error ?? new StoreFailed("aborted"));
-  });
-}
-
-function abort(transaction: IDBTransaction): void {
-  try {
-    transaction.abort();
-  } catch {
-    // it is over already
-  }
 }
 
 class IndexedDbTransaction implements RowTransaction {

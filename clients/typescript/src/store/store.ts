@@ -179,8 +179,20 @@ export class Store {
     return this.#run("write", work);
   }
 
-  #run<T>(how: "read" | "write", work: Work<T>): Promise<T> {
-    return answerOf(() => this.#rows[how]((rows) => within(rows, work)), this.#patience);
+  /** A work that has not ended in time is undone, also when it ends later; of one that has, the store says what became of it. */
+  async #run<T>(how: "read" | "write", work: Work<T>): Promise<T> {
+    let late: unknown;
+    const kept = this.#rows[how]((rows) =>
+      within(rows, work).finally(() => {
+        if (late) throw late;
+        late = 0;
+      }),
+    );
+    return answerOf(() => kept, this.#patience).catch((error) => {
+      late ??= error;
+      if (late) throw late;
+      return kept.catch(raise);
+    });
   }
 
   close(): void {
@@ -189,12 +201,13 @@ export class Store {
 }
 
 /** What a store answers. Raises StoreFailed, also when that takes longer than `patience` milliseconds. */
-export async function answerOf<T>(ask: () => Promise<T>, patience: number): Promise<T> {
-  try {
-    return await inTime(ask, patience, new StoreFailed(`no answer in ${patience} ms`));
-  } catch (error) {
-    throw error instanceof SyncdError ? error : new StoreFailed(error);
-  }
+export function answerOf<T>(ask: () => Promise<T>, patience: number): Promise<T> {
+  return inTime(ask, patience, new StoreFailed(`no answer in ${patience} ms`)).catch(raise);
+}
+
+/** Raises what a store has raised, as a StoreFailed where it is none of the client's. */
+export function raise(error: unknown): never {
+  throw error instanceof SyncdError ? error : new StoreFailed(error);
 }
 
 /** Does a work in a transaction that has begun. */

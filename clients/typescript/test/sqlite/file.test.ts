@@ -15,7 +15,7 @@ import {
 import type { RecordRow } from "../../src/store/store.js";
 import * as expo from "../expo-sqlite.js";
 import { FILES, newFolder } from "../files.js";
-import { connect, executed } from "../node-sqlite.js";
+import { connect, executed, sqlite } from "../node-sqlite.js";
 
 const AT = "2026-01-01T10:00:00.000000Z";
 const prepare = async (): Promise<void> => undefined;
@@ -236,6 +236,102 @@ describe.each(FILES)("a file of %s", (_name, kind) => {
 });
 
 describe("a store in a file", () => {
+  it("is its owner's until it is gone, and who had opened it meanwhile opens the next", async () => {
+    const folder = newFolder();
+    const path = join(folder, "notes");
+    const fs = (
+      process as unknown as { getBuiltinModule(name: "node:fs"): typeof import("node:fs") }
+    ).getBuiltinModule("node:fs");
+    const { rmSync } = fs;
+    const told: string[] = [];
+    (await nodeSqlite()(path, prepare)).close();
+    fs.rmSync = (part, how) => {
+      if (part === path) {
+        const other = connect(path);
+        try {
+          other.exec("BEGIN IMMEDIATE");
+          told.push("it was let go of");
+        } catch (error) {
+          told.push(String(error));
+        }
+        other.close();
+      }
+      rmSync(part, how);
+    };
+    try {
+      await nodeSqlite().destroy(path);
+    } finally {
+      fs.rmSync = rmSync;
+    }
+    expect(told).toEqual([expect.stringMatching(/is locked/)]);
+    expect(readdirSync(folder)).toEqual([]);
+    // Another process opens the file, and this one deletes it before that one has it alone.
+    (await nodeSqlite()(path, prepare)).close();
+    await executed(path, "PRAGMA journal_mode = DELETE");
+    const found = sqlite as unknown as { DatabaseSync: new (path: string) => object };
+    const { DatabaseSync } = found;
+    found.DatabaseSync = class extends DatabaseSync {
+      constructor(path: string) {
+        super(path);
+        found.DatabaseSync = DatabaseSync;
+        for (const part of readdirSync(folder)) rmSync(join(folder, part));
+      }
+    };
+    const store = await nodeSqlite()(path, prepare);
+    await store.write(async (rows) => rows.put("records", record("a", "kept")));
+    store.close();
+    const again = await nodeSqlite()(path, prepare);
+    expect(await again.read((rows) => rows.all("records"))).toHaveLength(1);
+    again.close();
+  });
+
+  describe("that is slow", () => {
+    /** A replica over a driver that takes `pause` milliseconds for the next statement that `what` knows. */
+    async function slowly(folder: string): Promise<{ replica: Replica; slow: (what: RegExp) => void }> {
+      let next: RegExp | null = null;
+      const files = seen(() => undefined);
+      const open = async (path: string): Promise<SqliteDriver> => {
+        const driver = await files.open(path);
+        const later = async <T>(sql: string, work: () => T | Promise<T>): Promise<T> => {
+          if (next?.test(sql)) {
+            next = null;
+            await new Promise((over) => setTimeout(over, 600));
+          }
+          return work();
+        };
+        return {
+          all: (sql, values) => later(sql, () => driver.all(sql, values)),
+          run: (sql, values) => later(sql, () => driver.run(sql, values)),
+          close: () => driver.close(),
+        };
+      };
+      const store = sqliteStore({ ...files, open });
+      const replica = await Replica.open(join(folder, "notes"), { app: "app", store, callbackTimeout: 300 });
+      const slow = (what: RegExp): void => {
+        next = what;
+      };
+      return { replica, slow };
+    }
+
+    it("while it commits tells what became of that", async () => {
+      const { replica, slow } = await slowly(newFolder());
+      slow(/COMMIT/);
+      await replica.put("t", "a", { n: 1 });
+      expect((await replica.pending()).map(({ id }) => id)).toEqual(["a"]);
+      await replica.close();
+    });
+
+    it("before that keeps nothing of a write, nor of those behind it, that it said had failed", async () => {
+      const { replica, slow } = await slowly(newFolder());
+      slow(/BEGIN|SELECT/);
+      const asked = ["a", "b"].map((id) => replica.put("t", id, { n: 1 }));
+      for (const put of asked) await expect(put).rejects.toMatchObject({ code: "store_failed" });
+      await replica.put("t", "c", { n: 1 });
+      expect((await replica.pending()).map(({ id }) => id)).toEqual(["c"]);
+      await replica.close();
+    });
+  });
+
   it("that has no room says so, keeps nothing of the write, and goes on when there is", async () => {
     const folder = newFolder();
     let database: expo.SQLiteDatabase | undefined;
