@@ -143,6 +143,15 @@ BEGIN
     WHERE t.before < 4000000 ORDER BY t.held_no LIMIT p_most;
 END $$;
 
+-- For workers of a release that knew no service: held changes that none pushed. What one did waits for a worker of now, as the other would
+-- write it without the service's name. The migration that drops the function of then, with `text`, comes after this.
+CREATE OR REPLACE FUNCTION syncd.sync_held_take(p_user varchar, p_client text, p_app text, p_nos bigint[], p_most integer)
+RETURNS TABLE (held_no bigint, content text, received_us bigint, change text)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT h.held_no, h.content, h.received_us, h.change FROM syncd.sync_held_of_device(p_user, p_client, p_app, p_nos, p_most) h
+    WHERE h.service IS NULL ORDER BY h.held_no
+$$;
+
 -- Why held changes could not be released: p_reasons is {no: code}.
 CREATE OR REPLACE FUNCTION syncd.sync_held_mark(p_user text, p_reasons jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
