@@ -154,16 +154,16 @@ async def check_memberships(settings: Settings) -> Finding:
 
 async def _get(url: str, unknown: Any = None, **asked: Any) -> tuple[Any, str]:
     """The JSON of an answer, `unknown` for a 404 where that is given, or what was wrong."""
-    import httpx
+    import httpx2
 
     try:
-        async with httpx.AsyncClient(timeout=5) as client:
+        async with httpx2.AsyncClient(timeout=5) as client:
             answer = await client.get(url, **asked)
             if answer.status_code == 404 and unknown is not None:
                 return unknown, ""
             answer.raise_for_status()
             return answer.json(), ""
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         return None, f"{url} cannot be used: {error or type(error).__name__}"
 
 

@@ -21,7 +21,7 @@ def start_logging(settings: Settings) -> None:
     # That the database is away is said by the supervisor and by each refusal; not with a traceback a second as well.
     logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
     # A line for every request would have its address in it, which may be a secret: a webhook's, for one.
-    for library in ("httpx", "httpcore"):
+    for library in ("httpx2", "httpcore2"):
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
     # Standard output is for the ready line; a reader who has gone after it must not hold up the worker.

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 import click
-import httpx
+import httpx2
 
 from syncd.cli.options import progress
 from syncd.core.clock import format_instant
@@ -35,7 +35,7 @@ async def _both(
     old: str, new: str, app: str, tables: tuple[str, ...], token: str, now: str
 ) -> tuple[LegacyCopy, LegacyCopy]:
     headers = {"authorization": f"Bearer {token}", "x-client-id": "rehearsal"}
-    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE) as client:
+    async with httpx2.AsyncClient(headers=headers, timeout=PATIENCE) as client:
         first, second = LegacyCopy(now), LegacyCopy(now)
         for server, copy in ((old, first), (new, second)):
             for table in tables or ("",):
@@ -43,7 +43,7 @@ async def _both(
         return first, second
 
 
-async def _read(client: httpx.AsyncClient, url: str, table: str, copy: LegacyCopy) -> None:
+async def _read(client: httpx2.AsyncClient, url: str, table: str, copy: LegacyCopy) -> None:
     """One collection, from the beginning until nothing more comes."""
     since, count = BEGINNING, 0
     for _ in range(MOST_PAGES):
@@ -59,11 +59,11 @@ async def _read(client: httpx.AsyncClient, url: str, table: str, copy: LegacyCop
     progress(f"{url.split('/sync/')[0]}: {count:,} changes{f' of {table}' if table else ''} read")
 
 
-async def _page(client: httpx.AsyncClient, url: str, query: dict[str, str]) -> dict[str, Any]:
+async def _page(client: httpx2.AsyncClient, url: str, query: dict[str, str]) -> dict[str, Any]:
     server = url.split("/sync/")[0]
     try:
         answer = await client.get(url, params=query)
-    except (httpx.HTTPError, httpx.InvalidURL):
+    except (httpx2.HTTPError, httpx2.InvalidURL):
         raise click.ClickException(f"{server} cannot be reached.") from None
     if answer.status_code in (401, 403):
         raise click.ClickException(f"{server} does not accept the token in {TOKEN}.")

@@ -14,7 +14,7 @@ from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from syncd.core.unlogged import unlogged
 
@@ -84,16 +84,16 @@ async def deliver(url: str, headers: dict[str, str], body: bytes, *, private: bo
                 return await _post(url, headers, body, private)
     except UnusableAddress as why:
         return Delivery(False, False, f"not sent: {why}")
-    except (TimeoutError, httpx.TimeoutException):
+    except (TimeoutError, httpx2.TimeoutException):
         return Delivery(False, False, f"no answer within {WITHIN:.0f} s")
-    except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as why:
+    except (OSError, httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as why:
         return Delivery(False, False, f"no connection: {type(why).__name__}")
 
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """The authorities that are believed, read once."""
-    return httpx.create_ssl_context(trust_env=False)
+    """The authorities that the system believes, read once."""
+    return ssl.create_default_context()
 
 
 async def _post(url: str, headers: dict[str, str], body: bytes, private: bool) -> Delivery:
@@ -102,14 +102,14 @@ async def _post(url: str, headers: dict[str, str], body: bytes, private: bool) -
     assert parts.hostname is not None
     port = parts.port or (443 if parts.scheme == "https" else 80)
     address = await resolve(parts.hostname, port, private)
-    target = httpx.URL(url).copy_with(host=address)
+    target = httpx2.URL(url).copy_with(host=address)
     named = {**headers, "host": parts.netloc, "accept-encoding": "identity"}
     # The certificate is to be that of the name.
     extensions = {"sni_hostname": parts.hostname}
     # Neither a proxy nor a password of this machine's; a redirection is an answer like any other.
-    timeout = httpx.Timeout(WITHIN, connect=CONNECT_WITHIN)
+    timeout = httpx2.Timeout(WITHIN, connect=CONNECT_WITHIN)
     async with (
-        httpx.AsyncClient(verify=_trusted(), trust_env=False, follow_redirects=False, timeout=timeout) as client,
+        httpx2.AsyncClient(verify=_trusted(), trust_env=False, follow_redirects=False, timeout=timeout) as client,
         client.stream("POST", target, content=body, headers=named, extensions=extensions) as answer,
     ):
         size = 0

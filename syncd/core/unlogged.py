@@ -19,7 +19,7 @@ def _is_another_s(record: logging.LogRecord) -> bool:
 
 
 # A filter stays where a host's logging.config sets levels and handlers. The layer below logs hosts, and no path.
-logging.getLogger("httpx").addFilter(_is_another_s)
+logging.getLogger("httpx2").addFilter(_is_another_s)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import structlog
 
 from syncd.core.errors import MembershipsUnavailable
@@ -168,7 +168,7 @@ class MembershipService:
                 answer = await self._client.get(**self._source.request(user))
             answer.raise_for_status()
             given = answer.json()
-        except (httpx.HTTPError, httpx.InvalidURL, RecursionError, ValueError) as why:
+        except (httpx2.HTTPError, httpx2.InvalidURL, RecursionError, ValueError) as why:
             log.warning("memberships unavailable", error=type(why).__name__)
             raise MembershipsUnavailable from None
         unknown, faults = set[str](), set[str]()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-import httpx
+import httpx2
 import jwt
 import msgspec
 import structlog
@@ -66,7 +66,7 @@ class PublicKeys:
             return now - self._tried > JWKS_RETRY
         return now - self._fetched > (JWKS_FRESH if kid in self._keys else JWKS_PAUSE)
 
-    async def _key_set(self, client: httpx.AsyncClient) -> Any:
+    async def _key_set(self, client: httpx2.AsyncClient) -> Any:
         return await answer_of(client, self._url)
 
     async def _fetch(self) -> None:
@@ -77,7 +77,7 @@ class PublicKeys:
                     with unlogged():
                         given = await self._key_set(client)
                 keys = self._read(given)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, RecursionError, ValueError, *NO_KEYS) as why:
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, RecursionError, ValueError, *NO_KEYS) as why:
             log.warning("keys unavailable", of=self._url, error=type(why).__name__)
             self._tried = time.monotonic()
             return
@@ -107,7 +107,7 @@ class PublicKeys:
 class DiscoveredKeys(PublicKeys):
     """The keys of an issuer, which says itself where they are (OpenID Connect Discovery)."""
 
-    async def _key_set(self, client: httpx.AsyncClient) -> Any:
+    async def _key_set(self, client: httpx2.AsyncClient) -> Any:
         return await answer_of(client, keys_address(await answer_of(client, discovery_of(self._url)), self._url))
 
 
@@ -127,9 +127,9 @@ def keys_address(said: Any, issuer: str) -> str:
     return address
 
 
-async def answer_of(client: httpx.AsyncClient, url: str) -> Any:
+async def answer_of(client: httpx2.AsyncClient, url: str) -> Any:
     """The JSON of an address, of LARGEST bytes at most, packed by nobody. Follows no redirection. Raises
-    httpx.HTTPError, ValueError."""
+    httpx2.HTTPError, ValueError."""
     body = bytearray()
     wanted = {"accept": "application/json", "accept-encoding": "identity"}
     async with client.stream("GET", url, headers=wanted) as answer:

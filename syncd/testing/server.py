@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx
+import httpx2
 import jwt
 
 from syncd.postgres.cluster import OWNER, RUNTIME
@@ -27,7 +27,6 @@ from syncd.testing.proxy import Proxy
 from syncd.testing.template import ServeError
 
 if TYPE_CHECKING:
-    import httpx2
     from syncd_client import Replica
 
 # What a server of the tests decides itself.
@@ -129,7 +128,6 @@ class Server:
         over `network` and by `clock`, the server's unless given, and gives up soon when it is offline. `options` are
         further ones of `Replica`. Raises ModuleNotFoundError where syncd-client is not installed.
         """
-        import httpx2
         from syncd_client import HttpSender, Replica, RetryPolicy
 
         key = (user, app, device or secrets.token_hex(8))
@@ -166,7 +164,7 @@ class Server:
         Raises RuntimeError, with the answer, where that is none of 200 to 299.
         """
         headers = {"authorization": f"Bearer {self.token(user)}"}
-        with httpx.Client(verify=False, timeout=TIMEOUT) as http:
+        with httpx2.Client(verify=False, timeout=TIMEOUT) as http:
             answer = http.request(method, self.direct_url + path, headers=headers, json=body)
         if not answer.is_success:
             raise RuntimeError(f"{method} {path} as {user}: {answer.status_code} {answer.text}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -37,7 +37,7 @@ def public(kid: Any, **other: Any) -> dict[str, Any]:
 @contextmanager
 def a_host_s_logging(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """That of a program which wants to know everything of the library."""
-    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "httpx"):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "httpx2"):
         yield caplog
 
 
@@ -45,7 +45,7 @@ async def test_a_webhook_s_address_is_in_no_log(caplog: pytest.LogCaptureFixture
     with a_host_s_logging(caplog):
         async with receiving() as receiver:
             assert (await deliver(f"{receiver.url}&key={SECRET}", {}, b"{}", private=True)).taken
-            async with httpx.AsyncClient() as another:
+            async with httpx2.AsyncClient() as another:
                 await another.post(f"{receiver.url}&of=host", content=b"{}")
     said = [record.getMessage() for record in caplog.records]
     assert [line for line in said if SECRET in line] == []
@@ -65,11 +65,11 @@ async def test_the_addresses_of_keys_and_memberships_are_in_no_log(caplog: pytes
 
 def test_a_process_of_its_own_has_the_libraries_say_warnings_alone() -> None:
     program = (
-        "import logging, httpx, httpcore\n"
+        "import logging, httpx2, httpcore2\n"
         "from syncd.cli.logs import start_logging\n"
         "from syncd.settings import Settings\n"
         "start_logging(Settings.load({'SYNCD_LOG_LEVEL': 'debug'}))\n"
-        "for name in ('httpx', 'httpcore.http11', 'httpcore.connection'):\n"
+        "for name in ('httpx2', 'httpcore2.http11', 'httpcore2.connection'):\n"
         f"    logging.getLogger(name).info('https://example.com/{SECRET}')\n"
         "logging.getLogger('syncd').info('begun')\n"
     )

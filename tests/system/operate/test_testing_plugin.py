@@ -49,7 +49,7 @@ UNUSED = """
 import sys
 
 def test_nothing_is_loaded():
-    loaded = [name for name in sys.modules if name.split(".")[0] in ("syncd", "asyncpg", "httpx", "syncd_client")]
+    loaded = [name for name in sys.modules if name.split(".")[0] in ("syncd", "asyncpg", "httpx2", "syncd_client")]
     assert sorted(loaded) == ["syncd", "syncd.testing", "syncd.testing.plugin"]
 """
 
