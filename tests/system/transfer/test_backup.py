@@ -183,6 +183,26 @@ def test_a_space_comes_back_only_with_who_owned_it(device: Make, role: str | Non
     assert device(user).request("GET", "/spaces").json()["spaces"] == []
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_who_says_to_own_a_space_that_is_another_s_gets_nothing_of_it(device: Make, deleted: bool) -> None:
+    ada, eve = device(unique("ada")), device(unique("eve"))
+    space = ada.create(unique("garden"))
+    ada.write({**edit("r", 1, x=1), "spaceId": space})
+    if deleted:
+        assert ada.request("DELETE", f"/spaces/{space}").status_code in (200, 204)
+    members = [{"userId": eve.user, "role": "owner", "joinedAt": at(0)}]
+    claimed = [{"id": space, "name": "mine", "createdAt": at(0), "members": members}]
+    report = restore(eve, signed([line(eve.user, 7, spaceId=space)], spaces=claimed))
+    assert report["spaces"] == {"created": [], "missing": [space]}
+    assert [(r["line"], r["code"]) for r in report["refusals"]] == [(1, "space_not_found")]
+    assert eve.request("GET", f"/spaces/{space}").status_code == 404
+    assert eve.request("GET", "/spaces").json()["spaces"] == []
+    if not deleted:
+        assert [member["userId"] for member in ada.request("GET", f"/spaces/{space}/members").json()["members"]] == [
+            ada.user
+        ]
+
+
 def test_a_backup_brings_no_member_back_who_was_removed(device: Make) -> None:
     ada, bob = device(unique("ada")), device(unique("bob"))
     space = ada.create(unique("garden"))
