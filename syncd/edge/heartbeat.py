@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# In intervals between pings (the setting `ping_interval`): how long a device has to answer one that it has taken; and how long it may take nothing at
-# all of what waits for it, or a ping may be on its way to it.
+# In intervals between pings (the setting `ping_interval`): how long a device has to answer one that it has taken; and
+# how long it may take nothing at all of what waits for it, or a ping may be on its way to it.
 ANSWER_WITHIN, STALLED_AFTER = 1, 3
 
 
